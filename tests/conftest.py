@@ -2,4 +2,6 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("llmguide", "beartype.beartype").__enter__()
+from tests import typecheck
+
+install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter__()

@@ -1,6 +1,6 @@
 """Compare with an independent library and record the largest error for the parity ledger.
 
-Each comparison writes one JSON line to ``.cache/parity``; ``tools/parity.py`` turns them into the ledger page.
+Each comparison writes one JSON line to ``.cache/parity``; ``tools/parity.py`` makes the ledger page of them.
 """
 
 import json
@@ -41,7 +41,7 @@ def assert_parity(ours: object, peer: object, *, of: str, against: str, atol: fl
     assert a.shape == b.shape, f"{of}: shape {a.shape}, {against}: {b.shape}"
     different = ~((a == b) | (np.isnan(a) & np.isnan(b)))
     error = float(np.abs(a[different] - b[different]).max()) if different.any() else 0.0
-    _record(Comparison(of, against, version(against.split(".")[0]), error, atol, _test_id()))
+    _record(Comparison(of, against, version(against.partition(".")[0]), error, atol, _test_id()))
     assert error <= atol, f"{of} differs from {against} by {error:.3g} > {atol:.3g}"
 
 

@@ -1,0 +1,354 @@
+r"""The shape of a model: every size that its weights and its cost depend on, and presets of published models.
+
+One dataclass describes the decoders (GPT-2, LLaMA, Mistral, Mixtral, BLOOM, Qwen), the encoder (BERT) and the
+2017 encoder-decoder. From it follow the exact number of parameters (here), FLOPs (`scaling`) and bytes
+(`memory`).
+
+| symbol | field | meaning |
+| --- | --- | --- |
+| $V$ | `vocab_size` | entries of the vocabulary |
+| $L$ | `n_layers` | blocks (in an encoder-decoder: blocks of each stack) |
+| $D$ | `d_model` | width of the residual stream |
+| $H$, $K$ | `n_heads`, `n_kv_heads` | query heads, key/value heads |
+| $E$ | `head_dim` | width of one head |
+| $F$ | `d_ff` | hidden width of the feed-forward layer |
+
+Leaves out: latent attention, norms on queries and keys, layers that differ from each other, LayerNorm without
+bias.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Architecture = Literal["decoder", "encoder", "encoder-decoder"]
+Positions = Literal["learned", "sinusoidal", "rope", "alibi", "none"]
+Norm = Literal["layernorm", "rmsnorm"]
+NormPosition = Literal["pre", "post"]
+Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
+
+_DERIVED: Any = None  # the default of a field that follows from the others unless it is given
+
+
+@dataclass(frozen=True)
+class LinearScaling:
+    """Position interpolation: positions are divided by `factor` (arXiv:2306.15595)."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
+class YarnScaling:
+    """YaRN: interpolate slow frequencies, keep fast ones, and sharpen the softmax (arXiv:2309.00071)."""
+
+    factor: float
+    original_context: int
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float | None = None  # None: 0.1 ln(factor) + 1, the paper's fit
+
+
+@dataclass(frozen=True)
+class Llama3Scaling:
+    """The rule of Llama 3.1: interpolate by wavelength, with a smooth step between (arXiv:2407.21783)."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_context: int
+
+
+RopeScaling = LinearScaling | YarnScaling | Llama3Scaling
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    r"""Sizes and choices of one model; what is not given is derived, so every size can be computed with.
+
+    `dataclasses.replace` keeps derived values: with a new `d_model`, pass `head_dim` and `d_ff` too.
+
+    >>> config = ModelConfig(vocab_size=10, context_length=4, n_layers=1, d_model=8, n_heads=2)
+    >>> config.head_dim, config.n_kv_heads, config.d_ff
+    (4, 2, 32)
+    >>> config.n_params()  # V D + T D + L (12 D^2 + 13 D) + 2 D = 80 + 32 + 872 + 16
+    1000
+    """
+
+    vocab_size: int  # V
+    context_length: int  # the longest input trained on; a hard limit only for learned positions
+    n_layers: int  # L
+    d_model: int  # D
+    n_heads: int  # H
+    n_kv_heads: int = _DERIVED  # K; H: multi-head, 1: multi-query, between: grouped-query (smaller KV cache)
+    head_dim: int = _DERIVED  # E = D / H; given where a model decouples them (Gemma 7B: 16 x 256, not 3072)
+    d_ff: int = _DERIVED  # F = 4 D; SwiGLU has three matrices, so its models take about 8/3 D
+    architecture: Architecture = "decoder"
+    positions: Positions = "learned"
+    rope_theta: float = 10_000.0  # base of the rotation frequencies; longer contexts take a larger one
+    rope_scaling: RopeScaling | None = None  # stretches a trained RoPE to a longer context
+    norm: Norm = "layernorm"  # layernorm: weight and bias; rmsnorm: weight only
+    norm_eps: float = 1e-5
+    norm_position: NormPosition = "pre"  # pre: stable without warmup, one more norm at the end; post: BERT
+    activation: Activation = "gelu"
+    bias: bool = True  # of the linear layers; LLaMA drops it. The output head never has one
+    qkv_bias: bool = _DERIVED  # = bias; Qwen keeps a bias on queries, keys and values only
+    tie_embeddings: bool = True  # the output head is the embedding matrix: saves V D parameters
+    embedding_norm: bool = False  # LayerNorm after the embeddings (BERT, BLOOM)
+    n_token_types: int = 0  # segment embeddings (BERT: 2)
+    pooler: bool = False  # BERT's D x D layer on the first token
+    sliding_window: int | None = None  # a token sees this many tokens, itself included
+    n_experts: int = 0  # feed-forward layers a block chooses from; 0: one dense layer
+    n_experts_per_token: int = 0  # how many of them a token visits
+    dropout: float = 0.0  # a choice of training, so every preset leaves it at zero
+
+    def __post_init__(self) -> None:
+        """Derive what was not given and reject sizes that fit no model."""
+        for name in ("vocab_size", "context_length", "n_layers", "d_model", "n_heads"):
+            self._require_positive(name)
+        if self.head_dim is None and self.d_model % self.n_heads:
+            raise ValueError(
+                f"d_model={self.d_model} is no multiple of n_heads={self.n_heads}; adapt one or set head_dim"
+            )
+        derived = {
+            "n_kv_heads": self.n_heads,
+            "head_dim": self.d_model // self.n_heads,
+            "d_ff": 4 * self.d_model,
+            "qkv_bias": self.bias,
+        }
+        for name, value in derived.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)  # the dataclass is frozen to everybody else
+        for name in ("n_kv_heads", "head_dim", "d_ff"):
+            self._require_positive(name)
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"n_heads={self.n_heads} is no multiple of n_kv_heads={self.n_kv_heads}: "
+                "each key/value head serves the same number of query heads"
+            )
+        self._check_choices()
+        self._check_numbers()
+
+    def _require_positive(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+
+    def _check_choices(self) -> None:
+        for name, kind in {
+            "architecture": Architecture,
+            "positions": Positions,
+            "norm": Norm,
+            "norm_position": NormPosition,
+            "activation": Activation,
+        }.items():
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(kind))}")
+        if self.positions == "rope" and self.head_dim % 2:
+            raise ValueError(f"RoPE rotates pairs, so head_dim={self.head_dim} must be even")
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise ValueError(
+                f"sinusoidal positions pair sine and cosine, so d_model={self.d_model} must be even"
+            )
+        if self.positions != "rope" and self.rope_scaling is not None:
+            raise ValueError(
+                f"rope_scaling is given but positions={self.positions!r}: set positions='rope' or drop it"
+            )
+        if self.architecture != "encoder" and self.pooler:
+            raise ValueError(f"pooler=True needs architecture='encoder', not {self.architecture!r}")
+
+    def _check_numbers(self) -> None:
+        if self.sliding_window is not None:
+            self._require_positive("sliding_window")
+        if self.n_token_types < 0:
+            raise ValueError(f"n_token_types={self.n_token_types} must be at least 0")
+        if self.n_experts < 0 or not min(1, self.n_experts) <= self.n_experts_per_token <= self.n_experts:
+            raise ValueError(
+                f"n_experts_per_token={self.n_experts_per_token} must be between 1 and "
+                f"n_experts={self.n_experts}; both are 0 in a dense model"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must be in [0, 1)")
+        if not self.norm_eps > 0:
+            raise ValueError(f"norm_eps={self.norm_eps} must be above 0")
+        if not self.rope_theta > 0:
+            raise ValueError(f"rope_theta={self.rope_theta} must be above 0")
+
+    def n_params(self) -> int:
+        """Exact number of parameters; a tied head counts once, an encoder has no head.
+
+        >>> PRESETS["gpt2"].n_params(), PRESETS["llama-2-7b"].n_params()
+        (124439808, 6738415616)
+        """
+        return sum(self.n_params_by_part().values())
+
+    def n_active_params(self) -> int:
+        """Parameters that one token meets: all but the experts it is not sent to.
+
+        >>> mixtral = PRESETS["mixtral-8x7b"]
+        >>> mixtral.n_params(), mixtral.n_active_params()
+        (46702792704, 12879925248)
+        """
+        idle = self.n_experts - self.n_experts_per_token
+        return self.n_params() - self._n_blocks() * idle * self._one_feed_forward()
+
+    def n_params_by_part(self) -> dict[str, int]:
+        """The same number split into parts, whose sum is `n_params()`; parts a model lacks are 0.
+
+        >>> parts = PRESETS["gpt2"].n_params_by_part()
+        >>> parts["token_embedding"], parts["attention"], parts["feed_forward"]  # 50257 x 768, ...
+        (38597376, 28348416, 56669184)
+        """
+        d, norm = self.d_model, self._one_norm()
+        stacks = 2 if self.architecture == "encoder-decoder" else 1
+        untied = not self.tie_embeddings and self.architecture != "encoder"
+        cross_layers = self.n_layers if self.architecture == "encoder-decoder" else 0
+        layers = self._n_blocks()
+        return {
+            # tied, source, target and output share one matrix (Vaswani et al. 2017, section 3.4)
+            "token_embedding": self.vocab_size * d * (stacks if untied else 1),
+            "position_embedding": stacks * self.context_length * d * (self.positions == "learned"),
+            "token_type_embedding": self.n_token_types * d,
+            "embedding_norm": stacks * norm * self.embedding_norm,
+            "attention": layers * self._one_attention(),
+            "cross_attention": cross_layers * self._one_attention(),
+            "feed_forward": layers * max(1, self.n_experts) * self._one_feed_forward(),
+            "router": layers * self.n_experts * d,
+            "norms": (2 * layers + cross_layers) * norm,
+            "final_norm": stacks * norm * (self.norm_position == "pre"),
+            "pooler": (d * d + d) * self.pooler,
+            "head": self.vocab_size * d * untied,
+        }
+
+    def _n_blocks(self) -> int:
+        return self.n_layers * (2 if self.architecture == "encoder-decoder" else 1)
+
+    def _one_norm(self) -> int:
+        return self.d_model * (2 if self.norm == "layernorm" else 1)
+
+    def _one_attention(self) -> int:
+        d, query, key_value = self.d_model, self.n_heads * self.head_dim, 2 * self.n_kv_heads * self.head_dim
+        weights = d * (query + key_value) + query * d
+        return weights + self.qkv_bias * (query + key_value) + self.bias * d
+
+    def _one_feed_forward(self) -> int:
+        into = 2 if self.activation == "swiglu" else 1  # gate and up, or up alone
+        return (into + 1) * self.d_model * self.d_ff + self.bias * (into * self.d_ff + self.d_model)
+
+
+def _gpt(n_layers: int, d_model: int, n_heads: int, context_length: int = 1024) -> ModelConfig:
+    # the vocabulary is 256 bytes + 50,000 merges + <|endoftext|>
+    return ModelConfig(
+        vocab_size=50_257,
+        context_length=context_length,
+        n_layers=n_layers,
+        d_model=d_model,
+        n_heads=n_heads,
+        activation="gelu_tanh",
+    )
+
+
+def _llama(n_layers: int, d_model: int, n_heads: int, d_ff: int, **changes: Any) -> ModelConfig:
+    llama_2: dict[str, Any] = {
+        "vocab_size": 32_000,
+        "context_length": 4096,
+        "positions": "rope",
+        "norm": "rmsnorm",
+        "activation": "swiglu",
+        "bias": False,
+        "tie_embeddings": False,
+    }
+    sizes = {"n_layers": n_layers, "d_model": d_model, "n_heads": n_heads, "d_ff": d_ff}
+    return ModelConfig(**(llama_2 | sizes | changes))
+
+
+def _bert(n_layers: int, d_model: int, n_heads: int) -> ModelConfig:
+    return ModelConfig(
+        architecture="encoder",
+        vocab_size=30_522,
+        context_length=512,
+        n_layers=n_layers,
+        d_model=d_model,
+        n_heads=n_heads,
+        norm_position="post",
+        norm_eps=1e-12,
+        embedding_norm=True,
+        n_token_types=2,
+        pooler=True,
+    )
+
+
+def _transformer(d_model: int, n_heads: int) -> ModelConfig:
+    # "a shared source-target vocabulary of about 37000 tokens" (section 5.1, English-German); the paper names
+    # no limit of length, 512 only sizes a table of sines
+    return ModelConfig(
+        architecture="encoder-decoder",
+        vocab_size=37_000,
+        context_length=512,
+        n_layers=6,
+        d_model=d_model,
+        n_heads=n_heads,
+        positions="sinusoidal",
+        norm_position="post",
+        activation="relu",
+    )
+
+
+_LLAMA_3: dict[str, Any] = {"vocab_size": 128_256, "context_length": 8192, "n_kv_heads": 8, "rope_theta": 5e5}
+_LLAMA_3_1 = _LLAMA_3 | {"context_length": 131_072, "rope_scaling": Llama3Scaling(8.0, 1.0, 4.0, 8192)}
+_MIXTRAL: dict[str, Any] = {
+    "n_kv_heads": 8,
+    "context_length": 32_768,
+    "rope_theta": 1e6,
+    "n_experts": 8,
+    "n_experts_per_token": 2,
+}
+_QWEN_2_5: dict[str, Any] = {
+    "n_kv_heads": 2,
+    "vocab_size": 151_936,
+    "context_length": 32_768,
+    "rope_theta": 1e6,
+    "norm_eps": 1e-6,
+    "qkv_bias": True,
+    "tie_embeddings": True,
+}
+
+PRESETS: dict[str, ModelConfig] = {
+    # Radford et al. 2019, table 2, whose own parameter counts (117M, 345M, ...) OpenAI has since called wrong
+    "gpt2": _gpt(12, 768, 12),
+    "gpt2-medium": _gpt(24, 1024, 16),
+    "gpt2-large": _gpt(36, 1280, 20),
+    "gpt2-xl": _gpt(48, 1600, 25),
+    # arXiv:2005.14165, table 2.1; its alternating sparse attention layers change no size
+    "gpt3-175b": _gpt(96, 12_288, 96, context_length=2048),
+    # arXiv:2307.09288, table 1 and the released configurations
+    "llama-2-7b": _llama(32, 4096, 32, 11_008),
+    "llama-2-13b": _llama(40, 5120, 40, 13_824),
+    "llama-2-70b": _llama(80, 8192, 64, 28_672, n_kv_heads=8),
+    # arXiv:2407.21783, table 3 and the released configurations
+    "llama-3-8b": _llama(32, 4096, 32, 14_336, **_LLAMA_3),
+    "llama-3-70b": _llama(80, 8192, 64, 28_672, **_LLAMA_3),
+    "llama-3.1-8b": _llama(32, 4096, 32, 14_336, **_LLAMA_3_1),
+    "llama-3.1-405b": _llama(126, 16_384, 128, 53_248, **_LLAMA_3_1),
+    # arXiv:2310.06825, table 1
+    "mistral-7b": _llama(32, 4096, 32, 14_336, n_kv_heads=8, context_length=8192, sliding_window=4096),
+    # arXiv:2401.04088, table 1
+    "mixtral-8x7b": _llama(32, 4096, 32, 14_336, **_MIXTRAL),
+    # the released configuration of Qwen2.5-0.5B (arXiv:2412.15115)
+    "qwen2.5-0.5b": _llama(24, 896, 14, 4864, **_QWEN_2_5),
+    # arXiv:2211.05100, table 3
+    "bloom-7b1": ModelConfig(
+        vocab_size=250_880,
+        context_length=2048,
+        n_layers=30,
+        d_model=4096,
+        n_heads=32,
+        positions="alibi",
+        activation="gelu_tanh",
+        embedding_norm=True,
+    ),
+    # arXiv:1810.04805, section 3
+    "bert-base": _bert(12, 768, 12),
+    "bert-large": _bert(24, 1024, 16),
+    # arXiv:1706.03762, table 3
+    "transformer-base": _transformer(512, 8),
+    "transformer-big": _transformer(1024, 16),
+}

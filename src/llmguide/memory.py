@@ -1,0 +1,358 @@
+r"""Bytes that a model needs: weights, gradients, optimizer, activations, scores, KV cache, LoRA, QLoRA.
+
+Counts follow from shapes, so they are exact for what they name; what an allocator adds (fragments,
+workspaces, the CUDA context) is left out, as are the logits, $B n V$ values that can exceed a layer's
+activations in a small model.
+
+| symbol | meaning |
+| --- | --- |
+| $\Psi$ | parameters |
+| $B$, $n$ | sequences in a batch, tokens in each |
+| $L$, $D$, $H$, $K$, $E$ | layers, width, query heads, key/value heads, head width (`config`) |
+| $r$ | rank of a LoRA adapter |
+
+References: ZeRO (Rajbhandari et al. 2019, arXiv:1910.02054, sections 3, 5 and 7); activations (Korthikanti
+et al. 2022, arXiv:2205.05198, section 4); FlashAttention (arXiv:2205.14135); LoRA (arXiv:2106.09685); QLoRA
+(arXiv:2305.14314, section 3); latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1). 1 KiB = 1,024
+bytes, 1 GB = 10^9 bytes.
+"""
+
+from collections.abc import Collection
+from typing import Literal
+
+from llmguide.config import ModelConfig
+
+
+def model_state_bytes(n_params: float, *, zero_stage: int = 0, n_devices: int = 1) -> dict[str, float]:
+    r"""Bytes a device holds before any activation, training with Adam in mixed precision: 16 a parameter.
+
+    2 for the 16-bit weight, 2 for its gradient, 12 for the optimizer (float32 weight, momentum, variance).
+    ZeRO splits over the devices the optimizer (stage 1), also the gradients (2), also the weights (3;
+    PyTorch's FSDP).
+
+    Args:
+        n_params: $\Psi$.
+        zero_stage: 0 (a full copy each, as DDP) to 3.
+        n_devices: Devices among which the state is split.
+
+    Returns:
+        Parts `weights`, `gradients`, `optimizer`.
+
+    Raises:
+        ValueError: No such stage, or a count below 1.
+
+    >>> model_state_bytes(7_500_000_000, zero_stage=1, n_devices=64)  # sum 31.4 GB: ZeRO, figure 1
+    {'weights': 15000000000.0, 'gradients': 15000000000.0, 'optimizer': 1406250000.0}
+    """
+    _require_positive(n_params=n_params, n_devices=n_devices)
+    _require_stage(zero_stage)
+    return {
+        "weights": 2 * n_params / (n_devices if zero_stage >= 3 else 1),
+        "gradients": 2 * n_params / (n_devices if zero_stage >= 2 else 1),
+        "optimizer": 12 * n_params / (n_devices if zero_stage >= 1 else 1),
+    }
+
+
+def data_parallel_traffic(
+    n_params: float, *, zero_stage: int = 0, n_devices: int, bytes_per_value: int = 2
+) -> float:
+    r"""Bytes that each device sends in one training step of data parallelism, with ring collectives.
+
+    DDP reduces the gradients and hands the sums back; ZeRO 1 and 2 hand back weights instead, the same
+    volume: twice $\Psi (P-1)/P$ values. Stage 3 gathers the weights once more, for the backward pass: three
+    times.
+
+    Args:
+        n_params: $\Psi$.
+        zero_stage: 0 to 3.
+        n_devices: $P$.
+        bytes_per_value: Of gradients and weights on the wire.
+
+    Returns:
+        Bytes sent; as many are received.
+
+    Raises:
+        ValueError: No such stage, or a count below 1.
+
+    >>> data_parallel_traffic(1000, n_devices=4), data_parallel_traffic(1000, zero_stage=3, n_devices=4)
+    (3000.0, 4500.0)
+    """
+    _require_positive(n_params=n_params, n_devices=n_devices, bytes_per_value=bytes_per_value)
+    _require_stage(zero_stage)
+    passes = 3 if zero_stage == 3 else 2
+    return passes * n_params * bytes_per_value * (n_devices - 1) / n_devices
+
+
+def activation_bytes(
+    config: ModelConfig,
+    n_tokens: int,
+    batch: int,
+    *,
+    recompute: Literal["none", "selective", "full"] = "none",
+) -> int:
+    r"""Bytes that the layers keep for the backward pass: $L B n D (34 + 5 H n / D)$.
+
+    Source: Korthikanti et al. 2022, equation 2, for GPT layers ($F = 4D$, GELU, dropout) in 16 bits on one
+    device. The 5 are softmax, its dropout mask and its output; `selective` recomputes them, as
+    FlashAttention does. `full` keeps only each layer's input, 2 bytes a value, and computes the layer
+    again. A SwiGLU layer differs by a few of the 34.
+
+    Args:
+        config: Its layers, width and heads count.
+        n_tokens: $n$.
+        batch: $B$.
+        recompute: What is computed again instead of kept.
+
+    Returns:
+        Bytes, without embeddings and logits.
+
+    Raises:
+        ValueError: A count is below 1.
+
+    >>> from llmguide.config import PRESETS
+    >>> gpt3 = PRESETS["gpt3-175b"]  # 5 x 96 x 2048 / 12288 = 80, so selective recomputation saves 80 of 114
+    >>> activation_bytes(gpt3, 2048, 1, recompute="selective") / activation_bytes(gpt3, 2048, 1)
+    0.298
+    """
+    _require_positive(n_tokens=n_tokens, batch=batch)
+    values = config.n_layers * batch * n_tokens * config.d_model
+    scores = config.n_layers * batch * n_tokens**2 * config.n_heads
+    match recompute:
+        case "none":
+            return 34 * values + 5 * scores
+        case "selective":
+            return 34 * values
+        case "full":
+            return 2 * values
+        case _:
+            raise ValueError(f"recompute={recompute!r} must be 'none', 'selective' or 'full'")
+
+
+def attention_score_bytes(n_tokens: int, n_heads: int, batch: int = 1, *, bytes_per_value: int = 2) -> int:
+    """Bytes of one layer's score matrices where they are stored: quadratic in the tokens.
+
+    Args:
+        n_tokens: In each sequence.
+        n_heads: Query heads.
+        batch: Sequences.
+        bytes_per_value: 2 in half precision.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        ValueError: A count is below 1.
+
+    >>> attention_score_bytes(100_000, 1)  # 20 GB for one head
+    20000000000
+    """
+    _require_positive(n_tokens=n_tokens, n_heads=n_heads, batch=batch, bytes_per_value=bytes_per_value)
+    return batch * n_heads * n_tokens**2 * bytes_per_value
+
+
+def flash_attention_bytes(n_tokens: int, n_heads: int, batch: int = 1) -> int:
+    """Bytes that FlashAttention keeps instead: one float32 log-sum-exp for each row of scores.
+
+    Args:
+        n_tokens: In each sequence.
+        n_heads: Query heads.
+        batch: Sequences.
+
+    Returns:
+        Bytes for one layer.
+
+    Raises:
+        ValueError: A count is below 1.
+
+    >>> flash_attention_bytes(100_000, 1)
+    400000
+    """
+    _require_positive(n_tokens=n_tokens, n_heads=n_heads, batch=batch)
+    return batch * n_heads * n_tokens * 4
+
+
+def kv_cache_bytes_per_token(config: ModelConfig, *, bytes_per_value: int = 2) -> int:
+    r"""Bytes of keys and values that one token leaves in all layers: $2 L K E$ values.
+
+    Args:
+        config: A decoder.
+        bytes_per_value: 2 in half precision, 1 for an 8-bit cache.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        ValueError: The model is no decoder.
+
+    >>> from llmguide.config import PRESETS
+    >>> kv_cache_bytes_per_token(PRESETS["llama-2-7b"]) / 1024  # 2 x 32 x 32 x 128 x 2 bytes
+    512.0
+    """
+    _require_positive(bytes_per_value=bytes_per_value)
+    if config.architecture != "decoder":
+        raise ValueError(
+            f"architecture={config.architecture!r}: a cache of its own tokens is kept by a decoder"
+        )
+    return 2 * config.n_layers * config.n_kv_heads * config.head_dim * bytes_per_value
+
+
+def kv_cache_bytes(config: ModelConfig, n_tokens: int, batch: int = 1, *, bytes_per_value: int = 2) -> int:
+    """Bytes of the KV cache of a batch; with a sliding window it stops growing at the window.
+
+    Args:
+        config: A decoder.
+        n_tokens: Prompt and output together.
+        batch: Sequences.
+        bytes_per_value: 2 in half precision, 1 for an 8-bit cache.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        ValueError: A count is below 1, or the model is no decoder.
+
+    >>> from llmguide.config import PRESETS
+    >>> kv_cache_bytes(PRESETS["llama-2-7b"], 4096) / 2**30
+    2.0
+    """
+    _require_positive(n_tokens=n_tokens, batch=batch)
+    kept = min(n_tokens, config.sliding_window or n_tokens)
+    return batch * kept * kv_cache_bytes_per_token(config, bytes_per_value=bytes_per_value)
+
+
+def latent_cache_bytes_per_token(
+    n_layers: int, *, latent_dim: int, rope_dim: int, bytes_per_value: int = 2
+) -> int:
+    """Bytes that one token leaves in the cache of latent attention: one latent and one rotated key a layer.
+
+    Args:
+        n_layers: Layers.
+        latent_dim: Width of the vector from which keys and values are computed.
+        rope_dim: Width of the key that carries the position, shared by the heads.
+        bytes_per_value: 2 in half precision.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        ValueError: A count is below 1.
+
+    >>> latent_cache_bytes_per_token(61, latent_dim=512, rope_dim=64)  # DeepSeek-V3: 61 x 576 x 2
+    70272
+    """
+    _require_positive(
+        n_layers=n_layers, latent_dim=latent_dim, rope_dim=rope_dim, bytes_per_value=bytes_per_value
+    )
+    return n_layers * (latent_dim + rope_dim) * bytes_per_value
+
+
+def linear_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """Inputs and outputs of the linear layers in one block, by their names in `llmguide`.
+
+    >>> from llmguide.config import PRESETS
+    >>> linear_shapes(PRESETS["gpt2"])["up"]
+    (768, 3072)
+    """
+    d, query, key_value = (
+        config.d_model,
+        config.n_heads * config.head_dim,
+        config.n_kv_heads * config.head_dim,
+    )
+    attention = {
+        "q_proj": (d, query),
+        "k_proj": (d, key_value),
+        "v_proj": (d, key_value),
+        "o_proj": (query, d),
+    }
+    feed_forward = {"up": (d, config.d_ff), "down": (config.d_ff, d)}
+    gate = {"gate": (d, config.d_ff)} if config.activation == "swiglu" else {}
+    return attention | gate | feed_forward
+
+
+def lora_params(config: ModelConfig, rank: int, targets: Collection[str] | None = None) -> int:
+    r"""Trainable parameters of LoRA: $r \times (\mathrm{in} + \mathrm{out})$ for each adapted matrix.
+
+    Args:
+        config: A decoder or an encoder; every expert of a mixture gets an adapter.
+        rank: $r$.
+        targets: Names from `linear_shapes`; all of them if left out.
+
+    Returns:
+        Parameters.
+
+    Raises:
+        ValueError: The rank is below 1, or a target does not exist.
+
+    >>> from llmguide.config import PRESETS
+    >>> lora_params(PRESETS["llama-2-7b"], 8, ["q_proj", "v_proj"])  # 32 x 2 x 8 x (4096 + 4096)
+    4194304
+    """
+    _require_positive(rank=rank)
+    shapes = linear_shapes(config)
+    targets = shapes if targets is None else targets
+    if unknown := set(targets) - set(shapes):
+        raise ValueError(f"targets {sorted(unknown)} do not exist; this model has {', '.join(shapes)}")
+    return rank * sum(sum(shapes[name]) * _copies(config, name) for name in targets)
+
+
+def nf4_bits(block_size: int = 64, scale_block_size: int = 256) -> float:
+    """Bits a weight takes in NF4 with double quantisation: its own 4, and its share of two levels of scales.
+
+    Args:
+        block_size: Weights that share an 8-bit scale.
+        scale_block_size: Scales that share a float32 scale.
+
+    Returns:
+        Bits.
+
+    Raises:
+        ValueError: A size is below 1.
+
+    >>> round(nf4_bits(), 3)  # 4 + 8/64 + 32/(64 x 256)
+    4.127
+    """
+    _require_positive(block_size=block_size, scale_block_size=scale_block_size)
+    return 4 + 8 / block_size + 32 / (block_size * scale_block_size)
+
+
+def quantized_bytes(config: ModelConfig, bits: float) -> float:
+    """Bytes of a model with the linear layers of its blocks quantised; the rest stays at 16 bits.
+
+    Args:
+        config: A decoder or an encoder.
+        bits: Bits a quantised weight takes, scales included (`nf4_bits()`, or 8 + 16/block).
+
+    Returns:
+        Bytes.
+
+    Raises:
+        ValueError: `bits` is not above 0.
+
+    >>> from llmguide.config import PRESETS
+    >>> round(quantized_bytes(PRESETS["llama-2-7b"], nf4_bits()) / 1e9, 2)  # in bf16 13.48
+    3.87
+    """
+    if not bits > 0:
+        raise ValueError(f"bits={bits} must be above 0")
+    quantized = sum(n * m * _copies(config, name) for name, (n, m) in linear_shapes(config).items())
+    return quantized * bits / 8 + (config.n_params() - quantized) * 2
+
+
+def _copies(config: ModelConfig, name: str) -> int:
+    if config.architecture == "encoder-decoder":
+        raise ValueError(
+            "architecture='encoder-decoder' has two kinds of block: count a decoder or an encoder"
+        )
+    is_expert = name in {"gate", "up", "down"}
+    return config.n_layers * (max(1, config.n_experts) if is_expert else 1)
+
+
+def _require_positive(**counts: float) -> None:
+    for name, count in counts.items():
+        if not count >= 1:
+            raise ValueError(f"{name}={count} must be at least 1")
+
+
+def _require_stage(zero_stage: int) -> None:
+    if zero_stage not in range(4):
+        raise ValueError(f"zero_stage={zero_stage} must be 0, 1, 2 or 3")
