@@ -1,0 +1,31 @@
+"""Programs that run before the site is built, and the Markdown extensions it is built with."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+DATA = DOCS / "_data"
+CACHE = ROOT / ".cache"
+REPOSITORY = "https://github.com/llmguide/llmguide/blob/main"
+GENERATED = ("bibliography.md", "glossary.md", "parity.md")
+
+
+def page_paths() -> list[Path]:
+    """Every page that a person writes, in a fixed order; pages written by programs are left out."""
+    return sorted(path for path in DOCS.rglob("*.md") if path.relative_to(DOCS).as_posix() not in GENERATED)
+
+
+def generated_head(title: str, description: str, origin: str) -> str:
+    """The start of a page that a program writes; glossary terms are not linked in it."""
+    front = f"---\ntitle: {title}\ndescription: {description}\n---"
+    return f"{front}\n\n<!-- Written by {origin}. no-terms -->\n\n# {title}\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file in one step, so that no reader sees half of it, and not at all if nothing changes."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
