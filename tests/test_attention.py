@@ -210,6 +210,27 @@ def test_any_leading_axes(leading):
     torch.testing.assert_close(fast_attention(q, k, v, is_causal=True), out)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (5, 1), (1, 1), (3, 1, 7), (1, 3, 5, 7)])
+def test_masks_and_biases_of_any_broadcastable_shape(shape):
+    q, k, v = qkv(H=3, K=3)
+    mask, bias = torch.rand(shape) < 0.7, torch.randn(shape)
+    for extra in ({"mask": mask}, {"bias": bias}, {"mask": mask, "bias": bias}):
+        full = {name: x.expand(2, 3, 5, 7) for name, x in extra.items()}
+        out, _ = attention(q, k, v, **full)
+        torch.testing.assert_close(attention(q, k, v, **extra)[0], out)
+        torch.testing.assert_close(fast_attention(q, k, v, **extra), out)
+
+
+def test_a_bias_may_be_wider_than_the_queries():
+    (q, k, v), bias = qkv(), torch.randn(5, 7)
+    for dtype in (torch.float64, torch.bfloat16):
+        rounded = bias.to(dtype)
+        out, weights = attention(q, k, v, bias=rounded)
+        assert out.dtype == weights.dtype == torch.float32
+        torch.testing.assert_close(out, attention(q, k, v, bias=rounded.float())[0])
+        torch.testing.assert_close(fast_attention(q, k, v, bias=rounded), out)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("function", [attention, fast_attention])
 def test_misfits_are_named(function):

@@ -239,5 +239,7 @@ def test_misuse_is_named():
     cache.append(0, ramp(3), ramp(3))
     with pytest.raises(ValueError, match=r"\(2, 3, 3, 5\), got \(4, 3, 1, 5\)"):
         cache.append(0, ramp(1, B=4), ramp(1, B=4))
+    with pytest.raises(ValueError, match=r"values \(2, 3, 3, 5\), got \(2, 3, 1, 1\)"):
+        cache.append(0, ramp(1), ramp(1, E=1))
     with pytest.raises(ValueError, match="window=0"):
         KVCache(1, window=0)

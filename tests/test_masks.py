@@ -120,5 +120,7 @@ def test_bad_input_is_named():
         sliding_window_mask(3, window=0)
     with pytest.raises(ValueError, match=r"\(1, 2, 3\)"):
         padding_mask(torch.ones(1, 2, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"bool of shape \(3,\)"):  # as lengths it would be 1, 0, 1
+        padding_mask(torch.tensor([True, False, True]))
     with pytest.raises(ValueError, match="T_k=4"):
         padding_mask(torch.ones(2, 3, dtype=torch.int64), 4)

@@ -239,6 +239,12 @@ def test_bad_rope_input_is_named():
 # ---- ALiBi ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("n_heads", [0, -3])
+def test_slopes_need_a_head(n_heads):
+    with pytest.raises(ValueError, match=f"n_heads={n_heads}"):
+        alibi_slopes(n_heads)
+
+
 def test_slopes_of_the_paper():
     # "for 8 heads ... 1/2, 1/4, ..., 1/256"; 16 heads: 1/2^0.5, 1/2^1, ..., 1/2^8
     assert alibi_slopes(8).tolist() == [2.0**-i for i in range(1, 9)]

@@ -1,5 +1,6 @@
 import math
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given, settings
@@ -262,6 +263,17 @@ def test_sample_repeats_with_its_generator_and_keeps_batch_axes():
     assert first.equal(sample(logits, torch.Generator().manual_seed(7)))
     assert sample(logits[0, 0]).shape == ()
     assert sample(logits[:0]).shape == (0, 3)
+
+
+def test_ids_for_another_batch_are_named(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=r"ids \(1, 1\) and logits \(2, 3\)"):
+        repetition_penalty(torch.zeros(2, 3), torch.tensor([[1]]), 1.2)
+
+
+def test_a_logit_beyond_float32_is_named():
+    with pytest.raises(ValueError, match="is inf"):
+        sample(torch.tensor([1e300, 0.0], dtype=torch.float64))
 
 
 def test_sampling_at_temperature_zero_is_greedy():

@@ -6,9 +6,12 @@ import pydoc_data.topics
 import random
 import stat
 
+import jaxtyping
+import numpy as np
 import pytest
 import rustbpe
 import tiktoken
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -270,7 +273,7 @@ def load_or_none(path, content):
         return None
 
 
-@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"format": "other"}', "not JSON"])
+@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"format": "other"}', "not JSON", "[" * 100_000])
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "other.json"
     path.write_text(content)
@@ -327,6 +330,18 @@ def test_unknown_names_in_allowed_special_are_refused(trained):
         trained.encode("abc", allowed_special={"<|nope|>"})
     with pytest.raises(ValueError, match="must be a list"):
         trained.encode("abc", allowed_special=END)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter, np.array, torch.tensor])
+def test_any_kind_of_integers_can_be_decoded(trained, kind):
+    assert trained.decode(kind([104, 105])) == "hi"
+
+
+@pytest.mark.parametrize("ids", ["97", [97.0], [None], torch.tensor([[97, 98]])])
+def test_ids_that_are_no_integers_are_refused(trained, monkeypatch, ids):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match="integer"):
+        trained.decode(ids)
 
 
 @pytest.mark.parametrize("unknown", [800, -1])

@@ -86,7 +86,7 @@ def attention(
 
     scores = (q.to(wide) * scale) @ k.mT  # (..., H, T_q, T_k)
     if bias is not None:
-        scores = scores + bias
+        scores = scores + bias.to(wide)
     if mask is not None:
         scores = scores.masked_fill(~mask, -inf)
 
@@ -147,6 +147,8 @@ def fast_attention(
         added = bias.to(torch.promote_types(q.dtype, torch.float32))
         if mask is not None:
             added = torch.where(mask, added, -inf)
+    if added is not None and added.ndim < 2:
+        added = added.expand(T_q, T_k)  # torch refuses some masks of fewer axes
     return F.scaled_dot_product_attention(
         q,
         k,
@@ -328,6 +330,5 @@ class MultiHeadAttention(nn.Module):
     def _heads(self, x: Float[Tensor, "B T HE"]) -> Float[Tensor, "B H T E"]:
         """Cut the last axis into heads."""
         B, T, width = x.shape
-        return x.view(B, T, width // self.head_dim, self.head_dim).transpose(
-            1, 2
-        )  # (B, T, H*E) -> (B, H, T, E)
+        heads = x.view(B, T, width // self.head_dim, self.head_dim)
+        return heads.transpose(1, 2)

@@ -100,8 +100,7 @@ def learn_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
     Three ideas replace the recount. A word is a string whose characters are its ids, so that merging is
     ``str.replace``. ``where`` lists the words that hold a pair; it may list too many, never too few. A heap
     finds the most frequent pair: counts of old pairs only fall, so an entry that is out of date is too large,
-        comes up too
-    early, and is pushed back with its true count.
+    comes up too early, and is pushed back with its true count.
 
     Memory grows with the number of distinct words and pairs, not with the length of the text.
 

@@ -194,4 +194,6 @@ def cooccurrence_vectors(
 
 def _unit(x: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
     """Scale vectors to length 1; zero vectors stay zero."""
-    return F.normalize(x, dim=-1, eps=torch.finfo(x.dtype).tiny)
+    tiny = torch.finfo(x.dtype).tiny
+    x = x / x.abs().amax(dim=-1, keepdim=True).clamp(min=tiny)  # keeps the squares in range
+    return F.normalize(x, dim=-1, eps=tiny)

@@ -98,18 +98,24 @@ class KVCache:
             next append.
 
         Raises:
-            ValueError: If batch, heads or width differ from what the layer holds.
+            ValueError: If batch, heads or width differ from what the layer holds, or ``k`` and ``v`` do not
+                fit each other.
         """
+        if k.shape[:3] != v.shape[:3]:
+            raise ValueError(
+                f"keys {tuple(k.shape)} and values {tuple(v.shape)} may differ in the last axis only"
+            )
         held = self._layers[layer]
         if held is None:
             tokens = max(self.capacity, k.shape[2])
             held = _Layer(_buffer(k, tokens), _buffer(v, tokens), 0, 0)
             self._layers[layer] = held
-        if held.keys.shape[:2] != k.shape[:2] or held.keys.shape[3] != k.shape[3]:
-            raise ValueError(
-                f"layer {layer} holds keys {tuple(held.keys.shape)}, got {tuple(k.shape)}: only axis 2, the "
-                "tokens, may differ; reorder() changes the batch"
-            )
+        for name, old, new in (("keys", held.keys, k), ("values", held.values, v)):
+            if old.shape[:2] != new.shape[:2] or old.shape[3] != new.shape[3]:
+                raise ValueError(
+                    f"layer {layer} holds {name} {tuple(old.shape)}, got {tuple(new.shape)}: only axis 2, "
+                    "the tokens, may differ; reorder() changes the batch"
+                )
 
         T, n = k.shape[2], held.end - held.start
         past = n if self.window is None else min(n, self.window - 1)

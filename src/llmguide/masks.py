@@ -126,19 +126,22 @@ def padding_mask(
         True where a key is real, with axes of size 1 for heads and queries.
 
     Raises:
-        ValueError: If ``real`` has neither one nor two axes, or ``T_k`` disagrees with it.
+        ValueError: If ``real`` is neither lengths nor a mask, or ``T_k`` disagrees with it.
 
     >>> padding_mask(torch.tensor([1, 3])).int().tolist()
     [[[[1, 0, 0]]], [[[1, 1, 1]]]]
     >>> padding_mask(torch.tensor([[0, 1, 1]])).int().tolist()  # padded on the left
     [[[[0, 1, 1]]]]
     """
-    if real.ndim == 1:
+    if real.ndim == 1 and real.dtype != torch.bool:
         if T_k is None:
             T_k = int(real.max()) if len(real) else 0
         return (torch.arange(T_k, device=real.device) < real[:, None])[:, None, None, :]
     if real.ndim != 2:
-        raise ValueError(f"got shape {tuple(real.shape)}; pass lengths (B,) or an attention mask (B, T_k)")
+        raise ValueError(
+            f"got {real.dtype} of shape {tuple(real.shape)}; pass integer lengths (B,) or an attention mask "
+            "(B, T_k)"
+        )
     if T_k not in (None, real.shape[1]):
         raise ValueError(f"T_k={T_k} but the attention mask covers {real.shape[1]} keys; leave T_k out")
     return real.bool()[:, None, None, :]

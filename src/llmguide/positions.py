@@ -254,11 +254,16 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, " H"]:
     Returns:
         One positive slope for each head.
 
+    Raises:
+        ValueError: If there is no head.
+
     >>> alibi_slopes(4).tolist()  # 2 ** -2, 2 ** -4, 2 ** -6, 2 ** -8
     [0.25, 0.0625, 0.015625, 0.00390625]
     >>> alibi_slopes(3).tolist()  # two heads: 2 ** -4, 2 ** -8; the third from the slopes of four heads
     [0.0625, 0.00390625, 0.25]
     """
+    if n_heads < 1:
+        raise ValueError(f"n_heads={n_heads}: there is a slope for each head, so use at least 1")
     power = 2 ** (n_heads.bit_length() - 1)  # the largest power of two up to H
     slopes = [2 ** (-8 * i / power) for i in range(1, power + 1)]
     between = [2 ** (-8 * i / (2 * power)) for i in range(1, 2 * power, 2)]

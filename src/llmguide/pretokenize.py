@@ -11,7 +11,8 @@ Patterns are written for tiktoken's engine and translated to Python's ``re``: ``
 exact character sets of `llmguide.unicode_classes`, ``$`` becomes ``\Z``.
 
 Leaves out: ``\w``, ``\d``, ``\b`` and other shorthands that mean different characters in the two engines
-(refused), and every ``\p{..}`` that is not in the table.
+(refused), every ``\p{..}`` that is not in the table, and exactness for ``i`` or ``\p{..}`` inside
+``(?i:..)``: `re` folds i with dotless i, tiktoken's engine does not.
 """
 
 import re

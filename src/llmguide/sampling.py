@@ -149,7 +149,7 @@ def repetition_penalty(logits: Logits, ids: Int[Tensor, "*B T"], r: float) -> Lo
         The logits with those of `ids` penalised.
 
     Raises:
-        ValueError: `r` is not a positive number, or an id is outside the vocabulary.
+        ValueError: `r` is not a positive number, an id is outside the vocabulary, or batch axes differ.
 
     >>> repetition_penalty(torch.tensor([2.0, -1.0, 3.0]), torch.tensor([0, 1, 1]), 2.0).tolist()
     [1.0, -2.0, 3.0]
@@ -161,6 +161,11 @@ def repetition_penalty(logits: Logits, ids: Int[Tensor, "*B T"], r: float) -> Lo
         raise ValueError(
             f"ids reach from {int(ids.min())} to {int(ids.max())}, but the logits are for ids 0 to "
             f"{vocab_size - 1}: pass the ids of this model's tokenizer, without padding"
+        )
+    if ids.shape[:-1] != logits.shape[:-1]:  # gather would take the first rows only
+        raise ValueError(
+            f"ids {tuple(ids.shape)} and logits {tuple(logits.shape)} differ in the axes before the last; "
+            "pass one row of ids for each row of logits"
         )
     ids = ids.long()
     seen = logits.gather(-1, ids)
@@ -202,8 +207,9 @@ def sample(logits: Logits, generator: torch.Generator | None = None) -> Int[Tens
     >>> sample(torch.tensor([[0.0, -torch.inf], [-torch.inf, 0.0]])).tolist()
     [0, 1]
     """
+    logits = logits.float()
     _check_rows(logits)
-    probabilities = logits.softmax(-1, dtype=torch.float32)
+    probabilities = logits.softmax(-1)
     rows = probabilities.reshape(-1, probabilities.shape[-1])  # multinomial takes at most two axes
     return torch.multinomial(rows, 1, generator=generator).reshape(logits.shape[:-1])
 

@@ -32,8 +32,9 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
 from itertools import chain
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 from uuid import uuid4
 
 from llmguide.bpe import learn_merges, merge_piece, ranks_from_merges
@@ -190,7 +191,7 @@ class Tokenizer:
     def _encode_ordinary(self, text: str) -> list[int]:
         return list(chain.from_iterable(map(self._ids_of.__getitem__, self._split(text))))
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """Return the text of ids; bytes that are no UTF-8, such as half an emoji, become U+FFFD.
 
         Raises:
@@ -198,18 +199,19 @@ class Tokenizer:
         """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """Return the exact bytes of ids, special tokens as their UTF-8 text."""
         return b"".join(self.pieces(ids))
 
-    def pieces(self, ids: Iterable[int]) -> list[bytes]:
+    def pieces(self, ids: Iterable[SupportsIndex]) -> list[bytes]:
         """Return the bytes of each id, for showing where the borders between tokens are.
 
         Raises:
             ValueError: If an id is not in the vocabulary.
         """
         try:
-            return [self._bytes_of[i] for i in ids]
+            # index: the elements of a tensor are tensors, which no dictionary finds
+            return [self._bytes_of[i] for i in map(index, ids)]
         except KeyError as error:
             raise ValueError(
                 f"id {error.args[0]} is not in this vocabulary of {self.vocab_size} ids"
@@ -247,7 +249,7 @@ class Tokenizer:
         try:
             content = json.loads(Path(path).read_bytes())
             intact = content.pop("format") == _FORMAT and content.pop("sha256") == _checksum(content)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             intact = False
         if not intact:
             raise ValueError(f"{path} is damaged or no file of {_FORMAT!r}; save the tokenizer again")
