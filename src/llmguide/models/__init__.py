@@ -1,0 +1,18 @@
+"""Models, built from one `ModelConfig` and the parts of `llmguide.attention` and `llmguide.layers`.
+
+| architecture | positions | class | published models |
+| --- | --- | --- | --- |
+| decoder | learned, ALiBi, sinusoidal, none | `GPT` | GPT-1 to 3, BLOOM |
+| decoder | RoPE | `Llama` | LLaMA 1 to 3, Mistral, Mixtral, Qwen2 |
+| encoder | learned, sinusoidal, none | `Encoder`, `MaskedLM` | BERT |
+| encoder-decoder | sinusoidal, learned, none | `Transformer` | the Transformer of 2017 |
+"""
+
+from llmguide.models.convert import from_hf, load, to_hf
+from llmguide.models.encoder import Encoder, MaskedLM
+from llmguide.models.factory import build
+from llmguide.models.gpt import GPT
+from llmguide.models.llama import Llama
+from llmguide.models.seq2seq import Transformer
+
+__all__ = ["GPT", "Encoder", "Llama", "MaskedLM", "Transformer", "build", "from_hf", "load", "to_hf"]

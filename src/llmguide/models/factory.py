@@ -1,0 +1,30 @@
+"""The class that belongs to a config."""
+
+from llmguide.config import ModelConfig
+from llmguide.models.encoder import MaskedLM
+from llmguide.models.gpt import GPT
+from llmguide.models.llama import Llama
+from llmguide.models.seq2seq import Transformer
+
+
+def build(config: ModelConfig) -> GPT | Llama | MaskedLM | Transformer:
+    """Make the model of a config, with freshly drawn weights; it returns logits ``(B, T, V)``.
+
+    Args:
+        config: Sizes and choices. An encoder gets its masked-language-model head.
+
+    Returns:
+        The model, in training mode as every new module of torch.
+
+    Raises:
+        ValueError: If no class has this combination of choices.
+
+    >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=2, d_model=12, n_heads=3)
+    >>> type(build(config)).__name__
+    'GPT'
+    """
+    if config.architecture == "encoder":
+        return MaskedLM(config)
+    if config.architecture == "encoder-decoder":
+        return Transformer(config)
+    return Llama(config) if config.positions == "rope" else GPT(config)

@@ -1,0 +1,400 @@
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from math import exp, inf, log, nan
+from pathlib import Path
+
+import jaxtyping
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from llmguide.checkpoint import checkpoints, load, load_latest
+from llmguide.config import ModelConfig
+from llmguide.models import build
+from llmguide.train import (
+    DivergenceError,
+    TrainConfig,
+    Windows,
+    accumulate_gradients,
+    evaluate,
+    mean_loss,
+    train,
+)
+from tests.parity import assert_parity
+
+V, T = 11, 6
+SMALL = ModelConfig(vocab_size=V, context_length=T, n_layers=2, d_model=12, n_heads=3)
+QUICK = TrainConfig(n_steps=10, context_length=T, batch_size=4, learning_rate=0.01, checkpoint_every=3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Models this small gain nothing from more threads and wait long for them on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def new_model(**changes) -> nn.Module:
+    torch.manual_seed(0)
+    return build(replace(SMALL, **changes))
+
+
+def some_text(n: int = 200, seed: int = 1) -> Tensor:
+    return torch.randint(V, (n,), generator=torch.Generator().manual_seed(seed))
+
+
+def equal_weights(a: nn.Module, b: nn.Module) -> bool:
+    return all(p.equal(q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+class Table(nn.Module):
+    """A bigram model: row i scores what follows token i. Its losses can be worked out on paper."""
+
+    def __init__(self, rows: Tensor):
+        super().__init__()
+        self.rows = nn.Parameter(rows.clone())
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.rows[ids]
+
+
+class Masked:
+    """Sequences with a different number of targets each."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def batch(self, first: int, size: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(3)
+        ids = torch.randint(V, (8, T + 1), generator=generator)
+        targets = ids[:, 1:].clone()
+        for i in range(8):
+            targets[i, : i % T] = -100
+        rows = torch.arange(first, first + size) % 8
+        return ids[rows, :-1], targets[rows]
+
+
+# By hand
+
+
+def test_the_loss_of_a_table_by_hand():
+    # after 0 comes 1 with probability 3/4, after 1 comes 0 with probability 1/2
+    table = Table(torch.tensor([[0.0, log(3)], [0.0, 0.0]]))
+    windows = Windows(torch.tensor([0, 1, 0, 1, 0]), 4)
+    expected = (2 * log(4 / 3) + 2 * log(2)) / 4
+    assert evaluate(table, windows) == pytest.approx(expected)
+
+
+def test_one_step_by_hand():
+    # a uniform table: the gradient of row 0 is softmax - onehot(1) = (1/2, -1/2), of row 1 the opposite, each
+    # for half of the targets: four entries of 1/4, of norm 1/2. Adam's first step is the learning rate.
+    table = Table(torch.zeros(2, 2))
+    config = TrainConfig(
+        n_steps=1, context_length=2, batch_size=1, learning_rate=0.1, warmup=0, schedule="constant"
+    )
+    result = train(table, torch.tensor([0, 1, 0]), config)
+    (record,) = result.history
+    assert record.loss == pytest.approx(log(2))
+    assert record.grad_norm == pytest.approx(0.5)
+    assert record.learning_rate == 0.1
+    assert result.n_tokens == 2
+    torch.testing.assert_close(table.rows, torch.tensor([[-0.1, 0.1], [0.1, -0.1]]))
+
+
+def test_every_token_but_the_first_is_predicted_once_an_epoch():
+    windows = Windows(torch.arange(100, 122), 7, seed=3)
+    assert len(windows) == 3
+    inputs, targets = windows.batch(3, 3)  # the second epoch
+    assert targets.equal(inputs + 1)
+    assert sorted(targets.flatten().tolist()) == list(range(101, 122))
+
+
+def test_accumulation_weighs_batches_by_their_targets():
+    table = Table(torch.tensor([[0.0, log(3)], [0.0, 0.0]]))
+    one = torch.tensor([[0]]), torch.tensor([[1]])  # loss log 4/3
+    three = torch.tensor([[1, 1, 1, 0]]), torch.tensor([[0, 1, 0, -100]])  # loss log 2
+    none = torch.tensor([[0]]), torch.tensor([[-100]])
+    loss, n_targets = accumulate_gradients(table, [one, none, three])
+    assert n_targets == 4
+    assert loss == pytest.approx((log(4 / 3) + 3 * log(2)) / 4)  # the mean of means is another number
+
+
+# Parity
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_training_equals_a_plain_torch_loop(accumulation):
+    config = replace(QUICK, accumulation=accumulation, clip=0.5)
+    ours, theirs = new_model(), new_model()
+    result = train(ours, some_text(), config)
+
+    decaying = [p for p in theirs.parameters() if p.ndim > 1]
+    rest = [p for p in theirs.parameters() if p.ndim <= 1]
+    groups = [{"params": decaying, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.95))
+    windows = Windows(some_text(), T)
+    losses = []
+    size = 4 * accumulation
+    for step in range(1, 11):
+        inputs, targets = windows.batch((step - 1) * size, size)
+        loss = F.cross_entropy(theirs(inputs).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(step)
+        optimizer.step()
+        losses.append(loss.item())
+    names = {"of": "llmguide.train.train", "against": "torch.optim.AdamW"}
+    assert_parity([record.loss for record in result.history], losses, **names, atol=1e-5)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert_parity(a, b, **names, atol=1e-4)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("positions", ["learned", "rope"])
+@pytest.mark.parametrize("tie_embeddings", [True, False])
+def test_the_loss_equals_cross_entropy(positions, tie_embeddings):
+    model = new_model(positions=positions, tie_embeddings=tie_embeddings)
+    inputs, targets = Masked().batch(0, 8)
+    assert_parity(
+        mean_loss(model, inputs, targets, precision="float32"),
+        F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()),
+        of="llmguide.train.mean_loss",
+        against="torch.nn.functional.cross_entropy",
+        atol=1e-6,
+    )
+
+
+# Properties
+
+
+@pytest.mark.parametrize("data", [some_text(), Masked()])
+@pytest.mark.parametrize("rule", ["adamw", "muon"])
+def test_accumulation_equals_the_big_batch(data, rule):
+    big, small = new_model(), new_model()
+    config = replace(QUICK, n_steps=5, batch_size=8, optimizer=rule)
+    whole = train(big, data, config)
+    parts = train(small, data, replace(config, batch_size=2, accumulation=4))
+    assert whole.n_tokens == parts.n_tokens
+    atol = 1e-5 if rule == "adamw" else 1e-3  # Muon rounds to bfloat16
+    for a, b in zip(big.parameters(), small.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("rule", ["adamw", "muon"])
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, rule):
+    config = replace(QUICK, optimizer=rule, eval_every=4)
+    validation = some_text(50, seed=2)
+    whole, broken = new_model(dropout=0.2), new_model(dropout=0.2)
+    torch.manual_seed(7)
+    expected = train(whole, some_text(), config, validation=validation)
+
+    class Interrupted(Windows):
+        def batch(self, first: int, size: int) -> tuple[Tensor, Tensor]:
+            if first == 7 * config.batch_size:
+                raise KeyboardInterrupt
+            return super().batch(first, size)
+
+    torch.manual_seed(7)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, Interrupted(some_text(), T), config, validation=validation, folder=tmp_path)
+    torch.manual_seed(8)
+    again = build(replace(SMALL, dropout=0.2))  # other weights and other random numbers
+    result = train(again, some_text(), config, validation=validation, folder=tmp_path)
+    assert equal_weights(whole, again)
+    assert [r.loss for r in result.history] == [r.loss for r in expected.history]
+    assert [r.val_loss for r in result.history] == [r.val_loss for r in expected.history]
+    assert result.n_tokens == expected.n_tokens == 10 * 4 * T
+
+    finished = new_model()
+    assert train(finished, some_text(), config, folder=tmp_path).history == result.history
+    assert equal_weights(finished, whole)
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from dataclasses import replace
+from tests.test_train import QUICK, T, Windows, new_model, some_text, train
+
+class Killed(Windows):
+    def batch(self, first, size):
+        if first == 7 * size:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(first, size)
+
+torch.set_num_threads(1)
+model = new_model(dropout=0.2)
+torch.manual_seed(7)
+train(model, Killed(some_text(), T), QUICK, folder=sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_killed_run_ends_with_the_same_weights(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    root = Path(__file__).parent.parent
+    assert subprocess.run(command, check=False, timeout=120, cwd=root).returncode == -signal.SIGKILL
+    assert [load(path)["position"] for path in checkpoints(tmp_path)] == [6 * 4, 3 * 4]
+    newest = checkpoints(tmp_path)[0]
+    newest.write_bytes(newest.read_bytes()[:-1])  # and its last checkpoint is cut short
+    resumed, whole = new_model(dropout=0.2), new_model(dropout=0.2)
+    with pytest.warns(UserWarning, match="skipped a checkpoint"):
+        train(resumed, some_text(), QUICK, folder=tmp_path)
+    torch.manual_seed(7)
+    train(whole, some_text(), QUICK)
+    assert equal_weights(whole, resumed)
+
+
+def test_the_plateau_can_be_extended(tmp_path):
+    """Same weights as a run that was planned longer: the reason for warmup-stable-decay."""
+    config = replace(QUICK, schedule="warmup_stable_decay", warmup=0, decay=0.4, checkpoint_every=6, keep=9)
+    longer = replace(config, n_steps=20, decay=0.2)
+    short, whole = new_model(), new_model()
+    train(short, some_text(), config, folder=tmp_path)
+    checkpoints(tmp_path)[0].unlink()  # back from the end to the plateau, step 6
+    with pytest.warns(UserWarning, match=r"continues with n_steps=20 \(was 10\), decay=0.2 \(was 0.4\)"):
+        train(short, some_text(), longer, folder=tmp_path)
+    train(whole, some_text(), longer)
+    assert equal_weights(short, whole)
+
+
+@given(st.integers(2, 40), st.integers(1, 9), st.integers(0, 100), st.lists(st.integers(1, 7), max_size=6))
+@settings(max_examples=50, deadline=None)
+def test_windows_are_the_same_however_they_are_asked_for(n, length, seed, sizes):
+    if n <= length:
+        with pytest.raises(ValueError, match=f"{n} tokens hold no window of {length}"):
+            Windows(torch.arange(n), length)
+        return
+    windows = Windows(torch.arange(n), length, seed=seed)
+    whole, _ = windows.batch(0, sum(sizes) + 1)
+    first = 0
+    for size in sizes:
+        part, targets = Windows(torch.arange(n), length, seed=seed).batch(first, size)
+        assert part.equal(whole[first : first + size])
+        assert targets.equal(part + 1)
+        first += size
+
+
+def test_the_order_changes_with_epoch_and_seed():
+    n = 20 * T + 1
+    first, second = (Windows(some_text(n), T).batch(at, 20)[0] for at in (0, 20))
+    other = Windows(some_text(n), T, seed=1).batch(0, 20)[0]
+    assert not first.equal(second)
+    assert not first.equal(other)
+    assert sorted(first.tolist()) == sorted(second.tolist()) == sorted(other.tolist())
+
+
+def test_text_may_be_stored_in_two_bytes_a_token():
+    inputs, _ = Windows(torch.arange(60_000, 60_010, dtype=torch.int32).to(torch.uint16), 4).batch(0, 2)
+    assert inputs.dtype == torch.int64
+    assert sorted(inputs.flatten().tolist()) == list(range(60_000, 60_008))
+
+
+def test_evaluation_leaves_no_trace():
+    model = new_model(dropout=0.5)
+    random_before = torch.get_rng_state()
+    losses = [evaluate(model, Windows(some_text(), T), batch_size=size) for size in (1, 7, 100)]
+    assert losses == pytest.approx([losses[0]] * 3, abs=1e-6)
+    assert model.training
+    assert torch.get_rng_state().equal(random_before)
+    assert all(p.grad is None for p in model.parameters())
+    assert exp(losses[0]) == pytest.approx(V, rel=0.05)  # untrained, it guesses
+
+
+def test_bfloat16_trains_float32_weights():
+    model, exact = new_model(), new_model()
+    text = torch.arange(V).repeat(8)
+    result = train(model, text, replace(QUICK, n_steps=25, precision="bfloat16"), validation=text)
+    reference = train(exact, text, replace(QUICK, n_steps=25), validation=text)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert result.loss != reference.loss
+    assert result.loss == pytest.approx(reference.loss, abs=0.1)
+    assert result.best_val_loss == pytest.approx(result.history[-1].val_loss, abs=0.05)
+
+
+@pytest.mark.parametrize("rule", ["adamw", "muon"])
+def test_a_text_that_repeats_is_learned(rule):
+    config = replace(QUICK, n_steps=60, learning_rate=0.03, optimizer=rule)
+    result = train(new_model(), torch.arange(V).repeat(20), config)
+    assert result.history[0].loss > 2
+    assert result.loss < 0.5  # it started at log 11 = 2.4
+
+
+class Bad(Windows):
+    """Data whose ninth step is poisoned: the next tokens are all changed."""
+
+    def batch(self, first: int, size: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = super().batch(first, size)
+        return inputs, (targets if first != 40 * size else (targets + 5) % V)
+
+
+def test_a_jump_of_the_loss_stops_the_run(tmp_path):
+    text = torch.arange(V).repeat(40)
+    model = new_model()
+    config = replace(QUICK, n_steps=42, learning_rate=0.03, checkpoint_every=10, warmup=0)
+    with pytest.raises(DivergenceError, match=r"step 41 was not taken: loss .* the last checkpoints are in"):
+        train(model, Bad(text, T), config, folder=tmp_path)
+    good = load_latest(tmp_path)
+    assert len(good["history"]) == 40
+    assert all(p.equal(good["model"][name]) for name, p in model.named_parameters())
+    result = train(new_model(), Bad(text, T), replace(config, max_spike=inf))
+    assert result.history[40].loss > result.history[39].loss + 2
+
+
+@pytest.mark.parametrize("value", [nan, inf])
+def test_a_loss_that_is_no_number_stops_the_run(value):
+    table = Table(torch.tensor([[0.0, value], [0.0, 0.0]]))
+    before = table.rows.detach().clone()
+    with pytest.raises(
+        DivergenceError, match=r"step 1 was not taken: loss nan, .* no checkpoint was asked for"
+    ):
+        train(table, torch.tensor([0, 1, 0]), replace(QUICK, context_length=2))
+    torch.testing.assert_close(table.rows.detach(), before, equal_nan=True)
+
+
+def test_progress_goes_to_a_terminal_only(capsys, monkeypatch):
+    train(new_model(), some_text(), replace(QUICK, n_steps=2))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    train(new_model(), some_text(), replace(QUICK, n_steps=2), validation=some_text(50))
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err.startswith("\rstep 1/2  loss 2.")
+    assert "  val 2." in written.err
+    assert written.err.endswith("tokens/s \n")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_steps": 0}, "n_steps=0"),
+        ({"accumulation": 0}, "accumulation=0"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"clip": nan}, "clip=nan"),
+        ({"warmup": 1.5}, "warmup=1.5"),
+        ({"schedule": "warmup_stable_decay", "decay": 0.99}, "warmup=0.05 and decay=0.99"),
+        ({"precision": "float16"}, "precision='float16' must be one of float32, bfloat16"),
+        ({"schedule": "linear"}, "schedule='linear' must be one of cosine, warmup_stable_decay, constant"),
+    ],
+)
+def test_bad_settings_are_named(change, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run it
+    with pytest.raises(ValueError, match=message):
+        replace(QUICK, **change)
+
+
+def test_data_without_targets_are_named():
+    empty = torch.zeros(2, 3, dtype=torch.long), torch.full((2, 3), -100)
+    with pytest.raises(ValueError, match="all targets of 1 batches"):
+        accumulate_gradients(new_model(), [empty])
