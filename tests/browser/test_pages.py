@@ -1,0 +1,183 @@
+"""Every page of the built site, on a desktop and a phone, in light and dark: sound, and open to everyone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from tests.browser.conftest import SITE
+from tools import ROOT
+
+pytestmark = pytest.mark.browser
+
+PUBLIC = "https://llmguide.github.io/llmguide/"
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+DESKTOP, PHONE = 1280, 390
+# Source code in the reference stays folded: it is like all other code, and would double the time.
+OPEN = "document.querySelectorAll('details:not(.mkdocstrings-source)').forEach(it => { it.open = true; })"
+
+
+@contextmanager
+def window(browser: Browser, width: int, scheme: str = "light") -> Iterator[BrowserContext]:
+    """A browser window that refuses to talk to any host but this one."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    context.route(lambda url: urlsplit(url).hostname != "127.0.0.1", lambda route: route.abort())
+    yield context
+    context.close()
+
+
+def watch(page: Page) -> list[str]:
+    """A list that fills with whatever goes wrong while the page is open."""
+    problems: list[str] = []
+
+    def note_foreign(url: str) -> None:
+        if urlsplit(url).hostname not in {"127.0.0.1", None}:
+            problems.append(f"asks another host: {url}")
+
+    page.on("request", lambda request: note_foreign(request.url))
+    page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
+    page.on(
+        "console", lambda line: problems.append(f"console: {line.text}") if line.type == "error" else None
+    )
+    return problems
+
+
+def axe(page: Page) -> list[str]:
+    """Accessibility violations that axe-core finds, one line for each element."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    # The drawn half of a formula is hidden from screen readers, and thousands of elements.
+    context = {"exclude": [".katex-html"]}
+    # axe reads no MathML, so it takes a heading that is a formula for empty; misfits() looks at those.
+    options = {"resultTypes": ["violations"], "rules": {"empty-table-header": {"enabled": False}}}
+    found = page.evaluate("([context, options]) => axe.run(context, options)", [context, options])
+    return [
+        f"axe {rule['id']}: {node['html'][:160]}"
+        for rule in found["violations"]
+        for node in rule["nodes"][:3]
+    ]
+
+
+def misfits(page: Page) -> list[str]:
+    """Content that sticks out of the window; figures, formulas and headings that show nothing."""
+    return page.evaluate(
+        """() => {
+          const found = [];
+          const extra = document.documentElement.scrollWidth - innerWidth;
+          if (extra > 0) found.push(`the page is ${extra} px wider than the window`);
+          for (const shape of document.querySelectorAll("figure svg, .katex-html, article img")) {
+            const box = shape.getBoundingClientRect();
+            if (box.width < 3 || box.height < 3) found.push(`no size: ${shape.outerHTML.slice(0, 120)}`);
+          }
+          for (const heading of document.querySelectorAll("article th")) {
+            if (!heading.textContent.trim()) found.push(`empty heading: ${heading.outerHTML}`);
+          }
+          return found;
+        }"""
+    )
+
+
+def look_at(context: BrowserContext, url: str) -> list[str]:
+    """Everything wrong with one page, its folded blocks opened."""
+    page = context.new_page()
+    problems = watch(page)
+    page.goto(url, wait_until="load")
+    page.evaluate(OPEN)
+    page.evaluate("document.fonts.ready.then(() => true)")
+    problems += misfits(page) + axe(page)
+    page.close()
+    return problems
+
+
+# Layout depends on the width and colours on the scheme; one of each pair on every page sees both.
+@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_every_page(browser: Browser, site_url: str, width: int, scheme: str) -> None:
+    names = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+    with window(browser, width, scheme) as context:
+        found = [
+            f"{name}: {problem}"
+            for name in names
+            for problem in look_at(context, site_url + name.removesuffix("index.html"))
+        ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")])
+@pytest.mark.parametrize("name", ["", "learn/attention/", "reference/attention/", "parity/"])
+def test_a_page_of_each_kind_the_other_way(
+    browser: Browser, site_url: str, name: str, width: int, scheme: str
+) -> None:
+    with window(browser, width, scheme) as context:
+        assert not look_at(context, site_url + name)
+
+
+def test_the_palette_follows_the_system(browser: Browser, site_url: str) -> None:
+    with window(browser, DESKTOP, "light") as context:
+        page = context.new_page()
+        page.goto(site_url)
+        page.emulate_media(color_scheme="dark")
+        expect(page.locator("body")).to_have_attribute("data-md-color-scheme", "slate")
+
+
+def test_skip_link_is_the_first_stop(browser: Browser, site_url: str) -> None:
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        page.goto(f"{site_url}learn/attention/")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.matches('.md-skip')")
+        page.keyboard.press("Enter")
+        assert urlsplit(page.url).fragment
+
+
+def test_search_works_from_the_keyboard(browser: Browser, site_url: str) -> None:
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        problems = watch(page)
+        page.goto(site_url)
+        page.keyboard.press("/")
+        page.keyboard.type("attention")
+        results = page.locator(".md-search-result__link")
+        expect(results.first).to_be_visible()
+        problems += axe(page)
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/*?h=*")
+        assert not problems, "\n".join(problems)
+
+
+def test_instant_navigation_keeps_the_page_alive(browser: Browser, site_url: str) -> None:
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        problems = watch(page)
+        # The theme compares links with the sitemap, which holds the public address, but for the port.
+        sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8").replace(PUBLIC, site_url)
+        page.route("**/sitemap.xml", lambda route: route.fulfill(body=sitemap, content_type="text/xml"))
+        with page.expect_response("**/sitemap.xml"):
+            page.goto(site_url)
+        page.evaluate("window.survives = true")
+        page.locator(".md-tabs__link", has_text="Reference").click()
+        expect(page.locator("article h1")).to_contain_text("Reference")
+        assert page.evaluate("window.survives"), "the browser loaded the whole page anew"
+        assert not problems + axe(page)
+
+
+def test_formulas_have_their_fonts_and_their_text(browser: Browser, site_url: str) -> None:
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        page.goto(f"{site_url}learn/attention/")
+        assert page.locator(".katex-html").count() == page.locator(".katex-mathml math").count() > 0
+        assert page.evaluate("document.fonts.ready.then(() => document.fonts.check('16px KaTeX_Main'))")
+
+
+def test_a_box_that_scrolls_is_reached_with_tab(browser: Browser, site_url: str) -> None:
+    with window(browser, PHONE) as context:
+        page = context.new_page()
+        page.goto(f"{site_url}learn/attention/")
+        boxes = page.evaluate(
+            """() => [...document.querySelectorAll("pre > code, .table-scroll, .math-display")]
+                 .map(box => [box.scrollWidth > box.clientWidth, box.tabIndex >= 0])"""
+        )
+        assert [True, True] in boxes
+        assert all(scrolls == reached for scrolls, reached in boxes)

@@ -1,0 +1,106 @@
+"""Facts and glossary: each entry is complete, and a page that names a missing one fails."""
+
+import datetime
+import tomllib
+
+import pytest
+from tools import glossary
+from tools.bibliography import all_works
+from tools.facts import PATH, all_facts, fact, parse
+
+ENTRY = """
+[gpt3-context]
+value = 2048
+text = "2048"
+unit = "tokens"
+source = "brown2020"
+where = "section 2.1"
+checked = 2026-11-24
+"""
+
+
+def test_fact_carries_its_text_unit_and_citation():
+    entry = parse(ENTRY)["gpt3-context"]
+    assert (entry.value, entry.text) == (2048, "2048 tokens")
+    assert entry.markdown == "2048 tokens [@brown2020, section 2.1]"
+
+
+def test_number_without_text_gets_thousands_separators():
+    assert parse(ENTRY.replace('text = "2048"\n', "").replace("2048", "175000000000"))[
+        "gpt3-context"
+    ].text == ("175,000,000,000 tokens")
+
+
+@pytest.mark.parametrize("field", ["value", "source", "where", "checked"])
+def test_missing_field_is_named(field):
+    lines = [line for line in ENTRY.split("\n") if not line.startswith(f"{field} =")]
+    with pytest.raises(ValueError, match=rf"\[gpt3-context\] lacks {field}"):
+        parse("\n".join(lines))
+
+
+def test_unknown_field_is_named():
+    with pytest.raises(ValueError, match="unknown fields sauce"):
+        parse(ENTRY.replace("source", "sauce") + 'source = "brown2020"')
+
+
+def test_key_without_hyphen_is_refused():
+    with pytest.raises(ValueError, match=r"\[context\] is not like"):
+        parse(ENTRY.replace("gpt3-context", "context"))
+
+
+def test_unknown_fact_says_where_to_add_it():
+    with pytest.raises(ValueError, match=r"\[\[no-such\]\]; add it to docs/_data/facts.toml"):
+        fact("no-such")
+
+
+@pytest.mark.parametrize("entry", all_facts().values(), ids=lambda entry: entry.key)
+def test_fact_has_a_source_in_the_bibliography(entry):
+    assert entry.source in all_works()
+    assert entry.where
+
+
+def test_facts_were_checked_on_a_day_that_has_been():
+    for fields in tomllib.loads(PATH.read_text(encoding="utf-8")).values():
+        assert fields["checked"] <= datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
+
+
+TERM = """
+["context length"]
+definition = "The largest number of tokens."
+aliases = ["context window"]
+symbol = "T"
+"""
+
+
+def test_term_has_an_address():
+    term = glossary.parse(TERM)["context length"]
+    assert term.names == ("context length", "context window")
+    assert term.anchor == "term-context-length"
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("[token]", "lacks a definition"),
+        ('[token]\ndefinition = "A"\nalias = []', "unknown fields alias"),
+        (f'{TERM}\n[window]\ndefinition = "A"\naliases = ["Context Window"]', "names both"),
+    ],
+)
+def test_broken_term_is_named(toml, message):
+    with pytest.raises(ValueError, match=message):
+        glossary.parse(toml)
+
+
+def test_glossary_page_lists_every_term_in_order_and_every_symbol():
+    page = glossary.render()
+    terms = glossary.all_terms()
+    places = [page.index(f" {name} {{ #{terms[name].anchor} }}") for name in sorted(terms, key=str.lower)]
+    assert places == sorted(places)
+    assert all(f"| ${term.symbol}$ |" in page for term in terms.values() if term.symbol)
+    assert "no-terms" in page
+
+
+def test_definitions_are_plain_sentences():
+    for term in glossary.all_terms().values():
+        assert term.definition.endswith("."), term
+        assert not set(term.definition) & set("`*[]$\n|"), f"{term.names[0]}: a tooltip shows plain text only"

@@ -1,0 +1,333 @@
+"""Every page says what its code prints; and the runner notices when a page does not."""
+
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+from tools import CACHE, DOCS, ROOT, page_paths
+from tools.figures import figure, heatmap, tidy
+from tools.pages import is_current
+from tools.runs import PageError, agree, run
+from tools.tables import matrix, table
+
+PAGES = page_paths()
+
+
+def program(*arguments):
+    command = [sys.executable, "-m", "tools.pages", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def all_pages_ran():
+    """One process for all pages, without the run-time type checks of the test session."""
+    program()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(DOCS).as_posix())
+@pytest.mark.usefixtures("all_pages_ran")
+def test_page_says_what_its_code_prints(path):
+    if not is_current(path, path.read_text(encoding="utf-8")):
+        again = program(str(path))
+        assert again.returncode == 0, again.stderr
+
+
+def test_there_are_pages():
+    assert PAGES
+
+
+# ---- the runner --------------------------------------------------------------------------------------
+
+
+def ran(text):
+    return run(text, "docs/learn/sample.md")
+
+
+PRINTS = """\
+A value {{ 6 = 2 * 3 }}.
+
+```{.python .run}
+x = 2
+print("x is", x)
+x + 1
+```
+
+```{.text .output}
+x is 2
+3
+```
+
+Then {{ 0.67 = f"{x / 3:.2f}" }} and `{{ 1 = 2 }}`.
+"""
+
+
+def test_page_that_agrees_is_left_alone():
+    assert ran(PRINTS).text == PRINTS
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("x is 2", "x is 3"),
+        ("\n3\n", "\n4\n"),
+        ("{{ 6 =", "{{ 7 ="),
+        ("{{ 0.67 =", "{{ 0.69 ="),
+        ("x is 2\n", ""),
+    ],
+)
+def test_wrong_output_is_noticed_and_put_right(right, wrong):
+    page = PRINTS.replace(right, wrong)
+    assert page != PRINTS
+    assert ran(page).text == PRINTS
+
+
+def test_missing_output_is_added_and_an_output_of_nothing_removed():
+    added = ran("```{.python .run}\n1 + 1\n```\n").text
+    assert added == "```{.python .run}\n1 + 1\n```\n\n```{.text .output}\n2\n```\n"
+    assert ran(added.replace("1 + 1\n", "x = 2\n")).text == "```{.python .run}\nx = 2\n```\n"
+
+
+def test_indented_cell_gets_an_indented_output():
+    text = ran('!!! note\n\n    ```{.python .run}\n    print("a\\n\\nb")\n    ```\n').text
+    assert text.endswith("\n    ```{.text .output}\n    a\n\n    b\n    ```\n")
+
+
+def test_cells_and_values_share_one_namespace_in_page_order():
+    cell = "```{{.python .run}}\n{}\n```\n\n"
+    text = cell.format("n = 1") + "{{ = n }}\n\n" + cell.format("n += 1") + "{{ = n }} {{ = n + 1 }}\n"
+    assert [line for line in ran(text).text.split("\n") if "{{" in line] == [
+        "{{ 1 = n }}",
+        "{{ 2 = n }} {{ 3 = n + 1 }}",
+    ]
+
+
+def test_pages_do_not_see_each_other():
+    ran("```{.python .run}\nleft_over = 1\n```\n")
+    with pytest.raises(PageError, match="name 'left_over' is not defined"):
+        ran("```{.python .run}\nleft_over\n```\n")
+
+
+def test_torch_and_numpy_start_afresh_on_each_page():
+    ran(
+        "```{.python .run}\nimport torch, numpy\ntorch.set_default_dtype(torch.float64)\n"
+        "torch.set_grad_enabled(False)\ntorch.set_printoptions(precision=1)\n"
+        "numpy.set_printoptions(precision=1)\n```\n"
+    )
+    code = "torch.tensor([1/3], requires_grad=True) * 1, numpy.array([1/3])"
+    text = ran(f"```{{.python .run}}\nimport numpy, torch\n{code}\n```\n").text
+    assert "(tensor([0.3333], grad_fn=<MulBackward0>), array([0.33333333]))" in text
+
+
+def test_randomness_without_a_seed_is_noticed():
+    page = ran("```{.python .run}\nimport torch\ntorch.rand(4)\n```\n").text
+    assert ran(page).text != page
+
+
+def test_randomness_with_a_seed_is_stable():
+    page = ran("```{.python .run}\nimport torch\ntorch.manual_seed(0)\ntorch.rand(4)\n```\n").text
+    assert ran(page).text == page
+
+
+def test_error_names_the_line_of_the_page():
+    with pytest.raises(PageError, match=r'File "docs/learn/sample.md", line 4, in <module>\n    1 / 0'):
+        ran("# A\n\n```{.python .run}\n1 / 0\n```\n")
+
+
+def test_syntax_error_names_the_line_of_the_page():
+    with pytest.raises(PageError, match=r'File "docs/learn/sample.md", line 2'):
+        ran("```{.python .run}\nx = = 1\n```\n")
+
+
+def test_error_in_an_inline_value_names_the_line_of_the_page():
+    with pytest.raises(PageError, match=r'line 3, in <module>[^"]*NameError'):
+        ran("# A\n\nvalue {{ 1 = unknown }}\n")
+
+
+def test_cell_that_must_raise_shows_its_last_line():
+    text = ran('```{.python .run .raises}\nprint("before")\nraise ValueError("no")\n```\n').text
+    assert "```{.text .output}\nbefore\nValueError: no\n```" in text
+
+
+def test_cell_that_must_raise_and_does_not_fails():
+    with pytest.raises(PageError, match=r"sample.md:2: the cell is marked .raises but raises nothing"):
+        ran("```{.python .run .raises}\n1\n```\n")
+
+
+def test_table_fence_stores_markdown_between_markers_and_rewrites_it():
+    fence = '```{.python .table}\ntable([["**a**", 1]], ["x", "y"], caption="C")\n```\n'
+    text = ran(fence).text
+    printed = "| x | y |\n| :-- | --: |\n| **a** | 1 |\n\nTable: C"
+    assert text == f"{fence}\n<!-- output -->\n\n{printed}\n\n<!-- /output -->\n"
+    assert ran(text).text == text
+    assert ran(text.replace("| 1 |", "| 2 |")).text == text
+
+
+def test_output_marker_that_is_not_closed_is_an_error():
+    with pytest.raises(ValueError, match=r"sample.md:5: <!-- output --> without"):
+        ran("```{.python .table}\nprint(1)\n```\n\n<!-- output -->\n")
+
+
+def test_helpers_are_lent_to_tables_only():
+    with pytest.raises(PageError, match="name 'fact' is not defined"):
+        ran('```{.python .run}\nfact("gpt3-context")\n```\n')
+    cell = "```{{.python .{}}}\n{}\n```\n\n"
+    lent = cell.format("table", 'table([[1]], ["x"], caption="C")')
+    page = cell.format("run", "table = 5") + lent + cell.format("run", "table")
+    assert "```{.text .output}\n5\n```" in ran(page).text
+
+
+def test_fact_is_at_hand_in_an_inline_value():
+    assert "{{ 4096 = 2 *" in ran('{{ = 2 * fact("gpt3-context").value }}\n').text
+
+
+def test_static_code_is_not_run():
+    text = '```{.python .static reason="needs a GPU"}\n1 / 0\n```\n'
+    assert ran(text).text == text
+
+
+def test_measurements():
+    result = ran("```{.python .run}\nimport time\ntime.sleep(0.2)\n```\n\n{{ 1 = 1 }}\n")
+    assert result.cells == 1
+    assert 0.2 <= result.seconds < 2
+
+
+@pytest.mark.parametrize(
+    ("stored", "computed", "same"),
+    [
+        ("loss 0.693", "loss 0.694", True),
+        ("loss 0.693", "loss 0.695", False),
+        ("n = 12", "n = 13", False),
+        ("1,024 tokens", "1,025 tokens", False),
+        ("1.2e-07", "1.3e-07", True),
+        ("1.2e-07", "1.2e-06", False),
+        ("0.1", "0.0999999", True),
+        ("0.1", "0.13", False),
+        ("tensor([0.5000, -0.1000])", "tensor([0.5001, -0.1001])", True),
+        ("True", "False", False),
+        ("a  b", "a b", False),
+        ("nan", "0.1", False),
+        ("-0.0000", "0.0000", True),
+        ("1 2", "1", False),
+    ],
+)
+def test_numbers_agree_to_the_printed_digits(stored, computed, same):
+    assert agree(stored, computed) is same
+
+
+def test_command_line_reports_a_difference_and_writes_it(tmp_path):
+    """The one test that needs a page on disk: under docs/, removed again."""
+    path = DOCS / f"{tmp_path.name}.md"
+    try:
+        path.write_text("```{.python .run}\n1 + 1\n```\n")
+        differs = program(str(path))
+        assert differs.returncode == 1
+        assert "+2" in differs.stderr
+        assert program("--write", str(path)).returncode == 0
+        assert "\n2\n" in path.read_text()
+        assert program(str(path)).returncode == 0
+    finally:
+        path.unlink()
+        (CACHE / "pages" / f"{tmp_path.name}.json").unlink(missing_ok=True)
+
+
+# ---- tables and figures ------------------------------------------------------------------------------
+
+
+def test_table_formats_and_aligns_numbers(capsys):
+    table([["a", 1234567, 0.5], ["b", 2, 1234.5678]], ["x", "n", "y"], caption="T")
+    assert capsys.readouterr().out == (
+        "| x | n | y |\n| :-- | --: | --: |\n| a | 1,234,567 | 0.5 |\n| b | 2 | 1,235 |\n\nTable: T\n"
+    )
+
+
+def test_table_with_a_ragged_row_is_an_error():
+    with pytest.raises(ValueError, match=r"\['a'\] has 1 cells, but there are 2 columns"):
+        table([["a"]], ["x", "y"], caption="T")
+
+
+def test_matrix_heads_rows_and_columns(capsys):
+    matrix([[0.5, 1], [0, 0.125]], rows=["The", "cat"], columns=["a", "b"], caption="M")
+    assert capsys.readouterr().out == (
+        "|  | a | b |\n| :-- | --: | --: |\n"
+        "| **The** | 0.50 | 1.00 |\n| **cat** | 0.00 | 0.12 |\n\nTable: M\n"
+    )
+
+
+def test_matrix_with_too_few_headings_is_an_error():
+    with pytest.raises(ValueError, match="2 rows, but 1 row headings"):
+        matrix([[1], [2]], rows=["a"], columns=["b"], caption="M")
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch, capsys):
+    """A small heatmap: the SVG and the Markdown that its cell printed."""
+    monkeypatch.setattr("tools.figures.DOCS", tmp_path)
+    with figure("w", page="learn/x", alt='An "alt" text', caption="C") as (_, axes):
+        heatmap(axes, [[1, 0], [0.25, 0.75]], rows=["The", "cat"], columns=["The", "cat"])
+        axes.plot([0, 1], [0, 1], marker="o")
+    return (tmp_path / "assets/figures/learn/x/w.svg").read_text(), capsys.readouterr().out
+
+
+def test_figure_prints_its_markdown(drawn):
+    assert drawn[1] == '![An "alt" text](../assets/figures/learn/x/w.svg)\n\nFigure: C\n'
+
+
+def test_figure_is_an_accessible_vector_image_in_palette_colours(drawn):
+    root = ElementTree.fromstring(drawn[0])
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"] == 'An "alt" text'
+    assert "var(--figure-accent)" in drawn[0]
+    assert "0.25" in "".join(root.itertext())
+    for unwanted in ("<?xml", "<style", "<image", "<metadata", "font-family", " href", "#0000"):
+        assert unwanted not in drawn[0]
+
+
+def test_figure_ids_are_its_own_and_all_references_resolve(drawn):
+    root = ElementTree.fromstring(drawn[0])
+    ids = {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
+    assert ids
+    assert all(name.startswith("learn-x-w-") for name in ids)
+    link = "{http://www.w3.org/1999/xlink}href"
+    uses = [element.attrib[link][1:] for element in root.iter() if link in element.attrib]
+    clips = [e.attrib["clip-path"][5:-1] for e in root.iter() if "clip-path" in e.attrib]
+    assert set(uses + clips) == ids
+
+
+def test_text_is_legible_on_a_phone(drawn):
+    root = ElementTree.fromstring(drawn[0])
+    shrunk = min(1.0, 328 / float(root.attrib["viewBox"].split()[2]))
+    sizes = [
+        float(element.attrib["style"].partition("font-size: ")[2].partition("px")[0]) * shrunk
+        for element in root.iter()
+        if "font-size" in element.attrib.get("style", "")
+    ]
+    assert sizes
+    assert min(sizes) >= 11
+
+
+def test_figure_is_the_same_twice(drawn, tmp_path):
+    with figure("w", page="learn/x", alt='An "alt" text', caption="C") as (_, axes):
+        heatmap(axes, [[1, 0], [0.25, 0.75]], rows=["The", "cat"], columns=["The", "cat"])
+        axes.plot([0, 1], [0, 1], marker="o")
+    assert (tmp_path / "assets/figures/learn/x/w.svg").read_text() == drawn[0]
+
+
+def test_figure_without_alt_text_is_an_error():
+    with pytest.raises(ValueError, match="'w' needs an alt text"), figure("w", page="learn/x", alt=" "):
+        pass
+
+
+def test_foreign_colour_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("tools.figures.DOCS", tmp_path)
+    with (
+        pytest.raises(ValueError, match="colour #ff0000 is not in the palette"),
+        figure("w", page="learn/x", alt="A") as (_, axes),
+    ):
+        axes.plot([0, 1], [0, 1], color="red")
+
+
+def test_bitmap_is_an_error():
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><image/></svg>'
+    with pytest.raises(ValueError, match="holds a bitmap"):
+        tidy(svg, prefix="p", alt="a")

@@ -1,0 +1,57 @@
+import json
+
+import pytest
+from tools.parity import merge, read, render
+
+
+def row(**changes):
+    return {
+        "function": "llmguide.masks.causal_mask",
+        "peer": "torch.tril",
+        "version": "2.13.0+cpu",
+        "error": 0.0,
+        "tolerance": 0.0,
+        "test": "tests/test_masks.py::test_causal[3-5]",
+        **changes,
+    }
+
+
+def test_rows_of_all_files_are_read(tmp_path):
+    (tmp_path / "1.jsonl").write_text(json.dumps(row()) + "\n" + json.dumps(row(error=1.0)) + "\n")
+    (tmp_path / "2.jsonl").write_text(json.dumps(row(error=2.0)) + "\n")
+    assert [entry["error"] for entry in read(tmp_path)] == [0.0, 1.0, 2.0]
+
+
+def test_empty_ledger_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"no comparison in .*python -m tools\.parity --run"):
+        read(tmp_path)
+
+
+def test_largest_error_of_each_pair_stays():
+    rows = [
+        row(error=1e-7),
+        row(error=3e-7, test="tests/test_masks.py::worst"),
+        row(error=2e-7),
+        row(peer="numpy.tril"),
+    ]
+    assert [(entry["peer"], entry["error"]) for entry in merge(rows)] == [
+        ("numpy.tril", 0.0),
+        ("torch.tril", 3e-7),
+    ]
+    assert merge(rows)[1]["test"].endswith("worst")
+
+
+def test_page_shows_what_was_measured():
+    page = render([row(error=2.5e-7, tolerance=1e-6)])
+    assert "## llmguide.masks\n" in page
+    assert "| [`causal_mask`][llmguide.masks.causal_mask] | `torch.tril` 2.13.0 | 2.5e-07 | 1e-06 |" in page
+    assert "/tests/test_masks.py) |" in page
+
+
+def test_equal_results_show_as_zero():
+    assert "| 0 | 0 | [`test_causal`]" in render([row()])
+
+
+def test_function_of_no_module_is_an_error():
+    with pytest.raises(ValueError, match=r"compares 'nowhere\.f', but src has no such module"):
+        render([row(function="nowhere.f")])

@@ -1,0 +1,127 @@
+"""The built site is whole, its checker sees what is broken, and its settings keep their promises."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from markdown import markdown
+from tools import DOCS, ROOT
+from tools.check_site import problems
+
+CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+PAGE = '<h1 id="top">T</h1>'
+
+
+def write_site(folder: Path, body: str, **others: str) -> Path:
+    (folder / "index.html").write_text(PAGE + body, encoding="utf-8")
+    for name, text in others.items():
+        (folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_the_built_site_is_whole() -> None:
+    assert (ROOT / "site" / "index.html").is_file(), "there is no site/ to test; build it first: make site"
+    assert problems(ROOT / "site") == []
+
+
+def test_nothing_that_only_development_needs_is_published() -> None:
+    published = {path.name for path in (ROOT / "site").rglob("*")}
+    assert not {name for name in published if name.endswith(".map")}
+    assert not published & {"_data", "lunr", "facts.toml"}
+
+
+def test_a_sound_page_passes(tmp_path: Path) -> None:
+    body = (
+        '<a href="#top">up</a> <a href="./">here</a> <a href="other.html#x%20y">other</a>'
+        '<a href="https://example.org/">abroad</a> <link rel="canonical" href="https://example.org/">'
+        '<a href="/llmguide/other.html">absolute</a> <link rel="stylesheet" href="a.css">'
+    )
+    other = '<h1 id="x y">O</h1>'
+    write_site(tmp_path, body, other_html=other, a_css="p { background: url(data:image/png;base64,AA) }")
+    assert problems(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ('<a href="missing/">x</a>', "no such file: missing/"),
+        ('<a href="#nowhere">x</a>', "no such anchor: #nowhere"),
+        ('<a href="/llmguide/absent/">x</a>', "no such file: /llmguide/absent/"),
+        ('<script src="missing.js"></script>', "no such file: missing.js"),
+        ('<script src="https://cdn.example/x.js"></script>', "another host: https://cdn.example/x.js"),
+        ('<script src="//cdn.example/x.js"></script>', "another host: //cdn.example/x.js"),
+        ('<link rel="preconnect" href="https://fonts.example">', "another host: https://fonts.example"),
+        ('<img alt="a" src="https://cdn.example/x.png">', "another host: https://cdn.example/x.png"),
+        ('<form action="https://example.org/"></form>', "another host: https://example.org/"),
+        ('<p style="background: url(https://cdn.example/x.png)">', "another host: https://cdn.example/x.png"),
+        ('<link rel="stylesheet" href="a.css">', "another host: https://fonts.example/f.woff2"),
+        ('<img src="a.css">', "image without alt"),
+        ('<svg role="img"></svg>', "svg with role=img and no aria-label"),
+        ('<p id="top">x</p>', "id 'top' stands 2 times"),
+        ("<h1>again</h1>", "2 main headings"),
+    ],
+)
+def test_what_is_broken_is_found(tmp_path: Path, body: str, problem: str) -> None:
+    css = '@import "b.css"; @font-face { src: url("https://fonts.example/f.woff2") }'
+    write_site(tmp_path, body, a_css=css, b_css="")
+    assert any(problem in found for found in problems(tmp_path))
+
+
+def test_the_lock_file_pins_content_and_names_no_registry() -> None:
+    lock = json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8"))
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert packages
+    for name, entry in packages.items():
+        assert "resolved" not in entry, name
+        assert entry["integrity"].startswith("sha512-"), name
+
+
+def test_constraints_are_bare_versions() -> None:
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", line), line
+
+
+def test_no_behaviour_hangs_on_the_generator() -> None:
+    keys = set(re.findall(r"^([a-z_]+):", CONFIG, re.MULTILINE))
+    assert "hooks" not in keys
+    assert "repo_url" not in keys  # the theme would ask that host for its stars
+    plugins = re.search(r"^plugins:\n((?:  .*\n)+)", CONFIG, re.MULTILINE)
+    assert plugins is not None
+    assert re.findall(r"^  - (\w+)", plugins[1], re.MULTILINE) == ["search", "autorefs", "mkdocstrings"]
+
+
+def test_every_page_has_a_place_in_the_navigation() -> None:
+    named = set(re.findall(r"([\w/]+\.md)$", CONFIG, re.MULTILINE))
+    written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert written <= named
+
+
+def test_every_module_has_a_reference_page() -> None:
+    source = ROOT / "src" / "llmguide"
+    modules = {
+        ".".join(path.relative_to(source).with_suffix("").parts)
+        for path in source.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    shown = {
+        name
+        for page in (DOCS / "reference").rglob("*.md")
+        for name in re.findall(r"^::: llmguide\.([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert modules == shown
+
+
+def test_the_page_template_has_valid_front_matter() -> None:
+    text = (ROOT / "tools" / "page_template.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(text.split("---")[1])["description"]
+
+
+def test_a_doctest_becomes_a_code_block() -> None:
+    text = "One.\n\n>>> f([[1]])\n[[2]]\n\nTwo.\n\n```text\n>>> left alone\n```\n"
+    html = markdown(text, extensions=["fenced_code", "tools.markdown.doctests"])
+    assert "blockquote" not in html
+    assert '<code class="language-pycon">&gt;&gt;&gt; f([[1]])\n[[2]]\n</code>' in html
+    assert "<p>Two.</p>" in html
+    assert '<code class="language-text">&gt;&gt;&gt; left alone\n</code>' in html

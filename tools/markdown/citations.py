@@ -1,0 +1,56 @@
+"""``[@vaswani2017, section 3.2]`` cites a work; ``@sources`` lists all that a page cites."""
+
+import re
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement
+
+from markdown import Markdown
+from markdown.extensions import Extension
+from markdown.inlinepatterns import InlineProcessor
+from markdown.preprocessors import Preprocessor
+from markdown.util import AtomicString
+
+from tools.bibliography import CITATION, cited, split_citation, work
+from tools.fences import map_prose
+
+_SOURCES = re.compile(r"^@sources[ ]*$", re.MULTILINE)
+
+
+class CitationsExtension(Extension):
+    """Registers the preprocessor and the inline pattern."""
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        """Add the pattern before links (170) could see its brackets."""
+        md.preprocessors.register(_Sources(md), "sources", 29.5)
+        md.inlinePatterns.register(_Citation(CITATION.pattern, md), "citation", 183)
+
+
+class _Citation(InlineProcessor):
+    def handleMatch(self, match: re.Match[str], data: str) -> tuple[Element, int, int]:
+        cite = Element("span", {"class": "citation"})
+        cite.text = "("
+        pairs = split_citation(match["works"])
+        for key, where in pairs:
+            link = SubElement(cite, "autoref", {"identifier": key})
+            link.text = AtomicString(work(key).label)
+            link.tail = f", {where}; " if where else "; "
+        link.tail = (link.tail or "").removesuffix("; ") + ")"
+        return cite, match.start(), match.end()
+
+
+class _Sources(Preprocessor):
+    def run(self, lines: list[str]) -> list[str]:
+        text = "\n".join(lines)
+        return map_prose(text, lambda prose: _SOURCES.sub(lambda _: _list(text), prose)).split("\n")
+
+
+def _list(text: str) -> str:
+    keys = cited(text)
+    if not keys:
+        raise ValueError("@sources: the page cites nothing")
+    return "\n".join(f"- {work(key).markdown}" for key in keys)
+
+
+def makeExtension(**options: Any) -> CitationsExtension:
+    """Entry point that Python-Markdown looks for."""
+    return CitationsExtension(**options)

@@ -1,0 +1,124 @@
+"""Run the code of a page and compare what it prints with what the page says.
+
+A page is plain Markdown. Its outputs are stored in its own source, so that it reads well anywhere and a
+change of behaviour shows up as a change of the page. This program executes each page and reports every stored
+output or inline value that differs; ``--write`` stores the new ones. A page is run again only when it, the
+package or the tools change.
+
+Examples::
+
+    python -m tools.pages                                   compare every page
+    python -m tools.pages docs/learn/attention.md           compare one page
+    python -m tools.pages --write docs/learn/attention.md   rewrite its outputs
+"""
+
+import argparse
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+from tools import CACHE, DATA, DOCS, ROOT, page_paths, write
+from tools.runs import PageError, run
+
+
+@cache
+def _code_hash() -> str:
+    sources = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "tools").glob("*.py")])
+    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
+    for path in [*sources, DATA / "facts.toml"]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256((_code_hash() + text).encode()).hexdigest()
+
+
+def record_path(path: Path) -> Path:
+    """Where the measurements of a page's last good run are kept."""
+    return CACHE / "pages" / path.relative_to(DOCS).with_suffix(".json")
+
+
+def is_current(path: Path, text: str) -> bool:
+    """Whether the last good run of a page was of this text, with the package and tools as they are."""
+    record = record_path(path)
+    figures = re.findall(r"assets/figures/([\w/.-]+\.svg)", text)
+    return (
+        record.exists()
+        and json.loads(record.read_text())["key"] == _key(text)
+        and all((DOCS / "assets" / "figures" / figure).exists() for figure in figures)
+    )
+
+
+def check(path: Path, *, store: bool = False) -> str:
+    """Run a page unless nothing has changed since its last good run; return the difference, empty if none.
+
+    Args:
+        path: A page under docs/.
+        store: Store new outputs in the page instead of reporting them.
+    """
+    path = path.resolve()
+    text = path.read_text(encoding="utf-8")
+    if is_current(path, text):
+        return ""
+    page = path.relative_to(ROOT).as_posix()
+    result = run(text, page)
+    if result.text != text:
+        if not store:
+            old, new = text.split("\n"), result.text.split("\n")
+            return "\n".join(
+                difflib.unified_diff(old, new, f"{page} (stored)", f"{page} (computed)", lineterm="")
+            )
+        write(path, result.text)
+        print(f"wrote {page}")
+    write(
+        record_path(path),
+        json.dumps(
+            {
+                "key": _key(result.text),
+                "cells": result.cells,
+                "seconds": round(result.seconds, 2),
+                "peak_mb": result.peak_mb,
+                "torch": importlib.metadata.version("torch").split("+")[0],
+            }
+        ),
+    )
+    return ""
+
+
+def main() -> int:
+    """Check or rewrite the pages named on the command line; 1 if any differs or fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.pages",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--write", action="store_true", help="store new outputs in the pages")
+    parser.add_argument(
+        "pages", nargs="*", type=Path, metavar="PAGE", help="pages to run; all of them by default"
+    )
+    arguments = parser.parse_args()
+    failed = 0
+    for path in arguments.pages or page_paths():
+        try:
+            difference = check(path, store=arguments.write)
+        except (PageError, ValueError) as error:
+            difference = f"{path}: {error}"
+        if difference:
+            print(difference, file=sys.stderr)
+            failed += 1
+    if failed:
+        print(
+            f"\n{failed} page(s) differ or fail; `python -m tools.pages --write PAGE` stores outputs.",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The parity ledger: how far each function of the package is from an independent library.
+
+Tests marked ``parity`` record their comparisons in .cache/parity (see tests/parity.py); this program merges
+them and writes docs/parity.md.
+
+Examples::
+
+    python -m tools.parity           write the page from the recorded comparisons
+    python -m tools.parity --run     run the tests first, if the package or its tests have changed
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from tools import CACHE, DOCS, REPOSITORY, ROOT, generated_head, write
+
+LEDGER = CACHE / "parity"
+STAMP = CACHE / "parity.sha256"
+PAGE = DOCS / "parity.md"
+
+
+def read(folder: Path = LEDGER) -> list[dict[str, Any]]:
+    """Every recorded comparison.
+
+    Raises:
+        ValueError: There is none.
+    """
+    rows = [
+        json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()
+    ]
+    if not rows:
+        raise ValueError(
+            f"no comparison in {folder}; run `pytest -m parity` first (python -m tools.parity --run)"
+        )
+    return rows
+
+
+def merge(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per function and peer: the comparison with the largest error, in order of function and peer."""
+    largest: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        key = (row["function"], row["peer"])
+        if key not in largest or row["error"] > largest[key]["error"]:
+            largest[key] = row
+    return [largest[key] for key in sorted(largest)]
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """The ledger page, one table a module."""
+    parts = [
+        generated_head(
+            "Parity ledger",
+            "The largest difference between each function of the package and an independent library.",
+            "tools/parity.py from what the tests recorded",
+        ),
+        "Each row is the largest difference that the tests found, over whole tensors, between a function of "
+        "this package and an independent implementation. An error of 0 means that every element is equal.\n",
+    ]
+    for module, group in groupby(rows, key=lambda row: _module(row["function"])):
+        lines = [
+            "| Function | Compared with | Largest error | Tolerance | Test |",
+            "| :-- | :-- | --: | --: | :-- |",
+        ]
+        lines += [_row(row) for row in group]
+        parts.append(
+            "\n".join([f"## {module}\n", *lines, "", f"Table: Functions of {module} against their peers.\n"])
+        )
+    return "\n".join(parts)
+
+
+def _module(function: str) -> str:
+    """The longest prefix of a dotted name that is a module of the package."""
+    parts = function.split(".")
+    for length in range(len(parts), 0, -1):
+        base = ROOT.joinpath("src", *parts[:length])
+        if base.with_suffix(".py").is_file() or (base / "__init__.py").is_file():
+            return ".".join(parts[:length])
+    raise ValueError(f"a test compares {function!r}, but src has no such module; name it of='llmguide.x.f'")
+
+
+def _row(row: dict[str, Any]) -> str:
+    file, _, name = row["test"].partition("::")
+    short = row["function"].removeprefix(f"{_module(row['function'])}.")
+    test = f"[`{name.partition('[')[0]}`]({REPOSITORY}/{file})"
+    peer = f"`{row['peer']}` {row['version'].partition('+')[0]}"
+    error = f"{row['error']:.1e}" if row["error"] else "0"
+    tolerance = f"{row['tolerance']:.0e}" if row["tolerance"] else "0"
+    return f"| [`{short}`][{row['function']}] | {peer} | {error} | {tolerance} | {test} |"
+
+
+def _code_hash() -> str:
+    digest = hashlib.sha256()
+    for path in sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def run_tests() -> None:
+    """Record the comparisons anew unless package and tests are as they were at the last good run."""
+    code = _code_hash()
+    if STAMP.is_file() and STAMP.read_text() == code:
+        return
+    for path in LEDGER.glob("*.jsonl"):
+        path.unlink()
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "parity", "tests"], cwd=ROOT, check=True)
+    write(STAMP, code)
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.parity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--run", action="store_true", help="run the parity tests first, if anything changed")
+    if parser.parse_args().run:
+        run_tests()
+    write(PAGE, render(merge(read())))
+
+
+if __name__ == "__main__":
+    main()
