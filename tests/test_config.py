@@ -195,7 +195,7 @@ def test_presets_count_what_transformers_builds(name):
     assert_parity(
         [PRESETS[name].n_params()],
         [count(peer)],
-        of=f'llmguide.config.PRESETS["{name}"].n_params',
+        of="llmguide.config.ModelConfig.n_params",
         against=f"transformers.{type(peer).__name__}",
         atol=0,
     )
@@ -212,7 +212,7 @@ def test_presets_count_what_torch_builds(name):
     assert_parity(
         [c.n_params()],
         [count(peer) + count(embedding)],
-        of=f'llmguide.config.PRESETS["{name}"].n_params',
+        of="llmguide.config.ModelConfig.n_params",
         against="torch.nn.Transformer",
         atol=0,
     )

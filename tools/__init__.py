@@ -17,7 +17,8 @@ def page_paths() -> list[Path]:
 
 def generated_head(title: str, description: str, origin: str) -> str:
     """The start of a page that a program writes; glossary terms are not linked in it."""
-    front = f"---\ntitle: {title}\ndescription: {description}\n---"
+    # A half-weight in search, so that a page that explains a thing comes before a list that names it.
+    front = f"---\ntitle: {title}\ndescription: {description}\nsearch:\n  boost: 0.5\n---"
     return f"{front}\n\n<!-- Written by {origin}. no-terms -->\n\n# {title}\n"
 
 

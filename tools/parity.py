@@ -63,6 +63,7 @@ def render(rows: list[dict[str, Any]]) -> str:
         "Each row is the largest difference that the tests found, over whole tensors, between a function of "
         "this package and an independent implementation. An error of 0 means that every element is equal.\n",
     ]
+    rows = sorted(rows, key=lambda row: _module(row["function"]))
     for module, group in groupby(rows, key=lambda row: _module(row["function"])):
         lines = [
             "| Function | Compared with | Largest error | Tolerance | Test |",

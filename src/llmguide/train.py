@@ -50,7 +50,8 @@ from llmguide.optim import (
 
 Schedule = Literal["cosine", "warmup_stable_decay", "constant"]
 Precision = Literal["float32", "bfloat16"]
-Batch = tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]  # inputs, and what should follow each; -100: no loss
+# Inputs, and what should follow each; -100: no loss. Batches of one list may differ in shape.
+Batch = tuple[Int[Tensor, "_B _T"], Int[Tensor, "_B _T"]]
 
 SPIKE_WINDOW = 20  # steps whose mean loss a new loss is compared with
 

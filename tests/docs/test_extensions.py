@@ -342,7 +342,7 @@ def test_table_has_caption_scopes_and_a_scrollable_frame():
         "Table: About *it*, $y$.\n\nText."
     )
     frame = re.search(r'<div ([^>]*class="table-scroll"[^>]*)>', html)[1]
-    assert 'role="region"' in frame
+    assert 'role="group"' in frame
     assert 'tabindex="0"' in frame
     assert 'aria-labelledby="table-caption-1"' in frame
     assert '<caption id="table-caption-1">About <em>it</em>, ' in html

@@ -56,8 +56,8 @@ def test_gradients(name):
         assert_parity(
             parameter,
             theirs[parameter_name],
-            of=f"gradient of {parameter_name}",
-            against=name_of(hf),
+            of="llmguide.models.from_hf",
+            against=f"{name_of(hf)} (gradients)",
             atol=2e-6,
         )
 
@@ -125,7 +125,11 @@ def test_bert_with_padding_and_token_types(name):
         if isinstance(ours, Encoder):
             pooled = hf(ids, attention_mask=mask, token_type_ids=types).pooler_output
             assert_parity(
-                ours.pool(logits), pooled, of="llmguide.models.Encoder.pool", against=name_of(hf), atol=1e-5
+                ours.pool(logits),
+                pooled,
+                of="llmguide.models.encoder.Encoder.pool",
+                against=name_of(hf),
+                atol=1e-5,
             )
 
 

@@ -363,7 +363,7 @@ def test_transformer_against_torch(position, activation):
     assert_parity(
         logits[real],
         (hidden @ table.T)[real],
-        of="llmguide.models.Transformer",
+        of="llmguide.models.seq2seq.Transformer",
         against="torch.nn.Transformer",
         atol=1e-5,
     )

@@ -37,7 +37,7 @@ class _Tables(Treeprocessor):
                     identifier = f"table-caption-{number}"
                     caption.set("id", identifier)
                     table.insert(0, caption)
-                    frame.attrib |= {"role": "region", "aria-labelledby": identifier}
+                    frame.attrib |= {"role": "group", "aria-labelledby": identifier}
                 frame.tail, table.tail = table.tail, None
                 parent.remove(table)
                 frame.append(table)
