@@ -61,13 +61,14 @@ def render(rows: list[dict[str, Any]]) -> str:
             "tools/parity.py from what the tests recorded",
         ),
         "Each row is the largest difference that the tests found, over whole tensors, between a function of "
-        "this package and an independent implementation. An error of 0 means that every element is equal.\n",
+        "this package and an independent implementation. An error of 0 means that every element is equal; each "
+        "error links to the test that found it.\n",
     ]
     rows = sorted(rows, key=lambda row: _module(row["function"]))
     for module, group in groupby(rows, key=lambda row: _module(row["function"])):
         lines = [
-            "| Function | Compared with | Largest error | Tolerance | Test |",
-            "| :-- | :-- | --: | --: | :-- |",
+            "| Function | Compared with | Largest error | Tolerance |",
+            "| :-- | :-- | --: | --: |",
         ]
         lines += [_row(row) for row in group]
         parts.append(
@@ -89,11 +90,11 @@ def _module(function: str) -> str:
 def _row(row: dict[str, Any]) -> str:
     file, _, name = row["test"].partition("::")
     short = row["function"].removeprefix(f"{_module(row['function'])}.")
-    test = f"[`{name.partition('[')[0]}`]({REPOSITORY}/{file})"
     peer = f"`{row['peer']}` {row['version'].partition('+')[0]}"
     error = f"{row['error']:.1e}" if row["error"] else "0"
+    test = f'({REPOSITORY}/{file} "{Path(file).name}, {name.partition("[")[0]}")'
     tolerance = f"{row['tolerance']:.0e}" if row["tolerance"] else "0"
-    return f"| [`{short}`][{row['function']}] | {peer} | {error} | {tolerance} | {test} |"
+    return f"| [`{short}`][{row['function']}] | {peer} | [{error}]{test} | {tolerance} |"
 
 
 def _code_hash() -> str:

@@ -29,15 +29,15 @@ class _Tables(Treeprocessor):
                 number += 1
                 _scope(table)
                 position = list(parent).index(table)
-                frame = Element("div", {"class": "table-scroll", "tabindex": "0"})
+                frame = Element("div", {"class": "table-scroll", "role": "group", "tabindex": "0"})
                 caption = _take_caption(parent, position + 1)
                 if caption is None:
-                    frame.attrib |= {"role": "group", "aria-label": "Table"}
+                    frame.set("aria-label", "Table")
                 else:
                     identifier = f"table-caption-{number}"
                     caption.set("id", identifier)
                     table.insert(0, caption)
-                    frame.attrib |= {"role": "group", "aria-labelledby": identifier}
+                    frame.set("aria-labelledby", identifier)
                 frame.tail, table.tail = table.tail, None
                 parent.remove(table)
                 frame.append(table)
