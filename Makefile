@@ -38,6 +38,7 @@ check: .venv/ready ## check one page: make check PAGE=docs/learn/attention.md (U
 	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
 	python -m tools.pages $(if $(UPDATE),--write) $(PAGE)
 	codespell $(PAGE)
+	pytest --quiet tests/docs/test_lint.py tests/docs/test_facts.py tests/docs/test_bibliography.py
 
 new: ## start a page from the template: make new PAGE=docs/learn/softmax.md
 	@test -n '$(PAGE)' || { echo 'name the page: make new PAGE=docs/learn/softmax.md'; exit 2; }

@@ -61,8 +61,8 @@ def render(rows: list[dict[str, Any]]) -> str:
             "tools/parity.py from what the tests recorded",
         ),
         "Each row is the largest difference that the tests found, over whole tensors, between a function of "
-        "this package and an independent implementation. An error of 0 means that every element is equal; each "
-        "error links to the test that found it.\n",
+        "this package and an independent implementation. An error of 0 means that every element is equal; "
+        "each error links to the test that found it.\n",
     ]
     rows = sorted(rows, key=lambda row: _module(row["function"]))
     for module, group in groupby(rows, key=lambda row: _module(row["function"])):

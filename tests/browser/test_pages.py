@@ -13,6 +13,7 @@ pytestmark = pytest.mark.browser
 
 PUBLIC = "https://llmguide.github.io/llmguide/"
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+LEARN = sorted((ROOT / "docs" / "learn").glob("*.md"))
 DESKTOP, PHONE = 1280, 390
 # Source code in the reference stays folded: it is like all other code, and would double the time.
 OPEN = "document.querySelectorAll('details:not(.mkdocstrings-source)').forEach(it => { it.open = true; })"
@@ -105,8 +106,19 @@ def test_every_page(browser: Browser, site_url: str, width: int, scheme: str) ->
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")])
-@pytest.mark.parametrize("name", ["", "learn/attention/", "reference/attention/", "parity/"])
-def test_a_page_of_each_kind_the_other_way(
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "learn/concepts/",
+        "learn/transformer/",
+        "learn/attention/",
+        "learn/families/",
+        "reference/attention/",
+        "parity/",
+    ],
+)
+def test_chapters_and_a_page_of_each_kind_the_other_way(
     browser: Browser, site_url: str, name: str, width: int, scheme: str
 ) -> None:
     with window(browser, width, scheme) as context:

