@@ -1,13 +1,13 @@
 """Speed of the tokenizer against Hugging Face tokenizers, rustbpe, tiktoken and the naive algorithm.
 
-Run ``python -m benchmarks.bpe``. Text: every ``*.txt`` in the folder that ``LLMGUIDE_DATA`` names, repeated
-to 10 MB, else the standard library's own source. ``--minbpe DIR`` takes a checkout of karpathy/minbpe as the
-naive peer instead of `naive_merges` below.
+Run ``python -m benchmarks.bpe``. Text: 10 MB of English, the docstrings of the standard library and of the
+installed packages. ``--minbpe DIR`` takes a checkout of karpathy/minbpe as the naive peer instead of
+`naive_merges` below.
 """
 
 import argparse
+import ast
 import importlib
-import os
 import sys
 import sysconfig
 from collections import Counter
@@ -26,17 +26,25 @@ from llmguide.vocabularies import load_encoding
 
 
 def english_text(n_bytes: int) -> str:
-    """ASCII text of a given length, so that bytes and characters are the same."""
-    if folder := os.environ.get("LLMGUIDE_DATA"):
-        files = sorted(Path(folder).glob("*.txt"))
-    else:
-        files = sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py"))
-    text = ""
+    """Distinct docstrings of the standard library and the installed packages, ASCII: bytes are characters."""
+    paths = sysconfig.get_paths()
+    files = [path for root in ("stdlib", "purelib") for path in sorted(Path(paths[root]).rglob("*.py"))]
+    texts: dict[str, None] = {}
+    size = 0
     for file in files:
-        text += file.read_text(encoding="utf-8", errors="ignore").encode("ascii", "ignore").decode()
-        if len(text) >= n_bytes:
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8", errors="ignore"))
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = (ast.get_docstring(node) or "").encode("ascii", "ignore").decode()
+                if text not in texts:
+                    texts[text] = None
+                    size += len(text) + 2
+        if size >= n_bytes:
             break
-    return (text * (n_bytes // len(text) + 1))[:n_bytes]
+    return "\n\n".join(texts)[:n_bytes]
 
 
 def hf_train(text: str, vocab_size: int) -> tokenizers.Tokenizer:

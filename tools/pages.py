@@ -2,8 +2,8 @@
 
 A page is plain Markdown. Its outputs are stored in its own source, so that it reads well anywhere and a
 change of behaviour shows up as a change of the page. This program executes each page and reports every stored
-output or inline value that differs; ``--write`` stores the new ones. A page is run again only when it, the
-package or the tools change.
+output or inline value that differs; ``--write`` stores the new ones. A page is run again only when its
+code, the package or the tools change.
 
 Examples::
 
@@ -23,7 +23,8 @@ from functools import cache
 from pathlib import Path
 
 from tools import CACHE, DATA, DOCS, ROOT, page_paths, write
-from tools.runs import PageError, run
+from tools.fences import fences
+from tools.runs import PageError, run, slots
 
 
 @cache
@@ -35,8 +36,12 @@ def _code_hash() -> str:
     return digest.hexdigest()
 
 
-def _key(text: str) -> str:
-    return hashlib.sha256((_code_hash() + text).encode()).hexdigest()
+def _key(path: Path, text: str) -> str:
+    """What the outputs of a page depend on, and the outputs; prose may change without a new run."""
+    lines = text.split("\n")
+    places = [*fences(text), *slots(text, path.relative_to(ROOT).as_posix())]
+    computed = [line for place in places for line in lines[place.start : place.end]]
+    return hashlib.sha256("\n".join([_code_hash(), *computed]).encode()).hexdigest()
 
 
 def record_path(path: Path) -> Path:
@@ -45,12 +50,12 @@ def record_path(path: Path) -> Path:
 
 
 def is_current(path: Path, text: str) -> bool:
-    """Whether the last good run of a page was of this text, with the package and tools as they are."""
+    """Whether the last good run of a page was of this code, with the package and tools as they are."""
     record = record_path(path)
     figures = re.findall(r"assets/figures/([\w/.-]+\.svg)", text)
     return (
         record.exists()
-        and json.loads(record.read_text())["key"] == _key(text)
+        and json.loads(record.read_text())["key"] == _key(path, text)
         and all((DOCS / "assets" / "figures" / figure).exists() for figure in figures)
     )
 
@@ -80,7 +85,7 @@ def check(path: Path, *, store: bool = False) -> str:
         record_path(path),
         json.dumps(
             {
-                "key": _key(result.text),
+                "key": _key(path, result.text),
                 "cells": result.cells,
                 "seconds": round(result.seconds, 2),
                 "peak_mb": result.peak_mb,

@@ -153,6 +153,7 @@ def _compile(translated: str, pattern: str) -> re.Pattern[str]:
     return compiled
 
 
+@cache
 def _set_body(name: str, last: int) -> str:
     ranges = ((a, min(b, last)) for a, b in code_point_ranges(name) if a <= last)
     body = "".join(f"{chr(a)}-{chr(b)}" if a < b else chr(a) for a, b in ranges)
