@@ -47,7 +47,7 @@ new: ## start a page from the template: make new PAGE=docs/learn/softmax.md
 	@echo 'wrote $(PAGE); give it a place under nav in mkdocs.yml, then: make check PAGE=$(PAGE) UPDATE=1'
 
 bench: .venv/ready ## compare the speed with the peers, side by side
-	@set -e; for name in bpe training generation site; do echo "== $$name"; python -m benchmarks.$$name; done
+	@for name in bpe training generation site; do echo "== $$name"; python -m benchmarks.$$name; done
 
 # Without --clean, which would empty .cache.
 successor: generated $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs

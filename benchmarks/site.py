@@ -1,6 +1,6 @@
 """Seconds that the site takes to build: from nothing but the environment, unchanged, and after an edit.
 
-Run ``python -m benchmarks.site``. It forgets what earlier builds remembered, and edits a page and restores it.
+Run ``python -m benchmarks.site``. It forgets what earlier builds remembered; it edits a page and restores it.
 """
 
 import shutil
@@ -35,14 +35,10 @@ def main() -> None:
     """Print one line a case."""
     shutil.rmtree(CACHE / "pages", ignore_errors=True)
     STAMP.unlink(missing_ok=True)
-    print(f"full, every page run and every peer compared  {seconds():6.1f} s")
-    print(f"nothing changed                               {seconds():6.1f} s")
-    print(
-        f"one sentence edited                           {after_edit('After this chapter', 'Having read this'):6.1f} s"
-    )
-    print(
-        f"one cell edited, its page run again           {after_edit('import torch', 'import torch  # edited'):6.1f} s"
-    )
+    print(f"{seconds():6.1f} s  full: every page run, every peer compared")
+    print(f"{seconds():6.1f} s  nothing changed")
+    print(f"{after_edit('After this chapter', 'Having read this'):6.1f} s  one sentence edited")
+    print(f"{after_edit('import torch', 'import torch  # edited'):6.1f} s  one cell edited, so its page runs again")
 
 
 if __name__ == "__main__":
