@@ -38,7 +38,7 @@ def main() -> None:
     print(f"{seconds():6.1f} s  full: every page run, every peer compared")
     print(f"{seconds():6.1f} s  nothing changed")
     print(f"{after_edit('After this chapter', 'Having read this'):6.1f} s  one sentence edited")
-    print(f"{after_edit('import torch', 'import torch  # edited'):6.1f} s  one cell edited, so its page runs again")
+    print(f"{after_edit('import torch', 'import torch  # edited'):6.1f} s  one cell edited: its page runs")
 
 
 if __name__ == "__main__":
