@@ -27,7 +27,8 @@ def against_hf(pairs: int, n: int) -> list[Result]:
 
         def theirs(ids: Tensor = ids, **options: object) -> Tensor:
             options = {"do_sample": True, "temperature": 0.8, "top_k": 50, **options}
-            return hf.generate(ids, max_new_tokens=n, pad_token_id=0, **options)
+            mask = torch.ones_like(ids)  # without it, id 0 in a prompt would count as padding
+            return hf.generate(ids, attention_mask=mask, max_new_tokens=n, pad_token_id=0, **options)
 
         greedy = theirs(do_sample=False, temperature=None, top_k=None)
         assert torch.equal(generate(model, ids, n, temperature=0), greedy), "the greedy texts differ"
