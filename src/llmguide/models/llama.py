@@ -73,8 +73,7 @@ class Llama(nn.Module):
         Args:
             ids: Token ids, 0 to V - 1; with a cache, those that are not in it yet.
             attention_mask: 1 for real tokens and 0 for padding, over the cached and the new tokens. The
-                logits of
-                padding mean nothing.
+                logits of padding mean nothing.
             positions: Positions of the tokens; None counts the real tokens before each.
             cache: Keys and values of earlier tokens; the new ones are added.
 
