@@ -80,8 +80,7 @@ class Encoder(nn.Module):
 
         Raises:
             ValueError: If an id or token type is outside its table, a position beyond the learned ones, or
-                token
-                types are given to a model without them.
+                token types are given to a model without them.
         """
         if positions is None:
             positions = token_positions(ids, attention_mask, None)
