@@ -8,11 +8,13 @@ thing before timing them.
 import gc
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,17 @@ def compare(
     result = Result(name, [a for a, _ in runs], [b for _, b in runs], target)
     print(result, flush=True)
     return result
+
+
+def peak_bytes() -> int:
+    """Peak resident bytes of this process; only on Linux.
+
+    The kernel's own mark, because getrusage hands the peak of the parent down to a child.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    kilobytes = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert kilobytes is not None, "the kernel does not say"
+    return int(kilobytes[1]) * 1024
 
 
 def _seconds(function: Callable[[], object]) -> float:

@@ -111,17 +111,29 @@ def load(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Con
         The model, in evaluation mode, on the CPU.
 
     Raises:
-        ValueError: If a file is missing or truncated, tensors are missing, unexpected or of the wrong shape
-            (all are
-            listed), or the model has no equal here.
+        ValueError: If there is neither such a folder nor such a model on the hub, a file is missing or
+            truncated, tensors are missing, unexpected or of the wrong shape (all are listed), or the model
+            has no equal here.
     """
     folder = Path(folder_or_name)
     if not folder.is_dir():
-        hub = import_module("huggingface_hub")
-        folder = Path(hub.snapshot_download(str(folder_or_name), allow_patterns=["*.json", "*.safetensors"]))
+        folder = _download(str(folder_or_name))
     hf_config = import_module("transformers").AutoConfig.from_pretrained(folder)
     model = _assemble(hf_config, _read(folder))
     return model.to(dtype).eval()
+
+
+def _download(name: str) -> Path:
+    """Fetch the files of a model on the hub, unless they are here already."""
+    hub = import_module("huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+    except (OSError, hub.errors.HFValidationError) as error:  # no network, no such model, no such name
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{name} is no folder here and could not be downloaded from the hub ({reason}); give the path of "
+            "a folder, or connect to the network and check the name (owner/model)"
+        ) from error
 
 
 def _read(folder: Path) -> dict[str, Tensor]:
