@@ -6,7 +6,10 @@ its place is taken by a plain GPT-2 of the same shape, which has no cache either
 
 import argparse
 import sys
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmarks.harness import Result, compare, print_header
@@ -14,33 +17,37 @@ from benchmarks.peers import config, nanogpt
 from torch import Tensor
 
 from llmguide.generate import generate
-from llmguide.models import build, to_hf
+from llmguide.models import GPT, build, to_hf
 
 
 def against_hf(pairs: int, n: int) -> list[Result]:
     torch.manual_seed(0)
     model = build(config("big", activation="gelu_tanh")).eval()
-    hf = to_hf(model)
+    half = deepcopy(model).bfloat16()
+    hf, hf_half = to_hf(model), to_hf(model).bfloat16()
     results = []
-    for rows, target in ((1, 1.1), (8, 1.1)):
+    for rows, fp32, bf16 in ((1, 1.75, 2.0), (8, 1.6, 1.75)):
         ids = torch.randint(65, (rows, 16))
 
-        def theirs(ids: Tensor = ids, **options: object) -> Tensor:
+        def theirs(peer: Any = hf, ids: Tensor = ids, **options: object) -> Tensor:
             options = {"do_sample": True, "temperature": 0.8, "top_k": 50, **options}
             mask = torch.ones_like(ids)  # without it, id 0 in a prompt would count as padding
-            return hf.generate(ids, attention_mask=mask, max_new_tokens=n, pad_token_id=0, **options)
+            return peer.generate(ids, attention_mask=mask, max_new_tokens=n, pad_token_id=0, **options)
+
+        def ours(model: GPT = model, ids: Tensor = ids) -> Tensor:
+            return generate(model, ids, n, temperature=0.8, top_k=50)
 
         greedy = theirs(do_sample=False, temperature=None, top_k=None)
         assert torch.equal(generate(model, ids, n, temperature=0), greedy), "the greedy texts differ"
-        results.append(
-            compare(
-                f"{rows} x (16 + {n}) tokens vs Hugging Face",
-                lambda ids=ids: generate(model, ids, n, temperature=0.8, top_k=50),
-                theirs,
-                pairs=pairs,
-                target=target,
-            )
-        )
+        with torch.no_grad():
+            error = (half(greedy).float() - model(greedy)).abs().max()
+        assert error < 0.05, f"bfloat16 moves the logits by {error}"
+        name = f"{rows} x (16 + {n}) tokens"
+        results += [
+            compare(f"{name}, fp32 vs HF fp32", ours, theirs, pairs=pairs, target=fp32),
+            compare(f"{name}, bf16 vs HF fp32", partial(ours, half), theirs, pairs=pairs, target=bf16),
+            compare(f"{name}, bf16 vs HF bf16", partial(ours, half), partial(theirs, hf_half), pairs=pairs),
+        ]
     return results
 
 
@@ -49,7 +56,7 @@ def against_nanogpt(pairs: int, n: int, folder: Path | None) -> list[Result]:
     model = build(config("big")).eval()
     peer = nanogpt(model, folder).eval()
     results = []
-    for rows, target in ((1, 4.0), (8, 10.0)):
+    for rows, target in ((1, 7.0), (8, 18.0)):
         ids = torch.randint(65, (rows, 16))
         assert torch.equal(generate(model, ids, n, top_k=1), peer.generate(ids, n, top_k=1)), (
             "the texts differ"

@@ -41,6 +41,7 @@ def count(module: nn.Module) -> int:
         ("mistral-7b", 7_241_732_096),
         ("mixtral-8x7b", 46_702_792_704),
         ("qwen2.5-0.5b", 494_032_768),
+        ("qwen3-0.6b", 596_049_920),
         ("bloom-7b1", 7_069_016_064),
     ],
 )
@@ -148,6 +149,10 @@ def qwen2(c: ModelConfig) -> nn.Module:
     return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**llama_fields(c)))
 
 
+def qwen3(c: ModelConfig) -> nn.Module:
+    return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**llama_fields(c), head_dim=c.head_dim))
+
+
 def bloom(c: ModelConfig) -> nn.Module:
     config = transformers.BloomConfig(
         vocab_size=c.vocab_size, hidden_size=c.d_model, n_layer=c.n_layers, n_head=c.n_heads
@@ -181,6 +186,7 @@ PEERS = {
     "mistral-7b": mistral,
     "mixtral-8x7b": mixtral,
     "qwen2.5-0.5b": qwen2,
+    "qwen3-0.6b": qwen3,
     "bloom-7b1": bloom,
     "bert-base": bert,
     "bert-large": bert,

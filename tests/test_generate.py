@@ -1,17 +1,23 @@
 """Generation against transformers token for token, with and without cache, padding, end tokens and beams."""
 
 import itertools
+import re
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import MarianConfig, MarianMTModel
 
 from llmguide.config import ModelConfig
 from llmguide.generate import Sampler, beam_search, generate, new_cache, next_logits, stream
-from llmguide.models import build, from_hf
-from tests.models.tiny import V, hf_model
+from llmguide.models import Transformer, build, from_hf
+from llmguide.models.seq2seq import Reading
+from llmguide.positions import sinusoidal_positions
+from llmguide.speculative import speculative_generate
+from tests.models.tiny import V, hf_model, random_decoder
 from tests.parity import assert_parity
 
 PEER = "transformers.GenerationMixin.generate"
@@ -227,7 +233,145 @@ def test_beam_search_with_frequent_ends(seed):
     assert_parity(ours, theirs, of="llmguide.generate.beam_search", against=PEER, atol=0)
 
 
+MARIAN_NAMES = {
+    r"model\.shared": "target_tokens",
+    r"model\.(en|de)coder\.layers": r"\1coder_blocks",
+    "self_attn_layer_norm": "attention_norm",
+    "encoder_attn_layer_norm": "cross_attention_norm",
+    "final_layer_norm": "feed_forward_norm",
+    "self_attn": "attention",
+    "encoder_attn": "cross_attention",
+    "out_proj": "o_proj",
+    "fc1": "feed_forward.up",
+    "fc2": "feed_forward.down",
+}
+
+
+def marian(*, activation="relu", positions="sinusoidal", seed=0):
+    """Marian, which is the Transformer of 2017, and ours with its weights."""
+    torch.manual_seed(seed)
+    hf = MarianMTModel(
+        MarianConfig(
+            vocab_size=V,
+            d_model=24,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=3,
+            decoder_attention_heads=3,
+            encoder_ffn_dim=44,
+            decoder_ffn_dim=44,
+            max_position_embeddings=40,
+            activation_function=activation,
+            scale_embedding=True,
+            decoder_start_token_id=2,
+            pad_token_id=0,
+            eos_token_id=None,
+            forced_eos_token_id=None,
+        )
+    ).eval()
+    for name, parameter in hf.named_parameters():
+        torch.nn.init.normal_(parameter, mean=float(name.endswith("norm.weight")), std=0.25)
+    for side in (hf.model.encoder, hf.model.decoder):  # Marian's sines stand before its cosines, not between
+        side.embed_positions.weight.data.copy_(sinusoidal_positions(40, 24))
+    ours = Transformer(
+        ModelConfig(
+            architecture="encoder-decoder",
+            vocab_size=V,
+            context_length=40,
+            n_layers=2,
+            d_model=24,
+            n_heads=3,
+            d_ff=44,
+            activation=activation,
+            positions=positions,
+            norm_position="post",
+        )
+    ).eval()
+    state = {}
+    for name, parameter in hf.named_parameters():
+        our_name = name
+        for pattern, part in MARIAN_NAMES.items():
+            our_name = re.sub(pattern, part, our_name)
+        state[our_name] = parameter.detach()
+    for name in ("source_positions.weight", "target_positions.weight"):
+        if positions == "learned":
+            state[name] = sinusoidal_positions(40, 24)
+    ours.load_state_dict({name: x for name, x in state.items() if "embed_positions" not in name})
+    return hf, ours
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("activation", "positions"), [("relu", "sinusoidal"), ("gelu", "learned")])
+def test_encoder_decoder(activation, positions):
+    hf, model = marian(activation=activation, positions=positions)
+    ids, mask = left_padded()
+    mask = mask.flip(1)  # Marian counts padding on the left as positions
+    against, options = "transformers.MarianMTModel.generate", {"attention_mask": mask}
+    for eos_id in (None, 9, 17):
+        n = 20
+        ours = generate(model, ids, n, start_id=2, temperature=0.0, eos_id=eos_id, **options)
+        theirs = hf_generate(hf, ids, n, eos_token_id=eos_id, pad_token_id=eos_id or 0, **options)
+        assert_parity(ours, theirs, of="llmguide.generate.generate", against=against, atol=0)
+        ours = beam_search(model, ids, n, n_beams=3, start_id=2, eos_id=eos_id, **options)
+        theirs = hf_generate(
+            hf, ids, n, num_beams=3, eos_token_id=eos_id, pad_token_id=eos_id or 0, **options
+        )
+        assert_parity(ours, theirs, of="llmguide.generate.beam_search", against=against, atol=0)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("seed", range(14))
+def test_random_models(seed):
+    """Any size of any family: greedy, beams, padding and an end token that does occur."""
+    hf = random_decoder(seed)
+    model, (ids, mask) = from_hf(hf), left_padded(seed=seed)
+    free = generate(model, ids, 14, attention_mask=mask, temperature=0.0)
+    eos_id = free[0, 8 + seed % 12].item()
+    options = {"attention_mask": mask, "eos_token_id": eos_id, "pad_token_id": eos_id}
+    ours = generate(model, ids, 14, attention_mask=mask, temperature=0.0, eos_id=eos_id)
+    assert_parity(
+        ours, hf_generate(hf, ids, 14, **options), of="llmguide.generate.generate", against=PEER, atol=0
+    )
+    ours = beam_search(model, ids, 9, n_beams=2 + seed % 3, attention_mask=mask, eos_id=eos_id)
+    theirs = hf_generate(hf, ids, 9, num_beams=2 + seed % 3, **options)
+    assert_parity(ours, theirs, of="llmguide.generate.beam_search", against=PEER, atol=0)
+
+
 # --- properties
+
+
+def test_encoder_decoder_without_a_cache_and_row_by_row():
+    """Padding and the rest of the batch change nothing, on any side, and neither does the cache."""
+    model = marian()[1]
+    ids = prompts(2, 8)
+    mask = torch.tensor([[1] * 8, [0, 0, 1, 1, 1, 0, 0, 0]])
+    options = {"start_id": 2, "temperature": 0.0}
+    out = generate(model, ids, 20, attention_mask=mask, **options)
+    assert torch.equal(out, generate(model, ids, 20, attention_mask=mask, use_cache=False, **options))
+    assert torch.equal(out[1:], generate(model, ids[1:, 2:5], 20, **options))
+    assert torch.equal(out[:1], beam_search(model, ids[:1], 20, n_beams=1, start_id=2))
+    tokens = list(stream(model, ids, 20, attention_mask=mask, sampler=Sampler(temperature=0), start_id=2))
+    assert torch.equal(out[:, 1:], torch.stack(tokens, dim=1))
+
+
+def test_a_window_of_one_token():
+    """transformers keeps too much in its cache here, so the reference is the model without one."""
+    model, ids = from_hf(hf_model("mistral")), prompts(2, 5)
+    for module in model.modules():
+        if hasattr(module, "sliding_window"):
+            module.sliding_window = 1
+    model.config = replace(model.config, sliding_window=1)
+    expected = generate(model, ids, 15, temperature=0.0, use_cache=False)
+    assert torch.equal(generate(model, ids, 15, temperature=0.0), expected)
+
+
+def test_encoder_decoder_drafts_for_another():
+    model, draft = marian()[1], marian(seed=1)[1]
+    source, start = prompts(1, 8), torch.tensor([[2]])
+    out = speculative_generate(
+        Reading(model, source), Reading(draft, source), start, 15, n_draft=3, temperature=0.0
+    )
+    assert torch.equal(out, generate(model, source, 15, start_id=2, temperature=0.0))
 
 
 @settings(max_examples=25, deadline=None)
@@ -325,6 +469,11 @@ def test_learned_positions_may_be_used_up():
         (prompts(1, 3), -1, {}, "max_new_tokens=-1"),
         (prompts(1, 3), 1, {"attention_mask": torch.ones(1, 2).long()}, "shape of ids"),
         (prompts(1, 3), 1, {"attention_mask": torch.tensor([[1, 1, 0]])}, "pad on the left"),
+        (prompts(0, 3), 1, {}, "at least one row"),
+        (prompts(1, 64), 2, {}, "add 1 at most"),
+        (prompts(1, 70), 2, {}, "crop the prompt$"),
+        (prompts(1, 3), 1, {"eos_id": V}, f"eos_id={V} is outside"),
+        (prompts(1, 3), 1, {"start_id": 0}, "start_id=0 is for an encoder-decoder"),
         (prompts(1, 3), 1, {"temperature": -1.0}, "temperature"),
         (prompts(1, 3) + V, 1, {}, "token id"),
     ],
@@ -332,6 +481,20 @@ def test_learned_positions_may_be_used_up():
 def test_bad_requests(ids, n, options, message):
     with pytest.raises(ValueError, match=message):
         generate(from_hf(hf_model("gpt2")), ids, n, **options)
+
+
+def test_bad_requests_of_other_architectures():
+    model, ids = marian()[1], prompts(1, 3)
+    with pytest.raises(ValueError, match="start_id=None: an encoder-decoder needs"):
+        generate(model, ids, 1)
+    with pytest.raises(ValueError, match=f"start_id={V}"):
+        beam_search(model, ids, 1, n_beams=2, start_id=V)
+    with pytest.raises(ValueError, match="at least one token"):
+        generate(model, ids[:, :0], 1, start_id=2)
+    with pytest.raises(ValueError, match=r"pass Reading\(model, source\)"):
+        speculative_generate(model, model, ids, 1)
+    with pytest.raises(ValueError, match="no next token to write: read the logits of MaskedLM"):
+        generate(from_hf(hf_model("bert-mlm")), ids, 1)
 
 
 def test_active_dropout_is_refused():

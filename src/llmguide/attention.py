@@ -245,7 +245,7 @@ class MultiHeadAttention(nn.Module):
 
     Args:
         config: Reads ``d_model``, ``n_heads``, ``n_kv_heads``, ``head_dim``, ``bias``, ``qkv_bias``,
-            ``dropout``, ``sliding_window`` and ``positions``.
+            ``qk_norm`` (with ``norm_eps``), ``dropout``, ``sliding_window`` and ``positions``.
     """
 
     def __init__(self, config: ModelConfig):
@@ -259,6 +259,8 @@ class MultiHeadAttention(nn.Module):
         self.k_proj = nn.Linear(D, K * E, bias=config.qkv_bias)
         self.v_proj = nn.Linear(D, K * E, bias=config.qkv_bias)
         self.o_proj = nn.Linear(H * E, D, bias=config.bias)
+        self.q_norm = nn.RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
 
     def forward(
         self,
@@ -301,12 +303,12 @@ class MultiHeadAttention(nn.Module):
         if self.positions == "alibi" and bias is None and not is_cross:
             raise ValueError('positions="alibi" needs bias=alibi_bias(...) over all keys')
 
-        q = self._heads(self.q_proj(x))
+        q = self.q_norm(self._heads(self.q_proj(x)))
         if cache is not None and is_cross and cache.holds(layer):
             k, v = cache[layer]
         else:
             source = x if context is None else context
-            k, v = self._heads(self.k_proj(source)), self._heads(self.v_proj(source))
+            k, v = self.k_norm(self._heads(self.k_proj(source))), self._heads(self.v_proj(source))
             if rope is not None and not is_cross:
                 cos, sin = (table.unsqueeze(-3) for table in rope)  # an axis of size 1 for the heads
                 q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)

@@ -13,8 +13,7 @@ One dataclass describes the decoders (GPT-2, LLaMA, Mistral, Mixtral, BLOOM, Qwe
 | $E$ | `head_dim` | width of one head |
 | $F$ | `d_ff` | hidden width of the feed-forward layer |
 
-Leaves out: latent attention, norms on queries and keys, layers that differ from each other, LayerNorm without
-bias.
+Leaves out: latent attention, layers that differ from each other, LayerNorm without bias.
 """
 
 from dataclasses import dataclass
@@ -90,7 +89,8 @@ class ModelConfig:
     norm_position: NormPosition = "pre"  # pre: stable without warmup, one more norm at the end; post: BERT
     activation: Activation = "gelu"
     bias: bool = True  # of the linear layers; LLaMA drops it. The output head never has one
-    qkv_bias: bool = _DERIVED  # = bias; Qwen keeps a bias on queries, keys and values only
+    qkv_bias: bool = _DERIVED  # = bias; Qwen2 keeps a bias on queries, keys and values only
+    qk_norm: bool = False  # RMSNorm on each head's query and key, before RoPE (Qwen3): bounds the scores
     tie_embeddings: bool = True  # the output head is the embedding matrix: saves V D parameters
     embedding_norm: bool = False  # LayerNorm after the embeddings (BERT, BLOOM)
     n_token_types: int = 0  # segment embeddings (BERT: 2)
@@ -227,7 +227,9 @@ class ModelConfig:
     def _one_attention(self) -> int:
         d, query, key_value = self.d_model, self.n_heads * self.head_dim, 2 * self.n_kv_heads * self.head_dim
         weights = d * (query + key_value) + query * d
-        return weights + self.qkv_bias * (query + key_value) + self.bias * d
+        return (
+            weights + self.qkv_bias * (query + key_value) + self.bias * d + self.qk_norm * 2 * self.head_dim
+        )
 
     def _one_feed_forward(self) -> int:
         into = 2 if self.activation == "swiglu" else 1  # gate and up, or up alone
@@ -311,6 +313,17 @@ _QWEN_2_5: dict[str, Any] = {
     "tie_embeddings": True,
 }
 
+_QWEN_3: dict[str, Any] = {
+    "n_kv_heads": 8,
+    "head_dim": 128,
+    "qk_norm": True,
+    "vocab_size": 151_936,
+    "context_length": 40_960,
+    "rope_theta": 1e6,
+    "norm_eps": 1e-6,
+    "tie_embeddings": True,
+}
+
 PRESETS: dict[str, ModelConfig] = {
     # Radford et al. 2019, table 2, whose own parameter counts (117M, 345M, ...) OpenAI has since called wrong
     "gpt2": _gpt(12, 768, 12),
@@ -334,6 +347,8 @@ PRESETS: dict[str, ModelConfig] = {
     "mixtral-8x7b": _llama(32, 4096, 32, 14_336, **_MIXTRAL),
     # the released configuration of Qwen2.5-0.5B (arXiv:2412.15115)
     "qwen2.5-0.5b": _llama(24, 896, 14, 4864, **_QWEN_2_5),
+    # the released configuration of Qwen3-0.6B (arXiv:2505.09388, table 1), whose heads are wider than D / H
+    "qwen3-0.6b": _llama(28, 1024, 16, 3072, **_QWEN_3),
     # arXiv:2211.05100, table 3
     "bloom-7b1": ModelConfig(
         vocab_size=250_880,

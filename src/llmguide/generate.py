@@ -2,22 +2,25 @@
 
 `generate` draws one token after another; `stream` is its loop and hands out each token as it comes;
 `beam_search` looks for the most probable text instead. With the key/value cache a step costs the work of one
-token; without it, the whole text is run again, which is the definition that the cache has to match.
+token; without it, the whole text is run again, which is the definition that the cache has to match. Steps of
+one token run through `llmguide.decode`, which gives the numbers of the model itself faster.
+
+A decoder continues its prompt. An encoder-decoder reads the ids as its source and writes from a start token.
 
 References: Vaswani et al. 2017, arXiv:1706.03762, section 6.1 (beam search). The filters of the distribution
-    are those of
-`llmguide.sampling`, in the order of transformers; beam search keeps and ends its beams as transformers does.
-Speculative decoding is in `llmguide.speculative`.
+are those of `llmguide.sampling`, in the order of transformers; beam search keeps and ends its beams as
+transformers does. Speculative decoding is in `llmguide.speculative`.
 
 Leaves out: rows that join or leave a batch while it runs, paged caches, grammars. To serve a model, export it
 with `llmguide.models.to_hf`.
 
 Glossary: ``B`` rows, ``T`` tokens of the prompt, ``T_out`` of prompt and answer, ``V`` vocabulary, ``n``
-    beams.
+beams.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -26,8 +29,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmguide import sampling
+from llmguide.decode import decoder
 from llmguide.kv_cache import KVCache
 from llmguide.models.inputs import AttentionMask
+from llmguide.models.seq2seq import Reading, Transformer
 
 
 @dataclass(frozen=True)
@@ -87,33 +92,36 @@ def generate(
     min_p: float | None = None,
     repetition_penalty: float | None = None,
     eos_id: int | None = None,
+    start_id: int | None = None,
     generator: torch.Generator | None = None,
     use_cache: bool = True,
 ) -> Int[Tensor, "B T_out"]:
     """Continue each prompt, token by token.
 
     Args:
-        model: A decoder of `llmguide.models`, in evaluation mode. With ``use_cache=False`` any function from
-            ids to
-            logits will do.
-        ids: Prompts, padded on the left if their lengths differ.
+        model: A decoder or encoder-decoder of `llmguide.models`, in evaluation mode. With ``use_cache=False``
+            any function from ids to logits will do.
+        ids: Prompts, padded on the left if their lengths differ; for an encoder-decoder the sources, padded
+            on any side.
         max_new_tokens: How many tokens to add at most.
-        attention_mask: 1 for real tokens of the prompts and 0 for padding; needed if there is any.
+        attention_mask: 1 for real tokens of ``ids`` and 0 for padding; needed if there is any.
         temperature: As in `Sampler`, like the next four.
         top_k: See `Sampler`.
         top_p: See `Sampler`.
         min_p: See `Sampler`.
         repetition_penalty: See `Sampler`.
         eos_id: A row ends with this token and is filled up with it while others go on.
+        start_id: What an encoder-decoder starts to write from; only for those.
         generator: Source of randomness; the same seed gives the same text on the same machine.
         use_cache: Keep keys and values of earlier tokens, or run the whole text again for each token.
 
     Returns:
-        Prompts and answers; shorter than ``T + max_new_tokens`` if every row ended before.
+        Prompts (of an encoder-decoder the start token) and answers; shorter than ``T + max_new_tokens`` if
+        every row ended before.
 
     Raises:
-        ValueError: If the text would outgrow the learned positions, dropout is active, or an argument makes
-            no sense.
+        ValueError: If the model is an encoder, the text would outgrow the learned positions, dropout is
+            active, or an argument makes no sense.
 
     >>> def successor(ids):  # a model that is sure of the next number
     ...     return 100.0 * torch.nn.functional.one_hot((ids + 1) % 5, 5)
@@ -122,6 +130,7 @@ def generate(
     >>> generate(successor, torch.tensor([[1], [3]]), 6, eos_id=4, use_cache=False).tolist()
     [[1, 2, 3, 4], [3, 4, 4, 4]]
     """
+    model, ids, attention_mask = prepare(model, ids, attention_mask, start_id)
     tokens = stream(
         model,
         ids,
@@ -143,6 +152,7 @@ def stream(
     attention_mask: AttentionMask | None = None,
     sampler: Sampler | None = None,
     eos_id: int | None = None,
+    start_id: int | None = None,
     generator: torch.Generator | None = None,
     use_cache: bool = True,
 ) -> Iterator[Int[Tensor, " B"]]:
@@ -155,7 +165,8 @@ def stream(
     >>> [token.item() for token in stream(successor, torch.tensor([[2]]), 3, use_cache=False)]
     [3, 4, 0]
     """
-    check_request(model, ids, max_new_tokens, attention_mask)
+    model, ids, attention_mask = prepare(model, ids, attention_mask, start_id)
+    check_request(model, ids, max_new_tokens, attention_mask, eos_id)
     sampler = sampler or Sampler()
     T, end = ids.shape[1], ids.shape[1] + max_new_tokens
     text = torch.cat([ids, ids.new_zeros(len(ids), max_new_tokens)], dim=1)
@@ -164,10 +175,10 @@ def stream(
         mask = torch.cat([mask.bool(), mask.new_ones(len(ids), max_new_tokens).bool()], dim=1)
         # padding must not count as repeated: the last token of the prompt, which is real, stands in for it
         seen = torch.where(mask, text, ids[:, -1:])
-    cache = new_cache(model, end) if use_cache else None
+    score: Any = _Scores(model, len(ids), end, max_new_tokens) if use_cache else partial(next_logits, model)
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     for n in range(T, end):
-        logits = next_logits(model, text[:, :n], None if mask is None else mask[:, :n], cache)
+        logits = score(text[:, :n], None if mask is None else mask[:, :n])
         token = sampler(logits, seen[:, :n], generator)
         if eos_id is not None:
             token = token.masked_fill(ended, eos_id)
@@ -210,6 +221,25 @@ def next_logits(
     return logits.float()
 
 
+class _Scores:
+    """What `next_logits` gives for texts that grow by a token, with a cache and the steps of `decoder`."""
+
+    def __init__(self, model: Any, rows: int, n_tokens: int, n_steps: int):
+        self.model, self.cache = model, new_cache(model, n_tokens)
+        self.step = decoder(model, rows=rows, tokens=n_steps)
+
+    def __call__(self, text: Tensor, attention_mask: AttentionMask | None) -> Tensor:
+        if self.step is None or self.cache.length == 0:
+            return next_logits(self.model, text, attention_mask, self.cache)
+        return self.step(text[:, -1], attention_mask, self.cache).float()
+
+    def reorder(self, rows: Tensor) -> None:
+        """Let the texts go on from these rows."""
+        self.cache.reorder(rows)
+        if isinstance(self.model, Reading) and len(rows) != len(self.model.memory):
+            self.model.reorder(rows)  # once: from then on each source keeps its beams
+
+
 def new_cache(model: Any, n_tokens: int) -> KVCache:
     """Make an empty cache with room for so many tokens, or with a sliding window for what it needs."""
     window = model.config.sliding_window
@@ -217,38 +247,85 @@ def new_cache(model: Any, n_tokens: int) -> KVCache:
     return KVCache(model.config.n_layers, capacity=capacity, window=window)
 
 
+def prepare(
+    model: Any, ids: Int[Tensor, "B T"], attention_mask: AttentionMask | None, start_id: int | None
+) -> tuple[Any, Int[Tensor, "B T_prompt"], AttentionMask | None]:
+    """Let an encoder-decoder read its sources, and leave a decoder and its prompts as they are.
+
+    Args:
+        model: A model.
+        ids: Prompts, or sources.
+        attention_mask: 1 for their real tokens and 0 for padding, or None.
+        start_id: What an encoder-decoder starts to write from.
+
+    Returns:
+        A model of the text to write, the beginning of that text, and its attention mask.
+
+    Raises:
+        ValueError: If the start token is missing or out of place, or there is no source.
+    """
+    if not isinstance(model, Transformer):
+        if start_id is not None:
+            raise ValueError(f"start_id={start_id} is for an encoder-decoder; a decoder continues its prompt")
+        return model, ids, attention_mask
+    if start_id is None or not 0 <= start_id < model.config.vocab_size:
+        raise ValueError(
+            f"start_id={start_id}: an encoder-decoder needs a token to start from, 0 to "
+            f"{model.config.vocab_size - 1}; pass the one that its training targets began with"
+        )
+    _check_ids(ids, attention_mask)
+    return Reading(model, ids, attention_mask), ids.new_full((len(ids), 1), start_id), None
+
+
+def _check_ids(ids: Tensor, attention_mask: Tensor | None) -> None:
+    if ids.ndim != 2 or ids.numel() == 0:
+        raise ValueError(
+            f"ids {tuple(ids.shape)} must be (B, T) with at least one row, and at least one token a row, "
+            "such as a start token"
+        )
+    if attention_mask is not None and attention_mask.shape != ids.shape:
+        raise ValueError(
+            f"attention_mask {tuple(attention_mask.shape)} must have the shape of ids {tuple(ids.shape)}"
+        )
+
+
 def check_request(
-    model: Any, ids: Int[Tensor, "B T"], max_new_tokens: int, attention_mask: AttentionMask | None = None
+    model: Any,
+    ids: Int[Tensor, "B T"],
+    max_new_tokens: int,
+    attention_mask: AttentionMask | None = None,
+    eos_id: int | None = None,
 ) -> None:
     """Refuse what would fail later or give wrong text.
 
     Raises:
         ValueError: As in `generate`.
     """
-    if ids.ndim != 2 or ids.shape[1] == 0:
-        raise ValueError(
-            f"ids {tuple(ids.shape)} must be (B, T) with at least one token a row, such as a start token"
-        )
+    _check_ids(ids, attention_mask)
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens={max_new_tokens} must be at least 0")
-    if attention_mask is not None:
-        if attention_mask.shape != ids.shape:
-            raise ValueError(
-                f"attention_mask {tuple(attention_mask.shape)} must have the shape of ids {tuple(ids.shape)}"
-            )
-        if not attention_mask[:, -1].all():
-            raise ValueError("a prompt ends in padding, which the model would continue: pad on the left")
+    if attention_mask is not None and not attention_mask[:, -1].all():
+        raise ValueError("a prompt ends in padding, which the model would continue: pad on the left")
     config = getattr(model, "config", None)
     if config is None:
         return
+    if config.architecture != "decoder" and not isinstance(model, Reading):
+        raise ValueError(
+            "an encoder has no next token to write: read the logits of MaskedLM at masked places"
+            if config.architecture == "encoder"
+            else "an encoder-decoder must read first: pass Reading(model, source)"
+        )
+    if eos_id is not None and not 0 <= eos_id < config.vocab_size:
+        raise ValueError(f"eos_id={eos_id} is outside the vocabulary, 0 to {config.vocab_size - 1}")
     if model.training and config.dropout:
         raise ValueError(f"dropout={config.dropout} is active; call model.eval() before generating")
     longest = ids.shape[1] if attention_mask is None else int(attention_mask.sum(dim=1).max())
     needed = longest + max_new_tokens - 1  # the last token is not read again
     if config.positions == "learned" and needed > config.context_length:
+        room = config.context_length - longest + 1
         raise ValueError(
             f"a prompt of {longest} and {max_new_tokens} new tokens outgrow the {config.context_length} "
-            f"positions of the model; crop the prompt or add {config.context_length - longest + 1} at most"
+            "positions of the model; crop the prompt" + (f" or add {room} at most" if room > 0 else "")
         )
 
 
@@ -260,6 +337,7 @@ def beam_search(
     n_beams: int,
     length_penalty: float = 1.0,
     eos_id: int | None = None,
+    start_id: int | None = None,
     attention_mask: AttentionMask | None = None,
 ) -> Int[Tensor, "B T_out"]:
     r"""Find a likely continuation of each prompt by keeping the n best beginnings at every step.
@@ -271,31 +349,34 @@ def beam_search(
     unfinished one could still rise.
 
     Args:
-        model: A decoder of `llmguide.models`, in evaluation mode.
-        ids: Prompts, padded on the left if their lengths differ.
+        model: A decoder or encoder-decoder of `llmguide.models`, in evaluation mode.
+        ids: Prompts or sources, as in `generate`.
         max_new_tokens: How many tokens to add at most.
         n_beams: Beginnings to keep; 1 is greedy.
         length_penalty: Exponent of the length.
         eos_id: Ends a text; rows that end early are filled up with it. None: all texts have the full length.
-        attention_mask: 1 for real tokens of the prompts and 0 for padding.
+        start_id: What an encoder-decoder starts to write from; only for those.
+        attention_mask: 1 for real tokens of ``ids`` and 0 for padding.
 
     Returns:
-        The best text of each row, prompt included.
+        The best text of each row, with the prompt or start token before it.
 
     Raises:
         ValueError: As in `generate`, or if ``n_beams`` is below 1.
     """
-    check_request(model, ids, max_new_tokens, attention_mask)
+    model, ids, attention_mask = prepare(model, ids, attention_mask, start_id)
+    check_request(model, ids, max_new_tokens, attention_mask, eos_id)
     if n_beams < 1:
         raise ValueError(f"n_beams={n_beams} must be at least 1")
     B, T = ids.shape
-    text, mask, cache = ids, attention_mask, new_cache(model, T + max_new_tokens)
+    text, mask = ids, attention_mask
+    score = _Scores(model, B * n_beams, T + max_new_tokens, max_new_tokens)
     scores = torch.zeros(B, 1, device=ids.device)  # one beam a row, n from the first step on
     finished: list[list[tuple[float, Tensor]]] = [[] for _ in range(B)]  # best first
     done = [False] * B
 
     for step in range(1, max_new_tokens + 1):
-        log_probs = next_logits(model, text, mask, cache).log_softmax(dim=-1)
+        log_probs = score(text, mask).log_softmax(dim=-1)
         beams, V = scores.shape[1], log_probs.shape[-1]
         totals = (log_probs.view(B, beams, V) + scores[..., None]).flatten(1)  # (B, beams * V)
         # of 2 n candidates at most n end, one for each beam, so n remain to go on
@@ -316,7 +397,7 @@ def beam_search(
         scores, kept = candidates.masked_fill(ends, -inf).topk(min(n_beams, tokens.shape[1]))
         rows = parents.gather(1, kept).flatten()
         text = torch.cat([text[rows], tokens.gather(1, kept).view(-1, 1)], dim=1)
-        cache.reorder(rows)
+        score.reorder(rows)
         if mask is not None:
             mask = torch.cat([mask[rows], mask.new_ones(len(rows), 1)], dim=1)
         best_running = (scores[:, 0] / step**length_penalty).tolist()

@@ -9,11 +9,12 @@ $$q(x) \min\!\left(1, \tfrac{p(x)}{q(x)}\right) + \Bigl(1 - \sum_y \min(p(y), q(
 \frac{\max(0, p(x) - q(x))}{1 - \sum_y \min(p(y), q(y))} = \min(p, q) + \max(0, p - q) = p(x)$$
 
 References: Leviathan et al. 2022, arXiv:2211.17192, algorithm 1 and appendix A.1; Chen et al. 2023,
-    arXiv:2302.01318.
+arXiv:2302.01318.
+
 Leaves out: batches, repetition penalty, trees of drafts.
 
 Glossary: ``k`` drafted tokens, ``V`` vocabulary, ``p`` distributions of the large model, ``q`` of the draft
-    model.
+model.
 """
 
 from typing import Any
@@ -77,7 +78,7 @@ def speculative_generate(
     """Continue a prompt with the distribution of ``model``, or its own greedy text at temperature 0.
 
     Args:
-        model: The large model, a decoder of `llmguide.models` in evaluation mode.
+        model: The large model, in evaluation mode: a decoder of `llmguide.models`, or a `Reading`.
         draft: The small model, with the same vocabulary.
         ids: One prompt, ``B`` = 1.
         max_new_tokens: How many tokens to add at most.

@@ -188,7 +188,8 @@ def test_parameters_can_be_trained_and_tied_ones_are_one():
         ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}),
         ("qwen2", {"use_sliding_window": True}),
         ("bert", {"is_decoder": True}),
-        ("gpt2", {"model_type": "qwen3"}),
+        ("qwen3", {"attention_bias": True}),
+        ("gpt2", {"model_type": "qwen4"}),
     ],
 )
 def test_what_has_no_equal_is_refused(name, change):

@@ -1,5 +1,6 @@
 """Tiny random models of transformers, one for each family and each choice within it, made on the spot."""
 
+import random
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from transformers import (
     MixtralForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 transformers.logging.set_verbosity_error()
@@ -69,6 +72,7 @@ DECODERS: dict[str, tuple[type, Any]] = {
     "mistral": (MistralForCausalLM, MistralConfig(**_LLAMA, sliding_window=5)),
     "mixtral": (MixtralForCausalLM, MixtralConfig(**_LLAMA, num_local_experts=5, num_experts_per_tok=2)),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config(**_LLAMA)),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config(**_LLAMA, head_dim=8)),
 }
 ENCODERS: dict[str, tuple[type, Any]] = {
     "bert": (BertModel, BertConfig(**_BERT)),
@@ -79,7 +83,44 @@ ENCODERS: dict[str, tuple[type, Any]] = {
 
 def hf_model(name: str, *, seed: int = 0) -> Any:
     """Make a tiny random model in evaluation mode, with weights so large that its logits differ clearly."""
-    kind, config = (DECODERS | ENCODERS)[name]
+    return _lively(*(DECODERS | ENCODERS)[name], seed=seed)
+
+
+def random_decoder(seed: int) -> Any:
+    """Make a decoder of random sizes, of the seven families in turn."""
+    draw = random.Random(seed)
+    H, L = draw.choice([1, 2, 3, 4, 6]), draw.choice([1, 2, 3])
+    K = draw.choice([k for k in range(1, H + 1) if H % k == 0])
+    D, F = H * draw.choice([4, 8]), draw.choice([8, 16, 44])  # grouped_mm wants rows of 16 bytes
+    is_tied = draw.random() < 0.5
+    llama = _LLAMA | {
+        "hidden_size": D,
+        "intermediate_size": F,
+        "num_hidden_layers": L,
+        "num_attention_heads": H,
+        "num_key_value_heads": K,
+        "tie_word_embeddings": is_tied,
+        "rms_norm_eps": draw.choice([1e-6, 1e-5]),
+    }
+    rope = draw.choice([{"rope_type": "default", "rope_theta": 5e3}, _LLAMA3, _YARN, _LINEAR])
+    window = draw.choice([2, 3, 9, 40])  # with 1 transformers' cache differs from its own model
+    N = draw.choice([2, 3, 4])
+    gpt2 = _GPT2 | {"n_layer": L, "n_head": H, "n_embd": D, "n_inner": F, "tie_word_embeddings": is_tied}
+    bloom = {"n_layer": L, "n_head": H, "hidden_size": D, **_TOKENS}
+    experts = {"num_local_experts": N, "num_experts_per_tok": draw.randint(1, N)}
+    kind, config = (
+        (GPT2LMHeadModel, GPT2Config(**gpt2)),
+        (BloomForCausalLM, BloomConfig(**bloom)),
+        (LlamaForCausalLM, LlamaConfig(**llama, rope_parameters=rope)),
+        (MistralForCausalLM, MistralConfig(**llama, sliding_window=window)),
+        (MixtralForCausalLM, MixtralConfig(**llama, **experts)),
+        (Qwen2ForCausalLM, Qwen2Config(**llama)),
+        (Qwen3ForCausalLM, Qwen3Config(**llama, head_dim=draw.choice([4, 8]))),
+    )[seed % 7]
+    return _lively(kind, config, seed=seed)
+
+
+def _lively(kind: type, config: Any, *, seed: int) -> Any:
     torch.manual_seed(seed)
     model = kind(config).eval()
     with torch.no_grad():

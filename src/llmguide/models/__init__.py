@@ -3,7 +3,7 @@
 | architecture | positions | class | published models |
 | --- | --- | --- | --- |
 | decoder | learned, ALiBi, sinusoidal, none | `GPT` | GPT-1 to 3, BLOOM |
-| decoder | RoPE | `Llama` | LLaMA 1 to 3, Mistral, Mixtral, Qwen2 |
+| decoder | RoPE | `Llama` | LLaMA 1 to 3, Mistral, Mixtral, Qwen2, Qwen3 |
 | encoder | learned, sinusoidal, none | `Encoder`, `MaskedLM` | BERT |
 | encoder-decoder | sinusoidal, learned, none | `Transformer` | the Transformer of 2017 |
 """

@@ -40,9 +40,9 @@ def from_hf(hf_model: Any) -> Convertible:
     """Make our model from one of transformers, with a copy of its weights.
 
     Args:
-        hf_model: A GPT-2, BLOOM, LLaMA, Mistral, Mixtral, Qwen2 or BERT model (with its language-model head;
-            a model
-            without one works if its head is tied, and a bare ``BertModel`` becomes an `Encoder`).
+        hf_model: A GPT-2, BLOOM, LLaMA, Mistral, Mixtral, Qwen2, Qwen3 or BERT model (with its language-model
+            head; a model without one works if its head is tied, and a bare ``BertModel`` becomes an
+            `Encoder`).
 
     Returns:
         The model that gives the same logits, in the same mode (training or evaluation), dtype and device;

@@ -7,9 +7,8 @@ $$x_0 = \text{token}[\text{ids}] + \text{position}[0..T{-}1], \quad x_{l+1} = \t
 \text{logits} = \operatorname{norm}(x_L)\, \text{token}^\top$$
 
 References: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.3; Radford
-    et al. 2018,
-"Improving language understanding by generative pre-training", section 4.1 (deviation 0.02); Le Scao et al.
-2022, arXiv:2211.05100, section 3.2 (BLOOM). Press and Wolf 2016, arXiv:1608.05859 (tied head).
+et al. 2018, "Improving language understanding by generative pre-training", section 4.1 (deviation 0.02); Le
+Scao et al. 2022, arXiv:2211.05100, section 3.2 (BLOOM). Press and Wolf 2016, arXiv:1608.05859 (tied head).
 
 Leaves out: the alternating sparse attention of GPT-3.
 """
@@ -23,7 +22,15 @@ from torch import Tensor, nn
 from llmguide.config import ModelConfig
 from llmguide.kv_cache import KVCache
 from llmguide.layers import Block, make_norm
-from llmguide.models.inputs import AttentionMask, init_normal, look_up, token_positions, visible_keys
+from llmguide.models.inputs import (
+    AttentionMask,
+    Documents,
+    init_normal,
+    look_up,
+    n_visible_keys,
+    token_positions,
+    visible_keys,
+)
 from llmguide.positions import LearnedPositions, alibi_bias, sinusoidal_positions
 
 
@@ -74,6 +81,7 @@ class GPT(nn.Module):
         attention_mask: AttentionMask | None = None,
         positions: Int[Tensor, "*rows T"] | None = None,
         cache: KVCache | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Score every token of the vocabulary as the one that follows each position.
 
@@ -83,15 +91,21 @@ class GPT(nn.Module):
                 logits of padding mean nothing.
             positions: Positions of the tokens; None counts the real tokens before each.
             cache: Keys and values of earlier tokens; the new ones are added.
+            documents: For rows packed with several documents, each in one piece: the number of the document
+                of each token. Documents do not see each other, and each starts at position 0. Not with a
+                cache.
 
         Returns:
             Logits.
 
         Raises:
             ValueError: If an id is outside the vocabulary, a position beyond the learned ones, or the
-                attention mask does not cover all tokens.
+                attention mask does not cover all tokens, or documents come with a cache.
         """
-        return self.unembed(self.hidden(ids, attention_mask=attention_mask, positions=positions, cache=cache))
+        hidden = self.hidden(
+            ids, attention_mask=attention_mask, positions=positions, cache=cache, documents=documents
+        )
+        return self.unembed(hidden)
 
     def hidden(
         self,
@@ -100,10 +114,12 @@ class GPT(nn.Module):
         attention_mask: AttentionMask | None = None,
         positions: Int[Tensor, "*rows T"] | None = None,
         cache: KVCache | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Compute the last hidden states, after the final norm; the arguments are those of the model."""
-        if positions is None:
-            positions = token_positions(ids, attention_mask, cache)
+        counted = token_positions(ids, attention_mask, cache, documents)
+        positions = counted if positions is None else positions
+        mask = visible_keys(attention_mask, cache, ids.shape[1], documents)
         x = look_up(self.tokens, ids)
         if self.positions is not None:
             x = x + self.positions(positions)
@@ -113,11 +129,10 @@ class GPT(nn.Module):
 
         bias = None
         if self.config.positions == "alibi":
-            T_all = ids.shape[1] + (cache.length if cache is not None else 0)
-            bias = alibi_bias(self.config.n_heads, ids.shape[1], T_all, device=ids.device)
-        mask = visible_keys(attention_mask, cache, ids.shape[1])
+            T_k = n_visible_keys(cache, ids.shape[1])
+            bias = alibi_bias(self.config.n_heads, ids.shape[1], T_k, device=ids.device)
         for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, bias=bias, is_causal=True, cache=cache, layer=i)
+            x = block(x, mask=mask, bias=bias, is_causal=documents is None, cache=cache, layer=i)
         out: Tensor = self.final_norm(x)
         return out
 

@@ -1,7 +1,7 @@
 """Configs: a model of Hugging Face transformers as a `ModelConfig`, and back.
 
-What a family can do and ours cannot is refused by name, never dropped. Leaves out: Qwen3, whose queries and
-keys are normalised, and every family not listed in ``CONFIGS``.
+What a family can do and ours cannot is refused by name, never dropped. Leaves out every family not listed in
+``CONFIGS``.
 """
 
 from importlib import import_module
@@ -55,6 +55,8 @@ def _bloom_config(hf: Any) -> dict[str, Any]:
 
 def _llama_config(hf: Any) -> dict[str, Any]:
     _need(hf, hidden_act="silu", use_sliding_window=False)
+    if hf.model_type == "qwen3":
+        _need(hf, attention_bias=False)
     bias = getattr(hf, "attention_bias", False)
     if getattr(hf, "mlp_bias", bias) != bias:
         raise ValueError(f"attention_bias={bias} and mlp_bias={hf.mlp_bias} differ; ours has both or neither")
@@ -72,6 +74,7 @@ def _llama_config(hf: Any) -> dict[str, Any]:
         "activation": "swiglu",
         "bias": bias,
         "qkv_bias": bias or hf.model_type == "qwen2",
+        "qk_norm": hf.model_type == "qwen3",
         "sliding_window": getattr(hf, "sliding_window", None),
         "n_experts": getattr(hf, "num_local_experts", 0),
         "n_experts_per_token": getattr(hf, "num_experts_per_tok", 0),
@@ -136,7 +139,7 @@ CONFIGS = {
     "gpt2": _gpt2_config,
     "bloom": _bloom_config,
     "bert": _bert_config,
-    **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2"), _llama_config),
+    **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2", "qwen3"), _llama_config),
 }
 
 
@@ -146,7 +149,7 @@ def config_from_hf(hf: Any) -> ModelConfig:
     Dropout is a choice of training and not translated: it is 0.
 
     Args:
-        hf: A ``transformers`` config of GPT-2, BLOOM, LLaMA, Mistral, Mixtral, Qwen2 or BERT.
+        hf: A ``transformers`` config of GPT-2, BLOOM, LLaMA, Mistral, Mixtral, Qwen2, Qwen3 or BERT.
 
     Returns:
         The same model as a `ModelConfig`; the pooler of a BERT is known from its weights only.
@@ -249,6 +252,8 @@ def _llama_family(config: ModelConfig, shared: dict[str, Any], transformers: Any
         return transformers.MixtralConfig(**shared, **experts, sliding_window=config.sliding_window)
     if config.sliding_window is not None:
         return transformers.MistralConfig(**shared, sliding_window=config.sliding_window)
+    if config.qk_norm:
+        return transformers.Qwen3Config(**shared)
     if config.qkv_bias and not config.bias:
         return transformers.Qwen2Config(**shared)
     return transformers.LlamaConfig(**shared, attention_bias=config.bias, mlp_bias=config.bias)

@@ -8,8 +8,7 @@ Most tensors only change their name. What changes its layout, in one place:
 
 RoPE needs no change: transformers and `llmguide.positions` both pair component i with i + E/2.
 
-Leaves out: Meta's own LLaMA files, whose pairs are interleaved; quantised checkpoints; Qwen3, whose queries
-and keys are normalised.
+Leaves out: Meta's own LLaMA files, whose pairs are interleaved; quantised checkpoints.
 """
 
 from collections.abc import Callable, Iterator
@@ -120,6 +119,8 @@ def _llama_rules(config: ModelConfig, names: set[str]) -> Iterator[Rule]:
         yield from _module(f"{block}.input_layernorm", _in_block(i, "attention_norm"))
         for letter in "qkvo":
             yield from _module(f"{block}.self_attn.{letter}_proj", _in_block(i, f"attention.{letter}_proj"))
+        for letter in "qk":
+            yield from _module(f"{block}.self_attn.{letter}_norm", _in_block(i, f"attention.{letter}_norm"))
         yield from _module(f"{block}.post_attention_layernorm", _in_block(i, "feed_forward_norm"))
         if config.n_experts:
             yield from _mixtral_rules(config, i, is_file=f"{block}.block_sparse_moe.gate.weight" in names)
@@ -180,5 +181,5 @@ RULES = {
     "gpt2": _gpt2_rules,
     "bloom": _bloom_rules,
     "bert": _bert_rules,
-    **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2"), _llama_rules),
+    **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2", "qwen3"), _llama_rules),
 }

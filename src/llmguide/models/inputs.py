@@ -1,4 +1,4 @@
-"""What every model does before its first layer: look tokens up, count positions, hide padding.
+"""What every model does before its first layer: look tokens up, count positions, hide what is not theirs.
 
 Glossary: ``B`` batch, ``T`` new tokens, ``T_all`` all tokens, those in the cache included.
 """
@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llmguide.kv_cache import KVCache
-from llmguide.masks import padding_mask
+from llmguide.masks import causal_mask, document_mask, padding_mask
 
 AttentionMask = Int[Tensor, "B T_all"] | Bool[Tensor, "B T_all"]  # 1: a token, 0: padding
+Documents = Int[Tensor, "B T"]  # the number of the document that a token belongs to
 
 
 def look_up(
@@ -20,8 +21,7 @@ def look_up(
 
     Raises:
         ValueError: If an id lies outside the table. Only on the CPU: a GPU would have to wait for the check,
-            and stops
-            with a device-side assertion instead.
+            and stops with a device-side assertion instead.
     """
     try:
         rows: Tensor = table(ids)
@@ -37,39 +37,75 @@ def token_positions(
     ids: Int[Tensor, "B T"],
     attention_mask: AttentionMask | None,
     cache: KVCache | None,
+    documents: Documents | None = None,
 ) -> Int[Tensor, "*rows T"]:
-    """Position of each new token: how many real tokens stand before it.
+    """Position of each new token: how many real tokens of its document stand before it.
 
     Padding before the text does not count, so a padded row gives the numbers of the same row without padding.
+
+    Raises:
+        ValueError: If mask or documents do not cover the tokens, or documents come with a cache.
 
     >>> ids, mask = torch.zeros(2, 3, dtype=torch.long), torch.tensor([[1, 1, 1], [0, 0, 1]])
     >>> token_positions(ids, mask, None).tolist()
     [[0, 1, 2], [0, 0, 0]]
+    >>> token_positions(ids, None, None, torch.tensor([[7, 7, 8], [4, 5, 5]])).tolist()
+    [[0, 1, 0], [0, 0, 1]]
     """
     past = cache.length if cache is not None else 0
-    if attention_mask is None:
-        return torch.arange(past, past + ids.shape[1], device=ids.device)
-    if attention_mask.shape != (len(ids), past + ids.shape[1]):
+    if attention_mask is not None and attention_mask.shape != (len(ids), past + ids.shape[1]):
         raise ValueError(
             f"attention_mask {tuple(attention_mask.shape)} must be {(len(ids), past + ids.shape[1])}: "
             f"{past} tokens in the cache and {ids.shape[1]} new ones"
         )
+    if documents is not None:
+        if cache is not None or documents.shape != ids.shape:
+            raise ValueError(
+                f"documents {tuple(documents.shape)} must have the shape of ids {tuple(ids.shape)}, and go "
+                "without a cache: to generate, give each document a row of its own"
+            )
+        real = torch.ones_like(documents) if attention_mask is None else attention_mask.long()
+        count = real.cumsum(dim=1)
+        starts = torch.ones_like(documents, dtype=torch.bool)
+        starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
+        before = (count - real).where(starts, 0).cummax(dim=1).values  # real tokens of earlier documents
+        return (count - before - 1).clamp(min=0)
+    if attention_mask is None:
+        return torch.arange(past, past + ids.shape[1], device=ids.device)
     return (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)[:, past:]
 
 
 def visible_keys(
-    attention_mask: AttentionMask | None, cache: KVCache | None, T: int
-) -> Bool[Tensor, "B 1 1 T_k"] | None:
+    attention_mask: AttentionMask | None, cache: KVCache | None, T: int, documents: Documents | None = None
+) -> Bool[Tensor, "B 1 T_q T_k"] | None:
     """Mask of the keys that attention will see: all tokens, or with a windowed cache the last ones.
+
+    With documents each token sees its own, and of that itself and the past.
 
     >>> visible_keys(torch.tensor([[0, 1, 1]]), None, T=3).tolist()
     [[[[False, True, True]]]]
+    >>> visible_keys(None, None, 3, documents=torch.tensor([[7, 7, 8]])).int().tolist()
+    [[[[1, 0, 0], [1, 1, 0], [0, 0, 1]]]]
     """
+    if documents is not None:
+        own = document_mask(documents) & causal_mask(T, device=documents.device)
+        return own if attention_mask is None else own & padding_mask(attention_mask)
     if attention_mask is None:
         return None
-    if cache is not None and cache.window is not None:
-        attention_mask = attention_mask[:, -(min(cache.length, cache.window - 1) + T) :]
+    if cache is not None:
+        attention_mask = attention_mask[:, -n_visible_keys(cache, T) :]
     return padding_mask(attention_mask)
+
+
+def n_visible_keys(cache: KVCache | None, T: int) -> int:
+    """Count the keys that attention will see: the new ones, and with a cache those that it hands back.
+
+    >>> n_visible_keys(None, 3), n_visible_keys(KVCache(1, window=2), 3)
+    (3, 3)
+    """
+    if cache is None:
+        return T
+    return T + (cache.length if cache.window is None else min(cache.length, cache.window - 1))
 
 
 def init_normal(model: nn.Module, std: float) -> None:

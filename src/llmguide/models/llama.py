@@ -1,17 +1,17 @@
 r"""LLaMA: a decoder with rotary positions, RMSNorm before each sublayer, SwiGLU and no biases.
 
-The same class is LLaMA 1 to 3.1, Mistral (sliding window), Mixtral (mixture of experts) and Qwen2 (bias on
-queries, keys and values): they differ only in their `ModelConfig`.
+The same class is LLaMA 1 to 3.1, Mistral (sliding window), Mixtral (mixture of experts), Qwen2 (bias on
+queries, keys and values) and Qwen3 (norms on queries and keys): they differ only in their `ModelConfig`.
 
 $$x_0 = \text{token}[\text{ids}], \quad x_{l+1} = \text{Block}_l(x_l, \text{RoPE}), \quad
 \text{logits} = \operatorname{norm}(x_L)\, W_\text{head}^\top$$
 
 References: Touvron et al. 2023, arXiv:2302.13971, section 2.2; arXiv:2307.09288, section 2.2 (grouped-query
-    attention);
-Grattafiori et al. 2024, arXiv:2407.21783, section 3.2; Jiang et al. 2023, arXiv:2310.06825; Jiang et al.
-2024, arXiv:2401.04088; Yang et al. 2024, arXiv:2407.10671, section 2.2.
+attention); Grattafiori et al. 2024, arXiv:2407.21783, section 3.2; Jiang et al. 2023, arXiv:2310.06825; Jiang
+et al. 2024, arXiv:2401.04088; Yang et al. 2024, arXiv:2407.10671, section 2.2; Qwen team 2025,
+arXiv:2505.09388, section 2.
 
-Leaves out: norms on queries and keys (Qwen3), layers that differ from each other.
+Leaves out: layers that differ from each other.
 """
 
 import torch.nn.functional as F
@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from llmguide.config import ModelConfig
 from llmguide.kv_cache import KVCache
 from llmguide.layers import Block, make_norm
-from llmguide.models.inputs import AttentionMask, init_normal, look_up, token_positions, visible_keys
+from llmguide.models.inputs import (
+    AttentionMask,
+    Documents,
+    init_normal,
+    look_up,
+    token_positions,
+    visible_keys,
+)
 from llmguide.positions import rope_tables
 
 
@@ -65,6 +72,7 @@ class Llama(nn.Module):
         attention_mask: AttentionMask | None = None,
         positions: Int[Tensor, "*rows T"] | None = None,
         cache: KVCache | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Score every token of the vocabulary as the one that follows each position.
 
@@ -76,14 +84,21 @@ class Llama(nn.Module):
                 logits of padding mean nothing.
             positions: Positions of the tokens; None counts the real tokens before each.
             cache: Keys and values of earlier tokens; the new ones are added.
+            documents: For rows packed with several documents, each in one piece: the number of the document
+                of each token. Documents do not see each other, and each starts at position 0. Not with a
+                cache.
 
         Returns:
             Logits.
 
         Raises:
-            ValueError: If an id is outside the vocabulary, or the attention mask does not cover all tokens.
+            ValueError: If an id is outside the vocabulary, the attention mask does not cover all tokens, or
+                documents come with a cache.
         """
-        return self.unembed(self.hidden(ids, attention_mask=attention_mask, positions=positions, cache=cache))
+        hidden = self.hidden(
+            ids, attention_mask=attention_mask, positions=positions, cache=cache, documents=documents
+        )
+        return self.unembed(hidden)
 
     def hidden(
         self,
@@ -92,19 +107,20 @@ class Llama(nn.Module):
         attention_mask: AttentionMask | None = None,
         positions: Int[Tensor, "*rows T"] | None = None,
         cache: KVCache | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Compute the last hidden states, after the final norm; the arguments are those of the model."""
-        if positions is None:
-            positions = token_positions(ids, attention_mask, cache)
+        counted = token_positions(ids, attention_mask, cache, documents)
+        positions = counted if positions is None else positions
+        mask = visible_keys(attention_mask, cache, ids.shape[1], documents)
         x = self.embedding_norm(look_up(self.tokens, ids))
         x = F.dropout(x, self.config.dropout, self.training)
 
         rope = rope_tables(
             positions, self.config.head_dim, self.config.rope_theta, self.config.rope_scaling
         )  # shared by all layers
-        mask = visible_keys(attention_mask, cache, ids.shape[1])
         for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, is_causal=True, rope=rope, cache=cache, layer=i)
+            x = block(x, mask=mask, is_causal=documents is None, rope=rope, cache=cache, layer=i)
         out: Tensor = self.final_norm(x)
         return out
 

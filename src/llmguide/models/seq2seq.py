@@ -3,19 +3,18 @@ r"""The Transformer of 2017: an encoder reads the source, a decoder writes the t
 The decoder is that of GPT-2 with one more sublayer, cross attention: queries come from the target, keys and
 values from the encoded source, called memory here.
 
-Reference: Vaswani et al. 2017, arXiv:1706.03762, sections 3.1 to 3.5. Leaves out: label smoothing, and
-    generation, which
-`llmguide.generate` has for decoders.
+Reference: Vaswani et al. 2017, arXiv:1706.03762, sections 3.1 to 3.5. Leaves out: label smoothing.
 
 Where it differs: `torch.nn.Transformer` ends each stack in one more LayerNorm, which the paper does not have;
 with ``norm_position="pre"`` both have it.
 
 Glossary: ``S`` tokens of the source, ``T`` tokens of the target (new ones, with a cache), ``T_all`` all of
-    them.
+them.
 """
 
 from math import sqrt
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -229,3 +228,67 @@ class Transformer(nn.Module):
         elif self.config.positions == "sinusoidal":
             x = x + sinusoidal_positions(positions, self.config.d_model).to(x.dtype)
         return x
+
+
+class Reading:
+    """A `Transformer` that has read its sources: a model of the target alone, like a decoder.
+
+    The sources are encoded once, without a graph for gradients, and so are their keys and values in the first
+    call that has a cache.
+
+    Args:
+        model: The model, in evaluation mode.
+        source: Token ids to read.
+        source_mask: 1 for real tokens of the source and 0 for padding, on any side.
+
+    >>> config = ModelConfig(architecture="encoder-decoder", vocab_size=11, context_length=8,
+    ...                      n_layers=2, d_model=12, n_heads=3, positions="sinusoidal", norm_position="post")
+    >>> model, source, target = Transformer(config), torch.tensor([[1, 2, 3]]), torch.tensor([[6, 7]])
+    >>> torch.equal(Reading(model, source)(target), model(source, target))
+    True
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: Transformer, source: Int[Tensor, "B S"], source_mask: SourceMask | None = None):
+        self.model, self.config = model, model.config
+        self.memory, self.source_mask = model.encode(source, source_mask=source_mask), source_mask
+        self.memory_cache = KVCache(model.config.n_layers)
+
+    @property
+    def training(self) -> bool:
+        """Whether the model is in training mode."""
+        return self.model.training
+
+    def __call__(
+        self, ids: Int[Tensor, "B T"], *, attention_mask: AttentionMask | None = None
+    ) -> Float[Tensor, "B T V"]:
+        """Score the tokens of the target, as `Transformer` does."""
+        return self.unembed(self.hidden(ids, attention_mask=attention_mask))
+
+    def hidden(
+        self,
+        ids: Int[Tensor, "B T"],
+        *,
+        attention_mask: AttentionMask | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Compute the last hidden states of the target, as `Transformer.decode` does."""
+        return self.model.decode(
+            ids,
+            self.memory,
+            source_mask=self.source_mask,
+            target_mask=attention_mask,
+            cache=cache,
+            memory_cache=None if cache is None else self.memory_cache,
+        )
+
+    def unembed(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
+        """Turn hidden states of the target into logits."""
+        return self.model.unembed(hidden)
+
+    def reorder(self, rows: Int[Tensor, " B_new"]) -> None:
+        """Replace the sources by rows of them, which may repeat, as `KVCache.reorder` does."""
+        self.memory = self.memory.index_select(0, rows)
+        if self.source_mask is not None:
+            self.source_mask = self.source_mask.index_select(0, rows)
+        self.memory_cache.reorder(rows)
