@@ -2,11 +2,11 @@
 
 Run ``python -m benchmarks.training [--nanogpt DIR] [--pairs N]``. Without a checkout of nanoGPT its place is
 taken by a plain GPT-2 of the same shape. A step is forward, backward, clipping and AdamW; ours uses torch's
-fused AdamW, the peers what their own scripts use on a CPU, AdamW as it comes.
+fused AdamW, the peers what their own scripts use on a CPU, AdamW as it comes. The whole loops are compared
+as well: reading, training, logging and evaluating.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from benchmarks.harness import Result, compare, print_header
+from benchmarks.harness import Result, compare, peak_bytes, print_header
 from benchmarks.peers import BATCH, config, nanogpt
+from benchmarks.training_loop import loops
 from torch import Tensor, nn
 
 from llmguide.losses import linear_cross_entropy, next_token_loss
@@ -107,6 +108,8 @@ def steps(size: str, folder: Path | None, pairs: int) -> list[Result]:
                 f"{size}: bfloat16 step vs {name} as shipped", ours, run["nano"], pairs=pairs, target=target
             )
         )
+    if size in ("small", "big"):
+        results += loops(size, made, name, pairs)
     return results
 
 
@@ -150,13 +153,14 @@ def print_peak(which: str, folder: Path | None) -> None:
             return model(ids[:, :-1], ids[:, 1:])[1]
 
     trainer(model, loss_of, data(size), 2, fused=which == "ours")()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(peak_bytes())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nanogpt", type=Path, help="a checkout of github.com/karpathy/nanoGPT")
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--size", choices=STEPS, help="only this one")
     parser.add_argument("--peak", choices=["ours", "nano"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(2)
@@ -165,7 +169,7 @@ def main() -> None:
         return
     print_header("torch", "transformers")
     results = [head(options.pairs)]
-    for size in STEPS:
+    for size in [options.size] if options.size else STEPS:
         results += steps(size, options.nanogpt, options.pairs)
     ours, peer = (peak_memory(which, options.nanogpt) for which in ("ours", "nano"))
     name = "peak memory in MiB, V 50304 (target: below 0.60)"

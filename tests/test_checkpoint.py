@@ -174,7 +174,7 @@ for moment, (place, name, death) in {
     "writing": (torch, "save", half),
     "syncing": (os, "fsync", die),
     "renaming": (checkpoint.Path, "replace", die),
-    "renamed": (checkpoint, "_sync_folder", die),
+    "renamed": (checkpoint, "sync_folder", die),
 }.items():
     folder = os.path.join(sys.argv[1], moment)
     child = os.fork()

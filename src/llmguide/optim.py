@@ -1,14 +1,12 @@
-r"""Optimizers written out, schedules of the learning rate, and gradient clipping.
+r"""Optimizers written out, and gradient clipping.
 
 `adamw` and `muon` are one step of one tensor, as pure functions; `Optimizer` applies them to a model and
-keeps their state. A schedule maps the number of a step to the factor of the peak learning rate.
+keeps their state. `llmguide.schedules` gives the learning rate of each step.
 
 References: AdamW (Kingma & Ba 2014, arXiv:1412.6980, algorithm 1; decoupled decay: Loshchilov & Hutter 2017,
 arXiv:1711.05101, algorithm 2); Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) and its
-scaling for large models (Moonlight, Liu et al. 2025, arXiv:2502.16982, section 2.2); cosine (Loshchilov &
-Hutter 2016, arXiv:1608.03983); warmup-stable-decay (Hu et al. 2024, arXiv:2404.06395, section 4) with the
-square-root cool-down of Hägele et al. 2024, arXiv:2405.18392, section 3; clipping (Pascanu et al. 2012,
-arXiv:1211.5063, algorithm 1).
+scaling for large models (Moonlight, Liu et al. 2025, arXiv:2502.16982, section 2.2); clipping (Pascanu et
+al. 2012, arXiv:1211.5063, algorithm 1).
 
 | symbol | name here | meaning |
 | --- | --- | --- |
@@ -23,13 +21,15 @@ Leaves out: AMSGrad and L2 decay through the gradient; torch.optim has them.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import cos, pi, sqrt
+from math import sqrt
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as torch_adamw
+
+from llmguide.distributed import as_shard, gathered, is_shard
 
 Rule = Literal["adamw", "muon"]
 Scaling = Literal["original", "match_rms_adamw"]
@@ -290,7 +290,7 @@ class Optimizer:
                 )
         self.state = {
             name: {
-                key: value.to(parameters[name].device, copy=True) if isinstance(value, Tensor) else value
+                key: value.to(parameters[name].device).clone() if isinstance(value, Tensor) else value
                 for key, value in values.items()
             }
             for name, values in state.items()
@@ -327,10 +327,10 @@ class Optimizer:
         states = [self._adamw_state(name, p) for name, p, _ in updated]
         steps = torch.tensor([float(state["step"]) for state in states], device=updated[0][1].device)
         torch_adamw(
-            [p for _, p, _ in updated],
-            [grad for _, _, grad in updated],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
+            [_local(p) for _, p, _ in updated],
+            [_local(grad) for _, _, grad in updated],
+            [_local(state["exp_avg"]) for state in states],
+            [_local(state["exp_avg_sq"]) for state in states],
             [],
             list(steps.unbind()),
             fused=True,
@@ -347,79 +347,19 @@ class Optimizer:
 
     def _muon(self, name: str, param: Tensor, grad: Tensor, lr: float, weight_decay: float) -> Tensor:
         exp_avg = self.state[name]["exp_avg"] if name in self.state else torch.zeros_like(param)
-        param, exp_avg = muon(param, grad, exp_avg, lr=lr, momentum=self.momentum, weight_decay=weight_decay)
+        # of a sharded matrix every process gathers the whole and computes all of its update
+        whole = [gathered(tensor) for tensor in (param, grad, exp_avg)]
+        new, exp_avg = muon(*whole, lr=lr, momentum=self.momentum, weight_decay=weight_decay)
+        if is_shard(param):
+            new, exp_avg = as_shard(new, param), as_shard(exp_avg, param)
         self.state[name] = {"exp_avg": exp_avg}
-        return param
+        return new
 
 
-def constant(step: int, *, n_warmup: int = 0) -> float:
-    """Factor of the learning rate that rises linearly for `n_warmup` steps and then stays 1.
-
-    Args:
-        step: Number of the step, from 1. (At 0, where torch's schedulers start, a warmup gives 0.)
-        n_warmup: Steps before the peak.
-
-    Returns:
-        The factor.
-
-    >>> [constant(step, n_warmup=4) for step in (1, 2, 4, 9)]
-    [0.25, 0.5, 1.0, 1.0]
-    """
-    return min(1.0, step / n_warmup) if n_warmup else 1.0
-
-
-def warmup_cosine(step: int, *, n_steps: int, n_warmup: int = 0, floor: float = 0.0) -> float:
-    r"""Linear warmup, then half a cosine from 1 to `floor`, reached at `n_steps` and kept after.
-
-    $f + (1 - f)\, (1 + \cos \pi p) / 2$ with $p$ from 0 at the end of the warmup to 1.
-
-    Args:
-        step: Number of the step, from 1.
-        n_steps: Steps of the whole training.
-        n_warmup: Steps before the peak.
-        floor: $f$; GPT-3 stops at 0.1 (arXiv:2005.14165, appendix B).
-
-    Returns:
-        The factor.
-
-    >>> [warmup_cosine(step, n_steps=8, n_warmup=4, floor=0.5) for step in (2, 4, 6, 8)]
-    [0.5, 1.0, 0.75, 0.5]
-    """
-    if step < n_warmup:
-        return step / n_warmup
-    progress = _progress(step - n_warmup, n_steps - n_warmup)
-    return floor + (1 - floor) * (1 + cos(pi * progress)) / 2
-
-
-def warmup_stable_decay(
-    step: int, *, n_steps: int, n_decay: int, n_warmup: int = 0, floor: float = 0.0
-) -> float:
-    r"""Linear warmup, a plateau at 1, and a cool-down of `n_decay` steps to `floor`.
-
-    The cool-down is $f + (1 - f)\,(1 - \sqrt{p})$ with $p$ from 0 to 1. A run can be extended by going back
-    to a checkpoint of the plateau; a cosine has to know its end from the start.
-
-    Args:
-        step: Number of the step, from 1.
-        n_steps: Steps of the whole training.
-        n_decay: Steps of the cool-down; 10 to 20% of all is usual.
-        n_warmup: Steps before the peak.
-        floor: $f$.
-
-    Returns:
-        The factor.
-
-    >>> [warmup_stable_decay(step, n_steps=10, n_decay=4, n_warmup=2) for step in (1, 2, 6, 7, 10)]
-    [0.5, 1.0, 1.0, 0.5, 0.0]
-    """
-    if step < n_warmup:
-        return step / n_warmup
-    progress = _progress(step - (n_steps - n_decay), n_decay)
-    return floor + (1 - floor) * (1 - sqrt(progress))
-
-
-def _progress(step: int, n_steps: int) -> float:
-    return min(max(step / max(n_steps, 1), 0.0), 1.0)
+def _local(tensor: Tensor) -> Tensor:
+    """Return this process's part, in the same memory: AdamW treats every weight by itself."""
+    shard: Any = tensor
+    return shard.to_local() if is_shard(tensor) else tensor
 
 
 @torch.no_grad()
@@ -444,8 +384,8 @@ def clip_grad_norm_(parameters: Iterable[nn.Parameter], max_norm: float) -> Floa
     grads = [p.grad for p in parameters if p.grad is not None]
     if not grads:
         return torch.tensor(0.0)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
+    norm = gathered(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads])))
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     for grad in grads:
-        grad.mul_(factor)
+        _local(grad).mul_(factor)
     return norm

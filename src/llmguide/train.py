@@ -15,45 +15,42 @@ References: accumulation weighted by tokens (Unsloth 2024, https://unsloth.ai/bl
 (Kalamkar et al. 2019, arXiv:1905.12322); loss spikes and going back to an earlier checkpoint (PaLM, Chowdhery
 et al. 2022, arXiv:2204.02311, section 5.1).
 
-Leaves out: several devices (`torchrun`), float16 with loss scaling, `torch.compile`.
+With `torchrun`, the same call trains in several processes; see `llmguide.distributed`.
+
+Leaves out: float16 with loss scaling.
 
 Glossary: ``B`` sequences, ``T`` tokens of a sequence, ``N`` tokens of a corpus.
 """
 
-import sys
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Int, Integer
+from jaxtyping import Integer
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from llmguide.checkpoint import load_latest, random_state, save, set_random_state
-from llmguide.losses import IGNORED, linear_cross_entropy
-from llmguide.models.gpt import GPT
-from llmguide.models.llama import Llama
-from llmguide.optim import (
-    Optimizer,
-    Rule,
-    clip_grad_norm_,
-    constant,
-    param_groups,
-    warmup_cosine,
-    warmup_stable_decay,
-)
+from llmguide import distributed
+from llmguide.batches import Sequences, Windows, to_device
+from llmguide.blocks import training_blocks
+from llmguide.checkpoint import checkpoints, random_state, set_random_state, step_of
+from llmguide.config import ModelConfig
+from llmguide.distributed import Loss, Parallel
+from llmguide.losses import batch_loss
+from llmguide.monitor import SPIKE_WINDOW, Console, Logger, is_spike
+from llmguide.optim import Optimizer, Rule, clip_grad_norm_, param_groups
+from llmguide.scaling import forward_flops_per_token
+from llmguide.schedules import constant, warmup_cosine, warmup_stable_decay
 
 Schedule = Literal["cosine", "warmup_stable_decay", "constant"]
 Precision = Literal["float32", "bfloat16"]
-# Inputs, and what should follow each; -100: no loss. Batches of one list may differ in shape.
-Batch = tuple[Int[Tensor, "_B _T"], Int[Tensor, "_B _T"]]
-
-SPIKE_WINDOW = 20  # steps whose mean loss a new loss is compared with
+Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences
 
 
 class DivergenceError(ArithmeticError):
@@ -71,7 +68,7 @@ class TrainConfig:
 
     n_steps: int  # updates of the weights
     context_length: int  # T of the windows cut from a tensor of tokens; other data bring their own
-    batch_size: int = 16  # sequences in memory at a time
+    batch_size: int = 16  # sequences in memory at a time, in all processes together
     accumulation: int = 1  # micro-batches a step: a larger batch in the same memory, at the price of time
     learning_rate: float = 6e-4  # the peak; GPT-3's for 125M parameters, and smaller models bear more
     schedule: Schedule = "cosine"  # warmup_stable_decay, if n_steps may grow later
@@ -84,8 +81,14 @@ class TrainConfig:
     weight_decay: float = 0.1  # of matrices only
     clip: float = 1.0  # largest norm of the gradient; a larger one is shrunk to it
     precision: Precision = "float32"  # bfloat16: autocast, weights and optimizer stay float32
+    recompute: bool = False  # activation checkpointing: less memory, a third more computation
+    compile: bool = False  # blocks by torch.compile; the first step takes a minute
+    parallel: Parallel = "ddp"  # fsdp: weights in slices; of effect under torchrun only
     max_spike: float = 2.0  # stop if a loss is this many nats above the mean of the last 20; inf: never
     eval_every: int = 100  # steps between evaluations, if there are validation data
+    eval_batches: int | None = None  # of an evaluation, always the same; None: all
+    log_every: int = 10  # steps between the records that a logger gets
+    sample_every: int = 500  # steps between samples, if there is a function that draws them
     checkpoint_every: int = 100  # steps between checkpoints, if there is a folder; what a crash costs at most
     keep: int = 3  # checkpoints that stay; earlier ones help if the run went bad before it was noticed
     seed: int = 0  # order of the windows, and of nothing else
@@ -98,10 +101,13 @@ class TrainConfig:
             "batch_size",
             "accumulation",
             "eval_every",
+            "eval_batches",
+            "log_every",
+            "sample_every",
             "checkpoint_every",
             "keep",
         ):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("learning_rate", "clip", "max_spike"):
             if not getattr(self, name) > 0:
@@ -113,7 +119,8 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} is a share and must be between 0 and 1")
         if self.schedule == "warmup_stable_decay" and self.warmup + self.decay > 1:
             raise ValueError(f"warmup={self.warmup} and decay={self.decay} are shares that exceed 1 together")
-        for name, kind in {"schedule": Schedule, "optimizer": Rule, "precision": Precision}.items():
+        choices = {"schedule": Schedule, "optimizer": Rule, "precision": Precision, "parallel": Parallel}
+        for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(kind))}")
 
@@ -142,6 +149,7 @@ class Record(NamedTuple):
         grad_norm: Before clipping.
         tokens_per_s: Targets a second, without evaluation and saving.
         val_loss: Mean over the validation data, after the update; None where it was not evaluated.
+        mfu: Model FLOPs utilisation, counting targets only; None if the peak is not known.
     """
 
     step: int
@@ -150,6 +158,11 @@ class Record(NamedTuple):
     grad_norm: float
     tokens_per_s: float
     val_loss: float | None = None
+    mfu: float | None = None
+
+    def values(self) -> dict[str, float]:
+        """What was measured, by name."""
+        return {name: value for name, value in self._asdict().items() if name != "step" and value is not None}
 
 
 @dataclass(frozen=True)
@@ -175,92 +188,31 @@ class TrainResult:
         return min((record.val_loss for record in self.history if record.val_loss is not None), default=None)
 
 
-@runtime_checkable
-class Sequences(Protocol):
-    """An endless order of training sequences, of which any part can be had at any time."""
-
-    def __len__(self) -> int:
-        """Sequences of one epoch."""
-
-    def batch(self, first: int, size: int) -> Batch:
-        """Return the sequences ``first`` to ``first + size - 1``: inputs, and targets with -100 for none.
-
-        The answer depends on the arguments alone, which is what makes a run resumable.
-        """
-
-
-class Windows:
-    """Windows of one long text, in an order drawn anew each epoch; within an epoch each comes once.
-
-    Neighbours share one token, the last target of one and the first input of the next, so that every token
-    but the first is predicted once an epoch; fewer than `length` tokens at the end are left over.
-
-    Args:
-        tokens: The text.
-        length: Inputs of a window.
-        seed: Of the order.
-
-    Raises:
-        ValueError: The text is shorter than a window and its last target.
-
-    >>> windows = Windows(torch.arange(9), length=4)
-    >>> len(windows), sorted(windows.batch(0, 2)[0].tolist())
-    (2, [[0, 1, 2, 3], [4, 5, 6, 7]])
-    >>> inputs, targets = windows.batch(1_000_000, 1)
-    >>> (targets - inputs).tolist()
-    [[1, 1, 1, 1]]
-    """
-
-    def __init__(self, tokens: Integer[Tensor, " N"], length: int, *, seed: int = 0):
-        self.tokens = tokens
-        self.length = length
-        self.seed = seed
-        self._epoch = -1
-        if len(self) < 1:
-            raise ValueError(
-                f"{len(tokens)} tokens hold no window of {length} and the token after it; "
-                f"give at least {length + 1} or a smaller context_length"
-            )
-
-    def __len__(self) -> int:
-        """Windows of one epoch."""
-        return (len(self.tokens) - 1) // self.length
-
-    def batch(self, first: int, size: int) -> Batch:
-        """Return windows ``first`` to ``first + size - 1`` of the endless order, as `Sequences` asks."""
-        epochs, places = np.divmod(np.arange(first, first + size), len(self))
-        starts = [
-            self._order(epoch)[place] * self.length
-            for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True)
-        ]
-        rows = torch.stack([self.tokens[start : start + self.length + 1] for start in starts]).long()
-        return rows[:, :-1], rows[:, 1:]
-
-    def _order(self, epoch: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        if (
-            epoch != self._epoch
-        ):  # kept, since millions of windows take longer to shuffle than a batch to train
-            self._epoch = epoch
-            self._places = np.random.default_rng((self.seed, epoch)).permutation(len(self))
-        return self._places
-
-
 def train(
     model: nn.Module,
-    data: Integer[Tensor, " N"] | Sequences,
+    data: Data,
     config: TrainConfig,
     *,
-    validation: Integer[Tensor, " N_val"] | Sequences | None = None,
+    validation: Data | None = None,
     folder: str | Path | None = None,
+    loss: Loss = batch_loss,
+    logger: Logger | None = None,
+    sample: Callable[[nn.Module], str] | None = None,
+    peak_flops: float | None = None,
 ) -> TrainResult:
-    """Train a model to predict the next token, in place; it is left in training mode.
+    """Train a model, in place; it is left in training mode.
 
     Args:
         model: Maps ids ``(B, T)`` to logits ``(B, T, V)``. Batches go to its device.
         data: Token ids of one long text, or an object that hands out sequences.
         config: How.
-        validation: Held-out data, all of it evaluated every `config.eval_every` steps and at the end.
+        validation: Held-out data, evaluated every `config.eval_every` steps and at the end.
         folder: Where checkpoints go. If it holds one, the run continues from the newest that is intact.
+        loss: What is lowered, by default the mean cross entropy of the next token: maps the model and a batch
+            of the data to a mean and the number of targets that it is the mean of.
+        logger: Gets the numbers of every `config.log_every`-th step, and the samples.
+        sample: Writes something with the model, to be read every `config.sample_every` steps.
+        peak_flops: FLOP/s of one device (`llmguide.monitor.measure_peak_flops`), to know the MFU.
 
     Returns:
         The history of the run.
@@ -271,6 +223,7 @@ def train(
 
     >>> from llmguide.config import ModelConfig
     >>> from llmguide.models import build
+    >>> _ = torch.manual_seed(0)
     >>> model = build(ModelConfig(vocab_size=3, context_length=6, n_layers=1, d_model=12, n_heads=2))
     >>> text = torch.tensor([0, 1, 2] * 100)
     >>> result = train(model, text, TrainConfig(n_steps=15, context_length=6, learning_rate=0.05))
@@ -279,47 +232,78 @@ def train(
     """
     sequences = _as_sequences(data, config)
     held_out = None if validation is None else _as_sequences(validation, config)
+    world = distributed.world()
+    module, loss_of = distributed.wrap(model, loss, config.parallel)
     groups = param_groups(model, weight_decay=config.weight_decay, rule=config.optimizer)
     optimizer = Optimizer(groups, betas=config.betas, eps=config.eps, fused=True)
-    run = _resume(folder, model, optimizer, config) if folder is not None else _Run([], 0, 0)
+    run = _Run() if folder is None else _resume(folder, model, optimizer, config)
+    flops = _training_flops_per_token(model, config) / (peak_flops * world.size) if peak_flops else None
+    first = len(run.history) + 1
+    console = Console(config.n_steps, done=first - 1, every=config.log_every, quiet=world.rank > 0)
+    if world.rank > 0:
+        logger = None
     model.train()
-    for step in range(len(run.history) + 1, config.n_steps + 1):
-        began = perf_counter()
-        batches = [
-            sequences.batch(run.position + i * config.batch_size, config.batch_size)
-            for i in range(config.accumulation)
-        ]
-        optimizer.zero_grad()
-        loss, n_targets = accumulate_gradients(model, batches, precision=config.precision)
-        norm = clip_grad_norm_(model.parameters(), config.clip).item()
-        _check(step, loss, norm, history=run.history, config=config, folder=folder)
-        lr = config.learning_rate_at(step)
-        optimizer.step(lr)
-        speed = n_targets / (perf_counter() - began)
+    with console, training_blocks(model, recompute=config.recompute, compiled=config.compile):
+        for step in range(first, config.n_steps + 1):
+            began = perf_counter()
+            if world.size > 1:
+                distributed.seed_step(config.seed, step)
+            batches = [
+                sequences.batch(*distributed.share(run.position + i * config.batch_size, config.batch_size))
+                for i in range(config.accumulation)
+            ]
+            optimizer.zero_grad()
+            mean, n = accumulate_gradients(module, batches, loss=loss_of, precision=config.precision)
+            norm = clip_grad_norm_(model.parameters(), config.clip).item()
+            _check(step, mean, norm, run=run, config=config, folder=folder)
+            lr = config.learning_rate_at(step)
+            optimizer.step(lr)
+            speed = n / (perf_counter() - began)
 
-        is_last = step == config.n_steps
-        val_loss = None
-        if held_out is not None and (is_last or step % config.eval_every == 0):
-            val_loss = evaluate(model, held_out, batch_size=config.batch_size, precision=config.precision)
-        run.history.append(Record(step, loss, lr, norm, speed, val_loss))
-        run.position += config.accumulation * config.batch_size
-        run.n_tokens += n_targets
-        if folder is not None and (is_last or step % config.checkpoint_every == 0):
-            save(folder, _state(run, model, optimizer, config), step=step, keep=config.keep)
-        _show(run.history[-1], config.n_steps)
+            is_last = step == config.n_steps
+            val_loss = None
+            if held_out is not None and (is_last or step % config.eval_every == 0):
+                val_loss = evaluate(
+                    model,
+                    held_out,
+                    loss=loss,
+                    batch_size=config.batch_size,
+                    n_batches=config.eval_batches,
+                    precision=config.precision,
+                )
+            record = Record(step, mean, lr, norm, speed, val_loss, None if flops is None else speed * flops)
+            run.history.append(record)
+            run.position += config.accumulation * config.batch_size
+            run.n_tokens += n
+            if folder is not None and (is_last or step % config.checkpoint_every == 0):
+                state = _state(run, model, optimizer, config)
+                distributed.save(folder, state, step=step, keep=config.keep, pinned=run.pinned)
+            if logger is not None and (is_last or val_loss is not None or step % config.log_every == 0):
+                logger.log(step, record.values())
+            console.show(step, record.values())
+            if sample is not None and (is_last or step % config.sample_every == 0):
+                text = _undisturbed(sample, model, config.seed, step)
+                console.write(text)
+                if logger is not None:
+                    logger.text(step, text)
     return TrainResult(run.history, run.n_tokens)
 
 
 def accumulate_gradients(
-    model: nn.Module, batches: Sequence[Batch], *, precision: Precision = "float32"
+    model: nn.Module,
+    batches: Sequence[tuple[Tensor | None, ...]],
+    *,
+    loss: Loss = batch_loss,
+    precision: Precision = "float32",
 ) -> tuple[float, int]:
     """Add to the gradients that of the mean loss over all targets of all batches, one batch at a time.
 
     Equal to the gradient of one batch that holds them all.
 
     Args:
-        model: As in `train`.
-        batches: Inputs and targets.
+        model: As in `train`, without gradients.
+        batches: What `loss` understands.
+        loss: As in `train`.
         precision: Of the forward and backward pass.
 
     Returns:
@@ -328,84 +312,113 @@ def accumulate_gradients(
     Raises:
         ValueError: No batch has a target.
     """
-    counts = [int((targets != IGNORED).sum()) for _, targets in batches]
-    total = sum(counts)
+    device = next(model.parameters()).device
+    n_processes = distributed.world().size
+    is_whole = len(batches) == n_processes == 1
+    ddp = model if isinstance(model, DistributedDataParallel) else None
+    sums, total = torch.zeros((), device=device), 0.0
+    for i, batch in enumerate(batches):
+        is_last = i == len(batches) - 1
+        # DDP averages after the last batch only
+        with ddp.no_sync() if ddp is not None and not is_last else nullcontext():
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                mean, n = loss(model, to_device(batch, device))
+            if n or n_processes > 1:  # all processes or none
+                # the number of all targets is known at the end only; a single batch has it at once
+                part = mean if is_whole else mean * n
+                part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        sums += mean.detach() * n
+        total += n
+    summed, total = distributed.add_up(sums.item(), total, device=device)
     if total == 0:
-        raise ValueError(f"all targets of {len(batches)} batches are {IGNORED}; nothing to learn from")
-    parts = []
-    for (inputs, targets), count in zip(batches, counts, strict=True):
-        if count:
-            part = mean_loss(model, inputs, targets, precision=precision) * (count / total)
-            part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            parts.append(part.detach())
-    return torch.stack(parts).sum().item(), total  # read once: each read makes a GPU wait
+        raise ValueError(f"all targets of {len(batches)} batches are -100; nothing to learn from")
+    if not is_whole:
+        for p in model.parameters():
+            if p.grad is not None:
+                p.grad.mul_(n_processes / total)  # DDP and FSDP have divided by the number of processes
+    return summed / total, int(total)
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, sequences: Sequences, *, batch_size: int = 16, precision: Precision = "float32"
+    model: nn.Module,
+    sequences: Sequences,
+    *,
+    loss: Loss = batch_loss,
+    batch_size: int = 16,
+    n_batches: int | None = None,
+    precision: Precision = "float32",
 ) -> float:
     """Mean loss over the targets of one epoch, with dropout off.
 
     Args:
         model: As in `train`; its mode is put back.
         sequences: Each is seen once.
+        loss: As in `train`.
         batch_size: Sequences in memory at a time; changes the result only by rounding.
+        n_batches: See only the first of them, if there are more.
         precision: Of the forward pass.
 
     Returns:
-        The loss in nats per token; its exponential is the perplexity.
+        The loss; of the default one, in nats per token, the exponential is the perplexity.
 
     Raises:
-        ValueError: The epoch has no target.
+        ValueError: There is no target.
     """
     was_training = model.training
     model.eval()
-    loss, total = 0.0, 0
-    for first in range(0, len(sequences), batch_size):
-        inputs, targets = sequences.batch(first, min(batch_size, len(sequences) - first))
-        count = int((targets != IGNORED).sum())
-        if count:
-            loss += mean_loss(model, inputs, targets, precision=precision).item() * count
-            total += count
-    model.train(was_training)
-    if total == 0:
-        raise ValueError(f"all targets of {len(sequences)} sequences are {IGNORED}; nothing to evaluate")
-    return loss / total
-
-
-def mean_loss(
-    model: nn.Module, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], *, precision: Precision
-) -> Tensor:
-    """Mean cross entropy over the targets that count, in float32, without holding all logits if it can.
-
-    Args:
-        model: As in `train`.
-        inputs: Token ids.
-        targets: The token after each, or -100; at least one counts.
-        precision: Of the matrix products.
-
-    Returns:
-        The loss.
-    """
     device = next(model.parameters()).device
-    inputs, targets = inputs.to(device), targets.to(device).flatten()
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        if isinstance(model, GPT | Llama):
-            head = model.tokens if model.head is None else model.head
-            return linear_cross_entropy(model.hidden(inputs).flatten(0, 1), head.weight, targets)
-        return F.cross_entropy(model(inputs).flatten(0, 1).float(), targets, ignore_index=IGNORED)
+    rank, n_processes = distributed.world()
+    summed, total = 0.0, 0.0
+    end = len(sequences) if n_batches is None else min(len(sequences), n_batches * batch_size)
+    for first in range(0, end, batch_size):
+        size = min(batch_size, end - first)
+        # slices may differ in size; a process without one runs a sequence that does not count
+        start, stop = (first + size * r // n_processes for r in (rank, rank + 1))
+        batch = to_device(sequences.batch(start, max(stop - start, 1)), device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            mean, n = loss(model, batch)
+        if n and stop > start:
+            summed += mean.item() * n
+            total += n
+    model.train(was_training)
+    summed, total = distributed.add_up(summed, total, device=device)
+    if total == 0:
+        raise ValueError(f"all targets of {len(sequences)} sequences are -100; nothing to evaluate")
+    return summed / total
 
 
 @dataclass
 class _Run:
-    history: list[Record]
-    position: int  # sequences taken from the data
-    n_tokens: int
+    history: list[Record] = field(default_factory=list)
+    position: int = 0  # sequences taken from the data
+    n_tokens: int = 0
+    pinned: list[int] = field(default_factory=list)  # steps of checkpoints before a spike
 
 
-def _as_sequences(data: Tensor | Sequences, config: TrainConfig) -> Sequences:
-    return Windows(data, config.context_length, seed=config.seed) if isinstance(data, Tensor) else data
+def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
+    if isinstance(data, Tensor | np.ndarray):
+        return Windows(data, config.context_length, seed=config.seed)
+    return data
+
+
+def _training_flops_per_token(model: nn.Module, config: TrainConfig) -> float:
+    """Three times the forward pass, or 6 for each weight of a model that has no config."""
+    if isinstance(getattr(model, "config", None), ModelConfig):
+        shape: Any = model.config
+        return 3.0 * sum(forward_flops_per_token(shape, config.context_length).values())
+    return 6.0 * sum(p.numel() for p in model.parameters())
+
+
+def _undisturbed(sample: Callable[[nn.Module], str], model: nn.Module, seed: int, step: int) -> str:
+    """Draw a sample without dropout, and leave the random numbers of the run as they were."""
+    state = random_state()
+    distributed.seed_step(seed, step, same=True)
+    model.eval()
+    text = sample(model)
+    model.train()
+    set_random_state(state)
+    return text
 
 
 def _check(
@@ -413,20 +426,28 @@ def _check(
     loss: float,
     norm: float,
     *,
-    history: list[Record],
+    run: _Run,
     config: TrainConfig,
     folder: str | Path | None,
 ) -> None:
-    recent = [record.loss for record in history[-SPIKE_WINDOW:]]
+    """Stop at a jump of the loss; at a smaller one warn, and keep the checkpoint before it."""
+    recent = [record.loss for record in run.history[-SPIKE_WINDOW:]]
     usual = sum(recent) / len(recent) if recent else loss
-    if np.isfinite(loss) and np.isfinite(norm) and loss <= usual + config.max_spike:
-        return
-    saved = "no checkpoint was asked for" if folder is None else f"the last checkpoints are in {folder}"
-    raise DivergenceError(
-        f"step {step} was not taken: loss {loss:.4g}, gradient norm {norm:.4g}, mean loss of the last "
-        f"{len(recent)} steps {usual:.4g}; {saved}. Lower learning_rate={config.learning_rate:g}, lengthen "
-        f"warmup={config.warmup:g}, or look at the data of this step"
+    found = (
+        f"loss {loss:.4g}, gradient norm {norm:.4g}, mean loss of the last {len(recent)} steps {usual:.4g}"
     )
+    if not (np.isfinite(loss) and np.isfinite(norm) and loss <= usual + config.max_spike):
+        saved = "no checkpoint was asked for" if folder is None else f"the last checkpoints are in {folder}"
+        raise DivergenceError(
+            f"step {step} was not taken: {found}; {saved}. Lower learning_rate={config.learning_rate:g}, "
+            f"lengthen warmup={config.warmup:g}, or look at the data of this step"
+        )
+    if is_spike(recent, loss):
+        older = [] if folder is None else [path for path in checkpoints(folder) if step_of(path) < step]
+        kept = f"{older[0].name} is kept" if older else "there is no checkpoint to go back to"
+        run.pinned += [step_of(path) for path in older[:1]]
+        if distributed.world().rank == 0:
+            warnings.warn(f"step {step}: {found}: a spike; {kept}", stacklevel=3)
 
 
 def _state(run: _Run, model: nn.Module, optimizer: Optimizer, config: TrainConfig) -> dict[str, Any]:
@@ -437,34 +458,24 @@ def _state(run: _Run, model: nn.Module, optimizer: Optimizer, config: TrainConfi
         "history": [tuple(record) for record in run.history],
         "position": run.position,
         "n_tokens": run.n_tokens,
+        "pinned": run.pinned,
         "config": asdict(config),
     }
 
 
 def _resume(folder: str | Path, model: nn.Module, optimizer: Optimizer, config: TrainConfig) -> _Run:
-    state = load_latest(folder)
+    state = distributed.load_latest(folder, model)
     if state is None:
-        return _Run([], 0, 0)
+        return _Run()
     changed = [
-        f"{field.name}={getattr(config, field.name)!r} (was {state['config'].get(field.name)!r})"
-        for field in fields(config)
-        if getattr(config, field.name) != state["config"].get(field.name)
+        f"{each.name}={getattr(config, each.name)!r} (was {state['config'].get(each.name)!r})"
+        for each in fields(config)
+        if getattr(config, each.name) != state["config"].get(each.name)
     ]
     if changed:
         warnings.warn(f"the run in {folder} continues with {', '.join(changed)}", stacklevel=3)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     set_random_state(state["random"])
-    return _Run([Record(*row) for row in state["history"]], state["position"], state["n_tokens"])
-
-
-def _show(record: Record, n_steps: int) -> None:
-    """Keep one line up to date, where somebody is looking."""
-    if sys.stderr.isatty():
-        end = "\n" if record.step == n_steps or record.val_loss is not None else ""
-        val = "" if record.val_loss is None else f"  val {record.val_loss:.4f}"
-        sys.stderr.write(
-            f"\rstep {record.step}/{n_steps}  loss {record.loss:.4f}{val}  lr {record.learning_rate:.2e}  "
-            f"norm {record.grad_norm:.2f}  {record.tokens_per_s:,.0f} tokens/s {end}"
-        )
-        sys.stderr.flush()
+    history = [Record(*row) for row in state["history"]]
+    return _Run(history, state["position"], state["n_tokens"], state["pinned"])

