@@ -35,7 +35,7 @@ from torch import Tensor
 
 from llmguide.models import from_hf
 from llmguide.ppo import PPO, PPOConfig, ValueModel
-from llmguide.reward import PairBatch, RewardModel, preference_loss
+from llmguide.reward import ComparisonBatch, RewardModel, preference_loss
 from llmguide.rollout import answer_logprobs
 
 PROMPT, ANSWER, EPOCHS = 24, 16, 4  # tokens, tokens, passes over a rollout
@@ -84,9 +84,9 @@ def reward_model(shape: str) -> dict[str, Step]:
     peer._prepare_inputs = with_own_padding
     peer.model.config.pad_token_id = PAD
 
-    def convert(batch: dict[str, Tensor]) -> PairBatch:
+    def convert(batch: dict[str, Tensor]) -> ComparisonBatch:
         ids, mask = batch["input_ids"], batch["attention_mask"].bool()
-        return PairBatch(ids, mask, torch.zeros(len(ids) // 2))
+        return ComparisonBatch(ids, mask, torch.zeros(len(ids) // 2))
 
     return pair_of_steps(peer, our_scoring_model(peer.model), preference_loss, convert, shape)
 

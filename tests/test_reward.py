@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from llmguide.config import ModelConfig
 from llmguide.models import build, from_hf
 from llmguide.reward import (
+    Comparison,
+    ComparisonBatch,
+    Comparisons,
     Evaluation,
-    Pair,
-    PairBatch,
-    Preferences,
     RewardModel,
     accuracy,
     bradley_terry_loss,
@@ -44,14 +44,14 @@ def reward_model(name: str = "gpt") -> RewardModel:
     return model
 
 
-def some_pairs(n: int, seed: int = 0) -> list[Pair]:
+def some_pairs(n: int, seed: int = 0) -> list[Comparison]:
     generator = torch.Generator().manual_seed(seed)
 
     def text() -> list[int]:
         length = int(torch.randint(1, 9, (1,), generator=generator))
         return torch.randint(13, (length,), generator=generator).tolist()
 
-    return [Pair(text(), text(), margin=0.5 * (i % 3)) for i in range(n)]
+    return [Comparison(text(), text(), margin=0.5 * (i % 3)) for i in range(n)]
 
 
 # By hand
@@ -154,7 +154,7 @@ def test_loss_and_gradients_equal_trl(side, with_margin, centering):
     inputs |= {"margin": margin} if with_margin else {}
 
     ours = from_peer(peer).eval()
-    loss, n = preference_loss(ours, PairBatch(ids, mask, margin), centering=centering)
+    loss, n = preference_loss(ours, ComparisonBatch(ids, mask, margin), centering=centering)
     loss.backward()
     peer.model.zero_grad()
     # the margin is no argument of the model in compute_loss only because GPT-2 takes any
@@ -193,9 +193,9 @@ def test_texts_without_tokens_are_named():
     with pytest.raises(ValueError, match=r"texts \[1\] have no token"):
         reward_model()(tokens(2, 3), attention_mask=torch.tensor([[1, 1, 1], [0, 0, 0]]))
     with pytest.raises(ValueError, match=r"of 2 pairs, \[1\] have an empty text"):
-        Preferences([Pair([1], [2]), Pair([1], [])])
+        Comparisons([Comparison([1], [2]), Comparison([1], [])])
     with pytest.raises(ValueError, match="of 0 pairs"):
-        Preferences([])
+        Comparisons([])
 
 
 @given(st.floats(-50, 50), st.integers(0, 100))
@@ -224,7 +224,7 @@ def test_ties_are_misses():
 
 
 def test_batches_are_a_function_of_their_place():
-    data = Preferences(some_pairs(7), max_length=5, seed=3)
+    data = Comparisons(some_pairs(7), max_length=5, seed=3)
     whole, part = data.batch(0, 14), data.batch(5, 4)
     assert len(data) == 7
     for i in range(4):
@@ -249,21 +249,21 @@ def test_training_learns_a_preference_and_leaves_length_alone():
     """The better text holds more fives; lengths are random."""
     generator = torch.Generator().manual_seed(0)
 
-    def pair() -> Pair:
+    def pair() -> Comparison:
         texts = [torch.randint(7, (int(torch.randint(3, 9, (1,), generator=generator)),), generator=generator)
                  for _ in range(2)]  # fmt: skip
         worse, better = sorted((text.tolist() for text in texts), key=lambda text: text.count(5))
-        return Pair(better, worse) if better.count(5) > worse.count(5) else pair()
+        return Comparison(better, worse) if better.count(5) > worse.count(5) else pair()
 
     pairs = [pair() for _ in range(264)]
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=7, context_length=8, n_layers=1, d_model=16, n_heads=2)
     model = RewardModel(build(config))
-    held_out = Preferences(pairs[200:])
+    held_out = Comparisons(pairs[200:])
     untrained = score_pairs(model, held_out)
     train(
         model,
-        Preferences(pairs[:200]),
+        Comparisons(pairs[:200]),
         TrainConfig(n_steps=60, context_length=8, batch_size=32, learning_rate=0.01),
         loss=partial(preference_loss, centering=0.01),
     )

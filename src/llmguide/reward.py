@@ -114,7 +114,7 @@ def bradley_terry_loss(
     return loss + centering * (chosen + rejected).square().mean() if centering else loss
 
 
-class Pair(NamedTuple):
+class Comparison(NamedTuple):
     """Two answers to one prompt, the better one first; ids include the prompt."""
 
     chosen: Sequence[int]
@@ -122,7 +122,7 @@ class Pair(NamedTuple):
     margin: float = 0.0
 
 
-class PairBatch(NamedTuple):
+class ComparisonBatch(NamedTuple):
     """Pairs in one batch: the chosen texts in the first half of the rows, the rejected in the second.
 
     Attributes:
@@ -136,7 +136,7 @@ class PairBatch(NamedTuple):
     margin: Tensor
 
 
-class Preferences:
+class Comparisons:
     """Pairs in an endless order, as `llmguide.train.train` takes its data.
 
     Args:
@@ -148,12 +148,12 @@ class Preferences:
     Raises:
         ValueError: There are no pairs, or a text is empty.
 
-    >>> batch = Preferences([Pair([1, 2, 3], [1, 4])]).batch(0, 1)
+    >>> batch = Comparisons([Comparison([1, 2, 3], [1, 4])]).batch(0, 1)
     >>> batch.ids.tolist(), batch.attention_mask.sum(dim=1).tolist()
     ([[1, 2, 3], [1, 4, 0]], [3, 2])
     """
 
-    def __init__(self, pairs: Sequence[Pair], *, max_length: int | None = None, seed: int = 0):
+    def __init__(self, pairs: Sequence[Comparison], *, max_length: int | None = None, seed: int = 0):
         empty = [i for i, pair in enumerate(pairs) if not pair.chosen or not pair.rejected]
         if not pairs or empty:
             raise ValueError(f"of {len(pairs)} pairs, {empty} have an empty text; at least one token is read")
@@ -165,7 +165,7 @@ class Preferences:
         """Pairs of one epoch."""
         return len(self.pairs)
 
-    def batch(self, first: int, size: int) -> PairBatch:
+    def batch(self, first: int, size: int) -> ComparisonBatch:
         """Return pairs ``first`` to ``first + size - 1`` of the endless order, as `Sequences` asks."""
         pairs = [self.pairs[i] for i in in_epochs(first, size, len(self.pairs), self.seed)]
         texts = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
@@ -174,17 +174,17 @@ class Preferences:
         ids = nn.utils.rnn.pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
         lengths = torch.tensor([len(text) for text in texts])
         margin = torch.tensor([pair.margin for pair in pairs], dtype=torch.float32)
-        return PairBatch(ids, torch.arange(ids.shape[1]) < lengths[:, None], margin)
+        return ComparisonBatch(ids, torch.arange(ids.shape[1]) < lengths[:, None], margin)
 
 
 def preference_loss(
-    model: RewardModel, batch: PairBatch, *, centering: float = 0.0
+    model: RewardModel, batch: ComparisonBatch, *, centering: float = 0.0
 ) -> tuple[Float[Tensor, ""], int]:
     """Bradley-Terry loss of a batch of pairs, and their number: a loss for `llmguide.train.train`.
 
     Args:
         model: Scores chosen and rejected texts in one pass.
-        batch: Of `Preferences`.
+        batch: Of `Comparisons`.
         centering: As in `bradley_terry_loss`; set it with ``functools.partial``.
 
     Returns:
@@ -211,7 +211,7 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def score_pairs(model: RewardModel, data: Preferences, *, batch_size: int = 16) -> Evaluation:
+def score_pairs(model: RewardModel, data: Comparisons, *, batch_size: int = 16) -> Evaluation:
     """Score each pair once, with dropout off.
 
     Args:

@@ -294,7 +294,7 @@ def best_of_n_kl(n: int) -> float:
     return log(n) - (n - 1) / n
 
 
-class Pairs(NamedTuple):
+class Judgements(NamedTuple):
     """Preferences: numbers of the prompt and of two answers, one row a pair.
 
     Attributes:
@@ -345,7 +345,7 @@ def preferences(
     policy: Float[Tensor, "P N"],
     n: int,
     generator: torch.Generator,
-) -> Pairs:
+) -> Judgements:
     r"""Draw pairs of answers of a policy, and let a noisy judge prefer one: Bradley-Terry.
 
     $$p(a \succ b) = \sigma(r(x, a) - r(x, b))$$
@@ -354,7 +354,7 @@ def preferences(
         world: The prompts.
         reward: What the judge goes by.
         policy: Log-probabilities of the policy that both answers come from.
-        n: Pairs.
+        n: Judgements.
         generator: Source of randomness.
 
     Returns:
@@ -363,4 +363,4 @@ def preferences(
     prompts = torch.randint(len(world.prompts), (n,), generator=generator)
     a, b = (draw_answers(policy, prompts, generator) for _ in range(2))
     prefers_a = torch.rand(n, generator=generator) < torch.sigmoid(reward[prompts, a] - reward[prompts, b])
-    return Pairs(prompts, torch.where(prefers_a, a, b), torch.where(prefers_a, b, a))
+    return Judgements(prompts, torch.where(prefers_a, a, b), torch.where(prefers_a, b, a))

@@ -24,17 +24,15 @@ from torch import Tensor
 from llmguide.dpo import dpo_loss, preference_objective
 from llmguide.grpo import GRPO, GRPOConfig
 from llmguide.models import build
-from llmguide.pairs import Pair as AnswerPair
-from llmguide.pairs import Pairs as AnswerPairs
+from llmguide.pairs import Pair, Pairs
 from llmguide.ppo import PPO, PPOConfig, ValueModel
-from llmguide.reward import Pair as TextPair
-from llmguide.reward import Preferences, RewardModel, preference_loss
+from llmguide.reward import Comparison, Comparisons, RewardModel, preference_loss
 from llmguide.rl import Reward
 from llmguide.rollout import Rollout
 from llmguide.sft import Conversations, completion, completion_loss
 from llmguide.tiny_world import (
     EOS,
-    Pairs,
+    Judgements,
     Point,
     World,
     answer_logprobs,
@@ -169,10 +167,12 @@ def fine_tune(world: World, n: int, generator: torch.Generator, *, n_steps: int 
     return model.eval()
 
 
-def learn_rewards(world: World, policy: Any, pairs: Pairs, *, n_steps: int = 200) -> Float[Tensor, "P N"]:
+def learn_rewards(
+    world: World, policy: Any, pairs: Judgements, *, n_steps: int = 200
+) -> Float[Tensor, "P N"]:
     """Train a reward model, which starts as the policy, and let it score all answers."""
     texts = [
-        TextPair([prompt, *chosen], [prompt, *rejected])
+        Comparison([prompt, *chosen], [prompt, *rejected])
         for prompt, chosen, rejected in zip(
             world.prompts[pairs.prompts].tolist(),
             _said(world, pairs.chosen),
@@ -181,7 +181,7 @@ def learn_rewards(world: World, policy: Any, pairs: Pairs, *, n_steps: int = 200
         )
     ]
     model = RewardModel(deepcopy(policy))
-    train(model, Preferences(texts), _config(n_steps, 64, 1e-3), loss=preference_loss)
+    train(model, Comparisons(texts), _config(n_steps, 64, 1e-3), loss=preference_loss)
     P, N = world.gold.shape
     ids = world.rows(torch.arange(P).repeat_interleave(N), torch.arange(N).repeat(P))
     seen = torch.cat([torch.ones(P * N, 1, dtype=torch.bool), world.mask.repeat(P, 1)], dim=1)
@@ -265,7 +265,7 @@ def follow_dpo(
     policy: Any,
     reference: Float[Tensor, "P N"],
     learned: Float[Tensor, "P N"],
-    pairs: Pairs,
+    pairs: Judgements,
     *,
     n_steps: int = 200,
     beta: float = 0.1,
@@ -274,7 +274,7 @@ def follow_dpo(
     trained = deepcopy(policy)
     path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
     rows = [
-        AnswerPair(completion([prompt], chosen), completion([prompt], rejected))
+        Pair(completion([prompt], chosen), completion([prompt], rejected))
         for prompt, chosen, rejected in zip(
             world.prompts[pairs.prompts].tolist(),
             _said(world, pairs.chosen),
@@ -282,7 +282,7 @@ def follow_dpo(
             strict=True,
         )
     ]
-    data = AnswerPairs(rows).with_reference(policy, batch_size=256)
+    data = Pairs(rows).with_reference(policy, batch_size=256)
     objective = preference_objective(partial(dpo_loss, beta=beta))
     train(trained, data, _config(n_steps, 64, 1e-3), loss=objective, logger=path)
     return path.points

@@ -1,0 +1,7 @@
+"""``python -m llmguide``, the way in for torchrun."""
+
+import sys
+
+from llmguide.cli import main
+
+sys.exit(main())
