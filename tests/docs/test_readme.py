@@ -1,0 +1,25 @@
+"""What the README promises: its example prints what it says, and its commands exist."""
+
+import re
+
+import pytest
+from tools import ROOT
+
+from llmguide import cli
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_prints_what_its_comment_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(code, {})
+    expected = re.search(r"print\(.*?\)  # (\[.*?\])", code)
+    assert expected is not None
+    assert capsys.readouterr().out.strip() == expected[1]
+
+
+def test_its_estimate_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    command = re.search(r"^llmguide (estimate .*)$", README, re.MULTILINE)
+    assert command is not None
+    assert cli.main(command[1].split()) == 0
+    assert "8.03B parameters, 15.00T tokens" in capsys.readouterr().out
