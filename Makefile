@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve live test site check new bench successor chromium clean
+.PHONY: help serve live test site downloads check new bench successor chromium clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,12 @@ site: generated ## build the static site in site/
 	rm -rf .cache/site/assets/javascripts/lunr
 	python -m tools.check_site .cache/site
 	rm -rf site && mv .cache/site site
+
+downloads: site chromium ## write the guide as PDF and EPUB, and the site as a zip to be read offline, to site/downloads/
+	python -m tools.book
+	OFFLINE=true SITE_DIR=.cache/llmguide-offline mkdocs build --strict --quiet
+	cd .cache && python -m zipfile -c ../site/downloads/llmguide-offline.zip llmguide-offline
+	rm -rf .cache/llmguide-offline
 
 check: .venv/ready ## check one page: make check PAGE=docs/learn/attention.md (UPDATE=1 rewrites its outputs)
 	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
