@@ -1,0 +1,8 @@
+"""Programs that solve problems, and programs that models write: patterns, growth, prompts, and a judge.
+
+Needs no torch. `judge` runs a solution in a box and says whether it is right, and why not.
+"""
+
+from llmguide.coding.judging import CheckTests, FunctionTests, ProgramTests, Verdict, judge, protections
+
+__all__ = ["CheckTests", "FunctionTests", "ProgramTests", "Verdict", "judge", "protections"]

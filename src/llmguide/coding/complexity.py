@@ -1,0 +1,244 @@
+r"""Measures how the steps of a function grow: counts them on growing inputs and finds the growth that fits.
+
+Steps are lines of Python that run, counted by the interpreter's trace hook. That is the same on every run,
+unlike time. It is blind to work inside functions written in C, such as ``sorted``, slices and ``in`` on
+lists: wrap numbers in `Counted` to count comparisons as well, or measure `seconds`.
+
+Each class is fitted as its growth plus a lower term, for example $a\,n \log n + b\,n$ with $a > 0$,
+by least squares of relative errors, since the large inputs would drown the small ones otherwise. The
+smallest class whose BIC is within 6 of the best is chosen (strong evidence by Kass & Raftery 1995,
+doi:10.1080/01621459.1995.10476572). The confidence is the share of bootstrap samples of the points that
+choose the same. If it is low, or nothing fits, the meter says so.
+
+What it cannot do: prove anything. Inputs too small to show the growth, inputs that are not the worst ones,
+and classes that are not on the list (n!, sqrt(n), n^2 log n) mislead it or leave it undecided;
+exponentials of another base, such as 1.618^n, may count as O(2^n).
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import total_ordering
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLASSES: dict[str, Callable[[float], float]] = {
+    "O(1)": lambda n: 1.0,
+    "O(log n)": math.log2,
+    "O(n)": lambda n: n,
+    "O(n log n)": lambda n: n * math.log2(n),
+    "O(n^2)": lambda n: n**2,
+    "O(n^3)": lambda n: n**3,
+    "O(2^n)": lambda n: 2.0**n,
+}
+Array = NDArray[np.float64]
+UNDECIDED = "undecided"
+SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
+SMALL_SIZES = (4, 5, 6, 7, 8, 9, 10, 11, 12)  # for exponential growth
+STRONG = 6.0  # difference of BIC
+FLOOR = 2e-3  # relative errors below this are as good as none: counts are whole numbers
+SHOWS = 0.01  # share of its greatest value that a growth must reach at three sizes, or it explains outliers
+WORST = 0.1  # root mean square relative error of a fit that is none
+SURE = 0.8  # confidence that is needed
+RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What the meter found.
+
+    Attributes:
+        name: A key of `CLASSES`, or ``"undecided"``.
+        confidence: Share of bootstrap samples that choose the most frequent class.
+        runner_up: The class chosen second most often, or next by BIC if none was.
+        error: Root mean square relative error of the fit.
+        sizes: Of the inputs.
+        steps: Counted or measured, for each size.
+    """
+
+    name: str
+    confidence: float
+    runner_up: str
+    error: float
+    sizes: tuple[int, ...]
+    steps: tuple[float, ...]
+
+
+def count_steps(function: Callable[..., object], *args: object) -> int:
+    """Count the lines of Python that a call runs, in the function and all that it calls.
+
+    >>> def total(numbers):
+    ...     result = 0
+    ...     for number in numbers:
+    ...         result += number
+    ...     return result
+    >>> count_steps(total, [1, 2, 3])  # 1, then 4 times the loop's head and 3 times its body, and the return
+    9
+    """
+    steps = 0
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+        nonlocal steps
+        if event == "line":
+            steps += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function(*args)
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+def seconds(function: Callable[..., object], *args: object) -> float:
+    """Measure the wall-clock time of a call: the least of three.
+
+    Inputs that the function changes are changed for the next time too.
+    """
+    best = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        function(*args)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+@total_ordering
+class Counted:
+    """A number whose comparisons are lines of Python, so that `count_steps` sees those made by C code.
+
+    >>> count_steps(sorted, [Counted(x) for x in (3, 2, 1)]) > 0, count_steps(sorted, [3, 2, 1])
+    (True, 0)
+    """
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __lt__(self, other: "Counted") -> bool:
+        return self.value < other.value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Counted) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+def measure(
+    function: Callable[..., object],
+    make_input: Callable[[int], tuple[object, ...]],
+    sizes: Sequence[int] = SIZES,
+    *,
+    counter: Callable[..., float] = count_steps,
+) -> Growth:
+    """Run a function on inputs of growing size and say how its steps grow.
+
+    Args:
+        function: To be measured.
+        make_input: Maps n to the arguments of that size, always the same ones.
+        sizes: At least 6, over a factor of 3 or more; `SMALL_SIZES` if the growth may be exponential.
+        counter: Counts the steps of a call, `count_steps` or `seconds`.
+
+    Returns:
+        The growth.
+
+    Raises:
+        ValueError: There are too few sizes to tell anything.
+
+    >>> def pairs(numbers):
+    ...     return [(a, b) for a in numbers for b in numbers]
+    >>> measure(pairs, lambda n: (range(n),), (4, 8, 16, 32, 64, 128)).name
+    'O(n^2)'
+    """
+    return fit(sizes, [counter(function, *make_input(n)) for n in sizes])
+
+
+def fit(sizes: Sequence[int], steps: Sequence[float], *, seed: int = 0) -> Growth:
+    """Find the growth of given numbers of steps.
+
+    Args:
+        sizes: At least 6 different ones of 2 or more.
+        steps: For each size, positive.
+        seed: Of the bootstrap.
+
+    Returns:
+        The growth.
+
+    Raises:
+        ValueError: There are too few sizes, or they are too close, or some number is not positive.
+
+    >>> fit([2, 4, 8, 16, 32, 64], [5 * n + 3 for n in (2, 4, 8, 16, 32, 64)]).name
+    'O(n)'
+    """
+    n, y = np.asarray(sizes, dtype=float), np.asarray(steps, dtype=float)
+    if len(n) != len(y) or len(set(sizes)) < 6 or min(sizes) < 2 or max(sizes) < 3 * min(sizes):
+        raise ValueError(
+            f"{len(y)} counts for sizes {list(sizes)}: take 6 sizes or more, from 2, over a factor of 3"
+        )
+    if not (y > 0).all():
+        raise ValueError(f"steps must be positive, not {min(steps)}")
+    random = np.random.default_rng(seed)
+    samples = random.choice(len(n), (RESAMPLES, len(n)))
+    # four different points or more, because two coefficients fit fewer too well
+    samples = samples[[len(set(rows)) >= 4 for rows in samples.tolist()]]
+    times_drawn = (samples[:, :, None] == np.arange(len(n))).sum(axis=1)
+    errors, bic = _fit_all(n, y, np.concatenate([np.ones((1, len(n))), times_drawn]))
+    names = list(CLASSES)
+    choices = [names[i] for i in _choose(bic)]
+    chosen, votes = choices[0], choices[1:]
+    confidence = votes.count(chosen) / len(votes)
+    others = [names[i] for i in np.argsort(bic[:, 0]) if names[i] != chosen]
+    runner_up = max(others, key=votes.count)  # the first of equals
+    error = float(errors[names.index(chosen), 0])
+    decided = confidence >= SURE and error <= WORST
+    name = chosen if decided else UNDECIDED
+    return Growth(name, confidence, runner_up, error, tuple(sizes), tuple(steps))
+
+
+def _fit_all(n: Array, y: Array, weights: Array) -> tuple[Array, Array]:
+    """Fit every class to weighted points; return the errors and BIC of each (class, row of weights)."""
+    n_points = weights.sum(axis=1)
+    growths = [_column(name, n) for name in CLASSES]
+    columns = [growth / y for growth in growths]
+    errors, bic = [], []
+    for i, column in enumerate(columns):
+        fits = [
+            _error(column, np.zeros_like(y), weights),
+            *(_error(column, low, weights) for low in columns[:i]),
+        ]
+        shows = np.sum(growths[i] >= SHOWS * growths[i].max()) >= 3
+        errors.append(np.min(fits, axis=0) if shows else np.full(len(weights), np.inf))
+        likelihood = 2 * n_points * np.log(np.hypot(errors[-1], FLOOR))
+        bic.append(likelihood + (1 if i == 0 else 2) * np.log(n_points))
+    return np.array(errors), np.array(bic)
+
+
+def _column(name: str, n: Array) -> Array:
+    if name == "O(2^n)":
+        n = n - n.max()  # 2^2048 has no float; the coefficient takes up the difference
+    return np.array([CLASSES[name](size) for size in n], dtype=np.float64)
+
+
+def _error(u: Array, v: Array, weights: Array) -> Array:
+    """Root mean square of a u + b v - 1 at its least; infinite if a <= 0."""
+    uu, uv, vv, u1, v1 = (weights @ product for product in (u * u, u * v, v * v, u, v))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if not v.any():
+            a, b = u1 / uu, np.zeros_like(uu)
+        else:
+            determinant = uu * vv - uv * uv
+            a, b = (u1 * vv - v1 * uv) / determinant, (v1 * uu - u1 * uv) / determinant
+        rest = np.maximum(1 - (a * u1 + b * v1) / weights.sum(axis=1), 0)
+    return np.where(a > 0, np.sqrt(rest), np.inf)
+
+
+def _choose(bic: Array) -> list[int]:
+    """For each column the first class that is not clearly worse than the best."""
+    return [int(np.argmax(column <= column.min() + STRONG)) for column in bic.T]

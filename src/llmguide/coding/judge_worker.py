@@ -1,0 +1,261 @@
+"""The part of the judge that runs inside the box: it executes what it is sent and answers in plain data.
+
+It never sees an expected value of a function or program test. What crosses the channel are lines of JSON
+with values of exactly the types below, never pickles: an object of a class of the solution, such as one that
+equals everything, cannot leave the box.
+
+| value | on the wire |
+| --- | --- |
+| None, bool, str, small int, finite float | itself |
+| other int, other float | ``{"int": "ff"}``, ``{"float": "nan"}`` |
+| complex, bytes | ``{"complex": [0.0, 1.0]}``, ``{"bytes": "00"}`` |
+| list | itself |
+| tuple, set, frozenset | ``{"tuple": [...]}`` and so on |
+| dict | ``{"dict": [[key, value], ...]}`` |
+
+Run by path in a bare interpreter; imports nothing but the standard library and `llmguide.coding.sandbox`,
+by path too.
+"""
+
+import builtins
+import importlib
+import json
+import math
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+MAX_DEPTH = 100
+MAX_MESSAGE = 1 << 20  # bytes
+MAX_ENTRIES = 10_000  # of a set or dict that is read: one with colliding keys costs their square
+_EXACT = 1 << 53  # JSON readers of other languages keep integers up to here
+
+
+class NotPlainError(ValueError):
+    """A value is not plain data, too deep or too large."""
+
+
+def encode(value: Any, depth: int = 0) -> object:
+    """Turn plain data into what JSON holds.
+
+    >>> encode({1: (True, 2**70)})
+    {'dict': [[1, {'tuple': [True, {'int': '400000000000000000'}]}]]}
+    >>> class Liar(int): pass
+    >>> encode(Liar(3))
+    Traceback (most recent call last):
+    llmguide.coding.judge_worker.NotPlainError: a value of type Liar cannot be compared; ...
+    """
+    if depth > MAX_DEPTH:
+        raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
+    kind = type(value)  # not isinstance: a subclass may lie about itself
+    items: list[object] = []
+    if kind in (list, tuple, set, frozenset):
+        items = [encode(item, depth + 1) for item in value]
+    elif kind is dict:
+        items = [[encode(key, depth + 1), encode(item, depth + 1)] for key, item in value.items()]
+    elif kind in _WRITERS:
+        return _WRITERS[kind](value)
+    else:
+        raise NotPlainError(
+            f"a value of type {kind.__name__} cannot be compared; return plain data such as numbers, "
+            "strings, lists, tuples, sets and dicts"
+        )
+    return items if kind is list else {kind.__name__: items}
+
+
+_WRITERS: dict[type, Callable[[Any], object]] = {
+    type(None): lambda value: value,
+    bool: lambda value: value,
+    str: lambda value: value,
+    int: lambda value: value if -_EXACT < value < _EXACT else {"int": format(value, "x")},
+    float: lambda value: value if math.isfinite(value) else {"float": repr(value)},
+    complex: lambda value: {"complex": [encode(value.real), encode(value.imag)]},
+    bytes: lambda value: {"bytes": value.hex()},
+}
+
+
+def decode(value: Any, depth: int = 0) -> Any:
+    """Turn what `encode` made back into plain data, trusting nothing about it.
+
+    >>> decode(encode([(1, 2.5), {"a": {3}}, float("inf"), b"x"]))
+    [(1, 2.5), {'a': {3}}, inf, b'x']
+    """
+    if depth > MAX_DEPTH + 1:
+        raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, list):
+        return [decode(item, depth + 1) for item in value]
+    if not isinstance(value, dict):
+        return value
+    (kind, content), *rest = value.items()
+    if rest or kind not in _READERS:
+        raise NotPlainError(f"a message holds {sorted(value)}, which no value is written as")
+    if kind in ("dict", "set", "frozenset") and len(content) > MAX_ENTRIES:
+        raise NotPlainError(f"a {kind} has {len(content):,} entries; the limit is {MAX_ENTRIES:,}")
+    if kind in ("complex", "dict", "tuple", "set", "frozenset"):
+        content = [decode(item, depth + 1) for item in content]
+    return _READERS[kind](content)
+
+
+_READERS: dict[str, Callable[[Any], object]] = {
+    "int": lambda content: int(content, 16),
+    "float": float,
+    "complex": lambda content: complex(*content),
+    "bytes": bytes.fromhex,
+    "dict": dict,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+}
+
+
+class Channel:
+    """Lines of JSON over an open socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._buffer = b""
+
+    def send(self, message: dict[str, object]) -> None:
+        """Send a message; raises `NotPlainError` if it is too long."""
+        line = json.dumps(message).encode() + b"\n"
+        if len(line) > MAX_MESSAGE:
+            raise NotPlainError(f"a value takes {len(line):,} bytes; the limit is {MAX_MESSAGE:,}")
+        self._socket.sendall(line)
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the next message; ends the process when there will be none."""
+        while b"\n" not in self._buffer:
+            if not (chunk := self._socket.recv(1 << 16)):
+                os._exit(0)
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+
+def describe(error: BaseException, file: str) -> dict[str, object]:
+    """Name an exception, its text and the line of `file` where it left."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if line is None and isinstance(error, SyntaxError):
+        line = error.lineno
+    try:
+        text = str(error)[:500]
+    except BaseException:
+        text = "(its text cannot be read)"
+    return {"type": type(error).__name__, "text": text, "line": line}
+
+
+def run_program(channel: Channel, job: dict[str, Any]) -> None:
+    """Run a whole program, which reads standard input and writes standard output."""
+    try:
+        exec(compile(job["source"], "solution.py", "exec"), {"__name__": "__main__"})
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            channel.send({"error": describe(error, "solution.py")})
+            return
+    except BaseException as error:
+        channel.send({"error": describe(error, "solution.py")})
+        return
+    sys.stdout.flush()
+    channel.send({"done": True})
+
+
+def run_function(channel: Channel, job: dict[str, Any]) -> None:
+    """Load a solution, then answer each call with what its function returns."""
+    namespace: dict[str, Any] = {"__name__": "solution"}
+    try:
+        exec(compile(job["source"], "solution.py", "exec"), namespace)
+        function = _find(namespace, job["entry_point"])
+    except BaseException as error:
+        channel.send({"error": describe(error, "solution.py")})
+        return
+    channel.send({"loaded": True})
+    while True:
+        call = channel.receive()
+        try:
+            value = function(*decode(call["args"]), **decode(call["kwargs"]))
+            reply: dict[str, object] = {"value": encode(value)}
+            sys.stdout.flush()
+            channel.send(reply)
+        except BaseException as error:
+            channel.send({"error": describe(error, "solution.py")})
+
+
+def _find(namespace: dict[str, Any], name: str) -> Callable[..., object]:
+    function = namespace.get(name)
+    if function is None and hasattr(namespace.get("Solution"), name):  # the form that LeetCode asks for
+        function = getattr(namespace["Solution"](), name)
+    if function is None:
+        raise NameError(f"the solution defines no {name}")
+    found: Callable[..., object] = function
+    return found
+
+
+def run_check(channel: Channel, job: dict[str, Any]) -> None:
+    """Run ``check(candidate)``, where each call of the candidate is answered from another box."""
+
+    def candidate(*args: object, **kwargs: object) -> object:
+        channel.send({"args": encode(args), "kwargs": encode(kwargs)})
+        reply = channel.receive()
+        if "error" in reply:
+            raise _exception(reply["error"])
+        return decode(reply["value"])
+
+    namespace: dict[str, Any] = {"__name__": "check"}
+    try:
+        exec(compile(job["preamble"], "preamble.py", "exec"), namespace)
+        namespace[job["entry_point"]] = candidate
+        exec(compile(job["source"], "check.py", "exec"), namespace)
+        namespace["check"](candidate)
+    except BaseException as error:
+        channel.send({"error": describe(error, "check.py")})
+        return
+    channel.send({"done": True})
+
+
+def _exception(error: dict[str, Any]) -> BaseException:
+    """Raise in the check what the solution raised, so that a check can expect an exception."""
+    kind = getattr(builtins, error["type"], None)
+    if not (isinstance(kind, type) and issubclass(kind, Exception)):
+        kind = RuntimeError
+    try:
+        return kind(error["text"])
+    except TypeError:  # UnicodeDecodeError takes five arguments
+        return RuntimeError(f"{error['type']}: {error['text']}")
+
+
+RUNNERS: dict[str, Callable[[Channel, dict[str, Any]], None]] = {
+    "program": run_program,
+    "function": run_function,
+    "check": run_check,
+}
+
+
+def main(descriptor: int, settings: dict[str, Any]) -> None:
+    """Enter the box, say which layers hold, and run the one job that is sent."""
+    sys.path.insert(0, __file__.rpartition(os.sep)[0])
+    sandbox = importlib.import_module("sandbox")
+    del sys.path[0]
+    layers = sandbox.enter(
+        settings["folder"],
+        memory_mb=settings["memory_mb"],
+        cpu_s=settings["cpu_s"],
+        layers=tuple(settings["layers"]),
+        close=(0, 1, 2, descriptor),
+    )
+    channel = Channel(descriptor)
+    channel.send({"layers": layers})
+    job = channel.receive()
+    RUNNERS[job["kind"]](channel, job)
+    os._exit(0)  # nothing that the solution registered runs any more
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,0 +1,115 @@
+"""Backtracking: extend a partial answer, go on if it may still become one, and undo.
+
+The tree of partial answers grows exponentially; what is cut off early is what makes it bearable.
+"""
+
+from collections.abc import Iterator, Sequence
+
+SIDE = 9
+
+
+def subsets(items: Sequence[int]) -> list[list[int]]:
+    """Return all subsets, by the choice of taking or leaving each item. O(2^n) choices.
+
+    >>> subsets([1, 2])
+    [[], [2], [1], [1, 2]]
+    """
+    found: list[list[int]] = []
+    chosen: list[int] = []
+
+    def choose(i: int) -> None:
+        if i == len(items):
+            found.append(chosen.copy())
+            return
+        choose(i + 1)
+        chosen.append(items[i])
+        choose(i + 1)
+        chosen.pop()
+
+    choose(0)
+    return found
+
+
+def permutations(items: Sequence[int]) -> list[list[int]]:
+    """Return all orders, by the choice of who comes next.
+
+    Invariant: the first i places are fixed; the swap is undone before the next choice. O(n · n!) steps.
+
+    >>> permutations([1, 2, 3])
+    [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 2, 1], [3, 1, 2]]
+    """
+    order, found = list(items), []
+
+    def place(i: int) -> None:
+        if i == len(order):
+            found.append(order.copy())
+        for j in range(i, len(order)):
+            order[i], order[j] = order[j], order[i]
+            place(i + 1)
+            order[i], order[j] = order[j], order[i]
+
+    place(0)
+    return found
+
+
+def queens(n: int) -> Iterator[tuple[int, ...]]:
+    """Yield all ways to put n queens on n rows, as the column in each row, such that none attacks another.
+
+    Invariant: the queens so far are in different columns and diagonals; row + column names one diagonal,
+    row - column the other. O(n!) steps at most.
+
+    >>> list(queens(4)), len(list(queens(6)))
+    ([(1, 3, 0, 2), (2, 0, 3, 1)], 4)
+    """
+    columns: list[int] = []
+
+    def place(row: int) -> Iterator[tuple[int, ...]]:
+        if row == n:
+            yield tuple(columns)
+        for column in range(n):
+            if all(column != c and row - r != abs(column - c) for r, c in enumerate(columns)):
+                columns.append(column)
+                yield from place(row + 1)
+                columns.pop()
+
+    return place(0)
+
+
+def solve_sudoku(puzzle: str) -> str | None:
+    """Solve a sudoku of 81 digits, 0 for empty; None if it has no solution.
+
+    Idea: fill the cell with the fewest candidates next, which keeps the tree narrow. Invariant: no row,
+    column or box repeats a digit. Exponential in the empty cells at worst.
+
+    >>> solve_sudoku("0" * 81)[:9]
+    '123456789'
+
+    Raises:
+        ValueError: The puzzle is not 81 digits.
+    """
+    if len(puzzle) != SIDE * SIDE or not (puzzle.isascii() and puzzle.isdigit()):
+        raise ValueError(f"a puzzle is {SIDE * SIDE} digits, 0 for empty; this is {len(puzzle)} characters")
+    grid = [int(digit) for digit in puzzle]
+    peers = [[j for j in range(SIDE * SIDE) if j != i and _meet(i, j)] for i in range(SIDE * SIDE)]
+    if any(grid[i] and grid[i] == grid[j] for i in range(SIDE * SIDE) for j in peers[i]):
+        return None
+
+    def fill() -> bool:
+        empty = [i for i, digit in enumerate(grid) if not digit]
+        if not empty:
+            return True
+        candidates = {i: set(range(1, SIDE + 1)) - {grid[j] for j in peers[i]} for i in empty}
+        cell = min(empty, key=lambda i: len(candidates[i]))
+        for digit in sorted(candidates[cell]):
+            grid[cell] = digit
+            if fill():
+                return True
+        grid[cell] = 0
+        return False
+
+    return "".join(map(str, grid)) if fill() else None
+
+
+def _meet(i: int, j: int) -> bool:
+    (r, c), (s, d) = divmod(i, SIDE), divmod(j, SIDE)
+    return r == s or c == d or (r // 3 == s // 3 and c // 3 == d // 3)

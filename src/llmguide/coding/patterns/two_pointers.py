@@ -1,0 +1,80 @@
+"""Two pointers: two positions that only ever move towards each other, so that all pairs need not be tried.
+
+Each move must be safe: it may only give up pairs that cannot be the answer. Then n moves are enough.
+"""
+
+from collections.abc import Sequence
+
+
+def two_sum_sorted(numbers: Sequence[int], target: int) -> tuple[int, int] | None:
+    """Find two positions of a sorted list whose numbers add up to the target.
+
+    Invariant: every pair with a number outside [low, high] has been ruled out: if the sum is too small, the
+    smallest number is too small with every partner left. O(n) steps, O(1) memory.
+
+    >>> two_sum_sorted([2, 7, 11, 15], 18), two_sum_sorted([1, 2], 4)
+    ((1, 2), None)
+    """
+    low, high = 0, len(numbers) - 1
+    while low < high:
+        total = numbers[low] + numbers[high]
+        if total == target:
+            return low, high
+        if total < target:
+            low += 1
+        else:
+            high -= 1
+    return None
+
+
+def largest_container(heights: Sequence[int]) -> int:
+    """Return the most water that two of the walls hold: distance times the lower wall.
+
+    Safe move: the lower wall holds no more with any nearer partner, so it is given up. O(n) steps.
+
+    >>> largest_container([1, 8, 6, 2, 5, 4, 8, 3, 7])
+    49
+    """
+    low, high, best = 0, len(heights) - 1, 0
+    while low < high:
+        best = max(best, (high - low) * min(heights[low], heights[high]))
+        if heights[low] < heights[high]:
+            low += 1
+        else:
+            high -= 1
+    return best
+
+
+def is_palindrome(text: str) -> bool:
+    """Tell whether the letters and digits read the same backwards, whatever their case. O(n) steps.
+
+    >>> is_palindrome("A man, a plan, a canal: Panama"), is_palindrome("ab")
+    (True, False)
+    """
+    low, high = 0, len(text) - 1
+    while low < high:
+        if not text[low].isalnum():
+            low += 1
+        elif not text[high].isalnum():
+            high -= 1
+        elif text[low].lower() != text[high].lower():
+            return False
+        else:
+            low, high = low + 1, high - 1
+    return True
+
+
+def remove_duplicates(items: list[int]) -> int:
+    """Move the different items of a sorted list to its front and return how many there are.
+
+    Invariant: items[:n] are the different items read so far. O(n) steps, O(1) memory.
+
+    >>> items = [1, 1, 2, 3, 3]; n = remove_duplicates(items); items[:n]
+    [1, 2, 3]
+    """
+    n = 0
+    for item in items:
+        if n == 0 or item != items[n - 1]:
+            items[n] = item
+            n += 1
+    return n

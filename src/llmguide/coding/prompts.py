@@ -1,0 +1,329 @@
+"""Prompts for coding problems, as data and pure functions that return chat messages.
+
+Every function takes a `Problem` and returns a list of messages ``{"role": ..., "content": ...}`` for any
+endpoint that speaks OpenAI's chat format. The techniques differ in one paragraph; `specification` is common
+to all, because most of the effect of a prompt is that it says what is wanted.
+
+References: chain of thought, Wei et al. 2022, arXiv:2201.11903, and Kojima et al. 2022, arXiv:2205.11916;
+few-shot, Brown et al. 2020, arXiv:2005.14165; self-consistency, Wang et al. 2022, arXiv:2203.11171, and
+voting by the outputs of programs, as in AlphaCode, Li et al. 2022, arXiv:2203.07814; refinement from test
+results, Chen et al. 2023, arXiv:2304.05128, of which Olausson et al. 2023, arXiv:2306.09896, measured how
+little it gains over taking more samples.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llmguide.coding.judging import FunctionTests, Output, Verdict, matches, outputs
+from llmguide.coding.problems import Problem
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a good prompt and what goes wrong without it."""
+
+    name: str
+    holds: str
+    without: str
+
+
+ANATOMY = (
+    Part("Task", "what is to be written: a function, its name and signature", "code that cannot be called"),
+    Part("Statement", "the problem, with what happens at the edges", "a solution of a neighbouring problem"),
+    Part("Examples", "calls with their values, an edge case among them", "a wrong reading stays unnoticed"),
+    Part("Constraints", "sizes of the input, time and memory", "brute force, or needless cleverness"),
+    Part("Style", "language, version, allowed libraries", "another language, missing packages"),
+    Part("Form of the answer", "one code block, and nothing after it", "an answer that no program can read"),
+)
+
+ANTI_PATTERNS = (
+    ("A vague request: help with this problem", "State the task, the signature and the examples"),
+    ("Leaving out constraints and examples", "Give sizes, bounds and at least one edge case"),
+    ("Accepting the first solution untested", "Judge it on tests that the model has not seen"),
+    ("Code before the approach is understood", "Ask for the idea and its invariant first"),
+    ("Trusting a proof or a claimed complexity", "Check the proof step by step; measure the growth"),
+    ("Leaving out edge cases", "Ask for them, and write them down as tests"),
+    ("No language or style", "Name the language, its version and the allowed libraries"),
+)
+
+PRACTICES = (
+    ("Start with understanding", "Have the problem restated; a wrong reading shows before any code"),
+    ("Request several solutions", "The trade-offs become visible, and you have something to compare"),
+    ("Verify complexity claims", "Claims are text; `llmguide.coding.complexity` counts"),
+    ("Test edge cases", "They are rare in training data, and where hasty code fails"),
+    ("Understand before copying", "The pattern helps with the next problem, the code only with this one"),
+    ("Iterate and refine", "A failing case is the best prompt"),
+)
+
+QUESTIONS = {
+    "array": (
+        "Is the array sorted, or may it be sorted?",
+        "Can two pointers, a sliding window, prefix sums or a hash map save a loop?",
+        "What happens for an empty array, one item, duplicates and negative numbers?",
+    ),
+    "string": (
+        "Which characters occur, and do case and white space count?",
+        "Can two pointers or counts of letters save a loop?",
+        "What happens for an empty text and for one character?",
+    ),
+    "tree": (
+        "Which walk fits: pre-order, in-order, post-order or level by level?",
+        "What does a call on a subtree return, and how are the two answers combined?",
+        "What happens for an empty tree, a single node and a tree that is a chain?",
+    ),
+    "dynamic programming": (
+        "What is the state, in words: the answer to which smaller problem?",
+        "What is the recurrence, and what are the base cases?",
+        "In which order are states filled, and how much memory do they need?",
+    ),
+    "graph": (
+        "What are the nodes and edges? Directed? Weighted? How are they represented?",
+        "Breadth first, depth first, Dijkstra, topological order or union-find, and why?",
+        "What happens with cycles, parts that are not connected, and an empty graph?",
+    ),
+}
+
+_FORM = "Answer with one Python code block that holds the whole solution, imports included."
+
+
+def user(text: str) -> Message:
+    """Return a message of the user."""
+    return {"role": "user", "content": text}
+
+
+def specification(problem: Problem) -> str:
+    """Write out a problem: task, statement, examples, constraints, style.
+
+    >>> from llmguide.coding.problems import TWO_SUM
+    >>> print(specification(TWO_SUM).splitlines()[0])
+    Write this function in Python 3.11, with the standard library only:
+    """
+    lines = ["Write this function in Python 3.11, with the standard library only:", "", problem.signature, ""]
+    lines += [problem.statement, "", "Examples:"]
+    lines += [f"- {call} returns {value}" for call, value in problem.examples]
+    lines += ["", "Constraints:", *(f"- {constraint}" for constraint in problem.constraints)]
+    return "\n".join(lines)
+
+
+def direct(problem: Problem) -> list[Message]:
+    """Ask for the code and nothing else: the base line of every comparison."""
+    return [user(f"{specification(problem)}\n\n{_FORM}")]
+
+
+def chain_of_thought(problem: Problem) -> list[Message]:
+    """Ask for the steps of the reasoning before the code."""
+    steps = (
+        "Think step by step before you write code:\n"
+        "1. Restate the problem and work through the examples by hand.\n"
+        "2. Name the brute-force solution and its complexity.\n"
+        "3. Find what it computes twice, and a data structure or pattern that avoids it.\n"
+        "4. List the edge cases.\n"
+        "5. Write the code and trace it on one example."
+    )
+    return [user(f"{specification(problem)}\n\n{steps}\n\n{_FORM}")]
+
+
+def few_shot(problem: Problem, solved: Sequence[tuple[Problem, str]]) -> list[Message]:
+    """Show solved problems as earlier turns, then ask.
+
+    Args:
+        problem: To be solved.
+        solved: Problems of the same kind with their solutions, which should look as the answer should look.
+    """
+    messages = []
+    for example, solution in solved:
+        messages += [
+            *direct(example),
+            {"role": "assistant", "content": f"```python\n{solution.strip()}\n```"},
+        ]
+    return [*messages, *direct(problem)]
+
+
+def constrained(problem: Problem, requirements: Sequence[str]) -> list[Message]:
+    """Ask with further requirements, such as a complexity, a style, or what must not be used."""
+    listed = "\n".join(f"- {requirement}" for requirement in requirements)
+    return [user(f"{specification(problem)}\n\nRequirements:\n{listed}\n\n{_FORM}")]
+
+
+def several_approaches(problem: Problem, n: int = 3) -> list[Message]:
+    """Ask for different solutions with their trade-offs, and for a choice."""
+    request = (
+        f"Give {n} different approaches, from brute force to the best you know. For each: the idea, time and "
+        "space complexity, and when you would use it. Then choose one and say why."
+    )
+    return [
+        user(f"{specification(problem)}\n\n{request}\n\nEnd with one Python code block of the chosen one.")
+    ]
+
+
+def refine(messages: Sequence[Message], answer: str, request: str) -> list[Message]:
+    """Go on from an answer with one request, such as a better complexity or clearer names."""
+    return [*messages, {"role": "assistant", "content": answer}, user(f"{request}\n\n{_FORM}")]
+
+
+def socratic(problem: Problem) -> list[Message]:
+    """Ask to be asked: the model leads to the solution by questions, and gives no code."""
+    rules = (
+        "I want to solve this myself. Do not show a solution or code. Ask me one question at a time that "
+        "leads me to the next step; after my answer say what is right and what is missing, then ask the next."
+    )
+    return [{"role": "system", "content": rules}, user(specification(problem))]
+
+
+def explain_then_code(problem: Problem) -> list[Message]:
+    """Ask for the explanation first; the code is a second turn, by `refine`."""
+    request = (
+        "Do not write code yet. Explain the approach in plain words: the idea, the invariant that makes it "
+        "right, the complexity, and what happens in each edge case."
+    )
+    return [user(f"{specification(problem)}\n\n{request}")]
+
+
+def debug(problem: Problem, code: str, verdict: Verdict) -> list[Message]:
+    """Show failing code with the judge's verdict: the input, the expected and the actual value."""
+    facts = [f"Verdict: {verdict.status}. {verdict.message}".strip()]
+    if verdict.case is not None:
+        facts += [f"Input: {verdict.input!r}", f"Expected: {verdict.expected!r}"]
+    if verdict.status == "wrong_answer":
+        facts.append(f"Got: {verdict.got!r}")
+    request = (
+        "Trace the code on this input by hand, name the first step that goes wrong, and explain why. Then "
+        "give the smallest change that corrects it, and check the other examples."
+    )
+    shown = f"This solution fails:\n\n```python\n{code.strip()}\n```\n\n" + "\n".join(facts)
+    return [user(f"{specification(problem)}\n\n{shown}\n\n{request}\n\n{_FORM}")]
+
+
+def review(problem: Problem, code: str) -> list[Message]:
+    """Ask for a review by a list of questions, most serious first."""
+    request = (
+        "Review this solution. Go through: correctness, edge cases, time and space complexity, names and "
+        "style. For each finding give the line, an input that shows it, and the correction. Say so if there "
+        "is none; do not invent any."
+    )
+    return [user(f"{specification(problem)}\n\n```python\n{code.strip()}\n```\n\n{request}")]
+
+
+def by_kind(problem: Problem) -> list[Message]:
+    """Ask the questions that problems of this kind turn on, before the code."""
+    questions = "\n".join(f"- {question}" for question in QUESTIONS[problem.kind])
+    return [user(f"{specification(problem)}\n\nAnswer these questions first:\n{questions}\n\n{_FORM}")]
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A way to ask.
+
+    Attributes:
+        name: As the guide calls it.
+        idea: What it adds to the specification.
+        use: When it is worth its tokens.
+        build: The function that makes the messages.
+    """
+
+    name: str
+    idea: str
+    use: str
+    build: Callable[..., list[Message]]
+
+
+TECHNIQUES = (
+    Technique("Direct", "nothing", "as a base line; with models that reason by themselves", direct),
+    Technique(
+        "Chain of thought", "asks for the reasoning first", "with models that do not do so", chain_of_thought
+    ),
+    Technique("Few-shot", "shows solved problems", "for an unusual form or a house style", few_shot),
+    Technique("Constraints", "names what must hold", "whenever something must", constrained),
+    Technique(
+        "Several approaches", "asks for a comparison", "to learn; to choose a complexity", several_approaches
+    ),
+    Technique("Refinement", "goes on from an answer", "when the answer runs but could be better", refine),
+    Technique("Self-consistency", "samples many, lets outputs vote", "when tests are few or none", direct),
+    Technique("Socratic", "asks to be asked", "to learn, not to get code", socratic),
+    Technique(
+        "Explain, then code", "separates idea and code", "to catch a wrong reading early", explain_then_code
+    ),
+    Technique("Debugging", "gives the failing case", "as soon as there is one", debug),
+    Technique("Review", "asks for findings with inputs", "before you rely on code", review),
+    Technique(
+        "By problem type", "asks what such problems turn on", "with small models; for yourself", by_kind
+    ),
+)
+
+
+def extract_code(answer: str, name: str) -> str | None:
+    r"""Take the solution out of an answer: the last code block that defines a function.
+
+    A block that the end of the answer cuts off counts. An answer that is nothing but Python is taken whole.
+
+    >>> extract_code("Sure!\n```python\ndef f(): return 1\n```\nCall it:\n```\nf()\n```", "f")
+    'def f(): return 1\n'
+    >>> extract_code("I would use a loop.", "f") is None
+    True
+    """
+    blocks = re.findall(r"^```[^\n`]*\n(.*?)(?:^```[ \t]*$|\Z)", answer, flags=re.DOTALL | re.MULTILINE)
+    defining = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(name)}\s*\(", flags=re.MULTILINE)
+    if found := [block for block in blocks if defining.search(block)]:
+        return str(found[-1])
+    if blocks or not defining.search(answer):
+        return None
+    try:
+        ast.parse(answer)
+    except (SyntaxError, ValueError):
+        return None
+    return answer
+
+
+@dataclass(frozen=True)
+class Vote:
+    """Candidates grouped by what they compute.
+
+    Attributes:
+        winner: Number of the first candidate of the largest group; None if no candidate ran.
+        groups: Numbers of the candidates that agree on every call, largest group first.
+    """
+
+    winner: int | None
+    groups: tuple[tuple[int, ...], ...]
+
+
+def vote(candidates: Sequence[str | None], tests: FunctionTests, *, timeout_s: float = 5.0) -> Vote:
+    """Choose among solutions by what they compute, without knowing the right values (self-consistency).
+
+    Wrong programs are wrong in different ways, right ones agree. That fails when the same mistake is common.
+
+    Args:
+        candidates: Python source; None, for answers without code, takes no part.
+        tests: Whose arguments are used; the expected values are not.
+        timeout_s: For each candidate.
+
+    Returns:
+        The groups. Calls that fail count as an output, but a candidate whose every call fails takes no part.
+
+    >>> calls = FunctionTests("f", [([2], None), ([3], None)])
+    >>> vote(["def f(x): return x * x", "def f(x): return x + x", "f = lambda x: x ** 2"], calls)
+    Vote(winner=0, groups=((0, 2), (1,)))
+    """
+    groups: list[tuple[list[Output], list[int]]] = []
+    for number, candidate in enumerate(candidates):
+        if candidate is None:
+            continue
+        found = outputs(candidate, tests, timeout_s=timeout_s)
+        if all(output.error for output in found):
+            continue
+        for others, members in groups:
+            if all(map(_agree, found, others)):
+                members.append(number)
+                break
+        else:
+            groups.append((found, [number]))
+    ordered = sorted((tuple(members) for _, members in groups), key=len, reverse=True)
+    return Vote(ordered[0][0] if ordered else None, tuple(ordered))
+
+
+def _agree(a: Output, b: Output) -> bool:
+    return bool(a.error) == bool(b.error) and matches(a.value, b.value)

@@ -1,0 +1,166 @@
+"""The client against a server that misbehaves, and the transcripts that the guide replays."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from llmguide.coding import client, record
+from llmguide.coding.client import Answer, Endpoint, EndpointError, Request, ask, replay
+from llmguide.coding.judging import judge
+from llmguide.coding.prompts import extract_code
+
+REQUEST = Request(({"role": "user", "content": "Hi"},), "test-model", seed=3)
+GOOD = {"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "length"}]}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Replies from a list of (status, headers, body); the last one again and again."""
+    replies, received = [], []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.path, dict(self.headers), json.loads(body)))
+            status, headers, content = replies.pop(0) if len(replies) > 1 else replies[0]
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args):
+            pass
+
+    slept = []
+    monkeypatch.setattr(client.time, "sleep", slept.append)
+    httpd = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield (
+        Endpoint(f"http://127.0.0.1:{httpd.server_port}/v1", "key-123", timeout_s=5),
+        replies,
+        received,
+        slept,
+    )
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+def test_a_request_is_sent_as_openai_has_it(server):
+    endpoint, replies, received, _ = server
+    replies.append((200, {}, json.dumps(GOOD).encode()))
+    assert endpoint.ask(REQUEST) == Answer("Hello", "length", endpoint.base_url)
+    path, headers, body = received[0]
+    assert path == "/v1/chat/completions"
+    assert headers["Authorization"] == "Bearer key-123"
+    assert body == {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "model": "test-model",
+        "temperature": 0.0,
+        "max_tokens": 512,
+        "seed": 3,
+        "stream": False,
+    }
+
+
+def test_a_busy_server_is_asked_again(server):
+    endpoint, replies, received, slept = server
+    replies += [
+        (429, {"Retry-After": "7"}, b"slow down"),
+        (503, {}, b""),
+        (200, {}, json.dumps(GOOD).encode()),
+    ]
+    assert endpoint.ask(REQUEST).text == "Hello"
+    assert len(received) == 3
+    assert slept == [7.0, 1.0]
+
+
+def test_refusals_and_nonsense_are_said_without_the_key(server):
+    endpoint, replies, received, _ = server
+    replies[:] = [(401, {}, b"bad key")]
+    with pytest.raises(EndpointError, match="HTTP 401: bad key") as refused:
+        endpoint.ask(REQUEST)
+    assert len(received) == 1
+    replies[:] = [(500, {}, b"broken")]
+    with pytest.raises(EndpointError, match="no answer after 4 tries: HTTP 500: broken"):
+        endpoint.ask(REQUEST)
+    for body in (b"<html>", b"{}", b'{"choices": []}', b"[1]"):
+        replies[:] = [(200, {}, body)]
+        with pytest.raises(EndpointError, match="something else"):
+            endpoint.ask(REQUEST)
+    assert "key-123" not in f"{refused.value} {endpoint!r}"
+
+
+def test_streams_come_in_pieces_and_must_end(server):
+    endpoint, replies, received, _ = server
+    pieces = [{"choices": [{"delta": {"content": text}}]} for text in ("He", "llo", None)]
+    lines = [f"data: {json.dumps(piece)}\n\n" for piece in pieces] + [
+        ": ping\n\n",
+        'data: {"choices": []}\n\n',
+    ]
+    replies[:] = [(200, {}, "".join([*lines, "data: [DONE]\n\n"]).encode())]
+    assert "".join(endpoint.stream(REQUEST)) == "Hello"
+    assert received[0][2]["stream"] is True
+    replies[:] = [(200, {}, "".join(lines).encode())]
+    with pytest.raises(EndpointError, match="ended without"):
+        list(endpoint.stream(REQUEST))
+    replies[:] = [(200, {}, b"data: {\n\n")]
+    with pytest.raises(EndpointError, match="broke off"):
+        list(endpoint.stream(REQUEST))
+
+
+def test_no_server_and_no_address(monkeypatch):
+    monkeypatch.setattr(client.time, "sleep", lambda s: None)
+    with pytest.raises(EndpointError, match="no answer after 2 tries"):
+        Endpoint("http://127.0.0.1:9", retries=1).ask(REQUEST)
+    with pytest.raises(EndpointError, match="no address"):
+        Endpoint("file:///etc").ask(REQUEST)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(EndpointError, match="OPENAI_BASE_URL is not set"):
+        Endpoint.from_environment()
+
+
+def test_without_an_endpoint_transcripts_answer(monkeypatch, tmp_path, server):
+    endpoint, replies, _, _ = server
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    answer = Answer("Grüße", "stop", "made up")
+    client.record(REQUEST, answer, tmp_path)
+    assert replay(REQUEST, tmp_path) == answer
+    with pytest.raises(LookupError, match="no transcript"):
+        ask(REQUEST)
+    replies.append((200, {}, json.dumps(GOOD).encode()))
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{endpoint.base_url}/")
+    assert ask(REQUEST).text == "Hello"
+
+
+def test_keys_depend_on_everything_that_is_asked():
+    others = [
+        Request(REQUEST.messages, "other", seed=3),
+        Request(REQUEST.messages, "test-model"),
+        Request(REQUEST.messages, "test-model", temperature=0.5, seed=3),
+        Request(REQUEST.messages, "test-model", max_tokens=5, seed=3),
+        Request((*REQUEST.messages, *REQUEST.messages), "test-model", seed=3),
+    ]
+    assert len({request.key() for request in (REQUEST, *others)}) == 6
+
+
+def test_every_transcript_is_of_a_prompt_as_it_is_now():
+    asked = [(problem, request) for _, problem, request in record.first_round()]
+    asked += [
+        (problem, again)
+        for name, problem, request in record.first_round()
+        if name == "direct" and (again := record.debugging(problem, replay(request).text))
+    ]
+    assert {f"{request.key()}.json" for _, request in asked} == {
+        p.name for p in client.TRANSCRIPTS.glob("*.json")
+    }
+    for problem, request in asked:
+        answer = replay(request)
+        assert record.MODEL in answer.source
+        if code := extract_code(answer.text, problem.name):
+            assert judge(code, problem.tests).status in ("passed", "wrong_answer", "error")
