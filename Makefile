@@ -31,6 +31,7 @@ site: generated ## build the static site in site/
 	SITE_DIR=.cache/site mkdocs build --strict
 	find .cache/site -name '*.map' -delete
 	rm -rf .cache/site/assets/javascripts/lunr
+	python -m tools.twins .cache/site
 	python -m tools.check_site .cache/site
 	rm -rf site && mv .cache/site site
 
@@ -63,7 +64,7 @@ successor: generated $(ENGINE)/ready ## build the same pages with Zensical, whic
 
 clean: ## remove everything that these targets made, the environment included
 	rm -rf .venv .cache node_modules site docs/assets/figures docs/assets/vendor
-	rm -f docs/bibliography.md docs/glossary.md docs/parity.md
+	rm -f docs/bibliography.md docs/errata.md docs/glossary.md docs/parity.md
 
 # What the pages are built from, and programs write. Each step skips what has not changed.
 .PHONY: generated
@@ -72,6 +73,7 @@ generated: .venv/ready node_modules/ready
 	python -m tools.pages
 	python -m tools.bibliography
 	python -m tools.glossary
+	python -m tools.errata
 	python -m tools.parity --run
 
 .venv/ready: pyproject.toml constraints.txt

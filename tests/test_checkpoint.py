@@ -1,6 +1,7 @@
 import hashlib
 import os
 import random
+import resource
 import stat
 import subprocess
 import sys
@@ -209,6 +210,17 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
         save(tmp_path, {"step": 2}, step=2, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == [checkpoints(tmp_path)[0].name]
     assert load_latest(tmp_path) == {"step": 1}
+
+
+def test_a_file_that_takes_no_more_is_named_as_such(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(tmp_path, {"weights": torch.zeros(1_000_000)}, step=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 # Properties

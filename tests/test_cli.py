@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -44,6 +45,12 @@ def test_version_and_no_arguments(capsys):
 def test_what_makes_no_sense_says_why(args, status, message, capsys):
     assert cli.main(args) == status
     assert message in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_run", lambda *_: warnings.warn("two lines were not read", stacklevel=1))
+    assert cli.main(["estimate", "presets"]) == 0
+    assert capsys.readouterr().err == "llmguide: two lines were not read\n"
 
 
 def test_without_the_extra_it_names_the_package_to_install(monkeypatch, capsys):

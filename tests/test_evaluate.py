@@ -179,6 +179,7 @@ def test_last_word_is_a_continuation_of_the_rest(model):
     found = last_word(model, TOKENIZER, passages, bos_id=BOS)
     assert found.perplexity == pytest.approx(exp(-sum(score for score, _ in expected) / 2), rel=1e-4)
     assert found.acc == sum(greedy for _, greedy in expected) / 2
+    assert last_word(model, TOKENIZER, [f"{text} \n" for text in passages], bos_id=BOS) == found
 
 
 def test_what_cannot_be_evaluated_says_why(model):

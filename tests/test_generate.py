@@ -504,6 +504,19 @@ def test_active_dropout_is_refused():
     assert generate(build(config).eval(), torch.tensor([[1]]), 2).shape == (1, 3)
 
 
+def test_logits_that_are_no_numbers_are_refused():
+    model, ids = from_hf(hf_model("gpt2")), prompts(1, 3)
+    with torch.no_grad():
+        model.final_norm.weight.fill_(float("nan"))
+    for write in (
+        lambda: generate(model, ids, 2),
+        lambda: beam_search(model, ids, 2, n_beams=2),
+        lambda: speculative_generate(model, model, ids, 2),
+    ):
+        with pytest.raises(ValueError, match="the largest of the logits"):
+            write()
+
+
 def test_bad_beams():
     with pytest.raises(ValueError, match="n_beams=0"):
         beam_search(from_hf(hf_model("gpt2")), prompts(1, 3), 1, n_beams=0)

@@ -123,6 +123,8 @@ def test_bad_requests():
         speculative_generate(model, model, ids, 3, n_draft=0)
     with pytest.raises(ValueError, match="has 4 tokens and the draft 5"):
         speculative_generate(model, tiny(1, vocab_size=5), ids, 3)
+    with pytest.raises(ValueError, match="eos_id=4 is outside the vocabulary, 0 to 3"):
+        speculative_generate(model, model, ids, 3, eos_id=4)
     with pytest.raises(ValueError, match="outgrow the 32 positions"):
         speculative_generate(model, model, ids, 40)
 

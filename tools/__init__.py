@@ -7,7 +7,7 @@ DOCS = ROOT / "docs"
 DATA = DOCS / "_data"
 CACHE = ROOT / ".cache"
 REPOSITORY = "https://github.com/llmguide/llmguide/blob/main"
-GENERATED = ("bibliography.md", "glossary.md", "parity.md")
+GENERATED = ("bibliography.md", "errata.md", "glossary.md", "parity.md", "quiz.md")
 
 
 def page_paths() -> list[Path]:

@@ -22,6 +22,7 @@ from tools.fences import outside_code, prose_lines
 PATH = DATA / "references.bib"
 PAGE = DOCS / "bibliography.md"
 CITATION = re.compile(r"\[(?P<works>@[a-z][\w-]*(?:, [^\[\]@;]+)?(?:; @[a-z][\w-]*(?:, [^\[\]@;]+)?)*)\]")
+SOURCES = re.compile(r"^@sources(?P<keys>(?: [a-z][\w-]*)*)[ ]*$", re.MULTILINE)
 _MANY_AUTHORS = 6
 
 
@@ -150,15 +151,32 @@ def cited(text: str) -> list[str]:
     keys: dict[str, None] = {}
 
     def note(match: re.Match[str]) -> str:
-        if match["works"]:
+        if match["keys"] is not None:
+            keys.update(dict.fromkeys(match["keys"].split()))
+        elif match["works"]:
             keys.update(dict.fromkeys(key for key, _ in split_citation(match["works"])))
         else:
             keys[fact(match["fact"]).source] = None
         return match[0]
 
-    either = re.compile(f"{CITATION.pattern}|{REFERENCE.pattern}")
+    either = re.compile(f"{SOURCES.pattern}|{CITATION.pattern}|{REFERENCE.pattern}", re.MULTILINE)
     outside_code(either, note)("\n".join(prose_lines(text)))
     return list(keys)
+
+
+def source_list(text: str, keys: str) -> str:
+    """What ``@sources`` stands for on a page: the named works, or all others that the page cites.
+
+    Raises:
+        ValueError: There is none.
+    """
+    listed = {
+        key for match in SOURCES.finditer("\n".join(prose_lines(text))) for key in match["keys"].split()
+    }
+    chosen = keys.split() or [key for key in cited(text) if key not in listed]
+    if not chosen:
+        raise ValueError("@sources: the page cites nothing")
+    return "\n".join(f"- {work(key).markdown}" for key in chosen)
 
 
 def citing_pages(paths: Iterable[Path]) -> dict[str, list[Path]]:

@@ -59,8 +59,9 @@ class Page(HTMLParser):
         ):
             self.problems.append("svg with role=img and no aria-label")
         names_only = tag == "link" and values.get("rel") in NAMES_ONLY
+        kind = "a" if values.get("rel") == "alternate" else tag  # must exist, and is not loaded
         for name in URL_ATTRIBUTES & values.keys():
-            self._note(tag, values[name], names_only=names_only)
+            self._note(kind, values[name], names_only=names_only)
         self.loads.update(css_urls(values.get("style", "")))
 
     def _note(self, tag: str, url: str, *, names_only: bool) -> None:

@@ -13,14 +13,19 @@ Examples::
 """
 
 import argparse
+import contextlib
+import datetime
 import difflib
 import hashlib
 import importlib.metadata
 import json
+import platform
 import re
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tools import CACHE, DATA, DOCS, ROOT, page_paths, write
 from tools.fences import fences
@@ -30,18 +35,42 @@ from tools.runs import PageError, run, slots
 @cache
 def _code_hash() -> str:
     sources = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "tools").glob("*.py")])
-    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
+    digest = hashlib.sha256()
     for path in [*sources, DATA / "facts.toml"]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _key(path: Path, text: str) -> str:
-    """What the outputs of a page depend on, and the outputs; prose may change without a new run."""
+def _page_hash(text: str, page: str) -> str:
+    """Hash of the code and outputs of a page; its prose may change without a new run."""
     lines = text.split("\n")
-    places = [*fences(text), *slots(text, path.relative_to(ROOT).as_posix())]
+    places = [*fences(text), *slots(text, page)]
     computed = [line for place in places for line in lines[place.start : place.end]]
-    return hashlib.sha256("\n".join([_code_hash(), *computed]).encode()).hexdigest()
+    return hashlib.sha256("\n".join(computed).encode()).hexdigest()
+
+
+def _key(text: str, page: str) -> str:
+    """What the outputs of a page depend on, and the outputs."""
+    parts = [importlib.metadata.version("torch"), _code_hash(), _page_hash(text, page)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def run_of(text: str) -> dict[str, Any] | None:
+    """The record of the run that computed every output of this text, with the code as it is now."""
+    page = "docs/page.md"  # only errors name it
+    if not slots(text, page):
+        return None
+    wanted = {"code": _code_hash(), "page": _page_hash(text, page)}
+    records = (json.loads(path.read_text()) for path in (CACHE / "pages").rglob("*.json"))
+    return next((record for record in records if wanted.items() <= record.items()), None)
+
+
+def _commit() -> str:
+    """The commit that is checked out, with a + if files differ from it; empty where there is no git."""
+    command = ["git", "describe", "--always", "--exclude=*", "--abbrev=10", "--dirty=+"]
+    with contextlib.suppress(OSError):
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return ""
 
 
 def record_path(path: Path) -> Path:
@@ -55,7 +84,7 @@ def is_current(path: Path, text: str) -> bool:
     figures = re.findall(r"assets/figures/([\w/.-]+\.svg)", text)
     return (
         record.exists()
-        and json.loads(record.read_text())["key"] == _key(path, text)
+        and json.loads(record.read_text())["key"] == _key(text, path.relative_to(ROOT).as_posix())
         and all((DOCS / "assets" / "figures" / figure).exists() for figure in figures)
     )
 
@@ -85,11 +114,17 @@ def check(path: Path, *, store: bool = False) -> str:
         record_path(path),
         json.dumps(
             {
-                "key": _key(path, result.text),
+                "key": _key(result.text, page),
                 "cells": result.cells,
                 "seconds": round(result.seconds, 2),
                 "peak_mb": result.peak_mb,
                 "torch": importlib.metadata.version("torch").split("+")[0],
+                "llmguide": importlib.metadata.version("llmguide"),
+                "python": platform.python_version(),
+                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+                "commit": _commit(),
+                "code": _code_hash(),
+                "page": _page_hash(result.text, page),
             }
         ),
     )

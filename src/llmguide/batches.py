@@ -112,9 +112,8 @@ class Windows:
         return Batch(rows[:, :-1], rows[:, 1:])
 
     def _order(self, epoch: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        if (
-            epoch != self._epoch
-        ):  # kept, since millions of windows take longer to shuffle than a batch to train
+        # kept, since millions of windows take longer to shuffle than a batch to train
+        if epoch != self._epoch:
             self._epoch = epoch
             self._places = np.random.default_rng((self.seed, epoch)).permutation(len(self))
         return self._places

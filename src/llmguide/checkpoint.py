@@ -53,6 +53,7 @@ def save(
 
     Raises:
         ValueError: `keep` is below 1, `step` negative, or the state holds other things than those named.
+        OSError: The disk is full, for example. The checkpoints of before are intact.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -67,7 +68,10 @@ def save(
     unfinished = folder / ".unfinished"
     try:
         with unfinished.open("wb") as file:
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch's "unexpected pos" hides that the disk is full
+                raise error.__context__ or error from None
             file.flush()
             os.fsync(file.fileno())
         _require_loadable(unfinished)

@@ -7,9 +7,11 @@ signatures and docstrings. A new one is a module of `llmguide.commands` and a li
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from typing import Any
 
 from llmguide import __version__
 
@@ -17,12 +19,18 @@ COMMANDS = {
     "estimate": "what a model costs: parameters, FLOPs, memory, time, money, the best size",
     "pretrain": "train a small GPT from scratch, on the speeches that come along or on your text",
     "generate": "continue a prompt with a model of yours or of the Hugging Face hub",
+    "sft": "fine-tune a model on answers",
+    "reward": "train a reward model on comparisons of answers",
+    "ppo": "follow a reward model with PPO",
+    "grpo": "learn from checked answers, or a reward model, with GRPO and its kin",
+    "dpo": "learn from comparisons directly, with DPO",
 }
 
 EXAMPLES = """\
   llmguide pretrain                                  a few minutes on two cores, then it writes
   llmguide generate runs/pretrain "My fellow citizens"
   llmguide pretrain --corpus books/ --output runs/books
+  llmguide sft                                       a minute, in a world where all is known exactly
   llmguide estimate params llama-3-8b
   llmguide estimate train llama-2-7b --tokens 2e12 --gpu a100 --n-gpus 1024
 """
@@ -72,7 +80,9 @@ def main(args: Sequence[str] | None = None) -> int:
 def _guarded(name: str, args: list[str]) -> int:
     """Run a command, and turn what can go wrong without a bug of ours into a line and a status."""
     try:
-        _run(name, args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            _run(name, args)
         sys.stdout.flush()
     except SystemExit as stop:  # tyro ends --help and wrong options this way
         return stop.code if isinstance(stop.code, int) else 1
@@ -100,6 +110,11 @@ def _run(name: str, args: list[str]) -> None:
         args=args,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Leave out file and line of the code, which say nothing to whoever runs a command."""
+    sys.stderr.write(f"llmguide: {message}\n")
 
 
 def _fail(message: str, *, status: int = 1) -> int:

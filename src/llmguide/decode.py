@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from llmguide.attention import MultiHeadAttention
 from llmguide.kv_cache import KVCache
-from llmguide.layers import FeedForward, RMSNorm, swiglu
+from llmguide.layers import FeedForward, RMSNorm, activate, swiglu
 from llmguide.models.gpt import GPT
 from llmguide.models.inputs import AttentionMask, n_visible_keys, token_positions, visible_keys
 from llmguide.models.llama import Llama
@@ -210,10 +210,7 @@ def _feed_forward(module: nn.Module, copy_for: int) -> Callable[[Tensor], Tensor
         gate_and_up = _linears((module.gate, module.up), copy_for)
         return lambda x: down(swiglu(*gate_and_up(x)))
     up = _linear(module.up, copy_for)
-    if module.activation == "relu":
-        return lambda x: down(F.relu(up(x)))
-    approximate = "tanh" if module.activation == "gelu_tanh" else "none"
-    return lambda x: down(F.gelu(up(x), approximate=approximate))
+    return lambda x: down(activate(up(x), module.activation))
 
 
 def _norm(module: Any) -> Callable[[Tensor], Tensor]:

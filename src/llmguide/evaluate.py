@@ -248,7 +248,7 @@ def last_word(model: Any, tokenizer: Any, passages: Sequence[str], *, bos_id: in
         raise ValueError(f"{len(passages)} passages: give at least one, each of at least two words")
     pairs = []
     for passage in passages:
-        context, _, word = passage.rpartition(" ")
+        context, _, word = passage.rstrip().rpartition(" ")
         pairs.append((context, f" {word}"))
     found = continuation_logprobs(model, tokenizer, pairs, bos_id=bos_id)
     n = len(found)
@@ -290,9 +290,8 @@ def _continuation_logprobs(model: Any, rows: Sequence[tuple[list[int], int]]) ->
     """Score the last tokens, as many as the second number says, of each row."""
     longest = model.config.context_length
     width = min(longest, max(len(ids) for ids, _ in rows) - 1)
-    inputs = torch.zeros(
-        len(rows), width, dtype=torch.long
-    )  # padding after the text is seen by no token of it
+    # padding comes after the text, and is seen by no token of it
+    inputs = torch.zeros(len(rows), width, dtype=torch.long)
     targets = torch.full_like(inputs, IGNORED)
     for i, (ids, n) in enumerate(rows):
         kept = torch.tensor(ids[-(longest + 1) :])

@@ -212,9 +212,8 @@ def next_logits(
     """
     logits: Tensor
     if cache is None:
-        logits = (model(text) if attention_mask is None else model(text, attention_mask=attention_mask))[
-            :, -1
-        ]
+        padding = {} if attention_mask is None else {"attention_mask": attention_mask}
+        logits = model(text, **padding)[:, -1]
     else:
         hidden = model.hidden(text[:, cache.length :], attention_mask=attention_mask, cache=cache)
         logits = model.unembed(hidden[:, -1])  # of a long prompt only the last position meets the head
@@ -362,7 +361,7 @@ def beam_search(
         The best text of each row, with the prompt or start token before it.
 
     Raises:
-        ValueError: As in `generate`, or if ``n_beams`` is below 1.
+        ValueError: As in `generate`, or if ``n_beams`` is below 1 or the logits are no numbers.
     """
     model, ids, attention_mask = prepare(model, ids, attention_mask, start_id)
     check_request(model, ids, max_new_tokens, attention_mask, eos_id)
@@ -376,7 +375,9 @@ def beam_search(
     done = [False] * B
 
     for step in range(1, max_new_tokens + 1):
-        log_probs = score(text, mask).log_softmax(dim=-1)
+        logits = score(text, mask)
+        sampling.check_rows(logits)
+        log_probs = logits.log_softmax(dim=-1)
         beams, V = scores.shape[1], log_probs.shape[-1]
         totals = (log_probs.view(B, beams, V) + scores[..., None]).flatten(1)  # (B, beams * V)
         # of 2 n candidates at most n end, one for each beam, so n remain to go on

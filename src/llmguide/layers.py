@@ -107,6 +107,17 @@ def gelu_tanh(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def activate(x: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]:
+    """Apply ``relu``, ``gelu`` or ``gelu_tanh`` by name, through torch's fused kernels.
+
+    >>> activate(torch.tensor([-1.0, 1.0]), "relu").tolist()
+    [0.0, 1.0]
+    """
+    if activation == "relu":
+        return F.relu(x)
+    return F.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
+
+
 def swiglu(gate: Float[Tensor, "*shape"], up: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     r"""Let one projection gate another: $\operatorname{SiLU}(g) \odot u$.
 
@@ -182,12 +193,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """Apply the layer to each vector."""
         hidden = self.up(x)
-        if self.gate is not None:
-            hidden = swiglu(self.gate(x), hidden)
-        elif self.activation == "relu":
-            hidden = F.relu(hidden)
-        else:  # the fused kernels of `gelu` and `gelu_tanh`
-            hidden = F.gelu(hidden, approximate="tanh" if self.activation == "gelu_tanh" else "none")
+        hidden = swiglu(self.gate(x), hidden) if self.gate is not None else activate(hidden, self.activation)
         out: Tensor = self.down(hidden)
         return out
 

@@ -47,7 +47,7 @@ PerToken = Float[Tensor, "B T"]
 Mask = Bool[Tensor, "B T"]
 
 # e^20 is half a billion. A ratio beyond it is an accident, and e^89 overflows float32: then the clipped half
-# of the loss is finite, but its gradient is 0 times infinity.
+# of the loss is finite, but its gradient is 0 times infinity. float16 ends at e^11, so ratios are float32.
 MAX_LOG_RATIO = 20.0
 
 
@@ -70,20 +70,25 @@ def kl_estimate(
         kind: Which estimate.
 
     Returns:
-        One for each token, in nats.
+        One for each token, in nats and in float32 or wider; $k_3$ goes no further than $d = 20$.
 
     >>> logp, ref_logp = torch.tensor([0.5, 0.25]).log(), torch.tensor([0.25, 0.5]).log()
     >>> [kl_estimate(logp, ref_logp, kind).tolist() for kind in ("k1", "k2", "k3")]  # log 2 = 0.6931
     [[0.6931, -0.6931], [0.2402, 0.2402], [0.1931, 0.3069]]
     """
-    d = ref_logp - logp
+    d = _difference(ref_logp, logp)
     if kind == "k1":
         return -d
     if kind == "k2":
         return d.square() / 2
     if kind == "k3":
+        d = d.clamp(max=MAX_LOG_RATIO)
         return d.expm1() - d
     raise ValueError(f"kind={kind!r} must be one of {', '.join(get_args(KLKind))}")
+
+
+def _difference(a: Tensor, b: Tensor) -> Tensor:
+    return a.to(torch.promote_types(a.dtype, torch.float32)) - b
 
 
 def shape_rewards(
@@ -232,7 +237,7 @@ def clipped_surrogate(
     >>> clipped_surrogate(logp, old, advantages).tolist()
     [-1.2, -0.5, 2.0, 0.8]
     """
-    ratio = (logp - old_logp).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    ratio = _difference(logp, old_logp).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
     bounded = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
     return -torch.minimum(ratio * advantages, bounded * advantages)
 

@@ -103,12 +103,13 @@ def bradley_terry_loss(
         centering: $c$; 0.01 is usual.
 
     Returns:
-        The loss; log 2 where both are alike.
+        The loss, in float32 or wider; log 2 where both are alike.
 
     >>> loss = bradley_terry_loss(torch.tensor([2.0]), torch.tensor([0.9014]))  # -log of 3/4
     >>> round(loss.item(), 4), round(bradley_terry_loss(torch.zeros(1), torch.zeros(1)).item(), 4)
     (0.2877, 0.6931)
     """
+    chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
     difference = chosen - rejected if margin is None else chosen - rejected - margin
     loss = -F.logsigmoid(difference).mean()
     return loss + centering * (chosen + rejected).square().mean() if centering else loss

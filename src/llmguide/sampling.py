@@ -187,7 +187,7 @@ def greedy(logits: Logits) -> Int[Tensor, "*B"]:
     >>> greedy(torch.tensor([[1.0, 3.0, 2.0], [5.0, 5.0, 4.0]])).tolist()
     [1, 0]
     """
-    _check_rows(logits)
+    check_rows(logits)
     return logits.argmax(-1)
 
 
@@ -208,13 +208,14 @@ def sample(logits: Logits, generator: torch.Generator | None = None) -> Int[Tens
     [0, 1]
     """
     logits = logits.float()
-    _check_rows(logits)
+    check_rows(logits)
     probabilities = logits.softmax(-1)
     rows = probabilities.reshape(-1, probabilities.shape[-1])  # multinomial takes at most two axes
     return torch.multinomial(rows, 1, generator=generator).reshape(logits.shape[:-1])
 
 
-def _check_rows(logits: Logits) -> None:
+def check_rows(logits: Logits) -> None:
+    """Raise ValueError if a row has no finite largest number, of which no distribution can be made."""
     largest = logits.amax(-1)  # NaN wins every comparison here
     if not largest.isfinite().all():
         row = (~largest.isfinite()).nonzero()[0].tolist()

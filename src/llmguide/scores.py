@@ -83,9 +83,8 @@ def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> In
     p = successes / n
     center, half = p + z2 / (2 * n), sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
     low, high = (center - half) / (1 + z2 / n), (center + half) / (1 + z2 / n)
-    return Interval(
-        p, max(0.0, min(low, p)), min(1.0, max(high, p))
-    )  # rounding could cross a share of 0 or 1
+    # rounding could cross a share of 0 or 1
+    return Interval(p, max(0.0, min(low, p)), min(1.0, max(high, p)))
 
 
 def win_rate(wins: int, losses: int, ties: int = 0, *, confidence: float = 0.95) -> Interval:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from llmguide.generate import Sampler, check_request
 from llmguide.kv_cache import KVCache
+from llmguide.sampling import check_rows
 
 
 def verify(
@@ -94,11 +95,11 @@ def speculative_generate(
         Prompt and answer.
 
     Raises:
-        ValueError: As in `llmguide.generate.generate`, or if there are several prompts or the vocabularies
-            differ.
+        ValueError: As in `llmguide.generate.generate`, or if there are several prompts, the vocabularies
+            differ, or the logits are no numbers.
     """
     for one in (model, draft):
-        check_request(one, ids, max_new_tokens)
+        check_request(one, ids, max_new_tokens, eos_id=eos_id)
     if len(ids) != 1 or n_draft < 1:
         raise ValueError(f"got {len(ids)} prompts and n_draft={n_draft}; use one and at least 1")
     if model.config.vocab_size != draft.config.vocab_size:
@@ -114,7 +115,9 @@ def speculative_generate(
     def distributions(one: Any, cache: KVCache, text: Tensor, n: int) -> Tensor:
         """Distributions (n, V) after each of the last n tokens of the text, after the filters."""
         hidden = one.hidden(text[:, cache.length :], cache=cache)[0, -n:]
-        return sampler.filter(one.unembed(hidden).float(), text.expand(n, -1)).softmax(dim=-1)
+        logits = sampler.filter(one.unembed(hidden).float(), text.expand(n, -1))
+        check_rows(logits)
+        return logits.softmax(dim=-1)
 
     text, end = ids, ids.shape[1] + max_new_tokens
     while text.shape[1] < end:

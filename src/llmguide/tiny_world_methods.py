@@ -11,7 +11,7 @@ Everything here is the code of `llmguide.sft`, `llmguide.reward`, `llmguide.ppo`
 `llmguide.dpo`; only data and measurements are this module's own. A run takes about a minute on one core.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llmguide.dpo import dpo_loss, preference_objective
-from llmguide.grpo import GRPO, GRPOConfig
+from llmguide.grpo import GRPO, GRPOConfig, Variant
 from llmguide.models import build
 from llmguide.pairs import Pair, Pairs
 from llmguide.ppo import PPO, PPOConfig, ValueModel
@@ -157,36 +157,43 @@ def run_all(
 
 def fine_tune(world: World, n: int, generator: torch.Generator, *, n_steps: int = 200) -> Any:
     """Build the world's model and teach it demonstrations."""
+    data = demonstrated(world, n, generator)
+    model = build(world.config)
+    train(model, data, fine_tuning(n_steps), loss=completion_loss)
+    return model.eval()
+
+
+def demonstrated(world: World, n: int, generator: torch.Generator) -> Conversations:
+    """Draw demonstrations to learn from."""
     prompts, answers = demonstrations(world, n, generator)
     examples = [
         completion([prompt], said)
         for prompt, said in zip(world.prompts[prompts].tolist(), _said(world, answers), strict=True)
     ]
-    model = build(world.config)
-    train(model, Conversations(examples), _config(n_steps, 64, 5e-3), loss=completion_loss)
-    return model.eval()
+    return Conversations(examples)
 
 
 def learn_rewards(
     world: World, policy: Any, pairs: Judgements, *, n_steps: int = 200
 ) -> Float[Tensor, "P N"]:
     """Train a reward model, which starts as the policy, and let it score all answers."""
-    texts = [
-        Comparison([prompt, *chosen], [prompt, *rejected])
-        for prompt, chosen, rejected in zip(
-            world.prompts[pairs.prompts].tolist(),
-            _said(world, pairs.chosen),
-            _said(world, pairs.rejected),
-            strict=True,
-        )
-    ]
     model = RewardModel(deepcopy(policy))
-    train(model, Comparisons(texts), _config(n_steps, 64, 1e-3), loss=preference_loss)
+    train(model, compared_texts(world, pairs), preference_learning(n_steps), loss=preference_loss)
+    return score_answers(model, world)
+
+
+def compared_texts(world: World, pairs: Judgements) -> Comparisons:
+    """Write pairs as a reward model reads them."""
+    return Comparisons([Comparison([prompt, *a], [prompt, *b]) for prompt, a, b in _written(world, pairs)])
+
+
+@torch.no_grad()
+def score_answers(model: RewardModel, world: World) -> Float[Tensor, "P N"]:
+    """Let a reward model score every answer to every prompt; it is left in evaluation mode."""
     P, N = world.gold.shape
     ids = world.rows(torch.arange(P).repeat_interleave(N), torch.arange(N).repeat(P))
     seen = torch.cat([torch.ones(P * N, 1, dtype=torch.bool), world.mask.repeat(P, 1)], dim=1)
-    with torch.no_grad():
-        rewards: Tensor = model.eval()(ids, attention_mask=seen)
+    rewards: Tensor = model.eval()(ids, attention_mask=seen)
     return rewards.view(P, N)
 
 
@@ -212,15 +219,7 @@ def follow_ppo(
     """Train a copy of the policy with PPO on the learned reward."""
     trained = deepcopy(policy)
     path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
-    config = PPOConfig(
-        n_steps=n_steps,
-        batch_size=128,
-        max_new_tokens=world.answers.shape[1],
-        eos_id=EOS,
-        learning_rate=5e-4,
-        kl_coef=kl_coef,
-        value_clip=float("inf"),
-    )
+    config = ppo_choices(world, n_steps, kl_coef=kl_coef)
     ppo = PPO(
         policy=trained,
         value=ValueModel(trained),
@@ -244,15 +243,7 @@ def follow_grpo(
     """Train a copy of the policy with GRPO on the learned reward."""
     trained = deepcopy(policy)
     path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
-    config = GRPOConfig(
-        n_steps=n_steps,
-        batch_size=16,
-        group_size=8,
-        max_new_tokens=world.answers.shape[1],
-        eos_id=EOS,
-        learning_rate=5e-4,
-        kl_coef=kl_coef,
-    )
+    config = grpo_choices(world, n_steps, kl_coef=kl_coef)
     grpo = GRPO(
         policy=trained, reward=table_reward(world, learned), config=config, reference=deepcopy(policy)
     )
@@ -273,19 +264,66 @@ def follow_dpo(
     """Train a copy of the policy with DPO on the pairs; the learned reward only measures it."""
     trained = deepcopy(policy)
     path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
-    rows = [
-        Pair(completion([prompt], chosen), completion([prompt], rejected))
-        for prompt, chosen, rejected in zip(
-            world.prompts[pairs.prompts].tolist(),
-            _said(world, pairs.chosen),
-            _said(world, pairs.rejected),
-            strict=True,
-        )
-    ]
-    data = Pairs(rows).with_reference(policy, batch_size=256)
+    data = compared_answers(world, pairs).with_reference(policy, batch_size=256)
     objective = preference_objective(partial(dpo_loss, beta=beta))
-    train(trained, data, _config(n_steps, 64, 1e-3), loss=objective, logger=path)
+    train(trained, data, preference_learning(n_steps), loss=objective, logger=path)
     return path.points
+
+
+def compared_answers(world: World, pairs: Judgements) -> Pairs:
+    """Write pairs as DPO reads them."""
+    return Pairs(
+        [Pair(completion([prompt], a), completion([prompt], b)) for prompt, a, b in _written(world, pairs)]
+    )
+
+
+def fine_tuning(n_steps: int) -> TrainConfig:
+    """Choices for learning from demonstrations."""
+    return _config(n_steps, 5e-3)
+
+
+def preference_learning(n_steps: int) -> TrainConfig:
+    """Choices for learning from pairs, of a reward model and of DPO alike."""
+    return _config(n_steps, 1e-3)
+
+
+def ppo_choices(world: World, n_steps: int, *, kl_coef: float = 0.1) -> PPOConfig:
+    """Choices for PPO."""
+    return PPOConfig(
+        n_steps=n_steps,
+        batch_size=128,
+        max_new_tokens=world.answers.shape[1],
+        eos_id=EOS,
+        learning_rate=5e-4,
+        kl_coef=kl_coef,
+        value_clip=float("inf"),
+    )
+
+
+def grpo_choices(
+    world: World, n_steps: int, *, kl_coef: float = 0.05, group_size: int = 8, variant: Variant = "grpo"
+) -> GRPOConfig:
+    """Choices for GRPO."""
+    return GRPOConfig(
+        n_steps=n_steps,
+        batch_size=16,
+        group_size=group_size,
+        variant=variant,
+        max_new_tokens=world.answers.shape[1],
+        eos_id=EOS,
+        learning_rate=5e-4,
+        kl_coef=kl_coef,
+    )
+
+
+def _written(world: World, pairs: Judgements) -> Iterator[tuple[int, list[int], list[int]]]:
+    """Prompt, chosen and rejected answer of each pair, as ids."""
+    return zip(
+        world.prompts[pairs.prompts].tolist(),
+        _said(world, pairs.chosen),
+        _said(world, pairs.rejected),
+        strict=True,
+    )
 
 
 def _said(world: World, answers: Tensor) -> Sequence[list[int]]:
@@ -293,11 +331,11 @@ def _said(world: World, answers: Tensor) -> Sequence[list[int]]:
     return [ids[kept].tolist() for ids, kept in zip(world.answers[answers], world.mask[answers], strict=True)]
 
 
-def _config(n_steps: int, batch_size: int, learning_rate: float) -> TrainConfig:
+def _config(n_steps: int, learning_rate: float) -> TrainConfig:
     return TrainConfig(
         n_steps=n_steps,
         context_length=1,  # data bring their own
-        batch_size=batch_size,
+        batch_size=64,
         learning_rate=learning_rate,
         log_every=1,
         weight_decay=0.0,

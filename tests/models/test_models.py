@@ -270,6 +270,7 @@ def test_encoder_padding_changes_nothing():
             f"token ids from 0 to {V} are outside 0 to {V - 1}",
         ),
         (CONFIGS["llama"], lambda m: m(torch.tensor([[-1, 0]])), "token ids from -1 to 0"),
+        (CONFIGS["llama"], lambda m: m(tokens(1, 2).short()), "ids (1, 2) of torch.int16 must be (B, T)"),
         (CONFIGS["gpt"], lambda m: m(tokens(1, 33)), "beyond the 32 learned ones"),
         (CONFIGS["gpt"], lambda m: m(tokens(1, 4), attention_mask=torch.ones(1, 3).long()), "must be (1, 4)"),
         (CONFIGS["llama"], lambda m: m(tokens(1, 4), documents=tokens(1, 4), cache=KVCache(2)), "cache"),

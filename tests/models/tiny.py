@@ -77,6 +77,7 @@ DECODERS: dict[str, tuple[type, Any]] = {
 ENCODERS: dict[str, tuple[type, Any]] = {
     "bert": (BertModel, BertConfig(**_BERT)),
     "bert-mlm": (BertForMaskedLM, BertConfig(**_BERT)),
+    "bert-mlm-relu": (BertForMaskedLM, BertConfig(**_BERT, hidden_act="relu")),
     "bert-mlm-untied": (BertForMaskedLM, BertConfig(**_BERT, tie_word_embeddings=False)),
 }
 

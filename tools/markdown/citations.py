@@ -1,4 +1,8 @@
-"""``[@vaswani2017, section 3.2]`` cites a work; ``@sources`` lists all that a page cites."""
+"""``[@vaswani2017, section 3.2]`` cites a work.
+
+``@sources vaswani2017 brown2020`` lists these works with a line on each; ``@sources`` alone lists all others
+that the page cites.
+"""
 
 import re
 from typing import Any
@@ -10,10 +14,8 @@ from markdown.inlinepatterns import InlineProcessor
 from markdown.preprocessors import Preprocessor
 from markdown.util import AtomicString
 
-from tools.bibliography import CITATION, cited, split_citation, work
+from tools.bibliography import CITATION, SOURCES, source_list, split_citation, work
 from tools.fences import map_prose
-
-_SOURCES = re.compile(r"^@sources[ ]*$", re.MULTILINE)
 
 
 class CitationsExtension(Extension):
@@ -41,14 +43,9 @@ class _Citation(InlineProcessor):
 class _Sources(Preprocessor):
     def run(self, lines: list[str]) -> list[str]:
         text = "\n".join(lines)
-        return map_prose(text, lambda prose: _SOURCES.sub(lambda _: _list(text), prose)).split("\n")
-
-
-def _list(text: str) -> str:
-    keys = cited(text)
-    if not keys:
-        raise ValueError("@sources: the page cites nothing")
-    return "\n".join(f"- {work(key).markdown}" for key in keys)
+        return map_prose(
+            text, lambda prose: SOURCES.sub(lambda match: source_list(text, match["keys"]), prose)
+        ).split("\n")
 
 
 def makeExtension(**options: Any) -> CitationsExtension:

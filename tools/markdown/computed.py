@@ -21,7 +21,7 @@ from tools.bibliography import work
 from tools.facts import REFERENCE, fact
 from tools.fences import COMPUTED, fences, split_computed
 
-_RUNS_ON = r"\[\[runs-on: (?P<page>[\w/-]+)\]\]"
+RUNS_ON = r"\[\[runs-on: (?P<page>[\w/-]+)\]\]"
 _SUMMARY = "How this is computed"
 
 
@@ -32,7 +32,7 @@ class ComputedExtension(Extension):
         """Add the patterns after code spans (190) and before escapes (180)."""
         md.preprocessors.register(_FoldCode(md), "computed", 27)
         md.inlinePatterns.register(_Value(COMPUTED.pattern, md), "computed", 186)
-        md.inlinePatterns.register(_RunsOn(_RUNS_ON, md), "runs-on", 185)
+        md.inlinePatterns.register(_RunsOn(RUNS_ON, md), "runs-on", 185)
         md.inlinePatterns.register(_Fact(REFERENCE.pattern, md), "fact", 184)
 
 

@@ -18,7 +18,7 @@ from markdown.preprocessors import Preprocessor
 from tools import REPOSITORY, ROOT
 from tools.fences import dump, map_prose
 
-_LINE = re.compile(r"^(?P<indent>[ ]*)@source (?P<name>[\w.]+)(?P<full> full)?[ ]*$", re.MULTILINE)
+LINE = re.compile(r"^(?P<indent>[ ]*)@source (?P<name>[\w.]+)(?P<full> full)?[ ]*$", re.MULTILINE)
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -43,7 +43,7 @@ class _Include(Preprocessor):
         self.root, self.repository = Path(config["root"]), config["repository"]
 
     def run(self, lines: list[str]) -> list[str]:
-        return map_prose("\n".join(lines), lambda prose: _LINE.sub(self.include, prose)).split("\n")
+        return map_prose("\n".join(lines), lambda prose: LINE.sub(self.include, prose)).split("\n")
 
     def include(self, match: re.Match[str]) -> str:
         name, indent = match["name"], match["indent"]

@@ -5,8 +5,7 @@ vector for each token. BERT differs from GPT-2 in the norm (after each sublayer,
 the exact GELU and the token types that tell two segments apart.
 
 References: Devlin et al. 2018, arXiv:1810.04805, section 3 and appendix A.2; the transform before the head is
-    in the
-authors' code only.
+in the authors' code only.
 
 Leaves out: the next-sentence head.
 """
@@ -17,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
-from llmguide.layers import Block, make_norm
+from llmguide.layers import Block, activate, make_norm
 from llmguide.models.inputs import AttentionMask, init_normal, look_up, token_positions, visible_keys
 from llmguide.positions import LearnedPositions, sinusoidal_positions
 
@@ -118,8 +117,7 @@ class MaskedLM(nn.Module):
 
     Args:
         config: Any config of an `Encoder`. The head adds ``D * D + 3 D + V`` parameters to it (``V * D`` more
-            if
-            untied), which `ModelConfig.n_params` does not count.
+            if untied), which `ModelConfig.n_params` does not count.
 
     >>> config = ModelConfig(architecture="encoder", vocab_size=11, context_length=8, n_layers=2, d_model=12,
     ...                      n_heads=3, norm_position="post", embedding_norm=True, n_token_types=2)
@@ -153,7 +151,6 @@ class MaskedLM(nn.Module):
         hidden = self.encoder(
             ids, attention_mask=attention_mask, token_types=token_types, positions=positions
         )
-        approximate = "tanh" if self.config.activation == "gelu_tanh" else "none"
-        hidden = self.transform_norm(F.gelu(self.transform(hidden), approximate=approximate))
+        hidden = self.transform_norm(activate(self.transform(hidden), self.config.activation))
         head = self.encoder.tokens if self.head is None else self.head
         return F.linear(hidden, head.weight, self.head_bias)

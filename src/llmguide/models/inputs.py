@@ -44,7 +44,8 @@ def token_positions(
     Padding before the text does not count, so a padded row gives the numbers of the same row without padding.
 
     Raises:
-        ValueError: If mask or documents do not cover the tokens, or documents come with a cache.
+        ValueError: If the ids are no whole numbers in rows, mask or documents do not cover them, or documents
+            come with a cache.
 
     >>> ids, mask = torch.zeros(2, 3, dtype=torch.long), torch.tensor([[1, 1, 1], [0, 0, 1]])
     >>> token_positions(ids, mask, None).tolist()
@@ -52,6 +53,11 @@ def token_positions(
     >>> token_positions(ids, None, None, torch.tensor([[7, 7, 8], [4, 5, 5]])).tolist()
     [[0, 1, 0], [0, 0, 1]]
     """
+    if ids.ndim != 2 or ids.dtype not in (torch.long, torch.int):
+        raise ValueError(
+            f"ids {tuple(ids.shape)} of {ids.dtype} must be (B, T), int64 or int32: ids[None] makes a row a "
+            "batch, and .long() converts"
+        )
     past = cache.length if cache is not None else 0
     if attention_mask is not None and attention_mask.shape != (len(ids), past + ids.shape[1]):
         raise ValueError(
