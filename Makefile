@@ -64,7 +64,7 @@ successor: generated $(ENGINE)/ready ## build the same pages with Zensical, whic
 
 clean: ## remove everything that these targets made, the environment included
 	rm -rf .venv .cache node_modules site docs/assets/figures docs/assets/vendor
-	rm -f docs/bibliography.md docs/errata.md docs/glossary.md docs/parity.md
+	rm -f docs/bibliography.md docs/errata.md docs/glossary.md docs/parity.md docs/quiz.md
 
 # What the pages are built from, and programs write. Each step skips what has not changed.
 .PHONY: generated
@@ -74,6 +74,7 @@ generated: .venv/ready node_modules/ready
 	python -m tools.bibliography
 	python -m tools.glossary
 	python -m tools.errata
+	python -m tools.quiz
 	python -m tools.parity --run
 
 .venv/ready: pyproject.toml constraints.txt

@@ -252,12 +252,14 @@ def test_dr_grpo_weighs_all_tokens_alike_and_grpo_does_not():
 
 @pytest.mark.parametrize("reach", [30.0, 1e4])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_extreme_ratios_stay_finite(variant, reach):
-    logp = torch.tensor([[reach, -reach]]).requires_grad_()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_extreme_ratios_stay_finite(dtype, variant, reach):
+    logp = torch.tensor([[reach, -reach]], dtype=dtype).requires_grad_()
+    zeros = torch.zeros(1, 2, dtype=dtype)
     for advantage in (1.0, 0.0, -1.0):
         loss = grpo_loss(
-            logp, torch.zeros(1, 2), torch.tensor([advantage]), torch.ones(1, 2).bool(), variant=variant,
-            max_length=2,
+            logp, zeros, torch.tensor([advantage]), torch.ones(1, 2).bool(), variant=variant, max_length=2,
+            ref_logp=zeros, kl_coef=0.0 if variant == "rloo" else 0.04,
         )  # fmt: skip
         (gradient,) = torch.autograd.grad(loss, logp)
         assert loss.isfinite()

@@ -65,7 +65,8 @@ def test_lines_go_to_logging_and_nothing_to_the_screen(capsys, caplog):
                 console.show(step, VALUES | ({"val_loss": 2.75} if step == 7 else {}))
             console.write("a sample")
 
-    run()
+    with caplog.at_level(logging.WARNING, logger="llmguide.train"):  # the command line sets INFO
+        run()
     assert caplog.text == ""
     with caplog.at_level(logging.INFO, logger="llmguide.train"):
         run()

@@ -260,7 +260,7 @@ def test_small_divergences_survive_float32():
     assert kl_estimate(torch.zeros(1), d.float(), "k3").item() == pytest.approx(exact, rel=0.05)
 
 
-@given(st.integers(2, 40), st.integers(0, 1000), st.floats(0.01, 1000), st.floats(-100, 100))
+@given(st.integers(2, 40), st.integers(0, 1000), st.floats(0.1, 1000), st.floats(-100, 100))
 @settings(max_examples=50, deadline=None)
 def test_whitened_values_have_mean_0_and_variance_1_whatever_they_were(n, seed, scale, shift):
     values, mask = scale * drawn(n, seed=seed).double() + shift, some_mask(n, seed=seed)

@@ -31,6 +31,8 @@ EXAMPLES = """\
   llmguide generate runs/pretrain "My fellow citizens"
   llmguide pretrain --corpus books/ --output runs/books
   llmguide sft                                       a minute, in a world where all is known exactly
+  llmguide reward --data vader                       what people find positive, ten minutes
+  llmguide ppo                                       from both, and so do llmguide grpo and llmguide dpo
   llmguide estimate params llama-3-8b
   llmguide estimate train llama-2-7b --tokens 2e12 --gpu a100 --n-gpus 1024
 """

@@ -50,6 +50,17 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_prompt_longer_than_the_context_is_cut(corpus, tmp_path):
+    assert pretrain(corpus, tmp_path / "run", "--n-steps", "1", "--prompt", "the lazy dog " * 20) == 0
+
+
+def test_what_cannot_be_leaves_the_folder_free(corpus, tmp_path):
+    output = tmp_path / "run"
+    assert pretrain(corpus, output, "--n-heads", "3") == 1
+    assert pretrain(corpus, output, "--validation", "0") == 1
+    assert not output.exists()
+
+
 def test_it_ends_with_a_model_that_beats_a_guess_and_writes(corpus, tmp_path, capsys):
     output = tmp_path / "run"
     assert pretrain(corpus, output, "--n-steps", "40") == 0
@@ -84,8 +95,8 @@ def test_the_same_seed_gives_the_same_weights_also_in_two_sittings(corpus, tmp_p
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
     (tmp_path / "b" / "model.safetensors").unlink()
-    with pytest.warns(UserWarning, match="damaged"):
-        assert pretrain(corpus, tmp_path / "b", "--n-steps", "20") == 0
+    assert pretrain(corpus, tmp_path / "b", "--n-steps", "20") == 0
+    assert "llmguide: skipped a checkpoint" in capsys.readouterr().err
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
@@ -94,7 +105,11 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_ends_as_if_it_had_not_happened(cor
     output = tmp_path / "stopped"
     args = ["pretrain", "--corpus", str(corpus), "--output", str(output), *OPTIONS, "--n-steps", "60"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "llmguide", *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "llmguide", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # as here: the number of threads changes the rounding
     )
     deadline = time.monotonic() + 100
     while not list(output.glob("checkpoints/step-*")) and time.monotonic() < deadline:
@@ -160,7 +175,7 @@ def test_bytes_alone_and_a_preset(corpus, tmp_path, capsys):
         (None, "is no file or folder here"),
         (b"", "holds no text to train on"),
         (bytes(range(256)) * 40, "holds no text to train on"),
-        (b"one word", "hold out more with --validation"),
+        (b"one word", "raise --validation"),
     ],
     ids=["missing", "empty", "binary", "short"],
 )

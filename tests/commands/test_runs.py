@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from llmguide.commands.runs import is_run, load_run, n_params, save_run
+from llmguide.commands.runs import claim, is_run, load_run, n_params, save_run
 from llmguide.config import LinearScaling, Llama3Scaling, ModelConfig
 from llmguide.models import build
 from llmguide.tokenizer import Tokenizer
@@ -50,3 +50,33 @@ def test_other_folders_are_told_apart(tmp_path):
         assert not is_run(tmp_path)
     with pytest.raises(ValueError, match="holds no finished model"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "model.safetensors").write_bytes(b"truncated"),
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"d_model": 8', '"d_model": 16')
+        ),
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace("d_model", "width")
+        ),
+    ],
+)
+def test_a_damaged_model_is_refused(tmp_path, damage):
+    save_run(tmp_path, build(TINY), TOKENIZER)
+    damage(tmp_path)
+    with pytest.raises(ValueError, match="holds a damaged model"):
+        load_run(tmp_path)
+
+
+def test_a_folder_belongs_to_one_run(tmp_path):
+    claim(tmp_path, {"width": 8})
+    claim(tmp_path, {"width": 8})
+    with pytest.raises(ValueError, match=r"width=9 \(was 8\)"):
+        claim(tmp_path, {"width": 9})
+    (tmp_path / "run.json").write_text("")
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        claim(tmp_path, {"width": 8})

@@ -121,14 +121,28 @@ def test_the_share_is_a_share(share):
         load_corpus(split="train", validation=share)
 
 
-@given(st.text(alphabet="ab\n", max_size=60), st.integers(1, 10))
+@given(st.text(alphabet="ab \r\n", max_size=60), st.integers(1, 10))
 @settings(max_examples=60, deadline=None)
 def test_passages_are_the_text(text, size):
     found = texts(passages(Document(text, "id", "")))
     assert "".join(found) == text
     found = texts(passages(Document(text, "id", ""), size))
     assert "".join(found) == text
-    assert all(len(part) >= size and part.endswith("\n\n") for part in found[:-1])
+    assert all(size <= len(part) <= 3 * size for part in found[:-1])
+    assert not found or len(found[-1]) <= 3 * size
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one\r\n\r\ntwo\r\n\r\nsix", ["one\r\n\r\n", "two\r\n\r\n", "six"]),  # a file from Windows
+        ("Ann\nBob\nCyd\nDan\nEve\nFay\n", ["Ann\n", "Bob\n", "Cyd\n", "Dan\nEve\nFay\n"]),  # a list
+        ("to be or not to be", ["to be ", "or not to be"]),  # one line
+        ("x" * 30, ["x" * 12, "x" * 12, "x" * 6]),  # not even a word
+    ],
+)
+def test_text_without_blank_lines_is_cut_all_the_same(text, expected):
+    assert texts(passages(Document(text, "id", ""), size=4)) == expected
 
 
 # Canonical texts

@@ -211,6 +211,8 @@ def train(
     """
     if params is not None and model != Model():
         raise ValueError(f"--params {params:g} stands instead of a model; drop one of the two")
+    if n_gpus < 1:
+        raise ValueError(f"--n-gpus {n_gpus} must be at least 1")
     n_params = model.config().n_active_params() if params is None else params
     needed = scaling.training_flops(n_params, tokens)
     rows = []

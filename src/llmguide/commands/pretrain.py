@@ -15,7 +15,7 @@ import torch.distributed
 
 from llmguide import distributed
 from llmguide.batches import Windows
-from llmguide.commands.runs import n_params, save_run
+from llmguide.commands.runs import claim, n_params, save_run, say
 from llmguide.config import PRESETS, ModelConfig
 from llmguide.data.corpora import Corpus, Split, load_corpus
 from llmguide.data.documents import Document
@@ -102,12 +102,15 @@ def pretrain(
         "validation": validation,
         **asdict(shape),
     }
+    # a shape or share that cannot be is refused now, not when the folder is claimed and the text tokenised
+    model_config(vocab_size, train.context_length, preset=preset, shape=shape)
     text = load_corpus(corpus)
+    text.part("validation", validation=validation)
     device = distributed.start()
     leads = distributed.world().rank == 0
     say(f"corpus: {text.name} ({text.attribution}; licence: {text.licence})")
     if leads:
-        _claim(output, run)
+        claim(output, run)
         prepare(text, output, vocab_size=vocab_size, validation=validation, workers=workers)
     if distributed.world().size > 1:
         torch.distributed.barrier()
@@ -152,6 +155,11 @@ def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, w
         first = next(documents, None)
         if first is None:
             raise ValueError(f"{text.name} holds no text to train on")
+        if next(iter(text.part("validation", validation=validation)), None) is None:
+            raise ValueError(
+                f"{text.name}: no document was drawn to be held out; raise --validation, or give "
+                "one file, which is cut into passages"
+            )
         texts = (document.text for document in chain([first], documents))
         tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[END_OF_TEXT])
         tokenizer.save(path)
@@ -163,8 +171,7 @@ def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, w
         try:
             write_shards(documents, tokenizer, output / "tokens" / side, workers=workers)
         except ValueError as error:
-            hint = "; hold out more with --validation" if side == "validation" else ""
-            raise ValueError(f"the {side} side of {text.name}: {error}{hint}") from error
+            raise ValueError(f"the {side} side of {text.name}: {error}") from error
 
 
 def model_config(vocab_size: int, context_length: int, *, preset: str | None, shape: Shape) -> ModelConfig:
@@ -199,13 +206,6 @@ def compare(model: GPT | Llama, tokenizer: Tokenizer, text: Corpus, *, validatio
     return scores | {"model": bits_per_byte(model, tokenizer, held_out, bos_id=bos_id, stride=stride)}
 
 
-def say(text: str) -> None:
-    """Write a line, in one of the processes."""
-    if distributed.world().rank == 0:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-
-
 def _train(
     model: GPT | Llama, tokens: dict[str, Shards], config: TrainConfig, output: Path, *, sample: Any
 ) -> TrainResult:
@@ -236,29 +236,11 @@ def _decoder(config: ModelConfig) -> GPT | Llama:
 
 
 def _sample(model: Any, tokenizer: Tokenizer, prompt: str) -> str:
-    ids = torch.tensor([[tokenizer.special_tokens[END_OF_TEXT], *tokenizer.encode(prompt)]])
-    length = min(60, model.config.context_length - ids.shape[1])
-    ids = ids.to(next(model.parameters()).device)
+    beginning = [tokenizer.special_tokens[END_OF_TEXT], *tokenizer.encode(prompt)]
+    room = model.config.context_length
+    ids = torch.tensor([beginning[: room // 2 + 1]], device=next(model.parameters()).device)
+    length = min(60, room - ids.shape[1])
     return tokenizer.decode(generate(model, ids, length, temperature=0.8, top_k=50)[0, 1:].tolist())
-
-
-def _claim(output: Path, run: dict[str, Any]) -> None:
-    """Refuse to mix runs in one folder."""
-    path = output / "run.json"
-    if not path.exists():
-        output.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-        return
-    earlier = json.loads(path.read_text(encoding="utf-8"))
-    changed = [
-        f"{name}={value!r} (was {earlier.get(name)!r})"
-        for name, value in run.items()
-        if earlier.get(name) != value
-    ]
-    if changed:
-        raise ValueError(
-            f"{output} holds a run with other choices: {', '.join(changed)}; give another --output"
-        )
 
 
 def _at_most(documents: Iterable[Document], characters: int) -> Iterator[Document]:

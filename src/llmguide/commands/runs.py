@@ -6,6 +6,7 @@
 """
 
 import json
+import sys
 from dataclasses import asdict, fields
 from importlib import import_module
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any, get_args
 
 from torch import nn
 
+from llmguide import distributed
 from llmguide.config import ModelConfig, RopeScaling
 from llmguide.models import GPT, Llama, build
 from llmguide.tokenizer import Tokenizer
 
 FORMAT = "llmguide model, version 1"
+TOKENIZER = "tokenizer.json"
 
 
 def save_run(folder: str | Path, model: GPT | Llama, tokenizer: Tokenizer) -> None:
@@ -30,13 +33,17 @@ def save_run(folder: str | Path, model: GPT | Llama, tokenizer: Tokenizer) -> No
     ...     load_run(folder)[0].config == config
     True
     """
+    save_model(folder, model)
+    tokenizer.save(Path(folder) / TOKENIZER)
+
+
+def save_model(folder: str | Path, model: GPT | Llama) -> None:
+    """Write a model whose tokens no tokenizer of texts has, such as the words of the tiny world."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(folder / "tokenizer.json")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _safetensors().save_file(state, folder / "model.safetensors")
-    content = {"format": FORMAT, "config": asdict(model.config)}
-    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _write(folder / "config.json", {"format": FORMAT, "config": asdict(model.config)})
 
 
 def load_run(folder: str | Path) -> tuple[GPT | Llama, Tokenizer]:
@@ -51,14 +58,28 @@ def load_run(folder: str | Path) -> tuple[GPT | Llama, Tokenizer]:
     Raises:
         ValueError: The folder holds no such model, or one that is damaged.
     """
+    model = load_model(folder)
+    path = Path(folder) / TOKENIZER
+    if not path.exists():
+        raise ValueError(f"{folder} holds a model without a tokenizer, as those of the tiny world are")
+    return model, Tokenizer.load(path)
+
+
+def load_model(folder: str | Path) -> GPT | Llama:
+    """Open the model alone."""
     folder = Path(folder)
     if not is_run(folder):
         raise ValueError(f"{folder} holds no finished model of llmguide; llmguide pretrain writes one")
-    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
-    content["rope_scaling"] = _rope_scaling(content["rope_scaling"])
-    model: Any = build(ModelConfig(**content))
-    model.load_state_dict(_safetensors().load_file(folder / "model.safetensors"))
-    return model.eval(), Tokenizer.load(folder / "tokenizer.json")
+    load_file, damage = _safetensors().load_file, import_module("safetensors").SafetensorError
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
+        content["rope_scaling"] = _rope_scaling(content["rope_scaling"])
+        model: Any = build(ModelConfig(**content))
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError, damage) as error:
+        raise ValueError(f"{folder} holds a damaged model: {error}") from error
+    opened: GPT | Llama = model.eval()
+    return opened
 
 
 def is_run(folder: Path) -> bool:
@@ -74,9 +95,45 @@ def is_run(folder: Path) -> bool:
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
+def claim(output: Path, run: dict[str, Any]) -> None:
+    """Refuse to mix runs in one folder."""
+    path = output / "run.json"
+    if not path.exists():
+        output.mkdir(parents=True, exist_ok=True)
+        _write(path, run)
+        return
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); give another --output, or delete it") from error
+    changed = [
+        f"{name}={value!r} (was {earlier.get(name)!r})"
+        for name, value in run.items()
+        if earlier.get(name) != value
+    ]
+    if changed:
+        raise ValueError(
+            f"{output} holds a run with other choices: {', '.join(changed)}; give another --output"
+        )
+
+
+def say(text: str) -> None:
+    """Write a line, in one of the processes."""
+    if distributed.world().rank == 0:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
 def n_params(model: nn.Module) -> int:
     """Count the parameters, a shared one once."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON whole or not at all: a run that is killed at its start must be able to start again."""
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(path)
 
 
 def _rope_scaling(content: dict[str, Any] | None) -> RopeScaling | None:

@@ -30,6 +30,7 @@ Split = Literal["train", "validation"]
 
 VALIDATION = 0.05  # share of the documents held out
 PASSAGE = 4_000  # characters; about a page and a half
+_BORDERS = tuple(map(re.compile, (r"\n\r?\n", r"\n", r"\s")))  # of passages, the best first
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
 # tables and tests, which teach no style
 _NOT_PROSE = {"test", "tests", "site-packages", "dist-packages", "encodings", "idlelib", "pydoc_data"}
@@ -181,9 +182,10 @@ def standard_library() -> Corpus:
 
 
 def passages(document: Document, size: int = PASSAGE) -> Iterator[Document]:
-    r"""Cut a long document where a line is blank, into passages of `size` characters or a little more.
+    r"""Cut a long document into passages of `size` characters to three times as many, where a line is blank.
 
-    A book in one file would be one document, of which no part could be held out.
+    Where none is, they end with a line, else with a word, else anywhere. A book in one file would be
+    one document, of which no part could be held out.
 
     >>> [passage.text for passage in passages(Document("one\n\ntwo\n\nthree", "book", ""), size=4)]
     ['one\n\n', 'two\n\n', 'three']
@@ -192,8 +194,10 @@ def passages(document: Document, size: int = PASSAGE) -> Iterator[Document]:
     """
     start = number = 0
     while start < len(document.text):
-        blank = document.text.find("\n\n", start + size - 1)
-        stop = len(document.text) if blank < 0 else blank + 2
+        last = min(start + 3 * size, len(document.text))
+        borders = _BORDERS[:1] if last == len(document.text) else _BORDERS
+        ends = (border.search(document.text, start + size - 1, last) for border in borders)
+        stop = next((end.end() for end in ends if end), last)
         yield Document(document.text[start:stop], f"{document.id}#{number}", document.source)
         start, number = stop, number + 1
 

@@ -1,0 +1,183 @@
+// Turns the plain questions of the quiz into forms. Without it the page is complete: choices, and answers folded.
+
+const SCORES = "llmguide.quiz";  // {question: right at the last try?}, kept in this browser only
+
+function readScores() {
+  try {
+    return JSON.parse(localStorage.getItem(SCORES) ?? "{}") ?? {};
+  } catch {
+    return {};  // storage is switched off, or holds what someone else wrote: scores last as long as the page
+  }
+}
+
+function keepScores(scores) {
+  try {
+    localStorage.setItem(SCORES, JSON.stringify(scores));
+  } catch {}
+}
+
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+// "1,024", "1e21", "25 %" and "2.5" as numbers; NaN for anything else.
+const toNumber = (text) => (/\d/.test(text) ? Number(text.replace(/[,\s%]|\u2009/g, "")) : NaN);
+const close = (a, b, tolerance) => Math.abs(a - b) <= Math.max(tolerance * Math.abs(b), 1e-9);
+
+// Each kind adds its inputs to the list of choices and returns a function that judges them:
+// [right?, indices of the explanations to show], or null while nothing is answered.
+const KINDS = {
+  choose(list, answer, type, name) {
+    const inputs = [...list.children].map((item, index) => {
+      const input = make("input", { type, name, value: index });
+      item.replaceChildren(make("label", {}, input, make("span", {}, ...item.childNodes)));
+      return input;
+    });
+    list.classList.add("choices");
+    return () => {
+      const ticked = inputs.flatMap((input, index) => (input.checked ? [index] : []));
+      if (!ticked.length) return null;
+      const wrong = inputs.flatMap((input, index) => (input.checked !== answer.includes(index) ? [index] : []));
+      return [!wrong.length, type === "radio" || !wrong.length ? ticked : wrong];
+    };
+  },
+
+  number(form, answer, tolerance, unit) {
+    const input = make("input", { type: "text", inputMode: "decimal", autocomplete: "off" });
+    form.append(make("label", { className: "number" }, "Your answer: ", input, unit ? ` ${unit}` : ""));
+    return () => {
+      const given = toNumber(input.value);
+      if (Number.isNaN(given)) return null;
+      const known = answer.findIndex((value) => close(given, value, tolerance));
+      return [known === 0, known >= 0 ? [known] : []];
+    };
+  },
+
+  order(list, answer, say) {
+    const places = new Map([...list.children].map((item, index) => [item, answer[index]]));
+    for (const item of list.children) {
+      const words = item.textContent.trim();
+      item.replaceChildren(make("span", {}, ...item.childNodes));
+      for (const [label, step] of [["up", -1], ["down", 1]]) {
+        const button = make("button", { type: "button", textContent: step < 0 ? "↑" : "↓" });
+        button.setAttribute("aria-label", `Move ${label}: ${words}`);
+        button.addEventListener("click", () => {
+          const items = [...list.children];
+          const target = items[items.indexOf(item) + step];
+          if (!target) return;
+          step < 0 ? target.before(item) : target.after(item);
+          button.focus();
+          say(`${words}: place ${[...list.children].indexOf(item) + 1} of ${items.length}`);
+        });
+        item.append(button);
+      }
+    }
+    list.classList.add("sortable");
+    return () => {
+      const order = [...list.children].map((item) => places.get(item));
+      const misplaced = order.flatMap((place, index) => (place === index + 1 ? [] : [index]));
+      return [!misplaced.length, misplaced.length ? misplaced : order.map((_, index) => index)];
+    };
+  },
+};
+
+const copyOf = (list, index) => list.children[index].querySelector("span").cloneNode(true).childNodes;
+
+function buildVariant(variant, name, onJudged) {
+  const { kind, unit, tolerance } = variant.dataset;
+  const answer = JSON.parse(variant.dataset.answer);
+  const details = variant.querySelector(":scope > details.answer");
+  const list = variant.querySelector(":scope > :is(ol, ul)");
+  const why = [...details.querySelectorAll(":scope > :is(ol, ul) > li")];
+  const result = make("output", { className: "result" });
+  result.setAttribute("aria-live", "polite");
+  const fields = make("fieldset");
+  const buttons = make("p", { className: "buttons" }, make("button", { type: "submit", className: "md-button", textContent: "Check" }));
+  const form = make("form", {}, fields, result);
+  const [text, ...rest] = [...variant.children].filter((child) => child !== details);
+  fields.append(make("legend", {}, ...text.childNodes), ...rest);
+  text.remove();
+  const judge =
+    kind === "numeric" ? KINDS.number(fields, answer, Number(tolerance), unit)
+    : kind === "order" ? KINDS.order(list, answer, (words) => result.replaceChildren(words))
+    : KINDS.choose(list, answer, kind === "multiple" ? "checkbox" : "radio", name);
+  fields.append(buttons);
+  details.remove();  // until there is an answer
+  details.querySelector("summary").textContent = "All explanations";
+  variant.prepend(form);
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const found = judge();
+    if (!found) return result.replaceChildren(kind === "numeric" ? "Write a number, such as 0.25 or 1.2e9." : "Choose first.");
+    const [right, shown] = found;
+    result.className = `result ${right ? "right" : "wrong"}`;
+    const lines = shown.map((index) => make("p", {}, ...why[index].cloneNode(true).childNodes));
+    if (kind === "multiple") lines.forEach((line, i) => line.prepend(make("em", {}, ...copyOf(list, shown[i])), " "));
+    else lines.forEach((line) => line.querySelector("strong")?.remove());  // the verdict stands above them
+    if (kind === "order" && !right) {
+      lines.splice(0, Infinity, make("p", {}, `Not in their places: ${shown.map((index) => index + 1).join(", ")}.`));
+    }
+    result.replaceChildren(make("strong", {}, right ? "Right." : "Not right."), ...lines);
+    variant.append(details);
+    onJudged(right);
+  });
+  form.addEventListener("reset", () => {
+    result.className = "result";
+    result.replaceChildren();
+    details.open = false;
+    details.remove();
+  });
+  return { form, buttons };
+}
+
+function buildQuestion(question, onJudged) {
+  const variants = [...question.querySelectorAll(".variant")];
+  const built = variants.map((variant, index) => buildVariant(variant, `${question.id}-${index}`, onJudged));
+  question.replaceChildren(variants[0]);  // the others wait outside the page
+  for (const [index, { buttons }] of variants.length > 1 ? built.entries() : []) {
+    const other = make("button", { type: "button", className: "md-button", textContent: "Another variant" });
+    other.addEventListener("click", () => {
+      const next = (index + 1) % variants.length;
+      built[next].form.reset();
+      question.replaceChildren(variants[next]);
+      built[next].form.querySelector("input, button").focus();
+    });
+    buttons.append(" ", other);
+  }
+  return built.map(({ form }) => form);
+}
+
+function buildChapter(chapter) {
+  chapter.dataset.ready = "";
+  const questions = [...chapter.querySelectorAll(".question")];
+  const count = make("output");
+  const reset = make("button", { type: "button", className: "md-button", textContent: "Reset this chapter" });
+  const show = () => {
+    const scores = readScores();
+    const answered = questions.filter(({ id }) => id in scores);
+    const right = answered.filter(({ id }) => scores[id]);
+    count.textContent = `${right.length} of ${questions.length} right, ${answered.length} answered`;
+    reset.hidden = !answered.length;
+  };
+  const forms = questions.flatMap((question) =>
+    buildQuestion(question, (right) => {
+      keepScores({ ...readScores(), [question.id]: right });
+      show();
+    }),
+  );
+  reset.addEventListener("click", () => {
+    const ids = new Set(questions.map(({ id }) => id));
+    keepScores(Object.fromEntries(Object.entries(readScores()).filter(([id]) => !ids.has(id))));
+    forms.forEach((form) => form.reset());
+    show();
+    questions[0].querySelector("input, button").focus();
+  });
+  chapter.prepend(make("p", { className: "score" }, count, " ", reset));
+  show();
+}
+
+// The theme emits on document$ at load and again after each instant navigation.
+document$.subscribe(() => document.querySelectorAll(".quiz:not([data-ready])").forEach(buildChapter));

@@ -1,0 +1,200 @@
+"""What an exercise is, and how a function is compared with the solution and with each typical mistake."""
+
+import copy
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHAPTERS = ("concepts", "transformer", "attention", "pretraining", "post_training")
+Arguments = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong version of an exercise.
+
+    Attributes:
+        name: What is wrong, in a few words.
+        when: Ends the sentence "Your result is what one gets when ...".
+        hint: What to look at.
+        mutant: Computes the wrong result, from the same arguments as the solution.
+    """
+
+    name: str
+    when: str
+    hint: str
+    mutant: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function to write.
+
+    Attributes:
+        name: As `grade` takes it.
+        task: Signature and meaning.
+        solution: The function of the package.
+        probes: Makes the arguments that a submission is called with; the same at each call.
+        mistakes: Wrong versions that are recognised.
+        hints: From a nudge to nearly the answer.
+    """
+
+    name: str
+    task: str
+    solution: Callable[..., Any]
+    probes: Callable[[], Sequence[Arguments]]
+    mistakes: tuple[Mistake, ...]
+    hints: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.task}"
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The outcome; in a notebook it shows its message."""
+
+    passed: bool
+    message: str = field(repr=False)
+    mistake: str = ""
+
+    def __repr__(self) -> str:
+        return self.message
+
+
+@cache
+def exercises() -> dict[str, Exercise]:
+    """All exercises by name, chapter by chapter.
+
+    >>> list(exercises())[:5]
+    ['bpe-train', 'bpe-encode', 'temperature', 'top-p', 'rope']
+    """
+    modules = [importlib.import_module(f"llmguide.exercises.{chapter}") for chapter in CHAPTERS]
+    return {found.name: found for module in modules for found in module.EXERCISES}
+
+
+def exercise(name: str) -> Exercise:
+    """Return one exercise; its ``hints`` and its ``solution`` are there when you want them.
+
+    Raises:
+        ValueError: There is none of that name.
+
+    >>> exercise("temperature").hints[0]
+    'Small temperatures make the largest logit win by more. What does that to the differences?'
+    """
+    if name not in exercises():
+        raise ValueError(f"no exercise is named {name!r}; there are {', '.join(exercises())}")
+    return exercises()[name]
+
+
+def grade(name: str, function: Callable[..., Any]) -> Grade:
+    """Compare a function with the solution of an exercise, and name the mistake if it is a known one.
+
+    Args:
+        name: Of the exercise.
+        function: Yours. It gets copies of the arguments, by position.
+
+    Returns:
+        Whether it passed, a message, and the name of the mistake, empty if none was recognised.
+
+    Raises:
+        ValueError: There is no such exercise.
+
+    >>> grade("temperature", lambda logits, t: logits / t)
+    temperature: right.
+    >>> found = grade("temperature", lambda logits, t: logits * t)
+    >>> found.mistake
+    'multiplied instead of divided'
+    >>> print(found)
+    temperature: not yet. Your result is what one gets when the logits are multiplied by the temperature.
+    Hint: With t = 0.5 the difference between two logits has to double.
+    """
+    asked = exercise(name)
+    probes = asked.probes()
+    results = []
+    for arguments in probes:
+        given = copy.deepcopy(arguments)
+        try:
+            results.append(function(*given))
+        except Exception as error:
+            return Grade(False, f"{name}: it raises {type(error).__name__}: {error}\nfor {shown(arguments)}")
+        if not same(given, arguments):
+            message = f"{name}: the function changes its arguments in place. Compute a new value instead."
+            return Grade(False, message, "changes its arguments")
+    expected = [asked.solution(*copy.deepcopy(arguments)) for arguments in probes]
+    if same(results, expected):
+        return Grade(True, f"{name}: right.")
+    for mistake in asked.mistakes:
+        if same(results, [mistake.mutant(*copy.deepcopy(arguments)) for arguments in probes]):
+            message = f"Your result is what one gets when {mistake.when}.\nHint: {mistake.hint}"
+            return Grade(False, f"{name}: not yet. {message}", mistake.name)
+    return Grade(False, f"{name}: not yet. {difference(probes, results, expected)}")
+
+
+def same(result: Any, expected: Any) -> bool:
+    """Whether two results agree: numbers to rounding, everything else exactly.
+
+    >>> same([1.0, (2,)], [1.0000001, (2,)]), same(torch.ones(2), torch.ones(1, 2)), same(None, 1.0)
+    (True, False, False)
+    """
+    if isinstance(expected, list | tuple):
+        return (
+            isinstance(result, list | tuple)
+            and len(result) == len(expected)
+            and all(same(*pair) for pair in zip(result, expected, strict=True))
+        )
+    if isinstance(expected, Tensor):
+        try:
+            result = torch.as_tensor(result).detach().double()
+        except (TypeError, ValueError, RuntimeError):
+            return False
+        return result.shape == expected.shape and torch.allclose(
+            result, expected.detach().double(), rtol=1e-4, atol=1e-6, equal_nan=True
+        )
+    if isinstance(expected, float):
+        try:
+            return math.isclose(float(result), expected, rel_tol=1e-4, abs_tol=1e-6)
+        except (TypeError, ValueError, RuntimeError):
+            return False
+    return type(result) is type(expected) and bool(result == expected)
+
+
+def difference(probes: Sequence[Arguments], results: Sequence[Any], expected: Sequence[Any]) -> str:
+    """Describe the first probe whose result is wrong."""
+    rows = zip(probes, results, expected, strict=True)
+    arguments, got, wanted = next(row for row in rows if not same(row[1], row[2]))
+    if isinstance(wanted, Tensor) and isinstance(got, Tensor) and got.shape != wanted.shape:
+        shapes = f"{tuple(got.shape)}, expected {tuple(wanted.shape)}"
+        return f"The result has shape {shapes},\nfor {shown(arguments)}"
+    return f"No known mistake.\nGot {shown((got,))}\nexpected {shown((wanted,))}\nfor {shown(arguments)}"
+
+
+def shown(arguments: Arguments) -> str:
+    """Arguments as one can read them: small tensors whole, large ones by their shape.
+
+    >>> shown((torch.tensor([0.5, 2.0]), torch.zeros(9, 9), 3))
+    '[0.5, 2.0], tensor of shape (9, 9), 3'
+    """
+
+    def one(value: Any) -> str:
+        if isinstance(value, Tensor):
+            small = value.numel() <= 24
+            return (
+                str(torch.round(value.double(), decimals=4).tolist())
+                if small
+                else f"tensor of shape {tuple(value.shape)}"
+            )
+        return getattr(value, "__name__", None) or repr(value)
+
+    return ", ".join(map(one, arguments))
+
+
+def noise(seed: int, *shape: int) -> Tensor:
+    """Draw normal numbers that are the same on every machine."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
