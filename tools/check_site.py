@@ -59,7 +59,7 @@ class Page(HTMLParser):
         ):
             self.problems.append("svg with role=img and no aria-label")
         names_only = tag == "link" and values.get("rel") in NAMES_ONLY
-        kind = "a" if values.get("rel") == "alternate" else tag  # must exist, and is not loaded
+        kind = "a" if "alternate" in values.get("rel", "").split() else tag  # must exist, and is not loaded
         for name in URL_ATTRIBUTES & values.keys():
             self._note(kind, values[name], names_only=names_only)
         self.loads.update(css_urls(values.get("style", "")))
