@@ -239,7 +239,7 @@ def name_twin(html: str, page: str) -> str:
     """An HTML page with a link to its twin."""
     path = PurePosixPath(page)
     href = path.name if path.stem == "index" else f"../{path.name}"
-    # with a space, which HTML allows: the theme takes every [rel=alternate] for a translation of the site, and
+    # with a space, which HTML allows: the theme takes each [rel=alternate] for a translation of the site, and
     # asks for its sitemap
     link = f'<link rel="alternate " type="text/markdown" href="{href}" title="This page as Markdown">'
     return html.replace("</head>", f"{link}</head>", 1) if link not in html else html
