@@ -220,7 +220,8 @@ def test_a_name_that_is_no_text_makes_a_printable_id(tmp_path):
     with open(path, "w") as file:  # noqa: PTH123  # pathlib takes no bytes
         file.write("text")
     (document,) = read(tmp_path)
-    document.id.encode()
+    assert document.text == "text"
+    assert document.id.encode().decode() == document.id  # no lone surrogate, which encode() refuses
 
 
 # Bounds
