@@ -2,8 +2,7 @@
 
 Run ``python -m benchmarks.loading [--pairs N]``. Loading includes one forward pass over a token, so that a
 tensor which is mapped and not yet read costs what it costs when it is used. The models are random, of about
-0.12 billion parameters, in a temporary folder. GPT-2 files store their matrices transposed, which we undo
-once at loading, and transformers in each product: its load is the faster one.
+0.12 billion parameters, in a temporary folder.
 """
 
 import argparse

@@ -105,8 +105,10 @@ def step(family: str, size: str, pairs: int) -> Result:
         trainer(model, lambda ids: next_token_loss(model, ids), ids, steps),
         trainer(peer, theirs, ids, steps),
         pairs=pairs,
-        # transformers' LLaMA spends its time in the same kernels as ours; its GPT-2 does not
-        target=1.2 if family == "GPT-2" else 1.0,
+        # Where `llmguide.linear` has no faster library to turn to, LLaMA misses it: transformers' spends its
+        # time in the same kernels, and of an adapted layer (512 x 128, one thread) the base takes 0.40 ms of
+        # our 0.64 and of the 0.73 of PEFT's formula.
+        target=1.2,
     )
 
 

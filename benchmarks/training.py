@@ -3,7 +3,8 @@
 Run ``python -m benchmarks.training [--nanogpt DIR] [--pairs N]``. Without a checkout of nanoGPT its place is
 taken by a plain GPT-2 of the same shape. A step is forward, backward, clipping and AdamW; ours uses torch's
 fused AdamW, the peers what their own scripts use on a CPU, AdamW as it comes. The whole loops are compared
-as well: reading, training, logging and evaluating.
+as well: reading, training, logging and evaluating. Where `llmguide.linear` has no faster library to turn to,
+the float32 steps wait for the same matrix products as the peers' and miss their targets.
 """
 
 import argparse
@@ -92,7 +93,7 @@ def steps(size: str, folder: Path | None, pairs: int) -> list[Result]:
         difference = abs(made[a][1](ids).item() - made[b][1](ids).item())
         assert difference < 1e-5, f"{a} and {b} differ by {difference} in the loss"
     run = {name: trainer(*pair, ids, n, fused=name.startswith("ours")) for name, pair in made.items()}
-    targets = {"small": (1.0, 1.2), "big": (0.97, 1.12)}.get(size, (None, None))
+    targets = {"small": (1.1, 1.4), "big": (1.05, 1.25)}.get(size, (1.0, None))
     name = "nanoGPT" if folder else "plain GPT-2"
     results = [
         compare(f"{size}: step vs {name}", run["ours"], run["nano"], pairs=pairs, target=targets[0]),
@@ -102,7 +103,7 @@ def steps(size: str, folder: Path | None, pairs: int) -> list[Result]:
     ]
     if has_bf16():
         ours = trainer(*made["ours"], ids, n, fused=True, bf16=True)
-        target = {"small": 1.2, "big": 1.45}.get(size)
+        target = {"big": 1.7}.get(size)
         results.append(
             compare(
                 f"{size}: bfloat16 step vs {name} as shipped", ours, run["nano"], pairs=pairs, target=target
@@ -172,9 +173,9 @@ def main() -> None:
     for size in [options.size] if options.size else STEPS:
         results += steps(size, options.nanogpt, options.pairs)
     ours, peer = (peak_memory(which, options.nanogpt) for which in ("ours", "nano"))
-    name = "peak memory in MiB, V 50304 (target: below 0.60)"
+    name = "peak memory in MiB, V 50304 (target: at most 0.55)"
     print(f"{name:<48} {ours / 2**20:9.0f} {peer / 2**20:9.0f} {ours / peer:8.2f}")
-    sys.exit(0 if all(result.met for result in results) and ours <= 0.6 * peer else 1)
+    sys.exit(0 if all(result.met for result in results) and ours <= 0.55 * peer else 1)
 
 
 if __name__ == "__main__":

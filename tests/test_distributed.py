@@ -40,7 +40,8 @@ import torch._dynamo, torch.distributed.fsdp, torch.distributed.checkpoint.state
 import torch.distributed as dist
 from dataclasses import replace
 from llmguide.checkpoint import checkpoints
-from llmguide.distributed import gathered, start
+from llmguide.distributed import start
+from llmguide.sharded import gathered
 from llmguide.train import train
 from tests.test_distributed import CONFIG, Masked, new_model, some_text
 

@@ -216,11 +216,13 @@ def test_advantages_of_a_group_add_up_to_0_and_ignore_a_shift(size, n_groups, se
     torch.testing.assert_close(leave_one_out_advantages(rewards, size), rewards - torch.stack(others))
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, 1e8])
-def test_equal_rewards_teach_nothing(value):
-    rewards = torch.full((8,), value)
-    assert group_advantages(rewards, 4).tolist() == [0] * 8
-    assert not informative(rewards, 4).any()
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.7, 0.9, 1e8])
+@pytest.mark.parametrize("size", [3, 4, 7, 8, 16])
+def test_equal_rewards_teach_nothing(value, size):
+    rewards = torch.full((2 * size,), value)
+    assert group_advantages(rewards, size).tolist() == [0] * 2 * size
+    assert leave_one_out_advantages(rewards, size).tolist() == [0] * 2 * size
+    assert not informative(rewards, size).any()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

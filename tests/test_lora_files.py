@@ -92,6 +92,38 @@ def test_from_peft(family, rslora, tmp_path):
         torch.testing.assert_close(model(ids), peer(ids).logits, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize("family", ["llama", "gpt2-untied"])
+def test_an_adapted_head_brings_its_base(family, tmp_path):
+    """PEFT saves the frozen weight of a head beside its adapter; another one is refused."""
+    hf, ids = hf_model(family), tokens(2, 12)
+    model, other = from_hf(hf), from_hf(hf)
+    peer = peft.get_peft_model(hf, peft.LoraConfig(r=2, target_modules=["lm_head"]))
+    nn.init.normal_(peer.base_model.model.lm_head.lora_B["default"].weight)
+    peer.save_pretrained(tmp_path)
+    assert any("base_layer" in key for key in load_file(tmp_path / "adapter_model.safetensors"))
+    load_adapter(model, tmp_path)
+    torch.testing.assert_close(model(ids), peer(ids).logits, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        other.head.weight[0, 0] += 1
+    with pytest.raises(ValueError, match="is not the weight of this model"):
+        load_adapter(other, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["no folder", "no weights", "cut", "config {", "config {}", "config []"])
+def test_damaged_files_are_refused(damage, tmp_path):
+    save_adapter(trained(hf_model("llama"), ["q_proj"]), tmp_path)
+    weights = tmp_path / "adapter_model.safetensors"
+    if damage == "no weights":
+        weights.unlink()
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1])
+    if damage.startswith("config"):
+        (tmp_path / "adapter_config.json").write_text(damage.removeprefix("config "))
+    with pytest.raises(ValueError, match="holds no adapter, or a damaged one"):
+        load_adapter(from_hf(hf_model("llama")), tmp_path / "x" if damage == "no folder" else tmp_path)
+
+
 def test_fused_layer_by_hand(tmp_path):
     """Two of three parts, rank 1 each: one adapter of rank 2, whose B has the middle rows at zero."""
     model = trained(hf_model("gpt2"), ["blocks.0.attention.q_proj", "blocks.0.attention.v_proj"], rank=1)

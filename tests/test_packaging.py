@@ -1,5 +1,6 @@
 """The built wheel holds the whole package and works with the core dependencies alone."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -60,8 +61,8 @@ print(len(modules))
 """
 
 
-# modules that are there for an optional library: the command line's, datatrove's blocks
-NEED_EXTRAS = ("llmguide.commands.", "llmguide.data.scale")
+# modules that are there for an optional library: the command line's, datatrove's blocks, the applications'
+NEED_EXTRAS = ("llmguide.commands.", "llmguide.data.scale", "llmguide.projects.applications.")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*command, folder, ROOT], check=True)
     (path,) = folder.glob("*.whl")
     return path
+
+
+def test_a_release_brings_the_site_that_serve_opens(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    package = tmp_path / "src" / "llmguide"
+    (package / "site").mkdir(parents=True)
+    shutil.copy(ROOT / "src" / "llmguide" / "__init__.py", package)
+    (package / "site" / "index.html").write_text("<h1>The guide</h1>")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    (path,) = (tmp_path / "dist").glob("*.whl")
+    assert "llmguide/site/index.html" in zipfile.ZipFile(path).namelist()
 
 
 def test_the_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:

@@ -331,3 +331,5 @@ def test_positions_beyond_the_table_are_named():
     for positions in (12, torch.tensor([3, 11])):
         with pytest.raises(ValueError, match="position 11 is beyond the 11"):
             table(positions)
+    with pytest.raises(ValueError, match="position -1 is below 0"):
+        table(torch.tensor([-1, 3]))

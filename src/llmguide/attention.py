@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
 from llmguide.kv_cache import KVCache
+from llmguide.linear import Linear
 from llmguide.masks import causal_mask, sliding_window_mask
 from llmguide.positions import apply_rope
 
@@ -255,10 +256,10 @@ class MultiHeadAttention(nn.Module):
         self.dropout = config.dropout
         self.sliding_window = config.sliding_window
         self.positions = config.positions
-        self.q_proj = nn.Linear(D, H * E, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(D, K * E, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(D, K * E, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(H * E, D, bias=config.bias)
+        self.q_proj = Linear(D, H * E, bias=config.qkv_bias)
+        self.k_proj = Linear(D, K * E, bias=config.qkv_bias)
+        self.v_proj = Linear(D, K * E, bias=config.qkv_bias)
+        self.o_proj = Linear(H * E, D, bias=config.bias)
         self.q_norm = nn.RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = nn.RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
 

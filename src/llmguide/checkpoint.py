@@ -31,6 +31,8 @@ from typing import Any
 
 import torch
 
+from llmguide.sharded import read_shards
+
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d+)-([0-9a-f]{64})(\.pt)?")
 
@@ -41,7 +43,7 @@ def save(
     """Write a checkpoint so that it is either whole or not there, then delete the oldest beyond `keep`.
 
     Args:
-        folder: Made if it is missing. One run, one folder: only one process may write to it.
+        folder: Made if it is missing. One run, one folder: `llmguide.locks` keeps other processes out.
         state: Tensors, numbers, strings, lists, tuples and dicts.
         step: Orders the checkpoints. Those of later steps are left alone, those of the same step replaced.
         keep: How many of the steps up to this one remain, this one included. With 1 there is nothing to go
@@ -131,8 +133,6 @@ def load(path: str | Path, *, map_location: str | torch.device = "cpu") -> dict[
 def read(path: Path, *, map_location: str | torch.device = "cpu") -> dict[str, Any]:
     """Read a checkpoint that was found intact."""
     if path.is_dir():
-        from llmguide.distributed import read_shards  # noqa: PLC0415  # which imports this module
-
         return read_shards(path)
     state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     return state

@@ -24,6 +24,10 @@ COMMANDS = {
     "ppo": "follow a reward model with PPO",
     "grpo": "learn from checked answers, or a reward model, with GRPO and its kin",
     "dpo": "learn from comparisons directly, with DPO",
+    "project": "run one of the projects: something real, from beginning to end",
+    "check": "pass or fail your own run of a project",
+    "app": "serve an application of the projects: a model behind a web page that keeps all",
+    "serve": "open the guide on this machine, where Run uses real PyTorch",
 }
 
 EXAMPLES = """\
@@ -33,6 +37,9 @@ EXAMPLES = """\
   llmguide sft                                       a minute, in a world where all is known exactly
   llmguide reward --data vader                       what people find positive, ten minutes
   llmguide ppo                                       from both, and so do llmguide grpo and llmguide dpo
+  llmguide serve                                     the guide, with a Python of yours behind each Run
+  llmguide project character-model                   and llmguide check character-model
+  llmguide app creative-writing                      after llmguide project creative-writing
   llmguide estimate params llama-3-8b
   llmguide estimate train llama-2-7b --tokens 2e12 --gpu a100 --n-gpus 1024
 """

@@ -18,10 +18,9 @@ vocabulary, ``T_k`` keys.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache as cached
+from functools import partial
 from math import inf, sqrt
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 from llmguide.attention import MultiHeadAttention
 from llmguide.kv_cache import KVCache
 from llmguide.layers import FeedForward, RMSNorm, activate, swiglu
+from llmguide.linear import Linear, processor
 from llmguide.models.gpt import GPT
 from llmguide.models.inputs import AttentionMask, n_visible_keys, token_positions, visible_keys
 from llmguide.models.llama import Llama
@@ -87,7 +87,7 @@ def decoder(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     sublayers = [pair for i, block in enumerate(blocks) for pair in _sublayers(block, i, copy_for, reading)]
     final_norm = _norm(module.final_norm if reading is None else module.decoder_norm)
     tied = module.tokens if reading is None else module.target_tokens
-    head = _linear(tied if module.head is None else module.head, copy_for)
+    head = _linear((tied if module.head is None else module.head,), copy_for)
 
     @torch.inference_mode()
     def step(
@@ -162,20 +162,24 @@ def _sublayers(
 def _self_attention(
     module: MultiHeadAttention, layer: int, copy_for: int
 ) -> Callable[[Tensor, _Now], Tensor]:
-    project = _linears((module.q_proj, module.k_proj, module.v_proj), copy_for)
-    project_out = _linear(module.o_proj, copy_for)
+    project = _linear((module.q_proj, module.k_proj, module.v_proj), copy_for)
+    project_out = _linear((module.o_proj,), copy_for)
     E = module.head_dim
+    has_norms = type(module.q_norm) is not nn.Identity
     q_norm, k_norm = _norm(module.q_norm), _norm(module.k_norm)
+    K = module.k_proj.out_features // E
+    parts = [module.q_proj.out_features // E, K, K]
 
     def attend(x: Tensor, now: _Now) -> Tensor:
         B = len(x)
-        q, k, v = project(x)
-        q, k = q_norm(q.view(B, -1, E)), k_norm(k.view(B, -1, E))
+        q, k, v = torch.split(project(x).view(B, -1, 1, E), parts, dim=1)
+        if has_norms:
+            q, k = q_norm(q), k_norm(k)
         if now.rope is not None:
-            q, k = (_rotate(heads.view(B, -1, 2, E // 2), *now.rope) for heads in (q, k))
-        k, v = k.view(B, -1, 1, E), v.view(B, -1, 1, E)
-        q = q.reshape(B, k.shape[1], -1, E)
+            q, k = (_rotate(heads.view(B, -1, 2, E // 2), *now.rope).view(B, -1, 1, E) for heads in (q, k))
         k, v = now.cache.append(layer, k, v)
+        if q.shape[1] != K:
+            q = q.reshape(B, K, -1, E)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=now.mask)
         return project_out(out.reshape(B, -1))
 
@@ -185,7 +189,7 @@ def _self_attention(
 def _cross_attention(
     module: MultiHeadAttention, layer: int, copy_for: int, memory_cache: KVCache
 ) -> Callable[[Tensor, _Now], Tensor]:
-    project, project_out = _linear(module.q_proj, copy_for), _linear(module.o_proj, copy_for)
+    project, project_out = _linear((module.q_proj,), copy_for), _linear((module.o_proj,), copy_for)
     q_norm = _norm(module.q_norm)
 
     def attend(x: Tensor, now: _Now) -> Tensor:
@@ -205,11 +209,11 @@ def _rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
 def _feed_forward(module: nn.Module, copy_for: int) -> Callable[[Tensor], Tensor]:
     if type(module) is not FeedForward:
         return module  # a mixture sends each row its own way
-    down = _linear(module.down, copy_for)
+    down = _linear((module.down,), copy_for)
     if module.gate is not None:
-        gate_and_up = _linears((module.gate, module.up), copy_for)
-        return lambda x: down(swiglu(*gate_and_up(x)))
-    up = _linear(module.up, copy_for)
+        gate_and_up = _linear((module.gate, module.up), copy_for)
+        return lambda x: down(swiglu(*gate_and_up(x).chunk(2, dim=-1)))
+    up = _linear((module.up,), copy_for)
     return lambda x: down(activate(up(x), module.activation))
 
 
@@ -223,61 +227,70 @@ def _norm(module: Any) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.layer_norm(x, w.shape, w, b, eps)
 
 
-def _linear(module: Any, copy_for: int) -> Callable[[Tensor], Tensor]:
-    only = _linears((module,), copy_for)
-    return lambda x: only(x)[0]
+def _linear(modules: Sequence[Any], copy_for: int) -> Callable[[Tensor], Tensor]:
+    """Layers that read the same input, each ``x W^T + b``, side by side, by the fastest kernel for few rows.
 
-
-def _linears(modules: Sequence[Any], copy_for: int) -> Callable[[Tensor], Sequence[Tensor]]:
-    """Layers that read the same input, each ``x W^T + b``, through the kernel that is fastest for few rows.
-
-    Milliseconds for the 6 layers of width 384, Intel with AMX, 2 threads: float32, one row, F.linear 0.9 and
+    Milliseconds for the 6 layers of width 384, 2 threads. Intel with AMX: float32, one row, F.linear 0.9 and
     oneDNN 1.2; 8 rows, F.linear 1.6, oneDNN 1.5, with transposed copies 1.3; bfloat16, either number of rows,
-    F.linear 1.2 to 1.4, oneDNN with its own order 0.8. On an AMD processor, float32: one row, F.linear 3.6
-    and oneDNN 2.0; 8 rows, 4.9 and 3.4.
+    F.linear 1.2 to 1.4, oneDNN with its own order 0.8. AMD, float32: one row, F.linear 4.4, oneDNN 2.6, in
+    parts 1.2, and reading the weights takes 1.0; 8 rows, F.linear 4.9 and oneDNN 3.4.
     """
-    if any(type(module) not in (nn.Linear, nn.Embedding) for module in modules):
-        return lambda x: [module(x) for module in modules]
-    weights = [module.weight for module in modules]
+    if any(type(module) not in (Linear, nn.Linear, nn.Embedding) for module in modules):
+        return _beside(modules)
+    weights = [module.weight.detach() for module in modules]
     biases: list[Any] = [getattr(module, "bias", None) for module in modules]
-    use_onednn, is_transposed = _kernel(weights[0].device.type, weights[0].dtype, copy_for)
+    kernel = _kernel(weights[0].device.type, weights[0].dtype, copy_for)
+    onednn: Any = torch.ops.mkldnn._linear_pointwise.default if kernel == "onednn" else None
 
-    if copy_for and (use_onednn or is_transposed):
-        sizes = [len(w) for w in weights]
-        w = torch.cat([w.detach() for w in weights])
-        b = None if biases[0] is None else torch.cat([b.detach() for b in biases])
-        if use_onednn:
+    if copy_for and kernel != "plain":
+        w = torch.cat(weights)
+        b = None if biases[0] is None else torch.cat(biases).detach()
+        if kernel == "parts":
+            return _in_parts(w, b)
+        if kernel == "onednn":
             w = torch.ops.mkldnn._reorder_linear_weight(w, copy_for)
-            onednn = torch.ops.mkldnn._linear_pointwise.default
-            return lambda x: torch.split(onednn(x, w, b, "none", [], ""), sizes, dim=-1)
+            return lambda x: onednn(x, w, b, "none", [], "")
         w = w.T.contiguous()
-        if b is None:
-            return lambda x: torch.split(torch.mm(x, w), sizes, dim=-1)
-        return lambda x: torch.split(torch.addmm(b, x, w), sizes, dim=-1)
+        return (lambda x: torch.mm(x, w)) if b is None else (lambda x: torch.addmm(b, x, w))
 
-    pairs = list(zip(weights, biases, strict=True))
-    if use_onednn:
-        onednn = torch.ops.mkldnn._linear_pointwise.default
-        return lambda x: [onednn(x, w, b, "none", [], "") for w, b in pairs]
-    return lambda x: [F.linear(x, w, b) for w, b in pairs]
+    if onednn is None or not all(w.is_contiguous() for w in weights):  # oneDNN would copy in each call
+        return _beside([partial(F.linear, weight=w, bias=b) for w, b in zip(weights, biases, strict=True)])
+    rest = {"attr": "none", "scalars": [], "algorithm": ""}
+    return _beside([partial(onednn, W=w, B=b, **rest) for w, b in zip(weights, biases, strict=True)])
 
 
-def _kernel(device: str, dtype: torch.dtype, rows: int) -> tuple[bool, bool]:
-    """Whether to call oneDNN instead of `F.linear`, and whether to transpose the weights for `addmm`."""
+def _in_parts(w: Tensor, b: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """A layer as a batch of smaller ones, for which MKL takes a kernel that reads the weights in one go."""
+    n, D_out = max(4, torch.get_num_threads()), len(w)
+    w = F.pad(w, (0, 0, 0, -D_out % n)).view(n, -1, w.shape[1])
+    b = w.new_zeros(n, w.shape[1], 1) if b is None else F.pad(b, (0, -D_out % n)).view(n, -1, 1)
+
+    def multiply(x: Tensor) -> Tensor:
+        columns = torch.baddbmm(b, w, x.T.expand(n, -1, -1)).view(-1, len(x))
+        return columns[:D_out].T.contiguous()
+
+    return multiply
+
+
+def _beside(layers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    """Put the results of layers side by side."""
+    if len(layers) == 1:
+        return layers[0]
+    return lambda x: torch.cat([layer(x) for layer in layers], dim=-1)
+
+
+def _kernel(
+    device: str, dtype: torch.dtype, copy_for: int
+) -> Literal["plain", "onednn", "transposed", "parts"]:
+    """How to multiply by a weight: with `F.linear`, with oneDNN, or with a copy that lies as it is read."""
     is_plain = device != "cpu" or torch.is_autocast_enabled("cpu") or not processor()
     if is_plain or dtype not in (torch.float32, torch.bfloat16):
-        return False, False
+        return "plain"
     has_onednn = hasattr(torch.ops.mkldnn, "_linear_pointwise")
     if dtype == torch.bfloat16:
-        return has_onednn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()), False
+        return "onednn" if has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "plain"
     if processor() == "AuthenticAMD":
-        return has_onednn, False
-    return False, rows > 1
-
-
-@cached
-def processor() -> str:
-    """Name the maker of the processor, ``GenuineIntel`` or ``AuthenticAMD``; empty where that is unknown."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    return next((name for name in ("GenuineIntel", "AuthenticAMD") if name in text), "")
+        if 1 <= copy_for <= 2:  # rows; of 4 it takes three times as long as oneDNN
+            return "parts"
+        return "onednn" if has_onednn else "plain"
+    return "transposed" if copy_for > 1 else "plain"

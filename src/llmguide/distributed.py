@@ -15,6 +15,8 @@ saved; with another number of processes the run continues with other ones.
 References: DDP (Li et al. 2020, arXiv:2006.15704); FSDP (Zhao et al. 2023, arXiv:2304.11277); its stages
 (ZeRO, Rajbhandari et al. 2019, arXiv:1910.02054).
 
+PPO and GRPO divide their prompts among the processes with the same means; `llmguide.rl` says how.
+
 Leaves out: tensor, pipeline and context parallelism, and checkpoints written in the background. All
 processes must see the same checkpoint folder.
 """
@@ -22,8 +24,7 @@ processes must see the same checkpoint folder.
 import json
 import os
 import shutil
-import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -33,11 +34,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from llmguide import checkpoint
+from llmguide.sharded import RUN, as_shard, is_shard, read_shards
 
 Parallel = Literal["ddp", "fsdp"]
 # Maps model and batch to a mean, with its graph, and the number of targets that it is the mean of.
 Loss = Callable[[Any, Any], tuple[Tensor, int]]
-RUN = "run.pt"  # what is no tensor of the model or the optimizer
 
 
 class World(NamedTuple):
@@ -52,6 +53,9 @@ class World(NamedTuple):
     size: int = 1
 
 
+ALONE = World()
+
+
 def start() -> torch.device:
     """Join the processes that `torchrun` started; without it, do nothing.
 
@@ -63,7 +67,7 @@ def start() -> torch.device:
     if "RANK" in os.environ and not dist.is_initialized():
         if has_gpu:
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if has_gpu else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo")
     return device
 
 
@@ -74,7 +78,7 @@ def world() -> World:
     World(rank=0, size=1)
     """
     is_one_of_many = dist.is_available() and dist.is_initialized()
-    return World(dist.get_rank(), dist.get_world_size()) if is_one_of_many else World()
+    return World(dist.get_rank(), dist.get_world_size()) if is_one_of_many else ALONE
 
 
 def wrap(model: nn.Module, loss: Loss, parallel: Parallel) -> tuple[nn.Module, Loss]:
@@ -97,14 +101,22 @@ def wrap(model: nn.Module, loss: Loss, parallel: Parallel) -> tuple[nn.Module, L
 
     from llmguide.blocks import find_blocks  # noqa: PLC0415
 
-    for tensor in [*model.parameters(), *model.buffers()]:
-        dist.broadcast(tensor.detach(), 0)
+    for param in model.parameters():
+        param.data = param.data.contiguous()  # transposed ones, as in files of GPT-2, FSDP refuses
+    broadcast(model)
     for block in find_blocks(model):
         fully_shard(block)
     fully_shard(model)
     if hasattr(model, "hidden"):  # the losses' way into the model, next to forward
         register_fsdp_forward_method(model, "hidden")
     return model, loss
+
+
+def broadcast(model: nn.Module) -> None:
+    """Give every process the weights of process 0."""
+    if world().size > 1:
+        for tensor in [*model.parameters(), *model.buffers()]:
+            dist.broadcast(tensor.detach(), 0)
 
 
 class _LossModule(nn.Module):
@@ -147,10 +159,54 @@ def add_up(*numbers: float, device: torch.device) -> list[float]:
     return sums.tolist()
 
 
+def add_up_(tensors: Sequence[Tensor]) -> None:
+    """Sum tensors over all processes, in place and in one message."""
+    if world().size == 1:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    sizes = [tensor.numel() for tensor in tensors]
+    for tensor, part in zip(tensors, torch.split(flat, sizes), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def slice_of(n: int, rank: int | None = None) -> slice:
+    """Cut n rows into slices that differ by one row at most, and return that of a process; None: this one.
+
+    >>> slice_of(5)
+    slice(0, 5, None)
+    """
+    own, size = world()
+    rank = own if rank is None else rank
+    return slice(n * rank // size, n * (rank + 1) // size)
+
+
+def put_together(rows: Tensor, n: int) -> Tensor:
+    """Gather all n rows, of which each process has those of its `slice_of`, or more, which do not count."""
+    size = world().size
+    if size == 1:
+        return rows
+    slices = [slice_of(n, rank) for rank in range(size)]
+    counts = [part.stop - part.start for part in slices]
+    own = rows.new_zeros(max(counts), *rows.shape[1:])
+    own[: len(rows)] = rows
+    gathered = [torch.empty_like(own) for _ in range(size)]
+    dist.all_gather(gathered, own)
+    return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+
+
 def seed_step(seed: int, step: int, *, same: bool = False) -> None:
     """Seed torch's generators from the step and, unless they must agree, from the rank."""
     rank = 0 if same else world().rank + 1
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]))
+
+
+def agree_on_random_numbers() -> None:
+    """Give every process the random state of process 0, so that all draw the same."""
+    if world().size > 1:
+        state = [checkpoint.random_state()]
+        dist.broadcast_object_list(state)
+        checkpoint.set_random_state(state[0])
 
 
 def save(
@@ -199,60 +255,6 @@ def load_latest(folder: str | Path, model: nn.Module) -> dict[str, Any] | None:
             if isinstance(value, Tensor):
                 state["optimizer"][name][key] = as_shard(value, param)
     return state
-
-
-def read_shards(path: Path, parameters: dict[str, nn.Parameter] | None = None) -> dict[str, Any]:
-    """Read a sharded checkpoint.
-
-    Args:
-        path: Its folder.
-        parameters: Those that are sharded now, by name; all other tensors are read whole.
-
-    Returns:
-        The state that was saved.
-    """
-    from torch.distributed.checkpoint.filesystem import FileSystemReader  # noqa: PLC0415  # 0.3 s
-    from torch.distributed.checkpoint.state_dict_loader import load  # noqa: PLC0415
-
-    state: dict[str, Any] = torch.load(path / RUN, weights_only=True)
-    index = FileSystemReader(path).read_metadata().state_dict_metadata
-    tensors: dict[str, Any] = {}
-    for key, entry in index.items():
-        param = (parameters or {}).get(key.split("/")[1])
-        if param is None:
-            tensors[key] = torch.empty(entry.size, dtype=entry.properties.dtype)  # type: ignore[union-attr]
-        else:
-            tensors[key] = torch.zeros_like(param, requires_grad=False)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # it is meant to be
-        load(tensors, checkpoint_id=path, no_dist=not dist.is_initialized())
-    for key, tensor in tensors.items():
-        part, name, *rest = key.split("/")
-        if rest:
-            state[part][name][rest[0]] = tensor
-        else:
-            state[part][name] = tensor
-    return state
-
-
-def as_shard(tensor: Tensor, like: Tensor) -> Any:
-    """Cut a tensor that all processes hold in the way that another one is cut; no process sends anything."""
-    from torch.distributed.tensor import DTensor, Replicate  # noqa: PLC0415  # 0.4 s
-
-    mesh: Any = like.device_mesh  # type: ignore[attr-defined]
-    whole = DTensor.from_local(tensor.to(like.device), mesh, [Replicate()] * mesh.ndim, run_check=False)
-    return whole.redistribute(mesh, like.placements)  # type: ignore[attr-defined]
-
-
-def gathered(tensor: Tensor) -> Tensor:
-    """Put a sharded tensor together on every process; another is returned as it is."""
-    shard: Any = tensor
-    return shard.full_tensor() if is_shard(tensor) else tensor
-
-
-def is_shard(tensor: Tensor) -> bool:
-    """Whether a tensor is a slice of one that several processes hold together, a DTensor."""
-    return hasattr(tensor, "full_tensor")  # to import the class takes 0.4 s
 
 
 def _save_shards(

@@ -33,8 +33,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmguide.ppo import Mask, PerToken, clipped_surrogate, is_clipped, keep, kl_estimate, masked_mean
-from llmguide.rl import Learner, LearnerConfig, Metrics, Reward, means
+from llmguide.policy_gradient import (
+    Mask,
+    PerToken,
+    clipped_surrogate,
+    is_clipped,
+    keep,
+    kl_estimate,
+    masked_mean,
+)
+from llmguide.rl import Learner, LearnerConfig, Metrics, Reward
 from llmguide.rollout import Rollout, answer_logprobs, join
 
 Variant = Literal["grpo", "dapo", "dr_grpo", "rloo"]
@@ -63,6 +71,7 @@ def group_advantages(rewards: PerAnswer, group_size: int, *, scale: bool = True)
     [0.866, -0.866, -0.866, 0.866, 0.0, 0.0, 0.0, 0.0]
     """
     grouped = _grouped(rewards, group_size)
+    grouped = grouped - grouped[:, :1]  # the mean of equal numbers is not always that number: 8 times 0.9
     centred = grouped - grouped.mean(dim=1, keepdim=True)
     return (centred / (grouped.std(dim=1, keepdim=True) + 1e-4) if scale else centred).flatten()
 
@@ -278,8 +287,7 @@ class GRPO(Learner):
             answers, scores, all_scores = self._until_informative(answers, scores)
         mask, ref_logp = answers.mask, answers.logprobs
         if self.reference is not None:
-            with torch.no_grad():
-                ref_logp, _ = answer_logprobs(self.reference, answers, temperature=config.temperature)
+            ref_logp = self.divided(self.reference_logprobs, answers)
         kl = kl_estimate(answers.logprobs, ref_logp, "k1").sum(dim=1)
         rewards = scores
         if config.overlong_margin:
@@ -292,17 +300,17 @@ class GRPO(Learner):
         else:
             advantages = group_advantages(rewards, G, scale=config.variant != "dr_grpo")
 
-        updates = []
-        for rows in self.minibatches(len(mask)):
-            loss, shown = self.loss(answers.take(rows), advantages[rows], ref_logp[rows])
-            updates.append(shown | {"grad_norm": self.update(loss)})
+        def loss_of(rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.loss(answers.take(rows), advantages[rows], ref_logp[rows])
+
+        learnt = self.learn(mask, loss_of, per_token=config.variant == "dapo")
         metrics = {
             "reward": all_scores.mean().item(),
             "kl": kl.mean().item(),
             "informative": informative(all_scores, G).float().mean().item(),
             "length": mask.sum(dim=1).float().mean().item(),
             "ended": answers.ended.float().mean().item(),
-            **means(updates),
+            **learnt,
         }
         self.history.append(metrics)
         return metrics

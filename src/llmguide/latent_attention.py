@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from llmguide.attention import attend
 from llmguide.kv_cache import KVCache
+from llmguide.linear import Linear
 from llmguide.positions import apply_rope
 
 
@@ -68,14 +69,14 @@ class LatentAttention(nn.Module):
         q_width = n_heads * (nope_dim + rope_dim)
         self.q_proj: nn.Module
         if q_rank is None:
-            self.q_proj = nn.Linear(d_model, q_width, bias=False)
+            self.q_proj = Linear(d_model, q_width, bias=False)
         else:
-            down, up = nn.Linear(d_model, q_rank, bias=False), nn.Linear(q_rank, q_width, bias=False)
+            down, up = Linear(d_model, q_rank, bias=False), Linear(q_rank, q_width, bias=False)
             self.q_proj = nn.Sequential(down, nn.RMSNorm(q_rank, eps=1e-6), up)
-        self.kv_down = nn.Linear(d_model, kv_rank + rope_dim, bias=False)  # the latent, and the shared key
+        self.kv_down = Linear(d_model, kv_rank + rope_dim, bias=False)  # the latent, and the shared key
         self.kv_norm = nn.RMSNorm(kv_rank, eps=1e-6)
-        self.kv_up = nn.Linear(kv_rank, n_heads * (nope_dim + v_dim), bias=False)
-        self.o_proj = nn.Linear(n_heads * v_dim, d_model, bias=False)
+        self.kv_up = Linear(kv_rank, n_heads * (nope_dim + v_dim), bias=False)
+        self.o_proj = Linear(n_heads * v_dim, d_model, bias=False)
 
     def forward(
         self,

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from llmguide.attention import MultiHeadAttention
 from llmguide.config import ModelConfig
 from llmguide.kv_cache import KVCache
+from llmguide.linear import Linear
 
 
 def layer_norm(
@@ -185,10 +186,10 @@ class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.activation = config.activation
-        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.bias)
+        self.up = Linear(config.d_model, config.d_ff, bias=config.bias)
         is_gated = config.activation == "swiglu"
-        self.gate = nn.Linear(config.d_model, config.d_ff, bias=config.bias) if is_gated else None
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.bias)
+        self.gate = Linear(config.d_model, config.d_ff, bias=config.bias) if is_gated else None
+        self.down = Linear(config.d_ff, config.d_model, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """Apply the layer to each vector."""
@@ -267,7 +268,7 @@ class MixtureOfExperts(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.k = config.n_experts_per_token
-        self.router = nn.Linear(config.d_model, config.n_experts, bias=False)
+        self.router = Linear(config.d_model, config.n_experts, bias=False)
         self.experts = nn.ModuleList(FeedForward(config) for _ in range(config.n_experts))
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:

@@ -40,6 +40,7 @@ from llmguide.models.llama import Llama
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+BASE = re.compile(r"base_model\.model\.(.+)\.base_layer\.weight")  # PEFT adds it for an adapted head
 PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # those that leave the base weight alone
 FOREIGN = (  # fields of PEFT's config that change what an adapter computes
     "use_dora",
@@ -106,9 +107,14 @@ def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
         "bias": "none",
         "init_lora_weights": True,
     }
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    import_module("safetensors.torch").save_file(tensors, Path(folder) / WEIGHTS, metadata={"format": "pt"})
-    (Path(folder) / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".unfinished-{WEIGHTS}"
+    import_module("safetensors.torch").save_file(tensors, unfinished, metadata={"format": "pt"})
+    unfinished.replace(folder / WEIGHTS)
+    unfinished = folder / f".unfinished-{CONFIG}"
+    unfinished.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(folder / CONFIG)
 
 
 def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default") -> None:
@@ -120,15 +126,17 @@ def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
         name: For the adapter.
 
     Raises:
-        ValueError: The adapter is of another kind than LoRA, or its tensors do not fit the model.
+        ValueError: A file is missing or damaged, the adapter is of another kind than LoRA, or its tensors do
+            not fit the model.
     """
-    config = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+    config, tensors = _read(Path(folder))
     _require_plain(config)
-    tensors: dict[str, Tensor] = import_module("safetensors.torch").load_file(Path(folder) / WEIGHTS)
     _, rules = _rules(model)
     by_module = {
         rule.theirs.removesuffix(".weight"): rule for rule in rules if rule.theirs.endswith("weight")
     }
+    for key in [key for key in tensors if BASE.fullmatch(key)]:
+        _require_base(model, by_module, key, tensors.pop(key))
 
     matches = {key: KEY.fullmatch(key) for key in tensors}
     modules = {match[1] for match in matches.values() if match}
@@ -145,6 +153,28 @@ def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
         A, B = (tensors[f"base_model.model.{theirs}.lora_{letter}.weight"] for letter in "AB")
         made |= _split(model, rule, A, B, alpha=_for_module(config, theirs), config=config)
     insert_adapter(model, made, name)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Open both files."""
+    damage = import_module("safetensors").SafetensorError
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config["peft_type"], config["lora_alpha"]  # the two that cannot be done without
+        return config, import_module("safetensors.torch").load_file(folder / WEIGHTS)
+    except (KeyError, OSError, TypeError, ValueError, damage) as error:
+        raise ValueError(f"{folder} holds no adapter, or a damaged one: {error!r}") from error
+
+
+def _require_base(model: GPT | Llama, by_module: dict[str, Rule], key: str, weight: Tensor) -> None:
+    """Refuse a weight of the base that is not the model's."""
+    match = BASE.fullmatch(key)
+    rule = by_module.get(match[1]) if match else None
+    ours = [] if rule is None else [model.get_parameter(name).detach() for name in rule.ours]
+    if rule is None or not torch.equal(rule.layout.join(ours, model.config), weight.to(ours[0])):
+        raise ValueError(
+            f"{key} is not the weight of this model; load the base that the adapter was trained on"
+        )
 
 
 def _join(model: GPT | Llama, rule: Rule, name: str) -> tuple[Tensor, Tensor, Adapter]:

@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmguide.batches import Batch
+from llmguide.linear import linear
 
 IGNORED = -100  # the label that torch's own cross entropy ignores
 
@@ -220,17 +221,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
         loss = torch.zeros((), dtype=wide, device=hidden.device)
         count = (targets != IGNORED).sum()
-        # two buffers for all chunks: fresh ones of this size cost page faults that show in the time
-        logits = h.new_empty(min(chunk, len(h)), len(w))
-        log_probs = torch.empty_like(logits, dtype=wide)
+        # one buffer for all chunks: fresh ones of this size cost page faults that show in the time
+        log_probs = h.new_empty(min(chunk, len(h)), len(w), dtype=wide)
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(targets), chunk):
                 part = slice(start, start + chunk)
                 x, y = h[part], targets[part]
                 n, kept = len(y), y != IGNORED
                 place = torch.arange(n, device=y.device), y.clamp(min=0)
-                torch.mm(x, w.T, out=logits[:n])
-                torch.log_softmax(logits[:n], dim=-1, dtype=wide, out=log_probs[:n])
+                torch.log_softmax(linear(x, w), dim=-1, dtype=wide, out=log_probs[:n])
                 loss -= log_probs[place].where(kept, 0.0).sum()
                 if not (wants_hidden or wants_weight):
                     continue
@@ -240,7 +239,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 gradient *= (kept / count)[:, None]
                 gradient = gradient.to(dtype)
                 if grad_hidden is not None:
-                    torch.mm(gradient, w, out=grad_hidden[part])
+                    grad_hidden[part] = linear(gradient, w.T)
                 if grad_weight is not None and dtype == grad_weight.dtype:
                     grad_weight.addmm_(gradient.T, x)
                 elif grad_weight is not None:
@@ -303,7 +302,7 @@ class _TokenLogprobs(torch.autograd.Function):
             gradient.scatter_add_(1, targets[part, None], grad_logprobs[part, None])
             gradient = (gradient / temperature).to(ctx.dtype)
             if grad_hidden is not None:
-                grad_hidden[part] = gradient @ w
+                grad_hidden[part] = linear(gradient, w.T)
             if grad_weight is not None:
                 grad_weight += gradient.T @ h[part]
         if grad_weight is not None:
@@ -320,5 +319,5 @@ def _log_probs(
     for start in range(0, len(hidden), chunk):
         part = slice(start, start + chunk)
         with torch.autocast(hidden.device.type, enabled=False):
-            logits = (hidden[part].to(dtype) @ w.T).to(wide)
+            logits = linear(hidden[part].to(dtype), w).to(wide)
             yield part, torch.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)

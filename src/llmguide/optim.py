@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as torch_adamw
 
-from llmguide.distributed import as_shard, gathered, is_shard
+from llmguide.sharded import as_shard, gathered, is_shard
 
 Rule = Literal["adamw", "muon"]
 Scaling = Literal["original", "match_rms_adamw"]
@@ -290,7 +290,7 @@ class Optimizer:
                 )
         self.state = {
             name: {
-                key: value.to(parameters[name].device).clone() if isinstance(value, Tensor) else value
+                key: _laid_out(value, parameters[name], copy=True) if isinstance(value, Tensor) else value
                 for key, value in values.items()
             }
             for name, values in state.items()
@@ -328,7 +328,7 @@ class Optimizer:
         steps = torch.tensor([float(state["step"]) for state in states], device=updated[0][1].device)
         torch_adamw(
             [_local(p) for _, p, _ in updated],
-            [_local(grad) for _, _, grad in updated],
+            [_local(_laid_out(grad, p)) for _, p, grad in updated],
             [_local(state["exp_avg"]) for state in states],
             [_local(state["exp_avg_sq"]) for state in states],
             [],
@@ -354,6 +354,16 @@ class Optimizer:
             new, exp_avg = as_shard(new, param), as_shard(exp_avg, param)
         self.state[name] = {"exp_avg": exp_avg}
         return new
+
+
+def _laid_out(tensor: Tensor, param: Tensor, *, copy: bool = False) -> Tensor:
+    """Give a tensor the device and the order in memory of its parameter.
+
+    The fused kernel takes all of them for one order, and a weight from a file of GPT-2 lies transposed.
+    """
+    if not copy and tensor.stride() == param.stride():
+        return tensor
+    return torch.empty_like(param, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
 def _local(tensor: Tensor) -> Tensor:

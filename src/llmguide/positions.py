@@ -336,7 +336,8 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, context_length: int, d_model: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(context_length, d_model) * 0.02)  # GPT-2's deviation
+        self.weight = nn.Parameter(torch.empty(context_length, d_model))
+        nn.init.normal_(self.weight, std=0.02)  # GPT-2's deviation
 
     def forward(self, positions: int | Int[Tensor, "... T"]) -> Float[Tensor, "... T D"]:
         """Look positions up.
@@ -348,16 +349,18 @@ class LearnedPositions(nn.Module):
             One row of the table for each position.
 
         Raises:
-            ValueError: If a position lies beyond the table.
+            ValueError: If a position lies beyond the table, or below 0.
         """
         if isinstance(positions, int):
-            last = positions - 1
+            first, last = 0, positions - 1
         else:
-            last = int(positions.max()) if positions.numel() else -1
+            first, last = (int(positions.min()), int(positions.max())) if positions.numel() else (0, -1)
         if last >= len(self.weight):
             raise ValueError(
                 f"position {last} is beyond the {len(self.weight)} learned ones; crop to the context length"
             )
+        if first < 0:
+            raise ValueError(f"position {first} is below 0, where the learned ones begin")
         if isinstance(positions, int):
             return self.weight[:positions]
         return nn.functional.embedding(positions, self.weight)

@@ -1,4 +1,4 @@
-r"""PPO for language models: each formula as a function, and one loop with its four models.
+r"""PPO for language models: rewards of tokens, advantages, losses, and one loop with its four models.
 
 The policy $\pi$ is to earn reward and stay near the reference $\pi_0$:
 
@@ -19,8 +19,8 @@ stops where a token has become about 20% likelier than it was when it was drawn.
 
 References: Schulman et al. 2017, arXiv:1707.06347, equations 7 and 9 (PPO); Schulman et al. 2015,
 arXiv:1506.02438, equation 16 (advantages); Ziegler et al. 2019, arXiv:1909.08593, section 2.2 (KL in the
-reward, and its controller); Schulman 2020, http://joschu.net/blog/kl-approx.html (k1, k2, k3); Huang et al.
-2024, arXiv:2403.17031 (details).
+reward, and its controller); Huang et al. 2024, arXiv:2403.17031 (details). What GRPO shares is in
+`llmguide.policy_gradient`.
 
 Differs from TRL 1.12, the last with PPO: there the score stands one token after the end of the answer, with a
 value of its own; here the end of the answer is the end of the episode. There the value model starts as a
@@ -33,62 +33,25 @@ count.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmguide.rl import Learner, LearnerConfig, Metrics, Reward, means
+from llmguide.policy_gradient import (
+    KLKind,
+    Mask,
+    PerToken,
+    clipped_surrogate,
+    is_clipped,
+    keep,
+    kl_estimate,
+    masked_mean,
+    whiten,
+)
+from llmguide.rl import Learner, LearnerConfig, Metrics, Reward
 from llmguide.rollout import Rollout, answer_logprobs, answer_states
-
-KLKind = Literal["k1", "k2", "k3"]
-PerToken = Float[Tensor, "B T"]
-Mask = Bool[Tensor, "B T"]
-
-# e^20 is half a billion. A ratio beyond it is an accident, and e^89 overflows float32: then the clipped half
-# of the loss is finite, but its gradient is 0 times infinity. float16 ends at e^11, so ratios are float32.
-MAX_LOG_RATIO = 20.0
-
-
-def kl_estimate(
-    logp: Float[Tensor, "*B"], ref_logp: Float[Tensor, "*B"], kind: KLKind = "k1"
-) -> Float[Tensor, "*B"]:
-    r"""Estimate KL(policy || reference) from one token that the policy drew.
-
-    With $d = \log \pi_0 - \log \pi$ of that token: $k_1 = -d$, $k_2 = d^2 / 2$, $k_3 = e^d - 1 - d$. The
-    means of $k_1$ and $k_3$ are the KL, that of $k_2$ is close to it while the policies are; $k_1$ is
-    negative about as often as not, $k_2$ and $k_3$ never are.
-
-    As a reward, $k_1$ prices the KL exactly. As a loss that is differentiated, over the policy's own draws,
-    the gradient of $k_1$ averages to 0, that of $k_2$ to the gradient of KL(policy || reference), and that of
-    $k_3$ to the gradient of KL(reference || policy).
-
-    Args:
-        logp: Log-probability of the token under the policy that drew it.
-        ref_logp: Under the reference.
-        kind: Which estimate.
-
-    Returns:
-        One for each token, in nats and in float32 or wider; $k_3$ goes no further than $d = 20$.
-
-    >>> logp, ref_logp = torch.tensor([0.5, 0.25]).log(), torch.tensor([0.25, 0.5]).log()
-    >>> [kl_estimate(logp, ref_logp, kind).tolist() for kind in ("k1", "k2", "k3")]  # log 2 = 0.6931
-    [[0.6931, -0.6931], [0.2402, 0.2402], [0.1931, 0.3069]]
-    """
-    d = _difference(ref_logp, logp)
-    if kind == "k1":
-        return -d
-    if kind == "k2":
-        return d.square() / 2
-    if kind == "k3":
-        d = d.clamp(max=MAX_LOG_RATIO)
-        return d.expm1() - d
-    raise ValueError(f"kind={kind!r} must be one of {', '.join(get_args(KLKind))}")
-
-
-def _difference(a: Tensor, b: Tensor) -> Tensor:
-    return a.to(torch.promote_types(a.dtype, torch.float32)) - b
 
 
 def shape_rewards(
@@ -168,98 +131,6 @@ def gae(
         advantages[:, t] = here
     advantages = keep(advantages, mask)
     return advantages, advantages + keep(values, mask)
-
-
-def masked_mean(values: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"]) -> Float[Tensor, ""]:
-    """Mean where the mask is True, 0 if it is nowhere; what stands elsewhere, NaN included, has no effect.
-
-    >>> masked_mean(torch.tensor([1.0, 2.0, torch.nan]), torch.tensor([True, True, False])).item()
-    1.5
-    """
-    return keep(values, mask).sum() / mask.sum().clamp(min=1)
-
-
-def keep(values: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """Put 0 outside the mask, before anything is computed: what is no number there would taint gradients.
-
-    >>> keep(torch.tensor([2.0, torch.nan]), torch.tensor([True, False])).tolist()
-    [2.0, 0.0]
-    """
-    return values.masked_fill(~mask, 0.0)
-
-
-def whiten(values: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"] | None = None) -> Float[Tensor, "*B"]:
-    """Shift and scale to mean 0 and variance 1 (with Bessel's correction) over the mask.
-
-    Advantages of any scale then give steps of the same size. Equal values, and a single one, become 0.
-
-    Args:
-        values: Such as advantages.
-        mask: Those that count; None: all.
-
-    Returns:
-        Whitened values, 0 outside the mask.
-
-    >>> whiten(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).tolist()  # variance 2
-    [-0.7071, 0.7071, 0.0]
-    """
-    mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-    centred = keep(values - masked_mean(values, mask), mask)
-    variance = centred.square().sum() / (mask.sum() - 1).clamp(min=1)
-    return centred * (variance + 1e-8).rsqrt()
-
-
-def clipped_surrogate(
-    logp: Float[Tensor, "*B"],
-    old_logp: Float[Tensor, "*B"],
-    advantages: Float[Tensor, "*B"],
-    *,
-    clip: float = 0.2,
-    clip_high: float | None = None,
-) -> Float[Tensor, "*B"]:
-    r"""Loss of each action, $-\min(\rho A, \operatorname{clip}(\rho, 1 - \epsilon, 1 + \epsilon') A)$.
-
-    $\rho = \pi(a) / \pi_{\text{old}}(a)$. The minimum makes it a one-sided bound: once an action with a
-    positive advantage is $1 + \epsilon'$ times as likely as it was, there is nothing more to gain.
-
-    Args:
-        logp: Log-probability now.
-        old_logp: When the action was taken.
-        advantages: How much better it was than expected.
-        clip: $\epsilon$.
-        clip_high: $\epsilon'$, where it differs.
-
-    Returns:
-        Losses.
-
-    >>> old = torch.zeros(4)
-    >>> logp, advantages = torch.tensor([2.0, 0.5, 2.0, 0.5]).log(), torch.tensor([1.0, 1.0, -1.0, -1.0])
-    >>> clipped_surrogate(logp, old, advantages).tolist()
-    [-1.2, -0.5, 2.0, 0.8]
-    """
-    ratio = _difference(logp, old_logp).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
-    bounded = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
-    return -torch.minimum(ratio * advantages, bounded * advantages)
-
-
-@torch.no_grad()
-def is_clipped(
-    logp: Float[Tensor, "*B"],
-    old_logp: Float[Tensor, "*B"],
-    advantages: Float[Tensor, "*B"],
-    *,
-    clip: float = 0.2,
-    clip_high: float | None = None,
-) -> Bool[Tensor, "*B"]:
-    """Whether the clip of `clipped_surrogate`, whose arguments these are, has stopped an action's gradient.
-
-    >>> logp, advantages = torch.tensor([2.0, 2.0, 1.1]).log(), torch.tensor([1.0, -1.0, 1.0])
-    >>> is_clipped(logp, torch.zeros(3), advantages).tolist()
-    [True, False, False]
-    """
-    ratio = (logp - old_logp).exp()
-    too_high = (ratio > 1 + (clip if clip_high is None else clip_high)) & (advantages > 0)
-    return too_high | ((ratio < 1 - clip) & (advantages < 0))
 
 
 def policy_loss(
@@ -462,27 +333,23 @@ class PPO(Learner):
         config = self.config
         answers, scores = self.answer(prompts, attention_mask)
         mask, old_logp = answers.mask, answers.logprobs
-        with torch.no_grad():
-            is_shared = self.value.trunk is self.policy
-            states = answers.states if is_shared else answer_states(self.value.trunk, answers)
-            old_values = self.value(states)
-            ref_logp, _ = answer_logprobs(self.reference, answers, temperature=config.temperature)
-            rewards = shape_rewards(
-                scores,
-                kl_estimate(old_logp, ref_logp, config.kl_kind),
-                mask,
-                kl_coef=self.kl_coef,
-                ended=None if config.eos_id is None else answers.ended,
-                missing_eos_penalty=config.missing_eos_penalty,
-            )
+        old_values = self.divided(self._values, answers)
+        ref_logp = self.divided(self.reference_logprobs, answers)
+        rewards = shape_rewards(
+            scores,
+            kl_estimate(old_logp, ref_logp, config.kl_kind),
+            mask,
+            kl_coef=self.kl_coef,
+            ended=None if config.eos_id is None else answers.ended,
+            missing_eos_penalty=config.missing_eos_penalty,
+        )
         advantages, returns = gae(rewards, old_values, gamma=config.gamma, lam=config.lam, mask=mask)
         advantages = whiten(advantages, mask)
 
-        updates = []
-        for rows in self.minibatches(len(mask)):
-            loss, shown = self.loss(answers.take(rows), old_values[rows], advantages[rows], returns[rows])
-            updates.append(shown | {"grad_norm": self.update(loss)})
+        def loss_of(rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.loss(answers.take(rows), old_values[rows], advantages[rows], returns[rows])
 
+        learnt = self.learn(mask, loss_of, per_token=True)
         kl = (old_logp - ref_logp).sum(dim=1).mean().item()
         metrics = {
             "reward": scores.mean().item(),
@@ -491,7 +358,7 @@ class PPO(Learner):
             "length": mask.sum(dim=1).float().mean().item(),
             "ended": answers.ended.float().mean().item(),
             "explained_variance": explained_variance(old_values, returns, mask).item(),
-            **means(updates),
+            **learnt,
         }
         if config.kl_target is not None:
             self.kl_coef = adapt_kl_coef(self.kl_coef, kl, target=config.kl_target)
@@ -519,6 +386,12 @@ class PPO(Learner):
             "approx_kl": masked_mean(kl_estimate(answers.logprobs, logp.detach(), "k3"), mask),
         }
         return of_policy + config.value_coef * of_value - config.entropy_coef * entropy, shown
+
+    def _values(self, answers: Rollout) -> PerToken:
+        """Predict what comes from the states of the rollout, if they are the trunk's and at hand."""
+        at_hand = self.value.trunk is self.policy and answers.states.numel()
+        out: Tensor = self.value(answers.states if at_hand else answer_states(self.value.trunk, answers))
+        return out
 
     def state_dict(self) -> dict[str, Any]:
         """Add the price of KL, which may have been adapted."""

@@ -32,6 +32,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int8, UInt8
 from torch import Tensor, nn
 
+from llmguide.linear import Linear, linear
+
 BLOCK = 64  # weights that share a scale
 SCALE_BLOCK = 256  # scales that share a scale
 
@@ -291,11 +293,11 @@ class _DequantizedProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: QuantizedLinear) -> Tensor:
         ctx.layer, ctx.dtype = layer, x.dtype
-        return F.linear(x, layer.weight.to(x.dtype))
+        return linear(x, layer.weight.to(x.dtype))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return (grad @ ctx.layer.weight.to(grad.dtype)).to(ctx.dtype), None
+        return linear(grad, ctx.layer.weight.to(grad.dtype).T).to(ctx.dtype), None
 
 
 def quantize_model(model: nn.Module, targets: Collection[str]) -> nn.Module:
@@ -316,13 +318,13 @@ def quantize_model(model: nn.Module, targets: Collection[str]) -> nn.Module:
       (0): QuantizedLinear()
     )
     """
-    linear = {path: m for path, m in model.named_modules() if isinstance(m, nn.Linear)}
-    names = {path.rpartition(".")[2] for path in linear}
+    layers = {path: m for path, m in model.named_modules() if isinstance(m, nn.Linear)}
+    names = {path.rpartition(".")[2] for path in layers}
     if unknown := set(targets) - names:
         raise ValueError(
             f"targets {sorted(unknown)} name no linear layer; there are {', '.join(sorted(names))}"
         )
-    for path, layer in linear.items():
+    for path, layer in layers.items():
         if path.rpartition(".")[2] in targets:
             model.set_submodule(path, QuantizedLinear(layer).train(layer.training))
     return model
@@ -336,13 +338,12 @@ def dequantize_model(model: nn.Module) -> nn.Module:
       (0): Linear(in_features=64, out_features=64, bias=True)
     )
     """
-    for path, layer in list(model.named_modules()):
-        if isinstance(layer, QuantizedLinear):
-            linear = nn.Linear(
-                layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta"
-            )
-            linear.weight = nn.Parameter(layer.weight)
-            if layer.bias is not None:
-                linear.bias = layer.bias
-            model.set_submodule(path, linear.train(layer.training))
+    for path, quantized in list(model.named_modules()):
+        if isinstance(quantized, QuantizedLinear):
+            has_bias = quantized.bias is not None
+            layer = Linear(quantized.in_features, quantized.out_features, bias=has_bias, device="meta")
+            layer.weight = nn.Parameter(quantized.weight)
+            if has_bias:
+                layer.bias = quantized.bias
+            model.set_submodule(path, layer.train(quantized.training))
     return model

@@ -4,7 +4,12 @@ A `Learner` has models, an optimizer and a `Learner.step`; `Learner.run` feeds i
 `llmguide.train`, a run that was killed and started again ends where one that was not ends: prompts follow
 from a position and a seed, and a checkpoint holds weights, optimizer, random state and history.
 
-Leaves out: generation in other processes while the weights are trained, as verl and OpenRLHF do it.
+Under `torchrun` each process answers its slice of the prompts, and all get all answers: scores, advantages
+and the order of the minibatches are then those of one process. Of a minibatch each learns from its slice, and
+gradients are added up. On CPUs the curve is that of one process, but for the order of sums.
+
+Leaves out: generation in other processes while the weights are trained, as verl and OpenRLHF do it; weights
+in slices (FSDP).
 
 Glossary: ``B`` prompts of a step, ``T_p`` tokens of the longest of them.
 """
@@ -20,11 +25,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmguide.checkpoint import load_latest, random_state, save, set_random_state
+from llmguide import distributed
+from llmguide.checkpoint import random_state, set_random_state
 from llmguide.data.packing import in_epochs
+from llmguide.locks import locked
 from llmguide.monitor import Logger
 from llmguide.optim import Optimizer, clip_grad_norm_, param_groups
-from llmguide.rollout import Rollout, rollout
+from llmguide.rollout import Rollout, answer_logprobs, rollout
 from llmguide.schedules import warmup_cosine
 from llmguide.train import DivergenceError
 
@@ -168,9 +175,13 @@ class Learner(ABC):
 
         Returns:
             Metrics of all steps, those before an interruption included.
+
+        Raises:
+            ValueError: Another process trains in the folder.
         """
         config, data = self.base, Prompts(prompts, seed=self.base.seed)
-        if folder is not None and (state := load_latest(folder)) is not None:
+        distributed.broadcast(self.trained)
+        if folder is not None and (state := distributed.load_latest(folder, self.trained)) is not None:
             self.load_state_dict(state)
         device = next(self.policy.parameters()).device
 
@@ -180,13 +191,16 @@ class Learner(ABC):
             return ids.to(device), attention_mask.to(device)
 
         self.draw = draw
-        for step in range(len(self.history) + 1, config.n_steps + 1):
-            metrics = self.step(*draw())
-            if folder is not None and (step == config.n_steps or step % config.checkpoint_every == 0):
-                save(folder, self.state_dict(), step=step, keep=config.keep)
-            if logger is not None:
-                logger.log(step, metrics)
-            _show(step, config.n_steps, metrics)
+        leads = distributed.world().rank == 0
+        with locked(folder if leads else None):
+            for step in range(len(self.history) + 1, config.n_steps + 1):
+                metrics = self.step(*draw())
+                if folder is not None and (step == config.n_steps or step % config.checkpoint_every == 0):
+                    distributed.save(folder, self.state_dict(), step=step, keep=config.keep)
+                if logger is not None:
+                    logger.log(step, metrics)
+                if leads:
+                    _show(step, config.n_steps, metrics)
         return self.history
 
     def state_dict(self) -> dict[str, Any]:
@@ -215,18 +229,26 @@ class Learner(ABC):
     ) -> tuple[Rollout, Float[Tensor, " B"]]:
         """Roll out the policy and score its answers.
 
+        In several processes each does so with its slice of the prompts, and all get all; hidden states are
+        large and stay where they are.
+
         Raises:
-            ValueError: The reward is not one finite number for each answer.
+            ValueError: The prompts do not divide among the processes, or the reward is not one finite number
+                for each answer.
         """
-        config = self.base
+        config, world = self.base, distributed.world()
+        first, n_own = distributed.share(0, len(prompts))
+        distributed.agree_on_random_numbers()
+        own = slice(first, first + n_own)
         answers = rollout(
             self.policy,
-            prompts,
+            prompts[own],
             config.max_new_tokens,
-            attention_mask=attention_mask,
+            attention_mask=None if attention_mask is None else attention_mask[own],
             n_answers=n_answers,
             temperature=config.temperature,
             eos_id=config.eos_id,
+            world=world,
         )
         scores = self.reward(answers).float()
         if scores.shape != answers.ended.shape or not scores.isfinite().all():
@@ -234,7 +256,57 @@ class Learner(ABC):
                 f"the reward gave {scores.tolist()} of shape {tuple(scores.shape)} for {len(answers.ids)} "
                 "answers; it must give one finite number for each"
             )
+        if world.size > 1:
+            n = len(prompts) * n_answers
+            answers = answers._replace(states=answers.states[..., :0])
+            answers = Rollout(*(distributed.put_together(tensor, n) for tensor in answers))
+            scores = distributed.put_together(scores, n)
         return answers, scores
+
+    @torch.no_grad()
+    def divided(self, function: Callable[[Rollout], Tensor], answers: Rollout) -> Tensor:
+        """Compute something for each answer, in each process for its slice of them."""
+        if distributed.world().size == 1:
+            return function(answers)
+        n = len(answers.ids)
+        rows = torch.arange(n, device=answers.ids.device)[distributed.slice_of(n)]
+        return distributed.put_together(function(answers.take(_some(rows)))[: len(rows)], n)
+
+    def reference_logprobs(self, answers: Rollout) -> Float[Tensor, "B T"]:
+        """Log-probabilities of the tokens under the reference."""
+        return answer_logprobs(self.reference, answers, temperature=self.base.temperature)[0]
+
+    def learn(
+        self,
+        mask: Bool[Tensor, "B T"],
+        loss_of: Callable[[Int[Tensor, " n"]], tuple[Tensor, dict[str, Tensor]]],
+        *,
+        per_token: bool,
+    ) -> Metrics:
+        """Take the updates of a step.
+
+        Args:
+            mask: Tokens of the answers.
+            loss_of: The loss of some of the answers, a mean over their tokens or over them, and what it
+                shows: ``policy_loss``, a mean over the same, and means over tokens.
+            per_token: Whether the loss is a mean over tokens.
+
+        Returns:
+            What was shown, and the norm of the gradient, averaged over the updates.
+        """
+        updates = []
+        for rows in self.minibatches(len(mask)):
+            own = rows[distributed.slice_of(len(rows))]
+            of_tokens = mask[own].sum() / mask[rows].sum().clamp(min=1)
+            of_answers = of_tokens.new_tensor(len(own) / len(rows))
+            share = of_tokens if per_token else of_answers
+            loss, shown = loss_of(own if len(own) else rows[:1])  # without one, with one that does not count
+            shown = {
+                name: value.detach() * (share if name == "policy_loss" else of_tokens)
+                for name, value in shown.items()
+            }
+            updates.append(shown | {"grad_norm": self.update(loss * share, shown)})
+        return means(updates)
 
     def minibatches(self, n_rows: int) -> Iterator[Int[Tensor, " n"]]:
         """Yield the rows of each update: every epoch all of them, in an order of its own."""
@@ -242,14 +314,19 @@ class Learner(ABC):
         for _ in range(self.base.n_epochs):
             yield from torch.randperm(n_rows).to(device).chunk(self.base.n_minibatches)
 
-    def update(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    def update(self, loss: Float[Tensor, ""], shown: dict[str, Tensor]) -> Float[Tensor, ""]:
         """Take one step of the optimizer, and return the norm of the gradient before clipping.
+
+        Loss, gradient and what is shown are this process's shares, and added up.
 
         Raises:
             DivergenceError: The loss or the gradient is not finite; the weights are left as they were.
         """
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss = loss.detach()
+        grads = [p.grad for p in self.trained.parameters() if p.grad is not None]
+        distributed.add_up_([loss, *shown.values(), *grads])
         norm = clip_grad_norm_(self.trained.parameters(), self.base.max_norm)
         if not (loss.isfinite() and norm.isfinite()):
             raise DivergenceError(
@@ -273,6 +350,11 @@ def means(rows: Sequence[dict[str, Tensor]]) -> Metrics:
     {'loss': 1.5}
     """
     return {name: torch.stack([row[name].detach() for row in rows]).mean().item() for name in rows[0]}
+
+
+def _some(rows: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
+    """The rows, or where there is none the first one of all."""
+    return rows if len(rows) else rows.new_zeros(1)
 
 
 def _show(step: int, n_steps: int, metrics: Metrics) -> None:

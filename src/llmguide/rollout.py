@@ -30,6 +30,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from llmguide import distributed
+from llmguide.distributed import ALONE, World
 from llmguide.generate import check_request, new_cache
 from llmguide.losses import IGNORED, head_weight, token_logprobs_and_entropy
 from llmguide.models.inputs import AttentionMask
@@ -89,6 +91,7 @@ def rollout(
     temperature: float = 1.0,
     eos_id: int | None = None,
     generator: torch.Generator | None = None,
+    world: World = ALONE,
 ) -> Rollout:
     """Let a policy answer each prompt, and keep the log-probabilities of what it draws.
 
@@ -101,6 +104,8 @@ def rollout(
         temperature: Above 0.
         eos_id: Token that ends an answer; None: all have the full length.
         generator: Source of randomness; torch's global one if it is left out.
+        world: In which of several processes this is, each with as many prompts and with random numbers in the
+            same state: the answers are those that one process would give to all prompts.
 
     Returns:
         ``B_p * n_answers`` rows.
@@ -133,7 +138,7 @@ def rollout(
             cache.reorder(parents)
         for n_drawn in range(1, max_new_tokens + 1):
             log_p = (policy.unembed(state).float() / temperature).log_softmax(dim=-1)
-            token = sample(log_p, generator)
+            token = sample(log_p, generator) if world.size == 1 else _sample_share(log_p, generator, world)
             states.append(state)
             logprobs.append(log_p.gather(1, token[:, None]).squeeze(1))
             if eos_id is not None:
@@ -142,7 +147,7 @@ def rollout(
             else:
                 alive.append(alive[-1])
             tokens.append(token)
-            if n_drawn == max_new_tokens or (eos_id is not None and not alive[-1].any()):
+            if n_drawn == max_new_tokens or (eos_id is not None and _all_ended(alive[-1], world)):
                 break
             if seen is not None:
                 seen = torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
@@ -157,6 +162,26 @@ def rollout(
         states=torch.stack(states, dim=1),
         ended=~torch.stack(alive, dim=1)[:, -1],
     )
+
+
+def _sample_share(log_p: Tensor, generator: torch.Generator | None, world: World) -> Int[Tensor, " B"]:
+    """Draw what `sample` would draw for these rows among those of all processes.
+
+    Of exponential variables divided by p the smallest is token y with probability p_y; torch's multinomial
+    draws one token that way, too. On the CPU: there all processes draw the same numbers.
+    """
+    B, V = log_p.shape
+    noise = torch.empty(B * world.size, V).exponential_(generator=generator)
+    own = noise[B * world.rank : B * (world.rank + 1)].to(log_p.device)
+    return (log_p.softmax(dim=-1) / own).argmax(dim=-1)
+
+
+def _all_ended(alive: Bool[Tensor, " B"], world: World) -> bool:
+    """Whether no answer goes on, in any process: they draw their random numbers together."""
+    if world.size == 1:
+        return not alive.any()
+    [n_alive] = distributed.add_up(float(alive.sum()), device=alive.device)
+    return n_alive == 0
 
 
 def join(rollouts: Sequence[Rollout]) -> Rollout:

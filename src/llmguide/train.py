@@ -42,6 +42,7 @@ from llmguide.blocks import training_blocks
 from llmguide.checkpoint import checkpoints, random_state, set_random_state, step_of
 from llmguide.config import ModelConfig
 from llmguide.distributed import Loss, Parallel
+from llmguide.locks import locked
 from llmguide.losses import batch_loss
 from llmguide.monitor import SPIKE_WINDOW, Console, Logger, is_spike
 from llmguide.optim import Optimizer, Rule, clip_grad_norm_, param_groups
@@ -220,6 +221,7 @@ def train(
     Raises:
         DivergenceError: The loss or gradient is not finite or the loss jumped. The weights are those before
             the step, and the checkpoints those before that.
+        ValueError: Another process trains in the folder.
 
     >>> from llmguide.config import ModelConfig
     >>> from llmguide.models import build
@@ -243,7 +245,8 @@ def train(
     if world.rank > 0:
         logger = None
     model.train()
-    with console, training_blocks(model, recompute=config.recompute, compiled=config.compile):
+    blocks = training_blocks(model, recompute=config.recompute, compiled=config.compile)
+    with locked(folder if world.rank == 0 else None), console, blocks:
         for step in range(first, config.n_steps + 1):
             began = perf_counter()
             if world.size > 1:
@@ -368,17 +371,17 @@ def evaluate(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    rank, n_processes = distributed.world()
     summed, total = 0.0, 0.0
     end = len(sequences) if n_batches is None else min(len(sequences), n_batches * batch_size)
     for first in range(0, end, batch_size):
         size = min(batch_size, end - first)
         # slices may differ in size; a process without one runs a sequence that does not count
-        start, stop = (first + size * r // n_processes for r in (rank, rank + 1))
-        batch = to_device(sequences.batch(start, max(stop - start, 1)), device)
+        own = distributed.slice_of(size)
+        n_own = own.stop - own.start
+        batch = to_device(sequences.batch(first + own.start, max(n_own, 1)), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             mean, n = loss(model, batch)
-        if n and stop > start:
+        if n and n_own:
             summed += mean.item() * n
             total += n
     model.train(was_training)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmguide.data.documents import Document
-from llmguide.data.shards import Shards, fingerprint, write_shards
+from llmguide.data.encode import fingerprint
+from llmguide.data.shards import Shards, write_shards
 from llmguide.tokenizer import Tokenizer
 from llmguide.vocabularies import load_encoding
 from tests.parity import assert_parity

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import struct
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from llmguide.config import ModelConfig
+from llmguide.losses import next_token_loss
 from llmguide.models import Encoder, build, from_hf, load, to_hf
 from llmguide.models.hf_config import config_from_hf, config_to_hf
+from llmguide.optim import Optimizer, param_groups
 from tests.models.tiny import DECODERS, ENCODERS, V, hf_model
 from tests.parity import assert_parity
 
@@ -112,7 +116,12 @@ def test_bert_with_padding_and_token_types(name):
     mask, types = torch.ones_like(ids), torch.zeros_like(ids)
     mask[1, 6:], types[:, 4:] = 0, 1
     ours = from_hf(hf)
+    holes = mask.clone()
+    holes[0, :2] = holes[1, 3] = 0
     with torch.no_grad():
+        logits = ours(ids, attention_mask=holes, token_types=types, positions=torch.arange(11))
+        theirs = logits_of(hf, ids, attention_mask=holes, token_type_ids=types)
+        torch.testing.assert_close(logits[holes.bool()], theirs[holes.bool()], atol=1e-5, rtol=0)
         logits = ours(ids, attention_mask=mask, token_types=types)
         theirs = logits_of(hf, ids, attention_mask=mask, token_type_ids=types)
         assert_parity(
@@ -173,8 +182,52 @@ def test_mode_and_dtype_are_kept():
 
 def test_parameters_can_be_trained_and_tied_ones_are_one():
     ours = from_hf(hf_model("gpt2"))
-    assert all(p.requires_grad and p.is_contiguous() for p in ours.parameters())
+    # in rows or in columns, but without gaps: the kernels of optimizers go straight through the memory
+    assert all(p.requires_grad and (p.is_contiguous() or p.mT.is_contiguous()) for p in ours.parameters())
     assert sum(p.numel() for p in ours.parameters()) == ours.config.n_params()
+
+
+def transposed_and_not():
+    """The same weights, as files of GPT-2 have them and in rows."""
+    loaded = from_hf(hf_model("gpt2"))
+    others = build(loaded.config)
+    others.load_state_dict(loaded.state_dict())
+    return loaded, others
+
+
+def steps_with(model, optimizer, *lr: float) -> None:
+    for _ in range(3):
+        optimizer.zero_grad()
+        next_token_loss(model, ids_of(2, 9)).backward()
+        optimizer.step(*lr)
+
+
+def test_transposed_weights_are_trained_like_others():
+    loaded, others = transposed_and_not()
+    for model in (loaded, others):
+        steps_with(model, torch.optim.AdamW(model.parameters(), lr=1e-2, eps=1e-4, fused=True))
+    torch.testing.assert_close(loaded.state_dict(), others.state_dict(), atol=1e-5, rtol=0)
+
+
+def test_transposed_weights_go_on_with_the_state_of_others():
+    loaded, others = transposed_and_not()
+    first, second = (
+        Optimizer(param_groups(model, weight_decay=0.1), eps=1e-4, fused=True) for model in (others, loaded)
+    )
+    steps_with(others, first, 1e-2)
+    loaded.load_state_dict(others.state_dict())
+    second.load_state_dict(first.state_dict())
+    steps_with(others, first, 1e-2)
+    steps_with(loaded, second, 1e-2)
+    torch.testing.assert_close(loaded.state_dict(), others.state_dict(), atol=1e-5, rtol=0)
+
+
+def test_loading_imports_no_compiler(tmp_path):
+    hf_model("gpt2").save_pretrained(tmp_path)
+    code = "import sys, llmguide.models as m; m.load(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False"]
 
 
 @pytest.mark.parametrize(
@@ -312,6 +365,69 @@ def test_truncated_file(tmp_path, keep):
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match="truncated or damaged"):
+        load(tmp_path)
+
+
+def test_other_numbers_than_one_kind_of_floats(tmp_path):
+    hf_model("llama").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    half = {"model.layers.1.mlp.up_proj.weight": weights["model.layers.1.mlp.up_proj.weight"].half()}
+    save_file(weights | half, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"torch\.float16 and torch\.float32, which cannot be multiplied"):
+        load(tmp_path)
+    assert {p.dtype for p in load(tmp_path, dtype=torch.float32).parameters()} == {torch.float32}
+    save_file(weights | {"model.norm.weight": torch.ones(24, dtype=torch.long)}, path)
+    with pytest.raises(ValueError, match=r"no floats .*: model\.norm\.weight of torch\.int64"):
+        load(tmp_path)
+    save_file({name: tensor.to(torch.float8_e4m3fn) for name, tensor in weights.items()}, path)
+    with pytest.raises(ValueError, match=r"no floats .*: model\.norm\.weight of torch\.float8_e4m3fn"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bloom", "llama", "bert-mlm"])
+def test_a_head_that_differs_is_its_own_whatever_the_config_says(name, tmp_path):
+    """As in transformers; a wrong config must not replace the head by the embeddings."""
+    hf = hf_model(name)
+    hf.config.tie_word_embeddings = False
+    hf = type(hf)(hf.config).eval()
+    hf.save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(content | {"tie_word_embeddings": True}))
+    peer, ids = type(hf).from_pretrained(tmp_path).eval(), ids_of(1, 7)
+    with torch.no_grad():
+        expected = hf(ids).logits
+        assert torch.equal(peer(ids).logits, expected)
+        for model in (load(tmp_path), from_hf(peer)):
+            assert (model(ids) - expected).abs().max() < 1e-5
+
+
+def test_files_beside_the_weights_are_left_alone(tmp_path):
+    hf = hf_model("llama")
+    hf.save_pretrained(tmp_path)
+    for name in ("adapter_model.safetensors", "consolidated.safetensors"):
+        save_file({"base_model.model.x.lora_A.weight": torch.ones(3, 3)}, tmp_path / name)
+    assert torch.equal(load(tmp_path)(ids_of(1, 5)), from_hf(hf)(ids_of(1, 5)))
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "{}", "[]", "null", '{"weight_map": 3}', '{"weight_map": {"a": 3}}']
+)
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_damaged_json(tmp_path, name, content):
+    hf_model("llama").save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00001.safetensors")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"hidden_size": "24"}, {"num_attention_heads": 5, "head_dim": None}])
+def test_impossible_config(tmp_path, wrong):
+    hf_model("llama").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(ValueError):
         load(tmp_path)
 
 

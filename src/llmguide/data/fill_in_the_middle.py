@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from llmguide.data.documents import Document
-from llmguide.data.shards import encode_ordinary, special_tokens
+from llmguide.data.encode import encode_ordinary, special_tokens
 
 # of cl100k_base, among others; give them to Tokenizer.train as special tokens
 PREFIX, SUFFIX, MIDDLE = SENTINELS = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"

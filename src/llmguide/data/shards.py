@@ -22,89 +22,27 @@ Glossary: ``S`` tokens of a full shard, ``N`` tokens of the stream.
 
 import hashlib
 import json
-import multiprocessing
 import os
 import sys
 import warnings
 from array import array
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
-from typing import Any, BinaryIO, Protocol, cast, overload, runtime_checkable
+from typing import Any, BinaryIO, cast, overload
 
 import numpy as np
 from jaxtyping import Int, UInt
 
 from llmguide.data.documents import Document
+from llmguide.data.encode import Encode, Plain, encoded, fingerprint, special_tokens, vocab_size
 
 FORMAT = "llmguide token shards, version 1"
 SHARD_TOKENS = 1 << 26  # 128 MB of uint16
-_CHUNK_CHARACTERS = 1 << 19  # handed to a worker at a time: about 0.3 s of work, 0.5 MB of pickling
 END_OF_TEXT = "<|endoftext|>"
-
-
-@runtime_checkable
-class Encode(Protocol):
-    """Turns a document into ids, without the end-of-text token; must pickle if there are several workers."""
-
-    def __call__(self, document: Document, /) -> Sequence[int]:
-        """Return the ids of a document."""
-
-
-@dataclass(frozen=True)
-class Plain:
-    """The ordinary encoding: what looks like a special token in the text is text.
-
-    Attributes:
-        tokenizer: A `llmguide.tokenizer.Tokenizer` or a `tiktoken.Encoding`.
-    """
-
-    tokenizer: Any
-
-    def __call__(self, document: Document, /) -> list[int]:
-        """Return the ids of the document's text."""
-        return encode_ordinary(self.tokenizer, document.text)
-
-    def __repr__(self) -> str:
-        return "Plain"
-
-
-def encode_ordinary(tokenizer: Any, text: str) -> list[int]:
-    """Encode text with either kind of tokenizer, special tokens as ordinary text."""
-    ids: list[int] = getattr(tokenizer, "encode_ordinary", tokenizer.encode)(text)
-    return ids
-
-
-def special_tokens(tokenizer: Any) -> dict[str, int]:
-    """Return the special tokens of either kind of tokenizer."""
-    name = "_special_tokens" if hasattr(tokenizer, "_special_tokens") else "special_tokens"
-    found: dict[str, int] = getattr(tokenizer, name)
-    return found
-
-
-def vocab_size(tokenizer: Any) -> int:
-    """Return the highest id + 1 of either kind of tokenizer."""
-    size: int = getattr(tokenizer, "n_vocab", None) or tokenizer.vocab_size
-    return size
-
-
-def fingerprint(tokenizer: Any) -> str:
-    """Return a SHA-256 of what determines the ids: split pattern, ranks, and special tokens.
-
-    A `Tokenizer` and the `tiktoken.Encoding` with the same vocabulary have the same.
-    """
-    pattern = getattr(tokenizer, "_pat_str", None) or tokenizer.pattern
-    ranks = getattr(tokenizer, "_mergeable_ranks", None) or tokenizer.ranks
-    digest = hashlib.sha256(pattern.encode())
-    tokens = [*ranks.items(), *((name.encode(), i) for name, i in special_tokens(tokenizer).items())]
-    for token, i in sorted(tokens, key=lambda item: (item[1], item[0])):
-        digest.update(b"%d %d %b" % (i, len(token), token))
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -256,7 +194,7 @@ def write_shards(
     }
     writer = _Writer(folder, identity)
     try:
-        for document, ids in _encoded(writer.unread(documents), encode, workers):
+        for document, ids in encoded(writer.unread(documents), encode, workers):
             writer.add(document, ids)
         writer.finish()
     finally:
@@ -407,52 +345,6 @@ class _Writer:
                 f"\r{self.n_read:,} documents  {self.n_tokens:,} tokens  {rate:.2f} MB/s" + "\n" * last
             )
             sys.stderr.flush()
-
-
-_encode_here: Callable[[Document], Sequence[int]]
-
-
-def _start_worker(encode: Encode) -> None:
-    global _encode_here  # noqa: PLW0603 (a worker gets the tokenizer once, not with every chunk)
-    _encode_here = encode
-
-
-def _encode_chunk(chunk: list[Document]) -> list[UInt[np.ndarray, " _n"]]:
-    return [np.array(_encode_here(document), dtype=np.uint32) for document in chunk]
-
-
-def _encoded(
-    documents: Iterator[Document], encode: Encode, workers: int
-) -> Iterator[tuple[Document, UInt[np.ndarray, " _n"]]]:
-    """Encode in order, in this process or in others, with a bounded number of chunks under way."""
-    if workers == 1:
-        for document in documents:
-            yield document, np.array(encode(document), dtype=np.uint32)
-        return
-    # spawn: a fork of a process with torch's threads can hang
-    context = multiprocessing.get_context("spawn")
-    waiting: deque[tuple[list[Document], Future[list[UInt[np.ndarray, " _n"]]]]] = deque()
-    with ProcessPoolExecutor(workers, context, _start_worker, (encode,)) as pool:
-        for chunk in _chunks(documents):
-            waiting.append((chunk, pool.submit(_encode_chunk, chunk)))
-            if len(waiting) > 2 * workers:
-                done, future = waiting.popleft()
-                yield from zip(done, future.result(), strict=True)
-        for done, future in waiting:
-            yield from zip(done, future.result(), strict=True)
-
-
-def _chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    chunk: list[Document] = []
-    characters = 0
-    for document in documents:
-        chunk.append(document)
-        characters += len(document.text) + 1
-        if characters >= _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
 
 
 def _open(

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from llmguide.config import ModelConfig
 from llmguide.models.encoder import Encoder, MaskedLM
@@ -32,6 +33,7 @@ REDUNDANT = re.compile(
 )
 TIED = ("lm_head.weight", "cls.predictions.decoder.weight")
 BASES = {"gpt2": "transformer.", "bloom": "transformer.", "bert": "bert."}  # the others: "model."
+EMBEDDINGS = {"gpt2": "wte", "bloom": "word_embeddings", "bert": "embeddings.word_embeddings"}
 
 Convertible = GPT | Llama | Encoder | MaskedLM
 
@@ -99,8 +101,9 @@ def to_hf(model: Convertible) -> Any:
 def load(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Convertible:
     """Load a model from a folder of safetensors files, or from the hub.
 
-    Files are mapped into memory and checked before use: tensors that keep their layout, most of a LLaMA, are
-    not copied and only read from disk when first used. Needs ``llmguide[hf]``.
+    Files are mapped into memory and checked before use: tensors are not copied and only read from disk when
+    first used, but for a GPT-2's queries, keys and values, which are parts of rows there. Its other matrices
+    lie transposed in memory, as in the file. Needs ``llmguide[hf]``.
 
     Args:
         folder_or_name: A folder with ``config.json`` and ``*.safetensors``, or a name on the hub such as
@@ -112,14 +115,21 @@ def load(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Con
 
     Raises:
         ValueError: If there is neither such a folder nor such a model on the hub, a file is missing or
-            truncated, tensors are missing, unexpected or of the wrong shape (all are listed), or the model
-            has no equal here.
+            truncated, tensors are missing, unexpected, of the wrong shape or no floats (all are listed), or
+            of several dtypes where none is asked for, or the model has no equal here.
     """
     folder = Path(folder_or_name)
     if not folder.is_dir():
         folder = _download(str(folder_or_name))
-    hf_config = import_module("transformers").AutoConfig.from_pretrained(folder)
+    invalid = import_module("huggingface_hub.errors").StrictDataclassError
+    try:
+        hf_config = import_module("transformers").AutoConfig.from_pretrained(folder)
+    except (OSError, TypeError, invalid) as error:
+        raise ValueError(f"{folder}/config.json cannot be read ({error}); download it again") from error
     model = _assemble(hf_config, _read(folder))
+    found = sorted({str(parameter.dtype) for parameter in model.parameters()})
+    if dtype is None and len(found) > 1:
+        raise ValueError(f"{folder} holds {' and '.join(found)}, which cannot be multiplied; pass dtype")
     return model.to(dtype).eval()
 
 
@@ -140,8 +150,14 @@ def _read(folder: Path) -> dict[str, Tensor]:
     """Map the tensors of all files of a folder into memory."""
     safetensors = import_module("safetensors")
     index = folder / "model.safetensors.index.json"
-    if index.exists():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    if (folder / "model.safetensors").exists():  # others beside it hold adapters, or the same once more
+        names = ["model.safetensors"]
+    elif index.exists():
+        try:
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            names = sorted({str(name) for name in weight_map.values()})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{index} is damaged ({error}); download it again") from error
     else:
         names = sorted(path.name for path in folder.glob("*.safetensors"))
     missing = [name for name in names if not (folder / name).exists()]
@@ -152,7 +168,7 @@ def _read(folder: Path) -> dict[str, Tensor]:
     for name in names:
         try:
             weights |= import_module("safetensors.torch").load_file(folder / name)
-        except safetensors.SafetensorError as error:
+        except (OSError, safetensors.SafetensorError) as error:
             size = (folder / name).stat().st_size
             raise ValueError(
                 f"{folder / name} ({size:,} bytes) is truncated or damaged ({error}); download it again"
@@ -165,21 +181,58 @@ def _assemble(hf_config: Any, weights: dict[str, Tensor]) -> Convertible:
     family = hf_config.model_type
     config = config_from_hf(hf_config)
     weights = _canonical(family, weights)
-    config = replace(config, pooler="bert.pooler.dense.weight" in weights)
+    config = replace(
+        config,
+        pooler="bert.pooler.dense.weight" in weights,
+        tie_embeddings=config.tie_embeddings and not _has_own_head(family, weights),
+    )
     is_bare = family == "bert" and not any(name.startswith("cls.predictions.") for name in weights)
-    with torch.device("meta"):  # shapes without numbers: nothing is drawn only to be overwritten
+    with torch.device("meta"), _Undrawn():
         model = cast("Convertible", Encoder(config) if is_bare else build(config))
 
     expected = model.state_dict()
     rules = _rules(family, config, set(weights), expected)
-    shapes = {rule.theirs: rule.layout.join([expected[n] for n in rule.ours], config).shape for rule in rules}
-    _check(shapes, weights, tied=config.tie_embeddings)
     state: dict[str, Tensor] = {}
+    problems = _strangers(rules, weights, tied=config.tie_embeddings)
     for rule in rules:
-        for name, part in zip(rule.ours, rule.layout.split(weights[rule.theirs], config), strict=True):
-            state[name] = part.contiguous()
+        parts = _split(rule, weights.get(rule.theirs), config)
+        if [part.shape for part in parts] != [expected[name].shape for name in rule.ours]:
+            shape = tuple(rule.layout.join([expected[name] for name in rule.ours], config).shape)
+            found = weights.get(rule.theirs)
+            problems.append(
+                f"missing: {rule.theirs} {shape}"
+                if found is None
+                else f"wrong shape: {rule.theirs} {tuple(found.shape)} instead of {shape}"
+            )
+        problems += [
+            f"no floats of 16 bits or more: {rule.theirs} of {part.dtype}"
+            for part in parts[:1]
+            if part.dtype.itemsize < 2 or not part.is_floating_point()
+        ]
+        state |= zip(rule.ours, parts, strict=False)
+    if problems:
+        raise ValueError(
+            "the tensors do not fit the model that the config describes:\n  " + "\n  ".join(sorted(problems))
+        )
     model.load_state_dict(state, assign=True)
     return model
+
+
+def _has_own_head(family: str, weights: dict[str, Tensor]) -> bool:
+    """Whether there is a head besides the embeddings; as in transformers, whatever the config says."""
+    name = BASES.get(family, "model.") + EMBEDDINGS.get(family, "embed_tokens") + ".weight"
+    heads = [weights[head] for head in TIED if head in weights]
+    return name in weights and any(not torch.equal(head, weights[name].to(head.dtype)) for head in heads)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draw no weights that are overwritten at once; on the meta device that takes torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def _canonical(family: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -204,21 +257,21 @@ def _rules(family: str, config: ModelConfig, names: set[str], ours: dict[str, Te
     return rules
 
 
-def _check(shapes: dict[str, torch.Size], weights: dict[str, Tensor], *, tied: bool) -> None:
-    """Compare the tensors that are needed with those that are there, and list every difference."""
-    unexpected = [
-        name
-        for name in weights.keys() - shapes.keys()
-        if not REDUNDANT.search(name) and not (tied and name in TIED)
+def _strangers(rules: list[Rule], weights: dict[str, Tensor], *, tied: bool) -> list[str]:
+    """List the tensors that no rule reads and that are not known to be redundant."""
+    known = {rule.theirs for rule in rules} | set(TIED if tied else ())
+    return [
+        f"unexpected: {name} {tuple(tensor.shape)}"
+        for name, tensor in weights.items()
+        if name not in known and not REDUNDANT.search(name)
     ]
-    problems = [f"missing: {name} {tuple(shapes[name])}" for name in shapes.keys() - weights.keys()]
-    problems += [f"unexpected: {name} {tuple(weights[name].shape)}" for name in unexpected]
-    problems += [
-        f"wrong shape: {name} {tuple(weights[name].shape)} instead of {tuple(shape)}"
-        for name, shape in shapes.items()
-        if name in weights and weights[name].shape != shape
-    ]
-    if problems:
-        raise ValueError(
-            "the tensors do not fit the model that the config describes:\n  " + "\n  ".join(sorted(problems))
-        )
+
+
+def _split(rule: Rule, tensor: Tensor | None, config: ModelConfig) -> list[Tensor]:
+    """Cut a tensor of theirs into ours; an empty list if it is missing or cannot be cut so."""
+    if tensor is None:
+        return []
+    try:
+        return rule.layout.split(tensor, config)
+    except RuntimeError:
+        return []

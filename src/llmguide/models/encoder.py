@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
 from llmguide.layers import Block, activate, make_norm
+from llmguide.linear import Linear, linear
 from llmguide.models.inputs import AttentionMask, init_normal, look_up, token_positions, visible_keys
 from llmguide.positions import LearnedPositions, sinusoidal_positions
 
@@ -55,7 +56,7 @@ class Encoder(nn.Module):
         self.embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = make_norm(config) if config.norm_position == "pre" else nn.Identity()
-        self.pooler = nn.Linear(config.d_model, config.d_model) if config.pooler else None
+        self.pooler = Linear(config.d_model, config.d_model) if config.pooler else None
         init_normal(self, std=0.02)
 
     def forward(
@@ -72,7 +73,8 @@ class Encoder(nn.Module):
             ids: Token ids, 0 to V - 1.
             attention_mask: 1 for real tokens and 0 for padding. The vectors of padding mean nothing.
             token_types: Segment of each token; None means 0 everywhere.
-            positions: Positions of the tokens; None counts the real tokens before each.
+            positions: Positions of the tokens; None counts the real tokens before each. (transformers' BERT
+                counts padding too, which shows where it is not at the end: ``torch.arange(T)`` does so.)
 
         Returns:
             The last hidden states.
@@ -132,10 +134,10 @@ class MaskedLM(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.transform = nn.Linear(config.d_model, config.d_model)
+        self.transform = Linear(config.d_model, config.d_model)
         self.transform_norm = make_norm(config)
         is_tied = config.tie_embeddings
-        self.head = None if is_tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head = None if is_tied else Linear(config.d_model, config.vocab_size, bias=False)
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
         init_normal(self, std=0.02)
 
@@ -153,4 +155,4 @@ class MaskedLM(nn.Module):
         )
         hidden = self.transform_norm(activate(self.transform(hidden), self.config.activation))
         head = self.encoder.tokens if self.head is None else self.head
-        return F.linear(hidden, head.weight, self.head_bias)
+        return linear(hidden, head.weight, self.head_bias)

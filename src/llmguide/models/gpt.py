@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from llmguide.config import ModelConfig
 from llmguide.kv_cache import KVCache
 from llmguide.layers import Block, make_norm
+from llmguide.linear import Linear, linear
 from llmguide.models.inputs import (
     AttentionMask,
     Documents,
@@ -65,7 +66,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = make_norm(config) if config.norm_position == "pre" else nn.Identity()
         is_tied = config.tie_embeddings
-        self.head = None if is_tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head = None if is_tied else Linear(config.d_model, config.vocab_size, bias=False)
 
         # Each block adds two sublayers to the residual stream. Dividing their output weights by the root of
         # their number keeps the variance of the stream from growing with depth (GPT-2, section 2.3).
@@ -138,4 +139,4 @@ class GPT(nn.Module):
 
     def unembed(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Turn hidden states into logits."""
-        return F.linear(hidden, (self.tokens if self.head is None else self.head).weight)
+        return linear(hidden, (self.tokens if self.head is None else self.head).weight)

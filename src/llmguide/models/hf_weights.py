@@ -41,6 +41,12 @@ def _transposed(x: Tensor) -> Tensor:
     return x.mT if x.ndim == 2 else x  # a bias has nothing to transpose
 
 
+def _split_qkv(x: Tensor, _: ModelConfig) -> list[Tensor]:
+    # (..., 3 D) -> three of (D, ...), copied: an optimizer that is given parts of rows would write past them
+    parts = x.view(*x.shape[:-1], 3, -1).movedim(-2, 0).contiguous()
+    return [_transposed(part) for part in parts]
+
+
 def _by_head(x: Tensor, config: ModelConfig, parts: int) -> Tensor:
     """Show the parts and heads of stacked projections, (H * parts * E, ...) -> (H, parts, E, ...)."""
     return x.view(config.n_heads, parts, config.head_dim, *x.shape[1:])
@@ -61,9 +67,7 @@ def _stacked_pairs(parts: list[Tensor], _: ModelConfig) -> Tensor:
 
 SAME = Layout(lambda x, _: [x], lambda parts, _: parts[0])
 CONV1D = Layout(lambda x, _: [_transposed(x)], lambda parts, _: _transposed(parts[0]))
-CONV1D_QKV = Layout(
-    lambda x, _: list(_transposed(x).chunk(3)), lambda parts, _: _transposed(torch.cat(parts))
-)
+CONV1D_QKV = Layout(_split_qkv, lambda parts, _: _transposed(torch.cat(parts)))
 QKV_BY_HEAD = Layout(_split_by_head, _join_by_head)
 EXPERTS = Layout(lambda x, _: list(x), lambda parts, _: torch.stack(parts))
 EXPERTS_GATE_UP = Layout(lambda x, _: [half for expert in x for half in expert.chunk(2)], _stacked_pairs)

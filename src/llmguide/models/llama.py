@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from llmguide.config import ModelConfig
 from llmguide.kv_cache import KVCache
 from llmguide.layers import Block, make_norm
+from llmguide.linear import Linear, linear
 from llmguide.models.inputs import (
     AttentionMask,
     Documents,
@@ -62,7 +63,7 @@ class Llama(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = make_norm(config) if config.norm_position == "pre" else nn.Identity()
         is_tied = config.tie_embeddings
-        self.head = None if is_tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head = None if is_tied else Linear(config.d_model, config.vocab_size, bias=False)
         init_normal(self, std=0.02)  # the papers do not say; this is the deviation in transformers
 
     def forward(
@@ -126,4 +127,4 @@ class Llama(nn.Module):
 
     def unembed(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Turn hidden states into logits."""
-        return F.linear(hidden, (self.tokens if self.head is None else self.head).weight)
+        return linear(hidden, (self.tokens if self.head is None else self.head).weight)

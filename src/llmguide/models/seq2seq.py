@@ -23,6 +23,7 @@ from llmguide.attention import MultiHeadAttention
 from llmguide.config import ModelConfig
 from llmguide.kv_cache import KVCache
 from llmguide.layers import Block, FeedForward, MixtureOfExperts, make_norm, residual
+from llmguide.linear import Linear, linear
 from llmguide.models.inputs import AttentionMask, look_up, token_positions, visible_keys
 from llmguide.positions import LearnedPositions, sinusoidal_positions
 
@@ -108,7 +109,7 @@ class Transformer(nn.Module):
         V, D = config.vocab_size, config.d_model
         self.target_tokens = nn.Embedding(V, D)
         self.source_tokens = None if is_tied else nn.Embedding(V, D)
-        self.head = None if is_tied else nn.Linear(D, V, bias=False)
+        self.head = None if is_tied else Linear(D, V, bias=False)
 
         def learned() -> LearnedPositions | None:
             return LearnedPositions(config.context_length, D) if is_learned else None
@@ -216,7 +217,7 @@ class Transformer(nn.Module):
 
     def unembed(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Turn hidden states of the target into logits."""
-        return F.linear(hidden, (self.target_tokens if self.head is None else self.head).weight)
+        return linear(hidden, (self.target_tokens if self.head is None else self.head).weight)
 
     def _embed(
         self, tokens: nn.Embedding, table: LearnedPositions | None, ids: Tensor, positions: Tensor

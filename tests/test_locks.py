@@ -1,0 +1,57 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from llmguide.cli import main
+from llmguide.locks import NAME, lock, locked
+from llmguide.train import TrainConfig, train
+from tests.test_rl_distributed import PROMPTS, learner
+from tests.test_train import T, new_model, some_text
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX locks")
+
+OTHER = """
+import sys
+from llmguide.locks import lock
+lock(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds the folder until it is killed."""
+    command = [sys.executable, "-c", OTHER, str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_process_is_refused_and_told_who_is_there_until_the_first_dies(tmp_path, other, capsys):
+    with pytest.raises(ValueError, match=f"in use by a run in process {other.pid}; wait"):
+        lock(tmp_path)
+    assert main(["sft", "--output", str(tmp_path)]) == 1
+    assert f"process {other.pid}" in capsys.readouterr().err
+    for run in (
+        lambda: train(new_model(), some_text(), TrainConfig(n_steps=1, context_length=T), folder=tmp_path),
+        lambda: learner("grpo").run(PROMPTS, folder=tmp_path),
+    ):
+        with pytest.raises(ValueError, match=f"process {other.pid}"):
+            run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME]  # refused before anything was written
+    other.kill()
+    other.wait()
+    lock(tmp_path)
+
+
+def test_a_process_does_not_lock_itself_out_and_a_block_gives_the_folder_back(tmp_path):
+    with locked(tmp_path), locked(tmp_path):
+        pass
+    command = [sys.executable, "-c", OTHER, str(tmp_path)]
+    run = subprocess.run(command, input="", capture_output=True, text=True, check=True)
+    assert run.stdout == "held\n"
