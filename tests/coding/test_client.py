@@ -109,9 +109,21 @@ def test_streams_come_in_pieces_and_must_end(server):
     replies[:] = [(200, {}, "".join(lines).encode())]
     with pytest.raises(EndpointError, match="ended without"):
         list(endpoint.stream(REQUEST))
-    replies[:] = [(200, {}, b"data: {\n\n")]
-    with pytest.raises(EndpointError, match="broke off"):
-        list(endpoint.stream(REQUEST))
+    for nonsense in (b"{", b"[]", b'{"choices": [{"delta": null}]}', b'{"message": "no"}'):
+        replies[:] = [(200, {}, b"data: " + nonsense + b"\n\n")]
+        with pytest.raises(EndpointError, match="broke off"):
+            list(endpoint.stream(REQUEST))
+
+
+def test_an_error_in_the_middle_of_a_stream_is_said(server):
+    endpoint, replies, _, _ = server
+    piece, failure = {"choices": [{"text": "He"}]}, {"error": {"message": "out of memory", "code": 500}}
+    lines = [f"data: {json.dumps(one)}\n\n" for one in (piece, failure)]
+    replies[:] = [(200, {}, "".join([*lines, "data: [DONE]\n\n"]).encode())]
+    stream = endpoint.stream(REQUEST)
+    assert next(stream) == "He"
+    with pytest.raises(EndpointError, match="out of memory"):
+        next(stream)
 
 
 def test_no_server_and_no_address(monkeypatch):

@@ -1,13 +1,18 @@
 """The judge: verdicts, and attacks on each of its promises."""
 
 import os
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from llmguide.coding import judging
-from llmguide.coding.judging import CheckTests, FunctionTests, ProgramTests, judge, matches, protections
+from llmguide.coding import box, judging
+from llmguide.coding.judging import judge, protections
+from llmguide.coding.sandbox import LAYERS
+from llmguide.coding.verdicts import CheckTests, FunctionTests, ProgramTests, matches
 
 FOUR = FunctionTests("f", [([2], 4)])
 linux = pytest.mark.skipif(
@@ -75,6 +80,15 @@ def test_a_check_can_expect_an_exception():
     assert judge("def root(x): return 0", CheckTests(source, "root")).status == "wrong_answer"
 
 
+def test_answers_that_break_the_check_are_wrong():
+    # an answer as deep or as long as may be sent, from which the check makes an argument that may not
+    twice = CheckTests("def check(c):\n    assert c([c(1), c(2)]) == 3", "f")
+    for answer in ("x = 1\nfor _ in range(100): x = [x]", "x = 'x' * 10**6"):
+        verdict = judge(body(answer, "x"), twice)
+        assert verdict.status == "wrong_answer"
+        assert verdict.message.startswith("the check fails: line 2: NotPlainError")
+
+
 def test_a_broken_check_is_not_the_fault_of_the_solution():
     with pytest.raises(RuntimeError, match="check itself"):
         judge("def f(x): return x", CheckTests("def check(candidate): assert undefined", "f"))
@@ -116,7 +130,7 @@ def test_sleeping_times_out():
 def test_endless_output_is_cut():
     verdict = judge(body("while True: print('x' * 10_000)"), FOUR)
     assert verdict.status == "output_limit"
-    assert len(verdict.stdout) <= judging.TAIL
+    assert len(verdict.stdout) <= box.TAIL
     assert judge("while True: print('x' * 10_000)", ProgramTests([("", "")])).status == "output_limit"
     assert judge(body("", "'x' * 10**7"), FOUR).status == "error"  # does not fit into the channel
     assert "limit is" in judge(body("", "set(range(20_000))"), FOUR).message
@@ -170,6 +184,84 @@ def test_processes_sockets_and_signals_are_refused():
     assert attempt(*attacks) == ["Operation not permitted"] * len(attacks)
 
 
+@needs("seccomp")
+def test_no_descriptor_can_be_made_to_signal_another_process(monkeypatch):
+    # the kernel sends the signal, so it is not enough to refuse kill; namespaces would hide the victim, and
+    # Landlock since Linux 6.12 would protect it, but not every machine has these
+    monkeypatch.setattr(box, "_TRIED", ("limits", "seccomp"))
+    with subprocess.Popen(["sleep", "60"]) as victim:
+        attack = (
+            "import fcntl, os, socket, struct\n"
+            "SETOWN, SETSIG, SETFL, ASYNC, SIOCSPGRP = 8, 10, 4, 0o20000, 0x8902\n"
+            "a, b = socket.socketpair()\n"
+            "found = []\n"
+            f"owner = struct.pack('i', {victim.pid})\n"
+            f"calls = [(fcntl.fcntl, SETOWN, {victim.pid}), (fcntl.fcntl, SETSIG, 9)]\n"
+            "calls += [(fcntl.ioctl, SIOCSPGRP, owner), (fcntl.fcntl, SETFL, ASYNC)]\n"
+            "for call, number, value in calls:\n"
+            "    try:\n        call(a.fileno(), number, value)\n        found.append('done')\n"
+            "    except OSError as error:\n        found.append(error.strerror)\n"
+            "b.send(b'x')"
+        )
+        verdict = judge(body(attack, "found"), FOUR)
+        time.sleep(0.05)
+        alive = victim.poll() is None
+        victim.kill()
+    assert verdict.got == ["Operation not permitted"] * 3 + ["done"]
+    assert alive
+
+
+@needs("seccomp")
+def test_other_processes_keep_their_limits_and_their_place_in_the_queue(monkeypatch):
+    monkeypatch.setattr(box, "_TRIED", ("limits", "seccomp"))
+    with subprocess.Popen(["sleep", "60"]) as victim:
+        attacks = [
+            f"__import__('resource').prlimit({victim.pid}, 7, (0, 0))",
+            f"os.setpriority(os.PRIO_PROCESS, {victim.pid}, 19)",
+            f"os.sched_setaffinity({victim.pid}, {{0}})",
+            f"os.sched_setscheduler({victim.pid}, os.SCHED_IDLE, os.sched_param(0))",
+        ]
+        found = attempt(*attacks)
+        victim.kill()
+    assert found == ["Operation not permitted"] * len(attacks)
+
+
+@needs("seccomp")
+def test_a_pair_of_sockets_reaches_no_other_socket(tmp_path):
+    # a socket with a path is no matter of the network namespace, and Landlock lets datagrams through
+    log, door = tmp_path / "log", tmp_path / "door"
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener,
+        socket.socket(socket.AF_UNIX) as server,
+    ):
+        listener.bind(str(log))
+        server.bind(str(door))
+        server.listen()
+        for part in (log, door, *log.parents):
+            part.chmod(part.stat().st_mode | (0o777 if part.is_socket() else 0o011))
+        kinds = ["SOCK_DGRAM", "SOCK_RAW", "SOCK_SEQPACKET"]
+        sent = [f"socket.socketpair(type=socket.{kind})[0].sendto(b'x', {str(log)!r})" for kind in kinds]
+        assert attempt(*sent) == ["Operation not permitted"] * len(kinds)
+        connect = f"socket.socketpair()[0].connect({str(door)!r})"
+        assert attempt(connect) == ["Transport endpoint is already connected"]
+        for waiting in (listener, server):
+            waiting.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.recv(1)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@needs("seccomp")
+def test_sockets_of_other_families_are_refused_before_the_kernel_loads_them():
+    pairs = [f"socket.socketpair({family}, socket.SOCK_STREAM)" for family in (2, 10, 16, 17, 30, 38, 40)]
+    assert attempt(*pairs) == ["Operation not permitted"] * len(pairs)
+
+
+def test_asyncio_still_works():
+    assert judge(body("import asyncio\nasyncio.run(asyncio.sleep(0))"), FOUR).passed
+
+
 def test_threads_still_work_and_cannot_run_away():
     two = "import threading\nt = threading.Thread(target=print)\nt.start()\nt.join()"
     assert judge(body(two), FOUR).passed
@@ -179,7 +271,7 @@ def test_threads_still_work_and_cannot_run_away():
 
 @needs("namespaces")
 def test_processes_that_detach_themselves_die_with_the_box(monkeypatch, tmp_path):
-    monkeypatch.setattr(judging, "_TRIED", ("limits", "namespaces"))
+    monkeypatch.setattr(box, "_TRIED", ("limits", "namespaces"))
     mark = tmp_path / "alive"
     mark.parent.chmod(0o777)
     attack = (
@@ -199,9 +291,43 @@ def test_processes_that_detach_themselves_die_with_the_box(monkeypatch, tmp_path
     assert mark.stat().st_size == size
 
 
+def _living(group):
+    """Processes of a group, without those that have ended and wait to be collected."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group, *_ = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(path.parent.name)
+    return found
+
+
+@linux
+def test_the_box_dies_with_a_judge_that_is_killed(tmp_path):
+    script = (
+        "from llmguide.coding.box import Box, Limits\n"
+        "with Box(Limits(60, 256)) as box:\n"
+        "    box.start('function', source='import time; time.sleep(60)', entry_point='f')\n"
+        "    print(box._process.pid, flush=True)\n"
+        "    box.receive()\n"
+    )
+    program = [sys.executable, "-c", script]
+    elsewhere = os.environ | {"TMPDIR": str(tmp_path)}  # who is killed leaves a folder, empty with a tmpfs
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=elsewhere) as process:
+        group = int(process.stdout.readline())
+        assert len(_living(group)) >= 2
+        process.kill()
+    deadline = time.monotonic() + 20
+    while _living(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _living(group) == []
+
+
 @needs("namespaces")
 def test_there_is_no_network_in_the_namespace_either(monkeypatch):
-    monkeypatch.setattr(judging, "_TRIED", ("limits", "namespaces"))
+    monkeypatch.setattr(box, "_TRIED", ("limits", "namespaces"))
     verdict = judge(body("import socket\nsocket.create_connection(('127.0.0.1', 9), 1)"), FOUR)
     assert "unreachable" in verdict.message
 
@@ -237,6 +363,25 @@ def test_files_outside_are_out_of_reach():
     assert not Path("/tmp/judge-escape").exists()
 
 
+@needs("seccomp")
+def test_owner_mode_and_times_of_files_outside_stay(tmp_path):
+    # Landlock lets the owner of a file change these, and without root the box runs as the owner
+    mine = tmp_path / "mine"
+    mine.write_text("")
+    for path in (mine, *mine.parents):
+        path.chmod(path.stat().st_mode | 0o011)
+    before = mine.stat()
+    attacks = [
+        f"os.chmod({str(mine)!r}, 0o777)",
+        f"os.chown({str(mine)!r}, os.getuid(), os.getgid())",
+        f"os.utime({str(mine)!r}, (0, 0))",
+        f"os.setxattr({str(mine)!r}, 'user.a', b'x')",
+        "os.chmod(os.open('/dev/null', os.O_RDONLY), 0o777)",
+    ]
+    assert attempt(*attacks) == ["Operation not permitted"] * len(attacks)
+    assert (mine.stat().st_mode, mine.stat().st_mtime) == (before.st_mode, before.st_mtime)
+
+
 def test_the_own_folder_can_be_written_up_to_a_limit():
     assert judge(
         body("open('a.txt', 'w').write('hello')", "4 if open('a.txt').read() == 'hello' else 0"), FOUR
@@ -254,8 +399,25 @@ def test_many_files_do_not_fill_the_disk():
 
 def test_temporary_folders_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    judge(body("import os\nos.mkdir('a')\nopen('a/b', 'w').close()\nos.chmod('a', 0)"), FOUR)
+    assert judge(body("import os\nos.mkdir('a')\nopen('a/b', 'w').close()\nos.mkdir('c', 0)"), FOUR).passed
     assert list(tmp_path.iterdir()) == []
+
+
+@needs("seccomp")
+def test_trees_deeper_than_python_recurses_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(box, "_TRIED", ("limits", "seccomp"))  # no tmpfs, which ends by itself
+    outside = tmp_path.with_name("outside")
+    outside.mkdir(0o500)
+    attack = (
+        "import os\n"
+        f"os.symlink({str(outside)!r}, 'link')\n"
+        "for _ in range(1500):\n    os.mkdir('a')\n    os.chdir('a')\n"
+        "os.mkdir('b', 0)"
+    )
+    assert judge(body(attack), FOUR).passed
+    assert list(tmp_path.iterdir()) == []
+    assert outside.stat().st_mode & 0o777 == 0o500
 
 
 @pytest.mark.parametrize(
@@ -290,7 +452,16 @@ def forge(*lines):
 
 
 @pytest.mark.parametrize(
-    "forged", ['{"done": true}', '{"value": 3}', "[]", '{"error": 1}', '{"value": {"a": 1}}']
+    "forged",
+    [
+        '{"done": true}',
+        '{"value": 3}',
+        "[]",
+        '{"error": 1}',
+        '{"value": {"a": 1}}',
+        f'{{"value": {{"float": {10**400}}}}}',
+        f'{{"value": {{"complex": [{10**400}, 0]}}}}',
+    ],
 )
 def test_forging_the_channel_gains_nothing(forged):
     tests = FunctionTests("f", [([2], 17), ([3], 18)])
@@ -310,6 +481,33 @@ def test_deep_and_cyclic_values_are_refused():
     assert "nested" in judge(body("a = []\na.append(a)", "a"), FOUR).message
 
 
+def test_a_flood_in_the_channel_does_not_fill_the_memory_of_the_judge():
+    # after the forged "done" the judge waits for the end, and reads the channel while it waits
+    flood = forge('{"done": true}') + (
+        "for fd in range(3, 40):\n    try:\n        while True: os.write(fd, bytes(1 << 16))\n"
+        "    except OSError: pass\n"
+    )
+    verdict = judge(flood, ProgramTests([("", "")]), timeout_s=3)
+    assert verdict.status == "output_limit"
+    assert "an answer takes" in verdict.message
+
+
+def test_answers_sent_in_advance_do_not_outlast_the_deadline():
+    # each set collides with itself, and costs the judge a part of a second to read
+    attack = (
+        "import os\n"
+        "items = ','.join('{\"int\":\"%x\"}' % (i * ((1 << 61) - 1)) for i in range(1, 9990))\n"
+        "data = ('{\"value\":{\"set\":[' + items + ']}}\\n').encode()\n"
+        "for fd in range(3, 40):\n    try:\n        while True: os.write(fd, data)\n"
+        "    except OSError: pass\n"
+    )
+    expected = {i * ((1 << 61) - 1) for i in range(1, 9990)}
+    tests = FunctionTests("f", [([2], expected)] * 10_000)
+    start = time.monotonic()
+    assert not judge(body(attack), tests, timeout_s=1).passed
+    assert time.monotonic() - start < 60
+
+
 def test_closing_everything_ends_the_run():
     verdict = judge(body("import os\nos.closerange(0, 100)"), FOUR)
     assert verdict.status == "error"
@@ -318,13 +516,27 @@ def test_closing_everything_ends_the_run():
     assert judge(body(silent), FOUR, timeout_s=0.3).status == "timeout"
 
 
+def test_integers_that_cannot_be_shown_are_refused():
+    verdict = judge(body("", "10**5000"), FOUR)
+    assert verdict.status == "output_limit"
+    assert "hexadecimal digits" in repr(verdict)
+
+
+def test_messages_hold_nothing_that_a_terminal_obeys():
+    verdict = judge(body("raise ValueError('\\ud800\\x1b[2J')"), FOUR)
+    assert verdict.message == r"line 2: ValueError: \ud800\x1b[2J"
+    verdict = judge(body("raise type('\\x1b[2J' + 'A' * 10**5, (Exception,), {})"), FOUR)
+    assert verdict.message.startswith(r"line 2: \x1b[2JAAA")
+    assert len(verdict.message) < 200
+
+
 def test_hostile_exceptions_are_described():
     source = "class E(Exception):\n    def __str__(self): raise self\n" + body("raise E")
     assert judge(source, FOUR).message.endswith("E: (its text cannot be read)")
 
 
 def test_required_layers_are_had_or_refused(monkeypatch):
-    monkeypatch.setattr(judging, "_TRIED", ("limits",))
+    monkeypatch.setattr(box, "_TRIED", ("limits",))
     assert judge(body(""), FOUR, require=["limits"]).passed
     with pytest.raises(RuntimeError, match="seccomp"):
         judge(body(""), FOUR, require=["seccomp"])
@@ -335,7 +547,7 @@ def test_required_layers_are_had_or_refused(monkeypatch):
 
 
 def test_verdicts_tell_the_layers():
-    assert set(judge(body(""), FOUR).protections) == set(judging.LAYERS)
+    assert set(judge(body(""), FOUR).protections) == set(LAYERS)
 
 
 @pytest.mark.parametrize(
@@ -351,6 +563,11 @@ def test_verdicts_tell_the_layers():
         ("a", "a", 0, True),
         (float("nan"), float("nan"), 0, True),
         (float("inf"), float("inf"), 0.1, True),
+        (10**400, 4.0, 0.1, False),
+        (2**1024 - 1, float("inf"), 0.1, False),
+        (10**400, float("nan"), 0, False),
+        (2**53 + 1, 2.0**53, 0, False),
+        (1 + 1e-9, 1.0, 0, False),
     ],
 )
 def test_matches(got, expected, tolerance, same):

@@ -3,10 +3,11 @@
 import pytest
 
 from llmguide.coding import prompts
-from llmguide.coding.judging import FunctionTests, judge
+from llmguide.coding.judging import judge
 from llmguide.coding.patterns import dynamic, edge_cases, graphs, structures, two_pointers
 from llmguide.coding.problems import COIN_CHANGE, PROBLEMS, SECOND_LARGEST, TWO_SUM
 from llmguide.coding.prompts import Vote, extract_code, vote
+from llmguide.coding.verdicts import FunctionTests
 
 CODE = "def second_largest(numbers):\n    return sorted(numbers)[-2]\n"
 SIMPLE = (

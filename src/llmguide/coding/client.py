@@ -1,4 +1,4 @@
-"""Asks a model: any endpoint that speaks OpenAI's chat format, or a transcript of what one answered.
+"""Asks a model: any endpoint that speaks OpenAI's formats, or a transcript of what one answered.
 
 The endpoint comes from the environment: ``OPENAI_BASE_URL``, such as ``http://localhost:8000/v1`` for vLLM,
 llama.cpp or Ollama, and ``OPENAI_API_KEY`` where one is needed. Transcripts are JSON files named by the
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 TRANSCRIPTS = Path(__file__).with_name("transcripts")
 _AGAIN = (408, 429, 500, 502, 503, 504)  # answers after which it is worth trying again
@@ -40,6 +40,7 @@ class Request:
     temperature: float = 0.0
     max_tokens: int = 512
     seed: int = 0
+    path: ClassVar[str] = "chat/completions"
 
     def key(self) -> str:
         """Return a hash of all of it, the name of its transcript.
@@ -53,6 +54,38 @@ class Request:
     def payload(self) -> dict[str, Any]:
         """Return what is sent to an endpoint."""
         return asdict(self) | {"messages": [dict(message) for message in self.messages]}
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A text to be continued, or filled in before a suffix, in the older format, which base models speak.
+
+    Attributes:
+        prompt: What stands before.
+        model: Its name at the endpoint.
+        suffix: What is to stand after; not every endpoint can fill in.
+        temperature: As in `Request`, like the next two.
+        max_tokens: See `Request`.
+        seed: See `Request`.
+        stop: Texts before which the completion ends.
+    """
+
+    prompt: str
+    model: str
+    suffix: str | None = None
+    temperature: float = 0.0
+    max_tokens: int = 512
+    seed: int = 0
+    stop: tuple[str, ...] | None = None
+    path: ClassVar[str] = "completions"
+
+    def payload(self) -> dict[str, Any]:
+        """Return what is sent to an endpoint.
+
+        >>> Completion("def f(", "some-model", max_tokens=8).payload()
+        {'prompt': 'def f(', 'model': 'some-model', 'temperature': 0.0, 'max_tokens': 8, 'seed': 0}
+        """
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -118,7 +151,7 @@ class Endpoint:
             raise EndpointError(f"{self.base_url} answered with something else: {body[:300]!r}") from error
         return Answer(text, reason, self.base_url)
 
-    def stream(self, request: Request) -> Iterator[str]:
+    def stream(self, request: Request | Completion) -> Iterator[str]:
         """Ask and yield the pieces of the answer as they come.
 
         Raises:
@@ -130,20 +163,26 @@ class Endpoint:
                     data = line.decode().removeprefix("data:").strip()
                     if data == "[DONE]":
                         return
-                    if line.startswith(b"data:") and (choices := json.loads(data)["choices"]):
-                        yield choices[0]["delta"].get("content") or ""
-            except (OSError, HTTPException, ValueError, LookupError) as error:
+                    if not line.startswith(b"data:"):
+                        continue
+                    found = json.loads(data)
+                    if "error" in found:  # the status was sent before it was known
+                        raise EndpointError(f"{self.base_url} fails: {json.dumps(found['error'])[:300]}")
+                    if choices := found["choices"]:  # none, where usage is told
+                        choice = choices[0]
+                        yield (choice["delta"].get("content") if "delta" in choice else choice["text"]) or ""
+            except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
                 raise EndpointError(f"the stream from {self.base_url} broke off: {error}") from error
         raise EndpointError(f"the stream from {self.base_url} ended without [DONE]")
 
-    def _open(self, request: Request, *, stream: bool) -> HTTPResponse:
+    def _open(self, request: Request | Completion, *, stream: bool) -> HTTPResponse:
         if not self.base_url.startswith(("http://", "https://")):
             raise EndpointError(f"{self.base_url!r} is no address; it begins with http:// or https://")
         headers = {"Content-Type": "application/json"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         data = json.dumps(request.payload() | {"stream": stream}).encode()
-        url = f"{self.base_url}/chat/completions"
+        url = f"{self.base_url}/{request.path}"
         for attempt in range(self.retries + 1):
             sent = urllib.request.Request(url, data, headers)
             wait = 2.0**attempt / 2

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
 
-from llmguide.coding.judging import CheckTests, Verdict, judge
+from llmguide.coding.judging import judge
+from llmguide.coding.verdicts import CheckTests, Verdict
 from llmguide.data.fetch import fetch_package, local_copy
 from llmguide.scores import pass_at_k
 

@@ -30,6 +30,7 @@ from typing import Any
 MAX_DEPTH = 100
 MAX_MESSAGE = 1 << 20  # bytes
 MAX_ENTRIES = 10_000  # of a set or dict that is read: one with colliding keys costs their square
+MAX_HEX = 3500  # digits of an integer that is read: Python refuses to write more than 4,300 decimal ones
 _EXACT = 1 << 53  # JSON readers of other languages keep integers up to here
 
 
@@ -90,7 +91,7 @@ def decode(value: Any, depth: int = 0) -> Any:
         return value
     (kind, content), *rest = value.items()
     if rest or kind not in _READERS:
-        raise NotPlainError(f"a message holds {sorted(value)}, which no value is written as")
+        raise NotPlainError(f"a message holds {str(sorted(value))[:100]}, which no value is written as")
     if kind in ("dict", "set", "frozenset") and len(content) > MAX_ENTRIES:
         raise NotPlainError(f"a {kind} has {len(content):,} entries; the limit is {MAX_ENTRIES:,}")
     if kind in ("complex", "dict", "tuple", "set", "frozenset"):
@@ -98,8 +99,14 @@ def decode(value: Any, depth: int = 0) -> Any:
     return _READERS[kind](content)
 
 
+def _integer(content: str) -> int:
+    if len(content) > MAX_HEX:
+        raise NotPlainError(f"an integer has {len(content):,} hexadecimal digits; the limit is {MAX_HEX:,}")
+    return int(content, 16)
+
+
 _READERS: dict[str, Callable[[Any], object]] = {
-    "int": lambda content: int(content, 16),
+    "int": _integer,
     "float": float,
     "complex": lambda content: complex(*content),
     "bytes": bytes.fromhex,

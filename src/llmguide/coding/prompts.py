@@ -16,8 +16,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llmguide.coding.judging import FunctionTests, Output, Verdict, matches, outputs
+from llmguide.coding.judging import Output, outputs
 from llmguide.coding.problems import Problem
+from llmguide.coding.verdicts import FunctionTests, Verdict, matches
 
 Message = dict[str, str]
 
@@ -33,7 +34,7 @@ class Part:
 
 ANATOMY = (
     Part("Task", "what is to be written: a function, its name and signature", "code that cannot be called"),
-    Part("Statement", "the problem, with what happens at the edges", "a solution of a neighbouring problem"),
+    Part("Statement", "the problem, with what happens at the edges", "a solution of a neighboring problem"),
     Part("Examples", "calls with their values, an edge case among them", "a wrong reading stays unnoticed"),
     Part("Constraints", "sizes of the input, time and memory", "brute force, or needless cleverness"),
     Part("Style", "language, version, allowed libraries", "another language, missing packages"),

@@ -10,8 +10,9 @@ on this machine:
 - ``tmpfs``: the working folder is a small file system in memory, which ends with the box;
 - ``landlock``: files can be read only in Python's library and the system's, and written only in the
   working folder (https://docs.kernel.org/userspace-api/landlock.html);
-- ``seccomp``: the kernel refuses to start processes or programs, open sockets, send signals, trace, mount
-  and a few more (https://docs.kernel.org/userspace-api/seccomp_filter.html).
+- ``seccomp``: the kernel refuses to start processes or programs, open sockets, send signals, trace, mount,
+  change owner, mode, times or attributes of a file, which Landlock does not look at, change limits, priority
+  or processors of other processes, and a few more (https://docs.kernel.org/userspace-api/seccomp_filter.html).
 
 All but ``limits`` exist on Linux only. The file is run by path in a bare interpreter and imports nothing but
 the standard library.
@@ -45,29 +46,58 @@ _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = (
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
 
 
+class Guard(NamedTuple):
+    """A system call that is allowed only if one argument, under a mask, has one of some values."""
+
+    name: str
+    argument: int
+    mask: int
+    allowed: tuple[int, ...]
+
+
+GUARDS = (
+    Guard("clone", 0, 0x00010000, (0x00010000,)),  # CLONE_THREAD: threads, but no processes
+    Guard("socketpair", 0, 0xFFFFFFFF, (1,)),  # AF_UNIX: the kernel would load the module of another family
+    # SOCK_STREAM, which asyncio needs: a datagram socket of a pair can still write to any socket with a path
+    Guard("socketpair", 1, 0xF, (1,)),
+    # all but those that set an owner and a signal: the kernel would send SIGKILL to the process that is named
+    Guard("fcntl", 1, 0xFFFFFFFF, (0, 1, 2, 3, 4, 5, 6, 7, 1030)),  # duplicate, flags, locks
+    Guard("ioctl", 1, 0xFFFFFFFF, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),  # TCGETS to FIOCLEX
+    Guard("prlimit64", 0, 0xFFFFFFFF, (0,)),  # limits of oneself
+)
+
+
 class Machine(NamedTuple):
-    """Numbers of system calls, which differ between processors."""
+    """Numbers of system calls, which differ between processors; those of `GUARDS` in their order."""
 
     audit: int
-    clone: int
     clone3: int
     capset: int
+    guarded: tuple[int, ...]
     denied: tuple[int, ...]
 
 
-# Denied: fork vfork execve execveat socket ptrace process_vm_readv process_vm_writev kill tkill tgkill
-# rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal setpgid setsid mount umount2 unshare setns bpf
-# io_uring_setup userfaultfd perf_event_open add_key request_key keyctl open_by_handle_at memfd_create shmget
-# msgget semget mq_open init_module finit_module; on arm64 fork and vfork do not exist. From the kernel's
-# arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
+# Denied: fork vfork execve execveat socket ptrace process_vm_readv process_vm_writev process_madvise kill
+# tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal pidfd_getfd setpgid setsid setpriority
+# sched_setparam sched_setscheduler sched_setaffinity sched_setattr ioprio_set migrate_pages move_pages
+# mount umount2 unshare setns bpf io_uring_setup userfaultfd perf_event_open add_key request_key keyctl
+# open_by_handle_at memfd_create memfd_secret shmget msgget semget mq_open init_module finit_module syslog
+# sync syncfs, truncate (which Landlock looks at since version 3), chmod chown utime setxattr removexattr in
+# all their forms, file_setattr inotify_add_watch fanotify_init; on arm64 some of the older ones, such as
+# fork and chmod, do not exist. From the kernel's arch/x86/entry/syscalls/syscall_64.tbl and
+# include/uapi/asm-generic/unistd.h.
 # fmt: off
 MACHINES = {
-    "x86_64": Machine(0xC000003E, 56, 435, 126, (
-        57, 58, 59, 322, 41, 101, 310, 311, 62, 200, 234, 129, 297, 424, 109, 112, 165, 166, 272, 308, 321,
-        425, 323, 298, 248, 249, 250, 304, 319, 29, 68, 64, 240, 175, 313)),
-    "aarch64": Machine(0xC00000B7, 220, 435, 91, (
-        221, 281, 198, 117, 270, 271, 129, 130, 131, 138, 240, 424, 154, 157, 40, 39, 97, 268, 280, 425, 282,
-        241, 217, 218, 219, 265, 279, 194, 186, 190, 180, 105, 273)),
+    "x86_64": Machine(0xC000003E, 435, 126, (56, 53, 53, 72, 16, 302), (
+        57, 58, 59, 322, 41, 101, 310, 311, 440, 62, 200, 234, 129, 297, 424, 438, 109, 112, 141, 142, 144,
+        203, 314, 251, 256, 279, 165, 166, 272, 308, 321, 425, 323, 298, 248, 249, 250, 304, 319, 447, 29,
+        68, 64, 240, 175, 313, 103, 162, 306, 76, 90, 91, 92, 93, 94, 132, 235, 261, 268, 452, 260, 280,
+        188, 189, 190, 197, 198, 199, 463, 466, 469, 254, 300)),
+    "aarch64": Machine(0xC00000B7, 435, 91, (220, 199, 199, 25, 29, 261), (
+        221, 281, 198, 117, 270, 271, 440, 129, 130, 131, 138, 240, 424, 438, 154, 157, 140, 118, 119, 122,
+        274, 30, 238, 239, 40, 39, 97, 268, 280, 425, 282, 241, 217, 218, 219, 265, 279, 447, 194, 186, 190,
+        180, 105, 273, 116, 81, 267, 45, 52, 53, 452, 54, 55, 88, 5, 6, 7, 14, 15, 16, 463, 466, 469, 27,
+        262)),
 }
 # fmt: on
 
@@ -127,6 +157,7 @@ def _attempt(step: Callable[[], None]) -> str:
 
 
 def _descend(generations: int, close: tuple[int, ...]) -> None:
+    _end_with_parent()  # the judge may be killed, and cannot clean up then
     for _ in range(generations):
         child = os.fork()
         if child:
@@ -135,8 +166,12 @@ def _descend(generations: int, close: tuple[int, ...]) -> None:
             _, status = os.waitpid(child, 0)
             code = os.waitstatus_to_exitcode(status)
             os._exit(code if code >= 0 else 128 - code)
-        if sys.platform == "linux":
-            _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _end_with_parent()
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _limit(memory_mb: int, cpu_s: int) -> None:
@@ -257,12 +292,13 @@ def _seccomp() -> None:
 def seccomp_program(machine: Machine) -> bytes:
     """Assemble the filter: eight bytes an instruction, run by the kernel at every system call.
 
-    >>> len(seccomp_program(MACHINES["x86_64"])) // 8 - len(MACHINES["x86_64"].denied)
-    13
+    >>> program = seccomp_program(MACHINES["x86_64"])
+    >>> struct.unpack("=HBBI", program[:8])  # load four bytes at offset 4: the processor
+    (32, 0, 0, 4)
     """
-    load, equal, greater, test, result = 0x20, 0x15, 0x35, 0x45, 0x06
+    load, mask, equal, greater, jump, result = 0x20, 0x54, 0x15, 0x35, 0x05, 0x06
     allow, kill, refuse, missing = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
-    # data: number of the call at 0, processor at 4, low half of the first argument at 16
+    # data: number of the call at 0, processor at 4, low halves of the arguments at 16, 24, ...
     program = [
         (load, 0, 0, 4),
         (equal, 1, 0, machine.audit),
@@ -273,15 +309,16 @@ def seccomp_program(machine: Machine) -> bytes:
         (equal, 0, 1, machine.clone3),
         (result, 0, 0, missing),  # its flags lie in memory; the C library falls back to clone
     ]
-    rest = len(machine.denied)
-    program += [(equal, rest - i + 3, 0, number) for i, number in enumerate(machine.denied)]
-    program += [
-        (equal, 0, 2, machine.clone),
-        (load, 0, 0, 16),
-        (test, 0, 1, 0x00010000),  # CLONE_THREAD
-        (result, 0, 0, allow),
-        (result, 0, 0, refuse),
-    ]
+    left = len(machine.denied)
+    program += [(equal, left - i, 0, number) for i, number in enumerate(machine.denied)]
+    program += [(jump, 0, 0, 1), (result, 0, 0, refuse)]
+    for guard, number in zip(GUARDS, machine.guarded, strict=True):
+        left = len(guard.allowed)
+        check = [(load, 0, 0, 16 + 8 * guard.argument), (mask, 0, 0, guard.mask)]
+        check += [(equal, left - i, 0, value) for i, value in enumerate(guard.allowed)]
+        check += [(result, 0, 0, refuse), (load, 0, 0, 0)]  # the next guard may be of the same call
+        program += [(equal, 0, len(check), number), *check]
+    program += [(result, 0, 0, allow)]
     return b"".join(struct.pack("=HBBI", *step) for step in program)
 
 

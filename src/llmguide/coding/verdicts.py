@@ -1,0 +1,122 @@
+"""What a judge is asked and what it answers: tests of three forms, and the verdict."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Status = Literal["passed", "wrong_answer", "error", "timeout", "memory_limit", "output_limit"]
+
+
+@dataclass(frozen=True)
+class FunctionTests:
+    """Calls of one function and the values that it must return.
+
+    Values are plain data and are compared with ``==``, so 1 equals 1.0 and True, but a list never a tuple.
+    Arguments are copies; what the solution does to them stays with it.
+
+    Attributes:
+        entry_point: Name of the function, or of a method of a class ``Solution`` that takes no arguments.
+        cases: Pairs of arguments and expected value.
+        tolerance: How far a float may be off, absolutely or as a share.
+    """
+
+    entry_point: str
+    cases: Sequence[tuple[Sequence[object], object]]
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True)
+class ProgramTests:
+    """Standard inputs and the outputs that a whole program must write.
+
+    Space at the ends of lines and empty lines at the end do not count.
+
+    Attributes:
+        cases: Pairs of input and expected output.
+    """
+
+    cases: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class CheckTests:
+    """A test in the style of HumanEval: source that defines ``check(candidate)``, full of assertions.
+
+    Attributes:
+        source: Of the check; it is boxed, but trusted to judge.
+        entry_point: Name of the function of the solution.
+        preamble: Source that the check may use, such as the prompt of the problem with its helpers.
+    """
+
+    source: str
+    entry_point: str
+    preamble: str = ""
+
+
+Tests = FunctionTests | ProgramTests | CheckTests
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge found.
+
+    Attributes:
+        status: ``passed``, or the first thing that went wrong.
+        case: Number of the failing case, or of the failing call of a check, from 0; None if it was none.
+        input: Arguments or standard input of that case.
+        expected: What should have come out; for a check, the line that failed.
+        got: What came out.
+        message: What happened, in a sentence.
+        stdout: End of what the solution printed.
+        seconds: From the loaded box to the verdict.
+        protections: Layers of the box, each ``"on"`` or why it was off.
+    """
+
+    status: Status
+    case: int | None = None
+    input: object = None
+    expected: object = None
+    got: object = None
+    message: str = ""
+    stdout: str = ""
+    seconds: float = 0.0
+    protections: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all tests passed."""
+        return self.status == "passed"
+
+
+def matches(got: object, expected: object, tolerance: float = 0.0) -> bool:
+    """Compare plain data: ``==``, except that floats may be off by the tolerance and nan equals nan.
+
+    >>> matches([0.1 + 0.2, float("nan")], [0.3, float("nan")], 1e-9), matches((1,), [1])
+    (True, False)
+    """
+    if isinstance(expected, float) and isinstance(got, (int, float)):
+        return got == expected or _close(got, expected, tolerance)
+    if isinstance(expected, (list, tuple)):
+        return (
+            type(got) is type(expected)
+            and len(got) == len(expected)
+            and all(matches(a, b, tolerance) for a, b in zip(got, expected, strict=True))
+        )
+    if isinstance(expected, dict):
+        return (
+            isinstance(got, dict)
+            and got.keys() == expected.keys()
+            and all(matches(got[key], value, tolerance) for key, value in expected.items())
+        )
+    return got == expected
+
+
+def _close(got: float, expected: float, tolerance: float) -> bool:
+    try:
+        got = float(got)
+    except OverflowError:  # an integer beyond all floats
+        return False
+    if math.isnan(expected):
+        return math.isnan(got)
+    return tolerance > 0 and math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance)
