@@ -205,7 +205,7 @@ EXERCISES = (
         "split-heads",
         "split_heads(x, n_heads) cuts (B, T, D) into (B, n_heads, T, D / n_heads); head h gets the h-th run "
         "of "
-        "neighbouring components.",
+        "neighboring components.",
         _split,
         lambda: [(noise(3, 2, 6, 12), 3), (noise(4, 1, 4, 8), 2)],
         (
@@ -233,7 +233,7 @@ EXERCISES = (
     Exercise(
         "grouped-query",
         "repeat_heads(k, n_heads) turns keys (B, K, T, E) into (B, n_heads, T, E), so that each group of "
-        "n_heads / K neighbouring query heads meets the same key head.",
+        "n_heads / K neighboring query heads meets the same key head.",
         lambda k, n_heads: k.repeat_interleave(n_heads // k.shape[1], dim=1),
         lambda: [(noise(5, 2, 2, 3, 4), 6), (noise(6, 1, 3, 2, 2), 6)],
         (

@@ -150,7 +150,7 @@ EXERCISES = (
             Mistake(
                 "pairs not counted anew",
                 "the pairs are counted once, before the first merge",
-                "After a merge there are new neighbours. Count again before each merge.",
+                "After a merge there are new neighbors. Count again before each merge.",
                 _train_without_recount,
             ),
             Mistake(
@@ -194,13 +194,13 @@ EXERCISES = (
             Mistake(
                 "stops after one merge",
                 "only one merge is applied",
-                "Look at the neighbours again after each merge, until none of them form a token.",
+                "Look at the neighbors again after each merge, until none of them form a token.",
                 _encode_one_pass,
             ),
         ),
         (
             "Start with single bytes.",
-            "Of all neighbours find the pair whose joint bytes have the lowest rank.",
+            "Of all neighbors find the pair whose joint bytes have the lowest rank.",
         ),
     ),
     Exercise(
@@ -229,7 +229,7 @@ EXERCISES = (
             ),
         ),
         (
-            "Small temperatures make the largest logit win by more. What does that to the differences?",
+            "Small temperatures make the largest logit win by more. What does that do to the differences?",
             "Divide.",
         ),
     ),
@@ -278,7 +278,7 @@ EXERCISES = (
         (
             Mistake(
                 "interleaved layout",
-                "neighbouring components 2i and 2i + 1 form the pairs",
+                "neighboring components 2i and 2i + 1 form the pairs",
                 "x.chunk(2, dim=-1) gives the two halves; x[..., 0::2] gives the other layout.",
                 lambda x, theta: _rotate(x, theta, layout="interleaved"),
             ),

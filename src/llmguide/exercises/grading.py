@@ -3,16 +3,34 @@
 import copy
 import importlib
 import math
+import re
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-CHAPTERS = ("concepts", "transformer", "attention", "pretraining", "post_training")
+CHAPTERS = (
+    "introduction",
+    "concepts",
+    "transformer",
+    "attention",
+    "pretraining",
+    "data_and_scale",
+    "post_training",
+    "preferences_and_adapters",
+    "families",
+    "how_llms_write_code",
+    "algorithms",
+    "prompting",
+)
 Arguments = tuple[Any, ...]
+_SOURCE = "<your code>"
+_SMALL = 24  # numbers that can be read at a glance
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,7 @@ class Exercise:
         task: Signature and meaning.
         solution: The function of the package.
         probes: Makes the arguments that a submission is called with; the same at each call.
-        mistakes: Wrong versions that are recognised.
+        mistakes: Wrong versions that are recognized.
         hints: From a nudge to nearly the answer.
     """
 
@@ -54,6 +72,19 @@ class Exercise:
 
     def __repr__(self) -> str:
         return f"{self.name}: {self.task}"
+
+    @property
+    def signature(self) -> str:
+        """What the task begins with, such as ``rope(x, theta)``."""
+        found = re.match(r"\w+\(.*?\)", self.task)
+        if found is None:
+            raise ValueError(f"the task of {self.name} must begin with a signature, such as rope(x, theta)")
+        return found[0]
+
+    @property
+    def function(self) -> str:
+        """Name of the function to write."""
+        return self.signature.partition("(")[0]
 
 
 @dataclass(frozen=True)
@@ -72,8 +103,8 @@ class Grade:
 def exercises() -> dict[str, Exercise]:
     """All exercises by name, chapter by chapter.
 
-    >>> list(exercises())[:5]
-    ['bpe-train', 'bpe-encode', 'temperature', 'top-p', 'rope']
+    >>> list(exercises())[:4]
+    ['follows', 'smooth', 'bits', 'times-more']
     """
     modules = [importlib.import_module(f"llmguide.exercises.{chapter}") for chapter in CHAPTERS]
     return {found.name: found for module in modules for found in module.EXERCISES}
@@ -86,7 +117,7 @@ def exercise(name: str) -> Exercise:
         ValueError: There is none of that name.
 
     >>> exercise("temperature").hints[0]
-    'Small temperatures make the largest logit win by more. What does that to the differences?'
+    'Small temperatures make the largest logit win by more. What does that do to the differences?'
     """
     if name not in exercises():
         raise ValueError(f"no exercise is named {name!r}; there are {', '.join(exercises())}")
@@ -101,7 +132,7 @@ def grade(name: str, function: Callable[..., Any]) -> Grade:
         function: Yours. It gets copies of the arguments, by position.
 
     Returns:
-        Whether it passed, a message, and the name of the mistake, empty if none was recognised.
+        Whether it passed, a message, and the name of the mistake, empty if none was recognized.
 
     Raises:
         ValueError: There is no such exercise.
@@ -123,7 +154,8 @@ def grade(name: str, function: Callable[..., Any]) -> Grade:
         try:
             results.append(function(*given))
         except Exception as error:
-            return Grade(False, f"{name}: it raises {type(error).__name__}: {error}\nfor {shown(arguments)}")
+            raised = f"{type(error).__name__}: {error}{_place(error, function)}"
+            return Grade(False, f"{name}: it raises {raised}\nfor {shown(arguments)}")
         if not same(given, arguments):
             message = f"{name}: the function changes its arguments in place. Compute a new value instead."
             return Grade(False, message, "changes its arguments")
@@ -135,6 +167,52 @@ def grade(name: str, function: Callable[..., Any]) -> Grade:
             message = f"Your result is what one gets when {mistake.when}.\nHint: {mistake.hint}"
             return Grade(False, f"{name}: not yet. {message}", mistake.name)
     return Grade(False, f"{name}: not yet. {difference(probes, results, expected)}")
+
+
+def check(name: str, source: str) -> Grade:
+    r"""Run source code in a namespace of its own, and grade the function that the exercise asks for.
+
+    Args:
+        name: Of the exercise.
+        source: Python that defines the function, and whatever it needs.
+
+    Returns:
+        As `grade`; code that cannot run has not passed, and the message says why.
+
+    Raises:
+        ValueError: There is no such exercise.
+
+    >>> check("temperature", "def temperature(logits, t):\n    return logits / t")
+    temperature: right.
+    >>> check("temperature", "def heat(logits, t):\n    return logits / t")
+    temperature: the code defines no function temperature(logits, t).
+    >>> check("temperature", "x = 1 / 0")
+    temperature: the code raises ZeroDivisionError: division by zero (line 1)
+    """
+    asked = exercise(name)
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    try:
+        exec(compile(source, _SOURCE, "exec"), namespace)
+    except SyntaxError as error:
+        return Grade(False, f"{name}: {error.msg} (line {error.lineno})")
+    except Exception as error:
+        return Grade(False, f"{name}: the code raises {type(error).__name__}: {error}{_line(error, _SOURCE)}")
+    if not callable(namespace.get(asked.function)):
+        return Grade(False, f"{name}: the code defines no function {asked.signature}.")
+    return grade(name, namespace[asked.function])
+
+
+def _place(error: Exception, function: Callable[..., Any]) -> str:
+    """The line of the function's file that raised, if it has one."""
+    code = getattr(function, "__code__", None)
+    return _line(error, code.co_filename) if code else ""
+
+
+def _line(error: Exception, filename: str) -> str:
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == filename
+    ]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 def same(result: Any, expected: Any) -> bool:
@@ -169,9 +247,15 @@ def difference(probes: Sequence[Arguments], results: Sequence[Any], expected: Se
     """Describe the first probe whose result is wrong."""
     rows = zip(probes, results, expected, strict=True)
     arguments, got, wanted = next(row for row in rows if not same(row[1], row[2]))
-    if isinstance(wanted, Tensor) and isinstance(got, Tensor) and got.shape != wanted.shape:
-        shapes = f"{tuple(got.shape)}, expected {tuple(wanted.shape)}"
-        return f"The result has shape {shapes},\nfor {shown(arguments)}"
+    if isinstance(wanted, Tensor) and isinstance(got, Tensor):
+        if got.shape != wanted.shape:
+            shapes = f"{tuple(got.shape)}, expected {tuple(wanted.shape)}"
+            return f"The result has shape {shapes},\nfor {shown(arguments)}"
+        if wanted.numel() > _SMALL:
+            wrong = [at for at in product(*map(range, wanted.shape)) if not same(got[at], wanted[at])]
+            numbers = f"got {shown((got[wrong[0]],))}, expected {shown((wanted[wrong[0]],))}"
+            place = f"{len(wrong)} of {wanted.numel()} numbers are wrong. At {list(wrong[0])}: {numbers}"
+            return f"No known mistake.\n{place},\nfor {shown(arguments)}"
     return f"No known mistake.\nGot {shown((got,))}\nexpected {shown((wanted,))}\nfor {shown(arguments)}"
 
 
@@ -184,12 +268,9 @@ def shown(arguments: Arguments) -> str:
 
     def one(value: Any) -> str:
         if isinstance(value, Tensor):
-            small = value.numel() <= 24
-            return (
-                str(torch.round(value.double(), decimals=4).tolist())
-                if small
-                else f"tensor of shape {tuple(value.shape)}"
-            )
+            if value.numel() > _SMALL:
+                return f"tensor of shape {tuple(value.shape)}"
+            return str(torch.round(value.double(), decimals=4).tolist())
         return getattr(value, "__name__", None) or repr(value)
 
     return ", ".join(map(one, arguments))

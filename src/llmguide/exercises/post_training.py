@@ -1,4 +1,4 @@
-"""Exercises of the post-training chapter: targets, rewards, preferences, policy gradients, adapters."""
+"""Exercises of the post-training chapter: targets, masks, rewards, policy gradients."""
 
 from functools import partial
 from itertools import accumulate
@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmguide.dpo import dpo_loss, sequence_logprob
+from llmguide.dpo import sequence_logprob
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.grpo import group_advantages
-from llmguide.lora import add_low_rank
 from llmguide.losses import IGNORED
-from llmguide.ppo import clipped_surrogate, gae, kl_estimate
+from llmguide.policy_gradient import clipped_surrogate, kl_estimate
+from llmguide.ppo import gae
 from llmguide.reward import bradley_terry_loss
 from llmguide.sft import completion, shifted
 
@@ -30,6 +30,27 @@ def _hidden_prompt(prompt: list[int], answer: list[int], hidden: int) -> list[in
     return [IGNORED] * hidden + targets[hidden:]
 
 
+START, END, ROLES = 1, 2, {"user": 3, "assistant": 4}
+
+
+def _turns(
+    messages: list[tuple[str, list[int]]],
+    *,
+    learned: str = "assistant",
+    header: bool = False,
+    end: bool = True,
+    last_only: bool = False,
+) -> tuple[list[int], list[bool]]:
+    """The ids of a conversation and which of them are learned."""
+    ids: list[int] = []
+    mask: list[bool] = []
+    for i, (role, content) in enumerate(messages):
+        counts = role == learned and (not last_only or i == len(messages) - 1)
+        ids += [START, ROLES[role], *content, END]
+        mask += [counts and header] * 2 + [counts] * len(content) + [counts and end]
+    return ids, mask
+
+
 # ---- log-probabilities and divergences -------------------------------------------------------------
 
 
@@ -45,25 +66,6 @@ def _logprob_probes() -> list[Arguments]:
 def _kl(logits: Tensor, ref_logits: Tensor) -> Tensor:
     p, q = logits.log_softmax(-1), ref_logits.log_softmax(-1)
     return (p.exp() * (p - q)).sum(-1)
-
-
-# ---- preferences -----------------------------------------------------------------------------------
-
-
-def _dpo(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
-    found = dpo_loss(pc, pr, rc, rr, beta=beta)
-    return found.loss, found.chosen_rewards, found.rejected_rewards
-
-
-def _dpo_probes() -> list[Arguments]:
-    return [(noise(2, 3) - 5, noise(3, 3) - 5, noise(4, 3) - 5, noise(5, 3) - 5, beta) for beta in (0.1, 0.5)]
-
-
-def _dpo_beta_outside(
-    pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    loss, chosen, rejected = _dpo(pc, pr, rc, rr, 1.0)
-    return beta * loss, chosen, rejected
 
 
 # ---- policy gradients ------------------------------------------------------------------------------
@@ -108,17 +110,6 @@ def _surrogate_probes() -> list[Arguments]:
     return [(logp, torch.zeros(5), torch.tensor([1.0, 1.0, -1.0, -1.0, 2.0]), 0.2)]
 
 
-# ---- adapters --------------------------------------------------------------------------------------
-
-
-def _lora(x: Tensor, W: Tensor, A: Tensor, B: Tensor, alpha: float) -> Tensor:
-    return add_low_rank(F.linear(x, W), x, A, B, alpha / len(A))
-
-
-def _low_rank(x: Tensor, W: Tensor, A: Tensor, B: Tensor, scale: float) -> Tensor:
-    return x @ W.T + scale * (x @ A.T) @ B.T
-
-
 EXERCISES = (
     Exercise(
         "sft-targets",
@@ -130,7 +121,7 @@ EXERCISES = (
         (
             Mistake(
                 "loss on the prompt",
-                "the prompt is learnt as well",
+                "the prompt is learned as well",
                 "The user's words are read, not written. Their targets are -100.",
                 lambda prompt, answer: _hidden_prompt(prompt, answer, 0),
             ),
@@ -147,13 +138,54 @@ EXERCISES = (
                 lambda prompt, answer: _hidden_prompt(prompt, answer, len(prompt)),
             ),
             Mistake(
-                "last token of the prompt learnt",
+                "last token of the prompt learned",
                 "one position too few is hidden",
                 "Of the prompt nothing is a target; there are len(prompt) - 1 positions that predict it.",
                 lambda prompt, answer: _hidden_prompt(prompt, answer, max(len(prompt) - 2, 0)),
             ),
         ),
         ("Write the ids in one line, the next ids below.",),
+    ),
+    Exercise(
+        "turn-mask",
+        "turns(messages): the ids of a conversation, and for each whether it is learned. A message is a pair "
+        "of role and ids; it is written as 1, the role (3 for 'user', 4 for 'assistant'), its ids, 2. What "
+        "the model has to write itself is learned.",
+        _turns,
+        lambda: [
+            ([("user", [10, 11]), ("assistant", [12]), ("user", [13]), ("assistant", [14, 15])],),
+            ([("user", [20]), ("assistant", [])],),
+        ],
+        (
+            Mistake(
+                "end of the turn not learned",
+                "the 2 that ends an answer is not learned",
+                "The model has to stop by itself. The end is its last word.",
+                lambda messages: _turns(messages, end=False),
+            ),
+            Mistake(
+                "header learned as well",
+                "the 1 and the role before an answer are learned",
+                "The program writes them, to ask for an answer.",
+                lambda messages: _turns(messages, header=True),
+            ),
+            Mistake(
+                "last answer only",
+                "earlier answers of the conversation are not learned",
+                "Every answer counts. Only in preference data the last one stands alone.",
+                lambda messages: _turns(messages, last_only=True),
+            ),
+            Mistake(
+                "the user's turns learned",
+                "what the user says is learned, and what the assistant says is not",
+                "The mask is upside down.",
+                lambda messages: _turns(messages, learned="user"),
+            ),
+        ),
+        (
+            "Build both lists side by side, message by message.",
+            "The last 2 of an answer counts, of a question not.",
+        ),
     ),
     Exercise(
         "sequence-logprob",
@@ -225,65 +257,6 @@ EXERCISES = (
             ),
         ),
         ("The chosen answer wins with probability sigmoid(difference).",),
-    ),
-    Exercise(
-        "dpo",
-        "dpo(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta): from log-probabilities of "
-        "whole answers "
-        "the mean loss, the rewards of the chosen and those of the rejected answers.",
-        _dpo,
-        _dpo_probes,
-        (
-            Mistake(
-                "reference and policy swapped",
-                "the rewards are beta times (reference - policy)",
-                "An answer is rewarded for having become more likely than under the reference.",
-                lambda pc, pr, rc, rr, beta: _dpo(rc, rr, pc, pr, beta),
-            ),
-            Mistake(
-                "chosen and rejected swapped",
-                "the rejected answer is the one that should win",
-                "The margin is chosen minus rejected.",
-                lambda pc, pr, rc, rr, beta: _dpo(pr, pc, rr, rc, beta),
-            ),
-            Mistake(
-                "reference forgotten",
-                "the log-probabilities of the policy alone are the rewards",
-                "Subtract those of the reference, or nothing holds the policy near it.",
-                lambda pc, pr, rc, rr, beta: _dpo(pc, pr, 0 * rc, 0 * rr, beta),
-            ),
-            Mistake(
-                "beta forgotten",
-                "beta is taken for 1",
-                "The reward is beta times the difference of log-probabilities.",
-                lambda pc, pr, rc, rr, beta: _dpo(pc, pr, rc, rr, 1.0),
-            ),
-            Mistake(
-                "beta outside",
-                "the loss is multiplied by beta instead of the margin",
-                "Beta stands inside the sigmoid.",
-                _dpo_beta_outside,
-            ),
-            Mistake(
-                "divided by beta",
-                "the margin is divided by beta",
-                "Rewards are beta times the log-ratio; a large beta keeps the policy close.",
-                lambda pc, pr, rc, rr, beta: _dpo(pc, pr, rc, rr, 1 / beta),
-            ),
-            Mistake(
-                "sign of the loss",
-                "the logarithm of the sigmoid has no minus sign",
-                "A loss is minimised: -logsigmoid(margin).",
-                lambda pc, pr, rc, rr, beta: (
-                    -_dpo(pc, pr, rc, rr, beta)[0],
-                    *_dpo(pc, pr, rc, rr, beta)[1:],
-                ),
-            ),
-        ),
-        (
-            "Reward: beta * (policy - reference).",
-            "Loss: -logsigmoid(chosen reward - rejected reward), averaged.",
-        ),
     ),
     Exercise(
         "kl",
@@ -407,7 +380,7 @@ EXERCISES = (
     ),
     Exercise(
         "group-advantages",
-        "group_advantages(rewards, group_size): (r - mean) / (std + 1e-4) within each group of neighbouring "
+        "group_advantages(rewards, group_size): (r - mean) / (std + 1e-4) within each group of neighboring "
         "answers, "
         "std with Bessel's correction.",
         group_advantages,
@@ -417,13 +390,13 @@ EXERCISES = (
         ],
         (
             Mistake(
-                "advantage not normalised",
+                "advantage not normalized",
                 "the mean is subtracted and nothing is divided (this is Dr. GRPO)",
                 "Divide by the standard deviation of the group.",
                 partial(group_advantages, scale=False),
             ),
             Mistake(
-                "normalised over the batch",
+                "normalized over the batch",
                 "mean and deviation are those of all answers together",
                 "Answers to an easy question would all look good. Compare within a group: view(-1, "
                 "group_size).",
@@ -493,52 +466,11 @@ EXERCISES = (
             ),
             Mistake(
                 "sign of the loss",
-                "the objective is returned, which an optimizer would minimise",
-                "A loss is minimised: put a minus in front.",
+                "the objective is returned, which an optimizer would minimize",
+                "A loss is minimized: put a minus in front.",
                 lambda logp, old, advantages, clip: -_surrogate(logp, old, advantages, clip),
             ),
         ),
         ("Four cases: ratio too high or too low, advantage positive or negative.",),
-    ),
-    Exercise(
-        "lora",
-        "lora(x, W, A, B, alpha): a linear layer W (out, in) with an adapter A (r, in), B (out, r) whose "
-        "scale is "
-        "alpha / r. No bias.",
-        _lora,
-        lambda: [(noise(17, 3, 6), noise(18, 5, 6), noise(19, 2, 6), noise(20, 5, 2), 8.0)],
-        (
-            Mistake(
-                "scale forgotten",
-                "the product of the adapter is added as it is",
-                "Multiply by alpha / r.",
-                lambda x, W, A, B, alpha: _low_rank(x, W, A, B, 1.0),
-            ),
-            Mistake(
-                "alpha not divided by r",
-                "the scale is alpha",
-                "Dividing by r lets you change the rank without changing the learning rate.",
-                _low_rank,
-            ),
-            Mistake(
-                "divided by the root of r",
-                "the scale is alpha / sqrt(r) (this is rsLoRA)",
-                "The original divides by r.",
-                lambda x, W, A, B, alpha: _low_rank(x, W, A, B, alpha / len(A) ** 0.5),
-            ),
-            Mistake(
-                "frozen layer forgotten",
-                "only the adapter is applied",
-                "The adapter adds to the frozen weights: x W^T + ...",
-                lambda x, W, A, B, alpha: _low_rank(x, 0 * W, A, B, alpha / len(A)),
-            ),
-            Mistake(
-                "frozen layer scaled as well",
-                "the scale multiplies the sum",
-                "Only the adapter's part is scaled.",
-                lambda x, W, A, B, alpha: alpha / len(A) * _low_rank(x, W, A, B, 1.0),
-            ),
-        ),
-        ("Two thin products instead of one with B A.",),
     ),
 )

@@ -1,4 +1,4 @@
-"""Exercises of the pre-training chapter: the loss, the optimizer and its schedule, the budget."""
+"""Exercises of the pre-training chapter: the loss, the optimizer and its schedule."""
 
 from functools import partial
 from math import cos, pi, sqrt
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.losses import next_token_loss
 from llmguide.optim import adamw, clip_grad_norm_
-from llmguide.scaling import chinchilla_optimal
 from llmguide.schedules import warmup_cosine
 
 # ---- the loss --------------------------------------------------------------------------------------
@@ -342,33 +341,5 @@ EXERCISES = (
             "progress = (step - n_warmup) / (n_steps - n_warmup)",
             "(1 + cos(pi * progress)) / 2 falls from 1 to 0.",
         ),
-    ),
-    Exercise(
-        "chinchilla",
-        "chinchilla(flops) returns parameters N and tokens D that spend the budget 6 N D at 20 tokens a "
-        "parameter.",
-        chinchilla_optimal,
-        lambda: [(1e21,), (5.76e23,)],
-        (
-            Mistake(
-                "factor 6 forgotten",
-                "the budget is N D instead of 6 N D",
-                "A parameter costs 2 FLOPs forward and 4 backward for each token.",
-                lambda flops: chinchilla_optimal(6 * flops),
-            ),
-            Mistake(
-                "only the forward pass",
-                "the budget is 2 N D, that of the forward pass",
-                "The backward pass costs twice as much again.",
-                lambda flops: chinchilla_optimal(3 * flops),
-            ),
-            Mistake(
-                "tokens and parameters swapped",
-                "there are 20 parameters for each token",
-                "20 tokens a parameter: more tokens than parameters.",
-                lambda flops: chinchilla_optimal(flops)[::-1],
-            ),
-        ),
-        ("With D = 20 N the budget is 120 N squared.",),
     ),
 )

@@ -100,9 +100,9 @@ EXERCISES = (
                 partial(_norm, total=True),
             ),
             Mistake(
-                "normalised over the tokens",
+                "normalized over the tokens",
                 "the mean runs over the tokens instead of the components",
-                "Each token is normalised by itself: dim=-1.",
+                "Each token is normalized by itself: dim=-1.",
                 partial(_norm, axis=-2),
             ),
             Mistake(
@@ -135,15 +135,15 @@ EXERCISES = (
                 partial(_layer, correction=1),
             ),
             Mistake(
-                "normalised over the tokens",
+                "normalized over the tokens",
                 "mean and variance run over the tokens, as in BatchNorm",
-                "Each token is normalised by itself: dim=-1.",
+                "Each token is normalized by itself: dim=-1.",
                 partial(_layer, axis=-2),
             ),
             Mistake(
                 "mean kept",
                 "the mean is not subtracted, as in RMSNorm",
-                "LayerNorm centres before it scales.",
+                "LayerNorm centers before it scales.",
                 lambda x, weight, bias, eps: _norm(x, weight, eps) + bias,
             ),
             Mistake(
@@ -153,7 +153,7 @@ EXERCISES = (
                 lambda x, weight, bias, eps: _layer(x, weight, 0 * bias, eps),
             ),
         ),
-        ("Centre first; the variance is the mean square of what is left.",),
+        ("Center first; the variance is the mean square of what is left.",),
     ),
     Exercise(
         "pre-norm",
@@ -163,8 +163,8 @@ EXERCISES = (
         (
             Mistake(
                 "post- for pre-norm",
-                "the sum is normalised, as in the Transformer of 2017",
-                "GPT-2 and later normalise the input of the sublayer, and nothing touches x itself.",
+                "the sum is normalized, as in the Transformer of 2017",
+                "GPT-2 and later normalize the input of the sublayer, and nothing touches x itself.",
                 partial(residual, norm_position="post"),
             ),
             Mistake(
@@ -174,20 +174,20 @@ EXERCISES = (
                 lambda x, sublayer, norm: sublayer(norm(x)),
             ),
             Mistake(
-                "normalised x added",
-                "the normalised x is added instead of x",
+                "normalized x added",
+                "the normalized x is added instead of x",
                 "The path of plain sums from the first to the last layer is the point of pre-norm.",
                 lambda x, sublayer, norm: norm(x) + sublayer(norm(x)),
             ),
             Mistake(
-                "output normalised",
+                "output normalized",
                 "the norm stands behind the sublayer, as in OLMo 2",
-                "Call the sublayer on the normalised x.",
+                "Call the sublayer on the normalized x.",
                 lambda x, sublayer, norm: x + norm(sublayer(x)),
             ),
             Mistake(
                 "norm forgotten",
-                "nothing is normalised",
+                "nothing is normalized",
                 "Without a norm the stream grows with depth, and so do the gradients.",
                 lambda x, sublayer, norm: x + sublayer(x),
             ),
