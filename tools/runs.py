@@ -19,7 +19,6 @@ from typing import Any
 
 from tools.facts import cite, fact
 from tools.fences import COMPUTED, Fence, dump, fences, outside_code, split_computed
-from tools.figures import figure, heatmap
 from tools.tables import matrix, table
 
 _NUMBER = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d*)?(?:[eE][-+]?\d+)?")
@@ -34,12 +33,13 @@ class PageError(Exception):
 class Slot:
     """A place in the page, from line ``start`` to ``end``, whose text a program computes.
 
-    For an inline value ``columns`` bound the stored text within its line.
+    It belongs to a cell, or is an inline value, whose stored text ``columns`` bound within its line.
     """
 
     start: int
     end: int
     compute: Callable[[dict[str, Any]], list[str]]
+    cell: Fence | None = None
     columns: tuple[int, int] | None = None
 
 
@@ -84,7 +84,7 @@ def _run_slot(fence: Fence, following: list[Fence], lines: list[str], page: str)
             return []
         return ["", *dump("{.text .output}", printed, fence.indent)]
 
-    return Slot(fence.end, end, compute)
+    return Slot(fence.end, end, compute, fence)
 
 
 def _markdown_slot(fence: Fence, lines: list[str], page: str) -> Slot:
@@ -97,12 +97,12 @@ def _markdown_slot(fence: Fence, lines: list[str], page: str) -> Slot:
             raise ValueError(f"{page}:{first + 1}: {_OPENING} without {_CLOSING}")
 
     def compute(namespace: dict[str, Any]) -> list[str]:
-        with _helpers(namespace, page):
+        with helpers(namespace, page):
             printed = _execute(fence, namespace, page)
         body = [_OPENING, "", *printed, "", _CLOSING]
         return ["", *(f"{fence.indent}{line}" if line else "" for line in body)]
 
-    return Slot(fence.end, end, compute)
+    return Slot(fence.end, end, compute, fence)
 
 
 def _inline_slots(prose: str, page: str) -> list[Slot]:
@@ -114,7 +114,7 @@ def _inline_slots(prose: str, page: str) -> list[Slot]:
         column = match.start() - (prose.rfind("\n", 0, match.start()) + 1)
         stored, expression = split_computed(match["value"])
         columns = (column + 3, column + 3 + (len(stored) + 1 if stored else 0))
-        found.append(Slot(line, line + 1, _inline_value(expression, page, line + 1), columns))
+        found.append(Slot(line, line + 1, _inline_value(expression, page, line + 1), columns=columns))
         return match[0]
 
     outside_code(COMPUTED, note)(prose)
@@ -123,7 +123,7 @@ def _inline_slots(prose: str, page: str) -> list[Slot]:
 
 def _inline_value(expression: str, page: str, line: int) -> Callable[[dict[str, Any]], list[str]]:
     def compute(namespace: dict[str, Any]) -> list[str]:
-        with _helpers(namespace, page), _explained(page):
+        with helpers(namespace, page), _explained(page):
             code = compile("\n" * (line - 1) + expression, page, "eval")
             return [f"{eval(code, namespace)} "]
 
@@ -180,14 +180,14 @@ def _explained(page: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _helpers(namespace: dict[str, Any], page: str) -> Iterator[None]:
+def helpers(namespace: dict[str, Any], page: str) -> Iterator[None]:
     """Lend the table and figure helpers to one cell, without taking names from the page."""
     name = Path(page).relative_to("docs").with_suffix("").as_posix()
     lent: dict[str, Any] = {
         "cite": cite,
         "fact": fact,
-        "figure": lambda *args, **options: figure(*args, page=name, **options),
-        "heatmap": heatmap,
+        "figure": lambda *args, **options: _figures().figure(*args, page=name, **options),
+        "heatmap": lambda *args, **options: _figures().heatmap(*args, **options),
         "matrix": matrix,
         "table": table,
     }
@@ -200,6 +200,12 @@ def _helpers(namespace: dict[str, Any], page: str) -> Iterator[None]:
             if namespace.get(key) is value:
                 del namespace[key]
         namespace.update(covered)
+
+
+def _figures() -> Any:
+    from tools import figures  # noqa: PLC0415 (matplotlib, which a page without figures need not load)
+
+    return figures
 
 
 @contextlib.contextmanager
@@ -218,12 +224,19 @@ def _fresh_process(page: str, text: str) -> Iterator[dict[str, Any]]:
     torch.set_grad_enabled(True)
     torch.set_printoptions(profile="default", sci_mode=False)
     torch.set_printoptions(profile="default")
+    with np.printoptions(), page_module(page, text) as namespace:
+        yield namespace
+
+
+@contextlib.contextmanager
+def page_module(page: str, text: str) -> Iterator[dict[str, Any]]:
+    """The namespace of a page: a module of its own, whose code tracebacks show, in an empty directory."""
     linecache.cache[page] = (len(text), None, text.splitlines(keepends=True), page)
     module = types.ModuleType("page")
     sys.modules["page"] = module
     before = Path.cwd()
     try:
-        with tempfile.TemporaryDirectory() as directory, np.printoptions():
+        with tempfile.TemporaryDirectory() as directory:
             os.chdir(directory)
             yield module.__dict__
     finally:
@@ -268,7 +281,7 @@ class Result:
     """A page after a run: its text with every disagreeing output replaced, and what the run took."""
 
     text: str
-    cells: int
+    cells: list[float]  # seconds of each, in page order
     seconds: float
     peak_mb: int
 
@@ -282,15 +295,18 @@ def run(text: str, page: str) -> Result:
     lines = text.split("\n")
     plan = slots(text, page)
     if not plan:
-        return Result(text, cells=0, seconds=0.0, peak_mb=0)
+        return Result(text, cells=[], seconds=0.0, peak_mb=0)
     with _fresh_process(page, text) as namespace:
         _reset_peak()
-        started = time.perf_counter()
-        computed = [slot.compute(namespace) for slot in plan]
-        seconds = time.perf_counter() - started
+        computed, seconds = [], []
+        for slot in plan:
+            started = time.perf_counter()
+            computed.append(slot.compute(namespace))
+            seconds.append(time.perf_counter() - started)
     for slot, new in reversed(list(zip(plan, computed, strict=True))):
         _store(lines, slot, new)
-    return Result("\n".join(lines), sum(slot.columns is None for slot in plan), seconds, _peak_mb())
+    cells = [taken for slot, taken in zip(plan, seconds, strict=True) if slot.cell]
+    return Result("\n".join(lines), cells, sum(seconds), _peak_mb())
 
 
 def _store(lines: list[str], slot: Slot, new: list[str]) -> None:

@@ -1,0 +1,114 @@
+"""Answers of a fine-tuned model: written, or chosen among labels; and intervals of their scores.
+
+Test examples often come in groups, such as the snippets about one film, and those of a group go right or
+wrong together. An interval that takes them for independent is too narrow, so here whole groups are drawn
+anew.
+
+Leaves out: beams, and answers to be continued.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from llmguide.batches import to_device
+from llmguide.chat import Rendered
+from llmguide.commands.post_training import Chat
+from llmguide.generate import generate
+from llmguide.losses import head_weight, token_logprobs
+from llmguide.scores import Interval
+from llmguide.sft import padded, shifted
+
+ROWS = 50  # answered at a time
+
+
+def write(
+    chat: Chat, prompts: Sequence[Sequence[int]], n: int, *, temperature: float = 0.0, **filters: Any
+) -> list[str]:
+    """Write an answer to each prompt.
+
+    Args:
+        chat: The model, in evaluation mode.
+        prompts: Ids of each.
+        n: Tokens of an answer at most.
+        temperature: 0 takes the likeliest token each time; above, torch's global generator draws.
+        filters: Of `llmguide.generate.generate`, such as ``top_p``.
+
+    Returns:
+        The answers without their end, and without spaces around.
+    """
+    device, texts = _device(chat), []
+    for first in range(0, len(prompts), ROWS):
+        rows = prompts[first : first + ROWS]
+        width = max(map(len, rows))
+        ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], device=device)
+        sizes = torch.tensor([[len(row)] for row in rows], device=device)
+        mask = torch.arange(width, device=device) >= width - sizes
+        options = {"attention_mask": mask, "temperature": temperature, "eos_id": chat.end_id, **filters}
+        for row in generate(chat.model, ids, n, **options)[:, width:].tolist():
+            end = row.index(chat.end_id) if chat.end_id in row else len(row)
+            texts.append(chat.decode(row[:end]).strip())
+    return texts
+
+
+def choose(chat: Chat, written: Sequence[Sequence[Rendered]]) -> list[int]:
+    """Choose the likeliest of several answers to each example.
+
+    Args:
+        chat: The model, in evaluation mode.
+        written: For each answer, all the examples with it.
+
+    Returns:
+        For each example, the number of the answer.
+    """
+    scores = [log_likelihoods(chat, examples) for examples in written]
+    return [int(i) for i in np.argmax(scores, axis=0)]
+
+
+@torch.inference_mode()
+def log_likelihoods(chat: Chat, written: Sequence[Rendered]) -> list[float]:
+    """Log-probability of what is to be learnt of each example, in nats."""
+    found: list[float] = []
+    for first in range(0, len(written), ROWS):
+        batch = padded([[shifted(example)] for example in written[first : first + ROWS]])
+        batch = to_device(batch, _device(chat))
+        hidden = chat.model.hidden(batch.inputs)
+        found += token_logprobs(hidden, head_weight(chat.model), batch.targets).sum(1).tolist()
+    return found
+
+
+def interval_over_groups(
+    values: Sequence[float], groups: Sequence[str], *, n_resamples: int = 5000
+) -> Interval:
+    """Interval of a mean, 95%, by drawing whole groups of values anew.
+
+    To compare two systems, give it the differences of their scores on the same examples.
+
+    Args:
+        values: One for each example.
+        groups: Which group each belongs to.
+        n_resamples: Draws.
+
+    Returns:
+        The mean and its bounds.
+
+    Raises:
+        ValueError: There are no values, or not as many groups.
+
+    >>> interval_over_groups([1.0, 1.0, 0.0, 0.0], ["a", "a", "b", "b"])  # aa, ab, ba, bb: a quarter each
+    Interval(score=0.5, low=0.0, high=1.0)
+    """
+    if not values or len(values) != len(groups):
+        raise ValueError(f"{len(values)} values and {len(groups)} groups: give a group for each value")
+    names, where = np.unique(np.asarray(groups), return_inverse=True)
+    sums, sizes = np.bincount(where, weights=values), np.bincount(where)
+    drawn = np.random.default_rng(0).integers(0, len(names), (n_resamples, len(names)))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(np.mean(values)), float(low), float(high))
+
+
+def _device(chat: Chat) -> torch.device:
+    return next(chat.model.parameters()).device

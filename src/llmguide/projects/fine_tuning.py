@@ -1,0 +1,419 @@
+r"""Project: fine-tune a model for one task, once with all weights and once with LoRA at several ranks.
+
+Two tasks, each for itself: say from which age a sentence of a speech is, and write the first line of a
+function's docstring. Inputs and outputs are joined to one text, and the loss counts the output alone. Every
+training stops when held-out examples get no better and goes back to its best step. Each arm is measured on
+speeches and files that none has seen, beside bars that need no training, and every LoRA beside all weights,
+example by example, so that the difference has an interval of its own.
+
+References: Hu et al. 2021, arXiv:2106.09685 (LoRA); Biderman et al. 2024, arXiv:2405.09673 (LoRA beside full
+fine-tuning); Lin 2004 (ROUGE); Post 2018, arXiv:1804.08771 (BLEU).
+
+Leaves out: a search for each arm's learning rate; the adapters' is higher than that of all weights.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from math import inf
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from llmguide.batches import Windows, to_device
+from llmguide.chat import Rendered, as_coder, chatml
+from llmguide.commands.post_training import Chat, Origin, loggers, open_chat, resumable
+from llmguide.commands.runs import load_run, n_params, say, write_tensors
+from llmguide.data.corpora import standard_library
+from llmguide.data.shards import END_OF_TEXT
+from llmguide.lora import LINEAR, adapter_state, apply_lora
+from llmguide.models import build
+from llmguide.projects.answers import choose, interval_over_groups, write
+from llmguide.projects.copying import copying
+from llmguide.projects.early_stopping import train_with_patience
+from llmguide.projects.fine_tuning_data import (
+    Example,
+    Side,
+    by_name,
+    by_words,
+    first_line,
+    functions,
+    part,
+    rows,
+    sentences,
+    side_of,
+    words,
+)
+from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.projects.step_cost import step_cost
+from llmguide.scores import bleu, rouge
+from llmguide.sft import Conversations, completion, completion_loss
+from llmguide.tokenizer import Tokenizer
+from llmguide.train import TrainConfig, evaluate, train
+
+NAME = "fine-tuning"
+BASE, FULL = "base, untrained", "all weights"
+LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate", "up", "down", "head")
+N_VALIDATION = 300  # examples on which early stopping decides
+EVALUATIONS = 10  # of the longest training
+CHARACTERS = 1_600_000  # of each kind of text that a new base reads
+MARGIN = 0.05  # by which LoRA may be worse than all weights
+FEW = 200  # examples of a training that goes on although it gets worse
+N_SHOWN = 4  # answers in the record
+
+
+class Task(NamedTuple):
+    """How examples of a task are written, and how many are tested on."""
+
+    before: str  # stands before the source
+    after: str  # and after it
+    answer: int  # tokens of an answer at most
+    rows: int  # examples of an update in place of one, where they are short
+    n_test: int
+
+
+CLASSIFY, SUMMARISE = "age", "summary"
+TASKS = {
+    CLASSIFY: Task("Speech: ", "\nAge:", 3, 2, 600),
+    SUMMARISE: Task("", "\nSummary:", 20, 1, 300),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Choices; the defaults take minutes on two cores."""
+
+    base: str | None = None  # a run folder, one of transformers, or a hub name; None: train a small one first
+    classify: str | None = None  # JSON lines with prompt and completion; None: sentences and their age
+    summarise: str | None = None  # the same; None: functions of the standard library and their docstrings
+    vocab_size: int = 768  # of the tokenizer of a new base
+    n_layers: int = 2  # its blocks
+    d_model: int = 64  # its width
+    n_heads: int = 2  # its attention heads
+    context_length: int = 64  # tokens of an example; of a source what is longer is cut off
+    base_steps: int = 800  # updates of a new base
+    n_train: int = 5000  # examples of each task, if there are so many
+    n_steps: int = 250  # most updates of a fine-tuning
+    patience: int = 3  # evaluations without a better one after which it stops
+    batch_size: int = 16  # windows, then examples, of an update
+    ranks: tuple[int, ...] = (1, 8)  # of LoRA; the correction is multiplied by 2
+    base_rate: float = 3e-3  # peak of the learning rate of a new base
+    full_rate: float = 2e-3  # of all weights
+    lora_rate: float = 5e-3  # of the adapters
+
+
+def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
+    """Fine-tune for two tasks, with all weights and with LoRA, and measure what each costs and is worth.
+
+    Args:
+        plan: Base, tasks and training.
+        seed: Of weights and order.
+        output: Folder of the run; the same command goes on where it stopped.
+    """
+    run = Run(NAME, plan, seed, output)
+    if plan.base is None:
+        run.stage("base", lambda: _train_base(run))
+    costs = run.stage("costs", lambda: _costs(run))
+    curves, trainings = {}, {}
+    for task in TASKS:
+        for arm in arms(plan):
+            found = run.stage(
+                f"{task}-{arm}".replace(" ", "-").replace(",", ""), partial(_fine_tune, run, plan, task, arm)
+            )
+            curve = found.pop("curve")
+            curves[f"{task}, {arm}"] = {name: curve[name] for name in ("val_step", "val_loss")}
+            trainings[f"{task}, {arm}"] = found
+            say(f"{task}, {arm}: best at step {found['best']} of {found['steps']}")
+    few = replace(plan, n_train=FEW, patience=EVALUATIONS)
+    curves["few"] = run.stage("few", lambda: _fine_tune(run, few, SUMMARISE, FULL, "few"))["curve"]
+    tests = run.stage("tests", lambda: measure(output))
+    for task, test in tests.items():
+        say(f"\n{task}: {test['n']:,} examples of {test['n_groups']:,} speeches or files")
+        for name, score in test["systems"].items():
+            say(f"  {name:22} {score['score']:.3f}  ({score['low']:.3f} to {score['high']:.3f})")
+    copies = run.stage("copying", lambda: copying(open_arm(output, plan, SUMMARISE, BASE).model)._asdict())
+    results = {"costs": costs, "trainings": trainings, "tests": tests, "copying": copies}
+    run.finish(results, curves)
+
+
+def check(folder: Path) -> list[Criterion]:
+    """Measure the fine-tuned models of a run anew on speeches and files that they have not seen."""
+    require_finished(NAME, folder)
+    criteria = []
+    bars = {CLASSIFY: "the most frequent answer", SUMMARISE: "the first line"}
+    for task, test in measure(folder).items():
+        arm, bar = test["chosen"], test["systems"][bars[task]]["score"]
+        low, gap = test["systems"][arm]["low"], test["differences"][arm]["low"]
+        criteria += [
+            Criterion(
+                f"{task}: {arm}, lower end of the interval",
+                low,
+                f"above {bars[task]}, {bar:.3f}",
+                low > bar,
+            ),
+            Criterion(f"{task}: {arm} minus {FULL}, lower end", gap, f"above {-MARGIN}", gap > -MARGIN),
+        ]
+    return criteria
+
+
+def arms(plan: Plan) -> dict[str, int]:
+    """Ranks of the trainings by their names; 0 stands for all weights.
+
+    >>> arms(Plan(ranks=(2,)))
+    {'all weights': 0, 'LoRA, rank 2': 2}
+    """
+    return {FULL: 0} | {f"LoRA, rank {rank}": rank for rank in plan.ranks}
+
+
+def examples(plan: Plan, task: str) -> Sequence[Example]:
+    """Read all examples of a task."""
+    if task == CLASSIFY:
+        return sentences() if plan.classify is None else rows(plan.classify)
+    return functions() if plan.summarise is None else rows(plan.summarise)
+
+
+def write_prompt(chat: Chat, task: Task, source: str, length: int) -> list[int]:
+    """Encode an input, its end cut off so that it leaves room for an answer within so many tokens."""
+    encode = as_coder(chat.tokenizer).encode
+    before, inside, after = (encode(text, False)[0] for text in (task.before, source, task.after))
+    return [*before, *inside[: length - task.answer - len(before) - len(after)], *after]
+
+
+def write_example(chat: Chat, task: Task, source: str, target: str, length: int) -> Rendered:
+    """Encode an input with its output, which alone is learnt, and its end."""
+    answer = as_coder(chat.tokenizer).encode(f" {target}", False)[0][: task.answer - 1]
+    return completion(write_prompt(chat, task, source, length), [*answer, chat.end_id])
+
+
+def open_arm(folder: Path, plan: Plan, task: str, arm: str) -> Chat:
+    """Open a fine-tuned model: the weights of its own, or the base with its adapter."""
+    chat = open_base(folder, plan)
+    if arm != BASE:
+        rank = arms(plan)[arm]
+        if rank:
+            adapt(chat.model, rank)
+        state = import_module("safetensors.torch").load_file(folder / "models" / task / f"{arm}.safetensors")
+        chat.model.load_state_dict(state, strict=not rank)
+    chat.model.eval()
+    return chat
+
+
+def open_base(folder: Path, plan: Plan) -> Chat:
+    """Open the model to start from."""
+    if plan.base is not None:
+        return open_chat(Origin(model=plan.base), [], seed=0)
+    model, tokenizer = load_run(folder / "base")
+    return Chat(model, tokenizer, chatml, tokenizer.special_tokens[END_OF_TEXT])
+
+
+def adapt(model: Any, rank: int) -> None:
+    """Put adapters on all linear layers."""
+    apply_lora(model, rank=rank, alpha=2 * rank, targets=linear_layers(model))
+
+
+def linear_layers(model: Any) -> list[str]:
+    """Return the names of a model's linear layers; GPT-2 has no gate, and a tied head is none."""
+    names = {path.rpartition(".")[2] for path, module in model.named_modules() if isinstance(module, LINEAR)}
+    return [name for name in LAYERS if name in names]
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Let every model of a run, and the bars, answer the test examples of each task."""
+    plan = plan_of(Plan, folder)
+    length, found = plan.context_length, {}
+    for name, task in TASKS.items():
+        every = examples(plan, name)
+        learnt, test = part(every, "train", plan.n_train), part(every, "test", task.n_test)
+        answers = _bars(name, learnt, test)
+        losses = {}
+        for arm in (BASE, *arms(plan)):
+            chat = open_arm(folder, plan, name, arm)
+            unseen = _conversations(chat, plan, name, "validation", seed=0)
+            losses[arm] = evaluate(chat.model, unseen, loss=completion_loss)
+            if name == CLASSIFY:
+                labels = sorted({example.target for example in learnt})
+                written = [
+                    [write_example(chat, task, e.source, label, length) for e in test] for label in labels
+                ]
+                answers[arm] = [labels[i] for i in choose(chat, written)]
+            else:
+                prompts = [write_prompt(chat, task, example.source, length) for example in test]
+                answers[arm] = write(chat, prompts, task.answer)
+        chosen = min((arm for arm, rank in arms(plan).items() if rank), key=losses.__getitem__)
+        found[name] = {
+            "n": len(test),
+            "n_groups": len({example.group for example in test}),
+            "n_learnt": len(learnt),
+            "chosen": chosen,  # by the held-out loss: the test may not choose
+            **judge(name, test, answers, list(arms(plan))),
+        }
+    return found
+
+
+def judge(
+    name: str, test: Sequence[Example], answers: dict[str, list[str]], trained: list[str]
+) -> dict[str, Any]:
+    """Score answers, and compare every LoRA with all weights on the same examples."""
+    groups, wanted = [example.group for example in test], [example.target for example in test]
+    score: Callable[[str, str], float] = (lambda a, b: float(a == b)) if name == CLASSIFY else _rouge_l
+    scores = {who: [score(a, b) for a, b in zip(said, wanted, strict=True)] for who, said in answers.items()}
+    systems: dict[str, Any] = {
+        who: interval_over_groups(found, groups)._asdict() for who, found in scores.items()
+    }
+    if name == SUMMARISE:
+        for who, said in answers.items():
+            copied = [copied_share(a, example.source) for a, example in zip(said, test, strict=True)]
+            systems[who] |= rouge(said, wanted) | {
+                "bleu": bleu(said, wanted),
+                "copied": float(np.mean(copied)),
+            }
+    differences = {
+        arm: interval_over_groups(np.subtract(scores[arm], scores[FULL]).tolist(), groups)._asdict()
+        for arm in trained
+        if arm != FULL
+    }
+    shown = [
+        {"source": test[i].source[:120], "wanted": wanted[i], **{arm: answers[arm][i] for arm in trained}}
+        for i in range(min(N_SHOWN, len(test)))
+    ]
+    return {"systems": systems, "differences": differences, "shown": shown}
+
+
+def copied_share(text: str, source: str) -> float:
+    """Share of the words of a text that stand in its source.
+
+    >>> copied_share("Return the next line.", "def next_line(self): return self.x")
+    0.75
+    """
+    inside = set(words(source.replace("_", " ")))
+    said = words(text)
+    return sum(word in inside for word in said) / max(1, len(said))
+
+
+def _bars(name: str, learnt: Sequence[Example], test: Sequence[Example]) -> dict[str, list[str]]:
+    sources = [example.source for example in test]
+    if name == CLASSIFY:
+        answers = [example.target for example in learnt]
+        often, by_count = max(set(answers), key=answers.count), by_words(learnt)
+        return {
+            "the most frequent answer": [often] * len(test),
+            "words (naive Bayes)": list(map(by_count, sources)),
+        }
+    return {"the first line": list(map(first_line, sources)), "a template": list(map(by_name, sources))}
+
+
+def _train_base(run: Run) -> dict[str, int]:
+    plan = run.plan
+    texts = _base_texts(plan)
+    tokenizer = Tokenizer.train(texts, plan.vocab_size, special_tokens=[END_OF_TEXT])
+    torch.manual_seed(run.seed)
+    sizes = {"n_layers": plan.n_layers, "d_model": plan.d_model, "n_heads": plan.n_heads}
+    shape = small_decoder(tokenizer.vocab_size, plan.context_length, **sizes)
+    # adapters leave embeddings alone, and an output tied to them could not learn a word that was never read
+    model: Any = build(replace(shape, tie_embeddings=False)).to(run.device)
+    end = tokenizer.special_tokens[END_OF_TEXT]
+    ids = torch.tensor([i for text in texts for i in (*tokenizer.encode(text), end)])
+    say(f"base: {n_params(model):,} parameters, {len(ids):,} tokens")
+    settings = TrainConfig(
+        n_steps=plan.base_steps,
+        context_length=plan.context_length,
+        batch_size=plan.batch_size,
+        learning_rate=plan.base_rate,
+        optimizer="muon",
+        checkpoint_every=max(1, plan.base_steps // 10),
+        seed=run.seed,
+    )
+    windows = Windows(ids, plan.context_length, seed=run.seed)
+    with resumable(run.output):
+        folder = run.output / "checkpoints" / "base"
+        train(model, windows, settings, folder=folder, logger=loggers(run.output / "logs" / "base"))
+    run.keep("base", model, tokenizer)
+    return {"n_params": n_params(model), "n_tokens": len(ids)}
+
+
+def _base_texts(plan: Plan) -> list[str]:
+    """Read text for a base: inputs without outputs, and of the standard library whole modules."""
+    kinds = [[e.source for e in examples(plan, task) if side_of(e.group) == "train"] for task in TASKS]
+    if plan.summarise is None:
+        kinds[1] = [document.text for document in standard_library() if side_of(document.id) == "train"]
+    kept = []
+    for texts in kinds:
+        left = CHARACTERS
+        random.Random(0).shuffle(texts)
+        for text in texts:
+            if left > 0:
+                kept.append(text[: min(left, CHARACTERS // 20)])
+                left -= len(kept[-1])
+    random.Random(0).shuffle(kept)
+    return kept
+
+
+def _costs(run: Run) -> dict[str, Any]:
+    """Measure an update of each arm on the same batch."""
+    found = {}
+    for arm, rank in arms(run.plan).items():
+        chat = open_base(run.output, run.plan)
+        if rank:
+            adapt(chat.model, rank)
+        model: Any = chat.model.to(run.device).train()
+        data = _conversations(chat, run.plan, SUMMARISE, "train", seed=0)
+        cost = step_cost(model, to_device(data.batch(0, run.plan.batch_size), run.device))
+        found[arm] = cost._asdict()
+    return found
+
+
+def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = None) -> dict[str, Any]:
+    rank, name = arms(plan)[arm], name or arm
+    chat = open_base(run.output, plan)
+    torch.manual_seed(run.seed)
+    if rank:
+        adapt(chat.model, rank)
+    model: Any = chat.model.to(run.device)
+    learnt, unseen = (_conversations(chat, plan, task, side, run.seed) for side in ("train", "validation"))
+    settings = TrainConfig(
+        n_steps=plan.n_steps,
+        context_length=plan.context_length,
+        batch_size=plan.batch_size * TASKS[task].rows,
+        learning_rate=plan.lora_rate if rank else plan.full_rate,
+        weight_decay=0.0,
+        max_spike=inf,  # an answer unlike all that the base has read may cost more before it costs less
+        eval_every=max(1, plan.n_steps // EVALUATIONS),
+        log_every=max(1, plan.n_steps // EVALUATIONS),
+        seed=run.seed,
+    )
+    with resumable(run.output):
+        stopped = train_with_patience(
+            model,
+            learnt,
+            unseen,
+            settings,
+            patience=plan.patience,
+            folder=run.output / "checkpoints" / task / name,
+            loss=completion_loss,
+            logger=loggers(run.output / "logs" / task / name),
+        )
+    state = adapter_state(model) if rank else model.state_dict()
+    place = run.output / "models" / task / f"{name}.safetensors"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(place, {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    return {
+        "best": stopped.best,
+        "steps": len(stopped.history),
+        "bytes": place.stat().st_size,
+        "curve": thinned(stopped.history),
+    }
+
+
+def _conversations(chat: Chat, plan: Plan, task: str, side: Side, seed: int) -> Conversations:
+    n = plan.n_train if side == "train" else N_VALIDATION
+    found = part(examples(plan, task), side, n)
+    written = [write_example(chat, TASKS[task], e.source, e.target, plan.context_length) for e in found]
+    return Conversations(written, seed=seed)
+
+
+def _rouge_l(text: str, wanted: str) -> float:
+    return rouge([text], [wanted])["rougeL"]

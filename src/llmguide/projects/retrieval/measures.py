@@ -1,0 +1,54 @@
+r"""Measures of a ranking, for questions of which it is known which passages answer them.
+
+With $g_i = 1$ if the passage at rank $i$ is relevant and $R$ relevant ones in all:
+
+$$\text{recall@}k = \frac{1}{R} \sum_{i \le k} g_i, \qquad
+\text{reciprocal rank} = \frac{1}{\min \{i : g_i = 1\}}, \qquad
+\text{nDCG@}k = \frac{\sum_{i \le k} g_i / \log_2(i + 1)}{\sum_{i \le \min(k, R)} 1 / \log_2(i + 1)}$$
+
+The mean of reciprocal ranks over questions is the MRR. Each is 0 for a question whose passages are not found.
+
+References: Järvelin & Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; the definitions of
+trec_eval, with which the tests compare.
+
+Leaves out: degrees of relevance.
+"""
+
+from collections.abc import Collection, Hashable, Sequence
+from math import log2
+
+
+def recall_at(k: int, ranking: Sequence[Hashable], relevant: Collection[Hashable]) -> float:
+    """Share of the relevant that is among the first k.
+
+    >>> recall_at(2, ["a", "b", "c"], {"b", "c"})
+    0.5
+    """
+    _require(relevant)
+    return sum(item in relevant for item in ranking[:k]) / len(relevant)
+
+
+def reciprocal_rank(ranking: Sequence[Hashable], relevant: Collection[Hashable]) -> float:
+    """One over the rank of the first that is relevant, or 0.
+
+    >>> reciprocal_rank(["a", "b", "c"], {"b", "c"})
+    0.5
+    """
+    _require(relevant)
+    return next((1 / rank for rank, item in enumerate(ranking, start=1) if item in relevant), 0.0)
+
+
+def ndcg_at(k: int, ranking: Sequence[Hashable], relevant: Collection[Hashable]) -> float:
+    """Discounted gain of the first k, as a share of the best possible.
+
+    >>> round(ndcg_at(3, ["a", "b", "c"], {"b"}), 4)  # 1 / log2(3)
+    0.6309
+    """
+    _require(relevant)
+    gain = sum(1 / log2(rank + 1) for rank, item in enumerate(ranking[:k], start=1) if item in relevant)
+    return gain / sum(1 / log2(rank + 1) for rank in range(1, min(k, len(relevant)) + 1))
+
+
+def _require(relevant: Collection[Hashable]) -> None:
+    if not relevant:
+        raise ValueError("nothing is relevant, so a ranking cannot be measured: leave the question out")

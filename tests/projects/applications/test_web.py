@@ -1,0 +1,203 @@
+import asyncio
+import json
+import threading
+
+import pytest
+from tests.projects.applications.conftest import Scripted
+
+from llmguide.coding.client import EndpointError
+from llmguide.projects.applications.forms import Rate
+
+DOCUMENT = {"title": "T", "content": "Once"}
+
+
+def events(text):
+    """Name and content of each server-sent event."""
+    blocks = [block.split("\n") for block in text.split("\n\n") if block]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+
+
+async def document(call):
+    return (await call("POST", "/api/documents", DOCUMENT))[1]["id"]
+
+
+def test_an_answer_streams_in_and_is_kept(with_app, store):
+    async def use(call):
+        one = await document(call)
+        answer, text = await call("POST", "/api/answers", {"document": one, "text": "Once", "mood": "calm"})
+        assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        found = events(text)
+        name = found[0][1]["id"]
+        assert found[0] == ("begun", {"id": name, "settings": {"mood": "calm"}})
+        assert "".join(data for event, data in found if event == "text") == " upon\na \ufffdtime"
+        assert found[-1] == ("ended", "done")
+        said = await call("POST", f"/api/answers/{name}/verdict", {"verdict": -1, "comment": "old"})
+        assert said[1] == {"verdict": -1}
+        kept = (await call("GET", f"/api/documents/{one}"))[1]
+        assert [(row["text"], row["state"], row["verdict"]) for row in kept["answers"]] == [
+            (" upon\na \ufffdtime", "done", -1)
+        ]
+
+    with_app(use, " upon\n", "a ", "\0time")
+
+
+def test_a_model_that_fails_says_why_and_what_it_wrote_stays(with_app):
+    async def use(call):
+        one = await document(call)
+        found = events((await call("POST", "/api/answers", {"document": one, "text": ""}))[1])
+        assert found[-2:] == [("failed", "the endpoint is away"), ("ended", "failed")]
+        kept = (await call("GET", f"/api/documents/{one}"))[1]["answers"]
+        assert [(row["text"], row["state"]) for row in kept] == [("half", "failed")]
+
+    with_app(use, "half", EndpointError("the endpoint is away"))
+
+
+def test_a_piece_is_kept_before_the_next_is_written_and_a_reader_who_leaves_stops_the_model(with_app, store):
+    class Slow(Scripted):
+        def stream(self, request):
+            yield "first"
+            self.go_on.wait(30)
+            for n in range(10_000):
+                self.n = n
+                yield "."
+                self.paced.wait(0.01)
+
+    slow = Slow()
+    slow.go_on, slow.paced = threading.Event(), threading.Event()
+
+    async def use(call):
+        one = await document(call)
+        host, port = call.server.address.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        body = json.dumps({"document": one, "text": ""})
+        head = f"POST /api/answers HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        await reader.readuntil(b'data: "first"')
+        assert [row["text"] for row in store.document(one)["answers"]] == ["first"]
+        writer.close()
+        slow.go_on.set()
+        for _ in range(500):
+            [row] = store.document(one)["answers"]
+            if row["state"] == "stopped":
+                break
+            await asyncio.sleep(0.01)
+        assert row["state"] == "stopped"
+        assert slow.n < 9_000
+
+    with_app(use, generator=slow)
+
+
+NONE = "0" * 32
+WRONG = [
+    (
+        "POST /api/answers",
+        {"document": "DOC", "text": "x" * 21},
+        400,
+        "text: 21 characters must have 0 to 20",
+    ),
+    ("POST /api/answers", {"document": "DOC", "text": "", "mood": "wild"}, 400, "mood: wild"),
+    ("POST /api/answers", {"document": "DOC", "text": "", "moood": ""}, 400, "no such field: moood"),
+    ("POST /api/answers", {"document": NONE, "text": ""}, 404, "there is no such document"),
+    ("POST /api/documents", {"title": "x" * 201, "content": ""}, 400, "title: 201 characters"),
+    ("POST /api/documents", {"title": "", "content": "x" * 100_001}, 400, "content: 100,001 characters"),
+    ("PUT /api/documents/DOC", DOCUMENT | {"version": 2}, 409, "changed elsewhere"),
+    ("PUT /api/documents/DOC", DOCUMENT | {"version": "1"}, 400, "version"),
+    (f"GET /api/documents/{NONE}", None, 404, "there is no such document"),
+    (f"POST /api/answers/{NONE}/verdict", {"verdict": 1}, 404, "there is no such answer"),
+    (f"POST /api/answers/{NONE}/verdict", {"verdict": 2}, 400, "verdict: 2 must be"),
+    ("POST /api/documents", b"{", 400, "the request is no JSON"),
+]
+
+
+@pytest.mark.parametrize(("what", "body", "status", "message"), WRONG)
+def test_what_is_wrong_is_refused_with_the_reason(with_app, what, body, status, message):
+    async def use(call):
+        one = await document(call)
+        sent = body if not isinstance(body, dict) else {k: one if v == "DOC" else v for k, v in body.items()}
+        answer, found = await call(*what.replace("DOC", one).split(), sent)
+        assert answer.code == status
+        assert message in found["error"]
+
+    with_app(use)
+
+
+def test_a_form_of_a_foreign_page_is_refused(with_app):
+    async def use(call):
+        for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+            answer, _ = await call("POST", "/api/documents", DOCUMENT, {"Content-Type": kind})
+            assert answer.code == 415
+        for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}):
+            for method, path, body in (
+                ("POST", "/api/documents", DOCUMENT),
+                ("GET", "/health", None),
+                ("GET", "/", None),
+            ):
+                assert (await call(method, path, body, headers))[0].code == 403
+        assert (await call("GET", "/api/documents"))[1] == {"documents": []}
+
+    with_app(use)
+
+
+def test_a_request_of_megabytes_is_not_read(with_app):
+    async def use(call):
+        answer, _ = await call("POST", "/api/documents", b" " * (2**20 + 1))
+        assert answer.code in {400, 413, 599}
+        assert (await call("GET", "/health"))[0].code == 200
+
+    with_app(use)
+
+
+def test_too_fast_is_refused_with_the_time_to_wait(with_app):
+    async def use(call):
+        one = await document(call)
+        wish = {"document": one, "text": ""}
+        codes = [(await call("POST", "/api/answers", wish))[0].code for _ in range(2)]
+        answer, found = await call("POST", "/api/answers", wish)
+        assert [*codes, answer.code] == [200, 200, 429]
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert "2 requests in 60 seconds" in found["error"]
+        assert (await call("POST", "/api/documents", DOCUMENT))[0].code == 429  # the second change
+
+    with_app(use, "text", answers=Rate(2, seconds=60), changes=Rate(1, seconds=60))
+
+
+def test_too_many_at_once_are_refused(with_app):
+    held = threading.Event()
+
+    class Held(Scripted):
+        def stream(self, request):
+            held.wait(30)
+            yield "done"
+
+    async def use(call):
+        one = await document(call)
+        calls = [
+            asyncio.create_task(call("POST", "/api/answers", {"document": one, "text": ""})) for _ in range(8)
+        ]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0.2)
+        held.set()
+        return sorted([(await one)[0].code for one in calls])
+
+    assert with_app(use, generator=Held()) == [200] * 5 + [503] * 3
+
+
+def test_pages_and_their_policy(with_app):
+    async def use(call):
+        page, text = await call("GET", "/")
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
+        assert "<h1>" in text
+        assert (await call("GET", "/shared/frame.js"))[0].code == 200
+        assert (await call("GET", "/shared/../../web.py"))[0].code in {403, 404}
+        assert (await call("GET", "/none"))[0].code == 404
+        health = (await call("GET", "/health"))[1]
+        assert health == {
+            "status": "ok",
+            "application": "creative-writing",
+            "model": "scripted",
+            "database": "sqlite",
+        }
+
+    with_app(use)

@@ -1,0 +1,35 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny matrices, which several threads only wait for."""
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
+@pytest.fixture
+def killed():
+    """Copies a finished run as if it had been killed during a stage: an earlier checkpoint, no result."""
+
+    def kill(folder, copy, stage):
+        shutil.copytree(folder, copy)
+        (copy / "record.json").unlink()
+        for later in (copy / "stages").glob("*.json"):
+            if later.stat().st_mtime_ns >= (folder / "stages" / f"{stage}.json").stat().st_mtime_ns:
+                later.unlink()
+        return copy
+
+    return kill
+
+
+@pytest.fixture
+def results():
+    """Reads what a run recorded."""
+    return lambda folder: json.loads((folder / "record.json").read_text())["results"]

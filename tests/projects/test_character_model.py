@@ -1,0 +1,86 @@
+import json
+import random
+from math import log2
+
+import pytest
+import torch
+
+from llmguide.cli import main
+from llmguide.commands.runs import load_model, save_model
+from llmguide.models import build
+from llmguide.projects import character_model
+from llmguide.projects.character_model import Characters, Plan, bits_of, longest_copy, shape
+from llmguide.projects.frame import plan_of
+
+SIZES = ["--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--context-length", "32"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Numbers and their names, which take more than five characters to know: the count cannot know them."""
+    draw = random.Random(0)
+    lines = []
+    for _ in range(2000):
+        word = draw.choice(["alphabet", "catapult", "moonbeam"])
+        lines.append(f"{word} -------- {word}\n\n")
+    path = tmp_path_factory.mktemp("corpus") / "words.txt"
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    args = ["project", "character-model", "--corpus", str(corpus), "--output", str(folder), *SIZES]
+    assert main([*args, "--n-steps", "240", "--batch-size", "16", "--learning-rate", "0.01"]) == 0
+    return folder
+
+
+def test_a_run_passes_where_the_count_cannot_see_far_enough(finished, results, capsys):
+    found = results(finished)
+    assert found["bits"]["model"] < found["bits"]["5-gram"] < found["bits"]["1-gram"]
+    assert main(["check", "character-model", str(finished)]) == 0
+    assert "passed" in capsys.readouterr().out
+    assert len(found["samples"]) == 4
+    assert (finished / "record.json").stat().st_size < 20_000
+
+
+def test_an_untrained_model_fails_whatever_the_record_says(finished, tmp_path, killed, capsys):
+    copy = killed(finished, tmp_path / "copy", "model")
+    (copy / "record.json").write_text((finished / "record.json").read_text())
+    torch.manual_seed(0)
+    save_model(copy, build(load_model(copy).config))
+    assert main(["check", "character-model", str(copy)]) == 1
+    assert "not passed" in capsys.readouterr().out
+
+
+def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed):
+    copy = killed(finished, tmp_path / "copy", "model")
+    (copy / "model.safetensors").unlink()
+    max((copy / "checkpoints").glob("step-*")).unlink()
+    character_model.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    whole, resumed = (load_model(folder).state_dict() for folder in (finished, copy))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    records = [json.loads((folder / "record.json").read_text()) for folder in (finished, copy)]
+    assert records[0]["results"] == records[1]["results"]
+
+
+def test_a_character_that_is_not_known_costs_its_number():
+    torch.manual_seed(0)
+    tokenizer = Characters("ab")
+    plan = Plan(n_layers=1, d_model=16, n_heads=2, context_length=8)
+    model = build(shape(plan, tokenizer.vocab_size)).eval()
+    torch.nn.init.zeros_(model.tokens.weight)  # the tied head gives every id the same logit
+    assert bits_of(model, tokenizer, "abab") == pytest.approx(4 * log2(4))
+    assert bits_of(model, tokenizer, "ab\u00e9b") == pytest.approx(4 * log2(4) + log2(0x110000))
+
+
+def test_copies_are_found_wherever_they_stand():
+    assert longest_copy("xxhello worldxx", "say hello world!") == "hello world"
+    assert longest_copy("abc", "xyz") == ""
+
+
+def test_the_default_corpus_is_recent_and_its_sides_differ():
+    sides = [character_model.documents(None, side) for side in ("train", "validation")]
+    assert 2_500_000 < sum(map(len, sides[0])) < 3_500_000
+    assert not set(sides[0]) & set(sides[1])

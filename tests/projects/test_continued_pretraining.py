@@ -1,0 +1,114 @@
+import random
+import shutil
+
+import pytest
+import torch
+
+from llmguide.cli import main
+from llmguide.commands.runs import load_run, save_run
+from llmguide.config import ModelConfig
+from llmguide.models import build
+from llmguide.projects import continued_pretraining
+from llmguide.projects.continued_pretraining import Plan, completed, freeze_lower_half, texts
+from llmguide.projects.frame import plan_of
+
+SIZES = ["--vocab-size", "300", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
+STEPS = ["--context-length", "32", "--base-steps", "60", "--n-steps", "30", "--learning-rate", "0.01"]
+RATE = ["--continued-rate", "0.01"]
+
+
+def corpus(path, line, n=80):
+    draw = random.Random(0)
+    blocks = ["\n".join(line(draw) for _ in range(12)) for _ in range(n)]
+    path.mkdir()
+    for i, block in enumerate(blocks):
+        (path / f"{i}.txt").write_text(block + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_tests():
+    """Fewer characters."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(continued_pretraining, "HELD_OUT_CHARACTERS", 2000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    speech = corpus(
+        folder / "speech",
+        lambda d: f"the {d.choice(['people', 'nation'])} of this {d.choice(['land', 'state'])} will rise",
+    )
+    code = corpus(
+        folder / "code",
+        lambda d: f"    {d.choice('abc')} = self.table[{d.choice('xyz')}] + {d.choice('123')}",
+    )
+    args = ["project", "continued-pretraining", "--general", speech, "--domain", code]
+    assert main([*args, *SIZES, *STEPS, *RATE, "--output", str(folder / "whole")]) == 0
+    return folder / "whole"
+
+
+def test_the_domain_is_learnt_and_replay_keeps_more_of_the_rest(finished, results):
+    found = results(finished)["scores"]
+    assert found["domain"]["domain"] < 0.7 * found["base"]["domain"]
+    assert found["base"]["general"] < found["domain + replay"]["general"] < found["domain"]["general"]
+    passed = {criterion.what: criterion.passed for criterion in continued_pretraining.check(finished)}
+    assert passed["bits per byte of the domain, share that is gone"]
+    assert passed["bits per byte of general text that replay keeps"]
+    assert (finished / "record.json").stat().st_size < 20_000
+
+
+def test_a_continuation_that_did_not_learn_fails(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    save_run(copy / "models" / "domain", *load_run(copy / "models" / "base"))
+    assert main(["check", "continued-pretraining", str(copy)]) == 1
+
+
+def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
+    copy = killed(finished, tmp_path / "copy", "domain-+-replay")
+    shutil.rmtree(copy / "models" / "domain + replay")
+    max((copy / "checkpoints" / "domain + replay").glob("step-*")).unlink()
+    continued_pretraining.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    assert results(finished) == results(copy)
+
+
+def test_what_is_frozen_stays_and_the_rest_moves(finished):
+    base, frozen = (
+        load_run(finished / "models" / name)[0].state_dict() for name in ("base", "domain, half frozen")
+    )
+    moved = {name for name in base if not torch.equal(base[name], frozen[name])}
+    assert not any(name.startswith(("tokens.", "blocks.0.")) for name in moved)
+    assert any(name.startswith("blocks.1.") for name in moved)
+
+
+def test_half_of_a_model_learns():
+    config = ModelConfig(vocab_size=10, context_length=4, n_layers=2, d_model=8, n_heads=2)
+    model = build(config)
+    block = sum(p.numel() for p in model.blocks[1].parameters())
+    others = sum(p.numel() for n, p in model.named_parameters() if not n.startswith(("tokens", "blocks")))
+    assert freeze_lower_half(model) == block + others
+
+
+def test_sides_share_no_document_and_are_cut():
+    plan = Plan()
+    sides = [texts(continued_pretraining.domain(plan), side, 100_000) for side in ("train", "validation")]
+    assert [sum(map(len, side)) for side in sides] == [100_000, 100_000]
+    assert not set(sides[0]) & set(sides[1])
+
+
+def test_what_is_completed_counts_by_its_bytes(finished):
+    _, tokenizer = load_run(finished / "models" / "base")
+    first = tokenizer.encode(" the")[0]
+    size, rest = len(tokenizer.pieces([first])[0]), "zq"
+
+    class Always:
+        config = ModelConfig(vocab_size=300, context_length=4, n_layers=1, d_model=4, n_heads=1)
+
+        def __call__(self, ids):
+            return torch.nn.functional.one_hot(torch.full_like(ids, first), 300).float()
+
+    text = tokenizer.decode([first]) * 3 + rest
+    assert tokenizer.encode(text).count(first) == 3
+    assert completed(Always(), tokenizer, [text]) == pytest.approx(3 * size / (3 * size + len(rest)))

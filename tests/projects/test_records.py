@@ -1,0 +1,66 @@
+"""The records that pages show, and the notebooks that bring them along."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tools import DATA, DOCS
+from tools.notebooks import notebook
+from tools.pages import page_hash
+from tools.records import records
+
+from llmguide.projects import MODULES
+
+RECORDS = sorted((DATA / "projects").glob("*/*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_record_is_of_the_project_and_the_seed_that_it_is_filed_under(path):
+    record = json.loads(path.read_text())
+    assert record["project"] == path.parent.name in MODULES
+    assert f"seed-{record['seed']}" == path.stem
+    assert record["command"].startswith(f"llmguide project {record['project']}")
+    assert path.stat().st_size < 20_000
+
+
+def test_runs_of_one_project_differ_in_their_seed_alone():
+    for name in {path.parent.name for path in RECORDS}:
+        runs = records(name)
+        assert [run["seed"] for run in runs] == list(range(len(runs)))
+        assert all(run["plan"] == runs[0]["plan"] for run in runs)
+
+
+def test_a_project_without_records_is_named():
+    with pytest.raises(ValueError, match="docs/_data/projects/nothing holds no record"):
+        records("nothing")
+
+
+def test_the_notebook_of_a_project_brings_its_records(tmp_path):
+    source = (DOCS / "projects" / "reward-model.md").read_text(encoding="utf-8")
+    cells = notebook(source, "projects/reward-model.md")["cells"]
+    lines = []
+    for code in (cell["source"] for cell in cells if cell["cell_type"] == "code"):
+        if code.startswith("%%writefile "):
+            name, _, content = code.removeprefix("%%writefile ").partition("\n")
+            lines.append(f"open({name!r}, 'w', encoding='utf-8').write({content!r})")
+        elif not code.startswith("%"):
+            lines.append(code.partition("from tools import display")[0].partition("with figure(")[0])
+            if "runs = records(" in code:
+                break
+    program = "\n".join([*lines, "print(runs[0]['project'])"])
+    command = [sys.executable, "-I", "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "reward-model", done.stderr
+
+
+def test_a_page_is_run_again_when_a_record_changes(tmp_path, monkeypatch):
+    text = '# T\n\n```{.python .run .local}\nrecords("one")\n```\n'
+    monkeypatch.setattr("tools.records.DATA", tmp_path)
+    (tmp_path / "projects" / "one").mkdir(parents=True)
+    hashes = [page_hash(text, "docs/page.md")]
+    for seed in (0, 1):
+        (tmp_path / "projects" / "one" / f"seed-{seed}.json").write_text(f'{{"seed": {seed}}}')
+        hashes.append(page_hash(text, "docs/page.md"))
+    assert len(set(hashes)) == 3
+    assert page_hash(text.replace("one", "two"), "docs/page.md") not in hashes

@@ -1,0 +1,93 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from llmguide.cli import main
+from llmguide.commands.reward import save_head, with_head
+from llmguide.commands.runs import load_run
+from llmguide.projects import reward_model
+from llmguide.projects.frame import plan_of
+from llmguide.projects.reward_model import Plan, edits, held_out_pairs, score, training_pairs
+from llmguide.reward import RewardModel
+
+SIZES = ["--vocab-size", "300", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--dropout", "0"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A judge of answers of which one is good and one is bad, whatever the question."""
+    folder = tmp_path_factory.mktemp("runs")
+    rows = [
+        {"prompt": f"Question {i}?", "chosen": f"a good answer {i}", "rejected": f"it is bad {i}"}
+        for i in range(300)
+    ]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    args = ["project", "reward-model", "--data", str(folder / "pairs.jsonl"), *SIZES]
+    steps = ["--language-steps", "20", "--batch-size", "8", "--reward-rate", "0.01"]
+    assert main([*args, *steps, "--output", str(folder / "whole")]) == 0
+    return folder / "whole"
+
+
+def test_a_run_passes_where_one_word_decides(finished, results, capsys):
+    found = results(finished)["tests"]["held-out pairs"]["accuracy"]
+    assert found["reward model"]["score"] == found["words (Bradley-Terry)"]["score"] == 1.0
+    assert main(["check", "reward-model", str(finished)]) == 0
+    assert "passed" in capsys.readouterr().out
+
+
+def test_a_judge_without_training_fails_whatever_the_record_says(finished, tmp_path, capsys):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    backbone, _ = load_run(copy / "reward")
+    torch.manual_seed(0)
+    judge = RewardModel(backbone)
+    judge.head.weight.data *= 0  # all texts alike: every pair is a tie
+    save_head(copy / "reward", judge)
+    assert main(["check", "reward-model", str(copy)]) == 1
+    assert "not passed" in capsys.readouterr().out
+
+
+def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
+    copy = killed(finished, tmp_path / "copy", "reward")
+    shutil.rmtree(copy / "reward")
+    max((copy / "checkpoints" / "reward").glob("step-*")).unlink()
+    reward_model.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    heads = [
+        with_head(folder / "reward", load_run(folder / "reward")[0]).state_dict()
+        for folder in (finished, copy)
+    ]
+    assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
+    assert results(finished) == results(copy)
+
+
+def test_a_text_scores_the_same_alone_and_in_a_batch(finished):
+    backbone, tokenizer = load_run(finished / "reward")
+    judge = with_head(finished / "reward", backbone)
+    texts = ["good", "a bad answer of some length", "an answer"]
+    together = score(judge, tokenizer, texts)
+    for text in texts:
+        assert score(judge, tokenizer, [text])[text] == pytest.approx(together[text], abs=1e-5)
+
+
+def test_edits_are_measured_against_the_text_itself(finished, monkeypatch):
+    def by_length(_judge, _tokenizer, texts):
+        return {text: float(len(text)) for text in texts}
+
+    monkeypatch.setattr(reward_model, "score", by_length)
+    backbone, tokenizer = load_run(finished / "reward")
+    texts = ["One two three.", "Four five six seven."]
+    found = edits(RewardModel(backbone), tokenizer, by_length(None, None, texts))
+    # twice 14 or 20 characters and a space are 15 or 21 more
+    assert found["said twice"] == {"change": 18.0, "rises": 1.0, "correlation": pytest.approx(1.0)}
+    assert found["with an exclamation mark"]["change"] == found["in lower case"]["change"] == 0.0
+    assert found["words shuffled"]["correlation"] == pytest.approx(1.0)
+
+
+def test_no_comparison_is_on_both_sides(tmp_path):
+    rows = [{"prompt": f"{i}?", "chosen": "a", "rejected": "b"} for i in range(50)]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    learnt, held_out = training_pairs(str(path), 1, 0), held_out_pairs(str(path))["held-out pairs"]
+    assert len(learnt) + len(held_out) == 50
+    assert not {pair.units for pair in learnt} & {pair.units for pair in held_out}

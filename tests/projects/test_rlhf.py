@@ -1,0 +1,120 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from llmguide.cli import main
+from llmguide.commands.runs import load_run
+from llmguide.data.preferences import RatedText
+from llmguide.projects import rlhf
+from llmguide.projects.frame import plan_of
+from llmguide.projects.rlhf import Plan, cut, lexicon, measure, parts, variety
+
+SIZES = ["--vocab-size", "300", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--dropout", "0"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """People like good answers more than fair ones, and both more than bad ones; half of them are fair."""
+    folder = tmp_path_factory.mktemp("runs")
+    pairs = [("so good", "fair"), ("fair", "bad"), ("fair", "so bad"), ("so good", "bad")]
+    rows = [{"prompt": f"Q{i}?", "chosen": pairs[i % 4][0], "rejected": pairs[i % 4][1]} for i in range(400)]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    args = ["project", "rlhf", "--data", str(folder / "pairs.jsonl"), *SIZES]
+    args += ["--context-length", "32", "--max-new-tokens", "8", "--sft-steps", "150", "--reward-rate", "0.01"]
+    args += ["--batch-size", "8", "--ppo-steps", "12", "--n-answers", "32", "--ppo-rate", "0.003"]
+    assert main([*args, "--kl-coefs", "0.1", "2", "--output", str(folder / "whole")]) == 0
+    return folder / "whole"
+
+
+def test_a_policy_that_says_what_people_like_passes(finished, results, capsys):
+    found = results(finished)
+    assert found["accuracy"]["reward"]["score"] == found["accuracy"]["gold"]["score"] == 1.0
+    assert found["policies"]["ppo-0.1"]["kl"] > found["policies"]["ppo-2"]["kl"] >= 0
+    assert main(["check", "rlhf", str(finished)]) == 0
+    assert "passed" in capsys.readouterr().out
+
+
+def test_a_policy_that_has_not_moved_fails_whatever_the_record_says(finished, tmp_path, capsys):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    shutil.copytree(copy / "sft", copy / "ppo-0.1", dirs_exist_ok=True)
+    assert main(["check", "rlhf", str(copy)]) == 1
+    assert "not passed" in capsys.readouterr().out
+
+
+def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
+    copy = killed(finished, tmp_path / "copy", "ppo-0.1")
+    shutil.rmtree(copy / "ppo-0.1")
+    max((copy / "checkpoints" / "ppo-0.1").glob("step-*")).unlink()
+    rlhf.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    before, after = (load_run(folder / "ppo-0.1")[0].state_dict() for folder in (finished, copy))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert results(finished) == results(copy)
+    curves = [json.loads((folder / "record.json").read_text())["curves"] for folder in (finished, copy)]
+    assert curves[0] == curves[1]
+
+
+def test_a_policy_compared_with_itself_wins_half_of_the_time(finished):
+    plan = plan_of(Plan, finished)
+    start, tokenizer = load_run(finished / "sft")
+    prompts = [tokenizer.encode(text) for text in parts(plan, 0).asked]
+    one, found = rlhf._answers(start, start, tokenizer, prompts, plan, seed=0)
+    assert found["kl"] == pytest.approx(0, abs=1e-4)
+    assert rlhf._answers(start, start, tokenizer, prompts, plan, seed=0)[0] == one
+    assert rlhf._wins([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]).score == 0.5
+
+
+def test_the_judges_of_the_result_share_no_text_with_what_ppo_follows(finished):
+    data = parts(plan_of(Plan, finished), 0)
+    sides = [{pair.units for pair in side} for side in (data.judged, data.judged_by_others, data.unseen)]
+    assert all(sides)
+    assert len(set.union(*sides)) == sum(map(len, sides))
+    assert not {prompt for prompt, _ in data.written} & set(data.asked)
+
+
+def test_the_other_judges_follow_the_other_raters(monkeypatch):
+    # the first raters like a text the more, the second the less, the higher its number
+    texts = [
+        RatedText(f"movies:{i}", f"one two three four {i}", (i, -i, i, -i, i)[: 4 + i % 2], f"{i}")
+        for i in range(400)
+    ]
+    monkeypatch.setattr(rlhf, "rated_texts", lambda _: texts)
+    monkeypatch.setattr(rlhf, "N_HELD_OUT", 50)
+    data = parts(Plan(n_pairs=200), 0)
+    for pair in data.judged:
+        assert int(pair.chosen.split()[-1]) > int(pair.rejected.split()[-1])
+    for pair in data.judged_by_others:
+        assert int(pair.chosen.split()[-1]) < int(pair.rejected.split()[-1])
+    sides = [
+        {unit for pair in side for unit in pair.units}
+        for side in (data.judged, data.judged_by_others, data.unseen)
+    ]
+    assert len(set.union(*sides)) == sum(map(len, sides))
+
+
+def test_measuring_again_draws_other_answers(finished):
+    data = parts(plan_of(Plan, finished), 0)
+    found = [measure(finished, data, seed=seed, only=[0.1])["answers"] for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_variety_falls_with_repetition():
+    assert variety(["a b c", "d e f"]) == 1.0  # ab, bc, de, ef
+    assert variety(["a b", "a b", "a b", "a b"]) == 0.25
+    assert variety(["a", ""]) == 0.0
+
+
+def test_a_text_is_cut_without_loss():
+    text = "One  two three, four. five"
+    assert "".join(cut(text, 2)) == text
+    assert cut("too short", 4) == ("too short", "")
+
+
+def test_the_lexicon_counts_a_word_once(monkeypatch, tmp_path):
+    (tmp_path / "vader_lexicon.txt").write_text("good\t1.9\t0.9\t[2]\nbad\t-2.5\t0.6\t[-2]\n\n")
+    monkeypatch.setattr(rlhf, "fetch_package", lambda _: tmp_path)
+    valence = lexicon()
+    assert valence("Good, good film!") == pytest.approx(1.9 / 2)
+    assert valence("bad") == -2.5
+    assert valence("...") == 0.0

@@ -1,0 +1,105 @@
+import random
+import shutil
+
+import pytest
+import torch
+
+from llmguide.cli import main
+from llmguide.commands.runs import load_run, save_run
+from llmguide.models import build
+from llmguide.projects import small_lm
+from llmguide.projects.frame import plan_of
+from llmguide.projects.small_lm import Plan, continuations, endings, flops_per_token, foretell
+
+PEOPLE, PLACES = ["The farmer", "Her brother", "An old judge"], ["the market", "a green hill", "the river"]
+
+
+def sentence(draw):
+    a, b = draw.choice(PEOPLE), draw.choice(PLACES)
+    return f"{a} went early to {b} and came back late from {b} with bread and news. "
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_tests():
+    """Fewer batches and questions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_lm, "EVAL_BATCHES", 10)
+        patch.setattr(small_lm, "N_QUESTIONS", 40)
+        patch.setattr(small_lm, "HELD_OUT_CHARACTERS", 10_000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    draw = random.Random(0)
+    documents = ["".join(sentence(draw) for _ in range(30)) for _ in range(60)]
+    (folder / "text.txt").write_text("\n\n".join(documents))
+    args = ["project", "small-lm", "--corpus", str(folder / "text.txt"), "--output", str(folder / "whole")]
+    sizes = ["--n-layers", *"1111", "--d-model", "8", "12", "16", "32", "--vocab-size", "280"]
+    steps = ["--context-length", "32", "--n-steps", "60", "--batch-size", "8", "--learning-rate", "0.01"]
+    assert main([*args, *sizes, *steps]) == 0
+    return folder / "whole"
+
+
+def verdicts(folder):
+    return {criterion.what: criterion.passed for criterion in small_lm.check(folder)}
+
+
+def test_a_run_is_recorded_and_its_larger_models_are_better(finished, results):
+    found = results(finished)
+    losses = [size["loss"] for size in found["sizes"].values()]
+    assert losses == sorted(losses, reverse=True)
+    assert found["scores"]["lost"] == 0
+    assert found["scores"]["last_word"]["acc"] > 0.3  # from few words
+    assert found["stability"]["10"]["stopped"].startswith("step ")
+    settings = found["speed"]["settings"]
+    assert settings["float32, recomputed"]["kept_mb"] < settings["float32"]["kept_mb"]
+    assert settings["float32, recomputed"]["loss"] == pytest.approx(settings["float32"]["loss"], abs=1e-4)
+    assert settings["bfloat16"]["loss"] == pytest.approx(settings["float32"]["loss"], abs=0.05)
+    assert (finished / "record.json").stat().st_size < 20_000
+    passed = verdicts(finished)
+    assert passed["characters that the tokenizer does not give back"]
+    assert passed["least fall of the loss from size to size"]
+
+
+def test_a_largest_model_without_training_fails(finished, tmp_path, capsys):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    model, tokenizer = load_run(copy / "size-3")
+    torch.manual_seed(0)
+    save_run(copy / "size-3", build(model.config), tokenizer)
+    passed = verdicts(copy)
+    assert not passed["least fall of the loss from size to size"]
+    assert not passed["error of the loss that the law foretells"]
+    assert main(["check", "small-lm", str(copy)]) == 1
+
+
+def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
+    copy = killed(finished, tmp_path / "copy", "size-1")
+    shutil.rmtree(copy / "size-1")
+    max((copy / "checkpoints" / "size-1").glob("step-*")).unlink()
+    small_lm.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    whole, resumed = (load_run(folder / "size-1")[0].state_dict() for folder in (finished, copy))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert results(finished)["law"] == results(copy)["law"]
+    assert results(finished)["scores"] == results(copy)["scores"]
+
+
+def test_the_law_is_fitted_without_the_size_that_it_foretells():
+    plan = Plan(n_layers=(1, 1, 1, 1), d_model=(32, 48, 64, 96))
+    compute = [flops_per_token(plan, i) for i in range(4)]
+    losses = [3.0 + 2.0 * (c / compute[0]) ** -0.4 for c in compute]
+    found = foretell(plan, [*losses[:3], 1.0])
+    assert found["floor"] == pytest.approx(3.0, abs=0.02)
+    assert found["exponent"] == pytest.approx(0.4, abs=0.02)
+    assert found["foretold"] == pytest.approx(losses[3], abs=0.01)
+    assert found["found"] == 1.0
+
+
+def test_questions_have_their_answer_among_the_choices():
+    draw = random.Random(1)
+    text = "".join(sentence(draw) for _ in range(40))
+    for question in continuations([text], 20):
+        assert f"{question.context} {question.choices[question.answer]} " in text
+        assert len(question.choices) == 4
+    assert all(passage in text and not passage.endswith(".") for passage in endings([text], 20))
