@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 
 import pytest
 import torch
@@ -53,3 +54,11 @@ def chat_run(tmp_path_factory):
     args = ["--data", str(folder / "talks.jsonl"), "--output", str(folder / "run"), "--n-steps", "4"]
     assert main(["sft", *args, *sizes, "--context-length", "64"]) == 0
     return folder / "run"
+
+
+@pytest.fixture
+def heeded_ctrl_c():
+    """Processes that heed Ctrl-C also where a shell started the tests with &, which lets them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

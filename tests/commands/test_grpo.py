@@ -73,7 +73,7 @@ def test_a_prompt_has_one_answer():
         _expected(decode, [asked("4"), asked("5")])
 
 
-def test_what_cannot_be_trained_says_why(runs, written, chat_run, monkeypatch, capsys):
+def test_what_cannot_be_trained_says_why(runs, written, chat_run, capsys):
     def fails(*args):
         assert main(["grpo", "--output", str(runs / "x"), *args]) == 1
         return capsys.readouterr().err
@@ -82,5 +82,3 @@ def test_what_cannot_be_trained_says_why(runs, written, chat_run, monkeypatch, c
     assert "line 1: there is no field 'answer'" in fails(
         "--data", written([{"prompt": "x"}]), "--model", str(chat_run)
     )
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "grpo runs in one process" in fails()

@@ -101,6 +101,7 @@ def test_the_same_seed_gives_the_same_weights_also_in_two_sittings(corpus, tmp_p
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.usefixtures("heeded_ctrl_c")
 def test_ctrl_c_says_how_to_go_on_and_the_run_ends_as_if_it_had_not_happened(corpus, tmp_path):
     output = tmp_path / "stopped"
     args = ["pretrain", "--corpus", str(corpus), "--output", str(output), *OPTIONS, "--n-steps", "60"]
@@ -175,7 +176,7 @@ def test_bytes_alone_and_a_preset(corpus, tmp_path, capsys):
         (None, "is no file or folder here"),
         (b"", "holds no text to train on"),
         (bytes(range(256)) * 40, "holds no text to train on"),
-        (b"one word", "raise --validation"),
+        (b"one word", "raise --validation, or give more text"),
     ],
     ids=["missing", "empty", "binary", "short"],
 )

@@ -1,10 +1,12 @@
 import json
+import shutil
 
 import pytest
 import torch
 
 from llmguide.cli import main
-from llmguide.commands.reward import load_pairs, tiny_rewards, with_head
+from llmguide.commands.post_training import Compared
+from llmguide.commands.reward import HEAD, load_pairs, tiny_rewards, with_head
 from llmguide.commands.runs import load_model, load_run
 from llmguide.data import preferences
 from llmguide.data.preferences import RatedText
@@ -104,7 +106,7 @@ def test_hh_is_read_from_a_copy(tmp_path, written, monkeypatch):
     rows = [{"chosen": asked.format(i) + "a", "rejected": asked.format(i) + "b"} for i in range(40)]
     path = written(rows)
     monkeypatch.setattr(preferences, "local_copy", lambda name: path)
-    seen, unseen = load_pairs("hh", n_pairs=1, held_out=0.2, seed=0)
+    seen, unseen = load_pairs(Compared("hh"), seed=0)
     assert len(seen) + len(unseen) == 40
     assert seen[0].prompt[0]["content"].startswith("Hi")
 
@@ -126,3 +128,12 @@ def test_other_folders_are_refused(runs, tmp_path, capsys):
     assert "holds no model of the tiny world" in capsys.readouterr().err
     with pytest.raises(ValueError, match="holds no reward model"):
         with_head(runs / "sft", load_model(runs / "sft"))
+
+
+def test_a_damaged_head_is_named(runs, tmp_path):
+    shutil.copytree(runs / "reward", tmp_path / "reward")
+    backbone, head = load_model(tmp_path / "reward"), tmp_path / "reward" / HEAD
+    for content in (b"", head.read_bytes()[:-1], (runs / "reward" / "model.safetensors").read_bytes()):
+        head.write_bytes(content)
+        with pytest.raises(ValueError, match="holds a damaged reward model"):
+            with_head(tmp_path / "reward", backbone)

@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 from tests.parity import assert_parity
 
 from llmguide.cli import main
-from llmguide.commands.post_training import STEPS, open_chat, resumable
-from llmguide.commands.pretrain import Shape
+from llmguide.commands.post_training import STEPS, Origin, open_chat, resumable
 from llmguide.commands.runs import load_run, save_run
 from llmguide.commands.tiny import load_policy
 from llmguide.config import ModelConfig
@@ -82,6 +81,21 @@ def test_on_conversations_the_held_out_loss_falls(more, tmp_path, written, capsy
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists() == ("--lora-rank" in more)
 
 
+def test_what_was_held_out_stays_held_out(tmp_path, written, capsys):
+    args = ["sft", "--data", written(TALKS), "--output", str(tmp_path / "run"), *SMALL, "--n-steps", "1"]
+    assert main([*args, "--held-out", "0.2"]) == 0
+    capsys.readouterr()
+    assert main([*args, "--held-out", "0.4"]) == 1
+    assert "held_out=0.4 (was 0.2)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", ["1", "1.5", "-0.1", "nan"])
+def test_no_share_that_leaves_nothing_to_learn(share, tmp_path, written, capsys):
+    args = ["--data", written(TALKS), "--output", str(tmp_path / "run"), *SMALL]
+    assert main(["sft", *args, "--held-out", share]) == 1
+    assert "is a share: at least 0 and below 1" in capsys.readouterr().err
+
+
 def test_a_pretrained_run_gets_the_tokens_of_a_chat(tmp_path, written):
     tokenizer = Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"])
     model = build(ModelConfig(vocab_size=257, context_length=64, n_layers=1, d_model=8, n_heads=2))
@@ -104,9 +118,7 @@ def test_a_model_of_transformers_stays_one(tmp_path, written):
     theirs.save_pretrained(tmp_path / "hf")
     args = ["--data", written(TALKS), "--model", str(tmp_path / "hf"), "--output", str(tmp_path / "run")]
     assert main(["sft", *args, "--n-steps", "2"]) == 0
-    chat = open_chat(
-        str(tmp_path / "run"), [], vocab_size=0, context_length=0, shape=Shape(), seed=STEPS.seed
-    )
+    chat = open_chat(Origin(str(tmp_path / "run")), [], seed=STEPS.seed)
     peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "run")
     talk = [{"role": "user", "content": "What is 1 plus 1 ?"}]

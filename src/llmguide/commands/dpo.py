@@ -9,11 +9,14 @@ import torch
 
 from llmguide import distributed
 from llmguide.commands.post_training import (
+    COMPARED,
     LORA,
-    SHAPE,
+    ORIGIN,
     STEPS,
     Chat,
+    Compared,
     Lora,
+    Origin,
     Steps,
     begin,
     describe,
@@ -25,8 +28,7 @@ from llmguide.commands.post_training import (
     schedule,
     wait,
 )
-from llmguide.commands.pretrain import Shape
-from llmguide.commands.reward import load_pairs, show_accuracy
+from llmguide.commands.reward import choices_of, load_pairs, show_accuracy
 from llmguide.commands.runs import is_run, say
 from llmguide.commands.sft import WORLD, fine_tune, tiny_policy
 from llmguide.commands.tiny import (
@@ -65,60 +67,45 @@ BATCH_SIZE = 32
 
 def dpo(
     *,
-    data: str | None = None,
-    model: str | None = None,
+    compared: Compared = COMPARED,
     output: Path = Path("runs/dpo"),
     beta: float = 0.1,
     label_smoothing: float = 0.0,
-    n_pairs: int = 16_000,
-    held_out: float = 0.2,
-    context_length: int = 256,
-    vocab_size: int = 2048,
-    shape: Shape = SHAPE,
+    origin: Origin = ORIGIN,
     steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Train a policy on preferences.
 
     Args:
-        data: vader, hh, or a file of JSON lines; the tiny world, unless given.
-        model: To start from, and to stay near: a run folder, a folder of transformers, or a name on the hub.
-            In the tiny world: the folder of llmguide sft.
+        compared: The data.
         output: Folder of the run.
         beta: Weight of the divergence from the start; smaller values let the policy go further.
         label_smoothing: Probability that a label is the wrong way round.
-        n_pairs: Pairs drawn for training from vader's texts; half as many are held out.
-        held_out: Share of texts or conversations that is evaluated on.
-        context_length: Longest prompt with an answer, in tokens.
-        vocab_size: Ids of the tokenizer of a new model.
-        shape: A new model.
+        origin: The policy, which is to stay near where it starts.
         steps: The training.
         lora: Adapters.
     """
     loss = partial(dpo_loss, beta=beta, label_smoothing=label_smoothing)
-    if data is None:
+    if compared.data is None:
         if lora.lora_rank:
             raise ValueError(WORLD)
         with one_thread():
-            _in_tiny_world(output, model, steps, loss, beta=beta)
+            _in_tiny_world(output, origin.model, steps, loss, beta=beta)
         return
-    choices = {"shape": vars(shape), "seed": steps.seed, "lora": vars(lora), "held_out": held_out}
-    options = {"beta": beta, "label_smoothing": label_smoothing, "n_pairs": n_pairs, "vocab_size": vocab_size}
-    device = begin(output, data=data, model=model, **options, **choices)
-    seen, unseen = load_pairs(data, n_pairs=n_pairs, held_out=held_out, seed=steps.seed)
-    start = model
-    if model is None:
-        start = str(output / "sft")
+    choices = choices_of(compared, origin, steps, lora)
+    device = begin(output, beta=beta, label_smoothing=label_smoothing, **choices)
+    seen, unseen = load_pairs(compared, seed=steps.seed)
+    start = origin
+    if origin.model is None:
+        start = Origin(str(output / "sft"))
         if not is_run(output / "sft"):
             say("no --model to start from: a small GPT is fine-tuned on the chosen answers first\n")
-            sizes = {"context_length": context_length, "vocab_size": vocab_size}
-            _fine_tune_first(output / "sft", seen, unseen, shape=shape, seed=steps.seed, **sizes)
+            _fine_tune_first(output / "sft", seen, unseen, origin, seed=steps.seed)
             say("")
-    chat = open_chat(
-        start, [], vocab_size=vocab_size, context_length=context_length, shape=shape, seed=steps.seed
-    )
+    chat = open_chat(start, [], seed=steps.seed)
     chat.model.to(device)
-    length = min(context_length, chat.model.config.context_length)
+    length = min(origin.context_length, chat.model.config.context_length)
     pairs = Pairs(kept([_pair(chat, pair, length) for pair in seen], "pairs", length + 1), seed=steps.seed)
     judged = [(pair, _pair(chat, pair, length)) for pair in unseen]
     unseen = [pair for pair, found in judged if found is not None]
@@ -126,7 +113,7 @@ def dpo(
     say("the start's own log-probabilities of all answers come first")
     pairs, held = (side.with_reference(chat.model, batch_size=BATCH_SIZE) for side in (pairs, held))
     lora.into(chat.model)
-    rate = 2e-4 if model is None or lora.lora_rank else 5e-6
+    rate = 2e-4 if origin.model is None or lora.lora_rank else 5e-6
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, learning_rate=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(pairs):,} pairs")
     with resumable(output):
@@ -148,14 +135,7 @@ COMMAND = dpo
 
 
 def _fine_tune_first(
-    output: Path,
-    seen: Sequence[TextPair],
-    unseen: Sequence[TextPair],
-    *,
-    context_length: int,
-    vocab_size: int,
-    shape: Shape,
-    seed: int,
+    output: Path, seen: Sequence[TextPair], unseen: Sequence[TextPair], origin: Origin, *, seed: int
 ) -> None:
     """Teach a new model the chosen answers: a policy that writes none of them has nothing to prefer."""
     talks = [
@@ -167,10 +147,9 @@ def _fine_tune_first(
         [[*pair.prompt, {"role": "assistant", "content": pair.chosen}] for pair in side] for side in talks
     )
     texts = (message["content"] for talk in learnt for message in talk)
-    chat = open_chat(
-        None, texts, vocab_size=vocab_size, context_length=context_length, shape=shape, seed=seed
-    )
-    fine_tune(chat, learnt, held, output, steps=Steps(seed=seed), lora=Lora(), context_length=context_length)
+    chat = open_chat(origin, texts, seed=seed)
+    length = origin.context_length
+    fine_tune(chat, learnt, held, output, steps=Steps(seed=seed), lora=Lora(), context_length=length)
 
 
 def _pair(chat: Chat, pair: TextPair, length: int) -> Pair | None:

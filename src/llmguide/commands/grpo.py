@@ -7,22 +7,22 @@ from typing import Literal
 
 import torch
 
-from llmguide import verify
+from llmguide import distributed, verify
 from llmguide.commands.post_training import (
     LORA,
     STEPS,
     Lines,
     Lora,
+    Origin,
     Steps,
     begin,
     finish,
     loggers,
     open_chat,
-    require_one_process,
     resumable,
     sides,
+    wait,
 )
-from llmguide.commands.pretrain import Shape
 from llmguide.commands.reward import tiny_rewards
 from llmguide.commands.rollouts import answerable, share_right, summarise
 from llmguide.commands.runs import say
@@ -43,7 +43,8 @@ stopped.
 Examples:
   llmguide grpo
   llmguide grpo --variant dr_grpo --output runs/dr-grpo
-  llmguide grpo --data gsm8k.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --lora-rank 16 --output runs/maths"""
+  llmguide grpo --data gsm8k.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --lora-rank 16 --output runs/maths
+  torchrun --nproc-per-node 2 -m llmguide grpo --output runs/two"""
 
 
 def grpo(
@@ -78,7 +79,6 @@ def grpo(
         steps: The training.
         lora: Adapters.
     """
-    require_one_process("grpo")
     if data is None:
         if lora.lora_rank:
             raise ValueError(WORLD)
@@ -92,7 +92,7 @@ def grpo(
         )
     choices = {"model": model, "variant": variant, "group_size": group_size, "kl_coef": kl_coef}
     device = begin(output, data=data, **choices, seed=steps.seed, lora=vars(lora), held_out=held_out)
-    chat = open_chat(model, [], vocab_size=0, context_length=0, shape=Shape(), seed=steps.seed)
+    chat = open_chat(Origin(model), [], seed=steps.seed)
     found = answerable(chat, problems(data, with_answer=True), max_new_tokens)
     judge = _check(check, [problem for _, problem in found])
     expected = _expected(chat.tokenizer.decode, found)
@@ -131,6 +131,7 @@ def grpo(
                 f"{share.low:.1%} to {share.high:.1%}"
             )
     summarise(output, history, before=before, after=after)
+    wait()
 
 
 COMMAND = grpo
@@ -183,7 +184,8 @@ def _in_tiny_world(
     logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)
     with resumable(output):
         learner.run(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
-    save_policy(output, policy, seed=steps.seed)
+    if distributed.world().rank == 0:
+        save_policy(output, policy, seed=steps.seed)
     logprobs = logprobs_of(policy, world)
     rows = [
         standing(name, found, reference, world, learned)
@@ -192,3 +194,4 @@ def _in_tiny_world(
     report(
         output, "divergence from the start, true reward, and the reward it followed", rows, logprobs, world
     )
+    wait()

@@ -6,7 +6,6 @@ hub, or nothing, and then a small GPT is made for the data. It leaves a folder t
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import torch
 from llmguide import distributed
 from llmguide.chat import END, START, Message, Rendered, Template, chatml, own_template, render
 from llmguide.commands.pretrain import Shape, model_config
-from llmguide.commands.runs import claim, is_run, load_run, n_params, save_run, say
+from llmguide.commands.runs import claim, is_run, load_run, n_params, save_run, say, write_json
 from llmguide.data.corpora import in_validation
 from llmguide.data.shards import END_OF_TEXT
 from llmguide.lora import apply_lora, merge_lora, remove_lora
@@ -77,7 +76,29 @@ class Lora:
             apply_lora(model, rank=self.lora_rank, alpha=alpha, targets=self.lora_targets)
 
 
-STEPS, LORA, SHAPE = Steps(), Lora(), Shape(dropout=0.1)  # people's comparisons are few: read many times
+SHAPE = Shape(dropout=0.1)  # people's comparisons are few: read many times
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model to start from; sizes are those of a new small GPT, if none is given."""
+
+    model: str | None = None  # a run folder (in the tiny world, of sft), one of transformers, or a hub name
+    vocab_size: int = 2048  # ids of the tokenizer of a new model
+    context_length: int = 256  # of a new model, and of any the most tokens of a text
+    shape: Shape = SHAPE  # of a new model
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Comparisons of two answers."""
+
+    data: str | None = None  # vader, hh, or a file of JSON lines; the tiny world, unless given
+    n_pairs: int = 16_000  # drawn for training from vader's texts; half as many are held out
+    held_out: float = 0.2  # share of texts or conversations that is evaluated on
+
+
+STEPS, LORA, ORIGIN, COMPARED = Steps(), Lora(), Origin(), Compared()
 
 
 @dataclass
@@ -124,26 +145,23 @@ class Chat:
             self.tokenizer.save_pretrained(folder)
 
 
-def open_chat(
-    name: str | None, texts: Iterable[str], *, vocab_size: int, context_length: int, shape: Shape, seed: int
-) -> Chat:
+def open_chat(origin: Origin, texts: Iterable[str], *, seed: int) -> Chat:
     """Open a model to start from, with the control tokens that its conversations need.
 
     Args:
-        name: A run folder, a folder of transformers, or a name on the hub; None: make a small GPT.
+        origin: Where it is; without a model, a small GPT of its sizes is made.
         texts: To train the tokenizer of a new model on.
-        vocab_size: Of a new model.
-        context_length: Of a new model.
-        shape: Of a new model.
         seed: Of the weights that are new.
 
     Raises:
         ValueError: There is no such model, or it writes no text.
     """
     torch.manual_seed(seed)
+    name = origin.model
     if name is None:
-        tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[END_OF_TEXT, START, END])
-        config = model_config(tokenizer.vocab_size, context_length, preset=None, shape=shape)
+        special = [END_OF_TEXT, START, END]
+        tokenizer = Tokenizer.train(texts, origin.vocab_size, special_tokens=special)
+        config = model_config(tokenizer.vocab_size, origin.context_length, preset=None, shape=origin.shape)
         return Chat(_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
     if is_run(Path(name)):
         model, tokenizer = load_run(name)
@@ -199,15 +217,6 @@ def wait() -> None:
     """Let processes catch up, before one reads what another writes."""
     if distributed.world().size > 1:
         torch.distributed.barrier()
-
-
-def require_one_process(command: str) -> None:
-    """Refuse torchrun, where every process would go its own way."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError(
-            f"llmguide {command} runs in one process, since its rollouts are not divided; start it without "
-            "torchrun. sft, reward and dpo train in several"
-        )
 
 
 @contextmanager
@@ -284,15 +293,21 @@ def finish(output: Path, chat: Chat, model: Any, lora: Lora) -> None:
 
 def write_report(output: Path, content: dict[str, Any]) -> None:
     """Keep what was printed."""
-    (output / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if distributed.world().rank == 0:
+        write_json(output / "report.json", content)
 
 
 def sides(items: Iterable[tuple[str, Item]], held_out: float) -> tuple[list[Item], list[Item]]:
     """Divide items by their names, for training and validation.
 
+    Raises:
+        ValueError: The share would leave nothing to train on.
+
     >>> sides([(name, name.upper()) for name in "abcd"], 0.5)
     (['A'], ['B', 'C', 'D'])
     """
+    if not 0 <= held_out < 1:
+        raise ValueError(f"--held-out {held_out:g} is a share: at least 0 and below 1")
     parts: tuple[list[Item], list[Item]] = ([], [])
     for name, item in items:
         parts[in_validation(name, held_out)].append(item)

@@ -5,20 +5,21 @@ from pathlib import Path
 
 import torch
 
+from llmguide import distributed
 from llmguide.commands.post_training import (
     LORA,
     STEPS,
     Lines,
     Lora,
+    Origin,
     Steps,
     begin,
     finish,
     loggers,
     open_chat,
-    require_one_process,
     resumable,
+    wait,
 )
-from llmguide.commands.pretrain import Shape
 from llmguide.commands.reward import tiny_rewards, with_head
 from llmguide.commands.rollouts import answerable, summarise
 from llmguide.commands.runs import say
@@ -38,7 +39,8 @@ is known; what is missing of the two is made first. --data, JSON lines with prom
 Examples:
   llmguide ppo
   llmguide ppo --kl-coef 0.02 --output runs/ppo-greedy        less held back: the reward is over-optimised
-  llmguide ppo --data prompts.jsonl --model runs/chat --reward-model runs/judge --output runs/pleasing"""
+  llmguide ppo --data prompts.jsonl --model runs/chat --reward-model runs/judge --output runs/pleasing
+  torchrun --nproc-per-node 2 -m llmguide ppo --output runs/two"""
 
 
 def ppo(
@@ -65,7 +67,6 @@ def ppo(
         steps: The training.
         lora: Adapters.
     """
-    require_one_process("ppo")
     if data is None:
         if lora.lora_rank:
             raise ValueError(WORLD)
@@ -78,10 +79,7 @@ def ppo(
         )
     choices = {"model": model, "reward_model": reward_model, "kl_coef": kl_coef, "seed": steps.seed}
     device = begin(output, data=data, **choices, lora=vars(lora))
-    chat, scorer = (
-        open_chat(str(name), [], vocab_size=0, context_length=0, shape=Shape(), seed=steps.seed)
-        for name in (model, reward_model)
-    )
+    chat, scorer = (open_chat(Origin(str(name)), [], seed=steps.seed) for name in (model, reward_model))
     judge = with_head(reward_model, scorer.model).to(device).requires_grad_(False)
     asked = problems(data, with_answer=False)
     prompts = [prompt for prompt, _ in answerable(chat, asked, max_new_tokens)]
@@ -115,6 +113,7 @@ def ppo(
         )
     finish(output, chat, chat.model, lora)
     summarise(output, history)
+    wait()
 
 
 COMMAND = ppo
@@ -139,7 +138,8 @@ def _in_tiny_world(
     logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)
     with resumable(output):
         learner.run(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
-    save_policy(output, policy, seed=steps.seed)
+    if distributed.world().rank == 0:
+        save_policy(output, policy, seed=steps.seed)
     logprobs = logprobs_of(policy, world)
     rows = [
         standing(name, found, reference, world, learned)
@@ -148,3 +148,4 @@ def _in_tiny_world(
     report(
         output, "divergence from the start, true reward, and the reward it followed", rows, logprobs, world
     )
+    wait()

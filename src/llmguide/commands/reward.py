@@ -13,11 +13,14 @@ from torch import Tensor
 from llmguide import distributed
 from llmguide.chat import Message
 from llmguide.commands.post_training import (
+    COMPARED,
     LORA,
-    SHAPE,
+    ORIGIN,
     STEPS,
     Chat,
+    Compared,
     Lora,
+    Origin,
     Steps,
     begin,
     describe,
@@ -31,8 +34,7 @@ from llmguide.commands.post_training import (
     wait,
     write_report,
 )
-from llmguide.commands.pretrain import Shape
-from llmguide.commands.runs import is_run, say
+from llmguide.commands.runs import is_run, say, write_tensors
 from llmguide.commands.sft import WORLD, tiny_policy
 from llmguide.commands.tables import Columns, Table, share, show
 from llmguide.commands.tiny import (
@@ -75,46 +77,32 @@ BETAS = (1.0, 0.5, 0.25, 0.1)  # of the policies that follow the tiny world's re
 
 def reward(
     *,
-    data: str | None = None,
-    model: str | None = None,
+    compared: Compared = COMPARED,
     output: Path = Path("runs/reward"),
-    n_pairs: int = 16_000,
-    held_out: float = 0.2,
-    context_length: int = 256,
-    vocab_size: int = 2048,
-    shape: Shape = SHAPE,
+    origin: Origin = ORIGIN,
     steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Train a reward model.
 
     Args:
-        data: vader, hh, or a file of JSON lines; the tiny world, unless given.
-        model: To start from: a run folder, a folder of transformers, or a name on the hub; a new small GPT,
-            unless given. In the tiny world: the folder of llmguide sft.
+        compared: The data.
         output: Folder of the run.
-        n_pairs: Pairs drawn for training from vader's texts; half as many are held out.
-        held_out: Share of texts or conversations that is evaluated on.
-        context_length: Tokens of a text that are read, its last ones.
-        vocab_size: Ids of the tokenizer of a new model.
-        shape: A new model.
+        origin: The model, which reads the last tokens of a text that is too long.
         steps: The training.
         lora: Adapters.
     """
-    if data is None:
+    if compared.data is None:
         if lora.lora_rank:
             raise ValueError(WORLD)
         with one_thread():
-            _in_tiny_world(output, model, steps)
+            _in_tiny_world(output, origin.model, steps)
         return
-    choices = {"shape": vars(shape), "seed": steps.seed, "lora": vars(lora), "held_out": held_out}
-    device = begin(output, data=data, model=model, n_pairs=n_pairs, vocab_size=vocab_size, **choices)
-    seen, unseen = load_pairs(data, n_pairs=n_pairs, held_out=held_out, seed=steps.seed)
+    device = begin(output, **choices_of(compared, origin, steps, lora))
+    seen, unseen = load_pairs(compared, seed=steps.seed)
     texts = (text for pair in seen for text in pair[1:3])
-    chat = open_chat(
-        model, texts, vocab_size=vocab_size, context_length=context_length, shape=shape, seed=steps.seed
-    )
-    length = min(context_length, chat.model.config.context_length)
+    chat = open_chat(origin, texts, seed=steps.seed)
+    length = min(origin.context_length, chat.model.config.context_length)
     lora.into(chat.model)
     judge = RewardModel(chat.model).to(device)
     if chat.model.head is not None:
@@ -123,7 +111,7 @@ def reward(
         Comparison(_ids(chat, pair.prompt, pair.chosen), _ids(chat, pair.prompt, pair.rejected))
         for pair in seen
     ]
-    rate = 1e-3 if model is None else 5e-4 if lora.lora_rank else 2e-5
+    rate = 1e-3 if origin.model is None else 5e-4 if lora.lora_rank else 2e-5
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, learning_rate=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(pairs):,} pairs")
     with resumable(output):
@@ -149,10 +137,23 @@ def reward(
 COMMAND = reward
 
 
-def load_pairs(
-    data: str, *, n_pairs: int, held_out: float, seed: int
-) -> tuple[list[TextPair], list[TextPair]]:
+def choices_of(compared: Compared, origin: Origin, steps: Steps, lora: Lora) -> dict[str, Any]:
+    """What a run on comparisons may not change in the middle."""
+    return {
+        **vars(compared),
+        "model": origin.model,
+        "vocab_size": origin.vocab_size,
+        "context_length": origin.context_length,
+        "shape": vars(origin.shape),
+        "seed": steps.seed,
+        "lora": vars(lora),
+    }
+
+
+def load_pairs(compared: Compared, *, seed: int) -> tuple[list[TextPair], list[TextPair]]:
     """Read comparisons for training and, of other texts or conversations, for evaluation."""
+    data, n_pairs, held_out = compared.data, compared.n_pairs, compared.held_out
+    assert data is not None
     if data == "vader":
         say(f"{PACKAGES['vader-ratings'].attribution}; licence: {PACKAGES['vader-ratings'].licence}")
         seen = sentiment_pairs("train", n_pairs, held_out=held_out, seed=seed)
@@ -197,19 +198,23 @@ def show_accuracy(
 def save_head(folder: Path, judge: RewardModel) -> None:
     """Write the row that makes a reward model of the model in a folder."""
     weight = judge.head.weight.detach().cpu().contiguous()
-    import_module("safetensors.torch").save_file({"weight": weight}, folder / HEAD)
+    write_tensors(folder / HEAD, {"weight": weight})
 
 
 def with_head(folder: Path, backbone: Any) -> RewardModel:
     """Make the reward model of a folder, whose model has been opened.
 
     Raises:
-        ValueError: The folder holds no reward model.
+        ValueError: The folder holds no reward model, or a damaged one.
     """
     if not (folder / HEAD).exists():
         raise ValueError(f"{folder} holds no reward model; llmguide reward makes one")
     judge = RewardModel(backbone)
-    judge.head.load_state_dict(import_module("safetensors.torch").load_file(folder / HEAD))
+    damage = import_module("safetensors").SafetensorError
+    try:
+        judge.head.load_state_dict(import_module("safetensors.torch").load_file(folder / HEAD))
+    except (OSError, RuntimeError, damage) as error:
+        raise ValueError(f"{folder} holds a damaged reward model: {error}") from error
     return judge.eval()
 
 

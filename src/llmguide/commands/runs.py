@@ -12,10 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from llmguide import distributed
 from llmguide.config import ModelConfig, RopeScaling
+from llmguide.locks import lock
 from llmguide.models import GPT, Llama, build
 from llmguide.tokenizer import Tokenizer
 
@@ -42,8 +43,8 @@ def save_model(folder: str | Path, model: GPT | Llama) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _safetensors().save_file(state, folder / "model.safetensors")
-    _write(folder / "config.json", {"format": FORMAT, "config": asdict(model.config)})
+    write_tensors(folder / "model.safetensors", state)
+    write_json(folder / "config.json", {"format": FORMAT, "config": asdict(model.config)})
 
 
 def load_run(folder: str | Path) -> tuple[GPT | Llama, Tokenizer]:
@@ -96,11 +97,11 @@ def is_run(folder: Path) -> bool:
 
 
 def claim(output: Path, run: dict[str, Any]) -> None:
-    """Refuse to mix runs in one folder."""
+    """Refuse to mix runs in one folder, be it now or from before; it is then this process's until its end."""
+    lock(output)
     path = output / "run.json"
     if not path.exists():
-        output.mkdir(parents=True, exist_ok=True)
-        _write(path, run)
+        write_json(path, run)
         return
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -129,7 +130,14 @@ def n_params(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file whole or not at all."""
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    _safetensors().save_file(tensors, unfinished)
+    unfinished.replace(path)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON whole or not at all: a run that is killed at its start must be able to start again."""
     unfinished = path.with_name(f".unfinished-{path.name}")
     unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

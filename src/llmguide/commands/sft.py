@@ -9,10 +9,11 @@ from llmguide import distributed
 from llmguide.chat import Message
 from llmguide.commands.post_training import (
     LORA,
-    SHAPE,
+    ORIGIN,
     STEPS,
     Chat,
     Lora,
+    Origin,
     Steps,
     begin,
     describe,
@@ -26,7 +27,6 @@ from llmguide.commands.post_training import (
     wait,
     write_report,
 )
-from llmguide.commands.pretrain import Shape
 from llmguide.commands.runs import is_run, say
 from llmguide.commands.tiny import (
     N_DEMONSTRATIONS,
@@ -65,13 +65,10 @@ WORLD = "--model, --lora-rank and --packed are for data of your own: give --data
 def sft(
     *,
     data: Path | None = None,
-    model: str | None = None,
     output: Path = Path("runs/sft"),
     held_out: float = 0.05,
     packed: bool = False,
-    context_length: int = 256,
-    vocab_size: int = 2048,
-    shape: Shape = SHAPE,
+    origin: Origin = ORIGIN,
     steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
@@ -79,19 +76,15 @@ def sft(
 
     Args:
         data: Conversations, JSON lines; the tiny world, unless given.
-        model: To start from: a run folder, a folder of transformers, or a name on the hub; a new small GPT,
-            unless given.
         output: Folder of the run.
         held_out: Share of the conversations that is evaluated on.
         packed: Put several conversations into a row.
-        context_length: Longest conversation, in tokens.
-        vocab_size: Ids of the tokenizer of a new model.
-        shape: A new model.
+        origin: The model.
         steps: The training.
         lora: Adapters.
     """
     if data is None:
-        if model or packed or lora.lora_rank:
+        if origin.model or packed or lora.lora_rank:
             raise ValueError(WORLD)
         with one_thread():
             _in_tiny_world(output, steps)
@@ -99,23 +92,22 @@ def sft(
     begin(
         output,
         data=data,
-        model=model,
+        model=origin.model,
         packed=packed,
-        vocab_size=vocab_size,
+        vocab_size=origin.vocab_size,
+        context_length=origin.context_length,
+        held_out=held_out,
         seed=steps.seed,
-        shape=vars(shape),
+        shape=vars(origin.shape),
         lora=vars(lora),
     )
     talks = conversations(data)
     learnt, unseen = sides([(talk[0]["content"], talk) for talk in talks], held_out)
     texts = (message["content"] for talk in learnt for message in talk)
-    chat = open_chat(
-        model, texts, vocab_size=vocab_size, context_length=context_length, shape=shape, seed=steps.seed
-    )
+    chat = open_chat(origin, texts, seed=steps.seed)
     lora.into(chat.model)
-    fine_tune(
-        chat, learnt, unseen, output, steps=steps, lora=lora, packed=packed, context_length=context_length
-    )
+    length = origin.context_length
+    fine_tune(chat, learnt, unseen, output, steps=steps, lora=lora, packed=packed, context_length=length)
     say(f"\nstart from it:  --model {output}")
 
 

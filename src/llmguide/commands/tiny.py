@@ -1,6 +1,5 @@
 """The tiny world on the command line: policies in folders, and exact reports of where they stand."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from llmguide import distributed
 from llmguide.commands.post_training import write_report
-from llmguide.commands.runs import is_run, load_model, save_model, say
+from llmguide.commands.runs import is_run, load_model, save_model, say, write_json
 from llmguide.commands.tables import Columns, Table, show
 from llmguide.models import GPT, Llama
 from llmguide.monitor import Logger
@@ -31,7 +30,7 @@ def save_policy(folder: Path, policy: GPT | Llama, *, seed: int) -> None:
     """Write a model of the tiny world."""
     save_model(folder, policy)
     content = {"world": "tiny", "words": WORDS, "seed": seed}
-    (folder / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / FILE, content)
 
 
 def load_policy(folder: str | Path) -> GPT | Llama:

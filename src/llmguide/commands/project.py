@@ -1,0 +1,16 @@
+"""``llmguide project``: run one of the projects."""
+
+from importlib import import_module
+
+from llmguide.projects import MODULES
+
+DESCRIPTION = """\
+Run a project: a small program that trains something real from beginning to end. Its page in the guide
+explains it; llmguide check says whether a run of yours passes. The same command goes on where it stopped.
+
+Examples:
+  llmguide project character-model
+  llmguide project character-model --seed 1 --output runs/second
+  llmguide project character-model --help"""
+
+COMMAND = {name: import_module(f"llmguide.projects.{module}").project for name, module in MODULES.items()}
