@@ -1,18 +1,17 @@
-"""The built site on a loopback port, and one headless Chromium for all browser tests."""
+"""The built site on a loopback port, and a headless Chromium for the tests of each file."""
 
 import functools
 import http.server
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from tools import ROOT
+from tools import ROOT, chromium
 from tools.check_site import BASE
 
-SITE = ROOT / "site"
+SITE = ROOT / os.environ.get("SITE_DIR", "site")
 # Headless, as any user, without a GPU, and silent: Chromium itself must ask no other host for anything.
 FLAGS = [
     "--no-sandbox",
@@ -47,14 +46,11 @@ def site_url() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture(scope="session")
+# While Playwright lives, an event loop runs in this thread, where no later test could start another.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium of the system; CHROMIUM names another program."""
-    names = [os.environ.get("CHROMIUM") or "chromium", "chromium", "chromium-browser", "google-chrome"]
-    program = next((path for name in names if (path := shutil.which(name))), None)
-    if program is None:
-        pytest.fail("no Chromium or Chrome on PATH; install one, or name it: CHROMIUM=/path/to/chrome")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield chromium
-        chromium.close()
+        program = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield program
+        program.close()

@@ -1,5 +1,6 @@
 """Every page of the built site, on a desktop and a phone, in light and dark: sound, and open to everyone."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -133,6 +134,15 @@ def test_the_palette_follows_the_system(browser: Browser, site_url: str) -> None
         expect(page.locator("body")).to_have_attribute("data-md-color-scheme", "slate")
 
 
+def test_what_is_printed_is_dark_on_white(browser: Browser, site_url: str) -> None:
+    with window(browser, DESKTOP, "dark") as context:
+        page = context.new_page()
+        page.goto(site_url)
+        page.emulate_media(media="print")
+        expect(page.locator("article p").first).to_have_css("color", re.compile(r"rgb\(([0-9]|[0-9]{2}), "))
+        expect(page.locator(".md-code__nav").first).to_be_hidden()
+
+
 def test_skip_link_is_the_first_stop(browser: Browser, site_url: str) -> None:
     with window(browser, DESKTOP) as context:
         page = context.new_page()
@@ -141,6 +151,17 @@ def test_skip_link_is_the_first_stop(browser: Browser, site_url: str) -> None:
         assert page.evaluate("document.activeElement.matches('.md-skip')")
         page.keyboard.press("Enter")
         assert urlsplit(page.url).fragment
+
+
+def test_controls_keep_their_names_while_a_tooltip_shows(browser: Browser, site_url: str) -> None:
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        page.goto(site_url)
+        for role, name in (("link", "Edit this page"), ("button", "Copy to clipboard")):
+            control = page.get_by_role(role, name=name).first
+            control.focus()
+            expect(control).not_to_have_attribute("title", name)  # the tooltip has it
+            expect(control).to_have_accessible_name(name)
 
 
 def test_search_works_from_the_keyboard(browser: Browser, site_url: str) -> None:
@@ -157,6 +178,33 @@ def test_search_works_from_the_keyboard(browser: Browser, site_url: str) -> None
         page.keyboard.press("Enter")
         page.wait_for_url("**/*?h=*")
         assert not problems, "\n".join(problems)
+
+
+def test_tab_leads_from_the_search_to_what_is_seen(browser: Browser, site_url: str) -> None:
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        page.goto(site_url)
+        field = page.get_by_role("textbox", name="Search")
+        field.focus()
+        page.keyboard.press("Tab")
+        expect(page.locator(".md-tabs__link").first).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("apply_rope", "reference/positions/"), ("KVCache", "reference/kv_cache/"), ("pi_ref", "glossary/")],
+)
+def test_functions_and_symbols_are_found_as_they_are_typed(
+    browser: Browser, site_url: str, typed: str, found: str
+) -> None:
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        page.goto(f"{site_url}?q={typed}")
+        expect(page.locator(".md-search-result__link").first).to_be_attached(timeout=60_000)
+        addresses = [
+            str(link.get_attribute("href")) for link in page.locator(".md-search-result__link").all()
+        ]
+        assert any(found in address for address in addresses[:5]), addresses
 
 
 def test_instant_navigation_keeps_the_page_alive(browser: Browser, site_url: str) -> None:

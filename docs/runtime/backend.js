@@ -1,0 +1,189 @@
+// Where the code of this visit runs, behind the functions that protocol.md names. One back end a visit: it outlives
+// instant navigation, and starts with the first run.
+
+import { hasKernel } from "./page.js";
+
+const NAMES_LOST = "lost";
+const INTERRUPT = 2; // what Pyodide's interrupt buffer wants: the number of SIGINT
+const AGAIN = 250; // ms after which a run is interrupted once more: Python drops what falls into a callback
+const COMPLETION_PATIENCE = 500; // ms after which a list of names comes too late to be of use
+
+let connection = null; // {send, interrupt, close, patience} of the living back end
+let opening = null; // the promise of it
+let ready = false; // Python has started: before, there are no names to lose
+let kind = "tab";
+let current = null; // the run that is going on
+let waiting = [];
+let nextId = 1;
+const asked = new Map(); // completions that have no answer yet, by id
+const watchers = new Set();
+
+// ---- back ends -----------------------------------------------------------------------------------------------------
+
+// The kernel answers only a page that `llmguide serve` opened; kernel.js is not even fetched otherwise.
+async function open() {
+  if (hasKernel()) {
+    const kernel = await (await import("./kernel.js")).open(receive);
+    if (kernel) {
+      kind = "kernel";
+      return kernel;
+    }
+  }
+  kind = "tab";
+  return openWorker();
+}
+
+function openWorker() {
+  const worker = new Worker(new URL("worker.mjs", import.meta.url), { type: "module" });
+  const interrupts = self.crossOriginIsolated ? new Uint8Array(new SharedArrayBuffer(1)) : null;
+  worker.onmessage = ({ data }) => receive(data);
+  worker.onerror = (event) => {
+    event.preventDefault();
+    receive({ type: "failed", text: `Python could not start. ${event.message || "The worker could not be loaded."}` });
+  };
+  worker.postMessage({ type: "start", interrupts });
+  return {
+    patience: 1000, // ms that an interrupted run may take to answer; a long numpy call does not hear
+    send(message) {
+      if (interrupts) interrupts[0] = 0; // one that nothing heard was for an earlier run
+      worker.postMessage(message);
+    },
+    interrupt(started) {
+      if (interrupts) interrupts[0] = INTERRUPT;
+      worker.postMessage({ type: "interrupt" });
+      return Boolean(interrupts) || !started;
+    },
+    close: () => worker.terminate(),
+  };
+}
+
+function end(reason, { stopped = false } = {}) {
+  connection?.close();
+  connection = opening = null;
+  ready = false;
+  for (const answer of asked.values()) answer({ from: 0, names: [] });
+  asked.clear();
+  const dropped = [current, ...waiting].filter(Boolean);
+  current = null;
+  waiting = [];
+  for (const callback of watchers) callback(NAMES_LOST);
+  for (const job of dropped) finish(job, { error: reason, stopped, lost: true });
+}
+
+// ---- messages ------------------------------------------------------------------------------------------------------
+
+const HANDLERS = {
+  loading: (job, { text }) => job.onLoading?.(text),
+  ready: () => (ready = true),
+  started: (job) => {
+    job.result.started = true;
+    job.onStart?.();
+    if (job.stopping) interrupt(job); // anew: before its code, a run need not hear
+  },
+  output(job, { text, stream }) {
+    job.result[stream] += text;
+    job.onOutput?.(text, stream);
+  },
+  figure(job, { svg, alt, caption }) {
+    job.result.figures.push({ svg, alt, caption });
+    job.onFigure?.({ svg, alt, caption });
+  },
+  data(job, { value }) {
+    job.result.data.push(value);
+    job.onData?.(value);
+  },
+  error(job, { text, interrupted }) {
+    job.result.error = text;
+    job.result.stopped = interrupted;
+  },
+  done(job, { seconds }) {
+    current = null;
+    finish(job, { seconds });
+    next();
+  },
+};
+
+function receive(message) {
+  if (message.type === "failed") return end(message.text);
+  if (message.type === "completions") {
+    asked.get(message.id)?.({ from: message.from, names: message.names });
+    asked.delete(message.id);
+    return;
+  }
+  if (current && (message.id === undefined || message.id === current.message.id)) {
+    HANDLERS[message.type]?.(current, message);
+  }
+}
+
+function finish(job, changes) {
+  Object.assign(job.result, changes);
+  job.result.ok = !job.result.error;
+  job.resolve(job.result);
+}
+
+async function next() {
+  if (current || !waiting.length) return;
+  const job = (current = waiting.shift());
+  const opened = (opening ??= open());
+  try {
+    const found = await opened;
+    if (opened !== opening) return found.close(); // a stop came first
+    connection = found;
+    connection.send(job.message);
+  } catch (error) {
+    if (opened === opening) end(error.message);
+  }
+}
+
+function interrupt(job) {
+  job.stopping = true;
+  if (!connection.interrupt(job.result.started)) end("Stopped.", { stopped: true });
+}
+
+// ---- what pages call -----------------------------------------------------------------------------------------------
+
+export function run(code, { scope = "page", name = "code", needs = "torch", kind = "run", draw = true, page = "", inputs, ...hooks } = {}) {
+  const id = nextId++;
+  const result = { ok: false, started: false, stopped: false, lost: false, seconds: 0 };
+  Object.assign(result, { stdout: "", stderr: "", markdown: "", error: "", data: [], figures: [] });
+  const message = { type: "run", id, scope, code, name, needs, kind, draw, page, inputs: inputs ?? {} };
+  const job = { message, result, ...hooks };
+  job.over = new Promise((resolve) => (job.resolve = resolve));
+  waiting.push(job);
+  next();
+  return job.over;
+}
+
+export async function stop() {
+  const job = current;
+  for (const dropped of waiting.splice(0)) finish(dropped, { error: "Stopped.", stopped: true });
+  if (!job) return true;
+  for (let waited = 0; ready && current === job && waited < connection.patience; waited += AGAIN) {
+    interrupt(job);
+    await Promise.race([job.over, new Promise((late) => setTimeout(late, AGAIN))]);
+  }
+  if (current === job) end("Stopped.", { stopped: true });
+  return !job.result.lost;
+}
+
+export async function complete(scope, code, cursor) {
+  const nothing = { from: cursor, names: [] };
+  if (!connection || current) return nothing;
+  const id = nextId++;
+  return new Promise((resolve) => {
+    asked.set(id, resolve);
+    setTimeout(() => asked.delete(id) && resolve(nothing), COMPLETION_PATIENCE);
+    connection.send({ type: "complete", id, scope, code, cursor });
+  });
+}
+
+export function reset(scope) {
+  connection?.send({ type: "reset", scope });
+}
+
+export function watch(callback) {
+  watchers.add(callback);
+  return () => watchers.delete(callback);
+}
+
+export const where = () => kind;

@@ -1,0 +1,238 @@
+// Makes the graded exercises of a page editable and checks them where its cells run. Without it they are complete to
+// read: task, signature, and hints and solution as folded text. Nothing is fetched before a reader presses a button.
+
+import { hasKernel, make } from "./page.js";
+
+const DONE = "llmguide.exercises"; // {exercise: true}, kept in this browser only
+const DRAFTS = "llmguide.drafts"; // {exercise: code}
+const SCOPE = "exercises"; // names of the pages stay as they are: each check runs in a namespace of its own
+const CHECK = `
+from llmguide.exercises.grading import check
+from session import emit
+
+graded = check(name, source)
+message = graded.message.removeprefix(f"{name}: ")
+emit({"passed": graded.passed, "message": message[0].upper() + message[1:]})
+`;
+
+let backend = null; // the module, once it was needed
+
+function read(key) {
+  try {
+    return JSON.parse(localStorage.getItem(key) ?? "{}") ?? {};
+  } catch {
+    return {}; // storage is switched off, or holds what someone else wrote: marks last as long as the page
+  }
+}
+
+// Sets the entries given, and removes those that are undefined.
+function keep(key, entries) {
+  try {
+    localStorage.setItem(key, JSON.stringify({ ...read(key), ...entries }));
+  } catch {}
+}
+
+// ---- one exercise --------------------------------------------------------------------------------------------------
+
+class Exercise {
+  constructor(element, onMark) {
+    const block = element.querySelector(".stub");
+    Object.assign(this, { element, block, onMark, name: element.dataset.name, editor: null, running: false });
+    this.code = block.querySelector("code");
+    this.html = this.code.innerHTML;
+    this.stub = this.code.textContent.trimEnd();
+    this.draft = read(DRAFTS)[this.name];
+    this.build();
+    this.show();
+  }
+
+  build() {
+    this.mark = make("span", { className: "mark" });
+    this.element.querySelector("p").append(" ", this.mark);
+    this.checkButton = this.button("Check", () => (this.running ? this.stop() : this.check()));
+    this.checkButton.className = "cell-run";
+    this.editButton = this.button("Edit", () => this.edit());
+    this.resetButton = this.button("Reset", () => {
+      this.reset();
+      this.editButton.focus();
+    });
+    const { megabytes } = this.element.dataset;
+    const place = hasKernel() ? "on your machine" : megabytes ? `in your tab · loads ${megabytes} MB once` : "in your tab";
+    this.note = make("span", { className: "cell-note", textContent: `Runs ${place}` });
+    const bar = make("div", { className: "cell-bar" }, this.checkButton, this.editButton, this.resetButton, this.note);
+    const frame = make("div", { className: "cell" });
+    this.block.replaceWith(frame);
+    this.result = make("output", { className: "result" });
+    this.result.setAttribute("aria-live", "polite");
+    frame.append(this.block, bar);
+    frame.after(this.result);
+    this.frame = frame;
+    unfoldOneByOne([...this.element.querySelectorAll(":scope > details.tip")]);
+  }
+
+  button(text, onclick) {
+    const button = make("button", { type: "button", onclick });
+    this.label(button, text);
+    return button;
+  }
+
+  label(button, text) {
+    button.textContent = text;
+    button.setAttribute("aria-label", `${text} exercise ${this.name}`);
+  }
+
+  setRunning(running) {
+    this.running = running;
+    this.label(this.checkButton, running ? "Stop" : "Check");
+    this.frame.classList.toggle("running", running);
+  }
+
+  show() {
+    this.mark.textContent = read(DONE)[this.name] ? "done" : "";
+    this.resetButton.hidden = this.draft === undefined;
+    if (this.editor) return;
+    if (this.draft === undefined) this.code.innerHTML = this.html;
+    else this.code.textContent = this.draft;
+  }
+
+  say(kind, ...lines) {
+    this.result.className = `result ${kind}`;
+    this.result.replaceChildren(...lines);
+  }
+
+  async edit() {
+    this.editButton.disabled = true; // one editor is enough
+    try {
+      const { edit } = await import("./editing.js");
+      this.editor = await edit(this.block, {
+        id: `help-${this.element.id}`,
+        help: "Ctrl-Enter checks. Tab indents; Escape, then Tab, leaves.",
+        code: this.draft ?? this.stub,
+        label: `Your answer to exercise ${this.name}`,
+        complete: (code, cursor) => (backend ? backend.complete(SCOPE, code, cursor) : { from: cursor, names: [] }),
+        onRun: () => this.check(),
+        onChange: (code) => this.change(code),
+      });
+    } catch (error) {
+      return this.say("wrong", `The editor could not be loaded. ${error.message}`);
+    } finally {
+      this.editButton.disabled = false;
+    }
+    this.editButton.hidden = true;
+    this.editor.focus();
+  }
+
+  change(code) {
+    this.draft = code === this.stub ? undefined : code;
+    keep(DRAFTS, { [this.name]: this.draft });
+    this.show();
+  }
+
+  async check() {
+    if (this.running) return;
+    this.setRunning(true);
+    this.cancelled = false;
+    this.say("");
+    this.note.textContent = "Starting";
+    try {
+      backend ??= await import("./backend.js");
+    } catch (error) {
+      this.rest();
+      return this.say("wrong", `Nothing could be loaded to check with. ${error.message}`);
+    }
+    if (this.cancelled) {
+      this.rest();
+      return this.say("wrong", "Stopped.");
+    }
+    const found = await backend.run(CHECK, {
+      scope: SCOPE,
+      name: "check",
+      needs: "torch",
+      inputs: { name: this.name, source: this.draft ?? this.stub },
+      onLoading: (text) => (this.note.textContent = text),
+      onStart: () => (this.note.textContent = "Checking"),
+    });
+    this.rest();
+    this.judge(found);
+  }
+
+  stop() {
+    this.cancelled = true;
+    backend?.stop();
+  }
+
+  rest() {
+    this.setRunning(false);
+    this.note.textContent = backend?.where() === "kernel" ? "Runs on your machine" : "Runs in your tab";
+  }
+
+  judge({ ok, stopped, error, stdout, data }) {
+    const printed = stdout ? [make("p", {}, "Your code printed:"), make("pre", { textContent: stdout })] : [];
+    if (!ok) return this.say("wrong", make("p", {}, stopped ? "Stopped." : error), ...printed);
+    const [{ passed, message }] = data;
+    const [, verdict, rest] = /^(Right\.|Not yet\.)? ?([^]*)$/.exec(message);
+    const lines = rest ? rest.split("\n").map((line) => make("p", { textContent: line })) : [];
+    this.say(passed ? "right" : "wrong", make("strong", { textContent: verdict ?? "" }), ...lines, ...printed);
+    if (passed) keep(DONE, { [this.name]: true });
+    this.show();
+    this.onMark();
+  }
+
+  reset() {
+    this.editor?.close();
+    this.editor = null;
+    this.editButton.hidden = false;
+    this.say("");
+    this.change(this.stub);
+  }
+}
+
+// The next hint shows when the one before it has been read.
+function unfoldOneByOne(hints) {
+  hints.forEach((hint, index) => {
+    if (hints.length > 1) hint.querySelector("summary").textContent = `Hint ${index + 1} of ${hints.length}`;
+    hint.hidden = index > 0;
+    hint.addEventListener("toggle", () => hints[index + 1] && (hints[index + 1].hidden = false), { once: true });
+  });
+}
+
+// ---- a page of them, and the list of all ----------------------------------------------------------------------------
+
+const progress = (names) => {
+  const done = read(DONE);
+  return `${names.filter((name) => done[name]).length} of ${names.length} done`;
+};
+
+function buildPage(elements) {
+  const count = make("output");
+  const clear = make("button", { type: "button", className: "md-button", textContent: "Reset this chapter" });
+  const show = () => {
+    count.textContent = progress(built.map(({ name }) => name));
+    clear.hidden = !built.some(({ name, draft }) => read(DONE)[name] || draft !== undefined);
+  };
+  const built = elements.map((element) => new Exercise(element, show));
+  clear.addEventListener("click", () => {
+    keep(DONE, Object.fromEntries(built.map(({ name }) => [name, undefined])));
+    for (const exercise of built) exercise.reset();
+    show();
+    built[0].editButton.focus();
+  });
+  elements[0].before(make("p", { className: "score" }, count, " ", clear));
+  show();
+}
+
+function buildList(list) {
+  list.dataset.ready = "";
+  const links = [...list.querySelectorAll('a[href*="#exercise-"]')];
+  const nameOf = (link) => link.hash.slice("#exercise-".length);
+  for (const link of links) if (read(DONE)[nameOf(link)]) link.parentElement.append(" ", make("span", { className: "mark", textContent: "done" }));
+  list.prepend(make("p", { className: "score" }, progress(links.map(nameOf))));
+}
+
+document$.subscribe(() => {
+  if (location.protocol === "file:") return; // browsers start no worker from a file
+  const exercises = [...document.querySelectorAll(".exercise:not([data-ready])")];
+  for (const exercise of exercises) exercise.dataset.ready = "";
+  if (exercises.length) buildPage(exercises);
+  document.querySelectorAll(".exercise-list:not([data-ready])").forEach(buildList);
+});

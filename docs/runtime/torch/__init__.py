@@ -1,0 +1,76 @@
+"""The part of PyTorch that this guide uses, on numpy, small enough to run in a reader's tab.
+
+Names, results, printed forms, error messages and random streams are torch's; a test compares each operation
+with torch itself. What is missing is refused by name. The files, in reading order:
+
+| file | holds |
+| --- | --- |
+| `dtypes`, `promotion` | element types, and the common type of two operands |
+| `attributes`, `tensor` | the class: an array, its type, where its gradient goes |
+| `autograd/` | recording operations, walking back, hooks, `no_grad`, `Function` |
+| `arithmetic`, `functions`, `mixing`, `comparison`, `complexes`, `special` | each element by itself |
+| `operators` | the signs, and writing in place |
+| `reductions`, `extremes`, `spread`, `softmaxes`, `running` | along axes |
+| `views`, `parts`, `joining` | other shapes |
+| `brackets`, `gathering`, `masking`, `ordering` | elements by place, condition and size |
+| `products`, `contraction`, `linalg` | matrices |
+| `creation`, `conversion`, `plain` | tensors from numbers, of other types, and back to numbers |
+| `generator`, `random`, `drawing` | the random stream, the global one, tensors of random numbers |
+| `printing` | `repr` |
+| `nn/`, `optim/`, `utils/` | what is built on these |
+"""
+
+import math as _math
+
+import numpy as _np
+
+# torch gives inf and nan without a word
+_np.seterr(all="ignore")
+
+from torch import dtypes as _dtypes  # noqa: E402
+from torch.dtypes import (  # noqa: E402
+    can_cast,
+    dtype,
+    finfo,
+    get_default_dtype,
+    iinfo,
+    promote_types,
+    set_default_dtype,
+)
+from torch.tensor import NAMES as _NAMES  # noqa: E402
+from torch.attributes import Size, device, layout, strided  # noqa: E402
+from torch.tensor import Tensor  # noqa: E402
+
+# each adds its names to torch and to Tensor
+from torch import autograd, arithmetic, functions, mixing, comparison, complexes, operators  # noqa: E402
+from torch import views, parts, joining, reductions, extremes, spread, softmaxes, running  # noqa: E402
+from torch import brackets, gathering, masking, ordering, products, contraction, linalg, special  # noqa: E402
+from torch import plain, creation, conversion, drawing, printing, random  # noqa: E402
+
+globals().update(_dtypes.NAMES)
+globals().update(_NAMES)
+
+inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
+newaxis = None
+__version__ = "2.13.0+subset"
+
+
+class memory_format:
+    """How axes lie in memory; one kind is enough here."""
+
+
+contiguous_format = preserve_format = memory_format()
+
+# what is written in terms of the names above, and adds its own
+from torch import amp, compiler, machine, serialization  # noqa: E402
+from torch import nn, optim, utils  # noqa: E402
+from torch import cuda, distributed, overrides  # noqa: E402
+from torch.machine import ops  # noqa: E402
+
+globals().update(_NAMES)
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise AttributeError(f"torch.{name} is not in the in-page subset; run with PyTorch")

@@ -1,0 +1,17 @@
+"""Gradients, under torch's names. `record` says how an operation takes part."""
+
+from torch.autograd import function, hooks  # noqa: F401  # hooks adds methods to Tensor
+from torch.autograd.engine import backward, grad
+from torch.autograd.function import Function
+from torch.autograd.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
+
+__all__ = [
+    "Function",
+    "backward",
+    "enable_grad",
+    "function",
+    "grad",
+    "inference_mode",
+    "no_grad",
+    "set_grad_enabled",
+]

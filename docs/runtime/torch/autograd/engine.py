@@ -1,0 +1,256 @@
+"""The walk back: from the outputs through the recorded operations to the leaves."""
+
+import heapq
+
+import numpy as np
+
+from torch.autograd.modes import mode
+from torch.autograd.record import Node, check_version
+from torch.tensor import Tensor, make, share
+
+
+def _sum_to(g, shape):
+    """Add a gradient up over the axes along which an input was broadcast."""
+    extra = g._array.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, size in enumerate(shape) if size == 1 and g._array.shape[i + extra] != 1
+    )
+    if axes:
+        g = g.sum(axes, keepdim=True)
+    return g.reshape(shape) if g._array.shape != shape else g
+
+
+def _fit(g, shape, dtype, node, i):
+    if g._array.shape != shape:
+        fits = len(shape) <= g._array.ndim and all(
+            size in (1, n) for size, n in zip(shape[::-1], g._array.shape[::-1], strict=False)
+        )
+        if not fits:
+            raise RuntimeError(
+                f"Function {node.title} returned an invalid gradient at index {i} - got {list(g.shape)} but "
+                f"expected shape compatible with {list(shape)}"
+            )
+        g = _sum_to(g, shape)
+    return g if g.dtype is dtype else g.to(dtype)
+
+
+def _gradients_of_inputs(node, grads, keep):
+    """Call the functions of a node, and let it forget what they hold unless it is to be kept."""
+    vjps = node.vjps
+    if vjps is None:
+        raise RuntimeError(
+            "Trying to backward through the graph a second time (or directly access saved tensors after "
+            "they have already been freed). Saved intermediate values of the graph are freed when you call "
+            ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
+            "graph a second time or if you need to access saved tensors after calling backward."
+        )
+    if node.saved is not None:
+        for tensor, changes in node.saved:
+            check_version(tensor, changes)
+    if node.output is not None:
+        y = node.output
+        if y._changes:
+            y._node = node  # which the message names
+            check_version(y, 0)
+        if mode.enabled:
+            y = y.detach()
+            y._node, y._wants_grad = node, True
+        grads = (*grads, y)
+    if type(vjps) is tuple:
+        found = [
+            vjp(*grads) if edge is not None and vjp is not None else None
+            for vjp, edge in zip(vjps, node.edges, strict=True)
+        ]
+    else:
+        found = vjps(*grads)
+        if not isinstance(found, tuple | list):
+            found = (found,)
+    if not keep and (node.saved is not None or node.output is not None):
+        node.vjps = node.saved = node.output = None
+    return found
+
+
+def _reaching(starts, targets):
+    """Nodes from which a gradient can get to one of the targets."""
+    reaches = {}
+    stack = [(node, False) for node in starts]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            reaches[node] = node in targets or any(e is not None and reaches.get(e[0]) for e in node.edges)
+        elif node not in reaches:
+            if type(node) is not Node:
+                reaches[node] = id(node) in targets
+                continue
+            reaches[node] = False
+            stack.append((node, True))
+            stack.extend((e[0], False) for e in node.edges if e is not None)
+    return reaches
+
+
+def _run_hooks(hooks, g):
+    for hook in list(hooks.values()):
+        changed = hook(g)
+        if changed is not None:
+            g = changed
+    return g
+
+
+def _walk(outputs, grads, keep, create_graph, inputs=None):
+    """Send gradients back. With `inputs`, return theirs; without, add to those of all leaves."""
+    before = mode.enabled
+    mode.enabled = create_graph
+    try:
+        pending = {}  # node -> gradient of each output so far
+        leaves = {}  # id -> (leaf, gradient)
+        heap = []  # latest first
+
+        def send(target, i, g):
+            if type(target) is Node:
+                slots = pending.get(target)
+                if slots is None:
+                    pending[target] = slots = [None] * target.n_outputs
+                    heapq.heappush(heap, (-target.order, target))
+                slots[i] = g if slots[i] is None else slots[i] + g
+            else:
+                at = id(target)
+                leaves[at] = (target, leaves[at][1] + g) if at in leaves else (target, g)
+
+        captured = None
+        if inputs is not None:
+            captured = {}
+            wanted = {t._node if t._node is not None else id(t) for t in inputs}
+            reaches = _reaching([t._node or t for t in outputs], wanted)
+            at_node = {}
+            for t in inputs:
+                if t._node is not None:
+                    at_node.setdefault(t._node, []).append(t)
+        for t, g in zip(outputs, grads, strict=True):
+            if inputs is None or reaches[t._node or t]:
+                send(t._node or t, t._output, g)
+        while heap:
+            node = heapq.heappop(heap)[1]
+            slots = pending.pop(node)
+            if node.hooks is not None:
+                for i, hooks in node.hooks.items():
+                    if slots[i] is not None:
+                        slots[i] = _run_hooks(hooks, slots[i])
+            if inputs is not None and node in at_node:
+                for t in at_node[node]:
+                    captured[id(t)] = slots[t._output]
+                if not any(e is not None and reaches.get(e[0]) for e in node.edges):
+                    continue
+            for at, (g, edge) in enumerate(
+                zip(_gradients_of_inputs(node, slots, keep), node.edges, strict=False)
+            ):
+                if g is not None and edge is not None and (inputs is None or reaches[edge[0]]):
+                    target, i, shape, dtype = edge
+                    if g._array.shape != shape or g.dtype is not dtype:
+                        g = _fit(g, shape, dtype, node, at)
+                    send(target, i, g)
+        for at, (leaf, g) in leaves.items():
+            if leaf._hooks:
+                g = _run_hooks(leaf._hooks, g)
+            if inputs is None:
+                _accumulate(leaf, g)
+            else:
+                captured[at] = g
+        return captured
+    finally:
+        mode.enabled = before
+
+
+def _accumulate(leaf, g):
+    if leaf._grad is None:
+        if mode.enabled:
+            leaf._grad = g.clone() if g._array.base is not None else g
+        else:
+            leaf._grad = share(g._array.copy(), g.dtype)
+    elif mode.enabled:
+        leaf._grad = leaf._grad + g
+    else:
+        leaf._grad.add_(g)
+    for hook in list(getattr(leaf, "_after_accumulation", {}).values()):
+        hook(leaf)
+
+
+def _first_gradients(outputs, grads):
+    found = []
+    for i, (t, g) in enumerate(zip(outputs, grads, strict=True)):
+        if not t.requires_grad:
+            raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
+        if g is None:
+            if t._array.size != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            g = make(np.ones(t._array.shape, t.dtype.storage), t.dtype)
+        elif g.shape != t.shape:
+            raise RuntimeError(
+                f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape "
+                f"of {t.shape}."
+            )
+        found.append(g)
+    return found
+
+
+def _sequence(value):
+    return [value] if isinstance(value, Tensor) or value is None else list(value)
+
+
+def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):
+    """Add the gradients of `tensors` to those of the leaves that they depend on."""
+    outputs = _sequence(tensors)
+    grads = [None] * len(outputs) if grad_tensors is None else _sequence(grad_tensors)
+    grads = _first_gradients(outputs, grads)
+    keep = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        _walk(outputs, grads, keep, create_graph)
+        return
+    inputs = _sequence(inputs)
+    captured = _walk(outputs, grads, keep, create_graph, inputs)
+    before, mode.enabled = mode.enabled, create_graph
+    for t in inputs:
+        if captured.get(id(t)) is not None:
+            _accumulate(t, captured[id(t)])
+    mode.enabled = before
+
+
+def grad(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    retain_graph=None,
+    create_graph=False,
+    allow_unused=None,
+    materialize_grads=False,
+):
+    """Return the gradients of the sum of `outputs` with respect to `inputs`."""
+    outputs, inputs = _sequence(outputs), _sequence(inputs)
+    for t in inputs:
+        if not t.requires_grad:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    grads = [None] * len(outputs) if grad_outputs is None else _sequence(grad_outputs)
+    grads = _first_gradients(outputs, grads)
+    captured = _walk(
+        outputs, grads, create_graph if retain_graph is None else retain_graph, create_graph, inputs
+    )
+    found = []
+    for i, t in enumerate(inputs):
+        g = captured.get(id(t))
+        if g is None:
+            if materialize_grads:
+                g = make(np.zeros(t._array.shape, t.dtype.storage), t.dtype)
+            elif not allow_unused:
+                raise RuntimeError(
+                    f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set "
+                    "allow_unused=True if this is the desired behavior."
+                )
+        found.append(g)
+    return tuple(found)
+
+
+def _backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+    """Add the gradient of this tensor to those of the leaves that it depends on."""
+    backward([self], [gradient], retain_graph, create_graph, inputs)
+
+
+Tensor.backward = _backward

@@ -1,0 +1,9 @@
+"""What turns Python into machine code elsewhere, and is refused here."""
+
+from torch.tensor import function
+
+
+@function
+def compile(model=None, **options):
+    """Refuse to compile."""
+    raise NotImplementedError("torch.compile is not in the in-page subset; run with PyTorch")

@@ -1,0 +1,79 @@
+"""Complex numbers: their parts, and pairs of real numbers."""
+
+import numpy as np
+
+from torch.autograd.record import record
+from torch.tensor import Tensor, function, make, method
+
+
+@method
+@function
+def conj(input):
+    """Conjugate."""
+    if input.dtype.kind < 3:
+        return input
+    return record("ConjBackward0", input._array.conj(), input.dtype, (input,), (lambda g: g.conj(),))
+
+
+@method
+@function
+def angle(input):
+    """Angle of a complex number."""
+    return make(np.angle(input._array).astype(input._array.real.dtype), input.dtype.to_real())
+
+
+@function
+def polar(abs, angle):
+    """Complex numbers of these absolute values and angles."""
+    array = abs._array * np.exp(1j * angle._array.astype(np.float64))
+    vjps = (
+        lambda g: (g * polar(abs / abs, -angle)).real,
+        lambda g: (g * polar(abs, -angle)).imag,
+    )
+    dtype = abs.dtype.to_complex()
+    return record("PolarBackward0", array.astype(dtype.storage), dtype, (abs, angle), vjps, (abs, angle))
+
+
+@function
+def real(input):
+    """Real parts, a view."""
+    if input.dtype.kind < 3:
+        return input
+    return _part(input, input._array.real, 1, "RealBackward0")
+
+
+@function
+def imag(input):
+    """Imaginary parts, a view."""
+    if input.dtype.kind < 3:
+        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+    return _part(input, input._array.imag, 1j, "ImagBackward0")
+
+
+def _part(input, array, unit, title):
+    out = make(array, input.dtype.to_real())
+    found = record(title, array, out.dtype, (input,), (lambda g: g * unit,))
+    found._array, found._root = array, input if input._root is None else input._root
+    return found
+
+
+Tensor.real = property(real)
+Tensor.imag = property(imag)
+
+
+@function
+def view_as_real(input):
+    """Complex numbers as pairs, in the same memory."""
+    d = input.dtype.to_real()
+    array = np.ascontiguousarray(input._array).view(d.storage).reshape(*input._array.shape, 2)
+    return record("ViewAsRealBackward0", array, d, (input,), (lambda g: view_as_complex(g.contiguous()),))
+
+
+@function
+def view_as_complex(input):
+    """Pairs as complex numbers, in the same memory."""
+    if input._array.ndim == 0 or input._array.shape[-1] != 2:
+        raise RuntimeError("Tensor must have a last dimension of size 2")
+    d = input.dtype.to_complex()
+    array = np.ascontiguousarray(input._array).view(d.storage)[..., 0]
+    return record("ViewAsComplexBackward0", array, d, (input,), (view_as_real,))

@@ -1,0 +1,59 @@
+"""Layers, models and losses."""
+
+from torch.nn import functional, init, parallel, utils
+from torch.nn.activations import (
+    GELU,
+    Dropout,
+    Flatten,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from torch.nn.containers import ModuleDict, ModuleList, Sequential
+from torch.nn.layers import Embedding, Identity, LayerNorm, Linear, RMSNorm
+from torch.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, KLDivLoss, MSELoss
+from torch.nn.module import Module
+from torch.nn.multihead import MultiheadAttention
+from torch.nn.parameter import Parameter
+
+__all__ = [
+    "GELU",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Identity",
+    "KLDivLoss",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MSELoss",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "MultiheadAttention",
+    "Parameter",
+    "RMSNorm",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "functional",
+    "init",
+    "parallel",
+    "utils",
+]
+
+
+def __getattr__(name):
+    raise AttributeError(f"torch.nn.{name} is not in the in-page subset; run with PyTorch")

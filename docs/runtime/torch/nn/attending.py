@@ -1,0 +1,125 @@
+"""Scaled dot-product attention as one operation."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from torch.dtypes import bool_
+from torch.nn.fused import c_name, fused
+from torch.nn.random_masks import dropout_mask
+
+
+def scaled_dot_product_attention(
+    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
+):
+    """``softmax(Q K^T scale + mask) V``; a boolean mask is True where attention is allowed.
+
+    A query that may attend to nothing gets zeros.
+    """
+    _check(query, key, value, attn_mask, enable_gqa)
+    q, k, v = query._array, key._array, value._array
+    groups = q.shape[-3] // k.shape[-3] if enable_gqa else 1
+    if groups > 1:
+        k, v = np.repeat(k, groups, axis=-3), np.repeat(v, groups, axis=-3)
+    factor = q.dtype.type(1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    bias = _bias(attn_mask, is_causal, q, k)
+    scaled = q * factor
+    scores = scaled @ k.swapaxes(-1, -2)
+    if bias is not None:
+        scores = scores + bias
+    highest = np.maximum.reduce(scores, axis=-1, keepdims=True, initial=-np.inf)
+    is_blind = 0
+    if attn_mask is not None:
+        is_blind = highest == -np.inf
+        highest[is_blind] = 0
+    scores -= highest
+    weights = np.exp(scores, out=scores)
+    weights /= np.add.reduce(weights, axis=-1, keepdims=True) + is_blind
+    kept = dropout_mask(weights.shape, query.dtype, dropout_p)
+    dropped = weights if kept is None else weights * kept
+    out = dropped @ v
+
+    def backward(g, wanted):
+        grad_value = dropped.swapaxes(-1, -2) @ g if wanted[2] else None
+        grad_weights = g @ v.swapaxes(-1, -2)
+        if kept is not None:
+            grad_weights = grad_weights * kept
+        grad_scores = weights * (grad_weights - np.add.reduce(g * out, axis=-1, keepdims=True))
+        grad_query = (grad_scores @ k) * factor if wanted[0] else None
+        grad_key = grad_scores.swapaxes(-1, -2) @ scaled if wanted[1] else None
+        if groups > 1:
+            grad_key, grad_value = _ungroup(grad_key, groups), _ungroup(grad_value, groups)
+        return grad_query, grad_key, grad_value, grad_scores
+
+    inputs = [query, key, value]
+    if attn_mask is not None and attn_mask.requires_grad:
+        inputs.append(attn_mask)
+    is_flash = q.ndim == 4 and kept is None and len(inputs) == 3 and q.shape[:2] == k.shape[:2]
+    title = "UnsafeViewBackward0" if q.ndim > 2 else "MmBackward0"
+    title = "ScaledDotProductFlashAttentionForCpuBackward0" if is_flash else title
+    return fused(title, out, inputs, backward)
+
+
+def _bias(mask, is_causal, q, k):
+    """What is added to the scores: 0 or minus infinity for a boolean mask; None if there is none."""
+    bias = None
+    if mask is not None and mask.dtype is bool_:
+        bias = np.where(mask._array, q.dtype.type(0), q.dtype.type(-np.inf))
+    elif mask is not None:
+        bias = mask._array
+    if is_causal:
+        causal = _causal(q.shape[-2], k.shape[-2], q.dtype)
+        bias = causal if bias is None else bias + causal
+    return bias
+
+
+@lru_cache(maxsize=32)
+def _causal(n_queries, n_keys, dtype):
+    return np.where(np.tri(n_queries, n_keys, dtype=bool), dtype.type(0), dtype.type(-np.inf))
+
+
+def _ungroup(grad, groups):
+    """Add up the gradients of the copies of each key/value head."""
+    if grad is None:
+        return None
+    *batch, heads, length, width = grad.shape
+    return grad.reshape(*batch, heads // groups, groups, length, width).sum(axis=-3)
+
+
+def _check(query, key, value, mask, enable_gqa):
+    three = "query.{0}: {1} key.{0}: {2} and value.{0}: {3} instead."
+    dtypes = [t.dtype for t in (query, key, value)]
+    ndims = [t.ndim for t in (query, key, value)]
+    if len(set(dtypes)) > 1:
+        raise RuntimeError(
+            "Expected query, key, and value to have the same dtype, but got "
+            + three.format("dtype", *map(c_name, dtypes))
+        )
+    if min(ndims) < 2:
+        raise RuntimeError(
+            "Expected query, key, and value to all be  at least 2 dimensional, but got "
+            + three.format("dim", *ndims)
+        )
+    if dtypes[0].kind < 2:
+        raise RuntimeError(f"expected scalar type Float but found {dtypes[0].title}")
+    if mask is not None and mask.dtype is not bool_ and mask.dtype is not query.dtype:
+        raise RuntimeError(
+            "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
+            f"{c_name(mask.dtype)} and  query.dtype: {c_name(query.dtype)} instead."
+        )
+    if enable_gqa and query.shape[-3] % key.shape[-3]:
+        raise RuntimeError("Number of heads in key and value must divide the number of heads in ")
+    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        raise RuntimeError(
+            f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}: query and key "
+            "must be equally wide (last axis), key and value equally long (last but one)"
+        )
+    batches = [tuple(t.shape[: -3 if enable_gqa else -2]) for t in (query, key, value)]
+    for a, b in (batches[:2], batches[::2]):
+        for i, (m, n) in enumerate(zip(a[::-1], b[::-1], strict=False), start=1):
+            if m != n and 1 not in (m, n):
+                raise RuntimeError(
+                    f"The size of tensor a ({m}) must match the size of tensor b ({n}) at non-singleton "
+                    f"dimension {max(len(a), len(b)) - i}"
+                )

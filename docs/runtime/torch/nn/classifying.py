@@ -1,0 +1,136 @@
+"""Losses of classifiers: what is lost where the right class is improbable."""
+
+import numpy as np
+
+from torch.autograd.record import retitled
+from torch.dtypes import bool_
+from torch.nn.fused import fused
+from torch.tensor import make
+
+
+def cross_entropy(
+    input,
+    target,
+    weight=None,
+    size_average=None,
+    ignore_index=-100,
+    reduce=None,
+    reduction="mean",
+    label_smoothing=0.0,
+):
+    """Minus the log-probability of the right class, or of each class times its target probability.
+
+    Args:
+        input: Logits ``(C,)``, ``(N, C)`` or ``(N, C, ...)``.
+        target: Classes, in the shape of `input` without C; or probabilities, in the shape of `input`.
+        weight: Of the classes.
+        size_average: Not supported.
+        ignore_index: Class that does not count.
+        reduce: Not supported.
+        reduction: "mean" (weighted), "sum" or "none".
+        label_smoothing: Share of the target that is spread evenly over all classes.
+    """
+    if size_average is not None or reduce is not None:
+        raise NotImplementedError("size_average and reduce are not in the in-page subset; use reduction=...")
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    dim = 0 if input.ndim == 1 else 1
+    if input.shape == target.shape:
+        return _probabilities(input, target, weight, dim, reduction, label_smoothing)
+    logprobs = input.log_softmax(dim)
+    loss = nll_loss(logprobs, target, weight, ignore_index=ignore_index, reduction=reduction)
+    if label_smoothing == 0:
+        return loss
+    counted = target != ignore_index
+    even = -(logprobs if weight is None else logprobs * _along(weight, dim, input.ndim)).sum(dim)
+    even = even.masked_fill(~counted, 0.0)
+    if reduction != "none":
+        even = even.sum()
+    if reduction == "mean":
+        even = even / (counted.sum() if weight is None else (weight[target.clamp(min=0)] * counted).sum())
+    return (1 - label_smoothing) * loss + (label_smoothing / input.shape[dim]) * even
+
+
+def _probabilities(input, target, weight, dim, reduction, label_smoothing):
+    if not target.is_floating_point():
+        raise RuntimeError(
+            f"Expected floating point type for target with class probabilities, got {target.dtype.title}"
+        )
+    n_classes = input.shape[dim]
+    if label_smoothing > 0:
+        target = target * (1 - label_smoothing) + label_smoothing / n_classes
+    terms = input.log_softmax(dim) * target
+    if weight is not None:
+        terms = terms * _along(weight, dim, input.ndim)
+    if reduction == "none":
+        return -terms.sum(dim)
+    total = -terms.sum()
+    if _reduction(reduction) == "mean":
+        total = retitled(total / (input.numel() / n_classes), "DivBackward1")
+    return total
+
+
+def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
+    """Minus the log-probability of the right class, given all log-probabilities ``(N, C, ...)``."""
+    if size_average is not None or reduce is not None:
+        raise NotImplementedError("size_average and reduce are not in the in-page subset; use reduction=...")
+    _reduction(reduction)
+    dim = 0 if input.ndim == 1 else 1
+    _check(input, target, dim)
+    y = target._array
+    n_classes = input.shape[dim]
+    counts = y != ignore_index
+    index = np.where(counts, y, 0)
+    if ((index < 0) | (index >= n_classes)).any():
+        raise IndexError(f"Target {index[(index < 0) | (index >= n_classes)].flat[0]} is out of bounds.")
+    index = np.expand_dims(index, dim)
+    factors = counts.astype(input._array.dtype)
+    if weight is not None:
+        factors = factors * weight._array[index.squeeze(dim)]
+    # where nothing counts, not even an infinite loss does
+    losses = np.where(counts, -np.take_along_axis(input._array, index, dim).squeeze(dim), 0) * factors
+    total = factors.sum() if reduction == "mean" else 1
+
+    def composite(input):
+        chosen = -input.gather(dim, make(index, target.dtype)).squeeze(dim)
+        terms = chosen.masked_fill(make(~counts, bool_), 0.0) * make(factors, input.dtype)
+        return terms if reduction == "none" else terms.sum() / float(total)
+
+    def backward(g, wanted):
+        grad = np.zeros(input.shape, g.dtype)
+        np.put_along_axis(grad, index, np.expand_dims(-factors * g / (total or 1), dim), dim)
+        return (grad,)
+
+    title = "NllLossBackward0" if input.ndim <= 2 else "NllLoss2DBackward0"
+    if input.ndim == 3 and reduction == "none":
+        title = "ViewBackward0"
+    out = losses if reduction == "none" else losses.sum(dtype=losses.dtype) / total  # 0/0 without targets
+    return fused(title, out, [input], backward, composite)
+
+
+def _check(input, target, dim):
+    if input.ndim == 0:
+        raise ValueError("Expected 1 or more dimensions (got 0)")
+    if target.ndim + 1 != input.ndim or (dim == 1 and input.shape[0] != target.shape[0]):
+        if input.ndim == 1 or target.ndim == 0:
+            raise ValueError(
+                f"Expected input {tuple(input.shape)} and target {tuple(target.shape)} to match but for C"
+            )
+        raise ValueError(
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
+        )
+    if input.shape[dim + 1 :] != target.shape[dim:]:
+        wanted = [input.shape[0], *input.shape[2:]]
+        raise RuntimeError(f"Expected target size {wanted}, got {list(target.shape)}")
+    if target.dtype.name not in ("int64", "uint8"):
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype.title}")
+
+
+def _along(weight, dim, ndim):
+    return weight.reshape(-1, *[1] * (ndim - dim - 1))
+
+
+def _reduction(name):
+    if name not in ("mean", "sum", "none"):
+        raise ValueError(f"{name} is not a valid value for reduction")
+    return name

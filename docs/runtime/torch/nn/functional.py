@@ -1,0 +1,281 @@
+"""What layers compute, as functions: torch.nn.functional.
+
+The frequent operations are fused, in files of their own; those here are made of tensor operations.
+"""
+
+import math
+
+import numpy as np
+
+import torch
+from torch.autograd.record import retitled
+from torch.nn.activating import elu, gelu, leaky_relu, logsigmoid, silu, softplus
+from torch.nn.attending import scaled_dot_product_attention
+from torch.nn.classifying import cross_entropy, nll_loss
+from torch.nn.fused import c_name, fused
+from torch.nn.norms import layer_norm, rms_norm
+from torch.nn.random_masks import dropout_mask
+from torch.tensor import make
+
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "cosine_similarity",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "embedding",
+    "gelu",
+    "kl_div",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsigmoid",
+    "mse_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "pad",
+    "relu",
+    "rms_norm",
+    "scaled_dot_product_attention",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+
+# ---- layers ------------------------------------------------------------------------------------------------
+
+
+def linear(input, weight, bias=None):
+    """``x W^T + b`` for weights ``(out, in)``."""
+    _check_linear(input, weight, bias)
+    x, w = input._array, weight._array
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    out = rows @ w.T
+    if bias is not None:
+        out += bias._array
+    inputs = [input, weight] if bias is None else [input, weight, bias]
+
+    def composite(input, weight, bias=None):
+        product = input @ weight.t()
+        return product if bias is None else product + bias
+
+    def backward(g, wanted):
+        g = g.reshape(len(rows), len(w))
+        return (
+            (g @ w).reshape(x.shape) if wanted[0] else None,
+            g.T @ rows if wanted[1] else None,
+            np.add.reduce(g, axis=0) if wanted[-1] and bias is not None else None,
+        )[: len(inputs)]
+
+    if input.ndim == 2:
+        title = "MmBackward0" if bias is None else "AddmmBackward0"
+    else:
+        title = "UnsafeViewBackward0" if bias is None else "ViewBackward0"
+    return fused(title, out.reshape(*x.shape[:-1], w.shape[0]), inputs, backward, composite)
+
+
+def _check_linear(input, weight, bias):
+    if input.ndim == 0 or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
+        rows = input.numel() // input.shape[-1] if input.ndim and input.shape[-1] else 1
+        width = input.shape[-1] if input.ndim else 1
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({rows}x{width} and "
+            f"{'x'.join(str(size) for size in reversed(weight.shape))})"
+        )
+    for other in (weight, bias):
+        if other is not None and other.dtype is not input.dtype:
+            raise RuntimeError(
+                "expected m1 and m2 to have the same dtype, but got: "
+                f"{c_name(input.dtype)} != {c_name(other.dtype)}"
+            )
+
+
+def embedding(input, weight, padding_idx=None):
+    """The rows of a table that have these indices; the row of the padding gets no gradient."""
+    if weight.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
+    if input.dtype.name not in ("int64", "int32"):
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; "
+            f"but got torch.{input.dtype.title}Tensor instead (while checking arguments for embedding)"
+        )
+    index, table = input._array, weight._array
+    if index.size and (index.min() < 0 or index.max() >= len(table)):
+        raise IndexError("index out of range in self")
+
+    def backward(g, wanted):
+        grad = _sums_by_row(len(table), index.reshape(-1), g.reshape(index.size, table.shape[1]))
+        if padding_idx is not None:
+            grad[padding_idx] = 0
+        return (grad,)
+
+    def composite(weight):
+        rows = weight[input]
+        if padding_idx is None:
+            return rows
+        return torch.where((input == padding_idx).unsqueeze(-1), rows.detach(), rows)
+
+    return fused("EmbeddingBackward0", table[index], [weight], backward, composite)
+
+
+def _sums_by_row(n, index, g):
+    """Add the rows of `g` up in those rows of zeros that `index` names; six times as fast as np.add.at."""
+    sums = np.zeros((n, g.shape[1]), g.dtype)
+    if index.size:
+        order = np.argsort(index, kind="stable")
+        rows = index[order]
+        starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+        sums[rows[starts]] = np.add.reduceat(g[order], starts, axis=0)
+    return sums
+
+
+def dropout(input, p=0.5, training=True, inplace=False):
+    """Set a random share `p` of the numbers to 0 and scale the others up, in training."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0:
+        return input
+    mask = make(dropout_mask(input.shape, input.dtype, p), input.dtype)
+    return input.mul_(mask) if inplace else input * mask
+
+
+# ---- activations -------------------------------------------------------------------------------------------
+
+
+def relu(input, inplace=False):
+    """The larger of x and 0."""
+    return input.relu_() if inplace else input.relu()
+
+
+def sigmoid(input):
+    """``1 / (1 + exp(-x))``."""
+    return input.sigmoid()
+
+
+def tanh(input):
+    """The hyperbolic tangent."""
+    return input.tanh()
+
+
+def softmax(input, dim=None, _stacklevel=3, dtype=None):
+    """Exponentials that add up to 1 along an axis."""
+    return input.softmax(_chosen(dim, input), dtype=dtype)
+
+
+def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
+    """The logarithm of `softmax`, exact where that would round to 0."""
+    return input.log_softmax(_chosen(dim, input), dtype=dtype)
+
+
+def _chosen(dim, input):
+    if dim is None:
+        raise TypeError(f"softmax of a tensor with {input.ndim} axes needs dim; dim=-1 is the last one")
+    return dim
+
+
+# ---- losses ------------------------------------------------------------------------------------------------
+
+
+def mse_loss(input, target, size_average=None, reduce=None, reduction="mean"):
+    """Squared difference."""
+    return _reduced((input - target).square(), reduction, "MseLossBackward0")
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
+    """Cross entropy of a probability, given as a logit, and a target probability."""
+    if target.shape != input.shape:
+        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
+    loss = (1 - target) * input - positive * logsigmoid(input)
+    loss = loss if weight is None else loss * weight
+    return _reduced(loss, reduction, "BinaryCrossEntropyWithLogitsBackward0")
+
+
+def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
+    """Divergence of the log-probabilities `input` from the probabilities `target`."""
+    # in xlogy, 0 log 0 counts as 0
+    terms = target.exp() * (target - input) if log_target else torch.xlogy(target, target) - target * input
+    if reduction == "batchmean":
+        return terms.sum() / input.shape[0] if input.ndim else terms.sum()
+    return _reduced(terms, reduction)
+
+
+def _reduced(loss, reduction, title=None):
+    """Mean, sum, or each loss; `title` is what torch calls the way back of all of it."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    out = loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
+    return out if title is None else retitled(out, title)
+
+
+# ---- shapes and distances ----------------------------------------------------------------------------------
+
+
+def pad(input, pad, mode="constant", value=None):
+    """Add (or cut off, where negative) elements: the first two numbers are for the last axis, and so on."""
+    if mode != "constant":
+        raise NotImplementedError(f"pad with mode={mode!r} is not in the in-page subset; run with PyTorch")
+    if len(pad) % 2:
+        raise RuntimeError("Padding length must be divisible by 2")
+    if len(pad) > 2 * input.ndim:
+        raise RuntimeError(f"Padding length too large: {len(pad)} numbers for {input.ndim} axes")
+    x = input._array
+    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    shape = [size + before + after for size, (before, after) in zip(x.shape, widths, strict=True)]
+    kept = tuple(
+        slice(max(-before, 0), size - max(-after, 0))
+        for size, (before, after) in zip(x.shape, widths, strict=True)
+    )
+    place = tuple(
+        slice(max(before, 0), size - max(after, 0))
+        for size, (before, after) in zip(shape, widths, strict=True)
+    )
+    out = np.full(shape, value or 0, x.dtype)
+    out[place] = x[kept]
+
+    def backward(g, wanted):
+        grad = np.zeros(x.shape, g.dtype)
+        grad[kept] = g[place]
+        return (grad,)
+
+    def composite(input):
+        wide = input.new_full(tuple(shape), value or 0)
+        wide[place] = input[kept]
+        return wide
+
+    return fused("ConstantPadNdBackward0", out, [input], backward, composite)
+
+
+def one_hot(tensor, num_classes=-1):
+    """A new last axis with a 1 at each class and 0 elsewhere."""
+    if tensor.dtype.name != "int64":
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    if tensor.numel() and tensor.min().item() < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    if num_classes == -1:
+        if tensor.numel() == 0:
+            raise RuntimeError("Can not infer total number of classes from empty tensor.")
+        num_classes = tensor.max().item() + 1
+    if tensor.numel() and tensor.max().item() >= num_classes:
+        raise RuntimeError("Class values must be smaller than num_classes.")
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes)).long()
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
+    """Divide by the norm along an axis, which counts as `eps` at least."""
+    return input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
+
+
+def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    """Cosine of the angle between vectors along an axis."""
+    norms = [x.norm(2, dim, keepdim=True).clamp_min(eps) for x in (x1, x2)]
+    return ((x1 / norms[0]) * (x2 / norms[1])).sum(dim)
+
+
+def __getattr__(name):
+    raise AttributeError(f"torch.nn.functional.{name} is not in the in-page subset; run with PyTorch")

@@ -1,0 +1,10 @@
+"""Activation checkpointing by name only."""
+
+
+def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, **kwargs):
+    """Call a function.
+
+    Results and gradients are those of activation checkpointing, which would save memory: nothing is forgotten
+    here, and nothing computed twice.
+    """
+    return function(*args, **kwargs)

@@ -1,0 +1,31 @@
+"""Pieces of ways back that several files use."""
+
+from torch.promotion import NOTHING
+from torch.tensor import Tensor
+
+
+def same(g):
+    """Hand the gradient on."""
+    return g
+
+
+def negated(g):
+    """Hand on its negative."""
+    return -g
+
+
+def zeroed(g):
+    """Hand on zeros: the function is flat."""
+    return g * 0
+
+
+def conjugated(value):
+    """The conjugate, which is the number itself unless it is complex."""
+    if isinstance(value, Tensor):
+        return value.conj() if value.dtype.kind == 3 else value
+    return value.conjugate()
+
+
+def crossed(a, b):
+    """What a product needs for the way back: each factor for the other's gradient."""
+    return (b if a._wants_grad else NOTHING, a if b._wants_grad else NOTHING)

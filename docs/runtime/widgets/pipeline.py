@@ -1,0 +1,161 @@
+"""A tiny model from first words to preferences, for the play page: each stage reports while it runs.
+
+Everything here is the code of the package, in the world of `llmguide.tiny_world`, where every answer can be
+listed; only the reports are this module's own. It runs in the reader's tab and hands numbers to the page.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from session import emit
+
+from llmguide.dpo import dpo_loss, preference_objective
+from llmguide.grpo import GRPO
+from llmguide.models import build
+from llmguide.ppo import PPO, ValueModel
+from llmguide.reward import RewardModel, preference_loss
+from llmguide.sft import Conversations, completion, completion_loss
+from llmguide.tiny_world import (
+    WORDS,
+    World,
+    answer_logprobs,
+    best_of_n,
+    demonstrations,
+    expected,
+    frontier,
+    point,
+    preferences,
+    tiny_world,
+)
+from llmguide.tiny_world_methods import (
+    BETAS,
+    DRAWS,
+    Path,
+    compared_answers,
+    compared_texts,
+    fine_tuning,
+    grpo_choices,
+    ppo_choices,
+    preference_learning,
+    score_answers,
+    table_reward,
+)
+from llmguide.train import train
+
+BABBLE = 2.0  # temperature of the text to pre-train on: all words, and little sense
+TAUGHT = 0.7  # of the demonstrations: better answers more often
+SUPERVISED = 300  # steps of pre-training, fine-tuning and the reward model, which are quick
+
+
+class Curve:
+    """Hands the loss of a stage to the page, every few steps; a logger of `llmguide.train`."""
+
+    def __init__(self, stage: str):
+        self.stage = stage
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Report a training step."""
+        if step % 5 == 0:
+            emit({"stage": self.stage, "step": step, "loss": values["loss"]})
+
+    def text(self, step: int, text: str) -> None:
+        """Nothing is written in this world."""
+
+
+@dataclass
+class LivePath(Path):
+    """Hands each exact point of a policy to the page."""
+
+    method: str = ""
+
+    def measure(self) -> None:
+        """Add a point, and report it."""
+        super().measure()
+        emit({"method": self.method, "point": self.points[-1]._asdict()})
+
+
+def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: float, kl_coef: float) -> None:
+    """Run the stages, and the methods that are named, in the order of the chapter.
+
+    Args:
+        seed: Of weights, data and draws.
+        n_steps: Steps of PPO, GRPO and DPO each.
+        methods: Any of "best-of-n", "PPO", "GRPO", "DPO".
+        flawed: Whether the judge of pairs likes every *wow*.
+        beta: Of DPO.
+        kl_coef: Price of the divergence, of PPO and GRPO.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    world = tiny_world()
+    model = build(world.config)
+    for stage, temperature in (("pre-training", BABBLE), ("fine-tuning", TAUGHT)):
+        data = _texts(world, 4000, generator, temperature)
+        train(model, data, fine_tuning(SUPERVISED), loss=completion_loss, logger=Curve(stage))
+        reference = _report(stage, model, world)
+    best = [point(reference, reference, world), *frontier(reference, world.gold, (*BETAS, 0.1, 0.05), world)]
+    emit({"frontier": [p._asdict() for p in best]})
+
+    pairs = preferences(world, world.proxy if flawed else world.gold, reference, 2000, generator)
+    scorer = RewardModel(deepcopy(model))
+    curve = Curve("reward model")
+    train(
+        scorer,
+        compared_texts(world, pairs),
+        preference_learning(SUPERVISED),
+        loss=preference_loss,
+        logger=curve,
+    )
+    learned = score_answers(scorer, world)
+    learned = learned - (reference.exp() * learned).sum(dim=1, keepdim=True)
+    if "best-of-n" in methods:
+        for n in DRAWS:
+            drawn = point(best_of_n(reference, learned, n).float(), reference, world, learned)
+            emit({"method": "best-of-n", "point": drawn._asdict()})
+
+    prompts = world.prompts[:, None].tolist()
+    reward = table_reward(world, learned)
+    for method in ("PPO", "GRPO", "DPO"):
+        if method not in methods:
+            continue
+        policy, frozen = deepcopy(model), deepcopy(model)
+        path = LivePath(policy, reference, world, learned, every=max(1, n_steps // 20), method=method)
+        if method == "PPO":
+            ppo = ppo_choices(world, n_steps, kl_coef=kl_coef)
+            PPO(policy=policy, value=ValueModel(policy), reward=reward, reference=frozen, config=ppo).run(
+                prompts, logger=path
+            )
+        elif method == "GRPO":
+            grpo = grpo_choices(world, n_steps, kl_coef=kl_coef)
+            GRPO(policy=policy, reward=reward, reference=frozen, config=grpo).run(prompts, logger=path)
+        else:
+            compared = compared_answers(world, pairs).with_reference(frozen, batch_size=256)
+            objective = preference_objective(partial(dpo_loss, beta=beta))
+            train(policy, compared, preference_learning(n_steps), loss=objective, logger=path)
+        _report(method, policy, world)
+
+
+def _texts(world: World, n: int, generator: torch.Generator, temperature: float) -> Conversations:
+    """Prompts with answers, of which better ones are more frequent the lower the temperature."""
+    prompts, answers = demonstrations(world, n, generator, temperature=temperature)
+    said = [ids[kept].tolist() for ids, kept in zip(world.answers[answers], world.mask[answers], strict=True)]
+    starts = world.prompts[prompts].tolist()
+    return Conversations([completion([start], rest) for start, rest in zip(starts, said, strict=True)])
+
+
+def _report(stage: str, model: Any, world: World) -> torch.Tensor:
+    """Tell the page the likeliest answer to each prompt and the mean reward; return all log-probabilities."""
+    with torch.no_grad():
+        logprobs: torch.Tensor = answer_logprobs(model.eval(), world)
+    says = []
+    for prompt, row in zip(world.prompts.tolist(), logprobs, strict=True):
+        likeliest = row.argmax().item()
+        says.append(
+            {"prompt": WORDS[prompt], "answer": world.text(likeliest), "p": row[likeliest].exp().item()}
+        )
+    emit({"stage": stage, "says": says, "gold": expected(logprobs, world.gold).item()})
+    return logprobs

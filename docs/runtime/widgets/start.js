@@ -1,0 +1,50 @@
+// Offers each widget of a page by a button that names its download, and loads nothing before it is pressed.
+// Without it the page is complete: the box of a widget holds words or a table.
+
+const readable = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+
+function offer(box) {
+  const { widget, label, bytes } = box.dataset;
+  box.dataset.ready = "";
+  const button = Object.assign(document.createElement("button"), {
+    type: "button",
+    className: "md-button md-button--primary",
+  });
+  button.textContent = `Start ${label} (${readable(bytes)})`;
+  const status = document.createElement("output");
+  const row = Object.assign(document.createElement("p"), { className: "widget-start" });
+  row.append(button, " ", status);
+  box.prepend(row);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    status.textContent = "Loading …";
+    try {
+      const { start } = await import(`./${widget}.js`);
+      const content = document.createElement("div");
+      await start(content, box.dataset);
+      box.replaceChildren(content);
+      content.querySelector("textarea, input, select, button").focus({ preventScroll: true });
+    } catch (error) {
+      button.disabled = false;
+      status.textContent =
+        location.protocol === "file:"
+          ? "A page that is opened from a file cannot load it; read the page from a web server."
+          : `It could not be loaded: ${error.message}. Check the connection and try again.`;
+    }
+  });
+}
+
+const STYLES = new URL("../../css/widgets.css", document.currentScript.src).href;
+
+// Only pages with a widget load its styles. Instant navigation may have dropped those of an earlier page.
+function style() {
+  if (document.querySelector(`link[href="${STYLES}"]`)) return;
+  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href: STYLES }));
+}
+
+// The theme emits on document$ at load and again after each instant navigation.
+document$.subscribe(() => {
+  const boxes = document.querySelectorAll(".widget:not([data-ready])");
+  if (boxes.length) style();
+  boxes.forEach(offer);
+});

@@ -1,0 +1,93 @@
+"""A host of the built site that can misbehave, and that remembers what it was asked for."""
+
+import functools
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.browser.conftest import SITE
+from tools.check_site import BASE, compressed
+
+
+@dataclass
+class Host:
+    """What a test may change while the host runs."""
+
+    url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, int | bytes] = field(
+        default_factory=dict
+    )  # by the end of a path: a status or a content
+    delays: dict[str, float] = field(default_factory=dict)  # seconds, by a part of the path
+    down: bool = False
+    asked: list[str] = field(default_factory=list)  # paths below the site
+
+    def forget(self) -> None:
+        """Begin to remember anew."""
+        self.asked.clear()
+
+    def sent(self) -> int:
+        """Bytes of what it was asked for, each file once: archives as they are, all else compressed."""
+        files = {SITE / path for path in self.asked}
+        files = {path / "index.html" if path.is_dir() else path for path in files}
+        return sum(
+            path.stat().st_size if path.suffix in {".zip", ".whl"} else compressed(path)
+            for path in files
+            if path.is_file()
+        )
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
+
+    def __init__(self, *args: object, host: Host, **options: object) -> None:
+        self.host = host
+        super().__init__(*args, **options)
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0].removeprefix(BASE)
+        if self.host.down:
+            self.close_connection = True
+            return
+        self.host.asked.append(path)
+        time.sleep(next((wait for part, wait in self.host.delays.items() if part in path), 0))
+        answer = next((what for end, what in self.host.answers.items() if path.endswith(end)), None)
+        if isinstance(answer, int):
+            self.send_error(answer)
+        elif answer is not None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+        else:
+            super().do_GET()
+
+    def end_headers(self) -> None:
+        for name, value in self.host.headers.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def translate_path(self, path: str) -> str:
+        return super().translate_path(f"/{path.removeprefix(BASE)}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(site: Path = SITE, **settings: object) -> Iterator[Host]:
+    """Serve the site on a free port of this machine; ``settings`` are fields of the host."""
+    host = Host(**settings)
+    handler = functools.partial(_Handler, directory=str(site), host=host)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host.url = f"http://127.0.0.1:{server.server_port}{BASE}"
+        yield host
+        server.shutdown()

@@ -1,0 +1,141 @@
+"""`llmguide serve` in Chromium: Run uses real PyTorch, for the tab that opened the link and for no other."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from playwright.sync_api import Browser, Page, expect
+from tests.browser.conftest import SITE
+from tests.browser.test_pages import DESKTOP, watch, window
+
+pytestmark = pytest.mark.browser
+
+WHO = "import torch\nprint(torch.__version__, torch.__file__)"
+RUN = """async (code) => {
+    const guide = document.querySelector('script[src*="js/guide.js"]').src;
+    const backend = await import(new URL("../runtime/backend.js", guide));
+    const result = await backend.run(code, {needs: "torch"});
+    return {...result, where: backend.where()};
+}"""
+
+
+@pytest.fixture(scope="module")
+def link() -> Iterator[str]:
+    """What the command prints."""
+    command = [sys.executable, "-m", "llmguide", "serve", "--site", SITE, "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
+
+
+@pytest.fixture
+def page(browser: Browser, link: str) -> Iterator[Page]:
+    """A tab that has opened the link."""
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        problems = watch(page)
+        page.goto(link)
+        page.wait_for_function("sessionStorage['llmguide.kernel']")
+        yield page
+        assert not problems
+
+
+def test_the_token_leaves_the_address_and_the_history(page: Page, link: str) -> None:
+    home, _, token = link.partition("#token=")
+    assert page.url == home
+    assert page.evaluate("sessionStorage['llmguide.kernel']") == token
+    assert page.evaluate("Object.values(localStorage).join() + document.cookie").count(token) == 0
+    assert page.evaluate("history.length") <= 2
+    page.goto(f"{home}learn/attention/")
+    page.go_back()
+    expect(page).to_have_url(home)
+
+
+def test_run_uses_the_real_torch_also_after_a_reload(page: Page) -> None:
+    for _ in range(2):
+        found = page.evaluate(RUN, WHO)
+        assert found["where"] == "kernel"
+        assert found["stdout"] == f"{torch.__version__} {torch.__file__}\n"
+        page.reload()
+
+
+def test_a_cell_of_a_page_runs_on_the_machine(page: Page, link: str) -> None:
+    page.goto(f"{link.partition('#')[0]}learn/attention/")
+    cell = page.locator(".cell", has=page.get_by_role("button", name="Run cell 1", exact=True)).first
+    cell.get_by_role("button", name="Run cell 1", exact=True).click()
+    expect(cell.locator(".cell-note")).to_contain_text("On your machine", timeout=60_000)
+
+
+def test_a_cell_that_no_tab_can_run_does(page: Page, link: str) -> None:
+    page.goto(f"{link.partition('#')[0]}code/how-llms-write-code/")
+    cell = page.locator(".cell", has=page.locator('[data-needs="local"]')).first
+    cell.locator(".cell-run").click()
+    expect(cell.locator(".cell-note")).to_contain_text("equal to the stored output", timeout=60_000)
+
+
+def test_an_exercise_is_checked_on_the_machine(page: Page, link: str) -> None:
+    page.goto(f"{link.partition('#')[0]}learn/attention/")
+    block = page.locator("#exercise-causal-mask")
+    block.get_by_role("button", name="Check exercise causal-mask").click()
+    expect(block.locator("output.result")).to_contain_text("Not yet.", timeout=60_000)
+    expect(block.locator(".cell-note")).to_have_text("Runs on your machine")
+
+
+def test_stop_keeps_the_names(page: Page) -> None:
+    page.evaluate(RUN, "kept = 7")
+    stop = RUN.replace('{needs: "torch"}', "{onStart: () => backend.stop()}")
+    assert stop != RUN
+    stopped = page.evaluate(stop, "while True:\n    pass")
+    assert stopped["stopped"]
+    assert page.evaluate(RUN, "kept")["stdout"] == "7\n"
+
+
+def test_a_kernel_that_dies_is_said_and_another_starts(page: Page) -> None:
+    assert "The kernel has ended" in page.evaluate(RUN, "import os\nos._exit(1)")["error"]
+    assert page.evaluate(RUN, WHO)["where"] == "kernel"
+
+
+def test_another_tab_without_the_token_has_no_kernel(page: Page, link: str) -> None:
+    other = page.context.new_page()
+    other.goto(link.partition("#")[0])
+    found = other.evaluate(RUN, "import sys\nprint(sys.platform)")
+    assert (found["where"], found["stdout"]) == ("tab", "emscripten\n")
+
+
+def test_a_wrong_token_is_dropped_and_cells_run_in_the_tab(browser: Browser, link: str) -> None:
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        page.goto(f"{link.partition('#')[0]}#token=of-an-earlier-start")
+        page.wait_for_function("sessionStorage['llmguide.kernel']")
+        found = page.evaluate(RUN, "import sys\nprint(sys.platform)")
+        assert (found["where"], found["stdout"]) == ("tab", "emscripten\n")
+        assert page.evaluate("sessionStorage['llmguide.kernel'] ?? null") is None
+
+
+def test_a_page_of_another_origin_reaches_nothing(page: Page, link: str, site_url: str) -> None:
+    """Not with the right token either: the same site from another port of this machine asks for a kernel."""
+    home, _, token = link.partition("#token=")
+    kernel = f"{home.replace('http:', 'ws:')}llmguide-kernel"
+    connect = """([address, token]) => new Promise((resolve) => {
+        const socket = new WebSocket(address, ["llmguide", token]);
+        socket.onopen = () => resolve("open");
+        socket.onclose = () => resolve("refused");
+    })"""
+    assert page.evaluate(connect, [kernel, token]) == "open"
+    foreign = page.context.new_page()
+    foreign.goto(site_url)
+    assert foreign.evaluate(connect, [kernel, token]) == "refused"
+    fetched = "(address) => fetch(address).then(() => 'read', () => 'refused')"
+    assert foreign.evaluate(fetched, home) == "refused"
+
+
+def test_no_other_host_takes_a_token(browser: Browser, site_url: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{site_url.replace('127.0.0.1', 'localhost')}#token=anything")
+    page.wait_for_load_state("load")
+    assert page.evaluate("sessionStorage['llmguide.kernel'] ?? null") is None
+    context.close()

@@ -1,0 +1,67 @@
+"""The package under the in-page torch subset: the same numbers as under PyTorch, and its own doctests."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from tools import DOCS, ROOT
+
+# Doctests that need what the tab has not: programs for a shell, and torch's meta device.
+LEFT_OUT = (
+    "--ignore=src/llmguide/commands",
+    "--ignore=src/llmguide/projects",
+    "--deselect=src/llmguide/batches.py::llmguide.batches.to_device",
+    "--deselect=src/llmguide/quant.py::llmguide.quant.dequantize_model",
+)
+
+
+def run(*command, subset):
+    folders = [DOCS / "runtime", ROOT] if subset else [ROOT]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def both():
+    """What the program of training runs prints under PyTorch, and under the subset."""
+    found = []
+    for subset in (False, True):
+        done = run("-W", "ignore", "tests/runtime/training_runs.py", subset=subset)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    return found
+
+
+def leaves(value, path=""):
+    """Numbers in nested dicts and lists, each with the path to it."""
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(part, f"{path}/{key}")
+    else:
+        yield path, value
+
+
+def agree(path, theirs, ours):
+    if isinstance(theirs, int):
+        return theirs == ours
+    tolerance = 1e-4 if "Muon" in path else 1e-5
+    return ours == pytest.approx(theirs, rel=tolerance, abs=tolerance)
+
+
+def test_training_runs_give_the_same_numbers(both):
+    """Integers, the tokens, exactly; the rest to 1e-5, or to 1e-4 with Muon, which rounds to bfloat16."""
+    theirs, ours = (dict(leaves(runs)) for runs in both)
+    assert theirs.keys() == ours.keys()
+    wrong = {
+        path: (number, ours[path]) for path, number in theirs.items() if not agree(path, number, ours[path])
+    }
+    assert not wrong
+
+
+def test_doctests_of_the_package():
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "src/llmguide", *LEFT_OUT, subset=True)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,160 @@
+"""The Python side of a cell, natively: what it prints, what it keeps, and what it says of an error."""
+
+import importlib.util
+import json
+import signal
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tools import DOCS
+
+
+@pytest.fixture(scope="module")
+def session() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("session", DOCS / "runtime" / "session.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Page:
+    """Sends runs to a session and sorts what comes back."""
+
+    def __init__(self, session: ModuleType) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.session = session.Session(lambda message: self.messages.append(json.loads(json.dumps(message))))
+
+    def run(self, code: str, **options: Any) -> list[dict[str, Any]]:
+        self.messages.clear()
+        message = {"type": "run", "id": 7, "scope": "a", "name": "cell 1", "kind": "run", "page": "learn/x"}
+        self.session.handle(message | {"code": code} | options)
+        assert all(reply["id"] == 7 for reply in self.messages)
+        assert [reply["type"] for reply in (self.messages[0], self.messages[-1])] == ["started", "done"]
+        return self.messages[1:-1]
+
+    def text(self, code: str, **options: Any) -> str:
+        return "".join(reply["text"] for reply in self.run(code, **options))
+
+
+@pytest.fixture
+def page(session: ModuleType, tmp_path, monkeypatch) -> Page:
+    monkeypatch.chdir(tmp_path)  # a run moves to the folder of its scope
+    return Page(session)
+
+
+def test_the_last_expression_is_printed_unless_it_is_none(page: Page) -> None:
+    assert page.text("x = 2\nx + 1") == "3\n"
+    assert page.text("None") == ""
+    assert page.text("'a'") == "'a'\n"
+
+
+def test_runs_of_a_scope_share_names_and_others_do_not(page: Page) -> None:
+    page.run("x = 1")
+    assert page.text("x") == "1\n"
+    assert "NameError" in page.text("x", scope="b")
+    page.session.handle({"type": "reset", "scope": "a"})
+    assert "NameError" in page.text("x")
+
+
+def test_a_scope_works_in_an_empty_folder_of_its_own(page: Page) -> None:
+    page.run("open('file', 'w').close()")
+    assert page.text("import os; os.listdir()") == "['file']\n"
+    assert page.text("import os; os.listdir()", scope="b") == "[]\n"
+
+
+def test_inputs_become_names(page: Page) -> None:
+    assert page.text("text.upper()", inputs={"text": "a"}) == "'A'\n"
+
+
+def test_lines_are_posted_as_they_are_complete(page: Page) -> None:
+    replies = page.run("print('a')\nprint('b', end='')\nprint('c')")
+    assert [reply["text"] for reply in replies] == ["a", "\n", "bc\n"]
+
+
+def test_output_is_capped(page: Page, session: ModuleType) -> None:
+    text = page.text("for _ in range(100): print('x' * 1023)")
+    assert text.count("x") < session.OUTPUT_CAP
+    assert text.endswith("64 KB were printed; the rest is left out.]\n")
+    assert len(text) < session.OUTPUT_CAP + 100
+
+
+def test_a_traceback_has_the_readers_lines_only(page: Page) -> None:
+    page.run("import json\ndef read(text):\n    return json.loads(text)", name="cell 1")
+    (error,) = page.run(
+        "try:\n    read('[')\nexcept ValueError as error:\n    raise KeyError('k') from error", name="cell 2"
+    )
+    files = [line.split('"')[1] for line in error["text"].splitlines() if line.startswith("  File")]
+    assert files == ["cell 2", "cell 1", "cell 2"]
+    assert "return json.loads(text)" in error["text"]
+    assert error["text"].endswith("KeyError: 'k'")
+
+
+def test_a_raises_cell_gives_the_last_line(page: Page) -> None:
+    (error,) = page.run("raise ValueError('no\\nmore')", kind="raises")
+    assert error["text"] == "ValueError: no\nmore"
+
+
+@pytest.mark.parametrize(("code", "interrupted"), [("raise KeyboardInterrupt", True), ("exit()", False)])
+def test_what_ends_a_program_ends_the_run_only(page: Page, code: str, interrupted: bool) -> None:
+    (error,) = page.run(code)
+    assert error["interrupted"] is interrupted
+    assert page.text("1") == "1\n"
+
+
+@pytest.mark.parametrize("kind", ["started", "output", "error", "done"])
+def test_a_stop_at_any_step_leaves_a_run_that_ends(
+    session: ModuleType, monkeypatch, tmp_path, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kinds = []
+
+    def post(message: dict[str, Any]) -> None:
+        kinds.append(message["type"])
+        if message["type"] == kind:
+            stopped.interrupt(signal.SIGINT, None)
+
+    stopped = session.Session(post)
+    run = {"type": "run", "id": 7, "scope": "a", "name": "cell 1", "code": "print(1)\nprint(2)\n1 / 0"}
+    stopped.handle(run)
+    printed = {"started": 0, "output": 1, "error": 3, "done": 3}  # "1", its end of line, and the second line
+    assert kinds == ["started", *["output"] * printed[kind], "error", "done"]
+
+
+def test_tables_come_as_markdown_and_lend_their_helper_to_their_fence_only(page: Page) -> None:
+    (reply,) = page.run("table([[1]], ['n'], caption='c')", kind="table")
+    assert reply["stream"] == "markdown"
+    assert reply["text"] == "| n |\n| --: |\n| 1 |\n\nTable: c"
+    assert "NameError" in page.text("table")
+
+
+def test_a_figure_that_is_not_drawn_still_defines_its_names(page: Page) -> None:
+    code = """
+with figure("f", alt="a") as (drawing, axes):
+    axes.twinx().plot([1])
+    heatmap(axes, [[1]])
+    kept = 5
+"""
+    assert page.run(code, kind="figure", draw=False) == []
+    assert page.text("kept") == "5\n"
+    assert "NameError" in page.text("figure")
+
+
+def test_emit_hands_over_values_during_a_run_only(page: Page, session: ModuleType, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "session", session)
+    (reply,) = page.run("from session import emit\nemit({'loss': [0.5]})")
+    assert reply["value"] == {"loss": [0.5]}
+    with pytest.raises(RuntimeError, match="no page is running this code"):
+        session.emit(1)
+
+
+def test_completion_knows_names_and_attributes(page: Page) -> None:
+    page.run("long_name = 'text'")
+    for code, start, name in (("lon", 0, "long_name"), ("y = long_name.spl", 14, "splitlines")):
+        page.messages.clear()
+        page.session.handle({"type": "complete", "id": 1, "scope": "a", "code": code, "cursor": len(code)})
+        (reply,) = page.messages
+        assert reply["from"] == start
+        assert name in reply["names"]

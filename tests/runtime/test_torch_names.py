@@ -1,0 +1,66 @@
+"""The subset invents no names, and refuses by name what it lacks."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from tests.runtime.subset import RUNTIME, run_in_subset
+
+LISTING = """
+import inspect, json, torch
+modules = ["torch.nn", "torch.nn.functional", "torch.nn.init", "torch.optim", "torch.linalg", "torch.special", "torch.autograd", "torch.random"]
+names = {"torch": [n for n in vars(torch) if not n.startswith("_")], "torch.Tensor": [n for n in dir(torch.Tensor) if not n.startswith("_")]}
+for path in modules:
+    module = torch
+    for part in path.split(".")[1:]:
+        module = getattr(module, part)
+    names[path] = [n for n in getattr(module, "__all__", []) if not inspect.ismodule(getattr(module, n))] or [
+        n for n, value in vars(module).items() if not n.startswith("_") and getattr(value, "__module__", None) == path
+    ]
+print(json.dumps(names))
+"""
+# how the subset is cut into files, which nobody is to import
+OWN_FILES = {path.stem for path in (RUNTIME / "torch").glob("*.py")}
+
+
+def public_names():
+    environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
+    done = subprocess.run(
+        [sys.executable, "-c", LISTING], capture_output=True, text=True, env=environment, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_every_public_name_is_one_of_torch():
+    unknown = {}
+    for path, names in public_names().items():
+        real = torch
+        for part in path.split(".")[1:]:
+            real = getattr(real, part)
+        mine = [
+            name for name in names if not hasattr(real, name) and not (path == "torch" and name in OWN_FILES)
+        ]
+        if mine:
+            unknown[path] = mine
+    assert unknown == {}
+
+
+@pytest.mark.parametrize(
+    ("snippet", "name"),
+    [("torch.fft", "torch.fft"), ("torch.conv2d", "torch.conv2d"), ("T([1.0]).fft_nothing()", "fft_nothing"), ("torch.sparse_coo_tensor", "torch.sparse_coo_tensor")],
+)  # fmt: skip
+def test_what_is_missing_is_refused_by_name(snippet, name):
+    (found,) = run_in_subset([snippet])
+    assert found["error"] == "AttributeError"
+    assert name in found["message"]
+    assert "in-page subset; run with PyTorch" in found["message"]
+
+
+@pytest.mark.parametrize("operation", ["x + x", "x.neg()", "x.clone()", "x.sum()"])
+def test_eight_bits_are_converted_and_not_computed_with(operation):
+    (found,) = run_in_subset([f"x = T([1.0]).to(torch.float8_e4m3fn); {operation}"])
+    assert found["error"] == "NotImplementedError"
+    assert "torch.float8_e4m3fn are not in the in-page subset; convert to float32" in found["message"]

@@ -1,0 +1,169 @@
+"""Lay out what runs in the reader's tab: `python -m tools.runtime`.
+
+Writes to docs/assets/vendor, each under a name that changes with its content, so that it may be cached for
+ever: Pyodide's core with the wheels that can be had, one zip of the Python that pages use, one of each extra
+that few cells need, and the editor. What a first run downloads is measured here and stands in runtime.json,
+which pages and worker read.
+"""
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tools import DATA, DOCS, ROOT, write
+from tools.extras import EXTRAS, PROGRAMS, SQLITE, Extra, tree
+from tools.vendor import VENDOR
+from tools.wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
+
+RUNTIME = DOCS / "runtime"
+MANIFEST = VENDOR / "runtime.json"
+CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+# of tools/, what cells use
+HELPERS = ("__init__", "export_model", "facts", "fences", "figures", "records", "runs", "tables")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date that a zip can hold: equal content gives equal bytes
+
+
+def guide_files() -> Iterator[tuple[str, Path]]:
+    """What the zip holds: name in it, and file."""
+    yield "session.py", RUNTIME / "session.py"
+    yield "pipeline.py", RUNTIME / "widgets" / "pipeline.py"
+    yield from tree("torch", RUNTIME / "torch")
+    for name, path in tree("llmguide", ROOT / "src" / "llmguide"):
+        if not name.startswith(PROGRAMS):
+            yield name, path
+    for name in ("jaxtyping", "wadler_lindig", "jinja2", "markupsafe"):
+        yield from tree(name, _installed(name))
+    # jaxtyping asks for its own version when it is imported
+    (metadata,) = _installed("jaxtyping").parent.glob("jaxtyping-*.dist-info/METADATA")
+    yield f"{metadata.parent.name}/{metadata.name}", metadata
+    for name in HELPERS:
+        yield f"tools/{name}.py", ROOT / "tools" / f"{name}.py"
+    yield "docs/_data/facts.toml", DATA / "facts.toml"
+    yield from tree("docs/_data/projects", DATA / "projects")
+
+
+def _installed(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{name} is not installed; make sets up the environment that has it")
+    return Path(spec.origin).parent
+
+
+def archive(files: Iterable[tuple[str, Path]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip whose bytes depend on the content alone."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compresslevel=9) as target:
+        for name, path in files:
+            target.writestr(zipfile.ZipInfo(name, _EPOCH), path.read_bytes(), method)
+    return buffer.getvalue()
+
+
+def _place_core(found: dict[str, Path]) -> str:
+    """Copy Pyodide and the wheels; return the folder's name."""
+    name = f"pyodide-{version()}"
+    target = VENDOR / name
+    target.mkdir(parents=True, exist_ok=True)
+    _remove_others("pyodide-*", name)
+    for path in [*(PYODIDE / file for file in CORE), *found.values()]:
+        shutil.copy2(path, target / path.name)
+    return name
+
+
+def _place_guide() -> str:
+    """Write the zip of the Python that pages use; return its name."""
+    content = archive(guide_files())
+    name = f"guide-{hashlib.sha256(content).hexdigest()[:12]}.zip"
+    (VENDOR / name).write_bytes(content)
+    _remove_others("guide-*.zip", name)
+    return name
+
+
+def _place_extra(extra: Extra) -> Path:
+    """Write the zip of an extra, unless that with this content is there; return its path."""
+    files = list(extra.files())
+    digest = hashlib.sha256()
+    for name, path in files:
+        digest.update(name.encode() + path.read_bytes())
+    target = VENDOR / f"{extra.name}-{digest.hexdigest()[:12]}.zip"
+    if not target.exists():
+        target.write_bytes(archive(files, zipfile.ZIP_BZIP2))  # text shrinks to three quarters of deflate's
+    _remove_others(f"{extra.name}-*.zip", target.name)
+    return target
+
+
+def _place_editor() -> str:
+    """Bundle the editor; return its name."""
+    command = ["node_modules/.bin/esbuild", "docs/runtime/editor.js", "--bundle", "--minify", "--format=esm"]
+    done = subprocess.run([*command, "--legal-comments=none"], cwd=ROOT, capture_output=True, check=True)
+    name = f"editor-{hashlib.sha256(done.stdout).hexdigest()[:12]}.js"
+    (VENDOR / name).write_bytes(done.stdout)
+    _remove_others("editor-*.js", name)
+    return name
+
+
+def _remove_others(pattern: str, name: str) -> None:
+    for old in VENDOR.glob(pattern):
+        if old.name != name:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
+def _sent(path: Path) -> int:
+    """Bytes that a host sends: archives as they are, all else compressed."""
+    content = path.read_bytes()
+    return len(content) if path.suffix in {".whl", ".zip"} else len(gzip.compress(content, mtime=0))
+
+
+def _megabytes(paths: Iterable[Path]) -> float:
+    return round(sum(map(_sent, paths)) / 1e6, 1)
+
+
+def manifest(
+    core: str, guide: str, editor: str, extras: dict[Extra, Path], found: dict[str, Path]
+) -> dict[str, Any]:
+    """What runtime.json says; addresses are relative to it."""
+
+    def entry(wheel: Wheel) -> dict[str, str]:
+        url = f"{core}/{wheel.file}" if wheel.name in found else wheel.url
+        return {"name": wheel.name, "url": url, "sha256": wheel.sha256}
+
+    files = [
+        *(VENDOR / core / file for file in CORE),
+        VENDOR / guide,
+        RUNTIME / "worker.mjs",
+        RUNTIME / "backend.js",
+    ]
+    steps: dict[str, Any] = {"core": {"megabytes": _megabytes(files)}}
+    for step in STEPS:
+        names = [wheel.name for wheel in wheels(step)]
+        size = _megabytes(found[name] for name in names) if found.keys() >= set(names) else None
+        steps[step] = {"megabytes": size, "wheels": [entry(wheel) for wheel in wheels(step)]}
+    asked = [{"pattern": SQLITE, **steps.pop("sqlite3")}]
+    for extra, path in extras.items():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        wheel = {"name": extra.name, "url": path.name, "sha256": digest}
+        asked.append({"pattern": extra.pattern, "megabytes": _megabytes([path]), "wheels": [wheel]})
+    return {"pyodide": f"{core}/", "guide": guide, "editor": editor, "steps": steps, "extras": asked}
+
+
+def main() -> None:
+    """Lay out everything, and say what cannot be served from here."""
+    VENDOR.mkdir(parents=True, exist_ok=True)
+    wanted = [wheel for step in STEPS for wheel in wheels(step)]
+    found = fetch(wanted)
+    extras = {extra: _place_extra(extra) for extra in EXTRAS}
+    parts = _place_core(found), _place_guide(), _place_editor(), extras
+    write(MANIFEST, json.dumps(manifest(*parts, found), indent=1) + "\n")
+    if missing := [wheel.name for wheel in wanted if wheel.name not in found]:
+        print(f"left to Pyodide's CDN at reading time: {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Leave out of the built site what no reader gets anything from; a long chapter loses 10 kB, compressed.
+
+- Highlighting puts every name, operator and bracket into an element of its own. Our palettes give them the
+  colour of the text.
+- Each formula carries its TeX, for programs. They have the Markdown twin.
+- The theme's templates leave lines of blanks, which count for one blank outside code.
+- Every page names the styles of the reference, which only its pages use.
+- A page that hides its table of contents carries it all the same.
+- Our scripts and styles are written for people; esbuild writes them for machines.
+
+Examples::
+
+    python -m tools.slim site      slim the site in this folder
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tools import ROOT, write
+
+ESBUILD = ("node_modules/.bin/esbuild", "--minify", "--log-level=warning")
+FOLDERS = ("css", "js", "runtime")  # below docs/
+_PLAIN = re.compile(r'<span class="(?:n|o|p|w)">([^<]*)</span>')  # names, operators, punctuation, white space
+_TEX = re.compile(r"<annotation [^>]*>[^<]*</annotation>")
+_REFERENCE = re.compile(r'<link rel="stylesheet" href="[^"]*_mkdocstrings\.css">')
+_HIDDEN_CONTENTS = re.compile(  # but for their frame, without which the theme's script fails
+    r'(<div class="md-sidebar md-sidebar--secondary"[^>]* hidden>(?:\s*<div[^>]*>){2})'
+    r".*?(?=(?:\s*</div>){3})",
+    re.DOTALL,
+)
+_EXACT = re.compile(r"(<(pre|script|textarea)\b.*?</\2>)", re.DOTALL)  # where every blank counts
+
+
+def slim(html: str) -> str:
+    r"""A page without the marks, the TeX and the blanks.
+
+    >>> slim('<pre><span class="k">def</span> <span class="n">x</span>\n\n</pre> \n  \n <p>')
+    '<pre><span class="k">def</span> x\n\n</pre>\n<p>'
+    """
+    if 'class="doc ' not in html:
+        html = _REFERENCE.sub("", html)
+    html = _HIDDEN_CONTENTS.sub(r"\1", html)
+    parts = _EXACT.split(_TEX.sub("", _PLAIN.sub(r"\1", html)))
+    # of three parts: what lies between, what is exact, and the name of its tag
+    return "".join(
+        re.sub(r"\s*\n\s*", "\n", part) if i % 3 == 0 else part for i, part in enumerate(parts) if i % 3 < 2
+    )
+
+
+def minified(path: Path) -> bytes:
+    """A script or a style as short as it goes; modules still import each other by name."""
+    return subprocess.run([*ESBUILD, path], cwd=ROOT, check=True, capture_output=True).stdout
+
+
+def minify(site: Path) -> None:
+    """Rewrite our scripts and styles as short as they go."""
+    paths = [
+        path
+        for folder in FOLDERS
+        for path in sorted((site / folder).rglob("*"))
+        if path.suffix in {".css", ".js"}
+    ]
+    folders = ["--allow-overwrite", f"--outdir={site}", f"--outbase={site}"]
+    subprocess.run([*ESBUILD, *map(str, paths), *folders], cwd=ROOT, check=True)
+
+
+def main(site: Path) -> None:
+    """Slim every page, script and style of a site."""
+    for path in sorted(site.rglob("*.html")):
+        write(path, slim(path.read_text(encoding="utf-8")))
+    minify(site.resolve())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "site")
