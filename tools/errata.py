@@ -31,7 +31,7 @@ KINDS = {
     "wrong": "Contradicted by its source or by arithmetic.",
     "misleading": "True of something else, or only in part.",
     "outdated": "True once.",
-    "rumour": "Nobody who knows has said so.",
+    "unproven": "Nobody who could know has said so, or no measurement could show it.",
 }
 _FIELDS = {"chapter", "kind", "said", "truth"}
 

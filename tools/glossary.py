@@ -1,19 +1,23 @@
-"""The terms and symbols of the guide: reads docs/_data/glossary.toml, writes docs/glossary.md.
+"""The terms and symbols of the guide: from glossary.toml and symbols.toml in docs/_data to docs/glossary.md.
 
 Examples::
 
     python -m tools.glossary      write the page
 """
 
+import html
 import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from tools import DATA, DOCS, generated_head, write
 
 PATH = DATA / "glossary.toml"
+SYMBOLS = DATA / "symbols.toml"
 PAGE = DOCS / "glossary.md"
+GREEK = re.compile("alpha|beta|gamma|delta|epsilon|theta|lambda|pi|rho|sigma")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,6 @@ class Term:
 
     names: tuple[str, ...]
     definition: str
-    symbol: str
 
     @property
     def slug(self) -> str:
@@ -39,7 +42,7 @@ def parse(toml: str) -> dict[str, Term]:
     """Read terms from TOML.
 
     Each table is a term: ``definition`` (one sentence, plain text, for it is shown as a tooltip), optionally
-    ``aliases`` (other spellings, plurals among them) and ``symbol`` (TeX).
+    ``aliases`` (other spellings, plurals among them).
 
     Raises:
         ValueError: A term lacks its definition, has an unknown field, or shares a spelling with another.
@@ -49,9 +52,9 @@ def parse(toml: str) -> dict[str, Term]:
     for name, fields in tomllib.loads(toml).items():
         if "definition" not in fields:
             raise ValueError(f"glossary.toml: [{name}] lacks a definition")
-        if unknown := fields.keys() - {"definition", "aliases", "symbol"}:
+        if unknown := fields.keys() - {"definition", "aliases"}:
             raise ValueError(f"glossary.toml: [{name}] has unknown fields {', '.join(sorted(unknown))}")
-        term = Term((name, *fields.get("aliases", [])), fields["definition"], fields.get("symbol", ""))
+        term = Term((name, *fields.get("aliases", [])), fields["definition"])
         for spelling in term.names:
             other = owners.setdefault(spelling.lower(), name)
             if other != name:
@@ -66,29 +69,43 @@ def all_terms() -> dict[str, Term]:
     return parse(PATH.read_text(encoding="utf-8"))
 
 
+@cache
+def symbol_groups() -> list[dict[str, Any]]:
+    """The groups of symbols.toml, each with ``title``, ``see`` and ``symbols``, pairs of TeX and meaning."""
+    groups: list[dict[str, Any]] = tomllib.loads(SYMBOLS.read_text(encoding="utf-8"))["group"]
+    return groups
+
+
+def as_text(tex: str) -> str:
+    r"""A symbol as one types it, which is how it is found by the search and spelled in code.
+
+    >>> as_text(r"\hat A_t"), as_text(r"\pi_\text{ref}")
+    ('A_t', 'π_ref, pi_ref')
+    """
+    named = re.sub(r"\\(text|mathrm|hat)\b *|[\\{}]", "", tex)
+    letters = html.unescape(GREEK.sub(r"&\g<0>;", named))
+    return named if letters == named else f"{letters}, {named}"
+
+
 def render() -> str:
     """The glossary page."""
-    terms = sorted(all_terms().values(), key=lambda term: term.names[0].lower())
-    symbols = [term for term in terms if term.symbol]
     parts = [
         generated_head(
             "Glossary",
             "Every term and symbol of the guide, in one sentence each.",
-            "tools/glossary.py from docs/_data/glossary.toml",
-        )
+            "tools/glossary.py from docs/_data/glossary.toml and symbols.toml",
+        ),
+        "## Symbols\n\nLetters are few, and each field has its customs: one may mean two things.\n",
     ]
-    if symbols:
-        rows = [
-            f"| ${term.symbol}$ | [{term.names[0]}](#{term.anchor}) | {term.definition} |" for term in symbols
-        ]
-        parts.append(
-            "\n".join(["## Symbols\n", "| Symbol | Term | Meaning |", "| :-- | :-- | :-- |", *rows, ""])
-        )
-        parts.append("Table: Symbols of the guide.\n\n## Terms\n")
-    level = "###" if symbols else "##"
-    for term in terms:
-        symbol = f" Symbol: ${term.symbol}$." if term.symbol else ""
-        parts.append(f"{level} {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}{symbol}\n")
+    for group in symbol_groups():
+        rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in group["symbols"]]
+        parts += [f"### {group['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
+        page = (DOCS / group["see"].partition("#")[0]).read_text(encoding="utf-8")
+        title = next(line for line in page.splitlines() if line.startswith("# ")).removeprefix("# ")
+        parts.append(f"\nTable: As in [{title}]({group['see']}).\n")
+    parts.append("## Terms\n")
+    for term in sorted(all_terms().values(), key=lambda term: term.names[0].lower()):
+        parts.append(f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}\n")
     return "\n".join(parts)
 
 

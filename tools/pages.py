@@ -19,16 +19,20 @@ import difflib
 import hashlib
 import importlib.metadata
 import json
+import multiprocessing
+import os
 import platform
 import re
 import subprocess
 import sys
-from functools import cache
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from tools import CACHE, DATA, DOCS, ROOT, page_paths, write
 from tools.fences import fences
+from tools.records import read_by
 from tools.runs import PageError, run, slots
 
 
@@ -41,17 +45,18 @@ def _code_hash() -> str:
     return digest.hexdigest()
 
 
-def _page_hash(text: str, page: str) -> str:
-    """Hash of the code and outputs of a page; its prose may change without a new run."""
+def page_hash(text: str, page: str) -> str:
+    """Hash of the code and outputs of a page, and of the records it reads; its prose may change."""
     lines = text.split("\n")
     places = [*fences(text), *slots(text, page)]
     computed = [line for place in places for line in lines[place.start : place.end]]
+    computed += [path.read_text(encoding="utf-8") for path in read_by("\n".join(computed))]
     return hashlib.sha256("\n".join(computed).encode()).hexdigest()
 
 
 def _key(text: str, page: str) -> str:
     """What the outputs of a page depend on, and the outputs."""
-    parts = [importlib.metadata.version("torch"), _code_hash(), _page_hash(text, page)]
+    parts = [importlib.metadata.version("torch"), _code_hash(), page_hash(text, page)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -60,7 +65,7 @@ def run_of(text: str) -> dict[str, Any] | None:
     page = "docs/page.md"  # only errors name it
     if not slots(text, page):
         return None
-    wanted = {"code": _code_hash(), "page": _page_hash(text, page)}
+    wanted = {"code": _code_hash(), "page": page_hash(text, page)}
     records = (json.loads(path.read_text()) for path in (CACHE / "pages").rglob("*.json"))
     return next((record for record in records if wanted.items() <= record.items()), None)
 
@@ -115,8 +120,9 @@ def check(path: Path, *, store: bool = False) -> str:
         json.dumps(
             {
                 "key": _key(result.text, page),
-                "cells": result.cells,
+                "cells": len(result.cells),
                 "seconds": round(result.seconds, 2),
+                "cell_seconds": [round(seconds, 3) for seconds in result.cells],
                 "peak_mb": result.peak_mb,
                 "torch": importlib.metadata.version("torch").split("+")[0],
                 "llmguide": importlib.metadata.version("llmguide"),
@@ -124,11 +130,19 @@ def check(path: Path, *, store: bool = False) -> str:
                 "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
                 "commit": _commit(),
                 "code": _code_hash(),
-                "page": _page_hash(result.text, page),
+                "page": page_hash(result.text, page),
             }
         ),
     )
     return ""
+
+
+def _difference(path: Path, *, store: bool) -> str:
+    """As `check`, with an error of the page as its difference."""
+    try:
+        return check(path, store=store)
+    except (PageError, ValueError) as error:
+        return f"{path}: {error}"
 
 
 def main() -> int:
@@ -144,14 +158,13 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     failed = 0
-    for path in arguments.pages or page_paths():
-        try:
-            difference = check(path, store=arguments.write)
-        except (PageError, ValueError) as error:
-            difference = f"{path}: {error}"
-        if difference:
-            print(difference, file=sys.stderr)
-            failed += 1
+    pages = arguments.pages or page_paths()
+    # Spawned, because a forked process would inherit torch's threads, which do not survive a fork.
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        for difference in pool.map(partial(_difference, store=arguments.write), pages):
+            if difference:
+                print(difference, file=sys.stderr)
+                failed += 1
     if failed:
         print(
             f"\n{failed} page(s) differ or fail; `python -m tools.pages --write PAGE` stores outputs.",

@@ -5,7 +5,7 @@ Each file is a chapter with ``title``, ``page`` and ``[[question]]`` tables:
 ``id``         unique; names the question's score
 ``kind``       ``single``, ``multiple``, ``numeric``, ``order``, or ``output``: what does ``code`` print?
 ``text``       the question
-``see``        where the answer is explained: a page under docs/, and an anchor if the page exists
+``see``        where the answer is explained: a page under docs/ and an anchor on it
 ``setup``      Python that runs first. If it calls ``draw``, a random generator, there are three variants
 ``choices``    tables with ``text``, ``why`` (an explanation, for each choice), and for single and multiple
                ``right``: a Python expression or true. For numeric they are wrong answers, as expressions; for

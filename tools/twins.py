@@ -18,11 +18,14 @@ from typing import Any
 
 import yaml
 
+from llmguide.exercises import exercise
 from tools import DOCS, ROOT, write
 from tools.bibliography import CITATION, SOURCES, source_list, split_citation, work
 from tools.facts import REFERENCE, fact
 from tools.fences import COMPUTED, dump, fences, map_prose, outside_code, split_computed
 from tools.markdown.computed import RUNS_ON, measured
+from tools.markdown.exercises import LINE as EXERCISE
+from tools.markdown.exercises import rendered
 from tools.markdown.source import LINE as SOURCE
 from tools.markdown.source import extract, find
 
@@ -40,7 +43,7 @@ _LEFTOVERS = re.compile(
 
 def twin(source: str, page: str) -> str:
     """A page as plain Markdown, given its source and its path below docs/."""
-    head, body = _split_front_matter(source)
+    head, body = front_matter(source)
     # In this order: once a block is a quotation, its fences no longer look like fences.
     text = map_prose(map_prose(body, lambda prose: _resolve(prose, page, body)), _close_gaps)
     text = _unfold(_plain_fences(text))
@@ -49,7 +52,8 @@ def twin(source: str, page: str) -> str:
     return text.strip() + "\n"
 
 
-def _split_front_matter(source: str) -> tuple[dict[str, Any], str]:
+def front_matter(source: str) -> tuple[dict[str, Any], str]:
+    """What stands between the two rules at the start of a page, and the page itself."""
     match = re.match(r"---\n(.*?)\n---\n", source, re.DOTALL)
     if match is None:
         raise ValueError("a page needs front matter with a description")
@@ -84,6 +88,7 @@ def _resolve(prose: str, page: str, body: str) -> str:
     """Prose with everything that the build would fill in."""
     prose = SOURCES.sub(lambda match: source_list(body, match["keys"]), prose)
     prose = SOURCE.sub(_included, prose)
+    prose = EXERCISE.sub(lambda match: rendered(exercise(match["name"])), prose)
     prose = _MODULE.sub(_module, prose)
     for pattern, replace in (
         (COMPUTED, lambda match: split_computed(match["value"])[0]),

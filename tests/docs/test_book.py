@@ -14,10 +14,12 @@ PAGES = {
     "learn/one/": (
         '<h1 id="one">One<a class="headerlink" href="#one">¶</a></h1><h2 id="part">Part</h2>'
         "<details><summary>Why</summary><p>Hidden.</p></details><button>Copy</button>"
-        '<p><span class="katex"><span class="katex-mathml"><math><semantics><mi>x</mi>'
+        '<p><span class="katex"><span class="katex-mathml"><math><semantics>'
+        '<mrow><mi mathvariant="normal">log</mi><mo>&#8289;</mo><mi>x</mi></mrow>'
         '<annotation>x</annotation></semantics></math></span><span class="katex-html">x</span></span></p>'
         '<svg viewBox="0 0 4 3" role="img" aria-label="A dot.">'
-        '<circle r="1" style="fill: var(--figure-ink)"/></svg>'
+        '<defs><circle id="learn-one-dot" r="1" style="fill: var(--figure-ink)"/></defs>'
+        '<use xlink:href="#learn-one-dot"/></svg>'
         '<p><a href="../../">home</a> <a href="https://example.org/a">abroad</a></p>'
     ),
 }
@@ -53,6 +55,7 @@ def test_chapters_are_joined_and_links_lead_inside_or_to_the_site(site: Path) ->
     ]
     ids = {element.get("id") for element in document.iter() if isinstance(element.tag, str)}
     assert "learn-one--part" in ids
+    assert {use.get("xlink:href") for use in document.iter("use")} <= {f"#{name}" for name in ids}
     assert not list(document.iter("button"))
     assert [details.get("open") for details in document.iter("details")] == [""]
 
@@ -72,6 +75,7 @@ def test_the_epub_has_chapters_formulas_and_figures(site: Path) -> None:
         (drawing,) = [archive.read(name).decode() for name in names if name.endswith(".svg")]
     assert sum("/ch0" in name for name in names) == 2
     assert "<math" in text
+    assert ">log</mi>" in text
     assert "Hidden." in text
     assert 'alt="A dot."' in text
     assert "viewBox" in drawing

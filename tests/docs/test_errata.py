@@ -18,7 +18,7 @@ GOOD = '[chapters]\n"A" = "a.md"\n\n[x]\nchapter = "A"\nkind = "wrong"\nsaid = "
         ('said = "1 + 1 is 3."\n', "", r"\[x\] lacks said"),
         ("said", "sad", "lacks said"),
         ("kind", 'sad = "x"\nkind', "unknown fields sad"),
-        ('"wrong"', '"bad"', "'bad' must be one of wrong, misleading, outdated, rumour"),
+        ('"wrong"', '"bad"', "'bad' must be one of wrong, misleading, outdated, unproven"),
         ('chapter = "A"', 'chapter = "B"', "'B' must be one of A"),
     ],
 )
@@ -90,7 +90,7 @@ def test_the_list_covers_what_was_found():
     assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
         "misleading": 63,
         "outdated": 37,
-        "rumour": 4,
+        "unproven": 4,
         "wrong": 50,
     }
     said = {entry.key: entry.said + entry.truth for entry in ENTRIES}

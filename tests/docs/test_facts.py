@@ -1,12 +1,14 @@
 """Facts and glossary: each entry is complete, and a page that names a missing one fails."""
 
 import datetime
+import re
 import tomllib
 
 import pytest
-from tools import glossary
+from tools import DOCS, glossary
 from tools.bibliography import all_works
 from tools.facts import PATH, all_facts, fact, parse
+from tools.fences import prose_lines
 
 ENTRY = """
 [gpt3-context]
@@ -68,7 +70,6 @@ TERM = """
 ["context length"]
 definition = "The largest number of tokens."
 aliases = ["context window"]
-symbol = "T"
 """
 
 
@@ -91,13 +92,32 @@ def test_broken_term_is_named(toml, message):
         glossary.parse(toml)
 
 
-def test_glossary_page_lists_every_term_in_order_and_every_symbol():
+def test_glossary_page_lists_every_term_in_order():
     page = glossary.render()
     terms = glossary.all_terms()
     places = [page.index(f" {name} {{ #{terms[name].anchor} }}") for name in sorted(terms, key=str.lower)]
     assert places == sorted(places)
-    assert all(f"| ${term.symbol}$ |" in page for term in terms.values() if term.symbol)
     assert "no-terms" in page
+
+
+def test_every_symbol_stands_in_a_formula_of_its_page():
+    shown = glossary.render()
+    for group in glossary.symbol_groups():
+        page = (DOCS / group["see"].partition("#")[0]).read_text(encoding="utf-8")
+        text = "\n".join(prose_lines(page))
+        formulas = re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", text, re.DOTALL)
+        for tex, meaning in group["symbols"]:
+            symbol = re.compile(rf"(?<![A-Za-z\\]){re.escape(tex)}(?![A-Za-z])")
+            assert any(symbol.search(formula) for formula in formulas), (group["title"], tex)
+            assert f"| ${tex}$ | {glossary.as_text(tex)} | {meaning} |" in shown
+
+
+@pytest.mark.parametrize(
+    ("tex", "text"),
+    [(r"\hat A_t", "A_t"), (r"\pi_\text{ref}", "π_ref, pi_ref"), ("h_{kv}", "h_kv"), (r"\mathrm{KL}", "KL")],
+)
+def test_symbols_are_found_as_they_are_typed(tex, text):
+    assert glossary.as_text(tex) == text
 
 
 def test_definitions_are_plain_sentences():

@@ -99,7 +99,8 @@ def test_nothing_of_the_markup_is_left(path):
     page = path.relative_to(DOCS).as_posix()
     source = path.read_text(encoding="utf-8").replace("[[runs-on:", "[[runs on:")  # needs a run of the page
     text = twin(source, page)
-    assert len(fences(text)) <= len(fences(source)) + source.count("@source ")
+    included = source.count("@source ") + 2 * source.count("@exercise ")  # what to complete, and a solution
+    assert len(fences(text)) <= len(fences(source)) + included
     markup = re.compile(
         r"\{\{|\[@|^@sources?|<!--|^ *(?:!!!|\?\?\?)|\]\[llmguide|<div|:::|\{ [.#]", re.MULTILINE
     )

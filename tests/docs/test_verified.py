@@ -24,7 +24,7 @@ def html(text, tmp_path, monkeypatch):
     """The page as the build makes it, after a run of PAGE."""
     monkeypatch.setattr(pages, "CACHE", tmp_path)
     (tmp_path / "pages").mkdir(exist_ok=True)
-    record = RECORD | {"code": pages._code_hash(), "page": pages._page_hash(PAGE, "docs/t.md")}
+    record = RECORD | {"code": pages._code_hash(), "page": pages.page_hash(PAGE, "docs/t.md")}
     (tmp_path / "pages" / "t.json").write_text(json.dumps(record))
     return markdown(text, extensions=["pymdownx.details", "pymdownx.superfences", "tools.markdown.verified"])
 
