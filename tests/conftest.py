@@ -1,5 +1,10 @@
-"""Check every jaxtyping annotation of the package in every test; examples are untimed and always the same."""
+"""Check every jaxtyping annotation of the package in every test; what is drawn is the same each time."""
 
+import random
+
+import numpy as np
+import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
@@ -15,3 +20,10 @@ settings.register_profile(
 settings.load_profile("same")
 
 install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter__()
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  # of the libraries that are compared with
+    random.seed(0)
