@@ -18,7 +18,7 @@ attention).
 
 Where it differs from torch: a query that may attend to nothing gives zeros here in both functions (the
 textbook formula gives NaN), ``is_causal`` is aligned bottom-right (see `llmguide.masks`), and half precision
-inputs are multiplied and normalised in float32 and rounded once, at the end.
+inputs are multiplied and normalized in float32 and rounded once, at the end.
 """
 
 from math import inf
@@ -56,7 +56,7 @@ def attention(
     Args:
         q: Queries. The third axis from the right, if there is one, is the head axis.
         k: Keys, with the leading axes of ``q``; the head axis may be a divisor K of H, and then every H/K
-            neighbouring query heads share one key head (grouped-query attention).
+            neighboring query heads share one key head (grouped-query attention).
         v: Values, one for each key.
         mask: True where a query may attend; broadcasts to ``(..., H, T_q, T_k)``. A query that may attend to
             nothing gets weights 0 and output 0.

@@ -60,7 +60,7 @@ class TokenFiles(Protocol):
 class Windows:
     """Windows of one long text, in an order drawn anew each epoch; within an epoch each comes once.
 
-    Neighbours share one token, the last target of one and the first input of the next, so that every token
+    Neighbors share one token, the last target of one and the first input of the next, so that every token
     but the first is predicted once an epoch; fewer than `length` tokens at the end are left over.
 
     Args:

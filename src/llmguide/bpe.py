@@ -1,6 +1,6 @@
 r"""Byte-pair encoding: learn merges from word counts, and apply them to a piece of text.
 
-Start from bytes. Count every pair of neighbouring tokens, merge the most frequent pair into a new token,
+Start from bytes. Count every pair of neighboring tokens, merge the most frequent pair into a new token,
 repeat: the merges in order are the tokenizer. To encode, repeat the other way round: in the piece, merge the
 pair that was learned first.
 
@@ -12,7 +12,7 @@ References:
 Glossary:
     word: a piece of the split pattern, as bytes; training sees each distinct word once, with its count
     id: an integer; ids 0 to 255 are the bytes, id 256 + k is the result of merge k
-    pair: two neighbouring ids
+    pair: two neighboring ids
     rank: the id of a token seen as its priority; the smaller, the earlier it was learned
 
 `learn_merges_simple` and `merge_piece_simple` are the algorithm as it reads; `learn_merges` and `merge_piece`
@@ -42,7 +42,7 @@ Pair = tuple[int, int]
 
 
 def pair_counts(words: Mapping[tuple[int, ...], int]) -> Counter[Pair]:
-    """Count neighbouring pairs of ids over all words, each word weighted by its own count.
+    """Count neighboring pairs of ids over all words, each word weighted by its own count.
 
     >>> pair_counts({(97, 97, 98): 2, (97, 98): 1})     # aab twice, ab once
     Counter({(97, 98): 3, (97, 97): 2})
@@ -173,7 +173,7 @@ def ranks_from_merges(merges: Sequence[Pair]) -> dict[bytes, int]:
 
 
 def merge_piece_simple(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
-    """Encode one piece: again and again merge the leftmost of the neighbours whose joint token ranks lowest.
+    """Encode one piece: again and again merge the leftmost of the neighbors whose joint token ranks lowest.
 
     Quadratic in the length of the piece.
 
@@ -188,7 +188,7 @@ def merge_piece_simple(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
     while len(parts) > 1:
         joint = [ranks.get(a + b, maxsize) for a, b in pairwise(parts)]
         lowest = min(joint)
-        if lowest == maxsize:  # no neighbours form a token
+        if lowest == maxsize:  # no neighbors form a token
             break
         i = joint.index(lowest)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]

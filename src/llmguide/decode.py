@@ -11,7 +11,7 @@ answers of a model up to 1 GiB they are copied once into the order that suits th
 other devices, they are used where they are.
 
 Leaves out: modules with hooks, and classes that it does not know, for which `decoder` returns None. Layers
-that are no plain `torch.nn.Linear` (adapters, quantised weights) are called as they are.
+that are no plain `torch.nn.Linear` (adapters, quantized weights) are called as they are.
 
 Glossary: ``B`` rows, ``D`` model width, ``H`` query heads, ``K`` key/value heads, ``E`` head width, ``V``
 vocabulary, ``T_k`` keys.

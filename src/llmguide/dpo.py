@@ -1,6 +1,6 @@
-r"""Direct preference optimisation: learning from pairs of answers, without a reward model.
+r"""Direct preference optimization: learning from pairs of answers, without a reward model.
 
-The policy that maximises reward minus $\beta$ times its divergence from a reference is
+The policy that maximizes reward minus $\beta$ times its divergence from a reference is
 $\pi(y \mid x) \propto \pi_{ref}(y \mid x) \exp(r(x, y) / \beta)$. Solved for the reward,
 
 $$r(x, y) = \beta \log \frac{\pi(y \mid x)}{\pi_{ref}(y \mid x)} + \beta \log Z(x)$$

@@ -163,7 +163,7 @@ def cooccurrence_vectors(
 
     Args:
         tokens: The text as words.
-        window: Words at most this far apart count as neighbours.
+        window: Words at most this far apart count as neighbors.
         dim: Width D of the vectors, at most the number of different words.
         vocab_size: How many of the most frequent words get a vector. 1,000 take about a second, and the time
             grows with the cube.

@@ -51,7 +51,7 @@ class ChoiceScores(NamedTuple):
     """Shares of questions answered right; `guess` is what picking at random would give.
 
     Attributes:
-        acc: The answer is the choice of the highest log-probability, which favours short ones.
+        acc: The answer is the choice of the highest log-probability, which favors short ones.
         acc_norm: The log-probability is divided by the characters of the choice first.
         guess: Mean of 1 / number of choices.
         n: Questions.

@@ -13,7 +13,7 @@ buffers stay below 2W plus twice the largest chunk, whatever the length of the t
 
 References: Shazeer 2019, arXiv:1911.02150 (why decoding is bound by reading this memory); Jiang
 et al. 2023, arXiv:2310.06825, section 2 (the window). Leaves out: paging and sharing between requests,
-quantisation.
+quantization.
 
 Glossary: ``L`` layers, ``B`` batch, ``K`` key/value heads, ``T`` new tokens, ``E`` head width.
 """

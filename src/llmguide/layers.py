@@ -41,13 +41,13 @@ def layer_norm(
     root.
 
     Args:
-        x: Vectors to normalise, along the last axis.
+        x: Vectors to normalize, along the last axis.
         weight: Learned scale, initially 1.
         bias: Learned shift, initially 0.
         eps: Keeps the root away from 0.
 
     Returns:
-        The normalised vectors, in the dtype of ``x``; half precision is computed in float32.
+        The normalized vectors, in the dtype of ``x``; half precision is computed in float32.
 
     >>> x = torch.tensor([1.0, 2.0, 3.0, 6.0])  # mean 3, variance (4 + 1 + 0 + 9) / 4 = 3.5
     >>> (layer_norm(x, torch.ones(4), torch.zeros(4), eps=0.0) * 3.5**0.5).tolist()
@@ -69,12 +69,12 @@ def rms_norm(
     arXiv:1910.07467, equation 4: LayerNorm without its mean and bias.
 
     Args:
-        x: Vectors to normalise, along the last axis.
+        x: Vectors to normalize, along the last axis.
         weight: Learned scale, initially 1.
         eps: Keeps the root away from 0.
 
     Returns:
-        The normalised vectors, in the dtype of ``x``; half precision is computed in float32.
+        The normalized vectors, in the dtype of ``x``; half precision is computed in float32.
 
     >>> rms_norm(torch.tensor([1.0, 7.0]), torch.ones(2), eps=0.0).tolist()  # mean square 25
     [0.2, 1.4]
@@ -146,7 +146,7 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """Normalise the last axis."""
+        """Normalize the last axis."""
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
@@ -164,7 +164,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """Normalise the last axis."""
+        """Normalize the last axis."""
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
@@ -318,7 +318,7 @@ def residual(
     *,
     norm_position: str,
 ) -> Float[Tensor, "B T D"]:
-    r"""Add a sublayer to the residual stream, normalising before it or after the sum.
+    r"""Add a sublayer to the residual stream, normalizing before it or after the sum.
 
     Pre-norm (GPT-2, LLaMA): $x + f(\operatorname{norm}(x))$, which leaves a path of plain sums from the
     output to the input. Post-norm (2017, BERT): $\operatorname{norm}(x + f(x))$. arXiv:2002.04745, figure 1.

@@ -281,7 +281,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
         The model.
 
     Raises:
-        ValueError: No adapter is active, one is merged already, or the weights are quantised.
+        ValueError: No adapter is active, one is merged already, or the weights are quantized.
 
     >>> model = apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, targets=["0"])
     >>> x = torch.ones(1, 4)

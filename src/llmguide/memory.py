@@ -296,7 +296,7 @@ def lora_params(config: ModelConfig, rank: int, targets: Collection[str] | None 
 
 
 def nf4_bits(block_size: int = 64, scale_block_size: int = 256) -> float:
-    """Bits a weight takes in NF4 with double quantisation: its own 4, and its share of two levels of scales.
+    """Bits a weight takes in NF4 with double quantization: its own 4, and its share of two levels of scales.
 
     Args:
         block_size: Weights that share an 8-bit scale.
@@ -316,11 +316,11 @@ def nf4_bits(block_size: int = 64, scale_block_size: int = 256) -> float:
 
 
 def quantized_bytes(config: ModelConfig, bits: float) -> float:
-    """Bytes of a model with the linear layers of its blocks quantised; the rest stays at 16 bits.
+    """Bytes of a model with the linear layers of its blocks quantized; the rest stays at 16 bits.
 
     Args:
         config: A decoder or an encoder.
-        bits: Bits a quantised weight takes, scales included (`nf4_bits()`, or 8 + 16/block).
+        bits: Bits a quantized weight takes, scales included (`nf4_bits()`, or 8 + 16/block).
 
     Returns:
         Bytes.

@@ -1,7 +1,7 @@
 """Watch a run: where its numbers go, what a person sees, when to worry, and how fast the machine could be.
 
 References: loss spikes and going back to an earlier checkpoint (PaLM, Chowdhery et al. 2022,
-arXiv:2204.02311, section 5.1), model FLOPs utilisation (the same, appendix B).
+arXiv:2204.02311, section 5.1), model FLOPs utilization (the same, appendix B).
 """
 
 import json

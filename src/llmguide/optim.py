@@ -88,7 +88,7 @@ def adamw(
 def orthogonalize(matrix: Float[Tensor, "m n"], *, n_iterations: int = 5) -> Float[Tensor, "m n"]:
     r"""Move every singular value of a matrix close to 1 and keep its singular vectors.
 
-    With $G = U S V^\top$, normalised, each Newton-Schulz iteration
+    With $G = U S V^\top$, normalized, each Newton-Schulz iteration
     $X \leftarrow a X + b\,(X X^\top) X + c\,(X X^\top)^2 X$ maps every singular value $s$ to
     $a s + b s^3 + c s^5$. Jordan's coefficients are steep at 0 and do not converge: after five iterations
     the values lie between about 0.7 and 1.2, which trains as well as 1.
@@ -123,7 +123,7 @@ def muon(
     weight_decay: float = 0.0,
     scaling: Scaling = "match_rms_adamw",
 ) -> tuple[Float[Tensor, "m n"], Float[Tensor, "m n"]]:
-    r"""One step of Muon on one matrix: orthogonalised Nesterov momentum.
+    r"""One step of Muon on one matrix: orthogonalized Nesterov momentum.
 
     $$m \leftarrow \mu m + (1 - \mu) g, \quad
     \theta \leftarrow (1 - \eta \lambda)\, \theta

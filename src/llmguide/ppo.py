@@ -6,7 +6,7 @@ $$\max_\pi\; \mathbb{E}_{y \sim \pi}\Big[r(x, y) - \beta \log \frac{\pi(y \mid x
 \quad\text{with the optimum}\quad \pi^*(y \mid x) \propto \pi_0(y \mid x)\, e^{r(x, y) / \beta}$$
 
 A token is an action, an answer an episode. Each token costs its KL term, and the last one earns the score of
-the reward model; a value model predicts what is still to come, and generalised advantage estimation turns
+the reward model; a value model predicts what is still to come, and generalized advantage estimation turns
 both into how much better a token was than expected. The clipped loss then makes good tokens likelier, and
 stops where a token has become about 20% likelier than it was when it was drawn.
 
@@ -98,7 +98,7 @@ def shape_rewards(
 def gae(
     rewards: PerToken, values: PerToken, *, gamma: float, lam: float, mask: Mask | None = None
 ) -> tuple[PerToken, PerToken]:
-    r"""Generalised advantage estimation: how much better each token was than the value model expected.
+    r"""Generalized advantage estimation: how much better each token was than the value model expected.
 
     $$\delta_t = r_t + \gamma V_{t+1} - V_t, \quad A_t = \delta_t + \gamma \lambda A_{t+1}, \quad
     R_t = A_t + V_t$$

@@ -256,7 +256,7 @@ def reliability(chosen: Rewards, rejected: Rewards, *, n_bins: int = 5) -> tuple
     r"""How far a model's confidence in its preferences can be believed.
 
     It prefers one answer with the confidence $\sigma(|r_w - r_l|)$, between 1/2 and 1. In a calibrated model,
-    of the pairs with confidence 0.8, 80% are right. Optimising a policy against an overconfident one finds
+    of the pairs with confidence 0.8, 80% are right. Optimizing a policy against an overconfident one finds
     its mistakes sooner.
 
     Args:

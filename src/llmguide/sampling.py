@@ -137,7 +137,7 @@ def min_p(logits: Logits, p: float) -> Logits:
 def repetition_penalty(logits: Logits, ids: Int[Tensor, "*B T"], r: float) -> Logits:
     r"""Make the tokens that have occurred less likely: $z / r$ where $z \ge 0$, $z r$ where $z < 0$.
 
-    A token that occurred twice is penalised once. The effect depends on where the zero of the logits lies,
+    A token that occurred twice is penalized once. The effect depends on where the zero of the logits lies,
     which the softmax ignores: adding a constant to all logits changes the result.
 
     Args:
@@ -146,7 +146,7 @@ def repetition_penalty(logits: Logits, ids: Int[Tensor, "*B T"], r: float) -> Lo
         r: Penalty above 0: 1 changes nothing, below 1 rewards repetition.
 
     Returns:
-        The logits with those of `ids` penalised.
+        The logits with those of `ids` penalized.
 
     Raises:
         ValueError: `r` is not a positive number, an id is outside the vocabulary, or batch axes differ.

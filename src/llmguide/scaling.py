@@ -245,7 +245,7 @@ def chinchilla_optimal(flops: float, *, tokens_per_param: float = 20.0) -> tuple
 
 
 def parametric_optimal(flops: float, constants: ChinchillaConstants) -> tuple[float, float]:
-    r"""Parameters and tokens that minimise `chinchilla_loss` at $C = 6ND$ (approach 3).
+    r"""Parameters and tokens that minimize `chinchilla_loss` at $C = 6ND$ (approach 3).
 
     $N = G (C/6)^{\beta/(\alpha+\beta)}$, $D = G^{-1} (C/6)^{\alpha/(\alpha+\beta)}$,
     $G = (\alpha A / \beta B)^{1/(\alpha+\beta)}$. Source: Hoffmann et al. 2022, equation 4.
@@ -311,7 +311,7 @@ def tabulated_optimal(flops: float, approach: int) -> tuple[float, float]:
 
 
 def mfu(flops: float, hours: float, *, peak_flops: float) -> float:
-    """Model FLOPs utilisation: the FLOPs the model needs, over those that the hardware could have done.
+    """Model FLOPs utilization: the FLOPs the model needs, over those that the hardware could have done.
 
     Source: Chowdhery et al. 2022, appendix B.
 

@@ -92,7 +92,7 @@ def win_rate(wins: int, losses: int, ties: int = 0, *, confidence: float = 0.95)
 
     Args:
         wins: Comparisons in which the first of two models was better. Show each pair in both orders, or in a
-            drawn one: judges favour a place.
+            drawn one: judges favor a place.
         losses: Those in which the second was.
         ties: The rest.
         confidence: As in `wilson_interval`.
@@ -191,7 +191,7 @@ def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, fl
         references: What each should be close to.
 
     Returns:
-        ``rouge1`` (words), ``rouge2`` (pairs of neighbours) and ``rougeL`` (longest common subsequence).
+        ``rouge1`` (words), ``rouge2`` (pairs of neighbors) and ``rougeL`` (longest common subsequence).
 
     Raises:
         ValueError: The lengths differ or are 0.
@@ -207,7 +207,7 @@ def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, fl
 
 
 def bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU of a corpus, 0 to 100, by sacrebleu with its standard tokenisation. Needs ``llmguide[evaluate]``.
+    """BLEU of a corpus, 0 to 100, by sacrebleu with its standard tokenization. Needs ``llmguide[evaluate]``.
 
     Args:
         predictions: Translations.

@@ -258,7 +258,7 @@ def best_of_n(
     r"""Log-probabilities of the best of n draws, ties broken at random.
 
     With $F(r)$ the probability that a draw has at most reward $r$, the best of n has reward at most $r$ with
-    probability $F(r)^n$. What lies between two neighbouring rewards is shared by the answers of that reward
+    probability $F(r)^n$. What lies between two neighboring rewards is shared by the answers of that reward
     as the reference shares it.
 
     Args:

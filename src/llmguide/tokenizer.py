@@ -12,10 +12,10 @@ Glossary:
     special token: a marker such as ``<|endoftext|>``, whose id never comes out of ordinary text
 
 Differences from tiktoken: text that looks like a special token is encoded as ordinary text unless it is named
-in ``allowed_special``; tiktoken raises instead (its ``disallowed_special=()`` is the behaviour here). A name
+in ``allowed_special``; tiktoken raises instead (its ``disallowed_special=()`` is the behavior here). A name
 in ``allowed_special`` that is no special token is an error here.
 
-Leaves out: parallel encoding of batches (start processes, the tokenizer can be pickled), normalisation, and
+Leaves out: parallel encoding of batches (start processes, the tokenizer can be pickled), normalization, and
 padding.
 """
 
@@ -157,7 +157,7 @@ class Tokenizer:
 
         Args:
             text: Any string. Surrogate pairs are joined and lone surrogates become U+FFFD, as in tiktoken.
-            allowed_special: Special tokens to recognise in the text, or ``"all"``. Leave it empty for text
+            allowed_special: Special tokens to recognize in the text, or ``"all"``. Leave it empty for text
                 from users: a user who types ``<|endoftext|>`` then gets its characters, not the end of the
                 document.
 

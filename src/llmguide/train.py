@@ -150,7 +150,7 @@ class Record(NamedTuple):
         grad_norm: Before clipping.
         tokens_per_s: Targets a second, without evaluation and saving.
         val_loss: Mean over the validation data, after the update; None where it was not evaluated.
-        mfu: Model FLOPs utilisation, counting targets only; None if the peak is not known.
+        mfu: Model FLOPs utilization, counting targets only; None if the peak is not known.
     """
 
     step: int

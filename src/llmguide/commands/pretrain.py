@@ -91,7 +91,7 @@ def pretrain(
         train: The run.
         validation: Share of the documents that is held out.
         prompt: Beginning of the samples.
-        workers: Processes that tokenise.
+        workers: Processes that tokenize.
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("llmguide").setLevel(logging.INFO)
@@ -102,7 +102,7 @@ def pretrain(
         "validation": validation,
         **asdict(shape),
     }
-    # a shape or share that cannot be is refused now, not when the folder is claimed and the text tokenised
+    # a shape or share that cannot be is refused now, not when the folder is claimed and the text tokenized
     model_config(vocab_size, train.context_length, preset=preset, shape=shape)
     text = load_corpus(corpus)
     text.part("validation", validation=validation)
@@ -147,7 +147,7 @@ COMMAND = pretrain
 
 
 def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, workers: int) -> None:
-    """Train the tokenizer and tokenise both sides of the corpus, unless an earlier call has done it."""
+    """Train the tokenizer and tokenize both sides of the corpus, unless an earlier call has done it."""
     path = output / "tokenizer.json"
     if not path.exists():
         began = perf_counter()

@@ -5,7 +5,7 @@ hash of the document's id: the same document falls on the same side on every mac
 corpus holds and in whatever order, and none is on both sides. Near copies under two ids still can be;
 remove them first (`llmguide.data.dedup`).
 
-Leaves out: shuffling documents (sequences are shuffled after tokenisation) and writing corpora.
+Leaves out: shuffling documents (sequences are shuffled after tokenization) and writing corpora.
 """
 
 import hashlib
@@ -172,7 +172,7 @@ def standard_library() -> Corpus:
             inside = path.relative_to(root)
             if _NOT_PROSE.isdisjoint(inside.parts):
                 try:
-                    with tokenize.open(path) as file:  # honours the coding line
+                    with tokenize.open(path) as file:  # honors the coding line
                         yield Document(file.read(), inside.as_posix(), "standard library")
                 except (SyntaxError, UnicodeDecodeError):  # lib2to3 carries files that are broken on purpose
                     continue

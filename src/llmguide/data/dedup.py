@@ -203,7 +203,7 @@ def candidate_pairs(texts: list[str], minhash: MinHash | None = None) -> Iterato
 
 
 class ExactDuplicates:
-    """Tells whether the same text was seen before: same but for white space and Unicode normalisation (NFC).
+    """Tells whether the same text was seen before: same but for white space and Unicode normalization (NFC).
 
     >>> seen = ExactDuplicates(sqlite3.connect(":memory:"))
     >>> seen("One text."), seen("Another."), seen(" One  text.")

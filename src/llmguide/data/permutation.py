@@ -9,7 +9,7 @@ Each shift can be undone, so the whole is a bijection of the $ab$ numbers, whate
 is put in again until it falls below ("cycle walking"), which keeps it a bijection; with
 $a = \lceil\sqrt n\rceil$ that is needed for fewer than one in $\sqrt n$ numbers.
 
-References: Black and Rogaway 2002, "Ciphers with arbitrary finite domains" (generalised Feistel, cycle
+References: Black and Rogaway 2002, "Ciphers with arbitrary finite domains" (generalized Feistel, cycle
 walking); Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators" (the mixing
 function).
 

@@ -1,4 +1,4 @@
-r"""Tokenised text on disk: one long stream in files of bounded size, memory-mapped, checked, and resumable.
+r"""Tokenized text on disk: one long stream in files of bounded size, memory-mapped, checked, and resumable.
 
 The stream is the documents one after another, each with the end-of-text token after it. It is cut every
 `shard_tokens` tokens, wherever that falls, so token $i$ is element $i \bmod S$ of file
@@ -11,7 +11,7 @@ $\lfloor i / S \rfloor$:
 
 Each file is written under a temporary name, forced to disk and renamed, and a shard counts from the moment
 its JSON file is there. A writer that was killed continues after the last such shard: it reads the corpus
-from its beginning, compares a running hash of the documents with the recorded one, and tokenises only the
+from its beginning, compares a running hash of the documents with the recorded one, and tokenizes only the
 rest. The result has the same bytes as without the interruption, and for any number of processes.
 
 Leaves out: several writers to one folder, and adding documents to a finished stream (write another and mix
@@ -149,7 +149,7 @@ def write_shards(
     shard_tokens: int = SHARD_TOKENS,
     workers: int = 1,
 ) -> Shards:
-    """Tokenise documents into a folder, or go on with it where an earlier call was interrupted.
+    """Tokenize documents into a folder, or go on with it where an earlier call was interrupted.
 
     Args:
         documents: Read once; must come in the same order if the call is repeated. Those that encode to

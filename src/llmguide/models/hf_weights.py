@@ -8,7 +8,7 @@ Most tensors only change their name. What changes its layout, in one place:
 
 RoPE needs no change: transformers and `llmguide.positions` both pair component i with i + E/2.
 
-Leaves out: Meta's own LLaMA files, whose pairs are interleaved; quantised checkpoints.
+Leaves out: Meta's own LLaMA files, whose pairs are interleaved; quantized checkpoints.
 """
 
 from collections.abc import Callable, Iterator

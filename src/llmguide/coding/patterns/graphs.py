@@ -1,6 +1,6 @@
 """Graphs: breadth first, depth first, cheapest paths, orders, cycles, islands.
 
-A graph is a dict from each node to its neighbours, V nodes and E edges.
+A graph is a dict from each node to its neighbors, V nodes and E edges.
 """
 
 import heapq
@@ -50,7 +50,7 @@ def dfs(graph: Graph, start: int) -> list[int]:
 
 
 def dijkstra(graph: Mapping[int, Sequence[tuple[int, float]]], start: int) -> dict[int, float]:
-    """Return the cost of the cheapest path to each node that can be reached; edges are (neighbour, cost).
+    """Return the cost of the cheapest path to each node that can be reached; edges are (neighbor, cost).
 
     Invariant: what leaves the heap is final, because every other path is at least as dear already. That needs
     costs of 0 or more. O((V + E) log E) steps.

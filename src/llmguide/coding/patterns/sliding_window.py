@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def max_sum(numbers: Sequence[int], width: int) -> int:
-    """Return the largest sum of neighbours of a given number.
+    """Return the largest sum of neighbors of a given number.
 
     Idea: the next window gains one number and loses one. O(n) steps.
 
