@@ -2,17 +2,22 @@ import json
 import random
 import shutil
 from dataclasses import replace
+from functools import partial
+from math import inf
 
 import pytest
+import tokenizers
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from llmguide.batches import Windows
 from llmguide.chat import END, START
+from llmguide.checkpoint import checkpoints, step_of
 from llmguide.cli import main
-from llmguide.commands.runs import load_run, save_run
+from llmguide.commands.runs import save_run
 from llmguide.data.shards import END_OF_TEXT
-from llmguide.models import build
+from llmguide.models import build, to_hf
 from llmguide.projects import instruction_data, instruction_tuning
 from llmguide.projects.fine_tuning_data import Example
 from llmguide.projects.frame import plan_of, small_decoder
@@ -82,9 +87,9 @@ def test_shown_types_are_learnt_and_the_run_is_recorded(finished, results):
 def test_the_mixture_is_what_was_trained_on(finished, results):
     found = results(finished)
     sizes = found["sizes"]
-    even, proportional = (found["mixtures"][Arm("QLoRA", t).name] for t in (float("inf"), 1.0))
-    assert even["say"] == even["repeat"] == 80 * 16 / 2
-    share = proportional["say"] / (80 * 16)
+    even, proportional = (found["mixtures"][Arm("QLoRA", t).name] for t in (inf, 1.0))
+    assert even["say"] == even["repeat"] == 80 * 8 / 2
+    share = proportional["say"] / (80 * 8)
     assert share == pytest.approx(sizes["say"] / (sizes["say"] + sizes["repeat"]), abs=0.001)
     assert "echo" not in sizes
 
@@ -96,29 +101,44 @@ def test_adapters_that_forgot_fail_whatever_the_record_says(finished, tmp_path):
     assert main(["check", "instruction-tuning", str(copy)]) == 1
 
 
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
-    copy = killed(finished, tmp_path / "copy", "QLoRA-all-the-same")
-    (copy / "models" / f"{Arm('QLoRA', float('inf')).name}.safetensors").unlink()
-    max((copy / "checkpoints" / Arm("QLoRA", float("inf")).name).glob("step-*")).unlink()
-    instruction_tuning.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+class Kill:
+    """A logger that ends everything at a step."""
+
+    def log(self, step, _):
+        if step == 56:
+            raise KeyboardInterrupt
+
+    def text(self, *_):
+        pass
+
+
+def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
+    copy, name = killed(finished, tmp_path / "copy", "QLoRA-all-the-same"), Arm("QLoRA", inf).name
+    (copy / "models" / f"{name}.safetensors").unlink()
+    again = partial(instruction_tuning.project, plan=plan_of(Plan, copy), seed=0, output=copy)
+    with monkeypatch.context() as patch:
+        patch.setattr(instruction_tuning, "loggers", lambda _: Kill())
+        with pytest.raises(KeyboardInterrupt):
+            again()
+    assert [step_of(path) for path in checkpoints(copy / "checkpoints" / name)] == [40]
+    again()
     assert results(finished)["tests"] == results(copy)["tests"]
     assert results(finished)["sampling"] == results(copy)["sampling"]
 
 
+def test_checkpoints_of_a_finished_training_are_gone(finished):
+    assert not list(finished.rglob("step-*"))
+
+
 def test_the_tuned_base_is_in_four_bits_and_as_it_was(finished):
     plan = plan_of(Plan, finished)
-    tuned, base = open_arm(finished, plan, JUDGED).model, open_base(finished, plan).model
+    tuned, base = open_arm(finished, plan, JUDGED).model, open_base(plan).model
     layers = [module for module in tuned.modules() if isinstance(module, QuantizedLinear)]
     assert len(layers) == 7  # q, k, v, o, gate, up and down of the only block
     assert torch.equal(tuned.tokens.weight, base.tokens.weight)
     alone = QuantizedLinear(base.blocks[0].feed_forward.up)
     assert torch.equal(tuned.blocks[0].feed_forward.up.base.packed, alone.packed)
     assert not any(p.requires_grad for n, p in tuned.named_parameters() if ".adapters." not in n)
-
-
-def test_data_of_ones_own_need_a_base(tmp_path, capsys):
-    assert main(["project", "instruction-tuning", "--data", "rows.jsonl", "--output", str(tmp_path)]) == 1
-    assert "give --base with --data" in capsys.readouterr().err
 
 
 def test_a_row_without_a_field_is_named(tmp_path):
@@ -182,21 +202,33 @@ def test_held_out_items_words_and_types_are_never_shown(drawn):
     assert not shown_texts & {ask(*q) for q in asked}
 
 
-def test_a_base_reads_no_verdict_and_no_instruction(drawn):
-    texts = [text for text in instruction_data.base_texts(400, seed=0) if isinstance(text, str)]
-    assert any("The opposite of" in text for text in texts)
-    assert not any("fresh" in text or "?" in text for text in texts if "film number" in text)
-    asked = {ask(*q) for q in questions(Plan())}
-    assert not asked & set(texts)
-
-
-def test_an_unfinished_base_is_made_of_what_comes_along(drawn, tmp_path):
-    sizes = ["--vocab-size", "300", "--n-layers", "1", "--d-model", "16", "--n-heads", "2"]
-    steps = ["--base-steps", "2", "--n-steps", "2", "--rank", "2"]
+def test_the_types_that_come_along_are_asked_of_any_base(drawn, tmp_path):
+    texts = [ask(item, 0) for some in drawn.values() for item in some[:20]]
+    tokenizer = Tokenizer.train(texts, 400, special_tokens=[END_OF_TEXT, START, END])
+    shape = small_decoder(tokenizer.vocab_size, 128, n_layers=1, d_model=16, n_heads=2)
+    save_run(tmp_path / "base", build(shape), tokenizer)
+    args = ["--base", str(tmp_path / "base"), "--context-length", "128", "--n-steps", "2", "--rank", "2"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(instruction_tuning, "DOCUMENTS", 200)
         patch.setattr(instruction_tuning, "N_TEST", 2)
-        assert main(["project", "instruction-tuning", *sizes, *steps, "--output", str(tmp_path)]) == 0
-        tokenizer = load_run(tmp_path / "base")[1]
-        assert {START, END} <= tokenizer.special_tokens.keys()
-        assert main(["check", "instruction-tuning", str(tmp_path)]) == 1
+        patch.setattr(instruction_tuning, "N_NEW", 1)
+        assert main(["project", "instruction-tuning", *args, "--output", str(tmp_path / "run")]) == 0
+        assert main(["check", "instruction-tuning", str(tmp_path / "run")]) == 1
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    base = record["results"]["base"]
+    assert base["known"].keys() == {name for name, kind in TYPES.items() if kind.statement}
+    assert base["loss"]["float32"] == pytest.approx(base["loss"]["NF4"], abs=0.1)
+
+
+def test_a_base_that_has_the_tokens_of_chatml_is_asked_in_it(tmp_path):
+    words = {word: i for i, word in enumerate(["<end>", START, END, "user", "assistant", "Hi", "You", "are"])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<end>"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>")
+    theirs.add_special_tokens({"additional_special_tokens": [START, END]})
+    theirs.chat_template = "{% for m in messages %}You are {{ m.content }}{% endfor %}"
+    theirs.save_pretrained(tmp_path)
+    to_hf(build(small_decoder(len(words), 32, n_layers=1, d_model=8, n_heads=2))).save_pretrained(tmp_path)
+    chat = open_base(Plan(base=str(tmp_path)))
+    assert chat.end_id == words[END]
+    prompt = chat.prompt([{"role": "user", "content": "Hi"}])
+    assert prompt == [words[word] for word in (START, "user", "Hi", END, START, "assistant")]

@@ -1,10 +1,10 @@
-"""Instructions of many types, and the text from which a base can know their answers without any instruction.
+"""Instructions of many types whose answers can be checked, and the form of a reply to them.
 
 A type has items, such as a pair of numbers with their sum, templates that put an item as an instruction, and
-a statement that tells it as a text would. A base reads the statements; instruction tuning shows some types,
-and never the others: those must be answered from the statements and from what was learnt on the rest. Each
-of these has a partner among the types that are shown, whose answer is the decoy: a model that has learnt
-types, and not to read the instruction, gives it.
+a statement that tells it as a text would. Instruction tuning shows some types, and never the others: those
+must be answered from what the base knows and from what was learnt on the rest. Each of these has a partner
+among the types that are shown, whose answer is the decoy: a model that has learnt types, and not to read the
+instruction, gives it.
 
 Two types are of real text: verdicts on film review snippets, and what a text is from.
 
@@ -19,7 +19,6 @@ from functools import cache
 from itertools import pairwise, product
 from typing import NamedTuple
 
-from llmguide.chat import Message
 from llmguide.data.corpora import default_corpus, in_validation, standard_library
 from llmguide.data.fetch import fetch_package
 from llmguide.data.rows import json_lines
@@ -28,7 +27,7 @@ from llmguide.projects.fine_tuning_data import Example
 TEST = 0.2  # of the items of each type
 HELD_OUT = ("before", "subtract", "smaller", "second word")  # types that are never shown
 LARGEST = 15  # summand
-WORDS_SHOWN = 20  # of a review, a speech or a module
+WORDS_SHOWN = 12  # of a review, a speech or a module
 
 
 class Item(NamedTuple):
@@ -233,14 +232,6 @@ ROWS = (
     " ".join("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
     " ".join(map(str, range(100))),
 )
-TALK = (
-    ("Good morning.", "Good morning."),
-    ("How are you?", "Very well, thank you."),
-    ("Thank you.", "You are welcome."),
-    ("Hello!", "Hello!"),
-    ("It is late.", "Then good night."),
-    ("See you soon.", "Goodbye."),
-)
 
 
 @cache  # some seconds, and everything asks for them
@@ -308,28 +299,6 @@ def templates(type_: str) -> tuple[str, ...]:
 def shown(type_: str) -> range:
     """Numbers of the templates that are shown, if the type is shown at all."""
     return range(max(1, len(templates(type_)) - 1))
-
-
-def base_texts(n: int, seed: int) -> Iterator[str | list[Message]]:
-    """Write n documents of what a base reads: statements, real text, and some small talk.
-
-    The small talk brings the control tokens of a conversation, which adapters could not learn: they leave the
-    embeddings alone.
-    """
-    draw = random.Random(seed)
-    by_type = items()
-    told = [type_ for type_ in TYPES if TYPES[type_].statement]
-    real = [item.parts[0] for item in by_type["sentiment"] + by_type["origin"] if not item.is_test]
-    for i in range(n):
-        if i % 20 == 0:
-            said, answer = draw.choice(TALK)
-            yield [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
-        elif i % 4 == 0:
-            yield draw.choice(real)
-        else:
-            chosen = [draw.choice(by_type[draw.choice(told)]) for _ in range(4)]
-            chosen += draw.sample(chosen, 2)  # what comes twice can be copied
-            yield " ".join(TYPES[item.type].statement.format(*item.parts, a=item.answer) for item in chosen)
 
 
 def _drawn() -> Iterator[Item]:

@@ -1,10 +1,10 @@
 r"""Project: tune a base to follow instructions of many types, and ask it for types that it was never shown.
 
-A small base reads statements, reviews, speeches and programs. It is stored in four bits, and adapters learn
-eleven types of instructions on it (QLoRA), of sizes from fifty items to three thousand: mixed in proportion
-to those, all the same, or in between. It is measured on items that no instruction had, in words that none
-had, and on four types of instructions that it was never shown. The same with adapters on a base that is not
-quantised, and with all weights, says what four bits and low ranks cost.
+A pretrained base is stored in four bits, and adapters learn eleven types of instructions on it (QLoRA), of
+sizes from fifty items to three thousand: mixed in proportion to those, all the same, or in between. It is
+measured on items that no instruction had, in words that none had, and on four types of instructions that it
+was never shown. The same with adapters on a base that is not quantized, and with all weights, says what four
+bits and low ranks cost.
 
 References: Wei et al. 2021, arXiv:2109.01652 (types held out); Raffel et al. 2019, arXiv:1910.10683, section
 3.5.2 (mixing); Dettmers et al. 2023, arXiv:2305.14314 (QLoRA).
@@ -13,6 +13,8 @@ Leaves out: answers that a person or a model would have to judge; all are compar
 """
 
 import random
+import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,24 +27,21 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from llmguide.batches import Windows, to_device
-from llmguide.chat import END, START, Message, as_coder, chatml, render
+from llmguide.batches import to_device
+from llmguide.chat import END, START, Message, as_coder, chatml
 from llmguide.commands.post_training import Chat, Origin, kept, loggers, open_chat, resumable
-from llmguide.commands.runs import load_run, n_params, say, write_tensors
-from llmguide.data.shards import END_OF_TEXT
+from llmguide.commands.runs import say, write_tensors
 from llmguide.lora import adapter_state
-from llmguide.models import build
 from llmguide.projects.answers import interval_over_groups, write
 from llmguide.projects.copying import copying
 from llmguide.projects.fine_tuning import adapt, linear_layers
-from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, thinned
 from llmguide.projects.instruction_data import (
     HELD_OUT,
     TYPES,
     Item,
     answer_of,
     ask,
-    base_texts,
     items,
     reply,
     shown,
@@ -51,15 +50,16 @@ from llmguide.projects.instruction_data import (
 )
 from llmguide.projects.mixing import counts, mixed, mixing_rates
 from llmguide.projects.step_cost import step_cost
-from llmguide.quant import QuantizedLinear, quantize_model
+from llmguide.quant import QuantizedLinear, dequantize_model, quantize_model
 from llmguide.sft import Conversations, completion_loss
-from llmguide.tokenizer import Tokenizer
 from llmguide.train import TrainConfig, evaluate, train
 
 NAME = "instruction-tuning"
-N_TEST = 40  # prompts of each type
-ANSWER = 24  # tokens at most
-DOCUMENTS = 30_000  # of the base
+N_TEST = 16  # prompts of each type
+N_NEW = 8  # in new words
+N_DRAWN = 5  # of each type, answered by drawing
+ANSWER = 20  # tokens at most
+COMPLETION = 8  # tokens of a statement's end
 SMALL = 150  # types with fewer items are small ones
 SHOWN, NEW, NEVER = "shown types", "new words", "types never shown"
 FREQUENT = "the most frequent answer"
@@ -95,21 +95,15 @@ SAMPLING: dict[str, dict[str, Any]] = {
 class Plan:
     """Choices; the defaults take minutes on two cores."""
 
-    base: str | None = None  # a run folder, one of transformers, or a hub name; None: train a small one first
+    base: str = "smollm2-135m-instruct"  # a packaged model, a run folder, one of transformers, or a hub name
     data: str | None = None  # JSON lines with task, prompt and completion; None: the types that come along
     held_out: tuple[str, ...] = HELD_OUT  # types that are never shown
-    vocab_size: int = 768  # of the tokenizer of a new base
-    n_layers: int = 2  # its blocks
-    d_model: int = 64  # its width
-    n_heads: int = 2  # its attention heads
-    context_length: int = 128  # tokens of an instruction and its answer
-    base_steps: int = 800  # updates of a new base
-    n_steps: int = 300  # updates of each tuning
-    batch_size: int = 16  # windows, then conversations, of an update
+    context_length: int = 64  # tokens of an instruction and its answer
+    n_steps: int = 40  # updates of each tuning
+    batch_size: int = 8  # conversations of an update
     rank: int = 8  # of the adapters
-    base_rate: float = 1e-2  # peak of the learning rate of a new base
-    adapter_rate: float = 5e-3  # of adapters
-    full_rate: float = 2e-3  # of all weights
+    adapter_rate: float = 1e-3  # peak of the learning rate of adapters
+    full_rate: float = 5e-5  # of all weights
 
 
 class Asked(NamedTuple):
@@ -127,11 +121,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         seed: Of weights, mixture and order.
         output: Folder of the run; the same command goes on where it stopped.
     """
-    if plan.data is not None and plan.base is None:
-        raise ValueError("a new base reads about the types that come along only; give --base with --data")
     run = Run(NAME, plan, seed, output)
-    if plan.base is None:
-        run.stage("base", lambda: _train_base(run))
     costs = run.stage("costs", lambda: _costs(run))
     curves, mixtures = {}, {}
     for name, arm in ARMS.items():
@@ -144,15 +134,15 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         shares = (f"{kind} {found[kind]['score']:.1%}" for kind in (SHOWN, NEW, NEVER) if kind in found)
         say(f"{name:28} {', '.join(shares)}")
     sampling = run.stage("sampling", lambda: _sampled(output))
-    copies = run.stage("copying", lambda: copying(open_arm(output, plan, None).model)._asdict())
+    base = run.stage("base", lambda: _base(plan))
     results = {"costs": costs, "sizes": _sizes(plan), "mixtures": mixtures, "tests": tests}
-    run.finish(results | {"sampling": sampling, "copying": copies}, curves)
+    run.finish(results | {"sampling": sampling, "base": base}, curves)
 
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the tuned models of a run anew, on items, words and types that they were not shown."""
     require_finished(NAME, folder)
-    found = measure(folder)
+    found = measure(folder, [JUDGED.name])
     judged, bar = found["systems"][JUDGED.name], found["systems"][FREQUENT]
     criteria = []
     for kind in (kind for kind in (SHOWN, NEW, NEVER) if kind in judged):
@@ -162,14 +152,14 @@ def check(folder: Path) -> list[Criterion]:
     return criteria
 
 
-def measure(folder: Path) -> dict[str, Any]:
-    """Ask the base and every tuned model for all types, and compare the answers with the right ones."""
+def measure(folder: Path, names: Sequence[str] = (BASE, *ARMS)) -> dict[str, Any]:
+    """Ask the base and tuned models, the judged one among them, for all types, and compare their answers."""
     plan = plan_of(Plan, folder)
     asked = questions(plan)
     often = _frequent(plan)
     right = {FREQUENT: [float(often[q.item.type] == q.item.answer) for q in asked]}
     said: dict[str, list[str]] = {}
-    for name in (BASE, *ARMS):
+    for name in names:
         chat = open_arm(folder, plan, None if name == BASE else ARMS[name])
         said[name] = _answers(chat, asked)
         right[name] = _right(asked, said[name])
@@ -180,11 +170,10 @@ def measure(folder: Path) -> dict[str, Any]:
         "frequent": {name: found["score"] for name, found in _by_type(plan, asked, right[FREQUENT]).items()},
         "differences": {
             name: _difference(plan, asked, right[name], right[JUDGED.name])
-            for name in ARMS
-            if name != JUDGED.name
+            for name in names
+            if name not in (BASE, JUDGED.name)
         },
         "decoys": {type_: _decoy_share(type_, asked, judged) for type_ in plan.held_out},
-        "known": _known(open_arm(folder, plan, None), asked),
         "shown": [
             {"prompt": ask(*q)[:100], "wanted": q.item.answer, "answer": judged[i][:60]}
             for i, q in enumerate(asked)
@@ -204,7 +193,7 @@ def questions(plan: Plan) -> list[Asked]:
         pool = [Asked(item, template) for item in test for template in ways]
         found += draw.sample(pool, min(N_TEST, len(pool)))
         if type_ not in plan.held_out and new not in ways:
-            found += [Asked(item, new) for item in draw.sample(test, min(N_TEST, len(test)))]
+            found += [Asked(item, new) for item in draw.sample(test, min(N_NEW, len(test)))]
     return found
 
 
@@ -217,7 +206,7 @@ def kind_of(plan: Plan, question: Asked) -> str:
 
 def open_arm(folder: Path, plan: Plan, arm: Arm | None) -> Chat:
     """Open a tuned model; None: the base."""
-    chat = open_base(folder, plan)
+    chat = open_base(plan)
     if arm is not None:
         prepare(chat.model, arm, plan.rank)
         state = import_module("safetensors.torch").load_file(folder / "models" / f"{arm.name}.safetensors")
@@ -226,12 +215,13 @@ def open_arm(folder: Path, plan: Plan, arm: Arm | None) -> Chat:
     return chat
 
 
-def open_base(folder: Path, plan: Plan) -> Chat:
-    """Open the model to start from."""
-    if plan.base is not None:
-        return open_chat(Origin(model=plan.base), [], seed=0)
-    model, tokenizer = load_run(folder / "base")
-    return Chat(model, tokenizer, chatml, tokenizer.special_tokens[END])
+def open_base(plan: Plan) -> Chat:
+    """Open the model to start from, in plain ChatML if it knows that: few templates say what is learnt."""
+    chat = open_chat(Origin(model=plan.base), [], seed=0)
+    coder = as_coder(chat.tokenizer)
+    if not {START, END} <= set(coder.control_tokens):
+        return chat
+    return replace(chat, template=chatml, end_id=coder.encode(END, True)[0][0])
 
 
 def prepare(model: Any, arm: Arm, rank: int) -> None:
@@ -288,16 +278,28 @@ def _decoy_share(type_: str, asked: Sequence[Asked], said: Sequence[str]) -> flo
     return fmean(bool(decoy) and a == decoy for decoy, a in chosen)
 
 
-def _known(chat: Chat, asked: Sequence[Asked]) -> dict[str, float]:
-    """Share of the items of each type whose statement a base completes: what it knows and is not asked."""
-    found = {}
-    for type_ in dict.fromkeys(q.item.type for q in asked):
-        some = list(dict.fromkeys(q.item for q in asked if q.item.type == type_))
-        if before := statement_of(type_).partition("{a}")[0].rstrip():
-            prompts = [as_coder(chat.tokenizer).encode(before.format(*i.parts), False)[0] for i in some]
-            said = write(chat, prompts, ANSWER)
-            found[type_] = fmean(a.split(".")[0] == i.answer for a, i in zip(said, some, strict=True))
+def _base(plan: Plan) -> dict[str, Any]:
+    """Measure the base itself: what it knows and copies, and its loss on wanted replies, in four bits too."""
+    chat, asked = open_base(plan), questions(plan)
+    chat.model.eval()
+    told = [type_ for type_ in dict.fromkeys(q.item.type for q in asked) if statement_of(type_)]
+    known = {type_: _known(chat, type_, asked) for type_ in told}
+    length = plan.context_length + 1
+    talks = [chat.rendered(_talk(*q), length) for q in asked[::5]]
+    wanted = Conversations(kept(talks, "conversations", length))
+    found: dict[str, Any] = {"known": known, "copying": copying(chat.model)._asdict()}
+    found["loss"] = {"float32": evaluate(chat.model, wanted, loss=completion_loss)}
+    found["loss"]["NF4"] = evaluate(quantize(chat.model), wanted, loss=completion_loss)
     return found
+
+
+def _known(chat: Chat, type_: str, asked: Sequence[Asked]) -> float:
+    """Share of the items of a type whose statement a base completes: what it knows and is not asked."""
+    before = statement_of(type_).partition("{a}")[0].rstrip()
+    some = list(dict.fromkeys(q.item for q in asked if q.item.type == type_))
+    prompts = [as_coder(chat.tokenizer).encode(before.format(*item.parts), False)[0] for item in some]
+    said = write(chat, prompts, COMPLETION)
+    return fmean(re.split(r"[.,\n]", a)[0] == item.answer for a, item in zip(said, some, strict=True))
 
 
 def _interval(asked: Sequence[Asked], values: Sequence[float], which: Sequence[bool]) -> dict[str, float]:
@@ -316,6 +318,7 @@ def _frequent(plan: Plan) -> dict[str, str]:
 
 
 def _answers(chat: Chat, asked: Sequence[Asked], **sampling: Any) -> list[str]:
+    dequantize_model(chat.model)  # the same weights, computed once instead of for each token
     prompts = [chat.prompt([{"role": "user", "content": ask(*q)}]) for q in asked]
     return write(chat, prompts, ANSWER, **sampling)
 
@@ -328,6 +331,8 @@ def _sampled(folder: Path) -> dict[str, dict[str, float]]:
     """Answer the shown types by drawing, in several ways."""
     plan = plan_of(Plan, folder)
     asked = [q for q in questions(plan) if kind_of(plan, q) == SHOWN]
+    types = dict.fromkeys(q.item.type for q in asked)
+    asked = [q for type_ in types for q in [q for q in asked if q.item.type == type_][:N_DRAWN]]
     chat, found = open_arm(folder, plan, JUDGED), {}
     for name, sampling in SAMPLING.items():
         torch.manual_seed(0)
@@ -370,7 +375,7 @@ def _conversations(chat: Chat, plan: Plan, temperature: float, seed: int) -> Con
 
 def _tune(run: Run, arm: Arm) -> dict[str, Any]:
     plan = run.plan
-    chat = open_base(run.output, plan)
+    chat = open_base(plan)
     torch.manual_seed(run.seed)
     prepare(chat.model, arm, plan.rank)
     model: Any = chat.model.to(run.device)
@@ -382,15 +387,17 @@ def _tune(run: Run, arm: Arm) -> dict[str, Any]:
         weight_decay=0.0,
         max_spike=inf,  # an answer unlike all that the base has read may cost more before it costs less
         log_every=max(1, plan.n_steps // 10),
-        checkpoint_every=max(1, plan.n_steps // 6),
+        checkpoint_every=max(1, plan.n_steps // 2),  # of all weights it is three times the model
+        keep=1,
         seed=run.seed,
     )
+    checkpoints = run.output / "checkpoints" / arm.name
     with resumable(run.output):
         result = train(
             model,
             _conversations(chat, plan, arm.temperature, run.seed),
             settings,
-            folder=run.output / "checkpoints" / arm.name,
+            folder=checkpoints,
             loss=completion_loss,
             logger=loggers(run.output / "logs" / arm.name),
         )
@@ -398,6 +405,7 @@ def _tune(run: Run, arm: Arm) -> dict[str, Any]:
     place = run.output / "models" / f"{arm.name}.safetensors"
     place.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(place, {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    shutil.rmtree(checkpoints)
     curve = thinned(result.history)
     rates = mixing_rates(_sizes(plan), arm.temperature)
     return {
@@ -410,7 +418,7 @@ def _costs(run: Run) -> dict[str, Any]:
     """Measure an update of each way to tune, and what four bits do to the base."""
     found: dict[str, Any] = {}
     for arm in (JUDGED, Arm("LoRA", 2.0), Arm("all weights", 2.0)):
-        chat = open_base(run.output, run.plan)
+        chat = open_base(run.plan)
         prepare(chat.model, arm, run.plan.rank)
         model: Any = chat.model.to(run.device).train()
         data = _conversations(chat, run.plan, 2.0, seed=0)
@@ -420,45 +428,4 @@ def _costs(run: Run) -> dict[str, Any]:
         if layers:
             n = sum(layer.in_features * layer.out_features for layer in layers)
             found["bits"] = 8 * sum(layer.n_bytes() for layer in layers) / n
-    if run.plan.base is None:
-        model, tokenizer = load_run(run.output / "base")
-        text = Windows(_base_ids(tokenizer, 400, seed=-1), run.plan.context_length)
-        found["loss"] = {"float32": evaluate(model, text)}
-        found["loss"]["NF4"] = evaluate(quantize(model), text)
     return found
-
-
-def _train_base(run: Run) -> dict[str, int]:
-    plan = run.plan
-    written = [text if isinstance(text, str) else text[0]["content"] for text in base_texts(4000, run.seed)]
-    tokenizer = Tokenizer.train(written, plan.vocab_size, special_tokens=[END_OF_TEXT, START, END])
-    torch.manual_seed(run.seed)
-    sizes = {"n_layers": plan.n_layers, "d_model": plan.d_model, "n_heads": plan.n_heads}
-    shape = small_decoder(tokenizer.vocab_size, plan.context_length, **sizes)
-    model: Any = build(replace(shape, tie_embeddings=False)).to(run.device)
-    ids = _base_ids(tokenizer, DOCUMENTS, seed=run.seed)
-    say(f"base: {n_params(model):,} parameters, {len(ids):,} tokens")
-    settings = TrainConfig(
-        n_steps=plan.base_steps,
-        context_length=plan.context_length,
-        batch_size=plan.batch_size,
-        learning_rate=plan.base_rate,
-        optimizer="muon",
-        checkpoint_every=max(1, plan.base_steps // 10),
-        seed=run.seed,
-    )
-    windows = Windows(ids, plan.context_length, seed=run.seed)
-    with resumable(run.output):
-        folder = run.output / "checkpoints" / "base"
-        train(model, windows, settings, folder=folder, logger=loggers(run.output / "logs" / "base"))
-    run.keep("base", model, tokenizer)
-    return {"n_params": n_params(model), "n_tokens": len(ids)}
-
-
-def _base_ids(tokenizer: Tokenizer, n: int, seed: int) -> torch.Tensor:
-    end = tokenizer.special_tokens[END_OF_TEXT]
-    ids: list[int] = []
-    for text in base_texts(n, seed):
-        ids += tokenizer.encode(text) if isinstance(text, str) else render(text, tokenizer).ids
-        ids.append(end)
-    return torch.tensor(ids)
