@@ -1,11 +1,15 @@
 """Leave out of the built site what no reader gets anything from; a long chapter loses 10 kB, compressed.
 
 - Highlighting puts every name, operator and bracket into an element of its own. Our palettes give them the
-  colour of the text.
+  colour of the text. What follows its like needs no element of its own either.
+- Before each block of code stands an empty element, for a browser that is no more. Instead, Tab reaches the
+  block until a script sees that it does not scroll.
 - Each formula carries its TeX, for programs. They have the Markdown twin.
 - The theme's templates leave lines of blanks, which count for one blank outside code.
 - Every page names the styles of the reference, which only its pages use.
 - A page that hides its table of contents carries it all the same.
+- At its start the theme stops all transitions, and names the colour scheme in the head, which our style does
+  for the root. For each the browser would style the whole page anew.
 - Our scripts and styles are written for people; esbuild writes them for machines.
 
 Examples::
@@ -22,14 +26,20 @@ from tools import ROOT, write
 
 ESBUILD = ("node_modules/.bin/esbuild", "--minify", "--log-level=warning")
 FOLDERS = ("css", "js", "runtime")  # below docs/
-_PLAIN = re.compile(r'<span class="(?:n|o|p|w)">([^<]*)</span>')  # names, operators, punctuation, white space
-_TEX = re.compile(r"<annotation [^>]*>[^<]*</annotation>")
+_PLAIN = re.compile(r'<span class="(?:kc|na?|ow?|p|sa|w)">([^<]*)</span>')  # names, operators, punctuation
+_NEIGHBOURS = re.compile(r'(<span class="[a-z]\w?">)[^<]*</span>(?:\1[^<]*</span>)+')  # of the same kind
+_CODE = re.compile(r"(<pre[^>]*>)(?:<span></span>)?<code>")
+_TEX = re.compile(r"<annotation [^>]*>[^<]*</annotation>|</?semantics>")
 _REFERENCE = re.compile(r'<link rel="stylesheet" href="[^"]*_mkdocstrings\.css">')
 _HIDDEN_CONTENTS = re.compile(  # but for their frame, without which the theme's script fails
     r'(<div class="md-sidebar md-sidebar--secondary"[^>]* hidden>(?:\s*<div[^>]*>){2})'
     r".*?(?=(?:\s*</div>){3})",
     re.DOTALL,
 )
+RESTYLES = {  # of files of the theme
+    "stylesheets/palette.*.css": re.compile(r"\[data-md-color-switching\] \*[^}]*}"),
+    "javascripts/bundle.*.js": re.compile(r'(?<=\{name:")color-(?=scheme"\})'),
+}
 _EXACT = re.compile(r"(<(pre|script|textarea)\b.*?</\2>)", re.DOTALL)  # where every blank counts
 
 
@@ -38,11 +48,15 @@ def slim(html: str) -> str:
 
     >>> slim('<pre><span class="k">def</span> <span class="n">x</span>\n\n</pre> \n  \n <p>')
     '<pre><span class="k">def</span> x\n\n</pre>\n<p>'
+    >>> slim('<pre><span></span><code><span class="s2">"</span><span class="s2">a"</span></code></pre>')
+    '<pre><code tabindex="0"><span class="s2">"a"</span></code></pre>'
     """
     if 'class="doc ' not in html:
         html = _REFERENCE.sub("", html)
     html = _HIDDEN_CONTENTS.sub(r"\1", html)
-    parts = _EXACT.split(_TEX.sub("", _PLAIN.sub(r"\1", html)))
+    html = _NEIGHBOURS.sub(lambda found: found[0].replace(f"</span>{found[1]}", ""), _PLAIN.sub(r"\1", html))
+    html = _CODE.sub(r'\1<code tabindex="0">', html)
+    parts = _EXACT.split(_TEX.sub("", html))
     # of three parts: what lies between, what is exact, and the name of its tag
     return "".join(
         re.sub(r"\s*\n\s*", "\n", part) if i % 3 == 0 else part for i, part in enumerate(parts) if i % 3 < 2
@@ -70,6 +84,9 @@ def main(site: Path) -> None:
     """Slim every page, script and style of a site."""
     for path in sorted(site.rglob("*.html")):
         write(path, slim(path.read_text(encoding="utf-8")))
+    for pattern, what in RESTYLES.items():
+        for path in (site / "assets").glob(pattern):
+            write(path, what.sub("", path.read_text(encoding="utf-8")))
     minify(site.resolve())
 
 

@@ -2,23 +2,73 @@
 
 const SCROLLS = ".math-display, .table-scroll, pre > code";
 
-// A box that scrolls sideways has to be reachable from the keyboard; one that does not is no stop on the way. The content
-// of one that is far out of sight has no width yet.
-function markScrollable() {
-  const boxes = [...document.querySelectorAll(SCROLLS)];
+// A box that scrolls sideways has to be reachable from the keyboard; one that does not is no stop on the way.
+function mark(boxes) {
   const scrolls = boxes.map((box) => box.scrollWidth > box.clientWidth); // all before the first change: one layout
   boxes.forEach((box, index) => {
     if (scrolls[index]) box.tabIndex = 0;
-    else box.removeAttribute("tabindex");
+    else if (box !== document.activeElement) box.removeAttribute("tabindex");
   });
+}
+
+const boxesIn = (element) => [...element.querySelectorAll(SCROLLS), ...(element.matches(SCROLLS) ? [element] : [])];
+
+// What is far out of sight or folded has no width, and to ask for it would lay it out: its turn comes when it is near.
+function markScrollable() {
+  const isLaidOut = (box) => (box.firstElementChild ?? box).checkVisibility?.({ contentVisibilityAuto: true }) ?? true;
+  mark(boxesIn(document.body).filter(isLaidOut));
+}
+
+const near = new Set();
+
+function markNear({ target, skipped }) {
+  if (skipped) return;
+  if (!near.size) {
+    setTimeout(() => {
+      mark([...near].flatMap(boxesIn));
+      near.clear();
+    });
+  }
+  near.add(target);
 }
 
 // Each copy button comes, late, in a <nav> of its own: dozens of landmarks that lead nowhere.
 function dropLandmarks() {
-  for (const box of document.querySelectorAll("nav.md-code__nav:not([role])")) box.setAttribute("role", "none");
+  for (const box of document.querySelectorAll("nav.md-code__nav:not([role])")) {
+    box.setAttribute("role", "none");
+    mark(boxesIn(box.parentElement)); // the theme has taken the code's tabindex on screens that are touched
+  }
 }
 
-// A tooltip of the theme takes away the title that it shows, and with it the name of the control.
+// The words of a title stand beside its element while the pointer or the focus is there. The theme has that too, and
+// prepares it for each title of a page before the reader can do anything.
+const tip = Object.assign(document.createElement("div"), { id: "tip", role: "tooltip" });
+let tipped = null; // the element, without its title, which the browser would show as well
+
+function hideTip() {
+  if (!tipped) return;
+  tip.remove();
+  tipped.title = tip.textContent;
+  tipped.removeAttribute("aria-describedby");
+  tipped = null;
+}
+
+function showTip({ target }) {
+  if (tipped?.contains(target) || tip.contains(target)) return;
+  hideTip();
+  tipped = target.closest?.("[title]") ?? null;
+  if (!tipped) return;
+  tip.textContent = tipped.title;
+  tipped.removeAttribute("title");
+  tipped.setAttribute("aria-describedby", tip.id);
+  document.body.append(tip);
+  const { left, width, bottom } = tipped.getBoundingClientRect();
+  const most = document.documentElement.clientWidth - tip.offsetWidth;
+  tip.style.left = `${scrollX + Math.max(0, Math.min(left + (width - tip.offsetWidth) / 2, most))}px`;
+  tip.style.top = `${scrollY + bottom}px`;
+}
+
+// What shows a title takes it away, and with it the name of the control.
 function nameControls() {
   for (const control of document.querySelectorAll(":is(.headerlink, .md-content__button, .md-code__button)[title]")) {
     control.setAttribute("aria-label", control.title);
@@ -101,6 +151,7 @@ function takeToken() {
 takeToken();
 // The theme emits on document$ at load and again after each instant navigation.
 document$.subscribe(() => {
+  hideTip();
   document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
   document.querySelector(".md-search__options")?.setAttribute("aria-label", "Search options");
   nameSections();
@@ -115,7 +166,9 @@ function tendLateControls() {
 }
 
 new MutationObserver(tendLateControls).observe(document.body, { childList: true, subtree: true });
+for (const event of ["mouseover", "focusin"]) addEventListener(event, showTip);
+addEventListener("focusout", hideTip);
+addEventListener("keydown", ({ key }) => key === "Escape" && hideTip());
 document.fonts.ready.then(markScrollable);
-for (const event of ["resize", "toggle", "contentvisibilityautostatechange"]) {
-  addEventListener(event, markScrollable, true);
-}
+addEventListener("resize", markScrollable);
+for (const event of ["toggle", "contentvisibilityautostatechange"]) addEventListener(event, markNear, true);

@@ -83,7 +83,8 @@ class Cell {
       }
     });
     this.frame = frame;
-    this.showText();
+    if (this.edited === null) this.reset.hidden = true;
+    else this.showText();
   }
 
   // Where this cell runs, what that takes, and what else pressing Run does.
@@ -329,8 +330,7 @@ function announcer() {
 
 let cells = []; // of the page that is shown; a run that goes on after it holds its own
 
-// The theme emits on document$ at load and again after each instant navigation.
-document$.subscribe(() => {
+function buildPage() {
   if (location.protocol === "file:") return; // browsers start no worker from a file
   const page = pageName();
   cells = [];
@@ -338,4 +338,12 @@ document$.subscribe(() => {
   for (const block of blocks) cells.push(new Cell(block, page, cells));
   for (const cell of cells) cell.hint();
   if (cells.length) announcer(); // a live region has to stand there before it speaks
+}
+
+let building;
+
+// The theme emits on document$ at load and again after each instant navigation, and is long at work itself.
+document$.subscribe(() => {
+  clearTimeout(building);
+  building = setTimeout(buildPage);
 });

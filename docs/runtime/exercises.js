@@ -233,6 +233,6 @@ document$.subscribe(() => {
   if (location.protocol === "file:") return; // browsers start no worker from a file
   const exercises = [...document.querySelectorAll(".exercise:not([data-ready])")];
   for (const exercise of exercises) exercise.dataset.ready = "";
-  if (exercises.length) buildPage(exercises);
+  if (exercises.length) setTimeout(buildPage, 0, exercises); // the theme is long at work itself
   document.querySelectorAll(".exercise-list:not([data-ready])").forEach(buildList);
 });

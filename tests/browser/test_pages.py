@@ -157,11 +157,34 @@ def test_controls_keep_their_names_while_a_tooltip_shows(browser: Browser, site_
     with window(browser, DESKTOP) as context:
         page = context.new_page()
         page.goto(site_url)
+        page.locator("pre > code").first.scroll_into_view_if_needed()  # its button comes with its sight
         for role, name in (("link", "Edit this page"), ("button", "Copy to clipboard")):
             control = page.get_by_role(role, name=name).first
             control.focus()
+            expect(page.get_by_role("tooltip")).to_have_text(name)
             expect(control).not_to_have_attribute("title", name)  # the tooltip has it
             expect(control).to_have_accessible_name(name)
+            page.keyboard.press("Escape")
+            expect(page.get_by_role("tooltip")).to_have_count(0)
+            expect(control).to_have_attribute("title", name)
+
+
+def test_a_tooltip_shows_inside_the_window_and_describes_its_term(browser: Browser, site_url: str) -> None:
+    with window(browser, PHONE) as context:
+        page = context.new_page()
+        page.goto(f"{site_url}learn/attention/")
+        term = page.locator("article a.term").first
+        title = str(term.get_attribute("title"))
+        term.hover()
+        tip = page.get_by_role("tooltip")
+        expect(tip).to_have_text(title)
+        expect(term).to_have_accessible_description(title)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        tip.hover()  # it can be read at leisure
+        expect(tip).to_be_visible()
+        page.locator("article h1").hover()
+        expect(tip).to_have_count(0)
+        expect(term).to_have_attribute("title", title)
 
 
 def test_search_works_from_the_keyboard(browser: Browser, site_url: str) -> None:
@@ -235,9 +258,30 @@ def test_a_box_that_scrolls_is_reached_with_tab(browser: Browser, site_url: str)
     with window(browser, PHONE) as context:
         page = context.new_page()
         page.goto(f"{site_url}learn/attention/")
-        boxes = page.evaluate(
-            """() => [...document.querySelectorAll("pre > code, .table-scroll, .math-display")]
-                 .map(box => [box.scrollWidth > box.clientWidth, box.tabIndex >= 0])"""
+        seen = set()
+        for box in page.locator(":is(pre > code, .table-scroll, .math-display):visible").all()[:40]:
+            box.scroll_into_view_if_needed()
+            scrolls = box.evaluate("box => box.scrollWidth > box.clientWidth")
+            expect(box).to_have_js_property("tabIndex", 0 if scrolls else -1)
+            seen.add(scrolls)
+        assert seen == {True, False}
+
+
+def test_what_is_out_of_sight_is_not_laid_out_and_is_found_all_the_same(
+    browser: Browser, site_url: str
+) -> None:
+    with window(browser, PHONE) as context:
+        page = context.new_page()
+        page.goto(f"{site_url}learn/attention/#exercises")
+        heading = page.locator("h2#exercises")
+        expect(heading).to_be_in_viewport()
+        page.goto(f"{site_url}learn/attention/")
+        far = page.locator("article > .table-scroll").last
+        laid_out = "box => box.firstElementChild.checkVisibility({contentVisibilityAuto: true})"
+        assert not far.evaluate(laid_out)
+        assert page.evaluate(
+            "window.find(document.querySelector('h2#sources + ul li').textContent.slice(0, 20))"
         )
-        assert [True, True] in boxes
-        assert all(scrolls == reached for scrolls, reached in boxes)
+        expect(page.locator("h2#sources + ul")).to_be_in_viewport()
+        far.scroll_into_view_if_needed()
+        page.wait_for_function(laid_out, arg=far.element_handle())

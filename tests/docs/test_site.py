@@ -4,12 +4,13 @@ import json
 import re
 from pathlib import Path
 
+import material
 import pytest
 import yaml
 from markdown import markdown
 from tools import DOCS, ROOT
 from tools.check_site import problems
-from tools.slim import slim
+from tools.slim import RESTYLES, slim
 
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 PAGE = '<h1 id="top">T</h1>'
@@ -149,3 +150,10 @@ def test_hidden_contents_are_left_out_and_shown_ones_stay() -> None:
         slim(sidebar.format(" hidden", "<nav>A</nav>") + content) == sidebar.format(" hidden", "") + content
     )
     assert slim(shown) == shown
+
+
+def test_what_is_cut_from_the_theme_is_in_it() -> None:
+    assets = Path(material.__file__).parent / "templates" / "assets"
+    for pattern, what in RESTYLES.items():
+        (path,) = assets.glob(pattern)
+        assert what.search(path.read_text(encoding="utf-8")), pattern
