@@ -4,7 +4,7 @@ import torch
 from llmguide.chat import chatml
 from llmguide.commands.post_training import Chat
 from llmguide.models import build
-from llmguide.projects.answers import ROWS, choose, interval_over_groups, log_likelihoods, write
+from llmguide.projects.answers import ROWS, interval_over_groups, log_likelihoods, write
 from llmguide.projects.frame import small_decoder
 from llmguide.scores import bootstrap_interval
 from llmguide.sft import completion
@@ -34,12 +34,6 @@ def test_a_log_likelihood_is_the_sum_over_the_answer(chat):
     expected = (logits[2, 80] + logits[3, 81]).item()
     long = completion([90] * 20, [91])
     assert log_likelihoods(chat, [completion(prompt, answer), long])[0] == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_likeliest_answer_is_chosen(chat):
-    likeliest = chat.model(torch.tensor([[70, 71]]))[0, -1].argmax().item()
-    other = (likeliest + 1) % 256
-    assert choose(chat, [[completion([70, 71], [i])] for i in (other, likeliest)]) == [1]
 
 
 def test_groups_of_one_give_the_plain_bootstrap():

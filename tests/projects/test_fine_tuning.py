@@ -1,6 +1,8 @@
 import json
 import random
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,13 @@ import torch
 from rouge_score.rouge_scorer import RougeScorer
 from safetensors.torch import load_file, save_file
 
+from llmguide.batches import Windows
+from llmguide.chat import END, START
+from llmguide.checkpoint import checkpoints
 from llmguide.cli import main
+from llmguide.commands.runs import save_run
+from llmguide.data.shards import END_OF_TEXT
+from llmguide.models import build
 from llmguide.projects import fine_tuning
 from llmguide.projects.fine_tuning import (
     BASE,
@@ -23,11 +31,23 @@ from llmguide.projects.fine_tuning import (
     write_prompt,
 )
 from llmguide.projects.fine_tuning_data import Example, by_words, documented, part, side_of
-from llmguide.projects.frame import plan_of
+from llmguide.projects.frame import plan_of, small_decoder
+from llmguide.tokenizer import Tokenizer
+from llmguide.train import TrainConfig, train
 
-SIZES = ["--vocab-size", "290", "--n-layers", "1", "--d-model", "32", "--n-heads", "2"]
-STEPS = ["--context-length", "56", "--base-steps", "80", "--n-train", "100", "--n-steps", "60"]
-RATES = ["--base-rate", "0.02", "--full-rate", "0.005", "--lora-rate", "0.01", "--ranks", "1", "4"]
+STEPS = [
+    "--context-length",
+    "56",
+    "--n-train",
+    "100",
+    "--n-steps",
+    "60",
+    "--patience",
+    "3",
+    "--batch-size",
+    "32",
+]
+RATES = ["--full-rate", "0.005", "--lora-rate", "0.02", "--ranks", "1", "4"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,6 +58,18 @@ def short_tests():
         patch.setattr(fine_tuning, "EVALUATIONS", 6)
         patch.setattr(fine_tuning, "FEW", 10)
         yield
+
+
+def write_base(folder, texts):
+    """Train a base that has read the inputs, and no output."""
+    tokenizer = Tokenizer.train(texts, 290, special_tokens=[END_OF_TEXT, START, END])
+    torch.manual_seed(0)
+    shape = small_decoder(290, 56, n_layers=1, d_model=32, n_heads=2)
+    model = build(replace(shape, tie_embeddings=False))
+    ids = torch.tensor([i for text in texts for i in (*tokenizer.encode(text), 0)])
+    config = TrainConfig(n_steps=80, context_length=56, learning_rate=0.02, optimizer="muon")
+    train(model, Windows(ids, 56), config)
+    save_run(folder, model, tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +86,9 @@ def finished(tmp_path_factory):
     for name, some in rows.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, some)))
         args += [f"--{name}", str(folder / f"{name}.jsonl")]
-    command = ["project", "fine-tuning", *args, *SIZES, *STEPS, *RATES, "--output", str(folder / "whole")]
+    write_base(folder / "base", [row["prompt"] for some in rows.values() for row in some])
+    args += ["--base", str(folder / "base"), *STEPS, *RATES]
+    command = ["project", "fine-tuning", *args, "--output", str(folder / "whole")]
     assert main(command) == 0
     return folder / "whole"
 
@@ -80,18 +114,38 @@ def test_adapters_that_forgot_fail_whatever_the_record_says(finished, tmp_path):
     assert main(["check", "fine-tuning", str(copy)]) == 1
 
 
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
+class Kill:
+    """A logger that ends everything at a step."""
+
+    def log(self, step, _):
+        if step == 30:
+            raise KeyboardInterrupt
+
+    def text(self, *_):
+        pass
+
+
+def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
     copy = killed(finished, tmp_path / "copy", "summary-LoRA-rank-1")
     (copy / "models" / "summary" / "LoRA, rank 1.safetensors").unlink()
-    max((copy / "checkpoints" / "summary" / "LoRA, rank 1").glob("step-*")).unlink()
-    fine_tuning.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    again = partial(fine_tuning.project, plan=plan_of(Plan, copy), seed=0, output=copy)
+    with monkeypatch.context() as patch:
+        patch.setattr(fine_tuning, "loggers", lambda _: Kill())
+        with pytest.raises(KeyboardInterrupt):
+            again()
+    assert len(checkpoints(copy / "checkpoints" / "summary" / "LoRA, rank 1")) == 3
+    again()
     assert results(finished)["tests"] == results(copy)["tests"]
     assert results(finished)["trainings"] == results(copy)["trainings"]
 
 
+def test_checkpoints_of_a_finished_training_are_gone(finished):
+    assert not list(finished.rglob("step-*"))
+
+
 def test_a_few_examples_are_trained_on_to_the_end_whatever_the_patience(finished):
     curve = json.loads((finished / "record.json").read_text())["curves"]["few"]
-    assert curve["step"][-1] == curve["val_step"][-1] == 60
+    assert curve["step"][-1] == curve["val_step"][-1] == 30
     assert curve["loss"][-1] < curve["val_loss"][-1]
 
 
@@ -101,7 +155,7 @@ def test_lora_trains_and_stores_a_part_of_the_base(finished, results):
     # r (in + out) for q, k, v and o of 32 x 32, gate and up of 32 x 88, down of 88 x 32, and the head
     assert one == 4 * (32 + 32) + 3 * (32 + 88) + (32 + 290)
     assert four == 4 * one
-    assert every == sum(p.numel() for p in open_base(finished, plan_of(Plan, finished)).model.parameters())
+    assert every == sum(p.numel() for p in open_base(plan_of(Plan, finished)).model.parameters())
     assert costs["LoRA, rank 1"]["held"] == 4 * (every + one + 2 * one)  # weights, adapters, two averages
     assert costs[FULL]["held"] == 4 * 3 * every
     assert costs["LoRA, rank 1"]["peak"] < costs[FULL]["peak"]
@@ -124,7 +178,7 @@ def test_scores_are_those_of_the_packages(finished, results):
 
 def test_only_the_answer_and_its_end_are_learnt(finished):
     plan = plan_of(Plan, finished)
-    chat, task = open_base(finished, plan), TASKS["age"]
+    chat, task = open_base(plan), TASKS["age"]
     example = write_example(chat, task, "film 7 bad", "bad", 56)
     learnt = [i for i, is_learnt in zip(example.ids, example.mask, strict=True) if is_learnt]
     assert chat.tokenizer.decode(learnt[:-1]) == " bad"
@@ -134,7 +188,7 @@ def test_only_the_answer_and_its_end_are_learnt(finished):
 
 def test_a_long_source_loses_its_end_and_leaves_room_for_the_answer(finished):
     plan = plan_of(Plan, finished)
-    chat, task = open_base(finished, plan), TASKS["summary"]
+    chat, task = open_base(plan), TASKS["summary"]
     prompt = write_prompt(chat, task, "word " * 200, 56)
     assert len(prompt) == 56 - task.answer
     assert chat.tokenizer.decode(prompt).endswith("\nSummary:")
@@ -142,7 +196,7 @@ def test_a_long_source_loses_its_end_and_leaves_room_for_the_answer(finished):
 
 def test_an_adapter_is_put_beside_the_base_and_leaves_it_alone(finished):
     plan = plan_of(Plan, finished)
-    base = open_base(finished, plan).model.state_dict()
+    base = open_base(plan).model.state_dict()
     adapted = open_arm(finished, plan, "age", "LoRA, rank 4").model.state_dict()
     same = {
         name.replace(".base.", "."): tensor for name, tensor in adapted.items() if ".adapters." not in name

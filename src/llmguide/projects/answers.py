@@ -1,4 +1,4 @@
-"""Answers of a fine-tuned model: written, or chosen among labels; and intervals of their scores.
+"""Answers of a fine-tuned model, how likely a given one is, and intervals of their scores.
 
 Test examples often come in groups, such as the snippets about one film, and those of a group go right or
 wrong together. An interval that takes them for independent is too narrow, so here whole groups are drawn
@@ -51,20 +51,6 @@ def write(
             end = row.index(chat.end_id) if chat.end_id in row else len(row)
             texts.append(chat.decode(row[:end]).strip())
     return texts
-
-
-def choose(chat: Chat, written: Sequence[Sequence[Rendered]]) -> list[int]:
-    """Choose the likeliest of several answers to each example.
-
-    Args:
-        chat: The model, in evaluation mode.
-        written: For each answer, all the examples with it.
-
-    Returns:
-        For each example, the number of the answer.
-    """
-    scores = [log_likelihoods(chat, examples) for examples in written]
-    return [int(i) for i in np.argmax(scores, axis=0)]
 
 
 @torch.inference_mode()

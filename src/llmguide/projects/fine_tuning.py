@@ -1,10 +1,10 @@
 r"""Project: fine-tune a model for one task, once with all weights and once with LoRA at several ranks.
 
-Two tasks, each for itself: say from which age a sentence of a speech is, and write the first line of a
-function's docstring. Inputs and outputs are joined to one text, and the loss counts the output alone. Every
-training stops when held-out examples get no better and goes back to its best step. Each arm is measured on
-speeches and files that none has seen, beside bars that need no training, and every LoRA beside all weights,
-example by example, so that the difference has an interval of its own.
+The base is pretrained. Two tasks, each for itself: say from which age a sentence of a speech is, and write
+the first line of a function's docstring. Inputs and outputs are joined to one text, and the loss counts the
+output alone. Every training stops when held-out examples get no better and goes back to its best step. Each
+arm is measured on speeches and files that none has seen, beside bars that need no training, and every LoRA
+beside all weights, example by example, so that the difference has an interval of its own.
 
 References: Hu et al. 2021, arXiv:2106.09685 (LoRA); Biderman et al. 2024, arXiv:2405.09673 (LoRA beside full
 fine-tuning); Lin 2004 (ROUGE); Post 2018, arXiv:1804.08771 (BLEU).
@@ -12,7 +12,7 @@ fine-tuning); Lin 2004 (ROUGE); Post 2018, arXiv:1804.08771 (BLEU).
 Leaves out: a search for each arm's learning rate; the adapters' is higher than that of all weights.
 """
 
-import random
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,15 +24,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from llmguide.batches import Windows, to_device
-from llmguide.chat import Rendered, as_coder, chatml
+from llmguide.batches import to_device
+from llmguide.chat import Rendered, as_coder
 from llmguide.commands.post_training import Chat, Origin, loggers, open_chat, resumable
-from llmguide.commands.runs import load_run, n_params, say, write_tensors
-from llmguide.data.corpora import standard_library
-from llmguide.data.shards import END_OF_TEXT
+from llmguide.commands.runs import say, write_tensors
 from llmguide.lora import LINEAR, adapter_state, apply_lora
-from llmguide.models import build
-from llmguide.projects.answers import choose, interval_over_groups, write
+from llmguide.projects.answers import interval_over_groups, write
 from llmguide.projects.copying import copying
 from llmguide.projects.early_stopping import train_with_patience
 from llmguide.projects.fine_tuning_data import (
@@ -45,24 +42,21 @@ from llmguide.projects.fine_tuning_data import (
     part,
     rows,
     sentences,
-    side_of,
     words,
 )
-from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, thinned
 from llmguide.projects.step_cost import step_cost
 from llmguide.scores import bleu, rouge
 from llmguide.sft import Conversations, completion, completion_loss
-from llmguide.tokenizer import Tokenizer
-from llmguide.train import TrainConfig, evaluate, train
+from llmguide.train import TrainConfig, evaluate
 
 NAME = "fine-tuning"
 BASE, FULL = "base, untrained", "all weights"
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate", "up", "down", "head")
-N_VALIDATION = 300  # examples on which early stopping decides
-EVALUATIONS = 10  # of the longest training
-CHARACTERS = 1_600_000  # of each kind of text that a new base reads
+N_VALIDATION = 48  # examples on which early stopping decides
+EVALUATIONS = 4  # of the longest training
 MARGIN = 0.05  # by which LoRA may be worse than all weights
-FEW = 200  # examples of a training that goes on although it gets worse
+FEW = 32  # examples of a training that goes on although it gets worse
 N_SHOWN = 4  # answers in the record
 
 
@@ -72,38 +66,31 @@ class Task(NamedTuple):
     before: str  # stands before the source
     after: str  # and after it
     answer: int  # tokens of an answer at most
-    rows: int  # examples of an update in place of one, where they are short
     n_test: int
 
 
 CLASSIFY, SUMMARISE = "age", "summary"
 TASKS = {
-    CLASSIFY: Task("Speech: ", "\nAge:", 3, 2, 600),
-    SUMMARISE: Task("", "\nSummary:", 20, 1, 300),
+    CLASSIFY: Task("Speech: ", "\nAge:", 3, 400),
+    SUMMARISE: Task("", "\nSummary:", 16, 200),
 }
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Choices; the defaults take minutes on two cores."""
+    """Choices; the defaults take about ten minutes on two cores."""
 
-    base: str | None = None  # a run folder, one of transformers, or a hub name; None: train a small one first
+    base: str = "smollm2-135m-instruct"  # a packaged model, a run folder, one of transformers, or a hub name
     classify: str | None = None  # JSON lines with prompt and completion; None: sentences and their age
     summarise: str | None = None  # the same; None: functions of the standard library and their docstrings
-    vocab_size: int = 768  # of the tokenizer of a new base
-    n_layers: int = 2  # its blocks
-    d_model: int = 64  # its width
-    n_heads: int = 2  # its attention heads
-    context_length: int = 64  # tokens of an example; of a source what is longer is cut off
-    base_steps: int = 800  # updates of a new base
+    context_length: int = 48  # tokens of an example; of a source what is longer is cut off
     n_train: int = 5000  # examples of each task, if there are so many
-    n_steps: int = 250  # most updates of a fine-tuning
-    patience: int = 3  # evaluations without a better one after which it stops
-    batch_size: int = 16  # windows, then examples, of an update
-    ranks: tuple[int, ...] = (1, 8)  # of LoRA; the correction is multiplied by 2
-    base_rate: float = 3e-3  # peak of the learning rate of a new base
-    full_rate: float = 2e-3  # of all weights
-    lora_rate: float = 5e-3  # of the adapters
+    n_steps: int = 32  # most updates of a fine-tuning
+    patience: int = 2  # evaluations without a better one after which it stops
+    batch_size: int = 8  # examples of an update
+    ranks: tuple[int, ...] = (8,)  # of LoRA; the correction is multiplied by 2
+    full_rate: float = 5e-5  # peak of the learning rate of all weights
+    lora_rate: float = 2e-3  # of the adapters
 
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
@@ -115,8 +102,6 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         output: Folder of the run; the same command goes on where it stopped.
     """
     run = Run(NAME, plan, seed, output)
-    if plan.base is None:
-        run.stage("base", lambda: _train_base(run))
     costs = run.stage("costs", lambda: _costs(run))
     curves, trainings = {}, {}
     for task in TASKS:
@@ -128,14 +113,14 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
             curves[f"{task}, {arm}"] = {name: curve[name] for name in ("val_step", "val_loss")}
             trainings[f"{task}, {arm}"] = found
             say(f"{task}, {arm}: best at step {found['best']} of {found['steps']}")
-    few = replace(plan, n_train=FEW, patience=EVALUATIONS)
+    few = replace(plan, n_train=FEW, n_steps=plan.n_steps // 2, patience=EVALUATIONS)
     curves["few"] = run.stage("few", lambda: _fine_tune(run, few, SUMMARISE, FULL, "few"))["curve"]
     tests = run.stage("tests", lambda: measure(output))
     for task, test in tests.items():
         say(f"\n{task}: {test['n']:,} examples of {test['n_groups']:,} speeches or files")
         for name, score in test["systems"].items():
             say(f"  {name:22} {score['score']:.3f}  ({score['low']:.3f} to {score['high']:.3f})")
-    copies = run.stage("copying", lambda: copying(open_arm(output, plan, SUMMARISE, BASE).model)._asdict())
+    copies = run.stage("copying", lambda: copying(open_base(plan).model.eval())._asdict())
     results = {"costs": costs, "trainings": trainings, "tests": tests, "copying": copies}
     run.finish(results, curves)
 
@@ -191,7 +176,7 @@ def write_example(chat: Chat, task: Task, source: str, target: str, length: int)
 
 def open_arm(folder: Path, plan: Plan, task: str, arm: str) -> Chat:
     """Open a fine-tuned model: the weights of its own, or the base with its adapter."""
-    chat = open_base(folder, plan)
+    chat = open_base(plan)
     if arm != BASE:
         rank = arms(plan)[arm]
         if rank:
@@ -202,12 +187,9 @@ def open_arm(folder: Path, plan: Plan, task: str, arm: str) -> Chat:
     return chat
 
 
-def open_base(folder: Path, plan: Plan) -> Chat:
+def open_base(plan: Plan) -> Chat:
     """Open the model to start from."""
-    if plan.base is not None:
-        return open_chat(Origin(model=plan.base), [], seed=0)
-    model, tokenizer = load_run(folder / "base")
-    return Chat(model, tokenizer, chatml, tokenizer.special_tokens[END_OF_TEXT])
+    return open_chat(Origin(model=plan.base), [], seed=0)
 
 
 def adapt(model: Any, rank: int) -> None:
@@ -232,18 +214,12 @@ def measure(folder: Path) -> dict[str, Any]:
         losses = {}
         for arm in (BASE, *arms(plan)):
             chat = open_arm(folder, plan, name, arm)
-            unseen = _conversations(chat, plan, name, "validation", seed=0)
-            losses[arm] = evaluate(chat.model, unseen, loss=completion_loss)
-            if name == CLASSIFY:
-                labels = sorted({example.target for example in learnt})
-                written = [
-                    [write_example(chat, task, e.source, label, length) for e in test] for label in labels
-                ]
-                answers[arm] = [labels[i] for i in choose(chat, written)]
-            else:
-                prompts = [write_prompt(chat, task, example.source, length) for example in test]
-                answers[arm] = write(chat, prompts, task.answer)
-        chosen = min((arm for arm, rank in arms(plan).items() if rank), key=losses.__getitem__)
+            if arm not in (BASE, FULL):
+                unseen = _conversations(chat, plan, name, "validation", seed=0)
+                losses[arm] = evaluate(chat.model, unseen, loss=completion_loss)
+            prompts = [write_prompt(chat, task, example.source, length) for example in test]
+            answers[arm] = write(chat, prompts, task.answer)
+        chosen = min(losses, key=losses.__getitem__)
         found[name] = {
             "n": len(test),
             "n_groups": len({example.group for example in test}),
@@ -306,57 +282,11 @@ def _bars(name: str, learnt: Sequence[Example], test: Sequence[Example]) -> dict
     return {"the first line": list(map(first_line, sources)), "a template": list(map(by_name, sources))}
 
 
-def _train_base(run: Run) -> dict[str, int]:
-    plan = run.plan
-    texts = _base_texts(plan)
-    tokenizer = Tokenizer.train(texts, plan.vocab_size, special_tokens=[END_OF_TEXT])
-    torch.manual_seed(run.seed)
-    sizes = {"n_layers": plan.n_layers, "d_model": plan.d_model, "n_heads": plan.n_heads}
-    shape = small_decoder(tokenizer.vocab_size, plan.context_length, **sizes)
-    # adapters leave embeddings alone, and an output tied to them could not learn a word that was never read
-    model: Any = build(replace(shape, tie_embeddings=False)).to(run.device)
-    end = tokenizer.special_tokens[END_OF_TEXT]
-    ids = torch.tensor([i for text in texts for i in (*tokenizer.encode(text), end)])
-    say(f"base: {n_params(model):,} parameters, {len(ids):,} tokens")
-    settings = TrainConfig(
-        n_steps=plan.base_steps,
-        context_length=plan.context_length,
-        batch_size=plan.batch_size,
-        learning_rate=plan.base_rate,
-        optimizer="muon",
-        checkpoint_every=max(1, plan.base_steps // 10),
-        seed=run.seed,
-    )
-    windows = Windows(ids, plan.context_length, seed=run.seed)
-    with resumable(run.output):
-        folder = run.output / "checkpoints" / "base"
-        train(model, windows, settings, folder=folder, logger=loggers(run.output / "logs" / "base"))
-    run.keep("base", model, tokenizer)
-    return {"n_params": n_params(model), "n_tokens": len(ids)}
-
-
-def _base_texts(plan: Plan) -> list[str]:
-    """Read text for a base: inputs without outputs, and of the standard library whole modules."""
-    kinds = [[e.source for e in examples(plan, task) if side_of(e.group) == "train"] for task in TASKS]
-    if plan.summarise is None:
-        kinds[1] = [document.text for document in standard_library() if side_of(document.id) == "train"]
-    kept = []
-    for texts in kinds:
-        left = CHARACTERS
-        random.Random(0).shuffle(texts)
-        for text in texts:
-            if left > 0:
-                kept.append(text[: min(left, CHARACTERS // 20)])
-                left -= len(kept[-1])
-    random.Random(0).shuffle(kept)
-    return kept
-
-
 def _costs(run: Run) -> dict[str, Any]:
     """Measure an update of each arm on the same batch."""
     found = {}
     for arm, rank in arms(run.plan).items():
-        chat = open_base(run.output, run.plan)
+        chat = open_base(run.plan)
         if rank:
             adapt(chat.model, rank)
         model: Any = chat.model.to(run.device).train()
@@ -368,7 +298,7 @@ def _costs(run: Run) -> dict[str, Any]:
 
 def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = None) -> dict[str, Any]:
     rank, name = arms(plan)[arm], name or arm
-    chat = open_base(run.output, plan)
+    chat = open_base(plan)
     torch.manual_seed(run.seed)
     if rank:
         adapt(chat.model, rank)
@@ -377,7 +307,7 @@ def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = Non
     settings = TrainConfig(
         n_steps=plan.n_steps,
         context_length=plan.context_length,
-        batch_size=plan.batch_size * TASKS[task].rows,
+        batch_size=plan.batch_size,
         learning_rate=plan.lora_rate if rank else plan.full_rate,
         weight_decay=0.0,
         max_spike=inf,  # an answer unlike all that the base has read may cost more before it costs less
@@ -385,6 +315,7 @@ def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = Non
         log_every=max(1, plan.n_steps // EVALUATIONS),
         seed=run.seed,
     )
+    checkpoints = run.output / "checkpoints" / task / name
     with resumable(run.output):
         stopped = train_with_patience(
             model,
@@ -392,7 +323,7 @@ def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = Non
             unseen,
             settings,
             patience=plan.patience,
-            folder=run.output / "checkpoints" / task / name,
+            folder=checkpoints,
             loss=completion_loss,
             logger=loggers(run.output / "logs" / task / name),
         )
@@ -400,6 +331,7 @@ def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = Non
     place = run.output / "models" / task / f"{name}.safetensors"
     place.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(place, {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    shutil.rmtree(checkpoints)  # of all weights, three times the model each
     return {
         "best": stopped.best,
         "steps": len(stopped.history),

@@ -22,7 +22,7 @@ from llmguide.optim import Optimizer, param_groups
 from llmguide.sft import completion_loss
 from llmguide.train import accumulate_gradients
 
-N_TIMED = 7  # steps
+N_TIMED = 3  # steps
 
 
 class StepCost(NamedTuple):
