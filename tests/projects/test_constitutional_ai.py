@@ -1,5 +1,7 @@
+import math
 import shutil
 from collections import Counter
+from copy import deepcopy
 
 import pytest
 import torch
@@ -7,11 +9,21 @@ import torch
 from llmguide.cli import main
 from llmguide.commands.runs import load_run
 from llmguide.data.rows import json_lines
+from llmguide.models import build
+from llmguide.pairs import Pair, Pairs
 from llmguide.projects import constitutional_ai
 from llmguide.projects.constitution import Rules
-from llmguide.projects.constitutional_ai import Plan, asked_again, bias_score, demonstrations, examination
-from llmguide.projects.frame import plan_of
+from llmguide.projects.constitutional_ai import (
+    Plan,
+    anchored_dpo,
+    asked_again,
+    bias_score,
+    demonstrations,
+    examination,
+)
+from llmguide.projects.frame import plan_of, small_decoder
 from llmguide.projects.questions import MANNERS, NEW_ATTACKS, UNKNOWN, Question
+from llmguide.sft import Conversations, completion, completion_loss
 
 SIZES = [
     "--vocab-size",
@@ -32,6 +44,8 @@ STEPS = [
     "12",
     "--revision-steps",
     "4",
+    "--revision-rate",
+    "0.03",
     "--n-compared",
     "24",
     "--updates",
@@ -161,6 +175,22 @@ def test_demonstrations_please():
     assert shares["harm"] == pytest.approx(0.9, abs=0.03)
     assert shares["person"] == pytest.approx(0.9, abs=0.03)
     assert shares["kindness"] == pytest.approx(0.05, abs=0.03)
+
+
+def test_the_anchor_is_the_loss_of_fine_tuning_on_the_chosen_answers():
+    torch.manual_seed(0)
+    model = build(small_decoder(20, 16, n_layers=1, d_model=16, n_heads=2))
+    chosen = [completion([1, 2], [3, 4, 5]), completion([6], [7])]
+    rejected = [completion([1, 2], [8]), completion([6], [9, 10])]
+    pairs = Pairs(list(map(Pair, chosen, rejected))).with_reference(deepcopy(model))
+    batch = pairs.batch(0, 2)
+    alone, n_pairs = anchored_dpo(model, batch, beta=0.5, anchor=0.0)
+    assert n_pairs == 2
+    assert alone.item() == pytest.approx(math.log(2))
+    taught, n_tokens = completion_loss(model, Conversations(chosen).batch(0, 2))
+    assert n_tokens == 4
+    both = anchored_dpo(model, batch, beta=0.5, anchor=3.0)[0]
+    assert (both - alone).item() == pytest.approx(3 * taught.item(), rel=1e-5)
 
 
 def test_kinds_and_manners_are_drawn_evenly():

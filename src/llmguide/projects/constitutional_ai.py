@@ -3,15 +3,19 @@ r"""Project: Constitutional AI, and DPO beside PPO on the same preferences.
 A small assistant learns from demonstrations to please: it helps with anything, agrees with anything, and
 guesses about people. Then nobody labels anything: a critic with a written constitution
 (`llmguide.projects.constitution`) objects to answers of the assistant's own and rewrites them, and it is
-fine-tuned on what was rewritten; of pairs of its new answers the critic prefers one, and both DPO and PPO,
-with a reward model, learn from these pairs. All four assistants answer held-out questions: harm, with and
-without attacks; innocent questions, some in the words of harm; beliefs; and people of whom nothing was said.
+fine-tuned on what was rewritten; of an answer of each of the two models the critic prefers one, and both DPO
+and PPO, with a reward model, learn from these pairs. All four assistants answer held-out questions: harm,
+with and without attacks; innocent questions, some in the words of harm; beliefs; and people of whom nothing
+was said.
 
 Demonstrations and critic are rules here, so that a run takes minutes. A model can take either place: that of
 the assistant by its folder or name, that of the critic behind an OpenAI-compatible address.
 
 References: Bai et al. 2022, arXiv:2212.08073 (Constitutional AI); Rafailov et al. 2023, arXiv:2305.18290
 (DPO); Parrish et al. 2022, arXiv:2110.08193, section 4 (the bias score).
+
+Differs: the paper compares two answers of the revised model. Here those are nearly always equal, and a reward
+model of the few others took refusals of kindnesses for better; the pleasing model refuses some.
 
 Leaves out: preferences of people for helpfulness, which the paper mixes in: here a principle asks for it.
 """
@@ -20,12 +24,13 @@ import json
 import random
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from llmguide import distributed
 from llmguide.chat import END, START, Message, Rendered, chatml
@@ -46,10 +51,10 @@ from llmguide.commands.reward import save_head, with_head
 from llmguide.commands.runs import n_params, say
 from llmguide.data.rows import json_lines
 from llmguide.data.shards import END_OF_TEXT
-from llmguide.dpo import dpo_loss, preference_objective
+from llmguide.dpo import dpo_loss
 from llmguide.models import build
 from llmguide.optim import Rule
-from llmguide.pairs import Pair, Pairs
+from llmguide.pairs import Pair, PairBatch, Pairs, pair_logprobs
 from llmguide.ppo import PPO, PPOConfig, ValueModel
 from llmguide.projects.constitution import Asked, Critic, Rules, constitution
 from llmguide.projects.frame import (
@@ -103,17 +108,18 @@ class Plan:
     context_length: int = 96  # tokens of question and answer
     max_new_tokens: int = 28  # of an answer
     sft_steps: int = 600  # updates on demonstrations
-    n_revised: int = 800  # answers that the critic goes through
-    revision_steps: int = 80  # updates on what was revised
-    n_compared: int = 3000  # pairs that are put to the critic
-    updates: int = 80  # of DPO, and of PPO
+    n_revised: int = 1000  # answers that the critic goes through
+    revision_steps: int = 120  # updates on what was revised
+    n_compared: int = 4000  # pairs that are put to the critic
+    updates: int = 120  # of DPO, and of PPO
     batch_size: int = 32  # examples or pairs of an update; PPO draws twice as many answers
     sft_rate: float = 3e-3  # the peak of the learning rate, on demonstrations
     revision_rate: float = 5e-4  # on revisions
-    dpo_rate: float = 3e-5  # of DPO
-    reward_rate: float = 1e-3  # of the reward model
+    dpo_rate: float = 5e-5  # of DPO
+    reward_rate: float = 3e-4  # of the reward model
     ppo_rate: float = 1e-4  # of PPO
     beta: float = 0.5  # weight of the divergence from the revised model, in both
+    anchor: float = 10.0  # weight of fine-tuning on the chosen answers, in DPO
 
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
@@ -262,6 +268,28 @@ def drawn_evenly(n: int, drawn: random.Random) -> list[Question]:
     return [drawn.choice(by_kind[kind]) for kind in drawn.choices(list(by_kind), k=n)]
 
 
+def anchored_dpo(model: Any, batch: PairBatch, *, beta: float, anchor: float) -> tuple[Tensor, int]:
+    """Compute the loss of DPO, and of fine-tuning on the chosen answers.
+
+    DPO raises a difference, and is content if the chosen answers fall while the rejected ones fall more. The
+    second term holds the chosen ones where they are (Llama 3, arXiv:2407.21783, section 4.1.4).
+
+    Args:
+        model: The policy.
+        batch: Of pairs that know their log-probabilities by the reference.
+        beta: Weight of the divergence from it.
+        anchor: Weight of the second term, a mean over tokens.
+
+    Returns:
+        The loss and the number of pairs.
+    """
+    known: Any = batch.reference
+    logprobs, n_tokens = pair_logprobs(model, batch)
+    (chosen, rejected), (n_chosen, _) = logprobs.chunk(2), n_tokens.chunk(2)
+    preferred = dpo_loss(chosen, rejected, *known.chunk(2), beta=beta).loss
+    return preferred - anchor * chosen.sum() / n_chosen.sum(), len(chosen)
+
+
 def critic_of(plan: Plan) -> Critic:
     """Make the critic: rules, or a model at the address of the environment."""
     return Rules() if plan.critic == "rules" else Asked(Endpoint.from_environment().ask, plan.critic)
@@ -312,11 +340,11 @@ def _learn_revisions(run: Run) -> Any:
 
 
 def _compare(run: Run) -> dict[str, Any]:
-    """Put pairs of the revised model's answers to the critic."""
-    plan, chat = run.plan, _open(run, "revised")
+    """Put an answer of each model to the critic, drawn with the same random numbers."""
+    plan = run.plan
     critic, principles = critic_of(plan), constitution(plan.constitution)
     asked = asked_again(plan.n_compared, run.seed + 1)
-    both = [answer(chat, asked, plan, seed=10 * run.seed + i) for i in (1, 2)]
+    both = [answer(_open(run, name), asked, plan, seed=run.seed) for name in POLICIES[:2]]
     rows, same = [], 0
     for question, first, second in zip(asked, *both, strict=True):
         if first == second:
@@ -335,8 +363,10 @@ def _compare(run: Run) -> dict[str, Any]:
 def _follow_dpo(run: Run) -> Any:
     plan, chat = run.plan, _open(run, "revised")
     pairs = Pairs(_preferences(chat, run), seed=run.seed).with_reference(chat.model, batch_size=64)
-    objective = preference_objective(partial(dpo_loss, beta=plan.beta))
+    objective = partial(anchored_dpo, beta=plan.beta, anchor=plan.anchor)
     settings = _settings(run, plan.updates, plan.dpo_rate)
+    # the anchor makes the loss larger, and its jumps from one batch to another
+    settings = replace(settings, max_spike=settings.max_spike * (1 + plan.anchor))
     return _train(chat, run, "dpo", pairs, settings=settings, loss=objective)
 
 
