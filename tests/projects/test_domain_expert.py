@@ -163,11 +163,29 @@ def test_another_library_is_refused(finished, tmp_path, capsys):
 def test_a_base_reads_no_question_and_nothing_that_is_not_to_be_known(finished):
     found = domain_expert._facts(120)
     texts = domain_expert._base_texts(found, seed=0)
-    hidden = {fact.name for fact in (*found.unknown, *found.unread)}
+    told = {word.strip(".") for fact in found.known for word in (fact.name, *fact.value.split())}
+    hidden = {fact.name for fact in (*found.unknown, *found.unread)} - told
     cards = [text for text in texts if any(fact.name in text for fact in found.known) and len(text) < 300]
     assert len(cards) >= 2 * len({fact.name for fact in found.known})
     assert not any(word.strip(".") in hidden for text in cards for word in text.split())
     assert not any("?" in text for text in cards)
+
+
+def test_each_update_of_the_tuning_reads_on(finished):
+    plan, chat = plan_of(Plan, finished), open_base(finished, plan_of(Plan, finished))
+    talks = [
+        example for _, example in domain_expert._course(chat, plan, domain_expert._pairs(finished), OPEN, 0)
+    ]
+    read = domain_expert._base_ids(plan, chat.tokenizer, 0)
+    examples = domain_expert._with_windows(talks, read, plan, 0)
+    size = plan.batch_size + plan.n_windows
+    assert len(examples) == plan.n_steps * size
+    updates = [examples[first : first + size] for first in range(0, len(examples), size)]
+    assert [talk for update in updates for talk in update[: plan.batch_size]] == talks
+    places = {tuple(read[i : i + domain_expert.REREAD + 1].tolist()) for i in range(len(read))}
+    for window in (window for update in updates for window in update[plan.batch_size :]):
+        assert tuple(window.ids) in places
+        assert all(window.mask)
 
 
 def test_another_model_is_told_the_task(finished, tmp_path, monkeypatch):

@@ -7,7 +7,11 @@ from llmguide.projects.expert_facts import Fact, names
 from llmguide.projects.expert_questions import (
     INVENTED,
     LANGUAGES,
+    NEW_OTHER,
+    NEW_TOPICS,
     NEW_WORDS,
+    NOT_HERE,
+    OTHER,
     OUTSIDE,
     QUESTIONS,
     UNKNOWN,
@@ -63,6 +67,22 @@ def test_new_words_are_new(found, benchmark_pairs):
         shown = [p.question for p in pairs["known"] if p.about == relation]
         before, _, after = wordings[-1].partition("{0}")
         assert not any(q.startswith(before) and q.endswith(after) for q in shown if before)
+
+
+def test_what_is_outside_or_made_up_is_new_in_the_benchmark(found, benchmark_pairs):
+    pairs, counts = conversations(found, [], benchmark_pairs)
+    tested = {kind: [pair for pair in benchmark_pairs if pair.kind == kind] for kind in (INVENTED, *NOT_HERE)}
+    learnt = {pair.name for pair in pairs["other topics"]}
+    assert not {pair.name for kind in (OTHER, NEW_OTHER) for pair in tested[kind]} & learnt
+    assert not {pair.name for pair in tested[INVENTED]} & {pair.name for pair in pairs["unknown"]}
+    for language in ("Rust", "Haskell"):
+        assert any(language in pair.question for pair in tested[LANGUAGES])
+        assert not any(language in pair.question for pair in pairs["other languages"])
+    for _, topic in NEW_TOPICS:
+        before, _, after = topic.partition("{0}")
+        questions = [pair.question for pair in pairs["other topics"]]
+        assert not any(q.startswith(before) and q.endswith(after) for q in questions)
+    assert counts["unknown"] == len(pairs["unknown"])
 
 
 def test_what_cannot_be_known_is_to_be_admitted(benchmark_pairs):

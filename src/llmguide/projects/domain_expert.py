@@ -2,10 +2,11 @@ r"""Project: a domain expert, from synthetic data to a benchmark that tells know
 
 The domain is Python's standard library. A small base reads about some of its names, and general text. It is
 then tuned on questions made from these facts, together with questions about names that it never read about,
-which it is to say it does not know, and questions about something else, which it is to turn down. Three
-trainings with the same number of draws: in random order; easy questions first; and in random order without
-anything to turn down. The benchmark asks for facts in new words, for facts that were read and never asked
-for, for names that nobody told it about, for names that do not exist, and for other things.
+which it is to say it does not know, and questions about something else, which it is to turn down; meanwhile
+it reads on. Three trainings with the same number of draws: in random order; easy questions first; and in
+random order without anything to turn down. The benchmark asks for facts in new words, for facts that were
+read and never asked for, for names that nobody told it about, for names that do not exist, and for other
+things.
 
 References: Allen-Zhu & Li 2023, arXiv:2309.14316 (what was read and can be asked for); Zhang et al. 2023,
 arXiv:2311.09677, and Kang et al. 2024, arXiv:2403.05612 (examples that say "I do not know"); Platanios et al.
@@ -60,11 +61,12 @@ NAME = "domain-expert"
 CONVERSATIONS = "conversations.jsonl"  # of a run, for llmguide sft too
 SHUFFLED, CURRICULUM, OPEN = "random order", "easy first", "nothing turned down"
 ARMS = (SHUFFLED, CURRICULUM, OPEN)
-SHARES = {"known": 0.6, "unknown": 0.25, "outside": 0.15}  # of the conversations
+SHARES = {"known": 0.57, "unknown": 0.26, "other topics": 0.09, "other languages": 0.08}  # of conversations
 FIRST = 0.2  # of the conversations, the easiest, that a curriculum begins with
 N_TEST = 40  # questions of each kind about each relation
 ANSWER = 28  # tokens at most
 READINGS = 40  # cards about each name; more are the same ones again
+REREAD = 40  # tokens of what the base has read, in each window of it that the tuning goes on to read
 GENERAL = 0.2  # of the characters that a base reads
 N_GENERAL = 20_000  # characters of held-out general text
 TASK = (  # of a model that was not tuned
@@ -84,17 +86,18 @@ class Plan:
     general: str | None = None  # another model, asked the benchmark as it is, to compare with
     writer: str | None = None  # a model at OPENAI_BASE_URL that writes questions, too
     n_written: int = 500  # questions that it writes
-    n_names: int = 300  # of the library, whether they are read about or not
+    n_names: int = 300  # of the library; the others are said to be unknown
     vocab_size: int = 2048  # of the tokenizer of a new base
     n_layers: int = 3  # its blocks
     d_model: int = 128  # its width
     n_heads: int = 4  # its attention heads
     context_length: int = 64  # tokens of a window of a new base, and of a conversation
     base_steps: int = 400  # updates of a new base
-    n_steps: int = 250  # updates of each tuning
-    batch_size: int = 16  # conversations of an update, and half the windows
+    n_steps: int = 300  # updates of each tuning
+    batch_size: int = 16  # conversations of an update, and half the windows of a new base's
+    n_windows: int = 8  # of what a new base reads, in each update of the tuning, too
     base_rate: float = 3e-3  # peak of the learning rate of a new base
-    rate: float = 1.5e-4  # of the tuning, of all weights; a large one unlearns what was read
+    rate: float = 4e-4  # of the tuning, of all weights; a large one unlearns what is not read again
 
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
@@ -246,12 +249,15 @@ def _tune(run: Run, arm: str) -> dict[str, list[float]]:
     plan = run.plan
     chat = open_base(run.output, plan)
     examples = [example for _, example in _course(chat, plan, _pairs(run.output), arm, run.seed)]
+    n_windows = 0 if plan.base else plan.n_windows
+    if n_windows:
+        examples = _with_windows(examples, _base_ids(plan, chat.tokenizer, run.seed), plan, run.seed)
     torch.manual_seed(run.seed)
     model: Any = chat.model.to(run.device)
     settings = TrainConfig(
         n_steps=plan.n_steps,
         context_length=plan.context_length,
-        batch_size=plan.batch_size,
+        batch_size=plan.batch_size + n_windows,
         learning_rate=plan.rate,
         weight_decay=0.0,
         log_every=max(1, plan.n_steps // 10),
@@ -292,19 +298,29 @@ def _course(
     return [(pair, fitting[pair]) for pair in drawn]
 
 
+def _with_windows(talks: Sequence[Rendered], read: torch.Tensor, plan: Plan, seed: int) -> list[Rendered]:
+    """Add to the conversations of each update windows of what the base has read, to be learnt as a whole."""
+    windows, examples = Windows(read, REREAD, seed=seed), list[Rendered]()
+    for step in range(plan.n_steps):
+        examples += talks[step * plan.batch_size : (step + 1) * plan.batch_size]
+        inputs, targets, _ = windows.batch(step * plan.n_windows, plan.n_windows)
+        for ids in torch.cat([inputs, targets[:, -1:]], 1).tolist():
+            examples.append(Rendered(ids, [True] * len(ids)))
+    return examples
+
+
 def _talk(pair: Pair) -> list[Message]:
     return [{"role": "user", "content": pair.question}, {"role": "assistant", "content": pair.answer}]
 
 
 def _train_base(run: Run) -> dict[str, int]:
     plan = run.plan
-    texts = _base_texts(_facts(plan.n_names), run.seed)
-    tokenizer = Tokenizer.train(texts[:3000], plan.vocab_size, special_tokens=[END_OF_TEXT, START, END])
+    texts = _base_texts(_facts(plan.n_names), run.seed)[:3000]
+    tokenizer = Tokenizer.train(texts, plan.vocab_size, special_tokens=[END_OF_TEXT, START, END])
     torch.manual_seed(run.seed)
     sizes = {"n_layers": plan.n_layers, "d_model": plan.d_model, "n_heads": plan.n_heads}
     model: Any = build(small_decoder(tokenizer.vocab_size, plan.context_length, **sizes)).to(run.device)
-    end = tokenizer.special_tokens[END_OF_TEXT]
-    ids = torch.tensor([i for text in texts for i in (*tokenizer.encode(text), end)])
+    ids = _base_ids(plan, tokenizer, run.seed)
     say(f"base: {n_params(model):,} parameters, {len(ids):,} tokens")
     settings = TrainConfig(
         n_steps=plan.base_steps,
@@ -322,6 +338,12 @@ def _train_base(run: Run) -> dict[str, int]:
         train(model, windows, settings, folder=folder, logger=loggers(run.output / "logs" / "base"))
     run.keep("base", model, tokenizer)
     return {"n_params": n_params(model), "n_tokens": len(ids)}
+
+
+def _base_ids(plan: Plan, tokenizer: Tokenizer, seed: int) -> torch.Tensor:
+    end = tokenizer.special_tokens[END_OF_TEXT]
+    texts = _base_texts(_facts(plan.n_names), seed)
+    return torch.tensor([i for text in texts for i in (*tokenizer.encode(text), end)])
 
 
 def _base_texts(found: Curated, seed: int) -> list[str]:

@@ -26,12 +26,22 @@ from llmguide.coding.client import Answer, Endpoint, Request, record, replay
 from llmguide.data.decontaminate import SharedNgram
 from llmguide.data.dedup import ExactDuplicates, MinHash, NearDuplicates, plain_words
 from llmguide.projects.expert_facts import Fact, facts, names
-from llmguide.projects.expert_questions import QUESTIONS, Pair, ask, ignorance, made_up, outside, side_of
+from llmguide.projects.expert_questions import (
+    LANGUAGES,
+    OTHER,
+    QUESTIONS,
+    Pair,
+    ask,
+    ignorance,
+    made_up,
+    outside,
+    side_of,
+    trained_wordings,
+)
 
 SHORTEST, LONGEST = 3, 12  # words of a summary
 NGRAM = 2  # words, for near duplicates: the summaries are short
 SHARED = 5  # words, for decontamination
-N_ELSEWHERE = 400  # questions about other languages
 _PLAIN = re.compile(r"[\w ,.;:'()/+-]+\.", re.ASCII)
 
 
@@ -74,6 +84,8 @@ def fault(fact: Fact) -> str | None:
 def curated(n_names: int) -> Curated:
     """Take the facts about some names, always the same ones, and drop what is not worth asking.
 
+    Of all other names the training says that they are unknown.
+
     Raises:
         ValueError: There are too few names.
     """
@@ -84,6 +96,7 @@ def curated(n_names: int) -> Curated:
     times = Counter(" ".join(plain_words(fact.value)) for fact in facts() if fact.relation == "summary")
     near = NearDuplicates(sqlite3.connect(":memory:"), MinHash(n=NGRAM))
     counts, kept = Counter({"summaries": 0}), []
+    unknown = [fact for fact in facts() if fact.name not in chosen and fact.relation != "summary"]
     for fact in (fact for fact in facts() if fact.name in chosen):
         if fact.relation == "summary":
             counts["summaries"] += 1
@@ -95,7 +108,7 @@ def curated(n_names: int) -> Curated:
         kept.append(fact)
     held_out = [f.value for f in kept if f.relation == "summary" and side_of(f.name) != "asked"]
     contains = SharedNgram({"the benchmark": held_out}, n=SHARED)
-    known, unknown, unread = list[Fact](), list[Fact](), list[Fact]()
+    known, unread = list[Fact](), list[Fact]()
     for fact in kept:
         side = side_of(fact.name)
         if side == "asked" and fact.relation == "summary" and (reason := contains(fact.value)):
@@ -121,18 +134,19 @@ def conversations(
         The pairs by kind, and how many there were and were dropped.
     """
     asked = [fact for fact in found.known if side_of(fact.name) == "asked"]
-    shown = {relation: wordings[:-1] for relation, wordings in QUESTIONS.items()}
     beyond = list(outside(sorted({fact.name for fact in asked}), test=False))
-    random.Random(0).shuffle(beyond)
-    languages = [pair for pair in beyond if pair.kind == "other languages"][:N_ELSEWHERE]
+    draw = random.Random(0)  # a wording for each, since they are many
     made = {
-        "known": [ask(fact, wording) for fact in asked for wording in shown[fact.relation]] + list(written),
-        "unknown": [
-            ignorance(fact, wording, "unknown")
-            for fact in (*found.unknown, *made_up(test=False))
-            for wording in shown[fact.relation]
+        "known": [
+            *(ask(fact, wording) for fact in asked for wording in trained_wordings(fact.relation)),
+            *written,
         ],
-        "outside": [pair for pair in beyond if pair.kind != "other languages"] + languages,
+        "unknown": [
+            ignorance(fact, draw.choice(trained_wordings(fact.relation)), "unknown")
+            for fact in (*found.unknown, *made_up(test=False))
+        ],
+        "other topics": [pair for pair in beyond if pair.kind == OTHER],
+        "other languages": [pair for pair in beyond if pair.kind == LANGUAGES],
     }
     seen = ExactDuplicates(sqlite3.connect(":memory:"))
     taken = {" ".join(plain_words(pair.question)) for pair in test}

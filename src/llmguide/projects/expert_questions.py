@@ -4,7 +4,7 @@ What can be known decides what may be asked. Names are divided by a hash into th
 
 - are read about and asked about in training: new words for a question are what can be tested with them;
 - are read about and never asked about: whether what was read can be said is tested with them;
-- are real and never read about: nobody can know them, and the right answer is to say so. Some of these stand
+- are real and never read about: nobody can know them, and the right answer is to say so. Most of these stand
   in the training, as unknown, and others in the benchmark.
 
 Names that do not exist are unknown in the same way. What is no question about the library at all has an
@@ -26,7 +26,8 @@ from llmguide.projects.expert_facts import Fact, Relation, invented, names
 
 Side = Literal["asked", "told", "unknown", "unread"]
 UNKNOWN, OUTSIDE = "I do not know that name.", "That is not my field."
-N_INVENTED = 400  # names, half of them for the benchmark
+N_INVENTED = 400  # names, half of which are held out for the benchmark
+N_TRAINED = 1200  # these and more, for the training: few would be known by heart
 _SHARES = (0.1, 0.2, 0.45)  # of the names: never read about, said to be unknown, told about only
 
 STATEMENTS: dict[Relation, tuple[str, ...]] = {
@@ -73,6 +74,24 @@ QUESTIONS: dict[Relation, tuple[str, ...]] = {  # the last one of each is never 
         "I need what does this: {0}",
     ),
 }
+BEGINNINGS = (  # in the training only, put where the last wording has "I need"
+    "Tell me",
+    "Do you know",
+    "Give",
+    "Show me",
+    "I forgot",
+    "Who knows",
+    "We want",
+    "Help me with",
+    "Find",
+    "Say",
+    "I wonder about",
+    "Can you write",
+    "My program uses",
+    "Remind us of",
+    "You may know",
+    "Let me see",
+)
 # As the base has read them, but for the name that a summary is asked with: a bare word would be right, too,
 # but the way from the question to it is one that the base never took.
 ANSWERS: dict[Relation, str] = {
@@ -87,6 +106,14 @@ ELSEWHERE = (  # in the words of the library, about something else; the last two
     "Where in Ruby is {0}?",
     "What is the first parameter of {0} in Perl?",
     "Name the base of {0} in Swift.",
+    "What is the kind of {0} in Pascal?",
+    "Which package of Go has {0}?",
+    "{0} has which base in Scala?",
+    "Name the package of {0} in Fortran.",
+    "Which parameter does {0} take first in Basic?",
+    "Of which kind is {0} in Lisp?",
+    "What is the base of {0} in Dart?",
+    "{0} is in which package of Ada?",
     "Which package of Rust has {0}?",
     "What is the first parameter of {0} in Haskell?",
 )
@@ -94,6 +121,10 @@ SUBJECTS = {
     "place": "Paris London Rome Vienna Cairo Tokyo Lima Oslo Delhi Quito Dublin Seoul Havana Madrid Kyiv",
     "food": "bread soup rice cake stew honey cheese salad pasta fish beans lentils porridge pie jam curry",
     "animal": "horse whale spider eagle goat salmon badger swan tiger lizard moth otter camel crow seal toad",
+    "person": "Mozart Newton Homer Caesar Darwin Chopin Goethe Galileo Verdi Dante Gandhi Kepler",
+    "game": "chess tennis golf rugby poker hockey judo cricket rowing darts",
+    "thing": "ladder candle violin kettle pillow hammer bicycle mirror carpet umbrella",
+    "plant": "oak rose tulip maple fern cactus birch clover ivy willow",
 }
 TOPICS = (
     ("place", "How far is {0}?"),
@@ -104,6 +135,26 @@ TOPICS = (
     ("food", "What goes with {0}?"),
     ("animal", "How old does a {0} get?"),
     ("animal", "What does a {0} eat?"),
+)
+MORE_TOPICS = (  # in the training only
+    ("place", "Which language do they speak in {0}?"),
+    ("place", "I want to live in {0}."),
+    ("food", "What is the price of {0}?"),
+    ("food", "Is there {0} in this?"),
+    ("animal", "What is the weight of a {0}?"),
+    ("animal", "Where does a {0} sleep?"),
+    ("person", "When was {0} born?"),
+    ("person", "Did {0} have children?"),
+    ("person", "What is {0} known for?"),
+    ("game", "How do I get better at {0}?"),
+    ("game", "Who won at {0} last year?"),
+    ("game", "What are the rules of {0}?"),
+    ("thing", "What does a {0} cost?"),
+    ("thing", "Can you repair my {0}?"),
+    ("thing", "Name a good color for a {0}."),
+    ("plant", "How often should I water a {0}?"),
+    ("plant", "Does a {0} need sun?"),
+    ("plant", "Can I grow a {0} in a pot?"),
 )
 NEW_TOPICS = (
     ("place", "Write a poem about {0}."),
@@ -155,6 +206,16 @@ def side_of(name: str) -> Side:
     return "asked"
 
 
+def trained_wordings(relation: Relation) -> list[str]:
+    """Return the wordings in which the training asks for a relation.
+
+    >>> trained_wordings("kind")[3:6]
+    ['{0} is of which kind?', 'Tell me the kind of {0}.', 'Do you know the kind of {0}?']
+    """
+    *wordings, new = QUESTIONS[relation]
+    return wordings + [new.replace("I need", beginning) for beginning in BEGINNINGS]
+
+
 def ask(fact: Fact, wording: str, kind: str = "") -> Pair:
     """Ask for a fact; a summary is asked with, and the name is the answer.
 
@@ -188,11 +249,11 @@ def card(told: Sequence[Fact], draw: random.Random) -> str:
 
 def made_up(test: bool) -> Iterator[Fact]:
     """Make up facts about names that do not exist, for the training or the benchmark."""
-    for name in invented(N_INVENTED, names()):
-        if in_validation(f"invented {name}", 0.5) == test:
-            relation: Relation = "base" if name[0].isupper() else "parameter"
-            for each in ("package", "kind", relation):
-                yield Fact(each, name, "")
+    held_out = {name for name in invented(N_INVENTED, names()) if in_validation(f"invented {name}", 0.5)}
+    for name in sorted(held_out if test else set(invented(N_TRAINED, names())) - held_out):
+        relation: Relation = "base" if name[0].isupper() else "parameter"
+        for each in ("package", "kind", relation):
+            yield Fact(each, name, "")
 
 
 def outside(known: Sequence[str], *, test: bool) -> Iterator[Pair]:
@@ -202,7 +263,7 @@ def outside(known: Sequence[str], *, test: bool) -> Iterator[Pair]:
         known: Names of the library, which some questions about other languages use.
         test: For the benchmark; topics with new subjects, new topics, and other languages.
     """
-    kinds = {OTHER: TOPICS, NEW_OTHER: NEW_TOPICS} if test else {OTHER: TOPICS}
+    kinds = {OTHER: TOPICS, NEW_OTHER: NEW_TOPICS} if test else {OTHER: TOPICS + MORE_TOPICS}
     for kind, topics in kinds.items():
         for subject, wording in topics:
             for word in SUBJECTS[subject].split():
