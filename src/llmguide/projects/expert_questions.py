@@ -210,7 +210,7 @@ def trained_wordings(relation: Relation) -> list[str]:
     """Return the wordings in which the training asks for a relation.
 
     >>> trained_wordings("kind")[3:6]
-    ['{0} is of which kind?', 'Tell me the kind of {0}.', 'Do you know the kind of {0}?']
+    ['{0} is of which kind?', 'Tell me the kind of {0}.', 'Do you know the kind of {0}.']
     """
     *wordings, new = QUESTIONS[relation]
     return wordings + [new.replace("I need", beginning) for beginning in BEGINNINGS]
