@@ -2,22 +2,22 @@
 
 const SCROLLS = ".math-display, .table-scroll, pre > code";
 
+const boxesIn = (element) => [...element.querySelectorAll(SCROLLS), ...(element.matches(SCROLLS) ? [element] : [])];
+
+// What is far out of sight or folded has no width, and to ask for it would lay it out: its turn comes when it is near.
+const isLaidOut = (box) => (box.firstElementChild ?? box).checkVisibility?.({ contentVisibilityAuto: true }) ?? true;
+
 // A box that scrolls sideways has to be reachable from the keyboard; one that does not is no stop on the way.
 function mark(boxes) {
-  const scrolls = boxes.map((box) => box.scrollWidth > box.clientWidth); // all before the first change: one layout
-  boxes.forEach((box, index) => {
+  const seen = boxes.filter(isLaidOut);
+  const scrolls = seen.map((box) => box.scrollWidth > box.clientWidth); // all before the first change: one layout
+  seen.forEach((box, index) => {
     if (scrolls[index]) box.tabIndex = 0;
     else if (box !== document.activeElement) box.removeAttribute("tabindex");
   });
 }
 
-const boxesIn = (element) => [...element.querySelectorAll(SCROLLS), ...(element.matches(SCROLLS) ? [element] : [])];
-
-// What is far out of sight or folded has no width, and to ask for it would lay it out: its turn comes when it is near.
-function markScrollable() {
-  const isLaidOut = (box) => (box.firstElementChild ?? box).checkVisibility?.({ contentVisibilityAuto: true }) ?? true;
-  mark(boxesIn(document.body).filter(isLaidOut));
-}
+const markScrollable = () => mark(boxesIn(document.body));
 
 const near = new Set();
 

@@ -70,6 +70,7 @@ def misfits(page: Page) -> list[str]:
           const extra = document.documentElement.scrollWidth - innerWidth;
           if (extra > 0) found.push(`the page is ${extra} px wider than the window`);
           for (const shape of document.querySelectorAll("figure svg, .katex-html, article img")) {
+            shape.getBoundingClientRect(); // lays out what is out of sight, and may still say 0
             const box = shape.getBoundingClientRect();
             if (box.width < 3 || box.height < 3) found.push(`no size: ${shape.outerHTML.slice(0, 120)}`);
           }
