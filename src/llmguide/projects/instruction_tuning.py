@@ -225,7 +225,7 @@ def open_base(plan: Plan) -> Chat:
 
 
 def prepare(model: Any, arm: Arm, rank: int) -> None:
-    """Make of a base what is to be tuned: quantised or not, with adapters or without."""
+    """Make of a base what is to be tuned: quantized or not, with adapters or without."""
     if arm.way == "QLoRA":
         quantize(model)
     if arm.way != "all weights":
