@@ -115,7 +115,7 @@ class Plan:
     batch_size: int = 32  # examples or pairs of an update; PPO draws twice as many answers
     sft_rate: float = 3e-3  # the peak of the learning rate, on demonstrations
     revision_rate: float = 5e-4  # on revisions
-    dpo_rate: float = 5e-5  # of DPO
+    dpo_rate: float = 2e-5  # of DPO
     reward_rate: float = 3e-4  # of the reward model
     ppo_rate: float = 1e-4  # of PPO
     beta: float = 0.5  # weight of the divergence from the revised model, in both
