@@ -78,19 +78,19 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Choices; the defaults take about ten minutes on two cores."""
+    """Choices; the defaults take about a quarter of an hour on two cores."""
 
     base: str = "smollm2-135m-instruct"  # a packaged model, a run folder, one of transformers, or a hub name
     classify: str | None = None  # JSON lines with prompt and completion; None: sentences and their age
     summarise: str | None = None  # the same; None: functions of the standard library and their docstrings
     context_length: int = 48  # tokens of an example; of a source what is longer is cut off
     n_train: int = 5000  # examples of each task, if there are so many
-    n_steps: int = 32  # most updates of a fine-tuning
+    n_steps: int = 64  # most updates of a fine-tuning
     patience: int = 2  # evaluations without a better one after which it stops
     batch_size: int = 8  # examples of an update
     ranks: tuple[int, ...] = (8,)  # of LoRA; the correction is multiplied by 2
     full_rate: float = 5e-5  # peak of the learning rate of all weights
-    lora_rate: float = 2e-3  # of the adapters
+    lora_rate: float = 3e-3  # of the adapters
 
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
