@@ -18,13 +18,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tools import DATA, DOCS, ROOT, write
+from tools import CACHE, DATA, DOCS, ROOT, write
 from tools.extras import EXTRAS, PROGRAMS, SQLITE, Extra, tree
 from tools.vendor import VENDOR
 from tools.wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
 
 RUNTIME = DOCS / "runtime"
 MANIFEST = VENDOR / "runtime.json"
+KERNEL = CACHE / "array_matmul.wasm"
 CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 # of tools/, what cells use
 HELPERS = ("__init__", "export_model", "facts", "fences", "figures", "records", "runs", "tables")
@@ -36,6 +37,7 @@ def guide_files() -> Iterator[tuple[str, Path]]:
     yield "session.py", RUNTIME / "session.py"
     yield "pipeline.py", RUNTIME / "widgets" / "pipeline.py"
     yield from tree("torch", RUNTIME / "torch")
+    yield "torch/array_matmul.wasm", KERNEL
     for name, path in tree("llmguide", ROOT / "src" / "llmguide"):
         if not name.startswith(PROGRAMS):
             yield name, path
@@ -75,6 +77,13 @@ def _place_core(found: dict[str, Path]) -> str:
     for path in [*(PYODIDE / file for file in CORE), *found.values()]:
         shutil.copy2(path, target / path.name)
     return name
+
+
+def compile_kernel() -> None:
+    """Compile the products of float32 matrices."""
+    command = ["node_modules/.bin/asc", "docs/runtime/torch/array_matmul.ts", "--outFile", str(KERNEL)]
+    options = ["--importMemory", "--runtime", "stub", "--enable", "simd", "-O3", "--noAssert"]
+    subprocess.run([*command, *options], cwd=ROOT, check=True)
 
 
 def _place_guide() -> str:
@@ -138,6 +147,7 @@ def manifest(
         *(VENDOR / core / file for file in CORE),
         VENDOR / guide,
         RUNTIME / "worker.mjs",
+        RUNTIME / "kernels.mjs",
         RUNTIME / "backend.js",
     ]
     steps: dict[str, Any] = {"core": {"megabytes": _megabytes(files)}}
@@ -159,6 +169,7 @@ def main() -> None:
     wanted = [wheel for step in STEPS for wheel in wheels(step)]
     found = fetch(wanted)
     extras = {extra: _place_extra(extra) for extra in EXTRAS}
+    compile_kernel()
     parts = _place_core(found), _place_guide(), _place_editor(), extras
     write(MANIFEST, json.dumps(manifest(*parts, found), indent=1) + "\n")
     if missing := [wheel.name for wheel in wanted if wheel.name not in found]:

@@ -1,5 +1,7 @@
 // Python in the reader's tab: starts Pyodide, loads what a run needs, and hands messages to session.py.
 
+import { addKernels, withMemory } from "./kernels.mjs";
+
 const VENDOR = new URL("../assets/vendor/", import.meta.url);
 const STEPS = ["core", "torch", "figure"]; // each holds what the one before it holds
 
@@ -35,8 +37,12 @@ async function start(interrupts) {
   const indexURL = new URL(runtime.pyodide, VENDOR).href;
   const guide = get(new URL(runtime.guide, VENDOR), { what: "The guide's own code" });
   const { loadPyodide } = await import(`${indexURL}pyodide.mjs`);
-  const pyodide = await loadPyodide({ indexURL, env: { HOME: "/home/pyodide", MPLBACKEND: "svg" } });
+  const { pyodide, memory } = await withMemory(() =>
+    loadPyodide({ indexURL, env: { HOME: "/home/pyodide", MPLBACKEND: "svg" } }),
+  );
   pyodide.unpackArchive(await (await guide).arrayBuffer(), "zip", { extractDir: "/guide" });
+  const products = "/guide/torch/array_matmul.wasm";
+  await addKernels(pyodide, memory, pyodide.FS.readFile(products));
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
   const handle = pyodide.runPython(`

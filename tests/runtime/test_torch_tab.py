@@ -10,23 +10,67 @@ from tests.runtime import test_torch_operations as operations
 from tests.runtime import test_torch_printing as printing
 from tests.runtime import test_torch_random as random
 from tests.runtime.subset import REPOSITORY, describe_all, differences
+from tools.runtime import KERNEL
 
 NUMPY = next((REPOSITORY / ".cache" / "wheels").glob("numpy-*.whl"), None)
 PROGRAM = """
 import { loadPyodide } from "pyodide";
 import { readFileSync } from "node:fs";
-const { repository, numpy, snippets } = JSON.parse(readFileSync(0, "utf8"));
-const pyodide = await loadPyodide({ stdout: (text) => process.stderr.write(text + "\\n") });
+const { repository, numpy, kernel, given, code } = JSON.parse(readFileSync(0, "utf8"));
+const { addKernels, withMemory } = await import(`${repository}/docs/runtime/kernels.mjs`);
+const stdout = (text) => process.stderr.write(text + "\\n");
+const { pyodide, memory } = await withMemory(() => loadPyodide({ stdout }));
+if (kernel) await addKernels(pyodide, memory, readFileSync(kernel));
 pyodide.unpackArchive(new Uint8Array(readFileSync(numpy)), "wheel");
 pyodide.mountNodeFS("/runtime", `${repository}/docs/runtime`);
 pyodide.mountNodeFS("/guide/tests/runtime", `${repository}/tests/runtime`);
-pyodide.globals.set("snippets", snippets);
-process.stdout.write(pyodide.runPython(`
-import json, sys
-sys.path[:0] = ["/runtime", "/guide/tests/runtime"]
+pyodide.globals.set("given", JSON.stringify(given));
+pyodide.runPython("import sys; sys.path[:0] = ['/runtime', '/guide/tests/runtime']");
+process.stdout.write(pyodide.runPython(code));
+"""
+DESCRIBE = """
+import json
 import subset
-json.dumps(subset.describe_all(json.loads(snippets)))
-`));
+from torch import array_matmul
+assert bool(array_matmul.kernel) == %(has_kernel)s
+array_matmul.WORTH = 1  # also the small products of the snippets
+json.dumps(subset.describe_all(json.loads(given)))
+"""
+# Arrays as they come: turned, with gaps, reversed, not finite. A NaN has many patterns of bits: all count as one.
+SAME_BITS = """
+import json
+import numpy as np
+from torch import array_matmul
+assert array_matmul.kernel
+array_matmul.WORTH = 1
+draw = np.random.RandomState(0)
+
+
+def wild(a):
+    found = draw.choice([np.inf, -np.inf, np.nan, -0.0], a.shape)
+    return np.where(draw.rand(*a.shape) < 0.02, found, a).astype(np.float32)
+
+
+forms = {
+    "plain": lambda a: a,
+    "turned": lambda a: a.swapaxes(-1, -2).copy().swapaxes(-1, -2),
+    "gaps": lambda a: np.repeat(np.repeat(a, 3, -1), 2, -2)[..., ::2, ::3],
+    "reversed": lambda a: a[..., ::-1, ::-1],
+    "wild": wild,
+}
+
+
+def bits(a):
+    return a.dtype.name, np.where(np.isnan(a), np.float32(np.nan), a).view(np.int32).tolist()
+
+
+different = []
+for shapes in json.loads(given):
+    for name, form in forms.items():
+        x, y = (form(draw.randn(*shape).astype(np.float32)) for shape in shapes)
+        if bits(array_matmul.array_matmul(x, y)) != bits(np.matmul(x, y)):
+            different.append([name, *shapes])
+json.dumps(different)
 """
 SNIPPETS = [
     *operations.ELEMENTWISE,
@@ -52,25 +96,53 @@ SNIPPETS = [
 ]
 
 
-@pytest.mark.skipif(
+PRODUCTS = [*operations.PRODUCTS, *nn.FUNCTIONS, *nn.ATTENTION, *nn.MODULES]
+needs_numpy = pytest.mark.skipif(
     NUMPY is None, reason="needs Pyodide's numpy in .cache/wheels: python -m tools.wheels fetches it"
 )
-def test_subset_in_pyodide_equals_torch():
-    given = {"repository": str(REPOSITORY), "numpy": str(NUMPY), "snippets": json.dumps(SNIPPETS)}
+
+
+def in_pyodide(code, given, kernel=None):
+    """What code makes of a value that JSON holds, in Pyodide with or without the kernel."""
+    value = {"repository": str(REPOSITORY), "numpy": str(NUMPY), "kernel": kernel and str(kernel)}
     done = subprocess.run(
         ["node", "--input-type=module", "--eval", PROGRAM],
-        input=json.dumps(given),
+        input=json.dumps(value | {"given": given, "code": code}),
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@needs_numpy
+@pytest.mark.parametrize(
+    ("kernel", "snippets"), [(None, SNIPPETS), (KERNEL, PRODUCTS)], ids=["numpy", "kernel"]
+)
+def test_subset_in_pyodide_equals_torch(kernel, snippets):
+    mine = in_pyodide(DESCRIBE % {"has_kernel": kernel is not None}, snippets, kernel)
     found = [
         f"{snippet}\n  {difference}"
-        for snippet, mine, other in zip(
-            SNIPPETS, json.loads(done.stdout), describe_all(SNIPPETS), strict=True
-        )
-        for difference in differences(mine, other, tolerance=2e-5)
+        for snippet, one, other in zip(snippets, mine, describe_all(snippets), strict=True)
+        for difference in differences(one, other, tolerance=2e-5)
     ]
-    assert not found, f"{len(found)} differences in {len(SNIPPETS)} snippets\n" + "\n".join(found)
+    assert not found, f"{len(found)} differences in {len(snippets)} snippets\n" + "\n".join(found)
+
+
+@needs_numpy
+def test_products_of_the_kernel_have_the_bits_of_numpy():
+    shapes = [
+        [(4, 1), (1, 1)],
+        [(4, 8), (8, 8)],
+        [(5, 3), (3, 9)],
+        [(37, 19), (19, 23)],
+        [(64, 300), (300, 64)],
+        [(6, 5, 7), (6, 7, 3)],
+        [(2, 3, 9, 17), (2, 3, 17, 10)],
+        [(5, 1, 9, 17), (3, 17, 33)],
+        [(9, 17), (2, 3, 17, 4)],
+        [(2, 3, 4, 9, 17), (3, 1, 17, 33)],
+    ]
+    assert in_pyodide(SAME_BITS, shapes, KERNEL) == []

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from torch.array_matmul import array_matmul
 from torch.autograd.record import record, retitled, write
 from torch.tensor import Tensor, check_dim, function, method
 from torch.vjps import conjugated, crossed
@@ -28,7 +29,7 @@ def _product(x, y, dtype):
     """Matrix product of arrays."""
     if dtype.kind == 0:
         raise RuntimeError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
-    return np.matmul(x, y)
+    return array_matmul(x, y)
 
 
 def _turned(t):

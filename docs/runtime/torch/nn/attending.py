@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from torch.array_matmul import array_matmul
 from torch.dtypes import bool_
 from torch.nn.fused import c_name, fused
 from torch.nn.random_masks import dropout_mask
@@ -25,7 +26,7 @@ def scaled_dot_product_attention(
     factor = q.dtype.type(1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     bias = _bias(attn_mask, is_causal, q, k)
     scaled = q * factor
-    scores = scaled @ k.swapaxes(-1, -2)
+    scores = array_matmul(scaled, k.swapaxes(-1, -2))
     if bias is not None:
         scores = scores + bias
     highest = np.maximum.reduce(scores, axis=-1, keepdims=True, initial=-np.inf)
@@ -38,16 +39,16 @@ def scaled_dot_product_attention(
     weights /= np.add.reduce(weights, axis=-1, keepdims=True) + is_blind
     kept = dropout_mask(weights.shape, query.dtype, dropout_p)
     dropped = weights if kept is None else weights * kept
-    out = dropped @ v
+    out = array_matmul(dropped, v)
 
     def backward(g, wanted):
-        grad_value = dropped.swapaxes(-1, -2) @ g if wanted[2] else None
-        grad_weights = g @ v.swapaxes(-1, -2)
+        grad_value = array_matmul(dropped.swapaxes(-1, -2), g) if wanted[2] else None
+        grad_weights = array_matmul(g, v.swapaxes(-1, -2))
         if kept is not None:
             grad_weights = grad_weights * kept
         grad_scores = weights * (grad_weights - np.add.reduce(g * out, axis=-1, keepdims=True))
-        grad_query = (grad_scores @ k) * factor if wanted[0] else None
-        grad_key = grad_scores.swapaxes(-1, -2) @ scaled if wanted[1] else None
+        grad_query = array_matmul(grad_scores, k) * factor if wanted[0] else None
+        grad_key = array_matmul(grad_scores.swapaxes(-1, -2), scaled) if wanted[1] else None
         if groups > 1:
             grad_key, grad_value = _ungroup(grad_key, groups), _ungroup(grad_value, groups)
         return grad_query, grad_key, grad_value, grad_scores

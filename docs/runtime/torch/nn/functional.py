@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 import torch
+from torch.array_matmul import array_matmul
 from torch.autograd.record import retitled
 from torch.nn.activating import elu, gelu, leaky_relu, logsigmoid, silu, softplus
 from torch.nn.attending import scaled_dot_product_attention
@@ -55,7 +56,7 @@ def linear(input, weight, bias=None):
     _check_linear(input, weight, bias)
     x, w = input._array, weight._array
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    out = rows @ w.T
+    out = array_matmul(rows, w.T)
     if bias is not None:
         out += bias._array
     inputs = [input, weight] if bias is None else [input, weight, bias]
@@ -67,8 +68,8 @@ def linear(input, weight, bias=None):
     def backward(g, wanted):
         g = g.reshape(len(rows), len(w))
         return (
-            (g @ w).reshape(x.shape) if wanted[0] else None,
-            g.T @ rows if wanted[1] else None,
+            array_matmul(g, w).reshape(x.shape) if wanted[0] else None,
+            array_matmul(g.T, rows) if wanted[1] else None,
             np.add.reduce(g, axis=0) if wanted[-1] and bias is not None else None,
         )[: len(inputs)]
 
