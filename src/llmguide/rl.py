@@ -102,13 +102,12 @@ class Prompts:
 
     def batch(self, first: int, size: int) -> tuple[Int[Tensor, "B T_p"], Bool[Tensor, "B T_p"]]:
         """Return prompts ``first`` to ``first + size - 1`` of the endless order, and their attention mask."""
-        picked = in_epochs(first, size, len(self.rows), self.seed).tolist()
-        T_p = max(len(self.rows[i]) for i in picked)
+        rows = [self.rows[i] for i in in_epochs(first, size, len(self.rows), self.seed).tolist()]
+        lengths = torch.tensor([len(row) for row in rows])
+        T_p = int(lengths.max())
+        attention_mask = torch.arange(T_p) >= T_p - lengths[:, None]
         ids = torch.zeros(size, T_p, dtype=torch.long)
-        attention_mask = torch.zeros(size, T_p, dtype=torch.bool)
-        for row, i in enumerate(picked):
-            ids[row, T_p - len(self.rows[i]) :] = torch.tensor(self.rows[i])
-            attention_mask[row, T_p - len(self.rows[i]) :] = True
+        ids[attention_mask] = torch.tensor([token for row in rows for token in row])
         return ids, attention_mask
 
 

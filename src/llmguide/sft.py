@@ -134,9 +134,9 @@ def shifted(example: Rendered) -> Int[Tensor, "2 T"]:
     >>> shifted(completion([1, 2], [3, 4])).tolist()
     [[1, 2, 3], [-100, 3, 4]]
     """
-    ids = torch.tensor(example.ids)
-    targets = ids[1:].masked_fill(~torch.tensor(example.mask[1:], dtype=torch.bool), IGNORED)
-    return torch.stack([ids[:-1], targets])
+    following = zip(example.ids[1:], example.mask[1:], strict=True)
+    targets = [token if is_learnt else IGNORED for token, is_learnt in following]
+    return torch.tensor([example.ids[:-1], targets], dtype=torch.long)
 
 
 def padded(rows: Sequence[Sequence[Int[Tensor, "2 _T"]]], *, width: int | None = None) -> Batch:
@@ -150,18 +150,18 @@ def padded(rows: Sequence[Sequence[Int[Tensor, "2 _T"]]], *, width: int | None =
     Returns:
         The batch; padding has id 0, no target, and the document -1.
     """
-    lengths = [sum(example.shape[1] for example in row) for row in rows]
-    shape = len(rows), max(lengths) if width is None else width
-    inputs, targets = torch.zeros(shape, dtype=torch.long), torch.full(shape, IGNORED)
-    documents = torch.full(shape, PADDING)
-    for i, row in enumerate(rows):
-        place = 0
-        for number, example in enumerate(row):
-            part = slice(place, place + example.shape[1])
-            inputs[i, part], targets[i, part] = example
-            documents[i, part] = number
-            place = part.stop
-    return Batch(inputs, targets, None if width is None else documents)
+    examples = [example for row in rows for example in row]
+    lengths = torch.tensor([sum(example.shape[1] for example in row) for row in rows])
+    places = torch.arange(int(lengths.max()) if width is None else width)
+    is_filled = places < lengths[:, None]  # (B, T)
+    inputs, targets = torch.full(is_filled.shape, 0), torch.full(is_filled.shape, IGNORED)
+    inputs[is_filled], targets[is_filled] = torch.cat(examples, dim=1)
+    if width is None:
+        return Batch(inputs, targets)
+    numbers = torch.tensor([number for row in rows for number in range(len(row))])
+    documents = torch.full(is_filled.shape, PADDING)
+    documents[is_filled] = numbers.repeat_interleave(torch.tensor([example.shape[1] for example in examples]))
+    return Batch(inputs, targets, documents)
 
 
 def finetune(
