@@ -50,10 +50,14 @@ class dtype:
 def _round_bfloat16(array):
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     # to the nearest, ties to even: add half of the last kept bit, less one where that bit is 0
-    rounded = (
-        (bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) & np.uint32(0xFFFF0000)
-    ).view(np.float32)
-    return np.where(np.isnan(array), np.float32(np.nan), rounded).reshape(np.shape(array))
+    rounded = bits >> np.uint32(16)
+    rounded &= np.uint32(1)
+    rounded += np.uint32(0x7FFF)
+    rounded += bits
+    rounded &= np.uint32(0xFFFF0000)
+    rounded = rounded.view(np.float32).reshape(np.shape(array))
+    is_nan = np.isnan(array)
+    return np.where(is_nan, np.float32(np.nan), rounded) if is_nan.any() else rounded
 
 
 def _round_float16(array):

@@ -206,7 +206,7 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
         )
     array = _product(x, y, mat1.dtype)
     if alpha != 1:
-        array = array * array.dtype.type(alpha)
+        array *= array.dtype.type(alpha)
     if beta != 0:
         array = array + (input._array if beta == 1 else input._array * array.dtype.type(beta))
     vjps = (
