@@ -14,7 +14,8 @@ from llmguide.coding import prompts
 from llmguide.coding.client import Answer, Request, record
 from llmguide.coding.judging import judge
 from llmguide.coding.problems import COIN_CHANGE, IS_PALINDROME, SECOND_LARGEST, TWO_SUM, Problem
-from llmguide.data.fetch import PACKAGES, fetch_package
+from llmguide.data.fetch import PACKAGES
+from llmguide.models.packaged import unpacked
 
 MODEL = "SmolLM2-135M-Instruct"
 PACKAGE = "smollm2-135m-instruct"
@@ -58,12 +59,12 @@ def debugging(problem: Problem, answer: str) -> Request | None:
 def local_model() -> Callable[[Request], Answer]:
     """Load the model; return a function that answers as an endpoint would."""
     torch, transformers = import_module("torch"), import_module("transformers")
-    folder = next(fetch_package(PACKAGE).glob("*/*.gguf")).parent
-    file = next(folder.glob("*.gguf")).name
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    folder = unpacked(PACKAGE)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    end = tokenizer.eos_token_id
     source = (
-        f"{MODEL} ({file} of {PACKAGES[PACKAGE].requirement}), float32 on a CPU, transformers "
+        f"{MODEL} (unpacked from {PACKAGES[PACKAGE].requirement}), float32 on a CPU, transformers "
         f"{version('transformers')}, recorded {datetime.now(UTC):%Y-%m-%d}"
     )
 
@@ -75,11 +76,12 @@ def local_model() -> Callable[[Request], Answer]:
         sampling = {"do_sample": True, "temperature": request.temperature, "top_k": 0, "top_p": 1.0}
         settings = sampling if request.temperature else {"do_sample": False}
         with torch.inference_mode():
-            out = model.generate(ids, max_new_tokens=request.max_tokens, **settings)[
-                0, ids.shape[1] :
-            ].tolist()
-        ended = out[-1] == tokenizer.eos_token_id
-        return Answer(tokenizer.decode(out, skip_special_tokens=True), "stop" if ended else "length", source)
+            out = model.generate(ids, max_new_tokens=request.max_tokens, eos_token_id=end, **settings)
+        added = out[0, ids.shape[1] :].tolist()
+        ended = added[-1] == end
+        return Answer(
+            tokenizer.decode(added, skip_special_tokens=True), "stop" if ended else "length", source
+        )
 
     return answer
 
