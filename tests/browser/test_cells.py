@@ -1,7 +1,6 @@
 """Every Run button of every page, and what a reader does with a cell: edit, run, reset, reload, move on."""
 
 import json
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -10,25 +9,13 @@ from tests.browser.host import Host, serving
 from tests.browser.test_pages import DESKTOP, PHONE, PUBLIC, axe, watch, window
 from tools import DOCS, page_paths
 from tools.markdown.cells import cells_of
-from tools.tab import result_path
 
 pytestmark = pytest.mark.browser
 
 MANIFEST = SITE / "assets" / "vendor" / "runtime.json"
 PATIENCE = 300_000  # ms that one cell with all cells above it may take on a busy machine
-SLOW = 25  # seconds of a page's cells outside a browser; a tab takes three times that
-
-
-def seconds(path: Path) -> float:
-    """What tools.tab has measured for all cells of a page."""
-    return sum(entry["seconds_tab"] or 0 for entry in json.loads(result_path(path).read_text())["cells"])
-
-
 PAGES = [
-    pytest.param(
-        path.relative_to(DOCS).with_suffix("").as_posix(),
-        marks=[pytest.mark.slow] if result_path(path).is_file() and seconds(path) > SLOW else [],
-    )
+    path.relative_to(DOCS).with_suffix("").as_posix()
     for path in page_paths()
     if cells_of(path.read_text(encoding="utf-8"))
 ]
