@@ -80,6 +80,19 @@ def test_copies_are_found_wherever_they_stand():
     assert longest_copy("abc", "xyz") == ""
 
 
+def test_a_corpus_without_text_is_refused_and_its_folder_can_be_used_again(corpus, tmp_path, capsys):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
+    (tmp_path / "one.txt").write_text("one passage")
+    args = ["project", "character-model", "--output", str(tmp_path / "run"), *SIZES, "--n-steps", "1"]
+    for name, why in (("empty", "to train on"), ("binary", "to train on"), ("one", "to measure on")):
+        assert main([*args, "--corpus", str(tmp_path / f"{name}.txt")]) == 1
+        error = capsys.readouterr().err
+        assert f"{name}.txt: there is no text" in error
+        assert why in error
+    assert main([*args, "--corpus", str(corpus)]) == 0
+
+
 def test_the_default_corpus_is_recent_and_its_sides_differ():
     sides = [character_model.documents(None, side) for side in ("train", "validation")]
     assert 2_500_000 < sum(map(len, sides[0])) < 3_500_000

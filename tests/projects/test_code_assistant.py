@@ -14,9 +14,10 @@ from llmguide.commands.runs import load_run, save_run
 from llmguide.data.corpora import in_validation
 from llmguide.data.documents import Document
 from llmguide.data.fill_in_the_middle import SENTINELS
+from llmguide.data.rows import comparisons
 from llmguide.projects import code_assistant
 from llmguide.projects.applications import code_assistant as application
-from llmguide.projects.applications.code_assistant import APP, encode
+from llmguide.projects.applications.code_assistant import APP, composed, encode
 from llmguide.projects.applications.forms import Rate
 from llmguide.projects.applications.store import Store
 from llmguide.projects.applications.web import AppServer
@@ -34,7 +35,7 @@ from llmguide.projects.code_assistant import (
     score,
     similarity,
 )
-from llmguide.projects.feedback import of_users, simulated
+from llmguide.projects.feedback import for_dpo, of_users, simulated
 from llmguide.projects.frame import plan_of
 from llmguide.tokenizer import Tokenizer
 
@@ -284,6 +285,60 @@ def test_thumbs_become_comparisons_that_a_run_learns_from(finished, tmp_path):
     expected = [text for text in texts[1:] if text and text != texts[0]]
     assert [row["rejected"] for row in compared] == expected
     assert all((row["prompt"]["prompt"], row["prompt"]["suffix"]) == ("x = 7 + ", "\n") for row in compared)
+
+
+def test_thumbs_are_written_for_dpo(tmp_path):
+    url, path = f"sqlite:///{tmp_path / 'app.sqlite'}", tmp_path / "thumbs.jsonl"
+    with pytest.raises(ValueError, match="holds no two answers"):
+        for_dpo(url, APP.name)
+    store = Store(url, APP.name)
+    place = Completion("f(", "Qwen2.5-Coder-1.5B", ")")
+    for request in (place.payload(), {"messages": [{"role": "user", "content": "Hi"}]}):
+        for text, verdict in (("x", 1), ("y, y", -1)):
+            answer = store.begin(store.add_document("editor", ""), request, {})
+            store.append(answer, text)
+            store.end(answer, "done")
+            store.judge(answer, verdict, "")
+    store.close()
+    path.write_text("".join(json.dumps(row) + "\n" for row in for_dpo(url, APP.name)))
+    filled, told = comparisons(path)
+    assert [message["content"] for message in filled.prompt] == [composed(place).prompt]
+    assert (filled.chosen, filled.rejected) == ("x", "y, y")
+    assert told.prompt == [{"role": "user", "content": "Hi"}]
+
+
+def test_what_cannot_be_learnt_from_is_refused_before_the_training(tmp_path, capsys):
+    (tmp_path / "code").mkdir()
+    args = [
+        "project",
+        "code-assistant",
+        "--corpus",
+        str(tmp_path / "code"),
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    (tmp_path / "code" / "page.html").write_text("<p>no module</p>")
+    assert main(args) == 1
+    assert "files that end in .py: there is no text" in capsys.readouterr().err
+    for i in range(40):
+        (tmp_path / "code" / f"module_{i}.py").write_text(GETTER)
+    assert main([*args, "--feedback", f"sqlite:///{tmp_path / 'none.sqlite'}"]) == 1
+    assert "no two answers to one prompt" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "models").exists()
+
+
+def test_too_many_requests_are_told_when_to_come_again(finished, tmp_path):
+    async def use(server, _):
+        wish = {"prompt": "x = ", "max_tokens": 1}
+        assert (await post(server, wish))[0] == 200
+        header = {"Content-Type": "application/json"}
+        request = HTTPRequest(f"{server.address}/v1/completions", "POST", header, json.dumps(wish))
+        answer = await AsyncHTTPClient().fetch(request, raise_error=False)
+        assert answer.code == 429
+        assert 0 < int(answer.headers["Retry-After"]) <= 60
+        assert "1 requests in 60 seconds" in json.loads(answer.body)["error"]["message"]
+
+    with_server(finished, tmp_path, use, answers=Rate(1, seconds=60))
 
 
 @pytest.mark.parametrize(

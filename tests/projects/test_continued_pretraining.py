@@ -112,3 +112,24 @@ def test_what_is_completed_counts_by_its_bytes(finished):
     text = tokenizer.decode([first]) * 3 + rest
     assert tokenizer.encode(text).count(first) == 3
     assert completed(Always(), tokenizer, [text]) == pytest.approx(3 * size / (3 * size + len(rest)))
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"replay": 1.5}, "--replay 1.5 is a share"),
+        ({"replay": 0.0}, "--replay 0.0 is a share"),
+        ({"characters": 0}, "--characters 0 must be at least 1"),
+    ],
+)
+def test_a_wrong_choice_is_refused_before_the_base_is_trained(choice, message):
+    with pytest.raises(ValueError, match=message):
+        Plan(**choice)
+
+
+def test_a_domain_without_text_is_refused_before_the_base_is_trained(tmp_path, capsys):
+    (tmp_path / "notes").mkdir()
+    args = ["project", "continued-pretraining", "--domain", str(tmp_path / "notes")]
+    assert main([*args, "--output", str(tmp_path / "run")]) == 1
+    assert "notes: there is no text to train on" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "models").exists()

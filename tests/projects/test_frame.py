@@ -67,9 +67,22 @@ def test_what_was_made_from_a_stage_is_not_kept_when_that_is_done_anew(tmp_path)
 
 
 def test_a_folder_keeps_to_one_plan(tmp_path):
-    run(tmp_path)
+    run(tmp_path).stage("first", lambda: 1)
     with pytest.raises(ValueError, match=r"size=2 \(was 1\)"):
         run(tmp_path, size=2)
+
+
+def test_a_start_that_failed_does_not_hold_its_folder(tmp_path):
+    run(tmp_path)
+    assert run(tmp_path, size=2).stage("first", lambda: 1) == 1
+    with pytest.raises(ValueError, match=r"size=1 \(was 2\)"):
+        run(tmp_path)
+
+
+def test_a_negative_seed_is_refused_by_its_name(tmp_path):
+    with pytest.raises(ValueError, match="seed=-1 must be 0 or more"):
+        Run("letters", Plan(), -1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_record_says_what_was_run(tmp_path):

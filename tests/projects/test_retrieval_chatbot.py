@@ -109,6 +109,7 @@ def test_documents_without_questions_are_refused(args, tmp_path, capsys):
     without = [*args[:4], *args[6:], "--output", str(tmp_path)]
     assert main(without) == 1
     assert "give --questions FILE" in capsys.readouterr().err
+    assert not (tmp_path / "vectors").exists()  # it is said before anything is embedded
 
 
 def test_documents_without_text_are_refused(args, tmp_path, capsys):

@@ -96,6 +96,19 @@ def test_the_law_is_fitted_without_the_size_that_it_foretells():
     assert found["found"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"d_model": (32, 48, 64)}, r"--d-model \(32, 48, 64\) must name as many sizes"),
+        ({"n_layers": (2, 2, 2), "d_model": (32, 48, 64)}, "four or more"),
+        ({"head_dim": 0}, "--head-dim 0 must be at least 1"),
+    ],
+)
+def test_sizes_without_a_law_are_refused_before_they_are_trained(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        Plan(**sizes)
+
+
 def test_questions_have_their_answer_among_the_choices():
     draw = random.Random(1)
     text = "".join(sentence(draw) for _ in range(40))

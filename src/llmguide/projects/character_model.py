@@ -37,6 +37,7 @@ from llmguide.projects.frame import (
     Criterion,
     Run,
     plan_of,
+    require_both_sides,
     require_finished,
     small_decoder,
     texts_of,
@@ -107,6 +108,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         output: Folder of the run; the same command goes on where it stopped.
     """
     run = Run(NAME, plan, seed, output)
+    require_both_sides(f"--corpus {plan.corpus}", load_corpus(plan.corpus), HELD_OUT)
     sides: tuple[Split, ...] = ("train", "validation")
     texts = {side: documents(plan.corpus, side) for side in sides}
     tokenizer = Characters("".join(texts["train"]))

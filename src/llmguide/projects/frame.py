@@ -12,7 +12,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,6 +29,10 @@ from llmguide.commands.post_training import begin, wait
 from llmguide.commands.runs import save_run, say, write_json
 from llmguide.commands.tables import Columns, Table, show
 from llmguide.config import ModelConfig
+from llmguide.data.corpora import in_validation
+from llmguide.data.documents import Document
+from llmguide.locks import NAME as LOCK
+from llmguide.locks import lock
 from llmguide.train import Record
 
 Plan = TypeVar("Plan")
@@ -60,15 +64,23 @@ class Run:
         name: Of the project.
         plan: Its choices, a dataclass; a folder keeps to one plan.
         seed: Of everything drawn.
-        output: The folder.
+        output: The folder; one in which a run failed before it left anything is free for another.
 
     Attributes:
         device: Where models go.
+
+    Raises:
+        ValueError: The seed is negative, or the folder holds a run with other choices or is in use.
     """
 
     def __init__(self, name: str, plan: Any, seed: int, output: Path):
+        if seed < 0:
+            raise ValueError(f"seed={seed} must be 0 or more")
         self.name, self.plan, self.seed, self.output = name, plan, seed, output
         self._made = ""  # the last stage that was done in this sitting
+        distributed.start()
+        if distributed.world().rank == 0:
+            _forget_failed_start(output)
         self.device: torch.device = begin(output, project=name, seed=seed, **asdict(plan))
 
     def stage(self, name: str, make: Callable[[], Any]) -> Any:
@@ -202,6 +214,33 @@ def thinned(history: Sequence[Record]) -> dict[str, list[float]]:
     }
 
 
+def require_both_sides(what: str, documents: Iterable[Document], held_out: float) -> None:
+    """Refuse documents that all fall on one side, before anything is trained on them.
+
+    Args:
+        what: They are, and the option that names others.
+        documents: All of them; those without text do not count.
+        held_out: Share of them, by a hash of their ids.
+
+    Raises:
+        ValueError: Nothing is left to train on, or to measure.
+
+    >>> require_both_sides("--corpus notes", [], 0.1)
+    Traceback (most recent call last):
+    ValueError: --corpus notes: there is no text to train on; ...
+    """
+    missing = {False: "to train on", True: "to measure on"}
+    for document in documents:
+        if document.text.strip():
+            missing.pop(in_validation(document.id, held_out), None)
+        if not missing:
+            return
+    raise ValueError(
+        f"{what}: there is no text {' and none '.join(missing.values())}; documents are divided by a hash of "
+        f"their names, {held_out:.0%} to measure on: give more or longer ones"
+    )
+
+
 def texts_of(output: Path) -> dict[str, str]:
     """Return the samples of a run by the step at which they were written, over all its sittings."""
     rows = map(json.loads, (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
@@ -239,6 +278,13 @@ def verdict(title: str, criteria: Sequence[Criterion]) -> bool:
     passed = all(criterion.passed for criterion in criteria)
     say("passed" if passed else "not passed: see the page of the project for what to change")
     return passed
+
+
+def _forget_failed_start(output: Path) -> None:
+    """Remove the claim of a run whose data could not be read: the command, mended, must be able to start."""
+    lock(output)
+    if {path.name for path in output.iterdir()} <= {LOCK, "run.json"}:
+        (output / "run.json").unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

@@ -122,6 +122,12 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         output: Folder of the run; the same command goes on where it stopped.
     """
     run = Run(NAME, plan, seed, output)
+    types = set(items(plan.data))
+    if not set(plan.held_out) < types:
+        raise ValueError(
+            f"--held-out {' '.join(plan.held_out)}: must be some of the types, and not all of them: "
+            f"{', '.join(sorted(types))}"
+        )
     costs = run.stage("costs", lambda: _costs(run))
     curves, mixtures = {}, {}
     for name, arm in ARMS.items():

@@ -66,11 +66,11 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     corpus = knowledge(plan.documents)
     say(f"documents: {corpus.name} ({corpus.attribution}; licence: {corpus.licence})")
     documents = list(corpus)
+    questions = asked(plan, documents)
     embedder = open_embedder(plan.embedder)
     with closing(open_index(plan, output, embedder)) as index:
         size = run.stage("index", lambda: fill(run, index, embedder, documents))
         search = Search(index, embedder)
-        questions = asked(plan, documents)
         cuts = run.stage("cuts", lambda: evaluation.cuts(documents, questions))
         found = run.stage("found", lambda: evaluation.found(search, questions, seed))
         for way, scores in found["ways"].items():

@@ -58,6 +58,11 @@ class Plan:
     language_rate: float = 3e-3  # the peak of the learning rate, of the language model
     reward_rate: float = 1e-3  # and of the reward model
 
+    def __post_init__(self) -> None:
+        """Refuse what holds nothing to learn from."""
+        if self.n_pairs < 1:
+            raise ValueError(f"--n-pairs {self.n_pairs} must be at least 1")
+
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
     """Train a reward model on comparisons, and look into it.

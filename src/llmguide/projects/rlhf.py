@@ -92,6 +92,19 @@ class Plan:
     ppo_rate: float = 1e-3  # of PPO
     kl_coefs: tuple[float, ...] = (0.1, 0.3, 0.03)  # prices of a nat; the first one's policy is checked
 
+    def __post_init__(self) -> None:
+        """Refuse what would show only after the reward models are trained."""
+        for option, value in (("--n-pairs", self.n_pairs), ("--prompt-words", self.prompt_words)):
+            if value < 1:
+                raise ValueError(f"{option} {value} must be at least 1")
+        if not self.kl_coefs or min(self.kl_coefs) < 0:
+            raise ValueError(f"--kl-coefs {self.kl_coefs} must be one or more prices, of 0 or above")
+        if self.max_new_tokens >= self.context_length:
+            raise ValueError(
+                f"--max-new-tokens {self.max_new_tokens} leaves no room for a prompt in --context-length "
+                f"{self.context_length}"
+            )
+
 
 class Parts(NamedTuple):
     """Which texts each model may see.

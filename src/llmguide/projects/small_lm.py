@@ -73,6 +73,16 @@ class Plan:
     batch_size: int = 16  # windows of an update
     learning_rate: float = 3e-3  # the peak
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that no law can be fitted to."""
+        if len(self.n_layers) != len(self.d_model) or len(self.n_layers) < 4:
+            raise ValueError(
+                f"--n-layers {self.n_layers} and --d-model {self.d_model} must name as many sizes, four or "
+                "more: a law of three numbers needs three sizes, and the largest tests it"
+            )
+        if self.head_dim < 1:
+            raise ValueError(f"--head-dim {self.head_dim} must be at least 1")
+
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
     """Train language models of several sizes, fit a scaling law, and evaluate the largest.

@@ -156,8 +156,7 @@ class _Completions(Streaming):
         }
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        refusal = kwargs.get("exc_info", (None, None))[1]
-        self.finish(error(refusal.message if isinstance(refusal, RefusedError) else f"{self._reason}."))
+        self.finish(error(self.reason(kwargs)))
 
 
 class _Newest(Api):

@@ -148,11 +148,20 @@ class Api(Guarded):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Say why, as JSON."""
-        refusal = kwargs.get("exc_info", (None, None))[1]
-        message = refusal.message if isinstance(refusal, RefusedError) else f"{self._reason}."
-        if isinstance(refusal, RefusedError) and refusal.wait:
+        self.finish({"error": self.reason(kwargs)})
+
+    def reason(self, error: dict[str, Any]) -> str:
+        """Return why a request is refused, and set the header that says for how long.
+
+        Args:
+            error: What `write_error` gets.
+        """
+        refusal = error.get("exc_info", (None, None))[1]
+        if not isinstance(refusal, RefusedError):
+            return f"{self._reason}."
+        if refusal.wait:
             self.set_header("Retry-After", str(refusal.wait))
-        self.finish({"error": message})
+        return refusal.message
 
 
 class _PageFile(File):
