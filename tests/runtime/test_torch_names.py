@@ -50,13 +50,32 @@ def test_every_public_name_is_one_of_torch():
 
 @pytest.mark.parametrize(
     ("snippet", "name"),
-    [("torch.fft", "torch.fft"), ("torch.conv2d", "torch.conv2d"), ("T([1.0]).fft_nothing()", "fft_nothing"), ("torch.sparse_coo_tensor", "torch.sparse_coo_tensor")],
+    [("torch.fft", "torch.fft"), ("torch.conv2d", "torch.conv2d"), ("T([1.0]).fft_nothing()", "fft_nothing"), ("torch.sparse_coo_tensor", "torch.sparse_coo_tensor"), ("torch.linalg.eig", "torch.linalg.eig"), ("torch.autograd.functional", "torch.autograd.functional"), ("torch.special.zeta", "torch.special.zeta")],
 )  # fmt: skip
 def test_what_is_missing_is_refused_by_name(snippet, name):
     (found,) = run_in_subset([snippet])
     assert found["error"] == "AttributeError"
     assert name in found["message"]
     assert "in-page subset; run with PyTorch" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("snippet", "name"),
+    [
+        ("from torch.utils.data import DataLoader", "torch.utils.data"),
+        ("import torch.distributions", "torch.distributions"),
+        ("from torch import vmap", "torch.vmap"),
+        ("from torch.nn import TransformerEncoder", "torch.nn.TransformerEncoder"),
+        ("from torch.autograd import Variable", "torch.autograd.Variable"),
+        ("from torch.optim.lr_scheduler import LambdaLR", "torch.optim.lr_scheduler"),
+    ],
+)
+def test_what_is_missing_cannot_be_imported(snippet, name):
+    (found,) = run_in_subset([f"{snippet}\n0"])
+    assert found == {
+        "error": "ImportError",
+        "message": f"{name} is not in the in-page subset; run with PyTorch",
+    }
 
 
 @pytest.mark.parametrize("operation", ["x + x", "x.neg()", "x.clone()", "x.sum()"])

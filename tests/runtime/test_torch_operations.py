@@ -229,6 +229,16 @@ CREATION = [
 ]  # fmt: skip
 
 
+# How results lie in memory decides what view() takes.
+LAYOUT = [
+    *(f"x = leaf(2, 4, 3).detach(); y = torch.arange(24.0).reshape(3, 2, 4).permute(1, 2, 0); r = {form}; r.stride()" for form in (
+        "torch.cat([y, y], 1)", "torch.stack([y, y], -1)", "y[:, :, [0, 1]]", "x[:, [1, 1]]", "x[..., T([0, 2])]", "y.index_select(1, T([0, 1]))", "y.mean(1)", "y.mean(1, keepdim=True)", "y.sum(0)", "y.amax(1)", "y.var(1)", "y.prod(1)", "y.any(1)",
+        "y.softmax(-1)", "y.log_softmax(-1)", "y.cumsum(1)", "y.cumprod(1)", "y.cummax(1)[0]", "y.roll(1, 0)", "y.masked_fill(y > 0, 0)", "torch.nn.functional.layer_norm(y, (3,))", "torch.nn.functional.rms_norm(y, (3,))", "torch.nn.functional.one_hot(y.long())", "torch.nn.functional.logsigmoid(y)",
+        "torch.einsum('bij,bkj->bik', x, y)", "torch.einsum('bij,bkj->kbi', x, y)", "torch.einsum('bij,jk->bik', y, torch.ones(3, 5))", "torch.einsum('bij,jhe->bhie', y, torch.ones(3, 2, 5))", "torch.einsum('ij,kj->ki', x[0], y[0])", "torch.einsum('ab,bc,cd->ad', x[0], x[0].mT, x[0])",
+    )),
+    "leaf(4, 6)[:, [1, 1]].view(-1)", "x = leaf(2, 3, 4); y = leaf(2, 5, 4); torch.einsum('bid,bjd->bij', x, y).view(2, -1)", "x = leaf(3, 4); torch.stack([x.mT, x.mT]).view(-1)",
+]  # fmt: skip
+
 ERRORS = [
     *(f"x = leaf(2); {form}" for form in (
         "x + torch.ones(3)", "x * torch.ones(3, 1, 5)", "x == torch.ones(3)", "torch.where(x > 0, x, torch.ones(3))", "x.masked_fill(torch.ones(3) > 0, 1)", "x.lerp(torch.ones(3), 0.5)", "torch.addcmul(x, x, torch.ones(3))",
@@ -254,8 +264,8 @@ def check(snippets, **options):
 
 @pytest.mark.parametrize(
     "snippets",
-    [ELEMENTWISE, REDUCTIONS, PRODUCTS, SHAPES, INDEXING, CREATION, ERRORS],
-    ids=["elementwise", "reductions", "products", "shapes", "indexing", "creation", "errors"],
+    [ELEMENTWISE, REDUCTIONS, PRODUCTS, SHAPES, INDEXING, CREATION, LAYOUT, ERRORS],
+    ids=["elementwise", "reductions", "products", "shapes", "indexing", "creation", "layout", "errors"],
 )
 def test_operation_equals_torch(snippets):
     check(snippets, second=True, tolerance=2e-5, messages=True)

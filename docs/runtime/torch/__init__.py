@@ -21,6 +21,7 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 """
 
 import math as _math
+import sys as _sys
 
 import numpy as _np
 
@@ -74,3 +75,15 @@ def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
     raise AttributeError(f"torch.{name} is not in the in-page subset; run with PyTorch")
+
+
+class _Missing:
+    """Refuses modules of torch that nobody has, and what is imported from a package and is not there."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.startswith("torch."):
+            raise ImportError(f"{name} is not in the in-page subset; run with PyTorch", name=name)
+
+
+_sys.meta_path.append(_Missing)

@@ -6,7 +6,7 @@ from torch import dtypes
 from torch.autograd.record import record, write
 from torch.parts import basic
 from torch.promotion import cast
-from torch.tensor import Tensor, make, method
+from torch.tensor import Tensor, make, method, packed
 
 
 def _items(index):
@@ -158,7 +158,7 @@ def advanced(input, index, saved=()):
     shape = input._array.shape
     return record(
         "IndexBackward0",
-        _at(input._array, index),
+        packed(_at(input._array, index)),
         input.dtype,
         (input,),
         (lambda g: _put_back(g, shape, index),),

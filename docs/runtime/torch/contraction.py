@@ -4,7 +4,7 @@ import numpy as np
 
 from torch import dtypes
 from torch.autograd.record import record
-from torch.tensor import function, make
+from torch.tensor import function, make, packed
 from torch.vjps import conjugated
 
 
@@ -49,10 +49,11 @@ def einsum(equation, *operands):
                         f"broadcast with previously seen size {sizes[letter]}"
                     )
                 sizes[letter] = max(size, sizes[letter])
-    array = np.einsum(
-        ",".join(terms) + "->" + output, *(t._array for t in operands), optimize=len(operands) > 1
-    )
-    array = np.asarray(array)
+    laid = _laid_out(terms, output)
+    arrays = (t._array for t in operands)
+    array = np.asarray(np.einsum(",".join(terms) + "->" + laid, *arrays, optimize=len(operands) > 1))
+    if len(operands) > 1:
+        array = packed(array).transpose([laid.index(c) for c in output])
 
     def vjp_of(i):
         def vjp(g):
@@ -72,6 +73,16 @@ def einsum(equation, *operands):
     else:
         title = "ViewBackward0" if summed else "MulBackward0"
     return record(title, array.astype(dtype.storage, copy=False), dtype, operands, vjps, operands)
+
+
+def _laid_out(terms, output):
+    """Letters of a result as they lie in memory: those of both terms, of one, of the other."""
+    if len(terms) != 2 or set("".join(terms)) <= set(output):
+        return output
+    first, second = ("".join(c for c in output if c not in term) for term in reversed(terms))
+    both = "".join(c for c in output if c not in first + second)
+    rest = "".join(c for c in output if c not in both)
+    return both + (rest if rest == second + first else first + second)
 
 
 _FREE = "ZYXWVUTS"  # letters that stand for the axes of ...

@@ -5,7 +5,7 @@ import numpy as np
 from torch import dtypes
 from torch.autograd.record import record
 from torch.reductions import axes_of, check_items, kept_shape
-from torch.tensor import Tensor, check_dim, function, make, method
+from torch.tensor import Tensor, check_dim, function, make, method, packed
 from torch.tuples import named
 
 
@@ -25,7 +25,7 @@ def _extremes(name, compute, title):
         array = input._array
         axes = axes_of(dim, array.ndim)
         check_items(input, axes, name)
-        found = make(compute(array, axis=axes, keepdims=keepdim), input.dtype)
+        found = make(packed(compute(array, axis=axes, keepdims=keepdim)), input.dtype)
         return record(
             title, found._array, input.dtype, (input,), (shared(input, found, axes, keepdim),), (input,)
         )

@@ -5,7 +5,7 @@ import numpy as np
 from torch import dtypes
 from torch.autograd.modes import mode
 from torch.autograd.record import record, retitled
-from torch.tensor import Tensor, check_dim, function, make, method
+from torch.tensor import Tensor, check_dim, function, make, method, packed
 
 
 def _grid(index, dim):
@@ -186,7 +186,12 @@ def index_select(input, dim, index):
         return g.new_zeros(shape).index_add(dim, index, g)
 
     return record(
-        "IndexSelectBackward0", input._array[slices_of(index, dim)], input.dtype, (input,), (vjp,), (index,)
+        "IndexSelectBackward0",
+        packed(input._array[slices_of(index, dim)]),
+        input.dtype,
+        (input,),
+        (vjp,),
+        (index,),
     )
 
 

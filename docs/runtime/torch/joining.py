@@ -4,7 +4,7 @@ import numpy as np
 
 from torch import dtypes
 from torch.autograd.record import record
-from torch.tensor import NAMES, Tensor, alias, check_dim, function, make, method
+from torch.tensor import NAMES, Tensor, alias, check_dim, function, make, method, packed
 from torch.views import movedim, sizes_of, transpose
 
 
@@ -52,7 +52,7 @@ def cat(tensors, dim=0, *, out=None):
                     "the list."
                 )
     array = np.concatenate([t._array for t in used], dim) if used else tensors[0]._array.copy()
-    array = array.astype(dtype.storage, copy=False)
+    array = array.astype(dtype.storage, order="C", copy=False)
     sizes = [t._array.shape[dim] for t in used]
 
     def backward(g):
@@ -86,7 +86,7 @@ def stack(tensors, dim=0):
     dtype = tensors[0].dtype
     for t in tensors[1:]:
         dtype = dtypes.promote_types(dtype, t.dtype)
-    array = np.stack([t._array for t in tensors], dim).astype(dtype.storage, copy=False)
+    array = np.stack([t._array for t in tensors], dim).astype(dtype.storage, order="C", copy=False)
     return record("StackBackward0", array, dtype, tensors, lambda g: g.unbind(dim))
 
 
@@ -131,7 +131,7 @@ def flipud(input):
 def roll(input, shifts, dims=None):
     """Shift along axes, and in again at the other end."""
     back = -shifts if isinstance(shifts, int) else tuple(-s for s in shifts)
-    array = np.roll(input._array, shifts, dims)
+    array = np.roll(packed(input._array), shifts, dims)
     return record("RollBackward0", array, input.dtype, (input,), (lambda g: g.roll(back, dims),))
 
 

@@ -9,7 +9,7 @@ from torch.autograd.record import record, retitled
 from torch.brackets import advanced
 from torch.joining import cat
 from torch.promotion import NOTHING, check_broadcast, pair
-from torch.tensor import Tensor, function, make, method
+from torch.tensor import Tensor, function, make, method, packed
 
 _C_NAMES = {
     "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
@@ -67,7 +67,7 @@ def masked_fill(input, mask, value):
     else:
         tensors, number = (input,), value
         _check_fits(value, input.dtype)
-    array = np.where(mask._array, np.asarray(number).astype(input._array.dtype), input._array)
+    array = packed(np.where(mask._array, np.asarray(number).astype(input._array.dtype), input._array))
     vjps = (lambda g: g.masked_fill(mask, 0), lambda g: where(mask, g, 0).sum())[: len(tensors)]
     title = "MaskedFillBackward0" if len(tensors) == 1 else "MaskedFillBackward1"
     return record(title, array, input.dtype, tensors, vjps, (mask,))

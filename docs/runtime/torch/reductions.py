@@ -8,7 +8,7 @@ import numpy as np
 from torch import dtypes
 from torch.autograd.record import record, retitled
 from torch.joining import cat
-from torch.tensor import check_dim, function, make, method
+from torch.tensor import check_dim, function, make, method, packed
 
 
 def axes_of(dim, ndim):
@@ -55,7 +55,7 @@ def sum(input, dim=None, keepdim=False, *, dtype=None):
     if dtype is None:
         dtype = input.dtype if input.dtype.kind > 1 else dtypes.int64
     axes = axes_of(dim, array.ndim)
-    found = array.sum(axis=axes, keepdims=keepdim, dtype=dtype.storage)
+    found = packed(array.sum(axis=axes, keepdims=keepdim, dtype=dtype.storage))
     shape = array.shape
     if keepdim or len(axes) == len(shape):
         vjp = lambda g: g.expand(shape)  # noqa: E731  # the shorter way for the commoner case
@@ -81,7 +81,8 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
     axes = axes_of(dim, array.ndim)
     shape = array.shape
     n = count_of(shape, axes)
-    found = np.divide(array.sum(axis=axes, keepdims=keepdim, dtype=dtype.storage), dtype.storage.type(n))
+    found = packed(array.sum(axis=axes, keepdims=keepdim, dtype=dtype.storage))
+    found = np.divide(found, dtype.storage.type(n))
     kept = kept_shape(shape, axes)
     title = "MeanBackward0" if dim is None else "MeanBackward1"
     return record(title, found, dtype, (input,), (lambda g: g.reshape(kept).expand(shape) / n,))
@@ -109,7 +110,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
     if dtype is None:
         dtype = input.dtype if input.dtype.kind > 1 else dtypes.int64
     axes = axes_of(dim, array.ndim)
-    found = array.prod(axis=axes, keepdims=keepdim, dtype=dtype.storage)
+    found = packed(array.prod(axis=axes, keepdims=keepdim, dtype=dtype.storage))
     kept = kept_shape(array.shape, axes)
 
     def vjp(g):
@@ -131,7 +132,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
 def all(input, dim=None, keepdim=False):
     """Whether nothing is zero."""
     array = input._array
-    return make(array.all(axis=axes_of(dim, array.ndim), keepdims=keepdim), dtypes.bool_)
+    return make(packed(array.all(axis=axes_of(dim, array.ndim), keepdims=keepdim)), dtypes.bool_)
 
 
 @method
@@ -139,7 +140,7 @@ def all(input, dim=None, keepdim=False):
 def any(input, dim=None, keepdim=False):
     """Whether something is not zero."""
     array = input._array
-    return make(array.any(axis=axes_of(dim, array.ndim), keepdims=keepdim), dtypes.bool_)
+    return make(packed(array.any(axis=axes_of(dim, array.ndim), keepdims=keepdim)), dtypes.bool_)
 
 
 @method

@@ -5,7 +5,7 @@ import numpy as np
 from torch import dtypes
 from torch.autograd.record import record
 from torch.joining import cat
-from torch.tensor import check_dim, function, make, method
+from torch.tensor import check_dim, function, make, method, packed
 from torch.tuples import named
 
 
@@ -19,7 +19,8 @@ def cumsum(input, dim, *, dtype=None):
     array = input._array
     # torch adds float32 in float64 and rounds each sum
     wide = np.float64 if dtype.storage == np.float32 else dtype.storage
-    found = array.cumsum(dim, dtype=wide).astype(dtype.storage) if array.ndim else array.astype(dtype.storage)
+    found = array.cumsum(dim, dtype=wide) if array.ndim else array
+    found = found.astype(dtype.storage, order="C")
     return record("CumsumBackward0", found, dtype, (input,), (lambda g: _backwards(g, dim),))
 
 
@@ -35,7 +36,7 @@ def cumprod(input, dim, *, dtype=None):
         dtype = input.dtype if input.dtype.kind > 1 else dtypes.int64
     dim = check_dim(dim, input._array.ndim)
     wide = np.float64 if dtype.storage == np.float32 else dtype.storage
-    found = input._array.cumprod(dim, dtype=wide).astype(dtype.storage)
+    found = input._array.cumprod(dim, dtype=wide).astype(dtype.storage, order="C")
 
     def vjp(g, y):
         if (input._array == 0).any():
@@ -56,7 +57,7 @@ def _cumprod_vjp_at_zeros(g, input, dim):
 
 def _running(name, better, compute):
     def operation(input, dim):
-        array = input._array
+        array = packed(input._array)
         d = check_dim(dim, array.ndim)
         values = compute.accumulate(array, axis=d)
         # the last place at which the value was reached
@@ -86,7 +87,7 @@ cummin = _running("cummin", "minimum", np.minimum)
 @function
 def logcumsumexp(input, dim):
     """Logarithm of the running sum of the exponentials."""
-    found = np.logaddexp.accumulate(input._array, axis=dim)
+    found = np.logaddexp.accumulate(packed(input._array), axis=dim)
 
     def vjp(g, y):
         return _backwards(g * (-y).exp(), dim) * input.exp()

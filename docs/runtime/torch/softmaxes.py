@@ -5,7 +5,7 @@ import numpy as np
 from torch import dtypes
 from torch.autograd.record import record, write
 from torch.reductions import axes_of, kept_shape
-from torch.tensor import check_dim, function, make, method
+from torch.tensor import check_dim, function, make, method, packed
 
 
 @method
@@ -46,7 +46,7 @@ def _as_float(input, dtype):
 def softmax(input, dim, dtype=None):
     """Exponentials divided by their sum along an axis."""
     input = _as_float(input, dtype)
-    x = input._array
+    x = packed(input._array)
     dim = check_dim(dim, x.ndim)
     if x.ndim == 0:
         return softmax(input.reshape(1), 0).reshape(())
@@ -81,7 +81,7 @@ def log_softmax(input, dim, dtype=None, *, out=None):
     if out is not None:
         return write(out, log_softmax(input, dim, dtype))
     input = _as_float(input, dtype)
-    x = input._array
+    x = packed(input._array)
     dim = check_dim(dim, x.ndim)
     if x.ndim == 0:
         return log_softmax(input.reshape(1), 0).reshape(())

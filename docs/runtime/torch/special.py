@@ -151,3 +151,7 @@ def logit(input, eps=None):
 
 
 alias("xlogy", xlogy)
+
+
+def __getattr__(name):
+    raise AttributeError(f"torch.special.{name} is not in the in-page subset; run with PyTorch")

@@ -8,7 +8,7 @@ import numpy as np
 from torch.autograd.modes import mode, no_grad
 from torch.autograd.record import record, retitled
 from torch.reductions import axes_of, count_of, kept_shape, mean
-from torch.tensor import Tensor, check_dim, function, make, method
+from torch.tensor import Tensor, check_dim, function, make, method, packed
 
 
 def _correction(dim, unbiased, correction):
@@ -32,7 +32,7 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     n = count_of(array.shape, axes)
     centred = array - array.mean(axis=axes, keepdims=True)
     divisor = builtins.max(n - correction, 0)
-    found = (centred * centred).sum(axis=axes, keepdims=keepdim)
+    found = packed((centred * centred).sum(axis=axes, keepdims=keepdim))
     found = np.divide(found, array.dtype.type(divisor))
     kept = kept_shape(array.shape, axes)
 

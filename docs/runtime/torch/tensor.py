@@ -257,6 +257,11 @@ def make(array, dtype):
     return out
 
 
+def packed(array):
+    """The array with its elements in order, as torch lays out what it sums, joins and picks, numpy not."""
+    return np.asarray(array, order="C")
+
+
 def share(array, dtype):
     """Make a tensor in the memory of an array whose numbers are rounded already."""
     out = _new(Tensor)

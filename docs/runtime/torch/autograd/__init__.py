@@ -15,3 +15,7 @@ __all__ = [
     "no_grad",
     "set_grad_enabled",
 ]
+
+
+def __getattr__(name):
+    raise AttributeError(f"torch.autograd.{name} is not in the in-page subset; run with PyTorch")

@@ -6,7 +6,7 @@ import numpy as np
 
 from torch.nn.fused import fused
 from torch.special import erf_array
-from torch.tensor import make
+from torch.tensor import make, packed
 
 
 def gelu(input, approximate="none"):
@@ -61,7 +61,7 @@ def silu(input, inplace=False):
 
 def logsigmoid(input):
     """``log sigmoid(x)``, exact where sigmoid itself would round to 0."""
-    x = input._array
+    x = packed(input._array)
     out = np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
     def backward(g, wanted):

@@ -98,7 +98,7 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
 
     def backward(g, wanted):
         grad = np.zeros(input.shape, g.dtype)
-        np.put_along_axis(grad, index, np.expand_dims(-factors * g / (total or 1), dim), dim)
+        np.put_along_axis(grad, index, np.expand_dims(0 - factors * g / (total or 1), dim), dim)
         return (grad,)
 
     title = "NllLossBackward0" if input.ndim <= 2 else "NllLoss2DBackward0"

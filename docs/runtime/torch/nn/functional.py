@@ -264,7 +264,7 @@ def one_hot(tensor, num_classes=-1):
         num_classes = tensor.max().item() + 1
     if tensor.numel() and tensor.max().item() >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    return (tensor.unsqueeze(-1) == torch.arange(num_classes)).long()
+    return (tensor.contiguous().unsqueeze(-1) == torch.arange(num_classes)).long()
 
 
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):

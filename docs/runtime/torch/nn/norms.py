@@ -6,7 +6,7 @@ import numpy as np
 
 from torch.dtypes import finfo
 from torch.nn.fused import fused
-from torch.tensor import function
+from torch.tensor import function, packed
 
 
 @function
@@ -91,7 +91,7 @@ def _checked(input, normalized_shape, *parameters):
             f"Given normalized_shape={list(shape)}, expected input with shape "
             f"[*{''.join(f', {size}' for size in shape)}], but got input of size{list(input.shape)}"
         )
-    return shape, input._array.reshape(-1, math.prod(shape)) if 0 not in shape else input._array.reshape(0, 0)
+    return shape, packed(input._array).reshape((-1, math.prod(shape)) if 0 not in shape else (0, 0))
 
 
 def _flat(parameter):
