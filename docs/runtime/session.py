@@ -18,6 +18,7 @@ import tempfile
 import time
 import traceback
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ _CAPPED = f"\n[More than {OUTPUT_CAP // 1024} KB were printed; the rest is left 
 _FIGURE = re.compile(r"^!\[(?P<alt>[^\]]*)\]\([./]*(?P<path>assets/figures/[^)]+\.svg)\)$", re.MULTILINE)
 _FIGURE_CAPTION = re.compile(r"\s*^Figure: (?P<caption>.+)$", re.MULTILINE)
 _WORD = re.compile(r"[\w.]*$")
+_PAUSE = 0.1  # seconds that the beginning of a line may wait for its end
 
 Post = Callable[[dict[str, Any]], None]
 _posts: list[Post] = []  # of the run that is going on, innermost last
@@ -43,13 +45,13 @@ def emit(value: Any) -> None:
 
 
 class _Stream(io.TextIOBase):
-    """Posts what is written: the first text at once, and each complete line, so that a hang loses nothing."""
+    """Posts what is written: the first text at once, each complete line, and what comes slowly."""
 
     def __init__(self, post: Callable[[str], None]) -> None:
         self._post = post
         self._pending = ""
         self._left = OUTPUT_CAP
-        self._first = True
+        self._posted = -1.0  # when; long ago
 
     def writable(self) -> bool:
         return True
@@ -59,7 +61,7 @@ class _Stream(io.TextIOBase):
             kept = text[: self._left]
             self._left -= len(kept)
             self._pending += kept
-            if self._first or "\n" in kept:
+            if "\n" in kept or time.monotonic() - self._posted > _PAUSE:
                 self.flush()
             if self._left <= 0:
                 self.flush()
@@ -68,7 +70,7 @@ class _Stream(io.TextIOBase):
 
     def flush(self) -> None:
         if self._pending:
-            self._first = False
+            self._posted = time.monotonic()
             text, self._pending = self._pending, ""
             self._post(text)
 
@@ -134,6 +136,8 @@ class Session:
         os.chdir(scope.folder.name)
         scope.names.update(message.get("inputs") or {})
         self._register(message["name"], message["code"])
+        if message.get("needs") == "figure":
+            _quiet_plots()
         started = time.perf_counter()
         _posts.append(post)
         try:
@@ -279,6 +283,15 @@ def _post_markdown(text: str, post: Post) -> None:
         )
     if remaining := "".join([*rest, text[position:]]).strip("\n"):
         post({"type": "output", "stream": "markdown", "text": remaining})
+
+
+def _quiet_plots() -> None:
+    """Keep to ourselves what matplotlib warns of and readers can do nothing about."""
+    import logging  # noqa: PLC0415 (most runs draw nothing)
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it looks for fonts
+    # of pyplot.show(): the plots are shown when the run ends
+    warnings.filterwarnings("ignore", "Figure.* is non-interactive, and thus cannot be shown")
 
 
 def _post_plots(post: Post) -> None:

@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import logging
 import signal
+import time
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -72,6 +75,23 @@ def test_inputs_become_names(page: Page) -> None:
 def test_lines_are_posted_as_they_are_complete(page: Page) -> None:
     replies = page.run("print('a')\nprint('b', end='')\nprint('c')")
     assert [reply["text"] for reply in replies] == ["a", "\n", "bc\n"]
+
+
+def test_what_is_printed_slowly_is_posted_before_its_line_ends(page: Page, monkeypatch) -> None:
+    now = iter(range(100))
+    monkeypatch.setattr(
+        time, "monotonic", lambda: float(next(now))
+    )  # each look at the clock is a second later
+    replies = page.run("for word in ('a ', 'b ', 'c'):\n    print(word, end='')")
+    assert [reply["text"] for reply in replies] == ["a ", "b ", "c"]
+
+
+def test_pyplot_is_told_to_show_and_warns_of_nothing(page: Page, monkeypatch) -> None:
+    code = "import warnings\nwarnings.warn('FigureCanvasSVG is non-interactive, and thus cannot be shown')"
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert page.run(code, needs="figure") == []
+        assert logging.getLogger("matplotlib.font_manager").level == logging.ERROR
 
 
 def test_output_is_capped(page: Page, session: ModuleType) -> None:
