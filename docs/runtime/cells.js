@@ -13,6 +13,7 @@ let backend = null; // the module, once it was needed
 let output = null;
 const loaded = new Set(); // the parts of Python that this visit has fetched already
 let turn = Promise.resolve(); // readers may press Run on a second cell while the first one runs
+let active = null; // the cell that runs
 
 const base = new URL("..", import.meta.url).pathname;
 const pageName = () =>
@@ -119,12 +120,18 @@ class Cell {
     this.running = true;
     this.cancelled = false;
     this.setButton(BUSY);
-    this.say("Waiting for another cell");
-    turn = turn.then(() => (this.cancelled ? null : this.run())).catch((error) => this.fail(error.message)).finally(() => {
-      this.running = false;
-      this.setButton(IDLE);
-      for (const cell of cells) if (!cell.said) cell.hint();
-    });
+    const left = active && !active.frame.isConnected;
+    this.say(`Waiting for ${left ? "a cell of a page that you left; Stop ends both" : "another cell"}`);
+    const order = (this.order = {}); // a reader may stop to wait, and press Run again before the turn comes
+    const mine = () => this.order === order;
+    turn = turn.then(() => mine() && this.run()).catch((error) => this.fail(error.message)).finally(() => mine() && this.end());
+  }
+
+  end() {
+    this.order = null;
+    this.running = false;
+    this.setButton(IDLE);
+    for (const cell of cells) if (!cell.said) cell.hint();
   }
 
   setButton(label) {
@@ -134,14 +141,18 @@ class Cell {
   }
 
   async stop() {
-    this.cancelled = true;
-    this.say("Stopping");
-    if (this.active) await backend?.stop();
-    else this.say("Stopped", { announce: true });
+    if (active === this) {
+      this.cancelled = true;
+      this.say("Stopping");
+      return backend?.stop();
+    }
+    this.end();
+    this.say("Stopped", { announce: true });
+    if (active && !active.frame.isConnected) await active.stop(); // its button went with its page
   }
 
   async run() {
-    this.active = true;
+    active = this;
     try {
       this.say("Starting");
       await load();
@@ -162,7 +173,7 @@ class Cell {
       if (result.started) for (const part of this.loads.keys()) loaded.add(part);
       await this.show(result);
     } finally {
-      this.active = false;
+      active = null;
     }
   }
 

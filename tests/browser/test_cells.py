@@ -232,6 +232,34 @@ def test_one_worker_serves_the_whole_visit(browser: Browser) -> None:
         assert not problems
 
 
+def test_an_endless_loop_of_a_page_that_was_left_can_be_stopped(browser: Browser) -> None:
+    sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8")
+    with serving() as host, window(browser, DESKTOP) as context:
+        host.answers["sitemap.xml"] = sitemap.replace(PUBLIC, host.url).encode()
+        page, problems = open_page(context, host, PLAIN)
+        write(page, plain_cell(page), "print('begun')\nwhile True:\n    pass")
+        plain_cell(page).locator(".cell-run").click()
+        expect(plain_cell(page).locator(".cell-result code")).to_have_text("begun\n", timeout=PATIENCE)
+        page.evaluate("window.survives = true")
+        page.locator(".md-tabs__link, .md-nav__link").locator("visible=true").filter(
+            has_text="Home"
+        ).first.click()
+        expect(page.locator(".lead")).to_be_visible()
+        page.go_back()
+        page.wait_for_selector(".cell-bar", state="attached")
+        assert page.evaluate("window.survives"), "the browser loaded the whole page anew"
+        box = plain_cell(page)
+        box.locator(".cell-run").click()
+        expect(box.locator(".cell-note")).to_contain_text("Stop ends both")
+        box.get_by_role("button", name="Stop").click()
+        expect(page.locator("#cell-announcer")).to_contain_text("The names are gone")
+        expect(box.locator(".cell-run")).to_have_text("Run")
+        write(page, box, "print('free again')")
+        run(page, box)
+        expect(box.locator(".cell-result code")).to_have_text("free again\n")
+        assert not problems
+
+
 def test_without_scripts_the_page_is_code_and_stored_output(browser: Browser) -> None:
     with serving() as host:
         context = browser.new_context(java_script_enabled=False)
