@@ -2,13 +2,22 @@
 
 // Pyodide, and its memory, which it tells nobody: seen when it is made.
 export async function withMemory(load) {
-  const { Memory } = WebAssembly;
+  const { Memory, instantiateStreaming } = WebAssembly;
   const made = [];
   WebAssembly.Memory = function (size) {
     made.push(new Memory(size));
     return made.at(-1);
   };
-  const pyodide = await load().finally(() => (WebAssembly.Memory = Memory));
+  // Without its code, which may be missing or break off, Pyodide waits for ever.
+  const failed = new Promise((_, reject) => {
+    WebAssembly.instantiateStreaming = (...given) =>
+      instantiateStreaming(...given).catch((error) => {
+        reject(new Error(`Its WebAssembly could not be loaded: ${error.message}`));
+        throw error;
+      });
+  });
+  const restore = () => Object.assign(WebAssembly, { Memory, instantiateStreaming });
+  const pyodide = await Promise.race([load(), failed]).finally(restore);
   return { pyodide, memory: made.find(({ buffer }) => buffer === pyodide._module.HEAPU8.buffer) };
 }
 

@@ -221,6 +221,18 @@ def test_where_python_cannot_be_had_the_stored_output_stays(browser: Browser) ->
         assert "equal to the stored output" in run(page, box), "a second try starts afresh"
 
 
+@pytest.mark.parametrize("answer", [404, b"\0asm\1\0\0\0 broken off"], ids=["missing", "broken"])
+def test_python_without_its_code_is_not_waited_for(browser: Browser, answer: int | bytes) -> None:
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, _ = open_page(context, host, PLAIN)
+        host.answers["pyodide.asm.wasm"] = answer
+        said = run(page, plain_cell(page))
+        assert "Python could not start. Its WebAssembly could not be loaded" in said
+        assert "The stored output stays" in said
+        del host.answers["pyodide.asm.wasm"]
+        assert "In your tab" in run(page, plain_cell(page)), "a second try starts afresh"
+
+
 @pytest.mark.parametrize("damage", ["missing", "corrupted"])
 def test_a_wheel_that_cannot_be_had_is_named(browser: Browser, damage: str) -> None:
     wheel = numpy_wheel()
