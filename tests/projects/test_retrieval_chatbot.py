@@ -112,6 +112,26 @@ def test_documents_without_questions_are_refused(args, tmp_path, capsys):
     assert not (tmp_path / "vectors").exists()  # it is said before anything is embedded
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "of 0 questions 0 can be asked"),
+        (b'[[question]]\ntext = "Why?"\nkind = "far"\n', "at least one must have a quote"),
+        (b"\xcf\x00", "no TOML file"),
+    ],
+)
+def test_questions_that_measure_nothing_are_refused(args, tmp_path, capsys, content, message):
+    (tmp_path / "questions.toml").write_bytes(content)
+    command = [*args[:5], str(tmp_path / "questions.toml"), *args[6:], "--output", str(tmp_path / "run")]
+    assert main(command) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_store_that_does_not_answer_is_named(args, tmp_path, capsys):
+    assert main([*args, "--store", "http://127.0.0.1:1", "--output", str(tmp_path)]) == 1
+    assert "no Qdrant server answers at http://127.0.0.1:1" in capsys.readouterr().err
+
+
 def test_documents_without_text_are_refused(args, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     command = [*args[:3], str(tmp_path / "empty"), *args[4:], "--output", str(tmp_path / "run")]

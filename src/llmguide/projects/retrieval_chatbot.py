@@ -66,6 +66,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     corpus = knowledge(plan.documents)
     say(f"documents: {corpus.name} ({corpus.attribution}; licence: {corpus.licence})")
     documents = list(corpus)
+    passages(documents, plan)  # refuses what cannot be cut, before a model is opened
     questions = asked(plan, documents)
     embedder = open_embedder(plan.embedder)
     with closing(open_index(plan, output, embedder)) as index:
@@ -154,7 +155,8 @@ def asked(plan: Plan, documents: Iterable[Document]) -> list[Question]:
     """Read the questions that these documents can be asked.
 
     Raises:
-        ValueError: The documents are others than Python's, and no questions to them were named.
+        ValueError: The documents are others than Python's, and no questions to them were named; or the
+            questions all have an answer in them, or none has.
     """
     if plan.documents and not plan.questions:
         raise ValueError(
@@ -165,6 +167,11 @@ def asked(plan: Plan, documents: Iterable[Document]) -> list[Question]:
     kept = answerable(questions, (document.text for document in documents))
     if len(kept) < len(questions):
         say(f"{len(questions) - len(kept)} questions are left out: these documents do not hold their answers")
+    if len({bool(question.quote) for question in kept}) < 2:
+        raise ValueError(
+            f"--questions {plan.questions}: of {len(questions)} questions {len(kept)} can be asked; at least "
+            "one must have a quote that stands in the documents, and one the kind 'near' or 'far'"
+        )
     return kept
 
 

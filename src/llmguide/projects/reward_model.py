@@ -188,7 +188,7 @@ def edits(judge: RewardModel, tokenizer: Tokenizer, reward: dict[str, float]) ->
     found = {}
     for name, edit in made.items():
         after = {text: edit(text) for text in reward}
-        scored = score(judge, tokenizer, list(set(after.values())))
+        scored = score(judge, tokenizer, sorted(set(after.values())))
         before, now = list(reward.values()), [scored[after[text]] for text in reward]
         change = [b - a for a, b in zip(before, now, strict=True)]
         found[name] = {

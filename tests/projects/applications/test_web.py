@@ -3,10 +3,11 @@ import json
 import threading
 
 import pytest
-from tests.projects.applications.conftest import Scripted
+from tests.projects.applications.conftest import APP, Scripted
 
 from llmguide.coding.client import EndpointError
 from llmguide.projects.applications.forms import Rate
+from llmguide.projects.applications.web import AppServer
 
 DOCUMENT = {"title": "T", "content": "Once"}
 
@@ -145,6 +146,12 @@ def test_a_request_of_megabytes_is_not_read(with_app):
         assert (await call("GET", "/health"))[0].code == 200
 
     with_app(use)
+
+
+@pytest.mark.parametrize("port", [-1, 99_999])
+def test_a_port_that_there_is_not_is_refused(store, port):
+    with pytest.raises(ValueError, match=f"--port {port} must lie between 0 and 65535"):
+        AppServer(APP, Scripted(), store, port=port)
 
 
 def test_too_fast_is_refused_with_the_time_to_wait(with_app):

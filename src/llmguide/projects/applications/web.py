@@ -90,6 +90,9 @@ class AppServer(Loopback):
         port: To listen on; 0 takes any that is free.
         answers: How many may be asked for in a while.
         changes: How many other requests.
+
+    Raises:
+        ValueError: There is no such port.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class AppServer(Loopback):
         answers: Rate | None = None,
         changes: Rate | None = None,
     ):
+        if not 0 <= port < 2**16:  # the system would take the rest of a division
+            raise ValueError(f"--port {port} must lie between 0 and {2**16 - 1}")
         self.app, self.generator, self.store = app, generator, store
         self.answers = answers or Rate(app.answers_a_minute, seconds=60)
         self.changes = changes or Rate(600, seconds=60)

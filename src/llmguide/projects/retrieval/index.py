@@ -44,6 +44,7 @@ class Index:
     Raises:
         ModuleNotFoundError: The store's client is not installed.
         RuntimeError: Another process has the folder open.
+        ConnectionError: No server answers at the URL.
     """
 
     def __init__(self, where: str | Path, choices: Sequence[object], width: int) -> None:
@@ -51,9 +52,13 @@ class Index:
         self.name = f"llmguide-{sha256(repr(tuple(choices)).encode()).hexdigest()[:16]}"
         is_server = str(where).startswith(("http://", "https://"))
         self._client = _library().QdrantClient(**{"url" if is_server else "path": str(where)})
-        if not self._client.collection_exists(self.name):
-            vectors = self._models.VectorParams(size=width, distance=self._models.Distance.COSINE)
-            self._client.create_collection(self.name, vectors_config=vectors)
+        failed = import_module("qdrant_client.http.exceptions").ApiException
+        try:
+            if not self._client.collection_exists(self.name):
+                vectors = self._models.VectorParams(size=width, distance=self._models.Distance.COSINE)
+                self._client.create_collection(self.name, vectors_config=vectors)
+        except failed as error:
+            raise ConnectionError(f"no Qdrant server answers at {where}: {error}") from error
 
     def add(
         self, chunks: Sequence[Chunk], embed: Callable[[list[str]], Float[Tensor, "N D"]]

@@ -42,7 +42,7 @@ def load_questions(path: str | Path | None = None) -> list[Question]:
     path = Path(path or QUESTIONS)
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8")).get("question", [])
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no TOML file: {error}") from error
     found = [_question(row, path) for row in rows]
     if len({question.text for question in found}) < len(found):
