@@ -69,6 +69,14 @@ def test_a_cell_of_a_page_runs_on_the_machine(page: Page, link: str) -> None:
     expect(cell.locator(".cell-note")).to_contain_text("On your machine", timeout=60_000)
 
 
+def test_the_kernel_outlives_instant_navigation(page: Page, link: str) -> None:
+    page.goto(f"{link.partition('#')[0]}learn/attention/")
+    assert page.evaluate(RUN, "kept = 1")["ok"]
+    page.get_by_role("link", name="Pre-training").first.click()
+    page.wait_for_url("**/pretraining/")
+    assert page.evaluate(RUN, "kept")["stdout"] == "1\n"
+
+
 def test_a_cell_that_no_tab_can_run_does(page: Page, link: str) -> None:
     page.goto(f"{link.partition('#')[0]}code/how-llms-write-code/")
     cell = page.locator(".cell", has=page.locator('[data-needs="local"]')).first

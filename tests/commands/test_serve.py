@@ -75,6 +75,24 @@ def test_pages_are_served_with_the_headers_that_isolate_them(site):
     assert fetched(site, "/none/").code == 404
 
 
+def test_the_sitemap_names_the_addresses_of_this_server(site, tmp_path):
+    public = "https://example.org/guide/"
+    (tmp_path / "sitemap.xml").write_text(
+        f"<urlset><url><loc>{public}</loc></url><url><loc>{public}learn/</loc></url></urlset>"
+    )
+
+    async def use(server):
+        found = await AsyncHTTPClient().fetch(server.address + "/sitemap.xml")
+        return server.address, found
+
+    address, found = with_server(tmp_path, use)
+    assert found.headers["Content-Type"] == "text/xml; charset=utf-8"
+    assert found.body.decode() == (
+        f"<urlset><url><loc>{address}/</loc></url><url><loc>{address}/learn/</loc></url></urlset>"
+    )
+    assert fetched(site, "/sitemap.xml").code == 404
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example", "localhost", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example"]
 )

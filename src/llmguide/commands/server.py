@@ -17,6 +17,7 @@ import contextlib
 import hmac
 import mimetypes
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -88,6 +89,7 @@ class Server(Loopback):
         self._kernels: set[_Kernel] = set()
         rules: list[Any] = [
             (KERNEL_PATH, _Kernel, {"token": token, "site": site, "kernels": self._kernels}),
+            (r"/sitemap\.xml", _Sitemap, {"path": site / "sitemap.xml"}),
             (r"/(.*)", File, {"path": str(site), "default_filename": "index.html"}),
         ]
         super().__init__(rules, port=port)
@@ -131,6 +133,22 @@ class File(Guarded, StaticFileHandler):
         path = Path(self.absolute_path or "")
         kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+
+
+class _Sitemap(Guarded):
+    """The pages with their addresses here: what is not listed, the theme loads anew, and a kernel with it."""
+
+    def initialize(self, path: Path) -> None:
+        self.path = path
+
+    def get(self) -> None:
+        """Send the list."""
+        if not self.path.is_file():
+            raise HTTPError(404)
+        text = self.path.read_text(encoding="utf-8")
+        home = min(re.findall("<loc>(.*?)</loc>", text), key=len, default="")
+        self.set_header("Content-Type", "text/xml; charset=utf-8")
+        self.write(text.replace(f"<loc>{home}", f"<loc>http://{self.settings['host']}/"))
 
 
 class _Kernel(Guarded, WebSocketHandler):
