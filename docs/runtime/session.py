@@ -197,7 +197,9 @@ class Session:
     # ---- completing ------------------------------------------------------------------------------
 
     def _complete(self, message: dict[str, Any]) -> None:
-        before = message["code"][: message["cursor"]]
+        # pages count in units of UTF-16, of which an emoji has two
+        before = message["code"].encode("utf-16-le", "surrogatepass")[: 2 * message["cursor"]]
+        before = before.decode("utf-16-le", "surrogatepass")
         word = _WORD.search(before)
         assert word is not None, "the pattern matches the empty word"
         scope = self._scopes.get(message["scope"])
@@ -209,7 +211,7 @@ class Session:
                     completer.attr_matches(word[0]) if "." in word[0] else completer.global_matches(word[0])
                 )
                 names = sorted({name.rstrip("( :").rpartition(".")[2] for name in found})
-        start = before.rfind(".") + 1 if "." in word[0] else word.start()
+        start = message["cursor"] - len(word[0].rpartition(".")[2].encode("utf-16-le")) // 2
         self._post({"type": "completions", "id": message["id"], "from": start, "names": names})
 
 

@@ -178,3 +178,14 @@ def test_completion_knows_names_and_attributes(page: Page) -> None:
         (reply,) = page.messages
         assert reply["from"] == start
         assert name in reply["names"]
+
+
+def test_completion_counts_as_pages_do(page: Page) -> None:
+    page.run("long_name = 'text'")
+    page.messages.clear()
+    # the face counts twice
+    code = "# \N{GRINNING FACE}\nlon + 1"
+    page.session.handle(
+        {"type": "complete", "id": 1, "scope": "a", "code": code, "cursor": 8}
+    )  # 2 of the face
+    assert page.messages == [{"type": "completions", "id": 1, "from": 5, "names": ["long_name"]}]

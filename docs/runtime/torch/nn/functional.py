@@ -88,11 +88,16 @@ def _check_linear(input, weight, bias):
             f"mat1 and mat2 shapes cannot be multiplied ({rows}x{width} and "
             f"{'x'.join(str(size) for size in reversed(weight.shape))})"
         )
-    for other in (weight, bias):
-        if other is not None and other.dtype is not input.dtype:
+    if weight.dtype is not input.dtype and bias is None:
+        raise RuntimeError(
+            "expected m1 and m2 to have the same dtype, but got: "
+            f"{c_name(input.dtype)} != {c_name(weight.dtype)}"
+        )
+    for name, other in (("mat1", input), ("self", bias)):
+        if other is not None and other.dtype is not weight.dtype:
             raise RuntimeError(
-                "expected m1 and m2 to have the same dtype, but got: "
-                f"{c_name(input.dtype)} != {c_name(other.dtype)}"
+                f"{name} and mat2 must have the same dtype, but got {other.dtype.title} and "
+                f"{weight.dtype.title}"
             )
 
 
