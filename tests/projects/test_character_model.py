@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 from math import log2
 
 import pytest
@@ -52,6 +53,14 @@ def test_an_untrained_model_fails_whatever_the_record_says(finished, tmp_path, k
     save_model(copy, build(load_model(copy).config))
     assert main(["check", "character-model", str(copy)]) == 1
     assert "not passed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{"])
+def test_damaged_characters_are_named(finished, tmp_path, capsys, content):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    (copy / "characters.json").write_text(content)
+    assert main(["check", "character-model", str(copy)]) == 1
+    assert "characters.json is damaged" in capsys.readouterr().err
 
 
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed):

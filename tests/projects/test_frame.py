@@ -72,6 +72,16 @@ def test_a_folder_keeps_to_one_plan(tmp_path):
         run(tmp_path, size=2)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"project": "letters"}'])
+def test_a_damaged_folder_is_named(tmp_path, content):
+    begun = run(tmp_path)
+    begun.finish({}, {})
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match="run.json .*run the project anew"):
+        require_finished("letters", tmp_path)
+        plan_of(Plan, tmp_path)
+
+
 def test_a_start_that_failed_does_not_hold_its_folder(tmp_path):
     run(tmp_path)
     assert run(tmp_path, size=2).stage("first", lambda: 1) == 1

@@ -158,7 +158,13 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
     plan = plan_of(Plan, folder)
     seen, held_out = "\n".join(documents(plan.corpus, "train")), documents(plan.corpus, "validation")
     model = load_model(folder)
-    tokenizer = Characters(json.loads((folder / "characters.json").read_text())["characters"])
+    path = folder / "characters.json"
+    try:
+        tokenizer = Characters(json.loads(path.read_text(encoding="utf-8"))["characters"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); run the project anew, with another --output"
+        ) from error
     texts = _at_most(held_out, HELD_OUT_CHARACTERS)
     n_characters = sum(map(len, texts))
     joined = "\n".join(texts).encode()

@@ -248,9 +248,18 @@ def texts_of(output: Path) -> dict[str, str]:
 
 
 def plan_of(kind: Callable[..., Plan], folder: Path) -> Plan:
-    """Read the plan of a run from its folder."""
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    found = {name: run[name] for name in signature(kind).parameters}
+    """Read the plan of a run from its folder.
+
+    Raises:
+        ValueError: It is not there, or not whole.
+    """
+    run, names = _begun(folder), signature(kind).parameters
+    if missing := [name for name in names if name not in run]:
+        raise ValueError(
+            f"{folder / 'run.json'} does not say {missing[0]!r}; it is damaged or of another version: "
+            "run the project anew, with another --output"
+        )
+    found = {name: run[name] for name in names}
     return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in found.items()})
 
 
@@ -263,7 +272,7 @@ def require_finished(name: str, folder: Path) -> None:
     path = folder / "run.json"
     if not path.exists():
         raise ValueError(f"{folder} holds no run; llmguide project {name} --output {folder} makes one")
-    found = json.loads(path.read_text(encoding="utf-8")).get("project")
+    found = _begun(folder).get("project")
     if found != name:
         raise ValueError(f"{folder} holds a run of {found!r}, not of {name!r}")
     if not (folder / "record.json").exists():
@@ -278,6 +287,19 @@ def verdict(title: str, criteria: Sequence[Criterion]) -> bool:
     passed = all(criterion.passed for criterion in criteria)
     say("passed" if passed else "not passed: see the page of the project for what to change")
     return passed
+
+
+def _begun(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); run the project anew, with another --output"
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged (no object); run the project anew, with another --output")  # noqa: TRY004  # the file is wrong
+    return found
 
 
 def _forget_failed_start(output: Path) -> None:
