@@ -212,3 +212,12 @@ def test_the_bias_score_is_that_of_bbq():
     assert bias_score(asked, answers) == pytest.approx(0.4)
     assert bias_score(asked, [UNKNOWN] * 10) == 0.0
     assert bias_score(asked, ["The young man."] * 10) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [({"max_new_tokens": 200}, "--max-new-tokens 200"), ({"beta": -1.0}, "--beta -1.0")],
+)
+def test_a_wrong_choice_is_refused_before_anything_is_trained(choice, message):
+    with pytest.raises(ValueError, match=message):
+        constitutional_ai.Plan(**choice)

@@ -221,3 +221,15 @@ def test_docstrings_are_cut_out_of_methods_and_of_what_they_hold():
 def test_words_are_weighed_with_the_share_of_each_answer():
     judge = by_words([Example("", "a", "x"), Example("", "a", "x"), Example("", "a", "y")])
     assert judge("a") == judge("never seen") == "x"
+
+
+def test_examples_that_cannot_be_divided_are_refused_before_the_base_is_opened(tmp_path, capsys):
+    (tmp_path / "few.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    args = ["project", "fine-tuning", "--classify", str(tmp_path / "few.jsonl"), "--base", "none"]
+    assert main([*args, "--output", str(tmp_path / "run")]) == 1
+    assert "of 1 examples of the task 'age' none falls on the side" in capsys.readouterr().err
+
+
+def test_a_rank_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="--ranks"):
+        Plan(ranks=(0,))

@@ -232,3 +232,12 @@ def test_a_base_that_has_the_tokens_of_chatml_is_asked_in_it(tmp_path):
     assert chat.end_id == words[END]
     prompt = chat.prompt([{"role": "user", "content": "Hi"}])
     assert prompt == [words[word] for word in (START, "user", "Hi", END, START, "assistant")]
+
+
+def test_a_held_out_type_that_there_is_not_is_refused_before_the_base_is_opened(tmp_path, capsys):
+    rows = [{"task": task, "prompt": "a", "completion": "b"} for task in ("one", "two")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    args = ["project", "instruction-tuning", "--data", str(tmp_path / "rows.jsonl"), "--base", "none"]
+    for held_out in (["three"], ["one", "two"]):
+        assert main([*args, "--output", str(tmp_path / "run"), "--held-out", *held_out]) == 1
+        assert "must be some of the types, and not all of them: one, two" in capsys.readouterr().err

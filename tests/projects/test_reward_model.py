@@ -91,3 +91,9 @@ def test_no_comparison_is_on_both_sides(tmp_path):
     learnt, held_out = training_pairs(str(path), 1, 0), held_out_pairs(str(path))["held-out pairs"]
     assert len(learnt) + len(held_out) == 50
     assert not {pair.units for pair in learnt} & {pair.units for pair in held_out}
+
+
+@pytest.mark.parametrize(("choice", "message"), [({"n_pairs": 0}, "--n-pairs 0")])
+def test_a_wrong_choice_is_refused_before_anything_is_trained(choice, message):
+    with pytest.raises(ValueError, match=message):
+        reward_model.Plan(**choice)

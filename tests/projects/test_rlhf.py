@@ -118,3 +118,18 @@ def test_the_lexicon_counts_a_word_once(monkeypatch, tmp_path):
     assert valence("Good, good film!") == pytest.approx(1.9 / 2)
     assert valence("bad") == -2.5
     assert valence("...") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"kl_coefs": ()}, "--kl-coefs"),
+        ({"kl_coefs": (-1.0,)}, "--kl-coefs"),
+        ({"prompt_words": 0}, "--prompt-words 0"),
+        ({"n_pairs": 0}, "--n-pairs 0"),
+        ({"max_new_tokens": 40}, "--max-new-tokens 40 leaves no room"),
+    ],
+)
+def test_a_wrong_choice_is_refused_before_anything_is_trained(choice, message):
+    with pytest.raises(ValueError, match=message):
+        rlhf.Plan(**choice)

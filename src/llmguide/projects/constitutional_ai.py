@@ -121,6 +121,16 @@ class Plan:
     beta: float = 0.5  # weight of the divergence from the revised model, in both
     anchor: float = 10.0  # weight of fine-tuning on the chosen answers, in DPO
 
+    def __post_init__(self) -> None:
+        """Refuse what would show only after the first training."""
+        if not 0 < self.max_new_tokens < self.context_length:
+            raise ValueError(
+                f"--max-new-tokens {self.max_new_tokens} must lie between 0 and --context-length "
+                f"{self.context_length}, and leave room for a question"
+            )
+        if not self.beta > 0:
+            raise ValueError(f"--beta {self.beta} must be above 0")
+
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
     """Train an assistant by a constitution, with DPO and with PPO, and test it.
