@@ -69,7 +69,12 @@ lambda text: _session.handle(json.loads(text))
 
   return async function answer(message) {
     if (message.type === "run") await load(pyodide, runtime, message);
-    handle(JSON.stringify(message));
+    try {
+      handle(JSON.stringify(message));
+    } catch (error) {
+      // The session catches all that Python raises: this is the end of Pyodide itself.
+      post({ type: "failed", text: `Python has crashed (${error?.message ?? error}), and all names are gone. Run again to start anew.` });
+    }
   };
 }
 

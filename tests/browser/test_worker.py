@@ -249,6 +249,16 @@ def test_a_wheel_that_cannot_be_had_is_named(browser: Browser, damage: str) -> N
         assert "an error" not in run(page, cell(page, 1)), "a second try fetches the wheel"
 
 
+@pytest.mark.parametrize("code", ["os.abort()", "os._exit(1)"])
+def test_a_python_that_crashes_is_started_anew(browser: Browser, code: str) -> None:
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, _ = open_page(context, host, PLAIN)
+        crashed = run_plain(page, f"import os\nname = 1\n{code}")
+        assert "Python has crashed" in crashed["error"]
+        assert crashed["lost"]
+        assert run_plain(page, "print('name' in globals())")["stdout"] == "False\n"
+
+
 def test_an_archive_comes_with_the_first_code_that_names_it(browser: Browser) -> None:
     extras = json.loads(MANIFEST.read_text(encoding="utf-8"))["extras"]
     archive = next(e["wheels"][0]["url"] for e in extras if e["wheels"][0]["name"] == "speeches")
