@@ -347,6 +347,17 @@ def test_the_pipeline_learns_and_stops(browser: Browser, site_url: str) -> None:
         assert page.evaluate("document.activeElement.textContent").startswith("Train")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_button_can_be_read_after_a_click(browser: Browser, site_url: str, scheme: str) -> None:
+    with opened(browser, site_url, "trainer", scheme=scheme) as (page, box):
+        again = box.get_by_role("button", name="Start over")
+        before = again.evaluate("button => getComputedStyle(button).color")
+        again.click()
+        page.mouse.move(0, 0)
+        expect(again).to_be_focused()
+        expect(again).to_have_css("color", before)
+
+
 def test_a_file_that_is_missing_is_told_and_can_be_tried_again(browser: Browser, site_url: str) -> None:
     with window(browser, DESKTOP) as context:
         page = context.new_page()
