@@ -281,6 +281,11 @@ def test_code_that_cannot_run_is_explained():
     found = str(check("temperature", "\nhot()"))
     assert found == "temperature: the code raises NameError: name 'hot' is not defined (line 2)"
     assert "defines no function temperature(logits, t)" in str(check("temperature", "temperature = 1"))
+    assert str(check("temperature", "exit_code = 3\nraise SystemExit(exit_code)")).endswith(
+        "SystemExit: 3 (line 2)"
+    )
+    leaving = check("temperature", "def temperature(logits, t):\n    raise SystemExit(3)\n")
+    assert "it raises SystemExit: 3 (line 2)" in str(leaving)
 
 
 def test_source_runs_in_names_of_its_own():

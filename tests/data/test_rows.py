@@ -49,6 +49,15 @@ def test_comparisons_of_both_forms(write):
     assert (second.chosen, second.rejected, second.units) == ("Fine.", "No.", ("Hi",))
 
 
+def test_comparisons_that_share_a_system_message_are_not_of_one_unit(write):
+    told = {"role": "system", "content": "Be brief."}
+    rows = [
+        {"prompt": [told, {"role": "user", "content": asked}], "chosen": "Yes.", "rejected": "No."}
+        for asked in ("Hi", "Ho")
+    ]
+    assert [pair.units for pair in comparisons(write(*rows))] == [("Hi",), ("Ho",)]
+
+
 def test_problems_and_compressed_files(tmp_path):
     rows = [{"question": "2 + 2?", "answer": "so\n#### 4"}, {"prompt": "3 + 3?", "answer": 6}]
     path = tmp_path / "rows.jsonl.gz"

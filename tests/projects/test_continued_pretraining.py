@@ -11,6 +11,7 @@ from llmguide.models import build
 from llmguide.projects import continued_pretraining
 from llmguide.projects.continued_pretraining import Plan, completed, freeze_lower_half, texts
 from llmguide.projects.frame import plan_of
+from llmguide.projects.pretrained import open_pretrained, sizes
 
 SIZES = ["--vocab-size", "300", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
 STEPS = ["--context-length", "32", "--base-steps", "60", "--n-steps", "30", "--learning-rate", "0.01"]
@@ -111,7 +112,36 @@ def test_what_is_completed_counts_by_its_bytes(finished):
 
     text = tokenizer.decode([first]) * 3 + rest
     assert tokenizer.encode(text).count(first) == 3
-    assert completed(Always(), tokenizer, [text]) == pytest.approx(3 * size / (3 * size + len(rest)))
+    assert completed(Always(), tokenizer, [text], 4) == pytest.approx(3 * size / (3 * size + len(rest)))
+
+
+def test_a_base_of_transformers_is_continued_and_kept_in_its_form(finished, tmp_path):
+    tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
+    plan = plan_of(Plan, finished)
+    read = texts(continued_pretraining.general(plan), "train", 20_000)
+    learned = tokenizers.ByteLevelBPETokenizer()
+    learned.train_from_iterator(read, vocab_size=300, special_tokens=["<|endoftext|>"], show_progress=False)
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=learned._tokenizer, eos_token="<|endoftext|>"
+    )
+    tokenizer.save_pretrained(tmp_path / "base")
+    config = transformers.LlamaConfig(
+        vocab_size=300,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    args = ["--base", str(tmp_path / "base"), "--general", plan.general, "--domain", plan.domain, *RATE]
+    small = ["--context-length", "32", "--n-steps", "4", "--output", str(tmp_path / "run")]
+    assert main(["project", "continued-pretraining", *args, *small]) == 0
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "models" / "domain")
+    ours, borrowed = open_pretrained(tmp_path / "run" / "models" / "domain")
+    ids = borrowed.encode("the people of ï½")
+    assert sum(sizes(borrowed, ids)) == len("the people of ï½".encode())
+    torch.testing.assert_close(theirs(torch.tensor([ids])).logits, ours(torch.tensor([ids])))
 
 
 @pytest.mark.parametrize(

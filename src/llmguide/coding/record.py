@@ -15,7 +15,6 @@ from llmguide.coding.client import Answer, Request, record
 from llmguide.coding.judging import judge
 from llmguide.coding.problems import COIN_CHANGE, IS_PALINDROME, SECOND_LARGEST, TWO_SUM, Problem
 from llmguide.data.fetch import PACKAGES
-from llmguide.models.packaged import unpacked
 
 MODEL = "SmolLM2-135M-Instruct"
 PACKAGE = "smollm2-135m-instruct"
@@ -59,7 +58,9 @@ def debugging(problem: Problem, answer: str) -> Request | None:
 def local_model() -> Callable[[Request], Answer]:
     """Load the model; return a function that answers as an endpoint would."""
     torch, transformers = import_module("torch"), import_module("transformers")
-    folder = unpacked(PACKAGE)
+    folder = import_module("llmguide.models.packaged").unpacked(
+        PACKAGE
+    )  # with torch, which pages need not load
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     end = tokenizer.eos_token_id

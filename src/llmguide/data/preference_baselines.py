@@ -108,8 +108,8 @@ def bag_of_words(pairs: Sequence[TextPair], *, penalty: float = 1.0, min_count: 
     rows, columns, signs = [], [], []
     for i, pair in enumerate(pairs):
         chosen, rejected = _words(pair.chosen), _words(pair.rejected)
-        for words, sign in ((chosen - rejected, 1.0), (rejected - chosen, -1.0)):  # what is in both cancels
-            known = [place[word] for word in words if word in place]
+        for words, others, sign in ((chosen, rejected, 1.0), (rejected, chosen, -1.0)):
+            known = [place[word] for word in words if word in place and word not in others]  # both: cancels
             rows += [i] * len(known)
             columns += known
             signs += [sign] * len(known)
@@ -130,6 +130,7 @@ def bag_of_words(pairs: Sequence[TextPair], *, penalty: float = 1.0, min_count: 
     return lambda text: sum(weights[place[word]] for word in _words(text) if word in place)
 
 
-def _words(text: str) -> set[str]:
+def _words(text: str) -> dict[str, None]:
+    """Each word and pair of words once, in the order of the text: sums round alike in every process."""
     words = _WORD.findall(text.lower())
-    return {*words, *(f"{a} {b}" for a, b in pairwise(words))}
+    return dict.fromkeys([*words, *(f"{a} {b}" for a, b in pairwise(words))])

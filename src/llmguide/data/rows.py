@@ -161,7 +161,9 @@ def _comparison(row: dict[str, Any], where: str) -> TextPair | None:
     if chosen == rejected:
         raise ValueError(f"{where}, fields 'chosen' and 'rejected': both are the same; none is preferred")
     prompt = _prompt(row, where, "prompt")
-    return TextPair(prompt, chosen, rejected, (prompt[0]["content"],))
+    # the system's message is everybody's, and would make one unit of all
+    begun = next((message["content"] for message in prompt if message["role"] != "system"), "")
+    return TextPair(prompt, chosen, rejected, (begun,))
 
 
 def _problem(row: dict[str, Any], where: str, with_answer: bool) -> Problem:

@@ -153,7 +153,7 @@ def grade(name: str, function: Callable[..., Any]) -> Grade:
         given = copy.deepcopy(arguments)
         try:
             results.append(function(*given))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raised = f"{type(error).__name__}: {error}{_place(error, function)}"
             return Grade(False, f"{name}: it raises {raised}\nfor {shown(arguments)}")
         if not same(given, arguments):
@@ -195,20 +195,20 @@ def check(name: str, source: str) -> Grade:
         exec(compile(source, _SOURCE, "exec"), namespace)
     except SyntaxError as error:
         return Grade(False, f"{name}: {error.msg} (line {error.lineno})")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Grade(False, f"{name}: the code raises {type(error).__name__}: {error}{_line(error, _SOURCE)}")
     if not callable(namespace.get(asked.function)):
         return Grade(False, f"{name}: the code defines no function {asked.signature}.")
     return grade(name, namespace[asked.function])
 
 
-def _place(error: Exception, function: Callable[..., Any]) -> str:
+def _place(error: BaseException, function: Callable[..., Any]) -> str:
     """The line of the function's file that raised, if it has one."""
     code = getattr(function, "__code__", None)
     return _line(error, code.co_filename) if code else ""
 
 
-def _line(error: Exception, filename: str) -> str:
+def _line(error: BaseException, filename: str) -> str:
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == filename
     ]

@@ -23,7 +23,7 @@ import torch
 
 from llmguide.batches import Sequences, Windows
 from llmguide.commands.post_training import loggers, resumable
-from llmguide.commands.runs import load_run, n_params, say
+from llmguide.commands.runs import n_params, say
 from llmguide.data.corpora import Corpus, Split, load_corpus, standard_library
 from llmguide.data.packing import Mixture
 from llmguide.data.shards import END_OF_TEXT
@@ -38,6 +38,7 @@ from llmguide.projects.frame import (
     small_decoder,
     thinned,
 )
+from llmguide.projects.pretrained import open_pretrained, sizes
 from llmguide.tokenizer import Tokenizer
 from llmguide.train import TrainConfig, train
 
@@ -52,7 +53,7 @@ ARMS = ("domain", "domain + replay", "domain, half frozen", "from nothing")
 class Plan:
     """Choices; the defaults take minutes on two cores."""
 
-    base: str | None = None  # a run folder to go on from; None: train a small one on general text first
+    base: str | None = None  # run or transformers folder, packaged or hub name; None: train a small one first
     general: str | None = None  # file, folder or data set; None: the speeches that come along
     domain: str | None = None  # file, folder or data set; None: the source of Python's standard library
     characters: int = 4_000_000  # read of each
@@ -92,7 +93,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         require_both_sides(text.name, text, HELD_OUT)
     if plan.base is None:
         run.stage("base", lambda: _train_base(run))
-    base, _ = load_run(_base(output, plan))
+    base, _ = open_pretrained(_base(output, plan))
     say(f"{n_params(base):,} parameters")
     curves = {}
     for arm in ARMS:
@@ -157,37 +158,38 @@ def measure(folder: Path) -> dict[str, Any]:
     places = {"base": _base(folder, plan)} | {arm: folder / "models" / arm for arm in ARMS}
     found: dict[str, Any] = {}
     for name, place in places.items():
-        model, tokenizer = load_run(place)
-        bos_id, stride = tokenizer.special_tokens[END_OF_TEXT], model.config.context_length // 2
+        model, tokenizer = open_pretrained(place)
+        bos_id, length = tokenizer.special_tokens[END_OF_TEXT], plan.context_length
         found[name] = {
-            kind: bits_per_byte(model, tokenizer, part, bos_id=bos_id, stride=stride)
+            kind: bits_per_byte(model, tokenizer, part, bos_id=bos_id, context=length, stride=length // 2)
             for kind, part in held_out.items()
-        } | {"completed": completed(model, tokenizer, held_out["domain"])}
+        } | {"completed": completed(model, tokenizer, held_out["domain"], length)}
     return found
 
 
 @torch.inference_mode()
-def completed(model: Any, tokenizer: Tokenizer, held_out: list[str]) -> float:
+def completed(model: Any, tokenizer: Any, held_out: list[str], length: int) -> float:
     """Share of the bytes of texts that need not be typed: the likeliest next token is the right one.
 
     Args:
         model: Completes.
         tokenizer: Of the model.
-        held_out: Texts, read in windows.
+        held_out: Texts.
+        length: Tokens of the windows in which they are read.
 
     Returns:
         The share, a token counting by its bytes.
     """
-    begin, length = tokenizer.special_tokens[END_OF_TEXT], model.config.context_length
+    begin = tokenizer.special_tokens[END_OF_TEXT]
     n_right = n_bytes = 0
     for text in held_out:
         ids = torch.tensor([begin, *tokenizer.encode(text)])
         for first in range(0, len(ids) - 1, length):
             window = ids[first : first + length + 1]
             right = (model(window[None, :-1])[0].argmax(-1) == window[1:]).tolist()
-            sizes = [len(piece) for piece in tokenizer.pieces(window[1:].tolist())]
-            n_right += sum(size for size, is_right in zip(sizes, right, strict=True) if is_right)
-            n_bytes += sum(sizes)
+            n_of = sizes(tokenizer, window[1:].tolist())
+            n_right += sum(n for n, is_right in zip(n_of, right, strict=True) if is_right)
+            n_bytes += sum(n_of)
     return n_right / n_bytes
 
 
@@ -218,7 +220,7 @@ def _train_base(run: Run) -> dict[str, Any]:
 
 def _continue(run: Run, arm: str) -> dict[str, Any]:
     plan = run.plan
-    base, tokenizer = load_run(_base(run.output, plan))
+    base, tokenizer = open_pretrained(_base(run.output, plan))
     torch.manual_seed(run.seed)
     model: Any = build(base.config) if arm == "from nothing" else deepcopy(base)
     model.to(run.device)
@@ -260,12 +262,12 @@ def _train(run: Run, name: str, model: Any, *data: Any, **options: Any) -> dict[
     return thinned(result.history)
 
 
-def _windows(run: Run, corpus: Corpus, side: Split, tokenizer: Tokenizer) -> Windows:
+def _windows(run: Run, corpus: Corpus, side: Split, tokenizer: Any) -> Windows:
     end = tokenizer.special_tokens[END_OF_TEXT]
     read = texts(corpus, side, run.plan.characters if side == "train" else 5 * HELD_OUT_CHARACTERS)
     ids = torch.tensor([i for text in read for i in (end, *tokenizer.encode(text))])
     return Windows(ids, run.plan.context_length, seed=run.seed)
 
 
-def _base(folder: Path, plan: Plan) -> Path:
-    return folder / "models" / "base" if plan.base is None else Path(plan.base)
+def _base(folder: Path, plan: Plan) -> str | Path:
+    return folder / "models" / "base" if plan.base is None else plan.base

@@ -26,13 +26,14 @@ import torch
 
 from llmguide import distributed
 from llmguide.commands.post_training import begin, wait
-from llmguide.commands.runs import save_run, say, write_json
+from llmguide.commands.runs import say, write_json
 from llmguide.commands.tables import Columns, Table, show
 from llmguide.config import ModelConfig
 from llmguide.data.corpora import in_validation
 from llmguide.data.documents import Document
 from llmguide.locks import NAME as LOCK
 from llmguide.locks import lock
+from llmguide.projects.pretrained import save_pretrained
 from llmguide.train import Record
 
 Plan = TypeVar("Plan")
@@ -136,7 +137,7 @@ class Run:
     def keep(self, name: str, model: Any, tokenizer: Any) -> None:
         """Write a model with its tokenizer into a folder of the run, in one of the processes."""
         if distributed.world().rank == 0:
-            save_run(self.output / name, model, tokenizer)
+            save_pretrained(self.output / name, model, tokenizer)
         wait()
 
     def finish(self, results: Mapping[str, Any], curves: Mapping[str, Any]) -> None:
