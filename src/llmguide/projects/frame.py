@@ -228,7 +228,7 @@ def require_both_sides(what: str, documents: Iterable[Document], held_out: float
 
     >>> require_both_sides("--corpus notes", [], 0.1)
     Traceback (most recent call last):
-    ValueError: --corpus notes: there is no text to train on; ...
+    ValueError: --corpus notes: there is no text to train on and none to measure on; ...
     """
     missing = {False: "to train on", True: "to measure on"}
     for document in documents:
