@@ -11,7 +11,7 @@ from llmguide.models import build
 from llmguide.projects import continued_pretraining
 from llmguide.projects.continued_pretraining import Plan, completed, freeze_lower_half, texts
 from llmguide.projects.frame import plan_of
-from llmguide.projects.pretrained import open_pretrained, sizes
+from llmguide.projects.pretrained import Borrowed, open_pretrained, sizes
 
 SIZES = ["--vocab-size", "300", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
 STEPS = ["--context-length", "32", "--base-steps", "60", "--n-steps", "30", "--learning-rate", "0.01"]
@@ -142,6 +142,20 @@ def test_a_base_of_transformers_is_continued_and_kept_in_its_form(finished, tmp_
     ids = borrowed.encode("the people of ï½")
     assert sum(sizes(borrowed, ids)) == len("the people of ï½".encode())
     torch.testing.assert_close(theirs(torch.tensor([ids])).logits, ours(torch.tensor([ids])))
+
+
+def test_bytes_of_a_sentencepiece_tokenizer():
+    class Pieces:
+        eos_token_id = 0
+        names = ("</s>", "\u2581the", "<0xEF>", "\u00e9t")
+
+        def get_vocab(self):
+            return {name: i for i, name in enumerate(self.names)}
+
+        def convert_ids_to_tokens(self, ids):
+            return [self.names[i] for i in ids]
+
+    assert sizes(Borrowed(Pieces()), [1, 2, 3]) == [4, 1, 3]
 
 
 @pytest.mark.parametrize(

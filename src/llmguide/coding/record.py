@@ -58,9 +58,8 @@ def debugging(problem: Problem, answer: str) -> Request | None:
 def local_model() -> Callable[[Request], Answer]:
     """Load the model; return a function that answers as an endpoint would."""
     torch, transformers = import_module("torch"), import_module("transformers")
-    folder = import_module("llmguide.models.packaged").unpacked(
-        PACKAGE
-    )  # with torch, which pages need not load
+    # imported here, since it brings torch, which pages of prompts need not load
+    folder = import_module("llmguide.models.packaged").unpacked(PACKAGE)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     end = tokenizer.eos_token_id

@@ -139,11 +139,7 @@ class Chat:
 
     def save(self, folder: Path, model: GPT | Llama) -> None:
         """Write a model with the tokenizer, in the form that it came in."""
-        if isinstance(self.tokenizer, Tokenizer):
-            save_run(folder, model, self.tokenizer)
-        else:
-            to_hf(model).save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
+        save_as_opened(folder, model, self.tokenizer)
 
 
 def open_chat(origin: Origin, texts: Iterable[str], *, seed: int) -> Chat:
@@ -173,6 +169,15 @@ def open_chat(origin: Origin, texts: Iterable[str], *, seed: int) -> Chat:
             tokenizer = Tokenizer(tokenizer.ranks, pattern=tokenizer.pattern, special_tokens=tokens)
         return Chat(grown(model, tokenizer.vocab_size), tokenizer, chatml, tokenizer.special_tokens[END])
     return _open_transformers(name)
+
+
+def save_as_opened(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
+    """Write a model with a tokenizer of llmguide as a run, with one of transformers as those do."""
+    if isinstance(tokenizer, Tokenizer):
+        save_run(folder, model, tokenizer)
+    else:
+        to_hf(model).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def grown(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
@@ -335,7 +340,13 @@ def describe(chat: Chat, device: torch.device, work: str) -> None:
     say(f"model: {n_params(chat.model):,} parameters, {trained:,} of them trained, on {device}; {work}")
 
 
-def _open_transformers(name: str) -> Chat:
+def open_transformers(name: str) -> tuple[GPT | Llama, Any]:
+    """Open a decoder and its tokenizer as they were published, from a folder, a package or the hub.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed.
+        ValueError: There is no such model, or it writes no text.
+    """
     if Path(name).is_dir() and not (Path(name) / "config.json").exists():
         raise ValueError(f"{name} holds no finished model; the command that writes it can be started again")
     try:
@@ -344,8 +355,11 @@ def _open_transformers(name: str) -> Chat:
         message = f'{name} is no run folder of llmguide; others need pip install "llmguide[hf]"'
         raise ModuleNotFoundError(message) from error
     place = unpacked(name) if is_packaged(name) else name
-    model = _decoder(load(place, dtype=torch.float32))
-    tokenizer = auto.from_pretrained(place)
+    return _decoder(load(place, dtype=torch.float32)), auto.from_pretrained(place)
+
+
+def _open_transformers(name: str) -> Chat:
+    model, tokenizer = open_transformers(name)
     if not tokenizer.chat_template:
         tokenizer.add_tokens([START, END], special_tokens=True)
         tokenizer.chat_template = CHATML

@@ -9,6 +9,7 @@ As a program it writes what the users of an application prefer for ``llmguide dp
     python -m llmguide.projects.feedback sqlite:///runs/mine/app.sqlite code-assistant > thumbs.jsonl
 """
 
+import argparse
 import json
 import random
 import sys
@@ -220,6 +221,23 @@ def _preferred(url: str, name: str) -> list[dict[str, Any]]:
     return found
 
 
-if __name__ == "__main__":
-    for row in for_dpo(*sys.argv[1:]):
+def main() -> None:
+    """Print the rows."""
+    parser = argparse.ArgumentParser(
+        prog="python -m llmguide.projects.feedback",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("url", help="of the application's database")
+    parser.add_argument("name", help="of the application, such as code-assistant or creative-writing")
+    asked = parser.parse_args()
+    try:
+        rows = for_dpo(asked.url, asked.name)
+    except ValueError as error:
+        parser.error(str(error))
+    for row in rows:
         sys.stdout.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,15 +1,12 @@
 """A base that a run or others pretrained: opened by folder or name, and saved in the form that it came in."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from llmguide.commands.runs import is_run, load_run, save_run
+from llmguide.commands.post_training import open_transformers, save_as_opened
+from llmguide.commands.runs import is_run, load_run
 from llmguide.data.shards import END_OF_TEXT
-from llmguide.models import GPT, Llama, load, to_hf
-from llmguide.models.packaged import is_packaged, unpacked
+from llmguide.models import GPT, Llama
 from llmguide.tokenizer import Tokenizer
 
 
@@ -49,20 +46,13 @@ def open_pretrained(name: str | Path) -> tuple[GPT | Llama, Any]:
     """
     if is_run(Path(name)):
         return load_run(name)
-    place = unpacked(str(name)) if is_packaged(str(name)) else name
-    model = load(place, dtype=torch.float32)
-    if not isinstance(model, GPT | Llama):
-        raise ValueError(f"an {model.config.architecture} writes no text; start from a decoder")  # noqa: TRY004
-    return model.eval(), Borrowed(import_module("transformers").AutoTokenizer.from_pretrained(place))
+    model, tokenizer = open_transformers(str(name))
+    return model.eval(), Borrowed(tokenizer)
 
 
 def save_pretrained(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
     """Write what `open_pretrained` opens, in the form that it came in."""
-    if isinstance(tokenizer, Borrowed):
-        to_hf(model).save_pretrained(folder)
-        tokenizer.tokenizer.save_pretrained(folder)
-    else:
-        save_run(folder, model, tokenizer)
+    save_as_opened(folder, model, tokenizer.tokenizer if isinstance(tokenizer, Borrowed) else tokenizer)
 
 
 def sizes(tokenizer: Any, ids: list[int]) -> list[int]:
