@@ -18,18 +18,16 @@ def page_paths() -> list[Path]:
     return [DOCS / name for name in names if name not in GENERATED and not name.startswith("runtime/")]
 
 
-def generated_head(title: str, description: str, origin: str, *, contents: bool = True) -> str:
+def generated_head(title: str, description: str, origin: str) -> str:
     """The start of a page that a program writes; glossary terms are not linked in it.
 
     Args:
         title: Of the page.
         description: In a sentence.
         origin: The program and what it reads.
-        contents: Whether a table of contents stands beside the page.
     """
-    hidden = "" if contents else "hide: [toc]\n"
     # A half-weight in search, so that a page that explains a thing comes before a list that names it.
-    front = f"---\ntitle: {title}\ndescription: {description}\nsearch:\n  boost: 0.5\n{hidden}---"
+    front = f"---\ntitle: {title}\ndescription: {description}\nsearch:\n  boost: 0.5\n---"
     return f"{front}\n\n<!-- Written by {origin}. no-terms -->\n\n# {title}\n"
 
 

@@ -202,16 +202,18 @@ def render() -> str:
             "Bibliography",
             "Every work that the guide cites, with a line on why to read it.",
             "tools/bibliography.py from docs/_data/references.bib",
-            contents=False,  # it would repeat every title
         )
     ]
-    for entry in sorted(all_works().values(), key=lambda work: (work.who.lower(), work.year, work.title)):
-        links = [
-            f"[{page_title(path)}]({path.relative_to(DOCS).as_posix()})" for path in pages.get(entry.key, [])
-        ]
-        parts.append(f"## {entry.label}: {entry.title} {{ #{entry.key} }}\n\n{entry.markdown}\n")
-        if links:
-            parts.append(f"Cited in {', '.join(links)}.\n")
+    works = sorted(all_works().values(), key=lambda work: (work.who.lower(), work.year, work.title))
+    for letter, group in groupby(works, key=lambda work: work.who[0].upper()):
+        parts.append(f"## {letter}\n")
+        for entry in group:
+            links = [
+                f"[{page_title(path)}]({path.relative_to(DOCS).as_posix()})"
+                for path in pages.get(entry.key, [])
+            ]
+            where = f"<br>\nCited in {', '.join(links)}." if links else ""
+            parts.append(f"### {entry.label}: {entry.title} {{ #{entry.key} }}\n\n{entry.markdown}{where}\n")
     return "\n".join(parts)
 
 

@@ -10,6 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 from tools import DATA, DOCS, generated_head, write
@@ -95,17 +96,18 @@ def render() -> str:
             "Every term and symbol of the guide, in one sentence each.",
             "tools/glossary.py from docs/_data/glossary.toml and symbols.toml",
         ),
-        "## Symbols\n\nLetters are few, and each field has its customs: one may mean two things.\n",
     ]
+    terms = sorted(all_terms().values(), key=lambda term: term.names[0].lower())
+    for letter, group in groupby(terms, key=lambda term: term.names[0][0].upper()):
+        parts.append(f"## {letter}\n")
+        parts += [f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}\n" for term in group]
+    parts.append("## Symbols\n\nLetters are few, and each field has its customs: one may mean two things.\n")
     for group in symbol_groups():
         rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in group["symbols"]]
         parts += [f"### {group['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
         page = (DOCS / group["see"].partition("#")[0]).read_text(encoding="utf-8")
         title = next(line for line in page.splitlines() if line.startswith("# ")).removeprefix("# ")
         parts.append(f"\nTable: As in [{title}]({group['see']}).\n")
-    parts.append("## Terms\n")
-    for term in sorted(all_terms().values(), key=lambda term: term.names[0].lower()):
-        parts.append(f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}\n")
     return "\n".join(parts)
 
 

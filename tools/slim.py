@@ -7,7 +7,8 @@
 - Each formula carries its TeX, for programs. They have the Markdown twin.
 - The theme's templates leave lines of blanks, which count for one blank outside code.
 - Every page names the styles of the reference, which only its pages use.
-- A page that hides its table of contents carries it all the same.
+- The theme watches every entry of a page's contents while the reader scrolls. A phone feels some hundred: so
+  long a list shows its outermost level alone.
 - At its start the theme stops all transitions, and names the colour scheme in the head, which our style does
   for the root. For each the browser would style the whole page anew.
 - Our scripts and styles are written for people; esbuild writes them for machines.
@@ -31,11 +32,9 @@ _NEIGHBOURS = re.compile(r'(<span class="[a-z]\w?">)[^<]*</span>(?:\1[^<]*</span
 _CODE = re.compile(r"(<pre[^>]*>)(?:<span></span>)?<code>")
 _TEX = re.compile(r"<annotation [^>]*>[^<]*</annotation>|</?semantics>")
 _REFERENCE = re.compile(r'<link rel="stylesheet" href="[^"]*_mkdocstrings\.css">')
-_HIDDEN_CONTENTS = re.compile(  # but for their frame, without which the theme's script fails
-    r'(<div class="md-sidebar md-sidebar--secondary"[^>]* hidden>(?:\s*<div[^>]*>){2})'
-    r".*?(?=(?:\s*</div>){3})",
-    re.DOTALL,
-)
+_ENTRY = re.compile(r'<a href="#[^"]*" class="md-nav__link">')  # of the contents, which stand in a page twice
+_LOWER_LEVEL = re.compile(r'<nav class="md-nav" aria-label="[^"]*">(?:(?!<nav).)*?</nav>', re.DOTALL)
+MOST_ENTRIES = 200
 RESTYLES = {  # of files of the theme
     "stylesheets/palette.*.css": re.compile(r"\[data-md-color-switching\] \*[^}]*}"),
     "javascripts/bundle.*.js": re.compile(r'(?<=\{name:")color-(?=scheme"\})'),
@@ -53,7 +52,9 @@ def slim(html: str) -> str:
     """
     if 'class="doc ' not in html:
         html = _REFERENCE.sub("", html)
-    html = _HIDDEN_CONTENTS.sub(r"\1", html)
+    if len(_ENTRY.findall(html)) > MOST_ENTRIES:
+        while _LOWER_LEVEL.search(html):  # from the innermost
+            html = _LOWER_LEVEL.sub("", html)
     html = _NEIGHBOURS.sub(lambda found: found[0].replace(f"</span>{found[1]}", ""), _PLAIN.sub(r"\1", html))
     html = _CODE.sub(r'\1<code tabindex="0">', html)
     parts = _EXACT.split(_TEX.sub("", html))

@@ -136,6 +136,7 @@ function buildVariant(variant, name, onJudged) {
 function buildQuestion(question, onJudged) {
   const variants = [...question.querySelectorAll(".variant")];
   const built = variants.map((variant, index) => buildVariant(variant, `${question.id}-${index}`, onJudged));
+  question.dataset.ready = "";
   question.replaceChildren(variants[0]);  // the others wait outside the page
   for (const [index, { buttons }] of variants.length > 1 ? built.entries() : []) {
     const other = make("button", { type: "button", className: "md-button", textContent: "Another variant" });
@@ -150,9 +151,17 @@ function buildQuestion(question, onJudged) {
   return built.map(({ form }) => form);
 }
 
-function buildChapter(chapter) {
+// All forms at once would keep a phone busy for a second: between two of them the browser can show them and listen.
+function oneByOne([first, ...others]) {
+  if (!first) return;
+  first();
+  setTimeout(oneByOne, 0, others);
+}
+
+function prepareChapter(chapter) {
   chapter.dataset.ready = "";
   const questions = [...chapter.querySelectorAll(".question")];
+  const forms = [];
   const count = make("output");
   const reset = make("button", { type: "button", className: "md-button", textContent: "Reset this chapter" });
   const show = () => {
@@ -162,22 +171,22 @@ function buildChapter(chapter) {
     count.textContent = `${right.length} of ${questions.length} right, ${answered.length} answered`;
     reset.hidden = !answered.length;
   };
-  const forms = questions.flatMap((question) =>
-    buildQuestion(question, (right) => {
-      keepScores({ ...readScores(), [question.id]: right });
-      show();
-    }),
-  );
   reset.addEventListener("click", () => {
     const ids = new Set(questions.map(({ id }) => id));
     keepScores(Object.fromEntries(Object.entries(readScores()).filter(([id]) => !ids.has(id))));
     forms.forEach((form) => form.reset());
     show();
-    questions[0].querySelector("input, button").focus();
+    questions[0].querySelector("input, button")?.focus();
   });
   chapter.prepend(make("p", { className: "score" }, count, " ", reset));
   show();
+  return questions.map((question) => () => forms.push(...buildQuestion(question, (right) => {
+    keepScores({ ...readScores(), [question.id]: right });
+    show();
+  })));
 }
 
 // The theme emits on document$ at load and again after each instant navigation.
-document$.subscribe(() => document.querySelectorAll(".quiz:not([data-ready])").forEach(buildChapter));
+document$.subscribe(() => {
+  oneByOne([...document.querySelectorAll(".quiz:not([data-ready])")].flatMap(prepareChapter));
+});

@@ -76,6 +76,11 @@ def answer_rightly(page: Page, question: Question) -> None:
     press(page, "Enter")
 
 
+def test_every_question_becomes_a_form(quiz: Page) -> None:
+    n_questions = sum(len(chapter.questions) for chapter in chapters())
+    expect(quiz.locator(".question > .variant > form")).to_have_count(n_questions)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_answered_from_the_keyboard(quiz: Page, kind: str) -> None:
     question = first_of(kind)

@@ -10,7 +10,7 @@ import yaml
 from markdown import markdown
 from tools import DOCS, ROOT
 from tools.check_site import problems
-from tools.slim import RESTYLES, slim
+from tools.slim import MOST_ENTRIES, RESTYLES, slim
 
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 PAGE = '<h1 id="top">T</h1>'
@@ -141,15 +141,19 @@ def test_a_doctest_becomes_a_code_block() -> None:
     assert '<code class="language-text">&gt;&gt;&gt; left alone\n</code>' in html
 
 
-def test_hidden_contents_are_left_out_and_shown_ones_stay() -> None:
-    frame = '<div class="md-sidebar__scrollwrap"><div class="md-sidebar__inner">{}</div></div>'
-    sidebar = f'<div class="md-sidebar md-sidebar--secondary" data-md-type="toc"{{}}>{frame}</div>'
-    content = '<div class="home"><div class="md-content">B</div></div>'
-    shown = sidebar.format("", "<nav>A</nav>") + content
-    assert (
-        slim(sidebar.format(" hidden", "<nav>A</nav>") + content) == sidebar.format(" hidden", "") + content
-    )
-    assert slim(shown) == shown
+def test_long_contents_show_chapters_alone_and_the_search_has_every_section() -> None:
+    page = (ROOT / "site" / "glossary" / "index.html").read_text(encoding="utf-8")
+    assert 'href="#symbols" class="md-nav__link"' in page
+    assert 'href="#term-perplexity" class="md-nav__link"' not in page
+    index = json.loads((ROOT / "site" / "search" / "search_index.json").read_text(encoding="utf-8"))
+    assert "glossary/#term-perplexity" in {section["location"] for section in index["docs"]}
+
+
+def test_short_contents_stay() -> None:
+    entry = '<a href="#a" class="md-nav__link"></a>'
+    lower = f'<nav class="md-nav" aria-label="A">{{}}<nav class="md-nav" aria-label="B">{entry}</nav></nav>'
+    assert slim(short := lower.format(entry * (MOST_ENTRIES - 1))) == short
+    assert slim(f"<p>{lower.format(entry * MOST_ENTRIES)}</p>") == "<p></p>"
 
 
 def test_what_is_cut_from_the_theme_is_in_it() -> None:
