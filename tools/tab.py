@@ -199,6 +199,7 @@ def _become_tab() -> None:
         del sys.modules[name]
     for name in set(sys.modules) & sys.stdlib_module_names:
         _put_into_archive(sys.modules[name].__spec__)
+    sys._emscripten_info = ()  # type: ignore[attr-defined]  # which Python has there alone
     subprocess.Popen.__init__ = _no_process  # type: ignore[method-assign]
     os.fork = _no_process
     socket.socket.connect = _no_network  # type: ignore[method-assign]

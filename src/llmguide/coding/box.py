@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -123,7 +124,10 @@ class Box:
         except StoppedError as stop:
             errors = self._output["stderr"].decode(errors="replace")
             raise RuntimeError(f"the judge's box could not be started: {stop}\n{errors[-TAIL:]}") from stop
-        if missing := {name: self.layers[name] for name in limits.require if self.layers[name] != "on"}:
+        self._check_layers()
+
+    def _check_layers(self) -> None:
+        if missing := {name: self.layers[name] for name in self._limits.require if self.layers[name] != "on"}:
             raise RuntimeError(f"this machine cannot give what was required: {missing}")
 
     def _kill(self) -> None:
@@ -133,11 +137,22 @@ class Box:
 
     def start(self, kind: str, stdin: str = "", **job: str) -> None:
         """Send the job, and let the time run."""
-        os.write(self._stdin, stdin.encode(errors="replace"))
-        os.lseek(self._stdin, 0, os.SEEK_SET)  # the position is shared with the box
+        self._give(stdin)
         self.started = time.monotonic()
         self.deadline = self.started + self._limits.timeout_s
         self._send({"kind": kind, **job})
+
+    def _give(self, stdin: str) -> None:
+        os.write(self._stdin, stdin.encode(errors="replace"))
+        os.lseek(self._stdin, 0, os.SEEK_SET)  # the position is shared with the box
+
+    def check(self, answer: Callable[[dict[str, Any]], dict[str, Any]], **job: str) -> dict[str, Any]:
+        """Run a check, whose calls `answer` takes and replies to, and return its last message."""
+        self.start("check", **job)
+        message = self.receive(raising=False)
+        while "args" in message:
+            message = self.call(answer(message), raising=False)
+        return message
 
     def call(self, message: dict[str, Any], *, raising: bool = True) -> dict[str, Any]:
         """Send a message and wait for the answer."""
@@ -161,7 +176,7 @@ class Box:
                 self._channel_closed()
         self._check_time()  # answers sent in advance do not wait, and may be slow to read
         line, _, rest = self._incoming.partition(b"\n")
-        self._incoming = rest
+        self._incoming[:] = rest
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):
@@ -196,9 +211,12 @@ class Box:
                 self._selector.unregister(key.fileobj)
         if len(self._incoming) > MAX_MESSAGE:
             raise StoppedError("output_limit", f"an answer takes more than {MAX_MESSAGE:,} bytes")
+        self._check_output()
+        return any(key.data == wanted for key in self._selector.get_map().values())
+
+    def _check_output(self) -> None:
         if sum(map(len, self._output.values())) > MAX_OUTPUT:
             raise StoppedError("output_limit", f"more than {MAX_OUTPUT:,} bytes were printed")
-        return any(key.data == wanted for key in self._selector.get_map().values())
 
     def _check_time(self) -> None:
         if time.monotonic() >= self.deadline:

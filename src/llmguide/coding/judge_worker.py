@@ -31,6 +31,7 @@ MAX_DEPTH = 100
 MAX_MESSAGE = 1 << 20  # bytes
 MAX_ENTRIES = 10_000  # of a set or dict that is read: one with colliding keys costs their square
 MAX_HEX = 3500  # digits of an integer that is read: Python refuses to write more than 4,300 decimal ones
+SOURCES = ("solution.py", "preamble.py", "check.py")  # the names under which code is compiled
 _EXACT = 1 << 53  # JSON readers of other languages keep integers up to here
 
 
@@ -117,6 +118,14 @@ _READERS: dict[str, Callable[[Any], object]] = {
 }
 
 
+def to_line(message: dict[str, object]) -> bytes:
+    """Write a message as it crosses the channel; raises `NotPlainError` if it is too long."""
+    line = json.dumps(message).encode() + b"\n"
+    if len(line) > MAX_MESSAGE:
+        raise NotPlainError(f"a value takes {len(line):,} bytes; the limit is {MAX_MESSAGE:,}")
+    return line
+
+
 class Channel:
     """Lines of JSON over an open socket."""
 
@@ -126,10 +135,7 @@ class Channel:
 
     def send(self, message: dict[str, object]) -> None:
         """Send a message; raises `NotPlainError` if it is too long."""
-        line = json.dumps(message).encode() + b"\n"
-        if len(line) > MAX_MESSAGE:
-            raise NotPlainError(f"a value takes {len(line):,} bytes; the limit is {MAX_MESSAGE:,}")
-        self._socket.sendall(line)
+        self._socket.sendall(to_line(message))
 
     def receive(self) -> dict[str, Any]:
         """Wait for the next message; ends the process when there will be none."""
@@ -176,23 +182,33 @@ def run_program(channel: Channel, job: dict[str, Any]) -> None:
 
 def run_function(channel: Channel, job: dict[str, Any]) -> None:
     """Load a solution, then answer each call with what its function returns."""
+    function = load_function(channel, job)
+    while function:
+        answer(channel, function, channel.receive())
+
+
+def load_function(channel: Channel, job: dict[str, Any]) -> Callable[..., object] | None:
+    """Load a solution, and say whether it has its function."""
     namespace: dict[str, Any] = {"__name__": "solution"}
     try:
         exec(compile(job["source"], "solution.py", "exec"), namespace)
         function = _find(namespace, job["entry_point"])
     except BaseException as error:
         channel.send({"error": describe(error, "solution.py")})
-        return
+        return None
     channel.send({"loaded": True})
-    while True:
-        call = channel.receive()
-        try:
-            value = function(*decode(call["args"]), **decode(call["kwargs"]))
-            reply: dict[str, object] = {"value": encode(value)}
-            sys.stdout.flush()
-            channel.send(reply)
-        except BaseException as error:
-            channel.send({"error": describe(error, "solution.py")})
+    return function
+
+
+def answer(channel: Channel, function: Callable[..., object], call: dict[str, Any]) -> None:
+    """Call the function, and send what it returns or raises."""
+    try:
+        value = function(*decode(call["args"]), **decode(call["kwargs"]))
+        reply: dict[str, object] = {"value": encode(value)}
+        sys.stdout.flush()
+        channel.send(reply)
+    except BaseException as error:
+        channel.send({"error": describe(error, "solution.py")})
 
 
 def _find(namespace: dict[str, Any], name: str) -> Callable[..., object]:

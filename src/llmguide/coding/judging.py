@@ -20,8 +20,9 @@ What it does not protect from:
   well, use the network, start processes that outlive it, and signal yours; without ``tmpfs``, fill the disk
   with many files until its time is over; without ``landlock``, read and write what your user can, the tests
   included. Systems other than Linux have none of these; there, a box whose judge is killed may also live on.
-  Some containers have no ``namespaces``, and so no ``tmpfs``. Name what you need in ``require``, and the
-  judge refuses to run without it. Windows lacks what the judge itself needs;
+  Some containers have no ``namespaces``, and so no ``tmpfs``. A browser's tab has none of the layers
+  (`llmguide.coding.tab_box`). Name what you need in ``require``, and the judge refuses to run without it.
+  Windows lacks what the judge itself needs;
 - reading the libraries of Python and of the system, with the packages installed in them (with this package
   its problems and their answers), and asking whether a file exists, how large it is, where a link leads, or
   what the machine is called, mounts and has free;
@@ -34,6 +35,7 @@ References: the form of the check, Chen et al. 2021, arXiv:2107.03374, whose own
 process of the solution and says that this is no sandbox.
 """
 
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cache
@@ -42,6 +44,7 @@ from typing import Any
 from llmguide.coding.box import Box, Limits, StoppedError, read_error, read_value
 from llmguide.coding.judge_worker import decode, encode
 from llmguide.coding.sandbox import LAYERS
+from llmguide.coding.tab_box import TabBox
 from llmguide.coding.verdicts import CheckTests, FunctionTests, ProgramTests, Tests, Verdict, matches
 
 
@@ -116,7 +119,7 @@ def outputs(
     [Output(value=3, error=''), Output(value=None, error='line 1: ZeroDivisionError: ...')]
     """
     found: list[Output] = []
-    with Box(Limits(timeout_s, memory_mb)) as box:
+    with _box(Limits(timeout_s, memory_mb)) as box:
         try:
             box.start("function", source=solution, entry_point=tests.entry_point)
             box.receive()
@@ -136,13 +139,17 @@ def protections() -> dict[str, str]:
     >>> protections()["limits"]
     'on'
     """
-    with Box(Limits(timeout_s=1.0, memory_mb=256)) as box:
+    with _box(Limits(timeout_s=1.0, memory_mb=256)) as box:
         return box.layers
+
+
+def _box(limits: Limits) -> Box:
+    return TabBox(limits) if hasattr(sys, "_emscripten_info") else Box(limits)
 
 
 def _judge_function(solution: str, tests: FunctionTests, limits: Limits) -> Verdict:
     case, args, expected = None, None, None
-    with Box(limits) as box:
+    with _box(limits) as box:
         try:
             box.start("function", source=solution, entry_point=tests.entry_point)
             box.receive()
@@ -164,7 +171,7 @@ def _judge_program(solution: str, tests: ProgramTests, limits: Limits) -> Verdic
     for case, (stdin, expected) in enumerate(tests.cases):
         shown: dict[str, Any] = {"case": case, "given": stdin, "expected": expected}
         left = max(limits.timeout_s - seconds, 0.0)
-        with Box(replace(limits, timeout_s=left)) as box:  # a fresh one for each input
+        with _box(replace(limits, timeout_s=left)) as box:  # a fresh one for each input
             try:
                 box.start("program", stdin, source=solution)
                 box.receive()
@@ -185,23 +192,25 @@ def _judge_program(solution: str, tests: ProgramTests, limits: Limits) -> Verdic
 def _judge_check(solution: str, tests: CheckTests, limits: Limits) -> Verdict:
     case, call, got = None, None, None
     failed: StoppedError | None = None  # what the solution raised last
-    with Box(limits) as box, Box(limits) as checker:
+    with _box(limits) as box, _box(limits) as checker:
+
+        def candidate(message: dict[str, Any]) -> dict[str, Any]:
+            nonlocal case, call, got, failed
+            checker.deadline = box.deadline
+            case, call = (0 if case is None else case + 1), message
+            failed, got = None, None
+            reply = box.call(call, raising=False)
+            if "error" in reply:
+                failed = read_error(reply["error"])
+            else:
+                got = read_value(reply)
+            return reply
+
         try:
             box.start("function", source=solution, entry_point=tests.entry_point)
             box.receive()
             names = {"preamble": tests.preamble, "entry_point": tests.entry_point}
-            checker.start("check", source=tests.source, **names)
-            checker.deadline = box.deadline
-            message = checker.receive(raising=False)
-            while "args" in message:
-                case, call = (0 if case is None else case + 1), message
-                failed, got = None, None
-                reply = box.call(call, raising=False)
-                if "error" in reply:
-                    failed = read_error(reply["error"])
-                else:
-                    got = read_value(reply)
-                message = checker.call(reply, raising=False)
+            message = checker.check(candidate, source=tests.source, **names)
         except StoppedError as stop:
             return box.verdict(stop.status, str(stop), case=case, given=_arguments(call))
         if "done" in message:
