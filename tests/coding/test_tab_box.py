@@ -80,6 +80,15 @@ def test_a_broken_check_is_not_the_fault_of_the_solution():
 
 
 @pytest.mark.usefixtures("tab")
+@pytest.mark.parametrize("tests", [DOUBLE, CHECK])
+def test_stop_ends_the_judge_and_not_the_solution_alone(tests):
+    before = dict(os.environ), sys.gettrace(), sys.stdin, sys.stdout, os._exit
+    with pytest.raises(KeyboardInterrupt):
+        judge("def double(x): raise KeyboardInterrupt", tests)
+    assert (dict(os.environ), sys.gettrace(), sys.stdin, sys.stdout, os._exit) == before
+
+
+@pytest.mark.usefixtures("tab")
 def test_outputs_of_all_calls_are_had():
     found = outputs("def f(x): return 6 // x", FunctionTests("f", [([2], None), ([0], None), ([3], None)]))
     assert [(output.value, output.error[:27]) for output in found] == [

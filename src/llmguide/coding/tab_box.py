@@ -110,7 +110,9 @@ class _Wire(Channel):
         self.answer: Answer
         self.stopped: StoppedError | None = None  # which the solution or the check may have caught
 
-    def send(self, message: dict[str, object]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
+        if message.get("error", {}).get("type") == "KeyboardInterrupt":
+            raise KeyboardInterrupt  # the reader has pressed Stop, and the worker took it for an error
         self._incoming += to_line(message)
 
     def receive(self) -> dict[str, Any]:
