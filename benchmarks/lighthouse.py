@@ -1,8 +1,9 @@
 """What Lighthouse says of built pages, as a phone and as a desktop sees them.
 
 Run ``python -m benchmarks.lighthouse [PAGE ...]`` on a built site; npm brings Lighthouse. Pages are
-compressed, as by a host. Scores of the phone come from a simulated slow processor and line, and a busy
-machine slows that processor further: the load is printed first. Each score is a median of three.
+compressed and connections kept, as by a host. Scores of the phone come from a simulated slow processor and
+line, and a busy machine slows that processor further: the load is printed first. Each score is a median of
+three.
 """
 
 import functools
@@ -29,6 +30,8 @@ COMPRESSED = {".css", ".html", ".js", ".json", ".mjs", ".svg", ".xml"}
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self) -> None:
         path = Path(self.translate_path(self.path))
         path = path / "index.html" if path.is_dir() else path

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,19 @@ def generated_head(title: str, description: str, origin: str) -> str:
     # A half-weight in search, so that a page that explains a thing comes before a list that names it.
     front = f"---\ntitle: {title}\ndescription: {description}\nsearch:\n  boost: 0.5\n---"
     return f"{front}\n\n<!-- Written by {origin}. no-terms -->\n\n# {title}\n"
+
+
+def letter_section(letter: str, entries: Sequence[str], rem: int) -> str:
+    """A letter of a long list, which guide.css lays out when it is near.
+
+    Args:
+        letter: The heading.
+        entries: In Markdown.
+        rem: About how tall an entry is on a phone. Letters that are not laid out must not seem to overlap.
+    """
+    height = f"--height: {rem * (len(entries) + 1)}rem"
+    body = "\n".join(entries)
+    return f'## {letter}\n\n<div class="letter" style="{height}" markdown>\n\n{body}\n</div>\n'
 
 
 def write(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from string import ascii_lowercase
 
 from pybtex.database import Entry, Person, parse_string
 
-from tools import DATA, DOCS, generated_head, page_paths, write
+from tools import DATA, DOCS, generated_head, letter_section, page_paths, write
 from tools.facts import REFERENCE, all_facts, fact
 from tools.fences import outside_code, prose_lines
 
@@ -206,14 +206,17 @@ def render() -> str:
     ]
     works = sorted(all_works().values(), key=lambda work: (work.who.lower(), work.year, work.title))
     for letter, group in groupby(works, key=lambda work: work.who[0].upper()):
-        parts.append(f"## {letter}\n")
+        entries = []
         for entry in group:
             links = [
                 f"[{page_title(path)}]({path.relative_to(DOCS).as_posix()})"
                 for path in pages.get(entry.key, [])
             ]
             where = f"<br>\nCited in {', '.join(links)}." if links else ""
-            parts.append(f"### {entry.label}: {entry.title} {{ #{entry.key} }}\n\n{entry.markdown}{where}\n")
+            entries.append(
+                f"### {entry.label}: {entry.title} {{ #{entry.key} }}\n\n{entry.markdown}{where}\n"
+            )
+        parts.append(letter_section(letter, entries, 19))
     return "\n".join(parts)
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from tools import DATA, DOCS, generated_head, write
+from tools import DATA, DOCS, generated_head, letter_section, write
 
 PATH = DATA / "glossary.toml"
 SYMBOLS = DATA / "symbols.toml"
@@ -99,8 +99,8 @@ def render() -> str:
     ]
     terms = sorted(all_terms().values(), key=lambda term: term.names[0].lower())
     for letter, group in groupby(terms, key=lambda term: term.names[0][0].upper()):
-        parts.append(f"## {letter}\n")
-        parts += [f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}\n" for term in group]
+        entries = [f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}\n" for term in group]
+        parts.append(letter_section(letter, entries, 9))
     parts.append("## Symbols\n\nLetters are few, and each field has its customs: one may mean two things.\n")
     for group in symbol_groups():
         rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in group["symbols"]]

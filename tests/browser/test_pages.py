@@ -214,6 +214,21 @@ def test_tab_leads_from_the_search_to_what_is_seen(browser: Browser, site_url: s
         expect(page.locator(".md-tabs__link").first).to_be_focused()
 
 
+def test_the_drawer_of_a_phone_opens_and_is_no_stop_while_closed(browser: Browser, site_url: str) -> None:
+    with window(browser, PHONE) as context:
+        page = context.new_page()
+        page.goto(f"{site_url}reference/attention/")
+        link = page.locator(".md-nav__link", has_text="kv_cache")
+        link.focus()
+        expect(link).not_to_be_focused()
+        page.locator(".md-header__button[for=__drawer]").click()
+        expect(link).to_be_in_viewport()
+        link.focus()
+        expect(link).to_be_focused()
+        page.locator(".md-overlay").click(position={"x": 380, "y": 400})
+        expect(link).not_to_be_focused()
+
+
 @pytest.mark.parametrize(
     ("typed", "found"),
     [("apply_rope", "reference/positions/"), ("KVCache", "reference/kv_cache/"), ("pi_ref", "glossary/")],
