@@ -226,6 +226,10 @@ def test_the_drawer_of_a_phone_opens_and_is_no_stop_while_closed(browser: Browse
         link.focus()
         expect(link).to_be_focused()
         page.locator(".md-overlay").click(position={"x": 380, "y": 400})
+        expect(page.locator(".md-sidebar--primary .md-sidebar__scrollwrap")).to_have_css(
+            "content-visibility", "hidden"
+        )
+        link.focus()
         expect(link).not_to_be_focused()
 
 
