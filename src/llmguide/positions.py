@@ -4,7 +4,10 @@ Attention alone treats its input as a set. Four remedies: fixed sinusoids added 
 table added to the embeddings (GPT-2, BERT), rotation of queries and keys (RoPE: LLaMA and most models since
 2022), and a penalty on the scores that grows with distance (ALiBi: BLOOM, MPT).
 
-RoPE turns pair i of a query or key at position m by the angle $m\,\theta_i$ with $\theta_i = \theta^{-2i/E}$.
+RoPE turns pair i of a query or key at position m by the angle
+
+$$m\,\theta_i, \qquad \theta_i = \theta^{-2i/E}.$$
+
 A rotation keeps lengths, and the dot product of a query at m with a key at n depends on m - n alone. There
 are two layouts of the pairs, and weights trained with one give wrong answers with the other:
 

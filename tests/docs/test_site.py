@@ -161,11 +161,3 @@ def test_what_is_cut_from_the_theme_is_in_it() -> None:
     for pattern, what in RESTYLES.items():
         (path,) = assets.glob(pattern)
         assert what.search(path.read_text(encoding="utf-8")), pattern
-
-
-def test_a_reference_that_opens_with_a_formula_asks_for_its_letters_at_once() -> None:
-    folder = ROOT / "site" / "reference" / "positions"
-    page = (folder / "index.html").read_text(encoding="utf-8")
-    fonts = re.findall(r'<link rel="preload" href="([^"]*)" as="font"', page)
-    assert [Path(font).name for font in fonts] == ["KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2"]
-    assert all((folder / font).is_file() for font in fonts)

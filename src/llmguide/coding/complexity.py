@@ -4,7 +4,10 @@ Steps are lines of Python that run, counted by the interpreter's trace hook. Tha
 unlike time. It is blind to work inside functions written in C, such as ``sorted``, slices and ``in`` on
 lists: wrap numbers in `Counted` to count comparisons as well, or measure `seconds`.
 
-Each class is fitted as its growth plus a lower term, for example $a\,n \log n + b\,n$ with $a > 0$,
+Each class is fitted as its growth plus a lower term, for example
+
+$$a\,n \log n + b\,n, \qquad a > 0,$$
+
 by least squares of relative errors, since the large inputs would drown the small ones otherwise. The
 smallest class whose BIC is within 6 of the best is chosen (strong evidence by Kass & Raftery 1995,
 doi:10.1080/01621459.1995.10476572). The confidence is the share of bootstrap samples of the points that

@@ -1,11 +1,13 @@
 r"""Duplicates: exact by a hash of the text, near ones by MinHash and locality-sensitive hashing.
 
 Two documents are near duplicates if their sets of word 5-grams overlap: by the Jaccard similarity
-$s = |A \cap B| / |A \cup B|$. Under a random ordering of all n-grams, the first of $A$ is the first of $B$
-with probability $s$; a signature holds the first (the smallest hash) for each of 112 orderings, so the share
-of equal entries estimates $s$ (Broder 1997, "On the resemblance and containment of documents"). Cut into
-$b = 14$ bands of $r = 8$ rows, two signatures agree in at least one whole band, and so meet in a hash table,
-with probability
+
+$$s = \frac{|A \cap B|}{|A \cup B|}.$$
+
+Under a random ordering of all n-grams, the first of $A$ is the first of $B$ with probability $s$; a signature
+holds the first (the smallest hash) for each of 112 orderings, so the share of equal entries estimates $s$
+(Broder 1997, "On the resemblance and containment of documents"). Cut into $b = 14$ bands of $r = 8$ rows, two
+signatures agree in at least one whole band, and so meet in a hash table, with probability
 
 $$P(s) = 1 - (1 - s^r)^b,$$
 
