@@ -1,14 +1,12 @@
 r"""IPO, KTO, ORPO and SimPO: four answers to what DPO leaves open, as functions of log-probabilities.
 
-With log-ratios $h = \log \pi - \log \pi_{ref}$, the loss is
-
-| loss | data | reference | takes | formula |
-| --- | --- | --- | --- | --- |
-| DPO | pairs | yes | sums | $-\log \sigma(\beta (h_w - h_l))$ |
-| IPO | pairs | yes | means | $(h_w - h_l - \frac{1}{2 \beta})^2$ |
-| KTO | good or bad answers | yes | sums | $1 - \sigma(\pm \beta (h - \text{kl}))$ |
-| ORPO | pairs | no | means | $-\log p_w - \beta \log \sigma(\text{logit}\, p_w - \text{logit}\, p_l)$ |
-| SimPO | pairs | no | means | $-\log \sigma(\beta (\log p_w - \log p_l) - \gamma)$ |
+| loss | data | reference | takes |
+| --- | --- | --- | --- |
+| DPO | pairs | yes | sums |
+| IPO | pairs | yes | means |
+| KTO | good or bad answers | yes | sums |
+| ORPO | pairs | no | means |
+| SimPO | pairs | no | means |
 
 IPO gives the margin a target, so that it cannot run away where all labels agree. KTO takes answers that were
 only ever called good or bad. ORPO fine-tunes at the same time, and SimPO saves the reference.
@@ -20,7 +18,7 @@ References: IPO (Azar et al. 2023, arXiv:2310.12036, equation 17; means as its a
 KTO (Ethayarajh et al. 2024, arXiv:2402.01306, equations 7 and 8); ORPO (Hong et al. 2024, arXiv:2403.07691,
 equations 4 to 7); SimPO (Meng et al. 2024, arXiv:2405.14734, equation 6).
 
-Glossary: ``B`` pairs or answers, $w$ chosen, $l$ rejected.
+Glossary: ``B`` pairs or answers, $w$ chosen, $l$ rejected, $h = \log \pi - \log \pi_{ref}$ log-ratios.
 """
 
 import torch
@@ -42,6 +40,8 @@ def ipo_loss(
     beta: float = 0.1,
 ) -> Preference:
     r"""Square the distance of the margin from $1 / (2 \beta)$.
+
+    $$\left(h_w - h_l - \frac{1}{2 \beta}\right)^2$$
 
     Args:
         policy_chosen: Mean log-probability of a token of the chosen answers; sums, to follow the paper to the
@@ -74,7 +74,11 @@ def kto_loss(
     good_weight: float = 1.0,
     bad_weight: float = 1.0,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " B"]]:
-    """Reward good answers and punish bad ones, each beside what the policy gains on any answer.
+    r"""Reward good answers and punish bad ones, each beside what the policy gains on any answer.
+
+    $$1 - \sigma(\pm \beta (h - \text{kl})),$$
+
+    with the plus for good answers.
 
     Args:
         policy: Log-probabilities of the answers by the model that learns.
@@ -128,6 +132,8 @@ def orpo_loss(
 ) -> Preference:
     r"""Fine-tune on the chosen answers, and raise their odds, $\frac{p}{1 - p}$, above the rejected ones'.
 
+    $$-\log p_w - \beta \log \sigma\left(\log \frac{p_w}{1 - p_w} - \log \frac{p_l}{1 - p_l}\right)$$
+
     Args:
         policy_chosen: Mean log-probability of a token of the chosen answers.
         policy_rejected: Of the rejected answers.
@@ -162,6 +168,8 @@ def simpo_loss(
     gamma: float = 1.0,
 ) -> Preference:
     r"""Ask the chosen answer to be ahead by a margin, by mean log-probability and without a reference.
+
+    $$-\log \sigma(\beta (\log p_w - \log p_l) - \gamma)$$
 
     Args:
         policy_chosen: Mean log-probability of a token of the chosen answers.
