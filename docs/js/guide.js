@@ -148,6 +148,12 @@ function takeToken() {
   } catch {}  // storage is switched off: cells run in the tab
 }
 
+// Instant navigation scrolls to a place before the new page has its heights. Back and forward bring a state.
+function landOnTarget() {
+  if (history.state !== null || !location.hash) return;
+  requestAnimationFrame(() => requestAnimationFrame(() => document.querySelector(":target")?.scrollIntoView()));
+}
+
 takeToken();
 // The theme emits on document$ at load and again after each instant navigation.
 document$.subscribe(() => {
@@ -159,6 +165,7 @@ document$.subscribe(() => {
   markScrollable();
   addBoxes();
   loadQuiz();
+  landOnTarget();
 });
 function tendLateControls() {
   dropLandmarks();

@@ -250,16 +250,20 @@ def test_functions_and_symbols_are_found_as_they_are_typed(
         assert any(found in address for address in addresses[:5]), addresses
 
 
+def open_for_instant_navigation(page: Page, site_url: str, path: str) -> None:
+    # The theme compares links with the sitemap, which holds the public address, but for the port.
+    sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8").replace(PUBLIC, site_url)
+    page.route("**/sitemap.xml", lambda route: route.fulfill(body=sitemap, content_type="text/xml"))
+    with page.expect_response("**/sitemap.xml"):
+        page.goto(f"{site_url}{path}")
+    page.evaluate("window.survives = true")
+
+
 def test_instant_navigation_keeps_the_page_alive(browser: Browser, site_url: str) -> None:
     with window(browser, DESKTOP) as context:
         page = context.new_page()
         problems = watch(page)
-        # The theme compares links with the sitemap, which holds the public address, but for the port.
-        sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8").replace(PUBLIC, site_url)
-        page.route("**/sitemap.xml", lambda route: route.fulfill(body=sitemap, content_type="text/xml"))
-        with page.expect_response("**/sitemap.xml"):
-            page.goto(site_url)
-        page.evaluate("window.survives = true")
+        open_for_instant_navigation(page, site_url, "")
         page.locator(".md-tabs__link", has_text="Reference").click()
         expect(page.locator("article h1")).to_contain_text("Reference")
         assert page.evaluate("window.survives"), "the browser loaded the whole page anew"
@@ -285,6 +289,23 @@ def test_a_box_that_scrolls_is_reached_with_tab(browser: Browser, site_url: str)
             expect(box).to_have_js_property("tabIndex", 0 if scrolls else -1)
             seen.add(scrolls)
         assert seen == {True, False}
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_a_link_to_a_place_lands_there(browser: Browser, site_url: str, width: int) -> None:
+    place = "llmguide.positions.alibi_bias"
+    top = "place => Math.round(place.getBoundingClientRect().top)"
+    with window(browser, width) as context:
+        page = context.new_page()
+        heading = page.locator(f"[id='{place}']")
+        page.goto(f"{site_url}reference/positions/#{place}", wait_until="networkidle")
+        assert 48 < heading.evaluate(top) < 96  # below the header
+        open_for_instant_navigation(page, site_url, "learn/concepts/")
+        page.locator(f"a[href$='#{place}']").first.dispatch_event("click")  # a click would scroll first
+        expect(heading).to_be_in_viewport()
+        page.wait_for_timeout(500)  # what is laid out late would move it
+        assert 48 < heading.evaluate(top) < 96
+        assert page.evaluate("window.survives")
 
 
 def test_what_is_out_of_sight_is_not_laid_out_and_is_found_all_the_same(
