@@ -60,6 +60,19 @@ def pythons(page: Page) -> list[str]:
     return [worker.url for worker in page.workers if worker.url.endswith("runtime/worker.mjs")]
 
 
+def go_home_and_back(page: Page) -> None:
+    """Leave the page and come back by instant navigation; both pages have cells."""
+    page.evaluate("window.survives = true")
+    page.locator(".md-tabs__link, .md-nav__link").locator("visible=true").filter(
+        has_text="Home"
+    ).first.click()
+    expect(page.locator(".lead")).to_be_visible()
+    page.go_back()
+    expect(page.locator(".lead")).to_have_count(0)
+    page.wait_for_selector(".cell-bar", state="attached")
+    assert page.evaluate("window.survives"), "the browser loaded the whole page anew"
+
+
 def write(page: Page, box: Locator, code: str) -> None:
     """Replace the code of a cell, as a reader would."""
     if box.get_by_role("button", name="Edit").is_visible():
@@ -216,15 +229,8 @@ def test_one_worker_serves_the_whole_visit(browser: Browser) -> None:
         page, problems = open_page(context, host, PLAIN)
         run(page, plain_cell(page))
         assert len(pythons(page)) == 1
-        page.evaluate("window.survives = true")
         host.forget()
-        page.locator(".md-tabs__link, .md-nav__link").locator("visible=true").filter(
-            has_text="Home"
-        ).first.click()
-        expect(page.locator(".lead")).to_be_visible()
-        page.go_back()
-        page.wait_for_selector(".cell-bar", state="attached")
-        assert page.evaluate("window.survives"), "the browser loaded the whole page anew"
+        go_home_and_back(page)
         said = run(page, plain_cell(page))
         assert "error" not in said
         assert len(pythons(page)) == 1
@@ -240,14 +246,7 @@ def test_an_endless_loop_of_a_page_that_was_left_can_be_stopped(browser: Browser
         write(page, plain_cell(page), "print('begun')\nwhile True:\n    pass")
         plain_cell(page).locator(".cell-run").click()
         expect(plain_cell(page).locator(".cell-result code")).to_have_text("begun\n", timeout=PATIENCE)
-        page.evaluate("window.survives = true")
-        page.locator(".md-tabs__link, .md-nav__link").locator("visible=true").filter(
-            has_text="Home"
-        ).first.click()
-        expect(page.locator(".lead")).to_be_visible()
-        page.go_back()
-        page.wait_for_selector(".cell-bar", state="attached")
-        assert page.evaluate("window.survives"), "the browser loaded the whole page anew"
+        go_home_and_back(page)
         box = plain_cell(page)
         box.locator(".cell-run").click()
         expect(box.locator(".cell-note")).to_contain_text("Stop ends both")
