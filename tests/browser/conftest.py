@@ -7,9 +7,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from tools import ROOT, chromium
 from tools.check_site import BASE
+
+# ms; a busy machine can take longer than Playwright's 5 s for what a reader has at once.
+expect.set_options(timeout=30_000)
 
 SITE = ROOT / os.environ.get("SITE_DIR", "site")
 # Headless, as any user, without a GPU, and silent: Chromium itself must ask no other host for anything.
