@@ -10,7 +10,7 @@ from tools.glossary import parse
 from tools.markdown.computed import measured
 from tools.markdown.source import find
 
-OURS = ("source", "math", "computed", "citations", "figures", "tables", "terms")
+OURS = ("source", "math", "computed", "citations", "figures", "tables", "terms", "names")
 THEIRS = ("admonition", "attr_list", "tables", "toc", "pymdownx.details", "pymdownx.superfences")
 
 
@@ -443,3 +443,14 @@ def test_next_page_starts_afresh():
     assert (
         linked(md.reset().convert("Tokens")) == linked(md.reset().convert("Tokens")) == [("token", "Tokens")]
     )
+
+
+# ---- names ------------------------------------------------------------------------------------------
+
+
+def test_names_of_modules_may_break_and_are_shown_whole_in_the_contents():
+    md = Markdown(extensions=["attr_list", "toc", "tools.markdown.names"])
+    html = md.convert("# coding.tab_box { #llmguide.coding.tab_box }\n\n## tab_box in prose")
+    assert html.startswith('<h1 id="llmguide.coding.tab_box">coding.<wbr />tab_<wbr />box</h1>')
+    assert [entry["name"] for entry in md.toc_tokens] == ["coding.tab_box"]
+    assert '<h2 id="tab_box-in-prose">tab_box in prose</h2>' in html
