@@ -148,8 +148,15 @@ function takeToken() {
   } catch {}  // storage is switched off: cells run in the tab
 }
 
-// Instant navigation scrolls to a place before the new page has its heights. Back and forward bring a state.
+// A link to a place needs all heights above it, so guide.css leaves nothing out in a page that is aimed.
+function aim({ target }) {
+  if (target.closest?.("a[href*='#']")) document.documentElement.classList.add("aimed");
+}
+
+// Instant navigation scrolls before the new page has its heights, and a script before this one hears of it. Back and
+// forward bring a state.
 function landOnTarget() {
+  document.documentElement.classList.toggle("aimed", Boolean(location.hash));
   if (history.state !== null || !location.hash) return;
   requestAnimationFrame(() => requestAnimationFrame(() => document.querySelector(":target")?.scrollIntoView()));
 }
@@ -172,6 +179,8 @@ function tendLateControls() {
   nameControls();
 }
 
+addEventListener("click", aim, true); // before the theme follows the link
+addEventListener("hashchange", landOnTarget);
 new MutationObserver(tendLateControls).observe(document.body, { childList: true, subtree: true });
 for (const event of ["mouseover", "focusin"]) addEventListener(event, showTip);
 addEventListener("focusout", hideTip);
