@@ -320,7 +320,7 @@ def let_rest(page: Page, host: Host) -> None:
     asked = -1
     while asked != len(host.asked):
         asked = len(host.asked)
-        page.wait_for_timeout(2000)
+        page.wait_for_timeout(5000)
 
 
 def test_first_edit_and_first_runs_stay_within_their_budgets(browser: Browser) -> None:
