@@ -153,8 +153,7 @@ function aim({ target }) {
   if (target.closest?.("a[href*='#']")) document.documentElement.classList.add("aimed");
 }
 
-// Instant navigation scrolls before the new page has its heights, and a script before this one hears of it. Back and
-// forward bring a state.
+// Instant navigation scrolls before the new page has its heights. Back and forward bring a state.
 function landOnTarget() {
   document.documentElement.classList.toggle("aimed", Boolean(location.hash));
   if (history.state !== null || !location.hash) return;

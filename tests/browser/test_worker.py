@@ -320,13 +320,16 @@ def let_rest(page: Page, host: Host) -> None:
     asked = -1
     while asked != len(host.asked):
         asked = len(host.asked)
-        page.wait_for_timeout(5000)
+        page.wait_for_timeout(2000)
 
 
 def test_first_edit_and_first_runs_stay_within_their_budgets(browser: Browser) -> None:
     needs_wheels()
     with serving() as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, TORCH)
+        cell(
+            page, 1
+        ).scroll_into_view_if_needed()  # formulas beside it ask for their fonts when they are near
         let_rest(page, host)
         sent = []
         for step in ("edit", "core", "torch"):

@@ -302,8 +302,10 @@ def same_words(text):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("function", [c4, gopher_quality, gopher_repetition, fineweb])
-def test_verdicts_and_reasons_are_those_of_datatrove(function):
+@pytest.mark.parametrize(
+    ("function", "n_verdicts"), [(c4, 4), (gopher_quality, 9), (gopher_repetition, 8), (fineweb, 4)]
+)
+def test_verdicts_and_reasons_are_those_of_datatrove(function, n_verdicts):
     texts = [text for text in TEXTS if text.strip() and (function is not gopher_quality or same_words(text))]
     assert len(texts) > 0.8 * len(TEXTS)
     ours = [OURS_TO_TROVE[rule(function)(text)] for text in texts]
@@ -315,7 +317,7 @@ def test_verdicts_and_reasons_are_those_of_datatrove(function):
         against=f"datatrove.pipeline.filters.{type(TROVE[function]).__name__}",
         atol=0,
     )
-    assert len(set(ours)) >= 4, "the texts should meet several rules"
+    assert len(set(ours)) >= n_verdicts, "the texts should meet more rules"
 
 
 @pytest.mark.parity
