@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from llmguide.coding import box
 from llmguide.coding.humaneval import FILE, CodeProblem, evaluate_samples, load_humaneval
 from llmguide.data import fetch
 
@@ -63,6 +64,12 @@ def test_samples_must_be_enough():
         evaluate_samples([WORD], {"word": ["    pass"]}, ks=(1, 2))
     with pytest.raises(ValueError, match=r"there are \{\}"):
         evaluate_samples([], {})
+
+
+def test_an_evaluation_can_demand_protections(monkeypatch):
+    monkeypatch.setattr(box, "_TRIED", ("limits",))
+    with pytest.raises(RuntimeError, match=r"cannot give what was required: \{'landlock': 'not asked for'\}"):
+        evaluate_samples([WORD], {"word": ["    pass"]}, require=["landlock"])
 
 
 @pytest.mark.skipif(at_hand() is None, reason=f"{FILE} is not in LLMGUIDE_DATA and was not fetched")

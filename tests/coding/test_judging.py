@@ -3,21 +3,18 @@
 import os
 import socket
 import subprocess
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from llmguide.coding import box, judging
-from llmguide.coding.judging import judge, protections
+from llmguide.coding.judging import judge, outputs, protections
 from llmguide.coding.sandbox import LAYERS
 from llmguide.coding.verdicts import CheckTests, FunctionTests, ProgramTests, matches
 
 FOUR = FunctionTests("f", [([2], 4)])
-linux = pytest.mark.skipif(
-    not hasattr(os, "uname") or os.uname().sysname != "Linux", reason="layers of Linux"
-)
 
 
 def needs(*layers):
@@ -133,7 +130,7 @@ def test_endless_output_is_cut():
     assert len(verdict.stdout) <= box.TAIL
     assert judge("while True: print('x' * 10_000)", ProgramTests([("", "")])).status == "output_limit"
     assert judge(body("", "'x' * 10**7"), FOUR).status == "error"  # does not fit into the channel
-    assert "limit is" in judge(body("", "set(range(20_000))"), FOUR).message
+    assert judge(body("", "set(range(200_000))"), FOUR).status == "error"
 
 
 def test_memory_is_limited():
@@ -243,7 +240,7 @@ def test_a_pair_of_sockets_reaches_no_other_socket(tmp_path):
         sent = [f"socket.socketpair(type=socket.{kind})[0].sendto(b'x', {str(log)!r})" for kind in kinds]
         assert attempt(*sent) == ["Operation not permitted"] * len(kinds)
         connect = f"socket.socketpair()[0].connect({str(door)!r})"
-        assert attempt(connect) == ["Transport endpoint is already connected"]
+        assert attempt(connect) == ["Operation not permitted"]
         for waiting in (listener, server):
             waiting.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -289,40 +286,6 @@ def test_processes_that_detach_themselves_die_with_the_box(monkeypatch, tmp_path
     size = mark.stat().st_size
     time.sleep(0.15)
     assert mark.stat().st_size == size
-
-
-def _living(group):
-    """Processes of a group, without those that have ended and wait to be collected."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, its_group, *_ = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(its_group) == group and state != "Z":
-            found.append(path.parent.name)
-    return found
-
-
-@linux
-def test_the_box_dies_with_a_judge_that_is_killed(tmp_path):
-    script = (
-        "from llmguide.coding.box import Box, Limits\n"
-        "with Box(Limits(60, 256)) as box:\n"
-        "    box.start('function', source='import time; time.sleep(60)', entry_point='f')\n"
-        "    print(box._process.pid, flush=True)\n"
-        "    box.receive()\n"
-    )
-    program = [sys.executable, "-c", script]
-    elsewhere = os.environ | {"TMPDIR": str(tmp_path)}  # who is killed leaves a folder, empty with a tmpfs
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=elsewhere) as process:
-        group = int(process.stdout.readline())
-        assert len(_living(group)) >= 2
-        process.kill()
-    deadline = time.monotonic() + 20
-    while _living(group) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert _living(group) == []
 
 
 @needs("namespaces")
@@ -508,6 +471,24 @@ def test_answers_sent_in_advance_do_not_outlast_the_deadline():
     assert time.monotonic() - start < 60
 
 
+def test_answers_that_are_slow_to_read_cost_the_neighbors_nothing():
+    # integers that differ by a multiple of 2^61 - 1 have the same hash, and so have these tuples: comparing
+    # all of them takes from 10 to 20 s, during which no other thread of the judge would run
+    attack = (
+        "import json, os\n"
+        "items = [{'tuple': [999] * 10 + [i * ((1 << 61) - 1)]} for i in range(1, 9990)]\n"
+        "data = json.dumps({'value': {'set': items}}, separators=(',', ':')).encode() + b'\\n'\n"
+        "for fd in range(3, 40):\n    try: os.write(fd, data)\n    except OSError: pass\n"
+        "import time\ntime.sleep(60)"
+    )
+    honest = "def f(x):\n    import time\n    time.sleep(0.8)\n    return 2 * x"
+    tests = FunctionTests("f", [([x], 2 * x) for x in range(5)])
+    with ThreadPoolExecutor(8) as pool:
+        solutions = [body(attack), honest, honest, honest, body(attack), honest, honest, honest]
+        verdicts = list(pool.map(lambda solution: judge(solution, tests, timeout_s=9), solutions))
+    assert [verdict.passed for verdict in verdicts] == [False, True, True, True] * 2
+
+
 def test_closing_everything_ends_the_run():
     verdict = judge(body("import os\nos.closerange(0, 100)"), FOUR)
     assert verdict.status == "error"
@@ -540,6 +521,8 @@ def test_required_layers_are_had_or_refused(monkeypatch):
     assert judge(body(""), FOUR, require=["limits"]).passed
     with pytest.raises(RuntimeError, match="seccomp"):
         judge(body(""), FOUR, require=["seccomp"])
+    with pytest.raises(RuntimeError, match="'seccomp': 'not asked for'"):
+        outputs(body(""), FOUR, require=["seccomp"])
     with pytest.raises(ValueError, match="no layer"):
         judge(body(""), FOUR, require=["firewall"])
     with pytest.raises(ValueError, match="positive"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmguide.coding import prompts
+from llmguide.coding import box, prompts
 from llmguide.coding.judging import judge
 from llmguide.coding.patterns import dynamic, edge_cases, graphs, structures, two_pointers
 from llmguide.coding.problems import COIN_CHANGE, PROBLEMS, SECOND_LARGEST, TWO_SUM
@@ -121,3 +121,11 @@ def test_votes_count_programs_that_compute_the_same():
     assert vote([wrong, right, None, "f = lambda x: x ** 2", never], calls) == Vote(1, ((1, 3), (0,)))
     assert vote([crashes, crashes, right], calls).groups == ((0, 1), (2,))
     assert vote([None, never], calls) == Vote(None, ())
+
+
+def test_a_vote_can_demand_protections(monkeypatch):
+    monkeypatch.setattr(box, "_TRIED", ("limits",))
+    calls, candidates = FunctionTests("f", [([2], None)]), ["def f(x): return x"]
+    assert vote(candidates, calls, require=["limits"]).winner == 0
+    with pytest.raises(RuntimeError, match=r"cannot give what was required: \{'landlock': 'not asked for'\}"):
+        vote(candidates, calls, require=["limits", "landlock"])

@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import platform
 import selectors
 import signal
 import socket
@@ -15,38 +16,43 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from llmguide.coding.judge_worker import MAX_MESSAGE, NotPlainError, decode
+from llmguide.coding import seccomp
+from llmguide.coding.judge_worker import MAX_MESSAGE
+from llmguide.coding.replies import StoppedError, read_error, read_message
 from llmguide.coding.sandbox import LAYERS
 from llmguide.coding.verdicts import Status, Verdict
 
 MAX_OUTPUT = 1 << 20  # bytes of standard output and error together
-FORGED = "the solution wrote into the judge's channel"
 TAIL = 2000  # characters of standard output that a verdict keeps
 _START_S = 30.0  # to start a bare interpreter on a busy machine
 _TRIED = LAYERS
 _WORKER = Path(__file__).with_name("judge_worker.py")
 
 
-class StoppedError(Exception):
-    """The run cannot go on; carries the verdict's status and message."""
-
-    def __init__(self, status: Status, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass(frozen=True)
 class Limits:
-    """What a box may take, and the layers without which it does not start."""
+    """What a box may take, and the layers without which it does not start.
+
+    Raises:
+        ValueError: A limit is not positive, or `require` names no layer.
+    """
 
     timeout_s: float
     memory_mb: int
-    require: tuple[str, ...] = ()
+    require: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.timeout_s > 0 and self.memory_mb > 0):
+            raise ValueError(
+                f"timeout_s = {self.timeout_s} and memory_mb = {self.memory_mb} must be positive"
+            )
+        if unknown := set(self.require) - set(LAYERS):
+            raise ValueError(f"there is no layer {sorted(unknown)}; choose from {LAYERS}")
 
 
 class Box:
@@ -92,6 +98,7 @@ class Box:
             "memory_mb": limits.memory_mb,
             "cpu_s": math.ceil(limits.timeout_s) + 1,
             "layers": _TRIED,
+            "system_calls": seccomp.program(platform.machine()).hex(),
         }
         with theirs:
             command = [
@@ -177,16 +184,9 @@ class Box:
         self._check_time()  # answers sent in advance do not wait, and may be slow to read
         line, _, rest = self._incoming.partition(b"\n")
         self._incoming[:] = rest
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict):
-            raise StoppedError("error", FORGED)
-        if "error" in message:
-            message = {"error": _plain_error(message["error"])}
-            if raising:
-                raise read_error(message["error"])
+        message = read_message(line)
+        if raising and "error" in message:
+            raise read_error(message["error"])
         return message
 
     def read_rest(self) -> None:
@@ -269,33 +269,3 @@ def remove_tree(folder: str) -> None:
                     folders.append(entry.rename(Path(folder, uuid.uuid4().hex)))
         for path in reversed(folders):
             path.rmdir()
-
-
-def read_value(reply: dict[str, Any]) -> object:
-    """Read a value that the solution sent, or say why it is none."""
-    try:
-        return decode(reply["value"])
-    except NotPlainError as error:
-        raise StoppedError("output_limit", str(error)) from error
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise StoppedError("error", FORGED) from error
-
-
-def _plain_error(error: Any) -> dict[str, Any]:
-    """Keep the three entries that the worker sends, cut and without what a terminal would obey."""
-    match error:
-        case {"type": str(name), "text": str(text), "line": int() | None as line}:
-            return {"type": _printable(name[:100]), "text": _printable(text[:500]), "line": line}
-    raise StoppedError("error", FORGED)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def read_error(error: dict[str, Any]) -> StoppedError:
-    """Turn an error that a box reported, or that a solution made up, into a status and a sentence."""
-    name, text, line = error["type"], error["text"], error["line"]
-    where = f"line {line}: " if line is not None else ""
-    status: Status = "memory_limit" if name == "MemoryError" else "error"
-    return StoppedError(status, f"{where}{name}: {text}" if text else f"{where}{name}")

@@ -13,7 +13,7 @@ Leaves out: cutting a sample where the function ends, which depends on the model
 import gzip
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import fsum
@@ -91,6 +91,7 @@ def evaluate_samples(
     ks: Sequence[int] = (1,),
     timeout_s: float = 10.0,
     memory_mb: int = 512,
+    require: Collection[str] = (),
 ) -> SampleScores:
     r"""Judge samples, several at a time, and estimate pass@k.
 
@@ -100,11 +101,13 @@ def evaluate_samples(
         ks: Each at most the number of samples of every problem.
         timeout_s: For each sample.
         memory_mb: For each sample.
+        require: Layers of the sandbox without which no sample is run, as for `llmguide.coding.judge`.
 
     Returns:
         Verdicts and pass@k.
 
     Raises:
+        RuntimeError: This machine lacks a required layer.
         ValueError: A problem has fewer samples than some k, or there are no problems.
 
     >>> test = "def check(candidate):\n    assert candidate(2) == 4"
@@ -120,7 +123,11 @@ def evaluate_samples(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         judged = pool.map(
             lambda job: judge(
-                job[0].complete(job[1]), job[0].tests(), timeout_s=timeout_s, memory_mb=memory_mb
+                job[0].complete(job[1]),
+                job[0].tests(),
+                timeout_s=timeout_s,
+                memory_mb=memory_mb,
+                require=require,
             ),
             jobs,
         )

@@ -18,18 +18,23 @@ by path too.
 """
 
 import builtins
+import contextlib
 import importlib
 import json
 import math
 import os
+import re
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 MAX_DEPTH = 100
 MAX_MESSAGE = 1 << 20  # bytes
-MAX_ENTRIES = 10_000  # of a set or dict that is read: one with colliding keys costs their square
+BUILD_S = (
+    0.5  # processor time for all sets and dicts of a value that is read: colliding keys cost their square
+)
 MAX_HEX = 3500  # digits of an integer that is read: Python refuses to write more than 4,300 decimal ones
 SOURCES = ("solution.py", "preamble.py", "check.py")  # the names under which code is compiled
 _EXACT = 1 << 53  # JSON readers of other languages keep integers up to here
@@ -78,26 +83,50 @@ _WRITERS: dict[type, Callable[[Any], object]] = {
 }
 
 
-def decode(value: Any, depth: int = 0) -> Any:
+def decode(value: Any) -> Any:
     """Turn what `encode` made back into plain data, trusting nothing about it.
 
     >>> decode(encode([(1, 2.5), {"a": {3}}, float("inf"), b"x"]))
     [(1, 2.5), {'a': {3}}, inf, b'x']
     """
-    if depth > MAX_DEPTH + 1:
-        raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
-    if isinstance(value, list):
-        return [decode(item, depth + 1) for item in value]
-    if not isinstance(value, dict):
-        return value
-    (kind, content), *rest = value.items()
-    if rest or kind not in _READERS:
-        raise NotPlainError(f"a message holds {str(sorted(value))[:100]}, which no value is written as")
-    if kind in ("dict", "set", "frozenset") and len(content) > MAX_ENTRIES:
-        raise NotPlainError(f"a {kind} has {len(content):,} entries; the limit is {MAX_ENTRIES:,}")
-    if kind in ("complex", "dict", "tuple", "set", "frozenset"):
-        content = [decode(item, depth + 1) for item in content]
-    return _READERS[kind](content)
+    return _Reader().read(value)
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self._left = BUILD_S
+
+    def read(self, value: Any, depth: int = 0) -> Any:
+        if depth > MAX_DEPTH + 1:
+            raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
+        if isinstance(value, list):
+            return [self.read(item, depth + 1) for item in value]
+        if not isinstance(value, dict):
+            return value
+        (kind, content), *rest = value.items()
+        if rest or kind not in _READERS:
+            raise NotPlainError(f"a message holds {str(sorted(value))[:100]}, which no value is written as")
+        if kind in ("complex", "dict", "tuple", "set", "frozenset"):
+            content = [self.read(item, depth + 1) for item in content]
+        if kind in ("dict", "set", "frozenset"):
+            content = self._distinct(kind, content)
+        return _READERS[kind](content)
+
+    def _distinct(self, kind: str, items: list[Any]) -> Any:
+        """Add items one by one: in a single call, no other thread could run and nothing could end it."""
+        pairs: dict[Any, Any] = {}
+        keys: set[Any] = set()
+        end = time.thread_time() + self._left
+        for item in items:
+            if kind == "dict":
+                key, value = item
+                pairs[key] = value
+            else:
+                keys.add(item)
+            if time.thread_time() > end:
+                raise NotPlainError(f"building a {kind} takes too long: its keys have equal hashes")
+        self._left = end - time.thread_time()
+        return pairs if kind == "dict" else keys
 
 
 def _integer(content: str) -> int:
@@ -111,9 +140,9 @@ _READERS: dict[str, Callable[[Any], object]] = {
     "float": float,
     "complex": lambda content: complex(*content),
     "bytes": bytes.fromhex,
-    "dict": dict,
+    "dict": lambda content: content,
     "tuple": tuple,
-    "set": set,
+    "set": lambda content: content,
     "frozenset": frozenset,
 }
 
@@ -228,7 +257,7 @@ def run_check(channel: Channel, job: dict[str, Any]) -> None:
         channel.send({"args": encode(args), "kwargs": encode(kwargs)})
         reply = channel.receive()
         if "error" in reply:
-            raise _exception(reply["error"])
+            raise _exception(reply["error"], job["preamble"] + job["source"])
         return decode(reply["value"])
 
     namespace: dict[str, Any] = {"__name__": "check"}
@@ -243,15 +272,21 @@ def run_check(channel: Channel, job: dict[str, Any]) -> None:
     channel.send({"done": True})
 
 
-def _exception(error: dict[str, Any]) -> BaseException:
-    """Raise in the check what the solution raised, so that a check can expect an exception."""
+def _exception(error: dict[str, Any], source: str) -> Exception:
+    """Return what to raise in a check: of the classes of the solution's exception the first that it names.
+
+    So a check can expect an exception, but one that it does not mention cannot end its loop and let it pass,
+    as IndexError ends a loop over ``__getitem__``. StopIteration never crosses, as in generators (PEP 479).
+    """
     kind = getattr(builtins, error["type"], None)
-    if not (isinstance(kind, type) and issubclass(kind, Exception)):
-        kind = RuntimeError
-    try:
-        return kind(error["text"])
-    except TypeError:  # UnicodeDecodeError takes five arguments
-        return RuntimeError(f"{error['type']}: {error['text']}")
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        for base in kind.__mro__[:-2]:  # without BaseException and object
+            stops = issubclass(base, (StopIteration, StopAsyncIteration))
+            if not stops and re.search(rf"\b{base.__name__}\b", source):
+                with contextlib.suppress(TypeError):  # UnicodeDecodeError takes five arguments
+                    found: Exception = base(error["text"])
+                    return found
+    return RuntimeError(f"{error['type']}: {error['text']}")
 
 
 RUNNERS: dict[str, Callable[[Channel, dict[str, Any]], None]] = {
@@ -271,6 +306,7 @@ def main(descriptor: int, settings: dict[str, Any]) -> None:
         memory_mb=settings["memory_mb"],
         cpu_s=settings["cpu_s"],
         layers=tuple(settings["layers"]),
+        system_calls=bytes.fromhex(settings["system_calls"]),
         close=(0, 1, 2, descriptor),
     )
     channel = Channel(descriptor)

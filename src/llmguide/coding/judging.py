@@ -5,7 +5,8 @@ a private folder, limits, and whatever the machine offers of namespaces, Landloc
 values stay outside. The solution is sent arguments and sends back plain data, which is compared here; so
 there is nothing in its process to patch, and forging an answer is no easier than returning it. A
 ``check(candidate)`` in the style of HumanEval runs in a second box, where ``candidate`` is a wire to the
-first.
+first. What the solution raises is raised there, too, but as a class that the check names, or as RuntimeError,
+so that no loop takes it for its end.
 
 ```
 judge ── arguments ──> box: solution            judge <── call ── box: check(candidate)
@@ -15,20 +16,29 @@ judge <── plain data ──                         judge ── answer ─>
 What it does not protect from:
 
 - a hole in the kernel or in Python. Put a virtual machine around code from people who attack you;
-- layers that the machine lacks: `protections` tells which hold. Without ``seccomp`` a solution can change
-  the modes and times of your files, and write to any socket that has a path; without ``namespaces`` as
-  well, use the network, start processes that outlive it, and signal yours; without ``tmpfs``, fill the disk
-  with many files until its time is over; without ``landlock``, read and write what your user can, the tests
-  included. Systems other than Linux have none of these; there, a box whose judge is killed may also live on.
-  Some containers have no ``namespaces``, and so no ``tmpfs``. A browser's tab has none of the layers
-  (`llmguide.coding.tab_box`). Name what you need in ``require``, and the judge refuses to run without it.
-  Windows lacks what the judge itself needs;
+- layers that the machine lacks. `protections` tells which hold; name those you need in ``require``, and the
+  judge refuses to run without them. All are layers of Linux, except ``limits``, of which other systems have
+  some; Windows lacks what the judge itself needs, and a browser's tab has none of the layers
+  (`llmguide.coding.tab_box`). Some containers have no ``namespaces``, and so no ``tmpfs``. Without
+
+    - ``limits``, a solution can take all of the memory;
+    - ``unprivileged``, under root, its user is root, who may read and write most files without privileges;
+    - ``capabilities``, under root and without ``seccomp``, it can do all that root can;
+    - ``seccomp``, it can start processes and use more of the kernel, and change the modes and times of your
+      files, read their attributes, and write to any socket that has a path;
+    - ``seccomp`` and ``namespaces``, it can also use the network, signal your processes, reach their shared
+      memory, and outlive a judge, killed or not;
+    - ``tmpfs``, it can fill the disk with many files until its time is over;
+    - ``landlock``, it can read and write what its user can: the tests, and the memory of processes;
+
 - reading the libraries of Python and of the system, with the packages installed in them (with this package
-  its problems and their answers), and asking whether a file exists, how large it is, where a link leads, or
-  what the machine is called, mounts and has free;
+  its problems and their answers), and asking whether a file exists, how large it is, where a link leads, what
+  the machine is called, or how much memory it has;
 - load: with threads it may use every core, for at most a second of processor time more than its time limit,
-  and reading a hostile answer may cost the judge seconds; what else runs on the machine changes what it
-  measures;
+  and a hostile answer may cost the judge about a second of processor time to read, while the judge's other
+  threads go on; what else runs on the machine changes what it measures;
+- a check that is easy to pass: ``zip(candidate(x), expected)`` stops at the shorter of the two, and
+  ``except Exception: pass`` accepts every exception;
 - a solution that knows the tests by heart, because they were published.
 
 References: the form of the check, Chen et al. 2021, arXiv:2107.03374, whose own evaluation runs it in the
@@ -41,9 +51,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from llmguide.coding.box import Box, Limits, StoppedError, read_error, read_value
-from llmguide.coding.judge_worker import decode, encode
-from llmguide.coding.sandbox import LAYERS
+from llmguide.coding.box import Box, Limits
+from llmguide.coding.judge_worker import NotPlainError, decode, encode
+from llmguide.coding.replies import StoppedError, read_error, read_value
 from llmguide.coding.tab_box import TabBox
 from llmguide.coding.verdicts import CheckTests, FunctionTests, ProgramTests, Tests, Verdict, matches
 
@@ -81,11 +91,7 @@ def judge(
     >>> judge("import os; os._exit(0)", tests).message
     'the process ended (exit code 0) before it answered'
     """
-    if not (timeout_s > 0 and memory_mb > 0):
-        raise ValueError(f"timeout_s = {timeout_s} and memory_mb = {memory_mb} must be positive")
-    if unknown := set(require) - set(LAYERS):
-        raise ValueError(f"there is no layer {sorted(unknown)}; choose from {LAYERS}")
-    limits = Limits(timeout_s, memory_mb, tuple(require))
+    limits = Limits(timeout_s, memory_mb, require)
     if isinstance(tests, FunctionTests):
         return _judge_function(solution, tests, limits)
     if isinstance(tests, ProgramTests):
@@ -102,7 +108,12 @@ class Output:
 
 
 def outputs(
-    solution: str, tests: FunctionTests, *, timeout_s: float = 10.0, memory_mb: int = 256
+    solution: str,
+    tests: FunctionTests,
+    *,
+    timeout_s: float = 10.0,
+    memory_mb: int = 256,
+    require: Collection[str] = (),
 ) -> list[Output]:
     """Run a solution on the arguments of tests and return what it gives, whatever was expected.
 
@@ -111,15 +122,20 @@ def outputs(
         tests: The calls; a call after one that ended the process or took too long is an error too.
         timeout_s: As for `judge`.
         memory_mb: As for `judge`.
+        require: As for `judge`.
 
     Returns:
         One output a case.
+
+    Raises:
+        RuntimeError: As for `judge`.
+        ValueError: As for `judge`.
 
     >>> outputs("def f(x): return 6 // x", FunctionTests("f", [([2], None), ([0], None)]))
     [Output(value=3, error=''), Output(value=None, error='line 1: ZeroDivisionError: ...')]
     """
     found: list[Output] = []
-    with _box(Limits(timeout_s, memory_mb)) as box:
+    with _box(Limits(timeout_s, memory_mb, require)) as box:
         try:
             box.start("function", source=solution, entry_point=tests.entry_point)
             box.receive()
@@ -170,7 +186,7 @@ def _judge_program(solution: str, tests: ProgramTests, limits: Limits) -> Verdic
     verdict = Verdict("passed", protections=protections())
     for case, (stdin, expected) in enumerate(tests.cases):
         shown: dict[str, Any] = {"case": case, "given": stdin, "expected": expected}
-        left = max(limits.timeout_s - seconds, 0.0)
+        left = max(limits.timeout_s - seconds, 1e-3)
         with _box(replace(limits, timeout_s=left)) as box:  # a fresh one for each input
             try:
                 box.start("program", stdin, source=solution)
@@ -231,7 +247,10 @@ def _judge_check(solution: str, tests: CheckTests, limits: Limits) -> Verdict:
 def _arguments(call: dict[str, Any] | None) -> object:
     if call is None:
         return None
-    args, kwargs = decode(call["args"]), decode(call["kwargs"])
+    try:
+        args, kwargs = decode(call["args"]), decode(call["kwargs"])
+    except NotPlainError:  # the check made them of an answer that is slow to read
+        return None
     return (args, kwargs) if kwargs else args
 
 

@@ -13,7 +13,7 @@ little it gains over taking more samples.
 
 import ast
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from llmguide.coding.judging import Output, outputs
@@ -292,7 +292,13 @@ class Vote:
     groups: tuple[tuple[int, ...], ...]
 
 
-def vote(candidates: Sequence[str | None], tests: FunctionTests, *, timeout_s: float = 5.0) -> Vote:
+def vote(
+    candidates: Sequence[str | None],
+    tests: FunctionTests,
+    *,
+    timeout_s: float = 5.0,
+    require: Collection[str] = (),
+) -> Vote:
     """Choose among solutions by what they compute, without knowing the right values (self-consistency).
 
     Wrong programs are wrong in different ways, right ones agree. That fails when the same mistake is common.
@@ -301,9 +307,13 @@ def vote(candidates: Sequence[str | None], tests: FunctionTests, *, timeout_s: f
         candidates: Python source; None, for answers without code, takes no part.
         tests: Whose arguments are used; the expected values are not.
         timeout_s: For each candidate.
+        require: Layers of the sandbox without which no candidate is run, as for `llmguide.coding.judge`.
 
     Returns:
         The groups. Calls that fail count as an output, but a candidate whose every call fails takes no part.
+
+    Raises:
+        RuntimeError: This machine lacks a required layer.
 
     >>> calls = FunctionTests("f", [([2], None), ([3], None)])
     >>> vote(["def f(x): return x * x", "def f(x): return x + x", "f = lambda x: x ** 2"], calls)
@@ -313,7 +323,7 @@ def vote(candidates: Sequence[str | None], tests: FunctionTests, *, timeout_s: f
     for number, candidate in enumerate(candidates):
         if candidate is None:
             continue
-        found = outputs(candidate, tests, timeout_s=timeout_s)
+        found = outputs(candidate, tests, timeout_s=timeout_s, require=require)
         if all(output.error for output in found):
             continue
         for others, members in groups:

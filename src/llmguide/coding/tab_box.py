@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-from llmguide.coding.box import Box, StoppedError
+from llmguide.coding.box import Box
 from llmguide.coding.judge_worker import (
     SOURCES,
     Channel,
@@ -28,6 +28,7 @@ from llmguide.coding.judge_worker import (
     run_program,
     to_line,
 )
+from llmguide.coding.replies import StoppedError
 from llmguide.coding.sandbox import LAYERS
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]

@@ -43,6 +43,11 @@ class ProgramTests:
 class CheckTests:
     """A test in the style of HumanEval: source that defines ``check(candidate)``, full of assertions.
 
+    A check can expect an exception of the solution. It sees the first class in the exception's
+    ``__mro__`` that the source or the preamble mentions, or else RuntimeError, with the same text: an
+    IndexError that it does not mention cannot end a loop over ``__getitem__``. StopIteration and
+    StopAsyncIteration always become RuntimeError.
+
     Attributes:
         source: Of the check; it is boxed, but trusted to judge.
         entry_point: Name of the function of the solution.
