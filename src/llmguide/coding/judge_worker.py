@@ -6,15 +6,13 @@ equals everything, cannot leave the box.
 
 | value | on the wire |
 | --- | --- |
-| None, bool, str, small int, finite float | itself |
+| None, bool, str, small int, finite float, list | itself |
 | other int, other float | ``{"int": "ff"}``, ``{"float": "nan"}`` |
 | complex, bytes | ``{"complex": [0.0, 1.0]}``, ``{"bytes": "00"}`` |
-| list | itself |
 | tuple, set, frozenset | ``{"tuple": [...]}`` and so on |
 | dict | ``{"dict": [[key, value], ...]}`` |
 
-Run by path in a bare interpreter; imports nothing but the standard library and `llmguide.coding.sandbox`,
-by path too.
+Run by path in a bare interpreter; imports only the standard library and `llmguide.coding.sandbox`, by path.
 """
 
 import builtins
@@ -27,7 +25,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_DEPTH = 100
@@ -57,13 +55,12 @@ def encode(value: Any, depth: int = 0) -> object:
     if depth > MAX_DEPTH:
         raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
     kind = type(value)  # not isinstance: a subclass may lie about itself
-    items: list[object] = []
+    if kind in _WRITERS:
+        return _WRITERS[kind](value)
     if kind in (list, tuple, set, frozenset):
-        items = [encode(item, depth + 1) for item in value]
+        items: list[object] = [encode(item, depth + 1) for item in value]
     elif kind is dict:
         items = [[encode(key, depth + 1), encode(item, depth + 1)] for key, item in value.items()]
-    elif kind in _WRITERS:
-        return _WRITERS[kind](value)
     else:
         raise NotPlainError(
             f"a value of type {kind.__name__} cannot be compared; return plain data such as numbers, "
@@ -83,50 +80,37 @@ _WRITERS: dict[type, Callable[[Any], object]] = {
 }
 
 
-def decode(value: Any) -> Any:
+def decode(value: Any, depth: int = 0, left: list[float] | None = None) -> Any:
     """Turn what `encode` made back into plain data, trusting nothing about it.
 
     >>> decode(encode([(1, 2.5), {"a": {3}}, float("inf"), b"x"]))
     [(1, 2.5), {'a': {3}}, inf, b'x']
     """
-    return _Reader().read(value)
+    left = [BUILD_S] if left is None else left
+    if depth > MAX_DEPTH + 1:
+        raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, list):
+        return [decode(item, depth + 1, left) for item in value]
+    if not isinstance(value, dict):
+        return value
+    (kind, content), *rest = value.items()
+    if rest or kind not in _READERS:
+        raise NotPlainError(f"a message holds {str(sorted(value))[:100]}, which no value is written as")
+    if kind in ("complex", "dict", "tuple", "set", "frozenset"):
+        content = [decode(item, depth + 1, left) for item in content]
+    if kind in ("dict", "set", "frozenset"):
+        content = _timed(content, left)
+    return _READERS[kind](content)
 
 
-class _Reader:
-    def __init__(self) -> None:
-        self._left = BUILD_S
-
-    def read(self, value: Any, depth: int = 0) -> Any:
-        if depth > MAX_DEPTH + 1:
-            raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
-        if isinstance(value, list):
-            return [self.read(item, depth + 1) for item in value]
-        if not isinstance(value, dict):
-            return value
-        (kind, content), *rest = value.items()
-        if rest or kind not in _READERS:
-            raise NotPlainError(f"a message holds {str(sorted(value))[:100]}, which no value is written as")
-        if kind in ("complex", "dict", "tuple", "set", "frozenset"):
-            content = [self.read(item, depth + 1) for item in content]
-        if kind in ("dict", "set", "frozenset"):
-            content = self._distinct(kind, content)
-        return _READERS[kind](content)
-
-    def _distinct(self, kind: str, items: list[Any]) -> Any:
-        """Add items one by one: in a single call, no other thread could run and nothing could end it."""
-        pairs: dict[Any, Any] = {}
-        keys: set[Any] = set()
-        end = time.thread_time() + self._left
-        for item in items:
-            if kind == "dict":
-                key, value = item
-                pairs[key] = value
-            else:
-                keys.add(item)
-            if time.thread_time() > end:
-                raise NotPlainError(f"building a {kind} takes too long: its keys have equal hashes")
-        self._left = end - time.thread_time()
-        return pairs if kind == "dict" else keys
+def _timed(items: list[Any], left: list[float]) -> Iterator[Any]:
+    """Hand over items one by one; from a list, no other thread could run and nothing could end it."""
+    end = time.thread_time() + left[0]
+    for item in items:
+        yield item
+        if time.thread_time() > end:
+            raise NotPlainError("a set or dict takes too long to build: its keys have equal hashes")
+    left[0] = end - time.thread_time()
 
 
 def _integer(content: str) -> int:
@@ -140,9 +124,9 @@ _READERS: dict[str, Callable[[Any], object]] = {
     "float": float,
     "complex": lambda content: complex(*content),
     "bytes": bytes.fromhex,
-    "dict": lambda content: content,
+    "dict": dict,
     "tuple": tuple,
-    "set": lambda content: content,
+    "set": set,
     "frozenset": frozenset,
 }
 
@@ -232,22 +216,20 @@ def load_function(channel: Channel, job: dict[str, Any]) -> Callable[..., object
 def answer(channel: Channel, function: Callable[..., object], call: dict[str, Any]) -> None:
     """Call the function, and send what it returns or raises."""
     try:
-        value = function(*decode(call["args"]), **decode(call["kwargs"]))
-        reply: dict[str, object] = {"value": encode(value)}
+        value = encode(function(*decode(call["args"]), **decode(call["kwargs"])))
         sys.stdout.flush()
-        channel.send(reply)
+        channel.send({"value": value})
     except BaseException as error:
         channel.send({"error": describe(error, "solution.py")})
 
 
 def _find(namespace: dict[str, Any], name: str) -> Callable[..., object]:
-    function = namespace.get(name)
+    function: Callable[..., object] | None = namespace.get(name)
     if function is None and hasattr(namespace.get("Solution"), name):  # the form that LeetCode asks for
         function = getattr(namespace["Solution"](), name)
     if function is None:
         raise NameError(f"the solution defines no {name}")
-    found: Callable[..., object] = function
-    return found
+    return function
 
 
 def run_check(channel: Channel, job: dict[str, Any]) -> None:
@@ -257,7 +239,7 @@ def run_check(channel: Channel, job: dict[str, Any]) -> None:
         channel.send({"args": encode(args), "kwargs": encode(kwargs)})
         reply = channel.receive()
         if "error" in reply:
-            raise _exception(reply["error"], job["preamble"] + job["source"])
+            raise _exception(reply["error"], f"{job['preamble']}\n{job['source']}")
         return decode(reply["value"])
 
     namespace: dict[str, Any] = {"__name__": "check"}
@@ -273,19 +255,17 @@ def run_check(channel: Channel, job: dict[str, Any]) -> None:
 
 
 def _exception(error: dict[str, Any], source: str) -> Exception:
-    """Return what to raise in a check: of the classes of the solution's exception the first that it names.
+    """Return what to raise in a check: the first class of the solution's exception that the check names.
 
-    So a check can expect an exception, but one that it does not mention cannot end its loop and let it pass,
-    as IndexError ends a loop over ``__getitem__``. StopIteration never crosses, as in generators (PEP 479).
+    So a check can expect one, but none ends its loop unseen, as IndexError ends one over ``__getitem__``.
+    StopIteration never crosses, as in generators (PEP 479).
     """
-    kind = getattr(builtins, error["type"], None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        for base in kind.__mro__[:-2]:  # without BaseException and object
-            stops = issubclass(base, (StopIteration, StopAsyncIteration))
-            if not stops and re.search(rf"\b{base.__name__}\b", source):
-                with contextlib.suppress(TypeError):  # UnicodeDecodeError takes five arguments
-                    found: Exception = base(error["text"])
-                    return found
+    for kind in getattr(getattr(builtins, error["type"], None), "__mro__", ()):
+        crosses = issubclass(kind, Exception) and not issubclass(kind, (StopIteration, StopAsyncIteration))
+        if crosses and re.search(rf"\b{kind.__name__}\b", source):
+            with contextlib.suppress(TypeError):  # UnicodeDecodeError takes five arguments
+                crossing: Exception = kind(error["text"])
+                return crossing
     return RuntimeError(f"{error['type']}: {error['text']}")
 
 

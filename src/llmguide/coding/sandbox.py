@@ -12,7 +12,7 @@ on this machine:
 - ``tmpfs``: the working folder is a small file system in memory, which ends with the box;
 - ``landlock``: files can be read only in Python's library and the system's, and written only in the
   working folder (https://docs.kernel.org/userspace-api/landlock.html);
-- ``seccomp``: the kernel accepts the system calls that Python needs and no others (`llmguide.coding.seccomp`).
+- ``seccomp``: the kernel accepts only the system calls that Python needs (`llmguide.coding.seccomp`).
   The box cannot start processes or programs, open sockets, send signals, trace, mount, share memory, outlive
   the judge, or change the owner, mode, times or attributes of a file, which Landlock does not look at.
 
