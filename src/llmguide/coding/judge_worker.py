@@ -35,6 +35,7 @@ BUILD_S = (
 )
 MAX_HEX = 3500  # digits of an integer that is read: Python refuses to write more than 4,300 decimal ones
 SOURCES = ("solution.py", "preamble.py", "check.py")  # the names under which code is compiled
+_clock = getattr(time, "thread_time", time.monotonic)  # a tab's Python measures no processor time
 _EXACT = 1 << 53  # JSON readers of other languages keep integers up to here
 
 
@@ -105,12 +106,12 @@ def decode(value: Any, depth: int = 0, left: list[float] | None = None) -> Any:
 
 def _timed(items: list[Any], left: list[float]) -> Iterator[Any]:
     """Hand over items one by one; from a list, no other thread could run and nothing could end it."""
-    end = time.thread_time() + left[0]
+    end = _clock() + left[0]
     for item in items:
         yield item
-        if time.thread_time() > end:
+        if _clock() > end:
             raise NotPlainError("a set or dict takes too long to build: its keys have equal hashes")
-    left[0] = end - time.thread_time()
+    left[0] = end - _clock()
 
 
 def _integer(content: str) -> int:
@@ -257,8 +258,7 @@ def run_check(channel: Channel, job: dict[str, Any]) -> None:
 def _exception(error: dict[str, Any], source: str) -> Exception:
     """Return what to raise in a check: the first class of the solution's exception that the check names.
 
-    So a check can expect one, but none ends its loop unseen, as IndexError ends one over ``__getitem__``.
-    StopIteration never crosses, as in generators (PEP 479).
+    So a check can expect one, but none ends its loop unseen; StopIteration never crosses (PEP 479).
     """
     for kind in getattr(getattr(builtins, error["type"], None), "__mro__", ()):
         crosses = issubclass(kind, Exception) and not issubclass(kind, (StopIteration, StopAsyncIteration))
