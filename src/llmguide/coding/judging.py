@@ -5,8 +5,8 @@ a private folder, limits, and whatever the machine offers of namespaces, Landloc
 values stay outside. The solution is sent arguments and sends back plain data, which is compared here; so
 there is nothing in its process to patch, and forging an answer is no easier than returning it. A
 ``check(candidate)`` in the style of HumanEval runs in a second box, where ``candidate`` is a wire to the
-first. What the solution raises is raised there, too, but as a class that the check names, or as RuntimeError,
-so that no loop takes it for its end.
+first. What the solution raises is raised there, too, but as a class that the check names or as RuntimeError,
+so that a loop of the check that does not expect it cannot take it for its end.
 
 ```
 judge ── arguments ──> box: solution            judge <── call ── box: check(candidate)

@@ -110,7 +110,7 @@ def program(machine: str) -> bytes:
     """Assemble the filter for a processor, eight bytes an instruction.
 
     Args:
-        machine: As `platform.machine` names it.
+        machine: As ``platform.machine`` names it.
 
     Returns:
         The instructions; empty for a processor whose numbers are not known here.
