@@ -5,6 +5,8 @@ import os
 import tarfile
 import tracemalloc
 import zipfile
+import zlib
+from copy import copy
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmguide.data import documents
+from llmguide.data import archives, documents
+from llmguide.data import parquet as llmguide_parquet
 from llmguide.data.documents import LIMIT, Document, Unread, find_files, read, read_file
 
 TEXTS = ["First text.\n", "Zweiter, mit Ümläuten.", "第三\n\nund mehr"]
@@ -28,9 +31,9 @@ def json_lines(texts):
     return "".join(json.dumps({"text": text, "n": 1}) + "\n" for text in texts).encode()
 
 
-def parquet(texts, column="text"):
+def parquet(texts, column="text", compression="snappy"):
     file = io.BytesIO()
-    pq.write_table(pa.table({column: texts, "n": list(range(len(texts)))}), file)
+    pq.write_table(pa.table({column: texts, "n": list(range(len(texts)))}), file, compression=compression)
     return file.getvalue()
 
 
@@ -273,6 +276,12 @@ def test_one_line_of_50_megabytes_takes_bounded_memory(tmp_path):
     assert max(peak(tmp_path / "a.txt")[1], peak(tmp_path / "b.jsonl")[1]) < 5 * LIMIT
 
 
+def written(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
 def test_bombs_are_given_up(tmp_path):
     bomb = b"a" * (2 * LIMIT)
     for name, content in {
@@ -281,11 +290,174 @@ def test_bombs_are_given_up(tmp_path):
         "c.zip": zipped({"a.txt": bomb}),
         "d.zip": zipped({"a.txt.gz": gzip.compress(bomb)}),
         "e.tar.gz": gzip.compress(tarred({"a.txt": bomb})),
+        "f.zip": zipped({f"{i}.txt": b"a" * (LIMIT // 4) for i in range(20)}),  # one budget for all members
+        "g.parquet": parquet(["a" * (2 * LIMIT)], compression="zstd"),
+        "h.parquet.gz": gzip.compress(parquet(["a" * (2 * LIMIT)], compression="none")),
     }.items():
-        path = tmp_path / name
-        path.write_bytes(content)
-        reasons = [reason for reason, _ in split(read_file(path))[1]]
-        assert reasons[-1] == "expands more than 200 times", name
+        path = written(tmp_path, name, content)
+        texts, unread = split(read_file(path))
+        assert unread == [("expands more than 200 times", str(path))], name
+        assert sum(map(len, texts)) <= archives.FLOOR + 200 * len(content), name
+
+
+def test_a_bomb_is_given_up_before_it_gives_a_document(tmp_path):
+    """A budget of 200 times the whole file would let 100 of these 128 MiB pass."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    packed = [packer.compress(b"a" * (1 << 20)) for _ in range(128)]
+    path = written(tmp_path, "a.txt.gz", b"".join([*packed, packer.flush()]))
+    items = list(read_file(path))
+    assert split(items) == ([], [("expands more than 200 times", str(path))])
+    assert "llmguide.data.archives.EXPANSION" in items[0].detail
+
+
+def test_the_budget_is_set_in_one_place(tmp_path, monkeypatch):
+    path = written(tmp_path, "a.txt.gz", gzip.compress(b"a" * (2 * LIMIT)))
+    monkeypatch.setattr(archives, "EXPANSION", 2000)
+    assert sum(len(document.text) for document in read(path)) == 2 * LIMIT
+
+
+def test_a_dictionary_repeats_no_text_beyond_the_budget(tmp_path, monkeypatch):
+    """3 kB that stand for 20 GB, and rows without any text."""
+    monkeypatch.setattr(archives, "FLOOR", 1 << 18)
+    for text in "a" * 20_000, "":
+        texts = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int32()), pa.array([text]))
+        pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", compression="zstd")
+        n_bytes, last = 0, None
+        for item in read_file(tmp_path / "a.parquet"):
+            n_bytes += len(item.text) if isinstance(item, Document) else 0
+            last = item
+        assert last.reason == "expands more than 200 times"
+        assert n_bytes < archives.FLOOR + 200 * (tmp_path / "a.parquet").stat().st_size
+
+
+def test_a_page_that_is_too_large_is_not_decompressed(tmp_path, monkeypatch):
+    monkeypatch.setattr(llmguide_parquet, "PAGE", 1 << 20)
+    rows = ["small", "b" * (2 << 20), "small too"]
+    table = pa.table({"text": rows})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1, use_dictionary=False)
+    before = pa.total_allocated_bytes()
+    items = list(read_file(tmp_path / "a.parquet"))
+    where = f"{tmp_path / 'a.parquet'}:2"
+    assert split(items) == (["small", "small too"], [("page larger than 1 MiB", where)])
+    assert "row group 1" in items[1].detail
+    assert pa.total_allocated_bytes() <= before
+
+
+@pytest.mark.parametrize("options", [{}, {"data_page_version": "2.0"}, {"use_dictionary": False}])
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+def test_the_sizes_of_pages_are_those_that_the_file_sums_up(tmp_path, options, compression):
+    texts = [f"{i} " * (i % 50) for i in range(5000)]
+    path = tmp_path / "a.parquet"
+    columns = {"text": texts, "list": [[text] for text in texts]}
+    pq.write_table(pa.table(columns), path, compression=compression, data_page_size=5000, **options)
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    with archives.Source(path) as budget, io.BufferedReader(budget) as file:
+        budget.n_read = budget.size
+        pages = list(llmguide_parquet._pages(file, chunk, budget))
+    headers = chunk.total_uncompressed_size - sum(page.n_bytes for page in pages)
+    assert len(pages) >= 3
+    assert 0 < headers < 500 * len(pages)  # the total counts the headers as well
+    assert [d.text for d in read(path)] == [text for text in texts if text]
+
+
+def test_only_a_column_of_texts_is_read(tmp_path):
+    pq.write_table(pa.table({"text": [["a"], ["b"]]}), tmp_path / "a.parquet")
+    items = list(read_file(tmp_path / "a.parquet"))
+    assert split(items) == ([], [("no text", str(tmp_path / "a.parquet"))])
+    assert items[0].detail.startswith("columns: text (list<")
+
+
+def overlapping(n):
+    """A zip whose n members are the same bytes."""
+    info = zipfile.ZipInfo("0.txt")
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(info, b"a" * 100_000, zipfile.ZIP_DEFLATED)
+        for i in range(1, n):
+            twin = copy(info)
+            twin.filename = f"{i}.txt"
+            archive.filelist.append(twin)
+    return file.getvalue()
+
+
+def test_a_zip_of_overlapping_members_is_refused(tmp_path):
+    path = written(tmp_path, "a.zip", overlapping(2000))
+    items = list(read_file(path))
+    assert split(items) == ([], [("members overlap", str(path))])
+    assert "'0.txt' and '1.txt'" in items[0].detail
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_method_that_decompresses_all_at_once_is_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "a" * 1000, method)
+        archive.writestr("b.txt", "b")
+    reason = "compression that is not read"
+    assert split(read_file(tmp_path / "a.zip")) == (["b"], [(reason, f"{tmp_path / 'a.zip'}/a.txt")])
+
+
+def headed(name, size, kind=tarfile.REGTYPE):
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf()
+
+
+@pytest.mark.parametrize("name", ["a.txt", ".hidden"])
+@pytest.mark.parametrize("kind", ["tar", "tgz"])
+def test_a_member_that_claims_more_than_the_file_holds_ends_the_tar(tmp_path, name, kind):
+    """To seek through 2^60 bytes, tarfile reads 10^14 times at the end of the file."""
+    content = headed(name, 2**60) + bytes(512)
+    path = written(tmp_path, f"a.{kind}", gzip.compress(content) if kind == "tgz" else content)
+    texts, unread = split(read_file(path))
+    assert (texts, unread[-1]) == ([], ("damaged or cut off", str(path)))
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_long_header_of_a_tar_is_not_held(tmp_path, kind):
+    path = written(tmp_path, "a.tar", headed("a", 50_000_000, kind) + bytes(50_000_000))
+    assert peak(path)[1] < 5_000_000
+    (unread,) = read_file(path)
+    assert "50,000,000 bytes; at most" in unread.detail
+
+
+def test_a_tar_of_many_members_takes_bounded_memory(tmp_path):
+    few = written(tmp_path, "few.tar", headed("a.txt", 0) * 200 + bytes(1024))
+    many = written(tmp_path, "many.tar", headed("a.txt", 0) * 3000 + bytes(1024))
+    assert peak(many)[1] < 1.5 * peak(few)[1]
+
+
+def test_sparse_members_are_refused(tmp_path):
+    content = headed("hole.txt", 0, tarfile.GNUTYPE_SPARSE) + bytes(1024)
+    ((reason, _),) = split(read_file(written(tmp_path, "a.tar", content)))[1]
+    assert reason == "damaged or cut off"
+
+
+@pytest.mark.parametrize("layout", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_cut_anywhere_gives_all_or_says_so(tmp_path, layout):
+    texts = [f"{i} " * (90 * i) for i in range(1, 9)]
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=layout) as archive:
+        for i, text in enumerate(texts):
+            info = tarfile.TarInfo(f"{'ä' * 110 if layout != tarfile.USTAR_FORMAT else ''}{i}.txt")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    content = file.getvalue()
+    end = len(content.rstrip(b"\0"))
+    said = 0
+    for cut in sorted({*range(0, end + 2048, 509), *range(0, end + 2048, 512)}):
+        path = written(tmp_path, "a.tar", content[:cut])
+        got, unread = split(read_file(path))
+        assert got[:-1] == texts[: max(0, len(got) - 1)]
+        assert (got == texts and cut >= end) or unread, cut
+        said += bool(unread)
+    assert said > 20
+
+
+def test_a_damaged_header_does_not_end_a_tar_in_silence(tmp_path):
+    content = bytearray(tarred({f"{i}.txt": b"text" for i in range(5)}))
+    content[2048] ^= 1  # the first byte of the third header
+    texts, unread = split(read_file(written(tmp_path, "a.tar", content)))
+    assert (texts, len(unread)) == (["text", "text"], 1)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
