@@ -1,5 +1,7 @@
 """Merges by hand, and the fast functions against the simple ones."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +70,46 @@ def test_merge_pair_takes_runs_from_the_left():
 @given(WORDS)
 def test_both_learners_agree(words):
     assert learn_merges(words, 40) == learn_merges_simple(words, 40)
+
+
+REPEATS = st.lists(st.tuples(st.text("ab", min_size=1, max_size=4), st.integers(1, 30)), max_size=4)
+
+
+@given(
+    st.dictionaries(REPEATS.map(lambda parts: "".join(a * n for a, n in parts).encode()), st.integers(1, 3))
+)
+def test_both_learners_agree_on_long_repeats(words):
+    assert learn_merges(words, 40) == learn_merges_simple(words, 40)
+
+
+class Scanned(str):
+    """A string that counts the characters that are looked through."""
+
+    n = 0
+
+    def __contains__(self, part):
+        Scanned.n += len(self)
+        return super().__contains__(part)
+
+    def replace(self, old, new):
+        Scanned.n += len(self)
+        return Scanned(super().replace(old, new))
+
+
+class Word(bytes):
+    def decode(self, encoding):
+        return Scanned(super().decode(encoding))
+
+
+@pytest.mark.parametrize("unit", ["random", "a"])
+def test_one_long_word_costs_in_proportion_to_its_length(unit):
+    def scanned(length):
+        letters = random.Random(0).choices("abcdefgh", k=length) if unit == "random" else ["a"] * length
+        Scanned.n = 0
+        learn_merges({Word("".join(letters).encode()): 1}, 30)
+        return Scanned.n
+
+    assert scanned(8000) <= 3 * scanned(4000)  # with a look at each place where a pair is: 4 times
 
 
 @given(WORDS, st.text("abcd", max_size=60).map(str.encode))

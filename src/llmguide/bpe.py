@@ -98,11 +98,12 @@ def learn_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
     """Learn the merges of `learn_merges_simple` by visiting only the words that hold the merged pair.
 
     Three ideas replace the recount. A word is a string whose characters are its ids, so that merging is
-    ``str.replace``. ``where`` lists the words that hold a pair; it may list too many, never too few. A heap
-    finds the most frequent pair: counts of old pairs only fall, so an entry that is out of date is too large,
-    comes up too early, and is pushed back with its true count.
+    ``str.replace``. ``where`` lists the words that hold a pair, once for each occurrence; it may list too
+    many, never too few. A heap finds the most frequent pair: counts of old pairs only fall, so an entry that
+    is out of date is too large, comes up too early, and is pushed back with its true count.
 
-    Memory grows with the number of distinct words and pairs, not with the length of the text.
+    A merge takes time in proportion to the length of the words that hold its pair. Memory grows with the
+    length of the distinct words, not with the length of the text.
 
     Args:
         words: Count of each distinct word.
@@ -136,7 +137,7 @@ def learn_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
         new = chr(256 + len(merges))
         merges.append((ord(a), ord(b)))
         fresh: defaultdict[str, int] = defaultdict(int)
-        for i in where.pop(pair):
+        for i in dict.fromkeys(where.pop(pair)):  # each word once
             if pair not in split[i]:
                 continue
             word = split[i] = split[i].replace(pair, new)
