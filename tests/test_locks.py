@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from llmguide import distributed
 from llmguide.cli import main
 from llmguide.locks import NAME, lock, locked
 from llmguide.train import TrainConfig, train
@@ -32,7 +33,11 @@ def other(tmp_path):
     process.communicate()
 
 
-def test_a_second_process_is_refused_and_told_who_is_there_until_the_first_dies(tmp_path, other, capsys):
+def test_a_second_process_is_refused_and_told_who_is_there_until_the_first_dies(
+    tmp_path, other, capsys, monkeypatch
+):
+    reads = []
+    monkeypatch.setattr(distributed, "load_latest", lambda *_: reads.append(_))
     with pytest.raises(ValueError, match=f"in use by a run in process {other.pid}; wait"):
         lock(tmp_path)
     assert main(["sft", "--output", str(tmp_path)]) == 1
@@ -44,6 +49,7 @@ def test_a_second_process_is_refused_and_told_who_is_there_until_the_first_dies(
         with pytest.raises(ValueError, match=f"process {other.pid}"):
             run()
     assert sorted(path.name for path in tmp_path.iterdir()) == [NAME]  # refused before anything was written
+    assert not reads  # or read: the other process may save a later step before it ends
     other.kill()
     other.wait()
     lock(tmp_path)

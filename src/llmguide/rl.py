@@ -180,8 +180,6 @@ class Learner(ABC):
         """
         config, data = self.base, Prompts(prompts, seed=self.base.seed)
         distributed.broadcast(self.trained)
-        if folder is not None and (state := distributed.load_latest(folder, self.trained)) is not None:
-            self.load_state_dict(state)
         device = next(self.policy.parameters()).device
 
         def draw() -> tuple[Tensor, Tensor]:
@@ -192,6 +190,8 @@ class Learner(ABC):
         self.draw = draw
         leads = distributed.world().rank == 0
         with locked(folder if leads else None):
+            if folder is not None and (state := distributed.load_latest(folder, self.trained)) is not None:
+                self.load_state_dict(state)
             for step in range(len(self.history) + 1, config.n_steps + 1):
                 metrics = self.step(*draw())
                 if folder is not None and (step == config.n_steps or step % config.checkpoint_every == 0):

@@ -238,57 +238,62 @@ def train(
     module, loss_of = distributed.wrap(model, loss, config.parallel)
     groups = param_groups(model, weight_decay=config.weight_decay, rule=config.optimizer)
     optimizer = Optimizer(groups, betas=config.betas, eps=config.eps, fused=True)
-    run = _Run() if folder is None else _resume(folder, model, optimizer, config)
-    flops = _training_flops_per_token(model, config) / (peak_flops * world.size) if peak_flops else None
-    first = len(run.history) + 1
-    console = Console(config.n_steps, done=first - 1, every=config.log_every, quiet=world.rank > 0)
-    if world.rank > 0:
-        logger = None
-    model.train()
-    blocks = training_blocks(model, recompute=config.recompute, compiled=config.compile)
-    with locked(folder if world.rank == 0 else None), console, blocks:
-        for step in range(first, config.n_steps + 1):
-            began = perf_counter()
-            if world.size > 1:
-                distributed.seed_step(config.seed, step)
-            batches = [
-                sequences.batch(*distributed.share(run.position + i * config.batch_size, config.batch_size))
-                for i in range(config.accumulation)
-            ]
-            optimizer.zero_grad()
-            mean, n = accumulate_gradients(module, batches, loss=loss_of, precision=config.precision)
-            norm = clip_grad_norm_(model.parameters(), config.clip).item()
-            _check(step, mean, norm, run=run, config=config, folder=folder)
-            lr = config.learning_rate_at(step)
-            optimizer.step(lr)
-            speed = n / (perf_counter() - began)
+    with locked(folder if world.rank == 0 else None):  # before anything of the folder is read
+        run = _Run() if folder is None else _resume(folder, model, optimizer, config)
+        flops = _training_flops_per_token(model, config) / (peak_flops * world.size) if peak_flops else None
+        first = len(run.history) + 1
+        console = Console(config.n_steps, done=first - 1, every=config.log_every, quiet=world.rank > 0)
+        if world.rank > 0:
+            logger = None
+        model.train()
+        blocks = training_blocks(model, recompute=config.recompute, compiled=config.compile)
+        with console, blocks:
+            for step in range(first, config.n_steps + 1):
+                began = perf_counter()
+                if world.size > 1:
+                    distributed.seed_step(config.seed, step)
+                batches = [
+                    sequences.batch(
+                        *distributed.share(run.position + i * config.batch_size, config.batch_size)
+                    )
+                    for i in range(config.accumulation)
+                ]
+                optimizer.zero_grad()
+                mean, n = accumulate_gradients(module, batches, loss=loss_of, precision=config.precision)
+                norm = clip_grad_norm_(model.parameters(), config.clip).item()
+                _check(step, mean, norm, run=run, config=config, folder=folder)
+                lr = config.learning_rate_at(step)
+                optimizer.step(lr)
+                speed = n / (perf_counter() - began)
 
-            is_last = step == config.n_steps
-            val_loss = None
-            if held_out is not None and (is_last or step % config.eval_every == 0):
-                val_loss = evaluate(
-                    model,
-                    held_out,
-                    loss=loss,
-                    batch_size=config.batch_size,
-                    n_batches=config.eval_batches,
-                    precision=config.precision,
+                is_last = step == config.n_steps
+                val_loss = None
+                if held_out is not None and (is_last or step % config.eval_every == 0):
+                    val_loss = evaluate(
+                        model,
+                        held_out,
+                        loss=loss,
+                        batch_size=config.batch_size,
+                        n_batches=config.eval_batches,
+                        precision=config.precision,
+                    )
+                record = Record(
+                    step, mean, lr, norm, speed, val_loss, None if flops is None else speed * flops
                 )
-            record = Record(step, mean, lr, norm, speed, val_loss, None if flops is None else speed * flops)
-            run.history.append(record)
-            run.position += config.accumulation * config.batch_size
-            run.n_tokens += n
-            if folder is not None and (is_last or step % config.checkpoint_every == 0):
-                state = _state(run, model, optimizer, config)
-                distributed.save(folder, state, step=step, keep=config.keep, pinned=run.pinned)
-            if logger is not None and (is_last or val_loss is not None or step % config.log_every == 0):
-                logger.log(step, record.values())
-            console.show(step, record.values())
-            if sample is not None and (is_last or step % config.sample_every == 0):
-                text = _undisturbed(sample, model, config.seed, step)
-                console.write(text)
-                if logger is not None:
-                    logger.text(step, text)
+                run.history.append(record)
+                run.position += config.accumulation * config.batch_size
+                run.n_tokens += n
+                if folder is not None and (is_last or step % config.checkpoint_every == 0):
+                    state = _state(run, model, optimizer, config)
+                    distributed.save(folder, state, step=step, keep=config.keep, pinned=run.pinned)
+                if logger is not None and (is_last or val_loss is not None or step % config.log_every == 0):
+                    logger.log(step, record.values())
+                console.show(step, record.values())
+                if sample is not None and (is_last or step % config.sample_every == 0):
+                    text = _undisturbed(sample, model, config.seed, step)
+                    console.write(text)
+                    if logger is not None:
+                        logger.text(step, text)
     return TrainResult(run.history, run.n_tokens)
 
 
