@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import os
+import pickle
 import random
 import resource
 import stat
@@ -12,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmguide.checkpoint import checkpoints, load, load_latest, random_state, save, set_random_state
+from llmguide.checkpoint import checkpoints, load, load_latest, random_state, save, set_random_state, step_of
 from tests.parity import assert_parity
 
 STATE = {
@@ -136,6 +138,62 @@ def test_an_empty_folder_has_no_checkpoint(tmp_path):
     assert load_latest(tmp_path) is None
 
 
+def test_an_error_of_the_disk_falls_back_to_the_one_before_by_name(tmp_path, monkeypatch):
+    for step in 1, 2:
+        save(tmp_path, {"step": step}, step=step)
+    newest, older = checkpoints(tmp_path)
+
+    def failing(file, *rest):
+        if file.name == str(newest):
+            raise OSError(errno.EIO, "Input/output error")
+        return digest(file, *rest)
+
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", failing)
+    with pytest.warns(
+        UserWarning, match=f"skipped a checkpoint: {newest} cannot be read: .*Input/output error"
+    ):
+        assert load_latest(tmp_path) == {"step": 1}
+    older.unlink()
+    with (
+        pytest.raises(ValueError, match="all 1 checkpoints"),
+        pytest.warns(UserWarning, match="cannot be read"),
+    ):
+        load_latest(tmp_path)
+
+
+def named_by_hash(folder, step, content):
+    path = folder / f"step-{step}-{hashlib.sha256(content).hexdigest()}.pt"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\3\4garbage", pickle.dumps({"a": 1})])
+def test_garbage_with_the_right_hash_is_named_and_passed_over(tmp_path, content):
+    save(tmp_path, {"step": 1}, step=1)
+    path = named_by_hash(tmp_path, "00000002", content)
+    with pytest.raises(ValueError, match=f"{path} is no checkpoint"):
+        load(path)
+    with pytest.warns(UserWarning, match=f"{path} is no checkpoint"):
+        assert load_latest(tmp_path) == {"step": 1}
+
+
+def test_names_that_no_save_gives_are_no_checkpoints(tmp_path):
+    save(tmp_path, {"step": 1}, step=1)
+    for step in "9" * 30, "٣", "x", "":
+        named_by_hash(tmp_path, step, b"garbage")
+    assert load_latest(tmp_path) == {"step": 1}
+    with pytest.raises(ValueError, match="is not named"):
+        step_of(tmp_path / "model")
+
+
+def test_what_a_killed_process_left_under_the_temporary_name_is_replaced(tmp_path):
+    (tmp_path / ".unfinished").mkdir()
+    (tmp_path / ".unfinished" / "part").write_text("cut off")
+    save(tmp_path, {"step": 1}, step=1)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoints(tmp_path)[0].name]
+
+
 class Dangerous:
     def __reduce__(self):
         return print, ("this runs when the file is read",)
@@ -149,7 +207,7 @@ def test_code_is_neither_saved_nor_run(tmp_path, capsys):
     foreign = tmp_path / "foreign"
     torch.save({"object": Dangerous()}, foreign)
     digest = hashlib.sha256(foreign.read_bytes()).hexdigest()
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(ValueError, match="Weights only load failed"):
         load(foreign.rename(tmp_path / f"step-3-{digest}.pt"))
     assert capsys.readouterr().out == ""
 
@@ -158,7 +216,7 @@ def test_code_is_neither_saved_nor_run(tmp_path, capsys):
 KILLED = """
 import os, signal, sys
 import torch
-from llmguide import checkpoint
+from llmguide import checkpoint, files
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -175,7 +233,7 @@ for moment, (place, name, death) in {
     "writing": (torch, "save", half),
     "syncing": (os, "fsync", die),
     "renaming": (checkpoint.Path, "replace", die),
-    "renamed": (checkpoint, "sync_folder", die),
+    "renamed": (files, "sync_folder", die),
 }.items():
     folder = os.path.join(sys.argv[1], moment)
     child = os.fork()

@@ -201,7 +201,7 @@ KILLED = """
 import os, random, signal, sys
 import torch
 from dataclasses import replace
-from llmguide import checkpoint
+from llmguide import checkpoint, files
 from tests.test_train import QUICK, T, Windows, new_model, some_text, train
 
 def die(*_):
@@ -223,7 +223,7 @@ moments = [
     (torch, "save", half),
     (os, "fsync", die),
     (checkpoint.Path, "replace", die),
-    (checkpoint, "sync_folder", die),
+    (files, "sync_folder", die),
 ]
 chance = random.Random(5)
 chance.shuffle(moments)

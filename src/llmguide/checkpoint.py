@@ -1,25 +1,21 @@
 """Checkpoints that survive a crash: whole or absent, checked when read, and one older always at hand.
 
-A file is written under a temporary name, forced to disk, and renamed; a rename within a folder is atomic, so
-a process that dies in the middle leaves the earlier checkpoints as they were. The name ends with the SHA-256
-of the content (``step-00000200-<64 hex digits>.pt``; ``sha256sum`` recomputes it), and the content is what
-`torch.save` writes, so that `torch.load` reads it without this module. A model in shards, which
-`llmguide.distributed.save` writes, is a folder of that name without ``.pt``; the hash is then that of its
-``manifest.json``, which holds the hash of every file.
+A file is written as `llmguide.files` says, so a process that dies in the middle leaves the earlier
+checkpoints as they were. The name ends with the SHA-256 of the content (``step-00000200-<64 hex digits>.pt``;
+``sha256sum`` recomputes it), and the content is what `torch.save` writes, so that `torch.load` reads it
+without this module. A model in shards, which `llmguide.distributed.save` writes, is a folder of that name
+without ``.pt``; the hash is then that of its ``manifest.json``, which holds the hash of every file.
 
 Loading runs no code from the file: it is read with ``weights_only=True``, which admits tensors, numbers,
-strings, lists, tuples and dicts. (The index of shards is a pickle of `torch.distributed.checkpoint`, and that
-can run code: read shards of your own runs only.)
+strings, lists, tuples and dicts; the index of shards, a pickle of `torch.distributed.checkpoint`, is read by
+`llmguide.pickles`.
 
-References: "All file systems are not created equal" (Pillai et al. 2014, OSDI; why fsync comes before rename
-and the folder is synced after it); `torch.hub` (the hash in the name).
+Reference: `torch.hub` (the hash in the name).
 
 Leaves out: writing in the background, several runs in one folder, and the generator of NumPy.
 """
 
-import hashlib
 import json
-import os
 import random
 import re
 import shutil
@@ -31,10 +27,11 @@ from typing import Any
 
 import torch
 
-from llmguide.sharded import read_shards
+from llmguide.files import put, sha256, temporary
+from llmguide.sharded import RUN, read_index, read_shards
 
 MANIFEST = "manifest.json"
-_NAME = re.compile(r"step-(\d+)-([0-9a-f]{64})(\.pt)?")
+_NAME = re.compile(r"step-([0-9]{1,18})-([0-9a-f]{64})(\.pt)?")
 
 
 def save(
@@ -66,28 +63,27 @@ def save(
     require_places(step, keep)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # in the same folder, because a rename across file systems is a copy and not atomic
-    unfinished = folder / ".unfinished"
-    try:
+    with temporary(folder / ".unfinished") as unfinished:
         with unfinished.open("wb") as file:
             try:
                 torch.save(state, file)
             except RuntimeError as error:  # torch's "unexpected pos" hides that the disk is full
                 raise error.__context__ or error from None
-            file.flush()
-            os.fsync(file.fileno())
-        _require_loadable(unfinished)
-        path = finish(unfinished, step=step, keep=keep, pinned=pinned)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+        try:
+            _require_loadable(unfinished)
+        except UnpicklingError as error:
+            raise ValueError(
+                "the state holds objects that could run code when read; save only tensors, numbers, strings, "
+                "lists, tuples and dicts"
+            ) from error
+        return finish(unfinished, step=step, keep=keep, pinned=pinned)
 
 
 def finish(unfinished: Path, *, step: int, keep: int, pinned: Collection[int] = ()) -> Path:
     """Give a written file, or a folder of shards with its manifest, its name; delete what is too old.
 
     Args:
-        unfinished: What was written, on disk already, in the folder where it stays.
+        unfinished: What was written, in the folder where it stays.
         step: As in `save`.
         keep: As in `save`.
         pinned: As in `save`.
@@ -100,8 +96,7 @@ def finish(unfinished: Path, *, step: int, keep: int, pinned: Collection[int] = 
     path = folder / f"step-{step:08d}-{sha256(hashed)}{ending}"
     if path.is_dir():  # the same content was saved before; a file would be replaced
         shutil.rmtree(path)
-    unfinished.replace(path)
-    sync_folder(folder)
+    put(unfinished, path)
     found = checkpoints(folder)
     replaced = [old for old in found if step_of(old) == step and old != path]
     older = [old for old in found if step_of(old) < step]
@@ -124,7 +119,8 @@ def load(path: str | Path, *, map_location: str | torch.device = "cpu") -> dict[
         The state.
 
     Raises:
-        ValueError: The name holds no hash, or the content differs from it.
+        ValueError: The name holds no hash, the content differs from it or is no checkpoint, or the disk does
+            not give it.
     """
     require_intact(Path(path))
     return read(Path(path), map_location=map_location)
@@ -139,24 +135,44 @@ def read(path: Path, *, map_location: str | torch.device = "cpu") -> dict[str, A
 
 
 def require_intact(path: Path) -> None:
-    """Raise ValueError if a checkpoint's content differs from the hash in its name, or has none there."""
+    """Raise ValueError if a checkpoint is damaged, unreadable, or without a hash in its name."""
     match = _NAME.fullmatch(path.name)
     if not match:
         raise ValueError(f"{path} is not named step-NUMBER-SHA256.pt, so its content cannot be checked")
-    hashes = {path: match[2]}
-    if path.is_dir():
-        hashes = {path / MANIFEST: match[2]}
-        if (path / MANIFEST).is_file() and sha256(path / MANIFEST) == match[2]:
+    try:
+        if not path.is_dir():
+            _require_hash(path, match[2])
+        else:
+            _require_hash(path / MANIFEST, match[2])
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-            hashes = {path / name: value for name, value in manifest.items()}
-    for file, expected in hashes.items():
-        found = sha256(file) if file.is_file() else "that of no file"
-        if found != expected:
-            raise ValueError(f"{file} is damaged: its SHA-256 is {found}; use an earlier checkpoint")
+            for name, value in manifest.items():
+                _require_hash(path / name, value)
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ValueError(f"{path / MANIFEST} is no manifest: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}; use an earlier checkpoint") from error
+    try:
+        _require_loadable(path)
+    except Exception as error:  # what is no checkpoint raises anything
+        raise ValueError(f"{path} is no checkpoint: {type(error).__name__}: {error}") from error
+
+
+def _require_hash(file: Path, expected: str) -> None:
+    found = sha256(file) if file.is_file() else "that of no file"
+    if found != expected:
+        raise ValueError(f"{file} is damaged: its SHA-256 is {found}; use an earlier checkpoint")
+
+
+def _require_loadable(path: Path) -> None:
+    """Refuse at once what `load` would refuse when it is needed; mapped, this reads no tensor."""
+    if path.is_dir():
+        read_index(path)
+        path = path / RUN
+    torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def load_latest(folder: str | Path, *, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
-    """Read the newest checkpoint that is intact, and warn of each damaged one on the way to it.
+    """Read the newest checkpoint that is intact, and warn of each damaged or unreadable one on the way to it.
 
     Args:
         folder: Where `save` wrote.
@@ -166,7 +182,7 @@ def load_latest(folder: str | Path, *, map_location: str | torch.device = "cpu")
         The state, or None if the folder holds no checkpoint or does not exist.
 
     Raises:
-        ValueError: There are checkpoints, and all are damaged. To start again would hide that.
+        ValueError: There are checkpoints, and none can be read. To start again would hide that.
 
     >>> load_latest("/no/such/folder") is None
     True
@@ -187,7 +203,8 @@ def newest_intact(folder: str | Path) -> Path | None:
             return path
     if found:
         raise ValueError(
-            f"all {len(found)} checkpoints in {folder} are damaged; to start again, give another folder"
+            f"all {len(found)} checkpoints in {folder} are damaged or unreadable; to start again, give "
+            "another folder"
         )
     return None
 
@@ -237,32 +254,12 @@ def require_places(step: int, keep: int) -> None:
 
 
 def step_of(path: Path) -> int:
-    """Return the step in a checkpoint's name."""
-    return int(path.name.split("-")[1])
+    """Return the step in a checkpoint's name.
 
-
-def sha256(path: Path) -> str:
-    """Hash a file without holding it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _require_loadable(path: Path) -> None:
-    """Refuse at once what `load` would refuse when it is needed; mapped, this reads no tensor."""
-    try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except UnpicklingError as error:
-        raise ValueError(
-            "the state holds objects that could run code when read; save only tensors, numbers, strings, "
-            "lists, tuples and dicts"
-        ) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Force the new name to disk; without it a power failure may bring the folder back as it was."""
-    if os.name == "posix":  # Windows opens no folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    Raises:
+        ValueError: It is not the name of a checkpoint.
+    """
+    match = _NAME.fullmatch(path.name)
+    if not match:
+        raise ValueError(f"{path} is not named step-NUMBER-SHA256.pt")
+    return int(match[1])

@@ -34,6 +34,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from llmguide import checkpoint
+from llmguide.files import sha256
 from llmguide.sharded import RUN, as_shard, is_shard, read_shards
 
 Parallel = Literal["ddp", "fsdp"]
@@ -279,10 +280,6 @@ def _save_shards(
     if rank == 0:
         with (unfinished / RUN).open("wb") as file:
             torch.save(rest, file)
-        hashes = {path.name: checkpoint.sha256(path) for path in sorted(unfinished.iterdir())}
+        hashes = {path.name: sha256(path) for path in sorted(unfinished.iterdir())}
         (unfinished / checkpoint.MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
-        for path in unfinished.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        checkpoint.sync_folder(unfinished)
         checkpoint.finish(unfinished, step=step, keep=keep, pinned=pinned)

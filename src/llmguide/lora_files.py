@@ -32,6 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmguide.files import replacing, write_json
 from llmguide.lora import Adapter, LoRALinear, adapter_names, insert_adapter, lora_layers
 from llmguide.models.gpt import GPT
 from llmguide.models.hf_config import config_to_hf
@@ -109,12 +110,9 @@ def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".unfinished-{WEIGHTS}"
-    import_module("safetensors.torch").save_file(tensors, unfinished, metadata={"format": "pt"})
-    unfinished.replace(folder / WEIGHTS)
-    unfinished = folder / f".unfinished-{CONFIG}"
-    unfinished.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(folder / CONFIG)
+    with replacing(folder / WEIGHTS) as unfinished:
+        import_module("safetensors.torch").save_file(tensors, unfinished, metadata={"format": "pt"})
+    write_json(folder / CONFIG, config)
 
 
 def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default") -> None:

@@ -1,7 +1,7 @@
 """Tensors that several processes hold in slices: put together, cut alike, and read from a checkpoint.
 
 `llmguide.distributed` makes them with FSDP and saves them; the model, the optimizer and a single process meet
-them here.
+them here. A checkpoint is read without running code from it, also its index, which is a pickle.
 """
 
 import warnings
@@ -11,7 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llmguide import pickles
+
 RUN = "run.pt"  # in a sharded checkpoint: what is no tensor of the model or the optimizer
+_CHECKPOINT = "torch.distributed.checkpoint"
+_INDEX = {  # what the index of a checkpoint is made of
+    *(f"{_CHECKPOINT}.metadata.{name}" for name in ("Metadata", "MetadataIndex", "StorageMeta")),
+    *(f"{_CHECKPOINT}.metadata.{name}" for name in ("TensorProperties", "TensorStorageMetadata")),
+    *(f"{_CHECKPOINT}.metadata.{name}" for name in ("ChunkStorageMetadata", "_MEM_FORMAT_ENCODING")),
+    f"{_CHECKPOINT}.filesystem._StorageInfo",
+    "torch.serialization._get_layout",
+    "torch.Size",
+    *(f"pathlib.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *(f"pathlib._local.{name}" for name in ("PosixPath", "WindowsPath")),  # Python 3.13
+}
 
 
 def read_shards(path: Path, parameters: dict[str, nn.Parameter] | None = None) -> dict[str, Any]:
@@ -23,22 +36,30 @@ def read_shards(path: Path, parameters: dict[str, nn.Parameter] | None = None) -
 
     Returns:
         The state that was saved.
+
+    Raises:
+        ValueError: The index is damaged, or is for more than tensors.
     """
     from torch.distributed.checkpoint.filesystem import FileSystemReader  # noqa: PLC0415  # 0.3 s
     from torch.distributed.checkpoint.state_dict_loader import load  # noqa: PLC0415
 
+    index = read_index(path)
+
+    class Reader(FileSystemReader):
+        def read_metadata(self, *_: Any, **__: Any) -> Any:  # torch's runs what the pickle says
+            return index
+
     state: dict[str, Any] = torch.load(path / RUN, weights_only=True)
-    index = FileSystemReader(path).read_metadata().state_dict_metadata
     tensors: dict[str, Any] = {}
-    for key, entry in index.items():
+    for key, entry in index.state_dict_metadata.items():
         param = (parameters or {}).get(key.split("/")[1])
         if param is None:
-            tensors[key] = torch.empty(entry.size, dtype=entry.properties.dtype)  # type: ignore[union-attr]
+            tensors[key] = torch.empty(entry.size, dtype=entry.properties.dtype)
         else:
             tensors[key] = torch.zeros_like(param, requires_grad=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # it is meant to be
-        load(tensors, checkpoint_id=path, no_dist=not torch.distributed.is_initialized())
+        load(tensors, storage_reader=Reader(path), no_dist=not torch.distributed.is_initialized())
     for key, tensor in tensors.items():
         part, name, *rest = key.split("/")
         if rest:
@@ -46,6 +67,21 @@ def read_shards(path: Path, parameters: dict[str, nn.Parameter] | None = None) -
         else:
             state[part][name] = tensor
     return state
+
+
+def read_index(path: Path) -> Any:
+    """Read the index of a sharded checkpoint, torch's ``Metadata``, without running code.
+
+    Raises:
+        ValueError: It is damaged, or lists more than tensors.
+    """
+    from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata  # noqa: PLC0415
+
+    index = pickles.loads((path / ".metadata").read_bytes(), _INDEX)
+    entries = index.state_dict_metadata.values() if isinstance(index, Metadata) else [None]
+    if not all(isinstance(entry, TensorStorageMetadata) for entry in entries):
+        raise ValueError(f"{path / '.metadata'} is not the index of a checkpoint of tensors")
+    return index
 
 
 def as_shard(tensor: Tensor, like: Tensor) -> Any:

@@ -35,9 +35,9 @@ from itertools import chain
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
-from uuid import uuid4
 
 from llmguide.bpe import learn_merges, merge_piece, ranks_from_merges
+from llmguide.files import write_text
 from llmguide.pretokenize import GPT2_PATTERN, Pretokenizer
 
 if TYPE_CHECKING:
@@ -220,24 +220,15 @@ class Tokenizer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as one JSON file with a checksum.
 
-        The file is written under a temporary name and renamed, so that an interruption leaves the old one.
+        It is written as `llmguide.files` says: an interruption leaves the old one.
         """
-        path = Path(path)
         content = {
             "pattern": self.pattern,
             "special_tokens": self.special_tokens,
             "ranks": {base64.b64encode(token).decode(): i for token, i in self.ranks.items()},
         }
         document = {"format": _FORMAT, "sha256": _checksum(content), **content}
-        temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-        try:
-            with temporary.open("x", encoding="ascii") as file:
-                json.dump(document, file, indent=0)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(path, json.dumps(document, indent=0))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 
 from llmguide.cli import main
-from llmguide.commands.runs import write_json
+from llmguide.files import write_json
 from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, verdict
 
 

@@ -21,9 +21,10 @@ import torch
 from llmguide import distributed
 from llmguide.chat import END, START, Message, Rendered, Template, chatml, own_template, render
 from llmguide.commands.pretrain import Shape, model_config
-from llmguide.commands.runs import claim, is_run, load_run, n_params, save_run, say, write_json
+from llmguide.commands.runs import claim, is_run, load_run, n_params, save_run, say
 from llmguide.data.corpora import in_validation
 from llmguide.data.shards import END_OF_TEXT
+from llmguide.files import write_json
 from llmguide.lora import apply_lora, merge_lora, remove_lora
 from llmguide.lora_files import save_adapter
 from llmguide.models import GPT, Llama, build, load, to_hf

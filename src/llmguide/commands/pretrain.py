@@ -14,12 +14,13 @@ import torch.distributed
 
 from llmguide import distributed
 from llmguide.batches import Windows
-from llmguide.commands.runs import claim, n_params, save_run, say, write_json
+from llmguide.commands.runs import claim, n_params, save_run, say
 from llmguide.config import PRESETS, ModelConfig
 from llmguide.data.corpora import Corpus, Split, load_corpus
 from llmguide.data.documents import Document
 from llmguide.data.shards import END_OF_TEXT, Shards, write_shards
 from llmguide.evaluate import bits_per_byte
+from llmguide.files import write_json
 from llmguide.generate import generate
 from llmguide.models import GPT, Llama, build
 from llmguide.monitor import TensorBoardLogger

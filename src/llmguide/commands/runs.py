@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from llmguide import distributed
 from llmguide.config import ModelConfig, RopeScaling
+from llmguide.files import replacing, write_json
 from llmguide.locks import lock
 from llmguide.models import GPT, Llama, build
 from llmguide.tokenizer import Tokenizer
@@ -132,16 +133,8 @@ def n_params(model: nn.Module) -> int:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file whole or not at all."""
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    _safetensors().save_file(tensors, unfinished)
-    unfinished.replace(path)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON whole or not at all: a run that is killed at its start must be able to start again."""
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        _safetensors().save_file(tensors, unfinished)
 
 
 def _rope_scaling(content: dict[str, Any] | None) -> RopeScaling | None:

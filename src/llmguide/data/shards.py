@@ -9,10 +9,10 @@ $\lfloor i / S \rfloor$:
     shard-00000.json     counts, SHA-256 of both files, and how far the corpus was read
     index.json           format, vocabulary, counts of the whole; exists only when the stream is complete
 
-Each file is written under a temporary name, forced to disk and renamed, and a shard counts from the moment
-its JSON file is there. A writer that was killed continues after the last such shard: it reads the corpus
-from its beginning, compares a running hash of the documents with the recorded one, and tokenizes only the
-rest. The result has the same bytes as without the interruption, and for any number of processes.
+Each file is written as `llmguide.files` says, and a shard counts from the moment its JSON file is there. A
+writer that was killed continues after the last such shard: it reads the corpus from its beginning, compares a
+running hash of the documents with the recorded one, and tokenizes only the rest. The result has the same
+bytes as without the interruption, and for any number of processes.
 
 Leaves out: several writers to one folder, and adding documents to a finished stream (write another and mix
 them: `llmguide.data.packing.Mixture`).
@@ -22,7 +22,6 @@ Glossary: ``S`` tokens of a full shard, ``N`` tokens of the stream.
 
 import hashlib
 import json
-import os
 import sys
 import warnings
 from array import array
@@ -39,6 +38,7 @@ from jaxtyping import Int, UInt
 
 from llmguide.data.documents import Document
 from llmguide.data.encode import Encode, Plain, encoded, fingerprint, special_tokens, vocab_size
+from llmguide.files import put, replacing, sha256
 
 FORMAT = "llmguide token shards, version 1"
 SHARD_TOKENS = 1 << 26  # 128 MB of uint16
@@ -322,15 +322,14 @@ class _Writer:
     def _close_shard(self, n_written: int) -> None:
         """Commit a shard; `n_written` as in `_Progress`."""
         names = {kind: f"{kind}-{self.shard:05d}.bin" for kind in ("tokens", "starts")}
-        _sync(self.file)
         self.file.close()
-        self.unfinished.replace(self.folder / names["tokens"])
+        put(self.unfinished, self.folder / names["tokens"])
         _write(self.folder / names["starts"], np.array(self.starts, dtype="<u8").tobytes())
         counts = {"tokens": self.n_here, "starts": len(self.starts)}
         progress = _Progress(self.n_read, self.n_empty, self.read_hash.hexdigest(), n_written)
         shard = {"identity": self.identity, "progress": asdict(progress)}
         for kind, name in names.items():
-            shard[kind] = {"file": name, "n_items": counts[kind], "sha256": _sha256(self.folder / name)}
+            shard[kind] = {"file": name, "n_items": counts[kind], "sha256": sha256(self.folder / name)}
         _write(self.folder / f"shard-{self.shard:05d}.json", _as_json(shard))
         self.shard += 1
         self._new_shard()
@@ -355,7 +354,7 @@ def _open(
     if not path.is_file() or path.stat().st_size != n_bytes:
         found = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
         raise ValueError(f"{path} should have {n_bytes} bytes, there is {found}; {_AGAIN}")
-    if verify and _sha256(path) != record["sha256"]:
+    if verify and sha256(path) != record["sha256"]:
         raise ValueError(f"{path} is damaged: its SHA-256 is not the recorded one; {_AGAIN}")
     if not record["n_items"]:
         return np.empty(0, dtype)  # an empty file cannot be mapped
@@ -387,21 +386,5 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            _sync(file)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)

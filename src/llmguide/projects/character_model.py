@@ -25,11 +25,12 @@ import torch
 
 from llmguide.batches import Windows
 from llmguide.commands.post_training import loggers, resumable
-from llmguide.commands.runs import load_model, n_params, save_model, say, write_json
+from llmguide.commands.runs import load_model, n_params, save_model, say
 from llmguide.config import ModelConfig
 from llmguide.data.corpora import Split, load_corpus
 from llmguide.data.documents import Document
 from llmguide.evaluate import text_logprobs
+from llmguide.files import write_json
 from llmguide.generate import generate
 from llmguide.models import build
 from llmguide.ngram import ngram_bits_per_byte

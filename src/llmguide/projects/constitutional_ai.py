@@ -52,6 +52,7 @@ from llmguide.commands.runs import n_params, say
 from llmguide.data.rows import json_lines
 from llmguide.data.shards import END_OF_TEXT
 from llmguide.dpo import dpo_loss
+from llmguide.files import write_text
 from llmguide.models import build
 from llmguide.optim import Rule
 from llmguide.pairs import Pair, PairBatch, Pairs, pair_logprobs
@@ -485,9 +486,7 @@ def _preferences(chat: Chat, run: Run) -> list[Pair]:
 def _write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """Write JSON lines, which the commands of post-training take too, whole or not at all."""
     if distributed.world().rank == 0:
-        unfinished = path.with_name(f".unfinished-{path.name}")
-        unfinished.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-        unfinished.replace(path)
+        write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
     wait()
 
 

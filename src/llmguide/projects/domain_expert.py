@@ -35,6 +35,7 @@ from llmguide.data.corpora import Split, default_corpus, passages
 from llmguide.data.rows import json_lines
 from llmguide.data.shards import END_OF_TEXT
 from llmguide.evaluate import bits_per_byte
+from llmguide.files import write_text
 from llmguide.models import build
 from llmguide.projects.answers import log_likelihoods, write
 from llmguide.projects.curriculum import InOrder, paced
@@ -225,9 +226,7 @@ def _data(run: Run) -> dict[str, Any]:
         for pair in some
     ]
     path = run.output / CONVERSATIONS
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    unfinished.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
     return {
         "python": ".".join(python_version_tuple()[:2]),
         "facts": found.counts,

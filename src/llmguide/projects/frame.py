@@ -26,11 +26,12 @@ import torch
 
 from llmguide import distributed
 from llmguide.commands.post_training import begin, wait
-from llmguide.commands.runs import say, write_json
+from llmguide.commands.runs import say
 from llmguide.commands.tables import Columns, Table, show
 from llmguide.config import ModelConfig
 from llmguide.data.corpora import in_validation
 from llmguide.data.documents import Document
+from llmguide.files import write_json
 from llmguide.locks import NAME as LOCK
 from llmguide.locks import lock
 from llmguide.projects.pretrained import save_pretrained

@@ -24,8 +24,9 @@ from typing import Any
 from llmguide.coding.client import Endpoint, Request
 from llmguide.coding.record import PACKAGE, local_model
 from llmguide.commands.post_training import resumable
-from llmguide.commands.runs import say, write_json
+from llmguide.commands.runs import say
 from llmguide.data.documents import Document
+from llmguide.files import write_json
 from llmguide.projects.frame import Criterion, Run, plan_of, require_finished
 from llmguide.projects.retrieval import evaluation
 from llmguide.projects.retrieval.answer import messages, quote

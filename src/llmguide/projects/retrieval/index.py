@@ -7,19 +7,24 @@ some tens of thousands of passages, without looking at all (Malkov & Yashunin 20
 The name of a collection is a hash of all choices that its vectors depend on, so that vectors of two models
 never meet. What a killed run has indexed stays; the next one adds what is missing.
 
-Open folders that you made only: the client keeps its points as pickles, which can run code.
+The client keeps its points as pickles, which could run code. They are read by `llmguide.pickles`, which
+refuses all but points, so that a folder that somebody else made can be opened.
 """
 
+import pickle
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
+from llmguide import pickles
 from llmguide.projects.retrieval.chunks import Chunk
 
 BATCH = 64  # passages that are embedded and stored before the next; what a kill can cost
@@ -45,6 +50,7 @@ class Index:
         ModuleNotFoundError: The store's client is not installed.
         RuntimeError: Another process has the folder open.
         ConnectionError: No server answers at the URL.
+        ValueError: A file of the folder holds more than points.
     """
 
     def __init__(self, where: str | Path, choices: Sequence[object], width: int) -> None:
@@ -113,6 +119,10 @@ def _number(chunk: Chunk) -> str:
 
 def _library() -> Any:
     try:
-        return import_module("qdrant_client")
+        library = import_module("qdrant_client")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('the index needs more packages: pip install "llmguide[apps]"') from error
+    loads = partial(pickles.loads, allowed={"qdrant_client.http.models.models.PointStruct"})
+    persistence: Any = import_module("qdrant_client.local.persistence")
+    persistence.pickle = SimpleNamespace(dumps=pickle.dumps, loads=loads)
+    return library

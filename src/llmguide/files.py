@@ -1,0 +1,105 @@
+"""Files and folders that appear whole or not at all, also after a power failure.
+
+What is written goes to a temporary name in the same folder, is forced to disk, and then gets its name: a
+rename within a folder is atomic, across file systems it would be a copy. The folder is forced to disk last;
+without that a power failure may bring it back as it was.
+
+Reference: "All file systems are not created equal" (Pillai et al. 2014, OSDI).
+
+Leaves out: several processes that write the same file; `llmguide.locks` keeps them out.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a block the temporary name to write under, and put what it wrote in place at its end.
+
+    Args:
+        path: Of a file, which is replaced, or of a folder, which must not exist.
+
+    Yields:
+        A path in the same folder. What is there is deleted if the block raises.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with replacing(Path(folder) / "a.txt") as unfinished:
+    ...         _ = unfinished.write_text("all of it")
+    ...     [file.name for file in Path(folder).iterdir()]
+    ['a.txt']
+    """
+    path = Path(path)
+    with temporary(path.with_name(f".unfinished-{path.name}")) as unfinished:
+        yield unfinished
+        put(unfinished, path)
+
+
+@contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """Delete a file or folder before a block, as a process that was killed left it, and after it."""
+    _delete(path)
+    try:
+        yield path
+    finally:
+        _delete(path)
+
+
+def put(unfinished: Path, path: Path) -> None:
+    """Force a file, or a folder and all in it, to disk and give it its name.
+
+    Args:
+        unfinished: What was written.
+        path: Its name, in the same folder.
+    """
+    for inner in unfinished.rglob("*"):
+        _sync(inner)
+    _sync(unfinished)
+    unfinished.replace(path)
+    sync_folder(path.parent)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text whole or not at all, as UTF-8."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to disk."""
+    _sync(folder)
+
+
+def sha256(path: Path) -> str:
+    """Hash a file without holding it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    if os.name != "posix" and path.is_dir():  # Windows opens no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
