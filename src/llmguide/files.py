@@ -57,7 +57,7 @@ def put(unfinished: Path, path: Path) -> None:
 
     Args:
         unfinished: What was written.
-        path: Its name, in the same folder.
+        path: Its name, on the same file system.
     """
     for inner in unfinished.rglob("*"):
         _sync(inner)

