@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -17,9 +18,10 @@ from tornado.websocket import websocket_connect
 
 from llmguide.cli import main
 from llmguide.commands.serve import find_site
-from llmguide.commands.server import Server
+from llmguide.commands.server import TIMEOUTS, Server
 
 TOKEN = "a-token-of-the-tests"
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,26 @@ def test_no_path_leads_out_of_the_site(site, path):
     assert b"root:" not in answer
 
 
+@pytest.mark.parametrize("path", ["/%00", "/learn/%00.html", f"/{'a' * 5_000}"])
+def test_what_can_be_no_file_is_not_found(site, path, caplog):
+    assert fetched(site, path).code == 404
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("sent", ["GET / HTTP/1.1\r\nHost: ", "GET / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"])
+def test_a_request_that_does_not_arrive_is_ended(site, monkeypatch, sent):
+    monkeypatch.setattr("llmguide.commands.server.TIMEOUTS", dict.fromkeys(TIMEOUTS, 0.2))
+
+    async def use(server):
+        reader, writer = await asyncio.open_connection(*server.address.removeprefix("http://").split(":"))
+        writer.write(sent.encode())
+        answer = await reader.read()  # to the end of the connection
+        writer.close()
+        return answer
+
+    assert b"200" not in with_server(site, use)
+
+
 @pytest.mark.skipif(not Path("/proc/net/tcp6").exists(), reason="only Linux lists in /proc/net who listens")
 def test_nothing_listens_but_loopback(site):
     async def use(server):
@@ -183,6 +205,15 @@ def test_the_token_opens_nothing_as_part_of_the_address(site):
             await websocket_connect(HTTPRequest(url, headers={"Origin": server.address}))
 
     with_server(site, use)
+
+
+def test_a_page_can_ask_whether_a_token_is_the_servers(site):
+    def status(**headers):
+        return fetched(site, "/llmguide-token", **headers).code
+
+    assert status(Authorization=f"Bearer {TOKEN}") == 204
+    for wrong in ({}, {"Authorization": "Bearer another"}, {"Authorization": TOKEN}):
+        assert status(**wrong) == 403
 
 
 # ---- the kernel: what it does ---------------------------------------------------------------------------
@@ -308,6 +339,39 @@ def test_what_no_message_can_hold_is_the_cells_error(site, value, error):
     assert text_of(after) == "2\n"
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "{",
+        "7",
+        "[]",
+        "[" * 100_000,
+        '{"scope": "page"}',
+        b"\xff\r\n\xfe",
+        '{"type": "dance"}',
+        '{"type": ["run"]}',
+        '{"type": "complete", "id": null}',
+    ],
+)
+def test_a_malformed_message_is_answered_and_the_next_one_runs(site, message):
+    async def use(tab):
+        await tab.connection.write_message(message, binary=isinstance(message, bytes))
+        refused = (await tab.until("error"))[-1]
+        return refused["text"], text_of(await tab.run("1 + 1"))
+
+    refused, after = with_kernel(site, use)
+    assert refused.startswith("A message could not be understood")
+    assert after == "2\n"
+
+
+def test_a_malformed_run_ends(site):
+    async def use(tab):
+        await tab.send(type="run", id=5)
+        return await tab.until("done")
+
+    assert [(m["type"], m["id"]) for m in with_kernel(site, use)] == [("error", 5), ("done", 5)]
+
+
 def test_a_kernel_that_dies_closes_the_connection(site):
     async def use(tab):
         await tab.send(
@@ -320,29 +384,60 @@ def test_a_kernel_that_dies_closes_the_connection(site):
     assert with_kernel(site, use) == "the kernel has ended"
 
 
-def test_nothing_is_left_when_a_tab_closes(site):
-    code = """
+# A child of the kernel, one in a session of its own, and a daemon whose parent has ended.
+LEFT = """
 import os, subprocess
 open("f", "w").close()
-child = subprocess.Popen(["sleep", "100"])
-print(os.getcwd(), os.getpid(), child.pid)"""
-
-    async def use(tab):
-        folder, *ids = text_of(await tab.run(code)).split()
-        assert Path(folder, "f").exists()
-        tab.connection.close()
-        for _ in range(100):
-            if not Path(folder).exists() and not any(map(alive, ids)):
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"left behind: {folder}, {ids}")
-
-    with_kernel(site, use)
+children = [subprocess.Popen(["sleep", "100"], start_new_session=new).pid for new in (False, True)]
+if (child := os.fork()) == 0:
+    if daemon := os.fork():
+        open("daemon", "w").write(str(daemon))
+        os._exit(0)
+    os.setsid()
+    os.execlp("sleep", "sleep", "100")
+os.waitpid(child, 0)
+print(os.environ["TMPDIR"], os.getcwd(), os.getpid(), *children, open("daemon").read())"""
 
 
 def alive(pid):
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def gone(folder, ids):
+    for _ in range(400):
+        if not Path(folder).exists() and not any(map(alive, ids)):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"left behind: {folder}, {[pid for pid in ids if alive(pid)]}")
+
+
+# The second holds Python's lock for as long as it runs, so that no thread of the kernel can do anything.
+BUSY = {"idle": None, "stuck": "import re, time\ntime.sleep(0.2)\nre.match(r'(a+)+$', 'a' * 50 + 'b')"}
+
+
+@linux
+@pytest.mark.parametrize("busy", BUSY)
+@pytest.mark.parametrize("end", ["the tab closes", "the kernel dies"])
+def test_nothing_is_left_of_a_kernel(site, busy, end):
+    async def use(tab):
+        folder, working, kernel, *ids = text_of(await tab.run(LEFT)).split()
+        assert len(ids) == 3
+        assert all(map(alive, ids))
+        assert Path(working, "f").exists()
+        if code := BUSY[busy]:
+            await tab.send(type="run", id=2, scope="page", name="cell 2", code=code, needs="core")
+            await tab.until("started")
+            await asyncio.sleep(0.5)
+        if end == "the tab closes":
+            tab.connection.close()
+        else:
+            os.kill(int(kernel), signal.SIGKILL)
+        await gone(folder, [kernel, *ids])
+
+    with_kernel(site, use)
 
 
 def test_a_site_without_its_archive_says_so(site, tmp_path):
@@ -404,25 +499,28 @@ def test_the_command_prints_a_link_of_its_own_and_ends_with_ctrl_c(site):
     assert all(len(token) >= 40 for token in tokens)
 
 
-def test_nothing_is_left_when_the_server_is_killed(site):
+@linux
+@pytest.mark.parametrize("busy", BUSY)
+def test_nothing_is_left_when_the_server_is_killed(site, busy):
     command = [sys.executable, "-m", "llmguide", "serve", "--site", site, "--port", "0", "--no-browser"]
 
-    async def use(link):
-        address, _, token = link.partition("/#token=")
+    async def use(process):
+        address, _, token = process.stdout.readline().split()[-1].partition("/#token=")
         request = HTTPRequest(
             f"{address.replace('http:', 'ws:')}/llmguide-kernel", headers={"Origin": address}
         )
         tab = Tab(await websocket_connect(request, subprotocols=["llmguide", token]))
-        return text_of(await tab.run("import os\nprint(os.environ['TMPDIR'], os.getpid())")).split()
+        folder, _, *ids = text_of(await tab.run(LEFT)).split()
+        assert all(map(alive, ids))
+        if code := BUSY[busy]:
+            await tab.send(type="run", id=2, scope="page", name="cell 2", code=code, needs="core")
+            await tab.until("started")
+            await asyncio.sleep(0.5)
+        process.kill()
+        await gone(folder, ids)
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            folder, pid = asyncio.run(use(process.stdout.readline().split()[-1]))
-            assert alive(pid)
+            asyncio.run(use(process))
         finally:
             process.kill()
-    for _ in range(100):
-        if not alive(pid) and not Path(folder).exists():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"left behind: {folder}, {pid}")

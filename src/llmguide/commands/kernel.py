@@ -1,7 +1,8 @@
 """The process that runs the cells of one tab for ``llmguide serve``: messages come and go as lines of JSON.
 
 It lends this machine's Python to session.py of the site, which runs the cells of a worker too, so that both
-print the same. The process ends, with all that its cells began and wrote, when its input ends.
+print the same. The process ends when its input ends, and with it every process that its cells have started
+(`llmguide.commands.supervisor`) and every file in its folder.
 """
 
 import _thread
@@ -20,6 +21,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
 
+from llmguide.commands.supervisor import SUPERVISED, supervise
+
 SHARED = ("session.py", "tools/", "docs/")  # of the site's archive; torch and llmguide are installed here
 CAP = 64 * 1024  # characters that the programs of a run may print; session.py caps what Python prints
 _MARK = b"\0the run is over\0"
@@ -34,8 +37,10 @@ def main(site: Path) -> None:
         site: The built guide.
     """
     folder = Path.cwd()
+    if SUPERVISED:
+        supervise(folder)
     # Both ends move aside: what cells and their programs read is empty, and what they print is caught.
-    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    requests = os.fdopen(os.dup(0), encoding="utf-8", errors="replace")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     kernel = _Kernel()
     kernel.start(kernel.write, replies)
@@ -71,8 +76,25 @@ class _Kernel:
             if message.get("needs", "core") != "core":
                 import_module("torch")  # before the run: no interrupt leaves half of it, which crashes
             self.run, self.left = message.get("id"), CAP
-            handle(message)
+            try:
+                handle(message)
+            except Exception as error:  # of the message: errors of its code are caught by the session
+                self.refuse(message, error)
             self.run = None
+
+    def refuse(self, message: object, error: Exception) -> None:
+        """Answer a message that does not follow docs/runtime/protocol.md."""
+        reply = {
+            "type": "error",
+            "text": f"A message could not be understood: {type(error).__name__}: {error}",
+            "interrupted": False,
+        }
+        number = message.get("id") if isinstance(message, dict) else None
+        if isinstance(number, int):
+            self.send({**reply, "id": number})
+            self.send({"type": "done", "id": number, "seconds": 0})
+        else:
+            self.send(reply)
 
     def post(self, reply: Message) -> None:
         """Send a message of the session; a run is done when what its programs printed is sent."""
@@ -93,8 +115,14 @@ class _Kernel:
 
     def read(self, requests: TextIO, folder: Path) -> None:
         for line in requests:
-            message = json.loads(line)
-            if message["type"] == "interrupt":
+            message = None
+            try:
+                message = json.loads(line)
+                kind = message["type"]
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                self.refuse(message, error)
+                continue
+            if kind == "interrupt":
                 _interrupt()
             else:
                 self.inbox.put(message)
@@ -156,7 +184,7 @@ def _interrupt() -> None:
 
 
 def _end(folder: Path) -> None:
-    """End this process and all that its cells began, which are a group of their own."""
+    """End this process and its process group; a supervisor ends all of its descendants."""
     shutil.rmtree(folder, ignore_errors=True)
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)

@@ -9,7 +9,12 @@ A kernel runs whatever it is sent, so all depends on who may reach it. A request
 - for a kernel, it carries the token: other users and programs of this machine do not have it. It comes as a
   WebSocket subprotocol, since a page can set no header there, and an address would be logged and remembered.
 
-Nothing is stored: a kernel ends with its tab, and its folder goes with it.
+Nothing is stored: a kernel ends with its tab, with every process that its cells have started and its folder.
+
+What the browser stores for an address belongs to every program that has ever used it. Stored code runs on a
+kernel only after the reader has confirmed it (docs/runtime/edits.js). A service worker that another program
+has registered could replace the pages themselves: if you do not trust what used the port before, choose
+another.
 """
 
 import asyncio
@@ -26,14 +31,22 @@ from pathlib import Path
 from typing import Any, Self
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from llmguide.commands.supervisor import SUPERVISED
+
 HOST = "127.0.0.1"
 KERNEL_PATH = "/llmguide-kernel"
+TOKEN_PATH = "/llmguide-token"
 SUBPROTOCOL = "llmguide"
 LINE_LIMIT = 2**26  # bytes of one message of a kernel: a figure can be large
+TIMEOUTS = {  # seconds in which a request must arrive; an answer may take any time
+    "idle_connection_timeout": 60,  # the headers, and the time between two requests of a connection
+    "body_timeout": 30,
+}
 
 # what a browser refuses under another type, and some systems' own tables get wrong
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
@@ -71,7 +84,7 @@ class Loopback:
             raise OSError(message) from error
         host = f"{HOST}:{self._sockets[0].getsockname()[1]}"
         self.address = f"http://{host}"
-        self._http = HTTPServer(Application(rules, log_function=_quiet, host=host), **limits)
+        self._http = HTTPServer(Application(rules, log_function=_quiet, host=host), **(TIMEOUTS | limits))
 
     async def __aenter__(self) -> Self:
         self._http.add_sockets(self._sockets)
@@ -89,6 +102,7 @@ class Server(Loopback):
         self._kernels: set[_Kernel] = set()
         rules: list[Any] = [
             (KERNEL_PATH, _Kernel, {"token": token, "site": site, "kernels": self._kernels}),
+            (TOKEN_PATH, _Token, {"token": token}),
             (r"/sitemap\.xml", _Sitemap, {"path": site / "sitemap.xml"}),
             (r"/(.*)", File, {"path": str(site), "default_filename": "index.html"}),
         ]
@@ -125,8 +139,20 @@ class Guarded(RequestHandler):
         self.finish(f"{self._reason}.\n")
 
 
+def bearer(request: HTTPServerRequest) -> bytes:
+    """Return the token of the ``Authorization`` header, or nothing."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip().encode() if scheme.lower() == "bearer" else b""
+
+
 class File(Guarded, StaticFileHandler):
     """A file of the site."""
+
+    def parse_url_path(self, url_path: str) -> str:
+        """Turn the path of an address into one of the file system, where none has a NUL."""
+        if "\0" in url_path:
+            raise HTTPError(404)
+        return super().parse_url_path(url_path)
 
     def get_content_type(self) -> str:
         """Name the type that a browser wants."""
@@ -149,6 +175,19 @@ class _Sitemap(Guarded):
         home = min(re.findall("<loc>(.*?)</loc>", text), key=len, default="")
         self.set_header("Content-Type", "text/xml; charset=utf-8")
         self.write(text.replace(f"<loc>{home}", f"<loc>http://{self.settings['host']}/"))
+
+
+class _Token(Guarded):
+    """Tells a page whether a token is this server's, before it gives up the one that it has."""
+
+    def initialize(self, token: str) -> None:
+        self.token = token
+
+    def get(self) -> None:
+        """Accept the token, or refuse it."""
+        if not hmac.compare_digest(bearer(self.request), self.token.encode()):
+            raise HTTPError(403, reason="The token is missing or wrong")
+        self.set_status(204)
 
 
 class _Kernel(Guarded, WebSocketHandler):
@@ -202,18 +241,21 @@ class _Kernel(Guarded, WebSocketHandler):
         self.close(1011, "the kernel has ended")
 
     def on_message(self, message: str | bytes) -> None:
-        if self.process is not None and self.process.stdin is not None and isinstance(message, str):
-            self.process.stdin.write(message.replace("\n", " ").encode() + b"\n")
+        if self.process is not None and self.process.stdin is not None:
+            line = message.encode() if isinstance(message, str) else message
+            self.process.stdin.write(b" ".join(line.splitlines()) + b"\n")
 
     def on_close(self) -> None:
         self.end()
 
     def end(self) -> None:
-        """End the kernel and everything that its cells began."""
+        """End the kernel and its descendants (on Linux; elsewhere, its process group)."""
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
-            if hasattr(os, "killpg"):
+            if SUPERVISED:
+                self.process.terminate()
+            elif hasattr(os, "killpg"):
                 os.killpg(self.process.pid, signal.SIGKILL)
             else:
                 self.process.kill()

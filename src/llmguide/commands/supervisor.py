@@ -1,0 +1,87 @@
+"""Ends every process that a kernel's cells have started, including those that left its process group (Linux).
+
+The kernel is forked from a supervisor, the subreaper of its descendants (``PR_SET_CHILD_SUBREAPER``). A
+process whose parent ends becomes a child of the supervisor, whatever its session or process group. When the
+kernel or the server ends, the supervisor kills its children until it has none.
+
+A process of another user, such as one that ``sudo`` has started, cannot be killed and goes on. Other systems
+have no subreaper: there the kernel's process group is killed, and a process that left the group goes on.
+"""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
+SUPERVISED = sys.platform == "linux"
+
+
+def supervise(folder: Path) -> None:
+    """Fork: return in the child, and end the parent once the child and all of its descendants have ended.
+
+    Args:
+        folder: Working directory of the kernel, which the parent removes at the end.
+    """
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # sent when the server ends, however it ends
+    signals = {signal.SIGTERM, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    kernel = os.fork()
+    if kernel == 0:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        return
+    while signal.sigwait(signals) != signal.SIGTERM and kernel not in _reap():
+        pass
+    _kill_children()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def _reap() -> set[int]:
+    """Return the children that have ended."""
+    ended = set()
+    with contextlib.suppress(ChildProcessError):
+        while pid := os.waitpid(-1, os.WNOHANG)[0]:
+            ended.add(pid)
+    return ended
+
+
+def _kill_children() -> None:
+    """Kill the children, and what they leave behind, which become children in turn."""
+    others: set[int] = set()  # processes of other users
+    while True:
+        for pid in (children := _children() - others):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except PermissionError:
+                others.add(pid)
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not ended:
+            if others and not children:
+                return
+            time.sleep(0.001)
+
+
+def _children() -> set[int]:
+    children = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended in between
+            parent = status.read_text(errors="replace").rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid():
+                children.add(int(status.parent.name))
+    return children
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option}, {value}) failed")
