@@ -115,6 +115,42 @@ def test_streams_come_in_pieces_and_must_end(server):
             list(endpoint.stream(REQUEST))
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("use", [lambda e: e.ask(REQUEST), lambda e: list(e.stream(REQUEST))])
+def test_no_redirect_is_followed(server, status, use):
+    endpoint, replies, received, _ = server
+    elsewhere = f"{endpoint.base_url.replace('127.0.0.1', 'localhost')}/chat/completions?secret"
+    replies[:] = [(status, {"Location": elsewhere}, b"")]
+    with pytest.raises(
+        EndpointError, match=r"redirects to http://localhost, .*set OPENAI_BASE_URL"
+    ) as refused:
+        use(endpoint)
+    assert len(received) == 1
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("line", [b"x" * 2_000, b": ping\n", b'data: {"choices": [{"text": "more"}]}\n'])
+def test_a_response_that_is_too_long_is_refused(server, line):
+    endpoint, replies, _, _ = server
+    short = Request(REQUEST.messages, "test-model", max_tokens=4)
+    replies[:] = [(200, {}, line * (3 * 2**20 // len(line)))]
+    for use in (endpoint.ask, lambda request: list(endpoint.stream(request))):
+        with pytest.raises(EndpointError, match="more than 1,052,672 bytes for 4 tokens"):
+            use(short)
+
+
+@pytest.mark.parametrize("found", [7, 1.5, True, ["a"], {"a": 1}])
+def test_what_is_no_text_is_refused(server, found):
+    endpoint, replies, _, _ = server
+    replies[:] = [(200, {}, json.dumps({"choices": [{"message": {"content": found}}]}).encode())]
+    with pytest.raises(EndpointError, match="something else"):
+        endpoint.ask(REQUEST)
+    for choice in ({"delta": {"content": found}}, {"text": found}):
+        replies[:] = [(200, {}, b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")]
+        with pytest.raises(EndpointError, match="is not text"):
+            list(endpoint.stream(REQUEST))
+
+
 def test_an_error_in_the_middle_of_a_stream_is_said(server):
     endpoint, replies, _, _ = server
     piece, failure = {"choices": [{"text": "He"}]}, {"error": {"message": "out of memory", "code": 500}}

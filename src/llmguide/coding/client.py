@@ -11,6 +11,7 @@ import json
 import os
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from typing import Any, ClassVar, cast
 TRANSCRIPTS = Path(__file__).with_name("transcripts")
 _AGAIN = (408, 429, 500, 502, 503, 504)  # answers after which it is worth trying again
 _LONGEST_WAIT = 30.0
+_OVERHEAD, _PER_TOKEN = 2**20, 2**10  # bytes of a response: an event of a stream takes about 300 for a token
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,26 @@ class EndpointError(RuntimeError):
     """An endpoint cannot be reached, refuses, or answers with something else."""
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects, which would carry the API key and the prompt to another host."""
+
+    def redirect_request(self, req: urllib.request.Request, fp: Any, *rest: Any) -> None:
+        fp.close()
+        target = urllib.parse.urlsplit(rest[-1])
+        raise EndpointError(
+            f"{req.full_url} redirects to {target.scheme}://{target.hostname}, and nothing was sent there; "
+            "if you trust that host, set OPENAI_BASE_URL or --url to its address"
+        )
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A server of models.
+
+    A response may have 1 MiB and 1 KiB for each token of ``max_tokens``; what is longer is refused.
 
     Attributes:
         base_url: Up to ``/v1``.
@@ -143,10 +162,10 @@ class Endpoint:
             EndpointError: There is no answer after all tries, or the server refuses.
         """
         with self._open(request, stream=False) as response:
-            body = response.read()
+            body = b"".join(_lines(response, request.max_tokens))
         try:
             choice = json.loads(body)["choices"][0]
-            text, reason = choice["message"]["content"] or "", choice.get("finish_reason") or "stop"
+            text, reason = _text(choice["message"]["content"]), _text(choice.get("finish_reason")) or "stop"
         except (ValueError, LookupError, TypeError) as error:
             raise EndpointError(f"{self.base_url} answered with something else: {body[:300]!r}") from error
         return Answer(text, reason, self.base_url)
@@ -159,7 +178,7 @@ class Endpoint:
         """
         with self._open(request, stream=True) as response:
             try:
-                for line in response:
+                for line in _lines(response, request.max_tokens):
                     data = line.decode().removeprefix("data:").strip()
                     if data == "[DONE]":
                         return
@@ -170,7 +189,7 @@ class Endpoint:
                         raise EndpointError(f"{self.base_url} fails: {json.dumps(found['error'])[:300]}")
                     if choices := found["choices"]:  # none, where usage is told
                         choice = choices[0]
-                        yield (choice["delta"].get("content") if "delta" in choice else choice["text"]) or ""
+                        yield _text(choice["delta"].get("content") if "delta" in choice else choice["text"])
             except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
                 raise EndpointError(f"the stream from {self.base_url} broke off: {error}") from error
         raise EndpointError(f"the stream from {self.base_url} ended without [DONE]")
@@ -187,7 +206,7 @@ class Endpoint:
             sent = urllib.request.Request(url, data, headers)
             wait = 2.0**attempt / 2
             try:
-                return cast(HTTPResponse, urllib.request.urlopen(sent, timeout=self.timeout_s))
+                return cast(HTTPResponse, _OPENER.open(sent, timeout=self.timeout_s))
             except urllib.error.HTTPError as error:
                 with error:
                     reason = f"HTTP {error.code}: {error.read(300).decode(errors='replace')}"
@@ -199,6 +218,22 @@ class Endpoint:
             if attempt < self.retries:
                 time.sleep(min(wait, _LONGEST_WAIT))
         raise EndpointError(f"{url} gives no answer after {self.retries + 1} tries: {reason}")
+
+
+def _lines(response: HTTPResponse, max_tokens: int) -> Iterator[bytes]:
+    """Yield the lines of a response, until it is longer than the answer can be."""
+    left = limit = _OVERHEAD + _PER_TOKEN * max_tokens
+    while line := response.readline(left + 1):
+        left -= len(line)
+        if left < 0:
+            raise EndpointError(f"{response.url} sends more than {limit:,} bytes for {max_tokens:,} tokens")
+        yield line
+
+
+def _text(found: Any) -> str:
+    if not isinstance(found, str | None):
+        raise TypeError(f"{json.dumps(found)[:80]} is not text")
+    return found or ""
 
 
 def _seconds(text: str | None, otherwise: float) -> float:
