@@ -187,12 +187,40 @@ def test_what_is_written_is_never_markup(browser: Browser, assistant: Assistant)
             page.reload()
 
 
+def test_a_tab_without_the_token_reads_nothing_and_says_why(browser: Browser, assistant: Assistant) -> None:
+    home, _, token = assistant.address.partition("#token=")
+    with opened(browser, assistant, broken="401") as page:
+        write(page, "a secret")
+        assert page.url.startswith(home)
+        assert token not in page.url
+        page.goto(f"{home}#token=AAAA")  # a foreign link does not replace the token
+        expect(page.locator("#text")).to_have_value("a secret")
+        other = page.context.new_page()
+        for link in (home, f"{home}#token=AAAA"):
+            other.goto(link)
+            expect(other.locator("#problem")).to_contain_text("open the link that llmguide app prints")
+            expect(other.locator("#text")).to_have_value("")
+        other.goto(assistant.address)
+        expect(other.locator("#text")).to_have_value("a secret")
+
+
+def test_a_text_is_saved_when_the_database_is_free_again(browser: Browser, assistant: Assistant) -> None:
+    with opened(browser, assistant, broken="503") as page:
+        page.route("**/api/documents/*", lambda route: route.fulfill(status=503, json={"error": "locked"}))
+        page.locator("#text").fill("kept in the page")
+        expect(page.locator("#status")).to_have_text("Not saved: locked")
+        page.unroute("**/api/documents/*")
+        expect(page.locator("#status")).to_have_text("Saved")
+        page.reload()
+        expect(page.locator("#text")).to_have_value("kept in the page")
+
+
 def test_two_tabs_do_not_overwrite_each_other(browser: Browser, assistant: Assistant) -> None:
     with window(browser, DESKTOP) as context:
         first, second = context.new_page(), context.new_page()
         first.goto(assistant.address)
         expect(first.locator("#status")).to_have_text("Saved")
-        second.goto(first.url)
+        second.goto(assistant.address)
         expect(second.locator("#status")).to_have_text("Saved")
         write(first, "mine")
         second.locator("#text").fill("yours")
@@ -231,7 +259,8 @@ def test_too_fast_is_said(browser: Browser, assistant: Assistant) -> None:
         page = context.new_page()
         page.goto(assistant.address)
         ask = """async () => {
-            const options = {method: "POST", headers: {"Content-Type": "application/json"}, body: "{}"};
+            const {headers} = await import("/shared/frame.js");
+            const options = {method: "POST", headers: headers(), body: "{}"};
             for (let i = 0; i < 40; i++) {
                 const answer = await fetch("/api/answers", options);
                 if (answer.status === 429) return answer.headers.get("Retry-After");

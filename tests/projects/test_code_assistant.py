@@ -39,6 +39,8 @@ from llmguide.projects.feedback import for_dpo, of_users, simulated
 from llmguide.projects.frame import plan_of
 from llmguide.tokenizer import Tokenizer
 
+TOKEN = "a-token-of-the-tests"
+HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
 GETTER = "def get_name(self):\n    return self.name\n\n\n"
 
 
@@ -220,7 +222,7 @@ def with_server(finished, tmp_path, use, **options):
     async def run():
         store = Store(f"sqlite:///{tmp_path / 'app.sqlite'}", APP.name)
         try:
-            async with AppServer(APP, APP.open(finished), store, **options) as server:
+            async with AppServer(APP, APP.open(finished), store, token=TOKEN, **options) as server:
                 return await asyncio.wait_for(use(server, store), 60)
         finally:
             store.close()
@@ -229,9 +231,7 @@ def with_server(finished, tmp_path, use, **options):
 
 
 async def post(server, body, path="/v1/completions"):
-    request = HTTPRequest(
-        server.address + path, "POST", {"Content-Type": "application/json"}, json.dumps(body)
-    )
+    request = HTTPRequest(server.address + path, "POST", HEADERS, json.dumps(body))
     answer = await AsyncHTTPClient().fetch(request, raise_error=False)
     return answer.code, answer.body.decode()
 
@@ -251,11 +251,13 @@ def test_completions_are_openais_whole_and_in_pieces(finished, tmp_path):
         assert (code, whole["object"], whole["choices"][0]["index"]) == (200, "text_completion", 0)
         text = whole["choices"][0]["text"]
         # the client that asks other servers reads this one too
-        endpoint = Endpoint(f"{server.address}/v1", retries=0)
+        endpoint = Endpoint(f"{server.address}/v1", TOKEN, retries=0)
         request = Completion(wish["prompt"], "any", wish["suffix"], 0.0, 12, 0)
         streamed = await asyncio.to_thread(lambda: list(endpoint.stream(request)))
         assert "".join(streamed) == text != ""
-        models = json.loads((await AsyncHTTPClient().fetch(f"{server.address}/v1/models")).body)
+        models = json.loads(
+            (await AsyncHTTPClient().fetch(f"{server.address}/v1/models", headers=HEADERS)).body
+        )
         assert models["data"][0]["id"] == whole["model"]
         [document] = store.documents()
         kept = store.document(document["id"])["answers"]
@@ -331,8 +333,7 @@ def test_too_many_requests_are_told_when_to_come_again(finished, tmp_path):
     async def use(server, _):
         wish = {"prompt": "x = ", "max_tokens": 1}
         assert (await post(server, wish))[0] == 200
-        header = {"Content-Type": "application/json"}
-        request = HTTPRequest(f"{server.address}/v1/completions", "POST", header, json.dumps(wish))
+        request = HTTPRequest(f"{server.address}/v1/completions", "POST", HEADERS, json.dumps(wish))
         answer = await AsyncHTTPClient().fetch(request, raise_error=False)
         assert answer.code == 429
         assert 0 < int(answer.headers["Retry-After"]) <= 60
@@ -388,7 +389,7 @@ def test_the_page_lists_the_newest(finished, tmp_path, monkeypatch):
         return await newest(server)
 
     async def newest(server):
-        found = await AsyncHTTPClient().fetch(f"{server.address}/api/completions")
+        found = await AsyncHTTPClient().fetch(f"{server.address}/api/completions", headers=HEADERS)
         return [row["prompt"]["prompt"] for row in json.loads(found.body)["answers"]]
 
     assert with_server(finished, tmp_path, use) == ["1", "2"]

@@ -209,7 +209,7 @@ def test_the_application_writes_with_the_model_of_a_run_and_the_project_learns_f
 
     async def use():
         store = Store(url, APP.name)
-        async with AppServer(APP, APP.open(finished), store) as server:
+        async with AppServer(APP, APP.open(finished), store, token=None) as server:
 
             async def post(path, body):
                 request = HTTPRequest(

@@ -12,6 +12,7 @@ from llmguide.coding.client import Endpoint
 
 try:
     from llmguide.projects.applications import APPS
+    from llmguide.projects.applications.access import token_of
     from llmguide.projects.applications.generators import Generator, RemoteModel
     from llmguide.projects.applications.store import Store
     from llmguide.projects.applications.web import App, AppServer
@@ -23,7 +24,12 @@ DESCRIPTION = """\
 Serve an application on this machine: a model behind a web page, which keeps what you write, what the model
 writes and what you think of it. The model is that of your run of llmguide project NAME, or any behind a URL
 that speaks OpenAI's format, such as that of vLLM or Ollama; OPENAI_API_KEY is sent there, if it is set. All
-is kept in a database, a file of SQLite unless you name a PostgreSQL. Ctrl-C ends the server, and no text.
+is kept in a database, a file of SQLite that only you can read unless you name a PostgreSQL. Ctrl-C ends the
+server, and no text.
+
+Only this machine can reach it, and only pages and editors with the token can read or write. The link has the
+token, and so has the file app.token in the folder of the run: delete it for a new one. On a machine that you
+share, take --no-browser: others can read the command line that a browser is started with.
 
 Examples:
   llmguide app creative-writing
@@ -43,6 +49,7 @@ def _app_of(name: str) -> Callable[..., None]:
         database: str | None = None,
         port: int = 8100,
         no_browser: bool = False,
+        public: bool = False,
     ) -> None:
         """Serve an application, until Ctrl-C.
 
@@ -53,6 +60,7 @@ def _app_of(name: str) -> Callable[..., None]:
             database: sqlite:///PATH or postgresql://...; a file in the run's folder, unless given.
             port: Of 127.0.0.1; 0 takes any that is free.
             no_browser: Only print the link.
+            public: Let every user and program of this machine read and write, without a token.
         """
         if not (url or model or run.is_dir()):
             raise ValueError(f"there is no run in {run}: llmguide project {name} makes one; or name a --url")
@@ -60,7 +68,9 @@ def _app_of(name: str) -> Callable[..., None]:
         generator = app.around(run, opened)
         store = Store(database or f"sqlite:///{run / 'app.sqlite'}", name)
         try:
-            asyncio.run(_serve(app, generator, store, port, open_browser=not no_browser))
+            token = None if public else token_of(run)
+            server = AppServer(app, generator, store, token=token, port=port)
+            asyncio.run(_serve(server, open_browser=not no_browser))
         except KeyboardInterrupt:  # how it is meant to end
             sys.stdout.write("\nstopped; all is kept\n")
         finally:
@@ -78,10 +88,12 @@ def _remote(url: str, model: str | None) -> Generator:
     return RemoteModel(model, Endpoint(url.rstrip("/"), os.environ.get("OPENAI_API_KEY", "")))
 
 
-async def _serve(app: App, generator: Generator, store: Store, port: int, *, open_browser: bool) -> None:
-    async with AppServer(app, generator, store, port=port) as server:
-        sys.stdout.write(f"{app.name} with {generator.name}: {server.address}\nCtrl-C ends it.\n")
+async def _serve(server: AppServer, *, open_browser: bool) -> None:
+    async with server:
+        # After #, where a browser sends it to no server; the page takes it out of the address at once.
+        link = f"{server.address}/#token={server.token}" if server.token else server.address
+        sys.stdout.write(f"{server.app.name} with {server.generator.name}: {link}\nCtrl-C ends it.\n")
         sys.stdout.flush()
         if open_browser:
-            await asyncio.to_thread(webbrowser.open, server.address)
+            await asyncio.to_thread(webbrowser.open, link)
         await asyncio.Event().wait()

@@ -10,8 +10,9 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from llmguide.coding.client import Completion
+from llmguide.projects.applications.api import Asked
 from llmguide.projects.applications.store import Store
-from llmguide.projects.applications.web import App, AppServer, Asked
+from llmguide.projects.applications.web import App, AppServer
 
 
 class Scripted:
@@ -37,6 +38,7 @@ def ask(form, generator):
     )
 
 
+TOKEN = "a-token-of-the-tests"
 APP = App("creative-writing", lambda folder: None, ask)
 
 
@@ -53,13 +55,18 @@ def with_app(store):
 
     def run(use, *said, generator=None, **options):
         async def serve():
-            async with AppServer(APP, generator or Scripted(*said), store, **options) as server:
+            given = {"token": TOKEN} | options
+            async with AppServer(APP, generator or Scripted(*said), store, **given) as server:
 
                 async def call(method, path, body=None, headers=None):
                     request = HTTPRequest(
                         server.address + path,
                         method,
-                        headers={"Content-Type": "application/json", **(headers or {})},
+                        headers={
+                            "Content-Type": "application/json",
+                            "Authorization": f"Bearer {TOKEN}",
+                            **(headers or {}),
+                        },
                         body=None if body is None else body if isinstance(body, bytes) else json.dumps(body),
                         allow_nonstandard_methods=True,
                     )

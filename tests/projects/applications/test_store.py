@@ -1,10 +1,12 @@
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from llmguide.projects.applications.store import Store
 
@@ -148,6 +150,39 @@ def test_nothing_that_was_said_to_be_kept_is_lost_when_killed(url):
     assert len(found["content"]) + 1 == found["version"] >= kept + 1
     assert len(found["answers"][0]["text"]) >= kept
     assert found["answers"][0]["state"] == "stopped"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_only_its_owner_reads_a_database(tmp_path):
+    path = tmp_path / "new" / "a.sqlite"
+    files = [path, path.with_name("a.sqlite-wal"), path.with_name("a.sqlite-shm")]
+    store = Store(f"sqlite:///{path}", NAME)
+    store.add_document("T", "secret")
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    for file in files:
+        file.chmod(0o644)  # as they were written once
+    other = Store(f"sqlite:///{path}", NAME)
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    other.close()
+    store.close()
+
+
+def test_no_error_has_what_users_write(notes):
+    with pytest.raises(IntegrityError) as refused:
+        notes.begin("0" * 32, {"prompt": "a secret"}, {})
+    assert "a secret" not in str(refused.value)
+
+
+def test_a_locked_database_is_said_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmguide.projects.applications.store.PATIENCE", 100)
+    url = f"sqlite:///{tmp_path / 'a.sqlite'}"
+    Store(url, NAME).close()
+    other = sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ValueError, match=r"a\.sqlite cannot be used: the database is locked"):
+        Store(url, NAME)
+    other.close()
 
 
 @pytest.mark.parametrize("url", ["nothing", "mysql://a/b", "sqlite:////proc/none/a.sqlite"])

@@ -1,11 +1,14 @@
 import asyncio
 import json
+import sqlite3
 import threading
+from contextlib import ExitStack, contextmanager
 
 import pytest
-from tests.projects.applications.conftest import APP, Scripted
+from tests.projects.applications.conftest import APP, TOKEN, Scripted
 
 from llmguide.coding.client import EndpointError
+from llmguide.commands.server import TIMEOUTS
 from llmguide.projects.applications.forms import Rate
 from llmguide.projects.applications.web import AppServer
 
@@ -72,6 +75,7 @@ def test_a_piece_is_kept_before_the_next_is_written_and_a_reader_who_leaves_stop
         reader, writer = await asyncio.open_connection(host, int(port))
         body = json.dumps({"document": one, "text": ""})
         head = f"POST /api/answers HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+        head += f"Authorization: Bearer {TOKEN}\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         await reader.readuntil(b'data: "first"')
         assert [row["text"] for row in store.document(one)["answers"]] == ["first"]
@@ -122,6 +126,150 @@ def test_what_is_wrong_is_refused_with_the_reason(with_app, what, body, status, 
     with_app(use)
 
 
+DATA = [
+    ("GET", "/api/documents", None),
+    ("POST", "/api/documents", DOCUMENT),
+    ("GET", f"/api/documents/{NONE}", None),
+    ("PUT", f"/api/documents/{NONE}", DOCUMENT | {"version": 1}),
+    ("POST", "/api/answers", {"document": NONE, "text": ""}),
+    ("POST", f"/api/answers/{NONE}/verdict", {"verdict": 1}),
+]
+
+
+@pytest.mark.parametrize("asked", DATA)
+@pytest.mark.parametrize(
+    "sent", ["", "Bearer", "Bearer another", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN]
+)
+def test_without_the_token_nothing_is_read_or_written(with_app, store, asked, sent):
+    async def use(call):
+        answer, found = await call(*asked, {"Authorization": sent})
+        assert (answer.code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert "open the link that llmguide app prints" in found["error"]
+        assert store.documents() == []
+
+    with_app(use)
+
+
+def test_a_public_application_wants_no_token(with_app):
+    async def use(call):
+        assert (await call("POST", "/api/documents", DOCUMENT, {"Authorization": ""}))[0].code == 201
+
+    with_app(use, token=None)
+
+
+@pytest.mark.parametrize("path", ["/%00", "/shared/%00", "/api/documents/%00", f"/{'a' * 5_000}"])
+def test_what_can_be_no_file_is_not_found(with_app, path, caplog):
+    async def use(call):
+        assert (await call("GET", path))[0].code == 404
+
+    with_app(use)
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("head", ["Host: ", "Content-Length: 9\r\n\r\n12"])
+def test_a_request_that_does_not_arrive_is_ended(with_app, monkeypatch, head):
+    monkeypatch.setattr("llmguide.commands.server.TIMEOUTS", dict.fromkeys(TIMEOUTS, 0.2))
+
+    async def use(call):
+        reader, writer = await asyncio.open_connection(
+            *call.server.address.removeprefix("http://").split(":")
+        )
+        writer.write(f"POST /api/documents HTTP/1.1\r\n{head}".encode())
+        assert b"201" not in await reader.read()  # to the end of the connection
+        writer.close()
+
+    with_app(use)
+
+
+@contextmanager
+def locked(path):
+    """Another program writes to the database for as long as it likes."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Comes before the store, whose connections know how long to wait."""
+    monkeypatch.setattr("llmguide.projects.applications.store.PATIENCE", 500)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_locked_database_is_a_503_and_health_answers(with_app, tmp_path, caplog):
+    secret = DOCUMENT | {"content": "what nobody else may read"}
+
+    async def use(call):
+        await call("GET", "/api/documents")
+        with locked(tmp_path / "app.sqlite"):
+            writes = [asyncio.create_task(call("POST", "/api/documents", secret)) for _ in range(9)]
+            await asyncio.sleep(0.1)
+            assert (await call("GET", "/health"))[0].code == 200
+            assert not any(write.done() for write in writes)
+            for answer, found in await asyncio.gather(*writes):
+                assert (answer.code, answer.headers["Retry-After"]) == (503, "5")
+                assert "is locked by another program" in found["error"]
+        assert (await call("POST", "/api/documents", secret))[0].code == 201
+
+    with_app(use)
+    assert secret["content"] not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_a_database_that_hangs_is_not_healthy(with_app, store, monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr(store, "check", lambda: over.wait(30))
+    monkeypatch.setattr("llmguide.projects.applications.web.HEALTHY_WITHIN", 0.1)
+
+    async def use(call):
+        codes = [(await call("GET", "/health"))[0].code for _ in range(2)]
+        over.set()
+        return codes
+
+    assert with_app(use) == [503, 503]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_answer_ends_when_the_database_is_locked(with_app, tmp_path):
+    class Locking(Scripted):
+        def stream(self, request):
+            yield "a"
+            stack.enter_context(locked(tmp_path / "app.sqlite"))
+            yield "b"
+
+    async def use(call):
+        one = await document(call)
+        return events((await call("POST", "/api/answers", {"document": one, "text": ""}))[1])
+
+    with ExitStack() as stack:
+        found = with_app(use, generator=Locking())
+    assert [name for name, _ in found[-2:]] == ["failed", "ended"]
+    assert "is locked by another program" in found[-2][1]
+
+
+@pytest.mark.parametrize("piece", [7, TypeError("no text"), KeyError("x")])
+def test_whatever_a_model_sends_an_answer_ends(with_app, piece):
+    async def use(call):
+        one = await document(call)
+        return events((await call("POST", "/api/answers", {"document": one, "text": ""}))[1])
+
+    found = with_app(use, "a", piece)
+    assert found[-1] == ("ended", "failed")
+    assert found[-2][0] == "failed"
+
+
+def test_half_a_surrogate_pair_is_replaced(with_app):
+    async def use(call):
+        one = await document(call)
+        await call("POST", "/api/answers", {"document": one, "text": ""})
+        return (await call("GET", f"/api/documents/{one}"))[1]["answers"][0]
+
+    answer = with_app(use, "a\ud83d", "\ude00b")
+    assert (answer["text"], answer["state"]) == ("a??b", "done")
+
+
 def test_a_form_of_a_foreign_page_is_refused(with_app):
     async def use(call):
         for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
@@ -151,7 +299,7 @@ def test_a_request_of_megabytes_is_not_read(with_app):
 @pytest.mark.parametrize("port", [-1, 99_999])
 def test_a_port_that_there_is_not_is_refused(store, port):
     with pytest.raises(ValueError, match=f"--port {port} must lie between 0 and 65535"):
-        AppServer(APP, Scripted(), store, port=port)
+        AppServer(APP, Scripted(), store, token=TOKEN, port=port)
 
 
 def test_too_fast_is_refused_with_the_time_to_wait(with_app):

@@ -1,7 +1,8 @@
 """The code assistant: completes at a cursor, for editors that speak OpenAI's older completion format.
 
 ``POST /v1/completions`` takes ``prompt`` and ``suffix``, and answers whole or, with ``stream``, in pieces.
-What it answers is kept as in every application, in a document called ``editor``; its ``id`` takes a verdict.
+What it answers is kept as in every application, with the prompt, in a document called ``editor``; its ``id``
+takes a verdict. Clients send the application's token as their API key.
 ``GET /v1/models`` names the model, and ``GET /api/completions`` lists what was completed last.
 
 A model behind a URL is asked in the same format. Servers that take no ``suffix``, such as vLLM's, get both
@@ -11,7 +12,6 @@ Leaves out: several completions of a request and log-probabilities, which are re
 completion ended, which is always given as ``stop``.
 """
 
-import asyncio
 import json
 import secrets
 import threading
@@ -24,9 +24,10 @@ from typing import Any
 
 from llmguide.coding.client import Completion, EndpointError
 from llmguide.commands.runs import load_run
+from llmguide.projects.applications.api import Api, Asked, Streaming
 from llmguide.projects.applications.forms import Form, RefusedError
 from llmguide.projects.applications.generators import Asking, Generator, LocalModel
-from llmguide.projects.applications.web import LARGEST_DOCUMENT, Api, App, AppServer, Asked, Streaming
+from llmguide.projects.applications.web import LARGEST_DOCUMENT, App, AppServer
 from llmguide.projects.code_assistant import NAME, prompt_ids
 from llmguide.tokenizer import Tokenizer
 
@@ -124,7 +125,7 @@ class _Completions(Streaming):
             self.streams, self.text = form.flag("stream"), ""
             asked = self.server.app.ask(form, self.server.generator)
             form.end()
-            document = await asyncio.to_thread(_editor, self.server)
+            document = await self.server.stored(_editor, self.server)
             if self.streams:
                 self.set_header("Content-Type", "text/event-stream; charset=utf-8")
             await self.answer(document, asked)
@@ -161,8 +162,8 @@ class _Completions(Streaming):
 
 class _Newest(Api):
     async def get(self) -> None:
-        document = await asyncio.to_thread(_editor, self.server)
-        found = await asyncio.to_thread(self.server.store.document, document, SHOWN)
+        document = await self.server.stored(_editor, self.server)
+        found = await self.server.stored(self.server.store.document, document, SHOWN)
         self.finish({"answers": found["answers"] if found else []})
 
 

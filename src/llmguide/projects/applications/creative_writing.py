@@ -10,9 +10,10 @@ from pathlib import Path
 
 from llmguide.coding.client import Completion, Request
 from llmguide.commands.runs import load_run
+from llmguide.projects.applications.api import Api, Asked
 from llmguide.projects.applications.forms import Form
 from llmguide.projects.applications.generators import Asking, Generator, LocalModel
-from llmguide.projects.applications.web import LARGEST_DOCUMENT, Api, App, Asked
+from llmguide.projects.applications.web import LARGEST_DOCUMENT, App
 from llmguide.projects.creative_writing import ANY, CONTROLS, LONGEST, NAME, coded, prompt_ids
 from llmguide.projects.style import style
 from llmguide.tokenizer import Tokenizer

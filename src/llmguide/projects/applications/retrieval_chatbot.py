@@ -4,7 +4,6 @@ Without a model it quotes. A model, of a folder or behind a URL, gets the passag
 is then looked up in the passages that it cites, and the page marks what is not there.
 """
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from llmguide.coding.client import Request
 from llmguide.commands.generate import pieces
 from llmguide.commands.post_training import Origin, open_chat
 from llmguide.generate import Sampler, stream
+from llmguide.projects.applications.api import Api, Asked
 from llmguide.projects.applications.forms import Form, RefusedError
 from llmguide.projects.applications.generators import Asking, Generator
-from llmguide.projects.applications.web import Api, App, Asked
+from llmguide.projects.applications.web import App
 from llmguide.projects.retrieval.answer import N_PASSAGES, REFUSAL, messages, quote
 from llmguide.projects.retrieval.chunks import Chunk
 from llmguide.projects.retrieval.search import Search
@@ -147,7 +147,7 @@ class _Support(Api):
         form = self.form()
         document, answer = form.text("document", most=32), form.text("answer", most=32)
         form.end()
-        kept = await asyncio.to_thread(self.server.store.document, document)
+        kept = await self.server.stored(self.server.store.document, document)
         wanted = next((one for one in (kept or {"answers": []})["answers"] if one["id"] == answer), None)
         if wanted is None:
             raise RefusedError(404, "there is no such answer")

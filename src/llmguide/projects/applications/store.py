@@ -4,10 +4,15 @@ The database is SQLite in a file, or PostgreSQL by its URL, through SQLAlchemy C
 transaction of its own, on the disk before its caller goes on: what somebody has seen on the page is there
 after a crash. An answer is kept piece by piece, so that half of one is not lost either.
 
+A database of SQLite can be read by its owner only. What is written stays until you delete it: without the
+files ``app.sqlite``, ``app.sqlite-wal`` and ``app.sqlite-shm``, the next start begins with an empty database.
+
 Leaves out: accounts, since an application serves the user of this machine; and migrations, since its tables
 have not changed yet.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +22,7 @@ from sqlalchemy import (
     JSON,
     CheckConstraint,
     Column,
+    Connection,
     ForeignKey,
     Integer,
     MetaData,
@@ -31,7 +37,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from llmguide.projects.applications.access import make_private
+
+PATIENCE = 10_000  # milliseconds that a write waits for another program's
 TABLES = MetaData()
 DOCUMENTS = Table(
     "documents",
@@ -80,8 +90,14 @@ class Preference(NamedTuple):
     rejected: str
 
 
+class UnavailableError(RuntimeError):
+    """The database cannot be used now: another program has locked it, or it cannot be reached."""
+
+
 class Store:
     """The database of one application.
+
+    Each method raises `UnavailableError` where the database cannot be used now.
 
     Args:
         url: ``sqlite:///PATH``, or ``postgresql://USER:PASSWORD@HOST/NAME``.
@@ -114,19 +130,21 @@ class Store:
             self.kind = address.get_backend_name()
             if self.kind not in {"sqlite", "postgresql"}:
                 raise ValueError(f"--database {url}: sqlite:///PATH or postgresql://... is wanted")
-            if self.kind == "sqlite" and address.database:
-                Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-            self._engine = create_engine(address, pool_pre_ping=True)
+            if self.kind == "sqlite" and address.database not in {None, "", ":memory:"}:
+                make_private(Path(str(address.database)))
+            # hidden: what users write would be in each error message, and so in the log
+            self._engine = create_engine(address, pool_pre_ping=True, hide_parameters=True)
             if self.kind == "sqlite":
                 event.listen(self._engine, "connect", _careful)
             TABLES.create_all(self._engine)
+            # those of a server that was killed; one that still writes elsewhere will say so at its end
+            self._write(update(ANSWERS).where(ANSWERS.c.state == "writing").values(state="stopped"))
         except ArgumentError as error:
             raise ValueError(f"--database {url} is no database URL such as sqlite:///notes.sqlite") from error
-        except OperationalError as error:
+        except (OperationalError, UnavailableError) as error:
             hidden = address.render_as_string(hide_password=True)
-            raise ValueError(f"the database {hidden} cannot be used: {error.orig}") from error
-        # those of a server that was killed; one that still writes elsewhere will say so at its end
-        self._write(update(ANSWERS).where(ANSWERS.c.state == "writing").values(state="stopped"))
+            reason = error.orig if isinstance(error, OperationalError) else error
+            raise ValueError(f"the database {hidden} cannot be used: {reason}") from error
 
     def close(self) -> None:
         """Give up the connections."""
@@ -218,7 +236,7 @@ class Store:
         """
         mine = (ANSWERS.c.id == answer, DOCUMENTS.c.application == self.application)
         said = {"verdict": verdict, "comment": comment, "given": _now()}
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             # locks the answer: two verdicts at a time become one after the other
             known = select(ANSWERS.c.id).join(DOCUMENTS).where(*mine).with_for_update()
             if connection.execute(known).first() is None:
@@ -247,12 +265,21 @@ class Store:
         ]
 
     def _read(self, query: Any) -> list[dict[str, Any]]:
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def _write(self, change: Any) -> bool:
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             return bool(connection.execute(change).rowcount)
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (OperationalError, PoolTimeoutError) as error:
+            message = "the database is locked by another program or cannot be reached; try again in a while"
+            raise UnavailableError(message) from error
 
 
 def _asked(row: dict[str, Any]) -> dict[str, Any]:
@@ -264,7 +291,7 @@ def _asked(row: dict[str, Any]) -> dict[str, Any]:
 def _careful(connection: Any, _: Any) -> None:
     """Let SQLite write ahead, wait for each write to be on the disk, and keep to its foreign keys."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={PATIENCE}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

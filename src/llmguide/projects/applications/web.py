@@ -11,52 +11,39 @@ An application is an `App`: what it asks the model for, and a static page. All e
 | ``POST /api/answers`` | streams an answer as server-sent events: begun, text ..., ended |
 | ``POST /api/answers/ID/verdict`` | keeps a thumb up or down |
 
-A piece of an answer is in the database before it is sent. Who may ask is decided as by ``llmguide serve``
-(`llmguide.commands.server`): this machine alone, by the exact address, from no other page. Pages run no
-script but their own and build what they show out of text, so that nothing that a user or a model writes is
-ever markup.
+A piece of an answer is in the database before it is sent. As in ``llmguide serve``
+(`llmguide.commands.server`), a request must come from this machine, to the exact address, and from no page of
+another origin. Everything under ``/api`` and ``/v1`` also needs the application's token
+(`llmguide.projects.applications.access`) in an ``Authorization: Bearer`` header, so that other users and
+programs of this machine can neither read nor write. Pages run no script but their own and build what they
+show out of text, so that nothing that a user or a model writes is ever markup.
 
-Leaves out: accounts and TLS. To serve others, put a proxy with both before it.
+Leaves out: accounts and TLS. To serve others, put a proxy before it that has both and adds the token.
 """
 
 import asyncio
-import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ParamSpec, TypeVar
 
-from tornado.iostream import StreamClosedError
-
-from llmguide.commands.server import File, Guarded, Loopback
+from llmguide.commands.server import File, Loopback
+from llmguide.projects.applications.api import POLICY, Api, Asked, Streaming
 from llmguide.projects.applications.forms import Form, Rate, RefusedError
-from llmguide.projects.applications.generators import Asking, Generator
-from llmguide.projects.applications.store import Store
+from llmguide.projects.applications.generators import Generator
+from llmguide.projects.applications.store import Store, UnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PAGES = Path(__file__).with_name("pages")
 LARGEST_REQUEST = 2**20  # bytes
 LARGEST_DOCUMENT = 100_000  # characters
-MOST_WAITING = 4  # answers that wait for their turn
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-
-class Asked(NamedTuple):
-    """What a user's wish comes to.
-
-    Attributes:
-        request: For the model.
-        settings: What was chosen and found, kept beside the answer and sent before it.
-    """
-
-    request: Asking
-    settings: dict[str, Any]
+HEALTHY_WITHIN = 3  # seconds
 
 
 @dataclass(frozen=True)
@@ -75,7 +62,7 @@ class App:
     name: str
     open: Callable[[Path], Any]
     ask: Callable[[Form, Any], Asked]
-    rules: tuple[tuple[str, type["Api"]], ...] = ()
+    rules: tuple[tuple[str, type[Api]], ...] = ()
     around: Callable[[Path, Any], Generator] = lambda _, model: model
     answers_a_minute: int = 30
 
@@ -87,6 +74,7 @@ class AppServer(Loopback):
         app: The application.
         generator: Its model.
         store: Its database.
+        token: Wanted of every request for data; None lets every user and program of this machine in.
         port: To listen on; 0 takes any that is free.
         answers: How many may be asked for in a while.
         changes: How many other requests.
@@ -101,18 +89,21 @@ class AppServer(Loopback):
         generator: Generator,
         store: Store,
         *,
+        token: str | None,
         port: int = 0,
         answers: Rate | None = None,
         changes: Rate | None = None,
     ):
         if not 0 <= port < 2**16:  # the system would take the rest of a division
             raise ValueError(f"--port {port} must lie between 0 and {2**16 - 1}")
-        self.app, self.generator, self.store = app, generator, store
+        self.app, self.generator, self.store, self.token = app, generator, store, token
         self.answers = answers or Rate(app.answers_a_minute, seconds=60)
         self.changes = changes or Rate(600, seconds=60)
         self.closing = threading.Event()
         self.n_asked = 0  # answers that are written or wait
         self.pool = ThreadPoolExecutor(generator.at_once, thread_name_prefix="answer")
+        self.storing = ThreadPoolExecutor(8, thread_name_prefix="store")
+        self.checking = ThreadPoolExecutor(1, thread_name_prefix="check")  # does not wait for the others
         given = {"server": self}
         rules: list[Any] = [
             ("/health", _Health, given),
@@ -129,44 +120,38 @@ class AppServer(Loopback):
     async def __aexit__(self, *error: object) -> None:
         self.closing.set()
         await super().__aexit__(*error)
-        await asyncio.to_thread(self.pool.shutdown)
+        for executor in (self.pool, self.storing, self.checking):
+            await asyncio.to_thread(executor.shutdown)
 
+    async def stored(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that uses the database, in a thread.
 
-class Api(Guarded):
-    """A handler that takes and gives JSON, and has the ``server`` of its application."""
-
-    def initialize(self, server: AppServer) -> None:
-        """Take the server of the application."""
-        self.server = server
-
-    def set_default_headers(self) -> None:
-        """Let the page run nothing but its own script."""
-        super().set_default_headers()
-        self.set_header("Content-Security-Policy", POLICY)
-        self.set_header("Cache-Control", "no-store")
-
-    def form(self) -> Form:
-        """Return the fields of the request, of which no form of a foreign page can send any."""
-        if self.request.headers.get("Content-Type", "").partition(";")[0] != "application/json":
-            raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, as application/json")
-        return Form(self.request.body)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Say why, as JSON."""
-        self.finish({"error": self.reason(kwargs)})
-
-    def reason(self, error: dict[str, Any]) -> str:
-        """Return why a request is refused, and set the header that says for how long.
-
-        Args:
-            error: What `write_error` gets.
+        Raises:
+            RefusedError: The database cannot be used now.
         """
-        refusal = error.get("exc_info", (None, None))[1]
-        if not isinstance(refusal, RefusedError):
-            return f"{self._reason}."
-        if refusal.wait:
-            self.set_header("Retry-After", str(refusal.wait))
-        return refusal.message
+        return await self._stored(self.storing, partial(function, *args, **kwargs))
+
+    async def check(self) -> None:
+        """Look whether the database answers.
+
+        Raises:
+            RefusedError: It does not.
+        """
+        try:
+            await asyncio.wait_for(self._stored(self.checking, self.store.check), HEALTHY_WITHIN)
+        except TimeoutError as error:
+            raise _unavailable("the database does not answer") from error
+
+    @staticmethod
+    async def _stored(executor: Executor, function: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, function)
+        except UnavailableError as error:
+            raise _unavailable(str(error)) from error
+
+
+def _unavailable(message: str) -> RefusedError:
+    return RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, message, wait=5)
 
 
 class _PageFile(File):
@@ -176,8 +161,10 @@ class _PageFile(File):
 
 
 class _Health(Api):
+    wants_token = False  # it tells nothing that anybody has written
+
     async def get(self) -> None:
-        await asyncio.to_thread(self.server.store.check)
+        await self.server.check()
         self.finish(
             {
                 "status": "ok",
@@ -190,7 +177,7 @@ class _Health(Api):
 
 class _Documents(Api):
     async def get(self) -> None:
-        self.finish({"documents": await asyncio.to_thread(self.server.store.documents)})
+        self.finish({"documents": await self.server.stored(self.server.store.documents)})
 
     async def post(self) -> None:
         self.server.changes.take()
@@ -199,12 +186,12 @@ class _Documents(Api):
         content = form.text("content", most=LARGEST_DOCUMENT)
         form.end()
         self.set_status(HTTPStatus.CREATED)
-        self.finish({"id": await asyncio.to_thread(self.server.store.add_document, title, content)})
+        self.finish({"id": await self.server.stored(self.server.store.add_document, title, content)})
 
 
 class _Document(Api):
     async def get(self, document: str) -> None:
-        found = await asyncio.to_thread(self.server.store.document, document)
+        found = await self.server.stored(self.server.store.document, document)
         if found is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such document")
         self.finish(found)
@@ -217,7 +204,7 @@ class _Document(Api):
         version = form.whole("version", 1, 2**31 - 2)
         form.end()
         change = self.server.store.change_document
-        if not await asyncio.to_thread(change, document, title, content, version=version):
+        if not await self.server.stored(change, document, title, content, version=version):
             raise RefusedError(
                 HTTPStatus.CONFLICT, "there is no such document, or it was changed elsewhere: load it anew"
             )
@@ -230,96 +217,9 @@ class _Verdict(Api):
         form = self.form()
         verdict, comment = form.whole("verdict", -1, 1), form.text("comment", most=2_000, default="")
         form.end()
-        if not await asyncio.to_thread(self.server.store.judge, answer, verdict, comment):
+        if not await self.server.stored(self.server.store.judge, answer, verdict, comment):
             raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such answer")
         self.finish({"verdict": verdict})
-
-
-class Streaming(Api):
-    """A handler that writes what a model says while it says it."""
-
-    def initialize(self, server: AppServer) -> None:
-        """Begin with a reader who is there."""
-        super().initialize(server)
-        self.gone = threading.Event()
-
-    def on_connection_close(self) -> None:
-        """Note that the reader has gone, which stops the model."""
-        self.gone.set()
-
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Count a request for an answer, or refuse it: too many in a while, or too many that wait."""
-        server = self.server
-        if server.n_asked >= server.generator.at_once + MOST_WAITING:
-            message = f"{server.n_asked} answers are being written or wait; try again in a while"
-            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, message, wait=5)
-        server.answers.take()
-        server.n_asked += 1
-        try:
-            yield
-        finally:
-            server.n_asked -= 1
-
-    async def answer(self, document: str, asked: Asked) -> None:
-        """Keep and send an answer: ``begun`` with its name, ``text`` in pieces, and ``ended`` with its state.
-
-        A reader who has gone stops the model, and what it has written stays.
-        """
-        store, state = self.server.store, "stopped"
-        name = await asyncio.to_thread(store.begin, document, asked.request.payload(), asked.settings)
-        try:
-            await self.send("begun", {"id": name, "settings": asked.settings})
-            async with aclosing(self._pieces(asked.request)) as pieces:
-                async for text in pieces:
-                    await asyncio.to_thread(store.append, name, text)
-                    await self.send("text", text)
-            state = "stopped" if self._ends() else "done"
-        except (OSError, RuntimeError, ValueError) as error:  # of the model or its endpoint
-            state = "failed"
-            await self.send("failed", str(error))
-        finally:
-            await asyncio.to_thread(store.end, name, state)
-        await self.send("ended", state)
-
-    async def send(self, event: str, data: Any) -> None:
-        """Send a server-sent event."""
-        await self.push(f"event: {event}\ndata: {json.dumps(data)}\n\n")
-
-    async def push(self, text: str) -> None:
-        """Send a part of the response now."""
-        self.write(text)
-        with suppress(StreamClosedError):
-            await self.flush()
-
-    async def _pieces(self, request: Asking) -> AsyncGenerator[str]:
-        """Yield what a thread gets from the model, all that has come at a time."""
-        loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[str | None] = asyncio.Queue()
-
-        def work() -> None:
-            try:
-                if not self._ends():
-                    for piece in self.server.generator.stream(request):
-                        loop.call_soon_threadsafe(queue.put_nowait, piece.replace("\0", "\ufffd"))
-                        if self._ends():
-                            break
-            finally:
-                loop.call_soon_threadsafe(queue.put_nowait, None)
-
-        done = loop.run_in_executor(self.server.pool, work)
-        ended = False
-        while not ended:
-            found = [await queue.get()]
-            while not queue.empty():
-                found.append(queue.get_nowait())
-            ended = found[-1] is None
-            if text := "".join(piece for piece in found if piece):
-                yield text
-        await done
-
-    def _ends(self) -> bool:
-        return self.gone.is_set() or self.server.closing.is_set()
 
 
 class _Answers(Streaming):
@@ -329,7 +229,7 @@ class _Answers(Streaming):
             document = form.text("document", most=32)
             asked = await asyncio.to_thread(self.server.app.ask, form, self.server.generator)
             form.end()
-            if await asyncio.to_thread(self.server.store.document, document) is None:
+            if await self.server.stored(self.server.store.document, document) is None:
                 raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such document")
             self.set_header("Content-Type", "text/event-stream; charset=utf-8")
             await self.answer(document, asked)

@@ -1,6 +1,6 @@
 // The page of the code assistant: a place to try it, and thumbs for what it has completed.
 
-import {Refused, api, brokenOff, element, thumbs} from "/shared/frame.js";
+import {Refused, api, brokenOff, element, headers, thumbs} from "/shared/frame.js";
 
 const SHOWN = 120; // characters on each side of a completion in the list
 const at = (id) => document.getElementById(id);
@@ -41,7 +41,7 @@ async function complete(signal) {
   const answer = await fetch("/v1/completions", {
     method: "POST",
     signal,
-    headers: {"Content-Type": "application/json"},
+    headers: headers(),
     body: JSON.stringify({
       prompt: before,
       suffix: after,

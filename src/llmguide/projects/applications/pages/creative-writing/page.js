@@ -1,6 +1,6 @@
 // The page of the writing assistant: a text that saves itself, and continuations of it to keep or to leave.
 
-import {Refused, api, element, streamed, thumbs} from "/shared/frame.js";
+import {Refused, api, element, headers, streamed, thumbs} from "/shared/frame.js";
 
 const SAVE_AFTER = 400; // milliseconds without a key
 const AGAIN_AFTER = 3000; // milliseconds after a server that could not be reached, or had no time
@@ -68,7 +68,7 @@ function save() {
     } catch (error) {
       unsaved = true;
       status.textContent = `Not saved: ${error.message}`;
-      if ([0, 429].includes(error.status)) waiting = setTimeout(save, AGAIN_AFTER);
+      if ([0, 429, 503].includes(error.status)) waiting = setTimeout(save, AGAIN_AFTER);
     }
   });
   return saving;
@@ -205,12 +205,16 @@ addEventListener("pagehide", () => {
   fetch(`/api/documents/${open.id}`, {
     method: "PUT",
     keepalive: true, // outlives the page
-    headers: {"Content-Type": "application/json"},
+    headers: headers(),
     body: JSON.stringify(sent),
   });
 });
 
-const documents = await list();
-const named = documents.find((one) => one.id === location.hash.slice(1));
-if (named ?? documents[0]) await show((named ?? documents[0]).id);
-else await begin();
+try {
+  const documents = await list();
+  const named = documents.find((one) => one.id === location.hash.slice(1));
+  if (named ?? documents[0]) await show((named ?? documents[0]).id);
+  else await begin();
+} catch (error) {
+  tell(error);
+}

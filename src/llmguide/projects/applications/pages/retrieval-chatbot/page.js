@@ -187,8 +187,12 @@ fresh.addEventListener("click", async () => {
   question.focus();
 });
 
-const known = await list();
-const named = known.find((one) => one.id === location.hash.slice(1)) ?? known[0];
-await show(named?.id ?? "");
-conversations.value = open ?? "";
-question.focus();
+try {
+  const known = await list();
+  const named = known.find((one) => one.id === location.hash.slice(1)) ?? known[0];
+  await show(named?.id ?? "");
+  conversations.value = open ?? "";
+  question.focus();
+} catch (error) {
+  tell(error);
+}

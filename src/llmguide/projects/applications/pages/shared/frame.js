@@ -1,5 +1,26 @@
 // What the pages of all applications share: requests, answers that stream in, and elements made of text.
 
+// The link that llmguide app prints ends with #token=... The token stays in this tab, and leaves the address. Anybody can
+// make such a link, so that only a token which the server accepts is kept.
+const TOKEN = "llmguide.app";
+
+async function takeToken() {
+  const given = location.hash.match(/^#token=([\w-]+)$/)?.[1];
+  if (!given) return;
+  history.replaceState(null, "", location.pathname);
+  const answer = await fetch("/api/documents", {headers: {Authorization: `Bearer ${given}`}}).catch(() => null);
+  if (answer?.ok) sessionStorage.setItem(TOKEN, given);
+}
+
+await takeToken();
+addEventListener("hashchange", () => location.hash.startsWith("#token=") && location.reload());
+
+/** The headers of a request with JSON in its body. */
+export function headers() {
+  const token = sessionStorage.getItem(TOKEN);
+  return {"Content-Type": "application/json", ...(token && {Authorization: `Bearer ${token}`})};
+}
+
 /** A request that was refused; its message may be shown. */
 export class Refused extends Error {
   constructor(status, message) {
@@ -49,7 +70,7 @@ async function send(method, path, body, signal) {
     answer = await fetch(path, {
       method,
       signal,
-      headers: body === undefined ? {} : {"Content-Type": "application/json"},
+      headers: headers(),
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {

@@ -1,0 +1,51 @@
+"""Who may use an application: whoever has its token. Only their owner can read the token and the database.
+
+The token is the file ``app.token`` in the folder of the run. It stays the same from one start to the next, so
+that open pages and editors go on working; without the file, the next start writes a new one.
+"""
+
+import os
+import re
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+
+def token_of(folder: Path) -> str:
+    """Read the token of a run's application, or write a new one.
+
+    A token that others could read is replaced.
+
+    Args:
+        folder: Folder of the run; it is made if there is none.
+
+    Raises:
+        OSError: The file cannot be read or written.
+    """
+    path = folder / "app.token"
+    if path.is_file() and not path.stat().st_mode & 0o077:
+        token = path.read_text(encoding="utf-8").strip()
+        if re.fullmatch(r"[\w-]{32,}", token):
+            return token
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    token = secrets.token_urlsafe(32)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(token)
+    return token
+
+
+def make_private(path: Path) -> None:
+    """Let only the owner read and write a database of SQLite, which gives the files beside it the same mode.
+
+    Args:
+        path: Of the database; it and its folder are made if there are none.
+
+    Raises:
+        OSError: It cannot be made, or belongs to another user.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(name).chmod(0o600)
