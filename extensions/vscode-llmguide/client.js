@@ -9,14 +9,14 @@ class Refused extends Error {}
 /**
  * Asks for what belongs between two texts.
  *
- * @param {string} url address of the server
+ * @param {{url: string, token: string}} server its address, and what it wants to see before it answers
  * @param {{prefix: string, suffix: string, maxTokens: number, temperature: number}} wish what is asked
  * @param {AbortSignal} signal stops the model
  * @returns {Promise<{id: string, text: string}>} the completion, and its name for a verdict
  */
-async function complete(url, {prefix, suffix, maxTokens, temperature}, signal) {
+async function complete(server, {prefix, suffix, maxTokens, temperature}, signal) {
   const answer = await post(
-    url,
+    server,
     "/v1/completions",
     {
       prompt: unix(prefix.slice(-MOST)),
@@ -36,16 +36,17 @@ function unix(text) {
 }
 
 /** Says what somebody thinks of a completion: 1, or -1. */
-async function judge(url, id, verdict) {
-  await post(url, `/api/answers/${id}/verdict`, {verdict});
+async function judge(server, id, verdict) {
+  await post(server, `/api/answers/${id}/verdict`, {verdict});
 }
 
-async function post(url, path, body, signal) {
+async function post({url, token}, path, body, signal) {
   let answer;
   try {
     answer = await fetch(`${url}${path}`, {
       method: "POST",
-      headers: {"Content-Type": "application/json"},
+      redirect: "error", // code goes to this address and nowhere else
+      headers: {"Content-Type": "application/json", ...(token && {Authorization: `Bearer ${token}`})},
       body: JSON.stringify(body),
       signal,
     });
@@ -54,8 +55,9 @@ async function post(url, path, body, signal) {
     throw new Refused(`${url} cannot be reached; start it with: llmguide app code-assistant`);
   }
   const found = await answer.json().catch(() => ({}));
+  if (answer.status === 401) throw new Refused(`${url} does not know this editor; run the command llmguide: Connect`);
   if (!answer.ok) throw new Refused(found.error?.message ?? found.error ?? `${url} answers with ${answer.status}`);
   return found;
 }
 
-module.exports = {complete, judge, Refused};
+module.exports = {complete, judge, MOST, Refused};

@@ -138,4 +138,4 @@ def test_the_extension_does_what_an_editor_asks_of_it() -> None:
     command = [node, "--test", "--test-reporter=tap"]
     done = subprocess.run(command, cwd=EXTENSION, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert "# pass 9" in done.stdout
+    assert "# pass 16" in done.stdout
