@@ -138,14 +138,21 @@ function loadQuiz() {
   document.head.append(script);
 }
 
-// `llmguide serve` hands its token over after the #. It stays in this tab, and leaves the address and the history.
-function takeToken() {
+// `llmguide serve` hands its token over after the #. It stays in this tab, and leaves the address and the history. Anybody
+// can make such a link: a token that the tab has already gives way only to one that the server accepts.
+const KERNEL = "llmguide.kernel";
+
+async function takeToken() {
   const token = /^#token=([\w-]+)$/.exec(location.hash)?.[1];
   if (!token || location.hostname !== "127.0.0.1") return;
   history.replaceState(history.state, "", location.pathname + location.search);
   try {
-    sessionStorage.setItem("llmguide.kernel", token);
-  } catch {}  // storage is switched off: cells run in the tab
+    const held = sessionStorage.getItem(KERNEL);
+    if (held === token) return;
+    if (held !== null && !(await fetch("/llmguide-token", { headers: { Authorization: `Bearer ${token}` } })).ok) return;
+    sessionStorage.setItem(KERNEL, token);
+    if (held !== null) location.reload(); // the page was built with the other one
+  } catch {}  // storage is switched off, or the server has gone: cells run in the tab
 }
 
 // A link to a place needs all heights above it, so guide.css leaves nothing out in a page that is aimed.
@@ -180,6 +187,7 @@ function tendLateControls() {
 
 addEventListener("click", aim, true); // before the theme follows the link
 addEventListener("hashchange", landOnTarget);
+addEventListener("hashchange", takeToken);
 new MutationObserver(tendLateControls).observe(document.body, { childList: true, subtree: true });
 for (const event of ["mouseover", "focusin"]) addEventListener(event, showTip);
 addEventListener("focusout", hideTip);

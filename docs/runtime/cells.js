@@ -50,6 +50,7 @@ class Cell {
     this.editor = null;
     this.running = false;
     this.fold = block.closest("details.how");
+    if (this.fold && this.edited !== null) this.fold.open = true; // a later cell runs this one first: let it be seen
     this.stored = this.fold ? storedBefore(this.fold, this.kind) : storedAfter(block);
     this.markdown = this.stored.flatMap((element) => (element.matches(".stored") ? JSON.parse(element.textContent) : [])).join("\n\n");
     this.result = null;

@@ -3,6 +3,8 @@
 
 import { hasKernel, make } from "./page.js";
 
+import { confirm, confirmed } from "./edits.js";
+
 const DONE = "llmguide.exercises"; // {exercise: true}, kept in this browser only
 const DRAFTS = "llmguide.drafts"; // {exercise: code}
 const SCOPE = "exercises"; // names of the pages stay as they are: each check runs in a namespace of its own
@@ -41,7 +43,10 @@ class Exercise {
     this.code = block.querySelector("code");
     this.html = this.code.innerHTML;
     this.stub = this.code.textContent.trimEnd();
-    this.draft = read(DRAFTS)[this.name];
+    this.key = `${DRAFTS}/${this.name}`;
+    const forget = () => keep(DRAFTS, { [this.name]: undefined });
+    const label = `Exercise ${this.name}`;
+    this.draft = confirmed(this.key, read(DRAFTS)[this.name] ?? null, { label, forget }) ?? undefined;
     this.build();
     this.show();
   }
@@ -125,6 +130,7 @@ class Exercise {
   change(code) {
     this.draft = code === this.stub ? undefined : code;
     keep(DRAFTS, { [this.name]: this.draft });
+    confirm(this.key, this.draft ?? null);
     this.show();
   }
 

@@ -4,7 +4,8 @@ const TOKEN = "llmguide.kernel"; // guide.js puts it there, from the link that `
 
 // The connection, or null if the kernel refuses: the token is of an earlier start.
 export function open(receive) {
-  const socket = new WebSocket(`ws://${location.host}/llmguide-kernel`, ["llmguide", sessionStorage.getItem(TOKEN)]);
+  const token = sessionStorage.getItem(TOKEN);
+  const socket = new WebSocket(`ws://${location.host}/llmguide-kernel`, ["llmguide", token]);
   const send = (message) => socket.send(JSON.stringify(message));
   let opened = false;
   return new Promise((resolve) => {
@@ -27,7 +28,7 @@ export function open(receive) {
     socket.onmessage = ({ data }) => receive(JSON.parse(data));
     socket.onclose = () => {
       if (opened) return receive({ type: "failed", text: "The kernel has ended, and all names with it. Run again to start another." });
-      sessionStorage.removeItem(TOKEN);
+      if (sessionStorage.getItem(TOKEN) === token) sessionStorage.removeItem(TOKEN);
       resolve(null);
     };
   });

@@ -1,8 +1,10 @@
 """`llmguide serve` in Chromium: Run uses real PyTorch, for the tab that opened the link and for no other."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,6 +106,113 @@ def test_stop_keeps_the_names(page: Page) -> None:
 def test_a_kernel_that_dies_is_said_and_another_starts(page: Page) -> None:
     assert "The kernel has ended" in page.evaluate(RUN, "import os\nos._exit(1)")["error"]
     assert page.evaluate(RUN, WHO)["where"] == "kernel"
+
+
+# What another program at this address could have left: an edit of the first folded cell, and a draft.
+PLANT = """async (code) => {
+    const guide = document.querySelector('script[src*="js/guide.js"]').src;
+    const {keyOf} = await import(new URL("../runtime/edits.js", guide));
+    const block = document.querySelector("details.how [data-cell]");
+    const source = block.querySelector("code").textContent.replace(/\\n$/, "");
+    const number = Number(block.dataset.cell);
+    localStorage.setItem(keyOf("learn/attention", number, source), `${source}\\n${code}`);
+    localStorage.setItem("llmguide.drafts", JSON.stringify({"causal-mask": code}));
+    return number;
+}"""
+
+
+@pytest.fixture
+def planted(browser: Browser, link: str, tmp_path: Path) -> Iterator[tuple[Page, int, Path]]:
+    """A chapter in a tab with the kernel, the number of a cell with planted code, and the file it writes."""
+    home, written = link.partition("#")[0], tmp_path / "written"
+    with window(browser, DESKTOP) as context:
+        earlier = context.new_page()
+        earlier.goto(f"{home}learn/attention/")
+        earlier.locator(".cell").first.wait_for()
+        number = earlier.evaluate(PLANT, f"open({str(written)!r}, 'w').close()")
+        page = context.new_page()
+        problems = watch(page)
+        page.goto(link)
+        page.wait_for_function("sessionStorage['llmguide.kernel']")
+        page.goto(f"{home}learn/attention/")
+        yield page, number, written
+        assert not problems
+
+
+def run_below(page: Page, number: int) -> None:
+    """Run the next cell, and with it those above."""
+    name = re.compile(rf"Run cell {number + 1}$")
+    cell = page.locator(".cell", has=page.get_by_role("button", name=name, include_hidden=True))
+    cell.get_by_role("button", name=name, include_hidden=True).dispatch_event("click")
+    expect(cell.locator(".cell-note")).to_contain_text("On your machine", timeout=60_000)
+
+
+def test_code_that_another_program_has_left_does_not_run_unseen(planted: tuple[Page, int, Path]) -> None:
+    page, number, written = planted
+    asking = page.locator(".confirm")
+    expect(asking.locator("summary")).to_have_text([f"Cell {number}", "Exercise causal-mask"])
+    expect(asking.locator("pre").first).to_contain_text(str(written))
+    expect(asking.locator("pre").first).to_be_visible()
+    run_below(page, number)
+    page.get_by_role("button", name="Check exercise causal-mask").click()
+    expect(page.locator("#exercise-causal-mask output.result")).to_contain_text("Not yet.", timeout=60_000)
+    assert not written.exists()
+
+
+def test_it_runs_in_sight_when_the_reader_has_confirmed_it(planted: tuple[Page, int, Path]) -> None:
+    page, number, written = planted
+    with page.expect_navigation():
+        page.get_by_role("button", name="Use these edits").click()
+    expect(page.locator(f'[data-cell="{number}"] code')).to_contain_text(str(written))
+    expect(page.locator(f'[data-cell="{number}"] code')).to_be_visible()  # the fold is open
+    run_below(page, number)
+    assert written.exists()
+    expect(page.locator(".confirm")).to_have_count(0)
+
+
+def test_the_reader_can_delete_it(planted: tuple[Page, int, Path]) -> None:
+    page, _, written = planted
+    page.get_by_role("button", name="Delete them").click()
+    expect(page.locator(".confirm")).to_have_count(0)
+    assert str(written) not in page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_an_edit_of_this_tab_is_used_after_a_reload(page: Page, link: str) -> None:
+    page.goto(f"{link.partition('#')[0]}learn/attention/")
+    page.get_by_role("button", name="Edit cell 1", exact=True).click()
+    editor = page.get_by_label("Code of cell 1")
+    editor.press("Control+Home")
+    editor.press_sequentially("print('mine')\n")
+    page.reload()
+    expect(page.locator('[data-cell="1"] code')).to_contain_text("print('mine')")
+    expect(page.locator(".confirm")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["", "learn/attention/"])
+def test_a_foreign_link_does_not_replace_the_kernels_token(browser: Browser, link: str, path: str) -> None:
+    home, _, token = link.partition("#token=")
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        page.goto(link)
+        page.wait_for_function("sessionStorage['llmguide.kernel']")
+        with page.expect_response("**/llmguide-token") as answer:
+            page.goto(f"{home}{path}#token=AAAA")
+        assert answer.value.status == 403
+        expect(page).to_have_url(f"{home}{path}")
+        assert page.evaluate("sessionStorage['llmguide.kernel']") == token
+        assert page.evaluate(RUN, WHO)["where"] == "kernel"
+
+
+def test_the_link_replaces_what_another_program_has_left(browser: Browser, link: str) -> None:
+    home, _, token = link.partition("#token=")
+    with window(browser, DESKTOP) as context:
+        page = context.new_page()
+        page.goto(home)
+        page.evaluate("sessionStorage['llmguide.kernel'] = 'AAAA'")
+        page.goto(link)  # the same page: only what is after # changes
+        page.wait_for_function("(token) => sessionStorage['llmguide.kernel'] === token", arg=token)
+        page.wait_for_load_state("load")
+        assert page.evaluate(RUN, WHO)["where"] == "kernel"
 
 
 def test_another_tab_without_the_token_has_no_kernel(page: Page, link: str) -> None:
