@@ -151,7 +151,7 @@ async function takeToken() {
     if (held === token) return;
     if (held !== null && !(await fetch("/llmguide-token", { headers: { Authorization: `Bearer ${token}` } })).ok) return;
     sessionStorage.setItem(KERNEL, token);
-    if (held !== null) location.reload(); // the page was built with the other one
+    if (document.readyState !== "loading") location.reload(); // the page was built without it
   } catch {}  // storage is switched off, or the server has gone: cells run in the tab
 }
 

@@ -159,6 +159,19 @@ def test_code_that_another_program_has_left_does_not_run_unseen(planted: tuple[P
     assert not written.exists()
 
 
+def test_nor_does_it_in_a_tab_that_gets_the_token_later(planted: tuple[Page, int, Path], link: str) -> None:
+    page, number, written = planted
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
+    expect(page.locator(f'[data-cell="{number}"] code')).to_contain_text(
+        str(written)
+    )  # in the tab it may run
+    page.goto(f"{page.url}#{link.partition('#')[2]}")
+    expect(page.locator(".confirm summary").first).to_have_text(f"Cell {number}")
+    run_below(page, number)
+    assert not written.exists()
+
+
 def test_it_runs_in_sight_when_the_reader_has_confirmed_it(planted: tuple[Page, int, Path]) -> None:
     page, number, written = planted
     with page.expect_navigation():
