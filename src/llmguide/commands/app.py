@@ -29,7 +29,8 @@ server, and no text.
 
 Only this machine can reach it, and only pages and editors with the token can read or write. The link has the
 token, and so has the file app.token in the folder of the run: delete it for a new one. On a machine that you
-share, take --no-browser: others can read the command line that a browser is started with.
+share, take --no-browser: others can read the command line that a browser is started with, which includes the
+token.
 
 Examples:
   llmguide app creative-writing

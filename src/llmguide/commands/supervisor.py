@@ -5,7 +5,8 @@ process whose parent ends becomes a child of the supervisor, whatever its sessio
 kernel or the server ends, the supervisor kills its children until it has none.
 
 A process of another user, such as one that ``sudo`` has started, cannot be killed and goes on. Other systems
-have no subreaper: there the kernel's process group is killed, and a process that left the group goes on.
+have no subreaper. On macOS the kernel's process group is killed, and a process that has left it goes on; on
+Windows the kernel alone is killed.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Who may use an application: whoever has its token. Only their owner can read the token and the database.
 
 The token is the file ``app.token`` in the folder of the run. It stays the same from one start to the next, so
-that open pages and editors go on working; without the file, the next start writes a new one. On Windows, whose
-files have no modes that tell who can read them, each start writes one.
+that open pages and editors go on working; without the file, the next start writes a new one. On Windows,
+whose files have no such modes, each start writes a new one.
 """
 
 import os
