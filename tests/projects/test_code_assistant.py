@@ -329,6 +329,22 @@ def test_what_cannot_be_learnt_from_is_refused_before_the_training(tmp_path, cap
     assert not (tmp_path / "run" / "models").exists()
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/completions"), ("GET", "/v1/models"), ("GET", "/api/completions")]
+)
+def test_without_the_token_an_editor_is_refused(finished, tmp_path, method, path):
+    async def use(server, store):
+        body = json.dumps({"prompt": "x"}) if method == "POST" else None
+        headers = HEADERS | {"Authorization": "Bearer another"}
+        request = HTTPRequest(server.address + path, method, headers, body)
+        answer = await AsyncHTTPClient().fetch(request, raise_error=False)
+        assert answer.code == 401
+        assert b"the token is missing or wrong" in answer.body
+        assert store.documents() == []
+
+    with_server(finished, tmp_path, use)
+
+
 def test_too_many_requests_are_told_when_to_come_again(finished, tmp_path):
     async def use(server, _):
         wish = {"prompt": "x = ", "max_tokens": 1}
