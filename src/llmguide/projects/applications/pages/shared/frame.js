@@ -3,13 +3,21 @@
 // The link that llmguide app prints ends with #token=... The token stays in this tab, and leaves the address. Anybody can
 // make such a link, so that only a token which the server accepts is kept.
 const TOKEN = "llmguide.app";
+let token = null;
 
 async function takeToken() {
+  try {
+    token = sessionStorage.getItem(TOKEN);
+  } catch {} // storage is switched off: the token lasts as long as the page
   const given = location.hash.match(/^#token=([\w-]+)$/)?.[1];
   if (!given) return;
   history.replaceState(null, "", location.pathname);
   const answer = await fetch("/api/documents", {headers: {Authorization: `Bearer ${given}`}}).catch(() => null);
-  if (answer?.ok) sessionStorage.setItem(TOKEN, given);
+  if (!answer?.ok) return;
+  token = given;
+  try {
+    sessionStorage.setItem(TOKEN, token);
+  } catch {}
 }
 
 await takeToken();
@@ -17,7 +25,6 @@ addEventListener("hashchange", () => location.hash.startsWith("#token=") && loca
 
 /** The headers of a request with JSON in its body. */
 export function headers() {
-  const token = sessionStorage.getItem(TOKEN);
   return {"Content-Type": "application/json", ...(token && {Authorization: `Bearer ${token}`})};
 }
 
