@@ -1,6 +1,6 @@
 // The page of the code assistant: a place to try it, and thumbs for what it has completed.
 
-import {Refused, api, brokenOff, element, headers, thumbs} from "/shared/frame.js";
+import {Refused, api, brokenOff, element, send, thumbs} from "/shared/frame.js";
 
 const SHOWN = 120; // characters on each side of a completion in the list
 const at = (id) => document.getElementById(id);
@@ -38,19 +38,14 @@ function card({id, prompt, text, verdict, state}) {
 async function complete(signal) {
   const start = code.selectionStart;
   const [before, after] = [code.value.slice(0, start), code.value.slice(start)];
-  const answer = await fetch("/v1/completions", {
-    method: "POST",
-    signal,
-    headers: headers(),
-    body: JSON.stringify({
-      prompt: before,
-      suffix: after,
-      max_tokens: 48,
-      temperature: another.checked ? 0.8 : 0,
-      stream: true,
-    }),
-  });
-  if (!answer.ok) throw new Refused(answer.status, (await answer.json()).error.message);
+  const wish = {
+    prompt: before,
+    suffix: after,
+    max_tokens: 48,
+    temperature: another.checked ? 0.8 : 0,
+    stream: true,
+  };
+  const answer = await send("POST", "/v1/completions", wish, signal);
   let text = "";
   for await (const piece of pieces(answer.body)) {
     text += piece;

@@ -20,7 +20,7 @@ async function takeToken() {
   } catch {}
 }
 
-await takeToken();
+const ready = takeToken();
 addEventListener("hashchange", () => location.hash.startsWith("#token=") && location.reload());
 
 /** The headers of a request with JSON in its body. */
@@ -71,7 +71,9 @@ export function brokenOff(error) {
   throw new Refused(0, "The answer broke off. Is the server still running?");
 }
 
-async function send(method, path, body, signal) {
+/** Sends JSON, and returns the response; throws `Refused` where there is none, or an error. */
+export async function send(method, path, body, signal) {
+  await ready;
   let answer;
   try {
     answer = await fetch(path, {
@@ -86,7 +88,7 @@ async function send(method, path, body, signal) {
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
-  throw new Refused(answer.status, said.error ?? `The server answers with ${answer.status}.`);
+  throw new Refused(answer.status, said.error?.message ?? said.error ?? `The server answers with ${answer.status}.`);
 }
 
 /** An element; strings among its children become text, never markup. */
