@@ -27,8 +27,7 @@ def generated_head(title: str, description: str, origin: str) -> str:
         description: In a sentence.
         origin: The program and what it reads.
     """
-    # A half-weight in search, so that a page that explains a thing comes before a list that names it.
-    front = f"---\ntitle: {title}\ndescription: {description}\nsearch:\n  boost: 0.5\n---"
+    front = f"---\ntitle: {title}\ndescription: {description}\n---"
     return f"{front}\n\n<!-- Written by {origin}. no-terms -->\n\n# {title}\n"
 
 

@@ -1,5 +1,5 @@
-// The index of the search holds every page, several times the weight of any. The theme fetches it with each page; here
-// it waits until a reader turns to the search, or comes from it.
+// The index of the search is several times the weight of any page. The theme fetches it with each page; here it waits
+// until a reader turns to the search, or comes from it.
 
 {
   const { open, send } = XMLHttpRequest.prototype;
@@ -23,3 +23,12 @@
     });
   }
 }
+
+// The theme reads the query when a key is pressed and released. A paste by mouse, dictation and a key that is held
+// change it at other times, and would leave old results below it.
+addEventListener("input", ({ target }) => {
+  if (!target.matches?.(".md-search__input")) return;
+  for (const event of ["keydown", "keyup"]) target.dispatchEvent(new Event(event));
+});
+
+document.querySelector(".md-search-result__meta")?.setAttribute("role", "status");

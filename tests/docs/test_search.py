@@ -1,0 +1,101 @@
+"""The search finds what readers mean, at once, whatever they type."""
+
+import json
+import re
+
+import pytest
+from tests.search import ASKED, INDEX, PAGE, TYPED, ask, first
+from tools.search import Section, add_words, sections
+
+MEASURE = """
+    const seconds = (work) => {
+      const before = process.cpuUsage();
+      work();
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1e6;
+    };
+"""
+
+
+def hits(kind: str) -> tuple[int, list[str]]:
+    """How many queries lead to one of their sections, and where the others lead."""
+    queries = ASKED[kind]
+    missed = [
+        f"{query} -> {found}" for query, found in first([*queries]).items() if found not in queries[query]
+    ]
+    return len(queries) - len(missed), missed
+
+
+def test_every_expected_section_exists() -> None:
+    docs = json.loads(json.loads(INDEX.read_text(encoding="utf-8"))["docs"])
+    places = {
+        docs["pages"][page][0] + (f"#{anchor}" if anchor else "") for page, anchor, *_ in docs["sections"]
+    }
+    expected = {place for kind in ASKED.values() for places in kind.values() for place in places}
+    assert expected <= places, expected - places
+
+
+@pytest.mark.parametrize(("kind", "least"), [("learner", 27), ("identifier", 10), ("held_out", 12)])
+def test_the_right_section_comes_first(kind: str, least: int) -> None:
+    n, missed = hits(kind)
+    assert n >= least, "\n".join(missed)
+
+
+def test_every_keystroke_is_answered_at_once() -> None:
+    """In seconds of the processor, which do not depend on what else the machine does."""
+    typed = [text[:n] for text in [*TYPED, *ASKED["learner"]] for n in range(1, len(text) + 1)]
+    took = ask(
+        MEASURE + "return given.typed.map((text) => seconds(() => answers.answer(text)));",
+        typed=[*typed, PAGE],
+    )
+    slow = {text: s for text, s in zip([*typed, PAGE], took, strict=True) if s > 0.5}
+    assert not slow
+
+
+def test_the_first_answer_comes_within_a_second() -> None:
+    start = "const docs = JSON.parse(readFileSync(given.index, 'utf8')).docs;"
+    assert ask(MEASURE + start + "return seconds(() => new m.Answers(docs).answer('rope'));") < 1
+
+
+def test_results_hold_no_markup_but_marks() -> None:
+    """Also for what is typed: the theme takes titles and texts for HTML."""
+    found = ask(
+        """return given.queries.flatMap((query) => answers.answer(query).items.flat())
+          .flatMap(({ title, text }) => [title, text]);""",
+        queries=[*TYPED, *ASKED["learner"], "x < y", "&lt;"],
+    )
+    assert len(found) > 1000
+    for text in found:
+        assert not re.search(r"<(?!/?(?:mark|small|p)>)|&(?!(?:amp|lt|gt);)", text), text
+        assert not re.search(r"\\(?:frac|left|mathbf|operatorname|sqrt|text|theta)", text), text
+
+
+BUILT = """
+<html><head><meta name="description" content="About."></head><body><article>
+<h1 id="one">One</h1>
+<h2 id="two">Two <a class="headerlink">¶</a></h2>
+<p>By <span class="math"><span class="katex"><span class="katex-mathml"><math><semantics>
+<msqrt><mi>d</mi></msqrt><annotation>\\sqrt d</annotation></semantics></math></span>
+<span class="katex-html">√d</span></span></span> <span class="citation">(Ada, 1843)</span>, so.</p>
+<div class="highlight"><pre><code>run(x)</code></pre></div>
+<h2 id="three">Three</h2>
+<h3 id="under">Under</h3>
+<!-- no word --><p>Last.</p>
+</article></body></html>
+"""
+
+
+def test_a_formula_is_read_once_and_what_is_no_prose_is_not_shown(tmp_path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(BUILT, encoding="utf-8")
+    found = [(section.title, section.text) for section in sections("learn/page.md", page)]
+    assert found == [("One", "About."), ("Two", "By √d, so."), ("Three", "Under"), ("Under", "Last.")]
+    assert [section.more for section in sections("learn/page.md", page)] == ["", "(Ada, 1843) run(x)", "", ""]
+
+
+def test_words_for_a_section_that_is_gone_stop_the_build() -> None:
+    section = Section("Page", "Title", "", "", "", ("learn/page.md", "title"), 1.0)
+    add_words([section], {"learn/page.md#title": "heading"})
+    assert section.words == " heading"
+    with pytest.raises(ValueError, match=r"no section: learn/page\.md#gone"):
+        add_words([section], {"learn/page.md#gone": "lost"})
