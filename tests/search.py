@@ -1,5 +1,6 @@
 """What the search of the built site answers, asked without a browser, and what readers ask."""
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ TYPED = [
     "naïve", "🤖 emoji",
 ]  # fmt: skip
 PAGE = ("Attention lets each token look at the others; top-p, GPT-2 and fine-tuning come later. " * 6)[:500]
+
+
+def places() -> set[str]:
+    """The address of every section that can be found, below the site's."""
+    docs = json.loads(json.loads(INDEX.read_text(encoding="utf-8"))["docs"])
+    return {
+        docs["pages"][page][0] + (f"#{anchor}" if anchor else "") for page, anchor, *_ in docs["sections"]
+    }
 
 
 def ask(body: str, **given: Any) -> Any:

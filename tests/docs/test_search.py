@@ -1,10 +1,9 @@
 """The search finds what readers mean, at once, whatever they type."""
 
-import json
 import re
 
 import pytest
-from tests.search import ASKED, INDEX, PAGE, TYPED, ask, first
+from tests.search import ASKED, PAGE, TYPED, ask, first, places
 from tools.search import Section, add_words, sections
 
 MEASURE = """
@@ -27,12 +26,8 @@ def hits(kind: str) -> tuple[int, list[str]]:
 
 
 def test_every_expected_section_exists() -> None:
-    docs = json.loads(json.loads(INDEX.read_text(encoding="utf-8"))["docs"])
-    places = {
-        docs["pages"][page][0] + (f"#{anchor}" if anchor else "") for page, anchor, *_ in docs["sections"]
-    }
-    expected = {place for kind in ASKED.values() for places in kind.values() for place in places}
-    assert expected <= places, expected - places
+    expected = {place for kind in ASKED.values() for targets in kind.values() for place in targets}
+    assert expected <= places(), expected - places()
 
 
 @pytest.mark.parametrize(("kind", "least"), [("learner", 27), ("identifier", 10), ("held_out", 12)])

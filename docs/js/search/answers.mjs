@@ -3,9 +3,8 @@
 import { Engine } from "./engine.mjs";
 import { excerpt, finder, mark } from "./excerpt.mjs";
 
-const MOST_PAGES = 30;
-const MOST_SECTIONS = 6; // of a page
-const LEAST = 0.02; // of the best score
+const MOST_PAGES = 20;
+const MOST_SECTIONS = 5; // of a page
 
 const label = (part) => part && ` <small>${part}</small>`;
 
@@ -30,7 +29,6 @@ export class Answers {
     const { results, ...asked } = this.engine.search(query);
     const groups = new Map(); // by page
     for (const result of results) {
-      if (result.score < LEAST * results[0].score) break;
       const { page } = this.sections[result.id];
       if (!groups.has(page) && groups.size < MOST_PAGES) groups.set(page, []);
       if (groups.get(page)?.length < MOST_SECTIONS) groups.get(page).push(result);

@@ -34,8 +34,10 @@ const term = (text, weight, options) => ({
   ...options,
 });
 
-// A word is found as it is typed, as the start of a word, misspelled, and with another ending.
+// A word is found as it is typed, as the start of a word, misspelled, and with another ending. In a text every letter
+// is the start of something.
 function ways(word, weight, alone) {
+  if (/^[a-z]$/.test(word)) return [term(word, weight, { prefix: alone, fields: [...PRECISE] })];
   const typed = { prefix: word.length > 2 || alone, fuzzy: word.length > 4 && 0.2, maxFuzzy: 1 };
   return [term(word, weight, typed), ...(stem(word) === word ? [] : [term(stem(word), 0.7 * weight)])];
 }

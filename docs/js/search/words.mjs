@@ -2,6 +2,14 @@
 
 import { stemmer } from "stemmer";
 
+const stems = new Map();
+
+/** A word without its ending. */
+export function stem(word) {
+  if (!stems.has(word)) stems.set(word, stemmer(word));
+  return stems.get(word);
+}
+
 const COMPOUND = /([\p{L}\p{N}]+(?:[-_.@'’/][\p{L}\p{N}]+)*)/u;
 const PART = /[\p{L}\p{N}]+/gu;
 const STOP = new Set(
@@ -25,5 +33,3 @@ export const split = (compound) => [...new Set([...parts(compound), join(compoun
 
 /** Two compounds in a row, as one word: what is written flash attention here is FlashAttention there. */
 export const pairs = (found) => found.slice(1).map((compound, i) => found[i] + compound);
-
-export { stemmer as stem };
