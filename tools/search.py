@@ -44,8 +44,8 @@ UNSHOWN = {
 }  # fmt: skip
 # Pages that explain come before pages that list.
 WEIGHTS = {
-    "bibliography": 0.15, "errata": 0.15, "exercises": 0.3, "glossary": 0.3, "parity": 0.15, "play": 0.7,
-    "projects": 0.7, "quiz": 0.2, "reference": 0.25, "resources": 0.4,
+    "bibliography": 0.15, "errata": 0.15, "exercises": 0.15, "glossary": 0.15, "parity": 0.15, "play": 0.7,
+    "projects": 0.7, "quiz": 0.15, "reference": 0.15, "resources": 0.4,
 }  # fmt: skip
 ENDINGS = {"Exercises", "Going further", "Quick quiz", "Sources"}  # of chapters
 JOINTS = {"mfrac": "/", "msub": "_", "msubsup": "_^", "msup": "^", "munder": "_", "munderover": "_^"}
@@ -126,6 +126,18 @@ def called(page: str, anchor: str) -> str:
     return f"llmguide {command[1]}" if command and not anchor else anchor * page.startswith("reference/")
 
 
+def weight(page: str, anchor: str, title: str) -> float:
+    """Factor on the score of a section.
+
+    >>> weight("learn/scale.md", "costs", "Costs"), weight("glossary.md", "", "Glossary")
+    (1.0, 0.7)
+    """
+    if title in ENDINGS and anchor:
+        return 0.3
+    listed = WEIGHTS.get(re.split(r"[/.]", page)[0], 1.0)
+    return listed if anchor or page.startswith("reference/") else max(listed, 0.7)
+
+
 def sections(page: str, built: Path) -> Iterator[Section]:
     """The sections of a page, given its path below docs/ and what was built from it."""
     tree = html.parse(str(built), html.HTMLParser(encoding="utf-8")).getroot()
@@ -151,7 +163,7 @@ def sections(page: str, built: Path) -> Iterator[Section]:
             more=" ".join(dict.fromkeys(found["more"].split())),
             words=called(page, found["anchor"]),
             place=(page, found["anchor"]),
-            weight=WEIGHTS.get(re.split(r"[/.]", page)[0], 1.0) * (0.3 if title in ENDINGS else 1.0),
+            weight=weight(page, found["anchor"], title),
         )
 
 

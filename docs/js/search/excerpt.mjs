@@ -14,7 +14,8 @@ export function finder(wanted, terms) {
   const alike = new Set(terms.filter((term) => term.length > 4));
   return (written) => {
     const word = written.toLowerCase();
-    return stems.get(stem(word)) ?? starts.find((start) => word.startsWith(start)) ?? (alike.has(word) ? word : undefined);
+    const start = starts.find((one) => word.startsWith(one));
+    return stems.get(stem(word)) ?? start ?? (alike.has(word) ? word : undefined);
   };
 }
 
