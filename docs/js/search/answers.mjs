@@ -44,8 +44,8 @@ export class Answers {
     const { page, anchor, title, text } = this.sections[id];
     const { location, part } = this.pages[page];
     const find = finder(wanted, terms);
-    // The page marks what is true, and a letter is everywhere; what is false is named as missing.
-    const known = words.map((word) => [word, matched.includes(word)]).filter(([word, has]) => !has || word.length > 2);
+    // The page marks what is true, and the result names what is false as missing. A letter is everywhere.
+    const known = words.filter((word) => word.length > 2).map((word) => [word, matched.includes(word)]);
     return {
       location: anchor ? `${location}#${anchor}` : location,
       title: mark(title, find) + (anchor ? "" : label(part)),
