@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from tests.runtime.subset import RUNTIME, run_in_subset
+from tools import torch_names
 
 LISTING = """
 import inspect, json, torch
@@ -50,7 +51,7 @@ def test_every_public_name_is_one_of_torch():
 
 @pytest.mark.parametrize(
     ("snippet", "name"),
-    [("torch.fft", "torch.fft"), ("torch.conv2d", "torch.conv2d"), ("T([1.0]).fft_nothing()", "fft_nothing"), ("torch.sparse_coo_tensor", "torch.sparse_coo_tensor"), ("torch.linalg.eig", "torch.linalg.eig"), ("torch.autograd.functional", "torch.autograd.functional"), ("torch.special.zeta", "torch.special.zeta")],
+    [("torch.fft", "torch.fft"), ("torch.conv2d", "torch.conv2d"), ("T([1.0]).geqrf()", "torch.Tensor.geqrf"), ("torch.sparse_coo_tensor", "torch.sparse_coo_tensor"), ("torch.linalg.eig", "torch.linalg.eig"), ("torch.autograd.functional", "torch.autograd.functional"), ("torch.special.zeta", "torch.special.zeta")],
 )  # fmt: skip
 def test_what_is_missing_is_refused_by_name(snippet, name):
     (found,) = run_in_subset([snippet])
@@ -76,6 +77,44 @@ def test_what_is_missing_cannot_be_imported(snippet, name):
         "error": "ImportError",
         "message": f"{name} is not in the in-page subset; run with PyTorch",
     }
+
+
+@pytest.mark.parametrize(
+    ("snippet", "message"),
+    [
+        ("torch.softmx", "module 'torch' has no attribute 'softmx'"),
+        ("T([1.0]).shap", "'Tensor' object has no attribute 'shap'"),
+        ("torch.nn.functional.rellu", "module 'torch.nn.functional' has no attribute 'rellu'"),
+        ("torch.nn.Liner", "module 'torch.nn' has no attribute 'Liner'"),
+    ],
+)
+def test_a_misspelled_name_is_no_gap(snippet, message):
+    assert run_in_subset([snippet]) == [{"error": "AttributeError", "message": message}]
+
+
+@pytest.mark.parametrize(
+    ("code", "last_line"),
+    [
+        ("import torch\ntorch.softmx", "AttributeError: module 'torch' has no attribute 'softmx'. Did you mean: 'softmax'?"),
+        ("import torch\ntorch.ones(2).shap", "AttributeError: 'Tensor' object has no attribute 'shap'. Did you mean: 'shape'?"),
+        ("from torch import softmx", "ImportError: cannot import name 'softmx' from 'torch'"),
+        ("import torch.optimizers", "ModuleNotFoundError: No module named 'torch.optimizers'"),
+        ("import torch\ntorch.conv2d", "AttributeError: torch.conv2d is not in the in-page subset; run with PyTorch"),
+    ],
+)  # fmt: skip
+def test_python_suggests_a_name_for_a_misspelling_and_none_for_a_gap(code, last_line):
+    environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.stderr.splitlines()[-1].startswith(last_line)
+
+
+def test_the_names_of_torch_are_those_of_the_torch_installed():
+    program = "from tools import torch_names; print(torch_names.source(), end='')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    written = torch_names.TARGET.read_text(encoding="utf-8")
+    assert done.stdout == written, "run python -m tools.torch_names"
 
 
 @pytest.mark.parametrize("operation", ["x + x", "x.neg()", "x.clone()", "x.sum()"])

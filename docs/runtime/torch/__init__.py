@@ -17,6 +17,7 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 | `creation`, `conversion`, `plain` | tensors from numbers, of other types, and back to numbers |
 | `generator`, `random`, `drawing` | the random stream, the global one, tensors of random numbers |
 | `printing` | `repr` |
+| `refusal`, `names` | errors for names that are missing, and the public names of PyTorch |
 | `nn/`, `optim/`, `utils/` | what is built on these |
 """
 
@@ -67,6 +68,7 @@ from torch import amp, compiler, machine, serialization  # noqa: E402
 from torch import nn, optim, utils  # noqa: E402
 from torch import cuda, distributed, overrides  # noqa: E402
 from torch.machine import ops  # noqa: E402
+from torch.refusal import is_gap as _is_gap, refusal as _refusal  # noqa: E402
 
 globals().update(_NAMES)
 
@@ -74,15 +76,15 @@ globals().update(_NAMES)
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
-    raise AttributeError(f"torch.{name} is not in the in-page subset; run with PyTorch")
+    raise _refusal("torch", name)
 
 
 class _Missing:
-    """Refuses modules of torch that nobody has, and what is imported from a package and is not there."""
+    """Refuses what is imported from a package, is a name of PyTorch, and is not here."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name.startswith("torch."):
+        if name.startswith("torch.") and _is_gap(*name.rsplit(".", 1)):
             raise ImportError(f"{name} is not in the in-page subset; run with PyTorch", name=name)
 
 

@@ -1,5 +1,7 @@
 """GPUs, of which a tab has none."""
 
+from torch.refusal import refusal
+
 
 def is_available():
     """Whether there is one."""
@@ -29,4 +31,4 @@ def empty_cache():
 
 
 def __getattr__(name):
-    raise AttributeError(f"torch.cuda.{name} is not in the in-page subset; run with PyTorch")
+    raise refusal("torch.cuda", name)

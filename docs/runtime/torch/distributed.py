@@ -1,5 +1,7 @@
 """Several processes, of which a tab has none."""
 
+from torch.refusal import refusal
+
 
 def is_available():
     """Whether processes can be joined."""
@@ -12,4 +14,4 @@ def is_initialized():
 
 
 def __getattr__(name):
-    raise AttributeError(f"torch.distributed.{name} is not in the in-page subset; run with PyTorch")
+    raise refusal("torch.distributed", name)

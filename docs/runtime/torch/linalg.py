@@ -8,6 +8,7 @@ from torch.autograd.record import record, retitled
 from torch.dtypes import int64
 from torch.products import matmul
 from torch.reductions import axes_of, kept_shape
+from torch.refusal import refusal
 from torch.tensor import alias, function, make, method
 from torch.tuples import named
 from torch.vjps import conjugated
@@ -272,4 +273,4 @@ def inverse(input):
 
 
 def __getattr__(name):
-    raise AttributeError(f"torch.linalg.{name} is not in the in-page subset; run with PyTorch")
+    raise refusal("torch.linalg", name)

@@ -8,6 +8,7 @@ import numpy as np
 from torch.autograd.record import record, retitled
 from torch.functions import exp2, expm1, floating, log1p
 from torch.masking import where
+from torch.refusal import refusal
 from torch.softmaxes import log_softmax, logsumexp, softmax
 from torch.tensor import alias, function, method
 
@@ -154,4 +155,4 @@ alias("xlogy", xlogy)
 
 
 def __getattr__(name):
-    raise AttributeError(f"torch.special.{name} is not in the in-page subset; run with PyTorch")
+    raise refusal("torch.special", name)

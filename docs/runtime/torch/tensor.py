@@ -9,6 +9,7 @@ import numpy as np
 from torch import dtypes
 from torch.attributes import CPU, Size, strided
 from torch.dtypes import float32
+from torch.refusal import refusal
 
 NAMES = {}  # what `torch` offers, collected by `function`
 
@@ -65,9 +66,7 @@ class Tensor:
         )
 
     def __getattr__(self, name):
-        raise AttributeError(
-            f"'Tensor' object has no attribute '{name}' in the in-page subset; run with PyTorch"
-        )
+        raise refusal("torch.Tensor", name)
 
     # ------------------------------------------------------------------ what it is
 

@@ -4,6 +4,7 @@ from torch.autograd import function, hooks  # noqa: F401  # hooks adds methods t
 from torch.autograd.engine import backward, grad
 from torch.autograd.function import Function
 from torch.autograd.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
+from torch.refusal import refusal
 
 __all__ = [
     "Function",
@@ -18,4 +19,4 @@ __all__ = [
 
 
 def __getattr__(name):
-    raise AttributeError(f"torch.autograd.{name} is not in the in-page subset; run with PyTorch")
+    raise refusal("torch.autograd", name)

@@ -20,6 +20,7 @@ from torch.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, KLDivLoss, MSEL
 from torch.nn.module import Module
 from torch.nn.multihead import MultiheadAttention
 from torch.nn.parameter import Parameter
+from torch.refusal import refusal
 
 __all__ = [
     "GELU",
@@ -56,4 +57,4 @@ __all__ = [
 
 
 def __getattr__(name):
-    raise AttributeError(f"torch.nn.{name} is not in the in-page subset; run with PyTorch")
+    raise refusal("torch.nn", name)

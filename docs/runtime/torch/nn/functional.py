@@ -16,6 +16,7 @@ from torch.nn.classifying import cross_entropy, nll_loss
 from torch.nn.fused import c_name, fused
 from torch.nn.norms import layer_norm, rms_norm
 from torch.nn.random_masks import dropout_mask
+from torch.refusal import refusal
 from torch.tensor import make
 
 __all__ = [
@@ -284,4 +285,4 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
 
 
 def __getattr__(name):
-    raise AttributeError(f"torch.nn.functional.{name} is not in the in-page subset; run with PyTorch")
+    raise refusal("torch.nn.functional", name)

@@ -3,6 +3,7 @@
 import math
 
 from torch.autograd import no_grad
+from torch.refusal import refusal
 
 
 def calculate_gain(nonlinearity, param=None):
@@ -103,4 +104,4 @@ def _fans(tensor):
 
 
 def __getattr__(name):
-    raise AttributeError(f"torch.nn.init.{name} is not in the in-page subset; run with PyTorch")
+    raise refusal("torch.nn.init", name)

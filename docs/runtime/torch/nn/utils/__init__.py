@@ -2,9 +2,10 @@
 
 from torch.nn.utils import rnn
 from torch.nn.utils.clip_grad import clip_grad_norm_
+from torch.refusal import refusal
 
 __all__ = ["clip_grad_norm_", "rnn"]
 
 
 def __getattr__(name):
-    raise AttributeError(f"torch.nn.utils.{name} is not in the in-page subset; run with PyTorch")
+    raise refusal("torch.nn.utils", name)

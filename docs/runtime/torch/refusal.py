@@ -1,0 +1,18 @@
+"""The error for a name that the subset lacks: a gap where PyTorch has the name, a misspelling elsewhere."""
+
+
+def refusal(owner, name):
+    """Return the AttributeError to raise; Python itself adds what a misspelled name may have meant."""
+    if is_gap(owner, name):
+        shown = f"{owner}.{name}"
+        # a `name` that is set and is None keeps Python from suggesting another one
+        return AttributeError(f"{shown} is not in the in-page subset; run with PyTorch", name=None)
+    kind = "'Tensor' object" if owner == "torch.Tensor" else f"module {owner!r}"
+    return AttributeError(f"{kind} has no attribute {name!r}")
+
+
+def is_gap(owner, name):
+    """Whether PyTorch has a public name ``owner.name``; yes for owners whose names are not listed."""
+    from torch.names import NAMES  # noqa: PLC0415 (of use only after a mistake)
+
+    return name.startswith("_") or owner not in NAMES or name in NAMES[owner].split()
