@@ -79,7 +79,7 @@ def _run_slot(fence: Fence, following: list[Fence], lines: list[str], page: str)
     end = stored.end if stored is not None and adjacent else fence.end
 
     def compute(namespace: dict[str, Any]) -> list[str]:
-        printed = _execute(fence, namespace, page)
+        printed = execute(fence, namespace, page)
         if not printed:
             return []
         return ["", *dump("{.text .output}", printed, fence.indent)]
@@ -98,7 +98,7 @@ def _markdown_slot(fence: Fence, lines: list[str], page: str) -> Slot:
 
     def compute(namespace: dict[str, Any]) -> list[str]:
         with helpers(namespace, page):
-            printed = _execute(fence, namespace, page)
+            printed = execute(fence, namespace, page)
         body = [_OPENING, "", *printed, "", _CLOSING]
         return ["", *(f"{fence.indent}{line}" if line else "" for line in body)]
 
@@ -133,8 +133,12 @@ def _inline_value(expression: str, page: str, line: int) -> Callable[[dict[str, 
 # ---- running ---------------------------------------------------------------------------------------
 
 
-def _execute(fence: Fence, namespace: dict[str, Any], page: str) -> list[str]:
-    """Run one fence as a notebook cell and return the lines that it prints."""
+def execute(fence: Fence, namespace: dict[str, Any], page: str) -> list[str]:
+    """Run one fence as a notebook cell and return the lines that it prints.
+
+    Raises:
+        PageError: The code raises although the fence is not marked ``.raises``, or the other way round.
+    """
     printed = io.StringIO()
     raises = "raises" in fence.classes
     with contextlib.redirect_stdout(printed), _explained(page):
@@ -180,8 +184,14 @@ def _explained(page: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def helpers(namespace: dict[str, Any], page: str) -> Iterator[None]:
-    """Lend the table and figure helpers to one cell, without taking names from the page."""
+def helpers(namespace: dict[str, Any], page: str, *, draw: bool = True) -> Iterator[None]:
+    """Lend the table and figure helpers to one cell, without taking names from the page.
+
+    Args:
+        namespace: Names of the page.
+        page: Path of the page from the repository root.
+        draw: Whether figures are drawn; without it, a figure fence only defines its names.
+    """
     name = Path(page).relative_to("docs").with_suffix("").as_posix()
     lent: dict[str, Any] = {
         "cite": cite,
@@ -191,6 +201,10 @@ def helpers(namespace: dict[str, Any], page: str) -> Iterator[None]:
         "matrix": matrix,
         "table": table,
     }
+    if not draw:
+        from tools import undrawn  # noqa: PLC0415 (unittest.mock brings asyncio, which few runs need)
+
+        lent |= {"figure": undrawn.figure, "heatmap": undrawn.heatmap}
     covered = {key: namespace[key] for key in lent if key in namespace}
     namespace.update(lent)
     try:

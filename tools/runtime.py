@@ -28,13 +28,14 @@ MANIFEST = VENDOR / "runtime.json"
 KERNEL = CACHE / "array_matmul.wasm"
 CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 # of tools/, what cells use
-HELPERS = ("__init__", "export_model", "facts", "fences", "figures", "records", "runs", "tables")
+HELPERS = ("__init__", "export_model", "facts", "fences", "figures", "records", "runs", "tables", "undrawn")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date that a zip can hold: equal content gives equal bytes
 
 
 def guide_files() -> Iterator[tuple[str, Path]]:
     """What the zip holds: name in it, and file."""
-    yield "session.py", RUNTIME / "session.py"
+    for name in ("session.py", "missing.py"):
+        yield name, RUNTIME / name
     yield "pipeline.py", RUNTIME / "widgets" / "pipeline.py"
     yield from tree("torch", RUNTIME / "torch")
     yield "torch/array_matmul.wasm", KERNEL

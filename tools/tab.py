@@ -15,6 +15,9 @@ page order:
   unknown;
 - ``difference`` from the stored output, or the error; empty where they agree.
 
+The tab runs the cells above the one that a reader pressed, and draws none of their figures. So does this:
+each figure is drawn and compared in a copy of the process, and the process itself goes on with a stand-in.
+
 A page is run again only when its code or outputs, the package, the subset or the tools change.
 
 Examples::
@@ -48,7 +51,7 @@ from typing import Any, NoReturn
 from tools import CACHE, DATA, DOCS, ROOT, figures, page_paths, write
 from tools.fences import Fence
 from tools.pages import page_hash, record_path
-from tools.runs import PageError, Slot, agree, page_module, slots
+from tools.runs import PageError, Slot, agree, execute, helpers, page_module, slots
 from tools.runtime import HELPERS
 
 RUNTIME = DOCS / "runtime"
@@ -134,11 +137,13 @@ def run_in_tab(path: Path) -> list[dict[str, Any]]:
         for slot in slots(text, page):
             if slot.cell is None:
                 continue
-            is_local = "local" in slot.cell.classes
-            run = _without_a_trace if is_local else _difference
-            started = time.process_time()
+            is_local, is_figure = "local" in slot.cell.classes, "figure" in slot.cell.classes
+            run = _without_a_trace if is_local or is_figure else _difference
+            started = _processor_time()
             difference = run(slot, lines[slot.start : slot.end], namespace)
-            seconds = round(time.process_time() - started, 3)
+            if is_figure and not is_local and not difference:
+                difference = _undrawn(slot.cell, namespace, page)
+            seconds = round(_processor_time() - started, 3)
             cells.append(
                 {
                     "line": slot.cell.first_code_line,
@@ -152,7 +157,7 @@ def run_in_tab(path: Path) -> list[dict[str, Any]]:
 
 
 def _without_a_trace(slot: Slot, stored: list[str], namespace: dict[str, Any]) -> str:
-    """Run a local cell in a copy of this process: in the tab, what it defines or draws is not there."""
+    """Run a cell in a copy of this process, which keeps nothing of what it defines, loads or draws."""
     reading, writing = os.pipe()
     if not (child := fork()):
         with os.fdopen(writing, "w", encoding="utf-8") as file:
@@ -180,16 +185,29 @@ def _difference(slot: Slot, stored: list[str], namespace: dict[str, Any]) -> str
     return "\n".join(difflib.unified_diff(stored, computed, "stored", "in the tab", lineterm=""))
 
 
+def _undrawn(cell: Fence, namespace: dict[str, Any], page: str) -> str:
+    try:
+        with helpers(namespace, page, draw=False):
+            execute(cell, namespace, page)
+    except PageError as error:
+        return f"this figure fails where it is not drawn, as above a cell that is run in the tab\n{error}"
+    return ""
+
+
+def _processor_time() -> float:
+    """Seconds of this process and the copies of it that have ended."""
+    return time.process_time() + sum(os.times()[2:4])
+
+
 def _texts(figure: Path) -> list[str]:
     return re.findall(r">([^<>\n]+)</(?:text|tspan)>", figure.read_text(encoding="utf-8"))
 
 
 def _needs(cell: Fence) -> str:
-    """What is loaded after a cell; a figure brings numpy along, so that after one only torch tells."""
+    """What a cell needs together with the cells above it, whose figures are not drawn."""
     if "figure" in cell.classes or "matplotlib" in cell.code:
         return "figure"
-    has_numpy = "numpy" in sys.modules and "matplotlib" not in sys.modules
-    return "torch" if has_numpy or "torch" in sys.modules else "core"
+    return "torch" if {"numpy", "torch"} & sys.modules.keys() else "core"
 
 
 def _become_tab() -> None:
@@ -270,7 +288,9 @@ def complaints(path: Path) -> list[str]:
     for cell in measure(path):
         where = f"{_name(path)}:{cell['line']}:"
         if cell["needs"] != "local" and cell["difference"]:
-            found.append(f"{where} differs in the tab; mark it .local, with a reason\n{cell['difference']}")
+            found.append(
+                f"{where} differs in the tab; mend it, or mark it .local with a reason\n{cell['difference']}"
+            )
         elif cell["needs"] == "local" and not cell["difference"]:
             found.append(f"{where} agrees in the tab; take .local away")
         elif cell["needs"] == "local" and not cell["reason"]:

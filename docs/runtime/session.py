@@ -75,6 +75,15 @@ class _Stream(io.TextIOBase):
             self._post(text)
 
 
+class _NoKeyboard(io.TextIOBase):
+    """Stands for standard input, which neither a worker nor the kernel has for a cell."""
+
+    def readline(self, _size: int = -1) -> str:  # type: ignore[override]
+        raise EOFError("a cell cannot read from the keyboard; assign the text to a variable instead")
+
+    read = readline
+
+
 class _Scope:
     """The names of one page, and the folder that its code works in."""
 
@@ -162,10 +171,8 @@ class Session:
             if kind in {"table", "figure"}:
                 from tools.runs import helpers  # noqa: PLC0415 (most runs need none)
 
-                stack.enter_context(helpers(names, f"docs/{message['page']}.md"))
-                if not message.get("draw", True):
-                    names |= _UNDRAWN
-                    stack.callback(lambda: [names.pop(name, None) for name in _UNDRAWN])
+                draw = message.get("draw", True)
+                stack.enter_context(helpers(names, f"docs/{message['page']}.md", draw=draw))
             tree = ast.parse(code, name)
             last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
             exec(compile(tree, name, "exec", dont_inherit=True), names)
@@ -181,6 +188,10 @@ class Session:
 
     def _explain(self, error: BaseException) -> str:
         """The traceback with no frames but the reader's own."""
+        if isinstance(error, ModuleNotFoundError) and sys.platform == "emscripten":
+            from missing import explain  # noqa: PLC0415 (most runs import what there is)
+
+            explain(error)
         report = traceback.TracebackException.from_exception(error)
         self._keep_own(report, set())
         return "".join(report.format()).rstrip()
@@ -215,17 +226,6 @@ class Session:
         self._post({"type": "completions", "id": message["id"], "from": start, "names": names})
 
 
-@contextlib.contextmanager
-def _no_figure(*_: Any, **__: Any) -> Iterator[tuple[Any, Any]]:
-    """Stands for figure() where only the names that its fence defines are wanted, without matplotlib."""
-    from unittest.mock import MagicMock  # noqa: PLC0415 (brings asyncio, which a first run need not wait for)
-
-    yield MagicMock(), MagicMock()
-
-
-_UNDRAWN = {"figure": _no_figure, "heatmap": lambda *_, **__: None}
-
-
 def _last_line(error: BaseException) -> str:
     return traceback.format_exception_only(error)[-1].strip()
 
@@ -245,7 +245,10 @@ def _forget_settings() -> None:
 
 @contextlib.contextmanager
 def _streams(post: Post, *, markdown: bool) -> Iterator[None]:
-    """Send what is printed to the page; what helpers print is Markdown, and is sent when complete."""
+    """Send what is printed to the page; what helpers print is Markdown, and is sent when complete.
+
+    Nothing can be read from standard input meanwhile.
+    """
     errors = _Stream(lambda text: post({"type": "output", "stream": "stderr", "text": text}))
     printed = io.StringIO()
     output = (
@@ -253,10 +256,12 @@ def _streams(post: Post, *, markdown: bool) -> Iterator[None]:
         if markdown
         else _Stream(lambda text: post({"type": "output", "stream": "stdout", "text": text}))
     )
+    stdin, sys.stdin = sys.stdin, _NoKeyboard()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:
             yield
         finally:
+            sys.stdin = stdin
             output.flush()
             errors.flush()
             if markdown:

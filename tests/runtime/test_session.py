@@ -12,15 +12,24 @@ from typing import Any
 import pytest
 from tools import DOCS
 
+import llmguide  # noqa: F401 (whose modules a name may have meant)
 
-@pytest.fixture(scope="module")
-def session() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("session", DOCS / "runtime" / "session.py")
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / "runtime" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+missing = load("missing")
+
+
+@pytest.fixture(scope="module")
+def session() -> ModuleType:
+    return load("session")
 
 
 class Page:
@@ -160,6 +169,57 @@ with figure("f", alt="a") as (drawing, axes):
     assert page.run(code, kind="figure", draw=False) == []
     assert page.text("kept") == "5\n"
     assert "NameError" in page.text("figure")
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("[p.shape for p in [drawing.subplots(2, 3), drawing.subplots(1, 3)]]", [(2, 3), (3,)]),
+        ("drawing.subplots(2, 1, sharex=True).shape", (2,)),
+        ("drawing.subplots(1, 1, squeeze=False).shape", (1, 1)),
+        ("drawing.subplots().plot([1]) is not None", True),
+        ("len(list(drawing.subplots(3, 2).flat))", 6),
+        ("[line] = axes.plot([1, 2], [3, 4], label='a')\nline.get_color() is not None", True),
+        ("len(axes.plot([1], [2], 'x', [3], [4], '--'))", 2),
+        ("len(axes.plot([1, 2], numpy.ones((2, 3))))", 3),
+        ("len(axes.bar(['a', 'b'], [1, 2]))", 2),
+        ("left, right = axes.get_xlim()\nleft < right", True),
+        ("handles, labels = axes.get_legend_handles_labels()\nlen(handles)", 0),
+    ],
+)
+def test_a_figure_that_is_not_drawn_returns_what_is_unpacked(page: Page, code: str, value: object) -> None:
+    body = "\n    ".join([*code.splitlines()[:-1], f"result = {code.splitlines()[-1]}"])
+    source = f"import numpy\nwith figure('f', alt='a') as (drawing, axes):\n    {body}"
+    assert page.run(source, kind="figure", draw=False) == []
+    assert page.text("result") == f"{value!r}\n"
+
+
+def test_input_is_refused_in_one_sentence(page: Page) -> None:
+    (prompt, error) = page.run("name = input('Name? ')")
+    assert prompt["text"] == "Name? "
+    assert error["text"].endswith(
+        "EOFError: a cell cannot read from the keyboard; assign the text to a variable instead"
+    )
+    assert "session.py" not in error["text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("pandas", f"pandas {missing.ELSEWHERE}."),
+        ("tokenizers", f"tokenizers {missing.ELSEWHERE}."),
+        ("llmguide.commands_of_another", f"llmguide.commands_of_another {missing.ELSEWHERE}."),
+        ("nmpy", "Did you mean: 'numpy'?"),
+        ("collection", "Did you mean: 'collections'?"),
+        ("llmguide.atention", "Did you mean: 'llmguide.attention'?"),
+    ],
+)
+def test_a_module_that_the_tab_lacks_is_told_from_a_misspelled_one(name: str, note: str, monkeypatch) -> None:
+    monkeypatch.setattr(missing.sys, "path", [])  # what is installed here is not in the tab
+    error = ModuleNotFoundError("Pyodide would load it thus", name=name)
+    missing.explain(error)
+    assert str(error) == f"No module named {name!r}"
+    assert error.__notes__ == [note]
 
 
 def test_emit_hands_over_values_during_a_run_only(page: Page, session: ModuleType, monkeypatch) -> None:
