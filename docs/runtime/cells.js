@@ -2,16 +2,17 @@
 // Nothing of Python is fetched before a reader presses Run, and nothing of the editor before Edit.
 
 import { keepEdit, keyOf, readEdit } from "./edits.js";
-import { hasKernel, make } from "./page.js";
+import { forget, forgetAll, note, pending } from "./names.js";
+import { hasKernel, make, noteFetched, partsOf, RUN_KEY } from "./page.js";
+import { Shown, storedAfter, storedBefore } from "./shown.js";
+import { seconds, Status } from "./status.js";
 
 const IDLE = "Run", BUSY = "Stop";
-const LONG = 5; // seconds; a reader wants to know of a longer wait beforehand
 const KINDS = ["table", "figure", "raises"];
+const STEPS = ["core", "torch", "figure"]; // each needs what the one before it needs
 
-const done = new Map(); // page: the numbers of the cells whose names the back end holds
 let backend = null; // the module, once it was needed
 let output = null;
-const loaded = new Set(); // the parts of Python that this visit has fetched already
 let turn = Promise.resolve(); // readers may press Run on a second cell while the first one runs
 let active = null; // the cell that runs
 
@@ -19,16 +20,15 @@ const base = new URL("..", import.meta.url).pathname;
 const pageName = () =>
   location.pathname.slice(base.length).replace(/(?:\/|\/?index\.html|\.html)$/, "") || "index";
 
-const seconds = (value) => (value < 0.005 ? "under 0.01 s" : `${value.toFixed(value < 0.095 ? 2 : 1)} s`);
-const place = () => (backend?.where() === "kernel" || hasKernel() ? "on your machine" : "in your tab");
+const where = () => (backend?.where() === "kernel" || hasKernel() ? "on your machine" : "in your tab");
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 async function load() {
   if (backend) return;
   [backend, output] = await Promise.all([import("./backend.js"), import("./output.js")]);
   backend.watch(() => {
-    done.clear();
-    for (const cell of cells) cell.hint();
+    forgetAll();
+    hintAll();
   });
 }
 
@@ -37,10 +37,10 @@ async function load() {
 class Cell {
   constructor(block, page, all) {
     const { cell, needs, loads, seconds, secondsTab, reason } = block.dataset;
-    Object.assign(this, { block, page, all, needs, reason, number: Number(cell) });
-    this.loads = new Map(loads?.split(" ").map((part) => part.split(":"))); // each part, and its megabytes
+    Object.assign(this, { block, page, all, needs, reason, number: Number(cell), parts: partsOf(loads) });
     this.seconds = seconds === undefined ? null : Number(seconds); // with PyTorch, on one CPU core
     this.secondsTab = Number(secondsTab ?? 0); // with the subset, before the tab slows it down
+    this.runs = needs !== "local" || hasKernel();
     this.kind = KINDS.find((kind) => block.classList.contains(kind)) ?? "run";
     this.code = block.querySelector("code");
     this.html = this.code.innerHTML;
@@ -53,12 +53,16 @@ class Cell {
     if (this.fold && this.edited !== null) this.fold.open = true; // a later cell runs this one first: let it be seen
     this.stored = this.fold ? storedBefore(this.fold, this.kind) : storedAfter(block);
     this.markdown = this.stored.flatMap((element) => (element.matches(".stored") ? JSON.parse(element.textContent) : [])).join("\n\n");
-    this.result = null;
     this.build();
   }
 
   get text() {
     return this.edited ?? this.source;
+  }
+
+  // Above another cell a figure runs for its names only, which spares readers matplotlib. The build has tried that.
+  get drawn() {
+    return this.kind !== "figure" || this.edited !== null || this.source.includes("matplotlib");
   }
 
   build() {
@@ -68,50 +72,36 @@ class Cell {
     this.edit.addEventListener("click", () => this.openEditor());
     this.reset = make("button", { type: "button", textContent: "Reset", title: "Back to the code of the guide" });
     this.reset.addEventListener("click", () => this.restore());
-    this.note = make("span", { className: "cell-note" });
     for (const [button, verb] of [[this.button, "Run"], [this.edit, "Edit"], [this.reset, "Reset"]]) {
       button.setAttribute("aria-label", `${verb} cell ${this.number}`);
     }
-    const runs = this.needs !== "local" || hasKernel();
-    this.bar = make("div", { className: "cell-bar" }, ...(runs ? [this.button, this.edit, this.reset] : []), this.note);
-    const frame = make("div", { className: "cell" });
-    this.block.replaceWith(frame);
-    frame.append(this.block, this.bar);
-    if (!this.fold) frame.append(...this.stored);
-    frame.addEventListener("keydown", (event) => {
-      if (runs && event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.defaultPrevented) {
+    this.status = new Status(this, () => this.plan());
+    const buttons = this.runs ? [this.button, this.edit, this.reset] : [];
+    const bar = make("div", { className: "cell-bar" }, ...buttons, ...this.status.elements);
+    this.frame = make("div", { className: "cell", id: `cell-${this.number}` });
+    this.block.replaceWith(this.frame);
+    this.frame.append(this.block, bar);
+    this.shown = new Shown(this, { stored: this.stored, frame: this.frame, anchor: this.fold });
+    this.frame.addEventListener("keydown", (event) => {
+      if (this.runs && event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.defaultPrevented) {
         event.preventDefault();
         this.start();
       }
     });
-    this.frame = frame;
-    if (this.edited === null) this.reset.hidden = true;
-    else this.showText();
+    this.showText();
   }
 
-  // Where this cell runs, what that takes, and what else pressing Run does.
-  hint() {
-    if (this.running) return;
-    const how = this.needs === "torch" || this.needs === "figure" ? "with PyTorch on one CPU core" : "on one CPU core";
-    const measured = this.seconds === null ? [] : [`${seconds(this.seconds)} ${how}`];
-    if (this.needs === "local" && !hasKernel()) {
-      this.note.textContent = [`Runs on your machine with llmguide serve, not in the tab: ${this.reason}`, ...measured].join(" · ");
-      return;
-    }
-    const parts = [`Runs ${place()}`, ...measured];
-    const megabytes = [...this.loads].reduce((sum, [part, size]) => sum + (loaded.has(part) ? 0 : Number(size)), 0);
-    if (!hasKernel() && megabytes) parts.push(`loads ${megabytes.toFixed(1)} MB once`);
+  // What pressing Run does now; null where the cell does not run.
+  plan() {
+    if (!this.runs) return null;
     const above = this.above();
-    if (above.length) parts.push(`runs the ${above.length === 1 ? "cell" : `${above.length} cells`} above first`);
-    const wait = [...above, this].reduce((sum, cell) => sum + cell.secondsTab, 0);
-    if (!hasKernel() && wait >= LONG) parts.push(`takes ${Math.round(wait)} s or more`);
-    this.note.textContent = parts.join(" · ");
+    const secondsTab = [...above, this].reduce((sum, cell) => sum + cell.secondsTab, 0);
+    return { parts: this.parts, above, secondsTab };
   }
 
-  // The cells above whose names are not there, in order.
+  // The cells above that run first, in order.
   above() {
-    const known = done.get(this.page) ?? new Set();
-    return this.all.filter((cell) => cell.number < this.number && !known.has(cell.number) && (cell.needs !== "local" || hasKernel()));
+    return pending(this.all.filter((cell) => cell.number < this.number && cell.runs));
   }
 
   // ---- running -----------------------------------------------------------------------------------------------------
@@ -121,6 +111,7 @@ class Cell {
     this.running = true;
     this.cancelled = false;
     this.setButton(BUSY);
+    this.shown.begin();
     const left = active && !active.frame.isConnected;
     this.say(`Waiting for ${left ? "a cell of a page that you left; Stop ends both" : "another cell"}`);
     const order = (this.order = {}); // a reader may stop to wait, and press Run again before the turn comes
@@ -132,7 +123,8 @@ class Cell {
     this.order = null;
     this.running = false;
     this.setButton(IDLE);
-    for (const cell of cells) if (!cell.said) cell.hint();
+    this.shown.update();
+    hintAll();
   }
 
   setButton(label) {
@@ -148,7 +140,7 @@ class Cell {
       return backend?.stop();
     }
     this.end();
-    this.say("Stopped", { announce: true });
+    this.tell("Stopped");
     if (active && !active.frame.isConnected) await active.stop(); // its button went with its page
   }
 
@@ -157,22 +149,23 @@ class Cell {
     try {
       this.say("Starting");
       await load();
-      if (this.cancelled) return this.say("Stopped", { announce: true });
-      // What is loaded below is enough above; figures above are not drawn, which spares readers matplotlib.
-      const above = { needs: this.needed(), draw: false, onLoading: (text) => this.say(text) };
-      for (const cell of this.above()) {
-        const result = await cell.execute({ ...above, onStart: () => this.say(`Running cell ${cell.number} first`) });
-        if (!result.ok && !result.stopped && result.started && cell.kind !== "raises") {
-          await cell.show(result);
-          return this.say(`Cell ${cell.number} above failed, so that this one did not run`, { announce: true });
+      if (this.cancelled) return this.tell("Stopped");
+      const above = this.above();
+      const needed = [this, ...above.filter((cell) => cell.drawn)].map((cell) => STEPS.indexOf(cell.needed()));
+      const hooks = { needs: STEPS[Math.max(0, ...needed)], onLoading: (text) => this.say(text) };
+      for (const cell of above) {
+        const onStart = () => this.say(`Running cell ${cell.number} first`);
+        const result = await cell.execute({ ...hooks, draw: cell.drawn, onStart });
+        if (!result.started || result.stopped) return this.show(result);
+        if (!result.ok && cell.kind !== "raises") {
+          cell.show(result);
+          return this.blockedBy(cell);
         }
-        if (!result.started || result.stopped) return await this.show(result);
-        if (this.cancelled) return this.say("Stopped. The names are kept", { announce: true }); // it was done all the same
+        if (this.cancelled) return this.tell("Stopped. The names are kept"); // it was done all the same
       }
-      const own = { onLoading: above.onLoading, onStart: () => this.say("Running"), ...this.stream() };
-      const result = await this.execute(own);
-      if (result.started) for (const part of this.loads.keys()) loaded.add(part);
-      await this.show(result);
+      const result = await this.execute({ ...hooks, onStart: () => this.say("Running"), ...this.stream() });
+      if (result.started) noteFetched(this.parts);
+      this.show(result);
     } finally {
       active = null;
     }
@@ -180,12 +173,11 @@ class Cell {
 
   async execute(hooks) {
     const kind = this.edited === null || this.kind !== "raises" ? this.kind : "run";
-    const { page, number } = this;
-    const result = await backend.run(this.text, { scope: page, page, name: `cell ${number}`, kind, needs: this.needed(), ...hooks });
-    if (result.ok || (kind === "raises" && result.started && !result.stopped)) {
-      if (!done.has(page)) done.set(page, new Set());
-      done.get(page).add(number);
-    }
+    const { page, number, text } = this;
+    this.ran = text;
+    const result = await backend.run(text, { scope: page, page, name: `cell ${number}`, kind, ...hooks });
+    if (result.ok || (kind === "raises" && result.started && !result.stopped)) note(this, text);
+    else if (result.started) forget(this);
     return result;
   }
 
@@ -202,7 +194,7 @@ class Cell {
     let text = "", pending = 0;
     const draw = () => {
       pending = 0;
-      this.place([output.textBlock(text)]);
+      this.shown.show([output.textBlock(text)], where());
     };
     return {
       onOutput: (more, stream) => {
@@ -214,61 +206,74 @@ class Cell {
     };
   }
 
-  async show(result) {
+  show(result) {
     this.endStream?.();
-    if (!result.started) return this.fail(result.stopped ? "Stopped" : result.error, result.stopped);
-    const { blocks, verdict, equal } = output.render(result, this);
+    if (!result.started) return result.stopped ? this.tell("Stopped") : this.fail(result.error);
+    const isEdited = this.all.some((cell) => cell.number <= this.number && cell.edited !== null);
+    const { blocks, verdict, equal, failed } = output.render(result, this, isEdited);
     if (!blocks.length && this.stored.length) blocks.push(make("p", { className: "cell-empty", textContent: "Nothing was printed." }));
-    if (blocks.length) this.place(blocks, { equal });
+    if (blocks.length) this.shown.show(blocks, where(), { equal, failed });
     if (result.stopped) {
       const names = result.lost ? "gone: the next run starts with the first cell" : "kept";
-      return this.say(`Stopped. The names are ${names}`, { announce: true });
+      return this.tell(`Stopped. The names are ${names}`);
     }
-    this.say(`${capital(place())}, ${seconds(result.seconds)}${verdict}`, { announce: true });
+    this.tell(`${capital(where())}, ${seconds(result.seconds)}${verdict}`);
   }
 
-  // Puts the result where the stored output stands; a button brings the stored one back.
-  place(blocks, { equal = false } = {}) {
-    const shown = this.result ?? this.stored;
-    const label = make("div", { className: "cell-label" }, make("span", { textContent: `Output ${place()}` }));
-    const result = [make("div", { className: "cell-result" }, label, ...blocks)];
-    if (this.stored.length && !equal) {
-      const back = make("button", { type: "button", textContent: "Show the stored output" });
-      back.addEventListener("click", () => this.swap(result, this.stored));
-      label.append(back);
-    }
-    this.swap(shown, result);
-    for (const box of result[0].querySelectorAll("pre > code")) if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  // A cell above has failed.
+  blockedBy({ number, fold, frame, edited, button }) {
+    const link = make("a", { href: `#cell-${number}`, textContent: `Cell ${number}` });
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      event.stopPropagation(); // the theme would load the page anew, and its outputs would be gone
+      if (fold) fold.open = true;
+      frame.scrollIntoView({ block: "center" });
+      button.focus({ preventScroll: true });
+    });
+    const cause = edited === null && this.all.findLast((cell) => cell.number < number && cell.edited !== null);
+    const note = cause ? `. You have edited cell ${cause.number}` : "";
+    this.shown.blocked = true;
+    this.tell(link, ` above failed, so this cell did not run${note}`);
   }
 
-  swap(from, to) {
-    const focused = from.some((element) => element.contains(document.activeElement));
-    if (from.length) from[0].before(...to);
-    else if (this.fold) this.fold.before(...to);
-    else this.frame.append(...to);
-    for (const element of from) element.remove();
-    this.result = to === this.stored ? null : to;
-    if (focused) this.button.focus();
+  fail(text) {
+    this.tell(`${text} The stored output stays.`);
+    this.status.note.classList.add("failed");
   }
 
-  fail(text, stopped = false) {
-    this.say(stopped ? text : `${text} The stored output stays.`, { announce: true, failed: !stopped });
+  // What is going on, for a while.
+  say(...content) {
+    this.told = false;
+    this.status.set(...content);
   }
 
-  say(text, { announce = false, failed = false } = {}) {
-    this.said = announce;
-    this.note.textContent = text;
-    this.note.classList.toggle("failed", failed);
-    if (announce) announcer().textContent = `Cell ${this.number}. ${text}`;
+  // How it ended, which stays until the next run.
+  tell(...content) {
+    this.say(...content);
+    this.told = true;
+    announcer().textContent = `Cell ${this.number}. ${this.status.note.textContent}`;
   }
 
   // ---- editing -----------------------------------------------------------------------------------------------------
 
   showText() {
     if (this.edited === null) this.code.innerHTML = this.html;
-    else this.code.textContent = `${this.edited}\n`;
+    else this.showEdit(this.edited);
+    this.mark();
+  }
+
+  // The colors come with the editor, a moment later.
+  async showEdit(code) {
+    this.code.textContent = `${code}\n`;
+    const { color } = await import("./editing.js");
+    const colored = await color(`${code}\n`).catch(() => null);
+    if (colored && this.edited === code) this.code.replaceChildren(colored);
+  }
+
+  mark() {
     this.frame.classList.toggle("edited", this.edited !== null);
     this.reset.hidden = this.edited === null;
+    this.shown.update();
   }
 
   async openEditor() {
@@ -278,7 +283,7 @@ class Cell {
       const { edit } = await import("./editing.js");
       this.editor = await edit(this.block, {
         id: `cell-help-${this.number}`,
-        help: "Ctrl-Enter runs. Tab indents; Escape, then Tab, leaves.",
+        help: `${RUN_KEY} runs. Tab indents; Escape, then Tab, leaves.`,
         code: this.text,
         label: `Code of cell ${this.number}`,
         complete: (code, cursor) => (backend ? backend.complete(this.page, code, cursor) : { from: cursor, names: [] }),
@@ -288,7 +293,8 @@ class Cell {
       this.edit.hidden = true;
       this.editor.focus();
     } catch (error) {
-      this.say(`The editor could not be loaded. ${error.message}`, { announce: true, failed: true });
+      this.tell(`The editor could not be loaded. ${error.message}`);
+      this.status.note.classList.add("failed");
     } finally {
       this.edit.disabled = false;
     }
@@ -297,8 +303,9 @@ class Cell {
   change(code) {
     this.edited = code === this.source ? null : code;
     keepEdit(this.key, this.edited);
-    this.frame.classList.toggle("edited", this.edited !== null);
-    this.reset.hidden = this.edited === null;
+    this.mark();
+    this.told &&= this.running;
+    hintAll();
   }
 
   restore() {
@@ -309,22 +316,6 @@ class Cell {
     this.showText();
     this.edit.focus();
   }
-}
-
-// The output of a run fence follows it; that of a table or figure stands before its folded code, after its Markdown.
-function storedAfter(block) {
-  const next = block.nextElementSibling;
-  return next?.matches(".highlight.output") ? [next] : [];
-}
-
-function storedBefore(fold, kind) {
-  const last = kind === "table" ? "script.stored" : "figure";
-  const found = [];
-  for (let element = fold.previousElementSibling; element; element = element.previousElementSibling) {
-    found.unshift(element);
-    if (element.matches(last)) return found;
-  }
-  return [];
 }
 
 // One place for what screen readers are told: what is loading stays silent, how a run ended does not.
@@ -342,13 +333,17 @@ function announcer() {
 
 let cells = []; // of the page that is shown; a run that goes on after it holds its own
 
+function hintAll() {
+  for (const cell of cells) if (!cell.running && !cell.told) cell.status.hint(where());
+}
+
 function buildPage() {
   if (location.protocol === "file:") return; // browsers start no worker from a file
   const page = pageName();
   cells = [];
   const blocks = [...document.querySelectorAll("[data-cell]")].sort((a, b) => a.dataset.cell - b.dataset.cell);
   for (const block of blocks) cells.push(new Cell(block, page, cells));
-  for (const cell of cells) cell.hint();
+  hintAll();
   if (cells.length) announcer(); // a live region has to stand there before it speaks
 }
 

@@ -11,6 +11,11 @@ async function load() {
   return import(new URL((await response.json()).editor, VENDOR));
 }
 
+// Code as static elements, in the colors of the editor.
+export async function color(code) {
+  return (await load()).color(code);
+}
+
 // `id` and `help` are of the line that tells which keys do what; editor.js knows the other options.
 export async function edit(block, { id, help, ...options }) {
   const { open } = await load();

@@ -6,7 +6,7 @@ import { pythonLanguage } from "@codemirror/lang-python";
 import { bracketMatching, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { EditorState } from "@codemirror/state";
 import { EditorView, keymap, lineNumbers } from "@codemirror/view";
-import { classHighlighter } from "@lezer/highlight";
+import { classHighlighter, highlightCode } from "@lezer/highlight";
 
 // Names as they stand after the cells above have run, keywords and builtins among them. Words of the cell come from the editor.
 const named = (complete) => async (context) => {
@@ -49,4 +49,12 @@ export function open(parent, { code, label, description, complete, onRun, onChan
     close: () => view.destroy(),
     read: () => view.state.doc.toString(),
   };
+}
+
+// Python as spans with the classes of the editor's colors.
+export function color(code) {
+  const fragment = document.createDocumentFragment();
+  const put = (text, className) => fragment.append(className ? Object.assign(document.createElement("span"), { className, textContent: text }) : text);
+  highlightCode(code, pythonLanguage.parser.parse(code), classHighlighter, put, () => fragment.append("\n"));
+  return fragment;
 }

@@ -1,7 +1,7 @@
 // Makes the graded exercises of a page editable and checks them where its cells run. Without it they are complete to
 // read: task, signature, and hints and solution as folded text. Nothing is fetched before a reader presses a button.
 
-import { hasKernel, make } from "./page.js";
+import { hasKernel, make, megabytes, missing, noteFetched, partsOf, RUN_KEY } from "./page.js";
 
 import { confirm, confirmed } from "./edits.js";
 
@@ -37,9 +37,9 @@ function keep(key, entries) {
 // ---- one exercise --------------------------------------------------------------------------------------------------
 
 class Exercise {
-  constructor(element, onMark) {
+  constructor(element, onChange) {
     const block = element.querySelector(".stub");
-    Object.assign(this, { element, block, onMark, name: element.dataset.name, editor: null, running: false });
+    Object.assign(this, { element, block, onChange, name: element.dataset.name, editor: null, running: false });
     this.code = block.querySelector("code");
     this.html = this.code.innerHTML;
     this.stub = this.code.textContent.trimEnd();
@@ -61,9 +61,9 @@ class Exercise {
       this.reset();
       this.editButton.focus();
     });
-    const { megabytes } = this.element.dataset;
-    const place = hasKernel() ? "on your machine" : megabytes ? `in your tab · loads ${megabytes} MB once` : "in your tab";
-    this.note = make("span", { className: "cell-note", textContent: `Runs ${place}` });
+    this.parts = partsOf(this.element.dataset.loads);
+    this.note = make("span", { className: "cell-note" });
+    this.hint();
     const bar = make("div", { className: "cell-bar" }, this.checkButton, this.editButton, this.resetButton, this.note);
     const frame = make("div", { className: "cell" });
     this.block.replaceWith(frame);
@@ -86,6 +86,13 @@ class Exercise {
     button.setAttribute("aria-label", `${text} exercise ${this.name}`);
   }
 
+  // Where a check runs, and what it downloads the first time.
+  hint() {
+    const parts = missing(this.parts);
+    const place = hasKernel() ? "on your machine" : "in your tab";
+    this.note.textContent = `Runs ${place}${!hasKernel() && parts.length ? ` · ${megabytes(parts).toFixed(1)} MB once` : ""}`;
+  }
+
   setRunning(running) {
     this.running = running;
     this.label(this.checkButton, running ? "Stop" : "Check");
@@ -97,7 +104,15 @@ class Exercise {
     this.resetButton.hidden = this.draft === undefined;
     if (this.editor) return;
     if (this.draft === undefined) this.code.innerHTML = this.html;
-    else this.code.textContent = this.draft;
+    else this.showDraft(this.draft);
+  }
+
+  // The colors come with the editor, a moment later.
+  async showDraft(draft) {
+    this.code.textContent = draft;
+    const { color } = await import("./editing.js");
+    const colored = await color(draft).catch(() => null);
+    if (colored && this.draft === draft) this.code.replaceChildren(colored);
   }
 
   say(kind, ...lines) {
@@ -111,7 +126,7 @@ class Exercise {
       const { edit } = await import("./editing.js");
       this.editor = await edit(this.block, {
         id: `help-${this.element.id}`,
-        help: "Ctrl-Enter checks. Tab indents; Escape, then Tab, leaves.",
+        help: `${RUN_KEY} checks. Tab indents; Escape, then Tab, leaves.`,
         code: this.draft ?? this.stub,
         label: `Your answer to exercise ${this.name}`,
         complete: (code, cursor) => (backend ? backend.complete(SCOPE, code, cursor) : { from: cursor, names: [] }),
@@ -158,6 +173,7 @@ class Exercise {
       onLoading: (text) => (this.note.textContent = text),
       onStart: () => (this.note.textContent = "Checking"),
     });
+    if (found.started) noteFetched(this.parts);
     this.rest();
     this.judge(found);
   }
@@ -169,7 +185,7 @@ class Exercise {
 
   rest() {
     this.setRunning(false);
-    this.note.textContent = backend?.where() === "kernel" ? "Runs on your machine" : "Runs in your tab";
+    this.onChange();
   }
 
   judge({ ok, stopped, error, stdout, data }) {
@@ -181,7 +197,7 @@ class Exercise {
     this.say(passed ? "right" : "wrong", make("strong", { textContent: verdict ?? "" }), ...lines, ...printed);
     if (passed) keep(DONE, { [this.name]: true });
     this.show();
-    this.onMark();
+    this.onChange();
   }
 
   reset() {
@@ -213,6 +229,7 @@ function buildPage(elements) {
   const count = make("output");
   const clear = make("button", { type: "button", className: "md-button", textContent: "Reset this chapter" });
   const show = () => {
+    for (const exercise of built) if (!exercise.running) exercise.hint();
     count.textContent = progress(built.map(({ name }) => name));
     clear.hidden = !built.some(({ name, draft }) => read(DONE)[name] || draft !== undefined);
   };

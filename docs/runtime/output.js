@@ -109,8 +109,9 @@ function tableCell(source, y, x) {
 export const textBlock = (text, kind = "") =>
   make("div", { className: `highlight output ${kind}` }, make("pre", {}, make("code", { textContent: text })));
 
-// The elements that show the result of a cell, and in words how it compares with what the page stores.
-export function render({ stdout, stderr, error, figures, markdown, ok, stopped }, cell) {
+// The elements that show the result of a cell, and in words how it compares with what the page stores. With `isEdited`,
+// of this cell or one above it, a difference is what the reader wants.
+export function render({ stdout, stderr, error, figures, markdown, ok, stopped }, cell, isEdited) {
   const raises = cell.kind === "raises" && cell.edited === null; // stored as what is printed, and the error's last line
   const text = raises ? `${stdout}${error}` : stdout;
   const blocks = [
@@ -120,10 +121,10 @@ export function render({ stdout, stderr, error, figures, markdown, ok, stopped }
     ...(markdown ? tables(markdown, cell.markdown, cell.stored.map((it) => it.querySelector("table")).find(Boolean)) : []),
   ];
   if (!raises && !ok) {
-    return { blocks: [...blocks, textBlock(stopped ? "Stopped." : error, "error")], verdict: ": an error" };
+    return { blocks: [...blocks, textBlock(stopped ? "Stopped." : error, "error")], verdict: ": an error", failed: true };
   }
   const was = cell.fold ? cell.markdown : cell.stored.map((it) => it.querySelector("code").textContent).join("");
   if (cell.kind === "figure" || !(was || text)) return { blocks, verdict: "" };
   const found = compare(tidy(was), tidy(cell.fold ? markdown : text));
-  return { blocks, verdict: VERDICTS[found], equal: found === "equal" };
+  return { blocks, verdict: isEdited && found === "different" ? "" : VERDICTS[found], equal: found === "equal" };
 }

@@ -14,3 +14,16 @@ export function hasKernel() {
     return false; // storage is switched off
   }
 }
+
+export const RUN_KEY = /^(Mac|iP)/.test(navigator.platform) ? "⌘ Enter" : "Ctrl-Enter";
+
+// ---- what a visit downloads once ------------------------------------------------------------------------------------
+
+const fetched = new Set(); // names of parts: those of `data-loads`
+
+export const partsOf = (loads) => (loads?.split(" ") ?? []).map((part) => part.split(":")).map(([name, size]) => [name, Number(size)]);
+export const missing = (parts) => parts.filter(([name]) => !fetched.has(name));
+export const megabytes = (parts) => parts.reduce((sum, [, size]) => sum + size, 0);
+export function noteFetched(parts) {
+  for (const [name] of parts) fetched.add(name);
+}

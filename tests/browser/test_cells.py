@@ -55,6 +55,25 @@ def run(page: Page, box: Locator) -> str:
     return said.text_content() or ""
 
 
+def difference(page: Page, number: int) -> list[str]:
+    """Press Run on a cell; what is announced and shown unless that is the stored output."""
+    box = cell(page, number)
+    has_output = page.evaluate(
+        """number => {
+          const box = document.querySelector(`[data-cell="${number}"]`).closest(".cell");
+          return Boolean(box.querySelector(".output") ?? box.closest("details.how"));
+        }""",
+        number,
+    )
+    is_figure = "figure" in (box.locator("[data-cell]").get_attribute("class") or "")
+    said = run(page, box)
+    silent = (is_figure or not has_output) and "error" not in said and "differs" not in said
+    if "failed" not in said and (silent or "equal to the stored output" in said):
+        return []
+    shown = page.locator(".cell-result .error").last
+    return [f"{said}\n{shown.text_content() if shown.count() else ''}"]
+
+
 def pythons(page: Page) -> list[str]:
     """The workers that run Python; the theme's search has one of its own."""
     return [worker.url for worker in page.workers if worker.url.endswith("runtime/worker.mjs")]
@@ -92,26 +111,14 @@ def test_every_cell_gives_its_stored_output(browser: Browser, name: str) -> None
     with serving() as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, name)
         for number in range(1, page.locator("[data-cell]").count() + 1):
-            box = cell(page, number)
-            block = box.locator("[data-cell]")
+            block = cell(page, number).locator("[data-cell]")
             if block.get_attribute("data-needs") == "local":
-                assert block.get_attribute("data-reason") in box.locator(".cell-note").text_content()
+                assert (
+                    block.get_attribute("data-reason")
+                    in cell(page, number).locator(".cell-note").text_content()
+                )
                 continue
-            has_output = page.evaluate(
-                """number => {
-                  const box = document.querySelector(`[data-cell="${number}"]`).closest(".cell");
-                  return Boolean(box.querySelector(".output") ?? box.closest("details.how"));
-                }""",
-                number,
-            )
-            said = run(page, box)
-            is_figure = "figure" in (block.get_attribute("class") or "")
-            good = "equal to the stored output" in said or (
-                (is_figure or not has_output) and "error" not in said and "differs" not in said
-            )
-            if not good or "failed" in said:
-                shown = page.locator(".cell-result .error").last
-                wrong.append(f"{said}\n{shown.text_content() if shown.count() else ''}")
+            if wrong := difference(page, number):
                 break
         page.close()
     assert not wrong + problems, "\n".join(wrong + problems)

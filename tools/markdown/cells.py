@@ -37,6 +37,7 @@ class _Cells(Preprocessor):
         measured = measurements(tuple(cell.code for cell in cells))
         result: list[str] = []
         codes = ""  # of the cells that run before and with a cell
+        needs_above = "core"
         position = 0
         for number, (cell, measures) in enumerate(zip(cells, measured, strict=True), start=1):
             if "local" not in cell.classes:
@@ -45,8 +46,10 @@ class _Cells(Preprocessor):
             assert opening.endswith("}"), "a fence with classes has braces"
             result += [
                 *lines[position : cell.start],
-                f"{opening[:-1]} {_attributes(number, cell, measures, codes)}}}",
+                f"{opening[:-1]} {_attributes(number, cell, measures, codes, needs_above)}}}",
             ]
+            if _runs_above(cell):
+                needs_above = max(needs_above, measures["needs"], key=_step)
             position = cell.start + 1
             if "table" in cell.classes:
                 first = next(i for i in range(cell.end, len(lines)) if lines[i].strip())  # <!-- output -->
@@ -78,12 +81,22 @@ def cells_of(text: str) -> list[Fence]:
     return [fence for fence in fences(text) if fence.language == "python" and set(CELLS) & set(fence.classes)]
 
 
-def _attributes(number: int, cell: Fence, measures: dict[str, Any], codes: str) -> str:
+def _runs_above(cell: Fence) -> bool:
+    """Whether the cells below need all that a cell needs: a figure is not drawn above another cell."""
+    return "local" not in cell.classes and ("figure" not in cell.classes or "matplotlib" in cell.code)
+
+
+def _step(needs: str) -> int:
+    return ("core", "torch", "figure").index(needs)
+
+
+def _attributes(number: int, cell: Fence, measures: dict[str, Any], codes: str, above: str) -> str:
     needs = "local" if "local" in cell.classes else measures["needs"]
+    wanted = {} if needs == "local" else loads(max(needs, above, key=_step), codes)
     found = {
         "cell": number,
         "needs": needs,
-        "loads": " ".join(f"{name}:{size}" for name, size in loads(needs, codes).items()) or None,
+        "loads": " ".join(f"{name}:{size}" for name, size in wanted.items()) or None,
         "seconds": measures["seconds"],
         "seconds-tab": measures["seconds_tab"],
         "reason": cell.attributes.get("reason"),

@@ -40,9 +40,9 @@ class _Include(Preprocessor):
 
 def _block(match: re.Match[str]) -> str:
     found = exercise(match["name"])
-    size = sum(loads("torch").values())
+    parts = " ".join(f"{name}:{size}" for name, size in loads("torch").items())
     attributes = f'id="exercise-{found.name}" data-name="{found.name}"'
-    attributes += f' data-megabytes="{size:.1f}"' if size else ""
+    attributes += f' data-loads="{parts}"' if parts else ""
     return f'<div class="exercise" {attributes} markdown>\n\n{rendered(found)}\n\n</div>\n'
 
 

@@ -1,0 +1,101 @@
+"""What readers run on a page that they have just opened: any cell, two at once, one below an edit."""
+
+import random
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from tests.browser.host import serving
+from tests.browser.test_cells import (
+    PAGES,
+    PATIENCE,
+    PLAIN,
+    cell,
+    difference,
+    needs_wheels,
+    open_page,
+    run,
+    write,
+)
+from tests.browser.test_pages import DESKTOP, window
+
+pytestmark = pytest.mark.browser
+
+FIGURES = "learn/attention"  # figures, whose names the cells below use, stand between cells that need torch
+TABLES = "projects/small-lm"  # Python alone, tables and figures
+REPRESENTATIVE = [PLAIN, FIGURES, TABLES]
+SHORT = 3  # seconds that the cells above one in the middle may take on the machine that built the page
+
+
+def runnable(page: Page) -> list[int]:
+    """The numbers of the cells that run in the tab."""
+    blocks = "blocks => blocks.map(({ dataset }) => Number(dataset.cell)).sort((a, b) => a - b)"
+    return page.locator("[data-cell]:not([data-needs='local'])").evaluate_all(blocks)
+
+
+def alone(browser: Browser, name: str, choose) -> list[str]:
+    """Press Run on one cell of a page in a fresh browser window; what goes wrong."""
+    needs_wheels()
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, name)
+        number = choose(page)
+        figures = page.locator("figure, article img").count()
+        wrong = difference(page, number)
+        assert page.locator("figure, article img").count() >= figures, "a stored figure is gone"
+        page.close()
+    return [f"cell {number}: {problem}" for problem in wrong + problems]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_last_cell_alone_gives_its_stored_output(browser: Browser, name: str) -> None:
+    assert alone(browser, name, lambda page: runnable(page)[-1]) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_middle_cell_alone_gives_its_stored_output(browser: Browser, name: str) -> None:
+    def choose(page: Page) -> int:
+        taken = page.locator("[data-cell]").evaluate_all(
+            "blocks => blocks.map(({ dataset }) => [Number(dataset.cell), Number(dataset.secondsTab ?? 0)])"
+        )
+        seconds = {number: sum(s for other, s in taken if other <= number) for number, _ in taken}
+        quick = [number for number in runnable(page)[1:-1] if seconds[number] < SHORT]
+        return random.Random(name).choice(quick or runnable(page)[:1])
+
+    assert alone(browser, name, choose) == []
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_two_cells_pressed_quickly_both_run(browser: Browser, name: str) -> None:
+    needs_wheels()
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, name)
+        *_, first, second = [number for number in runnable(page) if number <= 12]
+        page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
+        for number in (second, first):
+            cell(page, number).locator(".cell-run").click()
+        for number in (second, first):
+            note = cell(page, number).locator(".cell-note")
+            expect(note).to_contain_text("In your tab, ", timeout=PATIENCE)
+            assert "error" not in note.text_content()
+            assert "differs" not in note.text_content()
+        page.close()
+        assert not problems
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_a_cell_uses_the_names_of_an_edit_above_it(browser: Browser, name: str) -> None:
+    needs_wheels()
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, name)
+        edited, between, last = runnable(page)[:3]
+        page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
+        run(page, cell(page, last))
+        write(page, cell(page, edited), "edited = 41")
+        write(page, cell(page, between), "more = edited + 1")
+        write(page, cell(page, last), "print(more)")
+        assert "an error" not in run(page, cell(page, last))
+        expect(cell(page, last).locator(".cell-result pre > code").last).to_have_text("42\n")
+        write(page, cell(page, edited), "edited = 1")
+        run(page, cell(page, last))  # `between` has not changed, and uses what has
+        expect(cell(page, last).locator(".cell-result pre > code").last).to_have_text("2\n")
+        page.close()
+        assert not problems
