@@ -221,13 +221,13 @@ class Cell {
   }
 
   // A cell above has failed.
-  blockedBy({ number, fold, frame, edited, button }) {
+  blockedBy({ number, fold, shown, edited, button }) {
     const link = make("a", { href: `#cell-${number}`, textContent: `Cell ${number}` });
     link.addEventListener("click", (event) => {
       event.preventDefault();
       event.stopPropagation(); // the theme would load the page anew, and its outputs would be gone
       if (fold) fold.open = true;
-      frame.scrollIntoView({ block: "center" });
+      shown.result.element.scrollIntoView({ block: "center" });
       button.focus({ preventScroll: true });
     });
     const cause = edited === null && this.all.findLast((cell) => cell.number < number && cell.edited !== null);

@@ -26,7 +26,8 @@ def _close(name: str) -> str | None:
     siblings = {module.name for module in pkgutil.iter_modules(path)}
     if not parent:
         siblings |= sys.stdlib_module_names | ON_DEMAND
-    matches = difflib.get_close_matches(last, siblings, n=1, cutoff=0.8)
+    siblings = {sibling for sibling in siblings if not sibling.startswith("_")}
     siblings.discard(last)  # of the standard library, and not in the tab
+    matches = difflib.get_close_matches(last, siblings, n=1, cutoff=0.8)
     # one letter more or less: tokenizers is a package of its own, and not tokenize
     return next((parent + dot + match for match in matches if abs(len(match) - len(last)) <= 1), None)

@@ -93,6 +93,7 @@ def test_a_right_answer_is_remembered_and_checked_by_key(page: Page) -> None:
     expect(result(page, "causal-mask")).to_have_text("Right.", timeout=PATIENCE)
     assert kept(page, "exercises") == {"causal-mask": True}
     expect(block(page, "causal-mask").locator(".mark")).to_have_text("done")
+    expect(block(page, "attention").locator(".cell-note")).to_have_text("Runs in your tab")
     expect(page.locator(".score output")).to_have_text(f"1 of {len(NAMES)} done")
 
 
@@ -120,6 +121,7 @@ def test_drafts_and_marks_outlive_the_page_until_they_are_reset(page: Page, site
     listed.get_by_role("link").click()
     draft = block(page, "causal-mask").locator(".stub code")
     expect(draft).to_contain_text("torch.arange(T_k) <= ", timeout=PATIENCE)
+    expect(draft.locator(".tok-definition").first).to_have_text("causal_mask")
     press(page, "causal-mask", "Reset")
     expect(block(page, "causal-mask").locator(".stub code")).to_contain_text("...")
     page.get_by_role("button", name="Reset this chapter").click()

@@ -209,6 +209,7 @@ def test_input_is_refused_in_one_sentence(page: Page) -> None:
         ("pandas", f"pandas {missing.ELSEWHERE}."),
         ("tokenizers", f"tokenizers {missing.ELSEWHERE}."),
         ("llmguide.commands_of_another", f"llmguide.commands_of_another {missing.ELSEWHERE}."),
+        ("lzma", f"lzma {missing.ELSEWHERE}."),
         ("nmpy", "Did you mean: 'numpy'?"),
         ("collection", "Did you mean: 'collections'?"),
         ("llmguide.atention", "Did you mean: 'llmguide.attention'?"),
