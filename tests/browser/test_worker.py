@@ -352,7 +352,7 @@ def test_what_a_button_says_is_what_is_sent(browser: Browser) -> None:
         page, _ = open_page(context, host, TORCH)
         let_rest(page, host)
         hint = cell(page, 1).locator(".cell-note").text_content()
-        promised = float(re.findall(r"loads ([\d.]+) MB", hint)[0])
+        promised = float(re.findall(r"([\d.]+) MB once", hint)[0])
         host.forget()
         run(page, cell(page, 1))
         assert host.sent() / 1e6 == pytest.approx(promised, abs=0.15)
