@@ -25,7 +25,7 @@ test: .venv/ready browsers ## check and test everything
 	mypy
 	codespell
 	$(MAKE) site
-	OMP_NUM_THREADS=1 pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder
+	pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 site: generated ## build the static site in site/
 	SITE_DIR=.cache/site mkdocs build --strict

@@ -12,15 +12,6 @@ from llmguide.models import build
 SMALL = ModelConfig(vocab_size=11, context_length=64, n_layers=4, d_model=12, n_heads=3)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small gain nothing from more threads and wait long for them on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def gradients(model: nn.Module, ids: Tensor) -> list[Tensor]:
     model.zero_grad()
     next_token_loss(model, ids).backward()

@@ -94,21 +94,12 @@ CASES = [  # folder, number of processes, run that it continues in the middle, c
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small gain nothing from more threads and wait long for them on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """Folder with the checkpoints and results of all cases."""
     folder = tmp_path_factory.mktemp("runs")
     command = [sys.executable, "-c", PROCESSES, str(folder), *CASES]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(command, check=True, cwd=ROOT, timeout=180, env=environment)
     return folder
 

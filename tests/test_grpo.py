@@ -26,15 +26,6 @@ from tests.test_ppo import V, all_answers, drawn, lively_policy, some_mask, unch
 VARIANTS = ["grpo", "dapo", "dr_grpo", "rloo"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small gain nothing from more threads and wait long for them on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # By hand
 
 

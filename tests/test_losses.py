@@ -22,15 +22,6 @@ from tests.parity import assert_parity
 N, D, V = 11, 5, 17
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Products this small gain nothing from more threads and wait long for them on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def inputs(dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(N, D, generator=generator).to(dtype).requires_grad_()

@@ -32,15 +32,6 @@ V = 5
 SMALL = ModelConfig(vocab_size=V, context_length=8, n_layers=1, d_model=16, n_heads=2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small gain nothing from more threads and wait long for them on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def unchecked(monkeypatch):
     """The checks of shapes take twice the time of a step of a model this small."""

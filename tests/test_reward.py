@@ -29,15 +29,6 @@ from tests.models.test_models import CONFIGS, lively, tokens
 from tests.parity import assert_parity
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small gain nothing from more threads and wait long for them on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def reward_model(name: str = "gpt") -> RewardModel:
     model = RewardModel(lively(build(CONFIGS[name])))
     torch.nn.init.normal_(model.head.weight)

@@ -14,15 +14,6 @@ NAMES = ["gpt", "llama", "mistral", "bloom", "mixtral"]
 LEFT = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]]).bool()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small gain nothing from more threads and wait long for them on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def policy(name="gpt"):
     return lively(build(CONFIGS[name]))
 

@@ -30,15 +30,6 @@ SMALL = ModelConfig(vocab_size=V, context_length=T, n_layers=2, d_model=12, n_he
 QUICK = TrainConfig(n_steps=10, context_length=T, batch_size=4, learning_rate=0.01, checkpoint_every=3)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small gain nothing from more threads and wait long for them on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def new_model(**changes) -> nn.Module:
     torch.manual_seed(0)
     return build(replace(SMALL, **changes))
@@ -244,8 +235,7 @@ for moment in moments:
 def test_a_run_killed_at_random_moments_ends_with_the_same_weights(tmp_path):
     config = replace(QUICK, checkpoint_every=1, n_steps=30)
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parent.parent, env=environment)
+    subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parent.parent)
     newest = checkpoints(tmp_path)[0]
     assert 3 <= len(load(newest)["history"]) < 30
     content = bytearray(newest.read_bytes())

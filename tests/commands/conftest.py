@@ -3,18 +3,8 @@ import shutil
 import signal
 
 import pytest
-import torch
 
 from llmguide.cli import main
-
-
-@pytest.fixture
-def one_thread():
-    """Tiny matrices, which several threads only wait for."""
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from llmguide.tiny_world import answer_logprobs, divergence, expected, tiny_worl
 SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
 SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
 PAIRS = [{"prompt": f"Name {i}?", "chosen": f"good {i}", "rejected": f"rather bad {i}"} for i in range(60)]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_in_the_tiny_world_it_gains_true_reward_below_the_frontier(runs):

@@ -12,7 +12,6 @@ from llmguide.commands.tiny import load_policy
 from llmguide.data.rows import Problem
 from llmguide.tiny_world import answer_logprobs, divergence, tiny_world
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 PROBLEMS = [{"prompt": f"What is {i} plus 1?", "answer": i + 1} for i in range(8)]
 
 

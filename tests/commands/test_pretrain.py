@@ -19,15 +19,6 @@ FAST = {"eval-every": 10, "eval-batches": 2, "checkpoint-every": 5, "sample-ever
 OPTIONS = [word for name, value in (SMALL | FAST).items() for word in (f"--{name}", str(value))]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny matrices, which several threads only wait for."""
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 @pytest.fixture
 def corpus(tmp_path):
     folder = tmp_path / "books"

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 
@@ -22,7 +21,6 @@ from llmguide.tokenizer import Tokenizer
 SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
 SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
 TALKS = [{"prompt": f"What is {i} plus 1?", "completion": f"It is {i + 1}."} for i in range(40)]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def same(one, other):
@@ -140,7 +138,6 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, written):
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.count("model: ") == 1

@@ -29,8 +29,6 @@ def reports() -> list[dict[str, Any]]:
         patch.setitem(sys.modules, "session", session)
         spec.loader.exec_module(pipeline)
         patch.setattr(pipeline, "SUPERVISED", 10)
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(1)
         with torch.random.fork_rng():
             pipeline.live(
                 seed=0,
@@ -40,7 +38,6 @@ def reports() -> list[dict[str, Any]]:
                 beta=0.1,
                 kl_coef=0.1,
             )
-        torch.set_num_threads(n_threads)
     return found
 
 

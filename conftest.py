@@ -1,0 +1,9 @@
+"""Run every test, and every program that a test starts, on one thread unless OMP_NUM_THREADS is set.
+
+The models of the tests are so small that more threads only wait for each other. PyTorch reads the variable
+when it is imported. This file is not in ``tests/`` because it is for the doctests of ``src/`` too.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
