@@ -20,13 +20,18 @@ function unit(number) {
 
 const value = (number) => Number(number.replaceAll(",", ""));
 
-// "equal", "close" (floats differ by no more than one unit of their last digit) or "different".
+// "equal", "close" (floats differ by no more than one unit of their last digit, numbers after ≈ by a factor of no more
+// than two) or "different".
 export function compare(stored, computed) {
   if (stored === computed) return "equal";
   if (stored.replace(NUMBER, "#") !== computed.replace(NUMBER, "#")) return "different";
-  const [a, b] = [stored.match(NUMBER) ?? [], computed.match(NUMBER) ?? []];
-  const agrees = (x, y) => x === y || Math.abs(value(x) - value(y)) <= 1.001 * Math.min(unit(x), unit(y));
-  return a.every((x, index) => agrees(x, b[index])) ? "close" : "different";
+  const [a, b] = [stored, computed].map((text) => [...text.matchAll(NUMBER)]);
+  const agrees = ({ 0: x, index }, [y]) => {
+    if (x === y || Math.abs(value(x) - value(y)) <= 1.001 * Math.min(unit(x), unit(y))) return true;
+    const ratio = value(x) / value(y);
+    return stored[index - 1] === "≈" && ratio >= 0.5 && ratio <= 2;
+  };
+  return a.every((x, i) => agrees(x, b[i])) ? "close" : "different";
 }
 
 // As a page stores an output: no blank lines around it, and no blanks at the ends of lines.

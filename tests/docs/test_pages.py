@@ -5,6 +5,7 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
+from tests.runtime.node import node
 from tools import CACHE, DOCS, ROOT, page_paths
 from tools.figures import figure, heatmap, tidy
 from tools.pages import is_current
@@ -209,10 +210,21 @@ def test_measurements():
         ("nan", "0.1", False),
         ("-0.0000", "0.0000", True),
         ("1 2", "1", False),
+        ("KL ≈1.0, step 12", "KL ≈1.9, step 12", True),
+        ("KL ≈1.9", "KL ≈1.0", True),
+        ("KL ≈1.0", "KL ≈2.2", False),
+        ("KL ≈1.0", "KL ≈-1.0", False),
+        ("KL ≈1.0, step 12", "KL ≈1.0, step 13", False),
+        ("KL ≈0.0", "KL ≈-0.0", True),
+        ("KL ≈0.0", "KL ≈0.5", False),
     ],
 )
 def test_numbers_agree_to_the_printed_digits(stored, computed, same):
     assert agree(stored, computed) is same
+    verdict = node(
+        DOCS / "runtime" / "output.js", "return m.compare(...given.texts)", texts=[stored, computed]
+    )
+    assert (verdict != "different") is same
 
 
 def test_command_line_reports_a_difference_and_writes_it(tmp_path):

@@ -18,14 +18,11 @@ SIZES = ["--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--context-leng
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Numbers and their names, which take more than five characters to know: the count cannot know them."""
+    """Documents that end with their first word, which is further back than the count can see."""
     draw = random.Random(0)
-    lines = []
-    for _ in range(2000):
-        word = draw.choice(["alphabet", "catapult", "moonbeam"])
-        lines.append(f"{word} -------- {word}\n\n")
-    path = tmp_path_factory.mktemp("corpus") / "words.txt"
-    path.write_text("".join(lines))
+    words = (draw.choice(["alphabet", "catapult", "moonbeam"]) for _ in range(2000))
+    path = tmp_path_factory.mktemp("corpus") / "words.jsonl"
+    path.write_text("".join(json.dumps({"text": f"{word} -------- {word}\n\n"}) + "\n" for word in words))
     return path
 
 

@@ -48,12 +48,12 @@ def leaves(value, path=""):
 def agree(path, theirs, ours):
     if isinstance(theirs, int):
         return theirs == ours
-    tolerance = 1e-4 if "Muon" in path else 1e-5
+    tolerance = 5e-4 if "Muon" in path else 1e-5
     return ours == pytest.approx(theirs, rel=tolerance, abs=tolerance)
 
 
 def test_training_runs_give_the_same_numbers(both):
-    """Integers, the tokens, exactly; the rest to 1e-5, or to 1e-4 with Muon, which rounds to bfloat16."""
+    """Integers, the tokens, exactly; the rest to 1e-5, or to 5e-4 with Muon, which rounds to bfloat16."""
     theirs, ours = (dict(leaves(runs)) for runs in both)
     assert theirs.keys() == ours.keys()
     wrong = {
