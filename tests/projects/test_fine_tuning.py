@@ -56,7 +56,7 @@ def short_tests():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fine_tuning, "N_VALIDATION", 30)
         patch.setattr(fine_tuning, "EVALUATIONS", 6)
-        patch.setattr(fine_tuning, "FEW", 10)
+        patch.setattr(fine_tuning, "FEW", 4)
         yield
 
 
@@ -67,7 +67,7 @@ def write_base(folder, texts):
     shape = small_decoder(290, 56, n_layers=1, d_model=32, n_heads=2)
     model = build(replace(shape, tie_embeddings=False))
     ids = torch.tensor([i for text in texts for i in (*tokenizer.encode(text), 0)])
-    config = TrainConfig(n_steps=80, context_length=56, learning_rate=0.02, optimizer="muon")
+    config = TrainConfig(n_steps=200, context_length=56, learning_rate=0.02, optimizer="muon")
     train(model, Windows(ids, 56), config)
     save_run(folder, model, tokenizer)
 
