@@ -95,6 +95,25 @@ def test_encoding_gives_the_same_ids() -> None:
     assert ids == [ours.encode(text) for text in texts()]
 
 
+@pytest.mark.filterwarnings("ignore:the texts hold")
+def test_a_long_piece_takes_a_few_lookups_a_byte_and_gives_the_same_ids() -> None:
+    rng = random.Random(7)
+    ours = Tokenizer.train("aaaaaaaaaaaaaaaa " * 3 + "".join(rng.choices("ab", k=3000)), 400)
+    long = ["a" * 3000, "".join(rng.choices("ab", k=3000)), "".join(rng.choices("abc", k=3000))]
+    found = node(
+        BPE,
+        """const ranks = m.ranksOf(given.tokens.map(m.toBinary));
+        let lookups = 0;
+        const counting = { get: (token) => (lookups++, ranks.get(token)) };
+        return given.texts.map((text) => [m.encode(text, counting), lookups])""",
+        tokens=[list(token) for token in ours.ranks],
+        texts=long,
+    )
+    assert [ids for ids, _ in found] == [ours.encode(text) for text in long]
+    # for each byte at most: one lookup with its neighbor, two after a merge, one of the id
+    assert found[-1][1] < 5 * sum(map(len, long))
+
+
 def test_half_a_character_is_replaced_as_in_tiktoken() -> None:
     assert node(BPE, 'return m.startTraining("a\\ud800").words')[0]["ids"] == [97]
     assert node(BPE, 'return m.startTraining("\\ud800").words')[0]["ids"] == list("\ufffd".encode())

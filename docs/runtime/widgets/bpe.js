@@ -62,19 +62,62 @@ export function mergeOnce(training) {
   };
 }
 
-// Ids of one piece: merge the leftmost of the neighbours whose joint token ranks lowest, until none is a token.
-function mergePiece(binary, ranks) {
-  const parts = [...binary];
-  for (;;) {
-    let lowest = Infinity;
-    let at = -1;
-    for (let i = 1; i < parts.length; i++) {
-      const rank = ranks.get(parts[i - 1] + parts[i]) ?? Infinity;
-      if (rank < lowest) [lowest, at] = [rank, i];
-    }
-    if (at < 0) return parts.map((part) => ranks.get(part));
-    parts.splice(at - 1, 2, parts[at - 1] + parts[at]);
+// A binary heap of numbers, the smallest first.
+class Heap {
+  #items = [];
+
+  push(item) {
+    const items = this.#items;
+    let at = items.push(item) - 1;
+    for (let parent; at && items[(parent = (at - 1) >> 1)] > item; at = parent) items[at] = items[parent];
+    items[at] = item;
   }
+
+  pop() {
+    const items = this.#items;
+    const smallest = items[0];
+    const last = items.pop();
+    let at = 0;
+    for (let child; (child = 2 * at + 1) < items.length; at = child) {
+      if (items[child + 1] < items[child]) child++;
+      if (items[child] >= last) break;
+      items[at] = items[child];
+    }
+    if (items.length) items[at] = last;
+    return smallest;
+  }
+}
+
+// Ids of one piece: merge the leftmost of the neighbors whose joint token has the lowest rank, until no two make a
+// token. A heap holds the possible merges, so that a piece of n bytes takes O(n log n) steps.
+function mergePiece(binary, ranks) {
+  const n = binary.length;
+  const parts = [...binary]; // where a part starts: the part; elsewhere undefined
+  const next = parts.map((_, i) => i + 1); // where the following part starts
+  const previous = parts.map((_, i) => i - 1);
+  const rankAt = new Array(n).fill(Infinity); // of a part together with the following one
+  const heap = new Heap(); // numbers rank * n + start, which sort by rank and then from left to right
+
+  function offer(start) {
+    const rank = next[start] < n ? ranks.get(parts[start] + parts[next[start]]) : undefined;
+    rankAt[start] = rank ?? Infinity;
+    if (rankAt[start] < Infinity) heap.push(rankAt[start] * n + start);
+  }
+
+  for (let start = 0; start + 1 < n; start++) offer(start);
+  for (let entry; (entry = heap.pop()) !== undefined; ) {
+    const start = entry % n;
+    if (rankAt[start] !== (entry - start) / n) continue; // a merge has changed this pair since
+    const right = next[start];
+    parts[start] += parts[right];
+    parts[right] = undefined;
+    rankAt[right] = Infinity;
+    next[start] = next[right];
+    if (next[start] < n) previous[next[start]] = start;
+    offer(start);
+    if (start) offer(previous[start]);
+  }
+  return parts.filter((part) => part !== undefined).map((part) => ranks.get(part));
 }
 
 export const ranksOf = (tokens) => new Map(tokens.map((token, id) => [token, id]));
