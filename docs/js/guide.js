@@ -155,19 +155,40 @@ async function takeToken() {
   } catch {}  // storage is switched off, or the server has gone: cells run in the tab
 }
 
-// A link to a place needs all heights above it, so guide.css leaves nothing out in a page that is aimed.
+// A link to a place needs all heights above it, so guide.css leaves nothing out in a page that is aimed. A link within the
+// page is left to the browser.
 function aim({ target }) {
-  if (target.closest?.("a[href*='#']")) document.documentElement.classList.add("aimed");
+  const link = target.closest?.("a[href*='#']");
+  if (!link) return;
+  document.documentElement.classList.add("aimed");
+  if (pageOf(link) !== pageOf(location)) return;
+  link.target ||= "_self"; // the theme follows no link that has a target
+  history.scrollRestoration = "auto"; // of the place that Back leads to
 }
+
+// The theme is not told of places within the page: at the first of them it would fetch the page and replace what is shown,
+// with the outputs of its cells, and scroll to where the place was before.
+function keepWithinPage() {
+  let shown = pageOf(location);
+  const { next } = location$;
+  location$.next = (url) => {
+    if (pageOf(url) === shown) return;
+    shown = pageOf(url);
+    next.call(location$, url);
+  };
+}
+
+const pageOf = ({ pathname, search }) => pathname + search;
 
 // Instant navigation scrolls before the new page has its heights. Back and forward bring a state.
 function landOnTarget() {
-  document.documentElement.classList.toggle("aimed", Boolean(location.hash));
   if (history.state !== null || !location.hash) return;
+  document.documentElement.classList.add("aimed");
   requestAnimationFrame(() => requestAnimationFrame(() => document.querySelector(":target")?.scrollIntoView()));
 }
 
 takeToken();
+keepWithinPage();
 // The theme emits on document$ at load and again after each instant navigation.
 document$.subscribe(() => {
   hideTip();
@@ -178,6 +199,7 @@ document$.subscribe(() => {
   markScrollable();
   addBoxes();
   loadQuiz();
+  document.documentElement.classList.toggle("aimed", Boolean(location.hash));
   landOnTarget();
 });
 function tendLateControls() {
