@@ -2,11 +2,13 @@
 
 const SCORES = "llmguide.quiz";  // {question: right at the last try?}, kept in this browser only
 
+// Whatever another script has stored there: entries that are no scores are left out.
 function readScores() {
   try {
-    return JSON.parse(localStorage.getItem(SCORES) ?? "{}") ?? {};
+    const entries = Object.entries(JSON.parse(localStorage.getItem(SCORES)) ?? {});
+    return Object.fromEntries(entries.filter(([, right]) => typeof right === "boolean"));
   } catch {
-    return {};  // storage is switched off, or holds what someone else wrote: scores last as long as the page
+    return {};  // storage is switched off or holds no JSON: scores last as long as the page
   }
 }
 

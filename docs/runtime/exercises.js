@@ -19,11 +19,15 @@ emit({"passed": graded.passed, "message": message[0].upper() + message[1:]})
 
 let backend = null; // the module, once it was needed
 
+const TYPES = { [DONE]: "boolean", [DRAFTS]: "string" };
+
+// Whatever another script has stored there: entries of another type are left out.
 function read(key) {
   try {
-    return JSON.parse(localStorage.getItem(key) ?? "{}") ?? {};
+    const entries = Object.entries(JSON.parse(localStorage.getItem(key)) ?? {});
+    return Object.fromEntries(entries.filter(([, value]) => typeof value === TYPES[key]));
   } catch {
-    return {}; // storage is switched off, or holds what someone else wrote: marks last as long as the page
+    return {}; // storage is switched off or holds no JSON: marks last as long as the page
   }
 }
 
