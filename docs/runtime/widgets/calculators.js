@@ -13,6 +13,7 @@ import {
   settingsFromAddress,
   table,
   whole,
+  within,
 } from "./ui.js";
 
 const PRESETS = new URL("../../assets/vendor/presets.json", import.meta.url);
@@ -51,7 +52,9 @@ export async function start(content) {
   const presets = await response.json();
   // encoders and encoder-decoders have no cache, and two of the formulas are for decoders only
   const names = Object.keys(presets).filter((name) => presets[name].architecture === "decoder");
-  const settings = { ...DEFAULTS, ...settingsFromAddress("calculators") };
+  const known = { ...DEFAULTS, ...SHAPE };
+  const given = Object.entries(settingsFromAddress("calculators")).filter(([name]) => Object.hasOwn(known, name));
+  const settings = { ...DEFAULTS, ...Object.fromEntries(given) };
   const { link, set } = permalink("calculators");
   const shape = make("div", { className: "inputs" });
   const panels = [];
@@ -63,9 +66,12 @@ export async function start(content) {
     return { ...presets[settings.preset], ...Object.fromEntries(changed) };
   };
 
-  function number(label, name, { min = 1, step = "any", max } = {}) {
-    const input = make("input", { type: "number", min, step, value: settings[name] ?? config()[name] });
-    if (max) input.max = max;
+  function number(label, name, { min = 1, step = "any", max = 1e9 } = {}) {
+    if (name in settings) {
+      const value = within(settings[name], min, max, DEFAULTS[name] ?? presets[settings.preset][name]);
+      settings[name] = step === 1 ? Math.round(value) : value;
+    }
+    const input = make("input", { type: "number", min, max, step, value: settings[name] ?? config()[name] });
     input.addEventListener("input", () => {
       settings[name] = input.value;
       update();
@@ -92,7 +98,7 @@ export async function start(content) {
     update();
   });
   const showShape = () =>
-    shape.replaceChildren(...Object.entries(SHAPE).map(([name, label]) => number(label, name, { step: 1 })));
+    shape.replaceChildren(...Object.entries(SHAPE).map(([name, label]) => number(label, name, { step: 1, max: 1e6 })));
 
   // A part of the calculator: its inputs, and a table that `compute` makes of the shape and the numbers.
   function panel(title, inputs, compute) {

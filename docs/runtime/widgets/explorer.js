@@ -5,7 +5,6 @@ import { softmax } from "./sampling.js";
 import {
   announcer,
   bar,
-  field,
   folded,
   make,
   percent,
@@ -13,6 +12,7 @@ import {
   roving,
   settingsFromAddress,
   table,
+  textBox,
   visible,
   within,
 } from "./ui.js";
@@ -44,7 +44,7 @@ export async function start(content) {
   const given = settingsFromAddress("explorer");
   const chosen = (index, n, otherwise) => Math.trunc(within(index, 0, n - 1, otherwise));
   const state = { layer: chosen(given.layer, n_layers, 2), head: chosen(given.head, n_heads, 0), token: 0 };
-  const text = make("textarea", { rows: 2, maxLength: 2000, value: given.text ?? EXAMPLE, spellcheck: false });
+  const { row, box: text } = textBox("Your text", { value: given.text ?? EXAMPLE, maxLength: 2000, rows: 2 });
   const { line, say } = announcer();
   const { link, set } = permalink("explorer");
   const note = make("p", { className: "detail" });
@@ -183,7 +183,7 @@ export async function start(content) {
   const palette = new MutationObserver(() => (content.isConnected ? redraw() : palette.disconnect()));
   palette.observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
   content.append(
-    field("Your text", text),
+    row,
     note,
     make(
       "div",

@@ -13,6 +13,7 @@ import {
   settingsFromAddress,
   slider,
   table,
+  textBox,
   visible,
   within,
 } from "./ui.js";
@@ -27,12 +28,16 @@ export async function start(content) {
   const given = settingsFromAddress("sampler");
   const settings = {
     repetitionPenalty: within(given.repetitionPenalty, 0.5, 2, OFF.repetitionPenalty),
-    temperature: within(given.temperature, 0, 2, 0.8),
+    temperature: Math.round(20 * within(given.temperature, 0, 2, 0.8)) / 20, // near 0, logits would overflow
     topK: Math.trunc(within(given.topK, 0, 200, 50)),
     topP: within(given.topP, 0.05, 1, OFF.topP),
     minP: within(given.minP, 0, 1, OFF.minP),
   };
-  const prompt = make("textarea", { rows: 2, maxLength: 2000, value: given.prompt ?? PROMPT, spellcheck: false });
+  const { row, box: prompt } = textBox("Beginning of the text", {
+    value: given.prompt ?? PROMPT,
+    maxLength: 2000,
+    rows: 2,
+  });
   const seed = make("input", {
     type: "number",
     min: 0,
@@ -149,7 +154,7 @@ export async function start(content) {
   prompt.addEventListener("input", restart);
   seed.addEventListener("input", restart);
   content.append(
-    field("Beginning of the text", prompt),
+    row,
     make("div", { className: "sliders" }, ...sliders, field("Seed", seed)),
     make("p", { className: "buttons" }, ...writing, button("Start over", restart)),
     written,

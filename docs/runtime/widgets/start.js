@@ -1,5 +1,5 @@
-// Offers each widget of a page by a button that names its download, and loads nothing before it is pressed.
-// Without it the page is complete: the box of a widget holds words or a table.
+// Offers each widget of a page by a button that names its download, and loads nothing before it is pressed, or a link
+// with settings of the widget is followed. Without it the page is complete: the box of a widget holds words or a table.
 
 const readable = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
@@ -15,7 +15,10 @@ function offer(box) {
   const row = Object.assign(document.createElement("p"), { className: "widget-start" });
   row.append(button, " ", status);
   box.prepend(row);
-  button.addEventListener("click", async () => {
+  button.addEventListener("click", begin);
+  begins.set(box, begin);
+
+  async function begin() {
     button.disabled = true;
     status.textContent = "Loading …";
     try {
@@ -31,7 +34,19 @@ function offer(box) {
           ? "A page that is opened from a file cannot load it; read the page from a web server."
           : `It could not be loaded: ${error.message}. Check the connection and try again.`;
     }
-  });
+  }
+}
+
+const begins = new WeakMap(); // box: what starts its widget, or starts it again
+
+// The fragment "#name?key=value" is a link to a widget with its settings (see ui.js): it starts the widget and shows it.
+async function follow() {
+  const name = location.hash.slice(1).split("?")[0];
+  const box = [...document.querySelectorAll(".widget[data-ready]")].find(({ dataset }) => dataset.widget === name);
+  if (!box) return;
+  box.scrollIntoView();
+  await begins.get(box)();
+  box.scrollIntoView();
 }
 
 const STYLES = new URL("../../css/widgets.css", document.currentScript.src).href;
@@ -47,4 +62,6 @@ document$.subscribe(() => {
   const boxes = document.querySelectorAll(".widget:not([data-ready])");
   if (boxes.length) style();
   boxes.forEach(offer);
+  follow();
 });
+addEventListener("hashchange", follow);

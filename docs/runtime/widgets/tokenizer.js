@@ -13,6 +13,7 @@ import {
   select,
   settingsFromAddress,
   table,
+  textBox,
   visible,
 } from "./ui.js";
 
@@ -97,7 +98,7 @@ class Encoding {
 
 export async function start(content, { sizes }) {
   const settings = { text: EXAMPLES.English, special: "", ...settingsFromAddress("tokenizer") };
-  const text = make("textarea", { rows: 3, maxLength: 20_000, value: settings.text, spellcheck: false, dir: "auto" });
+  const { row, box: text } = textBox("Your text", { value: settings.text, maxLength: 20_000, rows: 3, dir: "auto" });
   const special = make("input", { type: "checkbox", checked: Boolean(settings.special) });
   const { line, say } = announcer();
   const { link, set } = permalink("tokenizer");
@@ -141,7 +142,7 @@ export async function start(content, { sizes }) {
   );
   await encodings[0].load();
   content.append(
-    field("Your text", text),
+    row,
     make(
       "div",
       { className: "controls" },

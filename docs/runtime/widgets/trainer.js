@@ -1,7 +1,7 @@
 // Training byte-pair encoding on the reader's text, one merge at a time.
 
 import { fromBinary, mergeOnce, pairCounts, startTraining } from "./bpe.js";
-import { announcer, button, field, make, permalink, settingsFromAddress, table, visible } from "./ui.js";
+import { announcer, button, make, permalink, settingsFromAddress, table, textBox, visible } from "./ui.js";
 
 // The words of Sennrich et al. 2016, section 3.2, as often as there.
 const EXAMPLE = "low low low low low lower lower newest newest newest newest newest newest widest widest widest";
@@ -11,7 +11,12 @@ const MERGES = 200;
 
 export function start(content) {
   const settings = { text: EXAMPLE, merges: "0", ...settingsFromAddress("trainer") };
-  const text = make("textarea", { rows: 3, maxLength: 5000, value: settings.text, spellcheck: false, dir: "auto" });
+  const { row, box: text } = textBox("Text to learn from", {
+    value: settings.text,
+    maxLength: 5000,
+    rows: 3,
+    dir: "auto",
+  });
   const { line, say } = announcer();
   const { link, set } = permalink("trainer");
   const words = make("ul", { className: "words" });
@@ -84,7 +89,7 @@ export function start(content) {
   const merging = [button("Merge once", () => merge(1)), button("Merge 10 times", () => merge(10))];
   text.addEventListener("input", restart);
   content.append(
-    field("Text to learn from", text),
+    row,
     make("p", { className: "buttons" }, ...merging, button("Start over", restart)),
     line,
     words,

@@ -14,6 +14,18 @@ export function field(label, control, className = "field") {
   return make("p", { className }, make("label", { htmlFor: control.id }, label), control);
 }
 
+// A box for text. A link may bring more than a reader could type: the rest is cut, and a line says so.
+export function textBox(label, { value, maxLength, ...properties }) {
+  const kept = value.slice(0, maxLength).replace(/[\ud800-\udbff]$/, ""); // no half of a character
+  const box = make("textarea", { spellcheck: false, maxLength, value: kept, ...properties });
+  const row = field(label, box);
+  if (value.length > maxLength) {
+    const note = `The link has ${whole(value.length)} characters of text; only the first ${whole(maxLength)} are used.`;
+    row.append(make("small", {}, note));
+  }
+  return { row, box };
+}
+
 // A number within a range, whatever an address holds.
 export const within = (value, min, max, otherwise) =>
   Number.isFinite(Number(value ?? NaN)) ? Math.min(max, Math.max(min, Number(value))) : otherwise;
