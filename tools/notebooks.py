@@ -216,7 +216,7 @@ def _records(cells: list[Fence]) -> list[dict[str, Any]]:
 
 
 def link(html: str, page: str) -> str:
-    """An HTML page with links to its notebook below its title."""
+    """An HTML page with links to its notebook below its title; the home page has them at its end."""
     path = PurePosixPath(page).with_suffix(".ipynb")
     href = path.name if path.stem == "index" else f"../{path.name}"
     line = (
@@ -224,7 +224,11 @@ def link(html: str, page: str) -> str:
         f'<a href="{escape(href)}" download>download it for JupyterLab</a>, or '
         f'<a href="{COLAB}{escape(path.as_posix())}">open it in Colab</a>.</p>'
     )
-    return html if line in html else html.replace("</h1>", f"</h1>\n{line}", 1)
+    if line in html:
+        return html
+    if page == "index.md":
+        return html.replace("</article>", f"{line}\n</article>", 1)
+    return html.replace("</h1>", f"</h1>\n{line}", 1)
 
 
 def main(site: Path) -> None:

@@ -40,6 +40,31 @@ function dropLandmarks() {
   }
 }
 
+// Long code, which guide.css folds, gets a button. What scrolls it unfolds it: a browser that has found a word in it.
+function addFolds() {
+  for (const pre of document.querySelectorAll(".long > pre:not(details *, :has(> .unfold))")) {
+    const lines = pre.textContent.trimEnd().split("\n").length;
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "unfold" });
+    const show = (unfolded) => {
+      pre.parentElement.classList.toggle("unfolded", unfolded);
+      button.setAttribute("aria-expanded", unfolded);
+      button.textContent = unfolded ? "Show fewer lines" : `Show all ${lines} lines`;
+    };
+    button.addEventListener("click", () => {
+      show(button.ariaExpanded === "false");
+      if (button.ariaExpanded === "false") pre.scrollIntoView({ block: "nearest" });
+    });
+    pre.querySelector("code").addEventListener("scroll", ({ target }) => {
+      const hidden = target.scrollTop;
+      if (!hidden) return;
+      show(true);
+      scrollBy(0, hidden); // what was shown stays where it was
+    });
+    show(false);
+    pre.append(button);
+  }
+}
+
 // The words of a title stand beside its element while the pointer or the focus is there. The theme has that too, and
 // prepares it for each title of a page before the reader can do anything.
 const tip = Object.assign(document.createElement("div"), { id: "tip", role: "tooltip" });
@@ -198,6 +223,7 @@ document$.subscribe(() => {
   nameControls();
   markScrollable();
   addBoxes();
+  addFolds();
   loadQuiz();
   document.documentElement.classList.toggle("aimed", Boolean(location.hash));
   landOnTarget();

@@ -10,7 +10,7 @@ from tools.glossary import parse
 from tools.markdown.computed import measured
 from tools.markdown.source import find
 
-OURS = ("source", "math", "computed", "citations", "figures", "tables", "terms", "names")
+OURS = ("source", "folds", "math", "computed", "citations", "figures", "tables", "terms", "names")
 THEIRS = ("admonition", "attr_list", "tables", "toc", "pymdownx.details", "pymdownx.superfences")
 
 
@@ -45,6 +45,29 @@ def _small_glossary(monkeypatch):
 def visible(html):
     """Text that a reader sees of a formula, without MathML and tags."""
     return re.sub("<[^>]+>", "", re.sub(r'<span class="katex-mathml">.*?</math></span>', "", html))
+
+
+# ---- folds ------------------------------------------------------------------------------------------
+
+LONG = "\n".join(f"x{i} = {i}" for i in range(26))
+
+
+@pytest.mark.parametrize("opening", ["```python", "```{.python .run data-cell=1}", '~~~ python title="x.py"'])
+def test_code_of_more_than_25_lines_is_marked(opening):
+    marker = opening[:3]
+    long, short = (convert(f"{opening}\n{code}\n{marker}\n") for code in (LONG, LONG.rpartition("\n")[0]))
+    assert re.search(r'<div class="[^"]*\blong\b', long)
+    assert not re.search(r"\blong\b", short)
+    assert long.count("\n") == short.count("\n") + 1  # all of it is there, and nothing else changes
+    assert ('data-cell="1"' in long) == ("data-cell" in opening)
+
+
+def test_long_code_in_a_list_stays_there_and_long_output_stays_open():
+    code = LONG.replace("\n", "\n    ")
+    html = convert(f"- An item.\n\n    ```python\n    {code}\n    ```\n\n```{{.text .output}}\n{LONG}\n```\n")
+    item, _, output = html.partition("</ul>")
+    assert re.search(r'<div class="[^"]*\blong\b', item)
+    assert "long" not in output
 
 
 # ---- source -----------------------------------------------------------------------------------------
@@ -352,6 +375,13 @@ def test_table_has_caption_scopes_and_a_scrollable_frame():
     assert html.count('class="katex"') == 2
     assert "Table:" not in html
     assert html.endswith("<p>Text.</p>")
+
+
+def test_columns_of_prose_are_marked():
+    html = convert("| a | b |\n| --- | --: |\n| a sentence of more than a few words | 2 |\n")
+    assert html.count("<col") == 3
+    assert '<col class="prose" /><col />' in html.replace("\n", "")
+    assert "<col" not in convert("| a | b |\n| --- | --: |\n| few words | 2 |\n")
 
 
 def test_tables_have_their_own_captions():

@@ -1,6 +1,7 @@
 """Accessible tables: a caption, scoped headings, and a frame that scrolls on a phone.
 
 A paragraph ``Table: text`` right after a table becomes its caption; a first cell in bold heads its row.
+Columns of prose are marked, so that a phone does not squeeze them to one word per line.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ from markdown.extensions import Extension
 from markdown.treeprocessors import Treeprocessor
 
 _CAPTION = "Table: "
+_PROSE = 24  # characters of the longest cell of a column
 
 
 class TablesExtension(Extension):
@@ -28,6 +30,7 @@ class _Tables(Treeprocessor):
             for table in [child for child in parent if child.tag == "table"]:
                 number += 1
                 _scope(table)
+                _mark_prose(table)
                 position = list(parent).index(table)
                 frame = Element("div", {"class": "table-scroll", "role": "group", "tabindex": "0"})
                 caption = _take_caption(parent, position + 1)
@@ -72,6 +75,15 @@ def _scope(table: Element) -> None:
             first.text = bold.text
             first.remove(bold)
             first.extend(bold)
+
+
+def _mark_prose(table: Element) -> None:
+    rows = [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
+    columns = [any(len(text) > _PROSE for text in column) for column in zip(*rows, strict=False)]
+    if any(columns):
+        group = Element("colgroup")
+        group.extend(Element("col", {"class": "prose"} if prose else {}) for prose in columns)
+        table.insert(0, group)
 
 
 def makeExtension(**options: Any) -> TablesExtension:
