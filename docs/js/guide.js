@@ -180,8 +180,8 @@ async function takeToken() {
   } catch {}  // storage is switched off, or the server has gone: cells run in the tab
 }
 
-// A link to a place needs all heights above it, so guide.css leaves nothing out in a page that is aimed. A link within the
-// page is left to the browser.
+// A link to a place needs all heights above it, so guide.css leaves nothing out in a page that is aimed. A link within
+// the page is left to the browser.
 function aim({ target }) {
   const link = target.closest?.("a[href*='#']");
   if (!link) return;
@@ -191,8 +191,8 @@ function aim({ target }) {
   history.scrollRestoration = "auto"; // of the place that Back leads to
 }
 
-// The theme is not told of places within the page: at the first of them it would fetch the page and replace what is shown,
-// with the outputs of its cells, and scroll to where the place was before.
+// The theme is not told of places within the page: at the first of them it would fetch the page and replace what is
+// shown, with the outputs of its cells, and scroll to where the place was before.
 function keepWithinPage() {
   let shown = pageOf(location);
   const { next } = location$;

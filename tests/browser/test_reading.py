@@ -81,7 +81,7 @@ def test_folded_code_unfolds_for_what_is_sought_in_it(browser: Browser, site_url
         page = context.new_page()
         page.goto(f"{site_url}learn/pretraining/")
         code = page.locator(f"{LONG} code").first
-        # No script can search as a reader does; a browser brings a word that it has found into view like this.
+        # No script can search as a reader does; a browser brings a word that it has found into view so.
         code.locator("span").last.evaluate("word => word.scrollIntoView({block: 'center'})")
         expect(code.locator("xpath=../..").get_by_role("button", name="Show fewer lines")).to_be_visible()
         expect(code.locator("span").last).to_be_in_viewport()

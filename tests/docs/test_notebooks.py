@@ -154,3 +154,5 @@ def test_a_page_links_to_its_notebook_once() -> None:
     assert 'href="../page.ipynb" download' in html
     assert "/blob/notebooks/learn/page.ipynb" in html
     assert link(html, "learn/page.md") == html
+    home = link("<article><h1>Title</h1><p>Lead</p></article>", "index.md")
+    assert home.index("Lead") < home.index("notebook-links") < home.index("</article>")
