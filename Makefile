@@ -36,6 +36,7 @@ site: generated ## build the static site in site/
 	python -m tools.notebooks .cache/site
 	python -m tools.cards .cache/site
 	python -m tools.search .cache/site
+	python -m tools.policy .cache/site
 	python -m tools.check_site .cache/site
 	rm -rf site && mv .cache/site site
 
@@ -43,6 +44,7 @@ downloads: site browsers ## write the guide as PDF and EPUB, and the site as a z
 	python -m tools.book
 	OFFLINE=true INSTANT=offline SITE_DIR=.cache/llmguide-offline mkdocs build --config-file mkdocs-offline.yml --strict --quiet
 	python -m tools.search .cache/llmguide-offline
+	python -m tools.policy --offline .cache/llmguide-offline
 	python -m tools.check_site .cache/llmguide-offline
 	cd .cache && python -m zipfile -c ../site/downloads/llmguide-offline.zip llmguide-offline
 	rm -rf .cache/llmguide-offline

@@ -1,8 +1,8 @@
 """Check the built site as a browser will meet it: `python -m tools.check_site [FOLDER]`.
 
 MkDocs sees links in Markdown only. This reads the HTML and CSS that were built: every link, anchor and file
-must exist, nothing may be loaded from another host, images need a text alternative, and ids and main headings
-must be unique.
+must exist, nothing may be loaded from another host, images need a text alternative, ids and main headings
+must be unique, and the content-security policy must allow what the page brings.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tools import ROOT
+from tools import ROOT, policy
 
 # The folder that the site is served from; 404.html, which is shown at any depth, has absolute links into it.
 BASE = "/llmguide/"
@@ -88,7 +88,7 @@ def problems(site: Path) -> list[str]:
     found = []
     for path in sorted(site.rglob("*.html")):
         page = page_at(path)
-        wrong = page.problems + [
+        wrong = [*page.problems, *policy.problems(page.text)] + [
             problem
             for url in sorted(page.links | page.loads)
             if (problem := wrong_url(site, path, url, loaded=url in page.loads))

@@ -11,6 +11,7 @@
   long a list shows its outermost level alone.
 - At its start the theme stops all transitions, and names the colour scheme in the head, which our style does
   for the root. For each the browser would style the whole page anew.
+- The theme's palette brings two dozen colors to choose from. We bring our own, and call it "custom".
 - Our scripts and styles are written for people; esbuild writes them for machines.
 
 Examples::
@@ -36,7 +37,10 @@ _ENTRY = re.compile(r'<a href="#[^"]*" class="md-nav__link">')  # of the content
 _LOWER_LEVEL = re.compile(r'<nav class="md-nav" aria-label="[^"]*">(?:(?!<nav).)*?</nav>', re.DOTALL)
 MOST_ENTRIES = 200
 RESTYLES = {  # of files of the theme
-    "stylesheets/palette.*.css": re.compile(r"\[data-md-color-switching\] \*[^}]*}"),
+    "stylesheets/palette.*.css": re.compile(
+        r"\[data-md-color-switching\] \*[^}]*}"
+        r"|[^{}]*\[data-md-color-(?:primary|accent)=(?!custom\b)[^{}]*\{[^{}]*\}"
+    ),
     "javascripts/bundle.*.js": re.compile(r'(?<=\{name:")color-(?=scheme"\})'),
 }
 _EXACT = re.compile(r"(<(pre|script|textarea)\b.*?</\2>)", re.DOTALL)  # where every blank counts

@@ -1,16 +1,18 @@
 // Where the code of this visit runs, behind the functions that protocol.md names. One back end a visit: it outlives
-// instant navigation, and starts with the first run.
+// instant navigation. It starts with the first run, or before it, when early.js sees that a run is likely.
 
-import { hasKernel } from "./page.js";
+import { hasKernel, VISIT_NEEDS } from "./page.js";
 
 const NAMES_LOST = "lost";
-const INTERRUPT = 2; // what Pyodide's interrupt buffer wants: the number of SIGINT
+const NEEDS = ["core", "torch", "figure"]; // each holds what the one before it holds
 const AGAIN = 250; // ms after which a run is interrupted once more: Python drops what falls into a callback
 const COMPLETION_PATIENCE = 500; // ms after which a list of names comes too late to be of use
 
 let connection = null; // {send, interrupt, close, patience} of the living back end
 let opening = null; // the promise of it
 let ready = false; // Python has started: before, there are no names to lose
+let interruptible = true; // the worker can be stopped and keep its names
+let stage = null; // the last message about loading, for a run that comes while it goes on
 let kind = "tab";
 let current = null; // the run that is going on
 let waiting = [];
@@ -33,34 +35,52 @@ async function open() {
   return openWorker();
 }
 
+const newAddress = () => URL.createObjectURL(new Blob());
+
 function openWorker() {
   const worker = new Worker(new URL("worker.mjs", import.meta.url), { type: "module" });
-  const interrupts = self.crossOriginIsolated ? new Uint8Array(new SharedArrayBuffer(1)) : null;
+  let address = null; // of the run that the worker has; to revoke it stops the run: interrupts.mjs
   worker.onmessage = ({ data }) => receive(data);
   worker.onerror = (event) => {
     event.preventDefault();
     receive({ type: "failed", text: `Python could not start. ${event.message || "The worker could not be loaded."}` });
   };
-  worker.postMessage({ type: "start", interrupts });
+  worker.postMessage({ type: "start", address: newAddress() }); // never revoked, so that the worker can try whether it may ask
   return {
     patience: 1000, // ms that an interrupted run may take to answer; a long numpy call does not hear
     send(message) {
-      if (interrupts) interrupts[0] = 0; // one that nothing heard was for an earlier run
+      if (message.type === "run") {
+        URL.revokeObjectURL(address); // of the run before
+        message = { ...message, address: (address = newAddress()) };
+      }
       worker.postMessage(message);
     },
     interrupt(started) {
-      if (interrupts) interrupts[0] = INTERRUPT;
+      URL.revokeObjectURL(address);
       worker.postMessage({ type: "interrupt" });
-      return Boolean(interrupts) || !started;
+      return interruptible || !started;
     },
     close: () => worker.terminate(),
   };
+}
+
+async function connect() {
+  const opened = (opening ??= open());
+  try {
+    const found = await opened;
+    if (opened === opening) return (connection = found);
+    found.close(); // a stop came first
+  } catch (error) {
+    if (opened === opening) end(error.message);
+  }
+  return null;
 }
 
 function end(reason, { stopped = false } = {}) {
   connection?.close();
   connection = opening = null;
   ready = false;
+  stage = null;
   for (const answer of asked.values()) answer({ from: 0, names: [] });
   asked.clear();
   const dropped = [current, ...waiting].filter(Boolean);
@@ -73,12 +93,13 @@ function end(reason, { stopped = false } = {}) {
 // ---- messages ------------------------------------------------------------------------------------------------------
 
 const HANDLERS = {
-  loading: (job, { text }) => job.onLoading?.(text),
-  ready: () => (ready = true),
+  loading: (job, { text, loaded, total }) => job.onLoading?.(text, total ? { loaded, total } : null),
   started: (job) => {
+    stage = null;
     job.result.started = true;
     job.onStart?.();
-    if (job.stopping) interrupt(job); // anew: before its code, a run need not hear
+    rememberNeeds(job.message.needs);
+    if (job.stopping) interrupt(job); // again: a kernel need not hear before the code of a run
   },
   output(job, { text, stream }) {
     job.result[stream] += text;
@@ -105,6 +126,12 @@ const HANDLERS = {
 
 function receive(message) {
   if (message.type === "failed") return end(message.text);
+  if (message.type === "ready") {
+    ready = true;
+    interruptible = message.interruptible ?? true;
+  }
+  if (message.type === "loading") stage = message;
+  if (message.type === "prepared") stage = null;
   if (message.type === "completions") {
     asked.get(message.id)?.({ from: message.from, names: message.names });
     asked.delete(message.id);
@@ -124,15 +151,18 @@ function finish(job, changes) {
 async function next() {
   if (current || !waiting.length) return;
   const job = (current = waiting.shift());
-  const opened = (opening ??= open());
+  if (stage) HANDLERS.loading(job, stage);
+  const connected = await connect();
+  if (current === job) connected?.send(job.message);
+}
+
+// In the next page, early.js starts what this visit has needed so far.
+function rememberNeeds(needs) {
+  if (kind !== "tab") return;
   try {
-    const found = await opened;
-    if (opened !== opening) return found.close(); // a stop came first
-    connection = found;
-    connection.send(job.message);
-  } catch (error) {
-    if (opened === opening) end(error.message);
-  }
+    const before = sessionStorage.getItem(VISIT_NEEDS);
+    if (NEEDS.indexOf(needs) > NEEDS.indexOf(before)) sessionStorage.setItem(VISIT_NEEDS, needs);
+  } catch {} // storage is switched off
 }
 
 function interrupt(job) {
@@ -152,6 +182,11 @@ export function run(code, { scope = "page", name = "code", needs = "torch", kind
   waiting.push(job);
   next();
   return job.over;
+}
+
+// Starts Python and loads what a run with these needs will want, before there is one.
+export async function prepare(needs) {
+  (await connect())?.send({ type: "prepare", needs });
 }
 
 export async function stop() {

@@ -1,9 +1,11 @@
 // Gives each cell of a page its buttons. Without it the page is complete: code, and the output that was stored with it.
-// Nothing of Python is fetched before a reader presses Run, and nothing of the editor before Edit.
+// Nothing of Python is fetched before a reader shows that they will run code (early.js), and nothing of the editor before Edit.
 
+import "./early.js";
 import { keepEdit, keyOf, readEdit } from "./edits.js";
 import { forget, forgetAll, note, pending } from "./names.js";
 import { hasKernel, make, noteFetched, partsOf, RUN_KEY } from "./page.js";
+import { hideProgress, showProgress } from "./progress.js";
 import { Shown, storedAfter, storedBefore } from "./shown.js";
 import { seconds, Status } from "./status.js";
 
@@ -52,7 +54,7 @@ class Cell {
     this.fold = block.closest("details.how");
     if (this.fold && this.edited !== null) this.fold.open = true; // a later cell runs this one first: let it be seen
     this.stored = this.fold ? storedBefore(this.fold, this.kind) : storedAfter(block);
-    this.markdown = this.stored.flatMap((element) => (element.matches(".stored") ? JSON.parse(element.textContent) : [])).join("\n\n");
+    this.markdown = this.stored.flatMap((element) => (element.matches(".stored") ? JSON.parse(element.dataset.markdown) : [])).join("\n\n");
     this.build();
   }
 
@@ -77,10 +79,10 @@ class Cell {
     }
     this.status = new Status(this, () => this.plan());
     const buttons = this.runs ? [this.button, this.edit, this.reset] : [];
-    const bar = make("div", { className: "cell-bar" }, ...buttons, ...this.status.elements);
+    this.bar = make("div", { className: "cell-bar" }, ...buttons, ...this.status.elements);
     this.frame = make("div", { className: "cell", id: `cell-${this.number}` });
     this.block.replaceWith(this.frame);
-    this.frame.append(this.block, bar);
+    this.frame.append(this.block, this.bar);
     this.shown = new Shown(this, { stored: this.stored, frame: this.frame, anchor: this.fold });
     this.frame.addEventListener("keydown", (event) => {
       if (this.runs && event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.defaultPrevented) {
@@ -152,7 +154,7 @@ class Cell {
       if (this.cancelled) return this.tell("Stopped");
       const above = this.above();
       const needed = [this, ...above.filter((cell) => cell.drawn)].map((cell) => STEPS.indexOf(cell.needed()));
-      const hooks = { needs: STEPS[Math.max(0, ...needed)], onLoading: (text) => this.say(text) };
+      const hooks = { needs: STEPS[Math.max(0, ...needed)], onLoading: (...stage) => this.status.set(showProgress(this.bar, ...stage)) };
       for (const cell of above) {
         const onStart = () => this.say(`Running cell ${cell.number} first`);
         const result = await cell.execute({ ...hooks, draw: cell.drawn, onStart });
@@ -243,6 +245,7 @@ class Cell {
 
   // What is going on, for a while.
   say(...content) {
+    hideProgress(this.bar);
     this.told = false;
     this.status.set(...content);
   }
@@ -318,7 +321,7 @@ class Cell {
   }
 }
 
-// One place for what screen readers are told: what is loading stays silent, how a run ended does not.
+// One place for what screen readers are told of how a run ended; progress.js has another for what is loading.
 function announcer() {
   let box = document.getElementById("cell-announcer");
   if (!box) {

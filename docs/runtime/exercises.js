@@ -1,9 +1,9 @@
 // Makes the graded exercises of a page editable and checks them where its cells run. Without it they are complete to
-// read: task, signature, and hints and solution as folded text. Nothing is fetched before a reader presses a button.
-
-import { hasKernel, make, megabytes, missing, noteFetched, partsOf, RUN_KEY } from "./page.js";
+// read: task, signature, and hints and solution as folded text. Python starts as for cells: early.js.
 
 import { confirm, confirmed } from "./edits.js";
+import { hasKernel, make, megabytes, missing, noteFetched, partsOf, RUN_KEY } from "./page.js";
+import { hideProgress, showProgress } from "./progress.js";
 
 const DONE = "llmguide.exercises"; // {exercise: true}, kept in this browser only
 const DRAFTS = "llmguide.drafts"; // {exercise: code}
@@ -68,12 +68,12 @@ class Exercise {
     this.parts = partsOf(this.element.dataset.loads);
     this.note = make("span", { className: "cell-note" });
     this.hint();
-    const bar = make("div", { className: "cell-bar" }, this.checkButton, this.editButton, this.resetButton, this.note);
+    this.bar = make("div", { className: "cell-bar" }, this.checkButton, this.editButton, this.resetButton, this.note);
     const frame = make("div", { className: "cell" });
     this.block.replaceWith(frame);
     this.result = make("output", { className: "result" });
     this.result.setAttribute("aria-live", "polite");
-    frame.append(this.block, bar);
+    frame.append(this.block, this.bar);
     frame.after(this.result);
     this.frame = frame;
     unfoldOneByOne([...this.element.querySelectorAll(":scope > details.tip")]);
@@ -174,8 +174,11 @@ class Exercise {
       name: "check",
       needs: "torch",
       inputs: { name: this.name, source: this.draft ?? this.stub },
-      onLoading: (text) => (this.note.textContent = text),
-      onStart: () => (this.note.textContent = "Checking"),
+      onLoading: (...stage) => (this.note.textContent = showProgress(this.bar, ...stage)),
+      onStart: () => {
+        hideProgress(this.bar);
+        this.note.textContent = "Checking";
+      },
     });
     if (found.started) noteFetched(this.parts);
     this.rest();
@@ -189,6 +192,7 @@ class Exercise {
 
   rest() {
     this.setRunning(false);
+    hideProgress(this.bar);
     this.onChange();
   }
 

@@ -17,6 +17,8 @@ export function hasKernel() {
 
 export const RUN_KEY = /^(Mac|iP)/.test(navigator.platform) ? "⌘ Enter" : "Ctrl-Enter";
 
+export const VISIT_NEEDS = "llmguide.needs"; // in sessionStorage: what runs of this visit have needed
+
 // ---- what a visit downloads once ------------------------------------------------------------------------------------
 
 const fetched = new Set(); // names of parts: those of `data-loads`

@@ -81,7 +81,7 @@ export function storedAfter(block) {
 }
 
 export function storedBefore(fold, kind) {
-  const last = kind === "table" ? "script.stored" : "figure";
+  const last = kind === "table" ? "template.stored" : "figure";
   const found = [];
   for (let element = fold.previousElementSibling; element; element = element.previousElementSibling) {
     found.unshift(element);

@@ -1,54 +1,112 @@
 // Python in the reader's tab: starts Pyodide, loads what a run needs, and hands messages to session.py.
 
+import { Downloads } from "./downloads.mjs";
+import { Interrupts, isGood } from "./interrupts.mjs";
 import { addKernels, withMemory } from "./kernels.mjs";
+import { dropSnapshot, keepSnapshot, readSnapshot } from "./snapshot.mjs";
 
 const VENDOR = new URL("../assets/vendor/", import.meta.url);
 const STEPS = ["core", "torch", "figure"]; // each holds what the one before it holds
+const OPTIONS = { env: { HOME: "/home/pyodide", MPLBACKEND: "svg" } };
 
+let runtime; // resolves to what runtime.json lists
+let ready = false; // Python has started
 let started; // resolves to the function that hands a message to the session
-const loaded = new Set(); // archives, by the name of the first that comes with it
+const fetched = new Map(); // packages, by the name of the first that comes with it: promises of their archives
+const unpacked = new Set();
 let queue = Promise.resolve();
-let loading = new AbortController(); // of what the next run waits for
+let stopped = new AbortController(); // of the packages that are being fetched
 
 const post = (message) => self.postMessage(message);
+const downloads = new Downloads((names, progress) => {
+  if (names.length) post({ type: "loading", text: `Loading ${names.join(" and ")}`, ...progress });
+  else if (!ready) post({ type: "loading", text: "Starting Python" });
+});
 
 // In words that a reader can act on: which file, and what is wrong with it.
-async function get(url, { what, integrity, signal } = {}) {
-  const name = what ?? url.pathname.split("/").pop();
+async function get(url, what, signal) {
   let response;
   try {
-    response = await fetch(url, { integrity, signal });
+    response = await fetch(url, { signal });
   } catch {
     signal?.throwIfAborted();
-    // The browser gives one error for "no answer" and for "not the file that was asked for".
-    response = integrity && (await fetch(url).catch(() => null));
-    if (!response) throw new Error(`${name} could not be fetched from ${url.host}. Is there a connection?`);
-    if (response.ok) throw new Error(`${name} was refused: the file is damaged, or not the one that Pyodide names.`);
+    throw new Error(`${what} could not be fetched from ${url.host}. Is there a connection?`);
   }
-  if (!response.ok) throw new Error(`${name} could not be fetched: ${url.host} answers ${response.status}.`);
+  if (!response.ok) throw new Error(`${what} could not be fetched: ${url.host} answers ${response.status}.`);
   return response;
 }
 
-const toBase64 = (hex) => btoa(String.fromCharCode(...hex.match(/../g).map((pair) => parseInt(pair, 16))));
+async function read(response, what, signal) {
+  try {
+    return await response.arrayBuffer();
+  } catch {
+    signal?.throwIfAborted();
+    throw new Error(`${what} broke off on its way. Is there a connection?`);
+  }
+}
 
-async function start(interrupts) {
-  const runtime = await (await get(new URL("runtime.json", VENDOR), { what: "The list of files" })).json();
-  post({ type: "loading", text: `Loading Python (${runtime.steps.core.megabytes} MB)` });
-  const indexURL = new URL(runtime.pyodide, VENDOR).href;
-  const guide = get(new URL(runtime.guide, VENDOR), { what: "The guide's own code" });
-  const { loadPyodide } = await import(`${indexURL}pyodide.mjs`);
-  const { pyodide, memory } = await withMemory(() =>
-    loadPyodide({ indexURL, env: { HOME: "/home/pyodide", MPLBACKEND: "svg" } }),
-  );
-  pyodide.unpackArchive(await (await guide).arrayBuffer(), "zip", { extractDir: "/guide" });
+// ---- starting ------------------------------------------------------------------------------------------------------
+
+// Pyodide fetches its files itself, and starts Python as soon as it has them: a long step, which would hold up the count.
+async function whileCounting(packed, load) {
+  const { fetch } = self;
+  const { instantiateStreaming } = WebAssembly;
+  const counts = [];
+  self.fetch = async (url, options) => {
+    const response = await fetch(url, options);
+    const share = packed[String(url).split("/").pop()];
+    if (share && response.ok) counts.push(downloads.count("Python", response, share));
+    return response;
+  };
+  WebAssembly.instantiateStreaming = async (...given) => {
+    const instantiated = await instantiateStreaming(...given);
+    await Promise.all(counts);
+    return instantiated;
+  };
+  try {
+    return await load();
+  } finally {
+    self.fetch = fetch;
+    WebAssembly.instantiateStreaming = instantiateStreaming;
+  }
+}
+
+async function load(loadPyodide, indexURL, key) {
+  const memory = await readSnapshot(key);
+  if (memory) {
+    try {
+      return { ...(await withMemory(() => loadPyodide({ ...OPTIONS, indexURL, _loadSnapshot: memory }))), restored: true };
+    } catch {
+      await dropSnapshot(); // damaged
+    }
+  }
+  return withMemory(() => loadPyodide({ ...OPTIONS, indexURL, _makeSnapshot: true }));
+}
+
+async function start(address) {
+  runtime = get(new URL("runtime.json", VENDOR), "The list of files").then((response) => response.json());
+  const { pyodide: folder, guide, steps } = await runtime;
+  const { megabytes, packed } = steps.core;
+  downloads.expect("Python", megabytes, Object.keys(packed).length);
+  const indexURL = new URL(folder, VENDOR).href;
+  const key = `${indexURL}${guide}`;
+  const { pyodide, memory, restored } = await whileCounting(packed, async () => {
+    const archive = get(new URL(guide, VENDOR), "The guide's own code").then((response) => read(response, "The guide's own code"));
+    const { loadPyodide } = await import(`${indexURL}pyodide.mjs`);
+    const found = await load(loadPyodide, indexURL, key);
+    found.pyodide.unpackArchive(await archive, "zip", { extractDir: "/guide" });
+    return found;
+  });
+  if (!restored) {
+    pyodide.runPython("import hashlib, json, signal, sys, time\nsys.path.insert(0, '/guide')\nimport session");
+    keepSnapshot(key, pyodide.makeMemorySnapshot());
+  }
   const products = "/guide/torch/array_matmul.wasm";
   await addKernels(pyodide, memory, pyodide.FS.readFile(products));
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
-  const handle = pyodide.runPython(`
-import json, signal, sys, time
-sys.path.insert(0, "/guide")
-import session
+  const [handle, sha256] = pyodide.runPython(`
+import hashlib, json, session, signal, sys, time
 _session = session.Session(lambda message: post_json(json.dumps(message)))
 signal.signal(signal.SIGINT, _session.interrupt)
 
@@ -62,46 +120,102 @@ def sleep(seconds, _sleep=time.sleep):
     _sleep(seconds)
 
 time.sleep = sleep
-lambda text: _session.handle(json.loads(text))
+(lambda text: _session.handle(json.loads(text)), lambda data: hashlib.sha256(data.to_py()).hexdigest())
 `);
+  const interrupts = isGood(address) ? new Interrupts() : null;
   if (interrupts) pyodide.setInterruptBuffer(interrupts);
-  post({ type: "ready" });
+  ready = true;
+  post({ type: "ready", interruptible: Boolean(interrupts) });
 
   return async function answer(message) {
-    if (message.type === "run") await load(pyodide, runtime, message);
+    if (message.type === "prepare") return prepare(pyodide, sha256, message);
+    if (message.type === "run") await provide(pyodide, sha256, message);
+    interrupts?.watch(message.address);
     try {
       handle(JSON.stringify(message));
     } catch (error) {
       // The session catches all that Python raises: this is the end of Pyodide itself.
+      await dropSnapshot(); // in case that it comes from there
       post({ type: "failed", text: `Python has crashed (${error?.message ?? error}), and all names are gone. Run again to start anew.` });
+    } finally {
+      interrupts?.watch(null);
     }
   };
 }
 
-async function load(pyodide, runtime, { needs, code }) {
-  loading = new AbortController();
-  const { signal } = loading;
-  const steps = STEPS.slice(1, STEPS.indexOf(needs) + 1).map((step) => runtime.steps[step]);
-  const asked = runtime.extras.filter(({ pattern }) => new RegExp(pattern).test(code));
-  for (const { megabytes, wheels } of [...steps, ...asked]) {
-    if (loaded.has(wheels[0].name)) continue;
-    const hosts = new Set(wheels.map(({ url }) => new URL(url, VENDOR).host).filter((host) => host !== location.host));
-    const from = hosts.size ? ` from ${[...hosts].join(" and ")}` : "";
-    post({ type: "loading", text: `Loading ${wheels[0].name} (${megabytes} MB)${from}` });
-    const archives = await Promise.all(
-      wheels.map(async ({ name, url, sha256 }) => {
-        const integrity = `sha256-${toBase64(sha256)}`;
-        return (await get(new URL(url, VENDOR), { what: `The package ${name}`, integrity, signal })).arrayBuffer();
+// ---- packages ------------------------------------------------------------------------------------------------------
+
+// What a run needs beside Python itself.
+async function needed({ needs, code = "" }) {
+  const { steps, extras } = await runtime;
+  const asked = extras.filter(({ pattern }) => new RegExp(pattern).test(code));
+  return [...STEPS.slice(1, STEPS.indexOf(needs) + 1).map((step) => steps[step]), ...asked];
+}
+
+// Fetches a package once, unless it fails or is stopped.
+function fetchPackage({ megabytes, wheels }) {
+  const [{ name }] = wheels;
+  if (!fetched.has(name)) {
+    const archives = fetchArchives(name, megabytes, wheels);
+    archives.catch(() => fetched.delete(name));
+    fetched.set(name, archives);
+  }
+  return fetched.get(name);
+}
+
+async function fetchArchives(label, megabytes, wheels) {
+  const { signal } = stopped;
+  const hosts = new Set(wheels.map(({ url }) => new URL(url, VENDOR).host).filter((host) => host !== location.host));
+  const shown = hosts.size ? `${label} from ${[...hosts].join(" and ")}` : label;
+  downloads.expect(shown, megabytes ?? 0, wheels.length);
+  try {
+    return await Promise.all(
+      wheels.map(async ({ name, url }) => {
+        const what = `The package ${name}`;
+        const response = await get(new URL(url, VENDOR), what, signal);
+        downloads.count(shown, response);
+        return read(response, what, signal);
       }),
     );
-    for (const archive of archives) pyodide.unpackArchive(archive, "wheel", { extractDir: "/guide" });
-    loaded.add(wheels[0].name);
+  } finally {
+    downloads.drop(shown);
   }
 }
 
+async function provide(pyodide, sha256, message) {
+  for (const part of await needed(message)) {
+    const [{ name }] = part.wheels;
+    if (unpacked.has(name)) continue;
+    const archives = await fetchPackage(part);
+    for (const [index, wheel] of part.wheels.entries()) {
+      if (sha256(archives[index]) !== wheel.sha256) {
+        fetched.delete(name);
+        throw new Error(`The package ${wheel.name} was refused: the file is damaged, or not the one that Pyodide names.`);
+      }
+    }
+    for (const archive of archives) pyodide.unpackArchive(archive, "wheel", { extractDir: "/guide" });
+    unpacked.add(name);
+    fetched.delete(name);
+  }
+}
+
+// A page expects a run. What fails now will fail again then, and be told.
+async function prepare(pyodide, sha256, message) {
+  try {
+    await provide(pyodide, sha256, message);
+    if (message.needs !== "core") {
+      post({ type: "loading", text: "Starting PyTorch's subset" });
+      pyodide.runPython("import torch");
+    }
+  } catch {}
+  post({ type: "prepared" });
+}
+
+// ---- messages ------------------------------------------------------------------------------------------------------
+
 async function receive(message) {
   if (message.type === "start") {
-    started = start(message.interrupts);
+    started = start(message.address);
     await started.catch((error) => post({ type: "failed", text: `Python could not start. ${error.message}` }));
     return;
   }
@@ -109,14 +223,28 @@ async function receive(message) {
     await (await started)(message);
   } catch (error) {
     if (message.type !== "run") return;
-    const stopped = error.name === "AbortError";
-    post({ type: "error", id: message.id, text: stopped ? "Stopped." : error.message, interrupted: stopped });
+    const aborted = error.name === "AbortError";
+    post({ type: "error", id: message.id, text: aborted ? "Stopped." : error.message, interrupted: aborted });
     post({ type: "done", id: message.id, seconds: 0 });
   }
 }
 
+function stop() {
+  stopped.abort();
+  stopped = new AbortController();
+}
+
+// Packages come while Python starts. What fails is told when the run's turn comes.
+async function prefetch(message) {
+  try {
+    const parts = (await needed(message)).filter(({ wheels }) => !unpacked.has(wheels[0].name));
+    for (const part of parts) fetchPackage(part).catch(() => {});
+  } catch {}
+}
+
 // One message at a time, in order: loading is asynchronous, and the next must not overtake it. A stop does.
 self.onmessage = ({ data }) => {
-  if (data.type === "interrupt") loading.abort();
-  else queue = queue.then(() => receive(data));
+  if (data.type === "interrupt") return stop();
+  if (data.type === "run" || data.type === "prepare") prefetch(data);
+  queue = queue.then(() => receive(data));
 };

@@ -4,10 +4,12 @@ import functools
 import http.server
 import os
 import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tools import ROOT, chromium
 from tools.check_site import BASE
 
@@ -25,6 +27,18 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def _wait_for_function(page: Page, expression: str, *, arg: Any = None, timeout: float = 30_000) -> None:
+    end = time.monotonic() + timeout / 1000
+    while not page.evaluate(expression, arg):
+        if time.monotonic() > end:
+            raise TimeoutError(f"not true after {timeout / 1000:g} s: {expression}")
+        page.wait_for_timeout(50)
+
+
+# Playwright's own has the page evaluate a text again and again, which the policy of our pages forbids.
+Page.wait_for_function = _wait_for_function
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

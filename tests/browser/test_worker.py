@@ -1,7 +1,5 @@
 """The worker on hosts that are strict, slow, damaged or gone; what is loaded when; and how much."""
 
-import base64
-import hashlib
 import json
 import re
 
@@ -14,6 +12,7 @@ from tests.browser.test_cells import (
     PATIENCE,
     PLAIN,
     cell,
+    go_home_and_back,
     needs_wheels,
     open_page,
     plain_cell,
@@ -21,7 +20,7 @@ from tests.browser.test_cells import (
     run,
     write,
 )
-from tests.browser.test_pages import DESKTOP, window
+from tests.browser.test_pages import DESKTOP, PUBLIC, window
 from tools.check_site import weights
 
 pytestmark = pytest.mark.browser
@@ -31,12 +30,6 @@ ISOLATED = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
 }
-# The tightest policy under which pages work. 'wasm-unsafe-eval' starts WebAssembly, and evaluates no text;
-# formulas, figures and the editor carry styles; the theme's icons and a reader's plots are data: images.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {hashes}; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
 
 
 def numpy_wheel() -> str:
@@ -57,33 +50,44 @@ def run_plain(page: Page, code: str, needs: str = "core") -> dict:
     )
 
 
-def policy(name: str) -> str:
-    """The policy for one page; its few inline scripts, which the theme writes, are named by their hashes."""
-    html = (SITE / name / "index.html").read_text(encoding="utf-8")
-    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    return POLICY.format(hashes=" ".join(f"'sha256-{digest}'" for digest in digests))
-
-
 # ---- stopping --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("headers", "kept"), [({}, False), (ISOLATED, True)], ids=["any host", "isolated"])
-def test_stop_ends_an_endless_loop(browser: Browser, headers: dict[str, str], kept: bool) -> None:
+# A worker that may not ask its page whether to stop is ended.
+DEAF_HOST = {"Content-Security-Policy": "connect-src 'self'"}
+
+
+def stop_a_loop(page: Page, *, kept: bool = True) -> None:
+    """Stop an endless loop in a cell; then look at a name that was set before it."""
+    box = plain_cell(page)
+    write(page, box, "name = 'still here'\nprint('begun')\nwhile True:\n    pass")
+    box.locator(".cell-run").click()
+    expect(box.locator(".cell-result code")).to_have_text("begun\n", timeout=PATIENCE)
+    box.get_by_role("button", name="Stop").click()
+    said = page.locator("#cell-announcer")
+    expect(said).to_contain_text("The names are kept" if kept else "The names are gone")
+    write(page, box, "print(name)")
+    assert ("an error" in run(page, box)) is not kept
+    shown = box.locator(".cell-result code").last.text_content()
+    assert shown == "still here\n" if kept else "NameError" in shown
+
+
+@pytest.mark.parametrize("headers", [{}, ISOLATED], ids=["any host", "isolated"])
+def test_stop_ends_an_endless_loop_and_keeps_the_names(browser: Browser, headers: dict[str, str]) -> None:
     with serving(headers=headers) as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        write(page, box, "name = 'still here'\nprint('begun')\nwhile True:\n    pass")
-        box.locator(".cell-run").click()
-        expect(box.locator(".cell-result code")).to_have_text("begun\n", timeout=PATIENCE)
-        box.get_by_role("button", name="Stop").click()
-        said = page.locator("#cell-announcer")
-        expect(said).to_contain_text("The names are kept" if kept else "The names are gone")
-        write(page, box, "print(name)")
-        assert ("an error" in run(page, box)) is not kept
-        shown = box.locator(".cell-result code").last.text_content()
-        assert shown == "still here\n" if kept else "NameError" in shown
+        stop_a_loop(page)
+        page.reload()
+        page.wait_for_selector(".cell-bar", state="attached")
+        stop_a_loop(page)
         assert not problems
+
+
+def test_stop_ends_python_where_the_worker_may_not_ask(browser: Browser) -> None:
+    with serving(headers=DEAF_HOST) as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, PLAIN)
+        stop_a_loop(page, kept=False)
+        assert all("blob:" in problem for problem in problems)
 
 
 def test_a_run_can_be_stopped_while_python_is_loading(browser: Browser) -> None:
@@ -130,7 +134,7 @@ while True: pass"""
     ids=["before the code", "asleep", "in a callback that drops it"],
 )
 def test_a_stop_keeps_the_names_wherever_it_falls(browser: Browser, code: str, when: str) -> None:
-    with serving(headers=ISOLATED) as host, window(browser, DESKTOP) as context:
+    with serving() as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, PLAIN)
         found = page.evaluate(STOPPED, [code, "core", when])
         assert found == {"kept": True, "stopped": True, "ok": False, "after": "7\n"}
@@ -138,17 +142,16 @@ def test_a_stop_keeps_the_names_wherever_it_falls(browser: Browser, code: str, w
 
 
 def test_a_stop_that_comes_after_the_code_does_not_stop_the_next_run(browser: Browser) -> None:
-    with serving(headers=ISOLATED) as host, window(browser, DESKTOP) as context:
+    with serving() as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, PLAIN)
         for _ in range(20):
             found = page.evaluate(STOPPED, ["from session import emit\nemit(1)", "core", "data"])
             assert (found["kept"], found["after"]) == (True, "7\n")
 
 
-@pytest.mark.parametrize("headers", [{}, ISOLATED], ids=["any host", "isolated"])
-def test_a_stop_while_a_package_is_loading_keeps_the_names(browser: Browser, headers: dict[str, str]) -> None:
+def test_a_stop_while_a_package_is_loading_keeps_the_names(browser: Browser) -> None:
     delays = {numpy_wheel(): 30}
-    with serving(headers=headers, delays=delays) as host, window(browser, DESKTOP) as context:
+    with serving(delays=delays) as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, PLAIN)
         found = page.evaluate(STOPPED, ["import torch", "torch", "loading"])
         assert found == {"kept": True, "stopped": True, "ok": False, "after": "7\n"}
@@ -165,7 +168,7 @@ try:
     while True: pass
 except KeyboardInterrupt:
     pass"""
-    with serving(headers=ISOLATED) as host, window(browser, DESKTOP) as context:
+    with serving() as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, PLAIN)
         page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
         write(page, cell(page, 1), above)
@@ -287,9 +290,15 @@ def test_two_tabs_do_not_meet(browser: Browser) -> None:
             assert len(pythons(page)) == 1
 
 
-def test_pages_work_under_a_strict_policy(browser: Browser) -> None:
+# ---- policy ----------------------------------------------------------------------------------------
+
+
+def test_pages_work_where_the_host_sends_their_policy_too(browser: Browser) -> None:
+    """As a header it also holds for the worker."""
     needs_wheels()
-    headers = {"Content-Security-Policy": policy(TORCH)}
+    html = (SITE / TORCH / "index.html").read_text(encoding="utf-8")
+    (policy,) = re.findall('<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
+    headers = {"Content-Security-Policy": f"{policy}; frame-ancestors 'none'"}
     with serving(headers=headers) as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, TORCH)
         box = cell(page, 1)
@@ -303,16 +312,184 @@ def test_pages_work_under_a_strict_policy(browser: Browser) -> None:
         assert not problems, "\n".join(problems)
 
 
-# ---- what is loaded, and how much --------------------------------------------------------------------
+FORGED = """import session
+handler = "window.ran = true"
+svg = f'<svg xmlns="http://www.w3.org/2000/svg"><image href="data:," onerror="{handler}"/></svg>'
+session._posts[-1]({"type": "figure", "svg": svg, "alt": "", "caption": ""})"""
+VIOLATIONS = "addEventListener('securitypolicyviolation', () => { window.blocked = true; })"
 
 
-def test_nothing_of_python_or_the_editor_comes_before_a_click(browser: Browser) -> None:
+@pytest.mark.parametrize("enforced", [True, False], ids=["with the policy", "without"])
+def test_a_figure_of_a_cell_runs_no_event_handler(browser: Browser, enforced: bool) -> None:
+    context = browser.new_context(bypass_csp=not enforced)
+    with serving() as host:
+        page, _ = open_page(context, host, PLAIN)
+        page.evaluate(VIOLATIONS)
+        box = plain_cell(page)
+        write(page, box, FORGED)
+        run(page, box)
+        expect(box.locator(".cell-result image")).to_have_count(1)
+        page.wait_for_function("window.ran || window.blocked")
+        assert page.evaluate("window.ran ?? false") is not enforced
+    context.close()
+
+
+def test_a_page_reached_by_instant_navigation_keeps_the_policy(browser: Browser) -> None:
+    sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8")
+    with serving() as host, window(browser, DESKTOP) as context:
+        host.answers["sitemap.xml"] = sitemap.replace(PUBLIC, host.url).encode()
+        page, problems = open_page(context, host, PLAIN)
+        go_home_and_back(page)
+        assert page.locator("meta[http-equiv=Content-Security-Policy]").count() == 1
+        assert not problems
+        page.evaluate(VIOLATIONS)
+        page.evaluate(
+            """() => {
+              const image = new Image();
+              image.setAttribute("onerror", "window.ran = true");
+              document.body.append(image);
+              image.src = "data:,";
+            }"""
+        )
+        page.wait_for_function("window.ran || window.blocked")
+        assert not page.evaluate("window.ran ?? false")
+
+
+# ---- what is loaded, and when ------------------------------------------------------------------------
+
+PYTHON = r"pyodide|guide-|worker\.mjs|backend|\.whl"
+
+
+def test_nothing_of_python_or_the_editor_comes_before_a_sign_of_intent(browser: Browser) -> None:
     with serving() as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, TORCH)
         page.mouse.wheel(0, 20_000)
         page.wait_for_load_state("networkidle")
-        early = r"pyodide|guide-|editor|worker\.mjs|backend|\.whl"
-        assert not [path for path in host.asked if re.search(early, path)]
+        assert not [path for path in host.asked if re.search(f"editor|{PYTHON}", path)]
+
+
+def wait_until_asked(page: Page, host: Host, end: str) -> None:
+    while not any(path.endswith(end) for path in host.asked):
+        page.wait_for_timeout(50)
+
+
+@pytest.mark.parametrize("sign", ["hover", "focus", "touch"])
+def test_python_starts_when_a_reader_is_about_to_press_run(browser: Browser, sign: str) -> None:
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, PLAIN)
+        button = plain_cell(page).locator(".cell-run")
+        note = plain_cell(page).locator(".cell-note").text_content()
+        if sign == "touch":
+            button.dispatch_event("touchstart")
+        else:
+            getattr(button, sign)()
+        wait_until_asked(page, host, "pyodide.asm.wasm")
+        assert plain_cell(page).locator(".cell-note").text_content() == note, "nothing moves before Run"
+        assert "equal to the stored output" in run(page, plain_cell(page))
+        assert len(pythons(page)) == 1
+        assert not problems
+
+
+def test_a_pointer_that_passes_and_a_reader_who_saves_data_start_nothing(browser: Browser) -> None:
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, _ = open_page(context, host, PLAIN)
+        page.evaluate(
+            """() => {
+              const event = () => new PointerEvent("pointerover", { bubbles: true });
+              const over = (element) => element.dispatchEvent(event());
+              over(document.querySelector(".cell-run"));
+              over(document.querySelector("article"));
+              setTimeout(() => {
+                Object.defineProperty(navigator, "connection", { value: { saveData: true } });
+                over(document.querySelector(".cell-run"));
+              }, 400);
+            }"""
+        )
+        page.wait_for_timeout(1500)
+        assert not [path for path in host.asked if re.search(PYTHON, path)]
+
+
+def test_python_starts_by_itself_in_the_next_page_of_a_visit_that_has_run_code(browser: Browser) -> None:
+    with serving() as host, window(browser, DESKTOP) as context, window(browser, DESKTOP) as another_visit:
+        page, _ = open_page(context, host, PLAIN)
+        assert run_plain(page, "1")["ok"]
+        host.forget()
+        page.goto(f"{host.url}{TORCH}/")
+        cell(page, 1).scroll_into_view_if_needed()
+        wait_until_asked(page, host, "worker.mjs")
+        page.close()
+        other, _ = open_page(another_visit, host, TORCH)
+        host.forget()
+        cell(other, 1).scroll_into_view_if_needed()
+        other.wait_for_timeout(1500)
+        assert not [path for path in host.asked if re.search(PYTHON, path)]
+
+
+WATCH_LOADING = """() => {
+  const heard = (window.heard = []), seen = (window.seen = []);
+  const box = document.getElementById("loading-announcer");
+  new MutationObserver(() => heard.push(box.textContent)).observe(box, { childList: true });
+  const bar = document.querySelector("[data-cell='1']").closest(".cell").querySelector(".cell-bar");
+  new MutationObserver(() => {
+    const progress = bar.querySelector("progress");
+    if (progress?.hasAttribute("value")) seen.push([progress.value, progress.max]);
+  }).observe(bar, { childList: true, subtree: true, attributes: true });
+}"""
+
+
+def test_loading_shows_how_much_is_still_missing(browser: Browser) -> None:
+    needs_wheels()
+    with serving(delays={numpy_wheel(): 3}) as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, TORCH)
+        page.evaluate(WATCH_LOADING)
+        hint = cell(page, 1).locator(".cell-note").text_content()
+        promised = float(re.findall(r"([\d.]+) MB", hint)[0])
+        run(page, cell(page, 1))
+        heard, seen = page.evaluate("[heard, seen]")
+        assert any("Python" in text for text in heard)
+        assert any("numpy" in text for text in heard)
+        assert len(heard) <= 6, "each step is announced, and not each megabyte"
+        values = [value for value, _ in seen]
+        assert values == sorted(values)
+        assert len(set(values)) >= 4
+        assert seen[-1][1] == pytest.approx(promised, abs=0.15)
+        assert values[-1] > 0.6 * promised
+        expect(page.locator("progress")).to_have_count(0)
+        assert not problems
+
+
+# ---- the second start ----------------------------------------------------------------------------------
+
+# Python salts the hashes of texts at random each time it starts from scratch.
+SALTED = "import random\nprint(hash('a text'), random.random())"
+
+
+def test_a_reload_restores_the_memory_of_the_first_start(browser: Browser) -> None:
+    def start() -> list[str]:
+        page.reload()
+        return run_plain(page, SALTED)["stdout"].split()
+
+    kept = "caches.open('llmguide-python').then(async (kept) => (await kept.keys()).length)"
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, TORCH)
+        first = start()
+        page.wait_for_function(kept)
+        second, third = start(), start()
+        assert first[0] == second[0] == third[0]
+        assert len({first[1], second[1], third[1]}) == 3, "unseeded random numbers do not repeat"
+        seeded = "import torch\ntorch.manual_seed(0)\nprint(torch.rand(2))"
+        assert run_plain(page, seeded, "torch")["stdout"] == "tensor([0.4963, 0.7682])\n"
+        page.evaluate(
+            """async () => {
+              const kept = await caches.open("llmguide-python");
+              for (const key of await kept.keys()) await kept.put(key, new Response(new Uint8Array(2 ** 20)));
+            }"""
+        )
+        assert start()[0] != first[0], "a damaged copy is not used"
+        assert not problems
+
+
+# ---- how much is loaded --------------------------------------------------------------------------------
 
 
 def let_rest(page: Page, host: Host) -> None:

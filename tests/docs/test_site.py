@@ -9,13 +9,14 @@ import pytest
 import yaml
 from markdown import markdown
 from tests.search import places
-from tools import DOCS, ROOT
+from tools import DOCS, ROOT, policy
 from tools.check_site import problems
 from tools.lock import entries
 from tools.slim import MOST_ENTRIES, RESTYLES, slim
 
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-PAGE = '<h1 id="top">T</h1>'
+HEAD = policy.with_policy('<meta charset="utf-8">', policy.policy([]))
+PAGE = f'{HEAD}<h1 id="top">T</h1>'
 
 
 def write_site(folder: Path, body: str, **others: str) -> Path:
@@ -49,7 +50,7 @@ def test_a_sound_page_passes(tmp_path: Path) -> None:
         '<a href="https://example.org/">abroad</a> <link rel="canonical" href="https://example.org/">'
         '<a href="/llmguide/other.html">absolute</a> <link rel="stylesheet" href="a.css">'
     )
-    other = '<h1 id="x y">O</h1>'
+    other = f'{HEAD}<h1 id="x y">O</h1>'
     write_site(tmp_path, body, other_html=other, a_css="p { background: url(data:image/png;base64,AA) }")
     assert problems(tmp_path) == []
 
@@ -72,12 +73,35 @@ def test_a_sound_page_passes(tmp_path: Path) -> None:
         ('<svg role="img"></svg>', "svg with role=img and no aria-label"),
         ('<p id="top">x</p>', "id 'top' stands 2 times"),
         ("<h1>again</h1>", "2 main headings"),
+        ("<script>added()</script>", "the policy blocks a script: added()"),
+        ('<p onclick="added()">', "the policy blocks onclick of <p>"),
+        ('<a href="javascript:added()">x</a>', "the policy blocks javascript:added()"),
     ],
 )
 def test_what_is_broken_is_found(tmp_path: Path, body: str, problem: str) -> None:
     css = '@import "b.css"; @font-face { src: url("https://fonts.example/f.woff2") }'
     write_site(tmp_path, body, a_css=css, b_css="")
     assert any(problem in found for found in problems(tmp_path))
+
+
+def test_a_page_without_a_policy_is_found(tmp_path: Path) -> None:
+    write_site(tmp_path, "")
+    (tmp_path / "index.html").write_text('<h1 id="top">T</h1>', encoding="utf-8")
+    assert problems(tmp_path) == ["index.html: no content-security policy"]
+
+
+def test_all_pages_have_one_policy_with_the_hashes_of_all_inline_scripts(tmp_path: Path) -> None:
+    scripts = ["first()", "second('\n')", "data"]
+    for name, tag in (("a", "<script>"), ("b", '<script type="module">'), ("c", '<script type="text/x">')):
+        page = f'<meta charset="utf-8">{tag}{scripts["abc".index(name)]}</script><script src="d.js"></script>'
+        (tmp_path / f"{name}.html").write_text(page, encoding="utf-8")
+    for _ in range(2):
+        policy.main(tmp_path)
+        pages = [path.read_text(encoding="utf-8") for path in sorted(tmp_path.glob("*.html"))]
+        (meta,) = {metas for page in pages for metas in re.findall(r"<meta http-equiv[^>]*>", page)}
+        assert [policy.source(script) in meta for script in scripts] == [True, True, False]
+        assert meta.count("sha256-") == 2
+        assert not [problem for page in pages for problem in policy.problems(page)]
 
 
 def test_the_lock_file_pins_content_and_names_no_registry() -> None:
@@ -190,3 +214,9 @@ def test_what_is_cut_from_the_theme_is_in_it() -> None:
     for pattern, what in RESTYLES.items():
         (path,) = assets.glob(pattern)
         assert what.search(path.read_text(encoding="utf-8")), pattern
+
+
+def test_the_palette_has_no_colors_that_the_guide_does_not_use() -> None:
+    (palette,) = (ROOT / "site" / "assets" / "stylesheets").glob("palette.*.css")
+    assert not re.findall(r"color-(?:primary|accent)=\w+", palette.read_text(encoding="utf-8"))
+    assert "[data-md-color-scheme=slate]" in palette.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ compared with it. Without scripts nothing of this shows.
 import json
 import re
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,10 @@ class _Cells(Preprocessor):
     def stored(self, lines: list[str]) -> str:
         """The Markdown of a table, where only scripts see it."""
         text = "\n".join(line.strip() for line in lines).strip()
-        data = json.dumps(text, ensure_ascii=False).replace("<", "\\u003c")
+        data = escape(json.dumps(text, ensure_ascii=False))
+        # Instant navigation would run a script, whatever its type.
         placeholder: str = self.md.htmlStash.store(
-            f'<script type="application/json" class="stored">{data}</script>'
+            f'<template class="stored" data-markdown="{data}"></template>'
         )
         return placeholder
 
