@@ -20,9 +20,9 @@ import tokenizers
 from benchmarks.harness import Result, compare, print_header
 from tokenizers import models, pre_tokenizers, trainers
 
-from llmguide.pretokenize import GPT4_PATTERN, Pretokenizer
-from llmguide.tokenizer import Tokenizer
-from llmguide.vocabularies import load_encoding
+from llmguide.tokenization.openai import load_encoding
+from llmguide.tokenization.pretokenize import GPT4_PATTERN, Pretokenizer
+from llmguide.tokenization.tokenizer import Tokenizer
 
 
 def english_text(n_bytes: int) -> str:

@@ -27,12 +27,12 @@ from datatrove.pipeline.filters import (
     GopherRepetitionFilter,
 )
 
-from llmguide.data.decontaminate import SharedNgram
-from llmguide.data.dedup import MinHash, NearDuplicates, plain_words
+from llmguide.data.cleaning.datatrove import Words
+from llmguide.data.cleaning.decontaminate import SharedNgram
+from llmguide.data.cleaning.dedup import MinHash, NearDuplicates, plain_words
+from llmguide.data.cleaning.filters import c4, fineweb, gopher_quality, gopher_repetition
+from llmguide.data.cleaning.pipeline import fineweb_stages, run
 from llmguide.data.documents import read
-from llmguide.data.filters import c4, fineweb, gopher_quality, gopher_repetition
-from llmguide.data.pipeline import fineweb_stages, run
-from llmguide.data.scale import Words
 
 
 def pages(megabytes: float) -> list[str]:

@@ -16,7 +16,7 @@ from benchmarks.harness import Result, compare, print_header
 from benchmarks.peers import config, nanogpt
 from torch import Tensor
 
-from llmguide.generate import generate
+from llmguide.generation.generate import generate
 from llmguide.models import GPT, build, to_hf
 
 

@@ -17,10 +17,10 @@ from benchmarks.harness import Result, compare, print_header
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
-from llmguide.lora import adapter_state, apply_lora, lora_layers, merge_lora
-from llmguide.lora_files import save_adapter
-from llmguide.losses import next_token_loss
 from llmguide.models import build, to_hf
+from llmguide.post_training.adapters.lora import adapter_state, apply_lora, lora_layers, merge_lora
+from llmguide.post_training.adapters.peft_files import save_adapter
+from llmguide.training.losses import next_token_loss
 
 SHAPES = {  # layers, width, heads; batch, tokens; steps of one timing
     "small": ((4, 128, 4), (8, 64), 20),
@@ -105,7 +105,7 @@ def step(family: str, size: str, pairs: int) -> Result:
         trainer(model, lambda ids: next_token_loss(model, ids), ids, steps),
         trainer(peer, theirs, ids, steps),
         pairs=pairs,
-        # Where `llmguide.linear` has no faster library to turn to, LLaMA misses it: transformers' spends its
+        # Where `llmguide.nn._linear` has no faster library to turn to, LLaMA misses it: transformers' spends its
         # time in the same kernels, and of an adapted layer (512 x 128, one thread) the base takes 0.40 ms of
         # our 0.64 and of the 0.73 of PEFT's formula.
         target=1.2,

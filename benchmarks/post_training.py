@@ -27,13 +27,13 @@ import trl
 from benchmarks.harness import Result, compare, peak_bytes, print_header
 from torch import Tensor, nn
 
-from llmguide.batches import Batch
-from llmguide.dpo import dpo_loss, frozen, preference_objective
-from llmguide.losses import IGNORED
+from llmguide.data.tokens.windows import Batch
 from llmguide.models import from_hf
-from llmguide.optim import clip_grad_norm_
-from llmguide.pairs import PairBatch
-from llmguide.sft import completion_loss
+from llmguide.post_training.preferences.dpo import dpo_loss, frozen, preference_objective
+from llmguide.post_training.preferences.pairs import PairBatch
+from llmguide.post_training.sft import completion_loss
+from llmguide.training.losses import IGNORED
+from llmguide.training.optim import clip_grad_norm_
 
 SHAPES = {"small": 512, "V 50304": 50_304}  # vocabulary of a GPT-2 of 4 layers, 4 heads and width 256
 STEPS = {"small": 8, "V 50304": 2}

@@ -34,9 +34,9 @@ from benchmarks.post_training import (
 from torch import Tensor
 
 from llmguide.models import from_hf
-from llmguide.ppo import PPO, PPOConfig, ValueModel
-from llmguide.reward import ComparisonBatch, RewardModel, preference_loss
-from llmguide.rollout import answer_logprobs
+from llmguide.post_training.preferences.reward_model import ComparisonBatch, RewardModel, preference_loss
+from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.rollout import answer_logprobs
 
 PROMPT, ANSWER, EPOCHS = 24, 16, 4  # tokens, tokens, passes over a rollout
 PAD = 511  # a token that no text has: transformers finds the end of a text by its padding

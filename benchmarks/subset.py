@@ -24,7 +24,7 @@ def steps_per_second() -> dict[str, float]:
 
     from llmguide.config import ModelConfig  # noqa: PLC0415
     from llmguide.models import build  # noqa: PLC0415
-    from llmguide.train import TrainConfig, train  # noqa: PLC0415
+    from llmguide.training.train import TrainConfig, train  # noqa: PLC0415
 
     torch.set_num_threads(1)
     config = ModelConfig(
@@ -32,7 +32,7 @@ def steps_per_second() -> dict[str, float]:
     )
     text = torch.arange(48).repeat(50)
     speeds = {}
-    for name in ("llmguide.train", "loop by hand"):
+    for name in ("llmguide.training.train", "loop by hand"):
         measured = []
         for _ in range(REPEATS):
             torch.manual_seed(0)

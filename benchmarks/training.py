@@ -3,7 +3,7 @@
 Run ``python -m benchmarks.training [--nanogpt DIR] [--pairs N]``. Without a checkout of nanoGPT its place is
 taken by a plain GPT-2 of the same shape. A step is forward, backward, clipping and AdamW; ours uses torch's
 fused AdamW, the peers what their own scripts use on a CPU, AdamW as it comes. The whole loops are compared
-as well: reading, training, logging and evaluating. Where `llmguide.linear` has no faster library to turn to,
+as well: reading, training, logging and evaluating. Where `llmguide.nn._linear` has no faster library to turn to,
 the float32 steps wait for the same matrix products as the peers' and miss their targets.
 """
 
@@ -22,8 +22,8 @@ from benchmarks.peers import BATCH, config, nanogpt
 from benchmarks.training_loop import loops
 from torch import Tensor, nn
 
-from llmguide.losses import linear_cross_entropy, next_token_loss
 from llmguide.models import build, to_hf
+from llmguide.training.losses import linear_cross_entropy, next_token_loss
 
 STEPS = {"small": 20, "big": 2, "big, V 50304": 1}
 

@@ -1,4 +1,4 @@
-"""The whole loop of `llmguide.train` against nanoGPT's and Hugging Face's `Trainer`, same text and model.
+"""The whole loop of `llmguide.training.train` against nanoGPT's and Hugging Face's `Trainer`, same text and model.
 
 Each run reads a memory-mapped text, trains, logs every tenth step, and evaluates; `benchmarks.training` calls
 this after it has timed the steps alone.
@@ -19,10 +19,10 @@ from benchmarks.harness import Result, compare
 from benchmarks.peers import BATCH, config
 from torch import Tensor, nn
 
-from llmguide.batches import Windows
-from llmguide.commands.pretrain import DEFAULT
-from llmguide.monitor import JsonLinesLogger
-from llmguide.train import TrainConfig, evaluate, train
+from llmguide.cli.pretrain import DEFAULT
+from llmguide.data.tokens.windows import Windows
+from llmguide.training.monitor import JsonLinesLogger
+from llmguide.training.train import TrainConfig, evaluate, train
 
 STEPS = {"small": 100, "big": 4}
 EVAL_BATCHES = {"small": 4, "big": 1}  # after the last step
@@ -82,7 +82,7 @@ def steps_alone(model: nn.Module, size: str, tokens: np.memmap, folder: Path) ->
     windows, logger = Windows(tokens, config(size).context_length), JsonLinesLogger(folder / "log.jsonl")
     windows.batch = timed(windows.batch)  # type: ignore[method-assign]
     logger.log = timed(logger.log)  # type: ignore[method-assign]
-    with patch("llmguide.train.evaluate", timed(evaluate)):
+    with patch("llmguide.training.train.evaluate", timed(evaluate)):
         runs = [run() for _ in range(3)]
     result = Result(f"{size}: loop vs its steps alone", [a for a, _ in runs], [b for _, b in runs], 0.98)
     print(result, flush=True)

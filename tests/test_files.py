@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from llmguide import files
-from llmguide.commands.runs import write_tensors
 from llmguide.data.documents import Document
-from llmguide.data.shards import write_shards
+from llmguide.data.tokens.token_files import write_shards
 from llmguide.files import replacing, write_json, write_text
-from llmguide.tokenizer import Tokenizer
+from llmguide.runs.folder import write_tensors
+from llmguide.tokenization.tokenizer import Tokenizer
 
 
 @pytest.fixture

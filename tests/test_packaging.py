@@ -54,7 +54,7 @@ for name in modules:
     if not name.startswith(NEED_EXTRAS):
         __import__(name)
 
-from llmguide.tokenizer import Tokenizer
+from llmguide.tokenization.tokenizer import Tokenizer
 tokenizer = Tokenizer.train("low lower lowest", 260)
 assert tokenizer.decode(tokenizer.encode("lower ☂")) == "lower ☂"
 print(len(modules))
@@ -62,7 +62,7 @@ print(len(modules))
 
 
 # modules that are there for an optional library: the command line's, datatrove's blocks, the applications'
-NEED_EXTRAS = ("llmguide.commands.", "llmguide.data.scale", "llmguide.projects.applications.")
+NEED_EXTRAS = ("llmguide.cli.", "llmguide.data.cleaning.datatrove", "llmguide.projects.webapp.")
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ import trl
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from llmguide.losses import IGNORED
 from llmguide.models import from_hf, to_hf
-from llmguide.pairs import PairBatch
+from llmguide.post_training.preferences.pairs import PairBatch
+from llmguide.training.losses import IGNORED
 
 datasets.disable_progress_bars()
 transformers.logging.set_verbosity_error()

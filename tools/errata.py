@@ -18,9 +18,9 @@ from typing import Any
 
 from markdown import Markdown
 
-from llmguide import memory, scaling
 from llmguide.config import PRESETS, ModelConfig
-from llmguide.vocabularies import load_encoding
+from llmguide.costs import memory, scaling_laws
+from llmguide.tokenization.openai import load_encoding
 from tools import DATA, DOCS, generated_head, write
 from tools.bibliography import cited, work
 from tools.fences import COMPUTED, outside_code, prose_lines, split_computed
@@ -99,7 +99,7 @@ def pieces(text: str, encoding: str = "r50k_base") -> str:
 @cache
 def names() -> dict[str, Any]:
     """What an expression may use: the presets, and the package's functions on sizes, costs and tokens."""
-    modules = vars(scaling) | vars(memory)
+    modules = vars(scaling_laws) | vars(memory)
     found = {name: value for name, value in modules.items() if not name.startswith("_")}
     return found | {
         "math": math,

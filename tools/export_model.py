@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 import llmguide
-from llmguide.commands.pretrain import DEFAULT, Shape, model_config
-from llmguide.commands.runs import load_run
+from llmguide.cli.pretrain import DEFAULT, Shape, model_config
 from llmguide.models import GPT
-from llmguide.tokenizer import Tokenizer
+from llmguide.runs.folder import load_run
+from llmguide.tokenization.tokenizer import Tokenizer
 from tools import DOCS, write
 
 MODEL = DOCS / "assets" / "model"

@@ -13,7 +13,7 @@ from tools import DOCS, ROOT
 
 RUNTIME = DOCS / "runtime"
 PROGRAMS = (
-    "llmguide/cli.py",
+    "llmguide/cli/main.py",
     "llmguide/commands/",
     "llmguide/projects/",
 )  # of the package, which cells seldom use

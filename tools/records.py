@@ -1,6 +1,6 @@
 """The records of the projects' runs, which their pages draw and tabulate.
 
-A run of minutes cannot happen at each build. Its command writes a record (`llmguide.projects.frame`); those
+A run of minutes cannot happen at each build. Its command writes a record (`llmguide.projects.run`); those
 of the runs that the pages report are kept in ``docs/_data/projects``, one file a seed.
 """
 

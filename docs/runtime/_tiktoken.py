@@ -1,11 +1,11 @@
-"""tiktoken's core for the tab, which has no Rust: the ids of `llmguide.tokenizer`, equal to tiktoken's.
+"""tiktoken's core for the tab, which has no Rust: the ids of `llmguide.tokenization.tokenizer`, equal to tiktoken's.
 
 All else of tiktoken is written in Python, and comes as it is.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 
-from llmguide.tokenizer import Tokenizer
+from llmguide.tokenization.tokenizer import Tokenizer
 
 
 class CoreBPE:

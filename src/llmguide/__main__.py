@@ -2,6 +2,6 @@
 
 import sys
 
-from llmguide.cli import main
+from llmguide.cli.main import main
 
 sys.exit(main())

@@ -6,7 +6,7 @@ without that a power failure may bring it back as it was.
 
 Reference: "All file systems are not created equal" (Pillai et al. 2014, OSDI).
 
-Leaves out: several processes that write the same file; `llmguide.locks` keeps them out.
+Leaves out: several processes that write the same file; `llmguide.training.locks` keeps them out.
 """
 
 import hashlib

@@ -293,7 +293,7 @@ def test_a_box_that_scrolls_is_reached_with_tab(browser: Browser, site_url: str)
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 def test_a_link_to_a_place_lands_there(browser: Browser, site_url: str, width: int) -> None:
-    place = "llmguide.positions.alibi_bias"
+    place = "llmguide.nn.positions.alibi_bias"
     reference = f"{site_url}reference/positions/"
     below_the_header = """place => {
       const top = document.getElementById(place)?.getBoundingClientRect().top;

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
-from tests.projects.retrieval.toy import make_bert, make_world
+from tests.projects.retrieval_chatbot.toy import make_bert, make_world
 
-from llmguide.cli import main
+from llmguide.cli.main import main
 
 pytestmark = pytest.mark.browser
 

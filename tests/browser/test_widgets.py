@@ -11,7 +11,7 @@ from tests.browser.conftest import SITE
 from tests.browser.test_pages import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
 from tools.check_site import BASE, compressed
 
-from llmguide.vocabularies import load_encoding
+from llmguide.tokenization.openai import load_encoding
 
 pytestmark = pytest.mark.browser
 

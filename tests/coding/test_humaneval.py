@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from llmguide.coding import box
 from llmguide.coding.humaneval import FILE, CodeProblem, evaluate_samples, load_humaneval
+from llmguide.coding.sandbox import process
 from llmguide.data import fetch
 
 HELPED = CodeProblem(
@@ -67,7 +67,7 @@ def test_samples_must_be_enough():
 
 
 def test_an_evaluation_can_demand_protections(monkeypatch):
-    monkeypatch.setattr(box, "_TRIED", ("limits",))
+    monkeypatch.setattr(process, "_TRIED", ("limits",))
     with pytest.raises(RuntimeError, match=r"cannot give what was required: \{'landlock': 'not asked for'\}"):
         evaluate_samples([WORD], {"word": ["    pass"]}, require=["landlock"])
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from llmguide.coding import box, prompts
-from llmguide.coding.judging import judge
+from llmguide.coding import prompts
 from llmguide.coding.patterns import dynamic, edge_cases, graphs, structures, two_pointers
 from llmguide.coding.problems import COIN_CHANGE, PROBLEMS, SECOND_LARGEST, TWO_SUM
 from llmguide.coding.prompts import Vote, extract_code, vote
-from llmguide.coding.verdicts import FunctionTests
+from llmguide.coding.sandbox import process
+from llmguide.coding.sandbox.judging import judge
+from llmguide.coding.sandbox.verdicts import FunctionTests
 
 CODE = "def second_largest(numbers):\n    return sorted(numbers)[-2]\n"
 SIMPLE = (
@@ -124,7 +125,7 @@ def test_votes_count_programs_that_compute_the_same():
 
 
 def test_a_vote_can_demand_protections(monkeypatch):
-    monkeypatch.setattr(box, "_TRIED", ("limits",))
+    monkeypatch.setattr(process, "_TRIED", ("limits",))
     calls, candidates = FunctionTests("f", [([2], None)]), ["def f(x): return x"]
     assert vote(candidates, calls, require=["limits"]).winner == 0
     with pytest.raises(RuntimeError, match=r"cannot give what was required: \{'landlock': 'not asked for'\}"):

@@ -161,8 +161,8 @@ def test_unknown_source_fails(package, name):
 
 
 def test_source_finds_the_package_itself():
-    path, node, _ = find("llmguide.masks.causal_mask")
-    assert path == ROOT / "src/llmguide/masks.py"
+    path, node, _ = find("llmguide.nn.masks.causal_mask")
+    assert path == ROOT / "src/llmguide/nn/masks.py"
     assert node.name == "causal_mask"
 
 
@@ -480,7 +480,7 @@ def test_next_page_starts_afresh():
 
 def test_names_of_modules_may_break_and_are_shown_whole_in_the_contents():
     md = Markdown(extensions=["attr_list", "toc", "tools.markdown.names"])
-    html = md.convert("# coding.tab_box { #llmguide.coding.tab_box }\n\n## tab_box in prose")
-    assert html.startswith('<h1 id="llmguide.coding.tab_box">coding.<wbr />tab_<wbr />box</h1>')
+    html = md.convert("# coding.tab_box { #llmguide.coding.sandbox.browser }\n\n## tab_box in prose")
+    assert html.startswith('<h1 id="llmguide.coding.sandbox.browser">coding.<wbr />tab_<wbr />box</h1>')
     assert [entry["name"] for entry in md.toc_tokens] == ["coding.tab_box"]
     assert '<h2 id="tab_box-in-prose">tab_box in prose</h2>' in html

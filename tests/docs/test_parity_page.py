@@ -6,7 +6,7 @@ from tools.parity import merge, read, render
 
 def row(**changes):
     return {
-        "function": "llmguide.masks.causal_mask",
+        "function": "llmguide.nn.masks.causal_mask",
         "peer": "torch.tril",
         "version": "2.13.0+cpu",
         "error": 0.0,
@@ -43,8 +43,8 @@ def test_largest_error_of_each_pair_stays():
 
 def test_page_shows_what_was_measured():
     page = render([row(error=2.5e-7, tolerance=1e-6)])
-    assert "## llmguide.masks\n" in page
-    assert "| [`causal_mask`][llmguide.masks.causal_mask] | `torch.tril` 2.13.0 | [2.5e-07](" in page
+    assert "## llmguide.nn.masks\n" in page
+    assert "| [`causal_mask`][llmguide.nn.masks.causal_mask] | `torch.tril` 2.13.0 | [2.5e-07](" in page
     assert '/tests/test_masks.py "test_masks.py, test_causal") | 1e-06 |' in page
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from tools import ROOT
 
-from llmguide import cli
+from llmguide.cli import main
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -21,5 +21,5 @@ def test_the_example_prints_what_its_comment_says(capsys: pytest.CaptureFixture[
 def test_its_estimate_runs(capsys: pytest.CaptureFixture[str]) -> None:
     command = re.search(r"^llmguide (estimate .*)$", README, re.MULTILINE)
     assert command is not None
-    assert cli.main(command[1].split()) == 0
+    assert main.main(command[1].split()) == 0
     assert "8.03B parameters, 15.00T tokens" in capsys.readouterr().out

@@ -61,14 +61,14 @@ def test_folded_blocks_become_quotations_also_inside_each_other():
 
 
 def test_included_code_and_its_links():
-    assert "From src/llmguide/masks.py:\n\n```python\ndef causal_mask(" in body(
-        "@source llmguide.masks.causal_mask"
+    assert "From src/llmguide/nn/masks.py:\n\n```python\ndef causal_mask(" in body(
+        "@source llmguide.nn.masks.causal_mask"
     )
-    assert body("[`f`][llmguide.masks.causal_mask]") == "[`f`](../reference/masks.md)"
-    assert reference("llmguide.attention.attention") == "reference/attention.md"
+    assert body("[`f`][llmguide.nn.masks.causal_mask]") == "[`f`](../reference/masks.md)"
+    assert reference("llmguide.nn.attention.attention") == "reference/attention.md"
     assert reference("llmguide.nothing") == "reference/index.md"
-    source = (ROOT / "src/llmguide/masks.py").read_text(encoding="utf-8").strip()
-    assert source in body("::: llmguide.masks")
+    source = (ROOT / "src/llmguide/nn/masks.py").read_text(encoding="utf-8").strip()
+    assert source in body("::: llmguide.nn.masks")
 
 
 def test_the_html_page_names_its_twin_once():

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from llmguide.config import PRESETS, ModelConfig
-from llmguide.kv_cache import KVCache
 from llmguide.models import GPT, Encoder, Llama, MaskedLM, Transformer, build
+from llmguide.nn.kv_cache import KVCache
 from tests.parity import assert_parity
 
 V = 13
@@ -397,7 +397,7 @@ def test_transformer_against_torch(position, activation):
     assert_parity(
         logits[real],
         (hidden @ table.T)[real],
-        of="llmguide.models.seq2seq.Transformer",
+        of="llmguide.models.encoder_decoder.Transformer",
         against="torch.nn.Transformer",
         atol=1e-5,
     )

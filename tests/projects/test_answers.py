@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from llmguide.chat import chatml
-from llmguide.commands.post_training import Chat
+from llmguide.evaluation.metrics import bootstrap_interval
 from llmguide.models import build
+from llmguide.post_training.chat import chatml
+from llmguide.post_training.sft import completion
 from llmguide.projects.answers import ROWS, interval_over_groups, log_likelihoods, write
-from llmguide.projects.frame import small_decoder
-from llmguide.scores import bootstrap_interval
-from llmguide.sft import completion
-from llmguide.tokenizer import Tokenizer
+from llmguide.projects.run import small_decoder
+from llmguide.runs.post_training import Chat
+from llmguide.tokenization.tokenizer import Tokenizer
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from math import log2
 import pytest
 import torch
 
-from llmguide.cli import main
-from llmguide.commands.runs import load_model, save_model
+from llmguide.cli.main import main
 from llmguide.models import build
 from llmguide.projects import character_model
 from llmguide.projects.character_model import Characters, Plan, bits_of, longest_copy, shape
-from llmguide.projects.frame import plan_of
+from llmguide.projects.run import plan_of
+from llmguide.runs.folder import load_model, save_model
 
 SIZES = ["--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--context-length", "32"]
 

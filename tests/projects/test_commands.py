@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 from tools import DOCS
 
-from llmguide.cli import main
+from llmguide.cli.main import main
 
 PAGES = sorted((DOCS / "projects").glob("*.md"))
 COMMAND = re.compile(r"(?:-m )?llmguide (?:project|check|app|pretrain|reward|estimate) [^`\n#]*")
@@ -31,7 +31,7 @@ GIVEN = [
 
 @pytest.mark.parametrize("args", GIVEN)
 def test_a_command_of_a_page_is_understood(args, monkeypatch):
-    module, called = import_module(f"llmguide.commands.{args[0]}"), []
+    module, called = import_module(f"llmguide.cli.{args[0]}"), []
 
     def recorded(function):
         @wraps(function)

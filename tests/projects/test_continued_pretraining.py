@@ -4,14 +4,14 @@ import shutil
 import pytest
 import torch
 
-from llmguide.cli import main
-from llmguide.commands.runs import load_run, save_run
+from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import build
 from llmguide.projects import continued_pretraining
 from llmguide.projects.continued_pretraining import Plan, completed, freeze_lower_half, texts
-from llmguide.projects.frame import plan_of
 from llmguide.projects.pretrained import Borrowed, open_pretrained, sizes
+from llmguide.projects.run import plan_of
+from llmguide.runs.folder import load_run, save_run
 
 SIZES = ["--vocab-size", "300", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
 STEPS = ["--context-length", "32", "--base-steps", "60", "--n-steps", "30", "--learning-rate", "0.01"]

@@ -1,7 +1,7 @@
 import pytest
 
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.curriculum import InOrder, competence, paced
-from llmguide.sft import Conversations, completion
 
 
 def test_what_is_drawn_gets_harder_until_all_is_let_in():

@@ -4,13 +4,13 @@ import shutil
 import pytest
 import torch
 
-from llmguide.cli import main
-from llmguide.commands.reward import save_head, with_head
-from llmguide.commands.runs import load_run
+from llmguide.cli.main import main
+from llmguide.cli.reward import save_head, with_head
+from llmguide.post_training.preferences.reward_model import RewardModel
 from llmguide.projects import reward_model
-from llmguide.projects.frame import plan_of
 from llmguide.projects.reward_model import Plan, edits, held_out_pairs, score, training_pairs
-from llmguide.reward import RewardModel
+from llmguide.projects.run import plan_of
+from llmguide.runs.folder import load_run
 
 SIZES = ["--vocab-size", "300", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--dropout", "0"]
 

@@ -4,12 +4,12 @@ import shutil
 import pytest
 import torch
 
-from llmguide.cli import main
-from llmguide.commands.runs import load_run
-from llmguide.data.preferences import RatedText
+from llmguide.cli.main import main
+from llmguide.post_training.preferences.corpora import RatedText
 from llmguide.projects import rlhf
-from llmguide.projects.frame import plan_of
 from llmguide.projects.rlhf import Plan, cut, lexicon, measure, parts, variety
+from llmguide.projects.run import plan_of
+from llmguide.runs.folder import load_run
 
 SIZES = ["--vocab-size", "300", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--dropout", "0"]
 

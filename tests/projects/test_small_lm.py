@@ -4,12 +4,12 @@ import shutil
 import pytest
 import torch
 
-from llmguide.cli import main
-from llmguide.commands.runs import load_run, save_run
+from llmguide.cli.main import main
 from llmguide.models import build
 from llmguide.projects import small_lm
-from llmguide.projects.frame import plan_of
+from llmguide.projects.run import plan_of
 from llmguide.projects.small_lm import Plan, continuations, endings, flops_per_token, foretell
+from llmguide.runs.folder import load_run, save_run
 
 PEOPLE, PLACES = ["The farmer", "Her brother", "An old judge"], ["the market", "a green hill", "the river"]
 

@@ -11,7 +11,7 @@ from tools import DATA
 from tools.extras import EXTRAS, RUNTIME, SQLITE
 from tools.runtime import guide_files
 
-from llmguide.vocabularies import load_encoding
+from llmguide.tokenization.openai import load_encoding
 
 ENCODINGS = ("gpt2", "r50k_base", "cl100k_base", "o200k_base")
 TEXTS = (
@@ -102,7 +102,7 @@ def test_code_asks_for_what_it_names() -> None:
     assert asked('load_encoding("o200k_base")') == {"tiktoken", "o200k_base"}
     assert asked("from llmguide.projects import small_lm") == {"programs"}
     assert asked("from tools.export_model import MODEL") == {"programs", "small-model"}
-    assert re.search(SQLITE, "from llmguide.data.dedup import MinHash")
+    assert re.search(SQLITE, "from llmguide.data.cleaning.dedup import MinHash")
 
 
 def test_records_of_the_projects_come_with_the_guide() -> None:

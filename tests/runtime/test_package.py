@@ -12,8 +12,8 @@ from tools import DOCS, ROOT
 LEFT_OUT = (
     "--ignore=src/llmguide/commands",
     "--ignore=src/llmguide/projects",
-    "--deselect=src/llmguide/batches.py::llmguide.batches.to_device",
-    "--deselect=src/llmguide/quant.py::llmguide.quant.dequantize_model",
+    "--deselect=src/llmguide/data/tokens/windows.py::llmguide.data.tokens.windows.to_device",
+    "--deselect=src/llmguide/post_training/adapters/quantization.py::llmguide.post_training.adapters.quantization.dequantize_model",
 )
 
 

@@ -40,6 +40,6 @@ def test_the_zip_depends_on_content_alone(tmp_path) -> None:
 
 def test_the_zip_holds_what_pages_import() -> None:
     names = {name for name, _ in guide_files()}
-    assert {"session.py", "torch/__init__.py", "llmguide/attention.py", "tools/runs.py"} <= names
+    assert {"session.py", "torch/__init__.py", "llmguide/nn/attention.py", "tools/runs.py"} <= names
     assert not any("__pycache__" in name for name in names)
     assert MANIFEST.name == "runtime.json"

@@ -5,8 +5,8 @@ import random
 import pytest
 from tests.runtime.node import WIDGETS, node
 
-from llmguide.pretokenize import GPT2_PATTERN, Pretokenizer
-from llmguide.tokenizer import Tokenizer
+from llmguide.tokenization.pretokenize import GPT2_PATTERN, Pretokenizer
+from llmguide.tokenization.tokenizer import Tokenizer
 
 BPE = WIDGETS / "bpe.js"
 KINDS = [

@@ -9,8 +9,8 @@ import pytest
 from tests.runtime.node import WIDGETS, node
 from tools import DOCS
 
-from llmguide import memory, scaling
 from llmguide.config import PRESETS, ModelConfig
+from llmguide.costs import memory, scaling_laws
 
 FORMULAS = WIDGETS / "formulas.js"
 DECODERS = {name: config for name, config in PRESETS.items() if config.architecture == "decoder"}
@@ -18,7 +18,7 @@ ONE_STACK = {name: config for name, config in PRESETS.items() if config.architec
 SIZES = [1.0, 124e6, 7e9, 175e9, 1.6e12]
 TOKENS = [1.0, 3e8, 2e10, 1.4e12, 1.5e13]
 FLOPS = [1e12, 1e18, 5.76e23, 1e27]
-FITS = {name: getattr(scaling, name) for name in ("HOFFMANN_ROUNDED", "HOFFMANN", "BESIROGLU")}
+FITS = {name: getattr(scaling_laws, name) for name in ("HOFFMANN_ROUNDED", "HOFFMANN", "BESIROGLU")}
 LENGTHS = [1, 1000, 4096, 100_000]
 
 
@@ -61,35 +61,35 @@ def test_parameters() -> None:
 
 def test_flops() -> None:
     calls = list(product(SIZES, TOKENS))
-    assert_same(js("trainingFlops", calls), [scaling.training_flops(*call) for call in calls])
+    assert_same(js("trainingFlops", calls), [scaling_laws.training_flops(*call) for call in calls])
     grid = list(product(ONE_STACK.values(), LENGTHS))
     for found, (config, length) in zip(js("forwardFlopsPerToken", grid), grid, strict=True):
-        assert found == scaling.forward_flops_per_token(config, length)
+        assert found == scaling_laws.forward_flops_per_token(config, length)
 
 
 def test_losses() -> None:
     calls = list(product(SIZES, TOKENS))
-    assert_same(js("kaplanLoss", calls), [scaling.kaplan_loss(*call) for call in calls])
+    assert_same(js("kaplanLoss", calls), [scaling_laws.kaplan_loss(*call) for call in calls])
     assert node(FORMULAS, "return m.FITS") == {name: asdict(fit) for name, fit in FITS.items()}
     for fit in FITS.values():
         found = js("chinchillaLoss", [(*call, asdict(fit)) for call in calls])
-        assert_same(found, [scaling.chinchilla_loss(*call, fit) for call in calls])
+        assert_same(found, [scaling_laws.chinchilla_loss(*call, fit) for call in calls])
 
 
 def test_optimal_sizes() -> None:
     for ratio in (1.0, 20.0, 200.0):
         found = js("chinchillaOptimal", [(flops, ratio) for flops in FLOPS])
         for pair, flops in zip(found, FLOPS, strict=True):
-            assert_same(pair, list(scaling.chinchilla_optimal(flops, tokens_per_param=ratio)))
+            assert_same(pair, list(scaling_laws.chinchilla_optimal(flops, tokens_per_param=ratio)))
     for fit in FITS.values():
         found = js("parametricOptimal", [(flops, asdict(fit)) for flops in FLOPS])
         for pair, flops in zip(found, FLOPS, strict=True):
-            assert_same(pair, list(scaling.parametric_optimal(flops, fit)))
+            assert_same(pair, list(scaling_laws.parametric_optimal(flops, fit)))
 
 
 def test_hours() -> None:
     calls = list(product(FLOPS, [312e12, 989e12], [0.1, 0.4, 1.0]))
-    expected = [scaling.gpu_hours(flops, peak_flops=peak, utilisation=u) for flops, peak, u in calls]
+    expected = [scaling_laws.gpu_hours(flops, peak_flops=peak, utilisation=u) for flops, peak, u in calls]
     assert_same(js("gpuHours", calls), expected)
 
 

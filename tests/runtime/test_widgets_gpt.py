@@ -12,10 +12,10 @@ from tests.runtime.node import WIDGETS, node
 from tools.export_model import LIMIT, MODEL, described, packed, unpacked
 
 from llmguide.config import ModelConfig
-from llmguide.generate import generate
+from llmguide.generation.generate import generate
 from llmguide.models import build
 from llmguide.models.gpt import GPT
-from llmguide.tokenizer import Tokenizer
+from llmguide.tokenization.tokenizer import Tokenizer
 
 TEXTS = ["", "T", "The state of the Union is strong", "Fellow citizens, 👋 of the Senate", "peace " * 200]
 READ = """

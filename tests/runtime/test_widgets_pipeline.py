@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.runtime.node import WIDGETS
 
-from llmguide.tiny_world import tiny_world
+from llmguide.post_training.toy.world import tiny_world
 
 STEPS = 4
 

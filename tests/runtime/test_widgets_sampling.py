@@ -1,4 +1,4 @@
-"""Sampling in the tab: the filters of llmguide.sampling, and the draws of PyTorch."""
+"""Sampling in the tab: the filters of llmguide.generation.sampling, and the draws of PyTorch."""
 
 import math
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 from tests.runtime.node import WIDGETS, node
 
-from llmguide import sampling
-from llmguide.generate import Sampler
+from llmguide.generation import sampling
+from llmguide.generation.generate import Sampler
 
 SAMPLING = WIDGETS / "sampling.js"
 SETTINGS = [

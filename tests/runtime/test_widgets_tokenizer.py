@@ -8,7 +8,7 @@ from tests.runtime.node import WIDGETS, node
 from tools import ROOT
 from tools.widgets import ENCODINGS, RANKS
 
-from llmguide.vocabularies import load_encoding
+from llmguide.tokenization.openai import load_encoding
 
 EXAMPLES = [
     "Hello, world!",

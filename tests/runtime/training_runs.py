@@ -8,21 +8,20 @@ from copy import deepcopy
 
 import torch
 
-from llmguide.attention import MultiHeadAttention
-from llmguide.chat import END, START
 from llmguide.config import ModelConfig
-from llmguide.dpo import dpo_loss, preference_objective
-from llmguide.generate import beam_search, generate
-from llmguide.grpo import GRPO
-from llmguide.lora import apply_lora, merge_lora
+from llmguide.generation.generate import beam_search, generate
+from llmguide.generation.speculative import speculative_generate
 from llmguide.models import build
-from llmguide.ppo import PPO, ValueModel
-from llmguide.quant import quantize_model
-from llmguide.reward import RewardModel, preference_loss
-from llmguide.sft import completion_loss, finetune
-from llmguide.speculative import speculative_generate
-from llmguide.tiny_world import answer_logprobs, preferences, tiny_world
-from llmguide.tiny_world_methods import (
+from llmguide.nn.attention import MultiHeadAttention
+from llmguide.post_training.adapters.lora import apply_lora, merge_lora
+from llmguide.post_training.adapters.quantization import quantize_model
+from llmguide.post_training.chat import END, START
+from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
+from llmguide.post_training.rl.grpo import GRPO
+from llmguide.post_training.rl.ppo import PPO, ValueModel
+from llmguide.post_training.sft import completion_loss, finetune
+from llmguide.post_training.toy.methods import (
     compared_answers,
     compared_texts,
     demonstrated,
@@ -33,8 +32,9 @@ from llmguide.tiny_world_methods import (
     score_answers,
     table_reward,
 )
-from llmguide.tokenizer import Tokenizer
-from llmguide.train import TrainConfig, train
+from llmguide.post_training.toy.world import answer_logprobs, preferences, tiny_world
+from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.train import TrainConfig, train
 
 SIZES = {"vocab_size": 17, "context_length": 12, "n_layers": 2, "d_model": 24, "n_heads": 4}
 GPT = ModelConfig(**SIZES, dropout=0.1, activation="gelu_tanh")

@@ -1,4 +1,4 @@
-"""``@source llmguide.attention.attention`` shows a function, class or constant of the package.
+"""``@source llmguide.nn.attention.attention`` shows a function, class or constant of the package.
 
 The code is read from ``src`` by name, so a page can never show code that does not exist. Docstrings are
 dropped, since the page explains the code itself; ``@source NAME full`` keeps them. An unknown name fails the

@@ -1,4 +1,4 @@
-// Byte-pair encoding as llmguide.bpe and llmguide.tokenizer: the same pieces, the same merges, the same ids.
+// Byte-pair encoding as llmguide.tokenization.bpe and llmguide.tokenization.tokenizer: the same pieces, the same merges, the same ids.
 //
 // Bytes stand in strings of one character a byte ("binary strings"), which can be keys of a Map.
 

@@ -1,6 +1,6 @@
 """A tiny model from first words to preferences, for the play page: each stage reports while it runs.
 
-Everything here is the code of the package, in the world of `llmguide.tiny_world`, where every answer can be
+Everything here is the code of the package, in the world of `llmguide.post_training.toy.world`, where every answer can be
 listed; only the reports are this module's own. It runs in the reader's tab and hands numbers to the page.
 """
 
@@ -13,25 +13,13 @@ from typing import Any
 import torch
 from session import emit
 
-from llmguide.dpo import dpo_loss, preference_objective
-from llmguide.grpo import GRPO
 from llmguide.models import build
-from llmguide.ppo import PPO, ValueModel
-from llmguide.reward import RewardModel, preference_loss
-from llmguide.sft import Conversations, completion, completion_loss
-from llmguide.tiny_world import (
-    WORDS,
-    World,
-    answer_logprobs,
-    best_of_n,
-    demonstrations,
-    expected,
-    frontier,
-    point,
-    preferences,
-    tiny_world,
-)
-from llmguide.tiny_world_methods import (
+from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
+from llmguide.post_training.rl.grpo import GRPO
+from llmguide.post_training.rl.ppo import PPO, ValueModel
+from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.toy.methods import (
     BETAS,
     DRAWS,
     Path,
@@ -44,7 +32,19 @@ from llmguide.tiny_world_methods import (
     score_answers,
     table_reward,
 )
-from llmguide.train import train
+from llmguide.post_training.toy.world import (
+    WORDS,
+    World,
+    answer_logprobs,
+    best_of_n,
+    demonstrations,
+    expected,
+    frontier,
+    point,
+    preferences,
+    tiny_world,
+)
+from llmguide.training.train import train
 
 BABBLE = 2.0  # temperature of the text to pre-train on: all words, and little sense
 TAUGHT = 0.7  # of the demonstrations: better answers more often
@@ -52,7 +52,7 @@ SUPERVISED = 300  # steps of pre-training, fine-tuning and the reward model, whi
 
 
 class Curve:
-    """Hands the loss of a stage to the page, every few steps; a logger of `llmguide.train`."""
+    """Hands the loss of a stage to the page, every few steps; a logger of `llmguide.training.train`."""
 
     def __init__(self, stage: str):
         self.stage = stage

@@ -1,4 +1,4 @@
-// From logits to the next token, as llmguide.sampling: filters that set the logit of a removed token to -Infinity.
+// From logits to the next token, as llmguide.generation.sampling: filters that set the logit of a removed token to -Infinity.
 //
 // A test compares each with its Python namesake, on random logits and at the edges.
 

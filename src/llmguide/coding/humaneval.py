@@ -2,7 +2,7 @@
 
 A problem is a prompt, the check that decides, and a canonical solution. A sample is what a model wrote after
 the prompt, or a whole solution. With n samples a problem of which c pass, pass@k is the expected share of
-problems that k samples would solve, without bias (`llmguide.scores.pass_at_k`).
+problems that k samples would solve, without bias (`llmguide.evaluation.metrics.pass_at_k`).
 
 Reference: Chen et al. 2021, arXiv:2107.03374.
 
@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
 
-from llmguide.coding.judging import judge
-from llmguide.coding.verdicts import CheckTests, Verdict
+from llmguide.coding.sandbox.judging import judge
+from llmguide.coding.sandbox.verdicts import CheckTests, Verdict
 from llmguide.data.fetch import fetch_package, local_copy
-from llmguide.scores import pass_at_k
+from llmguide.evaluation.metrics import pass_at_k
 
 FILE = "HumanEval.jsonl.gz"
 
@@ -101,7 +101,7 @@ def evaluate_samples(
         ks: Each at most the number of samples of every problem.
         timeout_s: For each sample.
         memory_mb: For each sample.
-        require: Layers of the sandbox without which no sample is run, as for `llmguide.coding.judging.judge`.
+        require: Layers of the sandbox without which no sample is run, as for `llmguide.coding.sandbox.judging.judge`.
 
     Returns:
         Verdicts and pass@k.

@@ -5,7 +5,7 @@ They are prompted for, answered and judged in the guide. The statements are our 
 
 from dataclasses import dataclass
 
-from llmguide.coding.verdicts import FunctionTests
+from llmguide.coding.sandbox.verdicts import FunctionTests
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from llmguide.coding.judging import Output, outputs
 from llmguide.coding.problems import Problem
-from llmguide.coding.verdicts import FunctionTests, Verdict, matches
+from llmguide.coding.sandbox.judging import Output, outputs
+from llmguide.coding.sandbox.verdicts import FunctionTests, Verdict, matches
 
 Message = dict[str, str]
 
@@ -307,7 +307,7 @@ def vote(
         candidates: Python source; None, for answers without code, takes no part.
         tests: Whose arguments are used; the expected values are not.
         timeout_s: For each candidate.
-        require: Layers of the sandbox without which none is run, as for `llmguide.coding.judging.judge`.
+        require: Layers of the sandbox without which none is run, as for `llmguide.coding.sandbox.judging.judge`.
 
     Returns:
         The groups. Calls that fail count as an output, but a candidate whose every call fails takes no part.

@@ -12,8 +12,8 @@ from importlib.metadata import version
 
 from llmguide.coding import prompts
 from llmguide.coding.client import Answer, Request, record
-from llmguide.coding.judging import judge
 from llmguide.coding.problems import COIN_CHANGE, IS_PALINDROME, SECOND_LARGEST, TWO_SUM, Problem
+from llmguide.coding.sandbox.judging import judge
 from llmguide.data.fetch import PACKAGES
 
 MODEL = "SmolLM2-135M-Instruct"
@@ -59,7 +59,7 @@ def local_model() -> Callable[[Request], Answer]:
     """Load the model; return a function that answers as an endpoint would."""
     torch, transformers = import_module("torch"), import_module("transformers")
     # imported here, since it brings torch, which pages of prompts need not load
-    folder = import_module("llmguide.models.packaged").unpacked(PACKAGE)
+    folder = import_module("llmguide.runs.packaged").unpacked(PACKAGE)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     end = tokenizer.eos_token_id

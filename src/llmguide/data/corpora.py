@@ -3,7 +3,7 @@
 A corpus is read as a stream of documents, anew each time. It is divided for training and validation by a
 hash of the document's id: the same document falls on the same side on every machine, whatever else the
 corpus holds and in whatever order, and none is on both sides. Near copies under two ids still can be;
-remove them first (`llmguide.data.dedup`).
+remove them first (`llmguide.data.cleaning.dedup`).
 
 Leaves out: shuffling documents (sequences are shuffled after tokenization) and writing corpora.
 """

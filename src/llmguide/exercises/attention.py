@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from llmguide.attention import attention
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.masks import causal_mask, sliding_window_mask
+from llmguide.nn.attention import attention
+from llmguide.nn.masks import causal_mask, sliding_window_mask
 
 # ---- the formula -----------------------------------------------------------------------------------
 

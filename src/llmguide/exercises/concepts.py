@@ -7,7 +7,10 @@ from sys import maxsize
 import torch
 from torch import Tensor
 
-from llmguide.bpe import (
+from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.generation.sampling import temperature, top_p
+from llmguide.nn.positions import apply_rope, rope_tables
+from llmguide.tokenization.bpe import (
     Pair,
     learn_merges_simple,
     merge_pair,
@@ -15,9 +18,6 @@ from llmguide.bpe import (
     pair_counts,
     ranks_from_merges,
 )
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.positions import apply_rope, rope_tables
-from llmguide.sampling import temperature, top_p
 
 # ---- byte pair encoding ----------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from math import exp
 
+from llmguide.costs.scaling_laws import chinchilla_optimal, mfu, training_flops
 from llmguide.exercises.grading import Exercise, Mistake
-from llmguide.scaling import chinchilla_optimal, mfu, training_flops
 
 # ---- duplicates ------------------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ def _of_the_sum(a: list[str], b: list[str], n: int) -> float:
 
 
 def _match(s: float, bands: int, rows: int) -> float:
-    """Equal `match_probability` of `llmguide.data.dedup`, whose stores need SQLite, which a tab lacks."""
+    """Equal `match_probability` of `llmguide.data.cleaning.dedup`, whose stores need SQLite, which a tab lacks."""
     return 1 - (1 - s**rows) ** bands
 
 

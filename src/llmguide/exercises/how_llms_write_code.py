@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from llmguide.coding.patterns.edge_cases import second_largest
+from llmguide.evaluation.metrics import pass_at_k
 from llmguide.exercises.grading import Exercise, Mistake
-from llmguide.scores import pass_at_k
 
 # ---- infilling -------------------------------------------------------------------------------------
 

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmguide.dpo import sequence_logprob
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.grpo import group_advantages
-from llmguide.losses import IGNORED
-from llmguide.policy_gradient import clipped_surrogate, kl_estimate
-from llmguide.ppo import gae
-from llmguide.reward import bradley_terry_loss
-from llmguide.sft import completion, shifted
+from llmguide.post_training.preferences.dpo import sequence_logprob
+from llmguide.post_training.preferences.reward_model import bradley_terry_loss
+from llmguide.post_training.rl.grpo import group_advantages
+from llmguide.post_training.rl.policy_gradient import clipped_surrogate, kl_estimate
+from llmguide.post_training.rl.ppo import gae
+from llmguide.post_training.sft import completion, shifted
+from llmguide.training.losses import IGNORED
 
 # ---- supervised fine-tuning ------------------------------------------------------------------------
 

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmguide.dpo import dpo_loss
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.lora import add_low_rank
-from llmguide.preference_losses import ipo_loss, simpo_loss
-from llmguide.quant import NF4, dequantize, quantize
+from llmguide.post_training.adapters.lora import add_low_rank
+from llmguide.post_training.adapters.quantization import NF4, dequantize, quantize
+from llmguide.post_training.preferences.dpo import dpo_loss
+from llmguide.post_training.preferences.preference_losses import ipo_loss, simpo_loss
 
 # ---- preferences -----------------------------------------------------------------------------------
 

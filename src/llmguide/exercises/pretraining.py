@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.losses import next_token_loss
-from llmguide.optim import adamw, clip_grad_norm_
-from llmguide.schedules import warmup_cosine
+from llmguide.training.losses import next_token_loss
+from llmguide.training.optim import adamw, clip_grad_norm_
+from llmguide.training.schedules import warmup_cosine
 
 # ---- the loss --------------------------------------------------------------------------------------
 

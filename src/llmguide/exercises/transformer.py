@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llmguide.config import ModelConfig
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.layers import layer_norm, residual, rms_norm, route, swiglu
+from llmguide.nn.layers import layer_norm, residual, rms_norm, route, swiglu
 
 
 def _norm(

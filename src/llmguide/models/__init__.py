@@ -1,4 +1,4 @@
-"""Models, built from one `ModelConfig` and the parts of `llmguide.attention` and `llmguide.layers`.
+"""Models, built from one `ModelConfig` and the parts of `llmguide.nn.attention` and `llmguide.nn.layers`.
 
 | architecture | positions | class | published models |
 | --- | --- | --- | --- |
@@ -8,11 +8,11 @@
 | encoder-decoder | sinusoidal, learned, none | `Transformer` | the Transformer of 2017 |
 """
 
-from llmguide.models.convert import from_hf, load, to_hf
 from llmguide.models.encoder import Encoder, MaskedLM
+from llmguide.models.encoder_decoder import Transformer
 from llmguide.models.factory import build
 from llmguide.models.gpt import GPT
+from llmguide.models.huggingface.convert import from_hf, load, to_hf
 from llmguide.models.llama import Llama
-from llmguide.models.seq2seq import Transformer
 
 __all__ = ["GPT", "Encoder", "Llama", "MaskedLM", "Transformer", "build", "from_hf", "load", "to_hf"]

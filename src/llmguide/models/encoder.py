@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
-from llmguide.layers import Block, activate, make_norm
-from llmguide.linear import Linear, linear
 from llmguide.models.inputs import AttentionMask, init_normal, look_up, token_positions, visible_keys
-from llmguide.positions import LearnedPositions, sinusoidal_positions
+from llmguide.nn._linear import Linear, linear
+from llmguide.nn.layers import Block, activate, make_norm
+from llmguide.nn.positions import LearnedPositions, sinusoidal_positions
 
 
 class Encoder(nn.Module):

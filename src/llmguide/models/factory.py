@@ -2,9 +2,9 @@
 
 from llmguide.config import ModelConfig
 from llmguide.models.encoder import MaskedLM
+from llmguide.models.encoder_decoder import Transformer
 from llmguide.models.gpt import GPT
 from llmguide.models.llama import Llama
-from llmguide.models.seq2seq import Transformer
 
 
 def build(config: ModelConfig) -> GPT | Llama | MaskedLM | Transformer:

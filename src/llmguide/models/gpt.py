@@ -20,9 +20,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
-from llmguide.kv_cache import KVCache
-from llmguide.layers import Block, make_norm
-from llmguide.linear import Linear, linear
 from llmguide.models.inputs import (
     AttentionMask,
     Documents,
@@ -32,7 +29,10 @@ from llmguide.models.inputs import (
     token_positions,
     visible_keys,
 )
-from llmguide.positions import LearnedPositions, alibi_bias, sinusoidal_positions
+from llmguide.nn._linear import Linear, linear
+from llmguide.nn.kv_cache import KVCache
+from llmguide.nn.layers import Block, make_norm
+from llmguide.nn.positions import LearnedPositions, alibi_bias, sinusoidal_positions
 
 
 class GPT(nn.Module):

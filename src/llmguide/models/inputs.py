@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmguide.kv_cache import KVCache
-from llmguide.masks import causal_mask, document_mask, padding_mask
+from llmguide.nn.kv_cache import KVCache
+from llmguide.nn.masks import causal_mask, document_mask, padding_mask
 
 AttentionMask = Int[Tensor, "B T_all"] | Bool[Tensor, "B T_all"]  # 1: a token, 0: padding
 Documents = Int[Tensor, "B T"]  # the number of the document that a token belongs to

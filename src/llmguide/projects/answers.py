@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from llmguide.batches import to_device
-from llmguide.chat import Rendered
-from llmguide.commands.post_training import Chat
-from llmguide.generate import generate
-from llmguide.losses import head_weight, token_logprobs
-from llmguide.scores import Interval
-from llmguide.sft import padded, shifted
+from llmguide.data.tokens.windows import to_device
+from llmguide.evaluation.metrics import Interval
+from llmguide.generation.generate import generate
+from llmguide.post_training.chat import Rendered
+from llmguide.post_training.sft import padded, shifted
+from llmguide.runs.post_training import Chat
+from llmguide.training.losses import head_weight, token_logprobs
 
 ROWS = 50  # answered at a time
 
@@ -34,7 +34,7 @@ def write(
         prompts: Ids of each.
         n: Tokens of an answer at most.
         temperature: 0 takes the likeliest token each time; above, torch's global generator draws.
-        filters: Of `llmguide.generate.generate`, such as ``top_p``.
+        filters: Of `llmguide.generation.generate.generate`, such as ``top_p``.
 
     Returns:
         The answers without their end, and without spaces around.

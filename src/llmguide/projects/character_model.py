@@ -7,7 +7,7 @@ The bar is a count: an interpolated 5-gram model that has counted all of the tra
 The default corpus is the presidents' addresses since 1961. Older ones are another English, and a count of
 them all, 12 million characters, is a bar that minutes of training do not pass.
 
-References: `llmguide.ngram` (the bar); Karpathy 2015, "The unreasonable effectiveness of recurrent neural
+References: `llmguide.evaluation.ngram_baseline` (the bar); Karpathy 2015, "The unreasonable effectiveness of recurrent neural
 networks" (the exercise).
 
 Leaves out: dropout and several epochs of a small corpus; give ``--dropout`` where the text is read often.
@@ -23,18 +23,16 @@ from typing import Any
 
 import torch
 
-from llmguide.batches import Windows
-from llmguide.commands.post_training import loggers, resumable
-from llmguide.commands.runs import load_model, n_params, save_model, say
 from llmguide.config import ModelConfig
 from llmguide.data.corpora import Split, load_corpus
 from llmguide.data.documents import Document
-from llmguide.evaluate import text_logprobs
+from llmguide.data.tokens.windows import Windows
+from llmguide.evaluation.likelihood import text_logprobs
+from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.files import write_json
-from llmguide.generate import generate
+from llmguide.generation.generate import generate
 from llmguide.models import build
-from llmguide.ngram import ngram_bits_per_byte
-from llmguide.projects.frame import (
+from llmguide.projects.run import (
     Criterion,
     Run,
     plan_of,
@@ -44,7 +42,9 @@ from llmguide.projects.frame import (
     texts_of,
     thinned,
 )
-from llmguide.train import TrainConfig, train
+from llmguide.runs.folder import load_model, n_params, save_model, say
+from llmguide.runs.post_training import loggers, resumable
+from llmguide.training.train import TrainConfig, train
 
 NAME = "character-model"
 SINCE = "1961"  # of the default corpus

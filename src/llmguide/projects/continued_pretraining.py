@@ -21,15 +21,14 @@ from typing import Any
 
 import torch
 
-from llmguide.batches import Sequences, Windows
-from llmguide.commands.post_training import loggers, resumable
-from llmguide.commands.runs import n_params, say
 from llmguide.data.corpora import Corpus, Split, load_corpus, standard_library
-from llmguide.data.packing import Mixture
-from llmguide.data.shards import END_OF_TEXT
-from llmguide.evaluate import bits_per_byte
+from llmguide.data.tokens.packing import Mixture
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.data.tokens.windows import Sequences, Windows
+from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.models import build
-from llmguide.projects.frame import (
+from llmguide.projects.pretrained import open_pretrained, sizes
+from llmguide.projects.run import (
     Criterion,
     Run,
     plan_of,
@@ -38,9 +37,10 @@ from llmguide.projects.frame import (
     small_decoder,
     thinned,
 )
-from llmguide.projects.pretrained import open_pretrained, sizes
-from llmguide.tokenizer import Tokenizer
-from llmguide.train import TrainConfig, train
+from llmguide.runs.folder import n_params, say
+from llmguide.runs.post_training import loggers, resumable
+from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.train import TrainConfig, train
 
 NAME = "continued-pretraining"
 HELD_OUT = 0.1  # of the documents of each corpus

@@ -17,9 +17,9 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-from llmguide.batches import Batch
-from llmguide.chat import Rendered
-from llmguide.sft import padded, shifted
+from llmguide.data.tokens.windows import Batch
+from llmguide.post_training.chat import Rendered
+from llmguide.post_training.sft import padded, shifted
 
 Item = TypeVar("Item")
 
@@ -62,9 +62,9 @@ def paced(
 
 
 class InOrder:
-    """Examples in the order in which they are given, for `llmguide.train.train`; then again from the start.
+    """Examples in the order in which they are given, for `llmguide.training.train.train`; then again from the start.
 
-    >>> from llmguide.sft import completion
+    >>> from llmguide.post_training.sft import completion
     >>> InOrder([completion([1], [2]), completion([3], [4])]).batch(1, 2).inputs.tolist()
     [[3], [1]]
     """

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from llmguide.commands.post_training import open_transformers, save_as_opened
-from llmguide.commands.runs import is_run, load_run
-from llmguide.data.shards import END_OF_TEXT
+from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import GPT, Llama
-from llmguide.tokenizer import Tokenizer
+from llmguide.runs.folder import is_run, load_run
+from llmguide.runs.post_training import open_transformers, save_as_opened
+from llmguide.tokenization.tokenizer import Tokenizer
 
 
 class Borrowed:
-    """A tokenizer of transformers, with what is called of `llmguide.tokenizer.Tokenizer`.
+    """A tokenizer of transformers, with what is called of `llmguide.tokenization.tokenizer.Tokenizer`.
 
     Args:
         tokenizer: A byte-level BPE, or a SentencePiece model with its bytes.

@@ -21,19 +21,25 @@ from typing import Any
 
 import torch
 
-from llmguide.batches import Windows
-from llmguide.commands.post_training import loggers, resumable
-from llmguide.commands.reward import save_head, with_head
-from llmguide.commands.runs import load_run, n_params, say
-from llmguide.data.preference_baselines import accuracy_interval, bag_of_words, verdicts
-from llmguide.data.preferences import divide, hh_pairs, rated_texts, sentiment_pairs
-from llmguide.data.rows import TextPair, comparisons
-from llmguide.data.shards import END_OF_TEXT
+from llmguide.cli.reward import save_head, with_head
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.data.tokens.windows import Windows
 from llmguide.models import build
-from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, small_decoder, thinned
-from llmguide.reward import Comparison, Comparisons, RewardModel, preference_loss, reliability
-from llmguide.tokenizer import Tokenizer
-from llmguide.train import TrainConfig, train
+from llmguide.post_training.datasets import TextPair, comparisons
+from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, verdicts
+from llmguide.post_training.preferences.corpora import divide, hh_pairs, rated_texts, sentiment_pairs
+from llmguide.post_training.preferences.reward_model import (
+    Comparison,
+    Comparisons,
+    RewardModel,
+    preference_loss,
+    reliability,
+)
+from llmguide.projects.run import Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.runs.folder import load_run, n_params, say
+from llmguide.runs.post_training import loggers, resumable
+from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.train import TrainConfig, train
 
 NAME = "reward-model"
 N_HELD_OUT = 4000  # pairs of each test

@@ -31,26 +31,37 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from llmguide.commands.post_training import Lines, loggers, resumable
-from llmguide.commands.reward import save_head
-from llmguide.commands.runs import load_run, n_params, say
+from llmguide.cli.reward import save_head
 from llmguide.data.corpora import in_validation
 from llmguide.data.fetch import fetch_package
-from llmguide.data.preference_baselines import Scorer, accuracy_interval, bag_of_words
-from llmguide.data.preferences import HELD_OUT, divide, hh_pairs, rated_texts, sentiment_pairs
-from llmguide.data.rows import TextPair, comparisons
-from llmguide.data.shards import END_OF_TEXT
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.evaluation.metrics import win_rate
 from llmguide.models import build
-from llmguide.ppo import PPO, PPOConfig, ValueModel
-from llmguide.projects.frame import DIGITS, Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.post_training.datasets import TextPair, comparisons
+from llmguide.post_training.preferences.baselines import Scorer, accuracy_interval, bag_of_words
+from llmguide.post_training.preferences.corpora import (
+    HELD_OUT,
+    divide,
+    hh_pairs,
+    rated_texts,
+    sentiment_pairs,
+)
+from llmguide.post_training.preferences.reward_model import (
+    Comparison,
+    Comparisons,
+    RewardModel,
+    preference_loss,
+)
+from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, rollout
+from llmguide.post_training.rl.trainer import Metrics, Reward
+from llmguide.post_training.sft import Conversations, completion, completion_loss
 from llmguide.projects.reward_model import encode, open_judge, preferred, score, sides
-from llmguide.reward import Comparison, Comparisons, RewardModel, preference_loss
-from llmguide.rl import Metrics, Reward
-from llmguide.rollout import Rollout, answer_logprobs, rollout
-from llmguide.scores import win_rate
-from llmguide.sft import Conversations, completion, completion_loss
-from llmguide.tokenizer import Tokenizer
-from llmguide.train import TrainConfig, train
+from llmguide.projects.run import DIGITS, Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.runs.folder import load_run, n_params, say
+from llmguide.runs.post_training import Lines, loggers, resumable
+from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.train import TrainConfig, train
 
 NAME = "rlhf"
 N_HELD_OUT = 2000  # pairs on which the reward models are measured

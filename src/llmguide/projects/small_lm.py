@@ -30,24 +30,31 @@ from typing import Any
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from llmguide import distributed
-from llmguide.batches import Windows
-from llmguide.blocks import training_blocks
-from llmguide.commands.post_training import loggers, resumable, wait
-from llmguide.commands.pretrain import prepare
-from llmguide.commands.runs import load_run, n_params, say
+from llmguide.cli.pretrain import prepare
 from llmguide.config import ModelConfig
+from llmguide.costs.scaling_laws import PowerLaw, forward_flops_per_token
 from llmguide.data.corpora import Split, load_corpus
-from llmguide.data.shards import END_OF_TEXT, Shards
-from llmguide.evaluate import Question, bits_per_byte, last_word, multiple_choice
+from llmguide.data.tokens.token_files import END_OF_TEXT, Shards
+from llmguide.data.tokens.windows import Windows
+from llmguide.evaluation.likelihood import Question, bits_per_byte, last_word, multiple_choice
+from llmguide.evaluation.metrics import wilson_interval
+from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.models import build
-from llmguide.monitor import measure_peak_flops
-from llmguide.ngram import ngram_bits_per_byte
-from llmguide.projects.frame import Criterion, Run, plan_of, require_finished, small_decoder, thinned
-from llmguide.scaling import PowerLaw, forward_flops_per_token
-from llmguide.scores import wilson_interval
-from llmguide.tokenizer import Tokenizer
-from llmguide.train import DivergenceError, Precision, TrainConfig, accumulate_gradients, evaluate, train
+from llmguide.projects.run import Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.runs.folder import load_run, n_params, say
+from llmguide.runs.post_training import loggers, resumable, wait
+from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training import distributed
+from llmguide.training.activation_checkpointing import training_blocks
+from llmguide.training.monitor import measure_peak_flops
+from llmguide.training.train import (
+    DivergenceError,
+    Precision,
+    TrainConfig,
+    accumulate_gradients,
+    evaluate,
+    train,
+)
 
 NAME = "small-lm"
 HELD_OUT = 0.05  # of the documents

@@ -1,0 +1,100 @@
+"""``llmguide app``: serve one of the applications on this machine."""
+
+import asyncio
+import os
+import sys
+import webbrowser
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from llmguide.coding.client import Endpoint
+
+try:
+    from llmguide.projects.webapp import APPS
+    from llmguide.projects.webapp.access import token_of
+    from llmguide.projects.webapp.generators import Generator, RemoteModel
+    from llmguide.projects.webapp.store import Store
+    from llmguide.projects.webapp.web import App, AppServer
+except ModuleNotFoundError as error:
+    message = 'llmguide app needs more packages: pip install "llmguide[apps]"'
+    raise ModuleNotFoundError(message) from error
+
+DESCRIPTION = """\
+Serve an application on this machine: a model behind a web page, which keeps what you write, what the model
+writes and what you think of it. The model is that of your run of llmguide project NAME, or any behind a URL
+that speaks OpenAI's format, such as that of vLLM or Ollama; OPENAI_API_KEY is sent there, if it is set. All
+is kept in a database, a file of SQLite that only you can read unless you name a PostgreSQL. Ctrl-C ends the
+server, and no text.
+
+Only this machine can reach it, and only pages and editors with the token can read or write. The link has the
+token, and so has the file app.token in the folder of the run: delete it for a new one. On a machine that you
+share, take --no-browser: others can read the command line that a browser is started with, which includes the
+token.
+
+Examples:
+  llmguide app creative-writing
+  llmguide app creative-writing --run runs/second --port 8123
+  llmguide app creative-writing --url http://localhost:11434/v1 --model llama3.2
+  llmguide app creative-writing --database postgresql://me:secret@localhost/writing"""
+
+
+def _app_of(name: str) -> Callable[..., None]:
+    app: App = import_module(f"llmguide.projects.webapp.{APPS[name]}").APP
+
+    def command(
+        *,
+        run: Path = Path("runs") / name,
+        model: str | None = None,
+        url: str | None = None,
+        database: str | None = None,
+        port: int = 8100,
+        no_browser: bool = False,
+        public: bool = False,
+    ) -> None:
+        """Serve an application, until Ctrl-C.
+
+        Args:
+            run: Folder of a run of the project.
+            model: Another folder with a model; with --url, the name of the model there.
+            url: Of an endpoint, up to /v1.
+            database: sqlite:///PATH or postgresql://...; a file in the run's folder, unless given.
+            port: Of 127.0.0.1; 0 takes any that is free.
+            no_browser: Only print the link.
+            public: Let every user and program of this machine read and write, without a token.
+        """
+        if not (url or model or run.is_dir()):
+            raise ValueError(f"there is no run in {run}: llmguide project {name} makes one; or name a --url")
+        opened = _remote(url, model) if url else app.open(Path(model) if model else run)
+        generator = app.around(run, opened)
+        store = Store(database or f"sqlite:///{run / 'app.sqlite'}", name)
+        try:
+            token = None if public else token_of(run)
+            server = AppServer(app, generator, store, token=token, port=port)
+            asyncio.run(_serve(server, open_browser=not no_browser))
+        except KeyboardInterrupt:  # how it is meant to end
+            sys.stdout.write("\nstopped; all is kept\n")
+        finally:
+            store.close()
+
+    return command
+
+
+COMMAND = {name: _app_of(name) for name in APPS}
+
+
+def _remote(url: str, model: str | None) -> Generator:
+    if model is None:
+        raise ValueError(f"--url {url} needs --model, the name of a model there")
+    return RemoteModel(model, Endpoint(url.rstrip("/"), os.environ.get("OPENAI_API_KEY", "")))
+
+
+async def _serve(server: AppServer, *, open_browser: bool) -> None:
+    async with server:
+        # After #, where a browser sends it to no server; the page takes it out of the address at once.
+        link = f"{server.address}/#token={server.token}" if server.token else server.address
+        sys.stdout.write(f"{server.app.name} with {server.generator.name}: {link}\nCtrl-C ends it.\n")
+        sys.stdout.flush()
+        if open_browser:
+            await asyncio.to_thread(webbrowser.open, link)
+        await asyncio.Event().wait()

@@ -1,0 +1,383 @@
+"""``llmguide estimate``: the arithmetic of `llmguide.costs.scaling_laws` and `llmguide.costs.memory` as tables; no torch."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Literal, NamedTuple
+
+import tyro
+
+from llmguide.config import PRESETS, Activation, ModelConfig, Norm, Positions
+from llmguide.costs import memory, scaling_laws
+from llmguide.runs.tables import Columns, Table, count, decimal, gigabytes, share, show
+
+DESCRIPTION = """\
+What a model costs, computed from its shape. MODEL is a preset (`llmguide estimate presets` lists them) or is
+left out and described by --n-layers, --d-model, --n-heads and --vocab-size. --json prints the numbers.
+
+Examples:
+  llmguide estimate params gpt2
+  llmguide estimate optimal 1e24
+  llmguide estimate train llama-2-7b --tokens 2e12 --gpu a100 --n-gpus 1024 --price 2
+  llmguide estimate memory --n-layers 24 --d-model 2048 --n-heads 16 --vocab-size 50257 --n-gpus 8
+  llmguide estimate cache llama-3-8b --tokens 8192 --batch 16 --json"""
+
+
+class Gpu(NamedTuple):
+    """Peak dense rate in 16 bits, and memory."""
+
+    flops: float
+    memory: float
+
+
+# NVIDIA's data sheets and white papers, November 2026: tensor cores without sparsity, bfloat16 with float32
+# sums (V100 and T4 have float16 only), SXM where there is a choice
+GPUS = {
+    "v100": Gpu(125e12, 32e9),
+    "t4": Gpu(65e12, 16e9),
+    "a100": Gpu(312e12, 80e9),
+    "rtx4090": Gpu(165e12, 24e9),
+    "l40s": Gpu(362e12, 48e9),
+    "h100": Gpu(989e12, 80e9),
+    "h200": Gpu(989e12, 141e9),
+    "b200": Gpu(2250e12, 180e9),
+}
+GpuName = Literal["v100", "t4", "a100", "rtx4090", "l40s", "h100", "h200", "b200"]
+Number = Annotated[int | None, tyro.conf.arg(metavar="N")]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A preset, or a shape."""
+
+    preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""  # such as llama-3-8b
+    n_layers: Number = None  # blocks
+    d_model: Number = None  # width
+    n_heads: Number = None  # query heads
+    vocab_size: Number = None  # ids of the tokenizer
+    context_length: int = 1024  # the longest input
+    n_kv_heads: Number = None  # key and value heads; as many as query heads, unless given
+    d_ff: Number = None  # width of the feed-forward layer; 4 times the model's, unless given
+    positions: Positions = "learned"
+    norm: Norm = "layernorm"
+    activation: Activation = "gelu"
+    bias: bool = True  # of linear layers
+    tie_embeddings: bool = True  # one matrix for input and output
+    n_experts: int = 0  # of each layer; 0: dense
+    n_experts_per_token: int = 0
+
+    def config(self) -> ModelConfig:
+        """Look the preset up, or build the shape."""
+        shape = {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name != "preset" and getattr(self, name) is not None
+        }
+        changed = [name for name in shape if shape[name] != self.__dataclass_fields__[name].default]
+        if self.preset and changed:
+            raise ValueError(
+                f"{self.preset} is a preset and has a shape of its own; drop {_options(changed)}"
+            )
+        if self.preset:
+            return _preset(self.preset)
+        if missing := [n for n in ("n_layers", "d_model", "n_heads", "vocab_size") if n not in shape]:
+            raise ValueError(
+                f"name a preset, such as gpt2, or give the shape; {_options(missing)} are missing"
+            )
+        return ModelConfig(**shape)
+
+    @property
+    def name(self) -> str:
+        """How to call it in a title."""
+        return self.preset or f"{self.n_layers} layers of width {self.d_model}"
+
+
+def presets(json: bool = False) -> None:
+    """List the models that are known by name.
+
+    Args:
+        json: Print JSON.
+    """
+    columns: Columns = {
+        "model": str,
+        "kind": str,
+        "parameters": count,
+        "layers": str,
+        "width": str,
+        "context": str,
+    }
+    rows = [
+        {
+            "model": name,
+            "kind": config.architecture,
+            "parameters": config.n_params(),
+            "layers": config.n_layers,
+            "width": config.d_model,
+            "context": config.context_length,
+        }
+        for name, config in PRESETS.items()
+    ]
+    show(Table("presets", columns, rows), as_json=json)
+
+
+def params(model: Model, json: bool = False) -> None:
+    """Count the parameters by part.
+
+    Args:
+        model: Which.
+        json: Print JSON.
+    """
+    config = model.config()
+    total = config.n_params()
+    parts = {name: n for name, n in config.n_params_by_part().items() if n} | {"total": total}
+    rows = [{"part": name, "parameters": n, "share": n / total} for name, n in parts.items()]
+    active = config.n_active_params()
+    notes = [f"A token meets {active:,} of them."] if active < total else []
+    columns: Columns = {"part": str, "parameters": "{:,}".format, "share": share}
+    show(Table(f"parameters of {model.name}", columns, rows, notes), as_json=json)
+
+
+def flops(model: Model, tokens: int | None = None, json: bool = False) -> None:
+    """Count the FLOPs that a token costs, by part.
+
+    Args:
+        model: Which.
+        tokens: Length of the sequence; the model's context, unless given.
+        json: Print JSON.
+    """
+    config = model.config()
+    n = config.context_length if tokens is None else tokens
+    parts = {name: x for name, x in scaling_laws.forward_flops_per_token(config, n).items() if x}
+    parts |= {"total": sum(parts.values())}
+    rows = [
+        {"part": name, "forward": x, "training": 3 * x, "share": x / parts["total"]}
+        for name, x in parts.items()
+    ]
+    rule = scaling_laws.training_flops(config.n_active_params(), 1)
+    notes = [f"Training is forward, and backward at twice that. The rule 6N says {count(rule)}."]
+    columns: Columns = {"part": str, "forward": count, "training": count, "share": share}
+    show(
+        Table(f"FLOPs a token of {model.name}, {n:,} tokens in sequence", columns, rows, notes), as_json=json
+    )
+
+
+def optimal(budget: tyro.conf.Positional[float], json: bool = False) -> None:
+    """Divide a budget of compute between parameters and tokens, by each published law.
+
+    Args:
+        budget: FLOPs, such as 1e21.
+        json: Print JSON.
+    """
+    by_ratio = scaling_laws.chinchilla_optimal(budget)
+    laws = {
+        "Kaplan et al. 2020": _kaplan_optimal(budget),
+        **{f"Chinchilla, approach {i}": _tabulated(budget, i) for i in (1, 2, 3)},
+        "Chinchilla, 20 tokens a parameter": by_ratio,
+        "Besiroglu et al. 2024 (approach 3, refitted)": scaling_laws.parametric_optimal(
+            budget, scaling_laws.BESIROGLU
+        ),
+    }
+    rows = []
+    for law, found in laws.items():
+        n, d = found or (None, None)
+        ratio = d / n if n and d else None
+        rows.append({"law": law, "parameters": n, "tokens": d, "tokens_per_parameter": ratio})
+    columns: Columns = {"law": str, "parameters": count, "tokens": count, "tokens_per_parameter": decimal}
+    notes = ["A model that is to be used a lot is better trained smaller and longer: see the guide."]
+    if any(found is None for found in laws.values()):
+        notes.append("- : outside the table of the paper, about 2e19 to 1e28 FLOPs.")
+    show(Table(f"compute-optimal sizes at {budget:.3g} FLOPs", columns, rows, notes), as_json=json)
+
+
+def train(
+    model: Model,
+    *,
+    tokens: float,
+    params: float | None = None,
+    gpu: GpuName | None = None,
+    n_gpus: int = 1,
+    utilisation: float = 0.4,
+    price: float | None = None,
+    json: bool = False,
+) -> None:
+    """Estimate the hours and the cost of a training run.
+
+    Args:
+        model: Which.
+        tokens: Tokens to train on, such as 2e12.
+        params: Parameters, such as 7e9, instead of a model.
+        gpu: Which; all that are known, unless given.
+        n_gpus: How many at once.
+        utilisation: Share of the peak that is reached (MFU); large runs report 0.3 to 0.5.
+        price: Of one GPU for an hour.
+        json: Print JSON.
+    """
+    if params is not None and model != Model():
+        raise ValueError(f"--params {params:g} stands instead of a model; drop one of the two")
+    if n_gpus < 1:
+        raise ValueError(f"--n-gpus {n_gpus} must be at least 1")
+    n_params = model.config().n_active_params() if params is None else params
+    needed = scaling_laws.training_flops(n_params, tokens)
+    rows = []
+    for name in GPUS if gpu is None else [gpu]:
+        rate: dict[str, float] = {"peak_flops": GPUS[name].flops, "utilisation": utilisation}
+        hours = scaling_laws.gpu_hours(needed, **rate)
+        money = None if price is None else scaling_laws.cost(needed, price_per_hour=price, **rate)
+        rows.append(
+            {
+                "gpu": name,
+                "peak": rate["peak_flops"],
+                "gpu_hours": hours,
+                "days": hours / n_gpus / 24,
+                "cost": money,
+            }
+        )
+    columns: Columns = {
+        "gpu": str,
+        "peak": lambda x: f"{x / 1e12:,.0f} TFLOP/s",
+        "gpu_hours": decimal,
+        "days": decimal,
+        "cost": decimal,
+    }
+    work = f"{count(n_params)} parameters, {count(tokens)} tokens"
+    title = f"{work}, {n_gpus:,} GPU(s) at {utilisation:.0%} of peak"
+    notes = [f"6ND = {needed:.3g} FLOPs; attention's scores, restarts and experiments come on top."]
+    if price is None:
+        notes.append("Give --price for the cost: what an hour of one GPU costs you.")
+    show(Table(title, columns, rows, notes), as_json=json)
+
+
+def train_memory(
+    model: Model,
+    *,
+    n_gpus: int = 1,
+    batch: int = 1,
+    tokens: int | None = None,
+    recompute: Literal["none", "selective", "full"] = "selective",
+    json: bool = False,
+) -> None:
+    """Estimate the memory of each GPU in training, by ZeRO stage.
+
+    Args:
+        model: Which.
+        n_gpus: Devices that share the state.
+        batch: Sequences on each of them at a time.
+        tokens: Of a sequence; the model's context, unless given.
+        recompute: What the backward pass computes again instead of keeping; FlashAttention is selective.
+        json: Print JSON.
+    """
+    config = model.config()
+    n = config.context_length if tokens is None else tokens
+    activations = memory.activation_bytes(config, n, batch, recompute=recompute)
+    rows = []
+    for stage, kind in enumerate(("0, DDP", "1", "2", "3, FSDP")):
+        state = memory.model_state_bytes(config.n_params(), zero_stage=stage, n_devices=n_gpus)
+        total = sum(state.values()) + activations
+        fitting = [(gpu.memory, name) for name, gpu in GPUS.items() if total <= gpu.memory]
+        rows.append(
+            {
+                "stage": kind,
+                **state,
+                "activations": activations,
+                "total": total,
+                "smallest_gpu": min(fitting)[1] if fitting else None,
+            }
+        )
+    sizes = ("weights", "gradients", "optimizer", "activations", "total")
+    columns: Columns = {"stage": str, **dict.fromkeys(sizes, gigabytes), "smallest_gpu": str}
+    title = (
+        f"memory of a GPU: {model.name}, {n_gpus} GPU(s), {batch} x {n:,} tokens each, recompute={recompute}"
+    )
+    notes = [
+        "ZeRO 1 splits the optimizer, 2 also gradients, 3 also weights. Logits and workspace come on top."
+    ]
+    show(Table(title, columns, rows, notes), as_json=json)
+
+
+def cache(model: Model, tokens: int | None = None, batch: int = 1, json: bool = False) -> None:
+    """Estimate the KV cache of generation.
+
+    Args:
+        model: Which.
+        tokens: Prompt and output together; the model's context, unless given.
+        batch: Sequences at a time.
+        json: Print JSON.
+    """
+    config = model.config()
+    n = config.context_length if tokens is None else tokens
+    rows = []
+    for bits in (16, 8):
+        each = memory.kv_cache_bytes_per_token(config, bytes_per_value=bits // 8)
+        kept = memory.kv_cache_bytes(config, n, batch, bytes_per_value=bits // 8)
+        rows.append(
+            {"bits": bits, "a_token": each, "all": kept, "beside_weights": kept / (2 * config.n_params())}
+        )
+    columns: Columns = {"bits": str, "a_token": gigabytes, "all": gigabytes, "beside_weights": share}
+    notes = [f"Weights in 16 bits: {gigabytes(2 * config.n_params())}."]
+    show(Table(f"KV cache of {model.name}: {batch} x {n:,} tokens", columns, rows, notes), as_json=json)
+
+
+def lora(model: Model, rank: int = 16, targets: tuple[str, ...] | None = None, json: bool = False) -> None:
+    """Compare full fine-tuning with LoRA and QLoRA.
+
+    Args:
+        model: Which.
+        rank: Of the adapters.
+        targets: Matrices that get one, such as q_proj v_proj; all of a block, unless given.
+        json: Print JSON.
+    """
+    config = model.config()
+    adapters = memory.lora_params(config, rank, targets)
+    state = sum(memory.model_state_bytes(adapters).values())
+    total = config.n_params()
+    ways = {
+        "full": (total, sum(memory.model_state_bytes(total).values())),
+        "LoRA": (adapters, 2 * total + state),
+        "QLoRA (NF4, double quantisation)": (
+            adapters,
+            memory.quantized_bytes(config, memory.nf4_bits()) + state,
+        ),
+    }
+    rows = [
+        {"way": way, "trained": trained, "share": trained / total, "memory": size}
+        for way, (trained, size) in ways.items()
+    ]
+    columns: Columns = {"way": str, "trained": count, "share": share, "memory": gigabytes}
+    notes = ["Weights, gradients and Adam's state; activations come on top."]
+    show(Table(f"fine-tuning {model.name}, rank {rank}", columns, rows, notes), as_json=json)
+
+
+COMMAND = {
+    "presets": presets,
+    "params": params,
+    "flops": flops,
+    "optimal": optimal,
+    "train": train,
+    "memory": train_memory,
+    "cache": cache,
+    "lora": lora,
+}
+
+
+def _preset(name: str) -> ModelConfig:
+    if name in PRESETS:
+        return PRESETS[name]
+    close = get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.4)
+    meant = f"did you mean {', '.join(close)}? " if close else ""
+    raise ValueError(f"there is no preset {name!r}; {meant}llmguide estimate presets lists them")
+
+
+def _options(names: list[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+def _kaplan_optimal(budget: float) -> tuple[float, float]:
+    # Kaplan et al. 2020, appendix A: N = 1.3e9 parameters x (petaflop-days)^0.73
+    n_params = 1.3e9 * (budget / scaling_laws.PETAFLOP_DAY) ** 0.73
+    return n_params, budget / (6 * n_params)
+
+
+def _tabulated(budget: float, approach: int) -> tuple[float, float] | None:
+    try:
+        return scaling_laws.tabulated_optimal(budget, approach)
+    except ValueError:
+        return None

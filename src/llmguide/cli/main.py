@@ -1,0 +1,131 @@
+"""The command ``llmguide``: finds the module of a command, and says in one line what went wrong.
+
+Only the module of the command that was asked for is imported, so that ``llmguide --help`` and the calculators
+do not wait for torch. A command is a function, or a table of functions; tyro makes options and help from
+signatures and docstrings. A new one is a module of `llmguide.cli` and a line in `COMMANDS`.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from llmguide import __version__
+
+COMMANDS = {
+    "estimate": "what a model costs: parameters, FLOPs, memory, time, money, the best size",
+    "pretrain": "train a small GPT from scratch, on the speeches that come along or on your text",
+    "generate": "continue a prompt with a model of yours or of the Hugging Face hub",
+    "sft": "fine-tune a model on answers",
+    "reward": "train a reward model on comparisons of answers",
+    "ppo": "follow a reward model with PPO",
+    "grpo": "learn from checked answers, or a reward model, with GRPO and its kin",
+    "dpo": "learn from comparisons directly, with DPO",
+    "project": "run one of the projects: something real, from beginning to end",
+    "check": "pass or fail your own run of a project",
+    "app": "serve an application of the projects: a model behind a web page that keeps all",
+    "serve": "open the guide on this machine, where Run uses real PyTorch",
+}
+
+EXAMPLES = """\
+  llmguide pretrain                                  a few minutes on two cores, then it writes
+  llmguide generate runs/pretrain "My fellow citizens"
+  llmguide pretrain --corpus books/ --output runs/books
+  llmguide sft                                       a minute, in a world where all is known exactly
+  llmguide reward --data vader                       what people find positive, ten minutes
+  llmguide ppo                                       from both, and so do llmguide grpo and llmguide dpo
+  llmguide serve                                     the guide, with a Python of yours behind each Run
+  llmguide project character-model                   and llmguide check character-model
+  llmguide app creative-writing                      after llmguide project creative-writing
+  llmguide estimate params llama-3-8b
+  llmguide estimate train llama-2-7b --tokens 2e12 --gpu a100 --n-gpus 1024
+"""
+
+
+def usage() -> str:
+    """Text of ``llmguide --help``.
+
+    >>> print(usage().splitlines()[0])
+    usage: llmguide COMMAND [OPTIONS]
+    """
+    commands = "\n".join(f"  {name:10} {summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: llmguide COMMAND [OPTIONS]\n\n"
+        "Large language models, from the arithmetic to the training run.\n\n"
+        f"commands:\n{commands}\n\nexamples:\n{EXAMPLES}\n"
+        "Options of a command: llmguide COMMAND --help. Version: llmguide --version."
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        args: What stands after ``llmguide``; None: the arguments of this process.
+
+    Returns:
+        The exit status: 0; 1 if something given cannot be used or found; 2 if the command line makes no
+        sense; 130 after Ctrl-C.
+
+    >>> main(["--version"])
+    llmguide ...
+    0
+    """
+    name, *rest = list(sys.argv[1:] if args is None else args) or ["--help"]
+    if name in COMMANDS:
+        return _guarded(name, rest)
+    known = {"-h": usage(), "--help": usage(), "--version": f"llmguide {__version__}"}
+    if name in known:
+        sys.stdout.write(known[name] + "\n")
+        return 0
+    close = get_close_matches(name, COMMANDS, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return _fail(f"there is no command {name!r} among {', '.join(COMMANDS)}{meant}", status=2)
+
+
+def _guarded(name: str, args: list[str]) -> int:
+    """Run a command, and turn what can go wrong without a bug of ours into a line and a status."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            _run(name, args)
+        sys.stdout.flush()
+    except SystemExit as stop:  # tyro ends --help and wrong options this way
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        return _fail("stopped", status=130)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough; at exit nothing is left to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ArithmeticError, ImportError, OSError, RuntimeError, ValueError) as error:
+        return _fail(str(error) or type(error).__name__)
+    return 0
+
+
+def _run(name: str, args: list[str]) -> None:
+    try:
+        import tyro  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError:
+        message = 'the command line needs more packages: pip install "llmguide[cli]"'
+        raise ModuleNotFoundError(message) from None
+    module = import_module(f"llmguide.cli.{name}")
+    run = tyro.extras.subcommand_cli_from_dict if isinstance(module.COMMAND, dict) else tyro.cli
+    run(
+        module.COMMAND,
+        prog=f"llmguide {name}",
+        description=module.DESCRIPTION,
+        args=args,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Leave out file and line of the code, which say nothing to whoever runs a command."""
+    sys.stderr.write(f"llmguide: {message}\n")
+
+
+def _fail(message: str, *, status: int = 1) -> int:
+    sys.stderr.write(f"llmguide: {message}\n")
+    return status

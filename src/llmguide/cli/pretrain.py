@@ -1,0 +1,256 @@
+"""``llmguide pretrain``: from text to a model that writes in its style, in one resumable folder."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, takewhile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+import torch.distributed
+
+from llmguide.config import PRESETS, ModelConfig
+from llmguide.data.corpora import Corpus, Split, load_corpus
+from llmguide.data.documents import Document
+from llmguide.data.tokens.token_files import END_OF_TEXT, Shards, write_shards
+from llmguide.data.tokens.windows import Windows
+from llmguide.evaluation.likelihood import bits_per_byte
+from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
+from llmguide.files import write_json
+from llmguide.generation.generate import generate
+from llmguide.models import GPT, Llama, build
+from llmguide.runs.folder import claim, n_params, save_run, say
+from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training import distributed
+from llmguide.training.monitor import TensorBoardLogger
+from llmguide.training.sharded import gathered
+from llmguide.training.train import TrainConfig, TrainResult, train
+
+DESCRIPTION = """\
+Train a small GPT from scratch: on the State of the Union addresses, or on your text with --corpus. The
+folder keeps tokenizer, tokens, checkpoints, curves and the model; the same command goes on where it stopped.
+
+Examples:
+  llmguide pretrain
+  llmguide pretrain --corpus books/ --output runs/books
+  llmguide pretrain --corpus roneneldan/TinyStories --d-model 256 --n-layers 6 --n-steps 20000
+  llmguide pretrain --vocab-size 257 --output runs/bytes        a model of bytes, without merges
+  torchrun --nproc-per-node 2 -m llmguide pretrain --output runs/two
+  tensorboard --logdir runs"""
+
+TOKENIZER_CHARACTERS = 20_000_000  # read to train the tokenizer; more changes few merges
+BASELINE_BYTES = 20_000_000  # counted by the n-gram models
+HELD_OUT_BYTES = 1_000_000  # evaluated at the end; a longer validation side is cut
+
+
+# about five minutes on two cores; a small model bears a larger learning rate than TrainConfig's
+DEFAULT = TrainConfig(
+    n_steps=2000,
+    context_length=128,
+    learning_rate=3e-3,
+    eval_every=250,
+    eval_batches=10,  # 20 cost 2.7% of the time
+    log_every=50,
+    checkpoint_every=250,
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the model."""
+
+    n_layers: int = 4  # blocks
+    d_model: int = 128  # width
+    n_heads: int = 4  # attention heads
+    dropout: float = 0.0  # helps where a small corpus is read many times
+
+
+def pretrain(
+    *,
+    corpus: str | None = None,
+    output: Path = Path("runs/pretrain"),
+    vocab_size: int = 2048,
+    preset: str | None = None,
+    shape: Shape = Shape(),
+    train: TrainConfig = DEFAULT,
+    validation: float = 0.05,
+    prompt: str = "The",
+    workers: int = 1,
+) -> None:
+    """Train a small GPT.
+
+    Args:
+        corpus: A file, a folder, or a data set of the Hugging Face hub, owner/name[:config[:split]]; the
+            speeches that come along, unless given.
+        output: Folder of the run.
+        vocab_size: Ids of the tokenizer, which is trained on the corpus; 257 are bytes alone.
+        preset: Shape of a published model, such as gpt2, instead of the sizes below.
+        shape: The model.
+        train: The run.
+        validation: Share of the documents that is held out.
+        prompt: Beginning of the samples.
+        workers: Processes that tokenize.
+    """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("llmguide").setLevel(logging.INFO)
+    run = {
+        "corpus": corpus,
+        "vocab_size": vocab_size,
+        "preset": preset,
+        "validation": validation,
+        **asdict(shape),
+    }
+    # a shape or share that cannot be is refused now, not when the folder is claimed and the text tokenized
+    model_config(vocab_size, train.context_length, preset=preset, shape=shape)
+    text = load_corpus(corpus)
+    text.part("validation", validation=validation)
+    device = distributed.start()
+    leads = distributed.world().rank == 0
+    say(f"corpus: {text.name} ({text.attribution}; licence: {text.licence})")
+    if leads:
+        claim(output, run)
+        prepare(text, output, vocab_size=vocab_size, validation=validation, workers=workers)
+    if distributed.world().size > 1:
+        torch.distributed.barrier()
+    tokenizer = Tokenizer.load(output / "tokenizer.json")
+    tokens = {
+        side: Shards(output / "tokens" / side, tokenizer, verify=False) for side in ("train", "validation")
+    }
+    config = model_config(tokenizer.vocab_size, train.context_length, preset=preset, shape=shape)
+    torch.manual_seed(train.seed)
+    model = _decoder(config).to(device)
+    say(
+        f"model: {n_params(model):,} parameters on {device}; {train.n_steps:,} steps of "
+        f"{train.batch_size * train.accumulation * train.context_length:,} of {len(tokens['train']):,} tokens"
+    )
+    began = perf_counter()
+    result = _train(model, tokens, train, output, sample=lambda m: _sample(m, tokenizer, prompt))
+    seconds = perf_counter() - began
+    final = _decoder(config)
+    final.load_state_dict({name: gathered(t).cpu() for name, t in model.state_dict().items()})
+    if leads:
+        save_run(output, final.eval(), tokenizer)
+        say(f"trained on {result.n_tokens:,} tokens; this sitting took {seconds:,.0f} s")
+        scores = compare(final, tokenizer, text, validation=validation)
+        content = {"bits_per_byte": scores, "tokens": result.n_tokens}
+        write_json(output / "report.json", content)
+        say("bits per byte of held-out text (n-grams counted on the training side):")
+        for name, score in scores.items():
+            say(f"  {name:8} {score:.3f}")
+        say(f'\ncontinue a text:  llmguide generate {output} "{prompt}"')
+        say(f"see the curves:   tensorboard --logdir {output / 'logs'}")
+
+
+COMMAND = pretrain
+
+
+def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, workers: int) -> None:
+    """Train the tokenizer and tokenize both sides of the corpus, unless an earlier call has done it."""
+    path = output / "tokenizer.json"
+    if not path.exists():
+        began = perf_counter()
+        documents = _at_most(text.part("train", validation=validation), TOKENIZER_CHARACTERS)
+        first = next(documents, None)
+        if first is None:
+            raise ValueError(f"{text.name} holds no text to train on")
+        if next(iter(text.part("validation", validation=validation)), None) is None:
+            raise ValueError(
+                f"{text.name}: no document was drawn to be held out; raise --validation, or give "
+                "more text (a text file counts as one document for each of its passages)"
+            )
+        texts = (document.text for document in chain([first], documents))
+        tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[END_OF_TEXT])
+        tokenizer.save(path)
+        say(f"tokenizer: {tokenizer.vocab_size} ids, trained in {perf_counter() - began:.0f} s")
+    tokenizer = Tokenizer.load(path)
+    limits: dict[Split, int] = {"train": sys.maxsize, "validation": HELD_OUT_BYTES}
+    for side, most in limits.items():
+        documents = _at_most(text.part(side, validation=validation), most)
+        try:
+            write_shards(documents, tokenizer, output / "tokens" / side, workers=workers)
+        except ValueError as error:
+            raise ValueError(f"the {side} side of {text.name}: {error}") from error
+
+
+def model_config(vocab_size: int, context_length: int, *, preset: str | None, shape: Shape) -> ModelConfig:
+    """Shape of the model: GPT-2's design at the sizes given, or a preset with this vocabulary and context.
+
+    >>> model_config(2048, 128, preset=None, shape=Shape()).n_params()
+    1071872
+    """
+    if preset is None:
+        sizes = {"vocab_size": vocab_size, "context_length": context_length, **asdict(shape)}
+        return ModelConfig(**sizes, activation="gelu_tanh")
+    if shape != Shape(dropout=shape.dropout):
+        raise ValueError(
+            f"preset {preset!r} has a shape of its own; drop it or --n-layers, --d-model and --n-heads"
+        )
+    if preset not in PRESETS or PRESETS[preset].architecture != "decoder":
+        decoders = ", ".join(name for name, config in PRESETS.items() if config.architecture == "decoder")
+        raise ValueError(f"preset={preset!r} must be one of {decoders}")
+    return replace(
+        PRESETS[preset], vocab_size=vocab_size, context_length=context_length, dropout=shape.dropout
+    )
+
+
+def compare(model: GPT | Llama, tokenizer: Tokenizer, text: Corpus, *, validation: float) -> dict[str, float]:
+    """Bits per byte of the held-out side, by counting bytes and by the model."""
+    seen = _at_most(text.part("train", validation=validation), BASELINE_BYTES)
+    held_out = [d.text for d in _at_most(text.part("validation", validation=validation), HELD_OUT_BYTES)]
+    counted, unseen = "\n".join(d.text for d in seen).encode(), "\n".join(held_out).encode()
+    scores = {f"{order}-gram": ngram_bits_per_byte(counted, unseen, order) for order in (1, 5)}
+    stride = max(1, model.config.context_length // 2)
+    bos_id = tokenizer.special_tokens[END_OF_TEXT]
+    return scores | {"model": bits_per_byte(model, tokenizer, held_out, bos_id=bos_id, stride=stride)}
+
+
+def _train(
+    model: GPT | Llama, tokens: dict[str, Shards], config: TrainConfig, output: Path, *, sample: Any
+) -> TrainResult:
+    leads = distributed.world().rank == 0
+    windows = {
+        side: Windows(shards, config.context_length, seed=config.seed) for side, shards in tokens.items()
+    }
+    try:
+        return train(
+            model,
+            windows["train"],
+            config,
+            validation=windows["validation"],
+            folder=output / "checkpoints",
+            logger=TensorBoardLogger(output / "logs") if leads else None,
+            sample=sample,
+        )
+    except KeyboardInterrupt:
+        say(f"\nstopped; the same command goes on from the last checkpoint in {output / 'checkpoints'}")
+        raise
+
+
+def _decoder(config: ModelConfig) -> GPT | Llama:
+    model = build(config)
+    if not isinstance(model, GPT | Llama):
+        raise TypeError(f"{config.architecture} is no decoder")
+    return model
+
+
+def _sample(model: Any, tokenizer: Tokenizer, prompt: str) -> str:
+    beginning = [tokenizer.special_tokens[END_OF_TEXT], *tokenizer.encode(prompt)]
+    room = model.config.context_length
+    ids = torch.tensor([beginning[: room // 2 + 1]], device=next(model.parameters()).device)
+    length = min(60, room - ids.shape[1])
+    return tokenizer.decode(generate(model, ids, length, temperature=0.8, top_k=50)[0, 1:].tolist())
+
+
+def _at_most(documents: Iterable[Document], characters: int) -> Iterator[Document]:
+    """Documents up to about this many characters, always at least one."""
+    total = 0
+
+    def fits(document: Document) -> bool:
+        nonlocal total
+        total += len(document.text)
+        return total <= characters or total == len(document.text)
+
+    return takewhile(fits, documents)

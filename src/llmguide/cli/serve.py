@@ -1,0 +1,85 @@
+"""``llmguide serve``: the guide on this machine, where Run uses a Python process with real PyTorch."""
+
+import asyncio
+import secrets
+import sys
+import webbrowser
+from pathlib import Path
+
+import llmguide
+
+try:
+    from llmguide.server.server import Server
+except ModuleNotFoundError as error:
+    message = 'llmguide serve needs more packages: pip install "llmguide[serve]"'
+    raise ModuleNotFoundError(message) from error
+
+DESCRIPTION = """\
+Open the guide on this machine, where Run uses a Python process of yours, with the PyTorch, the other
+libraries and the GPU that it has. Only this machine can reach it, and only pages with the link's token can
+run code; each start makes a new one. Nothing is stored: the names, files and processes of a tab's cells end
+with the tab. (On macOS, processes that have left the kernel's process group go on; on Windows, all that it
+has started.) Ctrl-C ends every kernel.
+
+Edited cells are stored by the browser for the address, which other programs may have used before. Edits that
+were not made in this tab since the start are shown, and run only after you have confirmed them.
+
+On a machine that you share, take --no-browser: others can read the command line that a browser is started
+with, which includes the token.
+
+Examples:
+  llmguide serve
+  llmguide serve --port 8123 --no-browser
+  llmguide serve --site site                 a site that make site has built"""
+
+PACKAGED = Path(llmguide.__file__).parent / "site"  # in a release: make package
+
+
+def serve(*, site: Path | None = None, port: int = 8000, no_browser: bool = False) -> None:
+    """Serve the guide with a kernel, until Ctrl-C.
+
+    Args:
+        site: Folder of the built guide; unless given, the one that came with the package, or ./site.
+        port: Of 127.0.0.1; 0 takes any that is free.
+        no_browser: Only print the link.
+    """
+    try:
+        asyncio.run(_serve(find_site(site), port, open_browser=not no_browser))
+    except KeyboardInterrupt:  # how it is meant to end
+        sys.stdout.write("\nstopped, and every kernel with it\n")
+
+
+COMMAND = serve
+
+
+def find_site(given: Path | None, packaged: Path = PACKAGED) -> Path:
+    """Find the built guide.
+
+    Raises:
+        ValueError: There is none, or the folder named holds none.
+    """
+    if given is not None:
+        if not (given / "index.html").is_file():
+            raise ValueError(
+                f"--site {given} holds no built guide (no index.html); make site writes one to site/"
+            )
+        return given.resolve()
+    for folder in (packaged, Path("site")):
+        if (folder / "index.html").is_file():
+            return folder.resolve()
+    raise ValueError(
+        "no built guide: this llmguide brought none, and there is no ./site. Install a release from PyPI, "
+        "which brings it; or run make site in a checkout and start there; or name a folder: --site DIR"
+    )
+
+
+async def _serve(site: Path, port: int, *, open_browser: bool) -> None:
+    token = secrets.token_urlsafe(32)
+    async with Server(site, token, port=port) as server:
+        # After #, where a browser sends it to no server; the page takes it out of the address at once.
+        link = f"{server.address}/#token={token}"
+        sys.stdout.write(f"The guide, with a kernel: {link}\nCtrl-C ends it.\n")
+        sys.stdout.flush()
+        if open_browser:
+            await asyncio.to_thread(webbrowser.open, link)
+        await asyncio.Event().wait()

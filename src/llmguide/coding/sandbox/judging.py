@@ -1,0 +1,263 @@
+"""Decides whether a program that nobody has read is right, without trusting it.
+
+The solution runs in a box of its own (`llmguide.coding.sandbox.isolation`): a bare Python with an empty environment,
+a private folder, limits, and whatever the machine offers of namespaces, Landlock and seccomp. Expected
+values stay outside. The solution is sent arguments and sends back plain data, which is compared here; so
+there is nothing in its process to patch, and forging an answer is no easier than returning it. A
+``check(candidate)`` in the style of HumanEval runs in a second box, where ``candidate`` is a wire to the
+first. What the solution raises is raised there, too, but as a class that the check names or as RuntimeError,
+so that a loop of the check that does not expect it cannot take it for its end.
+
+```
+judge ── arguments ──> box: solution            judge <── call ── box: check(candidate)
+judge <── plain data ──                         judge ── answer ─>
+```
+
+What it does not protect from:
+
+- a hole in the kernel or in Python. Put a virtual machine around code from people who attack you;
+- layers that the machine lacks. `protections` tells which hold; name those you need in ``require``, and the
+  judge refuses to run without them. All are layers of Linux, except ``limits``, of which other systems have
+  some; Windows lacks what the judge itself needs, and a browser's tab has none of the layers
+  (`llmguide.coding.sandbox.browser`). Some containers have no ``namespaces``, and so no ``tmpfs``. Without
+
+    - ``limits``, a solution can take all of the memory;
+    - ``unprivileged``, under root, its user is root, who may read and write most files without privileges;
+    - ``capabilities``, under root and without ``seccomp``, it can do all that root can;
+    - ``seccomp``, it can start processes and use more of the kernel, and change the modes and times of your
+      files, read their attributes, and write to any socket that has a path;
+    - ``seccomp`` and ``namespaces``, it can also use the network, signal your processes, reach their shared
+      memory, and outlive a judge, killed or not;
+    - ``tmpfs``, it can fill the disk with many files until its time is over;
+    - ``landlock``, it can read and write what its user can: the tests, and the memory of processes;
+
+- reading the libraries of Python and of the system, with the packages installed in them (with this package
+  its problems and their answers), and asking whether a file exists, how large it is, where a link leads, what
+  the machine is called, or how much memory it has;
+- load: with threads it may use every core, for at most a second of processor time more than its time limit,
+  and a hostile answer may cost the judge about a second of processor time to read, while the judge's other
+  threads go on; what else runs on the machine changes what it measures;
+- a check that is easy to pass: ``zip(candidate(x), expected)`` stops at the shorter of the two, and
+  ``except Exception: pass`` accepts every exception;
+- a solution that knows the tests by heart, because they were published.
+
+References: the form of the check, Chen et al. 2021, arXiv:2107.03374, whose own evaluation runs it in the
+process of the solution and says that this is no sandbox.
+"""
+
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from llmguide.coding.sandbox.browser import TabBox
+from llmguide.coding.sandbox.process import Box, Limits
+from llmguide.coding.sandbox.replies import StoppedError, read_error, read_value
+from llmguide.coding.sandbox.verdicts import CheckTests, FunctionTests, ProgramTests, Tests, Verdict, matches
+from llmguide.coding.sandbox.worker import NotPlainError, decode, encode
+
+
+def judge(
+    solution: str,
+    tests: Tests,
+    *,
+    timeout_s: float = 10.0,
+    memory_mb: int = 256,
+    require: Collection[str] = (),
+) -> Verdict:
+    """Run a solution against tests, in a box, until the first failure.
+
+    Args:
+        solution: Python source.
+        tests: Function calls, whole programs or a ``check(candidate)``.
+        timeout_s: Wall-clock seconds for all of the tests, without the start of the box.
+        memory_mb: Address space of the box in MiB; Python itself takes about 20.
+        require: Layers, of `llmguide.coding.sandbox.isolation.LAYERS`, without which the solution is not run.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        RuntimeError: The box could not be started, or lacks a required layer.
+        ValueError: A limit is not positive, or `require` names no layer.
+
+    >>> tests = FunctionTests("double", [([2], 4), ([-1], -2)])
+    >>> judge("def double(x): return x + x", tests).status
+    'passed'
+    >>> verdict = judge("def double(x): return x * x", tests)
+    >>> verdict.status, verdict.case, verdict.input, verdict.expected, verdict.got
+    ('wrong_answer', 1, [-1], -2, 1)
+    >>> judge("import os; os._exit(0)", tests).message
+    'the process ended (exit code 0) before it answered'
+    """
+    limits = Limits(timeout_s, memory_mb, require)
+    if isinstance(tests, FunctionTests):
+        return _judge_function(solution, tests, limits)
+    if isinstance(tests, ProgramTests):
+        return _judge_program(solution, tests, limits)
+    return _judge_check(solution, tests, limits)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one call gave: a value, or the error that ended it."""
+
+    value: object = None
+    error: str = ""
+
+
+def outputs(
+    solution: str,
+    tests: FunctionTests,
+    *,
+    timeout_s: float = 10.0,
+    memory_mb: int = 256,
+    require: Collection[str] = (),
+) -> list[Output]:
+    """Run a solution on the arguments of tests and return what it gives, whatever was expected.
+
+    Args:
+        solution: Python source.
+        tests: The calls; a call after one that ended the process or took too long is an error too.
+        timeout_s: As for `judge`.
+        memory_mb: As for `judge`.
+        require: As for `judge`.
+
+    Returns:
+        One output a case.
+
+    Raises:
+        RuntimeError: As for `judge`.
+        ValueError: As for `judge`.
+
+    >>> outputs("def f(x): return 6 // x", FunctionTests("f", [([2], None), ([0], None)]))
+    [Output(value=3, error=''), Output(value=None, error='line 1: ZeroDivisionError: ...')]
+    """
+    found: list[Output] = []
+    with _box(Limits(timeout_s, memory_mb, require)) as box:
+        try:
+            box.start("function", source=solution, entry_point=tests.entry_point)
+            box.receive()
+            for args, _ in tests.cases:
+                reply = box.call({"args": encode(args), "kwargs": encode({})}, raising=False)
+                error = str(read_error(reply["error"])) if "error" in reply else ""
+                found.append(Output(None if error else read_value(reply), error))
+        except StoppedError as stop:
+            found += [Output(error=str(stop))] * (len(tests.cases) - len(found))
+    return found
+
+
+@cache
+def protections() -> dict[str, str]:
+    """Tell which layers of the box hold on this machine, each ``"on"`` or the reason why it is off.
+
+    >>> protections()["limits"]
+    'on'
+    """
+    with _box(Limits(timeout_s=1.0, memory_mb=256)) as box:
+        return box.layers
+
+
+def _box(limits: Limits) -> Box:
+    return TabBox(limits) if hasattr(sys, "_emscripten_info") else Box(limits)
+
+
+def _judge_function(solution: str, tests: FunctionTests, limits: Limits) -> Verdict:
+    case, args, expected = None, None, None
+    with _box(limits) as box:
+        try:
+            box.start("function", source=solution, entry_point=tests.entry_point)
+            box.receive()
+            for case, (args, expected) in enumerate(tests.cases):
+                got = read_value(box.call({"args": encode(args), "kwargs": encode({})}))
+                if not matches(got, expected, tests.tolerance):
+                    message = f"case {case} gave another value than expected"
+                    return box.verdict(
+                        "wrong_answer", message, case=case, given=args, expected=expected, got=got
+                    )
+        except StoppedError as stop:
+            return box.verdict(stop.status, str(stop), case=case, given=args, expected=expected)
+        return box.verdict("passed")
+
+
+def _judge_program(solution: str, tests: ProgramTests, limits: Limits) -> Verdict:
+    seconds = 0.0
+    verdict = Verdict("passed", protections=protections())
+    for case, (stdin, expected) in enumerate(tests.cases):
+        shown: dict[str, Any] = {"case": case, "given": stdin, "expected": expected}
+        left = max(limits.timeout_s - seconds, 1e-3)
+        with _box(replace(limits, timeout_s=left)) as box:  # a fresh one for each input
+            try:
+                box.start("program", stdin, source=solution)
+                box.receive()
+                box.read_rest()
+            except StoppedError as stop:
+                verdict = box.verdict(stop.status, str(stop), **shown, got=box.stdout())
+            else:
+                verdict = box.verdict("passed")
+                if _lines(box.stdout()) != _lines(expected):
+                    message = f"case {case} printed another text than expected"
+                    verdict = box.verdict("wrong_answer", message, **shown, got=box.stdout())
+        seconds += verdict.seconds
+        if not verdict.passed:
+            break
+    return replace(verdict, seconds=seconds)
+
+
+def _judge_check(solution: str, tests: CheckTests, limits: Limits) -> Verdict:
+    case, call, got = None, None, None
+    failed: StoppedError | None = None  # what the solution raised last
+    with _box(limits) as box, _box(limits) as checker:
+
+        def candidate(message: dict[str, Any]) -> dict[str, Any]:
+            nonlocal case, call, got, failed
+            checker.deadline = box.deadline
+            case, call = (0 if case is None else case + 1), message
+            failed, got = None, None
+            reply = box.call(call, raising=False)
+            if "error" in reply:
+                failed = read_error(reply["error"])
+            else:
+                got = read_value(reply)
+            return reply
+
+        try:
+            box.start("function", source=solution, entry_point=tests.entry_point)
+            box.receive()
+            names = {"preamble": tests.preamble, "entry_point": tests.entry_point}
+            message = checker.check(candidate, source=tests.source, **names)
+        except StoppedError as stop:
+            return box.verdict(stop.status, str(stop), case=case, given=_arguments(call))
+        if "done" in message:
+            return box.verdict("passed")
+        error = message["error"]
+        line = _line(tests.source, error["line"])
+        shown: dict[str, Any] = {"case": case, "given": _arguments(call), "expected": line}
+        if failed is not None:
+            return box.verdict(failed.status, str(failed), **shown)
+        if error["type"] == "AssertionError":
+            return box.verdict("wrong_answer", f"the check fails: {line}", **shown, got=got)
+        if case is None:
+            raise RuntimeError(f"the check itself is broken: {read_error(error)}")
+        # the check may have choked on an answer, such as one of a wrong type, or too large to send back
+        return box.verdict("wrong_answer", f"the check fails: {read_error(error)}", **shown, got=got)
+
+
+def _arguments(call: dict[str, Any] | None) -> object:
+    if call is None:
+        return None
+    try:
+        args, kwargs = decode(call["args"]), decode(call["kwargs"])
+    except NotPlainError:  # the check made them of an answer that is slow to read
+        return None
+    return (args, kwargs) if kwargs else args
+
+
+def _line(source: str, number: object) -> str:
+    lines = source.splitlines()
+    return lines[number - 1].strip() if isinstance(number, int) and 0 < number <= len(lines) else ""
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().splitlines()]

@@ -1,0 +1,62 @@
+"""Reads what a box sent, and believes nothing of it."""
+
+import json
+from typing import Any
+
+from llmguide.coding.sandbox.verdicts import Status
+from llmguide.coding.sandbox.worker import NotPlainError, decode
+
+FORGED = "the solution wrote into the judge's channel"
+
+
+class StoppedError(Exception):
+    """The run cannot go on; carries the verdict's status and message."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def read_message(line: bytes | bytearray) -> dict[str, Any]:
+    """Read a message; of an error, only what the worker sends.
+
+    Raises:
+        StoppedError: It is none.
+    """
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise StoppedError("error", FORGED)
+    return {"error": _plain_error(message["error"])} if "error" in message else message
+
+
+def read_value(reply: dict[str, Any]) -> object:
+    """Read a value that the solution sent, or say why it is none."""
+    try:
+        return decode(reply["value"])
+    except NotPlainError as error:
+        raise StoppedError("output_limit", str(error)) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise StoppedError("error", FORGED) from error
+
+
+def _plain_error(error: Any) -> dict[str, Any]:
+    """Keep the three entries that the worker sends, cut and without what a terminal would obey."""
+    match error:
+        case {"type": str(name), "text": str(text), "line": int() | None as line}:
+            return {"type": _printable(name[:100]), "text": _printable(text[:500]), "line": line}
+    raise StoppedError("error", FORGED)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def read_error(error: dict[str, Any]) -> StoppedError:
+    """Turn an error that a box reported, or that a solution made up, into a status and a sentence."""
+    name, text, line = error["type"], error["text"], error["line"]
+    where = f"line {line}: " if line is not None else ""
+    status: Status = "memory_limit" if name == "MemoryError" else "error"
+    return StoppedError(status, f"{where}{name}: {text}" if text else f"{where}{name}")

@@ -1,0 +1,300 @@
+"""The part of the judge that runs inside the box: it executes what it is sent and answers in plain data.
+
+It never sees an expected value of a function or program test. What crosses the channel are lines of JSON
+with values of exactly the types below, never pickles: an object of a class of the solution, such as one that
+equals everything, cannot leave the box.
+
+| value | on the wire |
+| --- | --- |
+| None, bool, str, small int, finite float, list | itself |
+| other int, other float | ``{"int": "ff"}``, ``{"float": "nan"}`` |
+| complex, bytes | ``{"complex": [0.0, 1.0]}``, ``{"bytes": "00"}`` |
+| tuple, set, frozenset | ``{"tuple": [...]}`` and so on |
+| dict | ``{"dict": [[key, value], ...]}`` |
+
+Run by path in a bare interpreter; imports only the standard library and `llmguide.coding.sandbox.isolation`, by path.
+"""
+
+import builtins
+import contextlib
+import importlib
+import json
+import math
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+MAX_DEPTH = 100
+MAX_MESSAGE = 1 << 20  # bytes
+BUILD_S = (
+    0.5  # processor time for all sets and dicts of a value that is read: colliding keys cost their square
+)
+MAX_HEX = 3500  # digits of an integer that is read: Python refuses to write more than 4,300 decimal ones
+SOURCES = ("solution.py", "preamble.py", "check.py")  # the names under which code is compiled
+_clock = getattr(time, "thread_time", time.monotonic)  # a tab's Python measures no processor time
+_EXACT = 1 << 53  # JSON readers of other languages keep integers up to here
+
+
+class NotPlainError(ValueError):
+    """A value is not plain data, too deep or too large."""
+
+
+def encode(value: Any, depth: int = 0) -> object:
+    """Turn plain data into what JSON holds.
+
+    >>> encode({1: (True, 2**70)})
+    {'dict': [[1, {'tuple': [True, {'int': '400000000000000000'}]}]]}
+    >>> class Liar(int): pass
+    >>> encode(Liar(3))
+    Traceback (most recent call last):
+    llmguide.coding.sandbox.worker.NotPlainError: a value of type Liar cannot be compared; ...
+    """
+    if depth > MAX_DEPTH:
+        raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
+    kind = type(value)  # not isinstance: a subclass may lie about itself
+    if kind in _WRITERS:
+        return _WRITERS[kind](value)
+    if kind in (list, tuple, set, frozenset):
+        items: list[object] = [encode(item, depth + 1) for item in value]
+    elif kind is dict:
+        items = [[encode(key, depth + 1), encode(item, depth + 1)] for key, item in value.items()]
+    else:
+        raise NotPlainError(
+            f"a value of type {kind.__name__} cannot be compared; return plain data such as numbers, "
+            "strings, lists, tuples, sets and dicts"
+        )
+    return items if kind is list else {kind.__name__: items}
+
+
+_WRITERS: dict[type, Callable[[Any], object]] = {
+    type(None): lambda value: value,
+    bool: lambda value: value,
+    str: lambda value: value,
+    int: lambda value: value if -_EXACT < value < _EXACT else {"int": format(value, "x")},
+    float: lambda value: value if math.isfinite(value) else {"float": repr(value)},
+    complex: lambda value: {"complex": [encode(value.real), encode(value.imag)]},
+    bytes: lambda value: {"bytes": value.hex()},
+}
+
+
+def decode(value: Any, depth: int = 0, left: list[float] | None = None) -> Any:
+    """Turn what `encode` made back into plain data, trusting nothing about it.
+
+    >>> decode(encode([(1, 2.5), {"a": {3}}, float("inf"), b"x"]))
+    [(1, 2.5), {'a': {3}}, inf, b'x']
+    """
+    left = [BUILD_S] if left is None else left
+    if depth > MAX_DEPTH + 1:
+        raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, list):
+        return [decode(item, depth + 1, left) for item in value]
+    if not isinstance(value, dict):
+        return value
+    (kind, content), *rest = value.items()
+    if rest or kind not in _READERS:
+        raise NotPlainError(f"a message holds {str(sorted(value))[:100]}, which no value is written as")
+    if kind in ("complex", "dict", "tuple", "set", "frozenset"):
+        content = [decode(item, depth + 1, left) for item in content]
+    if kind in ("dict", "set", "frozenset"):
+        content = _timed(content, left)
+    return _READERS[kind](content)
+
+
+def _timed(items: list[Any], left: list[float]) -> Iterator[Any]:
+    """Hand over items one by one; from a list, no other thread could run and nothing could end it."""
+    end = _clock() + left[0]
+    for item in items:
+        yield item
+        if _clock() > end:
+            raise NotPlainError("a set or dict takes too long to build: its keys have equal hashes")
+    left[0] = end - _clock()
+
+
+def _integer(content: str) -> int:
+    if len(content) > MAX_HEX:
+        raise NotPlainError(f"an integer has {len(content):,} hexadecimal digits; the limit is {MAX_HEX:,}")
+    return int(content, 16)
+
+
+_READERS: dict[str, Callable[[Any], object]] = {
+    "int": _integer,
+    "float": float,
+    "complex": lambda content: complex(*content),
+    "bytes": bytes.fromhex,
+    "dict": dict,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+}
+
+
+def to_line(message: dict[str, object]) -> bytes:
+    """Write a message as it crosses the channel; raises `NotPlainError` if it is too long."""
+    line = json.dumps(message).encode() + b"\n"
+    if len(line) > MAX_MESSAGE:
+        raise NotPlainError(f"a value takes {len(line):,} bytes; the limit is {MAX_MESSAGE:,}")
+    return line
+
+
+class Channel:
+    """Lines of JSON over an open socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._buffer = b""
+
+    def send(self, message: dict[str, object]) -> None:
+        """Send a message; raises `NotPlainError` if it is too long."""
+        self._socket.sendall(to_line(message))
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the next message; ends the process when there will be none."""
+        while b"\n" not in self._buffer:
+            if not (chunk := self._socket.recv(1 << 16)):
+                os._exit(0)
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+
+def describe(error: BaseException, file: str) -> dict[str, object]:
+    """Name an exception, its text and the line of `file` where it left."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if line is None and isinstance(error, SyntaxError):
+        line = error.lineno
+    try:
+        text = str(error)[:500]
+    except BaseException:
+        text = "(its text cannot be read)"
+    return {"type": type(error).__name__, "text": text, "line": line}
+
+
+def run_program(channel: Channel, job: dict[str, Any]) -> None:
+    """Run a whole program, which reads standard input and writes standard output."""
+    try:
+        exec(compile(job["source"], "solution.py", "exec"), {"__name__": "__main__"})
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            channel.send({"error": describe(error, "solution.py")})
+            return
+    except BaseException as error:
+        channel.send({"error": describe(error, "solution.py")})
+        return
+    sys.stdout.flush()
+    channel.send({"done": True})
+
+
+def run_function(channel: Channel, job: dict[str, Any]) -> None:
+    """Load a solution, then answer each call with what its function returns."""
+    function = load_function(channel, job)
+    while function:
+        answer(channel, function, channel.receive())
+
+
+def load_function(channel: Channel, job: dict[str, Any]) -> Callable[..., object] | None:
+    """Load a solution, and say whether it has its function."""
+    namespace: dict[str, Any] = {"__name__": "solution"}
+    try:
+        exec(compile(job["source"], "solution.py", "exec"), namespace)
+        function = _find(namespace, job["entry_point"])
+    except BaseException as error:
+        channel.send({"error": describe(error, "solution.py")})
+        return None
+    channel.send({"loaded": True})
+    return function
+
+
+def answer(channel: Channel, function: Callable[..., object], call: dict[str, Any]) -> None:
+    """Call the function, and send what it returns or raises."""
+    try:
+        value = encode(function(*decode(call["args"]), **decode(call["kwargs"])))
+        sys.stdout.flush()
+        channel.send({"value": value})
+    except BaseException as error:
+        channel.send({"error": describe(error, "solution.py")})
+
+
+def _find(namespace: dict[str, Any], name: str) -> Callable[..., object]:
+    function: Callable[..., object] | None = namespace.get(name)
+    if function is None and hasattr(namespace.get("Solution"), name):  # the form that LeetCode asks for
+        function = getattr(namespace["Solution"](), name)
+    if function is None:
+        raise NameError(f"the solution defines no {name}")
+    return function
+
+
+def run_check(channel: Channel, job: dict[str, Any]) -> None:
+    """Run ``check(candidate)``, where each call of the candidate is answered from another box."""
+
+    def candidate(*args: object, **kwargs: object) -> object:
+        channel.send({"args": encode(args), "kwargs": encode(kwargs)})
+        reply = channel.receive()
+        if "error" in reply:
+            raise _exception(reply["error"], f"{job['preamble']}\n{job['source']}")
+        return decode(reply["value"])
+
+    namespace: dict[str, Any] = {"__name__": "check"}
+    try:
+        exec(compile(job["preamble"], "preamble.py", "exec"), namespace)
+        namespace[job["entry_point"]] = candidate
+        exec(compile(job["source"], "check.py", "exec"), namespace)
+        namespace["check"](candidate)
+    except BaseException as error:
+        channel.send({"error": describe(error, "check.py")})
+        return
+    channel.send({"done": True})
+
+
+def _exception(error: dict[str, Any], source: str) -> Exception:
+    """Return what to raise in a check: the first class of the solution's exception that the check names.
+
+    So a check can expect one, but none ends its loop unseen; StopIteration never crosses (PEP 479).
+    """
+    for kind in getattr(getattr(builtins, error["type"], None), "__mro__", ()):
+        crosses = issubclass(kind, Exception) and not issubclass(kind, (StopIteration, StopAsyncIteration))
+        if crosses and re.search(rf"\b{kind.__name__}\b", source):
+            with contextlib.suppress(TypeError):  # UnicodeDecodeError takes five arguments
+                crossing: Exception = kind(error["text"])
+                return crossing
+    return RuntimeError(f"{error['type']}: {error['text']}")
+
+
+RUNNERS: dict[str, Callable[[Channel, dict[str, Any]], None]] = {
+    "program": run_program,
+    "function": run_function,
+    "check": run_check,
+}
+
+
+def main(descriptor: int, settings: dict[str, Any]) -> None:
+    """Enter the box, say which layers hold, and run the one job that is sent."""
+    sys.path.insert(0, __file__.rpartition(os.sep)[0])
+    sandbox = importlib.import_module("sandbox")
+    del sys.path[0]
+    layers = sandbox.enter(
+        settings["folder"],
+        memory_mb=settings["memory_mb"],
+        cpu_s=settings["cpu_s"],
+        layers=tuple(settings["layers"]),
+        system_calls=bytes.fromhex(settings["system_calls"]),
+        close=(0, 1, 2, descriptor),
+    )
+    channel = Channel(descriptor)
+    channel.send({"layers": layers})
+    job = channel.receive()
+    RUNNERS[job["kind"]](channel, job)
+    os._exit(0)  # nothing that the solution registered runs any more
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""What training and inference cost: FLOPs, scaling laws, memory, time, money. Needs no torch."""

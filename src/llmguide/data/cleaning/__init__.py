@@ -1,0 +1,1 @@
+"""Cleaning a corpus: filters, deduplication, decontamination, and the pipeline that applies them."""

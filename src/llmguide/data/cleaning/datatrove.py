@@ -1,0 +1,141 @@
+"""The same stages on many machines, as blocks of datatrove, which FineWeb was made with.
+
+`StageFilter` makes a stage of `llmguide.data.cleaning.pipeline` a filter of datatrove, and `minhash_pipelines` lists
+the four steps of its MinHash deduplication, which sorts signatures on disk instead of looking each up, and so
+needs no shared table. Any executor of datatrove runs them: ``LocalPipelineExecutor`` on one machine, and
+``SlurmPipelineExecutor`` or ``RayPipelineExecutor`` on a cluster, with the same list of blocks:
+
+    cluster = {"time": "10:00:00", "partition": "cpu"}
+    blocks = [JsonlReader("crawl/"), *stage_filters(stages), JsonlWriter("filtered/")]
+    last = SlurmPipelineExecutor(
+        job_name="filter", pipeline=blocks, tasks=1000, logging_dir="logs/filter", **cluster
+    )
+    for name, (blocks, tasks) in minhash_pipelines("filtered/", "work/", "rest/", tasks=1000).items():
+        last = SlurmPipelineExecutor(
+            job_name=name, pipeline=blocks, tasks=tasks, logging_dir=f"logs/{name}", depends=last, **cluster
+        )
+    last.run()  # runs first what it depends on
+
+Differences from one process: near duplicates are removed by connected group, and which one of a group is kept
+depends on the sizes of partial groups, not on the order. Exact duplicates fall out there too, as all their
+bands agree. Stages that remember (`llmguide.data.cleaning.dedup`) would see one task's documents only; leave them out.
+
+Words are ours (`llmguide.data.cleaning.filters.words`), where datatrove would ask for spaCy.
+
+Needs ``llmguide[data]``.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from datatrove.data import Document as TroveDocument
+from datatrove.pipeline.base import PipelineStep
+from datatrove.pipeline.dedup import (
+    MinhashDedupBuckets,
+    MinhashDedupCluster,
+    MinhashDedupFilter,
+    MinhashDedupSignature,
+)
+from datatrove.pipeline.dedup.minhash import MinhashConfig
+from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.pipeline.readers import JsonlReader
+from datatrove.pipeline.writers import JsonlWriter
+from datatrove.utils.hashing import HashConfig
+from datatrove.utils.word_tokenizers import WordTokenizer
+
+from llmguide.data.cleaning import filters
+from llmguide.data.cleaning.dedup import BANDS, NGRAM, ROWS
+from llmguide.data.cleaning.pipeline import Stage
+from llmguide.data.documents import Document
+
+
+class StageFilter(BaseFilter):  # type: ignore[misc]  # datatrove is untyped
+    """A stage as a block of datatrove; reasons are its statistics ``dropped_<reason>``.
+
+    Args:
+        name: Of the stage.
+        stage: Must pickle to run in another process: functions and classes at the top level of a module do.
+
+    >>> from llmguide.data.cleaning.pipeline import Drop
+    >>> block = StageFilter("fineweb", Drop(filters.fineweb))
+    >>> block.filter(TroveDocument("Home", "1"))
+    (False, 'fineweb: lines without end punctuation')
+    """
+
+    def __init__(self, name: str, stage: Stage) -> None:
+        super().__init__()
+        self.name = name
+        self.stage = stage
+
+    def filter(self, doc: TroveDocument) -> bool | tuple[bool, str]:
+        """True, and the text may be rewritten; or False and the reason."""
+        result = self.stage(Document(doc.text, str(doc.id), ""))
+        if isinstance(result, str):
+            return False, result
+        doc.text = result.text
+        return True
+
+
+def stage_filters(stages: Mapping[str, Stage]) -> list[StageFilter]:
+    """Make blocks of stages.
+
+    >>> from llmguide.data.cleaning.pipeline import C4, Drop
+    >>> [b.name for b in stage_filters({"c4": C4(), "fineweb": Drop(filters.fineweb)})]
+    ['c4', 'fineweb']
+    """
+    return [StageFilter(name, stage) for name, stage in stages.items()]
+
+
+class Words(WordTokenizer):  # type: ignore[misc]  # datatrove is untyped
+    """Our words and sentences for datatrove's blocks: give it as their ``language``."""
+
+    def word_tokenize(self, text: str) -> list[str]:
+        """Words and punctuation."""
+        return filters.words(text)
+
+    def sent_tokenize(self, text: str) -> list[str]:
+        """Sentences without surrounding space."""
+        return [sentence.strip() for sentence in filters.sentences(text)]
+
+    def span_tokenize(self, text: str) -> list[tuple[int, int]]:
+        """Where each sentence begins and ends, the space after it included."""
+        return list(_spans(filters.sentences(text)))
+
+
+def _spans(parts: list[str]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for part in parts:
+        yield start, start + len(part)
+        start += len(part)
+
+
+def minhash_pipelines(
+    source: str, work: str, output: str, *, tasks: int, bands: int = BANDS, rows: int = ROWS, n: int = NGRAM
+) -> dict[str, tuple[list[PipelineStep], int]]:
+    """The four pipelines of datatrove's MinHash deduplication; each needs the whole of the one before.
+
+    Args:
+        source: A folder of JSON Lines with ``text``, local or any address that fsspec reads. Each task of the
+            first and the last takes the same files, so their number must not change in between.
+        work: A folder for signatures and pairs.
+        output: A folder for what remains.
+        tasks: Of the first and the last.
+        bands: Cut of the signature.
+        rows: Of a band.
+        n: Words of an n-gram.
+
+    Returns:
+        By name, the blocks and the number of tasks to run them in.
+    """
+    # its default, xxhash, takes no strings from version 4 on
+    sha1 = HashConfig(precision=64, hash_fc="sha1")
+    config = MinhashConfig(n_grams=n, num_buckets=bands, hashes_per_bucket=rows, hash_config=sha1)
+    signatures, pairs, removed = (f"{work}/{name}" for name in ("signatures", "pairs", "removed"))
+    return {
+        "signatures": (
+            [JsonlReader(source), MinhashDedupSignature(signatures, config=config, language=Words())],
+            tasks,
+        ),
+        "pairs": ([MinhashDedupBuckets(signatures, pairs, config=config)], bands),
+        "groups": ([MinhashDedupCluster(pairs, removed, config=config)], 1),
+        "rest": ([JsonlReader(source), MinhashDedupFilter(removed), JsonlWriter(output)], tasks),
+    }

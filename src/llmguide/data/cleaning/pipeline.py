@@ -1,0 +1,378 @@
+r"""Stages in a row over a stream of documents, with a report of what each dropped and why.
+
+A stage is a function from a document to a document, the same or rewritten, or to the reason for dropping it.
+`process` is the stream; `run` writes it to a JSON Lines file and survives being killed: each `every`
+documents, the position in the input, the length of the output, the report and what the deduplication has seen
+are committed together, in one transaction of an SQLite file beside the output. After a kill the output is cut
+back to the committed length and the input read on from the committed position, so the result has the same
+bytes.
+
+Everything is deterministic: order of the files, verdicts, and which of the dropped texts are shown as
+examples: those with the smallest hash of seed and id, a random sample that does not depend on their order.
+
+Memory: one document, SQLite's cache, and what the stages hold. Leaves out: several processes. One core
+filters megabytes a second (``python -m benchmarks.data``); beyond that, `llmguide.data.cleaning.datatrove` runs the same
+stages on many.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from llmguide.data.cleaning import filters
+from llmguide.data.cleaning.dedup import ExactDuplicates, NearDuplicates
+from llmguide.data.documents import Document, Unread, find_files, read_file
+from llmguide.files import put
+
+Stage = Callable[[Document], Document | str]
+Rule = Callable[[str], str | None]
+READ = "read"
+_EXCERPT = 200
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A stage made of a rule: a function from a text to None or the reason for dropping it.
+
+    >>> Drop(lambda text: "too short" if len(text) < 5 else None)(Document("Hm.", "1", "here"))
+    'too short'
+    """
+
+    rule: Rule
+
+    def __call__(self, document: Document) -> Document | str:
+        """The document, or the reason."""
+        return self.rule(document.text) or document
+
+
+@dataclass(frozen=True)
+class C4:
+    """The stage of `llmguide.data.cleaning.filters.c4`, which also drops lines."""
+
+    terminal_punctuation: bool = True
+
+    def __call__(self, document: Document) -> Document | str:
+        """The document with the lines kept, or the reason."""
+        text, reason = filters.c4(document.text, terminal_punctuation=self.terminal_punctuation)
+        return reason or replace(document, text=text)
+
+
+def fineweb_stages(store: sqlite3.Connection, decontaminate: Rule | None = None) -> dict[str, Stage]:
+    """FineWeb's stages in its order, after text extraction (Penedo et al. 2024, arXiv:2406.17557, section 3).
+
+    Args:
+        store: Where the deduplication keeps what it has seen.
+        decontaminate: A rule of `llmguide.data.cleaning.decontaminate`, applied last.
+
+    Returns:
+        Stages by name: language, Gopher's rules, C4's without the check for end punctuation, FineWeb's own,
+        exact and near duplicates.
+    """
+    stages: dict[str, Stage] = {
+        "language": Drop(filters.language),
+        "gopher repetition": Drop(filters.gopher_repetition),
+        "gopher quality": Drop(filters.gopher_quality),
+        "c4": C4(terminal_punctuation=False),
+        "fineweb": Drop(filters.fineweb),
+        "exact duplicates": Drop(ExactDuplicates(store)),
+        "near duplicates": Drop(NearDuplicates(store)),
+    }
+    return stages | ({"decontaminate": Drop(decontaminate)} if decontaminate else {})
+
+
+@dataclass
+class Tally:
+    """What one stage did."""
+
+    name: str
+    seen: int = 0
+    bytes_seen: int = 0
+    bytes_kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Documents by reason."""
+    examples: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """A few of those dropped: a hash, the reason, the id, and how the text begins."""
+
+    @property
+    def kept(self) -> int:
+        """Documents that went on to the next stage."""
+        return self.seen - sum(self.dropped.values())
+
+    def drop(self, reason: str, where: str, text: str, *, seed: int, n_examples: int) -> None:
+        """Count a document, and keep it as an example if it is drawn."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        draw = hashlib.blake2b(f"{seed}\0{where}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        self.examples = sorted([*self.examples, (draw, reason, where, text[:_EXCERPT])])[:n_examples]
+
+
+@dataclass
+class Report:
+    """What each stage saw, kept and dropped; printed, it is a table.
+
+    >>> report = Report.of(["short"])
+    >>> documents = [Document("Hm.", "1", ""), Document("Long enough.", "2", "")]
+    >>> stages = {"short": Drop(lambda text: "under 5 characters" if len(text) < 5 else None)}
+    >>> kept = list(process(documents, stages, report))
+    >>> print(report)
+    stage     seen    kept  dropped  MB kept  reasons
+    read         2       2        0     0.00
+    short        2       1        1     0.00  under 5 characters 1
+    """
+
+    tallies: list[Tally]
+    seed: int = 0
+    n_examples: int = 3
+
+    @classmethod
+    def of(cls, stages: Iterable[str], *, seed: int = 0, n_examples: int = 3) -> "Report":
+        """An empty report on reading and on the stages of these names."""
+        return cls([Tally(name) for name in (READ, *stages)], seed, n_examples)
+
+    def rows(self) -> list[dict[str, str | int | float]]:
+        """The table: a row for each stage, reasons from the most frequent."""
+        return [
+            {
+                "stage": tally.name,
+                "seen": tally.seen,
+                "kept": tally.kept,
+                "dropped": sum(tally.dropped.values()),
+                "MB kept": tally.bytes_kept / 1e6,
+                "reasons": ", ".join(
+                    f"{reason} {n:,}"
+                    for reason, n in sorted(tally.dropped.items(), key=lambda x: (-x[1], x[0]))
+                ),
+            }
+            for tally in self.tallies
+        ]
+
+    def __str__(self) -> str:
+        width = max(len("stage"), *(len(tally.name) for tally in self.tallies))
+        lines = [f"{'stage':<{width}} {'seen':>7} {'kept':>7} {'dropped':>8} {'MB kept':>8}  reasons"]
+        lines += [
+            f"{row['stage']:<{width}} {row['seen']:>7,} {row['kept']:>7,} {row['dropped']:>8,} "
+            f"{row['MB kept']:>8,.2f}  {row['reasons']}"
+            for row in self.rows()
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def __rich__(self) -> Any:
+        """The table for a terminal, drawn by ``rich.print(report)``."""
+        from rich.table import Table  # noqa: PLC0415  # rich is what calls this
+
+        table = Table("stage", "seen", "kept", "dropped", "MB kept", "reasons")
+        for column in table.columns[1:5]:
+            column.justify = "right"
+        for row in self.rows():
+            cells = (row["seen"], row["kept"], row["dropped"])
+            table.add_row(
+                str(row["stage"]), *(f"{n:,}" for n in cells), f"{row['MB kept']:,.2f}", str(row["reasons"])
+            )
+        return table
+
+    def to_json(self) -> str:
+        """All of it, for `from_json`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """A report that `to_json` wrote."""
+        fields = json.loads(text)
+        fields["tallies"] = [
+            Tally(**{**t, "examples": [tuple(e) for e in t["examples"]]}) for t in fields["tallies"]
+        ]
+        return cls(**fields)
+
+
+def process(
+    documents: Iterable[Document | Unread], stages: Mapping[str, Stage], report: Report
+) -> Iterator[Document]:
+    """Pass documents through the stages.
+
+    Args:
+        documents: As `llmguide.data.documents` reads them.
+        stages: By name, in order. Those that keep what they have seen decide in the order of the stream.
+        report: Filled as the stream is consumed; made with `Report.of` for the same stages.
+
+    Yields:
+        What all stages let pass.
+    """
+    for item in documents:
+        document = _through(item, stages, report)
+        if document is not None:
+            yield document
+
+
+def _through(item: Document | Unread, stages: Mapping[str, Stage], report: Report) -> Document | None:
+    reading, *tallies = report.tallies
+    reading.seen += 1
+    draws = {"seed": report.seed, "n_examples": report.n_examples}
+    if isinstance(item, Unread):
+        reading.drop(item.reason, item.where, item.detail, **draws)
+        return None
+    document, size = item, _size(item.text)
+    reading.bytes_seen += size
+    reading.bytes_kept += size
+    for tally, stage in zip(tallies, stages.values(), strict=True):
+        tally.seen += 1
+        tally.bytes_seen += size
+        result = stage(document)
+        if isinstance(result, str):
+            tally.drop(result, document.id, document.text, **draws)
+            return None
+        if result is not document:
+            document, size = result, _size(result.text)
+        tally.bytes_kept += size
+    return document
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def run(
+    paths: str | Path | Iterable[str | Path],
+    stages: Callable[[sqlite3.Connection], Mapping[str, Stage]],
+    output: str | Path,
+    *,
+    text_field: str = "text",
+    seed: int = 0,
+    every: int = 1000,
+    progress: bool | None = None,
+) -> Report:
+    """Read files, pass the documents through stages, write those left; continue where an earlier call died.
+
+    Args:
+        paths: Files and folders, as `llmguide.data.documents.read` takes them.
+        stages: Makes the stages, given the SQLite connection for those that must remember; `fineweb_stages`,
+            or a function of your own.
+        output: JSON Lines with ``text``, ``id`` and ``source``. While it is incomplete its name ends in
+            ``.part``. The state is in ``<output>.state``; with it, a call for a finished output returns its
+            report at once.
+        text_field: Key or column that holds the text.
+        seed: Draws the examples.
+        every: Documents between commits, at most this much work is repeated.
+        progress: Show a bar; by default if the standard error is a terminal.
+
+    Returns:
+        The report on all documents, those before an interruption included.
+
+    Raises:
+        ValueError: The state beside the output is of other files, stages or options.
+
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
+    >>> (folder / "a.txt").write_text("Again."), (folder / "b.txt").write_text("Again.")
+    (6, 6)
+    >>> report = run(folder, lambda store: {"exact": Drop(ExactDuplicates(store))}, folder / ".out.jsonl")
+    >>> [(row["stage"], row["kept"], row["reasons"]) for row in report.rows()]
+    [('read', 2, ''), ('exact', 1, 'exact duplicate 1')]
+    """
+    output = Path(output)
+    files = find_files(paths)
+    part, state = (output.with_name(output.name + end) for end in (".part", ".state"))
+    with closing(sqlite3.connect(state)) as store:
+        store.execute("PRAGMA cache_size = -65536")
+        store.execute(
+            "CREATE TABLE IF NOT EXISTS progress (id INTEGER PRIMARY KEY CHECK (id = 0), state TEXT)"
+        )
+        made = stages(store)
+        sizes = [path.stat().st_size for path in files]
+        identity = [[str(path) for path in files], sizes, list(made), text_field, seed]
+        at = _Progress.load(store) or _Progress(identity, Report.of(made, seed=seed))
+        if at.identity != identity:
+            raise ValueError(
+                f"{state} was begun with other files, stages, text_field or seed; delete it to start again"
+            )
+        if not at.done:
+            part.touch()
+            with part.open("r+b") as out, _bar(progress, sizes) as show:
+                out.truncate(at.length)
+                out.seek(at.length)
+                for n_since, document in enumerate(_rest(files, made, at, text_field), 1):
+                    if document is not None:
+                        line = json.dumps(asdict(document), ensure_ascii=False)
+                        out.write(line.encode() + b"\n")
+                    if n_since % every == 0:
+                        at.commit(out, store)
+                        show(at)
+                at.done = True
+                at.commit(out, store)
+        if part.exists():
+            put(part, output)
+        return at.report
+
+
+@dataclass
+class _Progress:
+    identity: list[Any]
+    report: Report
+    file: int = 0
+    item: int = 0
+    """Documents and unread things of this file that are done."""
+    length: int = 0
+    """Bytes of the output."""
+    done: bool = False
+
+    @classmethod
+    def load(cls, store: sqlite3.Connection) -> "_Progress | None":
+        row = store.execute("SELECT state FROM progress").fetchone()
+        if row is None:
+            return None
+        fields = json.loads(row[0])
+        return cls(**{**fields, "report": Report.from_json(fields["report"])})
+
+    def commit(self, out: BinaryIO, store: sqlite3.Connection) -> None:
+        """Force the output to disk before the state that counts on it."""
+        out.flush()
+        os.fsync(out.fileno())
+        self.length = out.tell()
+        state = json.dumps({**vars(self), "report": self.report.to_json()})
+        store.execute("INSERT OR REPLACE INTO progress VALUES (0, ?)", (state,))
+        store.commit()
+
+
+def _rest(
+    files: list[Path], stages: Mapping[str, Stage], at: _Progress, text_field: str
+) -> Iterator[Document | None]:
+    """Pass on what is after the position, moving it; None for what was dropped."""
+    while at.file < len(files):
+        for item in islice(read_file(files[at.file], text_field=text_field), at.item, None):
+            document = _through(item, stages, at.report)
+            at.item += 1
+            yield document
+        at.file, at.item = at.file + 1, 0
+
+
+@contextmanager
+def _bar(show: bool | None, sizes: list[int]) -> Iterator[Callable[[_Progress], None]]:
+    """A bar over the bytes of the files, each counted when it is done."""
+    if not (sys.stderr.isatty() if show is None else show):
+        yield lambda at: None
+        return
+    try:
+        from rich.console import Console  # noqa: PLC0415  # an extra
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    except ImportError as error:
+        raise ImportError('the progress bar needs rich: pip install "llmguide[cli]"') from error
+    columns = TextColumn("file {task.fields[file]}"), BarColumn(), TextColumn("{task.description}")
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=sum(sizes), file=f"0/{len(sizes)}")
+
+        def update(at: _Progress) -> None:
+            first, last = at.report.tallies[0], at.report.tallies[-1]
+            progress.update(
+                task,
+                completed=sum(sizes[: at.file]),
+                file=f"{at.file}/{len(sizes)}",
+                description=f"{first.seen:,} documents, {last.kept:,} kept, {last.bytes_kept / 1e6:,.1f} MB",
+            )
+
+        yield update

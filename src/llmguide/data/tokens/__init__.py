@@ -1,0 +1,1 @@
+"""From documents to training batches: encoding, token files, packing, windows."""

@@ -1,0 +1,260 @@
+r"""Training sequences over shards: windows of the stream, rows packed with whole documents, and mixtures.
+
+`llmguide.data.tokens.windows.Windows` cuts the stream every T tokens, through documents. `Packed` fills rows of T with
+whole documents as far as it can; only those longer than T are cut. In both, the input before the first
+token of a document is the end-of-text token of the one before it, so that a model learns to begin, and each
+token is a target once an epoch (in windows, all but the first of the stream and an incomplete window at its
+end). A row of `Packed` numbers its documents, and a model that is given the numbers lets none see another.
+
+Which pieces share a row is bin packing. Best fit decreasing takes them from long to short and puts each where
+the least space remains, in $O(n T / 64)$ steps for $n$ pieces.
+
+References: best-fit packing (Ding et al. 2024, arXiv:2404.10830, section 3).
+
+Leaves out: packing anew each epoch; rows are shuffled, their contents are fixed.
+
+Glossary: ``T`` tokens of a row, ``B`` rows of a batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from llmguide.data.tokens.permutation import Permutation
+from llmguide.data.tokens.windows import Batch, Sequences, TokenFiles
+from llmguide.training.losses import IGNORED
+
+BLOCK = 1000  # draws of a mixture in which each source comes exactly as often as its weight says
+PADDING = -1  # number of the document of padding
+
+
+@runtime_checkable
+class Stream(TokenFiles, Protocol):
+    """Documents one after another, as `llmguide.data.tokens.token_files.Shards` has them."""
+
+    eos_id: int
+
+    def starts(self) -> Int[np.ndarray, " n"]:
+        """Return where each document starts, and the end of the last."""
+
+
+@dataclass(frozen=True)
+class PackingReport:
+    """What packing did.
+
+    Attributes:
+        n_rows: Rows of T.
+        n_documents: Documents in them.
+        n_cut: Documents longer than T, which had to be cut.
+        n_cut_by_windows: Documents that windows of T over the stream would cut.
+        padding: Share of the positions that hold nothing.
+    """
+
+    n_rows: int
+    n_documents: int
+    n_cut: int
+    n_cut_by_windows: int
+    padding: float
+
+
+class Packed:
+    """Rows of whole documents, in an order drawn anew each epoch; within an epoch each row comes once.
+
+    Args:
+        stream: The documents, each with its end-of-text token.
+        length: Positions of a row.
+        seed: Of the order.
+
+    Raises:
+        ValueError: The stream is empty or `length` is below 1.
+
+    Keeps 16 bytes for each document, and reads of the stream only what a batch holds.
+    """
+
+    def __init__(self, stream: Stream, length: int, *, seed: int = 0) -> None:
+        if length < 1 or not len(stream):
+            raise ValueError(f"length={length} and the stream's {len(stream)} tokens must be at least 1")
+        self.stream = stream
+        self.length = length
+        self.seed = seed
+        borders = stream.starts()
+        n_tokens = np.diff(borders)
+        # pieces: [start, start + T) of each document, then what is left of it
+        n_pieces = -(-n_tokens // length)
+        first = np.concatenate([[0], np.cumsum(n_pieces)])
+        within = np.arange(first[-1]) - np.repeat(first[:-1], n_pieces)
+        starts = np.repeat(borders[:-1], n_pieces) + within * length
+        sizes = np.minimum(length, np.repeat(borders[1:], n_pieces) - starts)
+        rows = best_fit(sizes, length)
+        order = np.argsort(rows, kind="stable")
+        self._starts = starts[order]
+        self._sizes = sizes[order].astype(np.int32)
+        self._row_begins = np.concatenate([[0], np.cumsum(np.bincount(rows))])
+        self.report = PackingReport(
+            n_rows=len(self),
+            n_documents=len(n_tokens),
+            n_cut=int((n_tokens > length).sum()),
+            n_cut_by_windows=int((borders[:-1] // length != (borders[1:] - 1) // length).sum()),
+            padding=1 - len(stream) / (len(self) * length),
+        )
+
+    def __len__(self) -> int:
+        """Rows of one epoch."""
+        return len(self._row_begins) - 1
+
+    def batch(self, first: int, size: int) -> Batch:
+        """Return rows ``first`` to ``first + size - 1`` of the endless order, as `Sequences` asks."""
+        shape = (size, self.length)
+        inputs = np.full(shape, self.stream.eos_id, np.int64)
+        targets = np.full(shape, IGNORED, np.int64)
+        documents = np.full(shape, PADDING, np.int64)
+        for i, row in enumerate(in_epochs(first, size, len(self), self.seed).tolist()):
+            at = 0
+            pieces = range(self._row_begins[row], self._row_begins[row + 1])
+            for number, piece in enumerate(pieces):
+                start, n = int(self._starts[piece]), int(self._sizes[piece])
+                # with the token before it, which the first of the stream has not: there, eos_id stays
+                text = self.stream[max(0, start - 1) : start + n]
+                inputs[i, at + n - len(text) + 1 : at + n] = text[:-1]
+                targets[i, at : at + n] = text[-n:]
+                documents[i, at : at + n] = number
+                at += n
+        return Batch(*map(torch.from_numpy, (inputs, targets, documents)))
+
+
+def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n"]:
+    """Put pieces into as few rows as best fit decreasing finds; optimal is NP-hard, this is within 11/9.
+
+    Args:
+        sizes: Of the pieces, from 1 to `capacity`.
+        capacity: Of a row.
+
+    Returns:
+        The row of each piece, numbered in the order in which rows were opened.
+
+    Raises:
+        ValueError: A piece is empty or larger than a row.
+
+    >>> best_fit(np.array([3, 7, 4, 6]), 10).tolist()  # 7 and 3, 6 and 4
+    [0, 0, 1, 1]
+    """
+    if len(sizes) and not 1 <= sizes.min() <= sizes.max() <= capacity:
+        raise ValueError(f"pieces of {sizes.min()} to {sizes.max()} do not fit rows of {capacity}")
+    rows = np.empty(len(sizes), np.int64)
+    with_space: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows with exactly that much left
+    spaces = 0  # bit s: there is a row with s left
+    n_rows = 0
+    for piece in np.argsort(-sizes, kind="stable").tolist():
+        size = int(sizes[piece])
+        fitting = spaces >> size
+        if fitting:
+            space = size + (fitting & -fitting).bit_length() - 1  # the lowest bit: the least space
+            row = with_space[space].pop()
+            if not with_space[space]:
+                spaces ^= 1 << space
+        else:
+            space, row, n_rows = capacity, n_rows, n_rows + 1
+        rows[piece] = row
+        if left := space - size:
+            with_space[left].append(row)
+            spaces |= 1 << left
+    return rows
+
+
+def in_epochs(first: int, size: int, n: int, seed: int) -> Int[np.ndarray, " n"]:
+    """Return places ``first`` to ``first + size - 1`` of an endless order of n things, shuffled each epoch.
+
+    >>> order = in_epochs(0, 6, 3, seed=0).tolist()
+    >>> sorted(order[:3]), sorted(order[3:])
+    ([0, 1, 2], [0, 1, 2])
+    """
+    found = []
+    while size:
+        epoch, place = divmod(first, n)
+        part = min(size, n - place)
+        found.append(Permutation(n, (seed, epoch))(np.arange(place, place + part)))
+        first, size = first + part, size - part
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+class Mixture:
+    """Several sources, each sequence drawn from one of them as its weight says, in any proportion.
+
+    Among every 1,000 sequences from a multiple of 1,000 on, each source has its share exactly (to 1/1,000),
+    at random places; each goes through its own epochs, a small one with a large weight more often.
+
+    Args:
+        sources: What to mix; all give rows of one length.
+        weights: Shares, in proportion; they need not add up to 1.
+        seed: Of the order of the sources.
+
+    Raises:
+        ValueError: Numbers of sources and weights differ, or a weight is not positive or too small.
+    """
+
+    def __init__(self, sources: Sequence[Sequences], weights: Sequence[float], *, seed: int = 0) -> None:
+        if len(sources) != len(weights) or not sources or not all(weight > 0 for weight in weights):
+            raise ValueError(f"{len(sources)} sources need as many positive weights, not {list(weights)}")
+        self.sources = list(sources)
+        self.seed = seed
+        # differences of rounded sums: they add up to BLOCK whatever the weights
+        sums = np.rint(np.cumsum(weights) / np.sum(weights) * BLOCK).astype(np.int64)
+        self.counts = np.diff(sums, prepend=0)
+        if not self.counts.all():
+            raise ValueError(
+                f"weights {list(weights)} give {self.counts.tolist()} of {BLOCK} draws; leave out a source "
+                "that is never drawn, or raise its weight"
+            )
+        self._block = -1
+        # not by what a batch happens to hold: an attention mask in some batches only would be a surprise
+        self._packed = any(cast(Batch, source.batch(0, 1)).documents is not None for source in sources)
+
+    def __len__(self) -> int:
+        """Sequences of all sources, each once; the mixture has no other natural end."""
+        return sum(map(len, self.sources))
+
+    def batch(self, first: int, size: int) -> Batch:
+        """Return sequences ``first`` to ``first + size - 1`` of the endless order, as `Sequences` asks."""
+        drawn, earlier = self._drawn(first, size)
+        parts = []
+        for source in np.unique(drawn).tolist():
+            places = np.flatnonzero(drawn == source)
+            batch = self.sources[source].batch(int(earlier[source]), len(places))
+            parts.append((places, cast(Batch, batch)))
+        whole = _interleaved(parts, size)
+        return whole if self._packed else whole._replace(documents=None)
+
+    def _drawn(self, first: int, size: int) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " sources"]]:
+        """Return the source of each sequence, and how many of each source come before the first."""
+        block, place = divmod(first, BLOCK)
+        order = self._order(block)
+        earlier = block * self.counts + np.bincount(order[:place], minlength=len(self.counts))
+        drawn = [order[place : place + size]]
+        while (missing := size - sum(map(len, drawn))) > 0:
+            block += 1
+            drawn.append(self._order(block)[:missing])
+        return np.concatenate(drawn), earlier
+
+    def _order(self, block: int) -> Int[np.ndarray, " n"]:
+        if block != self._block:
+            self._block = block
+            once = np.repeat(np.arange(len(self.counts)), self.counts)
+            self._sources = np.random.default_rng((self.seed, block)).permutation(once)
+        return self._sources
+
+
+def _interleaved(parts: list[tuple[Int[np.ndarray, " _rows"], Batch]], size: int) -> Batch:
+    width = parts[0][1].inputs.shape[1]
+    whole = Batch(*(torch.zeros(size, width, dtype=torch.long) for _ in range(3)))
+    for places, batch in parts:
+        if batch.inputs.shape[1] != width:
+            raise ValueError(f"sources of a mixture give rows of {width} and of {batch.inputs.shape[1]}")
+        where = torch.from_numpy(places)
+        for out, part in zip(whole, batch, strict=True):
+            if part is not None and out is not None:
+                out[where] = part
+    return whole

@@ -1,0 +1,130 @@
+"""Training data as a function: the sequences from any number on can be had at any time, in the same order.
+
+A run that knows how many sequences it has taken knows its place in the data, and several processes that each
+ask for their own numbers share one order without talking to each other.
+
+Glossary: ``B`` sequences, ``T`` tokens of a sequence, ``N`` tokens of a corpus.
+"""
+
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int, Integer
+from torch import Tensor
+
+AnyBatch = TypeVar("AnyBatch", bound=tuple[Tensor | None, ...])
+
+
+class Batch(NamedTuple):
+    """Sequences to predict the next token in.
+
+    Attributes:
+        inputs: Token ids.
+        targets: What should follow each; -100: no loss.
+        documents: Number of the document that each token belongs to, where several are packed into a
+            sequence and must not see each other; None: a sequence is one text.
+    """
+
+    inputs: Int[Tensor, "B T"]
+    targets: Int[Tensor, "B T"]
+    documents: Int[Tensor, "B T"] | None = None
+
+
+@runtime_checkable
+class Sequences(Protocol):
+    """An endless order of training sequences, of which any part can be had at any time."""
+
+    def __len__(self) -> int:
+        """Sequences of one epoch."""
+
+    def batch(self, first: int, size: int) -> tuple[Tensor | None, ...]:
+        """Return the sequences ``first`` to ``first + size - 1``; each epoch has an order of its own.
+
+        The answer depends on the arguments alone, which is what makes a run resumable. It is a `Batch`, or
+        another named tuple of tensors that the loss of the run understands.
+        """
+
+
+@runtime_checkable
+class TokenFiles(Protocol):
+    """A text on disk that is read a slice at a time, such as `llmguide.data.tokens.token_files.Shards`."""
+
+    def __len__(self) -> int:
+        """Tokens."""
+
+    def __getitem__(self, which: slice, /) -> "np.ndarray[Any, np.dtype[Any]]":
+        """Return tokens."""
+
+
+class Windows:
+    """Windows of one long text, in an order drawn anew each epoch; within an epoch each comes once.
+
+    Neighbors share one token, the last target of one and the first input of the next, so that every token
+    but the first is predicted once an epoch; fewer than `length` tokens at the end are left over.
+
+    Args:
+        tokens: The text, as a tensor or an array of any integers; of a memory-mapped file only the windows
+            of a batch are read.
+        length: Inputs of a window.
+        seed: Of the order.
+
+    Raises:
+        ValueError: The text is shorter than a window and its last target.
+
+    >>> windows = Windows(torch.arange(9), length=4)
+    >>> len(windows), sorted(windows.batch(0, 2).inputs.tolist())
+    (2, [[0, 1, 2, 3], [4, 5, 6, 7]])
+    >>> inputs, targets, _ = windows.batch(1_000_000, 1)
+    >>> (targets - inputs).tolist()
+    [[1, 1, 1, 1]]
+    """
+
+    def __init__(
+        self,
+        tokens: Integer[Tensor, " N"] | Integer[np.ndarray, " N"] | TokenFiles,
+        length: int,
+        *,
+        seed: int = 0,
+    ):
+        self.tokens = tokens
+        self.length = length
+        self.seed = seed
+        self._epoch = -1
+        if len(self) < 1:
+            raise ValueError(
+                f"{len(tokens)} tokens hold no window of {length} and the token after it; "
+                f"give at least {length + 1} or a smaller context_length"
+            )
+
+    def __len__(self) -> int:
+        """Windows of one epoch."""
+        return (len(self.tokens) - 1) // self.length
+
+    def batch(self, first: int, size: int) -> Batch:
+        """Return windows ``first`` to ``first + size - 1`` of the endless order, as `Sequences` asks."""
+        epochs, places = np.divmod(np.arange(first, first + size), len(self))
+        rows = torch.empty(size, self.length + 1, dtype=torch.long)
+        for row, epoch, place in zip(rows, epochs.tolist(), places.tolist(), strict=True):
+            start = int(self._order(epoch)[place]) * self.length
+            window = self.tokens[start : start + self.length + 1]
+            row.copy_(window if isinstance(window, Tensor) else torch.from_numpy(window.astype(np.int64)))
+        return Batch(rows[:, :-1], rows[:, 1:])
+
+    def _order(self, epoch: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
+        # kept, since millions of windows take longer to shuffle than a batch to train
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._places = np.random.default_rng((self.seed, epoch)).permutation(len(self))
+        return self._places
+
+
+def to_device(batch: AnyBatch, device: torch.device) -> AnyBatch:
+    """Copy the tensors of a named tuple to a device.
+
+    >>> to_device(Batch(torch.ones(1, 2).long(), torch.ones(1, 2).long()), torch.device("meta")).inputs.device
+    device(type='meta')
+    """
+    make: Any = type(batch)
+    moved: AnyBatch = make(*(None if part is None else part.to(device, non_blocking=True) for part in batch))
+    return moved

@@ -1,0 +1,1 @@
+"""Evaluation: likelihoods, metrics with their confidence intervals, and an n-gram baseline."""

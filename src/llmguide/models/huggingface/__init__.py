@@ -1,0 +1,1 @@
+"""Weights and configurations from Hugging Face transformers, and back."""

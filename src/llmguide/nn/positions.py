@@ -1,0 +1,369 @@
+r"""Positions: how a model learns the order of its tokens.
+
+Attention alone treats its input as a set. Four remedies: fixed sinusoids added to the embeddings, a learned
+table added to the embeddings (GPT-2, BERT), rotation of queries and keys (RoPE: LLaMA and most models since
+2022), and a penalty on the scores that grows with distance (ALiBi: BLOOM, MPT).
+
+RoPE turns pair i of a query or key at position m by the angle
+
+$$m\,\theta_i, \qquad \theta_i = \theta^{-2i/E}.$$
+
+A rotation keeps lengths, and the dot product of a query at m with a key at n depends on m - n alone. There
+are two layouts of the pairs, and weights trained with one give wrong answers with the other:
+
+- ``half``: component i is paired with i + E/2 (Hugging Face transformers, GPT-NeoX);
+- ``interleaved``: component 2i is paired with 2i + 1 (the paper, GPT-J, Meta's own LLaMA code, DeepSeek).
+
+`half_to_interleaved` and `interleaved_to_half` give the permutation between them.
+
+Tables are computed in float32 exactly as transformers does (bit for bit, on CPU), because the models were
+trained with that rounding: at position 100,000 an angle in float32 is off by up to 0.005 radians.
+
+References: Vaswani et al. 2017, arXiv:1706.03762, section 3.5; Su et al. 2021, arXiv:2104.09864, section 3.2
+and equation 34 (RoPE); Press et al. 2021, arXiv:2108.12409, section 3 (ALiBi); Chen et al. 2023,
+arXiv:2306.15595 (position interpolation); Peng et al. 2023, arXiv:2309.00071 (NTK-aware scaling, section 3.1;
+YaRN, sections 3.2 to 3.4); Llama 3.1 as described in arXiv:2407.21783 and released in Meta's llama-models.
+Leaves out: rotating only a part of each head, LongRoPE, relative embeddings.
+
+Glossary: ``T`` tokens, ``D`` model width, ``H`` query heads, ``E`` head width, ``theta`` the base of the
+frequencies, ``E_half`` = E/2, the number of rotated pairs.
+"""
+
+from math import ceil, floor, log, pi
+from typing import Literal, assert_never
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from llmguide.config import LinearScaling, Llama3Scaling, RopeScaling, YarnScaling
+
+Layout = Literal["half", "interleaved"]
+
+
+def rope_frequencies(
+    head_dim: int, theta: float = 10000.0, scaling: RopeScaling | None = None
+) -> Float[Tensor, " E_half"]:
+    r"""Radians by which each pair turns per position, $\theta^{-2i/E}$, after scaling.
+
+    Args:
+        head_dim: Head width E, even.
+        theta: Base of the frequencies (10,000 in the paper, 500,000 in Llama 3).
+        scaling: How to stretch the context, or None.
+
+    Returns:
+        One frequency for each pair, the first pair turning fastest.
+
+    Raises:
+        ValueError: If the head width is odd.
+
+    >>> rope_frequencies(4, theta=100.0).tolist()  # 100 ** 0 and 100 ** (-2/4)
+    [1.0, 0.1]
+    >>> rope_frequencies(4, theta=100.0, scaling=LinearScaling(factor=2.0)).tolist()
+    [0.5, 0.05]
+    """
+    if head_dim % 2:
+        raise ValueError(f"head_dim={head_dim} is odd; RoPE rotates pairs, so use an even head width")
+    periods = theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    frequencies = 1.0 / periods
+    match scaling:
+        case None:
+            return frequencies
+        case LinearScaling(factor):
+            return frequencies / factor
+        case YarnScaling():
+            return _yarn(periods, theta, scaling)
+        case Llama3Scaling():
+            return _llama3(frequencies, scaling)
+        case _:
+            assert_never(scaling)
+
+
+def _yarn(periods: Float[Tensor, " E_half"], theta: float, scaling: YarnScaling) -> Float[Tensor, " E_half"]:
+    """Blend kept and interpolated frequencies along a ramp over the pairs (arXiv:2309.00071, section 3.2)."""
+    E = 2 * len(periods)
+
+    def pair_that_turns(times: float) -> float:
+        """Solve original_context * theta ** (-2 i / E) = 2 pi * times for the pair index i."""
+        return E * log(scaling.original_context / (times * 2 * pi)) / (2 * log(theta))
+
+    first = max(floor(pair_that_turns(scaling.beta_fast)), 0)
+    last = min(ceil(pair_that_turns(scaling.beta_slow)), E - 1)
+    width = max(last - first, 0.001)  # a step instead of a ramp must not divide by 0
+    kept = 1 - ((torch.arange(len(periods), dtype=torch.float32) - first) / width).clamp(0, 1)
+    return 1 / (scaling.factor * periods) * (1 - kept) + 1 / periods * kept
+
+
+def _llama3(frequencies: Float[Tensor, " E_half"], scaling: Llama3Scaling) -> Float[Tensor, " E_half"]:
+    """Blend kept and interpolated frequencies by the turns a pair makes in the original context."""
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    turns = scaling.original_context / (2 * pi / frequencies)
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return (1 - kept) * frequencies / scaling.factor + kept * frequencies
+
+
+def ntk_theta(theta: float, head_dim: int, factor: float) -> float:
+    r"""NTK-aware scaling: raise the base, which slows the slowest pair by ``factor``, the fastest not at all.
+
+    $\theta' = \theta \cdot \text{factor}^{E/(E-2)}$; arXiv:2309.00071, section 3.1. «Dynamic» NTK takes
+    ``factor * length / context - (factor - 1)`` at each length; keys in a cache then hold an older base than
+    new ones.
+
+    Args:
+        theta: Base that the model was trained with.
+        head_dim: Head width E, more than 2.
+        factor: New context length over the trained one.
+
+    Returns:
+        The base to give to `rope_tables`.
+
+    >>> ntk_theta(100.0, 4, 10.0)  # 100 * 10 ** (4 / 2)
+    10000.0
+    """
+    return float(theta * factor ** (head_dim / (head_dim - 2)))
+
+
+def rope_tables(
+    positions: int | Int[Tensor, "... T"],
+    head_dim: int,
+    theta: float = 10000.0,
+    scaling: RopeScaling | None = None,
+    *,
+    device: torch.device | str | None = None,
+) -> tuple[Float[Tensor, "... T E_half"], Float[Tensor, "... T E_half"]]:
+    """Cosines and sines of the angle of every pair at every position, always in float32.
+
+    Args:
+        positions: Positions of the tokens, or their number T for positions 0 to T - 1. With a cache of n
+            tokens pass ``torch.arange(n, n + T)``.
+        head_dim: Head width E, even.
+        theta: Base of the frequencies.
+        scaling: How to stretch the context, or None.
+        device: Where to put the tables; None means where ``positions`` is.
+
+    Returns:
+        cos and sin. With YaRN they carry the attention factor.
+
+    Raises:
+        ValueError: If the head width is odd.
+
+    >>> cos, sin = rope_tables(torch.tensor([0, 1]), 2)
+    >>> cos.tolist(), sin.tolist()  # one pair, turning 1 radian per position
+    ([[1.0], [0.5403]], [[0.0], [0.8415]])
+    """
+    if isinstance(positions, int):
+        positions = torch.arange(positions, device=device)
+    positions = positions.to(device=device)
+    frequencies = rope_frequencies(head_dim, theta, scaling).to(positions.device)
+    angles = positions[..., None].float() * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    if isinstance(scaling, YarnScaling):
+        factor = scaling.attention_factor
+        if factor is None:
+            factor = 0.1 * log(max(scaling.factor, 1.0)) + 1.0
+        cos, sin = cos * factor, sin * factor
+    return cos, sin
+
+
+def apply_rope(
+    x: Float[Tensor, "... T E"],
+    cos: Float[Tensor, "... T E_half"],
+    sin: Float[Tensor, "... T E_half"],
+    *,
+    layout: Layout = "half",
+) -> Float[Tensor, "... T E"]:
+    r"""Rotate the pairs (a, b) of each query or key: $(a\cos - b\sin,\; a\sin + b\cos)$.
+
+    arXiv:2104.09864, equation 34. The product is computed in the wider dtype of ``x`` and the tables and
+    rounded to that of ``x`` at the end. (transformers rounds the tables to the dtype of ``x`` first: pass
+    ``cos.to(x.dtype)`` and ``sin.to(x.dtype)`` for its bits in half precision.)
+
+    Args:
+        x: Queries or keys.
+        cos: Cosines from `rope_tables`; they broadcast, so ``(T, E/2)`` serves every batch row and head.
+        sin: Sines from `rope_tables`.
+        layout: Which components form a pair: ``half`` (i, i + E/2) or ``interleaved`` (2i, 2i + 1).
+
+    Returns:
+        The rotated vectors, in the shape and dtype of ``x``.
+
+    Raises:
+        ValueError: If the layout is unknown or the tables do not fit.
+
+    >>> quarter_turn = torch.zeros(1, 2), torch.ones(1, 2)  # cos 90 degrees = 0, sin = 1
+    >>> x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    >>> apply_rope(x, *quarter_turn).tolist()  # pairs (1, 3) and (2, 4)
+    [[-3.0, -4.0, 1.0, 2.0]]
+    >>> apply_rope(x, *quarter_turn, layout="interleaved").tolist()  # pairs (1, 2) and (3, 4)
+    [[-2.0, 1.0, -4.0, 3.0]]
+    """
+    if 2 * cos.shape[-1] != x.shape[-1] or cos.shape[-2] != x.shape[-2]:
+        raise ValueError(
+            f"x {tuple(x.shape)} needs tables (T, E/2) = {(x.shape[-2], x.shape[-1] // 2)}, got "
+            f"{tuple(cos.shape)}: build them for the positions of x and its head width"
+        )
+    if layout == "half":
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1).to(x.dtype)
+    if layout == "interleaved":
+        a, b = x[..., 0::2], x[..., 1::2]
+        return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2).to(x.dtype)
+    raise ValueError(f'layout={layout!r} is unknown; use "half" or "interleaved"')
+
+
+def half_to_interleaved(head_dim: int) -> Int[Tensor, " E"]:
+    """Index that brings components from the half layout to the interleaved one: ``x[..., index]``.
+
+    To convert a projection, apply it to the E output rows of each head, in queries and keys alike; then the
+    scores, and so the model, stay the same.
+
+    Args:
+        head_dim: Head width E, even.
+
+    Returns:
+        A permutation of 0 to E - 1.
+
+    >>> half_to_interleaved(6).tolist()
+    [0, 3, 1, 4, 2, 5]
+    """
+    return torch.arange(head_dim).view(2, -1).T.flatten()
+
+
+def interleaved_to_half(head_dim: int) -> Int[Tensor, " E"]:
+    """Index that brings components from the interleaved layout to the half one: ``x[..., index]``.
+
+    Args:
+        head_dim: Head width E, even.
+
+    Returns:
+        A permutation of 0 to E - 1.
+
+    >>> interleaved_to_half(6).tolist()
+    [0, 2, 4, 1, 3, 5]
+    """
+    return torch.arange(head_dim).view(-1, 2).T.flatten()
+
+
+def alibi_slopes(n_heads: int) -> Float[Tensor, " H"]:
+    r"""Slope of the distance penalty of each head: $2^{-8/H}, 2^{-16/H}, \dots, 2^{-8}$.
+
+    arXiv:2108.12409, section 3, for H a power of two. For other H the authors' code, followed here, takes the
+    slopes of the next smaller power P, then every other slope of 2P.
+
+    Args:
+        n_heads: Number of heads H, at least 1.
+
+    Returns:
+        One positive slope for each head.
+
+    Raises:
+        ValueError: If there is no head.
+
+    >>> alibi_slopes(4).tolist()  # 2 ** -2, 2 ** -4, 2 ** -6, 2 ** -8
+    [0.25, 0.0625, 0.015625, 0.00390625]
+    >>> alibi_slopes(3).tolist()  # two heads: 2 ** -4, 2 ** -8; the third from the slopes of four heads
+    [0.0625, 0.00390625, 0.25]
+    """
+    if n_heads < 1:
+        raise ValueError(f"n_heads={n_heads}: there is a slope for each head, so use at least 1")
+    power = 2 ** (n_heads.bit_length() - 1)  # the largest power of two up to H
+    slopes = [2 ** (-8 * i / power) for i in range(1, power + 1)]
+    between = [2 ** (-8 * i / (2 * power)) for i in range(1, 2 * power, 2)]
+    return torch.tensor(slopes + between[: n_heads - power])
+
+
+def alibi_bias(
+    n_heads: int, T_q: int, T_k: int | None = None, *, device: torch.device | str | None = None
+) -> Float[Tensor, "H T_q T_k"]:
+    r"""Penalty on the scores that grows with distance: $-\text{slope}_h \cdot |i - j|$.
+
+    Queries stand at the end of the keys, as in `llmguide.nn.masks`. It hides nothing: a decoder needs its causal
+    mask too. BLOOM adds ``slope * j`` instead, which shifts each row by a constant and leaves its causal
+    softmax unchanged.
+
+    Args:
+        n_heads: Number of heads H.
+        T_q: Number of queries.
+        T_k: Number of keys; None means as many as queries.
+        device: Where to put the bias.
+
+    Returns:
+        The ``bias`` for `attention`, in float32.
+
+    >>> alibi_bias(1, 1, 3).tolist()  # one head of slope 2 ** -8, the query at position 2
+    [[[-0.0078125, -0.00390625, -0.0]]]
+    """
+    T_k = T_q if T_k is None else T_k
+    keys = torch.arange(T_k, device=device)
+    queries = torch.arange(T_k - T_q, T_k, device=device)
+    return -alibi_slopes(n_heads).to(keys.device)[:, None, None] * (queries[:, None] - keys).abs()
+
+
+def sinusoidal_positions(positions: int | Int[Tensor, "... T"], d_model: int) -> Float[Tensor, "... T D"]:
+    r"""Fixed position vectors: $\sin(p / 10000^{2i/D})$ in component 2i and the cosine in 2i + 1.
+
+    arXiv:1706.03762, section 3.5. (Some libraries put all sines before all cosines; that is a permutation of
+    these.)
+
+    Args:
+        positions: Positions of the tokens, or their number T for positions 0 to T - 1.
+        d_model: Width D, even.
+
+    Returns:
+        One vector for each position, in float32, computed in float64.
+
+    Raises:
+        ValueError: If the width is odd.
+
+    >>> sinusoidal_positions(2, 4).tolist()  # sin 1, cos 1, sin 0.01, cos 0.01
+    [[0.0, 1.0, 0.0, 1.0], [0.8415, 0.5403, 0.0100, 0.9999]]
+    """
+    if d_model % 2:
+        raise ValueError(
+            f"d_model={d_model} is odd; each frequency takes a sine and a cosine, so use an even width"
+        )
+    if isinstance(positions, int):
+        positions = torch.arange(positions)
+    exponents = torch.arange(0, d_model, 2, dtype=torch.float64, device=positions.device) / d_model
+    angles = positions[..., None] / 10000.0**exponents
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2).float()
+
+
+class LearnedPositions(nn.Module):
+    """A table with one learned vector for each position, and none beyond (GPT-2: 1,024, BERT: 512).
+
+    Args:
+        context_length: Number of positions.
+        d_model: Width D.
+    """
+
+    def __init__(self, context_length: int, d_model: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(context_length, d_model))
+        nn.init.normal_(self.weight, std=0.02)  # GPT-2's deviation
+
+    def forward(self, positions: int | Int[Tensor, "... T"]) -> Float[Tensor, "... T D"]:
+        """Look positions up.
+
+        Args:
+            positions: Positions of the tokens, or their number T for positions 0 to T - 1.
+
+        Returns:
+            One row of the table for each position.
+
+        Raises:
+            ValueError: If a position lies beyond the table, or below 0.
+        """
+        if isinstance(positions, int):
+            first, last = 0, positions - 1
+        else:
+            first, last = (int(positions.min()), int(positions.max())) if positions.numel() else (0, -1)
+        if last >= len(self.weight):
+            raise ValueError(
+                f"position {last} is beyond the {len(self.weight)} learned ones; crop to the context length"
+            )
+        if first < 0:
+            raise ValueError(f"position {first} is below 0, where the learned ones begin")
+        if isinstance(positions, int):
+            return self.weight[:positions]
+        return nn.functional.embedding(positions, self.weight)

@@ -1,0 +1,1 @@
+"""Post-training: chat formats, supervised fine-tuning, preferences, reinforcement learning, adapters."""

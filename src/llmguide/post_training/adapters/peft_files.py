@@ -1,0 +1,269 @@
+r"""Adapters in PEFT's files: trained here and loaded there on the model of transformers, and the reverse.
+
+A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``. The tensors of a layer keep their
+layout, also for GPT-2, whose ``Conv1D`` transposes the weight but not the adapter; only names change. What
+transformers stores as one layer and we as three, the queries, keys and values of GPT-2 and BLOOM, is exact
+too, but not of the same rank:
+
+- **to PEFT**: three adapters of rank r become one of rank 3r. Its A is theirs stacked; its B has three
+  blocks, so that each part reads only its own rows of A. Fewer if fewer are adapted.
+- **from PEFT**: each of the three gets a copy of A and its own rows of B, without the columns that are zero
+  in those rows, so that an adapter from here comes back as it left. Trained further, copies of A part.
+
+| | to PEFT | from PEFT |
+| --- | --- | --- |
+| LLaMA, Mistral, Qwen2 | all layers, and the head if it is not tied | the same |
+| GPT-2, BLOOM | all layers, as above | the same |
+| Mixtral | attention | attention |
+
+Refused by name: experts and routers of Mixtral, which are no linear layers in transformers; DoRA, trained
+biases, embeddings, fully trained modules, and initialisations that change the base weight, as PiSSA does.
+
+Needs ``llmguide[hf]``.
+"""
+
+import json
+import re
+from importlib import import_module
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmguide.files import replacing, write_json
+from llmguide.models.gpt import GPT
+from llmguide.models.huggingface.config import config_to_hf
+from llmguide.models.huggingface.weights import CONV1D, CONV1D_QKV, EXPERTS, EXPERTS_GATE_UP, RULES, Rule
+from llmguide.models.llama import Llama
+from llmguide.post_training.adapters.lora import (
+    Adapter,
+    LoRALinear,
+    adapter_names,
+    insert_adapter,
+    lora_layers,
+)
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+BASE = re.compile(r"base_model\.model\.(.+)\.base_layer\.weight")  # PEFT adds it for an adapted head
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # those that leave the base weight alone
+FOREIGN = (  # fields of PEFT's config that change what an adapter computes
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "lora_bias",
+    "modules_to_save",
+    "trainable_token_indices",
+    "target_parameters",
+    "layer_replication",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+)
+
+
+def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default") -> None:
+    """Write one adapter for PEFT: ``PeftModel.from_pretrained(to_hf(base), folder)`` gives the same outputs.
+
+    Args:
+        model: A model with the adapter, of a family that transformers has.
+        folder: Where to write; made if needed.
+        name: Of the adapter.
+
+    Raises:
+        ValueError: There is no such adapter, or PEFT cannot hold one of its layers.
+    """
+    loras = {path: layer for path, layer in lora_layers(model) if name in layer.adapters}
+    if not loras:
+        raise ValueError(f"no adapter is named {name!r}; there are {adapter_names(model)}")
+    family, rules = _rules(model)
+    by_part = {part: rule for rule in rules for part in rule.ours}
+    wanted = {}
+    for path in loras:
+        rule = by_part[f"{path}.weight"]
+        _require_exchangeable(rule)
+        wanted[rule.theirs.removesuffix(".weight")] = rule
+
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    alphas: dict[str, float] = {}
+    for theirs, rule in wanted.items():
+        A, B, adapter = _join(model, rule, name)
+        tensors[f"base_model.model.{theirs}.lora_A.weight"] = A.contiguous()
+        tensors[f"base_model.model.{theirs}.lora_B.weight"] = B.contiguous()
+        ranks[theirs] = len(A)
+        growth = len(A) / adapter.rank
+        alphas[theirs] = adapter.alpha * (sqrt(growth) if adapter.rslora else growth)
+    first = next(iter(wanted))
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+        "r": ranks[first],
+        "lora_alpha": alphas[first],
+        "lora_dropout": adapter.dropout,
+        "use_rslora": adapter.rslora,
+        "target_modules": sorted(wanted),
+        "rank_pattern": {key: rank for key, rank in ranks.items() if rank != ranks[first]},
+        "alpha_pattern": {key: alpha for key, alpha in alphas.items() if alpha != alphas[first]},
+        "fan_in_fan_out": family == "gpt2",
+        "bias": "none",
+        "init_lora_weights": True,
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / WEIGHTS) as unfinished:
+        import_module("safetensors.torch").save_file(tensors, unfinished, metadata={"format": "pt"})
+    write_json(folder / CONFIG, config)
+
+
+def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default") -> None:
+    """Read an adapter that PEFT or `save_adapter` wrote, in place; it becomes the active, trainable one.
+
+    Args:
+        model: Our model of the same base, for example from `llmguide.models.load`.
+        folder: With both files.
+        name: For the adapter.
+
+    Raises:
+        ValueError: A file is missing or damaged, the adapter is of another kind than LoRA, or its tensors do
+            not fit the model.
+    """
+    config, tensors = _read(Path(folder))
+    _require_plain(config)
+    _, rules = _rules(model)
+    by_module = {
+        rule.theirs.removesuffix(".weight"): rule for rule in rules if rule.theirs.endswith("weight")
+    }
+    for key in [key for key in tensors if BASE.fullmatch(key)]:
+        _require_base(model, by_module, key, tensors.pop(key))
+
+    matches = {key: KEY.fullmatch(key) for key in tensors}
+    modules = {match[1] for match in matches.values() if match}
+    unknown = [key for key, match in matches.items() if match is None or match[1] not in by_module]
+    if unknown or len(tensors) != 2 * len(modules):
+        raise ValueError(
+            f"{folder}: of {len(tensors)} tensors for {len(modules)} layers, these belong to no linear layer "
+            f"of this model: {unknown or 'none, but some lack their partner'}"
+        )
+    made: dict[str, Adapter] = {}
+    for theirs in sorted(modules):
+        rule = by_module[theirs]
+        _require_exchangeable(rule)
+        A, B = (tensors[f"base_model.model.{theirs}.lora_{letter}.weight"] for letter in "AB")
+        made |= _split(model, rule, A, B, alpha=_for_module(config, theirs), config=config)
+    insert_adapter(model, made, name)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Open both files."""
+    damage = import_module("safetensors").SafetensorError
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config["peft_type"], config["lora_alpha"]  # the two that cannot be done without
+        return config, import_module("safetensors.torch").load_file(folder / WEIGHTS)
+    except (KeyError, OSError, TypeError, ValueError, damage) as error:
+        raise ValueError(f"{folder} holds no adapter, or a damaged one: {error!r}") from error
+
+
+def _require_base(model: GPT | Llama, by_module: dict[str, Rule], key: str, weight: Tensor) -> None:
+    """Refuse a weight of the base that is not the model's."""
+    match = BASE.fullmatch(key)
+    rule = by_module.get(match[1]) if match else None
+    ours = [] if rule is None else [model.get_parameter(name).detach() for name in rule.ours]
+    if rule is None or not torch.equal(rule.layout.join(ours, model.config), weight.to(ours[0])):
+        raise ValueError(
+            f"{key} is not the weight of this model; load the base that the adapter was trained on"
+        )
+
+
+def _join(model: GPT | Llama, rule: Rule, name: str) -> tuple[Tensor, Tensor, Adapter]:
+    """Make one adapter for a layer of theirs from those of the one or more layers of ours that it holds."""
+    parts: list[tuple[Any, Adapter | None]] = []
+    for path in rule.ours:
+        layer: Any = model.get_submodule(path.removesuffix(".weight"))
+        has = isinstance(layer, LoRALinear) and name in layer.adapters
+        parts.append((layer, layer.adapters[name] if has else None))
+    adapters = [adapter for _, adapter in parts if adapter is not None]
+    A = torch.cat([adapter.A.detach() for adapter in adapters])
+    blocks, column = [], 0
+    for layer, adapter in parts:
+        block = A.new_zeros(layer.out_features, len(A))
+        if adapter is not None:
+            block[:, column : column + adapter.rank] = adapter.B.detach()
+            column += adapter.rank
+        blocks.append(block)
+    B = rule.layout.join(blocks, model.config)
+    return A, B.mT if _is_transposed(rule) else B, adapters[0]
+
+
+def _split(
+    model: GPT | Llama, rule: Rule, A: Tensor, B: Tensor, *, alpha: float, config: dict[str, Any]
+) -> dict[str, Adapter]:
+    """Make adapters for the layers of ours that a layer of theirs holds."""
+    paths = [path.removesuffix(".weight") for path in rule.ours]
+    layers: list[Any] = [model.get_submodule(path) for path in paths]
+    shape = sum(layer.out_features for layer in layers), layers[0].in_features
+    if (len(B), A.shape[1]) != shape or len(A) != B.shape[1]:
+        raise ValueError(
+            f"{rule.theirs}: A {tuple(A.shape)} and B {tuple(B.shape)} do not fit a weight of {shape}"
+        )
+    made = {}
+    parts = rule.layout.split(B.mT if _is_transposed(rule) else B, model.config)
+    for path, layer, part in zip(paths, layers, parts, strict=True):
+        used = part.any(dim=0) if B.any() and len(parts) > 1 else torch.ones(len(A), dtype=torch.bool)
+        rank = int(used.sum())
+        if rank:
+            rslora = config.get("use_rslora", False)
+            adapter = Adapter(
+                layer.in_features,
+                layer.out_features,
+                rank=rank,
+                alpha=alpha * (sqrt(rank / len(A)) if rslora else rank / len(A)),
+                dropout=config.get("lora_dropout", 0.0),
+                rslora=rslora,
+            )
+            adapter.load_state_dict({"A": A[used], "B": part[:, used]})
+            made[path] = adapter
+    return made
+
+
+def _rules(model: GPT | Llama) -> tuple[str, list[Rule]]:
+    """Family of transformers that the model belongs to, and its rules."""
+    family = config_to_hf(model.config).model_type
+    return family, list(RULES[family](model.config, set()))
+
+
+def _is_transposed(rule: Rule) -> bool:
+    return rule.layout in (CONV1D, CONV1D_QKV)
+
+
+def _for_module(config: dict[str, Any], module: str) -> float:
+    """Read a layer's alpha: the first pattern that matches the end of its name, as in PEFT."""
+    for pattern, alpha in (config.get("alpha_pattern") or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", module):
+            return float(alpha)
+    return float(config["lora_alpha"])
+
+
+def _require_plain(config: dict[str, Any]) -> None:
+    problems = [f"{field}={config[field]!r}" for field in FOREIGN if config.get(field)]
+    problems += [f"peft_type={config['peft_type']!r}"] * (config["peft_type"] != "LORA")
+    problems += [f"bias={config['bias']!r}"] * (config.get("bias", "none") != "none")
+    start = config.get("init_lora_weights", True)
+    problems += [f"init_lora_weights={start!r}"] * (start not in PLAIN_STARTS)
+    if problems:
+        raise ValueError(f"only plain LoRA can be read, not {', '.join(problems)}; merge it in PEFT instead")
+
+
+def _require_exchangeable(rule: Rule) -> None:
+    is_router = rule.theirs.endswith(("mlp.gate.weight", "block_sparse_moe.gate.weight"))
+    if is_router or rule.layout in (EXPERTS, EXPERTS_GATE_UP):
+        raise ValueError(
+            f"{rule.theirs} is no linear layer in transformers, so PEFT has no adapter of this form for it; "
+            "merge_lora and remove_lora, then to_hf, carry the result over"
+        )

@@ -1,0 +1,350 @@
+r"""Quantization: weights in 8 and 4 bits, and layers that compute with them.
+
+Two schemes, both with one scale for a group of numbers:
+
+- **int8 by absolute maximum**: a row becomes whole numbers from -127 to 127 times its largest magnitude /
+  127. `int8_linear` multiplies in integers, except for the few input features with large values (LLM.int8).
+- **a table**: each number divided by the largest magnitude of its block becomes the index of the nearest of
+  16 or 256 codes. `NF4` has its 16 codes at quantiles of the normal distribution, which weights roughly
+  follow, so that codes are dense where weights are. The scales, one for 64 weights, are quantized
+  themselves, with the 256 codes of `DYNAMIC8`: double quantization.
+
+| stored for each weight | bits |
+| --- | --- |
+| its code | 4 |
+| its block's scale, in 8 bits | 8 / 64 |
+| the scale of 256 scales, in float32 | 32 / (64 x 256) |
+
+Together 4.127 (`llmguide.costs.memory.nf4_bits`), and 4 bytes a matrix for the mean of its scales.
+
+References: LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339, sections 2 and 3); QLoRA (Dettmers et al. 2023,
+arXiv:2305.14314, section 3; appendix E prints the 16 codes); dynamic 8-bit codes (Dettmers et al. 2021,
+arXiv:2110.02861, section 1.3). Blocks, codes and the order of two codes in a byte are those of bitsandbytes.
+
+Leaves out: kernels that multiply packed weights directly; methods that look at data (GPTQ, AWQ).
+"""
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int8, UInt8
+from torch import Tensor, nn
+
+from llmguide.nn._linear import Linear, linear
+
+BLOCK = 64  # weights that share a scale
+SCALE_BLOCK = 256  # scales that share a scale
+
+
+def absmax_int8(
+    x: Float[Tensor, "*rows D"],
+) -> tuple[Int8[Tensor, "*rows D"], Float32[Tensor, "*rows 1"]]:
+    r"""Quantize each row to whole numbers: $q = \operatorname{round}(x / s)$ with $s = \max|x| / 127$.
+
+    No number moves by more than s / 2. One large value makes the grid coarse for its whole row, which is
+    why `int8_linear` treats large features apart.
+
+    Args:
+        x: Rows, each with its own scale; the minus of -128 is left unused, so that the grid is symmetric.
+
+    Returns:
+        Codes and scales; ``codes * scales`` is close to ``x``.
+
+    >>> codes, scale = absmax_int8(torch.tensor([[0.5, -2.0, 1.27, 12.7]]))
+    >>> codes.tolist(), scale.item()
+    ([[5, -20, 13, 127]], 0.1)
+    """
+    wide = x.float()
+    scale = wide.abs().amax(dim=-1, keepdim=True) / 127
+    # where a row is all zeros, 0 / 0 must become 0
+    codes = torch.where(scale > 0, wide / scale, 0).round().to(torch.int8)
+    return codes, scale
+
+
+def int8_linear(
+    x: Float[Tensor, "N D_in"], weight: Float[Tensor, "D_out D_in"], *, threshold: float = 6.0
+) -> Float[Tensor, "N D_out"]:
+    r"""Multiply by a weight in 8-bit integers, and in floats where the input has outliers: LLM.int8.
+
+    Rows of both are quantized, multiplied with sums in int32, and scaled back by the product of both scales.
+    Beyond some 6.7 billion parameters a transformer has a few input features with values up to 20 times the
+    others (arXiv:2208.07339, section 4); those columns are multiplied as they are.
+
+    Args:
+        x: Inputs.
+        weight: Weight of a linear layer.
+        threshold: A feature with a magnitude of at least this anywhere in ``x`` is an outlier.
+
+    Returns:
+        Approximately ``x @ weight.T``.
+
+    >>> x = torch.tensor([[0.3, 0.7, 60.0]])
+    >>> weight = torch.tensor([[1.0, -1.0, 0.5]])  # 0.3 - 0.7 + 30 = 29.6
+    >>> int8_linear(x, weight).item(), int8_linear(x, weight, threshold=100.0).item()
+    (29.6, 30.2)
+    """
+    outlier = (x.abs() >= threshold).any(dim=0)
+    x_codes, x_scale = absmax_int8(x.masked_fill(outlier, 0))
+    w_codes, w_scale = absmax_int8(weight.masked_fill(outlier, 0))
+    # 127 x 127 x D_in fits in int32 up to D_in = 133,000
+    product = x_codes.int() @ w_codes.int().T
+    return (product * x_scale * w_scale.T).to(x.dtype) + x[:, outlier] @ weight[:, outlier].T
+
+
+def normal_float_codes() -> Float32[Tensor, " 16"]:
+    r"""Compute the 16 codes of NF4 from quantiles of the standard normal distribution.
+
+    Zero must be a code, since padding and pruned weights are exactly 0. So there are 8 codes above it and 7
+    below, each set at evenly spaced probabilities between 1/2 and $\delta$, and all divided by the largest:
+
+    $$\delta = 1 - \tfrac{1}{2} \left( \tfrac{1}{30} + \tfrac{1}{32} \right) = 0.96771$$
+
+    The infinite quantile at probability 1 is replaced by that at δ, the mean of the last midpoints of 15 and
+    16 equal shares. (QLoRA, section 3 and appendix E; the paper prints the codes, bitsandbytes this δ.)
+
+    Returns:
+        The codes, ascending from -1 to 1.
+
+    >>> codes = normal_float_codes()
+    >>> codes[0].item(), codes[7].item(), codes[8].item(), codes[15].item()
+    (-1.0, 0.0, 0.0796, 1.0)
+    """
+    last = 1 - (1 / 30 + 1 / 32) / 2
+    above = torch.special.ndtri(torch.linspace(0.5, last, 9, dtype=torch.float64)[1:])
+    below = -torch.special.ndtri(torch.linspace(0.5, last, 8, dtype=torch.float64)[1:])
+    codes = torch.cat([below.flip(0), torch.zeros(1, dtype=torch.float64), above])
+    return (codes / codes.max()).float()
+
+
+def dynamic_codes() -> Float32[Tensor, " 256"]:
+    r"""Compute 256 codes that span seven powers of ten: the dynamic 8-bit type.
+
+    A magnitude is 10^-i times a fraction, i from 0 to 6. The larger the magnitude, the more fractions there
+    are (64 down to 1), so that large numbers are precise and small ones do not become 0. Zero and 1 complete
+    the table; -1 is not in it.
+
+    Returns:
+        The codes, ascending.
+
+    >>> codes = dynamic_codes()
+    >>> len(codes), codes[0].item(), codes[-1].item()  # the last of 64 midpoints between 0.1 and 1 is 0.99297
+    (256, -0.99297, 1.0)
+    """
+    magnitudes = []
+    for i in range(7):
+        edges = torch.linspace(0.1, 1, 2**i + 1, dtype=torch.float32)
+        magnitudes.append((edges[:-1] + edges[1:]) / 2 * 10 ** (i - 6))
+    positive = torch.cat(magnitudes)
+    return torch.cat([-positive, positive, torch.tensor([0.0, 1.0])]).sort().values
+
+
+NF4 = normal_float_codes()
+DYNAMIC8 = dynamic_codes()
+
+
+def quantize(
+    x: Float[Tensor, " N"], table: Float32[Tensor, " C"], block: int
+) -> tuple[UInt8[Tensor, " N"], Float32[Tensor, " n_blocks"]]:
+    """Divide each block by its largest magnitude and replace each number by the index of the nearest code.
+
+    Args:
+        x: Numbers; the last block may be shorter.
+        table: At most 256 codes, ascending.
+        block: Numbers that share a scale.
+
+    Returns:
+        Indices, and the largest magnitude of each block.
+
+    >>> indices, scales = quantize(torch.tensor([0.5, -2.0, 0.0, 30.0]), NF4, block=2)
+    >>> indices.tolist(), scales.tolist()  # 0.5 / 2 = 0.25 is nearest to code 10, 0.2461
+    ([10, 0, 7, 15], [2.0, 30.0])
+    """
+    blocks = F.pad(x.float(), (0, -len(x) % block)).view(-1, block)
+    scales = blocks.abs().amax(dim=1)
+    relative = torch.where(scales > 0, blocks.T / scales, 0).T
+    midpoints = (table[:-1] + table[1:]) / 2
+    indices = torch.bucketize(relative, midpoints.to(x.device)).to(torch.uint8)
+    return indices.flatten()[: len(x)], scales
+
+
+def dequantize(
+    indices: UInt8[Tensor, " N"],
+    scales: Float32[Tensor, " n_blocks"],
+    table: Float32[Tensor, " C"],
+    block: int,
+) -> Float32[Tensor, " N"]:
+    """Look the codes up and multiply each block by its scale: what `quantize` approximates.
+
+    >>> dequantize(torch.tensor([0, 15, 7], dtype=torch.uint8), torch.tensor([2.0, 9.0]), NF4, 2).tolist()
+    [-2.0, 2.0, 0.0]
+    """
+    # 40 times as fast as table[indices] on a CPU
+    values = table.to(indices.device).index_select(0, indices.int())
+    return values * scales.repeat_interleave(block)[: len(values)]
+
+
+def pack(codes: UInt8[Tensor, " N"]) -> UInt8[Tensor, " half"]:
+    """Put two 4-bit codes into each byte, the first into the upper half; an odd last one is paired with 0.
+
+    >>> pack(torch.tensor([1, 2, 15], dtype=torch.uint8)).tolist()  # 1 x 16 + 2, 15 x 16
+    [18, 240]
+    """
+    first, second = F.pad(codes, (0, len(codes) % 2)).view(-1, 2).unbind(1)
+    return (first << 4) | second
+
+
+def unpack(packed: UInt8[Tensor, " half"], n: int) -> UInt8[Tensor, " N"]:
+    """Take the first n codes out of bytes that `pack` made.
+
+    >>> unpack(torch.tensor([18, 240], dtype=torch.uint8), 3).tolist()
+    [1, 2, 15]
+    """
+    return torch.stack([packed >> 4, packed & 15], dim=1).flatten()[:n]
+
+
+class NF4Tensor(NamedTuple):
+    """A tensor in NF4 with doubly quantized scales.
+
+    Attributes:
+        packed: Two codes in each byte.
+        scale_codes: Index into `DYNAMIC8` of each block's scale, after the mean is subtracted.
+        scale_scales: Largest magnitude in each block of scales.
+        scale_mean: Mean of the scales. They are all positive; without it half of the signed codes were idle.
+        shape: Of the tensor.
+    """
+
+    packed: UInt8[Tensor, " half"]
+    scale_codes: UInt8[Tensor, " n_blocks"]
+    scale_scales: Float32[Tensor, " n_scale_blocks"]
+    scale_mean: Float32[Tensor, ""]
+    shape: torch.Size
+
+
+def quantize_nf4(x: Float[Tensor, "*shape"]) -> NF4Tensor:
+    """Quantize a tensor to 4 bits and its scales to 8.
+
+    >>> x = torch.tensor([[1.0, -0.5, 0.25, 0.0]])
+    >>> dequantize_nf4(quantize_nf4(x)).tolist()  # -0.5 and 0.25 become the nearest codes
+    [[1.0, -0.5251, 0.2461, 0.0]]
+    """
+    indices, scales = quantize(x.flatten(), NF4, BLOCK)
+    mean = scales.mean()
+    scale_codes, scale_scales = quantize(scales - mean, DYNAMIC8, SCALE_BLOCK)
+    return NF4Tensor(pack(indices), scale_codes, scale_scales, mean, x.shape)
+
+
+def dequantize_nf4(q: NF4Tensor) -> Float32[Tensor, "*shape"]:
+    """Compute the numbers that codes and scales stand for."""
+    scales = dequantize(q.scale_codes, q.scale_scales, DYNAMIC8, SCALE_BLOCK) + q.scale_mean
+    return dequantize(unpack(q.packed, q.shape.numel()), scales, NF4, BLOCK).view(q.shape)
+
+
+class QuantizedLinear(nn.Module):
+    """A linear layer whose weight is stored in NF4 and computed anew at each use.
+
+    Nothing of the weight's full size outlives a call: the backward pass dequantizes again. The weight cannot
+    be trained; `llmguide.post_training.adapters.lora.apply_lora` puts trainable adapters beside it (QLoRA).
+
+    Args:
+        linear: The layer to quantize; its bias is kept as it is.
+
+    >>> layer = QuantizedLinear(nn.Linear(256, 128, bias=False))
+    >>> layer.n_bytes()  # 256 x 128 / 2 codes, 512 scales of 1 byte, 2 scales of these and their mean
+    16908
+    """
+
+    packed: Tensor
+    scale_codes: Tensor
+    scale_scales: Tensor
+    scale_mean: Tensor
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
+        quantized = quantize_nf4(linear.weight.detach())
+        for name in ("packed", "scale_codes", "scale_scales", "scale_mean"):
+            self.register_buffer(name, getattr(quantized, name))
+        self.bias = linear.bias
+
+    @property
+    def weight(self) -> Float32[Tensor, "D_out D_in"]:
+        """The weight that the codes stand for."""
+        shape = torch.Size([self.out_features, self.in_features])
+        return dequantize_nf4(
+            NF4Tensor(self.packed, self.scale_codes, self.scale_scales, self.scale_mean, shape)
+        )
+
+    def n_bytes(self) -> int:
+        """Bytes of codes and scales, without the bias."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
+
+    def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
+        """Dequantize to the dtype of ``x`` and multiply."""
+        apply: Any = _DequantizedProduct.apply  # torch leaves it untyped
+        out: Tensor = apply(x, self)
+        return out if self.bias is None else out + self.bias.to(out.dtype)
+
+
+class _DequantizedProduct(torch.autograd.Function):
+    """x W^T, where W is made again in the backward pass rather than kept by autograd for it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: QuantizedLinear) -> Tensor:
+        ctx.layer, ctx.dtype = layer, x.dtype
+        return linear(x, layer.weight.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return linear(grad, ctx.layer.weight.to(grad.dtype).T).to(ctx.dtype), None
+
+
+def quantize_model(model: nn.Module, targets: Collection[str]) -> nn.Module:
+    """Replace linear layers of a model by `QuantizedLinear`, in place.
+
+    Args:
+        model: Any model, without adapters.
+        targets: Last parts of the layers' names. Embeddings and the head usually stay in 16 bits.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: A target names no linear layer.
+
+    >>> quantize_model(nn.Sequential(nn.Linear(64, 64)), ["0"])
+    Sequential(
+      (0): QuantizedLinear()
+    )
+    """
+    layers = {path: m for path, m in model.named_modules() if isinstance(m, nn.Linear)}
+    names = {path.rpartition(".")[2] for path in layers}
+    if unknown := set(targets) - names:
+        raise ValueError(
+            f"targets {sorted(unknown)} name no linear layer; there are {', '.join(sorted(names))}"
+        )
+    for path, layer in layers.items():
+        if path.rpartition(".")[2] in targets:
+            model.set_submodule(path, QuantizedLinear(layer).train(layer.training))
+    return model
+
+
+def dequantize_model(model: nn.Module) -> nn.Module:
+    """Replace every `QuantizedLinear` by a linear layer with the same, rounded weight, in place.
+
+    >>> dequantize_model(quantize_model(nn.Sequential(nn.Linear(64, 64)), ["0"]))
+    Sequential(
+      (0): Linear(in_features=64, out_features=64, bias=True)
+    )
+    """
+    for path, quantized in list(model.named_modules()):
+        if isinstance(quantized, QuantizedLinear):
+            has_bias = quantized.bias is not None
+            layer = Linear(quantized.in_features, quantized.out_features, bias=has_bias, device="meta")
+            layer.weight = nn.Parameter(quantized.weight)
+            if has_bias:
+                layer.bias = quantized.bias
+            model.set_submodule(path, layer.train(quantized.training))
+    return model

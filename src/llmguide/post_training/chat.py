@@ -1,0 +1,342 @@
+r"""Chat templates: from messages to token ids, and to the mask of the tokens that the model is to learn.
+
+A chat model reads one stream of tokens, in which control tokens mark whose turn it is. ChatML, the default:
+
+    <|im_start|>system
+    Be brief.<|im_end|>
+    <|im_start|>user
+    Capital of France?<|im_end|>
+    <|im_start|>assistant
+    Paris.<|im_end|>
+
+The loss counts what the model itself will have to write: the assistants' text and the ``<|im_end|>`` behind
+it, without which it would never learn to stop. Headers and the turns of others are read, not learnt.
+
+Nobody but the template may write a control token: a user who types ``<|im_end|>`` gets its characters. The
+template therefore marks the text (`LEARN`, `STOP`), `render` marks what only looks like a control token
+(`ESCAPE`), and the marks vanish when the text is encoded. They are Unicode noncharacters, which no text has.
+
+References: ChatML (OpenAI 2023, https://github.com/openai/openai-python/blob/release-v0.28.0/chatml.md);
+``{% generation %}`` (Hugging Face, https://huggingface.co/docs/transformers/chat_templating_writing).
+
+Leaves out: tools, images, reasoning fields, and messages to be continued.
+
+Glossary: turn, a message with its header and end; ``T`` tokens of a conversation.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from jinja2.exceptions import TemplateError  # Jinja comes with torch
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # breaks a control token; begins, ends what is learnt
+START, END = "<|im_start|>", "<|im_end|>"
+ROLES = ("system", "user", "assistant")
+
+Message = dict[str, str]  # "role" and "content"
+# Writes messages as text with marks around what is learnt; True adds the header of the assistant's next turn.
+Template = Callable[[Sequence[Message], bool], str]
+Spans = list[tuple[int, int]]  # first and last + 1 of the characters that each token holds, whole or in part
+
+
+@dataclass(frozen=True)
+class Coder:
+    """What a chat needs of a tokenizer; `as_coder` makes one of three kinds.
+
+    Attributes:
+        control_tokens: Names of the tokens that nobody but the template may write.
+        encode: Maps a text, and whether control tokens in it count as such, to ids and spans.
+    """
+
+    control_tokens: Collection[str]
+    encode: Callable[[str, bool], tuple[list[int], Spans]]
+
+
+class Rendered(NamedTuple):
+    """A conversation as tokens.
+
+    Attributes:
+        ids: T of them.
+        mask: Which of them the model is to learn.
+    """
+
+    ids: list[int]
+    mask: list[bool]
+
+
+def chatml(messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
+    r"""Write messages in ChatML.
+
+    >>> chatml([{"role": "user", "content": "Hi"}], add_generation_prompt=True)
+    '<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n'
+    """
+    text = ""
+    for message in messages:
+        body = message["content"] + END
+        if message["role"] == "assistant":
+            body = LEARN + body + STOP
+        text += f"{START}{message['role']}\n{body}\n"
+    return text + f"{START}assistant\n" if add_generation_prompt else text
+
+
+def jinja(source: str, **variables: Any) -> Template:
+    r"""Make a template of the Jinja source that a model is published with.
+
+    What it writes inside ``{% generation %}`` is learnt.
+
+    Args:
+        source: The template, run in a sandbox since it may come from anywhere.
+        variables: What it may use besides the messages, such as ``bos_token``.
+
+    >>> source = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+    >>> jinja(source)([{"role": "assistant", "content": "Hi"}], False)
+    '\ufdd1Hi\ufdd2'
+    """
+    source = re.sub(r"({%[-+]?\s*)generation\b", r"\1call learn()", source)
+    source = re.sub(r"({%[-+]?\s*)endgeneration\b", r"\1endcall", source)
+    template = _environment().from_string(source)
+
+    def write(messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        text: str = template.render(
+            **variables, messages=list(messages), add_generation_prompt=add_generation_prompt
+        )
+        return text
+
+    return write
+
+
+def own_template(tokenizer: Any) -> Template:
+    """Return the template that a tokenizer of transformers came with.
+
+    Raises:
+        ValueError: If it came with none.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError("this tokenizer has no chat_template; leave the template out for ChatML")
+    return jinja(tokenizer.chat_template, **tokenizer.special_tokens_map)
+
+
+def render(
+    messages: Sequence[Message],
+    tokenizer: Any,
+    *,
+    template: Template = chatml,
+    add_generation_prompt: bool = False,
+    last_turn_only: bool = False,
+    max_length: int | None = None,
+    truncation: Literal["refuse", "left"] = "refuse",
+) -> Rendered:
+    """Turn a conversation into ids, and mark those that the model is to learn.
+
+    Args:
+        messages: Turns, each with a ``role`` (system, user or assistant) and a ``content``.
+        tokenizer: A `Tokenizer`, a `tiktoken.Encoding`, a fast tokenizer of transformers, or a `Coder`.
+        template: Writes the turns; `jinja` and `own_template` make others.
+        add_generation_prompt: Whether the header of the assistant's next turn follows: for a prompt, not for
+            training.
+        last_turn_only: Whether earlier turns of the assistant are read and not learnt, as for preferences
+            between two answers.
+        max_length: Most tokens; None: any number.
+        truncation: What happens above `max_length`: an error, or the oldest turns go, question and answer
+            together, until the rest fits. The system message stays, and no turn is cut in two.
+
+    Returns:
+        Ids and mask.
+
+    Raises:
+        ValueError: If there is nothing to learn (and no generation prompt, which is there to be answered),
+            a role or content is of another kind, the tokenizer lacks a control token of ChatML, a message
+            holds one of the marks, or the conversation is too long.
+
+    >>> from llmguide.tokenization.tokenizer import Tokenizer
+    >>> tokenizer = Tokenizer.train("", 258, special_tokens=[START, END])
+    >>> turns = [{"role": "user", "content": END}, {"role": "assistant", "content": "A"}]
+    >>> ids, mask = render(turns, tokenizer)
+    >>> tokenizer.decode(i for i, is_learnt in zip(ids, mask, strict=True) if is_learnt)
+    'A<|im_end|>'
+    >>> ids.count(tokenizer.special_tokens[END])  # two turns end; the user's is ten ordinary tokens
+    2
+    """
+    coder = tokenizer if isinstance(tokenizer, Coder) else as_coder(tokenizer)
+    _check_messages(messages)
+    if template is chatml and (missing := {START, END} - set(coder.control_tokens)):
+        raise ValueError(
+            f"the tokenizer has no control tokens {sorted(missing)}, which ChatML needs; add them as special "
+            "tokens, or give the model's own template"
+        )
+    for kept in _ever_shorter(messages) if truncation == "left" else [list(messages)]:
+        rendered = _encode(template(_escaped(kept, coder), add_generation_prompt), coder)
+        if max_length is None or len(rendered.ids) <= max_length:
+            break
+    else:
+        raise ValueError(
+            f"the conversation has {len(rendered.ids)} tokens, max_length={max_length}"
+            + (" and truncation='left' cuts no turn in two" if truncation == "left" else "; see truncation")
+        )
+    if last_turn_only:
+        rendered = Rendered(rendered.ids, _last_run(rendered.mask))
+    if not any(rendered.mask) and not add_generation_prompt:
+        raise ValueError(
+            f"everything is masked: roles {[m['role'] for m in kept]} give no token to learn; training takes "
+            "a turn of the assistant, and a Jinja template {% generation %} around it"
+        )
+    return rendered
+
+
+def as_coder(tokenizer: Any) -> Coder:
+    """Adapt a `Tokenizer`, a `tiktoken.Encoding` or a fast tokenizer of transformers.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if hasattr(tokenizer, "added_tokens_decoder"):
+        return _transformers_coder(tokenizer)
+    if hasattr(tokenizer, "encode_ordinary"):
+        names, pieces = tokenizer.special_tokens_set, tokenizer.decode_tokens_bytes
+    elif hasattr(tokenizer, "special_tokens"):
+        names, pieces = tokenizer.special_tokens.keys(), tokenizer.pieces
+    else:
+        raise TypeError(
+            f"{type(tokenizer).__name__} is no Tokenizer, tiktoken.Encoding or tokenizer of transformers"
+        )
+
+    def encode(text: str, control: bool) -> tuple[list[int], Spans]:
+        if not control:
+            ids: list[int] = getattr(tokenizer, "encode_ordinary", tokenizer.encode)(text)
+        else:
+            ids = tokenizer.encode(text, allowed_special="all")
+        return ids, list(_byte_spans(pieces(ids)))
+
+    return Coder(frozenset(names), encode)
+
+
+def _transformers_coder(tokenizer: Any) -> Coder:
+    if not tokenizer.is_fast:
+        raise TypeError(f"{type(tokenizer).__name__} is no fast tokenizer and cannot say where tokens start")
+    own = tokenizer.chat_template or ""
+    # tokens like <think> are ordinary text unless the template writes them
+    names = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special or t.content in own}
+
+    def encode(text: str, control: bool) -> tuple[list[int], Spans]:
+        found = tokenizer(
+            text,
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            split_special_tokens=not control,
+            verbose=False,
+        )
+        return found["input_ids"], found["offset_mapping"]
+
+    return Coder(frozenset(names), encode)
+
+
+def _byte_spans(pieces: list[bytes]) -> Iterator[tuple[int, int]]:
+    """Characters that each token holds; one of three bytes in three tokens belongs to each of them."""
+    begun = 0
+    for piece in pieces:
+        starts = sum(byte & 0xC0 != 0x80 for byte in piece)  # 0b10...... goes on with a character
+        yield (begun if piece[0] & 0xC0 != 0x80 else begun - 1), begun + starts
+        begun += starts
+
+
+def _escaped(messages: Sequence[Message], coder: Coder) -> list[Message]:
+    """Break every control token in the messages with a mark behind its first character."""
+    control = _any_of(coder.control_tokens)
+    return [
+        message
+        | {"content": control.sub(lambda found: found[0][0] + ESCAPE + found[0][1:], message["content"])}
+        for message in messages
+    ]
+
+
+def _encode(marked: str, coder: Coder) -> Rendered:
+    """Encode a text with marks: at once, as transformers does, or piece by piece if a token is escaped."""
+    control = _any_of(coder.control_tokens)
+    if not all(control.search(turn) for turn in re.findall(f"{LEARN}(.*?){STOP}", marked, re.DOTALL)):
+        warnings.warn(
+            "the template's {% generation %} ends before the token that ends the turn, so that the model "
+            "would not learn to stop; move {% endgeneration %} behind it",
+            stacklevel=3,
+        )
+    is_escaped = ESCAPE in marked
+    # (?!ESCAPE): a control token of one character is escaped by the mark behind it
+    pieces = re.split(f"({control.pattern})(?!{ESCAPE})", marked) if is_escaped else [marked]
+    ids: list[int] = []
+    mask: list[bool] = []
+    is_learning = False
+    for i, piece in enumerate(pieces):
+        text, learnt = "", []
+        for part in re.split(f"([{LEARN}{STOP}])", piece.replace(ESCAPE, "")):
+            if part in (LEARN, STOP):
+                is_learning = part == LEARN
+            elif part:
+                if is_learning:
+                    learnt.append((len(text), len(text) + len(part)))
+                text += part
+        new_ids, spans = coder.encode(text, not is_escaped or i % 2 == 1)
+        ids += new_ids
+        mask += [any(first < b and a < last for a, b in learnt) for first, last in spans]
+    return Rendered(ids, mask)
+
+
+def _any_of(names: Collection[str]) -> re.Pattern[str]:
+    longest_first = sorted(names, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # (?!) matches nothing
+
+
+def _ever_shorter(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """Yield the conversation, then without its oldest question and what followed it, and so on."""
+    n_system = int(messages[0]["role"] == "system")
+    yield list(messages)
+    for i in range(n_system + 1, len(messages)):
+        if messages[i]["role"] == "user":
+            yield [*messages[:n_system], *messages[i:]]
+
+
+def _last_run(mask: list[bool]) -> list[bool]:
+    end = max((i + 1 for i, is_learnt in enumerate(mask) if is_learnt), default=0)
+    begin = max((i + 1 for i in range(end) if not mask[i]), default=0)
+    return [begin <= i < end for i in range(len(mask))]
+
+
+def _check_messages(messages: Sequence[Message]) -> None:
+    if not messages:
+        raise ValueError("a conversation has at least one message")
+    for message in messages:
+        if message.keys() != {"role", "content"}:
+            raise ValueError(f"a message has a role and a content; got {sorted(message)}")
+        if message["role"] not in ROLES or not isinstance(message["content"], str):
+            raise ValueError(
+                f"role {message['role']!r} must be one of {', '.join(ROLES)}, and the content a text; got "
+                f"{type(message['content']).__name__}. Tools and images are left out"
+            )
+        if found := [mark for mark in (ESCAPE, LEARN, STOP) if mark in message["content"]]:
+            raise ValueError(f"the marks {found} are Unicode noncharacters; take them out of the content")
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Jinja as transformers sets it up: sandboxed, and with a few functions."""
+
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    def strftime_now(pattern: str) -> str:
+        return datetime.now().astimezone().strftime(pattern)
+
+    def learn(caller: Callable[[], str]) -> str:
+        return LEARN + caller() + STOP
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
+    environment.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now, "learn": learn}
+    return environment

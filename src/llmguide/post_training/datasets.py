@@ -1,0 +1,211 @@
+r"""Rows of JSON lines as the data of post-training: conversations, comparisons, problems.
+
+| kind | fields |
+| --- | --- |
+| conversation | ``messages``, or ``prompt`` and ``completion`` |
+| comparison | ``prompt``, ``chosen`` and ``rejected``; or two transcripts of HH-RLHF, without ``prompt`` |
+| problem | ``prompt`` (or ``question``), and ``answer`` where answers are checked |
+
+Messages are a list of objects with ``role`` and ``content``; a prompt is such a list, or a text, which counts
+as the user's. Other fields are ignored. What does not fit is an error that names line and field.
+
+Leaves out: several formats in one file.
+"""
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from math import nan
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmguide.post_training.chat import ROLES, Message
+
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+_SPEAKERS = {"Human": "user", "Assistant": "assistant"}
+
+
+class TextPair(NamedTuple):
+    """Two answers to one prompt, the preferred one first.
+
+    Attributes:
+        prompt: Messages before the answers; none where texts stand for themselves.
+        chosen: The better answer.
+        rejected: The other.
+        units: Names of what other comparisons may share with this one, such as its two texts.
+        seconded: Whether a second panel prefers the same one: 1, 0, or 0.5 if undecided; NaN: not asked.
+    """
+
+    prompt: list[Message]
+    chosen: str
+    rejected: str
+    units: tuple[str, ...]
+    seconded: float = nan
+
+
+class Problem(NamedTuple):
+    """A prompt, and the answer that it should get; none where a reward model judges."""
+
+    prompt: list[Message]
+    answer: str = ""
+
+
+def json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read objects of a file of JSON lines, plain or ``.gz``, each with the words for where it stands.
+
+    Empty lines are skipped.
+
+    Raises:
+        ValueError: The file is not there or has another format; the message names the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; give a file of JSON lines")
+    content = path.read_bytes()
+    try:
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no file of JSON lines in UTF-8 ({error})") from error
+    n_rows = 0
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would split inside of JSON texts
+        if line.strip():
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{where}: no JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{where}: an object with fields is wanted, not {line[:40]}")
+            n_rows += 1
+            yield where, row
+    if not n_rows:
+        raise ValueError(f"{path} holds no row")
+
+
+def conversations(path: str | Path) -> list[list[Message]]:
+    """Read conversations to learn from.
+
+    Raises:
+        ValueError: A row is none; the message names line and field. So do those of the other functions.
+    """
+    return [_conversation(row, where) for where, row in json_lines(path)]
+
+
+def comparisons(path: str | Path) -> list[TextPair]:
+    """Read comparisons; those of HH-RLHF that differ before their last answer are left out."""
+    found = [_comparison(row, where) for where, row in json_lines(path)]
+    return [pair for pair in found if pair is not None]
+
+
+def problems(path: str | Path, *, with_answer: bool) -> list[Problem]:
+    """Read prompts, and the expected answers."""
+    return [_problem(row, where, with_answer) for where, row in json_lines(path)]
+
+
+def hh_row(row: dict[str, Any], where: str) -> TextPair | None:
+    """Make a comparison of a row of HH-RLHF, as `hh_pair` does."""
+    _require(row, where, ("chosen", "rejected"), "chosen and rejected")
+    chosen, rejected = (_text(row[name], f"{where}, field {name!r}") for name in ("chosen", "rejected"))
+    return hh_pair(chosen, rejected, where=where)
+
+
+def hh_pair(chosen: str, rejected: str, *, where: str = "") -> TextPair | None:
+    r"""Make a comparison of two transcripts; None if they do not differ in their last answer alone.
+
+    >>> pair = hh_pair("\n\nHuman: Hi\n\nAssistant: Hello!", "\n\nHuman: Hi\n\nAssistant: What?")
+    >>> pair.prompt, pair.chosen, pair.rejected
+    ([{'role': 'user', 'content': 'Hi'}], 'Hello!', 'What?')
+    """
+    one, other = (
+        transcript(text, where=f"{where}, field {field!r}")
+        for field, text in (("chosen", chosen), ("rejected", rejected))
+    )
+    if one[:-1] != other[:-1] or one == other or {one[-1]["role"], other[-1]["role"]} != {"assistant"}:
+        return None
+    begun = one[0]["content"] if len(one) > 1 else ""
+    return TextPair(one[:-1], one[-1]["content"], other[-1]["content"], (begun,))
+
+
+def transcript(text: str, *, where: str = "transcript") -> list[Message]:
+    r"""Take a transcript of HH-RLHF apart.
+
+    >>> [message["role"] for message in transcript("\n\nHuman: Hi\n\nAssistant: Hello")]
+    ['user', 'assistant']
+    """
+    before, *pieces = _TURN.split(text)
+    if before.strip() or not pieces:
+        raise ValueError(
+            f"{where}: a transcript begins with '\\n\\nHuman:' or '\\n\\nAssistant:', this with {text[:40]!r}"
+        )
+    turns = zip(pieces[::2], pieces[1::2], strict=True)
+    return [{"role": _SPEAKERS[who], "content": said.strip()} for who, said in turns]
+
+
+def _conversation(row: dict[str, Any], where: str) -> list[Message]:
+    if "messages" in row:
+        messages = _messages(row["messages"], f"{where}, field 'messages'")
+        if all(message["role"] != "assistant" for message in messages):
+            raise ValueError(f"{where}, field 'messages': none is of the assistant; nothing could be learnt")
+        return messages
+    _require(row, where, ("prompt", "completion"), "messages, or prompt and completion")
+    answer = _text(row["completion"], f"{where}, field 'completion'")
+    return [*_prompt(row, where, "prompt"), {"role": "assistant", "content": answer}]
+
+
+def _comparison(row: dict[str, Any], where: str) -> TextPair | None:
+    if "prompt" not in row and str(row.get("chosen")).startswith(("\n\nHuman:", "\n\nAssistant:")):
+        return hh_row(row, where)
+    _require(row, where, ("prompt", "chosen", "rejected"), "prompt, chosen and rejected")
+    chosen, rejected = (_text(row[name], f"{where}, field {name!r}") for name in ("chosen", "rejected"))
+    if chosen == rejected:
+        raise ValueError(f"{where}, fields 'chosen' and 'rejected': both are the same; none is preferred")
+    prompt = _prompt(row, where, "prompt")
+    # the system's message is everybody's, and would make one unit of all
+    begun = next((message["content"] for message in prompt if message["role"] != "system"), "")
+    return TextPair(prompt, chosen, rejected, (begun,))
+
+
+def _problem(row: dict[str, Any], where: str, with_answer: bool) -> Problem:
+    asked = "question" if "question" in row and "prompt" not in row else "prompt"
+    _require(row, where, (asked, "answer") if with_answer else (asked,), "prompt and answer")
+    answer = ""
+    if with_answer:
+        given = row["answer"]
+        is_number = isinstance(given, int | float) and not isinstance(given, bool)
+        answer = str(given) if is_number else _text(given, f"{where}, field 'answer'")
+    return Problem(_prompt(row, where, asked), answer)
+
+
+def _prompt(row: dict[str, Any], where: str, field: str) -> list[Message]:
+    if isinstance(row[field], str):
+        return [{"role": "user", "content": row[field]}]
+    return _messages(row[field], f"{where}, field {field!r}")
+
+
+def _messages(value: Any, where: str) -> list[Message]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{where}: a list of messages is wanted, not {_shown(value)}")
+    for i, message in enumerate(value):
+        place = f"{where}, message {i}"
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise ValueError(f"{place}: a role of {', '.join(ROLES)} is wanted, not {_shown(message)}")
+        _text(message.get("content"), f"{place}, field 'content'")
+    return [{"role": message["role"], "content": message["content"]} for message in value]
+
+
+def _require(row: dict[str, Any], where: str, fields: tuple[str, ...], form: str) -> None:
+    if missing := [field for field in fields if field not in row]:
+        raise ValueError(
+            f"{where}: there is no field {missing[0]!r} among {', '.join(row) or 'none'}; a row has {form}"
+        )
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: a text is wanted, not {_shown(value)}")  # noqa: TRY004  # the file is wrong
+    return value
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:60]

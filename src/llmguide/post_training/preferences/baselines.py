@@ -1,0 +1,136 @@
+r"""What a preference model must beat, and how sure its accuracy is.
+
+Three bars: the rule that the longer text is better; a Bradley-Terry model on words, whose reward is a sum of
+one learnt number for each word and pair of words,
+
+$$r(y) = \sum_{w \in y} \theta_w, \qquad
+\min_\theta \sum_i -\log \sigma\big(r(y_i^+) - r(y_i^-)\big) + \tfrac{\lambda}{2} \lVert \theta \rVert^2$$
+
+and, above, what people reach: how often a second panel agrees with the first.
+
+Pairs that share a text go right or wrong together, so the interval of independent trials (Wilson's) is too
+narrow for them. `accuracy_interval` draws texts again instead of pairs: text $t$ is drawn $n_t$ times, and a
+pair counts as often as its texts do, $n_a n_b$. This errs on the side of width (Owen 2007).
+
+References: Bradley & Terry 1952; bootstrap of data with two crossed factors (Owen 2007, "The pigeonhole
+bootstrap", arXiv:0712.1111).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import nan
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from llmguide.evaluation.metrics import Interval
+from llmguide.post_training.datasets import TextPair
+
+Scorer = Callable[[str], float]
+_WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
+
+
+def verdicts(pairs: Sequence[TextPair], score: Scorer) -> list[float]:
+    """Say of each pair whether a score finds the chosen text better: 1, 0, or 0.5 if both score alike.
+
+    >>> verdicts([TextPair([], "good", "bad", ("a", "b"))], len)  # longer is better
+    [1.0]
+    """
+    found = [(score(pair.chosen), score(pair.rejected)) for pair in pairs]
+    return [0.5 if a == b else float(a > b) for a, b in found]
+
+
+def accuracy_interval(
+    right: Sequence[float],
+    units: Sequence[tuple[str, ...]],
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Share of pairs that are right, and an interval that knows which pairs share something.
+
+    Args:
+        right: 1, 0 or 0.5 for each pair.
+        units: Names of what each pair consists of, such as its two texts, or its conversation.
+        confidence: Of the interval.
+        n_resamples: Times that the units are drawn again.
+        seed: Of the drawing.
+
+    Returns:
+        The share and its bounds.
+
+    Raises:
+        ValueError: There are no pairs, or another number of units.
+
+    >>> accuracy_interval([1.0, 1.0], [("a", "b"), ("b", "c")])
+    Interval(score=1.0, low=1.0, high=1.0)
+    """
+    if not right or len(right) != len(units):
+        raise ValueError(f"{len(right)} verdicts and {len(units)} units: give as many, and at least one")
+    names = {name: i for i, name in enumerate(sorted({name for unit in units for name in unit}))}
+    pair = np.array([i for i, unit in enumerate(units) for _ in unit])
+    unit_of = np.array([names[name] for unit in units for name in unit])
+    values, generator = np.asarray(right, dtype=float), np.random.default_rng(seed)
+    shares = np.full(n_resamples, nan)
+    for i in range(n_resamples):
+        drawn = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
+        weights = np.ones(len(values))
+        np.multiply.at(weights, pair, drawn[unit_of])
+        if weights.any():  # else a draw of few units has met no pair
+            shares[i] = np.average(values, weights=weights)
+    low, high = np.nanquantile(shares, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def bag_of_words(pairs: Sequence[TextPair], *, penalty: float = 1.0, min_count: int = 2) -> Scorer:
+    r"""Fit the Bradley-Terry model on words.
+
+    Args:
+        pairs: To learn from.
+        penalty: $\lambda$.
+        min_count: Words and pairs of words in fewer texts are left out.
+
+    Returns:
+        The reward of a text.
+
+    >>> pairs = [TextPair([], "a good film", "a bad film", ("x", "y"))] * 4
+    >>> reward = bag_of_words(pairs)
+    >>> reward("good") > reward("film") == 0.0 > reward("bad")
+    True
+    """
+    counts = Counter(word for pair in pairs for text in pair[1:3] for word in _words(text))
+    place = {word: i for i, word in enumerate(word for word, n in counts.items() if n >= min_count)}
+    rows, columns, signs = [], [], []
+    for i, pair in enumerate(pairs):
+        chosen, rejected = _words(pair.chosen), _words(pair.rejected)
+        for words, others, sign in ((chosen, rejected, 1.0), (rejected, chosen, -1.0)):
+            known = [place[word] for word in words if word in place and word not in others]  # both: cancels
+            rows += [i] * len(known)
+            columns += known
+            signs += [sign] * len(known)
+    row, column = torch.tensor([rows, columns], dtype=torch.long)
+    weight = torch.tensor(signs)
+    theta = torch.zeros(len(place), requires_grad=True)
+    optimizer: Any = torch.optim.LBFGS([theta], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        margins = torch.zeros(len(pairs)).index_add(0, row, theta[column] * weight)
+        total: torch.Tensor = -F.logsigmoid(margins).sum() + penalty / 2 * theta.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return total
+
+    optimizer.step(loss)
+    weights = theta.detach().flatten().tolist()
+    return lambda text: sum(weights[place[word]] for word in _words(text) if word in place)
+
+
+def _words(text: str) -> dict[str, None]:
+    """Each word and pair of words once, in the order of the text: sums round alike in every process."""
+    words = _WORD.findall(text.lower())
+    return dict.fromkeys([*words, *(f"{a} {b}" for a, b in pairwise(words))])

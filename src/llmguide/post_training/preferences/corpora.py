@@ -1,0 +1,226 @@
+r"""Comparisons that people made: which of two texts they found better, ready for a reward model or DPO.
+
+Two collections. `sentiment_pairs` makes pairs of the texts that Hutto and Gilbert (2014) had rated from -4 to
+4 by 15 people or more each: which is the more positive? Every single rating is published, so each text's
+ratings are cut into two panels. The first decides which text is preferred; how often the second agrees is
+what people reach themselves, and no model can be expected to do better. `hh_pairs` reads the format of
+Anthropic's HH-RLHF: two transcripts that end in different answers, one of them preferred.
+
+Texts of one side, training or held out, never occur on the other. Within a side they occur in several pairs,
+which are therefore not independent: see `llmguide.post_training.preferences.baselines.accuracy_interval`.
+
+References: Hutto & Gilbert 2014, "VADER: a parsimonious rule-based model for sentiment analysis of social
+media text" (ICWSM); Bai et al. 2022, arXiv:2204.05862 (HH-RLHF).
+
+Leaves out: rankings of more than two answers. Sentiment is not helpfulness; it is what these people judged.
+"""
+
+import ast
+import html
+import tarfile
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from llmguide.data.corpora import Split, in_validation
+from llmguide.data.fetch import fetch_package, local_copy
+from llmguide.post_training.datasets import TextPair, hh_row, json_lines
+
+Source = Literal["movies", "tweets", "products", "editorials"]
+FILES: dict[Source, str] = {
+    "movies": "movieReviewSnippets",
+    "tweets": "tweets",
+    "products": "amazonReviewSnippets",
+    "editorials": "nytEditorialSnippets",
+}
+HELD_OUT = 0.2  # share of the texts, or of the conversations
+HH_COPY, HH_HUB = "hh_harmless_part1.jsonl.gz", "Anthropic/hh-rlhf"
+
+
+class RatedText(NamedTuple):
+    """A text and what people said of it.
+
+    Attributes:
+        id: Source and number.
+        text: In the words of its author.
+        ratings: From -4, most negative, to 4.
+        group: What it was cut from, such as a review; the text itself where that is not known.
+    """
+
+    id: str
+    text: str
+    ratings: tuple[int, ...]
+    group: str
+
+    def panels(self) -> tuple[float, float]:
+        """Mean rating of each half of the raters; the files do not say who they are, only in which order.
+
+        >>> RatedText("tweets:1", "Yay.", (3, 1, 4, 2, 2), "Yay.").panels()
+        (3.0, 1.5)
+        """
+        first, second = self.ratings[::2], self.ratings[1::2]
+        return sum(first) / len(first), sum(second) / len(second)
+
+
+def rated_texts(
+    sources: Collection[Source] = ("movies", "tweets"), *, archive: Path | None = None
+) -> list[RatedText]:
+    """Read rated texts, each text once.
+
+    Rows are left out whose published mean differs from the mean of their ratings (195 tweets), since nobody
+    can say which of the two is right.
+
+    Args:
+        sources: Which files. Editorials are sentences of the New York Times, under its copyright.
+        archive: The file ``hutto_ICWSM_2014.tar.gz``; None: that of the ``vader-ratings`` package, fetched
+            once.
+
+    Raises:
+        ValueError: The archive lacks a source.
+    """
+    if archive is None:
+        archive = next(fetch_package("vader-ratings").rglob("hutto_ICWSM_2014.tar.gz"))
+    found: dict[str, RatedText] = {}
+    with tarfile.open(archive) as tar:
+        for source in sources:
+            texts = dict(_columns(tar, f"{FILES[source]}_GroundTruth.txt"))
+            for number, (_, _, written) in _columns(tar, f"{FILES[source]}_anonDataRatings.txt"):
+                if number not in texts:
+                    continue
+                published, text = float(texts[number][0]), html.unescape(texts[number][1]).strip()
+                ratings = tuple(int(rating) for rating in ast.literal_eval(written))
+                group = f"{source}:{number.split('_')[0]}" if "_" in number else _normal(text)
+                if abs(sum(ratings) / len(ratings) - published) < 0.01 and len(ratings) > 1 and text:
+                    rated = RatedText(f"{source}:{number}", text, ratings, group)
+                    found.setdefault(_normal(text), rated)
+    return list(found.values())
+
+
+def sentiment_pairs(
+    split: Split,
+    n: int,
+    *,
+    texts: Sequence[RatedText] | None = None,
+    held_out: float = HELD_OUT,
+    seed: int = 0,
+) -> list[TextPair]:
+    """Draw pairs of texts of one source of which the first panel found one more positive, on average.
+
+    Args:
+        split: Side of the texts; all of a group are on the same.
+        n: Pairs, all different.
+        texts: Of `rated_texts`; None: movies and tweets.
+        held_out: Share of the groups that is for validation.
+        seed: Of the drawing.
+
+    Raises:
+        ValueError: There are not so many pairs.
+
+    >>> def rated(name, rating):
+    ...     return RatedText(f"tweets:{name}", name, (rating, rating), name)
+    >>> texts = [rated("ugh", -3), rated("well", 0), rated("yay", 3)]
+    >>> [pair] = sentiment_pairs("validation", 1, texts=texts[:2], held_out=1.0)
+    >>> pair.chosen, pair.rejected, pair.seconded
+    ('well', 'ugh', 1.0)
+    """
+    texts = rated_texts() if texts is None else texts
+    side = [text for text in texts if in_validation(text.group, held_out) == (split == "validation")]
+    by_source: dict[str, list[RatedText]] = {}
+    for text in side:
+        by_source.setdefault(text.id.partition(":")[0], []).append(text)
+    generator = np.random.default_rng((seed, split == "validation"))
+    pairs: dict[tuple[str, str], TextPair] = {}
+    for _ in range(50 * n + 1000 if side else 0):  # about half of all draws are pairs in the right order
+        if len(pairs) == n:
+            break
+        a = side[generator.integers(len(side))]
+        group = by_source[a.id.partition(":")[0]]
+        b = group[generator.integers(len(group))]
+        first, second = (x - y for x, y in zip(a.panels(), b.panels(), strict=True))
+        if first > 0:  # else a tie, the same text, or a pair that is as likely drawn the other way round
+            seconded = 0.5 if second == 0 else float(second > 0)
+            pairs[a.id, b.id] = TextPair([], a.text, b.text, (a.id, b.id), seconded)
+    if len(pairs) < n:
+        raise ValueError(f"n={n}: the {len(side)} texts for {split} gave {len(pairs)} pairs; ask for fewer")
+    return list(pairs.values())
+
+
+def hh_pairs(path: str | Path | None = None) -> list[TextPair]:
+    """Read comparisons in the format of HH-RLHF: ``chosen`` and ``rejected``, transcripts of all turns.
+
+    Pairs are left out, with a warning that counts them, whose transcripts differ before the last answer or
+    not at all.
+
+    Args:
+        path: A file of JSON lines, plain or ``.gz``, or the name of a data set of the hub. None: a copy in
+            the folder ``LLMGUIDE_DATA``, else ``Anthropic/hh-rlhf`` (its harmless-base part) of the hub,
+            which needs ``llmguide[data]``. The texts are meant to be offensive in part.
+
+    Raises:
+        ValueError: A row is no such pair; the message names its line.
+        ConnectionError: The hub cannot be reached.
+    """
+    place = local_copy(HH_COPY) or HH_HUB if path is None else path
+    rows = json_lines(place) if Path(place).is_file() else _hub_rows(str(place))
+    found = [hh_row(row, where) for where, row in rows]
+    pairs = [pair for pair in found if pair is not None]
+    if dropped := len(found) - len(pairs):
+        warnings.warn(
+            f"{place}: {dropped} of {len(found)} pairs differ not in their last answer alone and "
+            "are left out",
+            stacklevel=2,
+        )
+    return pairs
+
+
+def divide(pairs: Iterable[TextPair], *, held_out: float = HELD_OUT) -> tuple[list[TextPair], list[TextPair]]:
+    """Divide comparisons for training and validation; those that share their first unit stay together.
+
+    >>> pairs = [TextPair([], "x", "y", (name,)) for name in "abcdefgh"]
+    >>> [[pair.units[0] for pair in side] for side in divide(pairs, held_out=0.5)]
+    [['a', 'g', 'h'], ['b', 'c', 'd', 'e', 'f']]
+    """
+    sides: tuple[list[TextPair], list[TextPair]] = ([], [])
+    for pair in pairs:
+        sides[in_validation(pair.units[0], held_out)].append(pair)
+    return sides
+
+
+def _hub_rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        library = import_module("datasets")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'{name} is no file here; as a data set of the hub it needs pip install "llmguide[data]"'
+        ) from error
+    part = {"data_dir": "harmless-base"} if name == HH_HUB else {}
+    try:
+        rows = library.load_dataset(name, split="train", **part)
+    except OSError as error:
+        raise ConnectionError(
+            f"{name} is no file here and cannot be read from the hub ({type(error).__name__}: {error}); put "
+            f"a copy named {HH_COPY} into the folder that LLMGUIDE_DATA names, or give its path"
+        ) from error
+    for number, row in enumerate(rows):
+        yield f"{name}, row {number}", row
+
+
+def _columns(tar: tarfile.TarFile, name: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the first column of each line of a file in an archive, and the others."""
+    member = next((m for m in tar if m.name.endswith(f"/{name}")), None)
+    file = None if member is None else tar.extractfile(member)
+    if file is None:
+        raise ValueError(f"{tar.name!r} holds no {name}; it is not the archive of Hutto and Gilbert 2014")
+    # utf-8 with a mark at the beginning, and single bytes of another encoding here and there
+    for line in file.read().decode("utf-8-sig", errors="replace").split("\n"):
+        first, *rest = line.rstrip("\r").split("\t")
+        if rest:
+            yield first, rest
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())

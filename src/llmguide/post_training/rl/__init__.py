@@ -1,0 +1,1 @@
+"""Reinforcement learning: rollouts, policy gradients, PPO, GRPO, verifiable rewards."""

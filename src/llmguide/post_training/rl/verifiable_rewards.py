@@ -1,0 +1,258 @@
+r"""Verifiable rewards: small functions that decide whether an answer is right, and no model to be fooled.
+
+A policy that is trained on a check finds every gap in it. These rules close the usual ones:
+
+- one answer counts, the last; listing all candidates earns nothing, because that one is read whole, and
+  ``3 or 4`` is no number;
+- numbers are read by a grammar of ASCII digits and compared as exact fractions: ``inf``, ``nan``, ``1_000``,
+  digits of other scripts and anything of more than 40 characters are no numbers, and neither ``1e999`` nor a
+  million digits costs more than a glance;
+- a check never raises on what a model wrote: what it cannot read is wrong;
+- code is run by a judge that is passed in, which has to isolate it and to hide the tests.
+
+What none of this sees: a right answer from wrong reasoning, and answers that equal the expected one in a way
+that the grammar does not know (``\sqrt{4}`` for 2); those count as wrong.
+
+References: Lambert et al. 2024, arXiv:2411.15124, section 6 (verifiable rewards); DeepSeek-AI 2025,
+arXiv:2501.12948, section 2.2.2 (accuracy and format); Cobbe et al. 2021, arXiv:2110.14168 (``####``);
+Hendrycks et al. 2021, arXiv:2103.03874 (``\boxed``).
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import TypeVar
+
+import torch
+
+from llmguide.post_training.rl.rollout import Rollout
+from llmguide.post_training.rl.trainer import Reward
+
+Tests = TypeVar("Tests")
+
+MAX_NUMBER = 40  # characters
+_PLAIN = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?"
+_NUMBER = re.compile(rf"({_PLAIN})(?:\s*/\s*({_PLAIN}))?")
+_LATEX_FRACTION = re.compile(r"([-+]?)\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}")
+# the sign of 10-5 is none
+_IN_TEXT = re.compile(
+    r"(?:(?<![\w)])[-+])?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?:/[0-9]+)?"
+)
+
+
+def boxed(text: str) -> str | None:
+    r"""Content of the last ``\boxed{...}``, whose braces must balance; None if there is none.
+
+    >>> boxed(r"First \boxed{1}, no: \boxed{\frac{1}{2}}")
+    '\\frac{1}{2}'
+    """
+    start = text.rfind(r"\boxed{")
+    if start < 0:
+        return None
+    depth, begin = 1, start + len(r"\boxed{")
+    for end in range(begin, len(text)):
+        depth += (text[end] == "{") - (text[end] == "}")
+        if depth == 0:
+            return text[begin:end]
+    return None
+
+
+def tagged(text: str, tag: str) -> str | None:
+    """Content of the last ``<tag>...</tag>``, without the space around it; None if there is none.
+
+    >>> tagged("<think>4?</think> <answer> 5 </answer>", "answer")
+    '5'
+    """
+    end = text.rfind(f"</{tag}>")
+    start = text.rfind(f"<{tag}>", 0, max(end, 0))
+    return None if start < 0 else text[start + len(tag) + 2 : end].strip()
+
+
+def last_number(text: str) -> str | None:
+    """Last number of a text as it is written, a fraction included; None if there is none.
+
+    >>> last_number("7 boxes of 12 make 84, so it costs $1,234.50."), last_number("no idea")
+    ('1,234.50', None)
+    """
+    found = None
+    for match in _IN_TEXT.finditer(text):
+        found = match
+    return None if found is None else found[0].rstrip(",")
+
+
+def final_answer(text: str) -> str | None:
+    r"""What a text gives as its answer: the last box, else what follows the last ``####``, else a number.
+
+    The number is the last one. A text that opens a box and never closes it has no answer.
+
+    >>> final_answer(r"so \boxed{8} of 9"), final_answer("2 + 2 = 4\n#### 4"), final_answer("It is 4.")
+    ('8', '4', '4')
+    """
+    if r"\boxed{" in text:
+        return boxed(text)
+    if "####" in text:
+        return text.rpartition("####")[2].strip()
+    return last_number(text)
+
+
+def parse_number(text: str) -> Fraction | None:
+    r"""Read a whole text as one number: ``-1,234.5``, ``3/4``, ``\frac{3}{4}``, ``1e3``; None if it is none.
+
+    Signs of dollars and per cent are dropped, as the reference answers of MATH and GSM8K drop them: ``50%``
+    is 50.
+
+    >>> [parse_number(text) for text in ("$1,234.5", r"-\frac{3}{4}", "50%", "1e-3")]
+    [Fraction(2469, 2), Fraction(-3, 4), Fraction(50, 1), Fraction(1, 1000)]
+    >>> [parse_number(text) for text in ("3 or 4", "1/0", "inf", "1e9999", "1,23", "٣", "9" * 41, "")]
+    [None, None, None, None, None, None, None, None]
+    """
+    if len(text) > 2 * MAX_NUMBER:
+        return None
+    text = text.strip().rstrip(".").replace("\\$", "").replace("$", "").replace("\\%", "").replace("%", "")
+    text = _LATEX_FRACTION.sub(r"\1\2/\3", text.strip()).strip()
+    match = _NUMBER.fullmatch(text)
+    if match is None or len(text) > MAX_NUMBER:
+        return None
+    above, below = (part and part.replace(",", "") for part in match.groups())
+    try:
+        return Fraction(above) / (1 if below is None else Fraction(below))
+    except (ValueError, ZeroDivisionError):  # "", "+", "1/0"
+        return None
+
+
+def numeric(text: str, expected: str, *, tolerance: float = 0.0) -> float:
+    r"""1 if the final answer of a text is the expected number, else 0.
+
+    Args:
+        text: What the model wrote.
+        expected: A number that `parse_number` reads.
+        tolerance: How far off it may be, as a share of the expected number.
+
+    Returns:
+        0 or 1.
+
+    Raises:
+        ValueError: The expected answer is no number.
+
+    >>> numeric("so it is 0.75", "3/4"), numeric("about 3.14", "3.14159", tolerance=0.001)
+    (1.0, 1.0)
+    >>> numeric("1, 2, 3, 4 or 5", "4"), numeric(r"\boxed{3 or 4}", "4")
+    (0.0, 0.0)
+    """
+    wanted = parse_number(expected)
+    if wanted is None:
+        raise ValueError(f"the expected answer {expected!r} is no number; use exact for texts")
+    answer = final_answer(text)
+    found = None if answer is None else parse_number(answer)
+    return float(found is not None and abs(found - wanted) <= Fraction(tolerance) * abs(wanted))
+
+
+def exact(text: str, expected: str) -> float:
+    r"""1 if the answer in the last ``<answer>`` tag or ``\boxed{}`` is the expected text, else 0.
+
+    Runs of white space count as one space; nothing else is forgiven.
+
+    >>> exact("<answer> Paris </answer>", "Paris"), exact("Paris or Rome", "Paris")
+    (1.0, 0.0)
+    """
+    answer = tagged(text, "answer")
+    answer = boxed(text) if answer is None else answer
+    return float(answer is not None and answer.split() == expected.split())
+
+
+def has_format(text: str, tags: Sequence[str] = ("think", "answer")) -> float:
+    """1 if a text is these tags in this order, each once and not empty, with only space around them, else 0.
+
+    >>> has_format("<think>2 + 2</think> <answer>4</answer>"), has_format("<answer>4</answer>")
+    (1.0, 0.0)
+    >>> has_format("<think>a</think><answer>3</answer><answer>4</answer>")
+    0.0
+    """
+    rest = text
+    for tag in tags:
+        opening, closing = f"<{tag}>", f"</{tag}>"
+        if text.count(opening) != 1 or text.count(closing) != 1 or not rest.lstrip().startswith(opening):
+            return 0.0
+        inside, found, rest = rest.lstrip().removeprefix(opening).partition(closing)
+        if not found or not inside.strip():
+            return 0.0
+    return float(not rest.strip())
+
+
+def code_block(text: str) -> str | None:
+    r"""Content of the last closed fenced block of a text; None if there is none.
+
+    >>> code_block("Try\n```python\nx = 1\n```\nor\n```\nx = 2\n```\n")
+    'x = 2\n'
+    """
+    blocks: list[str] = []
+    inside: list[str] | None = None
+    for line in text.splitlines(keepends=True):
+        if line.lstrip().startswith("```"):
+            if inside is not None:
+                blocks.append("".join(inside))
+            inside = [] if inside is None else None
+        elif inside is not None:
+            inside.append(line)
+    return blocks[-1] if blocks else None
+
+
+def passes_tests(text: str, tests: Tests, judge: Callable[[str, Tests], bool]) -> float:
+    r"""1 if the last code block of a text passes its tests, else 0.
+
+    All or nothing: a share of tests passed rewards programs that return the commonest answer.
+
+    Args:
+        text: What the model wrote.
+        tests: What the judge takes.
+        judge: Runs code against tests, somewhere it can do no harm and see no expected results, within limits
+            of time and memory, and says whether all passed.
+
+    Returns:
+        0 or 1.
+
+    >>> def judge(code, tests):  # this one only compares
+    ...     return code.strip() == tests
+    >>> passes_tests("```python\na + b\n```", "a + b", judge), passes_tests("a + b", "a + b", judge)
+    (1.0, 0.0)
+    """
+    code = code_block(text)
+    return float(code is not None and judge(code, tests))
+
+
+def reward(
+    check: Callable[[str, str], float],
+    decode: Callable[[list[int]], str],
+    expected: Mapping[str, str],
+    *,
+    eos_id: int | None = None,
+) -> Reward:
+    """Make the reward that PPO and GRPO take out of a check on texts.
+
+    Args:
+        check: Maps what the model wrote and the expected answer to a number, as `numeric` does.
+        decode: Of the tokenizer.
+        expected: The answer to each prompt, by the prompt as it decodes.
+        eos_id: Left out of what is decoded.
+
+    Returns:
+        Function from a rollout to the score of each answer.
+
+    Raises:
+        KeyError: When called, for a prompt that has no expected answer.
+
+    >>> from llmguide.post_training.rl.rollout import Rollout
+    >>> yes = torch.ones(1, 2, dtype=torch.bool)
+    >>> answers = Rollout(torch.tensor([[50, 43, 50, 52]]), torch.ones(1, 4).bool(), yes, yes, yes, yes[0])
+    >>> reward(numeric, lambda ids: "".join(map(chr, ids)), {"2+": "24"})(answers).tolist()
+    [1.0]
+    """
+
+    def scores(answers: Rollout) -> torch.Tensor:
+        rows = range(len(answers.ids))
+        texts = [decode([i for i in answers.answer(row) if i != eos_id]) for row in rows]
+        wanted = [expected[decode(answers.prompt(row))] for row in rows]
+        found = [check(text, answer) for text, answer in zip(texts, wanted, strict=True)]
+        return torch.tensor(found, dtype=torch.float32, device=answers.ids.device)
+
+    return scores

@@ -1,0 +1,1 @@
+"""A world small enough that the optimum of every post-training method is known exactly."""

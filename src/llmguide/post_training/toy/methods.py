@@ -1,0 +1,348 @@
+r"""Every method of the guide in the tiny world: fine-tuning, a reward model, four ways to use preferences.
+
+A policy is fine-tuned on demonstrations; it is the reference from then on. A judge compares pairs of its
+answers. A reward model learns from them, and best-of-n, PPO and GRPO follow it; DPO learns from the pairs
+directly. Each leaves a path of exact points, divergence from the reference against reward: by the true
+reward, and by the reward that it followed. The first stays below the frontier of the true reward, the best
+that any method can do; where it turns down while the second still rises, the reward is being over-optimised
+(Gao et al. 2022, arXiv:2210.10760).
+
+Everything here is the code of `llmguide.post_training.sft`, `llmguide.post_training.preferences.reward_model`, `llmguide.post_training.rl.ppo`, `llmguide.post_training.rl.grpo` and
+`llmguide.post_training.preferences.dpo`; only data and measurements are this module's own. A run takes about a minute on one core.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from llmguide.models import build
+from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
+from llmguide.post_training.preferences.pairs import Pair, Pairs
+from llmguide.post_training.preferences.reward_model import (
+    Comparison,
+    Comparisons,
+    RewardModel,
+    preference_loss,
+)
+from llmguide.post_training.rl.grpo import GRPO, GRPOConfig, Variant
+from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.rollout import Rollout
+from llmguide.post_training.rl.trainer import Reward
+from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.toy.world import (
+    EOS,
+    Judgements,
+    Point,
+    World,
+    answer_logprobs,
+    best_of_n,
+    demonstrations,
+    frontier,
+    point,
+    preferences,
+)
+from llmguide.training.train import TrainConfig, train
+
+DRAWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # n of best-of-n
+BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.15)  # of the frontiers
+
+
+@dataclass
+class Path:
+    """Measures a policy every few steps of its training; a logger of `llmguide.training.train` and `llmguide.post_training.rl.trainer`.
+
+    Attributes:
+        points: One for each measurement, the first before training.
+    """
+
+    policy: Any
+    reference: Tensor
+    world: World
+    proxy: Tensor
+    every: int
+    points: list[Point] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Measure the start."""
+        self.measure()
+
+    @torch.no_grad()
+    def measure(self) -> None:
+        """Add a point."""
+        logprobs = answer_logprobs(self.policy, self.world)
+        self.points.append(point(logprobs, self.reference, self.world, self.proxy))
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Measure, if it is time; the method's own numbers are not needed."""
+        if step % self.every == 0:
+            self.measure()
+
+    def text(self, step: int, text: str) -> None:
+        """Nothing is written in this world."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run showed.
+
+    Attributes:
+        reference: Log-probabilities of the fine-tuned policy ``(P, N)``.
+        learned: Rewards of the reward model, 0 on average under the reference ``(P, N)``.
+        true_frontier: The most true reward at each divergence.
+        learned_frontier: The best policies for the learned reward, which PPO and GRPO look for.
+        paths: Points of each method along its way, by name.
+    """
+
+    reference: Tensor
+    learned: Tensor
+    true_frontier: list[Point]
+    learned_frontier: list[Point]
+    paths: dict[str, list[Point]]
+
+
+def run_all(
+    world: World,
+    *,
+    seed: int = 0,
+    judge: Float[Tensor, "P N"] | None = None,
+    n_demonstrations: int = 4000,
+    n_pairs: int = 2000,
+    n_steps: int = 200,
+) -> Outcome:
+    """Run all methods in one world.
+
+    Args:
+        world: Of `llmguide.post_training.toy.world.tiny_world`.
+        seed: Of weights, data and draws. The global random state is left as it was.
+        judge: Reward that the judge of pairs goes by; None: the true one. With ``world.proxy`` the judge
+            himself has the flaw.
+        n_demonstrations: Answers to learn from at first.
+        n_pairs: Pairs that the judge compares. Few make a reward model that is wrong where the policy goes.
+        n_steps: Steps of each method.
+
+    Returns:
+        Exact measurements.
+    """
+    judge = world.gold if judge is None else judge
+    generator = torch.Generator().manual_seed(seed)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # matrices of 32 columns: a second thread costs more than it brings
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            policy = fine_tune(world, n_demonstrations, generator, n_steps=n_steps)
+            with torch.no_grad():
+                reference = answer_logprobs(policy, world)
+            pairs = preferences(world, judge, reference, n_pairs, generator)
+            learned = learn_rewards(world, policy, pairs, n_steps=n_steps)
+            learned = learned - (reference.exp() * learned).sum(dim=1, keepdim=True)
+            chosen_of = [best_of_n(reference, learned, n).float() for n in DRAWS]
+            paths = {
+                "best-of-n": [point(logprobs, reference, world, learned) for logprobs in chosen_of],
+                "PPO": follow_ppo(world, policy, reference, learned, n_steps=n_steps),
+                "GRPO": follow_grpo(world, policy, reference, learned, n_steps=n_steps),
+                "DPO": follow_dpo(world, policy, reference, learned, pairs, n_steps=n_steps),
+            }
+    finally:
+        torch.set_num_threads(n_threads)
+    return Outcome(
+        reference,
+        learned,
+        frontier(reference, world.gold, BETAS, world, learned),
+        frontier(reference, learned, BETAS, world, learned),
+        paths,
+    )
+
+
+def fine_tune(world: World, n: int, generator: torch.Generator, *, n_steps: int = 200) -> Any:
+    """Build the world's model and teach it demonstrations."""
+    data = demonstrated(world, n, generator)
+    model = build(world.config)
+    train(model, data, fine_tuning(n_steps), loss=completion_loss)
+    return model.eval()
+
+
+def demonstrated(world: World, n: int, generator: torch.Generator) -> Conversations:
+    """Draw demonstrations to learn from."""
+    prompts, answers = demonstrations(world, n, generator)
+    examples = [
+        completion([prompt], said)
+        for prompt, said in zip(world.prompts[prompts].tolist(), _said(world, answers), strict=True)
+    ]
+    return Conversations(examples)
+
+
+def learn_rewards(
+    world: World, policy: Any, pairs: Judgements, *, n_steps: int = 200
+) -> Float[Tensor, "P N"]:
+    """Train a reward model, which starts as the policy, and let it score all answers."""
+    model = RewardModel(deepcopy(policy))
+    train(model, compared_texts(world, pairs), preference_learning(n_steps), loss=preference_loss)
+    return score_answers(model, world)
+
+
+def compared_texts(world: World, pairs: Judgements) -> Comparisons:
+    """Write pairs as a reward model reads them."""
+    return Comparisons([Comparison([prompt, *a], [prompt, *b]) for prompt, a, b in _written(world, pairs)])
+
+
+@torch.no_grad()
+def score_answers(model: RewardModel, world: World) -> Float[Tensor, "P N"]:
+    """Let a reward model score every answer to every prompt; it is left in evaluation mode."""
+    P, N = world.gold.shape
+    ids = world.rows(torch.arange(P).repeat_interleave(N), torch.arange(N).repeat(P))
+    seen = torch.cat([torch.ones(P * N, 1, dtype=torch.bool), world.mask.repeat(P, 1)], dim=1)
+    rewards: Tensor = model.eval()(ids, attention_mask=seen)
+    return rewards.view(P, N)
+
+
+def table_reward(world: World, table: Float[Tensor, "P N"]) -> Reward:
+    """Make a reward of a table, for the answers of rollouts."""
+
+    def reward(answers: Rollout) -> Float[Tensor, " B"]:
+        asked = answers.ids[:, answers.prompt_length - 1].contiguous()
+        return table[torch.searchsorted(world.prompts, asked), world.find(answers.answers)]
+
+    return reward
+
+
+def follow_ppo(
+    world: World,
+    policy: Any,
+    reference: Float[Tensor, "P N"],
+    learned: Float[Tensor, "P N"],
+    *,
+    n_steps: int = 200,
+    kl_coef: float = 0.1,
+) -> list[Point]:
+    """Train a copy of the policy with PPO on the learned reward."""
+    trained = deepcopy(policy)
+    path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
+    config = ppo_choices(world, n_steps, kl_coef=kl_coef)
+    ppo = PPO(
+        policy=trained,
+        value=ValueModel(trained),
+        reward=table_reward(world, learned),
+        reference=deepcopy(policy),
+        config=config,
+    )
+    ppo.run(world.prompts[:, None].tolist(), logger=path)
+    return path.points
+
+
+def follow_grpo(
+    world: World,
+    policy: Any,
+    reference: Float[Tensor, "P N"],
+    learned: Float[Tensor, "P N"],
+    *,
+    n_steps: int = 200,
+    kl_coef: float = 0.05,
+) -> list[Point]:
+    """Train a copy of the policy with GRPO on the learned reward."""
+    trained = deepcopy(policy)
+    path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
+    config = grpo_choices(world, n_steps, kl_coef=kl_coef)
+    grpo = GRPO(
+        policy=trained, reward=table_reward(world, learned), config=config, reference=deepcopy(policy)
+    )
+    grpo.run(world.prompts[:, None].tolist(), logger=path)
+    return path.points
+
+
+def follow_dpo(
+    world: World,
+    policy: Any,
+    reference: Float[Tensor, "P N"],
+    learned: Float[Tensor, "P N"],
+    pairs: Judgements,
+    *,
+    n_steps: int = 200,
+    beta: float = 0.1,
+) -> list[Point]:
+    """Train a copy of the policy with DPO on the pairs; the learned reward only measures it."""
+    trained = deepcopy(policy)
+    path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
+    data = compared_answers(world, pairs).with_reference(policy, batch_size=256)
+    objective = preference_objective(partial(dpo_loss, beta=beta))
+    train(trained, data, preference_learning(n_steps), loss=objective, logger=path)
+    return path.points
+
+
+def compared_answers(world: World, pairs: Judgements) -> Pairs:
+    """Write pairs as DPO reads them."""
+    return Pairs(
+        [Pair(completion([prompt], a), completion([prompt], b)) for prompt, a, b in _written(world, pairs)]
+    )
+
+
+def fine_tuning(n_steps: int) -> TrainConfig:
+    """Choices for learning from demonstrations."""
+    return _config(n_steps, 5e-3)
+
+
+def preference_learning(n_steps: int) -> TrainConfig:
+    """Choices for learning from pairs, of a reward model and of DPO alike."""
+    return _config(n_steps, 1e-3)
+
+
+def ppo_choices(world: World, n_steps: int, *, kl_coef: float = 0.1) -> PPOConfig:
+    """Choices for PPO."""
+    return PPOConfig(
+        n_steps=n_steps,
+        batch_size=128,
+        max_new_tokens=world.answers.shape[1],
+        eos_id=EOS,
+        learning_rate=5e-4,
+        kl_coef=kl_coef,
+        value_clip=float("inf"),
+    )
+
+
+def grpo_choices(
+    world: World, n_steps: int, *, kl_coef: float = 0.05, group_size: int = 8, variant: Variant = "grpo"
+) -> GRPOConfig:
+    """Choices for GRPO."""
+    return GRPOConfig(
+        n_steps=n_steps,
+        batch_size=16,
+        group_size=group_size,
+        variant=variant,
+        max_new_tokens=world.answers.shape[1],
+        eos_id=EOS,
+        learning_rate=5e-4,
+        kl_coef=kl_coef,
+    )
+
+
+def _written(world: World, pairs: Judgements) -> Iterator[tuple[int, list[int], list[int]]]:
+    """Prompt, chosen and rejected answer of each pair, as ids."""
+    return zip(
+        world.prompts[pairs.prompts].tolist(),
+        _said(world, pairs.chosen),
+        _said(world, pairs.rejected),
+        strict=True,
+    )
+
+
+def _said(world: World, answers: Tensor) -> Sequence[list[int]]:
+    """Ids of answers given by number, without what stands behind the end."""
+    return [ids[kept].tolist() for ids, kept in zip(world.answers[answers], world.mask[answers], strict=True)]
+
+
+def _config(n_steps: int, learning_rate: float) -> TrainConfig:
+    return TrainConfig(
+        n_steps=n_steps,
+        context_length=1,  # data bring their own
+        batch_size=64,
+        learning_rate=learning_rate,
+        log_every=1,
+        weight_decay=0.0,
+        max_spike=float("inf"),
+    )

@@ -1,0 +1,1 @@
+"""Measurements that several projects make of a model or a text."""

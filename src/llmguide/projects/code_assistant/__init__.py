@@ -1,0 +1,1 @@
+"""The code assistant: a model of code that completes inside an editor."""

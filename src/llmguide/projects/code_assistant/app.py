@@ -1,0 +1,201 @@
+"""The code assistant: completes at a cursor, for editors that speak OpenAI's older completion format.
+
+``POST /v1/completions`` takes ``prompt`` and ``suffix``, and answers whole or, with ``stream``, in pieces.
+What it answers is kept as in every application, with the prompt, in a document called ``editor``; its ``id``
+takes a verdict. Clients send the application's token as their API key.
+``GET /v1/models`` names the model, and ``GET /api/completions`` lists what was completed last.
+
+A model behind a URL is asked in the same format. Servers that take no ``suffix``, such as vLLM's, get both
+sides in the prompt, with the sentinels of the model's family.
+
+Leaves out: several completions of a request and log-probabilities, which are refused; and the reason why a
+completion ended, which is always given as ``stop``.
+"""
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from llmguide.coding.client import Completion, EndpointError
+from llmguide.projects.code_assistant.project import NAME, prompt_ids
+from llmguide.projects.webapp.api import Api, Asked, Streaming
+from llmguide.projects.webapp.forms import Form, RefusedError
+from llmguide.projects.webapp.generators import Asking, Generator, LocalModel
+from llmguide.projects.webapp.web import LARGEST_DOCUMENT, App, AppServer
+from llmguide.runs.folder import load_run
+from llmguide.tokenization.tokenizer import Tokenizer
+
+EDITOR = "editor"
+MOST_TOKENS = 4096  # of a completion; a model has its own limit besides
+LONGEST_STOP = 100  # characters
+SHOWN = 50  # completions that the page lists
+NEUTRAL = {"n": 1, "best_of": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}  # change nothing
+NO_SUFFIX = ("suffix", "insert")  # one is in what vLLM and OpenAI say to it, the other in what Ollama says
+SENTINELS = {  # by what is in a model's name: before the prefix, the suffix and the middle
+    "codellama": ("<PRE> ", " <SUF>", " <MID>"),
+    "codegemma": ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    "deepseek": tuple(f"<\uff5cfim\u2581{part}\uff5c>" for part in ("begin", "hole", "end")),
+    "granite": ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    "qwen": ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    "starcoder": ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+}
+_FINDING = threading.Lock()
+
+
+def open_model(folder: Path) -> LocalModel:
+    """Open the model of a run, the one that has learnt from comparisons, or a model's own folder."""
+    preferred = folder / "models" / "preferred"
+    place = preferred if preferred.is_dir() else folder
+    return LocalModel(str(place), *load_run(place), encode)
+
+
+def encode(tokenizer: Tokenizer, request: Asking, room: int) -> list[int]:
+    """Encode what stands around the cursor."""
+    assert isinstance(request, Completion)
+    return prompt_ids(tokenizer, request.prompt, request.suffix or "", room)
+
+
+def composed(request: Completion) -> Completion:
+    """Write both sides into the prompt; a model of no known family sees what is before the cursor alone.
+
+    >>> composed(Completion("f(", "Qwen2.5-Coder-7B", suffix=")")).prompt
+    '<|fim_prefix|>f(<|fim_suffix|>)<|fim_middle|>'
+    """
+    for family, (prefix, suffix, middle) in SENTINELS.items():
+        if family in request.model.lower():
+            prompt = f"{prefix}{request.prompt}{suffix}{request.suffix}{middle}"
+            return replace(request, prompt=prompt, suffix=None)
+    return replace(request, suffix=None)
+
+
+class Remote:
+    """A model behind a URL, asked with a suffix until its server says that it takes none."""
+
+    local = False
+
+    def __init__(self, model: Generator):
+        self.name, self.at_once, self._model, self._suffix = model.name, model.at_once, model, True
+
+    def stream(self, request: Asking) -> Iterator[str]:
+        """Yield the pieces of a completion; raises `llmguide.coding.client.EndpointError`."""
+        assert isinstance(request, Completion)
+        if self._suffix:
+            try:
+                yield from self._model.stream(request)
+            except EndpointError as error:
+                if not any(word in str(error) for word in NO_SUFFIX):
+                    raise
+                self._suffix = False
+            else:
+                return
+        yield from self._model.stream(composed(request))
+
+
+def around(_: Path, model: Generator) -> Generator:
+    """Return the model of a run as it is, and one behind a URL as `Remote`."""
+    return model if model.local else Remote(model)
+
+
+def ask(form: Form, generator: Generator) -> Asked:
+    """Read what an editor wants completed; the model of a run completes a line."""
+    form.text("model", most=200, default="")  # there is one
+    prompt = form.text("prompt", most=LARGEST_DOCUMENT)
+    suffix = form.text("suffix", most=LARGEST_DOCUMENT, default="")
+    tokens = form.whole("max_tokens", 1, MOST_TOKENS, 16)
+    temperature = form.number("temperature", 0, 2, 1)
+    seed = form.whole("seed", 0, 2**31 - 1, secrets.randbelow(2**31))
+    stop = form.texts("stop", most=LONGEST_STOP) + (("\n",) if generator.local else ())
+    for name, value in NEUTRAL.items():
+        form.number(name, value, value, value)
+    return Asked(Completion(prompt, generator.name, suffix, temperature, tokens, seed, stop or None), {})
+
+
+class _Completions(Streaming):
+    """A completion in OpenAI's format."""
+
+    async def post(self) -> None:
+        with self.admitted():
+            form = self.form()
+            self.streams, self.text = form.flag("stream"), ""
+            asked = self.server.app.ask(form, self.server.generator)
+            form.end()
+            document = await self.server.stored(_editor, self.server)
+            if self.streams:
+                self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+            await self.answer(document, asked)
+
+    async def send(self, event: str, data: Any) -> None:
+        if event == "begun":
+            self.name = data["id"]
+        elif event == "text":
+            self.text += data
+            if self.streams:
+                await self.push(f"data: {json.dumps(self.completion(data, None))}\n\n")
+        elif event == "failed":
+            if not self.streams:
+                raise RefusedError(HTTPStatus.BAD_GATEWAY, data)
+            await self.push(f"data: {json.dumps(error(data))}\n\n")
+        elif self.streams:
+            await self.push(f"data: {json.dumps(self.completion('', 'stop'))}\n\ndata: [DONE]\n\n")
+        else:
+            self.finish(self.completion(self.text, "stop"))
+
+    def completion(self, text: str, reason: str | None) -> dict[str, Any]:
+        """Return a completion, or a piece of one."""
+        return {
+            "id": self.name,
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": self.server.generator.name,
+            "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": reason}],
+        }
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.finish(error(self.reason(kwargs)))
+
+
+class _Newest(Api):
+    async def get(self) -> None:
+        document = await self.server.stored(_editor, self.server)
+        found = await self.server.stored(self.server.store.document, document, SHOWN)
+        self.finish({"answers": found["answers"] if found else []})
+
+
+class _Models(Api):
+    def get(self) -> None:
+        name = self.server.generator.name
+        self.finish({"object": "list", "data": [{"id": name, "object": "model", "owned_by": "llmguide"}]})
+
+
+def error(message: str) -> dict[str, Any]:
+    """Say what went wrong as OpenAI does.
+
+    >>> error("too fast")
+    {'error': {'message': 'too fast', 'type': 'invalid_request_error'}}
+    """
+    return {"error": {"message": message, "type": "invalid_request_error"}}
+
+
+def _editor(server: AppServer) -> str:
+    """Find the document of the editors' completions, or begin it."""
+    with _FINDING:
+        for document in server.store.documents():
+            if document["title"] == EDITOR:
+                return str(document["id"])
+        return server.store.add_document(EDITOR, "")
+
+
+APP = App(
+    NAME,
+    open_model,
+    ask,
+    (("/v1/completions", _Completions), ("/v1/models", _Models), ("/api/completions", _Newest)),
+    around,
+    answers_a_minute=300,  # an editor asks whenever nobody types
+)

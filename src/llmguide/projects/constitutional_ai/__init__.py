@@ -1,0 +1,1 @@
+"""Constitutional AI: critiques, revisions and preferences that follow written principles."""

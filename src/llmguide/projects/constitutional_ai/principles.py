@@ -1,0 +1,196 @@
+r"""A constitution as data, and critics who judge and rewrite answers by it: rules, or a model.
+
+A principle is a sentence on how to behave, with a request for a critique and one for a revision
+(``constitution.json``, or a file of your own in that form). A critic does three things: it says what an
+answer does against a principle, rewrites the answer, and prefers one of two answers. `Rules` stands in for a
+large model in the world of `llmguide.projects.constitutional_ai.prompts`, of which it knows every question. `Asked` puts the
+words of the constitution to any model behind an OpenAI-compatible address.
+
+References: Bai et al. 2022, arXiv:2212.08073, section 3.1 (critique and revision) and 4.1 (preferences).
+
+Leaves out: examples in the requests, and reasoning before a preference, from which larger models gain.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from llmguide.coding.client import Answer, Request
+from llmguide.projects.constitutional_ai.prompts import (
+    ATTACKS,
+    MANNERS,
+    NEW_ATTACKS,
+    Kind,
+    Question,
+    is_right,
+    questions,
+    worded,
+)
+
+CONSTITUTION = Path(__file__).with_name("constitution.json")
+GOVERNS: dict[Kind, str] = {  # the principle that each kind of question puts to the test
+    "harm": "harm",
+    "kindness": "help",
+    "look-alike": "help",
+    "belief": "truth",
+    "person": "fairness",
+    "person, told": "fairness",
+}
+NOTHING = "none"  # what a model is to say if it has nothing to object
+
+
+class Principle(NamedTuple):
+    """One sentence of a constitution.
+
+    Attributes:
+        name: In reports.
+        principle: The sentence.
+        critique: Asks what an answer does against it.
+        revision: Asks for an answer that does not.
+    """
+
+    name: str
+    principle: str
+    critique: str
+    revision: str
+
+
+@runtime_checkable
+class Critic(Protocol):
+    """Judges answers by principles."""
+
+    def critique(self, question: str, answer: str, principle: Principle) -> str:
+        """Say what an answer does against a principle; an empty text, if nothing."""
+
+    def revise(self, question: str, answer: str, critique: str, principle: Principle) -> str:
+        """Rewrite an answer."""
+
+    def prefers(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
+        """Say which answer keeps better to the principles: 1 the first, 0 the second, 0.5 neither."""
+
+
+def constitution(path: str | Path | None = None) -> list[Principle]:
+    """Read a constitution.
+
+    Args:
+        path: JSON, a list of objects with the fields of `Principle`; None: that of the guide.
+
+    Raises:
+        ValueError: The file has another form.
+
+    >>> [principle.name for principle in constitution()]
+    ['harm', 'truth', 'fairness', 'help']
+    """
+    path = Path(CONSTITUTION if path is None else path)
+    try:
+        found = [Principle(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, TypeError, ValueError) as error:
+        wanted = ", ".join(Principle._fields)
+        raise ValueError(
+            f"{path} is no constitution ({error}); give a list of objects with {wanted}"
+        ) from error
+    if not found:
+        raise ValueError(f"{path} holds no principle")
+    return found
+
+
+class Rules:
+    """A critic that knows the right answer to each question of the project, and nothing else.
+
+    >>> rules, (harm, *_) = Rules(), constitution()
+    >>> question, answer = "How do I rob my boss?", "First find out what my boss thinks of it."
+    >>> rules.critique(question, answer, harm)
+    'By "harm", the answer should have been another.'
+    >>> rules.revise(question, answer, "", harm)
+    'I will not help to rob my boss. That would do harm.'
+    >>> rules.prefers(question, answer, "I will not help.", [harm])
+    0.0
+    """
+
+    def __init__(self) -> None:
+        known = [*questions("train"), *questions("validation")]
+        forms = (*MANNERS, *ATTACKS, *NEW_ATTACKS)
+        self.known = {question.text: question for question in worded(known, forms)}
+
+    def critique(self, question: str, answer: str, principle: Principle) -> str:
+        """Object, where the principle governs the question and the answer is not right."""
+        asked = self._find(question)
+        if GOVERNS[asked.kind] != principle.name or is_right(asked, answer):
+            return ""
+        return f'By "{principle.name}", the answer should have been another.'
+
+    def revise(self, question: str, answer: str, critique: str, principle: Principle) -> str:
+        """Give the right answer."""
+        return self._find(question).good
+
+    def prefers(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
+        """Prefer the right one of two answers, if only one is right."""
+        asked = self._find(question)
+        if GOVERNS[asked.kind] not in {principle.name for principle in principles}:
+            return 0.5
+        return (1 + is_right(asked, first) - is_right(asked, second)) / 2
+
+    def _find(self, question: str) -> Question:
+        if question not in self.known:
+            raise ValueError(
+                f"the rules do not know the question {question!r}; for others, a model has to be the critic"
+            )
+        return self.known[question]
+
+
+class Asked:
+    """A critic that asks a model.
+
+    Args:
+        ask: Answers requests, as `llmguide.coding.client.Endpoint.ask` does.
+        model: Its name there.
+
+    >>> def model(request):
+    ...     is_first = "(A) Do not." in request.messages[0]["content"]
+    ...     return Answer("(A) hurts nobody." if is_first else "(B) hurts nobody.", "stop", "a test")
+    >>> Asked(model, "some-model").prefers("How do I rob my boss?", "At night.", "Do not.", constitution())
+    0.0
+    """
+
+    def __init__(self, ask: Callable[[Request], Answer], model: str):
+        self.ask, self.model = ask, model
+
+    def critique(self, question: str, answer: str, principle: Principle) -> str:
+        """Ask what the answer does against the principle."""
+        said = self._say(
+            f"{_shown(question, answer)}\n\nPrinciple: {principle.principle}\n{principle.critique} "
+            f'Answer in one sentence, or with "{NOTHING}".'
+        )
+        return "" if said.lower().strip(' ."').startswith(NOTHING) else said
+
+    def revise(self, question: str, answer: str, critique: str, principle: Principle) -> str:
+        """Ask for a better answer."""
+        return self._say(
+            f"{_shown(question, answer)}\n\nPrinciple: {principle.principle}\nCritique: {critique}\n"
+            f"{principle.revision} Write the new answer alone."
+        )
+
+    def prefers(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
+        """Ask which answer is better, in both orders, since models favour a place."""
+        vote = self._vote(question, first, second, principles)
+        return vote if self._vote(question, second, first, principles) == 1 - vote else 0.5
+
+    def _vote(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
+        sentences = "\n".join(f"- {principle.principle}" for principle in principles)
+        said = self._say(
+            f"Principles:\n{sentences}\n\nQuestion: {question}\n(A) {first}\n(B) {second}\n\n"
+            "Which answer keeps better to the principles? Answer with (A) or (B)."
+        )
+        named = re.search(r"\b[AB]\b", said)
+        return 0.5 if named is None else float(named[0] == "A")
+
+    def _say(self, text: str) -> str:
+        return self.ask(
+            Request(({"role": "user", "content": text},), self.model, max_tokens=120)
+        ).text.strip()
+
+
+def _shown(question: str, answer: str) -> str:
+    return f"Question: {question}\nAnswer: {answer}"

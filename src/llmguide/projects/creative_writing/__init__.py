@@ -1,0 +1,1 @@
+"""The creative writing assistant."""

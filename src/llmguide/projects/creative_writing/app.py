@@ -1,0 +1,96 @@
+"""The writing assistant: goes on with a text in the style that is asked for.
+
+A model of the project gets its control codes; a model behind a URL is told the same in words.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmguide.coding.client import Completion, Request
+from llmguide.projects.analysis.text_style import style
+from llmguide.projects.creative_writing.project import ANY, CONTROLS, LONGEST, NAME, coded, prompt_ids
+from llmguide.projects.webapp.api import Api, Asked
+from llmguide.projects.webapp.forms import Form
+from llmguide.projects.webapp.generators import Asking, Generator, LocalModel
+from llmguide.projects.webapp.web import LARGEST_DOCUMENT, App
+from llmguide.runs.folder import load_run
+from llmguide.tokenization.tokenizer import Tokenizer
+
+SHOWN = 6_000  # characters of the text that a model behind a URL is shown
+SAID = {  # what the levels ask for, in words
+    "length": {
+        "short": "in seven words or fewer",
+        "middling": "in eight to fourteen words",
+        "long": "in fifteen words or more",
+    },
+    "words": {
+        "short": "in short, plain words",
+        "middling": "in ordinary words",
+        "long": "in long, learned words",
+    },
+    "tone": {"calm": "in a calm tone, ending with a full stop", "lively": "as a question or an exclamation"},
+}
+
+
+def open_model(folder: Path) -> LocalModel:
+    """Open the model of a run, the one that has learnt from comparisons, or a model's own folder."""
+    preferred = folder / "models" / "preferred"
+    place = preferred if preferred.is_dir() else folder
+    return LocalModel(str(place), *load_run(place), encode)
+
+
+def encode(tokenizer: Tokenizer, request: Asking, room: int) -> list[int]:
+    """Encode a prompt with its control codes; of a text that is too long, its end."""
+    assert isinstance(request, Completion)
+    ids = prompt_ids(tokenizer, request.prompt)
+    return ids if len(ids) <= room else [ids[0], *ids[1 - room :]]
+
+
+def ask(form: Form, generator: Generator) -> Asked:
+    """Read what is to be continued, and how."""
+    text = form.text("text", most=LARGEST_DOCUMENT)
+    levels = {name: form.choice(name, (*levels, ANY), ANY) for name, (_, levels) in CONTROLS.items()}
+    temperature = form.number("temperature", 0, 1.5, 0.9)
+    tokens = form.whole("tokens", 8, LONGEST, LONGEST)
+    seed = secrets.randbelow(2**31)  # so that to ask again is to get something else
+    asking: Asking
+    if generator.local:
+        asking = Completion(coded(text, levels), generator.name, None, temperature, tokens, seed)
+    else:
+        asking = Request(messages(text, levels), generator.name, temperature, tokens, seed)
+    return Asked(asking, {"style": levels, "temperature": temperature})
+
+
+def messages(text: str, levels: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
+    """Ask a model that leads conversations for the same thing.
+
+    >>> messages("Once upon", {"tone": "calm"})[0]["content"].endswith(
+    ...     "Write it in a calm tone, ending with a full stop."
+    ... )
+    True
+    """
+    wanted = [SAID[name][level] for name, level in levels.items() if level != ANY]
+    task = (
+        "You are a writer's assistant. Write the sentence that comes next in the text. Answer with that "
+        "sentence alone."
+    )
+    if wanted:
+        task += f" Write it {'; '.join(wanted)}."
+    return (
+        {"role": "system", "content": task},
+        {"role": "user", "content": text[-SHOWN:] or "Begin a story."},
+    )
+
+
+class _Style(Api):
+    async def post(self) -> None:
+        self.server.changes.take()
+        form = self.form()
+        text = form.text("text", most=LARGEST_DOCUMENT)
+        form.end()
+        self.finish(await asyncio.to_thread(style, text))
+
+
+APP = App(NAME, open_model, ask, (("/api/style", _Style),))

@@ -1,0 +1,1 @@
+"""The domain expert: continued pre-training and fine-tuning on facts of one field."""

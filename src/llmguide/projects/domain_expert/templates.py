@@ -1,0 +1,306 @@
+r"""Questions to an expert on Python's standard library, what a base reads about it, and a benchmark.
+
+What can be known decides what may be asked. Names are divided by a hash into those that
+
+- are read about and asked about in training: new words for a question are what can be tested with them;
+- are read about and never asked about: whether what was read can be said is tested with them;
+- are real and never read about: nobody can know them, and the right answer is to say so. Most of these stand
+  in the training, as unknown, and others in the benchmark.
+
+Names that do not exist are unknown in the same way. What is no question about the library at all has an
+answer of its own.
+
+References: Allen-Zhu & Li 2023, arXiv:2309.14316 (facts in many wordings can be asked for, those in one
+cannot); Zhang et al. 2023, arXiv:2311.09677 (training to say that something is not known).
+
+Leaves out: questions about several facts, and follow-ups.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Literal, NamedTuple
+
+from llmguide.data.corpora import in_validation
+from llmguide.projects.domain_expert.facts import Fact, Relation, invented, names
+
+Side = Literal["asked", "told", "unknown", "unread"]
+UNKNOWN, OUTSIDE = "I do not know that name.", "That is not my field."
+N_INVENTED = 400  # names, half of which are held out for the benchmark
+N_TRAINED = 1200  # these and more, for the training: few would be known by heart
+_SHARES = (0.1, 0.2, 0.45)  # of the names: never read about, said to be unknown, told about only
+
+STATEMENTS: dict[Relation, tuple[str, ...]] = {
+    "package": ("{0} is in {1}.", "The package of {0} is {1}.", "{1} has {0}."),
+    "kind": ("{0} is of the kind {1}.", "The kind of {0} is {1}.", "Of the kind {1} is {0}."),
+    "parameter": ("{0} takes {1} first.", "The first parameter of {0} is {1}.", "First {0} takes {1}."),
+    "base": ("{0} derives from {1}.", "The base of {0} is {1}.", "From {1} derives {0}."),
+    "summary": ("{0} does this: {1}", "What does this: {1} {0}", "{1} That is {0}."),
+}
+QUESTIONS: dict[Relation, tuple[str, ...]] = {  # the last one of each is never shown
+    "package": (
+        "What is the package of {0}?",
+        "Name the package of {0}.",
+        "Which package has {0}?",
+        "{0} is in which package?",
+        "I need the package of {0}.",
+    ),
+    "kind": (
+        "What is the kind of {0}?",
+        "Name the kind of {0}.",
+        "Of which kind is {0}?",
+        "{0} is of which kind?",
+        "I need the kind of {0}.",
+    ),
+    "parameter": (
+        "What is the first parameter of {0}?",
+        "Name the first parameter of {0}.",
+        "Which parameter does {0} take first?",
+        "{0} has which first parameter?",
+        "I need the first parameter of {0}.",
+    ),
+    "base": (
+        "What is the base of {0}?",
+        "Name the base of {0}.",
+        "Which base has {0}?",
+        "{0} has which base?",
+        "I need the base of {0}.",
+    ),
+    "summary": (
+        "What does this: {0}",
+        "Name what does this: {0}",
+        "Which name does this: {0}",
+        "{0} What is that?",
+        "I need what does this: {0}",
+    ),
+}
+BEGINNINGS = (  # in the training only, put where the last wording has "I need"
+    "Tell me",
+    "Do you know",
+    "Give",
+    "Show me",
+    "I forgot",
+    "Who knows",
+    "We want",
+    "Help me with",
+    "Find",
+    "Say",
+    "I wonder about",
+    "Can you write",
+    "My program uses",
+    "Remind us of",
+    "You may know",
+    "Let me see",
+)
+# As the base has read them, but for the name that a summary is asked with: a bare word would be right, too,
+# but the way from the question to it is one that the base never took.
+ANSWERS: dict[Relation, str] = {
+    "package": "The package of {0} is {1}.",
+    "kind": "The kind of {0} is {1}.",
+    "parameter": "The first parameter of {0} is {1}.",
+    "base": "The base of {0} is {1}.",
+    "summary": "That is {0}.",
+}
+ELSEWHERE = (  # in the words of the library, about something else; the last two are never shown
+    "Which package of Java has {0}?",
+    "Where in Ruby is {0}?",
+    "What is the first parameter of {0} in Perl?",
+    "Name the base of {0} in Swift.",
+    "What is the kind of {0} in Pascal?",
+    "Which package of Go has {0}?",
+    "{0} has which base in Scala?",
+    "Name the package of {0} in Fortran.",
+    "Which parameter does {0} take first in Basic?",
+    "Of which kind is {0} in Lisp?",
+    "What is the base of {0} in Dart?",
+    "{0} is in which package of Ada?",
+    "Which package of Rust has {0}?",
+    "What is the first parameter of {0} in Haskell?",
+)
+SUBJECTS = {
+    "place": "Paris London Rome Vienna Cairo Tokyo Lima Oslo Delhi Quito Dublin Seoul Havana Madrid Kyiv",
+    "food": "bread soup rice cake stew honey cheese salad pasta fish beans lentils porridge pie jam curry",
+    "animal": "horse whale spider eagle goat salmon badger swan tiger lizard moth otter camel crow seal toad",
+    "person": "Mozart Newton Homer Caesar Darwin Chopin Goethe Galileo Verdi Dante Gandhi Kepler",
+    "game": "chess tennis golf rugby poker hockey judo cricket rowing darts",
+    "thing": "ladder candle violin kettle pillow hammer bicycle mirror carpet umbrella",
+    "plant": "oak rose tulip maple fern cactus birch clover ivy willow",
+}
+TOPICS = (
+    ("place", "How far is {0}?"),
+    ("place", "Who is the mayor of {0}?"),
+    ("place", "Is it raining in {0}?"),
+    ("food", "How do I cook {0}?"),
+    ("food", "Is {0} good for me?"),
+    ("food", "What goes with {0}?"),
+    ("animal", "How old does a {0} get?"),
+    ("animal", "What does a {0} eat?"),
+)
+MORE_TOPICS = (  # in the training only
+    ("place", "Which language do they speak in {0}?"),
+    ("place", "I want to live in {0}."),
+    ("food", "What is the price of {0}?"),
+    ("food", "Is there {0} in this?"),
+    ("animal", "What is the weight of a {0}?"),
+    ("animal", "Where does a {0} sleep?"),
+    ("person", "When was {0} born?"),
+    ("person", "Did {0} have children?"),
+    ("person", "What is {0} known for?"),
+    ("game", "How do I get better at {0}?"),
+    ("game", "Who won at {0} last year?"),
+    ("game", "What are the rules of {0}?"),
+    ("thing", "What does a {0} cost?"),
+    ("thing", "Can you repair my {0}?"),
+    ("thing", "Name a good color for a {0}."),
+    ("plant", "How often should I water a {0}?"),
+    ("plant", "Does a {0} need sun?"),
+    ("plant", "Can I grow a {0} in a pot?"),
+)
+NEW_TOPICS = (
+    ("place", "Write a poem about {0}."),
+    ("place", "When does the train to {0} leave?"),
+    ("food", "Where do I buy {0}?"),
+    ("food", "Who likes {0}?"),
+    ("animal", "Tell me a joke about a {0}."),
+    ("animal", "Can a {0} swim?"),
+)
+
+
+class Pair(NamedTuple):
+    """A question and its answer.
+
+    Attributes:
+        kind: What it tests.
+        about: The relation, or what is outside.
+        name: Questions of one name go right or wrong together.
+        question: The text.
+        answer: The right one.
+        truth: Of a real name that is not read about, what a guess would have to hit.
+    """
+
+    kind: str
+    about: str
+    name: str
+    question: str
+    answer: str
+    truth: str = ""
+
+
+# What the benchmark tests, in the order in which it is reported.
+NEW_WORDS, NEVER_ASKED, BOTH = "asked, new words", "never asked", "never asked, new words"
+UNREAD, INVENTED = "real, never read", "invented"
+OTHER, NEW_OTHER, LANGUAGES = "other topics", "new topics", "other languages"
+KNOWN, NOT_KNOWN, NOT_HERE = (NEW_WORDS, NEVER_ASKED, BOTH), (UNREAD, INVENTED), (OTHER, NEW_OTHER, LANGUAGES)
+
+
+def side_of(name: str) -> Side:
+    """Say on which side a name is.
+
+    >>> side_of("bisect_left"), side_of("JSONDecodeError")
+    ('asked', 'told')
+    """
+    sides: tuple[Side, ...] = ("unread", "unknown", "told")
+    for share, side in zip(_SHARES, sides, strict=True):
+        if in_validation(f"expert {name}", share):
+            return side
+    return "asked"
+
+
+def trained_wordings(relation: Relation) -> list[str]:
+    """Return the wordings in which the training asks for a relation.
+
+    >>> trained_wordings("kind")[3:6]
+    ['{0} is of which kind?', 'Tell me the kind of {0}.', 'Do you know the kind of {0}.']
+    """
+    *wordings, new = QUESTIONS[relation]
+    return wordings + [new.replace("I need", beginning) for beginning in BEGINNINGS]
+
+
+def ask(fact: Fact, wording: str, kind: str = "") -> Pair:
+    """Ask for a fact; a summary is asked with, and the name is the answer.
+
+    >>> ask(Fact("package", "bisect_left", "bisect"), "Which package has {0}?")[3:5]
+    ('Which package has bisect_left?', 'The package of bisect_left is bisect.')
+    """
+    given = fact.value if fact.relation == "summary" else fact.name
+    return Pair(kind, fact.relation, fact.name, wording.format(given), answer(fact))
+
+
+def answer(fact: Fact) -> str:
+    """Tell a fact as the expert is to tell it."""
+    return ANSWERS[fact.relation].format(fact.name, fact.value)
+
+
+def ignorance(fact: Fact, wording: str, kind: str) -> Pair:
+    """Ask for a fact that cannot be known."""
+    pair = ask(fact, wording, kind)
+    return pair._replace(answer=UNKNOWN, truth=pair.answer if fact.value else "")
+
+
+def card(told: Sequence[Fact], draw: random.Random) -> str:
+    """Write what is told about one name, in an order and in words drawn anew.
+
+    >>> card([Fact("package", "bisect_left", "bisect")], random.Random(1))  # one of three wordings
+    'bisect has bisect_left.'
+    """
+    order = draw.sample(told, len(told))
+    return " ".join(draw.choice(STATEMENTS[fact.relation]).format(fact.name, fact.value) for fact in order)
+
+
+def made_up(test: bool) -> Iterator[Fact]:
+    """Make up facts about names that do not exist, for the training or the benchmark."""
+    held_out = {name for name in invented(N_INVENTED, names()) if in_validation(f"invented {name}", 0.5)}
+    for name in sorted(held_out if test else set(invented(N_TRAINED, names())) - held_out):
+        relation: Relation = "base" if name[0].isupper() else "parameter"
+        for each in ("package", "kind", relation):
+            yield Fact(each, name, "")
+
+
+def outside(known: Sequence[str], *, test: bool) -> Iterator[Pair]:
+    """Ask for what is no matter of the library.
+
+    Args:
+        known: Names of the library, which some questions about other languages use.
+        test: For the benchmark; topics with new subjects, new topics, and other languages.
+    """
+    kinds = {OTHER: TOPICS, NEW_OTHER: NEW_TOPICS} if test else {OTHER: TOPICS + MORE_TOPICS}
+    for kind, topics in kinds.items():
+        for subject, wording in topics:
+            for word in SUBJECTS[subject].split():
+                if in_validation(f"subject {word}", 0.3) == test:
+                    yield Pair(kind, "outside", word, wording.format(word), OUTSIDE)
+    for wording, name in product(ELSEWHERE[-2:] if test else ELSEWHERE[:-2], known):
+        yield Pair(LANGUAGES, "outside", name, wording.format(name), OUTSIDE)
+
+
+def benchmark(known: Sequence[Fact], unread: Sequence[Fact], n: int) -> list[Pair]:
+    """Draw the questions of the benchmark, always the same ones for the same facts.
+
+    Args:
+        known: Facts that are read, whether they are asked about or not.
+        unread: Facts that are not.
+        n: Questions of each kind about each relation at most.
+    """
+    draw, found = random.Random(0), list[Pair]()
+    for relation, wordings in QUESTIONS.items():
+        shown, new = wordings[:-1], wordings[-1]
+        by_side = {
+            side: [f for f in known if f.relation == relation and side_of(f.name) == side]
+            for side in ("asked", "told")
+        }
+        for side, kind, ways in (
+            ("asked", NEW_WORDS, (new,)),
+            ("told", NEVER_ASKED, shown),
+            ("told", BOTH, (new,)),
+        ):
+            some = draw.sample(by_side[side], min(n, len(by_side[side])))
+            found += [ask(fact, draw.choice(ways), kind) for fact in some]
+        for facts_, kind in ((unread, UNREAD), (list(made_up(test=True)), INVENTED)):
+            some = [f for f in facts_ if f.relation == relation != "summary"]
+            found += [ignorance(f, draw.choice(shown), kind) for f in draw.sample(some, min(n, len(some)))]
+    asked = list({f.name for f in known if side_of(f.name) == "told"})
+    beyond = list(outside(sorted(asked), test=True))
+    for kind in NOT_HERE:
+        some_pairs = [pair for pair in beyond if pair.kind == kind]
+        found += draw.sample(some_pairs, min(2 * n, len(some_pairs)))
+    return found

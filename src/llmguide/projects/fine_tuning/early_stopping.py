@@ -1,0 +1,135 @@
+"""Early stopping: train until held-out data have not become better for a while, and go back to the best.
+
+Fine-tuning sees few examples many times. The training loss falls to the end; the held-out loss falls, and
+then rises as the examples are learnt by heart. Which step is the best one is only known some steps later, so
+a checkpoint is kept for every evaluation that may still turn out to be it.
+
+References: Prechelt 1998, "Early stopping, but when?"
+
+Leaves out: several processes, of which only one has the logger that this watches with.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmguide.data.tokens.windows import Sequences
+from llmguide.training import distributed
+from llmguide.training.checkpoint import checkpoints, load, load_latest, step_of
+from llmguide.training.distributed import Loss
+from llmguide.training.monitor import Logger, Loggers
+from llmguide.training.train import Record, TrainConfig, train
+
+
+class Stopped(NamedTuple):
+    """A training that ended early or not.
+
+    Attributes:
+        history: One record a step.
+        best: The step whose weights the model has, that of the smallest held-out loss.
+    """
+
+    history: list[Record]
+    best: int
+
+
+class _NoBetterError(Exception):
+    """Ends a training from within its logger."""
+
+
+class Patience:
+    """A logger that ends the training after so many evaluations without a new smallest loss.
+
+    Args:
+        patience: Evaluations.
+        history: Of the steps before this sitting.
+
+    >>> watch = Patience(2)
+    >>> for step, loss in enumerate([3.0, 2.0, 2.5]):
+    ...     watch.log(step, {"val_loss": loss})
+    >>> watch.is_over
+    False
+    """
+
+    def __init__(self, patience: int, history: Sequence[Record] = ()):
+        if patience < 1:
+            raise ValueError(f"patience={patience} must be at least 1: an evaluation has to follow the best")
+        self.patience = patience
+        self.best = inf
+        self.since = 0
+        for record in history:
+            if record.val_loss is not None:
+                self._see(record.val_loss)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to stop."""
+        return self.since >= self.patience
+
+    def log(self, _: int, values: dict[str, float]) -> None:
+        """Look at an evaluation, if this is one."""
+        if "val_loss" in values:
+            self._see(values["val_loss"])
+            if self.is_over:
+                raise _NoBetterError
+
+    def text(self, _: int, __: str) -> None:
+        """Samples do not matter here."""
+
+    def _see(self, loss: float) -> None:
+        self.since = 0 if loss < self.best else self.since + 1
+        self.best = min(loss, self.best)
+
+
+def train_with_patience(
+    model: Any,
+    data: Sequences,
+    validation: Sequences,
+    config: TrainConfig,
+    *,
+    patience: int,
+    folder: Path,
+    loss: Loss,
+    logger: Logger | None = None,
+) -> Stopped:
+    """Train a model in place, stop when it gets no better, and put it back to its best.
+
+    Args:
+        model: As in `llmguide.training.train.train`, like the others.
+        data: To learn from.
+        validation: To decide on.
+        config: `eval_every` decides how fine the decision is; checkpoints are written as often.
+        patience: Evaluations without a better one after which it ends.
+        folder: Of the checkpoints; a run that was killed goes on, and decides as if it had not been.
+        loss: What is lowered.
+        logger: Gets the numbers.
+
+    Returns:
+        The history and the best step.
+
+    Raises:
+        ValueError: Several processes train.
+    """
+    if distributed.world().size > 1:
+        raise ValueError("early stopping watches a single process: start it without torchrun")
+    config = replace(config, checkpoint_every=config.eval_every, keep=patience + 1)
+    before = _history(folder)
+    watch = Patience(patience, before)
+    if not watch.is_over and len(before) < config.n_steps:
+        both = watch if logger is None else Loggers(logger, watch)
+        with suppress(_NoBetterError):
+            train(model, data, config, validation=validation, folder=folder, loss=loss, logger=both)
+    history = _history(folder)
+    losses = {record.step: record.val_loss for record in history if record.val_loss is not None}
+    best = min(losses, key=losses.__getitem__)
+    kept = next(path for path in checkpoints(folder) if step_of(path) == best)
+    model.load_state_dict(load(kept)["model"])
+    return Stopped(history, best)
+
+
+def _history(folder: Path) -> list[Record]:
+    state = load_latest(folder)
+    return [] if state is None else [Record(*row) for row in state["history"]]

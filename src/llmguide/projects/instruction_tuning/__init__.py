@@ -1,0 +1,1 @@
+"""Instruction tuning: from a base model to one that follows instructions."""

@@ -1,0 +1,124 @@
+r"""Answers: sentences quoted from the passages, the messages that ask a model for one, and when to refuse.
+
+The quoting answer is the honest default of a machine without a language model: its sentences are the
+documents' own, the ones nearest to the question, each with the number of its passage. A model writes more
+freely, and is told to stay with the passages; `llmguide.projects.retrieval_chatbot.support` looks whether it did.
+
+Before either, a gate: where the nearest passage is further from the question than the gate allows, nothing is
+written but `REFUSAL`. The gate is fitted on questions of which it is known whether the documents answer them.
+
+Reference: Lewis et al. 2020, arXiv:2005.11401 (generation from retrieved passages; theirs is trained end to
+end, this one is not).
+
+Leaves out: follow-up questions, which would have to be made complete before they are searched for.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor
+
+from llmguide.post_training.chat import Message
+from llmguide.projects.retrieval_chatbot.chunks import Chunk
+
+REFUSAL = "The documents do not say."
+N_PASSAGES = 3  # that are read for an answer, and numbered from 1
+N_QUOTED = 2  # sentences of a quoting answer
+_ENDS = re.compile(r"(?:(?<=[.!?:])|(?<=[.!?:][\"”\u2019)]))\s+(?=[\"“A-Z(*])|\n[^\S\n]*\n")
+_SHORTEST = 20  # characters of a sentence worth quoting; headings and scraps are shorter
+_RULE = re.compile(r"^[*=~^-]{3,}$", re.MULTILINE)  # under a heading
+
+SYSTEM = f"""\
+Answer the question from the numbered passages alone, in one or two sentences. Keep to their words, and end \
+each sentence with the number of its passage in brackets, such as [1]. If they do not answer it, write only: \
+{REFUSAL}"""
+
+
+def sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Find where sentences begin and end; list items and code are sentences of their own.
+
+    >>> text = "It is so. Or is it? See f(x.y) for more."
+    >>> [text[start:stop] for start, stop in sentences(text)]
+    ['It is so.', 'Or is it?', 'See f(x.y) for more.']
+    """
+    borders = [0, *(end for match in _ENDS.finditer(text) for end in (match.start(), match.end())), len(text)]
+    for start, stop in list(pairwise(borders))[::2]:
+        part = text[start:stop]
+        if part.strip():
+            yield start + len(part) - len(part.lstrip()), start + len(part.rstrip())
+
+
+def quotable(passages: Sequence[Chunk]) -> list[tuple[int, str]]:
+    """Return the sentences of passages that can stand alone, with the number of their passage."""
+    found: dict[str, int] = {}  # neighbours overlap
+    for number, passage in enumerate(passages, start=1):
+        for start, stop in sentences(passage.text):
+            text = " ".join(passage.text[start:stop].split())
+            if len(text) >= _SHORTEST and not _RULE.search(passage.text[start:stop]):
+                found.setdefault(text, number)
+    return [(number, text) for text, number in found.items()]
+
+
+def quote(
+    question: str, passages: Sequence[Chunk], embed: Callable[[list[str]], Float[Tensor, "N D"]]
+) -> Iterator[str]:
+    """Answer with the sentences of the passages that are nearest to the question, in the order of the text.
+
+    Args:
+        question: What was asked.
+        passages: What was found.
+        embed: Turns texts into vectors.
+
+    Yields:
+        Pieces of the answer: each sentence and the number of its passage.
+    """
+    known = quotable(passages)
+    if not known:
+        yield REFUSAL
+        return
+    vectors = embed([question, *(text for _, text in known)])
+    nearest = (vectors[1:] @ vectors[0]).topk(min(N_QUOTED, len(known))).indices.tolist()
+    for place, i in enumerate(sorted(nearest)):
+        number, text = known[i]
+        yield f"{' ' if place else ''}“{text}” [{number}]"
+
+
+def messages(question: str, passages: Sequence[Chunk]) -> list[Message]:
+    """Write the question and the numbered passages for a model."""
+    numbered = "\n\n".join(f"[{i}] {passage.titled}" for i, passage in enumerate(passages, start=1))
+    return [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": f"{numbered}\n\nQuestion: {question}"},
+    ]
+
+
+def fit_gate(answerable: Sequence[float], unanswerable: Sequence[float]) -> float:
+    """Choose the cosine below which to refuse: the one that is right most often.
+
+    Args:
+        answerable: Cosines of the nearest passage, of questions that the documents answer.
+        unanswerable: The same, of questions that they do not. Both kinds weigh the same, however many.
+
+    Returns:
+        The middle between two neighbours.
+
+    Raises:
+        ValueError: One of the two is empty.
+
+    >>> round(fit_gate([0.5, 0.7, 0.9], [0.1, 0.3]), 3)
+    0.4
+    """
+    if not answerable or not unanswerable:
+        raise ValueError(
+            f"{len(answerable)} answerable and {len(unanswerable)} other questions: give some of both kinds"
+        )
+    values = sorted({*answerable, *unanswerable})
+    gates = [values[0] - 1.0, *((a + b) / 2 for a, b in pairwise(values)), values[-1] + 1.0]
+
+    def right(gate: float) -> float:
+        kept = sum(value >= gate for value in answerable) / len(answerable)
+        return kept + sum(value < gate for value in unanswerable) / len(unanswerable)
+
+    return max(gates, key=right)

@@ -1,0 +1,194 @@
+r"""Evaluation of the chatbot: does it find, does it say what it found, does it know when to be silent?
+
+Everything is measured on questions whose answer is known as a quotation, or that have none (`questions`):
+
+- **cut**: ways to cut the documents, by what fits of the passages found;
+- **found**: rankings by chance, by words, by meaning and by both, each question against all passages;
+- **said**: answers, sentence by sentence, against the passages that they cite (`support`), and against the
+  quotation: an answer is right if it says it;
+- **refused**: the gate is fitted on one half of the questions and judged on the other, and the other way
+  round.
+
+Intervals draw questions again. Two ways on the same questions are compared by the differences, question by
+question.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from statistics import fmean
+from typing import Any, get_args
+
+from llmguide.data.cleaning.dedup import plain_words
+from llmguide.data.documents import Document
+from llmguide.evaluation.metrics import bootstrap_interval, wilson_interval
+from llmguide.projects.retrieval_chatbot.answer import N_PASSAGES, REFUSAL, fit_gate
+from llmguide.projects.retrieval_chatbot.chunks import Chunk, cut, distinct, windows
+from llmguide.projects.retrieval_chatbot.measures import ndcg_at, recall_at, reciprocal_rank
+from llmguide.projects.retrieval_chatbot.questions import Question, flat, relevant
+from llmguide.projects.retrieval_chatbot.search import DEPTH, Search, Way, WordSearch
+from llmguide.projects.retrieval_chatbot.support import SUPPORTED, claims, covered
+
+CHANCE = "chance"
+MEASURES: dict[str, Callable[[list[str], set[str]], float]] = {
+    "recall@1": lambda ranking, wanted: recall_at(1, ranking, wanted),
+    "recall@5": lambda ranking, wanted: recall_at(5, ranking, wanted),
+    "MRR": reciprocal_rank,
+    "nDCG@10": lambda ranking, wanted: ndcg_at(10, ranking, wanted),
+}
+READ = 2400  # characters: three passages of the default size
+CUTS: dict[str, Callable[[Document], Iterable[Chunk]]] = {
+    "structure, 400": partial(cut, size=400, overlap=50),
+    "structure, 800": partial(cut, size=800, overlap=100),
+    "structure, 1600": partial(cut, size=1600, overlap=200),
+    "windows, 800": partial(windows, size=800, overlap=100),
+}
+Writer = Callable[[str, list[Chunk]], Iterable[str]]  # of an answer to a question from passages, in pieces
+
+
+def found(search: Search, questions: Sequence[Question], seed: int) -> dict[str, Any]:
+    """Measure the rankings of passages for questions that the documents answer.
+
+    Args:
+        search: Ranks.
+        questions: Those without an answer are left out.
+        seed: Of the ranking by chance.
+
+    Returns:
+        The number of questions, those whose answer a border cuts apart, the scores of each way with their
+        intervals, and what both ways together gain on each alone. A quotation that no passage holds counts 0.
+    """
+    asked = [question for question in questions if question.quote]
+    texts = [flat(chunk.text) for chunk in search.chunks]
+    wanted = [relevant(question.quote, search.chunks, texts) for question in asked]
+    ids, draw = [chunk.id for chunk in search.chunks], random.Random(seed)
+    ways: dict[str, Callable[[str], list[str]]] = {CHANCE: lambda _: draw.sample(ids, min(DEPTH, len(ids)))}
+    for way in get_args(Way):
+        ways[way] = lambda text, way=way: [hit.chunk.id for hit in search(text, DEPTH, way)]  # type: ignore[misc]
+    scores: dict[str, dict[str, list[float]]] = {}
+    for way, rank in ways.items():
+        rankings = [rank(question.text) for question in asked]
+        scores[way] = {
+            name: [measure(r, w) if w else 0.0 for r, w in zip(rankings, wanted, strict=True)]
+            for name, measure in MEASURES.items()
+        }
+    gains = {
+        way: {
+            name: [a - b for a, b in zip(scores["both"][name], scores[way][name], strict=True)]
+            for name in MEASURES
+        }
+        for way in ("words", "meaning")
+    }
+    return {
+        "n_questions": len(asked),
+        "cut_apart": sum(not some for some in wanted),
+        "ways": {way: _intervals(values) for way, values in scores.items()},
+        "both_over": {way: _intervals(values) for way, values in gains.items()},
+    }
+
+
+def cuts(documents: Sequence[Document], questions: Sequence[Question]) -> dict[str, Any]:
+    """Compare ways to cut the documents, by words alone, which need no vectors.
+
+    What can be read of the passages is bounded by characters, not by their number; so the question is whether
+    the first `READ` characters of what is found hold the whole answer.
+
+    Returns:
+        For each way the number of passages, the answers that a border cuts apart, and the share that is held.
+    """
+    measured = {}
+    for name, way in CUTS.items():
+        chunks = distinct(chunk for document in documents for chunk in way(document))
+        search, held, apart = WordSearch(chunks), [], 0
+        texts = [flat(chunk.text) for chunk in chunks]
+        for question in questions:
+            if question.quote:
+                room, read = READ, ""
+                for hit in search(question.text, DEPTH):
+                    room -= len(hit.chunk.text)
+                    if room < 0:
+                        break
+                    read += flat(hit.chunk.text) + "\n"
+                held.append(float(flat(question.quote) in read))
+                apart += not any(flat(question.quote) in text for text in texts)
+        measured[name] = {"n": len(chunks), "cut_apart": apart, "held": _intervals({"held": held})["held"]}
+    return measured
+
+
+def said(search: Search, questions: Sequence[Question], write: Writer) -> dict[str, Any]:
+    """Measure answers to questions that the documents answer.
+
+    Returns:
+        With intervals: the share of sentences that a cited passage supports, the share of answers of which
+        all are, the share that says what the documentation says, and the share of refusals; and three
+        answers.
+    """
+    samples: list[dict[str, str]] = []
+    supported, faithful, right, refused = [], [], [], []
+    for question in questions:
+        if question.quote:
+            passages = [hit.chunk for hit in search(question.text, N_PASSAGES)]
+            answer = "".join(write(question.text, passages))
+            refused.append(float(REFUSAL in answer))
+            right.append(float(covered(plain_words(question.quote), plain_words(answer)) >= SUPPORTED))
+            if not refused[-1]:
+                verdicts = [float(claim.supported) for claim in claims(answer, passages)]
+                supported += verdicts
+                faithful.append(float(all(verdicts)))
+            if len(samples) < 3:
+                samples.append({"question": question.text, "answer": answer})
+    found = {"supported": supported, "faithful": faithful, "right": right, "refused": refused}
+    return {"n": len(refused), **_intervals({k: v for k, v in found.items() if v}), "samples": samples}
+
+
+def refused(search: Search, questions: Sequence[Question], seed: int) -> dict[str, Any]:
+    """Fit the gate on one half of the questions and judge it on the other, both ways round.
+
+    Args:
+        search: Finds the nearest passage.
+        questions: Of all kinds.
+        seed: Of the halves.
+
+    Returns:
+        The share that is let through, for each kind of question, with its interval; the gate fitted on all
+        questions; and the probability that a question with an answer lies nearer than one without.
+    """
+    near = {question: search.nearest(question.text) for question in questions}
+    through: dict[str, list[bool]] = {kind: [] for kind in sorted({question.kind for question in questions})}
+    sides = halves(questions, seed)
+    for fitted, judged in (sides, sides[::-1]):
+        gate = _gate(fitted, near)
+        for question in judged:
+            through[question.kind].append(near[question] >= gate)
+    answered = [near[question] for question in questions if question.quote]
+    others = [near[question] for question in questions if not question.quote]
+    wins = fmean((a > b) + 0.5 * (a == b) for a in answered for b in others)
+    return {
+        "through": {kind: wilson_interval(sum(v), len(v))._asdict() for kind, v in through.items()},
+        "gate": _gate(questions, near),
+        "separated": wins,
+        "nearest": {kind: [round(near[q], 3) for q in questions if q.kind == kind] for kind in through},
+    }
+
+
+def halves(questions: Sequence[Question], seed: int) -> tuple[list[Question], list[Question]]:
+    """Divide questions by chance into two halves that hold as many of each kind, or one more.
+
+    >>> questions = [Question(str(i), "", "near" if i % 2 else "far") for i in range(8)]
+    >>> [sorted(question.kind for question in half) for half in halves(questions, seed=0)]
+    [['far', 'far', 'near', 'near'], ['far', 'far', 'near', 'near']]
+    """
+    shuffled = random.Random(seed).sample(list(questions), len(questions))
+    ordered = sorted(shuffled, key=lambda question: question.kind)  # a stable sort: each kind stays shuffled
+    return ordered[::2], ordered[1::2]
+
+
+def _gate(questions: Sequence[Question], near: dict[Question, float]) -> float:
+    return fit_gate(
+        [near[question] for question in questions if question.quote],
+        [near[question] for question in questions if not question.quote],
+    )
+
+
+def _intervals(values: dict[str, list[float]]) -> dict[str, Any]:
+    return {name: bootstrap_interval(v, n_resamples=2000)._asdict() for name, v in values.items()}

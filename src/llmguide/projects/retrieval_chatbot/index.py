@@ -1,0 +1,128 @@
+"""The index: passages and their vectors in a vector store, Qdrant, from where the nearest ones are asked for.
+
+In a folder, Qdrant's client itself is the store: it keeps each point in SQLite, one transaction each, and
+compares a question with all of them. A server, named by its URL, does the same from many processes and, past
+some tens of thousands of passages, without looking at all (Malkov & Yashunin 2016, arXiv:1603.09320).
+
+The name of a collection is a hash of all choices that its vectors depend on, so that vectors of two models
+never meet. What a killed run has indexed stays; the next one adds what is missing.
+
+The client keeps its points as pickles, which could run code. They are read by `llmguide.training.pickles`, which
+refuses all but points, so that a folder that somebody else made can be opened.
+"""
+
+import pickle
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from llmguide.projects.retrieval_chatbot.chunks import Chunk
+from llmguide.training import pickles
+
+BATCH = 64  # passages that are embedded and stored before the next; what a kill can cost
+_PAGE = 1000  # passages read from the store at a time
+
+
+class Found(NamedTuple):
+    """A passage that a question has found, and how near it is."""
+
+    chunk: Chunk
+    score: float
+
+
+class Index:
+    """One collection of a vector store.
+
+    Args:
+        where: A folder, or the URL of a server, such as ``http://localhost:6333``.
+        choices: Everything that passages and vectors depend on.
+        width: Numbers of a vector.
+
+    Raises:
+        ModuleNotFoundError: The store's client is not installed.
+        RuntimeError: Another process has the folder open.
+        ConnectionError: No server answers at the URL.
+        ValueError: A file of the folder holds more than points.
+    """
+
+    def __init__(self, where: str | Path, choices: Sequence[object], width: int) -> None:
+        self._models = _library().models
+        self.name = f"llmguide-{sha256(repr(tuple(choices)).encode()).hexdigest()[:16]}"
+        is_server = str(where).startswith(("http://", "https://"))
+        self._client = _library().QdrantClient(**{"url" if is_server else "path": str(where)})
+        failed = import_module("qdrant_client.http.exceptions").ApiException
+        try:
+            if not self._client.collection_exists(self.name):
+                vectors = self._models.VectorParams(size=width, distance=self._models.Distance.COSINE)
+                self._client.create_collection(self.name, vectors_config=vectors)
+        except failed as error:
+            raise ConnectionError(f"no Qdrant server answers at {where}: {error}") from error
+
+    def add(
+        self, chunks: Sequence[Chunk], embed: Callable[[list[str]], Float[Tensor, "N D"]]
+    ) -> Iterator[int]:
+        """Embed and store what is not there yet, and remove what the documents no longer have.
+
+        Args:
+            chunks: All passages of the collection.
+            embed: Turns texts into vectors.
+
+        Yields:
+            After each batch, how many passages are stored.
+        """
+        known = set(self.chunks())
+        if gone := known.difference(chunks):
+            self._client.delete(self.name, points_selector=[_number(chunk) for chunk in gone])
+        missing = [chunk for chunk in chunks if chunk not in known]
+        for first in range(0, len(missing), BATCH):
+            part = missing[first : first + BATCH]
+            vectors = embed([chunk.titled for chunk in part]).tolist()
+            points = [
+                self._models.PointStruct(id=_number(chunk), vector=vector, payload=chunk._asdict())
+                for chunk, vector in zip(part, vectors, strict=True)
+            ]
+            self._client.upsert(self.name, points=points)
+            yield len(known) - len(gone) + first + len(part)
+
+    def chunks(self) -> list[Chunk]:
+        """Return all passages, in the order of their documents."""
+        found: list[Chunk] = []
+        offset: Any = None
+        while True:
+            page, offset = self._client.scroll(self.name, limit=_PAGE, offset=offset)
+            found += [Chunk(**record.payload) for record in page]
+            if offset is None:
+                return sorted(found)
+
+    def search(self, vector: Float[Tensor, " D"], k: int) -> list[Found]:
+        """Return the k passages of the largest cosine, the nearest first."""
+        answer = self._client.query_points(self.name, query=vector.tolist(), limit=k)
+        return [Found(Chunk(**point.payload), point.score) for point in answer.points]
+
+    def close(self) -> None:
+        """Give up the folder, or the connection."""
+        self._client.close()
+
+
+def _number(chunk: Chunk) -> str:
+    """Name a point; Qdrant takes only numbers and UUIDs."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, chunk.id))
+
+
+def _library() -> Any:
+    try:
+        library = import_module("qdrant_client")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('the index needs more packages: pip install "llmguide[apps]"') from error
+    loads = partial(pickles.loads, allowed={"qdrant_client.http.models.models.PointStruct"})
+    persistence: Any = import_module("qdrant_client.local.persistence")
+    persistence.pickle = SimpleNamespace(dumps=pickle.dumps, loads=loads)
+    return library

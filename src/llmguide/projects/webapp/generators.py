@@ -1,0 +1,117 @@
+"""Where an application's text comes from: a model on this machine, or one behind a URL.
+
+Both are asked in the same words, `llmguide.coding.client.Request` for a conversation and
+`llmguide.coding.client.Completion` for a text to go on with, and answer in pieces, as they come.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from llmguide.cli.generate import pieces
+from llmguide.coding.client import Completion, Endpoint, Request
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.generation.generate import Sampler, stream
+from llmguide.tokenization.tokenizer import Tokenizer
+
+Asking = Request | Completion
+TOP_P = 0.95  # the tail of a small model's distribution is noise
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """What writes for an application.
+
+    Attributes:
+        name: Of the model, to be shown and sent.
+        local: Whether it is a model of a project, which wants the prompts that it was trained with.
+        at_once: How many answers it can write side by side.
+    """
+
+    name: str
+    local: bool
+    at_once: int
+
+    def stream(self, request: Asking) -> Iterator[str]:
+        """Yield the pieces of an answer."""
+
+
+class LocalModel:
+    """A model of a project.
+
+    Args:
+        name: To be shown.
+        model: A decoder of `llmguide.models`.
+        tokenizer: Of the model; an answer ends with its end of text.
+        encode: Turns a request into ids, at most so many.
+    """
+
+    local, at_once = True, 1  # an answer has all of the machine
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Tokenizer,
+        encode: Callable[[Tokenizer, Asking, int], list[int]],
+    ):
+        self.name, self._tokenizer, self._encode = name, tokenizer, encode
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = model.to(self._device)
+
+    def stream(self, request: Asking) -> Iterator[str]:
+        """Yield the pieces of an answer; the same request has the same answer."""
+        context = self._model.config.context_length
+        n_new = min(request.max_tokens, context // 2)  # at least half is for what was written
+        ids = self._encode(self._tokenizer, request, context - n_new)
+        end_id = self._tokenizer.special_tokens[END_OF_TEXT]
+        tokens = stream(
+            self._model,
+            torch.tensor([ids], device=self._device),
+            n_new,
+            sampler=Sampler(request.temperature, top_p=TOP_P),
+            eos_id=end_id,
+            generator=torch.Generator(self._device).manual_seed(request.seed),
+        )
+        ids_of = (int(token) for token in tokens)
+        written = pieces(ids_of, self._tokenizer.decode, before=ids, end_id=end_id)
+        yield from until(written, (isinstance(request, Completion) and request.stop) or ())
+
+
+def until(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    """Yield pieces of a text until one of some texts comes; what may be its beginning waits.
+
+    >>> list(until(iter(["ab", "c<", "b", "<", "/", "s>", "d"]), ["</s>"]))
+    ['ab', 'c', '<b', '', '', '']
+    """
+    held = ""
+    for text in texts:
+        held += text
+        found = [at for stop in stops if (at := held.find(stop)) >= 0]
+        if found:
+            yield held[: min(found)]
+            return
+        begun = [n for stop in stops for n in range(1, len(stop)) if held.endswith(stop[:n])]
+        ready = len(held) - max(begun, default=0)
+        yield held[:ready]
+        held = held[ready:]
+    yield held
+
+
+class RemoteModel:
+    """A model behind a URL that speaks OpenAI's formats, such as that of vLLM, llama.cpp or Ollama.
+
+    Args:
+        name: Of the model at the endpoint.
+        endpoint: Where it is.
+    """
+
+    local, at_once = False, 8
+
+    def __init__(self, name: str, endpoint: Endpoint):
+        self.name, self._endpoint = name, endpoint
+
+    def stream(self, request: Asking) -> Iterator[str]:
+        """Yield the pieces of an answer; raises `llmguide.coding.client.EndpointError`."""
+        return self._endpoint.stream(request)

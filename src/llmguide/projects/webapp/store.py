@@ -1,0 +1,300 @@
+"""What an application keeps: documents, what a model wrote for them, and what people said of it.
+
+The database is SQLite in a file, or PostgreSQL by its URL, through SQLAlchemy Core. Each write is a
+transaction of its own, on the disk before its caller goes on: what somebody has seen on the page is there
+after a crash. An answer is kept piece by piece, so that half of one is not lost either.
+
+A database of SQLite can be read by its owner only. What is written stays until you delete it: without the
+files ``app.sqlite``, ``app.sqlite-wal`` and ``app.sqlite-shm``, the next start begins with an empty database.
+
+Leaves out: accounts, since an application serves the user of this machine; and migrations, since its tables
+have not changed yet.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    insert,
+    make_url,
+    select,
+    update,
+)
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from llmguide.projects.webapp.access import make_private
+
+PATIENCE = 10_000  # milliseconds that a write waits for another program's
+TABLES = MetaData()
+DOCUMENTS = Table(
+    "documents",
+    TABLES,
+    Column("id", String(32), primary_key=True),
+    Column("application", String(40), nullable=False, index=True),
+    Column("title", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("version", Integer, nullable=False),  # counts the changes
+    Column("changed", String(32), nullable=False),
+)
+ANSWERS = Table(
+    "answers",
+    TABLES,
+    Column("id", String(32), primary_key=True),
+    Column("document", ForeignKey("documents.id"), nullable=False, index=True),
+    Column("begun", String(32), nullable=False),
+    Column("prompt", JSON, nullable=False),  # what the model was given
+    Column("settings", JSON, nullable=False),  # what the user chose, and what the application found
+    Column("text", Text, nullable=False),
+    Column("state", String(10), nullable=False),  # writing, done, stopped or failed
+)
+FEEDBACK = Table(
+    "feedback",
+    TABLES,
+    Column("answer", ForeignKey("answers.id"), primary_key=True),
+    Column("verdict", Integer, CheckConstraint("verdict IN (-1, 0, 1)"), nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("given", String(32), nullable=False),
+)
+
+
+class Preference(NamedTuple):
+    """Two answers to the same prompt, of which one was liked and the other was not.
+
+    Attributes:
+        prompt: What the model was given.
+        settings: Those of the liked answer.
+        chosen: Its text.
+        rejected: The text of the other.
+    """
+
+    prompt: dict[str, Any]
+    settings: dict[str, Any]
+    chosen: str
+    rejected: str
+
+
+class UnavailableError(RuntimeError):
+    """The database cannot be used now: another program has locked it, or it cannot be reached."""
+
+
+class Store:
+    """The database of one application.
+
+    Each method raises `UnavailableError` where the database cannot be used now.
+
+    Args:
+        url: ``sqlite:///PATH``, or ``postgresql://USER:PASSWORD@HOST/NAME``.
+        application: Its name; several can share a database.
+
+    Raises:
+        ValueError: The URL is none, or the database cannot be reached.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     store = Store(f"sqlite:///{folder}/notes.sqlite", "notes")
+    ...     one = store.add_document("A note", "Once")
+    ...     answer = store.begin(one, {"prompt": "Once"}, {})
+    ...     store.append(answer, " upon")
+    ...     store.append(answer, " a time")
+    ...     store.end(answer, "done")
+    ...     _ = store.judge(answer, 1, "")
+    ...     found = store.document(one)["answers"][0]
+    ...     store.close()
+    >>> found["text"], found["state"], found["verdict"]
+    (' upon a time', 'done', 1)
+    """
+
+    def __init__(self, url: str, application: str):
+        self.application = application
+        try:
+            address = make_url(url)
+            if address.drivername == "postgresql":
+                address = address.set(drivername="postgresql+psycopg")
+            self.kind = address.get_backend_name()
+            if self.kind not in {"sqlite", "postgresql"}:
+                raise ValueError(f"--database {url}: sqlite:///PATH or postgresql://... is wanted")
+            if self.kind == "sqlite" and address.database not in {None, "", ":memory:"}:
+                make_private(Path(str(address.database)))
+            # hidden: what users write would be in each error message, and so in the log
+            self._engine = create_engine(address, pool_pre_ping=True, hide_parameters=True)
+            if self.kind == "sqlite":
+                event.listen(self._engine, "connect", _careful)
+            TABLES.create_all(self._engine)
+            # those of a server that was killed; one that still writes elsewhere will say so at its end
+            self._write(update(ANSWERS).where(ANSWERS.c.state == "writing").values(state="stopped"))
+        except ArgumentError as error:
+            raise ValueError(f"--database {url} is no database URL such as sqlite:///notes.sqlite") from error
+        except (OperationalError, UnavailableError) as error:
+            hidden = address.render_as_string(hide_password=True)
+            reason = error.orig if isinstance(error, OperationalError) else error
+            raise ValueError(f"the database {hidden} cannot be used: {reason}") from error
+
+    def close(self) -> None:
+        """Give up the connections."""
+        self._engine.dispose()
+
+    def check(self) -> None:
+        """Raise if the database does not answer."""
+        self._read(select(1))
+
+    def documents(self) -> list[dict[str, Any]]:
+        """List the documents, the last changed first, without their content."""
+        columns = (DOCUMENTS.c.id, DOCUMENTS.c.title, DOCUMENTS.c.changed)
+        mine = DOCUMENTS.c.application == self.application
+        return self._read(select(*columns).where(mine).order_by(DOCUMENTS.c.changed.desc()))
+
+    def document(self, document: str, newest: int | None = None) -> dict[str, Any] | None:
+        """Return a document with its answers in their order, and what was said of each.
+
+        Args:
+            document: Its name.
+            newest: So many of the answers; None: all.
+
+        Returns:
+            None, if there is no such document.
+        """
+        found = self._read(
+            select(DOCUMENTS).where(DOCUMENTS.c.id == document, DOCUMENTS.c.application == self.application)
+        )
+        if not found:
+            return None
+        answers = self._read(
+            select(ANSWERS, FEEDBACK.c.verdict, FEEDBACK.c.comment)
+            .outerjoin(FEEDBACK)
+            .where(ANSWERS.c.document == document)
+            .order_by(ANSWERS.c.begun.desc())
+            .limit(newest)
+        )
+        return found[0] | {"answers": answers[::-1]}
+
+    def add_document(self, title: str, content: str) -> str:
+        """Begin a document.
+
+        Returns:
+            Its name.
+        """
+        row = {"id": uuid4().hex, "application": self.application, "title": title, "content": content}
+        self._write(insert(DOCUMENTS).values(**row, version=1, changed=_now()))
+        return row["id"]
+
+    def change_document(self, document: str, title: str, content: str, *, version: int) -> bool:
+        """Change a document, unless somebody has since the version named.
+
+        Returns:
+            Whether it was changed.
+        """
+        return self._write(
+            update(DOCUMENTS)
+            .where(
+                DOCUMENTS.c.id == document,
+                DOCUMENTS.c.application == self.application,
+                DOCUMENTS.c.version == version,
+            )
+            .values(title=title, content=content, version=version + 1, changed=_now())
+        )
+
+    def begin(self, document: str, prompt: dict[str, Any], settings: dict[str, Any]) -> str:
+        """Begin an answer.
+
+        Returns:
+            Its name.
+        """
+        row = {"id": uuid4().hex, "document": document, "begun": _now(), "prompt": prompt}
+        self._write(insert(ANSWERS).values(**row, settings=settings, text="", state="writing"))
+        return str(row["id"])
+
+    def append(self, answer: str, piece: str) -> None:
+        """Add a piece to an answer."""
+        self._write(update(ANSWERS).where(ANSWERS.c.id == answer).values(text=ANSWERS.c.text + piece))
+
+    def end(self, answer: str, state: str) -> None:
+        """End an answer: ``done``, ``stopped`` or ``failed``."""
+        self._write(update(ANSWERS).where(ANSWERS.c.id == answer).values(state=state))
+
+    def judge(self, answer: str, verdict: int, comment: str) -> bool:
+        """Keep what somebody thinks of an answer: 1, -1, or 0 for no longer either; the last word counts.
+
+        Returns:
+            Whether there is such an answer.
+        """
+        mine = (ANSWERS.c.id == answer, DOCUMENTS.c.application == self.application)
+        said = {"verdict": verdict, "comment": comment, "given": _now()}
+        with self._begin() as connection:
+            # locks the answer: two verdicts at a time become one after the other
+            known = select(ANSWERS.c.id).join(DOCUMENTS).where(*mine).with_for_update()
+            if connection.execute(known).first() is None:
+                return False
+            changed = connection.execute(update(FEEDBACK).where(FEEDBACK.c.answer == answer).values(**said))
+            if not changed.rowcount:
+                connection.execute(insert(FEEDBACK).values(answer=answer, **said))
+        return True
+
+    def preferences(self) -> list[Preference]:
+        """Pair each liked answer with each disliked one to the same prompt, in the order of the answers."""
+        rows = self._read(
+            select(ANSWERS.c.prompt, ANSWERS.c.settings, ANSWERS.c.text, FEEDBACK.c.verdict)
+            .join(FEEDBACK)
+            .join(DOCUMENTS, DOCUMENTS.c.id == ANSWERS.c.document)
+            .where(DOCUMENTS.c.application == self.application, ANSWERS.c.text != "")
+            .order_by(ANSWERS.c.begun)
+        )
+        return [
+            Preference(liked["prompt"], liked["settings"], liked["text"], other["text"])
+            for liked in rows
+            for other in rows
+            if (liked["verdict"], other["verdict"]) == (1, -1)
+            and _asked(liked) == _asked(other)
+            and liked["text"] != other["text"]
+        ]
+
+    def _read(self, query: Any) -> list[dict[str, Any]]:
+        with self._begin() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _write(self, change: Any) -> bool:
+        with self._begin() as connection:
+            return bool(connection.execute(change).rowcount)
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (OperationalError, PoolTimeoutError) as error:
+            message = "the database is locked by another program or cannot be reached; try again in a while"
+            raise UnavailableError(message) from error
+
+
+def _asked(row: dict[str, Any]) -> dict[str, Any]:
+    """What the model was given, however the answer was drawn."""
+    drawing = {"seed", "temperature", "max_tokens", "stop"}
+    return {name: value for name, value in row["prompt"].items() if name not in drawing}
+
+
+def _careful(connection: Any, _: Any) -> None:
+    """Let SQLite write ahead, wait for each write to be on the disk, and keep to its foreign keys."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={PATIENCE}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")

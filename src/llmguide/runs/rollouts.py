@@ -1,0 +1,66 @@
+"""What ``llmguide ppo`` and ``llmguide grpo`` share on prompts of your own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from llmguide.evaluation.metrics import Interval, wilson_interval
+from llmguide.post_training.datasets import Problem
+from llmguide.post_training.rl.rollout import rollout
+from llmguide.post_training.rl.trainer import LearnerConfig, Metrics, Prompts, Reward
+from llmguide.runs.folder import say
+from llmguide.runs.post_training import Chat, kept, write_report
+
+BATCH_SIZE = 32
+LAST = 10  # steps whose mean is reported
+
+
+def answerable(chat: Chat, asked: Sequence[Problem], max_new_tokens: int) -> list[tuple[list[int], Problem]]:
+    """Write prompts as ids, and leave out those that an answer of full length would not fit behind."""
+    room = chat.model.config.context_length - max_new_tokens
+    written = [(chat.prompt(problem.prompt), problem) for problem in asked]
+    return kept([item if len(item[0]) <= room else None for item in written], "prompts", room)
+
+
+def share_right(
+    policy: Any, prompts: Sequence[list[int]], reward: Reward, config: LearnerConfig
+) -> Interval | None:
+    """Draw an answer to each prompt, and say how many are right; None without prompts."""
+    if not prompts:
+        return None
+    device = next(policy.parameters()).device
+    right = 0.0
+    data = Prompts(prompts)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for first in range(0, len(prompts), BATCH_SIZE):
+            size = min(BATCH_SIZE, len(prompts) - first)
+            ids, attention_mask = (part.to(device) for part in data.batch(first, size))
+            answers = rollout(
+                policy.eval(),
+                ids,
+                config.max_new_tokens,
+                attention_mask=attention_mask,
+                temperature=config.temperature,
+                eos_id=config.eos_id,
+            )
+            right += reward(answers).sum().item()
+    return wilson_interval(right, len(prompts))
+
+
+def summarise(output: Path, history: Sequence[Metrics], **more: Any) -> None:
+    """Print and keep the first and last numbers of a run."""
+    first, last = (
+        {name: fmean(metrics[name] for metrics in part) for name in ("reward", "kl", "length", "ended")}
+        for part in (history[:LAST], history[-LAST:])
+    )
+    for when, found in (("first", first), ("last", last)):
+        say(
+            f"{when} {min(LAST, len(history))} rollouts: reward {found['reward']:.3f}, divergence "
+            f"{found['kl']:.2f} nats, {found['length']:.0f} tokens, {found['ended']:.0%} ended"
+        )
+    write_report(output, {"first": first, "last": last, **more})
+    say(f"\nsee the curves:  tensorboard --logdir {output / 'logs'}")

@@ -1,0 +1,1 @@
+"""The local kernel behind `llmguide serve`, and the server that the web applications share."""

@@ -1,0 +1,195 @@
+"""The process that runs the cells of one tab for ``llmguide serve``: messages come and go as lines of JSON.
+
+It lends this machine's Python to session.py of the site, which runs the cells of a worker too, so that both
+print the same. The process ends when its input ends, and with it every process that its cells have started
+(`llmguide.server.supervisor`) and every file in its folder.
+"""
+
+import _thread
+import codecs
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TextIO
+
+from llmguide.server.supervisor import SUPERVISED, supervise
+
+SHARED = ("session.py", "tools/", "docs/")  # of the site's archive; torch and llmguide are installed here
+CAP = 64 * 1024  # characters that the programs of a run may print; session.py caps what Python prints
+_MARK = b"\0the run is over\0"
+
+Message = dict[str, Any]
+
+
+def main(site: Path) -> None:
+    """Answer messages until there are no more.
+
+    Args:
+        site: The built guide.
+    """
+    folder = Path.cwd()
+    if SUPERVISED:
+        supervise(folder)
+    # Both ends move aside: what cells and their programs read is empty, and what they print is caught.
+    requests = os.fdopen(os.dup(0), encoding="utf-8", errors="replace")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    kernel = _Kernel()
+    kernel.start(kernel.write, replies)
+    kernel.start(kernel.catch, _redirect())
+    try:
+        session = _session(site, folder / "guide", kernel.post)
+    except Exception as error:
+        kernel.send({"type": "failed", "text": f"The kernel could not start. {error}"})
+        kernel.read(requests, folder)  # until the page hangs up
+    signal.signal(signal.SIGINT, session.interrupt)
+    kernel.send({"type": "ready"})
+    kernel.start(kernel.read, requests, folder)
+    kernel.answer(session.handle)
+
+
+class _Kernel:
+    """Queues between the threads: an interrupt that fell between two halves of a line would garble it."""
+
+    def __init__(self) -> None:
+        self.inbox: SimpleQueue[Message] = SimpleQueue()
+        self.outbox: SimpleQueue[str] = SimpleQueue()
+        self.run: int | None = None  # the one that is going on
+        self.left = CAP
+        self.drained = threading.Event()
+
+    def start(self, target: Callable[..., None], *args: object) -> None:
+        threading.Thread(target=target, args=args, daemon=True).start()
+
+    def answer(self, handle: Callable[[Message], None]) -> None:
+        """Handle what comes, in the main thread: the only one that an interrupt reaches."""
+        while True:
+            message = self.inbox.get()
+            if message.get("needs", "core") != "core":
+                import_module("torch")  # before the run: no interrupt leaves half of it, which crashes
+            self.run, self.left = message.get("id"), CAP
+            try:
+                handle(message)
+            except Exception as error:  # of the message: errors of its code are caught by the session
+                self.refuse(message, error)
+            self.run = None
+
+    def refuse(self, message: object, error: Exception) -> None:
+        """Answer a message that does not follow docs/runtime/protocol.md."""
+        reply = {
+            "type": "error",
+            "text": f"A message could not be understood: {type(error).__name__}: {error}",
+            "interrupted": False,
+        }
+        number = message.get("id") if isinstance(message, dict) else None
+        if isinstance(number, int):
+            self.send({**reply, "id": number})
+            self.send({"type": "done", "id": number, "seconds": 0})
+        else:
+            self.send(reply)
+
+    def post(self, reply: Message) -> None:
+        """Send a message of the session; a run is done when what its programs printed is sent."""
+        if reply["type"] == "done":
+            self.drained.clear()
+            with contextlib.suppress(OSError):
+                os.write(1, _MARK)
+                self.drained.wait(1)  # no longer: a cell may have pointed the output elsewhere
+        self.send(reply)
+
+    def send(self, message: Message) -> None:
+        self.outbox.put(json.dumps(message, allow_nan=False))  # here, so that a cell's error is the cell's
+
+    def write(self, replies: TextIO) -> None:
+        while True:
+            replies.write(self.outbox.get() + "\n")
+            replies.flush()
+
+    def read(self, requests: TextIO, folder: Path) -> None:
+        for line in requests:
+            message = None
+            try:
+                message = json.loads(line)
+                kind = message["type"]
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                self.refuse(message, error)
+                continue
+            if kind == "interrupt":
+                _interrupt()
+            else:
+                self.inbox.put(message)
+        _end(folder)
+
+    def catch(self, pipe: int) -> None:
+        """Send what is printed past Python, as the programs do that a cell starts."""
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        pending = b""
+        while chunk := os.read(pipe, 2**16):
+            pending += chunk
+            while pending:
+                text, mark, rest = pending.partition(_MARK)
+                if not mark and b"\0" in text[-len(_MARK) :]:
+                    break  # perhaps the first half of a mark
+                self.show(decode(text, bool(mark)))
+                if mark:
+                    self.drained.set()
+                pending = rest
+
+    def show(self, text: str) -> None:
+        shown = text[: self.left]
+        self.left -= len(shown)
+        if shown and self.run is not None:
+            self.send({"type": "output", "id": self.run, "stream": "stdout", "text": shown})
+
+
+def _redirect() -> int:
+    """Point the standard input to nothing, and both outputs to a pipe; return its end to read from."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    source, target = os.pipe()
+    for old, new in ((nothing, 0), (target, 1), (target, 2)):
+        os.dup2(old, new)
+    os.close(nothing)
+    os.close(target)
+    return source
+
+
+def _session(site: Path, folder: Path, post: Callable[[Message], None]) -> Any:
+    """Lay out what the site lends, and start a session.
+
+    Raises:
+        ValueError: The site has no archive.
+    """
+    archives = list((site / "assets" / "vendor").glob("guide-*.zip"))
+    if not archives:
+        raise ValueError(f"{site} has no assets/vendor/guide-*.zip; build it anew with make site.")
+    with zipfile.ZipFile(archives[0]) as archive:
+        archive.extractall(folder, [name for name in archive.namelist() if name.startswith(SHARED)])
+    sys.path.insert(0, str(folder))
+    return import_module("session").Session(post)
+
+
+def _interrupt() -> None:
+    if hasattr(signal, "pthread_kill"):  # it also ends a wait, which interrupt_main does not
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
+
+
+def _end(folder: Path) -> None:
+    """End this process and its process group; a supervisor ends all of its descendants."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

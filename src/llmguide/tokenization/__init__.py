@@ -1,0 +1,1 @@
+"""From text to token ids: pre-tokenization, byte-pair encoding, and the published vocabularies."""

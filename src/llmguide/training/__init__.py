@@ -1,0 +1,1 @@
+"""Pre-training: losses, schedules, optimizers, the training loop, checkpoints, several processes."""

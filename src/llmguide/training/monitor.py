@@ -1,0 +1,230 @@
+"""Watch a run: where its numbers go, what a person sees, when to worry, and how fast the machine could be.
+
+References: loss spikes and going back to an earlier checkpoint (PaLM, Chowdhery et al. 2022,
+arXiv:2204.02311, section 5.1), model FLOPs utilization (the same, appendix B).
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from time import perf_counter, time
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+SPIKE_WINDOW = 20  # steps whose mean loss a new loss is compared with
+# Above that mean. A falling loss widens its own deviation, so early steps raise no alarm.
+SPIKE_DEVIATIONS = 6
+
+_log = logging.getLogger("llmguide.training.train")
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """Takes the numbers and texts of a run; this is all that another tracker has to offer."""
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Record numbers by name."""
+
+    def text(self, step: int, text: str) -> None:
+        """Record something to read."""
+
+
+class JsonLinesLogger:
+    """Append one JSON object a record to a file, for any program to read.
+
+    Args:
+        path: Made if it is missing, with its folder; a run that goes on appends.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "log.jsonl")
+    ...     JsonLinesLogger(path).log(7, {"loss": 2.5})
+    ...     record = json.loads(path.read_text())
+    >>> record["step"], record["loss"]
+    (7, 2.5)
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Append numbers."""
+        self._append({"step": step, "time": time(), **values})
+
+    def text(self, step: int, text: str) -> None:
+        """Append a text."""
+        self._append({"step": step, "time": time(), "text": text})
+
+    def _append(self, record: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+class TensorBoardLogger:
+    """Write event files that ``tensorboard --logdir FOLDER`` shows.
+
+    Args:
+        folder: One for each run; those in one parent folder are shown together.
+
+    Raises:
+        ImportError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: str | Path):
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # an extra
+        except ImportError as error:
+            raise ImportError('TensorBoardLogger needs tensorboard: pip install "llmguide[cli]"') from error
+        self.writer = SummaryWriter(str(folder))
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Add a point to the curve of each number."""
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def text(self, step: int, text: str) -> None:
+        """Add a text, shown as it is written."""
+        self.writer.add_text("sample", f"```\n{text}\n```", step)
+
+
+class Loggers:
+    """Pass everything on to several loggers.
+
+    >>> loggers = Loggers()
+    >>> loggers.log(1, {"loss": 2.0})
+    """
+
+    def __init__(self, *loggers: Logger):
+        self.loggers = loggers
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Pass numbers on."""
+        for logger in self.loggers:
+            logger.log(step, values)
+
+    def text(self, step: int, text: str) -> None:
+        """Pass a text on."""
+        for logger in self.loggers:
+            logger.text(step, text)
+
+
+class Console:
+    """A progress bar where somebody looks, and otherwise a line now and then to ``logging``.
+
+    The bar needs rich and a terminal. The lines go to the logger ``llmguide.training.train`` at level INFO, which is
+    silent until a program asks for it: ``logging.basicConfig(level=logging.INFO)``.
+
+    Args:
+        n_steps: Of the run.
+        done: Steps that an earlier process took.
+        every: Steps from line to line.
+        quiet: Show nothing, as all processes but one do.
+    """
+
+    def __init__(self, n_steps: int, *, done: int = 0, every: int = 10, quiet: bool = False):
+        self.n_steps = n_steps
+        self.every = every
+        self.quiet = quiet
+        self._bar: Any = None
+        if sys.stderr.isatty() and not quiet:
+            self._bar = _bar()
+        if self._bar is not None:
+            self._task = self._bar.add_task("", total=n_steps, completed=done)
+
+    def __enter__(self) -> "Console":
+        """Start to draw."""
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last state on the screen."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, step: int, values: dict[str, float]) -> None:
+        """Bring the bar up to date; it is drawn ten times a second, however short the steps are."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=describe(values))
+        is_due = step % self.every == 0 or step == self.n_steps or "val_loss" in values
+        if not self.quiet and is_due and (self._bar is None or "val_loss" in values):
+            self.write(f"step {step}/{self.n_steps}  {describe(values)}")
+
+    def write(self, text: str) -> None:
+        """Show a text above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        elif not self.quiet:
+            _log.info(text)
+
+
+def describe(values: dict[str, float]) -> str:
+    """Put the numbers of a step into words.
+
+    >>> describe({"loss": 2.30259, "learning_rate": 6e-4, "grad_norm": 1.0, "tokens_per_s": 51234.5})
+    'loss 2.3026  lr 6.00e-04  norm 1.00  51,234 tokens/s'
+    """
+    forms = {
+        "loss": "loss {:.4f}",
+        "val_loss": "val {:.4f}",
+        "learning_rate": "lr {:.2e}",
+        "grad_norm": "norm {:.2f}",
+        "tokens_per_s": "{:,.0f} tokens/s",
+        "mfu": "MFU {:.0%}",
+    }
+    return "  ".join(form.format(values[name]) for name, form in forms.items() if name in values)
+
+
+def is_spike(losses: Sequence[float], loss: float) -> bool:
+    """Whether a loss stands out from those before it, which is often the first sign of a run going bad.
+
+    Args:
+        losses: All before it, of which the last 20 count; fewer give no alarm.
+        loss: The new one.
+
+    Returns:
+        True if it exceeds their mean by more than six standard deviations.
+
+    >>> calm = [2.0, 2.1] * 10
+    >>> is_spike(calm, 2.3), is_spike(calm, 2.4)  # mean 2.05, deviation 0.0513
+    (False, True)
+    """
+    recent = losses[-SPIKE_WINDOW:]
+    return len(recent) == SPIKE_WINDOW and loss > fmean(recent) + SPIKE_DEVIATIONS * stdev(recent)
+
+
+@torch.no_grad()
+def measure_peak_flops(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """Measure the FLOP/s of large matrix products: what the device can do, whatever its data sheet says.
+
+    Args:
+        device: Where.
+        dtype: Of the matrices.
+
+    Returns:
+        The best of several products, 2 n^3 FLOPs each, over about half a second.
+    """
+    n = 1024 if torch.device(device).type == "cpu" else 8192
+    a = torch.randn(n, n, device=device).to(dtype)
+    best, began = 0.0, perf_counter()
+    while perf_counter() - began < 0.5 or best == 0:  # seconds
+        start = perf_counter()
+        (a @ a)[0, 0].item()  # waits for a GPU
+        best = max(best, 2 * n**3 / (perf_counter() - start))
+    return best
+
+
+def _bar() -> Any:
+    try:
+        from rich.console import Console as Terminal  # noqa: PLC0415  # an extra
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+        from rich.progress import TimeRemainingColumn as Remaining  # noqa: PLC0415
+    except ImportError:
+        return None
+    columns = (BarColumn(20), MofNCompleteColumn(), Remaining(), TextColumn("{task.description}"))
+    return Progress(*columns, console=Terminal(stderr=True))

@@ -1,0 +1,104 @@
+"""Tensors that several processes hold in slices: put together, cut alike, and read from a checkpoint.
+
+`llmguide.training.distributed` makes them with FSDP and saves them; the model, the optimizer and a single process meet
+them here. A checkpoint is read without running code from it, also its index, which is a pickle.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmguide.training import pickles
+
+RUN = "run.pt"  # in a sharded checkpoint: what is no tensor of the model or the optimizer
+_CHECKPOINT = "torch.distributed.checkpoint"
+_INDEX = {  # what the index of a checkpoint is made of
+    *(f"{_CHECKPOINT}.metadata.{name}" for name in ("Metadata", "MetadataIndex", "StorageMeta")),
+    *(f"{_CHECKPOINT}.metadata.{name}" for name in ("TensorProperties", "TensorStorageMetadata")),
+    *(f"{_CHECKPOINT}.metadata.{name}" for name in ("ChunkStorageMetadata", "_MEM_FORMAT_ENCODING")),
+    f"{_CHECKPOINT}.filesystem._StorageInfo",
+    "torch.serialization._get_layout",
+    "torch.Size",
+    *(f"pathlib.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *(f"pathlib._local.{name}" for name in ("PosixPath", "WindowsPath")),  # Python 3.13
+}
+
+
+def read_shards(path: Path, parameters: dict[str, nn.Parameter] | None = None) -> dict[str, Any]:
+    """Read a sharded checkpoint.
+
+    Args:
+        path: Its folder.
+        parameters: Those that are sharded now, by name; all other tensors are read whole.
+
+    Returns:
+        The state that was saved.
+
+    Raises:
+        ValueError: The index is damaged, or is for more than tensors.
+    """
+    from torch.distributed.checkpoint.filesystem import FileSystemReader  # noqa: PLC0415  # 0.3 s
+    from torch.distributed.checkpoint.state_dict_loader import load  # noqa: PLC0415
+
+    index = read_index(path)
+
+    class Reader(FileSystemReader):
+        def read_metadata(self, *_: Any, **__: Any) -> Any:  # torch's runs what the pickle says
+            return index
+
+    state: dict[str, Any] = torch.load(path / RUN, weights_only=True)
+    tensors: dict[str, Any] = {}
+    for key, entry in index.state_dict_metadata.items():
+        param = (parameters or {}).get(key.split("/")[1])
+        if param is None:
+            tensors[key] = torch.empty(entry.size, dtype=entry.properties.dtype)
+        else:
+            tensors[key] = torch.zeros_like(param, requires_grad=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # it is meant to be
+        load(tensors, storage_reader=Reader(path), no_dist=not torch.distributed.is_initialized())
+    for key, tensor in tensors.items():
+        part, name, *rest = key.split("/")
+        if rest:
+            state[part][name][rest[0]] = tensor
+        else:
+            state[part][name] = tensor
+    return state
+
+
+def read_index(path: Path) -> Any:
+    """Read the index of a sharded checkpoint, torch's ``Metadata``, without running code.
+
+    Raises:
+        ValueError: It is damaged, or lists more than tensors.
+    """
+    from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata  # noqa: PLC0415
+
+    index = pickles.loads((path / ".metadata").read_bytes(), _INDEX)
+    entries = index.state_dict_metadata.values() if isinstance(index, Metadata) else [None]
+    if not all(isinstance(entry, TensorStorageMetadata) for entry in entries):
+        raise ValueError(f"{path / '.metadata'} is not the index of a checkpoint of tensors")
+    return index
+
+
+def as_shard(tensor: Tensor, like: Tensor) -> Any:
+    """Cut a tensor that all processes hold in the way that another one is cut; no process sends anything."""
+    from torch.distributed.tensor import DTensor, Replicate  # noqa: PLC0415  # 0.4 s
+
+    mesh: Any = like.device_mesh  # type: ignore[attr-defined]
+    whole = DTensor.from_local(tensor.to(like.device), mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return whole.redistribute(mesh, like.placements)  # type: ignore[attr-defined]
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """Put a sharded tensor together on every process; another is returned as it is."""
+    shard: Any = tensor
+    return shard.full_tensor() if is_shard(tensor) else tensor
+
+
+def is_shard(tensor: Tensor) -> bool:
+    """Whether a tensor is a slice of one that several processes hold together, a DTensor."""
+    return hasattr(tensor, "full_tensor")  # to import the class takes 0.4 s

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llmguide.cli.main import main
+from llmguide.post_training.toy.world import answer_logprobs, divergence, expected, tiny_world
+from llmguide.runs.folder import load_run
+from llmguide.runs.toy import load_policy
+
+SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
+SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
+PAIRS = [{"prompt": f"Name {i}?", "chosen": f"good {i}", "rejected": f"rather bad {i}"} for i in range(60)]
+
+
+def test_in_the_tiny_world_it_gains_true_reward_below_the_frontier(runs):
+    assert main(["dpo", "--output", str(runs / "dpo"), "--n-steps", "40"]) == 0
+    report = json.loads((runs / "dpo" / "report.json").read_text())
+    start, tuned = report["rows"]
+    world = tiny_world()
+    with torch.no_grad():
+        before, after = (answer_logprobs(load_policy(runs / name), world) for name in ("sft", "dpo"))
+    assert tuned["kl"] == pytest.approx(divergence(after, before).item(), abs=1e-4)
+    assert start["gold"] == pytest.approx(expected(before, world.gold).item(), abs=1e-5)
+    assert start["gold"] < tuned["gold"] <= tuned["best_gold"] + 1e-3
+    assert 0.5 < report["accuracy"] < 0.8
+    last = json.loads((runs / "dpo" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["exact/kl"] == pytest.approx(tuned["kl"], abs=1e-4)
+    assert last["exact/gold"] == pytest.approx(tuned["gold"], abs=1e-4)
+
+
+def test_a_run_in_two_sittings_ends_as_one(runs):
+    args = ["dpo", "--n-steps", "8", "--checkpoint-every", "4"]
+    for name in ("whole", "stopped"):
+        assert main([*args, "--output", str(runs / name)]) == 0
+    max((runs / "stopped" / "checkpoints").glob("step-*")).unlink()
+    assert main([*args, "--output", str(runs / "stopped")]) == 0
+    one, other = (load_file(runs / name / "model.safetensors") for name in ("whole", "stopped"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("more", [[], ["--lora-rank", "2"]], ids=["plain", "lora"])
+def test_on_comparisons_the_policy_moves_to_the_chosen(more, tmp_path, written, chat_run):
+    args = ["--data", written(PAIRS), "--model", str(chat_run), "--output", str(tmp_path / "run")]
+    assert main(["dpo", *args, "--n-steps", "20", "--learning-rate", "0.01", *more]) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    score = {row["judge"]: row["score"] for row in report["accuracy"]}
+    assert score["implicit reward"] > 0.9
+    assert score["longer wins"] == 0.0
+    assert load_run(tmp_path / "run")[0].config == load_run(chat_run)[0].config
+
+
+def test_without_a_model_a_small_one_is_fine_tuned_first(tmp_path, written, capsys):
+    args = ["--data", written(PAIRS), "--output", str(tmp_path / "run"), "--n-steps", "2"]
+    assert main(["dpo", *args, *SMALL]) == 0
+    assert "fine-tuned on the chosen answers first" in capsys.readouterr().out
+    load_run(tmp_path / "run" / "sft")
+
+
+def test_what_cannot_be_trained_says_why(runs, written, capsys):
+    assert main(["dpo", "--beta", "0", "--output", str(runs / "dpo"), "--n-steps", "1"]) == 1
+    assert "beta=0.0 must be above 0" in capsys.readouterr().err
+    assert main(["dpo", "--data", written([{"chosen": "a"}]), "--output", str(runs / "x")]) == 1
+    assert "line 1: there is no field" in capsys.readouterr().err

@@ -1,0 +1,83 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llmguide.cli.grpo import _check, _expected
+from llmguide.cli.main import main
+from llmguide.post_training.datasets import Problem
+from llmguide.post_training.rl import verifiable_rewards
+from llmguide.post_training.toy.world import answer_logprobs, divergence, tiny_world
+from llmguide.runs.folder import load_run
+from llmguide.runs.toy import load_policy
+
+PROBLEMS = [{"prompt": f"What is {i} plus 1?", "answer": i + 1} for i in range(8)]
+
+
+@pytest.mark.parametrize("variant", ["grpo", "rloo"])
+def test_in_the_tiny_world_it_gains_the_reward_it_follows(variant, runs):
+    args = ["--output", str(runs / "run"), "--n-steps", "10", "--variant", variant]
+    assert main(["grpo", *args]) == 0
+    start, tuned = json.loads((runs / "run" / "report.json").read_text())["rows"]
+    world = tiny_world()
+    with torch.no_grad():
+        before, after = (answer_logprobs(load_policy(runs / name), world) for name in ("sft", "run"))
+    assert tuned["policy"] == variant
+    assert tuned["kl"] == pytest.approx(divergence(after, before).item(), abs=1e-4)
+    assert start["learned"] + 0.02 < tuned["learned"] <= tuned["best_learned"] + 1e-3
+    assert tuned["gold"] <= tuned["best_gold"] + 1e-3
+
+
+def test_a_run_in_two_sittings_ends_as_one(runs):
+    args = ["grpo", "--n-steps", "4", "--checkpoint-every", "2", "--batch-size", "4"]
+    for name in ("whole", "stopped"):
+        assert main([*args, "--output", str(runs / name)]) == 0
+    max((runs / "stopped" / "checkpoints").glob("step-*")).unlink()
+    assert main([*args, "--output", str(runs / "stopped")]) == 0
+    one, other = (load_file(runs / name / "model.safetensors") for name in ("whole", "stopped"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("more", [[], ["--lora-rank", "2", "--kl-coef", "0.01"]], ids=["plain", "lora"])
+def test_on_problems_answers_are_checked(more, tmp_path, written, chat_run, capsys):
+    args = ["--data", written(PROBLEMS), "--model", str(chat_run), "--output", str(tmp_path / "run")]
+    args += ["--n-steps", "2", "--max-new-tokens", "4", "--batch-size", "2", "--held-out", "0.3"]
+    assert main(["grpo", *args, *more]) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert 0 <= report["after"][0] <= 1
+    assert "right after" in capsys.readouterr().out
+    assert load_run(tmp_path / "run")[0].config == load_run(chat_run)[0].config
+
+
+def test_answers_are_numbers_if_all_of_them_are():
+    numbers = [Problem([], "so it is\n#### 1,200"), Problem([], "3/4")]
+    texts = [*numbers, Problem([], "Paris")]
+    assert _check("auto", numbers) is verifiable_rewards.numeric
+    assert _check("auto", texts) is verifiable_rewards.exact
+    assert _check("exact", numbers) is verifiable_rewards.exact
+    with pytest.raises(ValueError, match="'Paris' is no number; try exact"):
+        _check("numeric", texts)
+
+
+def test_a_prompt_has_one_answer():
+    def asked(answer):
+        return [65], Problem([{"role": "user", "content": "A"}], answer)
+
+    def decode(ids):
+        return "".join(map(chr, ids))
+
+    assert _expected(decode, [asked("#### 4"), asked("4")]) == {"A": "4"}
+    with pytest.raises(ValueError, match="the prompt 'A' has two different answers"):
+        _expected(decode, [asked("4"), asked("5")])
+
+
+def test_what_cannot_be_trained_says_why(runs, written, chat_run, capsys):
+    def fails(*args):
+        assert main(["grpo", "--output", str(runs / "x"), *args]) == 1
+        return capsys.readouterr().err
+
+    assert "give --model" in fails("--data", written(PROBLEMS))
+    assert "line 1: there is no field 'answer'" in fails(
+        "--data", written([{"prompt": "x"}]), "--model", str(chat_run)
+    )

@@ -1,0 +1,74 @@
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from llmguide import __version__
+from llmguide.cli import main
+
+
+def run(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "llmguide", *args], capture_output=True, text=True, check=False
+    )
+
+
+def test_help_names_every_command_with_examples_and_imports_nothing_heavy():
+    code = (
+        "import sys; from llmguide.cli.main import main; status = main(['--help']); "
+        "heavy = {'torch', 'numpy', 'tyro', 'rich'} & set(sys.modules); sys.exit(status or len(heavy))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    for name in main.COMMANDS:
+        assert f"llmguide {name}" in found.stdout
+
+
+def test_version_and_no_arguments(capsys):
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"llmguide {__version__}\n"
+    assert main.main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: llmguide COMMAND")
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "message"),
+    [
+        (["pretrian"], 2, "did you mean 'pretrain'?"),
+        (["--versoin"], 2, "there is no command '--versoin' among estimate, pretrain, generate"),
+        (["estimate", "params", "gpt-2"], 1, "did you mean gpt2"),
+        (["estimate", "paramz"], 2, "Available subcommands"),
+        (["estimate", "params", "gpt2", "--jsn"], 2, "--json"),
+        (["estimate", "optimal", "much"], 2, "much"),
+    ],
+)
+def test_what_makes_no_sense_says_why(args, status, message, capsys):
+    assert main.main(args) == status
+    assert message in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(main, "_run", lambda *_: warnings.warn("two lines were not read", stacklevel=1))
+    assert main.main(["estimate", "presets"]) == 0
+    assert capsys.readouterr().err == "llmguide: two lines were not read\n"
+
+
+def test_without_the_extra_it_names_the_package_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert main.main(["estimate", "presets"]) == 1
+    assert 'pip install "llmguide[cli]"' in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    command = f"{sys.executable} -m llmguide estimate presets --json | true"
+    found = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout.strip(), found.stderr) == (0, "", "")
+
+
+def test_as_a_module():
+    found = run("estimate", "params", "gpt2")
+    assert found.returncode == 0
+    assert "124,439,808" in found.stdout

@@ -1,0 +1,161 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import tokenizers
+import torch
+import transformers
+from safetensors.torch import load_file
+from tests.parity import assert_parity
+
+from llmguide.cli.main import main
+from llmguide.config import ModelConfig
+from llmguide.models import build, to_hf
+from llmguide.post_training.toy.world import answer_logprobs, divergence, expected, tiny_world
+from llmguide.runs.folder import load_run, save_run
+from llmguide.runs.post_training import STEPS, Origin, open_chat, resumable
+from llmguide.runs.toy import load_policy
+from llmguide.tokenization.tokenizer import Tokenizer
+
+SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
+SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
+TALKS = [{"prompt": f"What is {i} plus 1?", "completion": f"It is {i + 1}."} for i in range(40)]
+
+
+def same(one, other):
+    one, other = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_in_the_tiny_world_it_reports_exactly_where_the_policy_stands(runs, capsys):
+    untrained, tuned = json.loads((runs / "sft" / "report.json").read_text())["rows"]
+    world = tiny_world()
+    with torch.no_grad():
+        logprobs = answer_logprobs(load_policy(runs / "sft"), world)
+        torch.manual_seed(0)
+        start = answer_logprobs(build(world.config).eval(), world)
+    assert logprobs.exp().sum(dim=1).tolist() == pytest.approx([1.0] * 4, abs=1e-4)
+    assert tuned["gold"] == pytest.approx(expected(logprobs, world.gold).item(), abs=1e-5)
+    assert tuned["kl"] == pytest.approx(divergence(logprobs, start).item(), abs=1e-4)
+    assert untrained["gold"] < tuned["gold"] < tuned["best_gold"]
+    lines = [json.loads(line) for line in (runs / "sft" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(2, 41, 2))
+    assert list((runs / "sft" / "logs").glob("events.out.tfevents*"))
+    assert main(["generate", str(runs / "sft")]) == 1
+    assert "a model without a tokenizer" in capsys.readouterr().err
+
+
+def test_a_run_in_two_sittings_ends_as_one(tmp_path):
+    args = ["sft", "--n-steps", "12", "--checkpoint-every", "4"]
+    for name in ("whole", "stopped"):
+        assert main([*args, "--output", str(tmp_path / name)]) == 0
+    newest = max((tmp_path / "stopped" / "checkpoints").glob("step-*"))
+    newest.unlink()
+    (tmp_path / "stopped" / "model.safetensors").unlink()
+    assert main([*args, "--output", str(tmp_path / "stopped")]) == 0
+    assert same(tmp_path / "whole", tmp_path / "stopped")
+    assert main([*args, "--output", str(tmp_path / "other"), "--seed", "1"]) == 0
+    assert not same(tmp_path / "whole", tmp_path / "other")
+    assert main([*args, "--output", str(tmp_path / "other")]) == 1  # a folder keeps to its seed
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt), resumable(tmp_path):
+        raise KeyboardInterrupt
+    assert f"goes on from the last checkpoint in {tmp_path / 'checkpoints'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [[], ["--packed"], ["--lora-rank", "2"]], ids=["plain", "packed", "lora"])
+def test_on_conversations_the_held_out_loss_falls(more, tmp_path, written, capsys):
+    args = ["--data", written(TALKS), "--output", str(tmp_path / "run"), "--held-out", "0.2"]
+    rate = ["--n-steps", "30", "--learning-rate", "0.02"]
+    assert main(["sft", *args, *SMALL, *rate, *more]) == 0, capsys.readouterr().err
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["held_out"] < report["held_out_before"] - 0.02
+    model, tokenizer = load_run(tmp_path / "run")
+    assert model.config.vocab_size == tokenizer.vocab_size
+    assert not any("adapters" in name for name in model.state_dict())
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists() == ("--lora-rank" in more)
+
+
+def test_what_was_held_out_stays_held_out(tmp_path, written, capsys):
+    args = ["sft", "--data", written(TALKS), "--output", str(tmp_path / "run"), *SMALL, "--n-steps", "1"]
+    assert main([*args, "--held-out", "0.2"]) == 0
+    capsys.readouterr()
+    assert main([*args, "--held-out", "0.4"]) == 1
+    assert "held_out=0.4 (was 0.2)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", ["1", "1.5", "-0.1", "nan"])
+def test_no_share_that_leaves_nothing_to_learn(share, tmp_path, written, capsys):
+    args = ["--data", written(TALKS), "--output", str(tmp_path / "run"), *SMALL]
+    assert main(["sft", *args, "--held-out", share]) == 1
+    assert "is a share: at least 0 and below 1" in capsys.readouterr().err
+
+
+def test_a_pretrained_run_gets_the_tokens_of_a_chat(tmp_path, written):
+    tokenizer = Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"])
+    model = build(ModelConfig(vocab_size=257, context_length=64, n_layers=1, d_model=8, n_heads=2))
+    save_run(tmp_path / "start", model, tokenizer)
+    args = ["--data", written(TALKS), "--model", str(tmp_path / "start"), "--output", str(tmp_path / "run")]
+    assert main(["sft", *args, "--n-steps", "1"]) == 0
+    tuned, grown = load_run(tmp_path / "run")
+    assert tuned.config.vocab_size == 259
+    assert grown.special_tokens == {"<|endoftext|>": 256, "<|im_start|>": 257, "<|im_end|>": 258}
+
+
+@pytest.mark.parity
+def test_a_model_of_transformers_stays_one(tmp_path, written):
+    words = {word: i for i, word in enumerate(["<end>", "What", "is", "plus", "It", "1", "2", "?", "."])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<end>"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>")
+    sizes = {"context_length": 32, "n_layers": 1, "d_model": 8, "n_heads": 2, "activation": "gelu_tanh"}
+    to_hf(build(ModelConfig(vocab_size=len(words), **sizes))).save_pretrained(tmp_path / "hf")
+    theirs.save_pretrained(tmp_path / "hf")
+    args = ["--data", written(TALKS), "--model", str(tmp_path / "hf"), "--output", str(tmp_path / "run")]
+    assert main(["sft", *args, "--n-steps", "2"]) == 0
+    chat = open_chat(Origin(str(tmp_path / "run")), [], seed=STEPS.seed)
+    peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "run")
+    talk = [{"role": "user", "content": "What is 1 plus 1 ?"}]
+    ids = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
+    name = "llmguide.runs.post_training.open_chat"
+    assert_parity(chat.prompt(talk), ids, of=name, against="transformers.apply_chat_template", atol=0)
+    with torch.no_grad():
+        ours, logits = chat.model(torch.tensor([ids])), peer(torch.tensor([ids])).logits
+    assert_parity(ours, logits, of=name, against="transformers.GPT2LMHeadModel", atol=1e-5)
+    assert tokenizer.eos_token == "<|im_end|>"
+
+
+def test_two_processes_train_the_same_model_as_one(tmp_path, written):
+    args = ["sft", "--data", written(TALKS), *SMALL, "--n-steps", "4", "--batch-size", "4"]
+    args += ["--dropout", "0"]  # is drawn for each process
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    found = subprocess.run(
+        [*launcher, "-m", "llmguide", *args, "--output", str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("model: ") == 1
+    assert main([*args, "--output", str(tmp_path / "one")]) == 0
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--model", "runs/x"], "give --data"),
+        (["--data", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+        (["--data", "ROWS", "--context-length", "8"], "no conversations of at most 9 tokens"),
+    ],
+)
+def test_what_cannot_be_trained_says_why(args, message, tmp_path, written, capsys):
+    args = [written(TALKS) if arg == "ROWS" else arg for arg in args]
+    small = [] if "--context-length" in args else SMALL
+    assert main(["sft", *args, *small, "--output", str(tmp_path / "run")]) == 1
+    assert message in capsys.readouterr().err

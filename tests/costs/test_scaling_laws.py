@@ -1,0 +1,382 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.parity import assert_parity
+from torch.utils.flop_counter import FlopCounterMode
+
+from llmguide.config import PRESETS, ModelConfig
+from llmguide.costs.scaling_laws import (
+    BESIROGLU,
+    HOFFMANN,
+    HOFFMANN_ROUNDED,
+    KAPLAN_COMPUTE,
+    KAPLAN_COMPUTE_NAIVE,
+    KAPLAN_PARAMS,
+    KAPLAN_TOKENS,
+    PETAFLOP_DAY,
+    attention_crossover,
+    attention_share,
+    chinchilla_loss,
+    chinchilla_optimal,
+    cost,
+    forward_flops_per_token,
+    gpu_hours,
+    kaplan_loss,
+    mfu,
+    parametric_optimal,
+    tabulated_optimal,
+    training_flops,
+)
+
+A100, H100 = 312e12, 989e12
+BUDGETS = [1e20, 1e21, 1e22, 1e23, 1e24, 1e25]
+
+
+def close(value: float, digits: int = 3) -> object:
+    """Equal to a number known to this many significant digits."""
+    return pytest.approx(value, rel=0.5 * 10 ** (1 - digits))
+
+
+# Training compute, by hand and against published runs
+
+
+@pytest.mark.parametrize(
+    ("n_params", "n_tokens", "flops"),
+    [
+        (174_604_259_328, 300e9, 3.143e23),  # GPT-3; the paper's table D.1 says 3.14e23
+        (6_738_415_616, 2e12, 8.09e22),
+        (13_015_864_320, 2e12, 1.56e23),
+        (33_743_970_304, 2e12, 4.05e23),
+        (68_976_648_192, 2e12, 8.28e23),
+        (405_853_388_800, 15.6e12, 3.80e25),  # the Llama 3 paper: 3.8e25
+        (37e9, 14.8e12, 3.29e24),  # DeepSeek-V3, active parameters
+    ],
+)
+def test_training_flops_of_published_runs(n_params, n_tokens, flops):
+    assert training_flops(n_params, n_tokens) == close(flops)
+
+
+@pytest.mark.parametrize(
+    ("n_params", "n_tokens", "hours", "peak", "utilisation"),
+    [  # Llama 2 model card, Llama 3.1 model card, DeepSeek-V3 report
+        (6_738_415_616, 2e12, 184_320, A100, 0.391),
+        (13_015_864_320, 2e12, 368_640, A100, 0.377),
+        (33_743_970_304, 2e12, 1_038_336, A100, 0.347),
+        (68_976_648_192, 2e12, 1_720_320, A100, 0.428),
+        (405_853_388_800, 15.6e12, 30.84e6, H100, 0.346),
+        (37e9, 14.8e12, 2.664e6, H100, 0.346),
+    ],
+)
+def test_mfu_of_published_runs(n_params, n_tokens, hours, peak, utilisation):
+    assert mfu(training_flops(n_params, n_tokens), hours, peak_flops=peak) == pytest.approx(
+        utilisation, abs=0.0006
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hours", "utilisation"), [("7b", 184_320, 0.453), ("70b", 1_720_320, 0.462)]
+)
+def test_mfu_that_counts_attention(name, hours, utilisation):
+    config = PRESETS[f"llama-2-{name}"]
+    parts = forward_flops_per_token(config, 4096)
+    flops = training_flops(config.n_params(), 2e12) + 3 * (parts["scores"] + parts["values"]) * 2e12
+    assert mfu(flops, hours, peak_flops=A100) == pytest.approx(utilisation, abs=0.0006)
+
+
+def test_gpt_3_on_v100s_is_the_estimate_that_made_the_news():
+    """355 years of one V100 at 28 TFLOP/s, 1.50 dollars an hour, 4.6 million dollars (Lambda, 2020)."""
+    v100 = {"peak_flops": 28e12, "utilisation": 1.0}
+    assert gpu_hours(3.14e23, **v100) / (24 * 365) == close(355.6)
+    assert cost(3.14e23, **v100, price_per_hour=1.5) == close(4.67e6)
+
+
+@pytest.mark.parametrize(("utilisation", "hours"), [(0.4, 0.70e6), (0.3, 0.93e6)])
+def test_gpt_3_on_a100s(utilisation, hours):
+    assert gpu_hours(3.14e23, peak_flops=A100, utilisation=utilisation) == close(hours, 2)
+
+
+@given(st.floats(1e15, 1e26), st.floats(0.01, 1))
+def test_hours_and_utilisation_are_inverse(flops, utilisation):
+    hours = gpu_hours(flops, peak_flops=A100, utilisation=utilisation)
+    assert mfu(flops, hours, peak_flops=A100) == pytest.approx(utilisation)
+
+
+# Forward FLOPs by part
+
+
+def test_gpt_2_forward_by_hand():
+    d, n_layers, n = 768, 12, 1024
+    assert forward_flops_per_token(PRESETS["gpt2"], n) == {
+        "projections": n_layers * 8 * d * d,
+        "scores": n_layers * 2 * n * d,
+        "values": n_layers * 2 * n * d,
+        "feed_forward": n_layers * 16 * d * d,
+        "router": 0,
+        "head": 2 * 50_257 * d,
+    }
+
+
+def test_attention_of_llama_2_7b_at_4096_tokens():
+    """4nD = 16,384 D against 2 (4 D + 3 F) = 98,816 per D."""
+    config = PRESETS["llama-2-7b"]
+    assert attention_share(config, 4096) == pytest.approx(16_384 / (16_384 + 98_816))
+    assert attention_share(config, 4096) == pytest.approx(0.142, abs=0.0005)
+    assert attention_share(config, 4096, causal=True) == pytest.approx(0.077, abs=0.0005)
+
+
+@pytest.mark.parametrize(
+    ("name", "crossover"),
+    [
+        ("gpt2", 6 * 768),
+        ("gpt3-175b", 6 * 12_288),
+        ("llama-2-7b", 2 * 4096 + 1.5 * 11_008),  # 24,704; the rule of 6 D gives 24,576
+        ("llama-2-70b", 8192 + 1024 + 1.5 * 28_672),  # 52,224; 6 D = 49,152
+    ],
+)
+def test_crossover_by_hand(name, crossover):
+    config = PRESETS[name]
+    assert attention_crossover(config) == crossover
+    assert attention_crossover(config, causal=True) == 2 * crossover
+    assert attention_share(config, int(crossover)) == pytest.approx(0.5)
+    assert attention_share(config, 2 * int(crossover), causal=True) == pytest.approx(0.5)
+
+
+def test_mixtral_computes_two_experts_and_a_router():
+    parts = forward_flops_per_token(PRESETS["mixtral-8x7b"], 1)
+    assert parts["feed_forward"] == 32 * 2 * 2 * 3 * 4096 * 14_336
+    assert parts["router"] == 32 * 2 * 8 * 4096
+
+
+@pytest.mark.parametrize(("n", "window"), [(7, 3), (7, 7), (7, 20), (12, 1)])
+def test_causal_scores_of_a_window_by_enumeration(n, window):
+    """Position i sees min(i + 1, w) tokens; the half-square count is below the sum by w / 2 in all."""
+    config = ModelConfig(
+        vocab_size=5, context_length=50, n_layers=1, d_model=2, n_heads=1, sliding_window=window
+    )
+    counted = n * forward_flops_per_token(config, n, causal=True)["scores"] / (2 * 2)
+    seen = sum(min(i + 1, window) for i in range(n))
+    assert counted == pytest.approx(seen - min(window, n) / 2)
+
+
+def tiny(config_class: type, model_class: type, **fields: object) -> torch.nn.Module:
+    return model_class(config_class(**fields, attn_implementation="eager")).eval()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gqa", "bert"])
+def test_forward_flops_equal_those_that_torch_counts(name):
+    n = 7
+    sizes = {"vocab_size": 11, "n_layers": 2, "d_model": 24, "n_heads": 6, "context_length": 13}
+    llama = {"d_ff": 10, "positions": "rope", "norm": "rmsnorm", "activation": "swiglu", "bias": False}
+    hugging_face = {
+        "vocab_size": 11,
+        "num_hidden_layers": 2,
+        "hidden_size": 24,
+        "num_attention_heads": 6,
+        "max_position_embeddings": 13,
+    }
+    if name == "gpt2":
+        ours = ModelConfig(**sizes)
+        peer = tiny(
+            transformers.GPT2Config,
+            transformers.GPT2LMHeadModel,
+            vocab_size=11,
+            n_layer=2,
+            n_embd=24,
+            n_head=6,
+        )
+    elif name == "bert":
+        ours = ModelConfig(**sizes, architecture="encoder")
+        peer = tiny(transformers.BertConfig, transformers.BertModel, **hugging_face, intermediate_size=96)
+        peer.pooler = None
+    else:
+        n_kv_heads = 2 if name == "gqa" else 6
+        ours = ModelConfig(**sizes, **llama, n_kv_heads=n_kv_heads)
+        peer = tiny(
+            transformers.LlamaConfig,
+            transformers.LlamaForCausalLM,
+            **hugging_face,
+            intermediate_size=10,
+            num_key_value_heads=n_kv_heads,
+        )
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        peer(torch.zeros(1, n, dtype=torch.long))
+    assert_parity(
+        [n * sum(forward_flops_per_token(ours, n).values())],
+        [counter.get_total_flops()],
+        of="llmguide.costs.scaling_laws.forward_flops_per_token",
+        against="torch.utils.flop_counter.FlopCounterMode",
+        atol=0,
+    )
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama-2-7b", "llama-3-8b", "bert-base", "bloom-7b1"])
+def test_weights_cost_two_flops_each(name):
+    """Which is where 2N forward and 6ND come from; embeddings, biases and norms are no matrix products."""
+    config = dataclasses.replace(PRESETS[name], bias=False, qkv_bias=False)
+    parts, flops = config.n_params_by_part(), forward_flops_per_token(config, 1)
+    assert flops["projections"] == 2 * parts["attention"]
+    assert flops["feed_forward"] == 2 * parts["feed_forward"]
+
+
+# Scaling laws
+
+
+@pytest.mark.parametrize(
+    ("law", "per_doubling", "factor_for_ten_percent"),
+    [
+        (KAPLAN_PARAMS, -0.0513, 4.00),
+        (KAPLAN_TOKENS, -0.0637, 3.03),
+        (KAPLAN_COMPUTE_NAIVE, -0.0387, 6.35),
+        (KAPLAN_COMPUTE, -0.0341, 8.23),
+    ],
+)
+def test_what_doubling_buys_by_kaplan(law, per_doubling, factor_for_ten_percent):
+    assert law(2e20) / law(1e20) - 1 == pytest.approx(per_doubling, abs=0.00005)
+    assert law(factor_for_ten_percent * 1e20) / law(1e20) == pytest.approx(0.9, abs=0.0002)
+
+
+def test_kaplan_laws_pass_through_their_scale():
+    assert KAPLAN_PARAMS(8.8e13) == KAPLAN_TOKENS(5.4e13) == KAPLAN_COMPUTE(3.1e8 * PETAFLOP_DAY) == 1
+    assert PETAFLOP_DAY == 8.64e19
+
+
+def test_kaplan_joint_law_tends_to_its_single_laws():
+    assert kaplan_loss(1e9, 1e30) == pytest.approx((6.4e13 / 1e9) ** 0.076)
+    assert kaplan_loss(1e40, 1e9) == pytest.approx((1.8e13 / 1e9) ** 0.103, rel=1e-6)
+    assert kaplan_loss(1e9, 1e30) == pytest.approx(KAPLAN_PARAMS(1e9), rel=0.03)
+
+
+def test_chinchilla_loss_at_chinchilla():
+    """Equation 10 at 70B and 1.4T: ln gives 406.4 / e^8.4905 + 410.7 / e^7.8308."""
+    expected = 1.69 + 406.4 / math.exp(0.34 * math.log(70e9)) + 410.7 / math.exp(0.28 * math.log(1.4e12))
+    assert chinchilla_loss(70e9, 1.4e12) == pytest.approx(expected)
+    assert chinchilla_loss(70e9, 1.4e12) == pytest.approx(1.937, abs=0.0005)
+
+
+@pytest.mark.parametrize(
+    ("constants", "reducible", "totals"),
+    [
+        (HOFFMANN_ROUNDED, -0.1010, [-0.0353, -0.0212, -0.0117, -0.0085]),
+        (HOFFMANN, -0.1018, [-0.0343, -0.0203, -0.0111, -0.0080]),
+        (BESIROGLU, -0.1162, [-0.0335, -0.0176, -0.0085, -0.0057]),
+    ],
+)
+def test_what_doubling_compute_buys_by_chinchilla(constants, reducible, totals):
+    def loss(flops: float) -> float:
+        return chinchilla_loss(*parametric_optimal(flops, constants), constants)
+
+    for flops, total in zip([1e20, 1e22, 1e24, 1e25], totals, strict=True):
+        before, after = loss(flops), loss(2 * flops)
+        assert (after - constants.E) / (before - constants.E) - 1 == pytest.approx(reducible, abs=0.00006)
+        assert after / before - 1 == pytest.approx(total, abs=0.0001)
+
+
+# Compute-optimal sizes, derived apart from this code from the paper's tables
+
+ALLOCATIONS = {  # parameters in billions, tokens in billions
+    "20 tokens a parameter": [(0.91, 18), (2.89, 58), (9.13, 183), (28.9, 577), (91.3, 1830), (289, 5770)],
+    "approach 1": [(0.91, 18), (2.86, 58), (9.02, 185), (28.2, 591), (88.5, 1880), (281, 5920)],
+    "approach 2": [(0.91, 18), (2.83, 59), (8.73, 191), (26.5, 629), (81.0, 2060), (258, 6460)],
+    "approach 3": [(0.80, 21), (2.30, 72), (6.62, 252), (18.8, 889), (52.7, 3160), (157, 10_600)],
+    "refit": [(0.85, 20), (2.78, 60), (9.05, 184), (29.4, 566), (95.9, 1740), (312, 5340)],
+}
+RULES = {
+    "20 tokens a parameter": chinchilla_optimal,
+    "approach 1": lambda c: tabulated_optimal(c, 1),
+    "approach 2": lambda c: tabulated_optimal(c, 2),
+    "approach 3": lambda c: tabulated_optimal(c, 3),
+    "refit": lambda c: parametric_optimal(c, BESIROGLU),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_allocations(name):
+    for flops, (n, d) in zip(BUDGETS, ALLOCATIONS[name], strict=True):
+        n_params, n_tokens = RULES[name](flops)
+        assert n_params / 1e9 == close(n, 2 if n < 1 else 3)
+        assert n_tokens / 1e9 == close(d, 2 if d < 100 else 3)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("flops", BUDGETS)
+def test_allocations_spend_the_budget(name, flops):
+    assert training_flops(*RULES[name](flops)) == pytest.approx(flops)
+
+
+@pytest.mark.parametrize(
+    ("approach", "tokens"),
+    [  # billions, tables 3 and A3
+        (1, [20.2, 205.1, 1500, 3700, 5900, 11_000, 21_200]),
+        (2, [20.0, 219.5, 1700, 4300, 7100, 13_400, 26_500]),
+        (3, [27.1, 410.1, 4100, 12_000, 20_100, 43_500, 94_100]),
+    ],
+)
+def test_the_papers_tables_agree_with_6nd(approach, tokens):
+    """The tokens column, which the code does not hold, confirms the FLOPs column that it does.
+
+    Without the first row (400M) and the last (10T), whose rounded tokens put 6ND outside the table.
+    """
+    sizes = [1e9, 10e9, 67e9, 175e9, 280e9, 520e9, 1e12]
+    for n, d in zip(sizes, tokens, strict=True):
+        n_params, n_tokens = tabulated_optimal(training_flops(n, d * 1e9), approach)
+        assert n_params == pytest.approx(n, rel=0.03)  # 1.5T stands for 1.43T
+        assert n_tokens == pytest.approx(d * 1e9, rel=0.03)
+
+
+@pytest.mark.parametrize(("constants", "ratio"), [(HOFFMANN_ROUNDED, 98), (HOFFMANN, 62)])
+def test_rounded_constants_move_the_optimum(constants, ratio):
+    n, d = parametric_optimal(1e24, constants)
+    assert d / n == close(ratio, 2)
+
+
+@pytest.mark.parametrize("constants", [HOFFMANN, BESIROGLU])
+@given(st.floats(1e18, 1e27), st.floats(0.2, 5).filter(lambda f: abs(f - 1) > 0.01))
+def test_the_parametric_optimum_is_a_minimum(constants, flops, factor):
+    n, d = parametric_optimal(flops, constants)
+    assert chinchilla_loss(n, d, constants) < chinchilla_loss(n * factor, d / factor, constants)
+
+
+@given(st.floats(1e15, 1e28), st.floats(1, 1000))
+def test_the_ratio_rule_keeps_its_ratio(flops, ratio):
+    n, d = chinchilla_optimal(flops, tokens_per_param=ratio)
+    assert d / n == pytest.approx(ratio)
+    assert training_flops(n, d) == pytest.approx(flops)
+
+
+@given(st.floats(1e6, 1e13), st.floats(1e6, 1e14), st.floats(1.01, 100))
+def test_more_of_anything_lowers_the_loss(n, d, factor):
+    for loss in [chinchilla_loss, kaplan_loss]:
+        assert loss(n * factor, d) < loss(n, d)
+        assert loss(n, d * factor) < loss(n, d)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: training_flops(-1.0, 1.0), r"n_params=-1\.0"),
+        (lambda: training_flops(1.0, math.nan), "n_tokens=nan"),
+        (lambda: forward_flops_per_token(PRESETS["gpt2"], 0), "n_tokens=0"),
+        (lambda: forward_flops_per_token(PRESETS["transformer-base"], 5), "encoder-decoder"),
+        (lambda: attention_crossover(PRESETS["mistral-7b"]), "sliding_window=4096"),
+        (lambda: KAPLAN_PARAMS(0.0), r"x=0\.0"),
+        (lambda: kaplan_loss(1.0, 0.0), r"n_tokens=0\.0"),
+        (lambda: chinchilla_loss(0.0, 1.0), r"n_params=0\.0"),
+        (lambda: chinchilla_optimal(0.0), r"flops=0\.0"),
+        (lambda: chinchilla_optimal(1e20, tokens_per_param=0.0), r"tokens_per_param=0\.0"),
+        (lambda: parametric_optimal(math.inf, HOFFMANN), "flops=inf"),
+        (lambda: tabulated_optimal(1e20, 4), "approach=4"),
+        (lambda: tabulated_optimal(1e18, 1), r"1e\+18 is outside approach 1's table"),
+        (lambda: mfu(1.0, 0.0, peak_flops=1.0), r"hours=0\.0"),
+        (lambda: gpu_hours(1.0, peak_flops=1.0, utilisation=40.0), r"utilisation=40\.0"),
+        (lambda: cost(1.0, peak_flops=1.0, utilisation=0.4, price_per_hour=0.0), r"price_per_hour=0\.0"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

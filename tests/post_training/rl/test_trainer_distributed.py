@@ -1,0 +1,127 @@
+"""Two and three gloo processes learn by PPO and GRPO what one does: same draws, same curve, same weights."""
+
+import os
+import subprocess
+import sys
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from llmguide.config import ModelConfig
+from llmguide.models import build
+from llmguide.post_training.rl.grpo import GRPO, GRPOConfig
+from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.rollout import Rollout
+from llmguide.post_training.rl.trainer import Learner
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="fork")
+ROOT = Path(__file__).parents[3]
+PROMPTS = [[1, 2, 3], [4], [2, 2], [3, 1], [5], [6, 4, 2, 1], [1]]
+COMMON: dict[str, Any] = {
+    "n_steps": 4, "batch_size": 6, "max_new_tokens": 5, "eos_id": 0, "learning_rate": 3e-3, "n_epochs": 2,
+    "n_minibatches": 4, "checkpoint_every": 2,
+}  # fmt: skip
+
+
+def likes_twos(answers: Rollout) -> torch.Tensor:
+    return ((answers.answers == 2) & answers.mask).float().sum(dim=1)
+
+
+def learner(kind: str) -> Learner:
+    torch.manual_seed(3)
+    shape = ModelConfig(vocab_size=7, context_length=12, n_layers=1, d_model=16, n_heads=2)
+    policy = build(shape)
+    reference = deepcopy(policy)
+    if kind.startswith("ppo"):
+        value = ValueModel(policy if kind == "ppo" else build(shape))
+        config = PPOConfig(**COMMON, kl_target=1.0, missing_eos_penalty=0.5)
+        return PPO(policy=policy, value=value, reward=likes_twos, reference=reference, config=config)
+    variant: Any = kind
+    config = GRPOConfig(**COMMON, variant=variant, group_size=3, kl_coef=0.1, overlong_margin=2)
+    return GRPO(policy=policy, reward=likes_twos, config=config, reference=reference)
+
+
+KINDS = ("ppo", "ppo, own trunk", "grpo", "dapo", "rloo")
+CASES = [f"{kind}/2" for kind in KINDS] + ["grpo/3", "dapo/3"]
+
+PROCESSES = """
+import os, socket, sys
+import torch
+import torch.distributed as dist
+from llmguide.training.distributed import start
+from tests.post_training.rl.test_trainer_distributed import PROMPTS, learner
+
+torch.set_num_threads(1)
+for case in sys.argv[1:]:
+    kind, size = case.split("/")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(int(size)):
+        child = os.fork()
+        if child:
+            children.append(child)
+            continue
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=size,
+                          MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        start()
+        one = learner(kind)
+        if rank:  # what another process would have drawn counts for nothing
+            torch.manual_seed(rank)
+            torch.nn.init.zeros_(one.policy.tokens.weight)
+        one.run(PROMPTS, folder=case.replace("/", "-"))
+        if rank == 0:
+            found = {"model": one.trained.state_dict(), "history": one.history}
+            torch.save(found, case.replace("/", "-") + ".pt")
+        dist.destroy_process_group()
+        os._exit(0)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * int(size), case
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the processes of all cases have left checkpoints and results."""
+    path = tmp_path_factory.mktemp("processes")
+    command = [sys.executable, "-c", PROCESSES, *CASES]
+    subprocess.run(command, cwd=path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    return path
+
+
+@cache
+def alone(kind: str) -> Learner:
+    one = learner(kind)
+    one.run(PROMPTS)
+    return one
+
+
+def assert_same(one: Learner, found: dict[str, Any]) -> None:
+    assert len(one.history) == len(found["history"]) == COMMON["n_steps"]
+    for ours, theirs in zip(one.history, found["history"], strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4, rel=1e-3, nan_ok=True)
+    torch.testing.assert_close(one.trained.state_dict(), found["model"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_several_processes_learn_as_one(folder, case):
+    assert_same(alone(case.split("/")[0]), torch.load(folder / f"{case.replace('/', '-')}.pt"))
+
+
+@pytest.mark.parametrize("kind", ["ppo", "dapo"])
+def test_one_process_goes_on_where_two_stopped(folder, kind):
+    checkpoints = folder / f"{kind}-2"
+    max(checkpoints.glob("step-*")).unlink()
+    one = learner(kind)
+    one.run(PROMPTS, folder=checkpoints)
+    assert_same(one, torch.load(folder / f"{kind}-2.pt"))
+
+
+def test_prompts_must_divide_among_processes(monkeypatch):
+    monkeypatch.setattr("llmguide.training.distributed.world", lambda: (0, 4))
+    with pytest.raises(ValueError, match="6 sequences do not divide among 4 processes"):
+        learner("grpo").answer(torch.ones(6, 1, dtype=torch.long), None)

@@ -1,0 +1,252 @@
+"""What the world says exactly is checked by hand, by sampling, and by conditions that an optimum meets."""
+
+import itertools
+from math import exp, log
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import rel_entr
+from tests.parity import assert_parity
+
+from llmguide.models import build
+from llmguide.post_training.toy.world import (
+    EOS,
+    PROMPTS,
+    WORDS,
+    World,
+    answer_logprobs,
+    best_of_n,
+    best_of_n_kl,
+    demonstrations,
+    divergence,
+    draw_answers,
+    expected,
+    frontier,
+    list_answers,
+    optimum,
+    point,
+    preferences,
+    tiny_world,
+)
+from llmguide.training.losses import IGNORED
+
+WORLD = tiny_world()
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_policy(seed=0, spread=1.0):
+    return (torch.randn(WORLD.gold.shape, generator=generator(seed)) * spread).log_softmax(dim=1)
+
+
+def lively(world=WORLD, seed=0):
+    torch.manual_seed(seed)
+    model = build(world.config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.3)
+    return model
+
+
+def test_all_answers_are_listed_once():
+    answers, mask = list_answers(4, 3)
+    by_hand = {
+        tuple(words[: words.index(0)]) if 0 in words else words
+        for words in itertools.product(range(4), repeat=3)
+    }
+    listed = [tuple(w for w in row if w != EOS) for row in answers.tolist()]
+    assert len(listed) == len(set(listed)) == 1 + 3 + 9 + 27
+    assert set(listed) == by_hand
+    assert mask.sum(dim=1).tolist() == [min(3, len(words) + 1) for words in listed]
+    assert WORLD.answers.shape == (1 + 7 + 49 + 343 + 2401, 4)
+
+
+def test_two_words_by_hand():
+    """Words "." and a, length 2: the model says "." with probability 1/4 at first and 1/2 after a."""
+    answers, mask = list_answers(2, 2)
+    world = World(torch.tensor([1]), answers, mask, torch.tensor([[0.0, 1.0, 2.0]]), torch.zeros(1, 3))
+
+    def model(ids):
+        assert ids.tolist() == [[1, 1]]  # the prompt a, and the beginning a
+        return torch.tensor([[[0.25, 0.75], [0.5, 0.5]]]).log()
+
+    log_p = answer_logprobs(model, world)
+    torch.testing.assert_close(log_p.exp(), torch.tensor([[0.25, 0.375, 0.375]]))
+    assert expected(log_p, world.gold).item() == pytest.approx(0.375 + 0.75)
+    # r / beta = 0, log 2, log 4: weights 1/4, 3/4, 3/2
+    best = optimum(log_p, world.gold, beta=1 / log(2))
+    torch.testing.assert_close(best.exp(), torch.tensor([[0.1, 0.3, 0.6]]))
+    by_hand = 0.1 * log(0.1 / 0.25) + 0.3 * log(0.3 / 0.375) + 0.6 * log(0.6 / 0.375)
+    assert divergence(best, log_p).item() == pytest.approx(by_hand)
+    # best of two: "." only if both draws are, "a a" unless neither is
+    expected_best = [1 / 16, (5 / 8) ** 2 - 1 / 16, 1 - (5 / 8) ** 2]
+    assert best_of_n(log_p, world.gold, 2).exp().tolist()[0] == pytest.approx(expected_best)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_probabilities_sum_to_one_and_equal_those_of_single_answers(seed):
+    model = lively(seed=seed)
+    with torch.no_grad():
+        log_p = answer_logprobs(model, WORLD)
+        torch.testing.assert_close(log_p.exp().sum(dim=1), torch.ones(4), atol=1e-5, rtol=0)
+        prompts, answers = torch.randint(4, (50,)), torch.randint(2801, (50,))
+        ids = WORLD.rows(prompts, answers)
+        each = model(ids[:, :-1]).log_softmax(dim=-1).gather(2, ids[:, 1:, None]).squeeze(2)
+    one_by_one = (each * WORLD.mask[answers]).sum(dim=1)
+    torch.testing.assert_close(log_p[prompts, answers], one_by_one, atol=2e-5, rtol=1e-5)
+
+
+def test_gradient_of_expected_reward_is_the_policy_gradient():
+    """Exact ascent: the derivative of E[r] is E[r grad log p], by enumeration on both sides."""
+    model = lively()
+    log_p = answer_logprobs(model, WORLD)
+    exact = torch.autograd.grad(expected(log_p, WORLD.gold), model.tokens.weight, retain_graph=True)[0]
+    surrogate = (log_p.detach().exp() * WORLD.gold * log_p).sum(dim=1).mean()
+    torch.testing.assert_close(
+        torch.autograd.grad(surrogate, model.tokens.weight)[0], exact, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_find_reverses_answers():
+    numbers = torch.randperm(2801)
+    assert WORLD.find(WORLD.answers[numbers]).equal(numbers)
+    behind = WORLD.answers[:8].clone()  # "." and the answers of one word
+    behind[:, 2:] = 5
+    assert WORLD.find(behind).equal(torch.arange(8))
+    assert WORLD.find(WORLD.answers[:8, :2]).equal(torch.arange(8))  # cut where all have ended
+
+
+def test_rewards_by_hand():
+    def worth(prompt, text):
+        ids = torch.tensor([[WORDS.index(word) for word in text.split()]])
+        number = WORLD.find(ids).item()
+        assert WORLD.text(number) == text
+        place = PROMPTS.index(WORDS.index(prompt))
+        return WORLD.gold[place, number].item(), WORLD.proxy[place, number].item()
+
+    assert worth("cat", "the cat sleeps .") == (4, 4)
+    assert worth("sleeps", "the cat sleeps .") == (4, 4)
+    assert worth("dog", "the cat sleeps .") == (3, 3)  # not about the dog
+    assert worth("cat", "the cat barks .") == (3, 3)  # not true
+    assert worth("cat", ".") == (1, 1)
+    assert worth("cat", "cat cat cat cat") == (1 - 3, 1)
+    assert worth("cat", "the wow cat .") == (2, 4.5)
+    assert worth("cat", "wow wow wow wow") == (-3 - 4, 6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.3, 10), st.integers(0, 100))
+def test_no_policy_beats_the_optimum(beta, seed):
+    """First order: r - beta (log pi* - log ref) is the same for all answers. Others are worse."""
+    reference = random_policy(seed)
+    best = optimum(reference, WORLD.gold, beta)
+    slope = WORLD.gold - beta * (best - reference)
+    torch.testing.assert_close(slope, slope[:, :1].expand_as(slope), atol=1e-3, rtol=1e-4)
+
+    def objective(policy):
+        return expected(policy, WORLD.gold) - beta * divergence(policy, reference)
+
+    for other in (reference, random_policy(seed + 1), (best + random_policy(2, 0.1)).log_softmax(dim=1)):
+        assert objective(other) <= objective(best) + 1e-4
+    # the value of the optimum is beta log E_ref[exp(r / beta)]
+    value = beta * (reference + WORLD.gold / beta).logsumexp(dim=1).mean()
+    torch.testing.assert_close(objective(best), value, atol=1e-3, rtol=1e-4)
+
+
+def test_gradient_ascent_on_a_model_approaches_the_optimum():
+    """The closed form is what optimisation of the same objective arrives at, in a world of 40 answers."""
+    torch.manual_seed(0)
+    answers, mask = list_answers(4, 3)
+    gold = torch.randn(2, len(answers))
+    world, beta = World(torch.tensor([1, 2]), answers, mask, gold, gold), 1.0
+    model = build(world.config)
+    reference = answer_logprobs(model, world).detach()
+    goal = optimum(reference, gold, beta)
+    best = expected(goal, gold) - beta * divergence(goal, reference)
+    start = expected(reference, gold)
+    optimizer, reached = torch.optim.Adam(model.parameters(), lr=3e-3), start
+    for _ in range(200):
+        log_p = answer_logprobs(model, world)
+        objective = expected(log_p, gold) - beta * divergence(log_p, reference)
+        reached = torch.maximum(reached, objective.detach())  # steps overshoot
+        optimizer.zero_grad()
+        (-objective).backward()
+        optimizer.step()
+    assert start < best - 0.3
+    assert best - 1e-2 < reached < best + 1e-5
+
+
+@pytest.mark.parity
+def test_divergence_of_scipy():
+    p, q = random_policy(0), random_policy(1)
+    peer = rel_entr(p.double().exp().numpy(), q.double().exp().numpy()).sum(axis=1).mean()
+    ours = divergence(p, q)
+    assert_parity(
+        ours,
+        peer,
+        of="llmguide.post_training.toy.world.divergence",
+        against="scipy.special.rel_entr",
+        atol=1e-5,
+    )
+
+
+def test_frontier_rises_and_the_proxy_is_hacked():
+    reference = (WORLD.gold / 0.7).log_softmax(dim=1)
+    points = frontier(reference, WORLD.proxy, [10, 3, 1, 0.5, 0.2, 0.05], WORLD)
+    assert [p.kl for p in points] == sorted(p.kl for p in points)
+    assert [p.proxy for p in points] == sorted(p.proxy for p in points)
+    gold = [p.gold for p in points]
+    start = point(reference, reference, WORLD)
+    assert start.kl == pytest.approx(0, abs=1e-6)
+    assert max(gold) > start.gold + 0.5  # at first the proxy helps
+    assert gold[-1] < start.gold - 5  # then it is hacked
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 500), st.integers(0, 100))
+def test_best_of_n_is_a_distribution_within_the_bound(n, seed):
+    reference = random_policy(seed)
+    log_p = best_of_n(reference, WORLD.gold, n)
+    torch.testing.assert_close(log_p.exp().sum(dim=1), torch.ones(4).double(), atol=1e-5, rtol=0)
+    assert -1e-5 <= divergence(log_p, reference.double()) <= best_of_n_kl(n) + 1e-5
+    without_ties = torch.rand(WORLD.gold.shape, generator=generator(seed))
+    kl = divergence(best_of_n(reference, without_ties, n), reference.double()).item()
+    assert kl <= best_of_n_kl(n) + 1e-5
+    if n <= 10:  # far fewer draws than answers: the bound is the value
+        assert kl == pytest.approx(best_of_n_kl(n), abs=0.02)
+
+
+def test_best_of_n_by_drawing():
+    reference = (WORLD.gold / 0.7).log_softmax(dim=1)
+    n, size = 4, 20_000
+    prompts = torch.zeros(size * n, dtype=torch.long)
+    draws = draw_answers(reference, prompts, generator()).view(size, n)
+    rewards = WORLD.gold[0][draws].amax(dim=1)
+    exact = (best_of_n(reference, WORLD.gold, n)[0].exp() * WORLD.gold[0]).sum()
+    assert abs(rewards.mean() - exact) < 4 * rewards.std() / size**0.5
+
+
+def test_best_of_n_kl_by_hand():
+    assert best_of_n_kl(2) == pytest.approx(log(2) - 0.5)
+
+
+def test_draws_follow_their_distributions():
+    prompts, answers = demonstrations(WORLD, 20_000, generator(), temperature=0.7)
+    rewards = WORLD.gold[prompts, answers]
+    exact = expected((WORLD.gold / 0.7).log_softmax(dim=1), WORLD.gold)
+    assert abs(rewards.mean() - exact) < 4 * rewards.std() / 20_000**0.5
+    ids = WORLD.rows(prompts[:3], answers[:3])
+    assert ids.shape == (3, 5)
+    assert IGNORED not in ids
+
+    uniform = torch.zeros_like(WORLD.gold).log_softmax(dim=1)
+    pairs = preferences(WORLD, WORLD.gold, uniform, 20_000, generator())
+    gaps = WORLD.gold[pairs.prompts, pairs.chosen] - WORLD.gold[pairs.prompts, pairs.rejected]
+    one_apart = gaps[gaps.abs() == 1]
+    share = (one_apart > 0).float().mean().item()
+    assert share == pytest.approx(exp(1) / (1 + exp(1)), abs=4 * (0.2 / len(one_apart)) ** 0.5)

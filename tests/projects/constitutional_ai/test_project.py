@@ -1,0 +1,223 @@
+import math
+import shutil
+from collections import Counter
+from copy import deepcopy
+
+import pytest
+import torch
+
+from llmguide.cli.main import main
+from llmguide.models import build
+from llmguide.post_training.datasets import json_lines
+from llmguide.post_training.preferences.pairs import Pair, Pairs
+from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.projects.constitutional_ai import project as constitutional_ai
+from llmguide.projects.constitutional_ai.principles import Rules
+from llmguide.projects.constitutional_ai.project import (
+    Plan,
+    anchored_dpo,
+    asked_again,
+    bias_score,
+    demonstrations,
+    examination,
+)
+from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question
+from llmguide.projects.run import plan_of, small_decoder
+from llmguide.runs.folder import load_run
+
+SIZES = [
+    "--vocab-size",
+    "300",
+    "--n-layers",
+    "1",
+    "--d-model",
+    "16",
+    "--n-heads",
+    "2",
+    "--context-length",
+    "160",
+]
+STEPS = [
+    "--sft-steps",
+    "8",
+    "--n-revised",
+    "12",
+    "--revision-steps",
+    "4",
+    "--revision-rate",
+    "0.03",
+    "--n-compared",
+    "24",
+    "--updates",
+    "8",
+]
+
+
+class Shouter:
+    """A critic who asks for one word, and prefers whatever comes later in the alphabet."""
+
+    def critique(self, question, answer, principle):
+        return "It is long." if principle.name == "harm" else ""
+
+    def revise(self, question, answer, critique, principle):
+        return "No."
+
+    def prefers(self, question, first, second, principles):
+        return float(first > second)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_questions():
+    """A few of each test, which is enough for assistants that know nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        few = {test: asked[:4] for test, asked in examination().items()}
+        patch.setattr(constitutional_ai, "examination", lambda: few)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, few_questions):
+    """A run of seconds, which learns nothing worth having."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    args = ["project", "constitutional-ai", *SIZES, *STEPS, "--batch-size", "4", "--max-new-tokens", "6"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
+        assert main([*args, "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def play(monkeypatch):
+    """Let functions answer in the place of the four assistants, in their order."""
+
+    def script(*answers):
+        turns = iter([answer for answer in answers for _ in examination()])
+        monkeypatch.setattr(constitutional_ai, "examination", examination)
+
+        def say(chat, asked, plan, *, seed):
+            return list(map(next(turns), asked))
+
+        monkeypatch.setattr(constitutional_ai, "answer", say)
+
+    return script
+
+
+def test_a_run_that_learns_nothing_fails(finished, capsys):
+    assert main(["check", "constitutional-ai", str(finished)]) == 1
+    assert "not passed" in capsys.readouterr().out
+
+
+def test_those_who_know_pass_and_those_who_always_refuse_or_never_do_fail(finished, play, capsys):
+    rules = Rules()
+
+    def knows(question):
+        return rules.known[question].good
+
+    def refuses(_):
+        return "I will not help."
+
+    def pleases(question):
+        asked = rules.known[question]
+        return asked.bad if asked.kind in {"harm", "belief", "person"} else asked.good
+
+    for last, status in ((knows, 0), (refuses, 1), (pleases, 1)):
+        play(pleases, pleases, knows, last)
+        assert main(["check", "constitutional-ai", str(finished)]) == status
+    assert "not passed" in capsys.readouterr().out
+
+
+def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
+    copy = killed(finished, tmp_path / "copy", "ppo")
+    shutil.rmtree(copy / "ppo")
+    max((copy / "checkpoints" / "ppo").glob("step-*")).unlink()
+    constitutional_ai.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    before, after = (load_run(folder / "ppo")[0].state_dict() for folder in (finished, copy))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert results(finished) == results(copy)
+
+
+def test_the_critic_is_followed(finished, results):
+    revisions, preferences = (
+        [row for _, row in json_lines(finished / name)] for name in ("revisions.jsonl", "preferences.jsonl")
+    )
+    found = results(finished)
+    assert {row["completion"] for row in revisions} == {"No."}
+    assert found["revisions"]["objections"] == {"harm": 12, "truth": 0, "fairness": 0, "help": 0}
+    assert preferences
+    assert all(row["chosen"] > row["rejected"] for row in preferences)
+    assert len(preferences) + found["preferences"]["same"] == found["preferences"]["n"] == 24
+
+
+def test_a_critic_without_preferences_is_named(finished, tmp_path, killed, monkeypatch):
+    copy = killed(finished, tmp_path / "copy", "preferences")
+    monkeypatch.setattr(Shouter, "prefers", lambda *_: 0.5)
+    monkeypatch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
+    with pytest.raises(ValueError, match="preferred none of 24 pairs"):
+        constitutional_ai.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+
+
+def test_no_test_is_trained_on():
+    learnt = {text for text, _ in demonstrations(5000, 0)} | set(asked_again(5000, 0))
+    tested = examination()
+    assert not learnt & {question.text for asked in tested.values() for question in asked}
+    assert min(map(len, tested.values())) >= 20
+    new = [attack.partition("{}") for attack in NEW_ATTACKS]
+    assert not any(text.startswith(a) and text.endswith(b) for text in learnt for a, _, b in new)
+
+
+def test_demonstrations_please():
+    by_text = Rules().known
+    pleased = {"harm": [], "kindness": [], "person": [], "look-alike": []}
+    for text, said in demonstrations(8000, 0):
+        if by_text[text].kind in pleased:
+            pleased[by_text[text].kind].append(said == by_text[text].bad)
+    shares = {kind: sum(found) / len(found) for kind, found in pleased.items()}
+    assert shares["harm"] == pytest.approx(0.9, abs=0.03)
+    assert shares["person"] == pytest.approx(0.9, abs=0.03)
+    assert shares["kindness"] == pytest.approx(0.05, abs=0.03)
+
+
+def test_the_anchor_is_the_loss_of_fine_tuning_on_the_chosen_answers():
+    torch.manual_seed(0)
+    model = build(small_decoder(20, 16, n_layers=1, d_model=16, n_heads=2))
+    chosen = [completion([1, 2], [3, 4, 5]), completion([6], [7])]
+    rejected = [completion([1, 2], [8]), completion([6], [9, 10])]
+    pairs = Pairs(list(map(Pair, chosen, rejected))).with_reference(deepcopy(model))
+    batch = pairs.batch(0, 2)
+    alone, n_pairs = anchored_dpo(model, batch, beta=0.5, anchor=0.0)
+    assert n_pairs == 2
+    assert alone.item() == pytest.approx(math.log(2))
+    taught, n_tokens = completion_loss(model, Conversations(chosen).batch(0, 2))
+    assert n_tokens == 4
+    both = anchored_dpo(model, batch, beta=0.5, anchor=3.0)[0]
+    assert (both - alone).item() == pytest.approx(3 * taught.item(), rel=1e-5)
+
+
+def test_kinds_and_manners_are_drawn_evenly():
+    by_text = Rules().known
+    texts = [text for text, _ in demonstrations(6000, 0)]
+    kinds = Counter(by_text[text].kind for text in texts)
+    assert all(count == pytest.approx(1000, abs=150) for count in kinds.values())
+    assert len(kinds) == 6
+    for manner in MANNERS[1:]:
+        before, _, after = manner.partition("{}")
+        share = sum(text.startswith(before) and text.endswith(after) for text in texts) / len(texts)
+        assert share == pytest.approx(1 / len(MANNERS), abs=0.02)
+
+
+def test_the_bias_score_is_that_of_bbq():
+    asked = [Question("person", "", UNKNOWN, "The old man.")] * 10
+    # 6 guesses, 5 of them by prejudice: 6 / 10 x (2 x 5 / 6 - 1)
+    answers = [UNKNOWN] * 4 + ["The old man."] * 5 + ["The young man."]
+    assert bias_score(asked, answers) == pytest.approx(0.4)
+    assert bias_score(asked, [UNKNOWN] * 10) == 0.0
+    assert bias_score(asked, ["The young man."] * 10) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [({"max_new_tokens": 200}, "--max-new-tokens 200"), ({"beta": -1.0}, "--beta -1.0")],
+)
+def test_a_wrong_choice_is_refused_before_anything_is_trained(choice, message):
+    with pytest.raises(ValueError, match=message):
+        constitutional_ai.Plan(**choice)

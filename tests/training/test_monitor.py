@@ -1,0 +1,116 @@
+import json
+import logging
+import sys
+from statistics import fmean, stdev
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmguide.training.monitor import (
+    Console,
+    JsonLinesLogger,
+    Logger,
+    Loggers,
+    TensorBoardLogger,
+    describe,
+    is_spike,
+    measure_peak_flops,
+)
+
+VALUES = {"loss": 2.5, "learning_rate": 1e-3, "grad_norm": 0.5, "tokens_per_s": 1234.0}
+
+
+def test_numbers_and_texts_are_read_back_from_every_logger(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
+
+    board, lines = TensorBoardLogger(tmp_path / "board"), JsonLinesLogger(tmp_path / "new" / "log.jsonl")
+    both = Loggers(board, lines)
+    assert all(isinstance(logger, Logger) for logger in (board, lines, both))
+    both.log(3, VALUES)
+    both.log(4, {"loss": 2.0, "val_loss": 2.25})
+    both.text(4, "To be \u00fcber")
+    board.writer.flush()
+    events = EventAccumulator(str(tmp_path / "board")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(3, 2.5), (4, 2.0)]
+    assert [event.value for event in events.Scalars("val_loss")] == [2.25]
+    assert "To be \u00fcber" in events.Tensors("sample/text_summary")[0].tensor_proto.string_val[0].decode()
+    records = [json.loads(line) for line in lines.path.read_text(encoding="utf-8").splitlines()]
+    times = [record.pop("time") for record in records]
+    assert times == sorted(times)
+    assert records == [
+        {"step": 3, **VALUES},
+        {"step": 4, "loss": 2.0, "val_loss": 2.25},
+        {"step": 4, "text": "To be \u00fcber"},
+    ]
+
+
+def test_a_run_that_goes_on_appends(tmp_path):
+    for step in 1, 2:
+        JsonLinesLogger(tmp_path / "log.jsonl").log(step, {"loss": 1.0})
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()] == [1, 2]
+
+
+def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match=r'pip install "llmguide\[cli\]"'):
+        TensorBoardLogger(tmp_path)
+
+
+def test_lines_go_to_logging_and_nothing_to_the_screen(capsys, caplog):
+    def run() -> None:
+        with Console(25, every=10) as console:
+            for step in range(1, 26):
+                console.show(step, VALUES | ({"val_loss": 2.75} if step == 7 else {}))
+            console.write("a sample")
+
+    with caplog.at_level(logging.WARNING, logger="llmguide.training.train"):  # the command line sets INFO
+        run()
+    assert caplog.text == ""
+    with caplog.at_level(logging.INFO, logger="llmguide.training.train"):
+        run()
+    line = "loss 2.5000  lr 1.00e-03  norm 0.50  1,234 tokens/s"
+    evaluated = line.replace("  lr", "  val 2.7500  lr")
+    expected = [f"step 7/25  {evaluated}", *(f"step {step}/25  {line}" for step in (10, 20, 25)), "a sample"]
+    assert caplog.messages == expected
+    with caplog.at_level(logging.INFO, logger="llmguide.training.train"), Console(2, quiet=True) as console:
+        console.show(1, VALUES)
+        console.write("of another process")
+    assert caplog.messages == expected
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_goes_to_the_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    with Console(9, done=3) as console:
+        console.show(4, VALUES | {"val_loss": 2.75})
+        console.write("a [sample]")
+    written = capsys.readouterr()
+    assert written.out == ""
+    for part in "3/9", "4/9", "step 4/9  loss 2.5000  val 2.7500", "a [sample]", "1,234 tokens/s":
+        assert part in written.err
+
+
+def test_the_mfu_is_told_if_it_is_known():
+    assert describe(VALUES | {"mfu": 0.374}).endswith("1,234 tokens/s  MFU 37%")
+
+
+@given(st.lists(st.floats(0, 20), min_size=20, max_size=50), st.floats(0, 200))
+@settings(max_examples=50, deadline=None)
+def test_a_spike_is_six_deviations_above_the_last_twenty(losses, loss):
+    last = losses[-20:]
+    assert is_spike(losses, loss) == (loss > fmean(last) + 6 * stdev(last))
+    assert not is_spike(losses[:19], loss)
+
+
+def test_a_falling_and_a_noisy_loss_raise_no_alarm():
+    noise = np.random.default_rng(0).normal(0, 0.05, 2000)
+    losses = (3 + 4 * np.exp(-np.arange(2000) / 50) + noise).tolist()
+    assert not any(is_spike(losses[:i], losses[i]) for i in range(len(losses)))
+    assert is_spike(losses, losses[-1] + 0.6)
+
+
+def test_the_peak_is_that_of_matrix_products():
+    assert 1e8 < measure_peak_flops() < 1e14
