@@ -105,9 +105,9 @@ def step(family: str, size: str, pairs: int) -> Result:
         trainer(model, lambda ids: next_token_loss(model, ids), ids, steps),
         trainer(peer, theirs, ids, steps),
         pairs=pairs,
-        # Where `llmguide.nn._linear` has no faster library to turn to, LLaMA misses it: transformers' spends its
-        # time in the same kernels, and of an adapted layer (512 x 128, one thread) the base takes 0.40 ms of
-        # our 0.64 and of the 0.73 of PEFT's formula.
+        # Where `llmguide.nn._linear` has no faster library to turn to, LLaMA misses it: transformers' spends
+        # its time in the same kernels, and of an adapted layer (512 x 128, one thread) the base takes 0.40 ms
+        # of our 0.64 and of the 0.73 of PEFT's formula.
         target=1.2,
     )
 

@@ -27,12 +27,11 @@ import trl
 from benchmarks.harness import Result, compare, peak_bytes, print_header
 from torch import Tensor, nn
 
-from llmguide.data.tokens.windows import Batch
+from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.models import from_hf
 from llmguide.post_training.preferences.dpo import dpo_loss, frozen, preference_objective
 from llmguide.post_training.preferences.pairs import PairBatch
 from llmguide.post_training.sft import completion_loss
-from llmguide.training.losses import IGNORED
 from llmguide.training.optim import clip_grad_norm_
 
 SHAPES = {"small": 512, "V 50304": 50_304}  # vocabulary of a GPT-2 of 4 layers, 4 heads and width 256
@@ -160,7 +159,7 @@ def dpo(shape: str, *, precomputed: bool) -> dict[str, Step]:
 
     def convert(batch: dict[str, Tensor]) -> PairBatch:
         ids = batch["input_ids"]
-        targets = ids.where(batch["completion_mask"].bool(), IGNORED)
+        targets = ids.where(batch["completion_mask"].bool(), IGNORE_INDEX)
         known = [batch[f"ref_{side}_logps"] for side in ("chosen", "rejected")] if precomputed else None
         return PairBatch(ids[:, :-1], targets[:, 1:], None if known is None else torch.cat(known))
 

@@ -3,8 +3,8 @@
 Run ``python -m benchmarks.training [--nanogpt DIR] [--pairs N]``. Without a checkout of nanoGPT its place is
 taken by a plain GPT-2 of the same shape. A step is forward, backward, clipping and AdamW; ours uses torch's
 fused AdamW, the peers what their own scripts use on a CPU, AdamW as it comes. The whole loops are compared
-as well: reading, training, logging and evaluating. Where `llmguide.nn._linear` has no faster library to turn to,
-the float32 steps wait for the same matrix products as the peers' and miss their targets.
+as well: reading, training, logging and evaluating. Where `llmguide.nn._linear` has no faster library to turn
+to, the float32 steps wait for the same matrix products as the peers' and miss their targets.
 """
 
 import argparse

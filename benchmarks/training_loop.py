@@ -1,4 +1,4 @@
-"""The whole loop of `llmguide.training.train` against nanoGPT's and Hugging Face's `Trainer`, same text and model.
+"""Compare the training loop with nanoGPT's and Hugging Face's `Trainer` on the same text and model.
 
 Each run reads a memory-mapped text, trains, logs every tenth step, and evaluates; `benchmarks.training` calls
 this after it has timed the steps alone.

@@ -18,9 +18,9 @@ import trl
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
+from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.models import from_hf, to_hf
 from llmguide.post_training.preferences.pairs import PairBatch
-from llmguide.training.losses import IGNORED
 
 datasets.disable_progress_bars()
 transformers.logging.set_verbosity_error()
@@ -132,4 +132,4 @@ def as_hf_gradients(ours: Any) -> dict[str, torch.Tensor]:
 
 def rows(ids: torch.Tensor, completion_mask: torch.Tensor) -> PairBatch:
     """Turn TRL's ids and mask into our inputs and targets."""
-    return PairBatch(ids[:, :-1], ids.where(completion_mask.bool(), IGNORED)[:, 1:])
+    return PairBatch(ids[:, :-1], ids.where(completion_mask.bool(), IGNORE_INDEX)[:, 1:])

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 import llmguide
-from llmguide.cli.pretrain import DEFAULT, Shape, model_config
+from llmguide.cli.pretrain import DEFAULT
 from llmguide.models import GPT
 from llmguide.runs.folder import load_run
+from llmguide.runs.shape import Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from tools import DOCS, write
 

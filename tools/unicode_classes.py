@@ -1,4 +1,4 @@
-"""Write the code-point ranges of `llmguide.tokenization.unicode_classes` from what tiktoken's regex engine matches.
+"""Write `llmguide.tokenization.unicode_classes` from what tiktoken's regex engine matches.
 
 Run ``python -m tools.unicode_classes`` after a tiktoken release that moves to a newer Unicode version; the
 test of the table fails until then.

@@ -1,4 +1,4 @@
-"""tiktoken's core for the tab, which has no Rust: the ids of `llmguide.tokenization.tokenizer`, equal to tiktoken's.
+"""tiktoken's core in Python, for the tab, which has no Rust: `llmguide.tokenization`, with equal ids.
 
 All else of tiktoken is written in Python, and comes as it is.
 """

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.parity import assert_parity
 
-from llmguide.cli.generate import open_writer, pieces
 from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import MaskedLM, build, to_hf
 from llmguide.runs.folder import save_run
+from llmguide.runs.writer import open_writer, pieces
 from llmguide.tokenization.tokenizer import Tokenizer
 
 TEXT = "the cat sat on the mat and the dog sat on the log "

@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from llmguide.cli.main import main
-from llmguide.cli.reward import HEAD, load_pairs, tiny_rewards, with_head
+from llmguide.cli.reward import load_pairs, tiny_rewards
 from llmguide.post_training.preferences import corpora
 from llmguide.post_training.preferences.corpora import RatedText
 from llmguide.post_training.toy.world import tiny_world
 from llmguide.runs.folder import load_model, load_run
 from llmguide.runs.post_training import Compared
+from llmguide.runs.reward_heads import HEAD, with_head
 
 SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
 SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]

@@ -18,7 +18,8 @@ from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock, 
 
 from llmguide.config import ModelConfig
 from llmguide.models import from_hf
-from llmguide.nn import layers
+from llmguide.nn import feed_forward, mixture_of_experts, norms
+from llmguide.nn.block import Block
 
 D, FF, N = 7, 11, 5
 
@@ -38,34 +39,32 @@ def x(*shape, seed=0, dtype=torch.float32):
 @pytest.mark.parametrize(("shape", "eps"), list(product([(D,), (2, 3, D), (0, D)], [1e-5, 1e-12])))
 def test_layer_norm(shape, eps):
     inputs, weight, bias = 3 + 2 * x(*shape), x(D, seed=1), x(D, seed=2)
-    ours = layers.layer_norm(inputs, weight, bias, eps)
+    ours = norms.layer_norm(inputs, weight, bias, eps)
     theirs = F.layer_norm(inputs, (D,), weight, bias, eps)
     assert_parity(
-        ours, theirs, of="llmguide.nn.layers.layer_norm", against="torch.nn.functional.layer_norm", atol=1e-6
+        ours, theirs, of="llmguide.nn.norms.layer_norm", against="torch.nn.functional.layer_norm", atol=1e-6
     )
-    module = layers.LayerNorm(D, eps)
+    module = norms.LayerNorm(D, eps)
     module.weight.data, module.bias.data = weight, bias
     assert_parity(
-        module(inputs), theirs, of="llmguide.nn.layers.LayerNorm", against="torch.nn.LayerNorm", atol=0
+        module(inputs), theirs, of="llmguide.nn.norms.LayerNorm", against="torch.nn.LayerNorm", atol=0
     )
 
 
 @pytest.mark.parity
 def test_rms_norm():
     inputs, weight = 2 * x(2, 3, D), x(D, seed=1)
-    ours = layers.rms_norm(inputs, weight, 1e-6)
+    ours = norms.rms_norm(inputs, weight, 1e-6)
     theirs, llama = nn.RMSNorm(D, eps=1e-6), LlamaRMSNorm(D, eps=1e-6)
-    module = layers.RMSNorm(D, 1e-6)
+    module = norms.RMSNorm(D, 1e-6)
     module.weight.data = theirs.weight.data = llama.weight.data = weight
     assert_parity(
-        ours, theirs(inputs), of="llmguide.nn.layers.rms_norm", against="torch.nn.RMSNorm", atol=1e-6
+        ours, theirs(inputs), of="llmguide.nn.norms.rms_norm", against="torch.nn.RMSNorm", atol=1e-6
     )
     assert_parity(
-        ours, llama(inputs), of="llmguide.nn.layers.rms_norm", against="transformers.LlamaRMSNorm", atol=1e-6
+        ours, llama(inputs), of="llmguide.nn.norms.rms_norm", against="transformers.LlamaRMSNorm", atol=1e-6
     )
-    assert_parity(
-        module(inputs), ours, of="llmguide.nn.layers.RMSNorm", against="torch.nn.RMSNorm", atol=1e-6
-    )
+    assert_parity(module(inputs), ours, of="llmguide.nn.norms.RMSNorm", against="torch.nn.RMSNorm", atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -74,8 +73,8 @@ def test_norms_in_half_precision_round_once(dtype):
     inputs, one, zero = 300 * x(4, D).to(dtype), torch.ones(D, dtype=dtype), torch.zeros(D, dtype=dtype)
     wide = inputs.float()
     for out, exact in (
-        (layers.layer_norm(inputs, one, zero), layers.layer_norm(wide, one.float(), zero.float())),
-        (layers.rms_norm(inputs, one), layers.rms_norm(wide, one.float())),
+        (norms.layer_norm(inputs, one, zero), norms.layer_norm(wide, one.float(), zero.float())),
+        (norms.rms_norm(inputs, one), norms.rms_norm(wide, one.float())),
     ):
         assert out.dtype == dtype
         assert torch.equal(out, exact.to(dtype))
@@ -85,33 +84,37 @@ def test_norms_in_half_precision_round_once(dtype):
 def test_norms_ignore_scale_and_layer_norm_shift(shift, scale):
     inputs, one, zero = x(3, D).double(), torch.ones(D).double(), torch.zeros(D).double()
     close = {"atol": 1e-4, "rtol": 0}
-    moved = layers.layer_norm(scale * inputs + shift, one, zero, 1e-12)
-    torch.testing.assert_close(moved, layers.layer_norm(inputs, one, zero, 1e-12), **close)
-    scaled = layers.rms_norm(scale * inputs, one, 1e-12)
-    torch.testing.assert_close(scaled, layers.rms_norm(inputs, one, 1e-12), **close)
+    moved = norms.layer_norm(scale * inputs + shift, one, zero, 1e-12)
+    torch.testing.assert_close(moved, norms.layer_norm(inputs, one, zero, 1e-12), **close)
+    scaled = norms.rms_norm(scale * inputs, one, 1e-12)
+    torch.testing.assert_close(scaled, norms.rms_norm(inputs, one, 1e-12), **close)
 
 
 def test_make_norm():
-    assert isinstance(layers.make_norm(config(norm="rmsnorm", norm_eps=1e-6)), layers.RMSNorm)
-    assert layers.make_norm(config(norm_eps=1e-6)).eps == 1e-6
+    assert isinstance(norms.make_norm(config(norm="rmsnorm", norm_eps=1e-6)), norms.RMSNorm)
+    assert norms.make_norm(config(norm_eps=1e-6)).eps == 1e-6
 
 
 # --- activations
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("ours", "kind"), [(layers.gelu, "none"), (layers.gelu_tanh, "tanh")])
+@pytest.mark.parametrize(("ours", "kind"), [(feed_forward.gelu, "none"), (feed_forward.gelu_tanh, "tanh")])
 def test_gelu(ours, kind):
     inputs = torch.linspace(-9, 9, 1001)
     theirs = nn.GELU(approximate=kind)(inputs)
     assert_parity(
-        ours(inputs), theirs, of=f"llmguide.nn.layers.{ours.__name__}", against="torch.nn.GELU", atol=1e-6
+        ours(inputs),
+        theirs,
+        of=f"llmguide.nn.feed_forward.{ours.__name__}",
+        against="torch.nn.GELU",
+        atol=1e-6,
     )
 
 
 def test_the_two_gelus_differ_by_at_most_what_the_docstring_says():
     inputs = torch.linspace(-6, 6, 10_001).double()
-    difference = (layers.gelu(inputs) - layers.gelu_tanh(inputs)).abs().max().item()
+    difference = (feed_forward.gelu(inputs) - feed_forward.gelu_tanh(inputs)).abs().max().item()
     assert 4.5e-4 < difference < 5e-4
 
 
@@ -120,7 +123,7 @@ def test_the_two_gelus_differ_by_at_most_what_the_docstring_says():
 
 @pytest.mark.parity
 def test_feed_forward_against_gpt2():
-    ours = layers.FeedForward(config(activation="gelu_tanh"))
+    ours = feed_forward.FeedForward(config(activation="gelu_tanh"))
     theirs = GPT2MLP(FF, GPT2Config(n_embd=D, resid_pdrop=0.0))
     for linear, conv in ((ours.up, theirs.c_fc), (ours.down, theirs.c_proj)):
         conv.weight.data, conv.bias.data = linear.weight.data.T, linear.bias.data
@@ -128,7 +131,7 @@ def test_feed_forward_against_gpt2():
     assert_parity(
         ours(inputs),
         theirs(inputs),
-        of="llmguide.nn.layers.FeedForward",
+        of="llmguide.nn.feed_forward.FeedForward",
         against="transformers.GPT2MLP",
         atol=1e-6,
     )
@@ -136,7 +139,7 @@ def test_feed_forward_against_gpt2():
 
 @pytest.mark.parity
 def test_feed_forward_against_llama():
-    ours = layers.FeedForward(config(activation="swiglu", bias=False))
+    ours = feed_forward.FeedForward(config(activation="swiglu", bias=False))
     theirs = LlamaMLP(LlamaConfig(hidden_size=D, intermediate_size=FF, num_attention_heads=1, head_dim=2))
     theirs.load_state_dict(
         {f"{name}_proj.weight": getattr(ours, name).weight for name in ("gate", "up", "down")}
@@ -145,7 +148,7 @@ def test_feed_forward_against_llama():
     assert_parity(
         ours(inputs),
         theirs(inputs),
-        of="llmguide.nn.layers.FeedForward",
+        of="llmguide.nn.feed_forward.FeedForward",
         against="transformers.LlamaMLP",
         atol=1e-6,
     )
@@ -153,10 +156,10 @@ def test_feed_forward_against_llama():
 
 @pytest.mark.parametrize(
     ("activation", "f"),
-    [("relu", F.relu), ("gelu", layers.gelu), ("gelu_tanh", layers.gelu_tanh)],
+    [("relu", F.relu), ("gelu", feed_forward.gelu), ("gelu_tanh", feed_forward.gelu_tanh)],
 )
 def test_feed_forward_is_its_formula(activation, f):
-    layer = layers.FeedForward(config(activation=activation))
+    layer = feed_forward.FeedForward(config(activation=activation))
     torch.testing.assert_close(layer(x(2, D)), layer.down(f(layer.up(x(2, D)))))
     assert layer.gate is None
 
@@ -166,7 +169,7 @@ def test_feed_forward_is_its_formula(activation, f):
 
 def mixture(k=2):
     torch.manual_seed(0)
-    ours = layers.MixtureOfExperts(
+    ours = mixture_of_experts.MixtureOfExperts(
         config(activation="swiglu", bias=False, n_experts=N, n_experts_per_token=k)
     )
     theirs = MixtralSparseMoeBlock(
@@ -188,14 +191,16 @@ def test_mixture(k):
     copy = inputs.detach().clone().requires_grad_()
     out, peer = ours(inputs), theirs(copy)
     name = "transformers.MixtralSparseMoeBlock"
-    assert_parity(out, peer, of="llmguide.nn.layers.MixtureOfExperts", against=name, atol=1e-6)
+    assert_parity(out, peer, of="llmguide.nn.mixture_of_experts.MixtureOfExperts", against=name, atol=1e-6)
     out.square().mean().backward()
     peer.square().mean().backward()
-    assert_parity(inputs.grad, copy.grad, of="llmguide.nn.layers.MixtureOfExperts", against=name, atol=1e-6)
+    assert_parity(
+        inputs.grad, copy.grad, of="llmguide.nn.mixture_of_experts.MixtureOfExperts", against=name, atol=1e-6
+    )
     assert_parity(
         ours.router.weight.grad,
         theirs.gate.weight.grad,
-        of="llmguide.nn.layers.route",
+        of="llmguide.nn.mixture_of_experts.route",
         against=name,
         atol=1e-6,
     )
@@ -204,7 +209,7 @@ def test_mixture(k):
 @given(st.integers(1, N), st.integers(0, 1000))
 def test_route_is_the_renormalised_softmax(k, seed):
     logits = x(4, N, seed=seed)
-    weights, experts = layers.route(logits, k)
+    weights, experts = mixture_of_experts.route(logits, k)
     probabilities = logits.softmax(-1).gather(-1, experts)
     torch.testing.assert_close(weights, probabilities / probabilities.sum(-1, keepdim=True))
 
@@ -227,13 +232,13 @@ def test_load_balancing_loss(k, padded):
     if padded:
         mask[1, 4:] = 0
     theirs = load_balancing_loss_func(tuple(per_layer), N, k, mask if padded else None)
-    ours = layers.load_balancing_loss(
+    ours = mixture_of_experts.load_balancing_loss(
         torch.cat(per_layer), k, mask.bool().flatten().repeat(3) if padded else None
     )
     assert_parity(
         ours,
         theirs,
-        of="llmguide.nn.layers.load_balancing_loss",
+        of="llmguide.nn.mixture_of_experts.load_balancing_loss",
         against="transformers.models.mixtral.load_balancing_loss_func",
         atol=1e-6,
     )
@@ -243,13 +248,15 @@ def test_load_balancing_loss(k, padded):
 def test_recorded_router_logits_train_the_router():
     hf = hf_model("mixtral")
     ours, ids = from_hf(hf), torch.arange(22).view(2, 11)
-    with layers.record_router_logits(ours) as logits:
+    with mixture_of_experts.record_router_logits(ours) as logits:
         ours(ids)
     assert len(logits) == 2
     theirs = hf(ids, output_router_logits=True, labels=ids).aux_loss
-    loss = layers.load_balancing_loss(torch.cat(logits), 2)
+    loss = mixture_of_experts.load_balancing_loss(torch.cat(logits), 2)
     peer = "transformers.MixtralForCausalLM"
-    assert_parity(loss, theirs, of="llmguide.nn.layers.record_router_logits", against=peer, atol=1e-6)
+    assert_parity(
+        loss, theirs, of="llmguide.nn.mixture_of_experts.record_router_logits", against=peer, atol=1e-6
+    )
     loss.backward()
     assert ours.blocks[0].feed_forward.router.weight.grad.abs().sum() > 0
     ours(ids)
@@ -262,7 +269,7 @@ def test_recorded_router_logits_train_the_router():
 @pytest.mark.parity
 def test_post_norm_block_against_bert():
     sizes = config(norm_position="post", norm_eps=1e-12)
-    block = layers.Block(sizes)
+    block = Block(sizes)
     theirs = BertLayer(
         BertConfig(hidden_size=D, num_attention_heads=1, intermediate_size=FF, hidden_dropout_prob=0.0)
     ).eval()
@@ -283,21 +290,21 @@ def test_post_norm_block_against_bert():
     out = theirs(x(2, 5, D))
     out = out[0] if isinstance(out, tuple) else out
     assert_parity(
-        block(x(2, 5, D)), out, of="llmguide.nn.layers.Block", against="transformers.BertLayer", atol=1e-6
+        block(x(2, 5, D)), out, of="llmguide.nn.block.Block", against="transformers.BertLayer", atol=1e-6
     )
 
 
 @pytest.mark.parity
 @pytest.mark.parametrize("position", ["pre", "post"])
 def test_block_against_torch(position):
-    block = layers.Block(config(norm_position=position, activation="relu"))
+    block = Block(config(norm_position=position, activation="relu"))
     theirs = nn.TransformerEncoderLayer(
         D, 1, FF, dropout=0.0, activation="relu", batch_first=True, norm_first=position == "pre"
     )
     theirs.load_state_dict(torch_encoder_layer(block))
     name = "torch.nn.TransformerEncoderLayer"
     assert_parity(
-        block(x(2, 5, D)), theirs(x(2, 5, D)), of="llmguide.nn.layers.Block", against=name, atol=1e-6
+        block(x(2, 5, D)), theirs(x(2, 5, D)), of="llmguide.nn.block.Block", against=name, atol=1e-6
     )
 
 
@@ -320,7 +327,7 @@ def torch_encoder_layer(block):
 
 
 def test_dropout_only_while_training():
-    block, inputs = layers.Block(config(dropout=0.5)), x(1, 4, D)
+    block, inputs = Block(config(dropout=0.5)), x(1, 4, D)
     assert torch.equal(block.eval()(inputs), block(inputs))
     torch.manual_seed(0)
     assert not torch.equal(block.train()(inputs), block(inputs))

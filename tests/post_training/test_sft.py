@@ -11,12 +11,11 @@ from tests.models.test_models import CONFIGS, lively
 from tests.parity import assert_parity
 
 from llmguide.data.tokens.packing import PADDING
-from llmguide.data.tokens.windows import Batch, Sequences
+from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.sft import Conversations, completion, completion_loss, finetune, sft_loss, shifted
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.losses import IGNORED
 from llmguide.training.train import TrainConfig, accumulate_gradients
 
 EXAMPLES = [
@@ -40,14 +39,14 @@ def test_against_trl(holes):
     peer = trl_peer.trainer("sft")
     batch = trl_peer.batch(peer)
     if holes:
-        batch["labels"][:, 3::4] = IGNORED
+        batch["labels"][:, 3::4] = IGNORE_INDEX
     loss, gradients = trl_peer.loss_and_gradients(peer, batch)
     model = trl_peer.ours("policy")
     inputs, targets = batch["input_ids"][:, :-1], batch["labels"][:, 1:]
     plain = sft_loss(model(inputs), targets)
     fast, n = completion_loss(model, Batch(inputs, targets))
     fast.backward()
-    assert n == (targets != IGNORED).sum()
+    assert n == (targets != IGNORE_INDEX).sum()
     against = "trl.SFTTrainer.compute_loss"
     assert_parity(plain, loss, of="llmguide.post_training.sft.sft_loss", against=against, atol=1e-6)
     assert_parity(fast, loss, of="llmguide.post_training.sft.completion_loss", against=against, atol=1e-6)
@@ -67,7 +66,7 @@ def test_packed_equals_one_by_one(name):
     """No example sees another: loss and gradients of a packed row are the mean of its examples'."""
     results = []
     packed = Conversations(EXAMPLES, pack_to=18).batch(0, 1)
-    assert (packed.targets != IGNORED).sum() == 8
+    assert (packed.targets != IGNORE_INDEX).sum() == 8
     for batches in ([packed], [Conversations([example]).batch(0, 1) for example in EXAMPLES]):
         model = lively(build(CONFIGS[name]))
         losses = [completion_loss(model, batch) for batch in batches]
@@ -99,15 +98,15 @@ def test_an_epoch_has_every_target_once(sizes, pack_to, epoch):
     data = Conversations(examples, pack_to=pack_to, seed=3)
     assert isinstance(data, Sequences)
     whole = data.batch(epoch * len(data), len(data))
-    found = whole.targets[whole.targets != IGNORED].tolist()
-    assert sorted(found) == sorted(int(i) for e in examples for i in shifted(e)[1] if i != IGNORED)
+    found = whole.targets[whole.targets != IGNORE_INDEX].tolist()
+    assert sorted(found) == sorted(int(i) for e in examples for i in shifted(e)[1] if i != IGNORE_INDEX)
     single = [data.batch(epoch * len(data) + i, 1) for i in range(len(data))]
-    assert [i for one in single for i in one.targets[one.targets != IGNORED].tolist()] == found
+    assert [i for one in single for i in one.targets[one.targets != IGNORE_INDEX].tolist()] == found
 
 
 def test_padding_is_no_target():
     batch = Conversations(EXAMPLES, pack_to=10).batch(0, 2)
-    assert (batch.targets[batch.documents == PADDING] == IGNORED).all()
+    assert (batch.targets[batch.documents == PADDING] == IGNORE_INDEX).all()
 
 
 def test_refusals():
@@ -118,12 +117,12 @@ def test_refusals():
     with pytest.raises(ValueError, match="do not fit rows of 4"):
         Conversations(EXAMPLES, pack_to=4)
     with pytest.raises(ValueError, match="nothing to learn"):
-        sft_loss(torch.zeros(1, 2, 3), torch.full((1, 2), IGNORED))
+        sft_loss(torch.zeros(1, 2, 3), torch.full((1, 2), IGNORE_INDEX))
 
 
 def test_nothing_that_counts_is_a_loss_of_0():
     model = build(CONFIGS["gpt"])
-    loss, n = completion_loss(model, Batch(torch.ones(1, 2).long(), torch.full((1, 2), IGNORED)))
+    loss, n = completion_loss(model, Batch(torch.ones(1, 2).long(), torch.full((1, 2), IGNORE_INDEX)))
     assert (loss.item(), n) == (0.0, 0)
 
 

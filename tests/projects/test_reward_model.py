@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from llmguide.cli.main import main
-from llmguide.cli.reward import save_head, with_head
 from llmguide.post_training.preferences.reward_model import RewardModel
 from llmguide.projects import reward_model
 from llmguide.projects.reward_model import Plan, edits, held_out_pairs, score, training_pairs
 from llmguide.projects.run import plan_of
 from llmguide.runs.folder import load_run
+from llmguide.runs.reward_heads import save_head, with_head
 
 SIZES = ["--vocab-size", "300", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--dropout", "0"]
 

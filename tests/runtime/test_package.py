@@ -10,7 +10,9 @@ from tools import DOCS, ROOT
 
 # Doctests that need what the tab has not: programs for a shell, and torch's meta device.
 LEFT_OUT = (
-    "--ignore=src/llmguide/commands",
+    "--ignore=src/llmguide/cli",
+    "--ignore=src/llmguide/runs",
+    "--ignore=src/llmguide/server",
     "--ignore=src/llmguide/projects",
     "--deselect=src/llmguide/data/tokens/windows.py::llmguide.data.tokens.windows.to_device",
     "--deselect=src/llmguide/post_training/adapters/quantization.py::llmguide.post_training.adapters.quantization.dequantize_model",

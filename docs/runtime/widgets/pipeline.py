@@ -1,7 +1,8 @@
 """A tiny model from first words to preferences, for the play page: each stage reports while it runs.
 
-Everything here is the code of the package, in the world of `llmguide.post_training.toy.world`, where every answer can be
-listed; only the reports are this module's own. It runs in the reader's tab and hands numbers to the page.
+Everything here is the code of the package, in the world of `llmguide.post_training.toy.world`, where every
+answer can be listed; only the reports are this module's own. It runs in the reader's tab and hands numbers to
+the page.
 """
 
 from collections.abc import Mapping

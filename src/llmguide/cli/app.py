@@ -40,7 +40,7 @@ Examples:
 
 
 def _app_of(name: str) -> Callable[..., None]:
-    app: App = import_module(f"llmguide.projects.webapp.{APPS[name]}").APP
+    app: App = import_module(f"llmguide.projects.{APPS[name]}.app").APP
 
     def command(
         *,

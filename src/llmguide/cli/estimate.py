@@ -1,4 +1,4 @@
-"""``llmguide estimate``: the arithmetic of `llmguide.costs.scaling_laws` and `llmguide.costs.memory` as tables; no torch."""
+"""``llmguide estimate``: the arithmetic of `llmguide.costs` as tables. Needs no torch."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches

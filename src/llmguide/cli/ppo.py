@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from llmguide.cli.reward import tiny_rewards, with_head
+from llmguide.cli.reward import tiny_rewards
 from llmguide.cli.sft import WORLD
 from llmguide.post_training.datasets import problems
 from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
@@ -26,6 +26,7 @@ from llmguide.runs.post_training import (
     resumable,
     wait,
 )
+from llmguide.runs.reward_heads import with_head
 from llmguide.runs.rollouts import answerable, summarise
 from llmguide.runs.toy import N_STEPS, Exact, logprobs_of, one_thread, report, save_policy, standing
 from llmguide.training import distributed

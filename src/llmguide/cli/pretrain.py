@@ -1,10 +1,7 @@
 """``llmguide pretrain``: from text to a model that writes in its style, in one resumable folder."""
 
 import logging
-import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from itertools import chain, takewhile
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,17 +9,18 @@ from typing import Any
 import torch
 import torch.distributed
 
-from llmguide.config import PRESETS, ModelConfig
-from llmguide.data.corpora import Corpus, Split, load_corpus
-from llmguide.data.documents import Document
-from llmguide.data.tokens.token_files import END_OF_TEXT, Shards, write_shards
+from llmguide.config import ModelConfig
+from llmguide.data.corpora import Corpus, load_corpus
+from llmguide.data.tokens.token_files import END_OF_TEXT, Shards
 from llmguide.data.tokens.windows import Windows
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.files import write_json
 from llmguide.generation.generate import generate
 from llmguide.models import GPT, Llama, build
+from llmguide.runs.corpus_tokens import HELD_OUT_BYTES, at_most, prepare
 from llmguide.runs.folder import claim, n_params, save_run, say
+from llmguide.runs.shape import DEFAULT_SHAPE, Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.monitor import TensorBoardLogger
@@ -41,9 +39,7 @@ Examples:
   torchrun --nproc-per-node 2 -m llmguide pretrain --output runs/two
   tensorboard --logdir runs"""
 
-TOKENIZER_CHARACTERS = 20_000_000  # read to train the tokenizer; more changes few merges
 BASELINE_BYTES = 20_000_000  # counted by the n-gram models
-HELD_OUT_BYTES = 1_000_000  # evaluated at the end; a longer validation side is cut
 
 
 # about five minutes on two cores; a small model bears a larger learning rate than TrainConfig's
@@ -58,23 +54,13 @@ DEFAULT = TrainConfig(
 )
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of the model."""
-
-    n_layers: int = 4  # blocks
-    d_model: int = 128  # width
-    n_heads: int = 4  # attention heads
-    dropout: float = 0.0  # helps where a small corpus is read many times
-
-
 def pretrain(
     *,
     corpus: str | None = None,
     output: Path = Path("runs/pretrain"),
     vocab_size: int = 2048,
     preset: str | None = None,
-    shape: Shape = Shape(),
+    shape: Shape = DEFAULT_SHAPE,
     train: TrainConfig = DEFAULT,
     validation: float = 0.05,
     prompt: str = "The",
@@ -147,59 +133,10 @@ def pretrain(
 COMMAND = pretrain
 
 
-def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, workers: int) -> None:
-    """Train the tokenizer and tokenize both sides of the corpus, unless an earlier call has done it."""
-    path = output / "tokenizer.json"
-    if not path.exists():
-        began = perf_counter()
-        documents = _at_most(text.part("train", validation=validation), TOKENIZER_CHARACTERS)
-        first = next(documents, None)
-        if first is None:
-            raise ValueError(f"{text.name} holds no text to train on")
-        if next(iter(text.part("validation", validation=validation)), None) is None:
-            raise ValueError(
-                f"{text.name}: no document was drawn to be held out; raise --validation, or give "
-                "more text (a text file counts as one document for each of its passages)"
-            )
-        texts = (document.text for document in chain([first], documents))
-        tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[END_OF_TEXT])
-        tokenizer.save(path)
-        say(f"tokenizer: {tokenizer.vocab_size} ids, trained in {perf_counter() - began:.0f} s")
-    tokenizer = Tokenizer.load(path)
-    limits: dict[Split, int] = {"train": sys.maxsize, "validation": HELD_OUT_BYTES}
-    for side, most in limits.items():
-        documents = _at_most(text.part(side, validation=validation), most)
-        try:
-            write_shards(documents, tokenizer, output / "tokens" / side, workers=workers)
-        except ValueError as error:
-            raise ValueError(f"the {side} side of {text.name}: {error}") from error
-
-
-def model_config(vocab_size: int, context_length: int, *, preset: str | None, shape: Shape) -> ModelConfig:
-    """Shape of the model: GPT-2's design at the sizes given, or a preset with this vocabulary and context.
-
-    >>> model_config(2048, 128, preset=None, shape=Shape()).n_params()
-    1071872
-    """
-    if preset is None:
-        sizes = {"vocab_size": vocab_size, "context_length": context_length, **asdict(shape)}
-        return ModelConfig(**sizes, activation="gelu_tanh")
-    if shape != Shape(dropout=shape.dropout):
-        raise ValueError(
-            f"preset {preset!r} has a shape of its own; drop it or --n-layers, --d-model and --n-heads"
-        )
-    if preset not in PRESETS or PRESETS[preset].architecture != "decoder":
-        decoders = ", ".join(name for name, config in PRESETS.items() if config.architecture == "decoder")
-        raise ValueError(f"preset={preset!r} must be one of {decoders}")
-    return replace(
-        PRESETS[preset], vocab_size=vocab_size, context_length=context_length, dropout=shape.dropout
-    )
-
-
 def compare(model: GPT | Llama, tokenizer: Tokenizer, text: Corpus, *, validation: float) -> dict[str, float]:
     """Bits per byte of the held-out side, by counting bytes and by the model."""
-    seen = _at_most(text.part("train", validation=validation), BASELINE_BYTES)
-    held_out = [d.text for d in _at_most(text.part("validation", validation=validation), HELD_OUT_BYTES)]
+    seen = at_most(text.part("train", validation=validation), BASELINE_BYTES)
+    held_out = [d.text for d in at_most(text.part("validation", validation=validation), HELD_OUT_BYTES)]
     counted, unseen = "\n".join(d.text for d in seen).encode(), "\n".join(held_out).encode()
     scores = {f"{order}-gram": ngram_bits_per_byte(counted, unseen, order) for order in (1, 5)}
     stride = max(1, model.config.context_length // 2)
@@ -242,15 +179,3 @@ def _sample(model: Any, tokenizer: Tokenizer, prompt: str) -> str:
     ids = torch.tensor([beginning[: room // 2 + 1]], device=next(model.parameters()).device)
     length = min(60, room - ids.shape[1])
     return tokenizer.decode(generate(model, ids, length, temperature=0.8, top_k=50)[0, 1:].tolist())
-
-
-def _at_most(documents: Iterable[Document], characters: int) -> Iterator[Document]:
-    """Documents up to about this many characters, always at least one."""
-    total = 0
-
-    def fits(document: Document) -> bool:
-        nonlocal total
-        total += len(document.text)
-        return total <= characters or total == len(document.text)
-
-    return takewhile(fits, documents)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from llmguide.post_training.preferences.reward_model import (
 )
 from llmguide.post_training.toy.methods import compared_texts, preference_learning, score_answers
 from llmguide.post_training.toy.world import optimum, preferences, tiny_world
-from llmguide.runs.folder import is_run, say, write_tensors
+from llmguide.runs.folder import is_run, say
 from llmguide.runs.post_training import (
     COMPARED,
     LORA,
@@ -48,6 +47,7 @@ from llmguide.runs.post_training import (
     wait,
     write_report,
 )
+from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.runs.tables import Columns, Table, share, show
 from llmguide.runs.toy import (
     N_PAIRS,
@@ -75,7 +75,6 @@ Examples:
   llmguide reward --data pairs.jsonl --model runs/chat --output runs/judge
   torchrun --nproc-per-node 2 -m llmguide reward --data vader --output runs/two"""
 
-HEAD = "reward_head.safetensors"
 BATCH_SIZE = 32
 BETAS = (1.0, 0.5, 0.25, 0.1)  # of the policies that follow the tiny world's reward model
 
@@ -198,29 +197,6 @@ def show_accuracy(
     show(Table("held-out accuracy", columns, rows, notes), as_json=False)
     write_report(output, {"accuracy": rows, "n_pairs": len(unseen), "n_units": n_units})
     say(f"\nsee the curves:  tensorboard --logdir {output / 'logs'}")
-
-
-def save_head(folder: Path, judge: RewardModel) -> None:
-    """Write the row that makes a reward model of the model in a folder."""
-    weight = judge.head.weight.detach().cpu().contiguous()
-    write_tensors(folder / HEAD, {"weight": weight})
-
-
-def with_head(folder: Path, backbone: Any) -> RewardModel:
-    """Make the reward model of a folder, whose model has been opened.
-
-    Raises:
-        ValueError: The folder holds no reward model, or a damaged one.
-    """
-    if not (folder / HEAD).exists():
-        raise ValueError(f"{folder} holds no reward model; llmguide reward makes one")
-    judge = RewardModel(backbone)
-    damage = import_module("safetensors").SafetensorError
-    try:
-        judge.head.load_state_dict(import_module("safetensors.torch").load_file(folder / HEAD))
-    except (OSError, RuntimeError, damage) as error:
-        raise ValueError(f"{folder} holds a damaged reward model: {error}") from error
-    return judge.eval()
 
 
 class Learned(NamedTuple):

@@ -101,7 +101,8 @@ def evaluate_samples(
         ks: Each at most the number of samples of every problem.
         timeout_s: For each sample.
         memory_mb: For each sample.
-        require: Layers of the sandbox without which no sample is run, as for `llmguide.coding.sandbox.judging.judge`.
+        require: Layers of the sandbox without which no sample is run, as for
+            `llmguide.coding.sandbox.judging.judge`.
 
     Returns:
         Verdicts and pass@k.

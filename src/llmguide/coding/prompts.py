@@ -307,7 +307,8 @@ def vote(
         candidates: Python source; None, for answers without code, takes no part.
         tests: Whose arguments are used; the expected values are not.
         timeout_s: For each candidate.
-        require: Layers of the sandbox without which none is run, as for `llmguide.coding.sandbox.judging.judge`.
+        require: Layers of the sandbox without which none is run, as for
+            `llmguide.coding.sandbox.judging.judge`.
 
     Returns:
         The groups. Calls that fail count as an output, but a candidate whose every call fails takes no part.

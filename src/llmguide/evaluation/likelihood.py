@@ -27,7 +27,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmguide.training.losses import IGNORED, head_weight, token_logprobs
+from llmguide.data.tokens.windows import IGNORE_INDEX
+from llmguide.training.losses import head_weight, token_logprobs
 
 BATCH_TOKENS = 8192  # of windows run at a time
 BATCH_ROWS = 16  # of continuations
@@ -292,7 +293,7 @@ def _continuation_logprobs(model: Any, rows: Sequence[tuple[list[int], int]]) ->
     width = min(longest, max(len(ids) for ids, _ in rows) - 1)
     # padding comes after the text, and is seen by no token of it
     inputs = torch.zeros(len(rows), width, dtype=torch.long)
-    targets = torch.full_like(inputs, IGNORED)
+    targets = torch.full_like(inputs, IGNORE_INDEX)
     for i, (ids, n) in enumerate(rows):
         kept = torch.tensor(ids[-(longest + 1) :])
         inputs[i, : len(kept) - 1] = kept[:-1]
@@ -301,7 +302,7 @@ def _continuation_logprobs(model: Any, rows: Sequence[tuple[list[int], int]]) ->
     inputs, targets = inputs.to(_device(model)), targets.to(_device(model))
     hidden = model.hidden(inputs)
     sums = token_logprobs(hidden, head_weight(model), targets).double().sum(1)
-    counted = targets != IGNORED
+    counted = targets != IGNORE_INDEX
     missed = model.unembed(hidden[counted]).argmax(-1) != targets[counted]
     not_greedy = set(counted.nonzero()[missed][:, 0].tolist())
     return [(total, i not in not_greedy) for i, total in enumerate(sums.tolist())]

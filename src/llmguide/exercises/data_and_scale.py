@@ -34,7 +34,7 @@ def _of_the_sum(a: list[str], b: list[str], n: int) -> float:
 
 
 def _match(s: float, bands: int, rows: int) -> float:
-    """Equal `match_probability` of `llmguide.data.cleaning.dedup`, whose stores need SQLite, which a tab lacks."""
+    """Equal `llmguide.data.cleaning.dedup.match_probability`, whose module needs SQLite."""
     return 1 - (1 - s**rows) ** bands
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.post_training.preferences.dpo import sequence_logprob
 from llmguide.post_training.preferences.reward_model import bradley_terry_loss
@@ -14,7 +15,6 @@ from llmguide.post_training.rl.grpo import group_advantages
 from llmguide.post_training.rl.policy_gradient import clipped_surrogate, kl_estimate
 from llmguide.post_training.rl.ppo import gae
 from llmguide.post_training.sft import completion, shifted
-from llmguide.training.losses import IGNORED
 
 # ---- supervised fine-tuning ------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ def _targets(prompt: list[int], answer: list[int]) -> list[int]:
 def _hidden_prompt(prompt: list[int], answer: list[int], hidden: int) -> list[int]:
     """Shifted targets of which the first ``hidden`` do not count."""
     targets = [*prompt, *answer][1:]
-    return [IGNORED] * hidden + targets[hidden:]
+    return [IGNORE_INDEX] * hidden + targets[hidden:]
 
 
 START, END, ROLES = 1, 2, {"user": 3, "assistant": 4}
@@ -59,7 +59,7 @@ def _logprobs(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _logprob_probes() -> list[Arguments]:
-    labels = torch.tensor([[1, 3, IGNORED, 2], [IGNORED, IGNORED, 0, 4]])
+    labels = torch.tensor([[1, 3, IGNORE_INDEX, 2], [IGNORE_INDEX, IGNORE_INDEX, 0, 4]])
     return [(noise(0, 2, 4, 5), labels), (2 * noise(1, 1, 3, 4), torch.tensor([[3, 0, 1]]))]
 
 
@@ -129,7 +129,7 @@ EXERCISES = (
                 "label shift forgotten",
                 "the target is the token that stands there, not the next one",
                 "The last token of the prompt predicts the first of the answer.",
-                lambda prompt, answer: ([IGNORED] * len(prompt) + answer)[:-1],
+                lambda prompt, answer: ([IGNORE_INDEX] * len(prompt) + answer)[:-1],
             ),
             Mistake(
                 "first token of the answer hidden",
@@ -200,7 +200,7 @@ EXERCISES = (
                 "the log-probabilities are averaged over the tokens",
                 "The probability of an answer is a product. DPO's derivation needs the sum; the mean is "
                 "another method.",
-                lambda logits, labels: sequence_logprob(logits, labels) / (labels != IGNORED).sum(-1),
+                lambda logits, labels: sequence_logprob(logits, labels) / (labels != IGNORE_INDEX).sum(-1),
             ),
             Mistake(
                 "ignored labels counted",
@@ -219,7 +219,7 @@ EXERCISES = (
                 "the logits are summed without a log_softmax",
                 "Logits are log-probabilities up to a constant that differs at each position.",
                 lambda logits, labels: (
-                    logits.gather(-1, labels.clamp(min=0)[..., None])[..., 0] * (labels != IGNORED)
+                    logits.gather(-1, labels.clamp(min=0)[..., None])[..., 0] * (labels != IGNORE_INDEX)
                 ).sum(-1),
             ),
         ),

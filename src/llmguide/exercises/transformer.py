@@ -8,7 +8,10 @@ from torch import Tensor
 
 from llmguide.config import ModelConfig
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.nn.layers import layer_norm, residual, rms_norm, route, swiglu
+from llmguide.nn.block import residual
+from llmguide.nn.feed_forward import swiglu
+from llmguide.nn.mixture_of_experts import route
+from llmguide.nn.norms import layer_norm, rms_norm
 
 
 def _norm(

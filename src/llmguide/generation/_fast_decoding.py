@@ -33,8 +33,9 @@ from llmguide.models.inputs import AttentionMask, n_visible_keys, token_position
 from llmguide.models.llama import Llama
 from llmguide.nn._linear import Linear, processor
 from llmguide.nn.attention import MultiHeadAttention
+from llmguide.nn.feed_forward import FeedForward, activate, swiglu
 from llmguide.nn.kv_cache import KVCache
-from llmguide.nn.layers import FeedForward, RMSNorm, activate, swiglu
+from llmguide.nn.norms import RMSNorm
 from llmguide.nn.positions import alibi_bias, rope_tables, sinusoidal_positions
 
 Step = Callable[[Tensor, AttentionMask | None, KVCache], Tensor]

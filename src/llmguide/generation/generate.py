@@ -3,13 +3,14 @@
 `generate` draws one token after another; `stream` is its loop and hands out each token as it comes;
 `beam_search` looks for the most probable text instead. With the key/value cache a step costs the work of one
 token; without it, the whole text is run again, which is the definition that the cache has to match. Steps of
-one token run through `llmguide.generation._fast_decoding`, which gives the numbers of the model itself faster.
+one token run through `llmguide.generation._fast_decoding`, which gives the numbers of the model itself
+faster.
 
 A decoder continues its prompt. An encoder-decoder reads the ids as its source and writes from a start token.
 
 References: Vaswani et al. 2017, arXiv:1706.03762, section 6.1 (beam search). The filters of the distribution
-are those of `llmguide.generation.sampling`, in the order of transformers; beam search keeps and ends its beams as
-transformers does. Speculative decoding is in `llmguide.generation.speculative`.
+are those of `llmguide.generation.sampling`, in the order of transformers; beam search keeps and ends its
+beams as transformers does. Speculative decoding is in `llmguide.generation.speculative`.
 
 Leaves out: rows that join or leave a batch while it runs, paged caches, grammars. To serve a model, export it
 with `llmguide.models.to_hf`.

@@ -95,8 +95,8 @@ def speculative_generate(
         Prompt and answer.
 
     Raises:
-        ValueError: As in `llmguide.generation.generate.generate`, or if there are several prompts, the vocabularies
-            differ, or the logits are no numbers.
+        ValueError: As in `llmguide.generation.generate.generate`, or if there are several prompts, the
+            vocabularies differ, or the logits are no numbers.
     """
     for one in (model, draft):
         check_request(one, ids, max_new_tokens, eos_id=eos_id)

@@ -1,4 +1,4 @@
-"""Models, built from one `ModelConfig` and the parts of `llmguide.nn.attention` and `llmguide.nn.layers`.
+"""Models, built from one `ModelConfig` and the parts in `llmguide.nn`.
 
 | architecture | positions | class | published models |
 | --- | --- | --- | --- |

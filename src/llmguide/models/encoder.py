@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from llmguide.config import ModelConfig
 from llmguide.models.inputs import AttentionMask, init_normal, look_up, token_positions, visible_keys
 from llmguide.nn._linear import Linear, linear
-from llmguide.nn.layers import Block, activate, make_norm
+from llmguide.nn.block import Block
+from llmguide.nn.feed_forward import activate
+from llmguide.nn.norms import make_norm
 from llmguide.nn.positions import LearnedPositions, sinusoidal_positions
 
 

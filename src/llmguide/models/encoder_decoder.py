@@ -23,8 +23,11 @@ from llmguide.config import ModelConfig
 from llmguide.models.inputs import AttentionMask, look_up, token_positions, visible_keys
 from llmguide.nn._linear import Linear, linear
 from llmguide.nn.attention import MultiHeadAttention
+from llmguide.nn.block import Block, residual
+from llmguide.nn.feed_forward import FeedForward
 from llmguide.nn.kv_cache import KVCache
-from llmguide.nn.layers import Block, FeedForward, MixtureOfExperts, make_norm, residual
+from llmguide.nn.mixture_of_experts import MixtureOfExperts
+from llmguide.nn.norms import make_norm
 from llmguide.nn.positions import LearnedPositions, sinusoidal_positions
 
 SourceMask = Int[Tensor, "B S"] | Bool[Tensor, "B S"]
@@ -34,7 +37,7 @@ class DecoderBlock(nn.Module):
     """One layer of the decoder: self-attention, cross attention, feed-forward.
 
     Args:
-        config: What `llmguide.nn.layers.Block` reads.
+        config: What `llmguide.nn.block.Block` reads.
     """
 
     def __init__(self, config: ModelConfig):

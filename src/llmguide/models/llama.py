@@ -28,8 +28,9 @@ from llmguide.models.inputs import (
     visible_keys,
 )
 from llmguide.nn._linear import Linear, linear
+from llmguide.nn.block import Block
 from llmguide.nn.kv_cache import KVCache
-from llmguide.nn.layers import Block, make_norm
+from llmguide.nn.norms import make_norm
 from llmguide.nn.positions import rope_tables
 
 

@@ -17,8 +17,8 @@ heads, ``E`` width of a query and key head, ``E_v`` width of a value head (the s
 attention).
 
 Where it differs from torch: a query that may attend to nothing gives zeros here in both functions (the
-textbook formula gives NaN), ``is_causal`` is aligned bottom-right (see `llmguide.nn.masks`), and half precision
-inputs are multiplied and normalized in float32 and rounded once, at the end.
+textbook formula gives NaN), ``is_causal`` is aligned bottom-right (see `llmguide.nn.masks`), and half
+precision inputs are multiplied and normalized in float32 and rounded once, at the end.
 """
 
 from math import inf

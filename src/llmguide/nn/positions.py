@@ -277,9 +277,9 @@ def alibi_bias(
 ) -> Float[Tensor, "H T_q T_k"]:
     r"""Penalty on the scores that grows with distance: $-\text{slope}_h \cdot |i - j|$.
 
-    Queries stand at the end of the keys, as in `llmguide.nn.masks`. It hides nothing: a decoder needs its causal
-    mask too. BLOOM adds ``slope * j`` instead, which shifts each row by a constant and leaves its causal
-    softmax unchanged.
+    Queries stand at the end of the keys, as in `llmguide.nn.masks`. It hides nothing: a decoder needs its
+    causal mask too. BLOOM adds ``slope * j`` instead, which shifts each row by a constant and leaves its
+    causal softmax unchanged.
 
     Args:
         n_heads: Number of heads H.

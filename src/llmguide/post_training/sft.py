@@ -2,8 +2,9 @@ r"""Supervised fine-tuning: the loss of pre-training, on the tokens that the ass
 
 $$L = -\frac{1}{\sum_t m_t} \sum_t m_t \log p(y_t \mid y_{<t})$$
 
-with mask $m_t = 1$ on the answers and the tokens that end them (`llmguide.post_training.chat`). Prompts are read and not
-learnt, so `completion_loss` never takes them through the output head, the largest matrix of a small model.
+with mask $m_t = 1$ on the answers and the tokens that end them (`llmguide.post_training.chat`). Prompts are
+read and not learnt, so `completion_loss` never takes them through the output head, the largest matrix of a
+small model.
 
 Examples are of many lengths. A batch pads them on the right, where a causal model does not look; or
 `Conversations` packs several into each row, and their numbers (``documents``) keep them from seeing each
@@ -28,9 +29,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.data.tokens.packing import PADDING, best_fit, in_epochs
-from llmguide.data.tokens.windows import Batch
+from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.post_training.chat import Message, Rendered, Template, chatml, render
-from llmguide.training.losses import IGNORED, head_weight, linear_cross_entropy
+from llmguide.training.losses import head_weight, linear_cross_entropy
 from llmguide.training.monitor import Logger
 from llmguide.training.train import TrainConfig, TrainResult, train
 
@@ -52,14 +53,14 @@ def sft_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Floa
     >>> sft_loss(logits, torch.tensor([[-100, 0]])).item()  # 3 to 1: -log 0.75
     0.2877
     """
-    if not (labels != IGNORED).any():
-        raise ValueError(f"all {labels.numel()} labels are {IGNORED}, so there is nothing to learn from")
+    if not (labels != IGNORE_INDEX).any():
+        raise ValueError(f"all {labels.numel()} labels are {IGNORE_INDEX}, so there is nothing to learn from")
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return F.cross_entropy(wide.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+    return F.cross_entropy(wide.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX)
 
 
 def completion_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
-    """Compute `sft_loss` with the output head on the rows that count only, for `llmguide.training.train.train`.
+    """Compute `sft_loss` as a loss for `train`, with the output head applied to the counted targets only.
 
     Args:
         model: A decoder of `llmguide.models`.
@@ -70,7 +71,7 @@ def completion_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     """
     documents = {} if batch.documents is None else {"documents": batch.documents}
     hidden = model.hidden(batch.inputs, **documents)
-    kept = batch.targets != IGNORED
+    kept = batch.targets != IGNORE_INDEX
     targets = batch.targets[kept]
     if not len(targets):
         return hidden.sum() * 0.0, 0
@@ -101,7 +102,7 @@ class Conversations:
         self.examples = [shifted(example) for example in examples]
         self.pack_to = pack_to
         self.seed = seed
-        if silent := [i for i, (_, targets) in enumerate(self.examples) if (targets == IGNORED).all()]:
+        if silent := [i for i, (_, targets) in enumerate(self.examples) if (targets == IGNORE_INDEX).all()]:
             raise ValueError(
                 f"examples {silent[:10]} are masked from end to end and would teach nothing; leave them out"
             )
@@ -135,7 +136,7 @@ def shifted(example: Rendered) -> Int[Tensor, "2 T"]:
     [[1, 2, 3], [-100, 3, 4]]
     """
     following = zip(example.ids[1:], example.mask[1:], strict=True)
-    targets = [token if is_learnt else IGNORED for token, is_learnt in following]
+    targets = [token if is_learnt else IGNORE_INDEX for token, is_learnt in following]
     return torch.tensor([example.ids[:-1], targets], dtype=torch.long)
 
 
@@ -154,7 +155,7 @@ def padded(rows: Sequence[Sequence[Int[Tensor, "2 _T"]]], *, width: int | None =
     lengths = torch.tensor([sum(example.shape[1] for example in row) for row in rows])
     places = torch.arange(int(lengths.max()) if width is None else width)
     is_filled = places < lengths[:, None]  # (B, T)
-    inputs, targets = torch.full(is_filled.shape, 0), torch.full(is_filled.shape, IGNORED)
+    inputs, targets = torch.full(is_filled.shape, 0), torch.full(is_filled.shape, IGNORE_INDEX)
     inputs[is_filled], targets[is_filled] = torch.cat(examples, dim=1)
     if width is None:
         return Batch(inputs, targets)

@@ -7,8 +7,8 @@ The bar is a count: an interpolated 5-gram model that has counted all of the tra
 The default corpus is the presidents' addresses since 1961. Older ones are another English, and a count of
 them all, 12 million characters, is a bar that minutes of training do not pass.
 
-References: `llmguide.evaluation.ngram_baseline` (the bar); Karpathy 2015, "The unreasonable effectiveness of recurrent neural
-networks" (the exercise).
+References: `llmguide.evaluation.ngram_baseline` (the bar); Karpathy 2015, "The unreasonable effectiveness of
+recurrent neural networks" (the exercise).
 
 Leaves out: dropout and several epochs of a small corpus; give ``--dropout`` where the text is read often.
 """

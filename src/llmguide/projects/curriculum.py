@@ -62,7 +62,7 @@ def paced(
 
 
 class InOrder:
-    """Examples in the order in which they are given, for `llmguide.training.train.train`; then again from the start.
+    """Examples in the order given, repeated from the start, as training data for `train`.
 
     >>> from llmguide.post_training.sft import completion
     >>> InOrder([completion([1], [2]), completion([3], [4])]).batch(1, 2).inputs.tolist()

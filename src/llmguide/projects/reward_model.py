@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from llmguide.cli.reward import save_head, with_head
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Windows
 from llmguide.models import build
@@ -38,6 +37,7 @@ from llmguide.post_training.preferences.reward_model import (
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, small_decoder, thinned
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import loggers, resumable
+from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.train import TrainConfig, train
 

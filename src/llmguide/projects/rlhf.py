@@ -31,7 +31,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from llmguide.cli.reward import save_head
 from llmguide.data.corpora import in_validation
 from llmguide.data.fetch import fetch_package
 from llmguide.data.tokens.token_files import END_OF_TEXT
@@ -60,6 +59,7 @@ from llmguide.projects.reward_model import encode, open_judge, preferred, score,
 from llmguide.projects.run import DIGITS, Criterion, Run, plan_of, require_finished, small_decoder, thinned
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import Lines, loggers, resumable
+from llmguide.runs.reward_heads import save_head
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.train import TrainConfig, train
 

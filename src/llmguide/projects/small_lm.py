@@ -30,7 +30,6 @@ from typing import Any
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from llmguide.cli.pretrain import prepare
 from llmguide.config import ModelConfig
 from llmguide.costs.scaling_laws import PowerLaw, forward_flops_per_token
 from llmguide.data.corpora import Split, load_corpus
@@ -41,6 +40,7 @@ from llmguide.evaluation.metrics import wilson_interval
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.models import build
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.runs.corpus_tokens import prepare
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import loggers, resumable, wait
 from llmguide.tokenization.tokenizer import Tokenizer

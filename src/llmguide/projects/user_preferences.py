@@ -64,7 +64,7 @@ def for_dpo(url: str, name: str) -> list[dict[str, Any]]:
     Raises:
         ValueError: There is no comparison yet.
     """
-    from llmguide.projects.code_assistant.app import composed  # noqa: PLC0415  # an extra
+    from llmguide.projects.code_assistant.infilling import composed  # noqa: PLC0415  # an extra
 
     return [
         row

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from llmguide.cli.pretrain import Shape, model_config
 from llmguide.data.corpora import in_validation
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import write_json
@@ -29,6 +28,7 @@ from llmguide.post_training.chat import END, START, Message, Rendered, Template,
 from llmguide.post_training.rl.trainer import LearnerConfig
 from llmguide.runs.folder import claim, is_run, load_run, n_params, save_run, say
 from llmguide.runs.packaged import is_packaged, unpacked
+from llmguide.runs.shape import Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger

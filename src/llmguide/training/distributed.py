@@ -15,7 +15,8 @@ saved; with another number of processes the run continues with other ones.
 References: DDP (Li et al. 2020, arXiv:2006.15704); FSDP (Zhao et al. 2023, arXiv:2304.11277); its stages
 (ZeRO, Rajbhandari et al. 2019, arXiv:1910.02054).
 
-PPO and GRPO divide their prompts among the processes with the same means; `llmguide.post_training.rl.trainer` says how.
+PPO and GRPO divide their prompts among the processes with the same means; `llmguide.post_training.rl.trainer`
+says how.
 
 Leaves out: tensor, pipeline and context parallelism, and checkpoints written in the background. All
 processes must see the same checkpoint folder.
@@ -213,7 +214,7 @@ def agree_on_random_numbers() -> None:
 def save(
     folder: str | Path, state: dict[str, Any], *, step: int, keep: int = 3, pinned: Collection[int] = ()
 ) -> None:
-    """Save a state as `llmguide.training.checkpoint.save` does: a whole model once, a sharded one by all processes.
+    """Save a checkpoint: an unsharded model from one process, a sharded one from all of them.
 
     Args:
         folder: Seen by all processes.

@@ -23,10 +23,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmguide.data.tokens.windows import Batch
+from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.nn._linear import linear
-
-IGNORED = -100  # the label that torch's own cross entropy ignores
 
 
 def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True) -> Float[Tensor, ""]:
@@ -75,10 +73,10 @@ def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     """
     documents = {} if batch.documents is None else {"documents": batch.documents}
     targets = batch.targets.flatten()
-    n_counted = int((targets != IGNORED).sum())
+    n_counted = int((targets != IGNORE_INDEX).sum())
     if not hasattr(model, "hidden"):
         logits = model(batch.inputs, **documents).flatten(0, 1).float()
-        loss = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+        loss = F.cross_entropy(logits, targets, ignore_index=IGNORE_INDEX, reduction="sum")
         return loss / max(n_counted, 1), n_counted
     hidden = model.hidden(batch.inputs, **documents).flatten(0, 1)
     if n_counted == 0:
@@ -121,8 +119,8 @@ def linear_cross_entropy(
     >>> linear_cross_entropy(hidden, weight, torch.tensor([0, -100])).item()  # 3 to 1: -log 0.75
     0.2877
     """
-    if not (targets != IGNORED).any():
-        raise ValueError(f"all {len(targets)} targets are {IGNORED}, so there is nothing to learn from")
+    if not (targets != IGNORE_INDEX).any():
+        raise ValueError(f"all {len(targets)} targets are {IGNORE_INDEX}, so there is nothing to learn from")
     apply: Any = _LinearCrossEntropy.apply  # torch leaves it untyped
     loss: Tensor = apply(hidden, weight, targets, chunk or _chunk(weight))
     return loss
@@ -190,7 +188,7 @@ def _token_stats(
         raise ValueError(
             f"temperature={temperature} must be above 0; greedy choices have no log-probabilities"
         )
-    kept = targets != IGNORED
+    kept = targets != IGNORE_INDEX
     apply: Any = _TokenLogprobs.apply  # torch leaves it untyped
     found = apply(hidden[kept], weight, targets[kept], (chunk or _chunk(weight), temperature, with_entropy))
     logprobs, entropy = (part.new_zeros(targets.shape).masked_scatter(kept, part) for part in found)
@@ -220,14 +218,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=wide) if wants_weight else None
 
         loss = torch.zeros((), dtype=wide, device=hidden.device)
-        count = (targets != IGNORED).sum()
+        count = (targets != IGNORE_INDEX).sum()
         # one buffer for all chunks: fresh ones of this size cost page faults that show in the time
         log_probs = h.new_empty(min(chunk, len(h)), len(w), dtype=wide)
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(targets), chunk):
                 part = slice(start, start + chunk)
                 x, y = h[part], targets[part]
-                n, kept = len(y), y != IGNORED
+                n, kept = len(y), y != IGNORE_INDEX
                 place = torch.arange(n, device=y.device), y.clamp(min=0)
                 torch.log_softmax(linear(x, w), dim=-1, dtype=wide, out=log_probs[:n])
                 loss -= log_probs[place].where(kept, 0.0).sum()

@@ -116,8 +116,8 @@ class Loggers:
 class Console:
     """A progress bar where somebody looks, and otherwise a line now and then to ``logging``.
 
-    The bar needs rich and a terminal. The lines go to the logger ``llmguide.training.train`` at level INFO, which is
-    silent until a program asks for it: ``logging.basicConfig(level=logging.INFO)``.
+    The bar needs rich and a terminal. The lines go to the logger ``llmguide.training.train`` at level INFO,
+    which is silent until a program asks for it: ``logging.basicConfig(level=logging.INFO)``.
 
     Args:
         n_steps: Of the run.

@@ -152,7 +152,7 @@ def test_no_solution_outlives_a_judge_that_is_killed(attack, layers, tmp_path):
     deadline = time.monotonic() + 20
     while (left := _living(group)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    for process in left:
-        os.kill(process, signal.SIGKILL)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
     assert len(before) >= 2
     assert left == []

@@ -12,6 +12,7 @@ from tests.models.test_models import CONFIGS, lively
 from tests.parity import assert_parity
 from trl.trainer.utils import selective_log_softmax
 
+from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.models import build
 from llmguide.post_training.preferences.dpo import (
     Preference,
@@ -24,7 +25,6 @@ from llmguide.post_training.preferences.dpo import (
 from llmguide.post_training.preferences.pairs import Pair, Pairs, pair_logprobs
 from llmguide.post_training.preferences.preference_losses import ipo_loss, orpo_loss, simpo_loss
 from llmguide.post_training.sft import completion
-from llmguide.training.losses import IGNORED
 from llmguide.training.train import TrainConfig, train
 
 PAIRS = [
@@ -121,9 +121,9 @@ def test_sequence_logprob_against_trl(dtype, scale):
     """Up to logits of 60,000 in half precision: TRL's log-softmax of the same numbers in float64."""
     logits = (torch.rand(3, 6, 11, generator=torch.Generator().manual_seed(0)) * 2 * scale).to(dtype)
     labels = torch.arange(18).view(3, 6) % 11
-    labels[0, :4] = labels[2] = IGNORED
-    labels[1, 1::2] = IGNORED
-    theirs = selective_log_softmax(logits.double(), labels.clamp(min=0)) * (labels != IGNORED)
+    labels[0, :4] = labels[2] = IGNORE_INDEX
+    labels[1, 1::2] = IGNORE_INDEX
+    theirs = selective_log_softmax(logits.double(), labels.clamp(min=0)) * (labels != IGNORE_INDEX)
     ours = sequence_logprob(logits, labels)
     assert ours.dtype == torch.float32
     assert ours[2] == 0
@@ -139,12 +139,12 @@ def test_sequence_logprob_against_trl(dtype, scale):
 @pytest.mark.parametrize("name", ["gpt", "llama", "bloom"])
 def test_padding_on_either_side(name):
     model, ids = lively(build(CONFIGS[name])), torch.tensor([[5, 1, 2, 9, 4]])
-    labels = torch.tensor([[IGNORED, 2, IGNORED, 4, 7]])
+    labels = torch.tensor([[IGNORE_INDEX, 2, IGNORE_INDEX, 4, 7]])
     alone = sequence_logprob(model(ids), labels)
     for pad in ((3, 0), (0, 3)):
         mask = F.pad(torch.ones_like(ids), pad)
         padded = sequence_logprob(
-            model(F.pad(ids, pad), attention_mask=mask), F.pad(labels, pad, value=IGNORED)
+            model(F.pad(ids, pad), attention_mask=mask), F.pad(labels, pad, value=IGNORE_INDEX)
         )
         torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-5)
 

@@ -4,14 +4,13 @@ import pytest
 import torch
 from tests.models.test_models import CONFIGS, lively
 
-from llmguide.data.tokens.windows import Sequences
+from llmguide.data.tokens.windows import IGNORE_INDEX, Sequences
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.preferences.dpo import frozen, sequence_logprob
 from llmguide.post_training.preferences.pairs import Pair, Pairs, pair, pair_logprobs
 from llmguide.post_training.sft import completion
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.losses import IGNORED
 
 PAIRS = [
     Pair(completion([i], [i + 1] * (1 + i % 3)), completion([i], [i + 2] * (1 + i % 2))) for i in range(7)
@@ -33,12 +32,12 @@ def test_logprobs_are_those_of_the_rows_alone(name):
     logprobs, lengths = pair_logprobs(model, batch)
     torch.testing.assert_close(logprobs, sequence_logprob(model(batch.inputs), batch.targets))
     for row, length in enumerate(lengths.tolist()):
-        width = int((batch.targets[row] != IGNORED).nonzero().max()) + 1
+        width = int((batch.targets[row] != IGNORE_INDEX).nonzero().max()) + 1
         alone = sequence_logprob(
             model(batch.inputs[row : row + 1, :width]), batch.targets[row : row + 1, :width]
         )
         torch.testing.assert_close(logprobs[row : row + 1], alone, atol=1e-5, rtol=1e-5)
-        assert length == (batch.targets[row] != IGNORED).sum()
+        assert length == (batch.targets[row] != IGNORE_INDEX).sum()
 
 
 def test_the_reference_follows_its_pair():

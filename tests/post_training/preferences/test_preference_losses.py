@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests import trl_peer
 from tests.parity import assert_parity
 
+from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.post_training.preferences.pairs import PairBatch, pair_logprobs
 from llmguide.post_training.preferences.preference_losses import (
     ipo_loss,
@@ -18,7 +19,6 @@ from llmguide.post_training.preferences.preference_losses import (
     orpo_loss,
     simpo_loss,
 )
-from llmguide.training.losses import IGNORED
 
 values = st.lists(st.tuples(*[st.floats(-50, -0.01)] * 4), min_size=1, max_size=6).map(
     lambda rows: torch.tensor(rows, dtype=torch.float64).T
@@ -91,7 +91,7 @@ def concatenated(batch):
                 for x in (batch[f"chosen_{name}"], batch[f"rejected_{name}"])
             ]
         )
-        for name, fill in (("input_ids", 0), ("labels", IGNORED))
+        for name, fill in (("input_ids", 0), ("labels", IGNORE_INDEX))
     )
     return PairBatch(inputs[:, :-1], targets[:, 1:])
 
@@ -110,7 +110,9 @@ def test_orpo_against_trl():
     # TRL's loss of fine-tuning is over prompts too
     ids, mask = batch["chosen_input_ids"], batch["chosen_attention_mask"].bool()
     nll = F.cross_entropy(
-        model(ids[:, :-1]).flatten(0, 1), ids.where(mask, IGNORED)[:, 1:].flatten(), ignore_index=IGNORED
+        model(ids[:, :-1]).flatten(0, 1),
+        ids.where(mask, IGNORE_INDEX)[:, 1:].flatten(),
+        ignore_index=IGNORE_INDEX,
     )
     ours = orpo_loss(*means(model, concatenated(batch)), beta=0.5, nll=nll)
     ours.loss.backward()

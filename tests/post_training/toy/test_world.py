@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr
 from tests.parity import assert_parity
 
+from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.models import build
 from llmguide.post_training.toy.world import (
     EOS,
@@ -30,7 +31,6 @@ from llmguide.post_training.toy.world import (
     preferences,
     tiny_world,
 )
-from llmguide.training.losses import IGNORED
 
 WORLD = tiny_world()
 
@@ -242,7 +242,7 @@ def test_draws_follow_their_distributions():
     assert abs(rewards.mean() - exact) < 4 * rewards.std() / 20_000**0.5
     ids = WORLD.rows(prompts[:3], answers[:3])
     assert ids.shape == (3, 5)
-    assert IGNORED not in ids
+    assert IGNORE_INDEX not in ids
 
     uniform = torch.zeros_like(WORLD.gold).log_softmax(dim=1)
     pairs = preferences(WORLD, WORLD.gold, uniform, 20_000, generator())

@@ -16,7 +16,8 @@ from llmguide.data.tokens.fill_in_the_middle import SENTINELS
 from llmguide.post_training.datasets import comparisons
 from llmguide.projects.code_assistant import app as application
 from llmguide.projects.code_assistant import project as code_assistant
-from llmguide.projects.code_assistant.app import APP, composed, encode
+from llmguide.projects.code_assistant.app import APP, encode
+from llmguide.projects.code_assistant.infilling import composed
 from llmguide.projects.code_assistant.project import (
     HELD_OUT,
     Place,

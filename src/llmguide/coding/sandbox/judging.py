@@ -1,9 +1,9 @@
 """Decides whether a program that nobody has read is right, without trusting it.
 
-The solution runs in a box of its own (`llmguide.coding.sandbox.isolation`): a bare Python with an empty environment,
-a private folder, limits, and whatever the machine offers of namespaces, Landlock and seccomp. Expected
-values stay outside. The solution is sent arguments and sends back plain data, which is compared here; so
-there is nothing in its process to patch, and forging an answer is no easier than returning it. A
+The solution runs in a box of its own (`llmguide.coding.sandbox.isolation`): a bare Python with an empty
+environment, a private folder, limits, and whatever the machine offers of namespaces, Landlock and seccomp.
+Expected values stay outside. The solution is sent arguments and sends back plain data, which is compared
+here; so there is nothing in its process to patch, and forging an answer is no easier than returning it. A
 ``check(candidate)`` in the style of HumanEval runs in a second box, where ``candidate`` is a wire to the
 first. What the solution raises is raised there, too, but as a class that the check names or as RuntimeError,
 so that a loop of the check that does not expect it cannot take it for its end.

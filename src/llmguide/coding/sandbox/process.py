@@ -1,6 +1,7 @@
 """A started box: the process that a solution runs in, the channel to it, and what it printed.
 
-What locks the process in is `llmguide.coding.sandbox.isolation`; what runs inside is `llmguide.coding.sandbox.worker`.
+What locks the process in is `llmguide.coding.sandbox.isolation`; what runs inside is
+`llmguide.coding.sandbox.worker`.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ MAX_OUTPUT = 1 << 20  # bytes of standard output and error together
 TAIL = 2000  # characters of standard output that a verdict keeps
 _START_S = 30.0  # to start a bare interpreter on a busy machine
 _TRIED = LAYERS
-_WORKER = Path(__file__).with_name("judge_worker.py")
+_WORKER = Path(__file__).with_name("worker.py")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The sandbox's seccomp filter: a program that lets through the system calls Python needs, and no others.
 
 It is an allow-list, so a call that needs a privilege, reaches another process, or is added to Linux later is
-refused without being named here. The filter is assembled outside and installed by `llmguide.coding.sandbox.isolation`.
+refused without being named here. The filter is assembled outside and installed by
+`llmguide.coding.sandbox.isolation`.
 
 A refused call fails as if the process lacked the privilege (``EPERM``). Calls from `FIRST_UNKNOWN` on do not
 exist (``ENOSYS``), which makes the C library fall back on older ones. Calls made in the way of another

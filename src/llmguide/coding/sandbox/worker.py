@@ -12,7 +12,8 @@ equals everything, cannot leave the box.
 | tuple, set, frozenset | ``{"tuple": [...]}`` and so on |
 | dict | ``{"dict": [[key, value], ...]}`` |
 
-Run by path in a bare interpreter; imports only the standard library and `llmguide.coding.sandbox.isolation`, by path.
+Run by path in a bare interpreter; imports only the standard library and `llmguide.coding.sandbox.isolation`,
+by path.
 """
 
 import builtins
@@ -279,9 +280,9 @@ RUNNERS: dict[str, Callable[[Channel, dict[str, Any]], None]] = {
 def main(descriptor: int, settings: dict[str, Any]) -> None:
     """Enter the box, say which layers hold, and run the one job that is sent."""
     sys.path.insert(0, __file__.rpartition(os.sep)[0])
-    sandbox = importlib.import_module("sandbox")
+    isolation = importlib.import_module("isolation")
     del sys.path[0]
-    layers = sandbox.enter(
+    layers = isolation.enter(
         settings["folder"],
         memory_mb=settings["memory_mb"],
         cpu_s=settings["cpu_s"],

@@ -1,9 +1,10 @@
 """The same stages on many machines, as blocks of datatrove, which FineWeb was made with.
 
-`StageFilter` makes a stage of `llmguide.data.cleaning.pipeline` a filter of datatrove, and `minhash_pipelines` lists
-the four steps of its MinHash deduplication, which sorts signatures on disk instead of looking each up, and so
-needs no shared table. Any executor of datatrove runs them: ``LocalPipelineExecutor`` on one machine, and
-``SlurmPipelineExecutor`` or ``RayPipelineExecutor`` on a cluster, with the same list of blocks:
+`StageFilter` makes a stage of `llmguide.data.cleaning.pipeline` a filter of datatrove, and
+`minhash_pipelines` lists the four steps of its MinHash deduplication, which sorts signatures on disk instead
+of looking each up, and so needs no shared table. Any executor of datatrove runs them:
+``LocalPipelineExecutor`` on one machine, and ``SlurmPipelineExecutor`` or ``RayPipelineExecutor`` on a
+cluster, with the same list of blocks:
 
     cluster = {"time": "10:00:00", "partition": "cpu"}
     blocks = [JsonlReader("crawl/"), *stage_filters(stages), JsonlWriter("filtered/")]
@@ -18,7 +19,8 @@ needs no shared table. Any executor of datatrove runs them: ``LocalPipelineExecu
 
 Differences from one process: near duplicates are removed by connected group, and which one of a group is kept
 depends on the sizes of partial groups, not on the order. Exact duplicates fall out there too, as all their
-bands agree. Stages that remember (`llmguide.data.cleaning.dedup`) would see one task's documents only; leave them out.
+bands agree. Stages that remember (`llmguide.data.cleaning.dedup`) would see one task's documents only; leave
+them out.
 
 Words are ours (`llmguide.data.cleaning.filters.words`), where datatrove would ask for spaCy.
 

@@ -27,7 +27,8 @@ seed it is the one of `datasketch.MinHash`, whose signatures are equal.
 The classes keep what they have seen in SQLite, on disk: memory is one document and SQLite's cache (64 MiB),
 whatever the corpus, and the disk holds about 30 bytes a document for `ExactDuplicates` and 350 for
 `NearDuplicates`. Documents are compared with those kept before, so the first of a group stays. At some tens
-of millions of documents random access to the disk becomes the bound; `llmguide.data.cleaning.datatrove` sorts instead.
+of millions of documents random access to the disk becomes the bound; `llmguide.data.cleaning.datatrove` sorts
+instead.
 
 Leaves out: verification of the candidates, which would remove the false positives below the threshold
 (FineWeb has none either), and duplicate substrings (Lee et al. 2021, arXiv:2107.06499).

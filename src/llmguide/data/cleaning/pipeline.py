@@ -11,8 +11,8 @@ Everything is deterministic: order of the files, verdicts, and which of the drop
 examples: those with the smallest hash of seed and id, a random sample that does not depend on their order.
 
 Memory: one document, SQLite's cache, and what the stages hold. Leaves out: several processes. One core
-filters megabytes a second (``python -m benchmarks.data``); beyond that, `llmguide.data.cleaning.datatrove` runs the same
-stages on many.
+filters megabytes a second (``python -m benchmarks.data``); beyond that, `llmguide.data.cleaning.datatrove`
+runs the same stages on many.
 """
 
 import hashlib

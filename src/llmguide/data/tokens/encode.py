@@ -1,8 +1,8 @@
 """From documents to token ids, with either kind of tokenizer, in one process or several.
 
-A tokenizer is a `llmguide.tokenization.tokenizer.Tokenizer` or a `tiktoken.Encoding`; what differs between their names is
-bridged here. `encoded` keeps the order of the documents and a bounded number of them in memory, whatever the
-number of processes.
+A tokenizer is a `llmguide.tokenization.tokenizer.Tokenizer` or a `tiktoken.Encoding`; what differs between
+their names is bridged here. `encoded` keeps the order of the documents and a bounded number of them in
+memory, whatever the number of processes.
 
 Leaves out: the tokenizers of transformers, whose vocabulary has no ranks.
 """

@@ -48,7 +48,8 @@ class FillInTheMiddle:
     What happens to a document depends on its id and the seed alone.
 
     Attributes:
-        tokenizer: A `llmguide.tokenization.tokenizer.Tokenizer` or a `tiktoken.Encoding` with the three `SENTINELS`.
+        tokenizer: A `llmguide.tokenization.tokenizer.Tokenizer` or a `tiktoken.Encoding` with the three
+            `SENTINELS`.
         rate: Share of the documents transformed; 0.5 costs left-to-right quality nothing measurable, and more
             does little harm.
         spm_rate: Share of those that get the SPM order.

@@ -1,10 +1,11 @@
 r"""Training sequences over shards: windows of the stream, rows packed with whole documents, and mixtures.
 
-`llmguide.data.tokens.windows.Windows` cuts the stream every T tokens, through documents. `Packed` fills rows of T with
-whole documents as far as it can; only those longer than T are cut. In both, the input before the first
-token of a document is the end-of-text token of the one before it, so that a model learns to begin, and each
-token is a target once an epoch (in windows, all but the first of the stream and an incomplete window at its
-end). A row of `Packed` numbers its documents, and a model that is given the numbers lets none see another.
+`llmguide.data.tokens.windows.Windows` cuts the stream every T tokens, through documents. `Packed` fills rows
+of T with whole documents as far as it can; only those longer than T are cut. In both, the input before the
+first token of a document is the end-of-text token of the one before it, so that a model learns to begin, and
+each token is a target once an epoch (in windows, all but the first of the stream and an incomplete window at
+its end). A row of `Packed` numbers its documents, and a model that is given the numbers lets none see
+another.
 
 Which pieces share a row is bin packing. Best fit decreasing takes them from long to short and puts each where
 the least space remains, in $O(n T / 64)$ steps for $n$ pieces.
@@ -25,8 +26,7 @@ import torch
 from jaxtyping import Int
 
 from llmguide.data.tokens.permutation import Permutation
-from llmguide.data.tokens.windows import Batch, Sequences, TokenFiles
-from llmguide.training.losses import IGNORED
+from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences, TokenFiles
 
 BLOCK = 1000  # draws of a mixture in which each source comes exactly as often as its weight says
 PADDING = -1  # number of the document of padding
@@ -110,7 +110,7 @@ class Packed:
         """Return rows ``first`` to ``first + size - 1`` of the endless order, as `Sequences` asks."""
         shape = (size, self.length)
         inputs = np.full(shape, self.stream.eos_id, np.int64)
-        targets = np.full(shape, IGNORED, np.int64)
+        targets = np.full(shape, IGNORE_INDEX, np.int64)
         documents = np.full(shape, PADDING, np.int64)
         for i, row in enumerate(in_epochs(first, size, len(self), self.seed).tolist()):
             at = 0

@@ -157,8 +157,8 @@ def write_shards(
         tokenizer: A `llmguide.tokenization.tokenizer.Tokenizer` or a `tiktoken.Encoding`.
         folder: Made if it is missing.
         encode: Another way from document to ids, such as
-            `llmguide.data.tokens.fill_in_the_middle.FillInTheMiddle`. Its ``repr`` tells whether an interrupted call
-            used the same.
+            `llmguide.data.tokens.fill_in_the_middle.FillInTheMiddle`. Its ``repr`` tells whether an
+            interrupted call used the same.
         eos_id: End of a document; by default the id of ``<|endoftext|>``.
         shard_tokens: Tokens of a file.
         workers: Processes that encode. With more than one, a script needs ``if __name__ == "__main__":``, as

@@ -128,3 +128,6 @@ def to_device(batch: AnyBatch, device: torch.device) -> AnyBatch:
     make: Any = type(batch)
     moved: AnyBatch = make(*(None if part is None else part.to(device, non_blocking=True) for part in batch))
     return moved
+
+
+IGNORE_INDEX = -100  # the label that torch's own cross entropy ignores

@@ -2,8 +2,8 @@
 
 `from_hf` and `to_hf` convert a model in memory; `load` reads a folder of safetensors files, or downloads one
 by its name on the hub. Every tensor is checked by name and shape before anything is built, and all that is
-wrong is listed at once. `llmguide.models.huggingface.config` and `llmguide.models.huggingface.weights` say what corresponds to
-what.
+wrong is listed at once. `llmguide.models.huggingface.config` and `llmguide.models.huggingface.weights` say
+what corresponds to what.
 """
 
 import json

@@ -9,7 +9,8 @@ training, $W + s B A$ is one matrix again (`merge_lora`), and the model costs wh
 
 `apply_lora` puts adapters into a model. Several can live in one model under different names; `set_adapter`
 switches between them, and to the base, which so serves as its own reference model. Adapters can sit on the
-4-bit layers of `llmguide.post_training.adapters.quantization`: that is QLoRA. `llmguide.post_training.adapters.peft_files` reads and writes PEFT's files.
+4-bit layers of `llmguide.post_training.adapters.quantization`: that is QLoRA.
+`llmguide.post_training.adapters.peft_files` reads and writes PEFT's files.
 
 References: Hu et al. 2021, arXiv:2106.09685, section 4.1; rsLoRA's $s = \alpha / \sqrt{r}$, with which the
 gradient does not shrink as the rank grows (Kalajdzievski 2023, arXiv:2312.03732); QLoRA (Dettmers et al.
@@ -294,9 +295,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
     if not layers:
         raise ValueError(f"no adapter is active; call set_adapter with one of {adapter_names(model)}")
     if any(isinstance(layer.base, QuantizedLinear) for layer in layers):
-        raise ValueError(
-            "a sum cannot be stored in 4 bits: call llmguide.post_training.adapters.quantization.dequantize_model first"
-        )
+        raise ValueError("a sum cannot be stored in 4 bits: call dequantize_model on the model first")
     for layer in layers:
         _add_delta(layer, +1)
         layer.merged = layer.active

@@ -15,7 +15,8 @@ A pair counts for as much as the rewards $\hat r$ rank it wrongly:
 $$\nabla L = -\beta\, \sigma(\hat r_l - \hat r_w) \left(\nabla \log \pi(y_w) - \nabla \log \pi(y_l)\right)$$
 
 References: Rafailov et al. 2023, arXiv:2305.18290, equations 5 to 7; label smoothing, "conservative DPO"
-(Mitchell 2023, https://ericmitchell.ai/cdpo.pdf). IPO, KTO, ORPO and SimPO: `llmguide.post_training.preferences.preference_losses`.
+(Mitchell 2023, https://ericmitchell.ai/cdpo.pdf). IPO, KTO, ORPO and SimPO:
+`llmguide.post_training.preferences.preference_losses`.
 
 Leaves out: divergences other than Kullback-Leibler's.
 
@@ -31,9 +32,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmguide.data.tokens.windows import to_device
+from llmguide.data.tokens.windows import IGNORE_INDEX, to_device
 from llmguide.post_training.preferences.pairs import PairBatch, Pairs, pair_logprobs, reference_logprobs
-from llmguide.training.losses import IGNORED
 
 
 class Preference(NamedTuple):
@@ -85,7 +85,7 @@ def sequence_logprob(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"])
     tensor([0.3750])
     """
     wide = torch.promote_types(logits.dtype, torch.float32)
-    kept = labels != IGNORED
+    kept = labels != IGNORE_INDEX
     found = logits.log_softmax(dim=-1, dtype=wide).gather(-1, labels.where(kept, 0)[..., None])[..., 0]
     return found.where(kept, 0.0).sum(dim=-1)
 
@@ -161,8 +161,8 @@ def preference_objective(
     """Make the loss that `llmguide.training.train.train` lowers on `Pairs`.
 
     Args:
-        loss: `dpo_loss` or another of `llmguide.post_training.preferences.preference_losses`, other arguments bound with
-            `functools.partial`.
+        loss: `dpo_loss` or another of `llmguide.post_training.preferences.preference_losses`, other arguments
+            bound with `functools.partial`.
         reference: Of `frozen`, run on every batch. None: the pairs know its log-probabilities
             (`Pairs.with_reference`), or the loss takes none (ORPO, SimPO).
         per_token: Whether the loss takes means over the tokens of an answer (IPO as its authors ran it, ORPO,

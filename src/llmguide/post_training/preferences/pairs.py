@@ -18,10 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.data.tokens.packing import in_epochs
-from llmguide.data.tokens.windows import to_device
+from llmguide.data.tokens.windows import IGNORE_INDEX, to_device
 from llmguide.post_training.chat import Message, Rendered, render
 from llmguide.post_training.sft import padded, shifted
-from llmguide.training.losses import IGNORED, head_weight, token_logprobs
+from llmguide.training.losses import head_weight, token_logprobs
 
 
 class Pair(NamedTuple):
@@ -97,7 +97,9 @@ class Pairs:
         if not self.pairs:
             raise ValueError("there is no pair to learn from")
         if empty := [
-            i for i, both in enumerate(self.pairs) if all((answer[1] == IGNORED).all() for answer in both)
+            i
+            for i, both in enumerate(self.pairs)
+            if all((answer[1] == IGNORE_INDEX).all() for answer in both)
         ]:
             raise ValueError(
                 f"both answers of pairs {empty[:10]} are empty: end each with an end-of-text token"
@@ -138,7 +140,7 @@ def pair_logprobs(model: Any, batch: PairBatch) -> tuple[Float[Tensor, " B2"], I
         Log-probabilities in float32 or wider, and the tokens of each answer; an empty answer has 0 and 0.
     """
     logprobs = token_logprobs(model.hidden(batch.inputs), head_weight(model), batch.targets)
-    return logprobs.sum(dim=-1), (batch.targets != IGNORED).sum(dim=-1)
+    return logprobs.sum(dim=-1), (batch.targets != IGNORE_INDEX).sum(dim=-1)
 
 
 @torch.no_grad()

@@ -242,7 +242,8 @@ class GRPO(Learner):
 
     Args:
         policy: The decoder to train.
-        reward: Scores the answers of a rollout, such as `llmguide.post_training.rl.verifiable_rewards.reward` of a check.
+        reward: Scores the answers of a rollout, such as `llmguide.post_training.rl.verifiable_rewards.reward`
+            of a check.
         config: How.
         reference: What the policy may not stray far from; needed if `config.kl_coef` is not 0.
 

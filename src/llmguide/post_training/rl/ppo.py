@@ -293,7 +293,8 @@ class PPO(Learner):
     Args:
         policy: The decoder to train.
         value: Predicts returns; its trunk may be the policy.
-        reward: Scores the answers of a rollout, such as `llmguide.post_training.preferences.reward_model.RewardModel.score`.
+        reward: Scores the answers of a rollout, such as
+            `llmguide.post_training.preferences.reward_model.RewardModel.score`.
         reference: What the policy may not stray far from: a copy of it from before the training.
         config: How.
 

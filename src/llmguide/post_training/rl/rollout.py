@@ -30,12 +30,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.generation.generate import check_request, new_cache
 from llmguide.generation.sampling import sample
 from llmguide.models.inputs import AttentionMask
 from llmguide.training import distributed
 from llmguide.training.distributed import ALONE, World
-from llmguide.training.losses import IGNORED, head_weight, token_logprobs_and_entropy
+from llmguide.training.losses import head_weight, token_logprobs_and_entropy
 
 
 class Rollout(NamedTuple):
@@ -111,7 +112,8 @@ def rollout(
         ``B_p * n_answers`` rows.
 
     Raises:
-        ValueError: A number is too small, or the request is one that `llmguide.generation.generate.generate` refuses.
+        ValueError: A number is too small, or the request is one that `llmguide.generation.generate.generate`
+            refuses.
 
     >>> from llmguide.config import ModelConfig
     >>> from llmguide.models import build
@@ -249,7 +251,7 @@ def answer_logprobs(
         Log-probabilities and entropies in nats, in float32, 0 for padding; both carry gradients.
     """
     states = answer_states(model, answers) if states is None else states
-    targets = answers.answers.masked_fill(~answers.mask, IGNORED)
+    targets = answers.answers.masked_fill(~answers.mask, IGNORE_INDEX)
     return token_logprobs_and_entropy(states, head_weight(model), targets, temperature=temperature)
 
 

@@ -1,8 +1,8 @@
 """The loop around PPO and GRPO: prompts in an order that can be resumed, steps, metrics, checkpoints.
 
 A `Learner` has models, an optimizer and a `Learner.step`; `Learner.run` feeds it prompts. As in
-`llmguide.training.train`, a run that was killed and started again ends where one that was not ends: prompts follow
-from a position and a seed, and a checkpoint holds weights, optimizer, random state and history.
+`llmguide.training.train`, a run that was killed and started again ends where one that was not ends: prompts
+follow from a position and a seed, and a checkpoint holds weights, optimizer, random state and history.
 
 Under `torchrun` each process answers its slice of the prompts, and all get all answers: scores, advantages
 and the order of the minibatches are then those of one process. Of a minibatch each learns from its slice, and

@@ -7,8 +7,10 @@ reward, and by the reward that it followed. The first stays below the frontier o
 that any method can do; where it turns down while the second still rises, the reward is being over-optimised
 (Gao et al. 2022, arXiv:2210.10760).
 
-Everything here is the code of `llmguide.post_training.sft`, `llmguide.post_training.preferences.reward_model`, `llmguide.post_training.rl.ppo`, `llmguide.post_training.rl.grpo` and
-`llmguide.post_training.preferences.dpo`; only data and measurements are this module's own. A run takes about a minute on one core.
+Everything here is the code of `llmguide.post_training.sft`,
+`llmguide.post_training.preferences.reward_model`, `llmguide.post_training.rl.ppo`,
+`llmguide.post_training.rl.grpo` and `llmguide.post_training.preferences.dpo`; only data and measurements are
+this module's own. A run takes about a minute on one core.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +57,7 @@ BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.15)  # of the frontier
 
 @dataclass
 class Path:
-    """Measures a policy every few steps of its training; a logger of `llmguide.training.train` and `llmguide.post_training.rl.trainer`.
+    """Measure a policy every few steps; a logger for `train` and for the reinforcement-learning trainers.
 
     Attributes:
         points: One for each measurement, the first before training.

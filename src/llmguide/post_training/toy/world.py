@@ -19,8 +19,8 @@ References: the closed form (Rafailov et al. 2023, arXiv:2305.18290, appendix A.
 et al. 2024, arXiv:2401.01879, who show that the usual formula is an upper bound); gold and proxy, and
 over-optimisation (Gao et al. 2022, arXiv:2210.10760).
 
-Leaves out: anything with more tokens than can be listed, which is the point. `llmguide.post_training.toy.methods`
-runs every method of the guide in it.
+Leaves out: anything with more tokens than can be listed, which is the point.
+`llmguide.post_training.toy.methods` runs every method of the guide in it.
 
 Glossary: ``P`` prompts, ``N`` answers, ``T`` longest answer, ``V`` words, ``B`` rows of a batch.
 """

@@ -17,12 +17,12 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from llmguide.coding.client import Completion, EndpointError
+from llmguide.projects.code_assistant.infilling import composed
 from llmguide.projects.code_assistant.project import NAME, prompt_ids
 from llmguide.projects.webapp.api import Api, Asked, Streaming
 from llmguide.projects.webapp.forms import Form, RefusedError
@@ -37,14 +37,6 @@ LONGEST_STOP = 100  # characters
 SHOWN = 50  # completions that the page lists
 NEUTRAL = {"n": 1, "best_of": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}  # change nothing
 NO_SUFFIX = ("suffix", "insert")  # one is in what vLLM and OpenAI say to it, the other in what Ollama says
-SENTINELS = {  # by what is in a model's name: before the prefix, the suffix and the middle
-    "codellama": ("<PRE> ", " <SUF>", " <MID>"),
-    "codegemma": ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    "deepseek": tuple(f"<\uff5cfim\u2581{part}\uff5c>" for part in ("begin", "hole", "end")),
-    "granite": ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    "qwen": ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    "starcoder": ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-}
 _FINDING = threading.Lock()
 
 
@@ -59,19 +51,6 @@ def encode(tokenizer: Tokenizer, request: Asking, room: int) -> list[int]:
     """Encode what stands around the cursor."""
     assert isinstance(request, Completion)
     return prompt_ids(tokenizer, request.prompt, request.suffix or "", room)
-
-
-def composed(request: Completion) -> Completion:
-    """Write both sides into the prompt; a model of no known family sees what is before the cursor alone.
-
-    >>> composed(Completion("f(", "Qwen2.5-Coder-7B", suffix=")")).prompt
-    '<|fim_prefix|>f(<|fim_suffix|>)<|fim_middle|>'
-    """
-    for family, (prefix, suffix, middle) in SENTINELS.items():
-        if family in request.model.lower():
-            prompt = f"{prefix}{request.prompt}{suffix}{request.suffix}{middle}"
-            return replace(request, prompt=prompt, suffix=None)
-    return replace(request, suffix=None)
 
 
 class Remote:

@@ -1,11 +1,11 @@
 r"""Project: a code assistant that fills in what belongs at the cursor, and learns from thumbs.
 
 A decoder reads source code in an order in which what follows a cursor comes first
-(`llmguide.data.tokens.fill_in_the_middle`, SPM), so that it writes what stands between a prefix and a suffix. Half
-of the middles are the rest of a line, which is what an editor asks for. It is measured on lines of modules
-that it has not read, beside the most frequent rest of a line, and a search that copies what followed the same
-text elsewhere. In the end it learns from comparisons by DPO: those of the application's users, or of a
-simulated developer, who prefers what is closer to what was really written.
+(`llmguide.data.tokens.fill_in_the_middle`, SPM), so that it writes what stands between a prefix and a suffix.
+Half of the middles are the rest of a line, which is what an editor asks for. It is measured on lines of
+modules that it has not read, beside the most frequent rest of a line, and a search that copies what followed
+the same text elsewhere. In the end it learns from comparisons by DPO: those of the application's users, or of
+a simulated developer, who prefers what is closer to what was really written.
 
 References: filling in the middle (Bavarian et al. 2022, arXiv:2207.14255); edit similarity as a measure of
 completion (Svyatkovskiy et al. 2020, arXiv:2005.08025).

@@ -3,8 +3,8 @@ r"""A constitution as data, and critics who judge and rewrite answers by it: rul
 A principle is a sentence on how to behave, with a request for a critique and one for a revision
 (``constitution.json``, or a file of your own in that form). A critic does three things: it says what an
 answer does against a principle, rewrites the answer, and prefers one of two answers. `Rules` stands in for a
-large model in the world of `llmguide.projects.constitutional_ai.prompts`, of which it knows every question. `Asked` puts the
-words of the constitution to any model behind an OpenAI-compatible address.
+large model in the world of `llmguide.projects.constitutional_ai.prompts`, of which it knows every question.
+`Asked` puts the words of the constitution to any model behind an OpenAI-compatible address.
 
 References: Bai et al. 2022, arXiv:2212.08073, section 3.1 (critique and revision) and 4.1 (preferences).
 
@@ -29,7 +29,7 @@ from llmguide.projects.constitutional_ai.prompts import (
     worded,
 )
 
-CONSTITUTION = Path(__file__).with_name("constitution.json")
+CONSTITUTION = Path(__file__).with_name("principles.json")
 GOVERNS: dict[Kind, str] = {  # the principle that each kind of question puts to the test
     "harm": "harm",
     "kindness": "help",

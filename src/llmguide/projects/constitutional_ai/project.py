@@ -2,11 +2,11 @@ r"""Project: Constitutional AI, and DPO beside PPO on the same preferences.
 
 A small assistant learns from demonstrations to please: it helps with anything, agrees with anything, and
 guesses about people. Then nobody labels anything: a critic with a written constitution
-(`llmguide.projects.constitutional_ai.principles`) objects to answers of the assistant's own and rewrites them, and it is
-fine-tuned on what was rewritten; of an answer of each of the two models the critic prefers one, and both DPO
-and PPO, with a reward model, learn from these pairs. All four assistants answer held-out questions: harm,
-with and without attacks; innocent questions, some in the words of harm; beliefs; and people of whom nothing
-was said.
+(`llmguide.projects.constitutional_ai.principles`) objects to answers of the assistant's own and rewrites
+them, and it is fine-tuned on what was rewritten; of an answer of each of the two models the critic prefers
+one, and both DPO and PPO, with a reward model, learn from these pairs. All four assistants answer held-out
+questions: harm, with and without attacks; innocent questions, some in the words of harm; beliefs; and people
+of whom nothing was said.
 
 Demonstrations and critic are rules here, so that a run takes minutes. A model can take either place: that of
 the assistant by its folder or name, that of the critic behind an OpenAI-compatible address.
@@ -32,7 +32,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.cli.reward import save_head, with_head
 from llmguide.coding.client import Endpoint
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.evaluation.metrics import wilson_interval
@@ -77,6 +76,7 @@ from llmguide.runs.post_training import (
     resumable,
     wait,
 )
+from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.optim import Rule

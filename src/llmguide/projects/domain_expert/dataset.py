@@ -4,8 +4,8 @@ r"""Synthetic training data of an expert: facts, curated, put as questions, and 
    and that no other name has, else the question about it has several right answers.
 2. *Near duplicates* among the summaries go: by MinHash, so that what is held out has no twin in the training.
 3. *Decontamination*: what is to be asked about shares no n-gram of a summary with what is held out.
-4. The facts are put into the wordings of `llmguide.projects.domain_expert.templates`, and if a model is given that
-   writes, into its words; those are filtered in turn, and *exact duplicates* go.
+4. The facts are put into the wordings of `llmguide.projects.domain_expert.templates`, and if a model is given
+   that writes, into its words; those are filtered in turn, and *exact duplicates* go.
 
 Near duplicates are looked for among facts, not among questions: the wordings in which one fact is asked for
 are near duplicates of each other, and are there on purpose.

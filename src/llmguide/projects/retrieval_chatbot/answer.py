@@ -2,7 +2,8 @@ r"""Answers: sentences quoted from the passages, the messages that ask a model f
 
 The quoting answer is the honest default of a machine without a language model: its sentences are the
 documents' own, the ones nearest to the question, each with the number of its passage. A model writes more
-freely, and is told to stay with the passages; `llmguide.projects.retrieval_chatbot.support` looks whether it did.
+freely, and is told to stay with the passages; `llmguide.projects.retrieval_chatbot.support` looks whether it
+did.
 
 Before either, a gate: where the nearest passage is further from the question than the gate allows, nothing is
 written but `REFUSAL`. The gate is fitted on questions of which it is known whether the documents answer them.

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from llmguide.cli.generate import pieces
 from llmguide.coding.client import Request
 from llmguide.generation.generate import Sampler, stream
 from llmguide.projects.retrieval_chatbot.answer import N_PASSAGES, REFUSAL, messages, quote
@@ -24,6 +23,7 @@ from llmguide.projects.webapp.forms import Form, RefusedError
 from llmguide.projects.webapp.generators import Asking, Generator
 from llmguide.projects.webapp.web import App
 from llmguide.runs.post_training import Origin, open_chat
+from llmguide.runs.writer import pieces
 
 LONGEST_QUESTION = 500  # characters
 LONGEST_ANSWER = 200  # tokens

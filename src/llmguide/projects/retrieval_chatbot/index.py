@@ -7,8 +7,8 @@ some tens of thousands of passages, without looking at all (Malkov & Yashunin 20
 The name of a collection is a hash of all choices that its vectors depend on, so that vectors of two models
 never meet. What a killed run has indexed stays; the next one adds what is missing.
 
-The client keeps its points as pickles, which could run code. They are read by `llmguide.training.pickles`, which
-refuses all but points, so that a folder that somebody else made can be opened.
+The client keeps its points as pickles, which could run code. They are read by `llmguide.training.pickles`,
+which refuses all but points, so that a folder that somebody else made can be opened.
 """
 
 import pickle

@@ -1,7 +1,7 @@
 """Applications: a model behind a web page of its own, on this machine, which keeps work and verdicts.
 
-A module has ``APP``, an `llmguide.projects.webapp.web.App`, which ``llmguide app NAME`` serves; its
-page is in the folder of that name below ``pages``.
+The module ``app`` of a project has ``APP``, a `llmguide.projects.webapp.web.App`, which ``llmguide app NAME``
+serves. Its page is in the folder of that name below ``pages``.
 """
 
 APPS = {

@@ -9,10 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from llmguide.cli.generate import pieces
 from llmguide.coding.client import Completion, Endpoint, Request
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.generation.generate import Sampler, stream
+from llmguide.runs.writer import pieces
 from llmguide.tokenization.tokenizer import Tokenizer
 
 Asking = Request | Completion

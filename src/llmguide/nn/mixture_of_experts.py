@@ -1,0 +1,133 @@
+r"""Mixture of experts: several feed-forward layers and a router that sends each token to a few of them.
+
+References: Jiang et al. 2024, arXiv:2401.04088, section 2 (Mixtral's router); Fedus et al. 2021,
+arXiv:2101.03961, section 2.2 (load balancing).
+
+Glossary: ``N`` experts, ``k`` experts for each token, ``D`` model width.
+
+Leaves out: capacity limits, router noise and shared experts.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from llmguide.config import ModelConfig
+from llmguide.nn._linear import Linear
+from llmguide.nn.feed_forward import FeedForward
+
+
+def route(
+    logits: Float[Tensor, "*batch N"], k: int
+) -> tuple[Float[Tensor, "*batch k"], Int[Tensor, "*batch k"]]:
+    r"""Choose k experts for each token and the weights of their outputs.
+
+    The weights are the softmax over the chosen k logits alone (arXiv:2401.04088, section 2), which is the
+    same as the softmax over all N, restricted to the k largest and divided by their sum.
+
+    Args:
+        logits: Router scores of each expert.
+        k: Experts for each token, 1 to N.
+
+    Returns:
+        Weights that sum to 1, in float32, largest first, and the experts they belong to.
+
+    >>> weights, experts = route(torch.tensor([1.0986123, 0.0, -5.0]), k=2)  # log 3 and 0: 3 to 1
+    >>> weights.tolist(), experts.tolist()
+    ([0.75, 0.25], [0, 1])
+    """
+    values, experts = logits.float().topk(k, dim=-1)
+    return values.softmax(dim=-1), experts
+
+
+def load_balancing_loss(
+    logits: Float[Tensor, "*tokens N"], k: int, mask: Bool[Tensor, "*tokens"] | None = None
+) -> Float[Tensor, ""]:
+    r"""Penalty that is smallest, k, when the router uses all experts equally: $N \sum_i f_i\, p_i$.
+
+    $f_i$ is the number of choices of expert i per token, $p_i$ its mean probability; only $p_i$ has a
+    gradient. With k = 1 it is equation 4 of arXiv:2101.03961 without its factor, there 0.01. For several
+    layers, transformers averages over the tokens of all of them: concatenate their logits.
+
+    Args:
+        logits: Router scores, one row for each token.
+        k: Experts that a token visits.
+        mask: True for tokens that count, False for padding.
+
+    Returns:
+        The penalty, between k (balanced) and N.
+
+    >>> load_balancing_loss(torch.tensor([[9.0, -9.0], [-9.0, 9.0]]), k=1).item()  # one token for each expert
+    1.0
+    >>> load_balancing_loss(torch.tensor([[9.0, -9.0], [9.0, -9.0]]), k=1).item()  # both for the first
+    2.0
+    """
+    N = logits.shape[-1]
+    probabilities = logits.float().softmax(dim=-1)
+    chosen = F.one_hot(probabilities.topk(k, dim=-1).indices, N).sum(dim=-2)  # k ones in each row
+    counts = torch.ones(logits.shape[:-1], device=logits.device) if mask is None else mask.float()
+    share = (chosen * counts[..., None]).flatten(0, -2).sum(dim=0) / counts.sum()
+    mean_probability = (probabilities * counts[..., None]).flatten(0, -2).sum(dim=0) / counts.sum()
+    return N * (share * mean_probability).sum()
+
+
+class MixtureOfExperts(nn.Module):
+    r"""N feed-forward layers, of which each token visits the k that a router picks for it.
+
+    $$y = \sum_{i \in \text{chosen}} w_i \cdot \text{expert}_i(x)$$
+
+    arXiv:2401.04088, section 2. Parameters grow with N, work for one token with k. The weights are those of
+    `route`.
+
+    Args:
+        config: Reads ``n_experts``, ``n_experts_per_token`` and what `FeedForward` reads.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.k = config.n_experts_per_token
+        self.router = Linear(config.d_model, config.n_experts, bias=False)
+        self.experts = nn.ModuleList(FeedForward(config) for _ in range(config.n_experts))
+
+    def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """Send each vector through its experts."""
+        tokens = x.flatten(0, -2)  # (tokens, D)
+        weights, chosen = route(self.router(tokens), self.k)
+        out = torch.zeros_like(tokens)
+        for i, expert in enumerate(self.experts):
+            rows, slots = torch.where(chosen == i)
+            if len(rows):
+                part = expert(tokens[rows]) * weights[rows, slots, None]
+                out = out.index_add(0, rows, part.to(out.dtype))
+        return out.view_as(x)
+
+
+@contextmanager
+def record_router_logits(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the router scores of every mixture in a model while the block runs, for `load_balancing_loss`.
+
+    Yields:
+        A list that each mixture adds its ``(tokens, N)`` scores to, in the order in which they run.
+
+    >>> config = ModelConfig(vocab_size=5, context_length=3, n_layers=1, d_model=4, n_heads=1,
+    ...                      n_experts=2, n_experts_per_token=1)
+    >>> mixture = MixtureOfExperts(config)
+    >>> with record_router_logits(mixture) as logits:
+    ...     _ = mixture(torch.ones(3, 4))
+    >>> [x.shape for x in logits]
+    [torch.Size([3, 2])]
+    """
+    logits: list[Tensor] = []
+    routers = [module.router for module in model.modules() if isinstance(module, MixtureOfExperts)]
+    hooks = [
+        router.register_forward_hook(lambda _module, _args, out: logits.append(out)) for router in routers
+    ]
+    try:
+        yield logits
+    finally:
+        for hook in hooks:
+            hook.remove()

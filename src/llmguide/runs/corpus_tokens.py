@@ -1,0 +1,56 @@
+"""The tokenizer and the token files of a pre-training run, made once and found again when the run resumes."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain, takewhile
+from pathlib import Path
+from time import perf_counter
+
+from llmguide.data.corpora import Corpus, Split
+from llmguide.data.documents import Document
+from llmguide.data.tokens.token_files import END_OF_TEXT, write_shards
+from llmguide.runs.folder import say
+from llmguide.tokenization.tokenizer import Tokenizer
+
+TOKENIZER_CHARACTERS = 20_000_000  # read to train the tokenizer; more changes few merges
+HELD_OUT_BYTES = 1_000_000  # evaluated at the end; a longer validation side is cut
+
+
+def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, workers: int) -> None:
+    """Train the tokenizer and tokenize both sides of the corpus, unless an earlier call has done it."""
+    path = output / "tokenizer.json"
+    if not path.exists():
+        began = perf_counter()
+        documents = at_most(text.part("train", validation=validation), TOKENIZER_CHARACTERS)
+        first = next(documents, None)
+        if first is None:
+            raise ValueError(f"{text.name} holds no text to train on")
+        if next(iter(text.part("validation", validation=validation)), None) is None:
+            raise ValueError(
+                f"{text.name}: no document was drawn to be held out; raise --validation, or give "
+                "more text (a text file counts as one document for each of its passages)"
+            )
+        texts = (document.text for document in chain([first], documents))
+        tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[END_OF_TEXT])
+        tokenizer.save(path)
+        say(f"tokenizer: {tokenizer.vocab_size} ids, trained in {perf_counter() - began:.0f} s")
+    tokenizer = Tokenizer.load(path)
+    limits: dict[Split, int] = {"train": sys.maxsize, "validation": HELD_OUT_BYTES}
+    for side, most in limits.items():
+        documents = at_most(text.part(side, validation=validation), most)
+        try:
+            write_shards(documents, tokenizer, output / "tokens" / side, workers=workers)
+        except ValueError as error:
+            raise ValueError(f"the {side} side of {text.name}: {error}") from error
+
+
+def at_most(documents: Iterable[Document], characters: int) -> Iterator[Document]:
+    """Documents up to about this many characters, always at least one."""
+    total = 0
+
+    def fits(document: Document) -> bool:
+        nonlocal total
+        total += len(document.text)
+        return total <= characters or total == len(document.text)
+
+    return takewhile(fits, documents)

@@ -1,0 +1,39 @@
+"""The shape of a model that a command trains: sizes given one by one, or those of a published model."""
+
+from dataclasses import asdict, dataclass, replace
+
+from llmguide.config import PRESETS, ModelConfig
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the model."""
+
+    n_layers: int = 4  # blocks
+    d_model: int = 128  # width
+    n_heads: int = 4  # attention heads
+    dropout: float = 0.0  # helps where a small corpus is read many times
+
+
+DEFAULT_SHAPE = Shape()
+
+
+def model_config(vocab_size: int, context_length: int, *, preset: str | None, shape: Shape) -> ModelConfig:
+    """Shape of the model: GPT-2's design at the sizes given, or a preset with this vocabulary and context.
+
+    >>> model_config(2048, 128, preset=None, shape=Shape()).n_params()
+    1071872
+    """
+    if preset is None:
+        sizes = {"vocab_size": vocab_size, "context_length": context_length, **asdict(shape)}
+        return ModelConfig(**sizes, activation="gelu_tanh")
+    if shape != Shape(dropout=shape.dropout):
+        raise ValueError(
+            f"preset {preset!r} has a shape of its own; drop it or --n-layers, --d-model and --n-heads"
+        )
+    if preset not in PRESETS or PRESETS[preset].architecture != "decoder":
+        decoders = ", ".join(name for name, config in PRESETS.items() if config.architecture == "decoder")
+        raise ValueError(f"preset={preset!r} must be one of {decoders}")
+    return replace(
+        PRESETS[preset], vocab_size=vocab_size, context_length=context_length, dropout=shape.dropout
+    )

@@ -1,0 +1,74 @@
+"""A model with its tokenizer, ready to continue a text: `open_writer` opens either kind of folder."""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.models import load
+from llmguide.runs.folder import is_run, load_run
+
+
+class Writer(NamedTuple):
+    """A model and the two directions of its tokenizer."""
+
+    model: Any
+    encode: Callable[[str], list[int]]
+    decode: Callable[[list[int]], str]
+    end_id: int | None
+
+
+def open_writer(name: str) -> Writer:
+    """Open a model with its tokenizer.
+
+    Raises:
+        ValueError: There is no such model, or it writes no text.
+    """
+    folder = Path(name)
+    if is_run(folder):
+        model, tokenizer = load_run(folder)
+        end_id = tokenizer.special_tokens[END_OF_TEXT]  # it stands before documents too
+        return Writer(model, lambda text: [end_id, *tokenizer.encode(text)], tokenizer.decode, end_id)
+    if folder.is_dir() and not (folder / "config.json").exists():
+        raise ValueError(f"{folder} holds no finished model (no config.json); llmguide pretrain makes one")
+    try:
+        auto = import_module("transformers").AutoTokenizer
+    except ModuleNotFoundError as error:
+        message = f'{name} is no folder of llmguide pretrain; others need pip install "llmguide[hf]"'
+        raise ModuleNotFoundError(message) from error
+    theirs: Any = load(name)
+    if theirs.config.architecture != "decoder":
+        raise ValueError(f"{name} is no decoder but an {theirs.config.architecture}, so it writes no text")
+    hf = auto.from_pretrained(name)
+    beginning = [] if hf.bos_token_id is None else [hf.bos_token_id]
+    return Writer(theirs, lambda text: hf.encode(text) or beginning, hf.decode, hf.eos_token_id)
+
+
+def pieces(
+    ids: Iterator[int], decode: Callable[[list[int]], str], *, before: list[int], end_id: int | None
+) -> Iterator[str]:
+    """Turn ids into text as they come, holding back what is no whole character yet.
+
+    Args:
+        ids: New ids.
+        decode: Of a list of ids.
+        before: Those of the prompt: whether a word begins with a space can depend on what stands before it.
+        end_id: Where to stop.
+
+    >>> def decode(ids):
+    ...     return bytes(ids).decode(errors="replace")
+    >>> list(pieces(iter([104, 195, 182, 0]), decode, before=[], end_id=0))
+    ['h', 'ö']
+    """
+    seen, shown = list(before), decode(before)
+    for i in ids:
+        if i == end_id:
+            break
+        seen.append(i)
+        text = decode(seen)
+        if not text.endswith("\ufffd") and text != shown:
+            yield text.removeprefix(shown)
+            shown = text
+    if rest := decode(seen).removeprefix(shown):
+        yield rest
