@@ -81,7 +81,7 @@ successor: generated $(ENGINE)/ready ## build the same pages with Zensical, whic
 	python -m tools.check_successor
 
 clean: ## remove everything that these targets made, the environment included
-	rm -rf .venv .cache node_modules site docs/assets/figures docs/assets/vendor
+	rm -rf .venv .cache node_modules site docs/assets/figures docs/assets/vendor docs/reference
 	rm -f docs/bibliography.md docs/errata.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
 # What the pages are built from, and programs write. Each step skips what has not changed.
@@ -92,6 +92,7 @@ generated: .venv/ready node_modules/ready
 	python -m tools.widgets
 	python -m tools.pages
 	python -m tools.tab
+	python -m tools.reference
 	python -m tools.bibliography
 	python -m tools.glossary
 	python -m tools.errata

@@ -16,7 +16,8 @@ GENERATED = ("bibliography.md", "errata.md", "exercises.md", "glossary.md", "par
 def page_paths() -> list[Path]:
     """Every page that a person writes, in a fixed order; left out are those of programs and notes on them."""
     names = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-    return [DOCS / name for name in names if name not in GENERATED and not name.startswith("runtime/")]
+    left_out = (*GENERATED, "reference/", "runtime/")
+    return [DOCS / name for name in names if not name.startswith(left_out)]
 
 
 def generated_head(title: str, description: str, origin: str) -> str:

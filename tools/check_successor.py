@@ -18,7 +18,7 @@ FACTS = [
     ("learn/attention/index.html", "How this is computed", "the code of tables is folded"),
     ("index.html", "0.6698", "stored outputs are shown"),
     ("index.html", 'class="computed"', "computed values are marked"),
-    ("reference/attention/index.html", 'id="llmguide.nn.attention.attention"', "the reference is written"),
+    ("reference/nn/attention/index.html", 'id="llmguide.nn.attention.attention"', "the reference is written"),
     ("bibliography/index.html", 'id="vaswani2017"', "the bibliography has its anchors"),
 ]
 

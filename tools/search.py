@@ -119,8 +119,8 @@ def pieces(element: HtmlElement, kind: str = "text") -> Iterator[tuple[str, str]
 def called(page: str, anchor: str) -> str:
     """What code or a terminal calls the subject of a section of the reference.
 
-    >>> called("reference/ppo.md", "llmguide.post_training.rl.ppo.ppo_loss"),
-    called("reference/commands_sft.md", "") ('llmguide.post_training.rl.ppo.ppo_loss', 'llmguide sft')
+    >>> called("reference/post_training/rl/ppo.md", "llmguide.post_training.rl.ppo.ppo_loss"),
+    called("reference/cli/sft.md", "") ('llmguide.post_training.rl.ppo.ppo_loss', 'llmguide sft')
     """
     command = re.fullmatch(r"reference/commands_(\w+)\.md", page)
     return f"llmguide {command[1]}" if command and not anchor else anchor * page.startswith("reference/")

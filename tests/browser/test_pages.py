@@ -116,7 +116,7 @@ def test_every_page(browser: Browser, site_url: str, width: int, scheme: str) ->
         "learn/transformer/",
         "learn/attention/",
         "learn/families/",
-        "reference/attention/",
+        "reference/nn/attention/",
         "parity/",
     ],
 )
@@ -217,7 +217,7 @@ def test_tab_leads_from_the_search_to_what_is_seen(browser: Browser, site_url: s
 def test_the_drawer_of_a_phone_opens_and_is_no_stop_while_closed(browser: Browser, site_url: str) -> None:
     with window(browser, PHONE) as context:
         page = context.new_page()
-        page.goto(f"{site_url}reference/attention/")
+        page.goto(f"{site_url}reference/nn/attention/")
         link = page.locator(".md-nav__link", has_text="kv_cache")
         link.focus()
         expect(link).not_to_be_focused()
@@ -235,7 +235,11 @@ def test_the_drawer_of_a_phone_opens_and_is_no_stop_while_closed(browser: Browse
 
 @pytest.mark.parametrize(
     ("typed", "found"),
-    [("apply_rope", "reference/positions/"), ("KVCache", "reference/kv_cache/"), ("pi_ref", "glossary/")],
+    [
+        ("apply_rope", "reference/nn/positions/"),
+        ("KVCache", "reference/nn/kv_cache/"),
+        ("pi_ref", "glossary/"),
+    ],
 )
 def test_functions_and_symbols_are_found_as_they_are_typed(
     browser: Browser, site_url: str, typed: str, found: str
@@ -294,7 +298,7 @@ def test_a_box_that_scrolls_is_reached_with_tab(browser: Browser, site_url: str)
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 def test_a_link_to_a_place_lands_there(browser: Browser, site_url: str, width: int) -> None:
     place = "llmguide.nn.positions.alibi_bias"
-    reference = f"{site_url}reference/positions/"
+    reference = f"{site_url}reference/nn/positions/"
     below_the_header = """place => {
       const top = document.getElementById(place)?.getBoundingClientRect().top;
       return top > 48 && top < 96;
@@ -321,9 +325,9 @@ def test_a_link_to_a_place_lands_there(browser: Browser, site_url: str, width: i
         page.wait_for_function("history.state")
         follow(f"#{place}")
         assert_it_lands()
-        open_for_instant_navigation(page, site_url, "reference/masks/")
+        open_for_instant_navigation(page, site_url, "reference/nn/masks/")
         page.wait_for_function("history.state")
-        follow("/reference/positions/")
+        follow("/reference/nn/positions/")
         expect(page.locator("article h1")).to_contain_text("positions")
         follow(f"#{place}")
         assert_it_lands()

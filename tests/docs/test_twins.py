@@ -64,8 +64,8 @@ def test_included_code_and_its_links():
     assert "From src/llmguide/nn/masks.py:\n\n```python\ndef causal_mask(" in body(
         "@source llmguide.nn.masks.causal_mask"
     )
-    assert body("[`f`][llmguide.nn.masks.causal_mask]") == "[`f`](../reference/masks.md)"
-    assert reference("llmguide.nn.attention.attention") == "reference/attention.md"
+    assert body("[`f`][llmguide.nn.masks.causal_mask]") == "[`f`](../reference/nn/masks.md)"
+    assert reference("llmguide.nn.attention.attention") == "reference/nn/attention.md"
     assert reference("llmguide.nothing") == "reference/index.md"
     source = (ROOT / "src/llmguide/nn/masks.py").read_text(encoding="utf-8").strip()
     assert source in body("::: llmguide.nn.masks")
