@@ -35,7 +35,7 @@ from torch import Tensor
 
 from llmguide.models import from_hf
 from llmguide.post_training.preferences.reward_model import ComparisonBatch, RewardModel, preference_loss
-from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import answer_logprobs
 
 PROMPT, ANSWER, EPOCHS = 24, 16, 4  # tokens, tokens, passes over a rollout
@@ -127,11 +127,13 @@ def trl_ppo(policy: Any, value: Any, reward: Any, folder: str) -> Step:
     return update
 
 
-def our_ppo(policy: Any, value: ValueModel, reward: RewardModel) -> PPO:
+def our_ppo(policy: Any, value: ValueModel, reward: RewardModel) -> PPOTrainer:
     config = PPOConfig(
         n_steps=10_000, batch_size=BATCH, max_new_tokens=ANSWER, learning_rate=1e-5, n_epochs=EPOCHS
     )
-    return PPO(policy=policy, value=value, reward=reward.score, reference=deepcopy(policy), config=config)
+    return PPOTrainer(
+        policy=policy, value=value, reward=reward.score, reference=deepcopy(policy), config=config
+    )
 
 
 def ppo(pairs: int) -> list[Result]:

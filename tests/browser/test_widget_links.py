@@ -86,7 +86,7 @@ NUMBERS = {
     "scale": ["params", "tokens"],
     "trainer": ["merges"],
     "calculators": [
-        *("preset", "tokens", "peak", "utilisation", "devices", "stage", "length", "sequences", "recompute"),
+        *("preset", "tokens", "peak", "utilization", "devices", "stage", "length", "sequences", "recompute"),
         *("cached", "batch", "cachedBytes", "rank", "targets", "bits", "n_layers", "d_model", "n_heads"),
         *("n_kv_heads", "head_dim", "d_ff", "vocab_size", "__proto__"),
     ],

@@ -101,7 +101,7 @@ def test_presets_are_listed(capsys):
         (["params"], "--n-layers, --d-model, --n-heads, --vocab-size are missing"),
         (["params", "gpt2", "--n-layers", "3"], "drop --n-layers"),
         (["train", "gpt2", "--params", "1e9", "--tokens", "1e9"], "--params 1e+09 stands instead of a model"),
-        (["train", "gpt2", "--tokens", "1e9", "--utilisation", "40"], "utilisation=40"),
+        (["train", "gpt2", "--tokens", "1e9", "--utilisation", "40"], "utilization=40"),
         (["train", "gpt2", "--tokens", "1e9", "--n-gpus", "0"], "--n-gpus 0 must be at least 1"),
         (["optimal", "-1"], "flops=-1"),
         (["lora", "gpt2", "--targets", "query"], "query"),

@@ -62,7 +62,7 @@ def test_training_flops_of_published_runs(n_params, n_tokens, flops):
 
 
 @pytest.mark.parametrize(
-    ("n_params", "n_tokens", "hours", "peak", "utilisation"),
+    ("n_params", "n_tokens", "hours", "peak", "utilization"),
     [  # Llama 2 model card, Llama 3.1 model card, DeepSeek-V3 report
         (6_738_415_616, 2e12, 184_320, A100, 0.391),
         (13_015_864_320, 2e12, 368_640, A100, 0.377),
@@ -72,38 +72,38 @@ def test_training_flops_of_published_runs(n_params, n_tokens, flops):
         (37e9, 14.8e12, 2.664e6, H100, 0.346),
     ],
 )
-def test_mfu_of_published_runs(n_params, n_tokens, hours, peak, utilisation):
+def test_mfu_of_published_runs(n_params, n_tokens, hours, peak, utilization):
     assert mfu(training_flops(n_params, n_tokens), hours, peak_flops=peak) == pytest.approx(
-        utilisation, abs=0.0006
+        utilization, abs=0.0006
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "hours", "utilisation"), [("7b", 184_320, 0.453), ("70b", 1_720_320, 0.462)]
+    ("name", "hours", "utilization"), [("7b", 184_320, 0.453), ("70b", 1_720_320, 0.462)]
 )
-def test_mfu_that_counts_attention(name, hours, utilisation):
+def test_mfu_that_counts_attention(name, hours, utilization):
     config = PRESETS[f"llama-2-{name}"]
     parts = forward_flops_per_token(config, 4096)
     flops = training_flops(config.n_params(), 2e12) + 3 * (parts["scores"] + parts["values"]) * 2e12
-    assert mfu(flops, hours, peak_flops=A100) == pytest.approx(utilisation, abs=0.0006)
+    assert mfu(flops, hours, peak_flops=A100) == pytest.approx(utilization, abs=0.0006)
 
 
 def test_gpt_3_on_v100s_is_the_estimate_that_made_the_news():
     """355 years of one V100 at 28 TFLOP/s, 1.50 dollars an hour, 4.6 million dollars (Lambda, 2020)."""
-    v100 = {"peak_flops": 28e12, "utilisation": 1.0}
+    v100 = {"peak_flops": 28e12, "utilization": 1.0}
     assert gpu_hours(3.14e23, **v100) / (24 * 365) == close(355.6)
     assert cost(3.14e23, **v100, price_per_hour=1.5) == close(4.67e6)
 
 
-@pytest.mark.parametrize(("utilisation", "hours"), [(0.4, 0.70e6), (0.3, 0.93e6)])
-def test_gpt_3_on_a100s(utilisation, hours):
-    assert gpu_hours(3.14e23, peak_flops=A100, utilisation=utilisation) == close(hours, 2)
+@pytest.mark.parametrize(("utilization", "hours"), [(0.4, 0.70e6), (0.3, 0.93e6)])
+def test_gpt_3_on_a100s(utilization, hours):
+    assert gpu_hours(3.14e23, peak_flops=A100, utilization=utilization) == close(hours, 2)
 
 
 @given(st.floats(1e15, 1e26), st.floats(0.01, 1))
-def test_hours_and_utilisation_are_inverse(flops, utilisation):
-    hours = gpu_hours(flops, peak_flops=A100, utilisation=utilisation)
-    assert mfu(flops, hours, peak_flops=A100) == pytest.approx(utilisation)
+def test_hours_and_utilisation_are_inverse(flops, utilization):
+    hours = gpu_hours(flops, peak_flops=A100, utilization=utilization)
+    assert mfu(flops, hours, peak_flops=A100) == pytest.approx(utilization)
 
 
 # Forward FLOPs by part
@@ -373,8 +373,8 @@ def test_more_of_anything_lowers_the_loss(n, d, factor):
         (lambda: tabulated_optimal(1e20, 4), "approach=4"),
         (lambda: tabulated_optimal(1e18, 1), r"1e\+18 is outside approach 1's table"),
         (lambda: mfu(1.0, 0.0, peak_flops=1.0), r"hours=0\.0"),
-        (lambda: gpu_hours(1.0, peak_flops=1.0, utilisation=40.0), r"utilisation=40\.0"),
-        (lambda: cost(1.0, peak_flops=1.0, utilisation=0.4, price_per_hour=0.0), r"price_per_hour=0\.0"),
+        (lambda: gpu_hours(1.0, peak_flops=1.0, utilization=40.0), r"utilization=40\.0"),
+        (lambda: cost(1.0, peak_flops=1.0, utilization=0.4, price_per_hour=0.0), r"price_per_hour=0\.0"),
     ],
 )
 def test_bad_input_is_named(call, message):

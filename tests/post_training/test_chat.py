@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
 
-from llmguide.post_training.chat import END, START, Coder, as_coder, chatml, jinja, own_template, render
+from llmguide.post_training.chat import END, START, Coder, as_coder, chatml, jinja, own_template, render_chat
 from llmguide.tokenization.tokenizer import Tokenizer
 
 CHATML = (
@@ -28,7 +28,10 @@ TALK = [
     {"role": "assistant", "content": "\n 5, \N{GRINNING FACE}"},
 ]
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}
-OF, AGAINST = "llmguide.post_training.chat.render", "transformers.PreTrainedTokenizerBase.apply_chat_template"
+OF, AGAINST = (
+    "llmguide.post_training.chat.render_chat",
+    "transformers.PreTrainedTokenizerBase.apply_chat_template",
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +70,15 @@ def learnt(tokenizer, rendered):
 
 def test_by_hand(ours):
     """ChatML of one exchange, written out; the answer and the end of its turn are learnt, and no more."""
-    ids, mask = render([USER, BOT], ours)
+    ids, mask = render_chat([USER, BOT], ours)
     assert ours.decode(ids) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n"
     assert learnt(ours, (ids, mask)) == "Ho<|im_end|>"
     assert ids[mask.index(True) :][-2] == ours.special_tokens[END]
 
 
 def test_every_turn_is_learnt_or_the_last_one(ours):
-    assert learnt(ours, render(TALK, ours)) == "Paris.<|im_end|>\n 5, \N{GRINNING FACE}<|im_end|>"
-    assert learnt(ours, render(TALK, ours, last_turn_only=True)) == "\n 5, \N{GRINNING FACE}<|im_end|>"
+    assert learnt(ours, render_chat(TALK, ours)) == "Paris.<|im_end|>\n 5, \N{GRINNING FACE}<|im_end|>"
+    assert learnt(ours, render_chat(TALK, ours, last_turn_only=True)) == "\n 5, \N{GRINNING FACE}<|im_end|>"
 
 
 @pytest.mark.parity
@@ -83,7 +86,7 @@ def test_every_turn_is_learnt_or_the_last_one(ours):
 def test_chatml_against_transformers(hf, messages):
     ids, mask = by_transformers(hf, messages)
     for template in (chatml, jinja(CHATML), own_template(hf)):
-        rendered = render(messages, hf, template=template)
+        rendered = render_chat(messages, hf, template=template)
         assert_parity(rendered.ids, ids, of=OF, against=AGAINST, atol=0)
         assert_parity(rendered.mask, list(map(bool, mask)), of=OF, against=AGAINST, atol=0)
 
@@ -98,7 +101,7 @@ def test_published_templates_against_transformers(hf, name):
     source = (Path(trl.__file__).parent / "chat_templates" / f"{name}_training.jinja").read_text()
     talk = TALK[1:] if name == "gemma" else TALK  # which has no system message
     ids, mask = by_transformers(hf, talk, chat_template=source)
-    rendered = render(talk, hf, template=jinja(source, **hf.special_tokens_map))
+    rendered = render_chat(talk, hf, template=jinja(source, **hf.special_tokens_map))
     assert_parity(rendered.ids, ids, of=OF, against=AGAINST, atol=0)
     assert_parity(rendered.mask, list(map(bool, mask)), of=OF, against=AGAINST, atol=0)
 
@@ -106,7 +109,7 @@ def test_published_templates_against_transformers(hf, name):
 @pytest.mark.parity
 def test_generation_prompt_against_transformers(hf):
     ids = hf.apply_chat_template(TALK[:2], add_generation_prompt=True, return_dict=True)["input_ids"]
-    ours = render(TALK[:2], hf, add_generation_prompt=True)
+    ours = render_chat(TALK[:2], hf, add_generation_prompt=True)
     assert_parity(ours.ids, ids, of=OF, against=AGAINST, atol=0)
     assert not any(ours.mask)
 
@@ -129,7 +132,11 @@ def test_control_tokens_in_text_against_transformers(hf, attack):
         talk, add_generation_prompt=True, return_dict=True, sanitize_control_tokens=True
     )["input_ids"]
     assert_parity(
-        render(talk, hf, add_generation_prompt=True).ids, ids, of=OF, against=f"{AGAINST} (sanitized)", atol=0
+        render_chat(talk, hf, add_generation_prompt=True).ids,
+        ids,
+        of=OF,
+        against=f"{AGAINST} (sanitized)",
+        atol=0,
     )
 
 
@@ -147,7 +154,7 @@ def test_only_the_template_writes_control_tokens(parts):
     content = "".join(parts)
     control = set(tokenizer.special_tokens.values())
     for source in (tokenizer, tokenizer.to_tiktoken()):
-        rendered = render([{"role": "user", "content": content}, BOT | {"content": content}], source)
+        rendered = render_chat([{"role": "user", "content": content}, BOT | {"content": content}], source)
         assert [i for i in rendered.ids if i in control] == [
             tokenizer.special_tokens[name] for name in (START, END, START, END)
         ]
@@ -160,7 +167,7 @@ def test_only_the_template_writes_control_tokens(parts):
 @pytest.mark.parity
 @pytest.mark.parametrize("messages", [TALK, [USER | {"content": f"a{END}b"}, BOT]])
 def test_tiktoken_gives_the_same(ours, messages):
-    a, b = render(messages, ours), render(messages, ours.to_tiktoken())
+    a, b = render_chat(messages, ours), render_chat(messages, ours.to_tiktoken())
     assert_parity(a.ids, b.ids, of=OF, against="tiktoken.Encoding", atol=0)
     assert a.mask == b.mask
 
@@ -168,27 +175,27 @@ def test_tiktoken_gives_the_same(ours, messages):
 def test_a_token_of_one_character_is_escaped():
     tokenizer = Tokenizer.train("", 257, special_tokens=["#"])
     template = jinja("{% for m in messages %}{% generation %}{{ m.content }}#{% endgeneration %}{% endfor %}")
-    ids, _ = render([{"role": "assistant", "content": "#a#"}], tokenizer, template=template)
+    ids, _ = render_chat([{"role": "assistant", "content": "#a#"}], tokenizer, template=template)
     assert ids == [ord("#"), ord("a"), ord("#"), 256]
 
 
 def test_a_custom_coder():
     coder = Coder({START, END}, lambda text, control: ([len(text)], [(0, len(text))]))
-    assert render([BOT], coder).ids == [len(f"{START}assistant\nHo{END}\n")]
+    assert render_chat([BOT], coder).ids == [len(f"{START}assistant\nHo{END}\n")]
 
 
 @pytest.mark.parametrize(("max_length", "kept"), [(10_000, TALK), (60, [TALK[0], *TALK[3:]])])
 def test_the_oldest_turns_go_and_the_system_stays(ours, max_length, kept):
-    rendered = render(TALK, ours, max_length=max_length, truncation="left")
-    assert rendered == render(kept, ours)
+    rendered = render_chat(TALK, ours, max_length=max_length, truncation="left")
+    assert rendered == render_chat(kept, ours)
     assert len(rendered.ids) <= max_length
 
 
 def test_what_does_not_fit(ours):
     with pytest.raises(ValueError, match=r"has \d+ tokens, max_length=20; see truncation"):
-        render(TALK, ours, max_length=20)
+        render_chat(TALK, ours, max_length=20)
     with pytest.raises(ValueError, match="cuts no turn in two"):
-        render(TALK, ours, max_length=20, truncation="left")
+        render_chat(TALK, ours, max_length=20, truncation="left")
 
 
 @pytest.mark.parametrize(
@@ -203,12 +210,12 @@ def test_what_does_not_fit(ours):
 )
 def test_refused_messages(ours, messages, message):
     with pytest.raises(ValueError, match=message):
-        render(messages, ours)
+        render_chat(messages, ours)
 
 
 def test_refused_tokenizers(hf):
     with pytest.raises(ValueError, match="no control tokens"):
-        render([BOT], Tokenizer.train("", 256))
+        render_chat([BOT], Tokenizer.train("", 256))
     with pytest.raises(TypeError, match="str is no Tokenizer"):
         as_coder("gpt2")
     bare = transformers.PreTrainedTokenizerFast(tokenizer_object=hf.backend_tokenizer)
@@ -223,5 +230,5 @@ def test_a_template_that_does_not_teach_to_stop(ours):
         )
     )
     with pytest.warns(UserWarning, match="not learn to stop"):
-        rendered = render([USER, BOT], ours, template=template)
+        rendered = render_chat([USER, BOT], ours, template=template)
     assert learnt(ours, rendered) == "Ho"

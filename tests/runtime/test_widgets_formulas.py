@@ -89,7 +89,7 @@ def test_optimal_sizes() -> None:
 
 def test_hours() -> None:
     calls = list(product(FLOPS, [312e12, 989e12], [0.1, 0.4, 1.0]))
-    expected = [scaling_laws.gpu_hours(flops, peak_flops=peak, utilisation=u) for flops, peak, u in calls]
+    expected = [scaling_laws.gpu_hours(flops, peak_flops=peak, utilization=u) for flops, peak, u in calls]
     assert_same(js("gpuHours", calls), expected)
 
 

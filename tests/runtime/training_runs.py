@@ -18,8 +18,8 @@ from llmguide.post_training.adapters.quantization import quantize_model
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
-from llmguide.post_training.rl.grpo import GRPO
-from llmguide.post_training.rl.ppo import PPO, ValueModel
+from llmguide.post_training.rl.grpo import GRPOTrainer
+from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
 from llmguide.post_training.sft import completion_loss, finetune
 from llmguide.post_training.toy.methods import (
     compared_answers,
@@ -133,7 +133,7 @@ def after_pretraining():
 
     prompts = world.prompts[:, None].tolist()
     trained = deepcopy(policy)
-    ppo = PPO(
+    ppo = PPOTrainer(
         policy=trained,
         value=ValueModel(trained),
         reward=table_reward(world, learned),
@@ -141,7 +141,7 @@ def after_pretraining():
         config=ppo_choices(world, n),
     )
     found["PPO"] = [dict(metrics) for metrics in ppo.run(prompts)]
-    grpo = GRPO(
+    grpo = GRPOTrainer(
         policy=deepcopy(policy),
         reward=table_reward(world, world.gold),
         config=grpo_choices(world, n),

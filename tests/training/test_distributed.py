@@ -16,7 +16,7 @@ import torch
 from tests.training.test_train import Masked, T, new_model, some_text
 
 from llmguide.training.checkpoint import checkpoints, newest_intact
-from llmguide.training.distributed import World, add_up, seed_step, share, start, world
+from llmguide.training.distributed import World, all_reduce_sum, seed_rank, share, start, world
 from llmguide.training.train import TrainConfig, train
 
 CONFIG = TrainConfig(
@@ -25,7 +25,7 @@ CONFIG = TrainConfig(
     batch_size=4,
     accumulation=2,
     learning_rate=0.01,
-    clip=0.5,
+    max_grad_norm=0.5,
     checkpoint_every=3,
     eval_every=2,
 )
@@ -168,7 +168,7 @@ def test_a_process_of_its_own():
     assert world() == World(0, 1)
     assert start() == torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     assert share(12, 4) == (12, 4)
-    assert add_up(1.5, 2, device=torch.device("cpu")) == [1.5, 2]
+    assert all_reduce_sum(1.5, 2, device=torch.device("cpu")) == [1.5, 2]
 
 
 def test_slices_cover_a_batch(monkeypatch):
@@ -189,7 +189,7 @@ def test_slices_cover_a_batch(monkeypatch):
 def test_random_numbers_differ_by_rank_and_step_and_agree_where_they_must(monkeypatch):
     def draw(rank: int, step: int, **options) -> float:
         monkeypatch.setattr("llmguide.training.distributed.world", lambda: World(rank, 2))
-        seed_step(5, step, **options)
+        seed_rank(5, step, **options)
         return torch.rand(()).item()
 
     drawn = [draw(rank, step) for rank in (0, 1) for step in (1, 2)]

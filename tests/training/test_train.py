@@ -107,7 +107,7 @@ def test_accumulation_weighs_batches_by_their_targets():
 @pytest.mark.parity
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_training_equals_a_plain_torch_loop(accumulation):
-    config = replace(QUICK, accumulation=accumulation, clip=0.5)
+    config = replace(QUICK, accumulation=accumulation, max_grad_norm=0.5)
     ours, theirs = new_model(), new_model()
     result = train(ours, some_text(), config)
 
@@ -374,7 +374,7 @@ def test_another_loss_is_trained_evaluated_and_weighted():
         loss, n_counted = batch_loss(model, batch)
         return loss / 2, n_counted
 
-    config = replace(QUICK, clip=inf, eps=1e-30, weight_decay=0, accumulation=2)
+    config = replace(QUICK, max_grad_norm=inf, eps=1e-30, weight_decay=0, accumulation=2)
     usual, halved = new_model(), new_model()
     expected = train(usual, Masked(), config, validation=some_text(50))
     result = train(halved, Masked(), config, validation=some_text(50), loss=half)
@@ -423,7 +423,7 @@ def test_a_spike_is_told_and_the_checkpoint_before_it_is_kept(tmp_path):
         ({"n_steps": 0}, "n_steps=0"),
         ({"accumulation": 0}, "accumulation=0"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
-        ({"clip": nan}, "clip=nan"),
+        ({"max_grad_norm": nan}, "max_grad_norm=nan"),
         ({"warmup": 1.5}, "warmup=1.5"),
         ({"schedule": "warmup_stable_decay", "decay": 0.99}, "warmup=0.05 and decay=0.99"),
         ({"precision": "float16"}, "precision='float16' must be one of float32, bfloat16"),

@@ -17,8 +17,8 @@ from session import emit
 from llmguide.models import build
 from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
-from llmguide.post_training.rl.grpo import GRPO
-from llmguide.post_training.rl.ppo import PPO, ValueModel
+from llmguide.post_training.rl.grpo import GRPOTrainer
+from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
 from llmguide.post_training.sft import Conversations, completion, completion_loss
 from llmguide.post_training.toy.methods import (
     BETAS,
@@ -127,12 +127,12 @@ def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: flo
         path = LivePath(policy, reference, world, learned, every=max(1, n_steps // 20), method=method)
         if method == "PPO":
             ppo = ppo_choices(world, n_steps, kl_coef=kl_coef)
-            PPO(policy=policy, value=ValueModel(policy), reward=reward, reference=frozen, config=ppo).run(
-                prompts, logger=path
-            )
+            PPOTrainer(
+                policy=policy, value=ValueModel(policy), reward=reward, reference=frozen, config=ppo
+            ).run(prompts, logger=path)
         elif method == "GRPO":
             grpo = grpo_choices(world, n_steps, kl_coef=kl_coef)
-            GRPO(policy=policy, reward=reward, reference=frozen, config=grpo).run(prompts, logger=path)
+            GRPOTrainer(policy=policy, reward=reward, reference=frozen, config=grpo).run(prompts, logger=path)
         else:
             compared = compared_answers(world, pairs).with_reference(frozen, batch_size=256)
             objective = preference_objective(partial(dpo_loss, beta=beta))

@@ -195,7 +195,7 @@ def train(
     params: float | None = None,
     gpu: GpuName | None = None,
     n_gpus: int = 1,
-    utilisation: float = 0.4,
+    utilization: float = 0.4,
     price: float | None = None,
     json: bool = False,
 ) -> None:
@@ -207,7 +207,7 @@ def train(
         params: Parameters, such as 7e9, instead of a model.
         gpu: Which; all that are known, unless given.
         n_gpus: How many at once.
-        utilisation: Share of the peak that is reached (MFU); large runs report 0.3 to 0.5.
+        utilization: Share of the peak that is reached (MFU); large runs report 0.3 to 0.5.
         price: Of one GPU for an hour.
         json: Print JSON.
     """
@@ -219,7 +219,7 @@ def train(
     needed = scaling_laws.training_flops(n_params, tokens)
     rows = []
     for name in GPUS if gpu is None else [gpu]:
-        rate: dict[str, float] = {"peak_flops": GPUS[name].flops, "utilisation": utilisation}
+        rate: dict[str, float] = {"peak_flops": GPUS[name].flops, "utilization": utilization}
         hours = scaling_laws.gpu_hours(needed, **rate)
         money = None if price is None else scaling_laws.cost(needed, price_per_hour=price, **rate)
         rows.append(
@@ -239,7 +239,7 @@ def train(
         "cost": decimal,
     }
     work = f"{count(n_params)} parameters, {count(tokens)} tokens"
-    title = f"{work}, {n_gpus:,} GPU(s) at {utilisation:.0%} of peak"
+    title = f"{work}, {n_gpus:,} GPU(s) at {utilization:.0%} of peak"
     notes = [f"6ND = {needed:.3g} FLOPs; attention's scores, restarts and experiments come on top."]
     if price is None:
         notes.append("Give --price for the cost: what an hour of one GPU costs you.")

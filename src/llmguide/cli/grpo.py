@@ -11,7 +11,7 @@ from llmguide.cli.reward import tiny_rewards
 from llmguide.cli.sft import WORLD
 from llmguide.post_training.datasets import Problem, problems
 from llmguide.post_training.rl import verifiable_rewards
-from llmguide.post_training.rl.grpo import GRPO, GRPOConfig, Variant
+from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer, Variant
 from llmguide.post_training.toy.methods import grpo_choices, table_reward
 from llmguide.post_training.toy.world import tiny_world
 from llmguide.runs.folder import say
@@ -117,7 +117,7 @@ def grpo(
     config = steps.on(defaults)
     reward = verifiable_rewards.reward(judge, chat.tokenizer.decode, expected, eos_id=chat.end_id)
     say(f"{config.n_steps} rollouts of {config.batch_size} of {len(seen):,} prompts, on {device}")
-    learner = GRPO(policy=chat.model, reward=reward, config=config, reference=reference)
+    learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference=reference)
     before = share_right(chat.model, unseen, reward, config)
     with resumable(output):
         history = learner.run(
@@ -181,7 +181,7 @@ def _in_tiny_world(
     config = steps.on(grpo_choices(world, N_STEPS, variant=variant, group_size=group_size, **price))
     say(f"the tiny world: {config.n_steps} rollouts of {config.batch_size} groups of {group_size} answers")
     torch.manual_seed(steps.seed)
-    learner = GRPO(
+    learner = GRPOTrainer(
         policy=policy, reward=table_reward(world, learned), config=config, reference=deepcopy(policy)
     )
     logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)

@@ -8,7 +8,7 @@ import torch
 from llmguide.cli.reward import tiny_rewards
 from llmguide.cli.sft import WORLD
 from llmguide.post_training.datasets import problems
-from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.toy.methods import ppo_choices, table_reward
 from llmguide.post_training.toy.world import tiny_world
 from llmguide.runs.folder import say
@@ -101,7 +101,7 @@ def ppo(
     )
     config = steps.on(defaults)
     say(f"{config.n_steps} rollouts of {config.batch_size} of {len(prompts):,} prompts, on {device}")
-    learner = PPO(
+    learner = PPOTrainer(
         policy=chat.model,
         value=ValueModel(chat.model).to(device),
         reward=judge.score,
@@ -129,7 +129,7 @@ def _in_tiny_world(
     config = steps.on(ppo_choices(world, N_STEPS, **({} if kl_coef is None else {"kl_coef": kl_coef})))
     say(f"the tiny world: {config.n_steps} rollouts of {config.batch_size} answers")
     torch.manual_seed(steps.seed)
-    learner = PPO(
+    learner = PPOTrainer(
         policy=policy,
         value=ValueModel(policy),
         reward=table_reward(world, learned),

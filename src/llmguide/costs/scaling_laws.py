@@ -330,43 +330,43 @@ def mfu(flops: float, hours: float, *, peak_flops: float) -> float:
     return flops / (hours * 3600 * peak_flops)
 
 
-def gpu_hours(flops: float, *, peak_flops: float, utilisation: float) -> float:
+def gpu_hours(flops: float, *, peak_flops: float, utilization: float) -> float:
     """Device-hours that a computation takes.
 
     Args:
         flops: Needed by the model.
         peak_flops: FLOP/s of one device.
-        utilisation: MFU in (0, 1]; large runs report 0.3 to 0.5.
+        utilization: MFU in (0, 1]; large runs report 0.3 to 0.5.
 
     Returns:
         Hours, to be divided by the number of devices.
 
-    >>> round(gpu_hours(3.14e23, peak_flops=312e12, utilisation=0.4))  # GPT-3 on A100s
+    >>> round(gpu_hours(3.14e23, peak_flops=312e12, utilization=0.4))  # GPT-3 on A100s
     698896
     """
-    _require_positive(flops=flops, peak_flops=peak_flops, utilisation=utilisation)
-    if utilisation > 1:
-        raise ValueError(f"utilisation={utilisation} is a fraction: at most 1")
-    return flops / (utilisation * peak_flops) / 3600
+    _require_positive(flops=flops, peak_flops=peak_flops, utilization=utilization)
+    if utilization > 1:
+        raise ValueError(f"utilization={utilization} is a fraction: at most 1")
+    return flops / (utilization * peak_flops) / 3600
 
 
-def cost(flops: float, *, peak_flops: float, utilisation: float, price_per_hour: float) -> float:
+def cost(flops: float, *, peak_flops: float, utilization: float, price_per_hour: float) -> float:
     """Price of a computation on rented devices.
 
     Args:
         flops: Needed by the model.
         peak_flops: FLOP/s of one device.
-        utilisation: MFU in (0, 1].
+        utilization: MFU in (0, 1].
         price_per_hour: Of one device.
 
     Returns:
         The price, in the currency of `price_per_hour`.
 
-    >>> round(cost(3.6e18, peak_flops=1e15, utilisation=0.5, price_per_hour=2.0), 9)  # 2 hours at 2 dollars
+    >>> round(cost(3.6e18, peak_flops=1e15, utilization=0.5, price_per_hour=2.0), 9)  # 2 hours at 2 dollars
     4.0
     """
     _require_positive(price_per_hour=price_per_hour)
-    return price_per_hour * gpu_hours(flops, peak_flops=peak_flops, utilisation=utilisation)
+    return price_per_hour * gpu_hours(flops, peak_flops=peak_flops, utilization=utilization)
 
 
 def _require_positive(**values: float) -> None:

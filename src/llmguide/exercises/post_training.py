@@ -102,7 +102,7 @@ def _in_groups(
 
 
 def _surrogate(logp: Tensor, old_logp: Tensor, advantages: Tensor, clip: float) -> Tensor:
-    return clipped_surrogate(logp, old_logp, advantages, clip=clip)
+    return clipped_surrogate(logp, old_logp, advantages, clip_eps=clip)
 
 
 def _surrogate_probes() -> list[Arguments]:

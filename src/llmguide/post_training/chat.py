@@ -13,7 +13,7 @@ The loss counts what the model itself will have to write: the assistants' text a
 it, without which it would never learn to stop. Headers and the turns of others are read, not learnt.
 
 Nobody but the template may write a control token: a user who types ``<|im_end|>`` gets its characters. The
-template therefore marks the text (`LEARN`, `STOP`), `render` marks what only looks like a control token
+template therefore marks the text (`LEARN`, `STOP`), `render_chat` marks what only looks like a control token
 (`ESCAPE`), and the marks vanish when the text is encoded. They are Unicode noncharacters, which no text has.
 
 References: ChatML (OpenAI 2023, https://github.com/openai/openai-python/blob/release-v0.28.0/chatml.md);
@@ -123,7 +123,7 @@ def own_template(tokenizer: Any) -> Template:
     return jinja(tokenizer.chat_template, **tokenizer.special_tokens_map)
 
 
-def render(
+def render_chat(
     messages: Sequence[Message],
     tokenizer: Any,
     *,
@@ -158,7 +158,7 @@ def render(
     >>> from llmguide.tokenization.tokenizer import Tokenizer
     >>> tokenizer = Tokenizer.train("", 258, special_tokens=[START, END])
     >>> turns = [{"role": "user", "content": END}, {"role": "assistant", "content": "A"}]
-    >>> ids, mask = render(turns, tokenizer)
+    >>> ids, mask = render_chat(turns, tokenizer)
     >>> tokenizer.decode(i for i, is_learnt in zip(ids, mask, strict=True) if is_learnt)
     'A<|im_end|>'
     >>> ids.count(tokenizer.special_tokens[END])  # two turns end; the user's is ten ordinary tokens

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from llmguide.data.tokens.packing import PADDING, best_fit, in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
-from llmguide.post_training.chat import Message, Rendered, Template, chatml, render
+from llmguide.post_training.chat import Message, Rendered, Template, chatml, render_chat
 from llmguide.training.losses import head_weight, linear_cross_entropy
 from llmguide.training.monitor import Logger
 from llmguide.training.train import TrainConfig, TrainResult, train
@@ -82,7 +82,7 @@ class Conversations:
     """Rendered conversations in an order drawn anew each epoch; within an epoch each comes once.
 
     Args:
-        examples: Of `llmguide.post_training.chat.render` or `completion`.
+        examples: Of `llmguide.post_training.chat.render_chat` or `completion`.
         pack_to: Positions of a row into which several are packed; None: a row is one example, and a batch as
             wide as its longest.
         seed: Of the order. What shares a row stays the same.
@@ -183,7 +183,7 @@ def finetune(
     Args:
         model: A decoder of `llmguide.models`.
         conversations: Messages of each. Those beyond `config.context_length` lose their oldest turns.
-        tokenizer: As in `llmguide.post_training.chat.render`.
+        tokenizer: As in `llmguide.post_training.chat.render_chat`.
         config: How.
         template: Of the turns.
         packed: Whether rows hold as many conversations as fit into `config.context_length`.
@@ -198,7 +198,7 @@ def finetune(
 
     def rendered(talks: Sequence[Sequence[Message]]) -> Conversations:
         examples = [
-            render(
+            render_chat(
                 messages,
                 tokenizer,
                 template=template,

@@ -51,7 +51,7 @@ from llmguide.post_training.preferences.reward_model import (
     RewardModel,
     preference_loss,
 )
-from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, rollout
 from llmguide.post_training.rl.trainer import Metrics, Reward
 from llmguide.post_training.sft import Conversations, completion, completion_loss
@@ -135,12 +135,12 @@ class Parts(NamedTuple):
     asked: list[str]
 
 
-class Watched(PPO):
+class Watched(PPOTrainer):
     """PPO that notes at each step what a judge whom it does not follow says of its answers.
 
     Args:
         gold: The judge.
-        models: Of `PPO`, and its config.
+        models: Of `PPOTrainer`, and its config.
     """
 
     def __init__(self, *, gold: Reward, **models: Any):

@@ -352,7 +352,7 @@ def _too_fast(run: Run) -> dict[str, Any]:
             n_steps=60,
             optimizer="adamw",
             learning_rate=plan.learning_rate * factor,
-            clip=inf,
+            max_grad_norm=inf,
             log_every=1,
         )
         logger = _Losses()

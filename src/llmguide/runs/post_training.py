@@ -24,8 +24,17 @@ from llmguide.files import write_json
 from llmguide.models import GPT, Llama, build, load, to_hf
 from llmguide.post_training.adapters.lora import apply_lora, merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import save_adapter
-from llmguide.post_training.chat import END, START, Message, Rendered, Template, chatml, own_template, render
-from llmguide.post_training.rl.trainer import LearnerConfig
+from llmguide.post_training.chat import (
+    END,
+    START,
+    Message,
+    Rendered,
+    Template,
+    chatml,
+    own_template,
+    render_chat,
+)
+from llmguide.post_training.rl.trainer import PolicyTrainerConfig
 from llmguide.runs.folder import claim, is_run, load_run, n_params, save_run, say
 from llmguide.runs.packaged import is_packaged, unpacked
 from llmguide.runs.shape import Shape, model_config
@@ -40,7 +49,7 @@ CHATML = (  # as Jinja, for tokenizers of transformers that come without a templ
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
-Config = TypeVar("Config", bound=TrainConfig | LearnerConfig)
+Config = TypeVar("Config", bound=TrainConfig | PolicyTrainerConfig)
 Item = TypeVar("Item")
 
 
@@ -120,10 +129,10 @@ class Chat:
         Nothing follows what is learnt: the template may end a turn with a line feed, an answer does not.
         """
         options: dict[str, Any] = {"template": self.template, "last_turn_only": last_turn_only}
-        found = render(messages, self.tokenizer, **options)
+        found = render_chat(messages, self.tokenizer, **options)
         if len(found.ids) > length:
             try:
-                found = render(messages, self.tokenizer, max_length=length, truncation="left", **options)
+                found = render_chat(messages, self.tokenizer, max_length=length, truncation="left", **options)
             except ValueError:  # anything else would have been raised before
                 return None
         end = max(i for i, is_learnt in enumerate(found.mask) if is_learnt) + 1
@@ -131,7 +140,7 @@ class Chat:
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Write what the assistant is to answer."""
-        return render(messages, self.tokenizer, template=self.template, add_generation_prompt=True).ids
+        return render_chat(messages, self.tokenizer, template=self.template, add_generation_prompt=True).ids
 
     def decode(self, ids: list[int]) -> str:
         """Read an answer, without its end."""

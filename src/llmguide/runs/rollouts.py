@@ -10,7 +10,7 @@ import torch
 from llmguide.evaluation.metrics import Interval, wilson_interval
 from llmguide.post_training.datasets import Problem
 from llmguide.post_training.rl.rollout import rollout
-from llmguide.post_training.rl.trainer import LearnerConfig, Metrics, Prompts, Reward
+from llmguide.post_training.rl.trainer import Metrics, PolicyTrainerConfig, Prompts, Reward
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, kept, write_report
 
@@ -26,7 +26,7 @@ def answerable(chat: Chat, asked: Sequence[Problem], max_new_tokens: int) -> lis
 
 
 def share_right(
-    policy: Any, prompts: Sequence[list[int]], reward: Reward, config: LearnerConfig
+    policy: Any, prompts: Sequence[list[int]], reward: Reward, config: PolicyTrainerConfig
 ) -> Interval | None:
     """Draw an answer to each prompt, and say how many are right; None without prompts."""
     if not prompts:

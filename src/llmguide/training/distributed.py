@@ -55,7 +55,7 @@ class World(NamedTuple):
     size: int = 1
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
 def start() -> torch.device:
@@ -80,7 +80,7 @@ def world() -> World:
     World(rank=0, size=1)
     """
     is_one_of_many = dist.is_available() and dist.is_initialized()
-    return World(dist.get_rank(), dist.get_world_size()) if is_one_of_many else ALONE
+    return World(dist.get_rank(), dist.get_world_size()) if is_one_of_many else SINGLE_PROCESS
 
 
 def wrap(model: nn.Module, loss: Loss, parallel: Parallel) -> tuple[nn.Module, Loss]:
@@ -152,7 +152,7 @@ def share(first: int, size: int) -> tuple[int, int]:
     return first + rank * (size // n), size // n
 
 
-def add_up(*numbers: float, device: torch.device) -> list[float]:
+def all_reduce_sum(*numbers: float, device: torch.device) -> list[float]:
     """Sum numbers over all processes."""
     if world().size == 1:
         return list(numbers)
@@ -161,7 +161,7 @@ def add_up(*numbers: float, device: torch.device) -> list[float]:
     return sums.tolist()
 
 
-def add_up_(tensors: Sequence[Tensor]) -> None:
+def all_reduce_(tensors: Sequence[Tensor]) -> None:
     """Sum tensors over all processes, in place and in one message."""
     if world().size == 1:
         return
@@ -172,10 +172,10 @@ def add_up_(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def slice_of(n: int, rank: int | None = None) -> slice:
+def rank_slice(n: int, rank: int | None = None) -> slice:
     """Cut n rows into slices that differ by one row at most, and return that of a process; None: this one.
 
-    >>> slice_of(5)
+    >>> rank_slice(5)
     slice(0, 5, None)
     """
     own, size = world()
@@ -183,12 +183,12 @@ def slice_of(n: int, rank: int | None = None) -> slice:
     return slice(n * rank // size, n * (rank + 1) // size)
 
 
-def put_together(rows: Tensor, n: int) -> Tensor:
-    """Gather all n rows, of which each process has those of its `slice_of`, or more, which do not count."""
+def all_gather(rows: Tensor, n: int) -> Tensor:
+    """Gather all n rows, of which each process has those of its `rank_slice`, or more, which do not count."""
     size = world().size
     if size == 1:
         return rows
-    slices = [slice_of(n, rank) for rank in range(size)]
+    slices = [rank_slice(n, rank) for rank in range(size)]
     counts = [part.stop - part.start for part in slices]
     own = rows.new_zeros(max(counts), *rows.shape[1:])
     own[: len(rows)] = rows
@@ -197,13 +197,13 @@ def put_together(rows: Tensor, n: int) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
 
 
-def seed_step(seed: int, step: int, *, same: bool = False) -> None:
+def seed_rank(seed: int, step: int, *, same: bool = False) -> None:
     """Seed torch's generators from the step and, unless they must agree, from the rank."""
     rank = 0 if same else world().rank + 1
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]))
 
 
-def agree_on_random_numbers() -> None:
+def broadcast_rng_state() -> None:
     """Give every process the random state of process 0, so that all draw the same."""
     if world().size > 1:
         state = [checkpoint.random_state()]

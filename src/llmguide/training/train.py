@@ -80,7 +80,7 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     eps: float = 1e-8  # of AdamW
     weight_decay: float = 0.1  # of matrices only
-    clip: float = 1.0  # largest norm of the gradient; a larger one is shrunk to it
+    max_grad_norm: float = 1.0  # largest norm of the gradient; a larger one is shrunk to it
     precision: Precision = "float32"  # bfloat16: autocast, weights and optimizer stay float32
     recompute: bool = False  # activation checkpointing: less memory, a third more computation
     compile: bool = False  # blocks by torch.compile; the first step takes a minute
@@ -110,7 +110,7 @@ class TrainConfig:
         ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("learning_rate", "clip", "max_spike"):
+        for name in ("learning_rate", "max_grad_norm", "max_spike"):
             if not getattr(self, name) > 0:
                 raise ValueError(
                     f"{name}={getattr(self, name)} must be above 0; inf switches clipping and checks off"
@@ -251,7 +251,7 @@ def train(
             for step in range(first, config.n_steps + 1):
                 began = perf_counter()
                 if world.size > 1:
-                    distributed.seed_step(config.seed, step)
+                    distributed.seed_rank(config.seed, step)
                 batches = [
                     sequences.batch(
                         *distributed.share(run.position + i * config.batch_size, config.batch_size)
@@ -260,7 +260,7 @@ def train(
                 ]
                 optimizer.zero_grad()
                 mean, n = accumulate_gradients(module, batches, loss=loss_of, precision=config.precision)
-                norm = clip_grad_norm_(model.parameters(), config.clip).item()
+                norm = clip_grad_norm_(model.parameters(), config.max_grad_norm).item()
                 _check(step, mean, norm, run=run, config=config, folder=folder)
                 lr = config.learning_rate_at(step)
                 optimizer.step(lr)
@@ -337,7 +337,7 @@ def accumulate_gradients(
                 part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         sums += mean.detach() * n
         total += n
-    summed, total = distributed.add_up(sums.item(), total, device=device)
+    summed, total = distributed.all_reduce_sum(sums.item(), total, device=device)
     if total == 0:
         raise ValueError(f"all targets of {len(batches)} batches are -100; nothing to learn from")
     if not is_whole:
@@ -381,7 +381,7 @@ def evaluate(
     for first in range(0, end, batch_size):
         size = min(batch_size, end - first)
         # slices may differ in size; a process without one runs a sequence that does not count
-        own = distributed.slice_of(size)
+        own = distributed.rank_slice(size)
         n_own = own.stop - own.start
         batch = to_device(sequences.batch(first + own.start, max(n_own, 1)), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -390,7 +390,7 @@ def evaluate(
             summed += mean.item() * n
             total += n
     model.train(was_training)
-    summed, total = distributed.add_up(summed, total, device=device)
+    summed, total = distributed.all_reduce_sum(summed, total, device=device)
     if total == 0:
         raise ValueError(f"all targets of {len(sequences)} sequences are -100; nothing to evaluate")
     return summed / total
@@ -421,7 +421,7 @@ def _training_flops_per_token(model: nn.Module, config: TrainConfig) -> float:
 def _undisturbed(sample: Callable[[nn.Module], str], model: nn.Module, seed: int, step: int) -> str:
     """Draw a sample without dropout, and leave the random numbers of the run as they were."""
     state = random_state()
-    distributed.seed_step(seed, step, same=True)
+    distributed.seed_rank(seed, step, same=True)
     model.eval()
     text = sample(model)
     model.train()

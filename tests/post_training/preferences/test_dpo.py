@@ -15,7 +15,7 @@ from trl.trainer.utils import selective_log_softmax
 from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.models import build
 from llmguide.post_training.preferences.dpo import (
-    Preference,
+    PreferenceLossOutput,
     dpo_loss,
     frozen,
     judge,
@@ -73,7 +73,7 @@ def test_against_trl(loss_type, loss, per_token, masks):
     batch = trl_batch(peer, masks)
     theirs, gradients = trl_peer.loss_and_gradients(peer, batch)
     model, reference = trl_peer.ours("policy"), trl_peer.ours("reference")
-    seen: list[Preference] = []
+    seen: list[PreferenceLossOutput] = []
     objective = preference_objective(
         partial(loss, beta=0.3), frozen(reference), per_token=per_token, watch=seen.append
     )

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from llmguide.models import from_hf
 from llmguide.post_training.rl.grpo import (
-    GRPO,
     GRPOConfig,
+    GRPOTrainer,
     group_advantages,
     grpo_loss,
     informative,
@@ -41,7 +41,7 @@ def test_losses_by_hand():
     assert losses["dapo"] == pytest.approx((-1.2 - 0.5 + 2.0) / 3)
     assert losses["dr_grpo"] == pytest.approx((-1.7 + 2.0) / 2 / 4)
     assert losses["rloo"] == pytest.approx((-1.0 + 2.0) / 2)  # the ratio of the whole answer is 2 x 1/2
-    higher = grpo_loss(logp, torch.zeros(2, 2), advantages, mask, variant="dapo", clip_high=0.28)
+    higher = grpo_loss(logp, torch.zeros(2, 2), advantages, mask, variant="dapo", clip_eps_high=0.28)
     assert higher.item() == pytest.approx((-1.28 - 0.5 + 2.0) / 3)
 
 
@@ -118,11 +118,11 @@ def peer_inputs(answers: Rollout, advantages: Tensor, old: Tensor, ref: Tensor) 
 @pytest.mark.parity
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kl_coef", [0.0, 0.07])
-@pytest.mark.parametrize("clip_high", [0.2, 0.28])
-def test_losses_and_gradients_equal_trl(variant, kl_coef, clip_high):
+@pytest.mark.parametrize("clip_eps_high", [0.2, 0.28])
+def test_losses_and_gradients_equal_trl(variant, kl_coef, clip_eps_high):
     peer = trl_trainer("rloo" if variant == "rloo" else "grpo")
     kl_coef = 0.0 if variant == "rloo" else kl_coef  # there it is in the rewards
-    peer.beta, peer.loss_type, peer.epsilon_high = kl_coef, variant, clip_high
+    peer.beta, peer.loss_type, peer.epsilon_high = kl_coef, variant, clip_eps_high
     peer.args.use_bias_correction_kl = False  # DeepSeek-V3.2's factor on the KL, which the papers named lack
     model = from_hf(peer.model)
     answers = some_answers(model.config.vocab_size)
@@ -131,7 +131,7 @@ def test_losses_and_gradients_equal_trl(variant, kl_coef, clip_high):
     old = logp.detach() + drawn(8, 6, seed=3, scale=0.3) * answers.mask
     ref, advantages = logp.detach() + drawn(8, 6, seed=4, scale=0.5), drawn(8, seed=5)
     loss = grpo_loss(
-        logp, old, advantages, answers.mask, variant=variant, clip_high=clip_high, ref_logp=ref,
+        logp, old, advantages, answers.mask, variant=variant, clip_eps_high=clip_eps_high, ref_logp=ref,
         kl_coef=kl_coef, max_length=6,
     )  # fmt: skip
     loss.backward()
@@ -279,7 +279,7 @@ def test_wrong_uses_are_named():
     with pytest.raises(ValueError, match="for rloo put KL in the rewards"):
         grpo_loss(ones, ones, ones[:, 0], mask, variant="rloo", ref_logp=ones, kl_coef=0.1)
     with pytest.raises(ValueError, match="needs a reference"):
-        GRPO(policy=lively_policy(), reward=len, config=config(kl_coef=0.1))
+        GRPOTrainer(policy=lively_policy(), reward=len, config=config(kl_coef=0.1))
     with pytest.raises(ValueError, match="needs others"):
         config(group_size=1)
 
@@ -297,7 +297,7 @@ def test_rloo_finds_the_optimum_of_the_regularised_objective():
     """With the KL in the reward the best policy is pi_0 exp(r / beta), normalised; 25 answers are listed."""
     policy, beta = lively_policy(), 1.0
     reference, table = deepcopy(policy), torch.randn(V, V)
-    rloo = GRPO(
+    rloo = GRPOTrainer(
         policy=policy,
         reference=reference,
         reward=lambda answers: table[answers.answers[:, 0], answers.answers[:, 1]],
@@ -322,7 +322,7 @@ def test_kl_in_the_loss_pulls_towards_the_divergence_from_the_reference():
     """
     policy, beta, size = lively_policy(), 0.3, 128
     reference, table = deepcopy(policy), torch.randn(V)
-    grpo = GRPO(
+    grpo = GRPOTrainer(
         policy=policy,
         reference=reference,
         reward=lambda answers: table[answers.answers[:, 0]],
@@ -345,10 +345,10 @@ def test_kl_in_the_loss_pulls_towards_the_divergence_from_the_reference():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_resumed_run_equals_an_uninterrupted_one(variant, tmp_path):
-    def new(n_steps: int) -> GRPO:
+    def new(n_steps: int) -> GRPOTrainer:
         torch.manual_seed(3)
         policy = lively_policy()
-        return GRPO(
+        return GRPOTrainer(
             policy=policy,
             reference=deepcopy(policy),
             reward=lambda answers: (answers.answers == 3).any(dim=1).float(),
@@ -381,7 +381,7 @@ def test_dynamic_sampling_draws_until_the_batch_is_full():
         drawn_prompts.extend(answers.ids[::4, 0].tolist())
         return torch.where(answers.ids[:, 0] < 2, (torch.arange(len(answers.ids)) % 2).float(), 1.0)
 
-    learner = GRPO(
+    learner = GRPOTrainer(
         policy=policy, reward=score, config=config(variant="dapo", n_steps=1, batch_size=4, max_draws=9)
     )
     seen = []
@@ -394,7 +394,7 @@ def test_dynamic_sampling_draws_until_the_batch_is_full():
     assert learner.history[0]["informative"] == pytest.approx(
         sum(prompt < 2 for prompt in drawn_prompts) / len(drawn_prompts)
     )
-    never = GRPO(
+    never = GRPOTrainer(
         policy=policy, reward=lambda answers: torch.ones(8), config=config(variant="dapo", n_steps=1)
     )
     before = deepcopy(policy.state_dict())

@@ -21,15 +21,15 @@ from llmguide.post_training.rl.policy_gradient import (
     whiten,
 )
 from llmguide.post_training.rl.ppo import (
-    PPO,
     PPOConfig,
+    PPOTrainer,
     ValueModel,
     adapt_kl_coef,
     explained_variance,
     gae,
-    policy_loss,
-    shape_rewards,
-    value_loss,
+    penalized_rewards,
+    ppo_policy_loss,
+    ppo_value_loss,
 )
 from llmguide.post_training.rl.rollout import answer_logprobs, rollout
 from llmguide.training.train import DivergenceError
@@ -82,17 +82,17 @@ def test_gae_of_a_masked_answer_by_hand():
 def test_rewards_are_shaped_by_hand():
     scores, kl = torch.tensor([2.0, -1.0]), torch.tensor([[0.5, 1.0, nan], [0.0, -2.0, 4.0]])
     mask = torch.tensor([[True, True, False], [True, False, True]])
-    shaped = shape_rewards(scores, kl, mask, kl_coef=0.5)
+    shaped = penalized_rewards(scores, kl, mask, kl_coef=0.5)
     assert shaped.tolist() == [[-0.25, 1.5, 0.0], [0.0, 0.0, -3.0]]
     ended = torch.tensor([True, False])
-    shaped = shape_rewards(scores, kl, mask, kl_coef=0.0, ended=ended, missing_eos_penalty=3.0)
+    shaped = penalized_rewards(scores, kl, mask, kl_coef=0.0, ended=ended, missing_eos_penalty=3.0)
     assert shaped.tolist() == [[0.0, 2.0, 0.0], [0.0, 0.0, -4.0]]
 
 
 def test_an_empty_answer_has_no_place_for_its_score():
     mask = torch.tensor([[True, False], [False, False]])
     with pytest.raises(ValueError, match=r"answers \[1\] are empty"):
-        shape_rewards(torch.zeros(2), torch.zeros(2, 2), mask, kl_coef=0.1)
+        penalized_rewards(torch.zeros(2), torch.zeros(2, 2), mask, kl_coef=0.1)
 
 
 def test_clipping_by_hand():
@@ -102,7 +102,7 @@ def test_clipping_by_hand():
     losses = clipped_surrogate(logp, torch.zeros(6), advantages)
     torch.testing.assert_close(losses, torch.tensor([-2.4, 3.0, -1.0, 1.6, -2.2, 2.2]))
     assert is_clipped(logp, torch.zeros(6), advantages).tolist() == [True, False, False, True, False, False]
-    wider = clipped_surrogate(logp, torch.zeros(6), advantages, clip_high=0.4)
+    wider = clipped_surrogate(logp, torch.zeros(6), advantages, clip_eps_high=0.4)
     torch.testing.assert_close(wider[0].item(), -2.8)
 
 
@@ -160,8 +160,8 @@ def test_losses_and_gradients_equal_torchrl(scale):
     distribution = Categorical(logits=ours[0])
     logp = distribution.log_prob(tokens)
     our_losses = (
-        policy_loss(logp, old, advantages, mask, clip=0.2),
-        value_loss(ours[1], old_values, returns, mask, clip=0.2),
+        ppo_policy_loss(logp, old, advantages, mask, clip_eps=0.2),
+        ppo_value_loss(ours[1], old_values, returns, mask, clip_eps=0.2),
         -masked_mean(distribution.entropy(), mask),
     )
     sum(our_losses).backward()
@@ -284,7 +284,7 @@ def test_extreme_log_probabilities_leave_losses_and_gradients_finite(dtype, extr
     mask = torch.tensor([[True, True, True, False]])
     for sign in (1, -1):
         advantages = sign * torch.tensor([[1.0, 1.0, 0.0, nan]], dtype=dtype)
-        loss = policy_loss(logp.float(), old.float(), advantages.float(), mask)
+        loss = ppo_policy_loss(logp.float(), old.float(), advantages.float(), mask)
         (gradient,) = torch.autograd.grad(loss, logp)
         assert loss.isfinite()
         assert gradient.isfinite().all()
@@ -296,7 +296,7 @@ def test_padding_has_no_part_in_losses_and_gradients():
     parts = [drawn(4, 6, seed=seed) for seed in range(3)]
     spoilt = [part.masked_fill(~mask, nan).requires_grad_() for part in parts]
     clean = [part.clone().requires_grad_() for part in parts]
-    for loss in (policy_loss, value_loss):
+    for loss in (ppo_policy_loss, ppo_value_loss):
         a, b = loss(*spoilt, mask), loss(*clean, mask)
         torch.testing.assert_close(a, b)
         grads = torch.autograd.grad(a, spoilt[0])[0], torch.autograd.grad(b, clean[0])[0]
@@ -307,7 +307,9 @@ def test_unclipped_first_step_is_the_policy_gradient():
     logits = drawn(3, 4, V).requires_grad_()
     tokens, advantages, mask = torch.randint(V, (3, 4)), drawn(3, 4, seed=1), some_mask(3, 4)
     logp = logits.log_softmax(-1).gather(2, tokens[..., None]).squeeze(-1)
-    ours = torch.autograd.grad(policy_loss(logp, logp.detach(), advantages, mask), logits, retain_graph=True)
+    ours = torch.autograd.grad(
+        ppo_policy_loss(logp, logp.detach(), advantages, mask), logits, retain_graph=True
+    )
     plain = torch.autograd.grad(-(logp * advantages)[mask].mean(), logits)
     torch.testing.assert_close(ours[0], plain[0])
 
@@ -344,7 +346,7 @@ def test_ppo_finds_the_optimum_of_the_regularised_objective(seed, shares_trunk):
         n_steps=60, batch_size=128, max_new_tokens=2, learning_rate=0.01, floor=0.0, n_epochs=2,
         kl_coef=beta, value_clip=inf,
     )  # fmt: skip
-    ppo = PPO(
+    ppo = PPOTrainer(
         policy=policy,
         value=ValueModel(trunk),
         reward=lambda answers: table[answers.answers[:, 0], answers.answers[:, 1]],
@@ -365,11 +367,11 @@ def test_ppo_finds_the_optimum_of_the_regularised_objective(seed, shares_trunk):
     assert history[0]["kl"] == pytest.approx(0, abs=1e-5)
 
 
-def small_ppo(**changes) -> PPO:
+def small_ppo(**changes) -> PPOTrainer:
     policy = lively_policy()
     defaults = {"n_steps": 6, "batch_size": 8, "max_new_tokens": 4, "learning_rate": 0.01, "eos_id": 2}
     config = PPOConfig(**defaults | {"n_minibatches": 2, "kl_target": 1.0, "checkpoint_every": 2} | changes)
-    return PPO(
+    return PPOTrainer(
         policy=policy,
         value=ValueModel(policy),
         reward=lambda answers: (answers.answers == 3).float().sum(dim=1),
@@ -441,7 +443,9 @@ def test_reference_is_frozen_and_left_alone():
     assert all(value.equal(before[name]) for name, value in ppo.reference.state_dict().items())
     assert all(p.grad is None for p in ppo.reference.parameters())
     with pytest.raises(ValueError, match="reference is the policy itself"):
-        PPO(policy=ppo.policy, value=ppo.value, reward=ppo.reward, reference=ppo.policy, config=ppo.config)
+        PPOTrainer(
+            policy=ppo.policy, value=ppo.value, reward=ppo.reward, reference=ppo.policy, config=ppo.config
+        )
 
 
 def test_bad_rewards_and_gradients_stop_the_run():

@@ -13,10 +13,10 @@ import torch
 
 from llmguide.config import ModelConfig
 from llmguide.models import build
-from llmguide.post_training.rl.grpo import GRPO, GRPOConfig
-from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
+from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import Rollout
-from llmguide.post_training.rl.trainer import Learner
+from llmguide.post_training.rl.trainer import PolicyTrainer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="fork")
 ROOT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ def likes_twos(answers: Rollout) -> torch.Tensor:
     return ((answers.answers == 2) & answers.mask).float().sum(dim=1)
 
 
-def learner(kind: str) -> Learner:
+def learner(kind: str) -> PolicyTrainer:
     torch.manual_seed(3)
     shape = ModelConfig(vocab_size=7, context_length=12, n_layers=1, d_model=16, n_heads=2)
     policy = build(shape)
@@ -39,10 +39,10 @@ def learner(kind: str) -> Learner:
     if kind.startswith("ppo"):
         value = ValueModel(policy if kind == "ppo" else build(shape))
         config = PPOConfig(**COMMON, kl_target=1.0, missing_eos_penalty=0.5)
-        return PPO(policy=policy, value=value, reward=likes_twos, reference=reference, config=config)
+        return PPOTrainer(policy=policy, value=value, reward=likes_twos, reference=reference, config=config)
     variant: Any = kind
     config = GRPOConfig(**COMMON, variant=variant, group_size=3, kl_coef=0.1, overlong_margin=2)
-    return GRPO(policy=policy, reward=likes_twos, config=config, reference=reference)
+    return GRPOTrainer(policy=policy, reward=likes_twos, config=config, reference=reference)
 
 
 KINDS = ("ppo", "ppo, own trunk", "grpo", "dapo", "rloo")
@@ -94,13 +94,13 @@ def folder(tmp_path_factory):
 
 
 @cache
-def alone(kind: str) -> Learner:
+def alone(kind: str) -> PolicyTrainer:
     one = learner(kind)
     one.run(PROMPTS)
     return one
 
 
-def assert_same(one: Learner, found: dict[str, Any]) -> None:
+def assert_same(one: PolicyTrainer, found: dict[str, Any]) -> None:
     assert len(one.history) == len(found["history"]) == COMMON["n_steps"]
     for ours, theirs in zip(one.history, found["history"], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4, rel=1e-3, nan_ok=True)

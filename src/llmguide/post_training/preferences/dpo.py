@@ -36,7 +36,7 @@ from llmguide.data.tokens.windows import IGNORE_INDEX, to_device
 from llmguide.post_training.preferences.pairs import PairBatch, Pairs, pair_logprobs, reference_logprobs
 
 
-class Preference(NamedTuple):
+class PreferenceLossOutput(NamedTuple):
     """A loss over pairs, and what the policy thinks of them.
 
     Attributes:
@@ -98,7 +98,7 @@ def dpo_loss(
     *,
     beta: float = 0.1,
     label_smoothing: float = 0.0,
-) -> Preference:
+) -> PreferenceLossOutput:
     """Compute the loss of DPO from log-probabilities of whole answers.
 
     Args:
@@ -132,7 +132,7 @@ def dpo_loss(
     )
     margin = chosen - rejected
     losses = -(1 - label_smoothing) * F.logsigmoid(margin) - label_smoothing * F.logsigmoid(-margin)
-    return Preference(losses.mean(), chosen.detach(), rejected.detach())
+    return PreferenceLossOutput(losses.mean(), chosen.detach(), rejected.detach())
 
 
 def wide(values: Tensor) -> Tensor:
@@ -152,11 +152,11 @@ def frozen(model: nn.Module) -> nn.Module:
 
 
 def preference_objective(
-    loss: Callable[..., Preference],
+    loss: Callable[..., PreferenceLossOutput],
     reference: nn.Module | None = None,
     *,
     per_token: bool = False,
-    watch: Callable[[Preference], None] | None = None,
+    watch: Callable[[PreferenceLossOutput], None] | None = None,
 ) -> Callable[[Any, PairBatch], tuple[Tensor, int]]:
     """Make the loss that `llmguide.training.train.train` lowers on `Pairs`.
 
@@ -193,18 +193,18 @@ def preference_objective(
 def judge(
     model: nn.Module,
     pairs: Pairs,
-    loss: Callable[..., Preference] = dpo_loss,
+    loss: Callable[..., PreferenceLossOutput] = dpo_loss,
     reference: nn.Module | None = None,
     *,
     per_token: bool = False,
     batch_size: int = 16,
-) -> Preference:
+) -> PreferenceLossOutput:
     """Compute loss and rewards over all pairs with dropout off; arguments as in `preference_objective`.
 
     Returns:
         The mean loss, and the rewards in the order of the first epoch.
     """
-    found: list[Preference] = []
+    found: list[PreferenceLossOutput] = []
     objective = preference_objective(loss, reference, per_token=per_token, watch=found.append)
     was_training = model.training
     model.eval()
@@ -215,4 +215,4 @@ def judge(
     model.train(was_training)
     mean = sum((part.loss * size for part, size in zip(found, sizes, strict=True)), torch.tensor(0.0))
     chosen, rejected = (torch.cat(side) for side in ([p[i] for p in found] for i in (1, 2)))
-    return Preference(mean.to(chosen.device) / len(pairs), chosen, rejected)
+    return PreferenceLossOutput(mean.to(chosen.device) / len(pairs), chosen, rejected)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from llmguide.data.tokens.packing import in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, to_device
-from llmguide.post_training.chat import Message, Rendered, render
+from llmguide.post_training.chat import Message, Rendered, render_chat
 from llmguide.post_training.sft import padded, shifted
 from llmguide.training.losses import head_weight, token_logprobs
 
@@ -43,15 +43,15 @@ def pair(prompt: Sequence[Message], chosen: str, rejected: str, tokenizer: Any, 
         prompt: Messages up to the question.
         chosen: Text of the better answer.
         rejected: Text of the worse.
-        tokenizer: As in `llmguide.post_training.chat.render`.
-        options: Of `llmguide.post_training.chat.render`.
+        tokenizer: As in `llmguide.post_training.chat.render_chat`.
+        options: Of `llmguide.post_training.chat.render_chat`.
 
     Returns:
         The pair.
     """
     return Pair(
         *(
-            render(
+            render_chat(
                 [*prompt, {"role": "assistant", "content": answer}],
                 tokenizer,
                 last_turn_only=True,

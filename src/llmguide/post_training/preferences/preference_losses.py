@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from llmguide.post_training.preferences.dpo import Preference, check_beta, wide
+from llmguide.post_training.preferences.dpo import PreferenceLossOutput, check_beta, wide
 
 CERTAIN = -1e-7  # log-probability above which ORPO takes an answer for certain, lest its odds be infinite
 
@@ -38,7 +38,7 @@ def ipo_loss(
     ref_rejected: Float[Tensor, " B"],
     *,
     beta: float = 0.1,
-) -> Preference:
+) -> PreferenceLossOutput:
     r"""Square the distance of the margin from $1 / (2 \beta)$.
 
     $$\left(h_w - h_l - \frac{1}{2 \beta}\right)^2$$
@@ -61,7 +61,7 @@ def ipo_loss(
     check_beta(beta)
     chosen, rejected = wide(policy_chosen) - ref_chosen, wide(policy_rejected) - ref_rejected
     losses = (chosen - rejected - 1 / (2 * beta)) ** 2
-    return Preference(losses.mean(), beta * chosen.detach(), beta * rejected.detach())
+    return PreferenceLossOutput(losses.mean(), beta * chosen.detach(), beta * rejected.detach())
 
 
 def kto_loss(
@@ -129,7 +129,7 @@ def orpo_loss(
     *,
     beta: float = 0.1,
     nll: Float[Tensor, ""] | None = None,
-) -> Preference:
+) -> PreferenceLossOutput:
     r"""Fine-tune on the chosen answers, and raise their odds, $\frac{p}{1 - p}$, above the rejected ones'.
 
     $$-\log p_w - \beta \log \sigma\left(\log \frac{p_w}{1 - p_w} - \log \frac{p_l}{1 - p_l}\right)$$
@@ -152,7 +152,7 @@ def orpo_loss(
     chosen, rejected = wide(policy_chosen), wide(policy_rejected)
     margin = _log_odds(chosen) - _log_odds(rejected)
     loss = (-chosen.mean() if nll is None else nll) - beta * F.logsigmoid(margin).mean()
-    return Preference(loss, beta * chosen.detach(), beta * rejected.detach())
+    return PreferenceLossOutput(loss, beta * chosen.detach(), beta * rejected.detach())
 
 
 def _log_odds(logprob: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ def simpo_loss(
     *,
     beta: float = 2.0,
     gamma: float = 1.0,
-) -> Preference:
+) -> PreferenceLossOutput:
     r"""Ask the chosen answer to be ahead by a margin, by mean log-probability and without a reference.
 
     $$-\log \sigma(\beta (\log p_w - \log p_l) - \gamma)$$
@@ -187,4 +187,4 @@ def simpo_loss(
     check_beta(beta)
     chosen, rejected = beta * wide(policy_chosen), beta * wide(policy_rejected)
     loss = -F.logsigmoid(chosen - rejected - gamma).mean()
-    return Preference(loss, chosen.detach(), rejected.detach())
+    return PreferenceLossOutput(loss, chosen.detach(), rejected.detach())

@@ -38,12 +38,12 @@ from llmguide.post_training.rl.policy_gradient import (
     PerToken,
     clipped_surrogate,
     is_clipped,
-    keep,
     kl_estimate,
     masked_mean,
+    zero_masked,
 )
 from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, join
-from llmguide.post_training.rl.trainer import Learner, LearnerConfig, Metrics, Reward
+from llmguide.post_training.rl.trainer import Metrics, PolicyTrainer, PolicyTrainerConfig, Reward
 
 Variant = Literal["grpo", "dapo", "dr_grpo", "rloo"]
 PerAnswer = Float[Tensor, " B"]
@@ -105,8 +105,8 @@ def grpo_loss(
     mask: Mask,
     *,
     variant: Variant = "grpo",
-    clip: float = 0.2,
-    clip_high: float | None = None,
+    clip_eps: float = 0.2,
+    clip_eps_high: float | None = None,
     ref_logp: PerToken | None = None,
     kl_coef: float = 0.0,
     max_length: int | None = None,
@@ -119,8 +119,8 @@ def grpo_loss(
         advantages: Of whole answers; for `rloo` with the KL already in the rewards.
         mask: Tokens that count; an answer without any adds 0.
         variant: How tokens are averaged; see the table at the top. ``rloo`` clips the ratio of whole answers.
-        clip: Lower $\epsilon$.
-        clip_high: Upper $\epsilon$ where it differs; DAPO has 0.28, so that a rare token can grow faster.
+        clip_eps: Lower $\epsilon$.
+        clip_eps_high: Upper $\epsilon$ where it differs; DAPO has 0.28, so that a rare token can grow faster.
         ref_logp: Log-probabilities under the reference.
         kl_coef: Price of $k_3$; DeepSeekMath has 0.04, later ones 0.
         max_length: For ``dr_grpo``: the constant that sums are divided by, the limit of the rollout.
@@ -144,20 +144,20 @@ def grpo_loss(
             f"kl_coef={kl_coef} with variant={variant!r} and ref_logp "
             f"{'missing' if ref_logp is None else 'given'}: pass ref_logp; for rloo put KL in the rewards"
         )
-    logp, old_logp = keep(logp, mask), keep(old_logp, mask)
+    logp, old_logp = zero_masked(logp, mask), zero_masked(old_logp, mask)
     if variant == "rloo":
         whole = clipped_surrogate(
-            logp.sum(dim=1), old_logp.sum(dim=1), advantages, clip=clip, clip_high=clip_high
+            logp.sum(dim=1), old_logp.sum(dim=1), advantages, clip_eps=clip_eps, clip_eps_high=clip_eps_high
         )
         return whole.mean()
     losses = clipped_surrogate(
-        logp, old_logp, advantages[:, None].expand_as(logp), clip=clip, clip_high=clip_high
+        logp, old_logp, advantages[:, None].expand_as(logp), clip_eps=clip_eps, clip_eps_high=clip_eps_high
     )
     if kl_coef and ref_logp is not None:
-        losses = losses + kl_coef * kl_estimate(logp, keep(ref_logp, mask), "k3")
+        losses = losses + kl_coef * kl_estimate(logp, zero_masked(ref_logp, mask), "k3")
     if variant == "dapo":
         return masked_mean(losses, mask)
-    sums = keep(losses, mask).sum(dim=1)
+    sums = zero_masked(losses, mask).sum(dim=1)
     if variant == "grpo":
         return (sums / mask.sum(dim=1).clamp(min=1)).mean()
     if max_length is None:
@@ -205,7 +205,7 @@ def _grouped(rewards: PerAnswer, group_size: int) -> Float[Tensor, "n G"]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRPOConfig(LearnerConfig):
+class GRPOConfig(PolicyTrainerConfig):
     """Choices of a GRPO run.
 
     >>> config = GRPOConfig(n_steps=10, batch_size=8, max_new_tokens=16, variant="dapo")
@@ -215,8 +215,8 @@ class GRPOConfig(LearnerConfig):
 
     group_size: int = 8  # G, answers to each prompt; DeepSeekMath has 64, TRL 8
     variant: Variant = "grpo"
-    clip: float = 0.2
-    clip_high: float | None = None  # None: 0.28 for dapo, else as clip
+    clip_eps: float = 0.2
+    clip_eps_high: float | None = None  # None: 0.28 for dapo, else clip_eps
     kl_coef: float = 0.0  # 0.04 in DeepSeekMath; 0 needs no reference, and is usual where rewards are checked
     overlong_margin: int = 0  # tokens before the limit over which length is punished, up to -1; 0: not at all
     max_draws: int = 4  # dapo: batches of prompts a step may use up in search of groups that differ
@@ -232,12 +232,12 @@ class GRPOConfig(LearnerConfig):
     @property
     def upper_clip(self) -> float:
         """How far above 1 a ratio may rise to any gain."""
-        if self.clip_high is not None:
-            return self.clip_high
-        return 0.28 if self.variant == "dapo" else self.clip
+        if self.clip_eps_high is not None:
+            return self.clip_eps_high
+        return 0.28 if self.variant == "dapo" else self.clip_eps
 
 
-class GRPO(Learner):
+class GRPOTrainer(PolicyTrainer):
     """The loop: answer each prompt several times, score, compare within the group, take clipped steps.
 
     Args:
@@ -255,7 +255,7 @@ class GRPO(Learner):
     >>> policy = build(ModelConfig(vocab_size=5, context_length=8, n_layers=1, d_model=12, n_heads=2))
     >>> def likes_threes(answers):
     ...     return (answers.answers == 3).float().sum(dim=1)
-    >>> grpo = GRPO(policy=policy, reward=likes_threes,
+    >>> grpo = GRPOTrainer(policy=policy, reward=likes_threes,
     ...             config=GRPOConfig(n_steps=20, batch_size=8, max_new_tokens=2, learning_rate=0.03))
     >>> history = grpo.run([[1]])
     >>> history[0]["reward"] < 1.0 < history[-1]["reward"]  # from 2 x 1/5 towards 2
@@ -328,8 +328,8 @@ class GRPO(Learner):
             advantages,
             mask,
             variant=config.variant,
-            clip=config.clip,
-            clip_high=config.upper_clip,
+            clip_eps=config.clip_eps,
+            clip_eps_high=config.upper_clip,
             ref_logp=ref_logp,
             kl_coef=0.0 if config.variant == "rloo" else config.kl_coef,
             max_length=config.max_new_tokens,
@@ -341,8 +341,8 @@ class GRPO(Learner):
             log_ratio,
             torch.zeros_like(log_ratio),
             advantages[:, None].expand_as(mask),
-            clip=config.clip,
-            clip_high=config.upper_clip,
+            clip_eps=config.clip_eps,
+            clip_eps_high=config.upper_clip,
         )
         shown = {
             "policy_loss": loss,

@@ -66,8 +66,8 @@ def clipped_surrogate(
     old_logp: Float[Tensor, "*B"],
     advantages: Float[Tensor, "*B"],
     *,
-    clip: float = 0.2,
-    clip_high: float | None = None,
+    clip_eps: float = 0.2,
+    clip_eps_high: float | None = None,
 ) -> Float[Tensor, "*B"]:
     r"""Loss of each action, $-\min(\rho A, \operatorname{clip}(\rho, 1 - \epsilon, 1 + \epsilon') A)$.
 
@@ -78,8 +78,8 @@ def clipped_surrogate(
         logp: Log-probability now.
         old_logp: When the action was taken.
         advantages: How much better it was than expected.
-        clip: $\epsilon$.
-        clip_high: $\epsilon'$, where it differs.
+        clip_eps: $\epsilon$.
+        clip_eps_high: $\epsilon'$, where it differs.
 
     Returns:
         Losses.
@@ -90,7 +90,7 @@ def clipped_surrogate(
     [-1.2, -0.5, 2.0, 0.8]
     """
     ratio = _difference(logp, old_logp).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
-    bounded = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
+    bounded = ratio.clamp(1 - clip_eps, 1 + (clip_eps if clip_eps_high is None else clip_eps_high))
     return -torch.minimum(ratio * advantages, bounded * advantages)
 
 
@@ -100,8 +100,8 @@ def is_clipped(
     old_logp: Float[Tensor, "*B"],
     advantages: Float[Tensor, "*B"],
     *,
-    clip: float = 0.2,
-    clip_high: float | None = None,
+    clip_eps: float = 0.2,
+    clip_eps_high: float | None = None,
 ) -> Bool[Tensor, "*B"]:
     """Whether the clip of `clipped_surrogate`, whose arguments these are, has stopped an action's gradient.
 
@@ -110,8 +110,8 @@ def is_clipped(
     [True, False, False]
     """
     ratio = (logp - old_logp).exp()
-    too_high = (ratio > 1 + (clip if clip_high is None else clip_high)) & (advantages > 0)
-    return too_high | ((ratio < 1 - clip) & (advantages < 0))
+    too_high = (ratio > 1 + (clip_eps if clip_eps_high is None else clip_eps_high)) & (advantages > 0)
+    return too_high | ((ratio < 1 - clip_eps) & (advantages < 0))
 
 
 def masked_mean(values: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"]) -> Float[Tensor, ""]:
@@ -120,13 +120,13 @@ def masked_mean(values: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"]) -> Float[
     >>> masked_mean(torch.tensor([1.0, 2.0, torch.nan]), torch.tensor([True, True, False])).item()
     1.5
     """
-    return keep(values, mask).sum() / mask.sum().clamp(min=1)
+    return zero_masked(values, mask).sum() / mask.sum().clamp(min=1)
 
 
-def keep(values: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+def zero_masked(values: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """Put 0 outside the mask, before anything is computed: what is no number there would taint gradients.
 
-    >>> keep(torch.tensor([2.0, torch.nan]), torch.tensor([True, False])).tolist()
+    >>> zero_masked(torch.tensor([2.0, torch.nan]), torch.tensor([True, False])).tolist()
     [2.0, 0.0]
     """
     return values.masked_fill(~mask, 0.0)
@@ -148,6 +148,6 @@ def whiten(values: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"] | None = None) 
     [-0.7071, 0.7071, 0.0]
     """
     mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-    centred = keep(values - masked_mean(values, mask), mask)
+    centred = zero_masked(values - masked_mean(values, mask), mask)
     variance = centred.square().sum() / (mask.sum() - 1).clamp(min=1)
     return centred * (variance + 1e-8).rsqrt()

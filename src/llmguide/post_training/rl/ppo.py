@@ -45,16 +45,16 @@ from llmguide.post_training.rl.policy_gradient import (
     PerToken,
     clipped_surrogate,
     is_clipped,
-    keep,
     kl_estimate,
     masked_mean,
     whiten,
+    zero_masked,
 )
 from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, answer_states
-from llmguide.post_training.rl.trainer import Learner, LearnerConfig, Metrics, Reward
+from llmguide.post_training.rl.trainer import Metrics, PolicyTrainer, PolicyTrainerConfig, Reward
 
 
-def shape_rewards(
+def penalized_rewards(
     scores: Float[Tensor, " B"],
     kl: PerToken,
     mask: Mask,
@@ -80,7 +80,7 @@ def shape_rewards(
         ValueError: An answer has no token that its score could go to.
 
     >>> mask = torch.tensor([[True, True, False]])
-    >>> shape_rewards(torch.tensor([5.0]), torch.tensor([[1.0, 2.0, 9.0]]), mask, kl_coef=0.5).tolist()
+    >>> penalized_rewards(torch.tensor([5.0]), torch.tensor([[1.0, 2.0, 9.0]]), mask, kl_coef=0.5).tolist()
     [[-0.5, 4.0, 0.0]]
     """
     if not mask.any(dim=1).all():
@@ -90,7 +90,7 @@ def shape_rewards(
         scores = scores - missing_eos_penalty * ~ended
     T = mask.shape[1]
     last = T - 1 - mask.flip(1).int().argmax(dim=1)
-    rewards = keep(-kl_coef * kl, mask)
+    rewards = zero_masked(-kl_coef * kl, mask)
     return rewards.scatter_add(1, last[:, None], scores[:, None].to(rewards.dtype))
 
 
@@ -129,17 +129,17 @@ def gae(
         advantage = here.where(mask[:, t], advantage)
         next_value = values[:, t].where(mask[:, t], next_value)
         advantages[:, t] = here
-    advantages = keep(advantages, mask)
-    return advantages, advantages + keep(values, mask)
+    advantages = zero_masked(advantages, mask)
+    return advantages, advantages + zero_masked(values, mask)
 
 
-def policy_loss(
+def ppo_policy_loss(
     logp: PerToken,
     old_logp: PerToken,
     advantages: PerToken,
     mask: Mask,
     *,
-    clip: float = 0.2,
+    clip_eps: float = 0.2,
 ) -> Float[Tensor, ""]:
     """Mean of `clipped_surrogate` over the tokens of all answers.
 
@@ -148,23 +148,25 @@ def policy_loss(
         old_logp: When the tokens were drawn.
         advantages: Whitened, as a rule.
         mask: Tokens that count.
-        clip: How far a ratio may move from 1 to any gain.
+        clip_eps: How far a ratio may move from 1 to any gain.
 
     Returns:
         The loss.
 
     >>> zeros, mask = torch.zeros(1, 2), torch.tensor([[True, True]])
-    >>> policy_loss(zeros, zeros, torch.tensor([[3.0, 1.0]]), mask).item()
+    >>> ppo_policy_loss(zeros, zeros, torch.tensor([[3.0, 1.0]]), mask).item()
     -2.0
     """
-    losses = clipped_surrogate(keep(logp, mask), keep(old_logp, mask), keep(advantages, mask), clip=clip)
+    losses = clipped_surrogate(
+        zero_masked(logp, mask), zero_masked(old_logp, mask), zero_masked(advantages, mask), clip_eps=clip_eps
+    )
     return masked_mean(losses, mask)
 
 
-def value_loss(
-    values: PerToken, old_values: PerToken, returns: PerToken, mask: Mask, *, clip: float = 0.2
+def ppo_value_loss(
+    values: PerToken, old_values: PerToken, returns: PerToken, mask: Mask, *, clip_eps: float = 0.2
 ) -> Float[Tensor, ""]:
-    r"""Half the mean squared error, where a value that left its old one by more than `clip` gains nothing.
+    r"""Compute the clipped value loss: half the squared error, with values kept within `clip_eps` of the old.
 
     $\frac{1}{2} \max\big((V - R)^2, (\operatorname{clip}(V, V_{\text{old}} \pm \epsilon) - R)^2\big)$
 
@@ -173,17 +175,17 @@ def value_loss(
         old_values: At the time of the rollout.
         returns: Those of `gae`.
         mask: Tokens that count.
-        clip: $\epsilon$, on the scale of the returns; inf: no clipping.
+        clip_eps: $\epsilon$, on the scale of the returns; inf: no clipping.
 
     Returns:
         The loss.
 
     >>> one = torch.ones(1, 1)
-    >>> value_loss(one, one * 0.0, one, one.bool()).item()  # right, but 0.2 was as far as it might go
+    >>> ppo_value_loss(one, one * 0.0, one, one.bool()).item()  # right, but 0.2 was as far as it might go
     0.32
     """
-    values, old_values, returns = (keep(part, mask) for part in (values, old_values, returns))
-    bounded = old_values + (values - old_values).clamp(-clip, clip)
+    values, old_values, returns = (zero_masked(part, mask) for part in (values, old_values, returns))
+    bounded = old_values + (values - old_values).clamp(-clip_eps, clip_eps)
     return masked_mean(torch.maximum((values - returns).square(), (bounded - returns).square()), mask) / 2
 
 
@@ -256,7 +258,7 @@ class ValueModel(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(LearnerConfig):
+class PPOConfig(PolicyTrainerConfig):
     """Choices of a PPO run; the defaults are TRL's last ones.
 
     >>> PPOConfig(n_steps=10, batch_size=8, max_new_tokens=16).n_epochs
@@ -271,7 +273,7 @@ class PPOConfig(LearnerConfig):
     kl_target: float | None = None  # nats an answer; adapts kl_coef. None: it stays, and the optimum is known
     gamma: float = 1.0  # answers are short, and only their end is scored
     lam: float = 0.95
-    clip: float = 0.2
+    clip_eps: float = 0.2
     value_clip: float = 0.2  # on the scale of the returns: widen it with them; inf: none
     value_coef: float = 0.1  # small, so that the trunk that both share belongs to the policy
     entropy_coef: float = 0.0  # the KL term already keeps the policy from collapsing
@@ -287,7 +289,7 @@ class PPOConfig(LearnerConfig):
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
 
 
-class PPO(Learner):
+class PPOTrainer(PolicyTrainer):
     """The loop: answer, score, price the KL, estimate advantages, and take a few clipped steps.
 
     Args:
@@ -304,8 +306,9 @@ class PPO(Learner):
     >>> policy = build(ModelConfig(vocab_size=5, context_length=8, n_layers=1, d_model=12, n_heads=2))
     >>> def likes_threes(answers):
     ...     return (answers.answers == 3).float().sum(dim=1)
-    >>> ppo = PPO(policy=policy, value=ValueModel(policy), reward=likes_threes, reference=deepcopy(policy),
-    ...           config=PPOConfig(n_steps=20, batch_size=32, max_new_tokens=2, learning_rate=0.01))
+    >>> ppo = PPOTrainer(policy=policy, value=ValueModel(policy), reward=likes_threes,
+    ...                  reference=deepcopy(policy),
+    ...                  config=PPOConfig(n_steps=20, batch_size=32, max_new_tokens=2, learning_rate=0.01))
     >>> history = ppo.run([[1]])
     >>> history[0]["reward"] < 1.0 < history[-1]["reward"]  # from 2 x 1/5 towards 2
     True
@@ -327,7 +330,7 @@ class PPO(Learner):
         Returns:
             ``reward``: mean score; ``kl``: mean KL of an answer from the reference, in nats; ``kl_coef``;
             ``length`` and ``ended`` (share) of the answers; ``explained_variance`` of the returns by the
-            values before the update; and, averaged over the updates, ``policy_loss``, ``value_loss``,
+            values before the update; and, averaged over the updates, ``ppo_policy_loss``, ``ppo_value_loss``,
             ``entropy`` of a token, ``clip_fraction`` of tokens, ``approx_kl`` from the policy of the rollout,
             ``grad_norm``.
         """
@@ -336,7 +339,7 @@ class PPO(Learner):
         mask, old_logp = answers.mask, answers.logprobs
         old_values = self.divided(self._values, answers)
         ref_logp = self.divided(self.reference_logprobs, answers)
-        rewards = shape_rewards(
+        rewards = penalized_rewards(
             scores,
             kl_estimate(old_logp, ref_logp, config.kl_kind),
             mask,
@@ -375,10 +378,10 @@ class PPO(Learner):
         is_shared = self.value.trunk is self.policy
         values = self.value(states if is_shared else answer_states(self.value.trunk, answers))
         logp, entropies = answer_logprobs(self.policy, answers, temperature=config.temperature, states=states)
-        of_policy = policy_loss(logp, answers.logprobs, advantages, mask, clip=config.clip)
-        of_value = value_loss(values, old_values, returns, mask, clip=config.value_clip)
+        of_policy = ppo_policy_loss(logp, answers.logprobs, advantages, mask, clip_eps=config.clip_eps)
+        of_value = ppo_value_loss(values, old_values, returns, mask, clip_eps=config.value_clip)
         entropy = masked_mean(entropies, mask)
-        clipped = is_clipped(logp, answers.logprobs, advantages, clip=config.clip)
+        clipped = is_clipped(logp, answers.logprobs, advantages, clip_eps=config.clip_eps)
         shown = {
             "policy_loss": of_policy,
             "value_loss": of_value,

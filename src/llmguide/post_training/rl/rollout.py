@@ -35,7 +35,7 @@ from llmguide.generation.generate import check_request, new_cache
 from llmguide.generation.sampling import sample
 from llmguide.models.inputs import AttentionMask
 from llmguide.training import distributed
-from llmguide.training.distributed import ALONE, World
+from llmguide.training.distributed import SINGLE_PROCESS, World
 from llmguide.training.losses import head_weight, token_logprobs_and_entropy
 
 
@@ -92,7 +92,7 @@ def rollout(
     temperature: float = 1.0,
     eos_id: int | None = None,
     generator: torch.Generator | None = None,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Rollout:
     """Let a policy answer each prompt, and keep the log-probabilities of what it draws.
 
@@ -182,7 +182,7 @@ def _all_ended(alive: Bool[Tensor, " B"], world: World) -> bool:
     """Whether no answer goes on, in any process: they draw their random numbers together."""
     if world.size == 1:
         return not alive.any()
-    [n_alive] = distributed.add_up(float(alive.sum()), device=alive.device)
+    [n_alive] = distributed.all_reduce_sum(float(alive.sum()), device=alive.device)
     return n_alive == 0
 
 

@@ -1,6 +1,6 @@
 """The loop around PPO and GRPO: prompts in an order that can be resumed, steps, metrics, checkpoints.
 
-A `Learner` has models, an optimizer and a `Learner.step`; `Learner.run` feeds it prompts. As in
+A `PolicyTrainer` has models, an optimizer and a `step`; `run` feeds it prompts. As in
 `llmguide.training.train`, a run that was killed and started again ends where one that was not ends: prompts
 follow from a position and a seed, and a checkpoint holds weights, optimizer, random state and history.
 
@@ -40,7 +40,7 @@ Reward = Callable[[Rollout], Float[Tensor, " B"]]  # one number for each answer
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnerConfig:
+class PolicyTrainerConfig:
     """Choices that PPO and GRPO share."""
 
     n_steps: int  # rollouts; each is trained on for n_epochs
@@ -52,7 +52,7 @@ class LearnerConfig:
     floor: float = 0.1  # last learning rate as a share of the peak
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     weight_decay: float = 0.0  # the pull back is towards the reference, not towards 0
-    max_norm: float = 1.0  # largest norm of the gradient
+    max_grad_norm: float = 1.0  # largest norm of the gradient
     n_epochs: int = 1  # times a rollout is trained on; clipping bounds what the later ones can do
     n_minibatches: int = 1  # updates an epoch
     checkpoint_every: int = 50  # steps between checkpoints, if there is a folder
@@ -72,7 +72,7 @@ class LearnerConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("learning_rate", "temperature", "max_norm"):
+        for name in ("learning_rate", "temperature", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")
 
@@ -111,7 +111,7 @@ class Prompts:
         return ids, attention_mask
 
 
-class Learner(ABC):
+class PolicyTrainer(ABC):
     """What PPO and GRPO have in common.
 
     Args:
@@ -128,7 +128,7 @@ class Learner(ABC):
         trained: nn.Module,
         reference: nn.Module | None,
         reward: Reward,
-        config: LearnerConfig,
+        config: PolicyTrainerConfig,
     ):
         if reference is policy:
             raise ValueError("reference is the policy itself and would move with it; pass a copy.deepcopy")
@@ -237,7 +237,7 @@ class Learner(ABC):
         """
         config, world = self.base, distributed.world()
         first, n_own = distributed.share(0, len(prompts))
-        distributed.agree_on_random_numbers()
+        distributed.broadcast_rng_state()
         own = slice(first, first + n_own)
         answers = rollout(
             self.policy,
@@ -258,8 +258,8 @@ class Learner(ABC):
         if world.size > 1:
             n = len(prompts) * n_answers
             answers = answers._replace(states=answers.states[..., :0])
-            answers = Rollout(*(distributed.put_together(tensor, n) for tensor in answers))
-            scores = distributed.put_together(scores, n)
+            answers = Rollout(*(distributed.all_gather(tensor, n) for tensor in answers))
+            scores = distributed.all_gather(scores, n)
         return answers, scores
 
     @torch.no_grad()
@@ -268,8 +268,8 @@ class Learner(ABC):
         if distributed.world().size == 1:
             return function(answers)
         n = len(answers.ids)
-        rows = torch.arange(n, device=answers.ids.device)[distributed.slice_of(n)]
-        return distributed.put_together(function(answers.take(_some(rows)))[: len(rows)], n)
+        rows = torch.arange(n, device=answers.ids.device)[distributed.rank_slice(n)]
+        return distributed.all_gather(function(answers.take(_some(rows)))[: len(rows)], n)
 
     def reference_logprobs(self, answers: Rollout) -> Float[Tensor, "B T"]:
         """Log-probabilities of the tokens under the reference."""
@@ -295,7 +295,7 @@ class Learner(ABC):
         """
         updates = []
         for rows in self.minibatches(len(mask)):
-            own = rows[distributed.slice_of(len(rows))]
+            own = rows[distributed.rank_slice(len(rows))]
             of_tokens = mask[own].sum() / mask[rows].sum().clamp(min=1)
             of_answers = of_tokens.new_tensor(len(own) / len(rows))
             share = of_tokens if per_token else of_answers
@@ -325,8 +325,8 @@ class Learner(ABC):
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         loss = loss.detach()
         grads = [p.grad for p in self.trained.parameters() if p.grad is not None]
-        distributed.add_up_([loss, *shown.values(), *grads])
-        norm = clip_grad_norm_(self.trained.parameters(), self.base.max_norm)
+        distributed.all_reduce_([loss, *shown.values(), *grads])
+        norm = clip_grad_norm_(self.trained.parameters(), self.base.max_grad_norm)
         if not (loss.isfinite() and norm.isfinite()):
             raise DivergenceError(
                 f"step {len(self.history) + 1}: loss {loss.item():.4g}, gradient norm {norm.item():.4g}; "

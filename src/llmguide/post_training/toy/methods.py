@@ -32,8 +32,8 @@ from llmguide.post_training.preferences.reward_model import (
     RewardModel,
     preference_loss,
 )
-from llmguide.post_training.rl.grpo import GRPO, GRPOConfig, Variant
-from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer, Variant
+from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import Reward
 from llmguide.post_training.sft import Conversations, completion, completion_loss
@@ -227,7 +227,7 @@ def follow_ppo(
     trained = deepcopy(policy)
     path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
     config = ppo_choices(world, n_steps, kl_coef=kl_coef)
-    ppo = PPO(
+    ppo = PPOTrainer(
         policy=trained,
         value=ValueModel(trained),
         reward=table_reward(world, learned),
@@ -251,7 +251,7 @@ def follow_grpo(
     trained = deepcopy(policy)
     path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
     config = grpo_choices(world, n_steps, kl_coef=kl_coef)
-    grpo = GRPO(
+    grpo = GRPOTrainer(
         policy=trained, reward=table_reward(world, learned), config=config, reference=deepcopy(policy)
     )
     grpo.run(world.prompts[:, None].tolist(), logger=path)

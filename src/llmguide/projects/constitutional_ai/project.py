@@ -47,7 +47,7 @@ from llmguide.post_training.preferences.reward_model import (
     RewardModel,
     preference_loss,
 )
-from llmguide.post_training.rl.ppo import PPO, PPOConfig, ValueModel
+from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.sft import Conversations, completion_loss
 from llmguide.projects.constitutional_ai.principles import Asked, Critic, Rules, constitution
 from llmguide.projects.constitutional_ai.prompts import (
@@ -397,7 +397,7 @@ def _follow_ppo(run: Run) -> Any:
     policy: Any = chat.model.to(run.device)
     torch.manual_seed(run.seed)
     n_steps = max(1, plan.updates // UPDATES)
-    ppo = PPO(
+    ppo = PPOTrainer(
         policy=policy,
         value=ValueModel(policy).to(run.device),
         reward=judged(judge, chat.end_id),
