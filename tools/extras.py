@@ -33,7 +33,7 @@ class Extra:
 def tree(name: str, folder: Path) -> Files:
     """The Python files and data of a folder, under another name."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix in {".py", ".json", ".toml"}:
+        if path.suffix in {".py", ".pyi", ".json", ".toml"}:
             yield f"{name}/{path.relative_to(folder).as_posix()}", path
 
 

@@ -212,7 +212,7 @@ def test_input_is_refused_in_one_sentence(page: Page) -> None:
         ("lzma", f"lzma {missing.ELSEWHERE}."),
         ("nmpy", "Did you mean: 'numpy'?"),
         ("collection", "Did you mean: 'collections'?"),
-        ("llmguide.atention", "Did you mean: 'llmguide.nn.attention'?"),
+        ("llmguide.costz", "Did you mean: 'llmguide.costs'?"),
     ],
 )
 def test_a_module_that_the_tab_lacks_is_told_from_a_misspelled_one(name: str, note: str, monkeypatch) -> None:

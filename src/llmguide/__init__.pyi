@@ -1,0 +1,91 @@
+# ruff: noqa: I001  # by chapter, not by module
+# The public names of the package, by chapter. __init__.py imports each one from here when it is first used.
+
+__version__: str
+
+# Tokens
+from llmguide.tokenization.tokenizer import Tokenizer as Tokenizer
+
+# The Transformer
+from llmguide.config import PRESETS as PRESETS
+from llmguide.config import ModelConfig as ModelConfig
+from llmguide.models import build as build
+from llmguide.models import from_hf as from_hf
+from llmguide.models import load as load
+from llmguide.models import to_hf as to_hf
+
+# Attention and positions
+from llmguide.nn.attention import MultiHeadAttention as MultiHeadAttention
+from llmguide.nn.attention import attention as attention
+from llmguide.nn.attention import fast_attention as fast_attention
+from llmguide.nn.kv_cache import KVCache as KVCache
+from llmguide.nn.masks import causal_mask as causal_mask
+from llmguide.nn.masks import sliding_window_mask as sliding_window_mask
+from llmguide.nn.positions import alibi_bias as alibi_bias
+from llmguide.nn.positions import apply_rope as apply_rope
+from llmguide.nn.positions import rope_tables as rope_tables
+from llmguide.nn.positions import sinusoidal_positions as sinusoidal_positions
+
+# Sampling
+from llmguide.generation.generate import beam_search as beam_search
+from llmguide.generation.generate import generate as generate
+from llmguide.generation.sampling import min_p as min_p
+from llmguide.generation.sampling import repetition_penalty as repetition_penalty
+from llmguide.generation.sampling import sample as sample
+from llmguide.generation.sampling import temperature as temperature
+from llmguide.generation.sampling import top_k as top_k
+from llmguide.generation.sampling import top_p as top_p
+from llmguide.generation.speculative import speculative_generate as speculative_generate
+
+# Pre-training
+from llmguide.training.losses import next_token_loss as next_token_loss
+from llmguide.training.train import TrainConfig as TrainConfig
+from llmguide.training.train import TrainResult as TrainResult
+from llmguide.training.train import train as train
+
+# Scale and cost
+from llmguide.costs.scaling_laws import chinchilla_loss as chinchilla_loss
+from llmguide.costs.scaling_laws import chinchilla_optimal as chinchilla_optimal
+from llmguide.costs.scaling_laws import kaplan_loss as kaplan_loss
+from llmguide.costs.scaling_laws import training_flops as training_flops
+
+# Supervised fine-tuning
+from llmguide.post_training.chat import render_chat as render_chat
+from llmguide.post_training.sft import sft_loss as sft_loss
+
+# Rewards and reinforcement learning
+from llmguide.post_training.preferences.reward_model import RewardModel as RewardModel
+from llmguide.post_training.preferences.reward_model import bradley_terry_loss as bradley_terry_loss
+from llmguide.post_training.rl.grpo import GRPOConfig as GRPOConfig
+from llmguide.post_training.rl.grpo import GRPOTrainer as GRPOTrainer
+from llmguide.post_training.rl.grpo import group_advantages as group_advantages
+from llmguide.post_training.rl.grpo import grpo_loss as grpo_loss
+from llmguide.post_training.rl.policy_gradient import kl_estimate as kl_estimate
+from llmguide.post_training.rl.ppo import PPOConfig as PPOConfig
+from llmguide.post_training.rl.ppo import PPOTrainer as PPOTrainer
+from llmguide.post_training.rl.ppo import gae as gae
+from llmguide.post_training.rl.ppo import ppo_policy_loss as ppo_policy_loss
+from llmguide.post_training.rl.ppo import ppo_value_loss as ppo_value_loss
+
+# Preferences
+from llmguide.post_training.preferences.dpo import dpo_loss as dpo_loss
+from llmguide.post_training.preferences.dpo import sequence_logprob as sequence_logprob
+from llmguide.post_training.preferences.preference_losses import ipo_loss as ipo_loss
+from llmguide.post_training.preferences.preference_losses import kto_loss as kto_loss
+from llmguide.post_training.preferences.preference_losses import orpo_loss as orpo_loss
+from llmguide.post_training.preferences.preference_losses import simpo_loss as simpo_loss
+
+# Adapters
+from llmguide.post_training.adapters.lora import LoRALinear as LoRALinear
+from llmguide.post_training.adapters.lora import apply_lora as apply_lora
+from llmguide.post_training.adapters.lora import merge_lora as merge_lora
+from llmguide.post_training.adapters.lora import unmerge_lora as unmerge_lora
+from llmguide.post_training.adapters.quantization import quantize_nf4 as quantize_nf4
+
+# Evaluation
+from llmguide.evaluation.likelihood import bits_per_byte as bits_per_byte
+from llmguide.evaluation.likelihood import perplexity as perplexity
+from llmguide.evaluation.metrics import pass_at_k as pass_at_k
+
+# Code
+from llmguide.coding import judge as judge
