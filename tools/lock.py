@@ -1,4 +1,4 @@
-"""Pin every package by hash: `python -m tools.lock` writes requirements.lock from pyproject.toml.
+"""Pin packages by hash: `python -m tools.lock` writes requirements.lock from pyproject.toml.
 
 The versions are those of constraints.txt. For each, the file lists the SHA-256 of all archives of the
 release, so that it serves every system and Python. Needs uv (`pip install uv`), which resolves for all of

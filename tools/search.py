@@ -183,7 +183,7 @@ def add_words(found: list[Section], words: dict[str, str]) -> None:
     """
     places = {"#".join(filter(None, section.place)): section for section in found}
     if missing := words.keys() - places.keys():
-        raise ValueError(f"{WORDS.relative_to(ROOT)} names what is no section: {', '.join(sorted(missing))}")
+        raise ValueError(f"{WORDS.relative_to(ROOT)} lists unknown sections: {', '.join(sorted(missing))}")
     for place, text in words.items():
         places[place].words += f" {text}"
 

@@ -118,7 +118,7 @@ const HANDLERS = {
     job.result.stopped = interrupted;
   },
   done(job, { seconds }) {
-    current = null;
+    current = stage = null;
     finish(job, { seconds });
     next();
   },

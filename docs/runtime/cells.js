@@ -42,7 +42,6 @@ class Cell {
     Object.assign(this, { block, page, all, needs, reason, number: Number(cell), parts: partsOf(loads) });
     this.seconds = seconds === undefined ? null : Number(seconds); // with PyTorch, on one CPU core
     this.secondsTab = Number(secondsTab ?? 0); // with the subset, before the tab slows it down
-    this.runs = needs !== "local" || hasKernel();
     this.kind = KINDS.find((kind) => block.classList.contains(kind)) ?? "run";
     this.code = block.querySelector("code");
     this.html = this.code.innerHTML;
@@ -56,6 +55,10 @@ class Cell {
     this.stored = this.fold ? storedBefore(this.fold, this.kind) : storedAfter(block);
     this.markdown = this.stored.flatMap((element) => (element.matches(".stored") ? JSON.parse(element.dataset.markdown) : [])).join("\n\n");
     this.build();
+  }
+
+  get runs() {
+    return this.needs !== "local" || hasKernel(); // a kernel may refuse the tab's token, and is then gone
   }
 
   get text() {
@@ -72,7 +75,7 @@ class Cell {
     this.button.addEventListener("click", () => (this.running ? this.stop() : this.start()));
     this.edit = make("button", { type: "button", textContent: "Edit" });
     this.edit.addEventListener("click", () => this.openEditor());
-    this.reset = make("button", { type: "button", textContent: "Reset", title: "Back to the code of the guide" });
+    this.reset = make("button", { type: "button", textContent: "Reset", title: "Restore the guide's code" });
     this.reset.addEventListener("click", () => this.restore());
     for (const [button, verb] of [[this.button, "Run"], [this.edit, "Edit"], [this.reset, "Reset"]]) {
       button.setAttribute("aria-label", `${verb} cell ${this.number}`);
@@ -158,11 +161,14 @@ class Cell {
       for (const cell of above) {
         const onStart = () => this.say(`Running cell ${cell.number} first`);
         const result = await cell.execute({ ...hooks, draw: cell.drawn, onStart });
-        if (!result.started || result.stopped) return this.show(result);
+        if (!result.started) return this.show(result);
+        if (cell.drawn) noteFetched(cell.parts);
+        if (result.stopped) return this.tellStopped(result); // what was printed belongs to the cell above
         if (!result.ok && cell.kind !== "raises") {
           cell.show(result);
           return this.blockedBy(cell);
         }
+        if (result.ok) cell.passed();
         if (this.cancelled) return this.tell("Stopped. The names are kept"); // it was done all the same
       }
       const result = await this.execute({ ...hooks, onStart: () => this.say("Running"), ...this.stream() });
@@ -178,7 +184,7 @@ class Cell {
     const { page, number, text } = this;
     this.ran = text;
     const result = await backend.run(text, { scope: page, page, name: `cell ${number}`, kind, ...hooks });
-    if (result.ok || (kind === "raises" && result.started && !result.stopped)) note(this, text);
+    if (result.ok || (this.kind === "raises" && result.started && !result.stopped && !result.lost)) note(this, text);
     else if (result.started) forget(this);
     return result;
   }
@@ -213,13 +219,26 @@ class Cell {
     if (!result.started) return result.stopped ? this.tell("Stopped") : this.fail(result.error);
     const isEdited = this.all.some((cell) => cell.number <= this.number && cell.edited !== null);
     const { blocks, verdict, equal, failed } = output.render(result, this, isEdited);
-    if (!blocks.length && this.stored.length) blocks.push(make("p", { className: "cell-empty", textContent: "Nothing was printed." }));
-    if (blocks.length) this.shown.show(blocks, where(), { equal, failed });
-    if (result.stopped) {
-      const names = result.lost ? "gone: the next run starts with the first cell" : "kept";
-      return this.tell(`Stopped. The names are ${names}`);
+    if (!blocks.length && (this.stored.length || this.shown.result)) {
+      blocks.push(make("p", { className: "cell-empty", textContent: "Nothing was printed." }));
     }
+    if (blocks.length) this.shown.show(blocks, where(), { equal, failed });
+    if (result.stopped) return this.tellStopped(result);
     this.tell(`${capital(where())}, ${seconds(result.seconds)}${verdict}`);
+  }
+
+  tellStopped({ lost }) {
+    this.tell(`Stopped. The names are ${lost ? "gone: the next run starts with the first cell" : "kept"}`);
+  }
+
+  // The cell has run for a cell below it: what it showed of an earlier failure no longer holds.
+  passed() {
+    const failed = this.shown.result?.failed;
+    if (!failed && !this.shown.blocked) return;
+    this.shown.blocked = false;
+    if (failed) this.shown.restore();
+    else this.shown.update();
+    this.told = false; // its line is written again at the end of the run
   }
 
   // A cell above has failed.
@@ -227,9 +246,9 @@ class Cell {
     const link = make("a", { href: `#cell-${number}`, textContent: `Cell ${number}` });
     link.addEventListener("click", (event) => {
       event.preventDefault();
-      event.stopPropagation(); // the theme would load the page anew, and its outputs would be gone
+      event.stopPropagation(); // the browser would scroll to the top of the cell, not to its error
       if (fold) fold.open = true;
-      shown.result.element.scrollIntoView({ block: "center" });
+      (shown.result?.element ?? button).scrollIntoView({ block: "center" });
       button.focus({ preventScroll: true });
     });
     const cause = edited === null && this.all.findLast((cell) => cell.number < number && cell.edited !== null);
@@ -239,7 +258,8 @@ class Cell {
   }
 
   fail(text) {
-    this.tell(`${text} The stored output stays.`);
+    const stays = this.stored.length && (!this.shown.result || this.shown.result.failed) ? " The stored output stays." : "";
+    this.tell(`${text.replace(/[^.?!]$/, "$&.")}${stays}`);
     this.status.note.classList.add("failed");
   }
 
@@ -254,7 +274,8 @@ class Cell {
   tell(...content) {
     this.say(...content);
     this.told = true;
-    announcer().textContent = `Cell ${this.number}. ${this.status.note.textContent}`;
+    const left = this.frame.isConnected ? "" : " of the page you left";
+    announcer().textContent = `Cell ${this.number}${left}. ${this.status.note.textContent}`;
   }
 
   // ---- editing -----------------------------------------------------------------------------------------------------
@@ -281,7 +302,7 @@ class Cell {
 
   async openEditor() {
     if (this.editor) return this.editor.focus();
-    this.edit.disabled = true;
+    this.edit.disabled = this.reset.disabled = true; // the editor opens with the code of now
     try {
       const { edit } = await import("./editing.js");
       this.editor = await edit(this.block, {
@@ -299,7 +320,7 @@ class Cell {
       this.tell(`The editor could not be loaded. ${error.message}`);
       this.status.note.classList.add("failed");
     } finally {
-      this.edit.disabled = false;
+      this.edit.disabled = this.reset.disabled = false;
     }
   }
 
@@ -357,3 +378,5 @@ document$.subscribe(() => {
   clearTimeout(building);
   building = setTimeout(buildPage);
 });
+
+addEventListener("llmguide:fetched", hintAll);

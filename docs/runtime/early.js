@@ -5,7 +5,7 @@ import { hasKernel, VISIT_NEEDS } from "./page.js";
 
 const DWELL = 150; // ms; a pointer on its way elsewhere is no sign
 const BUTTON = ".cell-run";
-const RUNS = "[data-cell], .exercise";
+const RUNS = "[data-cell]:not([data-needs=local]), .exercise";
 
 let waiting = 0; // the timer of a button
 

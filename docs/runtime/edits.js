@@ -27,7 +27,8 @@ const note = (key) => `${stored("sessionStorage", "llmguide.kernel")}/${key}`;
 // Code that was found in storage, or null while the reader has not confirmed that a kernel may run it.
 export function confirmed(key, code, { label, forget }) {
   if (code === null || !hasKernel() || stored("sessionStorage", note(key)) === code) return code;
-  const accept = () => confirm(key, code);
+  const before = stored("sessionStorage", note(key));
+  const accept = () => stored("sessionStorage", note(key)) === before && confirm(key, code); // unless edited since
   import("./confirm.js").then(({ offer }) => offer({ key, code, label, accept, forget }));
   return null;
 }
@@ -50,7 +51,9 @@ export const keyOf = (page, number, source) => `llmguide.cell/${page}/${number}/
 // The code, or null if there is no edit.
 export function readEdit(key) {
   const label = `Cell ${key.split("/").at(-2)}`;
-  return confirmed(key, stored("localStorage", key), { label, forget: () => keepEdit(key, null) });
+  const code = stored("localStorage", key);
+  const forget = () => stored("localStorage", key) === code && keepEdit(key, null); // unless edited since
+  return confirmed(key, code, { label, forget });
 }
 
 export function keepEdit(key, code) {

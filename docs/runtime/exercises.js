@@ -125,7 +125,7 @@ class Exercise {
   }
 
   async edit() {
-    this.editButton.disabled = true; // one editor is enough
+    this.editButton.disabled = this.resetButton.disabled = true; // one editor, with the code of now
     try {
       const { edit } = await import("./editing.js");
       this.editor = await edit(this.block, {
@@ -140,7 +140,7 @@ class Exercise {
     } catch (error) {
       return this.say("wrong", `The editor could not be loaded. ${error.message}`);
     } finally {
-      this.editButton.disabled = false;
+      this.editButton.disabled = this.resetButton.disabled = false;
     }
     this.editButton.hidden = true;
     this.editor.focus();
@@ -233,9 +233,12 @@ const progress = (names) => {
   return `${names.filter((name) => done[name]).length} of ${names.length} done`;
 };
 
+let refresh = () => {}; // of the page that is shown
+addEventListener("llmguide:fetched", () => refresh());
+
 function buildPage(elements) {
   const count = make("output");
-  const clear = make("button", { type: "button", className: "md-button", textContent: "Reset this chapter" });
+  const clear = make("button", { type: "button", className: "md-button", textContent: "Reset this chapter's exercises" });
   const show = () => {
     for (const exercise of built) if (!exercise.running) exercise.hint();
     count.textContent = progress(built.map(({ name }) => name));
@@ -249,6 +252,7 @@ function buildPage(elements) {
     built[0].editButton.focus();
   });
   elements[0].before(make("p", { className: "score" }, count, " ", clear));
+  refresh = show;
   show();
 }
 

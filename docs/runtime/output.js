@@ -97,7 +97,7 @@ export function tables(markdown, stored, shown) {
     }
     const frame = make("div", { className: "table-scroll", tabIndex: 0 }, table);
     frame.setAttribute("role", "group");
-    frame.setAttribute("aria-label", "Table computed in your tab");
+    frame.setAttribute("aria-label", "Computed table");
     return frame;
   });
 }
@@ -116,8 +116,8 @@ export const textBlock = (text, kind = "") =>
 
 // The elements that show the result of a cell, and in words how it compares with what the page stores. With `isEdited`,
 // of this cell or one above it, a difference is what the reader wants.
-export function render({ stdout, stderr, error, figures, markdown, ok, stopped }, cell, isEdited) {
-  const raises = cell.kind === "raises" && cell.edited === null; // stored as what is printed, and the error's last line
+export function render({ stdout, stderr, error, figures, markdown, ok, stopped, lost }, cell, isEdited) {
+  const raises = cell.kind === "raises" && cell.edited === null && !stopped && !lost; // stored as what is printed, and the error's last line
   const text = raises ? `${stdout}${error}` : stdout;
   const blocks = [
     ...(stderr ? [textBlock(stderr, "stderr")] : []),

@@ -28,4 +28,5 @@ export const missing = (parts) => parts.filter(([name]) => !fetched.has(name));
 export const megabytes = (parts) => parts.reduce((sum, [, size]) => sum + size, 0);
 export function noteFetched(parts) {
   for (const [name] of parts) fetched.add(name);
+  dispatchEvent(new Event("llmguide:fetched")); // the lines of cells and exercises name what is left to download
 }

@@ -27,7 +27,10 @@ export function showProgress(bar, text, progress) {
 }
 
 export function hideProgress(bar) {
-  bar.querySelector("progress")?.remove();
+  const element = bar.querySelector("progress");
+  if (!element) return;
+  element.remove();
+  announcer().textContent = ""; // the same step is told again in the next run
 }
 
 // A live region has to stand in the page before it speaks.

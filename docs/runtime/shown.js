@@ -28,6 +28,7 @@ export class Shown {
       label.append(back);
     }
     this.result = { element, words, place, code: this.cell.ran, failed };
+    this.blocked = false;
     this.update(from);
     for (const box of element.querySelectorAll("pre > code")) if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }

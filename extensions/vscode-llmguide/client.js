@@ -55,7 +55,7 @@ async function post({url, token}, path, body, signal) {
     throw new Refused(`${url} cannot be reached; start it with: llmguide app code-assistant`);
   }
   const found = await answer.json().catch(() => ({}));
-  if (answer.status === 401) throw new Refused(`${url} does not know this editor; run the command llmguide: Connect`);
+  if (answer.status === 401) throw new Refused(`${url} did not accept this editor's token; run the command llmguide: Connect`);
   if (!answer.ok) throw new Refused(found.error?.message ?? found.error ?? `${url} answers with ${answer.status}`);
   return found;
 }

@@ -10,7 +10,7 @@ const DARING = 0.8; // temperature of another completion; the first one is the l
 const DOCUMENTS = ["file", "untitled", "vscode-notebook-cell"].map((scheme) => ({scheme}));
 const SENT =
   `It sends up to ${MOST.toLocaleString("en")} characters on each side of the cursor to the server that you connect, ` +
-  "which keeps them in its database with its completions and your thumbs.";
+  "which keeps them in its database, with its completions and your likes and dislikes.";
 
 function activate(context) {
   const bar = vscode.window.createStatusBarItem(vscode.StatusBarAlignment.Right);
@@ -82,7 +82,7 @@ function activate(context) {
       prompt: `Paste the link that llmguide app code-assistant prints. ${SENT}`,
       placeHolder: "http://127.0.0.1:8100/#token=...",
       ignoreFocusOut: true,
-      validateInput: (text) => (parsed(text) ? null : "This is no link that begins with http:// or https://"),
+      validateInput: (text) => (parsed(text) ? null : "Paste a link that begins with http:// or https://"),
     });
     const found = parsed(link ?? "");
     if (!found) return;

@@ -21,10 +21,10 @@ from typing import Any
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a block the temporary name to write under, and put what it wrote in place at its end.
+    """Yield a temporary path to write to, and move the result to its final name when the block ends.
 
     Args:
-        path: Of a file, which is replaced, or of a folder, which must not exist.
+        path: Final name: of a file, which is replaced, or of a folder, which must not exist.
 
     Yields:
         A path in the same folder. What is there is deleted if the block raises.
@@ -53,11 +53,11 @@ def temporary(path: Path) -> Iterator[Path]:
 
 
 def put(unfinished: Path, path: Path) -> None:
-    """Force a file, or a folder and all in it, to disk and give it its name.
+    """Force a file, or a folder and everything in it, to disk, then rename it.
 
     Args:
-        unfinished: What was written.
-        path: Its name, on the same file system.
+        unfinished: Temporary path of the file or folder.
+        path: Final path, on the same file system.
     """
     for inner in unfinished.rglob("*"):
         _sync(inner)
@@ -83,7 +83,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hash a file without holding it."""
+    """Return the SHA-256 of a file without loading the whole file into memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

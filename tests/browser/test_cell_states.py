@@ -127,6 +127,21 @@ def test_a_cell_above_that_fails_is_linked_and_the_stored_outputs_stay(browser: 
         cell(page, 1).get_by_role("button", name="Reset").click()
         assert "failed" not in run(page, cell(page, last))
         expect(cell(page, last).locator(".dimmed")).to_have_count(0)
+        expect(page.locator(".error")).to_have_count(0)
+        assert not problems
+
+
+def test_a_stop_during_a_cell_above_shows_nothing_under_the_cell_that_was_run(browser: Browser) -> None:
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, PLAIN)
+        write(page, cell(page, 1), "print('above')\nimport time\ntime.sleep(60)")
+        box = plain_cell(page)
+        box.locator(".cell-run").click()
+        expect(box.locator(".cell-note")).to_have_text("Running cell 1 first", timeout=PATIENCE)
+        box.get_by_role("button", name="Stop").click()
+        expect(box.locator(".cell-note")).to_have_text("Stopped. The names are kept", timeout=PATIENCE)
+        expect(box.locator(".cell-result")).to_have_count(0)
+        expect(box.locator(".output")).not_to_contain_class("dimmed")
         assert not problems
 
 

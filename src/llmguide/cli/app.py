@@ -23,14 +23,14 @@ except ModuleNotFoundError as error:
 DESCRIPTION = """\
 Serve an application on this machine: a model behind a web page, which keeps what you write, what the model
 writes and what you think of it. The model is that of your run of llmguide project NAME, or any behind a URL
-that speaks OpenAI's format, such as that of vLLM or Ollama; OPENAI_API_KEY is sent there, if it is set. All
-is kept in a database, a file of SQLite that only you can read unless you name a PostgreSQL. Ctrl-C ends the
-server, and no text.
+that speaks OpenAI's format, such as that of vLLM or Ollama; OPENAI_API_KEY is sent there, if it is set. A
+database keeps everything: by default an SQLite file in the run's folder, which only you can read on Linux and
+macOS. Ctrl-C stops the server; the texts stay.
 
-Only this machine can reach it, and only pages and editors with the token can read or write. The link has the
-token, and so has the file app.token in the folder of the run: delete it for a new one. On a machine that you
-share, take --no-browser: others can read the command line that a browser is started with, which includes the
-token.
+Only this machine can reach the server, and without --public only pages and editors with the token can read or
+write. The token is in the link and in the file app.token in the run's folder; delete the file to get a new
+token at the next start. On a shared machine, use --no-browser: other users can read the command line that
+starts the browser, and it includes the token.
 
 Examples:
   llmguide app creative-writing

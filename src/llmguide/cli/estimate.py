@@ -207,7 +207,7 @@ def train(
         params: Parameters, such as 7e9, instead of a model.
         gpu: Which; all that are known, unless given.
         n_gpus: How many at once.
-        utilization: Share of the peak that is reached (MFU); large runs report 0.3 to 0.5.
+        utilization: Fraction of peak FLOP/s that is reached (MFU); large runs report 0.3 to 0.5.
         price: Of one GPU for an hour.
         json: Print JSON.
     """

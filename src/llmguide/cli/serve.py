@@ -18,14 +18,14 @@ DESCRIPTION = """\
 Open the guide on this machine, where Run uses a Python process of yours, with the PyTorch, the other
 libraries and the GPU that it has. Only this machine can reach it, and only pages with the link's token can
 run code; each start makes a new one. Nothing is stored: the names, files and processes of a tab's cells end
-with the tab. (On macOS, processes that have left the kernel's process group go on; on Windows, all that it
-has started.) Ctrl-C ends every kernel.
+with the tab. (On macOS, processes that left the kernel's process group keep running; on Windows, every
+process that it started does.) Ctrl-C ends every kernel.
 
-Edited cells are stored by the browser for the address, which other programs may have used before. Edits that
-were not made in this tab since the start are shown, and run only after you have confirmed them.
+The browser stores edited cells under the server's address, which other programs may have used before. Edits
+that were not made in this tab since the server started are shown first, and run only if you confirm them.
 
-On a machine that you share, take --no-browser: others can read the command line that a browser is started
-with, which includes the token.
+On a shared machine, use --no-browser: other users can read the command line that starts the browser, and it
+includes the token.
 
 Examples:
   llmguide serve

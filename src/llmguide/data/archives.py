@@ -1,4 +1,4 @@
-r"""Compressed files and archives that cannot expand without bound: one budget a file, spent by all in it.
+r"""Compressed files and archives, read with a bound on how far they expand: one budget per file.
 
 A file of $n$ bytes may expand to `FLOOR` + `EXPANSION` $\cdot\, n$ bytes, whatever it holds: its decompressed
 streams, those inside them, and the texts of a Parquet file count together. The budget grows as the file is

@@ -40,7 +40,7 @@ class Package:
     Attributes:
         requirement: Name and exact version.
         sha256: Of the archive, wheel or source; pip takes the one that has it.
-        files_sha256: Of the list of the unpacked files' hashes, which lies beside them.
+        files_sha256: SHA-256 of the list of the unpacked files' hashes, which is stored beside them.
         members: Patterns of the files to unpack.
         licence: Of those files.
         attribution: Who made them, to be shown where they are used.

@@ -33,8 +33,8 @@ def rows(file: Any, column: str, limit: int, budget: Source) -> Iterator[str | T
     """Stream a column of texts.
 
     Args:
-        file: Can seek.
-        column: Its name.
+        file: Seekable binary file.
+        column: Name of the text column.
         limit: Longest text, in bytes of UTF-8.
         budget: Spent by the pages and by the texts, which a dictionary can repeat any number of times.
 

@@ -1,8 +1,9 @@
 r"""GPT-2 in one screen: the model, one training step and a sampling loop, without options.
 
 The parameters have the names of those in `llmguide.models.gpt`, so the weights of one model load into the
-other, and a test proves both equal. What is left out here is what a real model adds: a key/value cache,
-padding, dropout, other positions, norms and activations, GPT-2's initialization, and checks of bad input.
+other, and tests compare their logits and gradients. This module leaves out what a real model adds: a
+key/value cache, padding, dropout, other positions, norms and activations, GPT-2's initialization, and
+checks of bad input.
 
 Reference: Radford et al. 2019 (GPT-2), section 2.3.
 

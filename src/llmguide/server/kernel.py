@@ -1,8 +1,8 @@
 """The process that runs the cells of one tab for ``llmguide serve``: messages come and go as lines of JSON.
 
 It lends this machine's Python to session.py of the site, which runs the cells of a worker too, so that both
-print the same. The process ends when its input ends, and with it every process that its cells have started
-(`llmguide.server.supervisor`) and every file in its folder.
+print the same. When its input ends, the process ends and its folder is deleted; `llmguide.server.supervisor`
+says which of the processes that its cells started end with it.
 """
 
 import _thread

@@ -9,9 +9,10 @@ A kernel runs whatever it is sent, so all depends on who may reach it. A request
 - for a kernel, it carries the token: other users and programs of this machine do not have it. It comes as a
   WebSocket subprotocol, since a page can set no header there, and an address would be logged and remembered.
 
-Nothing is stored: a kernel ends with its tab, with every process that its cells have started and its folder.
+Nothing is stored: when a tab closes, its kernel ends and its folder is deleted. `llmguide.server.supervisor`
+says which of the processes that its cells started end with it.
 
-What the browser stores for an address belongs to every program that has ever used it. Stored code runs on a
+Every program that has ever served an address shares what the browser stores for it. Stored code runs on a
 kernel only after the reader has confirmed it (docs/runtime/edits.js). A service worker that another program
 has registered could replace the pages themselves: if you do not trust what used the port before, choose
 another.
@@ -53,7 +54,8 @@ TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "applicat
 HEADERS = {
     "Cache-Control": "no-cache",  # ask again each time: a site may be built anew under the same address
     "Content-Security-Policy": "frame-ancestors 'none'",  # no other page may lay itself over a Run button
-    "Cross-Origin-Embedder-Policy": "require-corp",  # these three isolate the page, and Stop keeps its names
+    # these three keep windows and pages of other origins away from this one
+    "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",

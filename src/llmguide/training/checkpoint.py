@@ -120,8 +120,8 @@ def load(path: str | Path, *, map_location: str | torch.device = "cpu") -> dict[
         The state.
 
     Raises:
-        ValueError: The name holds no hash, the content differs from it or is no checkpoint, or the disk does
-            not give it.
+        ValueError: The name has no hash, the content does not match it or is not a checkpoint, or the file
+            cannot be read.
     """
     require_intact(Path(path))
     return read(Path(path), map_location=map_location)

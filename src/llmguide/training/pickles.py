@@ -1,7 +1,7 @@
-"""Pickles that other libraries write, read without running code: only names on a list are looked up.
+"""Load pickles that other libraries write through an allowlist of classes and functions.
 
-A pickle is a program that may call any function that it can name; with a list of the classes that a file
-needs, it can make those and nothing else.
+A pickle is a program that may call any function that it can name. With an allowlist of the names that a file
+needs, it can use those and nothing else, so it cannot run arbitrary code.
 
 Reference: "Restricting Globals" in the documentation of Python's `pickle`.
 """
@@ -19,7 +19,7 @@ def loads(content: bytes, allowed: Collection[str]) -> Any:
 
     Args:
         content: The pickle.
-        allowed: Full names of the classes and functions that it may use; torch's types of numbers are added.
+        allowed: Full names of the classes and functions that it may use; torch's dtypes are always allowed.
 
     Returns:
         The object.

@@ -1,7 +1,7 @@
 """Tensors that several processes hold in slices: put together, cut alike, and read from a checkpoint.
 
 `llmguide.training.distributed` makes them with FSDP and saves them; the model, the optimizer and a single
-process meet them here. A checkpoint is read without running code from it, also its index, which is a pickle.
+process meet them here. Reading a checkpoint runs no code from it, not even from its index, which is a pickle.
 """
 
 import warnings

@@ -5,8 +5,8 @@ environment, a private folder, limits, and whatever the machine offers of namesp
 Expected values stay outside. The solution is sent arguments and sends back plain data, which is compared
 here; so there is nothing in its process to patch, and forging an answer is no easier than returning it. A
 ``check(candidate)`` in the style of HumanEval runs in a second box, where ``candidate`` is a wire to the
-first. What the solution raises is raised there, too, but as a class that the check names or as RuntimeError,
-so that a loop of the check that does not expect it cannot take it for its end.
+first. An exception of the solution is raised again there, but as a class that the check names or as
+RuntimeError, so that it cannot silently end a loop of a check that does not expect it.
 
 ```
 judge ── arguments ──> box: solution            judge <── call ── box: check(candidate)
@@ -22,8 +22,9 @@ What it does not protect from:
   (`llmguide.coding.sandbox.browser`). Some containers have no ``namespaces``, and so no ``tmpfs``. Without
 
     - ``limits``, a solution can take all of the memory;
-    - ``unprivileged``, under root, its user is root, who may read and write most files without privileges;
-    - ``capabilities``, under root and without ``seccomp``, it can do all that root can;
+    - ``unprivileged``, if root runs the judge, the solution's user is root, who may read and write most files
+      even without capabilities;
+    - ``capabilities`` and ``seccomp``, if root runs the judge, it can do everything that root can;
     - ``seccomp``, it can start processes and use more of the kernel, and change the modes and times of your
       files, read their attributes, and write to any socket that has a path;
     - ``seccomp`` and ``namespaces``, it can also use the network, signal your processes, reach their shared

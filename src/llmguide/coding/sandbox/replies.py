@@ -1,4 +1,4 @@
-"""Reads what a box sent, and believes nothing of it."""
+"""Parsing of the messages that a sandboxed process sends; all of them are treated as untrusted."""
 
 import json
 from typing import Any
@@ -18,10 +18,10 @@ class StoppedError(Exception):
 
 
 def read_message(line: bytes | bytearray) -> dict[str, Any]:
-    """Read a message; of an error, only what the worker sends.
+    """Parse a message, keeping only the known fields of an error.
 
     Raises:
-        StoppedError: It is none.
+        StoppedError: The line is not a message.
     """
     try:
         message = json.loads(line)

@@ -1,8 +1,8 @@
-"""Who may use an application: whoever has its token. Only their owner can read the token and the database.
+"""Access to an application: a token, and files for the token and the database that only their owner can read.
 
-The token is the file ``app.token`` in the folder of the run. It stays the same from one start to the next, so
-that open pages and editors go on working; without the file, the next start writes a new one. On Windows,
-whose files have no such modes, each start writes a new one.
+The token is in the file ``app.token`` in the run's folder. It stays the same from one start to the next, so
+that open pages and editors go on working; if the file is missing, the next start writes a new token. Windows
+lacks these file modes, so other users may be able to read the files there, and each start writes a new token.
 """
 
 import os

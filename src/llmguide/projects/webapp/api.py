@@ -1,4 +1,4 @@
-"""The requests of an application: JSON in and out for whoever has the token, and answers that stream."""
+"""Request handlers of an application: JSON in and out for clients with the token, and streamed answers."""
 
 import asyncio
 import hmac
@@ -116,7 +116,7 @@ class Streaming(Api):
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Count a request for an answer, or refuse it: too many in a while, or too many that wait."""
+        """Admit a request for an answer, or refuse it because of the rate limit or a full queue."""
         server = self.server
         if server.n_asked >= server.generator.at_once + MOST_WAITING:
             message = f"{server.n_asked} answers are being written or wait; try again in a while"

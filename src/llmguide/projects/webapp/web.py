@@ -74,7 +74,7 @@ class AppServer(Loopback):
         app: The application.
         generator: Its model.
         store: Its database.
-        token: Wanted of every request for data; None lets every user and program of this machine in.
+        token: Token that every request for data must carry; None admits every user of the machine.
         port: To listen on; 0 takes any that is free.
         answers: How many may be asked for in a while.
         changes: How many other requests.
