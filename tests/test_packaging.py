@@ -51,7 +51,7 @@ assert "torch" not in sys.modules
 modules = [m.name for m in pkgutil.walk_packages(llmguide.__path__, "llmguide.")]
 modules.remove("llmguide.__main__")  # runs the command
 for name in modules:
-    if not name.startswith(NEED_EXTRAS):
+    if not name.startswith(NEED_EXTRAS) and not name.endswith(".app"):
         __import__(name)
 
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -62,7 +62,12 @@ print(len(modules))
 
 
 # modules that are there for an optional library: the command line's, datatrove's blocks, the applications'
-NEED_EXTRAS = ("llmguide.cli.", "llmguide.data.cleaning.datatrove", "llmguide.projects.webapp.")
+NEED_EXTRAS = (
+    "llmguide.cli.",
+    "llmguide.data.cleaning.datatrove",
+    "llmguide.projects.webapp.",
+    "llmguide.server.",
+)
 
 
 @pytest.fixture(scope="module")

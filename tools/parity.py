@@ -94,7 +94,9 @@ def _row(row: dict[str, Any]) -> str:
     error = f"{row['error']:.1e}" if row["error"] else "0"
     test = f'({REPOSITORY}/{file} "{Path(file).name}, {name.partition("[")[0]}")'
     tolerance = f"{row['tolerance']:.0e}" if row["tolerance"] else "0"
-    return f"| [`{short}`][{row['function']}] | {peer} | [{error}]{test} | {tolerance} |"
+    is_private = "._" in row["function"]  # has no reference page
+    shown = f"`{short}`" if is_private else f"[`{short}`][{row['function']}]"
+    return f"| {shown} | {peer} | [{error}]{test} | {tolerance} |"
 
 
 def _code_hash() -> str:

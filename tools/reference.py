@@ -67,6 +67,8 @@ def page_of(name: str) -> str:
     ('reference/nn/attention.md', 'reference/nn/index.md')
     """
     path = name.replace(".", "/")
+    if path.endswith("/index"):
+        raise ValueError(f"llmguide.{name}: the page of a folder is called index; rename the module")
     return f"reference/{path}/index.md" if is_folder(name) else f"reference/{path}.md"
 
 
@@ -103,7 +105,8 @@ def page(name: str) -> str:
     if pages := _explained().get(name):
         links = ", ".join(f"[{title}]({up}{address})" for address, title in pages)
         parts.append(f"Explained in {links}.\n")
-    options = "\n    options:\n      members: []" if is_folder(name) or name.startswith("exercises.") else ""
+    is_lesson = name.startswith("exercises.") and name != "exercises.grading"
+    options = "\n    options:\n      members: []" if is_folder(name) or is_lesson else ""
     parts.append(f"::: llmguide.{name}{options}\n")
     if is_folder(name):
         parts.append(table(child for child in modules() if child.rpartition(".")[0] == name))

@@ -119,10 +119,12 @@ def pieces(element: HtmlElement, kind: str = "text") -> Iterator[tuple[str, str]
 def called(page: str, anchor: str) -> str:
     """What code or a terminal calls the subject of a section of the reference.
 
-    >>> called("reference/post_training/rl/ppo.md", "llmguide.post_training.rl.ppo.ppo_loss"),
-    called("reference/cli/sft.md", "") ('llmguide.post_training.rl.ppo.ppo_loss', 'llmguide sft')
+    >>> called("reference/cli/sft.md", "")
+    'llmguide sft'
+    >>> called("reference/nn/masks.md", "llmguide.nn.masks.causal_mask")
+    'llmguide.nn.masks.causal_mask'
     """
-    command = re.fullmatch(r"reference/commands_(\w+)\.md", page)
+    command = re.fullmatch(r"reference/cli/(\w+)\.md", page)
     return f"llmguide {command[1]}" if command and not anchor else anchor * page.startswith("reference/")
 
 

@@ -29,12 +29,14 @@ FLAGS = [
 ]
 
 
-def _wait_for_function(page: Page, expression: str, *, arg: Any = None, timeout: float = 30_000) -> None:
+def _wait_for_function(
+    page: Page, expression: str, *, arg: Any = None, timeout: float = 30_000, polling: float = 50
+) -> None:
     end = time.monotonic() + timeout / 1000
     while not page.evaluate(expression, arg):
         if time.monotonic() > end:
             raise TimeoutError(f"not true after {timeout / 1000:g} s: {expression}")
-        page.wait_for_timeout(50)
+        page.wait_for_timeout(polling)
 
 
 # Playwright's own has the page evaluate a text again and again, which the policy of our pages forbids.

@@ -260,6 +260,7 @@ def test_too_fast_is_said(browser: Browser, assistant: Assistant) -> None:
         page.goto(assistant.address)
         ask = """async () => {
             const {headers} = await import("/shared/frame.js");
+            while (!headers().Authorization) await new Promise((later) => setTimeout(later, 50));
             const options = {method: "POST", headers: headers(), body: "{}"};
             for (let i = 0; i < 40; i++) {
                 const answer = await fetch("/api/answers", options);

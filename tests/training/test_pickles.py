@@ -8,7 +8,7 @@ import torch.distributed.checkpoint as dcp
 
 from llmguide.files import sha256, write_json
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
-from llmguide.projects.retrieval_chatbot.index import Index
+from llmguide.projects.retrieval_chatbot.vector_store import Index
 from llmguide.training import pickles
 from llmguide.training.checkpoint import MANIFEST, finish, load, load_latest
 from llmguide.training.sharded import RUN, read_index

@@ -30,6 +30,7 @@ class CellsExtension(Extension):
     def extendMarkdown(self, md: Markdown) -> None:
         """Add the preprocessor after white space is normal (30), while all else is Markdown."""
         md.preprocessors.register(_Cells(md), "cells", 29.8)
+        md.block_level_elements.append("template")  # Markdown would put it into a paragraph
 
 
 class _Cells(Preprocessor):

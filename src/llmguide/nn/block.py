@@ -40,6 +40,7 @@ def residual(
     Returns:
         The residual stream after the sublayer.
 
+    >>> import torch
     >>> x = torch.full((1, 1, 1), 3.0)
     >>> double, halve = lambda x: 2 * x, lambda x: x / 2  # sublayer and norm
     >>> residual(x, double, halve, norm_position="pre").item()  # 3 + 2 (3 / 2)

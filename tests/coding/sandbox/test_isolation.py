@@ -133,8 +133,8 @@ def test_no_solution_outlives_a_judge_that_is_killed(attack, layers, tmp_path):
         f"import ctypes, os, threading, time\nlibc = ctypes.CDLL(None)\nprint(flush=True)\n{OUTLIVE[attack]}"
     )
     script = (
-        "from llmguide.coding import box\n"
-        f"box._TRIED = {layers!r}\n"
+        "from llmguide.coding.sandbox import process\n"
+        f"process._TRIED = {layers!r}\n"
         "with process.Box(process.Limits(600, 256)) as started:\n"
         f"    started.start('function', source={source!r}, entry_point='f')\n"
         "    while not started.stdout(): started._read('stdout')\n"

@@ -185,10 +185,12 @@ def test_losses_and_gradients_equal_torchrl(scale):
     peer_losses = out["loss_objective"], out["loss_critic"], out["loss_entropy"]
     sum(peer_losses).backward()
 
-    names = ("ppo.policy_loss", "ppo.value_loss", "policy_gradient.masked_mean")
+    names = ("ppo.ppo_policy_loss", "ppo.ppo_value_loss", "policy_gradient.masked_mean")
     for of, a, b in zip(names, our_losses, peer_losses, strict=True):
-        assert_parity(a, b, of=f"llmguide.{of}", against="torchrl.objectives.ClipPPOLoss", atol=1e-6)
-    for of, a, b in zip(("policy_loss", "value_loss"), ours, peer, strict=True):
+        assert_parity(
+            a, b, of=f"llmguide.post_training.rl.{of}", against="torchrl.objectives.ClipPPOLoss", atol=1e-6
+        )
+    for of, a, b in zip(("ppo_policy_loss", "ppo_value_loss"), ours, peer, strict=True):
         against = "torchrl.objectives.ClipPPOLoss"
         assert_parity(
             a.grad[mask], b.grad, of=f"llmguide.post_training.rl.ppo.{of}", against=against, atol=1e-7

@@ -6,9 +6,9 @@ from llmguide.data.documents import Document
 from llmguide.projects.retrieval_chatbot import evaluation
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
 from llmguide.projects.retrieval_chatbot.evaluation import cuts, found, halves, refused
-from llmguide.projects.retrieval_chatbot.index import Found
 from llmguide.projects.retrieval_chatbot.questions import Question
 from llmguide.projects.retrieval_chatbot.search import Search
+from llmguide.projects.retrieval_chatbot.vector_store import Found
 
 
 class Told(Search):

@@ -14,9 +14,9 @@ from llmguide.projects.retrieval_chatbot import project as retrieval_chatbot
 from llmguide.projects.retrieval_chatbot.answer import REFUSAL
 from llmguide.projects.retrieval_chatbot.embed import open_embedder
 from llmguide.projects.retrieval_chatbot.evaluation import said
-from llmguide.projects.retrieval_chatbot.index import Index
 from llmguide.projects.retrieval_chatbot.project import Plan, open_index, open_search
 from llmguide.projects.retrieval_chatbot.questions import load_questions
+from llmguide.projects.retrieval_chatbot.vector_store import Index
 from llmguide.projects.run import plan_of
 
 
@@ -69,15 +69,15 @@ def test_killed_while_it_indexes_it_ends_as_if_it_had_not_been(
     program = """
 import os, signal, sys
 from llmguide.cli.main import main
-from llmguide.projects.retrieval_chatbot import index
-index.BATCH = 10
-add = index.Index.add
+from llmguide.projects.retrieval_chatbot import vector_store
+vector_store.BATCH = 10
+add = vector_store.Index.add
 def killed(self, *args):
     for n in add(self, *args):
         if n >= 20:
             os.kill(os.getpid(), signal.SIGKILL)
         yield n
-index.Index.add = killed
+vector_store.Index.add = killed
 main(sys.argv[1:])
 """
     folder = tmp_path / "run"

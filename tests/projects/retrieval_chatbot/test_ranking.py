@@ -9,9 +9,9 @@ from tests.parity import assert_parity
 
 from llmguide.projects.retrieval_chatbot.bm25 import BM25, terms
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
-from llmguide.projects.retrieval_chatbot.index import Found
 from llmguide.projects.retrieval_chatbot.measures import ndcg_at, recall_at, reciprocal_rank
 from llmguide.projects.retrieval_chatbot.search import fuse
+from llmguide.projects.retrieval_chatbot.vector_store import Found
 
 WORDS = ["ash", "beech", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine"]
 

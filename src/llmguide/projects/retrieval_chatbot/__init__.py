@@ -1,6 +1,6 @@
-"""Retrieval for the chatbot: documents are cut, indexed, searched, quoted, and all of it is measured.
+"""The retrieval chatbot: cut documents into chunks, index, search and quote them, and measure all of it.
 
 In reading order: `documents` (what is searched), `chunks` (the passages), `bm25` and `embed` (two ways to
-compare a question with them), `index` (where the vectors lie), `search` (both together), `answer` (what is
-said, or refused), `measures` and `questions` (how good it is).
+compare a question with them), `vector_store` (where the vectors are stored), `search` (both together),
+`answer` (what is said, or refused), `measures` and `questions` (how good it is), `project` and `app`.
 """

@@ -30,9 +30,9 @@ from llmguide.projects.retrieval_chatbot.answer import messages, quote
 from llmguide.projects.retrieval_chatbot.chunks import Chunk, cut, distinct
 from llmguide.projects.retrieval_chatbot.documents import knowledge
 from llmguide.projects.retrieval_chatbot.embed import Embedder, open_embedder
-from llmguide.projects.retrieval_chatbot.index import Index
 from llmguide.projects.retrieval_chatbot.questions import Question, answerable, load_questions
 from llmguide.projects.retrieval_chatbot.search import Search
+from llmguide.projects.retrieval_chatbot.vector_store import Index
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import resumable

@@ -21,7 +21,7 @@ import numpy as np
 from llmguide.projects.retrieval_chatbot.bm25 import BM25
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
 from llmguide.projects.retrieval_chatbot.embed import Embedder
-from llmguide.projects.retrieval_chatbot.index import Found, Index
+from llmguide.projects.retrieval_chatbot.vector_store import Found, Index
 
 Way = Literal["words", "meaning", "both"]
 DEPTH = 50  # passages of each ranking that are fused

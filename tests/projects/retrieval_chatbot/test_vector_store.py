@@ -8,9 +8,9 @@ import pytest
 import torch
 from tools import ROOT
 
-from llmguide.projects.retrieval_chatbot import index as module
+from llmguide.projects.retrieval_chatbot import vector_store as module
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
-from llmguide.projects.retrieval_chatbot.index import Index
+from llmguide.projects.retrieval_chatbot.vector_store import Index
 
 
 def chunks(n):
@@ -83,10 +83,10 @@ def test_what_was_stored_before_a_kill_is_there_afterwards(tmp_path):
     program = """
         import os, signal, sys
         from pathlib import Path
-        from llmguide.projects.retrieval_chatbot import index
-        from tests.projects.retrieval_chatbot.test_index import chunks, embed
-        index.BATCH = 2
-        for n in index.Index(Path(sys.argv[1]), ("a", 1), 2).add(chunks(7), embed):
+        from llmguide.projects.retrieval_chatbot import vector_store
+        from tests.projects.retrieval_chatbot.test_vector_store import chunks, embed
+        vector_store.BATCH = 2
+        for n in vector_store.Index(Path(sys.argv[1]), ("a", 1), 2).add(chunks(7), embed):
             if n == 4:
                 os.kill(os.getpid(), signal.SIGKILL)
     """

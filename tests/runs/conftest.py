@@ -1,0 +1,1 @@
+from tests.cli.conftest import chat_run  # noqa: F401
