@@ -59,7 +59,7 @@ def test_optimal_sizes_of_the_papers(capsys):
 
 def test_hours_of_llama_2_7b(capsys):
     # the model card says 184,320 A100 hours, which is an MFU of 39.1%
-    args = ["train", "llama-2-7b", "--tokens", "2e12", "--gpu", "a100", "--utilisation", "0.391"]
+    args = ["train", "llama-2-7b", "--tokens", "2e12", "--gpu", "a100", "--utilization", "0.391"]
     (row,) = estimate(capsys, *args, "--n-gpus", "1024", "--price", "2")
     assert row["gpu_hours"] == pytest.approx(184_320, rel=2e-3)
     assert row["days"] == pytest.approx(184_320 / 1024 / 24, rel=2e-3)
@@ -101,7 +101,7 @@ def test_presets_are_listed(capsys):
         (["params"], "--n-layers, --d-model, --n-heads, --vocab-size are missing"),
         (["params", "gpt2", "--n-layers", "3"], "drop --n-layers"),
         (["train", "gpt2", "--params", "1e9", "--tokens", "1e9"], "--params 1e+09 stands instead of a model"),
-        (["train", "gpt2", "--tokens", "1e9", "--utilisation", "40"], "utilization=40"),
+        (["train", "gpt2", "--tokens", "1e9", "--utilization", "40"], "utilization=40"),
         (["train", "gpt2", "--tokens", "1e9", "--n-gpus", "0"], "--n-gpus 0 must be at least 1"),
         (["optimal", "-1"], "flops=-1"),
         (["lora", "gpt2", "--targets", "query"], "query"),
