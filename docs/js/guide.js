@@ -205,11 +205,18 @@ function keepWithinPage() {
 
 const pageOf = ({ pathname, search }) => pathname + search;
 
-// Instant navigation scrolls before the new page has its heights. Back and forward bring a state.
+// Instant navigation scrolls before the new page has its heights, and fonts that come late change them. So the place is
+// held until the heights rest or the reader acts. Back and forward bring a state.
+const HELD = 2000; // ms
+
 function landOnTarget() {
   if (history.state !== null || !location.hash) return;
   document.documentElement.classList.add("aimed");
-  requestAnimationFrame(() => requestAnimationFrame(() => document.querySelector(":target")?.scrollIntoView()));
+  const heights = new ResizeObserver(() => document.querySelector(":target")?.scrollIntoView());
+  heights.observe(document.querySelector("article"));
+  const rest = () => heights.disconnect();
+  for (const type of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(type, rest, { once: true, passive: true });
+  setTimeout(rest, HELD);
 }
 
 takeToken();

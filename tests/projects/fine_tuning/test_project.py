@@ -210,7 +210,7 @@ def test_sides_share_no_group():
 
 
 def test_docstrings_are_cut_out_of_methods_and_of_what_they_hold():
-    text = Path(__file__).with_name("conftest.py").read_text()
+    text = Path(__file__).parents[1].joinpath("conftest.py").read_text()
     found = dict(documented(text))
     assert next(iter(found.values())).startswith("Copies a finished run as if it had been killed")
     assert all('"""' not in source for source in found)
