@@ -92,5 +92,5 @@ def test_words_for_a_section_that_is_gone_stop_the_build() -> None:
     section = Section("Page", "Title", "", "", "", ("learn/page.md", "title"), 1.0)
     add_words([section], {"learn/page.md#title": "heading"})
     assert section.words == " heading"
-    with pytest.raises(ValueError, match=r"no section: learn/page\.md#gone"):
+    with pytest.raises(ValueError, match=r"unknown sections: learn/page\.md#gone"):
         add_words([section], {"learn/page.md#gone": "lost"})

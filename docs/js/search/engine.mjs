@@ -89,7 +89,7 @@ export class Engine {
   // A section that is called what was typed counts more, and one of the code as much as one of a chapter.
   #weight(id, typed) {
     const { title, weight } = this.sections[id];
-    if (title === typed && /[_.]|[a-z][A-Z]|[A-Z]{2}[a-z]/.test(typed)) return 1;
+    if ((title === typed || title.endsWith(`.${typed}`)) && /[_.]|[a-z][A-Z]|[A-Z]{2}[a-z]/.test(typed)) return 1;
     return title.toLowerCase() === typed.toLowerCase() ? EXACT * weight : weight;
   }
 }

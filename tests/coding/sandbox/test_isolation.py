@@ -106,7 +106,7 @@ OUTLIVE = {
     "detaches itself": (
         "for way in (os.setsid, os.fork, lambda: os.setpgid(0, 0)):\n"
         "    try: way()\n    except OSError: pass\n"
-        "os.closerange(0, 99)\ntime.sleep(600)"
+        "os.closerange(0, 4096)\ntime.sleep(600)"
     ),
     "ignores signals": ("for s in range(1, 65): libc.signal(s, ctypes.c_void_p(1))\ntime.sleep(600)"),
 }

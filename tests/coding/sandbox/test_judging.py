@@ -411,7 +411,7 @@ def test_patching_the_worker_gains_nothing(patch):
 def forge(*lines):
     """Code that writes lines into every open descriptor."""
     data = "".join(f"{line}\n" for line in lines).encode()
-    return f"import os\nfor fd in range(3, 40):\n    try: os.write(fd, {data!r})\n    except OSError: pass\n"
+    return f"import os\nfor fd in range(3, 4096):\n    try: os.write(fd, {data!r})\n    except OSError: pass\n"
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_deep_and_cyclic_values_are_refused():
 def test_a_flood_in_the_channel_does_not_fill_the_memory_of_the_judge():
     # after the forged "done" the judge waits for the end, and reads the channel while it waits
     flood = forge('{"done": true}') + (
-        "for fd in range(3, 40):\n    try:\n        while True: os.write(fd, bytes(1 << 16))\n"
+        "for fd in range(3, 4096):\n    try:\n        while True: os.write(fd, bytes(1 << 16))\n"
         "    except OSError: pass\n"
     )
     verdict = judge(flood, ProgramTests([("", "")]), timeout_s=3)
@@ -461,7 +461,7 @@ def test_answers_sent_in_advance_do_not_outlast_the_deadline():
         "import os\n"
         "items = ','.join('{\"int\":\"%x\"}' % (i * ((1 << 61) - 1)) for i in range(1, 9990))\n"
         "data = ('{\"value\":{\"set\":[' + items + ']}}\\n').encode()\n"
-        "for fd in range(3, 40):\n    try:\n        while True: os.write(fd, data)\n"
+        "for fd in range(3, 4096):\n    try:\n        while True: os.write(fd, data)\n"
         "    except OSError: pass\n"
     )
     expected = {i * ((1 << 61) - 1) for i in range(1, 9990)}
@@ -478,7 +478,7 @@ def test_answers_that_are_slow_to_read_cost_the_neighbors_nothing():
         "import json, os\n"
         "items = [{'tuple': [999] * 10 + [i * ((1 << 61) - 1)]} for i in range(1, 9990)]\n"
         "data = json.dumps({'value': {'set': items}}, separators=(',', ':')).encode() + b'\\n'\n"
-        "for fd in range(3, 40):\n    try: os.write(fd, data)\n    except OSError: pass\n"
+        "for fd in range(3, 4096):\n    try: os.write(fd, data)\n    except OSError: pass\n"
         "import time\ntime.sleep(60)"
     )
     honest = "def f(x):\n    import time\n    time.sleep(0.8)\n    return 2 * x"
@@ -490,10 +490,10 @@ def test_answers_that_are_slow_to_read_cost_the_neighbors_nothing():
 
 
 def test_closing_everything_ends_the_run():
-    verdict = judge(body("import os\nos.closerange(0, 100)"), FOUR)
+    verdict = judge(body("import os\nos.closerange(0, 4096)"), FOUR)
     assert verdict.status == "error"
     assert judge(body("import sys\nsys.stdout.close()"), FOUR, timeout_s=2).status in ("passed", "error")
-    silent = "import os, time\nos.closerange(0, 100)\ntime.sleep(60)"
+    silent = "import os, time\nos.closerange(0, 4096)\ntime.sleep(60)"
     assert judge(body(silent), FOUR, timeout_s=0.3).status == "timeout"
 
 

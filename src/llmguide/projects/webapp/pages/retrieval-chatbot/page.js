@@ -23,11 +23,12 @@ async function list() {
 
 async function show(id) {
   open = id || null;
-  history.replaceState(null, "", open ? `#${open}` : location.pathname);
-  const found = open ? (await api("GET", `/api/documents/${open}`)).answers : [];
+  history.replaceState(null, "", id ? `#${id}` : location.pathname);
+  const found = id ? (await api("GET", `/api/documents/${id}`)).answers : [];
+  if (open !== (id || null)) return; // another was chosen in the meantime
   answers.replaceChildren(...found.map(card));
   showPassages(found.at(-1));
-  for (const answer of found) if (answer.state === "done") support(answer);
+  for (const answer of found) if (answer.state === "done") support(open, answer).catch(tell);
 }
 
 // ---- answers ---------------------------------------------------------------------------------------------
@@ -75,9 +76,9 @@ function linked(answer) {
   });
 }
 
-/** Says which sentences no cited passage supports. */
-async function support(answer) {
-  const {claims} = await api("POST", "/api/support", {document: open, answer: answer.id});
+/** Says which sentences of an answer no cited passage supports. */
+async function support(document, answer) {
+  const {claims} = await api("POST", "/api/support", {document, answer: answer.id});
   const loose = answer.settings.passages.length ? claims.filter((claim) => !claim.supported) : [];
   const place = at(`answer-${answer.id}`)?.querySelector(".claims");
   if (!place || !loose.length) return;
@@ -118,6 +119,7 @@ async function ask(event) {
   const answer = {text: "", state: "writing", verdict: 0};
   let shown = null;
   try {
+    await started; // the conversation that a link names, or the newest, is on the page
     if (!open) {
       open = (await api("POST", "/api/documents", {title: text.slice(0, 80), content: ""})).id;
       history.replaceState(null, "", `#${open}`);
@@ -160,7 +162,7 @@ async function ask(event) {
       shown.ariaBusy = "false";
       shown.querySelector(".said").replaceChildren(...linked(answer));
       shown.querySelector(".state").textContent = STATES[answer.state];
-      if (answer.state === "done") support(answer).catch(tell);
+      if (answer.state === "done") support(open, answer).catch(tell);
     }
   }
 }
@@ -187,12 +189,12 @@ fresh.addEventListener("click", async () => {
   question.focus();
 });
 
-try {
+async function start() {
   const known = await list();
   const named = known.find((one) => one.id === location.hash.slice(1)) ?? known[0];
   await show(named?.id ?? "");
   conversations.value = open ?? "";
   question.focus();
-} catch (error) {
-  tell(error);
 }
+
+const started = start().catch(tell);
