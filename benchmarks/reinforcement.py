@@ -128,9 +128,7 @@ def trl_ppo(policy: Any, value: Any, reward: Any, folder: str) -> Step:
 
 
 def our_ppo(policy: Any, value: ValueModel, reward: RewardModel) -> PPOTrainer:
-    config = PPOConfig(
-        n_steps=10_000, batch_size=BATCH, max_new_tokens=ANSWER, learning_rate=1e-5, n_epochs=EPOCHS
-    )
+    config = PPOConfig(n_steps=10_000, batch_size=BATCH, max_new_tokens=ANSWER, lr=1e-5, n_epochs=EPOCHS)
     return PPOTrainer(
         policy=policy, value=value, reward=reward.score, reference=deepcopy(policy), config=config
     )

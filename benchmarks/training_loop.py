@@ -42,7 +42,7 @@ def our_config(size: str) -> TrainConfig:
         n_steps=STEPS[size],
         context_length=config(size).context_length,
         batch_size=BATCH[size],
-        learning_rate=LEARNING_RATE,
+        lr=LEARNING_RATE,
         max_spike=float("inf"),
         eval_batches=EVAL_BATCHES[size],
     )

@@ -43,7 +43,7 @@ def test_a_run_in_two_sittings_ends_as_one(runs):
 @pytest.mark.parametrize("more", [[], ["--lora-rank", "2"]], ids=["plain", "lora"])
 def test_on_comparisons_the_policy_moves_to_the_chosen(more, tmp_path, written, chat_run):
     args = ["--data", written(PAIRS), "--model", str(chat_run), "--output", str(tmp_path / "run")]
-    assert main(["dpo", *args, "--n-steps", "20", "--learning-rate", "0.01", *more]) == 0
+    assert main(["dpo", *args, "--n-steps", "20", "--lr", "0.01", *more]) == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     score = {row["judge"]: row["score"] for row in report["accuracy"]}
     assert score["implicit reward"] > 0.9

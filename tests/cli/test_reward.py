@@ -52,7 +52,7 @@ def test_what_is_missing_of_the_tiny_world_is_made_first(tmp_path, monkeypatch, 
 @pytest.mark.parametrize("more", [[], ["--lora-rank", "2"]], ids=["plain", "lora"])
 def test_on_comparisons_it_learns_what_the_words_say(more, tmp_path, written):
     args = ["--data", written(PAIRS), "--output", str(tmp_path / "run"), "--n-steps", "25"]
-    assert main(["reward", *args, *SMALL, "--learning-rate", "0.01", "--dropout", "0", *more]) == 0
+    assert main(["reward", *args, *SMALL, "--lr", "0.01", "--dropout", "0", *more]) == 0
     found = accuracies(tmp_path / "run")
     assert found["longer wins"] == 0.0
     assert found["words (Bradley-Terry)"] == 1.0
@@ -92,7 +92,7 @@ def test_peoples_ratings_come_with_the_ceiling(tmp_path, monkeypatch):
         "--n-steps",
         "20",
     ]
-    assert main(["reward", *args, *SMALL, "--learning-rate", "0.01"]) == 0
+    assert main(["reward", *args, *SMALL, "--lr", "0.01"]) == 0
     found = accuracies(tmp_path / "run")
     assert found["people, a second panel"] == 1.0
     assert found["reward model"] > 0.9

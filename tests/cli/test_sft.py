@@ -69,7 +69,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, capsys):
 @pytest.mark.parametrize("more", [[], ["--packed"], ["--lora-rank", "2"]], ids=["plain", "packed", "lora"])
 def test_on_conversations_the_held_out_loss_falls(more, tmp_path, written, capsys):
     args = ["--data", written(TALKS), "--output", str(tmp_path / "run"), "--held-out", "0.2"]
-    rate = ["--n-steps", "30", "--learning-rate", "0.02"]
+    rate = ["--n-steps", "30", "--lr", "0.02"]
     assert main(["sft", *args, *SMALL, *rate, *more]) == 0, capsys.readouterr().err
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["held_out"] < report["held_out_before"] - 0.02

@@ -72,9 +72,7 @@ def pretraining(config, **choices):
     torch.manual_seed(1)
     model = build(config)
     text = torch.arange(17).repeat(30)
-    result = train(
-        model, text, TrainConfig(n_steps=6, context_length=8, batch_size=4, learning_rate=0.01, **choices)
-    )
+    result = train(model, text, TrainConfig(n_steps=6, context_length=8, batch_size=4, lr=0.01, **choices))
     model.eval()
     prompt = torch.tensor([[1, 2, 3], [7, 8, 9]])
     return {
@@ -104,7 +102,7 @@ def supervised():
         [{"role": "user", "content": "what is it?"}, {"role": "assistant", "content": answer}]
         for answer in ("it is a cat.", "a cat")
     ]
-    config = TrainConfig(n_steps=4, context_length=64, batch_size=2, learning_rate=0.01)
+    config = TrainConfig(n_steps=4, context_length=64, batch_size=2, lr=0.01)
     return [record.loss for record in finetune(model, talks, tokenizer, config).history]
 
 
@@ -174,7 +172,7 @@ if __name__ == "__main__":
     runs = {
         "attention": attention(),
         "GPT": pretraining(GPT),
-        "GPT, recomputed": pretraining(GPT, recompute=True, accumulation=2),
+        "GPT, recomputed": pretraining(GPT, activation_checkpointing=True, gradient_accumulation_steps=2),
         "Llama": pretraining(LLAMA),
         "Llama, Muon": pretraining(LLAMA, optimizer="muon"),
         "mixture of experts": pretraining(MIXTURE),

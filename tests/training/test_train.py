@@ -21,7 +21,7 @@ from llmguide.training.train import DivergenceError, TrainConfig, accumulate_gra
 
 V, T = 11, 6
 SMALL = ModelConfig(vocab_size=V, context_length=T, n_layers=2, d_model=12, n_heads=3)
-QUICK = TrainConfig(n_steps=10, context_length=T, batch_size=4, learning_rate=0.01, checkpoint_every=3)
+QUICK = TrainConfig(n_steps=10, context_length=T, batch_size=4, lr=0.01, checkpoint_every=3)
 
 
 def new_model(**changes) -> nn.Module:
@@ -80,13 +80,13 @@ def test_one_step_by_hand():
     # for half of the targets: four entries of 1/4, of norm 1/2. Adam's first step is the learning rate.
     table = Table(torch.zeros(2, 2))
     config = TrainConfig(
-        n_steps=1, context_length=2, batch_size=1, learning_rate=0.1, warmup=0, schedule="constant"
+        n_steps=1, context_length=2, batch_size=1, lr=0.1, warmup_ratio=0, schedule="constant"
     )
     result = train(table, torch.tensor([0, 1, 0]), config)
     (record,) = result.history
     assert record.loss == pytest.approx(log(2))
     assert record.grad_norm == pytest.approx(0.5)
-    assert record.learning_rate == 0.1
+    assert record.lr == 0.1
     assert result.n_tokens == 2
     torch.testing.assert_close(table.rows, torch.tensor([[-0.1, 0.1], [0.1, -0.1]]))
 
@@ -107,7 +107,7 @@ def test_accumulation_weighs_batches_by_their_targets():
 @pytest.mark.parity
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_training_equals_a_plain_torch_loop(accumulation):
-    config = replace(QUICK, accumulation=accumulation, max_grad_norm=0.5)
+    config = replace(QUICK, gradient_accumulation_steps=accumulation, max_grad_norm=0.5)
     ours, theirs = new_model(), new_model()
     result = train(ours, some_text(), config)
 
@@ -125,7 +125,7 @@ def test_training_equals_a_plain_torch_loop(accumulation):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(step)
+            group["lr"] = config.lr_at(step)
         optimizer.step()
         losses.append(loss.item())
     names = {"of": "llmguide.training.train.train", "against": "torch.optim.AdamW"}
@@ -143,7 +143,7 @@ def test_accumulation_equals_the_big_batch(data, rule):
     big, small = new_model(), new_model()
     config = replace(QUICK, n_steps=5, batch_size=8, optimizer=rule)
     whole = train(big, data, config)
-    parts = train(small, data, replace(config, batch_size=2, accumulation=4))
+    parts = train(small, data, replace(config, batch_size=2, gradient_accumulation_steps=4))
     assert whole.n_tokens == parts.n_tokens
     atol = 1e-5 if rule == "adamw" else 1e-3  # Muon rounds to bfloat16
     for a, b in zip(big.parameters(), small.parameters(), strict=True):
@@ -247,12 +247,21 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(tmp_path):
 
 def test_the_plateau_can_be_extended(tmp_path):
     """Same weights as a run that was planned longer: the reason for warmup-stable-decay."""
-    config = replace(QUICK, schedule="warmup_stable_decay", warmup=0, decay=0.4, checkpoint_every=6, keep=9)
-    longer = replace(config, n_steps=20, decay=0.2)
+    config = replace(
+        QUICK,
+        schedule="warmup_stable_decay",
+        warmup_ratio=0,
+        decay_ratio=0.4,
+        checkpoint_every=6,
+        keep_last=9,
+    )
+    longer = replace(config, n_steps=20, decay_ratio=0.2)
     short, whole = new_model(), new_model()
     train(short, some_text(), config, folder=tmp_path)
     checkpoints(tmp_path)[0].unlink()  # back from the end to the plateau, step 6
-    with pytest.warns(UserWarning, match=r"continues with n_steps=20 \(was 10\), decay=0.2 \(was 0.4\)"):
+    with pytest.warns(
+        UserWarning, match=r"continues with n_steps=20 \(was 10\), decay_ratio=0.2 \(was 0.4\)"
+    ):
         train(short, some_text(), longer, folder=tmp_path)
     train(whole, some_text(), longer)
     assert equal_weights(short, whole)
@@ -282,7 +291,7 @@ def test_bfloat16_trains_float32_weights():
 
 @pytest.mark.parametrize("rule", ["adamw", "muon"])
 def test_a_text_that_repeats_is_learned(rule):
-    config = replace(QUICK, n_steps=60, learning_rate=0.03, optimizer=rule)
+    config = replace(QUICK, n_steps=60, lr=0.03, optimizer=rule)
     result = train(new_model(), torch.arange(V).repeat(20), config)
     assert result.history[0].loss > 2
     assert result.loss < 0.5  # it started at log 11 = 2.4
@@ -299,7 +308,7 @@ class Bad(Windows):
 def test_a_jump_of_the_loss_stops_the_run(tmp_path):
     text = torch.arange(V).repeat(40)
     model = new_model()
-    config = replace(QUICK, n_steps=42, learning_rate=0.03, checkpoint_every=10, warmup=0)
+    config = replace(QUICK, n_steps=42, lr=0.03, checkpoint_every=10, warmup_ratio=0)
     with pytest.raises(DivergenceError, match=r"step 41 was not taken: loss .* the last checkpoints are in"):
         train(model, Bad(text, T), config, folder=tmp_path)
     good = load_latest(tmp_path)
@@ -349,7 +358,7 @@ def test_a_logger_gets_numbers_and_samples_that_leave_no_trace():
     options = {"validation": some_text(50), "logger": notes, "sample": sample, "peak_flops": 1e9}
     train(watched, some_text(), config, **options)
     assert equal_weights(plain, watched)
-    always = {"loss", "learning_rate", "grad_norm", "tokens_per_s", "mfu"}
+    always = {"loss", "lr", "grad_norm", "tokens_per_s", "mfu"}
     evaluated = always | {"val_loss"}
     assert notes.records == [(4, always), (5, evaluated), (8, always), (10, evaluated)]
     assert [step for step, _ in notes.texts] == [6, 10]
@@ -374,7 +383,7 @@ def test_another_loss_is_trained_evaluated_and_weighted():
         loss, n_counted = batch_loss(model, batch)
         return loss / 2, n_counted
 
-    config = replace(QUICK, max_grad_norm=inf, eps=1e-30, weight_decay=0, accumulation=2)
+    config = replace(QUICK, max_grad_norm=inf, eps=1e-30, weight_decay=0, gradient_accumulation_steps=2)
     usual, halved = new_model(), new_model()
     expected = train(usual, Masked(), config, validation=some_text(50))
     result = train(halved, Masked(), config, validation=some_text(50), loss=half)
@@ -394,7 +403,7 @@ def test_a_part_of_the_validation_data_is_always_the_same():
     assert evaluate(model, windows, batch_size=100, n_batches=2) == pytest.approx(parts[1], abs=1e-6)
 
 
-@pytest.mark.parametrize("change", [{"recompute": True}, {"compile": True}])
+@pytest.mark.parametrize("change", [{"activation_checkpointing": True}, {"compile": True}])
 def test_recomputed_and_compiled_blocks_train_alike(change, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: function)  # a real one takes half a minute
     plain, other = new_model(dropout=0.2), new_model(dropout=0.2)
@@ -410,7 +419,7 @@ def test_recomputed_and_compiled_blocks_train_alike(change, tmp_path, monkeypatc
 def test_a_spike_is_told_and_the_checkpoint_before_it_is_kept(tmp_path):
     text = torch.arange(V).repeat(40)
     config = replace(
-        QUICK, n_steps=60, learning_rate=0.03, checkpoint_every=8, warmup=0, keep=1, max_spike=inf
+        QUICK, n_steps=60, lr=0.03, checkpoint_every=8, warmup_ratio=0, keep_last=1, max_spike=inf
     )
     with pytest.warns(UserWarning, match=r"step 41: loss .* a spike; step-00000040-\w+\.pt is kept"):
         train(new_model(), Bad(text, T), config, folder=tmp_path)
@@ -421,11 +430,11 @@ def test_a_spike_is_told_and_the_checkpoint_before_it_is_kept(tmp_path):
     ("change", "message"),
     [
         ({"n_steps": 0}, "n_steps=0"),
-        ({"accumulation": 0}, "accumulation=0"),
-        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps=0"),
+        ({"lr": 0.0}, "lr=0.0"),
         ({"max_grad_norm": nan}, "max_grad_norm=nan"),
-        ({"warmup": 1.5}, "warmup=1.5"),
-        ({"schedule": "warmup_stable_decay", "decay": 0.99}, "warmup=0.05 and decay=0.99"),
+        ({"warmup_ratio": 1.5}, "warmup_ratio=1.5"),
+        ({"schedule": "warmup_stable_decay", "decay_ratio": 0.99}, "warmup_ratio=0.05 and decay_ratio=0.99"),
         ({"precision": "float16"}, "precision='float16' must be one of float32, bfloat16"),
         ({"eval_batches": 0}, "eval_batches=0"),
         ({"parallel": "zero"}, "parallel='zero' must be one of ddp, fsdp"),

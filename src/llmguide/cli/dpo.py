@@ -114,7 +114,7 @@ def dpo(
     pairs, held = (side.with_reference(chat.model, batch_size=BATCH_SIZE) for side in (pairs, held))
     lora.into(chat.model)
     rate = 2e-4 if origin.model is None or lora.lora_rank else 5e-6
-    config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, learning_rate=rate)
+    config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(pairs):,} pairs")
     with resumable(output):
         train(

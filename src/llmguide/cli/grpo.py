@@ -109,7 +109,7 @@ def grpo(
         batch_size=8,
         max_new_tokens=max_new_tokens,
         eos_id=chat.end_id,
-        learning_rate=1e-4 if lora.lora_rank else 1e-5,
+        lr=1e-4 if lora.lora_rank else 1e-5,
         variant=variant,
         group_size=group_size,
         kl_coef=kl_coef or 0.0,

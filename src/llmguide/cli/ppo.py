@@ -96,7 +96,7 @@ def ppo(
         batch_size=16,
         max_new_tokens=max_new_tokens,
         eos_id=chat.end_id,
-        learning_rate=1e-4 if lora.lora_rank else 1e-5,
+        lr=1e-4 if lora.lora_rank else 1e-5,
         kl_coef=0.05 if kl_coef is None else kl_coef,
     )
     config = steps.on(defaults)

@@ -46,7 +46,7 @@ BASELINE_BYTES = 20_000_000  # counted by the n-gram models
 DEFAULT = TrainConfig(
     n_steps=2000,
     context_length=128,
-    learning_rate=3e-3,
+    lr=3e-3,
     eval_every=250,
     eval_batches=10,  # 20 cost 2.7% of the time
     log_every=50,
@@ -108,9 +108,10 @@ def pretrain(
     config = model_config(tokenizer.vocab_size, train.context_length, preset=preset, shape=shape)
     torch.manual_seed(train.seed)
     model = _decoder(config).to(device)
+    tokens_per_step = train.batch_size * train.gradient_accumulation_steps * train.context_length
     say(
         f"model: {n_params(model):,} parameters on {device}; {train.n_steps:,} steps of "
-        f"{train.batch_size * train.accumulation * train.context_length:,} of {len(tokens['train']):,} tokens"
+        f"{tokens_per_step:,} of {len(tokens['train']):,} tokens"
     )
     began = perf_counter()
     result = _train(model, tokens, train, output, sample=lambda m: _sample(m, tokenizer, prompt))

@@ -116,7 +116,7 @@ def reward(
         for pair in seen
     ]
     rate = 1e-3 if origin.model is None else 5e-4 if lora.lora_rank else 2e-5
-    config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, learning_rate=rate)
+    config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(pairs):,} pairs")
     with resumable(output):
         train(

@@ -137,7 +137,7 @@ def fine_tune(
 
     seen, held_out = examples(learnt), examples(unseen) if unseen else None
     rate = 1e-3 if lora.lora_rank else 5e-4
-    config = schedule(steps, n=len(seen), epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=rate)
+    config = schedule(steps, n=len(seen), epochs=EPOCHS, batch_size=BATCH_SIZE, lr=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(seen):,} rows")
     before = None if held_out is None else evaluate(chat.model, held_out, loss=completion_loss)
     with resumable(output):

@@ -256,7 +256,7 @@ def _settings(run: Run, n_steps: int, rate: float) -> TrainConfig:
         n_steps=n_steps,
         context_length=run.plan.context_length,
         batch_size=run.plan.batch_size,
-        learning_rate=rate,
+        lr=rate,
         optimizer="muon",
         log_every=max(1, n_steps // 20),
         checkpoint_every=max(1, n_steps // 10),

@@ -78,7 +78,7 @@ class Plan:
     context_length: int = 128  # tokens
     n_steps: int = 300  # updates of each model
     batch_size: int = 16  # windows of an update
-    learning_rate: float = 3e-3  # the peak
+    lr: float = 3e-3  # the peak
 
     def __post_init__(self) -> None:
         """Refuse sizes that no law can be fitted to."""
@@ -296,7 +296,7 @@ def _settings(run: Run) -> TrainConfig:
         n_steps=n_steps,
         context_length=run.plan.context_length,
         batch_size=run.plan.batch_size,
-        learning_rate=run.plan.learning_rate,
+        lr=run.plan.lr,
         schedule="warmup_stable_decay",
         optimizer="muon",
         eval_every=max(1, n_steps // 10),
@@ -323,9 +323,12 @@ def _speeds(run: Run) -> dict[str, Any]:
             kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with training_blocks(model, recompute=recompute), saved_tensors_hooks(keep, lambda tensor: tensor):
+        with (
+            training_blocks(model, activation_checkpointing=recompute),
+            saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
             loss, _ = accumulate_gradients(model, [batch], precision=precision)  # warms up
-        with training_blocks(model, recompute=recompute):
+        with training_blocks(model, activation_checkpointing=recompute):
             began = perf_counter()
             for _ in range(N_TIMED):
                 accumulate_gradients(model, [batch], precision=precision)
@@ -351,7 +354,7 @@ def _too_fast(run: Run) -> dict[str, Any]:
             _settings(run),
             n_steps=60,
             optimizer="adamw",
-            learning_rate=plan.learning_rate * factor,
+            lr=plan.lr * factor,
             max_grad_norm=inf,
             log_every=1,
         )
@@ -361,7 +364,7 @@ def _too_fast(run: Run) -> dict[str, Any]:
             stopped = ""
         except DivergenceError as error:
             stopped = str(error)
-        found[f"{settings.learning_rate:g}"] = {"losses": logger.losses, "stopped": stopped}
+        found[f"{settings.lr:g}"] = {"losses": logger.losses, "stopped": stopped}
     return found
 
 

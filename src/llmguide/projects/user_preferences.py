@@ -161,7 +161,7 @@ def train_stage(
         n_steps=n_steps,
         context_length=run.plan.context_length,  # data bring their own
         batch_size=run.plan.batch_size,
-        learning_rate=rate,
+        lr=rate,
         optimizer="muon",
         log_every=max(1, n_steps // 20),
         checkpoint_every=max(1, n_steps // 10),

@@ -166,13 +166,13 @@ class Console:
 def describe(values: dict[str, float]) -> str:
     """Put the numbers of a step into words.
 
-    >>> describe({"loss": 2.30259, "learning_rate": 6e-4, "grad_norm": 1.0, "tokens_per_s": 51234.5})
+    >>> describe({"loss": 2.30259, "lr": 6e-4, "grad_norm": 1.0, "tokens_per_s": 51234.5})
     'loss 2.3026  lr 6.00e-04  norm 1.00  51,234 tokens/s'
     """
     forms = {
         "loss": "loss {:.4f}",
         "val_loss": "val {:.4f}",
-        "learning_rate": "lr {:.2e}",
+        "lr": "lr {:.2e}",
         "grad_norm": "norm {:.2f}",
         "tokens_per_s": "{:,.0f} tokens/s",
         "mfu": "MFU {:.0%}",

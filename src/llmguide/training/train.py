@@ -1,6 +1,6 @@
 r"""The training loop: accumulate gradients, clip, step, evaluate, save, and go on where a crash ended it.
 
-One step lowers the mean next-token loss over every target of `accumulation` micro-batches,
+One step lowers the mean next-token loss over every target of `gradient_accumulation_steps` micro-batches,
 
 $$L = \frac{1}{\sum_i n_i} \sum_i n_i L_i$$
 
@@ -62,27 +62,29 @@ class DivergenceError(ArithmeticError):
 class TrainConfig:
     """Choices of one training run.
 
-    >>> config = TrainConfig(n_steps=100, context_length=8, learning_rate=0.5, warmup=0.1, floor=0.2)
-    >>> [config.learning_rate_at(step) for step in (1, 10, 55, 100)]  # peak, halfway 0.6 x 0.5, end
+    >>> config = TrainConfig(n_steps=100, context_length=8, lr=0.5, warmup_ratio=0.1, min_lr_ratio=0.2)
+    >>> [config.lr_at(step) for step in (1, 10, 55, 100)]  # peak, halfway 0.6 x 0.5, end
     [0.05, 0.5, 0.3, 0.1]
     """
 
     n_steps: int  # updates of the weights
     context_length: int  # T of the windows cut from a tensor of tokens; other data bring their own
     batch_size: int = 16  # sequences in memory at a time, in all processes together
-    accumulation: int = 1  # micro-batches a step: a larger batch in the same memory, at the price of time
-    learning_rate: float = 6e-4  # the peak; GPT-3's for 125M parameters, and smaller models bear more
+    gradient_accumulation_steps: int = (
+        1  # micro-batches a step: a larger batch in the same memory, at the price of time
+    )
+    lr: float = 6e-4  # the peak; GPT-3's for 125M parameters, and smaller models bear more
     schedule: Schedule = "cosine"  # warmup_stable_decay, if n_steps may grow later
-    warmup: float = 0.05  # share of n_steps; without it Adam's first steps go full length on noise
-    decay: float = 0.2  # share of n_steps; the cool-down of warmup_stable_decay
-    floor: float = 0.1  # last learning rate as a share of the peak
+    warmup_ratio: float = 0.05  # share of n_steps; without it Adam's first steps go full length on noise
+    decay_ratio: float = 0.2  # share of n_steps; the cool-down of warmup_stable_decay
+    min_lr_ratio: float = 0.1  # last learning rate as a share of the peak
     optimizer: Rule = "adamw"  # muon: for the matrices inside blocks, AdamW for the rest
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     eps: float = 1e-8  # of AdamW
     weight_decay: float = 0.1  # of matrices only
     max_grad_norm: float = 1.0  # largest norm of the gradient; a larger one is shrunk to it
     precision: Precision = "float32"  # bfloat16: autocast, weights and optimizer stay float32
-    recompute: bool = False  # activation checkpointing: less memory, a third more computation
+    activation_checkpointing: bool = False  # less memory, a third more computation
     compile: bool = False  # blocks by torch.compile; the first step takes a minute
     parallel: Parallel = "ddp"  # fsdp: weights in slices; of effect under torchrun only
     max_spike: float = 2.0  # stop if a loss is this many nats above the mean of the last 20; inf: never
@@ -91,7 +93,7 @@ class TrainConfig:
     log_every: int = 10  # steps between the records that a logger gets
     sample_every: int = 500  # steps between samples, if there is a function that draws them
     checkpoint_every: int = 100  # steps between checkpoints, if there is a folder; what a crash costs at most
-    keep: int = 3  # checkpoints that stay; earlier ones help if the run went bad before it was noticed
+    keep_last: int = 3  # checkpoints that stay; earlier ones help if the run went bad before it was noticed
     seed: int = 0  # order of the windows, and of nothing else
 
     def __post_init__(self) -> None:
@@ -100,44 +102,46 @@ class TrainConfig:
             "n_steps",
             "context_length",
             "batch_size",
-            "accumulation",
+            "gradient_accumulation_steps",
             "eval_every",
             "eval_batches",
             "log_every",
             "sample_every",
             "checkpoint_every",
-            "keep",
+            "keep_last",
         ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("learning_rate", "max_grad_norm", "max_spike"):
+        for name in ("lr", "max_grad_norm", "max_spike"):
             if not getattr(self, name) > 0:
                 raise ValueError(
                     f"{name}={getattr(self, name)} must be above 0; inf switches clipping and checks off"
                 )
-        for name in ("warmup", "decay", "floor"):
+        for name in ("warmup_ratio", "decay_ratio", "min_lr_ratio"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is a share and must be between 0 and 1")
-        if self.schedule == "warmup_stable_decay" and self.warmup + self.decay > 1:
-            raise ValueError(f"warmup={self.warmup} and decay={self.decay} are shares that exceed 1 together")
+        if self.schedule == "warmup_stable_decay" and self.warmup_ratio + self.decay_ratio > 1:
+            raise ValueError(
+                f"warmup_ratio={self.warmup_ratio} and decay_ratio={self.decay_ratio} exceed 1 together"
+            )
         choices = {"schedule": Schedule, "optimizer": Rule, "precision": Precision, "parallel": Parallel}
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(kind))}")
 
-    def learning_rate_at(self, step: int) -> float:
+    def lr_at(self, step: int) -> float:
         """Learning rate of a step; they count from 1."""
-        n_warmup = round(self.warmup * self.n_steps)
+        n_warmup = round(self.warmup_ratio * self.n_steps)
         if self.schedule == "constant":
             factor = constant(step, n_warmup=n_warmup)
         elif self.schedule == "cosine":
-            factor = warmup_cosine(step, n_steps=self.n_steps, n_warmup=n_warmup, floor=self.floor)
+            factor = warmup_cosine(step, n_steps=self.n_steps, n_warmup=n_warmup, floor=self.min_lr_ratio)
         else:
-            n_decay = round(self.decay * self.n_steps)
+            n_decay = round(self.decay_ratio * self.n_steps)
             factor = warmup_stable_decay(
-                step, n_steps=self.n_steps, n_decay=n_decay, n_warmup=n_warmup, floor=self.floor
+                step, n_steps=self.n_steps, n_decay=n_decay, n_warmup=n_warmup, floor=self.min_lr_ratio
             )
-        return self.learning_rate * factor
+        return self.lr * factor
 
 
 class Record(NamedTuple):
@@ -146,7 +150,7 @@ class Record(NamedTuple):
     Attributes:
         step: Its number, from 1.
         loss: Mean over its targets, before the update.
-        learning_rate: Of the update.
+        lr: Of the update.
         grad_norm: Before clipping.
         tokens_per_s: Targets a second, without evaluation and saving.
         val_loss: Mean over the validation data, after the update; None where it was not evaluated.
@@ -155,7 +159,7 @@ class Record(NamedTuple):
 
     step: int
     loss: float
-    learning_rate: float
+    lr: float
     grad_norm: float
     tokens_per_s: float
     val_loss: float | None = None
@@ -228,7 +232,7 @@ def train(
     >>> _ = torch.manual_seed(0)
     >>> model = build(ModelConfig(vocab_size=3, context_length=6, n_layers=1, d_model=12, n_heads=2))
     >>> text = torch.tensor([0, 1, 2] * 100)
-    >>> result = train(model, text, TrainConfig(n_steps=15, context_length=6, learning_rate=0.05))
+    >>> result = train(model, text, TrainConfig(n_steps=15, context_length=6, lr=0.05))
     >>> result.history[0].loss > 1.0, result.loss < 0.7  # from log 3 = 1.1
     (True, True)
     """
@@ -246,7 +250,9 @@ def train(
         if world.rank > 0:
             logger = None
         model.train()
-        blocks = training_blocks(model, recompute=config.recompute, compiled=config.compile)
+        blocks = training_blocks(
+            model, activation_checkpointing=config.activation_checkpointing, compiled=config.compile
+        )
         with console, blocks:
             for step in range(first, config.n_steps + 1):
                 began = perf_counter()
@@ -256,13 +262,13 @@ def train(
                     sequences.batch(
                         *distributed.share(run.position + i * config.batch_size, config.batch_size)
                     )
-                    for i in range(config.accumulation)
+                    for i in range(config.gradient_accumulation_steps)
                 ]
                 optimizer.zero_grad()
                 mean, n = accumulate_gradients(module, batches, loss=loss_of, precision=config.precision)
                 norm = clip_grad_norm_(model.parameters(), config.max_grad_norm).item()
                 _check(step, mean, norm, run=run, config=config, folder=folder)
-                lr = config.learning_rate_at(step)
+                lr = config.lr_at(step)
                 optimizer.step(lr)
                 speed = n / (perf_counter() - began)
 
@@ -281,11 +287,11 @@ def train(
                     step, mean, lr, norm, speed, val_loss, None if flops is None else speed * flops
                 )
                 run.history.append(record)
-                run.position += config.accumulation * config.batch_size
+                run.position += config.gradient_accumulation_steps * config.batch_size
                 run.n_tokens += n
                 if folder is not None and (is_last or step % config.checkpoint_every == 0):
                     state = _state(run, model, optimizer, config)
-                    distributed.save(folder, state, step=step, keep=config.keep, pinned=run.pinned)
+                    distributed.save(folder, state, step=step, keep_last=config.keep_last, pinned=run.pinned)
                 if logger is not None and (is_last or val_loss is not None or step % config.log_every == 0):
                     logger.log(step, record.values())
                 console.show(step, record.values())
@@ -447,8 +453,8 @@ def _check(
     if not (np.isfinite(loss) and np.isfinite(norm) and loss <= usual + config.max_spike):
         saved = "no checkpoint was asked for" if folder is None else f"the last checkpoints are in {folder}"
         raise DivergenceError(
-            f"step {step} was not taken: {found}; {saved}. Lower learning_rate={config.learning_rate:g}, "
-            f"lengthen warmup={config.warmup:g}, or look at the data of this step"
+            f"step {step} was not taken: {found}; {saved}. Lower lr={config.lr:g}, "
+            f"lengthen warmup_ratio={config.warmup_ratio:g}, or look at the data of this step"
         )
     if is_spike(recent, loss):
         older = [] if folder is None else [path for path in checkpoints(folder) if step_of(path) < step]

@@ -255,7 +255,7 @@ def test_training_learns_a_preference_and_leaves_length_alone():
     train(
         model,
         Comparisons(pairs[:200]),
-        TrainConfig(n_steps=60, context_length=8, batch_size=32, learning_rate=0.01),
+        TrainConfig(n_steps=60, context_length=8, batch_size=32, lr=0.01),
         loss=partial(preference_loss, centering=0.01),
     )
     scored = score_pairs(model, held_out, batch_size=7)

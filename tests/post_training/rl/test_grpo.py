@@ -288,7 +288,7 @@ def test_wrong_uses_are_named():
 
 
 def config(**changes) -> GRPOConfig:
-    defaults = {"n_steps": 4, "batch_size": 2, "max_new_tokens": 3, "learning_rate": 0.01}
+    defaults = {"n_steps": 4, "batch_size": 2, "max_new_tokens": 3, "lr": 0.01}
     return GRPOConfig(**defaults | {"group_size": 4} | changes)
 
 
@@ -303,7 +303,7 @@ def test_rloo_finds_the_optimum_of_the_regularised_objective():
         reward=lambda answers: table[answers.answers[:, 0], answers.answers[:, 1]],
         config=config(
             variant="rloo", n_steps=60, group_size=128, batch_size=1, max_new_tokens=2, kl_coef=beta,
-            learning_rate=0.01, floor=0.0, n_epochs=2,
+            lr=0.01, min_lr_ratio=0.0, n_epochs=2,
         ),
     )  # fmt: skip
     rloo.run([[0]])
@@ -328,7 +328,7 @@ def test_kl_in_the_loss_pulls_towards_the_divergence_from_the_reference():
         reward=lambda answers: table[answers.answers[:, 0]],
         config=config(
             variant="dr_grpo", n_steps=60, group_size=size, batch_size=1, max_new_tokens=1, kl_coef=beta,
-            learning_rate=0.02, floor=0.0,
+            lr=0.02, min_lr_ratio=0.0,
         ),
     )  # fmt: skip
     grpo.run([[0]])
@@ -354,7 +354,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(variant, tmp_path):
             reward=lambda answers: (answers.answers == 3).any(dim=1).float(),
             config=config(
                 variant=variant, n_steps=n_steps, kl_coef=0.1, eos_id=2, n_minibatches=2, n_epochs=2,
-                overlong_margin=2, checkpoint_every=2, floor=1.0,
+                overlong_margin=2, checkpoint_every=2, min_lr_ratio=1.0,
             ),
         )  # fmt: skip
 

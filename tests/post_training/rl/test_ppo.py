@@ -345,7 +345,7 @@ def test_ppo_finds_the_optimum_of_the_regularised_objective(seed, shares_trunk):
     table = torch.randn(V, V)
     trunk = policy if shares_trunk else deepcopy(policy)
     config = PPOConfig(
-        n_steps=60, batch_size=128, max_new_tokens=2, learning_rate=0.01, floor=0.0, n_epochs=2,
+        n_steps=60, batch_size=128, max_new_tokens=2, lr=0.01, min_lr_ratio=0.0, n_epochs=2,
         kl_coef=beta, value_clip=inf,
     )  # fmt: skip
     ppo = PPOTrainer(
@@ -371,7 +371,7 @@ def test_ppo_finds_the_optimum_of_the_regularised_objective(seed, shares_trunk):
 
 def small_ppo(**changes) -> PPOTrainer:
     policy = lively_policy()
-    defaults = {"n_steps": 6, "batch_size": 8, "max_new_tokens": 4, "learning_rate": 0.01, "eos_id": 2}
+    defaults = {"n_steps": 6, "batch_size": 8, "max_new_tokens": 4, "lr": 0.01, "eos_id": 2}
     config = PPOConfig(**defaults | {"n_minibatches": 2, "kl_target": 1.0, "checkpoint_every": 2} | changes)
     return PPOTrainer(
         policy=policy,

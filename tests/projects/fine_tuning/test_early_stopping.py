@@ -15,7 +15,7 @@ def run(folder, *, patience=2, n_steps=60):
     torch.manual_seed(0)
     text, other = torch.randint(0, 7, (2, 97)).unbind()
     model = build(ModelConfig(vocab_size=7, context_length=16, n_layers=1, d_model=24, n_heads=2))
-    config = TrainConfig(n_steps=n_steps, context_length=16, batch_size=6, learning_rate=0.02, eval_every=5)
+    config = TrainConfig(n_steps=n_steps, context_length=16, batch_size=6, lr=0.02, eval_every=5)
     data, unseen = Windows(text, 16), Windows(other, 16)
     found = train_with_patience(
         model, data, unseen, config, patience=patience, folder=folder, loss=batch_loss

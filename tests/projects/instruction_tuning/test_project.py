@@ -58,7 +58,7 @@ def finished(tmp_path_factory):
     base = build(replace(shape, tie_embeddings=False))
     start, end = (tokenizer.special_tokens[name] for name in (START, END))
     ids = torch.tensor([i for text in texts for i in (start, *tokenizer.encode(text), end)])
-    train(base, Windows(ids, 48), TrainConfig(n_steps=300, context_length=48, learning_rate=0.02))
+    train(base, Windows(ids, 48), TrainConfig(n_steps=300, context_length=48, lr=0.02))
     save_run(folder / "base", base, tokenizer)
     args = ["--data", str(folder / "rows.jsonl"), "--base", str(folder / "base"), "--held-out", "echo"]
     steps = ["--context-length", "48", "--n-steps", "80", "--adapter-rate", "0.01", "--full-rate", "0.005"]

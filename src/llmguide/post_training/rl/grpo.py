@@ -256,7 +256,7 @@ class GRPOTrainer(PolicyTrainer):
     >>> def likes_threes(answers):
     ...     return (answers.answers == 3).float().sum(dim=1)
     >>> grpo = GRPOTrainer(policy=policy, reward=likes_threes,
-    ...             config=GRPOConfig(n_steps=20, batch_size=8, max_new_tokens=2, learning_rate=0.03))
+    ...             config=GRPOConfig(n_steps=20, batch_size=8, max_new_tokens=2, lr=0.03))
     >>> history = grpo.run([[1]])
     >>> history[0]["reward"] < 1.0 < history[-1]["reward"]  # from 2 x 1/5 towards 2
     True

@@ -308,7 +308,7 @@ class PPOTrainer(PolicyTrainer):
     ...     return (answers.answers == 3).float().sum(dim=1)
     >>> ppo = PPOTrainer(policy=policy, value=ValueModel(policy), reward=likes_threes,
     ...                  reference=deepcopy(policy),
-    ...                  config=PPOConfig(n_steps=20, batch_size=32, max_new_tokens=2, learning_rate=0.01))
+    ...                  config=PPOConfig(n_steps=20, batch_size=32, max_new_tokens=2, lr=0.01))
     >>> history = ppo.run([[1]])
     >>> history[0]["reward"] < 1.0 < history[-1]["reward"]  # from 2 x 1/5 towards 2
     True

@@ -48,15 +48,15 @@ class PolicyTrainerConfig:
     max_new_tokens: int  # longest answer
     eos_id: int | None = None  # ends an answer; None: all have the full length
     temperature: float = 1.0  # of the policy, in rollouts and in training alike
-    learning_rate: float = 3e-6  # the peak, falling along half a cosine; a tenth of that of SFT is usual
-    floor: float = 0.1  # last learning rate as a share of the peak
+    lr: float = 3e-6  # the peak, falling along half a cosine; a tenth of that of SFT is usual
+    min_lr_ratio: float = 0.1  # last learning rate as a share of the peak
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     weight_decay: float = 0.0  # the pull back is towards the reference, not towards 0
     max_grad_norm: float = 1.0  # largest norm of the gradient
     n_epochs: int = 1  # times a rollout is trained on; clipping bounds what the later ones can do
     n_minibatches: int = 1  # updates an epoch
     checkpoint_every: int = 50  # steps between checkpoints, if there is a folder
-    keep: int = 3  # checkpoints that stay
+    keep_last: int = 3  # checkpoints that stay
     seed: int = 0  # order of the prompts, and of nothing else
 
     def __post_init__(self) -> None:
@@ -68,11 +68,11 @@ class PolicyTrainerConfig:
             "n_epochs",
             "n_minibatches",
             "checkpoint_every",
-            "keep",
+            "keep_last",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("learning_rate", "temperature", "max_grad_norm"):
+        for name in ("lr", "temperature", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")
 
@@ -195,7 +195,7 @@ class PolicyTrainer(ABC):
             for step in range(len(self.history) + 1, config.n_steps + 1):
                 metrics = self.step(*draw())
                 if folder is not None and (step == config.n_steps or step % config.checkpoint_every == 0):
-                    distributed.save(folder, self.state_dict(), step=step, keep=config.keep)
+                    distributed.save(folder, self.state_dict(), step=step, keep_last=config.keep_last)
                 if logger is not None:
                     logger.log(step, metrics)
                 if leads:
@@ -330,16 +330,16 @@ class PolicyTrainer(ABC):
         if not (loss.isfinite() and norm.isfinite()):
             raise DivergenceError(
                 f"step {len(self.history) + 1}: loss {loss.item():.4g}, gradient norm {norm.item():.4g}; "
-                f"lower learning_rate={self.base.learning_rate:g}, or go back to an earlier checkpoint"
+                f"lower lr={self.base.lr:g}, or go back to an earlier checkpoint"
             )
-        self.optimizer.step(self.learning_rate)
+        self.optimizer.step(self.lr)
         return norm
 
     @property
-    def learning_rate(self) -> float:
+    def lr(self) -> float:
         """Learning rate of the step that is being taken."""
         config, step = self.base, len(self.history) + 1
-        return config.learning_rate * warmup_cosine(step, n_steps=config.n_steps, floor=config.floor)
+        return config.lr * warmup_cosine(step, n_steps=config.n_steps, floor=config.min_lr_ratio)
 
 
 def means(rows: Sequence[dict[str, Tensor]]) -> Metrics:

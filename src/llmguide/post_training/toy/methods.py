@@ -301,7 +301,7 @@ def ppo_choices(world: World, n_steps: int, *, kl_coef: float = 0.1) -> PPOConfi
         batch_size=128,
         max_new_tokens=world.answers.shape[1],
         eos_id=EOS,
-        learning_rate=5e-4,
+        lr=5e-4,
         kl_coef=kl_coef,
         value_clip=float("inf"),
     )
@@ -318,7 +318,7 @@ def grpo_choices(
         variant=variant,
         max_new_tokens=world.answers.shape[1],
         eos_id=EOS,
-        learning_rate=5e-4,
+        lr=5e-4,
         kl_coef=kl_coef,
     )
 
@@ -338,12 +338,12 @@ def _said(world: World, answers: Tensor) -> Sequence[list[int]]:
     return [ids[kept].tolist() for ids, kept in zip(world.answers[answers], world.mask[answers], strict=True)]
 
 
-def _config(n_steps: int, learning_rate: float) -> TrainConfig:
+def _config(n_steps: int, lr: float) -> TrainConfig:
     return TrainConfig(
         n_steps=n_steps,
         context_length=1,  # data bring their own
         batch_size=64,
-        learning_rate=learning_rate,
+        lr=lr,
         log_every=1,
         weight_decay=0.0,
         max_spike=float("inf"),

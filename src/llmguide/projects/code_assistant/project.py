@@ -63,7 +63,7 @@ class Plan:
     context_length: int = 256  # tokens of prefix, suffix and completion
     batch_size: int = 8  # rows of an update, each full of blocks
     n_steps: int = 800  # updates
-    learning_rate: float = 1e-2  # the peak
+    lr: float = 1e-2  # the peak
     n_pairs: int = 2000  # pairs of completions that the simulated developer is shown
     preference_rate: float = 1.5e-3  # the peak
     beta: float = 0.1  # weight of the divergence in DPO
@@ -211,7 +211,7 @@ def _learn_to_fill(run: Run) -> dict[str, Any]:
     examples = [example for example in examples if len(example.ids) <= plan.context_length]
     say(f"{n_params(model):,} parameters; {len(read)} files, {len(examples):,} blocks")
     data = Conversations(examples, pack_to=plan.context_length, seed=run.seed)
-    steps = {"n_steps": plan.n_steps, "rate": plan.learning_rate}
+    steps = {"n_steps": plan.n_steps, "rate": plan.lr}
     curve = train_stage(run, "filling", model, data, **steps, loss=completion_loss)
     run.keep("models/filling", model, tokenizer)
     n_tokens = sum(len(example.ids) for example in examples)

@@ -115,7 +115,7 @@ def train_with_patience(
     """
     if distributed.world().size > 1:
         raise ValueError("early stopping watches a single process: start it without torchrun")
-    config = replace(config, checkpoint_every=config.eval_every, keep=patience + 1)
+    config = replace(config, checkpoint_every=config.eval_every, keep_last=patience + 1)
     before = _history(folder)
     watch = Patience(patience, before)
     if not watch.is_over and len(before) < config.n_steps:

@@ -389,12 +389,12 @@ def _tune(run: Run, arm: Arm) -> dict[str, Any]:
         n_steps=plan.n_steps,
         context_length=plan.context_length,
         batch_size=plan.batch_size,
-        learning_rate=plan.full_rate if arm.way == "all weights" else plan.adapter_rate,
+        lr=plan.full_rate if arm.way == "all weights" else plan.adapter_rate,
         weight_decay=0.0,
         max_spike=inf,  # an answer unlike all that the base has read may cost more before it costs less
         log_every=max(1, plan.n_steps // 10),
         checkpoint_every=max(1, plan.n_steps // 2),  # of all weights it is three times the model
-        keep=1,
+        keep_last=1,
         seed=run.seed,
     )
     checkpoints = run.output / "checkpoints" / arm.name
