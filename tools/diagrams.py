@@ -1,0 +1,201 @@
+r"""Draw the mechanisms of models: tensors as boxes with their shapes, tokens as cells, data as arrows.
+
+One color stands for one role on every page: tokens and text are ``data``, parameters ``weights``, activations
+and caches ``states``, losses, rewards and gradients ``signal``, and all else is ``neutral``.
+
+Examples::
+
+    with figure("linear", alt="...", width=320, height=160) as (drawing, axes):
+        d = Diagram(axes)
+        x = d.box(60, 80, "x\n(B, d)", role="data")
+        w = d.box(200, 80, "W\n(d, d)", role="weights")
+        d.arrow(x.right, w.left)
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from tools.figures import ACCENTS, INK, MUTED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+
+Role = Literal["data", "weights", "states", "signal", "neutral"]
+COLORS: dict[Role, str] = {
+    "data": ACCENTS[0],
+    "weights": ACCENTS[1],
+    "states": ACCENTS[2],
+    "signal": ACCENTS[3],
+    "neutral": MUTED,
+}
+_FILL = 0.16  # opacity: ink on it stays legible in both palettes
+
+Point = tuple[float, float]
+
+
+class Box(NamedTuple):
+    """A rectangle around (x, y), in px; y grows downward."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def left(self) -> Point:
+        """Middle of the left edge."""
+        return self.x - self.width / 2, self.y
+
+    @property
+    def right(self) -> Point:
+        """Middle of the right edge."""
+        return self.x + self.width / 2, self.y
+
+    @property
+    def top(self) -> Point:
+        """Middle of the upper edge."""
+        return self.x, self.y - self.height / 2
+
+    @property
+    def bottom(self) -> Point:
+        """Middle of the lower edge."""
+        return self.x, self.y + self.height / 2
+
+
+class Diagram:
+    """Boxes, cells and arrows on axes whose unit is a px, with (0, 0) in the upper left corner."""
+
+    def __init__(self, axes: "Axes") -> None:
+        """Take the axes that `figure` yields."""
+        self.axes = axes
+        width, height = 72 * axes.figure.get_size_inches()
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set_position((0.0, 0.0, 1.0, 1.0))
+        axes.set_axis_off()
+
+    def box(
+        self,
+        x: float,
+        y: float,
+        text: str = "",
+        *,
+        role: Role = "neutral",
+        width: float = 80,
+        height: float = 40,
+        dashed: bool = False,
+        filled: bool = True,
+    ) -> Box:
+        """Draw a rounded box around (x, y) with text in it.
+
+        Args:
+            x: Center in px from the left.
+            y: Center in px from the top.
+            text: Lines in the box.
+            role: What the box stands for, which gives its color.
+            width: Width in px.
+            height: Height in px.
+            dashed: Dash the outline, for what is frozen, optional or not stored.
+            filled: Fill the box with its color, lightly.
+        """
+        from matplotlib.patches import FancyBboxPatch  # noqa: PLC0415 (slow, and not needed for the colors)
+
+        corner = (x - width / 2, y - height / 2)
+        style = "round,pad=0,rounding_size=5"
+        kind = {"boxstyle": style, "linestyle": "--" if dashed else "-", "linewidth": 1.4}
+        if filled:
+            fill = {"boxstyle": style, "facecolor": COLORS[role], "alpha": _FILL, "linewidth": 0}
+            self.axes.add_patch(FancyBboxPatch(corner, width, height, **fill))
+        outline = {"facecolor": "none", "edgecolor": COLORS[role], **kind}
+        self.axes.add_patch(FancyBboxPatch(corner, width, height, **outline))
+        box = Box(x, y, width, height)
+        self._label(box, text)
+        return box
+
+    def cells(
+        self,
+        x: float,
+        y: float,
+        texts: Sequence[str],
+        *,
+        roles: Role | Sequence[Role | None] = "neutral",
+        width: float = 24,
+        height: float = 24,
+        gap: float = 0,
+        vertical: bool = False,
+    ) -> list[Box]:
+        """Draw a row (or column) of square-cornered cells, of which the first has its center at (x, y).
+
+        Args:
+            x: Center of the first cell in px from the left.
+            y: Center of the first cell in px from the top.
+            texts: One text a cell; empty for none.
+            roles: One role, or one a cell; None leaves a cell white and its outline gray.
+            width: Width of a cell in px.
+            height: Height of a cell in px.
+            gap: Space between cells in px.
+            vertical: Draw a column.
+        """
+        from matplotlib.patches import Rectangle  # noqa: PLC0415 (as above)
+
+        right, down = (0, height + gap) if vertical else (width + gap, 0)
+        boxes = []
+        for i, text in enumerate(texts):
+            role = roles if isinstance(roles, str) else roles[i]
+            box = Box(x + i * right, y + i * down, width, height)
+            corner = (box.x - width / 2, box.y - height / 2)
+            if role:
+                fill = {"facecolor": COLORS[role], "alpha": _FILL, "linewidth": 0}
+                self.axes.add_patch(Rectangle(corner, width, height, **fill))
+            outline = {"facecolor": "none", "edgecolor": COLORS[role or "neutral"], "linewidth": 1.0}
+            self.axes.add_patch(Rectangle(corner, width, height, **outline))
+            self._label(box, text)
+            boxes.append(box)
+        return boxes
+
+    def arrow(
+        self,
+        start: Point,
+        end: Point,
+        text: str = "",
+        *,
+        role: Role = "neutral",
+        bend: float = 0,
+        dashed: bool = False,
+    ) -> None:
+        """Draw an arrow in the direction in which data flows, with a text beside its middle.
+
+        Args:
+            start: Where it leaves, in px.
+            end: Where its head is, in px.
+            text: Written above the middle, or to the right of an upright arrow.
+            role: What the box stands for, which gives its color.
+            bend: Curvature; 0 is straight, positive bends to the left of its direction.
+            dashed: Dash the line, for what flows backward or only sometimes.
+        """
+        from matplotlib.patches import FancyArrowPatch  # noqa: PLC0415 (as above)
+
+        line = FancyArrowPatch(
+            start, end, arrowstyle="-|>", mutation_scale=9, linewidth=1.3, color=COLORS[role],
+            shrinkA=1, shrinkB=1, connectionstyle=f"arc3,rad={bend}", linestyle="--" if dashed else "-",
+        )  # fmt: skip
+        self.axes.add_patch(line)
+        if text:
+            x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
+            upright = abs(end[0] - start[0]) < abs(end[1] - start[1])
+            if upright:
+                self.text(x + 6, y, text, align="left")
+            else:
+                self.text(x, y - 10, text)
+
+    def text(self, x: float, y: float, text: str, *, align: str = "center") -> "Text":
+        """Write text around (x, y); ``align`` is left, center or right."""
+        return self.axes.text(x, y, text, ha=align, va="center", color=INK, linespacing=1.25)
+
+    def _label(self, box: Box, text: str) -> None:
+        needed = self.text(box.x, box.y, text).get_window_extent() if text else None
+        if needed and (needed.width > box.width or needed.height > box.height):
+            raise ValueError(
+                f"{text!r} needs {needed.width:.0f} x {needed.height:.0f} px and its box has "
+                f"{box.width:g} x {box.height:g}: enlarge the box or shorten the text"
+            )
