@@ -29,6 +29,7 @@ COLORS: dict[Role, str] = {
     "signal": ACCENTS[3],
     "neutral": MUTED,
 }
+_HALF_CAPITAL = 0.36  # of the font size
 _FILL = 0.16  # opacity: ink on it stays legible in both palettes
 
 Point = tuple[float, float]
@@ -190,12 +191,21 @@ class Diagram:
 
     def text(self, x: float, y: float, text: str, *, align: str = "center") -> "Text":
         """Write text around (x, y); ``align`` is left, center or right."""
-        return self.axes.text(x, y, text, ha=align, va="center", color=INK, linespacing=1.25)
+        if "\n" in text:
+            return self.axes.text(x, y, text, ha=align, va="center", color=INK, linespacing=1.25)
+        # on one baseline, whether or not a letter rises above the others
+        written = self.axes.text(x, y, text, ha=align, va="baseline", color=INK)
+        written.set_y(y + _HALF_CAPITAL * written.get_fontsize())
+        return written
 
     def _label(self, box: Box, text: str) -> None:
-        needed = self.text(box.x, box.y, text).get_window_extent() if text else None
-        if needed and (needed.width > box.width or needed.height > box.height):
+        if not text:
+            return
+        written = self.text(box.x, box.y, text)
+        extent, scale = written.get_window_extent(), 72 / self.axes.figure.dpi
+        width, height = scale * extent.width, scale * extent.height
+        if width > box.width or height > box.height:
             raise ValueError(
-                f"{text!r} needs {needed.width:.0f} x {needed.height:.0f} px and its box has "
+                f"{text!r} needs {width:.0f} x {height:.0f} px and its box has "
                 f"{box.width:g} x {box.height:g}: enlarge the box or shorten the text"
             )
