@@ -1,7 +1,7 @@
 """Leave out of the built site what no reader gets anything from; a long chapter loses 10 kB, compressed.
 
 - Highlighting puts every name, operator and bracket into an element of its own. Our palettes give them the
-  colour of the text. What follows its like needs no element of its own either.
+  color of the text. What follows its like needs no element of its own either.
 - Before each block of code stands an empty element, for a browser that is no more. Instead, Tab reaches the
   block until a script sees that it does not scroll.
 - Each formula carries its TeX, for programs. They have the Markdown twin.
@@ -9,7 +9,7 @@
 - Every page names the styles of the reference, which only its pages use.
 - The theme watches every entry of a page's contents while the reader scrolls. A phone feels some hundred: so
   long a list shows its outermost level alone.
-- At its start the theme stops all transitions, and names the colour scheme in the head, which our style does
+- At its start the theme stops all transitions, and names the color scheme in the head, which our style does
   for the root. For each the browser would style the whole page anew.
 - The theme's palette brings two dozen colors to choose from. We bring our own, and call it "custom".
 - Our scripts and styles are written for people; esbuild writes them for machines.
@@ -29,7 +29,7 @@ from tools import ROOT, write
 ESBUILD = ("node_modules/.bin/esbuild", "--minify", "--log-level=warning")
 FOLDERS = ("css", "js", "runtime")  # below docs/
 _PLAIN = re.compile(r'<span class="(?:kc|na?|ow?|p|sa|w)">([^<]*)</span>')  # names, operators, punctuation
-_NEIGHBOURS = re.compile(r'(<span class="[a-z]\w?">)[^<]*</span>(?:\1[^<]*</span>)+')  # of the same kind
+_NEIGHBORS = re.compile(r'(<span class="[a-z]\w?">)[^<]*</span>(?:\1[^<]*</span>)+')  # of the same kind
 _CODE = re.compile(r"(<pre[^>]*>)(?:<span></span>)?<code>")
 _TEX = re.compile(r"<annotation [^>]*>[^<]*</annotation>|</?semantics>")
 _REFERENCE = re.compile(r'<link rel="stylesheet" href="[^"]*_mkdocstrings\.css">')
@@ -59,7 +59,7 @@ def slim(html: str) -> str:
     if len(_ENTRY.findall(html)) > MOST_ENTRIES:
         while _LOWER_LEVEL.search(html):  # from the innermost
             html = _LOWER_LEVEL.sub("", html)
-    html = _NEIGHBOURS.sub(lambda found: found[0].replace(f"</span>{found[1]}", ""), _PLAIN.sub(r"\1", html))
+    html = _NEIGHBORS.sub(lambda found: found[0].replace(f"</span>{found[1]}", ""), _PLAIN.sub(r"\1", html))
     html = _CODE.sub(r'\1<code tabindex="0">', html)
     parts = _EXACT.split(_TEX.sub("", html))
     # of three parts: what lies between, what is exact, and the name of its tag

@@ -28,7 +28,7 @@ def test_in_the_tiny_world_its_accuracy_is_between_a_guess_and_the_truth(runs):
     assert 0.5 < report["accuracy"]["learned"] < report["accuracy"]["gold"] < 1.0
     for row in report["rows"]:
         assert row["gold"] <= row["best_gold"] + 1e-3
-        # nothing follows the learnt reward better than its own optimum
+        # nothing follows the learned reward better than its own optimum
         assert row["learned"] == pytest.approx(row["best_learned"], abs=1e-3)
     policy, reference, rewards = tiny_rewards(None, None, runs / "ppo", seed=0)
     assert (reference.exp() * rewards).sum(dim=1).abs().max() < 1e-4

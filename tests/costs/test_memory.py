@@ -307,7 +307,7 @@ def test_qlora_base_by_hand(name, gigabytes):
     assert quantized_bytes(CONFIGS[name], nf4_bits()) / 1e9 == pytest.approx(gigabytes, abs=0.005)
 
 
-def test_double_quantisation_saves_0_373_bits():
+def test_double_quantization_saves_0_373_bits():
     """QLoRA, section 3: from 32/64 = 0.5 bits to 0.127."""
     assert nf4_bits() == pytest.approx(4.127, abs=0.0005)
     assert 4 + 32 / 64 - nf4_bits() == pytest.approx(0.373, abs=0.0005)

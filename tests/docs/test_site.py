@@ -139,7 +139,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_no_behaviour_hangs_on_the_generator() -> None:
+def test_no_behavior_hangs_on_the_generator() -> None:
     keys = set(re.findall(r"^([a-z_]+):", CONFIG, re.MULTILINE))
     assert "hooks" not in keys
     assert "repo_url" not in keys  # the theme would ask that host for its stars

@@ -1,4 +1,4 @@
-"""The models on their own: sizes, initialisation, causality, caches; the 2017 Transformer against torch."""
+"""The models on their own: sizes, initialization, causality, caches; the 2017 Transformer against torch."""
 
 from dataclasses import replace
 from itertools import pairwise, product
@@ -123,10 +123,10 @@ def test_classes_refuse_each_others_configs():
             kind(config)
 
 
-# --- initialisation
+# --- initialization
 
 
-def test_gpt2_initialisation():
+def test_gpt2_initialization():
     """Deviation 0.02, and 0.02 / sqrt(2 L) where a sublayer writes into the residual stream; biases 0."""
     torch.manual_seed(0)
     model = build(ModelConfig(vocab_size=300, context_length=300, n_layers=8, d_model=256, n_heads=4))

@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
     return folder / "whole"
 
 
-def test_the_domain_is_learnt_and_replay_keeps_more_of_the_rest(finished, results):
+def test_the_domain_is_learned_and_replay_keeps_more_of_the_rest(finished, results):
     found = results(finished)["scores"]
     assert found["domain"]["domain"] < 0.7 * found["base"]["domain"]
     assert found["base"]["general"] < found["domain + replay"]["general"] < found["domain"]["general"]

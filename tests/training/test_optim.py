@@ -56,7 +56,7 @@ def test_adamw_two_steps_by_hand():
 
 
 def test_muon_of_a_diagonal_by_hand():
-    # Orthogonalising a diagonal matrix applies the polynomial to its normalised entries.
+    # Orthogonalizing a diagonal matrix applies the polynomial to its normalized entries.
     def f(s: float) -> float:
         return 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
 

@@ -51,7 +51,7 @@ from llmguide.training import distributed
 from llmguide.training.train import train
 
 DESCRIPTION = """\
-Direct preference optimisation. With no arguments, the policy of llmguide sft learns from 2,000 pairs of the
+Direct preference optimization. With no arguments, the policy of llmguide sft learns from 2,000 pairs of the
 tiny world, and is measured exactly. --data vader, hh, or a file of JSON lines with prompt, chosen and
 rejected: as in llmguide reward. Without --model, a small GPT is fine-tuned on the chosen answers first. The
 same command goes on where it stopped.
@@ -143,13 +143,13 @@ def _fine_tune_first(
         list({(str(pair.prompt), pair.chosen): pair for pair in side}.values())
         for side in (seen, unseen)
     ]
-    learnt, held = (
+    learned, held = (
         [[*pair.prompt, {"role": "assistant", "content": pair.chosen}] for pair in side] for side in talks
     )
-    texts = (message["content"] for talk in learnt for message in talk)
+    texts = (message["content"] for talk in learned for message in talk)
     chat = open_chat(origin, texts, seed=seed)
     length = origin.context_length
-    fine_tune(chat, learnt, held, output, steps=Steps(seed=seed), lora=Lora(), context_length=length)
+    fine_tune(chat, learned, held, output, steps=Steps(seed=seed), lora=Lora(), context_length=length)
 
 
 def _pair(chat: Chat, pair: TextPair, length: int) -> Pair | None:

@@ -332,7 +332,7 @@ def lora(model: Model, rank: int = 16, targets: tuple[str, ...] | None = None, j
     ways = {
         "full": (total, sum(memory.model_state_bytes(total).values())),
         "LoRA": (adapters, 2 * total + state),
-        "QLoRA (NF4, double quantisation)": (
+        "QLoRA (NF4, double quantization)": (
             adapters,
             memory.quantized_bytes(config, memory.nf4_bits()) + state,
         ),

@@ -30,12 +30,12 @@ from llmguide.runs.post_training import (
     sides,
     wait,
 )
-from llmguide.runs.rollouts import answerable, share_right, summarise
+from llmguide.runs.rollouts import answerable, share_right, summarize
 from llmguide.runs.toy import N_STEPS, Exact, logprobs_of, one_thread, report, save_policy, standing
 from llmguide.training import distributed
 
 DESCRIPTION = """\
-Group relative policy optimisation, or dapo, dr_grpo or rloo with --variant. With no arguments, the policy of
+Group relative policy optimization, or dapo, dr_grpo or rloo with --variant. With no arguments, the policy of
 llmguide sft follows the reward model of llmguide reward in the tiny world, where the best possible is known;
 what is missing of the two is made first. --data, JSON lines with prompt and answer, checks answers instead:
 numbers as numbers, others by the text in <answer></answer> or \\boxed{}. The same command goes on where it
@@ -44,7 +44,7 @@ stopped.
 Examples:
   llmguide grpo
   llmguide grpo --variant dr_grpo --output runs/dr-grpo
-  llmguide grpo --data gsm8k.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --lora-rank 16 --output runs/maths
+  llmguide grpo --data gsm8k.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --lora-rank 16 --output runs/math
   torchrun --nproc-per-node 2 -m llmguide grpo --output runs/two"""
 
 
@@ -131,7 +131,7 @@ def grpo(
                 f"right {when}: {share.score:.1%} of {len(unseen)} held-out prompts, 95% interval "
                 f"{share.low:.1%} to {share.high:.1%}"
             )
-    summarise(output, history, before=before, after=after)
+    summarize(output, history, before=before, after=after)
     wait()
 
 

@@ -27,19 +27,19 @@ from llmguide.runs.post_training import (
     wait,
 )
 from llmguide.runs.reward_heads import with_head
-from llmguide.runs.rollouts import answerable, summarise
+from llmguide.runs.rollouts import answerable, summarize
 from llmguide.runs.toy import N_STEPS, Exact, logprobs_of, one_thread, report, save_policy, standing
 from llmguide.training import distributed
 
 DESCRIPTION = """\
-Proximal policy optimisation: the policy of llmguide sft learns to please the reward model of llmguide
+Proximal policy optimization: the policy of llmguide sft learns to please the reward model of llmguide
 reward, without going far from where it started. With no arguments, in the tiny world, where the best possible
 is known; what is missing of the two is made first. --data, JSON lines with prompt, takes --model and
 --reward-model too. The same command goes on where it stopped.
 
 Examples:
   llmguide ppo
-  llmguide ppo --kl-coef 0.02 --output runs/ppo-greedy        less held back: the reward is over-optimised
+  llmguide ppo --kl-coef 0.02 --output runs/ppo-greedy        less held back: the reward is over-optimized
   llmguide ppo --data prompts.jsonl --model runs/chat --reward-model runs/judge --output runs/pleasing
   torchrun --nproc-per-node 2 -m llmguide ppo --output runs/two"""
 
@@ -113,7 +113,7 @@ def ppo(
             prompts, folder=output / "checkpoints", logger=loggers(output, Lines(config.n_steps))
         )
     finish(output, chat, chat.model, lora)
-    summarise(output, history)
+    summarize(output, history)
     wait()
 
 

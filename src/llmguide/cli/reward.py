@@ -159,7 +159,7 @@ def load_pairs(compared: Compared, *, seed: int) -> tuple[list[TextPair], list[T
     data, n_pairs, held_out = compared.data, compared.n_pairs, compared.held_out
     assert data is not None
     if data == "vader":
-        say(f"{PACKAGES['vader-ratings'].attribution}; licence: {PACKAGES['vader-ratings'].licence}")
+        say(f"{PACKAGES['vader-ratings'].attribution}; license: {PACKAGES['vader-ratings'].license}")
         seen = sentiment_pairs("train", n_pairs, held_out=held_out, seed=seed)
         return seen, sentiment_pairs("validation", max(1, n_pairs // 2), held_out=held_out, seed=seed)
     seen, unseen = divide(hh_pairs() if data == "hh" else comparisons(data), held_out=held_out)
@@ -200,7 +200,7 @@ def show_accuracy(
 
 
 class Learned(NamedTuple):
-    """The tiny world's policy to start from, its log-probabilities, and the reward that was learnt."""
+    """The tiny world's policy to start from, its log-probabilities, and the reward that was learned."""
 
     policy: Any
     reference: Tensor
@@ -222,7 +222,7 @@ def tiny_rewards(model: str | None, reward_model: Path | None, output: Path, *, 
     world = tiny_world()
     reference = logprobs_of(policy, world)
     judge = with_head(folder, load_policy(folder))
-    return Learned(policy, reference, _centred(score_answers(judge, world), reference))
+    return Learned(policy, reference, _centered(score_answers(judge, world), reference))
 
 
 def _in_tiny_world(output: Path, model: str | None, steps: Steps) -> None:
@@ -251,7 +251,7 @@ def _in_tiny_world(output: Path, model: str | None, steps: Steps) -> None:
     if distributed.world().rank == 0:
         save_policy(output, policy, seed=steps.seed)
         save_head(output, judge)
-    learned = _centred(score_answers(judge, world), reference)
+    learned = _centered(score_answers(judge, world), reference)
     accuracy = {
         name: _agreement(table, unseen) for name, table in (("learned", learned), ("gold", world.gold))
     }
@@ -274,7 +274,7 @@ def _agreement(table: Float[Tensor, "P N"], pairs: Any) -> float:
     return ((chosen > rejected).double() + (chosen == rejected).double() / 2).mean().item()
 
 
-def _centred(rewards: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> Float[Tensor, "P N"]:
+def _centered(rewards: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> Float[Tensor, "P N"]:
     return rewards - (reference.exp() * rewards).sum(dim=1, keepdim=True)
 
 

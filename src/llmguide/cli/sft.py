@@ -102,12 +102,12 @@ def sft(
         lora=vars(lora),
     )
     talks = conversations(data)
-    learnt, unseen = sides([(talk[0]["content"], talk) for talk in talks], held_out)
-    texts = (message["content"] for talk in learnt for message in talk)
+    learned, unseen = sides([(talk[0]["content"], talk) for talk in talks], held_out)
+    texts = (message["content"] for talk in learned for message in talk)
     chat = open_chat(origin, texts, seed=steps.seed)
     lora.into(chat.model)
     length = origin.context_length
-    fine_tune(chat, learnt, unseen, output, steps=steps, lora=lora, packed=packed, context_length=length)
+    fine_tune(chat, learned, unseen, output, steps=steps, lora=lora, packed=packed, context_length=length)
     say(f"\nstart from it:  --model {output}")
 
 
@@ -116,7 +116,7 @@ COMMAND = sft
 
 def fine_tune(
     chat: Chat,
-    learnt: Sequence[Sequence[Message]],
+    learned: Sequence[Sequence[Message]],
     unseen: Sequence[Sequence[Message]],
     output: Path,
     *,
@@ -135,7 +135,7 @@ def fine_tune(
         rows = kept([chat.rendered(talk, length + 1) for talk in talks], "conversations", length + 1)
         return Conversations(rows, pack_to=length if packed else None, seed=steps.seed)
 
-    seen, held_out = examples(learnt), examples(unseen) if unseen else None
+    seen, held_out = examples(learned), examples(unseen) if unseen else None
     rate = 1e-3 if lora.lora_rank else 5e-4
     config = schedule(steps, n=len(seen), epochs=EPOCHS, batch_size=BATCH_SIZE, lr=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(seen):,} rows")

@@ -177,7 +177,7 @@ CLAIMS = (
     Claim("trees", "is_search_tree", "O(n)", "nodes", trees.is_search_tree, _tree),
     Claim("trees", "is_balanced", "O(n)", "nodes", trees.is_balanced, _tree),
     Claim("trees", "search, balanced", "O(log n)", "nodes", trees.search, lambda n: (*_tree(n), -1)),
-    Claim("trees", "serialise", "O(n)", "nodes", trees.serialise, _tree),
+    Claim("trees", "serialize", "O(n)", "nodes", trees.serialize, _tree),
     Claim("two pointers", "two_sum_sorted", "O(n)", "numbers", two_pointers.two_sum_sorted,
           lambda n: (range(n), 2 * n)),
     Claim("two pointers", "largest_container", "O(n)", "walls", two_pointers.largest_container,

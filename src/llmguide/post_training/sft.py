@@ -3,7 +3,7 @@ r"""Supervised fine-tuning: the loss of pre-training, on the tokens that the ass
 $$L = -\frac{1}{\sum_t m_t} \sum_t m_t \log p(y_t \mid y_{<t})$$
 
 with mask $m_t = 1$ on the answers and the tokens that end them (`llmguide.post_training.chat`). Prompts are
-read and not learnt, so `completion_loss` never takes them through the output head, the largest matrix of a
+read and not learned, so `completion_loss` never takes them through the output head, the largest matrix of a
 small model.
 
 Examples are of many lengths. A batch pads them on the right, where a causal model does not look; or
@@ -125,7 +125,7 @@ class Conversations:
 
 
 def completion(prompt: Sequence[int], answer: Sequence[int]) -> Rendered:
-    """Make an example of a prompt that is read and an answer, with its end-of-text token, that is learnt."""
+    """Make an example of a prompt that is read and an answer, with its end-of-text token, that is learned."""
     return Rendered([*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
 
 
@@ -136,7 +136,7 @@ def shifted(example: Rendered) -> Int[Tensor, "2 T"]:
     [[1, 2, 3], [-100, 3, 4]]
     """
     following = zip(example.ids[1:], example.mask[1:], strict=True)
-    targets = [token if is_learnt else IGNORE_INDEX for token, is_learnt in following]
+    targets = [token if is_learned else IGNORE_INDEX for token, is_learned in following]
     return torch.tensor([example.ids[:-1], targets], dtype=torch.long)
 
 

@@ -68,7 +68,7 @@ class Plan:
     gradient_accumulation_steps: int = 2  # batches of an update
     lr: float = 3e-3  # the peak of a new base
     continued_rate: float = 1e-3  # the peak of the continuations: lower, since there is something to lose
-    warmup_ratio: float = 0.1  # share of the steps; the optimiser starts without a memory
+    warmup_ratio: float = 0.1  # share of the steps; the optimizer starts without a memory
     replay: float = 0.25  # share of general text in the arm with replay
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     """
     run = Run(NAME, plan, seed, output)
     for text in (general(plan), domain(plan)):
-        say(f"corpus: {text.name} ({text.attribution}; licence: {text.licence})")
+        say(f"corpus: {text.name} ({text.attribution}; license: {text.license})")
         require_both_sides(text.name, text, HELD_OUT)
     if plan.base is None:
         run.stage("base", lambda: _train_base(run))
@@ -107,7 +107,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
 
 
 def check(folder: Path) -> list[Criterion]:
-    """Measure the models of a run anew: the domain is learnt, and replay keeps more of the rest."""
+    """Measure the models of a run anew: the domain is learned, and replay keeps more of the rest."""
     require_finished(NAME, folder)
     scores = measure(folder)
     before, after, replayed = (scores[name] for name in ("base", "domain", "domain + replay"))

@@ -1,4 +1,4 @@
-r"""Project: a reward model that learns from people's comparisons, and an account of what it has learnt.
+r"""Project: a reward model that learns from people's comparisons, and an account of what it has learned.
 
 The comparisons: of two film review snippets, which did people find more positive? A small decoder first
 learns to write such snippets; then its head is replaced by one row that scores a text, and the Bradley-Terry
@@ -87,8 +87,8 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         say(f"\n{name}: {test['n_pairs']:,} pairs of {test['n_texts']:,} texts")
         for judge, found in test["accuracy"].items():
             say(f"  {judge:22} {found['score']:.1%}  ({found['low']:.1%} to {found['high']:.1%})")
-    learnt = run.stage("learnt", lambda: look_into(output, seed))
-    run.finish(language | {"n_pairs": len(pairs), "tests": tests, "learnt": learnt}, rewards)
+    learned = run.stage("learned", lambda: look_into(output, seed))
+    run.finish(language | {"n_pairs": len(pairs), "tests": tests, "learned": learned}, rewards)
 
 
 def check(folder: Path) -> list[Criterion]:

@@ -339,7 +339,7 @@ def judged(judge: RewardModel, end: int) -> Reward:
     """Let a judge score answers, those that were cut at the limit as if they ended there: it knows no others.
 
     Args:
-        judge: Has learnt from whole texts.
+        judge: Has learned from whole texts.
         end: The token that ends them, which takes the place of the last one of an answer that was cut.
     """
 
@@ -352,7 +352,7 @@ def judged(judge: RewardModel, end: int) -> Reward:
 
 
 def variety(answers: Sequence[str]) -> float:
-    """Share of the pairs of neighbouring words of all answers that are different ones.
+    """Share of the pairs of neighboring words of all answers that are different ones.
 
     >>> variety(["a b a b", "a b"])  # ab, ba, ab, ab
     0.5

@@ -126,7 +126,7 @@ class Chat:
     ) -> Rendered | None:
         """Write a conversation in at most so many tokens, its oldest turns left out; None if it is too long.
 
-        Nothing follows what is learnt: the template may end a turn with a line feed, an answer does not.
+        Nothing follows what is learned: the template may end a turn with a line feed, an answer does not.
         """
         options: dict[str, Any] = {"template": self.template, "last_turn_only": last_turn_only}
         found = render_chat(messages, self.tokenizer, **options)
@@ -135,7 +135,7 @@ class Chat:
                 found = render_chat(messages, self.tokenizer, max_length=length, truncation="left", **options)
             except ValueError:  # anything else would have been raised before
                 return None
-        end = max(i for i, is_learnt in enumerate(found.mask) if is_learnt) + 1
+        end = max(i for i, is_learned in enumerate(found.mask) if is_learned) + 1
         return Rendered(found.ids[:end], found.mask[:end])
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:

@@ -51,7 +51,7 @@ def share_right(
     return wilson_interval(right, len(prompts))
 
 
-def summarise(output: Path, history: Sequence[Metrics], **more: Any) -> None:
+def summarize(output: Path, history: Sequence[Metrics], **more: Any) -> None:
     """Print and keep the first and last numbers of a run."""
     first, last = (
         {name: fmean(metrics[name] for metrics in part) for name in ("reward", "kl", "length", "ended")}

@@ -160,7 +160,7 @@ def test_codes_say_more_about_normal_weights_than_evenly_spaced_ones():
     assert errors[0] < 0.9 * errors[1]
 
 
-def test_double_quantisation_costs_little():
+def test_double_quantization_costs_little():
     x = weights(256, 256)
     indices, scales = quantize(x.flatten(), NF4, BLOCK)
     single = dequantize(indices, scales, NF4, BLOCK).view_as(x)

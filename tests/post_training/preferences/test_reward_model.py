@@ -52,8 +52,8 @@ def test_losses_by_hand():
     # differences log 3 and 0: -log 3/4 and log 2; centring: 0.1 x (sums (log 3)^2 and 4^2) / 2
     chosen, rejected = torch.tensor([log(3), 2.0]), torch.tensor([0.0, 2.0])
     assert bradley_terry_loss(chosen, rejected).item() == pytest.approx((log(4 / 3) + log(2)) / 2)
-    centred = bradley_terry_loss(chosen, rejected, centering=0.1) - bradley_terry_loss(chosen, rejected)
-    assert centred.item() == pytest.approx(0.1 * (log(3) ** 2 + 16) / 2)
+    centered = bradley_terry_loss(chosen, rejected, centering=0.1) - bradley_terry_loss(chosen, rejected)
+    assert centered.item() == pytest.approx(0.1 * (log(3) ** 2 + 16) / 2)
     margin = torch.tensor([log(3), 0.0])  # what is left of the first difference is 0
     assert bradley_terry_loss(chosen, rejected, margin).item() == pytest.approx(log(2))
 

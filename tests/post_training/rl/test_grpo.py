@@ -293,8 +293,8 @@ def config(**changes) -> GRPOConfig:
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_rloo_finds_the_optimum_of_the_regularised_objective():
-    """With the KL in the reward the best policy is pi_0 exp(r / beta), normalised; 25 answers are listed."""
+def test_rloo_finds_the_optimum_of_the_regularized_objective():
+    """With the KL in the reward the best policy is pi_0 exp(r / beta), normalized; 25 answers are listed."""
     policy, beta = lively_policy(), 1.0
     reference, table = deepcopy(policy), torch.randn(V, V)
     rloo = GRPOTrainer(
@@ -316,7 +316,7 @@ def test_rloo_finds_the_optimum_of_the_regularised_objective():
 
 @pytest.mark.usefixtures("unchecked")
 def test_kl_in_the_loss_pulls_towards_the_divergence_from_the_reference():
-    """k3 as a loss: pi maximises c E[r] - beta KL(pi_0 || pi), so pi = beta pi_0 / (m - c r).
+    """k3 as a loss: pi maximizes c E[r] - beta KL(pi_0 || pi), so pi = beta pi_0 / (m - c r).
 
     c = (G - 1) / G, because an answer is part of the mean that it is compared with; m makes the sum 1.
     """

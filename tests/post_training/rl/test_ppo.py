@@ -296,12 +296,12 @@ def test_extreme_log_probabilities_leave_losses_and_gradients_finite(dtype, extr
 def test_padding_has_no_part_in_losses_and_gradients():
     mask = some_mask(4, 6)
     parts = [drawn(4, 6, seed=seed) for seed in range(3)]
-    spoilt = [part.masked_fill(~mask, nan).requires_grad_() for part in parts]
+    spoiled = [part.masked_fill(~mask, nan).requires_grad_() for part in parts]
     clean = [part.clone().requires_grad_() for part in parts]
     for loss in (ppo_policy_loss, ppo_value_loss):
-        a, b = loss(*spoilt, mask), loss(*clean, mask)
+        a, b = loss(*spoiled, mask), loss(*clean, mask)
         torch.testing.assert_close(a, b)
-        grads = torch.autograd.grad(a, spoilt[0])[0], torch.autograd.grad(b, clean[0])[0]
+        grads = torch.autograd.grad(a, spoiled[0])[0], torch.autograd.grad(b, clean[0])[0]
         torch.testing.assert_close(*grads)
 
 
@@ -338,8 +338,8 @@ def all_answers(policy: nn.Module, n_tokens: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("seed", "shares_trunk"), [(0, True), (1, True), (2, True), (0, False)])
-def test_ppo_finds_the_optimum_of_the_regularised_objective(seed, shares_trunk):
-    """All 25 answers of two tokens are listed; the best policy is pi_0 exp(r / beta), normalised."""
+def test_ppo_finds_the_optimum_of_the_regularized_objective(seed, shares_trunk):
+    """All 25 answers of two tokens are listed; the best policy is pi_0 exp(r / beta), normalized."""
     policy, beta = lively_policy(seed), 1.0
     reference = deepcopy(policy)
     table = torch.randn(V, V)

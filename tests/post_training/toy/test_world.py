@@ -159,7 +159,7 @@ def test_no_policy_beats_the_optimum(beta, seed):
 
 
 def test_gradient_ascent_on_a_model_approaches_the_optimum():
-    """The closed form is what optimisation of the same objective arrives at, in a world of 40 answers."""
+    """The closed form is what optimization of the same objective arrives at, in a world of 40 answers."""
     torch.manual_seed(0)
     answers, mask = list_answers(4, 3)
     gold = torch.randn(2, len(answers))

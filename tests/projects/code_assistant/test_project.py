@@ -310,7 +310,7 @@ def test_thumbs_are_written_for_dpo(tmp_path):
     assert told.prompt == [{"role": "user", "content": "Hi"}]
 
 
-def test_what_cannot_be_learnt_from_is_refused_before_the_training(tmp_path, capsys):
+def test_what_cannot_be_learned_from_is_refused_before_the_training(tmp_path, capsys):
     (tmp_path / "code").mkdir()
     args = [
         "project",

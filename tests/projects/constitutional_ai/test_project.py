@@ -157,12 +157,12 @@ def test_a_critic_without_preferences_is_named(finished, tmp_path, killed, monke
 
 
 def test_no_test_is_trained_on():
-    learnt = {text for text, _ in demonstrations(5000, 0)} | set(asked_again(5000, 0))
+    learned = {text for text, _ in demonstrations(5000, 0)} | set(asked_again(5000, 0))
     tested = examination()
-    assert not learnt & {question.text for asked in tested.values() for question in asked}
+    assert not learned & {question.text for asked in tested.values() for question in asked}
     assert min(map(len, tested.values())) >= 20
     new = [attack.partition("{}") for attack in NEW_ATTACKS]
-    assert not any(text.startswith(a) and text.endswith(b) for text in learnt for a, _, b in new)
+    assert not any(text.startswith(a) and text.endswith(b) for text in learned for a, _, b in new)
 
 
 def test_demonstrations_please():

@@ -67,7 +67,7 @@ def finished(tmp_path_factory):
     return folder / "whole"
 
 
-def test_shown_types_are_learnt_and_the_run_is_recorded(finished, results):
+def test_shown_types_are_learned_and_the_run_is_recorded(finished, results):
     found = results(finished)
     for name in ARMS:
         assert found["tests"]["systems"][name]["shown types"]["score"] > 0.9
@@ -179,9 +179,9 @@ def test_a_decoy_is_the_answer_of_the_partner(drawn):
 
 def test_held_out_items_words_and_types_are_never_shown(drawn):
     plan = Plan(n_steps=40)
-    learnt = instruction_tuning._learnt(plan)
-    assert learnt.keys() == TYPES.keys() - set(plan.held_out)
-    assert not any(item.is_test for some in learnt.values() for item in some)
+    learned = instruction_tuning._learned(plan)
+    assert learned.keys() == TYPES.keys() - set(plan.held_out)
+    assert not any(item.is_test for some in learned.values() for item in some)
     asked = questions(plan)
     assert all(q.item.is_test for q in asked)
     for q in asked:
@@ -191,7 +191,7 @@ def test_held_out_items_words_and_types_are_never_shown(drawn):
             assert q.template not in shown(q.item.type)
         elif q.item.type not in plan.held_out:
             assert not is_last
-    shown_texts = {ask(item, t) for some in learnt.values() for item in some for t in shown(item.type)}
+    shown_texts = {ask(item, t) for some in learned.values() for item in some for t in shown(item.type)}
     assert not shown_texts & {ask(*q) for q in asked}
 
 

@@ -74,7 +74,7 @@ class Shards:
         if tokenizer is not None and (found := fingerprint(tokenizer)) != self.index["vocabulary"]:
             raise ValueError(
                 f"{folder} was written with the vocabulary {self.index['vocabulary'][:16]}, not with this "
-                f"tokenizer's {found[:16]}; use the tokenizer that wrote it, or tokenise again"
+                f"tokenizer's {found[:16]}; use the tokenizer that wrote it, or tokenize again"
             )
         self.eos_id: int = self.index["eos_id"]
         self.shard_tokens: int = self.index["shard_tokens"]
@@ -226,7 +226,7 @@ class _Writer:
                 for kind, dtype in (("tokens", self.identity["dtype"]), ("starts", "<u8")):
                     _open(self.folder, shard[kind], np.dtype(dtype), verify=True)
             except ValueError as error:
-                warnings.warn(f"tokenising again from shard {number} on: {error}", stacklevel=5)
+                warnings.warn(f"tokenizing again from shard {number} on: {error}", stacklevel=5)
                 return
             there = shard["identity"]
             if changed := [

@@ -17,7 +17,7 @@ gradient does not shrink as the rank grows (Kalajdzievski 2023, arXiv:2312.03732
 2023, arXiv:2305.14314). A starts as in PEFT, uniform within $\pm 1 / \sqrt{D_\text{in}}$; the paper draws it
 from a normal distribution.
 
-Leaves out: adapters on embeddings, DoRA, and initialisations that change the base weight (PiSSA, OLoRA).
+Leaves out: adapters on embeddings, DoRA, and initializations that change the base weight (PiSSA, OLoRA).
 """
 
 from collections import Counter

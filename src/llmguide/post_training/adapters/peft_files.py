@@ -17,7 +17,7 @@ too, but not of the same rank:
 | Mixtral | attention | attention |
 
 Refused by name: experts and routers of Mixtral, which are no linear layers in transformers; DoRA, trained
-biases, embeddings, fully trained modules, and initialisations that change the base weight, as PiSSA does.
+biases, embeddings, fully trained modules, and initializations that change the base weight, as PiSSA does.
 
 Needs ``llmguide[hf]``.
 """

@@ -1,11 +1,11 @@
-r"""Reward models: one number for a text, learnt from which of two answers people preferred.
+r"""Reward models: one number for a text, learned from which of two answers people preferred.
 
 Bradley and Terry: the probability that answer $y_w$ is preferred to $y_l$ is a logistic function of the
 difference of their rewards, and the loss is its negative log-likelihood,
 
 $$L = -\log \sigma\big(r(x, y_w) - r(x, y_l) - m\big) + c\,\big(r(x, y_w) + r(x, y_l)\big)^2$$
 
-with a margin $m$ where the preference was strong. Only differences are learnt: adding a constant to all
+with a margin $m$ where the preference was strong. Only differences are learned: adding a constant to all
 rewards of a prompt changes nothing, so rewards of different prompts are not comparable. The last term, where
 $c > 0$, holds their mean at 0.
 

@@ -72,8 +72,8 @@ def group_advantages(rewards: PerAnswer, group_size: int, *, scale: bool = True)
     """
     grouped = _grouped(rewards, group_size)
     grouped = grouped - grouped[:, :1]  # the mean of equal numbers is not always that number: 8 times 0.9
-    centred = grouped - grouped.mean(dim=1, keepdim=True)
-    return (centred / (grouped.std(dim=1, keepdim=True) + 1e-4) if scale else centred).flatten()
+    centered = grouped - grouped.mean(dim=1, keepdim=True)
+    return (centered / (grouped.std(dim=1, keepdim=True) + 1e-4) if scale else centered).flatten()
 
 
 def leave_one_out_advantages(rewards: PerAnswer, group_size: int) -> PerAnswer:
@@ -304,14 +304,14 @@ class GRPOTrainer(PolicyTrainer):
         def loss_of(rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             return self.loss(answers.take(rows), advantages[rows], ref_logp[rows])
 
-        learnt = self.learn(mask, loss_of, per_token=config.variant == "dapo")
+        learned = self.learn(mask, loss_of, per_token=config.variant == "dapo")
         metrics = {
             "reward": all_scores.mean().item(),
             "kl": kl.mean().item(),
             "informative": informative(all_scores, G).float().mean().item(),
             "length": mask.sum(dim=1).float().mean().item(),
             "ended": answers.ended.float().mean().item(),
-            **learnt,
+            **learned,
         }
         self.history.append(metrics)
         return metrics

@@ -148,6 +148,6 @@ def whiten(values: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"] | None = None) 
     [-0.7071, 0.7071, 0.0]
     """
     mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-    centred = zero_masked(values - masked_mean(values, mask), mask)
-    variance = centred.square().sum() / (mask.sum() - 1).clamp(min=1)
-    return centred * (variance + 1e-8).rsqrt()
+    centered = zero_masked(values - masked_mean(values, mask), mask)
+    variance = centered.square().sum() / (mask.sum() - 1).clamp(min=1)
+    return centered * (variance + 1e-8).rsqrt()

@@ -353,7 +353,7 @@ class PPOTrainer(PolicyTrainer):
         def loss_of(rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             return self.loss(answers.take(rows), old_values[rows], advantages[rows], returns[rows])
 
-        learnt = self.learn(mask, loss_of, per_token=True)
+        learned = self.learn(mask, loss_of, per_token=True)
         kl = (old_logp - ref_logp).sum(dim=1).mean().item()
         metrics = {
             "reward": scores.mean().item(),
@@ -362,7 +362,7 @@ class PPOTrainer(PolicyTrainer):
             "length": mask.sum(dim=1).float().mean().item(),
             "ended": answers.ended.float().mean().item(),
             "explained_variance": explained_variance(old_values, returns, mask).item(),
-            **learnt,
+            **learned,
         }
         if config.kl_target is not None:
             self.kl_coef = adapt_kl_coef(self.kl_coef, kl, target=config.kl_target)

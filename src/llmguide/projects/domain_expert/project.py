@@ -298,7 +298,7 @@ def _course(
 
 
 def _with_windows(talks: Sequence[Rendered], read: torch.Tensor, plan: Plan, seed: int) -> list[Rendered]:
-    """Add to the conversations of each update windows of what the base has read, to be learnt as a whole."""
+    """Add to the conversations of each update windows of what the base has read, to be learned as a whole."""
     windows, examples = Windows(read, REREAD, seed=seed), list[Rendered]()
     for step in range(plan.n_steps):
         examples += talks[step * plan.batch_size : (step + 1) * plan.batch_size]

@@ -1,7 +1,7 @@
 """Early stopping: train until held-out data have not become better for a while, and go back to the best.
 
 Fine-tuning sees few examples many times. The training loss falls to the end; the held-out loss falls, and
-then rises as the examples are learnt by heart. Which step is the best one is only known some steps later, so
+then rises as the examples are learned by heart. Which step is the best one is only known some steps later, so
 a checkpoint is kept for every evaluation that may still turn out to be it.
 
 References: Prechelt 1998, "Early stopping, but when?"

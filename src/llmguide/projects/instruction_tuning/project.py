@@ -222,7 +222,7 @@ def open_arm(folder: Path, plan: Plan, arm: Arm | None) -> Chat:
 
 
 def open_base(plan: Plan) -> Chat:
-    """Open the model to start from, in plain ChatML if it knows that: few templates say what is learnt."""
+    """Open the model to start from, in plain ChatML if it knows that: few templates say what is learned."""
     chat = open_chat(Origin(model=plan.base), [], seed=0)
     coder = as_coder(chat.tokenizer)
     if not {START, END} <= set(coder.control_tokens):
@@ -348,7 +348,7 @@ def _sampled(folder: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def _learnt(plan: Plan) -> dict[str, list[Item]]:
+def _learned(plan: Plan) -> dict[str, list[Item]]:
     """Return the items to learn from, by type."""
     found = {}
     for type_, every in items(plan.data).items():
@@ -360,7 +360,7 @@ def _learnt(plan: Plan) -> dict[str, list[Item]]:
 
 
 def _sizes(plan: Plan) -> dict[str, int]:
-    return {type_: len(some) for type_, some in _learnt(plan).items()}
+    return {type_: len(some) for type_, some in _learned(plan).items()}
 
 
 def _talk(item: Item, template: int) -> list[Message]:
@@ -369,9 +369,9 @@ def _talk(item: Item, template: int) -> list[Message]:
 
 def _conversations(chat: Chat, plan: Plan, temperature: float, seed: int) -> Conversations:
     """Draw the conversations of one training; each item in one of the ways to ask that are shown."""
-    learnt = _learnt(plan)
+    learned = _learned(plan)
     rates = mixing_rates(_sizes(plan), temperature)
-    drawn = mixed(learnt, rates, plan.n_steps * plan.batch_size, seed)
+    drawn = mixed(learned, rates, plan.n_steps * plan.batch_size, seed)
     draw, length = random.Random(seed), plan.context_length + 1
     talks = [_talk(item, draw.choice(shown(item.type))) for item in drawn]
     return Conversations(
