@@ -8,8 +8,8 @@ import pytest
 
 from llmguide.coding import client, record
 from llmguide.coding.client import Answer, Endpoint, EndpointError, Request, ask, replay
-from llmguide.coding.prompts import extract_code
 from llmguide.coding.sandbox.judging import judge
+from llmguide.evaluation.extraction import extract_code
 
 REQUEST = Request(({"role": "user", "content": "Hi"},), "test-model", seed=3)
 GOOD = {"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "length"}]}

@@ -380,9 +380,9 @@ def test_search_trees_and_balance_from_their_definitions(root):
 @quick
 @given(tree)
 def test_trees_survive_as_text(root):
-    again = trees.deserialise(trees.serialise(root))
+    again = trees.deserialize(trees.serialize(root))
     assert recursive_walks(again) == recursive_walks(root)
-    assert trees.serialise(again) == trees.serialise(root)
+    assert trees.serialize(again) == trees.serialize(root)
 
 
 @quick

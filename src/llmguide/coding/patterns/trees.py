@@ -190,12 +190,12 @@ def is_balanced(tree: Tree | None) -> bool:
     return balanced_height(tree) is not None
 
 
-def serialise(tree: Tree | None) -> str:
+def serialize(tree: Tree | None) -> str:
     """Write a tree as text: the walk node, left, right, with ``.`` for the empty tree. O(n) steps.
 
     Without the dots a walk does not determine a tree.
 
-    >>> serialise(Tree(1, None, Tree(2)))
+    >>> serialize(Tree(1, None, Tree(2)))
     '1 . 2 . .'
     """
     words: list[str] = []
@@ -208,10 +208,10 @@ def serialise(tree: Tree | None) -> str:
     return " ".join(words)
 
 
-def deserialise(text: str) -> Tree | None:
-    """Read what `serialise` wrote. O(n) steps.
+def deserialize(text: str) -> Tree | None:
+    """Read what `serialize` wrote. O(n) steps.
 
-    >>> serialise(deserialise("1 . 2 . ."))
+    >>> serialize(deserialize("1 . 2 . ."))
     '1 . 2 . .'
     """
     words = iter(text.split())
