@@ -11,8 +11,6 @@ results, Chen et al. 2023, arXiv:2304.05128, of which Olausson et al. 2023, arXi
 little it gains over taking more samples.
 """
 
-import ast
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -254,29 +252,6 @@ TECHNIQUES = (
         "By problem type", "asks what such problems turn on", "with small models; for yourself", by_kind
     ),
 )
-
-
-def extract_code(answer: str, name: str) -> str | None:
-    r"""Take the solution out of an answer: the last code block that defines a function.
-
-    A block that the end of the answer cuts off counts. An answer that is nothing but Python is taken whole.
-
-    >>> extract_code("Sure!\n```python\ndef f(): return 1\n```\nCall it:\n```\nf()\n```", "f")
-    'def f(): return 1\n'
-    >>> extract_code("I would use a loop.", "f") is None
-    True
-    """
-    blocks = re.findall(r"^```[^\n`]*\n(.*?)(?:^```[ \t]*$|\Z)", answer, flags=re.DOTALL | re.MULTILINE)
-    defining = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(name)}\s*\(", flags=re.MULTILINE)
-    if found := [block for block in blocks if defining.search(block)]:
-        return str(found[-1])
-    if blocks or not defining.search(answer):
-        return None
-    try:
-        ast.parse(answer)
-    except (SyntaxError, ValueError):
-        return None
-    return answer
 
 
 @dataclass(frozen=True)

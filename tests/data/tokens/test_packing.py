@@ -10,6 +10,7 @@ from tests.parity import assert_parity
 
 from llmguide.config import ModelConfig
 from llmguide.data.documents import Document
+from llmguide.data.tokens._fast_packing import fast_best_fit
 from llmguide.data.tokens.packing import Mixture, Packed, best_fit, in_epochs
 from llmguide.data.tokens.token_files import write_shards
 from llmguide.data.tokens.windows import Batch, Sequences, Windows
@@ -113,6 +114,7 @@ def test_every_token_is_a_target_once_after_the_token_before_it(lengths, T):
 @settings(max_examples=60, deadline=None)
 def test_best_fit_fills_rows_within_its_bound(sizes):
     rows = best_fit(np.array(sizes), 20)
+    assert rows.tolist() == fast_best_fit(np.array(sizes), 20).tolist()
     fill = np.bincount(rows, weights=sizes)
     assert fill.max() <= 20
     assert fill.min() > 0

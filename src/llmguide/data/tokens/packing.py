@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from llmguide.data.tokens._fast_packing import check_sizes, fast_best_fit
 from llmguide.data.tokens.permutation import Permutation
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences, TokenFiles
 
@@ -89,7 +90,7 @@ class Packed:
         within = np.arange(first[-1]) - np.repeat(first[:-1], n_pieces)
         starts = np.repeat(borders[:-1], n_pieces) + within * length
         sizes = np.minimum(length, np.repeat(borders[1:], n_pieces) - starts)
-        rows = best_fit(sizes, length)
+        rows = fast_best_fit(sizes, length)
         order = np.argsort(rows, kind="stable")
         self._starts = starts[order]
         self._sizes = sizes[order].astype(np.int32)
@@ -127,11 +128,14 @@ class Packed:
 
 
 def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n"]:
-    """Put pieces into as few rows as best fit decreasing finds; optimal is NP-hard, this is within 11/9.
+    """Assign pieces to rows by best fit decreasing, which uses at most about 11/9 of the rows of the optimum.
+
+    Pieces are placed from the longest to the shortest, each into the row with the least room that can hold
+    it; of several such rows, into the one that was used last. `Packed` uses a faster version.
 
     Args:
-        sizes: Of the pieces, from 1 to `capacity`.
-        capacity: Of a row.
+        sizes: Tokens of each piece, from 1 to `capacity`.
+        capacity: Tokens of a row.
 
     Returns:
         The row of each piece, numbered in the order in which rows were opened.
@@ -142,26 +146,14 @@ def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n
     >>> best_fit(np.array([3, 7, 4, 6]), 10).tolist()  # 7 and 3, 6 and 4
     [0, 0, 1, 1]
     """
-    if len(sizes) and not 1 <= sizes.min() <= sizes.max() <= capacity:
-        raise ValueError(f"pieces of {sizes.min()} to {sizes.max()} do not fit rows of {capacity}")
+    check_sizes(sizes, capacity)
     rows = np.empty(len(sizes), np.int64)
-    with_space: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows with exactly that much left
-    spaces = 0  # bit s: there is a row with s left
-    n_rows = 0
-    for piece in np.argsort(-sizes, kind="stable").tolist():
-        size = int(sizes[piece])
-        fitting = spaces >> size
-        if fitting:
-            space = size + (fitting & -fitting).bit_length() - 1  # the lowest bit: the least space
-            row = with_space[space].pop()
-            if not with_space[space]:
-                spaces ^= 1 << space
-        else:
-            space, row, n_rows = capacity, n_rows, n_rows + 1
+    room: dict[int, int] = {}  # of each row; the row that was used last is the last key
+    for piece in np.argsort(-sizes, kind="stable"):
+        fitting = [row for row in reversed(room) if room[row] >= sizes[piece]]
+        row = min(fitting, key=room.__getitem__, default=len(room))
+        room[row] = room.pop(row, capacity) - int(sizes[piece])
         rows[piece] = row
-        if left := space - size:
-            with_space[left].append(row)
-            spaces |= 1 << left
     return rows
 
 

@@ -25,6 +25,7 @@ from typing import TypeVar
 
 import torch
 
+from llmguide.evaluation.extraction import extract_code
 from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import Reward
 
@@ -179,24 +180,6 @@ def has_format(text: str, tags: Sequence[str] = ("think", "answer")) -> float:
     return float(not rest.strip())
 
 
-def code_block(text: str) -> str | None:
-    r"""Content of the last closed fenced block of a text; None if there is none.
-
-    >>> code_block("Try\n```python\nx = 1\n```\nor\n```\nx = 2\n```\n")
-    'x = 2\n'
-    """
-    blocks: list[str] = []
-    inside: list[str] | None = None
-    for line in text.splitlines(keepends=True):
-        if line.lstrip().startswith("```"):
-            if inside is not None:
-                blocks.append("".join(inside))
-            inside = [] if inside is None else None
-        elif inside is not None:
-            inside.append(line)
-    return blocks[-1] if blocks else None
-
-
 def passes_tests(text: str, tests: Tests, judge: Callable[[str, Tests], bool]) -> float:
     r"""1 if the last code block of a text passes its tests, else 0.
 
@@ -216,7 +199,7 @@ def passes_tests(text: str, tests: Tests, judge: Callable[[str, Tests], bool]) -
     >>> passes_tests("```python\na + b\n```", "a + b", judge), passes_tests("a + b", "a + b", judge)
     (1.0, 0.0)
     """
-    code = code_block(text)
+    code = extract_code(text)
     return float(code is not None and judge(code, tests))
 
 
@@ -230,22 +213,23 @@ def reward(
     """Make the reward that PPO and GRPO take out of a check on texts.
 
     Args:
-        check: Maps what the model wrote and the expected answer to a number, as `numeric` does.
-        decode: Of the tokenizer.
-        expected: The answer to each prompt, by the prompt as it decodes.
-        eos_id: Left out of what is decoded.
+            check: Maps what the model wrote and the expected answer to a number, as `numeric` does.
+            decode: Of the tokenizer.
+            expected: The answer to each prompt, by the prompt as it decodes.
+            eos_id: Left out of what is decoded.
 
     Returns:
-        Function from a rollout to the score of each answer.
+            Function from a rollout to the score of each answer.
 
     Raises:
-        KeyError: When called, for a prompt that has no expected answer.
+            KeyError: When called, for a prompt that has no expected answer.
 
-    >>> from llmguide.post_training.rl.rollout import Rollout
-    >>> yes = torch.ones(1, 2, dtype=torch.bool)
-    >>> answers = Rollout(torch.tensor([[50, 43, 50, 52]]), torch.ones(1, 4).bool(), yes, yes, yes, yes[0])
-    >>> reward(numeric, lambda ids: "".join(map(chr, ids)), {"2+": "24"})(answers).tolist()
-    [1.0]
+        >>> from llmguide.evaluation.extraction import extract_code
+    from llmguide.post_training.rl.rollout import Rollout
+        >>> yes = torch.ones(1, 2, dtype=torch.bool)
+        >>> answers = Rollout(torch.tensor([[50, 43, 50, 52]]), torch.ones(1, 4).bool(), yes, yes, yes, yes[0])
+        >>> reward(numeric, lambda ids: "".join(map(chr, ids)), {"2+": "24"})(answers).tolist()
+        [1.0]
     """
 
     def scores(answers: Rollout) -> torch.Tensor:
