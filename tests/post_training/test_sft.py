@@ -106,7 +106,7 @@ def test_an_epoch_has_every_target_once(sizes, pack_to, epoch):
 
 def test_padding_is_no_target():
     batch = Conversations(EXAMPLES, pack_to=10).batch(0, 2)
-    assert (batch.targets[batch.documents == PADDING] == IGNORE_INDEX).all()
+    assert (batch.targets[batch.document_ids == PADDING] == IGNORE_INDEX).all()
 
 
 def test_refusals():

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from llmguide.config import ModelConfig
 from llmguide.models.inputs import (
     AttentionMask,
-    Documents,
+    DocumentIds,
     init_normal,
     look_up,
     n_visible_keys,
@@ -83,7 +83,7 @@ class GPT(nn.Module):
         attention_mask: AttentionMask | None = None,
         positions: Int[Tensor, "*rows T"] | None = None,
         cache: KVCache | None = None,
-        documents: Documents | None = None,
+        document_ids: DocumentIds | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Score every token of the vocabulary as the one that follows each position.
 
@@ -93,19 +93,19 @@ class GPT(nn.Module):
                 logits of padding mean nothing.
             positions: Positions of the tokens; None counts the real tokens before each.
             cache: Keys and values of earlier tokens; the new ones are added.
-            documents: For rows packed with several documents, each in one piece: the number of the document
-                of each token. Documents do not see each other, and each starts at position 0. Not with a
-                cache.
+            document_ids: For rows packed with several documents, each contiguous: the document that each
+                token belongs to. Attention stays inside a document, and positions restart at 0 with each.
+                Not with a cache.
 
         Returns:
             Logits.
 
         Raises:
             ValueError: If an id is outside the vocabulary, a position beyond the learned ones, or the
-                attention mask does not cover all tokens, or documents come with a cache.
+                attention mask does not cover all tokens, or document_ids come with a cache.
         """
         hidden = self.hidden(
-            ids, attention_mask=attention_mask, positions=positions, cache=cache, documents=documents
+            ids, attention_mask=attention_mask, positions=positions, cache=cache, document_ids=document_ids
         )
         return self.unembed(hidden)
 
@@ -116,12 +116,12 @@ class GPT(nn.Module):
         attention_mask: AttentionMask | None = None,
         positions: Int[Tensor, "*rows T"] | None = None,
         cache: KVCache | None = None,
-        documents: Documents | None = None,
+        document_ids: DocumentIds | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Compute the last hidden states, after the final norm; the arguments are those of the model."""
-        counted = token_positions(ids, attention_mask, cache, documents)
+        counted = token_positions(ids, attention_mask, cache, document_ids)
         positions = counted if positions is None else positions
-        mask = visible_keys(attention_mask, cache, ids.shape[1], documents)
+        mask = visible_keys(attention_mask, cache, ids.shape[1], document_ids)
         x = look_up(self.tokens, ids)
         if self.positions is not None:
             x = x + self.positions(positions)
@@ -134,7 +134,7 @@ class GPT(nn.Module):
             T_k = n_visible_keys(cache, ids.shape[1])
             bias = alibi_bias(self.config.n_heads, ids.shape[1], T_k, device=ids.device)
         for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, bias=bias, is_causal=documents is None, cache=cache, layer=i)
+            x = block(x, mask=mask, bias=bias, is_causal=document_ids is None, cache=cache, layer=i)
         out: Tensor = self.final_norm(x)
         return out
 

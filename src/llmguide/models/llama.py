@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from llmguide.config import ModelConfig
 from llmguide.models.inputs import (
     AttentionMask,
-    Documents,
+    DocumentIds,
     init_normal,
     look_up,
     token_positions,
@@ -74,7 +74,7 @@ class Llama(nn.Module):
         attention_mask: AttentionMask | None = None,
         positions: Int[Tensor, "*rows T"] | None = None,
         cache: KVCache | None = None,
-        documents: Documents | None = None,
+        document_ids: DocumentIds | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Score every token of the vocabulary as the one that follows each position.
 
@@ -86,19 +86,19 @@ class Llama(nn.Module):
                 logits of padding mean nothing.
             positions: Positions of the tokens; None counts the real tokens before each.
             cache: Keys and values of earlier tokens; the new ones are added.
-            documents: For rows packed with several documents, each in one piece: the number of the document
-                of each token. Documents do not see each other, and each starts at position 0. Not with a
-                cache.
+            document_ids: For rows packed with several documents, each contiguous: the document that each
+                token belongs to. Attention stays inside a document, and positions restart at 0 with each.
+                Not with a cache.
 
         Returns:
             Logits.
 
         Raises:
             ValueError: If an id is outside the vocabulary, the attention mask does not cover all tokens, or
-                documents come with a cache.
+                document_ids come with a cache.
         """
         hidden = self.hidden(
-            ids, attention_mask=attention_mask, positions=positions, cache=cache, documents=documents
+            ids, attention_mask=attention_mask, positions=positions, cache=cache, document_ids=document_ids
         )
         return self.unembed(hidden)
 
@@ -109,12 +109,12 @@ class Llama(nn.Module):
         attention_mask: AttentionMask | None = None,
         positions: Int[Tensor, "*rows T"] | None = None,
         cache: KVCache | None = None,
-        documents: Documents | None = None,
+        document_ids: DocumentIds | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Compute the last hidden states, after the final norm; the arguments are those of the model."""
-        counted = token_positions(ids, attention_mask, cache, documents)
+        counted = token_positions(ids, attention_mask, cache, document_ids)
         positions = counted if positions is None else positions
-        mask = visible_keys(attention_mask, cache, ids.shape[1], documents)
+        mask = visible_keys(attention_mask, cache, ids.shape[1], document_ids)
         x = self.embedding_norm(look_up(self.tokens, ids))
         x = F.dropout(x, self.config.dropout, self.training)
 
@@ -122,7 +122,7 @@ class Llama(nn.Module):
             positions, self.config.head_dim, self.config.rope_theta, self.config.rope_scaling
         )  # shared by all layers
         for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, is_causal=documents is None, rope=rope, cache=cache, layer=i)
+            x = block(x, mask=mask, is_causal=document_ids is None, rope=rope, cache=cache, layer=i)
         out: Tensor = self.final_norm(x)
         return out
 

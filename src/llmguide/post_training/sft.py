@@ -7,7 +7,7 @@ read and not learned, so `completion_loss` never takes them through the output h
 small model.
 
 Examples are of many lengths. A batch pads them on the right, where a causal model does not look; or
-`Conversations` packs several into each row, and their numbers (``documents``) keep them from seeing each
+`Conversations` packs several into each row, and their ``document_ids`` keep them from seeing each
 other, so that the loss is that of the same examples one by one.
 
 References: Ouyang et al. 2022, arXiv:2203.02155 (SFT as the first of three stages); best-fit packing (Ding et
@@ -70,8 +70,8 @@ def completion_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     Returns:
         The mean, and the number of targets that it is over; 0 and a loss of 0 if there is none.
     """
-    documents = {} if batch.documents is None else {"documents": batch.documents}
-    hidden = model.hidden(batch.inputs, **documents)
+    packing = {} if batch.document_ids is None else {"document_ids": batch.document_ids}
+    hidden = model.hidden(batch.inputs, **packing)
     kept = batch.targets != IGNORE_INDEX
     targets = batch.targets[kept]
     if not len(targets):
@@ -96,7 +96,7 @@ class Conversations:
     >>> packed.batch(0, 1)
     Batch(inputs=tensor([[1, 2, 3, 5, 0]]),
           targets=tensor([[-100, 3, 4, 6, -100]]),
-          documents=tensor([[ 0,  0,  0,  1, -1]]))
+          document_ids=tensor([[ 0,  0,  0,  1, -1]]))
     """
 
     def __init__(self, examples: Sequence[Rendered], *, pack_to: int | None = None, seed: int = 0):
@@ -161,9 +161,10 @@ def padded(rows: Sequence[Sequence[Int[Tensor, "2 _T"]]], *, width: int | None =
     if width is None:
         return Batch(inputs, targets)
     numbers = torch.tensor([number for row in rows for number in range(len(row))])
-    documents = torch.full(is_filled.shape, PADDING)
-    documents[is_filled] = numbers.repeat_interleave(torch.tensor([example.shape[1] for example in examples]))
-    return Batch(inputs, targets, documents)
+    document_ids = torch.full(is_filled.shape, PADDING)
+    n_tokens = torch.tensor([example.shape[1] for example in examples])
+    document_ids[is_filled] = numbers.repeat_interleave(n_tokens)
+    return Batch(inputs, targets, document_ids)
 
 
 def finetune(

@@ -60,7 +60,8 @@ def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     Args:
         model: A decoder of `llmguide.models`, whose logits are never held at once, or anything that maps ids
             to logits.
-        batch: With the documents of packed sequences, if the model is to keep them apart.
+        batch: Token ids and targets, with document ids if rows are packed and attention must stay inside each
+            document.
 
     Returns:
         The mean in nats, and the number of targets that it is over; 0 and a loss of 0 if there is none.
@@ -71,14 +72,14 @@ def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     >>> round(loss.item(), 4), n  # log 4
     (1.3863, 2)
     """
-    documents = {} if batch.documents is None else {"documents": batch.documents}
+    packing = {} if batch.document_ids is None else {"document_ids": batch.document_ids}
     targets = batch.targets.flatten()
     n_counted = int((targets != IGNORE_INDEX).sum())
     if not hasattr(model, "hidden"):
-        logits = model(batch.inputs, **documents).flatten(0, 1).float()
+        logits = model(batch.inputs, **packing).flatten(0, 1).float()
         loss = F.cross_entropy(logits, targets, ignore_index=IGNORE_INDEX, reduction="sum")
         return loss / max(n_counted, 1), n_counted
-    hidden = model.hidden(batch.inputs, **documents).flatten(0, 1)
+    hidden = model.hidden(batch.inputs, **packing).flatten(0, 1)
     if n_counted == 0:
         return hidden.sum() * 0.0, 0
     return linear_cross_entropy(hidden, head_weight(model), targets), n_counted
