@@ -13,12 +13,13 @@ Examples::
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tools.figures import ACCENTS, INK, MUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
     from matplotlib.text import Text
 
 Role = Literal["data", "weights", "states", "signal", "neutral"]
@@ -101,14 +102,10 @@ class Diagram:
         """
         from matplotlib.patches import FancyBboxPatch  # noqa: PLC0415 (slow, and not needed for the colors)
 
+        style = {"boxstyle": "round,pad=0,rounding_size=5", "linestyle": "--" if dashed else "-"}
         corner = (x - width / 2, y - height / 2)
-        style = "round,pad=0,rounding_size=5"
-        kind = {"boxstyle": style, "linestyle": "--" if dashed else "-", "linewidth": 1.4}
-        if filled:
-            fill = {"boxstyle": style, "facecolor": COLORS[role], "alpha": _FILL, "linewidth": 0}
-            self.axes.add_patch(FancyBboxPatch(corner, width, height, **fill))
-        outline = {"facecolor": "none", "edgecolor": COLORS[role], **kind}
-        self.axes.add_patch(FancyBboxPatch(corner, width, height, **outline))
+        colors = _colors(role if filled else None, role)
+        self._add(FancyBboxPatch(corner, width, height, linewidth=1.4, **style, **colors))
         box = Box(x, y, width, height)
         self._label(box, text)
         return box
@@ -145,11 +142,7 @@ class Diagram:
             role = roles if isinstance(roles, str) else roles[i]
             box = Box(x + i * right, y + i * down, width, height)
             corner = (box.x - width / 2, box.y - height / 2)
-            if role:
-                fill = {"facecolor": COLORS[role], "alpha": _FILL, "linewidth": 0}
-                self.axes.add_patch(Rectangle(corner, width, height, **fill))
-            outline = {"facecolor": "none", "edgecolor": COLORS[role or "neutral"], "linewidth": 1.0}
-            self.axes.add_patch(Rectangle(corner, width, height, **outline))
+            self._add(Rectangle(corner, width, height, linewidth=1.0, **_colors(role, role or "neutral")))
             self._label(box, text)
             boxes.append(box)
         return boxes
@@ -180,7 +173,7 @@ class Diagram:
             start, end, arrowstyle="-|>", mutation_scale=9, linewidth=1.3, color=COLORS[role],
             shrinkA=1, shrinkB=1, connectionstyle=f"arc3,rad={bend}", linestyle="--" if dashed else "-",
         )  # fmt: skip
-        self.axes.add_patch(line)
+        self._add(line)
         if text:
             x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
             upright = abs(end[0] - start[0]) < abs(end[1] - start[1])
@@ -198,6 +191,10 @@ class Diagram:
         written.set_y(y + _HALF_CAPITAL * written.get_fontsize())
         return written
 
+    def _add(self, patch: "Patch") -> None:
+        self.axes.add_patch(patch)
+        patch.set_clip_on(False)  # a clip path in the file for each
+
     def _label(self, box: Box, text: str) -> None:
         if not text:
             return
@@ -209,3 +206,10 @@ class Diagram:
                 f"{text!r} needs {width:.0f} x {height:.0f} px and its box has "
                 f"{box.width:g} x {box.height:g}: enlarge the box or shorten the text"
             )
+
+
+def _colors(fill: Role | None, edge: Role) -> dict[str, Any]:
+    """Colors of a patch: the fill is light, and None leaves it out."""
+    from matplotlib.colors import to_rgba  # noqa: PLC0415 (as above)
+
+    return {"facecolor": to_rgba(COLORS[fill], _FILL) if fill else "none", "edgecolor": COLORS[edge]}

@@ -31,8 +31,8 @@ def test_cells_follow_each_other(diagram: Diagram, vertical: bool, last: tuple[f
 
 def test_a_role_has_its_color_and_none_is_not_filled(diagram: Diagram) -> None:
     diagram.cells(20, 40, ["", "", ""], roles=["data", None, "signal"])
-    faces = [patch.get_facecolor()[3] for patch in diagram.axes.patches]
-    assert faces == pytest.approx([0.16, 0, 0, 0.16, 0])
+    assert [patch.get_facecolor()[3] for patch in diagram.axes.patches] == pytest.approx([0.16, 0, 0.16])
+    assert len({patch.get_edgecolor() for patch in diagram.axes.patches}) == 3
     assert len(set(COLORS.values())) == len(COLORS)
     assert set(COLORS.values()) <= set(VARIABLES)
 
