@@ -26,7 +26,7 @@ def test_the_default_is_the_speeches():
     corpus = load_corpus()
     documents = list(corpus)
     assert (corpus.name, len(documents)) == ("State of the Union addresses", 249)
-    assert corpus.licence.startswith("public domain")
+    assert corpus.license.startswith("public domain")
     assert documents[0].id == "1790-Washington-1"
     assert documents[0].text.startswith("Fellow-Citizens of the Senate and House of Representatives")
     assert sum(len(document.text) for document in documents) > 12_000_000
@@ -39,7 +39,7 @@ def test_without_the_package_it_is_the_standard_library(monkeypatch):
 
     monkeypatch.setattr(corpora, "distribution", missing)
     corpus = load_corpus()
-    assert (corpus.name, corpus.licence) == ("Python standard library", "PSF-2.0")
+    assert (corpus.name, corpus.license) == ("Python standard library", "PSF-2.0")
     found = {document.id: document.text for document in islice(corpus, 400)}
     assert "truth value" in found["topics/booleans"]
     assert "class JSONDecoder" in {d.id: d.text for d in standard_library()}["json/decoder.py"]

@@ -95,7 +95,7 @@ def pretrain(
     text.part("validation", validation=validation)
     device = distributed.start()
     leads = distributed.world().rank == 0
-    say(f"corpus: {text.name} ({text.attribution}; licence: {text.licence})")
+    say(f"corpus: {text.name} ({text.attribution}; license: {text.license})")
     if leads:
         claim(output, run)
         prepare(text, output, vocab_size=vocab_size, validation=validation, workers=workers)

@@ -159,7 +159,7 @@ def load_pairs(compared: Compared, *, seed: int) -> tuple[list[TextPair], list[T
     data, n_pairs, held_out = compared.data, compared.n_pairs, compared.held_out
     assert data is not None
     if data == "vader":
-        say(f"{PACKAGES['vader-ratings'].attribution}; licence: {PACKAGES['vader-ratings'].licence}")
+        say(f"{PACKAGES['vader-ratings'].attribution}; license: {PACKAGES['vader-ratings'].license}")
         seen = sentiment_pairs("train", n_pairs, held_out=held_out, seed=seed)
         return seen, sentiment_pairs("validation", max(1, n_pairs // 2), held_out=held_out, seed=seed)
     seen, unseen = divide(hh_pairs() if data == "hh" else comparisons(data), held_out=held_out)

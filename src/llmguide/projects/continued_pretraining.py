@@ -89,7 +89,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     """
     run = Run(NAME, plan, seed, output)
     for text in (general(plan), domain(plan)):
-        say(f"corpus: {text.name} ({text.attribution}; licence: {text.licence})")
+        say(f"corpus: {text.name} ({text.attribution}; license: {text.license})")
         require_both_sides(text.name, text, HELD_OUT)
     if plan.base is None:
         run.stage("base", lambda: _train_base(run))

@@ -101,7 +101,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     """
     run = Run(NAME, plan, seed, output)
     text = load_corpus(plan.corpus)
-    say(f"corpus: {text.name} ({text.attribution}; licence: {text.licence})")
+    say(f"corpus: {text.name} ({text.attribution}; license: {text.license})")
     run.stage("tokens", lambda: _prepare(run))
     runs = {}
     for i, (n_layers, d_model) in enumerate(zip(plan.n_layers, plan.d_model, strict=True)):

@@ -2,7 +2,7 @@
 
 Two published measures of "holds": one shared 13-gram of words (GPT-3: Brown et al. 2020, arXiv:2005.14165,
 appendix C), and a share of 70% of an item's 8-grams (PaLM: Chowdhery et al. 2022, arXiv:2204.02311, section
-8). The first errs towards dropping: a licence or a proverb in one item is enough. The second lets pass a
+8). The first errs towards dropping: a license or a proverb in one item is enough. The second lets pass a
 document that holds only the beginning of an item. GPT-3 cut the passage and 200 characters around it out of
 the document; here the document goes.
 

