@@ -213,23 +213,22 @@ def reward(
     """Make the reward that PPO and GRPO take out of a check on texts.
 
     Args:
-            check: Maps what the model wrote and the expected answer to a number, as `numeric` does.
-            decode: Of the tokenizer.
-            expected: The answer to each prompt, by the prompt as it decodes.
-            eos_id: Left out of what is decoded.
+        check: Maps what the model wrote and the expected answer to a number, as `numeric` does.
+        decode: Of the tokenizer.
+        expected: The answer to each prompt, by the prompt as it decodes.
+        eos_id: Left out of what is decoded.
 
     Returns:
-            Function from a rollout to the score of each answer.
+        Function from a rollout to the score of each answer.
 
     Raises:
-            KeyError: When called, for a prompt that has no expected answer.
+        KeyError: When called, for a prompt that has no expected answer.
 
-        >>> from llmguide.evaluation.extraction import extract_code
-    from llmguide.post_training.rl.rollout import Rollout
-        >>> yes = torch.ones(1, 2, dtype=torch.bool)
-        >>> answers = Rollout(torch.tensor([[50, 43, 50, 52]]), torch.ones(1, 4).bool(), yes, yes, yes, yes[0])
-        >>> reward(numeric, lambda ids: "".join(map(chr, ids)), {"2+": "24"})(answers).tolist()
-        [1.0]
+    >>> from llmguide.post_training.rl.rollout import Rollout
+    >>> yes = torch.ones(1, 2, dtype=torch.bool)
+    >>> answers = Rollout(torch.tensor([[50, 43, 50, 52]]), torch.ones(1, 4).bool(), yes, yes, yes, yes[0])
+    >>> reward(numeric, lambda ids: "".join(map(chr, ids)), {"2+": "24"})(answers).tolist()
+    [1.0]
     """
 
     def scores(answers: Rollout) -> torch.Tensor:
