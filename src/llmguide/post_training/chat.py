@@ -41,7 +41,7 @@ START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant")
 
 Message = dict[str, str]  # "role" and "content"
-# Writes messages as text with marks around what is learned. True adds the header of the assistant's next turn.
+# Writes messages as text with marks around what is learned. True adds the header of the assistant's turn.
 Template = Callable[[Sequence[Message], bool], str]
 Spans = list[tuple[int, int]]  # first and last + 1 of the characters that each token holds, whole or in part
 

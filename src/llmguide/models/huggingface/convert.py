@@ -1,9 +1,9 @@
 """Weights in and out: models of Hugging Face transformers, in memory or in a folder, to ours and back.
 
-`from_hf` and `to_hf` convert a model in memory; `load` reads a folder of safetensors files, or downloads one
-by its name on the hub. Every tensor is checked by name and shape before anything is built, and all that is
-wrong is listed at once. `llmguide.models.huggingface.config` and `llmguide.models.huggingface.weights` say
-what corresponds to what.
+`from_hf` and `to_hf` convert a model in memory; `load_hf` reads a folder of safetensors files, or downloads
+one by its name on the hub. Every tensor is checked by name and shape before anything is built, and all
+problems are listed at once. `llmguide.models.huggingface.config` and `llmguide.models.huggingface.weights`
+say what corresponds to what.
 """
 
 import json
@@ -98,8 +98,8 @@ def to_hf(model: Convertible) -> Any:
     return hf_model.to(device=example.device, dtype=example.dtype).train(model.training)
 
 
-def load(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Convertible:
-    """Load a model from a folder of safetensors files, or from the hub.
+def load_hf(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Convertible:
+    """Load a model of transformers from a folder of safetensors files, or from the hub.
 
     Files are mapped into memory and checked before use: tensors are not copied and only read from disk when
     first used, but for a GPT-2's queries, keys and values, which are parts of rows there. Its other matrices
