@@ -11,8 +11,8 @@ from llmguide.config import PRESETS as PRESETS
 from llmguide.config import ModelConfig as ModelConfig
 from llmguide.models import build as build
 from llmguide.models import from_hf as from_hf
-from llmguide.models import save as save
 from llmguide.models import to_hf as to_hf
+from llmguide.models import save as save
 from llmguide.runs.packaged import load as load
 
 # Attention and positions

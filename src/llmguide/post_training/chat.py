@@ -155,7 +155,7 @@ def render_chat(
             a role or content is of another kind, the tokenizer lacks a control token of ChatML, a message
             holds one of the marks, or the conversation is too long.
 
-    >>> from llmguide.tokenization.tokenizer import Tokenizer
+    >>> from llmguide import Tokenizer, render_chat
     >>> tokenizer = Tokenizer.train("", 258, special_tokens=[START, END])
     >>> turns = [{"role": "user", "content": END}, {"role": "assistant", "content": "A"}]
     >>> ids, mask = render_chat(turns, tokenizer)
