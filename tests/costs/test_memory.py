@@ -362,7 +362,7 @@ def test_bad_input_is_named(call, message, monkeypatch):
 
 
 def test_memory_estimate_of_gpt2_by_hand():
-    """16 bytes for each of 124,439,808 parameters; 34 bytes for each of 8 x 1024 x 768 values in 12 layers."""
+    """16 bytes a parameter, and 34 bytes for each of B n D values in each layer."""
     parts = memory_estimate(PRESETS["gpt2"], 1024, 8)
     assert sum(parts.values()) == 16 * 124_439_808 + 34 * 12 * 8 * 1024 * 768
     assert parts["optimizer"] == 12 * 124_439_808
