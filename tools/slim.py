@@ -11,6 +11,8 @@
   long a list shows its outermost level alone.
 - At its start the theme stops all transitions, and names the color scheme in the head, which our style does
   for the root. For each the browser would style the whole page anew.
+- Cells of a table say that they are aligned to the left, as the theme's style does.
+- The theme styles keyboard keys, blogs and pages that are read from right to left; we have none.
 - The theme's palette brings two dozen colors to choose from. We bring our own, and call it "custom".
 - Our scripts and styles are written for people; esbuild writes them for machines.
 
@@ -36,7 +38,10 @@ _REFERENCE = re.compile(r'<link rel="stylesheet" href="[^"]*_mkdocstrings\.css">
 _ENTRY = re.compile(r'<a href="#[^"]*" class="md-nav__link">')  # of the contents, which stand in a page twice
 _LOWER_LEVEL = re.compile(r'<nav class="md-nav" aria-label="[^"]*">(?:(?!<nav).)*?</nav>', re.DOTALL)
 MOST_ENTRIES = 200
+_LEFT = re.compile(r'(<t[dh][^>]*?) style="text-align: left;"')
+_UNUSED = r"(?:\[dir=rtl\]|[^{},;]*\.(?:keys|md-author|md-meta|md-pagination|md-post)\b)[^{},]*"  # selectors
 RESTYLES = {  # of files of the theme
+    "stylesheets/main.*.css": re.compile(rf"(?<=[{{}}]){_UNUSED}(?:,{_UNUSED})*\{{[^{{}}]*\}}"),
     "stylesheets/palette.*.css": re.compile(
         r"\[data-md-color-switching\] \*[^}]*}"
         r"|[^{}]*\[data-md-color-(?:primary|accent)=(?!custom\b)[^{}]*\{[^{}]*\}"
@@ -53,6 +58,8 @@ def slim(html: str) -> str:
     '<pre><span class="k">def</span> x\n\n</pre>\n<p>'
     >>> slim('<pre><span></span><code><span class="s2">"</span><span class="s2">a"</span></code></pre>')
     '<pre><code tabindex="0"><span class="s2">"a"</span></code></pre>'
+    >>> slim('<th scope="row" style="text-align: left;">a</th><td style="text-align: right;">1</td>')
+    '<th scope="row">a</th><td style="text-align: right;">1</td>'
     """
     if 'class="doc ' not in html:
         html = _REFERENCE.sub("", html)
@@ -60,7 +67,7 @@ def slim(html: str) -> str:
         while _LOWER_LEVEL.search(html):  # from the innermost
             html = _LOWER_LEVEL.sub("", html)
     html = _NEIGHBORS.sub(lambda found: found[0].replace(f"</span>{found[1]}", ""), _PLAIN.sub(r"\1", html))
-    html = _CODE.sub(r'\1<code tabindex="0">', html)
+    html = _LEFT.sub(r"\1", _CODE.sub(r'\1<code tabindex="0">', html))
     parts = _EXACT.split(_TEX.sub("", html))
     # of three parts: what lies between, what is exact, and the name of its tag
     return "".join(

@@ -11,8 +11,9 @@ from llmguide.config import PRESETS as PRESETS
 from llmguide.config import ModelConfig as ModelConfig
 from llmguide.models import build as build
 from llmguide.models import from_hf as from_hf
-from llmguide.models import load as load
 from llmguide.models import to_hf as to_hf
+from llmguide.models import save as save
+from llmguide.runs.packaged import load as load
 
 # Attention and positions
 from llmguide.nn.attention import MultiHeadAttention as MultiHeadAttention
@@ -44,6 +45,7 @@ from llmguide.training.train import TrainResult as TrainResult
 from llmguide.training.train import train as train
 
 # Scale and cost
+from llmguide.costs.memory import memory_estimate as memory_estimate
 from llmguide.costs.scaling_laws import chinchilla_loss as chinchilla_loss
 from llmguide.costs.scaling_laws import chinchilla_optimal as chinchilla_optimal
 from llmguide.costs.scaling_laws import kaplan_loss as kaplan_loss

@@ -10,12 +10,13 @@ import torch
 from llmguide.cli.reward import choices_of, load_pairs, show_accuracy
 from llmguide.cli.sft import WORLD, fine_tune, tiny_policy
 from llmguide.data.tokens.packing import in_epochs
+from llmguide.models.saved import is_saved
 from llmguide.post_training.datasets import TextPair
 from llmguide.post_training.preferences.dpo import dpo_loss, judge, preference_objective
 from llmguide.post_training.preferences.pairs import Pair, Pairs
 from llmguide.post_training.toy.methods import compared_answers, preference_learning
 from llmguide.post_training.toy.world import preferences, tiny_world
-from llmguide.runs.folder import is_run, say
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import (
     COMPARED,
     LORA,
@@ -99,7 +100,7 @@ def dpo(
     start = origin
     if origin.model is None:
         start = Origin(str(output / "sft"))
-        if not is_run(output / "sft"):
+        if not is_saved(output / "sft"):
             say("no --model to start from: a small GPT is fine-tuned on the chosen answers first\n")
             _fine_tune_first(output / "sft", seen, unseen, origin, seed=steps.seed)
             say("")

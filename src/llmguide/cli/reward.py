@@ -12,6 +12,7 @@ from torch import Tensor
 from llmguide.cli.sft import WORLD, tiny_policy
 from llmguide.data.fetch import PACKAGES
 from llmguide.evaluation.metrics import wilson_interval
+from llmguide.models.saved import is_saved
 from llmguide.post_training.chat import Message
 from llmguide.post_training.datasets import TextPair, comparisons
 from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, verdicts
@@ -24,7 +25,7 @@ from llmguide.post_training.preferences.reward_model import (
 )
 from llmguide.post_training.toy.methods import compared_texts, preference_learning, score_answers
 from llmguide.post_training.toy.world import optimum, preferences, tiny_world
-from llmguide.runs.folder import is_run, say
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import (
     COMPARED,
     LORA,
@@ -215,7 +216,7 @@ def tiny_rewards(model: str | None, reward_model: Path | None, output: Path, *, 
     """
     folder = output.parent / "reward" if reward_model is None else reward_model
     policy = tiny_policy(model, output, seed=seed)
-    if reward_model is None and not is_run(folder):
+    if reward_model is None and not is_saved(folder):
         say(f"{folder} holds no reward model yet; llmguide reward makes it first\n")
         _in_tiny_world(folder, model, Steps(seed=seed))
         say("")

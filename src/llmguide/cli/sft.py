@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 
 from llmguide.models import GPT, Llama, build
+from llmguide.models.saved import is_saved
 from llmguide.post_training.chat import Message
 from llmguide.post_training.datasets import conversations
 from llmguide.post_training.rl.rollout import rollout
 from llmguide.post_training.sft import Conversations, completion_loss
 from llmguide.post_training.toy.methods import demonstrated, fine_tuning
 from llmguide.post_training.toy.world import tiny_world
-from llmguide.runs.folder import is_run, say
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import (
     LORA,
     ORIGIN,
@@ -163,7 +164,7 @@ def fine_tune(
 def tiny_policy(model: str | None, output: Path, *, seed: int) -> GPT | Llama:
     """Open the policy that other methods start from in the tiny world; make it, if it is not there."""
     folder = output.parent / "sft" if model is None else Path(model)
-    if model is None and not is_run(folder):
+    if model is None and not is_saved(folder):
         say(f"{folder} holds no policy to start from yet; llmguide sft makes it first\n")
         _in_tiny_world(folder, Steps(seed=seed))
         say("")

@@ -22,6 +22,8 @@ from typing import Literal
 
 from llmguide.config import ModelConfig
 
+Recompute = Literal["none", "selective", "full"]
+
 
 def model_state_bytes(n_params: float, *, zero_stage: int = 0, n_devices: int = 1) -> dict[str, float]:
     r"""Bytes a device holds before any activation, training with Adam in mixed precision: 16 a parameter.
@@ -88,7 +90,7 @@ def activation_bytes(
     n_tokens: int,
     batch: int,
     *,
-    recompute: Literal["none", "selective", "full"] = "none",
+    recompute: Recompute = "none",
 ) -> int:
     r"""Bytes that the layers keep for the backward pass: $L B n D (34 + 5 H n / D)$.
 
@@ -126,6 +128,41 @@ def activation_bytes(
             return 2 * values
         case _:
             raise ValueError(f"recompute={recompute!r} must be 'none', 'selective' or 'full'")
+
+
+def memory_estimate(
+    config: ModelConfig,
+    n_tokens: int,
+    batch: int = 1,
+    *,
+    zero_stage: int = 0,
+    n_devices: int = 1,
+    recompute: Recompute = "selective",
+) -> dict[str, float]:
+    """Estimate the memory of each device in training: model state and activations.
+
+    Args:
+        config: Sizes of the model.
+        n_tokens: Tokens in each sequence.
+        batch: Sequences in the batch of one device.
+        zero_stage: ZeRO stage, from 0 (a full copy on each device, as DDP) to 3 (as FSDP).
+        n_devices: Number of devices that the model state is sharded over.
+        recompute: Which activations the backward pass computes again, as in `activation_bytes`.
+
+    Returns:
+        Bytes of the parts `weights`, `gradients`, `optimizer` and `activations`. Logits and the workspace of
+        the framework come on top.
+
+    Raises:
+        ValueError: If a count is below 1, or there is no such stage or choice.
+
+    >>> from llmguide import PRESETS, memory_estimate
+    >>> parts = memory_estimate(PRESETS["gpt2"], n_tokens=1024, batch=8)
+    >>> {name: round(size / 1e9, 2) for name, size in parts.items()}  # 2, 2, 12 bytes a parameter
+    {'weights': 0.25, 'gradients': 0.25, 'optimizer': 1.49, 'activations': 2.57}
+    """
+    state = model_state_bytes(config.n_params(), zero_stage=zero_stage, n_devices=n_devices)
+    return state | {"activations": activation_bytes(config, n_tokens, batch, recompute=recompute)}
 
 
 def attention_score_bytes(n_tokens: int, n_heads: int, batch: int = 1, *, bytes_per_value: int = 2) -> int:

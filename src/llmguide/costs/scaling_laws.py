@@ -36,6 +36,7 @@ def training_flops(n_params: float, n_tokens: float) -> float:
     Returns:
         FLOPs.
 
+    >>> from llmguide import training_flops
     >>> f"{training_flops(6_738_415_616, 2e12):.3g}"  # LLaMA-2 7B, 2T tokens
     '8.09e+22'
     """
@@ -174,6 +175,7 @@ def kaplan_loss(n_params: float, n_tokens: float) -> float:
     Returns:
         Nats per token on WebText2.
 
+    >>> from llmguide import kaplan_loss
     >>> round(kaplan_loss(6.4e13, 1.8e13), 3)  # both terms are 1: 2^0.103
     1.074
     """
@@ -215,6 +217,7 @@ def chinchilla_loss(
     Returns:
         Nats per token on MassiveText.
 
+    >>> from llmguide import chinchilla_loss
     >>> round(chinchilla_loss(70e9, 1.4e12), 3)  # 1.69 + 0.083 + 0.163
     1.937
     """
@@ -235,6 +238,7 @@ def chinchilla_optimal(flops: float, *, tokens_per_param: float = 20.0) -> tuple
     Returns:
         $N$ and $D$.
 
+    >>> from llmguide import chinchilla_optimal
     >>> n, d = chinchilla_optimal(5.76e23)  # Chinchilla's own budget; it has 70B parameters, 1.4T tokens
     >>> f"{n:.3g} {d:.3g}"
     '6.93e+10 1.39e+12'

@@ -140,8 +140,7 @@ def perplexity(
     Returns:
         At least 1; the size of the vocabulary for a model that guesses.
 
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
+    >>> from llmguide import ModelConfig, build, perplexity
     >>> model = build(ModelConfig(vocab_size=4, context_length=4, n_layers=1, d_model=2, n_heads=1)).eval()
     >>> _ = torch.nn.init.zeros_(model.tokens.weight)  # the tied head gives every token the same logit
     >>> round(perplexity(model, torch.tensor([0, 3, 1, 2])), 4)
@@ -176,8 +175,7 @@ def bits_per_byte(
     Raises:
         ValueError: The texts are empty.
 
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
+    >>> from llmguide import ModelConfig, bits_per_byte, build
     >>> model = build(ModelConfig(vocab_size=256, context_length=4, n_layers=1, d_model=2, n_heads=1)).eval()
     >>> _ = torch.nn.init.zeros_(model.tokens.weight)  # the tied head gives every token the same logit
     >>> class Bytes:

@@ -48,6 +48,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     Raises:
         ValueError: It is not 0 <= c <= n and 1 <= k <= n.
 
+    >>> from llmguide import pass_at_k
     >>> round(pass_at_k(5, 2, 2), 4)  # 3 of the 10 pairs hold no right one
     0.7
     """

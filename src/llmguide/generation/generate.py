@@ -124,6 +124,7 @@ def generate(
         ValueError: If the model is an encoder, the text would outgrow the learned positions, dropout is
             active, or an argument makes no sense.
 
+    >>> from llmguide import generate
     >>> def successor(ids):  # a model that is sure of the next number
     ...     return 100.0 * torch.nn.functional.one_hot((ids + 1) % 5, 5)
     >>> generate(successor, torch.tensor([[1]]), 6, temperature=0, use_cache=False).tolist()
@@ -363,6 +364,12 @@ def beam_search(
 
     Raises:
         ValueError: As in `generate`, or if ``n_beams`` is below 1 or the logits are no numbers.
+
+    >>> from llmguide import ModelConfig, beam_search, build
+    >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)).eval()
+    >>> ids = torch.tensor([[1, 2], [3, 4]])
+    >>> beam_search(model, ids, 3, n_beams=4).shape  # prompts of 2 tokens and 3 new ones
+    torch.Size([2, 5])
     """
     model, ids, attention_mask = prepare(model, ids, attention_mask, start_id)
     check_request(model, ids, max_new_tokens, attention_mask, eos_id)

@@ -19,6 +19,7 @@ def build(config: ModelConfig) -> GPT | Llama | MaskedLM | Transformer:
     Raises:
         ValueError: If no class has this combination of choices.
 
+    >>> from llmguide import ModelConfig, build
     >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=2, d_model=12, n_heads=3)
     >>> type(build(config)).__name__
     'GPT'

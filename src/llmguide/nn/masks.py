@@ -54,6 +54,7 @@ def causal_mask(
     Returns:
         True where a query may attend.
 
+    >>> from llmguide import causal_mask
     >>> causal_mask(3).int().tolist()
     [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     >>> causal_mask(2, 4).int().tolist()  # two new tokens after two cached ones
@@ -80,6 +81,7 @@ def sliding_window_mask(
     Raises:
         ValueError: If the window is smaller than 1.
 
+    >>> from llmguide import sliding_window_mask
     >>> sliding_window_mask(4, window=2).int().tolist()
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
     """

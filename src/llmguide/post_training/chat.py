@@ -41,7 +41,7 @@ START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant")
 
 Message = dict[str, str]  # "role" and "content"
-# Writes messages as text with marks around what is learned. True adds the header of the assistant's next turn.
+# Writes messages as text with marks around what is learned. True adds the header of the assistant's turn.
 Template = Callable[[Sequence[Message], bool], str]
 Spans = list[tuple[int, int]]  # first and last + 1 of the characters that each token holds, whole or in part
 
@@ -155,7 +155,7 @@ def render_chat(
             a role or content is of another kind, the tokenizer lacks a control token of ChatML, a message
             holds one of the marks, or the conversation is too long.
 
-    >>> from llmguide.tokenization.tokenizer import Tokenizer
+    >>> from llmguide import Tokenizer, render_chat
     >>> tokenizer = Tokenizer.train("", 258, special_tokens=[START, END])
     >>> turns = [{"role": "user", "content": END}, {"role": "assistant", "content": "A"}]
     >>> ids, mask = render_chat(turns, tokenizer)

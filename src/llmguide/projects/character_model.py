@@ -31,7 +31,7 @@ from llmguide.evaluation.likelihood import text_logprobs
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.files import write_json
 from llmguide.generation.generate import generate
-from llmguide.models import build
+from llmguide.models import build, save
 from llmguide.projects.run import (
     Criterion,
     Run,
@@ -42,7 +42,7 @@ from llmguide.projects.run import (
     texts_of,
     thinned,
 )
-from llmguide.runs.folder import load_model, n_params, save_model, say
+from llmguide.runs.folder import load_model, n_params, say
 from llmguide.runs.post_training import loggers, resumable
 from llmguide.training.train import TrainConfig, train
 
@@ -239,7 +239,7 @@ def _train(model: Any, tokenizer: Characters, tokens: dict[Split, Any], run: Run
             logger=loggers(run.output),
             sample=lambda model: write(model, tokenizer, run.seed)[0],
         )
-    save_model(run.output, model)
+    save(model, run.output)
     write_json(run.output / "characters.json", {"characters": "".join(tokenizer.characters[2:])})
     return {"curve": thinned(result.history), "samples": texts_of(run.output)}
 

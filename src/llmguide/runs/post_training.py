@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +20,8 @@ import torch
 from llmguide.data.corpora import in_validation
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import write_json
-from llmguide.models import GPT, Llama, build, load, to_hf
+from llmguide.models import GPT, Llama, build, to_hf
+from llmguide.models.saved import is_saved
 from llmguide.post_training.adapters.lora import apply_lora, merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import save_adapter
 from llmguide.post_training.chat import (
@@ -35,8 +35,8 @@ from llmguide.post_training.chat import (
     render_chat,
 )
 from llmguide.post_training.rl.trainer import PolicyTrainerConfig
-from llmguide.runs.folder import claim, is_run, load_run, n_params, save_run, say
-from llmguide.runs.packaged import is_packaged, unpacked
+from llmguide.runs.folder import as_decoder, claim, load_run, n_params, save_run, say
+from llmguide.runs.packaged import open_transformers
 from llmguide.runs.shape import Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
@@ -169,8 +169,8 @@ def open_chat(origin: Origin, texts: Iterable[str], *, seed: int) -> Chat:
         special = [END_OF_TEXT, START, END]
         tokenizer = Tokenizer.train(texts, origin.vocab_size, special_tokens=special)
         config = model_config(tokenizer.vocab_size, origin.context_length, preset=None, shape=origin.shape)
-        return Chat(_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
-    if is_run(Path(name)):
+        return Chat(as_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
+    if is_saved(Path(name)):
         model, tokenizer = load_run(name)
         missing = [token for token in (START, END) if token not in tokenizer.special_tokens]
         if missing:
@@ -209,7 +209,7 @@ def grown(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
         if name in state:
             mean = state[name].mean(dim=0, keepdim=True)
             state[name] = torch.cat([state[name], mean.expand(n_new, -1)])
-    wider = _decoder(build(replace(model.config, vocab_size=vocab_size)))
+    wider = as_decoder(build(replace(model.config, vocab_size=vocab_size)))
     wider.load_state_dict(state)
     return wider.train(model.training)
 
@@ -350,24 +350,6 @@ def describe(chat: Chat, device: torch.device, work: str) -> None:
     say(f"model: {n_params(chat.model):,} parameters, {trained:,} of them trained, on {device}; {work}")
 
 
-def open_transformers(name: str) -> tuple[GPT | Llama, Any]:
-    """Open a decoder and its tokenizer as they were published, from a folder, a package or the hub.
-
-    Raises:
-        ModuleNotFoundError: transformers is not installed.
-        ValueError: There is no such model, or it writes no text.
-    """
-    if Path(name).is_dir() and not (Path(name) / "config.json").exists():
-        raise ValueError(f"{name} holds no finished model; the command that writes it can be started again")
-    try:
-        auto = import_module("transformers").AutoTokenizer
-    except ModuleNotFoundError as error:
-        message = f'{name} is no run folder of llmguide; others need pip install "llmguide[hf]"'
-        raise ModuleNotFoundError(message) from error
-    place = unpacked(name) if is_packaged(name) else name
-    return _decoder(load(place, dtype=torch.float32)), auto.from_pretrained(place)
-
-
 def _open_transformers(name: str) -> Chat:
     model, tokenizer = open_transformers(name)
     if not tokenizer.chat_template:
@@ -378,9 +360,3 @@ def _open_transformers(name: str) -> Chat:
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {name} has no eos_token, so no answer would end")
     return Chat(model, tokenizer, own_template(tokenizer), tokenizer.eos_token_id)
-
-
-def _decoder(model: Any) -> GPT | Llama:
-    if not isinstance(model, GPT | Llama):
-        raise ValueError(f"an {model.config.architecture} writes no text; start from a decoder")  # noqa: TRY004  # a choice of the user
-    return model

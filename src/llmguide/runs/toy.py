@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llmguide.files import write_json
-from llmguide.models import GPT, Llama
+from llmguide.models import GPT, Llama, save
+from llmguide.models.saved import is_saved
 from llmguide.post_training.toy.world import WORDS, World, answer_logprobs, divergence, expected, optimum
-from llmguide.runs.folder import is_run, load_model, save_model, say
+from llmguide.runs.folder import load_model, say
 from llmguide.runs.post_training import write_report
 from llmguide.runs.tables import Columns, Table, show
 from llmguide.training import distributed
@@ -29,7 +30,7 @@ N_STEPS = 200
 
 def save_policy(folder: Path, policy: GPT | Llama, *, seed: int) -> None:
     """Write a model of the tiny world."""
-    save_model(folder, policy)
+    save(policy, folder)
     content = {"world": "tiny", "words": WORDS, "seed": seed}
     write_json(folder / FILE, content)
 
@@ -41,7 +42,7 @@ def load_policy(folder: str | Path) -> GPT | Llama:
         ValueError: The folder holds none.
     """
     folder = Path(folder)
-    if not (is_run(folder) and (folder / FILE).exists()):
+    if not (is_saved(folder) and (folder / FILE).exists()):
         raise ValueError(
             f"{folder} holds no model of the tiny world; llmguide sft without --data makes one, and other "
             "models take --data"

@@ -62,6 +62,7 @@ class DivergenceError(ArithmeticError):
 class TrainConfig:
     """Choices of one training run.
 
+    >>> from llmguide import TrainConfig
     >>> config = TrainConfig(n_steps=100, context_length=8, lr=0.5, warmup_ratio=0.1, min_lr_ratio=0.2)
     >>> [config.lr_at(step) for step in (1, 10, 55, 100)]  # peak, halfway 0.6 x 0.5, end
     [0.05, 0.5, 0.3, 0.1]
@@ -177,6 +178,10 @@ class TrainResult:
     Attributes:
         history: One record a step.
         n_tokens: Targets trained on; a target seen twice counts twice.
+
+    >>> from llmguide import TrainResult
+    >>> TrainResult(history=[], n_tokens=0).best_val_loss is None  # nothing was validated
+    True
     """
 
     history: list[Record]
@@ -227,8 +232,7 @@ def train(
             the step, and the checkpoints those before that.
         ValueError: Another process trains in the folder.
 
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
+    >>> from llmguide import ModelConfig, TrainConfig, build, train
     >>> _ = torch.manual_seed(0)
     >>> model = build(ModelConfig(vocab_size=3, context_length=6, n_layers=1, d_model=12, n_heads=2))
     >>> text = torch.tensor([0, 1, 2] * 100)

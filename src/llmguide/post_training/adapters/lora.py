@@ -127,6 +127,7 @@ class LoRALinear(nn.Module):
     Args:
         base: The layer.
 
+    >>> from llmguide import LoRALinear
     >>> layer = LoRALinear(nn.Linear(3, 2, bias=False))
     >>> layer.adapters["default"] = Adapter(3, 2, rank=1, alpha=2.0)
     >>> layer.active = "default"
@@ -213,8 +214,7 @@ def apply_lora(
         ValueError: A target matches no layer, or one that is not linear or shares its weight; the rank is
             too large; the name is taken or contains a dot.
 
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
+    >>> from llmguide import ModelConfig, apply_lora, build
     >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=2, d_model=12, n_heads=3))
     >>> _ = apply_lora(model, rank=2, alpha=4, targets=["q_proj", "v_proj"])
     >>> sum(p.numel() for p in model.parameters() if p.requires_grad)  # 2 layers x 2 x 2 x (12 + 12)
@@ -284,6 +284,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: No adapter is active, one is merged already, or the weights are quantized.
 
+    >>> from llmguide import apply_lora, merge_lora
     >>> model = apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, targets=["0"])
     >>> x = torch.ones(1, 4)
     >>> before = model(x)
@@ -317,6 +318,11 @@ def unmerge_lora(model: nn.Module) -> nn.Module:
 
     Raises:
         ValueError: Nothing is merged.
+
+    >>> from llmguide import apply_lora, merge_lora, unmerge_lora
+    >>> model = merge_lora(apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, targets=["0"]))
+    >>> unmerge_lora(model)[0].merged is None
+    True
     """
     layers = [layer for _, layer in lora_layers(model) if layer.merged is not None]
     if not layers:

@@ -225,6 +225,7 @@ class NF4Tensor(NamedTuple):
 def quantize_nf4(x: Float[Tensor, "*shape"]) -> NF4Tensor:
     """Quantize a tensor to 4 bits and its scales to 8.
 
+    >>> from llmguide import quantize_nf4
     >>> x = torch.tensor([[1.0, -0.5, 0.25, 0.0]])
     >>> dequantize_nf4(quantize_nf4(x)).tolist()  # -0.5 and 0.25 become the nearest codes
     [[1.0, -0.5251, 0.2461, 0.0]]

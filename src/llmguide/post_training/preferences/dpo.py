@@ -80,6 +80,7 @@ def sequence_logprob(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"])
     Returns:
         Sums in float32 or wider; 0, the logarithm of 1, where nothing counts.
 
+    >>> from llmguide import sequence_logprob
     >>> logits = torch.tensor([[[0.0, 0.0], [1.0986123, 0.0]]])  # log 0.5, then log 0.75
     >>> sequence_logprob(logits, torch.tensor([[1, 0]])).exp()
     tensor([0.3750])
@@ -116,6 +117,7 @@ def dpo_loss(
     Raises:
         ValueError: If `beta` or `label_smoothing` is out of range.
 
+    >>> from llmguide import dpo_loss
     >>> a, b = torch.tensor([-1.0]), torch.tensor([-2.0])
     >>> round(dpo_loss(a, b, a, b).loss.item(), 4)  # policy and reference agree: log 2
     0.6931

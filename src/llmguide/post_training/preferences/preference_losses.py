@@ -54,6 +54,7 @@ def ipo_loss(
     Returns:
         Loss, and `beta` times the log-ratios as rewards.
 
+    >>> from llmguide import ipo_loss
     >>> a, b = torch.tensor([-1.0]), torch.tensor([-2.0])
     >>> ipo_loss(a, b, a, b, beta=0.25).loss  # margin 0, target 2
     tensor(4.)
@@ -93,6 +94,7 @@ def kto_loss(
     Returns:
         The mean over the answers, and the reward of each, without gradient.
 
+    >>> from llmguide import kto_loss
     >>> zero = torch.zeros(2)
     >>> loss, rewards = kto_loss(zero, zero, torch.tensor([True, False]), kto_kl(zero, zero), good_weight=3.0)
     >>> loss  # 0.5 from each, thrice from the good one
@@ -144,6 +146,7 @@ def orpo_loss(
     Returns:
         Loss, and `beta` times the log-probabilities as rewards.
 
+    >>> from llmguide import orpo_loss
     >>> log = torch.tensor([0.75, 0.5]).log()
     >>> orpo_loss(log[:1], log[1:], beta=1.0).loss  # odds 3 to 1: -log 0.75, twice
     tensor(0.5754)
@@ -180,6 +183,7 @@ def simpo_loss(
     Returns:
         Loss, and `beta` times the log-probabilities as rewards.
 
+    >>> from llmguide import simpo_loss
     >>> a, b = torch.tensor([-1.0]), torch.tensor([-1.5])
     >>> round(simpo_loss(a, b).loss.item(), 4)  # ahead by exactly the margin: log 2
     0.6931

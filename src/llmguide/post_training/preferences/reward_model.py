@@ -44,8 +44,7 @@ class RewardModel(nn.Module):
         backbone: A decoder of `llmguide.models`, as a rule after supervised fine-tuning; its output head is
             not used.
 
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
+    >>> from llmguide import ModelConfig, RewardModel, build
     >>> config = ModelConfig(vocab_size=7, context_length=8, n_layers=1, d_model=12, n_heads=2)
     >>> model = RewardModel(build(config))
     >>> left, right = torch.tensor([[0, 0, 3, 4]]), torch.tensor([[3, 4, 0, 0]])
@@ -105,6 +104,7 @@ def bradley_terry_loss(
     Returns:
         The loss, in float32 or wider; log 2 where both are alike.
 
+    >>> from llmguide import bradley_terry_loss
     >>> loss = bradley_terry_loss(torch.tensor([2.0]), torch.tensor([0.9014]))  # -log of 3/4
     >>> round(loss.item(), 4), round(bradley_terry_loss(torch.zeros(1), torch.zeros(1)).item(), 4)
     (0.2877, 0.6931)

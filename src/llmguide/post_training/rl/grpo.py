@@ -66,6 +66,7 @@ def group_advantages(rewards: PerAnswer, group_size: int, *, scale: bool = True)
     Raises:
         ValueError: A group has fewer than two answers, or the rewards are no whole number of groups.
 
+    >>> from llmguide import group_advantages
     >>> rewards = torch.tensor([1.0, 0.0, 0.0, 1.0, 5.0, 5.0, 5.0, 5.0])
     >>> group_advantages(rewards, 4).tolist()  # mean 1/2, deviation root of 1/3
     [0.866, -0.866, -0.866, 0.866, 0.0, 0.0, 0.0, 0.0]
@@ -131,6 +132,7 @@ def grpo_loss(
     Raises:
         ValueError: The variant is unknown, or an argument that it needs is missing.
 
+    >>> from llmguide import grpo_loss
     >>> logp, mask = torch.zeros(2, 3), torch.tensor([[True, False, False], [True, True, True]])
     >>> advantages = torch.tensor([1.0, -1.0])  # the short answer was good, the long one bad
     >>> [grpo_loss(logp, logp, advantages, mask, variant=variant, max_length=4).item()
@@ -208,6 +210,7 @@ def _grouped(rewards: PerAnswer, group_size: int) -> Float[Tensor, "n G"]:
 class GRPOConfig(PolicyTrainerConfig):
     """Choices of a GRPO run.
 
+    >>> from llmguide import GRPOConfig
     >>> config = GRPOConfig(n_steps=10, batch_size=8, max_new_tokens=16, variant="dapo")
     >>> config.upper_clip
     0.28
@@ -250,8 +253,7 @@ class GRPOTrainer(PolicyTrainer):
     Raises:
         ValueError: KL has a price and there is no reference.
 
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
+    >>> from llmguide import GRPOConfig, GRPOTrainer, ModelConfig, build
     >>> policy = build(ModelConfig(vocab_size=5, context_length=8, n_layers=1, d_model=12, n_heads=2))
     >>> def likes_threes(answers):
     ...     return (answers.answers == 3).float().sum(dim=1)

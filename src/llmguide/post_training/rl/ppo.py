@@ -117,6 +117,7 @@ def gae(
     Returns:
         Advantages and returns, which the values are to become; both are 0 outside the mask.
 
+    >>> from llmguide import gae
     >>> rewards, values = torch.tensor([[0.0, 0.0, 4.0]]), torch.tensor([[1.0, 2.0, 3.0]])
     >>> [part.tolist() for part in gae(rewards, values, gamma=1.0, lam=0.5)]  # deltas 1, 1, 1
     [[[1.75, 1.5, 1.0]], [[2.75, 3.5, 4.0]]]
@@ -153,6 +154,7 @@ def ppo_policy_loss(
     Returns:
         The loss.
 
+    >>> from llmguide import ppo_policy_loss
     >>> zeros, mask = torch.zeros(1, 2), torch.tensor([[True, True]])
     >>> ppo_policy_loss(zeros, zeros, torch.tensor([[3.0, 1.0]]), mask).item()
     -2.0
@@ -180,6 +182,7 @@ def ppo_value_loss(
     Returns:
         The loss.
 
+    >>> from llmguide import ppo_value_loss
     >>> one = torch.ones(1, 1)
     >>> ppo_value_loss(one, one * 0.0, one, one.bool()).item()  # right, but 0.2 was as far as it might go
     0.32
@@ -261,6 +264,7 @@ class ValueModel(nn.Module):
 class PPOConfig(PolicyTrainerConfig):
     """Choices of a PPO run; the defaults are TRL's last ones.
 
+    >>> from llmguide import PPOConfig
     >>> PPOConfig(n_steps=10, batch_size=8, max_new_tokens=16).n_epochs
     4
     """
@@ -300,9 +304,8 @@ class PPOTrainer(PolicyTrainer):
         reference: What the policy may not stray far from: a copy of it from before the training.
         config: How.
 
+    >>> from llmguide import ModelConfig, PPOConfig, PPOTrainer, build
     >>> from copy import deepcopy
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
     >>> policy = build(ModelConfig(vocab_size=5, context_length=8, n_layers=1, d_model=12, n_heads=2))
     >>> def likes_threes(answers):
     ...     return (answers.answers == 3).float().sum(dim=1)

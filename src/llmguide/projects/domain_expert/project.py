@@ -33,6 +33,7 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.files import write_text
 from llmguide.models import build
+from llmguide.models.saved import write_tensors
 from llmguide.post_training.chat import END, START, Message, Rendered, chatml
 from llmguide.post_training.datasets import json_lines
 from llmguide.post_training.sft import completion_loss
@@ -53,7 +54,7 @@ from llmguide.projects.domain_expert.templates import (
 )
 from llmguide.projects.mixture import mixed
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, small_decoder, thinned
-from llmguide.runs.folder import load_run, n_params, say, write_tensors
+from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.train import TrainConfig, train

@@ -26,6 +26,7 @@ import torch
 
 from llmguide.data.tokens.windows import to_device
 from llmguide.evaluation.metrics import bleu, rouge
+from llmguide.models.saved import write_tensors
 from llmguide.post_training.adapters.lora import LINEAR, adapter_state, apply_lora
 from llmguide.post_training.chat import Rendered, as_coder
 from llmguide.post_training.sft import Conversations, completion, completion_loss
@@ -46,7 +47,7 @@ from llmguide.projects.fine_tuning.data import (
 )
 from llmguide.projects.fine_tuning.early_stopping import train_with_patience
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, thinned
-from llmguide.runs.folder import say, write_tensors
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, Origin, loggers, open_chat, resumable
 from llmguide.training.train import TrainConfig, evaluate
 

@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from llmguide.data.tokens.windows import to_device
+from llmguide.models.saved import write_tensors
 from llmguide.post_training.adapters.lora import adapter_state
 from llmguide.post_training.adapters.quantization import QuantizedLinear, dequantize_model, quantize_model
 from llmguide.post_training.chat import END, START, Message, as_coder, chatml
@@ -50,7 +51,7 @@ from llmguide.projects.instruction_tuning.data import (
 )
 from llmguide.projects.mixture import counts, mixed, mixing_rates
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, thinned
-from llmguide.runs.folder import say, write_tensors
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
 from llmguide.training.train import TrainConfig, evaluate, train
 
