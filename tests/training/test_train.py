@@ -203,7 +203,6 @@ def deadly(place, name, death, calls):
     left = iter(range(calls))
     setattr(place, name, lambda *a, **k: function(*a, **k) if next(left, None) is not None else death(*a))
 
-torch.set_num_threads(1)
 moments = [
     (Windows, "batch", die),
     (torch, "save", half),
