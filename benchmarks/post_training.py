@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.models import from_hf
-from llmguide.post_training.preferences.dpo import dpo_loss, frozen, preference_objective
+from llmguide.post_training.preferences.dpo import dpo_loss, make_reference_model, preference_objective
 from llmguide.post_training.preferences.pairs import PairBatch
 from llmguide.post_training.sft import completion_loss
 from llmguide.training.optim import clip_grad_norm_
@@ -163,7 +163,7 @@ def dpo(shape: str, *, precomputed: bool) -> dict[str, Step]:
         known = [batch[f"ref_{side}_logps"] for side in ("chosen", "rejected")] if precomputed else None
         return PairBatch(ids[:, :-1], targets[:, 1:], None if known is None else torch.cat(known))
 
-    objective = preference_objective(dpo_loss, None if precomputed else frozen(ours))
+    objective = preference_objective(dpo_loss, None if precomputed else make_reference_model(ours))
     return pair_of_steps(peer, ours, objective, convert, shape)
 
 

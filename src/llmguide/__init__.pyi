@@ -60,14 +60,14 @@ from llmguide.post_training.preferences.reward_model import RewardModel as Rewar
 from llmguide.post_training.preferences.reward_model import bradley_terry_loss as bradley_terry_loss
 from llmguide.post_training.rl.grpo import GRPOConfig as GRPOConfig
 from llmguide.post_training.rl.grpo import GRPOTrainer as GRPOTrainer
-from llmguide.post_training.rl.grpo import group_advantages as group_advantages
-from llmguide.post_training.rl.grpo import grpo_loss as grpo_loss
+from llmguide.post_training.rl.grpo_losses import group_advantages as group_advantages
+from llmguide.post_training.rl.grpo_losses import grpo_loss as grpo_loss
 from llmguide.post_training.rl.policy_gradient import kl_estimate as kl_estimate
 from llmguide.post_training.rl.ppo import PPOConfig as PPOConfig
 from llmguide.post_training.rl.ppo import PPOTrainer as PPOTrainer
-from llmguide.post_training.rl.ppo import gae as gae
-from llmguide.post_training.rl.ppo import ppo_policy_loss as ppo_policy_loss
-from llmguide.post_training.rl.ppo import ppo_value_loss as ppo_value_loss
+from llmguide.post_training.rl.ppo_losses import gae as gae
+from llmguide.post_training.rl.ppo_losses import ppo_policy_loss as ppo_policy_loss
+from llmguide.post_training.rl.ppo_losses import ppo_value_loss as ppo_value_loss
 
 # Preferences
 from llmguide.post_training.preferences.dpo import dpo_loss as dpo_loss

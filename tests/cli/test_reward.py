@@ -34,8 +34,8 @@ def test_in_the_tiny_world_its_accuracy_is_between_a_guess_and_the_truth(runs):
     assert (reference.exp() * rewards).sum(dim=1).abs().max() < 1e-4
     judge = with_head(runs / "reward", load_model(runs / "reward"))
     world = tiny_world()
-    ids = torch.cat([world.prompts[[1]], world.answers[5][world.mask[5]]])[None]
-    both = torch.cat([world.prompts[[1]], world.answers[9][world.mask[9]]])[None]
+    ids = torch.cat([world.prompts[[1]], world.completions[5][world.mask[5]]])[None]
+    both = torch.cat([world.prompts[[1]], world.completions[9][world.mask[9]]])[None]
     with torch.no_grad():
         difference = (judge(ids) - judge(both)).item()
     assert difference == pytest.approx((rewards[1, 5] - rewards[1, 9]).item(), abs=1e-5)

@@ -29,10 +29,10 @@ from llmguide.post_training.toy.methods import (
     grpo_choices,
     ppo_choices,
     preference_learning,
-    score_answers,
+    score_completions,
     table_reward,
 )
-from llmguide.post_training.toy.world import answer_logprobs, preferences, tiny_world
+from llmguide.post_training.toy.world import completion_logprobs, preferences, tiny_world
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.train import TrainConfig, train
 
@@ -117,7 +117,7 @@ def after_pretraining():
     found["fine-tuning"] = losses(train(policy, data, fine_tuning(n), loss=completion_loss))
     policy.eval()
     with torch.no_grad():
-        reference = answer_logprobs(policy, world)
+        reference = completion_logprobs(policy, world)
     found["reference"] = reference[:, :5].tolist()
     pairs = preferences(world, world.gold, reference, 100, generator)
     found["pairs"] = pairs.chosen.tolist() + pairs.rejected.tolist()
@@ -125,7 +125,7 @@ def after_pretraining():
     judge = RewardModel(deepcopy(policy))
     compared = compared_texts(world, pairs)
     found["reward"] = losses(train(judge, compared, preference_learning(n), loss=preference_loss))
-    learned = score_answers(judge, world)
+    learned = score_completions(judge, world)
     learned = learned - learned.mean()  # pairs say nothing of the level; rounding alone moves it
     found["scores"] = learned[:, :5].tolist()
 
@@ -133,19 +133,19 @@ def after_pretraining():
     trained = deepcopy(policy)
     ppo = PPOTrainer(
         policy=trained,
-        value=ValueModel(trained),
+        value_model=ValueModel(trained),
         reward=table_reward(world, learned),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
         config=ppo_choices(world, n),
     )
-    found["PPO"] = [dict(metrics) for metrics in ppo.run(prompts)]
+    found["PPO"] = [dict(metrics) for metrics in ppo.train(prompts)]
     grpo = GRPOTrainer(
         policy=deepcopy(policy),
         reward=table_reward(world, world.gold),
         config=grpo_choices(world, n),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
     )
-    found["GRPO"] = [dict(metrics) for metrics in grpo.run(prompts)]
+    found["GRPO"] = [dict(metrics) for metrics in grpo.train(prompts)]
 
     data = compared_answers(world, pairs).with_reference(policy, batch_size=64)
     objective = preference_objective(dpo_loss)
@@ -153,10 +153,10 @@ def after_pretraining():
     adapted = apply_lora(deepcopy(policy), rank=4, alpha=4, targets=LINEAR)
     found["LoRA"] = losses(train(adapted, data, preference_learning(n), loss=objective))
     with torch.no_grad():
-        found["merged"] = answer_logprobs(merge_lora(adapted).eval(), world)[:, :5].tolist()
+        found["merged"] = completion_logprobs(merge_lora(adapted).eval(), world)[:, :5].tolist()
     quantized = quantize_model(deepcopy(policy), LINEAR)
     with torch.no_grad():
-        found["NF4"] = answer_logprobs(quantized, world)[:, :5].tolist()
+        found["NF4"] = completion_logprobs(quantized, world)[:, :5].tolist()
     on_four_bits = apply_lora(quantized, rank=4, alpha=4, targets=LINEAR)
     found["QLoRA"] = losses(train(on_four_bits, data, preference_learning(n), loss=objective))
     return found

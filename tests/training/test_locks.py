@@ -44,7 +44,7 @@ def test_a_second_process_is_refused_and_told_who_is_there_until_the_first_dies(
     assert f"process {other.pid}" in capsys.readouterr().err
     for run in (
         lambda: train(new_model(), some_text(), TrainConfig(n_steps=1, context_length=T), folder=tmp_path),
-        lambda: learner("grpo").run(PROMPTS, folder=tmp_path),
+        lambda: learner("grpo").train(PROMPTS, folder=tmp_path),
     ):
         with pytest.raises(ValueError, match=f"process {other.pid}"):
             run()

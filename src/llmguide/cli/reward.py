@@ -23,7 +23,7 @@ from llmguide.post_training.preferences.reward_model import (
     RewardModel,
     preference_loss,
 )
-from llmguide.post_training.toy.methods import compared_texts, preference_learning, score_answers
+from llmguide.post_training.toy.methods import compared_texts, preference_learning, score_completions
 from llmguide.post_training.toy.world import optimum, preferences, tiny_world
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import (
@@ -223,7 +223,7 @@ def tiny_rewards(model: str | None, reward_model: Path | None, output: Path, *, 
     world = tiny_world()
     reference = logprobs_of(policy, world)
     judge = with_head(folder, load_policy(folder))
-    return Learned(policy, reference, _centered(score_answers(judge, world), reference))
+    return Learned(policy, reference, _centered(score_completions(judge, world), reference))
 
 
 def _in_tiny_world(output: Path, model: str | None, steps: Steps) -> None:
@@ -252,7 +252,7 @@ def _in_tiny_world(output: Path, model: str | None, steps: Steps) -> None:
     if distributed.world().rank == 0:
         save_policy(output, policy, seed=steps.seed)
         save_head(output, judge)
-    learned = _centered(score_answers(judge, world), reference)
+    learned = _centered(score_completions(judge, world), reference)
     accuracy = {
         name: _agreement(table, unseen) for name, table in (("learned", learned), ("gold", world.gold))
     }

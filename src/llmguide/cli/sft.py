@@ -211,5 +211,5 @@ def _shown(chat: Chat, talk: Sequence[Message]) -> str:
     device = next(chat.model.parameters()).device
     ids = torch.tensor([prompt], device=device)
     torch.manual_seed(0)
-    answers = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_id)
-    return f"\nuser: {talk[asked - 1]['content'][:200]}\nassistant: {chat.decode(answers.answer(0))}"
+    rollouts = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_id)
+    return f"\nuser: {talk[asked - 1]['content'][:200]}\nassistant: {chat.decode(rollouts.completion(0))}"

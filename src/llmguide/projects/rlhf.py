@@ -52,7 +52,7 @@ from llmguide.post_training.preferences.reward_model import (
     preference_loss,
 )
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
-from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, rollout
+from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
 from llmguide.post_training.rl.trainer import Metrics, Reward
 from llmguide.post_training.sft import Conversations, completion, completion_loss
 from llmguide.projects.reward_model import encode, open_judge, preferred, score, sides
@@ -148,13 +148,13 @@ class Watched(PPOTrainer):
         self.gold = gold
         self._found = 0.0
 
-    def answer(
-        self, prompts: Tensor, attention_mask: Tensor | None, n_answers: int = 1
+    def generate(
+        self, prompts: Tensor, attention_mask: Tensor | None, n_completions: int = 1
     ) -> tuple[Rollout, Tensor]:
-        """Answer, and let both judge."""
-        answers, scores = super().answer(prompts, attention_mask, n_answers)
-        self._found = self.gold(answers).mean().item()
-        return answers, scores
+        """Generate completions, and score them with both reward models."""
+        rollouts, scores = super().generate(prompts, attention_mask, n_completions)
+        self._found = self.gold(rollouts).mean().item()
+        return rollouts, scores
 
     def step(self, prompts: Tensor, attention_mask: Tensor | None = None) -> Metrics:
         """Take a step of PPO, and add ``gold`` to its metrics."""
@@ -432,9 +432,9 @@ def _follow(kl_coef: float, data: Parts, run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     ppo = Watched(
         policy=policy,
-        value=ValueModel(policy).to(run.device),
+        value_model=ValueModel(policy).to(run.device),
         reward=judged(judge, end),
-        reference=start.to(run.device),
+        reference_model=start.to(run.device),
         gold=judged(gold, end),
         config=PPOConfig(
             n_steps=plan.ppo_steps,
@@ -453,7 +453,7 @@ def _follow(kl_coef: float, data: Parts, run: Run) -> dict[str, Any]:
     prompts = [_prompt_ids(tokenizer, beginning, plan) for beginning, _ in data.written]
     say(f"PPO, {kl_coef:g} a nat: {plan.ppo_steps} rollouts of {plan.n_answers} answers")
     with resumable(run.output):
-        history = ppo.run(
+        history = ppo.train(
             prompts,
             folder=run.output / "checkpoints" / name,
             logger=loggers(run.output / "logs" / name, Lines(plan.ppo_steps)),
@@ -514,13 +514,13 @@ def _answers(
     kl, surprise, length, ended = [], [], [], []
     for answers in draw(policy, prompts, plan.max_new_tokens, eos_id=end, seed=seed):
         with torch.no_grad():
-            before = answer_logprobs(start, answers)[0]
+            before = completion_logprobs(start, answers)[0]
         kl += (answers.logprobs - before).sum(dim=1).tolist()
         surprise += (-before.sum(dim=1) / answers.mask.sum(dim=1)).tolist()
         length += answers.mask.sum(dim=1).tolist()
         ended += answers.ended.tolist()
         rows = range(len(answers.ids))
-        texts += [tokenizer.decode([i for i in answers.answer(row) if i != end]) for row in rows]
+        texts += [tokenizer.decode([i for i in answers.completion(row) if i != end]) for row in rows]
     means = {"kl": fmean(kl), "surprise": fmean(surprise), "length": fmean(length), "ended": fmean(ended)}
     return texts, means
 

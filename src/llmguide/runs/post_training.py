@@ -34,7 +34,7 @@ from llmguide.post_training.chat import (
     own_template,
     render_chat,
 )
-from llmguide.post_training.rl.trainer import PolicyTrainerConfig
+from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.runs.folder import as_decoder, claim, load_run, n_params, save_run, say
 from llmguide.runs.packaged import open_transformers
 from llmguide.runs.shape import Shape, model_config

@@ -17,8 +17,8 @@ from llmguide.models import build
 from llmguide.post_training.preferences.dpo import (
     PreferenceLossOutput,
     dpo_loss,
-    frozen,
     judge,
+    make_reference_model,
     preference_objective,
     sequence_logprob,
 )
@@ -75,7 +75,7 @@ def test_against_trl(loss_type, loss, per_token, masks):
     model, reference = trl_peer.ours("policy"), trl_peer.ours("reference")
     seen: list[PreferenceLossOutput] = []
     objective = preference_objective(
-        partial(loss, beta=0.3), frozen(reference), per_token=per_token, watch=seen.append
+        partial(loss, beta=0.3), make_reference_model(reference), per_token=per_token, watch=seen.append
     )
     ours, n = objective(model, trl_peer.rows(batch["input_ids"], batch["completion_mask"]))
     ours.backward()
@@ -224,7 +224,7 @@ def test_each_loss_learns_the_preference(loss, needs_reference, per_token):
     results = []
     for is_precomputed in (False, True) if needs_reference else (False,):
         model = lively(build(CONFIGS["gpt"]))
-        reference = frozen(model) if needs_reference else None
+        reference = make_reference_model(model) if needs_reference else None
         data = Pairs(PAIRS, seed=1)
         if is_precomputed:
             data, reference = data.with_reference(reference, batch_size=2), None
@@ -241,7 +241,7 @@ def test_each_loss_learns_the_preference(loss, needs_reference, per_token):
 
 
 def test_judge_is_one_large_batch():
-    model, reference = lively(build(CONFIGS["llama"])).train(), frozen(build(CONFIGS["llama"]))
+    model, reference = lively(build(CONFIGS["llama"])).train(), make_reference_model(build(CONFIGS["llama"]))
     data = Pairs(PAIRS)
     a, b = (judge(model, data, dpo_loss, reference, batch_size=size) for size in (2, 3))
     torch.testing.assert_close(a.loss, b.loss)

@@ -7,7 +7,7 @@ from tests.models.test_models import CONFIGS, lively
 from llmguide.data.tokens.windows import IGNORE_INDEX, Sequences
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
-from llmguide.post_training.preferences.dpo import frozen, sequence_logprob
+from llmguide.post_training.preferences.dpo import make_reference_model, sequence_logprob
 from llmguide.post_training.preferences.pairs import Pair, Pairs, pair, pair_logprobs
 from llmguide.post_training.sft import completion
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -43,7 +43,7 @@ def test_logprobs_are_those_of_the_rows_alone(name):
 def test_the_reference_follows_its_pair():
     reference = lively(build(CONFIGS["gpt"]))
     plain = Pairs(PAIRS, seed=5)
-    known = plain.with_reference(frozen(reference), batch_size=3)
+    known = plain.with_reference(make_reference_model(reference), batch_size=3)
     assert isinstance(known, Sequences)
     assert plain.reference is None
     for first, size in ((0, 7), (4, 6), (7, 2)):

@@ -230,10 +230,12 @@ def test_batches_are_a_function_of_their_place():
 
 def test_score_of_a_rollout_is_that_of_its_texts():
     model = reward_model()
-    answers = rollout(model.backbone, tokens(2, 3), 4, eos_id=5, n_answers=3)
-    expected = [model(torch.tensor([answers.prompt(row) + answers.answer(row)])).item() for row in range(6)]
-    torch.testing.assert_close(model.score(answers), torch.tensor(expected), atol=1e-5, rtol=1e-5)
-    assert not model.score(answers).requires_grad
+    rollouts = rollout(model.backbone, tokens(2, 3), 4, eos_id=5, n_completions=3)
+    expected = [
+        model(torch.tensor([rollouts.prompt(row) + rollouts.completion(row)])).item() for row in range(6)
+    ]
+    torch.testing.assert_close(model.score(rollouts), torch.tensor(expected), atol=1e-5, rtol=1e-5)
+    assert not model.score(rollouts).requires_grad
 
 
 def test_training_learns_a_preference_and_leaves_length_alone():

@@ -148,7 +148,7 @@ def check_beta(beta: float) -> None:
         raise ValueError(f"beta={beta} must be above 0: at 0 no answer is preferred to another")
 
 
-def frozen(model: nn.Module) -> nn.Module:
+def make_reference_model(model: nn.Module) -> nn.Module:
     """Copy a model as the reference that it will be compared with: no dropout, no gradients."""
     return deepcopy(model).eval().requires_grad_(False)
 
@@ -165,7 +165,7 @@ def preference_objective(
     Args:
         loss: `dpo_loss` or another of `llmguide.post_training.preferences.preference_losses`, other arguments
             bound with `functools.partial`.
-        reference: Of `frozen`, run on every batch. None: the pairs know its log-probabilities
+        reference: Of `make_reference_model`, run on every batch. None: the pairs know its log-probabilities
             (`Pairs.with_reference`), or the loss takes none (ORPO, SimPO).
         per_token: Whether the loss takes means over the tokens of an answer (IPO as its authors ran it, ORPO,
             SimPO) instead of sums.

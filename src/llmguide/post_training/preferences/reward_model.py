@@ -84,9 +84,9 @@ class RewardModel(nn.Module):
         return rewards.float()
 
     @torch.no_grad()
-    def score(self, answers: Rollout) -> Rewards:
+    def score(self, rollouts: Rollout) -> Rewards:
         """Score the answers of a rollout, prompts included: what PPO and GRPO take as their reward."""
-        rewards: Tensor = self(answers.ids, attention_mask=answers.attention_mask)
+        rewards: Tensor = self(rollouts.ids, attention_mask=rollouts.attention_mask)
         return rewards
 
 

@@ -1,7 +1,7 @@
 r"""Every method of the guide in the tiny world: fine-tuning, a reward model, four ways to use preferences.
 
 A policy is fine-tuned on demonstrations; it is the reference from then on. A judge compares pairs of its
-answers. A reward model learns from them, and best-of-n, PPO and GRPO follow it; DPO learns from the pairs
+completions. A reward model learns from them, and best-of-n, PPO and GRPO follow it; DPO learns from the pairs
 directly. Each leaves a path of exact points, divergence from the reference against reward: by the true
 reward, and by the reward that it followed. The first stays below the frontier of the true reward, the best
 that any method can do; where it turns down while the second still rises, the reward is being over-optimized
@@ -13,7 +13,7 @@ Everything here is the code of `llmguide.post_training.sft`,
 this module's own. A run takes about a minute on one core.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +32,8 @@ from llmguide.post_training.preferences.reward_model import (
     RewardModel,
     preference_loss,
 )
-from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer, Variant
+from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
+from llmguide.post_training.rl.grpo_losses import Variant
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import Reward
@@ -42,8 +43,8 @@ from llmguide.post_training.toy.world import (
     Judgments,
     Point,
     World,
-    answer_logprobs,
     best_of_n,
+    completion_logprobs,
     demonstrations,
     frontier,
     point,
@@ -51,12 +52,12 @@ from llmguide.post_training.toy.world import (
 )
 from llmguide.training.train import TrainConfig, train
 
-DRAWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # n of best-of-n
+BEST_OF_N = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # n of best-of-n
 BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.15)  # of the frontiers
 
 
 @dataclass
-class Path:
+class KLRewardCurve:
     """Measure a policy every few steps; a logger for `train` and for the reinforcement-learning trainers.
 
     Attributes:
@@ -77,7 +78,7 @@ class Path:
     @torch.no_grad()
     def measure(self) -> None:
         """Add a point."""
-        logprobs = answer_logprobs(self.policy, self.world)
+        logprobs = completion_logprobs(self.policy, self.world)
         self.points.append(point(logprobs, self.reference, self.world, self.proxy))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -112,7 +113,7 @@ def run_all(
     world: World,
     *,
     seed: int = 0,
-    judge: Float[Tensor, "P N"] | None = None,
+    rater_reward: Float[Tensor, "P N"] | None = None,
     n_demonstrations: int = 4000,
     n_pairs: int = 2000,
     n_steps: int = 200,
@@ -122,16 +123,16 @@ def run_all(
     Args:
         world: Of `llmguide.post_training.toy.world.tiny_world`.
         seed: Of weights, data and draws. The global random state is left as it was.
-        judge: Reward that the judge of pairs goes by; None: the true one. With ``world.proxy`` the judge
-            himself has the flaw.
-        n_demonstrations: Answers to learn from at first.
+        rater_reward: Reward by which the rater compares pairs; None: the gold reward. With ``world.proxy``
+            the rater is flawed, too.
+        n_demonstrations: Completions to learn from at first.
         n_pairs: Pairs that the judge compares. Few make a reward model that is wrong where the policy goes.
         n_steps: Steps of each method.
 
     Returns:
         Exact measurements.
     """
-    judge = world.gold if judge is None else judge
+    rater_reward = world.gold if rater_reward is None else rater_reward
     generator = torch.Generator().manual_seed(seed)
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # matrices of 32 columns: a second thread costs more than it brings
@@ -140,11 +141,11 @@ def run_all(
             torch.manual_seed(seed)
             policy = fine_tune(world, n_demonstrations, generator, n_steps=n_steps)
             with torch.no_grad():
-                reference = answer_logprobs(policy, world)
-            pairs = preferences(world, judge, reference, n_pairs, generator)
+                reference = completion_logprobs(policy, world)
+            pairs = preferences(world, rater_reward, reference, n_pairs, generator)
             learned = learn_rewards(world, policy, pairs, n_steps=n_steps)
             learned = learned - (reference.exp() * learned).sum(dim=1, keepdim=True)
-            chosen_of = [best_of_n(reference, learned, n).float() for n in DRAWS]
+            chosen_of = [best_of_n(reference, learned, n).float() for n in BEST_OF_N]
             paths = {
                 "best-of-n": [point(logprobs, reference, world, learned) for logprobs in chosen_of],
                 "PPO": follow_ppo(world, policy, reference, learned, n_steps=n_steps),
@@ -172,19 +173,19 @@ def fine_tune(world: World, n: int, generator: torch.Generator, *, n_steps: int 
 
 def demonstrated(world: World, n: int, generator: torch.Generator) -> Conversations:
     """Draw demonstrations to learn from."""
-    prompts, answers = demonstrations(world, n, generator)
+    prompts, completions = demonstrations(world, n, generator)
     examples = [
         completion([prompt], said)
-        for prompt, said in zip(world.prompts[prompts].tolist(), _said(world, answers), strict=True)
+        for prompt, said in zip(world.prompts[prompts].tolist(), world.token_ids(completions), strict=True)
     ]
     return Conversations(examples)
 
 
 def learn_rewards(world: World, policy: Any, pairs: Judgments, *, n_steps: int = 200) -> Float[Tensor, "P N"]:
-    """Train a reward model, which starts as the policy, and let it score all answers."""
+    """Train a reward model, which starts as the policy, and let it score all completions."""
     model = RewardModel(deepcopy(policy))
     train(model, compared_texts(world, pairs), preference_learning(n_steps), loss=preference_loss)
-    return score_answers(model, world)
+    return score_completions(model, world)
 
 
 def compared_texts(world: World, pairs: Judgments) -> Comparisons:
@@ -193,21 +194,21 @@ def compared_texts(world: World, pairs: Judgments) -> Comparisons:
 
 
 @torch.no_grad()
-def score_answers(model: RewardModel, world: World) -> Float[Tensor, "P N"]:
-    """Let a reward model score every answer to every prompt; it is left in evaluation mode."""
+def score_completions(model: RewardModel, world: World) -> Float[Tensor, "P N"]:
+    """Let a reward model score every completion to every prompt; it is left in evaluation mode."""
     P, N = world.gold.shape
     ids = world.rows(torch.arange(P).repeat_interleave(N), torch.arange(N).repeat(P))
-    seen = torch.cat([torch.ones(P * N, 1, dtype=torch.bool), world.mask.repeat(P, 1)], dim=1)
-    rewards: Tensor = model.eval()(ids, attention_mask=seen)
+    attention_mask = torch.cat([torch.ones(P * N, 1, dtype=torch.bool), world.mask.repeat(P, 1)], dim=1)
+    rewards: Tensor = model.eval()(ids, attention_mask=attention_mask)
     return rewards.view(P, N)
 
 
 def table_reward(world: World, table: Float[Tensor, "P N"]) -> Reward:
-    """Make a reward of a table, for the answers of rollouts."""
+    """Make a reward of a table, for the completions of rollouts."""
 
-    def reward(answers: Rollout) -> Float[Tensor, " B"]:
-        asked = answers.ids[:, answers.prompt_length - 1].contiguous()
-        return table[torch.searchsorted(world.prompts, asked), world.find(answers.answers)]
+    def reward(rollouts: Rollout) -> Float[Tensor, " B"]:
+        asked = rollouts.ids[:, rollouts.prompt_length - 1].contiguous()
+        return table[torch.searchsorted(world.prompts, asked), world.find(rollouts.completions)]
 
     return reward
 
@@ -223,16 +224,16 @@ def follow_ppo(
 ) -> list[Point]:
     """Train a copy of the policy with PPO on the learned reward."""
     trained = deepcopy(policy)
-    path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
+    path = KLRewardCurve(trained, reference, world, learned, every=max(1, n_steps // 20))
     config = ppo_choices(world, n_steps, kl_coef=kl_coef)
     ppo = PPOTrainer(
         policy=trained,
-        value=ValueModel(trained),
+        value_model=ValueModel(trained),
         reward=table_reward(world, learned),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
         config=config,
     )
-    ppo.run(world.prompts[:, None].tolist(), logger=path)
+    ppo.train(world.prompts[:, None].tolist(), logger=path)
     return path.points
 
 
@@ -247,12 +248,12 @@ def follow_grpo(
 ) -> list[Point]:
     """Train a copy of the policy with GRPO on the learned reward."""
     trained = deepcopy(policy)
-    path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
+    path = KLRewardCurve(trained, reference, world, learned, every=max(1, n_steps // 20))
     config = grpo_choices(world, n_steps, kl_coef=kl_coef)
     grpo = GRPOTrainer(
-        policy=trained, reward=table_reward(world, learned), config=config, reference=deepcopy(policy)
+        policy=trained, reward=table_reward(world, learned), config=config, reference_model=deepcopy(policy)
     )
-    grpo.run(world.prompts[:, None].tolist(), logger=path)
+    grpo.train(world.prompts[:, None].tolist(), logger=path)
     return path.points
 
 
@@ -268,7 +269,7 @@ def follow_dpo(
 ) -> list[Point]:
     """Train a copy of the policy with DPO on the pairs; the learned reward only measures it."""
     trained = deepcopy(policy)
-    path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
+    path = KLRewardCurve(trained, reference, world, learned, every=max(1, n_steps // 20))
     data = compared_answers(world, pairs).with_reference(policy, batch_size=256)
     objective = preference_objective(partial(dpo_loss, beta=beta))
     train(trained, data, preference_learning(n_steps), loss=objective, logger=path)
@@ -297,7 +298,7 @@ def ppo_choices(world: World, n_steps: int, *, kl_coef: float = 0.1) -> PPOConfi
     return PPOConfig(
         n_steps=n_steps,
         batch_size=128,
-        max_new_tokens=world.answers.shape[1],
+        max_new_tokens=world.completions.shape[1],
         eos_id=EOS,
         lr=5e-4,
         kl_coef=kl_coef,
@@ -314,7 +315,7 @@ def grpo_choices(
         batch_size=16,
         group_size=group_size,
         variant=variant,
-        max_new_tokens=world.answers.shape[1],
+        max_new_tokens=world.completions.shape[1],
         eos_id=EOS,
         lr=5e-4,
         kl_coef=kl_coef,
@@ -322,18 +323,13 @@ def grpo_choices(
 
 
 def _written(world: World, pairs: Judgments) -> Iterator[tuple[int, list[int], list[int]]]:
-    """Prompt, chosen and rejected answer of each pair, as ids."""
+    """Prompt, chosen and rejected completion of each pair, as ids."""
     return zip(
         world.prompts[pairs.prompts].tolist(),
-        _said(world, pairs.chosen),
-        _said(world, pairs.rejected),
+        world.token_ids(pairs.chosen),
+        world.token_ids(pairs.rejected),
         strict=True,
     )
-
-
-def _said(world: World, answers: Tensor) -> Sequence[list[int]]:
-    """Ids of answers given by number, without what stands behind the end."""
-    return [ids[kept].tolist() for ids, kept in zip(world.answers[answers], world.mask[answers], strict=True)]
 
 
 def _config(n_steps: int, lr: float) -> TrainConfig:

@@ -243,7 +243,7 @@ def answer(chat: Chat, asked: Sequence[str], plan: Plan, *, seed: int, model: An
     found: list[str] = []
     model = chat.model.eval() if model is None else model
     for drawn in draw(model, prompts, plan.max_new_tokens, eos_id=chat.end_id, seed=seed):
-        found += [chat.decode(drawn.answer(row)) for row in range(len(drawn.ids))]
+        found += [chat.decode(drawn.completion(row)) for row in range(len(drawn.ids))]
     return found
 
 
@@ -399,9 +399,9 @@ def _follow_ppo(run: Run) -> Any:
     n_steps = max(1, plan.updates // UPDATES)
     ppo = PPOTrainer(
         policy=policy,
-        value=ValueModel(policy).to(run.device),
+        value_model=ValueModel(policy).to(run.device),
         reward=judged(judge, chat.end_id),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
         config=PPOConfig(
             n_steps=n_steps,
             batch_size=2 * plan.batch_size,
@@ -418,7 +418,7 @@ def _follow_ppo(run: Run) -> Any:
     asked = {row["prompt"] for _, row in json_lines(run.output / PREFERENCES)}
     prompts = [chat.prompt(_turn(text)) for text in sorted(asked)]
     with resumable(run.output):
-        history = ppo.run(
+        history = ppo.train(
             prompts,
             folder=run.output / "checkpoints" / "ppo",
             logger=loggers(run.output / "logs" / "ppo", Lines(n_steps)),
