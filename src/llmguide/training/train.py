@@ -46,7 +46,8 @@ from llmguide.training.distributed import Loss, Parallel
 from llmguide.training.locks import locked
 from llmguide.training.losses import batch_loss
 from llmguide.training.monitor import SPIKE_WINDOW, Console, Logger, is_spike
-from llmguide.training.optim import Optimizer, Rule, clip_grad_norm_, param_groups
+from llmguide.training.optim import clip_grad_norm_
+from llmguide.training.optimizers import Rule, load_named_state, make_optimizer, named_state
 from llmguide.training.schedules import constant, warmup_cosine, warmup_stable_decay
 
 Schedule = Literal["cosine", "warmup_stable_decay", "constant"]
@@ -244,8 +245,14 @@ def train(
     held_out = None if validation is None else _as_sequences(validation, config)
     world = distributed.world()
     module, loss_of = distributed.wrap(model, loss, config.parallel)
-    groups = param_groups(model, weight_decay=config.weight_decay, rule=config.optimizer)
-    optimizer = Optimizer(groups, betas=config.betas, eps=config.eps, fused=True)
+    optimizer = make_optimizer(
+        model,
+        config.lr,
+        rule=config.optimizer,
+        weight_decay=config.weight_decay,
+        betas=config.betas,
+        eps=config.eps,
+    )
     with locked(folder if world.rank == 0 else None):  # before anything of the folder is read
         run = _Run() if folder is None else _resume(folder, model, optimizer, config)
         flops = _training_flops_per_token(model, config) / (peak_flops * world.size) if peak_flops else None
@@ -273,7 +280,9 @@ def train(
                 norm = clip_grad_norm_(model.parameters(), config.max_grad_norm).item()
                 _check(step, mean, norm, run=run, config=config, folder=folder)
                 lr = config.lr_at(step)
-                optimizer.step(lr)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                optimizer.step()
                 speed = n / (perf_counter() - began)
 
                 is_last = step == config.n_steps
@@ -468,10 +477,12 @@ def _check(
             warnings.warn(f"step {step}: {found}: a spike; {kept}", stacklevel=3)
 
 
-def _state(run: _Run, model: nn.Module, optimizer: Optimizer, config: TrainConfig) -> dict[str, Any]:
+def _state(
+    run: _Run, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+) -> dict[str, Any]:
     return {
         "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizer": named_state(optimizer),
         "random": random_state(),
         "history": [tuple(record) for record in run.history],
         "position": run.position,
@@ -481,7 +492,9 @@ def _state(run: _Run, model: nn.Module, optimizer: Optimizer, config: TrainConfi
     }
 
 
-def _resume(folder: str | Path, model: nn.Module, optimizer: Optimizer, config: TrainConfig) -> _Run:
+def _resume(
+    folder: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+) -> _Run:
     state = distributed.load_latest(folder, model)
     if state is None:
         return _Run()
@@ -493,7 +506,7 @@ def _resume(folder: str | Path, model: nn.Module, optimizer: Optimizer, config: 
     if changed:
         warnings.warn(f"the run in {folder} continues with {', '.join(changed)}", stacklevel=3)
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    load_named_state(optimizer, state["optimizer"])
     set_random_state(state["random"])
     history = [Record(*row) for row in state["history"]]
     return _Run(history, state["position"], state["n_tokens"], state["pinned"])

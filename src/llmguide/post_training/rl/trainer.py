@@ -34,7 +34,8 @@ from llmguide.training import distributed
 from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.locks import locked
 from llmguide.training.monitor import Logger
-from llmguide.training.optim import Optimizer, clip_grad_norm_, param_groups
+from llmguide.training.optim import clip_grad_norm_
+from llmguide.training.optimizers import load_named_state, make_optimizer, named_state
 from llmguide.training.schedules import warmup_cosine
 from llmguide.training.train import DivergenceError
 
@@ -79,8 +80,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         )
         self.reward = reward
         self.config = config
-        groups = param_groups(trained, weight_decay=config.weight_decay)
-        self.optimizer = Optimizer(groups, betas=config.betas, fused=True)
+        self.optimizer = make_optimizer(trained, weight_decay=config.weight_decay, betas=config.betas)
         self.history: list[Metrics] = []
         self.position = 0  # prompts taken from the data so far
         self.next_prompts: Callable[[], tuple[Tensor, Tensor]] | None = None  # set by train
@@ -147,7 +147,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         """Return everything needed to resume, except the reference model and the reward, which are fixed."""
         return {
             "model": self.trained.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": named_state(self.optimizer),
             "random": random_state(),
             "history": self.history,
             "position": self.position,
@@ -156,7 +156,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from the result of `state_dict`."""
         self.trained.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_named_state(self.optimizer, state["optimizer"])
         set_random_state(state["random"])
         self.history = list(state["history"])
         self.position = state["position"]
@@ -287,7 +287,9 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
                 f"step {len(self.history) + 1}: loss {loss.item():.4g}, gradient norm {norm.item():.4g}; "
                 f"lower lr={self.config.lr:g}, or resume from an earlier checkpoint"
             )
-        self.optimizer.step(self.lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        self.optimizer.step()
         return norm
 
     @property

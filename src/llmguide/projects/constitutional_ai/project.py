@@ -79,7 +79,7 @@ from llmguide.runs.post_training import (
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
-from llmguide.training.optim import Rule
+from llmguide.training.optimizers import Rule
 from llmguide.training.train import TrainConfig, train
 
 NAME = "constitutional-ai"
