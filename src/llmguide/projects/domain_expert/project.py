@@ -35,7 +35,6 @@ from llmguide.files import write_text
 from llmguide.models import build
 from llmguide.post_training.chat import END, START, Message, Rendered, chatml
 from llmguide.post_training.datasets import json_lines
-from llmguide.post_training.sft import completion_loss
 from llmguide.projects.answers import log_likelihoods, write
 from llmguide.projects.curriculum import InOrder, paced
 from llmguide.projects.domain_expert.dataset import Curated, conversations, curated, write_questions
@@ -56,6 +55,7 @@ from llmguide.projects.run import Criterion, Run, plan_of, require_finished, sma
 from llmguide.runs.folder import load_run, n_params, say, write_tensors
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.losses import batch_loss
 from llmguide.training.train import TrainConfig, train
 
 NAME = "domain-expert"
@@ -269,7 +269,7 @@ def _tune(run: Run, arm: str) -> dict[str, list[float]]:
             InOrder(examples),
             settings,
             folder=run.output / "checkpoints" / arm,
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(run.output / "logs" / arm),
         )
     place = run.output / "models" / f"{arm}.safetensors"
