@@ -31,7 +31,7 @@ from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.models import from_hf
 from llmguide.post_training.preferences.dpo import dpo_loss, make_reference_model, preference_objective
 from llmguide.post_training.preferences.pairs import PairBatch
-from llmguide.post_training.sft import completion_loss
+from llmguide.training.losses import batch_loss
 from llmguide.training.optim import clip_grad_norm_
 
 SHAPES = {"small": 512, "V 50304": 50_304}  # vocabulary of a GPT-2 of 4 layers, 4 heads and width 256
@@ -149,7 +149,7 @@ def sft(shape: str) -> dict[str, Step]:
     def convert(batch: dict[str, Tensor]) -> Batch:
         return Batch(batch["input_ids"][:, :-1], batch["labels"][:, 1:])
 
-    return pair_of_steps(peer, from_hf(peer.model), completion_loss, convert, shape)
+    return pair_of_steps(peer, from_hf(peer.model), batch_loss, convert, shape)
 
 
 def dpo(shape: str, *, precomputed: bool) -> dict[str, Step]:

@@ -20,7 +20,7 @@ from llmguide.post_training.preferences.dpo import dpo_loss, preference_objectiv
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.grpo import GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
-from llmguide.post_training.sft import completion_loss, finetune
+from llmguide.post_training.sft import finetune
 from llmguide.post_training.toy.methods import (
     compared_answers,
     compared_texts,
@@ -114,7 +114,7 @@ def after_pretraining():
     policy, n = build(world.config), 4
     found = {}
     data = demonstrated(world, 200, generator)
-    found["fine-tuning"] = losses(train(policy, data, fine_tuning(n), loss=completion_loss))
+    found["fine-tuning"] = losses(train(policy, data, fine_tuning(n)))
     policy.eval()
     with torch.no_grad():
         reference = completion_logprobs(policy, world)

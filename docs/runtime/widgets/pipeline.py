@@ -19,7 +19,7 @@ from llmguide.post_training.preferences.dpo import dpo_loss, preference_objectiv
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.grpo import GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.post_training.toy.methods import (
     BEST_OF_N,
     BETAS,
@@ -96,7 +96,7 @@ def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: flo
     model = build(world.config)
     for stage, temperature in (("pre-training", BABBLE), ("fine-tuning", TAUGHT)):
         data = _texts(world, 4000, generator, temperature)
-        train(model, data, fine_tuning(SUPERVISED), loss=completion_loss, logger=Curve(stage))
+        train(model, data, fine_tuning(SUPERVISED), logger=Curve(stage))
         reference = _report(stage, model, world)
     best = [point(reference, reference, world), *frontier(reference, world.gold, (*BETAS, 0.1, 0.05), world)]
     emit({"frontier": [p._asdict() for p in best]})

@@ -54,13 +54,14 @@ from llmguide.post_training.preferences.reward_model import (
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
 from llmguide.post_training.rl.trainer import Metrics, Reward
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.reward_model import encode, open_judge, preferred, score, sides
 from llmguide.projects.run import DIGITS, Criterion, Run, plan_of, require_finished, small_decoder, thinned
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import Lines, loggers, resumable
 from llmguide.runs.reward_heads import save_head
 from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.losses import batch_loss
 from llmguide.training.train import TrainConfig, train
 
 NAME = "rlhf"
@@ -402,7 +403,7 @@ def _learn_to_write(data: Parts, run: Run) -> dict[str, Any]:
     ]
     texts = Conversations(examples, seed=run.seed)
     settings = _settings(run, plan.sft_steps, plan.sft_rate)
-    result = _train(policy, texts, settings, run, "sft", loss=completion_loss)
+    result = _train(policy, texts, settings, run, "sft", loss=batch_loss)
     run.keep("sft", policy, tokenizer)
     return {"n_params": n_params(policy), "n_texts": len(data.written), "curve": thinned(result.history)}
 

@@ -186,7 +186,7 @@ def make_optimizer(
 
 
 def named_state(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
-    """Return the state by parameter name; its tensors are those of the optimizer and change with the next step.
+    """Return the state by parameter name. Its tensors are the optimizer's own: the next step changes them.
 
     Args:
         optimizer: Optimizer that was given named parameters, as those of `make_optimizer`.

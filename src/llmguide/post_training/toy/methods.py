@@ -37,7 +37,7 @@ from llmguide.post_training.rl.grpo_losses import Variant
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import Reward
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.post_training.toy.world import (
     EOS,
     Judgments,
@@ -167,7 +167,7 @@ def fine_tune(world: World, n: int, generator: torch.Generator, *, n_steps: int 
     """Build the world's model and teach it demonstrations."""
     data = demonstrated(world, n, generator)
     model = build(world.config)
-    train(model, data, fine_tuning(n_steps), loss=completion_loss)
+    train(model, data, fine_tuning(n_steps))
     return model.eval()
 
 

@@ -18,7 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from llmguide.data.tokens.windows import Batch
-from llmguide.post_training.sft import completion_loss
+from llmguide.training.losses import batch_loss
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.train import accumulate_gradients
 
@@ -52,7 +52,7 @@ def step_cost(model: Any, batch: Batch) -> StepCost:
 
     def step() -> None:
         optimizer.zero_grad()
-        accumulate_gradients(model, [batch], loss=completion_loss)
+        accumulate_gradients(model, [batch], loss=batch_loss)
         optimizer.step()
 
     step()  # creates the optimizer's state

@@ -48,7 +48,7 @@ from llmguide.post_training.preferences.reward_model import (
     preference_loss,
 )
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
-from llmguide.post_training.sft import Conversations, completion_loss
+from llmguide.post_training.sft import Conversations
 from llmguide.projects.constitutional_ai.principles import Asked, Critic, Rules, constitution
 from llmguide.projects.constitutional_ai.prompts import (
     ATTACKS,
@@ -79,6 +79,7 @@ from llmguide.runs.post_training import (
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
+from llmguide.training.losses import batch_loss
 from llmguide.training.optimizers import Rule
 from llmguide.training.train import TrainConfig, train
 
@@ -435,7 +436,7 @@ def _fine_tune(
     # Muon gets a new model further in as many steps; on a trained one it goes too far
     optimizer: Rule = "muon" if name == POLICIES[0] and run.plan.model is None else "adamw"
     settings = _settings(run, n_steps, rate, optimizer)
-    return _train(chat, run, name, data, settings=settings, loss=completion_loss)
+    return _train(chat, run, name, data, settings=settings, loss=batch_loss)
 
 
 def _settings(run: Run, n_steps: int, rate: float, optimizer: Rule = "adamw") -> TrainConfig:

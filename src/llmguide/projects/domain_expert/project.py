@@ -36,7 +36,6 @@ from llmguide.models import build
 from llmguide.models.saved import write_tensors
 from llmguide.post_training.chat import END, START, Message, Rendered, chatml
 from llmguide.post_training.datasets import json_lines
-from llmguide.post_training.sft import completion_loss
 from llmguide.projects.answers import log_likelihoods, write
 from llmguide.projects.curriculum import InOrder, paced
 from llmguide.projects.domain_expert.dataset import Curated, conversations, curated, write_questions
@@ -57,6 +56,7 @@ from llmguide.projects.run import Criterion, Run, plan_of, require_finished, sma
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.losses import batch_loss
 from llmguide.training.train import TrainConfig, train
 
 NAME = "domain-expert"
@@ -270,7 +270,7 @@ def _tune(run: Run, arm: str) -> dict[str, list[float]]:
             InOrder(examples),
             settings,
             folder=run.output / "checkpoints" / arm,
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(run.output / "logs" / arm),
         )
     place = run.output / "models" / f"{arm}.safetensors"

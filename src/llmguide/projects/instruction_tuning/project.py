@@ -32,7 +32,7 @@ from llmguide.models.saved import write_tensors
 from llmguide.post_training.adapters.lora import adapter_state
 from llmguide.post_training.adapters.quantization import QuantizedLinear, dequantize_model, quantize_model
 from llmguide.post_training.chat import END, START, Message, as_coder, chatml
-from llmguide.post_training.sft import Conversations, completion_loss
+from llmguide.post_training.sft import Conversations
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.analysis.profiling import step_cost
 from llmguide.projects.answers import interval_over_groups, write
@@ -53,6 +53,7 @@ from llmguide.projects.mixture import counts, mixed, mixing_rates
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, thinned
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
+from llmguide.training.losses import batch_loss
 from llmguide.training.train import TrainConfig, evaluate, train
 
 NAME = "instruction-tuning"
@@ -295,8 +296,8 @@ def _base(plan: Plan) -> dict[str, Any]:
     talks = [chat.rendered(_talk(*q), length) for q in asked[::5]]
     wanted = Conversations(kept(talks, "conversations", length))
     found: dict[str, Any] = {"known": known, "copying": copying(chat.model)._asdict()}
-    found["loss"] = {"float32": evaluate(chat.model, wanted, loss=completion_loss)}
-    found["loss"]["NF4"] = evaluate(quantize(chat.model), wanted, loss=completion_loss)
+    found["loss"] = {"float32": evaluate(chat.model, wanted, loss=batch_loss)}
+    found["loss"]["NF4"] = evaluate(quantize(chat.model), wanted, loss=batch_loss)
     return found
 
 
@@ -405,7 +406,7 @@ def _tune(run: Run, arm: Arm) -> dict[str, Any]:
             _conversations(chat, plan, arm.temperature, run.seed),
             settings,
             folder=checkpoints,
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(run.output / "logs" / arm.name),
         )
     state = model.state_dict() if arm.way == "all weights" else adapter_state(model)
