@@ -12,6 +12,7 @@ from llmguide.config import ModelConfig as ModelConfig
 from llmguide.models import build as build
 from llmguide.models import from_hf as from_hf
 from llmguide.models import to_hf as to_hf
+from llmguide.models.decoder import Decoder as Decoder
 from llmguide.models import save as save
 from llmguide.runs.packaged import load as load
 
@@ -28,8 +29,9 @@ from llmguide.nn.positions import rope_tables as rope_tables
 from llmguide.nn.positions import sinusoidal_positions as sinusoidal_positions
 
 # Sampling
-from llmguide.generation.generate import beam_search as beam_search
+from llmguide.generation.beam_search import beam_search as beam_search
 from llmguide.generation.generate import generate as generate
+from llmguide.generation.sampling import Sampler as Sampler
 from llmguide.generation.sampling import min_p as min_p
 from llmguide.generation.sampling import repetition_penalty as repetition_penalty
 from llmguide.generation.sampling import sample as sample

@@ -9,7 +9,8 @@ from copy import deepcopy
 import torch
 
 from llmguide.config import ModelConfig
-from llmguide.generation.generate import beam_search, generate
+from llmguide.generation.beam_search import beam_search
+from llmguide.generation.generate import generate
 from llmguide.generation.speculative import speculative_generate
 from llmguide.models import build
 from llmguide.nn.attention import MultiHeadAttention

@@ -120,8 +120,8 @@ def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     Args:
         model: A decoder of `llmguide.models`, whose logits are never held at once, or anything that maps ids
             to logits.
-        batch: Inputs and targets. Rows of packed sequences come with document ids, so that attention stays inside
-            each document.
+        batch: Inputs and targets. Rows of packed sequences come with document ids, so that attention stays
+            inside each document.
 
     Returns:
         The mean in nats, and the number of targets that it averages; a loss of 0 and 0 if there is none.

@@ -32,8 +32,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from llmguide.data.tokens.windows import IGNORE_INDEX
-from llmguide.generation.generate import check_request, new_cache
+from llmguide.generation.checks import check_request
 from llmguide.generation.sampling import sample
+from llmguide.generation.steps import new_cache
 from llmguide.models.inputs import AttentionMask
 from llmguide.training import distributed
 from llmguide.training.distributed import SINGLE_PROCESS, World

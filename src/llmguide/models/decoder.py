@@ -1,0 +1,56 @@
+"""What generation, training and evaluation need of a decoder-only language model."""
+
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from llmguide.config import ModelConfig
+from llmguide.models.inputs import AttentionMask
+from llmguide.nn.kv_cache import KVCache
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """The methods and attributes of a decoder that `llmguide.generate` and the likelihoods call.
+
+    `llmguide.models.gpt.GPT`, `llmguide.models.llama.Llama` and `llmguide.models.encoder_decoder.Reading`
+    have them; a model of your own that has them can take their place.
+    """
+
+    @property
+    def config(self) -> ModelConfig:
+        """Hyperparameters: sizes, positions, sliding window and dropout are read from it."""
+
+    @property
+    def training(self) -> bool:
+        """Whether the model is in training mode, in which dropout is active."""
+
+    def __call__(
+        self, ids: Int[Tensor, "B T"], /, *, attention_mask: AttentionMask | None = None
+    ) -> Float[Tensor, "B T V"]:
+        """Compute the logits of the token after each position.
+
+        Args:
+            ids: Token ids, 0 to V - 1.
+            attention_mask: 1 for real tokens and 0 for padding; None: there is no padding.
+        """
+
+    def hidden(
+        self,
+        ids: Int[Tensor, "B T"],
+        /,
+        *,
+        attention_mask: AttentionMask | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Compute the last hidden states, after the final norm.
+
+        Args:
+            ids: Token ids, 0 to V - 1; with a cache, those that are not in it yet.
+            attention_mask: 1 for real tokens and 0 for padding, over the cached and the new tokens.
+            cache: Keys and values of earlier tokens; those of the new tokens are appended.
+        """
+
+    def unembed(self, hidden: Float[Tensor, "*batch D"], /) -> Float[Tensor, "*batch V"]:
+        """Compute logits from last hidden states."""
