@@ -1,4 +1,4 @@
-"""What every model does before its first layer: look tokens up, count positions, hide what is not theirs.
+"""What every model does before its first layer: look up tokens, count positions, build the mask.
 
 Glossary: ``B`` batch, ``T`` new tokens, ``T_all`` all tokens, those in the cache included.
 """
@@ -11,7 +11,7 @@ from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.masks import causal_mask, document_mask, padding_mask
 
 AttentionMask = Int[Tensor, "B T_all"] | Bool[Tensor, "B T_all"]  # 1: a token, 0: padding
-Documents = Int[Tensor, "B T"]  # the number of the document that a token belongs to
+Documents = Int[Tensor, "B T"]  # the id of the document that a token belongs to
 
 
 def look_up(
@@ -115,7 +115,7 @@ def n_visible_keys(cache: KVCache | None, T: int) -> int:
 
 
 def init_normal(model: nn.Module, std: float) -> None:
-    """Draw every matrix from a normal distribution and set every bias of a linear layer to 0."""
+    """Initialize every matrix from a normal distribution and every bias of a linear layer to 0."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=std)
