@@ -17,9 +17,10 @@ SOURCES = ROOT / "src"
 NAMES = SOURCES / "llmguide" / "__init__.pyi"
 INTRODUCTION = """
 Import each of these names from `llmguide`, for example `from llmguide import attention`. A name is loaded
-when it is first used, so `import llmguide` alone loads no torch and takes milliseconds. Each name links to
-its signature, arguments and source. Each example is a line of the
-docstring there, which defines its variables.
+when it is first used, so `import llmguide` alone takes milliseconds and loads no torch.
+
+Each name links to its signature, arguments and source. Each example is a line of the docstring there, which
+defines the variables.
 """
 
 

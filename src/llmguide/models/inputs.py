@@ -1,4 +1,4 @@
-"""What every model does before its first layer: look tokens up, count positions, hide what is not theirs.
+"""What every model does before its first layer: look up tokens, count positions, build the mask.
 
 Glossary: ``B`` batch, ``T`` new tokens, ``T_all`` all tokens, those in the cache included.
 """
@@ -118,7 +118,7 @@ def n_visible_keys(cache: KVCache | None, T: int) -> int:
 
 
 def init_normal(model: nn.Module, std: float) -> None:
-    """Draw every matrix from a normal distribution and set every bias of a linear layer to 0."""
+    """Initialize every matrix from a normal distribution and every bias of a linear layer to 0."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=std)
