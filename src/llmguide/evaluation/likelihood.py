@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.training.losses import head_weight, token_logprobs
 
 BATCH_TOKENS = 8192  # of windows run at a time
@@ -147,7 +148,7 @@ def bits_per_byte(
     nats, n_bytes = 0.0, 0
     for text in texts:
         if text:
-            ids = torch.tensor([bos_id, *tokenizer.encode(text)], device=device(model))
+            ids = torch.tensor([bos_id, *encode_ordinary(tokenizer, text)], device=device(model))
             nats -= text_logprobs(model, ids, context=context, stride=stride).double().sum().item()
             n_bytes += len(text.encode())
     if n_bytes == 0:

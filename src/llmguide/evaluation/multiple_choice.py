@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.evaluation.likelihood import device, groups, require_evaluation_mode
 from llmguide.training.losses import head_weight, token_logprobs
@@ -171,8 +172,8 @@ def _continuation_logprobs(model: Any, rows: Sequence[tuple[list[int], int]]) ->
 
 def _encode_pair(tokenizer: Any, context: str, continuation: str, *, bos_id: int) -> tuple[list[int], int]:
     stripped = context.rstrip()
-    before = tokenizer.encode(stripped) if stripped else []
-    whole = tokenizer.encode(context + continuation)
+    before = encode_ordinary(tokenizer, stripped) if stripped else []
+    whole = encode_ordinary(tokenizer, context + continuation)
     n = len(whole) - len(before)
     if n < 1:
         raise ValueError(f"continuation {continuation!r} has no token of its own after {context[-40:]!r}")
