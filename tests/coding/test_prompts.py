@@ -5,10 +5,10 @@ import pytest
 from llmguide.coding import prompts
 from llmguide.coding.patterns import dynamic, edge_cases, graphs, structures, two_pointers
 from llmguide.coding.problems import COIN_CHANGE, PROBLEMS, SECOND_LARGEST, TWO_SUM
-from llmguide.coding.prompts import Vote, vote
 from llmguide.coding.sandbox import process
 from llmguide.coding.sandbox.judging import judge
 from llmguide.coding.sandbox.verdicts import FunctionTests
+from llmguide.coding.voting import Vote, vote
 from llmguide.evaluation.extraction import extract_code
 
 CODE = "def second_largest(numbers):\n    return sorted(numbers)[-2]\n"

@@ -35,8 +35,9 @@ from llmguide.costs.scaling_laws import PowerLaw, forward_flops_per_token
 from llmguide.data.corpora import Split, load_corpus
 from llmguide.data.tokens.token_files import END_OF_TEXT, Shards
 from llmguide.data.tokens.windows import Windows
-from llmguide.evaluation.likelihood import Question, bits_per_byte, last_word, multiple_choice
+from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.metrics import wilson_interval
+from llmguide.evaluation.multiple_choice import Question, last_word, multiple_choice
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.models import build
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, small_decoder, thinned

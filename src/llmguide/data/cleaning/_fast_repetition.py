@@ -1,4 +1,4 @@
-"""`top_ngram` and `duplicate_ngrams` of `llmguide.data.cleaning.filters`, with numpy, for long texts.
+"""`top_ngram` and `duplicate_ngrams` of `llmguide.data.cleaning.repetition`, with numpy, for long texts.
 
 An n-gram can repeat only where the (n-1)-grams at the same and at the next position repeat. So repeated
 n-grams are found by extending repeated (n-1)-grams, and ordinary text costs little beyond n = 3.
@@ -27,7 +27,7 @@ class FastRepetition:
         self._ids = _repeated(np.fromiter(map(ids.__getitem__, words), np.int64, len(words)))
 
     def top_ngram(self, n: int) -> int:
-        """Compute `llmguide.data.cleaning.filters.top_ngram`."""
+        """Compute `llmguide.data.cleaning.repetition.top_ngram`."""
         ids = self._ngrams(n)
         if not len(ids):
             return 0
@@ -40,7 +40,7 @@ class FastRepetition:
         return (int(self._word_ends[at + n] - self._word_ends[at]) + n - 1) * count
 
     def duplicate_ngrams(self, n: int) -> int:
-        """Compute `llmguide.data.cleaning.filters.duplicate_ngrams`."""
+        """Compute `llmguide.data.cleaning.repetition.duplicate_ngrams`."""
         ids = self._ngrams(n)
         seen: set[int] = set()
         n_characters = free = 0

@@ -17,7 +17,7 @@ A word here is a run of letters, digits and underscores, with apostrophes inside
 is a word too, and so is ``...``. That fits languages that write spaces; Chinese, Japanese and Thai need a
 segmenter. The rules are tuned to English: Gopher's stop words drop other languages.
 
-`gopher_repetition` measures repeated n-grams with a faster version of `top_ngram` and `duplicate_ngrams`.
+Repeated n-grams are measured by a faster version of `llmguide.data.cleaning.repetition`.
 
 Leaves out: C4's list of bad words, which removes text by and about minorities (Dodge et al. 2021,
 arXiv:2104.08758, section 5.3), its removal of repeated spans of three sentences, and quality classifiers.
@@ -25,7 +25,6 @@ arXiv:2104.08758, section 5.3), its removal of repeated spans of three sentences
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from functools import cache, lru_cache
 
@@ -221,58 +220,6 @@ def _duplicates(parts: list[str]) -> tuple[int, int]:
         else:
             seen.add(part)
     return len(parts) - len(seen), n_characters
-
-
-def top_ngram(words: list[str], n: int) -> int:
-    """Count the characters that the most frequent n-gram of a text takes up.
-
-    Occurrences may overlap, and one space is counted between words.
-
-    Args:
-        words: Words of the text.
-        n: Words of an n-gram, at least 1.
-
-    Returns:
-        Length of the n-gram times its number of occurrences; of several equally frequent n-grams, the first
-        in the text counts.
-
-    >>> top_ngram(["a", "dog", "and", "a", "dog"], 2)  # "a dog" twice
-    10
-    """
-    ngrams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    if not ngrams:
-        return 0
-    ngram, count = Counter(ngrams).most_common(1)[0]
-    return len(" ".join(ngram)) * count
-
-
-def duplicate_ngrams(words: list[str], n: int) -> int:
-    """Count the characters in n-grams that occurred earlier in the text.
-
-    The text is read from left to right, and a duplicate is skipped as a whole, so that duplicates do not
-    overlap. Spaces are not counted.
-
-    Args:
-        words: Words of the text.
-        n: Words of an n-gram, at least 1.
-
-    Returns:
-        Characters in duplicates.
-
-    >>> duplicate_ngrams(["a", "dog", "and", "a", "dog"], 2)
-    4
-    """
-    seen: set[tuple[str, ...]] = set()
-    n_characters = i = 0
-    while i + n <= len(words):
-        ngram = tuple(words[i : i + n])
-        if ngram in seen:
-            n_characters += len("".join(ngram))
-            i += n
-        else:
-            seen.add(ngram)
-            i += 1
-    return n_characters
 
 
 def fineweb(text: str) -> str | None:
