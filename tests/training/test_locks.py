@@ -8,8 +8,9 @@ from tests.training.test_train import T, new_model, some_text
 
 from llmguide.cli.main import main
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.locks import NAME, lock, locked
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.train import train
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX locks")
 

@@ -19,8 +19,8 @@ from llmguide.runs.folder import is_run, load_model, save_model, say
 from llmguide.runs.post_training import write_report
 from llmguide.runs.tables import Columns, Table, show
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import Logger
-from llmguide.training.train import TrainConfig
 
 FILE = "world.json"
 N_DEMONSTRATIONS, N_PAIRS = 4000, 2000

@@ -29,12 +29,13 @@ from llmguide.data.tokens.packing import in_epochs
 from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, rollout
 from llmguide.training import distributed
 from llmguide.training.checkpoint import random_state, set_random_state
+from llmguide.training.divergence import DivergenceError
 from llmguide.training.locks import locked
 from llmguide.training.monitor import Logger
 from llmguide.training.optim import clip_grad_norm_
-from llmguide.training.optimizers import load_named_state, make_optimizer, named_state
+from llmguide.training.optimizer_state import load_named_state, named_state
+from llmguide.training.optimizers import make_optimizer
 from llmguide.training.schedules import warmup_cosine
-from llmguide.training.train import DivergenceError
 
 Metrics = dict[str, float]
 Reward = Callable[[Rollout], Float[Tensor, " B"]]  # one number for each answer
