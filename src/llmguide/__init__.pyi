@@ -44,7 +44,7 @@ from llmguide.generation.speculative import speculative_generate as speculative_
 from llmguide.training.losses import next_token_loss as next_token_loss
 from llmguide.training.optimizers import AdamW as AdamW
 from llmguide.training.optimizers import Muon as Muon
-from llmguide.training.train import TrainConfig as TrainConfig
+from llmguide.training.config import TrainConfig as TrainConfig
 from llmguide.training.train import TrainResult as TrainResult
 from llmguide.training.train import train as train
 

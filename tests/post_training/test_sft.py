@@ -16,8 +16,9 @@ from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.sft import Conversations, completion, finetune, sft_loss, shifted
 from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import TrainConfig, accumulate_gradients
+from llmguide.training.step import accumulate_gradients
 
 EXAMPLES = [
     completion([1, 2, 3], [4, 5]),

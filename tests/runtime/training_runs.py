@@ -35,7 +35,8 @@ from llmguide.post_training.toy.methods import (
 )
 from llmguide.post_training.toy.world import completion_logprobs, preferences, tiny_world
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 SIZES = {"vocab_size": 17, "context_length": 12, "n_layers": 2, "d_model": 24, "n_heads": 4}
 GPT = ModelConfig(**SIZES, dropout=0.1, activation="gelu_tanh")

@@ -16,8 +16,9 @@ import torch
 from tests.training.test_train import Masked, T, new_model, some_text
 
 from llmguide.training.checkpoint import checkpoints, newest_intact
+from llmguide.training.config import TrainConfig
 from llmguide.training.distributed import World, all_reduce_sum, seed_rank, share, start, world
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.train import train
 
 CONFIG = TrainConfig(
     n_steps=6,

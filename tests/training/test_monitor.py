@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmguide.training.monitor import (
-    Console,
-    JsonLinesLogger,
-    Logger,
-    Loggers,
-    TensorBoardLogger,
-    describe,
-    is_spike,
-    measure_peak_flops,
-)
+from llmguide.training.divergence import is_spike
+from llmguide.training.monitor import Console, JsonLinesLogger, Logger, Loggers, TensorBoardLogger, describe
+from llmguide.training.utilization import measure_peak_flops
 
 VALUES = {"loss": 2.5, "lr": 1e-3, "grad_norm": 0.5, "tokens_per_s": 1234.0}
 

@@ -8,14 +8,8 @@ from torch import nn
 
 from llmguide.config import ModelConfig
 from llmguide.models import build
-from llmguide.training.optimizers import (
-    AdamW,
-    Muon,
-    load_named_state,
-    make_optimizer,
-    named_state,
-    param_groups,
-)
+from llmguide.training.optimizer_state import load_named_state, named_state
+from llmguide.training.optimizers import AdamW, Muon, make_optimizer, param_groups
 from llmguide.training.schedules import warmup_cosine
 
 

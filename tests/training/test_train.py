@@ -16,8 +16,12 @@ from llmguide.config import ModelConfig
 from llmguide.data.tokens.windows import Batch, Windows
 from llmguide.models import build
 from llmguide.training.checkpoint import checkpoints, load, load_latest
+from llmguide.training.config import TrainConfig
+from llmguide.training.divergence import DivergenceError
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import DivergenceError, TrainConfig, accumulate_gradients, evaluate, train
+from llmguide.training.optimizers import make_optimizer
+from llmguide.training.step import accumulate_gradients, evaluate, train_step
+from llmguide.training.train import train
 
 V, T = 11, 6
 SMALL = ModelConfig(vocab_size=V, context_length=T, n_layers=2, d_model=12, n_heads=3)
@@ -323,7 +327,7 @@ def test_a_loss_that_is_no_number_stops_the_run(value):
     table = Table(torch.tensor([[0.0, value], [0.0, 0.0]]))
     before = table.rows.detach().clone()
     with pytest.raises(
-        DivergenceError, match=r"step 1 was not taken: loss nan, .* no checkpoint was asked for"
+        DivergenceError, match=r"step 1 was not taken: loss nan, .* the run keeps no checkpoints"
     ):
         train(table, torch.tensor([0, 1, 0]), replace(QUICK, context_length=2))
     torch.testing.assert_close(table.rows.detach(), before, equal_nan=True)
@@ -373,6 +377,60 @@ def test_mfu_by_hand():
     result = train(new_model(), some_text(), replace(QUICK, n_steps=1), peak_flops=1e9)
     (record,) = result.history
     assert record.mfu == pytest.approx(record.tokens_per_s * 3 * forward / 1e9)
+
+
+def test_mfu_counts_sequences_of_the_length_that_the_data_have():
+    """The same windows, once cut by the trainer and once brought along, take the same FLOPs a token."""
+    cut = train(new_model(), some_text(), replace(QUICK, n_steps=1), peak_flops=1e9).history[0]
+    config = replace(QUICK, n_steps=1, context_length=None)
+    brought = train(new_model(), Windows(some_text(), T), config, peak_flops=1e9).history[0]
+    assert brought.mfu / brought.tokens_per_s == pytest.approx(cut.mfu / cut.tokens_per_s)
+    short = train(new_model(), Windows(some_text(), 2), config, peak_flops=1e9).history[0]
+    # two layers attend over T - 2 = 4 tokens fewer: 2 x 2 FLOPs for each of 12 components, and training x 3
+    fewer = 3 * 2 * (2 * 2 * 12) * (T - 2)
+    assert (brought.mfu / brought.tokens_per_s - short.mfu / short.tokens_per_s) * 1e9 == pytest.approx(fewer)
+
+
+def test_a_tensor_without_a_context_length_is_refused():
+    with pytest.raises(ValueError, match="give a context_length"):
+        train(new_model(), some_text(), replace(QUICK, context_length=None))
+
+
+@pytest.mark.parity
+def test_a_step_equals_a_step_of_torch():
+    ours, theirs = new_model(), new_model()
+    windows = Windows(some_text(), T)
+    metrics = train_step(
+        ours,
+        [windows.batch(0, 3), windows.batch(3, 5)],
+        make_optimizer(ours, weight_decay=0.1),
+        0.01,
+        max_grad_norm=0.5,
+    )
+    inputs, targets, _ = windows.batch(0, 8)
+    loss = F.cross_entropy(theirs(inputs).flatten(0, 1), targets.flatten())
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+    decaying, rest = ([p for p in theirs.parameters() if (p.ndim > 1) is matrix] for matrix in (True, False))
+    groups = [{"params": decaying, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.95)).step()
+    names = {"of": "llmguide.training.step.train_step", "against": "torch.optim.AdamW"}
+    assert_parity([metrics.loss, metrics.grad_norm], [loss.item(), norm.item()], **names, atol=1e-5)
+    assert metrics.n_targets == 8 * T
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert_parity(a, b, **names, atol=1e-4)
+
+
+def test_a_step_that_its_check_refuses_leaves_the_weights():
+    model = new_model()
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def refuse(loss: float, grad_norm: float) -> None:
+        raise ArithmeticError(f"{loss} {grad_norm}")
+
+    with pytest.raises(ArithmeticError):
+        train_step(model, [Windows(some_text(), T).batch(0, 2)], make_optimizer(model), 0.1, check=refuse)
+    assert all(a.equal(b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 def test_another_loss_is_trained_evaluated_and_weighted():

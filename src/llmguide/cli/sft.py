@@ -47,7 +47,8 @@ from llmguide.runs.toy import (
 )
 from llmguide.training import distributed
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import evaluate, train
+from llmguide.training.step import evaluate
+from llmguide.training.train import train
 
 DESCRIPTION = """\
 Supervised fine-tuning. With no arguments, a model of eight words learns from demonstrations in the tiny

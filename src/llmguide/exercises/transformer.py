@@ -8,7 +8,6 @@ from torch import Tensor
 
 from llmguide.config import ModelConfig
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.nn.block import residual
 from llmguide.nn.feed_forward import swiglu
 from llmguide.nn.mixture_of_experts import route
 from llmguide.nn.norms import layer_norm, rms_norm
@@ -161,14 +160,14 @@ EXERCISES = (
     Exercise(
         "pre-norm",
         "pre_norm(x, sublayer, norm) returns the residual stream after one sublayer of a pre-norm block.",
-        partial(residual, norm_position="pre"),
+        lambda x, sublayer, norm: x + sublayer(norm(x)),
         _residual_probes,
         (
             Mistake(
                 "post- for pre-norm",
                 "the sum is normalized, as in the Transformer of 2017",
                 "GPT-2 and later normalize the input of the sublayer, and nothing touches x itself.",
-                partial(residual, norm_position="post"),
+                lambda x, sublayer, norm: norm(x + sublayer(x)),
             ),
             Mistake(
                 "residual connection forgotten",

@@ -30,9 +30,10 @@ from torch import Tensor, nn
 from llmguide.data.tokens.packing import PADDING, best_fit, in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.post_training.chat import Message, Rendered, Template, chatml, render_chat
+from llmguide.training.config import TrainConfig
 from llmguide.training.losses import cross_entropy
 from llmguide.training.monitor import Logger
-from llmguide.training.train import TrainConfig, TrainResult, train
+from llmguide.training.train import TrainResult, train
 
 
 def sft_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Float[Tensor, ""]:
@@ -185,12 +186,12 @@ def finetune(
                 messages,
                 tokenizer,
                 template=template,
-                max_length=config.context_length + 1,  # the last token is a target and no input
+                max_length=config.window_length() + 1,  # the last token is a target and no input
                 truncation="left",
             )
             for messages in talks
         ]
-        pack_to = config.context_length if packed else None
+        pack_to = config.window_length() if packed else None
         return Conversations(examples, pack_to=pack_to, seed=config.seed)
 
     return train(

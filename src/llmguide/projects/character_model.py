@@ -44,7 +44,8 @@ from llmguide.projects.run import (
 )
 from llmguide.runs.folder import load_model, n_params, say
 from llmguide.runs.post_training import loggers, resumable
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 NAME = "character-model"
 SINCE = "1961"  # of the default corpus

@@ -40,7 +40,8 @@ from llmguide.projects.run import (
 from llmguide.runs.folder import n_params, say
 from llmguide.runs.post_training import loggers, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 NAME = "continued-pretraining"
 HELD_OUT = 0.1  # of the documents of each corpus

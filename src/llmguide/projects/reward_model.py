@@ -39,7 +39,8 @@ from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import loggers, resumable
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 NAME = "reward-model"
 N_HELD_OUT = 4000  # pairs of each test

@@ -61,8 +61,9 @@ from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import Lines, loggers, resumable
 from llmguide.runs.reward_heads import save_head
 from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.train import train
 
 NAME = "rlhf"
 N_HELD_OUT = 2000  # pairs on which the reward models are measured

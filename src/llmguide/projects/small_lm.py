@@ -47,15 +47,11 @@ from llmguide.runs.post_training import loggers, resumable, wait
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.activation_checkpointing import training_blocks
-from llmguide.training.monitor import measure_peak_flops
-from llmguide.training.train import (
-    DivergenceError,
-    Precision,
-    TrainConfig,
-    accumulate_gradients,
-    evaluate,
-    train,
-)
+from llmguide.training.config import Precision, TrainConfig
+from llmguide.training.divergence import DivergenceError
+from llmguide.training.step import accumulate_gradients, evaluate
+from llmguide.training.train import train
+from llmguide.training.utilization import measure_peak_flops
 
 NAME = "small-lm"
 HELD_OUT = 0.05  # of the documents

@@ -29,7 +29,8 @@ from llmguide.projects.run import Run, thinned
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import loggers, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 MISTAKES = 0.1  # of a simulated rater: such a share of its verdicts is the wrong way round
 TOP_P = 0.95  # of sampling, as in the applications

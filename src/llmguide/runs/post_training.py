@@ -40,8 +40,8 @@ from llmguide.runs.packaged import open_transformers
 from llmguide.runs.shape import Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger
-from llmguide.training.train import TrainConfig
 
 CHATML = (  # as Jinja, for tokenizers of transformers that come without a template
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
@@ -281,7 +281,6 @@ def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, lr: float)
     return steps.on(
         TrainConfig(
             n_steps=n_steps,
-            context_length=1,  # data bring their own
             batch_size=size,
             lr=lr,
             weight_decay=0.01,

@@ -20,8 +20,8 @@ from llmguide.runs.folder import load_model, say
 from llmguide.runs.post_training import write_report
 from llmguide.runs.tables import Columns, Table, show
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import Logger
-from llmguide.training.train import TrainConfig
 
 FILE = "world.json"
 N_DEMONSTRATIONS, N_PAIRS = 4000, 2000

@@ -1,8 +1,7 @@
 """AdamW and Muon as torch optimizers, around the update rules of `llmguide.training.optim`.
 
 Both are `torch.optim.Optimizer`s: parameter groups, `state_dict`, hooks and torch's learning-rate schedulers
-work with them. `make_optimizer` gives a language model its parameter groups; `named_state` is the state by
-parameter name, which a sharded checkpoint needs and which outlives a change of the groups.
+work with them. `make_optimizer` gives a language model its parameter groups.
 
 Differences from torch.optim: the defaults of AdamW are those of GPT-3, and `Muon` also updates groups with
 ``use_muon=False``, by AdamW, so that one optimizer serves the whole model (as Jordan's ``MuonWithAuxAdam``).
@@ -185,62 +184,6 @@ def make_optimizer(
     return (Muon if rule == "muon" else AdamW)(groups, lr, betas=betas, eps=eps, fused=True)
 
 
-def named_state(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
-    """Return the state by parameter name. Its tensors are the optimizer's own: the next step changes them.
-
-    Args:
-        optimizer: Optimizer that was given named parameters, as those of `make_optimizer`.
-    """
-    named = _named_parameters(optimizer).items()
-    return {name: dict(optimizer.state[p]) for name, (p, _) in named if p in optimizer.state}
-
-
-def load_named_state(optimizer: torch.optim.Optimizer, state: dict[str, dict[str, Any]]) -> None:
-    """Continue from a state of `named_state`, copied to where the parameters are.
-
-    Args:
-        optimizer: Optimizer of the model that the state was saved with.
-        state: State by parameter name.
-
-    Raises:
-        ValueError: A name or a shape belongs to no parameter of this optimizer, or the rules differ.
-    """
-    parameters = _named_parameters(optimizer)
-    for name, values in state.items():
-        param, group = parameters.get(name, (None, {}))
-        if param is None or values["exp_avg"].shape != param.shape:
-            shape = None if param is None else tuple(param.shape)
-            raise ValueError(
-                f"the state holds {name!r} of shape {tuple(values['exp_avg'].shape)}, the model {shape}; "
-                "load it into an optimizer of the model that it was saved with"
-            )
-        rule, expected = ("adamw" if "exp_avg_sq" in values else "muon"), _rule(group)
-        if rule != expected:
-            raise ValueError(
-                f"the state of {name!r} is of rule={rule!r}, its group has {expected!r}; continue with the "
-                "rule of the state, or start without a state"
-            )
-    optimizer.state.clear()
-    for name, values in state.items():
-        param, _ = parameters[name]
-        optimizer.state[param] = {
-            key: _laid_out(value, param, copy=True) if isinstance(value, Tensor) else value
-            for key, value in values.items()
-        }
-
-
-def _rule(group: Group) -> Rule:
-    return "muon" if group.get("use_muon") and "momentum" in group else "adamw"
-
-
-def _named_parameters(optimizer: torch.optim.Optimizer) -> dict[str, tuple[Tensor, Group]]:
-    return {
-        name: (param, group)
-        for group in optimizer.param_groups
-        for name, param in zip(group["param_names"], group["params"], strict=True)
-    }
-
-
 def _evaluate(closure: Callable[[], Any] | None) -> Any:
     if closure is None:
         return None
@@ -269,7 +212,7 @@ def _adamw_step(group: Group, states: dict[Tensor, Any]) -> None:
 
 def _fused_adamw_step(group: Group, params: list[Tensor], states: list[dict[str, Any]]) -> None:
     steps = torch.tensor([state["step"] - 1.0 for state in states], device=params[0].device)  # it adds the 1
-    grads = [_laid_out(param.grad, param) for param in params if param.grad is not None]
+    grads = [laid_out_like(param.grad, param) for param in params if param.grad is not None]
     fused_adamw(
         [local_part(param) for param in params],
         [local_part(grad) for grad in grads],
@@ -303,8 +246,8 @@ def _muon_step(group: Group, states: dict[Tensor, Any]) -> None:
         param.copy_(new)
 
 
-def _laid_out(tensor: Tensor, param: Tensor, *, copy: bool = False) -> Tensor:
-    """Give a tensor the device and the memory order of its parameter.
+def laid_out_like(tensor: Tensor, param: Tensor, *, copy: bool = False) -> Tensor:
+    """Return a tensor with the device and the memory order of its parameter.
 
     The fused kernel assumes one order for all of them, and a weight from a GPT-2 file is stored transposed.
     """

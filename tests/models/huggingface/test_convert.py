@@ -18,7 +18,8 @@ from llmguide.config import ModelConfig
 from llmguide.models import Encoder, build, from_hf, load, to_hf
 from llmguide.models.huggingface.config import config_from_hf, config_to_hf
 from llmguide.training.losses import next_token_loss
-from llmguide.training.optimizers import load_named_state, make_optimizer, named_state
+from llmguide.training.optimizer_state import load_named_state, named_state
+from llmguide.training.optimizers import make_optimizer
 
 
 def logits_of(hf: Any, ids: torch.Tensor, **inputs: Any) -> torch.Tensor:

@@ -25,7 +25,8 @@ from llmguide.post_training.preferences.dpo import (
 from llmguide.post_training.preferences.pairs import Pair, Pairs, pair_logprobs
 from llmguide.post_training.preferences.preference_losses import ipo_loss, orpo_loss, simpo_loss
 from llmguide.post_training.sft import completion
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 PAIRS = [
     Pair(completion([1, 2, 3], [4, 5]), completion([1, 2, 3], [6, 7, 8])),

@@ -26,7 +26,8 @@ from llmguide.post_training.preferences.reward_model import (
     score_pairs,
 )
 from llmguide.post_training.rl.rollout import rollout
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 
 def reward_model(name: str = "gpt") -> RewardModel:

@@ -30,7 +30,7 @@ from llmguide.post_training.rl.ppo_losses import (
     ppo_value_loss,
 )
 from llmguide.post_training.rl.rollout import completion_logprobs, rollout
-from llmguide.training.train import DivergenceError
+from llmguide.training.divergence import DivergenceError
 
 V = 5
 SMALL = ModelConfig(vocab_size=V, context_length=8, n_layers=1, d_model=16, n_heads=2)

@@ -6,8 +6,10 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.models import build
 from llmguide.projects.fine_tuning.early_stopping import Patience, _NoBetterError, train_with_patience
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import Record, TrainConfig, evaluate
+from llmguide.training.step import evaluate
+from llmguide.training.train import Record
 
 
 def run(folder, *, patience=2, n_steps=60):

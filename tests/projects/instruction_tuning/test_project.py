@@ -35,7 +35,8 @@ from llmguide.projects.run import plan_of, small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.checkpoint import checkpoints, step_of
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 WORDS = ["red", "blue", "green", "white"]
 

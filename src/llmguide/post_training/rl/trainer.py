@@ -32,12 +32,13 @@ from llmguide.post_training.rl.prompts import PromptDataset
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
 from llmguide.training import distributed
 from llmguide.training.checkpoint import random_state, set_random_state
+from llmguide.training.divergence import DivergenceError
 from llmguide.training.locks import locked
 from llmguide.training.monitor import Logger
 from llmguide.training.optim import clip_grad_norm_
-from llmguide.training.optimizers import load_named_state, make_optimizer, named_state
+from llmguide.training.optimizer_state import load_named_state, named_state
+from llmguide.training.optimizers import make_optimizer
 from llmguide.training.schedules import warmup_cosine
-from llmguide.training.train import DivergenceError
 
 Metrics = dict[str, float]
 Reward = Callable[[Rollout], Float[Tensor, " B"]]  # one score for each completion

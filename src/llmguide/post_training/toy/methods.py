@@ -50,7 +50,8 @@ from llmguide.post_training.toy.world import (
     point,
     preferences,
 )
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 BEST_OF_N = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # n of best-of-n
 BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.15)  # of the frontiers
@@ -335,7 +336,6 @@ def _written(world: World, pairs: Judgments) -> Iterator[tuple[int, list[int], l
 def _config(n_steps: int, lr: float) -> TrainConfig:
     return TrainConfig(
         n_steps=n_steps,
-        context_length=1,  # data bring their own
         batch_size=64,
         lr=lr,
         log_every=1,

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from llmguide.data.tokens.windows import Batch
 from llmguide.training.losses import batch_loss
 from llmguide.training.optimizers import make_optimizer
-from llmguide.training.train import accumulate_gradients
+from llmguide.training.step import accumulate_gradients
 
 N_TIMED = 3  # steps
 

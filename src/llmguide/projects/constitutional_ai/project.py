@@ -79,9 +79,10 @@ from llmguide.runs.post_training import (
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
 from llmguide.training.optimizers import Rule
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.train import train
 
 NAME = "constitutional-ai"
 REVISIONS, PREFERENCES, SIDES = "revisions.jsonl", "preferences.jsonl", ("chosen", "rejected")

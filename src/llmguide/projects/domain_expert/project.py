@@ -56,8 +56,9 @@ from llmguide.projects.run import Criterion, Run, plan_of, require_finished, sma
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.train import train
 
 NAME = "domain-expert"
 CONVERSATIONS = "conversations.jsonl"  # of a run, for llmguide sft too

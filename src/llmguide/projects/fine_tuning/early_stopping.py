@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from llmguide.data.tokens.windows import Sequences
 from llmguide.training import distributed
 from llmguide.training.checkpoint import checkpoints, load, load_latest, step_of
+from llmguide.training.config import TrainConfig
 from llmguide.training.distributed import Loss
 from llmguide.training.monitor import Logger, Loggers
-from llmguide.training.train import Record, TrainConfig, train
+from llmguide.training.train import Record, train
 
 
 class Stopped(NamedTuple):

@@ -49,8 +49,9 @@ from llmguide.projects.fine_tuning.early_stopping import train_with_patience
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, thinned
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, Origin, loggers, open_chat, resumable
+from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import TrainConfig, evaluate
+from llmguide.training.step import evaluate
 
 NAME = "fine-tuning"
 BASE, FULL = "base, untrained", "all weights"

@@ -53,8 +53,10 @@ from llmguide.projects.mixture import counts, mixed, mixing_rates
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, thinned
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
+from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import TrainConfig, evaluate, train
+from llmguide.training.step import evaluate
+from llmguide.training.train import train
 
 NAME = "instruction-tuning"
 N_TEST = 16  # prompts of each type
