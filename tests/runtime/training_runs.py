@@ -22,12 +22,11 @@ from llmguide.post_training.rl.grpo import GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
 from llmguide.post_training.sft import finetune
 from llmguide.post_training.toy.methods import (
-    compared_answers,
-    compared_texts,
     demonstrated,
     fine_tuning,
     grpo_choices,
     ppo_choices,
+    preference_data,
     preference_learning,
     score_completions,
     table_reward,
@@ -123,7 +122,7 @@ def after_pretraining():
     found["pairs"] = pairs.chosen.tolist() + pairs.rejected.tolist()
 
     judge = RewardModel(deepcopy(policy))
-    compared = compared_texts(world, pairs)
+    compared = preference_data(world, pairs)
     found["reward"] = losses(train(judge, compared, preference_learning(n), loss=preference_loss))
     learned = score_completions(judge, world)
     learned = learned - learned.mean()  # pairs say nothing of the level; rounding alone moves it
@@ -147,7 +146,7 @@ def after_pretraining():
     )
     found["GRPO"] = [dict(metrics) for metrics in grpo.train(prompts)]
 
-    data = compared_answers(world, pairs).with_reference(policy, batch_size=64)
+    data = preference_data(world, pairs).with_reference(policy, batch_size=64)
     objective = preference_objective(dpo_loss)
     found["DPO"] = losses(train(deepcopy(policy), data, preference_learning(n), loss=objective))
     adapted = apply_lora(deepcopy(policy), rank=4, alpha=4, targets=LINEAR)
