@@ -14,7 +14,7 @@ from llmguide.generation.speculative import speculative_generate
 from llmguide.models import build
 from llmguide.nn.attention import MultiHeadAttention
 from llmguide.post_training.adapters.lora import apply_lora, merge_lora
-from llmguide.post_training.adapters.quantization import quantize_model
+from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss

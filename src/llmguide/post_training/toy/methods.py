@@ -1,7 +1,7 @@
 r"""Every post-training method of the guide in the tiny world, measured exactly.
 
-A policy is fine-tuned on demonstrations and is the reference model from then on. A rater compares pairs of its
-completions. A reward model is trained on the comparisons, and best-of-n, PPO and GRPO maximize its reward;
+A policy is fine-tuned on demonstrations and is the reference model from then on. A rater compares pairs of
+its completions. A reward model is trained on the comparisons; best-of-n, PPO and GRPO maximize its reward.
 DPO trains on the pairs directly. Each method leaves a curve of exact points: KL divergence from the reference
 model against the true reward and against the learned one. The true reward stays below its frontier, the best
 that any method can do. Where it falls while the learned reward still rises, the reward model is being
@@ -121,7 +121,7 @@ def run_all(
         rater_reward: Reward by which the rater compares pairs; None: the gold reward. With ``world.proxy``
             the rater is flawed, too.
         n_demonstrations: Number of demonstrations for supervised fine-tuning.
-        n_pairs: Number of preference pairs. Few pairs make a reward model that is wrong where the policy goes.
+        n_pairs: Number of preference pairs. With few, the reward model is wrong where the policy goes.
         n_steps: Training steps of each method.
 
     Returns:
