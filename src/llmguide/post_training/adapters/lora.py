@@ -1,9 +1,9 @@
 r"""LoRA: train a small update of frozen weights, the product of two thin matrices per layer.
 
 `apply_lora` puts adapters (`llmguide.post_training.adapters.lora_layer`) into a model. A model can hold
-several under different names; `set_adapter` switches between them, and to the base model, which thus serves as
-its own reference model. After training, $W + s B A$ is one matrix again (`merge_lora`), and the model costs
-what the base model costs. Adapters on the 4-bit layers of
+several under different names; `set_adapter` switches between them, and to the base model, which thus serves
+as its own reference model. After training, $W + s B A$ is one matrix again (`merge_lora`), and the model
+costs what the base model costs. Adapters on the 4-bit layers of
 `llmguide.post_training.adapters.quantized_linear` are QLoRA.
 `llmguide.post_training.adapters.peft_files` reads and writes PEFT's files.
 
