@@ -34,7 +34,8 @@ from benchmarks.post_training import (
 from torch import Tensor
 
 from llmguide.models import from_hf
-from llmguide.post_training.preferences.reward_model import ComparisonBatch, RewardModel, preference_loss
+from llmguide.post_training.preferences.pairs import PreferenceBatch
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import completion_logprobs
 
@@ -84,9 +85,9 @@ def reward_model(shape: str) -> dict[str, Step]:
     peer._prepare_inputs = with_own_padding
     peer.model.config.pad_token_id = PAD
 
-    def convert(batch: dict[str, Tensor]) -> ComparisonBatch:
+    def convert(batch: dict[str, Tensor]) -> PreferenceBatch:
         ids, mask = batch["input_ids"], batch["attention_mask"].bool()
-        return ComparisonBatch(ids, mask, torch.zeros(len(ids) // 2))
+        return PreferenceBatch(ids, mask, mask, torch.zeros(len(ids) // 2))
 
     return pair_of_steps(peer, our_scoring_model(peer.model), preference_loss, convert, shape)
 

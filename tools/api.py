@@ -95,7 +95,7 @@ def _docstrings(module: str) -> dict[str, str]:
 
 
 def _first_use(name: str, docstring: str) -> str | None:
-    """The first use of a name in a call or as a container in doctests, with what it is assigned to, on one line.
+    """The first use of a name in doctests, called or as a container, with its assignment, on one line.
 
     >>> _first_use("f", '''
     ... >>> from llmguide import f

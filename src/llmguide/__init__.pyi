@@ -82,7 +82,7 @@ from llmguide.post_training.preferences.preference_losses import orpo_loss as or
 from llmguide.post_training.preferences.preference_losses import simpo_loss as simpo_loss
 
 # Adapters
-from llmguide.post_training.adapters.lora import LoRALinear as LoRALinear
+from llmguide.post_training.adapters.lora_layer import LoRALinear as LoRALinear
 from llmguide.post_training.adapters.lora import apply_lora as apply_lora
 from llmguide.post_training.adapters.lora import merge_lora as merge_lora
 from llmguide.post_training.adapters.lora import unmerge_lora as unmerge_lora

@@ -15,7 +15,7 @@ from llmguide.generation.speculative import speculative_generate
 from llmguide.models import build
 from llmguide.nn.attention import MultiHeadAttention
 from llmguide.post_training.adapters.lora import apply_lora, merge_lora
-from llmguide.post_training.adapters.quantization import quantize_model
+from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
@@ -23,12 +23,11 @@ from llmguide.post_training.rl.grpo import GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
 from llmguide.post_training.sft import finetune
 from llmguide.post_training.toy.methods import (
-    compared_answers,
-    compared_texts,
     demonstrated,
     fine_tuning,
     grpo_choices,
     ppo_choices,
+    preference_data,
     preference_learning,
     score_completions,
     table_reward,
@@ -125,7 +124,7 @@ def after_pretraining():
     found["pairs"] = pairs.chosen.tolist() + pairs.rejected.tolist()
 
     judge = RewardModel(deepcopy(policy))
-    compared = compared_texts(world, pairs)
+    compared = preference_data(world, pairs)
     found["reward"] = losses(train(judge, compared, preference_learning(n), loss=preference_loss))
     learned = score_completions(judge, world)
     learned = learned - learned.mean()  # pairs say nothing of the level; rounding alone moves it
@@ -149,7 +148,7 @@ def after_pretraining():
     )
     found["GRPO"] = [dict(metrics) for metrics in grpo.train(prompts)]
 
-    data = compared_answers(world, pairs).with_reference(policy, batch_size=64)
+    data = preference_data(world, pairs).with_reference(policy, batch_size=64)
     objective = preference_objective(dpo_loss)
     found["DPO"] = losses(train(deepcopy(policy), data, preference_learning(n), loss=objective))
     adapted = apply_lora(deepcopy(policy), rank=4, alpha=4, targets=LINEAR)

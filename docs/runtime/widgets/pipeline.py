@@ -24,11 +24,10 @@ from llmguide.post_training.toy.methods import (
     BEST_OF_N,
     BETAS,
     KLRewardCurve,
-    compared_answers,
-    compared_texts,
     fine_tuning,
     grpo_choices,
     ppo_choices,
+    preference_data,
     preference_learning,
     score_completions,
     table_reward,
@@ -106,7 +105,7 @@ def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: flo
     curve = Curve("reward model")
     train(
         scorer,
-        compared_texts(world, pairs),
+        preference_data(world, pairs),
         preference_learning(SUPERVISED),
         loss=preference_loss,
         logger=curve,
@@ -140,7 +139,7 @@ def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: flo
                 prompts, logger=curve
             )
         else:
-            compared = compared_answers(world, pairs).with_reference(frozen, batch_size=256)
+            compared = preference_data(world, pairs).with_reference(frozen, batch_size=256)
             objective = preference_objective(partial(dpo_loss, beta=beta))
             train(policy, compared, preference_learning(n_steps), loss=objective, logger=curve)
         _report(method, policy, world)

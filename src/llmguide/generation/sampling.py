@@ -214,6 +214,7 @@ class Sampler:
         min_p: Smallest probability to sample, as a fraction of the largest, in [0, 1].
         repetition_penalty: Penalty of tokens that have occurred, above 0; 1 changes nothing.
 
+    >>> from llmguide import Sampler
     >>> Sampler(temperature=0)(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([[0]])).tolist()
     [1]
     """

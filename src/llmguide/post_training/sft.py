@@ -52,6 +52,7 @@ def sft_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Floa
     Raises:
         ValueError: Every label is -100.
 
+    >>> from llmguide import sft_loss
     >>> logits = torch.tensor([[[0.0, 0.0], [1.0986123, 0.0]]])
     >>> sft_loss(logits, torch.tensor([[-100, 0]])).item()  # 3 to 1: -log 0.75
     0.2877

@@ -45,12 +45,8 @@ from llmguide.post_training.preferences.corpora import (
     rated_texts,
     sentiment_pairs,
 )
-from llmguide.post_training.preferences.reward_model import (
-    Comparison,
-    Comparisons,
-    RewardModel,
-    preference_loss,
-)
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
 from llmguide.post_training.rl.trainer import Metrics, Reward
@@ -415,8 +411,8 @@ def _learn_rewards(name: str, pairs: list[TextPair], run: Run) -> dict[str, Any]
     torch.manual_seed(run.seed if name == "reward" else run.seed + 1000)
     judge = RewardModel(backbone).to(run.device)
     ids = [[encode(tokenizer, text) for text in sides(pair)] for pair in pairs]
-    compared = [Comparison(chosen, rejected) for chosen, rejected in ids]
-    data = Comparisons(compared, max_length=run.plan.context_length, seed=run.seed)
+    compared = [PreferencePair(completion([], chosen), completion([], rejected)) for chosen, rejected in ids]
+    data = PreferenceDataset(compared, max_length=run.plan.context_length, seed=run.seed)
     settings = _settings(run, max(1, len(pairs) // run.plan.batch_size), run.plan.reward_rate)
     result = _train(judge, data, settings, run, name, loss=preference_loss)
     run.keep(name, backbone, tokenizer)

@@ -15,6 +15,7 @@ Precision = Literal["float32", "bfloat16"]
 class TrainConfig:
     """Hyperparameters of one training run.
 
+    >>> from llmguide import TrainConfig
     >>> config = TrainConfig(n_steps=100, context_length=8, lr=0.5, warmup_ratio=0.1, min_lr_ratio=0.2)
     >>> [config.lr_at(step) for step in (1, 10, 55, 100)]  # peak, halfway 0.6 x 0.5, end
     [0.05, 0.5, 0.3, 0.1]

@@ -101,6 +101,7 @@ def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True
     Raises:
         ValueError: The texts have fewer than two tokens.
 
+    >>> from llmguide import next_token_loss
     >>> def uniform(ids):
     ...     return torch.zeros(*ids.shape, 4)
     >>> round(next_token_loss(uniform, torch.tensor([[0, 1, 2]]), chunked=False).item(), 4)  # log 4

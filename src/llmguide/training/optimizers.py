@@ -33,6 +33,7 @@ class AdamW(torch.optim.Optimizer):
         fused: Whether to run torch's fused kernel, which goes through memory once: equal to `adamw` but for
             rounding, and several times faster.
 
+    >>> from llmguide import AdamW
     >>> x = nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = AdamW([x], lr=0.25, weight_decay=0.0)
     >>> (3 * x).backward()
@@ -87,6 +88,7 @@ class Muon(torch.optim.Optimizer):
     Raises:
         ValueError: A group with ``use_muon=True`` holds a parameter that is not a matrix.
 
+    >>> from llmguide import Muon
     >>> weight = nn.Parameter(torch.zeros(2, 2))
     >>> optimizer = Muon([weight], lr=0.02)
     >>> optimizer.param_groups[0]["use_muon"]

@@ -15,7 +15,7 @@ from llmguide.cli.main import main
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Windows
 from llmguide.models import build, to_hf
-from llmguide.post_training.adapters.quantization import QuantizedLinear
+from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 from llmguide.post_training.chat import END, START
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.instruction_tuning import data as instruction_data

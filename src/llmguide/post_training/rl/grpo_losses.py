@@ -62,6 +62,7 @@ def group_advantages(rewards: PerCompletion, group_size: int, *, scale: bool = T
     Raises:
         ValueError: A group has fewer than two completions, or the rewards do not divide into groups.
 
+    >>> from llmguide import group_advantages
     >>> rewards = torch.tensor([1.0, 0.0, 0.0, 1.0, 5.0, 5.0, 5.0, 5.0])
     >>> group_advantages(rewards, 4).tolist()  # mean 1/2, deviation root of 1/3
     [0.866, -0.866, -0.866, 0.866, 0.0, 0.0, 0.0, 0.0]
@@ -128,6 +129,7 @@ def grpo_loss(
     Raises:
         ValueError: The variant is unknown, or an argument that it needs is missing.
 
+    >>> from llmguide import grpo_loss
     >>> logprobs, mask = torch.zeros(2, 3), torch.tensor([[True, False, False], [True, True, True]])
     >>> advantages = torch.tensor([1.0, -1.0])  # the short completion was good, the long one bad
     >>> [grpo_loss(logprobs, logprobs, advantages, mask, variant=variant, max_length=4).item()

@@ -42,6 +42,7 @@ def kl_estimate(
     Returns:
         One estimate per token, in nats and in float32 or wider; $d$ is capped at 20 in $k_3$.
 
+    >>> from llmguide import kl_estimate
     >>> logprobs, ref_logprobs = torch.tensor([0.5, 0.25]).log(), torch.tensor([0.25, 0.5]).log()
     >>> [kl_estimate(logprobs, ref_logprobs, kind).tolist() for kind in ("k1", "k2", "k3")]  # log 2 = 0.6931
     [[0.6931, -0.6931], [0.2402, 0.2402], [0.1931, 0.3069]]

@@ -102,6 +102,7 @@ def gae(
     Returns:
         Advantages, and the returns that the value model is trained to predict; both are 0 outside the mask.
 
+    >>> from llmguide import gae
     >>> rewards, values = torch.tensor([[0.0, 0.0, 4.0]]), torch.tensor([[1.0, 2.0, 3.0]])
     >>> [part.tolist() for part in gae(rewards, values, gamma=1.0, lam=0.5)]  # deltas 1, 1, 1
     [[[1.75, 1.5, 1.0]], [[2.75, 3.5, 4.0]]]
@@ -138,6 +139,7 @@ def ppo_policy_loss(
     Returns:
         The scalar loss.
 
+    >>> from llmguide import ppo_policy_loss
     >>> zeros, mask = torch.zeros(1, 2), torch.tensor([[True, True]])
     >>> ppo_policy_loss(zeros, zeros, torch.tensor([[3.0, 1.0]]), mask).item()
     -2.0
@@ -164,6 +166,7 @@ def ppo_value_loss(
     Returns:
         The scalar loss.
 
+    >>> from llmguide import ppo_value_loss
     >>> one = torch.ones(1, 1)
     >>> ppo_value_loss(one, one * 0.0, one, one.bool()).item()  # exact, but clipped at 0.2: 0.8^2 / 2
     0.32

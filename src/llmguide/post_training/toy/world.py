@@ -309,13 +309,13 @@ def best_of_n_kl(n: int) -> float:
     return log(n) - (n - 1) / n
 
 
-class Judgments(NamedTuple):
-    """Preferences: numbers of the prompt and of two completions, one row a pair.
+class PairIndices(NamedTuple):
+    """Preference pairs by number, for measurements that look rewards up in a table.
 
     Attributes:
-        prompts: Numbers of prompts ``(B,)``.
-        chosen: Numbers of the preferred completions ``(B,)``.
-        rejected: Numbers of the others ``(B,)``.
+        prompts: Number of each pair's prompt ``(B,)``.
+        chosen: Number of each preferred completion ``(B,)``.
+        rejected: Number of each other completion ``(B,)``.
     """
 
     prompts: Int[Tensor, " B"]
@@ -360,7 +360,7 @@ def preferences(
     policy: Float[Tensor, "P N"],
     n: int,
     generator: torch.Generator,
-) -> Judgments:
+) -> PairIndices:
     r"""Sample pairs of completions from a policy, and let a noisy rater prefer one (Bradley-Terry).
 
     $$p(a \succ b) = \sigma(r(x, a) - r(x, b))$$
@@ -378,4 +378,4 @@ def preferences(
     prompts = torch.randint(len(world.prompts), (n,), generator=generator)
     a, b = (sample_completions(policy, prompts, generator) for _ in range(2))
     prefers_a = torch.rand(n, generator=generator) < torch.sigmoid(reward[prompts, a] - reward[prompts, b])
-    return Judgments(prompts, torch.where(prefers_a, a, b), torch.where(prefers_a, b, a))
+    return PairIndices(prompts, torch.where(prefers_a, a, b), torch.where(prefers_a, b, a))

@@ -40,13 +40,13 @@ from llmguide.models import build
 from llmguide.post_training.chat import END, START, Message, Rendered, chatml
 from llmguide.post_training.datasets import json_lines
 from llmguide.post_training.preferences.dpo import dpo_loss
-from llmguide.post_training.preferences.pairs import Pair, PairBatch, Pairs, pair_logprobs
-from llmguide.post_training.preferences.reward_model import (
-    Comparison,
-    Comparisons,
-    RewardModel,
-    preference_loss,
+from llmguide.post_training.preferences.pairs import (
+    PreferenceBatch,
+    PreferenceDataset,
+    PreferencePair,
+    pair_logprobs,
 )
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.sft import Conversations
 from llmguide.projects.constitutional_ai.principles import Asked, Critic, Rules, constitution
@@ -278,7 +278,7 @@ def drawn_evenly(n: int, drawn: random.Random) -> list[Question]:
     return [drawn.choice(by_kind[kind]) for kind in drawn.choices(list(by_kind), k=n)]
 
 
-def anchored_dpo(model: Any, batch: PairBatch, *, beta: float, anchor: float) -> tuple[Tensor, int]:
+def anchored_dpo(model: Any, batch: PreferenceBatch, *, beta: float, anchor: float) -> tuple[Tensor, int]:
     """Compute the loss of DPO, and of fine-tuning on the chosen answers.
 
     DPO raises a difference, and is content if the chosen answers fall while the rejected ones fall more. The
@@ -293,10 +293,10 @@ def anchored_dpo(model: Any, batch: PairBatch, *, beta: float, anchor: float) ->
     Returns:
         The loss and the number of pairs.
     """
-    known: Any = batch.reference
+    ref_logprobs: Any = batch.ref_logprobs
     logprobs, n_tokens = pair_logprobs(model, batch)
     (chosen, rejected), (n_chosen, _) = logprobs.chunk(2), n_tokens.chunk(2)
-    preferred = dpo_loss(chosen, rejected, *known.chunk(2), beta=beta).loss
+    preferred = dpo_loss(chosen, rejected, *ref_logprobs.chunk(2), beta=beta).loss
     return preferred - anchor * chosen.sum() / n_chosen.sum(), len(chosen)
 
 
@@ -372,7 +372,9 @@ def _compare(run: Run) -> dict[str, Any]:
 
 def _follow_dpo(run: Run) -> Any:
     plan, chat = run.plan, _open(run, "revised")
-    pairs = Pairs(_preferences(chat, run), seed=run.seed).with_reference(chat.model, batch_size=64)
+    pairs = PreferenceDataset(_preferences(chat, run), seed=run.seed).with_reference(
+        chat.model, batch_size=64
+    )
     objective = partial(anchored_dpo, beta=plan.beta, anchor=plan.anchor)
     settings = _settings(run, plan.updates, plan.dpo_rate)
     # the anchor makes the loss larger, and its jumps from one batch to another
@@ -384,9 +386,8 @@ def _learn_rewards(run: Run) -> Any:
     plan, chat = run.plan, _open(run, "revised")
     torch.manual_seed(run.seed)
     judge = RewardModel(chat.model).to(run.device)
-    compared = [Comparison(pair.chosen.ids, pair.rejected.ids) for pair in _preferences(chat, run)]
     settings = _settings(run, plan.updates, plan.reward_rate)
-    data = Comparisons(compared, seed=run.seed)
+    data = PreferenceDataset(_preferences(chat, run), seed=run.seed)
     curve = _train(chat, run, "reward", data, settings=settings, loss=preference_loss, model=judge)
     save_head(run.output / "reward", judge)
     return curve
@@ -475,11 +476,11 @@ def _open(run: Run, name: str) -> Chat:
     return open_chat(Origin(str(run.output / name)), [], seed=run.seed)
 
 
-def _preferences(chat: Chat, run: Run) -> list[Pair]:
+def _preferences(chat: Chat, run: Run) -> list[PreferencePair]:
     """Read what the critic preferred, as ids."""
     rows = [row for _, row in json_lines(run.output / PREFERENCES)]
     both = [[_written(chat, row["prompt"], row[side], run.plan) for side in SIDES] for row in rows]
-    return [Pair(chosen, rejected) for chosen, rejected in both]
+    return [PreferencePair(chosen, rejected) for chosen, rejected in both]
 
 
 def _write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
