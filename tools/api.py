@@ -95,7 +95,7 @@ def _docstrings(module: str) -> dict[str, str]:
 
 
 def _first_use(name: str, docstring: str) -> str | None:
-    """The first call or item of a name in doctests, with what it is assigned to, on one line.
+    """The first use of a name in doctests, called or as a container, with its assignment, on one line.
 
     >>> _first_use("f", '''
     ... >>> from llmguide import f
@@ -118,11 +118,12 @@ def _first_use(name: str, docstring: str) -> str | None:
 def _uses(node: ast.AST, name: str) -> bool:
     if isinstance(node, ast.Call):
         called = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+        used = [called, *node.args]  # a protocol is an argument of isinstance
     elif isinstance(node, ast.Subscript):
-        called = node.value
+        used = [node.value]
     else:
         return False
-    return isinstance(called, ast.Name) and called.id == name
+    return any(isinstance(one, ast.Name) and one.id == name for one in used)
 
 
 def page() -> str:

@@ -12,13 +12,14 @@ from typing import Any
 
 from IPython.display import SVG, Markdown, display
 
-from tools import DOCS, figures, tables
+from tools import DOCS, diagrams, figures, tables
 from tools.facts import cite, fact
 
-__all__ = ["cite", "fact", "figure", "heatmap", "matrix", "table"]
+__all__ = ["cite", "diagram", "fact", "figure", "heatmap", "matrix", "table"]
 
 SITE = "https://llmguide.github.io/llmguide/"
 colors: dict[str, str] = {}  # value of each CSS variable that a figure uses
+diagram = diagrams.Diagram
 heatmap = figures.heatmap
 _CITATION = re.compile(r"\[@(?P<work>[\w-]+)(?P<where>[^\]]*)\]")
 

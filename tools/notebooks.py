@@ -27,7 +27,7 @@ from tools.twins import address, config, html_path, twin
 
 COLAB = "https://colab.research.google.com/github/llmguide/llmguide/blob/notebooks/"
 FOLDER = "llmguide_page"  # of the helpers that a notebook brings along
-HELPERS = ("__init__", "display", "facts", "figures", "tables")
+HELPERS = ("__init__", "diagrams", "display", "facts", "figures", "tables")
 # What a page that names this needs beside the package; the value is an extra of it, or another package.
 EXTRAS = {
     "tiktoken": "vocab",
@@ -48,7 +48,7 @@ sys.path.insert(0, "{FOLDER}")  # what the cells use to show tables and figures
 from tools import display
 
 display.colors = {{colors}}
-from tools.display import cite, fact, figure, heatmap, matrix, table"""
+from tools.display import cite, diagram, fact, figure, heatmap, matrix, table"""
 _MARK = re.compile(r"^[> ]*@@(?P<part>cell|output|end) (?P<number>\d+)@@$", re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?P<target>[^)#:\s]*\.md)(?P<anchor>#[^)]*)?(?=\))")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([./]*(?P<path>assets/figures/[^)]+\.svg)\)")

@@ -1,6 +1,7 @@
 """The client against a server that misbehaves, and the transcripts that the guide replays."""
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -8,8 +9,8 @@ import pytest
 
 from llmguide.coding import client, record
 from llmguide.coding.client import Answer, Endpoint, EndpointError, Request, ask, replay
-from llmguide.coding.prompts import extract_code
 from llmguide.coding.sandbox.judging import judge
+from llmguide.evaluation.extraction import extract_code
 
 REQUEST = Request(({"role": "user", "content": "Hi"},), "test-model", seed=3)
 GOOD = {"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "length"}]}
@@ -28,7 +29,8 @@ def server(monkeypatch):
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            if "Content-Length" not in headers:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
@@ -137,6 +139,24 @@ def test_a_response_that_is_too_long_is_refused(server, line):
     for use in (endpoint.ask, lambda request: list(endpoint.stream(request))):
         with pytest.raises(EndpointError, match="more than 1,052,672 bytes for 4 tokens"):
             use(short)
+
+
+@pytest.mark.parametrize("use", [lambda e: e.ask(REQUEST), lambda e: list(e.stream(REQUEST))])
+def test_a_response_that_breaks_off_is_an_error(server, use):
+    endpoint, replies, _, _ = server
+    replies[:] = [(200, {"Content-Length": "1000"}, b'data: {"choices": []}\n\n')]
+    with pytest.raises(EndpointError, match="broke off"):
+        use(endpoint)
+
+
+def test_a_line_may_arrive_in_parts():
+    assert list(client._lines([b"a", b"b\nc\n\n", b"", b"d\ne"])) == [b"ab", b"c", b"", b"d", b"e"]
+
+
+def test_without_the_http_client_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    with pytest.raises(ImportError, match=r'pip install "llmguide\[cli\]"'):
+        Endpoint("http://127.0.0.1:9").ask(REQUEST)
 
 
 @pytest.mark.parametrize("found", [7, 1.5, True, ["a"], {"a": 1}])

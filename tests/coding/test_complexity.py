@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from llmguide.coding._fast_fits import fast_errors
 from llmguide.coding.claims import CLAIMS
 from llmguide.coding.complexity import (
     CLASSES,
@@ -18,6 +19,7 @@ from llmguide.coding.complexity import (
     Counted,
     count_steps,
     fit,
+    fit_class,
     measure,
     seconds,
 )
@@ -169,3 +171,19 @@ def test_time_can_be_measured():
 def test_what_cannot_be_measured_is_refused(sizes, steps, message):
     with pytest.raises(ValueError, match=message):
         fit(sizes, steps)
+
+
+def test_the_fast_fits_equal_the_readable_one():
+    generator = np.random.default_rng(0)
+    n = np.array([4.0, 8, 16, 32, 64, 128, 256, 512])
+    growths = [np.ones_like(n), np.log2(n), n, n * np.log2(n), n**2, n**3]
+    samples = [np.arange(8), *(generator.choice(8, 8) for _ in range(30))]
+    samples = [rows for rows in samples if len(set(rows.tolist())) >= 4]
+    weights = np.array([np.bincount(rows, minlength=8) for rows in samples], dtype=float)
+    for steps in (3 * n + 20, n * np.log2(n) + 5, 0.1 * n**2 + 7 * n):
+        y = steps * generator.uniform(0.9, 1.1, len(n))
+        expected = [
+            [fit_class(growth[rows], [low[rows] for low in growths[:i]], y[rows]) for rows in samples]
+            for i, growth in enumerate(growths)
+        ]
+        assert fast_errors(growths, y, weights) == pytest.approx(np.array(expected), rel=1e-4)

@@ -5,10 +5,11 @@ import pytest
 from llmguide.coding import prompts
 from llmguide.coding.patterns import dynamic, edge_cases, graphs, structures, two_pointers
 from llmguide.coding.problems import COIN_CHANGE, PROBLEMS, SECOND_LARGEST, TWO_SUM
-from llmguide.coding.prompts import Vote, extract_code, vote
 from llmguide.coding.sandbox import process
 from llmguide.coding.sandbox.judging import judge
 from llmguide.coding.sandbox.verdicts import FunctionTests
+from llmguide.coding.voting import Vote, vote
+from llmguide.evaluation.extraction import extract_code
 
 CODE = "def second_largest(numbers):\n    return sorted(numbers)[-2]\n"
 SIMPLE = (
@@ -91,28 +92,6 @@ def test_requirements_and_code_are_in_the_prompt():
         question in prompts.by_kind(COIN_CHANGE)[0]["content"]
         for question in prompts.QUESTIONS["dynamic programming"]
     )
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        ("```python\ndef f(x):\n    return x\n```", "def f(x):\n    return x\n"),
-        ("Text\n```\ndef f(x): pass\n```\nmore\n```py\ndef g(): f(1)\n```", "def f(x): pass\n"),
-        (
-            "```python\ndef f(x): return 1\n```\nBetter:\n```python\ndef f(x): return 2\n```",
-            "def f(x): return 2\n",
-        ),
-        ("```python\ndef f(x):\n    return 1", "def f(x):\n    return 1"),
-        ("class S:\n    def f(self, x): return 1", "class S:\n    def f(self, x): return 1"),
-        ("```python\nasync def f(x): ...\n```", "async def f(x): ...\n"),
-        ("The function def f(x) is easy.", None),
-        ("```python\nprint(1)\n```", None),
-        ("```python\ndef ff(x): ...\n```", None),
-        ("", None),
-    ],
-)
-def test_extract_code(answer, code):
-    assert extract_code(answer, "f") == code
 
 
 def test_votes_count_programs_that_compute_the_same():

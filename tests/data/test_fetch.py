@@ -1,5 +1,6 @@
 import hashlib
 import io
+import sys
 import tarfile
 import threading
 import zipfile
@@ -16,7 +17,6 @@ from llmguide.data.fetch import (
     Package,
     cache_folder,
     canonical_file,
-    download,
     extract,
     fetch_package,
     local_copy,
@@ -170,16 +170,15 @@ def test_an_archive_without_the_wanted_files_is_refused(tmp_path):
 
 class Server(BaseHTTPRequestHandler):
     content = bytes(range(256)) * 40
-    asked: ClassVar[list[str | None]] = []
-    ranges = True
+    length: ClassVar[int | None] = None
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self):
-        asked = self.headers["Range"]
-        Server.asked.append(asked)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and Server.ranges else 0
-        self.send_response(206 if start else 200)
+        Server.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(self.length or len(self.content)))
         self.end_headers()
-        self.wfile.write(self.content[start:])
+        self.wfile.write(self.content)
 
     def log_message(self, *_):
         pass
@@ -194,43 +193,42 @@ def address(monkeypatch):
         server.shutdown()
 
 
-def wanted(url: str, content: bytes = Server.content) -> CanonicalFile:
-    return CanonicalFile(url, sha256(content), len(content), "", "")
+@pytest.fixture
+def pin(monkeypatch):
+    """Pin a canonical file by its address and content."""
+
+    def pin(url: str, content: bytes = Server.content) -> None:
+        monkeypatch.setattr(fetch, "CANONICAL_FILES", {"file": CanonicalFile(url, sha256(content), "", "")})
+
+    return pin
 
 
-@pytest.mark.parametrize("ranges", [True, False])
-@pytest.mark.parametrize("have", [0, 1, 5000, 10_240])
-def test_a_download_goes_on_where_it_stopped(tmp_path, address, monkeypatch, have, ranges):
-    monkeypatch.setattr(Server, "ranges", ranges)
-    (tmp_path / "file.part").write_bytes(Server.content[:have])
-    download(wanted(address), tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == Server.content
-    assert Server.asked == {0: [None], 10_240: []}.get(have, [f"bytes={have}-"])
-    assert not (tmp_path / "file.part").exists()
+def test_a_file_with_another_hash_is_not_kept(address, pin, cache):
+    pin(address, b"something")
+    with pytest.raises(ValueError, match="SHA256 hash"):
+        canonical_file("file")
+    assert not list((cache / "files").iterdir())
 
 
-def test_other_content_is_deleted(tmp_path, address):
-    with pytest.raises(ValueError, match=r"gave 10 bytes with SHA-256 .* instead of 9"):  # no more are read
-        download(wanted(address, b"something"), tmp_path / "file")
-    assert not [p for p in tmp_path.iterdir() if p.is_file()]
-    (tmp_path / "file.part").write_bytes(b"damaged")
-    with pytest.raises(ValueError, match="deleted"):
-        download(wanted(address), tmp_path / "file")
-    download(wanted(address), tmp_path / "file")
+def test_a_download_that_breaks_off_is_not_kept(address, pin, cache, monkeypatch):
+    pin(address)
+    monkeypatch.setattr(Server, "length", 20_000)
+    with pytest.raises(ConnectionError, match="cannot be downloaded"):
+        canonical_file("file")
+    assert not list((cache / "files").iterdir())
+    monkeypatch.setattr(Server, "length", None)
+    assert canonical_file("file").read_bytes() == Server.content
 
 
-def test_a_connection_that_ends_early_is_named_and_continued(tmp_path, address, monkeypatch):
-    monkeypatch.setattr(Server, "content", Server.content[:3000])
-    whole = bytes(range(256)) * 40
-    with pytest.raises(ConnectionError, match="ended after 3000 of 10240 bytes"):
-        download(wanted(address, whole), tmp_path / "file")
-    monkeypatch.setattr(Server, "content", whole)
-    download(wanted(address, whole), tmp_path / "file")
-    assert Server.asked == [None, "bytes=3000-"]
+def test_without_pooch_the_error_names_the_extra(address, pin, monkeypatch):
+    pin(address)
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(ImportError, match=r'pip install "llmguide\[cli\]"'):
+        canonical_file("file")
 
 
-def test_a_local_copy_then_the_cache_then_the_network(tmp_path, address, monkeypatch, cache):
-    monkeypatch.setattr(fetch, "CANONICAL_FILES", {"file": wanted(address)})
+def test_a_local_copy_then_the_cache_then_the_network(tmp_path, address, pin, monkeypatch, cache):
+    pin(address)
     assert canonical_file("file") == canonical_file("file") == cache / "files" / "file"
     assert len(Server.asked) == 1
     (tmp_path / "data").mkdir()
@@ -242,11 +240,12 @@ def test_a_local_copy_then_the_cache_then_the_network(tmp_path, address, monkeyp
         canonical_file("file")
 
 
-def test_without_a_network_the_error_says_what_to_do(tmp_path):
+def test_without_a_network_the_error_says_what_to_do(pin):
     with HTTPServer(("127.0.0.1", 0), Server) as server:
         closed = server.server_port
+    pin(f"http://127.0.0.1:{closed}/file")
     with pytest.raises(ConnectionError, match="put a copy into the folder that LLMGUIDE_DATA names"):
-        download(wanted(f"http://127.0.0.1:{closed}/file"), tmp_path / "file")
+        canonical_file("file")
 
 
 def test_unknown_files_are_refused():

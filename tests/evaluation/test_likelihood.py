@@ -7,15 +7,8 @@ from hypothesis import strategies as st
 from tests.parity import assert_parity
 
 from llmguide.config import ModelConfig
-from llmguide.evaluation.likelihood import (
-    Question,
-    bits_per_byte,
-    continuation_logprobs,
-    last_word,
-    multiple_choice,
-    perplexity,
-    text_logprobs,
-)
+from llmguide.evaluation.likelihood import bits_per_byte, perplexity, text_logprobs
+from llmguide.evaluation.multiple_choice import Question, continuation_logprobs, last_word, multiple_choice
 from llmguide.models import build, to_hf
 from llmguide.tokenization.tokenizer import Tokenizer
 
@@ -164,7 +157,7 @@ def test_acc_and_acc_norm_by_hand(model, monkeypatch):
     # log-probabilities -4 for 2 characters and -5 for 10: the short choice wins, per character the long one
     scores = {" ab": -4.0, " abcdefghij": -5.0}
     monkeypatch.setattr(
-        "llmguide.evaluation.likelihood.continuation_logprobs",
+        "llmguide.evaluation.multiple_choice.continuation_logprobs",
         lambda model, tokenizer, pairs, bos_id: [(scores[text], False) for _, text in pairs],
     )
     questions = [Question("q", ["ab", "abcdefghij"], answer) for answer in (0, 1, 1)]

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
+from llmguide.evaluation._fast_ngram import fast_ngram_probabilities
+from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte, ngram_probabilities
 
 
 def witten_bell(train, context, byte):
@@ -21,13 +22,27 @@ def witten_bell(train, context, byte):
 
 @settings(deadline=None)
 @given(st.binary(min_size=1, max_size=20), st.binary(min_size=1, max_size=10), st.integers(0, 4))
-def test_it_is_the_formula(train, held_out, order):
+def test_the_formula_computed_recursively(train, held_out, order):
     train, held_out = (bytes(b % 3 for b in text) for text in (train, held_out))
     bits = 0.0
     for i, byte in enumerate(held_out):
         context = held_out[max(0, i - order + 1) : i] if order else None
         bits -= log2(1 / 256 if order == 0 else witten_bell(train, context, byte))
     assert ngram_bits_per_byte(train, held_out, order) == pytest.approx(bits / len(held_out))
+    assert -sum(map(log2, ngram_probabilities(train, held_out, order))) == pytest.approx(bits)
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=1, max_size=200), st.binary(min_size=1, max_size=100), st.integers(0, 8))
+def test_the_fast_path_gives_the_same_probabilities(train, held_out, order):
+    train, held_out = (bytes(b % 4 * 85 for b in text) for text in (train, held_out))
+    fast = fast_ngram_probabilities(train, held_out, order)
+    assert fast.tolist() == pytest.approx(ngram_probabilities(train, held_out, order), rel=1e-12)
+
+
+def test_a_text_may_be_shorter_than_the_longest_ngram():
+    probabilities = ngram_probabilities(b"abcdefgh", b"abcde", 8)
+    assert fast_ngram_probabilities(b"abcdefgh", b"abcde", 8).tolist() == pytest.approx(probabilities)
 
 
 def test_probabilities_of_all_bytes_sum_to_one():

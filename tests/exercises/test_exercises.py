@@ -8,7 +8,8 @@ from random import Random
 import pytest
 import torch
 
-from llmguide.coding import FunctionTests, prompts
+from llmguide.coding import FunctionTests
+from llmguide.coding.voting import vote
 from llmguide.config import PRESETS
 from llmguide.costs.memory import kv_cache_bytes
 from llmguide.costs.scaling_laws import KAPLAN_COMPUTE
@@ -167,7 +168,7 @@ def test_vote_is_that_of_the_judge():
     ]
     calls = FunctionTests("f", [([2], None), ([3], None)])
     results = [[4, 9], [4, 6], [4, 9], [None, None]]
-    assert exercise("vote").solution(results) == prompts.vote(sources, calls).winner
+    assert exercise("vote").solution(results) == vote(sources, calls).winner
 
 
 def test_stretches_and_search_trees_by_brute_force():

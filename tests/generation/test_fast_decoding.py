@@ -12,8 +12,9 @@ from torch import nn
 
 from llmguide.config import ModelConfig
 from llmguide.generation import _fast_decoding
-from llmguide.generation._fast_decoding import decoder
-from llmguide.generation.generate import generate, new_cache, next_logits
+from llmguide.generation._fast_decoding import decoding_step
+from llmguide.generation.generate import generate
+from llmguide.generation.steps import new_cache, next_logits
 from llmguide.models import Llama, Transformer, build
 from llmguide.models.encoder_decoder import Reading
 from llmguide.nn.kv_cache import KVCache
@@ -33,7 +34,7 @@ MODELS = CONFIGS | {
 
 def logits_of_steps(model, ids, mask, *, prompt, **hints):
     """Read the prompt as a whole and the rest token by token; logits of the last prompt token onwards."""
-    cache, step = new_cache(model, ids.shape[1]), decoder(model, **hints)
+    cache, step = new_cache(model, ids.shape[1]), decoding_step(model, **hints)
     out = [next_logits(model, ids[:, :prompt], None if mask is None else mask[:, :prompt], cache)]
     rest = range(prompt + 1, ids.shape[1] + 1)
     out += [step(ids[:, n - 1], None if mask is None else mask[:, :n], cache) for n in rest]
@@ -100,7 +101,7 @@ def test_weights_are_not_copied_for_few_tokens_or_large_models(monkeypatch):
     ids = tokens(2, 3)
 
     def sees_changes(**hints):
-        step, cache = decoder(model, rows=2, **hints), KVCache(2)
+        step, cache = decoding_step(model, rows=2, **hints), KVCache(2)
         before = step(ids[:, 0], None, cache)
         with torch.no_grad():
             model.blocks[0].attention.o_proj.weight.mul_(1.5)
@@ -138,9 +139,9 @@ def test_unknown_models_have_no_steps():
         """May do anything in its forward."""
 
     model = build(MODELS["gpt"]).eval()
-    assert decoder(Variant(MODELS["llama"])) is None
-    assert decoder(lambda ids: ids) is None
+    assert decoding_step(Variant(MODELS["llama"])) is None
+    assert decoding_step(lambda ids: ids) is None
     handle = model.blocks[0].feed_forward.register_forward_hook(lambda *_: None)
-    assert decoder(model) is None
+    assert decoding_step(model) is None
     handle.remove()
-    assert decoder(model) is not None
+    assert decoding_step(model) is not None

@@ -14,9 +14,14 @@ from tests.parity import assert_parity
 from transformers import MarianConfig, MarianMTModel
 
 from llmguide.config import ModelConfig
-from llmguide.generation.generate import Sampler, beam_search, generate, new_cache, next_logits, stream
+from llmguide.generation.beam_search import beam_search
+from llmguide.generation.checks import check_request
+from llmguide.generation.generate import generate, stream
+from llmguide.generation.sampling import Sampler
 from llmguide.generation.speculative import speculative_generate
+from llmguide.generation.steps import new_cache, next_logits
 from llmguide.models import Transformer, build, from_hf
+from llmguide.models.decoder import Decoder
 from llmguide.models.encoder_decoder import Reading
 from llmguide.nn.positions import sinusoidal_positions
 
@@ -219,7 +224,7 @@ def test_beam_search(name, n_beams, length_penalty, eos_id):
         pad_token_id=eos_id or 0,
         attention_mask=mask,
     )
-    assert_parity(ours, theirs, of="llmguide.generation.generate.beam_search", against=PEER, atol=0)
+    assert_parity(ours, theirs, of="llmguide.generation.beam_search.beam_search", against=PEER, atol=0)
 
 
 @pytest.mark.parity
@@ -230,7 +235,7 @@ def test_beam_search_with_frequent_ends(seed):
     eos_id = int(hf(ids).logits[0, -1].topk(3).indices[2])
     ours = beam_search(from_hf(hf), ids, 12, n_beams=3, eos_id=eos_id)
     theirs = hf_generate(hf, ids, 12, num_beams=3, eos_token_id=eos_id, pad_token_id=eos_id)
-    assert_parity(ours, theirs, of="llmguide.generation.generate.beam_search", against=PEER, atol=0)
+    assert_parity(ours, theirs, of="llmguide.generation.beam_search.beam_search", against=PEER, atol=0)
 
 
 MARIAN_NAMES = {
@@ -316,7 +321,7 @@ def test_encoder_decoder(activation, positions):
         theirs = hf_generate(
             hf, ids, n, num_beams=3, eos_token_id=eos_id, pad_token_id=eos_id or 0, **options
         )
-        assert_parity(ours, theirs, of="llmguide.generation.generate.beam_search", against=against, atol=0)
+        assert_parity(ours, theirs, of="llmguide.generation.beam_search.beam_search", against=against, atol=0)
 
 
 @pytest.mark.parity
@@ -338,7 +343,7 @@ def test_random_models(seed):
     )
     ours = beam_search(model, ids, 9, n_beams=2 + seed % 3, attention_mask=mask, eos_id=eos_id)
     theirs = hf_generate(hf, ids, 9, num_beams=2 + seed % 3, **options)
-    assert_parity(ours, theirs, of="llmguide.generation.generate.beam_search", against=PEER, atol=0)
+    assert_parity(ours, theirs, of="llmguide.generation.beam_search.beam_search", against=PEER, atol=0)
 
 
 # --- properties
@@ -496,7 +501,7 @@ def test_bad_requests_of_other_architectures():
     with pytest.raises(ValueError, match="at least one token"):
         generate(model, ids[:, :0], 1, start_id=2)
     with pytest.raises(ValueError, match=r"pass Reading\(model, source\)"):
-        speculative_generate(model, model, ids, 1)
+        check_request(model, ids, 1)
     with pytest.raises(ValueError, match="no next token to write: read the logits of MaskedLM"):
         generate(from_hf(hf_model("bert-mlm")), ids, 1)
 
@@ -524,3 +529,33 @@ def test_logits_that_are_no_numbers_are_refused():
 def test_bad_beams():
     with pytest.raises(ValueError, match="n_beams=0"):
         beam_search(from_hf(hf_model("gpt2")), prompts(1, 3), 1, n_beams=0)
+
+
+class Bigram(torch.nn.Module):
+    """A model from outside the package with the methods of a `Decoder`: the next token is the last plus 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = ModelConfig(vocab_size=7, context_length=20, n_layers=1, d_model=8, n_heads=1)
+
+    def hidden(self, ids, *, attention_mask=None, cache=None):
+        if cache is not None:
+            keys = torch.zeros(len(ids), 1, ids.shape[1], 8)
+            cache.append(0, keys, keys)
+        return torch.nn.functional.one_hot(ids, 7).float()
+
+    def unembed(self, hidden):
+        return 50 * hidden.roll(1, dims=-1)
+
+    def forward(self, ids, *, attention_mask=None):
+        return self.unembed(self.hidden(ids))
+
+
+def test_a_decoder_from_outside_the_package_generates():
+    model, ids = Bigram().eval(), torch.tensor([[3]])
+    assert isinstance(model, Decoder)
+    expected = [[3, 4, 5, 6, 0]]
+    assert generate(model, ids, 4).tolist() == expected
+    assert generate(model, ids, 4, use_cache=False).tolist() == expected
+    assert beam_search(model, ids, 4, n_beams=2).tolist() == expected
+    assert speculative_generate(model, model, ids, 4).tolist() == expected

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tests.models.tiny import V, hf_model
 
 from llmguide.config import ModelConfig
-from llmguide.generation.generate import Sampler, generate
+from llmguide.generation.generate import generate
+from llmguide.generation.sampling import Sampler
 from llmguide.generation.speculative import speculative_generate, verify
 from llmguide.models import build, from_hf
 

@@ -30,7 +30,7 @@ def corpus(tmp_path_factory):
 def finished(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
     args = ["project", "character-model", "--corpus", str(corpus), "--output", str(folder), *SIZES]
-    assert main([*args, "--n-steps", "240", "--batch-size", "16", "--learning-rate", "0.01"]) == 0
+    assert main([*args, "--n-steps", "240", "--batch-size", "16", "--lr", "0.01"]) == 0
     return folder
 
 

@@ -14,7 +14,7 @@ from llmguide.projects.run import plan_of
 from llmguide.runs.folder import load_run, save_run
 
 SIZES = ["--vocab-size", "300", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
-STEPS = ["--context-length", "32", "--base-steps", "60", "--n-steps", "30", "--learning-rate", "0.01"]
+STEPS = ["--context-length", "32", "--base-steps", "60", "--n-steps", "30", "--lr", "0.01"]
 RATE = ["--continued-rate", "0.01"]
 
 

@@ -8,7 +8,7 @@ import torch
 from tests.runtime.node import WIDGETS, node
 
 from llmguide.generation import sampling
-from llmguide.generation.generate import Sampler
+from llmguide.generation.sampling import Sampler
 
 SAMPLING = WIDGETS / "sampling.js"
 SETTINGS = [

@@ -6,7 +6,8 @@ from typing import Annotated
 import torch
 import tyro
 
-from llmguide.generation.generate import Sampler, stream
+from llmguide.generation.generate import stream
+from llmguide.generation.sampling import Sampler
 from llmguide.runs.writer import open_writer, pieces
 
 DESCRIPTION = """\

@@ -11,7 +11,8 @@ from llmguide.cli.reward import tiny_rewards
 from llmguide.cli.sft import WORLD
 from llmguide.post_training.datasets import Problem, problems
 from llmguide.post_training.rl import verifiable_rewards
-from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer, Variant
+from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
+from llmguide.post_training.rl.grpo_losses import Variant
 from llmguide.post_training.toy.methods import grpo_choices, table_reward
 from llmguide.post_training.toy.world import tiny_world
 from llmguide.runs.folder import say
@@ -109,7 +110,7 @@ def grpo(
         batch_size=8,
         max_new_tokens=max_new_tokens,
         eos_id=chat.end_id,
-        learning_rate=1e-4 if lora.lora_rank else 1e-5,
+        lr=1e-4 if lora.lora_rank else 1e-5,
         variant=variant,
         group_size=group_size,
         kl_coef=kl_coef or 0.0,
@@ -117,10 +118,10 @@ def grpo(
     config = steps.on(defaults)
     reward = verifiable_rewards.reward(judge, chat.tokenizer.decode, expected, eos_id=chat.end_id)
     say(f"{config.n_steps} rollouts of {config.batch_size} of {len(seen):,} prompts, on {device}")
-    learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference=reference)
+    learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference_model=reference)
     before = share_right(chat.model, unseen, reward, config)
     with resumable(output):
-        history = learner.run(
+        history = learner.train(
             seen, folder=output / "checkpoints", logger=loggers(output, Lines(config.n_steps))
         )
     finish(output, chat, chat.model, lora)
@@ -182,11 +183,11 @@ def _in_tiny_world(
     say(f"the tiny world: {config.n_steps} rollouts of {config.batch_size} groups of {group_size} answers")
     torch.manual_seed(steps.seed)
     learner = GRPOTrainer(
-        policy=policy, reward=table_reward(world, learned), config=config, reference=deepcopy(policy)
+        policy=policy, reward=table_reward(world, learned), config=config, reference_model=deepcopy(policy)
     )
     logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)
     with resumable(output):
-        learner.run(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
+        learner.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
     if distributed.world().rank == 0:
         save_policy(output, policy, seed=steps.seed)
     logprobs = logprobs_of(policy, world)

@@ -96,20 +96,20 @@ def ppo(
         batch_size=16,
         max_new_tokens=max_new_tokens,
         eos_id=chat.end_id,
-        learning_rate=1e-4 if lora.lora_rank else 1e-5,
+        lr=1e-4 if lora.lora_rank else 1e-5,
         kl_coef=0.05 if kl_coef is None else kl_coef,
     )
     config = steps.on(defaults)
     say(f"{config.n_steps} rollouts of {config.batch_size} of {len(prompts):,} prompts, on {device}")
     learner = PPOTrainer(
         policy=chat.model,
-        value=ValueModel(chat.model).to(device),
+        value_model=ValueModel(chat.model).to(device),
         reward=judge.score,
-        reference=reference,
+        reference_model=reference,
         config=config,
     )
     with resumable(output):
-        history = learner.run(
+        history = learner.train(
             prompts, folder=output / "checkpoints", logger=loggers(output, Lines(config.n_steps))
         )
     finish(output, chat, chat.model, lora)
@@ -131,14 +131,14 @@ def _in_tiny_world(
     torch.manual_seed(steps.seed)
     learner = PPOTrainer(
         policy=policy,
-        value=ValueModel(policy),
+        value_model=ValueModel(policy),
         reward=table_reward(world, learned),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
         config=config,
     )
     logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)
     with resumable(output):
-        learner.run(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
+        learner.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
     if distributed.world().rank == 0:
         save_policy(output, policy, seed=steps.seed)
     logprobs = logprobs_of(policy, world)

@@ -10,7 +10,7 @@ from llmguide.models.saved import is_saved
 from llmguide.post_training.chat import Message
 from llmguide.post_training.datasets import conversations
 from llmguide.post_training.rl.rollout import rollout
-from llmguide.post_training.sft import Conversations, completion_loss
+from llmguide.post_training.sft import Conversations
 from llmguide.post_training.toy.methods import demonstrated, fine_tuning
 from llmguide.post_training.toy.world import tiny_world
 from llmguide.runs.folder import say
@@ -46,7 +46,9 @@ from llmguide.runs.toy import (
     standing,
 )
 from llmguide.training import distributed
-from llmguide.training.train import evaluate, train
+from llmguide.training.losses import batch_loss
+from llmguide.training.step import evaluate
+from llmguide.training.train import train
 
 DESCRIPTION = """\
 Supervised fine-tuning. With no arguments, a model of eight words learns from demonstrations in the tiny
@@ -138,9 +140,9 @@ def fine_tune(
 
     seen, held_out = examples(learned), examples(unseen) if unseen else None
     rate = 1e-3 if lora.lora_rank else 5e-4
-    config = schedule(steps, n=len(seen), epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=rate)
+    config = schedule(steps, n=len(seen), epochs=EPOCHS, batch_size=BATCH_SIZE, lr=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(seen):,} rows")
-    before = None if held_out is None else evaluate(chat.model, held_out, loss=completion_loss)
+    before = None if held_out is None else evaluate(chat.model, held_out, loss=batch_loss)
     with resumable(output):
         result = train(
             chat.model,
@@ -148,7 +150,7 @@ def fine_tune(
             config,
             validation=held_out,
             folder=output / "checkpoints",
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(output),
         )
     finish(output, chat, chat.model, lora)
@@ -186,7 +188,7 @@ def _in_tiny_world(output: Path, steps: Steps) -> None:
             data,
             config,
             folder=output / "checkpoints",
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(output),
         )
     if distributed.world().rank == 0:
@@ -211,5 +213,5 @@ def _shown(chat: Chat, talk: Sequence[Message]) -> str:
     device = next(chat.model.parameters()).device
     ids = torch.tensor([prompt], device=device)
     torch.manual_seed(0)
-    answers = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_id)
-    return f"\nuser: {talk[asked - 1]['content'][:200]}\nassistant: {chat.decode(answers.answer(0))}"
+    rollouts = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_id)
+    return f"\nuser: {talk[asked - 1]['content'][:200]}\nassistant: {chat.decode(rollouts.completion(0))}"

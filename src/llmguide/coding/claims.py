@@ -53,18 +53,18 @@ class Claim:
         return measure(self.function, self.make_input, self.sizes)
 
 
-def numbers(n: int) -> list[int]:
+def _numbers(n: int) -> list[int]:
     """Return n numbers between 0 and 10 n, the same for every call."""
     random = Random(n)
     return [random.randrange(10 * n) for _ in range(n)]
 
 
-def letters(n: int) -> str:
+def _letters(n: int) -> str:
     """Return n letters of four, the same for every call."""
     return "".join(Random(n).choices("abcd", k=n))
 
 
-def heap_of(n: int) -> structures.Heap:
+def _heap_of(n: int) -> structures.Heap:
     """Return a heap in which a pop goes all the way down."""
     heap = structures.Heap()
     for number in range(n):
@@ -72,18 +72,10 @@ def heap_of(n: int) -> structures.Heap:
     return heap
 
 
-def sparse_graph(n: int) -> dict[int, list[int]]:
+def _sparse_graph(n: int) -> dict[int, list[int]]:
     """Return n nodes, each with an edge to the next and one to some later node: no cycle."""
     random = Random(n)
     return {i: [i + 1, random.randrange(i + 1, n)] if i + 1 < n else [] for i in range(n)}
-
-
-def weighted_graph(n: int) -> dict[int, list[tuple[int, int]]]:
-    """Return the graph of `sparse_graph` with costs."""
-    random = Random(n)
-    return {
-        node: [(other, random.randrange(1, 9)) for other in near] for node, near in sparse_graph(n).items()
-    }
 
 
 def _drain(n: int) -> None:
@@ -118,7 +110,7 @@ def _walk(tree: trees.Tree) -> list[int]:
 
 
 def _sorted_numbers(n: int) -> list[int]:
-    return sorted(numbers(n))
+    return sorted(_numbers(n))
 
 
 def _tree(n: int) -> tuple[trees.Tree | None]:
@@ -126,21 +118,21 @@ def _tree(n: int) -> tuple[trees.Tree | None]:
 
 
 def _grid(n: int) -> tuple[list[str]]:
-    cells = letters(n * n).translate(str.maketrans("abcd", "#.#."))
+    cells = _letters(n * n).translate(str.maketrans("abcd", "#.#."))
     return ([cells[i : i + n] for i in range(0, n * n, n)],)
 
 
 def _spans(n: int) -> list[tuple[int, int]]:
-    return [(start, start + 7) for start in numbers(n)]
+    return [(start, start + 7) for start in _numbers(n)]
 
 
 # fmt: off
 CLAIMS = (
-    Claim("hash map", "count", "O(n)", "items", structures.count, lambda n: (letters(n),)),
+    Claim("hash map", "count", "O(n)", "items", structures.count, lambda n: (_letters(n),)),
     Claim("hash map", "two_sum", "O(n)", "numbers", structures.two_sum, lambda n: (range(n), 10 * n)),
     Claim("stack", "is_balanced", "O(n)", "letters", structures.is_balanced, lambda n: ("()" * (n // 2),)),
     Claim("queue", "n pushes and pops", "O(n)", "items", _drain, lambda n: (n,)),
-    Claim("heap", "pop", "O(log n)", "items", structures.Heap.pop, lambda n: (heap_of(n),)),
+    Claim("heap", "pop", "O(log n)", "items", structures.Heap.pop, lambda n: (_heap_of(n),)),
     Claim("heap", "heap sort", "O(n log n)", "items", _heap_sort, lambda n: (range(n, 0, -1),)),
     Claim("union-find", "n unions", "O(n)", "items", _connect, lambda n: (n,)),
     Claim("linked list", "reverse", "O(n)", "links", linked_lists.reverse,
@@ -151,27 +143,27 @@ CLAIMS = (
           lambda n: (range(n), n - 1)),
     Claim("binary search", "search_rotated", "O(log n)", "items", searching.search_rotated,
           lambda n: ([*range(n // 2, n), *range(n // 2)], n // 2 - 1)),
-    Claim("sorting", "merge_sort", "O(n log n)", "items", sorting.merge_sort, lambda n: (numbers(n),)),
+    Claim("sorting", "merge_sort", "O(n log n)", "items", sorting.merge_sort, lambda n: (_numbers(n),)),
     Claim("sorting", "quicksort", "O(n log n)", "items", sorting.quicksort,
-          lambda n: (numbers(n), Random(n))),
-    Claim("sorting", "20 quickselects", "O(n)", "items", _many_quickselects, lambda n: (numbers(n),)),
+          lambda n: (_numbers(n), Random(n))),
+    Claim("sorting", "20 quickselects", "O(n)", "items", _many_quickselects, lambda n: (_numbers(n),)),
     Claim("dynamic programming", "coin_change", "O(n)", "amount", dynamic.coin_change,
           lambda n: ([1, 3, 4], n)),
     Claim("dynamic programming", "longest_common_subsequence", "O(n^2)", "letters of each",
-          dynamic.longest_common_subsequence, lambda n: (letters(n), letters(n + 1)[:n]), MIDDLE_SIZES),
+          dynamic.longest_common_subsequence, lambda n: (_letters(n), _letters(n + 1)[:n]), MIDDLE_SIZES),
     Claim("dynamic programming", "edit_distance", "O(n^2)", "letters of each", dynamic.edit_distance,
-          lambda n: (letters(n), letters(n + 1)[:n]), MIDDLE_SIZES),
+          lambda n: (_letters(n), _letters(n + 1)[:n]), MIDDLE_SIZES),
     Claim("dynamic programming", "knapsack", "O(n^2)", "items and capacity", dynamic.knapsack,
           lambda n: ([(1, 1)] * n, n), MIDDLE_SIZES),
     Claim("dynamic programming", "longest_palindrome", "O(n^2)", "letters", dynamic.longest_palindrome,
           lambda n: ("a" * n,), MIDDLE_SIZES),
     Claim("dynamic programming", "fibonacci", "O(n)", "n", dynamic.fibonacci, lambda n: (n,)),
-    Claim("graphs", "bfs", "O(n)", "nodes, two edges each", graphs.bfs, lambda n: (sparse_graph(n), 0)),
-    Claim("graphs", "dfs", "O(n)", "nodes, two edges each", graphs.dfs, lambda n: (sparse_graph(n), 0)),
+    Claim("graphs", "bfs", "O(n)", "nodes, two edges each", graphs.bfs, lambda n: (_sparse_graph(n), 0)),
+    Claim("graphs", "dfs", "O(n)", "nodes, two edges each", graphs.dfs, lambda n: (_sparse_graph(n), 0)),
     Claim("graphs", "topological_order", "O(n)", "nodes, two edges each", graphs.topological_order,
-          lambda n: (sparse_graph(n),)),
+          lambda n: (_sparse_graph(n),)),
     Claim("graphs", "has_cycle", "O(n)", "nodes, two edges each", graphs.has_cycle,
-          lambda n: (sparse_graph(n),)),
+          lambda n: (_sparse_graph(n),)),
     Claim("graphs", "count_islands", "O(n^2)", "rows and columns", graphs.count_islands, _grid, MIDDLE_SIZES),
     Claim("trees", "in_order", "O(n)", "nodes", _walk, _tree),
     Claim("trees", "is_search_tree", "O(n)", "nodes", trees.is_search_tree, _tree),
@@ -181,15 +173,15 @@ CLAIMS = (
     Claim("two pointers", "two_sum_sorted", "O(n)", "numbers", two_pointers.two_sum_sorted,
           lambda n: (range(n), 2 * n)),
     Claim("two pointers", "largest_container", "O(n)", "walls", two_pointers.largest_container,
-          lambda n: (numbers(n),)),
-    Claim("sliding window", "max_sum", "O(n)", "numbers", sliding_window.max_sum, lambda n: (numbers(n), 4)),
+          lambda n: (_numbers(n),)),
+    Claim("sliding window", "max_sum", "O(n)", "numbers", sliding_window.max_sum, lambda n: (_numbers(n), 4)),
     Claim("sliding window", "longest_without_repeat", "O(n)", "letters",
-          sliding_window.longest_without_repeat, lambda n: (letters(n),)),
+          sliding_window.longest_without_repeat, lambda n: (_letters(n),)),
     Claim("sliding window", "shortest_covering", "O(n)", "letters", sliding_window.shortest_covering,
-          lambda n: (letters(n), "abc")),
+          lambda n: (_letters(n), "abc")),
     Claim("intervals", "insert_interval", "O(n)", "intervals", intervals.insert_interval,
           lambda n: ([(2 * i, 2 * i + 1) for i in range(n)], (n, n + 4))),
-    Claim("top k", "top_k_frequent", "O(n)", "items", top_k.top_k_frequent, lambda n: (numbers(n), n)),
+    Claim("top k", "top_k_frequent", "O(n)", "items", top_k.top_k_frequent, lambda n: (_numbers(n), n)),
     Claim("backtracking", "subsets", "O(2^n)", "items", backtracking.subsets,
           lambda n: (range(n),), SMALL_SIZES),
 )

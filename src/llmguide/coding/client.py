@@ -1,40 +1,43 @@
-"""Asks a model: any endpoint that speaks OpenAI's formats, or a transcript of what one answered.
+"""Sends requests to an OpenAI-compatible endpoint, or replays recorded transcripts of its responses.
 
 The endpoint comes from the environment: ``OPENAI_BASE_URL``, such as ``http://localhost:8000/v1`` for vLLM,
-llama.cpp or Ollama, and ``OPENAI_API_KEY`` where one is needed. Transcripts are JSON files named by the
-hash of the request, with the model that answered; a page that uses them needs no network and shows what was
-said, right or wrong.
+llama.cpp or Ollama, and ``OPENAI_API_KEY`` if it needs one. An endpoint needs ``llmguide[cli]``. Transcripts
+are JSON files named by the hash of the request. Pages that replay them need no network and show what the
+model wrote, right or wrong.
 """
 
 import hashlib
 import json
 import os
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from http.client import HTTPException, HTTPResponse
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import httpx2
 
 TRANSCRIPTS = Path(__file__).with_name("transcripts")
-_AGAIN = (408, 429, 500, 502, 503, 504)  # answers after which it is worth trying again
+_RETRIED = (408, 429, 500, 502, 503, 504)  # status codes after which it is worth trying again
 _LONGEST_WAIT = 30.0
-_OVERHEAD, _PER_TOKEN = 2**20, 2**10  # bytes of a response: an event of a stream takes about 300 for a token
+_OVERHEAD, _PER_TOKEN = 2**20, 2**10  # bytes of a response; a streamed token takes about 300
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked, of which model, and how it is to answer.
+    """A chat request: messages, model and sampling parameters.
 
     Attributes:
-        messages: The conversation so far, ``{"role": ..., "content": ...}`` each.
-        model: Its name at the endpoint.
-        temperature: 0 takes the likeliest token each time.
-        max_tokens: Of the answer.
-        seed: Of the sampling, where the endpoint can keep to it.
+        messages: Conversation so far, each message ``{"role": ..., "content": ...}``.
+        model: Name of the model at the endpoint.
+        temperature: Sampling temperature, 0 or above; 0 is greedy.
+        max_tokens: Largest number of tokens in the response.
+        seed: Sampling seed, for endpoints that support one.
     """
 
     messages: tuple[Mapping[str, str], ...]
@@ -45,7 +48,7 @@ class Request:
     path: ClassVar[str] = "chat/completions"
 
     def key(self) -> str:
-        """Return a hash of all of it, the name of its transcript.
+        """Return a hash of the whole request, which names its transcript.
 
         >>> len(Request(({"role": "user", "content": "Hi"},), "some-model").key())
         20
@@ -54,22 +57,22 @@ class Request:
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def payload(self) -> dict[str, Any]:
-        """Return what is sent to an endpoint."""
+        """Return the JSON object that is sent to an endpoint."""
         return asdict(self) | {"messages": [dict(message) for message in self.messages]}
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A text to be continued, or filled in before a suffix, in the older format, which base models speak.
+    """A completion request, for base models: a prompt to continue, or a gap to fill in before a suffix.
 
     Attributes:
-        prompt: What stands before.
-        model: Its name at the endpoint.
-        suffix: What is to stand after; not every endpoint can fill in.
-        temperature: As in `Request`, like the next two.
-        max_tokens: See `Request`.
-        seed: See `Request`.
-        stop: Texts before which the completion ends.
+        prompt: Text before the completion.
+        model: Name of the model at the endpoint.
+        suffix: Text after the completion, for endpoints that support fill-in-the-middle.
+        temperature: Sampling temperature, 0 or above; 0 is greedy.
+        max_tokens: Largest number of tokens in the completion.
+        seed: Sampling seed, for endpoints that support one.
+        stop: Stop strings; the completion ends before the first of them.
     """
 
     prompt: str
@@ -82,7 +85,7 @@ class Completion:
     path: ClassVar[str] = "completions"
 
     def payload(self) -> dict[str, Any]:
-        """Return what is sent to an endpoint.
+        """Return the JSON object that is sent to an endpoint.
 
         >>> Completion("def f(", "some-model", max_tokens=8).payload()
         {'prompt': 'def f(', 'model': 'some-model', 'temperature': 0.0, 'max_tokens': 8, 'seed': 0}
@@ -92,12 +95,12 @@ class Completion:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said.
+    """A model's response.
 
     Attributes:
-        text: The answer.
-        finish_reason: ``stop``, or ``length`` if it was cut off.
-        source: The endpoint, or how the transcript was recorded.
+        text: Text of the response.
+        finish_reason: ``stop``, or ``length`` if the response was cut off at ``max_tokens``.
+        source: URL of the endpoint, or how the transcript was recorded.
     """
 
     text: str
@@ -106,35 +109,20 @@ class Answer:
 
 
 class EndpointError(RuntimeError):
-    """An endpoint cannot be reached, refuses, or answers with something else."""
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects, which would carry the API key and the prompt to another host."""
-
-    def redirect_request(self, req: urllib.request.Request, fp: Any, *rest: Any) -> None:
-        fp.close()
-        target = urllib.parse.urlsplit(rest[-1])
-        raise EndpointError(
-            f"{req.full_url} redirects to {target.scheme}://{target.hostname}, and nothing was sent there; "
-            "if you trust that host, set OPENAI_BASE_URL or --url to its address"
-        )
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects)
+    """An endpoint that cannot be reached, refuses a request, or sends an unexpected response."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server of models.
+    """An OpenAI-compatible server.
 
-    A response may have 1 MiB and 1 KiB for each token of ``max_tokens``; what is longer is refused.
+    Redirects are refused, and so is a response of more than 1 MiB plus 1 KiB for each of ``max_tokens``.
 
     Attributes:
-        base_url: Up to ``/v1``.
-        api_key: Sent as a bearer token, if not empty; never part of an error message.
-        timeout_s: For each try.
-        retries: After the first try, while the server is busy or does not answer.
+        base_url: Address up to and including ``/v1``.
+        api_key: Bearer token; empty if none is needed. It is never part of an error message.
+        timeout_s: Timeout of each attempt, in seconds.
+        retries: Number of attempts after the first, while the server is busy or unreachable.
     """
 
     base_url: str
@@ -156,84 +144,119 @@ class Endpoint:
         return cls(url, os.environ.get("OPENAI_API_KEY", ""))
 
     def ask(self, request: Request) -> Answer:
-        """Ask and wait for the whole answer.
+        """Send a request and wait for the whole response.
 
         Raises:
-            EndpointError: There is no answer after all tries, or the server refuses.
+            EndpointError: The server refuses the request, or does not respond in all attempts.
         """
         with self._open(request, stream=False) as response:
-            body = b"".join(_lines(response, request.max_tokens))
+            try:
+                body = b"".join(_limited(response, request.max_tokens))
+            except _httpx().HTTPError as error:
+                raise EndpointError(f"the response from {self.base_url} broke off: {error}") from error
         try:
             choice = json.loads(body)["choices"][0]
             text, reason = _text(choice["message"]["content"]), _text(choice.get("finish_reason")) or "stop"
         except (ValueError, LookupError, TypeError) as error:
-            raise EndpointError(f"{self.base_url} answered with something else: {body[:300]!r}") from error
+            raise EndpointError(f"{self.base_url} sent something else: {body[:300]!r}") from error
         return Answer(text, reason, self.base_url)
 
     def stream(self, request: Request | Completion) -> Iterator[str]:
-        """Ask and yield the pieces of the answer as they come.
+        """Send a request and yield the pieces of the completion as they arrive.
 
         Raises:
             EndpointError: As for `ask`, or the stream breaks off.
         """
         with self._open(request, stream=True) as response:
             try:
-                for line in _lines(response, request.max_tokens):
+                for line in _lines(_limited(response, request.max_tokens)):
                     data = line.decode().removeprefix("data:").strip()
                     if data == "[DONE]":
                         return
                     if not line.startswith(b"data:"):
                         continue
-                    found = json.loads(data)
-                    if "error" in found:  # the status was sent before it was known
-                        raise EndpointError(f"{self.base_url} fails: {json.dumps(found['error'])[:300]}")
-                    if choices := found["choices"]:  # none, where usage is told
+                    event = json.loads(data)
+                    if "error" in event:  # the status was sent before the error occurred
+                        raise EndpointError(f"{self.base_url} fails: {json.dumps(event['error'])[:300]}")
+                    if choices := event["choices"]:  # empty in an event that reports token usage
                         choice = choices[0]
                         yield _text(choice["delta"].get("content") if "delta" in choice else choice["text"])
-            except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
+            except (_httpx().HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
                 raise EndpointError(f"the stream from {self.base_url} broke off: {error}") from error
         raise EndpointError(f"the stream from {self.base_url} ended without [DONE]")
 
-    def _open(self, request: Request | Completion, *, stream: bool) -> HTTPResponse:
+    @contextmanager
+    def _open(self, request: Request | Completion, *, stream: bool) -> Iterator["httpx2.Response"]:
+        """Send a request, again while the server is busy, and open its response."""
         if not self.base_url.startswith(("http://", "https://")):
             raise EndpointError(f"{self.base_url!r} is no address; it begins with http:// or https://")
-        headers = {"Content-Type": "application/json"}
+        headers = {"Accept-Encoding": "identity"}  # a compressed response could be larger than its limit
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        data = json.dumps(request.payload() | {"stream": stream}).encode()
-        url = f"{self.base_url}/{request.path}"
-        for attempt in range(self.retries + 1):
-            sent = urllib.request.Request(url, data, headers)
-            wait = 2.0**attempt / 2
-            try:
-                return cast(HTTPResponse, _OPENER.open(sent, timeout=self.timeout_s))
-            except urllib.error.HTTPError as error:
-                with error:
-                    reason = f"HTTP {error.code}: {error.read(300).decode(errors='replace')}"
-                if error.code not in _AGAIN:
-                    raise EndpointError(f"{url} refuses: {reason}") from None
-                wait = _seconds(error.headers.get("Retry-After"), wait)
-            except (OSError, HTTPException) as error:
-                reason = str(error) or type(error).__name__
-            if attempt < self.retries:
-                time.sleep(min(wait, _LONGEST_WAIT))
+        url, payload = f"{self.base_url}/{request.path}", request.payload() | {"stream": stream}
+        with _httpx().Client(timeout=self.timeout_s, headers=headers, follow_redirects=False) as client:
+            for attempt in range(self.retries + 1):
+                wait = 2.0**attempt / 2
+                try:
+                    with client.stream("POST", url, json=payload) as response:
+                        if response.is_success:
+                            yield response
+                            return
+                        _refuse_redirect(response)
+                        body = next(response.iter_bytes(300), b"")
+                except _httpx().TransportError as error:
+                    reason = str(error) or type(error).__name__
+                else:
+                    reason = f"HTTP {response.status_code}: {body.decode(errors='replace')}"
+                    if response.status_code not in _RETRIED:
+                        raise EndpointError(f"{url} refuses: {reason}")
+                    wait = _seconds(response.headers.get("Retry-After"), wait)
+                if attempt < self.retries:
+                    time.sleep(min(wait, _LONGEST_WAIT))
         raise EndpointError(f"{url} gives no answer after {self.retries + 1} tries: {reason}")
 
 
-def _lines(response: HTTPResponse, max_tokens: int) -> Iterator[bytes]:
-    """Yield the lines of a response, until it is longer than the answer can be."""
+def _httpx() -> ModuleType:
+    try:
+        return import_module("httpx2")  # when it is needed: transcripts are replayed without it
+    except ImportError as error:
+        raise ImportError('an endpoint needs httpx2: pip install "llmguide[cli]"') from error
+
+
+def _refuse_redirect(response: "httpx2.Response") -> None:
+    """Raise EndpointError for a redirect, which would carry the API key and the prompt to another host."""
+    if response.is_redirect:
+        target = urlsplit(response.headers.get("Location", ""))
+        raise EndpointError(
+            f"{response.url} redirects to {target.scheme}://{target.hostname}, and nothing was sent there; "
+            "if you trust that host, set OPENAI_BASE_URL or --url to its address"
+        )
+
+
+def _limited(response: "httpx2.Response", max_tokens: int) -> Iterator[bytes]:
+    """Yield the chunks of a response until it is longer than the completion can be."""
     left = limit = _OVERHEAD + _PER_TOKEN * max_tokens
-    while line := response.readline(left + 1):
-        left -= len(line)
+    for chunk in response.iter_bytes():
+        left -= len(chunk)
         if left < 0:
             raise EndpointError(f"{response.url} sends more than {limit:,} bytes for {max_tokens:,} tokens")
-        yield line
+        yield chunk
 
 
-def _text(found: Any) -> str:
-    if not isinstance(found, str | None):
-        raise TypeError(f"{json.dumps(found)[:80]} is not text")
-    return found or ""
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Split chunks of bytes at newlines."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _text(content: Any) -> str:
+    if not isinstance(content, str | None):
+        raise TypeError(f"{json.dumps(content)[:80]} is not text")
+    return content or ""
 
 
 def _seconds(text: str | None, otherwise: float) -> float:
@@ -241,10 +264,10 @@ def _seconds(text: str | None, otherwise: float) -> float:
 
 
 def replay(request: Request, folder: Path = TRANSCRIPTS) -> Answer:
-    """Return the recorded answer to exactly this request.
+    """Return the recorded response to exactly this request.
 
     Raises:
-        LookupError: It was not recorded.
+        LookupError: No response was recorded.
     """
     path = folder / f"{request.key()}.json"
     if not path.is_file():
@@ -256,7 +279,7 @@ def replay(request: Request, folder: Path = TRANSCRIPTS) -> Answer:
 
 
 def record(request: Request, answer: Answer, folder: Path = TRANSCRIPTS) -> Path:
-    """Write a transcript: the request as it was sent, the answer as it came, and where it came from."""
+    """Write a transcript: the request, the response, and the source of the response."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{request.key()}.json"
     content = {"request": request.payload(), "answer": asdict(answer)}
@@ -265,11 +288,11 @@ def record(request: Request, answer: Answer, folder: Path = TRANSCRIPTS) -> Path
 
 
 def ask(request: Request) -> Answer:
-    """Ask the endpoint of the environment if there is one, else the transcripts.
+    """Send a request to the endpoint of the environment if there is one, or else replay its transcript.
 
     Raises:
-        EndpointError: The endpoint gives no answer.
-        LookupError: There is no endpoint, and no transcript of this request.
+        EndpointError: The endpoint refuses the request or does not respond.
+        LookupError: There is no endpoint and no transcript of this request.
     """
     if os.environ.get("OPENAI_BASE_URL"):
         return Endpoint.from_environment().ask(request)

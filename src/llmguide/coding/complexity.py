@@ -28,7 +28,8 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from llmguide.coding._fast_fits import Array, fast_errors
 
 CLASSES: dict[str, Callable[[float], float]] = {
     "O(1)": lambda n: 1.0,
@@ -39,7 +40,6 @@ CLASSES: dict[str, Callable[[float], float]] = {
     "O(n^3)": lambda n: n**3,
     "O(2^n)": lambda n: 2.0**n,
 }
-Array = NDArray[np.float64]
 UNDECIDED = "undecided"
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 SMALL_SIZES = (4, 5, 6, 7, 8, 9, 10, 11, 12)  # for exponential growth
@@ -205,41 +205,48 @@ def fit(sizes: Sequence[int], steps: Sequence[float], *, seed: int = 0) -> Growt
     return Growth(name, confidence, runner_up, error, tuple(sizes), tuple(steps))
 
 
+def fit_class(growth: Array, lower: Sequence[Array], y: Array) -> float:
+    """Fit one class of growth to counted steps, and compute the relative error of the best fit.
+
+    The fit is ``a growth + b term`` for each lower term in turn, and ``a growth`` alone, by least squares of
+    the relative errors; only fits with a > 0 count.
+
+    Args:
+        growth: Growth of the class at each size.
+        lower: Growth of each slower class at each size.
+        y: Steps at each size, positive.
+
+    Returns:
+        Root mean square relative error; infinite if no fit has a > 0.
+
+    >>> n = np.array([2.0, 4, 8, 16, 32, 64])
+    >>> fit_class(n, [np.ones(6)], 5 * n + 3) < 1e-6 < fit_class(n**2, [n, np.ones(6)], 5 * n + 3)
+    True
+    """
+    errors = [math.inf]
+    for terms in ([growth], *([growth, term] for term in lower)):
+        relative = np.stack(terms, axis=1) / y[:, None]
+        coefficients = np.linalg.lstsq(relative, np.ones(len(y)), rcond=None)[0]
+        if coefficients[0] > 0:
+            errors.append(float(np.sqrt(np.mean((relative @ coefficients - 1) ** 2))))
+    return min(errors)
+
+
 def _fit_all(n: Array, y: Array, weights: Array) -> tuple[Array, Array]:
     """Fit every class to weighted points; return the errors and BIC of each (class, row of weights)."""
-    n_points = weights.sum(axis=1)
     growths = [_column(name, n) for name in CLASSES]
-    columns = [growth / y for growth in growths]
-    errors, bic = [], []
-    for i, column in enumerate(columns):
-        fits = [
-            _error(column, np.zeros_like(y), weights),
-            *(_error(column, low, weights) for low in columns[:i]),
-        ]
-        shows = np.sum(growths[i] >= SHOWS * growths[i].max()) >= 3
-        errors.append(np.min(fits, axis=0) if shows else np.full(len(weights), np.inf))
-        likelihood = 2 * n_points * np.log(np.hypot(errors[-1], FLOOR))
-        bic.append(likelihood + (1 if i == 0 else 2) * np.log(n_points))
-    return np.array(errors), np.array(bic)
+    errors = fast_errors(growths, y, weights)
+    errors[[np.sum(growth >= SHOWS * growth.max()) < 3 for growth in growths]] = np.inf
+    n_points = weights.sum(axis=1)
+    n_coefficients = np.array([1] + [2] * (len(growths) - 1))[:, None]
+    bic = 2 * n_points * np.log(np.hypot(errors, FLOOR)) + n_coefficients * np.log(n_points)
+    return errors, bic
 
 
 def _column(name: str, n: Array) -> Array:
     if name == "O(2^n)":
         n = n - n.max()  # 2^2048 has no float; the coefficient takes up the difference
     return np.array([CLASSES[name](size) for size in n], dtype=np.float64)
-
-
-def _error(u: Array, v: Array, weights: Array) -> Array:
-    """Root mean square of a u + b v - 1 at its least; infinite if a <= 0."""
-    uu, uv, vv, u1, v1 = (weights @ product for product in (u * u, u * v, v * v, u, v))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if not v.any():
-            a, b = u1 / uu, np.zeros_like(uu)
-        else:
-            determinant = uu * vv - uv * uv
-            a, b = (u1 * vv - v1 * uv) / determinant, (v1 * uu - u1 * uv) / determinant
-        rest = np.maximum(1 - (a * u1 + b * v1) / weights.sum(axis=1), 0)
-    return np.where(a > 0, np.sqrt(rest), np.inf)
 
 
 def _choose(bic: Array) -> list[int]:

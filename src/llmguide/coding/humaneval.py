@@ -7,7 +7,7 @@ problems that k samples would solve, without bias (`llmguide.evaluation.metrics.
 Reference: Chen et al. 2021, arXiv:2107.03374.
 
 Leaves out: cutting a sample where the function ends, which depends on the model; for answers in chat
-`llmguide.coding.prompts.extract_code` does it.
+`llmguide.evaluation.extraction.extract_code` does it.
 """
 
 import gzip

@@ -5,20 +5,16 @@ endpoint that speaks OpenAI's chat format. The techniques differ in one paragrap
 to all, because most of the effect of a prompt is that it says what is wanted.
 
 References: chain of thought, Wei et al. 2022, arXiv:2201.11903, and Kojima et al. 2022, arXiv:2205.11916;
-few-shot, Brown et al. 2020, arXiv:2005.14165; self-consistency, Wang et al. 2022, arXiv:2203.11171, and
-voting by the outputs of programs, as in AlphaCode, Li et al. 2022, arXiv:2203.07814; refinement from test
-results, Chen et al. 2023, arXiv:2304.05128, of which Olausson et al. 2023, arXiv:2306.09896, measured how
-little it gains over taking more samples.
+few-shot, Brown et al. 2020, arXiv:2005.14165; refinement from test results, Chen et al. 2023,
+arXiv:2304.05128, of which Olausson et al. 2023, arXiv:2306.09896, measured how little it gains over taking
+more samples. Self-consistency is in `llmguide.coding.voting`.
 """
 
-import ast
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llmguide.coding.problems import Problem
-from llmguide.coding.sandbox.judging import Output, outputs
-from llmguide.coding.sandbox.verdicts import FunctionTests, Verdict, matches
+from llmguide.coding.sandbox.verdicts import Verdict
 
 Message = dict[str, str]
 
@@ -254,88 +250,3 @@ TECHNIQUES = (
         "By problem type", "asks what such problems turn on", "with small models; for yourself", by_kind
     ),
 )
-
-
-def extract_code(answer: str, name: str) -> str | None:
-    r"""Take the solution out of an answer: the last code block that defines a function.
-
-    A block that the end of the answer cuts off counts. An answer that is nothing but Python is taken whole.
-
-    >>> extract_code("Sure!\n```python\ndef f(): return 1\n```\nCall it:\n```\nf()\n```", "f")
-    'def f(): return 1\n'
-    >>> extract_code("I would use a loop.", "f") is None
-    True
-    """
-    blocks = re.findall(r"^```[^\n`]*\n(.*?)(?:^```[ \t]*$|\Z)", answer, flags=re.DOTALL | re.MULTILINE)
-    defining = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(name)}\s*\(", flags=re.MULTILINE)
-    if found := [block for block in blocks if defining.search(block)]:
-        return str(found[-1])
-    if blocks or not defining.search(answer):
-        return None
-    try:
-        ast.parse(answer)
-    except (SyntaxError, ValueError):
-        return None
-    return answer
-
-
-@dataclass(frozen=True)
-class Vote:
-    """Candidates grouped by what they compute.
-
-    Attributes:
-        winner: Number of the first candidate of the largest group; None if no candidate ran.
-        groups: Numbers of the candidates that agree on every call, largest group first.
-    """
-
-    winner: int | None
-    groups: tuple[tuple[int, ...], ...]
-
-
-def vote(
-    candidates: Sequence[str | None],
-    tests: FunctionTests,
-    *,
-    timeout_s: float = 5.0,
-    require: Collection[str] = (),
-) -> Vote:
-    """Choose among solutions by what they compute, without knowing the right values (self-consistency).
-
-    Wrong programs are wrong in different ways, right ones agree. That fails when the same mistake is common.
-
-    Args:
-        candidates: Python source; None, for answers without code, takes no part.
-        tests: Whose arguments are used; the expected values are not.
-        timeout_s: For each candidate.
-        require: Layers of the sandbox without which none is run, as for
-            `llmguide.coding.sandbox.judging.judge`.
-
-    Returns:
-        The groups. Calls that fail count as an output, but a candidate whose every call fails takes no part.
-
-    Raises:
-        RuntimeError: This machine lacks a required layer.
-
-    >>> calls = FunctionTests("f", [([2], None), ([3], None)])
-    >>> vote(["def f(x): return x * x", "def f(x): return x + x", "f = lambda x: x ** 2"], calls)
-    Vote(winner=0, groups=((0, 2), (1,)))
-    """
-    groups: list[tuple[list[Output], list[int]]] = []
-    for number, candidate in enumerate(candidates):
-        if candidate is None:
-            continue
-        found = outputs(candidate, tests, timeout_s=timeout_s, require=require)
-        if all(output.error for output in found):
-            continue
-        for others, members in groups:
-            if all(map(_agree, found, others)):
-                members.append(number)
-                break
-        else:
-            groups.append((found, [number]))
-    ordered = sorted((tuple(members) for _, members in groups), key=len, reverse=True)
-    return Vote(ordered[0][0] if ordered else None, tuple(ordered))
-
-
-def _agree(a: Output, b: Output) -> bool:
-    return bool(a.error) == bool(b.error) and matches(a.value, b.value)

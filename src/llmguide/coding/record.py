@@ -15,6 +15,7 @@ from llmguide.coding.client import Answer, Request, record
 from llmguide.coding.problems import COIN_CHANGE, IS_PALINDROME, SECOND_LARGEST, TWO_SUM, Problem
 from llmguide.coding.sandbox.judging import judge
 from llmguide.data.fetch import PACKAGES
+from llmguide.evaluation.extraction import extract_code
 
 MODEL = "SmolLM2-135M-Instruct"
 PACKAGE = "smollm2-135m-instruct"
@@ -48,7 +49,7 @@ def first_round() -> Iterator[tuple[str, Problem, Request]]:
 
 def debugging(problem: Problem, answer: str) -> Request | None:
     """Return the request that shows a failing answer to the model; None without code or failure."""
-    code = prompts.extract_code(answer, problem.name)
+    code = extract_code(answer, problem.name)
     verdict = judge(code, problem.tests) if code else None
     if code is None or verdict is None or verdict.passed:
         return None
@@ -92,7 +93,7 @@ def main() -> None:
     for name, problem, request in first_round():
         answer = model(request)
         path = record(request, answer)
-        code = prompts.extract_code(answer.text, problem.name)
+        code = extract_code(answer.text, problem.name)
         verdict = judge(code, problem.tests) if code else "no code"
         print(name, problem.name, request.seed, path.name, verdict, flush=True)
         if name == "direct" and (again := debugging(problem, answer.text)):

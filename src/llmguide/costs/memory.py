@@ -94,7 +94,7 @@ def activation_bytes(
 ) -> int:
     r"""Compute the bytes of activations kept for the backward pass: $L B n D (34 + 5 H n / D)$.
 
-    Source: Korthikanti et al. 2022, equation 2, for GPT layers ($F = 4D$, GELU, dropout) in 16 bits on one
+    Source: Korthikanti et al. 2022, equation 1, for GPT layers ($F = 4D$, GELU, dropout) in 16 bits on one
     device. The 5 are softmax, its dropout mask and its output; `selective` recomputes them, as
     FlashAttention does. `full` keeps only each layer's input, 2 bytes a value, and computes the layer
     again. A SwiGLU layer differs by a few of the 34.

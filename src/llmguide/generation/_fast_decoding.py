@@ -1,17 +1,18 @@
-r"""One decoding step by hand: the next token of each row through a model, with little around the kernels.
+r"""Cached decoding steps with fewer operations than the modules of a model take.
 
 A step through the modules is some hundred small operations, and in a small model half of its time goes by
-between them. Here the modules are walked once, into a list of functions that hold their weights; a step calls
-those. It computes what ``model.hidden`` does for one token, where much falls away: no transposing of heads,
-no causal mask, no dropout, and the query heads that share a key/value head reach the attention kernel as so
-many queries of one head, without repeating keys. 6 layers of width 384, one row: 2.1 ms a token became 1.5.
+between them. Here the modules are walked once, into a list of functions that hold their weights, and a step
+calls those. It computes what ``model.hidden`` computes for one token, which needs less: no transposing of
+heads, no causal mask, no dropout; and the query heads that share a key/value head reach the attention kernel
+as queries of one head, without repeated keys. With 6 layers of width 384 and one row, 2.1 ms a token became
+1.5.
 
-Few rows are bound by reading the weights, and the order in which they lie in memory counts. For long enough
-answers of a model up to 1 GiB they are copied once into the order that suits the processor; otherwise, and on
-other devices, they are used where they are.
+With few rows, reading the weights takes most of the time, so their order in memory matters. For long
+completions of a model of up to 1 GiB the weights are copied once into the order that suits the processor;
+otherwise, and on other devices, they are used where they are.
 
-Leaves out: modules with hooks, and classes that it does not know, for which `decoder` returns None. Layers
-that are no plain `torch.nn.Linear` (adapters, quantized weights) are called as they are.
+Leaves out: modules with hooks and unknown classes, for which `decoding_step` returns None. Layers other than
+`torch.nn.Linear` (adapters, quantized weights) are called as they are.
 
 Glossary: ``B`` rows, ``D`` model width, ``H`` query heads, ``K`` key/value heads, ``E`` head width, ``V``
 vocabulary, ``T_k`` keys.
@@ -44,7 +45,7 @@ FEWEST_TOKENS = 48  # copying took as long as the copies had saved after about s
 
 
 class _Now(NamedTuple):
-    """What all sublayers of one step share."""
+    """Inputs that all sublayers of one step share."""
 
     cache: KVCache
     mask: Tensor | None  # boolean or added to the scores, broadcasts to (B, K, H/K, T_k)
@@ -52,26 +53,26 @@ class _Now(NamedTuple):
     memory_mask: Tensor | None
 
 
-def decoder(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
-    """Make the function that computes a model's decoding steps.
+def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
+    """Build the function that computes a model's decoding steps.
 
     Args:
-        model: A decoder of `llmguide.models`, or a `Reading` that has written its first token, in evaluation
+        model: A decoder of `llmguide.models`, or a `Reading` that has decoded its first token, in evaluation
             mode.
-        rows: How many rows the steps will have, as a hint.
-        tokens: How many steps there will be, as a hint.
+        rows: Number of rows of each step, as a hint.
+        tokens: Number of steps, as a hint.
 
     Returns:
         A function of the last token of each row ``(B,)``, the attention mask over the whole text or None, and
-        the cache (with the model's sliding window, if it has one) that holds all tokens before and is given
-        this one too. It returns the logits ``(B, V)``. None if the model has parts that are not known here.
+        the cache of all tokens before (with the model's sliding window, if it has one), to which this token
+        is appended. It returns the logits ``(B, V)``. None if the model has unknown parts.
 
     >>> from llmguide.config import ModelConfig
     >>> model = GPT(ModelConfig(vocab_size=11, context_length=8, n_layers=2, d_model=12, n_heads=3)).eval()
     >>> text, cache = torch.tensor([[1, 2, 3]]), KVCache(n_layers=2)
     >>> with torch.inference_mode():
     ...     _ = model(text[:, :2], cache=cache)
-    ...     logits = decoder(model)(text[:, 2], None, cache)
+    ...     logits = decoding_step(model)(text[:, 2], None, cache)
     ...     torch.allclose(logits, model(text)[:, -1], atol=1e-6)
     True
     """

@@ -1,4 +1,4 @@
-r"""From logits to the next token: pure filters that reshape the distribution, then one draw.
+r"""From logits to the next token: pure filters that reshape the distribution, then one sample.
 
 Each filter maps logits $(\dots, V)$ to logits of the same shape and dtype and removes a token by setting its
 logit to $-\infty$, so filters chain. The order matters: Hugging Face's `generate` applies repetition penalty,
@@ -19,6 +19,7 @@ running sum over 100,000 bfloat16 probabilities decides little.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -34,7 +35,7 @@ def temperature(logits: Logits, t: float) -> Logits:
     (the first of several), so that sampling is greedy. Hugging Face raises there.
 
     Args:
-        logits: Scores before the softmax.
+        logits: Logits of the next token.
         t: Temperature, 0 or above.
 
     Returns:
@@ -48,8 +49,7 @@ def temperature(logits: Logits, t: float) -> Logits:
     >>> temperature(z, 2.0).tolist(), temperature(z, 0).tolist()
     ([0.5, 1.5, 1.0], [-inf, 3.0, -inf])
     """
-    if not 0 <= t < math.inf:
-        raise ValueError(f"temperature t={t} must be finite and at least 0; 0 is greedy, 1 changes nothing")
+    _check_temperature(t)
     if t == 0:
         best = greedy(logits).unsqueeze(-1)
         return torch.full_like(logits, -math.inf).scatter(-1, best, logits.gather(-1, best))
@@ -60,8 +60,8 @@ def top_k(logits: Logits, k: int) -> Logits:
     """Keep the `k` most likely tokens, and every token that ties with the last of them.
 
     Args:
-        logits: Scores before the softmax.
-        k: How many, at least 1; `k >= V` changes nothing.
+        logits: Logits of the next token.
+        k: Number of tokens to keep, at least 1; `k >= V` changes nothing.
 
     Returns:
         The logits with the rest at minus infinity.
@@ -73,8 +73,7 @@ def top_k(logits: Logits, k: int) -> Logits:
     >>> top_k(torch.tensor([1.0, 3.0, 2.0, 2.0]), 2).tolist()
     [-inf, 3.0, 2.0, 2.0]
     """
-    if k < 1:
-        raise ValueError(f"top_k k={k} must be at least 1; leave the filter out to keep every token")
+    _check_top_k(k)
     smallest_kept = logits.topk(min(k, logits.shape[-1])).values[..., -1:]
     return logits.masked_fill(logits < smallest_kept, -math.inf)
 
@@ -86,7 +85,7 @@ def top_p(logits: Logits, p: float) -> Logits:
     the sort's choice.
 
     Args:
-        logits: Scores before the softmax.
+        logits: Logits of the next token.
         p: Probability to keep, in (0, 1]. 1 changes nothing: Hugging Face's processor would remove tokens
             whose probability underflows to 0, but `generate` leaves it out at 1.
 
@@ -101,10 +100,7 @@ def top_p(logits: Logits, p: float) -> Logits:
     >>> top_p(z, 0.7).exp().tolist()  # 0.5 falls short of 0.7, 0.5 + 0.25 reaches it
     [0.5, 0.25, 0.0, 0.0]
     """
-    if not 0 < p <= 1:
-        raise ValueError(
-            f"top_p p={p} must be above 0 and at most 1; for the most likely token alone use greedy"
-        )
+    _check_top_p(p)
     if p == 1:
         return logits
     ascending, order = logits.sort()
@@ -118,7 +114,7 @@ def min_p(logits: Logits, p: float) -> Logits:
     """Keep the tokens at least `p` times as likely as the most likely one.
 
     Args:
-        logits: Scores before the softmax.
+        logits: Logits of the next token.
         p: Fraction of the largest probability, in [0, 1]; 0 changes nothing, 1 keeps the most likely.
 
     Returns:
@@ -132,8 +128,7 @@ def min_p(logits: Logits, p: float) -> Logits:
     >>> min_p(z, 0.4).exp().tolist()  # 0.4 x 0.5 = 0.2
     [0.5, 0.25, 0.0, 0.0]
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"min_p p={p} must be between 0 and 1")
+    _check_min_p(p)
     probabilities = logits.softmax(-1)
     return logits.masked_fill(probabilities < p * probabilities.amax(-1, keepdim=True), -math.inf)
 
@@ -145,9 +140,9 @@ def repetition_penalty(logits: Logits, ids: Int[Tensor, "*B T"], r: float) -> Lo
     which the softmax ignores: adding a constant to all logits changes the result.
 
     Args:
-        logits: Scores before the softmax.
+        logits: Logits of the next token.
         ids: Tokens so far, prompt included, with the batch axes of `logits`.
-        r: Penalty above 0: 1 changes nothing, below 1 rewards repetition.
+        r: Penalty, above 0; 1 changes nothing, below 1 rewards repetition.
 
     Returns:
         The logits with those of `ids` penalized.
@@ -159,32 +154,20 @@ def repetition_penalty(logits: Logits, ids: Int[Tensor, "*B T"], r: float) -> Lo
     >>> repetition_penalty(torch.tensor([2.0, -1.0, 3.0]), torch.tensor([0, 1, 1]), 2.0).tolist()
     [1.0, -2.0, 3.0]
     """
-    if not 0 < r < math.inf:
-        raise ValueError(f"repetition_penalty r={r} must be a positive number; 1 changes nothing")
-    vocab_size = logits.shape[-1]
-    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
-        raise ValueError(
-            f"ids reach from {int(ids.min())} to {int(ids.max())}, but the logits are for ids 0 to "
-            f"{vocab_size - 1}: pass the ids of this model's tokenizer, without padding"
-        )
-    if ids.shape[:-1] != logits.shape[:-1]:  # gather would take the first rows only
-        raise ValueError(
-            f"ids {tuple(ids.shape)} and logits {tuple(logits.shape)} differ in the axes before the last; "
-            "pass one row of ids for each row of logits"
-        )
+    _check_penalty(logits, ids, r)
     ids = ids.long()
     seen = logits.gather(-1, ids)
     return logits.scatter(-1, ids, torch.where(seen < 0, seen * r, seen / r))
 
 
 def greedy(logits: Logits) -> Int[Tensor, "*B"]:
-    """Most likely token of each row, the first of several.
+    """Pick the most likely token of each row, the first of several.
 
     Args:
-        logits: Scores before the softmax.
+        logits: Logits of the next token.
 
     Returns:
-        One id a row.
+        One token id for each row.
 
     Raises:
         ValueError: A row has no largest finite logit.
@@ -197,14 +180,14 @@ def greedy(logits: Logits) -> Int[Tensor, "*B"]:
 
 
 def sample(logits: Logits, generator: torch.Generator | None = None) -> Int[Tensor, "*B"]:
-    """Draw one token a row from the softmax of the logits, computed in float32.
+    """Sample one token for each row from the softmax of the logits, computed in float32.
 
     Args:
-        logits: Scores before the softmax; minus infinity is never drawn.
-        generator: Source of randomness, on the device of `logits`; PyTorch's global one if it is left out.
+        logits: Logits of the next token; minus infinity is never sampled.
+        generator: Random number generator, on the device of `logits`; None: PyTorch's global one.
 
     Returns:
-        One id a row.
+        One token id for each row.
 
     Raises:
         ValueError: A row holds NaN or plus infinity, or nothing but minus infinity.
@@ -220,6 +203,54 @@ def sample(logits: Logits, generator: torch.Generator | None = None) -> Int[Tens
     return torch.multinomial(rows, 1, generator=generator).reshape(logits.shape[:-1])
 
 
+@dataclass(frozen=True)
+class Sampler:
+    """Samples tokens from logits after filtering them; a filter that is None is left out.
+
+    Attributes:
+        temperature: Sampling temperature, 0 or above; 0 is greedy.
+        top_k: Number of most likely tokens to sample from, at least 1.
+        top_p: Probability of the nucleus to sample from, in (0, 1].
+        min_p: Smallest probability to sample, as a fraction of the largest, in [0, 1].
+        repetition_penalty: Penalty of tokens that have occurred, above 0; 1 changes nothing.
+
+    >>> from llmguide import Sampler
+    >>> Sampler(temperature=0)(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([[0]])).tolist()
+    [1]
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+    def filter(self, logits: Logits, ids: Int[Tensor, "*B T"]) -> Logits:
+        """Apply the filters in the order of transformers.
+
+        Args:
+            logits: Logits of the next token.
+            ids: Tokens so far, prompt included.
+        """
+        if self.repetition_penalty is not None:
+            logits = repetition_penalty(logits, ids, self.repetition_penalty)
+        logits = temperature(logits, self.temperature)
+        if self.top_k is not None:
+            logits = top_k(logits, self.top_k)
+        if self.top_p is not None:
+            logits = top_p(logits, self.top_p)
+        if self.min_p is not None:
+            logits = min_p(logits, self.min_p)
+        return logits
+
+    def __call__(
+        self, logits: Logits, ids: Int[Tensor, "*B T"], generator: torch.Generator | None = None
+    ) -> Int[Tensor, "*B"]:
+        """Sample one token for each row; the arguments are those of `filter` and `sample`."""
+        filtered = self.filter(logits, ids)
+        return greedy(filtered) if self.temperature == 0 else sample(filtered, generator)
+
+
 def check_rows(logits: Logits) -> None:
     """Raise ValueError if a row has no finite largest number, of which no distribution can be made."""
     largest = logits.amax(-1)  # NaN wins every comparison here
@@ -228,4 +259,42 @@ def check_rows(logits: Logits) -> None:
         raise ValueError(
             f"the largest of the logits{row or ''} is {largest[tuple(row)].item()}: nan and inf come from "
             "overflow (use float32 or a higher temperature), -inf from masks that removed every token"
+        )
+
+
+def _check_temperature(t: float) -> None:
+    if not 0 <= t < math.inf:
+        raise ValueError(f"temperature t={t} must be finite and at least 0; 0 is greedy, 1 changes nothing")
+
+
+def _check_top_k(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"top_k k={k} must be at least 1; leave the filter out to keep every token")
+
+
+def _check_top_p(p: float) -> None:
+    if not 0 < p <= 1:
+        raise ValueError(
+            f"top_p p={p} must be above 0 and at most 1; for the most likely token alone use greedy"
+        )
+
+
+def _check_min_p(p: float) -> None:
+    if not 0 <= p <= 1:
+        raise ValueError(f"min_p p={p} must be between 0 and 1")
+
+
+def _check_penalty(logits: Tensor, ids: Tensor, r: float) -> None:
+    if not 0 < r < math.inf:
+        raise ValueError(f"repetition_penalty r={r} must be a positive number; 1 changes nothing")
+    vocab_size = logits.shape[-1]
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
+        raise ValueError(
+            f"ids reach from {int(ids.min())} to {int(ids.max())}, but the logits are for ids 0 to "
+            f"{vocab_size - 1}: pass the ids of this model's tokenizer, without padding"
+        )
+    if ids.shape[:-1] != logits.shape[:-1]:  # gather would take the first rows only
+        raise ValueError(
+            f"ids {tuple(ids.shape)} and logits {tuple(logits.shape)} differ in the axes before the last; "
+            "pass one row of ids for each row of logits"
         )

@@ -1,9 +1,9 @@
 r"""Speculative decoding: a small model drafts several tokens, the large one checks them all in one pass.
 
-Reading the weights is what a decoding step costs, so checking k drafted tokens takes hardly longer than
+A decoding step spends its time on reading the weights, so checking k drafted tokens takes hardly longer than
 producing one. The check keeps the output distribution exactly that of the large model, whatever the draft:
-drafted token x is kept with probability $\min(1, p(x) / q(x))$, and the first rejected one is replaced by a
-draw from $\operatorname{norm}(\max(0, p - q))$. Then the probability of each x is
+drafted token x is accepted with probability $\min(1, p(x) / q(x))$, and the first rejected one is replaced by
+a sample from $\operatorname{norm}(\max(0, p - q))$. Then the probability of each x is
 
 $$q(x) \min\!\left(1, \tfrac{p(x)}{q(x)}\right) + \Bigl(1 - \sum_y \min(p(y), q(y))\Bigr)
 \frac{\max(0, p(x) - q(x))}{1 - \sum_y \min(p(y), q(y))} = \min(p, q) + \max(0, p - q) = p(x)$$
@@ -17,14 +17,13 @@ Glossary: ``k`` drafted tokens, ``V`` vocabulary, ``p`` distributions of the lar
 model.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmguide.generation.generate import Sampler, check_request
-from llmguide.generation.sampling import check_rows
+from llmguide.generation.checks import check_request
+from llmguide.generation.sampling import Sampler, check_rows
+from llmguide.models.decoder import Decoder
 from llmguide.nn.kv_cache import KVCache
 
 
@@ -34,18 +33,18 @@ def verify(
     p: Float[Tensor, "k1 V"],
     generator: torch.Generator | None = None,
 ) -> tuple[int, int]:
-    r"""Decide how many drafted tokens stay, and draw the token that follows them.
+    r"""Accept or reject drafted tokens, and sample the token that follows the accepted ones.
 
     arXiv:2211.17192, algorithm 1.
 
     Args:
-        drafted: Drafted tokens; each must have been drawn from its row of ``q``.
-        q: Distributions that they were drawn from.
-        p: Distributions of the large model at the same places, and one more after the last.
-        generator: Source of randomness.
+        drafted: Drafted token ids; each must have been sampled from its row of ``q``.
+        q: Probabilities under the draft model, one row for each drafted token.
+        p: Probabilities under the large model at the same positions, and at one more after the last.
+        generator: Random number generator; None: PyTorch's global one.
 
     Returns:
-        The number of tokens kept, 0 to k, and the next token.
+        The number of accepted tokens, 0 to k, and the next token.
 
     >>> q = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
     >>> p = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
@@ -63,8 +62,8 @@ def verify(
 
 
 def speculative_generate(
-    model: Any,
-    draft: Any,
+    model: Decoder,
+    draft: Decoder,
     ids: Int[Tensor, "B T"],
     max_new_tokens: int,
     *,
@@ -76,27 +75,27 @@ def speculative_generate(
     eos_id: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, "B T_out"]:
-    """Continue a prompt with the distribution of ``model``, or its own greedy text at temperature 0.
+    """Generate a completion with the distribution of the large model, or its greedy text at temperature 0.
 
     Args:
-        model: The large model, in evaluation mode: a decoder of `llmguide.models`, or a `Reading`.
-        draft: The small model, with the same vocabulary.
-        ids: One prompt, ``B`` = 1.
-        max_new_tokens: How many tokens to add at most.
+        model: The large model, a decoder in evaluation mode.
+        draft: The small model, a decoder with the same vocabulary.
+        ids: Token ids of one prompt, ``B`` = 1.
+        max_new_tokens: Largest number of tokens to add, 0 or more.
         n_draft: Tokens to draft before each check, at least 1.
-        temperature: As in `Sampler`, like the next three; both models are filtered alike.
-        top_k: See `Sampler`.
-        top_p: See `Sampler`.
-        min_p: See `Sampler`.
-        eos_id: The text ends with this token.
-        generator: Source of randomness.
+        temperature: Sampling temperature, 0 or above. Both models are filtered alike.
+        top_k: Number of most likely tokens to sample from; None: all.
+        top_p: Probability of the nucleus to sample from, in (0, 1]; None: all tokens.
+        min_p: Smallest probability to sample, as a fraction of the largest, in [0, 1]; None: no limit.
+        eos_id: End-of-text token, which ends the text.
+        generator: Random number generator; None: PyTorch's global one.
 
     Returns:
-        Prompt and answer.
+        Prompt and completion.
 
     Raises:
-        ValueError: As in `llmguide.generation.generate.generate`, or if there are several prompts, the
-            vocabularies differ, or the logits are no numbers.
+        ValueError: As in `llmguide.generation.generate.generate`, or there are several prompts, the
+            vocabularies differ, or logits are NaN or infinite.
 
     >>> from llmguide import ModelConfig, build, generate, speculative_generate
     >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
@@ -120,7 +119,7 @@ def speculative_generate(
     caches = [KVCache(one.config.n_layers, capacity=ids.shape[1] + max_new_tokens) for one in (model, draft)]
 
     @torch.inference_mode()
-    def distributions(one: Any, cache: KVCache, text: Tensor, n: int) -> Tensor:
+    def distributions(one: Decoder, cache: KVCache, text: Tensor, n: int) -> Tensor:
         """Distributions (n, V) after each of the last n tokens of the text, after the filters."""
         hidden = one.hidden(text[:, cache.length :], cache=cache)[0, -n:]
         logits = sampler.filter(one.unembed(hidden).float(), text.expand(n, -1))

@@ -1,113 +1,61 @@
-"""The decoder that `GPT` and `Llama` share: embed the tokens, pass all blocks, norm, and score every token.
+"""What generation, training and evaluation need of a decoder-only language model."""
 
-They differ in how tokens learn their place, which each class adds: to the embeddings, to the attention
-scores, or as a rotation of queries and keys.
-"""
+from typing import Protocol, runtime_checkable
 
-from typing import Any
-
-import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmguide.config import ModelConfig
-from llmguide.models.inputs import (
-    AttentionMask,
-    Documents,
-    init_normal,
-    look_up,
-    n_visible_keys,
-    token_positions,
-    visible_keys,
-)
-from llmguide.nn._linear import Linear, linear
-from llmguide.nn.block import Block
+from llmguide.models.inputs import AttentionMask
 from llmguide.nn.kv_cache import KVCache
-from llmguide.nn.norms import make_norm
-from llmguide.nn.positions import LearnedPositions
 
 
-class Decoder(nn.Module):
-    """Blocks of causal attention between an embedding and an output head; `build` picks the class.
+@runtime_checkable
+class Decoder(Protocol):
+    """The methods and attributes of a decoder that `llmguide.generate` and the likelihoods call.
 
-    Args:
-        config: Sizes and choices of a decoder.
+    `llmguide.models.gpt.GPT`, `llmguide.models.llama.Llama` and `llmguide.models.encoder_decoder.Reading`
+    have them; a model of your own that has them can take their place.
+
+    >>> from llmguide import Decoder, ModelConfig, build
+    >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3))
+    >>> isinstance(model, Decoder)
+    True
     """
 
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.config = config
-        self.tokens = nn.Embedding(config.vocab_size, config.d_model)
-        is_learned = config.positions == "learned"
-        self.positions = LearnedPositions(config.context_length, config.d_model) if is_learned else None
-        self.embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.final_norm = make_norm(config) if config.norm_position == "pre" else nn.Identity()
-        is_tied = config.tie_embeddings
-        self.head = None if is_tied else Linear(config.d_model, config.vocab_size, bias=False)
-        init_normal(self, std=0.02)  # GPT, section 4.1; LLaMA's papers do not say, transformers does the same
+    @property
+    def config(self) -> ModelConfig:
+        """Hyperparameters: sizes, positions, sliding window and dropout are read from it."""
 
-    def forward(
-        self,
-        ids: Int[Tensor, "B T"],
-        *,
-        attention_mask: AttentionMask | None = None,
-        positions: Int[Tensor, "*rows T"] | None = None,
-        cache: KVCache | None = None,
-        documents: Documents | None = None,
+    @property
+    def training(self) -> bool:
+        """Whether the model is in training mode, in which dropout is active."""
+
+    def __call__(
+        self, ids: Int[Tensor, "B T"], /, *, attention_mask: AttentionMask | None = None
     ) -> Float[Tensor, "B T V"]:
-        """Score every token of the vocabulary as the one that follows each position.
+        """Compute the logits of the token after each position.
 
         Args:
-            ids: Token ids, 0 to V - 1; with a cache, those that are not in it yet.
-            attention_mask: 1 for real tokens and 0 for padding, over the cached and the new tokens. The
-                logits of padding mean nothing.
-            positions: Positions of the tokens; None counts the real tokens before each.
-            cache: Keys and values of earlier tokens; the new ones are added.
-            documents: Document ids of the tokens, for rows packed with several contiguous documents.
-                Documents do not see each other, and each starts at position 0. Not with a cache.
-
-        Returns:
-            Logits.
-
-        Raises:
-            ValueError: If an id is outside the vocabulary, a position beyond the learned ones, the attention
-                mask does not cover all tokens, or documents come with a cache.
+            ids: Token ids, 0 to V - 1.
+            attention_mask: 1 for real tokens and 0 for padding; None: there is no padding.
         """
-        hidden = self.hidden(
-            ids, attention_mask=attention_mask, positions=positions, cache=cache, documents=documents
-        )
-        return self.unembed(hidden)
 
     def hidden(
         self,
         ids: Int[Tensor, "B T"],
+        /,
         *,
         attention_mask: AttentionMask | None = None,
-        positions: Int[Tensor, "*rows T"] | None = None,
         cache: KVCache | None = None,
-        documents: Documents | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """Compute the last hidden states, after the final norm; the arguments are those of the model."""
-        counted = token_positions(ids, attention_mask, cache, documents)
-        positions = counted if positions is None else positions
-        mask = visible_keys(attention_mask, cache, ids.shape[1], documents)
-        x = self.embedding_norm(self.embed(ids, positions))
-        x = F.dropout(x, self.config.dropout, self.training)
-        places = self.places(positions, ids.shape[1], n_visible_keys(cache, ids.shape[1]))
-        for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, is_causal=documents is None, cache=cache, layer=i, **places)
-        out: Tensor = self.final_norm(x)
-        return out
+        """Compute the last hidden states, after the final norm.
 
-    def embed(self, ids: Int[Tensor, "B T"], positions: Int[Tensor, "*rows T"]) -> Float[Tensor, "B T D"]:
-        """Look up the embeddings of tokens at some positions."""
-        return look_up(self.tokens, ids)
+        Args:
+            ids: Token ids, 0 to V - 1; with a cache, those that are not in it yet.
+            attention_mask: 1 for real tokens and 0 for padding, over the cached and the new tokens.
+            cache: Keys and values of earlier tokens; those of the new tokens are appended.
+        """
 
-    def places(self, positions: Int[Tensor, "*rows T"], T_q: int, T_k: int) -> dict[str, Any]:
-        """Compute what every block's attention is told of the positions."""
-        return {}
-
-    def unembed(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
-        """Turn hidden states into logits."""
-        return linear(hidden, (self.tokens if self.head is None else self.head).weight)
+    def unembed(self, hidden: Float[Tensor, "*batch D"], /) -> Float[Tensor, "*batch V"]:
+        """Compute logits from last hidden states."""

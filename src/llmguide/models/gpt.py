@@ -20,11 +20,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
-from llmguide.models.decoder import Decoder
+from llmguide.models.transformer_decoder import TransformerDecoder
 from llmguide.nn.positions import alibi_bias, sinusoidal_positions
 
 
-class GPT(Decoder):
+class GPT(TransformerDecoder):
     """A decoder whose positions are added to the embeddings (learned, sinusoidal) or to the scores (ALiBi).
 
     Args:
@@ -62,7 +62,7 @@ class GPT(Decoder):
             x = x + sinusoidal_positions(positions, self.config.d_model).to(x.dtype)
         return x
 
-    def places(self, positions: Int[Tensor, "*rows T"], T_q: int, T_k: int) -> dict[str, Any]:
+    def position_inputs(self, positions: Int[Tensor, "*rows T"], T_q: int, T_k: int) -> dict[str, Any]:
         """Compute the bias of ALiBi."""
         if self.config.positions != "alibi":
             return {}

@@ -20,11 +20,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from llmguide.config import ModelConfig
-from llmguide.models.decoder import Decoder
+from llmguide.models.transformer_decoder import TransformerDecoder
 from llmguide.nn.positions import rope_tables
 
 
-class Llama(Decoder):
+class Llama(TransformerDecoder):
     """A decoder whose positions rotate queries and keys.
 
     RoPE sets no limit: beyond ``context_length`` the model still runs, outside what it was trained on.
@@ -51,7 +51,7 @@ class Llama(Decoder):
             )
         super().__init__(config)
 
-    def places(self, positions: Int[Tensor, "*rows T"], T_q: int, T_k: int) -> dict[str, Any]:
+    def position_inputs(self, positions: Int[Tensor, "*rows T"], T_q: int, T_k: int) -> dict[str, Any]:
         """Compute the rotation tables, which all layers share."""
         config = self.config
         return {"rope": rope_tables(positions, config.head_dim, config.rope_theta, config.rope_scaling)}

@@ -44,7 +44,8 @@ from llmguide.projects.run import (
 )
 from llmguide.runs.folder import load_model, n_params, say
 from llmguide.runs.post_training import loggers, resumable
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 NAME = "character-model"
 SINCE = "1961"  # of the default corpus
@@ -66,7 +67,7 @@ class Plan:
     dropout: float = 0.0  # helps where the text is read many times
     n_steps: int = 2000  # updates
     batch_size: int = 8  # windows of an update
-    learning_rate: float = 3e-3  # the peak
+    lr: float = 3e-3  # the peak
 
 
 class Characters:
@@ -219,7 +220,7 @@ def _train(model: Any, tokenizer: Characters, tokens: dict[Split, Any], run: Run
         n_steps=plan.n_steps,
         context_length=plan.context_length,
         batch_size=plan.batch_size,
-        learning_rate=plan.learning_rate,
+        lr=plan.lr,
         optimizer="muon",
         eval_every=max(1, plan.n_steps // 8),
         eval_batches=30,

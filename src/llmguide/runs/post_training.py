@@ -34,14 +34,14 @@ from llmguide.post_training.chat import (
     own_template,
     render_chat,
 )
-from llmguide.post_training.rl.trainer import PolicyTrainerConfig
+from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.runs.folder import as_decoder, claim, load_run, n_params, save_run, say
 from llmguide.runs.packaged import open_transformers
 from llmguide.runs.shape import Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger
-from llmguide.training.train import TrainConfig
 
 CHATML = (  # as Jinja, for tokenizers of transformers that come without a template
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
@@ -59,7 +59,7 @@ class Steps:
 
     n_steps: int | None = None  # updates; for ppo and grpo, rollouts
     batch_size: int | None = None  # examples, pairs or prompts of a step
-    learning_rate: float | None = None  # the peak
+    lr: float | None = None  # the peak
     checkpoint_every: int | None = None  # steps between checkpoints
     seed: int = 0  # of weights, data and draws
 
@@ -269,10 +269,10 @@ def loggers(output: Path, *more: Any) -> Loggers | None:
     return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"), *more)
 
 
-def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, learning_rate: float) -> TrainConfig:
+def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, lr: float) -> TrainConfig:
     """Fit a training run to the number of examples.
 
-    >>> config = schedule(Steps(batch_size=4), n=10, epochs=2, batch_size=16, learning_rate=1e-3)
+    >>> config = schedule(Steps(batch_size=4), n=10, epochs=2, batch_size=16, lr=1e-3)
     >>> config.batch_size, config.n_steps
     (4, 5)
     """
@@ -281,9 +281,8 @@ def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, learning_r
     return steps.on(
         TrainConfig(
             n_steps=n_steps,
-            context_length=1,  # data bring their own
             batch_size=size,
-            learning_rate=learning_rate,
+            lr=lr,
             weight_decay=0.01,
             eval_every=max(1, n_steps // 5),
             log_every=max(1, n_steps // 50),

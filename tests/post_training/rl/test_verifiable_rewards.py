@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmguide.evaluation.extraction import extract_code
 from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.verifiable_rewards import (
     boxed,
-    code_block,
     exact,
     final_answer,
     has_format,
@@ -130,7 +130,7 @@ def test_tags_and_format():
     assert has_format("<a>1</a>", tags=["a"]) == 1
 
 
-def test_code_goes_to_the_judge_and_only_from_a_closed_block():
+def test_the_last_code_block_goes_to_the_judge():
     seen = []
 
     def judge(code: str, tests: list[int]) -> bool:
@@ -139,9 +139,9 @@ def test_code_goes_to_the_judge_and_only_from_a_closed_block():
 
     assert passes_tests("```python\nbad\n```\ntext\n```py\ngood\n```", [1, 2], judge) == 1
     assert passes_tests("```python\ngood\n```\n```\nbad\n```", [1, 2], judge) == 0
-    assert passes_tests("```python\ngood", [1, 2], judge) == 0
-    assert seen == [("good\n", [1, 2]), ("bad\n", [1, 2])]
-    assert code_block("") is None
+    assert passes_tests("```python\ngood", [1, 2], judge) == 1  # cut off, and passes all the same
+    assert passes_tests("good", [1, 2], judge) == 0
+    assert seen == [("good\n", [1, 2]), ("bad\n", [1, 2]), ("good", [1, 2])]
 
 
 def test_reward_of_a_rollout_looks_up_the_prompt():
@@ -186,7 +186,7 @@ def test_a_number_is_read_as_it_was_written(number):
 def test_a_million_characters_take_no_time(unit):
     text = unit * (1_000_000 // len(unit))
     start = time.process_time()
-    for check in (boxed, last_number, final_answer, parse_number, code_block):
+    for check in (boxed, last_number, final_answer, parse_number, extract_code):
         check(text)
     numeric(text, "4")
     has_format(text)

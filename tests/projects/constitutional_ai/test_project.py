@@ -9,8 +9,8 @@ import torch
 from llmguide.cli.main import main
 from llmguide.models import build
 from llmguide.post_training.datasets import json_lines
-from llmguide.post_training.preferences.pairs import Pair, Pairs
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.constitutional_ai import project as constitutional_ai
 from llmguide.projects.constitutional_ai.principles import Rules
 from llmguide.projects.constitutional_ai.project import (
@@ -24,6 +24,7 @@ from llmguide.projects.constitutional_ai.project import (
 from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question
 from llmguide.projects.run import plan_of, small_decoder
 from llmguide.runs.folder import load_run
+from llmguide.training.losses import batch_loss
 
 SIZES = [
     "--vocab-size",
@@ -182,12 +183,12 @@ def test_the_anchor_is_the_loss_of_fine_tuning_on_the_chosen_answers():
     model = build(small_decoder(20, 16, n_layers=1, d_model=16, n_heads=2))
     chosen = [completion([1, 2], [3, 4, 5]), completion([6], [7])]
     rejected = [completion([1, 2], [8]), completion([6], [9, 10])]
-    pairs = Pairs(list(map(Pair, chosen, rejected))).with_reference(deepcopy(model))
+    pairs = PreferenceDataset(list(map(PreferencePair, chosen, rejected))).with_reference(deepcopy(model))
     batch = pairs.batch(0, 2)
     alone, n_pairs = anchored_dpo(model, batch, beta=0.5, anchor=0.0)
     assert n_pairs == 2
     assert alone.item() == pytest.approx(math.log(2))
-    taught, n_tokens = completion_loss(model, Conversations(chosen).batch(0, 2))
+    taught, n_tokens = batch_loss(model, Conversations(chosen).batch(0, 2))
     assert n_tokens == 4
     both = anchored_dpo(model, batch, beta=0.5, anchor=3.0)[0]
     assert (both - alone).item() == pytest.approx(3 * taught.item(), rel=1e-5)

@@ -33,7 +33,8 @@ from llmguide.projects.run import plan_of, small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.checkpoint import checkpoints
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 STEPS = [
     "--context-length",
@@ -67,7 +68,7 @@ def write_base(folder, texts):
     shape = small_decoder(290, 56, n_layers=1, d_model=32, n_heads=2)
     model = build(replace(shape, tie_embeddings=False))
     ids = torch.tensor([i for text in texts for i in (*tokenizer.encode(text), 0)])
-    config = TrainConfig(n_steps=200, context_length=56, learning_rate=0.02, optimizer="muon")
+    config = TrainConfig(n_steps=200, context_length=56, lr=0.02, optimizer="muon")
     train(model, Windows(ids, 56), config)
     save_run(folder, model, tokenizer)
 

@@ -45,9 +45,10 @@ import numpy as np
 from jaxtyping import Int64, UInt32, UInt64
 from numpy.typing import NDArray
 
+from llmguide.data.cleaning._fast_minhash import fast_signature
+
 BANDS, ROWS, NGRAM = 14, 8, 5
 _WORD = re.compile(r"\w+")
-_CHUNK = 512  # n-grams hashed at a time: 512 x 112 x 4 bytes stay in a core's cache
 _29 = np.uint64(29)
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the multiplier of Fibonacci hashing
 
@@ -109,18 +110,20 @@ class MinHash:
         self.c = generator.randint(0, 2**32, bands * rows, np.uint32)
 
     def __call__(self, text: str) -> UInt32[np.ndarray, " P"]:
-        """The signature of a text."""
-        return self.signature(_upper(ngram_hashes(plain_words(text), self.n)))
+        """Compute the signature of a text."""
+        return self._signature(plain_words(text))
 
     def signature(self, hashes: UInt32[np.ndarray, " N"]) -> UInt32[np.ndarray, " P"]:
-        """The smallest of the hashes under each ordering; all ones if there is none."""
-        mixed = _finalize(hashes)
-        smallest = np.full(len(self.a), 2**32 - 1, np.uint32)
-        for at in range(0, len(mixed), _CHUNK):
-            permuted = np.multiply.outer(mixed[at : at + _CHUNK], self.a)
-            permuted += self.c
-            np.minimum(smallest, permuted.min(axis=0), out=smallest)
+        """Compute the smallest hash under each ordering; all bits are 1 if there is no hash.
+
+        Texts go through a version that needs less memory.
+        """
+        permuted = np.multiply.outer(_finalize(hashes), self.a) + self.c  # (N, P), modulo 2^32
+        smallest: NDArray[np.uint32] = permuted.min(axis=0, initial=2**32 - 1)
         return smallest
+
+    def _signature(self, words: list[str]) -> UInt32[np.ndarray, " P"]:
+        return fast_signature(_finalize(_upper(ngram_hashes(words, self.n))), self.a, self.c)
 
     def keys(self, signature: UInt32[np.ndarray, "*N P"]) -> Int64[np.ndarray, "*N b"]:
         """A hash of each band and its number; equal bands have equal keys.
@@ -139,7 +142,7 @@ class MinHash:
     def keys_of(self, text: str) -> list[int]:
         """The keys of a text; none if it has no words, so that such texts are not each other's duplicates."""
         words = plain_words(text)
-        return self.keys(self.signature(_upper(ngram_hashes(words, self.n)))).tolist() if words else []
+        return self.keys(self._signature(words)).tolist() if words else []
 
 
 def _finalize(h: UInt32[np.ndarray, " N"]) -> UInt32[np.ndarray, " N"]:

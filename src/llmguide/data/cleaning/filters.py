@@ -17,8 +17,7 @@ A word here is a run of letters, digits and underscores, with apostrophes inside
 is a word too, and so is ``...``. That fits languages that write spaces; Chinese, Japanese and Thai need a
 segmenter. The rules are tuned to English: Gopher's stop words drop other languages.
 
-Cost: the words of a text are found once for all rules. Repeated n-grams are found by extending repeated
-(n-1)-grams only, so ordinary text costs little beyond n = 3.
+Repeated n-grams are measured by a faster version of `llmguide.data.cleaning.repetition`.
 
 Leaves out: C4's list of bad words, which removes text by and about minorities (Dodge et al. 2021,
 arXiv:2104.08758, section 5.3), its removal of repeated spans of three sentences, and quality classifiers.
@@ -26,12 +25,10 @@ arXiv:2104.08758, section 5.3), its removal of repeated spans of three sentences
 
 import itertools
 import re
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
+from llmguide.data.cleaning._fast_repetition import FastRepetition
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|\.{3}|[^\w\s]")
 _CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
@@ -65,32 +62,9 @@ def sentences(text: str) -> list[str]:
     return [text[a:b] for a, b in itertools.pairwise(ends)]
 
 
-class _View:
-    """What several rules need of one text, each part computed at most once."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    @cached_property
-    def words(self) -> list[str]:
-        return words(self.text)
-
-    @cached_property
-    def ids(self) -> NDArray[np.int64]:
-        """Words as numbers; equal words have equal numbers."""
-        numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
-        return np.fromiter(map(numbers.__getitem__, self.words), np.int64, len(self.words))
-
-    @cached_property
-    def word_ends(self) -> NDArray[np.int64]:
-        """Characters in the first 0, 1, 2, ... words."""
-        lengths = np.fromiter(map(len, self.words), np.int64, len(self.words))
-        return np.concatenate([[0], lengths.cumsum()])
-
-
 @lru_cache(maxsize=1)  # the rules see one text after another
-def _view(text: str) -> _View:
-    return _View(text)
+def _words(text: str) -> list[str]:
+    return words(text)
 
 
 def c4(text: str, *, terminal_punctuation: bool = True) -> tuple[str, str | None]:
@@ -100,7 +74,8 @@ def c4(text: str, *, terminal_punctuation: bool = True) -> tuple[str, str | None
     ``. ! ? " '`` or ends in ``...``, has fewer than 3 words, or mentions JavaScript or a cookie policy. The
     page goes if a line that reached the check says "lorem ipsum" or has a curly bracket, or if fewer than 5
     sentences are left. Wikipedia's citation marks are removed. The long words and the policies are in the
-    code, not in the paper.
+    code, not in the paper. The thresholds, 3 words and 5 sentences, are those of FineWeb's library; C4's code
+    and the current version of its paper have 5 words and 3 sentences.
 
     Args:
         text: A page.
@@ -167,10 +142,10 @@ def gopher_quality(text: str) -> str | None:
 
 
 def _not_prose(text: str) -> Iterator[str]:
-    view = _view(text)
-    n_words = len(view.words)
+    words = _words(text)
+    n_words = len(words)
     # as split above, a word begins with a letter, digit or underscore if it is no punctuation
-    proper = [word for word in view.words if word[0].isalnum() or word[0] == "_"]
+    proper = [word for word in words if word[0].isalnum() or word[0] == "_"]
     if len(proper) < 50:
         yield "gopher: fewer than 50 words"
     if len(proper) > 100_000:
@@ -188,7 +163,7 @@ def _not_prose(text: str) -> Iterator[str]:
         yield "gopher: lines end in an ellipsis"
     if sum(word.isalpha() or any(map(str.isalpha, word)) for word in proper) / n_words < 0.8:
         yield "gopher: words without letters"
-    if len(_STOP_WORDS.intersection(view.words)) < 2:
+    if len(_STOP_WORDS.intersection(words)) < 2:
         yield "gopher: stop words"
 
 
@@ -226,13 +201,12 @@ def gopher_repetition(text: str) -> str | None:
             return f"gopher: duplicate {part}"
         if n_characters / len(text) > 0.20:
             return f"gopher: characters in duplicate {part}"
-    view = _view(text)
-    for n, ids in _repeated_ngrams(view.ids, 10):
-        if n in _TOP_NGRAM and _top_ngram(view, n, ids) / len(text) > _TOP_NGRAM[n]:
+    repetition = FastRepetition(_words(text))
+    for n, threshold in _TOP_NGRAM.items():
+        if repetition.top_ngram(n) / len(text) > threshold:
             return f"gopher: top {n}-gram"
-        if n >= max(_TOP_NGRAM) and not (ids >= 0).any():
-            break  # then no longer one repeats
-        if n in _DUPLICATE_NGRAM and _duplicate_ngrams(view, n, ids) / len(text) > _DUPLICATE_NGRAM[n]:
+    for n, threshold in _DUPLICATE_NGRAM.items():
+        if repetition.duplicate_ngrams(n) / len(text) > threshold:
             return f"gopher: duplicate {n}-grams"
     return None
 
@@ -247,56 +221,6 @@ def _duplicates(parts: list[str]) -> tuple[int, int]:
         else:
             seen.add(part)
     return len(parts) - len(seen), n_characters
-
-
-def _repeated_ngrams(ids: NDArray[np.int64], largest: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """For n = 1, 2, ... number the n-grams that occur more than once; -1 stands where one occurs once.
-
-    An n-gram can only repeat where the (n-1)-gram at the same and that at the next place repeat.
-    """
-    found = ids
-    for n in range(1, largest + 1):
-        if n > 1:
-            candidates = np.flatnonzero((found[:-1] >= 0) & (found[1:] >= 0))
-            pairs = found[candidates] * (len(ids) + 1) + found[candidates + 1]
-            _, numbers = np.unique(pairs, return_inverse=True)
-            found = np.full(max(len(found) - 1, 0), -1)
-            found[candidates] = numbers
-        counts = np.bincount(found[found >= 0])
-        repeated = found >= 0
-        repeated[repeated] = counts[found[repeated]] > 1
-        found = np.where(repeated, found, -1)
-        yield n, found
-
-
-def _top_ngram(view: _View, n: int, ids: NDArray[np.int64]) -> int:
-    """Characters of the most frequent n-gram, of several the first in the text, times its count."""
-    if not len(ids):
-        return 0
-    at, count = 0, 1
-    places = np.flatnonzero(ids >= 0)
-    if len(places):
-        _, first, counts = np.unique(ids[places], return_index=True, return_counts=True)
-        count = int(counts.max())
-        at = int(places[first[counts == count].min()])
-    return (int(view.word_ends[at + n] - view.word_ends[at]) + n - 1) * count
-
-
-def _duplicate_ngrams(view: _View, n: int, ids: NDArray[np.int64]) -> int:
-    """Characters of the n-grams met before, reading left to right and jumping over each one found."""
-    seen: set[int] = set()
-    n_characters = free = 0
-    places = np.flatnonzero(ids >= 0)
-    lengths = view.word_ends[places + n] - view.word_ends[places]
-    for at, number, length in zip(places.tolist(), ids[places].tolist(), lengths.tolist(), strict=True):
-        if at < free:
-            continue
-        if number in seen:
-            n_characters += length
-            free = at + n
-        else:
-            seen.add(number)
-    return n_characters
 
 
 def fineweb(text: str) -> str | None:

@@ -15,27 +15,25 @@ filters megabytes a second (``python -m benchmarks.data``); beyond that, `llmgui
 runs the same stages on many.
 """
 
-import hashlib
 import json
 import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmguide.data.cleaning import filters
 from llmguide.data.cleaning.dedup import ExactDuplicates, NearDuplicates
+from llmguide.data.cleaning.report import Report
 from llmguide.data.documents import Document, Unread, find_files, read_file
 from llmguide.files import put
 
 Stage = Callable[[Document], Document | str]
 Rule = Callable[[str], str | None]
-READ = "read"
-_EXCERPT = 200
 
 
 @dataclass(frozen=True)
@@ -86,109 +84,6 @@ def fineweb_stages(store: sqlite3.Connection, decontaminate: Rule | None = None)
         "near duplicates": Drop(NearDuplicates(store)),
     }
     return stages | ({"decontaminate": Drop(decontaminate)} if decontaminate else {})
-
-
-@dataclass
-class Tally:
-    """What one stage did."""
-
-    name: str
-    seen: int = 0
-    bytes_seen: int = 0
-    bytes_kept: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    """Documents by reason."""
-    examples: list[tuple[str, str, str, str]] = field(default_factory=list)
-    """A few of those dropped: a hash, the reason, the id, and how the text begins."""
-
-    @property
-    def kept(self) -> int:
-        """Documents that went on to the next stage."""
-        return self.seen - sum(self.dropped.values())
-
-    def drop(self, reason: str, where: str, text: str, *, seed: int, n_examples: int) -> None:
-        """Count a document, and keep it as an example if it is drawn."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        draw = hashlib.blake2b(f"{seed}\0{where}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        self.examples = sorted([*self.examples, (draw, reason, where, text[:_EXCERPT])])[:n_examples]
-
-
-@dataclass
-class Report:
-    """What each stage saw, kept and dropped; printed, it is a table.
-
-    >>> report = Report.of(["short"])
-    >>> documents = [Document("Hm.", "1", ""), Document("Long enough.", "2", "")]
-    >>> stages = {"short": Drop(lambda text: "under 5 characters" if len(text) < 5 else None)}
-    >>> kept = list(process(documents, stages, report))
-    >>> print(report)
-    stage     seen    kept  dropped  MB kept  reasons
-    read         2       2        0     0.00
-    short        2       1        1     0.00  under 5 characters 1
-    """
-
-    tallies: list[Tally]
-    seed: int = 0
-    n_examples: int = 3
-
-    @classmethod
-    def of(cls, stages: Iterable[str], *, seed: int = 0, n_examples: int = 3) -> "Report":
-        """An empty report on reading and on the stages of these names."""
-        return cls([Tally(name) for name in (READ, *stages)], seed, n_examples)
-
-    def rows(self) -> list[dict[str, str | int | float]]:
-        """The table: a row for each stage, reasons from the most frequent."""
-        return [
-            {
-                "stage": tally.name,
-                "seen": tally.seen,
-                "kept": tally.kept,
-                "dropped": sum(tally.dropped.values()),
-                "MB kept": tally.bytes_kept / 1e6,
-                "reasons": ", ".join(
-                    f"{reason} {n:,}"
-                    for reason, n in sorted(tally.dropped.items(), key=lambda x: (-x[1], x[0]))
-                ),
-            }
-            for tally in self.tallies
-        ]
-
-    def __str__(self) -> str:
-        width = max(len("stage"), *(len(tally.name) for tally in self.tallies))
-        lines = [f"{'stage':<{width}} {'seen':>7} {'kept':>7} {'dropped':>8} {'MB kept':>8}  reasons"]
-        lines += [
-            f"{row['stage']:<{width}} {row['seen']:>7,} {row['kept']:>7,} {row['dropped']:>8,} "
-            f"{row['MB kept']:>8,.2f}  {row['reasons']}"
-            for row in self.rows()
-        ]
-        return "\n".join(line.rstrip() for line in lines)
-
-    def __rich__(self) -> Any:
-        """The table for a terminal, drawn by ``rich.print(report)``."""
-        from rich.table import Table  # noqa: PLC0415  # rich is what calls this
-
-        table = Table("stage", "seen", "kept", "dropped", "MB kept", "reasons")
-        for column in table.columns[1:5]:
-            column.justify = "right"
-        for row in self.rows():
-            cells = (row["seen"], row["kept"], row["dropped"])
-            table.add_row(
-                str(row["stage"]), *(f"{n:,}" for n in cells), f"{row['MB kept']:,.2f}", str(row["reasons"])
-            )
-        return table
-
-    def to_json(self) -> str:
-        """All of it, for `from_json`."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Report":
-        """A report that `to_json` wrote."""
-        fields = json.loads(text)
-        fields["tallies"] = [
-            Tally(**{**t, "examples": [tuple(e) for e in t["examples"]]}) for t in fields["tallies"]
-        ]
-        return cls(**fields)
 
 
 def process(

@@ -1,10 +1,8 @@
-"""From documents to token ids, with either kind of tokenizer, in one process or several.
+"""Encodes documents as token ids, with any kind of tokenizer, in one process or several.
 
-A tokenizer is a `llmguide.tokenization.tokenizer.Tokenizer` or a `tiktoken.Encoding`; what differs between
-their names is bridged here. `encoded` keeps the order of the documents and a bounded number of them in
-memory, whatever the number of processes.
-
-Leaves out: the tokenizers of transformers, whose vocabulary has no ranks.
+A tokenizer is a `llmguide.tokenization.tokenizer.Tokenizer`, a `tiktoken.Encoding` or a fast tokenizer of
+transformers; the functions here hide the differences between them. `encoded` keeps the order of the documents
+and a bounded number of them in memory, whatever the number of processes.
 """
 
 import hashlib
@@ -25,7 +23,7 @@ _CHUNK_CHARACTERS = 1 << 19  # handed to a worker at a time: about 0.3 s of work
 
 @runtime_checkable
 class Encode(Protocol):
-    """Turns a document into ids, without the end-of-text token; must pickle if there are several workers."""
+    """Encodes a document, without the end-of-text token; must pickle if there are several workers."""
 
     def __call__(self, document: Document, /) -> Sequence[int]:
         """Return the ids of a document."""
@@ -36,7 +34,7 @@ class Plain:
     """The ordinary encoding: what looks like a special token in the text is text.
 
     Attributes:
-        tokenizer: A `llmguide.tokenization.tokenizer.Tokenizer` or a `tiktoken.Encoding`.
+        tokenizer: Any kind of tokenizer.
     """
 
     tokenizer: Any
@@ -50,20 +48,28 @@ class Plain:
 
 
 def encode_ordinary(tokenizer: Any, text: str) -> list[int]:
-    """Encode text with either kind of tokenizer, special tokens as ordinary text."""
-    ids: list[int] = getattr(tokenizer, "encode_ordinary", tokenizer.encode)(text)
+    """Encode text with any kind of tokenizer: special tokens in it are text, and none are added."""
+    ids: list[int]
+    if _is_hugging_face(tokenizer):
+        ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    else:
+        ids = getattr(tokenizer, "encode_ordinary", tokenizer.encode)(text)
     return ids
 
 
 def special_tokens(tokenizer: Any) -> dict[str, int]:
-    """Return the special tokens of either kind of tokenizer."""
+    """Return the special tokens of any kind of tokenizer with their ids."""
+    if _is_hugging_face(tokenizer):
+        return dict(tokenizer.get_added_vocab())
     name = "_special_tokens" if hasattr(tokenizer, "_special_tokens") else "special_tokens"
-    found: dict[str, int] = getattr(tokenizer, name)
-    return found
+    tokens: dict[str, int] = getattr(tokenizer, name)
+    return tokens
 
 
 def vocab_size(tokenizer: Any) -> int:
-    """Return the highest id + 1 of either kind of tokenizer."""
+    """Return the highest id + 1 of any kind of tokenizer."""
+    if _is_hugging_face(tokenizer):
+        return 1 + max(map(int, tokenizer.get_vocab().values()))
     size: int = getattr(tokenizer, "n_vocab", None) or tokenizer.vocab_size
     return size
 
@@ -71,8 +77,11 @@ def vocab_size(tokenizer: Any) -> int:
 def fingerprint(tokenizer: Any) -> str:
     """Return a SHA-256 of what determines the ids: split pattern, ranks, and special tokens.
 
-    A `Tokenizer` and the `tiktoken.Encoding` with the same vocabulary have the same.
+    A `Tokenizer` and the `tiktoken.Encoding` with the same vocabulary have the same. That of a tokenizer of
+    transformers is of its whole definition.
     """
+    if _is_hugging_face(tokenizer):
+        return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     pattern = getattr(tokenizer, "_pat_str", None) or tokenizer.pattern
     ranks = getattr(tokenizer, "_mergeable_ranks", None) or tokenizer.ranks
     digest = hashlib.sha256(pattern.encode())
@@ -80,6 +89,10 @@ def fingerprint(tokenizer: Any) -> str:
     for token, i in sorted(tokens, key=lambda item: (item[1], item[0])):
         digest.update(b"%d %d %b" % (i, len(token), token))
     return digest.hexdigest()
+
+
+def _is_hugging_face(tokenizer: Any) -> bool:
+    return hasattr(tokenizer, "backend_tokenizer")
 
 
 _encode_here: Callable[[Document], Sequence[int]]

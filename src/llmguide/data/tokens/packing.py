@@ -4,8 +4,8 @@ r"""Training sequences over shards: windows of the stream, rows packed with whol
 of T with whole documents as far as it can; only those longer than T are cut. In both, the input before the
 first token of a document is the end-of-text token of the one before it, so that a model learns to begin, and
 each token is a target once an epoch (in windows, all but the first of the stream and an incomplete window at
-its end). A row of `Packed` numbers its documents, and a model that is given the numbers lets none see
-another.
+its end). A row of `Packed` has document ids, and a model that is given them keeps attention inside each
+document.
 
 Which pieces share a row is bin packing. Best fit decreasing takes them from long to short and puts each where
 the least space remains, in $O(n T / 64)$ steps for $n$ pieces.
@@ -25,11 +25,12 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from llmguide.data.tokens._fast_packing import check_sizes, fast_best_fit
 from llmguide.data.tokens.permutation import Permutation
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences, TokenFiles
 
 BLOCK = 1000  # draws of a mixture in which each source comes exactly as often as its weight says
-PADDING = -1  # number of the document of padding
+PADDING = -1  # document id of padding
 
 
 @runtime_checkable
@@ -89,7 +90,7 @@ class Packed:
         within = np.arange(first[-1]) - np.repeat(first[:-1], n_pieces)
         starts = np.repeat(borders[:-1], n_pieces) + within * length
         sizes = np.minimum(length, np.repeat(borders[1:], n_pieces) - starts)
-        rows = best_fit(sizes, length)
+        rows = fast_best_fit(sizes, length)
         order = np.argsort(rows, kind="stable")
         self._starts = starts[order]
         self._sizes = sizes[order].astype(np.int32)
@@ -111,7 +112,7 @@ class Packed:
         shape = (size, self.length)
         inputs = np.full(shape, self.stream.eos_id, np.int64)
         targets = np.full(shape, IGNORE_INDEX, np.int64)
-        documents = np.full(shape, PADDING, np.int64)
+        document_ids = np.full(shape, PADDING, np.int64)
         for i, row in enumerate(in_epochs(first, size, len(self), self.seed).tolist()):
             at = 0
             pieces = range(self._row_begins[row], self._row_begins[row + 1])
@@ -121,17 +122,20 @@ class Packed:
                 text = self.stream[max(0, start - 1) : start + n]
                 inputs[i, at + n - len(text) + 1 : at + n] = text[:-1]
                 targets[i, at : at + n] = text[-n:]
-                documents[i, at : at + n] = number
+                document_ids[i, at : at + n] = number
                 at += n
-        return Batch(*map(torch.from_numpy, (inputs, targets, documents)))
+        return Batch(*map(torch.from_numpy, (inputs, targets, document_ids)))
 
 
 def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n"]:
-    """Put pieces into as few rows as best fit decreasing finds; optimal is NP-hard, this is within 11/9.
+    """Assign pieces to rows by best fit decreasing, which uses at most about 11/9 of the rows of the optimum.
+
+    Pieces are placed from the longest to the shortest, each into the row with the least room that can hold
+    it; of several such rows, into the one that was used last. `Packed` uses a faster version.
 
     Args:
-        sizes: Of the pieces, from 1 to `capacity`.
-        capacity: Of a row.
+        sizes: Tokens of each piece, from 1 to `capacity`.
+        capacity: Tokens of a row.
 
     Returns:
         The row of each piece, numbered in the order in which rows were opened.
@@ -142,26 +146,14 @@ def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n
     >>> best_fit(np.array([3, 7, 4, 6]), 10).tolist()  # 7 and 3, 6 and 4
     [0, 0, 1, 1]
     """
-    if len(sizes) and not 1 <= sizes.min() <= sizes.max() <= capacity:
-        raise ValueError(f"pieces of {sizes.min()} to {sizes.max()} do not fit rows of {capacity}")
+    check_sizes(sizes, capacity)
     rows = np.empty(len(sizes), np.int64)
-    with_space: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows with exactly that much left
-    spaces = 0  # bit s: there is a row with s left
-    n_rows = 0
-    for piece in np.argsort(-sizes, kind="stable").tolist():
-        size = int(sizes[piece])
-        fitting = spaces >> size
-        if fitting:
-            space = size + (fitting & -fitting).bit_length() - 1  # the lowest bit: the least space
-            row = with_space[space].pop()
-            if not with_space[space]:
-                spaces ^= 1 << space
-        else:
-            space, row, n_rows = capacity, n_rows, n_rows + 1
+    room: dict[int, int] = {}  # of each row; the row that was used last is the last key
+    for piece in np.argsort(-sizes, kind="stable"):
+        fitting = [row for row in reversed(room) if room[row] >= sizes[piece]]
+        row = min(fitting, key=room.__getitem__, default=len(room))
+        room[row] = room.pop(row, capacity) - int(sizes[piece])
         rows[piece] = row
-        if left := space - size:
-            with_space[left].append(row)
-            spaces |= 1 << left
     return rows
 
 
@@ -211,7 +203,7 @@ class Mixture:
             )
         self._block = -1
         # not by what a batch happens to hold: an attention mask in some batches only would be a surprise
-        self._packed = any(cast(Batch, source.batch(0, 1)).documents is not None for source in sources)
+        self._packed = any(cast(Batch, source.batch(0, 1)).document_ids is not None for source in sources)
 
     def __len__(self) -> int:
         """Sequences of all sources, each once; the mixture has no other natural end."""
@@ -226,7 +218,7 @@ class Mixture:
             batch = self.sources[source].batch(int(earlier[source]), len(places))
             parts.append((places, cast(Batch, batch)))
         whole = _interleaved(parts, size)
-        return whole if self._packed else whole._replace(documents=None)
+        return whole if self._packed else whole._replace(document_ids=None)
 
     def _drawn(self, first: int, size: int) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " sources"]]:
         """Return the source of each sequence, and how many of each source come before the first."""

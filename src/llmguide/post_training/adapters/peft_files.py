@@ -37,13 +37,8 @@ from llmguide.models.gpt import GPT
 from llmguide.models.huggingface.config import config_to_hf
 from llmguide.models.huggingface.weights import CONV1D, CONV1D_QKV, EXPERTS, EXPERTS_GATE_UP, RULES, Rule
 from llmguide.models.llama import Llama
-from llmguide.post_training.adapters.lora import (
-    Adapter,
-    LoRALinear,
-    adapter_names,
-    insert_adapter,
-    lora_layers,
-)
+from llmguide.post_training.adapters.lora import adapter_names, insert_adapter, lora_layers
+from llmguide.post_training.adapters.lora_layer import Adapter, LoRALinear
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")

@@ -18,9 +18,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from llmguide.data.tokens.windows import Batch
-from llmguide.post_training.sft import completion_loss
-from llmguide.training.optim import Optimizer, param_groups
-from llmguide.training.train import accumulate_gradients
+from llmguide.training.losses import batch_loss
+from llmguide.training.optimizers import make_optimizer
+from llmguide.training.step import accumulate_gradients
 
 N_TIMED = 3  # steps
 
@@ -48,14 +48,14 @@ def step_cost(model: Any, batch: Batch) -> StepCost:
         model: A decoder, on its device; parameters without gradients are frozen.
         batch: On the same device.
     """
-    optimizer = Optimizer(param_groups(model, weight_decay=0.0), fused=True)
+    optimizer = make_optimizer(model, 0.0, weight_decay=0.0)
 
     def step() -> None:
         optimizer.zero_grad()
-        accumulate_gradients(model, [batch], loss=completion_loss)
-        optimizer.step(0.0)
+        accumulate_gradients(model, [batch], loss=batch_loss)
+        optimizer.step()
 
-    step()  # makes the optimizer's state
+    step()  # creates the optimizer's state
     optimizer.zero_grad()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tensors = [*model.parameters(), *model.buffers()]

@@ -37,12 +37,13 @@ from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.metrics import wilson_interval, win_rate
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.models import build
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.analysis.text_style import distinct, style, words
 from llmguide.projects.run import Criterion, Run, plan_of, require_both_sides, require_finished, small_decoder
 from llmguide.projects.user_preferences import learn, of_users, simulated, train_stage, write
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.losses import batch_loss
 
 NAME = "creative-writing"
 HELD_OUT = 0.15  # of the works
@@ -276,7 +277,7 @@ def _learn_controls(run: Run) -> dict[str, Any]:
     say(f"{len(examples):,} sentences")
     data = Conversations(examples, seed=run.seed)
     steps = {"n_steps": plan.control_steps, "rate": plan.control_rate}
-    curve = train_stage(run, "controls", model, data, **steps, loss=completion_loss)
+    curve = train_stage(run, "controls", model, data, **steps, loss=batch_loss)
     run.keep("models/controls", model, tokenizer)
     return {"n_passages": len(examples), "curve": curve}
 

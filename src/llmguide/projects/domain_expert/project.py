@@ -36,7 +36,6 @@ from llmguide.models import build
 from llmguide.models.saved import write_tensors
 from llmguide.post_training.chat import END, START, Message, Rendered, chatml
 from llmguide.post_training.datasets import json_lines
-from llmguide.post_training.sft import completion_loss
 from llmguide.projects.answers import log_likelihoods, write
 from llmguide.projects.curriculum import InOrder, paced
 from llmguide.projects.domain_expert.dataset import Curated, conversations, curated, write_questions
@@ -57,7 +56,9 @@ from llmguide.projects.run import Criterion, Run, plan_of, require_finished, sma
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.losses import batch_loss
+from llmguide.training.train import train
 
 NAME = "domain-expert"
 CONVERSATIONS = "conversations.jsonl"  # of a run, for llmguide sft too
@@ -258,7 +259,7 @@ def _tune(run: Run, arm: str) -> dict[str, list[float]]:
         n_steps=plan.n_steps,
         context_length=plan.context_length,
         batch_size=plan.batch_size + n_windows,
-        learning_rate=plan.rate,
+        lr=plan.rate,
         weight_decay=0.0,
         log_every=max(1, plan.n_steps // 10),
         checkpoint_every=max(1, plan.n_steps // 5),
@@ -270,7 +271,7 @@ def _tune(run: Run, arm: str) -> dict[str, list[float]]:
             InOrder(examples),
             settings,
             folder=run.output / "checkpoints" / arm,
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(run.output / "logs" / arm),
         )
     place = run.output / "models" / f"{arm}.safetensors"
@@ -326,7 +327,7 @@ def _train_base(run: Run) -> dict[str, int]:
         n_steps=plan.base_steps,
         context_length=plan.context_length,
         batch_size=2 * plan.batch_size,
-        learning_rate=plan.base_rate,
+        lr=plan.base_rate,
         optimizer="muon",
         log_every=max(1, plan.base_steps // 10),
         checkpoint_every=max(1, plan.base_steps // 10),

@@ -29,7 +29,7 @@ from llmguide.evaluation.metrics import bleu, rouge
 from llmguide.models.saved import write_tensors
 from llmguide.post_training.adapters.lora import LINEAR, adapter_state, apply_lora
 from llmguide.post_training.chat import Rendered, as_coder
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.analysis.profiling import step_cost
 from llmguide.projects.answers import interval_over_groups, write
@@ -49,7 +49,9 @@ from llmguide.projects.fine_tuning.early_stopping import train_with_patience
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, thinned
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, Origin, loggers, open_chat, resumable
-from llmguide.training.train import TrainConfig, evaluate
+from llmguide.training.config import TrainConfig
+from llmguide.training.losses import batch_loss
+from llmguide.training.step import evaluate
 
 NAME = "fine-tuning"
 BASE, FULL = "base, untrained", "all weights"
@@ -236,7 +238,7 @@ def measure(folder: Path) -> dict[str, Any]:
             chat = open_arm(folder, plan, name, arm)
             if arm not in (BASE, FULL):
                 unseen = _conversations(chat, plan, name, "validation", seed=0)
-                losses[arm] = evaluate(chat.model, unseen, loss=completion_loss)
+                losses[arm] = evaluate(chat.model, unseen, loss=batch_loss)
             prompts = [write_prompt(chat, task, example.source, length) for example in test]
             answers[arm] = write(chat, prompts, task.answer)
         chosen = min(losses, key=losses.__getitem__)
@@ -328,7 +330,7 @@ def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = Non
         n_steps=plan.n_steps,
         context_length=plan.context_length,
         batch_size=plan.batch_size,
-        learning_rate=plan.lora_rate if rank else plan.full_rate,
+        lr=plan.lora_rate if rank else plan.full_rate,
         weight_decay=0.0,
         max_spike=inf,  # an answer unlike all that the base has read may cost more before it costs less
         eval_every=max(1, plan.n_steps // EVALUATIONS),
@@ -344,7 +346,7 @@ def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = Non
             settings,
             patience=plan.patience,
             folder=checkpoints,
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(run.output / "logs" / task / name),
         )
     state = adapter_state(model) if rank else model.state_dict()

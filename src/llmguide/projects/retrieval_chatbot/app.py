@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from llmguide.coding.client import Request
-from llmguide.generation.generate import Sampler, stream
+from llmguide.generation.generate import stream
+from llmguide.generation.sampling import Sampler
 from llmguide.projects.retrieval_chatbot.answer import N_PASSAGES, REFUSAL, messages, quote
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
 from llmguide.projects.retrieval_chatbot.project import NAME, open_search

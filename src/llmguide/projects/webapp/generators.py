@@ -11,7 +11,8 @@ import torch
 
 from llmguide.coding.client import Completion, Endpoint, Request
 from llmguide.data.tokens.token_files import END_OF_TEXT
-from llmguide.generation.generate import Sampler, stream
+from llmguide.generation.generate import stream
+from llmguide.generation.sampling import Sampler
 from llmguide.runs.writer import pieces
 from llmguide.tokenization.tokenizer import Tokenizer
 

@@ -1,0 +1,34 @@
+"""`llmguide.data.tokens.packing.best_fit` in O(n T / 64) steps for n pieces and rows of T."""
+
+import numpy as np
+from jaxtyping import Int
+
+
+def fast_best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n"]:
+    """Compute `best_fit` with a list of rows for each amount of room, and a bit set of those not empty."""
+    check_sizes(sizes, capacity)
+    rows = np.empty(len(sizes), np.int64)
+    rows_with: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows with exactly that much room
+    rooms = 0  # bit r: there is a row with room r
+    n_rows = 0
+    for piece in np.argsort(-sizes, kind="stable").tolist():
+        size = int(sizes[piece])
+        fitting = rooms >> size
+        if fitting:
+            room = size + (fitting & -fitting).bit_length() - 1  # the lowest bit: the least room
+            row = rows_with[room].pop()
+            if not rows_with[room]:
+                rooms ^= 1 << room
+        else:
+            room, row, n_rows = capacity, n_rows, n_rows + 1
+        rows[piece] = row
+        if left := room - size:
+            rows_with[left].append(row)
+            rooms |= 1 << left
+    return rows
+
+
+def check_sizes(sizes: Int[np.ndarray, " n"], capacity: int) -> None:
+    """Raise ValueError if a piece is empty or larger than a row."""
+    if len(sizes) and not 1 <= sizes.min() <= sizes.max() <= capacity:
+        raise ValueError(f"pieces of {sizes.min()} to {sizes.max()} tokens do not fit rows of {capacity}")

@@ -1,0 +1,180 @@
+"""Multiple-choice questions and last-word prediction by the likelihood of the continuation.
+
+References: EleutherAI's lm-evaluation-harness (v0.4, https://github.com/EleutherAI/lm-evaluation-harness);
+last-word prediction as on LAMBADA (Paperno et al. 2016, arXiv:1606.06031).
+
+Leaves out: few-shot prompts, which are part of the context given here, and the tasks themselves.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import exp
+from typing import Any, NamedTuple
+
+import torch
+
+from llmguide.data.tokens.encode import encode_ordinary
+from llmguide.data.tokens.windows import IGNORE_INDEX
+from llmguide.evaluation.likelihood import device, groups, require_evaluation_mode
+from llmguide.training.losses import head_weight, token_logprobs
+
+BATCH_ROWS = 16  # continuations run at a time
+
+
+class Question(NamedTuple):
+    """A context and the texts that may follow it, of which one is right.
+
+    Attributes:
+        context: With examples and instructions, if any; without the space before the answer.
+        choices: The answers, without that space.
+        answer: Number of the right one, from 0.
+    """
+
+    context: str
+    choices: Sequence[str]
+    answer: int
+
+
+class ChoiceScores(NamedTuple):
+    """Shares of questions answered right; `guess` is what picking at random would give.
+
+    Attributes:
+        acc: The answer is the choice of the highest log-probability, which favors short ones.
+        acc_norm: The log-probability is divided by the characters of the choice first.
+        guess: Mean of 1 / number of choices.
+        n: Questions.
+    """
+
+    acc: float
+    acc_norm: float
+    guess: float
+    n: int
+
+
+class LastWordScores(NamedTuple):
+    """Of predicting the last word of passages: share whose every token is the likeliest, and perplexity."""
+
+    acc: float
+    perplexity: float
+    n: int
+
+
+def multiple_choice(
+    model: Any, tokenizer: Any, questions: Iterable[Question], *, bos_id: int
+) -> ChoiceScores:
+    """Answer each question with its most probable choice, as lm-evaluation-harness does.
+
+    Args:
+        model: As in `text_logprobs`.
+        tokenizer: Has ``encode``.
+        questions: A space is put between context and choice.
+        bos_id: Stands for the context where there is none.
+
+    Returns:
+        Accuracies; `llmguide.evaluation.metrics.wilson_interval` says how sure they are.
+
+    Raises:
+        ValueError: There are no questions, or one has no such answer.
+    """
+    right, right_norm, guess = [], [], []
+    for question in questions:
+        n = len(question.choices)
+        if not 0 <= question.answer < n or not all(question.choices):
+            raise ValueError(f"{question}: answer must number one of the choices, and none may be empty")
+        pairs = [(question.context, f" {choice}") for choice in question.choices]
+        scores = [score for score, _ in continuation_logprobs(model, tokenizer, pairs, bos_id=bos_id)]
+        norm = [score / len(choice) for score, choice in zip(scores, question.choices, strict=True)]
+        right.append(scores.index(max(scores)) == question.answer)
+        right_norm.append(norm.index(max(norm)) == question.answer)
+        guess.append(1 / n)
+    if not right:
+        raise ValueError("there are no questions to answer")
+    n = len(right)
+    return ChoiceScores(sum(right) / n, sum(right_norm) / n, sum(guess) / n, n)
+
+
+def last_word(model: Any, tokenizer: Any, passages: Sequence[str], *, bos_id: int) -> LastWordScores:
+    """Predict the last word of each passage from the rest, as lm-evaluation-harness scores LAMBADA.
+
+    Args:
+        model: As in `text_logprobs`.
+        tokenizer: Has ``encode``.
+        passages: Of at least two words, split at the last space.
+        bos_id: As in `continuation_logprobs`.
+
+    Returns:
+        Accuracy, and perplexity of a word (not of a token).
+
+    Raises:
+        ValueError: There are no passages, or one has a single word.
+    """
+    if not passages or any(" " not in passage.strip() for passage in passages):
+        raise ValueError(f"{len(passages)} passages: give at least one, each of at least two words")
+    pairs = []
+    for passage in passages:
+        context, _, word = passage.rstrip().rpartition(" ")
+        pairs.append((context, f" {word}"))
+    found = continuation_logprobs(model, tokenizer, pairs, bos_id=bos_id)
+    n = len(found)
+    return LastWordScores(
+        sum(greedy for _, greedy in found) / n, exp(-sum(score for score, _ in found) / n), n
+    )
+
+
+def continuation_logprobs(
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, bos_id: int
+) -> list[tuple[float, bool]]:
+    """Log-probability of each continuation given its context, and whether greedy decoding would write it.
+
+    Both are encoded as one text, so that the tokens are those the model knows; spaces that end the context
+    belong to the continuation. A text longer than the model's context loses its beginning.
+
+    Args:
+        model: As in `text_logprobs`.
+        tokenizer: Has ``encode``.
+        pairs: Context and continuation.
+        bos_id: Stands for the context where there is none.
+
+    Returns:
+        A sum in nats and a boolean for each pair.
+
+    Raises:
+        ValueError: A continuation has no token of its own.
+    """
+    require_evaluation_mode(model)
+    rows = [_encode_pair(tokenizer, *pair, bos_id=bos_id) for pair in pairs]
+    found = []
+    for group in groups(rows, BATCH_ROWS):
+        found += _continuation_logprobs(model, group)
+    return found
+
+
+@torch.inference_mode()
+def _continuation_logprobs(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[tuple[float, bool]]:
+    """Score the last tokens, as many as the second number says, of each row."""
+    longest = model.config.context_length
+    width = min(longest, max(len(ids) for ids, _ in rows) - 1)
+    # padding comes after the text, and is seen by no token of it
+    inputs = torch.zeros(len(rows), width, dtype=torch.long)
+    targets = torch.full_like(inputs, IGNORE_INDEX)
+    for i, (ids, n) in enumerate(rows):
+        kept = torch.tensor(ids[-(longest + 1) :])
+        inputs[i, : len(kept) - 1] = kept[:-1]
+        first = max(0, len(kept) - 1 - n)
+        targets[i, first : len(kept) - 1] = kept[first + 1 :]
+    inputs, targets = inputs.to(device(model)), targets.to(device(model))
+    hidden = model.hidden(inputs)
+    sums = token_logprobs(hidden, head_weight(model), targets).double().sum(1)
+    counted = targets != IGNORE_INDEX
+    missed = model.unembed(hidden[counted]).argmax(-1) != targets[counted]
+    not_greedy = set(counted.nonzero()[missed][:, 0].tolist())
+    return [(total, i not in not_greedy) for i, total in enumerate(sums.tolist())]
+
+
+def _encode_pair(tokenizer: Any, context: str, continuation: str, *, bos_id: int) -> tuple[list[int], int]:
+    stripped = context.rstrip()
+    before = encode_ordinary(tokenizer, stripped) if stripped else []
+    whole = encode_ordinary(tokenizer, context + continuation)
+    n = len(whole) - len(before)
+    if n < 1:
+        raise ValueError(f"continuation {continuation!r} has no token of its own after {context[-40:]!r}")
+    return (whole if before else [bos_id, *whole]), n
