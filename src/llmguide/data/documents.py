@@ -55,7 +55,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Something that should have been a document."""
+    """A file, line or row that could not be read as a document."""
 
     reason: str
     """One of few, to be counted."""
@@ -106,7 +106,7 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """List the files that `read` opens, each folder's in the order of their names.
 
     Args:
-        paths: Files and folders.
+        paths: Files, and folders that are searched at any depth.
 
     Returns:
         The files, each once.
@@ -131,7 +131,7 @@ def read_file(path: Path, *, text_field: str = "text") -> Iterator[Document | Un
     """Stream what one file holds, and what of it cannot be read.
 
     Args:
-        path: The file.
+        path: File to read.
         text_field: Key or column that holds the text in JSON lines and Parquet.
 
     Yields:

@@ -42,9 +42,9 @@ def text_logprobs(
         model: A decoder of `llmguide.models` in evaluation mode.
         ids: Token ids of one text, the beginning-of-text token first.
         context: Tokens of a window; None: the model's context length.
-        stride: Tokens that a window moves, 1 to ``context``. None: ``context``, which is the fastest and gives
-            the first tokens of each window the least context; half of it takes twice the time and comes close
-            to the best.
+        stride: Tokens that a window moves, 1 to ``context``. None: ``context``, which is the fastest and
+            gives the first tokens of each window the least context; half of it takes twice the time and comes
+            close to the best.
 
     Returns:
         Log-probabilities in nats.
