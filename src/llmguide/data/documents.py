@@ -22,6 +22,7 @@ not compressed with deflate, sparse members of a tar, files that grow while they
 import codecs
 import gzip
 import json
+import re
 import shutil
 import tarfile
 import tempfile
@@ -39,6 +40,7 @@ from llmguide.data.archives import BudgetError, Expanding, Source, UnreadableErr
 LIMIT = 16 * 2**20
 _BLOCK = 2**20
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 
@@ -114,17 +116,14 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     Raises:
         FileNotFoundError: A path does not exist.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist; give files or folders of text")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found |= {
-            file: None
-            for file in inside
-            if file.is_file() and (file == path or not _hidden(file.relative_to(path)))
-        }
-    return list(found)
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and (file == path or not _hidden(file.relative_to(path))):
+                files[file] = None
+    return list(files)
 
 
 def read_file(path: Path, *, text_field: str = "text") -> Iterator[Document | Unread]:
@@ -245,7 +244,7 @@ def _value(text: object, where: str, source: str, *, escaped: bool = False) -> D
         return Unread("empty", where)
     if "\0" in text:
         return Unread("binary: a NUL byte", where)
-    if escaped and not _encodable(text):
+    if escaped and _SURROGATE.search(text):
         return Unread("lone surrogate", where)
     return Document(text, where, source)
 
@@ -295,14 +294,6 @@ def _tar(stream: BufferedIOBase, source: str, text_field: str, budget: Source) -
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.parts)
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _printable(path: str | Path) -> str:

@@ -43,8 +43,8 @@ def text_logprobs(
         ids: Token ids of one text, the beginning-of-text token first.
         context: Tokens of a window; None: the model's context length.
         stride: Tokens that a window moves, 1 to ``context``. None: ``context``, which is the fastest and
-            gives the first tokens of each window the least context; half of it takes twice the time and comes
-            close to the best.
+            gives the first tokens of each window the least context; half of it takes twice the time and
+            comes close to the best.
 
     Returns:
         Log-probabilities in nats.

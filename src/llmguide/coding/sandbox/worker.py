@@ -12,8 +12,7 @@ equals everything, cannot leave the box.
 | tuple, set, frozenset | ``{"tuple": [...]}`` and so on |
 | dict | ``{"dict": [[key, value], ...]}`` |
 
-Run by path in a bare interpreter; imports only the standard library and `llmguide.coding.sandbox.isolation`,
-by path.
+Run by path in a bare interpreter; imports only the standard library and, by path, the module `isolation`.
 """
 
 import builtins
