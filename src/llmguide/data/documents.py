@@ -1,7 +1,6 @@
-"""Documents out of files: text, JSON lines and Parquet, plain, gzipped or in an archive, one at a time.
+"""Reads documents from files: text, JSON lines and Parquet, plain, gzipped or in an archive, one at a time.
 
-What cannot be read comes out as an `Unread` with a reason that can be counted, the place down to the member
-and the line, and a detail; it does not end the stream. Only a path that does not exist raises.
+What cannot be read is yielded as an `Unread` and does not end the stream. Only a missing path raises.
 
 | name ends with | becomes |
 | --- | --- |
@@ -37,8 +36,7 @@ from typing import IO
 from llmguide.data import archives, parquet
 from llmguide.data.archives import BudgetError, Expanding, Source, UnreadableError
 
-LIMIT = 16 * 2**20
-_BLOCK = 2**20
+LIMIT, _BLOCK = 2**24, 2**20  # bytes
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
@@ -60,9 +58,9 @@ class Unread:
     """A file, line or row that could not be read as a document."""
 
     reason: str
-    """One of few, to be counted."""
+    """Reason, one of few, so that reasons can be counted."""
     where: str
-    """The file, and the line or row."""
+    """The file, and the member, line or row."""
     detail: str = ""
 
 
