@@ -1,7 +1,8 @@
-r"""Scores of answers, and the intervals that say what they are worth: pass@k, win rate, calibration, ROUGE.
+r"""Metrics of completions with confidence intervals: pass@k, win rate, calibration error, ROUGE and BLEU.
 
-A score over $n$ answers is an estimate: 70 right of 100 means, at 95% confidence, between 60% and 78%. Two
-models closer than that cannot be told apart. What needs a model is in `llmguide.evaluation.likelihood`.
+A score over $n$ completions is an estimate: 70 right of 100 means, at 95% confidence, between 60% and 78%.
+Two models closer than that cannot be told apart. Metrics that run a model are in
+`llmguide.evaluation.likelihood`.
 
 References: pass@k (Chen et al. 2021, arXiv:2107.03374, equation 1); Wilson's interval (Wilson 1927, "Probable
 inference, the law of succession, and statistical inference"); bootstrap (Efron 1979, "Bootstrap methods:
@@ -9,7 +10,7 @@ another look at the jackknife"); calibration (Guo et al. 2017, arXiv:1706.04599,
 "ROUGE: a package for automatic evaluation of summaries"); BLEU (Papineni et al. 2002; Post 2018,
 arXiv:1804.08771, why only sacrebleu's can be compared).
 
-Leaves out: judges that are themselves models, and Elo ratings.
+Leaves out: LLM judges and Elo ratings.
 """
 
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     0.7
     """
     if not (0 <= c <= n and 1 <= k <= n):
-        raise ValueError(f"n={n}, c={c}, k={k} must satisfy 0 <= c <= n and 1 <= k <= n: draw more answers")
+        raise ValueError(f"n={n}, c={c}, k={k} must satisfy 0 <= c <= n and 1 <= k <= n: draw more samples")
     return 1.0 - prod(1.0 - k / i for i in range(n - c + 1, n + 1))
 
 
@@ -149,24 +150,24 @@ def bootstrap_interval(
 def expected_calibration_error(
     confidences: Sequence[float], correct: Sequence[bool], *, n_bins: int = 15
 ) -> float:
-    r"""Mean gap between how sure a model was and how often it was right: $\sum_b \frac{n_b}{n} |a_b - c_b|$.
+    r"""Compute the expected calibration error, the mean gap between confidence and accuracy.
 
-    Answers are sorted into bins of equal width by confidence, the upper border belonging to a bin; $a_b$ is
-    the share of right ones in bin $b$ and $c_b$ their mean confidence. It depends on the number of bins, so
-    quote that beside it.
+    $\sum_b \frac{n_b}{n} |a_b - c_b|$, where predictions are sorted into bins of equal width by confidence,
+    the upper border belonging to a bin; $a_b$ is the accuracy in bin $b$ and $c_b$ the mean confidence. It
+    depends on the number of bins, so report that beside it.
 
     Source: Guo et al. 2017, equation 3; 15 bins as in its table 1.
 
     Args:
-        confidences: Probability that the model gave to its answer.
-        correct: Whether the answer was right.
-        n_bins: Bins between 0 and 1.
+        confidences: Probability that the model gave to each of its predictions, 0 to 1.
+        correct: Whether each prediction was right.
+        n_bins: Number of bins between 0 and 1, at least 1.
 
     Returns:
         0 for a calibrated model, at most 1.
 
     Raises:
-        ValueError: The lengths differ, there are no answers or bins, or a confidence is no probability.
+        ValueError: The lengths differ, there are no predictions or bins, or a confidence is no probability.
 
     >>> round(expected_calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False], n_bins=10), 3)
     0.1
@@ -174,7 +175,7 @@ def expected_calibration_error(
     p, hit = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
     if p.shape != hit.shape or len(p) < 1 or n_bins < 1:
         raise ValueError(
-            f"{len(p)} confidences, {len(hit)} answers, {n_bins} bins: give as many of the first two"
+            f"{len(p)} confidences, {len(hit)} predictions, {n_bins} bins: give as many of the first two"
         )
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"confidences from {p.min()} to {p.max()} must be probabilities, 0 to 1")
