@@ -27,11 +27,11 @@ import trl
 from benchmarks.harness import Result, compare, peak_bytes, print_header
 from torch import Tensor, nn
 
-from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
+from llmguide.data.tokens.windows import Batch
 from llmguide.models import from_hf
-from llmguide.post_training.preferences.dpo import dpo_loss, frozen, preference_objective
-from llmguide.post_training.preferences.pairs import PairBatch
-from llmguide.post_training.sft import completion_loss
+from llmguide.post_training.preferences.dpo import dpo_loss, make_reference_model, preference_objective
+from llmguide.post_training.preferences.pairs import PreferenceBatch
+from llmguide.training.losses import batch_loss
 from llmguide.training.optim import clip_grad_norm_
 
 SHAPES = {"small": 512, "V 50304": 50_304}  # vocabulary of a GPT-2 of 4 layers, 4 heads and width 256
@@ -149,7 +149,7 @@ def sft(shape: str) -> dict[str, Step]:
     def convert(batch: dict[str, Tensor]) -> Batch:
         return Batch(batch["input_ids"][:, :-1], batch["labels"][:, 1:])
 
-    return pair_of_steps(peer, from_hf(peer.model), completion_loss, convert, shape)
+    return pair_of_steps(peer, from_hf(peer.model), batch_loss, convert, shape)
 
 
 def dpo(shape: str, *, precomputed: bool) -> dict[str, Step]:
@@ -157,13 +157,18 @@ def dpo(shape: str, *, precomputed: bool) -> dict[str, Step]:
     peer = trl_trainer(trl.DPOTrainer, trl.DPOConfig, shape, columns(), precompute_ref_log_probs=precomputed)
     ours = from_hf(peer.model)
 
-    def convert(batch: dict[str, Tensor]) -> PairBatch:
+    def convert(batch: dict[str, Tensor]) -> PreferenceBatch:
         ids = batch["input_ids"]
-        targets = ids.where(batch["completion_mask"].bool(), IGNORE_INDEX)
         known = [batch[f"ref_{side}_logps"] for side in ("chosen", "rejected")] if precomputed else None
-        return PairBatch(ids[:, :-1], targets[:, 1:], None if known is None else torch.cat(known))
+        return PreferenceBatch(
+            ids,
+            batch["attention_mask"].bool(),
+            batch["completion_mask"].bool(),
+            torch.zeros(len(ids) // 2),
+            None if known is None else torch.cat(known),
+        )
 
-    objective = preference_objective(dpo_loss, None if precomputed else frozen(ours))
+    objective = preference_objective(dpo_loss, None if precomputed else make_reference_model(ours))
     return pair_of_steps(peer, ours, objective, convert, shape)
 
 

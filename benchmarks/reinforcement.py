@@ -34,9 +34,10 @@ from benchmarks.post_training import (
 from torch import Tensor
 
 from llmguide.models import from_hf
-from llmguide.post_training.preferences.reward_model import ComparisonBatch, RewardModel, preference_loss
+from llmguide.post_training.preferences.pairs import PreferenceBatch
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
-from llmguide.post_training.rl.rollout import answer_logprobs
+from llmguide.post_training.rl.rollout import completion_logprobs
 
 PROMPT, ANSWER, EPOCHS = 24, 16, 4  # tokens, tokens, passes over a rollout
 PAD = 511  # a token that no text has: transformers finds the end of a text by its padding
@@ -84,9 +85,9 @@ def reward_model(shape: str) -> dict[str, Step]:
     peer._prepare_inputs = with_own_padding
     peer.model.config.pad_token_id = PAD
 
-    def convert(batch: dict[str, Tensor]) -> ComparisonBatch:
+    def convert(batch: dict[str, Tensor]) -> PreferenceBatch:
         ids, mask = batch["input_ids"], batch["attention_mask"].bool()
-        return ComparisonBatch(ids, mask, torch.zeros(len(ids) // 2))
+        return PreferenceBatch(ids, mask, mask, torch.zeros(len(ids) // 2))
 
     return pair_of_steps(peer, our_scoring_model(peer.model), preference_loss, convert, shape)
 
@@ -128,11 +129,9 @@ def trl_ppo(policy: Any, value: Any, reward: Any, folder: str) -> Step:
 
 
 def our_ppo(policy: Any, value: ValueModel, reward: RewardModel) -> PPOTrainer:
-    config = PPOConfig(
-        n_steps=10_000, batch_size=BATCH, max_new_tokens=ANSWER, learning_rate=1e-5, n_epochs=EPOCHS
-    )
+    config = PPOConfig(n_steps=10_000, batch_size=BATCH, max_new_tokens=ANSWER, lr=1e-5, n_epochs=EPOCHS)
     return PPOTrainer(
-        policy=policy, value=value, reward=reward.score, reference=deepcopy(policy), config=config
+        policy=policy, value_model=value, reward=reward.score, reference_model=deepcopy(policy), config=config
     )
 
 
@@ -148,14 +147,14 @@ def ppo(pairs: int) -> list[Result]:
             trunk = policy if shares_trunk else our_scoring_model(peer_value).backbone
             ours = our_ppo(policy, ValueModel(trunk), reward)
             ids = torch.tensor(some_prompts()[:BATCH])
-            answers, scores = ours.answer(ids, None)
+            rollouts, scores = ours.generate(ids, None)
             with torch.no_grad():
-                logits = peer_policy(answers.ids).logits[:, PROMPT - 1 : -1].log_softmax(dim=-1)
-                theirs = logits.gather(2, answers.answers[..., None]).squeeze(-1)
-                logprobs, _ = answer_logprobs(policy, answers)
-                assert (theirs - answers.logprobs).abs().max() < 1e-4
+                logits = peer_policy(rollouts.ids).logits[:, PROMPT - 1 : -1].log_softmax(dim=-1)
+                theirs = logits.gather(2, rollouts.completions[..., None]).squeeze(-1)
+                logprobs, _ = completion_logprobs(policy, rollouts)
+                assert (theirs - rollouts.logprobs).abs().max() < 1e-4
                 assert (theirs - logprobs).abs().max() < 1e-4
-                assert (peer_reward(answers.ids).logits.squeeze(-1) - scores).abs().max() < 1e-4
+                assert (peer_reward(rollouts.ids).logits.squeeze(-1) - scores).abs().max() < 1e-4
             peer = trl_ppo(peer_policy, peer_value, peer_reward, folder)
             place = count()
             prompts = torch.tensor(some_prompts()).split(BATCH)

@@ -24,7 +24,8 @@ def steps_per_second() -> dict[str, float]:
 
     from llmguide.config import ModelConfig  # noqa: PLC0415
     from llmguide.models import build  # noqa: PLC0415
-    from llmguide.training.train import TrainConfig, train  # noqa: PLC0415
+    from llmguide.training.config import TrainConfig  # noqa: PLC0415
+    from llmguide.training.train import train  # noqa: PLC0415
 
     torch.set_num_threads(1)
     config = ModelConfig(

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from llmguide.cli.pretrain import DEFAULT
 from llmguide.data.tokens.windows import Windows
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import JsonLinesLogger
-from llmguide.training.train import TrainConfig, evaluate, train
+from llmguide.training.step import evaluate
+from llmguide.training.train import train
 
 STEPS = {"small": 100, "big": 4}
 EVAL_BATCHES = {"small": 4, "big": 1}  # after the last step
@@ -42,7 +44,7 @@ def our_config(size: str) -> TrainConfig:
         n_steps=STEPS[size],
         context_length=config(size).context_length,
         batch_size=BATCH[size],
-        learning_rate=LEARNING_RATE,
+        lr=LEARNING_RATE,
         max_spike=float("inf"),
         eval_batches=EVAL_BATCHES[size],
     )

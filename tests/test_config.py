@@ -310,9 +310,21 @@ def test_derived_fields():
     assert given_fields.qkv_bias
 
 
-def test_replace_keeps_derived_values():
-    wider = dataclasses.replace(ModelConfig(**SMALL), d_model=24)
-    assert (wider.head_dim, wider.d_ff) == (2, 48)
+def test_replace_derives_sizes_again():
+    sizes = SMALL | {"d_model": 24}
+    assert ModelConfig(**SMALL).replace(d_model=24) == ModelConfig(**sizes)
+    assert ModelConfig(**SMALL).replace(d_model=24, head_dim=2) == ModelConfig(**sizes, head_dim=2)
+    assert ModelConfig(**SMALL).replace(n_heads=3).n_kv_heads == 3
+    assert not ModelConfig(**SMALL).replace(bias=False).qkv_bias
+    assert ModelConfig(**SMALL).replace(bias=False, qkv_bias=True).qkv_bias
+
+
+def test_replace_keeps_sizes_that_were_given():
+    given_sizes = {"n_kv_heads": 3, "head_dim": 5, "d_ff": 7}
+    wider = ModelConfig(**SMALL, **given_sizes).replace(d_model=24)
+    assert wider == ModelConfig(**(SMALL | {"d_model": 24}), **given_sizes)
+    with pytest.raises(TypeError, match="width"):
+        wider.replace(width=3)
 
 
 def test_a_config_is_a_value():

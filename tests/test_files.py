@@ -8,7 +8,7 @@ from llmguide import files
 from llmguide.data.documents import Document
 from llmguide.data.tokens.token_files import write_shards
 from llmguide.files import replacing, write_json, write_text
-from llmguide.runs.folder import write_tensors
+from llmguide.models.saved import write_tensors
 from llmguide.tokenization.tokenizer import Tokenizer
 
 

@@ -1,9 +1,11 @@
 """The public names: each can be imported from `llmguide`, and none is loaded before it is used."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+from tools import api
 
 import llmguide
 
@@ -24,3 +26,16 @@ def test_importing_the_package_loads_no_torch_and_no_module_of_its_own() -> None
 def test_an_unknown_name_is_told() -> None:
     with pytest.raises(AttributeError, match="no attribute 'causal_masks'"):
         llmguide.causal_masks  # noqa: B018
+
+
+def test_the_api_page_lists_every_public_name_with_an_example() -> None:
+    listed = {found.name: found for found in api.public_names()}
+    assert listed.keys() == set(llmguide.__all__)
+    assert all(found.chapter and found.summary and found.name in found.example for found in listed.values())
+
+
+@pytest.mark.parametrize("name", sorted(set(llmguide.__all__) - {"PRESETS"}))  # a dict has dict's docstring
+def test_the_docstring_of_a_public_name_imports_it_from_the_package(name: str) -> None:
+    docstring = getattr(llmguide, name).__doc__ or ""
+    imports = re.findall(r">>> from llmguide import (.+)", docstring)
+    assert any(name in found.split(", ") for found in imports)

@@ -18,9 +18,8 @@ import trl
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.models import from_hf, to_hf
-from llmguide.post_training.preferences.pairs import PairBatch
+from llmguide.post_training.preferences.pairs import PreferenceBatch
 
 datasets.disable_progress_bars()
 transformers.logging.set_verbosity_error()
@@ -130,6 +129,8 @@ def as_hf_gradients(ours: Any) -> dict[str, torch.Tensor]:
     return to_hf(gradients).state_dict()
 
 
-def rows(ids: torch.Tensor, completion_mask: torch.Tensor) -> PairBatch:
-    """Turn TRL's ids and mask into our inputs and targets."""
-    return PairBatch(ids[:, :-1], ids.where(completion_mask.bool(), IGNORE_INDEX)[:, 1:])
+def rows(ids: torch.Tensor, completion_mask: torch.Tensor) -> PreferenceBatch:
+    """Turn TRL's ids and mask into a batch of ours."""
+    return PreferenceBatch(
+        ids, torch.ones_like(ids).bool(), completion_mask.bool(), torch.zeros(len(ids) // 2)
+    )

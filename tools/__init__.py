@@ -20,15 +20,16 @@ def page_paths() -> list[Path]:
     return [DOCS / name for name in names if not name.startswith(left_out)]
 
 
-def generated_head(title: str, description: str, origin: str) -> str:
+def generated_head(title: str, description: str, origin: str, *, edit: str | None = None) -> str:
     """The start of a page that a program writes; glossary terms are not linked in it.
 
     Args:
         title: Of the page.
         description: In a sentence.
         origin: The program and what it reads.
+        edit: The file that the page's pencil opens; a page that is made from many files has no pencil.
     """
-    front = f"---\ntitle: {title}\ndescription: {description}\n---"
+    front = f"---\ntitle: {title}\ndescription: {description}\nedit: {edit or 'false'}\n---"
     return f"{front}\n\n<!-- Written by {origin}. no-terms -->\n\n# {title}\n"
 
 

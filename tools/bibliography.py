@@ -202,6 +202,7 @@ def render() -> str:
             "Bibliography",
             "Every work that the guide cites, with a line on why to read it.",
             "tools/bibliography.py from docs/_data/references.bib",
+            edit="docs/_data/references.bib",
         )
     ]
     works = sorted(all_works().values(), key=lambda work: (work.who.lower(), work.year, work.title))

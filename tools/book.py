@@ -2,7 +2,7 @@
 
 The chapters, in the order of the navigation, become one HTML page: folded parts are opened, links between
 chapters point inside the book, all others to the site. Chromium prints it with the site's own stylesheets;
-pandoc makes the EPUB, with formulas in MathML and the figures in the colours of the light palette.
+pandoc makes the EPUB, with formulas in MathML and the figures in the colors of the light palette.
 """
 
 import re
@@ -158,7 +158,7 @@ def book(site: Path) -> tuple[HtmlElement, list[str]]:
 
 
 def for_epub(document: HtmlElement) -> str:
-    """Keep of each formula its MathML, and make each figure an image in the colours of the light palette."""
+    """Keep of each formula its MathML, and make each figure an image in the colors of the light palette."""
     copy = deepcopy(document)
     for element in copy.find_class("katex-html"):
         element.drop_tree()
@@ -171,7 +171,7 @@ def for_epub(document: HtmlElement) -> str:
         section.drop_tag()  # pandoc begins a file only at headings that nothing encloses
     css = (DOCS / "css" / "guide.css").read_text(encoding="utf-8")
     for svg in [*copy.iter("svg")]:
-        drawing = with_colours(html.tostring(svg, encoding="unicode", with_tail=False), css)
+        drawing = with_colors(html.tostring(svg, encoding="unicode", with_tail=False), css)
         for name in CAMEL_CASE:
             drawing = drawing.replace(name.lower(), name)
         source = DATA_URL + b64encode(drawing.encode()).decode()
@@ -181,10 +181,10 @@ def for_epub(document: HtmlElement) -> str:
     return html.tostring(copy, encoding="unicode")
 
 
-def with_colours(text: str, css: str) -> str:
+def with_colors(text: str, css: str) -> str:
     """Replace CSS variables by their first value in a stylesheet, which is that of the light palette.
 
-    >>> with_colours("fill: var(--ink)", ":root { --ink: #111; } [dark] { --ink: #eee; }")
+    >>> with_colors("fill: var(--ink)", ":root { --ink: #111; } [dark] { --ink: #eee; }")
     'fill: #111'
     """
     values = dict(reversed(re.findall(r"(--[\w-]+):\s*([^;]+);", css)))

@@ -22,7 +22,7 @@ from tools.fences import prose_lines
 from tools.twins import address, config, front_matter, html_path, sections
 
 WIDTH, HEIGHT = 1200, 630  # what https://ogp.me/ readers crop least
-COLOURS = 48  # of the palette of the PNG: text and few flat areas need no more
+COLORS = 48  # of the palette of the PNG: text and few flat areas need no more
 _PAPER, _INK, _SOFT, _BLUE, _LINE = "#ffffff", "#1c2127", "#55606c", "#175a9c", "#dde2e7"
 _MASK = 7  # tokens
 _FORMULA = re.compile(r"^\$\$(.+?)\$\$$", re.MULTILINE | re.DOTALL)
@@ -76,7 +76,7 @@ def draw(title: str, section: str, description: str, tex: str) -> bytes:
         drawn = io.BytesIO()
         card.savefig(drawn, format="png", metadata={"Software": None})
     small = io.BytesIO()
-    Image.open(drawn).convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
+    Image.open(drawn).convert("RGB").quantize(COLORS).save(small, format="png", optimize=True)
     return small.getvalue()
 
 
@@ -88,10 +88,10 @@ def _draw_mask(axes: Any, *, left: float, top: float, side: float) -> None:
             seen = column <= row
             strength = (column + 1) / (row + 1) if seen else 0.0
             x, y = left + column * cell, top + row * cell
-            colour, alpha = (_BLUE, 0.25 + 0.75 * strength**2) if seen else (_LINE, 0.6)
+            color, alpha = (_BLUE, 0.25 + 0.75 * strength**2) if seen else (_LINE, 0.6)
             axes.fill(
                 [x, x + 0.86 * cell, x + 0.86 * cell, x], [y, y, y + 0.86 * cell, y + 0.86 * cell],
-                color=colour, alpha=alpha, linewidth=0,
+                color=color, alpha=alpha, linewidth=0,
             )  # fmt: skip
 
 

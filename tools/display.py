@@ -1,7 +1,7 @@
 """The helpers of table and figure fences for a notebook: what they print is shown as Markdown and drawings.
 
 Each notebook that tools/notebooks.py writes brings this file along with those that it imports, and sets
-``colours``.
+``colors``.
 """
 
 import contextlib
@@ -12,13 +12,14 @@ from typing import Any
 
 from IPython.display import SVG, Markdown, display
 
-from tools import DOCS, figures, tables
+from tools import DOCS, diagrams, figures, tables
 from tools.facts import cite, fact
 
-__all__ = ["cite", "fact", "figure", "heatmap", "matrix", "table"]
+__all__ = ["cite", "diagram", "fact", "figure", "heatmap", "matrix", "table"]
 
 SITE = "https://llmguide.github.io/llmguide/"
-colours: dict[str, str] = {}  # value of each CSS variable that a figure uses
+colors: dict[str, str] = {}  # value of each CSS variable that a figure uses
+diagram = diagrams.Diagram
 heatmap = figures.heatmap
 _CITATION = re.compile(r"\[@(?P<work>[\w-]+)(?P<where>[^\]]*)\]")
 
@@ -44,7 +45,7 @@ def figure(name: str, **options: Any) -> Iterator[Any]:
     with contextlib.redirect_stdout(io.StringIO()), figures.figure(name, page="notebook", **options) as drawn:
         yield drawn
     svg = (DOCS / "assets" / "figures" / "notebook" / f"{name}.svg").read_text(encoding="utf-8")
-    for variable, value in colours.items():
+    for variable, value in colors.items():
         svg = svg.replace(f"var({variable})", value)
     display(SVG(svg.replace('style="', 'style="background: white; ', 1)))
     if options.get("caption"):

@@ -167,6 +167,7 @@ def render() -> str:
             "Errata",
             "What the older text of this guide said, what is true, and the measurement or source behind it.",
             "tools/errata.py from docs/_data/errata.toml",
+            edit="docs/_data/errata.toml",
         ),
         f"This guide replaces an older text. The {len(entries)} statements below, all from there, did not "
         "stand up to their source, to arithmetic, or to time. Numbers with a dotted line are computed when "

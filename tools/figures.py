@@ -1,6 +1,6 @@
 """Draw figures in the house style, as small SVG files that follow the reader's palette.
 
-Colours are written as sentinels (``INK``, ``ACCENTS`` ...) and replaced by CSS variables in the file, so that
+Colors are written as sentinels (``INK``, ``ACCENTS`` ...) and replaced by CSS variables in the file, so that
 one file serves light and dark. A figure is about as wide as a phone, so that its text is never smaller than
 11 px there.
 """
@@ -25,7 +25,7 @@ VARIABLES = {
     GRID: "--figure-grid",
     SURFACE: "--figure-surface",
     ACCENTS[0]: "--figure-accent",
-    **{colour: f"--figure-accent-{index}" for index, colour in enumerate(ACCENTS[1:], start=2)},
+    **{color: f"--figure-accent-{index}" for index, color in enumerate(ACCENTS[1:], start=2)},
 }
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
@@ -152,7 +152,7 @@ def tidy(svg: str, *, prefix: str, alt: str) -> str:
         alt: Becomes the accessible name.
 
     Raises:
-        ValueError: A colour is not from the house palette, or the figure holds a bitmap.
+        ValueError: A color is not from the house palette, or the figure holds a bitmap.
     """
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
@@ -228,10 +228,10 @@ def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
 
 def _css(style: str, prefix: str) -> str:
     style = re.sub(r" ?font-family: [^;]*;?", "", style)  # the page's own font
-    for colour, variable in VARIABLES.items():
-        style = style.replace(colour, f"var({variable})")
+    for color, variable in VARIABLES.items():
+        style = style.replace(color, f"var({variable})")
     if foreign := re.search(r"#[0-9a-f]{6}", style):
         raise ValueError(
-            f"{prefix}: the colour {foreign[0]} is not in the palette; use INK, MUTED, GRID or ACCENTS[i]"
+            f"{prefix}: the color {foreign[0]} is not in the palette; use INK, MUTED, GRID or ACCENTS[i]"
         )
     return style

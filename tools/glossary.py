@@ -95,6 +95,7 @@ def render() -> str:
             "Glossary",
             "Every term and symbol of the guide, in one sentence each.",
             "tools/glossary.py from docs/_data/glossary.toml and symbols.toml",
+            edit="docs/_data/glossary.toml",
         ),
     ]
     terms = sorted(all_terms().values(), key=lambda term: term.names[0].lower())

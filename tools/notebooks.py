@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tools import DATA, DOCS, ROOT, page_paths, write
-from tools.book import with_colours
+from tools.book import with_colors
 from tools.fences import Fence
 from tools.figures import VARIABLES
 from tools.records import read_by
@@ -27,7 +27,7 @@ from tools.twins import address, config, html_path, twin
 
 COLAB = "https://colab.research.google.com/github/llmguide/llmguide/blob/notebooks/"
 FOLDER = "llmguide_page"  # of the helpers that a notebook brings along
-HELPERS = ("__init__", "display", "facts", "figures", "tables")
+HELPERS = ("__init__", "diagrams", "display", "facts", "figures", "tables")
 # What a page that names this needs beside the package; the value is an extra of it, or another package.
 EXTRAS = {
     "tiktoken": "vocab",
@@ -47,8 +47,8 @@ import sys
 sys.path.insert(0, "{FOLDER}")  # what the cells use to show tables and figures
 from tools import display
 
-display.colours = {{colours}}
-from tools.display import cite, fact, figure, heatmap, matrix, table"""
+display.colors = {{colors}}
+from tools.display import cite, diagram, fact, figure, heatmap, matrix, table"""
 _MARK = re.compile(r"^[> ]*@@(?P<part>cell|output|end) (?P<number>\d+)@@$", re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?P<target>[^)#:\s]*\.md)(?P<anchor>#[^)]*)?(?=\))")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([./]*(?P<path>assets/figures/[^)]+\.svg)\)")
@@ -144,7 +144,7 @@ def _displays(markdown: str) -> list[dict[str, Any]]:
     data = []
     if image:
         css = (DOCS / "css" / "guide.css").read_text(encoding="utf-8")
-        svg = with_colours((DOCS / image["path"]).read_text(encoding="utf-8"), css)
+        svg = with_colors((DOCS / image["path"]).read_text(encoding="utf-8"), css)
         data.append({"image/svg+xml": svg.replace('style="', 'style="background: white; ', 1)})
         markdown = markdown.replace(image[0], "").strip().removeprefix("Figure: ")
     if markdown:
@@ -166,7 +166,7 @@ def _helpers(cells: list[Fence]) -> list[dict[str, Any]]:
     if not any({"table", "figure"} & set(cell.classes) for cell in cells):
         return []
     css = (DOCS / "css" / "guide.css").read_text(encoding="utf-8")
-    colours = {name: with_colours(f"var({name})", css) for name in VARIABLES.values()}
+    colors = {name: with_colors(f"var({name})", css) for name in VARIABLES.values()}
     return [
         _hidden(_FOLDERS),
         *(
@@ -175,7 +175,7 @@ def _helpers(cells: list[Fence]) -> list[dict[str, Any]]:
         ),
         _written("docs/_data/facts.toml", _facts(cells)),
         *_records(cells),
-        _hidden(_IMPORTS.format(colours=json.dumps(colours))),
+        _hidden(_IMPORTS.format(colors=json.dumps(colors))),
     ]
 
 

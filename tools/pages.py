@@ -1,7 +1,7 @@
 """Run the code of a page and compare what it prints with what the page says.
 
 A page is plain Markdown. Its outputs are stored in its own source, so that it reads well anywhere and a
-change of behaviour shows up as a change of the page. This program executes each page and reports every stored
+change of behavior shows up as a change of the page. This program executes each page and reports every stored
 output or inline value that differs; ``--write`` stores the new ones. A page is run again only when its
 code, the package or the tools change.
 

@@ -1,4 +1,4 @@
-"""Write the reference: a page for each module, an index for each folder, and the navigation of both.
+"""Write the reference: the public names, a page for each module and folder, and their navigation.
 
 A page shows the docstrings of its module and names the chapters that include the module's source. Modules
 whose name begins with an underscore have no page. Adding a module needs no other edit.
@@ -13,8 +13,9 @@ import re
 import shutil
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
-from tools import DOCS, ROOT, page_paths, write
+from tools import DOCS, ROOT, api, page_paths, write
 
 PACKAGE = ROOT / "src" / "llmguide"
 FOLDER = DOCS / "reference"
@@ -72,13 +73,18 @@ def page_of(name: str) -> str:
     return f"reference/{path}/index.md" if is_folder(name) else f"reference/{path}.md"
 
 
+def source(name: str) -> Path:
+    """The file of a module, or of the folder's own docstring."""
+    path = PACKAGE / name.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def summary(name: str) -> str:
     """The first paragraph of a module's docstring, on one line."""
-    path = PACKAGE / name.replace(".", "/")
-    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8")))
+    path = source(name)
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     if not docstring:
-        raise ValueError(f"{source.relative_to(ROOT)} has no docstring; its first paragraph is the summary")
+        raise ValueError(f"{path.relative_to(ROOT)} has no docstring; its first paragraph is the summary")
     return " ".join(docstring.split("\n\n")[0].split())
 
 
@@ -100,7 +106,9 @@ def page(name: str) -> str:
     """The page of a module or folder."""
     up = "../" * (page_of(name).count("/"))
     description = summary(name).replace('"', "'")
-    head = f'---\ndescription: "llmguide.{name}: {description}"\n---\n\n# {name} {{ #llmguide.{name} }}\n'
+    edit = source(name).relative_to(ROOT).as_posix()
+    front = f'---\ndescription: "llmguide.{name}: {description}"\nedit: {edit}\n---\n'
+    head = f"{front}\n# {name} {{ #llmguide.{name} }}\n"
     parts = [head]
     if pages := _explained().get(name):
         links = ", ".join(f"[{title}]({up}{address})" for address, title in pages)
@@ -145,13 +153,14 @@ def navigation() -> str:
             else:
                 yield f"{'  ' * depth}- {last}: {page_of(name)}\n"
 
-    return "".join(entries("", 3))
+    return "      - The API at a glance: reference/api.md\n" + "".join(entries("", 3))
 
 
 def main() -> None:
     """Write the pages that changed, remove those without a module, and update the navigation."""
     pages = {DOCS / page_of(name): page(name) for name in modules()}
     pages[FOLDER / "index.md"] = index()
+    pages[FOLDER / "api.md"] = api.page()
     for old in FOLDER.rglob("*.md"):
         if old not in pages:
             old.unlink()

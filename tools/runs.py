@@ -195,6 +195,7 @@ def helpers(namespace: dict[str, Any], page: str, *, draw: bool = True) -> Itera
     name = Path(page).relative_to("docs").with_suffix("").as_posix()
     lent: dict[str, Any] = {
         "cite": cite,
+        "diagram": lambda axes: _diagrams().Diagram(axes),
         "fact": fact,
         "figure": lambda *args, **options: _figures().figure(*args, page=name, **options),
         "heatmap": lambda *args, **options: _figures().heatmap(*args, **options),
@@ -204,7 +205,7 @@ def helpers(namespace: dict[str, Any], page: str, *, draw: bool = True) -> Itera
     if not draw:
         from tools import undrawn  # noqa: PLC0415 (unittest.mock brings asyncio, which few runs need)
 
-        lent |= {"figure": undrawn.figure, "heatmap": undrawn.heatmap}
+        lent |= {"diagram": undrawn.diagram, "figure": undrawn.figure, "heatmap": undrawn.heatmap}
     covered = {key: namespace[key] for key in lent if key in namespace}
     namespace.update(lent)
     try:
@@ -214,6 +215,12 @@ def helpers(namespace: dict[str, Any], page: str, *, draw: bool = True) -> Itera
             if namespace.get(key) is value:
                 del namespace[key]
         namespace.update(covered)
+
+
+def _diagrams() -> Any:
+    from tools import diagrams  # noqa: PLC0415 (as figures)
+
+    return diagrams
 
 
 def _figures() -> Any:

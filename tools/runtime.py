@@ -29,7 +29,18 @@ KERNEL = CACHE / "array_matmul.wasm"
 CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 COUNTED = ("pyodide.asm.wasm", "python_stdlib.zip")  # of these, the ones that a page counts while they come
 # of tools/, what cells use
-HELPERS = ("__init__", "export_model", "facts", "fences", "figures", "records", "runs", "tables", "undrawn")
+HELPERS = (
+    "__init__",
+    "diagrams",
+    "export_model",
+    "facts",
+    "fences",
+    "figures",
+    "records",
+    "runs",
+    "tables",
+    "undrawn",
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date that a zip can hold: equal content gives equal bytes
 
 

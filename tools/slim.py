@@ -1,7 +1,7 @@
 """Leave out of the built site what no reader gets anything from; a long chapter loses 10 kB, compressed.
 
 - Highlighting puts every name, operator and bracket into an element of its own. Our palettes give them the
-  colour of the text. What follows its like needs no element of its own either.
+  color of the text. What follows its like needs no element of its own either.
 - Before each block of code stands an empty element, for a browser that is no more. Instead, Tab reaches the
   block until a script sees that it does not scroll.
 - Each formula carries its TeX, for programs. They have the Markdown twin.
@@ -9,8 +9,10 @@
 - Every page names the styles of the reference, which only its pages use.
 - The theme watches every entry of a page's contents while the reader scrolls. A phone feels some hundred: so
   long a list shows its outermost level alone.
-- At its start the theme stops all transitions, and names the colour scheme in the head, which our style does
+- At its start the theme stops all transitions, and names the color scheme in the head, which our style does
   for the root. For each the browser would style the whole page anew.
+- Cells of a table say that they are aligned to the left, as the theme's style does.
+- The theme styles keyboard keys, blogs and pages that are read from right to left; we have none.
 - The theme's palette brings two dozen colors to choose from. We bring our own, and call it "custom".
 - Our scripts and styles are written for people; esbuild writes them for machines.
 
@@ -29,14 +31,17 @@ from tools import ROOT, write
 ESBUILD = ("node_modules/.bin/esbuild", "--minify", "--log-level=warning")
 FOLDERS = ("css", "js", "runtime")  # below docs/
 _PLAIN = re.compile(r'<span class="(?:kc|na?|ow?|p|sa|w)">([^<]*)</span>')  # names, operators, punctuation
-_NEIGHBOURS = re.compile(r'(<span class="[a-z]\w?">)[^<]*</span>(?:\1[^<]*</span>)+')  # of the same kind
+_NEIGHBORS = re.compile(r'(<span class="[a-z]\w?">)[^<]*</span>(?:\1[^<]*</span>)+')  # of the same kind
 _CODE = re.compile(r"(<pre[^>]*>)(?:<span></span>)?<code>")
 _TEX = re.compile(r"<annotation [^>]*>[^<]*</annotation>|</?semantics>")
 _REFERENCE = re.compile(r'<link rel="stylesheet" href="[^"]*_mkdocstrings\.css">')
 _ENTRY = re.compile(r'<a href="#[^"]*" class="md-nav__link">')  # of the contents, which stand in a page twice
 _LOWER_LEVEL = re.compile(r'<nav class="md-nav" aria-label="[^"]*">(?:(?!<nav).)*?</nav>', re.DOTALL)
 MOST_ENTRIES = 200
+_LEFT = re.compile(r'(<t[dh][^>]*?) style="text-align: left;"')
+_UNUSED = r"(?:\[dir=rtl\]|[^{},;]*\.(?:keys|md-author|md-meta|md-pagination|md-post)\b)[^{},]*"  # selectors
 RESTYLES = {  # of files of the theme
+    "stylesheets/main.*.css": re.compile(rf"(?<=[{{}}]){_UNUSED}(?:,{_UNUSED})*\{{[^{{}}]*\}}"),
     "stylesheets/palette.*.css": re.compile(
         r"\[data-md-color-switching\] \*[^}]*}"
         r"|[^{}]*\[data-md-color-(?:primary|accent)=(?!custom\b)[^{}]*\{[^{}]*\}"
@@ -53,14 +58,16 @@ def slim(html: str) -> str:
     '<pre><span class="k">def</span> x\n\n</pre>\n<p>'
     >>> slim('<pre><span></span><code><span class="s2">"</span><span class="s2">a"</span></code></pre>')
     '<pre><code tabindex="0"><span class="s2">"a"</span></code></pre>'
+    >>> slim('<th scope="row" style="text-align: left;">a</th><td style="text-align: right;">1</td>')
+    '<th scope="row">a</th><td style="text-align: right;">1</td>'
     """
     if 'class="doc ' not in html:
         html = _REFERENCE.sub("", html)
     if len(_ENTRY.findall(html)) > MOST_ENTRIES:
         while _LOWER_LEVEL.search(html):  # from the innermost
             html = _LOWER_LEVEL.sub("", html)
-    html = _NEIGHBOURS.sub(lambda found: found[0].replace(f"</span>{found[1]}", ""), _PLAIN.sub(r"\1", html))
-    html = _CODE.sub(r'\1<code tabindex="0">', html)
+    html = _NEIGHBORS.sub(lambda found: found[0].replace(f"</span>{found[1]}", ""), _PLAIN.sub(r"\1", html))
+    html = _LEFT.sub(r"\1", _CODE.sub(r'\1<code tabindex="0">', html))
     parts = _EXACT.split(_TEX.sub("", html))
     # of three parts: what lies between, what is exact, and the name of its tag
     return "".join(

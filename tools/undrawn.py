@@ -56,5 +56,10 @@ def figure(*_: Any, **__: Any) -> Iterator[tuple[Undrawn, Undrawn]]:
     yield Undrawn(), Undrawn()
 
 
+def diagram(_: Any) -> Undrawn:
+    """Take the place of ``tools.diagrams.Diagram``."""
+    return Undrawn()
+
+
 def heatmap(*_: Any, **__: Any) -> None:
     """Take the place of ``tools.figures.heatmap``."""

@@ -114,7 +114,7 @@ class Cell {
   start() {
     if (this.running) return;
     this.running = true;
-    this.cancelled = false;
+    this.canceled = false;
     this.setButton(BUSY);
     this.shown.begin();
     const left = active && !active.frame.isConnected;
@@ -140,7 +140,7 @@ class Cell {
 
   async stop() {
     if (active === this) {
-      this.cancelled = true;
+      this.canceled = true;
       this.say("Stopping");
       return backend?.stop();
     }
@@ -154,7 +154,7 @@ class Cell {
     try {
       this.say("Starting");
       await load();
-      if (this.cancelled) return this.tell("Stopped");
+      if (this.canceled) return this.tell("Stopped");
       const above = this.above();
       const needed = [this, ...above.filter((cell) => cell.drawn)].map((cell) => STEPS.indexOf(cell.needed()));
       const hooks = { needs: STEPS[Math.max(0, ...needed)], onLoading: (...stage) => this.status.set(showProgress(this.bar, ...stage)) };
@@ -169,7 +169,7 @@ class Cell {
           return this.blockedBy(cell);
         }
         if (result.ok) cell.passed();
-        if (this.cancelled) return this.tell("Stopped. The names are kept"); // it was done all the same
+        if (this.canceled) return this.tell("Stopped. The names are kept"); // it was done all the same
       }
       const result = await this.execute({ ...hooks, onStart: () => this.say("Running"), ...this.stream() });
       if (result.started) noteFetched(this.parts);

@@ -156,7 +156,7 @@ class Exercise {
   async check() {
     if (this.running) return;
     this.setRunning(true);
-    this.cancelled = false;
+    this.canceled = false;
     this.say("");
     this.note.textContent = "Starting";
     try {
@@ -165,7 +165,7 @@ class Exercise {
       this.rest();
       return this.say("wrong", `Nothing could be loaded to check with. ${error.message}`);
     }
-    if (this.cancelled) {
+    if (this.canceled) {
       this.rest();
       return this.say("wrong", "Stopped.");
     }
@@ -186,7 +186,7 @@ class Exercise {
   }
 
   stop() {
-    this.cancelled = true;
+    this.canceled = true;
     backend?.stop();
   }
 

@@ -234,17 +234,22 @@ function stop() {
   stopped = new AbortController();
 }
 
-// Packages come while Python starts. What fails is told when the run's turn comes.
+// Packages come while Python starts. What fails is told when the run's turn comes. Resolves to whether all have come.
 async function prefetch(message) {
   try {
     const parts = (await needed(message)).filter(({ wheels }) => !unpacked.has(wheels[0].name));
-    for (const part of parts) fetchPackage(part).catch(() => {});
-  } catch {}
+    await Promise.all(parts.map(fetchPackage));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
-// One message at a time, in order: loading is asynchronous, and the next must not overtake it. A stop does.
-self.onmessage = ({ data }) => {
+// One message at a time, in order: loading is asynchronous, and the next must not overtake it. A stop does. A prepare waits
+// for its packages outside the queue, so that a run that needs less does not wait for them.
+self.onmessage = async ({ data }) => {
   if (data.type === "interrupt") return stop();
-  if (data.type === "run" || data.type === "prepare") prefetch(data);
+  if (data.type === "run") prefetch(data);
+  if (data.type === "prepare" && !(await prefetch(data))) return post({ type: "prepared" });
   queue = queue.then(() => receive(data));
 };

@@ -11,9 +11,10 @@ from llmguide.config import PRESETS as PRESETS
 from llmguide.config import ModelConfig as ModelConfig
 from llmguide.models import build as build
 from llmguide.models import from_hf as from_hf
-from llmguide.models import load as load
 from llmguide.models import to_hf as to_hf
 from llmguide.models.decoder import Decoder as Decoder
+from llmguide.models import save as save
+from llmguide.runs.packaged import load as load
 
 # Attention and positions
 from llmguide.nn.attention import MultiHeadAttention as MultiHeadAttention
@@ -41,11 +42,14 @@ from llmguide.generation.speculative import speculative_generate as speculative_
 
 # Pre-training
 from llmguide.training.losses import next_token_loss as next_token_loss
-from llmguide.training.train import TrainConfig as TrainConfig
+from llmguide.training.optimizers import AdamW as AdamW
+from llmguide.training.optimizers import Muon as Muon
+from llmguide.training.config import TrainConfig as TrainConfig
 from llmguide.training.train import TrainResult as TrainResult
 from llmguide.training.train import train as train
 
 # Scale and cost
+from llmguide.costs.memory import memory_estimate as memory_estimate
 from llmguide.costs.scaling_laws import chinchilla_loss as chinchilla_loss
 from llmguide.costs.scaling_laws import chinchilla_optimal as chinchilla_optimal
 from llmguide.costs.scaling_laws import kaplan_loss as kaplan_loss
@@ -60,14 +64,14 @@ from llmguide.post_training.preferences.reward_model import RewardModel as Rewar
 from llmguide.post_training.preferences.reward_model import bradley_terry_loss as bradley_terry_loss
 from llmguide.post_training.rl.grpo import GRPOConfig as GRPOConfig
 from llmguide.post_training.rl.grpo import GRPOTrainer as GRPOTrainer
-from llmguide.post_training.rl.grpo import group_advantages as group_advantages
-from llmguide.post_training.rl.grpo import grpo_loss as grpo_loss
+from llmguide.post_training.rl.grpo_losses import group_advantages as group_advantages
+from llmguide.post_training.rl.grpo_losses import grpo_loss as grpo_loss
 from llmguide.post_training.rl.policy_gradient import kl_estimate as kl_estimate
 from llmguide.post_training.rl.ppo import PPOConfig as PPOConfig
 from llmguide.post_training.rl.ppo import PPOTrainer as PPOTrainer
-from llmguide.post_training.rl.ppo import gae as gae
-from llmguide.post_training.rl.ppo import ppo_policy_loss as ppo_policy_loss
-from llmguide.post_training.rl.ppo import ppo_value_loss as ppo_value_loss
+from llmguide.post_training.rl.ppo_losses import gae as gae
+from llmguide.post_training.rl.ppo_losses import ppo_policy_loss as ppo_policy_loss
+from llmguide.post_training.rl.ppo_losses import ppo_value_loss as ppo_value_loss
 
 # Preferences
 from llmguide.post_training.preferences.dpo import dpo_loss as dpo_loss
@@ -78,7 +82,7 @@ from llmguide.post_training.preferences.preference_losses import orpo_loss as or
 from llmguide.post_training.preferences.preference_losses import simpo_loss as simpo_loss
 
 # Adapters
-from llmguide.post_training.adapters.lora import LoRALinear as LoRALinear
+from llmguide.post_training.adapters.lora_layer import LoRALinear as LoRALinear
 from llmguide.post_training.adapters.lora import apply_lora as apply_lora
 from llmguide.post_training.adapters.lora import merge_lora as merge_lora
 from llmguide.post_training.adapters.lora import unmerge_lora as unmerge_lora

@@ -1,8 +1,8 @@
 r"""The shape of a model: every size that its weights and its cost depend on, and presets of published models.
 
 One dataclass describes the decoders (GPT-2, LLaMA, Mistral, Mixtral, BLOOM, Qwen), the encoder (BERT) and the
-2017 encoder-decoder. From it follow the exact number of parameters (here), FLOPs (`scaling`) and bytes
-(`memory`).
+2017 encoder-decoder. From it follow the exact number of parameters (here), FLOPs (`costs.scaling_laws`)
+and bytes (`costs.memory`).
 
 | symbol | field | meaning |
 | --- | --- | --- |
@@ -16,7 +16,7 @@ One dataclass describes the decoders (GPT-2, LLaMA, Mistral, Mixtral, BLOOM, Qwe
 Leaves out: latent attention, layers that differ from each other, LayerNorm without bias.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 Architecture = Literal["decoder", "encoder", "encoder-decoder"]
@@ -61,10 +61,12 @@ RopeScaling = LinearScaling | YarnScaling | Llama3Scaling
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    r"""Sizes and choices of one model; what is not given is derived, so every size can be computed with.
+    r"""Sizes and design choices of one model; fields that are not given are derived from the others.
 
-    `dataclasses.replace` keeps derived values: with a new `d_model`, pass `head_dim` and `d_ff` too.
+    Use the method `replace` to change a config: it derives again, where `dataclasses.replace` would keep the
+    old `head_dim` and `d_ff` beside a new `d_model`.
 
+    >>> from llmguide import ModelConfig
     >>> config = ModelConfig(vocab_size=10, context_length=4, n_layers=1, d_model=8, n_heads=2)
     >>> config.head_dim, config.n_kv_heads, config.d_ff
     (4, 2, 32)
@@ -108,13 +110,7 @@ class ModelConfig:
             raise ValueError(
                 f"d_model={self.d_model} is no multiple of n_heads={self.n_heads}; adapt one or set head_dim"
             )
-        derived = {
-            "n_kv_heads": self.n_heads,
-            "head_dim": self.d_model // self.n_heads,
-            "d_ff": 4 * self.d_model,
-            "qkv_bias": self.bias,
-        }
-        for name, value in derived.items():
+        for name, value in self._derived().items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)  # the dataclass is frozen to everybody else
         for name in ("n_kv_heads", "head_dim", "d_ff"):
@@ -126,6 +122,37 @@ class ModelConfig:
             )
         self._check_choices()
         self._check_numbers()
+
+    def _derived(self) -> dict[str, Any]:
+        return {
+            "n_kv_heads": self.n_heads,
+            "head_dim": self.d_model // self.n_heads,
+            "d_ff": 4 * self.d_model,
+            "qkv_bias": self.bias,
+        }
+
+    def replace(self, **changes: Any) -> "ModelConfig":
+        """Return a copy with some fields changed; sizes that follow from others follow the new ones.
+
+        Args:
+            **changes: New values of fields. A derived field that is not among them is derived again if it
+                has its derived value now, and is kept if it was given another one.
+
+        Returns:
+            The new config.
+
+        Raises:
+            TypeError: If there is no such field.
+            ValueError: If the sizes fit no model.
+
+        >>> config = ModelConfig(vocab_size=10, context_length=4, n_layers=1, d_model=8, n_heads=2)
+        >>> wider = config.replace(d_model=16)
+        >>> wider.head_dim, wider.d_ff
+        (8, 64)
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        following = {name for name, value in self._derived().items() if values[name] == value}
+        return ModelConfig(**({name: values[name] for name in values.keys() - following} | changes))
 
     def _require_positive(self, name: str) -> None:
         value = getattr(self, name)
@@ -367,3 +394,4 @@ PRESETS: dict[str, ModelConfig] = {
     "transformer-base": _transformer(512, 8),
     "transformer-big": _transformer(1024, 16),
 }
+"""Configs of published models, by name."""

@@ -94,7 +94,7 @@ def look_at(context: BrowserContext, url: str) -> list[str]:
     return problems
 
 
-# Layout depends on the width and colours on the scheme; one of each pair on every page sees both.
+# Layout depends on the width and colors on the scheme; one of each pair on every page sees both.
 @pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
 def test_every_page(browser: Browser, site_url: str, width: int, scheme: str) -> None:
     names = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))

@@ -427,6 +427,40 @@ def test_python_starts_by_itself_in_the_next_page_of_a_visit_that_has_run_code(b
         assert not [path for path in host.asked if re.search(PYTHON, path)]
 
 
+PREPARE = """async (needs) => {
+  const { prepare } = await import(new URL("../../runtime/backend.js", location).href);
+  await prepare(needs);
+}"""
+
+
+def test_a_run_does_not_wait_for_packages_that_only_a_prepare_needs(browser: Browser) -> None:
+    with serving(delays={numpy_wheel(): 15}) as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, PLAIN)
+        assert run_plain(page, "1")["ok"]
+        page.evaluate(PREPARE, "torch")
+        wait_until_asked(page, host, numpy_wheel())
+        code = "import pathlib\nprint(pathlib.Path('/guide/numpy').exists())"
+        assert run_plain(page, code)["stdout"] == "False\n", "the run was first"
+        host.forget()
+        assert run_plain(page, "import torch\ntorch.ones(1)", "torch")["stdout"] == "tensor([1.])\n"
+        assert not host.asked, "the prepare had fetched all"
+        assert not problems
+
+
+def test_a_prepare_imports_torch_and_one_that_fails_holds_up_nothing(browser: Browser) -> None:
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, _ = open_page(context, host, PLAIN)
+        host.answers[numpy_wheel()] = 503
+        page.evaluate(PREPARE, "torch")
+        wait_until_asked(page, host, numpy_wheel())
+        assert run_plain(page, "1")["ok"]
+        host.answers.clear()
+        page.evaluate(PREPARE, "torch")
+        loaded = "import sys\nprint('torch' in sys.modules)"
+        while run_plain(page, loaded)["stdout"] != "True\n":
+            page.wait_for_timeout(50)
+
+
 WATCH_LOADING = """() => {
   const heard = (window.heard = []), seen = (window.seen = []);
   const box = document.getElementById("loading-announcer");
@@ -539,7 +573,7 @@ def test_what_a_button_says_is_what_is_sent(browser: Browser) -> None:
 
 def test_every_article_is_light() -> None:
     """Page, styles, scripts and images; the fonts of formulas and the theme's search serve all pages."""
-    heavy = {name: size for name, size in weights(SITE).items() if size > 160_000}
+    heavy = {name: size for name, size in weights(SITE).items() if size > 150_000}
     assert not heavy, f"split these pages, or fold what few readers open: {heavy}"
 
 

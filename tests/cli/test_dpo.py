@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from llmguide.cli.main import main
-from llmguide.post_training.toy.world import answer_logprobs, divergence, expected, tiny_world
+from llmguide.post_training.toy.world import completion_logprobs, divergence, expected, tiny_world
 from llmguide.runs.folder import load_run
 from llmguide.runs.toy import load_policy
 
@@ -20,7 +20,7 @@ def test_in_the_tiny_world_it_gains_true_reward_below_the_frontier(runs):
     start, tuned = report["rows"]
     world = tiny_world()
     with torch.no_grad():
-        before, after = (answer_logprobs(load_policy(runs / name), world) for name in ("sft", "dpo"))
+        before, after = (completion_logprobs(load_policy(runs / name), world) for name in ("sft", "dpo"))
     assert tuned["kl"] == pytest.approx(divergence(after, before).item(), abs=1e-4)
     assert start["gold"] == pytest.approx(expected(before, world.gold).item(), abs=1e-5)
     assert start["gold"] < tuned["gold"] <= tuned["best_gold"] + 1e-3
@@ -43,7 +43,7 @@ def test_a_run_in_two_sittings_ends_as_one(runs):
 @pytest.mark.parametrize("more", [[], ["--lora-rank", "2"]], ids=["plain", "lora"])
 def test_on_comparisons_the_policy_moves_to_the_chosen(more, tmp_path, written, chat_run):
     args = ["--data", written(PAIRS), "--model", str(chat_run), "--output", str(tmp_path / "run")]
-    assert main(["dpo", *args, "--n-steps", "20", "--learning-rate", "0.01", *more]) == 0
+    assert main(["dpo", *args, "--n-steps", "20", "--lr", "0.01", *more]) == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     score = {row["judge"]: row["score"] for row in report["accuracy"]}
     assert score["implicit reward"] > 0.9

@@ -121,6 +121,6 @@ def test_what_cannot_write_says_why(ours, theirs, tmp_path, capsys):
     )
     to_hf(encoder).save_pretrained(tmp_path / "bert")
     assert main(["generate", str(tmp_path / "bert"), "the"]) == 1
-    assert "is no decoder but an encoder" in capsys.readouterr().err
+    assert "generates no text; use a decoder" in capsys.readouterr().err
     assert main(["generate", str(ours), "the", "--temperature", "-1"]) == 1
     assert "temperature" in capsys.readouterr().err

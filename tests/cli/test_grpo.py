@@ -8,7 +8,7 @@ from llmguide.cli.grpo import _check, _expected
 from llmguide.cli.main import main
 from llmguide.post_training.datasets import Problem
 from llmguide.post_training.rl import verifiable_rewards
-from llmguide.post_training.toy.world import answer_logprobs, divergence, tiny_world
+from llmguide.post_training.toy.world import completion_logprobs, divergence, tiny_world
 from llmguide.runs.folder import load_run
 from llmguide.runs.toy import load_policy
 
@@ -22,7 +22,7 @@ def test_in_the_tiny_world_it_gains_the_reward_it_follows(variant, runs):
     start, tuned = json.loads((runs / "run" / "report.json").read_text())["rows"]
     world = tiny_world()
     with torch.no_grad():
-        before, after = (answer_logprobs(load_policy(runs / name), world) for name in ("sft", "run"))
+        before, after = (completion_logprobs(load_policy(runs / name), world) for name in ("sft", "run"))
     assert tuned["policy"] == variant
     assert tuned["kl"] == pytest.approx(divergence(after, before).item(), abs=1e-4)
     assert start["learned"] + 0.02 < tuned["learned"] <= tuned["best_learned"] + 1e-3

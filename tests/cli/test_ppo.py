@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from llmguide.cli.main import main
-from llmguide.post_training.toy.world import answer_logprobs, divergence, tiny_world
+from llmguide.post_training.toy.world import completion_logprobs, divergence, tiny_world
 from llmguide.runs.folder import load_run
 from llmguide.runs.toy import load_policy
 
@@ -20,7 +20,7 @@ def test_in_the_tiny_world_it_gains_the_reward_it_follows(runs):
     start, tuned = json.loads((runs / "ppo" / "report.json").read_text())["rows"]
     world = tiny_world()
     with torch.no_grad():
-        before, after = (answer_logprobs(load_policy(runs / name), world) for name in ("sft", "ppo"))
+        before, after = (completion_logprobs(load_policy(runs / name), world) for name in ("sft", "ppo"))
     assert tuned["kl"] == pytest.approx(divergence(after, before).item(), abs=1e-4)
     assert start["learned"] == pytest.approx(0, abs=1e-4)
     assert 0.05 < tuned["learned"] <= tuned["best_learned"] + 1e-3

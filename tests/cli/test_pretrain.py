@@ -15,7 +15,7 @@ from llmguide.runs.folder import load_run
 from llmguide.tokenization.tokenizer import Tokenizer
 
 SMALL = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 270, "context-length": 16, "batch-size": 4}
-FAST = {"eval-every": 10, "eval-batches": 2, "checkpoint-every": 5, "sample-every": 20, "learning-rate": 0.01}
+FAST = {"eval-every": 10, "eval-batches": 2, "checkpoint-every": 5, "sample-every": 20, "lr": 0.01}
 OPTIONS = [word for name, value in (SMALL | FAST).items() for word in (f"--{name}", str(value))]
 
 

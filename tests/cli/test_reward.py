@@ -28,14 +28,14 @@ def test_in_the_tiny_world_its_accuracy_is_between_a_guess_and_the_truth(runs):
     assert 0.5 < report["accuracy"]["learned"] < report["accuracy"]["gold"] < 1.0
     for row in report["rows"]:
         assert row["gold"] <= row["best_gold"] + 1e-3
-        # nothing follows the learnt reward better than its own optimum
+        # nothing follows the learned reward better than its own optimum
         assert row["learned"] == pytest.approx(row["best_learned"], abs=1e-3)
     policy, reference, rewards = tiny_rewards(None, None, runs / "ppo", seed=0)
     assert (reference.exp() * rewards).sum(dim=1).abs().max() < 1e-4
     judge = with_head(runs / "reward", load_model(runs / "reward"))
     world = tiny_world()
-    ids = torch.cat([world.prompts[[1]], world.answers[5][world.mask[5]]])[None]
-    both = torch.cat([world.prompts[[1]], world.answers[9][world.mask[9]]])[None]
+    ids = torch.cat([world.prompts[[1]], world.completions[5][world.mask[5]]])[None]
+    both = torch.cat([world.prompts[[1]], world.completions[9][world.mask[9]]])[None]
     with torch.no_grad():
         difference = (judge(ids) - judge(both)).item()
     assert difference == pytest.approx((rewards[1, 5] - rewards[1, 9]).item(), abs=1e-5)
@@ -52,7 +52,7 @@ def test_what_is_missing_of_the_tiny_world_is_made_first(tmp_path, monkeypatch, 
 @pytest.mark.parametrize("more", [[], ["--lora-rank", "2"]], ids=["plain", "lora"])
 def test_on_comparisons_it_learns_what_the_words_say(more, tmp_path, written):
     args = ["--data", written(PAIRS), "--output", str(tmp_path / "run"), "--n-steps", "25"]
-    assert main(["reward", *args, *SMALL, "--learning-rate", "0.01", "--dropout", "0", *more]) == 0
+    assert main(["reward", *args, *SMALL, "--lr", "0.01", "--dropout", "0", *more]) == 0
     found = accuracies(tmp_path / "run")
     assert found["longer wins"] == 0.0
     assert found["words (Bradley-Terry)"] == 1.0
@@ -92,7 +92,7 @@ def test_peoples_ratings_come_with_the_ceiling(tmp_path, monkeypatch):
         "--n-steps",
         "20",
     ]
-    assert main(["reward", *args, *SMALL, "--learning-rate", "0.01"]) == 0
+    assert main(["reward", *args, *SMALL, "--lr", "0.01"]) == 0
     found = accuracies(tmp_path / "run")
     assert found["people, a second panel"] == 1.0
     assert found["reward model"] > 0.9

@@ -12,7 +12,7 @@ from tests.parity import assert_parity
 from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import build, to_hf
-from llmguide.post_training.toy.world import answer_logprobs, divergence, expected, tiny_world
+from llmguide.post_training.toy.world import completion_logprobs, divergence, expected, tiny_world
 from llmguide.runs.folder import load_run, save_run
 from llmguide.runs.post_training import STEPS, Origin, open_chat, resumable
 from llmguide.runs.toy import load_policy
@@ -32,9 +32,9 @@ def test_in_the_tiny_world_it_reports_exactly_where_the_policy_stands(runs, caps
     untrained, tuned = json.loads((runs / "sft" / "report.json").read_text())["rows"]
     world = tiny_world()
     with torch.no_grad():
-        logprobs = answer_logprobs(load_policy(runs / "sft"), world)
+        logprobs = completion_logprobs(load_policy(runs / "sft"), world)
         torch.manual_seed(0)
-        start = answer_logprobs(build(world.config).eval(), world)
+        start = completion_logprobs(build(world.config).eval(), world)
     assert logprobs.exp().sum(dim=1).tolist() == pytest.approx([1.0] * 4, abs=1e-4)
     assert tuned["gold"] == pytest.approx(expected(logprobs, world.gold).item(), abs=1e-5)
     assert tuned["kl"] == pytest.approx(divergence(logprobs, start).item(), abs=1e-4)
@@ -69,7 +69,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, capsys):
 @pytest.mark.parametrize("more", [[], ["--packed"], ["--lora-rank", "2"]], ids=["plain", "packed", "lora"])
 def test_on_conversations_the_held_out_loss_falls(more, tmp_path, written, capsys):
     args = ["--data", written(TALKS), "--output", str(tmp_path / "run"), "--held-out", "0.2"]
-    rate = ["--n-steps", "30", "--learning-rate", "0.02"]
+    rate = ["--n-steps", "30", "--lr", "0.02"]
     assert main(["sft", *args, *SMALL, *rate, *more]) == 0, capsys.readouterr().err
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["held_out"] < report["held_out_before"] - 0.02

@@ -258,7 +258,7 @@ def test_fibonacci_both_ways():
 
 
 def distances(near):
-    """All shortest paths by Floyd and Warshall; near: node to [(neighbour, cost)]."""
+    """All shortest paths by Floyd and Warshall; near: node to [(neighbor, cost)]."""
     n = len(near)
     cost = [[0 if i == j else math.inf for j in range(n)] for i in range(n)]
     for i, edges in near.items():
@@ -287,8 +287,8 @@ def test_dfs_is_the_recursive_walk(near):
     def walk(node):
         if node not in seen:
             seen.append(node)
-            for neighbour in near[node]:
-                walk(neighbour)
+            for neighbor in near[node]:
+                walk(neighbor)
 
     walk(0)
     assert graphs.dfs(near, 0) == seen
@@ -506,7 +506,7 @@ spans = st.lists(
 
 
 def covered(items):
-    """Half-steps that closed intervals cover, so that touching ones join and neighbours do not."""
+    """Half-steps that closed intervals cover, so that touching ones join and neighbors do not."""
     return {x for low, high in items for x in range(2 * low, 2 * high + 1)}
 
 

@@ -19,6 +19,7 @@ from llmguide.costs.memory import (
     latent_cache_bytes_per_token,
     linear_shapes,
     lora_params,
+    memory_estimate,
     model_state_bytes,
     nf4_bits,
     quantized_bytes,
@@ -307,7 +308,7 @@ def test_qlora_base_by_hand(name, gigabytes):
     assert quantized_bytes(CONFIGS[name], nf4_bits()) / 1e9 == pytest.approx(gigabytes, abs=0.005)
 
 
-def test_double_quantisation_saves_0_373_bits():
+def test_double_quantization_saves_0_373_bits():
     """QLoRA, section 3: from 32/64 = 0.5 bits to 0.127."""
     assert nf4_bits() == pytest.approx(4.127, abs=0.0005)
     assert 4 + 32 / 64 - nf4_bits() == pytest.approx(0.373, abs=0.0005)
@@ -355,3 +356,21 @@ def test_bad_input_is_named(call, message, monkeypatch):
     )  # users run without the tests' type checker
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Training as a whole
+
+
+def test_memory_estimate_of_gpt2_by_hand():
+    """16 bytes a parameter, and 34 bytes for each of B n D values in each layer."""
+    parts = memory_estimate(PRESETS["gpt2"], 1024, 8)
+    assert sum(parts.values()) == 16 * 124_439_808 + 34 * 12 * 8 * 1024 * 768
+    assert parts["optimizer"] == 12 * 124_439_808
+
+
+def test_memory_estimate_shards_the_state_and_not_the_activations():
+    whole = memory_estimate(PRESETS["gpt2"], 1024)
+    sharded = memory_estimate(PRESETS["gpt2"], 1024, zero_stage=3, n_devices=4)
+    for part in ("weights", "gradients", "optimizer"):
+        assert sharded[part] == whole[part] / 4
+    assert sharded["activations"] == whole["activations"]

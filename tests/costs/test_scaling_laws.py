@@ -101,7 +101,7 @@ def test_gpt_3_on_a100s(utilization, hours):
 
 
 @given(st.floats(1e15, 1e26), st.floats(0.01, 1))
-def test_hours_and_utilisation_are_inverse(flops, utilization):
+def test_hours_and_utilization_are_inverse(flops, utilization):
     hours = gpu_hours(flops, peak_flops=A100, utilization=utilization)
     assert mfu(flops, hours, peak_flops=A100) == pytest.approx(utilization)
 

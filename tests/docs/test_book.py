@@ -93,7 +93,7 @@ def test_the_pdf_has_pages_and_an_outline(site: Path) -> None:
     assert not (site / "book.html").exists()
 
 
-def test_colours_are_those_of_the_light_palette() -> None:
+def test_colors_are_those_of_the_light_palette() -> None:
     drawing = html.fragment_fromstring('<svg style="fill: var(--figure-ink)"></svg>')
     css = (book.DOCS / "css" / "guide.css").read_text(encoding="utf-8")
-    assert "#1c2127" in book.with_colours(html.tostring(drawing, encoding="unicode"), css)
+    assert "#1c2127" in book.with_colors(html.tostring(drawing, encoding="unicode"), css)

@@ -19,9 +19,9 @@ def test_a_card_is_a_small_png():
     png = draw("A title that is too long for one line", "Learn", "What it is about. " * 20, "$c^2$")
     with Image.open(BytesIO(png)) as card:
         assert (card.format, card.size) == ("PNG", (WIDTH, HEIGHT))
-        ink = {colour for _, colour in card.convert("RGB").getcolors(maxcolors=1 << 16)}
+        ink = {color for _, color in card.convert("RGB").getcolors(maxcolors=1 << 16)}
     assert len(png) < 40_000
-    assert min(sum(colour) for colour in ink) < 150  # there is writing on it
+    assert min(sum(color) for color in ink) < 150  # there is writing on it
 
 
 def test_what_is_drawn_differs_by_what_is_said():

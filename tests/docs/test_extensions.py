@@ -104,7 +104,7 @@ class Box:
         return 1
 
     class Lid:
-        colour = "red"
+        color = "red"
 '''
 
 
@@ -127,7 +127,7 @@ def shown(html):
         ("pkg.mod.LIMIT", "LIMIT: int = 3", "L5-L5"),
         ("pkg.mod.NAMES", 'NAMES = ["a",\n         "b"]', "L6-L7"),
         ("pkg.mod.Box.open", "def open(self):\n    return 1", "L27-L29"),
-        ("pkg.mod.Box.Lid.colour", 'colour = "red"', "L32-L32"),
+        ("pkg.mod.Box.Lid.color", 'color = "red"', "L32-L32"),
         ("pkg.sub.f", "def f():\n    return 1", "L1-L2"),
     ],
 )

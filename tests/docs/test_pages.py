@@ -285,7 +285,7 @@ def test_figure_prints_its_markdown(drawn):
     assert drawn[1] == '![An "alt" text](../assets/figures/learn/x/w.svg)\n\nFigure: C\n'
 
 
-def test_figure_is_an_accessible_vector_image_in_palette_colours(drawn):
+def test_figure_is_an_accessible_vector_image_in_palette_colors(drawn):
     root = ElementTree.fromstring(drawn[0])
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-label"] == 'An "alt" text'
@@ -330,10 +330,10 @@ def test_figure_without_alt_text_is_an_error():
         pass
 
 
-def test_foreign_colour_is_an_error(tmp_path, monkeypatch):
+def test_foreign_color_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.figures.DOCS", tmp_path)
     with (
-        pytest.raises(ValueError, match="colour #ff0000 is not in the palette"),
+        pytest.raises(ValueError, match="color #ff0000 is not in the palette"),
         figure("w", page="learn/x", alt="A") as (_, axes),
     ):
         axes.plot([0, 1], [0, 1], color="red")

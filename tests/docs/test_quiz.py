@@ -90,7 +90,7 @@ def test_the_right_choice_is_not_always_in_the_same_place():
         ("introduction-doubling", 3.4, 0.02),  # Kaplan: 1 - 2^-0.05
         ("transformer-share", 66.7, 0.001),
         ("transformer-mixture", 27.6, 0.01),  # 12.9 of 46.7
-        ("pretraining-utilisation", 39.1, 0.002),  # 8.09e22 over 184,320 h at 312 TFLOP/s
+        ("pretraining-utilization", 39.1, 0.002),  # 8.09e22 over 184,320 h at 312 TFLOP/s
         ("post-training-start", 0.693, 0.001),
     ],
 )

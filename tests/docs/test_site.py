@@ -9,7 +9,7 @@ import pytest
 import yaml
 from markdown import markdown
 from tests.search import places
-from tools import DOCS, ROOT, policy, reference
+from tools import DOCS, GENERATED, ROOT, policy, reference
 from tools.check_site import problems
 from tools.lock import entries
 from tools.slim import MOST_ENTRIES, RESTYLES, slim
@@ -29,6 +29,25 @@ def write_site(folder: Path, body: str, **others: str) -> Path:
 def test_the_built_site_is_whole() -> None:
     assert (ROOT / "site" / "index.html").is_file(), "there is no site/ to test; build it first: make site"
     assert problems(ROOT / "site") == []
+
+
+def pencils(site: Path) -> dict[str, str]:
+    """The file that the pencil of each page opens, in the repository."""
+    pattern = re.compile(r'<a href="[^"]*/edit/main/([^"]*)"[^>]* rel="edit"')
+    texts = {
+        path.relative_to(site).as_posix(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")
+    }
+    return {page: found[1] for page, text in texts.items() if (found := pattern.search(text))}
+
+
+def test_every_pencil_opens_a_file_that_a_person_writes() -> None:
+    found = pencils(ROOT / "site")
+    generated = (*(f"docs/{name}" for name in GENERATED), "docs/reference/")
+    dead = [page for page, file in found.items() if file.startswith(generated) or not (ROOT / file).is_file()]
+    assert not dead
+    assert found["reference/nn/attention/index.html"] == "src/llmguide/nn/attention.py"
+    assert found["glossary/index.html"] == "docs/_data/glossary.toml"
+    assert "quiz/index.html" not in found  # it is made from many files
 
 
 def test_nothing_that_only_development_needs_is_published() -> None:
@@ -139,7 +158,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_no_behaviour_hangs_on_the_generator() -> None:
+def test_no_behavior_hangs_on_the_generator() -> None:
     keys = set(re.findall(r"^([a-z_]+):", CONFIG, re.MULTILINE))
     assert "hooks" not in keys
     assert "repo_url" not in keys  # the theme would ask that host for its stars
@@ -199,6 +218,12 @@ def test_what_is_cut_from_the_theme_is_in_it() -> None:
     for pattern, what in RESTYLES.items():
         (path,) = assets.glob(pattern)
         assert what.search(path.read_text(encoding="utf-8")), pattern
+
+
+def test_a_rule_that_a_page_may_use_stays_in_the_theme() -> None:
+    unused = RESTYLES["stylesheets/main.*.css"]
+    css = ".a{x:1}[dir=rtl] .b{x:2}.c,[dir=rtl] .d{x:3}@media print{.md-post .e,.keys kbd{x:4}.f{x:5}}"
+    assert unused.sub("", css) == ".a{x:1}.c,[dir=rtl] .d{x:3}@media print{.f{x:5}}"
 
 
 def test_the_palette_has_no_colors_that_the_guide_does_not_use() -> None:

@@ -97,8 +97,8 @@ def test_filters_reach_the_draw():
     assert left(temperature=0.5) == pytest.approx([0.25 / 0.38, 0.09 / 0.38, 0.04 / 0.38])
     assert left(temperature=0.0) == [1, 0, 0]
     # log 0.5 = -0.693 doubled is log 0.25
-    penalised = Sampler(repetition_penalty=2.0).filter(logits, torch.tensor([[0]])).softmax(-1)[0].tolist()
-    assert penalised == pytest.approx([0.25 / 0.75, 0.3 / 0.75, 0.2 / 0.75])
+    penalized = Sampler(repetition_penalty=2.0).filter(logits, torch.tensor([[0]])).softmax(-1)[0].tolist()
+    assert penalized == pytest.approx([0.25 / 0.75, 0.3 / 0.75, 0.2 / 0.75])
 
 
 def test_beam_search_beats_greedy_by_hand():

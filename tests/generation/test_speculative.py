@@ -14,7 +14,7 @@ from llmguide.models import build, from_hf
 
 
 def p_value(counts, expected):
-    """Chi-square test; the tail probability is the regularised upper incomplete gamma function."""
+    """Chi-square test; the tail probability is the regularized upper incomplete gamma function."""
     statistic = ((counts - expected).square() / expected).sum()
     return torch.special.gammaincc(torch.tensor((len(counts) - 1) / 2.0), statistic / 2).item()
 

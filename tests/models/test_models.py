@@ -1,4 +1,4 @@
-"""The models on their own: sizes, initialisation, causality, caches; the 2017 Transformer against torch."""
+"""The models on their own: sizes, initialization, causality, caches; the 2017 Transformer against torch."""
 
 from dataclasses import replace
 from itertools import pairwise, product
@@ -123,10 +123,10 @@ def test_classes_refuse_each_others_configs():
             kind(config)
 
 
-# --- initialisation
+# --- initialization
 
 
-def test_gpt2_initialisation():
+def test_gpt2_initialization():
     """Deviation 0.02, and 0.02 / sqrt(2 L) where a sublayer writes into the residual stream; biases 0."""
     torch.manual_seed(0)
     model = build(ModelConfig(vocab_size=300, context_length=300, n_layers=8, d_model=256, n_heads=4))
@@ -212,10 +212,10 @@ def test_packed_documents_are_strangers(name):
     """Two rows of documents back to back give the logits and gradients of each document alone."""
     model, ids = lively(build(CONFIGS[name])), tokens(2, 12)
     cuts = [[0, 5, 6, 12], [0, 7, 12, 12]]  # the last document of the second row is empty
-    documents = torch.tensor([[4] * 5 + [-1] + [0] * 6, [2] * 7 + [3] * 5])
+    document_ids = torch.tensor([[4] * 5 + [-1] + [0] * 6, [2] * 7 + [3] * 5])
     weights = torch.randn(2, 12, V, generator=torch.Generator().manual_seed(1))
 
-    packed = model(ids, documents=documents)
+    packed = model(ids, document_ids=document_ids)
     gradients = torch.autograd.grad((packed * weights).sum(), list(model.parameters()), allow_unused=True)
     alone = torch.stack(
         [
@@ -233,8 +233,8 @@ def test_packed_documents_are_strangers(name):
 def test_packed_documents_may_be_padded(name):
     model, ids = lively(build(CONFIGS[name])), tokens(1, 9)
     mask = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 0, 0]])
-    documents = torch.tensor([[5, 5, 5, 5, 6, 6, 6, 6, 7]])
-    packed = model(ids, attention_mask=mask, documents=documents)
+    document_ids = torch.tensor([[5, 5, 5, 5, 6, 6, 6, 6, 7]])
+    packed = model(ids, attention_mask=mask, document_ids=document_ids)
     for a, b in ((2, 4), (4, 7)):
         torch.testing.assert_close(packed[:, a:b], model(ids[:, a:b]), atol=1e-5, rtol=1e-5)
 
@@ -273,7 +273,7 @@ def test_encoder_padding_changes_nothing():
         (CONFIGS["llama"], lambda m: m(tokens(1, 2).short()), "ids (1, 2) of torch.int16 must be (B, T)"),
         (CONFIGS["gpt"], lambda m: m(tokens(1, 33)), "beyond the 32 learned ones"),
         (CONFIGS["gpt"], lambda m: m(tokens(1, 4), attention_mask=torch.ones(1, 3).long()), "must be (1, 4)"),
-        (CONFIGS["llama"], lambda m: m(tokens(1, 4), documents=tokens(1, 4), cache=KVCache(2)), "cache"),
+        (CONFIGS["llama"], lambda m: m(tokens(1, 4), document_ids=tokens(1, 4), cache=KVCache(2)), "cache"),
         (ENCODER, lambda m: m(tokens(1, 2), token_types=torch.tensor([[0, 2]])), "token types from 0 to 2"),
         (
             replace(ENCODER, n_token_types=0),

@@ -62,7 +62,7 @@ def test_two_keys_by_hand():
     torch.testing.assert_close(out, torch.tensor([[3 * share + 5 * (1 - share)]]))
 
 
-def test_grouped_heads_share_the_key_head_of_their_neighbours():
+def test_grouped_heads_share_the_key_head_of_their_neighbors():
     q, k = torch.zeros(4, 1, 1), torch.zeros(2, 1, 1)
     v = torch.tensor([10.0, 20.0]).view(2, 1, 1)
     assert attention(q, k, v)[0].flatten().tolist() == [10.0, 10.0, 20.0, 20.0]

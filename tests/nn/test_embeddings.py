@@ -138,7 +138,7 @@ def test_vectors_are_numpys_singular_vectors():
     assert_parity(vectors @ vectors.T, peer @ peer.T, of=of, against=against, atol=1e-5)
 
 
-def test_words_used_alike_are_neighbours():
+def test_words_used_alike_are_neighbors():
     text = []
     for animal in ("cat", "dog", "horse"):
         text += f"the {animal} eats . a {animal} sleeps . my {animal} runs . ".split()

@@ -207,7 +207,7 @@ def test_mixture(k):
 
 
 @given(st.integers(1, N), st.integers(0, 1000))
-def test_route_is_the_renormalised_softmax(k, seed):
+def test_route_is_the_renormalized_softmax(k, seed):
     logits = x(4, N, seed=seed)
     weights, experts = mixture_of_experts.route(logits, k)
     probabilities = logits.softmax(-1).gather(-1, experts)

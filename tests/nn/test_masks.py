@@ -52,10 +52,10 @@ def test_masks_follow_the_rules_of_transformers(T_q, T_k):
 
 @pytest.mark.parity
 def test_document_mask_follows_the_rule_of_transformers():
-    documents = torch.tensor([[0, 0, 1, 1, 1, 2, 2]])
-    peer = torch.tensor(materialized(packed_sequence_mask_function(documents), 7, 7))
+    document_ids = torch.tensor([[0, 0, 1, 1, 1, 2, 2]])
+    peer = torch.tensor(materialized(packed_sequence_mask_function(document_ids), 7, 7))
     assert_parity(
-        document_mask(documents)[0, 0],
+        document_mask(document_ids)[0, 0],
         peer,
         of="llmguide.nn.masks.document_mask",
         against="transformers.masking_utils.packed_sequence_mask_function",

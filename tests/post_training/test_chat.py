@@ -64,21 +64,21 @@ def by_transformers(tokenizer, messages, **options):
     return found["input_ids"], found["assistant_masks"]
 
 
-def learnt(tokenizer, rendered):
+def learned(tokenizer, rendered):
     return tokenizer.decode([i for i, counts in zip(*rendered, strict=True) if counts])
 
 
 def test_by_hand(ours):
-    """ChatML of one exchange, written out; the answer and the end of its turn are learnt, and no more."""
+    """ChatML of one exchange, written out; the answer and the end of its turn are learned, and no more."""
     ids, mask = render_chat([USER, BOT], ours)
     assert ours.decode(ids) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n"
-    assert learnt(ours, (ids, mask)) == "Ho<|im_end|>"
+    assert learned(ours, (ids, mask)) == "Ho<|im_end|>"
     assert ids[mask.index(True) :][-2] == ours.special_tokens[END]
 
 
-def test_every_turn_is_learnt_or_the_last_one(ours):
-    assert learnt(ours, render_chat(TALK, ours)) == "Paris.<|im_end|>\n 5, \N{GRINNING FACE}<|im_end|>"
-    assert learnt(ours, render_chat(TALK, ours, last_turn_only=True)) == "\n 5, \N{GRINNING FACE}<|im_end|>"
+def test_every_turn_is_learned_or_the_last_one(ours):
+    assert learned(ours, render_chat(TALK, ours)) == "Paris.<|im_end|>\n 5, \N{GRINNING FACE}<|im_end|>"
+    assert learned(ours, render_chat(TALK, ours, last_turn_only=True)) == "\n 5, \N{GRINNING FACE}<|im_end|>"
 
 
 @pytest.mark.parity
@@ -161,7 +161,7 @@ def test_only_the_template_writes_control_tokens(parts):
         assert tokenizer.decode(rendered.ids) == (
             f"{START}user\n{content}{END}\n{START}assistant\n{content}{END}\n"
         )
-        assert learnt(tokenizer, rendered).endswith(content + END)
+        assert learned(tokenizer, rendered).endswith(content + END)
 
 
 @pytest.mark.parity
@@ -231,4 +231,4 @@ def test_a_template_that_does_not_teach_to_stop(ours):
     )
     with pytest.warns(UserWarning, match="not learn to stop"):
         rendered = render_chat([USER, BOT], ours, template=template)
-    assert learnt(ours, rendered) == "Ho"
+    assert learned(ours, rendered) == "Ho"

@@ -14,9 +14,11 @@ from llmguide.data.tokens.packing import PADDING
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
-from llmguide.post_training.sft import Conversations, completion, completion_loss, finetune, sft_loss, shifted
+from llmguide.post_training.sft import Conversations, completion, finetune, sft_loss, shifted
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, accumulate_gradients
+from llmguide.training.config import TrainConfig
+from llmguide.training.losses import batch_loss
+from llmguide.training.step import accumulate_gradients
 
 EXAMPLES = [
     completion([1, 2, 3], [4, 5]),
@@ -44,18 +46,18 @@ def test_against_trl(holes):
     model = trl_peer.ours("policy")
     inputs, targets = batch["input_ids"][:, :-1], batch["labels"][:, 1:]
     plain = sft_loss(model(inputs), targets)
-    fast, n = completion_loss(model, Batch(inputs, targets))
+    fast, n = batch_loss(model, Batch(inputs, targets))
     fast.backward()
     assert n == (targets != IGNORE_INDEX).sum()
     against = "trl.SFTTrainer.compute_loss"
     assert_parity(plain, loss, of="llmguide.post_training.sft.sft_loss", against=against, atol=1e-6)
-    assert_parity(fast, loss, of="llmguide.post_training.sft.completion_loss", against=against, atol=1e-6)
+    assert_parity(fast, loss, of="llmguide.training.losses.batch_loss", against=against, atol=1e-6)
     for name, gradient in trl_peer.as_hf_gradients(model).items():
         if name in gradients:
             assert_parity(
                 gradient,
                 gradients[name],
-                of="llmguide.post_training.sft.completion_loss",
+                of="llmguide.training.losses.batch_loss",
                 against=f"{against} (gradients)",
                 atol=1e-5,
             )
@@ -69,7 +71,7 @@ def test_packed_equals_one_by_one(name):
     assert (packed.targets != IGNORE_INDEX).sum() == 8
     for batches in ([packed], [Conversations([example]).batch(0, 1) for example in EXAMPLES]):
         model = lively(build(CONFIGS[name]))
-        losses = [completion_loss(model, batch) for batch in batches]
+        losses = [batch_loss(model, batch) for batch in batches]
         loss = sum(mean * n for mean, n in losses) / 8
         loss.backward()
         results.append([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
@@ -79,8 +81,8 @@ def test_packed_equals_one_by_one(name):
 
 def test_padded_equals_one_by_one():
     model = lively(build(CONFIGS["gpt"]))
-    loss, n = completion_loss(model, Conversations(EXAMPLES).batch(0, 4))
-    alone = [completion_loss(model, Conversations([example]).batch(0, 1)) for example in EXAMPLES]
+    loss, n = batch_loss(model, Conversations(EXAMPLES).batch(0, 4))
+    alone = [batch_loss(model, Conversations([example]).batch(0, 1)) for example in EXAMPLES]
     torch.testing.assert_close(loss, sum(mean * k for mean, k in alone) / 8)
     assert n == sum(k for _, k in alone) == 8
 
@@ -106,13 +108,13 @@ def test_an_epoch_has_every_target_once(sizes, pack_to, epoch):
 
 def test_padding_is_no_target():
     batch = Conversations(EXAMPLES, pack_to=10).batch(0, 2)
-    assert (batch.targets[batch.documents == PADDING] == IGNORE_INDEX).all()
+    assert (batch.targets[batch.document_ids == PADDING] == IGNORE_INDEX).all()
 
 
 def test_refusals():
     with pytest.raises(ValueError, match="no example"):
         Conversations([])
-    with pytest.raises(ValueError, match=r"examples \[1\] are masked"):
+    with pytest.raises(ValueError, match=r"examples \[1\] are fully masked"):
         Conversations([EXAMPLES[0], completion([1, 2], [])])
     with pytest.raises(ValueError, match="do not fit rows of 4"):
         Conversations(EXAMPLES, pack_to=4)
@@ -122,7 +124,7 @@ def test_refusals():
 
 def test_nothing_that_counts_is_a_loss_of_0():
     model = build(CONFIGS["gpt"])
-    loss, n = completion_loss(model, Batch(torch.ones(1, 2).long(), torch.full((1, 2), IGNORE_INDEX)))
+    loss, n = batch_loss(model, Batch(torch.ones(1, 2).long(), torch.full((1, 2), IGNORE_INDEX)))
     assert (loss.item(), n) == (0.0, 0)
 
 
@@ -132,7 +134,7 @@ def test_accumulation_weighs_tokens():
     for size in (4, 1):
         model, data = lively(build(CONFIGS["gpt"])), Conversations(EXAMPLES)
         batches = [data.batch(first, size) for first in range(0, 4, size)]
-        loss, n = accumulate_gradients(model, batches, loss=completion_loss)
+        loss, n = accumulate_gradients(model, batches, loss=batch_loss)
         assert n == 8
         gradients.append([torch.tensor(loss), *(p.grad for p in model.parameters())])
     for a, b in zip(*gradients, strict=True):
@@ -148,7 +150,7 @@ def test_a_model_learns_to_answer_and_to_stop(packed):
     ]
     torch.manual_seed(0)
     model = build(replace(CONFIGS["gpt"], vocab_size=258, context_length=80))
-    run = TrainConfig(n_steps=60, context_length=80, batch_size=4, learning_rate=0.03, schedule="constant")
+    run = TrainConfig(n_steps=60, context_length=80, batch_size=4, lr=0.03, schedule="constant")
     result = finetune(model, talks, tokenizer, run, packed=packed)
     assert result.history[0].loss > 5
     assert result.loss < 0.3

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from llmguide.cli.main import main
-from llmguide.models import build
+from llmguide.models import build, save
 from llmguide.projects import character_model
 from llmguide.projects.character_model import Characters, Plan, bits_of, longest_copy, shape
 from llmguide.projects.run import plan_of
-from llmguide.runs.folder import load_model, save_model
+from llmguide.runs.folder import load_model
 
 SIZES = ["--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--context-length", "32"]
 
@@ -30,7 +30,7 @@ def corpus(tmp_path_factory):
 def finished(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
     args = ["project", "character-model", "--corpus", str(corpus), "--output", str(folder), *SIZES]
-    assert main([*args, "--n-steps", "240", "--batch-size", "16", "--learning-rate", "0.01"]) == 0
+    assert main([*args, "--n-steps", "240", "--batch-size", "16", "--lr", "0.01"]) == 0
     return folder
 
 
@@ -47,7 +47,7 @@ def test_an_untrained_model_fails_whatever_the_record_says(finished, tmp_path, k
     copy = killed(finished, tmp_path / "copy", "model")
     (copy / "record.json").write_text((finished / "record.json").read_text())
     torch.manual_seed(0)
-    save_model(copy, build(load_model(copy).config))
+    save(build(load_model(copy).config), copy)
     assert main(["check", "character-model", str(copy)]) == 1
     assert "not passed" in capsys.readouterr().out
 

@@ -14,7 +14,7 @@ from llmguide.projects.run import plan_of
 from llmguide.runs.folder import load_run, save_run
 
 SIZES = ["--vocab-size", "300", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
-STEPS = ["--context-length", "32", "--base-steps", "60", "--n-steps", "30", "--learning-rate", "0.01"]
+STEPS = ["--context-length", "32", "--base-steps", "60", "--n-steps", "30", "--lr", "0.01"]
 RATE = ["--continued-rate", "0.01"]
 
 
@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
     return folder / "whole"
 
 
-def test_the_domain_is_learnt_and_replay_keeps_more_of_the_rest(finished, results):
+def test_the_domain_is_learned_and_replay_keeps_more_of_the_rest(finished, results):
     found = results(finished)["scores"]
     assert found["domain"]["domain"] < 0.7 * found["base"]["domain"]
     assert found["base"]["general"] < found["domain + replay"]["general"] < found["domain"]["general"]

@@ -88,9 +88,9 @@ def test_no_comparison_is_on_both_sides(tmp_path):
     rows = [{"prompt": f"{i}?", "chosen": "a", "rejected": "b"} for i in range(50)]
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    learnt, held_out = training_pairs(str(path), 1, 0), held_out_pairs(str(path))["held-out pairs"]
-    assert len(learnt) + len(held_out) == 50
-    assert not {pair.units for pair in learnt} & {pair.units for pair in held_out}
+    learned, held_out = training_pairs(str(path), 1, 0), held_out_pairs(str(path))["held-out pairs"]
+    assert len(learned) + len(held_out) == 50
+    assert not {pair.units for pair in learned} & {pair.units for pair in held_out}
 
 
 @pytest.mark.parametrize(("choice", "message"), [({"n_pairs": 0}, "--n-pairs 0")])

@@ -37,7 +37,7 @@ def finished(tmp_path_factory):
     (folder / "text.txt").write_text("\n\n".join(documents))
     args = ["project", "small-lm", "--corpus", str(folder / "text.txt"), "--output", str(folder / "whole")]
     sizes = ["--n-layers", *"1111", "--d-model", "8", "12", "16", "32", "--vocab-size", "280"]
-    steps = ["--context-length", "32", "--n-steps", "60", "--batch-size", "8", "--learning-rate", "0.01"]
+    steps = ["--context-length", "32", "--n-steps", "60", "--batch-size", "8", "--lr", "0.01"]
     assert main([*args, *sizes, *steps]) == 0
     return folder / "whole"
 

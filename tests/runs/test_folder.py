@@ -6,7 +6,8 @@ import torch
 
 from llmguide.config import LinearScaling, Llama3Scaling, ModelConfig
 from llmguide.models import build
-from llmguide.runs.folder import claim, is_run, load_run, n_params, save_run
+from llmguide.models.saved import is_saved
+from llmguide.runs.folder import claim, load_run, n_params, save_run
 from llmguide.tokenization.tokenizer import Tokenizer
 
 TINY = ModelConfig(vocab_size=258, context_length=8, n_layers=1, d_model=8, n_heads=2)
@@ -44,10 +45,10 @@ def test_a_model_comes_back_as_it_was(tmp_path, config):
 
 
 def test_other_folders_are_told_apart(tmp_path):
-    assert not is_run(tmp_path)
+    assert not is_saved(tmp_path)
     for content in ("{", "[]", json.dumps({"model_type": "gpt2"})):
         (tmp_path / "config.json").write_text(content)
-        assert not is_run(tmp_path)
+        assert not is_saved(tmp_path)
     with pytest.raises(ValueError, match="holds no finished model"):
         load_run(tmp_path)
 

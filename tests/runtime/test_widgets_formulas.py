@@ -122,7 +122,7 @@ def test_lora() -> None:
     assert js("loraParams", calls) == [memory.lora_params(*call) for call in calls]
 
 
-def test_quantised_weights() -> None:
+def test_quantized_weights() -> None:
     bits = [memory.nf4_bits(), 8 + 16 / 64, 3.0]
     assert node(FORMULAS, "return [m.nf4Bits(), m.nf4Bits(32, 128)]") == [bits[0], memory.nf4_bits(32, 128)]
     calls = list(product(ONE_STACK.values(), bits))

@@ -15,27 +15,27 @@ from llmguide.generation.speculative import speculative_generate
 from llmguide.models import build
 from llmguide.nn.attention import MultiHeadAttention
 from llmguide.post_training.adapters.lora import apply_lora, merge_lora
-from llmguide.post_training.adapters.quantization import quantize_model
+from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.grpo import GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
-from llmguide.post_training.sft import completion_loss, finetune
+from llmguide.post_training.sft import finetune
 from llmguide.post_training.toy.methods import (
-    compared_answers,
-    compared_texts,
     demonstrated,
     fine_tuning,
     grpo_choices,
     ppo_choices,
+    preference_data,
     preference_learning,
-    score_answers,
+    score_completions,
     table_reward,
 )
-from llmguide.post_training.toy.world import answer_logprobs, preferences, tiny_world
+from llmguide.post_training.toy.world import completion_logprobs, preferences, tiny_world
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 SIZES = {"vocab_size": 17, "context_length": 12, "n_layers": 2, "d_model": 24, "n_heads": 4}
 GPT = ModelConfig(**SIZES, dropout=0.1, activation="gelu_tanh")
@@ -73,9 +73,7 @@ def pretraining(config, **choices):
     torch.manual_seed(1)
     model = build(config)
     text = torch.arange(17).repeat(30)
-    result = train(
-        model, text, TrainConfig(n_steps=6, context_length=8, batch_size=4, learning_rate=0.01, **choices)
-    )
+    result = train(model, text, TrainConfig(n_steps=6, context_length=8, batch_size=4, lr=0.01, **choices))
     model.eval()
     prompt = torch.tensor([[1, 2, 3], [7, 8, 9]])
     return {
@@ -105,7 +103,7 @@ def supervised():
         [{"role": "user", "content": "what is it?"}, {"role": "assistant", "content": answer}]
         for answer in ("it is a cat.", "a cat")
     ]
-    config = TrainConfig(n_steps=4, context_length=64, batch_size=2, learning_rate=0.01)
+    config = TrainConfig(n_steps=4, context_length=64, batch_size=2, lr=0.01)
     return [record.loss for record in finetune(model, talks, tokenizer, config).history]
 
 
@@ -117,18 +115,18 @@ def after_pretraining():
     policy, n = build(world.config), 4
     found = {}
     data = demonstrated(world, 200, generator)
-    found["fine-tuning"] = losses(train(policy, data, fine_tuning(n), loss=completion_loss))
+    found["fine-tuning"] = losses(train(policy, data, fine_tuning(n)))
     policy.eval()
     with torch.no_grad():
-        reference = answer_logprobs(policy, world)
+        reference = completion_logprobs(policy, world)
     found["reference"] = reference[:, :5].tolist()
     pairs = preferences(world, world.gold, reference, 100, generator)
     found["pairs"] = pairs.chosen.tolist() + pairs.rejected.tolist()
 
     judge = RewardModel(deepcopy(policy))
-    compared = compared_texts(world, pairs)
+    compared = preference_data(world, pairs)
     found["reward"] = losses(train(judge, compared, preference_learning(n), loss=preference_loss))
-    learned = score_answers(judge, world)
+    learned = score_completions(judge, world)
     learned = learned - learned.mean()  # pairs say nothing of the level; rounding alone moves it
     found["scores"] = learned[:, :5].tolist()
 
@@ -136,30 +134,30 @@ def after_pretraining():
     trained = deepcopy(policy)
     ppo = PPOTrainer(
         policy=trained,
-        value=ValueModel(trained),
+        value_model=ValueModel(trained),
         reward=table_reward(world, learned),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
         config=ppo_choices(world, n),
     )
-    found["PPO"] = [dict(metrics) for metrics in ppo.run(prompts)]
+    found["PPO"] = [dict(metrics) for metrics in ppo.train(prompts)]
     grpo = GRPOTrainer(
         policy=deepcopy(policy),
         reward=table_reward(world, world.gold),
         config=grpo_choices(world, n),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
     )
-    found["GRPO"] = [dict(metrics) for metrics in grpo.run(prompts)]
+    found["GRPO"] = [dict(metrics) for metrics in grpo.train(prompts)]
 
-    data = compared_answers(world, pairs).with_reference(policy, batch_size=64)
+    data = preference_data(world, pairs).with_reference(policy, batch_size=64)
     objective = preference_objective(dpo_loss)
     found["DPO"] = losses(train(deepcopy(policy), data, preference_learning(n), loss=objective))
     adapted = apply_lora(deepcopy(policy), rank=4, alpha=4, targets=LINEAR)
     found["LoRA"] = losses(train(adapted, data, preference_learning(n), loss=objective))
     with torch.no_grad():
-        found["merged"] = answer_logprobs(merge_lora(adapted).eval(), world)[:, :5].tolist()
+        found["merged"] = completion_logprobs(merge_lora(adapted).eval(), world)[:, :5].tolist()
     quantized = quantize_model(deepcopy(policy), LINEAR)
     with torch.no_grad():
-        found["NF4"] = answer_logprobs(quantized, world)[:, :5].tolist()
+        found["NF4"] = completion_logprobs(quantized, world)[:, :5].tolist()
     on_four_bits = apply_lora(quantized, rank=4, alpha=4, targets=LINEAR)
     found["QLoRA"] = losses(train(on_four_bits, data, preference_learning(n), loss=objective))
     return found
@@ -175,7 +173,7 @@ if __name__ == "__main__":
     runs = {
         "attention": attention(),
         "GPT": pretraining(GPT),
-        "GPT, recomputed": pretraining(GPT, recompute=True, accumulation=2),
+        "GPT, recomputed": pretraining(GPT, activation_checkpointing=True, gradient_accumulation_steps=2),
         "Llama": pretraining(LLAMA),
         "Llama, Muon": pretraining(LLAMA, optimizer="muon"),
         "mixture of experts": pretraining(MIXTURE),

@@ -39,7 +39,7 @@ def test_recomputing_changes_the_memory_and_nothing_else(changes):
     ids = torch.randint(11, (2, 64))
     torch.manual_seed(1)
     expected, needed = gradients(model, ids), saved_bytes(model, ids)
-    with training_blocks(model, recompute=True):
+    with training_blocks(model, activation_checkpointing=True):
         torch.manual_seed(1)
         found, little = gradients(model, ids), saved_bytes(model, ids)
     for ours, plain in zip(found, expected, strict=True):

@@ -70,25 +70,25 @@ def test_the_newest_by_number_is_loaded(tmp_path):
 
 def test_the_last_are_kept(tmp_path):
     for step in range(0, 50, 10):
-        save(tmp_path, {"step": step}, step=step, keep=2)
+        save(tmp_path, {"step": step}, step=step, keep_last=2)
     assert steps(tmp_path) == [40, 30]
-    save(tmp_path, {"step": 40, "again": True}, step=40, keep=2)
+    save(tmp_path, {"step": 40, "again": True}, step=40, keep_last=2)
     assert steps(tmp_path) == [40, 30]
     assert load_latest(tmp_path) == {"step": 40, "again": True}
 
 
 def test_going_back_keeps_the_new_branch_and_does_not_delete_the_old(tmp_path):
     for step in 10, 20, 30:
-        save(tmp_path, {}, step=step, keep=5)
-    save(tmp_path, {}, step=15, keep=1)
+        save(tmp_path, {}, step=step, keep_last=5)
+    save(tmp_path, {}, step=15, keep_last=1)
     assert steps(tmp_path) == [30, 20, 15]
 
 
 def test_other_files_are_left_alone(tmp_path):
     notes = tmp_path / "step-by-step.txt"
     notes.write_text("mine")
-    save(tmp_path, {}, step=1, keep=1)
-    save(tmp_path, {}, step=2, keep=1)
+    save(tmp_path, {}, step=1, keep_last=1)
+    save(tmp_path, {}, step=2, keep_last=1)
     assert notes.read_text() == "mine"
     assert steps(tmp_path) == [2]
 
@@ -236,7 +236,7 @@ def half(state, file):
     die()
 
 def save(folder, step):
-    checkpoint.save(folder, {"step": step, "weights": torch.full((1000,), step)}, step=step, keep=1)
+    checkpoint.save(folder, {"step": step, "weights": torch.full((1000,), step)}, step=step, keep_last=1)
 
 for moment, (place, name, death) in {
     "writing": (torch, "save", half),
@@ -261,19 +261,19 @@ def test_a_killed_save_leaves_the_earlier_or_the_new_checkpoint(tmp_path):
     for moment, newest in {"writing": 1, "syncing": 1, "renaming": 1, "renamed": 2}.items():
         folder = tmp_path / moment
         assert load_latest(folder)["weights"].unique().tolist() == [newest]
-        save(folder, {"step": 3}, step=3, keep=1)
+        save(folder, {"step": 3}, step=3, keep_last=1)
         assert [path.name for path in folder.iterdir()] == [checkpoints(folder)[0].name]
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
-    save(tmp_path, {"step": 1}, step=1, keep=1)
+    save(tmp_path, {"step": 1}, step=1, keep_last=1)
 
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(OSError, match="No space left"):
-        save(tmp_path, {"step": 2}, step=2, keep=1)
+        save(tmp_path, {"step": 2}, step=2, keep_last=1)
     assert [path.name for path in tmp_path.iterdir()] == [checkpoints(tmp_path)[0].name]
     assert load_latest(tmp_path) == {"step": 1}
 
@@ -294,11 +294,11 @@ def test_a_file_that_takes_no_more_is_named_as_such(tmp_path):
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12, unique=True), st.integers(1, 4))
 @settings(max_examples=8, deadline=None)
-def test_rotation_keeps_the_last_of_a_rising_run(tmp_path_factory, numbers, keep):
+def test_rotation_keeps_the_last_of_a_rising_run(tmp_path_factory, numbers, keep_last):
     folder = tmp_path_factory.mktemp("rotation")
     for step in sorted(numbers):
-        save(folder, {}, step=step, keep=keep)
-    assert steps(folder) == sorted(numbers, reverse=True)[:keep]
+        save(folder, {}, step=step, keep_last=keep_last)
+    assert steps(folder) == sorted(numbers, reverse=True)[:keep_last]
 
 
 def test_generators_go_on_from_their_state(tmp_path):
@@ -319,7 +319,7 @@ def test_generators_go_on_from_their_state(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda folder: save(folder, {}, step=1, keep=0), "keep=0"),
+        (lambda folder: save(folder, {}, step=1, keep_last=0), "keep_last=0"),
         (lambda folder: save(folder, {}, step=-1), "step=-1"),
         (lambda folder: load(folder / "model.pt"), "model.pt is not named"),
     ],

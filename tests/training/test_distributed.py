@@ -16,15 +16,16 @@ import torch
 from tests.training.test_train import Masked, T, new_model, some_text
 
 from llmguide.training.checkpoint import checkpoints, newest_intact
+from llmguide.training.config import TrainConfig
 from llmguide.training.distributed import World, all_reduce_sum, seed_rank, share, start, world
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.train import train
 
 CONFIG = TrainConfig(
     n_steps=6,
     context_length=T,
     batch_size=4,
-    accumulation=2,
-    learning_rate=0.01,
+    gradient_accumulation_steps=2,
+    lr=0.01,
     max_grad_norm=0.5,
     checkpoint_every=3,
     eval_every=2,

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -7,11 +6,11 @@ from tests.post_training.rl.test_trainer_distributed import PROMPTS, learner
 from tests.training.test_train import T, new_model, some_text
 
 from llmguide.cli.main import main
+from llmguide.runs.folder import claim
 from llmguide.training import distributed
-from llmguide.training.locks import NAME, lock, locked
-from llmguide.training.train import TrainConfig, train
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX locks")
+from llmguide.training.config import TrainConfig
+from llmguide.training.locks import HOLDER, NAME, lock, locked
+from llmguide.training.train import train
 
 OTHER = """
 import sys
@@ -44,11 +43,14 @@ def test_a_second_process_is_refused_and_told_who_is_there_until_the_first_dies(
     assert f"process {other.pid}" in capsys.readouterr().err
     for run in (
         lambda: train(new_model(), some_text(), TrainConfig(n_steps=1, context_length=T), folder=tmp_path),
-        lambda: learner("grpo").run(PROMPTS, folder=tmp_path),
+        lambda: learner("grpo").train(PROMPTS, folder=tmp_path),
     ):
         with pytest.raises(ValueError, match=f"process {other.pid}"):
             run()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME]  # refused before anything was written
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        NAME,
+        HOLDER,
+    ]  # refused before anything was written
     assert not reads  # or read: the other process may save a later step before it ends
     other.kill()
     other.wait()
@@ -58,6 +60,18 @@ def test_a_second_process_is_refused_and_told_who_is_there_until_the_first_dies(
 def test_a_process_does_not_lock_itself_out_and_a_block_gives_the_folder_back(tmp_path):
     with locked(tmp_path), locked(tmp_path):
         pass
-    command = [sys.executable, "-c", OTHER, str(tmp_path)]
-    run = subprocess.run(command, input="", capture_output=True, text=True, check=True)
-    assert run.stdout == "held\n"
+    assert another_process_locks(tmp_path)
+
+
+def test_training_does_not_give_back_the_folder_that_a_command_has_claimed(tmp_path):
+    """A POSIX lock ends when a process closes any descriptor of the file; this one must not."""
+    claim(tmp_path, {})
+    train(new_model(), some_text(), TrainConfig(n_steps=1, context_length=T), folder=tmp_path)
+    assert not another_process_locks(tmp_path)
+
+
+def another_process_locks(folder) -> bool:
+    command = [sys.executable, "-c", OTHER, str(folder)]
+    run = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+    assert run.returncode == 0 or "is in use by a run in process" in run.stderr
+    return run.stdout == "held\n"

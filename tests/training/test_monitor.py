@@ -8,18 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmguide.training.monitor import (
-    Console,
-    JsonLinesLogger,
-    Logger,
-    Loggers,
-    TensorBoardLogger,
-    describe,
-    is_spike,
-    measure_peak_flops,
-)
+from llmguide.training.divergence import is_spike
+from llmguide.training.monitor import Console, JsonLinesLogger, Logger, Loggers, TensorBoardLogger, describe
+from llmguide.training.utilization import measure_peak_flops
 
-VALUES = {"loss": 2.5, "learning_rate": 1e-3, "grad_norm": 0.5, "tokens_per_s": 1234.0}
+VALUES = {"loss": 2.5, "lr": 1e-3, "grad_norm": 0.5, "tokens_per_s": 1234.0}
 
 
 def test_numbers_and_texts_are_read_back_from_every_logger(tmp_path):

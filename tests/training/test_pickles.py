@@ -46,7 +46,7 @@ def write_shards(folder, content):
 def finished(unfinished, step):
     """Name a folder of shards; every hash is then right."""
     write_json(unfinished / MANIFEST, {path.name: sha256(path) for path in unfinished.iterdir()})
-    return finish(unfinished, step=step, keep=9)
+    return finish(unfinished, step=step, keep_last=9)
 
 
 def test_a_sharded_checkpoint_is_read_without_its_pickle_running(tmp_path):

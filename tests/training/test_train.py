@@ -16,12 +16,16 @@ from llmguide.config import ModelConfig
 from llmguide.data.tokens.windows import Batch, Windows
 from llmguide.models import build
 from llmguide.training.checkpoint import checkpoints, load, load_latest
+from llmguide.training.config import TrainConfig
+from llmguide.training.divergence import DivergenceError
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import DivergenceError, TrainConfig, accumulate_gradients, evaluate, train
+from llmguide.training.optimizers import make_optimizer
+from llmguide.training.step import accumulate_gradients, evaluate, train_step
+from llmguide.training.train import train
 
 V, T = 11, 6
 SMALL = ModelConfig(vocab_size=V, context_length=T, n_layers=2, d_model=12, n_heads=3)
-QUICK = TrainConfig(n_steps=10, context_length=T, batch_size=4, learning_rate=0.01, checkpoint_every=3)
+QUICK = TrainConfig(n_steps=10, context_length=T, batch_size=4, lr=0.01, checkpoint_every=3)
 
 
 def new_model(**changes) -> nn.Module:
@@ -80,13 +84,13 @@ def test_one_step_by_hand():
     # for half of the targets: four entries of 1/4, of norm 1/2. Adam's first step is the learning rate.
     table = Table(torch.zeros(2, 2))
     config = TrainConfig(
-        n_steps=1, context_length=2, batch_size=1, learning_rate=0.1, warmup=0, schedule="constant"
+        n_steps=1, context_length=2, batch_size=1, lr=0.1, warmup_ratio=0, schedule="constant"
     )
     result = train(table, torch.tensor([0, 1, 0]), config)
     (record,) = result.history
     assert record.loss == pytest.approx(log(2))
     assert record.grad_norm == pytest.approx(0.5)
-    assert record.learning_rate == 0.1
+    assert record.lr == 0.1
     assert result.n_tokens == 2
     torch.testing.assert_close(table.rows, torch.tensor([[-0.1, 0.1], [0.1, -0.1]]))
 
@@ -107,7 +111,7 @@ def test_accumulation_weighs_batches_by_their_targets():
 @pytest.mark.parity
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_training_equals_a_plain_torch_loop(accumulation):
-    config = replace(QUICK, accumulation=accumulation, max_grad_norm=0.5)
+    config = replace(QUICK, gradient_accumulation_steps=accumulation, max_grad_norm=0.5)
     ours, theirs = new_model(), new_model()
     result = train(ours, some_text(), config)
 
@@ -125,7 +129,7 @@ def test_training_equals_a_plain_torch_loop(accumulation):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(step)
+            group["lr"] = config.lr_at(step)
         optimizer.step()
         losses.append(loss.item())
     names = {"of": "llmguide.training.train.train", "against": "torch.optim.AdamW"}
@@ -143,7 +147,7 @@ def test_accumulation_equals_the_big_batch(data, rule):
     big, small = new_model(), new_model()
     config = replace(QUICK, n_steps=5, batch_size=8, optimizer=rule)
     whole = train(big, data, config)
-    parts = train(small, data, replace(config, batch_size=2, accumulation=4))
+    parts = train(small, data, replace(config, batch_size=2, gradient_accumulation_steps=4))
     assert whole.n_tokens == parts.n_tokens
     atol = 1e-5 if rule == "adamw" else 1e-3  # Muon rounds to bfloat16
     for a, b in zip(big.parameters(), small.parameters(), strict=True):
@@ -203,7 +207,6 @@ def deadly(place, name, death, calls):
     left = iter(range(calls))
     setattr(place, name, lambda *a, **k: function(*a, **k) if next(left, None) is not None else death(*a))
 
-torch.set_num_threads(1)
 moments = [
     (Windows, "batch", die),
     (torch, "save", half),
@@ -247,12 +250,21 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(tmp_path):
 
 def test_the_plateau_can_be_extended(tmp_path):
     """Same weights as a run that was planned longer: the reason for warmup-stable-decay."""
-    config = replace(QUICK, schedule="warmup_stable_decay", warmup=0, decay=0.4, checkpoint_every=6, keep=9)
-    longer = replace(config, n_steps=20, decay=0.2)
+    config = replace(
+        QUICK,
+        schedule="warmup_stable_decay",
+        warmup_ratio=0,
+        decay_ratio=0.4,
+        checkpoint_every=6,
+        keep_last=9,
+    )
+    longer = replace(config, n_steps=20, decay_ratio=0.2)
     short, whole = new_model(), new_model()
     train(short, some_text(), config, folder=tmp_path)
     checkpoints(tmp_path)[0].unlink()  # back from the end to the plateau, step 6
-    with pytest.warns(UserWarning, match=r"continues with n_steps=20 \(was 10\), decay=0.2 \(was 0.4\)"):
+    with pytest.warns(
+        UserWarning, match=r"continues with n_steps=20 \(was 10\), decay_ratio=0.2 \(was 0.4\)"
+    ):
         train(short, some_text(), longer, folder=tmp_path)
     train(whole, some_text(), longer)
     assert equal_weights(short, whole)
@@ -282,7 +294,7 @@ def test_bfloat16_trains_float32_weights():
 
 @pytest.mark.parametrize("rule", ["adamw", "muon"])
 def test_a_text_that_repeats_is_learned(rule):
-    config = replace(QUICK, n_steps=60, learning_rate=0.03, optimizer=rule)
+    config = replace(QUICK, n_steps=60, lr=0.03, optimizer=rule)
     result = train(new_model(), torch.arange(V).repeat(20), config)
     assert result.history[0].loss > 2
     assert result.loss < 0.5  # it started at log 11 = 2.4
@@ -299,7 +311,7 @@ class Bad(Windows):
 def test_a_jump_of_the_loss_stops_the_run(tmp_path):
     text = torch.arange(V).repeat(40)
     model = new_model()
-    config = replace(QUICK, n_steps=42, learning_rate=0.03, checkpoint_every=10, warmup=0)
+    config = replace(QUICK, n_steps=42, lr=0.03, checkpoint_every=10, warmup_ratio=0)
     with pytest.raises(DivergenceError, match=r"step 41 was not taken: loss .* the last checkpoints are in"):
         train(model, Bad(text, T), config, folder=tmp_path)
     good = load_latest(tmp_path)
@@ -315,7 +327,7 @@ def test_a_loss_that_is_no_number_stops_the_run(value):
     table = Table(torch.tensor([[0.0, value], [0.0, 0.0]]))
     before = table.rows.detach().clone()
     with pytest.raises(
-        DivergenceError, match=r"step 1 was not taken: loss nan, .* no checkpoint was asked for"
+        DivergenceError, match=r"step 1 was not taken: loss nan, .* the run keeps no checkpoints"
     ):
         train(table, torch.tensor([0, 1, 0]), replace(QUICK, context_length=2))
     torch.testing.assert_close(table.rows.detach(), before, equal_nan=True)
@@ -349,7 +361,7 @@ def test_a_logger_gets_numbers_and_samples_that_leave_no_trace():
     options = {"validation": some_text(50), "logger": notes, "sample": sample, "peak_flops": 1e9}
     train(watched, some_text(), config, **options)
     assert equal_weights(plain, watched)
-    always = {"loss", "learning_rate", "grad_norm", "tokens_per_s", "mfu"}
+    always = {"loss", "lr", "grad_norm", "tokens_per_s", "mfu"}
     evaluated = always | {"val_loss"}
     assert notes.records == [(4, always), (5, evaluated), (8, always), (10, evaluated)]
     assert [step for step, _ in notes.texts] == [6, 10]
@@ -367,6 +379,60 @@ def test_mfu_by_hand():
     assert record.mfu == pytest.approx(record.tokens_per_s * 3 * forward / 1e9)
 
 
+def test_mfu_counts_sequences_of_the_length_that_the_data_have():
+    """The same windows, once cut by the trainer and once brought along, take the same FLOPs a token."""
+    cut = train(new_model(), some_text(), replace(QUICK, n_steps=1), peak_flops=1e9).history[0]
+    config = replace(QUICK, n_steps=1, context_length=None)
+    brought = train(new_model(), Windows(some_text(), T), config, peak_flops=1e9).history[0]
+    assert brought.mfu / brought.tokens_per_s == pytest.approx(cut.mfu / cut.tokens_per_s)
+    short = train(new_model(), Windows(some_text(), 2), config, peak_flops=1e9).history[0]
+    # two layers attend over T - 2 = 4 tokens fewer: 2 x 2 FLOPs for each of 12 components, and training x 3
+    fewer = 3 * 2 * (2 * 2 * 12) * (T - 2)
+    assert (brought.mfu / brought.tokens_per_s - short.mfu / short.tokens_per_s) * 1e9 == pytest.approx(fewer)
+
+
+def test_a_tensor_without_a_context_length_is_refused():
+    with pytest.raises(ValueError, match="give a context_length"):
+        train(new_model(), some_text(), replace(QUICK, context_length=None))
+
+
+@pytest.mark.parity
+def test_a_step_equals_a_step_of_torch():
+    ours, theirs = new_model(), new_model()
+    windows = Windows(some_text(), T)
+    metrics = train_step(
+        ours,
+        [windows.batch(0, 3), windows.batch(3, 5)],
+        make_optimizer(ours, weight_decay=0.1),
+        0.01,
+        max_grad_norm=0.5,
+    )
+    inputs, targets, _ = windows.batch(0, 8)
+    loss = F.cross_entropy(theirs(inputs).flatten(0, 1), targets.flatten())
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+    decaying, rest = ([p for p in theirs.parameters() if (p.ndim > 1) is matrix] for matrix in (True, False))
+    groups = [{"params": decaying, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.95)).step()
+    names = {"of": "llmguide.training.step.train_step", "against": "torch.optim.AdamW"}
+    assert_parity([metrics.loss, metrics.grad_norm], [loss.item(), norm.item()], **names, atol=1e-5)
+    assert metrics.n_targets == 8 * T
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert_parity(a, b, **names, atol=1e-4)
+
+
+def test_a_step_that_its_check_refuses_leaves_the_weights():
+    model = new_model()
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def refuse(loss: float, grad_norm: float) -> None:
+        raise ArithmeticError(f"{loss} {grad_norm}")
+
+    with pytest.raises(ArithmeticError):
+        train_step(model, [Windows(some_text(), T).batch(0, 2)], make_optimizer(model), 0.1, check=refuse)
+    assert all(a.equal(b) for a, b in zip(before, model.parameters(), strict=True))
+
+
 def test_another_loss_is_trained_evaluated_and_weighted():
     """Half the loss has half the value, the same direction under Adam, and the same path."""
 
@@ -374,7 +440,7 @@ def test_another_loss_is_trained_evaluated_and_weighted():
         loss, n_counted = batch_loss(model, batch)
         return loss / 2, n_counted
 
-    config = replace(QUICK, max_grad_norm=inf, eps=1e-30, weight_decay=0, accumulation=2)
+    config = replace(QUICK, max_grad_norm=inf, eps=1e-30, weight_decay=0, gradient_accumulation_steps=2)
     usual, halved = new_model(), new_model()
     expected = train(usual, Masked(), config, validation=some_text(50))
     result = train(halved, Masked(), config, validation=some_text(50), loss=half)
@@ -394,7 +460,7 @@ def test_a_part_of_the_validation_data_is_always_the_same():
     assert evaluate(model, windows, batch_size=100, n_batches=2) == pytest.approx(parts[1], abs=1e-6)
 
 
-@pytest.mark.parametrize("change", [{"recompute": True}, {"compile": True}])
+@pytest.mark.parametrize("change", [{"activation_checkpointing": True}, {"compile": True}])
 def test_recomputed_and_compiled_blocks_train_alike(change, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: function)  # a real one takes half a minute
     plain, other = new_model(dropout=0.2), new_model(dropout=0.2)
@@ -410,7 +476,7 @@ def test_recomputed_and_compiled_blocks_train_alike(change, tmp_path, monkeypatc
 def test_a_spike_is_told_and_the_checkpoint_before_it_is_kept(tmp_path):
     text = torch.arange(V).repeat(40)
     config = replace(
-        QUICK, n_steps=60, learning_rate=0.03, checkpoint_every=8, warmup=0, keep=1, max_spike=inf
+        QUICK, n_steps=60, lr=0.03, checkpoint_every=8, warmup_ratio=0, keep_last=1, max_spike=inf
     )
     with pytest.warns(UserWarning, match=r"step 41: loss .* a spike; step-00000040-\w+\.pt is kept"):
         train(new_model(), Bad(text, T), config, folder=tmp_path)
@@ -421,11 +487,11 @@ def test_a_spike_is_told_and_the_checkpoint_before_it_is_kept(tmp_path):
     ("change", "message"),
     [
         ({"n_steps": 0}, "n_steps=0"),
-        ({"accumulation": 0}, "accumulation=0"),
-        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps=0"),
+        ({"lr": 0.0}, "lr=0.0"),
         ({"max_grad_norm": nan}, "max_grad_norm=nan"),
-        ({"warmup": 1.5}, "warmup=1.5"),
-        ({"schedule": "warmup_stable_decay", "decay": 0.99}, "warmup=0.05 and decay=0.99"),
+        ({"warmup_ratio": 1.5}, "warmup_ratio=1.5"),
+        ({"schedule": "warmup_stable_decay", "decay_ratio": 0.99}, "warmup_ratio=0.05 and decay_ratio=0.99"),
         ({"precision": "float16"}, "precision='float16' must be one of float32, bfloat16"),
         ({"eval_batches": 0}, "eval_batches=0"),
         ({"parallel": "zero"}, "parallel='zero' must be one of ddp, fsdp"),

@@ -9,9 +9,9 @@ def rms_norm(x, weight, eps):
 
 
 def layer_norm(x, weight, bias, eps):
-    centred = x - x.mean(dim=-1, keepdim=True)
-    variance = centred.square().mean(dim=-1, keepdim=True)
-    return centred / (variance + eps).sqrt() * weight + bias
+    centered = x - x.mean(dim=-1, keepdim=True)
+    variance = centered.square().mean(dim=-1, keepdim=True)
+    return centered / (variance + eps).sqrt() * weight + bias
 
 
 def pre_norm(x, sublayer, norm):

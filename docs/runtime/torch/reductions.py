@@ -32,12 +32,12 @@ def kept_shape(shape, axes):
 
 
 def count_of(shape, axes):
-    """How many elements are summarised in one."""
+    """How many elements are summarized in one."""
     return math.prod(shape[i] for i in axes)
 
 
 def check_items(input, axes, name):
-    """Raise an error if an axis that is to be summarised is empty."""
+    """Raise an error if an axis that is to be summarized is empty."""
     if 0 in [input._array.shape[i] for i in axes]:
         if len(axes) == input._array.ndim:
             raise RuntimeError(

@@ -1,4 +1,4 @@
-"""Running sums, products and extremes, and differences of neighbours."""
+"""Running sums, products and extremes, and differences of neighbors."""
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def logcumsumexp(input, dim):
 @method
 @function
 def diff(input, n=1, dim=-1, prepend=None, append=None):
-    """Difference of neighbours."""
+    """Difference of neighbors."""
     parts = [each for each in (prepend, input, append) if each is not None]
     out = cat(parts, dim) if len(parts) > 1 else input
     for _ in range(n):

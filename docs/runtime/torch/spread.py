@@ -30,9 +30,9 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     array = input._array
     axes = axes_of(dim, array.ndim)
     n = count_of(array.shape, axes)
-    centred = array - array.mean(axis=axes, keepdims=True)
+    centered = array - array.mean(axis=axes, keepdims=True)
     divisor = builtins.max(n - correction, 0)
-    found = packed((centred * centred).sum(axis=axes, keepdims=keepdim))
+    found = packed((centered * centered).sum(axis=axes, keepdims=keepdim))
     found = np.divide(found, array.dtype.type(divisor))
     kept = kept_shape(array.shape, axes)
 
@@ -103,8 +103,8 @@ def cov(input, *, correction=1):
     """Covariance of the rows of a matrix."""
     if input._array.ndim < 2:
         return input.var(correction=correction)
-    centred = input - input.mean(1, keepdim=True)
-    return retitled(centred @ centred.t() / (input.shape[1] - correction), "SqueezeBackward0")
+    centered = input - input.mean(1, keepdim=True)
+    return retitled(centered @ centered.t() / (input.shape[1] - correction), "SqueezeBackward0")
 
 
 def _quantile(input, q, dim, keepdim, compute):
@@ -128,7 +128,7 @@ def _quantile(input, q, dim, keepdim, compute):
 @method
 @function
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
-    """Values below which fractions `q` lie, between neighbours interpolated."""
+    """Values below which fractions `q` lie, between neighbors interpolated."""
     _only_linear(interpolation)
     return _quantile(input, q, dim, keepdim, np.quantile)
 

@@ -97,7 +97,7 @@ class Tensor:
     nelement = numel
 
     def stride(self, dim=None):
-        """Elements between neighbours along each axis."""
+        """Elements between neighbors along each axis."""
         array = self._array
         steps = tuple(each // array.itemsize for each in array.strides)
         return steps if dim is None else steps[check_dim(dim, array.ndim)]

@@ -25,7 +25,7 @@ export function startTraining(text) {
   return { words, merges: [], tokens: byteTokens() };
 }
 
-// All neighbouring pairs, each word weighted by its count: the most frequent first, then the smaller pair.
+// All neighboring pairs, each word weighted by its count: the most frequent first, then the smaller pair.
 export function pairCounts({ words }) {
   const counts = new Map();
   for (const { ids, count } of words) {

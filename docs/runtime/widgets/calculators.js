@@ -32,7 +32,7 @@ const DEFAULTS = {
   preset: "llama-3-8b",
   tokens: 2000,
   peak: 989,
-  utilisation: 0.4,
+  utilization: 0.4,
   devices: 64,
   stage: 3,
   length: 8192,
@@ -135,14 +135,14 @@ export async function start(content) {
     [
       number("Training tokens, billions", "tokens"),
       number("Peak TFLOP/s of a device", "peak"),
-      number("Utilization (MFU)", "utilisation", { min: 0.01, max: 1 }),
+      number("Utilization (MFU)", "utilization", { min: 0.01, max: 1 }),
       number("Devices", "devices", { step: 1 }),
     ],
     (shape, get) => {
       const n = formulas.nActiveParams(shape);
       const tokens = get("tokens") * 1e9;
       const flops = formulas.trainingFlops(n, tokens);
-      const hours = formulas.gpuHours(flops, get("peak") * 1e12, get("utilisation"));
+      const hours = formulas.gpuHours(flops, get("peak") * 1e12, get("utilization"));
       const [bestN, bestD] = formulas.chinchillaOptimal(flops);
       const [fitN, fitD] = formulas.parametricOptimal(flops, formulas.FITS.BESIROGLU);
       return table(

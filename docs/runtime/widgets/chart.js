@@ -1,4 +1,4 @@
-// Line charts as SVG, in the colours of the page's palette. A table beside each holds the same numbers.
+// Line charts as SVG, in the colors of the page's palette. A table beside each holds the same numbers.
 
 const EDGE = { left: 34, right: 12, top: 18, bottom: 34 };
 const NAMES = 66; // room for the names at the right

@@ -20,7 +20,7 @@ import {
 const EXAMPLE = "The Congress of the United States and the people of the United";
 const PREDICTIONS = 8;
 
-// The colour of the figures at the reader's palette.
+// The color of the figures at the reader's palette.
 const accent = () => getComputedStyle(document.body).getPropertyValue("--figure-accent").trim();
 
 // One cell a pair of tokens: rows look, columns are looked at. The whole image is described by its label.

@@ -110,10 +110,10 @@ export function parametricOptimal(flops, { A, B, alpha, beta }) {
   return [nParams, flops / (6 * nParams)];
 }
 
-export function gpuHours(flops, peakFlops, utilisation) {
-  requirePositive({ FLOPs: flops, "peak FLOP/s": peakFlops, utilisation });
-  if (utilisation > 1) throw new RangeError(`utilisation ${utilisation} is a fraction: at most 1`);
-  return flops / (utilisation * peakFlops) / 3600;
+export function gpuHours(flops, peakFlops, utilization) {
+  requirePositive({ FLOPs: flops, "peak FLOP/s": peakFlops, utilization });
+  if (utilization > 1) throw new RangeError(`utilization ${utilization} is a fraction: at most 1`);
+  return flops / (utilization * peakFlops) / 3600;
 }
 
 // ---- llmguide.costs.memory -----------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """A tiny model from first words to preferences, for the play page: each stage reports while it runs.
 
-Everything here is the code of the package, in the world of `llmguide.post_training.toy.world`, where every
-answer can be listed; only the reports are this module's own. It runs in the reader's tab and hands numbers to
-the page.
+Everything here is the code of the package, in the world of `llmguide.post_training.toy.world`, where all
+completions are listed; only the reports are this module's own. It runs in the reader's tab and hands numbers
+to the page.
 """
 
 from collections.abc import Mapping
@@ -19,25 +19,24 @@ from llmguide.post_training.preferences.dpo import dpo_loss, preference_objectiv
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.grpo import GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.post_training.toy.methods import (
+    BEST_OF_N,
     BETAS,
-    DRAWS,
-    Path,
-    compared_answers,
-    compared_texts,
+    KLRewardCurve,
     fine_tuning,
     grpo_choices,
     ppo_choices,
+    preference_data,
     preference_learning,
-    score_answers,
+    score_completions,
     table_reward,
 )
 from llmguide.post_training.toy.world import (
     WORDS,
     World,
-    answer_logprobs,
     best_of_n,
+    completion_logprobs,
     demonstrations,
     expected,
     frontier,
@@ -48,7 +47,7 @@ from llmguide.post_training.toy.world import (
 from llmguide.training.train import train
 
 BABBLE = 2.0  # temperature of the text to pre-train on: all words, and little sense
-TAUGHT = 0.7  # of the demonstrations: better answers more often
+TAUGHT = 0.7  # of the demonstrations: better completions more often
 SUPERVISED = 300  # steps of pre-training, fine-tuning and the reward model, which are quick
 
 
@@ -68,7 +67,7 @@ class Curve:
 
 
 @dataclass
-class LivePath(Path):
+class LiveCurve(KLRewardCurve):
     """Hands each exact point of a policy to the page."""
 
     method: str = ""
@@ -83,12 +82,12 @@ def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: flo
     """Run the stages, and the methods that are named, in the order of the chapter.
 
     Args:
-        seed: Of weights, data and draws.
+        seed: Of weights, data and sampling.
         n_steps: Steps of PPO, GRPO and DPO each.
         methods: Any of "best-of-n", "PPO", "GRPO", "DPO".
-        flawed: Whether the judge of pairs likes every *wow*.
-        beta: Of DPO.
-        kl_coef: Price of the divergence, of PPO and GRPO.
+        flawed: Whether the rater of the pairs rewards every *wow*.
+        beta: KL coefficient of DPO.
+        kl_coef: KL coefficient of PPO and GRPO.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -96,7 +95,7 @@ def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: flo
     model = build(world.config)
     for stage, temperature in (("pre-training", BABBLE), ("fine-tuning", TAUGHT)):
         data = _texts(world, 4000, generator, temperature)
-        train(model, data, fine_tuning(SUPERVISED), loss=completion_loss, logger=Curve(stage))
+        train(model, data, fine_tuning(SUPERVISED), logger=Curve(stage))
         reference = _report(stage, model, world)
     best = [point(reference, reference, world), *frontier(reference, world.gold, (*BETAS, 0.1, 0.05), world)]
     emit({"frontier": [p._asdict() for p in best]})
@@ -106,17 +105,17 @@ def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: flo
     curve = Curve("reward model")
     train(
         scorer,
-        compared_texts(world, pairs),
+        preference_data(world, pairs),
         preference_learning(SUPERVISED),
         loss=preference_loss,
         logger=curve,
     )
-    learned = score_answers(scorer, world)
+    learned = score_completions(scorer, world)
     learned = learned - (reference.exp() * learned).sum(dim=1, keepdim=True)
     if "best-of-n" in methods:
-        for n in DRAWS:
-            drawn = point(best_of_n(reference, learned, n).float(), reference, world, learned)
-            emit({"method": "best-of-n", "point": drawn._asdict()})
+        for n in BEST_OF_N:
+            found = point(best_of_n(reference, learned, n).float(), reference, world, learned)
+            emit({"method": "best-of-n", "point": found._asdict()})
 
     prompts = world.prompts[:, None].tolist()
     reward = table_reward(world, learned)
@@ -124,39 +123,43 @@ def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: flo
         if method not in methods:
             continue
         policy, frozen = deepcopy(model), deepcopy(model)
-        path = LivePath(policy, reference, world, learned, every=max(1, n_steps // 20), method=method)
+        curve = LiveCurve(policy, reference, world, learned, every=max(1, n_steps // 20), method=method)
         if method == "PPO":
             ppo = ppo_choices(world, n_steps, kl_coef=kl_coef)
             PPOTrainer(
-                policy=policy, value=ValueModel(policy), reward=reward, reference=frozen, config=ppo
-            ).run(prompts, logger=path)
+                policy=policy,
+                value_model=ValueModel(policy),
+                reward=reward,
+                reference_model=frozen,
+                config=ppo,
+            ).train(prompts, logger=curve)
         elif method == "GRPO":
             grpo = grpo_choices(world, n_steps, kl_coef=kl_coef)
-            GRPOTrainer(policy=policy, reward=reward, reference=frozen, config=grpo).run(prompts, logger=path)
+            GRPOTrainer(policy=policy, reward=reward, reference_model=frozen, config=grpo).train(
+                prompts, logger=curve
+            )
         else:
-            compared = compared_answers(world, pairs).with_reference(frozen, batch_size=256)
+            compared = preference_data(world, pairs).with_reference(frozen, batch_size=256)
             objective = preference_objective(partial(dpo_loss, beta=beta))
-            train(policy, compared, preference_learning(n_steps), loss=objective, logger=path)
+            train(policy, compared, preference_learning(n_steps), loss=objective, logger=curve)
         _report(method, policy, world)
 
 
 def _texts(world: World, n: int, generator: torch.Generator, temperature: float) -> Conversations:
-    """Prompts with answers, of which better ones are more frequent the lower the temperature."""
-    prompts, answers = demonstrations(world, n, generator, temperature=temperature)
-    said = [ids[kept].tolist() for ids, kept in zip(world.answers[answers], world.mask[answers], strict=True)]
+    """Prompts with completions; the lower the temperature, the more often good ones are sampled."""
+    prompts, completions = demonstrations(world, n, generator, temperature=temperature)
+    texts = world.token_ids(completions)
     starts = world.prompts[prompts].tolist()
-    return Conversations([completion([start], rest) for start, rest in zip(starts, said, strict=True)])
+    return Conversations([completion([start], text) for start, text in zip(starts, texts, strict=True)])
 
 
 def _report(stage: str, model: Any, world: World) -> torch.Tensor:
-    """Tell the page the likeliest answer to each prompt and the mean reward; return all log-probabilities."""
+    """Report the most likely completion of each prompt and the mean reward; return all log-probabilities."""
     with torch.no_grad():
-        logprobs: torch.Tensor = answer_logprobs(model.eval(), world)
+        logprobs: torch.Tensor = completion_logprobs(model.eval(), world)
     says = []
     for prompt, row in zip(world.prompts.tolist(), logprobs, strict=True):
-        likeliest = row.argmax().item()
-        says.append(
-            {"prompt": WORDS[prompt], "answer": world.text(likeliest), "p": row[likeliest].exp().item()}
-        )
+        best = row.argmax().item()
+        says.append({"prompt": WORDS[prompt], "answer": world.text(best), "p": row[best].exp().item()})
     emit({"stage": stage, "says": says, "gold": expected(logprobs, world.gold).item()})
     return logprobs

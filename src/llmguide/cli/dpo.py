@@ -10,12 +10,13 @@ import torch
 from llmguide.cli.reward import choices_of, load_pairs, show_accuracy
 from llmguide.cli.sft import WORLD, fine_tune, tiny_policy
 from llmguide.data.tokens.packing import in_epochs
+from llmguide.models.saved import is_saved
 from llmguide.post_training.datasets import TextPair
-from llmguide.post_training.preferences.dpo import dpo_loss, judge, preference_objective
-from llmguide.post_training.preferences.pairs import Pair, Pairs
-from llmguide.post_training.toy.methods import compared_answers, preference_learning
+from llmguide.post_training.preferences.dpo import dpo_loss, evaluate_preferences, preference_objective
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
+from llmguide.post_training.toy.methods import preference_data, preference_learning
 from llmguide.post_training.toy.world import preferences, tiny_world
-from llmguide.runs.folder import is_run, say
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import (
     COMPARED,
     LORA,
@@ -51,7 +52,7 @@ from llmguide.training import distributed
 from llmguide.training.train import train
 
 DESCRIPTION = """\
-Direct preference optimisation. With no arguments, the policy of llmguide sft learns from 2,000 pairs of the
+Direct preference optimization. With no arguments, the policy of llmguide sft learns from 2,000 pairs of the
 tiny world, and is measured exactly. --data vader, hh, or a file of JSON lines with prompt, chosen and
 rejected: as in llmguide reward. Without --model, a small GPT is fine-tuned on the chosen answers first. The
 same command goes on where it stopped.
@@ -99,22 +100,24 @@ def dpo(
     start = origin
     if origin.model is None:
         start = Origin(str(output / "sft"))
-        if not is_run(output / "sft"):
+        if not is_saved(output / "sft"):
             say("no --model to start from: a small GPT is fine-tuned on the chosen answers first\n")
             _fine_tune_first(output / "sft", seen, unseen, origin, seed=steps.seed)
             say("")
     chat = open_chat(start, [], seed=steps.seed)
     chat.model.to(device)
     length = min(origin.context_length, chat.model.config.context_length)
-    pairs = Pairs(kept([_pair(chat, pair, length) for pair in seen], "pairs", length + 1), seed=steps.seed)
+    pairs = PreferenceDataset(
+        kept([_pair(chat, pair, length) for pair in seen], "pairs", length + 1), seed=steps.seed
+    )
     judged = [(pair, _pair(chat, pair, length)) for pair in unseen]
     unseen = [pair for pair, found in judged if found is not None]
-    held = Pairs(kept([found for _, found in judged], "pairs", length + 1))
+    held = PreferenceDataset(kept([found for _, found in judged], "pairs", length + 1))
     say("the start's own log-probabilities of all answers come first")
     pairs, held = (side.with_reference(chat.model, batch_size=BATCH_SIZE) for side in (pairs, held))
     lora.into(chat.model)
     rate = 2e-4 if origin.model is None or lora.lora_rank else 5e-6
-    config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, learning_rate=rate)
+    config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(pairs):,} pairs")
     with resumable(output):
         train(
@@ -143,26 +146,26 @@ def _fine_tune_first(
         list({(str(pair.prompt), pair.chosen): pair for pair in side}.values())
         for side in (seen, unseen)
     ]
-    learnt, held = (
+    learned, held = (
         [[*pair.prompt, {"role": "assistant", "content": pair.chosen}] for pair in side] for side in talks
     )
-    texts = (message["content"] for talk in learnt for message in talk)
+    texts = (message["content"] for talk in learned for message in talk)
     chat = open_chat(origin, texts, seed=seed)
     length = origin.context_length
-    fine_tune(chat, learnt, held, output, steps=Steps(seed=seed), lora=Lora(), context_length=length)
+    fine_tune(chat, learned, held, output, steps=Steps(seed=seed), lora=Lora(), context_length=length)
 
 
-def _pair(chat: Chat, pair: TextPair, length: int) -> Pair | None:
+def _pair(chat: Chat, pair: TextPair, length: int) -> PreferencePair | None:
     chosen, rejected = (
         chat.rendered([*pair.prompt, {"role": "assistant", "content": text}], length + 1, last_turn_only=True)
         for text in pair[1:3]
     )
-    return None if chosen is None or rejected is None else Pair(chosen, rejected)
+    return None if chosen is None or rejected is None else PreferencePair(chosen, rejected)
 
 
-def _right(policy: Any, pairs: Pairs, loss: Any) -> list[float]:
+def _right(policy: Any, pairs: PreferenceDataset, loss: Any) -> list[float]:
     """Whether the policy has moved towards the chosen answer, for each pair in its own order."""
-    found = judge(policy, pairs, loss, batch_size=BATCH_SIZE)
+    found = evaluate_preferences(policy, pairs, loss, batch_size=BATCH_SIZE)
     order = torch.from_numpy(in_epochs(0, len(pairs), len(pairs), pairs.seed))
     right = torch.empty(len(pairs))
     right[order] = (found.margins > 0).float().cpu() + (found.margins == 0).float().cpu() / 2
@@ -179,7 +182,7 @@ def _in_tiny_world(output: Path, model: str | None, steps: Steps, loss: Any, *, 
         for i in (1, 2)
     )
     pairs, held = (
-        compared_answers(world, judged).with_reference(policy, batch_size=256) for judged in (drawn, unseen)
+        preference_data(world, judged).with_reference(policy, batch_size=256) for judged in (drawn, unseen)
     )
     policy.to(device)
     config = paced(steps.on(preference_learning(N_STEPS)))
@@ -200,7 +203,7 @@ def _in_tiny_world(output: Path, model: str | None, steps: Steps, loss: Any, *, 
         standing(name, found, reference, world)
         for name, found in (("start", reference), (f"DPO, beta {beta:g}", logprobs))
     ]
-    accuracy = judge(policy, held, loss, batch_size=256).accuracy
+    accuracy = evaluate_preferences(policy, held, loss, batch_size=256).accuracy
     say(f"held-out accuracy of the implicit reward: {accuracy:.1%} of {N_PAIRS:,} pairs")
     report(output, "divergence from the start, and true reward", rows, logprobs, world, accuracy=accuracy)
     wait()

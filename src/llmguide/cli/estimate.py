@@ -267,17 +267,17 @@ def train_memory(
     """
     config = model.config()
     n = config.context_length if tokens is None else tokens
-    activations = memory.activation_bytes(config, n, batch, recompute=recompute)
     rows = []
     for stage, kind in enumerate(("0, DDP", "1", "2", "3, FSDP")):
-        state = memory.model_state_bytes(config.n_params(), zero_stage=stage, n_devices=n_gpus)
-        total = sum(state.values()) + activations
+        parts = memory.memory_estimate(
+            config, n, batch, zero_stage=stage, n_devices=n_gpus, recompute=recompute
+        )
+        total = sum(parts.values())
         fitting = [(gpu.memory, name) for name, gpu in GPUS.items() if total <= gpu.memory]
         rows.append(
             {
                 "stage": kind,
-                **state,
-                "activations": activations,
+                **parts,
                 "total": total,
                 "smallest_gpu": min(fitting)[1] if fitting else None,
             }
@@ -332,7 +332,7 @@ def lora(model: Model, rank: int = 16, targets: tuple[str, ...] | None = None, j
     ways = {
         "full": (total, sum(memory.model_state_bytes(total).values())),
         "LoRA": (adapters, 2 * total + state),
-        "QLoRA (NF4, double quantisation)": (
+        "QLoRA (NF4, double quantization)": (
             adapters,
             memory.quantized_bytes(config, memory.nf4_bits()) + state,
         ),

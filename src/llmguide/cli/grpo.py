@@ -11,7 +11,8 @@ from llmguide.cli.reward import tiny_rewards
 from llmguide.cli.sft import WORLD
 from llmguide.post_training.datasets import Problem, problems
 from llmguide.post_training.rl import verifiable_rewards
-from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer, Variant
+from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
+from llmguide.post_training.rl.grpo_losses import Variant
 from llmguide.post_training.toy.methods import grpo_choices, table_reward
 from llmguide.post_training.toy.world import tiny_world
 from llmguide.runs.folder import say
@@ -30,12 +31,12 @@ from llmguide.runs.post_training import (
     sides,
     wait,
 )
-from llmguide.runs.rollouts import answerable, share_right, summarise
+from llmguide.runs.rollouts import answerable, share_right, summarize
 from llmguide.runs.toy import N_STEPS, Exact, logprobs_of, one_thread, report, save_policy, standing
 from llmguide.training import distributed
 
 DESCRIPTION = """\
-Group relative policy optimisation, or dapo, dr_grpo or rloo with --variant. With no arguments, the policy of
+Group relative policy optimization, or dapo, dr_grpo or rloo with --variant. With no arguments, the policy of
 llmguide sft follows the reward model of llmguide reward in the tiny world, where the best possible is known;
 what is missing of the two is made first. --data, JSON lines with prompt and answer, checks answers instead:
 numbers as numbers, others by the text in <answer></answer> or \\boxed{}. The same command goes on where it
@@ -44,7 +45,7 @@ stopped.
 Examples:
   llmguide grpo
   llmguide grpo --variant dr_grpo --output runs/dr-grpo
-  llmguide grpo --data gsm8k.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --lora-rank 16 --output runs/maths
+  llmguide grpo --data gsm8k.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --lora-rank 16 --output runs/math
   torchrun --nproc-per-node 2 -m llmguide grpo --output runs/two"""
 
 
@@ -109,7 +110,7 @@ def grpo(
         batch_size=8,
         max_new_tokens=max_new_tokens,
         eos_id=chat.end_id,
-        learning_rate=1e-4 if lora.lora_rank else 1e-5,
+        lr=1e-4 if lora.lora_rank else 1e-5,
         variant=variant,
         group_size=group_size,
         kl_coef=kl_coef or 0.0,
@@ -117,10 +118,10 @@ def grpo(
     config = steps.on(defaults)
     reward = verifiable_rewards.reward(judge, chat.tokenizer.decode, expected, eos_id=chat.end_id)
     say(f"{config.n_steps} rollouts of {config.batch_size} of {len(seen):,} prompts, on {device}")
-    learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference=reference)
+    learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference_model=reference)
     before = share_right(chat.model, unseen, reward, config)
     with resumable(output):
-        history = learner.run(
+        history = learner.train(
             seen, folder=output / "checkpoints", logger=loggers(output, Lines(config.n_steps))
         )
     finish(output, chat, chat.model, lora)
@@ -131,7 +132,7 @@ def grpo(
                 f"right {when}: {share.score:.1%} of {len(unseen)} held-out prompts, 95% interval "
                 f"{share.low:.1%} to {share.high:.1%}"
             )
-    summarise(output, history, before=before, after=after)
+    summarize(output, history, before=before, after=after)
     wait()
 
 
@@ -182,11 +183,11 @@ def _in_tiny_world(
     say(f"the tiny world: {config.n_steps} rollouts of {config.batch_size} groups of {group_size} answers")
     torch.manual_seed(steps.seed)
     learner = GRPOTrainer(
-        policy=policy, reward=table_reward(world, learned), config=config, reference=deepcopy(policy)
+        policy=policy, reward=table_reward(world, learned), config=config, reference_model=deepcopy(policy)
     )
     logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)
     with resumable(output):
-        learner.run(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
+        learner.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
     if distributed.world().rank == 0:
         save_policy(output, policy, seed=steps.seed)
     logprobs = logprobs_of(policy, world)

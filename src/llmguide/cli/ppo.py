@@ -27,19 +27,19 @@ from llmguide.runs.post_training import (
     wait,
 )
 from llmguide.runs.reward_heads import with_head
-from llmguide.runs.rollouts import answerable, summarise
+from llmguide.runs.rollouts import answerable, summarize
 from llmguide.runs.toy import N_STEPS, Exact, logprobs_of, one_thread, report, save_policy, standing
 from llmguide.training import distributed
 
 DESCRIPTION = """\
-Proximal policy optimisation: the policy of llmguide sft learns to please the reward model of llmguide
+Proximal policy optimization: the policy of llmguide sft learns to please the reward model of llmguide
 reward, without going far from where it started. With no arguments, in the tiny world, where the best possible
 is known; what is missing of the two is made first. --data, JSON lines with prompt, takes --model and
 --reward-model too. The same command goes on where it stopped.
 
 Examples:
   llmguide ppo
-  llmguide ppo --kl-coef 0.02 --output runs/ppo-greedy        less held back: the reward is over-optimised
+  llmguide ppo --kl-coef 0.02 --output runs/ppo-greedy        less held back: the reward is over-optimized
   llmguide ppo --data prompts.jsonl --model runs/chat --reward-model runs/judge --output runs/pleasing
   torchrun --nproc-per-node 2 -m llmguide ppo --output runs/two"""
 
@@ -96,24 +96,24 @@ def ppo(
         batch_size=16,
         max_new_tokens=max_new_tokens,
         eos_id=chat.end_id,
-        learning_rate=1e-4 if lora.lora_rank else 1e-5,
+        lr=1e-4 if lora.lora_rank else 1e-5,
         kl_coef=0.05 if kl_coef is None else kl_coef,
     )
     config = steps.on(defaults)
     say(f"{config.n_steps} rollouts of {config.batch_size} of {len(prompts):,} prompts, on {device}")
     learner = PPOTrainer(
         policy=chat.model,
-        value=ValueModel(chat.model).to(device),
+        value_model=ValueModel(chat.model).to(device),
         reward=judge.score,
-        reference=reference,
+        reference_model=reference,
         config=config,
     )
     with resumable(output):
-        history = learner.run(
+        history = learner.train(
             prompts, folder=output / "checkpoints", logger=loggers(output, Lines(config.n_steps))
         )
     finish(output, chat, chat.model, lora)
-    summarise(output, history)
+    summarize(output, history)
     wait()
 
 
@@ -131,14 +131,14 @@ def _in_tiny_world(
     torch.manual_seed(steps.seed)
     learner = PPOTrainer(
         policy=policy,
-        value=ValueModel(policy),
+        value_model=ValueModel(policy),
         reward=table_reward(world, learned),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
         config=config,
     )
     logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)
     with resumable(output):
-        learner.run(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
+        learner.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
     if distributed.world().rank == 0:
         save_policy(output, policy, seed=steps.seed)
     logprobs = logprobs_of(policy, world)

@@ -23,9 +23,10 @@ from llmguide.runs.folder import claim, n_params, save_run, say
 from llmguide.runs.shape import DEFAULT_SHAPE, Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import TensorBoardLogger
 from llmguide.training.sharded import gathered
-from llmguide.training.train import TrainConfig, TrainResult, train
+from llmguide.training.train import TrainResult, train
 
 DESCRIPTION = """\
 Train a small GPT from scratch: on the State of the Union addresses, or on your text with --corpus. The
@@ -46,7 +47,7 @@ BASELINE_BYTES = 20_000_000  # counted by the n-gram models
 DEFAULT = TrainConfig(
     n_steps=2000,
     context_length=128,
-    learning_rate=3e-3,
+    lr=3e-3,
     eval_every=250,
     eval_batches=10,  # 20 cost 2.7% of the time
     log_every=50,
@@ -90,7 +91,7 @@ def pretrain(
         **asdict(shape),
     }
     # a shape or share that cannot be is refused now, not when the folder is claimed and the text tokenized
-    model_config(vocab_size, train.context_length, preset=preset, shape=shape)
+    model_config(vocab_size, train.window_length(), preset=preset, shape=shape)
     text = load_corpus(corpus)
     text.part("validation", validation=validation)
     device = distributed.start()
@@ -105,12 +106,13 @@ def pretrain(
     tokens = {
         side: Shards(output / "tokens" / side, tokenizer, verify=False) for side in ("train", "validation")
     }
-    config = model_config(tokenizer.vocab_size, train.context_length, preset=preset, shape=shape)
+    config = model_config(tokenizer.vocab_size, train.window_length(), preset=preset, shape=shape)
     torch.manual_seed(train.seed)
     model = _decoder(config).to(device)
+    tokens_per_step = train.batch_size * train.gradient_accumulation_steps * train.window_length()
     say(
         f"model: {n_params(model):,} parameters on {device}; {train.n_steps:,} steps of "
-        f"{train.batch_size * train.accumulation * train.context_length:,} of {len(tokens['train']):,} tokens"
+        f"{tokens_per_step:,} of {len(tokens['train']):,} tokens"
     )
     began = perf_counter()
     result = _train(model, tokens, train, output, sample=lambda m: _sample(m, tokenizer, prompt))
@@ -149,7 +151,7 @@ def _train(
 ) -> TrainResult:
     leads = distributed.world().rank == 0
     windows = {
-        side: Windows(shards, config.context_length, seed=config.seed) for side, shards in tokens.items()
+        side: Windows(shards, config.window_length(), seed=config.seed) for side, shards in tokens.items()
     }
     try:
         return train(

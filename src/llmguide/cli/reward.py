@@ -12,19 +12,17 @@ from torch import Tensor
 from llmguide.cli.sft import WORLD, tiny_policy
 from llmguide.data.fetch import PACKAGES
 from llmguide.evaluation.metrics import wilson_interval
+from llmguide.models.saved import is_saved
 from llmguide.post_training.chat import Message
 from llmguide.post_training.datasets import TextPair, comparisons
 from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, verdicts
 from llmguide.post_training.preferences.corpora import divide, hh_pairs, sentiment_pairs
-from llmguide.post_training.preferences.reward_model import (
-    Comparison,
-    Comparisons,
-    RewardModel,
-    preference_loss,
-)
-from llmguide.post_training.toy.methods import compared_texts, preference_learning, score_answers
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
+from llmguide.post_training.sft import completion
+from llmguide.post_training.toy.methods import preference_data, preference_learning, score_completions
 from llmguide.post_training.toy.world import optimum, preferences, tiny_world
-from llmguide.runs.folder import is_run, say
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import (
     COMPARED,
     LORA,
@@ -112,16 +110,19 @@ def reward(
     if chat.model.head is not None:
         chat.model.head.requires_grad_(False)  # not used, which DDP would wait for
     pairs = [
-        Comparison(_ids(chat, pair.prompt, pair.chosen), _ids(chat, pair.prompt, pair.rejected))
+        PreferencePair(
+            completion([], _ids(chat, pair.prompt, pair.chosen)),
+            completion([], _ids(chat, pair.prompt, pair.rejected)),
+        )
         for pair in seen
     ]
     rate = 1e-3 if origin.model is None else 5e-4 if lora.lora_rank else 2e-5
-    config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, learning_rate=rate)
+    config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(pairs):,} pairs")
     with resumable(output):
         train(
             judge,
-            Comparisons(pairs, max_length=length, seed=steps.seed),
+            PreferenceDataset(pairs, max_length=length, seed=steps.seed),
             config,
             folder=output / "checkpoints",
             loss=preference_loss,
@@ -200,7 +201,7 @@ def show_accuracy(
 
 
 class Learned(NamedTuple):
-    """The tiny world's policy to start from, its log-probabilities, and the reward that was learnt."""
+    """The tiny world's policy to start from, its log-probabilities, and the reward that was learned."""
 
     policy: Any
     reference: Tensor
@@ -215,14 +216,14 @@ def tiny_rewards(model: str | None, reward_model: Path | None, output: Path, *, 
     """
     folder = output.parent / "reward" if reward_model is None else reward_model
     policy = tiny_policy(model, output, seed=seed)
-    if reward_model is None and not is_run(folder):
+    if reward_model is None and not is_saved(folder):
         say(f"{folder} holds no reward model yet; llmguide reward makes it first\n")
         _in_tiny_world(folder, model, Steps(seed=seed))
         say("")
     world = tiny_world()
     reference = logprobs_of(policy, world)
     judge = with_head(folder, load_policy(folder))
-    return Learned(policy, reference, _centred(score_answers(judge, world), reference))
+    return Learned(policy, reference, _centered(score_completions(judge, world), reference))
 
 
 def _in_tiny_world(output: Path, model: str | None, steps: Steps) -> None:
@@ -241,7 +242,7 @@ def _in_tiny_world(output: Path, model: str | None, steps: Steps) -> None:
     with resumable(output):
         train(
             judge,
-            compared_texts(world, pairs),
+            preference_data(world, pairs),
             config,
             folder=output / "checkpoints",
             loss=preference_loss,
@@ -251,7 +252,7 @@ def _in_tiny_world(output: Path, model: str | None, steps: Steps) -> None:
     if distributed.world().rank == 0:
         save_policy(output, policy, seed=steps.seed)
         save_head(output, judge)
-    learned = _centred(score_answers(judge, world), reference)
+    learned = _centered(score_completions(judge, world), reference)
     accuracy = {
         name: _agreement(table, unseen) for name, table in (("learned", learned), ("gold", world.gold))
     }
@@ -274,7 +275,7 @@ def _agreement(table: Float[Tensor, "P N"], pairs: Any) -> float:
     return ((chosen > rejected).double() + (chosen == rejected).double() / 2).mean().item()
 
 
-def _centred(rewards: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> Float[Tensor, "P N"]:
+def _centered(rewards: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> Float[Tensor, "P N"]:
     return rewards - (reference.exp() * rewards).sum(dim=1, keepdim=True)
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 
 from llmguide.models import GPT, Llama, build
+from llmguide.models.saved import is_saved
 from llmguide.post_training.chat import Message
 from llmguide.post_training.datasets import conversations
 from llmguide.post_training.rl.rollout import rollout
-from llmguide.post_training.sft import Conversations, completion_loss
+from llmguide.post_training.sft import Conversations
 from llmguide.post_training.toy.methods import demonstrated, fine_tuning
 from llmguide.post_training.toy.world import tiny_world
-from llmguide.runs.folder import is_run, say
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import (
     LORA,
     ORIGIN,
@@ -45,7 +46,9 @@ from llmguide.runs.toy import (
     standing,
 )
 from llmguide.training import distributed
-from llmguide.training.train import evaluate, train
+from llmguide.training.losses import batch_loss
+from llmguide.training.step import evaluate
+from llmguide.training.train import train
 
 DESCRIPTION = """\
 Supervised fine-tuning. With no arguments, a model of eight words learns from demonstrations in the tiny
@@ -102,12 +105,12 @@ def sft(
         lora=vars(lora),
     )
     talks = conversations(data)
-    learnt, unseen = sides([(talk[0]["content"], talk) for talk in talks], held_out)
-    texts = (message["content"] for talk in learnt for message in talk)
+    learned, unseen = sides([(talk[0]["content"], talk) for talk in talks], held_out)
+    texts = (message["content"] for talk in learned for message in talk)
     chat = open_chat(origin, texts, seed=steps.seed)
     lora.into(chat.model)
     length = origin.context_length
-    fine_tune(chat, learnt, unseen, output, steps=steps, lora=lora, packed=packed, context_length=length)
+    fine_tune(chat, learned, unseen, output, steps=steps, lora=lora, packed=packed, context_length=length)
     say(f"\nstart from it:  --model {output}")
 
 
@@ -116,7 +119,7 @@ COMMAND = sft
 
 def fine_tune(
     chat: Chat,
-    learnt: Sequence[Sequence[Message]],
+    learned: Sequence[Sequence[Message]],
     unseen: Sequence[Sequence[Message]],
     output: Path,
     *,
@@ -135,11 +138,11 @@ def fine_tune(
         rows = kept([chat.rendered(talk, length + 1) for talk in talks], "conversations", length + 1)
         return Conversations(rows, pack_to=length if packed else None, seed=steps.seed)
 
-    seen, held_out = examples(learnt), examples(unseen) if unseen else None
+    seen, held_out = examples(learned), examples(unseen) if unseen else None
     rate = 1e-3 if lora.lora_rank else 5e-4
-    config = schedule(steps, n=len(seen), epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=rate)
+    config = schedule(steps, n=len(seen), epochs=EPOCHS, batch_size=BATCH_SIZE, lr=rate)
     describe(chat, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(seen):,} rows")
-    before = None if held_out is None else evaluate(chat.model, held_out, loss=completion_loss)
+    before = None if held_out is None else evaluate(chat.model, held_out, loss=batch_loss)
     with resumable(output):
         result = train(
             chat.model,
@@ -147,7 +150,7 @@ def fine_tune(
             config,
             validation=held_out,
             folder=output / "checkpoints",
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(output),
         )
     finish(output, chat, chat.model, lora)
@@ -163,7 +166,7 @@ def fine_tune(
 def tiny_policy(model: str | None, output: Path, *, seed: int) -> GPT | Llama:
     """Open the policy that other methods start from in the tiny world; make it, if it is not there."""
     folder = output.parent / "sft" if model is None else Path(model)
-    if model is None and not is_run(folder):
+    if model is None and not is_saved(folder):
         say(f"{folder} holds no policy to start from yet; llmguide sft makes it first\n")
         _in_tiny_world(folder, Steps(seed=seed))
         say("")
@@ -185,7 +188,7 @@ def _in_tiny_world(output: Path, steps: Steps) -> None:
             data,
             config,
             folder=output / "checkpoints",
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(output),
         )
     if distributed.world().rank == 0:
@@ -210,5 +213,5 @@ def _shown(chat: Chat, talk: Sequence[Message]) -> str:
     device = next(chat.model.parameters()).device
     ids = torch.tensor([prompt], device=device)
     torch.manual_seed(0)
-    answers = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_id)
-    return f"\nuser: {talk[asked - 1]['content'][:200]}\nassistant: {chat.decode(answers.answer(0))}"
+    rollouts = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_id)
+    return f"\nuser: {talk[asked - 1]['content'][:200]}\nassistant: {chat.decode(rollouts.completion(0))}"

@@ -22,24 +22,26 @@ from typing import Literal
 
 from llmguide.config import ModelConfig
 
+Recompute = Literal["none", "selective", "full"]
+
 
 def model_state_bytes(n_params: float, *, zero_stage: int = 0, n_devices: int = 1) -> dict[str, float]:
-    r"""Bytes a device holds before any activation, training with Adam in mixed precision: 16 a parameter.
+    r"""Compute the model state of one device in bytes, for Adam in mixed precision: 16 bytes per parameter.
 
-    2 for the 16-bit weight, 2 for its gradient, 12 for the optimizer (float32 weight, momentum, variance).
-    ZeRO splits over the devices the optimizer (stage 1), also the gradients (2), also the weights (3;
-    PyTorch's FSDP).
+    These are 2 for the 16-bit weight, 2 for its gradient and 12 for the optimizer (float32 weight, first and
+    second moment). ZeRO shards the optimizer state (stage 1), the gradients too (2) and the weights too (3,
+    as PyTorch's FSDP does).
 
     Args:
-        n_params: $\Psi$.
-        zero_stage: 0 (a full copy each, as DDP) to 3.
-        n_devices: Devices among which the state is split.
+        n_params: Number of parameters $\Psi$.
+        zero_stage: ZeRO stage, from 0 (a full copy on each device, as DDP) to 3.
+        n_devices: Number of devices that the state is sharded over.
 
     Returns:
-        Parts `weights`, `gradients`, `optimizer`.
+        Bytes of the parts `weights`, `gradients` and `optimizer`.
 
     Raises:
-        ValueError: No such stage, or a count below 1.
+        ValueError: If there is no such stage, or a count is below 1.
 
     >>> model_state_bytes(7_500_000_000, zero_stage=1, n_devices=64)  # sum 31.4 GB: ZeRO, figure 1
     {'weights': 15000000000.0, 'gradients': 15000000000.0, 'optimizer': 1406250000.0}
@@ -56,23 +58,23 @@ def model_state_bytes(n_params: float, *, zero_stage: int = 0, n_devices: int = 
 def data_parallel_traffic(
     n_params: float, *, zero_stage: int = 0, n_devices: int, bytes_per_value: int = 2
 ) -> float:
-    r"""Bytes that each device sends in one training step of data parallelism, with ring collectives.
+    r"""Compute the bytes that each device sends in one data-parallel training step, with ring collectives.
 
-    DDP reduces the gradients and hands the sums back; ZeRO 1 and 2 hand back weights instead, the same
-    volume: twice $\Psi (P-1)/P$ values. Stage 3 gathers the weights once more, for the backward pass: three
-    times.
+    DDP all-reduces the gradients; ZeRO 1 and 2 reduce-scatter them and all-gather the weights, which has the
+    same volume: $2 \Psi (P-1)/P$ values. Stage 3 all-gathers the weights a second time, for the backward
+    pass: $3 \Psi (P-1)/P$.
 
     Args:
-        n_params: $\Psi$.
-        zero_stage: 0 to 3.
-        n_devices: $P$.
-        bytes_per_value: Of gradients and weights on the wire.
+        n_params: Number of parameters $\Psi$.
+        zero_stage: ZeRO stage, from 0 (DDP) to 3.
+        n_devices: Number of devices $P$.
+        bytes_per_value: Bytes of a gradient or weight that is sent.
 
     Returns:
         Bytes sent; as many are received.
 
     Raises:
-        ValueError: No such stage, or a count below 1.
+        ValueError: If there is no such stage, or a count is below 1.
 
     >>> data_parallel_traffic(1000, n_devices=4), data_parallel_traffic(1000, zero_stage=3, n_devices=4)
     (3000.0, 4500.0)
@@ -88,26 +90,26 @@ def activation_bytes(
     n_tokens: int,
     batch: int,
     *,
-    recompute: Literal["none", "selective", "full"] = "none",
+    recompute: Recompute = "none",
 ) -> int:
-    r"""Bytes that the layers keep for the backward pass: $L B n D (34 + 5 H n / D)$.
+    r"""Compute the bytes of activations kept for the backward pass: $L B n D (34 + 5 H n / D)$.
 
-    Source: Korthikanti et al. 2022, equation 2, for GPT layers ($F = 4D$, GELU, dropout) in 16 bits on one
+    Source: Korthikanti et al. 2022, equation 1, for GPT layers ($F = 4D$, GELU, dropout) in 16 bits on one
     device. The 5 are softmax, its dropout mask and its output; `selective` recomputes them, as
     FlashAttention does. `full` keeps only each layer's input, 2 bytes a value, and computes the layer
     again. A SwiGLU layer differs by a few of the 34.
 
     Args:
-        config: Its layers, width and heads count.
-        n_tokens: $n$.
-        batch: $B$.
-        recompute: What is computed again instead of kept.
+        config: Sizes of the model; layers, width and heads matter.
+        n_tokens: Tokens in each sequence, $n$.
+        batch: Sequences in the batch, $B$.
+        recompute: Which activations the backward pass computes again instead of keeping them.
 
     Returns:
         Bytes, without embeddings and logits.
 
     Raises:
-        ValueError: A count is below 1.
+        ValueError: If a count is below 1.
 
     >>> from llmguide.config import PRESETS
     >>> gpt3 = PRESETS["gpt3-175b"]  # 5 x 96 x 2048 / 12288 = 80, so selective recomputation saves 80 of 114
@@ -128,20 +130,55 @@ def activation_bytes(
             raise ValueError(f"recompute={recompute!r} must be 'none', 'selective' or 'full'")
 
 
-def attention_score_bytes(n_tokens: int, n_heads: int, batch: int = 1, *, bytes_per_value: int = 2) -> int:
-    """Bytes of one layer's score matrices where they are stored: quadratic in the tokens.
+def memory_estimate(
+    config: ModelConfig,
+    n_tokens: int,
+    batch: int = 1,
+    *,
+    zero_stage: int = 0,
+    n_devices: int = 1,
+    recompute: Recompute = "selective",
+) -> dict[str, float]:
+    """Estimate the memory of each device in training: model state and activations.
 
     Args:
-        n_tokens: In each sequence.
-        n_heads: Query heads.
-        batch: Sequences.
-        bytes_per_value: 2 in half precision.
+        config: Sizes of the model.
+        n_tokens: Tokens in each sequence.
+        batch: Sequences in the batch of one device.
+        zero_stage: ZeRO stage, from 0 (a full copy on each device, as DDP) to 3 (as FSDP).
+        n_devices: Number of devices that the model state is sharded over.
+        recompute: Which activations the backward pass computes again, as in `activation_bytes`.
 
     Returns:
-        Bytes.
+        Bytes of the parts `weights`, `gradients`, `optimizer` and `activations`. Logits and the workspace of
+        the framework come on top.
 
     Raises:
-        ValueError: A count is below 1.
+        ValueError: If a count is below 1, or there is no such stage or choice.
+
+    >>> from llmguide import PRESETS, memory_estimate
+    >>> parts = memory_estimate(PRESETS["gpt2"], n_tokens=1024, batch=8)
+    >>> {name: round(size / 1e9, 2) for name, size in parts.items()}  # 2, 2, 12 bytes a parameter
+    {'weights': 0.25, 'gradients': 0.25, 'optimizer': 1.49, 'activations': 2.57}
+    """
+    state = model_state_bytes(config.n_params(), zero_stage=zero_stage, n_devices=n_devices)
+    return state | {"activations": activation_bytes(config, n_tokens, batch, recompute=recompute)}
+
+
+def attention_score_bytes(n_tokens: int, n_heads: int, batch: int = 1, *, bytes_per_value: int = 2) -> int:
+    """Compute the bytes of one layer's stored score matrices: quadratic in the sequence length.
+
+    Args:
+        n_tokens: Tokens in each sequence.
+        n_heads: Number of query heads.
+        batch: Sequences in the batch.
+        bytes_per_value: Bytes of one score; 2 in half precision.
+
+    Returns:
+        Bytes of one layer.
+
+    Raises:
+        ValueError: If a count is below 1.
 
     >>> attention_score_bytes(100_000, 1)  # 20 GB for one head
     20000000000
@@ -151,18 +188,18 @@ def attention_score_bytes(n_tokens: int, n_heads: int, batch: int = 1, *, bytes_
 
 
 def flash_attention_bytes(n_tokens: int, n_heads: int, batch: int = 1) -> int:
-    """Bytes that FlashAttention keeps instead: one float32 log-sum-exp for each row of scores.
+    """Compute the bytes that FlashAttention keeps instead: one float32 log-sum-exp per row of scores.
 
     Args:
-        n_tokens: In each sequence.
-        n_heads: Query heads.
-        batch: Sequences.
+        n_tokens: Tokens in each sequence.
+        n_heads: Number of query heads.
+        batch: Sequences in the batch.
 
     Returns:
-        Bytes for one layer.
+        Bytes of one layer.
 
     Raises:
-        ValueError: A count is below 1.
+        ValueError: If a count is below 1.
 
     >>> flash_attention_bytes(100_000, 1)
     400000
@@ -172,17 +209,17 @@ def flash_attention_bytes(n_tokens: int, n_heads: int, batch: int = 1) -> int:
 
 
 def kv_cache_bytes_per_token(config: ModelConfig, *, bytes_per_value: int = 2) -> int:
-    r"""Bytes of keys and values that one token leaves in all layers: $2 L K E$ values.
+    r"""Compute the KV cache of one token in bytes: $2 L K E$ values over all layers.
 
     Args:
         config: A decoder.
-        bytes_per_value: 2 in half precision, 1 for an 8-bit cache.
+        bytes_per_value: Bytes of one value; 2 in half precision, 1 for an 8-bit cache.
 
     Returns:
-        Bytes.
+        Bytes per token.
 
     Raises:
-        ValueError: The model is no decoder.
+        ValueError: If the model is not a decoder.
 
     >>> from llmguide.config import PRESETS
     >>> kv_cache_bytes_per_token(PRESETS["llama-2-7b"]) / 1024  # 2 x 32 x 32 x 128 x 2 bytes
@@ -197,19 +234,19 @@ def kv_cache_bytes_per_token(config: ModelConfig, *, bytes_per_value: int = 2) -
 
 
 def kv_cache_bytes(config: ModelConfig, n_tokens: int, batch: int = 1, *, bytes_per_value: int = 2) -> int:
-    """Bytes of the KV cache of a batch; with a sliding window it stops growing at the window.
+    """Compute the KV cache of a batch in bytes; with a sliding window it stops growing at the window.
 
     Args:
         config: A decoder.
-        n_tokens: Prompt and output together.
-        batch: Sequences.
-        bytes_per_value: 2 in half precision, 1 for an 8-bit cache.
+        n_tokens: Tokens in each sequence, prompt and output together.
+        batch: Sequences in the batch.
+        bytes_per_value: Bytes of one value; 2 in half precision, 1 for an 8-bit cache.
 
     Returns:
-        Bytes.
+        Bytes of the whole batch.
 
     Raises:
-        ValueError: A count is below 1, or the model is no decoder.
+        ValueError: If a count is below 1, or the model is not a decoder.
 
     >>> from llmguide.config import PRESETS
     >>> kv_cache_bytes(PRESETS["llama-2-7b"], 4096) / 2**30
@@ -223,19 +260,19 @@ def kv_cache_bytes(config: ModelConfig, n_tokens: int, batch: int = 1, *, bytes_
 def latent_cache_bytes_per_token(
     n_layers: int, *, latent_dim: int, rope_dim: int, bytes_per_value: int = 2
 ) -> int:
-    """Bytes that one token leaves in the cache of latent attention: one latent and one rotated key a layer.
+    """Compute the cache of one token in latent attention, in bytes: one latent and one rotated key per layer.
 
     Args:
-        n_layers: Layers.
-        latent_dim: Width of the vector from which keys and values are computed.
+        n_layers: Number of layers.
+        latent_dim: Width of the latent vector from which keys and values are computed.
         rope_dim: Width of the key that carries the position, shared by the heads.
-        bytes_per_value: 2 in half precision.
+        bytes_per_value: Bytes of one value; 2 in half precision.
 
     Returns:
-        Bytes.
+        Bytes per token.
 
     Raises:
-        ValueError: A count is below 1.
+        ValueError: If a count is below 1.
 
     >>> latent_cache_bytes_per_token(61, latent_dim=512, rope_dim=64)  # DeepSeek-V3: 61 x 576 x 2
     70272
@@ -247,7 +284,7 @@ def latent_cache_bytes_per_token(
 
 
 def linear_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """Inputs and outputs of the linear layers in one block, by their names in `llmguide`.
+    """List the input and output sizes of the linear layers in one block, by their names in `llmguide`.
 
     >>> from llmguide.config import PRESETS
     >>> linear_shapes(PRESETS["gpt2"])["up"]
@@ -270,18 +307,18 @@ def linear_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
 
 
 def lora_params(config: ModelConfig, rank: int, targets: Collection[str] | None = None) -> int:
-    r"""Trainable parameters of LoRA: $r \times (\mathrm{in} + \mathrm{out})$ for each adapted matrix.
+    r"""Count the trainable parameters of LoRA: $r \times (\mathrm{in} + \mathrm{out})$ per adapted matrix.
 
     Args:
         config: A decoder or an encoder; every expert of a mixture gets an adapter.
-        rank: $r$.
-        targets: Names from `linear_shapes`; all of them if left out.
+        rank: Rank $r$ of the adapters.
+        targets: Names from `linear_shapes` of the layers to adapt; None adapts all of them.
 
     Returns:
-        Parameters.
+        Number of trainable parameters.
 
     Raises:
-        ValueError: The rank is below 1, or a target does not exist.
+        ValueError: If the rank is below 1, or a target does not exist.
 
     >>> from llmguide.config import PRESETS
     >>> lora_params(PRESETS["llama-2-7b"], 8, ["q_proj", "v_proj"])  # 32 x 2 x 8 x (4096 + 4096)
@@ -296,17 +333,17 @@ def lora_params(config: ModelConfig, rank: int, targets: Collection[str] | None 
 
 
 def nf4_bits(block_size: int = 64, scale_block_size: int = 256) -> float:
-    """Bits a weight takes in NF4 with double quantization: its own 4, and its share of two levels of scales.
+    """Compute the bits per weight in NF4 with double quantization: 4, and a fraction of two levels of scales.
 
     Args:
-        block_size: Weights that share an 8-bit scale.
-        scale_block_size: Scales that share a float32 scale.
+        block_size: Number of weights that share an 8-bit scale.
+        scale_block_size: Number of scales that share a float32 scale.
 
     Returns:
-        Bits.
+        Bits per weight.
 
     Raises:
-        ValueError: A size is below 1.
+        ValueError: If a size is below 1.
 
     >>> round(nf4_bits(), 3)  # 4 + 8/64 + 32/(64 x 256)
     4.127
@@ -316,17 +353,17 @@ def nf4_bits(block_size: int = 64, scale_block_size: int = 256) -> float:
 
 
 def quantized_bytes(config: ModelConfig, bits: float) -> float:
-    """Bytes of a model with the linear layers of its blocks quantized; the rest stays at 16 bits.
+    """Compute the bytes of a model whose blocks have quantized linear layers; the rest stays at 16 bits.
 
     Args:
         config: A decoder or an encoder.
-        bits: Bits a quantized weight takes, scales included (`nf4_bits()`, or 8 + 16/block).
+        bits: Bits per quantized weight, scales included (`nf4_bits()`, or 8 + 16/block).
 
     Returns:
-        Bytes.
+        Bytes of the whole model.
 
     Raises:
-        ValueError: `bits` is not above 0.
+        ValueError: If `bits` is not above 0.
 
     >>> from llmguide.config import PRESETS
     >>> round(quantized_bytes(PRESETS["llama-2-7b"], nf4_bits()) / 1e9, 2)  # in bf16 13.48

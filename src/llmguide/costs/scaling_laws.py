@@ -24,18 +24,19 @@ PETAFLOP_DAY = 1e15 * 24 * 3600  # FLOP
 
 
 def training_flops(n_params: float, n_tokens: float) -> float:
-    r"""Training compute $C \approx 6ND$: forward 2 FLOPs a parameter and token, backward 4.
+    r"""Estimate training compute, $C \approx 6ND$ FLOPs: 2 per parameter and token forward, 4 backward.
 
     Source: Kaplan et al. 2020, section 2.1. Leaves out attention's scores and values, which add $12 L H E n$
     a token (`3 * (scores + values)` of `forward_flops_per_token`): 16% for LLaMA-2 7B at 4,096 tokens.
 
     Args:
-        n_params: $N$; of a mixture of experts the active ones.
-        n_tokens: $D$.
+        n_params: Number of parameters $N$; the active ones in a mixture of experts.
+        n_tokens: Number of training tokens $D$.
 
     Returns:
-        FLOPs.
+        FLOPs of the whole training run.
 
+    >>> from llmguide import training_flops
     >>> f"{training_flops(6_738_415_616, 2e12):.3g}"  # LLaMA-2 7B, 2T tokens
     '8.09e+22'
     """
@@ -44,7 +45,7 @@ def training_flops(n_params: float, n_tokens: float) -> float:
 
 
 def forward_flops_per_token(config: ModelConfig, n_tokens: int, *, causal: bool = False) -> dict[str, float]:
-    r"""FLOPs of one forward pass, per token of a sequence, by part.
+    r"""Count the FLOPs of one forward pass, per token of a sequence, by part.
 
     A weight matrix costs 2 FLOPs a weight; scores $QK^\top$ and values $AV$ cost $2HE$ each per visible token
     and layer. Norms, activations, softmax and the embedding lookup are left out.
@@ -88,12 +89,12 @@ def forward_flops_per_token(config: ModelConfig, n_tokens: int, *, causal: bool 
 
 
 def attention_share(config: ModelConfig, n_tokens: int, *, causal: bool = False) -> float:
-    """Scores and values as a fraction of the FLOPs of the layers (the head left out).
+    """Compute the fraction of the layers' FLOPs that attention scores and values take (without the head).
 
     Args:
         config: A decoder or an encoder.
         n_tokens: Length of the sequence.
-        causal: As in `forward_flops_per_token`.
+        causal: Count half the scores, as in `forward_flops_per_token`.
 
     Returns:
         A fraction between 0 and 1.
@@ -107,16 +108,16 @@ def attention_share(config: ModelConfig, n_tokens: int, *, causal: bool = False)
 
 
 def attention_crossover(config: ModelConfig, *, causal: bool = False) -> float:
-    """Sequence length from which scores and values cost more than all the weights of the layers.
+    """Find the sequence length from which scores and values cost more FLOPs than the weights of the layers.
 
     With multi-head attention and $F = 4D$ it is $6D$, or $12D$ for a causal kernel: $4nD$ against $24D^2$.
 
     Args:
         config: A decoder or an encoder without a sliding window.
-        causal: As in `forward_flops_per_token`.
+        causal: Count half the scores, as in `forward_flops_per_token`.
 
     Returns:
-        Tokens.
+        Length in tokens.
 
     Raises:
         ValueError: With a sliding window the cost of a token stops growing.
@@ -138,7 +139,7 @@ def attention_crossover(config: ModelConfig, *, causal: bool = False) -> float:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    r"""Loss $(x_c / x)^\alpha$ when only $x$ is scarce.
+    r"""Loss $(x_c / x)^\alpha$ when only $x$ is the bottleneck.
 
     >>> law = PowerLaw(scale=100.0, exponent=0.5)
     >>> law(25.0), round(1 - law(50.0) / law(25.0), 3)  # doubling x takes off 1 - 2^-0.5
@@ -162,18 +163,19 @@ KAPLAN_COMPUTE_NAIVE = PowerLaw(1.6e7 * PETAFLOP_DAY, 0.057)  # one batch size f
 
 
 def kaplan_loss(n_params: float, n_tokens: float) -> float:
-    r"""Loss when parameters and tokens are both limited: $((N_c/N)^{\alpha_N/\alpha_D} + D_c/D)^{\alpha_D}$.
+    r"""Predict the loss by Kaplan's law, $((N_c/N)^{\alpha_N/\alpha_D} + D_c/D)^{\alpha_D}$.
 
     Source: Kaplan et al. 2020, equation 1.5 with the joint fit of table 2, whose constants differ from the
     single laws `KAPLAN_PARAMS`, `KAPLAN_TOKENS` and `KAPLAN_COMPUTE`.
 
     Args:
-        n_params: $N$ without embeddings.
-        n_tokens: $D$.
+        n_params: Number of parameters $N$, without embeddings.
+        n_tokens: Number of training tokens $D$.
 
     Returns:
-        Nats per token on WebText2.
+        Loss in nats per token, on WebText2.
 
+    >>> from llmguide import kaplan_loss
     >>> round(kaplan_loss(6.4e13, 1.8e13), 3)  # both terms are 1: 2^0.103
     1.074
     """
@@ -203,18 +205,19 @@ BESIROGLU = ChinchillaConstants(1.8172, 482.01, 2085.43, 0.3478, 0.3658)
 def chinchilla_loss(
     n_params: float, n_tokens: float, constants: ChinchillaConstants = HOFFMANN_ROUNDED
 ) -> float:
-    r"""Loss $E + A/N^\alpha + B/D^\beta$ of a model of $N$ parameters after $D$ tokens.
+    r"""Predict the loss by Chinchilla's law, $E + A/N^\alpha + B/D^\beta$.
 
     Source: Hoffmann et al. 2022, equation 10.
 
     Args:
-        n_params: $N$.
-        n_tokens: $D$.
-        constants: Which fit.
+        n_params: Number of parameters $N$.
+        n_tokens: Number of training tokens $D$.
+        constants: Fitted constants of the law.
 
     Returns:
-        Nats per token on MassiveText.
+        Loss in nats per token, on MassiveText.
 
+    >>> from llmguide import chinchilla_loss
     >>> round(chinchilla_loss(70e9, 1.4e12), 3)  # 1.69 + 0.083 + 0.163
     1.937
     """
@@ -224,17 +227,18 @@ def chinchilla_loss(
 
 
 def chinchilla_optimal(flops: float, *, tokens_per_param: float = 20.0) -> tuple[float, float]:
-    r"""Parameters and tokens that spend $C = 6ND$ at a fixed ratio: $N = \sqrt{C / (6r)}$, $D = rN$.
+    r"""Split a compute budget into parameters and tokens at a fixed ratio: $N = \sqrt{C / (6r)}$, $D = rN$.
 
-    About 20 tokens a parameter is what approaches 1 and 2 of Hoffmann et al. 2022 find (tables 3 and A3).
+    Approaches 1 and 2 of Hoffmann et al. 2022 find about 20 tokens per parameter (tables 3 and A3).
 
     Args:
-        flops: $C$.
-        tokens_per_param: $r$.
+        flops: Compute budget $C = 6ND$ in FLOPs.
+        tokens_per_param: Training tokens per parameter, $r$.
 
     Returns:
-        $N$ and $D$.
+        Number of parameters $N$ and number of tokens $D$.
 
+    >>> from llmguide import chinchilla_optimal
     >>> n, d = chinchilla_optimal(5.76e23)  # Chinchilla's own budget; it has 70B parameters, 1.4T tokens
     >>> f"{n:.3g} {d:.3g}"
     '6.93e+10 1.39e+12'
@@ -245,17 +249,17 @@ def chinchilla_optimal(flops: float, *, tokens_per_param: float = 20.0) -> tuple
 
 
 def parametric_optimal(flops: float, constants: ChinchillaConstants) -> tuple[float, float]:
-    r"""Parameters and tokens that minimize `chinchilla_loss` at $C = 6ND$ (approach 3).
+    r"""Find the parameters and tokens that minimize `chinchilla_loss` at $C = 6ND$ (approach 3).
 
     $N = G (C/6)^{\beta/(\alpha+\beta)}$, $D = G^{-1} (C/6)^{\alpha/(\alpha+\beta)}$,
     $G = (\alpha A / \beta B)^{1/(\alpha+\beta)}$. Source: Hoffmann et al. 2022, equation 4.
 
     Args:
-        flops: $C$.
-        constants: Which fit; `HOFFMANN_ROUNDED` is not meant for this.
+        flops: Compute budget $C = 6ND$ in FLOPs.
+        constants: Fitted constants of the law; `HOFFMANN_ROUNDED` is too coarse for this.
 
     Returns:
-        $N$ and $D$.
+        Number of parameters $N$ and number of tokens $D$.
 
     >>> n, d = parametric_optimal(1e24, BESIROGLU)
     >>> f"{n:.3g} {d:.3g}"
@@ -279,19 +283,19 @@ _BUDGETS = {
 
 
 def tabulated_optimal(flops: float, approach: int) -> tuple[float, float]:
-    """Parameters and tokens by one of the paper's three approaches, between the rows of its tables.
+    """Interpolate the optimal parameters and tokens in the paper's table of one of its three approaches.
 
-    Parameters are interpolated on logarithmic scales, tokens follow from $C = 6ND$.
+    Parameters are interpolated on logarithmic scales; tokens follow from $C = 6ND$.
 
     Args:
-        flops: $C$, within the table (about 2e19 to 1e28).
+        flops: Compute budget $C$ in FLOPs, within the table (about 2e19 to 1e28).
         approach: 1 (envelope of training curves), 2 (profiles of equal compute) or 3 (parametric fit).
 
     Returns:
-        $N$ and $D$.
+        Number of parameters $N$ and number of tokens $D$.
 
     Raises:
-        ValueError: No such approach, or $C$ is outside its table.
+        ValueError: If there is no such approach, or $C$ is outside its table.
 
     >>> n, d = tabulated_optimal(1e21, 1)  # the paper's appendix D.4 says 2.86B
     >>> f"{n:.3g} {d:.2g}"
@@ -311,17 +315,17 @@ def tabulated_optimal(flops: float, approach: int) -> tuple[float, float]:
 
 
 def mfu(flops: float, hours: float, *, peak_flops: float) -> float:
-    """Model FLOPs utilization: the FLOPs the model needs, over those that the hardware could have done.
+    """Compute the model FLOPs utilization: FLOPs that the model needs over the hardware's peak.
 
     Source: Chowdhery et al. 2022, appendix B.
 
     Args:
-        flops: Needed by the model (`training_flops`), recomputation not counted.
+        flops: FLOPs that the model needs (`training_flops`), without recomputation.
         hours: Device-hours, summed over devices.
         peak_flops: FLOP/s of one device in the format used: A100 bf16 dense 312e12, H100 SXM 989e12.
 
     Returns:
-        A fraction; above 1 means that an input is wrong.
+        A fraction between 0 and 1; a value above 1 means that an input is wrong.
 
     >>> round(mfu(training_flops(6_738_415_616, 2e12), 184_320, peak_flops=312e12), 3)  # LLaMA-2 7B
     0.391
@@ -331,15 +335,15 @@ def mfu(flops: float, hours: float, *, peak_flops: float) -> float:
 
 
 def gpu_hours(flops: float, *, peak_flops: float, utilization: float) -> float:
-    """Device-hours that a computation takes.
+    """Convert FLOPs to device-hours at a given utilization.
 
     Args:
-        flops: Needed by the model.
+        flops: FLOPs that the model needs.
         peak_flops: FLOP/s of one device.
         utilization: MFU in (0, 1]; large runs report 0.3 to 0.5.
 
     Returns:
-        Hours, to be divided by the number of devices.
+        Device-hours; divide by the number of devices for the duration.
 
     >>> round(gpu_hours(3.14e23, peak_flops=312e12, utilization=0.4))  # GPT-3 on A100s
     698896
@@ -351,16 +355,16 @@ def gpu_hours(flops: float, *, peak_flops: float, utilization: float) -> float:
 
 
 def cost(flops: float, *, peak_flops: float, utilization: float, price_per_hour: float) -> float:
-    """Price of a computation on rented devices.
+    """Estimate what a computation costs on rented devices.
 
     Args:
-        flops: Needed by the model.
+        flops: FLOPs that the model needs.
         peak_flops: FLOP/s of one device.
         utilization: MFU in (0, 1].
-        price_per_hour: Of one device.
+        price_per_hour: Price of one device-hour, in any currency.
 
     Returns:
-        The price, in the currency of `price_per_hour`.
+        The cost, in the currency of `price_per_hour`.
 
     >>> round(cost(3.6e18, peak_flops=1e15, utilization=0.5, price_per_hour=2.0), 9)  # 2 hours at 2 dollars
     4.0

@@ -42,9 +42,9 @@ def text_logprobs(
         model: A decoder of `llmguide.models` in evaluation mode.
         ids: Token ids of one text, the beginning-of-text token first.
         context: Tokens of a window; None: the model's context length.
-        stride: Tokens that a window moves, 1 to ``context``. None: ``context``, which is the fastest and
-            gives the first tokens of each window the least context; half of it takes twice the time and
-            comes close to the best.
+        stride: Tokens that a window moves, 1 to ``context``. None: ``context``, which is fastest and gives
+            the first tokens of each window the least context; half of it takes twice the time and comes close
+            to the best.
 
     Returns:
         Log-probabilities in nats.
@@ -99,8 +99,7 @@ def perplexity(
     Returns:
         Perplexity, at least 1; the size of the vocabulary for the uniform distribution.
 
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
+    >>> from llmguide import ModelConfig, build, perplexity
     >>> model = build(ModelConfig(vocab_size=4, context_length=4, n_layers=1, d_model=2, n_heads=1)).eval()
     >>> _ = torch.nn.init.zeros_(model.tokens.weight)  # the tied head gives every token the same logit
     >>> round(perplexity(model, torch.tensor([0, 3, 1, 2])), 4)
@@ -136,8 +135,7 @@ def bits_per_byte(
     Raises:
         ValueError: The texts are empty.
 
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
+    >>> from llmguide import ModelConfig, bits_per_byte, build
     >>> model = build(ModelConfig(vocab_size=256, context_length=4, n_layers=1, d_model=2, n_heads=1)).eval()
     >>> _ = torch.nn.init.zeros_(model.tokens.weight)  # the tied head gives every token the same logit
     >>> class Bytes:

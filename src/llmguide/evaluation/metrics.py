@@ -49,6 +49,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     Raises:
         ValueError: ``c`` or ``k`` is outside its range.
 
+    >>> from llmguide import pass_at_k
     >>> round(pass_at_k(5, 2, 2), 4)  # 3 of the 10 pairs have no right one
     0.7
     """

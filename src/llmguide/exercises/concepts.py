@@ -136,15 +136,15 @@ EXERCISES = (
         "bpe-train",
         "bpe_train(words, n_merges) learns merges. `words` maps byte strings to counts; ids below 256 are "
         "bytes, "
-        "merge i gets id 256 + i. Return the list of merged pairs. Of equally frequent pairs the smaller is "
-        "first.",
+        "merge i gets id 256 + i. Return the list of merged pairs. Break ties in favor of the smaller "
+        "pair.",
         learn_merges_simple,
         _train_probes,
         (
             Mistake(
                 "counts of words ignored",
                 "every word counts once, however often it occurs",
-                "A pair inside a word that occurs 6 times occurs 6 times.",
+                "A pair inside a word that occurs 6 times counts 6 times.",
                 _train_words_once,
             ),
             Mistake(
@@ -167,16 +167,16 @@ EXERCISES = (
     ),
     Exercise(
         "bpe-encode",
-        "bpe_encode(piece, ranks) cuts the bytes `piece` into tokens and returns their ids. `ranks` maps "
+        "bpe_encode(piece, ranks) splits the bytes `piece` into tokens and returns their ids. `ranks` maps "
         "the bytes of "
-        "each token to its id; a lower id was learned earlier, and every single byte is there.",
+        "each token to its id; a lower id was learned earlier, and every single byte is a token.",
         merge_piece_simple,
         _encode_probes,
         (
             Mistake(
                 "merges from left to right",
                 "the leftmost pair that forms a token is merged, whatever its rank",
-                "Merges have an order: the one that was learned first comes first, wherever it stands.",
+                "Merges have an order: the one that was learned first is applied first, wherever it occurs.",
                 lambda piece, ranks: _encode_by(piece, ranks, leftmost=True),
             ),
             Mistake(
@@ -212,7 +212,7 @@ EXERCISES = (
             Mistake(
                 "multiplied instead of divided",
                 "the logits are multiplied by the temperature",
-                "With t = 0.5 the difference between two logits has to double.",
+                "With t = 0.5 the difference between two logits must double.",
                 lambda logits, t: logits * t,
             ),
             Mistake(
@@ -243,7 +243,7 @@ EXERCISES = (
         (
             Mistake(
                 "drops the token that crosses p",
-                "the token whose probability takes the sum over p is dropped",
+                "the token whose probability takes the sum past p is dropped",
                 "Ask for each token whether the sum *before* it is still below p.",
                 lambda logits, p: _nucleus(logits, p, crossing=False),
             ),
@@ -290,8 +290,8 @@ EXERCISES = (
             ),
             Mistake(
                 "positions from 1",
-                "the first token stands at position 1",
-                "At position 0 nothing turns. Scores do not notice, a cache filled by another program does.",
+                "the first token is at position 1",
+                "At position 0 nothing rotates. Scores hide it; a cache from another program does not.",
                 lambda x, theta: _rotate(x, theta, first=1),
             ),
             Mistake(

@@ -73,7 +73,7 @@ EXERCISES = (
     Exercise(
         "similarity",
         "similarity(a, b, n): Jaccard similarity of two texts, which are lists of words: of the different "
-        "sequences of n words that stand in either text, the share that stands in both.",
+        "n-grams (sequences of n words) in either text, the fraction that is in both.",
         _similarity,
         lambda: [
             (list("abcabdabc"), list("cabdd"), 2),
@@ -83,24 +83,24 @@ EXERCISES = (
             Mistake(
                 "words for sequences",
                 "single words are compared, whatever n is",
-                "Two texts about one subject share their words. Sequences of n words tell a copy.",
+                "Texts on one subject share words. Shared n-grams indicate a copy.",
                 lambda a, b, n: _similarity(a, b, 1),
             ),
             Mistake(
                 "counts for sets",
-                "a sequence counts as often as it stands there",
+                "an n-gram counts as often as it occurs",
                 "Take sets: a menu that is repeated on a page counts once.",
                 _of_counts,
             ),
             Mistake(
                 "divided by the smaller set",
-                "what is shared is divided by the sequences of the shorter text",
+                "the shared n-grams are divided by those of the shorter text",
                 "That is containment: a quotation in a long text would score 1. Divide by the union.",
                 _of_the_smaller,
             ),
             Mistake(
                 "divided by both sizes",
-                "what is shared is counted twice below the line",
+                "the shared n-grams are counted twice in the denominator",
                 "The union is smaller than the sum of the sizes. Two equal texts have the similarity 1.",
                 _of_the_sum,
             ),
@@ -144,15 +144,15 @@ EXERCISES = (
     ),
     Exercise(
         "packed-positions",
-        "positions(documents): the position of each token of a packed row in its own document, from 0, given "
-        "the number of the document that each token belongs to.",
+        "positions(documents): the position, from 0, of each token of a packed sequence within its own "
+        "document, given the document id of each token.",
         _restarted,
         lambda: [([0, 0, 0, 1, 1, 2],), ([4, 4, 7, 7, 7, 7, 8],)],
         (
             Mistake(
                 "positions run on",
                 "the positions are those in the row",
-                "A document that stands second would never see position 0 in training.",
+                "Only the first document of a sequence would ever use position 0.",
                 lambda documents: list(range(len(documents))),
             ),
             Mistake(
@@ -174,19 +174,19 @@ EXERCISES = (
                 lambda documents: _restarted(documents[::-1])[::-1],
             ),
         ),
-        ("Where does each document begin?",),
+        ("Where does each document start?",),
     ),
     Exercise(
         "chinchilla",
-        "chinchilla(flops) returns parameters N and tokens D that spend the budget 6 N D at 20 tokens a "
-        "parameter.",
+        "chinchilla(flops) returns parameters N and tokens D that spend the budget 6 N D at 20 tokens "
+        "per parameter.",
         chinchilla_optimal,
         lambda: [(1e21,), (5.76e23,)],
         (
             Mistake(
                 "factor 6 forgotten",
                 "the budget is N D instead of 6 N D",
-                "A parameter costs 2 FLOPs forward and 4 backward for each token.",
+                "Each parameter costs 2 FLOPs forward and 4 backward per token.",
                 lambda flops: chinchilla_optimal(6 * flops),
             ),
             Mistake(
@@ -198,7 +198,7 @@ EXERCISES = (
             Mistake(
                 "tokens and parameters swapped",
                 "there are 20 parameters for each token",
-                "20 tokens a parameter: more tokens than parameters.",
+                "20 tokens per parameter: more tokens than parameters.",
                 lambda flops: chinchilla_optimal(flops)[::-1],
             ),
         ),
@@ -206,8 +206,8 @@ EXERCISES = (
     ),
     Exercise(
         "worth",
-        "worth(unique, epochs): how many new tokens `unique` different ones are worth that are read `epochs` "
-        "times, with R* = 15.39: each repetition is worth a little less than the one before.",
+        "worth(unique, epochs): how many new tokens it is worth to read `unique` tokens for `epochs` epochs, "
+        "with R* = 15.39. Each epoch is worth a little less than the one before.",
         _worth,
         lambda: [(100.0, 4.0), (2e9, 1.0), (5e10, 40.0)],
         (
@@ -247,26 +247,26 @@ EXERCISES = (
         (
             Mistake(
                 "hours taken for seconds",
-                "an hour has one second",
+                "hours are used as if they were seconds",
                 "The peak is per second: an hour has 3,600.",
                 lambda n, d, hours, peak: 3600 * _mfu(n, d, hours, peak),
             ),
             Mistake(
                 "only the forward pass",
-                "a token costs 2 FLOPs a parameter",
+                "a token costs 2 FLOPs per parameter",
                 "The backward pass costs 4 more.",
                 lambda n, d, hours, peak: _mfu(n, d, hours, peak) / 3,
             ),
             Mistake(
                 "upside down",
                 "what the devices could do is divided by what the model needs",
-                "The share that was used: below 1.",
+                "Utilization is a fraction below 1.",
                 lambda n, d, hours, peak: 1 / _mfu(n, d, hours, peak),
             ),
             Mistake(
                 "recomputation counted",
-                "the forward pass that checkpointing repeats is counted: 8 FLOPs a parameter",
-                "The model does not need it. What counts it is the hardware's utilization.",
+                "the forward pass that checkpointing repeats is counted: 8 FLOPs per parameter",
+                "The model does not need it. Hardware FLOPs utilization (HFU) counts it.",
                 lambda n, d, hours, peak: 8 / 6 * _mfu(n, d, hours, peak),
             ),
         ),

@@ -9,7 +9,7 @@ from llmguide.exercises.grading import Exercise, Mistake
 
 
 def follows(text: str, context: str, letter: str) -> float:
-    """How often a letter comes next where a context stands and something follows.
+    """Estimate the probability that a letter follows a context, from counts in a text.
 
     >>> follows("the thin then", "th", "e")  # of three places, two
     0.667
@@ -20,7 +20,7 @@ def follows(text: str, context: str, letter: str) -> float:
 
 
 def smooth(count: int, total: int, share: float, n_letters: int) -> float:
-    """Probability of a letter that was counted, with a small share for each letter of the alphabet.
+    """Compute the smoothed probability of a letter, with a pseudocount for each letter of the alphabet.
 
     >>> smooth(0, 98, 1.0, 2), smooth(98, 98, 1.0, 2)  # the two letters of this alphabet
     (0.01, 0.99)
@@ -32,7 +32,7 @@ def smooth(count: int, total: int, share: float, n_letters: int) -> float:
 
 
 def bits(probabilities: Sequence[float]) -> float:
-    """Mean cost of letters in bits, from the probability that each was given.
+    """Compute the cross-entropy in bits from the probability that a model gave to each letter.
 
     >>> bits([0.5, 0.125])  # 1 bit and 3 bits
     2.0
@@ -44,7 +44,7 @@ def bits(probabilities: Sequence[float]) -> float:
 
 
 def times_more(exponent: float, share: float) -> float:
-    """Factor on a quantity that lowers a loss of quantity ** -exponent by a share.
+    """Compute the factor on a quantity that lowers a loss of quantity ** -exponent by a fraction.
 
     >>> times_more(0.5, 0.5)  # half the loss: four times the quantity
     4.0
@@ -55,15 +55,15 @@ def times_more(exponent: float, share: float) -> float:
 EXERCISES = (
     Exercise(
         "follows",
-        "follows(text, context, letter): of the places in a text where the context stands and a letter comes "
-        "after it, the share at which it is this letter.",
+        "follows(text, context, letter): of the positions in a text where the context occurs and is followed "
+        "by a letter, return the fraction at which it is this letter.",
         follows,
         lambda: [("aaabaaacaa", "aa", "a"), ("the cat, then that moth", "th", "e"), ("banana", "an", "a")],
         (
             Mistake(
                 "context at the end counted",
-                "the context at the very end of the text is counted, after which nothing comes",
-                "The shares of all letters that follow have to add up to 1.",
+                "an occurrence of the context at the end of the text is counted, although nothing follows it",
+                "The fractions of all letters that follow must sum to 1.",
                 lambda text, context, letter: (
                     follows(text, context, letter)
                     * (n := sum(text.startswith(context, i) for i in range(len(text) - len(context))))
@@ -72,14 +72,14 @@ EXERCISES = (
             ),
             Mistake(
                 "overlapping places missed",
-                "places that overlap are counted once, as str.count does",
-                "In aaa the context aa stands twice. Look at every position.",
+                "overlapping occurrences are counted once, as str.count does",
+                "The context aa occurs twice in aaa. Check every position.",
                 lambda text, context, letter: text.count(context + letter) / text[:-1].count(context),
             ),
             Mistake(
                 "joint instead of conditional",
                 "the count is divided by the number of all positions",
-                "That is the probability of context and letter together. Divide by the count of the context.",
+                "That is the joint probability of context and letter. Divide by the count of the context.",
                 lambda text, context, letter: (
                     sum(text.startswith(context + letter, i) for i in range(len(text)))
                     / (len(text) - len(context))
@@ -87,79 +87,79 @@ EXERCISES = (
             ),
             Mistake(
                 "letter before",
-                "the letter before the context is looked at",
-                "The letter after it stands at position i + len(context).",
+                "the letter before the context is used",
+                "The letter after it is at position i + len(context).",
                 lambda text, context, letter: follows(text[::-1], context[::-1], letter),
             ),
         ),
         (
-            "Collect the letter after each place where the context stands.",
+            "Collect the letter after each occurrence of the context.",
             "text[i : i + n] == context, for i in range(len(text) - n).",
         ),
     ),
     Exercise(
         "smooth",
-        "smooth(count, total, share, n_letters): the probability of a letter that came `count` of `total` "
-        "times, if each of the `n_letters` letters is counted `share` times more than it came.",
+        "smooth(count, total, share, n_letters): the probability of a letter that occurred `count` of "
+        "`total` times, if each of the `n_letters` letters gets a pseudocount of `share`.",
         smooth,
         lambda: [(0, 10, 0.5, 4), (7, 10, 0.01, 27), (3, 3, 1.0, 2)],
         (
             Mistake(
                 "total not raised",
-                "the total stays as it was",
-                "Add up the probabilities of the whole alphabet: they have to make 1.",
+                "the total is not increased",
+                "Add up the probabilities of the whole alphabet: they must sum to 1.",
                 lambda count, total, share, n_letters: (count + share) / total,
             ),
             Mistake(
                 "share added once",
-                "the total is raised by one share",
-                "Every letter of the alphabet gets a share, those that never came included.",
+                "the total is increased by one pseudocount",
+                "Every letter of the alphabet gets a pseudocount, including those that never occurred.",
                 lambda count, total, share, n_letters: (count + share) / (total + share),
             ),
             Mistake(
                 "not smoothed",
-                "the share is not used",
+                "the pseudocount is not used",
                 "A count of 0 would cost infinitely many bits.",
                 lambda count, total, share, n_letters: count / total,
             ),
             Mistake(
                 "share for the unseen only",
-                "only a letter that never came gets a share",
-                "Then the probabilities add up to more than 1 or less. Treat all letters alike.",
+                "only a letter that never occurred gets a pseudocount",
+                "Then the probabilities do not sum to 1. Treat all letters alike.",
                 lambda count, total, share, n_letters: (count or share) / (total + share * n_letters),
             ),
         ),
-        ("As if the text went on, and every letter came `share` times in what was added.",),
+        ("Pretend that every letter occurred `share` more times.",),
     ),
     Exercise(
         "bits",
-        "bits(probabilities): the mean cost of letters, in bits, from the probability that a model gave to "
-        "each.",
+        "bits(probabilities): the cross-entropy in bits per letter, from the probability that a model gave "
+        "to each letter that occurred.",
         bits,
         lambda: [([0.5, 0.125],), ([0.9, 0.01, 0.3],), ([1.0, 0.25],)],
         (
             Mistake(
                 "nats for bits",
-                "the logarithm is the natural one",
+                "the natural logarithm is used",
                 "A letter of probability 1/2 costs one bit: use log2.",
                 lambda probabilities: bits(probabilities) * math.log(2),
             ),
             Mistake(
                 "sign",
                 "the minus is missing",
-                "Logarithms of probabilities are negative, costs are not.",
+                "The logarithm of a probability is negative or 0; the cost is not negative.",
                 lambda probabilities: -bits(probabilities),
             ),
             Mistake(
                 "sum for mean",
-                "the costs are added up and not divided by their number",
-                "A longer text would be a worse one.",
+                "the costs are summed and not divided by their number",
+                "Then a longer text would always cost more.",
                 lambda probabilities: bits(probabilities) * len(probabilities),
             ),
             Mistake(
                 "logarithm of the mean",
                 "the probabilities are averaged first",
-                "One letter that was thought impossible has to cost a lot. Take the logarithm of each.",
+                "A letter with a tiny probability must cost a lot. Take each logarithm first.",
                 lambda probabilities: -math.log2(sum(probabilities) / len(probabilities)),
             ),
         ),
@@ -168,31 +168,31 @@ EXERCISES = (
     Exercise(
         "times-more",
         "times_more(exponent, share): a loss falls as quantity ** -exponent. By which factor must the "
-        "quantity grow to lower the loss by this share?",
+        "quantity grow to lower the loss by the fraction `share`?",
         times_more,
         lambda: [(0.05, 0.1), (0.076, 0.1), (0.5, 0.5)],
         (
             Mistake(
                 "share that is left",
-                "the loss falls to the share instead of by it",
-                "Lower by a tenth leaves 0.9 of it.",
+                "the loss falls to the fraction instead of by it",
+                "A loss lowered by a tenth is 0.9 of what it was.",
                 lambda exponent, share: share ** (-1 / exponent),
             ),
             Mistake(
                 "factor below 1",
-                "the sign of the exponent is lost",
-                "A lower loss needs more: the factor is above 1.",
+                "the sign of the exponent is missing",
+                "A lower loss needs a larger quantity, so the factor is above 1.",
                 lambda exponent, share: (1 - share) ** (1 / exponent),
             ),
             Mistake(
                 "exponent not inverted",
-                "the share that is left is raised to the exponent itself",
+                "the remaining fraction is raised to the exponent itself",
                 "Solve factor ** -exponent = 1 - share for the factor.",
                 lambda exponent, share: (1 - share) ** -exponent,
             ),
             Mistake(
                 "straight line for a power",
-                "the loss is taken to fall in proportion",
+                "the loss is assumed to fall linearly",
                 "On logarithmic axes the law is a straight line, on ordinary ones it flattens.",
                 lambda exponent, share: 1 + share / exponent,
             ),

@@ -11,9 +11,9 @@ from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.post_training.preferences.dpo import sequence_logprob
 from llmguide.post_training.preferences.reward_model import bradley_terry_loss
-from llmguide.post_training.rl.grpo import group_advantages
+from llmguide.post_training.rl.grpo_losses import group_advantages
 from llmguide.post_training.rl.policy_gradient import clipped_surrogate, kl_estimate
-from llmguide.post_training.rl.ppo import gae
+from llmguide.post_training.rl.ppo_losses import gae
 from llmguide.post_training.sft import completion, shifted
 
 # ---- supervised fine-tuning ------------------------------------------------------------------------
@@ -94,10 +94,10 @@ def _gae_probes() -> list[Arguments]:
 
 
 def _in_groups(
-    rewards: Tensor, group_size: int, *, correction: int = 1, eps: float = 1e-4, centred: bool = True
+    rewards: Tensor, group_size: int, *, correction: int = 1, eps: float = 1e-4, centered: bool = True
 ) -> Tensor:
     grouped = rewards.view(-1, group_size)
-    mean = grouped.mean(dim=1, keepdim=True) if centred else 0.0
+    mean = grouped.mean(dim=1, keepdim=True) if centered else 0.0
     return ((grouped - mean) / (grouped.std(dim=1, keepdim=True, correction=correction) + eps)).flatten()
 
 
@@ -418,7 +418,7 @@ EXERCISES = (
                 "mean not subtracted",
                 "the rewards are only divided",
                 "Without a baseline every answer with a positive reward is reinforced.",
-                partial(_in_groups, centred=False),
+                partial(_in_groups, centered=False),
             ),
         ),
         ("rewards.view(-1, group_size), then mean and std over dim 1.",),

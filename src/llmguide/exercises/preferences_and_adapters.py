@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.post_training.adapters.lora import add_low_rank
+from llmguide.post_training.adapters.lora_layer import add_low_rank
 from llmguide.post_training.adapters.quantization import NF4, dequantize, quantize
 from llmguide.post_training.preferences.dpo import dpo_loss
 from llmguide.post_training.preferences.preference_losses import ipo_loss, simpo_loss

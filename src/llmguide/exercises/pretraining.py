@@ -143,7 +143,7 @@ EXERCISES = (
             Mistake(
                 "sum instead of mean",
                 "the losses of the tokens are summed",
-                "Divide by the number of predictions, or the learning rate depends on the batch.",
+                "Divide by the number of predictions, or the best learning rate depends on the batch size.",
                 lambda logits, ids: _cross_entropy(logits[:, :-1], ids[:, 1:], "sum"),
             ),
             Mistake(
@@ -184,7 +184,7 @@ EXERCISES = (
             ),
             Mistake(
                 "not divided",
-                "the means are added up",
+                "the means are summed",
                 "The gradient would grow with the number of micro-batches.",
                 lambda losses, counts: losses.sum(),
             ),
@@ -219,7 +219,7 @@ EXERCISES = (
             ),
             Mistake(
                 "bias correction off by one step",
-                "the means are corrected as if this were the next step already",
+                "the moments are corrected as if this were already the next step",
                 "At the first step the factor is 1 - beta, so that the corrected mean is the gradient.",
                 lambda param, grad, m, v, step: _adam(param, grad, m, v, step + 1),
             ),
@@ -249,7 +249,7 @@ EXERCISES = (
             ),
         ),
         (
-            "Two running means, two corrections, one division.",
+            "Two moments, two bias corrections, one division.",
             "The decay shrinks the weight, before or after, by 1 - lr * decay.",
         ),
     ),

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from llmguide.config import ModelConfig
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.nn.block import residual
 from llmguide.nn.feed_forward import swiglu
 from llmguide.nn.mixture_of_experts import route
 from llmguide.nn.norms import layer_norm, rms_norm
@@ -19,13 +18,13 @@ def _norm(
     weight: Tensor,
     eps: float,
     *,
-    centred: bool = False,
+    centered: bool = False,
     axis: int = -1,
     outside: bool = False,
     total: bool = False,
 ) -> Tensor:
     """RMSNorm with switches for what goes wrong."""
-    x = x - x.mean(dim=-1, keepdim=True) if centred else x
+    x = x - x.mean(dim=-1, keepdim=True) if centered else x
     square = x.square().sum(dim=axis, keepdim=True) if total else x.square().mean(dim=axis, keepdim=True)
     return x / (square.sqrt() + eps if outside else (square + eps).sqrt()) * weight
 
@@ -93,8 +92,8 @@ EXERCISES = (
             Mistake(
                 "mean subtracted",
                 "the mean is subtracted first, as in LayerNorm",
-                "RMSNorm leaves the mean where it is; that is what it saves.",
-                partial(_norm, centred=True),
+                "RMSNorm does not subtract the mean; that is what it saves.",
+                partial(_norm, centered=True),
             ),
             Mistake(
                 "length instead of root mean square",
@@ -105,7 +104,7 @@ EXERCISES = (
             Mistake(
                 "normalized over the tokens",
                 "the mean runs over the tokens instead of the components",
-                "Each token is normalized by itself: dim=-1.",
+                "Each token is normalized by itself: use dim=-1.",
                 partial(_norm, axis=-2),
             ),
             Mistake(
@@ -134,13 +133,13 @@ EXERCISES = (
             Mistake(
                 "variance with Bessel's correction",
                 "the variance is divided by D - 1, as torch.var does unless told otherwise",
-                "x.var(correction=0): all D components are there, nothing is estimated.",
+                "x.var(correction=0): the variance is over all D components, not estimated from a sample.",
                 partial(_layer, correction=1),
             ),
             Mistake(
                 "normalized over the tokens",
                 "mean and variance run over the tokens, as in BatchNorm",
-                "Each token is normalized by itself: dim=-1.",
+                "Each token is normalized by itself: use dim=-1.",
                 partial(_layer, axis=-2),
             ),
             Mistake(
@@ -161,19 +160,19 @@ EXERCISES = (
     Exercise(
         "pre-norm",
         "pre_norm(x, sublayer, norm) returns the residual stream after one sublayer of a pre-norm block.",
-        partial(residual, norm_position="pre"),
+        lambda x, sublayer, norm: x + sublayer(norm(x)),
         _residual_probes,
         (
             Mistake(
                 "post- for pre-norm",
                 "the sum is normalized, as in the Transformer of 2017",
                 "GPT-2 and later normalize the input of the sublayer, and nothing touches x itself.",
-                partial(residual, norm_position="post"),
+                lambda x, sublayer, norm: norm(x + sublayer(x)),
             ),
             Mistake(
                 "residual connection forgotten",
                 "x is not added",
-                "A sublayer adds a correction to the stream; it does not replace it.",
+                "A sublayer adds an update to the residual stream; it does not replace it.",
                 lambda x, sublayer, norm: sublayer(norm(x)),
             ),
             Mistake(
@@ -184,7 +183,7 @@ EXERCISES = (
             ),
             Mistake(
                 "output normalized",
-                "the norm stands behind the sublayer, as in OLMo 2",
+                "the norm is applied to the output of the sublayer, as in OLMo 2",
                 "Call the sublayer on the normalized x.",
                 lambda x, sublayer, norm: x + norm(sublayer(x)),
             ),
@@ -232,14 +231,14 @@ EXERCISES = (
     ),
     Exercise(
         "route",
-        "route(logits, k) returns the weights and the numbers of the k experts of each token, largest "
+        "route(logits, k) returns the weights and indices of the k experts of each token, largest "
         "first; the "
         "weights sum to 1 (Mixtral).",
         route,
         lambda: [(noise(8, 3, 6), 2), (noise(9, 2, 5), 3)],
         (
             Mistake(
-                "weights not renormalised",
+                "weights not renormalized",
                 "the softmax runs over all experts, so that the chosen weights sum to less than 1",
                 "Choose first, then softmax over what was chosen; or divide by the sum.",
                 lambda logits, k: tuple(logits.softmax(dim=-1).topk(k, dim=-1)),
@@ -263,13 +262,13 @@ EXERCISES = (
         "count-parameters",
         "n_params(V, T, L, d) counts the parameters of a GPT-2: vocabulary V, context T, L blocks of width "
         "d with "
-        "feed-forward width 4d, biases everywhere, a final norm, and a head tied to the token table.",
+        "feed-forward width 4d, biases everywhere, a final norm, and a head tied to the token embedding.",
         _n_params,
         lambda: [(50_257, 1024, 12, 768), (50_257, 1024, 48, 1600), (100, 8, 1, 16)],
         (
             Mistake(
                 "head counted twice",
-                "the output head is counted beside the table of tokens",
+                "the output head is counted in addition to the token embedding",
                 "They are tied: one matrix with two uses.",
                 partial(_count, tables=2),
             ),
@@ -282,7 +281,7 @@ EXERCISES = (
             Mistake(
                 "norms of the blocks forgotten",
                 "the two norms of each block are left out",
-                "Each has a weight and a bias: 4d a block.",
+                "Each has a weight and a bias: 4d per block.",
                 partial(_count, per_layer=9),
             ),
             Mistake(
@@ -293,7 +292,7 @@ EXERCISES = (
             ),
             Mistake(
                 "positions forgotten",
-                "the table of positions is left out",
+                "the position embedding is left out",
                 "GPT-2 learns a vector for each of its T positions.",
                 partial(_count, positions=False),
             ),

@@ -58,6 +58,12 @@ def beam_search(
     Raises:
         ValueError: As in `llmguide.generation.generate.generate`, or ``n_beams`` is below 1, or logits are
             NaN or infinite.
+
+    >>> from llmguide import ModelConfig, beam_search, build
+    >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)).eval()
+    >>> ids = torch.tensor([[1, 2], [3, 4]])
+    >>> beam_search(model, ids, 3, n_beams=4).shape  # prompts of 2 tokens and 3 new ones
+    torch.Size([2, 5])
     """
     decoder, ids, attention_mask = encode_source(model, ids, attention_mask, start_id)
     check_request(decoder, ids, max_new_tokens, attention_mask, eos_id)

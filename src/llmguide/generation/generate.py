@@ -74,6 +74,7 @@ def generate(
         ValueError: The model is an encoder, the text would outgrow the learned positions, dropout is active,
             or an argument is outside its range.
 
+    >>> from llmguide import generate
     >>> def successor(ids):  # a model that is sure of the next number
     ...     return 100.0 * torch.nn.functional.one_hot((ids + 1) % 5, 5)
     >>> generate(successor, torch.tensor([[1]]), 6, temperature=0, use_cache=False).tolist()

@@ -44,6 +44,7 @@ def temperature(logits: Logits, t: float) -> Logits:
     Raises:
         ValueError: `t` is negative, infinite or NaN.
 
+    >>> from llmguide import temperature
     >>> z = torch.tensor([1.0, 3.0, 2.0])
     >>> temperature(z, 2.0).tolist(), temperature(z, 0).tolist()
     ([0.5, 1.5, 1.0], [-inf, 3.0, -inf])
@@ -68,6 +69,7 @@ def top_k(logits: Logits, k: int) -> Logits:
     Raises:
         ValueError: `k` is below 1.
 
+    >>> from llmguide import top_k
     >>> top_k(torch.tensor([1.0, 3.0, 2.0, 2.0]), 2).tolist()
     [-inf, 3.0, 2.0, 2.0]
     """
@@ -93,6 +95,7 @@ def top_p(logits: Logits, p: float) -> Logits:
     Raises:
         ValueError: `p` is outside (0, 1].
 
+    >>> from llmguide import top_p
     >>> z = torch.tensor([0.5, 0.25, 0.125, 0.125]).log()
     >>> top_p(z, 0.7).exp().tolist()  # 0.5 falls short of 0.7, 0.5 + 0.25 reaches it
     [0.5, 0.25, 0.0, 0.0]
@@ -120,6 +123,7 @@ def min_p(logits: Logits, p: float) -> Logits:
     Raises:
         ValueError: `p` is outside [0, 1].
 
+    >>> from llmguide import min_p
     >>> z = torch.tensor([0.5, 0.25, 0.125, 0.125]).log()
     >>> min_p(z, 0.4).exp().tolist()  # 0.4 x 0.5 = 0.2
     [0.5, 0.25, 0.0, 0.0]
@@ -146,6 +150,7 @@ def repetition_penalty(logits: Logits, ids: Int[Tensor, "*B T"], r: float) -> Lo
     Raises:
         ValueError: `r` is not a positive number, an id is outside the vocabulary, or batch axes differ.
 
+    >>> from llmguide import repetition_penalty
     >>> repetition_penalty(torch.tensor([2.0, -1.0, 3.0]), torch.tensor([0, 1, 1]), 2.0).tolist()
     [1.0, -2.0, 3.0]
     """
@@ -187,6 +192,7 @@ def sample(logits: Logits, generator: torch.Generator | None = None) -> Int[Tens
     Raises:
         ValueError: A row holds NaN or plus infinity, or nothing but minus infinity.
 
+    >>> from llmguide import sample
     >>> sample(torch.tensor([[0.0, -torch.inf], [-torch.inf, 0.0]])).tolist()
     [0, 1]
     """
@@ -208,6 +214,7 @@ class Sampler:
         min_p: Smallest probability to sample, as a fraction of the largest, in [0, 1].
         repetition_penalty: Penalty of tokens that have occurred, above 0; 1 changes nothing.
 
+    >>> from llmguide import Sampler
     >>> Sampler(temperature=0)(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([[0]])).tolist()
     [1]
     """

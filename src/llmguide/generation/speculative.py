@@ -96,6 +96,14 @@ def speculative_generate(
     Raises:
         ValueError: As in `llmguide.generation.generate.generate`, or there are several prompts, the
             vocabularies differ, or logits are NaN or infinite.
+
+    >>> from llmguide import ModelConfig, build, generate, speculative_generate
+    >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
+    >>> model, draft = build(config).eval(), build(config).eval()
+    >>> ids = torch.tensor([[1, 2]])
+    >>> found = speculative_generate(model, draft, ids, 5, temperature=0.0)
+    >>> torch.equal(found, generate(model, ids, 5, temperature=0.0))
+    True
     """
     for one in (model, draft):
         check_request(one, ids, max_new_tokens, eos_id=eos_id)

@@ -12,7 +12,8 @@ from llmguide.models.encoder import Encoder, MaskedLM
 from llmguide.models.encoder_decoder import Transformer
 from llmguide.models.factory import build
 from llmguide.models.gpt import GPT
-from llmguide.models.huggingface.convert import from_hf, load, to_hf
+from llmguide.models.huggingface.convert import from_hf, to_hf
 from llmguide.models.llama import Llama
+from llmguide.models.saved import load, save
 
-__all__ = ["GPT", "Encoder", "Llama", "MaskedLM", "Transformer", "build", "from_hf", "load", "to_hf"]
+__all__ = ["GPT", "Encoder", "Llama", "MaskedLM", "Transformer", "build", "from_hf", "load", "save", "to_hf"]

@@ -16,6 +16,11 @@ class Decoder(Protocol):
 
     `llmguide.models.gpt.GPT`, `llmguide.models.llama.Llama` and `llmguide.models.encoder_decoder.Reading`
     have them; a model of your own that has them can take their place.
+
+    >>> from llmguide import Decoder, ModelConfig, build
+    >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3))
+    >>> isinstance(model, Decoder)
+    True
     """
 
     @property

@@ -106,7 +106,7 @@ class Encoder(nn.Module):
         return out
 
     def pool(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B D"]:
-        """Summarise a text by its first token, through a layer and tanh (BERT's next-sentence input).
+        """Summarize a text by its first token, through a layer and tanh (BERT's next-sentence input).
 
         Raises:
             ValueError: If the config has no pooler.

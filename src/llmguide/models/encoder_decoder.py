@@ -23,7 +23,7 @@ from llmguide.config import ModelConfig
 from llmguide.models.inputs import AttentionMask, look_up, token_positions, visible_keys
 from llmguide.nn._linear import Linear, linear
 from llmguide.nn.attention import MultiHeadAttention
-from llmguide.nn.block import Block, residual
+from llmguide.nn.block import Block
 from llmguide.nn.feed_forward import FeedForward
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.mixture_of_experts import MixtureOfExperts
@@ -63,23 +63,19 @@ class DecoderBlock(nn.Module):
         layer: int = 0,
     ) -> Float[Tensor, "B T D"]:
         """Update the residual stream of the target; the masks say which positions are real."""
+        own = {"mask": mask, "is_causal": True, "cache": cache, "layer": layer}
+        cross = {"context": memory, "mask": memory_mask, "cache": memory_cache, "layer": layer}
+        if self.norm_position == "pre":
+            x = x + self._dropped(self.attention(self.attention_norm(x), **own)[0])
+            x = x + self._dropped(self.cross_attention(self.cross_attention_norm(x), **cross)[0])
+            return x + self._dropped(self.feed_forward(self.feed_forward_norm(x)))
+        x = self.attention_norm(x + self._dropped(self.attention(x, **own)[0]))
+        x = self.cross_attention_norm(x + self._dropped(self.cross_attention(x, **cross)[0]))
+        out: Tensor = self.feed_forward_norm(x + self._dropped(self.feed_forward(x)))
+        return out
 
-        def attend(x: Tensor) -> Tensor:
-            out, _ = self.attention(x, mask=mask, is_causal=True, cache=cache, layer=layer)
-            return F.dropout(out, self.dropout, self.training)
-
-        def look_at_memory(x: Tensor) -> Tensor:
-            out, _ = self.cross_attention(
-                x, context=memory, mask=memory_mask, cache=memory_cache, layer=layer
-            )
-            return F.dropout(out, self.dropout, self.training)
-
-        def feed_forward(x: Tensor) -> Tensor:
-            return F.dropout(self.feed_forward(x), self.dropout, self.training)
-
-        x = residual(x, attend, self.attention_norm, norm_position=self.norm_position)
-        x = residual(x, look_at_memory, self.cross_attention_norm, norm_position=self.norm_position)
-        return residual(x, feed_forward, self.feed_forward_norm, norm_position=self.norm_position)
+    def _dropped(self, out: Tensor) -> Tensor:
+        return F.dropout(out, self.dropout, self.training)
 
 
 class Transformer(nn.Module):

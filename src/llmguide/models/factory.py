@@ -8,17 +8,18 @@ from llmguide.models.llama import Llama
 
 
 def build(config: ModelConfig) -> GPT | Llama | MaskedLM | Transformer:
-    """Make the model of a config, with freshly drawn weights; it returns logits ``(B, T, V)``.
+    """Build the model that a config describes, with random weights; it returns logits ``(B, T, V)``.
 
     Args:
         config: Sizes and choices. An encoder gets its masked-language-model head.
 
     Returns:
-        The model, in training mode as every new module of torch.
+        The model, in training mode like every new module of torch.
 
     Raises:
         ValueError: If no class has this combination of choices.
 
+    >>> from llmguide import ModelConfig, build
     >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=2, d_model=12, n_heads=3)
     >>> type(build(config)).__name__
     'GPT'

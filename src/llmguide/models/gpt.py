@@ -14,29 +14,17 @@ Leaves out: the alternating sparse attention of GPT-3.
 """
 
 from math import sqrt
+from typing import Any
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
-from llmguide.models.inputs import (
-    AttentionMask,
-    Documents,
-    init_normal,
-    look_up,
-    n_visible_keys,
-    token_positions,
-    visible_keys,
-)
-from llmguide.nn._linear import Linear, linear
-from llmguide.nn.block import Block
-from llmguide.nn.kv_cache import KVCache
-from llmguide.nn.norms import make_norm
-from llmguide.nn.positions import LearnedPositions, alibi_bias, sinusoidal_positions
+from llmguide.models.transformer_decoder import TransformerDecoder
+from llmguide.nn.positions import alibi_bias, sinusoidal_positions
 
 
-class GPT(nn.Module):
+class GPT(TransformerDecoder):
     """A decoder whose positions are added to the embeddings (learned, sinusoidal) or to the scores (ALiBi).
 
     Args:
@@ -52,92 +40,30 @@ class GPT(nn.Module):
     """
 
     def __init__(self, config: ModelConfig):
-        super().__init__()
         if config.positions == "rope" or config.architecture != "decoder" or config.n_token_types:
             raise ValueError(
                 "GPT takes architecture='decoder' without RoPE and token types; got "
                 f"architecture={config.architecture!r}, positions={config.positions!r}, "
                 f"n_token_types={config.n_token_types}; build(config) picks the class"
             )
-        self.config = config
-        self.tokens = nn.Embedding(config.vocab_size, config.d_model)
-        is_learned = config.positions == "learned"
-        self.positions = LearnedPositions(config.context_length, config.d_model) if is_learned else None
-        self.embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.final_norm = make_norm(config) if config.norm_position == "pre" else nn.Identity()
-        is_tied = config.tie_embeddings
-        self.head = None if is_tied else Linear(config.d_model, config.vocab_size, bias=False)
-
+        super().__init__(config)
         # Each block adds two sublayers to the residual stream. Dividing their output weights by the root of
         # their number keeps the variance of the stream from growing with depth (GPT-2, section 2.3).
-        init_normal(self, std=0.02)
         for name, weight in self.named_parameters():
             if name.endswith(("o_proj.weight", "down.weight")):
                 nn.init.normal_(weight, std=0.02 / sqrt(2 * config.n_layers))
 
-    def forward(
-        self,
-        ids: Int[Tensor, "B T"],
-        *,
-        attention_mask: AttentionMask | None = None,
-        positions: Int[Tensor, "*rows T"] | None = None,
-        cache: KVCache | None = None,
-        documents: Documents | None = None,
-    ) -> Float[Tensor, "B T V"]:
-        """Score every token of the vocabulary as the one that follows each position.
-
-        Args:
-            ids: Token ids, 0 to V - 1; with a cache, those that are not in it yet.
-            attention_mask: 1 for real tokens and 0 for padding, over the cached and the new tokens. The
-                logits of padding mean nothing.
-            positions: Positions of the tokens; None counts the real tokens before each.
-            cache: Keys and values of earlier tokens; the new ones are added.
-            documents: For rows packed with several documents, each in one piece: the number of the document
-                of each token. Documents do not see each other, and each starts at position 0. Not with a
-                cache.
-
-        Returns:
-            Logits.
-
-        Raises:
-            ValueError: If an id is outside the vocabulary, a position beyond the learned ones, or the
-                attention mask does not cover all tokens, or documents come with a cache.
-        """
-        hidden = self.hidden(
-            ids, attention_mask=attention_mask, positions=positions, cache=cache, documents=documents
-        )
-        return self.unembed(hidden)
-
-    def hidden(
-        self,
-        ids: Int[Tensor, "B T"],
-        *,
-        attention_mask: AttentionMask | None = None,
-        positions: Int[Tensor, "*rows T"] | None = None,
-        cache: KVCache | None = None,
-        documents: Documents | None = None,
-    ) -> Float[Tensor, "B T D"]:
-        """Compute the last hidden states, after the final norm; the arguments are those of the model."""
-        counted = token_positions(ids, attention_mask, cache, documents)
-        positions = counted if positions is None else positions
-        mask = visible_keys(attention_mask, cache, ids.shape[1], documents)
-        x = look_up(self.tokens, ids)
+    def embed(self, ids: Int[Tensor, "B T"], positions: Int[Tensor, "*rows T"]) -> Float[Tensor, "B T D"]:
+        """Add the embeddings of tokens and positions."""
+        x = super().embed(ids, positions)
         if self.positions is not None:
             x = x + self.positions(positions)
         elif self.config.positions == "sinusoidal":
             x = x + sinusoidal_positions(positions, self.config.d_model).to(x.dtype)
-        x = F.dropout(self.embedding_norm(x), self.config.dropout, self.training)
+        return x
 
-        bias = None
-        if self.config.positions == "alibi":
-            T_k = n_visible_keys(cache, ids.shape[1])
-            bias = alibi_bias(self.config.n_heads, ids.shape[1], T_k, device=ids.device)
-        for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, bias=bias, is_causal=documents is None, cache=cache, layer=i)
-        out: Tensor = self.final_norm(x)
-        return out
-
-    def unembed(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
-        """Turn hidden states into logits."""
-        return linear(hidden, (self.tokens if self.head is None else self.head).weight)
+    def position_inputs(self, positions: Int[Tensor, "*rows T"], T_q: int, T_k: int) -> dict[str, Any]:
+        """Compute the bias of ALiBi."""
+        if self.config.positions != "alibi":
+            return {}
+        return {"bias": alibi_bias(self.config.n_heads, T_q, T_k, device=positions.device)}

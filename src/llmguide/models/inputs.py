@@ -1,4 +1,4 @@
-"""What every model does before its first layer: look tokens up, count positions, hide what is not theirs.
+"""What every model does before its first layer: look up tokens, count positions, build the mask.
 
 Glossary: ``B`` batch, ``T`` new tokens, ``T_all`` all tokens, those in the cache included.
 """
@@ -11,7 +11,7 @@ from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.masks import causal_mask, document_mask, padding_mask
 
 AttentionMask = Int[Tensor, "B T_all"] | Bool[Tensor, "B T_all"]  # 1: a token, 0: padding
-Documents = Int[Tensor, "B T"]  # the number of the document that a token belongs to
+DocumentIds = Int[Tensor, "B T"]  # the document that each token belongs to, in a packed row
 
 
 def look_up(
@@ -37,15 +37,15 @@ def token_positions(
     ids: Int[Tensor, "B T"],
     attention_mask: AttentionMask | None,
     cache: KVCache | None,
-    documents: Documents | None = None,
+    document_ids: DocumentIds | None = None,
 ) -> Int[Tensor, "*rows T"]:
     """Position of each new token: how many real tokens of its document stand before it.
 
     Padding before the text does not count, so a padded row gives the numbers of the same row without padding.
 
     Raises:
-        ValueError: If the ids are no whole numbers in rows, mask or documents do not cover them, or documents
-            come with a cache.
+        ValueError: If ids are not integers of shape (B, T), if the mask or document_ids do not have their
+            shape, or if document_ids come with a cache.
 
     >>> ids, mask = torch.zeros(2, 3, dtype=torch.long), torch.tensor([[1, 1, 1], [0, 0, 1]])
     >>> token_positions(ids, mask, None).tolist()
@@ -64,16 +64,16 @@ def token_positions(
             f"attention_mask {tuple(attention_mask.shape)} must be {(len(ids), past + ids.shape[1])}: "
             f"{past} tokens in the cache and {ids.shape[1]} new ones"
         )
-    if documents is not None:
-        if cache is not None or documents.shape != ids.shape:
+    if document_ids is not None:
+        if cache is not None or document_ids.shape != ids.shape:
             raise ValueError(
-                f"documents {tuple(documents.shape)} must have the shape of ids {tuple(ids.shape)}, and go "
-                "without a cache: to generate, give each document a row of its own"
+                f"document_ids {tuple(document_ids.shape)} must have the shape of ids {tuple(ids.shape)} and "
+                "cannot be combined with a cache: to generate, give each document a row of its own"
             )
-        real = torch.ones_like(documents) if attention_mask is None else attention_mask.long()
+        real = torch.ones_like(document_ids) if attention_mask is None else attention_mask.long()
         count = real.cumsum(dim=1)
-        starts = torch.ones_like(documents, dtype=torch.bool)
-        starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
+        starts = torch.ones_like(document_ids, dtype=torch.bool)
+        starts[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
         before = (count - real).where(starts, 0).cummax(dim=1).values  # real tokens of earlier documents
         return (count - before - 1).clamp(min=0)
     if attention_mask is None:
@@ -82,19 +82,22 @@ def token_positions(
 
 
 def visible_keys(
-    attention_mask: AttentionMask | None, cache: KVCache | None, T: int, documents: Documents | None = None
+    attention_mask: AttentionMask | None,
+    cache: KVCache | None,
+    T: int,
+    document_ids: DocumentIds | None = None,
 ) -> Bool[Tensor, "B 1 T_q T_k"] | None:
     """Mask of the keys that attention will see: all tokens, or with a windowed cache the last ones.
 
-    With documents each token sees its own, and of that itself and the past.
+    With document_ids, each token attends only to itself and to earlier tokens of its own document.
 
     >>> visible_keys(torch.tensor([[0, 1, 1]]), None, T=3).tolist()
     [[[[False, True, True]]]]
-    >>> visible_keys(None, None, 3, documents=torch.tensor([[7, 7, 8]])).int().tolist()
+    >>> visible_keys(None, None, 3, document_ids=torch.tensor([[7, 7, 8]])).int().tolist()
     [[[[1, 0, 0], [1, 1, 0], [0, 0, 1]]]]
     """
-    if documents is not None:
-        own = document_mask(documents) & causal_mask(T, device=documents.device)
+    if document_ids is not None:
+        own = document_mask(document_ids) & causal_mask(T, device=document_ids.device)
         return own if attention_mask is None else own & padding_mask(attention_mask)
     if attention_mask is None:
         return None
@@ -115,7 +118,7 @@ def n_visible_keys(cache: KVCache | None, T: int) -> int:
 
 
 def init_normal(model: nn.Module, std: float) -> None:
-    """Draw every matrix from a normal distribution and set every bias of a linear layer to 0."""
+    """Initialize every matrix from a normal distribution and every bias of a linear layer to 0."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=std)

@@ -14,28 +14,20 @@ arXiv:2505.09388, section 2.
 Leaves out: layers that differ from each other.
 """
 
-import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
 
 from llmguide.config import ModelConfig
-from llmguide.models.inputs import (
-    AttentionMask,
-    Documents,
-    init_normal,
-    look_up,
-    token_positions,
-    visible_keys,
-)
-from llmguide.nn._linear import Linear, linear
-from llmguide.nn.block import Block
-from llmguide.nn.kv_cache import KVCache
-from llmguide.nn.norms import make_norm
+from llmguide.models.transformer_decoder import TransformerDecoder
 from llmguide.nn.positions import rope_tables
 
 
-class Llama(nn.Module):
+class Llama(TransformerDecoder):
     """A decoder whose positions rotate queries and keys.
+
+    RoPE sets no limit: beyond ``context_length`` the model still runs, outside what it was trained on.
 
     Args:
         config: Any decoder with ``positions="rope"``.
@@ -51,81 +43,15 @@ class Llama(nn.Module):
     """
 
     def __init__(self, config: ModelConfig):
-        super().__init__()
         if config.positions != "rope" or config.architecture != "decoder" or config.n_token_types:
             raise ValueError(
                 "Llama takes architecture='decoder' with RoPE and without token types; got "
                 f"architecture={config.architecture!r}, positions={config.positions!r}, "
                 f"n_token_types={config.n_token_types}; build(config) picks the class"
             )
-        self.config = config
-        self.tokens = nn.Embedding(config.vocab_size, config.d_model)
-        self.embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.final_norm = make_norm(config) if config.norm_position == "pre" else nn.Identity()
-        is_tied = config.tie_embeddings
-        self.head = None if is_tied else Linear(config.d_model, config.vocab_size, bias=False)
-        init_normal(self, std=0.02)  # the papers do not say; this is the deviation in transformers
+        super().__init__(config)
 
-    def forward(
-        self,
-        ids: Int[Tensor, "B T"],
-        *,
-        attention_mask: AttentionMask | None = None,
-        positions: Int[Tensor, "*rows T"] | None = None,
-        cache: KVCache | None = None,
-        documents: Documents | None = None,
-    ) -> Float[Tensor, "B T V"]:
-        """Score every token of the vocabulary as the one that follows each position.
-
-        RoPE sets no limit: beyond ``context_length`` the model still runs, outside what it was trained on.
-
-        Args:
-            ids: Token ids, 0 to V - 1; with a cache, those that are not in it yet.
-            attention_mask: 1 for real tokens and 0 for padding, over the cached and the new tokens. The
-                logits of padding mean nothing.
-            positions: Positions of the tokens; None counts the real tokens before each.
-            cache: Keys and values of earlier tokens; the new ones are added.
-            documents: For rows packed with several documents, each in one piece: the number of the document
-                of each token. Documents do not see each other, and each starts at position 0. Not with a
-                cache.
-
-        Returns:
-            Logits.
-
-        Raises:
-            ValueError: If an id is outside the vocabulary, the attention mask does not cover all tokens, or
-                documents come with a cache.
-        """
-        hidden = self.hidden(
-            ids, attention_mask=attention_mask, positions=positions, cache=cache, documents=documents
-        )
-        return self.unembed(hidden)
-
-    def hidden(
-        self,
-        ids: Int[Tensor, "B T"],
-        *,
-        attention_mask: AttentionMask | None = None,
-        positions: Int[Tensor, "*rows T"] | None = None,
-        cache: KVCache | None = None,
-        documents: Documents | None = None,
-    ) -> Float[Tensor, "B T D"]:
-        """Compute the last hidden states, after the final norm; the arguments are those of the model."""
-        counted = token_positions(ids, attention_mask, cache, documents)
-        positions = counted if positions is None else positions
-        mask = visible_keys(attention_mask, cache, ids.shape[1], documents)
-        x = self.embedding_norm(look_up(self.tokens, ids))
-        x = F.dropout(x, self.config.dropout, self.training)
-
-        rope = rope_tables(
-            positions, self.config.head_dim, self.config.rope_theta, self.config.rope_scaling
-        )  # shared by all layers
-        for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, is_causal=documents is None, rope=rope, cache=cache, layer=i)
-        out: Tensor = self.final_norm(x)
-        return out
-
-    def unembed(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
-        """Turn hidden states into logits."""
-        return linear(hidden, (self.tokens if self.head is None else self.head).weight)
+    def position_inputs(self, positions: Int[Tensor, "*rows T"], T_q: int, T_k: int) -> dict[str, Any]:
+        """Compute the rotation tables, which all layers share."""
+        config = self.config
+        return {"rope": rope_tables(positions, config.head_dim, config.rope_theta, config.rope_scaling)}

@@ -71,6 +71,7 @@ def attention(
     Raises:
         ValueError: If shapes or dtypes do not fit, or the mask is not boolean.
 
+    >>> from llmguide import attention
     >>> q = torch.tensor([[1.0, 0.0]])
     >>> k = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
     >>> v = torch.tensor([[0.0], [4.0]])
@@ -129,6 +130,7 @@ def fast_attention(
     Raises:
         ValueError: If shapes or dtypes do not fit, or the mask is not boolean.
 
+    >>> from llmguide import fast_attention
     >>> q = torch.tensor([[1.0, 0.0]])
     >>> k = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
     >>> v = torch.tensor([[0.0], [4.0]])
@@ -247,6 +249,12 @@ class MultiHeadAttention(nn.Module):
     Args:
         config: Reads ``d_model``, ``n_heads``, ``n_kv_heads``, ``head_dim``, ``bias``, ``qkv_bias``,
             ``qk_norm`` (with ``norm_eps``), ``dropout``, ``sliding_window`` and ``positions``.
+
+    >>> from llmguide import ModelConfig, MultiHeadAttention
+    >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
+    >>> layer = MultiHeadAttention(config)
+    >>> layer(torch.ones(1, 4, 12), is_causal=True)[0].shape  # (B, T, D)
+    torch.Size([1, 4, 12])
     """
 
     def __init__(self, config: ModelConfig):

@@ -174,7 +174,7 @@ def cooccurrence_vectors(
     Raises:
         ValueError: If the text has fewer different words than ``dim``.
 
-    >>> text = "a cat sat a dog sat a cat ran a dog ran"  # cat and dog have the same neighbours: a, sat, ran
+    >>> text = "a cat sat a dog sat a cat ran a dog ran"  # cat and dog have the same neighbors: a, sat, ran
     >>> words, vectors = cooccurrence_vectors(text.split(), window=1, dim=2)
     >>> words, vectors.shape
     (['a', 'cat', 'sat', 'dog', 'ran'], torch.Size([5, 2]))

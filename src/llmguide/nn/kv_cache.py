@@ -45,6 +45,7 @@ class KVCache:
             is exceeded.
         window: Sliding window of the attention, or None for full attention.
 
+    >>> from llmguide import KVCache
     >>> import torch
     >>> cache = KVCache(n_layers=1)
     >>> k, v = cache.append(0, torch.ones(1, 1, 2, 4), torch.ones(1, 1, 2, 4))

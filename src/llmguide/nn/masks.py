@@ -54,6 +54,7 @@ def causal_mask(
     Returns:
         True where a query may attend.
 
+    >>> from llmguide import causal_mask
     >>> causal_mask(3).int().tolist()
     [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     >>> causal_mask(2, 4).int().tolist()  # two new tokens after two cached ones
@@ -80,6 +81,7 @@ def sliding_window_mask(
     Raises:
         ValueError: If the window is smaller than 1.
 
+    >>> from llmguide import sliding_window_mask
     >>> sliding_window_mask(4, window=2).int().tolist()
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
     """
@@ -147,11 +149,11 @@ def padding_mask(
     return real.bool()[:, None, None, :]
 
 
-def document_mask(documents: Int[Tensor, "*B T"]) -> Bool[Tensor, "*B 1 T T"]:
+def document_mask(document_ids: Int[Tensor, "*B T"]) -> Bool[Tensor, "*B 1 T T"]:
     """Keep attention inside each document of a packed sequence; add ``& causal_mask(T)`` for a decoder.
 
     Args:
-        documents: The number of the document that each token belongs to, in any order.
+        document_ids: Id of the document that each token belongs to; ids may be in any order.
 
     Returns:
         True where query and key belong to the same document, with an axis of size 1 for the heads.
@@ -159,4 +161,4 @@ def document_mask(documents: Int[Tensor, "*B T"]) -> Bool[Tensor, "*B 1 T T"]:
     >>> document_mask(torch.tensor([0, 0, 1])).int().tolist()
     [[[1, 1, 0], [1, 1, 0], [0, 0, 1]]]
     """
-    return (documents[..., :, None] == documents[..., None, :]).unsqueeze(-3)
+    return (document_ids[..., :, None] == document_ids[..., None, :]).unsqueeze(-3)

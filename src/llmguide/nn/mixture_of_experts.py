@@ -47,11 +47,12 @@ def route(
 def load_balancing_loss(
     logits: Float[Tensor, "*tokens N"], k: int, mask: Bool[Tensor, "*tokens"] | None = None
 ) -> Float[Tensor, ""]:
-    r"""Penalty that is smallest, k, when the router uses all experts equally: $N \sum_i f_i\, p_i$.
+    r"""Compute the load-balancing loss, $N \sum_i f_i\, p_i$.
 
-    $f_i$ is the number of choices of expert i per token, $p_i$ its mean probability; only $p_i$ has a
-    gradient. With k = 1 it is equation 4 of arXiv:2101.03961 without its factor, there 0.01. For several
-    layers, transformers averages over the tokens of all of them: concatenate their logits.
+    $f_i$ is the number of times expert i is chosen per token, $p_i$ its mean probability; only $p_i$ has a
+    gradient, which is largest for the most loaded experts. With k = 1 it is equation 4 of
+    arXiv:2101.03961 without its factor, there 0.01. For several layers, transformers averages over the
+    tokens of all of them: concatenate their logits.
 
     Args:
         logits: Router scores, one row for each token.
@@ -59,12 +60,15 @@ def load_balancing_loss(
         mask: True for tokens that count, False for padding.
 
     Returns:
-        The penalty, between k (balanced) and N.
+        The loss: k for even probabilities, N if the same k experts get everything; it can fall below k.
 
     >>> load_balancing_loss(torch.tensor([[9.0, -9.0], [-9.0, 9.0]]), k=1).item()  # one token for each expert
     1.0
     >>> load_balancing_loss(torch.tensor([[9.0, -9.0], [9.0, -9.0]]), k=1).item()  # both for the first
     2.0
+    >>> uneven = torch.tensor([[0.51, 0.49], [0.51, 0.49], [1e-9, 1.0]]).log()  # loads 2/3 and 1/3
+    >>> round(load_balancing_loss(uneven, k=1).item(), 2)
+    0.89
     """
     N = logits.shape[-1]
     probabilities = logits.float().softmax(dim=-1)

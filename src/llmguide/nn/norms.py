@@ -40,9 +40,9 @@ def layer_norm(
     [-2.0, -1.0, 0.0, 3.0]
     """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    centred = wide - wide.mean(dim=-1, keepdim=True)
-    variance = centred.square().mean(dim=-1, keepdim=True)
-    return (centred * torch.rsqrt(variance + eps) * weight + bias).to(x.dtype)
+    centered = wide - wide.mean(dim=-1, keepdim=True)
+    variance = centered.square().mean(dim=-1, keepdim=True)
+    return (centered * torch.rsqrt(variance + eps) * weight + bias).to(x.dtype)
 
 
 def rms_norm(

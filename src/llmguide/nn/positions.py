@@ -147,6 +147,7 @@ def rope_tables(
     Raises:
         ValueError: If the head width is odd.
 
+    >>> from llmguide import rope_tables
     >>> cos, sin = rope_tables(torch.tensor([0, 1]), 2)
     >>> cos.tolist(), sin.tolist()  # one pair, turning 1 radian per position
     ([[1.0], [0.5403]], [[0.0], [0.8415]])
@@ -190,6 +191,7 @@ def apply_rope(
     Raises:
         ValueError: If the layout is unknown or the tables do not fit.
 
+    >>> from llmguide import apply_rope
     >>> quarter_turn = torch.zeros(1, 2), torch.ones(1, 2)  # cos 90 degrees = 0, sin = 1
     >>> x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     >>> apply_rope(x, *quarter_turn).tolist()  # pairs (1, 3) and (2, 4)
@@ -290,6 +292,7 @@ def alibi_bias(
     Returns:
         The ``bias`` for `attention`, in float32.
 
+    >>> from llmguide import alibi_bias
     >>> alibi_bias(1, 1, 3).tolist()  # one head of slope 2 ** -8, the query at position 2
     [[[-0.0078125, -0.00390625, -0.0]]]
     """
@@ -315,6 +318,7 @@ def sinusoidal_positions(positions: int | Int[Tensor, "... T"], d_model: int) ->
     Raises:
         ValueError: If the width is odd.
 
+    >>> from llmguide import sinusoidal_positions
     >>> sinusoidal_positions(2, 4).tolist()  # sin 1, cos 1, sin 0.01, cos 0.01
     [[0.0, 1.0, 0.0, 1.0], [0.8415, 0.5403, 0.0100, 0.9999]]
     """

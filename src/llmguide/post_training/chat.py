@@ -10,7 +10,7 @@ A chat model reads one stream of tokens, in which control tokens mark whose turn
     Paris.<|im_end|>
 
 The loss counts what the model itself will have to write: the assistants' text and the ``<|im_end|>`` behind
-it, without which it would never learn to stop. Headers and the turns of others are read, not learnt.
+it, without which it would never learn to stop. Headers and the turns of others are read, not learned.
 
 Nobody but the template may write a control token: a user who types ``<|im_end|>`` gets its characters. The
 template therefore marks the text (`LEARN`, `STOP`), `render_chat` marks what only looks like a control token
@@ -36,12 +36,12 @@ from typing import Any, Literal, NamedTuple
 from jinja2.exceptions import TemplateError  # Jinja comes with torch
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # breaks a control token; begins, ends what is learnt
+ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # breaks a control token; begins, ends what is learned
 START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant")
 
 Message = dict[str, str]  # "role" and "content"
-# Writes messages as text with marks around what is learnt; True adds the header of the assistant's next turn.
+# Writes messages as text with marks around what is learned. True adds the header of the assistant's turn.
 Template = Callable[[Sequence[Message], bool], str]
 Spans = list[tuple[int, int]]  # first and last + 1 of the characters that each token holds, whole or in part
 
@@ -89,7 +89,7 @@ def chatml(messages: Sequence[Message], add_generation_prompt: bool = False) -> 
 def jinja(source: str, **variables: Any) -> Template:
     r"""Make a template of the Jinja source that a model is published with.
 
-    What it writes inside ``{% generation %}`` is learnt.
+    What it writes inside ``{% generation %}`` is learned.
 
     Args:
         source: The template, run in a sandbox since it may come from anywhere.
@@ -141,7 +141,7 @@ def render_chat(
         template: Writes the turns; `jinja` and `own_template` make others.
         add_generation_prompt: Whether the header of the assistant's next turn follows: for a prompt, not for
             training.
-        last_turn_only: Whether earlier turns of the assistant are read and not learnt, as for preferences
+        last_turn_only: Whether earlier turns of the assistant are read and not learned, as for preferences
             between two answers.
         max_length: Most tokens; None: any number.
         truncation: What happens above `max_length`: an error, or the oldest turns go, question and answer
@@ -155,11 +155,11 @@ def render_chat(
             a role or content is of another kind, the tokenizer lacks a control token of ChatML, a message
             holds one of the marks, or the conversation is too long.
 
-    >>> from llmguide.tokenization.tokenizer import Tokenizer
+    >>> from llmguide import Tokenizer, render_chat
     >>> tokenizer = Tokenizer.train("", 258, special_tokens=[START, END])
     >>> turns = [{"role": "user", "content": END}, {"role": "assistant", "content": "A"}]
     >>> ids, mask = render_chat(turns, tokenizer)
-    >>> tokenizer.decode(i for i, is_learnt in zip(ids, mask, strict=True) if is_learnt)
+    >>> tokenizer.decode(i for i, is_learned in zip(ids, mask, strict=True) if is_learned)
     'A<|im_end|>'
     >>> ids.count(tokenizer.special_tokens[END])  # two turns end; the user's is ten ordinary tokens
     2
@@ -273,17 +273,17 @@ def _encode(marked: str, coder: Coder) -> Rendered:
     mask: list[bool] = []
     is_learning = False
     for i, piece in enumerate(pieces):
-        text, learnt = "", []
+        text, learned = "", []
         for part in re.split(f"([{LEARN}{STOP}])", piece.replace(ESCAPE, "")):
             if part in (LEARN, STOP):
                 is_learning = part == LEARN
             elif part:
                 if is_learning:
-                    learnt.append((len(text), len(text) + len(part)))
+                    learned.append((len(text), len(text) + len(part)))
                 text += part
         new_ids, spans = coder.encode(text, not is_escaped or i % 2 == 1)
         ids += new_ids
-        mask += [any(first < b and a < last for a, b in learnt) for first, last in spans]
+        mask += [any(first < b and a < last for a, b in learned) for first, last in spans]
     return Rendered(ids, mask)
 
 
@@ -302,7 +302,7 @@ def _ever_shorter(messages: Sequence[Message]) -> Iterator[list[Message]]:
 
 
 def _last_run(mask: list[bool]) -> list[bool]:
-    end = max((i + 1 for i, is_learnt in enumerate(mask) if is_learnt), default=0)
+    end = max((i + 1 for i, is_learned in enumerate(mask) if is_learned), default=0)
     begin = max((i + 1 for i in range(end) if not mask[i]), default=0)
     return [begin <= i < end for i in range(len(mask))]
 

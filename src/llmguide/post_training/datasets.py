@@ -146,7 +146,7 @@ def _conversation(row: dict[str, Any], where: str) -> list[Message]:
     if "messages" in row:
         messages = _messages(row["messages"], f"{where}, field 'messages'")
         if all(message["role"] != "assistant" for message in messages):
-            raise ValueError(f"{where}, field 'messages': none is of the assistant; nothing could be learnt")
+            raise ValueError(f"{where}, field 'messages': none is of the assistant; nothing could be learned")
         return messages
     _require(row, where, ("prompt", "completion"), "messages, or prompt and completion")
     answer = _text(row["completion"], f"{where}, field 'completion'")

@@ -55,7 +55,7 @@ def write(
 
 @torch.inference_mode()
 def log_likelihoods(chat: Chat, written: Sequence[Rendered]) -> list[float]:
-    """Log-probability of what is to be learnt of each example, in nats."""
+    """Log-probability of what is to be learned of each example, in nats."""
     found: list[float] = []
     for first in range(0, len(written), ROWS):
         batch = padded([[shifted(example)] for example in written[first : first + ROWS]])

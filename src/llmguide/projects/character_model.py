@@ -31,7 +31,7 @@ from llmguide.evaluation.likelihood import text_logprobs
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.files import write_json
 from llmguide.generation.generate import generate
-from llmguide.models import build
+from llmguide.models import build, save
 from llmguide.projects.run import (
     Criterion,
     Run,
@@ -42,9 +42,10 @@ from llmguide.projects.run import (
     texts_of,
     thinned,
 )
-from llmguide.runs.folder import load_model, n_params, save_model, say
+from llmguide.runs.folder import load_model, n_params, say
 from llmguide.runs.post_training import loggers, resumable
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 NAME = "character-model"
 SINCE = "1961"  # of the default corpus
@@ -66,7 +67,7 @@ class Plan:
     dropout: float = 0.0  # helps where the text is read many times
     n_steps: int = 2000  # updates
     batch_size: int = 8  # windows of an update
-    learning_rate: float = 3e-3  # the peak
+    lr: float = 3e-3  # the peak
 
 
 class Characters:
@@ -219,7 +220,7 @@ def _train(model: Any, tokenizer: Characters, tokens: dict[Split, Any], run: Run
         n_steps=plan.n_steps,
         context_length=plan.context_length,
         batch_size=plan.batch_size,
-        learning_rate=plan.learning_rate,
+        lr=plan.lr,
         optimizer="muon",
         eval_every=max(1, plan.n_steps // 8),
         eval_batches=30,
@@ -239,7 +240,7 @@ def _train(model: Any, tokenizer: Characters, tokens: dict[Split, Any], run: Run
             logger=loggers(run.output),
             sample=lambda model: write(model, tokenizer, run.seed)[0],
         )
-    save_model(run.output, model)
+    save(model, run.output)
     write_json(run.output / "characters.json", {"characters": "".join(tokenizer.characters[2:])})
     return {"curve": thinned(result.history), "samples": texts_of(run.output)}
 

@@ -40,7 +40,8 @@ from llmguide.projects.run import (
 from llmguide.runs.folder import n_params, say
 from llmguide.runs.post_training import loggers, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 NAME = "continued-pretraining"
 HELD_OUT = 0.1  # of the documents of each corpus
@@ -65,10 +66,10 @@ class Plan:
     base_steps: int = 200  # updates of a new base
     n_steps: int = 100  # updates of each continuation
     batch_size: int = 8  # windows in memory at a time
-    accumulation: int = 2  # batches of an update
-    learning_rate: float = 3e-3  # the peak of a new base
+    gradient_accumulation_steps: int = 2  # batches of an update
+    lr: float = 3e-3  # the peak of a new base
     continued_rate: float = 1e-3  # the peak of the continuations: lower, since there is something to lose
-    warmup: float = 0.1  # share of the steps; the optimiser starts without a memory
+    warmup_ratio: float = 0.1  # share of the steps; the optimizer starts without a memory
     replay: float = 0.25  # share of general text in the arm with replay
 
     def __post_init__(self) -> None:
@@ -107,7 +108,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
 
 
 def check(folder: Path) -> list[Criterion]:
-    """Measure the models of a run anew: the domain is learnt, and replay keeps more of the rest."""
+    """Measure the models of a run anew: the domain is learned, and replay keeps more of the rest."""
     require_finished(NAME, folder)
     scores = measure(folder)
     before, after, replayed = (scores[name] for name in ("base", "domain", "domain + replay"))
@@ -213,7 +214,7 @@ def _train_base(run: Run) -> dict[str, Any]:
     sizes = {"n_layers": plan.n_layers, "d_model": plan.d_model, "n_heads": plan.n_heads}
     model: Any = build(small_decoder(tokenizer.vocab_size, plan.context_length, **sizes)).to(run.device)
     windows = _windows(run, general(plan), "train", tokenizer)
-    result = _train(run, "base", model, windows, _settings(run, plan.base_steps, plan.learning_rate))
+    result = _train(run, "base", model, windows, _settings(run, plan.base_steps, plan.lr))
     run.keep("models/base", model, tokenizer)
     return result
 
@@ -231,7 +232,7 @@ def _continue(run: Run, arm: str) -> dict[str, Any]:
         other = _windows(run, general(plan), "train", tokenizer)
         windows = Mixture([windows, other], [1 - plan.replay, plan.replay], seed=run.seed)
     held_out = _windows(run, domain(plan), "validation", tokenizer)
-    rate = plan.learning_rate if arm == "from nothing" else plan.continued_rate
+    rate = plan.lr if arm == "from nothing" else plan.continued_rate
     result = _train(run, arm, model, windows, _settings(run, plan.n_steps, rate), validation=held_out)
     run.keep(f"models/{arm}", model, tokenizer)
     return result
@@ -243,9 +244,9 @@ def _settings(run: Run, n_steps: int, rate: float) -> TrainConfig:
         n_steps=n_steps,
         context_length=plan.context_length,
         batch_size=plan.batch_size,
-        accumulation=plan.accumulation,
-        learning_rate=rate,
-        warmup=plan.warmup,
+        gradient_accumulation_steps=plan.gradient_accumulation_steps,
+        lr=rate,
+        warmup_ratio=plan.warmup_ratio,
         optimizer="muon",
         eval_every=max(1, n_steps // 6),
         eval_batches=20,

@@ -8,7 +8,7 @@ task from taking everything at any temperature.
 
 References: Raffel et al. 2019, arXiv:1910.10683, section 3.5.2.
 
-Leaves out: ratios that are learnt during the training.
+Leaves out: ratios that are learned during the training.
 """
 
 import random

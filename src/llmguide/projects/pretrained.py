@@ -5,8 +5,10 @@ from typing import Any
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import GPT, Llama
-from llmguide.runs.folder import is_run, load_run
-from llmguide.runs.post_training import open_transformers, save_as_opened
+from llmguide.models.saved import is_saved
+from llmguide.runs.folder import load_run
+from llmguide.runs.packaged import open_transformers
+from llmguide.runs.post_training import save_as_opened
 from llmguide.tokenization.tokenizer import Tokenizer
 
 
@@ -44,7 +46,7 @@ def open_pretrained(name: str | Path) -> tuple[GPT | Llama, Any]:
     Raises:
         ValueError: There is no such model, or it writes no text.
     """
-    if is_run(Path(name)):
+    if is_saved(Path(name)):
         return load_run(name)
     model, tokenizer = open_transformers(str(name))
     return model.eval(), Borrowed(tokenizer)

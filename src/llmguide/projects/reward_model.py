@@ -1,4 +1,4 @@
-r"""Project: a reward model that learns from people's comparisons, and an account of what it has learnt.
+r"""Project: a reward model that learns from people's comparisons, and an account of what it has learned.
 
 The comparisons: of two film review snippets, which did people find more positive? A small decoder first
 learns to write such snippets; then its head is replaced by one row that scores a text, and the Bradley-Terry
@@ -27,19 +27,17 @@ from llmguide.models import build
 from llmguide.post_training.datasets import TextPair, comparisons
 from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, verdicts
 from llmguide.post_training.preferences.corpora import divide, hh_pairs, rated_texts, sentiment_pairs
-from llmguide.post_training.preferences.reward_model import (
-    Comparison,
-    Comparisons,
-    RewardModel,
-    preference_loss,
-    reliability,
-)
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
+from llmguide.post_training.preferences.reward_evaluation import reliability
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
+from llmguide.post_training.sft import completion
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, small_decoder, thinned
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import loggers, resumable
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 NAME = "reward-model"
 N_HELD_OUT = 4000  # pairs of each test
@@ -87,8 +85,8 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
         say(f"\n{name}: {test['n_pairs']:,} pairs of {test['n_texts']:,} texts")
         for judge, found in test["accuracy"].items():
             say(f"  {judge:22} {found['score']:.1%}  ({found['low']:.1%} to {found['high']:.1%})")
-    learnt = run.stage("learnt", lambda: look_into(output, seed))
-    run.finish(language | {"n_pairs": len(pairs), "tests": tests, "learnt": learnt}, rewards)
+    learned = run.stage("learned", lambda: look_into(output, seed))
+    run.finish(language | {"n_pairs": len(pairs), "tests": tests, "learned": learned}, rewards)
 
 
 def check(folder: Path) -> list[Criterion]:
@@ -241,8 +239,8 @@ def _learn_rewards(pairs: list[TextPair], run: Run) -> dict[str, Any]:
     backbone, tokenizer = load_run(run.output / "language")
     judge = RewardModel(backbone).to(run.device)
     ids = [[encode(tokenizer, text) for text in sides(pair)] for pair in pairs]
-    compared = [Comparison(chosen, rejected) for chosen, rejected in ids]
-    data = Comparisons(compared, max_length=run.plan.context_length, seed=run.seed)
+    compared = [PreferencePair(completion([], chosen), completion([], rejected)) for chosen, rejected in ids]
+    data = PreferenceDataset(compared, max_length=run.plan.context_length, seed=run.seed)
     n_steps = max(1, len(pairs) // run.plan.batch_size)  # one epoch: pairs share their texts
     settings = _settings(run, n_steps, run.plan.reward_rate)
     result = _train(judge, data, settings, run, "reward", loss=preference_loss)
@@ -256,7 +254,7 @@ def _settings(run: Run, n_steps: int, rate: float) -> TrainConfig:
         n_steps=n_steps,
         context_length=run.plan.context_length,
         batch_size=run.plan.batch_size,
-        learning_rate=rate,
+        lr=rate,
         optimizer="muon",
         log_every=max(1, n_steps // 20),
         checkpoint_every=max(1, n_steps // 10),

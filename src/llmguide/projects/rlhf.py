@@ -45,23 +45,21 @@ from llmguide.post_training.preferences.corpora import (
     rated_texts,
     sentiment_pairs,
 )
-from llmguide.post_training.preferences.reward_model import (
-    Comparison,
-    Comparisons,
-    RewardModel,
-    preference_loss,
-)
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
-from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, rollout
+from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
 from llmguide.post_training.rl.trainer import Metrics, Reward
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.reward_model import encode, open_judge, preferred, score, sides
 from llmguide.projects.run import DIGITS, Criterion, Run, plan_of, require_finished, small_decoder, thinned
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import Lines, loggers, resumable
 from llmguide.runs.reward_heads import save_head
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.losses import batch_loss
+from llmguide.training.train import train
 
 NAME = "rlhf"
 N_HELD_OUT = 2000  # pairs on which the reward models are measured
@@ -148,13 +146,13 @@ class Watched(PPOTrainer):
         self.gold = gold
         self._found = 0.0
 
-    def answer(
-        self, prompts: Tensor, attention_mask: Tensor | None, n_answers: int = 1
+    def generate(
+        self, prompts: Tensor, attention_mask: Tensor | None, n_completions: int = 1
     ) -> tuple[Rollout, Tensor]:
-        """Answer, and let both judge."""
-        answers, scores = super().answer(prompts, attention_mask, n_answers)
-        self._found = self.gold(answers).mean().item()
-        return answers, scores
+        """Generate completions, and score them with both reward models."""
+        rollouts, scores = super().generate(prompts, attention_mask, n_completions)
+        self._found = self.gold(rollouts).mean().item()
+        return rollouts, scores
 
     def step(self, prompts: Tensor, attention_mask: Tensor | None = None) -> Metrics:
         """Take a step of PPO, and add ``gold`` to its metrics."""
@@ -339,7 +337,7 @@ def judged(judge: RewardModel, end: int) -> Reward:
     """Let a judge score answers, those that were cut at the limit as if they ended there: it knows no others.
 
     Args:
-        judge: Has learnt from whole texts.
+        judge: Has learned from whole texts.
         end: The token that ends them, which takes the place of the last one of an answer that was cut.
     """
 
@@ -352,7 +350,7 @@ def judged(judge: RewardModel, end: int) -> Reward:
 
 
 def variety(answers: Sequence[str]) -> float:
-    """Share of the pairs of neighbouring words of all answers that are different ones.
+    """Share of the pairs of neighboring words of all answers that are different ones.
 
     >>> variety(["a b a b", "a b"])  # ab, ba, ab, ab
     0.5
@@ -402,7 +400,7 @@ def _learn_to_write(data: Parts, run: Run) -> dict[str, Any]:
     ]
     texts = Conversations(examples, seed=run.seed)
     settings = _settings(run, plan.sft_steps, plan.sft_rate)
-    result = _train(policy, texts, settings, run, "sft", loss=completion_loss)
+    result = _train(policy, texts, settings, run, "sft", loss=batch_loss)
     run.keep("sft", policy, tokenizer)
     return {"n_params": n_params(policy), "n_texts": len(data.written), "curve": thinned(result.history)}
 
@@ -413,8 +411,8 @@ def _learn_rewards(name: str, pairs: list[TextPair], run: Run) -> dict[str, Any]
     torch.manual_seed(run.seed if name == "reward" else run.seed + 1000)
     judge = RewardModel(backbone).to(run.device)
     ids = [[encode(tokenizer, text) for text in sides(pair)] for pair in pairs]
-    compared = [Comparison(chosen, rejected) for chosen, rejected in ids]
-    data = Comparisons(compared, max_length=run.plan.context_length, seed=run.seed)
+    compared = [PreferencePair(completion([], chosen), completion([], rejected)) for chosen, rejected in ids]
+    data = PreferenceDataset(compared, max_length=run.plan.context_length, seed=run.seed)
     settings = _settings(run, max(1, len(pairs) // run.plan.batch_size), run.plan.reward_rate)
     result = _train(judge, data, settings, run, name, loss=preference_loss)
     run.keep(name, backbone, tokenizer)
@@ -432,16 +430,16 @@ def _follow(kl_coef: float, data: Parts, run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     ppo = Watched(
         policy=policy,
-        value=ValueModel(policy).to(run.device),
+        value_model=ValueModel(policy).to(run.device),
         reward=judged(judge, end),
-        reference=start.to(run.device),
+        reference_model=start.to(run.device),
         gold=judged(gold, end),
         config=PPOConfig(
             n_steps=plan.ppo_steps,
             batch_size=plan.n_answers,
             max_new_tokens=plan.max_new_tokens,
             eos_id=end,
-            learning_rate=plan.ppo_rate,
+            lr=plan.ppo_rate,
             n_epochs=2,
             n_minibatches=2,
             kl_coef=kl_coef,
@@ -453,7 +451,7 @@ def _follow(kl_coef: float, data: Parts, run: Run) -> dict[str, Any]:
     prompts = [_prompt_ids(tokenizer, beginning, plan) for beginning, _ in data.written]
     say(f"PPO, {kl_coef:g} a nat: {plan.ppo_steps} rollouts of {plan.n_answers} answers")
     with resumable(run.output):
-        history = ppo.run(
+        history = ppo.train(
             prompts,
             folder=run.output / "checkpoints" / name,
             logger=loggers(run.output / "logs" / name, Lines(plan.ppo_steps)),
@@ -468,7 +466,7 @@ def _settings(run: Run, n_steps: int, rate: float) -> TrainConfig:
         n_steps=n_steps,
         context_length=run.plan.context_length,
         batch_size=run.plan.batch_size,
-        learning_rate=rate,
+        lr=rate,
         optimizer="muon",
         log_every=max(1, n_steps // 10),
         checkpoint_every=max(1, n_steps // 5),
@@ -514,13 +512,13 @@ def _answers(
     kl, surprise, length, ended = [], [], [], []
     for answers in draw(policy, prompts, plan.max_new_tokens, eos_id=end, seed=seed):
         with torch.no_grad():
-            before = answer_logprobs(start, answers)[0]
+            before = completion_logprobs(start, answers)[0]
         kl += (answers.logprobs - before).sum(dim=1).tolist()
         surprise += (-before.sum(dim=1) / answers.mask.sum(dim=1)).tolist()
         length += answers.mask.sum(dim=1).tolist()
         ended += answers.ended.tolist()
         rows = range(len(answers.ids))
-        texts += [tokenizer.decode([i for i in answers.answer(row) if i != end]) for row in rows]
+        texts += [tokenizer.decode([i for i in answers.completion(row) if i != end]) for row in rows]
     means = {"kl": fmean(kl), "surprise": fmean(surprise), "length": fmean(length), "ended": fmean(ended)}
     return texts, means
 

@@ -33,8 +33,7 @@ from llmguide.runs.folder import say
 from llmguide.runs.post_training import begin, wait
 from llmguide.runs.tables import Columns, Table, show
 from llmguide.training import distributed
-from llmguide.training.locks import NAME as LOCK
-from llmguide.training.locks import lock
+from llmguide.training.locks import HOLDER, NAME, lock
 from llmguide.training.train import Record
 
 Plan = TypeVar("Plan")
@@ -307,7 +306,7 @@ def _begun(folder: Path) -> dict[str, Any]:
 def _forget_failed_start(output: Path) -> None:
     """Remove the claim of a run whose data could not be read: the command, mended, must be able to start."""
     lock(output)
-    if {path.name for path in output.iterdir()} <= {LOCK, "run.json"}:
+    if {path.name for path in output.iterdir()} <= {NAME, HOLDER, "run.json"}:
         (output / "run.json").unlink(missing_ok=True)
 
 

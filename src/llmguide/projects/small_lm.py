@@ -47,15 +47,11 @@ from llmguide.runs.post_training import loggers, resumable, wait
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.activation_checkpointing import training_blocks
-from llmguide.training.monitor import measure_peak_flops
-from llmguide.training.train import (
-    DivergenceError,
-    Precision,
-    TrainConfig,
-    accumulate_gradients,
-    evaluate,
-    train,
-)
+from llmguide.training.config import Precision, TrainConfig
+from llmguide.training.divergence import DivergenceError
+from llmguide.training.step import accumulate_gradients, evaluate
+from llmguide.training.train import train
+from llmguide.training.utilization import measure_peak_flops
 
 NAME = "small-lm"
 HELD_OUT = 0.05  # of the documents
@@ -79,7 +75,7 @@ class Plan:
     context_length: int = 128  # tokens
     n_steps: int = 300  # updates of each model
     batch_size: int = 16  # windows of an update
-    learning_rate: float = 3e-3  # the peak
+    lr: float = 3e-3  # the peak
 
     def __post_init__(self) -> None:
         """Refuse sizes that no law can be fitted to."""
@@ -297,7 +293,7 @@ def _settings(run: Run) -> TrainConfig:
         n_steps=n_steps,
         context_length=run.plan.context_length,
         batch_size=run.plan.batch_size,
-        learning_rate=run.plan.learning_rate,
+        lr=run.plan.lr,
         schedule="warmup_stable_decay",
         optimizer="muon",
         eval_every=max(1, n_steps // 10),
@@ -324,9 +320,12 @@ def _speeds(run: Run) -> dict[str, Any]:
             kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with training_blocks(model, recompute=recompute), saved_tensors_hooks(keep, lambda tensor: tensor):
+        with (
+            training_blocks(model, activation_checkpointing=recompute),
+            saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
             loss, _ = accumulate_gradients(model, [batch], precision=precision)  # warms up
-        with training_blocks(model, recompute=recompute):
+        with training_blocks(model, activation_checkpointing=recompute):
             began = perf_counter()
             for _ in range(N_TIMED):
                 accumulate_gradients(model, [batch], precision=precision)
@@ -352,7 +351,7 @@ def _too_fast(run: Run) -> dict[str, Any]:
             _settings(run),
             n_steps=60,
             optimizer="adamw",
-            learning_rate=plan.learning_rate * factor,
+            lr=plan.lr * factor,
             max_grad_norm=inf,
             log_every=1,
         )
@@ -362,7 +361,7 @@ def _too_fast(run: Run) -> dict[str, Any]:
             stopped = ""
         except DivergenceError as error:
             stopped = str(error)
-        found[f"{settings.learning_rate:g}"] = {"losses": logger.losses, "stopped": stopped}
+        found[f"{settings.lr:g}"] = {"losses": logger.losses, "stopped": stopped}
     return found
 
 

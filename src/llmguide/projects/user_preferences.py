@@ -23,13 +23,14 @@ from llmguide.coding.client import Completion
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.generation.generate import generate
 from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
-from llmguide.post_training.preferences.pairs import Pair, Pairs
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.sft import completion
 from llmguide.projects.run import Run, thinned
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import loggers, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 MISTAKES = 0.1  # of a simulated rater: such a share of its verdicts is the wrong way round
 TOP_P = 0.95  # of sampling, as in the applications
@@ -132,9 +133,9 @@ def learn(
     def example(row: dict[str, Any], side: str) -> Any:
         return completion(ids_of(row["prompt"]), [*tokenizer.encode(row[side]), end])
 
-    pairs = [Pair(example(row, "chosen"), example(row, "rejected")) for row in compared]
+    pairs = [PreferencePair(example(row, "chosen"), example(row, "rejected")) for row in compared]
     say(f"{len(pairs):,} comparisons")
-    data = Pairs(pairs, seed=run.seed).with_reference(model)
+    data = PreferenceDataset(pairs, seed=run.seed).with_reference(model)
     n_steps = max(1, len(pairs) // run.plan.batch_size)
     objective = preference_objective(partial(dpo_loss, beta=run.plan.beta))
     rate = run.plan.preference_rate
@@ -161,7 +162,7 @@ def train_stage(
         n_steps=n_steps,
         context_length=run.plan.context_length,  # data bring their own
         batch_size=run.plan.batch_size,
-        learning_rate=rate,
+        lr=rate,
         optimizer="muon",
         log_every=max(1, n_steps // 20),
         checkpoint_every=max(1, n_steps // 10),

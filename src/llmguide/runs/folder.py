@@ -1,27 +1,22 @@
 """A trained model in a folder: weights, shape and tokenizer, enough to write with it.
 
-``model.safetensors`` holds the tensors under our names, ``config.json`` the `ModelConfig`, and
-``tokenizer.json`` what `Tokenizer.save` writes. What other programs read is written by
-``llmguide.models.to_hf(model).save_pretrained(folder)``.
+`llmguide.models.saved` writes and opens the model; ``tokenizer.json`` holds what `Tokenizer.save` writes.
 """
 
 import json
 import sys
-from dataclasses import asdict, fields
-from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from llmguide.config import ModelConfig, RopeScaling
-from llmguide.files import replacing, write_json
-from llmguide.models import GPT, Llama, build
+from llmguide.files import write_json
+from llmguide.models import GPT, Llama, save
+from llmguide.models.saved import load_saved
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.locks import lock
 
-FORMAT = "llmguide model, version 1"
 TOKENIZER = "tokenizer.json"
 
 
@@ -29,23 +24,15 @@ def save_run(folder: str | Path, model: GPT | Llama, tokenizer: Tokenizer) -> No
     """Write a model and its tokenizer; a folder that holds one is overwritten.
 
     >>> from tempfile import TemporaryDirectory
+    >>> from llmguide import ModelConfig, build
     >>> config = ModelConfig(vocab_size=257, context_length=4, n_layers=1, d_model=4, n_heads=2)
     >>> with TemporaryDirectory() as folder:
     ...     save_run(folder, build(config), Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"]))
     ...     load_run(folder)[0].config == config
     True
     """
-    save_model(folder, model)
+    save(model, folder)
     tokenizer.save(Path(folder) / TOKENIZER)
-
-
-def save_model(folder: str | Path, model: GPT | Llama) -> None:
-    """Write a model whose tokens no tokenizer of texts has, such as the words of the tiny world."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_tensors(folder / "model.safetensors", state)
-    write_json(folder / "config.json", {"format": FORMAT, "config": asdict(model.config)})
 
 
 def load_run(folder: str | Path) -> tuple[GPT | Llama, Tokenizer]:
@@ -69,32 +56,18 @@ def load_run(folder: str | Path) -> tuple[GPT | Llama, Tokenizer]:
 
 def load_model(folder: str | Path) -> GPT | Llama:
     """Open the model alone."""
-    folder = Path(folder)
-    if not is_run(folder):
-        raise ValueError(f"{folder} holds no finished model of llmguide; llmguide pretrain writes one")
-    load_file, damage = _safetensors().load_file, import_module("safetensors").SafetensorError
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
-        content["rope_scaling"] = _rope_scaling(content["rope_scaling"])
-        model: Any = build(ModelConfig(**content))
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError, damage) as error:
-        raise ValueError(f"{folder} holds a damaged model: {error}") from error
-    opened: GPT | Llama = model.eval()
-    return opened
+    return as_decoder(load_saved(folder))
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds what `save_run` wrote.
+def as_decoder(model: nn.Module) -> GPT | Llama:
+    """Refuse a model that writes no text.
 
-    >>> is_run(Path("/no/such/folder"))
-    False
+    Raises:
+        ValueError: The model is an encoder or an encoder-decoder.
     """
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
+    if not isinstance(model, GPT | Llama):
+        raise ValueError(f"a {type(model).__name__} generates no text; use a decoder")  # noqa: TRY004  # a choice of the user
+    return model
 
 
 def claim(output: Path, run: dict[str, Any]) -> None:
@@ -129,24 +102,3 @@ def say(text: str) -> None:
 def n_params(model: nn.Module) -> int:
     """Count the parameters, a shared one once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file whole or not at all."""
-    with replacing(path) as unfinished:
-        _safetensors().save_file(tensors, unfinished)
-
-
-def _rope_scaling(content: dict[str, Any] | None) -> RopeScaling | None:
-    for kind in get_args(RopeScaling):
-        if content is not None and {field.name for field in fields(kind)} == set(content):
-            scaling: RopeScaling = kind(**content)
-            return scaling
-    return None
-
-
-def _safetensors() -> Any:
-    try:
-        return import_module("safetensors.torch")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('safetensors is not installed: pip install "llmguide[cli]"') from error

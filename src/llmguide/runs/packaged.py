@@ -1,4 +1,4 @@
-"""A pretrained model that arrives in a registry package: unpacked once to a folder that `load` takes.
+"""Pretrained models by name: `load` also opens those that arrive in a registry package, unpacked once.
 
 Leaves out: computing with the four bits of the file; the weights are what these stand for, in float32.
 """
@@ -8,12 +8,17 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
+from llmguide import models
 from llmguide.data.fetch import PACKAGES, damaged_files, fetch_package, write_sums
 from llmguide.files import put
-from llmguide.models.huggingface.convert import from_hf, to_hf
+from llmguide.models import GPT, Encoder, Llama
+from llmguide.models.huggingface.convert import from_hf, load_hf, to_hf
+from llmguide.models.saved import Model
+from llmguide.runs.folder import as_decoder
 
 
 def unpacked(name: str) -> Path:
@@ -61,3 +66,57 @@ def is_packaged(name: str) -> bool:
     (True, False, False)
     """
     return name in PACKAGES and any(pattern.endswith(".gguf") for pattern in PACKAGES[name].members)
+
+
+def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model | Encoder:
+    """Open a trained model, wherever it is.
+
+    Args:
+        path_or_name: A folder that `save` or a run wrote, a folder of transformers, the name of a packaged
+            model such as ``smollm2-135m-instruct``, or a name on the hub such as ``openai-community/gpt2``.
+            What is not here yet is downloaded once.
+        dtype: Data type of the weights; None keeps that of the files.
+
+    Returns:
+        The model, in evaluation mode, on the CPU.
+
+    Raises:
+        ModuleNotFoundError: If an optional dependency is not installed; the message says which.
+        ValueError: If there is no such model, its files are damaged, or it has no equal here.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from llmguide import ModelConfig, build, load, save
+    >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
+    >>> with TemporaryDirectory() as folder:
+    ...     save(build(config), folder)
+    ...     model = load(folder)
+    >>> model.config.d_model, model.training
+    (12, False)
+    """
+    return models.load(_place(path_or_name), dtype=dtype)
+
+
+def open_transformers(
+    name: str | Path, *, dtype: torch.dtype | None = torch.float32
+) -> tuple[GPT | Llama, Any]:
+    """Open a decoder and its tokenizer as they were published, from a folder, a package or the hub.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed.
+        ValueError: There is no such model, or it writes no text.
+    """
+    if Path(name).is_dir() and not (Path(name) / "config.json").exists():
+        raise ValueError(
+            f"{name} holds no finished model (no config.json); start the command that writes it again"
+        )
+    try:
+        auto = import_module("transformers").AutoTokenizer
+    except ModuleNotFoundError as error:
+        message = f'{name} is no run folder of llmguide; others need pip install "llmguide[hf]"'
+        raise ModuleNotFoundError(message) from error
+    place = _place(name)
+    return as_decoder(load_hf(place, dtype=dtype)), auto.from_pretrained(place)
+
+
+def _place(name: str | Path) -> str | Path:
+    return unpacked(str(name)) if is_packaged(str(name)) else name

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +20,8 @@ import torch
 from llmguide.data.corpora import in_validation
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import write_json
-from llmguide.models import GPT, Llama, build, load, to_hf
+from llmguide.models import GPT, Llama, build, to_hf
+from llmguide.models.saved import is_saved
 from llmguide.post_training.adapters.lora import apply_lora, merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import save_adapter
 from llmguide.post_training.chat import (
@@ -34,14 +34,14 @@ from llmguide.post_training.chat import (
     own_template,
     render_chat,
 )
-from llmguide.post_training.rl.trainer import PolicyTrainerConfig
-from llmguide.runs.folder import claim, is_run, load_run, n_params, save_run, say
-from llmguide.runs.packaged import is_packaged, unpacked
+from llmguide.post_training.rl.config import PolicyTrainerConfig
+from llmguide.runs.folder import as_decoder, claim, load_run, n_params, save_run, say
+from llmguide.runs.packaged import open_transformers
 from llmguide.runs.shape import Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger
-from llmguide.training.train import TrainConfig
 
 CHATML = (  # as Jinja, for tokenizers of transformers that come without a template
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
@@ -59,7 +59,7 @@ class Steps:
 
     n_steps: int | None = None  # updates; for ppo and grpo, rollouts
     batch_size: int | None = None  # examples, pairs or prompts of a step
-    learning_rate: float | None = None  # the peak
+    lr: float | None = None  # the peak
     checkpoint_every: int | None = None  # steps between checkpoints
     seed: int = 0  # of weights, data and draws
 
@@ -126,7 +126,7 @@ class Chat:
     ) -> Rendered | None:
         """Write a conversation in at most so many tokens, its oldest turns left out; None if it is too long.
 
-        Nothing follows what is learnt: the template may end a turn with a line feed, an answer does not.
+        Nothing follows what is learned: the template may end a turn with a line feed, an answer does not.
         """
         options: dict[str, Any] = {"template": self.template, "last_turn_only": last_turn_only}
         found = render_chat(messages, self.tokenizer, **options)
@@ -135,7 +135,7 @@ class Chat:
                 found = render_chat(messages, self.tokenizer, max_length=length, truncation="left", **options)
             except ValueError:  # anything else would have been raised before
                 return None
-        end = max(i for i, is_learnt in enumerate(found.mask) if is_learnt) + 1
+        end = max(i for i, is_learned in enumerate(found.mask) if is_learned) + 1
         return Rendered(found.ids[:end], found.mask[:end])
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -169,8 +169,8 @@ def open_chat(origin: Origin, texts: Iterable[str], *, seed: int) -> Chat:
         special = [END_OF_TEXT, START, END]
         tokenizer = Tokenizer.train(texts, origin.vocab_size, special_tokens=special)
         config = model_config(tokenizer.vocab_size, origin.context_length, preset=None, shape=origin.shape)
-        return Chat(_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
-    if is_run(Path(name)):
+        return Chat(as_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
+    if is_saved(Path(name)):
         model, tokenizer = load_run(name)
         missing = [token for token in (START, END) if token not in tokenizer.special_tokens]
         if missing:
@@ -209,7 +209,7 @@ def grown(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
         if name in state:
             mean = state[name].mean(dim=0, keepdim=True)
             state[name] = torch.cat([state[name], mean.expand(n_new, -1)])
-    wider = _decoder(build(replace(model.config, vocab_size=vocab_size)))
+    wider = as_decoder(build(replace(model.config, vocab_size=vocab_size)))
     wider.load_state_dict(state)
     return wider.train(model.training)
 
@@ -269,10 +269,10 @@ def loggers(output: Path, *more: Any) -> Loggers | None:
     return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"), *more)
 
 
-def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, learning_rate: float) -> TrainConfig:
+def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, lr: float) -> TrainConfig:
     """Fit a training run to the number of examples.
 
-    >>> config = schedule(Steps(batch_size=4), n=10, epochs=2, batch_size=16, learning_rate=1e-3)
+    >>> config = schedule(Steps(batch_size=4), n=10, epochs=2, batch_size=16, lr=1e-3)
     >>> config.batch_size, config.n_steps
     (4, 5)
     """
@@ -281,9 +281,8 @@ def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, learning_r
     return steps.on(
         TrainConfig(
             n_steps=n_steps,
-            context_length=1,  # data bring their own
             batch_size=size,
-            learning_rate=learning_rate,
+            lr=lr,
             weight_decay=0.01,
             eval_every=max(1, n_steps // 5),
             log_every=max(1, n_steps // 50),
@@ -350,24 +349,6 @@ def describe(chat: Chat, device: torch.device, work: str) -> None:
     say(f"model: {n_params(chat.model):,} parameters, {trained:,} of them trained, on {device}; {work}")
 
 
-def open_transformers(name: str) -> tuple[GPT | Llama, Any]:
-    """Open a decoder and its tokenizer as they were published, from a folder, a package or the hub.
-
-    Raises:
-        ModuleNotFoundError: transformers is not installed.
-        ValueError: There is no such model, or it writes no text.
-    """
-    if Path(name).is_dir() and not (Path(name) / "config.json").exists():
-        raise ValueError(f"{name} holds no finished model; the command that writes it can be started again")
-    try:
-        auto = import_module("transformers").AutoTokenizer
-    except ModuleNotFoundError as error:
-        message = f'{name} is no run folder of llmguide; others need pip install "llmguide[hf]"'
-        raise ModuleNotFoundError(message) from error
-    place = unpacked(name) if is_packaged(name) else name
-    return _decoder(load(place, dtype=torch.float32)), auto.from_pretrained(place)
-
-
 def _open_transformers(name: str) -> Chat:
     model, tokenizer = open_transformers(name)
     if not tokenizer.chat_template:
@@ -378,9 +359,3 @@ def _open_transformers(name: str) -> Chat:
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {name} has no eos_token, so no answer would end")
     return Chat(model, tokenizer, own_template(tokenizer), tokenizer.eos_token_id)
-
-
-def _decoder(model: Any) -> GPT | Llama:
-    if not isinstance(model, GPT | Llama):
-        raise ValueError(f"an {model.config.architecture} writes no text; start from a decoder")  # noqa: TRY004  # a choice of the user
-    return model

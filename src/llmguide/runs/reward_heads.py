@@ -4,8 +4,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from llmguide.models.saved import write_tensors
 from llmguide.post_training.preferences.reward_model import RewardModel
-from llmguide.runs.folder import write_tensors
 
 HEAD = "reward_head.safetensors"
 

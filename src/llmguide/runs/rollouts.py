@@ -9,8 +9,10 @@ import torch
 
 from llmguide.evaluation.metrics import Interval, wilson_interval
 from llmguide.post_training.datasets import Problem
+from llmguide.post_training.rl.config import PolicyTrainerConfig
+from llmguide.post_training.rl.prompts import PromptDataset
 from llmguide.post_training.rl.rollout import rollout
-from llmguide.post_training.rl.trainer import Metrics, PolicyTrainerConfig, Prompts, Reward
+from llmguide.post_training.rl.trainer import Metrics, Reward
 from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, kept, write_report
 
@@ -33,13 +35,13 @@ def share_right(
         return None
     device = next(policy.parameters()).device
     right = 0.0
-    data = Prompts(prompts)
+    data = PromptDataset(prompts)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for first in range(0, len(prompts), BATCH_SIZE):
             size = min(BATCH_SIZE, len(prompts) - first)
             ids, attention_mask = (part.to(device) for part in data.batch(first, size))
-            answers = rollout(
+            rollouts = rollout(
                 policy.eval(),
                 ids,
                 config.max_new_tokens,
@@ -47,11 +49,11 @@ def share_right(
                 temperature=config.temperature,
                 eos_id=config.eos_id,
             )
-            right += reward(answers).sum().item()
+            right += reward(rollouts).sum().item()
     return wilson_interval(right, len(prompts))
 
 
-def summarise(output: Path, history: Sequence[Metrics], **more: Any) -> None:
+def summarize(output: Path, history: Sequence[Metrics], **more: Any) -> None:
     """Print and keep the first and last numbers of a run."""
     first, last = (
         {name: fmean(metrics[name] for metrics in part) for name in ("reward", "kl", "length", "ended")}

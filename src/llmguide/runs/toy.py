@@ -13,14 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llmguide.files import write_json
-from llmguide.models import GPT, Llama
-from llmguide.post_training.toy.world import WORDS, World, answer_logprobs, divergence, expected, optimum
-from llmguide.runs.folder import is_run, load_model, save_model, say
+from llmguide.models import GPT, Llama, save
+from llmguide.models.saved import is_saved
+from llmguide.post_training.toy.world import WORDS, World, completion_logprobs, divergence, expected, optimum
+from llmguide.runs.folder import load_model, say
 from llmguide.runs.post_training import write_report
 from llmguide.runs.tables import Columns, Table, show
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import Logger
-from llmguide.training.train import TrainConfig
 
 FILE = "world.json"
 N_DEMONSTRATIONS, N_PAIRS = 4000, 2000
@@ -29,7 +30,7 @@ N_STEPS = 200
 
 def save_policy(folder: Path, policy: GPT | Llama, *, seed: int) -> None:
     """Write a model of the tiny world."""
-    save_model(folder, policy)
+    save(policy, folder)
     content = {"world": "tiny", "words": WORDS, "seed": seed}
     write_json(folder / FILE, content)
 
@@ -41,7 +42,7 @@ def load_policy(folder: str | Path) -> GPT | Llama:
         ValueError: The folder holds none.
     """
     folder = Path(folder)
-    if not (is_run(folder) and (folder / FILE).exists()):
+    if not (is_saved(folder) and (folder / FILE).exists()):
         raise ValueError(
             f"{folder} holds no model of the tiny world; llmguide sft without --data makes one, and other "
             "models take --data"
@@ -68,7 +69,7 @@ def paced(config: TrainConfig) -> TrainConfig:
 @torch.no_grad()
 def logprobs_of(policy: Any, world: World) -> Float[Tensor, "P N"]:
     """Log-probabilities of all answers, of a policy on any device, which is left as it is."""
-    return answer_logprobs(deepcopy(policy).cpu().eval(), world)
+    return completion_logprobs(deepcopy(policy).cpu().eval(), world)
 
 
 def best_at(reference: Float[Tensor, "P N"], reward: Float[Tensor, "P N"], kl: float) -> float:

@@ -1,13 +1,13 @@
 """A model with its tokenizer, ready to continue a text: `open_writer` opens either kind of folder."""
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
-from llmguide.models import load
-from llmguide.runs.folder import is_run, load_run
+from llmguide.models.saved import is_saved
+from llmguide.runs.folder import load_run
+from llmguide.runs.packaged import open_transformers
 
 
 class Writer(NamedTuple):
@@ -26,21 +26,11 @@ def open_writer(name: str) -> Writer:
         ValueError: There is no such model, or it writes no text.
     """
     folder = Path(name)
-    if is_run(folder):
+    if is_saved(folder):
         model, tokenizer = load_run(folder)
         end_id = tokenizer.special_tokens[END_OF_TEXT]  # it stands before documents too
         return Writer(model, lambda text: [end_id, *tokenizer.encode(text)], tokenizer.decode, end_id)
-    if folder.is_dir() and not (folder / "config.json").exists():
-        raise ValueError(f"{folder} holds no finished model (no config.json); llmguide pretrain makes one")
-    try:
-        auto = import_module("transformers").AutoTokenizer
-    except ModuleNotFoundError as error:
-        message = f'{name} is no folder of llmguide pretrain; others need pip install "llmguide[hf]"'
-        raise ModuleNotFoundError(message) from error
-    theirs: Any = load(name)
-    if theirs.config.architecture != "decoder":
-        raise ValueError(f"{name} is no decoder but an {theirs.config.architecture}, so it writes no text")
-    hf = auto.from_pretrained(name)
+    theirs, hf = open_transformers(name, dtype=None)
     beginning = [] if hf.bos_token_id is None else [hf.bos_token_id]
     return Writer(theirs, lambda text: hf.encode(text) or beginning, hf.decode, hf.eos_token_id)
 

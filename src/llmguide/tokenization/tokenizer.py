@@ -63,6 +63,7 @@ class Tokenizer:
     Raises:
         ValueError: If a byte is missing, two tokens share an id, or a special token is empty.
 
+    >>> from llmguide import Tokenizer
     >>> tokenizer = Tokenizer.train("aaabdaaabac", 259)    # the example of Wikipedia's "Byte-pair encoding"
     >>> tokenizer.encode("aaabdaaabac")                    # X d X a c
     [258, 100, 258, 97, 99]

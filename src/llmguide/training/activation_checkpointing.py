@@ -19,13 +19,15 @@ from torch.utils.checkpoint import checkpoint
 
 
 @contextmanager
-def training_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool = False) -> Iterator[None]:
+def training_blocks(
+    model: nn.Module, *, activation_checkpointing: bool = False, compiled: bool = False
+) -> Iterator[None]:
     """Run the blocks of a model in another way within this context, where it is in training mode.
 
     Args:
         model: Its blocks are the modules in lists whose name ends with ``blocks``.
-        recompute: Keep only the input of each block and compute the rest again in the backward pass: about a
-            third more computation, and of the activations only one block's at a time.
+        activation_checkpointing: Keep only the input of each block, and compute its other activations
+            again in the backward pass. This costs about a third more computation.
         compiled: Run what `torch.compile` makes of them; without a compiler, warn and go on as before.
 
     Raises:
@@ -34,15 +36,15 @@ def training_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool
     >>> from llmguide.config import ModelConfig
     >>> from llmguide.models import build
     >>> model = build(ModelConfig(vocab_size=5, context_length=4, n_layers=2, d_model=4, n_heads=1))
-    >>> with training_blocks(model, recompute=True):
+    >>> with training_blocks(model, activation_checkpointing=True):
     ...     model(torch.tensor([[1, 2]])).shape
     torch.Size([1, 2, 5])
     """
     compiled = compiled and _can_compile(next(model.parameters()).device)
-    blocks = find_blocks(model) if recompute or compiled else []
+    blocks = find_blocks(model) if activation_checkpointing or compiled else []
     for block in blocks:
         training: Callable[..., Any] = block.forward
-        if recompute:
+        if activation_checkpointing:
             training = partial(checkpoint, training, use_reentrant=False)
         if compiled:
             training = torch.compile(training)

@@ -35,24 +35,24 @@ _NAME = re.compile(r"step-([0-9]{1,18})-([0-9a-f]{64})(\.pt)?")
 
 
 def save(
-    folder: str | Path, state: dict[str, Any], *, step: int, keep: int = 3, pinned: Collection[int] = ()
+    folder: str | Path, state: dict[str, Any], *, step: int, keep_last: int = 3, pinned: Collection[int] = ()
 ) -> Path:
-    """Write a checkpoint so that it is either whole or not there, then delete the oldest beyond `keep`.
+    """Write a checkpoint so that it is either whole or not there, then delete the oldest beyond `keep_last`.
 
     Args:
         folder: Made if it is missing. One run, one folder: `llmguide.training.locks` keeps other processes
             out.
         state: Tensors, numbers, strings, lists, tuples and dicts.
         step: Orders the checkpoints. Those of later steps are left alone, those of the same step replaced.
-        keep: How many of the steps up to this one remain, this one included. With 1 there is nothing to go
-            back to if the disk damages it.
+        keep_last: Number of checkpoints up to this step that remain, this one included. With 1 there is
+            nothing to go back to if the disk damages it.
         pinned: Steps whose checkpoints are not deleted, however old.
 
     Returns:
         The file.
 
     Raises:
-        ValueError: `keep` is below 1, `step` negative, or the state holds other things than those named.
+        ValueError: `keep_last` is below 1, `step` negative, or the state holds other things than those named.
         OSError: The disk is full, for example. The checkpoints of before are intact.
 
     >>> from tempfile import TemporaryDirectory
@@ -61,7 +61,7 @@ def save(
     ...     path.name[:14], load(path)["weights"].tolist()
     ('step-00000200-', [1.0, 2.0])
     """
-    require_places(step, keep)
+    require_places(step, keep_last)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with temporary(folder / ".unfinished") as unfinished:
@@ -77,16 +77,16 @@ def save(
                 "the state holds objects that could run code when read; save only tensors, numbers, strings, "
                 "lists, tuples and dicts"
             ) from error
-        return finish(unfinished, step=step, keep=keep, pinned=pinned)
+        return finish(unfinished, step=step, keep_last=keep_last, pinned=pinned)
 
 
-def finish(unfinished: Path, *, step: int, keep: int, pinned: Collection[int] = ()) -> Path:
+def finish(unfinished: Path, *, step: int, keep_last: int, pinned: Collection[int] = ()) -> Path:
     """Give a written file, or a folder of shards with its manifest, its name; delete what is too old.
 
     Args:
         unfinished: What was written, in the folder where it stays.
         step: As in `save`.
-        keep: As in `save`.
+        keep_last: As in `save`.
         pinned: As in `save`.
 
     Returns:
@@ -101,7 +101,7 @@ def finish(unfinished: Path, *, step: int, keep: int, pinned: Collection[int] = 
     found = checkpoints(folder)
     replaced = [old for old in found if step_of(old) == step and old != path]
     older = [old for old in found if step_of(old) < step]
-    for old in replaced + [old for old in older[keep - 1 :] if step_of(old) not in pinned]:
+    for old in replaced + [old for old in older[keep_last - 1 :] if step_of(old) not in pinned]:
         if old.is_dir():
             shutil.rmtree(old)
         else:
@@ -248,10 +248,10 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
 
 
-def require_places(step: int, keep: int) -> None:
+def require_places(step: int, keep_last: int) -> None:
     """Raise ValueError if there is no such step, or if nothing would be kept."""
-    if keep < 1 or step < 0:
-        raise ValueError(f"keep={keep} must be at least 1 and step={step} at least 0")
+    if keep_last < 1 or step < 0:
+        raise ValueError(f"keep_last={keep_last} must be at least 1 and step={step} at least 0")
 
 
 def step_of(path: Path) -> int:

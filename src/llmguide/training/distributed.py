@@ -212,7 +212,7 @@ def broadcast_rng_state() -> None:
 
 
 def save(
-    folder: str | Path, state: dict[str, Any], *, step: int, keep: int = 3, pinned: Collection[int] = ()
+    folder: str | Path, state: dict[str, Any], *, step: int, keep_last: int = 3, pinned: Collection[int] = ()
 ) -> None:
     """Save a checkpoint: an unsharded model from one process, a sharded one from all of them.
 
@@ -220,13 +220,13 @@ def save(
         folder: Seen by all processes.
         state: With ``model`` (tensors by name) and ``optimizer`` (by parameter, tensors by name).
         step: As there.
-        keep: As there.
+        keep_last: As there.
         pinned: As there.
     """
     if any(is_shard(tensor) for tensor in state["model"].values()):
-        _save_shards(Path(folder), state, step=step, keep=keep, pinned=pinned)
+        _save_shards(Path(folder), state, step=step, keep_last=keep_last, pinned=pinned)
     elif world().rank == 0:
-        checkpoint.save(folder, state, step=step, keep=keep, pinned=pinned)
+        checkpoint.save(folder, state, step=step, keep_last=keep_last, pinned=pinned)
     if world().size > 1:
         dist.barrier()
 
@@ -260,11 +260,11 @@ def load_latest(folder: str | Path, model: nn.Module) -> dict[str, Any] | None:
 
 
 def _save_shards(
-    folder: Path, state: dict[str, Any], *, step: int, keep: int, pinned: Collection[int]
+    folder: Path, state: dict[str, Any], *, step: int, keep_last: int, pinned: Collection[int]
 ) -> None:
     from torch.distributed.checkpoint.state_dict_saver import save as save_tensors  # noqa: PLC0415
 
-    checkpoint.require_places(step, keep)
+    checkpoint.require_places(step, keep_last)
     unfinished = folder / ".unfinished-shards"
     rank = world().rank
     if rank == 0:
@@ -283,4 +283,4 @@ def _save_shards(
             torch.save(rest, file)
         hashes = {path.name: sha256(path) for path in sorted(unfinished.iterdir())}
         (unfinished / checkpoint.MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
-        checkpoint.finish(unfinished, step=step, keep=keep, pinned=pinned)
+        checkpoint.finish(unfinished, step=step, keep_last=keep_last, pinned=pinned)

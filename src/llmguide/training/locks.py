@@ -1,75 +1,74 @@
-"""One run, one folder: a second process that would write to it is refused, and told which one is there.
+"""One run, one folder: a second process that would write to it is refused, and told which one holds it.
 
-The lock is the operating system's, on a file that stays: it ends with the process that holds it, however that
-ends, so no lock is left behind by a crash. A process does not lock itself out.
+The lock is that of the filelock library, on a file in the folder. The operating system releases it when the
+process ends, however that happens. A process may lock a folder several times; the folder is free again when
+all of these locks are released.
 
-Leaves out: systems and file systems without POSIX locks, such as Windows, where nothing is refused, and other
-machines where the file system does not share locks with them.
+Leaves out: other machines, where the file system does not share locks with them; and the browser tab, which
+has one process.
 """
 
-import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from typing import Any
 
 NAME = ".lock"
+HOLDER = ".lock-holder"  # the process id; Windows lets nobody read a file that is locked
+_until_exit: list[Any] = []  # filelock releases a lock that nothing refers to
 
 
-def lock(folder: str | Path) -> int | None:
-    """Claim a folder, which is made if it is missing, until this process ends or the lock is closed.
+def lock(folder: str | Path) -> None:
+    """Claim a folder until this process ends.
 
     Args:
-        folder: Of a run.
-
-    Returns:
-        The lock, which `os.close` gives up; None where there are no such locks.
+        folder: Run folder; created if it is missing.
 
     Raises:
-        ValueError: Another process holds it.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     held = lock(folder)
-    ...     int((Path(folder) / NAME).read_text()) == os.getpid()
-    True
+        ValueError: Another process holds the lock.
     """
-    path = Path(folder) / NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        return None
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
-            os.close(descriptor)
-            return None
-        holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
-        os.close(descriptor)
-        raise ValueError(
-            f"{folder} is in use by a run in process {holder}; wait for it, stop it, or give another folder"
-        ) from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, b"%d\n" % os.getpid())
-    return descriptor
+    _until_exit.append(_acquired(folder))
 
 
 @contextmanager
 def locked(folder: str | Path | None) -> Iterator[None]:
-    """Hold the lock of a folder while a block runs; None: there is no folder.
+    """Hold the lock of a folder while a block runs.
+
+    Args:
+        folder: Run folder, created if it is missing; None locks nothing.
+
+    Raises:
+        ValueError: Another process holds the lock.
 
     >>> with locked(None):
     ...     pass
     """
-    held = None if folder is None else lock(folder)
+    held = None if folder is None else _acquired(folder)
     try:
         yield
     finally:
         if held is not None:
-            os.close(held)
+            held.release()
+
+
+def _acquired(folder: str | Path) -> Any:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "emscripten":
+        return None
+    from filelock import FileLock, Timeout  # noqa: PLC0415  # not in the browser tab
+
+    # a singleton counts how often this process has acquired the lock of a file
+    held = FileLock(folder.resolve() / NAME, blocking=False, is_singleton=True, thread_local=False)
+    holder = folder / HOLDER
+    try:
+        held.acquire()
+    except Timeout:
+        process = holder.read_text(encoding="ascii").strip() if holder.exists() else "unknown"
+        raise ValueError(
+            f"{folder} is in use by a run in process {process}; wait for it, stop it, or give another folder"
+        ) from None
+    holder.write_text(f"{os.getpid()}\n", encoding="ascii")
+    return held

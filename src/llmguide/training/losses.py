@@ -1,18 +1,19 @@
-r"""The pretraining loss and log-probabilities of tokens, without ever holding all logits.
+r"""Cross-entropy and log-probabilities of tokens, without ever holding all logits.
 
 $$L = -\frac{1}{|M|} \sum_{t \in M} \log \operatorname{softmax}(W h_t)_{y_t}$$
 
 With a vocabulary of 50,257 the logits of 8 x 1024 tokens take 1.6 GB in float32, and their gradient as much
-again: more than a small model. `linear_cross_entropy` goes through the tokens in chunks, and because the loss
-is a scalar it can compute the gradient of a chunk at once and forget its logits. `token_logprobs` gives one
-number a token, of which other losses are made; it computes the logits of a chunk again in the backward pass.
+again: more than a small model. `cross_entropy` is the formula on all logits. `linear_cross_entropy` goes
+through the tokens in chunks; because the loss is a scalar, it can compute the gradient of a chunk at once and
+discard its logits. `token_logprobs` returns one number per token, from which other losses are computed; it
+recomputes the logits of a chunk in the backward pass.
 
 References: Radford et al. 2018, "Improving language understanding by generative pre-training", equation 1;
 Wijmans et al. 2024, arXiv:2411.09009 (the problem; their kernel goes further and keeps not even one chunk in
 memory).
 
 Glossary: ``N`` tokens, ``D`` model width, ``V`` vocabulary, $h_t$ hidden state, $y_t$ next token, $W$ output
-head, $M$ the tokens that count.
+head, $M$ the unmasked targets.
 """
 
 from collections.abc import Iterator
@@ -27,103 +28,126 @@ from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.nn._linear import linear
 
 
-def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True) -> Float[Tensor, ""]:
-    """Mean cross entropy, in nats, of predicting each token from those before it.
+def cross_entropy(logits: Float[Tensor, "*batch V"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Compute the mean cross-entropy over the targets that are not masked: the formula, on all logits.
 
     Args:
-        model: A decoder of `llmguide.models`; with ``chunked=False`` anything that maps ids to logits.
-        ids: Texts of at least two tokens. The last position predicts nothing and is not run.
-        chunked: Whether to go through `linear_cross_entropy`, or to compute all logits, the plain way.
+        logits: Unnormalized log-probabilities of the next token.
+        targets: Token id that follows each position, or -100 where there is no loss.
 
     Returns:
-        The loss; a model that guesses has log V.
+        The mean in nats, in float32 or wider.
 
     Raises:
-        ValueError: If the texts have fewer than two tokens.
+        ValueError: Every target is masked.
 
-    >>> def guess(ids):
-    ...     return torch.zeros(*ids.shape, 4)
-    >>> round(next_token_loss(guess, torch.tensor([[0, 1, 2]]), chunked=False).item(), 4)  # log 4
-    1.3863
+    >>> logits = torch.tensor([[0.0, 0.0], [1.0986123, 0.0]])
+    >>> cross_entropy(logits, torch.tensor([-100, 0])).item()  # 3 to 1: -log 0.75
+    0.2877
     """
-    if ids.shape[1] < 2:
-        raise ValueError(f"ids {tuple(ids.shape)}: predicting a next token takes texts of at least 2 tokens")
-    inputs, targets = ids[:, :-1], ids[:, 1:].flatten()
-    if not chunked:
-        return F.cross_entropy(model(inputs).flatten(0, 1).float(), targets)
-    return linear_cross_entropy(model.hidden(inputs).flatten(0, 1), head_weight(model), targets)
-
-
-def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
-    """Mean cross entropy over the targets of a batch that count: the loss that `train` lowers by default.
-
-    Args:
-        model: A decoder of `llmguide.models`, whose logits are never held at once, or anything that maps ids
-            to logits.
-        batch: With the documents of packed sequences, if the model is to keep them apart.
-
-    Returns:
-        The mean in nats, and the number of targets that it is over; 0 and a loss of 0 if there is none.
-
-    >>> def guess(ids):
-    ...     return torch.zeros(*ids.shape, 4)
-    >>> loss, n = batch_loss(guess, Batch(torch.tensor([[0, 1, 2]]), torch.tensor([[1, 2, -100]])))
-    >>> round(loss.item(), 4), n  # log 4
-    (1.3863, 2)
-    """
-    documents = {} if batch.documents is None else {"documents": batch.documents}
-    targets = batch.targets.flatten()
-    n_counted = int((targets != IGNORE_INDEX).sum())
-    if not hasattr(model, "hidden"):
-        logits = model(batch.inputs, **documents).flatten(0, 1).float()
-        loss = F.cross_entropy(logits, targets, ignore_index=IGNORE_INDEX, reduction="sum")
-        return loss / max(n_counted, 1), n_counted
-    hidden = model.hidden(batch.inputs, **documents).flatten(0, 1)
-    if n_counted == 0:
-        return hidden.sum() * 0.0, 0
-    return linear_cross_entropy(hidden, head_weight(model), targets), n_counted
-
-
-def head_weight(model: Any) -> Float[Tensor, "V D"]:
-    """Return the weight of a model's output head, which may be its table of tokens."""
-    weight: Tensor = (model.tokens if model.head is None else model.head).weight
-    return weight
+    _require_targets(targets)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE_INDEX)
 
 
 def linear_cross_entropy(
-    hidden: Float[Tensor, "N D"],
+    hidden: Float[Tensor, "*batch D"],
     weight: Float[Tensor, "V D"],
-    targets: Int[Tensor, " N"],
+    targets: Int[Tensor, "*batch"],
     *,
     chunk: int | None = None,
 ) -> Float[Tensor, ""]:
-    """Equal ``F.cross_entropy(hidden @ weight.T, targets)`` with the logits of one chunk at a time.
+    """Compute ``cross_entropy(hidden @ weight.T, targets)`` with the logits of one chunk at a time.
 
-    The gradients are computed in the forward pass, so second derivatives are not available.
+    Positions whose target is masked, such as those of a prompt, are dropped before the output head. The
+    gradients are computed in the forward pass, so second derivatives are not available.
 
     Args:
-        hidden: Hidden states.
-        weight: Output head.
-        targets: The right token for each, or -100 for those that do not count.
+        hidden: Last hidden states.
+        weight: Weight of the output head.
+        targets: Token id that follows each position, or -100 where there is no loss.
         chunk: Tokens whose logits exist at one time; None: as many as have 2^24 logits together, 64 MiB in
             float32. At V = 50,304 and D = 384 on a CPU that takes 0.7 of the time of the plain way, and
             larger chunks are no faster.
 
     Returns:
-        The mean over the tokens that count, in float32 or wider.
+        The mean over unmasked targets in nats, in float32 or wider.
 
     Raises:
-        ValueError: If no token counts.
+        ValueError: Every target is masked.
 
     >>> hidden, weight = torch.tensor([[1.0], [0.0]]), torch.tensor([[1.0986123], [0.0]])
     >>> linear_cross_entropy(hidden, weight, torch.tensor([0, -100])).item()  # 3 to 1: -log 0.75
     0.2877
     """
-    if not (targets != IGNORE_INDEX).any():
-        raise ValueError(f"all {len(targets)} targets are {IGNORE_INDEX}, so there is nothing to learn from")
+    _require_targets(targets)
+    counted = targets != IGNORE_INDEX
     apply: Any = _LinearCrossEntropy.apply  # torch leaves it untyped
-    loss: Tensor = apply(hidden, weight, targets, chunk or _chunk(weight))
+    loss: Tensor = apply(hidden[counted], weight, targets[counted], chunk or _chunk(weight))
     return loss
+
+
+def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True) -> Float[Tensor, ""]:
+    """Compute the mean cross-entropy, in nats, of predicting each token from those before it.
+
+    Args:
+        model: A decoder of `llmguide.models`; with ``chunked=False`` anything that maps ids to logits.
+        ids: Token ids of texts of at least two tokens. The last position predicts nothing and is not run.
+        chunked: Whether to use `linear_cross_entropy` instead of `cross_entropy` on all logits.
+
+    Returns:
+        The loss; log V for a uniform prediction.
+
+    Raises:
+        ValueError: The texts have fewer than two tokens.
+
+    >>> from llmguide import next_token_loss
+    >>> def uniform(ids):
+    ...     return torch.zeros(*ids.shape, 4)
+    >>> round(next_token_loss(uniform, torch.tensor([[0, 1, 2]]), chunked=False).item(), 4)  # log 4
+    1.3863
+    """
+    if ids.shape[1] < 2:
+        raise ValueError(f"ids {tuple(ids.shape)}: predicting a next token takes texts of at least 2 tokens")
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    if not chunked:
+        return cross_entropy(model(inputs), targets)
+    return linear_cross_entropy(model.hidden(inputs), head_weight(model), targets)
+
+
+def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
+    """Compute the mean cross-entropy over the unmasked targets of a batch, the default loss of `train`.
+
+    Args:
+        model: A decoder of `llmguide.models`, whose logits are never held at once, or anything that maps ids
+            to logits.
+        batch: Inputs and targets. Rows of packed sequences come with document ids, so that attention stays
+            inside each document.
+
+    Returns:
+        The mean in nats, and the number of targets that it averages; a loss of 0 and 0 if there is none.
+
+    >>> def uniform(ids):
+    ...     return torch.zeros(*ids.shape, 4)
+    >>> loss, n = batch_loss(uniform, Batch(torch.tensor([[0, 1, 2]]), torch.tensor([[1, 2, -100]])))
+    >>> round(loss.item(), 4), n  # log 4
+    (1.3863, 2)
+    """
+    packing = {} if batch.document_ids is None else {"document_ids": batch.document_ids}
+    has_hidden = hasattr(model, "hidden")
+    outputs: Tensor = (model.hidden if has_hidden else model)(batch.inputs, **packing)
+    n_targets = int((batch.targets != IGNORE_INDEX).sum())
+    if n_targets == 0:
+        return outputs.sum() * 0.0, 0
+    if not has_hidden:
+        return cross_entropy(outputs, batch.targets), n_targets
+    return linear_cross_entropy(outputs, head_weight(model), batch.targets), n_targets
+
+
+def head_weight(model: Any) -> Float[Tensor, "V D"]:
+    """Return the weight of a model's output head, which may be its token embedding table."""
+    weight: Tensor = (model.tokens if model.head is None else model.head).weight
+    return weight
 
 
 def token_logprobs(
@@ -134,17 +158,17 @@ def token_logprobs(
     chunk: int | None = None,
     temperature: float = 1.0,
 ) -> Float[Tensor, "*batch"]:
-    r"""Log-probability of each target, $\log \operatorname{softmax}(W h_t / \tau)_{y_t}$, chunk by chunk.
+    r"""Compute each target's log-probability, $\log \operatorname{softmax}(W h_t / \tau)_{y_t}$, in chunks.
 
-    Neither pass holds more logits than those of one chunk: the backward pass computes them again. Rows whose
-    target is -100 never meet the head. Second derivatives are not available.
+    Neither pass holds the logits of more than one chunk: the backward pass recomputes them. Positions whose
+    target is -100 are dropped before the output head. Second derivatives are not available.
 
     Args:
         hidden: Hidden states, one for each target.
-        weight: Output head.
-        targets: A token for each, or -100.
+        weight: Weight of the output head.
+        targets: Token id that follows each position, or -100 where it is not wanted.
         chunk: Tokens whose logits exist at one time, as in `linear_cross_entropy`.
-        temperature: $\tau$, that of the sampler if the targets were sampled.
+        temperature: Softmax temperature $\tau$; that of the sampler if the targets were sampled.
 
     Returns:
         Log-probabilities in float32 or wider, 0 where the target is -100.
@@ -195,12 +219,19 @@ def _token_stats(
     return logprobs, entropy
 
 
+def _require_targets(targets: Tensor) -> None:
+    if not (targets != IGNORE_INDEX).any():
+        raise ValueError(
+            f"all {targets.numel()} targets are {IGNORE_INDEX}, so there is nothing to learn from"
+        )
+
+
 def _chunk(weight: Tensor) -> int:
     return max(1, 2**24 // len(weight))
 
 
 def _matmul_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
-    """Return what a matrix product would be computed in here."""
+    """Return the dtype in which autocast would run this matmul."""
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
@@ -218,23 +249,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=wide) if wants_weight else None
 
         loss = torch.zeros((), dtype=wide, device=hidden.device)
-        count = (targets != IGNORE_INDEX).sum()
         # one buffer for all chunks: fresh ones of this size cost page faults that show in the time
         log_probs = h.new_empty(min(chunk, len(h)), len(w), dtype=wide)
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(targets), chunk):
                 part = slice(start, start + chunk)
                 x, y = h[part], targets[part]
-                n, kept = len(y), y != IGNORE_INDEX
-                place = torch.arange(n, device=y.device), y.clamp(min=0)
+                n = len(y)
+                target = torch.arange(n, device=y.device), y
                 torch.log_softmax(linear(x, w), dim=-1, dtype=wide, out=log_probs[:n])
-                loss -= log_probs[place].where(kept, 0.0).sum()
+                loss -= log_probs[target].sum()
                 if not (wants_hidden or wants_weight):
                     continue
                 # the gradient of -log softmax(z)_y with respect to z is softmax(z) - onehot(y)
                 gradient = log_probs[:n].exp_()
-                gradient[place] -= 1
-                gradient *= (kept / count)[:, None]
+                gradient[target] -= 1
+                gradient /= len(targets)
                 gradient = gradient.to(dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] = linear(gradient, w.T)
@@ -244,7 +274,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     grad_weight += gradient.T @ x
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.dtypes = hidden.dtype, weight.dtype
-        return loss / count
+        return loss / len(targets)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

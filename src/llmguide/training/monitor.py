@@ -1,23 +1,11 @@
-"""Watch a run: where its numbers go, what a person sees, when to worry, and how fast the machine could be.
-
-References: loss spikes and going back to an earlier checkpoint (PaLM, Chowdhery et al. 2022,
-arXiv:2204.02311, section 5.1), model FLOPs utilization (the same, appendix B).
-"""
+"""Loggers that record the metrics of a run, and the progress display in the terminal."""
 
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
-from time import perf_counter, time
+from time import time
 from typing import Any, Protocol, runtime_checkable
-
-import torch
-
-SPIKE_WINDOW = 20  # steps whose mean loss a new loss is compared with
-# Above that mean. A falling loss widens its own deviation, so early steps raise no alarm.
-SPIKE_DEVIATIONS = 6
 
 _log = logging.getLogger("llmguide.training.train")
 
@@ -166,57 +154,18 @@ class Console:
 def describe(values: dict[str, float]) -> str:
     """Put the numbers of a step into words.
 
-    >>> describe({"loss": 2.30259, "learning_rate": 6e-4, "grad_norm": 1.0, "tokens_per_s": 51234.5})
+    >>> describe({"loss": 2.30259, "lr": 6e-4, "grad_norm": 1.0, "tokens_per_s": 51234.5})
     'loss 2.3026  lr 6.00e-04  norm 1.00  51,234 tokens/s'
     """
     forms = {
         "loss": "loss {:.4f}",
         "val_loss": "val {:.4f}",
-        "learning_rate": "lr {:.2e}",
+        "lr": "lr {:.2e}",
         "grad_norm": "norm {:.2f}",
         "tokens_per_s": "{:,.0f} tokens/s",
         "mfu": "MFU {:.0%}",
     }
     return "  ".join(form.format(values[name]) for name, form in forms.items() if name in values)
-
-
-def is_spike(losses: Sequence[float], loss: float) -> bool:
-    """Whether a loss stands out from those before it, which is often the first sign of a run going bad.
-
-    Args:
-        losses: All before it, of which the last 20 count; fewer give no alarm.
-        loss: The new one.
-
-    Returns:
-        True if it exceeds their mean by more than six standard deviations.
-
-    >>> calm = [2.0, 2.1] * 10
-    >>> is_spike(calm, 2.3), is_spike(calm, 2.4)  # mean 2.05, deviation 0.0513
-    (False, True)
-    """
-    recent = losses[-SPIKE_WINDOW:]
-    return len(recent) == SPIKE_WINDOW and loss > fmean(recent) + SPIKE_DEVIATIONS * stdev(recent)
-
-
-@torch.no_grad()
-def measure_peak_flops(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> float:
-    """Measure the FLOP/s of large matrix products: what the device can do, whatever its data sheet says.
-
-    Args:
-        device: Where.
-        dtype: Of the matrices.
-
-    Returns:
-        The best of several products, 2 n^3 FLOPs each, over about half a second.
-    """
-    n = 1024 if torch.device(device).type == "cpu" else 8192
-    a = torch.randn(n, n, device=device).to(dtype)
-    best, began = 0.0, perf_counter()
-    while perf_counter() - began < 0.5 or best == 0:  # seconds
-        start = perf_counter()
-        (a @ a)[0, 0].item()  # waits for a GPU
-        best = max(best, 2 * n**3 / (perf_counter() - start))
-    return best
 
 
 def _bar() -> Any:

@@ -1,7 +1,7 @@
-r"""Optimizers written out, and gradient clipping.
+r"""The update rules of AdamW and Muon written out, and gradient clipping.
 
-`adamw` and `muon` are one step of one tensor, as pure functions; `Optimizer` applies them to a model and
-keeps their state. `llmguide.training.schedules` gives the learning rate of each step.
+`adamw` and `muon` are one step of one tensor, as pure functions. `llmguide.training.optimizers` has the
+optimizers that apply them to a model, and `llmguide.training.schedules` the learning rate of each step.
 
 References: AdamW (Kingma & Ba 2014, arXiv:1412.6980, algorithm 1; decoupled decay: Loshchilov & Hutter 2017,
 arXiv:1711.05101, algorithm 2); Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) and its
@@ -19,19 +19,16 @@ al. 2012, arXiv:1211.5063, algorithm 1).
 Leaves out: AMSGrad and L2 decay through the gradient; torch.optim has them.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from math import sqrt
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.adamw import adamw as torch_adamw
 
-from llmguide.training.sharded import as_shard, gathered, is_shard
+from llmguide.training.sharded import gathered, local_part
 
-Rule = Literal["adamw", "muon"]
 Scaling = Literal["original", "match_rms_adamw"]
 Weights = Float[Tensor, "*shape"]
 
@@ -158,220 +155,6 @@ def muon(
     return (param * (1 - lr * weight_decay)).add_(update, alpha=-lr * ratio), exp_avg
 
 
-@dataclass(frozen=True)
-class ParamGroup:
-    """Parameters that are updated alike.
-
-    Attributes:
-        parameters: By name, so that saved state finds its parameter again.
-        rule: Which function updates them.
-        weight_decay: Share of the learning rate by which they shrink each step.
-    """
-
-    parameters: dict[str, nn.Parameter]
-    rule: Rule = "adamw"
-    weight_decay: float = 0.0
-
-
-def param_groups(model: nn.Module, *, weight_decay: float = 0.1, rule: Rule = "adamw") -> list[ParamGroup]:
-    """Split the trainable parameters: matrices decay, vectors (biases, the gains of norms) do not.
-
-    With ``rule="muon"`` the matrices inside the blocks take Muon and all others AdamW.
-
-    Args:
-        model: Its parameters with more than one axis are the matrices, embeddings included.
-        weight_decay: Of the matrices.
-        rule: For the matrices inside blocks (modules in a list whose name ends with ``blocks``).
-
-    Returns:
-        The groups that are not empty.
-
-    Raises:
-        ValueError: Muon finds no matrix inside a block.
-
-    >>> groups = param_groups(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)))
-    >>> [(group.weight_decay, list(group.parameters)) for group in groups]
-    [(0.1, ['0.weight']), (0.0, ['0.bias', '1.weight', '1.bias'])]
-    """
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    hidden = {name: p for name, p in trained.items() if "blocks." in name and p.ndim == 2}
-    if rule == "muon" and not hidden:
-        raise ValueError(
-            f"rule='muon' updates matrices inside blocks, but {type(model).__name__} has no parameter named "
-            "'...blocks...' with two axes; use rule='adamw' or build the ParamGroups by hand"
-        )
-    by_muon = hidden if rule == "muon" else {}
-    rest = {name: p for name, p in trained.items() if name not in by_muon}
-    groups = [
-        ParamGroup(by_muon, "muon", weight_decay),
-        ParamGroup({name: p for name, p in rest.items() if p.ndim > 1}, "adamw", weight_decay),
-        ParamGroup({name: p for name, p in rest.items() if p.ndim <= 1}),
-    ]
-    return [group for group in groups if group.parameters]
-
-
-class Optimizer:
-    """Apply `adamw` or `muon` to every parameter that has a gradient, and keep the state between steps.
-
-    Args:
-        groups: What to update and how; see `param_groups`.
-        betas: Of AdamW.
-        eps: Of AdamW.
-        momentum: Of Muon.
-        fused: Run AdamW in torch's fused kernel, which goes through memory once: equal to `adamw` but for the
-            rounding, and several times faster.
-
-    >>> x = nn.Parameter(torch.tensor([1.0]))
-    >>> optimizer = Optimizer([ParamGroup({"x": x})])
-    >>> (3 * x).backward()
-    >>> optimizer.step(lr=0.25)
-    >>> x.item()
-    0.75
-    """
-
-    def __init__(
-        self,
-        groups: Sequence[ParamGroup],
-        *,
-        betas: tuple[float, float] = (0.9, 0.95),
-        eps: float = 1e-8,
-        momentum: float = 0.95,
-        fused: bool = False,
-    ):
-        self.groups = groups
-        self.betas = betas
-        self.eps = eps
-        self.momentum = momentum
-        self.fused = fused
-        self.state: dict[str, dict[str, Any]] = {}
-
-    @torch.no_grad()
-    def step(self, lr: float) -> None:
-        """Update the parameters with their gradients at this learning rate."""
-        for group in self.groups:
-            if self.fused and group.rule == "adamw":
-                self._fused_adamw(group, lr)
-                continue
-            update = self._adamw if group.rule == "adamw" else self._muon
-            for name, param in group.parameters.items():
-                if param.grad is not None:
-                    param.copy_(update(name, param, param.grad, lr, group.weight_decay))
-
-    def zero_grad(self) -> None:
-        """Forget the gradients; a parameter that gets none before the next step is then left alone."""
-        for group in self.groups:
-            for param in group.parameters.values():
-                param.grad = None
-
-    def state_dict(self) -> dict[str, dict[str, Any]]:
-        """State by parameter name; it shares memory with the optimizer, so save it before the next step."""
-        return {name: dict(state) for name, state in self.state.items()}
-
-    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
-        """Continue from a state of `state_dict`, moved to where the parameters are.
-
-        Raises:
-            ValueError: A name or a shape belongs to no parameter of this optimizer, or the rules differ.
-        """
-        parameters = {name: p for group in self.groups for name, p in group.parameters.items()}
-        rules = {name: group.rule for group in self.groups for name in group.parameters}
-        for name, values in state.items():
-            if name not in parameters or values["exp_avg"].shape != parameters[name].shape:
-                shape = tuple(parameters[name].shape) if name in parameters else None
-                raise ValueError(
-                    f"the state holds {name!r} of shape {tuple(values['exp_avg'].shape)}, the model {shape}; "
-                    "load it into an optimizer of the model that it was saved with"
-                )
-            rule = "adamw" if "exp_avg_sq" in values else "muon"
-            if rule != rules[name]:
-                raise ValueError(
-                    f"the state of {name!r} is of rule={rule!r}, its group has {rules[name]!r}; go on with "
-                    "the rule of the state, or start with none"
-                )
-        self.state = {
-            name: {
-                key: _laid_out(value, parameters[name], copy=True) if isinstance(value, Tensor) else value
-                for key, value in values.items()
-            }
-            for name, values in state.items()
-        }
-
-    def _adamw(self, name: str, param: Tensor, grad: Tensor, lr: float, weight_decay: float) -> Tensor:
-        old = self._adamw_state(name, param)
-        step = old["step"] + 1
-        param, exp_avg, exp_avg_sq = adamw(
-            param,
-            grad,
-            old["exp_avg"],
-            old["exp_avg_sq"],
-            step=step,
-            lr=lr,
-            betas=self.betas,
-            eps=self.eps,
-            weight_decay=weight_decay,
-        )
-        self.state[name] = {"step": step, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
-        return param
-
-    def _adamw_state(self, name: str, param: Tensor) -> dict[str, Any]:
-        # each parameter counts its own steps: the bias correction is for the gradients that it has seen
-        if name not in self.state:
-            means = {"exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
-            self.state[name] = {"step": 0, **means}
-        return self.state[name]
-
-    def _fused_adamw(self, group: ParamGroup, lr: float) -> None:
-        updated = [(name, p, p.grad) for name, p in group.parameters.items() if p.grad is not None]
-        if not updated:
-            return
-        states = [self._adamw_state(name, p) for name, p, _ in updated]
-        steps = torch.tensor([float(state["step"]) for state in states], device=updated[0][1].device)
-        torch_adamw(
-            [_local(p) for _, p, _ in updated],
-            [_local(_laid_out(grad, p)) for _, p, grad in updated],
-            [_local(state["exp_avg"]) for state in states],
-            [_local(state["exp_avg_sq"]) for state in states],
-            [],
-            list(steps.unbind()),
-            fused=True,
-            amsgrad=False,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            lr=lr,
-            weight_decay=group.weight_decay,
-            eps=self.eps,
-            maximize=False,
-        )
-        for state in states:
-            state["step"] += 1
-
-    def _muon(self, name: str, param: Tensor, grad: Tensor, lr: float, weight_decay: float) -> Tensor:
-        exp_avg = self.state[name]["exp_avg"] if name in self.state else torch.zeros_like(param)
-        # of a sharded matrix every process gathers the whole and computes all of its update
-        whole = [gathered(tensor) for tensor in (param, grad, exp_avg)]
-        new, exp_avg = muon(*whole, lr=lr, momentum=self.momentum, weight_decay=weight_decay)
-        if is_shard(param):
-            new, exp_avg = as_shard(new, param), as_shard(exp_avg, param)
-        self.state[name] = {"exp_avg": exp_avg}
-        return new
-
-
-def _laid_out(tensor: Tensor, param: Tensor, *, copy: bool = False) -> Tensor:
-    """Give a tensor the device and the order in memory of its parameter.
-
-    The fused kernel takes all of them for one order, and a weight from a file of GPT-2 lies transposed.
-    """
-    if not copy and tensor.stride() == param.stride():
-        return tensor
-    return torch.empty_like(param, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """Return this process's part, in the same memory: AdamW treats every weight by itself."""
-    shard: Any = tensor
-    return shard.to_local() if is_shard(tensor) else tensor
-
-
 @torch.no_grad()
 def clip_grad_norm_(parameters: Iterable[nn.Parameter], max_norm: float) -> Float[Tensor, ""]:
     r"""Shrink all gradients, in place and by one factor, so that their common norm is at most `max_norm`.
@@ -397,5 +180,5 @@ def clip_grad_norm_(parameters: Iterable[nn.Parameter], max_norm: float) -> Floa
     norm = gathered(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads])))
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     for grad in grads:
-        _local(grad).mul_(factor)
+        local_part(grad).mul_(factor)
     return norm

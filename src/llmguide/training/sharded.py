@@ -99,6 +99,12 @@ def gathered(tensor: Tensor) -> Tensor:
     return shard.full_tensor() if is_shard(tensor) else tensor
 
 
+def local_part(tensor: Tensor) -> Tensor:
+    """Return the part of a sharded tensor that this process holds, in the same memory; others as they are."""
+    shard: Any = tensor
+    return shard.to_local() if is_shard(tensor) else tensor
+
+
 def is_shard(tensor: Tensor) -> bool:
     """Whether a tensor is a slice of one that several processes hold together, a DTensor."""
     return hasattr(tensor, "full_tensor")  # to import the class takes 0.4 s

@@ -411,7 +411,9 @@ def test_patching_the_worker_gains_nothing(patch):
 def forge(*lines):
     """Code that writes lines into every open descriptor."""
     data = "".join(f"{line}\n" for line in lines).encode()
-    return f"import os\nfor fd in range(3, 4096):\n    try: os.write(fd, {data!r})\n    except OSError: pass\n"
+    return (
+        f"import os\nfor fd in range(3, 4096):\n    try: os.write(fd, {data!r})\n    except OSError: pass\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_rows_of_packed_documents():
     # 1 2 3 E | 5 E | 7 8 9 10 11 12 E: the last is cut into 7 8 9 10 11 and 12 E
     packed = Packed(InMemory([4, 2, 7]), 5)
     found = sorted(
-        tuple(map(tuple, (b.inputs[0].tolist(), b.targets[0].tolist(), b.documents[0].tolist())))
+        tuple(map(tuple, (b.inputs[0].tolist(), b.targets[0].tolist(), b.document_ids[0].tolist())))
         for b in rows_of(packed)
     )
     assert found == [
@@ -90,7 +90,7 @@ def test_every_token_is_a_target_once_after_the_token_before_it(lengths, T):
     packed = Packed(stream, T, seed=len(lengths))
     batch = packed.batch(0, len(packed))
     real = batch.targets != -100
-    assert torch.equal(real, batch.documents >= 0)
+    assert torch.equal(real, batch.document_ids >= 0)
     assert real.sum() == len(stream)
     number = np.cumsum(np.concatenate([[0], stream.tokens == EOS]))  # document of each token of the stream
     seen = []
@@ -135,7 +135,7 @@ def test_a_batch_is_its_rows(first, size):
             one = sequences.batch(first + i, 1)
             assert torch.equal(batch.inputs[i], one.inputs[0])
             assert torch.equal(batch.targets[i], one.targets[0])
-            assert torch.equal(batch.documents[i], one.documents[0])
+            assert torch.equal(batch.document_ids[i], one.document_ids[0])
 
 
 def test_packed_documents_give_the_losses_they_have_alone(tmp_path):
@@ -155,7 +155,7 @@ def test_packed_documents_give_the_losses_they_have_alone(tmp_path):
 
 
 def _losses(model, batch: Batch) -> list[float]:
-    logits = model(batch.inputs, documents=batch.documents)
+    logits = model(batch.inputs, document_ids=batch.document_ids)
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch.targets, reduction="none")
     return losses[batch.targets != -100].tolist()
 
@@ -215,7 +215,7 @@ def test_a_mixture_has_exact_shares_and_skips_nothing():
     for source, n in enumerate([1500, 900, 600]):
         assert rows[rows[:, 0] == source, 1].tolist() == list(range(n))
     assert (rows[:1000, 0] != rows[1000:2000, 0]).any()
-    assert mixture.batch(0, 3000).documents is None
+    assert mixture.batch(0, 3000).document_ids is None
 
 
 @given(st.integers(0, 5000), st.integers(1, 2500), st.lists(st.floats(0.05, 1), min_size=1, max_size=5))
@@ -230,8 +230,8 @@ def test_any_part_of_a_mixture_is_that_of_the_whole(first, size, weights):
 def test_sources_without_documents_count_as_one_text():
     mixture = Mixture([Packed(InMemory([2, 2]), 4), Windows(torch.arange(50), 4)], [1, 1])
     batch = mixture.batch(0, 1000)
-    assert (batch.documents.sum(1) == 0).sum() == 500
-    assert sorted(set(batch.documents.sum(1).tolist())) == [0, 2]
+    assert (batch.document_ids.sum(1) == 0).sum() == 500
+    assert sorted(set(batch.document_ids.sum(1).tolist())) == [0, 2]
 
 
 # Adversaries

@@ -66,5 +66,5 @@ def test_a_batch_moves_as_a_whole():
     ids = torch.zeros(1, 2, dtype=torch.long)
     moved = to_device(Batch(ids, ids), torch.device("meta"))
     assert isinstance(moved, Batch)
-    assert (moved.inputs.device.type, moved.targets.device.type, moved.documents) == ("meta", "meta", None)
+    assert (moved.inputs.device.type, moved.targets.device.type, moved.document_ids) == ("meta", "meta", None)
     assert isinstance(Windows(torch.arange(9), 4), Sequences)

@@ -18,7 +18,8 @@ from llmguide.config import ModelConfig
 from llmguide.models import Encoder, build, from_hf, load, to_hf
 from llmguide.models.huggingface.config import config_from_hf, config_to_hf
 from llmguide.training.losses import next_token_loss
-from llmguide.training.optim import Optimizer, param_groups
+from llmguide.training.optimizer_state import load_named_state, named_state
+from llmguide.training.optimizers import make_optimizer
 
 
 def logits_of(hf: Any, ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
@@ -195,11 +196,11 @@ def transposed_and_not():
     return loaded, others
 
 
-def steps_with(model, optimizer, *lr: float) -> None:
+def steps_with(model, optimizer) -> None:
     for _ in range(3):
         optimizer.zero_grad()
         next_token_loss(model, ids_of(2, 9)).backward()
-        optimizer.step(*lr)
+        optimizer.step()
 
 
 def test_transposed_weights_are_trained_like_others():
@@ -211,14 +212,12 @@ def test_transposed_weights_are_trained_like_others():
 
 def test_transposed_weights_go_on_with_the_state_of_others():
     loaded, others = transposed_and_not()
-    first, second = (
-        Optimizer(param_groups(model, weight_decay=0.1), eps=1e-4, fused=True) for model in (others, loaded)
-    )
-    steps_with(others, first, 1e-2)
+    first, second = (make_optimizer(model, 1e-2, eps=1e-4) for model in (others, loaded))
+    steps_with(others, first)
     loaded.load_state_dict(others.state_dict())
-    second.load_state_dict(first.state_dict())
-    steps_with(others, first, 1e-2)
-    steps_with(loaded, second, 1e-2)
+    load_named_state(second, named_state(first))
+    steps_with(others, first)
+    steps_with(loaded, second)
     torch.testing.assert_close(loaded.state_dict(), others.state_dict(), atol=1e-5, rtol=0)
 
 

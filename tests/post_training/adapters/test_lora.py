@@ -15,9 +15,8 @@ from torch import nn
 from llmguide.config import ModelConfig
 from llmguide.costs.memory import lora_params
 from llmguide.models import build, from_hf
+from llmguide.post_training.adapters._fused_lora import add_low_rank_
 from llmguide.post_training.adapters.lora import (
-    Adapter,
-    LoRALinear,
     adapter_names,
     adapter_state,
     apply_lora,
@@ -27,7 +26,8 @@ from llmguide.post_training.adapters.lora import (
     set_adapter,
     unmerge_lora,
 )
-from llmguide.post_training.adapters.quantization import quantize_model
+from llmguide.post_training.adapters.lora_layer import Adapter, LoRALinear, add_low_rank
+from llmguide.post_training.adapters.quantized_linear import QuantizedLinear, quantize_model
 from llmguide.training.losses import next_token_loss
 
 CONFIG = ModelConfig(vocab_size=53, context_length=16, n_layers=2, d_model=24, n_heads=3)
@@ -298,3 +298,34 @@ def test_outputs_gradients_and_merged_weights_of_peft(family, rslora):
         weight = module.get_base_layer().weight
         assert_parity(layer.base.weight, weight.T if family == "gpt2" else weight, **check, atol=1e-6)
     assert_parity(model(ids), peer(ids).logits, **check, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_fused_update_equals_the_formula(dtype):
+    """Values and gradients; in half precision up to its rounding."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"out": (7, 5), "x": (7, 11), "A": (3, 11), "B": (5, 3)}
+    results = []
+    tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    for update in (add_low_rank, add_low_rank_):
+        leaves = {name: tensor.to(dtype).requires_grad_() for name, tensor in tensors.items()}
+        result = update(leaves["out"] * 1, leaves["x"], leaves["A"], leaves["B"], 0.3)
+        result.float().square().sum().backward()
+        results.append([result, *(leaf.grad for leaf in leaves.values())])
+    tolerance = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.5, "rtol": 0.05}
+    for formula, fused in zip(*results, strict=True):
+        torch.testing.assert_close(formula, fused, **tolerance)
+
+
+@pytest.mark.parametrize("apply", [quantize_model, lambda m, t: apply_lora(m, rank=2, alpha=1, targets=t)])
+def test_one_rule_for_targets(apply):
+    """A string is one target, and dotted suffixes match, for adapters and for quantization alike."""
+
+    def changed(targets):
+        model = apply(build(CONFIG), targets)
+        return {p for p, m in model.named_modules() if isinstance(m, QuantizedLinear | LoRALinear)}
+
+    everywhere = changed("q_proj")
+    assert len(everywhere) == CONFIG.n_layers
+    assert everywhere == changed(["q_proj"])
+    assert changed("blocks.0.attention.q_proj") == {"blocks.0.attention.q_proj"} < everywhere

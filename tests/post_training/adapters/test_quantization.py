@@ -17,18 +17,16 @@ from llmguide.post_training.adapters.quantization import (
     BLOCK,
     DYNAMIC8,
     NF4,
-    QuantizedLinear,
     absmax_int8,
     dequantize,
-    dequantize_model,
     dequantize_nf4,
     int8_linear,
     pack,
     quantize,
-    quantize_model,
     quantize_nf4,
     unpack,
 )
+from llmguide.post_training.adapters.quantized_linear import QuantizedLinear, dequantize_model, quantize_model
 from llmguide.training.losses import next_token_loss
 
 PUBLISHED = [  # QLoRA, arXiv:2305.14314, appendix E
@@ -160,7 +158,7 @@ def test_codes_say_more_about_normal_weights_than_evenly_spaced_ones():
     assert errors[0] < 0.9 * errors[1]
 
 
-def test_double_quantisation_costs_little():
+def test_double_quantization_costs_little():
     x = weights(256, 256)
     indices, scales = quantize(x.flatten(), NF4, BLOCK)
     single = dequantize(indices, scales, NF4, BLOCK).view_as(x)

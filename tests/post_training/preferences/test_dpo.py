@@ -17,20 +17,21 @@ from llmguide.models import build
 from llmguide.post_training.preferences.dpo import (
     PreferenceLossOutput,
     dpo_loss,
-    frozen,
-    judge,
+    evaluate_preferences,
+    make_reference_model,
     preference_objective,
     sequence_logprob,
 )
-from llmguide.post_training.preferences.pairs import Pair, Pairs, pair_logprobs
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair, pair_logprobs
 from llmguide.post_training.preferences.preference_losses import ipo_loss, orpo_loss, simpo_loss
 from llmguide.post_training.sft import completion
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 PAIRS = [
-    Pair(completion([1, 2, 3], [4, 5]), completion([1, 2, 3], [6, 7, 8])),
-    Pair(completion([5], [2]), completion([5], [3, 4])),
-    Pair(completion([9, 8], [7, 7, 7]), completion([9, 8], [1])),
+    PreferencePair(completion([1, 2, 3], [4, 5]), completion([1, 2, 3], [6, 7, 8])),
+    PreferencePair(completion([5], [2]), completion([5], [3, 4])),
+    PreferencePair(completion([9, 8], [7, 7, 7]), completion([9, 8], [1])),
 ]
 AGAINST = "trl.DPOTrainer.compute_loss"
 logprobs = st.lists(st.tuples(*[st.floats(-500, 0)] * 4), min_size=1, max_size=6).map(
@@ -75,7 +76,7 @@ def test_against_trl(loss_type, loss, per_token, masks):
     model, reference = trl_peer.ours("policy"), trl_peer.ours("reference")
     seen: list[PreferenceLossOutput] = []
     objective = preference_objective(
-        partial(loss, beta=0.3), frozen(reference), per_token=per_token, watch=seen.append
+        partial(loss, beta=0.3), make_reference_model(reference), per_token=per_token, watch=seen.append
     )
     ours, n = objective(model, trl_peer.rows(batch["input_ids"], batch["completion_mask"]))
     ours.backward()
@@ -156,7 +157,9 @@ def test_precomputed_reference_against_trl():
     theirs, _ = trl_peer.loss_and_gradients(peer, batch)
     rows = trl_peer.rows(batch["input_ids"], batch["completion_mask"])
     known, _ = pair_logprobs(trl_peer.ours("reference"), rows)
-    ours, _ = preference_objective(dpo_loss)(trl_peer.ours("policy"), rows._replace(reference=known.detach()))
+    ours, _ = preference_objective(dpo_loss)(
+        trl_peer.ours("policy"), rows._replace(ref_logprobs=known.detach())
+    )
     assert_parity(
         ours,
         theirs,
@@ -224,15 +227,15 @@ def test_each_loss_learns_the_preference(loss, needs_reference, per_token):
     results = []
     for is_precomputed in (False, True) if needs_reference else (False,):
         model = lively(build(CONFIGS["gpt"]))
-        reference = frozen(model) if needs_reference else None
-        data = Pairs(PAIRS, seed=1)
+        reference = make_reference_model(model) if needs_reference else None
+        data = PreferenceDataset(PAIRS, seed=1)
         if is_precomputed:
             data, reference = data.with_reference(reference, batch_size=2), None
-        before = judge(model, data, loss, reference, per_token=per_token, batch_size=2)
+        before = evaluate_preferences(model, data, loss, reference, per_token=per_token, batch_size=2)
         objective = preference_objective(loss, reference, per_token=per_token)
-        config = TrainConfig(n_steps=10, context_length=8, batch_size=3, learning_rate=5e-3, weight_decay=0.0)
+        config = TrainConfig(n_steps=10, context_length=8, batch_size=3, lr=5e-3, weight_decay=0.0)
         train(model, data, config, loss=objective)
-        after = judge(model, data, loss, reference, per_token=per_token, batch_size=2)
+        after = evaluate_preferences(model, data, loss, reference, per_token=per_token, batch_size=2)
         assert after.loss < before.loss
         assert after.accuracy == 1.0
         results.append(after.margins)
@@ -240,10 +243,10 @@ def test_each_loss_learns_the_preference(loss, needs_reference, per_token):
         torch.testing.assert_close(results[0], other, atol=1e-4, rtol=1e-4)
 
 
-def test_judge_is_one_large_batch():
-    model, reference = lively(build(CONFIGS["llama"])).train(), frozen(build(CONFIGS["llama"]))
-    data = Pairs(PAIRS)
-    a, b = (judge(model, data, dpo_loss, reference, batch_size=size) for size in (2, 3))
+def test_evaluation_is_one_large_batch():
+    model, reference = lively(build(CONFIGS["llama"])).train(), make_reference_model(build(CONFIGS["llama"]))
+    data = PreferenceDataset(PAIRS)
+    a, b = (evaluate_preferences(model, data, dpo_loss, reference, batch_size=size) for size in (2, 3))
     torch.testing.assert_close(a.loss, b.loss)
     torch.testing.assert_close(a.margins, b.margins, atol=1e-5, rtol=1e-5)
     assert model.training

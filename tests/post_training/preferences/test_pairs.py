@@ -7,28 +7,34 @@ from tests.models.test_models import CONFIGS, lively
 from llmguide.data.tokens.windows import IGNORE_INDEX, Sequences
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
-from llmguide.post_training.preferences.dpo import frozen, sequence_logprob
-from llmguide.post_training.preferences.pairs import Pair, Pairs, pair, pair_logprobs
+from llmguide.post_training.preferences.dpo import make_reference_model, sequence_logprob
+from llmguide.post_training.preferences.pairs import (
+    PreferenceDataset,
+    PreferencePair,
+    pair_logprobs,
+    render_pair,
+)
 from llmguide.post_training.sft import completion
 from llmguide.tokenization.tokenizer import Tokenizer
 
 PAIRS = [
-    Pair(completion([i], [i + 1] * (1 + i % 3)), completion([i], [i + 2] * (1 + i % 2))) for i in range(7)
+    PreferencePair(completion([i], [i + 1] * (1 + i % 3)), completion([i], [i + 2] * (1 + i % 2)))
+    for i in range(7)
 ]
 
 
 def test_by_hand():
-    batch = Pairs(PAIRS[:1]).batch(0, 1)
+    batch = PreferenceDataset(PAIRS[:1]).batch(0, 1)
     assert batch.inputs.tolist() == [[0], [0]]
     assert batch.targets.tolist() == [[1], [2]]
-    assert batch.reference is None
+    assert batch.ref_logprobs is None
 
 
 @pytest.mark.parametrize("name", ["gpt", "llama"])
 def test_logprobs_are_those_of_the_rows_alone(name):
     """Padding and company change nothing; the plain formula on all logits is the judge."""
     model = lively(build(CONFIGS[name]))
-    batch = Pairs(PAIRS).batch(0, 7)
+    batch = PreferenceDataset(PAIRS).batch(0, 7)
     logprobs, lengths = pair_logprobs(model, batch)
     torch.testing.assert_close(logprobs, sequence_logprob(model(batch.inputs), batch.targets))
     for row, length in enumerate(lengths.tolist()):
@@ -42,20 +48,20 @@ def test_logprobs_are_those_of_the_rows_alone(name):
 
 def test_the_reference_follows_its_pair():
     reference = lively(build(CONFIGS["gpt"]))
-    plain = Pairs(PAIRS, seed=5)
-    known = plain.with_reference(frozen(reference), batch_size=3)
+    plain = PreferenceDataset(PAIRS, seed=5)
+    known = plain.with_reference(make_reference_model(reference), batch_size=3)
     assert isinstance(known, Sequences)
-    assert plain.reference is None
+    assert plain.ref_logprobs is None
     for first, size in ((0, 7), (4, 6), (7, 2)):
         batch = known.batch(first, size)
         assert torch.equal(batch.inputs, plain.batch(first, size).inputs)
         expected, _ = pair_logprobs(reference, batch)
-        torch.testing.assert_close(batch.reference, expected.detach(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(batch.ref_logprobs, expected.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_the_reference_keeps_its_mode():
     model = build(CONFIGS["gpt"])
-    Pairs(PAIRS).with_reference(model)
+    PreferenceDataset(PAIRS).with_reference(model)
     assert model.training
 
 
@@ -66,17 +72,19 @@ def test_chat_pairs_count_the_last_answer_only():
         {"role": "assistant", "content": "b"},
         {"role": "user", "content": "c"},
     ]
-    made = pair(talk, "good", "bad", tokenizer)
-    for side, answer in zip(made, ("good", "bad"), strict=True):
+    made = render_pair(talk, "good", "bad", tokenizer)
+    for side, answer in zip(made[:2], ("good", "bad"), strict=True):
         assert tokenizer.decode([i for i, m in zip(*side, strict=True) if m]) == answer + END
 
 
 def test_empty_answers():
     """One empty answer has log-probability 0, as TRL has it; two teach nothing."""
-    half = Pair(completion([1, 2], []), completion([1, 2], [3]))
-    logprobs, lengths = pair_logprobs(build(CONFIGS["gpt"]), Pairs([half]).batch(0, 1))
+    half = PreferencePair(completion([1, 2], []), completion([1, 2], [3]))
+    logprobs, lengths = pair_logprobs(build(CONFIGS["gpt"]), PreferenceDataset([half]).batch(0, 1))
     assert (logprobs[0].item(), lengths.tolist()) == (0.0, [0, 1])
-    with pytest.raises(ValueError, match=r"both answers of pairs \[1\] are empty"):
-        Pairs([half, Pair(half.chosen, half.chosen)])
+    with pytest.raises(ValueError, match=r"both completions of pairs \[1\] are empty"):
+        PreferenceDataset([half, PreferencePair(half.chosen, half.chosen)])
+    with pytest.raises(ValueError, match=r"pairs \[1\] have an empty text"):
+        PreferenceDataset([half, PreferencePair(completion([], []), half.rejected)])
     with pytest.raises(ValueError, match="no pair"):
-        Pairs([])
+        PreferenceDataset([])

@@ -12,20 +12,17 @@ from tests.parity import assert_parity
 
 from llmguide.config import ModelConfig
 from llmguide.models import build, from_hf
-from llmguide.post_training.preferences.reward_model import (
-    Comparison,
-    ComparisonBatch,
-    Comparisons,
+from llmguide.post_training.preferences.pairs import PreferenceBatch, PreferenceDataset, PreferencePair
+from llmguide.post_training.preferences.reward_evaluation import (
     Evaluation,
-    RewardModel,
     accuracy,
-    bradley_terry_loss,
     length_bias,
-    preference_loss,
     reliability,
     score_pairs,
 )
+from llmguide.post_training.preferences.reward_model import RewardModel, bradley_terry_loss, preference_loss
 from llmguide.post_training.rl.rollout import rollout
+from llmguide.post_training.sft import completion
 from llmguide.training.train import TrainConfig, train
 
 
@@ -35,25 +32,29 @@ def reward_model(name: str = "gpt") -> RewardModel:
     return model
 
 
-def some_pairs(n: int, seed: int = 0) -> list[Comparison]:
+def text_pair(chosen: list[int], rejected: list[int], margin: float = 0.0) -> PreferencePair:
+    return PreferencePair(completion([], chosen), completion([], rejected), margin)
+
+
+def some_pairs(n: int, seed: int = 0) -> list[PreferencePair]:
     generator = torch.Generator().manual_seed(seed)
 
     def text() -> list[int]:
         length = int(torch.randint(1, 9, (1,), generator=generator))
         return torch.randint(13, (length,), generator=generator).tolist()
 
-    return [Comparison(text(), text(), margin=0.5 * (i % 3)) for i in range(n)]
+    return [text_pair(text(), text(), margin=0.5 * (i % 3)) for i in range(n)]
 
 
 # By hand
 
 
 def test_losses_by_hand():
-    # differences log 3 and 0: -log 3/4 and log 2; centring: 0.1 x (sums (log 3)^2 and 4^2) / 2
+    # differences log 3 and 0: -log 3/4 and log 2; centering: 0.1 x (sums (log 3)^2 and 4^2) / 2
     chosen, rejected = torch.tensor([log(3), 2.0]), torch.tensor([0.0, 2.0])
     assert bradley_terry_loss(chosen, rejected).item() == pytest.approx((log(4 / 3) + log(2)) / 2)
-    centred = bradley_terry_loss(chosen, rejected, centering=0.1) - bradley_terry_loss(chosen, rejected)
-    assert centred.item() == pytest.approx(0.1 * (log(3) ** 2 + 16) / 2)
+    centered = bradley_terry_loss(chosen, rejected, centering=0.1) - bradley_terry_loss(chosen, rejected)
+    assert centered.item() == pytest.approx(0.1 * (log(3) ** 2 + 16) / 2)
     margin = torch.tensor([log(3), 0.0])  # what is left of the first difference is 0
     assert bradley_terry_loss(chosen, rejected, margin).item() == pytest.approx(log(2))
 
@@ -145,7 +146,7 @@ def test_loss_and_gradients_equal_trl(side, with_margin, centering):
     inputs |= {"margin": margin} if with_margin else {}
 
     ours = from_peer(peer).eval()
-    loss, n = preference_loss(ours, ComparisonBatch(ids, mask, margin), centering=centering)
+    loss, n = preference_loss(ours, PreferenceBatch(ids, mask, mask, margin), centering=centering)
     loss.backward()
     peer.model.zero_grad()
     # the margin is no argument of the model in compute_loss only because GPT-2 takes any
@@ -183,10 +184,8 @@ def test_padding_on_either_side_changes_nothing(name):
 def test_texts_without_tokens_are_named():
     with pytest.raises(ValueError, match=r"texts \[1\] have no token"):
         reward_model()(tokens(2, 3), attention_mask=torch.tensor([[1, 1, 1], [0, 0, 0]]))
-    with pytest.raises(ValueError, match=r"of 2 pairs, \[1\] have an empty text"):
-        Comparisons([Comparison([1], [2]), Comparison([1], [])])
-    with pytest.raises(ValueError, match="of 0 pairs"):
-        Comparisons([])
+    with pytest.raises(ValueError, match=r"pairs \[1\] have an empty text"):
+        PreferenceDataset([text_pair([1], [2]), text_pair([1], [])])
 
 
 @given(st.floats(-50, 50), st.integers(0, 100))
@@ -215,7 +214,7 @@ def test_ties_are_misses():
 
 
 def test_batches_are_a_function_of_their_place():
-    data = Comparisons(some_pairs(7), max_length=5, seed=3)
+    data = PreferenceDataset(some_pairs(7), max_length=5, seed=3)
     whole, part = data.batch(0, 14), data.batch(5, 4)
     assert len(data) == 7
     for i in range(4):
@@ -225,37 +224,39 @@ def test_batches_are_a_function_of_their_place():
             assert a == b
             assert len(a) <= 5
     rows = [whole.ids[i][whole.attention_mask[i]].tolist() for i in range(7)]
-    assert sorted(rows) == sorted(list(pair.chosen[-5:]) for pair in data.pairs)
+    assert sorted(rows) == sorted(list(pair.chosen.ids[-5:]) for pair in data.pairs)
 
 
 def test_score_of_a_rollout_is_that_of_its_texts():
     model = reward_model()
-    answers = rollout(model.backbone, tokens(2, 3), 4, eos_id=5, n_answers=3)
-    expected = [model(torch.tensor([answers.prompt(row) + answers.answer(row)])).item() for row in range(6)]
-    torch.testing.assert_close(model.score(answers), torch.tensor(expected), atol=1e-5, rtol=1e-5)
-    assert not model.score(answers).requires_grad
+    rollouts = rollout(model.backbone, tokens(2, 3), 4, eos_id=5, n_completions=3)
+    expected = [
+        model(torch.tensor([rollouts.prompt(row) + rollouts.completion(row)])).item() for row in range(6)
+    ]
+    torch.testing.assert_close(model.score(rollouts), torch.tensor(expected), atol=1e-5, rtol=1e-5)
+    assert not model.score(rollouts).requires_grad
 
 
 def test_training_learns_a_preference_and_leaves_length_alone():
     """The better text holds more fives; lengths are random."""
     generator = torch.Generator().manual_seed(0)
 
-    def pair() -> Comparison:
+    def pair() -> PreferencePair:
         texts = [torch.randint(7, (int(torch.randint(3, 9, (1,), generator=generator)),), generator=generator)
                  for _ in range(2)]  # fmt: skip
         worse, better = sorted((text.tolist() for text in texts), key=lambda text: text.count(5))
-        return Comparison(better, worse) if better.count(5) > worse.count(5) else pair()
+        return text_pair(better, worse) if better.count(5) > worse.count(5) else pair()
 
     pairs = [pair() for _ in range(264)]
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=7, context_length=8, n_layers=1, d_model=16, n_heads=2)
     model = RewardModel(build(config))
-    held_out = Comparisons(pairs[200:])
+    held_out = PreferenceDataset(pairs[200:])
     untrained = score_pairs(model, held_out)
     train(
         model,
-        Comparisons(pairs[:200]),
-        TrainConfig(n_steps=60, context_length=8, batch_size=32, learning_rate=0.01),
+        PreferenceDataset(pairs[:200]),
+        TrainConfig(n_steps=60, context_length=8, batch_size=32, lr=0.01),
         loss=partial(preference_loss, centering=0.01),
     )
     scored = score_pairs(model, held_out, batch_size=7)

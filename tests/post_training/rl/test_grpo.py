@@ -8,20 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
-from tests.post_training.rl.test_ppo import V, all_answers, drawn, lively_policy, some_mask, unchecked  # noqa: F401  # a fixture
+from tests.post_training.rl.test_ppo import V, all_completions, drawn, lively_policy, some_mask, unchecked  # noqa: F401  # a fixture
 from torch import Tensor
 
 from llmguide.models import from_hf
-from llmguide.post_training.rl.grpo import (
-    GRPOConfig,
-    GRPOTrainer,
+from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
+from llmguide.post_training.rl.grpo_losses import (
     group_advantages,
     grpo_loss,
-    informative,
+    has_signal,
     leave_one_out_advantages,
     overlong_penalty,
 )
-from llmguide.post_training.rl.rollout import Rollout, answer_logprobs
+from llmguide.post_training.rl.rollout import Rollout, completion_logprobs
 
 VARIANTS = ["grpo", "dapo", "dr_grpo", "rloo"]
 
@@ -30,25 +29,29 @@ VARIANTS = ["grpo", "dapo", "dr_grpo", "rloo"]
 
 
 def test_losses_by_hand():
-    # ratios 2 and 1/2 for a good answer of two tokens: min(2, 1.2) and 1/2; ratio 2 for a bad one of one
-    logp = torch.tensor([[2.0, 0.5], [2.0, nan]]).log()
+    # ratios 2 and 1/2 for a good completion of two tokens: min(2, 1.2) and 1/2; ratio 2 for a bad one of one
+    logprobs = torch.tensor([[2.0, 0.5], [2.0, nan]]).log()
     advantages, mask = torch.tensor([1.0, -1.0]), torch.tensor([[True, True], [True, False]])
     losses = {
-        variant: grpo_loss(logp, torch.zeros(2, 2), advantages, mask, variant=variant, max_length=4).item()
+        variant: grpo_loss(
+            logprobs, torch.zeros(2, 2), advantages, mask, variant=variant, max_length=4
+        ).item()
         for variant in VARIANTS
     }
     assert losses["grpo"] == pytest.approx((-0.85 + 2.0) / 2)
     assert losses["dapo"] == pytest.approx((-1.2 - 0.5 + 2.0) / 3)
     assert losses["dr_grpo"] == pytest.approx((-1.7 + 2.0) / 2 / 4)
-    assert losses["rloo"] == pytest.approx((-1.0 + 2.0) / 2)  # the ratio of the whole answer is 2 x 1/2
-    higher = grpo_loss(logp, torch.zeros(2, 2), advantages, mask, variant="dapo", clip_eps_high=0.28)
+    assert losses["rloo"] == pytest.approx((-1.0 + 2.0) / 2)  # the ratio of the whole completion is 2 x 1/2
+    higher = grpo_loss(logprobs, torch.zeros(2, 2), advantages, mask, variant="dapo", clip_eps_high=0.28)
     assert higher.item() == pytest.approx((-1.28 - 0.5 + 2.0) / 3)
 
 
 def test_kl_term_by_hand():
     # k3 = 1/2 - 1 - log 1/2 for one token, at a price of 10
-    logp, ref_logp = torch.tensor([[0.5]]).log(), torch.tensor([[0.25]]).log()
-    loss = grpo_loss(logp, logp, torch.zeros(1), torch.ones(1, 1).bool(), ref_logp=ref_logp, kl_coef=10.0)
+    logprobs, ref_logprobs = torch.tensor([[0.5]]).log(), torch.tensor([[0.25]]).log()
+    loss = grpo_loss(
+        logprobs, logprobs, torch.zeros(1), torch.ones(1, 1).bool(), ref_logprobs=ref_logprobs, kl_coef=10.0
+    )
     assert loss.item() == pytest.approx(10 * 0.1931, abs=1e-3)
 
 
@@ -92,8 +95,8 @@ def trl_trainer(kind: str) -> Any:
     return peer
 
 
-def some_answers(n_tokens: int) -> Rollout:
-    """Prompts padded on the left, answers of 1 to 6 tokens padded on the right."""
+def some_rollouts(n_tokens: int) -> Rollout:
+    """Prompts padded on the left, completions of 1 to 6 tokens padded on the right."""
     ids = torch.randint(n_tokens, (8, 9), generator=torch.Generator().manual_seed(1))
     mask = torch.arange(6) < torch.tensor([6, 1, 3, 2, 6, 4, 5, 1])[:, None]
     prompt_mask = torch.arange(3) >= torch.tensor([0, 0, 1, 1, 2, 2, 0, 1])[:, None]
@@ -101,17 +104,17 @@ def some_answers(n_tokens: int) -> Rollout:
     return Rollout(ids, attention_mask, mask, drawn(8, 6), drawn(8, 6, 1), mask[:, 0])
 
 
-def peer_inputs(answers: Rollout, advantages: Tensor, old: Tensor, ref: Tensor) -> dict[str, Tensor]:
+def peer_inputs(rollouts: Rollout, advantages: Tensor, old: Tensor, ref: Tensor) -> dict[str, Tensor]:
     return {
-        "prompt_ids": answers.ids[:, :3],
-        "prompt_mask": answers.attention_mask[:, :3].long(),
-        "completion_ids": answers.answers,
-        "completion_mask": answers.mask.long(),
+        "prompt_ids": rollouts.ids[:, :3],
+        "prompt_mask": rollouts.attention_mask[:, :3].long(),
+        "completion_ids": rollouts.completions,
+        "completion_mask": rollouts.mask.long(),
         "advantages": advantages,
         "old_per_token_logps": old,
-        "old_logps": (old * answers.mask).sum(dim=1),
+        "old_logps": (old * rollouts.mask).sum(dim=1),
         "ref_per_token_logps": ref,
-        "num_items_in_batch": answers.mask.sum(),
+        "num_items_in_batch": rollouts.mask.sum(),
     }
 
 
@@ -125,29 +128,31 @@ def test_losses_and_gradients_equal_trl(variant, kl_coef, clip_eps_high):
     peer.beta, peer.loss_type, peer.epsilon_high = kl_coef, variant, clip_eps_high
     peer.args.use_bias_correction_kl = False  # DeepSeek-V3.2's factor on the KL, which the papers named lack
     model = from_hf(peer.model)
-    answers = some_answers(model.config.vocab_size)
-    logp, _ = answer_logprobs(model, answers)
-    # some ratios beyond the clip on either side, for tokens and for whole answers
-    old = logp.detach() + drawn(8, 6, seed=3, scale=0.3) * answers.mask
-    ref, advantages = logp.detach() + drawn(8, 6, seed=4, scale=0.5), drawn(8, seed=5)
+    rollouts = some_rollouts(model.config.vocab_size)
+    logprobs, _ = completion_logprobs(model, rollouts)
+    # some ratios beyond the clip on either side, for tokens and for whole completions
+    old = logprobs.detach() + drawn(8, 6, seed=3, scale=0.3) * rollouts.mask
+    ref, advantages = logprobs.detach() + drawn(8, 6, seed=4, scale=0.5), drawn(8, seed=5)
     loss = grpo_loss(
-        logp, old, advantages, answers.mask, variant=variant, clip_eps_high=clip_eps_high, ref_logp=ref,
-        kl_coef=kl_coef, max_length=6,
+        logprobs, old, advantages, rollouts.mask, variant=variant, clip_eps_high=clip_eps_high,
+        ref_logprobs=ref, kl_coef=kl_coef, max_length=6,
     )  # fmt: skip
     loss.backward()
     peer.model.zero_grad()
     peer.model.train()
-    theirs = peer._compute_loss(peer.model, peer_inputs(answers, advantages, old, ref))
+    theirs = peer._compute_loss(peer.model, peer_inputs(rollouts, advantages, old, ref))
     theirs.backward()
     against = f"trl.{type(peer).__name__}"
-    assert_parity(loss, theirs, of="llmguide.post_training.rl.grpo.grpo_loss", against=against, atol=2e-6)
+    assert_parity(
+        loss, theirs, of="llmguide.post_training.rl.grpo_losses.grpo_loss", against=against, atol=2e-6
+    )
     pairs = [
         (model.tokens.weight.grad, peer.model.model.embed_tokens.weight.grad),
         (model.head.weight.grad, peer.model.lm_head.weight.grad),
         (model.final_norm.weight.grad, peer.model.model.norm.weight.grad),
     ]
     for a, b in pairs:
-        assert_parity(a, b, of="llmguide.post_training.rl.grpo.grpo_loss", against=against, atol=1e-5)
+        assert_parity(a, b, of="llmguide.post_training.rl.grpo_losses.grpo_loss", against=against, atol=1e-5)
 
 
 @pytest.mark.parity
@@ -164,13 +169,13 @@ def test_advantages_equal_trl(kind):
     inputs = peer._generate_and_score_completions([{"prompt": "the quick"}] * 4 + [{"prompt": "under"}] * 4)
     peer.reward_funcs[0] = score
     rewards = torch.tensor(seen[0])
-    assert informative(rewards, 4).all()
+    assert has_signal(rewards, 4).all()
     if kind == "grpo":
         ours = group_advantages(rewards, 4)
         assert_parity(
             ours,
             inputs["advantages"],
-            of="llmguide.post_training.rl.grpo.group_advantages",
+            of="llmguide.post_training.rl.grpo_losses.group_advantages",
             against="trl.GRPOTrainer",
             atol=1e-6,
         )
@@ -179,12 +184,14 @@ def test_advantages_equal_trl(kind):
     mask = inputs["completion_mask"].bool()
     attention_mask = torch.cat([inputs["prompt_mask"].bool(), mask], dim=1)
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-    logp, _ = answer_logprobs(model, Rollout(ids, attention_mask, mask, *[mask.float()] * 2, mask[:, 0]))
+    logprobs, _ = completion_logprobs(
+        model, Rollout(ids, attention_mask, mask, *[mask.float()] * 2, mask[:, 0])
+    )
     # the reference is the model before any step, so that the KL is 0 but for rounding
-    ours = leave_one_out_advantages(rewards - 0.07 * (logp - logp.detach()).sum(dim=1).detach(), 4)
-    of = "llmguide.post_training.rl.grpo.leave_one_out_advantages"
+    ours = leave_one_out_advantages(rewards - 0.07 * (logprobs - logprobs.detach()).sum(dim=1).detach(), 4)
+    of = "llmguide.post_training.rl.grpo_losses.leave_one_out_advantages"
     assert_parity(ours, inputs["advantages"], of=of, against="trl.RLOOTrainer", atol=1e-5)
-    torch.testing.assert_close(logp.sum(dim=1), inputs["old_logps"], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logprobs.sum(dim=1), inputs["old_logps"], atol=1e-4, rtol=1e-4)
 
 
 # Properties
@@ -213,17 +220,17 @@ def test_equal_rewards_teach_nothing(value, size):
     rewards = torch.full((2 * size,), value)
     assert group_advantages(rewards, size).tolist() == [0] * 2 * size
     assert leave_one_out_advantages(rewards, size).tolist() == [0] * 2 * size
-    assert not informative(rewards, size).any()
+    assert not has_signal(rewards, size).any()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_padding_and_empty_answers_have_no_part(variant):
+def test_padding_and_empty_completions_have_no_part(variant):
     mask = some_mask(4, 6)
     mask[2] = False
-    logp, old, ref = (drawn(4, 6, seed=seed).masked_fill(~mask, nan) for seed in range(3))
+    logprobs, old, ref = (drawn(4, 6, seed=seed).masked_fill(~mask, nan) for seed in range(3))
     options = {"variant": variant, "max_length": 6}
     options |= {} if variant == "rloo" else {"ref_logp": ref, "kl_coef": 0.1}
-    leaf = logp.clone().requires_grad_()
+    leaf = logprobs.clone().requires_grad_()
     loss = grpo_loss(leaf, old, drawn(4), mask, **options)
     loss.backward()
     assert loss.isfinite()
@@ -232,12 +239,12 @@ def test_padding_and_empty_answers_have_no_part(variant):
 
 
 def test_dr_grpo_weighs_all_tokens_alike_and_grpo_does_not():
-    logp = torch.zeros(2, 4).requires_grad_()
+    logprobs = torch.zeros(2, 4).requires_grad_()
     mask = torch.tensor([[True, False, False, False], [True, True, True, True]])
     weights = {}
     for variant in ("grpo", "dapo", "dr_grpo"):
-        loss = grpo_loss(logp, logp.detach(), torch.ones(2), mask, variant=variant, max_length=4)
-        weights[variant] = -torch.autograd.grad(loss, logp)[0][:, 0]
+        loss = grpo_loss(logprobs, logprobs.detach(), torch.ones(2), mask, variant=variant, max_length=4)
+        weights[variant] = -torch.autograd.grad(loss, logprobs)[0][:, 0]
     assert weights["grpo"].tolist() == [0.5, 0.125]
     assert weights["dapo"].tolist() == pytest.approx([0.2, 0.2])
     assert weights["dr_grpo"].tolist() == [0.125, 0.125]
@@ -247,19 +254,19 @@ def test_dr_grpo_weighs_all_tokens_alike_and_grpo_does_not():
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_extreme_ratios_stay_finite(dtype, variant, reach):
-    logp = torch.tensor([[reach, -reach]], dtype=dtype).requires_grad_()
+    logprobs = torch.tensor([[reach, -reach]], dtype=dtype).requires_grad_()
     zeros = torch.zeros(1, 2, dtype=dtype)
     for advantage in (1.0, 0.0, -1.0):
         loss = grpo_loss(
-            logp, zeros, torch.tensor([advantage]), torch.ones(1, 2).bool(), variant=variant, max_length=2,
-            ref_logp=zeros, kl_coef=0.0 if variant == "rloo" else 0.04,
+            logprobs, zeros, torch.tensor([advantage]), torch.ones(1, 2).bool(), variant=variant,
+            max_length=2, ref_logprobs=zeros, kl_coef=0.0 if variant == "rloo" else 0.04,
         )  # fmt: skip
-        (gradient,) = torch.autograd.grad(loss, logp)
+        (gradient,) = torch.autograd.grad(loss, logprobs)
         assert loss.isfinite()
         assert gradient.isfinite().all()
 
 
-def test_overlong_answers():
+def test_overlong_completions():
     lengths = torch.tensor([0, 10, 11, 15, 20, 99])
     assert overlong_penalty(lengths, max_length=20, margin=10).tolist() == pytest.approx(
         [0, 0, -0.1, -0.5, -1, -1]
@@ -274,11 +281,11 @@ def test_wrong_uses_are_named():
         leave_one_out_advantages(ones[:, 0], 1)
     with pytest.raises(ValueError, match="pass max_length"):
         grpo_loss(ones, ones, ones[:, 0], mask, variant="dr_grpo")
-    with pytest.raises(ValueError, match="ref_logp missing"):
+    with pytest.raises(ValueError, match="ref_logprobs missing"):
         grpo_loss(ones, ones, ones[:, 0], mask, kl_coef=0.1)
     with pytest.raises(ValueError, match="for rloo put KL in the rewards"):
-        grpo_loss(ones, ones, ones[:, 0], mask, variant="rloo", ref_logp=ones, kl_coef=0.1)
-    with pytest.raises(ValueError, match="needs a reference"):
+        grpo_loss(ones, ones, ones[:, 0], mask, variant="rloo", ref_logprobs=ones, kl_coef=0.1)
+    with pytest.raises(ValueError, match="needs a reference_model"):
         GRPOTrainer(policy=lively_policy(), reward=len, config=config(kl_coef=0.1))
     with pytest.raises(ValueError, match="needs others"):
         config(group_size=1)
@@ -288,27 +295,27 @@ def test_wrong_uses_are_named():
 
 
 def config(**changes) -> GRPOConfig:
-    defaults = {"n_steps": 4, "batch_size": 2, "max_new_tokens": 3, "learning_rate": 0.01}
+    defaults = {"n_steps": 4, "batch_size": 2, "max_new_tokens": 3, "lr": 0.01}
     return GRPOConfig(**defaults | {"group_size": 4} | changes)
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_rloo_finds_the_optimum_of_the_regularised_objective():
-    """With the KL in the reward the best policy is pi_0 exp(r / beta), normalised; 25 answers are listed."""
+def test_rloo_finds_the_optimum_of_the_regularized_objective():
+    """With the KL in the reward the optimum is pi_0 exp(r / beta), normalized; 25 completions are listed."""
     policy, beta = lively_policy(), 1.0
     reference, table = deepcopy(policy), torch.randn(V, V)
     rloo = GRPOTrainer(
         policy=policy,
-        reference=reference,
-        reward=lambda answers: table[answers.answers[:, 0], answers.answers[:, 1]],
+        reference_model=reference,
+        reward=lambda rollouts: table[rollouts.completions[:, 0], rollouts.completions[:, 1]],
         config=config(
             variant="rloo", n_steps=60, group_size=128, batch_size=1, max_new_tokens=2, kl_coef=beta,
-            learning_rate=0.01, floor=0.0, n_epochs=2,
+            lr=0.01, min_lr_ratio=0.0, n_epochs=2,
         ),
     )  # fmt: skip
-    rloo.run([[0]])
-    _, start = all_answers(reference, 2)
-    _, end = all_answers(policy, 2)
+    rloo.train([[0]])
+    _, start = all_completions(reference, 2)
+    _, end = all_completions(policy, 2)
     best = (start + table.flatten() / beta).softmax(0)
     assert (start.exp() - best).abs().sum() / 2 > 0.2
     assert (end.exp() - best).abs().sum() / 2 < 0.04
@@ -316,23 +323,23 @@ def test_rloo_finds_the_optimum_of_the_regularised_objective():
 
 @pytest.mark.usefixtures("unchecked")
 def test_kl_in_the_loss_pulls_towards_the_divergence_from_the_reference():
-    """k3 as a loss: pi maximises c E[r] - beta KL(pi_0 || pi), so pi = beta pi_0 / (m - c r).
+    """k3 as a loss: pi maximizes c E[r] - beta KL(pi_0 || pi), so pi = beta pi_0 / (m - c r).
 
-    c = (G - 1) / G, because an answer is part of the mean that it is compared with; m makes the sum 1.
+    c = (G - 1) / G, because a completion is part of the mean that it is compared with; m makes the sum 1.
     """
     policy, beta, size = lively_policy(), 0.3, 128
     reference, table = deepcopy(policy), torch.randn(V)
     grpo = GRPOTrainer(
         policy=policy,
-        reference=reference,
-        reward=lambda answers: table[answers.answers[:, 0]],
+        reference_model=reference,
+        reward=lambda rollouts: table[rollouts.completions[:, 0]],
         config=config(
             variant="dr_grpo", n_steps=60, group_size=size, batch_size=1, max_new_tokens=1, kl_coef=beta,
-            learning_rate=0.02, floor=0.0,
+            lr=0.02, min_lr_ratio=0.0,
         ),
     )  # fmt: skip
-    grpo.run([[0]])
-    p0, p = (all_answers(model, 1)[1].double().exp() for model in (reference, policy))
+    grpo.train([[0]])
+    p0, p = (all_completions(model, 1)[1].double().exp() for model in (reference, policy))
     gain = (size - 1) / size * table.double()
     low, high = gain.max(), gain.max() + 100
     for _ in range(100):
@@ -350,20 +357,20 @@ def test_a_resumed_run_equals_an_uninterrupted_one(variant, tmp_path):
         policy = lively_policy()
         return GRPOTrainer(
             policy=policy,
-            reference=deepcopy(policy),
-            reward=lambda answers: (answers.answers == 3).any(dim=1).float(),
+            reference_model=deepcopy(policy),
+            reward=lambda rollouts: (rollouts.completions == 3).any(dim=1).float(),
             config=config(
                 variant=variant, n_steps=n_steps, kl_coef=0.1, eos_id=2, n_minibatches=2, n_epochs=2,
-                overlong_margin=2, checkpoint_every=2, floor=1.0,
+                overlong_margin=2, checkpoint_every=2, min_lr_ratio=1.0,
             ),
         )  # fmt: skip
 
     whole, prompts = new(4), [[1], [1, 3], [4, 0, 1]]
-    whole.run(prompts)
-    new(2).run(prompts, folder=tmp_path)
+    whole.train(prompts)
+    new(2).train(prompts, folder=tmp_path)
     torch.manual_seed(99)
     second = new(4)
-    second.run(prompts, folder=tmp_path)
+    second.train(prompts, folder=tmp_path)
     assert second.history == whole.history
     assert all(a.equal(b) for a, b in zip(whole.policy.parameters(), second.policy.parameters(), strict=True))
     assert set(whole.history[0]) == {
@@ -377,17 +384,19 @@ def test_dynamic_sampling_draws_until_the_batch_is_full():
     policy = lively_policy()
     drawn_prompts = []
 
-    def score(answers: Rollout) -> Tensor:
-        drawn_prompts.extend(answers.ids[::4, 0].tolist())
-        return torch.where(answers.ids[:, 0] < 2, (torch.arange(len(answers.ids)) % 2).float(), 1.0)
+    def score(rollouts: Rollout) -> Tensor:
+        drawn_prompts.extend(rollouts.ids[::4, 0].tolist())
+        return torch.where(rollouts.ids[:, 0] < 2, (torch.arange(len(rollouts.ids)) % 2).float(), 1.0)
 
     learner = GRPOTrainer(
-        policy=policy, reward=score, config=config(variant="dapo", n_steps=1, batch_size=4, max_draws=9)
+        policy=policy,
+        reward=score,
+        config=config(variant="dapo", n_steps=1, batch_size=4, max_prompt_batches=9),
     )
     seen = []
     loss = learner.loss
-    learner.loss = lambda answers, *rest: seen.append(answers.ids[:, 0].tolist()) or loss(answers, *rest)
-    learner.run([[i] for i in range(5)])
+    learner.loss = lambda rollouts, *rest: seen.append(rollouts.ids[:, 0].tolist()) or loss(rollouts, *rest)
+    learner.train([[i] for i in range(5)])
     assert len(seen[0]) == 16
     assert all(first < 2 for first in seen[0])
     assert learner.position == len(drawn_prompts) >= 8
@@ -395,9 +404,28 @@ def test_dynamic_sampling_draws_until_the_batch_is_full():
         sum(prompt < 2 for prompt in drawn_prompts) / len(drawn_prompts)
     )
     never = GRPOTrainer(
-        policy=policy, reward=lambda answers: torch.ones(8), config=config(variant="dapo", n_steps=1)
+        policy=policy, reward=lambda rollouts: torch.ones(8), config=config(variant="dapo", n_steps=1)
     )
     before = deepcopy(policy.state_dict())
-    never.run([[0]])  # nothing to learn from anywhere: the weights stay
+    never.train([[0]])  # nothing to learn from anywhere: the weights stay
     assert all(value.equal(before[name]) for name, value in policy.state_dict().items())
     assert inf > never.history[0]["grad_norm"] == 0
+
+
+def test_a_step_without_further_prompts_says_so():
+    """Called directly, a step has no source of prompts; DAPO's resampling must not be skipped silently."""
+    prompts = torch.ones(2, 1, dtype=torch.long)
+
+    def trainer(**changes) -> GRPOTrainer:
+        return GRPOTrainer(
+            policy=lively_policy(),
+            reward=lambda rollouts: rollouts.completions.float().sum(dim=1),
+            config=config(variant="dapo", **changes),
+        )
+
+    with pytest.raises(ValueError, match="call train, set next_prompts to a function"):
+        trainer().step(prompts)
+    assert trainer(max_prompt_batches=1).step(prompts)["informative"] > 0
+    resampling = trainer()
+    resampling.next_prompts = lambda: (prompts, torch.ones_like(prompts, dtype=torch.bool))
+    assert resampling.step(prompts)["informative"] > 0

@@ -20,10 +20,8 @@ from llmguide.post_training.rl.policy_gradient import (
     masked_mean,
     whiten,
 )
-from llmguide.post_training.rl.ppo import (
-    PPOConfig,
-    PPOTrainer,
-    ValueModel,
+from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
+from llmguide.post_training.rl.ppo_losses import (
     adapt_kl_coef,
     explained_variance,
     gae,
@@ -31,8 +29,8 @@ from llmguide.post_training.rl.ppo import (
     ppo_policy_loss,
     ppo_value_loss,
 )
-from llmguide.post_training.rl.rollout import answer_logprobs, rollout
-from llmguide.training.train import DivergenceError
+from llmguide.post_training.rl.rollout import completion_logprobs, rollout
+from llmguide.training.divergence import DivergenceError
 
 V = 5
 SMALL = ModelConfig(vocab_size=V, context_length=8, n_layers=1, d_model=16, n_heads=2)
@@ -68,7 +66,7 @@ def lively_policy(seed: int = 0, **changes) -> nn.Module:
 # By hand
 
 
-def test_gae_of_a_masked_answer_by_hand():
+def test_gae_of_a_masked_completion_by_hand():
     # gamma 1/2, lambda 1/2; the tool's token in the middle and the padding are passed over:
     # second token: 4 + 0 - 2 = 2; first: 1 + 2 / 2 - 6 = -4, and -4 + 2 / 4 = -3.5
     rewards = torch.tensor([[1.0, 100.0, 4.0, 100.0]])
@@ -89,7 +87,7 @@ def test_rewards_are_shaped_by_hand():
     assert shaped.tolist() == [[0.0, 2.0, 0.0], [0.0, 0.0, -4.0]]
 
 
-def test_an_empty_answer_has_no_place_for_its_score():
+def test_an_empty_completion_has_no_place_for_its_score():
     mask = torch.tensor([[True, False], [False, False]])
     with pytest.raises(ValueError, match=r"answers \[1\] are empty"):
         penalized_rewards(torch.zeros(2), torch.zeros(2, 2), mask, kl_coef=0.1)
@@ -97,12 +95,19 @@ def test_an_empty_answer_has_no_place_for_its_score():
 
 def test_clipping_by_hand():
     # ratios 3/2, 1/2 and 1.1 with advantages of both signs; bounds 0.8 and 1.2
-    logp = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1, 1.1]).log()
+    logprobs = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1, 1.1]).log()
     advantages = torch.tensor([2.0, -2.0, 2.0, -2.0, 2.0, -2.0])
-    losses = clipped_surrogate(logp, torch.zeros(6), advantages)
+    losses = clipped_surrogate(logprobs, torch.zeros(6), advantages)
     torch.testing.assert_close(losses, torch.tensor([-2.4, 3.0, -1.0, 1.6, -2.2, 2.2]))
-    assert is_clipped(logp, torch.zeros(6), advantages).tolist() == [True, False, False, True, False, False]
-    wider = clipped_surrogate(logp, torch.zeros(6), advantages, clip_eps_high=0.4)
+    assert is_clipped(logprobs, torch.zeros(6), advantages).tolist() == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    wider = clipped_surrogate(logprobs, torch.zeros(6), advantages, clip_eps_high=0.4)
     torch.testing.assert_close(wider[0].item(), -2.8)
 
 
@@ -119,7 +124,7 @@ def test_controller_settles_at_the_target():
 @pytest.mark.parity
 @pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.9, 0.0), (0.9, 1.0), (0.0, 0.5)])
 def test_gae_equals_torchrl(gamma, lam):
-    """Answers of several lengths; torchrl gets each as an episode that ends with its last token."""
+    """Completions of several lengths; torchrl gets each as an episode that ends with its last token."""
     from torchrl.objectives.value.functional import (  # noqa: PLC0415  # takes seconds to import
         generalized_advantage_estimate,
     )
@@ -136,7 +141,7 @@ def test_gae_equals_torchrl(gamma, lam):
     names = {"against": "torchrl.objectives.value.functional.generalized_advantage_estimate", "atol": 2e-6}
     for a, b in zip(ours, peer, strict=True):
         assert_parity(
-            a, b.squeeze(-1).masked_fill(~mask, 0.0), of="llmguide.post_training.rl.ppo.gae", **names
+            a, b.squeeze(-1).masked_fill(~mask, 0.0), of="llmguide.post_training.rl.ppo_losses.gae", **names
         )
 
 
@@ -158,9 +163,9 @@ def test_losses_and_gradients_equal_torchrl(scale):
 
     ours = logits.clone().requires_grad_(), seen.clone().requires_grad_()
     distribution = Categorical(logits=ours[0])
-    logp = distribution.log_prob(tokens)
+    logprobs = distribution.log_prob(tokens)
     our_losses = (
-        ppo_policy_loss(logp, old, advantages, mask, clip_eps=0.2),
+        ppo_policy_loss(logprobs, old, advantages, mask, clip_eps=0.2),
         ppo_value_loss(ours[1], old_values, returns, mask, clip_eps=0.2),
         -masked_mean(distribution.entropy(), mask),
     )
@@ -196,8 +201,8 @@ def test_losses_and_gradients_equal_torchrl(scale):
             a.grad[mask], b.grad, of=f"llmguide.post_training.rl.ppo.{of}", against=against, atol=1e-7
         )
         assert (a.grad[~mask] == 0).all()
-    ours_clipped = masked_mean(is_clipped(logp, old, advantages).float(), mask)
-    log_ratio = (logp - old)[mask].exp()
+    ours_clipped = masked_mean(is_clipped(logprobs, old, advantages).float(), mask)
+    log_ratio = (logprobs - old)[mask].exp()
     assert (
         ours_clipped <= out["clip_fraction"]
     )  # theirs counts ratios out of bounds that still have a gradient
@@ -281,13 +286,13 @@ def test_whitening_of_equal_and_of_single_values():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("extreme", [0.0, 30.0, 1e4, inf])
 def test_extreme_log_probabilities_leave_losses_and_gradients_finite(dtype, extreme):
-    logp = torch.tensor([[-extreme, 0.0, -1.0, nan]], dtype=dtype).requires_grad_()
+    logprobs = torch.tensor([[-extreme, 0.0, -1.0, nan]], dtype=dtype).requires_grad_()
     old = torch.tensor([[0.0, -min(extreme, 1e4), -1.0, nan]], dtype=dtype)
     mask = torch.tensor([[True, True, True, False]])
     for sign in (1, -1):
         advantages = sign * torch.tensor([[1.0, 1.0, 0.0, nan]], dtype=dtype)
-        loss = ppo_policy_loss(logp.float(), old.float(), advantages.float(), mask)
-        (gradient,) = torch.autograd.grad(loss, logp)
+        loss = ppo_policy_loss(logprobs.float(), old.float(), advantages.float(), mask)
+        (gradient,) = torch.autograd.grad(loss, logprobs)
         assert loss.isfinite()
         assert gradient.isfinite().all()
         assert gradient[0, 3] == 0
@@ -296,23 +301,23 @@ def test_extreme_log_probabilities_leave_losses_and_gradients_finite(dtype, extr
 def test_padding_has_no_part_in_losses_and_gradients():
     mask = some_mask(4, 6)
     parts = [drawn(4, 6, seed=seed) for seed in range(3)]
-    spoilt = [part.masked_fill(~mask, nan).requires_grad_() for part in parts]
+    spoiled = [part.masked_fill(~mask, nan).requires_grad_() for part in parts]
     clean = [part.clone().requires_grad_() for part in parts]
     for loss in (ppo_policy_loss, ppo_value_loss):
-        a, b = loss(*spoilt, mask), loss(*clean, mask)
+        a, b = loss(*spoiled, mask), loss(*clean, mask)
         torch.testing.assert_close(a, b)
-        grads = torch.autograd.grad(a, spoilt[0])[0], torch.autograd.grad(b, clean[0])[0]
+        grads = torch.autograd.grad(a, spoiled[0])[0], torch.autograd.grad(b, clean[0])[0]
         torch.testing.assert_close(*grads)
 
 
 def test_unclipped_first_step_is_the_policy_gradient():
     logits = drawn(3, 4, V).requires_grad_()
     tokens, advantages, mask = torch.randint(V, (3, 4)), drawn(3, 4, seed=1), some_mask(3, 4)
-    logp = logits.log_softmax(-1).gather(2, tokens[..., None]).squeeze(-1)
+    logprobs = logits.log_softmax(-1).gather(2, tokens[..., None]).squeeze(-1)
     ours = torch.autograd.grad(
-        ppo_policy_loss(logp, logp.detach(), advantages, mask), logits, retain_graph=True
+        ppo_policy_loss(logprobs, logprobs.detach(), advantages, mask), logits, retain_graph=True
     )
-    plain = torch.autograd.grad(-(logp * advantages)[mask].mean(), logits)
+    plain = torch.autograd.grad(-(logprobs * advantages)[mask].mean(), logits)
     torch.testing.assert_close(ours[0], plain[0])
 
 
@@ -328,9 +333,9 @@ def test_unknown_kinds_are_named():
 # The whole, where the optimum is known
 
 
-def all_answers(policy: nn.Module, n_tokens: int) -> tuple[Tensor, Tensor]:
-    """Every answer to the prompt 0, and its log-probability."""
-    ids = torch.tensor([[0, *answer] for answer in product(range(V), repeat=n_tokens)])
+def all_completions(policy: nn.Module, n_tokens: int) -> tuple[Tensor, Tensor]:
+    """Every completion to the prompt 0, and its log-probability."""
+    ids = torch.tensor([[0, *completion] for completion in product(range(V), repeat=n_tokens)])
     with torch.no_grad():
         log_p = policy(ids[:, :-1]).log_softmax(-1).gather(2, ids[:, 1:, None])
     return ids[:, 1:], log_p.sum((1, 2))
@@ -338,46 +343,46 @@ def all_answers(policy: nn.Module, n_tokens: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("seed", "shares_trunk"), [(0, True), (1, True), (2, True), (0, False)])
-def test_ppo_finds_the_optimum_of_the_regularised_objective(seed, shares_trunk):
-    """All 25 answers of two tokens are listed; the best policy is pi_0 exp(r / beta), normalised."""
+def test_ppo_finds_the_optimum_of_the_regularized_objective(seed, shares_trunk):
+    """All 25 completions of two tokens are listed; the best policy is pi_0 exp(r / beta), normalized."""
     policy, beta = lively_policy(seed), 1.0
     reference = deepcopy(policy)
     table = torch.randn(V, V)
     trunk = policy if shares_trunk else deepcopy(policy)
     config = PPOConfig(
-        n_steps=60, batch_size=128, max_new_tokens=2, learning_rate=0.01, floor=0.0, n_epochs=2,
+        n_steps=60, batch_size=128, max_new_tokens=2, lr=0.01, min_lr_ratio=0.0, n_epochs=2,
         kl_coef=beta, value_clip=inf,
     )  # fmt: skip
     ppo = PPOTrainer(
         policy=policy,
-        value=ValueModel(trunk),
-        reward=lambda answers: table[answers.answers[:, 0], answers.answers[:, 1]],
-        reference=reference,
+        value_model=ValueModel(trunk),
+        reward=lambda rollouts: table[rollouts.completions[:, 0], rollouts.completions[:, 1]],
+        reference_model=reference,
         config=config,
     )
-    history = ppo.run([[0]])
-    _, start = all_answers(reference, 2)
+    history = ppo.train([[0]])
+    _, start = all_completions(reference, 2)
     best = (start + table.flatten() / beta).softmax(0)
-    _, end = all_answers(policy, 2)
+    _, end = all_completions(policy, 2)
     assert (start.exp() - best).abs().sum() / 2 > 0.3
     assert (end.exp() - best).abs().sum() / 2 < 0.06  # total variation
     optimum = beta * (start + table.flatten() / beta).logsumexp(0)  # of reward minus beta KL
     found = (end.exp() * (table.flatten() - beta * (end - start))).sum()
     assert 0 <= optimum - found < 0.02
-    # at the optimum r - beta log(pi / pi_0) is the same for every answer, and the value model knows it
+    # at the optimum r - beta log(pi / pi_0) is the same for every completion, and the value model knows it
     assert history[-1]["kl"] == pytest.approx((best * (best.log() - start)).sum().item(), abs=0.2)
     assert history[0]["kl"] == pytest.approx(0, abs=1e-5)
 
 
 def small_ppo(**changes) -> PPOTrainer:
     policy = lively_policy()
-    defaults = {"n_steps": 6, "batch_size": 8, "max_new_tokens": 4, "learning_rate": 0.01, "eos_id": 2}
+    defaults = {"n_steps": 6, "batch_size": 8, "max_new_tokens": 4, "lr": 0.01, "eos_id": 2}
     config = PPOConfig(**defaults | {"n_minibatches": 2, "kl_target": 1.0, "checkpoint_every": 2} | changes)
     return PPOTrainer(
         policy=policy,
-        value=ValueModel(policy),
-        reward=lambda answers: (answers.answers == 3).float().sum(dim=1),
-        reference=deepcopy(policy),
+        value_model=ValueModel(policy),
+        reward=lambda rollouts: (rollouts.completions == 3).float().sum(dim=1),
+        reference_model=deepcopy(policy),
         config=config,
     )
 
@@ -389,7 +394,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     torch.manual_seed(7)
     whole = small_ppo()
     torch.manual_seed(8)
-    whole.run(PROMPTS)
+    whole.train(PROMPTS)
 
     class Killed(Exception):  # noqa: N818  # it is no error
         pass
@@ -408,7 +413,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     with pytest.raises(Killed):
         first.run(PROMPTS, folder=tmp_path, logger=Killer())
     second = small_ppo()
-    second.run(PROMPTS, folder=tmp_path)
+    second.train(PROMPTS, folder=tmp_path)
     assert second.history == whole.history
     assert second.kl_coef == whole.kl_coef
     for a, b in zip(whole.trained.parameters(), second.trained.parameters(), strict=True):
@@ -431,34 +436,38 @@ def test_first_step_metrics_are_those_of_an_untouched_policy():
 
 def test_a_shared_trunk_gives_the_values_of_a_separate_one():
     policy = lively_policy()
-    answers = rollout(policy, torch.tensor([[1, 2]]), 3, n_answers=4)
+    rollouts = rollout(policy, torch.tensor([[1, 2]]), 3, n_completions=4)
     value = ValueModel(policy)
     nn.init.normal_(value.head.weight)
-    plain = value(policy.hidden(answers.ids))[:, 1:-1]
-    torch.testing.assert_close(value(answers.states), plain, atol=1e-5, rtol=1e-5)
+    plain = value(policy.hidden(rollouts.ids))[:, 1:-1]
+    torch.testing.assert_close(value(rollouts.states), plain, atol=1e-5, rtol=1e-5)
 
 
 def test_reference_is_frozen_and_left_alone():
     ppo = small_ppo(n_steps=2)
-    before = deepcopy(ppo.reference.state_dict())
-    ppo.run(PROMPTS)
-    assert all(value.equal(before[name]) for name, value in ppo.reference.state_dict().items())
-    assert all(p.grad is None for p in ppo.reference.parameters())
+    before = deepcopy(ppo.reference_model.state_dict())
+    ppo.train(PROMPTS)
+    assert all(value.equal(before[name]) for name, value in ppo.reference_model.state_dict().items())
+    assert all(p.grad is None for p in ppo.reference_model.parameters())
     with pytest.raises(ValueError, match="reference is the policy itself"):
         PPOTrainer(
-            policy=ppo.policy, value=ppo.value, reward=ppo.reward, reference=ppo.policy, config=ppo.config
+            policy=ppo.policy,
+            value_model=ppo.value_model,
+            reward=ppo.reward,
+            reference_model=ppo.policy,
+            config=ppo.config,
         )
 
 
 def test_bad_rewards_and_gradients_stop_the_run():
     ppo = small_ppo()
-    ppo.reward = lambda answers: torch.full((len(answers.ids),), nan)
+    ppo.reward = lambda rollouts: torch.full((len(rollouts.ids),), nan)
     with pytest.raises(ValueError, match="one finite number for each"):
         ppo.step(torch.tensor([[1]]))
     ppo = small_ppo()
     before = deepcopy(ppo.trained.state_dict())
     with pytest.raises(DivergenceError, match="loss nan"):
-        ppo.update(ppo.value.head.weight.sum() * nan, {})
+        ppo.optimizer_step(ppo.value_model.head.weight.sum() * nan, {})
     assert all(value.equal(before[name]) for name, value in ppo.trained.state_dict().items())
 
 
@@ -466,5 +475,7 @@ def test_temperature_is_part_of_the_policy():
     ppo = small_ppo(temperature=0.5, n_epochs=1, n_minibatches=1)
     metrics = ppo.step(torch.tensor([[1], [4]]))
     assert metrics["approx_kl"] == pytest.approx(0, abs=1e-6)
-    answers = rollout(ppo.policy, torch.tensor([[1]]), 2, temperature=0.5)
-    torch.testing.assert_close(answer_logprobs(ppo.policy, answers, temperature=0.5)[0], answers.logprobs)
+    rollouts = rollout(ppo.policy, torch.tensor([[1]]), 2, temperature=0.5)
+    torch.testing.assert_close(
+        completion_logprobs(ppo.policy, rollouts, temperature=0.5)[0], rollouts.logprobs
+    )

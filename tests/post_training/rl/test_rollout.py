@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.models.test_models import CONFIGS, lively, tokens
 
 from llmguide.models import build
-from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, answer_states, join, rollout
+from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, completion_states, join, rollout
 
 NAMES = ["gpt", "llama", "mistral", "bloom", "mixtral"]
 LEFT = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]]).bool()
@@ -32,38 +32,38 @@ def draw(name="gpt", seed=0, **options) -> Rollout:
 def test_what_was_kept_is_what_a_forward_pass_gives(name, temperature):
     """Row by row, without padding and cache, by the plain definition."""
     model = policy(name)
-    answers = draw(name, n_answers=2, temperature=temperature)
-    logprobs, entropies = answer_logprobs(model, answers, temperature=temperature)
-    torch.testing.assert_close(answers.logprobs, logprobs, atol=2e-5, rtol=1e-5)
-    states = answer_states(model, answers)
-    torch.testing.assert_close(answers.states[answers.mask], states[answers.mask], atol=2e-5, rtol=1e-5)
-    for row in range(len(answers.ids)):
-        prompt, answer = answers.prompt(row), answers.answer(row)
-        logits = model(torch.tensor([prompt + answer]))[0, len(prompt) - 1 : -1] / temperature
+    rollouts = draw(name, n_completions=2, temperature=temperature)
+    logprobs, entropies = completion_logprobs(model, rollouts, temperature=temperature)
+    torch.testing.assert_close(rollouts.logprobs, logprobs, atol=2e-5, rtol=1e-5)
+    states = completion_states(model, rollouts)
+    torch.testing.assert_close(rollouts.states[rollouts.mask], states[rollouts.mask], atol=2e-5, rtol=1e-5)
+    for row in range(len(rollouts.ids)):
+        prompt, completion = rollouts.prompt(row), rollouts.completion(row)
+        logits = model(torch.tensor([prompt + completion]))[0, len(prompt) - 1 : -1] / temperature
         expected = torch.distributions.Categorical(logits=logits)
-        n = len(answer)
+        n = len(completion)
         torch.testing.assert_close(
-            logprobs[row, :n], expected.log_prob(torch.tensor(answer)), atol=2e-5, rtol=1e-5
+            logprobs[row, :n], expected.log_prob(torch.tensor(completion)), atol=2e-5, rtol=1e-5
         )
         torch.testing.assert_close(entropies[row, :n], expected.entropy(), atol=2e-5, rtol=1e-5)
         assert (logprobs[row, n:] == 0).all()
-        assert (answers.logprobs[row, n:] == 0).all()
+        assert (rollouts.logprobs[row, n:] == 0).all()
 
 
-def test_answers_end_with_the_first_end_of_text():
-    answers = draw(n_answers=40)
-    lengths = answers.mask.sum(dim=1)
-    assert 0 < answers.ended.sum() < 120
+def test_completions_end_with_the_first_end_of_text():
+    rollouts = draw(n_completions=40)
+    lengths = rollouts.mask.sum(dim=1)
+    assert 0 < rollouts.ended.sum() < 120
     for row in range(120):
-        answer = answers.answer(row)
-        assert len(answer) == lengths[row] >= 1
-        assert 5 not in answer[:-1]
-        assert answers.ended[row] == (answer[-1] == 5)
-        assert answers.ended[row] or len(answer) == 7
-        assert (answers.answers[row, len(answer) :] == 5).all()
-        assert answers.prompt(row) == answers.prompt(row - row % 40)
-    assert answers.attention_mask[:, 4:].equal(answers.mask)
-    assert answers.prompt_length == 4
+        completion = rollouts.completion(row)
+        assert len(completion) == lengths[row] >= 1
+        assert 5 not in completion[:-1]
+        assert rollouts.ended[row] == (completion[-1] == 5)
+        assert rollouts.ended[row] or len(completion) == 7
+        assert (rollouts.completions[row, len(completion) :] == 5).all()
+        assert rollouts.prompt(row) == rollouts.prompt(row - row % 40)
+    assert rollouts.attention_mask[:, 4:].equal(rollouts.mask)
+    assert rollouts.prompt_length == 4
 
 
 def test_drawing_stops_when_all_rows_have_ended():
@@ -71,15 +71,15 @@ def test_drawing_stops_when_all_rows_have_ended():
     with torch.no_grad():
         model.tokens.weight[5] = 30 * model.final_norm.bias / model.final_norm.bias.norm()
         model.final_norm.weight.zero_()
-    answers = rollout(model, tokens(3, 4), 7, eos_id=5)
-    assert answers.answers.tolist() == [[5]] * 3
-    assert answers.ended.all()
+    rollouts = rollout(model, tokens(3, 4), 7, eos_id=5)
+    assert rollouts.completions.tolist() == [[5]] * 3
+    assert rollouts.ended.all()
 
 
 def test_without_end_of_text_all_have_the_full_length():
-    answers = draw(eos_id=None)
-    assert answers.mask.all()
-    assert not answers.ended.any()
+    rollouts = draw(eos_id=None)
+    assert rollouts.mask.all()
+    assert not rollouts.ended.any()
 
 
 def test_the_same_seed_draws_the_same():
@@ -90,20 +90,22 @@ def test_the_same_seed_draws_the_same():
 
 def test_tokens_are_drawn_from_the_distribution_of_the_policy():
     model = policy()
-    answers = rollout(model, tokens(1, 4), 1, n_answers=20_000, generator=torch.Generator().manual_seed(0))
+    rollouts = rollout(
+        model, tokens(1, 4), 1, n_completions=20_000, generator=torch.Generator().manual_seed(0)
+    )
     p = model(tokens(1, 4))[0, -1].softmax(-1)
-    drawn = answers.answers.flatten().bincount(minlength=len(p)) / 20_000
+    drawn = rollouts.completions.flatten().bincount(minlength=len(p)) / 20_000
     assert (drawn - p).abs().max() < 4 * (p * (1 - p) / 20_000).sqrt().max()  # four standard errors
 
 
 def test_gradients_flow_through_what_a_rollout_kept():
     model = policy()
-    answers = draw()
-    logprobs, entropies = answer_logprobs(model, answers)
-    ((logprobs - answers.logprobs).exp() * answers.mask + entropies).sum().backward()
+    rollouts = draw()
+    logprobs, entropies = completion_logprobs(model, rollouts)
+    ((logprobs - rollouts.logprobs).exp() * rollouts.mask + entropies).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     head = torch.nn.Linear(12, 1)
-    head(answers.states).sum().backward()
+    head(rollouts.states).sum().backward()
     assert head.weight.grad is not None
 
 
@@ -119,21 +121,21 @@ def test_joined_rollouts_give_the_same_log_probabilities(prompt_lengths, seed):
         for length in prompt_lengths
     ]  # fmt: skip
     joined = join(parts)
-    logprobs, _ = answer_logprobs(model, joined)
+    logprobs, _ = completion_logprobs(model, joined)
     torch.testing.assert_close(logprobs, joined.logprobs, atol=2e-5, rtol=1e-5)
     rows = [(part, row) for part in parts for row in range(2)]
     for i, (part, row) in enumerate(rows):
         assert joined.prompt(i) == part.prompt(row)
-        assert joined.answer(i) == part.answer(row)
+        assert joined.completion(i) == part.completion(row)
     one = joined.take(torch.tensor([len(rows) - 1]))
-    assert one.answer(0) == parts[-1].answer(1)
+    assert one.completion(0) == parts[-1].completion(1)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"max_new_tokens": 0}, "max_new_tokens=0"),
-        ({"n_answers": 0}, "n_answers=0"),
+        ({"n_completions": 0}, "n_completions=0"),
         ({"temperature": 0.0}, "temperature=0.0"),
         ({"temperature": -inf}, "temperature=-inf"),
         ({"max_new_tokens": 40}, "outgrow the 32 positions"),

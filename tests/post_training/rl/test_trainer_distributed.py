@@ -1,4 +1,4 @@
-"""Two and three gloo processes learn by PPO and GRPO what one does: same draws, same curve, same weights."""
+"""Two and three gloo processes train as one does, by PPO and GRPO: same samples, curve and weights."""
 
 import os
 import subprocess
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="fork")
 ROOT = Path(__file__).parents[3]
 PROMPTS = [[1, 2, 3], [4], [2, 2], [3, 1], [5], [6, 4, 2, 1], [1]]
 COMMON: dict[str, Any] = {
-    "n_steps": 4, "batch_size": 6, "max_new_tokens": 5, "eos_id": 0, "learning_rate": 3e-3, "n_epochs": 2,
+    "n_steps": 4, "batch_size": 6, "max_new_tokens": 5, "eos_id": 0, "lr": 3e-3, "n_epochs": 2,
     "n_minibatches": 4, "checkpoint_every": 2,
 }  # fmt: skip
 
 
-def likes_twos(answers: Rollout) -> torch.Tensor:
-    return ((answers.answers == 2) & answers.mask).float().sum(dim=1)
+def likes_twos(rollouts: Rollout) -> torch.Tensor:
+    return ((rollouts.completions == 2) & rollouts.mask).float().sum(dim=1)
 
 
 def learner(kind: str) -> PolicyTrainer:
@@ -39,10 +39,12 @@ def learner(kind: str) -> PolicyTrainer:
     if kind.startswith("ppo"):
         value = ValueModel(policy if kind == "ppo" else build(shape))
         config = PPOConfig(**COMMON, kl_target=1.0, missing_eos_penalty=0.5)
-        return PPOTrainer(policy=policy, value=value, reward=likes_twos, reference=reference, config=config)
+        return PPOTrainer(
+            policy=policy, value_model=value, reward=likes_twos, reference_model=reference, config=config
+        )
     variant: Any = kind
     config = GRPOConfig(**COMMON, variant=variant, group_size=3, kl_coef=0.1, overlong_margin=2)
-    return GRPOTrainer(policy=policy, reward=likes_twos, config=config, reference=reference)
+    return GRPOTrainer(policy=policy, reward=likes_twos, config=config, reference_model=reference)
 
 
 KINDS = ("ppo", "ppo, own trunk", "grpo", "dapo", "rloo")
@@ -74,7 +76,7 @@ for case in sys.argv[1:]:
         if rank:  # what another process would have drawn counts for nothing
             torch.manual_seed(rank)
             torch.nn.init.zeros_(one.policy.tokens.weight)
-        one.run(PROMPTS, folder=case.replace("/", "-"))
+        one.train(PROMPTS, folder=case.replace("/", "-"))
         if rank == 0:
             found = {"model": one.trained.state_dict(), "history": one.history}
             torch.save(found, case.replace("/", "-") + ".pt")
@@ -96,7 +98,7 @@ def folder(tmp_path_factory):
 @cache
 def alone(kind: str) -> PolicyTrainer:
     one = learner(kind)
-    one.run(PROMPTS)
+    one.train(PROMPTS)
     return one
 
 
@@ -117,11 +119,11 @@ def test_one_process_goes_on_where_two_stopped(folder, kind):
     checkpoints = folder / f"{kind}-2"
     max(checkpoints.glob("step-*")).unlink()
     one = learner(kind)
-    one.run(PROMPTS, folder=checkpoints)
+    one.train(PROMPTS, folder=checkpoints)
     assert_same(one, torch.load(folder / f"{kind}-2.pt"))
 
 
 def test_prompts_must_divide_among_processes(monkeypatch):
     monkeypatch.setattr("llmguide.training.distributed.world", lambda: (0, 4))
     with pytest.raises(ValueError, match="6 sequences do not divide among 4 processes"):
-        learner("grpo").answer(torch.ones(6, 1, dtype=torch.long), None)
+        learner("grpo").generate(torch.ones(6, 1, dtype=torch.long), None)

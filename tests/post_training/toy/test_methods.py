@@ -43,21 +43,21 @@ def test_a_run_repeats_and_leaves_no_trace(outcome):
     expected = torch.rand(1)
     torch.manual_seed(5)
     threads = torch.get_num_threads()
-    first = run_all(WORLD, seed=1, judge=WORLD.proxy, **short)
+    first = run_all(WORLD, seed=1, rater_reward=WORLD.proxy, **short)
     assert torch.rand(1).equal(expected)
     assert torch.get_num_threads() == threads
-    again = run_all(WORLD, seed=1, judge=WORLD.proxy, **short)
+    again = run_all(WORLD, seed=1, rater_reward=WORLD.proxy, **short)
     assert again.paths == first.paths
-    assert run_all(WORLD, seed=2, judge=WORLD.proxy, **short).paths != first.paths
+    assert run_all(WORLD, seed=2, rater_reward=WORLD.proxy, **short).paths != first.paths
     assert isinstance(first.paths["PPO"][-1], Point)
 
 
 def test_reward_of_a_rollout_is_that_of_the_table():
     policy = fine_tune(WORLD, 200, torch.Generator().manual_seed(0), n_steps=2)
     prompts = WORLD.prompts.repeat_interleave(5)[:, None]
-    answers = rollout(policy, prompts, 4, eos_id=0)
-    rewards = table_reward(WORLD, WORLD.gold)(answers)
+    rollouts = rollout(policy, prompts, 4, eos_id=0)
+    rewards = table_reward(WORLD, WORLD.gold)(rollouts)
     for row, reward in enumerate(rewards.tolist()):
-        said = answers.answer(row)
+        said = rollouts.completion(row)
         padded = torch.tensor([said + [0] * (4 - len(said))])
         assert reward == WORLD.gold[row // 5, WORLD.find(padded)].item()

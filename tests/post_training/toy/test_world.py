@@ -17,18 +17,18 @@ from llmguide.post_training.toy.world import (
     PROMPTS,
     WORDS,
     World,
-    answer_logprobs,
     best_of_n,
     best_of_n_kl,
+    completion_logprobs,
     demonstrations,
     divergence,
-    draw_answers,
     expected,
     frontier,
-    list_answers,
+    list_completions,
     optimum,
     point,
     preferences,
+    sample_completions,
     tiny_world,
 )
 
@@ -53,29 +53,29 @@ def lively(world=WORLD, seed=0):
     return model
 
 
-def test_all_answers_are_listed_once():
-    answers, mask = list_answers(4, 3)
+def test_all_completions_are_listed_once():
+    completions, mask = list_completions(4, 3)
     by_hand = {
         tuple(words[: words.index(0)]) if 0 in words else words
         for words in itertools.product(range(4), repeat=3)
     }
-    listed = [tuple(w for w in row if w != EOS) for row in answers.tolist()]
+    listed = [tuple(w for w in row if w != EOS) for row in completions.tolist()]
     assert len(listed) == len(set(listed)) == 1 + 3 + 9 + 27
     assert set(listed) == by_hand
     assert mask.sum(dim=1).tolist() == [min(3, len(words) + 1) for words in listed]
-    assert WORLD.answers.shape == (1 + 7 + 49 + 343 + 2401, 4)
+    assert WORLD.completions.shape == (1 + 7 + 49 + 343 + 2401, 4)
 
 
 def test_two_words_by_hand():
     """Words "." and a, length 2: the model says "." with probability 1/4 at first and 1/2 after a."""
-    answers, mask = list_answers(2, 2)
-    world = World(torch.tensor([1]), answers, mask, torch.tensor([[0.0, 1.0, 2.0]]), torch.zeros(1, 3))
+    completions, mask = list_completions(2, 2)
+    world = World(torch.tensor([1]), completions, mask, torch.tensor([[0.0, 1.0, 2.0]]), torch.zeros(1, 3))
 
     def model(ids):
         assert ids.tolist() == [[1, 1]]  # the prompt a, and the beginning a
         return torch.tensor([[[0.25, 0.75], [0.5, 0.5]]]).log()
 
-    log_p = answer_logprobs(model, world)
+    log_p = completion_logprobs(model, world)
     torch.testing.assert_close(log_p.exp(), torch.tensor([[0.25, 0.375, 0.375]]))
     assert expected(log_p, world.gold).item() == pytest.approx(0.375 + 0.75)
     # r / beta = 0, log 2, log 4: weights 1/4, 3/4, 3/2
@@ -89,22 +89,22 @@ def test_two_words_by_hand():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_probabilities_sum_to_one_and_equal_those_of_single_answers(seed):
+def test_probabilities_sum_to_one_and_equal_those_of_single_completions(seed):
     model = lively(seed=seed)
     with torch.no_grad():
-        log_p = answer_logprobs(model, WORLD)
+        log_p = completion_logprobs(model, WORLD)
         torch.testing.assert_close(log_p.exp().sum(dim=1), torch.ones(4), atol=1e-5, rtol=0)
-        prompts, answers = torch.randint(4, (50,)), torch.randint(2801, (50,))
-        ids = WORLD.rows(prompts, answers)
+        prompts, completions = torch.randint(4, (50,)), torch.randint(2801, (50,))
+        ids = WORLD.rows(prompts, completions)
         each = model(ids[:, :-1]).log_softmax(dim=-1).gather(2, ids[:, 1:, None]).squeeze(2)
-    one_by_one = (each * WORLD.mask[answers]).sum(dim=1)
-    torch.testing.assert_close(log_p[prompts, answers], one_by_one, atol=2e-5, rtol=1e-5)
+    one_by_one = (each * WORLD.mask[completions]).sum(dim=1)
+    torch.testing.assert_close(log_p[prompts, completions], one_by_one, atol=2e-5, rtol=1e-5)
 
 
 def test_gradient_of_expected_reward_is_the_policy_gradient():
     """Exact ascent: the derivative of E[r] is E[r grad log p], by enumeration on both sides."""
     model = lively()
-    log_p = answer_logprobs(model, WORLD)
+    log_p = completion_logprobs(model, WORLD)
     exact = torch.autograd.grad(expected(log_p, WORLD.gold), model.tokens.weight, retain_graph=True)[0]
     surrogate = (log_p.detach().exp() * WORLD.gold * log_p).sum(dim=1).mean()
     torch.testing.assert_close(
@@ -112,13 +112,13 @@ def test_gradient_of_expected_reward_is_the_policy_gradient():
     )
 
 
-def test_find_reverses_answers():
+def test_find_reverses_completions():
     numbers = torch.randperm(2801)
-    assert WORLD.find(WORLD.answers[numbers]).equal(numbers)
-    behind = WORLD.answers[:8].clone()  # "." and the answers of one word
+    assert WORLD.find(WORLD.completions[numbers]).equal(numbers)
+    behind = WORLD.completions[:8].clone()  # "." and the completions of one word
     behind[:, 2:] = 5
     assert WORLD.find(behind).equal(torch.arange(8))
-    assert WORLD.find(WORLD.answers[:8, :2]).equal(torch.arange(8))  # cut where all have ended
+    assert WORLD.find(WORLD.completions[:8, :2]).equal(torch.arange(8))  # cut where all have ended
 
 
 def test_rewards_by_hand():
@@ -142,7 +142,7 @@ def test_rewards_by_hand():
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.3, 10), st.integers(0, 100))
 def test_no_policy_beats_the_optimum(beta, seed):
-    """First order: r - beta (log pi* - log ref) is the same for all answers. Others are worse."""
+    """First order: r - beta (log pi* - log ref) is the same for all completions. Others are worse."""
     reference = random_policy(seed)
     best = optimum(reference, WORLD.gold, beta)
     slope = WORLD.gold - beta * (best - reference)
@@ -159,19 +159,19 @@ def test_no_policy_beats_the_optimum(beta, seed):
 
 
 def test_gradient_ascent_on_a_model_approaches_the_optimum():
-    """The closed form is what optimisation of the same objective arrives at, in a world of 40 answers."""
+    """The closed form is what optimization of the same objective arrives at, in a world of 40 completions."""
     torch.manual_seed(0)
-    answers, mask = list_answers(4, 3)
-    gold = torch.randn(2, len(answers))
-    world, beta = World(torch.tensor([1, 2]), answers, mask, gold, gold), 1.0
+    completions, mask = list_completions(4, 3)
+    gold = torch.randn(2, len(completions))
+    world, beta = World(torch.tensor([1, 2]), completions, mask, gold, gold), 1.0
     model = build(world.config)
-    reference = answer_logprobs(model, world).detach()
+    reference = completion_logprobs(model, world).detach()
     goal = optimum(reference, gold, beta)
     best = expected(goal, gold) - beta * divergence(goal, reference)
     start = expected(reference, gold)
     optimizer, reached = torch.optim.Adam(model.parameters(), lr=3e-3), start
     for _ in range(200):
-        log_p = answer_logprobs(model, world)
+        log_p = completion_logprobs(model, world)
         objective = expected(log_p, gold) - beta * divergence(log_p, reference)
         reached = torch.maximum(reached, objective.detach())  # steps overshoot
         optimizer.zero_grad()
@@ -217,7 +217,7 @@ def test_best_of_n_is_a_distribution_within_the_bound(n, seed):
     without_ties = torch.rand(WORLD.gold.shape, generator=generator(seed))
     kl = divergence(best_of_n(reference, without_ties, n), reference.double()).item()
     assert kl <= best_of_n_kl(n) + 1e-5
-    if n <= 10:  # far fewer draws than answers: the bound is the value
+    if n <= 10:  # far fewer draws than completions: the bound is the value
         assert kl == pytest.approx(best_of_n_kl(n), abs=0.02)
 
 
@@ -225,7 +225,7 @@ def test_best_of_n_by_drawing():
     reference = (WORLD.gold / 0.7).log_softmax(dim=1)
     n, size = 4, 20_000
     prompts = torch.zeros(size * n, dtype=torch.long)
-    draws = draw_answers(reference, prompts, generator()).view(size, n)
+    draws = sample_completions(reference, prompts, generator()).view(size, n)
     rewards = WORLD.gold[0][draws].amax(dim=1)
     exact = (best_of_n(reference, WORLD.gold, n)[0].exp() * WORLD.gold[0]).sum()
     assert abs(rewards.mean() - exact) < 4 * rewards.std() / size**0.5
@@ -236,11 +236,11 @@ def test_best_of_n_kl_by_hand():
 
 
 def test_draws_follow_their_distributions():
-    prompts, answers = demonstrations(WORLD, 20_000, generator(), temperature=0.7)
-    rewards = WORLD.gold[prompts, answers]
+    prompts, completions = demonstrations(WORLD, 20_000, generator(), temperature=0.7)
+    rewards = WORLD.gold[prompts, completions]
     exact = expected((WORLD.gold / 0.7).log_softmax(dim=1), WORLD.gold)
     assert abs(rewards.mean() - exact) < 4 * rewards.std() / 20_000**0.5
-    ids = WORLD.rows(prompts[:3], answers[:3])
+    ids = WORLD.rows(prompts[:3], completions[:3])
     assert ids.shape == (3, 5)
     assert IGNORE_INDEX not in ids
 

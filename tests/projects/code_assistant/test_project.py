@@ -55,7 +55,7 @@ def finished(tmp_path_factory):
     small = pytest.MonkeyPatch()
     small.setattr(code_assistant, "N_TESTS", 16)
     sizes = ["--vocab-size", "320", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
-    steps = ["--n-steps", "120", "--learning-rate", "1e-2", "--batch-size", "4"]
+    steps = ["--n-steps", "120", "--lr", "1e-2", "--batch-size", "4"]
     args = ["project", "code-assistant", "--corpus", str(folder / "code"), *sizes, *steps, "--n-pairs", "12"]
     assert main([*args, "--output", str(folder / "whole")]) == 0
     yield folder / "whole"
@@ -310,7 +310,7 @@ def test_thumbs_are_written_for_dpo(tmp_path):
     assert told.prompt == [{"role": "user", "content": "Hi"}]
 
 
-def test_what_cannot_be_learnt_from_is_refused_before_the_training(tmp_path, capsys):
+def test_what_cannot_be_learned_from_is_refused_before_the_training(tmp_path, capsys):
     (tmp_path / "code").mkdir()
     args = [
         "project",

@@ -9,8 +9,8 @@ import torch
 from llmguide.cli.main import main
 from llmguide.models import build
 from llmguide.post_training.datasets import json_lines
-from llmguide.post_training.preferences.pairs import Pair, Pairs
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.constitutional_ai import project as constitutional_ai
 from llmguide.projects.constitutional_ai.principles import Rules
 from llmguide.projects.constitutional_ai.project import (
@@ -24,6 +24,7 @@ from llmguide.projects.constitutional_ai.project import (
 from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question
 from llmguide.projects.run import plan_of, small_decoder
 from llmguide.runs.folder import load_run
+from llmguide.training.losses import batch_loss
 
 SIZES = [
     "--vocab-size",
@@ -157,12 +158,12 @@ def test_a_critic_without_preferences_is_named(finished, tmp_path, killed, monke
 
 
 def test_no_test_is_trained_on():
-    learnt = {text for text, _ in demonstrations(5000, 0)} | set(asked_again(5000, 0))
+    learned = {text for text, _ in demonstrations(5000, 0)} | set(asked_again(5000, 0))
     tested = examination()
-    assert not learnt & {question.text for asked in tested.values() for question in asked}
+    assert not learned & {question.text for asked in tested.values() for question in asked}
     assert min(map(len, tested.values())) >= 20
     new = [attack.partition("{}") for attack in NEW_ATTACKS]
-    assert not any(text.startswith(a) and text.endswith(b) for text in learnt for a, _, b in new)
+    assert not any(text.startswith(a) and text.endswith(b) for text in learned for a, _, b in new)
 
 
 def test_demonstrations_please():
@@ -182,12 +183,12 @@ def test_the_anchor_is_the_loss_of_fine_tuning_on_the_chosen_answers():
     model = build(small_decoder(20, 16, n_layers=1, d_model=16, n_heads=2))
     chosen = [completion([1, 2], [3, 4, 5]), completion([6], [7])]
     rejected = [completion([1, 2], [8]), completion([6], [9, 10])]
-    pairs = Pairs(list(map(Pair, chosen, rejected))).with_reference(deepcopy(model))
+    pairs = PreferenceDataset(list(map(PreferencePair, chosen, rejected))).with_reference(deepcopy(model))
     batch = pairs.batch(0, 2)
     alone, n_pairs = anchored_dpo(model, batch, beta=0.5, anchor=0.0)
     assert n_pairs == 2
     assert alone.item() == pytest.approx(math.log(2))
-    taught, n_tokens = completion_loss(model, Conversations(chosen).batch(0, 2))
+    taught, n_tokens = batch_loss(model, Conversations(chosen).batch(0, 2))
     assert n_tokens == 4
     both = anchored_dpo(model, batch, beta=0.5, anchor=3.0)[0]
     assert (both - alone).item() == pytest.approx(3 * taught.item(), rel=1e-5)

@@ -53,11 +53,11 @@ def test_names_are_on_one_side(found):
 
 def test_the_training_holds_nothing_of_the_benchmark(found, benchmark_pairs):
     pairs, _ = conversations(found, [], benchmark_pairs)
-    learnt = [pair for some in pairs.values() for pair in some]
-    assert not {p.question for p in learnt} & {p.question for p in benchmark_pairs}
+    learned = [pair for some in pairs.values() for pair in some]
+    assert not {p.question for p in learned} & {p.question for p in benchmark_pairs}
     told = {fact.name for fact in found.known if side_of(fact.name) == "told"}
-    assert not {pair.name for pair in learnt if pair.answer != OUTSIDE} & told
-    assert not {pair.name for pair in learnt} & {fact.name for fact in found.unread}
+    assert not {pair.name for pair in learned if pair.answer != OUTSIDE} & told
+    assert not {pair.name for pair in learned} & {fact.name for fact in found.unread}
     asked = [f for f in found.known if f.relation == "summary"]
     held_out = set().union(*(ngrams(f.value) for f in asked if side_of(f.name) == "told"))
     assert not any(ngrams(f.value) & held_out for f in asked if side_of(f.name) == "asked")
@@ -79,8 +79,8 @@ def test_new_words_are_new(found, benchmark_pairs):
 def test_what_is_outside_or_made_up_is_new_in_the_benchmark(found, benchmark_pairs):
     pairs, counts = conversations(found, [], benchmark_pairs)
     tested = {kind: [pair for pair in benchmark_pairs if pair.kind == kind] for kind in (INVENTED, *NOT_HERE)}
-    learnt = {pair.name for pair in pairs["other topics"]}
-    assert not {pair.name for kind in (OTHER, NEW_OTHER) for pair in tested[kind]} & learnt
+    learned = {pair.name for pair in pairs["other topics"]}
+    assert not {pair.name for kind in (OTHER, NEW_OTHER) for pair in tested[kind]} & learned
     assert not {pair.name for pair in tested[INVENTED]} & {pair.name for pair in pairs["unknown"]}
     for language in ("Rust", "Haskell"):
         assert any(language in pair.question for pair in tested[LANGUAGES])

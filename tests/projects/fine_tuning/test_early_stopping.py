@@ -6,8 +6,10 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.models import build
 from llmguide.projects.fine_tuning.early_stopping import Patience, _NoBetterError, train_with_patience
 from llmguide.training import distributed
+from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import Record, TrainConfig, evaluate
+from llmguide.training.step import evaluate
+from llmguide.training.train import Record
 
 
 def run(folder, *, patience=2, n_steps=60):
@@ -15,7 +17,7 @@ def run(folder, *, patience=2, n_steps=60):
     torch.manual_seed(0)
     text, other = torch.randint(0, 7, (2, 97)).unbind()
     model = build(ModelConfig(vocab_size=7, context_length=16, n_layers=1, d_model=24, n_heads=2))
-    config = TrainConfig(n_steps=n_steps, context_length=16, batch_size=6, learning_rate=0.02, eval_every=5)
+    config = TrainConfig(n_steps=n_steps, context_length=16, batch_size=6, lr=0.02, eval_every=5)
     data, unseen = Windows(text, 16), Windows(other, 16)
     found = train_with_patience(
         model, data, unseen, config, patience=patience, folder=folder, loss=batch_loss

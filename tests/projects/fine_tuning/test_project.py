@@ -33,7 +33,8 @@ from llmguide.projects.run import plan_of, small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.checkpoint import checkpoints
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 STEPS = [
     "--context-length",
@@ -67,7 +68,7 @@ def write_base(folder, texts):
     shape = small_decoder(290, 56, n_layers=1, d_model=32, n_heads=2)
     model = build(replace(shape, tie_embeddings=False))
     ids = torch.tensor([i for text in texts for i in (*tokenizer.encode(text), 0)])
-    config = TrainConfig(n_steps=200, context_length=56, learning_rate=0.02, optimizer="muon")
+    config = TrainConfig(n_steps=200, context_length=56, lr=0.02, optimizer="muon")
     train(model, Windows(ids, 56), config)
     save_run(folder, model, tokenizer)
 
@@ -76,12 +77,12 @@ def write_base(folder, texts):
 def finished(tmp_path_factory):
     """Reviews and functions whose answer is in their own words."""
     folder, draw = tmp_path_factory.mktemp("runs"), random.Random(0)
-    rows = {"classify": [], "summarise": []}
+    rows = {"classify": [], "summarize": []}
     for i in range(200):
         word = draw.choice(["good", "good", "bad"])
         rows["classify"].append({"prompt": f"film {i} {word}", "completion": word})
         word = draw.choice(["size", "name", "root"])
-        rows["summarise"].append({"prompt": f"def get {word} {i}", "completion": f"get {word}"})
+        rows["summarize"].append({"prompt": f"def get {word} {i}", "completion": f"get {word}"})
     args = []
     for name, some in rows.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, some)))
@@ -176,14 +177,14 @@ def test_scores_are_those_of_the_packages(finished, results):
     assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(said, [wanted]).score)
 
 
-def test_only_the_answer_and_its_end_are_learnt(finished):
+def test_only_the_answer_and_its_end_are_learned(finished):
     plan = plan_of(Plan, finished)
     chat, task = open_base(plan), TASKS["age"]
     example = write_example(chat, task, "film 7 bad", "bad", 56)
-    learnt = [i for i, is_learnt in zip(example.ids, example.mask, strict=True) if is_learnt]
-    assert chat.tokenizer.decode(learnt[:-1]) == " bad"
-    assert learnt[-1] == chat.end_id
-    assert example.ids[: -len(learnt)] == write_prompt(chat, task, "film 7 bad", 56)
+    learned = [i for i, is_learned in zip(example.ids, example.mask, strict=True) if is_learned]
+    assert chat.tokenizer.decode(learned[:-1]) == " bad"
+    assert learned[-1] == chat.end_id
+    assert example.ids[: -len(learned)] == write_prompt(chat, task, "film 7 bad", 56)
 
 
 def test_a_long_source_loses_its_end_and_leaves_room_for_the_answer(finished):

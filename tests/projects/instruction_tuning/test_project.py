@@ -15,7 +15,7 @@ from llmguide.cli.main import main
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Windows
 from llmguide.models import build, to_hf
-from llmguide.post_training.adapters.quantization import QuantizedLinear
+from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 from llmguide.post_training.chat import END, START
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.instruction_tuning import data as instruction_data
@@ -35,7 +35,8 @@ from llmguide.projects.run import plan_of, small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.checkpoint import checkpoints, step_of
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
 WORDS = ["red", "blue", "green", "white"]
 
@@ -58,7 +59,7 @@ def finished(tmp_path_factory):
     base = build(replace(shape, tie_embeddings=False))
     start, end = (tokenizer.special_tokens[name] for name in (START, END))
     ids = torch.tensor([i for text in texts for i in (start, *tokenizer.encode(text), end)])
-    train(base, Windows(ids, 48), TrainConfig(n_steps=300, context_length=48, learning_rate=0.02))
+    train(base, Windows(ids, 48), TrainConfig(n_steps=300, context_length=48, lr=0.02))
     save_run(folder / "base", base, tokenizer)
     args = ["--data", str(folder / "rows.jsonl"), "--base", str(folder / "base"), "--held-out", "echo"]
     steps = ["--context-length", "48", "--n-steps", "80", "--adapter-rate", "0.01", "--full-rate", "0.005"]
@@ -67,7 +68,7 @@ def finished(tmp_path_factory):
     return folder / "whole"
 
 
-def test_shown_types_are_learnt_and_the_run_is_recorded(finished, results):
+def test_shown_types_are_learned_and_the_run_is_recorded(finished, results):
     found = results(finished)
     for name in ARMS:
         assert found["tests"]["systems"][name]["shown types"]["score"] > 0.9
@@ -179,9 +180,9 @@ def test_a_decoy_is_the_answer_of_the_partner(drawn):
 
 def test_held_out_items_words_and_types_are_never_shown(drawn):
     plan = Plan(n_steps=40)
-    learnt = instruction_tuning._learnt(plan)
-    assert learnt.keys() == TYPES.keys() - set(plan.held_out)
-    assert not any(item.is_test for some in learnt.values() for item in some)
+    learned = instruction_tuning._learned(plan)
+    assert learned.keys() == TYPES.keys() - set(plan.held_out)
+    assert not any(item.is_test for some in learned.values() for item in some)
     asked = questions(plan)
     assert all(q.item.is_test for q in asked)
     for q in asked:
@@ -191,7 +192,7 @@ def test_held_out_items_words_and_types_are_never_shown(drawn):
             assert q.template not in shown(q.item.type)
         elif q.item.type not in plan.held_out:
             assert not is_last
-    shown_texts = {ask(item, t) for some in learnt.values() for item in some for t in shown(item.type)}
+    shown_texts = {ask(item, t) for some in learned.values() for item in some for t in shown(item.type)}
     assert not shown_texts & {ask(*q) for q in asked}
 
 

@@ -42,7 +42,7 @@ def test_no_chunk_crosses_a_heading():
         assert chunk.text.count("=======") == 1
 
 
-def test_neighbours_overlap_by_whole_lines():
+def test_neighbors_overlap_by_whole_lines():
     lines = [f"line {i} of many words" for i in range(40)]
     chunks = list(cut(document("\n".join(lines)), size=200, overlap=50))
     for earlier, later in pairwise(chunks):

@@ -1,4 +1,4 @@
-"""Layer normalisation, and its sibling that leaves out the mean."""
+"""Layer normalization, and its sibling that leaves out the mean."""
 
 import math
 
@@ -13,15 +13,15 @@ from torch.tensor import function, packed
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05):
     """Subtract the mean of the last axes and divide by their standard deviation; then gain and bias."""
     shape, x = _checked(input, normalized_shape, weight, bias)
-    centred = x - _mean(x)
-    scale = 1 / np.sqrt(_mean(centred * centred) + x.dtype.type(eps))
-    normal = centred * scale
+    centered = x - _mean(x)
+    scale = 1 / np.sqrt(_mean(centered * centered) + x.dtype.type(eps))
+    normal = centered * scale
     inputs = [t for t in (input, weight, bias) if t is not None]
 
     def composite(input, *rest):
         dims = tuple(range(-len(shape), 0))
-        centred = input - input.mean(dims, keepdim=True)
-        normal = centred * (centred.square().mean(dims, keepdim=True) + eps).rsqrt()
+        centered = input - input.mean(dims, keepdim=True)
+        normal = centered * (centered.square().mean(dims, keepdim=True) + eps).rsqrt()
         rest = list(rest)
         if weight is not None:
             normal = normal * rest.pop(0)
@@ -73,7 +73,7 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
 
 
 def _checked(input, normalized_shape, *parameters):
-    """The shape to normalise over, and the input as a matrix with one row for each norm."""
+    """The shape to normalize over, and the input as a matrix with one row for each norm."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape:
         raise RuntimeError(

@@ -8,7 +8,7 @@ from torch.optim.optimizer import Optimizer, check, written
 
 
 class LBFGS(Optimizer):
-    """Minimises a loss that is the same at each evaluation; one `step` takes many iterations."""
+    """Minimizes a loss that is the same at each evaluation; one `step` takes many iterations."""
 
     def __init__(
         self,

@@ -93,15 +93,15 @@ def knapsack(items: Sequence[tuple[int, int]], capacity: int) -> int:
 def longest_palindrome(text: str) -> str:
     """Return the first longest part that reads the same backwards.
 
-    Idea: a palindrome without its two ends is one, so each of the 2n - 1 centres grows while the ends
+    Idea: a palindrome without its two ends is one, so each of the 2n - 1 centers grows while the ends
     agree; the table of all parts is not needed. O(n^2) steps, O(1) memory.
 
     >>> longest_palindrome("forgeeksskeegfor"), longest_palindrome("ab"), longest_palindrome("")
     ('geeksskeeg', 'a', '')
     """
     start = length = 0
-    for centre in range(2 * len(text) - 1):
-        low, high = centre // 2, (centre + 1) // 2
+    for center in range(2 * len(text) - 1):
+        low, high = center // 2, (center + 1) // 2
         while low >= 0 and high < len(text) and text[low] == text[high]:
             low, high = low - 1, high + 1
         if high - low - 1 > length:

@@ -24,10 +24,10 @@ def bfs(graph: Graph, start: int) -> dict[int, int]:
     queue = deque([start])
     while queue:
         node = queue.popleft()
-        for neighbour in graph[node]:
-            if neighbour not in distance:
-                distance[neighbour] = distance[node] + 1
-                queue.append(neighbour)
+        for neighbor in graph[node]:
+            if neighbor not in distance:
+                distance[neighbor] = distance[node] + 1
+                queue.append(neighbor)
     return distance
 
 
@@ -68,13 +68,13 @@ def dijkstra(graph: Mapping[int, Sequence[tuple[int, float]]], start: int) -> di
         if node in cost:
             continue
         cost[node] = total
-        for neighbour, edge in graph[node]:
+        for neighbor, edge in graph[node]:
             if edge < 0:
                 raise ValueError(
-                    f"the edge {node} to {neighbour} costs {edge}; Dijkstra needs costs of 0 or more"
+                    f"the edge {node} to {neighbor} costs {edge}; Dijkstra needs costs of 0 or more"
                 )
-            if neighbour not in cost:
-                heapq.heappush(heap, (total + edge, neighbour))
+            if neighbor not in cost:
+                heapq.heappush(heap, (total + edge, neighbor))
     return cost
 
 
@@ -87,15 +87,15 @@ def topological_order(graph: Graph) -> list[int] | None:
     ([0, 1, 2, 3], None)
     """
     missing = dict.fromkeys(graph, 0)
-    for neighbours in graph.values():
-        for node in neighbours:
+    for neighbors in graph.values():
+        for node in neighbors:
             missing[node] += 1
     order = [node for node, count in missing.items() if not count]
     for node in order:  # grows while it is read
-        for neighbour in graph[node]:
-            missing[neighbour] -= 1
-            if not missing[neighbour]:
-                order.append(neighbour)
+        for neighbor in graph[node]:
+            missing[neighbor] -= 1
+            if not missing[neighbor]:
+                order.append(neighbor)
     return order if len(order) == len(graph) else None
 
 
@@ -114,13 +114,13 @@ def has_cycle(graph: Graph) -> bool:
         if stack:
             path[start] = None
         while stack:
-            node, neighbours = stack[-1]
-            for neighbour in neighbours:
-                if neighbour in path:
+            node, neighbors = stack[-1]
+            for neighbor in neighbors:
+                if neighbor in path:
                     return True
-                if neighbour not in left:
-                    path[neighbour] = None
-                    stack.append((neighbour, iter(graph[neighbour])))
+                if neighbor not in left:
+                    path[neighbor] = None
+                    stack.append((neighbor, iter(graph[neighbor])))
                     break
             else:
                 stack.pop()

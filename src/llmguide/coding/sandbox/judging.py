@@ -83,6 +83,7 @@ def judge(
         RuntimeError: The box could not be started, or lacks a required layer.
         ValueError: A limit is not positive, or `require` names no layer.
 
+    >>> from llmguide import judge
     >>> tests = FunctionTests("double", [([2], 4), ([-1], -2)])
     >>> judge("def double(x): return x + x", tests).status
     'passed'

@@ -74,7 +74,8 @@ def c4(text: str, *, terminal_punctuation: bool = True) -> tuple[str, str | None
     ``. ! ? " '`` or ends in ``...``, has fewer than 3 words, or mentions JavaScript or a cookie policy. The
     page goes if a line that reached the check says "lorem ipsum" or has a curly bracket, or if fewer than 5
     sentences are left. Wikipedia's citation marks are removed. The long words and the policies are in the
-    code, not in the paper.
+    code, not in the paper. The thresholds, 3 words and 5 sentences, are those of FineWeb's library; C4's code
+    and the current version of its paper have 5 words and 3 sentences.
 
     Args:
         text: Text of a page.

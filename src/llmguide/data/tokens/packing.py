@@ -4,8 +4,8 @@ r"""Training sequences over shards: windows of the stream, rows packed with whol
 of T with whole documents as far as it can; only those longer than T are cut. In both, the input before the
 first token of a document is the end-of-text token of the one before it, so that a model learns to begin, and
 each token is a target once an epoch (in windows, all but the first of the stream and an incomplete window at
-its end). A row of `Packed` numbers its documents, and a model that is given the numbers lets none see
-another.
+its end). A row of `Packed` has document ids, and a model that is given them keeps attention inside each
+document.
 
 Which pieces share a row is bin packing. Best fit decreasing takes them from long to short and puts each where
 the least space remains, in $O(n T / 64)$ steps for $n$ pieces.
@@ -30,7 +30,7 @@ from llmguide.data.tokens.permutation import Permutation
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences, TokenFiles
 
 BLOCK = 1000  # draws of a mixture in which each source comes exactly as often as its weight says
-PADDING = -1  # number of the document of padding
+PADDING = -1  # document id of padding
 
 
 @runtime_checkable
@@ -112,7 +112,7 @@ class Packed:
         shape = (size, self.length)
         inputs = np.full(shape, self.stream.eos_id, np.int64)
         targets = np.full(shape, IGNORE_INDEX, np.int64)
-        documents = np.full(shape, PADDING, np.int64)
+        document_ids = np.full(shape, PADDING, np.int64)
         for i, row in enumerate(in_epochs(first, size, len(self), self.seed).tolist()):
             at = 0
             pieces = range(self._row_begins[row], self._row_begins[row + 1])
@@ -122,9 +122,9 @@ class Packed:
                 text = self.stream[max(0, start - 1) : start + n]
                 inputs[i, at + n - len(text) + 1 : at + n] = text[:-1]
                 targets[i, at : at + n] = text[-n:]
-                documents[i, at : at + n] = number
+                document_ids[i, at : at + n] = number
                 at += n
-        return Batch(*map(torch.from_numpy, (inputs, targets, documents)))
+        return Batch(*map(torch.from_numpy, (inputs, targets, document_ids)))
 
 
 def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n"]:
@@ -203,7 +203,7 @@ class Mixture:
             )
         self._block = -1
         # not by what a batch happens to hold: an attention mask in some batches only would be a surprise
-        self._packed = any(cast(Batch, source.batch(0, 1)).documents is not None for source in sources)
+        self._packed = any(cast(Batch, source.batch(0, 1)).document_ids is not None for source in sources)
 
     def __len__(self) -> int:
         """Sequences of all sources, each once; the mixture has no other natural end."""
@@ -218,7 +218,7 @@ class Mixture:
             batch = self.sources[source].batch(int(earlier[source]), len(places))
             parts.append((places, cast(Batch, batch)))
         whole = _interleaved(parts, size)
-        return whole if self._packed else whole._replace(documents=None)
+        return whole if self._packed else whole._replace(document_ids=None)
 
     def _drawn(self, first: int, size: int) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " sources"]]:
         """Return the source of each sequence, and how many of each source come before the first."""

@@ -70,7 +70,7 @@ _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def _mixed(x: UInt[np.ndarray, " n"]) -> UInt[np.ndarray, " n"]:
-    """Spread every bit over all 64 (the finaliser of SplitMix64); two are dropped, to leave room to add."""
+    """Spread every bit over all 64 (the finalizer of SplitMix64); two are dropped, to leave room to add."""
     x = (x ^ (x >> _30)) * _FIRST
     x = (x ^ (x >> _27)) * _SECOND
     x ^= x >> _31

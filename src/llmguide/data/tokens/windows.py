@@ -22,13 +22,13 @@ class Batch(NamedTuple):
     Attributes:
         inputs: Token ids.
         targets: What should follow each; -100: no loss.
-        documents: Number of the document that each token belongs to, where several are packed into a
-            sequence and must not see each other; None: a sequence is one text.
+        document_ids: Id of the document that each token belongs to, if a sequence packs several that must
+            not attend to each other; None: each sequence is one text.
     """
 
     inputs: Int[Tensor, "B T"]
     targets: Int[Tensor, "B T"]
-    documents: Int[Tensor, "B T"] | None = None
+    document_ids: Int[Tensor, "B T"] | None = None
 
 
 @runtime_checkable

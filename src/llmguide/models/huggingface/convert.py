@@ -1,9 +1,9 @@
 """Weights in and out: models of Hugging Face transformers, in memory or in a folder, to ours and back.
 
-`from_hf` and `to_hf` convert a model in memory; `load` reads a folder of safetensors files, or downloads one
-by its name on the hub. Every tensor is checked by name and shape before anything is built, and all that is
-wrong is listed at once. `llmguide.models.huggingface.config` and `llmguide.models.huggingface.weights` say
-what corresponds to what.
+`from_hf` and `to_hf` convert a model in memory; `load_hf` reads a folder of safetensors files, or downloads
+one by its name on the hub. Every tensor is checked by name and shape before anything is built, and all
+problems are listed at once. `llmguide.models.huggingface.config` and `llmguide.models.huggingface.weights`
+say what corresponds to what.
 """
 
 import json
@@ -52,6 +52,14 @@ def from_hf(hf_model: Any) -> Convertible:
 
     Raises:
         ValueError: If the model has no equal here, or tensors are missing or unexpected.
+
+    >>> from transformers import GPT2Config, GPT2LMHeadModel
+    >>> from llmguide import from_hf
+    >>> hf_model = GPT2LMHeadModel(GPT2Config(vocab_size=11, n_positions=8, n_embd=12, n_layer=1, n_head=3))
+    >>> model = from_hf(hf_model)
+    >>> ids = torch.tensor([[1, 2, 3]])
+    >>> torch.allclose(model.eval()(ids), hf_model.eval()(ids).logits, atol=1e-5)
+    True
     """
     weights = {name: tensor.detach().clone() for name, tensor in hf_model.state_dict().items()}
     return _assemble(hf_model.config, weights).train(hf_model.training)
@@ -70,6 +78,12 @@ def to_hf(model: Convertible) -> Any:
 
     Raises:
         ValueError: If no family of transformers has this combination of choices.
+
+    >>> from llmguide import PRESETS, build, to_hf
+    >>> config = PRESETS["gpt2"].replace(vocab_size=11, n_layers=1, d_model=12)
+    >>> hf_model = to_hf(build(config))
+    >>> type(hf_model).__name__
+    'GPT2LMHeadModel'
     """
     transformers = import_module("transformers")  # optional, and slow to import
 
@@ -98,8 +112,8 @@ def to_hf(model: Convertible) -> Any:
     return hf_model.to(device=example.device, dtype=example.dtype).train(model.training)
 
 
-def load(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Convertible:
-    """Load a model from a folder of safetensors files, or from the hub.
+def load_hf(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Convertible:
+    """Load a model of transformers from a folder of safetensors files, or from the hub.
 
     Files are mapped into memory and checked before use: tensors are not copied and only read from disk when
     first used, but for a GPT-2's queries, keys and values, which are parts of rows there. Its other matrices

@@ -17,7 +17,7 @@ too, but not of the same rank:
 | Mixtral | attention | attention |
 
 Refused by name: experts and routers of Mixtral, which are no linear layers in transformers; DoRA, trained
-biases, embeddings, fully trained modules, and initialisations that change the base weight, as PiSSA does.
+biases, embeddings, fully trained modules, and initializations that change the base weight, as PiSSA does.
 
 Needs ``llmguide[hf]``.
 """
@@ -37,13 +37,8 @@ from llmguide.models.gpt import GPT
 from llmguide.models.huggingface.config import config_to_hf
 from llmguide.models.huggingface.weights import CONV1D, CONV1D_QKV, EXPERTS, EXPERTS_GATE_UP, RULES, Rule
 from llmguide.models.llama import Llama
-from llmguide.post_training.adapters.lora import (
-    Adapter,
-    LoRALinear,
-    adapter_names,
-    insert_adapter,
-    lora_layers,
-)
+from llmguide.post_training.adapters.lora import adapter_names, insert_adapter, lora_layers
+from llmguide.post_training.adapters.lora_layer import Adapter, LoRALinear
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")

@@ -1,4 +1,4 @@
-r"""Quantization: weights in 8 and 4 bits, and layers that compute with them.
+r"""Quantization: weights in 8 and 4 bits.
 
 Two schemes, both with one scale for a group of numbers:
 
@@ -24,15 +24,12 @@ arXiv:2110.02861, section 1.3). Blocks, codes and the order of two codes in a by
 Leaves out: kernels that multiply packed weights directly; methods that look at data (GPTQ, AWQ).
 """
 
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int8, UInt8
-from torch import Tensor, nn
-
-from llmguide.nn._linear import Linear, linear
+from torch import Tensor
 
 BLOCK = 64  # weights that share a scale
 SCALE_BLOCK = 256  # scales that share a scale
@@ -225,6 +222,7 @@ class NF4Tensor(NamedTuple):
 def quantize_nf4(x: Float[Tensor, "*shape"]) -> NF4Tensor:
     """Quantize a tensor to 4 bits and its scales to 8.
 
+    >>> from llmguide import quantize_nf4
     >>> x = torch.tensor([[1.0, -0.5, 0.25, 0.0]])
     >>> dequantize_nf4(quantize_nf4(x)).tolist()  # -0.5 and 0.25 become the nearest codes
     [[1.0, -0.5251, 0.2461, 0.0]]
@@ -239,112 +237,3 @@ def dequantize_nf4(q: NF4Tensor) -> Float32[Tensor, "*shape"]:
     """Compute the numbers that codes and scales stand for."""
     scales = dequantize(q.scale_codes, q.scale_scales, DYNAMIC8, SCALE_BLOCK) + q.scale_mean
     return dequantize(unpack(q.packed, q.shape.numel()), scales, NF4, BLOCK).view(q.shape)
-
-
-class QuantizedLinear(nn.Module):
-    """A linear layer whose weight is stored in NF4 and computed anew at each use.
-
-    Nothing of the weight's full size outlives a call: the backward pass dequantizes again. The weight cannot
-    be trained; `llmguide.post_training.adapters.lora.apply_lora` puts trainable adapters beside it (QLoRA).
-
-    Args:
-        linear: The layer to quantize; its bias is kept as it is.
-
-    >>> layer = QuantizedLinear(nn.Linear(256, 128, bias=False))
-    >>> layer.n_bytes()  # 256 x 128 / 2 codes, 512 scales of 1 byte, 2 scales of these and their mean
-    16908
-    """
-
-    packed: Tensor
-    scale_codes: Tensor
-    scale_scales: Tensor
-    scale_mean: Tensor
-
-    def __init__(self, linear: nn.Linear):
-        super().__init__()
-        self.in_features = linear.in_features
-        self.out_features = linear.out_features
-        quantized = quantize_nf4(linear.weight.detach())
-        for name in ("packed", "scale_codes", "scale_scales", "scale_mean"):
-            self.register_buffer(name, getattr(quantized, name))
-        self.bias = linear.bias
-
-    @property
-    def weight(self) -> Float32[Tensor, "D_out D_in"]:
-        """The weight that the codes stand for."""
-        shape = torch.Size([self.out_features, self.in_features])
-        return dequantize_nf4(
-            NF4Tensor(self.packed, self.scale_codes, self.scale_scales, self.scale_mean, shape)
-        )
-
-    def n_bytes(self) -> int:
-        """Bytes of codes and scales, without the bias."""
-        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
-
-    def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
-        """Dequantize to the dtype of ``x`` and multiply."""
-        apply: Any = _DequantizedProduct.apply  # torch leaves it untyped
-        out: Tensor = apply(x, self)
-        return out if self.bias is None else out + self.bias.to(out.dtype)
-
-
-class _DequantizedProduct(torch.autograd.Function):
-    """x W^T, where W is made again in the backward pass rather than kept by autograd for it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: QuantizedLinear) -> Tensor:
-        ctx.layer, ctx.dtype = layer, x.dtype
-        return linear(x, layer.weight.to(x.dtype))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return linear(grad, ctx.layer.weight.to(grad.dtype).T).to(ctx.dtype), None
-
-
-def quantize_model(model: nn.Module, targets: Collection[str]) -> nn.Module:
-    """Replace linear layers of a model by `QuantizedLinear`, in place.
-
-    Args:
-        model: Any model, without adapters.
-        targets: Last parts of the layers' names. Embeddings and the head usually stay in 16 bits.
-
-    Returns:
-        The model.
-
-    Raises:
-        ValueError: A target names no linear layer.
-
-    >>> quantize_model(nn.Sequential(nn.Linear(64, 64)), ["0"])
-    Sequential(
-      (0): QuantizedLinear()
-    )
-    """
-    layers = {path: m for path, m in model.named_modules() if isinstance(m, nn.Linear)}
-    names = {path.rpartition(".")[2] for path in layers}
-    if unknown := set(targets) - names:
-        raise ValueError(
-            f"targets {sorted(unknown)} name no linear layer; there are {', '.join(sorted(names))}"
-        )
-    for path, layer in layers.items():
-        if path.rpartition(".")[2] in targets:
-            model.set_submodule(path, QuantizedLinear(layer).train(layer.training))
-    return model
-
-
-def dequantize_model(model: nn.Module) -> nn.Module:
-    """Replace every `QuantizedLinear` by a linear layer with the same, rounded weight, in place.
-
-    >>> dequantize_model(quantize_model(nn.Sequential(nn.Linear(64, 64)), ["0"]))
-    Sequential(
-      (0): Linear(in_features=64, out_features=64, bias=True)
-    )
-    """
-    for path, quantized in list(model.named_modules()):
-        if isinstance(quantized, QuantizedLinear):
-            has_bias = quantized.bias is not None
-            layer = Linear(quantized.in_features, quantized.out_features, bias=has_bias, device="meta")
-            layer.weight = nn.Parameter(quantized.weight)
-            if has_bias:
-                layer.bias = quantized.bias
-            model.set_submodule(path, layer.train(quantized.training))
-    return model

@@ -1,7 +1,7 @@
 r"""What a preference model must beat, and how sure its accuracy is.
 
 Three bars: the rule that the longer text is better; a Bradley-Terry model on words, whose reward is a sum of
-one learnt number for each word and pair of words,
+one learned number for each word and pair of words,
 
 $$r(y) = \sum_{w \in y} \theta_w, \qquad
 \min_\theta \sum_i -\log \sigma\big(r(y_i^+) - r(y_i^-)\big) + \tfrac{\lambda}{2} \lVert \theta \rVert^2$$

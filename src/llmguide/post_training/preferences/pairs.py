@@ -1,12 +1,13 @@
-r"""Pairs of answers to one prompt, the better one first: the data of preference learning, as batches.
+r"""Preference pairs, and the batches that DPO-like losses and reward models train on.
 
-A batch is the chosen answers and below them the rejected ones, so that a model runs once for both. Only the
-tokens of the answers meet the output head. A reference does not change while the policy learns, so its
-log-probabilities may be computed once (`Pairs.with_reference`) instead of in every epoch.
+A batch holds the chosen texts and below them the rejected ones, so that a model runs once for both. DPO uses
+the log-probabilities of the completions; a reward model scores whole texts. A reference model does not change
+while the policy trains, so its log-probabilities can be computed once
+(`PreferenceDataset.with_reference`) instead of in every epoch.
 
-Leaves out: running a shared prompt once for both answers.
+Leaves out: running a shared prompt once for both completions.
 
-Glossary: ``B`` pairs, ``B2`` their answers, ``T`` tokens of a row, ``N`` pairs of an epoch.
+Glossary: ``B`` pairs, ``B2`` their 2B texts, ``T`` tokens of a row, ``N`` pairs of an epoch.
 """
 
 from collections.abc import Sequence
@@ -16,139 +17,182 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from llmguide.data.tokens.packing import in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, to_device
 from llmguide.post_training.chat import Message, Rendered, render_chat
-from llmguide.post_training.sft import padded, shifted
 from llmguide.training.losses import head_weight, token_logprobs
 
 
-class Pair(NamedTuple):
-    """Two answers to one prompt.
+class PreferencePair(NamedTuple):
+    """Two completions of one prompt, the preferred one first.
 
     Attributes:
-        chosen: Prompt and better answer; the mask has the answer.
-        rejected: Prompt and worse answer.
+        chosen: Token ids of the prompt and the preferred completion; the mask is True on the completion.
+        rejected: Token ids of the prompt and the other completion, masked alike.
+        margin: Minimum difference of rewards that a reward model should learn.
     """
 
     chosen: Rendered
     rejected: Rendered
+    margin: float = 0.0
 
 
-def pair(prompt: Sequence[Message], chosen: str, rejected: str, tokenizer: Any, **options: Any) -> Pair:
-    """Render two answers to a conversation; earlier turns of the assistant do not count.
+def render_pair(
+    prompt: Sequence[Message], chosen: str, rejected: str, tokenizer: Any, **options: Any
+) -> PreferencePair:
+    """Tokenize two completions of a conversation; only they have a loss, not earlier turns.
 
     Args:
-        prompt: Messages up to the question.
-        chosen: Text of the better answer.
-        rejected: Text of the worse.
-        tokenizer: As in `llmguide.post_training.chat.render_chat`.
-        options: Of `llmguide.post_training.chat.render_chat`.
+        prompt: Messages up to the last question.
+        chosen: Text of the preferred completion.
+        rejected: Text of the other completion.
+        tokenizer: Tokenizer, as in `llmguide.post_training.chat.render_chat`.
+        options: Further arguments of `llmguide.post_training.chat.render_chat`.
 
     Returns:
-        The pair.
+        The tokenized pair.
     """
-    return Pair(
-        *(
-            render_chat(
-                [*prompt, {"role": "assistant", "content": answer}],
-                tokenizer,
-                last_turn_only=True,
-                **options,
-            )
-            for answer in (chosen, rejected)
-        )
-    )
+
+    def render(completion: str) -> Rendered:
+        messages = [*prompt, {"role": "assistant", "content": completion}]
+        return render_chat(messages, tokenizer, last_turn_only=True, **options)
+
+    return PreferencePair(render(chosen), render(rejected))
 
 
-class PairBatch(NamedTuple):
-    """Pairs as rows: all chosen answers, then all rejected ones.
+class PreferenceBatch(NamedTuple):
+    """Preference pairs as rows: all chosen texts, then all rejected ones.
 
     Attributes:
-        inputs: Ids, padded on the right.
-        targets: The token after each where it belongs to the answer, else -100.
-        reference: Log-probability of each answer by the reference, where it is known already.
+        ids: Token ids, padded on the right ``(B2, T)``.
+        attention_mask: True for tokens, False for padding ``(B2, T)``.
+        completion_mask: True for the tokens of the completions ``(B2, T)``.
+        margin: Minimum difference of rewards of each pair ``(B,)``.
+        ref_logprobs: Log-probability of each completion under the reference model, if known ``(B2,)``.
     """
 
-    inputs: Int[Tensor, "B2 T"]
-    targets: Int[Tensor, "B2 T"]
-    reference: Float[Tensor, " B2"] | None = None
+    ids: Tensor
+    attention_mask: Tensor
+    completion_mask: Tensor
+    margin: Tensor
+    ref_logprobs: Tensor | None = None
+
+    @property
+    def inputs(self) -> Int[Tensor, "B2 T_in"]:
+        """Token ids without the last of each row, which predicts nothing."""
+        return self.ids[:, :-1]
+
+    @property
+    def targets(self) -> Int[Tensor, "B2 T_in"]:
+        """The token after each input if it belongs to the completion, else -100."""
+        return self.ids[:, 1:].where(self.completion_mask[:, 1:], IGNORE_INDEX)
 
 
-class Pairs:
-    """Pairs in an order drawn anew each epoch; within an epoch each comes once.
+class PreferenceDataset:
+    """Preference pairs in an order that is reshuffled every epoch, as `llmguide.training.train` takes data.
 
     Args:
-        pairs: Of `pair`, or made with `llmguide.post_training.sft.completion`.
-        seed: Of the order.
-        reference: Log-probabilities by the reference, chosen and rejected; `with_reference` computes them.
+        pairs: Results of `render_pair`, or pairs of `llmguide.post_training.sft.completion`.
+        max_length: Tokens to keep of each text, the last ones, because a completion that is cut at its end is
+            not the one that was compared; None: all.
+        seed: Seed of the per-epoch shuffle.
+        ref_logprobs: Log-probabilities of chosen and rejected completions under the reference model;
+            `with_reference` computes them.
 
     Raises:
-        ValueError: There is no pair, or one has two empty answers.
+        ValueError: There is no pair, a text is empty, or both completions of a pair are.
+
+    >>> from llmguide.post_training.sft import completion
+    >>> pairs = [PreferencePair(completion([1], [2, 3]), completion([1], [4]))]
+    >>> batch = PreferenceDataset(pairs).batch(0, 1)
+    >>> batch.ids.tolist(), batch.targets.tolist()
+    ([[1, 2, 3], [1, 4, 0]], [[2, 3], [4, -100]])
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], *, seed: int = 0, reference: Float[Tensor, "N 2"] | None = None
+        self,
+        pairs: Sequence[PreferencePair],
+        *,
+        max_length: int | None = None,
+        seed: int = 0,
+        ref_logprobs: Float[Tensor, "N 2"] | None = None,
     ):
-        self.pairs = [(shifted(chosen), shifted(rejected)) for chosen, rejected in pairs]
-        self.seed = seed
-        self.reference = reference
-        if not self.pairs:
+        if not pairs:
             raise ValueError("there is no pair to learn from")
-        if empty := [
-            i
-            for i, both in enumerate(self.pairs)
-            if all((answer[1] == IGNORE_INDEX).all() for answer in both)
-        ]:
+        if empty := [i for i, pair in enumerate(pairs) if not pair.chosen.ids or not pair.rejected.ids]:
+            raise ValueError(f"pairs {empty[:10]} have an empty text; each needs at least one token")
+        if empty := [i for i, pair in enumerate(pairs) if not any(pair.chosen.mask + pair.rejected.mask)]:
             raise ValueError(
-                f"both answers of pairs {empty[:10]} are empty: end each with an end-of-text token"
+                f"both completions of pairs {empty[:10]} are empty: end each with an end-of-text token"
             )
+        self.pairs = pairs
+        self.max_length = max_length
+        self.seed = seed
+        self.ref_logprobs = ref_logprobs
 
     def __len__(self) -> int:
-        """Pairs of one epoch."""
+        """Return the number of pairs."""
         return len(self.pairs)
 
-    def batch(self, first: int, size: int) -> PairBatch:
+    def batch(self, first: int, size: int) -> PreferenceBatch:
         """Return pairs ``first`` to ``first + size - 1`` of the endless order, as `Sequences` asks."""
-        return self._rows(in_epochs(first, size, len(self), self.seed).tolist())
+        return self._collate(in_epochs(first, size, len(self), self.seed).tolist())
 
-    def _rows(self, places: list[int]) -> PairBatch:
-        inputs, targets, _ = padded([[self.pairs[i][side]] for side in (0, 1) for i in places])
-        known = None if self.reference is None else self.reference[places].T.flatten()
-        return PairBatch(inputs, targets, known)
+    def _collate(self, numbers: list[int]) -> PreferenceBatch:
+        pairs = [self.pairs[i] for i in numbers]
+        texts = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+        start = 0 if self.max_length is None else -self.max_length
+        ids = [torch.tensor(text.ids[start:]) for text in texts]
+        masks = [torch.tensor(text.mask[start:]) for text in texts]
+        return PreferenceBatch(
+            ids=pad_sequence(ids, batch_first=True),
+            attention_mask=pad_sequence([torch.ones_like(mask) for mask in masks], batch_first=True),
+            completion_mask=pad_sequence(masks, batch_first=True),
+            margin=torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
+            ref_logprobs=None if self.ref_logprobs is None else self.ref_logprobs[numbers].T.flatten(),
+        )
 
-    def with_reference(self, reference: nn.Module, *, batch_size: int = 16) -> "Pairs":
-        """Return the same pairs with the log-probabilities of a reference, which is then needed no more."""
-        found = torch.empty(len(self), 2)
+    def with_reference(self, reference_model: nn.Module, *, batch_size: int = 16) -> "PreferenceDataset":
+        """Return the same pairs with log-probabilities of a reference model, which is then no longer needed.
+
+        Args:
+            reference_model: Model whose log-probabilities are stored.
+            batch_size: Pairs per forward pass.
+        """
+        ref_logprobs = torch.empty(len(self), 2)
         for start in range(0, len(self), batch_size):
-            places = list(range(start, min(start + batch_size, len(self))))
-            found[places] = reference_logprobs(reference, self._rows(places)).view(2, -1).T.cpu()
-        known = copy(self)
-        known.reference = found
-        return known
+            numbers = list(range(start, min(start + batch_size, len(self))))
+            logprobs = reference_logprobs(reference_model, self._collate(numbers))
+            ref_logprobs[numbers] = logprobs.view(2, -1).T.cpu()
+        dataset = copy(self)
+        dataset.ref_logprobs = ref_logprobs
+        return dataset
 
 
-def pair_logprobs(model: Any, batch: PairBatch) -> tuple[Float[Tensor, " B2"], Int[Tensor, " B2"]]:
-    """Compute `sequence_logprob` of every answer, with the output head on the answers only.
+def pair_logprobs(model: Any, batch: PreferenceBatch) -> tuple[Float[Tensor, " B2"], Int[Tensor, " B2"]]:
+    """Compute the log-probability of every completion, with logits for completion tokens only.
 
     Args:
         model: A decoder of `llmguide.models`.
-        batch: Chosen and rejected answers, which share the forward pass.
+        batch: Chosen and rejected texts, which share the forward pass.
 
     Returns:
-        Log-probabilities in float32 or wider, and the tokens of each answer; an empty answer has 0 and 0.
+        Log-probabilities in float32 or wider, and the number of tokens of each completion; both are 0 for an
+        empty completion.
     """
-    logprobs = token_logprobs(model.hidden(batch.inputs), head_weight(model), batch.targets)
-    return logprobs.sum(dim=-1), (batch.targets != IGNORE_INDEX).sum(dim=-1)
+    targets = batch.targets
+    logprobs = token_logprobs(model.hidden(batch.inputs), head_weight(model), targets)
+    return logprobs.sum(dim=-1), (targets != IGNORE_INDEX).sum(dim=-1)
 
 
 @torch.no_grad()
-def reference_logprobs(reference: nn.Module, batch: PairBatch) -> Float[Tensor, " B2"]:
-    """Compute the log-probabilities of a model that is only compared with: no gradient, dropout off."""
-    was_training = reference.training
-    reference.eval()
-    device = next(reference.parameters()).device
-    logprobs, _ = pair_logprobs(reference, to_device(batch, device))
-    reference.train(was_training)
+def reference_logprobs(reference_model: nn.Module, batch: PreferenceBatch) -> Float[Tensor, " B2"]:
+    """Compute log-probabilities of completions under the reference model, without gradient or dropout."""
+    was_training = reference_model.training
+    reference_model.eval()
+    device = next(reference_model.parameters()).device
+    logprobs, _ = pair_logprobs(reference_model, to_device(batch, device))
+    reference_model.train(was_training)
     return logprobs

@@ -1,237 +1,53 @@
-r"""PPO for language models: rewards of tokens, advantages, losses, and one loop with its four models.
+r"""Proximal policy optimization (PPO) for language models: the trainer with its four models.
 
-The policy $\pi$ is to earn reward and stay near the reference $\pi_0$:
-
-$$\max_\pi\; \mathbb{E}_{y \sim \pi}\Big[r(x, y) - \beta \log \frac{\pi(y \mid x)}{\pi_0(y \mid x)}\Big]
-\quad\text{with the optimum}\quad \pi^*(y \mid x) \propto \pi_0(y \mid x)\, e^{r(x, y) / \beta}$$
-
-A token is an action, an answer an episode. Each token costs its KL term, and the last one earns the score of
-the reward model; a value model predicts what is still to come, and generalized advantage estimation turns
-both into how much better a token was than expected. The clipped loss then makes good tokens likelier, and
-stops where a token has become about 20% likelier than it was when it was drawn.
-
-| model | argument | what it does | trained |
+| model | argument | role | trained |
 | --- | --- | --- | --- |
-| policy $\pi$ | `policy` | answers | yes |
-| value $V$ | `value` | predicts the return from each state; may share the policy's trunk | yes |
-| reward $r$ | `reward` | scores whole answers | no |
-| reference $\pi_0$ | `reference` | what the policy was at the start | no |
+| policy $\pi$ | `policy` | generates completions | yes |
+| value model $V$ | `value_model` | predicts the return from each state; may share the policy's trunk | yes |
+| reward model $r$ | `reward` | scores full completions | no |
+| reference model $\pi_0$ | `reference_model` | the policy before training, for the KL penalty | no |
 
-References: Schulman et al. 2017, arXiv:1707.06347, equations 7 and 9 (PPO); Schulman et al. 2015,
-arXiv:1506.02438, equation 16 (advantages); Ziegler et al. 2019, arXiv:1909.08593, section 2.2 (KL in the
-reward, and its controller); Huang et al. 2024, arXiv:2403.17031 (details). What GRPO shares is in
-`llmguide.post_training.rl.policy_gradient`.
+The formulas and their sources are in `llmguide.post_training.rl.ppo_losses`.
 
-Differs from TRL 1.12, the last with PPO: there the score stands one token after the end of the answer, with a
-value of its own; here the end of the answer is the end of the episode. There the value model starts as a
-copy of the reward model; here its head starts at 0.
+Differs from TRL 1.12, the last release with PPO: there the value model starts as a copy of the reward model;
+here its head starts at 0.
 
-Leaves out: whitening of rewards, several rollouts a step, early stopping on KL.
+Leaves out: whitening of rewards, several rollouts per step, early stopping on KL.
 
-Glossary: ``B`` answers, ``T`` tokens of the longest, ``D`` model width; masks are True for the tokens that
-count.
+Glossary: ``B`` completions, ``B_p`` prompts, ``T_p`` tokens of the padded prompts, ``D`` model width.
 """
 
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.policy_gradient import (
     KLKind,
-    Mask,
     PerToken,
-    clipped_surrogate,
     is_clipped,
     kl_estimate,
     masked_mean,
     whiten,
-    zero_masked,
 )
-from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, answer_states
-from llmguide.post_training.rl.trainer import Metrics, PolicyTrainer, PolicyTrainerConfig, Reward
-
-
-def penalized_rewards(
-    scores: Float[Tensor, " B"],
-    kl: PerToken,
-    mask: Mask,
-    *,
-    kl_coef: float,
-    ended: Bool[Tensor, " B"] | None = None,
-    missing_eos_penalty: float = 0.0,
-) -> PerToken:
-    """Spread what an answer earns over its tokens: each pays for its KL, the last one gets the score.
-
-    Args:
-        scores: What the reward model gives a whole answer.
-        kl: KL estimate of each token.
-        mask: Tokens of the answers.
-        kl_coef: Price of a nat.
-        ended: Answers that ended by themselves.
-        missing_eos_penalty: Taken from the score of those that did not, whose score is of half a text.
-
-    Returns:
-        Rewards, 0 where the mask is False.
-
-    Raises:
-        ValueError: An answer has no token that its score could go to.
-
-    >>> mask = torch.tensor([[True, True, False]])
-    >>> penalized_rewards(torch.tensor([5.0]), torch.tensor([[1.0, 2.0, 9.0]]), mask, kl_coef=0.5).tolist()
-    [[-0.5, 4.0, 0.0]]
-    """
-    if not mask.any(dim=1).all():
-        empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-        raise ValueError(f"answers {empty} are empty, so their score has no token to go to; leave them out")
-    if ended is not None:
-        scores = scores - missing_eos_penalty * ~ended
-    T = mask.shape[1]
-    last = T - 1 - mask.flip(1).int().argmax(dim=1)
-    rewards = zero_masked(-kl_coef * kl, mask)
-    return rewards.scatter_add(1, last[:, None], scores[:, None].to(rewards.dtype))
-
-
-@torch.no_grad()
-def gae(
-    rewards: PerToken, values: PerToken, *, gamma: float, lam: float, mask: Mask | None = None
-) -> tuple[PerToken, PerToken]:
-    r"""Generalized advantage estimation: how much better each token was than the value model expected.
-
-    $$\delta_t = r_t + \gamma V_{t+1} - V_t, \quad A_t = \delta_t + \gamma \lambda A_{t+1}, \quad
-    R_t = A_t + V_t$$
-
-    After its last token an answer has a value of 0. Tokens outside the mask are passed over as if they were
-    not there, be they padding after the end or holes in between, such as the output of a tool: the step goes
-    from the last token before a hole to the first one after it.
-
-    Args:
-        rewards: Of each token.
-        values: Prediction before each token.
-        gamma: How much a later reward counts; 1, as an answer is short and only its end is scored.
-        lam: 1 trusts rewards alone (no bias, much noise), 0 the value model one step ahead.
-        mask: Tokens that count; None: all.
-
-    Returns:
-        Advantages and returns, which the values are to become; both are 0 outside the mask.
-
-    >>> rewards, values = torch.tensor([[0.0, 0.0, 4.0]]), torch.tensor([[1.0, 2.0, 3.0]])
-    >>> [part.tolist() for part in gae(rewards, values, gamma=1.0, lam=0.5)]  # deltas 1, 1, 1
-    [[[1.75, 1.5, 1.0]], [[2.75, 3.5, 4.0]]]
-    """
-    mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-    advantage = next_value = torch.zeros_like(values[:, 0])
-    advantages = torch.zeros_like(values)
-    for t in reversed(range(values.shape[1])):
-        here = rewards[:, t] + gamma * next_value - values[:, t] + gamma * lam * advantage
-        advantage = here.where(mask[:, t], advantage)
-        next_value = values[:, t].where(mask[:, t], next_value)
-        advantages[:, t] = here
-    advantages = zero_masked(advantages, mask)
-    return advantages, advantages + zero_masked(values, mask)
-
-
-def ppo_policy_loss(
-    logp: PerToken,
-    old_logp: PerToken,
-    advantages: PerToken,
-    mask: Mask,
-    *,
-    clip_eps: float = 0.2,
-) -> Float[Tensor, ""]:
-    """Mean of `clipped_surrogate` over the tokens of all answers.
-
-    Args:
-        logp: Log-probabilities now.
-        old_logp: When the tokens were drawn.
-        advantages: Whitened, as a rule.
-        mask: Tokens that count.
-        clip_eps: How far a ratio may move from 1 to any gain.
-
-    Returns:
-        The loss.
-
-    >>> zeros, mask = torch.zeros(1, 2), torch.tensor([[True, True]])
-    >>> ppo_policy_loss(zeros, zeros, torch.tensor([[3.0, 1.0]]), mask).item()
-    -2.0
-    """
-    losses = clipped_surrogate(
-        zero_masked(logp, mask), zero_masked(old_logp, mask), zero_masked(advantages, mask), clip_eps=clip_eps
-    )
-    return masked_mean(losses, mask)
-
-
-def ppo_value_loss(
-    values: PerToken, old_values: PerToken, returns: PerToken, mask: Mask, *, clip_eps: float = 0.2
-) -> Float[Tensor, ""]:
-    r"""Compute the clipped value loss: half the squared error, with values kept within `clip_eps` of the old.
-
-    $\frac{1}{2} \max\big((V - R)^2, (\operatorname{clip}(V, V_{\text{old}} \pm \epsilon) - R)^2\big)$
-
-    Args:
-        values: Predictions now.
-        old_values: At the time of the rollout.
-        returns: Those of `gae`.
-        mask: Tokens that count.
-        clip_eps: $\epsilon$, on the scale of the returns; inf: no clipping.
-
-    Returns:
-        The loss.
-
-    >>> one = torch.ones(1, 1)
-    >>> ppo_value_loss(one, one * 0.0, one, one.bool()).item()  # right, but 0.2 was as far as it might go
-    0.32
-    """
-    values, old_values, returns = (zero_masked(part, mask) for part in (values, old_values, returns))
-    bounded = old_values + (values - old_values).clamp(-clip_eps, clip_eps)
-    return masked_mean(torch.maximum((values - returns).square(), (bounded - returns).square()), mask) / 2
-
-
-def adapt_kl_coef(kl_coef: float, kl: float, *, target: float, rate: float = 0.1) -> float:
-    r"""Raise the price of KL if there was more of it than wanted, and lower it if there was less.
-
-    $\beta \leftarrow \beta\, (1 + K \operatorname{clip}(\mathrm{KL} / \mathrm{target} - 1, -0.2, 0.2))$
-    (Ziegler et al. 2019, section 2.2).
-
-    Args:
-        kl_coef: Price of the last step.
-        kl: Mean KL of an answer in it, in nats.
-        target: KL that is wanted.
-        rate: $K$; with 0.1 a step changes the price by 2% at most.
-
-    Returns:
-        Price of the next step.
-
-    >>> [adapt_kl_coef(1.0, kl, target=6.0) for kl in (60.0, 6.6, 6.0, 0.0)]
-    [1.02, 1.01, 1.0, 0.98]
-    """
-    return kl_coef * (1 + rate * min(max(kl / target - 1, -0.2), 0.2))
-
-
-def explained_variance(values: PerToken, returns: PerToken, mask: Mask) -> Float[Tensor, ""]:
-    """Share of the variance of the returns that values explain, 1 - var(returns - values) / var(returns).
-
-    Args:
-        values: Predictions.
-        returns: What came.
-        mask: Tokens that count.
-
-    Returns:
-        1 for perfect values, 0 for a constant, below 0 for worse than that; NaN if the returns are all equal.
-
-    >>> mask = torch.tensor([[True, True]])
-    >>> explained_variance(torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 6.0]]), mask).item()  # 1 - 1 / 4
-    0.75
-    """
-    return 1 - (returns - values)[mask].var(correction=0) / returns[mask].var(correction=0)
+from llmguide.post_training.rl.ppo_losses import (
+    adapt_kl_coef,
+    explained_variance,
+    gae,
+    penalized_rewards,
+    ppo_policy_loss,
+    ppo_value_loss,
+)
+from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, completion_states
+from llmguide.post_training.rl.trainer import Metrics, PolicyTrainer, Reward
 
 
 class ValueModel(nn.Module):
-    """A linear head that reads the value of a state off the hidden state of a trunk.
+    """A linear head that predicts the value of a state from the hidden state of a trunk.
 
-    With the policy itself as the trunk, both share one forward pass, and the values of a rollout cost
+    With the policy itself as the trunk, both share one forward pass, and the values of a rollout cost almost
     nothing. The head starts at 0.
 
     Args:
@@ -252,35 +68,34 @@ class ValueModel(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, states: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
-        """Read the value off each hidden state of the trunk."""
+        """Predict the value of each hidden state of the trunk."""
         out: Tensor = self.head(states).squeeze(-1)
         return out.float()
 
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(PolicyTrainerConfig):
-    """Choices of a PPO run; the defaults are TRL's last ones.
+    """Hyperparameters of a PPO run; the defaults are those of TRL 1.12.
 
+    >>> from llmguide import PPOConfig
     >>> PPOConfig(n_steps=10, batch_size=8, max_new_tokens=16).n_epochs
     4
     """
 
-    n_epochs: int = 4  # a rollout is the costly part
-    kl_coef: float = 0.05  # beta: what a nat costs
-    kl_kind: KLKind = (
-        "k1"  # the one whose mean over the policy's draws is the KL and whose sum is log pi/pi_0
-    )
-    kl_target: float | None = None  # nats an answer; adapts kl_coef. None: it stays, and the optimum is known
-    gamma: float = 1.0  # answers are short, and only their end is scored
-    lam: float = 0.95
-    clip_eps: float = 0.2
-    value_clip: float = 0.2  # on the scale of the returns: widen it with them; inf: none
-    value_coef: float = 0.1  # small, so that the trunk that both share belongs to the policy
-    entropy_coef: float = 0.0  # the KL term already keeps the policy from collapsing
-    missing_eos_penalty: float = 0.0  # taken from the score of an answer that hits the limit
+    n_epochs: int = 4  # generating a rollout is the expensive part
+    kl_coef: float = 0.05  # KL coefficient beta: reward subtracted per nat
+    kl_kind: KLKind = "k1"  # its mean over the policy's samples is the KL; its sum is log pi/pi_0
+    kl_target: float | None = None  # nats per completion; adapts kl_coef. None: kl_coef stays fixed
+    gamma: float = 1.0  # discount; completions are short, and only their end is scored
+    lam: float = 0.95  # lambda of generalized advantage estimation
+    clip_eps: float = 0.2  # clip range of the policy ratio
+    value_clip: float = 0.2  # clip range of the values, on the scale of the returns; inf: none
+    value_coef: float = 0.1  # weight of the value loss; small, so that the policy dominates a shared trunk
+    entropy_coef: float = 0.0  # weight of an entropy bonus; the KL penalty already prevents collapse
+    missing_eos_penalty: float = 0.0  # subtracted from the score of a completion that hits the token limit
 
     def __post_init__(self) -> None:
-        """Reject what cannot be run."""
+        """Reject values out of range."""
         super().__post_init__()
         if self.kl_kind not in get_args(KLKind):
             raise ValueError(f"kl_kind={self.kl_kind!r} must be one of {', '.join(get_args(KLKind))}")
@@ -289,80 +104,85 @@ class PPOConfig(PolicyTrainerConfig):
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
 
 
-class PPOTrainer(PolicyTrainer):
-    """The loop: answer, score, price the KL, estimate advantages, and take a few clipped steps.
+class PPOTrainer(PolicyTrainer[PPOConfig]):
+    """Train a policy with PPO: generate, score, subtract the KL penalty, estimate advantages, update.
 
     Args:
         policy: The decoder to train.
-        value: Predicts returns; its trunk may be the policy.
-        reward: Scores the answers of a rollout, such as
+        value_model: Predicts returns; its trunk may be the policy.
+        reward: Scores the completions of a rollout, such as
             `llmguide.post_training.preferences.reward_model.RewardModel.score`.
-        reference: What the policy may not stray far from: a copy of it from before the training.
-        config: How.
+        reference_model: Model that the KL penalty is measured from, usually a copy of the initial policy.
+        config: Training hyperparameters.
 
+    >>> from llmguide import ModelConfig, PPOConfig, PPOTrainer, build
     >>> from copy import deepcopy
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
     >>> policy = build(ModelConfig(vocab_size=5, context_length=8, n_layers=1, d_model=12, n_heads=2))
-    >>> def likes_threes(answers):
-    ...     return (answers.answers == 3).float().sum(dim=1)
-    >>> ppo = PPOTrainer(policy=policy, value=ValueModel(policy), reward=likes_threes,
-    ...                  reference=deepcopy(policy),
-    ...                  config=PPOConfig(n_steps=20, batch_size=32, max_new_tokens=2, learning_rate=0.01))
-    >>> history = ppo.run([[1]])
-    >>> history[0]["reward"] < 1.0 < history[-1]["reward"]  # from 2 x 1/5 towards 2
+    >>> def count_threes(rollouts):
+    ...     return (rollouts.completions == 3).float().sum(dim=1)
+    >>> ppo = PPOTrainer(policy=policy, value_model=ValueModel(policy), reward=count_threes,
+    ...                  reference_model=deepcopy(policy),
+    ...                  config=PPOConfig(n_steps=20, batch_size=32, max_new_tokens=2, lr=0.01))
+    >>> history = ppo.train([[1]])
+    >>> history[0]["reward"] < 1.0 < history[-1]["reward"]  # from 2 x 1/5 toward 2
     True
     """
 
     def __init__(
-        self, *, policy: Any, value: ValueModel, reward: Reward, reference: nn.Module, config: PPOConfig
+        self,
+        *,
+        policy: Any,
+        value_model: ValueModel,
+        reward: Reward,
+        reference_model: nn.Module,
+        config: PPOConfig,
     ):
-        super().__init__(policy, nn.ModuleDict({"policy": policy, "value": value}), reference, reward, config)
-        self.value = value
-        self.config = config
+        trained = nn.ModuleDict({"policy": policy, "value": value_model})
+        super().__init__(policy, trained, reference_model, reward, config)
+        self.value_model = value_model
         self.kl_coef = config.kl_coef
 
     def step(
-        self, prompts: Int[Tensor, "B T_p"], attention_mask: Bool[Tensor, "B T_p"] | None = None
+        self, prompts: Int[Tensor, "B_p T_p"], attention_mask: Bool[Tensor, "B_p T_p"] | None = None
     ) -> Metrics:
-        """Answer the prompts, learn from the answers, and append the metrics to the history.
+        """Generate completions, train on them, and append the metrics to the history.
 
         Returns:
-            ``reward``: mean score; ``kl``: mean KL of an answer from the reference, in nats; ``kl_coef``;
-            ``length`` and ``ended`` (share) of the answers; ``explained_variance`` of the returns by the
-            values before the update; and, averaged over the updates, ``ppo_policy_loss``, ``ppo_value_loss``,
-            ``entropy`` of a token, ``clip_fraction`` of tokens, ``approx_kl`` from the policy of the rollout,
-            ``grad_norm``.
+            ``reward``: mean score; ``kl``: mean KL of a completion from the reference model, in nats;
+            ``kl_coef``; ``length``: mean tokens per completion; ``ended``: fraction of completions with an
+            end-of-text token; ``explained_variance`` of the returns by the values before the update; and,
+            averaged over the optimizer steps, ``policy_loss``, ``value_loss``, ``entropy`` per token,
+            ``clip_fraction`` of the tokens, ``approx_kl`` from the policy of the rollout, ``grad_norm``.
         """
         config = self.config
-        answers, scores = self.answer(prompts, attention_mask)
-        mask, old_logp = answers.mask, answers.logprobs
-        old_values = self.divided(self._values, answers)
-        ref_logp = self.divided(self.reference_logprobs, answers)
+        rollouts, scores = self.generate(prompts, attention_mask)
+        mask, old_logprobs = rollouts.mask, rollouts.logprobs
+        old_values = self.data_parallel_map(self._values, rollouts)
+        ref_logprobs = self.data_parallel_map(self.reference_logprobs, rollouts)
         rewards = penalized_rewards(
             scores,
-            kl_estimate(old_logp, ref_logp, config.kl_kind),
+            kl_estimate(old_logprobs, ref_logprobs, config.kl_kind),
             mask,
             kl_coef=self.kl_coef,
-            ended=None if config.eos_id is None else answers.ended,
+            ended=None if config.eos_id is None else rollouts.ended,
             missing_eos_penalty=config.missing_eos_penalty,
         )
         advantages, returns = gae(rewards, old_values, gamma=config.gamma, lam=config.lam, mask=mask)
         advantages = whiten(advantages, mask)
 
-        def loss_of(rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            return self.loss(answers.take(rows), old_values[rows], advantages[rows], returns[rows])
+        def minibatch_loss(rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.loss(rollouts.take(rows), old_values[rows], advantages[rows], returns[rows])
 
-        learnt = self.learn(mask, loss_of, per_token=True)
-        kl = (old_logp - ref_logp).sum(dim=1).mean().item()
+        update_metrics = self.train_on(mask, minibatch_loss, per_token=True)
+        kl = (old_logprobs - ref_logprobs).sum(dim=1).mean().item()
         metrics = {
             "reward": scores.mean().item(),
             "kl": kl,
             "kl_coef": self.kl_coef,
             "length": mask.sum(dim=1).float().mean().item(),
-            "ended": answers.ended.float().mean().item(),
+            "ended": rollouts.ended.float().mean().item(),
             "explained_variance": explained_variance(old_values, returns, mask).item(),
-            **learnt,
+            **update_metrics,
         }
         if config.kl_target is not None:
             self.kl_coef = adapt_kl_coef(self.kl_coef, kl, target=config.kl_target)
@@ -370,38 +190,42 @@ class PPOTrainer(PolicyTrainer):
         return metrics
 
     def loss(
-        self, answers: Rollout, old_values: PerToken, advantages: PerToken, returns: PerToken
+        self, rollouts: Rollout, old_values: PerToken, advantages: PerToken, returns: PerToken
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Loss of one minibatch, policy, values and entropy together, and what it shows."""
-        config, mask = self.config, answers.mask
-        states = answer_states(self.policy, answers)
-        is_shared = self.value.trunk is self.policy
-        values = self.value(states if is_shared else answer_states(self.value.trunk, answers))
-        logp, entropies = answer_logprobs(self.policy, answers, temperature=config.temperature, states=states)
-        of_policy = ppo_policy_loss(logp, answers.logprobs, advantages, mask, clip_eps=config.clip_eps)
-        of_value = ppo_value_loss(values, old_values, returns, mask, clip_eps=config.value_clip)
+        """Compute the loss of one minibatch (policy, value and entropy terms) and its metrics."""
+        config, mask = self.config, rollouts.mask
+        states = completion_states(self.policy, rollouts)
+        shares_trunk = self.value_model.trunk is self.policy
+        value_states = states if shares_trunk else completion_states(self.value_model.trunk, rollouts)
+        logprobs, entropies = completion_logprobs(
+            self.policy, rollouts, temperature=config.temperature, states=states
+        )
+        policy_loss = ppo_policy_loss(logprobs, rollouts.logprobs, advantages, mask, clip_eps=config.clip_eps)
+        values = self.value_model(value_states)
+        value_loss = ppo_value_loss(values, old_values, returns, mask, clip_eps=config.value_clip)
         entropy = masked_mean(entropies, mask)
-        clipped = is_clipped(logp, answers.logprobs, advantages, clip_eps=config.clip_eps)
-        shown = {
-            "policy_loss": of_policy,
-            "value_loss": of_value,
+        clipped = is_clipped(logprobs, rollouts.logprobs, advantages, clip_eps=config.clip_eps)
+        metrics = {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
             "entropy": entropy,
             "clip_fraction": masked_mean(clipped.float(), mask),
-            "approx_kl": masked_mean(kl_estimate(answers.logprobs, logp.detach(), "k3"), mask),
+            "approx_kl": masked_mean(kl_estimate(rollouts.logprobs, logprobs.detach(), "k3"), mask),
         }
-        return of_policy + config.value_coef * of_value - config.entropy_coef * entropy, shown
+        return policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy, metrics
 
-    def _values(self, answers: Rollout) -> PerToken:
-        """Predict what comes from the states of the rollout, if they are the trunk's and at hand."""
-        at_hand = self.value.trunk is self.policy and answers.states.numel()
-        out: Tensor = self.value(answers.states if at_hand else answer_states(self.value.trunk, answers))
+    def _values(self, rollouts: Rollout) -> PerToken:
+        """Predict returns, from the hidden states of the rollout if they are those of the value model."""
+        can_reuse = self.value_model.trunk is self.policy and rollouts.states.numel()
+        states = rollouts.states if can_reuse else completion_states(self.value_model.trunk, rollouts)
+        out: Tensor = self.value_model(states)
         return out
 
     def state_dict(self) -> dict[str, Any]:
-        """Add the price of KL, which may have been adapted."""
+        """Include the (possibly adapted) KL coefficient in the checkpoint."""
         return super().state_dict() | {"kl_coef": self.kl_coef}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of `state_dict`."""
+        """Resume from the result of `state_dict`."""
         super().load_state_dict(state)
         self.kl_coef = state["kl_coef"]

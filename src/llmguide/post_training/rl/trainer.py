@@ -1,322 +1,278 @@
-"""The loop around PPO and GRPO: prompts in an order that can be resumed, steps, metrics, checkpoints.
+"""The loop shared by PPO and GRPO: prompts in a resumable order, steps, metrics, checkpoints.
 
-A `PolicyTrainer` has models, an optimizer and a `step`; `run` feeds it prompts. As in
-`llmguide.training.train`, a run that was killed and started again ends where one that was not ends: prompts
-follow from a position and a seed, and a checkpoint holds weights, optimizer, random state and history.
+A `PolicyTrainer` holds models, an optimizer and a `step`; `train` feeds it prompts. As in
+`llmguide.training.train`, a run that was killed and restarted ends exactly where an uninterrupted run ends:
+the prompts follow from a position and a seed, and a checkpoint holds weights, optimizer state, random state
+and history.
 
-Under `torchrun` each process answers its slice of the prompts, and all get all answers: scores, advantages
-and the order of the minibatches are then those of one process. Of a minibatch each learns from its slice, and
-gradients are added up. On CPUs the curve is that of one process, but for the order of sums.
+Under `torchrun` each process generates completions for its slice of the prompts, and all processes gather all
+of them, so that scores, advantages and the order of the minibatches are those of a single process. Each
+process then trains on its slice of a minibatch, and gradients are all-reduced. On CPUs the curve equals that
+of one process up to the order of the sums.
 
-Leaves out: generation in other processes while the weights are trained, as verl and OpenRLHF do it; weights
-in slices (FSDP).
+Leaves out: generating in other processes while the weights are trained, as verl and OpenRLHF do; sharded
+weights (FSDP).
 
-Glossary: ``B`` prompts of a step, ``T_p`` tokens of the longest of them.
+Glossary: ``B`` completions, ``B_p`` prompts of a step, ``T_p`` tokens of the longest prompt, ``T`` tokens of
+the longest completion.
 """
 
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmguide.data.tokens.packing import in_epochs
-from llmguide.post_training.rl.rollout import Rollout, answer_logprobs, rollout
+from llmguide.post_training.rl.config import PolicyTrainerConfig
+from llmguide.post_training.rl.prompts import PromptDataset
+from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
 from llmguide.training import distributed
 from llmguide.training.checkpoint import random_state, set_random_state
+from llmguide.training.divergence import DivergenceError
 from llmguide.training.locks import locked
 from llmguide.training.monitor import Logger
-from llmguide.training.optim import Optimizer, clip_grad_norm_, param_groups
+from llmguide.training.optim import clip_grad_norm_
+from llmguide.training.optimizer_state import load_named_state, named_state
+from llmguide.training.optimizers import make_optimizer
 from llmguide.training.schedules import warmup_cosine
-from llmguide.training.train import DivergenceError
 
 Metrics = dict[str, float]
-Reward = Callable[[Rollout], Float[Tensor, " B"]]  # one number for each answer
+Reward = Callable[[Rollout], Float[Tensor, " B"]]  # one score for each completion
 
 
-@dataclass(frozen=True, kw_only=True)
-class PolicyTrainerConfig:
-    """Choices that PPO and GRPO share."""
-
-    n_steps: int  # rollouts; each is trained on for n_epochs
-    batch_size: int  # prompts of a step
-    max_new_tokens: int  # longest answer
-    eos_id: int | None = None  # ends an answer; None: all have the full length
-    temperature: float = 1.0  # of the policy, in rollouts and in training alike
-    learning_rate: float = 3e-6  # the peak, falling along half a cosine; a tenth of that of SFT is usual
-    floor: float = 0.1  # last learning rate as a share of the peak
-    betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
-    weight_decay: float = 0.0  # the pull back is towards the reference, not towards 0
-    max_grad_norm: float = 1.0  # largest norm of the gradient
-    n_epochs: int = 1  # times a rollout is trained on; clipping bounds what the later ones can do
-    n_minibatches: int = 1  # updates an epoch
-    checkpoint_every: int = 50  # steps between checkpoints, if there is a folder
-    keep: int = 3  # checkpoints that stay
-    seed: int = 0  # order of the prompts, and of nothing else
-
-    def __post_init__(self) -> None:
-        """Reject what cannot be run."""
-        for name in (
-            "n_steps",
-            "batch_size",
-            "max_new_tokens",
-            "n_epochs",
-            "n_minibatches",
-            "checkpoint_every",
-            "keep",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("learning_rate", "temperature", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
+ConfigT = TypeVar("ConfigT", bound=PolicyTrainerConfig)
 
 
-class Prompts:
-    """Prompts in an order drawn anew each epoch, padded on the left, as generation needs them.
+class PolicyTrainer(ABC, Generic[ConfigT]):
+    """Base class of the PPO and GRPO trainers.
 
     Args:
-        rows: Ids of each prompt.
-        seed: Of the order.
+        policy: The decoder that generates completions.
+        trained: Module that holds every module to update, the policy among them.
+        reference_model: Frozen model that the KL penalty is measured from; its gradients are turned off here.
+        reward: Function from a rollout to one score per completion.
+        config: Training hyperparameters.
 
     Raises:
-        ValueError: There is no prompt, or one is empty.
-
-    >>> prompts = Prompts([[5, 6], [7]])
-    >>> ids, attention_mask = prompts.batch(0, 2)
-    >>> sorted(zip(ids.tolist(), attention_mask.tolist()))
-    [([0, 7], [False, True]), ([5, 6], [True, True])]
-    """
-
-    def __init__(self, rows: Sequence[Sequence[int]], *, seed: int = 0):
-        if not rows or not all(rows):
-            empty = [i for i, row in enumerate(rows) if not row]
-            raise ValueError(f"{len(rows)} prompts, of which {empty} are empty: give each a token at least")
-        self.rows = rows
-        self.seed = seed
-
-    def batch(self, first: int, size: int) -> tuple[Int[Tensor, "B T_p"], Bool[Tensor, "B T_p"]]:
-        """Return prompts ``first`` to ``first + size - 1`` of the endless order, and their attention mask."""
-        rows = [self.rows[i] for i in in_epochs(first, size, len(self.rows), self.seed).tolist()]
-        lengths = torch.tensor([len(row) for row in rows])
-        T_p = int(lengths.max())
-        attention_mask = torch.arange(T_p) >= T_p - lengths[:, None]
-        ids = torch.zeros(size, T_p, dtype=torch.long)
-        ids[attention_mask] = torch.tensor([token for row in rows for token in row])
-        return ids, attention_mask
-
-
-class PolicyTrainer(ABC):
-    """What PPO and GRPO have in common.
-
-    Args:
-        policy: The decoder that answers.
-        trained: All modules that are updated, the policy among them.
-        reference: The policy that it must not stray far from; frozen here.
-        reward: Number for each answer of a rollout.
-        config: How.
+        ValueError: The reference model is the policy itself.
     """
 
     def __init__(
         self,
         policy: nn.Module,
         trained: nn.Module,
-        reference: nn.Module | None,
+        reference_model: nn.Module | None,
         reward: Reward,
-        config: PolicyTrainerConfig,
+        config: ConfigT,
     ):
-        if reference is policy:
-            raise ValueError("reference is the policy itself and would move with it; pass a copy.deepcopy")
+        if reference_model is policy:
+            raise ValueError(
+                "reference_model is the policy itself and would change with it; pass a copy.deepcopy"
+            )
         self.policy = policy
         # evaluation mode: with dropout the ratio to the policy of the rollout would be noise from the start
         self.trained = trained.eval()
-        self.reference = None if reference is None else reference.eval().requires_grad_(False)
+        self.reference_model = (
+            None if reference_model is None else reference_model.eval().requires_grad_(False)
+        )
         self.reward = reward
-        self.base = config
-        groups = param_groups(trained, weight_decay=config.weight_decay)
-        self.optimizer = Optimizer(groups, betas=config.betas, fused=True)
+        self.config = config
+        self.optimizer = make_optimizer(trained, weight_decay=config.weight_decay, betas=config.betas)
         self.history: list[Metrics] = []
-        self.position = 0  # prompts taken from the data
-        self.draw: Callable[[], tuple[Tensor, Tensor]] | None = None  # the next prompts of a run
+        self.position = 0  # prompts taken from the data so far
+        self.next_prompts: Callable[[], tuple[Tensor, Tensor]] | None = None  # set by train
 
     @abstractmethod
     def step(
-        self, prompts: Int[Tensor, "B T_p"], attention_mask: Bool[Tensor, "B T_p"] | None = None
+        self, prompts: Int[Tensor, "B_p T_p"], attention_mask: Bool[Tensor, "B_p T_p"] | None = None
     ) -> Metrics:
-        """Answer the prompts, learn from the answers, and append the metrics to the history.
+        """Generate completions, train on them, and append the metrics to the history.
 
         Args:
-            prompts: Ids, padded on the left.
-            attention_mask: True for tokens, False for padding; None: there is none.
+            prompts: Token ids of the prompts, padded on the left.
+            attention_mask: True for tokens, False for padding; None: there is no padding.
 
         Returns:
-            What the step showed.
+            Metrics of the step.
         """
 
-    def run(
+    def train(
         self,
         prompts: Sequence[Sequence[int]],
         *,
         folder: str | Path | None = None,
         logger: Logger | None = None,
     ) -> list[Metrics]:
-        """Take the steps of the config, going on where the newest checkpoint of the folder ends.
+        """Take all steps of the config, resuming from the newest checkpoint of the folder.
 
         Args:
-            prompts: Ids of each prompt.
-            folder: Where checkpoints go.
-            logger: Gets the metrics of each step.
+            prompts: Token ids of each prompt.
+            folder: Folder of the checkpoints; None: nothing is saved.
+            logger: Receives the metrics of each step.
 
         Returns:
-            Metrics of all steps, those before an interruption included.
+            Metrics of all steps, including those before an interruption.
 
         Raises:
             ValueError: Another process trains in the folder.
         """
-        config, data = self.base, Prompts(prompts, seed=self.base.seed)
+        config, data = self.config, PromptDataset(prompts, seed=self.config.seed)
         distributed.broadcast(self.trained)
         device = next(self.policy.parameters()).device
 
-        def draw() -> tuple[Tensor, Tensor]:
+        def next_prompts() -> tuple[Tensor, Tensor]:
             ids, attention_mask = data.batch(self.position, config.batch_size)
             self.position += config.batch_size
             return ids.to(device), attention_mask.to(device)
 
-        self.draw = draw
-        leads = distributed.world().rank == 0
-        with locked(folder if leads else None):
+        self.next_prompts = next_prompts
+        is_first_rank = distributed.world().rank == 0
+        with locked(folder if is_first_rank else None):
             if folder is not None and (state := distributed.load_latest(folder, self.trained)) is not None:
                 self.load_state_dict(state)
             for step in range(len(self.history) + 1, config.n_steps + 1):
-                metrics = self.step(*draw())
+                metrics = self.step(*next_prompts())
                 if folder is not None and (step == config.n_steps or step % config.checkpoint_every == 0):
-                    distributed.save(folder, self.state_dict(), step=step, keep=config.keep)
+                    distributed.save(folder, self.state_dict(), step=step, keep_last=config.keep_last)
                 if logger is not None:
                     logger.log(step, metrics)
-                if leads:
+                if is_first_rank:
                     _show(step, config.n_steps, metrics)
         return self.history
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a run needs to go on, but for the reference and the reward, which do not change."""
+        """Return everything needed to resume, except the reference model and the reward, which are fixed."""
         return {
             "model": self.trained.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": named_state(self.optimizer),
             "random": random_state(),
             "history": self.history,
             "position": self.position,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of `state_dict`."""
+        """Resume from the result of `state_dict`."""
         self.trained.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_named_state(self.optimizer, state["optimizer"])
         set_random_state(state["random"])
         self.history = list(state["history"])
         self.position = state["position"]
 
-    def answer(
+    def generate(
         self,
         prompts: Int[Tensor, "B_p T_p"],
         attention_mask: Bool[Tensor, "B_p T_p"] | None,
-        n_answers: int = 1,
+        n_completions: int = 1,
     ) -> tuple[Rollout, Float[Tensor, " B"]]:
-        """Roll out the policy and score its answers.
+        """Sample completions from the policy and score them.
 
-        In several processes each does so with its slice of the prompts, and all get all; hidden states are
-        large and stay where they are.
+        With several processes each handles its slice of the prompts, and all gather the result; hidden states
+        are large and are not gathered.
+
+        Args:
+            prompts: Token ids of the prompts, padded on the left.
+            attention_mask: True for tokens, False for padding; None: there is no padding.
+            n_completions: Completions per prompt.
+
+        Returns:
+            The rollout, and the score of each completion.
 
         Raises:
             ValueError: The prompts do not divide among the processes, or the reward is not one finite number
-                for each answer.
+                for each completion.
         """
-        config, world = self.base, distributed.world()
+        config, world = self.config, distributed.world()
         first, n_own = distributed.share(0, len(prompts))
         distributed.broadcast_rng_state()
         own = slice(first, first + n_own)
-        answers = rollout(
+        rollouts = rollout(
             self.policy,
             prompts[own],
             config.max_new_tokens,
             attention_mask=None if attention_mask is None else attention_mask[own],
-            n_answers=n_answers,
+            n_completions=n_completions,
             temperature=config.temperature,
             eos_id=config.eos_id,
             world=world,
         )
-        scores = self.reward(answers).float()
-        if scores.shape != answers.ended.shape or not scores.isfinite().all():
+        scores = self.reward(rollouts).float()
+        if scores.shape != rollouts.ended.shape or not scores.isfinite().all():
             raise ValueError(
-                f"the reward gave {scores.tolist()} of shape {tuple(scores.shape)} for {len(answers.ids)} "
-                "answers; it must give one finite number for each"
+                f"the reward gave {scores.tolist()} of shape {tuple(scores.shape)} for {len(rollouts.ids)} "
+                "completions; it must give one finite number for each"
             )
         if world.size > 1:
-            n = len(prompts) * n_answers
-            answers = answers._replace(states=answers.states[..., :0])
-            answers = Rollout(*(distributed.all_gather(tensor, n) for tensor in answers))
+            n = len(prompts) * n_completions
+            rollouts = rollouts._replace(states=rollouts.states[..., :0])
+            rollouts = Rollout(*(distributed.all_gather(tensor, n) for tensor in rollouts))
             scores = distributed.all_gather(scores, n)
-        return answers, scores
+        return rollouts, scores
 
     @torch.no_grad()
-    def divided(self, function: Callable[[Rollout], Tensor], answers: Rollout) -> Tensor:
-        """Compute something for each answer, in each process for its slice of them."""
+    def data_parallel_map(self, function: Callable[[Rollout], Tensor], rollouts: Rollout) -> Tensor:
+        """Apply a function to every completion, each process to its slice, and gather the results."""
         if distributed.world().size == 1:
-            return function(answers)
-        n = len(answers.ids)
-        rows = torch.arange(n, device=answers.ids.device)[distributed.rank_slice(n)]
-        return distributed.all_gather(function(answers.take(_some(rows)))[: len(rows)], n)
+            return function(rollouts)
+        n = len(rollouts.ids)
+        rows = torch.arange(n, device=rollouts.ids.device)[distributed.rank_slice(n)]
+        return distributed.all_gather(function(rollouts.take(_at_least_one(rows)))[: len(rows)], n)
 
-    def reference_logprobs(self, answers: Rollout) -> Float[Tensor, "B T"]:
-        """Log-probabilities of the tokens under the reference."""
-        return answer_logprobs(self.reference, answers, temperature=self.base.temperature)[0]
+    def reference_logprobs(self, rollouts: Rollout) -> Float[Tensor, "B T"]:
+        """Compute the log-probabilities of the completion tokens under the reference model."""
+        return completion_logprobs(self.reference_model, rollouts, temperature=self.config.temperature)[0]
 
-    def learn(
+    def train_on(
         self,
         mask: Bool[Tensor, "B T"],
-        loss_of: Callable[[Int[Tensor, " n"]], tuple[Tensor, dict[str, Tensor]]],
+        minibatch_loss: Callable[[Int[Tensor, " n"]], tuple[Tensor, dict[str, Tensor]]],
         *,
         per_token: bool,
     ) -> Metrics:
-        """Take the updates of a step.
+        """Take the optimizer steps of one rollout.
 
         Args:
-            mask: Tokens of the answers.
-            loss_of: The loss of some of the answers, a mean over their tokens or over them, and what it
-                shows: ``policy_loss``, a mean over the same, and means over tokens.
+            mask: True for the tokens of the completions.
+            minibatch_loss: Maps row numbers of a minibatch to its loss, a mean over tokens or over
+                completions, and metrics: ``policy_loss``, averaged like the loss, and means over tokens.
             per_token: Whether the loss is a mean over tokens.
 
         Returns:
-            What was shown, and the norm of the gradient, averaged over the updates.
+            The metrics and the gradient norm, averaged over the optimizer steps.
         """
-        updates = []
+        history = []
         for rows in self.minibatches(len(mask)):
             own = rows[distributed.rank_slice(len(rows))]
-            of_tokens = mask[own].sum() / mask[rows].sum().clamp(min=1)
-            of_answers = of_tokens.new_tensor(len(own) / len(rows))
-            share = of_tokens if per_token else of_answers
-            loss, shown = loss_of(own if len(own) else rows[:1])  # without one, with one that does not count
-            shown = {
-                name: value.detach() * (share if name == "policy_loss" else of_tokens)
-                for name, value in shown.items()
+            # weights with which the means of the processes sum to the mean of the minibatch
+            token_weight = mask[own].sum() / mask[rows].sum().clamp(min=1)
+            completion_weight = token_weight.new_tensor(len(own) / len(rows))
+            weight = token_weight if per_token else completion_weight
+            # a process without rows computes the loss of one, with weight 0
+            loss, metrics = minibatch_loss(own if len(own) else rows[:1])
+            metrics = {
+                name: value.detach() * (weight if name == "policy_loss" else token_weight)
+                for name, value in metrics.items()
             }
-            updates.append(shown | {"grad_norm": self.update(loss * share, shown)})
-        return means(updates)
+            history.append(metrics | {"grad_norm": self.optimizer_step(loss * weight, metrics)})
+        return means(history)
 
     def minibatches(self, n_rows: int) -> Iterator[Int[Tensor, " n"]]:
-        """Yield the rows of each update: every epoch all of them, in an order of its own."""
+        """Yield the row numbers of each minibatch: every epoch covers all rows in a new random order."""
         device = next(self.policy.parameters()).device
-        for _ in range(self.base.n_epochs):
-            yield from torch.randperm(n_rows).to(device).chunk(self.base.n_minibatches)
+        for _ in range(self.config.n_epochs):
+            yield from torch.randperm(n_rows).to(device).chunk(self.config.n_minibatches)
 
-    def update(self, loss: Float[Tensor, ""], shown: dict[str, Tensor]) -> Float[Tensor, ""]:
-        """Take one step of the optimizer, and return the norm of the gradient before clipping.
+    def optimizer_step(self, loss: Float[Tensor, ""], metrics: dict[str, Tensor]) -> Float[Tensor, ""]:
+        """Backpropagate and update the weights; return the norm of the gradient before clipping.
 
-        Loss, gradient and what is shown are this process's shares, and added up.
+        Loss, gradients and metrics of this process are all-reduced (summed) in place.
+
+        Args:
+            loss: This process's weighted part of the loss.
+            metrics: This process's weighted part of each metric.
 
         Raises:
             DivergenceError: The loss or the gradient is not finite; the weights are left as they were.
@@ -325,25 +281,27 @@ class PolicyTrainer(ABC):
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         loss = loss.detach()
         grads = [p.grad for p in self.trained.parameters() if p.grad is not None]
-        distributed.all_reduce_([loss, *shown.values(), *grads])
-        norm = clip_grad_norm_(self.trained.parameters(), self.base.max_grad_norm)
+        distributed.all_reduce_([loss, *metrics.values(), *grads])
+        norm = clip_grad_norm_(self.trained.parameters(), self.config.max_grad_norm)
         if not (loss.isfinite() and norm.isfinite()):
             raise DivergenceError(
                 f"step {len(self.history) + 1}: loss {loss.item():.4g}, gradient norm {norm.item():.4g}; "
-                f"lower learning_rate={self.base.learning_rate:g}, or go back to an earlier checkpoint"
+                f"lower lr={self.config.lr:g}, or resume from an earlier checkpoint"
             )
-        self.optimizer.step(self.learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        self.optimizer.step()
         return norm
 
     @property
-    def learning_rate(self) -> float:
-        """Learning rate of the step that is being taken."""
-        config, step = self.base, len(self.history) + 1
-        return config.learning_rate * warmup_cosine(step, n_steps=config.n_steps, floor=config.floor)
+    def lr(self) -> float:
+        """Learning rate of the current step."""
+        config, step = self.config, len(self.history) + 1
+        return config.lr * warmup_cosine(step, n_steps=config.n_steps, floor=config.min_lr_ratio)
 
 
 def means(rows: Sequence[dict[str, Tensor]]) -> Metrics:
-    """Average each metric over the updates of a step.
+    """Average each metric over the optimizer steps of a rollout.
 
     >>> means([{"loss": torch.tensor(1.0)}, {"loss": torch.tensor(2.0)}])
     {'loss': 1.5}
@@ -351,13 +309,13 @@ def means(rows: Sequence[dict[str, Tensor]]) -> Metrics:
     return {name: torch.stack([row[name].detach() for row in rows]).mean().item() for name in rows[0]}
 
 
-def _some(rows: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
-    """The rows, or where there is none the first one of all."""
+def _at_least_one(rows: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
+    """Return the rows, or row 0 if there is none: a model cannot run on an empty batch."""
     return rows if len(rows) else rows.new_zeros(1)
 
 
 def _show(step: int, n_steps: int, metrics: Metrics) -> None:
-    """Keep one line up to date, where somebody is looking."""
+    """Rewrite one progress line on a terminal."""
     if sys.stderr.isatty():
         end = "\n" if step == n_steps else ""
         shown = "  ".join(f"{name} {metrics[name]:.3g}" for name in ("reward", "kl", "entropy", "length"))

@@ -1,17 +1,17 @@
-r"""Verifiable rewards: small functions that decide whether an answer is right, and no model to be fooled.
+r"""Verifiable rewards: rules that check whether the final answer of a completion is correct.
 
-A policy that is trained on a check finds every gap in it. These rules close the usual ones:
+A policy trained against a check exploits every gap in it. These rules close the usual ones:
 
-- one answer counts, the last; listing all candidates earns nothing, because that one is read whole, and
-  ``3 or 4`` is no number;
+- only the last answer is checked, and as a whole: listing all candidates earns nothing, because ``3 or 4`` is
+  not a number;
 - numbers are read by a grammar of ASCII digits and compared as exact fractions: ``inf``, ``nan``, ``1_000``,
-  digits of other scripts and anything of more than 40 characters are no numbers, and neither ``1e999`` nor a
-  million digits costs more than a glance;
-- a check never raises on what a model wrote: what it cannot read is wrong;
-- code is run by a judge that is passed in, which has to isolate it and to hide the tests.
+  digits of other scripts and anything of more than 40 characters are not numbers, and ``1e999`` or a million
+  digits are rejected without being computed;
+- a check never raises an error on model output: what it cannot parse is wrong;
+- code is run by a judge that the caller passes in, which must isolate it and hide the tests.
 
-What none of this sees: a right answer from wrong reasoning, and answers that equal the expected one in a way
-that the grammar does not know (``\sqrt{4}`` for 2); those count as wrong.
+Not detected: a correct answer from wrong reasoning, and answers that equal the expected one in a way that the
+grammar does not cover (``\sqrt{4}`` for 2), which count as wrong.
 
 References: Lambert et al. 2024, arXiv:2411.15124, section 6 (verifiable rewards); DeepSeek-AI 2025,
 arXiv:2501.12948, section 2.2.2 (accuracy and format); Cobbe et al. 2021, arXiv:2110.14168 (``####``);
@@ -35,14 +35,14 @@ MAX_NUMBER = 40  # characters
 _PLAIN = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?"
 _NUMBER = re.compile(rf"({_PLAIN})(?:\s*/\s*({_PLAIN}))?")
 _LATEX_FRACTION = re.compile(r"([-+]?)\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}")
-# the sign of 10-5 is none
+# the minus of 10-5 is an operator, not a sign
 _IN_TEXT = re.compile(
     r"(?:(?<![\w)])[-+])?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?:/[0-9]+)?"
 )
 
 
 def boxed(text: str) -> str | None:
-    r"""Content of the last ``\boxed{...}``, whose braces must balance; None if there is none.
+    r"""Return the content of the last ``\boxed{...}``, whose braces must balance; None if there is none.
 
     >>> boxed(r"First \boxed{1}, no: \boxed{\frac{1}{2}}")
     '\\frac{1}{2}'
@@ -59,7 +59,7 @@ def boxed(text: str) -> str | None:
 
 
 def tagged(text: str, tag: str) -> str | None:
-    """Content of the last ``<tag>...</tag>``, without the space around it; None if there is none.
+    """Return the content of the last ``<tag>...</tag>``, stripped; None if there is none.
 
     >>> tagged("<think>4?</think> <answer> 5 </answer>", "answer")
     '5'
@@ -70,7 +70,7 @@ def tagged(text: str, tag: str) -> str | None:
 
 
 def last_number(text: str) -> str | None:
-    """Last number of a text as it is written, a fraction included; None if there is none.
+    """Return the last number or fraction of a text as it is written; None if there is none.
 
     >>> last_number("7 boxes of 12 make 84, so it costs $1,234.50."), last_number("no idea")
     ('1,234.50', None)
@@ -82,9 +82,9 @@ def last_number(text: str) -> str | None:
 
 
 def final_answer(text: str) -> str | None:
-    r"""What a text gives as its answer: the last box, else what follows the last ``####``, else a number.
+    r"""Extract the final answer: the last box, else the text after the last ``####``, else the last number.
 
-    The number is the last one. A text that opens a box and never closes it has no answer.
+    A text that opens a box and never closes it has no answer.
 
     >>> final_answer(r"so \boxed{8} of 9"), final_answer("2 + 2 = 4\n#### 4"), final_answer("It is 4.")
     ('8', '4', '4')
@@ -97,10 +97,9 @@ def final_answer(text: str) -> str | None:
 
 
 def parse_number(text: str) -> Fraction | None:
-    r"""Read a whole text as one number: ``-1,234.5``, ``3/4``, ``\frac{3}{4}``, ``1e3``; None if it is none.
+    r"""Parse a whole text as one number: ``-1,234.5``, ``3/4``, ``\frac{3}{4}``, ``1e3``; None if it is not.
 
-    Signs of dollars and per cent are dropped, as the reference answers of MATH and GSM8K drop them: ``50%``
-    is 50.
+    Dollar and percent signs are dropped, as in the reference answers of MATH and GSM8K: ``50%`` is 50.
 
     >>> [parse_number(text) for text in ("$1,234.5", r"-\frac{3}{4}", "50%", "1e-3")]
     [Fraction(2469, 2), Fraction(-3, 4), Fraction(50, 1), Fraction(1, 1000)]
@@ -122,18 +121,18 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def numeric(text: str, expected: str, *, tolerance: float = 0.0) -> float:
-    r"""1 if the final answer of a text is the expected number, else 0.
+    r"""Return 1 if the final answer of a completion is the expected number, else 0.
 
     Args:
-        text: What the model wrote.
-        expected: A number that `parse_number` reads.
-        tolerance: How far off it may be, as a share of the expected number.
+        text: Text of the completion.
+        expected: Expected number, in a form that `parse_number` accepts.
+        tolerance: Allowed relative error, as a fraction of the expected number.
 
     Returns:
         0 or 1.
 
     Raises:
-        ValueError: The expected answer is no number.
+        ValueError: The expected answer is not a number.
 
     >>> numeric("so it is 0.75", "3/4"), numeric("about 3.14", "3.14159", tolerance=0.001)
     (1.0, 1.0)
@@ -142,16 +141,16 @@ def numeric(text: str, expected: str, *, tolerance: float = 0.0) -> float:
     """
     wanted = parse_number(expected)
     if wanted is None:
-        raise ValueError(f"the expected answer {expected!r} is no number; use exact for texts")
+        raise ValueError(f"the expected answer {expected!r} is not a number; use exact for texts")
     answer = final_answer(text)
     found = None if answer is None else parse_number(answer)
     return float(found is not None and abs(found - wanted) <= Fraction(tolerance) * abs(wanted))
 
 
 def exact(text: str, expected: str) -> float:
-    r"""1 if the answer in the last ``<answer>`` tag or ``\boxed{}`` is the expected text, else 0.
+    r"""Return 1 if the answer in the last ``<answer>`` tag or ``\boxed{}`` is the expected text, else 0.
 
-    Runs of white space count as one space; nothing else is forgiven.
+    Runs of white space count as one space; otherwise the texts must be equal.
 
     >>> exact("<answer> Paris </answer>", "Paris"), exact("Paris or Rome", "Paris")
     (1.0, 0.0)
@@ -162,7 +161,7 @@ def exact(text: str, expected: str) -> float:
 
 
 def has_format(text: str, tags: Sequence[str] = ("think", "answer")) -> float:
-    """1 if a text is these tags in this order, each once and not empty, with only space around them, else 0.
+    """Return 1 if a text is exactly these tags in order, each once and not empty, else 0.
 
     >>> has_format("<think>2 + 2</think> <answer>4</answer>"), has_format("<answer>4</answer>")
     (1.0, 0.0)
@@ -174,22 +173,40 @@ def has_format(text: str, tags: Sequence[str] = ("think", "answer")) -> float:
         opening, closing = f"<{tag}>", f"</{tag}>"
         if text.count(opening) != 1 or text.count(closing) != 1 or not rest.lstrip().startswith(opening):
             return 0.0
-        inside, found, rest = rest.lstrip().removeprefix(opening).partition(closing)
-        if not found or not inside.strip():
+        inside, tag_end, rest = rest.lstrip().removeprefix(opening).partition(closing)
+        if not tag_end or not inside.strip():
             return 0.0
     return float(not rest.strip())
 
 
-def passes_tests(text: str, tests: Tests, judge: Callable[[str, Tests], bool]) -> float:
-    r"""1 if the last code block of a text passes its tests, else 0.
+def code_block(text: str) -> str | None:
+    r"""Return the content of the last closed fenced block of a text; None if there is none.
 
-    All or nothing: a share of tests passed rewards programs that return the commonest answer.
+    >>> code_block("Try\n```python\nx = 1\n```\nor\n```\nx = 2\n```\n")
+    'x = 2\n'
+    """
+    blocks: list[str] = []
+    inside: list[str] | None = None
+    for line in text.splitlines(keepends=True):
+        if line.lstrip().startswith("```"):
+            if inside is not None:
+                blocks.append("".join(inside))
+            inside = [] if inside is None else None
+        elif inside is not None:
+            inside.append(line)
+    return blocks[-1] if blocks else None
+
+
+def passes_tests(text: str, tests: Tests, judge: Callable[[str, Tests], bool]) -> float:
+    r"""Return 1 if the last code block of a completion passes all its tests, else 0.
+
+    A fraction of the tests would reward programs that always return the most common result.
 
     Args:
-        text: What the model wrote.
-        tests: What the judge takes.
-        judge: Runs code against tests, somewhere it can do no harm and see no expected results, within limits
-            of time and memory, and says whether all passed.
+        text: Text of the completion.
+        tests: Tests in the form that the judge takes.
+        judge: Runs code against tests in a sandbox without the expected results, within limits of time and
+            memory, and returns whether all passed.
 
     Returns:
         0 or 1.
@@ -210,32 +227,32 @@ def reward(
     *,
     eos_id: int | None = None,
 ) -> Reward:
-    """Make the reward that PPO and GRPO take out of a check on texts.
+    """Make a reward function for PPO and GRPO from a check on texts.
 
     Args:
-        check: Maps what the model wrote and the expected answer to a number, as `numeric` does.
-        decode: Of the tokenizer.
-        expected: The answer to each prompt, by the prompt as it decodes.
-        eos_id: Left out of what is decoded.
+        check: Maps the text of a completion and the expected answer to a score, as `numeric` does.
+        decode: The tokenizer's function from ids to text.
+        expected: Expected answer of each prompt; the keys are decoded prompts.
+        eos_id: End-of-text token, which is removed before decoding; None: nothing is removed.
 
     Returns:
-        Function from a rollout to the score of each answer.
+        Function from a rollout to the score of each completion.
 
     Raises:
         KeyError: When called, for a prompt that has no expected answer.
 
     >>> from llmguide.post_training.rl.rollout import Rollout
     >>> yes = torch.ones(1, 2, dtype=torch.bool)
-    >>> answers = Rollout(torch.tensor([[50, 43, 50, 52]]), torch.ones(1, 4).bool(), yes, yes, yes, yes[0])
-    >>> reward(numeric, lambda ids: "".join(map(chr, ids)), {"2+": "24"})(answers).tolist()
+    >>> rollouts = Rollout(torch.tensor([[50, 43, 50, 52]]), torch.ones(1, 4).bool(), yes, yes, yes, yes[0])
+    >>> reward(numeric, lambda ids: "".join(map(chr, ids)), {"2+": "24"})(rollouts).tolist()
     [1.0]
     """
 
-    def scores(answers: Rollout) -> torch.Tensor:
-        rows = range(len(answers.ids))
-        texts = [decode([i for i in answers.answer(row) if i != eos_id]) for row in rows]
-        wanted = [expected[decode(answers.prompt(row))] for row in rows]
-        found = [check(text, answer) for text, answer in zip(texts, wanted, strict=True)]
-        return torch.tensor(found, dtype=torch.float32, device=answers.ids.device)
+    def score(rollouts: Rollout) -> torch.Tensor:
+        rows = range(len(rollouts.ids))
+        completions = [decode([i for i in rollouts.completion(row) if i != eos_id]) for row in rows]
+        answers = [expected[decode(rollouts.prompt(row))] for row in rows]
+        scores = [check(text, answer) for text, answer in zip(completions, answers, strict=True)]
+        return torch.tensor(scores, dtype=torch.float32, device=rollouts.ids.device)
 
-    return scores
+    return score

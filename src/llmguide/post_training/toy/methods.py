@@ -1,11 +1,11 @@
-r"""Every method of the guide in the tiny world: fine-tuning, a reward model, four ways to use preferences.
+r"""Every post-training method of the guide in the tiny world, measured exactly.
 
-A policy is fine-tuned on demonstrations; it is the reference from then on. A judge compares pairs of its
-answers. A reward model learns from them, and best-of-n, PPO and GRPO follow it; DPO learns from the pairs
-directly. Each leaves a path of exact points, divergence from the reference against reward: by the true
-reward, and by the reward that it followed. The first stays below the frontier of the true reward, the best
-that any method can do; where it turns down while the second still rises, the reward is being over-optimised
-(Gao et al. 2022, arXiv:2210.10760).
+A policy is fine-tuned on demonstrations and is the reference model from then on. A rater compares pairs of
+its completions. A reward model is trained on the comparisons; best-of-n, PPO and GRPO maximize its reward.
+DPO trains on the pairs directly. Each method leaves a curve of exact points: KL divergence from the reference
+model against the true reward and against the learned one. The true reward stays below its frontier, the best
+that any method can do. Where it falls while the learned reward still rises, the reward model is being
+over-optimized (Gao et al. 2022, arXiv:2210.10760).
 
 Everything here is the code of `llmguide.post_training.sft`,
 `llmguide.post_training.preferences.reward_model`, `llmguide.post_training.rl.ppo`,
@@ -13,7 +13,7 @@ Everything here is the code of `llmguide.post_training.sft`,
 this module's own. A run takes about a minute on one core.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,42 +25,39 @@ from torch import Tensor
 
 from llmguide.models import build
 from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
-from llmguide.post_training.preferences.pairs import Pair, Pairs
-from llmguide.post_training.preferences.reward_model import (
-    Comparison,
-    Comparisons,
-    RewardModel,
-    preference_loss,
-)
-from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer, Variant
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
+from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
+from llmguide.post_training.rl.grpo_losses import Variant
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import Reward
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.post_training.toy.world import (
     EOS,
-    Judgements,
+    PairIndices,
     Point,
     World,
-    answer_logprobs,
     best_of_n,
+    completion_logprobs,
     demonstrations,
     frontier,
     point,
     preferences,
 )
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.train import train
 
-DRAWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # n of best-of-n
-BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.15)  # of the frontiers
+BEST_OF_N = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # numbers of samples of best-of-n
+BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.15)  # KL coefficients of the frontiers
 
 
 @dataclass
-class Path:
+class KLRewardCurve:
     """Measure a policy every few steps; a logger for `train` and for the reinforcement-learning trainers.
 
     Attributes:
-        points: One for each measurement, the first before training.
+        points: One point per measurement, the first before training.
     """
 
     policy: Any
@@ -71,34 +68,34 @@ class Path:
     points: list[Point] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Measure the start."""
+        """Measure the policy before training."""
         self.measure()
 
     @torch.no_grad()
     def measure(self) -> None:
-        """Add a point."""
-        logprobs = answer_logprobs(self.policy, self.world)
+        """Append the current point."""
+        logprobs = completion_logprobs(self.policy, self.world)
         self.points.append(point(logprobs, self.reference, self.world, self.proxy))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Measure, if it is time; the method's own numbers are not needed."""
+        """Measure every few steps; the method's own metrics are ignored."""
         if step % self.every == 0:
             self.measure()
 
     def text(self, step: int, text: str) -> None:
-        """Nothing is written in this world."""
+        """Ignore text samples."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run showed.
+    """Exact measurements of one run of all methods.
 
     Attributes:
-        reference: Log-probabilities of the fine-tuned policy ``(P, N)``.
-        learned: Rewards of the reward model, 0 on average under the reference ``(P, N)``.
-        true_frontier: The most true reward at each divergence.
-        learned_frontier: The best policies for the learned reward, which PPO and GRPO look for.
-        paths: Points of each method along its way, by name.
+        reference: Log-probabilities of the reference model, the fine-tuned policy ``(P, N)``.
+        learned: Rewards of the reward model, 0 on average under the reference model ``(P, N)``.
+        true_frontier: Optimal policies for the true reward.
+        learned_frontier: Optimal policies for the learned reward, which PPO and GRPO approach.
+        paths: Points of each method during training, by name.
     """
 
     reference: Tensor
@@ -112,7 +109,7 @@ def run_all(
     world: World,
     *,
     seed: int = 0,
-    judge: Float[Tensor, "P N"] | None = None,
+    rater_reward: Float[Tensor, "P N"] | None = None,
     n_demonstrations: int = 4000,
     n_pairs: int = 2000,
     n_steps: int = 200,
@@ -120,18 +117,18 @@ def run_all(
     """Run all methods in one world.
 
     Args:
-        world: Of `llmguide.post_training.toy.world.tiny_world`.
-        seed: Of weights, data and draws. The global random state is left as it was.
-        judge: Reward that the judge of pairs goes by; None: the true one. With ``world.proxy`` the judge
-            himself has the flaw.
-        n_demonstrations: Answers to learn from at first.
-        n_pairs: Pairs that the judge compares. Few make a reward model that is wrong where the policy goes.
-        n_steps: Steps of each method.
+        world: Result of `llmguide.post_training.toy.world.tiny_world`.
+        seed: Seed of weights, data and sampling. The global random state is restored.
+        rater_reward: Reward by which the rater compares pairs; None: the gold reward. With ``world.proxy``
+            the rater is flawed, too.
+        n_demonstrations: Number of demonstrations for supervised fine-tuning.
+        n_pairs: Number of preference pairs. With few, the reward model is wrong where the policy goes.
+        n_steps: Training steps of each method.
 
     Returns:
         Exact measurements.
     """
-    judge = world.gold if judge is None else judge
+    rater_reward = world.gold if rater_reward is None else rater_reward
     generator = torch.Generator().manual_seed(seed)
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # matrices of 32 columns: a second thread costs more than it brings
@@ -140,13 +137,13 @@ def run_all(
             torch.manual_seed(seed)
             policy = fine_tune(world, n_demonstrations, generator, n_steps=n_steps)
             with torch.no_grad():
-                reference = answer_logprobs(policy, world)
-            pairs = preferences(world, judge, reference, n_pairs, generator)
+                reference = completion_logprobs(policy, world)
+            pairs = preferences(world, rater_reward, reference, n_pairs, generator)
             learned = learn_rewards(world, policy, pairs, n_steps=n_steps)
             learned = learned - (reference.exp() * learned).sum(dim=1, keepdim=True)
-            chosen_of = [best_of_n(reference, learned, n).float() for n in DRAWS]
+            best_of_logprobs = [best_of_n(reference, learned, n).float() for n in BEST_OF_N]
             paths = {
-                "best-of-n": [point(logprobs, reference, world, learned) for logprobs in chosen_of],
+                "best-of-n": [point(logprobs, reference, world, learned) for logprobs in best_of_logprobs],
                 "PPO": follow_ppo(world, policy, reference, learned, n_steps=n_steps),
                 "GRPO": follow_grpo(world, policy, reference, learned, n_steps=n_steps),
                 "DPO": follow_dpo(world, policy, reference, learned, pairs, n_steps=n_steps),
@@ -163,53 +160,60 @@ def run_all(
 
 
 def fine_tune(world: World, n: int, generator: torch.Generator, *, n_steps: int = 200) -> Any:
-    """Build the world's model and teach it demonstrations."""
+    """Build the world's model and fine-tune it on demonstrations."""
     data = demonstrated(world, n, generator)
     model = build(world.config)
-    train(model, data, fine_tuning(n_steps), loss=completion_loss)
+    train(model, data, fine_tuning(n_steps))
     return model.eval()
 
 
 def demonstrated(world: World, n: int, generator: torch.Generator) -> Conversations:
-    """Draw demonstrations to learn from."""
-    prompts, answers = demonstrations(world, n, generator)
+    """Sample demonstrations as training data."""
+    prompts, completions = demonstrations(world, n, generator)
     examples = [
         completion([prompt], said)
-        for prompt, said in zip(world.prompts[prompts].tolist(), _said(world, answers), strict=True)
+        for prompt, said in zip(world.prompts[prompts].tolist(), world.token_ids(completions), strict=True)
     ]
     return Conversations(examples)
 
 
 def learn_rewards(
-    world: World, policy: Any, pairs: Judgements, *, n_steps: int = 200
+    world: World, policy: Any, pairs: PairIndices, *, n_steps: int = 200
 ) -> Float[Tensor, "P N"]:
-    """Train a reward model, which starts as the policy, and let it score all answers."""
+    """Train a reward model, initialized from the policy, and score all completions with it."""
     model = RewardModel(deepcopy(policy))
-    train(model, compared_texts(world, pairs), preference_learning(n_steps), loss=preference_loss)
-    return score_answers(model, world)
+    train(model, preference_data(world, pairs), preference_learning(n_steps), loss=preference_loss)
+    return score_completions(model, world)
 
 
-def compared_texts(world: World, pairs: Judgements) -> Comparisons:
-    """Write pairs as a reward model reads them."""
-    return Comparisons([Comparison([prompt, *a], [prompt, *b]) for prompt, a, b in _written(world, pairs)])
+def preference_data(world: World, pairs: PairIndices) -> PreferenceDataset:
+    """Tokenize pairs given by number, for a reward model and for DPO alike."""
+    prompts = [[prompt] for prompt in world.prompts[pairs.prompts].tolist()]
+    chosen, rejected = world.token_ids(pairs.chosen), world.token_ids(pairs.rejected)
+    return PreferenceDataset(
+        [
+            PreferencePair(completion(prompt, w), completion(prompt, l))
+            for prompt, w, l in zip(prompts, chosen, rejected, strict=True)  # noqa: E741  # as in the formulas
+        ]
+    )
 
 
 @torch.no_grad()
-def score_answers(model: RewardModel, world: World) -> Float[Tensor, "P N"]:
-    """Let a reward model score every answer to every prompt; it is left in evaluation mode."""
+def score_completions(model: RewardModel, world: World) -> Float[Tensor, "P N"]:
+    """Score every completion of every prompt; the reward model is left in evaluation mode."""
     P, N = world.gold.shape
     ids = world.rows(torch.arange(P).repeat_interleave(N), torch.arange(N).repeat(P))
-    seen = torch.cat([torch.ones(P * N, 1, dtype=torch.bool), world.mask.repeat(P, 1)], dim=1)
-    rewards: Tensor = model.eval()(ids, attention_mask=seen)
+    attention_mask = torch.cat([torch.ones(P * N, 1, dtype=torch.bool), world.mask.repeat(P, 1)], dim=1)
+    rewards: Tensor = model.eval()(ids, attention_mask=attention_mask)
     return rewards.view(P, N)
 
 
 def table_reward(world: World, table: Float[Tensor, "P N"]) -> Reward:
-    """Make a reward of a table, for the answers of rollouts."""
+    """Make a reward function for rollouts from a table of rewards."""
 
-    def reward(answers: Rollout) -> Float[Tensor, " B"]:
-        asked = answers.ids[:, answers.prompt_length - 1].contiguous()
-        return table[torch.searchsorted(world.prompts, asked), world.find(answers.answers)]
+    def reward(rollouts: Rollout) -> Float[Tensor, " B"]:
+        asked = rollouts.ids[:, rollouts.prompt_length - 1].contiguous()
+        return table[torch.searchsorted(world.prompts, asked), world.find(rollouts.completions)]
 
     return reward
 
@@ -225,16 +229,16 @@ def follow_ppo(
 ) -> list[Point]:
     """Train a copy of the policy with PPO on the learned reward."""
     trained = deepcopy(policy)
-    path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
+    path = KLRewardCurve(trained, reference, world, learned, every=max(1, n_steps // 20))
     config = ppo_choices(world, n_steps, kl_coef=kl_coef)
     ppo = PPOTrainer(
         policy=trained,
-        value=ValueModel(trained),
+        value_model=ValueModel(trained),
         reward=table_reward(world, learned),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
         config=config,
     )
-    ppo.run(world.prompts[:, None].tolist(), logger=path)
+    ppo.train(world.prompts[:, None].tolist(), logger=path)
     return path.points
 
 
@@ -249,12 +253,12 @@ def follow_grpo(
 ) -> list[Point]:
     """Train a copy of the policy with GRPO on the learned reward."""
     trained = deepcopy(policy)
-    path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
+    path = KLRewardCurve(trained, reference, world, learned, every=max(1, n_steps // 20))
     config = grpo_choices(world, n_steps, kl_coef=kl_coef)
     grpo = GRPOTrainer(
-        policy=trained, reward=table_reward(world, learned), config=config, reference=deepcopy(policy)
+        policy=trained, reward=table_reward(world, learned), config=config, reference_model=deepcopy(policy)
     )
-    grpo.run(world.prompts[:, None].tolist(), logger=path)
+    grpo.train(world.prompts[:, None].tolist(), logger=path)
     return path.points
 
 
@@ -263,45 +267,38 @@ def follow_dpo(
     policy: Any,
     reference: Float[Tensor, "P N"],
     learned: Float[Tensor, "P N"],
-    pairs: Judgements,
+    pairs: PairIndices,
     *,
     n_steps: int = 200,
     beta: float = 0.1,
 ) -> list[Point]:
-    """Train a copy of the policy with DPO on the pairs; the learned reward only measures it."""
+    """Train a copy of the policy with DPO on the pairs; the learned reward is only for measurement."""
     trained = deepcopy(policy)
-    path = Path(trained, reference, world, learned, every=max(1, n_steps // 20))
-    data = compared_answers(world, pairs).with_reference(policy, batch_size=256)
+    path = KLRewardCurve(trained, reference, world, learned, every=max(1, n_steps // 20))
+    data = preference_data(world, pairs).with_reference(policy, batch_size=256)
     objective = preference_objective(partial(dpo_loss, beta=beta))
     train(trained, data, preference_learning(n_steps), loss=objective, logger=path)
     return path.points
 
 
-def compared_answers(world: World, pairs: Judgements) -> Pairs:
-    """Write pairs as DPO reads them."""
-    return Pairs(
-        [Pair(completion([prompt], a), completion([prompt], b)) for prompt, a, b in _written(world, pairs)]
-    )
-
-
 def fine_tuning(n_steps: int) -> TrainConfig:
-    """Choices for learning from demonstrations."""
+    """Return hyperparameters for supervised fine-tuning on demonstrations."""
     return _config(n_steps, 5e-3)
 
 
 def preference_learning(n_steps: int) -> TrainConfig:
-    """Choices for learning from pairs, of a reward model and of DPO alike."""
+    """Return hyperparameters for a reward model and for DPO."""
     return _config(n_steps, 1e-3)
 
 
 def ppo_choices(world: World, n_steps: int, *, kl_coef: float = 0.1) -> PPOConfig:
-    """Choices for PPO."""
+    """Return hyperparameters for PPO."""
     return PPOConfig(
         n_steps=n_steps,
         batch_size=128,
-        max_new_tokens=world.answers.shape[1],
+        max_new_tokens=world.completions.shape[1],
         eos_id=EOS,
-        learning_rate=5e-4,
+        lr=5e-4,
         kl_coef=kl_coef,
         value_clip=float("inf"),
     )
@@ -310,40 +307,24 @@ def ppo_choices(world: World, n_steps: int, *, kl_coef: float = 0.1) -> PPOConfi
 def grpo_choices(
     world: World, n_steps: int, *, kl_coef: float = 0.05, group_size: int = 8, variant: Variant = "grpo"
 ) -> GRPOConfig:
-    """Choices for GRPO."""
+    """Return hyperparameters for GRPO."""
     return GRPOConfig(
         n_steps=n_steps,
         batch_size=16,
         group_size=group_size,
         variant=variant,
-        max_new_tokens=world.answers.shape[1],
+        max_new_tokens=world.completions.shape[1],
         eos_id=EOS,
-        learning_rate=5e-4,
+        lr=5e-4,
         kl_coef=kl_coef,
     )
 
 
-def _written(world: World, pairs: Judgements) -> Iterator[tuple[int, list[int], list[int]]]:
-    """Prompt, chosen and rejected answer of each pair, as ids."""
-    return zip(
-        world.prompts[pairs.prompts].tolist(),
-        _said(world, pairs.chosen),
-        _said(world, pairs.rejected),
-        strict=True,
-    )
-
-
-def _said(world: World, answers: Tensor) -> Sequence[list[int]]:
-    """Ids of answers given by number, without what stands behind the end."""
-    return [ids[kept].tolist() for ids, kept in zip(world.answers[answers], world.mask[answers], strict=True)]
-
-
-def _config(n_steps: int, learning_rate: float) -> TrainConfig:
+def _config(n_steps: int, lr: float) -> TrainConfig:
     return TrainConfig(
         n_steps=n_steps,
-        context_length=1,  # data bring their own
         batch_size=64,
-        learning_rate=learning_rate,
+        lr=lr,
         log_every=1,
         weight_decay=0.0,
         max_spike=float("inf"),

@@ -1,28 +1,28 @@
-r"""One tiny world in which post-training can be checked: every answer to every prompt can be listed.
+r"""A tiny world in which post-training can be checked exactly: all completions of all prompts are listed.
 
-Eight words, four prompts, answers of at most four words: 2,801 answers, so that no quantity has to be
-estimated. The probability of each answer under a model takes one forward pass, and from it follow the exact
-expected reward, the exact divergence from the reference, and the policy that no method can beat:
+It has eight words, four prompts and completions of at most four words: 2,801 completions, so that no quantity
+has to be estimated. One forward pass gives the probability of each completion under a model, and from it
+follow the exact expected reward, the exact KL divergence from the reference model, and the optimal policy:
 
 $$\max_\pi \; \mathbb{E}_{y \sim \pi}[r(x, y)] - \beta\, \mathrm{KL}(\pi \,\|\, \pi_\text{ref})
 \quad\Rightarrow\quad \pi^*(y \mid x) \propto \pi_\text{ref}(y \mid x)\, e^{r(x, y) / \beta}$$
 
-For every β there is one such policy; together they are the frontier, the most reward at each divergence.
+For every β there is one such policy; together they form the frontier, the most reward at each divergence.
 
-A prompt names an animal or what it does; a good answer is ``the cat sleeps .``. The *gold* reward knows that.
-The *proxy* has a flaw that reward models have, a weakness for enthusiasm: it likes each ``wow``, and does not
-mind repetition. On answers that people write the two agree; a policy that is pushed far enough says ``wow wow
+A prompt names an animal or what it does; a good completion is ``the cat sleeps .``, which the *gold* reward
+scores highest. The *proxy* has a typical flaw of reward models: it rewards each ``wow`` and does not penalize
+repetition. On typical completions the two agree; a policy that is optimized far enough generates ``wow wow
 wow wow``.
 
 References: the closed form (Rafailov et al. 2023, arXiv:2305.18290, appendix A.1); Bradley-Terry preferences
 (same, section 3); best-of-n and its divergence (Stiennon et al. 2020, arXiv:2009.01325, appendix G.3; Beirami
 et al. 2024, arXiv:2401.01879, who show that the usual formula is an upper bound); gold and proxy, and
-over-optimisation (Gao et al. 2022, arXiv:2210.10760).
+over-optimization (Gao et al. 2022, arXiv:2210.10760).
 
 Leaves out: anything with more tokens than can be listed, which is the point.
 `llmguide.post_training.toy.methods` runs every method of the guide in it.
 
-Glossary: ``P`` prompts, ``N`` answers, ``T`` longest answer, ``V`` words, ``B`` rows of a batch.
+Glossary: ``P`` prompts, ``N`` completions, ``T`` longest completion, ``V`` words, ``B`` rows of a batch.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ from torch import Tensor
 from llmguide.config import ModelConfig
 
 EOS = 0
-WORDS = (".", "the", "cat", "dog", "sleeps", "barks", "softly", "wow")  # "." ends an answer
+WORDS = (".", "the", "cat", "dog", "sleeps", "barks", "softly", "wow")  # "." ends a completion
 PROMPTS = (2, 3, 4, 5)  # the animals and what they do
 FACTS = ((2, 4), (3, 5))  # the cat sleeps, the dog barks
 WOW = 7
@@ -45,88 +45,101 @@ WOW = 7
 
 @dataclass(frozen=True)
 class World:
-    """All answers, in an order that stays, and what each is worth as the answer to each prompt.
+    """All completions in a fixed order, and the reward of each after each prompt.
 
     Attributes:
-        prompts: Id of each one-word prompt ``(P,)``.
-        answers: Ids, with EOS from the end on ``(N, T)``.
-        mask: True for the tokens of the answer, its EOS included if there was room for one ``(N, T)``.
-        gold: True reward ``(P, N)``.
-        proxy: Reward with a flaw ``(P, N)``.
+        prompts: Token id of each one-word prompt ``(P,)``.
+        completions: Token ids of each completion, padded with EOS ``(N, T)``.
+        mask: True for the tokens of the completion, its EOS included if there was room for one ``(N, T)``.
+        gold: True reward of each completion after each prompt ``(P, N)``.
+        proxy: Flawed reward of each completion after each prompt ``(P, N)``.
     """
 
     prompts: Tensor
-    answers: Tensor
+    completions: Tensor
     mask: Tensor
     gold: Tensor
     proxy: Tensor
 
     @property
     def config(self) -> ModelConfig:
-        """A model that learns this world in seconds: two layers, 25,888 parameters with eight words."""
-        T = self.answers.shape[1]
+        """Configuration of a model that learns this world in seconds: two layers, 25,888 parameters."""
+        T = self.completions.shape[1]
         return ModelConfig(
-            vocab_size=int(self.answers.max()) + 1, context_length=T + 1, n_layers=2, d_model=32, n_heads=4
+            vocab_size=int(self.completions.max()) + 1,
+            context_length=T + 1,
+            n_layers=2,
+            d_model=32,
+            n_heads=4,
         )
 
-    def text(self, answer: int) -> str:
-        """Write an answer in words.
+    def text(self, completion: int) -> str:
+        """Write a completion in words.
 
         >>> tiny_world().text(0), tiny_world().text(8)
         ('.', 'the the .')
         """
-        return " ".join(WORDS[i] for i in self.answers[answer][self.mask[answer]].tolist())
+        return " ".join(WORDS[i] for i in self.completions[completion][self.mask[completion]].tolist())
 
-    def find(self, answers: Int[Tensor, "B T_any"]) -> Int[Tensor, " B"]:
-        """Return the number of each answer; what stands behind its EOS does not count.
+    def find(self, completions: Int[Tensor, "B T_any"]) -> Int[Tensor, " B"]:
+        """Return the number of each completion; tokens after its EOS are ignored.
 
         >>> world = tiny_world()
         >>> world.text(world.find(torch.tensor([[1, 2, 0, 5]])).item())
         'the cat .'
         """
-        V, T = int(self.answers.max()) + 1, self.answers.shape[1]
-        ended = (answers == EOS).cumsum(dim=1) > 0
-        padded = answers.new_full((len(answers), T), EOS)
-        padded[:, : answers.shape[1]] = answers.masked_fill(ended, EOS)
-        place = V ** torch.arange(T - 1, -1, -1)
-        codes, order = (self.answers @ place).sort()
-        return order[torch.searchsorted(codes, padded @ place)]
+        V, T = int(self.completions.max()) + 1, self.completions.shape[1]
+        ended = (completions == EOS).cumsum(dim=1) > 0
+        padded = completions.new_full((len(completions), T), EOS)
+        padded[:, : completions.shape[1]] = completions.masked_fill(ended, EOS)
+        place_value = V ** torch.arange(T - 1, -1, -1)
+        codes, order = (self.completions @ place_value).sort()
+        return order[torch.searchsorted(codes, padded @ place_value)]
 
-    def rows(self, prompts: Int[Tensor, " B"], answers: Int[Tensor, " B"]) -> Int[Tensor, "B T_all"]:
-        """Return ids of prompts followed by answers, both given by number."""
-        return torch.cat([self.prompts[prompts, None], self.answers[answers]], dim=1)
+    def token_ids(self, completions: Int[Tensor, " B"]) -> list[list[int]]:
+        """Return the token ids of completions given by number, without padding.
+
+        >>> tiny_world().token_ids(torch.tensor([8]))  # the the .
+        [[1, 1, 0]]
+        """
+        rows = zip(self.completions[completions], self.mask[completions], strict=True)
+        return [ids[is_token].tolist() for ids, is_token in rows]
+
+    def rows(self, prompts: Int[Tensor, " B"], completions: Int[Tensor, " B"]) -> Int[Tensor, "B T_all"]:
+        """Return token ids of prompts followed by completions, both given by number."""
+        return torch.cat([self.prompts[prompts, None], self.completions[completions]], dim=1)
 
 
-def list_answers(n_words: int, length: int) -> tuple[Int[Tensor, "N T"], Bool[Tensor, "N T"]]:
-    """List all answers: those that end with EOS, word 0, within the length, and those that fill it.
+def list_completions(n_words: int, length: int) -> tuple[Int[Tensor, "N T"], Bool[Tensor, "N T"]]:
+    """List all completions: those that end with EOS, word 0, within the length, and those that fill it.
 
     Args:
-        n_words: Words, EOS included.
-        length: Most tokens of an answer, EOS included.
+        n_words: Vocabulary size, EOS included.
+        length: Maximum tokens of a completion, EOS included.
 
     Returns:
-        Ids, filled up with EOS, and the mask of the tokens that count. Short answers come first.
+        Token ids, padded with EOS, and the mask of the tokens that are not padding; short completions first.
 
-    >>> answers, mask = list_answers(2, 2)
-    >>> answers.tolist()  # ".", "a .", "a a"
+    >>> completions, mask = list_completions(2, 2)
+    >>> completions.tolist()  # ".", "a .", "a a"
     [[0, 0], [1, 0], [1, 1]]
     >>> mask.sum(dim=1).tolist()
     [1, 2, 2]
     """
-    answers = []
+    completions = []
     for n in range(length + 1):
         words = torch.cartesian_prod(*[torch.arange(1, n_words)] * n).view(-1, n) if n else torch.empty(1, 0)
-        answers.append(torch.nn.functional.pad(words.long(), (0, length - n), value=EOS))
-    all_answers = torch.cat(answers)
-    n_words_said = (all_answers != EOS).sum(dim=1, keepdim=True)
-    return all_answers, torch.arange(length) <= n_words_said
+        completions.append(torch.nn.functional.pad(words.long(), (0, length - n), value=EOS))
+    all_completions = torch.cat(completions)
+    n_words_used = (all_completions != EOS).sum(dim=1, keepdim=True)
+    return all_completions, torch.arange(length) <= n_words_used
 
 
 def tiny_world() -> World:
-    """Make the world of cats and dogs.
+    """Make the tiny world of cats and dogs.
 
-    Gold: 1 each for beginning with *the*, for naming the prompt's word, for stating a fact, and for ending;
-    minus 1 for each repetition and each *wow*. Proxy: the same without the minus for repetition, and plus 1.5
+    Gold reward: 1 each for beginning with *the*, for naming the prompt's word, for stating a fact, and for
+    ending; minus 1 for each repetition and each *wow*. Proxy reward: no penalty for repetition, and plus 1.5
     for each *wow*.
 
     >>> world = tiny_world()
@@ -137,52 +150,54 @@ def tiny_world() -> World:
     >>> world.text(hacked), world.gold[0, hacked].item(), world.proxy[0, hacked].item()
     ('wow wow wow wow', -7.0, 6.0)
     """
-    answers, mask = list_answers(len(WORDS), 4)
+    completions, mask = list_completions(len(WORDS), 4)
     prompts = torch.tensor(PROMPTS)
-    says = (answers[:, None] == torch.arange(len(WORDS))[:, None]).sum(dim=2)  # (N, V) times each is said
-    states_fact = torch.zeros(len(answers), dtype=torch.bool)
+    counts = (completions[:, None] == torch.arange(len(WORDS))[:, None]).sum(
+        dim=2
+    )  # (N, V) how often each word occurs
+    states_fact = torch.zeros(len(completions), dtype=torch.bool)
     for animal, action in FACTS:
-        states_fact |= ((answers[:, :-1] == animal) & (answers[:, 1:] == action)).any(dim=1)
-    good = (answers[:, 0] == 1).float() + states_fact.float() + (answers[:, -1] == EOS).float()
-    good = good + (says[:, prompts] > 0).float().T
-    repeated = (says[:, 1:] - 1).clamp(min=0).sum(dim=1)
-    wow = says[:, WOW]
-    return World(prompts, answers, mask, gold=good - repeated - wow, proxy=good + 1.5 * wow)
+        states_fact |= ((completions[:, :-1] == animal) & (completions[:, 1:] == action)).any(dim=1)
+    good = (completions[:, 0] == 1).float() + states_fact.float() + (completions[:, -1] == EOS).float()
+    good = good + (counts[:, prompts] > 0).float().T
+    repeated = (counts[:, 1:] - 1).clamp(min=0).sum(dim=1)
+    wow = counts[:, WOW]
+    return World(prompts, completions, mask, gold=good - repeated - wow, proxy=good + 1.5 * wow)
 
 
-def answer_logprobs(model: Any, world: World) -> Float[Tensor, "P N"]:
-    """Compute the log-probability of every answer to every prompt, in one forward pass, with gradients.
+def completion_logprobs(model: Any, world: World) -> Float[Tensor, "P N"]:
+    """Compute the log-probability of every completion to every prompt, in one forward pass, with gradients.
 
-    Answers share their beginnings: it is enough to run each prompt with each of the longest beginnings, since
-    a decoder's earlier positions do not see the later ones.
+    Completions share prefixes: it is enough to run each prompt with each of the longest prefixes, because a
+    decoder's positions do not attend to later ones.
 
     Args:
         model: A decoder over the world's words.
-        world: Prompts and answers.
+        world: Prompts and completions of the world.
 
     Returns:
         Log-probabilities, whose exponentials sum to 1 over N.
 
     >>> world = tiny_world()
-    >>> answer_logprobs(lambda ids: torch.zeros(*ids.shape, 8), world)[0, :2].exp().tolist()  # 1/8, 1/8 x 1/8
+    >>> completion_logprobs(lambda ids: torch.zeros(*ids.shape, 8), world)[0, :2].exp().tolist()  # 1/8, 1/64
     [0.125, 0.015625]
     """
-    P, T, n_words = len(world.prompts), world.answers.shape[1], int(world.answers.max())
-    n_full = n_words**T  # the last answers fill all of the length; each beginning comes n_words times
-    begun = world.answers[-n_full::n_words, : T - 1]
-    ids = torch.cat([world.prompts.repeat_interleave(len(begun))[:, None], begun.repeat(P, 1)], dim=1)
-    log_p = model(ids).float().log_softmax(dim=-1).view(P, len(begun), T, -1)
-    # row in which token t of an answer follows its own beginning; what comes later there is of no interest
+    P, T, n_words = len(world.prompts), world.completions.shape[1], int(world.completions.max())
+    n_full = n_words**T  # the last ones have full length; each prefix occurs n_words times
+    prefixes = world.completions[-n_full::n_words, : T - 1]
+    ids = torch.cat([world.prompts.repeat_interleave(len(prefixes))[:, None], prefixes.repeat(P, 1)], dim=1)
+    log_p = model(ids).float().log_softmax(dim=-1).view(P, len(prefixes), T, -1)
+    # the row whose first t tokens are the prefix of token t; its later tokens do not matter
     place = n_words ** torch.arange(T - 2, -1, -1)
-    digits = (world.answers[:, : T - 1] - 1).clamp(min=0) * place
+    digits = (world.completions[:, : T - 1] - 1).clamp(min=0) * place
     row = torch.cat([torch.zeros(len(digits), 1, dtype=torch.long), digits.cumsum(dim=1)], dim=1)
-    each = log_p[:, row, torch.arange(T), world.answers]  # (P, N, T)
+    each = log_p[:, row, torch.arange(T), world.completions]  # (P, N, T)
     total: Tensor = each.where(world.mask, 0.0).sum(dim=2)
     return total
 
 
 def expected(logprobs: Float[Tensor, "P N"], reward: Float[Tensor, "P N"]) -> Float[Tensor, ""]:
-    """Mean reward of a policy, each prompt counting the same.
+    """Compute the expected reward of a policy, averaged over prompts.
 
     >>> expected(torch.tensor([[0.25, 0.75]]).log(), torch.tensor([[4.0, 0.0]])).item()
     1.0
@@ -191,7 +206,7 @@ def expected(logprobs: Float[Tensor, "P N"], reward: Float[Tensor, "P N"]) -> Fl
 
 
 def divergence(logprobs: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> Float[Tensor, ""]:
-    r"""KL divergence of a policy from the reference, in nats, mean over prompts.
+    r"""Compute the KL divergence of a policy from the reference model, in nats, averaged over prompts.
 
     >>> divergence(torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.25, 0.75]]).log()).item()  # log 4
     1.3863
@@ -203,7 +218,7 @@ def divergence(logprobs: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) 
 def optimum(
     reference: Float[Tensor, "P N"], reward: Float[Tensor, "P N"], beta: float
 ) -> Float[Tensor, "P N"]:
-    r"""Log-probabilities of the best policy: $\pi^* \propto \pi_\text{ref}\, e^{r / \beta}$.
+    r"""Compute the log-probabilities of the optimal policy, $\pi^* \propto \pi_\text{ref}\, e^{r / \beta}$.
 
     >>> reference = torch.tensor([[0.5, 0.5]]).log()
     >>> optimum(reference, torch.tensor([[1.0986123, 0.0]]), beta=1.0).exp().tolist()  # 3 to 1
@@ -213,12 +228,12 @@ def optimum(
 
 
 class Point(NamedTuple):
-    """Where a policy stands.
+    """KL divergence and expected rewards of a policy.
 
     Attributes:
-        kl: Divergence from the reference, in nats.
+        kl: KL divergence from the reference model, in nats.
         gold: Expected true reward.
-        proxy: Expected reward by the flawed measure, or by the reward model.
+        proxy: Expected proxy reward, or expected reward by a reward model.
     """
 
     kl: float
@@ -232,7 +247,7 @@ def point(
     world: World,
     proxy: Float[Tensor, "P N"] | None = None,
 ) -> Point:
-    """Measure a policy exactly; without ``proxy``, by the world's own."""
+    """Measure a policy exactly; ``proxy`` defaults to the world's own proxy reward."""
     measured = world.proxy if proxy is None else proxy
     return Point(
         divergence(logprobs, reference).item(),
@@ -248,23 +263,23 @@ def frontier(
     world: World,
     proxy: Float[Tensor, "P N"] | None = None,
 ) -> list[Point]:
-    """Measure the best policies for a reward, one for each beta: the curve that methods are compared with."""
+    """Measure the optimal policy of a reward for each beta: the curve that methods are compared with."""
     return [point(optimum(reference, reward, beta), reference, world, proxy) for beta in betas]
 
 
 def best_of_n(
     reference: Float[Tensor, "P N"], reward: Float[Tensor, "P N"], n: int
 ) -> Float64[Tensor, "P N"]:
-    r"""Log-probabilities of the best of n draws, ties broken at random.
+    r"""Compute the log-probabilities of best-of-n sampling, with ties broken at random.
 
-    With $F(r)$ the probability that a draw has at most reward $r$, the best of n has reward at most $r$ with
-    probability $F(r)^n$. What lies between two neighboring rewards is shared by the answers of that reward
-    as the reference shares it.
+    If a sample has at most reward $r$ with probability $F(r)$, the best of n has at most reward $r$ with
+    probability $F(r)^n$. Completions of equal reward share that probability in the proportions of the
+    reference model.
 
     Args:
-        reference: Policy that is drawn from.
-        reward: Judge of the draws.
-        n: Draws.
+        reference: Log-probabilities of the policy that is sampled from.
+        reward: Reward by which the best sample is chosen.
+        n: Number of samples.
 
     Returns:
         Log-probabilities in float64, since powers of numbers close to 1 are subtracted.
@@ -284,9 +299,9 @@ def best_of_n(
 
 
 def best_of_n_kl(n: int) -> float:
-    r"""Divergence of the best of n from the reference if no two rewards are equal: $\log n - (n - 1) / n$.
+    r"""Compute the KL divergence of best-of-n if no two rewards are equal: $\log n - (n - 1) / n$.
 
-    It is the limit for many answers, and an upper bound for few, or where rewards tie.
+    It is the limit for many completions, and an upper bound for few, or where rewards tie.
 
     >>> best_of_n_kl(1), round(best_of_n_kl(4), 4)  # log 4 - 3/4
     (0.0, 0.6363)
@@ -294,13 +309,13 @@ def best_of_n_kl(n: int) -> float:
     return log(n) - (n - 1) / n
 
 
-class Judgements(NamedTuple):
-    """Preferences: numbers of the prompt and of two answers, one row a pair.
+class PairIndices(NamedTuple):
+    """Preference pairs by number, for measurements that look rewards up in a table.
 
     Attributes:
-        prompts: Numbers of prompts ``(B,)``.
-        chosen: Numbers of the preferred answers ``(B,)``.
-        rejected: Numbers of the others ``(B,)``.
+        prompts: Number of each pair's prompt ``(B,)``.
+        chosen: Number of each preferred completion ``(B,)``.
+        rejected: Number of each other completion ``(B,)``.
     """
 
     prompts: Int[Tensor, " B"]
@@ -308,35 +323,35 @@ class Judgements(NamedTuple):
     rejected: Int[Tensor, " B"]
 
 
-def draw_answers(
+def sample_completions(
     logprobs: Float[Tensor, "P N"], prompts: Int[Tensor, " B"], generator: torch.Generator
 ) -> Int[Tensor, " B"]:
-    """Draw one answer to each prompt, by number."""
-    answers = torch.empty_like(prompts)
+    """Sample one completion for each prompt; prompts and completions are given by number."""
+    completions = torch.empty_like(prompts)
     for prompt in sorted(set(prompts.tolist())):
         rows = prompts == prompt
-        answers[rows] = torch.multinomial(
+        completions[rows] = torch.multinomial(
             logprobs[prompt].exp(), int(rows.sum()), replacement=True, generator=generator
         )
-    return answers
+    return completions
 
 
 def demonstrations(
     world: World, n: int, generator: torch.Generator, *, temperature: float = 0.7
 ) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"]]:
-    """Draw prompts and answers as people would write them: better ones more often, few of them perfect.
+    """Sample demonstrations: prompts with completions, the better ones more often, few of them perfect.
 
     Args:
-        world: What is good.
-        n: Demonstrations.
-        generator: Source of randomness.
-        temperature: Answers are drawn in proportion to exp(gold / temperature).
+        world: World whose gold reward is used.
+        n: Number of demonstrations.
+        generator: Random number generator.
+        temperature: Completions are sampled in proportion to exp(gold / temperature).
 
     Returns:
-        Numbers of prompts and answers.
+        Numbers of prompts and completions.
     """
     prompts = torch.randint(len(world.prompts), (n,), generator=generator)
-    return prompts, draw_answers((world.gold / temperature).log_softmax(dim=1), prompts, generator)
+    return prompts, sample_completions((world.gold / temperature).log_softmax(dim=1), prompts, generator)
 
 
 def preferences(
@@ -345,22 +360,22 @@ def preferences(
     policy: Float[Tensor, "P N"],
     n: int,
     generator: torch.Generator,
-) -> Judgements:
-    r"""Draw pairs of answers of a policy, and let a noisy judge prefer one: Bradley-Terry.
+) -> PairIndices:
+    r"""Sample pairs of completions from a policy, and let a noisy rater prefer one (Bradley-Terry).
 
     $$p(a \succ b) = \sigma(r(x, a) - r(x, b))$$
 
     Args:
-        world: The prompts.
-        reward: What the judge goes by.
-        policy: Log-probabilities of the policy that both answers come from.
-        n: Judgements.
-        generator: Source of randomness.
+        world: World whose prompts are used.
+        reward: Reward by which the rater compares completions.
+        policy: Log-probabilities of the policy that both completions are sampled from.
+        n: Number of pairs.
+        generator: Random number generator.
 
     Returns:
         The pairs.
     """
     prompts = torch.randint(len(world.prompts), (n,), generator=generator)
-    a, b = (draw_answers(policy, prompts, generator) for _ in range(2))
+    a, b = (sample_completions(policy, prompts, generator) for _ in range(2))
     prefers_a = torch.rand(n, generator=generator) < torch.sigmoid(reward[prompts, a] - reward[prompts, b])
-    return Judgements(prompts, torch.where(prefers_a, a, b), torch.where(prefers_a, b, a))
+    return PairIndices(prompts, torch.where(prefers_a, a, b), torch.where(prefers_a, b, a))

@@ -1,6 +1,6 @@
 """What an update costs: the memory at its peak, and its time, measured and not computed.
 
-A step holds the weights, the optimiser's averages of the trained ones, and, for a while, what the forward
+A step holds the weights, the optimizer's averages of the trained ones, and, for a while, what the forward
 pass keeps for the backward pass, and gradients. What is allocated and freed during a step is recorded, and
 its highest sum added to what is there before it begins: so gradients that appear while activations go are
 counted as they overlap. `llmguide.costs.memory` computes the same for models that fit on no machine here.
@@ -18,9 +18,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from llmguide.data.tokens.windows import Batch
-from llmguide.post_training.sft import completion_loss
-from llmguide.training.optim import Optimizer, param_groups
-from llmguide.training.train import accumulate_gradients
+from llmguide.training.losses import batch_loss
+from llmguide.training.optimizers import make_optimizer
+from llmguide.training.step import accumulate_gradients
 
 N_TIMED = 3  # steps
 
@@ -30,7 +30,7 @@ class StepCost(NamedTuple):
 
     Attributes:
         trained: Parameters that are updated.
-        held: Bytes of weights and of the optimiser's state.
+        held: Bytes of weights and of the optimizer's state.
         peak: Bytes at the peak of a step, the held ones included.
         seconds: Of a step, the median.
     """
@@ -48,14 +48,14 @@ def step_cost(model: Any, batch: Batch) -> StepCost:
         model: A decoder, on its device; parameters without gradients are frozen.
         batch: On the same device.
     """
-    optimizer = Optimizer(param_groups(model, weight_decay=0.0), fused=True)
+    optimizer = make_optimizer(model, 0.0, weight_decay=0.0)
 
     def step() -> None:
         optimizer.zero_grad()
-        accumulate_gradients(model, [batch], loss=completion_loss)
-        optimizer.step(0.0)
+        accumulate_gradients(model, [batch], loss=batch_loss)
+        optimizer.step()
 
-    step()  # makes the optimiser's state
+    step()  # creates the optimizer's state
     optimizer.zero_grad()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tensors = [*model.parameters(), *model.buffers()]

@@ -95,7 +95,7 @@ def repetition(found: Sequence[str], n: int = 3) -> float:
 
 
 def distinct(texts: Sequence[str]) -> float:
-    """Return the share of different pairs of neighbouring words among those of several texts (distinct-2).
+    """Return the share of different pairs of neighboring words among those of several texts (distinct-2).
 
     It falls with the number of words, so compare equal amounts.
 

@@ -41,7 +41,7 @@ _FINDING = threading.Lock()
 
 
 def open_model(folder: Path) -> LocalModel:
-    """Open the model of a run, the one that has learnt from comparisons, or a model's own folder."""
+    """Open the model of a run, the one that has learned from comparisons, or a model's own folder."""
     preferred = folder / "models" / "preferred"
     place = preferred if preferred.is_dir() else folder
     return LocalModel(str(place), *load_run(place), encode)

@@ -32,11 +32,12 @@ from llmguide.data.tokens.fill_in_the_middle import SENTINELS, FillInTheMiddle, 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.evaluation.metrics import bootstrap_interval, wilson_interval
 from llmguide.models import build
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.run import Criterion, Run, plan_of, require_both_sides, require_finished, small_decoder
 from llmguide.projects.user_preferences import learn, of_users, simulated, train_stage, write
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.losses import batch_loss
 
 NAME = "code-assistant"
 HELD_OUT = 0.1  # of the modules
@@ -63,7 +64,7 @@ class Plan:
     context_length: int = 256  # tokens of prefix, suffix and completion
     batch_size: int = 8  # rows of an update, each full of blocks
     n_steps: int = 800  # updates
-    learning_rate: float = 1e-2  # the peak
+    lr: float = 1e-2  # the peak
     n_pairs: int = 2000  # pairs of completions that the simulated developer is shown
     preference_rate: float = 1.5e-3  # the peak
     beta: float = 0.1  # weight of the divergence in DPO
@@ -211,8 +212,8 @@ def _learn_to_fill(run: Run) -> dict[str, Any]:
     examples = [example for example in examples if len(example.ids) <= plan.context_length]
     say(f"{n_params(model):,} parameters; {len(read)} files, {len(examples):,} blocks")
     data = Conversations(examples, pack_to=plan.context_length, seed=run.seed)
-    steps = {"n_steps": plan.n_steps, "rate": plan.learning_rate}
-    curve = train_stage(run, "filling", model, data, **steps, loss=completion_loss)
+    steps = {"n_steps": plan.n_steps, "rate": plan.lr}
+    curve = train_stage(run, "filling", model, data, **steps, loss=batch_loss)
     run.keep("models/filling", model, tokenizer)
     n_tokens = sum(len(example.ids) for example in examples)
     return {"n_params": n_params(model), "n_tokens": n_tokens, "curve": curve}

@@ -173,7 +173,7 @@ class Asked:
         )
 
     def prefers(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
-        """Ask which answer is better, in both orders, since models favour a place."""
+        """Ask which answer is better, in both orders, since models favor a place."""
         vote = self._vote(question, first, second, principles)
         return vote if self._vote(question, second, first, principles) == 1 - vote else 0.5
 

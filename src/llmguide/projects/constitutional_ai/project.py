@@ -40,15 +40,15 @@ from llmguide.models import build
 from llmguide.post_training.chat import END, START, Message, Rendered, chatml
 from llmguide.post_training.datasets import json_lines
 from llmguide.post_training.preferences.dpo import dpo_loss
-from llmguide.post_training.preferences.pairs import Pair, PairBatch, Pairs, pair_logprobs
-from llmguide.post_training.preferences.reward_model import (
-    Comparison,
-    Comparisons,
-    RewardModel,
-    preference_loss,
+from llmguide.post_training.preferences.pairs import (
+    PreferenceBatch,
+    PreferenceDataset,
+    PreferencePair,
+    pair_logprobs,
 )
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
-from llmguide.post_training.sft import Conversations, completion_loss
+from llmguide.post_training.sft import Conversations
 from llmguide.projects.constitutional_ai.principles import Asked, Critic, Rules, constitution
 from llmguide.projects.constitutional_ai.prompts import (
     ATTACKS,
@@ -79,8 +79,10 @@ from llmguide.runs.post_training import (
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
-from llmguide.training.optim import Rule
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.losses import batch_loss
+from llmguide.training.optimizers import Rule
+from llmguide.training.train import train
 
 NAME = "constitutional-ai"
 REVISIONS, PREFERENCES, SIDES = "revisions.jsonl", "preferences.jsonl", ("chosen", "rejected")
@@ -243,7 +245,7 @@ def answer(chat: Chat, asked: Sequence[str], plan: Plan, *, seed: int, model: An
     found: list[str] = []
     model = chat.model.eval() if model is None else model
     for drawn in draw(model, prompts, plan.max_new_tokens, eos_id=chat.end_id, seed=seed):
-        found += [chat.decode(drawn.answer(row)) for row in range(len(drawn.ids))]
+        found += [chat.decode(drawn.completion(row)) for row in range(len(drawn.ids))]
     return found
 
 
@@ -276,7 +278,7 @@ def drawn_evenly(n: int, drawn: random.Random) -> list[Question]:
     return [drawn.choice(by_kind[kind]) for kind in drawn.choices(list(by_kind), k=n)]
 
 
-def anchored_dpo(model: Any, batch: PairBatch, *, beta: float, anchor: float) -> tuple[Tensor, int]:
+def anchored_dpo(model: Any, batch: PreferenceBatch, *, beta: float, anchor: float) -> tuple[Tensor, int]:
     """Compute the loss of DPO, and of fine-tuning on the chosen answers.
 
     DPO raises a difference, and is content if the chosen answers fall while the rejected ones fall more. The
@@ -291,10 +293,10 @@ def anchored_dpo(model: Any, batch: PairBatch, *, beta: float, anchor: float) ->
     Returns:
         The loss and the number of pairs.
     """
-    known: Any = batch.reference
+    ref_logprobs: Any = batch.ref_logprobs
     logprobs, n_tokens = pair_logprobs(model, batch)
     (chosen, rejected), (n_chosen, _) = logprobs.chunk(2), n_tokens.chunk(2)
-    preferred = dpo_loss(chosen, rejected, *known.chunk(2), beta=beta).loss
+    preferred = dpo_loss(chosen, rejected, *ref_logprobs.chunk(2), beta=beta).loss
     return preferred - anchor * chosen.sum() / n_chosen.sum(), len(chosen)
 
 
@@ -370,7 +372,9 @@ def _compare(run: Run) -> dict[str, Any]:
 
 def _follow_dpo(run: Run) -> Any:
     plan, chat = run.plan, _open(run, "revised")
-    pairs = Pairs(_preferences(chat, run), seed=run.seed).with_reference(chat.model, batch_size=64)
+    pairs = PreferenceDataset(_preferences(chat, run), seed=run.seed).with_reference(
+        chat.model, batch_size=64
+    )
     objective = partial(anchored_dpo, beta=plan.beta, anchor=plan.anchor)
     settings = _settings(run, plan.updates, plan.dpo_rate)
     # the anchor makes the loss larger, and its jumps from one batch to another
@@ -382,9 +386,8 @@ def _learn_rewards(run: Run) -> Any:
     plan, chat = run.plan, _open(run, "revised")
     torch.manual_seed(run.seed)
     judge = RewardModel(chat.model).to(run.device)
-    compared = [Comparison(pair.chosen.ids, pair.rejected.ids) for pair in _preferences(chat, run)]
     settings = _settings(run, plan.updates, plan.reward_rate)
-    data = Comparisons(compared, seed=run.seed)
+    data = PreferenceDataset(_preferences(chat, run), seed=run.seed)
     curve = _train(chat, run, "reward", data, settings=settings, loss=preference_loss, model=judge)
     save_head(run.output / "reward", judge)
     return curve
@@ -399,15 +402,15 @@ def _follow_ppo(run: Run) -> Any:
     n_steps = max(1, plan.updates // UPDATES)
     ppo = PPOTrainer(
         policy=policy,
-        value=ValueModel(policy).to(run.device),
+        value_model=ValueModel(policy).to(run.device),
         reward=judged(judge, chat.end_id),
-        reference=deepcopy(policy),
+        reference_model=deepcopy(policy),
         config=PPOConfig(
             n_steps=n_steps,
             batch_size=2 * plan.batch_size,
             max_new_tokens=plan.max_new_tokens,
             eos_id=chat.end_id,
-            learning_rate=plan.ppo_rate,
+            lr=plan.ppo_rate,
             n_epochs=UPDATES,
             kl_coef=plan.beta,
             value_clip=float("inf"),
@@ -418,7 +421,7 @@ def _follow_ppo(run: Run) -> Any:
     asked = {row["prompt"] for _, row in json_lines(run.output / PREFERENCES)}
     prompts = [chat.prompt(_turn(text)) for text in sorted(asked)]
     with resumable(run.output):
-        history = ppo.run(
+        history = ppo.train(
             prompts,
             folder=run.output / "checkpoints" / "ppo",
             logger=loggers(run.output / "logs" / "ppo", Lines(n_steps)),
@@ -435,7 +438,7 @@ def _fine_tune(
     # Muon gets a new model further in as many steps; on a trained one it goes too far
     optimizer: Rule = "muon" if name == POLICIES[0] and run.plan.model is None else "adamw"
     settings = _settings(run, n_steps, rate, optimizer)
-    return _train(chat, run, name, data, settings=settings, loss=completion_loss)
+    return _train(chat, run, name, data, settings=settings, loss=batch_loss)
 
 
 def _settings(run: Run, n_steps: int, rate: float, optimizer: Rule = "adamw") -> TrainConfig:
@@ -443,7 +446,7 @@ def _settings(run: Run, n_steps: int, rate: float, optimizer: Rule = "adamw") ->
         n_steps=n_steps,
         context_length=run.plan.context_length,
         batch_size=run.plan.batch_size,
-        learning_rate=rate,
+        lr=rate,
         weight_decay=0.0,
         optimizer=optimizer,
         log_every=max(1, n_steps // 10),
@@ -473,11 +476,11 @@ def _open(run: Run, name: str) -> Chat:
     return open_chat(Origin(str(run.output / name)), [], seed=run.seed)
 
 
-def _preferences(chat: Chat, run: Run) -> list[Pair]:
+def _preferences(chat: Chat, run: Run) -> list[PreferencePair]:
     """Read what the critic preferred, as ids."""
     rows = [row for _, row in json_lines(run.output / PREFERENCES)]
     both = [[_written(chat, row["prompt"], row[side], run.plan) for side in SIDES] for row in rows]
-    return [Pair(chosen, rejected) for chosen, rejected in both]
+    return [PreferencePair(chosen, rejected) for chosen, rejected in both]
 
 
 def _write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
@@ -488,7 +491,7 @@ def _write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
 
 
 def _written(chat: Chat, question: str, said: str, plan: Plan) -> Rendered:
-    """Write a question and its answer as ids, of which the answer is learnt."""
+    """Write a question and its answer as ids, of which the answer is learned."""
     messages = [*_turn(question), {"role": "assistant", "content": said}]
     [found] = kept([chat.rendered(messages, plan.context_length + 1)], "answers", plan.context_length)
     return found

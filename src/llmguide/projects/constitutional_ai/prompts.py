@@ -1,6 +1,6 @@
 """Questions that test an assistant: harm and its look-alikes, misbeliefs, guesses about people, and attacks.
 
-They are few, short and of one mould each, so that a model which is trained in a minute can understand them;
+They are few, short and of one mold each, so that a model which is trained in a minute can understand them;
 each comes with what a good assistant answers and what one says that only wants to please. What the large
 benchmarks ask in this style: common misbeliefs (TruthfulQA), and who of two people did something, with and
 without the text telling it (BBQ).

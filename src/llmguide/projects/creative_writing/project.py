@@ -37,12 +37,13 @@ from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.metrics import wilson_interval, win_rate
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.models import build
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.analysis.text_style import distinct, style, words
 from llmguide.projects.run import Criterion, Run, plan_of, require_both_sides, require_finished, small_decoder
 from llmguide.projects.user_preferences import learn, of_users, simulated, train_stage, write
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.losses import batch_loss
 
 NAME = "creative-writing"
 HELD_OUT = 0.15  # of the works
@@ -54,7 +55,7 @@ CONTROLS = {  # what it measures, and its levels
 }
 CODES = tuple(f"<|{name}:{level}|>" for name, (_, levels) in CONTROLS.items() for level in (*levels, ANY))
 BEFORE = 120  # characters of the text so far that the model is shown
-FEWEST, LONGEST_SENTENCE = 3, 240  # words and characters of a sentence that is learnt
+FEWEST, LONGEST_SENTENCE = 3, 240  # words and characters of a sentence that is learned
 HIDDEN = 0.25  # share of the codes that training hides
 LONGEST = 80  # tokens of a sentence that is written
 TEMPERATURE = 0.9
@@ -128,7 +129,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
 
 
 def check(folder: Path) -> list[Criterion]:
-    """Measure the models of a run anew: text is learnt, each control obeyed, and comparisons followed."""
+    """Measure the models of a run anew: text is learned, each control obeyed, and comparisons followed."""
     require_finished(NAME, folder)
     scores = measure(folder)
     bits, bar = scores["bits"]["model"], scores["bits"]["3-gram"]
@@ -270,13 +271,13 @@ def _learn_controls(run: Run) -> dict[str, Any]:
         levels = levels_of(passage.after, borders)
         shown = {name: level for name, level in levels.items() if draw.random() >= HIDDEN}
         ids, n = prompt_ids(tokenizer, coded(passage.before, shown)), len(CONTROLS)
-        # the codes are learnt too: what is a target now and then keeps a vector of its own
+        # the codes are learned too: what is a target now and then keeps a vector of its own
         examples.append(completion(ids[:-n], [*ids[-n:], *tokenizer.encode(passage.after), end]))
     examples = [example for example in examples if len(example.ids) <= plan.context_length]
     say(f"{len(examples):,} sentences")
     data = Conversations(examples, seed=run.seed)
     steps = {"n_steps": plan.control_steps, "rate": plan.control_rate}
-    curve = train_stage(run, "controls", model, data, **steps, loss=completion_loss)
+    curve = train_stage(run, "controls", model, data, **steps, loss=batch_loss)
     run.keep("models/controls", model, tokenizer)
     return {"n_passages": len(examples), "curve": curve}
 

@@ -128,7 +128,7 @@ def conversations(
     Args:
         found: The facts.
         written: Questions of a model.
-        test: The benchmark, none of whose questions is to be learnt.
+        test: The benchmark, none of whose questions is to be learned.
 
     Returns:
         The pairs by kind, and how many there were and were dropped.

@@ -116,7 +116,7 @@ def _definitions(
         if package.startswith("_") or package not in sys.stdlib_module_names or _SKIPPED & set(inside.parts):
             continue
         try:
-            with tokenize.open(path) as file:  # honours the coding line
+            with tokenize.open(path) as file:  # honors the coding line
                 tree = ast.parse(file.read())
         except (SyntaxError, UnicodeDecodeError):  # files that are broken on purpose
             continue

@@ -33,9 +33,9 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.files import write_text
 from llmguide.models import build
+from llmguide.models.saved import write_tensors
 from llmguide.post_training.chat import END, START, Message, Rendered, chatml
 from llmguide.post_training.datasets import json_lines
-from llmguide.post_training.sft import completion_loss
 from llmguide.projects.answers import log_likelihoods, write
 from llmguide.projects.curriculum import InOrder, paced
 from llmguide.projects.domain_expert.dataset import Curated, conversations, curated, write_questions
@@ -53,10 +53,12 @@ from llmguide.projects.domain_expert.templates import (
 )
 from llmguide.projects.mixture import mixed
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, small_decoder, thinned
-from llmguide.runs.folder import load_run, n_params, say, write_tensors
+from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.train import TrainConfig, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.losses import batch_loss
+from llmguide.training.train import train
 
 NAME = "domain-expert"
 CONVERSATIONS = "conversations.jsonl"  # of a run, for llmguide sft too
@@ -257,7 +259,7 @@ def _tune(run: Run, arm: str) -> dict[str, list[float]]:
         n_steps=plan.n_steps,
         context_length=plan.context_length,
         batch_size=plan.batch_size + n_windows,
-        learning_rate=plan.rate,
+        lr=plan.rate,
         weight_decay=0.0,
         log_every=max(1, plan.n_steps // 10),
         checkpoint_every=max(1, plan.n_steps // 5),
@@ -269,7 +271,7 @@ def _tune(run: Run, arm: str) -> dict[str, list[float]]:
             InOrder(examples),
             settings,
             folder=run.output / "checkpoints" / arm,
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(run.output / "logs" / arm),
         )
     place = run.output / "models" / f"{arm}.safetensors"
@@ -298,7 +300,7 @@ def _course(
 
 
 def _with_windows(talks: Sequence[Rendered], read: torch.Tensor, plan: Plan, seed: int) -> list[Rendered]:
-    """Add to the conversations of each update windows of what the base has read, to be learnt as a whole."""
+    """Add to the conversations of each update windows of what the base has read, to be learned as a whole."""
     windows, examples = Windows(read, REREAD, seed=seed), list[Rendered]()
     for step in range(plan.n_steps):
         examples += talks[step * plan.batch_size : (step + 1) * plan.batch_size]
@@ -325,7 +327,7 @@ def _train_base(run: Run) -> dict[str, int]:
         n_steps=plan.base_steps,
         context_length=plan.context_length,
         batch_size=2 * plan.batch_size,
-        learning_rate=plan.base_rate,
+        lr=plan.base_rate,
         optimizer="muon",
         log_every=max(1, plan.base_steps // 10),
         checkpoint_every=max(1, plan.base_steps // 10),

@@ -1,9 +1,9 @@
 """Examples of two tasks, and what can be answered without a model: the bars that fine-tuning has to pass.
 
 *Classification*: a sentence of an address to the Congress, and whether it is from before 1900 or from after
-1950. *Summarisation*: a function of Python's standard library without its docstring, and the docstring's
+1950. *Summarization*: a function of Python's standard library without its docstring, and the docstring's
 first line. Sides are divided by speech and by file: sentences of one speech have a speaker in common, and
-neighbouring functions have like names.
+neighboring functions have like names.
 
 Leaves out: near copies of functions in two files; exact ones are kept once.
 """
@@ -141,7 +141,7 @@ def by_words(examples: Sequence[Example]) -> Callable[[str], str]:
 
 
 def by_name(source: str) -> str:
-    r"""Summarise a function without looking into it: a template around the words of its name.
+    r"""Summarize a function without looking into it: a template around the words of its name.
 
     >>> by_name("def _read_next_line(self):\n    pass")
     'Return the read next line.'
@@ -151,7 +151,7 @@ def by_name(source: str) -> str:
 
 
 def first_line(source: str) -> str:
-    r"""Summarise a text by its beginning, as the bar of the first sentence does for news.
+    r"""Summarize a text by its beginning, as the bar of the first sentence does for news.
 
     >>> first_line("def double(x):\n    return 2 * x")
     'def double(x):'

@@ -1,7 +1,7 @@
 """Early stopping: train until held-out data have not become better for a while, and go back to the best.
 
 Fine-tuning sees few examples many times. The training loss falls to the end; the held-out loss falls, and
-then rises as the examples are learnt by heart. Which step is the best one is only known some steps later, so
+then rises as the examples are learned by heart. Which step is the best one is only known some steps later, so
 a checkpoint is kept for every evaluation that may still turn out to be it.
 
 References: Prechelt 1998, "Early stopping, but when?"
@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from llmguide.data.tokens.windows import Sequences
 from llmguide.training import distributed
 from llmguide.training.checkpoint import checkpoints, load, load_latest, step_of
+from llmguide.training.config import TrainConfig
 from llmguide.training.distributed import Loss
 from llmguide.training.monitor import Logger, Loggers
-from llmguide.training.train import Record, TrainConfig, train
+from llmguide.training.train import Record, train
 
 
 class Stopped(NamedTuple):
@@ -115,7 +116,7 @@ def train_with_patience(
     """
     if distributed.world().size > 1:
         raise ValueError("early stopping watches a single process: start it without torchrun")
-    config = replace(config, checkpoint_every=config.eval_every, keep=patience + 1)
+    config = replace(config, checkpoint_every=config.eval_every, keep_last=patience + 1)
     before = _history(folder)
     watch = Patience(patience, before)
     if not watch.is_over and len(before) < config.n_steps:

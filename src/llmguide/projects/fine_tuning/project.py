@@ -26,9 +26,10 @@ import torch
 
 from llmguide.data.tokens.windows import to_device
 from llmguide.evaluation.metrics import bleu, rouge
+from llmguide.models.saved import write_tensors
 from llmguide.post_training.adapters.lora import LINEAR, adapter_state, apply_lora
 from llmguide.post_training.chat import Rendered, as_coder
-from llmguide.post_training.sft import Conversations, completion, completion_loss
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.analysis.profiling import step_cost
 from llmguide.projects.answers import interval_over_groups, write
@@ -46,9 +47,11 @@ from llmguide.projects.fine_tuning.data import (
 )
 from llmguide.projects.fine_tuning.early_stopping import train_with_patience
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, thinned
-from llmguide.runs.folder import say, write_tensors
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, Origin, loggers, open_chat, resumable
-from llmguide.training.train import TrainConfig, evaluate
+from llmguide.training.config import TrainConfig
+from llmguide.training.losses import batch_loss
+from llmguide.training.step import evaluate
 
 NAME = "fine-tuning"
 BASE, FULL = "base, untrained", "all weights"
@@ -69,10 +72,10 @@ class Task(NamedTuple):
     n_test: int
 
 
-CLASSIFY, SUMMARISE = "age", "summary"
+CLASSIFY, SUMMARIZE = "age", "summary"
 TASKS = {
     CLASSIFY: Task("Speech: ", "\nAge:", 3, 400),
-    SUMMARISE: Task("", "\nSummary:", 16, 200),
+    SUMMARIZE: Task("", "\nSummary:", 16, 200),
 }
 
 
@@ -82,7 +85,7 @@ class Plan:
 
     base: str = "smollm2-135m-instruct"  # a packaged model, a run folder, one of transformers, or a hub name
     classify: str | None = None  # JSON lines with prompt and completion; None: sentences and their age
-    summarise: str | None = None  # the same; None: functions of the standard library and their docstrings
+    summarize: str | None = None  # the same; None: functions of the standard library and their docstrings
     context_length: int = 48  # tokens of an example; of a source what is longer is cut off
     n_train: int = 5000  # examples of each task, if there are so many
     n_steps: int = 64  # most updates of a fine-tuning
@@ -123,7 +126,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
             trainings[f"{task}, {arm}"] = found
             say(f"{task}, {arm}: best at step {found['best']} of {found['steps']}")
     few = replace(plan, n_train=FEW, n_steps=plan.n_steps // 2, patience=EVALUATIONS)
-    curves["few"] = run.stage("few", lambda: _fine_tune(run, few, SUMMARISE, FULL, "few"))["curve"]
+    curves["few"] = run.stage("few", lambda: _fine_tune(run, few, SUMMARIZE, FULL, "few"))["curve"]
     tests = run.stage("tests", lambda: measure(output))
     for task, test in tests.items():
         say(f"\n{task}: {test['n']:,} examples of {test['n_groups']:,} speeches or files")
@@ -138,7 +141,7 @@ def check(folder: Path) -> list[Criterion]:
     """Measure the fine-tuned models of a run anew on speeches and files that they have not seen."""
     require_finished(NAME, folder)
     criteria = []
-    bars = {CLASSIFY: "the most frequent answer", SUMMARISE: "the first line"}
+    bars = {CLASSIFY: "the most frequent answer", SUMMARIZE: "the first line"}
     for task, test in measure(folder).items():
         arm, bar = test["chosen"], test["systems"][bars[task]]["score"]
         low, gap = test["systems"][arm]["low"], test["differences"][arm]["low"]
@@ -167,7 +170,7 @@ def examples(plan: Plan, task: str) -> Sequence[Example]:
     """Read all examples of a task."""
     if task == CLASSIFY:
         return sentences() if plan.classify is None else rows(plan.classify)
-    return functions() if plan.summarise is None else rows(plan.summarise)
+    return functions() if plan.summarize is None else rows(plan.summarize)
 
 
 def _require_examples(plan: Plan, task: str) -> None:
@@ -175,7 +178,7 @@ def _require_examples(plan: Plan, task: str) -> None:
     sides: tuple[Side, ...] = ("train", "validation", "test")
     if missing := [side for side in sides if not part(every, side, 1)]:
         raise ValueError(
-            f"--classify {plan.classify}, --summarise {plan.summarise}: of {len(every)} examples of the task "
+            f"--classify {plan.classify}, --summarize {plan.summarize}: of {len(every)} examples of the task "
             f"{task!r} none falls on the side {' or '.join(missing)}; a hash decides, so give some hundreds"
         )
 
@@ -188,7 +191,7 @@ def write_prompt(chat: Chat, task: Task, source: str, length: int) -> list[int]:
 
 
 def write_example(chat: Chat, task: Task, source: str, target: str, length: int) -> Rendered:
-    """Encode an input with its output, which alone is learnt, and its end."""
+    """Encode an input with its output, which alone is learned, and its end."""
     answer = as_coder(chat.tokenizer).encode(f" {target}", False)[0][: task.answer - 1]
     return completion(write_prompt(chat, task, source, length), [*answer, chat.end_id])
 
@@ -228,21 +231,21 @@ def measure(folder: Path) -> dict[str, Any]:
     length, found = plan.context_length, {}
     for name, task in TASKS.items():
         every = examples(plan, name)
-        learnt, test = part(every, "train", plan.n_train), part(every, "test", task.n_test)
-        answers = _bars(name, learnt, test)
+        learned, test = part(every, "train", plan.n_train), part(every, "test", task.n_test)
+        answers = _bars(name, learned, test)
         losses = {}
         for arm in (BASE, *arms(plan)):
             chat = open_arm(folder, plan, name, arm)
             if arm not in (BASE, FULL):
                 unseen = _conversations(chat, plan, name, "validation", seed=0)
-                losses[arm] = evaluate(chat.model, unseen, loss=completion_loss)
+                losses[arm] = evaluate(chat.model, unseen, loss=batch_loss)
             prompts = [write_prompt(chat, task, example.source, length) for example in test]
             answers[arm] = write(chat, prompts, task.answer)
         chosen = min(losses, key=losses.__getitem__)
         found[name] = {
             "n": len(test),
             "n_groups": len({example.group for example in test}),
-            "n_learnt": len(learnt),
+            "n_learned": len(learned),
             "chosen": chosen,  # by the held-out loss: the test may not choose
             **judge(name, test, answers, list(arms(plan))),
         }
@@ -259,7 +262,7 @@ def judge(
     systems: dict[str, Any] = {
         who: interval_over_groups(found, groups)._asdict() for who, found in scores.items()
     }
-    if name == SUMMARISE:
+    if name == SUMMARIZE:
         for who, said in answers.items():
             copied = [copied_share(a, example.source) for a, example in zip(said, test, strict=True)]
             systems[who] |= rouge(said, wanted) | {
@@ -289,11 +292,11 @@ def copied_share(text: str, source: str) -> float:
     return sum(word in inside for word in said) / max(1, len(said))
 
 
-def _bars(name: str, learnt: Sequence[Example], test: Sequence[Example]) -> dict[str, list[str]]:
+def _bars(name: str, learned: Sequence[Example], test: Sequence[Example]) -> dict[str, list[str]]:
     sources = [example.source for example in test]
     if name == CLASSIFY:
-        answers = [example.target for example in learnt]
-        often, by_count = max(set(answers), key=answers.count), by_words(learnt)
+        answers = [example.target for example in learned]
+        often, by_count = max(set(answers), key=answers.count), by_words(learned)
         return {
             "the most frequent answer": [often] * len(test),
             "words (naive Bayes)": list(map(by_count, sources)),
@@ -309,7 +312,7 @@ def _costs(run: Run) -> dict[str, Any]:
         if rank:
             adapt(chat.model, rank)
         model: Any = chat.model.to(run.device).train()
-        data = _conversations(chat, run.plan, SUMMARISE, "train", seed=0)
+        data = _conversations(chat, run.plan, SUMMARIZE, "train", seed=0)
         cost = step_cost(model, to_device(data.batch(0, run.plan.batch_size), run.device))
         found[arm] = cost._asdict()
     return found
@@ -322,12 +325,12 @@ def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = Non
     if rank:
         adapt(chat.model, rank)
     model: Any = chat.model.to(run.device)
-    learnt, unseen = (_conversations(chat, plan, task, side, run.seed) for side in ("train", "validation"))
+    learned, unseen = (_conversations(chat, plan, task, side, run.seed) for side in ("train", "validation"))
     settings = TrainConfig(
         n_steps=plan.n_steps,
         context_length=plan.context_length,
         batch_size=plan.batch_size,
-        learning_rate=plan.lora_rate if rank else plan.full_rate,
+        lr=plan.lora_rate if rank else plan.full_rate,
         weight_decay=0.0,
         max_spike=inf,  # an answer unlike all that the base has read may cost more before it costs less
         eval_every=max(1, plan.n_steps // EVALUATIONS),
@@ -338,12 +341,12 @@ def _fine_tune(run: Run, plan: Plan, task: str, arm: str, name: str | None = Non
     with resumable(run.output):
         stopped = train_with_patience(
             model,
-            learnt,
+            learned,
             unseen,
             settings,
             patience=plan.patience,
             folder=checkpoints,
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(run.output / "logs" / task / name),
         )
     state = adapter_state(model) if rank else model.state_dict()

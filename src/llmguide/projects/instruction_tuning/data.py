@@ -2,8 +2,8 @@
 
 A type has items, such as a pair of numbers with their sum, templates that put an item as an instruction, and
 a statement that tells it as a text would. Instruction tuning shows some types, and never the others: those
-must be answered from what the base knows and from what was learnt on the rest. Each of these has a partner
-among the types that are shown, whose answer is the decoy: a model that has learnt types, and not to read the
+must be answered from what the base knows and from what was learned on the rest. Each of these has a partner
+among the types that are shown, whose answer is the decoy: a model that has learned types, and not to read the
 instruction, gives it.
 
 Two types are of real text: verdicts on film review snippets, and what a text is from.

@@ -28,10 +28,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from llmguide.data.tokens.windows import to_device
+from llmguide.models.saved import write_tensors
 from llmguide.post_training.adapters.lora import adapter_state
-from llmguide.post_training.adapters.quantization import QuantizedLinear, dequantize_model, quantize_model
+from llmguide.post_training.adapters.quantized_linear import QuantizedLinear, dequantize_model, quantize_model
 from llmguide.post_training.chat import END, START, Message, as_coder, chatml
-from llmguide.post_training.sft import Conversations, completion_loss
+from llmguide.post_training.sft import Conversations
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.analysis.profiling import step_cost
 from llmguide.projects.answers import interval_over_groups, write
@@ -50,9 +51,12 @@ from llmguide.projects.instruction_tuning.data import (
 )
 from llmguide.projects.mixture import counts, mixed, mixing_rates
 from llmguide.projects.run import Criterion, Run, plan_of, require_finished, thinned
-from llmguide.runs.folder import say, write_tensors
+from llmguide.runs.folder import say
 from llmguide.runs.post_training import Chat, Origin, kept, loggers, open_chat, resumable
-from llmguide.training.train import TrainConfig, evaluate, train
+from llmguide.training.config import TrainConfig
+from llmguide.training.losses import batch_loss
+from llmguide.training.step import evaluate
+from llmguide.training.train import train
 
 NAME = "instruction-tuning"
 N_TEST = 16  # prompts of each type
@@ -222,7 +226,7 @@ def open_arm(folder: Path, plan: Plan, arm: Arm | None) -> Chat:
 
 
 def open_base(plan: Plan) -> Chat:
-    """Open the model to start from, in plain ChatML if it knows that: few templates say what is learnt."""
+    """Open the model to start from, in plain ChatML if it knows that: few templates say what is learned."""
     chat = open_chat(Origin(model=plan.base), [], seed=0)
     coder = as_coder(chat.tokenizer)
     if not {START, END} <= set(coder.control_tokens):
@@ -294,8 +298,8 @@ def _base(plan: Plan) -> dict[str, Any]:
     talks = [chat.rendered(_talk(*q), length) for q in asked[::5]]
     wanted = Conversations(kept(talks, "conversations", length))
     found: dict[str, Any] = {"known": known, "copying": copying(chat.model)._asdict()}
-    found["loss"] = {"float32": evaluate(chat.model, wanted, loss=completion_loss)}
-    found["loss"]["NF4"] = evaluate(quantize(chat.model), wanted, loss=completion_loss)
+    found["loss"] = {"float32": evaluate(chat.model, wanted, loss=batch_loss)}
+    found["loss"]["NF4"] = evaluate(quantize(chat.model), wanted, loss=batch_loss)
     return found
 
 
@@ -348,7 +352,7 @@ def _sampled(folder: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def _learnt(plan: Plan) -> dict[str, list[Item]]:
+def _learned(plan: Plan) -> dict[str, list[Item]]:
     """Return the items to learn from, by type."""
     found = {}
     for type_, every in items(plan.data).items():
@@ -360,7 +364,7 @@ def _learnt(plan: Plan) -> dict[str, list[Item]]:
 
 
 def _sizes(plan: Plan) -> dict[str, int]:
-    return {type_: len(some) for type_, some in _learnt(plan).items()}
+    return {type_: len(some) for type_, some in _learned(plan).items()}
 
 
 def _talk(item: Item, template: int) -> list[Message]:
@@ -369,9 +373,9 @@ def _talk(item: Item, template: int) -> list[Message]:
 
 def _conversations(chat: Chat, plan: Plan, temperature: float, seed: int) -> Conversations:
     """Draw the conversations of one training; each item in one of the ways to ask that are shown."""
-    learnt = _learnt(plan)
+    learned = _learned(plan)
     rates = mixing_rates(_sizes(plan), temperature)
-    drawn = mixed(learnt, rates, plan.n_steps * plan.batch_size, seed)
+    drawn = mixed(learned, rates, plan.n_steps * plan.batch_size, seed)
     draw, length = random.Random(seed), plan.context_length + 1
     talks = [_talk(item, draw.choice(shown(item.type))) for item in drawn]
     return Conversations(
@@ -389,12 +393,12 @@ def _tune(run: Run, arm: Arm) -> dict[str, Any]:
         n_steps=plan.n_steps,
         context_length=plan.context_length,
         batch_size=plan.batch_size,
-        learning_rate=plan.full_rate if arm.way == "all weights" else plan.adapter_rate,
+        lr=plan.full_rate if arm.way == "all weights" else plan.adapter_rate,
         weight_decay=0.0,
         max_spike=inf,  # an answer unlike all that the base has read may cost more before it costs less
         log_every=max(1, plan.n_steps // 10),
         checkpoint_every=max(1, plan.n_steps // 2),  # of all weights it is three times the model
-        keep=1,
+        keep_last=1,
         seed=run.seed,
     )
     checkpoints = run.output / "checkpoints" / arm.name
@@ -404,7 +408,7 @@ def _tune(run: Run, arm: Arm) -> dict[str, Any]:
             _conversations(chat, plan, arm.temperature, run.seed),
             settings,
             folder=checkpoints,
-            loss=completion_loss,
+            loss=batch_loss,
             logger=loggers(run.output / "logs" / arm.name),
         )
     state = model.state_dict() if arm.way == "all weights" else adapter_state(model)

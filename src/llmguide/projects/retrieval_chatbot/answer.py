@@ -53,7 +53,7 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
 
 def quotable(passages: Sequence[Chunk]) -> list[tuple[int, str]]:
     """Return the sentences of passages that can stand alone, with the number of their passage."""
-    found: dict[str, int] = {}  # neighbours overlap
+    found: dict[str, int] = {}  # neighbors overlap
     for number, passage in enumerate(passages, start=1):
         for start, stop in sentences(passage.text):
             text = " ".join(passage.text[start:stop].split())
@@ -103,7 +103,7 @@ def fit_gate(answerable: Sequence[float], unanswerable: Sequence[float]) -> floa
         unanswerable: The same, of questions that they do not. Both kinds weigh the same, however many.
 
     Returns:
-        The middle between two neighbours.
+        The middle between two neighbors.
 
     Raises:
         ValueError: One of the two is empty.

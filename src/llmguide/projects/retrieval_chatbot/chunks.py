@@ -8,7 +8,7 @@ else its lines, else its words. `windows` knows no structure, and is there to be
 
 Leaves out: sentences as borders, and chunks of chunks (small ones to find, large ones to read).
 
-Glossary: section, what stands under a heading; overlap, what two neighbours share.
+Glossary: section, what stands under a heading; overlap, what two neighbors share.
 """
 
 import re
@@ -26,7 +26,7 @@ _MARKS = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _BORDERS = tuple(map(re.compile, (r"\n\s*\n(?=\S)", r"\n\s*\n", r"\n", r"\s")))  # the best first
-_BEGINNINGS = tuple(map(re.compile, (r"\n", r"\s")))  # of what two neighbours share
+_BEGINNINGS = tuple(map(re.compile, (r"\n", r"\s")))  # of what two neighbors share
 
 
 class Chunk(NamedTuple):

@@ -44,7 +44,7 @@ def python_documentation() -> Corpus:
             if _NOT_LIBRARY.isdisjoint(parts) and not any(is_private(part) for part in parts):
                 name = ".".join(part for part in parts if part != "__init__")
                 try:
-                    with tokenize.open(path) as file:  # honours the coding line
+                    with tokenize.open(path) as file:  # honors the coding line
                         text = docstrings(file.read(), name)
                 except (SyntaxError, UnicodeDecodeError):  # files that are broken on purpose
                     continue

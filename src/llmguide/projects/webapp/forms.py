@@ -87,7 +87,7 @@ class Form:
         return found
 
     def end(self) -> None:
-        """Refuse fields that nobody has asked for: a misspelt one must not count as left out."""
+        """Refuse fields that nobody has asked for: a misspelled one must not count as left out."""
         if self._fields:
             raise RefusedError(
                 HTTPStatus.BAD_REQUEST, f"no such field: {', '.join(sorted(self._fields))[:200]}"

@@ -2,14 +2,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmguide.post_training.rl.trainer import Prompts
+from llmguide.post_training.rl.prompts import PromptDataset
 
 
 @given(st.integers(1, 7), st.integers(0, 40), st.integers(1, 20), st.integers(0, 3))
 @settings(max_examples=50, deadline=None)
 def test_prompts_are_a_function_of_their_place_and_each_comes_once_an_epoch(n, first, size, seed):
     rows = [[i + 1] * (i + 1) for i in range(n)]
-    data = Prompts(rows, seed=seed)
+    data = PromptDataset(rows, seed=seed)
 
     def taken(first: int, size: int) -> list[list[int]]:
         ids, mask = data.batch(first, size)
@@ -22,6 +22,6 @@ def test_prompts_are_a_function_of_their_place_and_each_comes_once_an_epoch(n, f
 
 def test_empty_prompts_are_named():
     with pytest.raises(ValueError, match=r"2 prompts, of which \[1\] are empty"):
-        Prompts([[1], []])
+        PromptDataset([[1], []])
     with pytest.raises(ValueError, match="0 prompts"):
-        Prompts([])
+        PromptDataset([])

@@ -1,0 +1,121 @@
+"""A model in a folder: `save` writes it, and `load` opens it, or one of Hugging Face transformers.
+
+``model.safetensors`` holds the tensors under our names and ``config.json`` the `ModelConfig`. For other
+programs, ``llmguide.models.to_hf(model).save_pretrained(folder)`` writes the form of transformers.
+"""
+
+import json
+from dataclasses import asdict, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from llmguide.config import ModelConfig, RopeScaling
+from llmguide.files import replacing, write_json
+from llmguide.models.encoder import Encoder, MaskedLM
+from llmguide.models.encoder_decoder import Transformer
+from llmguide.models.factory import build
+from llmguide.models.gpt import GPT
+from llmguide.models.huggingface.convert import load_hf
+from llmguide.models.llama import Llama
+
+FORMAT = "llmguide model, version 1"
+Model = GPT | Llama | MaskedLM | Transformer  # what `build` makes
+
+
+def save(model: Model | Encoder, folder: str | Path) -> None:
+    """Write a model into a folder; a model that is there already is overwritten.
+
+    Args:
+        model: A model that `build` or `from_hf` makes.
+        folder: Where to write ``model.safetensors`` and ``config.json``; it is made if it does not exist.
+
+    Raises:
+        ValueError: If the model is a bare `Encoder`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from llmguide import ModelConfig, build, load, save
+    >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3))
+    >>> with TemporaryDirectory() as folder:
+    ...     save(model, folder)
+    ...     load(folder).config == model.config
+    True
+    """
+    if isinstance(model, Encoder):
+        raise ValueError("a bare Encoder cannot be saved; save the model that holds it")  # noqa: TRY004  # a choice of the user
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_tensors(folder / "model.safetensors", state)
+    write_json(folder / "config.json", {"format": FORMAT, "config": asdict(model.config)})
+
+
+def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model | Encoder:
+    """Open a model that `save` wrote, or one of transformers from a folder or the hub.
+
+    Args:
+        path_or_name: A folder, or a name on the hub such as ``openai-community/gpt2``, whose files are
+            downloaded once. Both forms of transformers need ``llmguide[hf]``.
+        dtype: Data type of the weights; None keeps that of the files.
+
+    Returns:
+        The model, in evaluation mode, on the CPU.
+
+    Raises:
+        ValueError: If there is no such model, its files are damaged, or it has no equal here.
+    """
+    folder = Path(path_or_name)
+    return load_saved(folder, dtype=dtype) if is_saved(folder) else load_hf(path_or_name, dtype=dtype)
+
+
+def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model:
+    """Open what `save` wrote; the arguments and errors are those of `load`."""
+    folder = Path(folder)
+    if not is_saved(folder):
+        raise ValueError(f"{folder} holds no finished model of llmguide; llmguide pretrain writes one")
+    load_file, damage = _safetensors().load_file, import_module("safetensors").SafetensorError
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
+        content["rope_scaling"] = _rope_scaling(content["rope_scaling"])
+        model = build(ModelConfig(**content))
+        model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)  # keeps the dtype
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError, damage) as error:
+        raise ValueError(f"{folder} holds a damaged model: {error}") from error
+    return model.to(dtype).eval()
+
+
+def is_saved(folder: Path) -> bool:
+    """Tell whether a folder holds what `save` wrote.
+
+    >>> is_saved(Path("/no/such/folder"))
+    False
+    """
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file whole or not at all."""
+    with replacing(path) as unfinished:
+        _safetensors().save_file(tensors, unfinished)
+
+
+def _rope_scaling(content: dict[str, Any] | None) -> RopeScaling | None:
+    for kind in get_args(RopeScaling):
+        if content is not None and {field.name for field in fields(kind)} == set(content):
+            scaling: RopeScaling = kind(**content)
+            return scaling
+    return None
+
+
+def _safetensors() -> Any:
+    try:
+        return import_module("safetensors.torch")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('safetensors is not installed: pip install "llmguide[cli]"') from error

@@ -1,0 +1,45 @@
+"""Choose layers of a model by name: the one rule of LoRA targets and quantization targets."""
+
+from collections.abc import Collection
+
+from torch import nn
+
+
+def find_layers(
+    model: nn.Module, targets: str | Collection[str], kinds: tuple[type[nn.Module], ...]
+) -> dict[str, nn.Module]:
+    """Find layers by the end of their dotted names.
+
+    Layers inside a layer of one of the kinds, such as the base of a LoRA layer, are not searched.
+
+    Args:
+        model: Any model.
+        targets: One name or several: ``"q_proj"`` matches that of every block,
+            ``"blocks.0.attention.q_proj"`` that of the first.
+        kinds: Classes that a matched layer may have.
+
+    Returns:
+        The matched layers by their dotted paths.
+
+    Raises:
+        ValueError: A target matches no layer, or a layer of another class.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    >>> list(find_layers(model, "2", (nn.Linear,)))
+    ['2']
+    """
+    outer = [module for module in model.modules() if isinstance(module, kinds)]
+    inner = {id(part) for module in outer for part in module.modules() if part is not module}
+    modules = {path: module for path, module in model.named_modules() if id(module) not in inner}
+    layers: dict[str, nn.Module] = {}
+    for target in [targets] if isinstance(targets, str) else targets:
+        matches = {path: m for path, m in modules.items() if f".{path}".endswith(f".{target}")}
+        if not matches or not all(isinstance(m, kinds) for m in matches.values()):
+            names = {path.rpartition(".")[2] for path, m in modules.items() if isinstance(m, kinds)}
+            found = {type(m).__name__ for m in matches.values()} or {"nothing"}
+            raise ValueError(
+                f"target {target!r} names {', '.join(sorted(found))}, not a linear layer; "
+                f"there are {', '.join(sorted(names))}"
+            )
+        layers |= matches
+    return layers

@@ -1,0 +1,34 @@
+"""Hyperparameters of a reinforcement-learning run that PPO and GRPO share."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyTrainerConfig:
+    """Hyperparameters that PPO and GRPO share."""
+
+    n_steps: int  # rollouts; each is trained on for n_epochs
+    batch_size: int  # prompts per step
+    max_new_tokens: int  # tokens of the longest completion
+    eos_id: int | None = None  # token that ends a completion; None: all have the full length
+    temperature: float = 1.0  # of the policy, in rollouts and in training alike
+    lr: float = 3e-6  # peak learning rate, falling along half a cosine; a tenth of that of SFT is usual
+    min_lr_ratio: float = 0.1  # last learning rate as a fraction of the peak
+    betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
+    weight_decay: float = 0.0  # 0: the KL penalty pulls toward the reference model, not toward 0
+    max_grad_norm: float = 1.0  # gradients of a larger norm are scaled down to it
+    n_epochs: int = 1  # passes over a rollout; clipping bounds what the later ones can do
+    n_minibatches: int = 1  # optimizer steps per epoch
+    checkpoint_every: int = 50  # steps between checkpoints, if there is a folder
+    keep_last: int = 3  # number of checkpoints that are kept
+    seed: int = 0  # of the order of the prompts, and of nothing else
+
+    def __post_init__(self) -> None:
+        """Reject values out of range."""
+        counts = ("n_steps", "batch_size", "max_new_tokens", "n_epochs", "n_minibatches", "checkpoint_every")
+        for name in (*counts, "keep_last"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("lr", "temperature", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be above 0")

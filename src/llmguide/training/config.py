@@ -1,0 +1,112 @@
+"""The hyperparameters of a training run."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from llmguide.training.distributed import Parallel
+from llmguide.training.optimizers import Rule
+from llmguide.training.schedules import constant, warmup_cosine, warmup_stable_decay
+
+Schedule = Literal["cosine", "warmup_stable_decay", "constant"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Hyperparameters of one training run.
+
+    >>> from llmguide import TrainConfig
+    >>> config = TrainConfig(n_steps=100, context_length=8, lr=0.5, warmup_ratio=0.1, min_lr_ratio=0.2)
+    >>> [config.lr_at(step) for step in (1, 10, 55, 100)]  # peak, halfway 0.6 x 0.5, end
+    [0.05, 0.5, 0.3, 0.1]
+    """
+
+    n_steps: int  # optimizer steps
+    context_length: int | None = None  # tokens T of a window; needed only if the data are a tensor of tokens
+    batch_size: int = 16  # sequences in memory at a time, in all processes together
+    gradient_accumulation_steps: int = 1  # micro-batches per step: a larger batch in the same memory
+    lr: float = 6e-4  # peak learning rate; GPT-3's for 125M parameters, and smaller models tolerate more
+    schedule: Schedule = "cosine"  # warmup_stable_decay, if n_steps may grow later
+    warmup_ratio: float = 0.05  # fraction of n_steps; without warmup Adam's first steps are full-size noise
+    decay_ratio: float = 0.2  # fraction of n_steps; the decay of warmup_stable_decay
+    min_lr_ratio: float = 0.1  # final learning rate as a fraction of the peak
+    optimizer: Rule = "adamw"  # muon: for the matrices inside blocks, AdamW for the rest
+    betas: tuple[float, float] = (0.9, 0.95)  # decay rates of AdamW's first and second moments
+    eps: float = 1e-8  # added to the denominator of AdamW's update
+    weight_decay: float = 0.1  # decoupled weight decay of matrices; vectors have none
+    max_grad_norm: float = 1.0  # norm to which a larger gradient is clipped; inf: no clipping
+    precision: Precision = "float32"  # bfloat16: autocast, weights and optimizer stay float32
+    activation_checkpointing: bool = False  # less memory, about a third more computation
+    compile: bool = False  # compile the blocks with torch.compile; the first step takes a minute
+    parallel: Parallel = "ddp"  # fsdp: sharded weights; both take effect under torchrun only
+    max_spike: float = 2.0  # stop if a loss is this many nats above the mean of the last 20; inf: never
+    eval_every: int = 100  # steps between evaluations, if there are validation data
+    eval_batches: int | None = None  # batches of an evaluation, always the same ones; None: all
+    log_every: int = 10  # steps between records in the logger
+    sample_every: int = 500  # steps between samples, if there is a function that generates them
+    checkpoint_every: int = 100  # steps between checkpoints, if there is a folder
+    keep_last: int = 3  # checkpoints to keep; earlier ones help if a run went bad unnoticed
+    seed: int = 0  # seed of the order of the data, and of nothing else
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be trained with."""
+        for name in (
+            "n_steps",
+            "context_length",
+            "batch_size",
+            "gradient_accumulation_steps",
+            "eval_every",
+            "eval_batches",
+            "log_every",
+            "sample_every",
+            "checkpoint_every",
+            "keep_last",
+        ):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("lr", "max_grad_norm", "max_spike"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} must be above 0; inf switches clipping and checks off"
+                )
+        for name in ("warmup_ratio", "decay_ratio", "min_lr_ratio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} is a fraction and must be between 0 and 1")
+        if self.schedule == "warmup_stable_decay" and self.warmup_ratio + self.decay_ratio > 1:
+            raise ValueError(
+                f"warmup_ratio={self.warmup_ratio} and decay_ratio={self.decay_ratio} exceed 1 together"
+            )
+        choices = {"schedule": Schedule, "optimizer": Rule, "precision": Precision, "parallel": Parallel}
+        for name, kind in choices.items():
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(kind))}")
+
+    def window_length(self) -> int:
+        """Return `context_length` where tokens are cut into windows, which needs it.
+
+        Raises:
+            ValueError: The config has none.
+        """
+        if self.context_length is None:
+            raise ValueError(
+                "tokens are cut into windows: give a context_length, as in TrainConfig(context_length=128)"
+            )
+        return self.context_length
+
+    def is_due(self, step: int, every: int) -> bool:
+        """Whether something that happens every so many steps, and at the end, happens at this one."""
+        return step == self.n_steps or step % every == 0
+
+    def lr_at(self, step: int) -> float:
+        """Compute the learning rate of a step; steps count from 1."""
+        n_warmup = round(self.warmup_ratio * self.n_steps)
+        if self.schedule == "constant":
+            factor = constant(step, n_warmup=n_warmup)
+        elif self.schedule == "cosine":
+            factor = warmup_cosine(step, n_steps=self.n_steps, n_warmup=n_warmup, floor=self.min_lr_ratio)
+        else:
+            n_decay = round(self.decay_ratio * self.n_steps)
+            factor = warmup_stable_decay(
+                step, n_steps=self.n_steps, n_decay=n_decay, n_warmup=n_warmup, floor=self.min_lr_ratio
+            )
+        return self.lr * factor

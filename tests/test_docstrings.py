@@ -1,0 +1,86 @@
+"""Docstrings say what they describe: no fragments, and none of the terms that only this project used."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+import griffe
+import pytest
+from tools.reference import PACKAGE
+
+CHECKED = ("config", "costs", "models")  # folders and modules; more are added as they are rewritten
+# Each has a term of the field that says it better.
+HOME_MADE = re.compile(
+    r"\b(anew|beginnings|by heart|dearer|draws|foretell|hesitates|likeliest|nat's price|once more"
+    r"|price of a nat)\b"
+)
+PREPOSITION = re.compile(
+    r"(above|after|among|at|before|below|between|by|for|from|in|like|of|on|over|per|to|under|with|without)\b",
+    re.I,
+)
+
+
+def fault(description: str) -> str | None:
+    """What is wrong with the description of an argument.
+
+    >>> fault("Of the order."), fault("How."), fault("$r$."), fault("Rank $r$ of the adapter.")
+    ('a prepositional fragment', 'a single word', 'no words', None)
+    """
+    first = re.split(r"(?<=[.;])\s", " ".join(description.split()))[0].rstrip(".")
+    words = re.findall(r"[A-Za-z][\w'-]*", re.sub(r"\$[^$]*\$", "", first))
+    if not words:
+        return "no words"
+    if len(words) == 1 and "`" not in first:
+        return "a single word"
+    if PREPOSITION.match(first) and len(words) <= 4:
+        return "a prepositional fragment"
+    return None
+
+
+@cache
+def package() -> griffe.Module:
+    loaded = griffe.load("llmguide", search_paths=[str(PACKAGE.parent)], docstring_parser="google")
+    assert isinstance(loaded, griffe.Module)
+    return loaded
+
+
+def documented(scope: griffe.Object) -> Iterator[griffe.Object]:
+    """The public modules, classes and functions of a module, with itself."""
+    yield scope
+    for name, member in scope.members.items():
+        if isinstance(member, griffe.Object) and not (name.startswith("_") and name != "__init__"):
+            yield from documented(member)
+
+
+def faults(place: str) -> list[str]:
+    found = []
+    for described in documented(package()[place]):
+        if not described.docstring:
+            continue
+        found += [f"{described.path}: {term!r}" for term in HOME_MADE.findall(described.docstring.value)]
+        for section in described.docstring.parse("google", warnings=False):
+            if section.kind.value in {"parameters", "attributes"}:
+                found += [
+                    f"{described.path}: {wrong}: {argument.name}: {argument.description}"
+                    for argument in section.value
+                    if (wrong := fault(argument.description))
+                ]
+    return found
+
+
+@pytest.mark.parametrize("place", CHECKED)
+def test_arguments_are_described_in_the_terms_of_the_field(place: str) -> None:
+    assert not (found := faults(place)), "\n".join(found)
+
+
+@pytest.mark.parametrize("fragment", ["Of the order.", "How.", "Which.", "In each sequence.", "$r$."])
+def test_a_fragment_is_refused(fragment: str) -> None:
+    assert fault(fragment)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["Rank $r$ of the adapters.", "A decoder.", "`GPT` or `Llama`.", "In (0, 1]: fraction of tokens kept."],
+)
+def test_a_description_passes(sentence: str) -> None:
+    assert not fault(sentence)
