@@ -47,7 +47,7 @@ WEIGHTS = {
     "bibliography": 0.15, "errata": 0.15, "exercises": 0.15, "glossary": 0.15, "parity": 0.15, "play": 0.7,
     "projects": 0.7, "quiz": 0.15, "reference": 0.15, "resources": 0.4,
 }  # fmt: skip
-ENDINGS = {"Exercises", "Going further", "Quick quiz", "Sources"}  # of chapters
+ENDINGS = {"Exercises", "Going further", "Quick quiz", "Sources", "Summary"}  # of chapters
 JOINTS = {"mfrac": "/", "msub": "_", "msubsup": "_^", "msup": "^", "munder": "_", "munderover": "_^"}
 dump = partial(json.dumps, separators=(",", ":"), ensure_ascii=False)
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
