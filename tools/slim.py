@@ -12,7 +12,7 @@
 - At its start the theme stops all transitions, and names the color scheme in the head, which our style does
   for the root. For each the browser would style the whole page anew.
 - Cells of a table say that they are aligned to the left, as the theme's style does.
-- The theme styles keyboard keys, blogs and pages that are read from right to left; we have none.
+- The theme styles what we do not have: blogs, consent, feedback, keyboard keys, versions, right-to-left text.
 - The theme's palette brings two dozen colors to choose from. We bring our own, and call it "custom".
 - Our scripts and styles are written for people; esbuild writes them for machines.
 
@@ -39,7 +39,11 @@ _ENTRY = re.compile(r'<a href="#[^"]*" class="md-nav__link">')  # of the content
 _LOWER_LEVEL = re.compile(r'<nav class="md-nav" aria-label="[^"]*">(?:(?!<nav).)*?</nav>', re.DOTALL)
 MOST_ENTRIES = 200
 _LEFT = re.compile(r'(<t[dh][^>]*?) style="text-align: left;"')
-_UNUSED = r"(?:\[dir=rtl\]|[^{},;]*\.(?:keys|md-author|md-meta|md-pagination|md-post)\b)[^{},]*"  # selectors
+_CLASSES = (  # of the theme's parts that no page has
+    "critic|gist|keys|md-annotation|md-author|md-banner|md-consent|md-feedback|md-meta|md-pagination|md-post|"
+    "md-social|md-status|md-version|task-list"
+)
+_UNUSED = rf"(?:\[dir=rtl\]|[^{{}},;]*\.(?:{_CLASSES})(?:__|\b))[^{{}},]*"  # selectors
 RESTYLES = {  # of files of the theme
     "stylesheets/main.*.css": re.compile(rf"(?<=[{{}}]){_UNUSED}(?:,{_UNUSED})*\{{[^{{}}]*\}}"),
     "stylesheets/palette.*.css": re.compile(

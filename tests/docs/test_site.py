@@ -222,7 +222,7 @@ def test_what_is_cut_from_the_theme_is_in_it() -> None:
 
 def test_a_rule_that_a_page_may_use_stays_in_the_theme() -> None:
     unused = RESTYLES["stylesheets/main.*.css"]
-    css = ".a{x:1}[dir=rtl] .b{x:2}.c,[dir=rtl] .d{x:3}@media print{.md-post .e,.keys kbd{x:4}.f{x:5}}"
+    css = ".a{x:1}[dir=rtl] .b{x:2}.c,[dir=rtl] .d{x:3}@media print{.md-post__b .e,.keys kbd{x:4}.f{x:5}}"
     assert unused.sub("", css) == ".a{x:1}.c,[dir=rtl] .d{x:3}@media print{.f{x:5}}"
 
 

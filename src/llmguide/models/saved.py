@@ -27,7 +27,7 @@ Model = GPT | Llama | MaskedLM | Transformer  # what `build` makes
 
 
 def save(model: Model | Encoder, folder: str | Path) -> None:
-    """Write a model into a folder; a model that is there already is overwritten.
+    """Save a model to a folder, over one that is already there.
 
     Args:
         model: A model that `build` or `from_hf` makes.
@@ -54,7 +54,7 @@ def save(model: Model | Encoder, folder: str | Path) -> None:
 
 
 def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model | Encoder:
-    """Open a model that `save` wrote, or one of transformers from a folder or the hub.
+    """Load a model that `save` wrote, or one of transformers from a folder or the hub.
 
     Args:
         path_or_name: A folder, or a name on the hub such as ``openai-community/gpt2``, whose files are
@@ -72,7 +72,7 @@ def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model
 
 
 def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model:
-    """Open what `save` wrote; the arguments and errors are those of `load`."""
+    """Load what `save` wrote; the arguments and errors are those of `load`."""
     folder = Path(folder)
     if not is_saved(folder):
         raise ValueError(f"{folder} holds no finished model of llmguide; llmguide pretrain writes one")

@@ -69,7 +69,7 @@ def is_packaged(name: str) -> bool:
 
 
 def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model | Encoder:
-    """Open a trained model, wherever it is.
+    """Load a trained model from a folder, a packaged model or the hub.
 
     Args:
         path_or_name: A folder that `save` or a run wrote, a folder of transformers, the name of a packaged

@@ -39,7 +39,7 @@ Convertible = GPT | Llama | Encoder | MaskedLM
 
 
 def from_hf(hf_model: Any) -> Convertible:
-    """Make our model from one of transformers, with a copy of its weights.
+    """Convert a model of transformers to ours, with a copy of its weights.
 
     Args:
         hf_model: A GPT-2, BLOOM, LLaMA, Mistral, Mixtral, Qwen2, Qwen3 or BERT model (with its language-model
@@ -66,7 +66,7 @@ def from_hf(hf_model: Any) -> Convertible:
 
 
 def to_hf(model: Convertible) -> Any:
-    """Make a model of transformers from ours, with a copy of its weights.
+    """Convert our model to one of transformers, with a copy of its weights.
 
     Its ``save_pretrained(folder)`` writes a folder that `load` and other programs, such as vLLM, read.
 
