@@ -134,7 +134,7 @@ def test_calibration_error_with_one_bin_is_the_gap_of_the_means(answers):
 def test_calibration_error_rejects_what_is_no_probability():
     with pytest.raises(ValueError, match=r"1\.5"):
         expected_calibration_error([1.5], [True])
-    with pytest.raises(ValueError, match="2 confidences, 1 answers"):
+    with pytest.raises(ValueError, match="2 confidences, 1 predictions"):
         expected_calibration_error([0.5, 0.5], [True])
 
 

@@ -1,6 +1,6 @@
-"""What each pattern claims about its growth, with inputs of every size on which the meter can check it.
+"""The time complexity that each pattern claims, with inputs of every size to measure it on.
 
-Inputs are the worst ones of a pattern where they are known, and drawn with a fixed seed otherwise.
+Inputs are the worst cases of a pattern where they are known, and random with a fixed seed otherwise.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,12 +32,12 @@ class Claim:
 
     Attributes:
         pattern: Name of the family.
-        name: Of the function or operation.
+        name: Name of the function or operation.
         growth: A key of `llmguide.coding.complexity.CLASSES`.
-        n: What the size counts.
-        function: To be measured.
-        make_input: Maps n to its arguments.
-        sizes: To measure at.
+        n: Meaning of the input size n, such as "nodes".
+        function: Function to measure.
+        make_input: Function from n to the arguments.
+        sizes: Input sizes to measure at.
     """
 
     pattern: str

@@ -1,4 +1,4 @@
-r"""Measures how the steps of a function grow: counts them on growing inputs and finds the growth that fits.
+r"""Measures empirical time complexity: counts the steps of a function on growing inputs and fits classes.
 
 Steps are lines of Python that run, counted by the interpreter's trace hook. That is the same on every run,
 unlike time. It is blind to work inside functions written in C, such as ``sorted``, slices and ``in`` on
@@ -10,8 +10,8 @@ $$a\,n \log n + b\,n, \qquad a > 0,$$
 
 by least squares of relative errors, since the large inputs would drown the small ones otherwise. The
 smallest class whose BIC is within 6 of the best is chosen (strong evidence by Kass & Raftery 1995,
-doi:10.1080/01621459.1995.10476572). The confidence is the share of bootstrap samples of the points that
-choose the same. If it is low, or nothing fits, the meter says so.
+doi:10.1080/01621459.1995.10476572). The confidence is the fraction of bootstrap samples of the points
+that choose the same class. If it is low, or nothing fits, the result is "undecided".
 
 What it cannot do: prove anything. Inputs too small to show the growth, inputs that are not the worst ones,
 and classes that are not on the list (n!, sqrt(n), n^2 log n) mislead it or leave it undecided;
@@ -45,7 +45,7 @@ SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 SMALL_SIZES = (4, 5, 6, 7, 8, 9, 10, 11, 12)  # for exponential growth
 STRONG = 6.0  # difference of BIC
 FLOOR = 2e-3  # relative errors below this are as good as none: counts are whole numbers
-SHOWS = 0.01  # share of its greatest value that a growth must reach at three sizes, or it explains outliers
+SHOWS = 0.01  # fraction of its greatest value that a class must reach at three sizes, or it fits outliers
 WORST = 0.1  # root mean square relative error of a fit that is none
 SURE = 0.8  # confidence that is needed
 RESAMPLES = 200
@@ -53,15 +53,15 @@ RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Growth:
-    """What the meter found.
+    """Measured time complexity.
 
     Attributes:
         name: A key of `CLASSES`, or ``"undecided"``.
-        confidence: Share of bootstrap samples that choose the most frequent class.
+        confidence: Fraction of bootstrap samples that choose this class, 0 to 1.
         runner_up: The class chosen second most often, or next by BIC if none was.
         error: Root mean square relative error of the fit.
-        sizes: Of the inputs.
-        steps: Counted or measured, for each size.
+        sizes: Sizes of the inputs.
+        steps: Steps counted, or seconds measured, at each size.
     """
 
     name: str
@@ -141,13 +141,14 @@ def measure(
     *,
     counter: Callable[..., float] = count_steps,
 ) -> Growth:
-    """Run a function on inputs of growing size and say how its steps grow.
+    """Run a function on inputs of growing size and fit its time complexity.
 
     Args:
-        function: To be measured.
-        make_input: Maps n to the arguments of that size, always the same ones.
-        sizes: At least 6, over a factor of 3 or more; `SMALL_SIZES` if the growth may be exponential.
-        counter: Counts the steps of a call, `count_steps` or `seconds`.
+        function: Function to measure.
+        make_input: Function from n to the arguments of that size, always the same ones.
+        sizes: At least 6 input sizes, over a factor of 3 or more; `SMALL_SIZES` if the growth may be
+            exponential.
+        counter: Function that counts the steps of a call, `count_steps` or `seconds`.
 
     Returns:
         The growth.
@@ -164,12 +165,12 @@ def measure(
 
 
 def fit(sizes: Sequence[int], steps: Sequence[float], *, seed: int = 0) -> Growth:
-    """Find the growth of given numbers of steps.
+    """Find the complexity class of given numbers of steps.
 
     Args:
-        sizes: At least 6 different ones of 2 or more.
-        steps: For each size, positive.
-        seed: Of the bootstrap.
+        sizes: At least 6 different input sizes of 2 or more.
+        steps: Positive number of steps at each size.
+        seed: Seed of the bootstrap.
 
     Returns:
         The growth.

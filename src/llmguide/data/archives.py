@@ -132,7 +132,7 @@ def tar_members(stream: io.BufferedIOBase) -> Iterator[tuple[str, io.BufferedIOB
     """Stream the regular files of a tar, each to be read before the next is asked for.
 
     Args:
-        stream: Only read forwards.
+        stream: Stream of the tar, which is read forwards only.
 
     Yields:
         Name and content.

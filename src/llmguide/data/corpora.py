@@ -28,7 +28,7 @@ from llmguide.data.fetch import CANONICAL_FILES, PACKAGES, canonical_file
 
 Split = Literal["train", "validation"]
 
-VALIDATION = 0.05  # share of the documents held out
+VALIDATION = 0.05  # fraction of the documents held out
 PASSAGE = 4_000  # characters; about a page and a half
 _BORDERS = tuple(map(re.compile, (r"\n\r?\n", r"\n", r"\s")))  # of passages, the best first
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
@@ -38,13 +38,13 @@ _NOT_PROSE = {"test", "tests", "site-packages", "dist-packages", "encodings", "i
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents that can be read again and again.
+    """Documents that can be read any number of times.
 
     Attributes:
-        name: What it is.
-        license: Of the text, as far as known.
-        attribution: Whom to name.
-        documents: Starts reading from the first document.
+        name: Name of the corpus.
+        license: License of the text, as far as known.
+        attribution: Authors of the text.
+        documents: Function that starts reading from the first document.
     """
 
     name: str
@@ -60,18 +60,18 @@ class Corpus:
         """Return the documents of one side; both sides together are the corpus.
 
         Args:
-            split: ``"train"`` or ``"validation"``.
-            validation: Share held out, in expectation; few documents may fall unevenly.
+            split: Side to return, ``"train"`` or ``"validation"``.
+            validation: Expected fraction of documents held out, between 0 and 1.
 
         Raises:
-            ValueError: The share is not between 0 and 1.
+            ValueError: ``validation`` is outside its range.
 
         >>> corpus = Corpus("letters", "", "", lambda: (Document(c, c, "letters") for c in "abcdefgh"))
         >>> [[doc.id for doc in corpus.part(side, validation=0.5)] for side in ("train", "validation")]
         [['a', 'g', 'h'], ['b', 'c', 'd', 'e', 'f']]
         """
         if not 0 < validation < 1:
-            raise ValueError(f"validation={validation} is a share and must be between 0 and 1")
+            raise ValueError(f"validation={validation} must be between 0 and 1")
         held_out = split == "validation"
 
         def documents() -> Iterator[Document]:
@@ -81,9 +81,9 @@ class Corpus:
 
 
 def in_validation(document_id: str, validation: float = VALIDATION) -> bool:
-    """Whether a document is held out: its hash, as a fraction, is below the share.
+    """Return whether a document is held out: its hash, scaled to [0, 1), is below ``validation``.
 
-    A larger share holds out the same documents and more.
+    A larger fraction holds out the same documents and more.
 
     >>> hashlib.sha256(b"a").hexdigest()[:4], 0xCA97 / 0x10000
     ('ca97', 0.791)

@@ -1,7 +1,6 @@
-"""Documents out of files: text, JSON lines and Parquet, plain, gzipped or in an archive, one at a time.
+"""Reads documents from files: text, JSON lines and Parquet, plain, gzipped or in an archive, one at a time.
 
-What cannot be read comes out as an `Unread` with a reason that can be counted, the place down to the member
-and the line, and a detail; it does not end the stream. Only a path that does not exist raises.
+What cannot be read is yielded as an `Unread` and does not end the stream. Only a missing path raises.
 
 | name ends with | becomes |
 | --- | --- |
@@ -22,6 +21,7 @@ not compressed with deflate, sparse members of a tar, files that grow while they
 import codecs
 import gzip
 import json
+import re
 import shutil
 import tarfile
 import tempfile
@@ -36,9 +36,9 @@ from typing import IO
 from llmguide.data import archives, parquet
 from llmguide.data.archives import BudgetError, Expanding, Source, UnreadableError
 
-LIMIT = 16 * 2**20
-_BLOCK = 2**20
+LIMIT, _BLOCK = 2**24, 2**20  # bytes
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 
@@ -55,12 +55,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Something that should have been a document."""
+    """A file, line or row that could not be read as a document."""
 
     reason: str
-    """One of few, to be counted."""
+    """Reason, one of few, so that reasons can be counted."""
     where: str
-    """The file, and the line or row."""
+    """The file, and the member, line or row."""
     detail: str = ""
 
 
@@ -106,7 +106,7 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """List the files that `read` opens, each folder's in the order of their names.
 
     Args:
-        paths: Files and folders.
+        paths: Files, and folders that are searched at any depth.
 
     Returns:
         The files, each once.
@@ -114,24 +114,21 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     Raises:
         FileNotFoundError: A path does not exist.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist; give files or folders of text")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found |= {
-            file: None
-            for file in inside
-            if file.is_file() and (file == path or not _hidden(file.relative_to(path)))
-        }
-    return list(found)
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and (file == path or not _hidden(file.relative_to(path))):
+                files[file] = None
+    return list(files)
 
 
 def read_file(path: Path, *, text_field: str = "text") -> Iterator[Document | Unread]:
     """Stream what one file holds, and what of it cannot be read.
 
     Args:
-        path: The file.
+        path: File to read.
         text_field: Key or column that holds the text in JSON lines and Parquet.
 
     Yields:
@@ -245,7 +242,7 @@ def _value(text: object, where: str, source: str, *, escaped: bool = False) -> D
         return Unread("empty", where)
     if "\0" in text:
         return Unread("binary: a NUL byte", where)
-    if escaped and not _encodable(text):
+    if escaped and _SURROGATE.search(text):
         return Unread("lone surrogate", where)
     return Document(text, where, source)
 
@@ -295,14 +292,6 @@ def _tar(stream: BufferedIOBase, source: str, text_field: str, budget: Source) -
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.parts)
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _printable(path: str | Path) -> str:

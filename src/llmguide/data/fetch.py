@@ -101,8 +101,8 @@ def fetch_package(name: str, package: Package | None = None) -> Path:
     """Return the folder that holds the wanted files of a registry package, under their names in the archive.
 
     Args:
-        name: A key of `PACKAGES`, or of the caller's choice with `package`.
-        package: What to fetch; by default the entry of `PACKAGES`.
+        name: A key of `PACKAGES`, or any name if `package` is given.
+        package: Package to fetch; None: the entry of `PACKAGES`.
 
     Raises:
         ValueError: The name is unknown, the archive has another SHA-256 than the pinned one, or has
@@ -245,7 +245,7 @@ def damaged_files(folder: Path, expected: str | None = None) -> list[str]:
     """Compare the files of a folder with their recorded hashes.
 
     Args:
-        folder: Where `write_sums` wrote.
+        folder: Folder with the record of `write_sums`.
         expected: SHA-256 of the record itself, if it is known; without it, whoever changes a file can change
             the record too.
 

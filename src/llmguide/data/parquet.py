@@ -33,7 +33,7 @@ def rows(file: Any, column: str, limit: int, budget: Source) -> Iterator[str | T
     """Stream a column of texts.
 
     Args:
-        file: Seekable binary file.
+        file: Seekable binary file in Parquet format.
         column: Name of the text column.
         limit: Longest text, in bytes of UTF-8.
         budget: Spent by the pages and by the texts, which a dictionary can repeat any number of times.

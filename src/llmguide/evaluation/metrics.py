@@ -1,7 +1,8 @@
-r"""Scores of answers, and the intervals that say what they are worth: pass@k, win rate, calibration, ROUGE.
+r"""Metrics of completions with confidence intervals: pass@k, win rate, calibration error, ROUGE and BLEU.
 
-A score over $n$ answers is an estimate: 70 right of 100 means, at 95% confidence, between 60% and 78%. Two
-models closer than that cannot be told apart. What needs a model is in `llmguide.evaluation.likelihood`.
+A score over $n$ completions is an estimate: 70 right of 100 means, at 95% confidence, between 60% and 78%.
+Two models closer than that cannot be told apart. Metrics that run a model are in
+`llmguide.evaluation.likelihood`.
 
 References: pass@k (Chen et al. 2021, arXiv:2107.03374, equation 1); Wilson's interval (Wilson 1927, "Probable
 inference, the law of succession, and statistical inference"); bootstrap (Efron 1979, "Bootstrap methods:
@@ -9,7 +10,7 @@ another look at the jackknife"); calibration (Guo et al. 2017, arXiv:1706.04599,
 "ROUGE: a package for automatic evaluation of summaries"); BLEU (Papineni et al. 2002; Post 2018,
 arXiv:1804.08771, why only sacrebleu's can be compared).
 
-Leaves out: judges that are themselves models, and Elo ratings.
+Leaves out: LLM judges and Elo ratings.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ import numpy as np
 
 
 class Interval(NamedTuple):
-    """A score and the range in which it lies with the confidence asked for."""
+    """A score with its confidence interval."""
 
     score: float
     low: float
@@ -30,49 +31,51 @@ class Interval(NamedTuple):
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    r"""Probability that at least one of $k$ answers is right, from $n$ answers of which $c$ are: unbiased.
+    r"""Estimate pass@k, the probability that at least one of $k$ samples is right, without bias.
 
-    $1 - \binom{n-c}{k} / \binom{n}{k}$, the share of all choices of $k$ that hold a right one. The plug-in
-    $1 - (1 - c/n)^k$ is too low. The score of a benchmark is the mean over its problems.
+    $1 - \binom{n-c}{k} / \binom{n}{k}$, the fraction of all subsets of $k$ samples with a right one. The
+    plug-in estimate $1 - (1 - c/n)^k$ is too low. The score of a benchmark is the mean over its problems.
 
     Source: Chen et al. 2021, equation 1.
 
     Args:
-        n: Answers drawn.
-        c: Right ones.
-        k: Answers that a user would look at.
+        n: Number of samples.
+        c: Number of right samples, 0 to n.
+        k: Number of samples that a user would look at, 1 to n.
 
     Returns:
-        The probability.
+        Probability, 0 to 1.
 
     Raises:
-        ValueError: It is not 0 <= c <= n and 1 <= k <= n.
+        ValueError: ``c`` or ``k`` is outside its range.
 
     >>> from llmguide import pass_at_k
-    >>> round(pass_at_k(5, 2, 2), 4)  # 3 of the 10 pairs hold no right one
+    >>> round(pass_at_k(5, 2, 2), 4)  # 3 of the 10 pairs have no right one
     0.7
     """
     if not (0 <= c <= n and 1 <= k <= n):
-        raise ValueError(f"n={n}, c={c}, k={k} must satisfy 0 <= c <= n and 1 <= k <= n: draw more answers")
+        raise ValueError(f"n={n}, c={c}, k={k} must satisfy 0 <= c <= n and 1 <= k <= n: draw more samples")
     return 1.0 - prod(1.0 - k / i for i in range(n - c + 1, n + 1))
 
 
 def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> Interval:
-    r"""Interval of a share, $(\hat p + z^2/2n \pm z \sqrt{\hat p (1-\hat p)/n + z^2/4n^2}) / (1 + z^2/n)$.
+    r"""Compute Wilson's confidence interval of a proportion.
 
-    Unlike $\hat p \pm z \sqrt{\hat p(1-\hat p)/n}$ it stays within 0 and 1, and 10 right of 10 is not made a
-    certainty.
+    $(\hat p + z^2/2n \pm z \sqrt{\hat p (1-\hat p)/n + z^2/4n^2}) / (1 + z^2/n)$.
+
+    Unlike $\hat p \pm z \sqrt{\hat p(1-\hat p)/n}$ it stays within 0 and 1, and 10 successes in 10 trials are
+    no certainty.
 
     Args:
-        successes: A tie may count one half, which makes the interval a little too wide.
-        n: Trials, independent of each other.
-        confidence: How often such an interval holds the true share.
+        successes: Number of successes. A tie may count one half, which makes the interval slightly too wide.
+        n: Number of independent trials, at least 1.
+        confidence: Confidence level, between 0 and 1.
 
     Returns:
-        The share and its bounds.
+        The proportion and its bounds.
 
     Raises:
-        ValueError: There are no trials, more successes than trials, or no such confidence.
+        ValueError: There are no trials, more successes than trials, or ``confidence`` is outside its range.
 
     >>> [round(value, 3) for value in wilson_interval(70, 100)]
     [0.7, 0.604, 0.781]
@@ -89,17 +92,17 @@ def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> In
 
 
 def win_rate(wins: int, losses: int, ties: int = 0, *, confidence: float = 0.95) -> Interval:
-    """Share of comparisons that are won, a tie counting one half, with Wilson's interval.
+    """Compute the fraction of comparisons won, a tie counting one half, with Wilson's interval.
 
     Args:
-        wins: Comparisons in which the first of two models was better. Show each pair in both orders, or in a
-            drawn one: judges favor a place.
-        losses: Those in which the second was.
-        ties: The rest.
-        confidence: As in `wilson_interval`.
+        wins: Number of comparisons in which the first of two models was better. Show each pair in both
+            orders, or in a random one, because raters and LLM judges favor a position.
+        losses: Number of comparisons in which the second model was better.
+        ties: Number of the other comparisons.
+        confidence: Confidence level, between 0 and 1.
 
     Returns:
-        The rate; the models differ, as far as can be told, if its interval leaves out 0.5.
+        Win rate; the models differ significantly if its interval leaves out 0.5.
 
     Raises:
         ValueError: A number is negative, or all are 0.
@@ -115,21 +118,22 @@ def win_rate(wins: int, losses: int, ties: int = 0, *, confidence: float = 0.95)
 def bootstrap_interval(
     values: Sequence[float], *, confidence: float = 0.95, n_resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """Interval of a mean from the values alone: the percentiles of the means of samples drawn from them.
+    """Compute the percentile bootstrap interval of a mean.
 
     To compare two systems, give it the differences of their scores on the same questions.
 
     Args:
-        values: One for each question, independent of each other.
-        confidence: How often such an interval holds the true mean; too rarely below about 30 values.
-        n_resamples: Samples; 10,000 make the bounds steady to about 1% of the width.
-        seed: Of the drawing.
+        values: Independent values, such as one for each question. Below about 30 values the interval is too
+            narrow.
+        confidence: Confidence level, between 0 and 1.
+        n_resamples: Number of bootstrap samples; 10,000 make the bounds steady to about 1% of the width.
+        seed: Seed of the bootstrap samples.
 
     Returns:
         The mean and its bounds.
 
     Raises:
-        ValueError: There are no values, no samples or no such confidence.
+        ValueError: There are no values, no samples or ``confidence`` is outside its range.
 
     >>> bootstrap_interval([2.0, 2.0, 2.0])
     Interval(score=2.0, low=2.0, high=2.0)
@@ -147,24 +151,24 @@ def bootstrap_interval(
 def expected_calibration_error(
     confidences: Sequence[float], correct: Sequence[bool], *, n_bins: int = 15
 ) -> float:
-    r"""Mean gap between how sure a model was and how often it was right: $\sum_b \frac{n_b}{n} |a_b - c_b|$.
+    r"""Compute the expected calibration error, the mean gap between confidence and accuracy.
 
-    Answers are sorted into bins of equal width by confidence, the upper border belonging to a bin; $a_b$ is
-    the share of right ones in bin $b$ and $c_b$ their mean confidence. It depends on the number of bins, so
-    quote that beside it.
+    $\sum_b \frac{n_b}{n} |a_b - c_b|$, where predictions are sorted into bins of equal width by confidence,
+    the upper border belonging to a bin; $a_b$ is the accuracy in bin $b$ and $c_b$ the mean confidence. It
+    depends on the number of bins, so report that beside it.
 
     Source: Guo et al. 2017, equation 3; 15 bins as in its table 1.
 
     Args:
-        confidences: Probability that the model gave to its answer.
-        correct: Whether the answer was right.
-        n_bins: Bins between 0 and 1.
+        confidences: Probability that the model gave to each of its predictions, 0 to 1.
+        correct: Whether each prediction was right.
+        n_bins: Number of bins between 0 and 1, at least 1.
 
     Returns:
         0 for a calibrated model, at most 1.
 
     Raises:
-        ValueError: The lengths differ, there are no answers or bins, or a confidence is no probability.
+        ValueError: The lengths differ, there are no predictions or bins, or a confidence is no probability.
 
     >>> round(expected_calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False], n_bins=10), 3)
     0.1
@@ -172,7 +176,7 @@ def expected_calibration_error(
     p, hit = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
     if p.shape != hit.shape or len(p) < 1 or n_bins < 1:
         raise ValueError(
-            f"{len(p)} confidences, {len(hit)} answers, {n_bins} bins: give as many of the first two"
+            f"{len(p)} confidences, {len(hit)} predictions, {n_bins} bins: give as many of the first two"
         )
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"confidences from {p.min()} to {p.max()} must be probabilities, 0 to 1")
@@ -182,14 +186,14 @@ def expected_calibration_error(
 
 
 def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Mean ROUGE F-measures by Google's ``rouge-score``, with its stemmer: overlap of words with a reference.
+    """Compute mean ROUGE F-measures, the word overlap with references, by Google's ``rouge-score``.
 
-    It rewards copying and cannot see a wrong fact: report it beside a trivial baseline. Needs
-    ``llmguide[evaluate]``.
+    Words are stemmed. ROUGE rewards copying and does not notice a wrong fact, so report it beside a trivial
+    baseline. Needs ``llmguide[evaluate]``.
 
     Args:
-        predictions: Texts.
-        references: What each should be close to.
+        predictions: Generated texts.
+        references: One reference text for each prediction.
 
     Returns:
         ``rouge1`` (words), ``rouge2`` (pairs of neighbors) and ``rougeL`` (longest common subsequence).
@@ -208,11 +212,13 @@ def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, fl
 
 
 def bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU of a corpus, 0 to 100, by sacrebleu with its standard tokenization. Needs ``llmguide[evaluate]``.
+    """Compute corpus BLEU, 0 to 100, by sacrebleu with its standard tokenization.
+
+    Needs ``llmguide[evaluate]``.
 
     Args:
-        predictions: Translations.
-        references: One for each.
+        predictions: Translations by the model.
+        references: One reference translation for each prediction.
 
     Returns:
         The score of the corpus, which is not the mean over sentences.
@@ -246,4 +252,4 @@ def _require_pairs(predictions: Sequence[str], references: Sequence[str]) -> Non
 
 def _require_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence} is a share and must be between 0 and 1")
+        raise ValueError(f"confidence={confidence} must be between 0 and 1")

@@ -21,12 +21,12 @@ BATCH_ROWS = 16  # continuations run at a time
 
 
 class Question(NamedTuple):
-    """A context and the texts that may follow it, of which one is right.
+    """A multiple-choice question.
 
     Attributes:
-        context: With examples and instructions, if any; without the space before the answer.
-        choices: The answers, without that space.
-        answer: Number of the right one, from 0.
+        context: Question with examples and instructions, if any; without the space before the answer.
+        choices: Possible answers, without that space.
+        answer: Index of the right choice.
     """
 
     context: str
@@ -35,13 +35,13 @@ class Question(NamedTuple):
 
 
 class ChoiceScores(NamedTuple):
-    """Shares of questions answered right; `guess` is what picking at random would give.
+    """Multiple-choice accuracies.
 
     Attributes:
-        acc: The answer is the choice of the highest log-probability, which favors short ones.
-        acc_norm: The log-probability is divided by the characters of the choice first.
-        guess: Mean of 1 / number of choices.
-        n: Questions.
+        acc: Accuracy of the choice with the highest log-probability, which favors short choices.
+        acc_norm: Accuracy of the choice with the highest log-probability per character.
+        guess: Expected accuracy of guessing, the mean of 1 / number of choices.
+        n: Number of questions.
     """
 
     acc: float
@@ -51,7 +51,7 @@ class ChoiceScores(NamedTuple):
 
 
 class LastWordScores(NamedTuple):
-    """Of predicting the last word of passages: share whose every token is the likeliest, and perplexity."""
+    """Last-word (LAMBADA) results: greedy accuracy, perplexity per word, and number of passages."""
 
     acc: float
     perplexity: float
@@ -64,13 +64,13 @@ def multiple_choice(
     """Answer each question with its most probable choice, as lm-evaluation-harness does.
 
     Args:
-        model: As in `text_logprobs`.
-        tokenizer: Has ``encode``.
-        questions: A space is put between context and choice.
-        bos_id: Stands for the context where there is none.
+        model: A decoder of `llmguide.models` in evaluation mode.
+        tokenizer: Tokenizer of the model, ours or one of Hugging Face.
+        questions: Questions; a space is put between context and choice.
+        bos_id: Token that replaces an empty context.
 
     Returns:
-        Accuracies; `llmguide.evaluation.metrics.wilson_interval` says how sure they are.
+        Accuracies; `llmguide.evaluation.metrics.wilson_interval` gives their intervals.
 
     Raises:
         ValueError: There are no questions, or one has no such answer.
@@ -96,10 +96,10 @@ def last_word(model: Any, tokenizer: Any, passages: Sequence[str], *, bos_id: in
     """Predict the last word of each passage from the rest, as lm-evaluation-harness scores LAMBADA.
 
     Args:
-        model: As in `text_logprobs`.
-        tokenizer: Has ``encode``.
-        passages: Of at least two words, split at the last space.
-        bos_id: As in `continuation_logprobs`.
+        model: A decoder of `llmguide.models` in evaluation mode.
+        tokenizer: Tokenizer of the model, ours or one of Hugging Face.
+        passages: Passages of at least two words, which are split at the last space.
+        bos_id: Token that replaces an empty context.
 
     Returns:
         Accuracy, and perplexity of a word (not of a token).
@@ -123,19 +123,19 @@ def last_word(model: Any, tokenizer: Any, passages: Sequence[str], *, bos_id: in
 def continuation_logprobs(
     model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, bos_id: int
 ) -> list[tuple[float, bool]]:
-    """Log-probability of each continuation given its context, and whether greedy decoding would write it.
+    """Compute the log-probability of each continuation, and whether greedy decoding would generate it.
 
-    Both are encoded as one text, so that the tokens are those the model knows; spaces that end the context
-    belong to the continuation. A text longer than the model's context loses its beginning.
+    Context and continuation are encoded as one text, as the model saw text in training; spaces that end the
+    context belong to the continuation. A text longer than the model's context loses its beginning.
 
     Args:
-        model: As in `text_logprobs`.
-        tokenizer: Has ``encode``.
-        pairs: Context and continuation.
-        bos_id: Stands for the context where there is none.
+        model: A decoder of `llmguide.models` in evaluation mode.
+        tokenizer: Tokenizer of the model, ours or one of Hugging Face.
+        pairs: Pairs of context and continuation.
+        bos_id: Token that replaces an empty context.
 
     Returns:
-        A sum in nats and a boolean for each pair.
+        Log-probability in nats, and whether it is greedy, for each pair.
 
     Raises:
         ValueError: A continuation has no token of its own.

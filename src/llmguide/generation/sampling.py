@@ -274,9 +274,7 @@ def _check_top_k(k: int) -> None:
 
 def _check_top_p(p: float) -> None:
     if not 0 < p <= 1:
-        raise ValueError(
-            f"top_p p={p} must be above 0 and at most 1; for the most likely token alone use greedy"
-        )
+        raise ValueError(f"top_p p={p} must be above 0 and at most 1; for the most likely token use greedy")
 
 
 def _check_min_p(p: float) -> None:

@@ -50,7 +50,7 @@ class CachedSteps:
     """Computes `next_logits` for texts that grow by one token a call, with a cache.
 
     Args:
-        model: A decoder.
+        model: A decoder in evaluation mode.
         rows: Number of texts, as a hint for the fast steps.
         n_tokens: Tokens of the longest text, prompt included.
         n_steps: Number of calls, as a hint for the fast steps.
@@ -88,7 +88,7 @@ def encode_source(
     """Encode the source of an encoder-decoder; return a decoder and its prompts as they are.
 
     Args:
-        model: Any language model.
+        model: A decoder, an encoder-decoder, or a function from ids to logits.
         ids: Prompts of a decoder, or sources of an encoder-decoder.
         attention_mask: 1 for real tokens of ``ids`` and 0 for padding; None: there is no padding.
         start_id: Decoder start token, for encoder-decoders only.

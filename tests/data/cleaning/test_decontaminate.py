@@ -55,7 +55,7 @@ def test_the_share_is_of_one_item_not_of_several():
     items = [" ".join(f"{letter}{i}" for i in range(17)) for letter in "ab"]
     halves = " ".join(f"a{i}" for i in range(11)) + " " + " ".join(f"b{i}" for i in range(11))  # 4 of 10 each
     assert SharedFraction({"two": items})(halves) is None
-    assert SharedFraction({"two": items}, share=0.4)(halves) == "contains two"
+    assert SharedFraction({"two": items}, fraction=0.4)(halves) == "contains two"
 
 
 def test_the_benchmark_is_named():

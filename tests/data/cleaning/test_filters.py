@@ -193,8 +193,8 @@ def test_fineweb(text, expected):
 )
 def test_language(text, expected):
     assert language(text) == expected
-    assert language(text, keep=("en", "de", "fr")) is None
-    assert language(text, keep=("en", "de", "fr"), threshold=1.01) == "language: uncertain"
+    assert language(text, allowed=("en", "de", "fr")) is None
+    assert language(text, allowed=("en", "de", "fr"), threshold=1.01) == "language: uncertain"
 
 
 # Parity with datatrove, document by document, on the same words

@@ -131,5 +131,5 @@ def test_a_tokenizer_without_sentinels_is_refused():
 
 @pytest.mark.parametrize("rates", [{"rate": 1.1}, {"rate": -0.1}, {"spm_rate": 2}, {"rate": float("nan")}])
 def test_rates_are_shares(rates):
-    with pytest.raises(ValueError, match="are shares"):
+    with pytest.raises(ValueError, match="must be between"):
         FillInTheMiddle(TOKENIZER, **rates)

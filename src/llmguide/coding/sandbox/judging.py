@@ -70,7 +70,7 @@ def judge(
     """Run a solution against tests, in a box, until the first failure.
 
     Args:
-        solution: Python source.
+        solution: Python source of the solution.
         tests: Function calls, whole programs or a ``check(candidate)``.
         timeout_s: Wall-clock seconds for all of the tests, without the start of the box.
         memory_mb: Address space of the box in MiB; Python itself takes about 20.
@@ -120,11 +120,11 @@ def outputs(
     """Run a solution on the arguments of tests and return what it gives, whatever was expected.
 
     Args:
-        solution: Python source.
-        tests: The calls; a call after one that ended the process or took too long is an error too.
-        timeout_s: As for `judge`.
-        memory_mb: As for `judge`.
-        require: As for `judge`.
+        solution: Python source of the solution.
+        tests: Calls to run; a call after one that ended the process or took too long is an error too.
+        timeout_s: Time limit for all calls, in seconds.
+        memory_mb: Memory limit, in MiB.
+        require: Protections without which the solution is not run, as for `judge`.
 
     Returns:
         One output a case.

@@ -1,4 +1,4 @@
-"""What a judge is asked and what it answers: tests of three forms, and the verdict."""
+"""The input and output of the judge: tests of three forms, and the verdict."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ class FunctionTests:
     Attributes:
         entry_point: Name of the function, or of a method of a class ``Solution`` that takes no arguments.
         cases: Pairs of arguments and expected value.
-        tolerance: How far a float may be off, absolutely or as a share.
+        tolerance: Largest error of a float, absolute or relative.
     """
 
     entry_point: str
@@ -49,7 +49,7 @@ class CheckTests:
     StopAsyncIteration always become RuntimeError.
 
     Attributes:
-        source: Of the check; it is boxed, but trusted to judge.
+        source: Source of the check; it runs in the sandbox, but its verdict is trusted.
         entry_point: Name of the function of the solution.
         preamble: Source that the check may use, such as the prompt of the problem with its helpers.
     """
@@ -64,18 +64,18 @@ Tests = FunctionTests | ProgramTests | CheckTests
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge found.
+    """Result of running a solution on tests.
 
     Attributes:
         status: ``passed``, or the first thing that went wrong.
         case: Number of the failing case, or of the failing call of a check, from 0; None if it was none.
         input: Arguments or standard input of that case.
-        expected: What should have come out; for a check, the line that failed.
-        got: What came out.
-        message: What happened, in a sentence.
-        stdout: End of what the solution printed.
-        seconds: From the loaded box to the verdict.
-        protections: Layers of the box, each ``"on"`` or why it was off.
+        expected: Expected value or output; for a check, the line that failed.
+        got: Actual value or output.
+        message: Explanation of the failure, in a sentence.
+        stdout: End of the standard output of the solution.
+        seconds: Time from the start of the tests to the verdict, in seconds.
+        protections: Protections of the sandbox, each ``"on"`` or the reason why it was off.
     """
 
     status: Status
@@ -90,7 +90,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether all tests passed."""
+        """Return whether all tests passed."""
         return self.status == "passed"
 
 

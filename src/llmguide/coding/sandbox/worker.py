@@ -1,8 +1,7 @@
 """The part of the judge that runs inside the box: it executes what it is sent and answers in plain data.
 
-It never sees an expected value of a function or program test. What crosses the channel are lines of JSON
-with values of exactly the types below, never pickles: an object of a class of the solution, such as one that
-equals everything, cannot leave the box.
+It never sees an expected value of a function or program test. The channel carries lines of JSON with values
+of exactly the types below, so an object of a class of the solution that equals everything cannot leave it.
 
 | value | on the wire |
 | --- | --- |
@@ -12,8 +11,7 @@ equals everything, cannot leave the box.
 | tuple, set, frozenset | ``{"tuple": [...]}`` and so on |
 | dict | ``{"dict": [[key, value], ...]}`` |
 
-Run by path in a bare interpreter; imports only the standard library and `llmguide.coding.sandbox.isolation`,
-by path.
+Run by path in a bare interpreter; imports only the standard library and, by path, the module `isolation`.
 """
 
 import builtins

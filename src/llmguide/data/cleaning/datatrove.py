@@ -54,8 +54,9 @@ class StageFilter(BaseFilter):  # type: ignore[misc]  # datatrove is untyped
     """A stage as a block of datatrove; reasons are its statistics ``dropped_<reason>``.
 
     Args:
-        name: Of the stage.
-        stage: Must pickle to run in another process: functions and classes at the top level of a module do.
+        name: Name of the stage.
+        stage: Stage to run. To run in another process it must pickle, as functions and classes at the top
+            level of a module do.
 
     >>> from llmguide.data.cleaning.pipeline import Drop
     >>> block = StageFilter("fineweb", Drop(filters.fineweb))
@@ -69,7 +70,7 @@ class StageFilter(BaseFilter):  # type: ignore[misc]  # datatrove is untyped
         self.stage = stage
 
     def filter(self, doc: TroveDocument) -> bool | tuple[bool, str]:
-        """True, and the text may be rewritten; or False and the reason."""
+        """Return True, and perhaps rewrite the text, or False and the reason."""
         result = self.stage(Document(doc.text, str(doc.id), ""))
         if isinstance(result, str):
             return False, result
@@ -91,15 +92,15 @@ class Words(WordTokenizer):  # type: ignore[misc]  # datatrove is untyped
     """Our words and sentences for datatrove's blocks: give it as their ``language``."""
 
     def word_tokenize(self, text: str) -> list[str]:
-        """Words and punctuation."""
+        """Split a text into words and punctuation."""
         return filters.words(text)
 
     def sent_tokenize(self, text: str) -> list[str]:
-        """Sentences without surrounding space."""
+        """Split a text into sentences without surrounding space."""
         return [sentence.strip() for sentence in filters.sentences(text)]
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        """Where each sentence begins and ends, the space after it included."""
+        """Return the span of each sentence, with the space after it."""
         return list(_spans(filters.sentences(text)))
 
 
@@ -113,16 +114,16 @@ def _spans(parts: list[str]) -> Iterator[tuple[int, int]]:
 def minhash_pipelines(
     source: str, work: str, output: str, *, tasks: int, bands: int = BANDS, rows: int = ROWS, n: int = NGRAM
 ) -> dict[str, tuple[list[PipelineStep], int]]:
-    """The four pipelines of datatrove's MinHash deduplication; each needs the whole of the one before.
+    """Build the four pipelines of datatrove's MinHash deduplication; each needs the whole output of the last.
 
     Args:
         source: A folder of JSON Lines with ``text``, local or any address that fsspec reads. Each task of the
             first and the last takes the same files, so their number must not change in between.
         work: A folder for signatures and pairs.
         output: A folder for what remains.
-        tasks: Of the first and the last.
-        bands: Cut of the signature.
-        rows: Of a band.
+        tasks: Number of tasks of the first and the last pipeline.
+        bands: Number of bands of a signature.
+        rows: Number of rows of a band.
         n: Words of an n-gram.
 
     Returns:

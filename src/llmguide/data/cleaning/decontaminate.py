@@ -46,7 +46,7 @@ class SharedNgram:
             self._known[name] = np.unique(np.concatenate(hashes))
 
     def __call__(self, text: str) -> str | None:
-        """None, or which benchmark the text holds a part of."""
+        """Return None, or which benchmark the text contains a part of."""
         words = plain_words(text)
         if len(words) < self.n:
             return None
@@ -57,12 +57,12 @@ class SharedNgram:
 
 
 class SharedFraction:
-    """The measure of PaLM: no document that holds a share of an item's n-grams.
+    """The rule of PaLM: drop documents that contain a fraction of an item's n-grams.
 
     Args:
         benchmarks: Items by the name of their benchmark.
         n: Words of an n-gram.
-        share: Of an item's distinct n-grams, from which on the document goes.
+        fraction: Fraction of an item's distinct n-grams from which on a document is dropped, 0 to 1.
 
     Raises:
         ValueError: No item of a benchmark has n words, so nothing would be found.
@@ -72,8 +72,8 @@ class SharedFraction:
     (None, 'contains letters')
     """
 
-    def __init__(self, benchmarks: Mapping[str, Iterable[str]], *, n: int = 8, share: float = 0.7) -> None:
-        self.n, self.share = n, share
+    def __init__(self, benchmarks: Mapping[str, Iterable[str]], *, n: int = 8, fraction: float = 0.7) -> None:
+        self.n, self.fraction = n, fraction
         self.too_short: dict[str, int] = {}
         """Items below n words, by benchmark: they are not protected."""
         self._known: dict[str, tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]] = {}
@@ -85,14 +85,14 @@ class SharedFraction:
             self._known[name] = hashes[order], owners[order], sizes
 
     def __call__(self, text: str) -> str | None:
-        """None, or which benchmark the text holds an item of."""
+        """Return None, or which benchmark the text contains an item of."""
         words = plain_words(text)
         if len(words) < self.n:
             return None
         found = np.unique(ngram_hashes(words, self.n))
         for name, (hashes, owners, sizes) in self._known.items():
             shared = np.bincount(owners[_among(hashes, found)], minlength=len(sizes))
-            if (shared >= self.share * sizes).any():
+            if (shared >= self.fraction * sizes).any():
                 return f"contains {name}"
         return None
 

@@ -5,7 +5,7 @@ Two documents are near duplicates if their sets of word 5-grams overlap: by the 
 $$s = \frac{|A \cap B|}{|A \cup B|}.$$
 
 Under a random ordering of all n-grams, the first of $A$ is the first of $B$ with probability $s$; a signature
-holds the first (the smallest hash) for each of 112 orderings, so the share of equal entries estimates $s$
+holds the first (the smallest hash) for each of 112 orderings, so the fraction of equal entries estimates $s$
 (Broder 1997, "On the resemblance and containment of documents"). Cut into $b = 14$ bands of $r = 8$ rows, two
 signatures agree in at least one whole band, and so meet in a hash table, with probability
 
@@ -54,7 +54,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the multiplier of F
 
 
 def plain_words(text: str) -> list[str]:
-    """Words in lower case without punctuation, so that layout and typography make no difference.
+    """Split a text into lower-case words without punctuation, so that layout makes no difference.
 
     >>> plain_words("Don't -- stop!")
     ['don', 't', 'stop']
@@ -71,11 +71,11 @@ def ngram_hashes(words: list[str], n: int = NGRAM) -> UInt64[np.ndarray, " N"]:
     $2^{-32}$ a word, and then need all the other words equal.
 
     Args:
-        words: In order.
+        words: Words of a text, in order.
         n: Words of an n-gram. A shorter text is one n-gram by itself.
 
     Returns:
-        A hash for each place; none without words.
+        A hash for each n-gram; none if there are no words.
 
     >>> a, b = ngram_hashes(["a", "b", "c"], 2), ngram_hashes(["b", "c"], 2)
     >>> len(a), bool(a[1] == b[0]), len(ngram_hashes([], 2))
@@ -126,7 +126,7 @@ class MinHash:
         return fast_signature(_finalize(_upper(ngram_hashes(words, self.n))), self.a, self.c)
 
     def keys(self, signature: UInt32[np.ndarray, "*N P"]) -> Int64[np.ndarray, "*N b"]:
-        """A hash of each band and its number; equal bands have equal keys.
+        """Hash each band with its number; equal bands have equal keys.
 
         Of 10^8 documents one pair in all is expected to meet by a collision with a chance of 5%.
         """
@@ -140,7 +140,7 @@ class MinHash:
         return signed
 
     def keys_of(self, text: str) -> list[int]:
-        """The keys of a text; none if it has no words, so that such texts are not each other's duplicates."""
+        """Compute the keys of a text; none if it has no words, so that such texts are no duplicates."""
         words = plain_words(text)
         return self.keys(self._signature(words)).tolist() if words else []
 
@@ -159,7 +159,9 @@ def _upper(hashes: UInt64[np.ndarray, " N"]) -> UInt32[np.ndarray, " N"]:
 
 
 def similarity(a: UInt32[np.ndarray, " P"], b: UInt32[np.ndarray, " P"]) -> float:
-    r"""Estimate the Jaccard similarity by the share of equal entries; its deviation is $\sqrt{s(1-s)/P}$.
+    r"""Estimate the Jaccard similarity by the fraction of equal entries.
+
+    The standard deviation of the estimate is $\sqrt{s(1-s)/P}$.
 
     >>> similarity(np.array([1, 2, 3, 4], np.uint32), np.array([1, 2, 3, 5], np.uint32))
     0.75
@@ -168,7 +170,7 @@ def similarity(a: UInt32[np.ndarray, " P"], b: UInt32[np.ndarray, " P"]) -> floa
 
 
 def jaccard(a: str, b: str, n: int = NGRAM) -> float:
-    """The Jaccard similarity of the n-grams themselves, that `similarity` estimates.
+    """Compute the Jaccard similarity of the n-grams themselves, which `similarity` estimates.
 
     >>> jaccard("a b c d e f", "a b c d e g")  # abcde is common, bcdef and bcdeg are not
     0.333
@@ -178,7 +180,7 @@ def jaccard(a: str, b: str, n: int = NGRAM) -> float:
 
 
 def match_probability(s: float, *, bands: int = BANDS, rows: int = ROWS) -> float:
-    """Probability that two documents of Jaccard similarity `s` agree in at least one band.
+    """Compute the probability that two documents of Jaccard similarity `s` agree in at least one band.
 
     >>> [round(match_probability(s), 2) for s in (0.5, 0.72, 0.8, 0.9)]
     [0.05, 0.65, 0.92, 1.0]
@@ -190,11 +192,11 @@ def candidate_pairs(texts: list[str], minhash: MinHash | None = None) -> Iterato
     """Find all pairs that agree in at least one band, in memory.
 
     Args:
-        texts: The documents.
+        texts: Texts of the documents.
         minhash: By default 14 bands of 8 rows of word 5-grams.
 
     Yields:
-        Places `(i, j)` with `i < j`, each pair once, ascending.
+        Indices `(i, j)` with `i < j`, each pair once, in ascending order.
 
     >>> list(candidate_pairs(["to be or not to be", "something else entirely", "To be, or not to be."]))
     [(0, 2)]
@@ -221,7 +223,7 @@ class ExactDuplicates:
         connection.execute("CREATE TABLE IF NOT EXISTS exact (key BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def __call__(self, text: str) -> str | None:
-        """None, and the text counts as seen; or the reason for dropping it."""
+        """Return None and remember the text, or return the reason for dropping it."""
         normal = unicodedata.normalize("NFC", " ".join(text.split()))
         key = hashlib.sha256(normal.encode("utf-8", "surrogatepass")).digest()[:16]
         added = self.connection.execute("INSERT OR IGNORE INTO exact VALUES (?)", (key,)).rowcount
@@ -243,7 +245,7 @@ class NearDuplicates:
         self._find = f"SELECT 1 FROM bands WHERE key IN ({','.join('?' * self.minhash.bands)}) LIMIT 1"
 
     def __call__(self, text: str) -> str | None:
-        """None, and the text counts as seen; or the reason for dropping it."""
+        """Return None and remember the text, or return the reason for dropping it."""
         keys = self.minhash.keys_of(text)
         if keys and self.connection.execute(self._find, keys).fetchone():
             return "near duplicate"

@@ -78,7 +78,7 @@ def c4(text: str, *, terminal_punctuation: bool = True) -> tuple[str, str | None
     and the current version of its paper have 5 words and 3 sentences.
 
     Args:
-        text: A page.
+        text: Text of a page.
         terminal_punctuation: False leaves out the check of how a line ends, as FineWeb does (section 3.5):
             that check alone removes about 30% of the tokens.
 
@@ -128,7 +128,7 @@ def gopher_quality(text: str) -> str | None:
     datatrove's list of punctuation lacks.
 
     Args:
-        text: A page.
+        text: Text of a page.
 
     Returns:
         None or the reason.
@@ -170,7 +170,7 @@ def _not_prose(text: str) -> Iterator[str]:
 def gopher_repetition(text: str) -> str | None:
     """Drop what repeats itself: the thresholds of Gopher's table A1.
 
-    | part | share above which the text goes |
+    | part | fraction above which the text is dropped |
     | --- | --- |
     | paragraphs or lines that occurred before | 30% of their number, 20% of the characters |
     | the most frequent 2-, 3-, 4-gram | 20%, 18%, 16% of the characters |
@@ -180,7 +180,7 @@ def gopher_repetition(text: str) -> str | None:
     space between words; those that occurred before are found left to right and do not overlap.
 
     Args:
-        text: A page.
+        text: Text of a page.
 
     Returns:
         None or the reason.
@@ -233,7 +233,7 @@ def fineweb(text: str) -> str | None:
     word.
 
     Args:
-        text: A page.
+        text: Text of a page.
 
     Returns:
         None or the reason.
@@ -253,7 +253,7 @@ def fineweb(text: str) -> str | None:
     return None
 
 
-def language(text: str, *, keep: Collection[str] = ("en",), threshold: float = 0.65) -> str | None:
+def language(text: str, *, allowed: Collection[str] = ("en",), threshold: float = 0.65) -> str | None:
     """Drop what is not in one of the languages, by a naive Bayes classifier on byte n-grams (py3langid).
 
     FineWeb's threshold is for fastText's classifier; the probabilities of this one are its own. It knows 97
@@ -261,9 +261,9 @@ def language(text: str, *, keep: Collection[str] = ("en",), threshold: float = 0
     1,000 characters.
 
     Args:
-        text: A page.
-        keep: ISO 639-1 codes.
-        threshold: Least probability of the best language.
+        text: Text of a page.
+        allowed: ISO 639-1 codes of the languages to keep.
+        threshold: Smallest probability of the best language, 0 to 1.
 
     Returns:
         None or the reason.
@@ -275,7 +275,7 @@ def language(text: str, *, keep: Collection[str] = ("en",), threshold: float = 0
     'language: de'
     """
     best, probability = _classifier()(text[:1000].encode("utf-8", "replace").decode())
-    if best not in keep:
+    if best not in allowed:
         return f"language: {best}"
     if probability < threshold:
         return "language: uncertain"

@@ -47,7 +47,7 @@ class Drop:
     rule: Rule
 
     def __call__(self, document: Document) -> Document | str:
-        """The document, or the reason."""
+        """Return the document, or the reason for dropping it."""
         return self.rule(document.text) or document
 
 
@@ -58,16 +58,16 @@ class C4:
     terminal_punctuation: bool = True
 
     def __call__(self, document: Document) -> Document | str:
-        """The document with the lines kept, or the reason."""
+        """Return the document with the lines kept, or the reason for dropping it."""
         text, reason = filters.c4(document.text, terminal_punctuation=self.terminal_punctuation)
         return reason or replace(document, text=text)
 
 
 def fineweb_stages(store: sqlite3.Connection, decontaminate: Rule | None = None) -> dict[str, Stage]:
-    """FineWeb's stages in its order, after text extraction (Penedo et al. 2024, arXiv:2406.17557, section 3).
+    """Build FineWeb's stages in its order, after text extraction (arXiv:2406.17557, section 3).
 
     Args:
-        store: Where the deduplication keeps what it has seen.
+        store: Database for the hashes that deduplication has seen.
         decontaminate: A rule of `llmguide.data.cleaning.decontaminate`, applied last.
 
     Returns:
@@ -92,12 +92,12 @@ def process(
     """Pass documents through the stages.
 
     Args:
-        documents: As `llmguide.data.documents` reads them.
-        stages: By name, in order. Those that keep what they have seen decide in the order of the stream.
+        documents: Documents, and what could not be read, as `llmguide.data.documents` yields them.
+        stages: Stages by name, in order. Deduplication keeps the first of a group in the order of the stream.
         report: Filled as the stream is consumed; made with `Report.of` for the same stages.
 
     Yields:
-        What all stages let pass.
+        Documents that all stages keep.
     """
     for item in documents:
         document = _through(item, stages, report)
@@ -152,9 +152,9 @@ def run(
             ``.part``. The state is in ``<output>.state``; with it, a call for a finished output returns its
             report at once.
         text_field: Key or column that holds the text.
-        seed: Draws the examples.
-        every: Documents between commits, at most this much work is repeated.
-        progress: Show a bar; by default if the standard error is a terminal.
+        seed: Seed of the sample of dropped documents.
+        every: Documents between commits, 1 or more; at most this much work is repeated.
+        progress: Whether to show a progress bar; None: if the standard error is a terminal.
 
     Returns:
         The report on all documents, those before an interruption included.

@@ -43,17 +43,16 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class FillInTheMiddle:
-    """Encodes documents, a share of them with the middle at the end; pass it to `write_shards` as `encode`.
+    """Encodes documents, some of them with the middle at the end; pass it to `write_shards` as `encode`.
 
     What happens to a document depends on its id and the seed alone.
 
     Attributes:
-        tokenizer: A `llmguide.tokenization.tokenizer.Tokenizer` or a `tiktoken.Encoding` with the three
-            `SENTINELS`.
-        rate: Share of the documents transformed; 0.5 costs left-to-right quality nothing measurable, and more
-            does little harm.
-        spm_rate: Share of those that get the SPM order.
-        seed: Of all draws.
+        tokenizer: Tokenizer of any kind that has the three `SENTINELS`.
+        rate: Fraction of the documents to transform, 0 to 1; 0.5 has no measurable cost in left-to-right
+            quality, and more has little.
+        spm_rate: Fraction of the transformed documents that get the SPM order, 0 to 1.
+        seed: Seed of the choices.
 
     Raises:
         ValueError: A sentinel is no special token, or a rate is not between 0 and 1.
@@ -76,7 +75,7 @@ class FillInTheMiddle:
     def __post_init__(self) -> None:
         """Reject what cannot be applied."""
         if not (0 <= self.rate <= 1 and 0 <= self.spm_rate <= 1):
-            raise ValueError(f"rate={self.rate} and spm_rate={self.spm_rate} are shares, between 0 and 1")
+            raise ValueError(f"rate={self.rate} and spm_rate={self.spm_rate} must be between 0 and 1")
         if missing := [name for name in SENTINELS if name not in special_tokens(self.tokenizer)]:
             raise ValueError(
                 f"the tokenizer lacks {missing}; train it with special_tokens that hold {SENTINELS}"

@@ -45,14 +45,14 @@ class Stream(TokenFiles, Protocol):
 
 @dataclass(frozen=True)
 class PackingReport:
-    """What packing did.
+    """Statistics of packing documents into rows of T tokens.
 
     Attributes:
-        n_rows: Rows of T.
-        n_documents: Documents in them.
-        n_cut: Documents longer than T, which had to be cut.
-        n_cut_by_windows: Documents that windows of T over the stream would cut.
-        padding: Share of the positions that hold nothing.
+        n_rows: Number of rows.
+        n_documents: Number of documents.
+        n_cut: Number of documents longer than T, which are cut.
+        n_cut_by_windows: Number of documents that windows of T tokens over the stream would cut.
+        padding: Fraction of the positions that are padding.
     """
 
     n_rows: int
@@ -63,12 +63,12 @@ class PackingReport:
 
 
 class Packed:
-    """Rows of whole documents, in an order drawn anew each epoch; within an epoch each row comes once.
+    """Rows of whole documents, shuffled each epoch; within an epoch each row comes once.
 
     Args:
         stream: The documents, each with its end-of-text token.
-        length: Positions of a row.
-        seed: Of the order.
+        length: Positions of a row, at least 1.
+        seed: Seed of the per-epoch shuffle.
 
     Raises:
         ValueError: The stream is empty or `length` is below 1.
@@ -158,7 +158,7 @@ def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n
 
 
 def in_epochs(first: int, size: int, n: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Return places ``first`` to ``first + size - 1`` of an endless order of n things, shuffled each epoch.
+    """Return indices ``first`` to ``first + size - 1`` of an endless order of n items, shuffled each epoch.
 
     >>> order = in_epochs(0, 6, 3, seed=0).tolist()
     >>> sorted(order[:3]), sorted(order[3:])
@@ -174,15 +174,15 @@ def in_epochs(first: int, size: int, n: int, seed: int) -> Int[np.ndarray, " n"]
 
 
 class Mixture:
-    """Several sources, each sequence drawn from one of them as its weight says, in any proportion.
+    """A mixture of several sources in given proportions.
 
-    Among every 1,000 sequences from a multiple of 1,000 on, each source has its share exactly (to 1/1,000),
-    at random places; each goes through its own epochs, a small one with a large weight more often.
+    Each block of 1,000 sequences has the proportions of the weights exactly (to 1/1,000), in random order.
+    Each source goes through its own epochs, a small one with a large weight more often.
 
     Args:
-        sources: What to mix; all give rows of one length.
-        weights: Shares, in proportion; they need not add up to 1.
-        seed: Of the order of the sources.
+        sources: Sources to mix; all have rows of one length.
+        weights: Weight of each source, positive; they need not add up to 1.
+        seed: Seed of the order of the sources.
 
     Raises:
         ValueError: Numbers of sources and weights differ, or a weight is not positive or too small.

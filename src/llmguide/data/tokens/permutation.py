@@ -25,14 +25,14 @@ ROUNDS = 8  # halves shifted; 4 leave visible patterns in small domains
 
 
 class Permutation:
-    """The numbers 0 to n - 1 in an order drawn from a seed, any of them on demand.
+    """A seeded pseudo-random permutation of 0 to n - 1, computed at any position on demand.
 
     Args:
-        n: How many.
-        seed: Numbers, all of which make a difference.
+        n: Number of elements, 1 to $2^{62}$.
+        seed: Seed, one or more integers.
 
     Raises:
-        ValueError: There is nothing to order, or more than $2^{62}$.
+        ValueError: ``n`` is outside its range.
 
     >>> order = Permutation(10, (0, 1))(np.arange(10))
     >>> sorted(order.tolist())
@@ -50,7 +50,7 @@ class Permutation:
         self._keys = np.random.SeedSequence(seed).generate_state(ROUNDS, np.uint64)
 
     def __call__(self, places: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-        """Return which number is at each place; places must be from 0 to n - 1."""
+        """Return the element at each position; positions are from 0 to n - 1."""
         found = self._shifted(places.astype(np.uint64))
         while (beyond := found >= self.n).any():
             found[beyond] = self._shifted(found[beyond])

@@ -42,8 +42,8 @@ class Shards:
     """A finished stream of tokens, read through memory maps; as an array it has a length and slices.
 
     Args:
-        folder: Where `write_shards` wrote.
-        tokenizer: The one that the ids are to be used with.
+        folder: Folder that `write_shards` wrote.
+        tokenizer: Tokenizer that the ids will be used with, to compare it with the one that wrote them.
         verify: Compare every file with its SHA-256, about 1 s for each GB. Sizes are always compared.
 
     Raises:
@@ -79,7 +79,7 @@ class Shards:
 
     @property
     def n_documents(self) -> int:
-        """Documents of the stream; empty ones are not in it."""
+        """Number of documents in the stream; empty ones are not in it."""
         return self._first_document[-1]
 
     @property
@@ -137,15 +137,16 @@ def write_shards(
     Args:
         documents: Read once; must come in the same order if the call is repeated. Those that encode to
             nothing are left out and counted.
-        tokenizer: A `llmguide.tokenization.tokenizer.Tokenizer` or a `tiktoken.Encoding`.
-        folder: Made if it is missing.
+        tokenizer: A `llmguide.tokenization.tokenizer.Tokenizer`, a `tiktoken.Encoding` or a fast tokenizer of
+            transformers.
+        folder: Output folder; created if it is missing.
         encode: Another way from document to ids, such as
             `llmguide.data.tokens.fill_in_the_middle.FillInTheMiddle`. Its ``repr`` tells whether an
             interrupted call used the same.
-        eos_id: End of a document; by default the id of ``<|endoftext|>``.
-        shard_tokens: Tokens of a file.
-        workers: Processes that encode. With more than one, a script needs ``if __name__ == "__main__":``, as
-            for anything in `multiprocessing`. They hold a few chunks each, whatever the corpus' size.
+        eos_id: End-of-text token, which ends each document; by default the id of ``<|endoftext|>``.
+        shard_tokens: Tokens of a file, at least 1.
+        workers: Number of processes that encode, at least 1. With more than one, a script needs ``if __name__
+            == "__main__":``, as always with `multiprocessing`. Each holds a few chunks in memory.
 
     Returns:
         The stream.

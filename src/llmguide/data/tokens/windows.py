@@ -51,14 +51,14 @@ class TokenFiles(Protocol):
     """A text on disk that is read a slice at a time, such as `llmguide.data.tokens.token_files.Shards`."""
 
     def __len__(self) -> int:
-        """Tokens."""
+        """Return the number of tokens."""
 
     def __getitem__(self, which: slice, /) -> "np.ndarray[Any, np.dtype[Any]]":
-        """Return tokens."""
+        """Return a slice of the tokens."""
 
 
 class Windows:
-    """Windows of one long text, in an order drawn anew each epoch; within an epoch each comes once.
+    """Windows of one long text, shuffled each epoch; within an epoch each comes once.
 
     Neighbors share one token, the last target of one and the first input of the next, so that every token
     but the first is predicted once an epoch; fewer than `length` tokens at the end are left over.
@@ -66,8 +66,8 @@ class Windows:
     Args:
         tokens: The text, as a tensor or an array of any integers; of a memory-mapped file only the windows
             of a batch are read.
-        length: Inputs of a window.
-        seed: Of the order.
+        length: Number of inputs of a window, at least 1.
+        seed: Seed of the per-epoch shuffle.
 
     Raises:
         ValueError: The text is shorter than a window and its last target.

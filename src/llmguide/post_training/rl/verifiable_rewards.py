@@ -179,24 +179,6 @@ def has_format(text: str, tags: Sequence[str] = ("think", "answer")) -> float:
     return float(not rest.strip())
 
 
-def code_block(text: str) -> str | None:
-    r"""Return the content of the last closed fenced block of a text; None if there is none.
-
-    >>> code_block("Try\n```python\nx = 1\n```\nor\n```\nx = 2\n```\n")
-    'x = 2\n'
-    """
-    blocks: list[str] = []
-    inside: list[str] | None = None
-    for line in text.splitlines(keepends=True):
-        if line.lstrip().startswith("```"):
-            if inside is not None:
-                blocks.append("".join(inside))
-            inside = [] if inside is None else None
-        elif inside is not None:
-            inside.append(line)
-    return blocks[-1] if blocks else None
-
-
 def passes_tests(text: str, tests: Tests, judge: Callable[[str, Tests], bool]) -> float:
     r"""Return 1 if the last code block of a completion passes all its tests, else 0.
 
