@@ -22,7 +22,7 @@ from jaxtyping import Integer
 from torch import Tensor, nn
 
 from llmguide.data.tokens.windows import Sequences, Windows
-from llmguide.training import distributed
+from llmguide.training import distributed, distributed_checkpoint
 from llmguide.training.activation_checkpointing import training_blocks
 from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.config import TrainConfig
@@ -162,7 +162,7 @@ def train(
                     distributed.seed_rank(config.seed, step)
                 batches = [
                     sequences.batch(
-                        *distributed.share(run.position + i * config.batch_size, config.batch_size)
+                        *distributed.local_range(run.position + i * config.batch_size, config.batch_size)
                     )
                     for i in range(config.gradient_accumulation_steps)
                 ]
@@ -266,13 +266,13 @@ def _save(
         "config": asdict(config),
     }
     step = len(run.history)
-    distributed.save(folder, state, step=step, keep_last=config.keep_last, pinned=run.pinned)
+    distributed_checkpoint.save(folder, state, step=step, keep_last=config.keep_last, pinned=run.pinned)
 
 
 def _resume(
     folder: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
 ) -> _Run:
-    state = distributed.load_latest(folder, model)
+    state = distributed_checkpoint.load_latest(folder, model)
     if state is None:
         return _Run()
     changed = [

@@ -35,7 +35,7 @@ from llmguide.generation.generate import check_request, new_cache
 from llmguide.generation.sampling import sample
 from llmguide.models.inputs import AttentionMask
 from llmguide.training import distributed
-from llmguide.training.distributed import SINGLE_PROCESS, World
+from llmguide.training.distributed import SINGLE_PROCESS, ProcessGroup
 from llmguide.training.losses import head_weight, token_logprobs_and_entropy
 
 
@@ -92,7 +92,7 @@ def rollout(
     temperature: float = 1.0,
     eos_id: int | None = None,
     generator: torch.Generator | None = None,
-    world: World = SINGLE_PROCESS,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> Rollout:
     """Let a policy answer each prompt, and keep the log-probabilities of what it draws.
 
@@ -166,7 +166,7 @@ def rollout(
     )
 
 
-def _sample_share(log_p: Tensor, generator: torch.Generator | None, world: World) -> Int[Tensor, " B"]:
+def _sample_share(log_p: Tensor, generator: torch.Generator | None, world: ProcessGroup) -> Int[Tensor, " B"]:
     """Draw what `sample` would draw for these rows among those of all processes.
 
     Of exponential variables divided by p the smallest is token y with probability p_y; torch's multinomial
@@ -178,7 +178,7 @@ def _sample_share(log_p: Tensor, generator: torch.Generator | None, world: World
     return (log_p.softmax(dim=-1) / own).argmax(dim=-1)
 
 
-def _all_ended(alive: Bool[Tensor, " B"], world: World) -> bool:
+def _all_ended(alive: Bool[Tensor, " B"], world: ProcessGroup) -> bool:
     """Whether no answer goes on, in any process: they draw their random numbers together."""
     if world.size == 1:
         return not alive.any()
