@@ -34,9 +34,10 @@ from llmguide.training.monitor import Console, Logger
 from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.step import evaluate, train_step
+from llmguide.training.torch_data import BatchLoader, DatasetSequences, ItemDataset, LoaderSequences
 from llmguide.training.utilization import utilization
 
-Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences
+Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences | ItemDataset | BatchLoader
 
 
 class Record(NamedTuple):
@@ -104,7 +105,8 @@ def train(
 
     Args:
         model: Maps ids ``(B, T)`` to logits ``(B, T, V)``. Batches are moved to its device.
-        data: Token ids of one long text, or a source of batches.
+        data: Token ids of one long text, a source of batches, or a `torch.utils.data.Dataset` or
+            `DataLoader` (`llmguide.training.torch_data` says of what, and how such a run is resumed).
         config: Training hyperparameters.
         validation: Held-out data, evaluated every `config.eval_every` steps and at the end.
         folder: Checkpoint folder. If it holds checkpoints, the run continues from the newest intact one.
@@ -227,7 +229,9 @@ class _Report:
 def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
     if isinstance(data, Tensor | np.ndarray):
         return Windows(data, config.window_length(), seed=config.seed)
-    return data
+    if isinstance(data, ItemDataset):  # first: Hugging Face's datasets have a `batch` of their own
+        return DatasetSequences(data, seed=config.seed)
+    return data if isinstance(data, Sequences) else LoaderSequences(data, seed=config.seed)
 
 
 def _validation_loss(model: nn.Module, held_out: Sequences, loss: Loss, config: TrainConfig) -> float:
