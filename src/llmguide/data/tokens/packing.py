@@ -66,8 +66,8 @@ class Packed:
 
     Args:
         stream: The documents, each with its end-of-text token.
-        length: Positions of a row.
-        seed: Of the order.
+        length: Tokens T of a row, at least 1.
+        seed: Seed of the per-epoch shuffle.
 
     Raises:
         ValueError: The stream is empty or `length` is below 1.
@@ -130,8 +130,8 @@ def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n
     """Put pieces into as few rows as best fit decreasing finds; optimal is NP-hard, this is within 11/9.
 
     Args:
-        sizes: Of the pieces, from 1 to `capacity`.
-        capacity: Of a row.
+        sizes: Tokens of each piece, from 1 to `capacity`.
+        capacity: Tokens that fit into a row, at least 1.
 
     Returns:
         The row of each piece, numbered in the order in which rows were opened.
@@ -190,7 +190,7 @@ class Mixture:
     Args:
         sources: What to mix; all give rows of one length.
         weights: Shares, in proportion; they need not add up to 1.
-        seed: Of the order of the sources.
+        seed: Seed of the random order of the sources.
 
     Raises:
         ValueError: Numbers of sources and weights differ, or a weight is not positive or too small.
