@@ -69,7 +69,7 @@ def losses(size: str, folder: Path | None) -> dict[str, tuple[nn.Module, Callabl
         "ours": (ours, lambda ids: next_token_loss(ours, ids)),
         "ours, tanh": (ours_tanh, lambda ids: next_token_loss(ours_tanh, ids)),
         "hf": (hf, hf_loss),
-        "nano": (nano, lambda ids: nano(ids[:, :-1], ids[:, 1:])[1]),
+        "nano": (nano, lambda ids: nano(ids[:, :-1], ids[:, 1:].contiguous())[1]),
     }
 
 
@@ -151,7 +151,7 @@ def print_peak(which: str, folder: Path | None) -> None:
         model = nanogpt(ours, folder)
 
         def loss_of(ids: Tensor) -> Tensor:
-            return model(ids[:, :-1], ids[:, 1:])[1]
+            return model(ids[:, :-1], ids[:, 1:].contiguous())[1]
 
     trainer(model, loss_of, data(size), 2, fused=which == "ours")()
     print(peak_bytes())

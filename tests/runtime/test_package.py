@@ -20,7 +20,7 @@ LEFT_OUT = (
 
 
 def run(*command, subset):
-    folders = [DOCS / "runtime", ROOT] if subset else [ROOT]
+    folders = [DOCS / "runtime"] * subset + [ROOT, ROOT / "src"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False

@@ -7,17 +7,28 @@ torchrun gives.
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tests.training.test_train import Masked, T, new_model, some_text
 
 from llmguide.training.checkpoint import checkpoints, newest_intact
 from llmguide.training.config import TrainConfig
-from llmguide.training.distributed import World, all_reduce_sum, seed_rank, share, start, world
+from llmguide.training.distributed import (
+    ProcessGroup,
+    all_reduce_sum,
+    average_gradients,
+    broadcast,
+    init_process_group,
+    local_range,
+    seed_rank,
+    world,
+)
 from llmguide.training.train import train
 
 CONFIG = TrainConfig(
@@ -41,10 +52,10 @@ import torch._dynamo, torch.distributed.fsdp, torch.distributed.checkpoint.state
 import torch.distributed as dist
 from dataclasses import replace
 from llmguide.training.checkpoint import checkpoints
-from llmguide.training.distributed import start
+from llmguide.training.distributed import init_process_group
 from llmguide.training.sharded import gathered
 from llmguide.training.train import train
-from tests.training.test_distributed import CONFIG, Masked, new_model, some_text
+from tests.training.test_distributed import CONFIG, Masked, gap_to_ddp, new_model, some_text
 
 def run(folder, size, port, changes):
     children = []
@@ -55,16 +66,17 @@ def run(folder, size, port, changes):
             continue
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size),
                           MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        start()
+        init_process_group()
         torch.manual_seed(rank)  # other weights in every process but the first
         model = new_model()
         if rank:
             torch.nn.init.zeros_(model.tokens.weight)
+        ddp_gap = gap_to_ddp(rank) if folder == "ddp-2" else None
         result = train(model, Masked(), replace(CONFIG, **changes), validation=some_text(44), folder=folder)
         weights = {name: gathered(p.detach()) for name, p in model.named_parameters()}
         if rank == 0:
             losses = [[r.loss, r.grad_norm, r.val_loss or 0.0] for r in result.history]
-            found = {"weights": weights, "losses": losses, "n_tokens": result.n_tokens}
+            found = {"weights": weights, "losses": losses, "n_tokens": result.n_tokens, "ddp_gap": ddp_gap}
             torch.save(found, folder + ".result")
         dist.destroy_process_group()
         os._exit(0)
@@ -100,7 +112,7 @@ def runs(tmp_path_factory) -> Path:
     """Folder with the checkpoints and results of all cases."""
     folder = tmp_path_factory.mktemp("runs")
     command = [sys.executable, "-c", PROCESSES, str(folder), *CASES]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
     subprocess.run(command, check=True, cwd=ROOT, timeout=180, env=environment)
     return folder
 
@@ -142,6 +154,28 @@ def test_two_processes_are_continued_by_four_and_by_one(runs, parallel):
     assert_same(in_one_process(runs / f"{parallel}-2-4-alone", parallel=parallel), expected)
 
 
+def gap_to_ddp(rank: int) -> float:
+    """Largest difference between the gradients of DDP and of `average_gradients`, in one of the processes."""
+    plain = new_model()
+    if rank:
+        torch.nn.init.zeros_(plain.tokens.weight)
+    ddp = torch.nn.parallel.DistributedDataParallel(deepcopy(plain))
+    broadcast(plain)
+    inputs, targets, _ = Masked().batch(2 * rank, 2)  # other data in every process
+    for model in (plain, ddp):
+        F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()).backward()
+    before = [p.grad.clone() for p in plain.parameters()]
+    average_gradients(plain)
+    assert not all(torch.allclose(a, p.grad) for a, p in zip(before, plain.parameters(), strict=True))
+    pairs = zip(plain.parameters(), ddp.parameters(), strict=True)
+    return max((a.grad - b.grad).abs().max().item() for a, b in pairs)
+
+
+@posix
+def test_averaging_gradients_is_what_ddp_does(runs):
+    assert result_of(runs, "ddp-2")["ddp_gap"] < 1e-6
+
+
 @posix
 def test_muon_gathers_its_matrices(runs):
     assert_same(result_of(runs, "muon-2"), in_one_process(optimizer="muon"), atol=2e-3)  # bfloat16
@@ -166,9 +200,9 @@ def test_a_flipped_byte_in_any_file_of_shards_is_found(runs, name):
 
 
 def test_a_process_of_its_own():
-    assert world() == World(0, 1)
-    assert start() == torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    assert share(12, 4) == (12, 4)
+    assert world() == ProcessGroup(0, 1)
+    assert init_process_group() == torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    assert local_range(12, 4) == (12, 4)
     assert all_reduce_sum(1.5, 2, device=torch.device("cpu")) == [1.5, 2]
 
 
@@ -177,19 +211,19 @@ def test_slices_cover_a_batch(monkeypatch):
         places = []
         for rank in range(size):
             monkeypatch.setattr(
-                "llmguide.training.distributed.world", lambda rank=rank, size=size: World(rank, size)
+                "llmguide.training.distributed.world", lambda rank=rank, size=size: ProcessGroup(rank, size)
             )
-            first, n = share(100, 8)
+            first, n = local_range(100, 8)
             places += range(first, first + n)
         assert places == list(range(100, 108))
-    monkeypatch.setattr("llmguide.training.distributed.world", lambda: World(0, 3))
+    monkeypatch.setattr("llmguide.training.distributed.world", lambda: ProcessGroup(0, 3))
     with pytest.raises(ValueError, match="8 sequences do not divide among 3 processes"):
-        share(0, 8)
+        local_range(0, 8)
 
 
 def test_random_numbers_differ_by_rank_and_step_and_agree_where_they_must(monkeypatch):
     def draw(rank: int, step: int, **options) -> float:
-        monkeypatch.setattr("llmguide.training.distributed.world", lambda: World(rank, 2))
+        monkeypatch.setattr("llmguide.training.distributed.world", lambda: ProcessGroup(rank, 2))
         seed_rank(5, step, **options)
         return torch.rand(()).item()
 

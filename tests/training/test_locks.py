@@ -7,7 +7,7 @@ from tests.training.test_train import T, new_model, some_text
 
 from llmguide.cli.main import main
 from llmguide.runs.folder import claim
-from llmguide.training import distributed
+from llmguide.training import distributed_checkpoint
 from llmguide.training.config import TrainConfig
 from llmguide.training.locks import HOLDER, NAME, lock, locked
 from llmguide.training.train import train
@@ -36,7 +36,7 @@ def test_a_second_process_is_refused_and_told_who_is_there_until_the_first_dies(
     tmp_path, other, capsys, monkeypatch
 ):
     reads = []
-    monkeypatch.setattr(distributed, "load_latest", lambda *_: reads.append(_))
+    monkeypatch.setattr(distributed_checkpoint, "load_latest", lambda *_: reads.append(_))
     with pytest.raises(ValueError, match=f"in use by a run in process {other.pid}; wait"):
         lock(tmp_path)
     assert main(["sft", "--output", str(tmp_path)]) == 1

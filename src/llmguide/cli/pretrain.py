@@ -94,7 +94,7 @@ def pretrain(
     model_config(vocab_size, train.window_length(), preset=preset, shape=shape)
     text = load_corpus(corpus)
     text.part("validation", validation=validation)
-    device = distributed.start()
+    device = distributed.init_process_group()
     leads = distributed.world().rank == 0
     say(f"corpus: {text.name} ({text.attribution}; license: {text.license})")
     if leads:

@@ -129,7 +129,7 @@ def fine_tune(
     context_length: int,
 ) -> None:
     """Teach a model conversations, in place, evaluate it on others, and write it to the folder."""
-    device = distributed.start()
+    device = distributed.init_process_group()
     chat.model.to(device)
     length = min(context_length, chat.model.config.context_length)
 

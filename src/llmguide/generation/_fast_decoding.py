@@ -223,7 +223,7 @@ def _norm(module: Any) -> Callable[[Tensor], Tensor]:
     if type(module) is nn.Identity:
         return lambda x: x
     w, eps = module.weight, module.eps
-    if type(module) in (RMSNorm, nn.RMSNorm):
+    if type(module) is RMSNorm:
         return lambda x: torch.rms_norm(x, w.shape, w, eps)
     b = module.bias
     return lambda x: torch.layer_norm(x, w.shape, w, b, eps)

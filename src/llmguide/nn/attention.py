@@ -29,9 +29,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
+from llmguide.nn._attention_inputs import require_matching
 from llmguide.nn._linear import Linear
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.masks import causal_mask, sliding_window_mask
+from llmguide.nn.norms import RMSNorm
 from llmguide.nn.positions import apply_rope
 
 
@@ -81,7 +83,7 @@ def attention(
     >>> attention(q, k, v, torch.tensor([[True, False]]))[1].tolist()
     [[1.0, 0.0]]
     """
-    _check(q, k, v, mask, bias)
+    require_matching(q, k, v, mask, bias)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     wide = torch.promote_types(q.dtype, torch.float32)
     k, v = (_repeat_heads(x, like=q).to(wide) for x in (k, v))
@@ -137,7 +139,7 @@ def fast_attention(
     >>> fast_attention(q, k, v, scale=1.0986123).tolist()
     [[3.0]]
     """
-    _check(q, k, v, mask, bias)
+    require_matching(q, k, v, mask, bias)
     T_q, T_k = q.shape[-2], k.shape[-2]
     if is_causal and T_q == 1:
         is_causal = False  # the last position sees every key
@@ -199,43 +201,6 @@ def _repeat_heads(x: Tensor, *, like: Tensor) -> Tensor:
     return x.repeat_interleave(like.shape[-3] // x.shape[-3], dim=-3)
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None) -> None:
-    """Refuse inputs that do not fit, before broadcasting makes a plausible wrong answer of them."""
-    q_shape, k_shape, v_shape = tuple(q.shape), tuple(k.shape), tuple(v.shape)
-    if min(q.ndim, k.ndim, v.ndim) < 2 or q_shape[-1] != k_shape[-1]:
-        raise ValueError(f"q {q_shape} and k {k_shape} must both end in (T, E) with the same width E")
-    if k_shape[:-1] != v_shape[:-1]:
-        raise ValueError(
-            f"k {k_shape} and v {v_shape} must agree in all but the last axis: one value for each key"
-        )
-    if q_shape[:-2] != k_shape[:-2]:
-        heads = q_shape[-3:-2] + k_shape[-3:-2]
-        if q.ndim != k.ndim or q_shape[:-3] != k_shape[:-3] or 0 in heads or heads[0] % heads[1]:
-            raise ValueError(
-                f"q {q_shape} and k {k_shape} must have the same leading axes, "
-                "or differ in the head axis only, with query heads a multiple of key heads"
-            )
-    if not q.dtype == k.dtype == v.dtype:
-        raise ValueError(
-            f"q {q.dtype}, k {k.dtype} and v {v.dtype} must have one dtype; convert them with .to()"
-        )
-    scores = (*q_shape[:-1], k_shape[-2])
-    for name, extra in (("mask", mask), ("bias", bias)):
-        if extra is None:
-            continue
-        if name == "mask" and extra.dtype != torch.bool:
-            raise ValueError(
-                f"mask is {extra.dtype}; a mask is boolean, True = may attend: "
-                "use mask.bool() if it holds 0 and 1, or bias= if it is added to the scores"
-            )
-        pairs = zip(reversed(extra.shape), reversed(scores), strict=False)
-        if extra.ndim > len(scores) or any(n not in (1, m) for n, m in pairs):
-            raise ValueError(
-                f"{name} {tuple(extra.shape)} must broadcast to {scores}, the scores of q {q_shape} and "
-                f"k {k_shape}"
-            )
-
-
 class MultiHeadAttention(nn.Module):
     r"""Attention in H heads of width E side by side (arXiv:1706.03762, section 3.2.2).
 
@@ -268,8 +233,8 @@ class MultiHeadAttention(nn.Module):
         self.k_proj = Linear(D, K * E, bias=config.qkv_bias)
         self.v_proj = Linear(D, K * E, bias=config.qkv_bias)
         self.o_proj = Linear(H * E, D, bias=config.bias)
-        self.q_norm = nn.RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.q_norm = RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
 
     def forward(
         self,

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from llmguide.nn._linear import Linear
 from llmguide.nn.attention import attend
 from llmguide.nn.kv_cache import KVCache
+from llmguide.nn.norms import RMSNorm
 from llmguide.nn.positions import apply_rope
 
 
@@ -72,9 +73,9 @@ class LatentAttention(nn.Module):
             self.q_proj = Linear(d_model, q_width, bias=False)
         else:
             down, up = Linear(d_model, q_rank, bias=False), Linear(q_rank, q_width, bias=False)
-            self.q_proj = nn.Sequential(down, nn.RMSNorm(q_rank, eps=1e-6), up)
+            self.q_proj = nn.Sequential(down, RMSNorm(q_rank, eps=1e-6), up)
         self.kv_down = Linear(d_model, kv_rank + rope_dim, bias=False)  # the latent, and the shared key
-        self.kv_norm = nn.RMSNorm(kv_rank, eps=1e-6)
+        self.kv_norm = RMSNorm(kv_rank, eps=1e-6)
         self.kv_up = Linear(kv_rank, n_heads * (nope_dim + v_dim), bias=False)
         self.o_proj = Linear(n_heads * v_dim, d_model, bias=False)
 

@@ -79,7 +79,7 @@ class Run:
             raise ValueError(f"seed={seed} must be 0 or more")
         self.name, self.plan, self.seed, self.output = name, plan, seed, output
         self._made = ""  # the last stage that was done in this sitting
-        distributed.start()
+        distributed.init_process_group()
         if distributed.world().rank == 0:
             _forget_failed_start(output)
         self.device: torch.device = begin(output, project=name, seed=seed, **asdict(plan))

@@ -222,7 +222,7 @@ def begin(output: Path, **run: Any) -> torch.device:
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("llmguide").setLevel(logging.INFO)
-    device = distributed.start()
+    device = distributed.init_process_group()
     if distributed.world().rank == 0:
         claim(output, json.loads(json.dumps(run, default=str)))
     wait()

@@ -10,10 +10,11 @@ References:
         arXiv:1508.07909, algorithm 1.
 
 Glossary:
-    word: a piece of the split pattern, as bytes; training sees each distinct word once, with its count
-    id: an integer; ids 0 to 255 are the bytes, id 256 + k is the result of merge k
-    pair: two neighboring ids
-    rank: the id of a token seen as its priority; the smaller, the earlier it was learned
+
+- word: a piece of the split pattern, as bytes; training sees each distinct word once, with its count
+- id: an integer; ids 0 to 255 are the bytes, id 256 + k is the result of merge k
+- pair: two neighboring ids
+- rank: the id of a token seen as its priority; the smaller, the earlier it was learned
 
 `learn_merges_simple` and `merge_piece_simple` are the algorithm as it reads; `learn_merges` and `merge_piece`
 give the same results without recounting.

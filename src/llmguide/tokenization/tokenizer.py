@@ -8,8 +8,9 @@ References:
     [2] tiktoken, https://github.com/openai/tiktoken
 
 Glossary:
-    rank: id of a token, and its priority when bytes are merged
-    special token: a marker such as ``<|endoftext|>``, whose id never comes out of ordinary text
+
+- rank: id of a token, and its priority when bytes are merged
+- special token: a marker such as ``<|endoftext|>``, whose id never comes out of ordinary text
 
 Differences from tiktoken: text that looks like a special token is encoded as ordinary text unless it is named
 in ``allowed_special``; tiktoken raises instead (its ``disallowed_special=()`` is the behavior here). A name

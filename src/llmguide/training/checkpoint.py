@@ -3,8 +3,9 @@
 A file is written as `llmguide.files` says, so a process that dies in the middle leaves the earlier
 checkpoints as they were. The name ends with the SHA-256 of the content (``step-00000200-<64 hex digits>.pt``;
 ``sha256sum`` recomputes it), and the content is what `torch.save` writes, so that `torch.load` reads it
-without this module. A model in shards, which `llmguide.training.distributed.save` writes, is a folder of that
-name without ``.pt``; the hash is then that of its ``manifest.json``, which holds the hash of every file.
+without this module. A sharded model, which `llmguide.training.distributed_checkpoint` writes, is a folder
+of that name without ``.pt``; the hash is then that of its ``manifest.json``, which holds the hash of every
+file.
 
 Loading runs no code from the file: it is read with ``weights_only=True``, which admits tensors, numbers,
 strings, lists, tuples and dicts; the index of shards, a pickle of `torch.distributed.checkpoint`, is read by

@@ -1,7 +1,8 @@
 r"""The same training loop in several processes, which `torchrun` starts: one for each GPU.
 
 Each process takes its slice of every batch, so the batch of a step is the one that a single process would
-take. The loss is a mean over all targets of all processes,
+take. `average_gradients` is the readable form of what DDP does. The loss is a mean over all targets of all
+processes,
 
 $$L = \frac{\sum_r n_r L_r}{\sum_r n_r}$$
 
@@ -18,15 +19,11 @@ References: DDP (Li et al. 2020, arXiv:2006.15704); FSDP (Zhao et al. 2023, arXi
 PPO and GRPO divide their prompts among the processes with the same means; `llmguide.post_training.rl.trainer`
 says how.
 
-Leaves out: tensor, pipeline and context parallelism, and checkpoints written in the background. All
-processes must see the same checkpoint folder.
+Leaves out: tensor, pipeline and context parallelism.
 """
 
-import json
 import os
-import shutil
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -34,31 +31,29 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from llmguide.files import sha256
 from llmguide.training import checkpoint
-from llmguide.training.sharded import RUN, as_shard, is_shard, read_shards
 
 Parallel = Literal["ddp", "fsdp"]
 # Maps model and batch to a mean, with its graph, and the number of targets that it is the mean of.
 Loss = Callable[[Any, Any], tuple[Tensor, int]]
 
 
-class World(NamedTuple):
-    """This process among all.
+class ProcessGroup(NamedTuple):
+    """The processes of a run, seen from one of them.
 
     Attributes:
-        rank: Its number, from 0; process 0 writes files and talks.
-        size: How many there are.
+        rank: Number of this process, from 0; process 0 writes files and messages.
+        size: Number of processes (the world size).
     """
 
     rank: int = 0
     size: int = 1
 
 
-SINGLE_PROCESS = World()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def start() -> torch.device:
+def init_process_group() -> torch.device:
     """Join the processes that `torchrun` started; without it, do nothing.
 
     Returns:
@@ -73,27 +68,28 @@ def start() -> torch.device:
     return device
 
 
-def world() -> World:
-    """Find the place of this process; a process of its own is 0 of 1.
+def world() -> ProcessGroup:
+    """Return the rank of this process and the world size; without `torchrun`, 0 and 1.
 
     >>> world()
-    World(rank=0, size=1)
+    ProcessGroup(rank=0, size=1)
     """
     is_one_of_many = dist.is_available() and dist.is_initialized()
-    return World(dist.get_rank(), dist.get_world_size()) if is_one_of_many else SINGLE_PROCESS
+    return ProcessGroup(dist.get_rank(), dist.get_world_size()) if is_one_of_many else SINGLE_PROCESS
 
 
 def wrap(model: nn.Module, loss: Loss, parallel: Parallel) -> tuple[nn.Module, Loss]:
-    """Prepare a model for training in this world.
+    """Wrap a model in DDP or FSDP, if there are several processes.
 
     Args:
-        model: With the weights of process 0 afterwards. FSDP slices it in place, block by block.
-        loss: Of the model and a batch, as in `llmguide.training.train.train`.
-        parallel: How the processes share the work.
+        model: Model to train; it has the weights of process 0 afterwards. FSDP shards it in place, block by
+            block.
+        loss: Maps the model and a batch to the mean loss and the number of its targets.
+        parallel: ``ddp``: every process holds the whole model. ``fsdp``: each holds a shard of every weight.
 
     Returns:
-        What to call with a batch, and how: ``loss_of(module, batch)`` is ``loss(model, batch)`` with
-        gradients averaged over the processes.
+        A module and a function: ``loss_of(module, batch)`` is ``loss(model, batch)`` with gradients averaged
+        over the processes.
     """
     if not dist.is_initialized():
         return model, loss
@@ -121,6 +117,21 @@ def broadcast(model: nn.Module) -> None:
             dist.broadcast(tensor.detach(), 0)
 
 
+def average_gradients(model: nn.Module) -> None:
+    """Average the gradients over all processes: what DDP does in each backward pass.
+
+    This version is for reading: call it after ``backward()`` on a model that `broadcast` has given the same
+    weights everywhere. DDP sends the gradients in buckets while the backward pass computes earlier layers.
+
+    Args:
+        model: Model whose parameters have the gradients of this process's batch.
+    """
+    for param in model.parameters():
+        if param.grad is not None and world().size > 1:
+            dist.all_reduce(param.grad)  # the sum over all processes
+            param.grad /= world().size
+
+
 class _LossModule(nn.Module):
     """DDP watches the forward pass of one module, and the losses are functions of a model."""
 
@@ -137,14 +148,18 @@ def _call(module: nn.Module, batch: Any) -> Any:
     return module(batch)
 
 
-def share(first: int, size: int) -> tuple[int, int]:
-    """Cut the sequences ``first`` to ``first + size - 1`` into slices, and return this process's one.
+def local_range(first: int, size: int) -> tuple[int, int]:
+    """Divide the sequences ``first`` to ``first + size - 1`` among the processes.
+
+    Args:
+        first: Position of the first sequence of the batch.
+        size: Number of sequences of the batch, a multiple of the number of processes.
 
     Returns:
-        Its first sequence, and how many there are.
+        The first sequence of this process, and the number of its sequences.
 
     Raises:
-        ValueError: They cannot be cut into equal slices.
+        ValueError: The number of processes does not divide `size`.
     """
     rank, n = world()
     if size % n:
@@ -153,7 +168,7 @@ def share(first: int, size: int) -> tuple[int, int]:
 
 
 def all_reduce_sum(*numbers: float, device: torch.device) -> list[float]:
-    """Sum numbers over all processes."""
+    """Sum numbers over all processes (all-reduce)."""
     if world().size == 1:
         return list(numbers)
     sums = torch.tensor(numbers, dtype=torch.float64, device=device)
@@ -162,7 +177,7 @@ def all_reduce_sum(*numbers: float, device: torch.device) -> list[float]:
 
 
 def all_reduce_(tensors: Sequence[Tensor]) -> None:
-    """Sum tensors over all processes, in place and in one message."""
+    """Sum tensors over all processes (all-reduce), in place and in one message."""
     if world().size == 1:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -173,7 +188,11 @@ def all_reduce_(tensors: Sequence[Tensor]) -> None:
 
 
 def rank_slice(n: int, rank: int | None = None) -> slice:
-    """Cut n rows into slices that differ by one row at most, and return that of a process; None: this one.
+    """Return the slice of n rows that belongs to a process; slices differ by one row at most.
+
+    Args:
+        n: Number of rows, at least 0.
+        rank: Number of the process, from 0; None means this one.
 
     >>> rank_slice(5)
     slice(0, 5, None)
@@ -184,7 +203,15 @@ def rank_slice(n: int, rank: int | None = None) -> slice:
 
 
 def all_gather(rows: Tensor, n: int) -> Tensor:
-    """Gather all n rows, of which each process has those of its `rank_slice`, or more, which do not count."""
+    """All-gather the rows of every process into one tensor.
+
+    Args:
+        rows: Rows of this process, those of its `rank_slice` first; surplus rows are dropped.
+        n: Number of rows of all processes together.
+
+    Returns:
+        All n rows, in order.
+    """
     size = world().size
     if size == 1:
         return rows
@@ -204,83 +231,8 @@ def seed_rank(seed: int, step: int, *, same: bool = False) -> None:
 
 
 def broadcast_rng_state() -> None:
-    """Give every process the random state of process 0, so that all draw the same."""
+    """Give every process the random state of process 0, so that all sample the same."""
     if world().size > 1:
         state = [checkpoint.random_state()]
         dist.broadcast_object_list(state)
         checkpoint.set_random_state(state[0])
-
-
-def save(
-    folder: str | Path, state: dict[str, Any], *, step: int, keep_last: int = 3, pinned: Collection[int] = ()
-) -> None:
-    """Save a checkpoint: an unsharded model from one process, a sharded one from all of them.
-
-    Args:
-        folder: Seen by all processes.
-        state: With ``model`` (tensors by name) and ``optimizer`` (by parameter, tensors by name).
-        step: As there.
-        keep_last: As there.
-        pinned: As there.
-    """
-    if any(is_shard(tensor) for tensor in state["model"].values()):
-        _save_shards(Path(folder), state, step=step, keep_last=keep_last, pinned=pinned)
-    elif world().rank == 0:
-        checkpoint.save(folder, state, step=step, keep_last=keep_last, pinned=pinned)
-    if world().size > 1:
-        dist.barrier()
-
-
-def load_latest(folder: str | Path, model: nn.Module) -> dict[str, Any] | None:
-    """Read the newest intact state, whatever the number of processes that wrote it.
-
-    Args:
-        folder: Seen by all processes; process 0 looks for damage.
-        model: Where its parameters are sharded, their tensors and those of the optimizer are read as shards.
-
-    Returns:
-        The state, or None if there is none.
-    """
-    chosen = [checkpoint.newest_intact(folder) if world().rank == 0 else None]
-    if world().size > 1:
-        dist.broadcast_object_list(chosen)
-    path = chosen[0]
-    if path is None:
-        return None
-    parameters = {name: p for name, p in model.named_parameters() if is_shard(p)}
-    if path.is_dir():
-        return read_shards(path, parameters)
-    state = checkpoint.read(path)
-    for name, param in parameters.items():
-        state["model"][name] = as_shard(state["model"][name], param)
-        for key, value in state["optimizer"].get(name, {}).items():
-            if isinstance(value, Tensor):
-                state["optimizer"][name][key] = as_shard(value, param)
-    return state
-
-
-def _save_shards(
-    folder: Path, state: dict[str, Any], *, step: int, keep_last: int, pinned: Collection[int]
-) -> None:
-    from torch.distributed.checkpoint.state_dict_saver import save as save_tensors  # noqa: PLC0415
-
-    checkpoint.require_places(step, keep_last)
-    unfinished = folder / ".unfinished-shards"
-    rank = world().rank
-    if rank == 0:
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a process that died
-        unfinished.mkdir(parents=True)
-    dist.barrier()
-    tensors = {f"model/{name}": tensor for name, tensor in state["model"].items()}
-    rest = {**state, "model": {}, "optimizer": {}}
-    for name, values in state["optimizer"].items():
-        tensors |= {f"optimizer/{name}/{key}": v for key, v in values.items() if isinstance(v, Tensor)}
-        rest["optimizer"][name] = {key: v for key, v in values.items() if not isinstance(v, Tensor)}
-    save_tensors(tensors, checkpoint_id=unfinished)
-    dist.barrier()
-    if rank == 0:
-        with (unfinished / RUN).open("wb") as file:
-            torch.save(rest, file)
-        hashes = {path.name: sha256(path) for path in sorted(unfinished.iterdir())}
-        (unfinished / checkpoint.MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
-        checkpoint.finish(unfinished, step=step, keep_last=keep_last, pinned=pinned)

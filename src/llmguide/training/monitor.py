@@ -12,7 +12,7 @@ _log = logging.getLogger("llmguide.training.train")
 
 @runtime_checkable
 class Logger(Protocol):
-    """Takes the numbers and texts of a run; this is all that another tracker has to offer."""
+    """Receives the metrics and texts of a run; another tracker needs these two methods."""
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Record numbers by name."""
@@ -102,16 +102,16 @@ class Loggers:
 
 
 class Console:
-    """A progress bar where somebody looks, and otherwise a line now and then to ``logging``.
+    """Show progress: a bar in a terminal, otherwise a line every few steps through ``logging``.
 
     The bar needs rich and a terminal. The lines go to the logger ``llmguide.training.train`` at level INFO,
     which is silent until a program asks for it: ``logging.basicConfig(level=logging.INFO)``.
 
     Args:
-        n_steps: Of the run.
-        done: Steps that an earlier process took.
-        every: Steps from line to line.
-        quiet: Show nothing, as all processes but one do.
+        n_steps: Number of steps of the run.
+        done: Number of steps taken before this process, from 0.
+        every: Steps between two lines of the log.
+        quiet: Whether to show nothing, as in all processes but one.
     """
 
     def __init__(self, n_steps: int, *, done: int = 0, every: int = 10, quiet: bool = False):
@@ -152,7 +152,7 @@ class Console:
 
 
 def describe(values: dict[str, float]) -> str:
-    """Put the numbers of a step into words.
+    """Format the metrics of a step for the terminal.
 
     >>> describe({"loss": 2.30259, "lr": 6e-4, "grad_norm": 1.0, "tokens_per_s": 51234.5})
     'loss 2.3026  lr 6.00e-04  norm 1.00  51,234 tokens/s'

@@ -22,7 +22,7 @@ from jaxtyping import Integer
 from torch import Tensor, nn
 
 from llmguide.data.tokens.windows import Sequences, Windows
-from llmguide.training import distributed
+from llmguide.training import distributed, distributed_checkpoint
 from llmguide.training.activation_checkpointing import training_blocks
 from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.config import TrainConfig
@@ -34,9 +34,10 @@ from llmguide.training.monitor import Console, Logger
 from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.step import evaluate, train_step
+from llmguide.training.torch_data import BatchLoader, DatasetSequences, ItemDataset, LoaderSequences
 from llmguide.training.utilization import utilization
 
-Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences
+Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences | ItemDataset | BatchLoader
 
 
 class Record(NamedTuple):
@@ -108,7 +109,8 @@ def train(
 
     Args:
         model: Maps ids ``(B, T)`` to logits ``(B, T, V)``. Batches are moved to its device.
-        data: Token ids of one long text, or a source of batches.
+        data: Token ids of one long text, a source of batches, or a `torch.utils.data.Dataset` or
+            `DataLoader` (`llmguide.training.torch_data` says of what, and how such a run is resumed).
         config: Training hyperparameters.
         validation: Held-out data, evaluated every `config.eval_every` steps and at the end.
         folder: Checkpoint folder. If it holds checkpoints, the run continues from the newest intact one.
@@ -165,7 +167,7 @@ def train(
                     distributed.seed_rank(config.seed, step)
                 batches = [
                     sequences.batch(
-                        *distributed.share(run.position + i * config.batch_size, config.batch_size)
+                        *distributed.local_range(run.position + i * config.batch_size, config.batch_size)
                     )
                     for i in range(config.gradient_accumulation_steps)
                 ]
@@ -230,7 +232,9 @@ class _Report:
 def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
     if isinstance(data, Tensor | np.ndarray):
         return Windows(data, config.window_length(), seed=config.seed)
-    return data
+    if isinstance(data, ItemDataset):  # first: Hugging Face's datasets have a `batch` of their own
+        return DatasetSequences(data, seed=config.seed)
+    return data if isinstance(data, Sequences) else LoaderSequences(data, seed=config.seed)
 
 
 def _validation_loss(model: nn.Module, held_out: Sequences, loss: Loss, config: TrainConfig) -> float:
@@ -269,13 +273,13 @@ def _save(
         "config": asdict(config),
     }
     step = len(run.history)
-    distributed.save(folder, state, step=step, keep_last=config.keep_last, pinned=run.pinned)
+    distributed_checkpoint.save(folder, state, step=step, keep_last=config.keep_last, pinned=run.pinned)
 
 
 def _resume(
     folder: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
 ) -> _Run:
-    state = distributed.load_latest(folder, model)
+    state = distributed_checkpoint.load_latest(folder, model)
     if state is None:
         return _Run()
     changed = [

@@ -54,7 +54,7 @@ PROCESSES = """
 import os, socket, sys
 import torch
 import torch.distributed as dist
-from llmguide.training.distributed import start
+from llmguide.training.distributed import init_process_group
 from tests.post_training.rl.test_trainer_distributed import PROMPTS, learner
 
 torch.set_num_threads(1)
@@ -71,7 +71,7 @@ for case in sys.argv[1:]:
             continue
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=size,
                           MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        start()
+        init_process_group()
         one = learner(kind)
         if rank:  # what another process would have drawn counts for nothing
             torch.manual_seed(rank)

@@ -62,6 +62,6 @@ def test_patience_counts_evaluations_since_the_best():
 def test_patience_and_processes_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="patience=0 must be at least 1"):
         Patience(0)
-    monkeypatch.setattr(distributed, "world", lambda: distributed.World(0, 2))
+    monkeypatch.setattr(distributed, "world", lambda: distributed.ProcessGroup(0, 2))
     with pytest.raises(ValueError, match="without torchrun"):
         run(tmp_path)

@@ -67,7 +67,7 @@ class Packed:
 
     Args:
         stream: The documents, each with its end-of-text token.
-        length: Positions of a row, at least 1.
+        length: Tokens T of a row, at least 1.
         seed: Seed of the per-epoch shuffle.
 
     Raises:
@@ -135,7 +135,7 @@ def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n
 
     Args:
         sizes: Tokens of each piece, from 1 to `capacity`.
-        capacity: Tokens of a row.
+        capacity: Tokens that fit into a row, at least 1.
 
     Returns:
         The row of each piece, numbered in the order in which rows were opened.

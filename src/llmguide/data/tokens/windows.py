@@ -17,11 +17,11 @@ AnyBatch = TypeVar("AnyBatch", bound=tuple[Tensor | None, ...])
 
 
 class Batch(NamedTuple):
-    """Sequences to predict the next token in.
+    """A batch for next-token prediction.
 
     Attributes:
         inputs: Token ids.
-        targets: What should follow each; -100: no loss.
+        targets: Id of the token that follows each input; -100: no loss.
         document_ids: Id of the document that each token belongs to, if a sequence packs several that must
             not attend to each other; None: each sequence is one text.
     """
@@ -66,7 +66,7 @@ class Windows:
     Args:
         tokens: The text, as a tensor or an array of any integers; of a memory-mapped file only the windows
             of a batch are read.
-        length: Number of inputs of a window, at least 1.
+        length: Tokens T of a window, at least 1.
         seed: Seed of the per-epoch shuffle.
 
     Raises:

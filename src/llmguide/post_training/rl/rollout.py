@@ -37,7 +37,7 @@ from llmguide.generation.sampling import sample
 from llmguide.generation.steps import new_cache
 from llmguide.models.inputs import AttentionMask
 from llmguide.training import distributed
-from llmguide.training.distributed import SINGLE_PROCESS, World
+from llmguide.training.distributed import SINGLE_PROCESS, ProcessGroup
 from llmguide.training.losses import head_weight, token_logprobs_and_entropy
 
 
@@ -94,7 +94,7 @@ def rollout(
     temperature: float = 1.0,
     eos_id: int | None = None,
     generator: torch.Generator | None = None,
-    world: World = SINGLE_PROCESS,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> Rollout:
     """Sample completions for each prompt and record their token log-probabilities.
 
@@ -169,7 +169,7 @@ def rollout(
     )
 
 
-def _sample_share(log_p: Tensor, generator: torch.Generator | None, world: World) -> Int[Tensor, " B"]:
+def _sample_share(log_p: Tensor, generator: torch.Generator | None, world: ProcessGroup) -> Int[Tensor, " B"]:
     """Sample the tokens that `sample` would give these rows in one process that has the rows of all.
 
     Among exponential random numbers divided by p, the smallest belongs to token y with probability p_y, which
@@ -182,7 +182,7 @@ def _sample_share(log_p: Tensor, generator: torch.Generator | None, world: World
     return (log_p.softmax(dim=-1) / own).argmax(dim=-1)
 
 
-def _all_ended(alive: Bool[Tensor, " B"], world: World) -> bool:
+def _all_ended(alive: Bool[Tensor, " B"], world: ProcessGroup) -> bool:
     """Return whether every completion of every process has ended: they share their random numbers."""
     if world.size == 1:
         return not alive.any()

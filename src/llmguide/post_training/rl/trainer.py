@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.prompts import PromptDataset
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
-from llmguide.training import distributed
+from llmguide.training import distributed, distributed_checkpoint
 from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.divergence import DivergenceError
 from llmguide.training.locks import locked
@@ -132,12 +132,17 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         self.next_prompts = next_prompts
         is_first_rank = distributed.world().rank == 0
         with locked(folder if is_first_rank else None):
-            if folder is not None and (state := distributed.load_latest(folder, self.trained)) is not None:
+            if (
+                folder is not None
+                and (state := distributed_checkpoint.load_latest(folder, self.trained)) is not None
+            ):
                 self.load_state_dict(state)
             for step in range(len(self.history) + 1, config.n_steps + 1):
                 metrics = self.step(*next_prompts())
                 if folder is not None and (step == config.n_steps or step % config.checkpoint_every == 0):
-                    distributed.save(folder, self.state_dict(), step=step, keep_last=config.keep_last)
+                    distributed_checkpoint.save(
+                        folder, self.state_dict(), step=step, keep_last=config.keep_last
+                    )
                 if logger is not None:
                     logger.log(step, metrics)
                 if is_first_rank:
@@ -186,7 +191,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
                 for each completion.
         """
         config, world = self.config, distributed.world()
-        first, n_own = distributed.share(0, len(prompts))
+        first, n_own = distributed.local_range(0, len(prompts))
         distributed.broadcast_rng_state()
         own = slice(first, first + n_own)
         rollouts = rollout(

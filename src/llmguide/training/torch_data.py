@@ -1,0 +1,143 @@
+"""Train on a `torch.utils.data.Dataset` or `DataLoader`: both become sequences at numbered positions.
+
+An item is a dict with ``input_ids`` and, if they differ, ``labels`` (aligned with the ids as in transformers,
+-100: no loss; padding is told by ``attention_mask``), a tuple ``(inputs, targets)`` whose targets are already
+shifted, or a 1-D tensor of tokens. A dict or a tensor of T + 1 tokens gives T inputs.
+
+A dataset is shuffled anew each epoch from the seed of the run, so a resumed run continues at its position
+and loads nothing twice. A data loader keeps its own order; a resumed run loads and skips the batches that it
+has had. Their order repeats if the loader is made in the same way: its sampler takes random numbers from the
+seed of the run, or from a generator of its own that was seeded alike. Random augmentation with other
+generators does not repeat.
+
+Leaves out: datasets without a length (`IterableDataset`) outside a loader, and loaders in several processes.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmguide.data.tokens.packing import in_epochs
+from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
+from llmguide.training import distributed
+
+
+@runtime_checkable
+class ItemDataset(Protocol):
+    """Items by number, such as a map-style `torch.utils.data.Dataset` or a dataset of Hugging Face."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return an item."""
+
+
+@runtime_checkable
+class BatchLoader(Protocol):
+    """Batches in some order, such as a `torch.utils.data.DataLoader`."""
+
+    batch_size: int | None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return an iterator over the batches of one epoch."""
+
+
+class DatasetSequences:
+    """The items of a dataset in an endless order, shuffled anew each epoch.
+
+    Args:
+        dataset: Items of the kinds above; shorter ones are padded on the right, without a target.
+        seed: Seed of the per-epoch shuffle.
+
+    >>> batch = DatasetSequences([torch.tensor([5, 6, 7]), torch.tensor([8, 9])]).batch(0, 2)
+    >>> sorted(batch.targets.tolist())
+    [[6, 7], [9, -100]]
+    """
+
+    def __init__(self, dataset: ItemDataset, *, seed: int = 0):
+        if not len(dataset):
+            raise ValueError("the dataset is empty; give one with at least one item")
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.dataset)
+
+    def batch(self, first: int, size: int) -> Batch:
+        """Return the items at positions ``first`` to ``first + size - 1`` of the endless order."""
+        order = in_epochs(first, size, len(self), self.seed).tolist()
+        pairs = [_inputs_and_targets(self.dataset[i]) for i in order]
+        shape = (size, max(len(inputs) for inputs, _ in pairs))
+        batch = Batch(torch.zeros(shape, dtype=torch.long), torch.full(shape, IGNORE_INDEX))
+        for row, (inputs, targets) in enumerate(pairs):
+            batch.inputs[row, : len(inputs)] = inputs
+            batch.targets[row, : len(targets)] = targets
+        return batch
+
+
+class LoaderSequences:
+    """The batches of a data loader, epoch after epoch.
+
+    Args:
+        loader: Batches of the kinds above, of `batch_size` sequences; the last of an epoch may be smaller.
+        seed: Seed of the random numbers that the sampler takes from torch's default generator.
+    """
+
+    def __init__(self, loader: BatchLoader, *, seed: int = 0):
+        if distributed.world().size > 1:
+            raise ValueError("a DataLoader feeds one process; with torchrun, give its dataset instead")
+        self.loader = loader
+        self.seed = seed
+        self._iterator: Iterator[Any] | None = None
+        self._next = 0  # number of the batch that the iterator yields next
+
+    def __len__(self) -> int:
+        """Return the number of sequences of one epoch."""
+        return len(self.loader.dataset)  # type: ignore[attr-defined]
+
+    def batch(self, first: int, size: int) -> Batch:
+        """Return the batch that starts at position ``first``; others are skipped, or loaded again."""
+        n = self.loader.batch_size
+        if n is None or first % n or size > n:
+            raise ValueError(f"batch_size={size} of the run must be that of the DataLoader, {n}")
+        if first // n < self._next:
+            self._iterator, self._next = None, 0
+        while self._next < first // n:
+            self._take()
+        inputs, targets = _inputs_and_targets(self._take())
+        if len(inputs) > size:
+            raise ValueError(f"batch_size={size} of the run must be that of the DataLoader, {n}")
+        return Batch(inputs, targets)
+
+    def _take(self) -> Any:
+        # the numbers of the sampler follow from seed and position, and those of the model are left alone
+        with torch.random.fork_rng(devices=[]):
+            state = np.random.SeedSequence((self.seed, self._next)).generate_state(1, np.uint64)
+            torch.default_generator.manual_seed(int(state[0]))
+            taken = None if self._iterator is None else next(self._iterator, None)
+            if taken is None:
+                self._iterator = iter(self.loader)
+                taken = next(self._iterator, None)
+        if taken is None:
+            raise ValueError("the DataLoader is empty; give one with at least one batch")
+        self._next += 1
+        return taken
+
+
+def _inputs_and_targets(item: Any) -> tuple[Tensor, Tensor]:
+    """Shift the labels of an item or a batch; see the top of the module."""
+    if isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], Tensor):
+        return item[0], item[1]
+    if not isinstance(item, Mapping):
+        ids = torch.as_tensor(item)
+        return ids[..., :-1], ids[..., 1:]
+    ids = torch.as_tensor(item["input_ids"])
+    labels = torch.as_tensor(item.get("labels", ids))
+    if "attention_mask" in item:
+        labels = labels.masked_fill(torch.as_tensor(item["attention_mask"]) == 0, IGNORE_INDEX)
+    return ids[..., :-1], labels[..., 1:]
