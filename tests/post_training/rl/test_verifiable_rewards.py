@@ -106,7 +106,7 @@ def test_tolerance_is_relative_and_its_border_belongs_to_it():
 
 
 def test_expected_answers_that_are_no_numbers_are_refused():
-    with pytest.raises(ValueError, match="'four' is no number"):
+    with pytest.raises(ValueError, match="'four' is not a number"):
         numeric("4", "four")
 
 
