@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
 
-from llmguide.post_training.chat import END, START, Coder, as_coder, chatml, jinja, own_template, render_chat
+from llmguide.post_training.chat import END, START, chatml, jinja, own_template, render_chat
+from llmguide.post_training.coder import Coder, as_coder
 from llmguide.tokenization.tokenizer import Tokenizer
 
 CHATML = (
@@ -216,7 +217,7 @@ def test_refused_messages(ours, messages, message):
 def test_refused_tokenizers(hf):
     with pytest.raises(ValueError, match="no control tokens"):
         render_chat([BOT], Tokenizer.train("", 256))
-    with pytest.raises(TypeError, match="str is no Tokenizer"):
+    with pytest.raises(TypeError, match="str is not a Tokenizer"):
         as_coder("gpt2")
     bare = transformers.PreTrainedTokenizerFast(tokenizer_object=hf.backend_tokenizer)
     with pytest.raises(ValueError, match="no chat_template"):

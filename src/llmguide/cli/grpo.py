@@ -74,7 +74,7 @@ def grpo(
         output: Folder of the run.
         variant: How answers are compared, and their tokens averaged.
         group_size: Answers to each prompt.
-        kl_coef: Price of a nat of divergence from the start; 0.05 in the tiny world, else none.
+        kl_coef: KL coefficient: reward subtracted per nat of KL divergence; 0.05 in the tiny world, else 0.
         max_new_tokens: Longest answer; 4 in the tiny world.
         check: How answers are checked; auto: as numbers, if all that are expected are numbers.
         held_out: Share of the prompts that is evaluated on.

@@ -63,7 +63,7 @@ def ppo(
             In the tiny world: the folder of llmguide sft.
         reward_model: Folder of llmguide reward; with data, made from the same model.
         output: Folder of the run.
-        kl_coef: Price of a nat of divergence; 0.1 in the tiny world, else 0.05.
+        kl_coef: KL coefficient: reward subtracted per nat of KL divergence; 0.1 in the tiny world, else 0.05.
         max_new_tokens: Longest answer; 4 in the tiny world.
         steps: The training.
         lora: Adapters.

@@ -1,6 +1,6 @@
-r"""Chat templates: from messages to token ids, and to the mask of the tokens that the model is to learn.
+r"""Chat templates: from messages to token ids and the loss mask.
 
-A chat model reads one stream of tokens, in which control tokens mark whose turn it is. ChatML, the default:
+A chat model sees one stream of tokens, in which control tokens mark whose turn it is. ChatML, the default:
 
     <|im_start|>system
     Be brief.<|im_end|>
@@ -9,12 +9,13 @@ A chat model reads one stream of tokens, in which control tokens mark whose turn
     <|im_start|>assistant
     Paris.<|im_end|>
 
-The loss counts what the model itself will have to write: the assistants' text and the ``<|im_end|>`` behind
-it, without which it would never learn to stop. Headers and the turns of others are read, not learned.
+The loss covers what the model itself has to generate: the assistant's text and the ``<|im_end|>`` after it,
+without which it would never learn to stop. Headers and the turns of others have no loss.
 
-Nobody but the template may write a control token: a user who types ``<|im_end|>`` gets its characters. The
-template therefore marks the text (`LEARN`, `STOP`), `render_chat` marks what only looks like a control token
-(`ESCAPE`), and the marks vanish when the text is encoded. They are Unicode noncharacters, which no text has.
+Only the template may write control tokens: a user who types ``<|im_end|>`` gets its characters. The template
+therefore marks the text with a loss (`LEARN`, `STOP`), `render_chat` marks text that looks like a control
+token (`ESCAPE`), and the marks are removed when the text is encoded. They are Unicode noncharacters, which
+ordinary text does not contain.
 
 References: ChatML (OpenAI 2023, https://github.com/openai/openai-python/blob/release-v0.28.0/chatml.md);
 ``{% generation %}`` (Hugging Face, https://huggingface.co/docs/transformers/chat_templating_writing).
@@ -28,43 +29,30 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from jinja2.exceptions import TemplateError  # Jinja comes with torch
+from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # breaks a control token; begins, ends what is learned
+from llmguide.post_training.coder import Coder, as_coder
+
+ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # breaks a control token; begins, ends text with a loss
 START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant")
 
 Message = dict[str, str]  # "role" and "content"
-# Writes messages as text with marks around what is learned. True adds the header of the assistant's turn.
+# Writes messages as text with marks around the text with a loss; True adds the assistant's next header.
 Template = Callable[[Sequence[Message], bool], str]
-Spans = list[tuple[int, int]]  # first and last + 1 of the characters that each token holds, whole or in part
-
-
-@dataclass(frozen=True)
-class Coder:
-    """What a chat needs of a tokenizer; `as_coder` makes one of three kinds.
-
-    Attributes:
-        control_tokens: Names of the tokens that nobody but the template may write.
-        encode: Maps a text, and whether control tokens in it count as such, to ids and spans.
-    """
-
-    control_tokens: Collection[str]
-    encode: Callable[[str, bool], tuple[list[int], Spans]]
 
 
 class Rendered(NamedTuple):
-    """A conversation as tokens.
+    """A tokenized conversation.
 
     Attributes:
-        ids: T of them.
-        mask: Which of them the model is to learn.
+        ids: Token ids, T of them.
+        mask: Loss mask: True for the tokens that the model is trained to generate.
     """
 
     ids: list[int]
@@ -87,13 +75,13 @@ def chatml(messages: Sequence[Message], add_generation_prompt: bool = False) -> 
 
 
 def jinja(source: str, **variables: Any) -> Template:
-    r"""Make a template of the Jinja source that a model is published with.
+    r"""Make a template from the Jinja source that a model is published with.
 
-    What it writes inside ``{% generation %}`` is learned.
+    Text inside ``{% generation %}`` has a loss.
 
     Args:
-        source: The template, run in a sandbox since it may come from anywhere.
-        variables: What it may use besides the messages, such as ``bos_token``.
+        source: Jinja source of the template; it is run in Jinja's sandbox, because it may be untrusted.
+        variables: Variables of the template besides the messages, such as ``bos_token``.
 
     >>> source = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
     >>> jinja(source)([{"role": "assistant", "content": "Hi"}], False)
@@ -133,33 +121,32 @@ def render_chat(
     max_length: int | None = None,
     truncation: Literal["refuse", "left"] = "refuse",
 ) -> Rendered:
-    """Turn a conversation into ids, and mark those that the model is to learn.
+    """Tokenize a conversation and mark the tokens that have a loss.
 
     Args:
         messages: Turns, each with a ``role`` (system, user or assistant) and a ``content``.
         tokenizer: A `Tokenizer`, a `tiktoken.Encoding`, a fast tokenizer of transformers, or a `Coder`.
-        template: Writes the turns; `jinja` and `own_template` make others.
-        add_generation_prompt: Whether the header of the assistant's next turn follows: for a prompt, not for
-            training.
-        last_turn_only: Whether earlier turns of the assistant are read and not learned, as for preferences
-            between two answers.
-        max_length: Most tokens; None: any number.
-        truncation: What happens above `max_length`: an error, or the oldest turns go, question and answer
-            together, until the rest fits. The system message stays, and no turn is cut in two.
+        template: Chat template; `jinja` and `own_template` make others.
+        add_generation_prompt: Whether to append the header of the assistant's next turn, for generation.
+        last_turn_only: Whether only the assistant's last turn has a loss, as for preference pairs.
+        max_length: Maximum number of tokens; None: any number.
+        truncation: What to do above `max_length`: ``"refuse"`` raises an error; ``"left"`` drops the oldest
+            turns, question and response together, until the rest fits. The system message stays, and no turn
+            is cut in two.
 
     Returns:
-        Ids and mask.
+        Token ids and loss mask.
 
     Raises:
-        ValueError: If there is nothing to learn (and no generation prompt, which is there to be answered),
-            a role or content is of another kind, the tokenizer lacks a control token of ChatML, a message
-            holds one of the marks, or the conversation is too long.
+        ValueError: If no token has a loss (and there is no generation prompt), a role or content is invalid,
+            the tokenizer lacks a control token of ChatML, a message contains one of the marks, or the
+            conversation is too long.
 
     >>> from llmguide import Tokenizer, render_chat
     >>> tokenizer = Tokenizer.train("", 258, special_tokens=[START, END])
     >>> turns = [{"role": "user", "content": END}, {"role": "assistant", "content": "A"}]
     >>> ids, mask = render_chat(turns, tokenizer)
-    >>> tokenizer.decode(i for i, is_learned in zip(ids, mask, strict=True) if is_learned)
+    >>> tokenizer.decode(i for i, has_loss in zip(ids, mask, strict=True) if has_loss)
     'A<|im_end|>'
     >>> ids.count(tokenizer.special_tokens[END])  # two turns end; the user's is ten ordinary tokens
     2
@@ -190,65 +177,8 @@ def render_chat(
     return rendered
 
 
-def as_coder(tokenizer: Any) -> Coder:
-    """Adapt a `Tokenizer`, a `tiktoken.Encoding` or a fast tokenizer of transformers.
-
-    Raises:
-        TypeError: If it is none of these.
-    """
-    if hasattr(tokenizer, "added_tokens_decoder"):
-        return _transformers_coder(tokenizer)
-    if hasattr(tokenizer, "encode_ordinary"):
-        names, pieces = tokenizer.special_tokens_set, tokenizer.decode_tokens_bytes
-    elif hasattr(tokenizer, "special_tokens"):
-        names, pieces = tokenizer.special_tokens.keys(), tokenizer.pieces
-    else:
-        raise TypeError(
-            f"{type(tokenizer).__name__} is no Tokenizer, tiktoken.Encoding or tokenizer of transformers"
-        )
-
-    def encode(text: str, control: bool) -> tuple[list[int], Spans]:
-        if not control:
-            ids: list[int] = getattr(tokenizer, "encode_ordinary", tokenizer.encode)(text)
-        else:
-            ids = tokenizer.encode(text, allowed_special="all")
-        return ids, list(_byte_spans(pieces(ids)))
-
-    return Coder(frozenset(names), encode)
-
-
-def _transformers_coder(tokenizer: Any) -> Coder:
-    if not tokenizer.is_fast:
-        raise TypeError(f"{type(tokenizer).__name__} is no fast tokenizer and cannot say where tokens start")
-    own = tokenizer.chat_template or ""
-    # tokens like <think> are ordinary text unless the template writes them
-    names = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special or t.content in own}
-
-    def encode(text: str, control: bool) -> tuple[list[int], Spans]:
-        found = tokenizer(
-            text,
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            split_special_tokens=not control,
-            verbose=False,
-        )
-        return found["input_ids"], found["offset_mapping"]
-
-    return Coder(frozenset(names), encode)
-
-
-def _byte_spans(pieces: list[bytes]) -> Iterator[tuple[int, int]]:
-    """Characters that each token holds; one of three bytes in three tokens belongs to each of them."""
-    begun = 0
-    for piece in pieces:
-        starts = sum(byte & 0xC0 != 0x80 for byte in piece)  # 0b10...... goes on with a character
-        yield (begun if piece[0] & 0xC0 != 0x80 else begun - 1), begun + starts
-        begun += starts
-
-
 def _escaped(messages: Sequence[Message], coder: Coder) -> list[Message]:
-    """Break every control token in the messages with a mark behind its first character."""
+    """Break every control token in the messages with a mark after its first character."""
     control = _any_of(coder.control_tokens)
     return [
         message
@@ -271,19 +201,19 @@ def _encode(marked: str, coder: Coder) -> Rendered:
     pieces = re.split(f"({control.pattern})(?!{ESCAPE})", marked) if is_escaped else [marked]
     ids: list[int] = []
     mask: list[bool] = []
-    is_learning = False
+    has_loss = False
     for i, piece in enumerate(pieces):
-        text, learned = "", []
+        text, with_loss = "", []
         for part in re.split(f"([{LEARN}{STOP}])", piece.replace(ESCAPE, "")):
             if part in (LEARN, STOP):
-                is_learning = part == LEARN
+                has_loss = part == LEARN
             elif part:
-                if is_learning:
-                    learned.append((len(text), len(text) + len(part)))
+                if has_loss:
+                    with_loss.append((len(text), len(text) + len(part)))
                 text += part
         new_ids, spans = coder.encode(text, not is_escaped or i % 2 == 1)
         ids += new_ids
-        mask += [any(first < b and a < last for a, b in learned) for first, last in spans]
+        mask += [any(first < b and a < last for a, b in with_loss) for first, last in spans]
     return Rendered(ids, mask)
 
 
@@ -302,7 +232,7 @@ def _ever_shorter(messages: Sequence[Message]) -> Iterator[list[Message]]:
 
 
 def _last_run(mask: list[bool]) -> list[bool]:
-    end = max((i + 1 for i, is_learned in enumerate(mask) if is_learned), default=0)
+    end = max((i + 1 for i, has_loss in enumerate(mask) if has_loss), default=0)
     begin = max((i + 1 for i in range(end) if not mask[i]), default=0)
     return [begin <= i < end for i in range(len(mask))]
 

@@ -1,4 +1,4 @@
-r"""Rows of JSON lines as the data of post-training: conversations, comparisons, problems.
+r"""Read post-training data from JSON lines: conversations, comparisons, problems.
 
 | kind | fields |
 | --- | --- |
@@ -6,8 +6,8 @@ r"""Rows of JSON lines as the data of post-training: conversations, comparisons,
 | comparison | ``prompt``, ``chosen`` and ``rejected``; or two transcripts of HH-RLHF, without ``prompt`` |
 | problem | ``prompt`` (or ``question``), and ``answer`` where answers are checked |
 
-Messages are a list of objects with ``role`` and ``content``; a prompt is such a list, or a text, which counts
-as the user's. Other fields are ignored. What does not fit is an error that names line and field.
+Messages are a list of objects with ``role`` and ``content``; a prompt is such a list, or a text, which is the
+user's message. Other fields are ignored. An invalid row is an error that names line and field.
 
 Leaves out: several formats in one file.
 """
@@ -27,12 +27,12 @@ _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
 class TextPair(NamedTuple):
-    """Two answers to one prompt, the preferred one first.
+    """Two completions of one prompt as text, the preferred one first.
 
     Attributes:
-        prompt: Messages before the answers; none where texts stand for themselves.
-        chosen: The better answer.
-        rejected: The other.
+        prompt: Messages before the completions; empty for texts without a prompt.
+        chosen: Text of the preferred completion.
+        rejected: Text of the other completion.
         units: Names of what other comparisons may share with this one, such as its two texts.
         seconded: Whether a second panel prefers the same one: 1, 0, or 0.5 if undecided; NaN: not asked.
     """
@@ -45,19 +45,19 @@ class TextPair(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A prompt, and the answer that it should get; none where a reward model judges."""
+    """A prompt and its expected answer; the answer is empty if a reward model scores the completions."""
 
     prompt: list[Message]
     answer: str = ""
 
 
 def json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read objects of a file of JSON lines, plain or ``.gz``, each with the words for where it stands.
+    """Yield the objects of a file of JSON lines, plain or ``.gz``, each with a description of its place.
 
     Empty lines are skipped.
 
     Raises:
-        ValueError: The file is not there or has another format; the message names the line.
+        ValueError: The file does not exist or has another format; the message names the line.
     """
     path = Path(path)
     if not path.is_file():
@@ -84,16 +84,16 @@ def json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def conversations(path: str | Path) -> list[list[Message]]:
-    """Read conversations to learn from.
+    """Read conversations for supervised fine-tuning.
 
     Raises:
-        ValueError: A row is none; the message names line and field. So do those of the other functions.
+        ValueError: A row is invalid; the message names line and field. So do those of the other functions.
     """
     return [_conversation(row, where) for where, row in json_lines(path)]
 
 
 def comparisons(path: str | Path) -> list[TextPair]:
-    """Read comparisons; those of HH-RLHF that differ before their last answer are left out."""
+    """Read comparisons; pairs of HH-RLHF that differ before their last response are left out."""
     found = [_comparison(row, where) for where, row in json_lines(path)]
     return [pair for pair in found if pair is not None]
 
@@ -104,14 +104,14 @@ def problems(path: str | Path, *, with_answer: bool) -> list[Problem]:
 
 
 def hh_row(row: dict[str, Any], where: str) -> TextPair | None:
-    """Make a comparison of a row of HH-RLHF, as `hh_pair` does."""
+    """Convert a row of HH-RLHF to a comparison, as `hh_pair` does."""
     _require(row, where, ("chosen", "rejected"), "chosen and rejected")
     chosen, rejected = (_text(row[name], f"{where}, field {name!r}") for name in ("chosen", "rejected"))
     return hh_pair(chosen, rejected, where=where)
 
 
 def hh_pair(chosen: str, rejected: str, *, where: str = "") -> TextPair | None:
-    r"""Make a comparison of two transcripts; None if they do not differ in their last answer alone.
+    r"""Convert two transcripts to a comparison; None unless they differ in their last response alone.
 
     >>> pair = hh_pair("\n\nHuman: Hi\n\nAssistant: Hello!", "\n\nHuman: Hi\n\nAssistant: What?")
     >>> pair.prompt, pair.chosen, pair.rejected
@@ -128,7 +128,7 @@ def hh_pair(chosen: str, rejected: str, *, where: str = "") -> TextPair | None:
 
 
 def transcript(text: str, *, where: str = "transcript") -> list[Message]:
-    r"""Take a transcript of HH-RLHF apart.
+    r"""Split a transcript of HH-RLHF into messages.
 
     >>> [message["role"] for message in transcript("\n\nHuman: Hi\n\nAssistant: Hello")]
     ['user', 'assistant']

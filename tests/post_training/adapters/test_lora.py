@@ -199,8 +199,8 @@ def tied():
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (build(CONFIG), {"targets": ["query"]}, "'query' names nothing.*there are down, k_proj"),
-        (build(CONFIG), {"targets": ["tokens"]}, "names Embedding"),
+        (build(CONFIG), {"targets": ["query"]}, "'query' matches nothing.*a linear layer: down, k_proj"),
+        (build(CONFIG), {"targets": ["tokens"]}, "matches Embedding, but"),
         (build(CONFIG), {"targets": ["q_proj"], "rank": 25}, "rank=25 must be between 1 and 24"),
         (build(CONFIG), {"targets": ["q_proj"], "rank": 0}, "rank=0"),
         (build(CONFIG), {"targets": ["q_proj"], "alpha": 0}, "alpha=0"),

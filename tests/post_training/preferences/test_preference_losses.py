@@ -11,7 +11,7 @@ from tests import trl_peer
 from tests.parity import assert_parity
 
 from llmguide.data.tokens.windows import IGNORE_INDEX
-from llmguide.post_training.preferences.pairs import PreferenceBatch, pair_logprobs
+from llmguide.post_training.preferences.pairs import pair_logprobs
 from llmguide.post_training.preferences.preference_losses import (
     ipo_loss,
     kto_kl,
@@ -93,7 +93,7 @@ def concatenated(batch):
         )
         for name, fill in (("input_ids", 0), ("labels", IGNORE_INDEX))
     )
-    return PreferenceBatch(inputs[:, :-1], targets[:, 1:])
+    return trl_peer.rows(inputs, targets != IGNORE_INDEX)
 
 
 def means(model, rows):

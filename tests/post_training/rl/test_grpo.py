@@ -229,7 +229,7 @@ def test_padding_and_empty_completions_have_no_part(variant):
     mask[2] = False
     logprobs, old, ref = (drawn(4, 6, seed=seed).masked_fill(~mask, nan) for seed in range(3))
     options = {"variant": variant, "max_length": 6}
-    options |= {} if variant == "rloo" else {"ref_logp": ref, "kl_coef": 0.1}
+    options |= {} if variant == "rloo" else {"ref_logprobs": ref, "kl_coef": 0.1}
     leaf = logprobs.clone().requires_grad_()
     loss = grpo_loss(leaf, old, drawn(4), mask, **options)
     loss.backward()

@@ -36,10 +36,10 @@ def find_layers(
         matches = {path: m for path, m in modules.items() if f".{path}".endswith(f".{target}")}
         if not matches or not all(isinstance(m, kinds) for m in matches.values()):
             names = {path.rpartition(".")[2] for path, m in modules.items() if isinstance(m, kinds)}
-            found = {type(m).__name__ for m in matches.values()} or {"nothing"}
+            others = {type(m).__name__ for m in matches.values() if not isinstance(m, kinds)}
             raise ValueError(
-                f"target {target!r} names {', '.join(sorted(found))}, not a linear layer; "
-                f"there are {', '.join(sorted(names))}"
+                f"target {target!r} matches {' and '.join(sorted(others)) or 'nothing'}, but has to match a "
+                f"linear layer: {', '.join(sorted(names))}"
             )
         layers |= matches
     return layers

@@ -1,16 +1,16 @@
-r"""What a preference model must beat, and how sure its accuracy is.
+r"""Baselines of a preference model, and a confidence interval for its accuracy.
 
-Three bars: the rule that the longer text is better; a Bradley-Terry model on words, whose reward is a sum of
-one learned number for each word and pair of words,
+Two baselines: the rule that the longer text is better, and a Bradley-Terry model on words, whose reward is a
+sum of one learned number for each word and pair of words,
 
 $$r(y) = \sum_{w \in y} \theta_w, \qquad
 \min_\theta \sum_i -\log \sigma\big(r(y_i^+) - r(y_i^-)\big) + \tfrac{\lambda}{2} \lVert \theta \rVert^2$$
 
-and, above, what people reach: how often a second panel agrees with the first.
+The upper reference is human agreement: how often a second panel agrees with the first.
 
 Pairs that share a text go right or wrong together, so the interval of independent trials (Wilson's) is too
-narrow for them. `accuracy_interval` draws texts again instead of pairs: text $t$ is drawn $n_t$ times, and a
-pair counts as often as its texts do, $n_a n_b$. This errs on the side of width (Owen 2007).
+narrow for them. `accuracy_interval` resamples texts instead of pairs: text $t$ is sampled $n_t$ times, and a
+pair has weight $n_a n_b$. This interval is conservative (Owen 2007).
 
 References: Bradley & Terry 1952; bootstrap of data with two crossed factors (Owen 2007, "The pigeonhole
 bootstrap", arXiv:0712.1111).
@@ -35,7 +35,7 @@ _WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
 def verdicts(pairs: Sequence[TextPair], score: Scorer) -> list[float]:
-    """Say of each pair whether a score finds the chosen text better: 1, 0, or 0.5 if both score alike.
+    """Return for each pair whether the chosen text has the higher score: 1, 0, or 0.5 for a tie.
 
     >>> verdicts([TextPair([], "good", "bad", ("a", "b"))], len)  # longer is better
     [1.0]
@@ -52,17 +52,17 @@ def accuracy_interval(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Share of pairs that are right, and an interval that knows which pairs share something.
+    """Compute the accuracy, with a bootstrap interval that accounts for pairs that share texts.
 
     Args:
-        right: 1, 0 or 0.5 for each pair.
-        units: Names of what each pair consists of, such as its two texts, or its conversation.
-        confidence: Of the interval.
-        n_resamples: Times that the units are drawn again.
-        seed: Of the drawing.
+        right: Result of each pair: 1, 0 or 0.5.
+        units: Names of the units of each pair, such as its two texts, or its conversation.
+        confidence: Confidence level of the interval, between 0 and 1.
+        n_resamples: Number of bootstrap resamples of the units.
+        seed: Seed of the bootstrap.
 
     Returns:
-        The share and its bounds.
+        The accuracy and its bounds.
 
     Raises:
         ValueError: There are no pairs, or another number of units.
@@ -76,14 +76,14 @@ def accuracy_interval(
     pair = np.array([i for i, unit in enumerate(units) for _ in unit])
     unit_of = np.array([names[name] for unit in units for name in unit])
     values, generator = np.asarray(right, dtype=float), np.random.default_rng(seed)
-    shares = np.full(n_resamples, nan)
+    accuracies = np.full(n_resamples, nan)
     for i in range(n_resamples):
-        drawn = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
+        n_sampled = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
         weights = np.ones(len(values))
-        np.multiply.at(weights, pair, drawn[unit_of])
-        if weights.any():  # else a draw of few units has met no pair
-            shares[i] = np.average(values, weights=weights)
-    low, high = np.nanquantile(shares, [(1 - confidence) / 2, (1 + confidence) / 2])
+        np.multiply.at(weights, pair, n_sampled[unit_of])
+        if weights.any():  # a resample of few units may contain no pair
+            accuracies[i] = np.average(values, weights=weights)
+    low, high = np.nanquantile(accuracies, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(values.mean()), float(low), float(high))
 
 
@@ -91,12 +91,12 @@ def bag_of_words(pairs: Sequence[TextPair], *, penalty: float = 1.0, min_count: 
     r"""Fit the Bradley-Terry model on words.
 
     Args:
-        pairs: To learn from.
-        penalty: $\lambda$.
-        min_count: Words and pairs of words in fewer texts are left out.
+        pairs: Training pairs.
+        penalty: Weight $\lambda$ of the L2 penalty.
+        min_count: Minimum number of texts that a word or pair of words must occur in.
 
     Returns:
-        The reward of a text.
+        Function from a text to its reward.
 
     >>> pairs = [TextPair([], "a good film", "a bad film", ("x", "y"))] * 4
     >>> reward = bag_of_words(pairs)
@@ -131,6 +131,6 @@ def bag_of_words(pairs: Sequence[TextPair], *, penalty: float = 1.0, min_count: 
 
 
 def _words(text: str) -> dict[str, None]:
-    """Each word and pair of words once, in the order of the text: sums round alike in every process."""
+    """List each word and word pair once, in text order, so that sums round alike in every process."""
     words = _WORD.findall(text.lower())
     return dict.fromkeys([*words, *(f"{a} {b}" for a, b in pairwise(words))])

@@ -1,10 +1,10 @@
-r"""Comparisons that people made: which of two texts they found better, ready for a reward model or DPO.
+r"""Human preference data: which of two texts raters preferred, for a reward model or DPO.
 
 Two collections. `sentiment_pairs` makes pairs of the texts that Hutto and Gilbert (2014) had rated from -4 to
-4 by 15 people or more each: which is the more positive? Every single rating is published, so each text's
-ratings are cut into two panels. The first decides which text is preferred; how often the second agrees is
-what people reach themselves, and no model can be expected to do better. `hh_pairs` reads the format of
-Anthropic's HH-RLHF: two transcripts that end in different answers, one of them preferred.
+4 by at least 15 people each: which is more positive? All single ratings are published, so each text's ratings
+are divided into two panels. The first decides which text is preferred; how often the second agrees is the
+agreement between human annotators, and no model can be expected to do better. `hh_pairs` reads the format of
+Anthropic's HH-RLHF: two transcripts that end in different responses, one of them preferred.
 
 Texts of one side, training or held out, never occur on the other. Within a side they occur in several pairs,
 which are therefore not independent: see `llmguide.post_training.preferences.baselines.accuracy_interval`.
@@ -37,18 +37,18 @@ FILES: dict[Source, str] = {
     "products": "amazonReviewSnippets",
     "editorials": "nytEditorialSnippets",
 }
-HELD_OUT = 0.2  # share of the texts, or of the conversations
+HELD_OUT = 0.2  # fraction of the texts, or of the conversations
 HH_COPY, HH_HUB = "hh_harmless_part1.jsonl.gz", "Anthropic/hh-rlhf"
 
 
 class RatedText(NamedTuple):
-    """A text and what people said of it.
+    """A text with its human ratings.
 
     Attributes:
-        id: Source and number.
-        text: In the words of its author.
-        ratings: From -4, most negative, to 4.
-        group: What it was cut from, such as a review; the text itself where that is not known.
+        id: Source and number of the text.
+        text: Text as its author wrote it.
+        ratings: Single ratings from -4, most negative, to 4.
+        group: Document that the text was cut from, such as a review; the text itself if that is unknown.
     """
 
     id: str
@@ -57,7 +57,7 @@ class RatedText(NamedTuple):
     group: str
 
     def panels(self) -> tuple[float, float]:
-        """Mean rating of each half of the raters; the files do not say who they are, only in which order.
+        """Return the mean rating of each half of the raters, divided by their order in the file.
 
         >>> RatedText("tweets:1", "Yay.", (3, 1, 4, 2, 2), "Yay.").panels()
         (3.0, 1.5)
@@ -71,11 +71,11 @@ def rated_texts(
 ) -> list[RatedText]:
     """Read rated texts, each text once.
 
-    Rows are left out whose published mean differs from the mean of their ratings (195 tweets), since nobody
-    can say which of the two is right.
+    Rows whose published mean differs from the mean of their ratings are left out (195 tweets), because it is
+    unknown which of the two is right.
 
     Args:
-        sources: Which files. Editorials are sentences of the New York Times, under its copyright.
+        sources: Names of the files. Editorials are sentences of the New York Times, under its copyright.
         archive: The file ``hutto_ICWSM_2014.tar.gz``; None: that of the ``vader-ratings`` package, fetched
             once.
 
@@ -108,14 +108,14 @@ def sentiment_pairs(
     held_out: float = HELD_OUT,
     seed: int = 0,
 ) -> list[TextPair]:
-    """Draw pairs of texts of one source of which the first panel found one more positive, on average.
+    """Sample pairs of texts from one source, of which the first panel rated one more positive on average.
 
     Args:
-        split: Side of the texts; all of a group are on the same.
-        n: Pairs, all different.
-        texts: Of `rated_texts`; None: movies and tweets.
-        held_out: Share of the groups that is for validation.
-        seed: Of the drawing.
+        split: Split of the texts; all texts of a group are in the same one.
+        n: Number of pairs, all different.
+        texts: Texts of `rated_texts`; None: movies and tweets.
+        held_out: Fraction of the groups that is used for validation.
+        seed: Seed of the sampling.
 
     Raises:
         ValueError: There are not so many pairs.
@@ -134,7 +134,7 @@ def sentiment_pairs(
         by_source.setdefault(text.id.partition(":")[0], []).append(text)
     generator = np.random.default_rng((seed, split == "validation"))
     pairs: dict[tuple[str, str], TextPair] = {}
-    for _ in range(50 * n + 1000 if side else 0):  # about half of all draws are pairs in the right order
+    for _ in range(50 * n + 1000 if side else 0):  # about half of all samples are pairs in the right order
         if len(pairs) == n:
             break
         a = side[generator.integers(len(side))]

@@ -28,7 +28,8 @@ from llmguide.data.tokens.windows import to_device
 from llmguide.evaluation.metrics import bleu, rouge
 from llmguide.models.saved import write_tensors
 from llmguide.post_training.adapters.lora import LINEAR, adapter_state, apply_lora
-from llmguide.post_training.chat import Rendered, as_coder
+from llmguide.post_training.chat import Rendered
+from llmguide.post_training.coder import as_coder
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.analysis.profiling import step_cost

@@ -31,7 +31,8 @@ from llmguide.data.tokens.windows import to_device
 from llmguide.models.saved import write_tensors
 from llmguide.post_training.adapters.lora import adapter_state
 from llmguide.post_training.adapters.quantized_linear import QuantizedLinear, dequantize_model, quantize_model
-from llmguide.post_training.chat import END, START, Message, as_coder, chatml
+from llmguide.post_training.chat import END, START, Message, chatml
+from llmguide.post_training.coder import as_coder
 from llmguide.post_training.sft import Conversations
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.analysis.profiling import step_cost
