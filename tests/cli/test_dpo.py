@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from llmguide.cli.main import main
 from llmguide.post_training.toy.world import answer_logprobs, divergence, expected, tiny_world
 from llmguide.runs.folder import load_run
-from llmguide.runs.toy import load_policy
+from llmguide.runs.toy_report import load_policy
 
 SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
 SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]

@@ -10,7 +10,7 @@ from llmguide.post_training.datasets import Problem
 from llmguide.post_training.rl import verifiable_rewards
 from llmguide.post_training.toy.world import answer_logprobs, divergence, tiny_world
 from llmguide.runs.folder import load_run
-from llmguide.runs.toy import load_policy
+from llmguide.runs.toy_report import load_policy
 
 PROBLEMS = [{"prompt": f"What is {i} plus 1?", "answer": i + 1} for i in range(8)]
 

@@ -55,7 +55,7 @@ def test_the_domain_is_learnt_and_replay_keeps_more_of_the_rest(finished, result
     found = results(finished)["scores"]
     assert found["domain"]["domain"] < 0.7 * found["base"]["domain"]
     assert found["base"]["general"] < found["domain + replay"]["general"] < found["domain"]["general"]
-    passed = {criterion.what: criterion.passed for criterion in continued_pretraining.check(finished)}
+    passed = {criterion.measure: criterion.passed for criterion in continued_pretraining.check(finished)}
     assert passed["bits per byte of the domain, share that is gone"]
     assert passed["bits per byte of general text that replay keeps"]
     assert (finished / "record.json").stat().st_size < 20_000

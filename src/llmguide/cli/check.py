@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from llmguide.projects import MODULES
-from llmguide.projects.run import verdict
+from llmguide.projects.acceptance import verdict
 
 DESCRIPTION = """\
 Check a run of llmguide project: its models are measured anew on data that they were not trained on. The exit

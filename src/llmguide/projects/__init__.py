@@ -16,6 +16,6 @@ MODULES = {
     "instruction-tuning": "instruction_tuning.project",
     "retrieval-chatbot": "retrieval_chatbot.project",
     "reward-model": "reward_model",
-    "rlhf": "rlhf",
-    "small-lm": "small_lm",
+    "rlhf": "rlhf.project",
+    "small-lm": "small_lm.project",
 }

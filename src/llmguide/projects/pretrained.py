@@ -5,8 +5,8 @@ from typing import Any
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import GPT, Llama
+from llmguide.runs.chat_model import open_transformers, save_as_opened
 from llmguide.runs.folder import is_run, load_run
-from llmguide.runs.post_training import open_transformers, save_as_opened
 from llmguide.tokenization.tokenizer import Tokenizer
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from llmguide.projects.answers import interval_over_groups
+from llmguide.projects.analysis.bootstrap import cluster_bootstrap_interval
 from llmguide.projects.domain_expert.dataset import Curated
 from llmguide.projects.domain_expert.facts import RELATIONS, Fact
 from llmguide.projects.domain_expert.templates import (
@@ -81,7 +81,7 @@ def shown(asked: Sequence[Pair], said: Sequence[str], openly: Sequence[str]) -> 
 
 def _interval(asked: Sequence[Pair], values: Sequence[float], kind: str) -> dict[str, float]:
     chosen = [i for i, pair in enumerate(asked) if pair.kind == kind]
-    found = interval_over_groups([values[i] for i in chosen], [asked[i].name for i in chosen])
+    found = cluster_bootstrap_interval([values[i] for i in chosen], [asked[i].name for i in chosen])
     return {name: round(value, 3) for name, value in found._asdict().items()}
 
 

@@ -22,7 +22,8 @@ from llmguide.projects.webapp.api import Api, Asked
 from llmguide.projects.webapp.forms import Form, RefusedError
 from llmguide.projects.webapp.generators import Asking, Generator
 from llmguide.projects.webapp.web import App
-from llmguide.runs.post_training import Origin, open_chat
+from llmguide.runs.chat_model import open_chat
+from llmguide.runs.options import ModelSource
 from llmguide.runs.writer import pieces
 
 LONGEST_QUESTION = 500  # characters
@@ -82,7 +83,7 @@ class ChatModel:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._chat = open_chat(Origin(model=name), (), seed=0)
+        self._chat = open_chat(ModelSource(model=name), (), seed=0)
         self._chat.model.eval()
 
     def stream(self, request: Asking) -> Iterator[str]:
