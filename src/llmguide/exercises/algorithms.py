@@ -10,8 +10,6 @@ from llmguide.coding.patterns.searching import first_true
 from llmguide.coding.patterns.sliding_window import longest_without_repeat
 from llmguide.exercises.grading import Exercise, Mistake
 
-# ---- searching -------------------------------------------------------------------------------------
-
 
 def _search(low: int, high: int, test: Callable[[int], bool], *, before_middle: int = 0) -> int:
     while low < high:
@@ -25,7 +23,46 @@ def at_least_7(x: int) -> bool:
     return x >= 7
 
 
-# ---- windows and sums ------------------------------------------------------------------------------
+_FIRST_TRUE = Exercise(
+    "first-true",
+    "first_true(low, high, test): the first number of low, ..., high - 1 that passes the test, or high "
+    "if none does. All numbers after one that passes pass too; halve what is left.",
+    first_true,
+    lambda: [
+        (0, 16, at_least_7),
+        (0, 7, at_least_7),
+        (7, 9, at_least_7),
+        (3, 8, at_least_7),
+        (5, 5, at_least_7),
+    ],
+    (
+        Mistake(
+            "found and thrown away",
+            "a number that passes is left out of what is searched next",
+            "It may be the first. Keep it: high = middle.",
+            partial(_search, before_middle=1),
+        ),
+        Mistake(
+            "last that fails",
+            "the number before the one that is wanted is returned",
+            "At the end everything before low fails, and low is the first that passes.",
+            lambda low, high, test: first_true(low, high, test) - 1,
+        ),
+        Mistake(
+            "high never returned",
+            "the last number is returned when none passes",
+            "The answer may be high: it is outside the range and stands for none.",
+            lambda low, high, test: min(first_true(low, high, test), max(low, high - 1)),
+        ),
+        Mistake(
+            "-1 for none",
+            "-1 is returned when none passes",
+            "high serves better: it is where such a number would be inserted.",
+            lambda low, high, test: found if (found := first_true(low, high, test)) < high else -1,
+        ),
+    ),
+    ("Invariant: what is before low fails, what is from high on passes.", "middle = (low + high) // 2"),
+)
 
 
 def _window(text: str, *, jump: Callable[[int, int, int], int], length: int = 1) -> int:
@@ -38,6 +75,101 @@ def _window(text: str, *, jump: Callable[[int, int, int], int], length: int = 1)
         last[letter] = end
         best = max(best, end - start + length)
     return best
+
+
+_LONGEST_WITHOUT_REPEAT = Exercise(
+    "longest-without-repeat",
+    "longest_without_repeat(text): length of the longest stretch of a text in which no letter repeats.",
+    longest_without_repeat,
+    lambda: [("abcabcbb",), ("abba",), ("tmmzuxt",), ("dvdf",), ("aabbcc",), ("",)],
+    (
+        Mistake(
+            "start jumps back",
+            "the start goes to the letter's last place even when that lies before the window",
+            "In abba the second a finds the first, long out of the window. Take the larger of the two "
+            "starts.",
+            partial(_window, jump=lambda start, place, end: place + 1),
+        ),
+        Mistake(
+            "window starts again",
+            "a repeat throws the whole window away",
+            "In dvdf the second d leaves vd standing. Start after the first d.",
+            partial(_window, jump=lambda start, place, end: end if place >= start else start),
+        ),
+        Mistake(
+            "length off by one",
+            "the letter at the end is not counted",
+            "From start to end, both included, there are end - start + 1 letters.",
+            partial(_window, jump=lambda start, place, end: max(start, place + 1), length=0),
+        ),
+        Mistake(
+            "letters of the whole text",
+            "the different letters of the text are counted",
+            "They have to stand together: a stretch has no gaps.",
+            lambda text: len(set(text)),
+        ),
+    ),
+    ("Remember where each letter was seen last.", "The start moves forwards only."),
+)
+
+
+def _greedy(coins: Sequence[int], amount: int) -> int | None:
+    taken = 0
+    for coin in sorted(coins, reverse=True):
+        taken, amount = taken + amount // coin, amount % coin
+    return None if amount else taken
+
+
+def _each_coin_once(coins: Sequence[int], amount: int) -> int | None:
+    least = [0, *[inf] * amount]
+    for coin in coins:
+        for a in range(amount, coin - 1, -1):
+            least[a] = min(least[a], least[a - coin] + 1)
+    return None if least[amount] == inf else int(least[amount])
+
+
+def _ways(coins: Sequence[int], amount: int) -> int | None:
+    ways = [1, *[0] * amount]
+    for coin in coins:
+        for a in range(coin, amount + 1):
+            ways[a] += ways[a - coin]
+    return ways[amount] or None
+
+
+_COIN_CHANGE = Exercise(
+    "coin-change",
+    "coin_change(coins, amount): the least number of coins that make the amount, each as often as you "
+    "like, or None if no coins do.",
+    coin_change,
+    lambda: [([1, 3, 4], 6), ([2], 3), ([2], 0), ([5, 2], 6), ([1, 5, 10], 18)],
+    (
+        Mistake(
+            "greedy",
+            "the largest coin that fits is always taken",
+            "4 + 1 + 1 makes 6 with three coins, 3 + 3 with two.",
+            _greedy,
+        ),
+        Mistake(
+            "each coin once",
+            "each coin is used once at most",
+            "Let the amounts run upwards, so that a coin can build on itself.",
+            _each_coin_once,
+        ),
+        Mistake(
+            "ways counted",
+            "the ways to make the amount are counted",
+            "Take the least of 1 + least[a - coin], not the sum.",
+            _ways,
+        ),
+        Mistake(
+            "0 for impossible",
+            "an amount that no coins make needs 0 coins",
+            "0 coins make the amount 0 and no other. Impossible is None.",
+            lambda coins, amount: coin_change(coins, amount) or 0,
+        ),
+    ),
+    ("State: the least number of coins for each amount up to this one.", "least[0] = 0."),
+)
 
 
 def count_stretches(numbers: Sequence[int], k: int) -> int:
@@ -81,33 +213,44 @@ def _window_of_sum(numbers: Sequence[int], k: int) -> int:
     return found
 
 
-# ---- tables ----------------------------------------------------------------------------------------
+_COUNT_STRETCHES = Exercise(
+    "count-stretches",
+    "count_stretches(numbers, k): how many stretches of neighbors, one number or more, have the sum k. "
+    "Numbers may be negative.",
+    count_stretches,
+    lambda: [([3, -1, 1], 3), ([5, -1], 4), ([0, 0, 0], 0), ([1, 1, 1], 2), ([2], 2), ([], 0)],
+    (
+        Mistake(
+            "sliding window",
+            "the window is shrunk when its sum is too large, although a negative number may follow",
+            "Shrinking is safe only if every number is positive. Use differences of prefix sums.",
+            _window_of_sum,
+        ),
+        Mistake(
+            "empty prefix forgotten",
+            "stretches that begin at the first number are missed",
+            "Before anything is read the sum 0 has been seen once.",
+            partial(_stretches, empty=0),
+        ),
+        Mistake(
+            "entered before looked up",
+            "the empty stretch counts when k is 0",
+            "Look up first, then enter the prefix sum.",
+            partial(_stretches, enter_first=True),
+        ),
+        Mistake(
+            "each prefix sum once",
+            "a prefix sum that was seen several times counts once",
+            "Each place where it was seen starts another stretch. Keep counts, not a set.",
+            partial(_stretches, often=False),
+        ),
+    ),
+    (
+        "The sum of a stretch is the difference of two prefix sums.",
+        "At each place, how often has this prefix sum minus k been seen?",
+    ),
+)
 
-
-def _greedy(coins: Sequence[int], amount: int) -> int | None:
-    taken = 0
-    for coin in sorted(coins, reverse=True):
-        taken, amount = taken + amount // coin, amount % coin
-    return None if amount else taken
-
-
-def _each_coin_once(coins: Sequence[int], amount: int) -> int | None:
-    least = [0, *[inf] * amount]
-    for coin in coins:
-        for a in range(amount, coin - 1, -1):
-            least[a] = min(least[a], least[a - coin] + 1)
-    return None if least[amount] == inf else int(least[amount])
-
-
-def _ways(coins: Sequence[int], amount: int) -> int | None:
-    ways = [1, *[0] * amount]
-    for coin in coins:
-        for a in range(coin, amount + 1):
-            ways[a] += ways[a - coin]
-    return ways[amount] or None
-
-
-# ---- trees -----------------------------------------------------------------------------------------
 
 Tree = tuple[Any, int, Any] | None  # left, item, right
 
@@ -161,178 +304,40 @@ def _trees() -> list[tuple[Tree]]:
     ]
 
 
+_IS_SEARCH_TREE = Exercise(
+    "is-search-tree",
+    "is_search_tree(tree): whether each item is above all items on its left and below all on its right. "
+    "A tree is None or a tuple (left, item, right).",
+    is_search_tree,
+    _trees,
+    (
+        Mistake(
+            "children only",
+            "each node is compared with its two children",
+            "A grandchild may be on the wrong side. Pass bounds down, or walk in order.",
+            _children_only,
+        ),
+        Mistake(
+            "one bound",
+            "only the upper bound is passed down",
+            "What stands on the right must be above the node: it gets a lower bound.",
+            _one_bound,
+        ),
+        Mistake(
+            "equal items allowed",
+            "an item may stand twice",
+            "Above and below, not equal.",
+            _equals_allowed,
+        ),
+    ),
+    ("What may stand in the left subtree of 5 that is right of 2?", "is_search_tree(left, low, item)."),
+)
+
+
 EXERCISES = (
-    Exercise(
-        "first-true",
-        "first_true(low, high, test): the first number of low, ..., high - 1 that passes the test, or high "
-        "if none does. All numbers after one that passes pass too; halve what is left.",
-        first_true,
-        lambda: [
-            (0, 16, at_least_7),
-            (0, 7, at_least_7),
-            (7, 9, at_least_7),
-            (3, 8, at_least_7),
-            (5, 5, at_least_7),
-        ],
-        (
-            Mistake(
-                "found and thrown away",
-                "a number that passes is left out of what is searched next",
-                "It may be the first. Keep it: high = middle.",
-                partial(_search, before_middle=1),
-            ),
-            Mistake(
-                "last that fails",
-                "the number before the one that is wanted is returned",
-                "At the end everything before low fails, and low is the first that passes.",
-                lambda low, high, test: first_true(low, high, test) - 1,
-            ),
-            Mistake(
-                "high never returned",
-                "the last number is returned when none passes",
-                "The answer may be high: it is outside the range and stands for none.",
-                lambda low, high, test: min(first_true(low, high, test), max(low, high - 1)),
-            ),
-            Mistake(
-                "-1 for none",
-                "-1 is returned when none passes",
-                "high serves better: it is where such a number would be inserted.",
-                lambda low, high, test: found if (found := first_true(low, high, test)) < high else -1,
-            ),
-        ),
-        ("Invariant: what is before low fails, what is from high on passes.", "middle = (low + high) // 2"),
-    ),
-    Exercise(
-        "longest-without-repeat",
-        "longest_without_repeat(text): length of the longest stretch of a text in which no letter repeats.",
-        longest_without_repeat,
-        lambda: [("abcabcbb",), ("abba",), ("tmmzuxt",), ("dvdf",), ("aabbcc",), ("",)],
-        (
-            Mistake(
-                "start jumps back",
-                "the start goes to the letter's last place even when that lies before the window",
-                "In abba the second a finds the first, long out of the window. Take the larger of the two "
-                "starts.",
-                partial(_window, jump=lambda start, place, end: place + 1),
-            ),
-            Mistake(
-                "window starts again",
-                "a repeat throws the whole window away",
-                "In dvdf the second d leaves vd standing. Start after the first d.",
-                partial(_window, jump=lambda start, place, end: end if place >= start else start),
-            ),
-            Mistake(
-                "length off by one",
-                "the letter at the end is not counted",
-                "From start to end, both included, there are end - start + 1 letters.",
-                partial(_window, jump=lambda start, place, end: max(start, place + 1), length=0),
-            ),
-            Mistake(
-                "letters of the whole text",
-                "the different letters of the text are counted",
-                "They have to stand together: a stretch has no gaps.",
-                lambda text: len(set(text)),
-            ),
-        ),
-        ("Remember where each letter was seen last.", "The start moves forwards only."),
-    ),
-    Exercise(
-        "coin-change",
-        "coin_change(coins, amount): the least number of coins that make the amount, each as often as you "
-        "like, or None if no coins do.",
-        coin_change,
-        lambda: [([1, 3, 4], 6), ([2], 3), ([2], 0), ([5, 2], 6), ([1, 5, 10], 18)],
-        (
-            Mistake(
-                "greedy",
-                "the largest coin that fits is always taken",
-                "4 + 1 + 1 makes 6 with three coins, 3 + 3 with two.",
-                _greedy,
-            ),
-            Mistake(
-                "each coin once",
-                "each coin is used once at most",
-                "Let the amounts run upwards, so that a coin can build on itself.",
-                _each_coin_once,
-            ),
-            Mistake(
-                "ways counted",
-                "the ways to make the amount are counted",
-                "Take the least of 1 + least[a - coin], not the sum.",
-                _ways,
-            ),
-            Mistake(
-                "0 for impossible",
-                "an amount that no coins make needs 0 coins",
-                "0 coins make the amount 0 and no other. Impossible is None.",
-                lambda coins, amount: coin_change(coins, amount) or 0,
-            ),
-        ),
-        ("State: the least number of coins for each amount up to this one.", "least[0] = 0."),
-    ),
-    Exercise(
-        "count-stretches",
-        "count_stretches(numbers, k): how many stretches of neighbors, one number or more, have the sum k. "
-        "Numbers may be negative.",
-        count_stretches,
-        lambda: [([3, -1, 1], 3), ([5, -1], 4), ([0, 0, 0], 0), ([1, 1, 1], 2), ([2], 2), ([], 0)],
-        (
-            Mistake(
-                "sliding window",
-                "the window is shrunk when its sum is too large, although a negative number may follow",
-                "Shrinking is safe only if every number is positive. Use differences of prefix sums.",
-                _window_of_sum,
-            ),
-            Mistake(
-                "empty prefix forgotten",
-                "stretches that begin at the first number are missed",
-                "Before anything is read the sum 0 has been seen once.",
-                partial(_stretches, empty=0),
-            ),
-            Mistake(
-                "entered before looked up",
-                "the empty stretch counts when k is 0",
-                "Look up first, then enter the prefix sum.",
-                partial(_stretches, enter_first=True),
-            ),
-            Mistake(
-                "each prefix sum once",
-                "a prefix sum that was seen several times counts once",
-                "Each place where it was seen starts another stretch. Keep counts, not a set.",
-                partial(_stretches, often=False),
-            ),
-        ),
-        (
-            "The sum of a stretch is the difference of two prefix sums.",
-            "At each place, how often has this prefix sum minus k been seen?",
-        ),
-    ),
-    Exercise(
-        "is-search-tree",
-        "is_search_tree(tree): whether each item is above all items on its left and below all on its right. "
-        "A tree is None or a tuple (left, item, right).",
-        is_search_tree,
-        _trees,
-        (
-            Mistake(
-                "children only",
-                "each node is compared with its two children",
-                "A grandchild may be on the wrong side. Pass bounds down, or walk in order.",
-                _children_only,
-            ),
-            Mistake(
-                "one bound",
-                "only the upper bound is passed down",
-                "What stands on the right must be above the node: it gets a lower bound.",
-                _one_bound,
-            ),
-            Mistake(
-                "equal items allowed",
-                "an item may stand twice",
-                "Above and below, not equal.",
-                _equals_allowed,
-            ),
-        ),
-        ("What may stand in the left subtree of 5 that is right of 2?", "is_search_tree(left, low, item)."),
-    ),
+    _FIRST_TRUE,
+    _LONGEST_WITHOUT_REPEAT,
+    _COIN_CHANGE,
+    _COUNT_STRETCHES,
+    _IS_SEARCH_TREE,
 )

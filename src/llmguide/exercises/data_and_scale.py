@@ -6,8 +6,6 @@ from math import exp
 from llmguide.costs.scaling_laws import chinchilla_optimal, mfu, training_flops
 from llmguide.exercises.grading import Exercise, Mistake
 
-# ---- duplicates ------------------------------------------------------------------------------------
-
 
 def _grams(words: list[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
@@ -33,12 +31,85 @@ def _of_the_sum(a: list[str], b: list[str], n: int) -> float:
     return len(A & B) / (len(A) + len(B))
 
 
+_SIMILARITY = Exercise(
+    "similarity",
+    "similarity(a, b, n): Jaccard similarity of two texts, which are lists of words: of the different "
+    "sequences of n words that stand in either text, the share that stands in both.",
+    _similarity,
+    lambda: [
+        (list("abcabdabc"), list("cabdd"), 2),
+        (list("abcdef"), list("abcdeg"), 3),
+    ],
+    (
+        Mistake(
+            "words for sequences",
+            "single words are compared, whatever n is",
+            "Two texts about one subject share their words. Sequences of n words tell a copy.",
+            lambda a, b, n: _similarity(a, b, 1),
+        ),
+        Mistake(
+            "counts for sets",
+            "a sequence counts as often as it stands there",
+            "Take sets: a menu that is repeated on a page counts once.",
+            _of_counts,
+        ),
+        Mistake(
+            "divided by the smaller set",
+            "what is shared is divided by the sequences of the shorter text",
+            "That is containment: a quotation in a long text would score 1. Divide by the union.",
+            _of_the_smaller,
+        ),
+        Mistake(
+            "divided by both sizes",
+            "what is shared is counted twice below the line",
+            "The union is smaller than the sum of the sizes. Two equal texts have the similarity 1.",
+            _of_the_sum,
+        ),
+    ),
+    ("There are len(words) - n + 1 sequences in a text.", "set has & and |."),
+)
+
+
 def _match(s: float, bands: int, rows: int) -> float:
     """Equal `llmguide.data.cleaning.dedup.match_probability`, whose module needs SQLite."""
     return 1 - (1 - s**rows) ** bands
 
 
-# ---- packed rows -----------------------------------------------------------------------------------
+_MATCH_PROBABILITY = Exercise(
+    "match-probability",
+    "match_probability(s, bands, rows): the probability that two documents of similarity s agree in "
+    "all rows of at least one band, if they agree in each row with probability s.",
+    _match,
+    lambda: [(0.8, 14, 8), (0.5, 4, 3), (0.9, 2, 5)],
+    (
+        Mistake(
+            "bands and rows swapped",
+            "the rows of a band and the number of bands change places",
+            "All rows of one band: s to the power of rows. One of the bands: that is where the "
+            "complement comes in.",
+            lambda s, bands, rows: _match(s, rows, bands),
+        ),
+        Mistake(
+            "probability of missing",
+            "the result is the probability that no band agrees",
+            "One minus it.",
+            lambda s, bands, rows: 1 - _match(s, bands, rows),
+        ),
+        Mistake(
+            "all bands",
+            "every band has to agree",
+            "One is enough: that is what makes MinHash find near copies.",
+            lambda s, bands, rows: s ** (bands * rows),
+        ),
+        Mistake(
+            "probabilities of the bands added",
+            "the probabilities of the bands are added",
+            "A sum counts pairs twice that agree in two bands, and can exceed 1.",
+            lambda s, bands, rows: bands * s**rows,
+        ),
+    ),
+    ("What is the probability that one band does not agree?", "The bands are independent."),
+)
 
 
 def _restarted(documents: list[int]) -> list[int]:
@@ -55,7 +126,70 @@ def _late(documents: list[int]) -> list[int]:
     return found
 
 
-# ---- budgets ---------------------------------------------------------------------------------------
+_PACKED_POSITIONS = Exercise(
+    "packed-positions",
+    "positions(documents): the position of each token of a packed row in its own document, from 0, given "
+    "the number of the document that each token belongs to.",
+    _restarted,
+    lambda: [([0, 0, 0, 1, 1, 2],), ([4, 4, 7, 7, 7, 7, 8],)],
+    (
+        Mistake(
+            "positions run on",
+            "the positions are those in the row",
+            "A document that stands second would never see position 0 in training.",
+            lambda documents: list(range(len(documents))),
+        ),
+        Mistake(
+            "from 1",
+            "each document starts at 1",
+            "The first token of a document has position 0.",
+            lambda documents: [position + 1 for position in _restarted(documents)],
+        ),
+        Mistake(
+            "restart one token late",
+            "the first token of a document still counts as one of the document before",
+            "Compare with the number of the token before, not with that of the next.",
+            _late,
+        ),
+        Mistake(
+            "counted from the end",
+            "the last token of each document has position 0",
+            "Count what comes before a token.",
+            lambda documents: _restarted(documents[::-1])[::-1],
+        ),
+    ),
+    ("Where does each document begin?",),
+)
+
+
+_CHINCHILLA = Exercise(
+    "chinchilla",
+    "chinchilla(flops) returns parameters N and tokens D that spend the budget 6 N D at 20 tokens a "
+    "parameter.",
+    chinchilla_optimal,
+    lambda: [(1e21,), (5.76e23,)],
+    (
+        Mistake(
+            "factor 6 forgotten",
+            "the budget is N D instead of 6 N D",
+            "A parameter costs 2 FLOPs forward and 4 backward for each token.",
+            lambda flops: chinchilla_optimal(6 * flops),
+        ),
+        Mistake(
+            "only the forward pass",
+            "the budget is 2 N D, that of the forward pass",
+            "The backward pass costs twice as much again.",
+            lambda flops: chinchilla_optimal(3 * flops),
+        ),
+        Mistake(
+            "tokens and parameters swapped",
+            "there are 20 parameters for each token",
+            "20 tokens a parameter: more tokens than parameters.",
+            lambda flops: chinchilla_optimal(flops)[::-1],
+        ),
+    ),
+    ("With D = 20 N the budget is 120 N squared.",),
+)
 
 
 HALF_LIFE = 15.39  # R* of Muennighoff et al. 2023, rounded as the page prints it
@@ -65,211 +199,87 @@ def _worth(unique: float, epochs: float) -> float:
     return unique + unique * HALF_LIFE * (1 - exp(-(epochs - 1) / HALF_LIFE))
 
 
+_WORTH = Exercise(
+    "worth",
+    "worth(unique, epochs): how many new tokens `unique` different ones are worth that are read `epochs` "
+    "times, with R* = 15.39: each repetition is worth a little less than the one before.",
+    _worth,
+    lambda: [(100.0, 4.0), (2e9, 1.0), (5e10, 40.0)],
+    (
+        Mistake(
+            "first reading counted as a repetition",
+            "R is the number of epochs",
+            "The first reading repeats nothing: R = epochs - 1.",
+            lambda unique, epochs: _worth(unique, epochs + 1),
+        ),
+        Mistake(
+            "repetitions as good as new",
+            "every epoch counts in full",
+            "That is the upper bound, which no text reaches.",
+            lambda unique, epochs: unique * epochs,
+        ),
+        Mistake(
+            "first reading forgotten",
+            "only the repetitions are counted",
+            "The different tokens themselves are worth what they are: U + ...",
+            lambda unique, epochs: _worth(unique, epochs) - unique,
+        ),
+        Mistake(
+            "decay without its scale",
+            "the saturating part is not multiplied by R*",
+            "Early repetitions are worth nearly 1 each: the slope at R = 0 is R* / R*.",
+            lambda unique, epochs: unique + unique * (1 - exp(-(epochs - 1) / HALF_LIFE)),
+        ),
+    ),
+    ("D' = U + U R* (1 - exp(-R / R*)), with R the repetitions.",),
+)
+
+
 def _mfu(n_params: float, n_tokens: float, hours: float, peak: float) -> float:
     return mfu(training_flops(n_params, n_tokens), hours, peak_flops=peak)
 
 
+_MFU = Exercise(
+    "mfu",
+    "mfu(n_params, n_tokens, hours, peak): model FLOPs utilization of a training run, from the "
+    "device-hours that it took and the peak of one device in FLOP/s.",
+    _mfu,
+    lambda: [(7e9, 2e12, 184_320.0, 312e12), (1e9, 20e9, 300.0, 989e12)],
+    (
+        Mistake(
+            "hours taken for seconds",
+            "an hour has one second",
+            "The peak is per second: an hour has 3,600.",
+            lambda n, d, hours, peak: 3600 * _mfu(n, d, hours, peak),
+        ),
+        Mistake(
+            "only the forward pass",
+            "a token costs 2 FLOPs a parameter",
+            "The backward pass costs 4 more.",
+            lambda n, d, hours, peak: _mfu(n, d, hours, peak) / 3,
+        ),
+        Mistake(
+            "upside down",
+            "what the devices could do is divided by what the model needs",
+            "The share that was used: below 1.",
+            lambda n, d, hours, peak: 1 / _mfu(n, d, hours, peak),
+        ),
+        Mistake(
+            "recomputation counted",
+            "the forward pass that checkpointing repeats is counted: 8 FLOPs a parameter",
+            "The model does not need it. What counts it is the hardware's utilization.",
+            lambda n, d, hours, peak: 8 / 6 * _mfu(n, d, hours, peak),
+        ),
+    ),
+    ("The model needs 6 N D.", "The devices could have done hours times 3,600 times peak."),
+)
+
+
 EXERCISES = (
-    Exercise(
-        "similarity",
-        "similarity(a, b, n): Jaccard similarity of two texts, which are lists of words: of the different "
-        "sequences of n words that stand in either text, the share that stands in both.",
-        _similarity,
-        lambda: [
-            (list("abcabdabc"), list("cabdd"), 2),
-            (list("abcdef"), list("abcdeg"), 3),
-        ],
-        (
-            Mistake(
-                "words for sequences",
-                "single words are compared, whatever n is",
-                "Two texts about one subject share their words. Sequences of n words tell a copy.",
-                lambda a, b, n: _similarity(a, b, 1),
-            ),
-            Mistake(
-                "counts for sets",
-                "a sequence counts as often as it stands there",
-                "Take sets: a menu that is repeated on a page counts once.",
-                _of_counts,
-            ),
-            Mistake(
-                "divided by the smaller set",
-                "what is shared is divided by the sequences of the shorter text",
-                "That is containment: a quotation in a long text would score 1. Divide by the union.",
-                _of_the_smaller,
-            ),
-            Mistake(
-                "divided by both sizes",
-                "what is shared is counted twice below the line",
-                "The union is smaller than the sum of the sizes. Two equal texts have the similarity 1.",
-                _of_the_sum,
-            ),
-        ),
-        ("There are len(words) - n + 1 sequences in a text.", "set has & and |."),
-    ),
-    Exercise(
-        "match-probability",
-        "match_probability(s, bands, rows): the probability that two documents of similarity s agree in "
-        "all rows of at least one band, if they agree in each row with probability s.",
-        _match,
-        lambda: [(0.8, 14, 8), (0.5, 4, 3), (0.9, 2, 5)],
-        (
-            Mistake(
-                "bands and rows swapped",
-                "the rows of a band and the number of bands change places",
-                "All rows of one band: s to the power of rows. One of the bands: that is where the "
-                "complement comes in.",
-                lambda s, bands, rows: _match(s, rows, bands),
-            ),
-            Mistake(
-                "probability of missing",
-                "the result is the probability that no band agrees",
-                "One minus it.",
-                lambda s, bands, rows: 1 - _match(s, bands, rows),
-            ),
-            Mistake(
-                "all bands",
-                "every band has to agree",
-                "One is enough: that is what makes MinHash find near copies.",
-                lambda s, bands, rows: s ** (bands * rows),
-            ),
-            Mistake(
-                "probabilities of the bands added",
-                "the probabilities of the bands are added",
-                "A sum counts pairs twice that agree in two bands, and can exceed 1.",
-                lambda s, bands, rows: bands * s**rows,
-            ),
-        ),
-        ("What is the probability that one band does not agree?", "The bands are independent."),
-    ),
-    Exercise(
-        "packed-positions",
-        "positions(documents): the position of each token of a packed row in its own document, from 0, given "
-        "the number of the document that each token belongs to.",
-        _restarted,
-        lambda: [([0, 0, 0, 1, 1, 2],), ([4, 4, 7, 7, 7, 7, 8],)],
-        (
-            Mistake(
-                "positions run on",
-                "the positions are those in the row",
-                "A document that stands second would never see position 0 in training.",
-                lambda documents: list(range(len(documents))),
-            ),
-            Mistake(
-                "from 1",
-                "each document starts at 1",
-                "The first token of a document has position 0.",
-                lambda documents: [position + 1 for position in _restarted(documents)],
-            ),
-            Mistake(
-                "restart one token late",
-                "the first token of a document still counts as one of the document before",
-                "Compare with the number of the token before, not with that of the next.",
-                _late,
-            ),
-            Mistake(
-                "counted from the end",
-                "the last token of each document has position 0",
-                "Count what comes before a token.",
-                lambda documents: _restarted(documents[::-1])[::-1],
-            ),
-        ),
-        ("Where does each document begin?",),
-    ),
-    Exercise(
-        "chinchilla",
-        "chinchilla(flops) returns parameters N and tokens D that spend the budget 6 N D at 20 tokens a "
-        "parameter.",
-        chinchilla_optimal,
-        lambda: [(1e21,), (5.76e23,)],
-        (
-            Mistake(
-                "factor 6 forgotten",
-                "the budget is N D instead of 6 N D",
-                "A parameter costs 2 FLOPs forward and 4 backward for each token.",
-                lambda flops: chinchilla_optimal(6 * flops),
-            ),
-            Mistake(
-                "only the forward pass",
-                "the budget is 2 N D, that of the forward pass",
-                "The backward pass costs twice as much again.",
-                lambda flops: chinchilla_optimal(3 * flops),
-            ),
-            Mistake(
-                "tokens and parameters swapped",
-                "there are 20 parameters for each token",
-                "20 tokens a parameter: more tokens than parameters.",
-                lambda flops: chinchilla_optimal(flops)[::-1],
-            ),
-        ),
-        ("With D = 20 N the budget is 120 N squared.",),
-    ),
-    Exercise(
-        "worth",
-        "worth(unique, epochs): how many new tokens `unique` different ones are worth that are read `epochs` "
-        "times, with R* = 15.39: each repetition is worth a little less than the one before.",
-        _worth,
-        lambda: [(100.0, 4.0), (2e9, 1.0), (5e10, 40.0)],
-        (
-            Mistake(
-                "first reading counted as a repetition",
-                "R is the number of epochs",
-                "The first reading repeats nothing: R = epochs - 1.",
-                lambda unique, epochs: _worth(unique, epochs + 1),
-            ),
-            Mistake(
-                "repetitions as good as new",
-                "every epoch counts in full",
-                "That is the upper bound, which no text reaches.",
-                lambda unique, epochs: unique * epochs,
-            ),
-            Mistake(
-                "first reading forgotten",
-                "only the repetitions are counted",
-                "The different tokens themselves are worth what they are: U + ...",
-                lambda unique, epochs: _worth(unique, epochs) - unique,
-            ),
-            Mistake(
-                "decay without its scale",
-                "the saturating part is not multiplied by R*",
-                "Early repetitions are worth nearly 1 each: the slope at R = 0 is R* / R*.",
-                lambda unique, epochs: unique + unique * (1 - exp(-(epochs - 1) / HALF_LIFE)),
-            ),
-        ),
-        ("D' = U + U R* (1 - exp(-R / R*)), with R the repetitions.",),
-    ),
-    Exercise(
-        "mfu",
-        "mfu(n_params, n_tokens, hours, peak): model FLOPs utilization of a training run, from the "
-        "device-hours that it took and the peak of one device in FLOP/s.",
-        _mfu,
-        lambda: [(7e9, 2e12, 184_320.0, 312e12), (1e9, 20e9, 300.0, 989e12)],
-        (
-            Mistake(
-                "hours taken for seconds",
-                "an hour has one second",
-                "The peak is per second: an hour has 3,600.",
-                lambda n, d, hours, peak: 3600 * _mfu(n, d, hours, peak),
-            ),
-            Mistake(
-                "only the forward pass",
-                "a token costs 2 FLOPs a parameter",
-                "The backward pass costs 4 more.",
-                lambda n, d, hours, peak: _mfu(n, d, hours, peak) / 3,
-            ),
-            Mistake(
-                "upside down",
-                "what the devices could do is divided by what the model needs",
-                "The share that was used: below 1.",
-                lambda n, d, hours, peak: 1 / _mfu(n, d, hours, peak),
-            ),
-            Mistake(
-                "recomputation counted",
-                "the forward pass that checkpointing repeats is counted: 8 FLOPs a parameter",
-                "The model does not need it. What counts it is the hardware's utilization.",
-                lambda n, d, hours, peak: 8 / 6 * _mfu(n, d, hours, peak),
-            ),
-        ),
-        ("The model needs 6 N D.", "The devices could have done hours times 3,600 times peak."),
-    ),
+    _SIMILARITY,
+    _MATCH_PROBABILITY,
+    _PACKED_POSITIONS,
+    _CHINCHILLA,
+    _WORTH,
+    _MFU,
 )

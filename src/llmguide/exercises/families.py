@@ -4,8 +4,6 @@ from typing import Any
 
 from llmguide.exercises.grading import Exercise, Mistake
 
-# ---- what was released -----------------------------------------------------------------------------
-
 
 def release_kind(weights: bool, free: bool, code: bool, data: bool) -> str:
     """What to call a release, from what was published and whether its license allows any use.
@@ -18,7 +16,52 @@ def release_kind(weights: bool, free: bool, code: bool, data: bool) -> str:
     return "open source" if free and code and data else "open weights"
 
 
-# ---- sizes -----------------------------------------------------------------------------------------
+_RELEASE_KIND = Exercise(
+    "release-kind",
+    "release_kind(weights, free, code, data): 'closed', 'open weights' or 'open source', from whether "
+    "the weights can be had, the license allows any use, and training code and data are public.",
+    release_kind,
+    lambda: [
+        (weights, free, code, data)
+        for weights in (False, True)
+        for free in (False, True)
+        for code in (False, True)
+        for data in (False, True)
+    ],
+    (
+        Mistake(
+            "a free license is enough",
+            "weights under a free license count as open source",
+            "Mistral 7B is Apache 2.0, and nobody can rebuild it: data and training code are missing.",
+            lambda weights, free, code, data: (
+                "closed" if not weights else "open source" if free else "open weights"
+            ),
+        ),
+        Mistake(
+            "license ignored",
+            "a release with code and data counts as open source under any license",
+            "Open source may be used by anybody for anything. Ask for `free` as well.",
+            lambda weights, free, code, data: (
+                "closed" if not weights else "open source" if code and data else "open weights"
+            ),
+        ),
+        Mistake(
+            "data not asked for",
+            "free weights with their code count as open source",
+            "Without enough about the data nobody can build an equivalent model.",
+            lambda weights, free, code, data: (
+                "closed" if not weights else "open source" if free and code else "open weights"
+            ),
+        ),
+        Mistake(
+            "what can be downloaded is open source",
+            "every release of weights counts as open source",
+            "LLaMA-2 can be downloaded, and its license restricts who uses it and for what.",
+            lambda weights, free, code, data: "open source" if weights else "closed",
+        ),
+    ),
+    ("Without weights it is closed, whatever else was published.", "Open source: nothing is held back."),
+)
 
 
 def config_params(c: dict[str, Any]) -> int:
@@ -43,7 +86,62 @@ SMOLLM2 = {
     "vocab_size": 49_152,
     "tie_word_embeddings": True,
 }
+
+
 _UNTIED = SMOLLM2 | {"tie_word_embeddings": False, "num_key_value_heads": 9, "vocab_size": 32_000}
+
+
+_CONFIG_PARAMS = Exercise(
+    "config-params",
+    "config_params(config): parameters of a model of LLaMA's kind, from the dict in its config.json: "
+    "hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, "
+    "vocab_size, tie_word_embeddings. No biases; two RMSNorms in a block and one at the end.",
+    config_params,
+    lambda: [(dict(SMOLLM2),), (dict(_UNTIED),)],
+    (
+        Mistake(
+            "tied head counted",
+            "embedding and head count twice although they are one matrix",
+            "With tie_word_embeddings the head is the embedding.",
+            lambda c: config_params(c | {"tie_word_embeddings": False}),
+        ),
+        Mistake(
+            "head forgotten",
+            "the vocabulary counts once although embedding and head are two matrices",
+            "Without tie_word_embeddings the head has a matrix of its own.",
+            lambda c: config_params(c | {"tie_word_embeddings": True}),
+        ),
+        Mistake(
+            "gate forgotten",
+            "the feed-forward layer has two matrices",
+            "SwiGLU has three: gate, up and down.",
+            lambda c: config_params(c | {"intermediate_size": c["intermediate_size"] * 2 // 3}),
+        ),
+        Mistake(
+            "grouped keys ignored",
+            "keys and values are as wide as the queries",
+            "They have num_key_value_heads heads of the same width.",
+            lambda c: config_params(c | {"num_key_value_heads": c["num_attention_heads"]}),
+        ),
+        Mistake(
+            "norms of the blocks forgotten",
+            "the norms in the blocks have no weights",
+            "Each RMSNorm has one weight a component, and each block two norms.",
+            lambda c: config_params(c) - 2 * c["hidden_size"] * c["num_hidden_layers"],
+        ),
+        Mistake(
+            "last norm forgotten",
+            "there is no norm after the last block",
+            "One more RMSNorm stands before the head.",
+            lambda c: config_params(c) - c["hidden_size"],
+        ),
+    ),
+    (
+        "A block: queries and output d x d each, keys and values d x kv each, three of d x "
+        "intermediate_size.",
+        "kv = hidden_size / num_attention_heads * num_key_value_heads.",
+    ),
+)
 
 
 def expert_params(shared: int, expert: int, n_experts: int, n_active: int) -> tuple[int, int]:
@@ -55,7 +153,47 @@ def expert_params(shared: int, expert: int, n_experts: int, n_active: int) -> tu
     return shared + n_experts * expert, shared + n_active * expert
 
 
-# ---- memory ----------------------------------------------------------------------------------------
+_EXPERT_PARAMS = Exercise(
+    "expert-params",
+    "expert_params(shared, expert, n_experts, n_active): total and active parameters of a mixture of "
+    "experts. `shared` are the parameters that every token meets, `expert` those of one expert in all "
+    "layers together.",
+    expert_params,
+    lambda: [(1_605_439_488, 5_637_144_576, 8, 2), (10, 5, 4, 1)],
+    (
+        Mistake(
+            "everything times the experts",
+            "each expert is counted as a whole model",
+            "Experts share attention, embeddings and norms. Mixtral 8x7B has 46.7 billion, not 8 times 7.",
+            lambda shared, expert, n_experts, n_active: (
+                n_experts * (shared + expert),
+                n_active * (shared + expert),
+            ),
+        ),
+        Mistake(
+            "shared part not active",
+            "the active parameters are those of the experts alone",
+            "Every token meets the shared parameters too.",
+            lambda shared, expert, n_experts, n_active: (shared + n_experts * expert, n_active * expert),
+        ),
+        Mistake(
+            "active as a share of the total",
+            "the total is multiplied by active over all experts",
+            "Only the experts are chosen from; the rest is active whatever is chosen.",
+            lambda shared, expert, n_experts, n_active: (
+                shared + n_experts * expert,
+                (shared + n_experts * expert) * n_active // n_experts,
+            ),
+        ),
+        Mistake(
+            "all experts active",
+            "every token visits every expert",
+            "The router picks n_active of them.",
+            lambda shared, expert, n_experts, n_active: (shared + n_experts * expert,) * 2,
+        ),
+    ),
+    ("Total for memory, active for speed.",),
+)
 
 
 def cache_bytes(n_layers: int, n_heads: int, n_kv_heads: int, width: int, n_tokens: int) -> int:
@@ -67,178 +205,45 @@ def cache_bytes(n_layers: int, n_heads: int, n_kv_heads: int, width: int, n_toke
     return 2 * n_layers * n_kv_heads * width * n_tokens * 2
 
 
+_CACHE_BYTES = Exercise(
+    "cache-bytes",
+    "cache_bytes(n_layers, n_heads, n_kv_heads, width, n_tokens): bytes of a KV cache in 16 bits; "
+    "n_heads query heads, n_kv_heads heads of keys and values, each `width` wide.",
+    cache_bytes,
+    lambda: [(32, 32, 8, 128, 8192), (30, 9, 3, 64, 400)],
+    (
+        Mistake(
+            "values forgotten",
+            "only the keys are stored",
+            "Keys and values: twice.",
+            lambda *sizes: cache_bytes(*sizes) // 2,
+        ),
+        Mistake(
+            "bits for bytes",
+            "each number takes 16 bytes",
+            "16 bits are 2 bytes.",
+            lambda *sizes: cache_bytes(*sizes) * 8,
+        ),
+        Mistake(
+            "as many as query heads",
+            "every query head has keys and values of its own",
+            "That is what grouped queries save: count n_kv_heads.",
+            lambda L, H, K, E, T: cache_bytes(L, K, H, E, T),
+        ),
+        Mistake(
+            "one layer",
+            "the cache of one layer is counted",
+            "Every layer has its own keys and values.",
+            lambda L, H, K, E, T: cache_bytes(1, H, K, E, T),
+        ),
+    ),
+    ("How many numbers does one token leave in one layer?",),
+)
+
+
 EXERCISES = (
-    Exercise(
-        "release-kind",
-        "release_kind(weights, free, code, data): 'closed', 'open weights' or 'open source', from whether "
-        "the weights can be had, the license allows any use, and training code and data are public.",
-        release_kind,
-        lambda: [
-            (weights, free, code, data)
-            for weights in (False, True)
-            for free in (False, True)
-            for code in (False, True)
-            for data in (False, True)
-        ],
-        (
-            Mistake(
-                "a free license is enough",
-                "weights under a free license count as open source",
-                "Mistral 7B is Apache 2.0, and nobody can rebuild it: data and training code are missing.",
-                lambda weights, free, code, data: (
-                    "closed" if not weights else "open source" if free else "open weights"
-                ),
-            ),
-            Mistake(
-                "license ignored",
-                "a release with code and data counts as open source under any license",
-                "Open source may be used by anybody for anything. Ask for `free` as well.",
-                lambda weights, free, code, data: (
-                    "closed" if not weights else "open source" if code and data else "open weights"
-                ),
-            ),
-            Mistake(
-                "data not asked for",
-                "free weights with their code count as open source",
-                "Without enough about the data nobody can build an equivalent model.",
-                lambda weights, free, code, data: (
-                    "closed" if not weights else "open source" if free and code else "open weights"
-                ),
-            ),
-            Mistake(
-                "what can be downloaded is open source",
-                "every release of weights counts as open source",
-                "LLaMA-2 can be downloaded, and its license restricts who uses it and for what.",
-                lambda weights, free, code, data: "open source" if weights else "closed",
-            ),
-        ),
-        ("Without weights it is closed, whatever else was published.", "Open source: nothing is held back."),
-    ),
-    Exercise(
-        "config-params",
-        "config_params(config): parameters of a model of LLaMA's kind, from the dict in its config.json: "
-        "hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, "
-        "vocab_size, tie_word_embeddings. No biases; two RMSNorms in a block and one at the end.",
-        config_params,
-        lambda: [(dict(SMOLLM2),), (dict(_UNTIED),)],
-        (
-            Mistake(
-                "tied head counted",
-                "embedding and head count twice although they are one matrix",
-                "With tie_word_embeddings the head is the embedding.",
-                lambda c: config_params(c | {"tie_word_embeddings": False}),
-            ),
-            Mistake(
-                "head forgotten",
-                "the vocabulary counts once although embedding and head are two matrices",
-                "Without tie_word_embeddings the head has a matrix of its own.",
-                lambda c: config_params(c | {"tie_word_embeddings": True}),
-            ),
-            Mistake(
-                "gate forgotten",
-                "the feed-forward layer has two matrices",
-                "SwiGLU has three: gate, up and down.",
-                lambda c: config_params(c | {"intermediate_size": c["intermediate_size"] * 2 // 3}),
-            ),
-            Mistake(
-                "grouped keys ignored",
-                "keys and values are as wide as the queries",
-                "They have num_key_value_heads heads of the same width.",
-                lambda c: config_params(c | {"num_key_value_heads": c["num_attention_heads"]}),
-            ),
-            Mistake(
-                "norms of the blocks forgotten",
-                "the norms in the blocks have no weights",
-                "Each RMSNorm has one weight a component, and each block two norms.",
-                lambda c: config_params(c) - 2 * c["hidden_size"] * c["num_hidden_layers"],
-            ),
-            Mistake(
-                "last norm forgotten",
-                "there is no norm after the last block",
-                "One more RMSNorm stands before the head.",
-                lambda c: config_params(c) - c["hidden_size"],
-            ),
-        ),
-        (
-            "A block: queries and output d x d each, keys and values d x kv each, three of d x "
-            "intermediate_size.",
-            "kv = hidden_size / num_attention_heads * num_key_value_heads.",
-        ),
-    ),
-    Exercise(
-        "expert-params",
-        "expert_params(shared, expert, n_experts, n_active): total and active parameters of a mixture of "
-        "experts. `shared` are the parameters that every token meets, `expert` those of one expert in all "
-        "layers together.",
-        expert_params,
-        lambda: [(1_605_439_488, 5_637_144_576, 8, 2), (10, 5, 4, 1)],
-        (
-            Mistake(
-                "everything times the experts",
-                "each expert is counted as a whole model",
-                "Experts share attention, embeddings and norms. Mixtral 8x7B has 46.7 billion, not 8 times "
-                "7.",
-                lambda shared, expert, n_experts, n_active: (
-                    n_experts * (shared + expert),
-                    n_active * (shared + expert),
-                ),
-            ),
-            Mistake(
-                "shared part not active",
-                "the active parameters are those of the experts alone",
-                "Every token meets the shared parameters too.",
-                lambda shared, expert, n_experts, n_active: (shared + n_experts * expert, n_active * expert),
-            ),
-            Mistake(
-                "active as a share of the total",
-                "the total is multiplied by active over all experts",
-                "Only the experts are chosen from; the rest is active whatever is chosen.",
-                lambda shared, expert, n_experts, n_active: (
-                    shared + n_experts * expert,
-                    (shared + n_experts * expert) * n_active // n_experts,
-                ),
-            ),
-            Mistake(
-                "all experts active",
-                "every token visits every expert",
-                "The router picks n_active of them.",
-                lambda shared, expert, n_experts, n_active: (shared + n_experts * expert,) * 2,
-            ),
-        ),
-        ("Total for memory, active for speed.",),
-    ),
-    Exercise(
-        "cache-bytes",
-        "cache_bytes(n_layers, n_heads, n_kv_heads, width, n_tokens): bytes of a KV cache in 16 bits; "
-        "n_heads query heads, n_kv_heads heads of keys and values, each `width` wide.",
-        cache_bytes,
-        lambda: [(32, 32, 8, 128, 8192), (30, 9, 3, 64, 400)],
-        (
-            Mistake(
-                "values forgotten",
-                "only the keys are stored",
-                "Keys and values: twice.",
-                lambda *sizes: cache_bytes(*sizes) // 2,
-            ),
-            Mistake(
-                "bits for bytes",
-                "each number takes 16 bytes",
-                "16 bits are 2 bytes.",
-                lambda *sizes: cache_bytes(*sizes) * 8,
-            ),
-            Mistake(
-                "as many as query heads",
-                "every query head has keys and values of its own",
-                "That is what grouped queries save: count n_kv_heads.",
-                lambda L, H, K, E, T: cache_bytes(L, K, H, E, T),
-            ),
-            Mistake(
-                "one layer",
-                "the cache of one layer is counted",
-                "Every layer has its own keys and values.",
-                lambda L, H, K, E, T: cache_bytes(1, H, K, E, T),
-            ),
-        ),
-        ("How many numbers does one token leave in one layer?",),
-    ),
+    _RELEASE_KIND,
+    _CONFIG_PARAMS,
+    _EXPERT_PARAMS,
+    _CACHE_BYTES,
 )

@@ -22,6 +22,7 @@ CHAPTERS = (
     "pretraining",
     "data_and_scale",
     "post_training",
+    "policy_gradients",
     "preferences_and_adapters",
     "families",
     "how_llms_write_code",

@@ -7,8 +7,6 @@ from llmguide.coding.patterns.edge_cases import second_largest
 from llmguide.evaluation.metrics import pass_at_k
 from llmguide.exercises.grading import Exercise, Mistake
 
-# ---- infilling -------------------------------------------------------------------------------------
-
 
 def fill_in_the_middle(text: str, start: int, end: int) -> list[str]:
     """Pieces of a training example in the order PSM, whose middle is text[start:end].
@@ -19,7 +17,97 @@ def fill_in_the_middle(text: str, start: int, end: int) -> list[str]:
     return ["<PRE>", text[:start], "<SUF>", text[end:], "<MID>", text[start:end]]
 
 
-# ---- judging ---------------------------------------------------------------------------------------
+_FILL_IN_THE_MIDDLE = Exercise(
+    "fill-in-the-middle",
+    "fill_in_the_middle(text, start, end): the six pieces of a training example in the order PSM, with "
+    "text[start:end] as the middle: the marks '<PRE>', '<SUF>' and '<MID>', each before its piece.",
+    fill_in_the_middle,
+    lambda: [("def area(r): return 3.14 * r**2", 20, 24), ("abcdef", 2, 4)],
+    (
+        Mistake(
+            "middle not moved",
+            "the pieces stand in the order of the text",
+            "A model that writes from left to right has to have read the suffix when it writes the middle.",
+            lambda text, start, end: [
+                "<PRE>",
+                text[:start],
+                "<MID>",
+                text[start:end],
+                "<SUF>",
+                text[end:],
+            ],
+        ),
+        Mistake(
+            "suffix first",
+            "the suffix comes before the prefix (this is the order SPM)",
+            "PSM: prefix, suffix, middle.",
+            lambda text, start, end: [
+                "<SUF>",
+                text[end:],
+                "<PRE>",
+                text[:start],
+                "<MID>",
+                text[start:end],
+            ],
+        ),
+        Mistake(
+            "end counted in",
+            "the character at `end` belongs to the middle",
+            "text[start:end] ends before it, and the suffix begins with it.",
+            lambda text, start, end: fill_in_the_middle(text, start, end + 1),
+        ),
+        Mistake(
+            "prefix and suffix exchanged",
+            "the text before the middle stands after the mark of the suffix",
+            "The suffix is what comes after the cursor.",
+            lambda text, start, end: [
+                "<PRE>",
+                text[end:],
+                "<SUF>",
+                text[:start],
+                "<MID>",
+                text[start:end],
+            ],
+        ),
+    ),
+    ("Three slices of the text.", "The middle goes last, because it is what the model has to write."),
+)
+
+
+_PASS_AT_K = Exercise(
+    "pass-at-k",
+    "pass_at_k(n, c, k): the share of all choices of k among n samples, c of which pass, that hold at "
+    "least one that passes.",
+    pass_at_k,
+    lambda: [(5, 2, 2), (10, 3, 4), (5, 4, 2), (20, 3, 1)],
+    (
+        Mistake(
+            "share of passes plugged in",
+            "the same sample can be drawn twice: 1 - (1 - c/n)^k",
+            "Choose k different ones. With 2 of 5 and k = 2, 3 of 10 pairs hold none that passes.",
+            lambda n, c, k: 1 - (1 - c / n) ** k,
+        ),
+        Mistake(
+            "share without a pass",
+            "the choices in which none passes are counted",
+            "You want the others: 1 minus this.",
+            lambda n, c, k: math.comb(n - c, k) / math.comb(n, k),
+        ),
+        Mistake(
+            "all have to pass",
+            "all k samples have to pass",
+            "One is enough: whoever can test picks it out.",
+            lambda n, c, k: math.comb(c, k) / math.comb(n, k),
+        ),
+        Mistake(
+            "k ignored",
+            "the result is c/n whatever k is",
+            "More attempts, more chances.",
+            lambda n, c, k: c / n,
+        ),
+    ),
+    ("Count the choices without a pass: all k come from the n - c that fail.", "math.comb(n, k)."),
+)
 
 
 def same_output(printed: str, expected: str) -> bool:
@@ -40,7 +128,56 @@ def _alike(form: Callable[[str], object]) -> Callable[[str, str], bool]:
     return lambda printed, expected: form(printed) == form(expected)
 
 
-# ---- the edges -------------------------------------------------------------------------------------
+_SAME_OUTPUT = Exercise(
+    "same-output",
+    "same_output(printed, expected): whether a program printed what it should. White space at the ends "
+    "of lines and at the end of the whole does not count; everything else does.",
+    same_output,
+    lambda: [
+        ("3 4\n", "3 4"),
+        ("3  \n4\n\n", "3\n4"),
+        ("  3", "3"),
+        ("3\n\n4", "3\n4"),
+        ("3  4", "3 4"),
+        ("Yes", "yes"),
+        ("34", "3 4"),
+        ("3", "4"),
+        ("", "\n"),
+    ],
+    (
+        Mistake(
+            "compared exactly",
+            "a space or an empty line at the end makes an answer wrong",
+            "print ends with a line break, the expected text perhaps not.",
+            _alike(lambda text: text),
+        ),
+        Mistake(
+            "white space ignored",
+            "the words are compared, wherever they stand",
+            "Columns and indentation are part of an output. Compare line by line.",
+            _alike(str.split),
+        ),
+        Mistake(
+            "spaces before lines ignored",
+            "white space is taken off at both ends of a line",
+            "A pyramid of stars would be right without its spaces. rstrip, not strip.",
+            _alike(lambda text: [line.strip() for line in text.rstrip().splitlines()]),
+        ),
+        Mistake(
+            "empty lines ignored",
+            "empty lines between others are dropped",
+            "Only those at the end do not count.",
+            _alike(lambda text: [line.rstrip() for line in text.splitlines() if line.strip()]),
+        ),
+        Mistake(
+            "capitals ignored",
+            "capitals and small letters are the same",
+            "Yes and yes are two answers; the statement says which one it wants.",
+            lambda printed, expected: same_output(printed.lower(), expected.lower()),
+        ),
+    ),
+    ("Cut into lines first.", "[line.rstrip() for line in text.rstrip().splitlines()]"),
+)
 
 
 def _second_from_zero(numbers: Sequence[int]) -> int | None:
@@ -63,181 +200,47 @@ def _maximum_lost(numbers: Sequence[int]) -> int | None:
     return second
 
 
+_SECOND_LARGEST = Exercise(
+    "second-largest",
+    "second_largest(numbers): the largest number below the maximum, or None if there is none.",
+    second_largest,
+    lambda: [([4, 1, 3],), ([1, 3, 4],), ([-3, -1, -2],), ([5, 5],), ([5, 5, 2],), ([7],), ([],)],
+    (
+        Mistake(
+            "repeated maxima",
+            "the second item of the sorted list is taken, which may be the maximum again",
+            "[5, 5] has no number below 5.",
+            lambda numbers: sorted(numbers)[-2] if len(numbers) > 1 else None,
+        ),
+        Mistake(
+            "starts from 0",
+            "the search starts from 0, which is above every negative number",
+            "Start from nothing: None, or the first number.",
+            _second_from_zero,
+        ),
+        Mistake(
+            "maximum lost",
+            "a maximum that is overtaken is forgotten",
+            "What was the largest is then the second: first, second = number, first.",
+            _maximum_lost,
+        ),
+        Mistake(
+            "second smallest",
+            "the second number from below is taken",
+            "sorted puts the smallest first.",
+            lambda numbers: sorted(set(numbers))[1] if len(set(numbers)) > 1 else None,
+        ),
+    ),
+    (
+        "What should happen for [5, 5], for one number, for none?",
+        "Without the maximum, what is the maximum?",
+    ),
+)
+
+
 EXERCISES = (
-    Exercise(
-        "fill-in-the-middle",
-        "fill_in_the_middle(text, start, end): the six pieces of a training example in the order PSM, with "
-        "text[start:end] as the middle: the marks '<PRE>', '<SUF>' and '<MID>', each before its piece.",
-        fill_in_the_middle,
-        lambda: [("def area(r): return 3.14 * r**2", 20, 24), ("abcdef", 2, 4)],
-        (
-            Mistake(
-                "middle not moved",
-                "the pieces stand in the order of the text",
-                "A model that writes from left to right has to have read the suffix when it writes the "
-                "middle.",
-                lambda text, start, end: [
-                    "<PRE>",
-                    text[:start],
-                    "<MID>",
-                    text[start:end],
-                    "<SUF>",
-                    text[end:],
-                ],
-            ),
-            Mistake(
-                "suffix first",
-                "the suffix comes before the prefix (this is the order SPM)",
-                "PSM: prefix, suffix, middle.",
-                lambda text, start, end: [
-                    "<SUF>",
-                    text[end:],
-                    "<PRE>",
-                    text[:start],
-                    "<MID>",
-                    text[start:end],
-                ],
-            ),
-            Mistake(
-                "end counted in",
-                "the character at `end` belongs to the middle",
-                "text[start:end] ends before it, and the suffix begins with it.",
-                lambda text, start, end: fill_in_the_middle(text, start, end + 1),
-            ),
-            Mistake(
-                "prefix and suffix exchanged",
-                "the text before the middle stands after the mark of the suffix",
-                "The suffix is what comes after the cursor.",
-                lambda text, start, end: [
-                    "<PRE>",
-                    text[end:],
-                    "<SUF>",
-                    text[:start],
-                    "<MID>",
-                    text[start:end],
-                ],
-            ),
-        ),
-        ("Three slices of the text.", "The middle goes last, because it is what the model has to write."),
-    ),
-    Exercise(
-        "pass-at-k",
-        "pass_at_k(n, c, k): the share of all choices of k among n samples, c of which pass, that hold at "
-        "least one that passes.",
-        pass_at_k,
-        lambda: [(5, 2, 2), (10, 3, 4), (5, 4, 2), (20, 3, 1)],
-        (
-            Mistake(
-                "share of passes plugged in",
-                "the same sample can be drawn twice: 1 - (1 - c/n)^k",
-                "Choose k different ones. With 2 of 5 and k = 2, 3 of 10 pairs hold none that passes.",
-                lambda n, c, k: 1 - (1 - c / n) ** k,
-            ),
-            Mistake(
-                "share without a pass",
-                "the choices in which none passes are counted",
-                "You want the others: 1 minus this.",
-                lambda n, c, k: math.comb(n - c, k) / math.comb(n, k),
-            ),
-            Mistake(
-                "all have to pass",
-                "all k samples have to pass",
-                "One is enough: whoever can test picks it out.",
-                lambda n, c, k: math.comb(c, k) / math.comb(n, k),
-            ),
-            Mistake(
-                "k ignored",
-                "the result is c/n whatever k is",
-                "More attempts, more chances.",
-                lambda n, c, k: c / n,
-            ),
-        ),
-        ("Count the choices without a pass: all k come from the n - c that fail.", "math.comb(n, k)."),
-    ),
-    Exercise(
-        "same-output",
-        "same_output(printed, expected): whether a program printed what it should. White space at the ends "
-        "of lines and at the end of the whole does not count; everything else does.",
-        same_output,
-        lambda: [
-            ("3 4\n", "3 4"),
-            ("3  \n4\n\n", "3\n4"),
-            ("  3", "3"),
-            ("3\n\n4", "3\n4"),
-            ("3  4", "3 4"),
-            ("Yes", "yes"),
-            ("34", "3 4"),
-            ("3", "4"),
-            ("", "\n"),
-        ],
-        (
-            Mistake(
-                "compared exactly",
-                "a space or an empty line at the end makes an answer wrong",
-                "print ends with a line break, the expected text perhaps not.",
-                _alike(lambda text: text),
-            ),
-            Mistake(
-                "white space ignored",
-                "the words are compared, wherever they stand",
-                "Columns and indentation are part of an output. Compare line by line.",
-                _alike(str.split),
-            ),
-            Mistake(
-                "spaces before lines ignored",
-                "white space is taken off at both ends of a line",
-                "A pyramid of stars would be right without its spaces. rstrip, not strip.",
-                _alike(lambda text: [line.strip() for line in text.rstrip().splitlines()]),
-            ),
-            Mistake(
-                "empty lines ignored",
-                "empty lines between others are dropped",
-                "Only those at the end do not count.",
-                _alike(lambda text: [line.rstrip() for line in text.splitlines() if line.strip()]),
-            ),
-            Mistake(
-                "capitals ignored",
-                "capitals and small letters are the same",
-                "Yes and yes are two answers; the statement says which one it wants.",
-                lambda printed, expected: same_output(printed.lower(), expected.lower()),
-            ),
-        ),
-        ("Cut into lines first.", "[line.rstrip() for line in text.rstrip().splitlines()]"),
-    ),
-    Exercise(
-        "second-largest",
-        "second_largest(numbers): the largest number below the maximum, or None if there is none.",
-        second_largest,
-        lambda: [([4, 1, 3],), ([1, 3, 4],), ([-3, -1, -2],), ([5, 5],), ([5, 5, 2],), ([7],), ([],)],
-        (
-            Mistake(
-                "repeated maxima",
-                "the second item of the sorted list is taken, which may be the maximum again",
-                "[5, 5] has no number below 5.",
-                lambda numbers: sorted(numbers)[-2] if len(numbers) > 1 else None,
-            ),
-            Mistake(
-                "starts from 0",
-                "the search starts from 0, which is above every negative number",
-                "Start from nothing: None, or the first number.",
-                _second_from_zero,
-            ),
-            Mistake(
-                "maximum lost",
-                "a maximum that is overtaken is forgotten",
-                "What was the largest is then the second: first, second = number, first.",
-                _maximum_lost,
-            ),
-            Mistake(
-                "second smallest",
-                "the second number from below is taken",
-                "sorted puts the smallest first.",
-                lambda numbers: sorted(set(numbers))[1] if len(set(numbers)) > 1 else None,
-            ),
-        ),
-        (
-            "What should happen for [5, 5], for one number, for none?",
-            "Without the maximum, what is the maximum?",
-        ),
-    ),
+    _FILL_IN_THE_MIDDLE,
+    _PASS_AT_K,
+    _SAME_OUTPUT,
+    _SECOND_LARGEST,
 )

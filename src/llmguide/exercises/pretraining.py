@@ -12,8 +12,6 @@ from llmguide.training.losses import next_token_loss
 from llmguide.training.optim import adamw, clip_grad_norm_
 from llmguide.training.schedules import warmup_cosine
 
-# ---- the loss --------------------------------------------------------------------------------------
-
 
 def _loss(logits: Tensor, ids: Tensor) -> Tensor:
     return next_token_loss(lambda inputs: logits[:, : inputs.shape[1]], ids, chunked=False)
@@ -28,11 +26,88 @@ def _loss_probes() -> list[Arguments]:
     return [(noise(0, 3, 6, 7), ids), (3 * noise(1, 1, 2, 4), torch.tensor([[2, 0]]))]
 
 
+_NEXT_TOKEN_LOSS = Exercise(
+    "next-token-loss",
+    "next_token_loss(logits, ids): mean cross entropy, in nats, of predicting each token from those "
+    "before it. "
+    "logits is (B, T, V), computed from ids (B, T); the last position predicts nothing that is known.",
+    _loss,
+    _loss_probes,
+    (
+        Mistake(
+            "label shift forgotten",
+            "the logits of a position are compared with the token that the position has just read",
+            "Position t predicts token t + 1: logits[:, :-1] against ids[:, 1:].",
+            _cross_entropy,
+        ),
+        Mistake(
+            "shifted the wrong way",
+            "the logits of a position are compared with the token before it",
+            "The future is predicted from the past: the targets lose their first token.",
+            lambda logits, ids: _cross_entropy(logits[:, 1:], ids[:, :-1]),
+        ),
+        Mistake(
+            "sum instead of mean",
+            "the losses of the tokens are summed",
+            "Divide by the number of predictions, or the learning rate depends on the batch.",
+            lambda logits, ids: _cross_entropy(logits[:, :-1], ids[:, 1:], "sum"),
+        ),
+        Mistake(
+            "softmax twice",
+            "probabilities are passed to cross_entropy, which applies a softmax itself",
+            "F.cross_entropy takes logits.",
+            lambda logits, ids: _cross_entropy(logits[:, :-1].softmax(-1), ids[:, 1:]),
+        ),
+        Mistake(
+            "bits instead of nats",
+            "the logarithm has base 2",
+            "torch's logarithms are natural.",
+            lambda logits, ids: _loss(logits, ids) / torch.tensor(2.0).log(),
+        ),
+    ),
+    (
+        "How many predictions can be checked in a text of T tokens?",
+        "Drop the last logits and the first token.",
+    ),
+)
+
+
 def _accumulated(losses: Tensor, counts: Tensor) -> Tensor:
     return (losses * counts).sum() / counts.sum()
 
 
-# ---- the step --------------------------------------------------------------------------------------
+_ACCUMULATE = Exercise(
+    "accumulate",
+    "accumulated_loss(losses, counts): the mean loss of a whole batch, from the means of its "
+    "micro-batches and the "
+    "numbers of tokens that each mean is over.",
+    _accumulated,
+    lambda: [
+        (torch.tensor([2.0, 4.0, 1.0]), torch.tensor([10, 30, 5])),
+        (torch.tensor([1.5, 0.5]), torch.tensor([1, 7])),
+    ],
+    (
+        Mistake(
+            "divided by the number of micro-batches",
+            "every micro-batch counts the same, however few tokens it has",
+            "A token in a short micro-batch would weigh more than one in a long one. Weight by the counts.",
+            lambda losses, counts: losses.mean(),
+        ),
+        Mistake(
+            "not divided",
+            "the means are added up",
+            "The gradient would grow with the number of micro-batches.",
+            lambda losses, counts: losses.sum(),
+        ),
+        Mistake(
+            "means summed, divided by the tokens",
+            "the means are added as if they were sums",
+            "Multiply each mean by its count first.",
+            lambda losses, counts: losses.sum() / counts.sum(),
+        ),
+    ),
+    ("A mean times its count is a sum.",),
+)
 
 
 LR, BETAS, EPS, DECAY = 0.1, (0.9, 0.95), 1e-3, 0.1  # an eps and a decay that can be seen in five digits
@@ -70,6 +145,64 @@ def _adam_probes() -> list[Arguments]:
     return [(param, grad, torch.zeros(5), torch.zeros(5), 1), (param, grad, m, m.square() + 0.01, 3)]
 
 
+_ADAMW = Exercise(
+    "adamw",
+    "adamw(param, grad, m, v, step) returns the new param, m and v after step number `step`, from 1, "
+    f"with a learning rate of {LR}, betas {BETAS}, eps {EPS} and a weight decay of {DECAY}.",
+    _adamw,
+    _adam_probes,
+    (
+        Mistake(
+            "weight decay coupled",
+            "the decay is added to the gradient (Adam with L2, not AdamW)",
+            "Then it is divided by the root of v, and weights with large gradients hardly decay. Shrink "
+            "the weights by themselves.",
+            partial(_adam, coupled=True),
+        ),
+        Mistake(
+            "bias correction forgotten",
+            "m and v are used as they are, although they start at zero",
+            "Divide m by 1 - beta_1 ** step, and v likewise.",
+            partial(_adam, corrected=False),
+        ),
+        Mistake(
+            "bias correction off by one step",
+            "the means are corrected as if this were the next step already",
+            "At the first step the factor is 1 - beta, so that the corrected mean is the gradient.",
+            lambda param, grad, m, v, step: _adam(param, grad, m, v, step + 1),
+        ),
+        Mistake(
+            "eps inside the root",
+            "eps is added under the root",
+            "sqrt(v) + eps. Under the root, 1e-8 acts like 1e-4.",
+            partial(_adam, inside=True),
+        ),
+        Mistake(
+            "decay without the learning rate",
+            "the decay is not multiplied by the learning rate",
+            "As in torch: param * (1 - lr * weight_decay).",
+            partial(_adam, decay_rate=1.0),
+        ),
+        Mistake(
+            "betas swapped",
+            "beta_1 belongs to v and beta_2 to m",
+            "m forgets fast (0.9), v slowly (0.95 to 0.999).",
+            partial(_adam, betas=BETAS[::-1]),
+        ),
+        Mistake(
+            "gradient not squared",
+            "v averages the size of the gradient instead of its square",
+            "v is the mean of g squared; its root is in the unit of g.",
+            partial(_adam, squared=False),
+        ),
+    ),
+    (
+        "Two running means, two corrections, one division.",
+        "The decay shrinks the weight, before or after, by 1 - lr * decay.",
+    ),
+)
+
+
 def _clip(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
     parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
     for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -92,7 +225,44 @@ def _clip_sum(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
     return [gradient * min(1.0, max_norm / norm) for gradient in gradients]
 
 
-# ---- the schedule ----------------------------------------------------------------------------------
+_CLIP_NORM = Exercise(
+    "clip-norm",
+    "clip(gradients, max_norm) takes a list of tensors and returns them, shrunk by one common factor so "
+    "that their "
+    "joint norm is at most max_norm.",
+    _clip,
+    lambda: [
+        ([torch.tensor([3.0, 1.0]), torch.tensor([[4.0]])], 2.5),
+        ([0.1 * noise(5, 3), 0.1 * noise(6, 2)], 1.0),
+    ],
+    (
+        Mistake(
+            "each tensor by itself",
+            "every tensor is clipped by its own norm",
+            "That turns the direction of the step. One norm over all gradients, one factor.",
+            _clip_each,
+        ),
+        Mistake(
+            "values instead of norm",
+            "each component is clamped",
+            "Clamping turns the direction. Scale instead.",
+            lambda gradients, max_norm: [g.clamp(-max_norm, max_norm) for g in gradients],
+        ),
+        Mistake(
+            "small gradients enlarged",
+            "the gradients are always scaled to max_norm",
+            "The factor is at most 1.",
+            _clip_always,
+        ),
+        Mistake(
+            "norms added",
+            "the joint norm is taken for the sum of the norms",
+            "Squares add: the root of the sum of squares.",
+            _clip_sum,
+        ),
+    ),
+    ("The norm of everything as one vector.",),
+)
 
 
 def _schedule(step: int, n_steps: int, n_warmup: int, floor: float) -> float:
@@ -119,227 +289,62 @@ def _cosine(
     return floor + fallen if add else floor + (1 - floor) * fallen
 
 
+_WARMUP_COSINE = Exercise(
+    "warmup-cosine",
+    "warmup_cosine(step, n_steps, n_warmup, floor): factor of the peak learning rate at a step counted "
+    "from 1. It "
+    "rises linearly to 1 at n_warmup, falls as half a cosine to floor at n_steps, and stays there.",
+    _schedule,
+    lambda: [(step, 10, 4, 0.1) for step in (1, 3, 4, 6, 9, 10, 12)],
+    (
+        Mistake(
+            "off by one",
+            "steps are counted from 0",
+            "At the end of the warmup, and not a step later, the factor is 1; at n_steps it is the floor.",
+            lambda step, *rest: _cosine(step - 1, *rest),
+        ),
+        Mistake(
+            "warmup one step too fast",
+            "the warmup is (step + 1) / n_warmup",
+            "That is right for steps counted from 0. These start at 1.",
+            partial(_cosine, shift=1),
+        ),
+        Mistake(
+            "cosine over the whole run",
+            "the cosine starts at step 0, so that the rate jumps at the end of the warmup",
+            "Progress runs from 0 at n_warmup to 1 at n_steps.",
+            partial(_cosine, whole=True),
+        ),
+        Mistake(
+            "a whole cosine",
+            "the cosine runs through a full period and comes back up",
+            "From 0 to pi.",
+            partial(_cosine, turns=2.0),
+        ),
+        Mistake(
+            "floor added",
+            "the floor is added on top, so that the peak is above 1",
+            "floor + (1 - floor) times the cosine part.",
+            partial(_cosine, add=True),
+        ),
+        Mistake(
+            "rises again after the end",
+            "the progress is not held at 1 after n_steps",
+            "min(progress, 1).",
+            partial(_cosine, held=False),
+        ),
+    ),
+    (
+        "progress = (step - n_warmup) / (n_steps - n_warmup)",
+        "(1 + cos(pi * progress)) / 2 falls from 1 to 0.",
+    ),
+)
+
+
 EXERCISES = (
-    Exercise(
-        "next-token-loss",
-        "next_token_loss(logits, ids): mean cross entropy, in nats, of predicting each token from those "
-        "before it. "
-        "logits is (B, T, V), computed from ids (B, T); the last position predicts nothing that is known.",
-        _loss,
-        _loss_probes,
-        (
-            Mistake(
-                "label shift forgotten",
-                "the logits of a position are compared with the token that the position has just read",
-                "Position t predicts token t + 1: logits[:, :-1] against ids[:, 1:].",
-                _cross_entropy,
-            ),
-            Mistake(
-                "shifted the wrong way",
-                "the logits of a position are compared with the token before it",
-                "The future is predicted from the past: the targets lose their first token.",
-                lambda logits, ids: _cross_entropy(logits[:, 1:], ids[:, :-1]),
-            ),
-            Mistake(
-                "sum instead of mean",
-                "the losses of the tokens are summed",
-                "Divide by the number of predictions, or the learning rate depends on the batch.",
-                lambda logits, ids: _cross_entropy(logits[:, :-1], ids[:, 1:], "sum"),
-            ),
-            Mistake(
-                "softmax twice",
-                "probabilities are passed to cross_entropy, which applies a softmax itself",
-                "F.cross_entropy takes logits.",
-                lambda logits, ids: _cross_entropy(logits[:, :-1].softmax(-1), ids[:, 1:]),
-            ),
-            Mistake(
-                "bits instead of nats",
-                "the logarithm has base 2",
-                "torch's logarithms are natural.",
-                lambda logits, ids: _loss(logits, ids) / torch.tensor(2.0).log(),
-            ),
-        ),
-        (
-            "How many predictions can be checked in a text of T tokens?",
-            "Drop the last logits and the first token.",
-        ),
-    ),
-    Exercise(
-        "accumulate",
-        "accumulated_loss(losses, counts): the mean loss of a whole batch, from the means of its "
-        "micro-batches and the "
-        "numbers of tokens that each mean is over.",
-        _accumulated,
-        lambda: [
-            (torch.tensor([2.0, 4.0, 1.0]), torch.tensor([10, 30, 5])),
-            (torch.tensor([1.5, 0.5]), torch.tensor([1, 7])),
-        ],
-        (
-            Mistake(
-                "divided by the number of micro-batches",
-                "every micro-batch counts the same, however few tokens it has",
-                "A token in a short micro-batch would weigh more than one in a long one. Weight by the "
-                "counts.",
-                lambda losses, counts: losses.mean(),
-            ),
-            Mistake(
-                "not divided",
-                "the means are added up",
-                "The gradient would grow with the number of micro-batches.",
-                lambda losses, counts: losses.sum(),
-            ),
-            Mistake(
-                "means summed, divided by the tokens",
-                "the means are added as if they were sums",
-                "Multiply each mean by its count first.",
-                lambda losses, counts: losses.sum() / counts.sum(),
-            ),
-        ),
-        ("A mean times its count is a sum.",),
-    ),
-    Exercise(
-        "adamw",
-        "adamw(param, grad, m, v, step) returns the new param, m and v after step number `step`, from 1, "
-        f"with a learning rate of {LR}, betas {BETAS}, eps {EPS} and a weight decay of {DECAY}.",
-        _adamw,
-        _adam_probes,
-        (
-            Mistake(
-                "weight decay coupled",
-                "the decay is added to the gradient (Adam with L2, not AdamW)",
-                "Then it is divided by the root of v, and weights with large gradients hardly decay. Shrink "
-                "the weights by themselves.",
-                partial(_adam, coupled=True),
-            ),
-            Mistake(
-                "bias correction forgotten",
-                "m and v are used as they are, although they start at zero",
-                "Divide m by 1 - beta_1 ** step, and v likewise.",
-                partial(_adam, corrected=False),
-            ),
-            Mistake(
-                "bias correction off by one step",
-                "the means are corrected as if this were the next step already",
-                "At the first step the factor is 1 - beta, so that the corrected mean is the gradient.",
-                lambda param, grad, m, v, step: _adam(param, grad, m, v, step + 1),
-            ),
-            Mistake(
-                "eps inside the root",
-                "eps is added under the root",
-                "sqrt(v) + eps. Under the root, 1e-8 acts like 1e-4.",
-                partial(_adam, inside=True),
-            ),
-            Mistake(
-                "decay without the learning rate",
-                "the decay is not multiplied by the learning rate",
-                "As in torch: param * (1 - lr * weight_decay).",
-                partial(_adam, decay_rate=1.0),
-            ),
-            Mistake(
-                "betas swapped",
-                "beta_1 belongs to v and beta_2 to m",
-                "m forgets fast (0.9), v slowly (0.95 to 0.999).",
-                partial(_adam, betas=BETAS[::-1]),
-            ),
-            Mistake(
-                "gradient not squared",
-                "v averages the size of the gradient instead of its square",
-                "v is the mean of g squared; its root is in the unit of g.",
-                partial(_adam, squared=False),
-            ),
-        ),
-        (
-            "Two running means, two corrections, one division.",
-            "The decay shrinks the weight, before or after, by 1 - lr * decay.",
-        ),
-    ),
-    Exercise(
-        "clip-norm",
-        "clip(gradients, max_norm) takes a list of tensors and returns them, shrunk by one common factor so "
-        "that their "
-        "joint norm is at most max_norm.",
-        _clip,
-        lambda: [
-            ([torch.tensor([3.0, 1.0]), torch.tensor([[4.0]])], 2.5),
-            ([0.1 * noise(5, 3), 0.1 * noise(6, 2)], 1.0),
-        ],
-        (
-            Mistake(
-                "each tensor by itself",
-                "every tensor is clipped by its own norm",
-                "That turns the direction of the step. One norm over all gradients, one factor.",
-                _clip_each,
-            ),
-            Mistake(
-                "values instead of norm",
-                "each component is clamped",
-                "Clamping turns the direction. Scale instead.",
-                lambda gradients, max_norm: [g.clamp(-max_norm, max_norm) for g in gradients],
-            ),
-            Mistake(
-                "small gradients enlarged",
-                "the gradients are always scaled to max_norm",
-                "The factor is at most 1.",
-                _clip_always,
-            ),
-            Mistake(
-                "norms added",
-                "the joint norm is taken for the sum of the norms",
-                "Squares add: the root of the sum of squares.",
-                _clip_sum,
-            ),
-        ),
-        ("The norm of everything as one vector.",),
-    ),
-    Exercise(
-        "warmup-cosine",
-        "warmup_cosine(step, n_steps, n_warmup, floor): factor of the peak learning rate at a step counted "
-        "from 1. It "
-        "rises linearly to 1 at n_warmup, falls as half a cosine to floor at n_steps, and stays there.",
-        _schedule,
-        lambda: [(step, 10, 4, 0.1) for step in (1, 3, 4, 6, 9, 10, 12)],
-        (
-            Mistake(
-                "off by one",
-                "steps are counted from 0",
-                "At the end of the warmup, and not a step later, the factor is 1; at n_steps it is the "
-                "floor.",
-                lambda step, *rest: _cosine(step - 1, *rest),
-            ),
-            Mistake(
-                "warmup one step too fast",
-                "the warmup is (step + 1) / n_warmup",
-                "That is right for steps counted from 0. These start at 1.",
-                partial(_cosine, shift=1),
-            ),
-            Mistake(
-                "cosine over the whole run",
-                "the cosine starts at step 0, so that the rate jumps at the end of the warmup",
-                "Progress runs from 0 at n_warmup to 1 at n_steps.",
-                partial(_cosine, whole=True),
-            ),
-            Mistake(
-                "a whole cosine",
-                "the cosine runs through a full period and comes back up",
-                "From 0 to pi.",
-                partial(_cosine, turns=2.0),
-            ),
-            Mistake(
-                "floor added",
-                "the floor is added on top, so that the peak is above 1",
-                "floor + (1 - floor) times the cosine part.",
-                partial(_cosine, add=True),
-            ),
-            Mistake(
-                "rises again after the end",
-                "the progress is not held at 1 after n_steps",
-                "min(progress, 1).",
-                partial(_cosine, held=False),
-            ),
-        ),
-        (
-            "progress = (step - n_warmup) / (n_steps - n_warmup)",
-            "(1 + cos(pi * progress)) / 2 falls from 1 to 0.",
-        ),
-    ),
+    _NEXT_TOKEN_LOSS,
+    _ACCUMULATE,
+    _ADAMW,
+    _CLIP_NORM,
+    _WARMUP_COSINE,
 )

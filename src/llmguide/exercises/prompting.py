@@ -8,10 +8,6 @@ from operator import eq
 from llmguide.coding.prompts import extract_code
 from llmguide.exercises.grading import Arguments, Exercise, Mistake
 
-Message = dict[str, str]
-
-# ---- answers ---------------------------------------------------------------------------------------
-
 _ANSWER = """\
 The idea is a set:
 ```python
@@ -35,7 +31,42 @@ def _blocks(answer: str) -> list[str]:
     return re.findall(r"^```[^\n]*\n(.*?)^```", answer, flags=re.DOTALL | re.MULTILINE)
 
 
-# ---- votes -----------------------------------------------------------------------------------------
+_EXTRACT_CODE = Exercise(
+    "extract-code",
+    "extract_code(answer, name): the last code block of an answer that defines the function `name`, "
+    "without its fences, or None. Blocks begin and end with lines of three backticks.",
+    extract_code,
+    lambda: [(_ANSWER, "f"), (_ANSWER, "g"), ("I would use a loop.", "f")],
+    (
+        Mistake(
+            "first block",
+            "the first block that defines the function is taken",
+            "Models correct themselves: the last one is the solution.",
+            lambda answer, name: next((code for code in _blocks(answer) if f"def {name}(" in code), None),
+        ),
+        Mistake(
+            "last block whatever it holds",
+            "the last block is taken, also when it only calls the function",
+            "Look for def and the name in each block.",
+            lambda answer, name: _blocks(answer)[-1] if _blocks(answer) else None,
+        ),
+        Mistake(
+            "all blocks",
+            "all blocks are joined",
+            "That would run the examples too, and a version that was withdrawn.",
+            lambda answer, name: "".join(_blocks(answer)) if f"def {name}(" in answer else None,
+        ),
+        Mistake(
+            "fences kept",
+            "the lines of backticks are part of the code",
+            "They are not Python.",
+            lambda answer, name: (
+                None if (code := extract_code(answer, name)) is None else f"```python\n{code}```\n"
+            ),
+        ),
+    ),
+    ("A regular expression with re.DOTALL finds the blocks.", "Filter them by name, then take the last."),
+)
 
 
 def vote(results: Sequence[Sequence[int | None]]) -> int | None:
@@ -66,7 +97,58 @@ def _last_of_equals(results: Sequence[Sequence[int | None]]) -> int | None:
     return max(results.index(outputs) for outputs in kept if kept.count(outputs) == most)
 
 
-# ---- turns -----------------------------------------------------------------------------------------
+_VOTE = Exercise(
+    "vote",
+    "vote(results): results[i] lists what candidate i gave on the same calls, None where a call failed. "
+    "Return the number of the first candidate of the largest group that agrees on every call. Of "
+    "equally large groups take the one that comes first. Who fails on every call has no vote; None if "
+    "nobody has one.",
+    vote,
+    lambda: [
+        ([[1, 2, 3], [1, 5, 9], [4, 5, 3], [4, 5, 6], [4, 5, 6]],),
+        ([[7, 7], [1, 2], [1, 2]],),
+        ([[1, 1], [2, 2]],),
+        ([[None, None], [None, None], [3, None]],),
+        ([[None]],),
+    ],
+    (
+        Mistake(
+            "failures have a vote",
+            "candidates that fail on every call form a group",
+            "All broken programs agree, and on nothing.",
+            lambda results: results.index(max(results, key=results.count)),
+        ),
+        Mistake(
+            "call by call",
+            "each call is decided by itself",
+            "The winner must be a program. A majority on each call may come from different ones.",
+            _by_call,
+        ),
+        Mistake(
+            "last of equal groups",
+            "among equally large groups the one that comes last wins",
+            "Take the first, so that the result does not depend on chance.",
+            _last_of_equals,
+        ),
+        Mistake(
+            "smallest group",
+            "the smallest group wins",
+            "Right programs agree, wrong ones are wrong in different ways.",
+            lambda results: (
+                None
+                if not (kept := [r for r in results if any(x is not None for x in r)])
+                else results.index(min(kept, key=kept.count))
+            ),
+        ),
+    ),
+    (
+        "Group the candidates by the tuple of what they gave.",
+        "max(groups, key=len) takes the first of equals.",
+    ),
+)
+
+
+Message = dict[str, str]
 
 
 def refine(messages: Sequence[Message], answer: str, request: str) -> list[Message]:
@@ -78,9 +160,61 @@ def refine(messages: Sequence[Message], answer: str, request: str) -> list[Messa
     return [*messages, {"role": "assistant", "content": answer}, {"role": "user", "content": request}]
 
 
-# ---- a loop with a budget --------------------------------------------------------------------------
+_REFINE = Exercise(
+    "refine",
+    "refine(messages, answer, request): the messages of the next turn, from those of the last one, the "
+    "model's answer and your new request. A message is a dict with 'role' (user or assistant) and "
+    "'content'.",
+    refine,
+    lambda: [
+        ([{"role": "user", "content": "Write f."}], "def f(): ...", "Shorter."),
+        (
+            [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}],
+            "Hi.",
+            "Go on.",
+        ),
+    ],
+    (
+        Mistake(
+            "answer left out",
+            "the model's answer is missing",
+            "The model remembers nothing by itself: what it should change must be in the context.",
+            lambda messages, answer, request: [*messages, {"role": "user", "content": request}],
+        ),
+        Mistake(
+            "history left out",
+            "the earlier messages are missing",
+            "Without the first request the model does not know what the answer was to.",
+            lambda messages, answer, request: refine([], answer, request),
+        ),
+        Mistake(
+            "roles exchanged",
+            "the answer is the user's and the request the assistant's",
+            "The model speaks as assistant.",
+            lambda messages, answer, request: [
+                *messages,
+                {"role": "user", "content": answer},
+                {"role": "assistant", "content": request},
+            ],
+        ),
+        Mistake(
+            "request before the answer",
+            "the request stands before the answer that it is about",
+            "In the order in which it was said.",
+            lambda messages, answer, request: [
+                *messages,
+                {"role": "user", "content": request},
+                {"role": "assistant", "content": answer},
+            ],
+        ),
+    ),
+    ("A new list: old messages, answer, request.",),
+)
+
 
 Ask = Callable[[list[str]], str]
+
+
 Passes = Callable[[str], bool]
 
 
@@ -143,176 +277,47 @@ def _hopeful(ask: Ask, passes: Passes, budget: int) -> tuple[str | None, int]:
     return answer or answers[-1], asked
 
 
+_SOLVE = Exercise(
+    "solve",
+    "solve(ask, passes, budget): an agent's loop. ask(failed) gives an answer, from the list of those "
+    "that failed; passes(answer) judges it. Return (answer, n) for the first that passes, n times "
+    "asked; (None, n) as soon as an answer comes that has failed before, or when `budget` answers have "
+    "failed.",
+    solve,
+    _solve_probes,
+    (
+        Mistake(
+            "circles not noticed",
+            "an answer that comes again is not noticed",
+            "A model that repeats itself will go on, and the budget goes with it.",
+            _patient,
+        ),
+        Mistake(
+            "one time too often",
+            "the model is asked once more than the budget allows",
+            "Count before you ask.",
+            lambda ask, passes, budget: solve(ask, passes, budget + 1),
+        ),
+        Mistake(
+            "failures not passed on",
+            "the model is not told what failed",
+            "At temperature 0 the same question gives the same answer. Give it the list.",
+            _forgetful,
+        ),
+        Mistake(
+            "last answer whatever it is",
+            "the last answer is returned although it failed",
+            "What did not pass is no solution. Return None and say so.",
+            _hopeful,
+        ),
+    ),
+    ("Keep the list of what failed; its length is the number of times that you asked.",),
+)
+
+
 EXERCISES = (
-    Exercise(
-        "extract-code",
-        "extract_code(answer, name): the last code block of an answer that defines the function `name`, "
-        "without its fences, or None. Blocks begin and end with lines of three backticks.",
-        extract_code,
-        lambda: [(_ANSWER, "f"), (_ANSWER, "g"), ("I would use a loop.", "f")],
-        (
-            Mistake(
-                "first block",
-                "the first block that defines the function is taken",
-                "Models correct themselves: the last one is the solution.",
-                lambda answer, name: next((code for code in _blocks(answer) if f"def {name}(" in code), None),
-            ),
-            Mistake(
-                "last block whatever it holds",
-                "the last block is taken, also when it only calls the function",
-                "Look for def and the name in each block.",
-                lambda answer, name: _blocks(answer)[-1] if _blocks(answer) else None,
-            ),
-            Mistake(
-                "all blocks",
-                "all blocks are joined",
-                "That would run the examples too, and a version that was withdrawn.",
-                lambda answer, name: "".join(_blocks(answer)) if f"def {name}(" in answer else None,
-            ),
-            Mistake(
-                "fences kept",
-                "the lines of backticks are part of the code",
-                "They are not Python.",
-                lambda answer, name: (
-                    None if (code := extract_code(answer, name)) is None else f"```python\n{code}```\n"
-                ),
-            ),
-        ),
-        ("A regular expression with re.DOTALL finds the blocks.", "Filter them by name, then take the last."),
-    ),
-    Exercise(
-        "vote",
-        "vote(results): results[i] lists what candidate i gave on the same calls, None where a call failed. "
-        "Return the number of the first candidate of the largest group that agrees on every call. Of "
-        "equally large groups take the one that comes first. Who fails on every call has no vote; None if "
-        "nobody has one.",
-        vote,
-        lambda: [
-            ([[1, 2, 3], [1, 5, 9], [4, 5, 3], [4, 5, 6], [4, 5, 6]],),
-            ([[7, 7], [1, 2], [1, 2]],),
-            ([[1, 1], [2, 2]],),
-            ([[None, None], [None, None], [3, None]],),
-            ([[None]],),
-        ],
-        (
-            Mistake(
-                "failures have a vote",
-                "candidates that fail on every call form a group",
-                "All broken programs agree, and on nothing.",
-                lambda results: results.index(max(results, key=results.count)),
-            ),
-            Mistake(
-                "call by call",
-                "each call is decided by itself",
-                "The winner must be a program. A majority on each call may come from different ones.",
-                _by_call,
-            ),
-            Mistake(
-                "last of equal groups",
-                "among equally large groups the one that comes last wins",
-                "Take the first, so that the result does not depend on chance.",
-                _last_of_equals,
-            ),
-            Mistake(
-                "smallest group",
-                "the smallest group wins",
-                "Right programs agree, wrong ones are wrong in different ways.",
-                lambda results: (
-                    None
-                    if not (kept := [r for r in results if any(x is not None for x in r)])
-                    else results.index(min(kept, key=kept.count))
-                ),
-            ),
-        ),
-        (
-            "Group the candidates by the tuple of what they gave.",
-            "max(groups, key=len) takes the first of equals.",
-        ),
-    ),
-    Exercise(
-        "refine",
-        "refine(messages, answer, request): the messages of the next turn, from those of the last one, the "
-        "model's answer and your new request. A message is a dict with 'role' (user or assistant) and "
-        "'content'.",
-        refine,
-        lambda: [
-            ([{"role": "user", "content": "Write f."}], "def f(): ...", "Shorter."),
-            (
-                [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}],
-                "Hi.",
-                "Go on.",
-            ),
-        ],
-        (
-            Mistake(
-                "answer left out",
-                "the model's answer is missing",
-                "The model remembers nothing by itself: what it should change must be in the context.",
-                lambda messages, answer, request: [*messages, {"role": "user", "content": request}],
-            ),
-            Mistake(
-                "history left out",
-                "the earlier messages are missing",
-                "Without the first request the model does not know what the answer was to.",
-                lambda messages, answer, request: refine([], answer, request),
-            ),
-            Mistake(
-                "roles exchanged",
-                "the answer is the user's and the request the assistant's",
-                "The model speaks as assistant.",
-                lambda messages, answer, request: [
-                    *messages,
-                    {"role": "user", "content": answer},
-                    {"role": "assistant", "content": request},
-                ],
-            ),
-            Mistake(
-                "request before the answer",
-                "the request stands before the answer that it is about",
-                "In the order in which it was said.",
-                lambda messages, answer, request: [
-                    *messages,
-                    {"role": "user", "content": request},
-                    {"role": "assistant", "content": answer},
-                ],
-            ),
-        ),
-        ("A new list: old messages, answer, request.",),
-    ),
-    Exercise(
-        "solve",
-        "solve(ask, passes, budget): an agent's loop. ask(failed) gives an answer, from the list of those "
-        "that failed; passes(answer) judges it. Return (answer, n) for the first that passes, n times "
-        "asked; (None, n) as soon as an answer comes that has failed before, or when `budget` answers have "
-        "failed.",
-        solve,
-        _solve_probes,
-        (
-            Mistake(
-                "circles not noticed",
-                "an answer that comes again is not noticed",
-                "A model that repeats itself will go on, and the budget goes with it.",
-                _patient,
-            ),
-            Mistake(
-                "one time too often",
-                "the model is asked once more than the budget allows",
-                "Count before you ask.",
-                lambda ask, passes, budget: solve(ask, passes, budget + 1),
-            ),
-            Mistake(
-                "failures not passed on",
-                "the model is not told what failed",
-                "At temperature 0 the same question gives the same answer. Give it the list.",
-                _forgetful,
-            ),
-            Mistake(
-                "last answer whatever it is",
-                "the last answer is returned although it failed",
-                "What did not pass is no solution. Return None and say so.",
-                _hopeful,
-            ),
-        ),
-        ("Keep the list of what failed; its length is the number of times that you asked.",),
-    ),
+    _EXTRACT_CODE,
+    _VOTE,
+    _REFINE,
+    _SOLVE,
 )

@@ -30,14 +30,6 @@ def _norm(
     return x / (square.sqrt() + eps if outside else (square + eps).sqrt()) * weight
 
 
-def _layer(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, correction: int = 0, axis: int = -1
-) -> Tensor:
-    """LayerNorm with switches for what goes wrong."""
-    variance = x.var(dim=axis, keepdim=True, correction=correction)
-    return (x - x.mean(dim=axis, keepdim=True)) / (variance + eps).sqrt() * weight + bias
-
-
 def _norm_probes() -> list[Arguments]:
     weight = 1 + 0.3 * noise(0, 4)
     return [
@@ -46,8 +38,96 @@ def _norm_probes() -> list[Arguments]:
     ]  # eps counts in the second
 
 
+_RMS_NORM = Exercise(
+    "rms-norm",
+    "rms_norm(x, weight, eps) scales each vector (last axis) to root mean square 1, with eps under the "
+    "root, and "
+    "multiplies by the weight.",
+    rms_norm,
+    _norm_probes,
+    (
+        Mistake(
+            "mean subtracted",
+            "the mean is subtracted first, as in LayerNorm",
+            "RMSNorm leaves the mean where it is; that is what it saves.",
+            partial(_norm, centred=True),
+        ),
+        Mistake(
+            "length instead of root mean square",
+            "the vector is divided by its length",
+            "Divide the sum of squares by the width.",
+            partial(_norm, total=True),
+        ),
+        Mistake(
+            "normalized over the tokens",
+            "the mean runs over the tokens instead of the components",
+            "Each token is normalized by itself: dim=-1.",
+            partial(_norm, axis=-2),
+        ),
+        Mistake(
+            "eps outside the root",
+            "eps is added to the root instead of the mean square",
+            "sqrt(mean square + eps).",
+            partial(_norm, outside=True),
+        ),
+        Mistake(
+            "weight forgotten",
+            "the weight is not applied",
+            "The last step is a product with the learned weight.",
+            lambda x, weight, eps: _norm(x, torch.ones_like(weight), eps),
+        ),
+    ),
+    ("x.square().mean(dim=-1, keepdim=True)", "Use torch.rsqrt."),
+)
+
+
+def _layer(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, correction: int = 0, axis: int = -1
+) -> Tensor:
+    """LayerNorm with switches for what goes wrong."""
+    variance = x.var(dim=axis, keepdim=True, correction=correction)
+    return (x - x.mean(dim=axis, keepdim=True)) / (variance + eps).sqrt() * weight + bias
+
+
 def _layer_probes() -> list[Arguments]:
     return [(x, weight, noise(3, 4), eps) for x, weight, eps in _norm_probes()]
+
+
+_LAYER_NORM = Exercise(
+    "layer-norm",
+    "layer_norm(x, weight, bias, eps) shifts and scales each vector to mean 0 and variance 1, eps under "
+    "the root, "
+    "then applies weight and bias.",
+    layer_norm,
+    _layer_probes,
+    (
+        Mistake(
+            "variance with Bessel's correction",
+            "the variance is divided by D - 1, as torch.var does unless told otherwise",
+            "x.var(correction=0): all D components are there, nothing is estimated.",
+            partial(_layer, correction=1),
+        ),
+        Mistake(
+            "normalized over the tokens",
+            "mean and variance run over the tokens, as in BatchNorm",
+            "Each token is normalized by itself: dim=-1.",
+            partial(_layer, axis=-2),
+        ),
+        Mistake(
+            "mean kept",
+            "the mean is not subtracted, as in RMSNorm",
+            "LayerNorm centers before it scales.",
+            lambda x, weight, bias, eps: _norm(x, weight, eps) + bias,
+        ),
+        Mistake(
+            "bias forgotten",
+            "the bias is not added",
+            "The last step is a product with the weight and a sum with the bias.",
+            lambda x, weight, bias, eps: _layer(x, weight, 0 * bias, eps),
+        ),
+    ),
+    ("Center first; the variance is the mean square of what is left.",),
+)
 
 
 def _halve(x: Tensor) -> Tensor:
@@ -60,6 +140,113 @@ def _unit(x: Tensor) -> Tensor:
 
 def _residual_probes() -> list[Arguments]:
     return [(noise(4, 2, 3, 4), torch.tanh, _halve), (noise(5, 1, 2, 4), torch.square, _unit)]
+
+
+_PRE_NORM = Exercise(
+    "pre-norm",
+    "pre_norm(x, sublayer, norm) returns the residual stream after one sublayer of a pre-norm block.",
+    partial(residual, norm_position="pre"),
+    _residual_probes,
+    (
+        Mistake(
+            "post- for pre-norm",
+            "the sum is normalized, as in the Transformer of 2017",
+            "GPT-2 and later normalize the input of the sublayer, and nothing touches x itself.",
+            partial(residual, norm_position="post"),
+        ),
+        Mistake(
+            "residual connection forgotten",
+            "x is not added",
+            "A sublayer adds a correction to the stream; it does not replace it.",
+            lambda x, sublayer, norm: sublayer(norm(x)),
+        ),
+        Mistake(
+            "normalized x added",
+            "the normalized x is added instead of x",
+            "The path of plain sums from the first to the last layer is the point of pre-norm.",
+            lambda x, sublayer, norm: norm(x) + sublayer(norm(x)),
+        ),
+        Mistake(
+            "output normalized",
+            "the norm stands behind the sublayer, as in OLMo 2",
+            "Call the sublayer on the normalized x.",
+            lambda x, sublayer, norm: x + norm(sublayer(x)),
+        ),
+        Mistake(
+            "norm forgotten",
+            "nothing is normalized",
+            "Without a norm the stream grows with depth, and so do the gradients.",
+            lambda x, sublayer, norm: x + sublayer(x),
+        ),
+    ),
+    ("One line: x plus something.",),
+)
+
+
+_SWIGLU = Exercise(
+    "swiglu",
+    "swiglu(gate, up) returns SiLU(gate) times up.",
+    swiglu,
+    lambda: [(noise(6, 3, 4), noise(7, 3, 4)), (torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0]))],
+    (
+        Mistake(
+            "the two swapped",
+            "SiLU is applied to the other projection",
+            "The gate passes through SiLU. Released weights name it gate_proj.",
+            lambda gate, up: F.silu(up) * gate,
+        ),
+        Mistake(
+            "sigmoid instead of SiLU",
+            "the gate is a plain sigmoid (this is GLU)",
+            "SiLU(x) is x times the sigmoid of x.",
+            lambda gate, up: torch.sigmoid(gate) * up,
+        ),
+        Mistake(
+            "GELU instead of SiLU",
+            "the gate is GELU (this is GEGLU)",
+            "torch.nn.functional.silu.",
+            lambda gate, up: F.gelu(gate) * up,
+        ),
+        Mistake(
+            "added instead of multiplied",
+            "gate and up are added",
+            "A gate multiplies.",
+            lambda gate, up: F.silu(gate) + up,
+        ),
+    ),
+    ("SiLU(x) = x times sigmoid(x).",),
+)
+
+
+_ROUTE = Exercise(
+    "route",
+    "route(logits, k) returns the weights and the numbers of the k experts of each token, largest "
+    "first; the "
+    "weights sum to 1 (Mixtral).",
+    route,
+    lambda: [(noise(8, 3, 6), 2), (noise(9, 2, 5), 3)],
+    (
+        Mistake(
+            "weights not renormalised",
+            "the softmax runs over all experts, so that the chosen weights sum to less than 1",
+            "Choose first, then softmax over what was chosen; or divide by the sum.",
+            lambda logits, k: tuple(logits.softmax(dim=-1).topk(k, dim=-1)),
+        ),
+        Mistake(
+            "equal weights",
+            "each chosen expert gets the same weight",
+            "The router's scores also say how much each expert counts; without them it gets no gradient.",
+            lambda logits, k: (torch.full_like(logits[..., :k], 1 / k), logits.topk(k, dim=-1).indices),
+        ),
+        Mistake(
+            "logits as weights",
+            "the raw scores are the weights",
+            "Softmax makes them positive, with sum 1.",
+            lambda logits, k: tuple(logits.topk(k, dim=-1)),
+        ),
+    ),
+    ("Tensor.topk returns values and indices.",),
+)
 
 
 def _n_params(V: int, T: int, L: int, d: int) -> int:
@@ -81,223 +268,54 @@ def _count(
     return tables * V * d + positions * T * d + L * (12 * d**2 + per_layer * d) + last * d
 
 
+_COUNT_PARAMETERS = Exercise(
+    "count-parameters",
+    "n_params(V, T, L, d) counts the parameters of a GPT-2: vocabulary V, context T, L blocks of width "
+    "d with "
+    "feed-forward width 4d, biases everywhere, a final norm, and a head tied to the token table.",
+    _n_params,
+    lambda: [(50_257, 1024, 12, 768), (50_257, 1024, 48, 1600), (100, 8, 1, 16)],
+    (
+        Mistake(
+            "head counted twice",
+            "the output head is counted beside the table of tokens",
+            "They are tied: one matrix with two uses.",
+            partial(_count, tables=2),
+        ),
+        Mistake(
+            "biases and norms forgotten",
+            "only the matrices of a block are counted",
+            "Attention has 4d biases, the feed-forward layer 5d, two norms 4d.",
+            partial(_count, per_layer=0),
+        ),
+        Mistake(
+            "norms of the blocks forgotten",
+            "the two norms of each block are left out",
+            "Each has a weight and a bias: 4d a block.",
+            partial(_count, per_layer=9),
+        ),
+        Mistake(
+            "final norm forgotten",
+            "the norm before the head is left out",
+            "A pre-norm model has one more norm at the end: 2d.",
+            partial(_count, last=0),
+        ),
+        Mistake(
+            "positions forgotten",
+            "the table of positions is left out",
+            "GPT-2 learns a vector for each of its T positions.",
+            partial(_count, positions=False),
+        ),
+    ),
+    ("A block: 4 d^2 in attention, 8 d^2 in the feed-forward layer, and what is linear in d.",),
+)
+
+
 EXERCISES = (
-    Exercise(
-        "rms-norm",
-        "rms_norm(x, weight, eps) scales each vector (last axis) to root mean square 1, with eps under the "
-        "root, and "
-        "multiplies by the weight.",
-        rms_norm,
-        _norm_probes,
-        (
-            Mistake(
-                "mean subtracted",
-                "the mean is subtracted first, as in LayerNorm",
-                "RMSNorm leaves the mean where it is; that is what it saves.",
-                partial(_norm, centred=True),
-            ),
-            Mistake(
-                "length instead of root mean square",
-                "the vector is divided by its length",
-                "Divide the sum of squares by the width.",
-                partial(_norm, total=True),
-            ),
-            Mistake(
-                "normalized over the tokens",
-                "the mean runs over the tokens instead of the components",
-                "Each token is normalized by itself: dim=-1.",
-                partial(_norm, axis=-2),
-            ),
-            Mistake(
-                "eps outside the root",
-                "eps is added to the root instead of the mean square",
-                "sqrt(mean square + eps).",
-                partial(_norm, outside=True),
-            ),
-            Mistake(
-                "weight forgotten",
-                "the weight is not applied",
-                "The last step is a product with the learned weight.",
-                lambda x, weight, eps: _norm(x, torch.ones_like(weight), eps),
-            ),
-        ),
-        ("x.square().mean(dim=-1, keepdim=True)", "Use torch.rsqrt."),
-    ),
-    Exercise(
-        "layer-norm",
-        "layer_norm(x, weight, bias, eps) shifts and scales each vector to mean 0 and variance 1, eps under "
-        "the root, "
-        "then applies weight and bias.",
-        layer_norm,
-        _layer_probes,
-        (
-            Mistake(
-                "variance with Bessel's correction",
-                "the variance is divided by D - 1, as torch.var does unless told otherwise",
-                "x.var(correction=0): all D components are there, nothing is estimated.",
-                partial(_layer, correction=1),
-            ),
-            Mistake(
-                "normalized over the tokens",
-                "mean and variance run over the tokens, as in BatchNorm",
-                "Each token is normalized by itself: dim=-1.",
-                partial(_layer, axis=-2),
-            ),
-            Mistake(
-                "mean kept",
-                "the mean is not subtracted, as in RMSNorm",
-                "LayerNorm centers before it scales.",
-                lambda x, weight, bias, eps: _norm(x, weight, eps) + bias,
-            ),
-            Mistake(
-                "bias forgotten",
-                "the bias is not added",
-                "The last step is a product with the weight and a sum with the bias.",
-                lambda x, weight, bias, eps: _layer(x, weight, 0 * bias, eps),
-            ),
-        ),
-        ("Center first; the variance is the mean square of what is left.",),
-    ),
-    Exercise(
-        "pre-norm",
-        "pre_norm(x, sublayer, norm) returns the residual stream after one sublayer of a pre-norm block.",
-        partial(residual, norm_position="pre"),
-        _residual_probes,
-        (
-            Mistake(
-                "post- for pre-norm",
-                "the sum is normalized, as in the Transformer of 2017",
-                "GPT-2 and later normalize the input of the sublayer, and nothing touches x itself.",
-                partial(residual, norm_position="post"),
-            ),
-            Mistake(
-                "residual connection forgotten",
-                "x is not added",
-                "A sublayer adds a correction to the stream; it does not replace it.",
-                lambda x, sublayer, norm: sublayer(norm(x)),
-            ),
-            Mistake(
-                "normalized x added",
-                "the normalized x is added instead of x",
-                "The path of plain sums from the first to the last layer is the point of pre-norm.",
-                lambda x, sublayer, norm: norm(x) + sublayer(norm(x)),
-            ),
-            Mistake(
-                "output normalized",
-                "the norm stands behind the sublayer, as in OLMo 2",
-                "Call the sublayer on the normalized x.",
-                lambda x, sublayer, norm: x + norm(sublayer(x)),
-            ),
-            Mistake(
-                "norm forgotten",
-                "nothing is normalized",
-                "Without a norm the stream grows with depth, and so do the gradients.",
-                lambda x, sublayer, norm: x + sublayer(x),
-            ),
-        ),
-        ("One line: x plus something.",),
-    ),
-    Exercise(
-        "swiglu",
-        "swiglu(gate, up) returns SiLU(gate) times up.",
-        swiglu,
-        lambda: [(noise(6, 3, 4), noise(7, 3, 4)), (torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0]))],
-        (
-            Mistake(
-                "the two swapped",
-                "SiLU is applied to the other projection",
-                "The gate passes through SiLU. Released weights name it gate_proj.",
-                lambda gate, up: F.silu(up) * gate,
-            ),
-            Mistake(
-                "sigmoid instead of SiLU",
-                "the gate is a plain sigmoid (this is GLU)",
-                "SiLU(x) is x times the sigmoid of x.",
-                lambda gate, up: torch.sigmoid(gate) * up,
-            ),
-            Mistake(
-                "GELU instead of SiLU",
-                "the gate is GELU (this is GEGLU)",
-                "torch.nn.functional.silu.",
-                lambda gate, up: F.gelu(gate) * up,
-            ),
-            Mistake(
-                "added instead of multiplied",
-                "gate and up are added",
-                "A gate multiplies.",
-                lambda gate, up: F.silu(gate) + up,
-            ),
-        ),
-        ("SiLU(x) = x times sigmoid(x).",),
-    ),
-    Exercise(
-        "route",
-        "route(logits, k) returns the weights and the numbers of the k experts of each token, largest "
-        "first; the "
-        "weights sum to 1 (Mixtral).",
-        route,
-        lambda: [(noise(8, 3, 6), 2), (noise(9, 2, 5), 3)],
-        (
-            Mistake(
-                "weights not renormalised",
-                "the softmax runs over all experts, so that the chosen weights sum to less than 1",
-                "Choose first, then softmax over what was chosen; or divide by the sum.",
-                lambda logits, k: tuple(logits.softmax(dim=-1).topk(k, dim=-1)),
-            ),
-            Mistake(
-                "equal weights",
-                "each chosen expert gets the same weight",
-                "The router's scores also say how much each expert counts; without them it gets no gradient.",
-                lambda logits, k: (torch.full_like(logits[..., :k], 1 / k), logits.topk(k, dim=-1).indices),
-            ),
-            Mistake(
-                "logits as weights",
-                "the raw scores are the weights",
-                "Softmax makes them positive, with sum 1.",
-                lambda logits, k: tuple(logits.topk(k, dim=-1)),
-            ),
-        ),
-        ("Tensor.topk returns values and indices.",),
-    ),
-    Exercise(
-        "count-parameters",
-        "n_params(V, T, L, d) counts the parameters of a GPT-2: vocabulary V, context T, L blocks of width "
-        "d with "
-        "feed-forward width 4d, biases everywhere, a final norm, and a head tied to the token table.",
-        _n_params,
-        lambda: [(50_257, 1024, 12, 768), (50_257, 1024, 48, 1600), (100, 8, 1, 16)],
-        (
-            Mistake(
-                "head counted twice",
-                "the output head is counted beside the table of tokens",
-                "They are tied: one matrix with two uses.",
-                partial(_count, tables=2),
-            ),
-            Mistake(
-                "biases and norms forgotten",
-                "only the matrices of a block are counted",
-                "Attention has 4d biases, the feed-forward layer 5d, two norms 4d.",
-                partial(_count, per_layer=0),
-            ),
-            Mistake(
-                "norms of the blocks forgotten",
-                "the two norms of each block are left out",
-                "Each has a weight and a bias: 4d a block.",
-                partial(_count, per_layer=9),
-            ),
-            Mistake(
-                "final norm forgotten",
-                "the norm before the head is left out",
-                "A pre-norm model has one more norm at the end: 2d.",
-                partial(_count, last=0),
-            ),
-            Mistake(
-                "positions forgotten",
-                "the table of positions is left out",
-                "GPT-2 learns a vector for each of its T positions.",
-                partial(_count, positions=False),
-            ),
-        ),
-        ("A block: 4 d^2 in attention, 8 d^2 in the feed-forward layer, and what is linear in d.",),
-    ),
+    _RMS_NORM,
+    _LAYER_NORM,
+    _PRE_NORM,
+    _SWIGLU,
+    _ROUTE,
+    _COUNT_PARAMETERS,
 )
