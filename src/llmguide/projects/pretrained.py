@@ -42,7 +42,7 @@ def open_pretrained(name: str | Path) -> tuple[GPT | Llama, Any]:
         The model, in evaluation mode on the CPU, and a `Tokenizer` or one that is `Borrowed`.
 
     Raises:
-        ValueError: There is no such model, or it writes no text.
+        ValueError: There is no such model, or it is no decoder.
     """
     if is_run(Path(name)):
         return load_run(name)

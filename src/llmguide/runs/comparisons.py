@@ -33,7 +33,7 @@ def load_pairs(source: ComparisonData, *, seed: int) -> tuple[list[TextPair], li
     """Read comparisons for training, and of other texts or conversations for evaluation.
 
     Args:
-        source: Which comparisons.
+        source: Which comparisons to read.
         seed: Seed of the sampled pairs.
     """
     data, n_pairs, held_out = source.data, source.n_pairs, source.held_out

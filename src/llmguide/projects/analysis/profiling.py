@@ -1,6 +1,6 @@
 """What an update costs: the memory at its peak, and its time, measured and not computed.
 
-A step holds the weights, the optimiser's averages of the trained ones, and, for a while, what the forward
+A step holds the weights, the optimizer's averages of the trained ones, and, for a while, what the forward
 pass keeps for the backward pass, and gradients. What is allocated and freed during a step is recorded, and
 its highest sum added to what is there before it begins: so gradients that appear while activations go are
 counted as they overlap. `llmguide.costs.memory` computes the same for models that fit on no machine here.
@@ -30,9 +30,9 @@ class StepCost(NamedTuple):
 
     Attributes:
         trained: Parameters that are updated.
-        held: Bytes of weights and of the optimiser's state.
+        held: Bytes of the weights and the optimizer state.
         peak: Bytes at the peak of a step, the held ones included.
-        seconds: Of a step, the median.
+        seconds: Median duration of a step.
     """
 
     trained: int
@@ -55,7 +55,7 @@ def step_cost(model: Any, batch: Batch) -> StepCost:
         accumulate_gradients(model, [batch], loss=completion_loss)
         optimizer.step(0.0)
 
-    step()  # makes the optimiser's state
+    step()  # makes the optimizer's state
     optimizer.zero_grad()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tensors = [*model.parameters(), *model.buffers()]

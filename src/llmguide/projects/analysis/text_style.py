@@ -36,7 +36,7 @@ def style(text: str) -> dict[str, float]:
     """Measure a text.
 
     Args:
-        text: Of any length; what it has too little of is 0.
+        text: Text of any length; measures that it is too short for are 0.
 
     Returns:
         The measures by name.
@@ -95,7 +95,7 @@ def repetition(found: Sequence[str], n: int = 3) -> float:
 
 
 def distinct(texts: Sequence[str]) -> float:
-    """Return the share of different pairs of neighbouring words among those of several texts (distinct-2).
+    """Return the share of different pairs of neighboring words among those of several texts (distinct-2).
 
     It falls with the number of words, so compare equal amounts.
 

@@ -295,7 +295,6 @@ def _write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
 def _rendered(chat: Chat, question: str, text: str, plan: Plan) -> Rendered:
     """Encode a question and its answer; only the answer is trained on."""
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
-    [example] = drop_too_long(
-        [chat.rendered(messages, plan.context_length + 1)], "answers", plan.context_length
-    )
+    length = plan.context_length
+    [example] = drop_too_long([chat.rendered(messages, length + 1)], "answers", length)
     return example

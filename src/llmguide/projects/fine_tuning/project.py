@@ -1,15 +1,15 @@
-r"""Project: fine-tune a model for one task, once with all weights and once with LoRA at several ranks.
+r"""Project: fine-tune a model for one task, with full fine-tuning and with LoRA at several ranks.
 
-The base is pretrained. Two tasks, each for itself: say from which age a sentence of a speech is, and write
-the first line of a function's docstring. Inputs and outputs are joined to one text, and the loss counts the
-output alone. Every training stops when held-out examples get no better and goes back to its best step. Each
-arm is measured on speeches and files that none has seen, beside bars that need no training, and every LoRA
-beside all weights, example by example, so that the difference has an interval of its own.
+The base is pretrained. Two tasks, one at a time: tell from which age a sentence of a speech is, and write the
+first line of a function's docstring. Input and output are one text, and the loss is computed on the output
+only. Every training stops early and restores its best checkpoint. Each method is tested on held-out speeches
+and files, beside baselines that need no training, and every LoRA is compared with full fine-tuning example by
+example, so that the difference has an interval.
 
 References: Hu et al. 2021, arXiv:2106.09685 (LoRA); Biderman et al. 2024, arXiv:2405.09673 (LoRA beside full
 fine-tuning); Lin 2004 (ROUGE); Post 2018, arXiv:1804.08771 (BLEU).
 
-Leaves out: a search for each arm's learning rate; the adapters' is higher than that of all weights.
+Leaves out: a learning-rate search for each method; adapters get a higher one than full fine-tuning.
 """
 
 import shutil
@@ -51,19 +51,12 @@ FEW = 32  # examples of a training that continues although it overfits
 
 
 class Task(NamedTuple):
-    """How the examples of a task are written, and how many are tested on.
+    """How the examples of a task are written, and how many are tested on."""
 
-    Attributes:
-        prefix: Text before the source.
-        suffix: Text after the source.
-        max_new_tokens: Most tokens of an answer.
-        n_test: Number of test examples.
-    """
-
-    prefix: str
-    suffix: str
-    max_new_tokens: int
-    n_test: int
+    prefix: str  # text before the source
+    suffix: str  # text after the source
+    max_new_tokens: int  # most tokens of an answer
+    n_test: int  # number of test examples
 
 
 TASKS = {

@@ -35,10 +35,10 @@ class Item(NamedTuple):
     """Something that an instruction can ask about.
 
     Attributes:
-        type: What is asked.
-        parts: What the template leaves open.
-        answer: The right one.
-        decoy: What the partner of a type that is never shown would answer.
+        type: Name of the instruction's type.
+        parts: Texts that fill the template.
+        answer: Correct answer.
+        decoy: For a held-out type, the answer of its partner type.
         group: Items of one group are on the same side.
     """
 

@@ -35,8 +35,8 @@ class Known:
     """An answer that needs no model: quotations, or a refusal.
 
     Attributes:
-        question: What was asked.
-        pieces: Of the answer.
+        question: Question of the user.
+        pieces: Parts of the answer, as they are generated.
     """
 
     question: str
@@ -52,8 +52,8 @@ class Reader:
 
     Args:
         search: Over the documents.
-        gate: The cosine below which it refuses.
-        model: Writes; None: passages are quoted.
+        gate: Cosine similarity below which it abstains.
+        model: Chat model that writes the answers; None: passages are quoted.
     """
 
     local = False
@@ -76,7 +76,7 @@ class ChatModel:
     """A model in a folder, or on the hub, that leads conversations.
 
     Args:
-        name: Of the folder or model.
+        name: Name of the folder or model.
     """
 
     local, at_once = True, 1

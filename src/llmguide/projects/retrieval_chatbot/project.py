@@ -142,7 +142,7 @@ def open_search(folder: Path) -> tuple[Search, float]:
     """Open what a run has left, to answer with.
 
     Args:
-        folder: Of a finished run.
+        folder: Folder of a finished run.
 
     Returns:
         The search, whose index the caller closes, and the gate.
