@@ -63,3 +63,10 @@ def test_what_cannot_be_trained_says_why(runs, written, capsys):
     assert "beta=0.0 must be above 0" in capsys.readouterr().err
     assert main(["dpo", "--data", written([{"chosen": "a"}]), "--output", str(runs / "x")]) == 1
     assert "line 1: there is no field" in capsys.readouterr().err
+
+
+def test_a_run_in_the_tiny_world_keeps_to_its_label_smoothing(runs, capsys):
+    args = ["dpo", "--output", str(runs / "dpo"), "--n-steps", "2"]
+    assert main(args) == 0
+    assert main([*args, "--label-smoothing", "0.1"]) == 1
+    assert "label_smoothing=0.1 (was 0.0)" in capsys.readouterr().err
