@@ -65,7 +65,7 @@ def test_a_run_in_two_sittings_ends_as_one(tmp_path):
 def test_ctrl_c_says_how_to_go_on(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt), resumable(tmp_path):
         raise KeyboardInterrupt
-    assert f"goes on from the last checkpoint in {tmp_path / 'checkpoints'}" in capsys.readouterr().out
+    assert f"resume from the last checkpoint in {tmp_path / 'checkpoints'}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("more", [[], ["--packed"], ["--lora-rank", "2"]], ids=["plain", "packed", "lora"])
@@ -93,7 +93,7 @@ def test_what_was_held_out_stays_held_out(tmp_path, written, capsys):
 def test_no_share_that_leaves_nothing_to_learn(share, tmp_path, written, capsys):
     args = ["--data", written(TALKS), "--output", str(tmp_path / "run"), *SMALL]
     assert main(["sft", *args, "--held-out", share]) == 1
-    assert "is a share: at least 0 and below 1" in capsys.readouterr().err
+    assert "is a fraction: at least 0 and below 1" in capsys.readouterr().err
 
 
 def test_a_pretrained_run_gets_the_tokens_of_a_chat(tmp_path, written):

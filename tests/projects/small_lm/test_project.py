@@ -62,8 +62,8 @@ def test_a_run_is_recorded_and_its_larger_models_are_better(finished, results):
     assert settings["bfloat16"]["loss"] == pytest.approx(settings["float32"]["loss"], abs=0.05)
     assert (finished / "record.json").stat().st_size < 20_000
     passed = verdicts(finished)
-    assert passed["characters that the tokenizer does not give back"]
-    assert passed["least fall of the loss from size to size"]
+    assert passed["texts that the tokenizer does not give back"]
+    assert passed["smallest reduction of the loss from size to size"]
 
 
 def test_a_largest_model_without_training_fails(finished, tmp_path, capsys):
@@ -72,8 +72,8 @@ def test_a_largest_model_without_training_fails(finished, tmp_path, capsys):
     torch.manual_seed(0)
     save_run(copy / "size-3", build(model.config), tokenizer)
     passed = verdicts(copy)
-    assert not passed["least fall of the loss from size to size"]
-    assert not passed["error of the loss that the law foretells"]
+    assert not passed["smallest reduction of the loss from size to size"]
+    assert not passed["relative error of the extrapolated loss"]
     assert main(["check", "small-lm", str(copy)]) == 1
 
 
