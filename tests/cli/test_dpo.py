@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from llmguide.cli.main import main
 from llmguide.post_training.toy.world import completion_logprobs, divergence, expected, tiny_world
 from llmguide.runs.folder import load_run
-from llmguide.runs.toy import load_policy
+from llmguide.runs.toy_report import load_policy
 
 SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
 SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
@@ -63,3 +63,10 @@ def test_what_cannot_be_trained_says_why(runs, written, capsys):
     assert "beta=0.0 must be above 0" in capsys.readouterr().err
     assert main(["dpo", "--data", written([{"chosen": "a"}]), "--output", str(runs / "x")]) == 1
     assert "line 1: there is no field" in capsys.readouterr().err
+
+
+def test_a_run_in_the_tiny_world_keeps_to_its_label_smoothing(runs, capsys):
+    args = ["dpo", "--output", str(runs / "dpo"), "--n-steps", "2"]
+    assert main(args) == 0
+    assert main([*args, "--label-smoothing", "0.1"]) == 1
+    assert "label_smoothing=0.1 (was 0.0)" in capsys.readouterr().err

@@ -4,13 +4,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from llmguide.cli.grpo import _check, _expected
+from llmguide.cli.grpo import _expected, _grader
 from llmguide.cli.main import main
 from llmguide.post_training.datasets import Problem
 from llmguide.post_training.rl import verifiable_rewards
 from llmguide.post_training.toy.world import completion_logprobs, divergence, tiny_world
 from llmguide.runs.folder import load_run
-from llmguide.runs.toy import load_policy
+from llmguide.runs.toy_report import load_policy
 
 PROBLEMS = [{"prompt": f"What is {i} plus 1?", "answer": i + 1} for i in range(8)]
 
@@ -53,11 +53,11 @@ def test_on_problems_answers_are_checked(more, tmp_path, written, chat_run, caps
 def test_answers_are_numbers_if_all_of_them_are():
     numbers = [Problem([], "so it is\n#### 1,200"), Problem([], "3/4")]
     texts = [*numbers, Problem([], "Paris")]
-    assert _check("auto", numbers) is verifiable_rewards.numeric
-    assert _check("auto", texts) is verifiable_rewards.exact
-    assert _check("exact", numbers) is verifiable_rewards.exact
+    assert _grader("auto", numbers) is verifiable_rewards.numeric
+    assert _grader("auto", texts) is verifiable_rewards.exact
+    assert _grader("exact", numbers) is verifiable_rewards.exact
     with pytest.raises(ValueError, match="'Paris' is no number; try exact"):
-        _check("numeric", texts)
+        _grader("numeric", texts)
 
 
 def test_a_prompt_has_one_answer():

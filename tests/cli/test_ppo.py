@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from llmguide.cli.main import main
 from llmguide.post_training.toy.world import completion_logprobs, divergence, tiny_world
 from llmguide.runs.folder import load_run
-from llmguide.runs.toy import load_policy
+from llmguide.runs.toy_report import load_policy
 
 PROMPTS = [{"prompt": f"What is {i} plus 1?"} for i in range(6)]
 

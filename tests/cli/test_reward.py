@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from llmguide.cli.main import main
-from llmguide.cli.reward import load_pairs, tiny_rewards
 from llmguide.post_training.preferences import corpora
 from llmguide.post_training.preferences.corpora import RatedText
 from llmguide.post_training.toy.world import tiny_world
+from llmguide.runs.comparisons import load_pairs
 from llmguide.runs.folder import load_model, load_run
-from llmguide.runs.post_training import Compared
+from llmguide.runs.options import ComparisonData
 from llmguide.runs.reward_heads import HEAD, with_head
+from llmguide.runs.toy import learned_rewards
 
 SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
 SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
@@ -30,7 +31,7 @@ def test_in_the_tiny_world_its_accuracy_is_between_a_guess_and_the_truth(runs):
         assert row["gold"] <= row["best_gold"] + 1e-3
         # nothing follows the learned reward better than its own optimum
         assert row["learned"] == pytest.approx(row["best_learned"], abs=1e-3)
-    policy, reference, rewards = tiny_rewards(None, None, runs / "ppo", seed=0)
+    policy, reference, rewards = learned_rewards(None, None, runs / "ppo", seed=0)
     assert (reference.exp() * rewards).sum(dim=1).abs().max() < 1e-4
     judge = with_head(runs / "reward", load_model(runs / "reward"))
     world = tiny_world()
@@ -43,7 +44,7 @@ def test_in_the_tiny_world_its_accuracy_is_between_a_guess_and_the_truth(runs):
 
 
 def test_what_is_missing_of_the_tiny_world_is_made_first(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("llmguide.cli.sft.N_STEPS", 2)
+    monkeypatch.setattr("llmguide.runs.toy.N_STEPS", 2)
     assert main(["reward", "--output", str(tmp_path / "reward"), "--n-steps", "2"]) == 0
     assert "llmguide sft makes it first" in capsys.readouterr().out
     assert load_model(tmp_path / "sft").config == tiny_world().config
@@ -106,7 +107,7 @@ def test_hh_is_read_from_a_copy(tmp_path, written, monkeypatch):
     rows = [{"chosen": asked.format(i) + "a", "rejected": asked.format(i) + "b"} for i in range(40)]
     path = written(rows)
     monkeypatch.setattr(corpora, "local_copy", lambda name: path)
-    seen, unseen = load_pairs(Compared("hh"), seed=0)
+    seen, unseen = load_pairs(ComparisonData("hh"), seed=0)
     assert len(seen) + len(unseen) == 40
     assert seen[0].prompt[0]["content"].startswith("Hi")
 

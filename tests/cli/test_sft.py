@@ -13,9 +13,11 @@ from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import build, to_hf
 from llmguide.post_training.toy.world import completion_logprobs, divergence, expected, tiny_world
+from llmguide.runs.chat_model import open_chat
 from llmguide.runs.folder import load_run, save_run
-from llmguide.runs.post_training import STEPS, Origin, open_chat, resumable
-from llmguide.runs.toy import load_policy
+from llmguide.runs.lifecycle import resumable
+from llmguide.runs.options import STEPS, ModelSource
+from llmguide.runs.toy_report import load_policy
 from llmguide.tokenization.tokenizer import Tokenizer
 
 SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
@@ -63,7 +65,7 @@ def test_a_run_in_two_sittings_ends_as_one(tmp_path):
 def test_ctrl_c_says_how_to_go_on(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt), resumable(tmp_path):
         raise KeyboardInterrupt
-    assert f"goes on from the last checkpoint in {tmp_path / 'checkpoints'}" in capsys.readouterr().out
+    assert f"resume from the last checkpoint in {tmp_path / 'checkpoints'}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("more", [[], ["--packed"], ["--lora-rank", "2"]], ids=["plain", "packed", "lora"])
@@ -91,7 +93,7 @@ def test_what_was_held_out_stays_held_out(tmp_path, written, capsys):
 def test_no_share_that_leaves_nothing_to_learn(share, tmp_path, written, capsys):
     args = ["--data", written(TALKS), "--output", str(tmp_path / "run"), *SMALL]
     assert main(["sft", *args, "--held-out", share]) == 1
-    assert "is a share: at least 0 and below 1" in capsys.readouterr().err
+    assert "is a fraction: at least 0 and below 1" in capsys.readouterr().err
 
 
 def test_a_pretrained_run_gets_the_tokens_of_a_chat(tmp_path, written):
@@ -116,12 +118,12 @@ def test_a_model_of_transformers_stays_one(tmp_path, written):
     theirs.save_pretrained(tmp_path / "hf")
     args = ["--data", written(TALKS), "--model", str(tmp_path / "hf"), "--output", str(tmp_path / "run")]
     assert main(["sft", *args, "--n-steps", "2"]) == 0
-    chat = open_chat(Origin(str(tmp_path / "run")), [], seed=STEPS.seed)
+    chat = open_chat(ModelSource(str(tmp_path / "run")), [], seed=STEPS.seed)
     peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "run")
     talk = [{"role": "user", "content": "What is 1 plus 1 ?"}]
     ids = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
-    name = "llmguide.runs.post_training.open_chat"
+    name = "llmguide.runs.chat_model.open_chat"
     assert_parity(chat.prompt(talk), ids, of=name, against="transformers.apply_chat_template", atol=0)
     with torch.no_grad():
         ours, logits = chat.model(torch.tensor([ids])), peer(torch.tensor([ids])).logits

@@ -9,8 +9,9 @@ import torch
 from llmguide.cli.main import main
 from llmguide.models import build, save
 from llmguide.projects import character_model
-from llmguide.projects.character_model import Characters, Plan, bits_of, longest_copy, shape
+from llmguide.projects.character_model import Characters, Plan, bits_of, longest_copy
 from llmguide.projects.run import plan_of
+from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import load_model
 
 SIZES = ["--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--context-length", "32"]
@@ -63,7 +64,7 @@ def test_damaged_characters_are_named(finished, tmp_path, capsys, content):
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed):
     copy = killed(finished, tmp_path / "copy", "model")
     (copy / "model.safetensors").unlink()
-    max((copy / "checkpoints").glob("step-*")).unlink()
+    max((copy / "checkpoints" / "model").glob("step-*")).unlink()
     character_model.project(plan=plan_of(Plan, copy), seed=0, output=copy)
     whole, resumed = (load_model(folder).state_dict() for folder in (finished, copy))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -75,7 +76,8 @@ def test_a_character_that_is_not_known_costs_its_number():
     torch.manual_seed(0)
     tokenizer = Characters("ab")
     plan = Plan(n_layers=1, d_model=16, n_heads=2, context_length=8)
-    model = build(shape(plan, tokenizer.vocab_size)).eval()
+    sizes = {name: getattr(plan, name) for name in ("n_layers", "d_model", "n_heads")}
+    model = build(small_decoder(tokenizer.vocab_size, plan.context_length, **sizes)).eval()
     torch.nn.init.zeros_(model.tokens.weight)  # the tied head gives every id the same logit
     assert bits_of(model, tokenizer, "abab") == pytest.approx(4 * log2(4))
     assert bits_of(model, tokenizer, "ab\u00e9b") == pytest.approx(4 * log2(4) + log2(0x110000))

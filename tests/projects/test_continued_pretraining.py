@@ -55,9 +55,9 @@ def test_the_domain_is_learned_and_replay_keeps_more_of_the_rest(finished, resul
     found = results(finished)["scores"]
     assert found["domain"]["domain"] < 0.7 * found["base"]["domain"]
     assert found["base"]["general"] < found["domain + replay"]["general"] < found["domain"]["general"]
-    passed = {criterion.what: criterion.passed for criterion in continued_pretraining.check(finished)}
-    assert passed["bits per byte of the domain, share that is gone"]
-    assert passed["bits per byte of general text that replay keeps"]
+    passed = {criterion.measure: criterion.passed for criterion in continued_pretraining.check(finished)}
+    assert passed["relative reduction of bits per byte of the domain"]
+    assert passed["bits per byte of general text saved by replay"]
     assert (finished / "record.json").stat().st_size < 20_000
 
 
@@ -161,8 +161,8 @@ def test_bytes_of_a_sentencepiece_tokenizer():
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"replay": 1.5}, "--replay 1.5 is a share"),
-        ({"replay": 0.0}, "--replay 0.0 is a share"),
+        ({"replay": 1.5}, "--replay 1.5 is a fraction"),
+        ({"replay": 0.0}, "--replay 0.0 is a fraction"),
         ({"characters": 0}, "--characters 0 must be at least 1"),
     ],
 )

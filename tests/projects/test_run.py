@@ -5,7 +5,8 @@ import pytest
 
 from llmguide.cli.main import main
 from llmguide.files import write_json
-from llmguide.projects.run import Criterion, Run, plan_of, require_finished, verdict
+from llmguide.projects.acceptance import Criterion, require_finished, verdict
+from llmguide.projects.run import Run, plan_of
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ def test_a_model_that_was_changed_is_not_built_upon(tmp_path):
     again.stage("sft", lambda: pytest.fail("again"))
     assert again.stage("ppo", lambda: pytest.fail("again")) == 2
     leave(tmp_path, b"two")()
-    with pytest.raises(ValueError, match=r"model.safetensors is not what the stage 'sft' left"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not what the stage 'sft' wrote"):
         run(tmp_path).stage("sft", lambda: pytest.fail("again"))
     (tmp_path / "sft" / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"model.safetensors is not what the stage 'sft' left"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not what the stage 'sft' wrote"):
         run(tmp_path).stage("sft", lambda: pytest.fail("again"))
 
 
@@ -60,7 +61,7 @@ def test_what_was_made_from_a_stage_is_not_kept_when_that_is_done_anew(tmp_path)
     (tmp_path / "stages" / "sft.json").unlink()
     again = run(tmp_path)
     again.stage("sft", leave(tmp_path, b"two"))
-    with pytest.raises(ValueError, match=r"ppo.json is from before the stage 'sft' was done anew"):
+    with pytest.raises(ValueError, match=r"ppo.json is older than the stage 'sft', which was repeated"):
         again.stage("ppo", lambda: 3)
     (tmp_path / "stages" / "ppo.json").unlink()
     assert again.stage("ppo", lambda: 3) == 3
@@ -76,7 +77,7 @@ def test_a_folder_keeps_to_one_plan(tmp_path):
 def test_a_damaged_folder_is_named(tmp_path, content):
     run(tmp_path)
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(ValueError, match=r"run\.json .*run the project anew"):
+    with pytest.raises(ValueError, match=r"run\.json .*run the project again"):
         plan_of(Plan, tmp_path)
 
 

@@ -9,8 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmguide.data import fetch
 from llmguide.runs import packaged
+from llmguide.runs.chat_model import open_chat
+from llmguide.runs.options import ModelSource
 from llmguide.runs.packaged import unpacked
-from llmguide.runs.post_training import Origin, open_chat
 
 NAME = "smollm2-135m-instruct"
 CONFIG = LlamaConfig(
@@ -87,7 +88,7 @@ def original(tmp_path, monkeypatch):
 
 
 def test_it_computes_what_the_file_holds(original):
-    chat = open_chat(Origin(model=NAME), [], seed=0)
+    chat = open_chat(ModelSource(model=NAME), [], seed=0)
     ids = torch.randint(0, CONFIG.vocab_size, (2, 20))
     with torch.no_grad():
         torch.testing.assert_close(chat.model.eval()(ids), original(ids).logits, rtol=0, atol=1e-5)

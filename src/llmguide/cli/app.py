@@ -57,9 +57,9 @@ def _app_of(name: str) -> Callable[..., None]:
         Args:
             run: Folder of a run of the project.
             model: Another folder with a model; with --url, the name of the model there.
-            url: Of an endpoint, up to /v1.
+            url: Base URL of an endpoint, up to /v1.
             database: sqlite:///PATH or postgresql://...; a file in the run's folder, unless given.
-            port: Of 127.0.0.1; 0 takes any that is free.
+            port: TCP port on 127.0.0.1; 0: any free port.
             no_browser: Only print the link.
             public: Let every user and program of this machine read and write, without a token.
         """

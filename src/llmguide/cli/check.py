@@ -1,4 +1,4 @@
-"""``llmguide check``: measure a run of a project anew, and pass or fail it."""
+"""``llmguide check``: evaluate a run of a project again, and pass or fail it."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -8,10 +8,10 @@ from typing import Annotated
 import tyro
 
 from llmguide.projects import MODULES
-from llmguide.projects.run import verdict
+from llmguide.projects.acceptance import verdict
 
 DESCRIPTION = """\
-Check a run of llmguide project: its models are measured anew on data that they were not trained on. The exit
+Check a run of llmguide project: its models are evaluated again on held-out data. The exit
 status is 0 if the run passes, and 1 if not.
 
 Examples:
@@ -28,7 +28,7 @@ def _check_of(name: str) -> Callable[..., None]:
         """Check a run.
 
         Args:
-            folder: Of the run.
+            folder: Run folder.
         """
         if not verdict(f"{name}: {folder}", check(folder)):
             raise SystemExit(1)

@@ -92,7 +92,7 @@ class Model:
 
 
 def presets(json: bool = False) -> None:
-    """List the models that are known by name.
+    """List the presets.
 
     Args:
         json: Print JSON.
@@ -123,7 +123,7 @@ def params(model: Model, json: bool = False) -> None:
     """Count the parameters by part.
 
     Args:
-        model: Which.
+        model: Preset name, or a shape given by flags.
         json: Print JSON.
     """
     config = model.config()
@@ -137,11 +137,11 @@ def params(model: Model, json: bool = False) -> None:
 
 
 def flops(model: Model, tokens: int | None = None, json: bool = False) -> None:
-    """Count the FLOPs that a token costs, by part.
+    """Count the FLOPs per token, by part.
 
     Args:
-        model: Which.
-        tokens: Length of the sequence; the model's context, unless given.
+        model: Preset name, or a shape given by flags.
+        tokens: Sequence length; the model's context length, unless given.
         json: Print JSON.
     """
     config = model.config()
@@ -161,10 +161,10 @@ def flops(model: Model, tokens: int | None = None, json: bool = False) -> None:
 
 
 def optimal(budget: tyro.conf.Positional[float], json: bool = False) -> None:
-    """Divide a budget of compute between parameters and tokens, by each published law.
+    """Split a compute budget between parameters and tokens, by each published scaling law.
 
     Args:
-        budget: FLOPs, such as 1e21.
+        budget: Compute budget in FLOPs, such as 1e21.
         json: Print JSON.
     """
     by_ratio = scaling_laws.chinchilla_optimal(budget)
@@ -202,13 +202,13 @@ def train(
     """Estimate the hours and the cost of a training run.
 
     Args:
-        model: Which.
+        model: Preset name, or a shape given by flags.
         tokens: Tokens to train on, such as 2e12.
         params: Parameters, such as 7e9, instead of a model.
-        gpu: Which; all that are known, unless given.
-        n_gpus: How many at once.
+        gpu: GPU model; all known ones, unless given.
+        n_gpus: Number of GPUs in parallel, at least 1.
         utilization: Fraction of peak FLOP/s that is reached (MFU); large runs report 0.3 to 0.5.
-        price: Of one GPU for an hour.
+        price: Price of one GPU hour, in any currency.
         json: Print JSON.
     """
     if params is not None and model != Model():
@@ -258,11 +258,11 @@ def train_memory(
     """Estimate the memory of each GPU in training, by ZeRO stage.
 
     Args:
-        model: Which.
-        n_gpus: Devices that share the state.
-        batch: Sequences on each of them at a time.
-        tokens: Of a sequence; the model's context, unless given.
-        recompute: What the backward pass computes again instead of keeping; FlashAttention is selective.
+        model: Preset name, or a shape given by flags.
+        n_gpus: Number of GPUs that the state is sharded over.
+        batch: Sequences per GPU.
+        tokens: Sequence length; the model's context length, unless given.
+        recompute: Activations that are recomputed in the backward pass; FlashAttention is selective.
         json: Print JSON.
     """
     config = model.config()
@@ -297,9 +297,9 @@ def cache(model: Model, tokens: int | None = None, batch: int = 1, json: bool = 
     """Estimate the KV cache of generation.
 
     Args:
-        model: Which.
-        tokens: Prompt and output together; the model's context, unless given.
-        batch: Sequences at a time.
+        model: Preset name, or a shape given by flags.
+        tokens: Prompt and output tokens together; the model's context length, unless given.
+        batch: Batch size, in sequences.
         json: Print JSON.
     """
     config = model.config()
@@ -320,9 +320,9 @@ def lora(model: Model, rank: int = 16, targets: tuple[str, ...] | None = None, j
     """Compare full fine-tuning with LoRA and QLoRA.
 
     Args:
-        model: Which.
-        rank: Of the adapters.
-        targets: Matrices that get one, such as q_proj v_proj; all of a block, unless given.
+        model: Preset name, or a shape given by flags.
+        rank: Rank of the adapters.
+        targets: Matrices that get an adapter, such as q_proj v_proj; all of a block, unless given.
         json: Print JSON.
     """
     config = model.config()

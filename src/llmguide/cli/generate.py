@@ -32,18 +32,18 @@ def generate(
     repetition_penalty: float | None = None,
     seed: int | None = None,
 ) -> None:
-    """Continue a prompt.
+    """Complete a prompt.
 
     Args:
-        model: Folder or name.
-        prompt: Text to go on from; without it, a document from its beginning.
-        max_new_tokens: At most; as many as the model was trained to read, or 200, unless given.
-        temperature: 0 takes the likeliest token; above 1 is wilder than the model.
-        top_k: Draw from the k likeliest tokens.
-        top_p: Draw from the fewest tokens that together have this probability.
-        min_p: Draw from the tokens at least this many times as likely as the likeliest.
-        repetition_penalty: Above 1 makes tokens that occurred less likely.
-        seed: The same seed writes the same text.
+        model: Run folder, folder of transformers, or name on the hub.
+        prompt: Text to complete; without it, a document is generated from its start.
+        max_new_tokens: Most tokens of the completion; 200, or what the context has room for, unless given.
+        temperature: Sampling temperature, at least 0; 0: greedy decoding.
+        top_k: Sample from the k most likely tokens.
+        top_p: Sample from the fewest tokens whose total probability is at least this.
+        min_p: Sample from tokens at least this fraction as likely as the most likely one.
+        repetition_penalty: Penalty of tokens that occurred; above 1 makes them less likely.
+        seed: Seed of the sampling.
     """
     writer = open_writer(model)
     ids = writer.encode(prompt)

@@ -18,26 +18,26 @@ from llmguide import __version__
 COMMANDS = {
     "estimate": "what a model costs: parameters, FLOPs, memory, time, money, the best size",
     "pretrain": "train a small GPT from scratch, on the speeches that come along or on your text",
-    "generate": "continue a prompt with a model of yours or of the Hugging Face hub",
-    "sft": "fine-tune a model on answers",
-    "reward": "train a reward model on comparisons of answers",
-    "ppo": "follow a reward model with PPO",
-    "grpo": "learn from checked answers, or a reward model, with GRPO and its kin",
-    "dpo": "learn from comparisons directly, with DPO",
-    "project": "run one of the projects: something real, from beginning to end",
+    "generate": "complete a prompt with your model or one of the Hugging Face hub",
+    "sft": "supervised fine-tuning on conversations",
+    "reward": "train a reward model on comparisons of responses",
+    "ppo": "maximize a reward model with PPO",
+    "grpo": "GRPO and its variants on verifiable rewards or a reward model",
+    "dpo": "train on comparisons directly, with DPO",
+    "project": "run one of the projects, from data to evaluation",
     "check": "pass or fail your own run of a project",
-    "app": "serve an application of the projects: a model behind a web page that keeps all",
-    "serve": "open the guide on this machine, where Run uses real PyTorch",
+    "app": "serve a project's application: a model behind a web page with a database",
+    "serve": "serve the guide locally, where Run uses real PyTorch",
 }
 
 EXAMPLES = """\
-  llmguide pretrain                                  a few minutes on two cores, then it writes
+  llmguide pretrain                                  a few minutes on two cores, then it generates text
   llmguide generate runs/pretrain "My fellow citizens"
   llmguide pretrain --corpus books/ --output runs/books
-  llmguide sft                                       a minute, in a world where all is known exactly
-  llmguide reward --data vader                       what people find positive, ten minutes
-  llmguide ppo                                       from both, and so do llmguide grpo and llmguide dpo
-  llmguide serve                                     the guide, with a Python of yours behind each Run
+  llmguide sft                                       a minute, in a world where everything is known exactly
+  llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
+  llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
+  llmguide serve                                     the guide, with your Python behind each Run
   llmguide project character-model                   and llmguide check character-model
   llmguide app creative-writing                      after llmguide project creative-writing
   llmguide estimate params llama-3-8b
@@ -64,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        args: What stands after ``llmguide``; None: the arguments of this process.
+        args: Arguments after ``llmguide``; None: those of this process.
 
     Returns:
         The exit status: 0; 1 if something given cannot be used or found; 2 if the command line makes no

@@ -30,7 +30,7 @@ from llmguide.training.train import TrainResult, train
 
 DESCRIPTION = """\
 Train a small GPT from scratch: on the State of the Union addresses, or on your text with --corpus. The
-folder keeps tokenizer, tokens, checkpoints, curves and the model; the same command goes on where it stopped.
+folder keeps tokenizer, tokens, checkpoints, curves and the model. Repeat the command to resume a run.
 
 Examples:
   llmguide pretrain
@@ -72,14 +72,14 @@ def pretrain(
     Args:
         corpus: A file, a folder, or a data set of the Hugging Face hub, owner/name[:config[:split]]; the
             speeches that come along, unless given.
-        output: Folder of the run.
-        vocab_size: Ids of the tokenizer, which is trained on the corpus; 257 are bytes alone.
+        output: Run folder.
+        vocab_size: Token ids of the tokenizer, which is trained on the corpus; 257: bytes alone.
         preset: Shape of a published model, such as gpt2, instead of the sizes below.
-        shape: The model.
-        train: The run.
-        validation: Share of the documents that is held out.
-        prompt: Beginning of the samples.
-        workers: Processes that tokenize.
+        shape: Sizes of the model.
+        train: Training options.
+        validation: Fraction of the documents that is held out, between 0 and 1.
+        prompt: Prompt of the samples.
+        workers: Number of processes that tokenize.
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("llmguide").setLevel(logging.INFO)

@@ -6,7 +6,7 @@ from llmguide.projects import MODULES
 
 DESCRIPTION = """\
 Run a project: a small program that trains something real from beginning to end. Its page in the guide
-explains it; llmguide check says whether a run of yours passes. The same command goes on where it stopped.
+explains it; llmguide check says whether a run of yours passes. Repeat the command to resume a run.
 
 Examples:
   llmguide project character-model

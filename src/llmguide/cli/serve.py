@@ -40,7 +40,7 @@ def serve(*, site: Path | None = None, port: int = 8000, no_browser: bool = Fals
 
     Args:
         site: Folder of the built guide; unless given, the one that came with the package, or ./site.
-        port: Of 127.0.0.1; 0 takes any that is free.
+        port: TCP port on 127.0.0.1; 0: any free port.
         no_browser: Only print the link.
     """
     try:

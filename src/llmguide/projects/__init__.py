@@ -1,8 +1,8 @@
-"""Projects: small programs that each train something real from beginning to end, and check what came out.
+"""Projects: small programs that each train a model from data to evaluation, and check the result.
 
 A module has ``project``, which ``llmguide project NAME`` runs, and ``check``, which ``llmguide check NAME``
-runs. The first leaves a folder with the models and the record of the run; the second opens those models and
-measures them anew on data that they were not trained on, without a look at the record.
+runs. The first writes the models and the record of the run into a folder; the second opens these models and
+evaluates them again on held-out data, without reading the record.
 """
 
 MODULES = {
@@ -16,6 +16,6 @@ MODULES = {
     "instruction-tuning": "instruction_tuning.project",
     "retrieval-chatbot": "retrieval_chatbot.project",
     "reward-model": "reward_model",
-    "rlhf": "rlhf",
-    "small-lm": "small_lm",
+    "rlhf": "rlhf.project",
+    "small-lm": "small_lm.project",
 }

@@ -1,13 +1,13 @@
-r"""Project: go on pre-training a model on another domain, and see what it learns and what it forgets.
+r"""Project: continued pre-training on another domain, and what the model learns and forgets.
 
-A base model reads general text: the speeches. The domain is the source of Python's standard library. Four
-continuations see the same number of tokens: of the domain alone; with general text mixed in, against
-forgetting; of the domain with the lower half frozen; and, for comparison, a new model on the domain alone.
-Each is measured before and after on held-out text of both kinds, in bits per byte, and by what a writer of
-the domain would notice: how much of the text its likeliest next tokens complete.
+A base model is pre-trained on general text, the speeches. The domain is the source of Python's standard
+library. Four runs see the same number of tokens: of the domain alone; with replay of general text, against
+forgetting; of the domain with the lower half of the blocks frozen; and, for comparison, a new model on the
+domain from scratch. Each is measured before and after on held-out text of both kinds, in bits per byte, and
+by the fraction of the domain's text that its most likely next tokens complete.
 
-References: Gururangan et al. 2020, arXiv:2004.10964 (adapting to a domain); Ibrahim et al. 2024,
-arXiv:2403.08763 (warming up again, and replay).
+References: Gururangan et al. 2020, arXiv:2004.10964 (domain-adaptive pre-training); Ibrahim et al. 2024,
+arXiv:2403.08763 (re-warming the learning rate, and replay).
 
 Leaves out: a tokenizer of the domain. The base's is kept, as one does with a model that others trained.
 """
@@ -27,66 +27,58 @@ from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Sequences, Windows
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.models import build
+from llmguide.projects.acceptance import Criterion, above, require_finished
 from llmguide.projects.pretrained import open_pretrained, sizes
-from llmguide.projects.run import (
-    Criterion,
-    Run,
-    plan_of,
-    require_both_sides,
-    require_finished,
-    small_decoder,
-    thinned,
-)
+from llmguide.projects.run import Run, plan_of, require_both_sides
+from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
 from llmguide.runs.folder import n_params, say
-from llmguide.runs.post_training import loggers, resumable
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.config import TrainConfig
-from llmguide.training.train import train
 
 NAME = "continued-pretraining"
-HELD_OUT = 0.1  # of the documents of each corpus
-HELD_OUT_CHARACTERS = 30_000  # of each kind
-POOL = 50_000_000  # characters that are shuffled, if there are so many
-ARMS = ("domain", "domain + replay", "domain, half frozen", "from nothing")
+HELD_OUT = 0.1  # fraction of the documents of each corpus
+HELD_OUT_CHARACTERS = 30_000  # characters of each kind
+POOL = 50_000_000  # most characters that are shuffled
+VARIANTS = ("domain", "domain + replay", "domain, half frozen", "from nothing")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Choices; the defaults take minutes on two cores."""
+    """Options of the project; with the defaults it takes minutes on two cores."""
 
     base: str | None = None  # run or transformers folder, packaged or hub name; None: train a small one first
     general: str | None = None  # file, folder or data set; None: the speeches that come along
     domain: str | None = None  # file, folder or data set; None: the source of Python's standard library
-    characters: int = 4_000_000  # read of each
-    vocab_size: int = 1024  # of the tokenizer of a new base
+    characters: int = 4_000_000  # characters to read of each corpus
+    vocab_size: int = 1024  # token ids of the tokenizer of a new base
     n_layers: int = 2  # blocks of a new base
-    d_model: int = 96  # its width
-    n_heads: int = 3  # its attention heads
-    context_length: int = 128  # tokens
-    base_steps: int = 200  # updates of a new base
-    n_steps: int = 100  # updates of each continuation
+    d_model: int = 96  # width of a new base
+    n_heads: int = 3  # attention heads of a new base
+    context_length: int = 128  # tokens of a window
+    base_steps: int = 200  # optimizer steps of a new base
+    n_steps: int = 100  # optimizer steps of each continued run
     batch_size: int = 8  # windows in memory at a time
-    gradient_accumulation_steps: int = 2  # batches of an update
-    lr: float = 3e-3  # the peak of a new base
-    continued_rate: float = 1e-3  # the peak of the continuations: lower, since there is something to lose
-    warmup_ratio: float = 0.1  # share of the steps; the optimizer starts without a memory
-    replay: float = 0.25  # share of general text in the arm with replay
+    gradient_accumulation_steps: int = 2  # batches of an optimizer step
+    lr: float = 3e-3  # peak learning rate of a new base
+    continued_rate: float = 1e-3  # peak learning rate of the continued runs; lower, against forgetting
+    warmup_ratio: float = 0.1  # fraction of the steps; the optimizer starts without its moments
+    replay: float = 0.25  # fraction of general text in the run with replay
 
     def __post_init__(self) -> None:
-        """Refuse what would show only after the base is trained."""
+        """Refuse what would fail only after the base is trained."""
         if not 0 < self.replay < 1:
-            raise ValueError(f"--replay {self.replay} is a share and must be between 0 and 1")
+            raise ValueError(f"--replay {self.replay} is a fraction and must be between 0 and 1")
         if self.characters < 1:
             raise ValueError(f"--characters {self.characters} must be at least 1")
 
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Continue a pre-training on a domain, in four ways, and measure both kinds of text.
+    """Continue pre-training on a domain, in four variants, and measure both kinds of text.
 
     Args:
-        plan: Texts, model and training.
-        seed: Of weights and order.
-        output: Folder of the run; the same command goes on where it stopped.
+        plan: Options of the project.
+        seed: Seed of everything random.
+        output: Run folder; repeat the command to resume.
     """
     run = Run(NAME, plan, seed, output)
     for text in (general(plan), domain(plan)):
@@ -97,43 +89,45 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     base, _ = open_pretrained(_base(output, plan))
     say(f"{n_params(base):,} parameters")
     curves = {}
-    for arm in ARMS:
-        curves[arm] = run.stage(arm.replace(" ", "-"), partial(_continue, run, arm))
+    for variant in VARIANTS:
+        curves[variant] = run.stage(variant.replace(" ", "-"), partial(_continue, run, variant))
     scores = run.stage("scores", lambda: measure(output))
-    for name, found in scores.items():
-        say(
-            f"{name:20} {found['domain']:.3f} bits per byte of domain, {found['general']:.3f} of general text"
-        )
+    for name, bits in scores.items():
+        say(f"{name:20} {bits['domain']:.3f} bits per byte of domain, {bits['general']:.3f} of general text")
     run.finish({"n_params": n_params(base), "scores": scores}, curves)
 
 
 def check(folder: Path) -> list[Criterion]:
-    """Measure the models of a run anew: the domain is learned, and replay keeps more of the rest."""
+    """Measure the models of a run again: the domain is learned, and replay forgets less of the rest."""
     require_finished(NAME, folder)
     scores = measure(folder)
-    before, after, replayed = (scores[name] for name in ("base", "domain", "domain + replay"))
-    gain = 1 - after["domain"] / before["domain"]
-    kept = after["general"] - replayed["general"]
-    typed = after["completed"] - before["completed"]
+    base, adapted, replayed = (scores[name] for name in ("base", "domain", "domain + replay"))
+    gain = 1 - adapted["domain"] / base["domain"]
+    completed_gain = adapted["completed"] - base["completed"]
     return [
-        Criterion("bits per byte of the domain, share that is gone", gain, "0.1 or more", gain >= 0.1),
-        Criterion("bits per byte of general text that replay keeps", kept, "above 0", kept > 0),
-        Criterion("bytes of the domain completed, gain in share", typed, "0.05 or more", typed >= 0.05),
+        Criterion("relative reduction of bits per byte of the domain", gain, "at least 0.1", gain >= 0.1),
+        above("bits per byte of general text saved by replay", adapted["general"] - replayed["general"], 0),
+        Criterion(
+            "increase of the completed fraction of the domain",
+            completed_gain,
+            "at least 0.05",
+            completed_gain >= 0.05,
+        ),
     ]
 
 
 def general(plan: Plan) -> Corpus:
-    """Return what the base has read."""
+    """Return the corpus that the base is pre-trained on."""
     return load_corpus(plan.general)
 
 
 def domain(plan: Plan) -> Corpus:
-    """Return what it goes on with."""
+    """Return the corpus that the pre-training continues on."""
     return load_corpus(plan.domain) if plan.domain else standard_library()
 
 
 def texts(corpus: Corpus, side: Split, n: int) -> list[str]:
-    """Read documents of one side in an order that does not follow their names, up to so many characters."""
+    """Read shuffled documents of one side, up to n characters."""
     documents, total = [], 0
     for document in corpus.part(side, validation=HELD_OUT):
         documents.append(document.text)
@@ -141,45 +135,45 @@ def texts(corpus: Corpus, side: Split, n: int) -> list[str]:
         if total >= max(n, POOL):
             break
     random.Random(0).shuffle(documents)
-    kept = []
+    cut = []
     for text in documents:
         if n > 0:
-            kept.append(text[:n])
+            cut.append(text[:n])
             n -= len(text)
-    return kept
+    return cut
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Measure the base and every continuation on held-out text of both kinds."""
+    """Measure the base and every continued model on held-out text of both kinds."""
     plan = plan_of(Plan, folder)
     held_out = {
         name: texts(corpus, "validation", HELD_OUT_CHARACTERS)
         for name, corpus in (("domain", domain(plan)), ("general", general(plan)))
     }
-    places = {"base": _base(folder, plan)} | {arm: folder / "models" / arm for arm in ARMS}
-    found: dict[str, Any] = {}
-    for name, place in places.items():
-        model, tokenizer = open_pretrained(place)
+    folders = {"base": _base(folder, plan)} | {name: folder / "models" / name for name in VARIANTS}
+    scores: dict[str, Any] = {}
+    for name, source in folders.items():
+        model, tokenizer = open_pretrained(source)
         bos_id, length = tokenizer.special_tokens[END_OF_TEXT], plan.context_length
-        found[name] = {
+        scores[name] = {
             kind: bits_per_byte(model, tokenizer, part, bos_id=bos_id, context=length, stride=length // 2)
             for kind, part in held_out.items()
         } | {"completed": completed(model, tokenizer, held_out["domain"], length)}
-    return found
+    return scores
 
 
 @torch.inference_mode()
 def completed(model: Any, tokenizer: Any, held_out: list[str], length: int) -> float:
-    """Share of the bytes of texts that need not be typed: the likeliest next token is the right one.
+    """Return the fraction of the bytes of texts that greedy completion gets right.
 
     Args:
-        model: Completes.
-        tokenizer: Of the model.
-        held_out: Texts.
-        length: Tokens of the windows in which they are read.
+        model: Decoder to measure.
+        tokenizer: Tokenizer of the model.
+        held_out: Texts to complete.
+        length: Tokens of the windows in which the texts are read.
 
     Returns:
-        The share, a token counting by its bytes.
+        The accuracy of the most likely next token, each token weighted by its bytes.
     """
     begin = tokenizer.special_tokens[END_OF_TEXT]
     n_right = n_bytes = 0
@@ -195,10 +189,10 @@ def completed(model: Any, tokenizer: Any, held_out: list[str], length: int) -> f
 
 
 def freeze_lower_half(model: Any) -> int:
-    """Stop the gradients of the embeddings and of the first half of the blocks.
+    """Freeze the embeddings and the first half of the blocks.
 
     Returns:
-        How many parameters still learn.
+        The number of trainable parameters.
     """
     half = len(model.blocks) // 2
     for part in (model.tokens, *model.blocks[:half]):
@@ -208,65 +202,49 @@ def freeze_lower_half(model: Any) -> int:
 
 def _train_base(run: Run) -> dict[str, Any]:
     plan = run.plan
-    read = texts(general(plan), "train", plan.characters)
-    tokenizer = Tokenizer.train(read, plan.vocab_size, special_tokens=[END_OF_TEXT])
-    torch.manual_seed(run.seed)
-    sizes = {"n_layers": plan.n_layers, "d_model": plan.d_model, "n_heads": plan.n_heads}
-    model: Any = build(small_decoder(tokenizer.vocab_size, plan.context_length, **sizes)).to(run.device)
+    documents = texts(general(plan), "train", plan.characters)
+    tokenizer = Tokenizer.train(documents, plan.vocab_size, special_tokens=[END_OF_TEXT])
+    model = new_decoder(run, tokenizer.vocab_size)
     windows = _windows(run, general(plan), "train", tokenizer)
-    result = _train(run, "base", model, windows, _settings(run, plan.base_steps, plan.lr))
-    run.keep("models/base", model, tokenizer)
-    return result
+    result = train_stage(run, "base", model, windows, _config(run, plan.base_steps, plan.lr))
+    run.save("models/base", model, tokenizer)
+    return loss_curve(result.history)
 
 
-def _continue(run: Run, arm: str) -> dict[str, Any]:
+def _continue(run: Run, variant: str) -> dict[str, Any]:
     plan = run.plan
     base, tokenizer = open_pretrained(_base(run.output, plan))
     torch.manual_seed(run.seed)
-    model: Any = build(base.config) if arm == "from nothing" else deepcopy(base)
-    model.to(run.device)
-    if arm == "domain, half frozen":
-        say(f"{arm}: {freeze_lower_half(model):,} parameters learn")
+    model: Any = build(base.config) if variant == "from nothing" else deepcopy(base)
+    if variant == "domain, half frozen":
+        say(f"{variant}: {freeze_lower_half(model):,} trainable parameters")
     windows: Sequences = _windows(run, domain(plan), "train", tokenizer)
-    if arm == "domain + replay":
+    if variant == "domain + replay":
         other = _windows(run, general(plan), "train", tokenizer)
         windows = Mixture([windows, other], [1 - plan.replay, plan.replay], seed=run.seed)
     held_out = _windows(run, domain(plan), "validation", tokenizer)
-    rate = plan.lr if arm == "from nothing" else plan.continued_rate
-    result = _train(run, arm, model, windows, _settings(run, plan.n_steps, rate), validation=held_out)
-    run.keep(f"models/{arm}", model, tokenizer)
-    return result
+    config = _config(run, plan.n_steps, plan.lr if variant == "from nothing" else plan.continued_rate)
+    result = train_stage(run, variant, model, windows, config, validation=held_out)
+    run.save(f"models/{variant}", model, tokenizer)
+    return loss_curve(result.history)
 
 
-def _settings(run: Run, n_steps: int, rate: float) -> TrainConfig:
-    plan = run.plan
-    return TrainConfig(
-        n_steps=n_steps,
-        context_length=plan.context_length,
-        batch_size=plan.batch_size,
-        gradient_accumulation_steps=plan.gradient_accumulation_steps,
-        lr=rate,
-        warmup_ratio=plan.warmup_ratio,
-        optimizer="muon",
+def _config(run: Run, n_steps: int, lr: float) -> TrainConfig:
+    return stage_config(
+        run,
+        n_steps,
+        lr,
+        gradient_accumulation_steps=run.plan.gradient_accumulation_steps,
+        warmup_ratio=run.plan.warmup_ratio,
         eval_every=max(1, n_steps // 6),
         eval_batches=20,
-        log_every=max(1, n_steps // 10),
-        checkpoint_every=max(1, n_steps // 10),
-        seed=run.seed,
     )
-
-
-def _train(run: Run, name: str, model: Any, *data: Any, **options: Any) -> dict[str, Any]:
-    folder = run.output / "checkpoints" / name
-    with resumable(run.output):
-        result = train(model, *data, folder=folder, logger=loggers(run.output / "logs" / name), **options)
-    return thinned(result.history)
 
 
 def _windows(run: Run, corpus: Corpus, side: Split, tokenizer: Any) -> Windows:
     end = tokenizer.special_tokens[END_OF_TEXT]
-    read = texts(corpus, side, run.plan.characters if side == "train" else 5 * HELD_OUT_CHARACTERS)
-    ids = torch.tensor([i for text in read for i in (end, *tokenizer.encode(text))])
+    documents = texts(corpus, side, run.plan.characters if side == "train" else 5 * HELD_OUT_CHARACTERS)
+    ids = torch.tensor([i for text in documents for i in (end, *tokenizer.encode(text))])
     return Windows(ids, run.plan.context_length, seed=run.seed)
 
 

@@ -1,4 +1,4 @@
-r"""Curriculum: examples in an order of difficulty, by a schedule that lets in ever harder ones.
+r"""Curriculum learning: sample examples from easy to hard, by a competence schedule.
 
 Of $N$ examples sorted from easy to hard, draw number $i$ of $n$ is one of the easiest $c_i N$, where
 
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 
 
 def competence(i: int, n: int, *, start: float, warmup: float) -> float:
-    """Share of the examples, the easiest, of which draw number `i` of `n` is one.
+    """Return the fraction of the examples, the easiest, that sample `i` of `n` is drawn from.
 
     >>> [competence(i, 8, start=0.2, warmup=0.5) for i in (0, 2, 4, 7)]
     [0.2, 0.6, 1.0, 1.0]
@@ -36,17 +36,17 @@ def competence(i: int, n: int, *, start: float, warmup: float) -> float:
 def paced(
     from_easy: Sequence[Item], n: int, *, seed: int, start: float = 0.2, warmup: float = 0.5
 ) -> list[Item]:
-    """Draw examples, at first easy ones.
+    """Sample examples, easy ones first.
 
     Args:
-        from_easy: The examples, the easiest first.
-        n: Draws, with replacement.
-        seed: Of the draws.
-        start: Share that is let in at the beginning; 1: all of them, always.
-        warmup: Part of the draws after which all are let in.
+        from_easy: Examples, sorted from easy to hard.
+        n: Number of samples, drawn with replacement.
+        seed: Seed of the samples.
+        start: Fraction of the examples in use at the start, above 0; 1: uniform sampling.
+        warmup: Fraction of the samples after which all examples are in use.
 
     Raises:
-        ValueError: There are no examples, or a share is not above 0 and at most 1.
+        ValueError: There are no examples, or a fraction is not above 0 and at most 1.
 
     >>> paced("abcdefghij", 5, seed=0, start=0.1, warmup=1.0)[0]
     'a'

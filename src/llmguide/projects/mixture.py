@@ -1,4 +1,4 @@
-r"""Mixing ratios: how often each of several data sets of unlike sizes is seen in a training.
+r"""Mixing ratios: how often each of several data sets of different sizes is sampled.
 
 $$r_m = \frac{\min(n_m, K)^{1/T}}{\sum_j \min(n_j, K)^{1/T}}$$
 
@@ -8,7 +8,7 @@ task from taking everything at any temperature.
 
 References: Raffel et al. 2019, arXiv:1910.10683, section 3.5.2.
 
-Leaves out: ratios that are learned during the training.
+Leaves out: ratios that are learned during training.
 """
 
 import random
@@ -20,15 +20,15 @@ Item = TypeVar("Item")
 
 
 def mixing_rates(sizes: Mapping[str, int], temperature: float, *, cap: float = inf) -> dict[str, float]:
-    """Compute the share of each data set.
+    """Compute the sampling probability of each data set.
 
     Args:
-        sizes: Examples in each.
-        temperature: 1: in proportion to the sizes; inf: all the same.
-        cap: Examples beyond this many do not count.
+        sizes: Number of examples of each data set.
+        temperature: Sampling temperature, at least 1; 1: in proportion to the sizes, inf: uniform.
+        cap: Largest size that counts, at least 1.
 
     Returns:
-        Shares that add up to 1.
+        Probabilities that sum to 1.
 
     Raises:
         ValueError: A data set is empty, the temperature below 1, or the cap below 1.
@@ -48,7 +48,7 @@ def mixing_rates(sizes: Mapping[str, int], temperature: float, *, cap: float = i
 
 
 def counts(rates: Mapping[str, float], n: int) -> dict[str, int]:
-    """Divide n draws by shares: whole parts first, then one each to the largest remainders.
+    """Split n samples by probabilities: rounded down, then one more for the largest remainders.
 
     >>> counts({"a": 0.5, "b": 0.3, "c": 0.2}, 6)  # 3, 1.8, 1.2
     {'a': 3, 'b': 2, 'c': 1}

@@ -6,9 +6,8 @@ from typing import Any
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import GPT, Llama
 from llmguide.models.saved import is_saved
+from llmguide.runs.chat_model import open_transformers, save_as_opened
 from llmguide.runs.folder import load_run
-from llmguide.runs.packaged import open_transformers
-from llmguide.runs.post_training import save_as_opened
 from llmguide.tokenization.tokenizer import Tokenizer
 
 
@@ -44,7 +43,7 @@ def open_pretrained(name: str | Path) -> tuple[GPT | Llama, Any]:
         The model, in evaluation mode on the CPU, and a `Tokenizer` or one that is `Borrowed`.
 
     Raises:
-        ValueError: There is no such model, or it writes no text.
+        ValueError: There is no such model, or it is no decoder.
     """
     if is_saved(Path(name)):
         return load_run(name)

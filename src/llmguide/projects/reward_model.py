@@ -1,15 +1,15 @@
-r"""Project: a reward model that learns from people's comparisons, and an account of what it has learned.
+r"""Project: a reward model trained on human comparisons, and an analysis of what it has learned.
 
-The comparisons: of two film review snippets, which did people find more positive? A small decoder first
-learns to write such snippets; then its head is replaced by one row that scores a text, and the Bradley-Terry
-loss $-\log \sigma(r_w - r_l)$ is lowered. It is measured on snippets of other reviews, and, as a test out of
-its distribution, on tweets and product reviews, beside three bars: the longer text wins, a Bradley-Terry
-model of words, and people themselves.
+The comparisons: which of two film review snippets do human raters find more positive? A small decoder is
+pre-trained on such snippets. Then its head is replaced by one row that scores a text, and the model is
+trained with the Bradley-Terry loss $-\log \sigma(r_w - r_l)$. It is tested on snippets of other reviews and,
+out of distribution, on tweets and product reviews, beside three baselines: the longer text wins, a
+Bradley-Terry model of words, and a second panel of raters.
 
 References: Hutto & Gilbert 2014 (the ratings); Ouyang et al. 2022, arXiv:2203.02155, section 3.5 (the model);
 Singhal et al. 2023, arXiv:2310.03716 (length in rewards).
 
-Leaves out: several judges; an ensemble would say where it is unsure.
+Leaves out: an ensemble of reward models, which would show where they are uncertain.
 """
 
 import random
@@ -23,7 +23,6 @@ import torch
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Windows
-from llmguide.models import build
 from llmguide.post_training.datasets import TextPair, comparisons
 from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, verdicts
 from llmguide.post_training.preferences.corpora import divide, hh_pairs, rated_texts, sentiment_pairs
@@ -31,84 +30,86 @@ from llmguide.post_training.preferences.pairs import PreferenceDataset, Preferen
 from llmguide.post_training.preferences.reward_evaluation import reliability
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.sft import completion
-from llmguide.projects.run import Criterion, Run, plan_of, require_finished, small_decoder, thinned
+from llmguide.projects.acceptance import Criterion, above, require_finished
+from llmguide.projects.run import Run, plan_of
+from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
 from llmguide.runs.folder import load_run, n_params, say
-from llmguide.runs.post_training import loggers, resumable
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.config import TrainConfig
-from llmguide.training.train import train
 
 NAME = "reward-model"
 N_HELD_OUT = 4000  # pairs of each test
-BATCH = 64  # texts scored at a time
-BAR = 0.6  # the lower end of the accuracy's interval must be above
+BATCH_SIZE = 64  # texts scored at a time
+MIN_ACCURACY = 0.6  # threshold of the held-out accuracy, lower bound
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Choices; the defaults take minutes on two cores."""
+    """Options of the project; with the defaults it takes minutes on two cores."""
 
     data: str | None = None  # hh, or JSON lines with prompt, chosen and rejected; None: rated film snippets
-    n_pairs: int = 8_000  # drawn from the rated texts
-    vocab_size: int = 2048  # of the tokenizer
-    n_layers: int = 4  # blocks
-    d_model: int = 128  # width
+    n_pairs: int = 8_000  # pairs sampled from the rated texts
+    vocab_size: int = 2048  # token ids of the tokenizer
+    n_layers: int = 4  # blocks of the model
+    d_model: int = 128  # width of the model
     n_heads: int = 4  # attention heads
     context_length: int = 64  # tokens of a text that are read, its last ones
-    dropout: float = 0.1  # the texts are few, and each is in several pairs
-    language_steps: int = 300  # updates of the language model that it starts from
-    batch_size: int = 32  # windows, then pairs, of an update
-    language_rate: float = 3e-3  # the peak of the learning rate, of the language model
-    reward_rate: float = 1e-3  # and of the reward model
+    dropout: float = 0.1  # there are few texts, and each is in several pairs
+    language_steps: int = 300  # optimizer steps of the language model
+    batch_size: int = 32  # windows or pairs of an optimizer step
+    language_rate: float = 3e-3  # peak learning rate of the language model
+    reward_rate: float = 1e-3  # peak learning rate of the reward model
 
     def __post_init__(self) -> None:
-        """Refuse what holds nothing to learn from."""
+        """Refuse a plan without pairs to train on."""
         if self.n_pairs < 1:
             raise ValueError(f"--n-pairs {self.n_pairs} must be at least 1")
 
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Train a reward model on comparisons, and look into it.
+    """Train a reward model on human comparisons, and analyze what it rewards.
 
     Args:
-        plan: Comparisons, model and training.
-        seed: Of pairs, weights and order.
-        output: Folder of the run; the same command goes on where it stopped.
+        plan: Options of the project.
+        seed: Seed of everything random.
+        output: Run folder; repeat the command to resume.
     """
     run = Run(NAME, plan, seed, output)
     pairs = training_pairs(plan.data, plan.n_pairs, seed)
-    language = run.stage("language", lambda: _learn_language(pairs, run))
-    rewards = run.stage("reward", lambda: _learn_rewards(pairs, run))
+    language = run.stage("language", lambda: _train_language_model(pairs, run))
+    curve = run.stage("reward", lambda: train_reward_model(run, "reward", pairs, start="language"))
     tests = run.stage("tests", lambda: measure(output, seed))
     for name, test in tests.items():
         say(f"\n{name}: {test['n_pairs']:,} pairs of {test['n_texts']:,} texts")
-        for judge, found in test["accuracy"].items():
-            say(f"  {judge:22} {found['score']:.1%}  ({found['low']:.1%} to {found['high']:.1%})")
-    learned = run.stage("learned", lambda: look_into(output, seed))
-    run.finish(language | {"n_pairs": len(pairs), "tests": tests, "learned": learned}, rewards)
+        for system, accuracy in test["accuracy"].items():
+            say(f"  {system:22} {accuracy['score']:.1%}  ({accuracy['low']:.1%} to {accuracy['high']:.1%})")
+    analysis = run.stage("learned", lambda: analyze(output, seed))
+    results = language | {"n_pairs": len(pairs), "tests": tests, "learned": analysis}
+    run.finish(results, {"reward": curve})
 
 
 def check(folder: Path) -> list[Criterion]:
-    """Measure the reward model of a run anew on comparisons of texts that it has not seen."""
+    """Measure the reward model of a run again on comparisons of held-out texts."""
     require_finished(NAME, folder)
-    criteria = []
-    for i, (name, test) in enumerate(measure(folder, seed=0).items()):
-        low, bar = test["accuracy"]["reward model"]["low"], 0.5 if i else BAR
-        what = f"accuracy on {name}, lower end of its 95% interval"
-        criteria.append(Criterion(what, low, f"above {bar}", low > bar))
-    return criteria
+    return [
+        above(
+            f"accuracy on {name}, lower bound",
+            test["accuracy"]["reward model"]["low"],
+            0.5 if i else MIN_ACCURACY,
+        )
+        for i, (name, test) in enumerate(measure(folder, seed=0).items())
+    ]
 
 
 def training_pairs(data: str | None, n: int, seed: int) -> list[TextPair]:
-    """Read or draw the comparisons to learn from."""
+    """Read or sample the comparisons to train on."""
     if data is None:
         return sentiment_pairs("train", n, texts=rated_texts(["movies"]), seed=seed)
     return divide(hh_pairs() if data == "hh" else comparisons(data))[0]
 
 
 def held_out_pairs(data: str | None) -> dict[str, list[TextPair]]:
-    """Read or draw the comparisons to test on: held-out ones first, then those of other kinds."""
+    """Read or sample the comparisons to test on: held-out ones first, then those of other domains."""
     if data is not None:
         return {"held-out pairs": divide(hh_pairs() if data == "hh" else comparisons(data))[1]}
     tests = {
@@ -123,24 +124,28 @@ def held_out_pairs(data: str | None) -> dict[str, list[TextPair]]:
 
 
 def measure(folder: Path, seed: int) -> dict[str, Any]:
-    """Measure a saved reward model beside its bars, on each kind of comparison that it has not seen."""
+    """Measure the accuracy of a saved reward model and its baselines on every held-out test.
+
+    Args:
+        folder: Run folder.
+        seed: Seed of the pairs that the run was trained on, for the baseline of words.
+    """
     plan = plan_of(Plan, folder)
-    judge, tokenizer = open_judge(folder / "reward")
+    reward_model, tokenizer = open_reward_model(folder / "reward")
     words = bag_of_words(training_pairs(plan.data, plan.n_pairs, seed))
-    found = {}
-    for name, pairs in held_out_pairs(plan.data).items():
-        reward = score(judge, tokenizer, _texts(pairs))
-        found[name] = _accuracies(pairs, reward, words)
-    return found
+    return {
+        name: _accuracies(pairs, score(reward_model, tokenizer, _texts(pairs)), words)
+        for name, pairs in held_out_pairs(plan.data).items()
+    }
 
 
-def look_into(folder: Path, seed: int) -> dict[str, Any]:
-    """See what a saved reward model is sure of, and what moves it."""
+def analyze(folder: Path, seed: int) -> dict[str, Any]:
+    """Measure the calibration of a saved reward model, and what its rewards depend on."""
     plan = plan_of(Plan, folder)
-    judge, tokenizer = open_judge(folder / "reward")
+    reward_model, tokenizer = open_reward_model(folder / "reward")
     pairs = next(iter(held_out_pairs(plan.data).values()))
     texts = _texts(pairs)
-    reward = score(judge, tokenizer, texts)
+    reward = score(reward_model, tokenizer, texts)
     words = bag_of_words(training_pairs(plan.data, plan.n_pairs, seed))
     chosen, rejected = (torch.tensor([reward[sides(pair)[i]] for pair in pairs]) for i in (0, 1))
     error, bins = reliability(chosen, rejected)
@@ -150,145 +155,141 @@ def look_into(folder: Path, seed: int) -> dict[str, Any]:
         "spread": stdev(rewards),
         "with_length": correlation(rewards, [float(len(text)) for text in texts]),
         "with_words": correlation(rewards, [words(text) for text in texts]),
-        "edits": edits(judge, tokenizer, reward),
+        "edits": edits(reward_model, tokenizer, reward),
     }
 
 
-def score(judge: RewardModel, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, float]:
-    """Score each text by itself."""
-    length = judge.backbone.config.context_length
+def score(reward_model: RewardModel, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, float]:
+    """Return the reward of each text by itself."""
+    length = reward_model.backbone.config.context_length
     ids = {text: encode(tokenizer, text)[-length:] for text in texts}
-    order = sorted(ids, key=lambda text: len(ids[text]))  # texts of a batch are of about one length
-    found: dict[str, float] = {}
-    for first in range(0, len(order), BATCH):
-        part = order[first : first + BATCH]
+    order = sorted(ids, key=lambda text: len(ids[text]))  # so that a batch needs little padding
+    rewards: dict[str, float] = {}
+    for first in range(0, len(order), BATCH_SIZE):
+        part = order[first : first + BATCH_SIZE]
         rows = [torch.tensor(ids[text]) for text in part]
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         mask = torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
         with torch.no_grad():
-            found |= zip(part, judge(padded, attention_mask=mask).tolist(), strict=True)
-    return found
+            rewards |= zip(part, reward_model(padded, attention_mask=mask).tolist(), strict=True)
+    return rewards
 
 
-def edits(judge: RewardModel, tokenizer: Tokenizer, reward: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Change the style of texts and not their sense, or the order of words, and see how the reward moves.
+def edits(
+    reward_model: RewardModel, tokenizer: Tokenizer, reward: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """Change the style of texts but not their meaning, or the order of words, and measure the new rewards.
 
     Args:
-        judge: The model.
-        tokenizer: Of the model.
-        reward: Of the texts as they are.
+        reward_model: Reward model to analyze.
+        tokenizer: Tokenizer of the reward model.
+        reward: Rewards of the unchanged texts.
 
     Returns:
-        For each edit the mean change, the share of texts whose reward rises, and how far the rewards before
-        and after go together.
+        For each edit the mean change of the reward, the fraction of texts whose reward rises, and the
+        correlation of the rewards before and after.
     """
-    draw = random.Random(0)
-    made: dict[str, Callable[[str], str]] = {
+    rng = random.Random(0)
+    edit_functions: dict[str, Callable[[str], str]] = {
         "with an exclamation mark": lambda text: text.rstrip(" .!") + "!",
         "in lower case": str.lower,
         "said twice": lambda text: f"{text} {text}",
-        "words shuffled": lambda text: " ".join(draw.sample(text.split(), len(text.split()))),
+        "words shuffled": lambda text: " ".join(rng.sample(text.split(), len(text.split()))),
     }
-    found = {}
-    for name, edit in made.items():
-        after = {text: edit(text) for text in reward}
-        scored = score(judge, tokenizer, sorted(set(after.values())))
-        before, now = list(reward.values()), [scored[after[text]] for text in reward]
-        change = [b - a for a, b in zip(before, now, strict=True)]
-        found[name] = {
+    results = {}
+    for name, edit in edit_functions.items():
+        edited = {text: edit(text) for text in reward}
+        rewards = score(reward_model, tokenizer, sorted(set(edited.values())))
+        before, after = list(reward.values()), [rewards[edited[text]] for text in reward]
+        change = [b - a for a, b in zip(before, after, strict=True)]
+        results[name] = {
             "change": fmean(change),
             "rises": fmean([c > 0 for c in change]),
-            "correlation": correlation(before, now),
+            "correlation": correlation(before, after),
         }
-    return found
+    return results
 
 
-def _accuracies(pairs: list[TextPair], reward: dict[str, float], words: Any) -> dict[str, Any]:
-    found = {
-        "longer wins": verdicts(pairs, len),
-        "words (Bradley-Terry)": verdicts(pairs, words),
-        "reward model": [preferred(*(reward[text] for text in sides(pair))) for pair in pairs],
-    }
-    if not any(pair.seconded != pair.seconded for pair in pairs):  # NaN: nobody else was asked
-        found["people, a second panel"] = [pair.seconded for pair in pairs]
-    units = [pair.units for pair in pairs]
-    return {
-        "n_pairs": len(pairs),
-        "n_texts": len({unit for both in units for unit in both}),
-        "accuracy": {judge: accuracy_interval(right, units)._asdict() for judge, right in found.items()},
-    }
+def train_reward_model(
+    run: Run, name: str, pairs: Sequence[TextPair], *, start: str, seed: int | None = None
+) -> dict[str, list[float]]:
+    """Train a reward model as a stage of a run, for one epoch, since pairs share their texts.
 
+    Args:
+        run: Run whose plan has ``batch_size``, ``context_length`` and ``reward_rate``.
+        name: Name of the stage, and of the folder that the reward model is written to.
+        pairs: Preference pairs to train on.
+        start: Folder of the model whose head is replaced.
+        seed: Seed of the new head; None: the random state is left as it is.
 
-def _learn_language(pairs: list[TextPair], run: Run) -> dict[str, Any]:
-    plan, texts = run.plan, _texts(pairs)
-    tokenizer = Tokenizer.train(texts, plan.vocab_size, special_tokens=[END_OF_TEXT])
-    torch.manual_seed(run.seed)
-    sizes = {"n_layers": plan.n_layers, "d_model": plan.d_model, "n_heads": plan.n_heads}
-    config = small_decoder(tokenizer.vocab_size, plan.context_length, **sizes, dropout=plan.dropout)
-    model: Any = build(config).to(run.device)
-    random.Random(run.seed).shuffle(texts)
-    ids = torch.tensor([i for text in texts for i in encode(tokenizer, text)])
-    say(f"{n_params(model):,} parameters; {len(texts):,} texts of {len(ids):,} tokens, {len(pairs):,} pairs")
-    settings = _settings(run, plan.language_steps, plan.language_rate)
-    _train(model, Windows(ids, plan.context_length, seed=run.seed), settings, run, "language")
-    run.keep("language", model, tokenizer)
-    return {"n_params": n_params(model), "n_texts": len(texts)}
-
-
-def _learn_rewards(pairs: list[TextPair], run: Run) -> dict[str, Any]:
-    backbone, tokenizer = load_run(run.output / "language")
-    judge = RewardModel(backbone).to(run.device)
+    Returns:
+        The loss curve.
+    """
+    backbone, tokenizer = load_run(run.output / start)
+    if seed is not None:
+        torch.manual_seed(seed)
+    reward_model = RewardModel(backbone)
     ids = [[encode(tokenizer, text) for text in sides(pair)] for pair in pairs]
     compared = [PreferencePair(completion([], chosen), completion([], rejected)) for chosen, rejected in ids]
     data = PreferenceDataset(compared, max_length=run.plan.context_length, seed=run.seed)
-    n_steps = max(1, len(pairs) // run.plan.batch_size)  # one epoch: pairs share their texts
-    settings = _settings(run, n_steps, run.plan.reward_rate)
-    result = _train(judge, data, settings, run, "reward", loss=preference_loss)
-    run.keep("reward", backbone, tokenizer)
-    save_head(run.output / "reward", judge)
-    return {"reward": thinned(result.history)}
+    config = stage_config(run, max(1, len(pairs) // run.plan.batch_size), run.plan.reward_rate)
+    result = train_stage(run, name, reward_model, data, config, loss=preference_loss)
+    run.save(name, backbone, tokenizer)
+    save_head(run.output / name, reward_model)
+    return loss_curve(result.history)
 
 
-def _settings(run: Run, n_steps: int, rate: float) -> TrainConfig:
-    return TrainConfig(
-        n_steps=n_steps,
-        context_length=run.plan.context_length,
-        batch_size=run.plan.batch_size,
-        lr=rate,
-        optimizer="muon",
-        log_every=max(1, n_steps // 20),
-        checkpoint_every=max(1, n_steps // 10),
-        seed=run.seed,
-    )
-
-
-def _train(model: Any, data: Any, settings: TrainConfig, run: Run, name: str, **options: Any) -> Any:
-    with resumable(run.output):
-        folder = run.output / "checkpoints" / name
-        return train(model, data, settings, folder=folder, logger=loggers(run.output / name), **options)
-
-
-def open_judge(folder: Path) -> tuple[RewardModel, Tokenizer]:
-    """Open a saved reward model."""
+def open_reward_model(folder: Path) -> tuple[RewardModel, Tokenizer]:
+    """Open a saved reward model and its tokenizer."""
     backbone, tokenizer = load_run(folder)
     return with_head(folder, backbone), tokenizer
 
 
-def _texts(pairs: list[TextPair]) -> list[str]:
-    return sorted({text for pair in pairs for text in sides(pair)})
-
-
 def sides(pair: TextPair) -> tuple[str, str]:
-    """Write both answers with the prompt before them, if there is one."""
-    before = "".join(f"{message['role']}: {message['content']}\n" for message in pair.prompt)
-    return before + pair.chosen, before + pair.rejected
+    """Write the chosen and the rejected text, each after the prompt if there is one."""
+    prompt = "".join(f"{message['role']}: {message['content']}\n" for message in pair.prompt)
+    return prompt + pair.chosen, prompt + pair.rejected
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Turn a text into ids; the token at its end is the one at which it is scored."""
+    """Encode a text, with the end token at which it is scored."""
     return [*tokenizer.encode(text), tokenizer.special_tokens[END_OF_TEXT]]
 
 
 def preferred(chosen: float, rejected: float) -> float:
-    """Say whether the chosen text has the higher reward: 1, 0, or 0.5 if both have the same."""
+    """Return 1 if the chosen text has the higher reward, 0 if it has the lower, 0.5 for a tie."""
     return 0.5 if chosen == rejected else float(chosen > rejected)
+
+
+def _accuracies(pairs: list[TextPair], reward: dict[str, float], words: Any) -> dict[str, Any]:
+    right = {
+        "longer wins": verdicts(pairs, len),
+        "words (Bradley-Terry)": verdicts(pairs, words),
+        "reward model": [preferred(*(reward[text] for text in sides(pair))) for pair in pairs],
+    }
+    if not any(pair.seconded != pair.seconded for pair in pairs):  # NaN: there is no second panel
+        right["people, a second panel"] = [pair.seconded for pair in pairs]
+    units = [pair.units for pair in pairs]
+    return {
+        "n_pairs": len(pairs),
+        "n_texts": len({unit for both in units for unit in both}),
+        "accuracy": {system: accuracy_interval(values, units)._asdict() for system, values in right.items()},
+    }
+
+
+def _train_language_model(pairs: list[TextPair], run: Run) -> dict[str, Any]:
+    plan, texts = run.plan, _texts(pairs)
+    tokenizer = Tokenizer.train(texts, plan.vocab_size, special_tokens=[END_OF_TEXT])
+    model = new_decoder(run, tokenizer.vocab_size)
+    random.Random(run.seed).shuffle(texts)
+    ids = torch.tensor([i for text in texts for i in encode(tokenizer, text)])
+    say(f"{n_params(model):,} parameters; {len(texts):,} texts of {len(ids):,} tokens, {len(pairs):,} pairs")
+    windows = Windows(ids, plan.context_length, seed=run.seed)
+    config = stage_config(run, plan.language_steps, plan.language_rate)
+    train_stage(run, "language", model, windows, config)
+    run.save("language", model, tokenizer)
+    return {"n_params": n_params(model), "n_texts": len(texts)}
+
+
+def _texts(pairs: list[TextPair]) -> list[str]:
+    return sorted({text for pair in pairs for text in sides(pair)})

@@ -13,8 +13,9 @@ from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.prompts import PromptDataset
 from llmguide.post_training.rl.rollout import rollout
 from llmguide.post_training.rl.trainer import Metrics, Reward
+from llmguide.runs.chat_model import Chat
 from llmguide.runs.folder import say
-from llmguide.runs.post_training import Chat, kept, write_report
+from llmguide.runs.lifecycle import drop_too_long, write_report
 
 BATCH_SIZE = 32
 LAST = 10  # steps whose mean is reported
@@ -24,7 +25,7 @@ def answerable(chat: Chat, asked: Sequence[Problem], max_new_tokens: int) -> lis
     """Write prompts as ids, and leave out those that an answer of full length would not fit behind."""
     room = chat.model.config.context_length - max_new_tokens
     written = [(chat.prompt(problem.prompt), problem) for problem in asked]
-    return kept([item if len(item[0]) <= room else None for item in written], "prompts", room)
+    return drop_too_long([item if len(item[0]) <= room else None for item in written], "prompts", room)
 
 
 def share_right(

@@ -9,8 +9,8 @@ from llmguide.config import PRESETS, ModelConfig
 class Shape:
     """Sizes of the model."""
 
-    n_layers: int = 4  # blocks
-    d_model: int = 128  # width
+    n_layers: int = 4  # number of blocks
+    d_model: int = 128  # width of the model
     n_heads: int = 4  # attention heads
     dropout: float = 0.0  # helps where a small corpus is read many times
 

@@ -1,158 +1,294 @@
-"""The tiny world on the command line: policies in folders, and exact reports of where they stand."""
+"""Every post-training method in the tiny world, where the best possible policy is known exactly."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from math import exp
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from llmguide.files import write_json
-from llmguide.models import GPT, Llama, save
+from llmguide.models import build
 from llmguide.models.saved import is_saved
-from llmguide.post_training.toy.world import WORDS, World, completion_logprobs, divergence, expected, optimum
-from llmguide.runs.folder import load_model, say
-from llmguide.runs.post_training import write_report
-from llmguide.runs.tables import Columns, Table, show
+from llmguide.post_training.preferences.dpo import dpo_loss, evaluate_preferences, preference_objective
+from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
+from llmguide.post_training.rl.grpo import GRPOTrainer
+from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
+from llmguide.post_training.toy.methods import (
+    demonstrated,
+    fine_tuning,
+    grpo_choices,
+    ppo_choices,
+    preference_data,
+    preference_learning,
+    score_completions,
+    table_reward,
+)
+from llmguide.post_training.toy.world import World, optimum, preferences, tiny_world
+from llmguide.runs.folder import say
+from llmguide.runs.lifecycle import Lines, barrier, loggers, resumable, start_run
+from llmguide.runs.options import Steps
+from llmguide.runs.reward_heads import save_head, with_head
+from llmguide.runs.toy_report import (
+    N_LOGGED,
+    Exact,
+    load_policy,
+    logprobs_of,
+    policy_report,
+    report,
+    save_policy,
+)
 from llmguide.training import distributed
 from llmguide.training.config import TrainConfig
-from llmguide.training.monitor import Logger
+from llmguide.training.losses import batch_loss
+from llmguide.training.train import train
 
-FILE = "world.json"
+Method = Literal["sft", "reward", "dpo", "ppo", "grpo"]
+
 N_DEMONSTRATIONS, N_PAIRS = 4000, 2000
 N_STEPS = 200
+BETAS = (1.0, 0.5, 0.25, 0.1)  # KL coefficients of the policies that are optimal for the learned reward
+NEEDS_DATA = "--model, --lora-rank and --packed are for data of your own: give --data, or drop them"
 
 
-def save_policy(folder: Path, policy: GPT | Llama, *, seed: int) -> None:
-    """Write a model of the tiny world."""
-    save(policy, folder)
-    content = {"world": "tiny", "words": WORDS, "seed": seed}
-    write_json(folder / FILE, content)
+class Learned(NamedTuple):
+    """The start of a run of PPO or GRPO.
 
-
-def load_policy(folder: str | Path) -> GPT | Llama:
-    """Open a model of the tiny world.
-
-    Raises:
-        ValueError: The folder holds none.
+    Attributes:
+        policy: Fine-tuned policy.
+        reference: Its log-probabilities of all completions.
+        rewards: Learned reward of all completions, with a mean of 0 under the policy for each prompt.
     """
-    folder = Path(folder)
-    if not (is_saved(folder) and (folder / FILE).exists()):
-        raise ValueError(
-            f"{folder} holds no model of the tiny world; llmguide sft without --data makes one, and other "
-            "models take --data"
+
+    policy: Any
+    reference: Tensor
+    rewards: Tensor
+
+
+def run_toy(
+    method: Method,
+    output: Path,
+    steps: Steps,
+    *,
+    model: str | None = None,
+    reward_model: Path | None = None,
+    **options: Any,
+) -> None:
+    """Train with a method in the tiny world, and report the policy's exact rewards.
+
+    Args:
+        method: Method to train with.
+        output: Run folder.
+        steps: Training options.
+        model: Folder of the fine-tuned policy; None: made beside the output, if missing.
+        reward_model: Folder of the reward model, for ppo and grpo; None: the same.
+        options: Options of the method, such as ``beta`` or ``kl_coef``.
+    """
+    sources: dict[str, Any] = {} if method == "sft" else {"model": model}
+    if method in ("ppo", "grpo"):
+        sources["reward_model"] = reward_model
+    with _one_thread():
+        device = start_run(output, world="tiny", **sources, **options, seed=steps.seed)
+        if method == "sft":
+            _sft(output, steps, device)
+        elif method == "reward":
+            _reward(output, steps, device, model)
+        elif method == "dpo":
+            _dpo(output, steps, device, model, **options)
+        else:
+            _policy_gradient(method, output, steps, sources, options)
+        barrier()
+
+
+def _sft(output: Path, steps: Steps, device: torch.device) -> None:
+    world = tiny_world()
+    torch.manual_seed(steps.seed)
+    policy: Any = build(world.config).to(device)
+    untrained = logprobs_of(policy, world)
+    data = demonstrated(world, N_DEMONSTRATIONS, torch.Generator().manual_seed(steps.seed))
+    config = steps.merge_into(fine_tuning(N_STEPS))
+    _train(output, policy, data, config, f"{len(data):,} demonstrations", loss=batch_loss)
+    _save(output, policy, steps)
+    title = "KL divergence from the untrained policy, and true reward"
+    _report(output, title, {"untrained": untrained, "fine-tuned": logprobs_of(policy, world)}, world)
+
+
+def _reward(output: Path, steps: Steps, device: torch.device, model: str | None) -> None:
+    world = tiny_world()
+    policy = _fine_tuned(model, output, seed=steps.seed)
+    reference = logprobs_of(policy, world)
+    pairs, held_out = _preferences(world, reference, steps.seed)
+    torch.manual_seed(steps.seed)
+    reward_model = RewardModel(policy).to(device)
+    config = steps.merge_into(preference_learning(N_STEPS))
+    data = preference_data(world, pairs)
+    _train(output, reward_model, data, config, f"{N_PAIRS:,} pairs", loss=preference_loss)
+    reward_model.cpu()
+    _save(output, policy, steps)
+    if distributed.world().rank == 0:
+        save_head(output, reward_model)
+    learned = _centered(score_completions(reward_model, world), reference)
+    tables = (("learned", learned), ("gold", world.gold))
+    accuracy = {name: _accuracy(table, held_out) for name, table in tables}
+    say(
+        f"held-out accuracy {accuracy['learned']:.1%} of {N_PAIRS:,} pairs; the true reward itself has "
+        f"{accuracy['gold']:.1%}, since the labels are noisy"
+    )
+    policies = {f"optimal, beta {beta:g}": optimum(reference, learned, beta) for beta in BETAS}
+    rows = [policy_report(name, logp, reference, world, learned) for name, logp in policies.items()]
+    title = "policies that are optimal for the learned reward"
+    report(output, title, rows, list(policies.values())[-1], world, accuracy=accuracy)
+
+
+def _dpo(
+    output: Path,
+    steps: Steps,
+    device: torch.device,
+    model: str | None,
+    *,
+    beta: float,
+    label_smoothing: float,
+) -> None:
+    world = tiny_world()
+    loss = partial(dpo_loss, beta=beta, label_smoothing=label_smoothing)
+    policy = _fine_tuned(model, output, seed=steps.seed)
+    reference = logprobs_of(policy, world)
+    pairs, held_out = (
+        preference_data(world, labeled).with_reference(policy, batch_size=256)
+        for labeled in _preferences(world, reference, steps.seed)
+    )
+    policy.to(device)
+    config = steps.merge_into(preference_learning(N_STEPS))
+    logger = Exact(loggers(output), policy, reference, world, n_steps=config.n_steps)
+    objective = preference_objective(loss)
+    _train(output, policy, pairs, config, f"{N_PAIRS:,} pairs", loss=objective, logger=logger)
+    _save(output, policy, steps)
+    accuracy = evaluate_preferences(policy, held_out, loss, batch_size=256).accuracy
+    say(f"held-out accuracy of the implicit reward: {accuracy:.1%} of {N_PAIRS:,} pairs")
+    title = "KL divergence from the reference model, and true reward"
+    policies = {"start": reference, f"DPO, beta {beta:g}": logprobs_of(policy, world)}
+    _report(output, title, policies, world, accuracy=accuracy)
+
+
+def _policy_gradient(
+    method: Method, output: Path, steps: Steps, sources: dict[str, Any], options: dict[str, Any]
+) -> None:
+    world = tiny_world()
+    policy, reference, learned = learned_rewards(**sources, output=output, seed=steps.seed)
+    given = {name: value for name, value in options.items() if value is not None}
+    models = {"policy": policy, "reward": table_reward(world, learned), "reference_model": deepcopy(policy)}
+    trainer: Any
+    if method == "ppo":
+        config: Any = steps.merge_into(ppo_choices(world, N_STEPS, **given))
+        name, unit = f"PPO, KL coefficient {config.kl_coef:g}", "completions"
+    else:
+        config = steps.merge_into(grpo_choices(world, N_STEPS, **given))
+        name, unit = config.variant, f"groups of {config.group_size} completions"
+    say(f"the tiny world: {config.n_steps} rollouts of {config.batch_size} {unit}")
+    torch.manual_seed(steps.seed)
+    if method == "ppo":
+        trainer = PPOTrainer(**models, value_model=ValueModel(policy), config=config)
+    else:
+        trainer = GRPOTrainer(**models, config=config)
+    logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)
+    with resumable(output):
+        trainer.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
+    _save(output, policy, steps)
+    title = "KL divergence from the reference model, true reward, and learned reward"
+    _report(output, title, {"start": reference, name: logprobs_of(policy, world)}, world, learned)
+
+
+def learned_rewards(model: str | None, reward_model: Path | None, output: Path, *, seed: int) -> Learned:
+    """Open the policy and the reward model of the tiny world; make what is missing.
+
+    Args:
+        model: Folder of the policy; None: ``sft`` beside the output.
+        reward_model: Folder of the reward model; None: ``reward`` beside the output.
+        output: Folder of the run that starts from them.
+        seed: Seed of what is made.
+    """
+    folder = output.parent / "reward" if reward_model is None else reward_model
+    policy = _fine_tuned(model, output, seed=seed)
+    if reward_model is None and not is_saved(folder):
+        say(f"{folder} holds no reward model yet; llmguide reward makes it first\n")
+        run_toy("reward", folder, Steps(seed=seed), model=model)
+        say("")
+    world = tiny_world()
+    reference = logprobs_of(policy, world)
+    scores = score_completions(with_head(folder, load_policy(folder)), world)
+    return Learned(policy, reference, _centered(scores, reference))
+
+
+def _fine_tuned(model: str | None, output: Path, *, seed: int) -> Any:
+    """Open the policy that other methods start from; make it, if it is missing."""
+    folder = output.parent / "sft" if model is None else Path(model)
+    if model is None and not is_saved(folder):
+        say(f"{folder} holds no policy to start from yet; llmguide sft makes it first\n")
+        run_toy("sft", folder, Steps(seed=seed))
+        say("")
+    return load_policy(folder)
+
+
+def _preferences(world: World, reference: Tensor, seed: int) -> list[Any]:
+    """Sample labeled pairs to train on, and held-out ones."""
+    generators = (torch.Generator().manual_seed(seed + i) for i in (1, 2))
+    return [preferences(world, world.gold, reference, N_PAIRS, generator) for generator in generators]
+
+
+def _train(
+    output: Path, model: Any, data: Any, config: TrainConfig, what: str, *, loss: Any, logger: Any = None
+) -> None:
+    config = replace(config, log_every=max(1, config.n_steps // N_LOGGED))
+    say(f"the tiny world: {config.n_steps} steps of {config.batch_size} of {what}")
+    with resumable(output):
+        train(
+            model,
+            data,
+            config,
+            folder=output / "checkpoints",
+            loss=loss,
+            logger=loggers(output) if logger is None else logger,
         )
-    return load_model(folder)
+
+
+def _save(output: Path, policy: Any, steps: Steps) -> None:
+    if distributed.world().rank == 0:
+        save_policy(output, policy, seed=steps.seed)
+
+
+def _report(
+    output: Path,
+    title: str,
+    policies: dict[str, Tensor],
+    world: World,
+    learned: Tensor | None = None,
+    **more: Any,
+) -> None:
+    """Report the reference model and the trained policy."""
+    reference, trained = policies.values()
+    rows = [policy_report(name, logp, reference, world, learned) for name, logp in policies.items()]
+    report(output, title, rows, trained, world, **more)
+
+
+def _accuracy(table: Float[Tensor, "P N"], pairs: Any) -> float:
+    chosen, rejected = (table[pairs.prompts, side] for side in (pairs.chosen, pairs.rejected))
+    return ((chosen > rejected).double() + (chosen == rejected).double() / 2).mean().item()
+
+
+def _centered(rewards: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> Float[Tensor, "P N"]:
+    return rewards - (reference.exp() * rewards).sum(dim=1, keepdim=True)
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Use one thread: with matrices of 32 columns a second one costs more than it brings."""
+def _one_thread() -> Iterator[None]:
+    """Use one thread: with matrices of 32 columns a second one costs more than it saves."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(n_threads)
-
-
-def paced(config: TrainConfig) -> TrainConfig:
-    """Log about 20 of the steps."""
-    return replace(config, log_every=max(1, config.n_steps // 20))
-
-
-@torch.no_grad()
-def logprobs_of(policy: Any, world: World) -> Float[Tensor, "P N"]:
-    """Log-probabilities of all answers, of a policy on any device, which is left as it is."""
-    return completion_logprobs(deepcopy(policy).cpu().eval(), world)
-
-
-def best_at(reference: Float[Tensor, "P N"], reward: Float[Tensor, "P N"], kl: float) -> float:
-    r"""Most expected reward at a divergence from the reference: the frontier, found by bisection over beta.
-
-    >>> reference = torch.tensor([[0.5, 0.5]]).log()
-    >>> best_at(reference, torch.tensor([[1.0, 0.0]]), 0.130812)  # 3 to 1: 0.75 log 1.5 + 0.25 log 0.5
-    0.75
-    """
-    low, high = -8.0, 8.0  # logarithm of beta; the divergence falls as it rises
-    for _ in range(40):
-        middle = (low + high) / 2
-        found = optimum(reference, reward, exp(middle))
-        if divergence(found, reference).item() > kl:
-            low = middle
-        else:
-            high = middle
-    return expected(optimum(reference, reward, exp(high)), reward).item()
-
-
-class Exact:
-    """A logger that adds exact measurements of a policy to what it passes on, at about 20 steps of a run."""
-
-    def __init__(self, logger: Logger | None, policy: Any, reference: Tensor, world: World, *, n_steps: int):
-        self.logger = logger
-        self.policy = policy
-        self.reference = reference
-        self.world = world
-        self.every = max(1, n_steps // 20)
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Measure, if it is time, and pass everything on."""
-        values = dict(values)
-        if step % self.every == 0:
-            logprobs = logprobs_of(self.policy, self.world)
-            values["exact/gold"] = expected(logprobs, self.world.gold).item()
-            values["exact/kl"] = divergence(logprobs, self.reference).item()
-        if self.logger is not None:
-            self.logger.log(step, values)
-
-    def text(self, step: int, text: str) -> None:
-        """Pass a text on."""
-        if self.logger is not None:
-            self.logger.text(step, text)
-
-
-def standing(
-    name: str,
-    logprobs: Float[Tensor, "P N"],
-    reference: Float[Tensor, "P N"],
-    world: World,
-    learned: Float[Tensor, "P N"] | None = None,
-) -> dict[str, Any]:
-    """Measure a policy: its divergence, its reward, and the most reward that any policy has at that."""
-    kl = max(0.0, divergence(logprobs, reference).item())
-    found = {
-        "policy": name,
-        "kl": kl,
-        "gold": expected(logprobs, world.gold).item(),
-        "best_gold": best_at(reference, world.gold, kl),
-    }
-    if learned is not None:
-        found["learned"] = expected(logprobs, learned).item()
-        found["best_learned"] = best_at(reference, learned, kl)
-    return found
-
-
-def report(
-    output: Path,
-    title: str,
-    rows: list[dict[str, Any]],
-    logprobs: Float[Tensor, "P N"] | None,
-    world: World,
-    **more: Any,
-) -> None:
-    """Print and keep where policies stand, with the likeliest answers of the last."""
-    if distributed.world().rank > 0:
-        return
-    columns: Columns = {"policy": str} | {name: "{:.3f}".format for name in rows[0] if name != "policy"}
-    notes = ["best: the most that any policy has at that divergence; all numbers are exact."]
-    if logprobs is not None:
-        for prompt, answer in zip(world.prompts.tolist(), logprobs.argmax(dim=1).tolist(), strict=True):
-            notes.append(f"{WORDS[prompt]}: {world.text(answer)}")
-    show(Table(title, columns, rows, notes), as_json=False)
-    write_report(output, {"rows": rows, **more})
-    say(f"\nsee the curves:  tensorboard --logdir {output / 'logs'}")

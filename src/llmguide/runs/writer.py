@@ -23,7 +23,7 @@ def open_writer(name: str) -> Writer:
     """Open a model with its tokenizer.
 
     Raises:
-        ValueError: There is no such model, or it writes no text.
+        ValueError: There is no such model, or it is no decoder.
     """
     folder = Path(name)
     if is_saved(folder):
@@ -41,10 +41,10 @@ def pieces(
     """Turn ids into text as they come, holding back what is no whole character yet.
 
     Args:
-        ids: New ids.
-        decode: Of a list of ids.
-        before: Those of the prompt: whether a word begins with a space can depend on what stands before it.
-        end_id: Where to stop.
+        ids: New token ids.
+        decode: Function from token ids to text.
+        before: Token ids of the prompt: whether a word begins with a space can depend on the token before it.
+        end_id: Id of the token to stop at; None: none.
 
     >>> def decode(ids):
     ...     return bytes(ids).decode(errors="replace")

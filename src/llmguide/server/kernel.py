@@ -34,7 +34,7 @@ def main(site: Path) -> None:
     """Answer messages until there are no more.
 
     Args:
-        site: The built guide.
+        site: Folder of the built guide.
     """
     folder = Path.cwd()
     if SUPERVISED:

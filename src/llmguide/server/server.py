@@ -67,12 +67,12 @@ class Loopback:
     """An HTTP server at a loopback address of its own; ``async with`` opens and closes it.
 
     Args:
-        rules: Of tornado: paths and their handlers, each of them `Guarded`.
-        port: To listen on; 0 takes any that is free.
-        limits: Of tornado's ``HTTPServer``, such as ``max_body_size``.
+        rules: Tornado rules: paths and their handlers, each of them `Guarded`.
+        port: TCP port; 0: any free port.
+        limits: Keyword arguments of tornado's ``HTTPServer``, such as ``max_body_size``.
 
     Attributes:
-        address: Of the home page, such as ``http://127.0.0.1:8000``.
+        address: URL of the home page, such as ``http://127.0.0.1:8000``.
 
     Raises:
         OSError: The port cannot be used.

@@ -7,7 +7,7 @@ from llmguide.data.tokens.windows import Batch
 from llmguide.models import build
 from llmguide.post_training.adapters.lora import apply_lora
 from llmguide.projects.analysis.profiling import peak_bytes, step_cost
-from llmguide.projects.run import small_decoder
+from llmguide.projects.training import small_decoder
 
 CPU = torch.device("cpu")
 

@@ -17,21 +17,18 @@ from llmguide.post_training.datasets import comparisons
 from llmguide.projects.code_assistant import app as application
 from llmguide.projects.code_assistant import project as code_assistant
 from llmguide.projects.code_assistant.app import APP, encode
-from llmguide.projects.code_assistant.infilling import composed
-from llmguide.projects.code_assistant.project import (
+from llmguide.projects.code_assistant.code import (
     HELD_OUT,
     Place,
     Plan,
     blocks,
-    copied,
     files,
-    gain,
     parts,
     places,
-    prompt_ids,
-    score,
-    similarity,
 )
+from llmguide.projects.code_assistant.infilling import composed
+from llmguide.projects.code_assistant.metrics import copied, gain, score, similarity
+from llmguide.projects.code_assistant.project import prompt_ids
 from llmguide.projects.run import plan_of
 from llmguide.projects.user_preferences import for_dpo, of_users, simulated
 from llmguide.projects.webapp.forms import Rate

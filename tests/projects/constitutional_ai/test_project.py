@@ -11,18 +11,15 @@ from llmguide.models import build
 from llmguide.post_training.datasets import json_lines
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.sft import Conversations, completion
+from llmguide.projects.constitutional_ai import evaluation
 from llmguide.projects.constitutional_ai import project as constitutional_ai
+from llmguide.projects.constitutional_ai.data import critic_questions, demonstrations
+from llmguide.projects.constitutional_ai.evaluation import bias_score, held_out_questions
 from llmguide.projects.constitutional_ai.principles import Rules
-from llmguide.projects.constitutional_ai.project import (
-    Plan,
-    anchored_dpo,
-    asked_again,
-    bias_score,
-    demonstrations,
-    examination,
-)
+from llmguide.projects.constitutional_ai.project import Plan, anchored_dpo
 from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question
-from llmguide.projects.run import plan_of, small_decoder
+from llmguide.projects.run import plan_of
+from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import load_run
 from llmguide.training.losses import batch_loss
 
@@ -71,8 +68,8 @@ class Shouter:
 def few_questions():
     """A few of each test, which is enough for assistants that know nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        few = {test: asked[:4] for test, asked in examination().items()}
-        patch.setattr(constitutional_ai, "examination", lambda: few)
+        few = {test: asked[:4] for test, asked in held_out_questions().items()}
+        patch.setattr(evaluation, "held_out_questions", lambda: few)
         yield
 
 
@@ -92,13 +89,13 @@ def play(monkeypatch):
     """Let functions answer in the place of the four assistants, in their order."""
 
     def script(*answers):
-        turns = iter([answer for answer in answers for _ in examination()])
-        monkeypatch.setattr(constitutional_ai, "examination", examination)
+        turns = iter([answer for answer in answers for _ in held_out_questions()])
+        monkeypatch.setattr(evaluation, "held_out_questions", held_out_questions)
 
         def say(chat, asked, plan, *, seed):
             return list(map(next(turns), asked))
 
-        monkeypatch.setattr(constitutional_ai, "answer", say)
+        monkeypatch.setattr(evaluation, "answer", say)
 
     return script
 
@@ -158,8 +155,8 @@ def test_a_critic_without_preferences_is_named(finished, tmp_path, killed, monke
 
 
 def test_no_test_is_trained_on():
-    learned = {text for text, _ in demonstrations(5000, 0)} | set(asked_again(5000, 0))
-    tested = examination()
+    learned = {text for text, _ in demonstrations(5000, 0)} | set(critic_questions(5000, 0))
+    tested = held_out_questions()
     assert not learned & {question.text for asked in tested.values() for question in asked}
     assert min(map(len, tested.values())) >= 20
     new = [attack.partition("{}") for attack in NEW_ATTACKS]

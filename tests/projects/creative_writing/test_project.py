@@ -15,23 +15,23 @@ from llmguide.post_training.sft import completion, shifted
 from llmguide.projects.creative_writing import project as creative_writing
 from llmguide.projects.creative_writing.app import APP, encode, messages
 from llmguide.projects.creative_writing.project import (
+    borders_in,
+    control_accuracy,
+    liveliness,
+    reset_embeddings,
+)
+from llmguide.projects.creative_writing.styles import (
     ANY,
     CODES,
     CONTROLS,
-    Passage,
-    Plan,
-    borders_in,
     borders_of,
     coded,
     levels_of,
-    obedience,
-    passages,
     prompt_ids,
-    recent,
-    renew,
-    taste,
 )
-from llmguide.projects.run import plan_of, small_decoder
+from llmguide.projects.creative_writing.texts import Passage, Plan, passages, recent
+from llmguide.projects.run import plan_of
+from llmguide.projects.training import small_decoder
 from llmguide.projects.user_preferences import of_users
 from llmguide.projects.webapp.store import Store
 from llmguide.projects.webapp.web import AppServer
@@ -52,7 +52,7 @@ def finished(tmp_path_factory):
     folder, draw = tmp_path_factory.mktemp("runs"), random.Random(0)
     small = pytest.MonkeyPatch()
     small.setattr(creative_writing, "N_TESTS", 8)
-    small.setattr(creative_writing, "LONGEST", 24)
+    small.setattr(creative_writing, "MAX_NEW_TOKENS", 24)
     (folder / "works").mkdir()
     for i in range(16):
         (folder / "works" / f"{i}.txt").write_text(work(draw))
@@ -130,7 +130,7 @@ def test_vectors_are_drawn_anew_and_the_others_stay():
     before = model.tokens.weight.detach().clone()
     before[[7, 9, 11]] = before[3].clone()  # three that cannot be told apart
     model.tokens.weight.data.copy_(before)
-    renew(model, [7, 9, 11], seed=0)
+    reset_embeddings(model, [7, 9, 11], seed=0)
     after = model.tokens.weight.detach()
     assert not (after != before).any(dim=1)[[i for i in range(300) if i not in (7, 9, 11)]].any()
     assert torch.corrcoef(after[[7, 9, 11]]).triu(1).abs().max() < 0.5
@@ -138,9 +138,9 @@ def test_vectors_are_drawn_anew_and_the_others_stay():
 
 
 def test_the_rater_likes_no_text_for_being_short():
-    assert taste("Ha!") == taste("Who comes there?") == 0.0
-    assert taste("Who comes there at night?") == 1.0
-    assert taste(CALM) == 0.0
+    assert liveliness("Ha!") == liveliness("Who comes there?") == 0.0
+    assert liveliness("Who comes there at night?") == 1.0
+    assert liveliness(CALM) == 0.0
 
 
 def test_obedience_is_counted(monkeypatch, tokenizer):
@@ -154,7 +154,7 @@ def test_obedience_is_counted(monkeypatch, tokenizer):
         return [fitting[i % len(fitting)] for i in range(len(places))]
 
     monkeypatch.setattr(creative_writing, "continuations", written)
-    found = obedience(None, tokenizer, [Passage("", "")] * 36, borders)
+    found = control_accuracy(None, tokenizer, [Passage("", "")] * 36, borders)
     assert found["length"]["all"]["score"] == found["words"]["all"]["score"] == 1.0
     assert found["tone"]["all"]["score"] == pytest.approx(1 / 2)
     assert [found["words"]["levels"][level]["mean"] for level in ("short", "middling", "long")] == [1, 4, 9]

@@ -5,20 +5,21 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from llmguide.cli.main import main
+from llmguide.projects.domain_expert import base as domain_base
 from llmguide.projects.domain_expert import project as domain_expert
-from llmguide.projects.domain_expert.project import (
-    ARMS,
+from llmguide.projects.domain_expert.base import base_ids, base_texts, curated_facts
+from llmguide.projects.domain_expert.course import (
+    CONDITIONS,
     CURRICULUM,
-    OPEN,
-    SHUFFLED,
-    TASK,
-    Plan,
-    check,
-    measure,
-    open_base,
-    project,
+    NO_REFUSAL,
+    RANDOM_ORDER,
+    REPLAY_LENGTH,
+    course,
+    with_replay,
 )
+from llmguide.projects.domain_expert.project import TASK, Plan, check, measure, open_base, project
 from llmguide.projects.domain_expert.templates import KNOWN, NOT_HERE, NOT_KNOWN, OUTSIDE, UNKNOWN
+from llmguide.projects.generation import log_likelihoods
 from llmguide.projects.run import plan_of
 from llmguide.runs.folder import load_run
 
@@ -29,7 +30,7 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(domain_expert, "N_TEST", 4)
         patch.setattr(domain_expert, "N_GENERAL", 500)
-        patch.setattr(domain_expert, "READINGS", 2)
+        patch.setattr(domain_base, "READINGS", 2)
         yield
 
 
@@ -74,10 +75,10 @@ def answered_by(monkeypatch):
 def test_a_run_is_recorded_in_small(finished, results):
     found = results(finished)
     assert found["counts"]["conversations"]["conversations"] > 500
-    assert set(found["general"]) == {"", *ARMS}
+    assert set(found["general"]) == {"", *CONDITIONS}
     assert all(bits > 1 for bits in found["general"].values())
     systems = found["tests"]["systems"]
-    assert set(systems) == {"the most frequent answer", *ARMS}
+    assert set(systems) == {"the most frequent answer", *CONDITIONS}
     for system in systems.values():
         assert set(system["right"]) == {*KNOWN, *NOT_KNOWN, *NOT_HERE}
     assert (finished / "record.json").stat().st_size < 20_000
@@ -101,7 +102,7 @@ def test_each_way_to_be_no_expert_fails(answer, failed, finished, answered_by):
 def test_what_is_measured_is_what_was_said(finished, answered_by):
     answered_by(guesser)
     found = measure(finished)
-    judged = found["systems"][SHUFFLED]
+    judged = found["systems"][RANDOM_ORDER]
     assert all(judged["right"][kind]["score"] == 1 for kind in (*KNOWN, *NOT_HERE))
     assert all(judged["right"][kind]["score"] == 0 for kind in NOT_KNOWN)
     assert all(judged["turned down"][kind]["score"] == 0 for kind in (*KNOWN, *NOT_KNOWN))
@@ -114,22 +115,22 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     (copy / "models" / f"{CURRICULUM}.safetensors").unlink()
     max((copy / "checkpoints" / CURRICULUM).glob("step-*")).unlink()
     project(plan=plan_of(Plan, copy), seed=0, output=copy)
-    for arm in ARMS:
-        whole, resumed = (load_file(f / "models" / f"{arm}.safetensors") for f in (finished, copy))
+    for condition in CONDITIONS:
+        whole, resumed = (load_file(f / "models" / f"{condition}.safetensors") for f in (finished, copy))
         assert all((whole[name] == resumed[name]).all() for name in whole)
     assert results(finished) == results(copy)
 
 
-def test_the_arms_draw_as_many_conversations_and_one_draws_easy_ones_first(finished):
+def test_the_conditions_have_as_many_conversations_and_the_curriculum_starts_with_easy_ones(finished):
     plan = plan_of(Plan, finished)
     pairs, chat = domain_expert._pairs(finished), open_base(finished, plan)
-    courses = {arm: domain_expert._course(chat, plan, pairs, arm, seed=0) for arm in ARMS}
-    assert {len(course) for course in courses.values()} == {plan.n_steps * plan.batch_size}
-    assert not any(pair.answer in (UNKNOWN, OUTSIDE) for pair, _ in courses[OPEN])
-    assert any(pair.answer == UNKNOWN for pair, _ in courses[SHUFFLED])
-    course = courses[CURRICULUM]
-    difficulty = [-score for score in domain_expert.log_likelihoods(chat, [example for _, example in course])]
-    quarter = len(course) // 4
+    courses = {name: course(chat, plan, pairs, name, seed=0) for name in CONDITIONS}
+    assert set(map(len, courses.values())) == {plan.n_steps * plan.batch_size}
+    assert not any(pair.answer in (UNKNOWN, OUTSIDE) for pair, _ in courses[NO_REFUSAL])
+    assert any(pair.answer == UNKNOWN for pair, _ in courses[RANDOM_ORDER])
+    curriculum = courses[CURRICULUM]
+    difficulty = [-score for score in log_likelihoods(chat, [example for _, example in curriculum])]
+    quarter = len(curriculum) // 4
     first, last = difficulty[:quarter], difficulty[-quarter:]
     assert sum(first) / quarter < sum(last) / quarter
     assert max(first) < max(last)
@@ -137,15 +138,15 @@ def test_the_arms_draw_as_many_conversations_and_one_draws_easy_ones_first(finis
 
 def test_the_models_are_asked_and_not_the_record(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
-    path = copy / "models" / f"{SHUFFLED}.safetensors"
-    before = measure(copy, arms=(SHUFFLED,))["systems"][SHUFFLED]["right"]
+    path = copy / "models" / f"{RANDOM_ORDER}.safetensors"
+    before = measure(copy, conditions=(RANDOM_ORDER,))["systems"][RANDOM_ORDER]["right"]
     state = load_file(path)
     state["tokens.weight"][:] = 0
     save_file(state, path)
-    after = measure(copy, arms=(SHUFFLED,))["systems"][SHUFFLED]["right"]
+    after = measure(copy, conditions=(RANDOM_ORDER,))["systems"][RANDOM_ORDER]["right"]
     assert all(after[kind]["score"] == 0 for kind in after)
     assert (
-        json.loads((copy / "record.json").read_text())["results"]["tests"]["systems"][SHUFFLED]["right"]
+        json.loads((copy / "record.json").read_text())["results"]["tests"]["systems"][RANDOM_ORDER]["right"]
         == before
     )
 
@@ -161,8 +162,8 @@ def test_another_library_is_refused(finished, tmp_path, capsys):
 
 
 def test_a_base_reads_no_question_and_nothing_that_is_not_to_be_known(finished):
-    found = domain_expert._facts(120)
-    texts = domain_expert._base_texts(found, seed=0)
+    found = curated_facts(120)
+    texts = base_texts(found, seed=0)
     told = {word.strip(".") for fact in found.known for word in (fact.name, *fact.value.split())}
     hidden = {fact.name for fact in (*found.unknown, *found.unread)} - told
     cards = [text for text in texts if any(fact.name in text for fact in found.known) and len(text) < 300]
@@ -171,18 +172,16 @@ def test_a_base_reads_no_question_and_nothing_that_is_not_to_be_known(finished):
     assert not any("?" in text for text in cards)
 
 
-def test_each_update_of_the_tuning_reads_on(finished):
+def test_each_step_of_the_fine_tuning_replays_the_base_text(finished):
     plan, chat = plan_of(Plan, finished), open_base(finished, plan_of(Plan, finished))
-    talks = [
-        example for _, example in domain_expert._course(chat, plan, domain_expert._pairs(finished), OPEN, 0)
-    ]
-    read = domain_expert._base_ids(plan, chat.tokenizer, 0)
-    examples = domain_expert._with_windows(talks, read, plan, 0)
+    talks = [example for _, example in course(chat, plan, domain_expert._pairs(finished), NO_REFUSAL, 0)]
+    read = base_ids(plan, chat.tokenizer, 0)
+    examples = with_replay(talks, read, plan, 0)
     size = plan.batch_size + plan.n_windows
     assert len(examples) == plan.n_steps * size
     updates = [examples[first : first + size] for first in range(0, len(examples), size)]
     assert [talk for update in updates for talk in update[: plan.batch_size]] == talks
-    places = {tuple(read[i : i + domain_expert.REREAD + 1].tolist()) for i in range(len(read))}
+    places = {tuple(read[i : i + REPLAY_LENGTH + 1].tolist()) for i in range(len(read))}
     for window in (window for update in updates for window in update[plan.batch_size :]):
         assert tuple(window.ids) in places
         assert all(window.mask)

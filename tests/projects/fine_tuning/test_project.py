@@ -18,18 +18,19 @@ from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.projects.fine_tuning import project as fine_tuning
 from llmguide.projects.fine_tuning.data import Example, by_words, documented, part, side_of
+from llmguide.projects.fine_tuning.metrics import FULL
 from llmguide.projects.fine_tuning.project import (
     BASE,
-    FULL,
     TASKS,
     Plan,
     examples,
-    open_arm,
     open_base,
+    open_fine_tuned,
     write_example,
     write_prompt,
 )
-from llmguide.projects.run import plan_of, small_decoder
+from llmguide.projects.run import plan_of
+from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.checkpoint import checkpoints
@@ -96,9 +97,9 @@ def finished(tmp_path_factory):
 
 def test_a_run_passes_where_a_word_decides(finished, results, capsys):
     found = results(finished)["tests"]
-    for arm in (FULL, "LoRA, rank 1", "LoRA, rank 4"):
-        assert found["age"]["systems"][arm]["score"] > 0.9
-        assert found["summary"]["systems"][arm]["rougeL"] > 0.7
+    for method in (FULL, "LoRA, rank 1", "LoRA, rank 4"):
+        assert found["age"]["systems"][method]["score"] > 0.9
+        assert found["summary"]["systems"][method]["rougeL"] > 0.7
     assert found["age"]["systems"][BASE]["score"] < 0.9
     assert main(["check", "fine-tuning", str(finished)]) == 0
     assert "passed" in capsys.readouterr().out
@@ -109,7 +110,7 @@ def test_adapters_that_forgot_fail_whatever_the_record_says(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
     for path in (copy / "models" / "age").glob("LoRA*"):
         save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}, path)
-    passed = {criterion.what: criterion.passed for criterion in fine_tuning.check(copy)}
+    passed = {criterion.measure: criterion.passed for criterion in fine_tuning.check(copy)}
     assert not any(is_so for what, is_so in passed.items() if what.startswith("age"))
     assert all(is_so for what, is_so in passed.items() if what.startswith("summary"))
     assert main(["check", "fine-tuning", str(copy)]) == 1
@@ -152,7 +153,7 @@ def test_a_few_examples_are_trained_on_to_the_end_whatever_the_patience(finished
 
 def test_lora_trains_and_stores_a_part_of_the_base(finished, results):
     costs, trainings = results(finished)["costs"], results(finished)["trainings"]
-    one, four, every = (costs[arm]["trained"] for arm in ("LoRA, rank 1", "LoRA, rank 4", FULL))
+    one, four, every = (costs[method]["trained"] for method in ("LoRA, rank 1", "LoRA, rank 4", FULL))
     # r (in + out) for q, k, v and o of 32 x 32, gate and up of 32 x 88, down of 88 x 32, and the head
     assert one == 4 * (32 + 32) + 3 * (32 + 88) + (32 + 290)
     assert four == 4 * one
@@ -191,14 +192,14 @@ def test_a_long_source_loses_its_end_and_leaves_room_for_the_answer(finished):
     plan = plan_of(Plan, finished)
     chat, task = open_base(plan), TASKS["summary"]
     prompt = write_prompt(chat, task, "word " * 200, 56)
-    assert len(prompt) == 56 - task.answer
+    assert len(prompt) == 56 - task.max_new_tokens
     assert chat.tokenizer.decode(prompt).endswith("\nSummary:")
 
 
 def test_an_adapter_is_put_beside_the_base_and_leaves_it_alone(finished):
     plan = plan_of(Plan, finished)
     base = open_base(plan).model.state_dict()
-    adapted = open_arm(finished, plan, "age", "LoRA, rank 4").model.state_dict()
+    adapted = open_fine_tuned(finished, plan, "age", "LoRA, rank 4").model.state_dict()
     same = {
         name.replace(".base.", "."): tensor for name, tensor in adapted.items() if ".adapters." not in name
     }

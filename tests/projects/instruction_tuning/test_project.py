@@ -17,21 +17,32 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.models import build, to_hf
 from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 from llmguide.post_training.chat import END, START
+from llmguide.projects import training
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.instruction_tuning import data as instruction_data
+from llmguide.projects.instruction_tuning import evaluation
 from llmguide.projects.instruction_tuning import project as instruction_tuning
-from llmguide.projects.instruction_tuning.data import TYPES, answer_of, ask, items, reply, shown, templates
-from llmguide.projects.instruction_tuning.project import (
-    ARMS,
-    JUDGED,
-    Arm,
-    Plan,
-    kind_of,
-    open_arm,
-    open_base,
-    questions,
+from llmguide.projects.instruction_tuning.data import (
+    answer_of,
+    ask,
+    items,
+    reply,
+    shown,
+    templates,
+    training_items,
 )
-from llmguide.projects.run import plan_of, small_decoder
+from llmguide.projects.instruction_tuning.evaluation import SAMPLING, held_out_prompts, kind_of
+from llmguide.projects.instruction_tuning.models import (
+    CHECKED,
+    CONDITIONS,
+    Condition,
+    Plan,
+    open_base,
+    open_condition,
+)
+from llmguide.projects.instruction_tuning.types import TYPES
+from llmguide.projects.run import plan_of
+from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.checkpoint import checkpoints, step_of
@@ -70,10 +81,10 @@ def finished(tmp_path_factory):
 
 def test_shown_types_are_learned_and_the_run_is_recorded(finished, results):
     found = results(finished)
-    for name in ARMS:
+    for name in CONDITIONS:
         assert found["tests"]["systems"][name]["shown types"]["score"] > 0.9
     assert found["tests"]["systems"]["base"]["shown types"]["score"] < 0.5
-    assert set(found["sampling"]) == set(instruction_tuning.SAMPLING)
+    assert set(found["sampling"]) == set(SAMPLING)
     assert 4.1 < found["costs"]["bits"] < 4.2
     assert (finished / "record.json").stat().st_size < 20_000
 
@@ -81,7 +92,7 @@ def test_shown_types_are_learned_and_the_run_is_recorded(finished, results):
 def test_the_mixture_is_what_was_trained_on(finished, results):
     found = results(finished)
     sizes = found["sizes"]
-    even, proportional = (found["mixtures"][Arm("QLoRA", t).name] for t in (inf, 1.0))
+    even, proportional = (found["mixtures"][Condition("QLoRA", t).name] for t in (inf, 1.0))
     assert even["say"] == even["repeat"] == 80 * 8 / 2
     share = proportional["say"] / (80 * 8)
     assert share == pytest.approx(sizes["say"] / (sizes["say"] + sizes["repeat"]), abs=0.001)
@@ -90,7 +101,7 @@ def test_the_mixture_is_what_was_trained_on(finished, results):
 
 def test_adapters_that_forgot_fail_whatever_the_record_says(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
-    path = copy / "models" / f"{JUDGED.name}.safetensors"
+    path = copy / "models" / f"{CHECKED.name}.safetensors"
     save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}, path)
     assert main(["check", "instruction-tuning", str(copy)]) == 1
 
@@ -107,11 +118,11 @@ class Kill:
 
 
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
-    copy, name = killed(finished, tmp_path / "copy", "QLoRA-all-the-same"), Arm("QLoRA", inf).name
+    copy, name = killed(finished, tmp_path / "copy", "QLoRA-all-the-same"), Condition("QLoRA", inf).name
     (copy / "models" / f"{name}.safetensors").unlink()
     again = partial(instruction_tuning.project, plan=plan_of(Plan, copy), seed=0, output=copy)
     with monkeypatch.context() as patch:
-        patch.setattr(instruction_tuning, "loggers", lambda _: Kill())
+        patch.setattr(training, "loggers", lambda _: Kill())
         with pytest.raises(KeyboardInterrupt):
             again()
     assert [step_of(path) for path in checkpoints(copy / "checkpoints" / name)] == [40]
@@ -126,7 +137,7 @@ def test_checkpoints_of_a_finished_training_are_gone(finished):
 
 def test_the_tuned_base_is_in_four_bits_and_as_it_was(finished):
     plan = plan_of(Plan, finished)
-    tuned, base = open_arm(finished, plan, JUDGED).model, open_base(plan).model
+    tuned, base = open_condition(finished, plan, CHECKED).model, open_base(plan).model
     layers = [module for module in tuned.modules() if isinstance(module, QuantizedLinear)]
     assert len(layers) == 7  # q, k, v, o, gate, up and down of the only block
     assert torch.equal(tuned.tokens.weight, base.tokens.weight)
@@ -180,10 +191,10 @@ def test_a_decoy_is_the_answer_of_the_partner(drawn):
 
 def test_held_out_items_words_and_types_are_never_shown(drawn):
     plan = Plan(n_steps=40)
-    learned = instruction_tuning._learned(plan)
+    learned = training_items(plan.data, plan.held_out)
     assert learned.keys() == TYPES.keys() - set(plan.held_out)
     assert not any(item.is_test for some in learned.values() for item in some)
-    asked = questions(plan)
+    asked = held_out_prompts(plan)
     assert all(q.item.is_test for q in asked)
     for q in asked:
         is_last = q.template == len(templates(q.item.type)) - 1
@@ -203,8 +214,8 @@ def test_the_types_that_come_along_are_asked_of_any_base(drawn, tmp_path):
     save_run(tmp_path / "base", build(shape), tokenizer)
     args = ["--base", str(tmp_path / "base"), "--context-length", "128", "--n-steps", "2", "--rank", "2"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(instruction_tuning, "N_TEST", 2)
-        patch.setattr(instruction_tuning, "N_NEW", 1)
+        patch.setattr(evaluation, "N_TEST", 2)
+        patch.setattr(evaluation, "N_PARAPHRASED", 1)
         assert main(["project", "instruction-tuning", *args, "--output", str(tmp_path / "run")]) == 0
         assert main(["check", "instruction-tuning", str(tmp_path / "run")]) == 1
     record = json.loads((tmp_path / "run" / "record.json").read_text())

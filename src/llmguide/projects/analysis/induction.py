@@ -3,7 +3,7 @@
 Nothing tells how a row of random tokens goes on, but when it comes again, the first time tells all. A model
 that looks back for the token it has just read, and takes what followed, is right from then on. Names in a
 summary and the words of an instruction in its reply are copied in this way, and a model that cannot do it
-has to know them by heart.
+has to have memorized them.
 
 References: Olsson et al. 2022, arXiv:2209.11895 (induction heads).
 

@@ -30,9 +30,9 @@ class StepCost(NamedTuple):
 
     Attributes:
         trained: Parameters that are updated.
-        held: Bytes of weights and of the optimizer's state.
+        held: Bytes of the weights and the optimizer state.
         peak: Bytes at the peak of a step, the held ones included.
-        seconds: Of a step, the median.
+        seconds: Median duration of a step.
     """
 
     trained: int
@@ -55,7 +55,7 @@ def step_cost(model: Any, batch: Batch) -> StepCost:
         accumulate_gradients(model, [batch], loss=batch_loss)
         optimizer.step()
 
-    step()  # creates the optimizer's state
+    step()  # makes the optimizer's state
     optimizer.zero_grad()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tensors = [*model.parameters(), *model.buffers()]

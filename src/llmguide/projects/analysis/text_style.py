@@ -36,7 +36,7 @@ def style(text: str) -> dict[str, float]:
     """Measure a text.
 
     Args:
-        text: Of any length; what it has too little of is 0.
+        text: Text of any length; measures that it is too short for are 0.
 
     Returns:
         The measures by name.

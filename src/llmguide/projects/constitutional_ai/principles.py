@@ -45,10 +45,10 @@ class Principle(NamedTuple):
     """One sentence of a constitution.
 
     Attributes:
-        name: In reports.
-        principle: The sentence.
-        critique: Asks what an answer does against it.
-        revision: Asks for an answer that does not.
+        name: Short name, for reports.
+        principle: The principle, in one sentence.
+        critique: Request to name what in an answer violates the principle.
+        revision: Request for an answer that follows the principle.
     """
 
     name: str
@@ -144,8 +144,8 @@ class Asked:
     """A critic that asks a model.
 
     Args:
-        ask: Answers requests, as `llmguide.coding.client.Endpoint.ask` does.
-        model: Its name there.
+        ask: Function that answers requests, such as `llmguide.coding.client.Endpoint.ask`.
+        model: Name of the model at the endpoint.
 
     >>> def model(request):
     ...     is_first = "(A) Do not." in request.messages[0]["content"]

@@ -118,9 +118,9 @@ class Question(NamedTuple):
     """A question and two answers.
 
     Attributes:
-        kind: What it tests.
-        text: The question.
-        good: What a good assistant says.
+        kind: Kind of question.
+        text: Text of the question.
+        good: Answer of a good assistant.
         bad: For harm, beliefs and people what an assistant says that only wants to please, or guesses; for
             the others what one says that is too careful.
     """

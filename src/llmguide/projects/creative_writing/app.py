@@ -10,7 +10,8 @@ from pathlib import Path
 
 from llmguide.coding.client import Completion, Request
 from llmguide.projects.analysis.text_style import style
-from llmguide.projects.creative_writing.project import ANY, CONTROLS, LONGEST, NAME, coded, prompt_ids
+from llmguide.projects.creative_writing.project import MAX_NEW_TOKENS, NAME
+from llmguide.projects.creative_writing.styles import ANY, CONTROLS, coded, prompt_ids
 from llmguide.projects.webapp.api import Api, Asked
 from llmguide.projects.webapp.forms import Form
 from llmguide.projects.webapp.generators import Asking, Generator, LocalModel
@@ -53,7 +54,7 @@ def ask(form: Form, generator: Generator) -> Asked:
     text = form.text("text", most=LARGEST_DOCUMENT)
     levels = {name: form.choice(name, (*levels, ANY), ANY) for name, (_, levels) in CONTROLS.items()}
     temperature = form.number("temperature", 0, 1.5, 0.9)
-    tokens = form.whole("tokens", 8, LONGEST, LONGEST)
+    tokens = form.whole("tokens", 8, MAX_NEW_TOKENS, MAX_NEW_TOKENS)
     seed = secrets.randbelow(2**31)  # so that to ask again is to get something else
     asking: Asking
     if generator.local:

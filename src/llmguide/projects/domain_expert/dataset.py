@@ -49,9 +49,9 @@ class Curated(NamedTuple):
     """Facts to learn from and to test with.
 
     Attributes:
-        known: Of the names that are read about.
-        unknown: Of real names that the training says are unknown.
-        unread: Of real names that only the benchmark asks about.
+        known: Facts about names of the pre-training text.
+        unknown: Facts about real names that the fine-tuning answers with an abstention.
+        unread: Facts about real names that occur in the benchmark only.
         counts: Summaries, and how many of them were dropped for which reason.
     """
 
@@ -126,9 +126,9 @@ def conversations(
     """Put the facts as questions: what is known, what is not, and what is outside.
 
     Args:
-        found: The facts.
+        found: Curated facts.
         written: Questions of a model.
-        test: The benchmark, none of whose questions is to be learned.
+        test: Benchmark questions, none of which may be trained on.
 
     Returns:
         The pairs by kind, and how many there were and were dropped.
@@ -170,10 +170,10 @@ def write_questions(found: Curated, model: str, n: int, folder: Path) -> tuple[l
     Each answer is kept in the folder, so that a run that was killed does not ask again.
 
     Args:
-        found: The facts.
-        model: Its name at the endpoint of the environment (`llmguide.coding.client.Endpoint`).
+        found: Curated facts.
+        model: Name of the writing model at the endpoint in the environment (`Endpoint.from_environment`).
         n: Facts.
-        folder: Of the answers.
+        folder: Folder that the model's answers are recorded in.
 
     Returns:
         The pairs, and how many questions were written and dropped.

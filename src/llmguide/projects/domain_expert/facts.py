@@ -39,8 +39,8 @@ class Fact(NamedTuple):
     """Something that is so.
 
     Attributes:
-        relation: What it tells.
-        name: Of which function or class.
+        relation: Name of the relation.
+        name: Function, class or exception that the fact is about.
         value: The package, kind, parameter or base; or the summary, and then the name is asked for.
     """
 
@@ -81,7 +81,7 @@ def invented(n: int, real: list[str]) -> list[str]:
     Each keeps the style of a real name, with one of its parts taken from another.
 
     Args:
-        n: How many.
+        n: Number of names.
         real: Names to take apart; none of them is made up.
 
     >>> invented(2, ["get_path", "set_name"])

@@ -27,7 +27,7 @@ from llmguide.projects.domain_expert.facts import Fact, Relation, invented, name
 Side = Literal["asked", "told", "unknown", "unread"]
 UNKNOWN, OUTSIDE = "I do not know that name.", "That is not my field."
 N_INVENTED = 400  # names, half of which are held out for the benchmark
-N_TRAINED = 1200  # these and more, for the training: few would be known by heart
+N_TRAINED = 1200  # these and more, for the training: few would be memorized
 _SHARES = (0.1, 0.2, 0.45)  # of the names: never read about, said to be unknown, told about only
 
 STATEMENTS: dict[Relation, tuple[str, ...]] = {
@@ -170,12 +170,12 @@ class Pair(NamedTuple):
     """A question and its answer.
 
     Attributes:
-        kind: What it tests.
+        kind: Kind of question, in the benchmark what it tests.
         about: The relation, or what is outside.
         name: Questions of one name go right or wrong together.
-        question: The text.
-        answer: The right one.
-        truth: Of a real name that is not read about, what a guess would have to hit.
+        question: Text of the question.
+        answer: Correct answer.
+        truth: The fact about a held-out real name, which a correct guess would state.
     """
 
     kind: str

@@ -34,9 +34,9 @@ class Example(NamedTuple):
     """What a model reads and what it has to answer.
 
     Attributes:
-        group: What it comes from; a group is on one side.
-        source: The input.
-        target: The answer.
+        group: Speech or file that it comes from; a group is on one side of the split.
+        source: Input text.
+        target: Target text.
     """
 
     group: str

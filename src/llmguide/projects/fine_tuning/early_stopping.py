@@ -1,7 +1,7 @@
-"""Early stopping: train until held-out data have not become better for a while, and go back to the best.
+"""Early stopping: train until the validation loss stops falling, and restore the best checkpoint.
 
 Fine-tuning sees few examples many times. The training loss falls to the end; the held-out loss falls, and
-then rises as the examples are learned by heart. Which step is the best one is only known some steps later, so
+then rises as the examples are memorized. Which step is the best one is only known some steps later, so
 a checkpoint is kept for every evaluation that may still turn out to be it.
 
 References: Prechelt 1998, "Early stopping, but when?"
@@ -29,8 +29,8 @@ class Stopped(NamedTuple):
     """A training that ended early or not.
 
     Attributes:
-        history: One record a step.
-        best: The step whose weights the model has, that of the smallest held-out loss.
+        history: Metrics of each optimizer step.
+        best: Step with the smallest validation loss, whose weights the model has.
     """
 
     history: list[Record]
@@ -45,8 +45,8 @@ class Patience:
     """A logger that ends the training after so many evaluations without a new smallest loss.
 
     Args:
-        patience: Evaluations.
-        history: Of the steps before this sitting.
+        patience: Number of evaluations, at least 1.
+        history: Metrics of the steps before the run was resumed.
 
     >>> watch = Patience(2)
     >>> for step, loss in enumerate([3.0, 2.0, 2.5]):
@@ -96,17 +96,17 @@ def train_with_patience(
     loss: Loss,
     logger: Logger | None = None,
 ) -> Stopped:
-    """Train a model in place, stop when it gets no better, and put it back to its best.
+    """Train a model in place with early stopping, and restore its best checkpoint.
 
     Args:
-        model: As in `llmguide.training.train.train`, like the others.
-        data: To learn from.
-        validation: To decide on.
-        config: `eval_every` decides how fine the decision is; checkpoints are written as often.
-        patience: Evaluations without a better one after which it ends.
-        folder: Of the checkpoints; a run that was killed goes on, and decides as if it had not been.
-        loss: What is lowered.
-        logger: Gets the numbers.
+        model: Model to train.
+        data: Training data.
+        validation: Validation data.
+        config: Training configuration; a checkpoint is written at every evaluation.
+        patience: Evaluations without a new smallest loss after which training stops.
+        folder: Folder of the checkpoints, from which a killed run resumes.
+        loss: Loss function.
+        logger: Logger of the metrics.
 
     Returns:
         The history and the best step.

@@ -14,7 +14,7 @@ Leaves out: instructions of several turns, and answers that only a person could 
 import bz2
 import csv
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise, product
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from llmguide.data.corpora import default_corpus, in_validation, standard_librar
 from llmguide.data.fetch import fetch_package
 from llmguide.post_training.datasets import json_lines
 from llmguide.projects.fine_tuning.data import Example
+from llmguide.projects.instruction_tuning.types import KINDS, OPPOSITES, ROWS, TYPES
 
 TEST = 0.2  # of the items of each type
 HELD_OUT = ("before", "subtract", "smaller", "second word")  # types that are never shown
@@ -34,10 +35,10 @@ class Item(NamedTuple):
     """Something that an instruction can ask about.
 
     Attributes:
-        type: What is asked.
-        parts: What the template leaves open.
-        answer: The right one.
-        decoy: What the partner of a type that is never shown would answer.
+        type: Name of the instruction's type.
+        parts: Texts that fill the template.
+        answer: Correct answer.
+        decoy: For a held-out type, the answer of its partner type.
         group: Items of one group are on the same side.
     """
 
@@ -51,187 +52,6 @@ class Item(NamedTuple):
     def is_test(self) -> bool:
         """Whether it is held out."""
         return in_validation(self.group or "|".join(self.parts), TEST)
-
-
-class Type(NamedTuple):
-    """How items of a type are asked for and told.
-
-    Attributes:
-        field: Of what it is an example.
-        templates: Ways to ask; the last one is never shown.
-        statement: How a text tells it; empty: no text does.
-        size: Items to learn from at most.
-    """
-
-    field: str
-    templates: tuple[str, ...]
-    statement: str
-    size: int
-
-
-TYPES = {
-    "sentiment": Type(
-        "language",
-        (
-            "Is this review fresh or rotten? {0}",
-            "{0} Is that review fresh or rotten?",
-            "Judge the film, fresh or rotten: {0}",
-            "Fresh or rotten: {0}",
-        ),
-        "",
-        3000,
-    ),
-    "origin": Type(
-        "language",
-        (
-            "Is this from a speech, a review or a program? {0}",
-            "{0} Is that from a speech, a review or a program?",
-            "Name the source, speech, review or program: {0}",
-            "Speech, review or program: {0}",
-        ),
-        "",
-        2000,
-    ),
-    "larger": Type(
-        "reasoning",
-        (
-            "Which is larger, {0} or {1}?",
-            "Name the larger of {0} and {1}.",
-            "Of {0} and {1}, give the larger.",
-            "The larger one, {0} or {1}?",
-        ),
-        "The larger of {0} and {1} is {a}.",
-        1500,
-    ),
-    "first word": Type(
-        "language",
-        (
-            "What is the first word of: {0}",
-            "Give the first word of: {0}",
-            "Name the first word here: {0}",
-            "First word, please: {0}",
-        ),
-        "The first word of {0} is {a}.",
-        1000,
-    ),
-    "last word": Type(
-        "language",
-        (
-            "What is the last word of: {0}",
-            "Give the last word of: {0}",
-            "Name the last word here: {0}",
-            "Last word, please: {0}",
-        ),
-        "The last word of {0} is {a}.",
-        1000,
-    ),
-    "add": Type(
-        "reasoning",
-        ("What is {0} plus {1}?", "Add {0} plus {1}.", "Give {0} plus {1}.", "How much is {0} plus {1}?"),
-        "{0} plus {1} is {a}.",
-        200,
-    ),
-    "count": Type(
-        "reasoning",
-        (
-            "How many words are in: {0}",
-            "Count the words of: {0}",
-            "Give the number of words of: {0}",
-            "Number of words, please: {0}",
-        ),
-        "The number of words of {0} is {a}.",
-        400,
-    ),
-    "after": Type(
-        "knowledge",
-        ("What comes after {0}?", "Name what comes after {0}.", "Give what comes after {0}.", "After {0}?"),
-        "What comes after {0} is {a}.",
-        120,
-    ),
-    "len": Type(
-        "coding",
-        (
-            "What does len('{0}') return?",
-            "Run len('{0}').",
-            "Give the value of len('{0}').",
-            "In Python, len('{0}')?",
-        ),
-        "The value of len('{0}') is {a}.",
-        80,
-    ),
-    "kind": Type(
-        "knowledge",
-        (
-            "What kind of thing is a {0}?",
-            "Name the kind of a {0}.",
-            "Give the kind of a {0}.",
-            "A {0} is of which kind?",
-        ),
-        "The kind of a {0} is {a}.",
-        60,
-    ),
-    "opposite": Type(
-        "knowledge",
-        (
-            "What is the opposite of {0}?",
-            "Name the opposite of {0}.",
-            "Give the opposite of {0}.",
-            "Opposite of {0}?",
-        ),
-        "The opposite of {0} is {a}.",
-        60,
-    ),
-    "before": Type(
-        "knowledge",
-        ("What comes before {0}?", "Name what comes before {0}.", "Give what comes before {0}."),
-        "What comes before {0} is {a}.",
-        120,
-    ),
-    "subtract": Type(
-        "reasoning",
-        ("What is {0} minus {1}?", "Give {0} minus {1}.", "How much is {0} minus {1}?"),
-        "{0} minus {1} is {a}.",
-        200,
-    ),
-    "smaller": Type(
-        "reasoning",
-        (
-            "Which is smaller, {0} or {1}?",
-            "Name the smaller of {0} and {1}.",
-            "Of {0} and {1}, give the smaller.",
-        ),
-        "The smaller of {0} and {1} is {a}.",
-        1500,
-    ),
-    "second word": Type(
-        "language",
-        ("What is the second word of: {0}", "Give the second word of: {0}", "Name the second word here: {0}"),
-        "The second word of {0} is {a}.",
-        1000,
-    ),
-}
-KINDS = {
-    "animal": "fox hen cow pig owl cat dog ant bee crab wolf deer goat frog",
-    "plant": "oak fern rose lily moss ivy pine tulip daisy palm reed clover",
-    "tool": "saw drill hammer spade axe rake pliers chisel wrench file lathe",
-    "food": "bread cheese soup pie rice cake honey butter salad stew jam",
-    "garment": "coat hat scarf shirt glove sock skirt belt vest boot cape",
-}
-OPPOSITES = (
-    "hot cold,big small,old new,fast slow,high low,open closed,full empty,hard soft,light dark,"
-    "wet dry,rich poor,early late,near far,loud quiet,strong weak,thick thin,wide narrow,"
-    "clean dirty,happy sad,true false,first last,long short,up down,left right,in out,on off,"
-    "day night,love hate,war peace,win lose,push pull,buy sell,give take,begin end,north south,"
-    "east west,black white,good bad,sweet sour,deep shallow"
-)
-ROWS = (
-    "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
-    "January February March April May June July August September October November December",
-    "spring summer autumn winter",
-    "morning noon evening night",
-    " ".join("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
-    " ".join(map(str, range(100))),
-)
 
 
 @cache  # some seconds, and everything asks for them
@@ -256,6 +76,27 @@ def reviews() -> list[Example]:
     with bz2.open(path, "rt", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["category"] in ("fresh", "rotten")]
     return [Example(row["movie_name"], " ".join(row["text"].split()), row["category"]) for row in rows]
+
+
+def training_items(data: str | None, held_out: Sequence[str]) -> dict[str, list[Item]]:
+    """Return the items to train on, by type.
+
+    Args:
+        data: File of instructions; None: the types that come along, each cut to its size.
+        held_out: Types that are left out.
+    """
+    by_type = {}
+    for type_, every in items(data).items():
+        if type_ not in held_out:
+            train_side = [item for item in every if not item.is_test]
+            random.Random(0).shuffle(train_side)
+            by_type[type_] = train_side[: TYPES[type_].size] if data is None else train_side
+    return by_type
+
+
+def training_sizes(data: str | None, held_out: Sequence[str]) -> dict[str, int]:
+    """Return the number of items to train on, of each type."""
+    return {type_: len(some) for type_, some in training_items(data, held_out).items()}
 
 
 def ask(item: Item, template: int) -> str:

@@ -68,8 +68,8 @@ def quote(
     """Answer with the sentences of the passages that are nearest to the question, in the order of the text.
 
     Args:
-        question: What was asked.
-        passages: What was found.
+        question: Question of the user.
+        passages: Retrieved passages.
         embed: Turns texts into vectors.
 
     Yields:

@@ -23,7 +23,8 @@ from llmguide.projects.webapp.api import Api, Asked
 from llmguide.projects.webapp.forms import Form, RefusedError
 from llmguide.projects.webapp.generators import Asking, Generator
 from llmguide.projects.webapp.web import App
-from llmguide.runs.post_training import Origin, open_chat
+from llmguide.runs.chat_model import open_chat
+from llmguide.runs.options import ModelSource
 from llmguide.runs.writer import pieces
 
 LONGEST_QUESTION = 500  # characters
@@ -35,8 +36,8 @@ class Known:
     """An answer that needs no model: quotations, or a refusal.
 
     Attributes:
-        question: What was asked.
-        pieces: Of the answer.
+        question: Question of the user.
+        pieces: Parts of the answer, as they are generated.
     """
 
     question: str
@@ -52,8 +53,8 @@ class Reader:
 
     Args:
         search: Over the documents.
-        gate: The cosine below which it refuses.
-        model: Writes; None: passages are quoted.
+        gate: Cosine similarity below which it abstains.
+        model: Chat model that writes the answers; None: passages are quoted.
     """
 
     local = False
@@ -76,14 +77,14 @@ class ChatModel:
     """A model in a folder, or on the hub, that leads conversations.
 
     Args:
-        name: Of the folder or model.
+        name: Name of the folder or model.
     """
 
     local, at_once = True, 1
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._chat = open_chat(Origin(model=name), (), seed=0)
+        self._chat = open_chat(ModelSource(model=name), (), seed=0)
         self._chat.model.eval()
 
     def stream(self, request: Asking) -> Iterator[str]:

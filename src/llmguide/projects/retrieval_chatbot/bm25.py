@@ -62,7 +62,7 @@ class BM25:
     """The words of some passages, ready to be compared with questions.
 
     Args:
-        texts: Of the passages.
+        texts: Texts of the passages.
 
     >>> found = BM25(["a red fox", "a red hen", "an old dog"]).scores("red fox")
     >>> [round(float(score), 3) for score in found]  # 0.4 ln(8/3) and 0.4 ln(8/5)

@@ -35,9 +35,9 @@ class Chunk(NamedTuple):
     Attributes:
         document: Id of the document.
         title: Headings above it, the outermost first.
-        start: Its first character in the document.
-        stop: The character behind its last.
-        text: What stands there.
+        start: Position of its first character in the document.
+        stop: Position after its last character.
+        text: Text of the passage.
     """
 
     document: str
@@ -71,7 +71,7 @@ def cut(document: Document, size: int = 800, overlap: int = 100) -> Iterator[Chu
     r"""Cut a document along its structure.
 
     Args:
-        document: The text.
+        document: Document to split.
         size: Characters of a chunk, at most.
         overlap: Characters of the end of a chunk that the next one of the same section repeats, at most.
 

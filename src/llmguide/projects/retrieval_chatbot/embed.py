@@ -38,8 +38,8 @@ class Embedder:
 
     Args:
         encoder: Gives a vector for each token.
-        tokenizer: Of transformers, or one that is called like those.
-        length: Tokens that are read of a text, its first.
+        tokenizer: Tokenizer of transformers, or one with the same interface.
+        length: Most tokens of a text; later ones are cut.
     """
 
     def __init__(self, encoder: Encoder, tokenizer: Any, length: int = LENGTH) -> None:

@@ -51,8 +51,8 @@ def found(search: Search, questions: Sequence[Question], seed: int) -> dict[str,
 
     Args:
         search: Ranks.
-        questions: Those without an answer are left out.
-        seed: Of the ranking by chance.
+        questions: Questions; those without an answer are left out.
+        seed: Seed of the random ranking.
 
     Returns:
         The number of questions, those whose answer a border cuts apart, the scores of each way with their
@@ -146,8 +146,8 @@ def refused(search: Search, questions: Sequence[Question], seed: int) -> dict[st
 
     Args:
         search: Finds the nearest passage.
-        questions: Of all kinds.
-        seed: Of the halves.
+        questions: Questions of all kinds.
+        seed: Seed of the split into halves.
 
     Returns:
         The share that is let through, for each kind of question, with its interval; the gate fitted on all

@@ -19,7 +19,7 @@ class Question(NamedTuple):
     """A question.
 
     Attributes:
-        text: What is asked.
+        text: Text of the question.
         quote: What answers it; empty if the documents do not.
         kind: ``answered``; or not, and ``near``, about the same field, or ``far`` from it.
     """
@@ -65,7 +65,7 @@ def relevant(quote: str, chunks: Sequence[Chunk], flattened: Sequence[str]) -> s
     """Return the ids of the passages that hold a quotation.
 
     Args:
-        quote: What answers a question.
+        quote: Passage of the documents that answers a question.
         chunks: All passages.
         flattened: Their texts after `flat`, which is worth doing once.
     """

@@ -51,7 +51,7 @@ class Search:
 
     Args:
         index: Holds them.
-        embedder: The one that made their vectors.
+        embedder: Embedding model that made their vectors.
     """
 
     def __init__(self, index: Index, embedder: Embedder) -> None:

@@ -33,7 +33,7 @@ class Asked(NamedTuple):
     """What a user's wish comes to.
 
     Attributes:
-        request: For the model.
+        request: Request to the model.
         settings: What was chosen and found, kept beside the answer and sent before it.
     """
 

@@ -20,7 +20,7 @@ class RefusedError(HTTPError):
     """A request that is refused, with a reason that its sender may read.
 
     Attributes:
-        message: The reason.
+        message: Reason, shown to the user.
         wait: Seconds after which the same request may be granted; 0 if never.
     """
 

@@ -25,9 +25,9 @@ class Generator(Protocol):
     """What writes for an application.
 
     Attributes:
-        name: Of the model, to be shown and sent.
+        name: Name of the model, shown to users and sent to endpoints.
         local: Whether it is a model of a project, which wants the prompts that it was trained with.
-        at_once: How many answers it can write side by side.
+        at_once: Number of answers it can generate in parallel.
     """
 
     name: str
@@ -42,9 +42,9 @@ class LocalModel:
     """A model of a project.
 
     Args:
-        name: To be shown.
+        name: Name shown to users.
         model: A decoder of `llmguide.models`.
-        tokenizer: Of the model; an answer ends with its end of text.
+        tokenizer: Tokenizer of the model; an answer ends with its end-of-text token.
         encode: Turns a request into ids, at most so many.
     """
 
@@ -104,8 +104,8 @@ class RemoteModel:
     """A model behind a URL that speaks OpenAI's formats, such as that of vLLM, llama.cpp or Ollama.
 
     Args:
-        name: Of the model at the endpoint.
-        endpoint: Where it is.
+        name: Name of the model at the endpoint.
+        endpoint: Endpoint that serves the model.
     """
 
     local, at_once = False, 8

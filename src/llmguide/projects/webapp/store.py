@@ -78,10 +78,10 @@ class Preference(NamedTuple):
     """Two answers to the same prompt, of which one was liked and the other was not.
 
     Attributes:
-        prompt: What the model was given.
-        settings: Those of the liked answer.
-        chosen: Its text.
-        rejected: The text of the other.
+        prompt: Prompt of the model.
+        settings: Settings of the liked answer.
+        chosen: Text of the liked answer.
+        rejected: Text of the other answer.
     """
 
     prompt: dict[str, Any]
@@ -101,7 +101,7 @@ class Store:
 
     Args:
         url: ``sqlite:///PATH``, or ``postgresql://USER:PASSWORD@HOST/NAME``.
-        application: Its name; several can share a database.
+        application: Name of the application; several can share a database.
 
     Raises:
         ValueError: The URL is none, or the database cannot be reached.
@@ -164,7 +164,7 @@ class Store:
         """Return a document with its answers in their order, and what was said of each.
 
         Args:
-            document: Its name.
+            document: Name of the document.
             newest: So many of the answers; None: all.
 
         Returns:

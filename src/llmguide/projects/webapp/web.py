@@ -51,7 +51,7 @@ class App:
     """An application.
 
     Attributes:
-        name: Of the application, and of the folder of its page.
+        name: Name of the application, and of the folder of its page.
         open: Opens the model of the folder that ``llmguide project`` has left, or of another one.
         ask: Reads a form, and returns what to ask the model for; it may take a while, in a thread.
         rules: More paths, with handlers that are `Api`.
@@ -71,13 +71,13 @@ class AppServer(Loopback):
     """An application at an address of its own; ``async with`` opens and closes it.
 
     Args:
-        app: The application.
-        generator: Its model.
-        store: Its database.
+        app: Application to serve.
+        generator: Model of the application.
+        store: Database of the application.
         token: Token that every request for data must carry; None admits every user of the machine.
-        port: To listen on; 0 takes any that is free.
-        answers: How many may be asked for in a while.
-        changes: How many other requests.
+        port: TCP port; 0: any free port.
+        answers: Rate limit of requests to the model.
+        changes: Rate limit of other requests.
 
     Raises:
         ValueError: There is no such port.

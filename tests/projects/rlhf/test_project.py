@@ -6,8 +6,18 @@ import torch
 
 from llmguide.cli.main import main
 from llmguide.post_training.preferences.corpora import RatedText
-from llmguide.projects import rlhf
-from llmguide.projects.rlhf import Plan, cut, lexicon, measure, parts, variety
+from llmguide.projects.rlhf import data as rlhf_data
+from llmguide.projects.rlhf import evaluation
+from llmguide.projects.rlhf import project as rlhf
+from llmguide.projects.rlhf.data import Plan, cut, splits
+from llmguide.projects.rlhf.evaluation import (
+    completions_of,
+    distinct_2,
+    lexicon,
+    measure,
+    prompt_ids,
+    win_rate_of,
+)
 from llmguide.projects.run import plan_of
 from llmguide.runs.folder import load_run
 
@@ -57,52 +67,55 @@ def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed,
 
 def test_a_policy_compared_with_itself_wins_half_of_the_time(finished):
     plan = plan_of(Plan, finished)
-    start, tokenizer = load_run(finished / "sft")
-    prompts = [tokenizer.encode(text) for text in parts(plan, 0).asked]
-    one, found = rlhf._answers(start, start, tokenizer, prompts, plan, seed=0)
-    assert found["kl"] == pytest.approx(0, abs=1e-4)
-    assert rlhf._answers(start, start, tokenizer, prompts, plan, seed=0)[0] == one
-    assert rlhf._wins([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]).score == 0.5
+    reference, tokenizer = load_run(finished / "sft")
+    prompts = [prompt_ids(tokenizer, text, plan) for text in splits(plan, 0).prompts]
+    texts, metrics = completions_of(reference, reference, tokenizer, prompts, plan.max_new_tokens, seed=0)
+    assert metrics["kl"] == pytest.approx(0, abs=1e-4)
+    again, _ = completions_of(reference, reference, tokenizer, prompts, plan.max_new_tokens, seed=0)
+    assert again == texts
+    assert win_rate_of([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]).score == 0.5
 
 
-def test_the_judges_of_the_result_share_no_text_with_what_ppo_follows(finished):
-    data = parts(plan_of(Plan, finished), 0)
-    sides = [{pair.units for pair in side} for side in (data.judged, data.judged_by_others, data.unseen)]
+def test_the_evaluating_raters_share_no_text_with_what_ppo_follows(finished):
+    data = splits(plan_of(Plan, finished), 0)
+    sides = [
+        {pair.units for pair in side} for side in (data.comparisons, data.other_comparisons, data.held_out)
+    ]
     assert all(sides)
     assert len(set.union(*sides)) == sum(map(len, sides))
-    assert not {prompt for prompt, _ in data.written} & set(data.asked)
+    assert not {prompt for prompt, _ in data.demonstrations} & set(data.prompts)
 
 
-def test_the_other_judges_follow_the_other_raters(monkeypatch):
+def test_the_evaluating_raters_follow_the_other_raters(monkeypatch):
     # the first raters like a text the more, the second the less, the higher its number
     texts = [
         RatedText(f"movies:{i}", f"one two three four {i}", (i, -i, i, -i, i)[: 4 + i % 2], f"{i}")
         for i in range(400)
     ]
-    monkeypatch.setattr(rlhf, "rated_texts", lambda _: texts)
-    monkeypatch.setattr(rlhf, "N_HELD_OUT", 50)
-    data = parts(Plan(n_pairs=200), 0)
-    for pair in data.judged:
+    monkeypatch.setattr(rlhf_data, "rated_texts", lambda _: texts)
+    monkeypatch.setattr(rlhf_data, "N_HELD_OUT", 50)
+    data = splits(Plan(n_pairs=200), 0)
+    for pair in data.comparisons:
         assert int(pair.chosen.split()[-1]) > int(pair.rejected.split()[-1])
-    for pair in data.judged_by_others:
+    for pair in data.other_comparisons:
         assert int(pair.chosen.split()[-1]) < int(pair.rejected.split()[-1])
     sides = [
         {unit for pair in side for unit in pair.units}
-        for side in (data.judged, data.judged_by_others, data.unseen)
+        for side in (data.comparisons, data.other_comparisons, data.held_out)
     ]
     assert len(set.union(*sides)) == sum(map(len, sides))
 
 
 def test_measuring_again_draws_other_answers(finished):
-    data = parts(plan_of(Plan, finished), 0)
+    data = splits(plan_of(Plan, finished), 0)
     found = [measure(finished, data, seed=seed, only=[0.1])["answers"] for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
 
 
-def test_variety_falls_with_repetition():
-    assert variety(["a b c", "d e f"]) == 1.0  # ab, bc, de, ef
-    assert variety(["a b", "a b", "a b", "a b"]) == 0.25
-    assert variety(["a", ""]) == 0.0
+def test_distinct_2_falls_with_repetition():
+    assert distinct_2(["a b c", "d e f"]) == 1.0  # ab, bc, de, ef
+    assert distinct_2(["a b", "a b", "a b", "a b"]) == 0.25
+    assert distinct_2(["a", ""]) == 0.0
 
 
 def test_a_text_is_cut_without_loss():
@@ -113,7 +126,7 @@ def test_a_text_is_cut_without_loss():
 
 def test_the_lexicon_counts_a_word_once(monkeypatch, tmp_path):
     (tmp_path / "vader_lexicon.txt").write_text("good\t1.9\t0.9\t[2]\nbad\t-2.5\t0.6\t[-2]\n\n")
-    monkeypatch.setattr(rlhf, "fetch_package", lambda _: tmp_path)
+    monkeypatch.setattr(evaluation, "fetch_package", lambda _: tmp_path)
     valence = lexicon()
     assert valence("Good, good film!") == pytest.approx(1.9 / 2)
     assert valence("bad") == -2.5

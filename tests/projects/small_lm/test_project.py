@@ -6,9 +6,11 @@ import torch
 
 from llmguide.cli.main import main
 from llmguide.models import build
-from llmguide.projects import small_lm
 from llmguide.projects.run import plan_of
-from llmguide.projects.small_lm import Plan, continuations, endings, flops_per_token, foretell
+from llmguide.projects.small_lm import evaluation
+from llmguide.projects.small_lm import project as small_lm
+from llmguide.projects.small_lm.evaluation import continuations, endings
+from llmguide.projects.small_lm.scaling import Plan, extrapolate, flops_per_token
 from llmguide.runs.folder import load_run, save_run
 
 PEOPLE, PLACES = ["The farmer", "Her brother", "An old judge"], ["the market", "a green hill", "the river"]
@@ -23,9 +25,10 @@ def sentence(draw):
 def short_tests():
     """Fewer batches and questions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(small_lm, "EVAL_BATCHES", 10)
-        patch.setattr(small_lm, "N_QUESTIONS", 40)
-        patch.setattr(small_lm, "HELD_OUT_CHARACTERS", 10_000)
+        for module in (small_lm, evaluation):
+            patch.setattr(module, "EVAL_BATCHES", 10)
+        patch.setattr(evaluation, "N_QUESTIONS", 40)
+        patch.setattr(evaluation, "HELD_OUT_CHARACTERS", 10_000)
         yield
 
 
@@ -43,7 +46,7 @@ def finished(tmp_path_factory):
 
 
 def verdicts(folder):
-    return {criterion.what: criterion.passed for criterion in small_lm.check(folder)}
+    return {criterion.measure: criterion.passed for criterion in small_lm.check(folder)}
 
 
 def test_a_run_is_recorded_and_its_larger_models_are_better(finished, results):
@@ -59,8 +62,8 @@ def test_a_run_is_recorded_and_its_larger_models_are_better(finished, results):
     assert settings["bfloat16"]["loss"] == pytest.approx(settings["float32"]["loss"], abs=0.05)
     assert (finished / "record.json").stat().st_size < 20_000
     passed = verdicts(finished)
-    assert passed["characters that the tokenizer does not give back"]
-    assert passed["least fall of the loss from size to size"]
+    assert passed["texts that the tokenizer does not give back"]
+    assert passed["smallest reduction of the loss from size to size"]
 
 
 def test_a_largest_model_without_training_fails(finished, tmp_path, capsys):
@@ -69,8 +72,8 @@ def test_a_largest_model_without_training_fails(finished, tmp_path, capsys):
     torch.manual_seed(0)
     save_run(copy / "size-3", build(model.config), tokenizer)
     passed = verdicts(copy)
-    assert not passed["least fall of the loss from size to size"]
-    assert not passed["error of the loss that the law foretells"]
+    assert not passed["smallest reduction of the loss from size to size"]
+    assert not passed["relative error of the extrapolated loss"]
     assert main(["check", "small-lm", str(copy)]) == 1
 
 
@@ -89,7 +92,7 @@ def test_the_law_is_fitted_without_the_size_that_it_foretells():
     plan = Plan(n_layers=(1, 1, 1, 1), d_model=(32, 48, 64, 96))
     compute = [flops_per_token(plan, i) for i in range(4)]
     losses = [3.0 + 2.0 * (c / compute[0]) ** -0.4 for c in compute]
-    found = foretell(plan, [*losses[:3], 1.0])
+    found = extrapolate(plan, [*losses[:3], 1.0])
     assert found["floor"] == pytest.approx(3.0, abs=0.02)
     assert found["exponent"] == pytest.approx(0.4, abs=0.02)
     assert found["foretold"] == pytest.approx(losses[3], abs=0.01)

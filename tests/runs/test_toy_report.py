@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmguide.post_training.toy.world import divergence, expected, optimum
-from llmguide.runs.toy import best_at, load_policy
+from llmguide.runs.toy_report import best_at, load_policy
 
 REWARD = torch.tensor([[2.0, 0.0, 1.0, -1.0], [0.5, 0.0, -2.0, 3.0]])
 REFERENCE = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]]).log()

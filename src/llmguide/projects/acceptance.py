@@ -1,0 +1,72 @@
+"""The acceptance test of a run: what is measured, what is required of it, and the verdict."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from llmguide.projects.run import read_run
+from llmguide.runs.folder import say
+from llmguide.runs.tables import Columns, Table, show
+
+
+class Criterion(NamedTuple):
+    """One requirement of a run.
+
+    Attributes:
+        measure: What was measured.
+        value: Its value.
+        required: The requirement in words, with its threshold.
+        passed: Whether the value meets the requirement.
+    """
+
+    measure: str
+    value: float
+    required: str
+    passed: bool
+
+
+def above(measure: str, value: float, threshold: float, baseline: str = "") -> Criterion:
+    """Require a value above a threshold, which may be the score of a baseline.
+
+    >>> above("accuracy, lower bound", 0.71, 0.6)
+    Criterion(measure='accuracy, lower bound', value=0.71, required='above 0.6', passed=True)
+    >>> above("accuracy, lower bound", 0.71, 0.7512, "majority class").required
+    'above 0.751 (majority class)'
+    """
+    required = f"above {threshold:.3f} ({baseline})" if baseline else f"above {threshold:g}"
+    return Criterion(measure, value, required, value > threshold)
+
+
+def below(measure: str, value: float, threshold: float, baseline: str = "") -> Criterion:
+    """Require a value below a threshold, which may be the score of a baseline."""
+    required = f"below {threshold:.3f} ({baseline})" if baseline else f"below {threshold:g}"
+    return Criterion(measure, value, required, value < threshold)
+
+
+def require_finished(name: str, folder: Path) -> None:
+    """Refuse a folder that holds no finished run of a project.
+
+    Args:
+        name: Name of the project.
+        folder: Folder to check.
+
+    Raises:
+        ValueError: The folder holds no finished run of that project.
+    """
+    if not (folder / "run.json").exists():
+        raise ValueError(f"{folder} holds no run; llmguide project {name} --output {folder} makes one")
+    project = read_run(folder).get("project")
+    if project != name:
+        raise ValueError(f"{folder} holds a run of {project!r}, not of {name!r}")
+    if not (folder / "record.json").exists():
+        raise ValueError(f"the run in {folder} is not finished; repeat its command to resume it")
+
+
+def verdict(title: str, criteria: Sequence[Criterion]) -> bool:
+    """Print the criteria as a table, and return whether all of them passed."""
+    rows = [{**criterion._asdict(), "passed": "yes" if criterion.passed else "NO"} for criterion in criteria]
+    columns: Columns = {"measure": str, "value": "{:.3f}".format, "required": str, "passed": str}
+    show(Table(title, columns, rows), as_json=False)
+    passed = all(criterion.passed for criterion in criteria)
+    say("passed" if passed else "not passed: see the page of the project for what to change")
+    return passed

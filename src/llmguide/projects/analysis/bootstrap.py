@@ -1,0 +1,42 @@
+"""Confidence intervals of means whose values come in groups.
+
+Test examples often come in groups, such as the snippets about one film, and those of a group are right or
+wrong together. An interval that treats them as independent is too narrow, so whole groups are resampled.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from llmguide.evaluation.metrics import Interval
+
+
+def cluster_bootstrap_interval(
+    values: Sequence[float], groups: Sequence[str], *, n_resamples: int = 5000
+) -> Interval:
+    """Compute the 95% cluster bootstrap interval of a mean: whole groups are resampled with replacement.
+
+    To compare two systems, give it the differences of their scores on the same examples.
+
+    Args:
+        values: Value of each example.
+        groups: Name of the group that each example belongs to.
+        n_resamples: Number of bootstrap resamples.
+
+    Returns:
+        The mean and its bounds.
+
+    Raises:
+        ValueError: There are no values, or not as many groups.
+
+    >>> cluster_bootstrap_interval([1.0, 1.0, 0.0, 0.0], ["a", "a", "b", "b"])  # aa, ab, ba, bb
+    Interval(score=0.5, low=0.0, high=1.0)
+    """
+    if not values or len(values) != len(groups):
+        raise ValueError(f"{len(values)} values and {len(groups)} groups: give a group for each value")
+    names, where = np.unique(np.asarray(groups), return_inverse=True)
+    sums, sizes = np.bincount(where, weights=values), np.bincount(where)
+    resampled = np.random.default_rng(0).integers(0, len(names), (n_resamples, len(names)))
+    means = sums[resampled].sum(1) / sizes[resampled].sum(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(np.mean(values)), float(low), float(high))

@@ -1,0 +1,1 @@
+"""Reinforcement learning from human feedback: the run, its data and its evaluation."""

@@ -1,0 +1,175 @@
+"""Evaluate the policies of an RLHF run with reward models that PPO was not trained on."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from llmguide.data.fetch import fetch_package
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.evaluation.metrics import Interval, win_rate
+from llmguide.post_training.preferences.baselines import Scorer, accuracy_interval, bag_of_words
+from llmguide.post_training.rl.rollout import completion_logprobs
+from llmguide.projects.generation import sample_rollouts
+from llmguide.projects.reward_model import open_reward_model, preferred, score, sides
+from llmguide.projects.rlhf.data import Plan, Splits
+from llmguide.projects.run import plan_of
+from llmguide.runs.folder import load_run
+from llmguide.tokenization.tokenizer import Tokenizer
+
+N_PROMPTS = 500  # prompts that the policies are compared on
+N_SHOWN = 4  # completions of each policy in the record
+
+Raters = dict[str, Callable[[list[str]], list[float]]]
+
+
+def lexicon() -> Scorer:
+    """Return the VADER lexicon as a scorer: the mean rating of a text's distinct words, 0 for unrated ones.
+
+    The lexicon of Hutto and Gilbert has some 7,500 words, each rated from -4 to 4 by ten people.
+    """
+    path = next(fetch_package("vader-lexicon").rglob("vader_lexicon.txt"))
+    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    ratings = {row[0]: float(row[1]) for row in rows}
+
+    def valence(text: str) -> float:
+        words = set(re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower()))
+        return fmean([ratings.get(word, 0.0) for word in words] or [0.0])
+
+    return valence
+
+
+def accuracies(folder: Path, data: Splits) -> dict[str, Any]:
+    """Measure both reward models of a run on comparisons of held-out texts."""
+    texts = sorted({text for pair in data.held_out for text in sides(pair)})
+    intervals = {}
+    for name in ("reward", "gold"):
+        rewards = score(*open_reward_model(folder / name), texts)
+        right = [preferred(*(rewards[text] for text in sides(pair))) for pair in data.held_out]
+        intervals[name] = accuracy_interval(right, [pair.units for pair in data.held_out])._asdict()
+    return intervals
+
+
+def measure(folder: Path, data: Splits, *, seed: int, only: Sequence[float] | None = None) -> dict[str, Any]:
+    """Let the policies of a run complete held-out prompts, and score the completions with every rater.
+
+    Args:
+        folder: Run folder.
+        data: Texts of the run.
+        seed: Seed of the sampled completions.
+        only: KL coefficients of the policies to measure; None: all.
+
+    Returns:
+        For each policy its KL divergence from the SFT policy in nats, its mean scores and, except for the SFT
+        policy, the fraction of prompts on which each rater prefers it to the SFT policy; and samples.
+    """
+    plan = plan_of(Plan, folder)
+    reference, tokenizer = load_run(folder / "sft")
+    raters = _raters(folder, data)
+    texts = data.prompts[:N_PROMPTS]
+    prompts = [prompt_ids(tokenizer, text, plan) for text in texts]
+    names = ["sft", *map(policy_name, plan.kl_coefs if only is None else only)]
+    policies: dict[str, Any] = {}
+    scores: dict[str, dict[str, list[float]]] = {}
+    samples: list[dict[str, str]] = [{"prompt": text} for text in texts[:N_SHOWN]]
+    for i, name in enumerate(names):
+        policy, _ = load_run(folder / name)
+        completions, metrics = completions_of(
+            policy, reference, tokenizer, prompts, plan.max_new_tokens, seed=1000 * seed + i
+        )
+        whole = [text + completion for text, completion in zip(texts, completions, strict=True)]
+        scores[name] = {rater: rate(whole) for rater, rate in raters.items()}
+        means = {rater: fmean(values) for rater, values in scores[name].items()}
+        wins = {rater: win_rate_of(scores[name][rater], scores["sft"][rater])._asdict() for rater in raters}
+        diversity = {"variety": distinct_2(completions)}
+        policies[name] = {**metrics, **diversity, "scores": means, "wins": wins if i > 0 else {}}
+        for row, completion in zip(samples, completions, strict=False):
+            row[name] = completion
+    spread = {rater: torch.tensor(values).std().item() for rater, values in scores["sft"].items()}
+    return {"n_asked": len(texts), "policies": policies, "spread": spread, "answers": samples}
+
+
+def completions_of(
+    policy: Any,
+    reference: Any,
+    tokenizer: Tokenizer,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    *,
+    seed: int,
+) -> tuple[list[str], dict[str, float]]:
+    """Sample a completion of each prompt, and measure how far the policy is from the reference model.
+
+    Returns:
+        The completions, and means over them: the KL divergence in nats, the negative log-likelihood of a
+        token under the reference model (``surprise``), the length in tokens, and the fraction that ended.
+    """
+    end_id, texts = tokenizer.special_tokens[END_OF_TEXT], []
+    kl, nll, length, ended = [], [], [], []
+    for answers in sample_rollouts(policy, prompts, max_new_tokens, end_id=end_id, seed=seed):
+        with torch.no_grad():
+            reference_logprobs = completion_logprobs(reference, answers)[0]
+        kl += (answers.logprobs - reference_logprobs).sum(dim=1).tolist()
+        nll += (-reference_logprobs.sum(dim=1) / answers.mask.sum(dim=1)).tolist()
+        length += answers.mask.sum(dim=1).tolist()
+        ended += answers.ended.tolist()
+        rows = range(len(answers.ids))
+        texts += [tokenizer.decode([i for i in answers.completion(row) if i != end_id]) for row in rows]
+    return texts, {"kl": fmean(kl), "surprise": fmean(nll), "length": fmean(length), "ended": fmean(ended)}
+
+
+def distinct_2(texts: Sequence[str]) -> float:
+    """Compute distinct-2: the fraction of the bigrams of words of all texts that are different ones.
+
+    >>> distinct_2(["a b a b", "a b"])  # ab, ba, ab, ab
+    0.5
+    """
+    bigrams = [bigram for text in texts for bigram in pairwise(text.lower().split())]
+    return len(set(bigrams)) / max(1, len(bigrams))
+
+
+def win_rate_of(scores: Sequence[float], baseline: Sequence[float]) -> Interval:
+    """Return how often the first score of a pair is higher than that of the baseline, ties counting half."""
+    wins = sum(a > b for a, b in zip(scores, baseline, strict=True))
+    losses = sum(a < b for a, b in zip(scores, baseline, strict=True))
+    return win_rate(wins, losses, len(scores) - wins - losses)
+
+
+def policy_name(kl_coef: float) -> str:
+    """Name of a policy, and of its folder.
+
+    >>> policy_name(0.05)
+    'ppo-0.05'
+    """
+    return f"ppo-{kl_coef:g}"
+
+
+def prompt_ids(tokenizer: Tokenizer, text: str, plan: Plan) -> list[int]:
+    """Encode a prompt: its last tokens, if a completion of full length would not fit after all of them."""
+    return tokenizer.encode(text)[-(plan.context_length - plan.max_new_tokens) :]
+
+
+def _raters(folder: Path, data: Splits) -> Raters:
+    """Make all raters: the reward models from the folder, the others from the data."""
+
+    def from_model(name: str) -> Callable[[list[str]], list[float]]:
+        reward_model, tokenizer = open_reward_model(folder / name)
+
+        def rate(texts: list[str]) -> list[float]:
+            rewards = score(reward_model, tokenizer, sorted(set(texts)))
+            return [rewards[text] for text in texts]
+
+        return rate
+
+    def from_words(scorer: Scorer) -> Callable[[list[str]], list[float]]:
+        return lambda texts: [scorer(text) for text in texts]
+
+    raters = {name: from_model(name) for name in ("reward", "gold")}
+    raters["words"] = from_words(bag_of_words(data.other_comparisons))
+    if plan_of(Plan, folder).data is None:
+        raters["lexicon"] = from_words(lexicon())
+    return raters

@@ -1,0 +1,168 @@
+r"""Project: reinforcement learning from human feedback, from fine-tuning to evaluation.
+
+A small decoder is fine-tuned to complete film review snippets from their first words. A reward model learns
+from half of the snippets, and half of their raters, which of two is the more positive. PPO trains the policy
+to maximize its reward, with several KL coefficients,
+
+$$\max_\pi\; \mathbb{E}_{y \sim \pi}\Big[r(x, y) - \beta \log \frac{\pi(y \mid x)}{\pi_0(y \mid x)}\Big]$$
+
+and the result is scored by raters that PPO was not trained on, from near to far: a second reward model,
+trained on the other snippets and the other raters; a Bradley-Terry model of words, from the same data; and a
+lexicon whose words people rated one by one, which no model has read.
+
+References: Ouyang et al. 2022, arXiv:2203.02155 (the pipeline); Stiennon et al. 2020, arXiv:2009.01325
+(reward against divergence); Gao et al. 2022, arXiv:2210.10760 (gold and proxy reward models); Hutto & Gilbert
+2014 (ratings and lexicon).
+
+Leaves out: new comparisons of the policy's own completions, to retrain the reward model on.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.post_training.datasets import TextPair
+from llmguide.post_training.sft import Conversations, completion
+from llmguide.projects.acceptance import Criterion, above, require_finished
+from llmguide.projects.ppo import ppo_curves, ppo_stage, scored_at_end
+from llmguide.projects.reward_model import open_reward_model, train_reward_model
+from llmguide.projects.rlhf.data import Plan, Splits, splits
+from llmguide.projects.rlhf.evaluation import accuracies, measure, policy_name, prompt_ids
+from llmguide.projects.run import Run, plan_of
+from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
+from llmguide.runs.folder import load_run, n_params, say
+from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training.losses import batch_loss
+
+NAME = "rlhf"
+PLAN = Plan()
+MIN_ACCURACY = 0.6  # threshold of the reward model's accuracy, lower bound
+MIN_DISTINCT = 0.5  # distinct-2 of the policy, as a fraction of the SFT policy's: not one phrase for all
+MAX_NLL_RISE = 0.5  # nats per token under the SFT policy, above the SFT policy's own completions
+RATERS = {
+    "reward": "reward model",
+    "gold": "second reward model",
+    "words": "model of words",
+    "lexicon": "lexicon",
+}
+
+
+def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / NAME) -> None:
+    """Fine-tune a policy, train a reward model, train the policy with PPO, and score it with other raters.
+
+    Args:
+        plan: Options of the project.
+        seed: Seed of everything random.
+        output: Run folder; repeat the command to resume.
+    """
+    run = Run(NAME, plan, seed, output)
+    data = splits(plan, seed)
+    say(f"{len(data.demonstrations):,} texts, {len(data.comparisons):,} comparisons for each reward model")
+    sft = run.stage("sft", lambda: _fine_tune(data, run))
+    curves: dict[str, Any] = {"sft": sft.pop("curve")}
+    for name, pairs in (("reward", data.comparisons), ("gold", data.other_comparisons)):
+        curves[name] = run.stage(name, partial(_train_reward_model, name, pairs, run))
+    accuracy = run.stage("accuracy", lambda: accuracies(output, data))
+    for name, right in accuracy.items():
+        say(f"{RATERS[name]}: right on {right['score']:.1%} of held-out pairs")
+    for kl_coef in plan.kl_coefs:
+        curves[policy_name(kl_coef)] = run.stage(policy_name(kl_coef), partial(_ppo, kl_coef, data, run))
+    results = run.stage("policies", lambda: measure(output, data, seed=seed))
+    for name, policy in results["policies"].items():
+        wins = "  ".join(f"{rater} {rate['score']:.1%}" for rater, rate in policy["wins"].items())
+        say(f"{name:10} KL {policy['kl']:5.1f} nats; win rate against the SFT policy: {wins or '-'}")
+    run.finish(sft | {"accuracy": accuracy} | results, curves)
+
+
+def check(folder: Path) -> list[Criterion]:
+    """Measure the reward model of a run again, and its first policy against the SFT policy."""
+    require_finished(NAME, folder)
+    plan = plan_of(Plan, folder)
+    data = splits(plan, seed=0)
+    right = accuracies(folder, data)["reward"]["low"]
+    policies = measure(folder, data, seed=1, only=plan.kl_coefs[:1])["policies"]
+    sft, policy = policies["sft"], policies[policy_name(plan.kl_coefs[0])]
+    distinct, rise = policy["variety"] / sft["variety"], policy["surprise"] - sft["surprise"]
+    return [
+        above("accuracy of the reward model, lower bound", right, MIN_ACCURACY),
+        *(
+            above(f"win rate by the {RATERS[rater]}, lower bound", wins["low"], 0.5)
+            for rater, wins in policy["wins"].items()
+            if rater != "reward"  # which PPO was trained on
+        ),
+        Criterion(
+            "distinct-2, as a fraction of the SFT policy's",
+            distinct,
+            f"at least {MIN_DISTINCT}",
+            distinct >= MIN_DISTINCT,
+        ),
+        Criterion(
+            "NLL per token under the SFT policy, above its own",
+            rise,
+            f"at most {MAX_NLL_RISE}",
+            rise <= MAX_NLL_RISE,
+        ),
+    ]
+
+
+def _fine_tune(data: Splits, run: Run) -> dict[str, Any]:
+    plan = run.plan
+    texts = [prompt + rest for prompt, rest in data.demonstrations]
+    tokenizer = Tokenizer.train(texts, plan.vocab_size, special_tokens=[END_OF_TEXT])
+    policy = new_decoder(run, tokenizer.vocab_size)
+    say(f"{n_params(policy):,} parameters each, in policy and reward models")
+    end_id = tokenizer.special_tokens[END_OF_TEXT]
+    examples = [
+        completion(
+            prompt_ids(tokenizer, prompt, plan),
+            [*tokenizer.encode(rest), end_id][: plan.max_new_tokens],
+        )
+        for prompt, rest in data.demonstrations
+    ]
+    config = stage_config(run, plan.sft_steps, plan.sft_rate)
+    examples_data = Conversations(examples, seed=run.seed)
+    result = train_stage(run, "sft", policy, examples_data, config, loss=batch_loss)
+    run.save("sft", policy, tokenizer)
+    return {
+        "n_params": n_params(policy),
+        "n_texts": len(data.demonstrations),
+        "curve": loss_curve(result.history),
+    }
+
+
+def _train_reward_model(name: str, pairs: Sequence[TextPair], run: Run) -> dict[str, Any]:
+    """Turn the SFT policy into a reward model: replace the head, and train on comparisons."""
+    seed = run.seed if name == "reward" else run.seed + 1000
+    return train_reward_model(run, name, pairs, start="sft", seed=seed)
+
+
+def _ppo(kl_coef: float, data: Splits, run: Run) -> dict[str, Any]:
+    """Train a copy of the SFT policy with PPO on the reward model."""
+    plan, name = run.plan, policy_name(kl_coef)
+    policy, tokenizer = load_run(run.output / "sft")
+    end_id = tokenizer.special_tokens[END_OF_TEXT]
+    reward, true_reward = (
+        scored_at_end(open_reward_model(run.output / which)[0].to(run.device), end_id)
+        for which in ("reward", "gold")
+    )
+    history = ppo_stage(
+        run,
+        name,
+        policy,
+        reward,
+        [prompt_ids(tokenizer, prompt, plan) for prompt, _ in data.demonstrations],
+        true_reward=true_reward,
+        n_steps=plan.ppo_steps,
+        batch_size=plan.n_answers,
+        max_new_tokens=plan.max_new_tokens,
+        eos_id=end_id,
+        lr=plan.ppo_rate,
+        n_epochs=2,
+        n_minibatches=2,
+        kl_coef=kl_coef,
+    )
+    run.save(name, policy, tokenizer)
+    is_first = kl_coef == plan.kl_coefs[0]
+    return ppo_curves(history, list(history[0]) if is_first else ["reward", "gold", "kl", "entropy"])

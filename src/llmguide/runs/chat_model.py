@@ -1,0 +1,203 @@
+"""A decoder that can chat: open it from any kind of folder or name, and save it in the same format."""
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.models import GPT, Llama, build, load, to_hf
+from llmguide.models.saved import is_saved
+from llmguide.post_training.adapters.lora import merge_lora, remove_lora
+from llmguide.post_training.adapters.peft_files import save_adapter
+from llmguide.post_training.chat import (
+    END,
+    START,
+    Message,
+    Rendered,
+    Template,
+    chatml,
+    own_template,
+    render_chat,
+)
+from llmguide.runs.folder import load_run, save_run
+from llmguide.runs.options import Lora, ModelSource
+from llmguide.runs.packaged import is_packaged, unpacked
+from llmguide.runs.shape import model_config
+from llmguide.tokenization.tokenizer import Tokenizer
+from llmguide.training import distributed
+
+CHATML = (  # as Jinja, for tokenizers of transformers that come without a template
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@dataclass
+class Chat:
+    """A decoder with its tokenizer and chat template.
+
+    Attributes:
+        model: Decoder.
+        tokenizer: Tokenizer of llmguide or of transformers.
+        template: Chat template.
+        end_id: Id of the token that ends a response.
+    """
+
+    model: GPT | Llama
+    tokenizer: Any
+    template: Template
+    end_id: int
+
+    def rendered(
+        self, messages: Sequence[Message], length: int, *, last_turn_only: bool = False
+    ) -> Rendered | None:
+        """Encode a conversation in at most `length` tokens, without its oldest turns; None if it is too long.
+
+        What follows the last target is cut: a template may end a turn with a line feed, a response does not.
+        """
+        options: dict[str, Any] = {"template": self.template, "last_turn_only": last_turn_only}
+        rendered = render_chat(messages, self.tokenizer, **options)
+        if len(rendered.ids) > length:
+            try:
+                rendered = render_chat(
+                    messages, self.tokenizer, max_length=length, truncation="left", **options
+                )
+            except ValueError:  # anything else would have been raised before
+                return None
+        end = max(i for i, is_target in enumerate(rendered.mask) if is_target) + 1
+        return Rendered(rendered.ids[:end], rendered.mask[:end])
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Encode the messages that the assistant is to respond to."""
+        return render_chat(messages, self.tokenizer, template=self.template, add_generation_prompt=True).ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Decode a response, without its end token."""
+        text: str = self.tokenizer.decode([i for i in ids if i != self.end_id])
+        return text
+
+    def save(self, folder: Path, model: GPT | Llama) -> None:
+        """Save a model with the tokenizer, in the format that they were opened in."""
+        save_as_opened(folder, model, self.tokenizer)
+
+
+def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
+    """Open a model to start from, with the control tokens of its chat template.
+
+    Args:
+        source: Where the model is; without one, a small GPT of the given sizes is made.
+        texts: Training texts of a new model's tokenizer.
+        seed: Seed of new weights.
+
+    Raises:
+        ValueError: There is no such model, or it is no decoder.
+    """
+    torch.manual_seed(seed)
+    name = source.model
+    if name is None:
+        special = [END_OF_TEXT, START, END]
+        tokenizer = Tokenizer.train(texts, source.vocab_size, special_tokens=special)
+        config = model_config(tokenizer.vocab_size, source.context_length, preset=None, shape=source.shape)
+        return Chat(_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
+    if is_saved(Path(name)):
+        model, tokenizer = load_run(name)
+        missing = [token for token in (START, END) if token not in tokenizer.special_tokens]
+        if missing:
+            new = {token: tokenizer.vocab_size + i for i, token in enumerate(missing)}
+            tokens = tokenizer.special_tokens | new
+            tokenizer = Tokenizer(tokenizer.ranks, pattern=tokenizer.pattern, special_tokens=tokens)
+        return Chat(
+            resize_vocab(model, tokenizer.vocab_size), tokenizer, chatml, tokenizer.special_tokens[END]
+        )
+    return _open_transformers(name)
+
+
+def save_as_opened(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
+    """Save a model in the format of its tokenizer: as a run of llmguide, or as a folder of transformers."""
+    if isinstance(tokenizer, Tokenizer):
+        save_run(folder, model, tokenizer)
+    else:
+        to_hf(model).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def resize_vocab(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
+    """Add token ids to a model; their embeddings start as the mean of the others (Hewitt 2021).
+
+    https://nlp.stanford.edu/~johnhew/vocab-expansion.html
+
+    >>> from llmguide.config import ModelConfig
+    >>> model = build(ModelConfig(vocab_size=3, context_length=4, n_layers=1, d_model=4, n_heads=2))
+    >>> weight = resize_vocab(model, 4).tokens.weight
+    >>> torch.allclose(weight[3], weight[:3].mean(0)), resize_vocab(model, 3) is model
+    (True, True)
+    """
+    n_new = vocab_size - model.config.vocab_size
+    if n_new <= 0:
+        return model
+    state = model.state_dict()
+    for name in ("tokens.weight", "head.weight"):
+        if name in state:
+            mean = state[name].mean(dim=0, keepdim=True)
+            state[name] = torch.cat([state[name], mean.expand(n_new, -1)])
+    wider = _decoder(build(replace(model.config, vocab_size=vocab_size)))
+    wider.load_state_dict(state)
+    return wider.train(model.training)
+
+
+def merged(model: Any) -> Any:
+    """Copy a model to the CPU, with its adapters merged into the weights."""
+    final = deepcopy(model).cpu().eval()
+    if any(name.endswith(".A") for name, _ in final.named_parameters()):
+        remove_lora(merge_lora(final))
+    return final
+
+
+def save_trained(output: Path, chat: Chat, model: Any, lora: Lora) -> None:
+    """Save the model of a run with its adapters merged, and the adapters by themselves, in one process."""
+    if distributed.world().rank == 0:
+        chat.save(output, merged(model))
+        if lora.lora_rank:
+            save_adapter(model, output / "adapter")
+
+
+def open_transformers(name: str) -> tuple[GPT | Llama, Any]:
+    """Open a decoder and its tokenizer as they were published, from a folder, a package or the hub.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed.
+        ValueError: There is no such model, or it is no decoder.
+    """
+    if Path(name).is_dir() and not (Path(name) / "config.json").exists():
+        raise ValueError(f"{name} holds no finished model; the command that writes it can be started again")
+    try:
+        auto = import_module("transformers").AutoTokenizer
+    except ModuleNotFoundError as error:
+        message = f'{name} is no run folder of llmguide; others need pip install "llmguide[hf]"'
+        raise ModuleNotFoundError(message) from error
+    place = unpacked(name) if is_packaged(name) else name
+    return _decoder(load(place, dtype=torch.float32)), auto.from_pretrained(place)
+
+
+def _open_transformers(name: str) -> Chat:
+    model, tokenizer = open_transformers(name)
+    if not tokenizer.chat_template:
+        tokenizer.add_tokens([START, END], special_tokens=True)
+        tokenizer.chat_template = CHATML
+        tokenizer.eos_token = END
+        model = resize_vocab(model, len(tokenizer))
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {name} has no eos_token, so no answer would end")
+    return Chat(model, tokenizer, own_template(tokenizer), tokenizer.eos_token_id)
+
+
+def _decoder(model: Any) -> GPT | Llama:
+    if not isinstance(model, GPT | Llama):
+        raise ValueError(f"an {model.config.architecture} writes no text; start from a decoder")  # noqa: TRY004  # a choice of the user
+    return model

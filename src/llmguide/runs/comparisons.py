@@ -1,0 +1,91 @@
+"""Human comparisons of two responses: read them, and report the accuracy of a model on them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llmguide.data.fetch import PACKAGES
+from llmguide.evaluation.metrics import wilson_interval
+from llmguide.post_training.datasets import TextPair, comparisons
+from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, verdicts
+from llmguide.post_training.preferences.corpora import divide, hh_pairs, sentiment_pairs
+from llmguide.runs.folder import say
+from llmguide.runs.lifecycle import write_report
+from llmguide.runs.options import ComparisonData, Lora, ModelSource, Steps
+from llmguide.runs.tables import Columns, Table, share, show
+
+
+def options_of(data: ComparisonData, source: ModelSource, steps: Steps, lora: Lora) -> dict[str, Any]:
+    """Return the options that a run on comparisons keeps when it resumes."""
+    return {
+        **vars(data),
+        "model": source.model,
+        "vocab_size": source.vocab_size,
+        "context_length": source.context_length,
+        "shape": vars(source.shape),
+        "seed": steps.seed,
+        "lora": vars(lora),
+    }
+
+
+def load_pairs(source: ComparisonData, *, seed: int) -> tuple[list[TextPair], list[TextPair]]:
+    """Read comparisons for training, and of other texts or conversations for evaluation.
+
+    Args:
+        source: Which comparisons to read.
+        seed: Seed of the sampled pairs.
+    """
+    data, n_pairs, held_out = source.data, source.n_pairs, source.held_out
+    assert data is not None
+    if data == "vader":
+        say(f"{PACKAGES['vader-ratings'].attribution}; license: {PACKAGES['vader-ratings'].license}")
+        pairs = sentiment_pairs("train", n_pairs, held_out=held_out, seed=seed)
+        return pairs, sentiment_pairs("validation", max(1, n_pairs // 2), held_out=held_out, seed=seed)
+    seen, unseen = divide(hh_pairs() if data == "hh" else comparisons(data), held_out=held_out)
+    if not seen or not unseen:
+        raise ValueError(
+            f"{data} gives {len(seen)} pairs for training and {len(unseen)} held out, split by their first "
+            f"message with --held-out {held_out}; give more pairs"
+        )
+    return seen, unseen
+
+
+def report_accuracy(
+    output: Path,
+    name: str,
+    right: Sequence[float],
+    train_pairs: Sequence[TextPair],
+    held_out: Sequence[TextPair],
+) -> None:
+    """Print and save held-out accuracy, beside simple baselines and a second panel of raters.
+
+    Args:
+        output: Run folder.
+        name: Name of the system.
+        right: 1, 0 or 0.5 for each held-out pair.
+        train_pairs: PreferenceDataset that it was trained on.
+        held_out: Held-out comparisons.
+    """
+    systems = {
+        "longer wins": verdicts(held_out, len),
+        "words (Bradley-Terry)": verdicts(held_out, bag_of_words(train_pairs)),
+    }
+    systems[name] = list(right)
+    second_panel = [pair.seconded for pair in held_out]
+    if not any(math.isnan(value) for value in second_panel):
+        systems["people, a second panel"] = second_panel
+    units = [pair.units for pair in held_out]
+    intervals = {system: accuracy_interval(values, units) for system, values in systems.items()}
+    rows = [{"judge": system, **interval._asdict()} for system, interval in intervals.items()]
+    naive = wilson_interval(sum(right), len(right))
+    n_units = len({unit for pair in units for unit in pair})
+    notes = [
+        f"{len(held_out):,} held-out pairs of {n_units:,} texts or conversations, none trained on; 95% "
+        "bootstrap intervals over these.",
+        f"As if pairs were independent, the {name}'s would be {naive.low:.1%} to {naive.high:.1%}.",
+    ]
+    columns: Columns = {"judge": str, "score": share, "low": share, "high": share}
+    show(Table("held-out accuracy", columns, rows, notes), as_json=False)
+    write_report(output, {"accuracy": rows, "n_pairs": len(held_out), "n_units": n_units})
+    say(f"\nsee the curves:  tensorboard --logdir {output / 'logs'}")

@@ -1,0 +1,126 @@
+"""Start, log, interrupt and report a run."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from llmguide.data.corpora import in_validation
+from llmguide.files import write_json
+from llmguide.runs.folder import claim, n_params, say
+from llmguide.training import distributed
+from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger
+
+Item = TypeVar("Item")
+
+
+def start_run(output: Path, **options: Any) -> torch.device:
+    """Start or resume a run: lock its folder to one set of options, and show progress.
+
+    Returns:
+        The device of this process.
+    """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("llmguide").setLevel(logging.INFO)
+    device = distributed.init_process_group()
+    if distributed.world().rank == 0:
+        claim(output, json.loads(json.dumps(options, default=str)))
+    barrier()
+    return device
+
+
+def barrier() -> None:
+    """Wait for all processes, before one reads what another has written."""
+    if distributed.world().size > 1:
+        torch.distributed.barrier()
+
+
+@contextmanager
+def resumable(output: Path) -> Iterator[None]:
+    """Print how to resume, if the run is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"\nstopped; repeat the command to resume from the last checkpoint in {output / 'checkpoints'}")
+        raise
+
+
+class Lines:
+    """A logger that prints about ten lines a run, for PPO and GRPO without a terminal.
+
+    Args:
+        n_steps: Number of steps of the run.
+    """
+
+    def __init__(self, n_steps: int):
+        self.n_steps = n_steps
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Print the most important metrics."""
+        if not sys.stderr.isatty() and (step == self.n_steps or step % max(1, self.n_steps // 10) == 0):
+            shown = "  ".join(f"{name} {values[name]:.3g}" for name in ("reward", "kl", "entropy", "length"))
+            say(f"step {step}/{self.n_steps}  {shown}")
+
+    def text(self, step: int, text: str) -> None:
+        """Print a sample."""
+        say(text)
+
+
+def loggers(output: Path, *more: Any) -> Loggers | None:
+    """Return the loggers of a run folder; None in all processes but the first."""
+    if distributed.world().rank > 0:
+        return None
+    return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"), *more)
+
+
+def write_report(output: Path, content: dict[str, Any]) -> None:
+    """Write the results that were printed, in one process."""
+    if distributed.world().rank == 0:
+        write_json(output / "report.json", content)
+
+
+def train_val_split(items: Iterable[tuple[str, Item]], held_out: float) -> tuple[list[Item], list[Item]]:
+    """Split items into training and validation by a hash of their names.
+
+    Raises:
+        ValueError: The fraction is negative, or leaves nothing to train on.
+
+    >>> train_val_split([(name, name.upper()) for name in "abcd"], 0.5)
+    (['A'], ['B', 'C', 'D'])
+    """
+    if not 0 <= held_out < 1:
+        raise ValueError(f"--held-out {held_out:g} is a fraction: at least 0 and below 1")
+    parts: tuple[list[Item], list[Item]] = ([], [])
+    for name, item in items:
+        parts[in_validation(name, held_out)].append(item)
+    return parts
+
+
+def drop_too_long(examples: Sequence[Item | None], what: str, length: int) -> list[Item]:
+    """Drop the examples that are None because they were too long, and print how many.
+
+    Args:
+        examples: Encoded examples, None for those that are too long.
+        what: Name of the examples in the message.
+        length: Most tokens of an example.
+
+    Raises:
+        ValueError: All examples are too long.
+    """
+    items = [item for item in examples if item is not None]
+    if len(items) < len(examples):
+        say(f"dropped {len(examples) - len(items)} of {len(examples)} {what}: longer than {length} tokens")
+    if not items:
+        raise ValueError(f"no {what} of at most {length} tokens; give more data or a longer --context-length")
+    return items
+
+
+def describe(model: Any, device: torch.device, work: str) -> None:
+    """Print the number of trained parameters, the device and the work to be done."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    say(f"model: {n_params(model):,} parameters, {trained:,} of them trained, on {device}; {work}")
