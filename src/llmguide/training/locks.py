@@ -56,7 +56,7 @@ def locked(folder: str | Path | None) -> Iterator[None]:
 def _acquired(folder: str | Path) -> Any:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "emscripten":
+    if hasattr(sys, "_emscripten_info"):
         return None
     from filelock import FileLock, Timeout  # noqa: PLC0415  # not in the browser tab
 
