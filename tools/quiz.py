@@ -27,14 +27,13 @@ import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from html import unescape
 from pathlib import Path
 from typing import Any
 
-from markdown.extensions.toc import slugify
-
 from tools import DATA, DOCS, generated_head, write
+from tools.errata import headings
 from tools.facts import fact
-from tools.fences import prose_lines
 
 FOLDER = DATA / "quiz"
 PAGE = DOCS / "quiz.md"
@@ -336,19 +335,17 @@ def _link(address: str) -> str:
     path = DOCS / name
     if not path.is_file():
         return f"the chapter *{Path(name).stem.replace('-', ' ')}*"
-    headings = _headings(path)
-    if anchor and anchor not in headings:
-        raise ValueError(f"docs/{name} has no heading #{anchor}; it has {', '.join(headings)}")
-    title = headings[anchor] if anchor else next(iter(headings.values()))
+    titles = _headings(path)
+    if anchor and anchor not in titles:
+        raise ValueError(f"docs/{name} has no heading #{anchor}; it has {', '.join(titles)}")
+    title = titles[anchor] if anchor else next(iter(titles.values()))
     return f"[{title}]({address})"
 
 
 @cache
 def _headings(path: Path) -> dict[str, str]:
-    lines = prose_lines(path.read_text(encoding="utf-8"))
-    titles = [line.lstrip("#").strip() for line in lines if re.match(r"#{1,4} ", line)]
-    plain = [re.sub(r"\s*\{[^}]*\}$|[*`]", "", title) for title in titles]
-    return {slugify(title, "-"): title for title in plain}
+    found = headings(path.read_text(encoding="utf-8"))
+    return {anchor: unescape(title) for anchor, title in found.items()}
 
 
 if __name__ == "__main__":
