@@ -144,7 +144,7 @@ def grade(name: str, function: Callable[..., Any]) -> Grade:
     'multiplied instead of divided'
     >>> print(found)
     temperature: not yet. Your result is what one gets when the logits are multiplied by the temperature.
-    Hint: With t = 0.5 the difference between two logits has to double.
+    Hint: With t = 0.5 the difference between two logits must double.
     """
     asked = exercise(name)
     probes = asked.probes()

@@ -62,6 +62,7 @@ def group_advantages(rewards: PerCompletion, group_size: int, *, scale: bool = T
     Raises:
         ValueError: A group has fewer than two completions, or the rewards do not divide into groups.
 
+    >>> import torch
     >>> from llmguide import group_advantages
     >>> rewards = torch.tensor([1.0, 0.0, 0.0, 1.0, 5.0, 5.0, 5.0, 5.0])
     >>> group_advantages(rewards, 4).tolist()  # mean 1/2, deviation root of 1/3
@@ -89,6 +90,7 @@ def leave_one_out_advantages(rewards: PerCompletion, group_size: int) -> PerComp
     Raises:
         ValueError: As in `group_advantages`.
 
+    >>> import torch
     >>> leave_one_out_advantages(torch.tensor([4.0, 1.0, 1.0]), 3).tolist()
     [3.0, -1.5, -1.5]
     """
@@ -129,6 +131,7 @@ def grpo_loss(
     Raises:
         ValueError: The variant is unknown, or an argument that it needs is missing.
 
+    >>> import torch
     >>> from llmguide import grpo_loss
     >>> logprobs, mask = torch.zeros(2, 3), torch.tensor([[True, False, False], [True, True, True]])
     >>> advantages = torch.tensor([1.0, -1.0])  # the short completion was good, the long one bad
@@ -180,6 +183,7 @@ def overlong_penalty(lengths: Int[Tensor, " B"], *, max_length: int, margin: int
     Returns:
         Penalty to add to the reward of each completion.
 
+    >>> import torch
     >>> overlong_penalty(torch.tensor([80, 85, 90, 100, 120]), max_length=100, margin=20).tolist()
     [0.0, -0.25, -0.5, -1.0, -1.0]
     """
@@ -196,6 +200,7 @@ def has_signal(rewards: PerCompletion, group_size: int) -> Bool[Tensor, " B"]:
     Returns:
         One flag per completion, equal within a group (DAPO, section 3.2, keeps the True ones).
 
+    >>> import torch
     >>> has_signal(torch.tensor([1.0, 0.0, 1.0, 1.0]), 2).tolist()
     [True, True, False, False]
     """

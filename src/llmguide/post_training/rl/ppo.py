@@ -53,6 +53,7 @@ class ValueModel(nn.Module):
     Args:
         trunk: A decoder of `llmguide.models`.
 
+    >>> import torch
     >>> from llmguide.config import ModelConfig
     >>> from llmguide.models import build
     >>> policy = build(ModelConfig(vocab_size=7, context_length=8, n_layers=1, d_model=12, n_heads=2))

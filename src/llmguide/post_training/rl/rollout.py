@@ -198,7 +198,7 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
     >>> short = Rollout(torch.tensor([[5, 6]]), torch.ones(1, 2).bool(), *rest)
     >>> longer = Rollout(torch.tensor([[3, 5, 6]]), torch.ones(1, 3).bool(), *rest)
     >>> joined = join([short, longer])
-    >>> joined.ids.tolist(), joined.prompt(0), joined.answer(0)
+    >>> joined.ids.tolist(), joined.prompt(0), joined.completion(0)
     ([[0, 5, 6], [3, 5, 6]], [5], [6])
     """
     T_p = max(part.prompt_length for part in rollouts)
