@@ -13,7 +13,7 @@ generators does not repeat.
 Leaves out: datasets without a length (`IterableDataset`) outside a loader, and loaders in several processes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,6 +24,8 @@ from llmguide.data.tokens.packing import in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.training import distributed
 
+Item = Tensor | Mapping[str, Any] | Sequence[Tensor]  # tokens, or tokens with labels
+
 
 @runtime_checkable
 class ItemDataset(Protocol):
@@ -32,7 +34,7 @@ class ItemDataset(Protocol):
     def __len__(self) -> int:
         """Return the number of items."""
 
-    def __getitem__(self, index: int, /) -> Any:
+    def __getitem__(self, index: int, /) -> Item:
         """Return an item."""
 
 

@@ -217,7 +217,7 @@ def test_model_runs_saves_and_comes_back():
 
 
 def test_unknown_target():
-    with pytest.raises(ValueError, match=r"'query'.*there are down, k_proj"):
+    with pytest.raises(ValueError, match=r"'query' matches nothing.*: down, k_proj"):
         quantize_model(build(CONFIG), ["query"])
 
 

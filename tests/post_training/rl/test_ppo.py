@@ -406,7 +406,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     first = small_ppo()
     torch.manual_seed(8)
     with pytest.raises(Killed):
-        first.run(PROMPTS, folder=tmp_path, logger=Killer())
+        first.train(PROMPTS, folder=tmp_path, logger=Killer())
     second = small_ppo()
     second.train(PROMPTS, folder=tmp_path)
     assert second.history == whole.history

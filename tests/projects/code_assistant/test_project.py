@@ -169,8 +169,8 @@ def test_a_run_learns_to_fill_in(finished, results):
     assert found["usual"] in "def get_name(self):\n    return self.name"
     assert gains["over the search"]["high"] < 0  # which finds everything in this code
     usual, comparisons = code_assistant.check(finished)
-    assert usual.found == gains["over the usual"]["low"]
-    assert comparisons.found == gains["by comparisons"]["low"]
+    assert usual.value == gains["over the usual"]["low"]
+    assert comparisons.value == gains["by comparisons"]["low"]
 
 
 def test_a_model_without_training_fails_whatever_the_record_says(finished, tmp_path, capsys):

@@ -43,13 +43,13 @@ STEPS = [
     "--n-train",
     "100",
     "--n-steps",
-    "60",
+    "120",
     "--patience",
-    "3",
+    "6",
     "--batch-size",
     "32",
 ]
-RATES = ["--full-rate", "0.005", "--lora-rate", "0.02", "--ranks", "1", "4"]
+RATES = ["--full-rate", "0.005", "--lora-rate", "0.01", "--ranks", "1", "4"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,7 +57,7 @@ def short_tests():
     """Fewer evaluations of fewer examples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fine_tuning, "N_VALIDATION", 30)
-        patch.setattr(fine_tuning, "EVALUATIONS", 6)
+        patch.setattr(fine_tuning, "EVALUATIONS", 12)
         patch.setattr(fine_tuning, "FEW", 4)
         yield
 
@@ -147,7 +147,7 @@ def test_checkpoints_of_a_finished_training_are_gone(finished):
 
 def test_a_few_examples_are_trained_on_to_the_end_whatever_the_patience(finished):
     curve = json.loads((finished / "record.json").read_text())["curves"]["few"]
-    assert curve["step"][-1] == curve["val_step"][-1] == 30
+    assert curve["step"][-1] == curve["val_step"][-1] == 60
     assert curve["loss"][-1] < curve["val_loss"][-1]
 
 
