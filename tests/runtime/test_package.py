@@ -15,7 +15,10 @@ LEFT_OUT = (
     "--ignore=src/llmguide/server",
     "--ignore=src/llmguide/projects",
     "--deselect=src/llmguide/data/tokens/windows.py::llmguide.data.tokens.windows.to_device",
-    "--deselect=src/llmguide/post_training/adapters/quantization.py::llmguide.post_training.adapters.quantized_linear.dequantize_model",
+    "--deselect=src/llmguide/post_training/adapters/quantized_linear.py::llmguide.post_training.adapters.quantized_linear.dequantize_model",
+    "--deselect=src/llmguide/models/huggingface/convert.py::llmguide.models.huggingface.convert.from_hf",
+    "--deselect=src/llmguide/models/huggingface/convert.py::llmguide.models.huggingface.convert.to_hf",
+    "--deselect=src/llmguide/models/saved.py::llmguide.models.saved.save",
 )
 
 
