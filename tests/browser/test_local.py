@@ -224,9 +224,9 @@ def test_the_link_replaces_what_another_program_has_left(browser: Browser, link:
         page = context.new_page()
         page.goto(home)
         page.evaluate("sessionStorage['llmguide.kernel'] = 'AAAA'")
-        page.goto(link)  # the same page: only what is after # changes
+        with page.expect_event("load"):  # the page loads again when it has accepted the token
+            page.goto(link)  # the same page: only what is after # changes
         page.wait_for_function("(token) => sessionStorage['llmguide.kernel'] === token", arg=token)
-        page.wait_for_load_state("load")
         assert page.evaluate(RUN, WHO)["where"] == "kernel"
 
 

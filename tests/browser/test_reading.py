@@ -110,7 +110,7 @@ def test_a_folded_cell_is_edited_in_full(browser: Browser, site_url: str) -> Non
         page = context.new_page()
         page.goto(f"{site_url}learn/pretraining/")
         cell = page.locator(f".cell:has({LONG})").first
-        cell.get_by_role("button", name="Edit").click()
+        cell.get_by_role("button", name="Edit").press("Enter")
         expect(cell.locator(".cm-content")).to_be_visible()
         expect(cell.locator(".unfold")).to_be_hidden()
         expect(cell.get_by_role("button", name="Run")).to_be_visible()
