@@ -9,7 +9,7 @@ from llmguide.config import ModelConfig
 from llmguide.models import build
 from llmguide.projects import continued_pretraining
 from llmguide.projects.continued_pretraining import Plan, completed, freeze_lower_half, texts
-from llmguide.projects.pretrained import Borrowed, open_pretrained, sizes
+from llmguide.projects.pretrained import HFTokenizer, open_pretrained, sizes
 from llmguide.projects.run import plan_of
 from llmguide.runs.folder import load_run, save_run
 
@@ -155,7 +155,7 @@ def test_bytes_of_a_sentencepiece_tokenizer():
         def convert_ids_to_tokens(self, ids):
             return [self.names[i] for i in ids]
 
-    assert sizes(Borrowed(Pieces()), [1, 2, 3]) == [4, 1, 3]
+    assert sizes(HFTokenizer(Pieces()), [1, 2, 3]) == [4, 1, 3]
 
 
 @pytest.mark.parametrize(

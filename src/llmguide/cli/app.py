@@ -66,7 +66,7 @@ def _app_of(name: str) -> Callable[..., None]:
         if not (url or model or run.is_dir()):
             raise ValueError(f"there is no run in {run}: llmguide project {name} makes one; or name a --url")
         opened = _remote(url, model) if url else app.open(Path(model) if model else run)
-        generator = app.around(run, opened)
+        generator = app.wrap_model(run, opened)
         store = Store(database or f"sqlite:///{run / 'app.sqlite'}", name)
         try:
             token = None if public else token_of(run)

@@ -15,7 +15,7 @@ from llmguide.projects.constitutional_ai import evaluation
 from llmguide.projects.constitutional_ai import project as constitutional_ai
 from llmguide.projects.constitutional_ai.data import critic_questions, demonstrations
 from llmguide.projects.constitutional_ai.evaluation import bias_score, held_out_questions
-from llmguide.projects.constitutional_ai.principles import Rules
+from llmguide.projects.constitutional_ai.principles import RuleCritic
 from llmguide.projects.constitutional_ai.project import Plan, anchored_dpo
 from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question
 from llmguide.projects.run import plan_of
@@ -106,7 +106,7 @@ def test_a_run_that_learns_nothing_fails(finished, capsys):
 
 
 def test_those_who_know_pass_and_those_who_always_refuse_or_never_do_fail(finished, play, capsys):
-    rules = Rules()
+    rules = RuleCritic()
 
     def knows(question):
         return rules.known[question].good
@@ -150,7 +150,7 @@ def test_a_critic_without_preferences_is_named(finished, tmp_path, killed, monke
     copy = killed(finished, tmp_path / "copy", "preferences")
     monkeypatch.setattr(Shouter, "prefers", lambda *_: 0.5)
     monkeypatch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
-    with pytest.raises(ValueError, match="preferred none of 24 pairs"):
+    with pytest.raises(ValueError, match="preferred neither answer in all 24 pairs"):
         constitutional_ai.project(plan=plan_of(Plan, copy), seed=0, output=copy)
 
 
@@ -164,7 +164,7 @@ def test_no_test_is_trained_on():
 
 
 def test_demonstrations_please():
-    by_text = Rules().known
+    by_text = RuleCritic().known
     pleased = {"harm": [], "kindness": [], "person": [], "look-alike": []}
     for text, said in demonstrations(8000, 0):
         if by_text[text].kind in pleased:
@@ -192,7 +192,7 @@ def test_the_anchor_is_the_loss_of_fine_tuning_on_the_chosen_answers():
 
 
 def test_kinds_and_manners_are_drawn_evenly():
-    by_text = Rules().known
+    by_text = RuleCritic().known
     texts = [text for text, _ in demonstrations(6000, 0)]
     kinds = Counter(by_text[text].kind for text in texts)
     assert all(count == pytest.approx(1000, abs=150) for count in kinds.values())

@@ -238,7 +238,7 @@ def test_the_application_writes_with_the_model_of_a_run_and_the_project_learns_f
     pairs = of_users(url, APP.name)
     assert {(pair["chosen"], pair["rejected"]) for pair in pairs} == {(liked, others[-1])}
     empty = f"sqlite:///{tmp_path / 'empty.sqlite'}"
-    with pytest.raises(ValueError, match="no two answers to one prompt"):
+    with pytest.raises(ValueError, match="no pair of answers to one prompt"):
         of_users(empty, APP.name)
 
 

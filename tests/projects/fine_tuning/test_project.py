@@ -17,7 +17,7 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.projects.fine_tuning import project as fine_tuning
-from llmguide.projects.fine_tuning.data import Example, by_words, documented, part, side_of
+from llmguide.projects.fine_tuning.data import Example, documented, naive_bayes, part, side_of
 from llmguide.projects.fine_tuning.metrics import FULL
 from llmguide.projects.fine_tuning.project import (
     BASE,
@@ -221,7 +221,7 @@ def test_docstrings_are_cut_out_of_methods_and_of_what_they_hold():
 
 
 def test_words_are_weighed_with_the_share_of_each_answer():
-    judge = by_words([Example("", "a", "x"), Example("", "a", "x"), Example("", "a", "y")])
+    judge = naive_bayes([Example("", "a", "x"), Example("", "a", "x"), Example("", "a", "y")])
     assert judge("a") == judge("never seen") == "x"
 
 

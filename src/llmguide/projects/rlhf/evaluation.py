@@ -154,7 +154,7 @@ def prompt_ids(tokenizer: Tokenizer, text: str, plan: Plan) -> list[int]:
 
 
 def _raters(folder: Path, data: Splits) -> Raters:
-    """Make all raters: the reward models from the folder, the others from the data."""
+    """Build all raters: the reward models from the folder, the others from the data."""
 
     def from_model(name: str) -> Callable[[list[str]], list[float]]:
         reward_model, tokenizer = open_reward_model(folder / name)

@@ -1,7 +1,7 @@
-"""Where an application's text comes from: a model on this machine, or one behind a URL.
+"""The models of an application: one on this machine, or one behind a URL.
 
-Both are asked in the same words, `llmguide.coding.client.Request` for a conversation and
-`llmguide.coding.client.Completion` for a text to go on with, and answer in pieces, as they come.
+Both take a `llmguide.coding.client.Request` (a chat) or a `llmguide.coding.client.Completion` (a text to
+continue), and stream the answer in pieces.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,55 +16,55 @@ from llmguide.generation.sampling import Sampler
 from llmguide.runs.writer import pieces
 from llmguide.tokenization.tokenizer import Tokenizer
 
-Asking = Request | Completion
+ModelRequest = Request | Completion
 TOP_P = 0.95  # the tail of a small model's distribution is noise
 
 
 @runtime_checkable
 class Generator(Protocol):
-    """What writes for an application.
+    """Interface of a model that generates text for an application.
 
     Attributes:
         name: Name of the model, shown to users and sent to endpoints.
-        local: Whether it is a model of a project, which wants the prompts that it was trained with.
-        at_once: Number of answers it can generate in parallel.
+        local: Whether it is a model of a project, which needs the prompt format that it was trained on.
+        max_parallel: Number of answers it can generate in parallel.
     """
 
     name: str
     local: bool
-    at_once: int
+    max_parallel: int
 
-    def stream(self, request: Asking) -> Iterator[str]:
+    def stream(self, request: ModelRequest) -> Iterator[str]:
         """Yield the pieces of an answer."""
 
 
 class LocalModel:
-    """A model of a project.
+    """A model of a project, run in this process.
 
     Args:
         name: Name shown to users.
         model: A decoder of `llmguide.models`.
         tokenizer: Tokenizer of the model; an answer ends with its end-of-text token.
-        encode: Turns a request into ids, at most so many.
+        encode: Function that encodes a request as at most the given number of token ids.
     """
 
-    local, at_once = True, 1  # an answer has all of the machine
+    local, max_parallel = True, 1  # one answer uses the whole machine
 
     def __init__(
         self,
         name: str,
         model: Any,
         tokenizer: Tokenizer,
-        encode: Callable[[Tokenizer, Asking, int], list[int]],
+        encode: Callable[[Tokenizer, ModelRequest, int], list[int]],
     ):
         self.name, self._tokenizer, self._encode = name, tokenizer, encode
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = model.to(self._device)
 
-    def stream(self, request: Asking) -> Iterator[str]:
-        """Yield the pieces of an answer; the same request has the same answer."""
+    def stream(self, request: ModelRequest) -> Iterator[str]:
+        """Yield an answer in pieces; the same request has the same answer."""
         context = self._model.config.context_length
-        n_new = min(request.max_tokens, context // 2)  # at least half is for what was written
+        n_new = min(request.max_tokens, context // 2)  # at least half of the context is for the prompt
         ids = self._encode(self._tokenizer, request, context - n_new)
         end_id = self._tokenizer.special_tokens[END_OF_TEXT]
         tokens = stream(
@@ -77,13 +77,13 @@ class LocalModel:
         )
         ids_of = (int(token) for token in tokens)
         written = pieces(ids_of, self._tokenizer.decode, before=ids, end_id=end_id)
-        yield from until(written, (isinstance(request, Completion) and request.stop) or ())
+        yield from until_stop(written, (isinstance(request, Completion) and request.stop) or ())
 
 
-def until(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """Yield pieces of a text until one of some texts comes; what may be its beginning waits.
+def until_stop(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    """Yield pieces of a text up to the first stop string; a piece that may start one is held back.
 
-    >>> list(until(iter(["ab", "c<", "b", "<", "/", "s>", "d"]), ["</s>"]))
+    >>> list(until_stop(iter(["ab", "c<", "b", "<", "/", "s>", "d"]), ["</s>"]))
     ['ab', 'c', '<b', '', '', '']
     """
     held = ""
@@ -101,18 +101,18 @@ def until(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
 
 
 class RemoteModel:
-    """A model behind a URL that speaks OpenAI's formats, such as that of vLLM, llama.cpp or Ollama.
+    """A model behind an OpenAI-compatible URL, such as that of vLLM, llama.cpp or Ollama.
 
     Args:
         name: Name of the model at the endpoint.
         endpoint: Endpoint that serves the model.
     """
 
-    local, at_once = False, 8
+    local, max_parallel = False, 8
 
     def __init__(self, name: str, endpoint: Endpoint):
         self.name, self._endpoint = name, endpoint
 
-    def stream(self, request: Asking) -> Iterator[str]:
-        """Yield the pieces of an answer; raises `llmguide.coding.client.EndpointError`."""
+    def stream(self, request: ModelRequest) -> Iterator[str]:
+        """Yield an answer in pieces; raises `llmguide.coding.client.EndpointError`."""
         return self._endpoint.stream(request)
