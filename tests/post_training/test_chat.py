@@ -195,7 +195,7 @@ def test_the_oldest_turns_go_and_the_system_stays(ours, max_length, kept):
 def test_what_does_not_fit(ours):
     with pytest.raises(ValueError, match=r"has \d+ tokens, max_length=20; see truncation"):
         render_chat(TALK, ours, max_length=20)
-    with pytest.raises(ValueError, match="cuts no turn in two"):
+    with pytest.raises(ValueError, match="drops whole turns"):
         render_chat(TALK, ours, max_length=20, truncation="left")
 
 

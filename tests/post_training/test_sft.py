@@ -118,7 +118,7 @@ def test_refusals():
         Conversations([EXAMPLES[0], completion([1, 2], [])])
     with pytest.raises(ValueError, match="do not fit rows of 4"):
         Conversations(EXAMPLES, pack_to=4)
-    with pytest.raises(ValueError, match="nothing to learn"):
+    with pytest.raises(ValueError, match="there is no loss"):
         sft_loss(torch.zeros(1, 2, 3), torch.full((1, 2), IGNORE_INDEX))
 
 

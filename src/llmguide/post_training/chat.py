@@ -1,6 +1,6 @@
 r"""Chat templates: from messages to token ids and the loss mask.
 
-A chat model sees one stream of tokens, in which control tokens mark whose turn it is. ChatML, the default:
+A chat model reads one sequence of tokens, in which control tokens mark whose turn it is. ChatML, the default:
 
     <|im_start|>system
     Be brief.<|im_end|>
@@ -20,7 +20,7 @@ ordinary text does not contain.
 References: ChatML (OpenAI 2023, https://github.com/openai/openai-python/blob/release-v0.28.0/chatml.md);
 ``{% generation %}`` (Hugging Face, https://huggingface.co/docs/transformers/chat_templating_writing).
 
-Leaves out: tools, images, reasoning fields, and messages to be continued.
+Leaves out: tools, images, reasoning fields, and continuing a message (prefill).
 
 Glossary: turn, a message with its header and end; ``T`` tokens of a conversation.
 """
@@ -38,7 +38,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmguide.post_training.coder import Coder, as_coder
 
-ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # breaks a control token; begins, ends text with a loss
+ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # splits a control token; starts and ends text with a loss
 START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant")
 
@@ -75,7 +75,7 @@ def chatml(messages: Sequence[Message], add_generation_prompt: bool = False) -> 
 
 
 def jinja(source: str, **variables: Any) -> Template:
-    r"""Make a template from the Jinja source that a model is published with.
+    r"""Make a chat template from the Jinja source that a model is published with.
 
     Text inside ``{% generation %}`` has a loss.
 
@@ -101,10 +101,10 @@ def jinja(source: str, **variables: Any) -> Template:
 
 
 def own_template(tokenizer: Any) -> Template:
-    """Return the template that a tokenizer of transformers came with.
+    """Return the chat template of a tokenizer of transformers.
 
     Raises:
-        ValueError: If it came with none.
+        ValueError: The tokenizer has no chat template.
     """
     if not tokenizer.chat_template:
         raise ValueError("this tokenizer has no chat_template; leave the template out for ChatML")
@@ -165,20 +165,20 @@ def render_chat(
     else:
         raise ValueError(
             f"the conversation has {len(rendered.ids)} tokens, max_length={max_length}"
-            + (" and truncation='left' cuts no turn in two" if truncation == "left" else "; see truncation")
+            + (" and truncation='left' drops whole turns" if truncation == "left" else "; see truncation")
         )
     if last_turn_only:
         rendered = Rendered(rendered.ids, _last_run(rendered.mask))
     if not any(rendered.mask) and not add_generation_prompt:
         raise ValueError(
-            f"everything is masked: roles {[m['role'] for m in kept]} give no token to learn; training takes "
+            f"everything is masked: roles {[m['role'] for m in kept]} give no token to learn; training needs "
             "a turn of the assistant, and a Jinja template {% generation %} around it"
         )
     return rendered
 
 
 def _escaped(messages: Sequence[Message], coder: Coder) -> list[Message]:
-    """Break every control token in the messages with a mark after its first character."""
+    """Escape every control token in the messages with a mark after its first character."""
     control = _any_of(coder.control_tokens)
     return [
         message
@@ -223,7 +223,7 @@ def _any_of(names: Collection[str]) -> re.Pattern[str]:
 
 
 def _ever_shorter(messages: Sequence[Message]) -> Iterator[list[Message]]:
-    """Yield the conversation, then without its oldest question and what followed it, and so on."""
+    """Yield the conversation, then shorter ones that drop the oldest user turn and what followed it."""
     n_system = int(messages[0]["role"] == "system")
     yield list(messages)
     for i in range(n_system + 1, len(messages)):
@@ -249,7 +249,7 @@ def _check_messages(messages: Sequence[Message]) -> None:
                 f"{type(message['content']).__name__}. Tools and images are left out"
             )
         if found := [mark for mark in (ESCAPE, LEARN, STOP) if mark in message["content"]]:
-            raise ValueError(f"the marks {found} are Unicode noncharacters; take them out of the content")
+            raise ValueError(f"the marks {found} are Unicode noncharacters; remove them from the content")
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

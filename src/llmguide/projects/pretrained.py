@@ -6,8 +6,9 @@ from typing import Any
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import GPT, Llama
 from llmguide.models.saved import is_saved
-from llmguide.runs.chat_model import open_transformers, save_as_opened
+from llmguide.runs.chat_model import save_as_opened
 from llmguide.runs.folder import load_run
+from llmguide.runs.packaged import open_transformers
 from llmguide.tokenization.tokenizer import Tokenizer
 
 

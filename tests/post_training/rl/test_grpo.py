@@ -287,7 +287,7 @@ def test_wrong_uses_are_named():
         grpo_loss(ones, ones, ones[:, 0], mask, variant="rloo", ref_logprobs=ones, kl_coef=0.1)
     with pytest.raises(ValueError, match="needs a reference_model"):
         GRPOTrainer(policy=lively_policy(), reward=len, config=config(kl_coef=0.1))
-    with pytest.raises(ValueError, match="needs others"):
+    with pytest.raises(ValueError, match="compared within their group"):
         config(group_size=1)
 
 

@@ -94,7 +94,7 @@ def reliability(chosen: Rewards, rejected: Rewards, *, n_bins: int = 5) -> tuple
     (0.05, [Bin(n=4, confidence=0.8, accuracy=0.75)])
     """
     confidence, is_right = (chosen - rejected).abs().double().sigmoid(), chosen > rejected
-    # twice as many bins between 0 and 1, of which the lower half is empty
+    # twice as many bins between 0 and 1, whose lower half is empty
     error = expected_calibration_error(confidence.tolist(), is_right.tolist(), n_bins=2 * n_bins)
     place = ((confidence * 2 * n_bins).ceil().long() - 1 - n_bins).clamp(0, n_bins - 1)
     members = [place == i for i in range(n_bins)]

@@ -45,7 +45,7 @@ class GRPOConfig(PolicyTrainerConfig):
     clip_eps_high: float | None = None  # upper clip range; None: 0.28 for dapo, else clip_eps
     kl_coef: float = 0.0  # KL coefficient beta; 0.04 in DeepSeekMath. 0 is usual with verifiable rewards
     overlong_margin: int = (
-        0  # tokens before the limit over which length is penalized, up to -1; 0: not at all
+        0  # tokens before the limit over which the length penalty grows to -1; 0: no penalty
     )
     max_prompt_batches: int = 4  # dapo: batches of prompts per step to fill it with groups of unequal rewards
 
@@ -55,7 +55,7 @@ class GRPOConfig(PolicyTrainerConfig):
         if self.variant not in get_args(Variant):
             raise ValueError(f"variant={self.variant!r} must be one of {', '.join(get_args(Variant))}")
         if self.group_size < 2:
-            raise ValueError(f"group_size={self.group_size}: a completion needs others to be compared with")
+            raise ValueError(f"group_size={self.group_size}: completions are compared within their group")
 
     @property
     def upper_clip(self) -> float:
@@ -70,7 +70,7 @@ class GRPOTrainer(PolicyTrainer[GRPOConfig]):
 
     Args:
         policy: The decoder to train.
-        reward: Scores the completions of a rollout, such as
+        reward: Function that scores the completions of a rollout, such as
             `llmguide.post_training.rl.verifiable_rewards.reward` of a check.
         config: Training hyperparameters.
         reference_model: Model that the KL penalty is measured from; needed if `config.kl_coef` is not 0.
