@@ -176,13 +176,13 @@ def test_last_word_is_a_continuation_of_the_rest(model):
 
 
 def test_what_cannot_be_evaluated_says_why(model):
-    with pytest.raises(ValueError, match="1 tokens hold nothing"):
+    with pytest.raises(ValueError, match="1 tokens leave nothing"):
         text_logprobs(model, torch.tensor([1]))
     with pytest.raises(ValueError, match="stride=3 must be between 1 and context=2"):
         text_logprobs(model, torch.arange(4), context=2, stride=3)
     with pytest.raises(ValueError, match="context=13"):
         text_logprobs(model, torch.arange(4), context=13)
-    with pytest.raises(ValueError, match="answer must number"):
+    with pytest.raises(ValueError, match="answer must be the index"):
         multiple_choice(model, TOKENIZER, [Question("q", ["a"], 1)], bos_id=BOS)
     with pytest.raises(ValueError, match="no questions"):
         multiple_choice(model, TOKENIZER, [], bos_id=BOS)

@@ -56,15 +56,17 @@ def _app_of(name: str) -> Callable[..., None]:
 
         Args:
             run: Folder of a run of the project.
-            model: Another folder with a model; with --url, the name of the model there.
+            model: Folder of another model; with --url, the name of the model at the endpoint.
             url: Base URL of an endpoint, up to /v1.
-            database: sqlite:///PATH or postgresql://...; a file in the run's folder, unless given.
+            database: URL sqlite:///PATH or postgresql://...; default: a SQLite file in the run folder.
             port: TCP port on 127.0.0.1; 0: any free port.
-            no_browser: Only print the link.
-            public: Let every user and program of this machine read and write, without a token.
+            no_browser: Print the link without opening a browser.
+            public: Let every user and program of this machine read and write without a token.
         """
         if not (url or model or run.is_dir()):
-            raise ValueError(f"there is no run in {run}: llmguide project {name} makes one; or name a --url")
+            raise ValueError(
+                f"there is no run in {run}: create one with llmguide project {name}, or give a --url"
+            )
         opened = _remote(url, model) if url else app.open(Path(model) if model else run)
         generator = app.wrap_model(run, opened)
         store = Store(database or f"sqlite:///{run / 'app.sqlite'}", name)
@@ -72,7 +74,7 @@ def _app_of(name: str) -> Callable[..., None]:
             token = None if public else token_of(run)
             server = AppServer(app, generator, store, token=token, port=port)
             asyncio.run(_serve(server, open_browser=not no_browser))
-        except KeyboardInterrupt:  # how it is meant to end
+        except KeyboardInterrupt:  # Ctrl-C ends the server
             sys.stdout.write("\nstopped; all is kept\n")
         finally:
             store.close()
@@ -91,7 +93,7 @@ def _remote(url: str, model: str | None) -> Generator:
 
 async def _serve(server: AppServer, *, open_browser: bool) -> None:
     async with server:
-        # After #, where a browser sends it to no server; the page takes it out of the address at once.
+        # After #, which browsers do not send to servers; the page removes it from the address immediately.
         link = f"{server.address}/#token={server.token}" if server.token else server.address
         sys.stdout.write(f"{server.app.name} with {server.generator.name}: {link}\nCtrl-C ends it.\n")
         sys.stdout.flush()

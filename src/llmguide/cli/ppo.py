@@ -40,7 +40,7 @@ def ppo(
     """Train a policy on a reward model.
 
     Args:
-        data: JSON lines of prompts; the tiny world, unless given.
+        data: JSON lines of prompts; default: the tiny world.
         model: Initial policy and reference model: a run folder, a folder of transformers, or a name on the
             hub. In the tiny world: the folder of llmguide sft.
         reward_model: Folder of llmguide reward; with data, trained from the same model.

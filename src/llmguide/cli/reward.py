@@ -55,9 +55,9 @@ def reward(
     """Train a reward model.
 
     Args:
-        comparisons: PreferenceDataset to train on.
+        comparisons: Preference pairs to train on.
         output: Run folder.
-        source: Model to start from, which reads the last tokens of a text that is too long.
+        source: Model to start from; texts that are too long are truncated at their start.
         steps: Training options.
         lora: LoRA options.
     """
@@ -74,7 +74,7 @@ def reward(
     lora.apply_to(chat.model)
     reward_model = RewardModel(chat.model).to(device)
     if chat.model.head is not None:
-        chat.model.head.requires_grad_(False)  # unused: DDP would wait for its gradients
+        chat.model.head.requires_grad_(False)  # unused, so DDP would wait for its gradients
     pairs = [
         PreferencePair(
             completion([], _ids(chat, pair.prompt, pair.chosen)),
@@ -124,7 +124,7 @@ def _keys(pairs: Sequence[TextPair]) -> list[tuple[tuple[str, str], tuple[str, s
 def _scores(
     reward_model: RewardModel, chat: Chat, pairs: Sequence[TextPair], length: int
 ) -> dict[tuple[str, str], float]:
-    """Score each text once, however many pairs it is in."""
+    """Score each text once, even if it is in many pairs."""
     prompt_of = {key: pair.prompt for pair, both in zip(pairs, _keys(pairs), strict=True) for key in both}
     ids = {key: _ids(chat, prompt, key[1])[-length:] for key, prompt in prompt_of.items()}
     order = sorted(ids, key=lambda key: len(ids[key]))  # so that a batch needs little padding

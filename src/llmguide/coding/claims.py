@@ -101,7 +101,7 @@ def _connect(n: int) -> None:
 
 
 def _many_quickselects(items: Sequence[int]) -> None:
-    for seed in range(20):  # one alone is a matter of luck
+    for seed in range(20):  # a single random input could be easy by chance
         sorting.quickselect(items, len(items) // 2, Random(seed))
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.training.losses import head_weight, token_logprobs
 
-BATCH_TOKENS = 8192  # of windows run at a time
+BATCH_TOKENS = 8192  # tokens of windows that are run at a time
 
 
 def text_logprobs(
@@ -50,7 +50,7 @@ def text_logprobs(
         Log-probabilities in nats.
 
     Raises:
-        ValueError: There is nothing to predict, or ``context`` or ``stride`` is outside its range.
+        ValueError: There is nothing to predict, or ``context`` or ``stride`` is out of range.
 
     >>> from llmguide.config import ModelConfig
     >>> from llmguide.models import build
@@ -64,14 +64,14 @@ def text_logprobs(
     context = longest if context is None else context
     stride = context if stride is None else stride
     if len(ids) < 2:
-        raise ValueError(f"{len(ids)} tokens hold nothing to predict: put a token for the beginning first")
+        raise ValueError(f"{len(ids)} tokens leave nothing to predict: put a beginning-of-text token first")
     if not 1 <= stride <= context <= longest:
         raise ValueError(
             f"stride={stride} must be between 1 and context={context}, and that at most the model's {longest}"
         )
     n_targets = len(ids) - 1
     width = min(context, n_targets)
-    # where windows end; the last one is moved back to end with the text, and scores what is left
+    # ends of the windows; the last one is moved back to end with the text, and scores the rest
     ends = [*range(width, n_targets, stride), n_targets]
     found = torch.empty(n_targets)
     scored = 0
@@ -117,7 +117,7 @@ def bits_per_byte(
     context: int | None = None,
     stride: int | None = None,
 ) -> float:
-    """Compute the bits that the model needs for a byte of UTF-8, each text predicted on its own.
+    """Compute the bits per UTF-8 byte under a model, each text predicted independently.
 
     Args:
         model: A decoder of `llmguide.models` in evaluation mode.
@@ -150,7 +150,7 @@ def bits_per_byte(
             nats -= text_logprobs(model, ids, context=context, stride=stride).double().sum().item()
             n_bytes += len(text.encode())
     if n_bytes == 0:
-        raise ValueError("the texts hold no byte: give documents that are not empty")
+        raise ValueError("all texts are empty")
     return nats / log(2) / n_bytes
 
 

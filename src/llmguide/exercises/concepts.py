@@ -148,7 +148,7 @@ EXERCISES = (
                 _train_words_once,
             ),
             Mistake(
-                "pairs not counted anew",
+                "pairs not recounted",
                 "the pairs are counted once, before the first merge",
                 "After a merge there are new neighbors. Count again before each merge.",
                 _train_without_recount,

@@ -129,7 +129,7 @@ EXERCISES = (
         (
             Mistake(
                 "share of passes plugged in",
-                "the same sample can be drawn twice: 1 - (1 - c/n)^k",
+                "the same sample can be chosen twice: 1 - (1 - c/n)^k",
                 "Choose k different ones. With 2 of 5 and k = 2, 3 of 10 pairs hold none that passes.",
                 lambda n, c, k: 1 - (1 - c / n) ** k,
             ),

@@ -110,7 +110,7 @@ def slow_learner(failed: list[str]) -> str:
 
 
 def stubborn(failed: list[str]) -> str:
-    """A model that gives its second answer for ever."""
+    """A model that repeats its second answer."""
     return "ab"[: len(failed) + 1][-1]
 
 
@@ -296,7 +296,7 @@ EXERCISES = (
             ),
             Mistake(
                 "one time too often",
-                "the model is asked once more than the budget allows",
+                "the model is asked one time more than the budget allows",
                 "Count before you ask.",
                 lambda ask, passes, budget: solve(ask, passes, budget + 1),
             ),

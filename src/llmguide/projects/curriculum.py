@@ -40,7 +40,7 @@ def paced(
 
     Args:
         from_easy: Examples, sorted from easy to hard.
-        n: Number of samples, drawn with replacement.
+        n: Number of samples, with replacement.
         seed: Seed of the random samples.
         start: Fraction of the examples in use at the start, above 0; 1: uniform sampling.
         warmup: Fraction of the samples after which all examples are in use.

@@ -1,4 +1,4 @@
-"""A model with its tokenizer, ready to continue a text: `open_writer` opens either kind of folder."""
+"""Open a model with its tokenizer to continue texts, from a run folder or one of transformers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from llmguide.runs.packaged import open_transformers
 
 
 class Writer(NamedTuple):
-    """A model and the two directions of its tokenizer."""
+    """A model with the encoding and decoding functions of its tokenizer."""
 
     model: Any
     encode: Callable[[str], list[int]]
@@ -23,12 +23,12 @@ def open_writer(name: str) -> Writer:
     """Open a model with its tokenizer.
 
     Raises:
-        ValueError: There is no such model, or it is no decoder.
+        ValueError: There is no such model, or it is not a decoder.
     """
     folder = Path(name)
     if is_saved(folder):
         model, tokenizer = load_run(folder)
-        end_id = tokenizer.special_tokens[END_OF_TEXT]  # it stands before documents too
+        end_id = tokenizer.special_tokens[END_OF_TEXT]  # the end-of-text token precedes documents, too
         return Writer(model, lambda text: [end_id, *tokenizer.encode(text)], tokenizer.decode, end_id)
     theirs, hf = open_transformers(name, dtype=None)
     beginning = [] if hf.bos_token_id is None else [hf.bos_token_id]
@@ -38,7 +38,7 @@ def open_writer(name: str) -> Writer:
 def pieces(
     ids: Iterator[int], decode: Callable[[list[int]], str], *, before: list[int], end_id: int | None
 ) -> Iterator[str]:
-    """Turn ids into text as they come, holding back what is no whole character yet.
+    """Decode a stream of token ids, holding back incomplete characters.
 
     Args:
         ids: New token ids.

@@ -92,7 +92,7 @@ def orthogonalize(matrix: Float[Tensor, "m n"], *, n_iterations: int = 5) -> Flo
     the values lie between about 0.7 and 1.2, which trains as well as 1.
 
     Args:
-        matrix: Matrix $G$; its dtype is that of the computation (`muon` passes bfloat16).
+        matrix: Gradient matrix $G$; its dtype is that of the computation (`muon` passes bfloat16).
         n_iterations: Number of Newton-Schulz iterations.
 
     Returns:

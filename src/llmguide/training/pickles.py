@@ -31,7 +31,7 @@ def loads(content: bytes, allowed: Collection[str]) -> Any:
     {'a': [1, 2]}
     >>> loads(pickle.dumps(print), [])
     Traceback (most recent call last):
-    ValueError: a pickle uses builtins.print, which could run code; it was not read
+    ValueError: the pickle uses builtins.print, which could run code; it was not loaded
     """
     try:
         return _Reader(io.BytesIO(content), allowed).load()

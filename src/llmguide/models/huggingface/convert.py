@@ -164,7 +164,7 @@ def _read(folder: Path) -> dict[str, Tensor]:
     """Map the tensors of all files of a folder into memory."""
     safetensors = import_module("safetensors")
     index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").exists():  # others beside it hold adapters, or the same once more
+    if (folder / "model.safetensors").exists():  # other files hold adapters, or copies of the weights
         names = ["model.safetensors"]
     elif index.exists():
         try:
