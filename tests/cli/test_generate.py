@@ -108,7 +108,7 @@ def test_bytes_that_are_no_text_are_shown_at_the_end():
 def test_what_cannot_write_says_why(ours, theirs, tmp_path, capsys):
     (tmp_path / "unfinished").mkdir()
     assert main(["generate", str(tmp_path / "unfinished")]) == 1
-    assert "holds no finished model" in capsys.readouterr().err
+    assert "has no finished model" in capsys.readouterr().err
     encoder = MaskedLM(
         ModelConfig(
             architecture="encoder",

@@ -64,9 +64,7 @@ def _app_of(name: str) -> Callable[..., None]:
             public: Let every user and program of this machine read and write without a token.
         """
         if not (url or model or run.is_dir()):
-            raise ValueError(
-                f"there is no run in {run}: create one with llmguide project {name}, or give a --url"
-            )
+            raise ValueError(f"there is no run in {run}: run llmguide project {name}, or give a --url")
         opened = _remote(url, model) if url else app.open(Path(model) if model else run)
         generator = app.wrap_model(run, opened)
         store = Store(database or f"sqlite:///{run / 'app.sqlite'}", name)

@@ -69,9 +69,7 @@ def grpo(
         run_toy("grpo", output, steps, model=model, reward_model=reward_model, **options)
         return
     if model is None or reward_model is not None:
-        raise ValueError(
-            "--data needs a policy, and its answers are checked: give --model, and no --reward-model"
-        )
+        raise ValueError("--data needs a policy and checks answers: give --model, and no --reward-model")
     choices = {"model": model, "variant": variant, "group_size": group_size, "kl_coef": kl_coef}
     device = start_run(output, data=data, **choices, seed=steps.seed, lora=vars(lora), held_out=held_out)
     chat = open_chat(ModelSource(model), [], seed=steps.seed)
@@ -81,7 +79,7 @@ def grpo(
     seen, unseen = train_val_split([(problem.prompt[0]["content"], ids) for ids, problem in found], held_out)
     if not seen:
         raise ValueError(
-            f"{data}: all {len(unseen)} prompts are held out; give more prompts, or a smaller --held-out"
+            f"{data}: all {len(unseen)} prompts are held out; give more, or a smaller --held-out"
         )
     reference = deepcopy(chat.model).to(device) if kl_coef else None
     lora.apply_to(chat.model.to(device))
@@ -125,9 +123,7 @@ def _grader(kind: str, asked: list[Problem]) -> Callable[[str, str], float]:
         problem.answer for problem in asked if verifiable_rewards.parse_number(_final(problem.answer)) is None
     ]
     if kind == "numeric" and not_numbers:
-        raise ValueError(
-            f"--check numeric: the expected answer {not_numbers[0]!r} is not a number; try exact"
-        )
+        raise ValueError(f"--check numeric: expected answer {not_numbers[0]!r} is not a number; try exact")
     return verifiable_rewards.exact if kind == "exact" or not_numbers else verifiable_rewards.numeric
 
 

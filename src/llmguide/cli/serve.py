@@ -60,9 +60,7 @@ def find_site(given: Path | None, packaged: Path = PACKAGED) -> Path:
     """
     if given is not None:
         if not (given / "index.html").is_file():
-            raise ValueError(
-                f"--site {given} has no built guide (no index.html); make site writes one to site/"
-            )
+            raise ValueError(f"--site {given} has no index.html; make site writes a guide to site/")
         return given.resolve()
     for folder in (packaged, Path("site")):
         if (folder / "index.html").is_file():

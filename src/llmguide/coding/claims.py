@@ -109,10 +109,6 @@ def _walk(tree: trees.Tree) -> list[int]:
     return list(trees.in_order(tree))
 
 
-def _sorted_numbers(n: int) -> list[int]:
-    return sorted(_numbers(n))
-
-
 def _tree(n: int) -> tuple[trees.Tree | None]:
     return (trees.build(range(n)),)
 

@@ -184,7 +184,7 @@ def fit(sizes: Sequence[int], steps: Sequence[float], *, seed: int = 0) -> Growt
     n, y = np.asarray(sizes, dtype=float), np.asarray(steps, dtype=float)
     if len(n) != len(y) or len(set(sizes)) < 6 or min(sizes) < 2 or max(sizes) < 3 * min(sizes):
         raise ValueError(
-            f"{len(y)} counts for sizes {list(sizes)}: give at least 6 sizes, from 2 up, over a factor of 3"
+            f"{len(y)} counts for sizes {list(sizes)}: give 6 or more, from 2, over a factor of 3"
         )
     if not (y > 0).all():
         raise ValueError(f"steps must be positive, not {min(steps)}")

@@ -17,6 +17,7 @@ import tokenize
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
@@ -167,21 +168,26 @@ def standard_library() -> Corpus:
     def documents() -> Iterator[Document]:
         for topic, text in sorted(import_module("pydoc_data.topics").topics.items()):
             yield Document(text, f"topics/{topic}", "standard library")
-        root = Path(sysconfig.get_path("stdlib"))
-        for path in sorted(root.rglob("*.py")):
-            inside = path.relative_to(root)
-            if _NOT_PROSE.isdisjoint(inside.parts):
-                try:
-                    with tokenize.open(path) as file:  # honors the encoding declaration
-                        yield Document(file.read(), inside.as_posix(), "standard library")
-                except (
-                    SyntaxError,
-                    UnicodeDecodeError,
-                ):  # lib2to3 contains test files with deliberate syntax errors
-                    continue
+        for path, source in standard_library_sources(lambda path: _NOT_PROSE.isdisjoint(path.parts)):
+            yield Document(source, path.as_posix(), "standard library")
 
     attribution = "Python Software Foundation, documentation and source of the standard library"
     return Corpus("Python standard library", "PSF-2.0", attribution, documents)
+
+
+def standard_library_sources(wanted: Callable[[Path], bool]) -> Iterator[tuple[Path, str]]:
+    """Yield the path of each module of the standard library, relative to its folder, and the source.
+
+    Args:
+        wanted: Function from a path to whether to read the module.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root)
+        if wanted(inside):
+            # lib2to3 contains test files with a deliberately wrong encoding
+            with suppress(SyntaxError, UnicodeDecodeError), tokenize.open(path) as file:
+                yield inside, file.read()
 
 
 def passages(document: Document, size: int = PASSAGE) -> Iterator[Document]:

@@ -252,9 +252,7 @@ def _parquet(
 ) -> Iterator[Document | Unread]:
     with tempfile.TemporaryFile() as copy:
         file: IO[bytes] | BufferedIOBase = stream
-        if (
-            getattr(stream, "raw", None) is not budget
-        ):  # a zip has its index at the end; other streams are read forward
+        if getattr(stream, "raw", None) is not budget:  # a zip has its index at the end
             shutil.copyfileobj(stream, copy, _BLOCK)
             file = copy
         budget.n_read = budget.size

@@ -147,9 +147,7 @@ def extract(archive: Path, folder: Path, package: Package) -> None:
     for name, file in _members(archive):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-            raise ValueError(
-                f"{archive.name} has the member {name!r}, which is outside the folder; not unpacked"
-            )
+            raise ValueError(f"{archive.name} has a member outside the folder: {name!r}; not unpacked")
         if any(fnmatch(name, pattern) for pattern in package.members):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)

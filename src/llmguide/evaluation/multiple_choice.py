@@ -79,9 +79,7 @@ def multiple_choice(
     for question in questions:
         n = len(question.choices)
         if not 0 <= question.answer < n or not all(question.choices):
-            raise ValueError(
-                f"{question}: the answer must be the index of a choice, and no choice may be empty"
-            )
+            raise ValueError(f"{question}: answer must be the index of a choice, and none may be empty")
         pairs = [(question.context, f" {choice}") for choice in question.choices]
         scores = [score for score, _ in continuation_logprobs(model, tokenizer, pairs, bos_id=bos_id)]
         norm = [score / len(choice) for score, choice in zip(scores, question.choices, strict=True)]

@@ -255,9 +255,7 @@ def _linear(modules: Sequence[Any], copy_for: int) -> Callable[[Tensor], Tensor]
         w = w.T.contiguous()
         return (lambda x: torch.mm(x, w)) if b is None else (lambda x: torch.addmm(b, x, w))
 
-    if onednn is None or not all(
-        w.is_contiguous() for w in weights
-    ):  # oneDNN would copy the weights in each call
+    if onednn is None or not all(w.is_contiguous() for w in weights):  # oneDNN would copy each time
         return _beside([partial(F.linear, weight=w, bias=b) for w, b in zip(weights, biases, strict=True)])
     rest = {"attr": "none", "scalars": [], "algorithm": ""}
     return _beside([partial(onednn, W=w, B=b, **rest) for w, b in zip(weights, biases, strict=True)])

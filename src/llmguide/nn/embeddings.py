@@ -183,9 +183,7 @@ def cooccurrence_vectors(
     """
     words = [word for word, _ in Counter(tokens).most_common(vocab_size)]
     if dim > len(words):
-        raise ValueError(
-            f"dim={dim} but the text has {len(words)} distinct words; use a smaller dim or more text"
-        )
+        raise ValueError(f"dim={dim} but the text has {len(words)} distinct words; use a smaller dim")
     index = {word: i for i, word in enumerate(words)}
     ids = torch.tensor([index.get(token, len(words)) for token in tokens])
     U, S, _ = torch.linalg.svd(ppmi(cooccurrence_counts(ids, len(words), window)))

@@ -14,7 +14,7 @@ are two layouts of the pairs, and weights trained with one give wrong answers wi
 - ``half``: component i is paired with i + E/2 (Hugging Face transformers, GPT-NeoX);
 - ``interleaved``: component 2i is paired with 2i + 1 (the paper, GPT-J, Meta's own LLaMA code, DeepSeek).
 
-`half_to_interleaved` and `interleaved_to_half` give the permutation between them.
+`half_to_interleaved` is the permutation between them.
 
 Tables are computed in float32 exactly as transformers does (bit for bit, on CPU), because the models were
 trained with that rounding: at position 100,000 an angle in float32 is off by up to 0.005 radians.
@@ -223,27 +223,12 @@ def half_to_interleaved(head_dim: int) -> Int[Tensor, " E"]:
         head_dim: Head width E, even.
 
     Returns:
-        A permutation of 0 to E - 1.
+        A permutation of 0 to E - 1; its ``argsort()`` converts back.
 
     >>> half_to_interleaved(6).tolist()
     [0, 3, 1, 4, 2, 5]
     """
     return torch.arange(head_dim).view(2, -1).T.flatten()
-
-
-def interleaved_to_half(head_dim: int) -> Int[Tensor, " E"]:
-    """Return the index that permutes components from interleaved to half layout: ``x[..., index]``.
-
-    Args:
-        head_dim: Head width E, even.
-
-    Returns:
-        A permutation of 0 to E - 1.
-
-    >>> interleaved_to_half(6).tolist()
-    [0, 2, 4, 1, 3, 5]
-    """
-    return torch.arange(head_dim).view(-1, 2).T.flatten()
 
 
 def alibi_slopes(n_heads: int) -> Float[Tensor, " H"]:

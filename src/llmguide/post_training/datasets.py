@@ -160,9 +160,7 @@ def _comparison(row: dict[str, Any], where: str) -> TextPair | None:
     _require(row, where, ("prompt", "chosen", "rejected"), "prompt, chosen and rejected")
     chosen, rejected = (_text(row[name], f"{where}, field {name!r}") for name in ("chosen", "rejected"))
     if chosen == rejected:
-        raise ValueError(
-            f"{where}, fields 'chosen' and 'rejected': both are the same, so neither is preferred"
-        )
+        raise ValueError(f"{where}, fields 'chosen' and 'rejected': both are the same; none is preferred")
     prompt = _prompt(row, where, "prompt")
     # the system message is shared by all, and would merge all units into one
     begun = next((message["content"] for message in prompt if message["role"] != "system"), "")

@@ -42,9 +42,7 @@ def of_users(url: str, name: str) -> list[dict[str, Any]]:
     """
     rows = [row for row in _preferences(url, name) if "prompt" in row["prompt"]]
     if not rows:
-        raise ValueError(
-            f"{url}: all comparisons are of chats, but this model was not trained as a chat model"
-        )
+        raise ValueError(f"{url}: all comparisons are of chats, but this is not a chat model")
     return rows
 
 
@@ -143,9 +141,7 @@ def _preferences(url: str, name: str) -> list[dict[str, Any]]:
     ]
     store.close()
     if not rows:
-        raise ValueError(
-            f"{url} has no pair of answers to one prompt of which one is liked and the other disliked"
-        )
+        raise ValueError(f"{url} has no pair of answers to one prompt, one liked and one disliked")
     return rows
 
 

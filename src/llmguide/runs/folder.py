@@ -87,9 +87,7 @@ def claim(output: Path, run: dict[str, Any]) -> None:
         if earlier.get(name) != value
     ]
     if changed:
-        raise ValueError(
-            f"{output} has a run with other options: {', '.join(changed)}; give another --output"
-        )
+        raise ValueError(f"{output} has a run with other {', '.join(changed)}; give another --output")
 
 
 def say(text: str) -> None:

@@ -37,12 +37,7 @@ class Lora:
 
     lora_rank: int = 0  # rank of the adapters; 0: full fine-tuning
     lora_alpha: float | None = None  # scaling numerator alpha; default: twice the rank
-    lora_targets: tuple[str, ...] = (
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-    )  # layers, by the end of their names
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")  # layers, by name endings
 
     def apply_to(self, model: Any) -> None:
         """Add adapters to a model in place, unless the rank is 0."""

@@ -108,9 +108,7 @@ def open_transformers(
         ValueError: There is no such model, or it is not a decoder.
     """
     if Path(name).is_dir() and not (Path(name) / "config.json").exists():
-        raise ValueError(
-            f"{name} has no finished model (no config.json); run the command that writes it again"
-        )
+        raise ValueError(f"{name} has no finished model; run the command that writes it again")
     try:
         auto = import_module("transformers").AutoTokenizer
     except ModuleNotFoundError as error:

@@ -28,9 +28,7 @@ def model_config(vocab_size: int, context_length: int, *, preset: str | None, sh
         sizes = {"vocab_size": vocab_size, "context_length": context_length, **asdict(shape)}
         return ModelConfig(**sizes, activation="gelu_tanh")
     if shape != Shape(dropout=shape.dropout):
-        raise ValueError(
-            f"preset {preset!r} has a fixed shape; drop it or --n-layers, --d-model and --n-heads"
-        )
+        raise ValueError(f"preset {preset!r} has a fixed shape; drop it, or --n-layers, --d-model, --n-heads")
     if preset not in PRESETS or PRESETS[preset].architecture != "decoder":
         decoders = ", ".join(name for name, config in PRESETS.items() if config.architecture == "decoder")
         raise ValueError(f"preset={preset!r} must be one of {decoders}")

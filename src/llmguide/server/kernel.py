@@ -23,11 +23,7 @@ from typing import Any, TextIO
 
 from llmguide.server.supervisor import SUPERVISED, supervise
 
-SHARED = (
-    "session.py",
-    "tools/",
-    "docs/",
-)  # modules of the site's archive; torch and llmguide are installed here
+SHARED = ("session.py", "tools/", "docs/")  # of the site's archive; torch and llmguide are installed here
 CAP = 64 * 1024  # characters that subprocesses of a run may print; session.py limits the output of Python
 _MARK = b"\0the run is over\0"
 
@@ -78,9 +74,7 @@ class _Kernel:
         while True:
             message = self.inbox.get()
             if message.get("needs", "core") != "core":
-                import_module(
-                    "torch"
-                )  # imported before the run, because an interrupted import would leave modules half loaded
+                import_module("torch")  # before the run: an interrupted import leaves modules half loaded
             self.run, self.left = message.get("id"), CAP
             try:
                 handle(message)
@@ -112,9 +106,7 @@ class _Kernel:
         self.send(reply)
 
     def send(self, message: Message) -> None:
-        self.outbox.put(
-            json.dumps(message, allow_nan=False)
-        )  # serialized here, so that an error is attributed to the cell
+        self.outbox.put(json.dumps(message, allow_nan=False))  # here: the cell gets the error
 
     def write(self, replies: TextIO) -> None:
         while True:

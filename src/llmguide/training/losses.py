@@ -208,9 +208,7 @@ def _token_stats(
     with_entropy: bool,
 ) -> tuple[Tensor, Tensor]:
     if not temperature > 0:
-        raise ValueError(
-            f"temperature={temperature} must be above 0; greedy decoding has no log-probabilities"
-        )
+        raise ValueError(f"temperature={temperature} must be above 0; greedy has no log-probabilities")
     kept = targets != IGNORE_INDEX
     apply: Any = _TokenLogprobs.apply  # torch leaves it untyped
     found = apply(hidden[kept], weight, targets[kept], (chunk or _chunk(weight), temperature, with_entropy))

@@ -213,9 +213,7 @@ def _adamw_step(group: Group, states: dict[Tensor, Any]) -> None:
 
 
 def _fused_adamw_step(group: Group, params: list[Tensor], states: list[dict[str, Any]]) -> None:
-    steps = torch.tensor(
-        [state["step"] - 1.0 for state in states], device=params[0].device
-    )  # the kernel adds 1
+    steps = torch.tensor([state["step"] - 1.0 for state in states], device=params[0].device)  # it adds 1
     grads = [laid_out_like(param.grad, param) for param in params if param.grad is not None]
     fused_adamw(
         [local_part(param) for param in params],

@@ -136,9 +136,7 @@ def accumulate_gradients(
     if not is_whole:
         for p in model.parameters():
             if p.grad is not None:
-                p.grad.mul_(
-                    n_processes / total
-                )  # undo the division by the number of processes in DDP and FSDP
+                p.grad.mul_(n_processes / total)  # undo the division in DDP and FSDP
     return summed / total, int(total)
 
 

@@ -94,9 +94,7 @@ class LoaderSequences:
 
     def __init__(self, loader: BatchLoader, *, seed: int = 0):
         if distributed.world().size > 1:
-            raise ValueError(
-                "a DataLoader works in one process only; with torchrun, pass its dataset instead"
-            )
+            raise ValueError("a DataLoader works in one process; with torchrun, pass its dataset instead")
         self.loader = loader
         self.seed = seed
         self._iterator: Iterator[Any] | None = None

@@ -232,9 +232,7 @@ class _Report:
 def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
     if isinstance(data, Tensor | np.ndarray):
         return Windows(data, config.window_length(), seed=config.seed)
-    if isinstance(
-        data, ItemDataset
-    ):  # checked first, because Hugging Face's datasets have a `batch` method, too
+    if isinstance(data, ItemDataset):  # first: Hugging Face's datasets have a `batch` method, too
         return DatasetSequences(data, seed=config.seed)
     return data if isinstance(data, Sequences) else LoaderSequences(data, seed=config.seed)
 

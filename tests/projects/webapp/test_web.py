@@ -105,7 +105,7 @@ WRONG = [
     ("POST /api/answers", {"document": NONE, "text": ""}, 404, "there is no such document"),
     ("POST /api/documents", {"title": "x" * 201, "content": ""}, 400, "title: 201 characters"),
     ("POST /api/documents", {"title": "", "content": "x" * 100_001}, 400, "content: 100,001 characters"),
-    ("PUT /api/documents/DOC", DOCUMENT | {"version": 2}, 409, "changed elsewhere"),
+    ("PUT /api/documents/DOC", DOCUMENT | {"version": 2}, 409, "gone or changed"),
     ("PUT /api/documents/DOC", DOCUMENT | {"version": "1"}, 400, "version"),
     (f"GET /api/documents/{NONE}", None, 404, "there is no such document"),
     (f"POST /api/answers/{NONE}/verdict", {"verdict": 1}, 404, "there is no such answer"),

@@ -224,9 +224,7 @@ def _landlock(folder: str) -> None:
     # rights by version: 1 has 13 of files, 2 adds refer, 3 truncate, 5 ioctl on devices
     files = (1 << (13 + (version >= 2) + (version >= 3) + (version >= 5))) - 1
     if version >= 6:
-        attributes = struct.pack(
-            "=QQQ", files, 3, 3
-        )  # no TCP, and no signals or abstract sockets to other processes
+        attributes = struct.pack("=QQQ", files, 3, 3)  # no TCP, signals or abstract sockets to the outside
     elif version >= 4:
         attributes = struct.pack("=QQ", files, 3)
     else:

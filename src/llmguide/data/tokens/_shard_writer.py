@@ -110,9 +110,7 @@ class ShardWriter:
         if self.n_here:
             self._close_shard(0)
         if not self.n_tokens:
-            raise ValueError(
-                f"none of the {self.n_read} documents has a token, so there is nothing to train on"
-            )
+            raise ValueError(f"none of the {self.n_read} documents has a token to train on")
         totals = {
             "n_shards": self.shard,
             "n_tokens": self.n_tokens,

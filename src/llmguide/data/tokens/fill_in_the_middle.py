@@ -77,15 +77,11 @@ class FillInTheMiddle:
         if not (0 <= self.rate <= 1 and 0 <= self.spm_rate <= 1):
             raise ValueError(f"rate={self.rate} and spm_rate={self.spm_rate} must be between 0 and 1")
         if missing := [name for name in SENTINELS if name not in special_tokens(self.tokenizer)]:
-            raise ValueError(
-                f"the tokenizer lacks {missing}; train it with special_tokens that include {SENTINELS}"
-            )
+            raise ValueError(f"the tokenizer lacks {missing}; train it with special_tokens={SENTINELS}")
 
     def __call__(self, document: Document, /) -> list[int]:
         """Return the token ids of a document, transformed or not."""
-        draw = random.Random(
-            f"{self.seed} {document.id}"
-        )  # seeded by a string, which is the same in every process
+        draw = random.Random(f"{self.seed} {document.id}")  # equal in all processes
         if not document.text or draw.random() >= self.rate:
             return encode_ordinary(self.tokenizer, document.text)
         spm = draw.random() < self.spm_rate

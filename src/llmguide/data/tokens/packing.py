@@ -244,9 +244,7 @@ def _interleaved(parts: list[tuple[Int[np.ndarray, " _rows"], Batch]], size: int
     whole = Batch(*(torch.zeros(size, width, dtype=torch.long) for _ in range(3)))
     for places, batch in parts:
         if batch.inputs.shape[1] != width:
-            raise ValueError(
-                f"sources of a mixture have rows of {width} and of {batch.inputs.shape[1]} tokens"
-            )
+            raise ValueError(f"sources of a mixture have rows of {width} and {batch.inputs.shape[1]} tokens")
         where = torch.from_numpy(places)
         for out, part in zip(whole, batch, strict=True):
             if part is not None and out is not None:

@@ -138,9 +138,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
     if not layers:
         raise ValueError(f"no adapter is active; call set_adapter with one of {adapter_names(model)}")
     if any(isinstance(layer.base, QuantizedLinear) for layer in layers):
-        raise ValueError(
-            "the merged weights cannot be stored in 4 bits: call dequantize_model on the model first"
-        )
+        raise ValueError("merged weights cannot be stored in 4 bits: call dequantize_model first")
     for layer in layers:
         _add_delta(layer, +1)
         layer.merged = layer.active

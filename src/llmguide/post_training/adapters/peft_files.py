@@ -44,13 +44,7 @@ from llmguide.post_training.adapters.lora_layer import Adapter, LoRALinear
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 BASE = re.compile(r"base_model\.model\.(.+)\.base_layer\.weight")  # tensor that PEFT adds for an adapted head
-PLAIN_STARTS = (
-    True,
-    False,
-    "gaussian",
-    "eva",
-    "orthogonal",
-)  # initializations that do not change the base weight
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # leave the base weight unchanged
 FOREIGN = (  # fields of PEFT's config that change what an adapter computes
     "use_dora",
     "use_qalora",

@@ -134,18 +134,14 @@ def sentiment_pairs(
         by_source.setdefault(text.id.partition(":")[0], []).append(text)
     generator = np.random.default_rng((seed, split == "validation"))
     pairs: dict[tuple[str, str], TextPair] = {}
-    for _ in range(
-        50 * n + 1000 if side else 0
-    ):  # about half of all samples are pairs in the preferred order
+    for _ in range(50 * n + 1000 if side else 0):  # about half of all samples are in the right order
         if len(pairs) == n:
             break
         a = side[generator.integers(len(side))]
         group = by_source[a.id.partition(":")[0]]
         b = group[generator.integers(len(group))]
         first, second = (x - y for x, y in zip(a.panels(), b.panels(), strict=True))
-        if (
-            first > 0
-        ):  # else a tie, one text twice, or a reversed pair, which is equally likely in the other order
+        if first > 0:  # else a tie, one text twice, or the reverse of another pair
             seconded = 0.5 if second == 0 else float(second > 0)
             pairs[a.id, b.id] = TextPair([], a.text, b.text, (a.id, b.id), seconded)
     if len(pairs) < n:

@@ -69,9 +69,7 @@ def group_advantages(rewards: PerCompletion, group_size: int, *, scale: bool = T
     [0.866, -0.866, -0.866, 0.866, 0.0, 0.0, 0.0, 0.0]
     """
     grouped = _grouped(rewards, group_size)
-    grouped = (
-        grouped - grouped[:, :1]
-    )  # the rounded mean of equal numbers can differ from them, as for eight times 0.9
+    grouped = grouped - grouped[:, :1]  # the mean of equal numbers can differ from them by rounding
     centered = grouped - grouped.mean(dim=1, keepdim=True)
     return (centered / (grouped.std(dim=1, keepdim=True) + 1e-4) if scale else centered).flatten()
 

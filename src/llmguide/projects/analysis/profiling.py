@@ -89,9 +89,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         work()
         return torch.cuda.max_memory_allocated(device) - before
-    os.environ.setdefault(
-        "KINETO_LOG_LEVEL", "99"
-    )  # keeps the profiler from writing a line at each start and stop
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it prints a line at each start and stop
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     now = peak = 0

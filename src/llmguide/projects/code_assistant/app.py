@@ -36,13 +36,7 @@ EDITOR = "editor"
 MOST_TOKENS = 4096  # tokens of a completion; the model has its own limit, too
 LONGEST_STOP = 100  # characters
 SHOWN = 50  # completions that the page lists
-NEUTRAL = {
-    "n": 1,
-    "best_of": 1,
-    "top_p": 1,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-}  # fields that have no effect
+NEUTRAL = {"n": 1, "best_of": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}  # have no effect
 NO_SUFFIX = ("suffix", "insert")  # the first is in the error of vLLM and OpenAI, the second in that of Ollama
 _FINDING = threading.Lock()
 

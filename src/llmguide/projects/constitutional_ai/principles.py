@@ -90,9 +90,7 @@ def constitution(path: str | Path | None = None) -> list[Principle]:
         found = [Principle(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, TypeError, ValueError) as error:
         wanted = ", ".join(Principle._fields)
-        raise ValueError(
-            f"{path} is not a constitution ({error}); give a list of objects with {wanted}"
-        ) from error
+        raise ValueError(f"{path} is not a constitution ({error}); list objects with {wanted}") from error
     if not found:
         raise ValueError(f"{path} holds no principle")
     return found

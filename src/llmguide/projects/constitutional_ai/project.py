@@ -207,9 +207,7 @@ def _compare(run: Run) -> dict[str, Any]:
             chosen, rejected = (first, second) if vote > 0.5 else (second, first)
             rows.append({"prompt": question, "chosen": chosen, "rejected": rejected})
     if not rows:
-        raise ValueError(
-            f"the critic preferred neither answer in all {len(asked)} pairs: compare more, or use another"
-        )
+        raise ValueError(f"the critic preferred neither answer in all {len(asked)} pairs: compare more")
     _write_lines(run.output / PREFERENCES, rows)
     return {"n": len(asked), "same": same, "n_preferences": len(rows)}
 

@@ -19,12 +19,13 @@ import ast
 import random
 import re
 import sys
-import sysconfig
-import tokenize
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from llmguide.data.corpora import standard_library_sources
 
 Relation = Literal["package", "kind", "parameter", "base", "summary"]
 RELATIONS: tuple[Relation, ...] = ("package", "kind", "parameter", "base", "summary")
@@ -55,7 +56,7 @@ def facts() -> tuple[Fact, ...]:
     """Read the facts of the running Python; takes some seconds."""
     found: dict[str, tuple[str, Node]] = {}
     several = set()
-    for package, node in _definitions(Path(sysconfig.get_path("stdlib"))):
+    for package, node in _definitions():
         if found.setdefault(node.name, (package, node))[0] != package:
             several.add(node.name)
     bases = {name: _base(node) for name, (_, node) in found.items()}
@@ -108,22 +109,23 @@ def invented(n: int, real: list[str]) -> list[str]:
 _STYLES = [(under, upper) for under in (False, True) for upper in (False, True)]
 
 
-def _definitions(
-    root: Path,
-) -> Iterator[tuple[str, Node]]:
-    for path in sorted(root.rglob("*.py")):
-        inside = path.relative_to(root)
-        package = inside.parts[0].removesuffix(".py")
-        if package.startswith("_") or package not in sys.stdlib_module_names or _SKIPPED & set(inside.parts):
-            continue
-        try:
-            with tokenize.open(path) as file:  # honors the encoding declaration
-                tree = ast.parse(file.read())
-        except (SyntaxError, UnicodeDecodeError):  # test files with deliberate syntax errors
-            continue
-        for node in tree.body:
-            if isinstance(node, _NODES) and not node.name.startswith("_"):
-                yield package, node
+def _package(path: Path) -> str:
+    return path.parts[0].removesuffix(".py")
+
+
+def _is_public(path: Path) -> bool:
+    package = _package(path)
+    return (
+        not package.startswith("_") and package in sys.stdlib_module_names and _SKIPPED.isdisjoint(path.parts)
+    )
+
+
+def _definitions() -> Iterator[tuple[str, Node]]:
+    for path, source in standard_library_sources(_is_public):
+        with suppress(SyntaxError):  # test files with deliberate syntax errors
+            for node in ast.parse(source).body:
+                if isinstance(node, _NODES) and not node.name.startswith("_"):
+                    yield _package(path), node
 
 
 def _facts_of(package: str, node: Node, bases: dict[str, str]) -> Iterator[Fact]:

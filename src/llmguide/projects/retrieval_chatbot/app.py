@@ -97,9 +97,7 @@ class ChatModel:
         ids = self._chat.prompt([dict(message) for message in request.messages])
         context = self._chat.model.config.context_length
         if len(ids) >= context:
-            raise ValueError(
-                f"question and passages are {len(ids)} tokens; the context of {self.name} is {context}"
-            )
+            raise ValueError(f"{len(ids)} tokens exceed the context of {self.name}, {context}")
         tokens = stream(
             self._chat.model,
             torch.tensor([ids]),

@@ -7,14 +7,12 @@ Leaves out: signatures, and modules written in C, whose docstrings are in no sou
 """
 
 import ast
-import sysconfig
-import tokenize
 from collections.abc import Iterator
 from importlib import import_module
 from inspect import cleandoc
 from pathlib import Path
 
-from llmguide.data.corpora import Corpus, load_corpus
+from llmguide.data.corpora import Corpus, load_corpus, standard_library_sources
 from llmguide.data.documents import Document
 
 # tests, internals, and modules that only some installations have
@@ -38,21 +36,18 @@ def python_documentation() -> Corpus:
     def documents() -> Iterator[Document]:
         for topic, text in sorted(import_module("pydoc_data.topics").topics.items()):
             yield Document(text, f"topics/{topic}", "standard library")
-        root = Path(sysconfig.get_path("stdlib"))
-        for path in sorted(root.rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
-            if _NOT_LIBRARY.isdisjoint(parts) and not any(is_private(part) for part in parts):
-                name = ".".join(part for part in parts if part != "__init__")
-                try:
-                    with tokenize.open(path) as file:  # honors the encoding declaration
-                        text = docstrings(file.read(), name)
-                except (SyntaxError, UnicodeDecodeError):  # test files with deliberate syntax errors
-                    continue
-                if text:
-                    yield Document(text, name, "standard library")
+        for path, source in standard_library_sources(_is_documented):
+            name = ".".join(part for part in path.with_suffix("").parts if part != "__init__")
+            if text := docstrings(source, name):
+                yield Document(text, name, "standard library")
 
     attribution = "Python Software Foundation, language reference and docstrings of the standard library"
     return Corpus("Python documentation", "PSF-2.0", attribution, documents)
+
+
+def _is_documented(path: Path) -> bool:
+    parts = path.with_suffix("").parts
+    return _NOT_LIBRARY.isdisjoint(parts) and not any(is_private(part) for part in parts)
 
 
 def docstrings(source: str, module: str) -> str:

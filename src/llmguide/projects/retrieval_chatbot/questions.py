@@ -84,7 +84,5 @@ def flat(text: str) -> str:
 def _question(row: Mapping[str, str], path: Path) -> Question:
     quote, kind = row.get("quote", ""), row.get("kind", "answered")
     if not row.get("text") or bool(quote) != (kind == "answered") or kind not in ("answered", "near", "far"):
-        raise ValueError(
-            f"{path}: {dict(row)} is not a question: give text, and quote or kind = 'near' or 'far'"
-        )
+        raise ValueError(f"{path}: {dict(row)} is not a question: give text, and quote or kind (near, far)")
     return Question(row["text"], quote, kind)

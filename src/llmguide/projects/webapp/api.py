@@ -143,16 +143,12 @@ class Streaming(Api):
                     await stored(store.append, name, text)
                     await self.send("text", text)
             state = "stopped" if self._ends() else "done"
-        except (
-            Exception
-        ) as error:  # from the model, its endpoint or the database: the stream must end properly
+        except Exception as error:  # of the model, its endpoint or the database: the stream must end
             state = "failed"
             message = error.message if isinstance(error, RefusedError) else str(error)
             await self.send("failed", message or type(error).__name__)
         finally:
-            with suppress(
-                RefusedError
-            ):  # the database is unavailable: the next start marks the answer as stopped
+            with suppress(RefusedError):  # the next start marks the answer as stopped
                 await stored(store.end, name, state)
         await self.send("ended", state)
 

@@ -140,9 +140,7 @@ class Store:
             # answers of a killed server; a server that is still running sets its final state itself
             self._write(update(ANSWERS).where(ANSWERS.c.state == "writing").values(state="stopped"))
         except ArgumentError as error:
-            raise ValueError(
-                f"--database {url} is not a database URL such as sqlite:///notes.sqlite"
-            ) from error
+            raise ValueError(f"--database {url} is not a URL such as sqlite:///notes.sqlite") from error
         except (OperationalError, UnavailableError) as error:
             hidden = address.render_as_string(hide_password=True)
             reason = error.orig if isinstance(error, OperationalError) else error

@@ -103,9 +103,7 @@ class AppServer(Loopback):
         self.n_pending = 0  # answers being generated or queued
         self.pool = ThreadPoolExecutor(generator.max_parallel, thread_name_prefix="answer")
         self.storing = ThreadPoolExecutor(8, thread_name_prefix="store")
-        self.checking = ThreadPoolExecutor(
-            1, thread_name_prefix="check"
-        )  # health checks must not wait for the others
+        self.checking = ThreadPoolExecutor(1, thread_name_prefix="check")  # never waits for the others
         given = {"server": self}
         rules: list[Any] = [
             ("/health", _Health, given),
@@ -207,9 +205,7 @@ class _Document(Api):
         form.reject_unread()
         change = self.server.store.change_document
         if not await self.server.stored(change, document, title, content, version=version):
-            raise RefusedError(
-                HTTPStatus.CONFLICT, "there is no such document, or it was changed elsewhere: reload it"
-            )
+            raise RefusedError(HTTPStatus.CONFLICT, "the document is gone or changed: reload it")
         self.finish({"version": version + 1})
 
 
