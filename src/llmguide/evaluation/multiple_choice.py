@@ -11,10 +11,12 @@ from math import exp
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.data.tokens.windows import IGNORE_INDEX
-from llmguide.evaluation.likelihood import device, groups, require_evaluation_mode
+from llmguide.evaluation.likelihood import device, evaluated, groups
+from llmguide.models.decoder import Decoder
 from llmguide.training.losses import head_weight, token_logprobs
 
 BATCH_ROWS = 16  # continuations that are run at a time
@@ -59,7 +61,7 @@ class LastWordScores(NamedTuple):
 
 
 def multiple_choice(
-    model: Any, tokenizer: Any, questions: Iterable[Question], *, bos_id: int
+    model: Decoder | nn.Module, tokenizer: Any, questions: Iterable[Question], *, bos_id: int
 ) -> ChoiceScores:
     """Answer each question with its most probable choice, as lm-evaluation-harness does.
 
@@ -92,7 +94,9 @@ def multiple_choice(
     return ChoiceScores(sum(right) / n, sum(right_norm) / n, sum(guess) / n, n)
 
 
-def last_word(model: Any, tokenizer: Any, passages: Sequence[str], *, bos_id: int) -> LastWordScores:
+def last_word(
+    model: Decoder | nn.Module, tokenizer: Any, passages: Sequence[str], *, bos_id: int
+) -> LastWordScores:
     """Predict the last word of each passage from the rest, as lm-evaluation-harness scores LAMBADA.
 
     Args:
@@ -121,7 +125,7 @@ def last_word(model: Any, tokenizer: Any, passages: Sequence[str], *, bos_id: in
 
 
 def continuation_logprobs(
-    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, bos_id: int
+    model: Decoder | nn.Module, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, bos_id: int
 ) -> list[tuple[float, bool]]:
     """Compute the log-probability of each continuation, and whether greedy decoding would generate it.
 
@@ -140,16 +144,16 @@ def continuation_logprobs(
     Raises:
         ValueError: A continuation has no token of its own.
     """
-    require_evaluation_mode(model)
+    decoder = evaluated(model)
     rows = [_encode_pair(tokenizer, *pair, bos_id=bos_id) for pair in pairs]
     found = []
     for group in groups(rows, BATCH_ROWS):
-        found += _continuation_logprobs(model, group)
+        found += _continuation_logprobs(decoder, group)
     return found
 
 
 @torch.inference_mode()
-def _continuation_logprobs(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[tuple[float, bool]]:
+def _continuation_logprobs(model: Decoder, rows: Sequence[tuple[list[int], int]]) -> list[tuple[float, bool]]:
     """Score the last tokens of each row, whose number is the second element of its pair."""
     longest = model.config.context_length
     width = min(longest, max(len(ids) for ids, _ in rows) - 1)

@@ -141,12 +141,13 @@ class _LossModule(nn.Module):
         self.model = model
         self.loss = loss
 
-    def forward(self, batch: Any) -> Any:
+    def forward(self, batch: Any) -> tuple[Tensor, int]:
         return self.loss(self.model, batch)
 
 
-def _call(module: nn.Module, batch: Any) -> Any:
-    return module(batch)
+def _call(module: nn.Module, batch: Any) -> tuple[Tensor, int]:
+    result: tuple[Tensor, int] = module(batch)
+    return result
 
 
 def local_range(first: int, size: int) -> tuple[int, int]:
