@@ -456,7 +456,7 @@ def test_the_site_is_found(site, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="make site"):
         find_site(None, packaged=tmp_path / "none")
-    with pytest.raises(ValueError, match="has no built guide"):
+    with pytest.raises(ValueError, match="has no index"):
         find_site(tmp_path)
     assert find_site(site) == site
     assert find_site(None, packaged=site) == site

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import webbrowser
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -71,7 +70,7 @@ def _app_of(name: str) -> Callable[..., None]:
         try:
             token = None if public else token_of(run)
             server = AppServer(app, generator, store, token=token, port=port)
-            asyncio.run(_serve(server, open_browser=not no_browser))
+            asyncio.run(server.run(f"{name} with {generator.name}", token, open_browser=not no_browser))
         except KeyboardInterrupt:  # Ctrl-C ends the server
             sys.stdout.write("\nstopped; all is kept\n")
         finally:
@@ -87,14 +86,3 @@ def _remote(url: str, model: str | None) -> Generator:
     if model is None:
         raise ValueError(f"--url {url} needs --model, the name of a model there")
     return RemoteModel(model, Endpoint(url.rstrip("/"), os.environ.get("OPENAI_API_KEY", "")))
-
-
-async def _serve(server: AppServer, *, open_browser: bool) -> None:
-    async with server:
-        # After #, which browsers do not send to servers; the page removes it from the address immediately.
-        link = f"{server.address}/#token={server.token}" if server.token else server.address
-        sys.stdout.write(f"{server.app.name} with {server.generator.name}: {link}\nCtrl-C ends it.\n")
-        sys.stdout.flush()
-        if open_browser:
-            await asyncio.to_thread(webbrowser.open, link)
-        await asyncio.Event().wait()

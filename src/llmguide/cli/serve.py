@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import sys
-import webbrowser
 from pathlib import Path
 
 import llmguide
@@ -44,7 +43,9 @@ def serve(*, site: Path | None = None, port: int = 8000, no_browser: bool = Fals
         no_browser: Print the link without opening a browser.
     """
     try:
-        asyncio.run(_serve(find_site(site), port, open_browser=not no_browser))
+        token = secrets.token_urlsafe(32)
+        server = Server(find_site(site), token, port=port)
+        asyncio.run(server.run("The guide, with a kernel", token, open_browser=not no_browser))
     except KeyboardInterrupt:  # Ctrl-C ends the server
         sys.stdout.write("\nstopped, and every kernel with it\n")
 
@@ -69,15 +70,3 @@ def find_site(given: Path | None, packaged: Path = PACKAGED) -> Path:
         "no built guide: this installation has none, and there is no ./site. Install a release from PyPI, "
         "which has it; or run make site in a checkout, and start there; or give a folder: --site DIR"
     )
-
-
-async def _serve(site: Path, port: int, *, open_browser: bool) -> None:
-    token = secrets.token_urlsafe(32)
-    async with Server(site, token, port=port) as server:
-        # After #, which browsers do not send to servers; the page removes it from the address immediately.
-        link = f"{server.address}/#token={token}"
-        sys.stdout.write(f"The guide, with a kernel: {link}\nCtrl-C ends it.\n")
-        sys.stdout.flush()
-        if open_browser:
-            await asyncio.to_thread(webbrowser.open, link)
-        await asyncio.Event().wait()

@@ -27,6 +27,7 @@ import re
 import signal
 import sys
 import tempfile
+import webbrowser
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
@@ -95,6 +96,17 @@ class Loopback:
     async def __aexit__(self, *_: object) -> None:
         self._http.stop()
         await self._http.close_all_connections()
+
+    async def run(self, title: str, token: str | None, *, open_browser: bool) -> None:
+        """Open the server, print the link to it after a title, and serve until cancelled."""
+        async with self:
+            # After #, which browsers do not send to servers; the page removes it from the address at once.
+            link = f"{self.address}/#token={token}" if token else self.address
+            sys.stdout.write(f"{title}: {link}\nCtrl-C ends it.\n")
+            sys.stdout.flush()
+            if open_browser:
+                await asyncio.to_thread(webbrowser.open, link)
+            await asyncio.Event().wait()
 
 
 class Server(Loopback):

@@ -18,6 +18,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ from llmguide.projects.webapp.api import Api, PreparedRequest, Streaming
 from llmguide.projects.webapp.forms import Form, RefusedError
 from llmguide.projects.webapp.generators import Generator, LocalModel, ModelRequest
 from llmguide.projects.webapp.web import LARGEST_DOCUMENT, App, AppServer
-from llmguide.runs.folder import load_run
 from llmguide.tokenization.tokenizer import Tokenizer
 
 EDITOR = "editor"
@@ -39,13 +39,6 @@ SHOWN = 50  # completions that the page lists
 NEUTRAL = {"n": 1, "best_of": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}  # have no effect
 NO_SUFFIX = ("suffix", "insert")  # the first is in the error of vLLM and OpenAI, the second in that of Ollama
 _FINDING = threading.Lock()
-
-
-def open_model(folder: Path) -> LocalModel:
-    """Open the DPO-trained model of a run, or the model in a folder of its own."""
-    preferred = folder / "models" / "preferred"
-    place = preferred if preferred.is_dir() else folder
-    return LocalModel(str(place), *load_run(place), encode)
 
 
 def encode(tokenizer: Tokenizer, request: ModelRequest, room: int) -> list[int]:
@@ -174,7 +167,7 @@ def _editor(server: AppServer) -> str:
 
 APP = App(
     NAME,
-    open_model,
+    partial(LocalModel.open, encode=encode),
     ask,
     (("/v1/completions", _Completions), ("/v1/models", _Models), ("/api/completions", _Newest)),
     wrap_model,

@@ -6,7 +6,7 @@ A model of the project gets control codes; a model behind a URL gets the same in
 import asyncio
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 
 from llmguide.coding.client import Completion, Request
 from llmguide.projects.analysis.text_style import style
@@ -16,7 +16,6 @@ from llmguide.projects.webapp.api import Api, PreparedRequest
 from llmguide.projects.webapp.forms import Form
 from llmguide.projects.webapp.generators import Generator, LocalModel, ModelRequest
 from llmguide.projects.webapp.web import LARGEST_DOCUMENT, App
-from llmguide.runs.folder import load_run
 from llmguide.tokenization.tokenizer import Tokenizer
 
 SHOWN = 6_000  # characters of the text that are sent to a model behind a URL
@@ -33,13 +32,6 @@ SAID = {  # instructions for each level, in words
     },
     "tone": {"calm": "in a calm tone, ending with a full stop", "lively": "as a question or an exclamation"},
 }
-
-
-def open_model(folder: Path) -> LocalModel:
-    """Open the DPO-trained model of a run, or the model in a folder of its own."""
-    preferred = folder / "models" / "preferred"
-    place = preferred if preferred.is_dir() else folder
-    return LocalModel(str(place), *load_run(place), encode)
 
 
 def encode(tokenizer: Tokenizer, request: ModelRequest, room: int) -> list[int]:
@@ -94,4 +86,4 @@ class _Style(Api):
         self.finish(await asyncio.to_thread(style, text))
 
 
-APP = App(NAME, open_model, ask, (("/api/style", _Style),))
+APP = App(NAME, partial(LocalModel.open, encode=encode), ask, (("/api/style", _Style),))

@@ -5,7 +5,8 @@ continue), and stream the answer in pieces.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 
@@ -13,10 +14,12 @@ from llmguide.coding.client import Completion, Endpoint, Request
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
+from llmguide.runs.folder import load_run
 from llmguide.runs.writer import pieces
 from llmguide.tokenization.tokenizer import Tokenizer
 
 ModelRequest = Request | Completion
+Encode = Callable[[Tokenizer, ModelRequest, int], list[int]]
 TOP_P = 0.95  # the tail of a small model's distribution is noise
 
 
@@ -50,12 +53,19 @@ class LocalModel:
 
     local, max_parallel = True, 1  # one answer uses the whole machine
 
+    @classmethod
+    def open(cls, folder: Path, encode: Encode) -> Self:
+        """Open the DPO-trained model of a run, or the model in a folder of its own."""
+        preferred = folder / "models" / "preferred"
+        place = preferred if preferred.is_dir() else folder
+        return cls(str(place), *load_run(place), encode)
+
     def __init__(
         self,
         name: str,
         model: Any,
         tokenizer: Tokenizer,
-        encode: Callable[[Tokenizer, ModelRequest, int], list[int]],
+        encode: Encode,
     ):
         self.name, self._tokenizer, self._encode = name, tokenizer, encode
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
