@@ -20,11 +20,11 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message) from error
 
 DESCRIPTION = """\
-Serve an application on this machine: a model behind a web page, which keeps what you write, what the model
-writes and what you think of it. The model is that of your run of llmguide project NAME, or any behind a URL
-that speaks OpenAI's format, such as that of vLLM or Ollama; OPENAI_API_KEY is sent there, if it is set. A
-database keeps everything: by default an SQLite file in the run's folder, which only you can read on Linux and
-macOS. Ctrl-C stops the server; the texts stay.
+Serve an application on this machine: a web page for a model, which stores your texts, the model's answers and
+your feedback on them. The model is that of your run of llmguide project NAME, or one behind an
+OpenAI-compatible URL, such as that of vLLM or Ollama; OPENAI_API_KEY is sent there, if it is set. The
+database is by default a SQLite file in the run folder, which only you can read on Linux and macOS. Ctrl-C
+stops the server; the texts are kept.
 
 Only this machine can reach the server, and without --public only pages and editors with the token can read or
 write. The token is in the link and in the file app.token in the run's folder; delete the file to get a new

@@ -34,7 +34,7 @@ from llmguide.training.train import train
 
 DESCRIPTION = """\
 Direct preference optimization. Without arguments, the policy of llmguide sft is trained on 2,000 pairs of the
-tiny world, and measured exactly. --data vader, hh, or a file of JSON lines with prompt, chosen and rejected:
+tiny world, and evaluated exactly. --data vader, hh, or a file of JSON lines with prompt, chosen and rejected:
 as in llmguide reward. Without --model, a small GPT is fine-tuned on the chosen responses first. Repeat the
 command to resume a run.
 

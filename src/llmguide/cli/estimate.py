@@ -11,8 +11,8 @@ from llmguide.costs import memory, scaling_laws
 from llmguide.runs.tables import Columns, Table, count, decimal, gigabytes, share, show
 
 DESCRIPTION = """\
-What a model costs, computed from its shape. MODEL is a preset (`llmguide estimate presets` lists them) or is
-left out and described by --n-layers, --d-model, --n-heads and --vocab-size. --json prints the numbers.
+Compute the cost of a model from its shape. MODEL is a preset (see llmguide estimate presets); without it,
+give --n-layers, --d-model, --n-heads and --vocab-size. --json prints the numbers as JSON.
 
 Examples:
   llmguide estimate params gpt2

@@ -11,8 +11,8 @@ from llmguide.generation.sampling import Sampler
 from llmguide.runs.writer import open_writer, pieces
 
 DESCRIPTION = """\
-Continue a prompt with a model: a folder that llmguide pretrain made, or, with llmguide[hf], a folder that
-transformers saved or a name on the Hugging Face hub.
+Continue a prompt with a model: a run folder of llmguide pretrain or, with llmguide[hf], a folder of
+transformers or a name on the Hugging Face hub.
 
 Examples:
   llmguide generate runs/pretrain "The state of the Union"

@@ -16,7 +16,7 @@ from typing import Any
 from llmguide import __version__
 
 COMMANDS = {
-    "estimate": "what a model costs: parameters, FLOPs, memory, time, money, the best size",
+    "estimate": "cost of a model: parameters, FLOPs, memory, time, money, optimal size",
     "pretrain": "train a small GPT from scratch, on the packaged speeches or on your text",
     "generate": "complete a prompt with your model or one of the Hugging Face hub",
     "sft": "supervised fine-tuning on conversations",
@@ -27,17 +27,17 @@ COMMANDS = {
     "project": "run one of the projects, from data to evaluation",
     "check": "pass or fail your own run of a project",
     "app": "serve a project's application: a model behind a web page with a database",
-    "serve": "serve the guide locally, where Run uses real PyTorch",
+    "serve": "serve the guide locally, with real PyTorch",
 }
 
 EXAMPLES = """\
   llmguide pretrain                                  a few minutes on two cores, then it generates text
   llmguide generate runs/pretrain "My fellow citizens"
   llmguide pretrain --corpus books/ --output runs/books
-  llmguide sft                                       a minute, in a world where everything is known exactly
+  llmguide sft                                       a minute, in a world where the optimum is known
   llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
-  llmguide serve                                     the guide, with your Python behind each Run
+  llmguide serve                                     the guide, whose cells run in your Python
   llmguide project character-model                   and llmguide check character-model
   llmguide app creative-writing                      after llmguide project creative-writing
   llmguide estimate params llama-3-8b

@@ -30,7 +30,7 @@ from llmguide.training.train import TrainResult, train
 
 DESCRIPTION = """\
 Train a small GPT from scratch: on the State of the Union addresses, or on your text with --corpus. The
-folder keeps tokenizer, tokens, checkpoints, curves and the model. Repeat the command to resume a run.
+run folder has the tokenizer, tokens, checkpoints, curves and the model. Repeat the command to resume a run.
 
 Examples:
   llmguide pretrain

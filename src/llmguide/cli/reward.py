@@ -31,14 +31,14 @@ from llmguide.training.train import train
 
 DESCRIPTION = """\
 Train a reward model on comparisons of two responses. Without arguments, it learns the noisy preferences of
-the tiny world, starting from the policy of llmguide sft. --data vader: which of two texts raters found more
-positive; --data hh: Anthropic's HH-RLHF; or a file of JSON lines with prompt, chosen and rejected. Held-out
-accuracy is reported with an interval, beside simple baselines. Repeat the command to resume a run.
+the tiny world, starting from the policy of llmguide sft. --data vader: which of two texts human raters find
+more positive; --data hh: Anthropic's HH-RLHF; or a file of JSON lines with prompt, chosen and rejected.
+Held-out accuracy is reported with an interval, beside simple baselines. Repeat the command to resume a run.
 
 Examples:
   llmguide reward
   llmguide reward --data vader --output runs/sentiment
-  llmguide reward --data pairs.jsonl --model runs/chat --output runs/judge
+  llmguide reward --data pairs.jsonl --model runs/chat --output runs/reward
   torchrun --nproc-per-node 2 -m llmguide reward --data vader --output runs/two"""
 
 BATCH_SIZE = 32

@@ -14,11 +14,11 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message) from error
 
 DESCRIPTION = """\
-Open the guide on this machine, where Run uses a Python process of yours, with the PyTorch, the other
-libraries and the GPU that it has. Only this machine can reach it, and only pages with the link's token can
-run code; each start makes a new one. Nothing is stored: the names, files and processes of a tab's cells end
-with the tab. (On macOS, processes that left the kernel's process group keep running; on Windows, every
-process that it started does.) Ctrl-C ends every kernel.
+Serve the guide on this machine. Run then uses your Python, with its PyTorch, other libraries and GPU. Only
+this machine can reach the server, and only pages with the link's token, which is new at each start, can run
+code. Nothing is stored: the variables, files and processes of a tab's cells end with the tab. (On macOS,
+processes that left the kernel's process group keep running; on Windows, every process that it started does.)
+Ctrl-C ends every kernel.
 
 The browser stores edited cells under the server's address, which other programs may have used before. Edits
 that were not made in this tab since the server started are shown first, and run only if you confirm them.
@@ -29,7 +29,7 @@ includes the token.
 Examples:
   llmguide serve
   llmguide serve --port 8123 --no-browser
-  llmguide serve --site site                 a site that make site has built"""
+  llmguide serve --site site                 a site built by make site"""
 
 PACKAGED = Path(llmguide.__file__).parent / "site"  # part of a release, by make package
 
