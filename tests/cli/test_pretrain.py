@@ -109,7 +109,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_ends_as_if_it_had_not_happened(cor
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 130, out
-    assert "the same command goes on from the last checkpoint" in out
+    assert "repeat the command to resume from the last checkpoint" in out
     assert not (output / "model.safetensors").exists()
     assert main(args) == 0
     assert pretrain(corpus, tmp_path / "whole", "--n-steps", "60") == 0

@@ -121,7 +121,7 @@ def pretrain(
     final.load_state_dict({name: gathered(t).cpu() for name, t in model.state_dict().items()})
     if leads:
         save_run(output, final.eval(), tokenizer)
-        say(f"trained on {result.n_tokens:,} tokens; this sitting took {seconds:,.0f} s")
+        say(f"trained on {result.n_tokens:,} tokens; this process took {seconds:,.0f} s")
         scores = compare(final, tokenizer, text, validation=validation)
         content = {"bits_per_byte": scores, "tokens": result.n_tokens}
         write_json(output / "report.json", content)
@@ -164,7 +164,7 @@ def _train(
             sample=sample,
         )
     except KeyboardInterrupt:
-        say(f"\nstopped; the same command goes on from the last checkpoint in {output / 'checkpoints'}")
+        say(f"\nstopped; repeat the command to resume from the last checkpoint in {output / 'checkpoints'}")
         raise
 
 

@@ -193,7 +193,7 @@ def _encode(marked: str, coder: Coder) -> Rendered:
     if not all(control.search(turn) for turn in re.findall(f"{LEARN}(.*?){STOP}", marked, re.DOTALL)):
         warnings.warn(
             "the template's {% generation %} ends before the token that ends the turn, so that the model "
-            "would not learn to stop; move {% endgeneration %} behind it",
+            "would not learn to stop; move {% endgeneration %} after it",
             stacklevel=3,
         )
     is_escaped = ESCAPE in marked

@@ -81,6 +81,6 @@ def _can_compile(device: torch.device) -> bool:
     try:
         torch.compile(torch.neg)(torch.zeros(2, device=device))
     except Exception as error:  # a missing compiler raises many kinds of errors
-        warnings.warn(f"torch.compile does not work here ({error!r:.200}); going on without", stacklevel=4)
+        warnings.warn(f"torch.compile does not work here ({error!r:.200}); continuing without", stacklevel=4)
         return False
     return True

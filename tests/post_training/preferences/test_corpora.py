@@ -110,7 +110,7 @@ def test_hh_reads_a_copy_and_counts_what_it_leaves_out(tmp_path, monkeypatch):
     content = gzip.compress("\n".join(map(json.dumps, rows)).encode())
     (tmp_path / corpora.HH_COPY).write_bytes(content)
     monkeypatch.setenv("LLMGUIDE_DATA", str(tmp_path))
-    with pytest.warns(UserWarning, match="1 of 4 pairs differ not in their last answer alone"):
+    with pytest.warns(UserWarning, match="1 of 4 pairs do not differ in the last answer alone"):
         found = hh_pairs()
     assert [pair.units for pair in found] == [("Hi 0",), ("Hi 1",), ("Hi 2",)]
 

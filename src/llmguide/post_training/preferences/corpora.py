@@ -170,8 +170,8 @@ def hh_pairs(path: str | Path | None = None) -> list[TextPair]:
     pairs = [pair for pair in found if pair is not None]
     if dropped := len(found) - len(pairs):
         warnings.warn(
-            f"{place}: {dropped} of {len(found)} pairs differ not in their last answer alone and "
-            "are left out",
+            f"{place}: {dropped} of {len(found)} pairs do not differ in the last answer alone "
+            "and are left out",
             stacklevel=2,
         )
     return pairs

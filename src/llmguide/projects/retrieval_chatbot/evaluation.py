@@ -59,18 +59,18 @@ def evaluate_retrieval(search: Search, questions: Sequence[Question], seed: int)
         method with their intervals, and the gain of both methods together over each alone. A quotation that
         no passage holds scores 0.
     """
-    asked = [question for question in questions if question.quote]
+    answered = [question for question in questions if question.quote]
     texts = [flat(chunk.text) for chunk in search.chunks]
-    wanted = [relevant(question.quote, search.chunks, texts) for question in asked]
-    ids, draw = [chunk.id for chunk in search.chunks], random.Random(seed)
-    ways: dict[str, Callable[[str], list[str]]] = {CHANCE: lambda _: draw.sample(ids, min(DEPTH, len(ids)))}
+    relevant_ids = [relevant(question.quote, search.chunks, texts) for question in answered]
+    ids, rng = [chunk.id for chunk in search.chunks], random.Random(seed)
+    ways: dict[str, Callable[[str], list[str]]] = {CHANCE: lambda _: rng.sample(ids, min(DEPTH, len(ids)))}
     for way in get_args(Way):
         ways[way] = lambda text, way=way: [hit.chunk.id for hit in search(text, DEPTH, way)]  # type: ignore[misc]
     scores: dict[str, dict[str, list[float]]] = {}
     for way, rank in ways.items():
-        rankings = [rank(question.text) for question in asked]
+        rankings = [rank(question.text) for question in answered]
         scores[way] = {
-            name: [measure(r, w) if w else 0.0 for r, w in zip(rankings, wanted, strict=True)]
+            name: [measure(r, w) if w else 0.0 for r, w in zip(rankings, relevant_ids, strict=True)]
             for name, measure in MEASURES.items()
         }
     gains = {
@@ -81,8 +81,8 @@ def evaluate_retrieval(search: Search, questions: Sequence[Question], seed: int)
         for way in ("words", "meaning")
     }
     return {
-        "n_questions": len(asked),
-        "cut_apart": sum(not some for some in wanted),
+        "n_questions": len(answered),
+        "cut_apart": sum(not ids_of_one for ids_of_one in relevant_ids),
         "ways": {way: _intervals(values) for way, values in scores.items()},
         "both_over": {way: _intervals(values) for way, values in gains.items()},
     }
@@ -98,23 +98,23 @@ def compare_chunking(documents: Sequence[Document], questions: Sequence[Question
         For each method the number of passages, the number of answers that no passage holds whole, and the
         fraction of questions whose answer is in the characters read.
     """
-    measured = {}
-    for name, way in CUTS.items():
-        chunks = distinct(chunk for document in documents for chunk in way(document))
-        search, held, apart = WordSearch(chunks), [], 0
+    results = {}
+    for name, method in CUTS.items():
+        chunks = distinct(chunk for document in documents for chunk in method(document))
+        search, hits, n_apart = WordSearch(chunks), [], 0
         texts = [flat(chunk.text) for chunk in chunks]
         for question in questions:
             if question.quote:
-                room, read = READ, ""
+                budget, context = READ, ""
                 for hit in search(question.text, DEPTH):
-                    room -= len(hit.chunk.text)
-                    if room < 0:
+                    budget -= len(hit.chunk.text)
+                    if budget < 0:
                         break
-                    read += flat(hit.chunk.text) + "\n"
-                held.append(float(flat(question.quote) in read))
-                apart += not any(flat(question.quote) in text for text in texts)
-        measured[name] = {"n": len(chunks), "cut_apart": apart, "held": _intervals({"held": held})["held"]}
-    return measured
+                    context += flat(hit.chunk.text) + "\n"
+                hits.append(float(flat(question.quote) in context))
+                n_apart += not any(flat(question.quote) in text for text in texts)
+        results[name] = {"n": len(chunks), "cut_apart": n_apart, "held": _intervals({"held": hits})["held"]}
+    return results
 
 
 def evaluate_answers(search: Search, questions: Sequence[Question], write: Writer) -> dict[str, Any]:
@@ -139,8 +139,8 @@ def evaluate_answers(search: Search, questions: Sequence[Question], write: Write
                 faithful.append(float(all(verdicts)))
             if len(samples) < 3:
                 samples.append({"question": question.text, "answer": answer})
-    found = {"supported": supported, "faithful": faithful, "right": right, "refused": refused}
-    return {"n": len(refused), **_intervals({k: v for k, v in found.items() if v}), "samples": samples}
+    scores = {"supported": supported, "faithful": faithful, "right": right, "refused": refused}
+    return {"n": len(refused), **_intervals({k: v for k, v in scores.items() if v}), "samples": samples}
 
 
 def evaluate_abstention(search: Search, questions: Sequence[Question], seed: int) -> dict[str, Any]:
@@ -156,21 +156,21 @@ def evaluate_abstention(search: Search, questions: Sequence[Question], seed: int
         on all questions; and the AUC: the probability that an answerable question has a higher cosine than an
         unanswerable one.
     """
-    near = {question: search.nearest(question.text) for question in questions}
-    through: dict[str, list[bool]] = {kind: [] for kind in sorted({question.kind for question in questions})}
-    sides = halves(questions, seed)
-    for fitted, judged in (sides, sides[::-1]):
-        gate = _gate(fitted, near)
-        for question in judged:
-            through[question.kind].append(near[question] >= gate)
-    answered = [near[question] for question in questions if question.quote]
-    others = [near[question] for question in questions if not question.quote]
-    wins = fmean((a > b) + 0.5 * (a == b) for a in answered for b in others)
+    cosines = {question: search.nearest(question.text) for question in questions}
+    passed: dict[str, list[bool]] = {kind: [] for kind in sorted({question.kind for question in questions})}
+    folds = halves(questions, seed)
+    for train, test in (folds, folds[::-1]):
+        gate = _gate(train, cosines)
+        for question in test:
+            passed[question.kind].append(cosines[question] >= gate)
+    answerable = [cosines[question] for question in questions if question.quote]
+    unanswerable = [cosines[question] for question in questions if not question.quote]
+    auc = fmean((a > b) + 0.5 * (a == b) for a in answerable for b in unanswerable)
     return {
-        "through": {kind: wilson_interval(sum(v), len(v))._asdict() for kind, v in through.items()},
-        "gate": _gate(questions, near),
-        "separated": wins,
-        "nearest": {kind: [round(near[q], 3) for q in questions if q.kind == kind] for kind in through},
+        "through": {kind: wilson_interval(sum(v), len(v))._asdict() for kind, v in passed.items()},
+        "gate": _gate(questions, cosines),
+        "separated": auc,
+        "nearest": {kind: [round(cosines[q], 3) for q in questions if q.kind == kind] for kind in passed},
     }
 
 
