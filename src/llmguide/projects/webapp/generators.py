@@ -6,7 +6,7 @@ continue), and stream the answer in pieces.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -54,7 +54,7 @@ class LocalModel:
     local, max_parallel = True, 1  # one answer uses the whole machine
 
     @classmethod
-    def open(cls, folder: Path, encode: Encode) -> Self:
+    def open(cls, folder: Path, encode: Encode) -> "LocalModel":
         """Open the DPO-trained model of a run, or the model in a folder of its own."""
         preferred = folder / "models" / "preferred"
         place = preferred if preferred.is_dir() else folder
