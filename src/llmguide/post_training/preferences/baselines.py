@@ -40,8 +40,12 @@ def verdicts(pairs: Sequence[TextPair], score: Scorer) -> list[float]:
     >>> verdicts([TextPair([], "good", "bad", ("a", "b"))], len)  # longer is better
     [1.0]
     """
-    found = [(score(pair.chosen), score(pair.rejected)) for pair in pairs]
-    return [0.5 if a == b else float(a > b) for a, b in found]
+    return [preferred(score(pair.chosen), score(pair.rejected)) for pair in pairs]
+
+
+def preferred(chosen: float, rejected: float) -> float:
+    """Return 1 if the chosen text has the higher score, 0 if it has the lower, 0.5 for a tie."""
+    return 0.5 if chosen == rejected else float(chosen > rejected)
 
 
 def accuracy_interval(
