@@ -27,7 +27,7 @@ def _attend(
     axis: int = -1,
     hide: Callable[[Tensor, Tensor], Tensor] = _hidden,
 ) -> Tensor:
-    """Attention with switches for what goes wrong."""
+    """Compute attention, with switches for the mistakes."""
     scores: Tensor = q @ k.mT * q.shape[-1] ** power
     if mask is not None:
         scores = hide(scores, mask)

@@ -88,7 +88,7 @@ def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model
 
 
 def is_saved(folder: Path) -> bool:
-    """Tell whether a folder holds what `save` wrote.
+    """Return whether a folder holds a model that `save` wrote.
 
     >>> is_saved(Path("/no/such/folder"))
     False

@@ -253,7 +253,7 @@ def _check_messages(messages: Sequence[Message]) -> None:
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """Jinja as transformers sets it up: sandboxed, and with a few functions."""
+    """Set up Jinja as in transformers: sandboxed, and with a few functions."""
 
     def raise_exception(message: str) -> None:
         raise TemplateError(message)

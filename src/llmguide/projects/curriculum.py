@@ -73,7 +73,7 @@ class InOrder:
         self.examples = [shifted(example) for example in examples]
 
     def __len__(self) -> int:
-        """Examples."""
+        """Return the number of examples."""
         return len(self.examples)
 
     def batch(self, first: int, size: int) -> Batch:

@@ -169,6 +169,6 @@ def _stand_in(match: re.Match[str]) -> str:
 
 @cache
 def _astral_ranges() -> list[tuple[int, int, str]]:
-    """First and last code point of each astral range, ascending, with the stand-in of its class."""
+    """Return first and last code point of each astral range, ascending, with the stand-in of its class."""
     ranges = ((*bounds, _STAND_INS[kind]) for kind in _KINDS for bounds in code_point_ranges(kind))
     return sorted(r for r in ranges if r[1] > _LAST_BMP)

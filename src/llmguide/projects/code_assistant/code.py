@@ -126,7 +126,7 @@ def places(documents: Sequence[Document], n: int, *, seed: int) -> list[Cursor]:
 
 
 def parses(text: str) -> bool:
-    """Whether a text is valid Python."""
+    """Return whether a text is valid Python."""
     try:
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
