@@ -225,7 +225,8 @@ def _small_model(cells: list[Fence]) -> list[dict[str, Any]]:
     if not any("tools.export_model" in cell.code for cell in cells):
         return []
     source = (ROOT / "tools" / "export_model.py").read_text(encoding="utf-8")
-    return [_written("tools/export_model.py", source), _hidden(_FETCH_MODEL.format(site=config()["site_url"]))]
+    fetch = _hidden(_FETCH_MODEL.format(site=config()["site_url"]))
+    return [_written("tools/export_model.py", source), fetch]
 
 
 # ---- the whole site --------------------------------------------------------------------------------
