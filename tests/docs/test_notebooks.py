@@ -144,7 +144,9 @@ def test_the_helpers_work_without_the_guide(made: dict, tmp_path, monkeypatch) -
 
 def test_a_page_that_loads_the_small_model_fetches_it(tmp_path, monkeypatch) -> None:
     cell = "```{.python .table}\nfrom tools.export_model import MODEL\n```\n"
-    result = notebook(f"---\ndescription: d\n---\n\n# P\n\n{cell}\n<!-- output -->\n\n<!-- /output -->\n", "learn/page.md")
+    result = notebook(
+        f"---\ndescription: d\n---\n\n# P\n\n{cell}\n<!-- output -->\n\n<!-- /output -->\n", "learn/page.md"
+    )
     assert result is not None
     sources = [cell["source"] for cell in result["cells"]]
     assert "llmguide[cli]" in sources[0]
