@@ -110,10 +110,10 @@ def render() -> str:
     parts.append(
         "## Symbols\n\nA letter may have different meanings; each table names the page that uses it.\n"
     )
-    for group in symbol_groups():
-        rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in group["symbols"]]
-        parts += [f"### {group['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
-        parts.append(f"\nTable: As in {_link(group['see'])}.\n")
+    for table in symbol_groups():
+        rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in table["symbols"]]
+        parts += [f"### {table['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
+        parts.append(f"\nTable: As in {_link(table['see'])}.\n")
     return "\n".join(parts)
 
 
