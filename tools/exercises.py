@@ -16,8 +16,9 @@ from tools.twins import sections
 PAGE = DOCS / "exercises.md"
 _INTRODUCTION = """
 Each exercise asks you to write one function. Your code runs in your browser tab and is compared with the
-package's function on test inputs. If its results match those of a typical mistake, the check names the mistake
-and gives a hint. In Python, `llmguide.exercises.grade` does the same. Your code and results stay in your browser.
+package's function on test inputs. If its results match those of a typical mistake, the check names the
+mistake and gives a hint. In Python, `llmguide.exercises.grade` does the same. Your code and your results stay
+in your browser.
 """
 
 
