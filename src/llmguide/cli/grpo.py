@@ -17,7 +17,7 @@ from llmguide.runs.rollouts import answerable, share_right, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 
 DESCRIPTION = """\
-Group relative policy optimization, or dapo, dr_grpo or rloo with --variant. Without arguments, the policy of
+Group relative policy optimization, or a variant of it with --variant. Without arguments, the policy of
 llmguide sft maximizes the reward model of llmguide reward in the tiny world, where the best possible policy
 is known; policy and reward model are trained first if missing. --data, JSON lines with prompt and answer,
 uses verifiable rewards: numbers are compared as numbers, others by the text in <answer></answer> or

@@ -22,7 +22,7 @@ from llmguide.post_training.rl.grpo_losses import (
 )
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs
 
-VARIANTS = ["grpo", "dapo", "dr_grpo", "rloo"]
+VARIANTS = ["grpo", "dapo", "dr_grpo", "rloo", "gspo", "cispo"]
 
 
 # By hand
@@ -42,6 +42,9 @@ def test_losses_by_hand():
     assert losses["dapo"] == pytest.approx((-1.2 - 0.5 + 2.0) / 3)
     assert losses["dr_grpo"] == pytest.approx((-1.7 + 2.0) / 2 / 4)
     assert losses["rloo"] == pytest.approx((-1.0 + 2.0) / 2)  # the ratio of the whole completion is 2 x 1/2
+    assert losses["gspo"] == pytest.approx((-1.0 + 2.0) / 2)  # the root of 2 x 1/2
+    log2 = 0.6931472  # ratios capped at 1.2, times the log-probability
+    assert losses["cispo"] == pytest.approx((-1.2 * log2 + 0.5 * log2 + 1.2 * log2) / 3)
     higher = grpo_loss(logprobs, torch.zeros(2, 2), advantages, mask, variant="dapo", clip_eps_high=0.28)
     assert higher.item() == pytest.approx((-1.28 - 0.5 + 2.0) / 3)
 
@@ -126,6 +129,12 @@ def test_losses_and_gradients_equal_trl(variant, kl_coef, clip_eps_high):
     peer = trl_trainer("rloo" if variant == "rloo" else "grpo")
     kl_coef = 0.0 if variant == "rloo" else kl_coef  # there it is in the rewards
     peer.beta, peer.loss_type, peer.epsilon_high = kl_coef, variant, clip_eps_high
+    if variant != "rloo":
+        peer.importance_sampling_level = "sequence" if variant == "gspo" else "token"
+    if variant == "gspo":
+        peer.loss_type = "grpo"  # with the ratio of the sequence, as its documentation says
+    if variant == "cispo":
+        peer.epsilon_high = 1 + clip_eps_high  # TRL's is the cap itself
     peer.args.use_bias_correction_kl = False  # DeepSeek-V3.2's factor on the KL, which the papers named lack
     model = from_hf(peer.model)
     rollouts = some_rollouts(model.config.vocab_size)
@@ -264,6 +273,20 @@ def test_extreme_ratios_stay_finite(dtype, variant, reach):
         (gradient,) = torch.autograd.grad(loss, logprobs)
         assert loss.isfinite()
         assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("advantage", [1.0, -1.0])
+def test_cispo_keeps_the_gradient_of_a_token_whose_ratio_is_capped(advantage):
+    gradients = {}
+    for variant in ("dapo", "cispo"):
+        logprobs = torch.tensor([[2.0]]).log().requires_grad_()
+        loss = grpo_loss(
+            logprobs, torch.zeros(1, 1), torch.tensor([advantage]), torch.ones(1, 1).bool(), variant=variant
+        )
+        (gradient,) = torch.autograd.grad(loss, logprobs)
+        gradients[variant] = gradient.item()
+    assert gradients["dapo"] == pytest.approx(0.0 if advantage > 0 else 2.0)
+    assert gradients["cispo"] == pytest.approx(-1.2 * advantage)
 
 
 def test_overlong_completions():
