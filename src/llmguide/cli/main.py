@@ -19,6 +19,7 @@ COMMANDS = {
     "estimate": "what a model costs: parameters, FLOPs, memory, time, money, the best size",
     "pretrain": "train a small GPT from scratch, on the packaged speeches or on your text",
     "generate": "complete a prompt with your model or one of the Hugging Face hub",
+    "chat": "talk to a chat model of yours or of the Hugging Face hub",
     "sft": "supervised fine-tuning on conversations",
     "reward": "train a reward model on comparisons of responses",
     "ppo": "maximize a reward model with PPO",
@@ -35,6 +36,7 @@ EXAMPLES = """\
   llmguide generate runs/pretrain "My fellow citizens"
   llmguide pretrain --corpus books/ --output runs/books
   llmguide sft                                       a minute, in a world where everything is known exactly
+  llmguide chat smollm2-135m-instruct                or a model of yours, after llmguide sft
   llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
   llmguide serve                                     the guide, with your Python behind each Run

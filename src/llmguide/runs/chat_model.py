@@ -32,7 +32,7 @@ from llmguide.training import distributed
 
 CHATML = (  # Jinja source, for tokenizers of transformers without a chat template
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-    "{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% endfor %}"
+    "{{ m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -46,12 +46,14 @@ class Chat:
         tokenizer: Tokenizer of llmguide or of transformers.
         template: Chat template.
         end_id: Id of the token that ends a response.
+        stop_ids: Ids of other tokens that end a response, from ``generation_config.json``.
     """
 
     model: GPT | Llama
     tokenizer: Any
     template: Template
     end_id: int
+    stop_ids: frozenset[int] = frozenset()
 
     def rendered(
         self, messages: Sequence[Message], length: int, *, last_turn_only: bool = False
@@ -176,4 +178,16 @@ def _open_transformers(name: str) -> Chat:
         model = resize_vocab(model, len(tokenizer))
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {name} has no eos_token, so no response would end")
-    return Chat(model, tokenizer, own_template(tokenizer), tokenizer.eos_token_id)
+    end_id = tokenizer.eos_token_id
+    return Chat(model, tokenizer, own_template(tokenizer), end_id, _stop_ids(tokenizer) - {end_id})
+
+
+def _stop_ids(tokenizer: Any) -> frozenset[int]:
+    """Read the ids of the tokens that end a response from the generation settings beside a tokenizer."""
+    from transformers import GenerationConfig  # noqa: PLC0415 (slow to import, and in an extra)
+
+    try:
+        stop = GenerationConfig.from_pretrained(tokenizer.name_or_path).eos_token_id
+    except OSError:  # there are none
+        return frozenset()
+    return frozenset([stop] if isinstance(stop, int) else stop or ())
