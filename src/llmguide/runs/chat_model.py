@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
-from llmguide.models import GPT, Llama, build, to_hf
+from llmguide.models import GPT, Llama, build
 from llmguide.models.saved import is_saved
 from llmguide.post_training.adapters.lora import merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import save_adapter
@@ -27,6 +27,7 @@ from llmguide.runs.folder import as_decoder, load_run, save_run
 from llmguide.runs.options import Lora, ModelSource
 from llmguide.runs.packaged import open_transformers
 from llmguide.runs.shape import model_config
+from llmguide.runs.transformers_folder import save_transformers, stop_ids
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 
@@ -125,8 +126,7 @@ def save_as_opened(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
     if isinstance(tokenizer, Tokenizer):
         save_run(folder, model, tokenizer)
     else:
-        to_hf(model).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_transformers(folder, model, tokenizer)
 
 
 def resize_vocab(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
@@ -179,15 +179,4 @@ def _open_transformers(name: str) -> Chat:
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {name} has no eos_token, so no response would end")
     end_id = tokenizer.eos_token_id
-    return Chat(model, tokenizer, own_template(tokenizer), end_id, _stop_ids(tokenizer) - {end_id})
-
-
-def _stop_ids(tokenizer: Any) -> frozenset[int]:
-    """Read the ids of the tokens that end a response from the generation settings beside a tokenizer."""
-    from transformers import GenerationConfig  # noqa: PLC0415 (slow to import, and in an extra)
-
-    try:
-        stop = GenerationConfig.from_pretrained(tokenizer.name_or_path).eos_token_id
-    except OSError:  # there are none
-        return frozenset()
-    return frozenset([stop] if isinstance(stop, int) else stop or ())
+    return Chat(model, tokenizer, own_template(tokenizer), end_id, stop_ids(tokenizer) - {end_id})
