@@ -19,6 +19,8 @@ COMMANDS = {
     "estimate": "cost of a model: parameters, FLOPs, memory, time, money, optimal size",
     "pretrain": "train a small GPT from scratch, on the packaged speeches or on your text",
     "generate": "complete a prompt with your model or one of the Hugging Face hub",
+    "chat": "talk to a chat model of yours or of the Hugging Face hub",
+    "export": "write a model for transformers, vLLM and llama.cpp",
     "sft": "supervised fine-tuning on conversations",
     "reward": "train a reward model on comparisons of responses",
     "ppo": "maximize a reward model with PPO",
@@ -35,6 +37,8 @@ EXAMPLES = """\
   llmguide generate runs/pretrain "My fellow citizens"
   llmguide pretrain --corpus books/ --output runs/books
   llmguide sft                                       a minute, in a world where the optimum is known
+  llmguide chat smollm2-135m-instruct                or a model of yours, after llmguide sft
+  llmguide export runs/sft exported
   llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
   llmguide serve                                     the guide, whose cells run in your Python

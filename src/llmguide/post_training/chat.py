@@ -12,6 +12,9 @@ A chat model reads one sequence of tokens, in which control tokens mark whose tu
 The loss covers what the model itself has to generate: the assistant's text and the ``<|im_end|>`` after it,
 without which it would never learn to stop. Headers and the turns of others have no loss.
 
+Most published templates do not mark what the assistant writes. `render_chat` then takes what follows the
+generation prompt, up to the control token that ends the turn.
+
 Only the template may write control tokens: a user who types ``<|im_end|>`` gets its characters. The template
 therefore marks the text with a loss (`LEARN`, `STOP`), `render_chat` marks text that looks like a control
 token (`ESCAPE`), and the marks are removed when the text is encoded. They are Unicode noncharacters, which
@@ -159,7 +162,8 @@ def render_chat(
             "tokens, or give the model's own template"
         )
     for kept in _ever_shorter(messages) if truncation == "left" else [list(messages)]:
-        rendered = _encode(template(_escaped(kept, coder), add_generation_prompt), coder)
+        marked = _marked(_escaped(kept, coder), template, add_generation_prompt, coder.control_tokens)
+        rendered = _encode(marked, coder)
         if max_length is None or len(rendered.ids) <= max_length:
             break
     else:
@@ -177,6 +181,37 @@ def render_chat(
     return rendered
 
 
+def _marked(
+    messages: Sequence[Message],
+    template: Template,
+    add_generation_prompt: bool,
+    control_tokens: Collection[str],
+) -> str:
+    """Write messages with marks around the text with a loss, which most published templates do not mark.
+
+    A turn of the assistant has a loss from where the generation prompt before it ends, to the control token
+    that follows its content.
+    """
+    text = template(messages, add_generation_prompt)
+    if LEARN in text:
+        return text
+    marked, position = "", 0
+    for i, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        prompt = template(messages[:i], True)
+        content = re.escape(message["content"].strip())
+        turn = re.compile(f"{content}\\s*(?:{_any_of(control_tokens).pattern})|{content}")
+        if not text.startswith(prompt) or not (found := turn.search(text, len(prompt))):
+            raise ValueError(
+                f"the chat template writes message {i + 1} otherwise than it prompts for it, so what the "
+                "model generates cannot be told; put {% generation %} around that in the template"
+            )
+        marked += text[position : len(prompt)] + LEARN + text[len(prompt) : found.end()] + STOP
+        position = found.end()
+    return marked + text[position:]
+
+
 def _escaped(messages: Sequence[Message], coder: Coder) -> list[Message]:
     """Escape every control token in the messages with a mark after its first character."""
     control = _any_of(coder.control_tokens)
@@ -192,8 +227,8 @@ def _encode(marked: str, coder: Coder) -> Rendered:
     control = _any_of(coder.control_tokens)
     if not all(control.search(turn) for turn in re.findall(f"{LEARN}(.*?){STOP}", marked, re.DOTALL)):
         warnings.warn(
-            "the template's {% generation %} ends before the token that ends the turn, so that the model "
-            "would not learn to stop; move {% endgeneration %} after it",
+            "the text with a loss ends before the control token that ends the turn, so that the model would "
+            "not learn to stop; move {% endgeneration %} after it, or let the template write such a token",
             stacklevel=3,
         )
     is_escaped = ESCAPE in marked

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
-from llmguide.models import GPT, Llama, build, to_hf
+from llmguide.models import GPT, Llama, build
 from llmguide.models.saved import is_saved
 from llmguide.post_training.adapters.lora import merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import save_adapter
@@ -27,12 +27,13 @@ from llmguide.runs.folder import as_decoder, load_run, save_run
 from llmguide.runs.options import Lora, ModelSource
 from llmguide.runs.packaged import open_transformers
 from llmguide.runs.shape import model_config
+from llmguide.runs.transformers_folder import save_transformers, stop_ids
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 
 CHATML = (  # Jinja source, for tokenizers of transformers without a chat template
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-    "{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% endfor %}"
+    "{{ m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -46,12 +47,14 @@ class Chat:
         tokenizer: Tokenizer of llmguide or of transformers.
         template: Chat template.
         end_id: Id of the token that ends a response.
+        stop_ids: Ids of other tokens that end a response, from ``generation_config.json``.
     """
 
     model: GPT | Llama
     tokenizer: Any
     template: Template
     end_id: int
+    stop_ids: frozenset[int] = frozenset()
 
     def rendered(
         self, messages: Sequence[Message], length: int, *, last_turn_only: bool = False
@@ -123,8 +126,7 @@ def save_as_opened(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
     if isinstance(tokenizer, Tokenizer):
         save_run(folder, model, tokenizer)
     else:
-        to_hf(model).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_transformers(folder, model, tokenizer)
 
 
 def resize_vocab(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
@@ -176,4 +178,5 @@ def _open_transformers(name: str) -> Chat:
         model = resize_vocab(model, len(tokenizer))
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {name} has no eos_token, so no response would end")
-    return Chat(model, tokenizer, own_template(tokenizer), tokenizer.eos_token_id)
+    end_id = tokenizer.eos_token_id
+    return Chat(model, tokenizer, own_template(tokenizer), end_id, stop_ids(tokenizer) - {end_id})

@@ -16,9 +16,10 @@ from llmguide import models
 from llmguide.data.fetch import PACKAGES, damaged_files, fetch_package, write_sums
 from llmguide.files import put
 from llmguide.models import GPT, Encoder, Llama
-from llmguide.models.huggingface.convert import from_hf, load_hf, to_hf
+from llmguide.models.huggingface.convert import from_hf, load_hf
 from llmguide.models.saved import Model
 from llmguide.runs.folder import as_decoder
+from llmguide.runs.transformers_folder import save_transformers
 
 
 def unpacked(name: str) -> Path:
@@ -54,8 +55,8 @@ def unpacked(name: str) -> Path:
         dir=folder.parent
     ) as temporary:  # on the same file system, so that the rename is atomic
         written = Path(temporary, "written")
-        to_hf(from_hf(model)).save_pretrained(written)
-        transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(written)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+        save_transformers(written, as_decoder(from_hf(model)), tokenizer)
         write_sums(written)
         put(written, folder)
     return folder

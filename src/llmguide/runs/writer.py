@@ -1,6 +1,6 @@
 """Open a model with its tokenizer to continue texts, from a run folder or one of transformers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,3 +62,28 @@ def pieces(
             shown = text
     if rest := decode(seen).removeprefix(shown):
         yield rest
+
+
+def until(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    r"""Yield a text up to the first stop string, holding back an end that may be the start of one.
+
+    Args:
+        texts: Pieces of the text.
+        stops: Stop strings.
+
+    >>> list(until(iter(["one\n", "User", ": two"]), ["\nUser:"]))
+    ['one']
+    """
+    held = ""
+    for text in texts:
+        held += text
+        if found := [i for stop in stops if (i := held.find(stop)) >= 0]:
+            held = held[: min(found)]
+            break
+        starts = [n for stop in stops for n in range(1, len(stop)) if held.endswith(stop[:n])]
+        n_kept = max(starts, default=0)
+        if shown := held[: len(held) - n_kept]:
+            yield shown
+        held = held[len(held) - n_kept :]
+    if held:
+        yield held
