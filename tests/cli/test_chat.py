@@ -13,7 +13,7 @@ from llmguide.generation.generate import generate
 from llmguide.models import build
 from llmguide.post_training.chat import END, START, render_chat
 from llmguide.runs.folder import save_run
-from llmguide.runs.writer import until
+from llmguide.runs.writer import until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
 
@@ -88,11 +88,11 @@ def test_an_interrupted_response_is_kept(talk, monkeypatch):
 
 @pytest.mark.parametrize("pieces", [["a", "b", "STOP", "c"], ["abS", "TO", "Pc"], ["abSTOPc"]])
 def test_text_from_a_stop_string_on_is_not_shown(pieces):
-    assert "".join(until(iter(pieces), ["STOP", "never"])) == "ab"
+    assert "".join(until_stop(iter(pieces), ["STOP", "never"])) == "ab"
 
 
 def test_the_start_of_a_stop_string_is_shown_when_it_was_none():
-    assert list(until(iter(["aST", "Ex"]), ["STOP"])) == ["a", "STEx"]
+    assert list(until_stop(iter(["aST", "Ex"]), ["STOP"])) == ["a", "STEx"]
 
 
 @pytest.mark.parametrize(

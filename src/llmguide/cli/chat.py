@@ -18,7 +18,7 @@ from llmguide.post_training.chat import START, Message, render_chat
 from llmguide.runs.chat_model import Chat, open_chat
 from llmguide.runs.folder import load_run
 from llmguide.runs.options import ModelSource
-from llmguide.runs.writer import pieces, until
+from llmguide.runs.writer import pieces, until_stop
 
 DESCRIPTION = """\
 Talk to a chat model: a folder that llmguide sft, dpo, ppo or grpo wrote, or, with llmguide[hf], a folder that
@@ -81,7 +81,7 @@ def chat(
         messages.append({"role": "user", "content": line})
         response = ""
         try:
-            for text in until(_response(chat, messages, max_new_tokens, sampler, generator), stop):
+            for text in until_stop(_response(chat, messages, max_new_tokens, sampler, generator), stop):
                 sys.stdout.write(text)
                 sys.stdout.flush()
                 response += text

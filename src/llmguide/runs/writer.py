@@ -64,14 +64,14 @@ def pieces(
         yield rest
 
 
-def until(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+def until_stop(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
     r"""Yield a text up to the first stop string, holding back an end that may be the start of one.
 
     Args:
         texts: Pieces of the text.
         stops: Stop strings.
 
-    >>> list(until(iter(["one\n", "User", ": two"]), ["\nUser:"]))
+    >>> list(until_stop(iter(["one\n", "User", ": two"]), ["\nUser:"]))
     ['one']
     """
     held = ""

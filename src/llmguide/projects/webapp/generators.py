@@ -4,7 +4,7 @@ Both take a `llmguide.coding.client.Request` (a chat) or a `llmguide.coding.clie
 continue), and stream the answer in pieces.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +15,7 @@ from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
 from llmguide.runs.folder import load_run
-from llmguide.runs.writer import pieces
+from llmguide.runs.writer import pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
 ModelRequest = Request | Completion
@@ -88,26 +88,6 @@ class LocalModel:
         ids_of = (int(token) for token in tokens)
         written = pieces(ids_of, self._tokenizer.decode, before=ids, end_id=end_id)
         yield from until_stop(written, (isinstance(request, Completion) and request.stop) or ())
-
-
-def until_stop(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """Yield pieces of a text up to the first stop string; a piece that may start one is held back.
-
-    >>> list(until_stop(iter(["ab", "c<", "b", "<", "/", "s>", "d"]), ["</s>"]))
-    ['ab', 'c', '<b', '', '', '']
-    """
-    held = ""
-    for text in texts:
-        held += text
-        found = [at for stop in stops if (at := held.find(stop)) >= 0]
-        if found:
-            yield held[: min(found)]
-            return
-        begun = [n for stop in stops for n in range(1, len(stop)) if held.endswith(stop[:n])]
-        ready = len(held) - max(begun, default=0)
-        yield held[:ready]
-        held = held[ready:]
-    yield held
 
 
 class RemoteModel:
