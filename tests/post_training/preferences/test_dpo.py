@@ -82,7 +82,7 @@ def test_against_trl(loss_type, loss, per_token, masks):
     ours.backward()
     assert n == 4
     of = f"{loss.__module__}.{loss.__name__}"
-    assert_parity(ours, theirs, of=of, against=AGAINST, atol=2e-6)
+    assert_parity(ours, theirs, of=of, against=AGAINST, atol=1e-5)
     for name, gradient in trl_peer.as_hf_gradients(model).items():
         if name in gradients:
             assert_parity(gradient, gradients[name], of=of, against=f"{AGAINST} (gradients)", atol=2e-5)
