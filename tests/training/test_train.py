@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.parity import assert_parity
+from tests.seed import SEED
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
@@ -29,7 +30,7 @@ QUICK = TrainConfig(n_steps=10, context_length=T, batch_size=4, lr=0.01, checkpo
 
 
 def new_model(**changes) -> nn.Module:
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     return build(replace(SMALL, **changes))
 
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
+from tests.seed import SEED
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
@@ -53,7 +54,7 @@ def some_mask(*shape: int, seed: int = 0) -> Tensor:
     return mask
 
 
-def lively_policy(seed: int = 0, **changes) -> nn.Module:
+def lively_policy(seed: int = SEED, **changes) -> nn.Module:
     torch.manual_seed(seed)
     model = build(replace(SMALL, **changes))
     with torch.no_grad():
