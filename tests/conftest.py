@@ -28,3 +28,13 @@ def seeded():
     torch.manual_seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002  # of the libraries that are compared with
     random.seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def unlocked():
+    """Release the locks of run folders, which a command holds until its process ends."""
+    yield
+    from llmguide.training import locks  # noqa: PLC0415  # after the import hook
+
+    while locks._until_exit:
+        locks._until_exit.pop().release()
