@@ -70,7 +70,8 @@ check: .venv/ready ## check one page: make check PAGE=docs/learn/attention.md (U
 	python -m tools.pages $(if $(UPDATE),--write) $(PAGE)
 	python -m tools.tab $(PAGE)
 	codespell $(PAGE)
-	pytest --quiet tests/docs/test_lint.py tests/docs/test_facts.py tests/docs/test_bibliography.py
+	python -m tools.prose $(PAGE)
+	pytest --quiet tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
 
 new: ## start a page from the template: make new PAGE=docs/learn/softmax.md
 	@test -n '$(PAGE)' || { echo 'name the page: make new PAGE=docs/learn/softmax.md'; exit 2; }

@@ -23,7 +23,7 @@ from tools import ROOT
 from tools.check_site import BASE
 
 LIGHTHOUSE = "lighthouse@12.2.3"
-PAGES = ("", "learn/attention/", "learn/concepts/", "play/tokenizer/", "reference/nn/attention/")
+PAGES = ("", "learn/attention/", "learn/concepts/tokens/", "play/tokenizer/", "reference/nn/attention/")
 KINDS = ("performance", "accessibility", "best-practices", "seo")
 REPEATS = 3
 COMPRESSED = {".css", ".html", ".js", ".json", ".mjs", ".svg", ".xml"}

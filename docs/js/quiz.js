@@ -120,7 +120,7 @@ function buildVariant(variant, name, onJudged) {
     if (kind === "multiple") lines.forEach((line, i) => line.prepend(make("em", {}, ...copyOf(list, shown[i])), " "));
     else lines.forEach((line) => line.querySelector("strong")?.remove());  // the verdict stands above them
     if (kind === "order" && !right) {
-      lines.splice(0, Infinity, make("p", {}, `Not in their places: ${shown.map((index) => index + 1).join(", ")}.`));
+      lines.splice(0, Infinity, make("p", {}, `In the wrong place: ${shown.map((index) => index + 1).join(", ")}.`));
     }
     result.replaceChildren(make("strong", {}, right ? "Right." : "Not right."), ...lines);
     variant.append(details);

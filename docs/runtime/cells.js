@@ -169,7 +169,7 @@ class Cell {
           return this.blockedBy(cell);
         }
         if (result.ok) cell.passed();
-        if (this.canceled) return this.tell("Stopped. The names are kept"); // it was done all the same
+        if (this.canceled) return this.tell("Stopped. Variables are kept"); // it was done all the same
       }
       const result = await this.execute({ ...hooks, onStart: () => this.say("Running"), ...this.stream() });
       if (result.started) noteFetched(this.parts);
@@ -228,7 +228,7 @@ class Cell {
   }
 
   tellStopped({ lost }) {
-    this.tell(`Stopped. The names are ${lost ? "gone: the next run starts with the first cell" : "kept"}`);
+    this.tell(`Stopped. Variables are ${lost ? "lost: the next run starts with the first cell" : "kept"}`);
   }
 
   // The cell has run for a cell below it: what it showed of an earlier failure no longer holds.

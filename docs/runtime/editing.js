@@ -7,7 +7,7 @@ const VENDOR = new URL("../assets/vendor/", import.meta.url);
 // tools/runtime.py lists in runtime.json what a build lays out for the tab.
 async function load() {
   const response = await fetch(new URL("runtime.json", VENDOR));
-  if (!response.ok) throw new Error(`The list of files could not be fetched: the host answers ${response.status}.`);
+  if (!response.ok) throw new Error(`The list of files could not be fetched: the host answered ${response.status}.`);
   return import(new URL((await response.json()).editor, VENDOR));
 }
 

@@ -163,7 +163,7 @@ class Exercise {
       backend ??= await import("./backend.js");
     } catch (error) {
       this.rest();
-      return this.say("wrong", `Nothing could be loaded to check with. ${error.message}`);
+      return this.say("wrong", `The checker could not be loaded. ${error.message}`);
     }
     if (this.canceled) {
       this.rest();

@@ -27,7 +27,7 @@ export function open(receive) {
     };
     socket.onmessage = ({ data }) => receive(JSON.parse(data));
     socket.onclose = () => {
-      if (opened) return receive({ type: "failed", text: "The kernel has ended, and all names with it. Run again to start another." });
+      if (opened) return receive({ type: "failed", text: "The kernel has ended, and its variables are lost. Run again to start a new one." });
       if (sessionStorage.getItem(TOKEN) === token) sessionStorage.removeItem(TOKEN);
       resolve(null);
     };

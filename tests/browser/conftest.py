@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from tools import ROOT, chromium
 from tools.check_site import BASE
 
@@ -41,6 +41,22 @@ def _wait_for_function(
 
 # Playwright's own has the page evaluate a text again and again, which the policy of our pages forbids.
 Page.wait_for_function = _wait_for_function
+
+_click = Locator.click
+
+
+def _click_at_rest(self: Locator, **options: Any) -> None:
+    self.scroll_into_view_if_needed()
+    places: list[Any] = []
+    while len(places) < 100 and places[-4:] != 4 * [place := self.bounding_box()]:
+        places.append(place)
+        self.page.wait_for_timeout(50)
+    _click(self, **options)
+
+
+# A jump across a page lays out the blocks around its target, so the target moves for some frames.
+# On a busy machine Playwright's own click can go down before the move and up after it, and is lost.
+Locator.click = _click_at_rest
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

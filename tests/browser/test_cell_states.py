@@ -141,7 +141,7 @@ def test_a_stop_during_a_cell_above_shows_nothing_under_the_cell_that_was_run(br
         box.locator(".cell-run").click()
         expect(box.locator(".cell-note")).to_have_text("Running cell 1 first", timeout=PATIENCE)
         box.get_by_role("button", name="Stop").click()
-        expect(box.locator(".cell-note")).to_have_text("Stopped. The names are kept", timeout=PATIENCE)
+        expect(box.locator(".cell-note")).to_have_text("Stopped. Variables are kept", timeout=PATIENCE)
         expect(box.locator(".cell-result")).to_have_count(0)
         expect(box.locator(".output")).not_to_contain_class("dimmed")
         assert not problems

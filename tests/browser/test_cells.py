@@ -258,7 +258,7 @@ def test_an_endless_loop_of_a_page_that_was_left_can_be_stopped(browser: Browser
         box.locator(".cell-run").click()
         expect(box.locator(".cell-note")).to_contain_text("Stop ends both")
         box.get_by_role("button", name="Stop").click()
-        expect(page.locator("#cell-announcer")).to_contain_text("The names are kept")
+        expect(page.locator("#cell-announcer")).to_contain_text("Variables are kept")
         expect(box.locator(".cell-run")).to_have_text("Run")
         write(page, box, "print('free again')")
         run(page, box)

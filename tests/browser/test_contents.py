@@ -8,7 +8,7 @@ from tests.browser.test_pages import DESKTOP, PHONE
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("attention", "concepts", "transformer")
+PAGES = ("attention", "concepts/sampling", "transformer")
 AT_ITS_PLACE = """place => {
   const heading = document.getElementById(place);
   const margin = parseFloat(getComputedStyle(heading).scrollMarginTop);

@@ -105,7 +105,7 @@ def test_stop_ends_an_endless_loop_and_keeps_the_names(tab: Firefox, headers: di
         press_run(tab, 3)
         tab.wait_for(f"{box(3)}.querySelector('.cell-result code')?.textContent === 'begun\\n'", PATIENCE)
         tab.evaluate(f"{box(3)}.querySelector('.cell-run').click()")
-        assert "The names are kept" in tab.wait_for(SAID)
+        assert "Variables are kept" in tab.wait_for(SAID)
         write(tab, 3, "print(name)")
         run(tab, 3)
         assert printed(tab, 3) == "still here\n"

@@ -192,9 +192,7 @@ def test_the_reader_can_delete_it(planted: tuple[Page, int, Path]) -> None:
 
 def test_an_edit_of_this_tab_is_used_after_a_reload(page: Page, link: str) -> None:
     page.goto(f"{link.partition('#')[0]}learn/attention/")
-    # By the keyboard: heights settle after the scroll to the cell, and between press and release of a pointer
-    # the button can move away.
-    page.get_by_role("button", name="Edit cell 1", exact=True).press("Enter")
+    page.get_by_role("button", name="Edit cell 1", exact=True).click()
     editor = page.get_by_label("Code of cell 1")
     editor.press("Control+Home")
     editor.press_sequentially("print('mine')\n")

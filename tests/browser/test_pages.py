@@ -113,6 +113,9 @@ def test_every_page(browser: Browser, site_url: str, width: int, scheme: str) ->
     [
         "",
         "learn/concepts/",
+        "learn/concepts/tokens/",
+        "learn/concepts/positions/",
+        "learn/concepts/sampling/",
         "learn/transformer/",
         "learn/attention/",
         "learn/families/",
@@ -321,7 +324,7 @@ def test_a_link_to_a_place_lands_there(browser: Browser, site_url: str, width: i
         page.wait_for_function("history.state")  # the theme keeps the place there 0.1 s after a scroll
         page.evaluate("place => { location.hash = place; }", place)
         assert_it_lands()
-        open_for_instant_navigation(page, site_url, "learn/concepts/")
+        open_for_instant_navigation(page, site_url, "learn/concepts/positions/")
         page.wait_for_function("history.state")
         follow(f"#{place}")
         assert_it_lands()

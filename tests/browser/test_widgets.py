@@ -230,7 +230,7 @@ def test_a_token_is_chosen_and_the_next_one_expected(browser: Browser, site_url:
             expected["·States"][0].split(".")[0] + "%"
         )
         press(page, "Home")
-        expect(box.locator("output")).to_contain_text("Token 1, <|endoftext|>, looks most at token 1")
+        expect(box.locator("output")).to_contain_text("Token 1, <|endoftext|>, attends most to token 1")
 
 
 def test_pictures_follow_the_palette(browser: Browser, site_url: str) -> None:
@@ -281,7 +281,7 @@ def test_calculators_compute_and_refuse(browser: Browser, site_url: str) -> None
     with opened(browser, site_url, "calculators") as (_, box):
         box.get_by_label("Model").select_option("llama-2-7b")
         expect(box).to_contain_text("6,738,415,616 parameters")
-        box.get_by_label("Tokens, prompt and answer").fill("4096")
+        box.get_by_label("Tokens, prompt and completion").fill("4096")
         cache = box.get_by_role("group", name="Key/value cache").locator("table")
         assert rows(cache)["All of it"] == ["2.15\u00a0GB"]  # 2 GiB
         box.get_by_label("Key/value heads").fill("8")
@@ -340,9 +340,9 @@ def test_scale_starts_at_gpt_3(browser: Browser, site_url: str) -> None:
         found = rows(box.locator("table"))
         # the numbers of the introduction's cell, to three digits
         assert found["Each parameter a grain of rice"][0] == "4,370 tonnes"
-        assert found["Counting the parameters aloud"][0] == "5,530 years"
+        assert found["Counting the parameters, one a second"][0] == "5,530 years"
         assert found["Reading the training text"][0] == "1,600 years"
-        assert found["The same at a million million operations a second"][0] == "9,960 years"
+        assert found["The same at 10¹² operations a second"][0] == "9,960 years"
 
 
 def test_the_pipeline_learns_and_stops(browser: Browser, site_url: str) -> None:

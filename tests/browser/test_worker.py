@@ -65,7 +65,7 @@ def stop_a_loop(page: Page, *, kept: bool = True) -> None:
     expect(box.locator(".cell-result code")).to_have_text("begun\n", timeout=PATIENCE)
     box.get_by_role("button", name="Stop").click()
     said = page.locator("#cell-announcer")
-    expect(said).to_contain_text("The names are kept" if kept else "The names are gone")
+    expect(said).to_contain_text("Variables are kept" if kept else "Variables are lost")
     write(page, box, "print(name)")
     assert ("an error" in run(page, box)) is not kept
     shown = box.locator(".cell-result code").last.text_content()
@@ -178,7 +178,7 @@ except KeyboardInterrupt:
         while "/begun" not in host.asked:
             page.wait_for_timeout(50)
         box.get_by_role("button", name="Stop").click()
-        expect(page.locator("#cell-announcer")).to_contain_text("Stopped. The names are kept")
+        expect(page.locator("#cell-announcer")).to_contain_text("Stopped. Variables are kept")
         assert box.locator(".output").text_content() == stored
 
 
@@ -573,9 +573,7 @@ def test_what_a_button_says_is_what_is_sent(browser: Browser) -> None:
 
 def test_every_article_is_light() -> None:
     """Page, styles, scripts and images; the fonts of formulas and the theme's search serve all pages."""
-    long = ("learn/attention/", "learn/concepts/", "learn/transformer/")  # to be split
-    budgets = {f"{name}index.html": 156_000 for name in long}
-    heavy = {name: size for name, size in weights(SITE).items() if size > budgets.get(name, 150_000)}
+    heavy = {name: size for name, size in weights(SITE).items() if size > 150_000}
     assert not heavy, f"split these pages, or fold what few readers open: {heavy}"
 
 

@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 
 import pytest
+from lxml import html
+from markdown import markdown
 from tools import DOCS, GENERATED, bibliography
 from tools.errata import headings
 
@@ -36,3 +38,14 @@ def test_what_is_pending_has_no_page_yet():
 def test_each_part_stands_once():
     parts = [(chapter, old) for chapter, old, _ in PLACES + WAITING]
     assert len(parts) == len(set(parts))
+
+
+def test_old_anchors_of_the_concepts_chapter_lead_to_the_new_places():
+    source = (DOCS / "learn/concepts.md").read_text(encoding="utf-8")
+    page = html.fromstring(markdown(source, extensions=["attr_list", "tools.markdown.terms"]))
+    pointers = {link.get("id"): link.get("href") for link in page.iterfind(".//li/a[@id]")}
+    assert len(pointers) == source.count("{ #") >= 30
+    for anchor, href in pointers.items():
+        target, _, fragment = href.partition("#")
+        assert fragment == anchor
+        assert anchor in headings((DOCS / "learn" / target).read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ import tomllib
 import pytest
 from tools import DOCS, glossary
 from tools.bibliography import all_works
+from tools.errata import headings
 from tools.facts import PATH, all_facts, fact, parse
 from tools.fences import prose_lines
 
@@ -69,13 +70,15 @@ def test_facts_were_checked_on_a_day_that_has_been():
 TERM = """
 ["context length"]
 definition = "The largest number of tokens."
-aliases = ["context window"]
+also = ["context window"]
+aliases = ["context lengths"]
 """
 
 
 def test_term_has_an_address():
     term = glossary.parse(TERM)["context length"]
-    assert term.names == ("context length", "context window")
+    assert term.names == ("context length", "context window", "context lengths")
+    assert term.also == ("context window",)
     assert term.anchor == "term-context-length"
 
 
@@ -98,6 +101,28 @@ def test_glossary_page_lists_every_term_in_order():
     places = [page.index(f" {name} {{ #{terms[name].anchor} }}") for name in sorted(terms, key=str.lower)]
     assert places == sorted(places)
     assert "no-terms" in page
+
+
+def see_page(term):
+    return term.see.partition("#")[0]
+
+
+def test_every_term_names_a_heading_that_explains_it():
+    page = glossary.render()
+    terms = glossary.all_terms().values()
+    anchors = {
+        path: headings((DOCS / path).read_text(encoding="utf-8"))
+        for path in {see_page(term) for term in terms}
+    }
+    assert [
+        term.names[0] for term in terms if term.see.partition("#")[2] not in anchors[see_page(term)]
+    ] == []
+    assert [term.names[0] for term in terms if f"]({term.see})" not in page] == []
+
+
+def test_addresses_of_terms_are_distinct():
+    slugs = [term.slug for term in glossary.all_terms().values()]
+    assert len(slugs) == len(set(slugs))
 
 
 def test_every_symbol_stands_in_a_formula_of_its_page():

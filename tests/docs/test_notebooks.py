@@ -3,12 +3,14 @@
 import re
 import sys
 import types
+import urllib.request
 
 import nbformat
 import pytest
 from tools import DOCS, page_paths
 from tools.markdown.cells import cells_of
 from tools.notebooks import EXTRAS, FOLDER, link, notebook
+from tools.twins import config
 
 PAGE = """---
 title: A page
@@ -138,6 +140,24 @@ def test_the_helpers_work_without_the_guide(made: dict, tmp_path, monkeypatch) -
             exec(cell["source"], names)
     assert shown == ["| Name | Number |\n| :-- | --: |\n| x | 1 |\n\nTable: Numbers.\n"]
     assert sys.modules["tools"].__file__.startswith(str(tmp_path / FOLDER))
+
+
+def test_a_page_that_loads_the_small_model_fetches_it(tmp_path, monkeypatch) -> None:
+    cell = "```{.python .table}\nfrom tools.export_model import MODEL\n```\n"
+    result = notebook(
+        f"---\ndescription: d\n---\n\n# P\n\n{cell}\n<!-- output -->\n\n<!-- /output -->\n", "learn/page.md"
+    )
+    assert result is not None
+    sources = [cell["source"] for cell in result["cells"]]
+    assert "llmguide[cli]" in sources[0]
+    assert any(source.startswith(f"%%writefile {FOLDER}/tools/export_model.py\n") for source in sources)
+    fetched = {}
+    monkeypatch.setattr(urllib.request, "urlretrieve", lambda url, path: fetched.update({path: url}))
+    monkeypatch.chdir(tmp_path)
+    exec("import os\n" + next(source for source in sources if "urlretrieve" in source), {})
+    names = ["docs/assets/model/model.json", "docs/assets/model/weights.bin"]
+    assert fetched == {f"{FOLDER}/{name}": name.replace("docs/", config()["site_url"]) for name in names}
+    assert all((DOCS.parent / name).is_file() for name in names)
 
 
 def test_extras_exist() -> None:

@@ -50,7 +50,7 @@ CAUGHT = {  # what the issue asks for, and where it is recognized
     "share of passes plugged in": "pass-at-k",
     "repeated maxima": "second-largest",
     "greedy": "coin-change",
-    "sliding window": "count-stretches",
+    "sliding window": "count-subarrays",
     "children only": "is-search-tree",
     "start jumps back": "longest-without-repeat",
     "first block": "extract-code",
@@ -171,12 +171,12 @@ def test_vote_is_that_of_the_judge():
     assert exercise("vote").solution(results) == vote(sources, calls).winner
 
 
-def test_stretches_and_search_trees_by_brute_force():
+def test_subarrays_and_search_trees_by_brute_force():
     random = Random(0)
     for _ in range(50):
         numbers, k = [random.randrange(-3, 4) for _ in range(random.randrange(9))], random.randrange(-4, 5)
-        stretches = [numbers[i:j] for i in range(len(numbers)) for j in range(i + 1, len(numbers) + 1)]
-        assert exercise("count-stretches").solution(numbers, k) == sum(sum(s) == k for s in stretches)
+        subarrays = [numbers[i:j] for i in range(len(numbers)) for j in range(i + 1, len(numbers) + 1)]
+        assert exercise("count-subarrays").solution(numbers, k) == sum(sum(s) == k for s in subarrays)
 
         items = random.sample(range(6), 4)
         tree = (((None, items[0], None), items[1], (None, items[2], None)), items[3], None)

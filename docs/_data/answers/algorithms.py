@@ -35,7 +35,7 @@ def coin_change(coins, amount):
     return None if least[amount] == inf else least[amount]
 
 
-def count_stretches(numbers, k):
+def count_subarrays(numbers, k):
     seen, total, found = Counter([0]), 0, 0
     for x in numbers:
         total += x

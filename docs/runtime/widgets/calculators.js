@@ -146,7 +146,7 @@ export async function start(content) {
       const [bestN, bestD] = formulas.chinchillaOptimal(flops);
       const [fitN, fitD] = formulas.parametricOptimal(flops, formulas.FITS.BESIROGLU);
       return table(
-        "What it costs, and what the laws expect of it",
+        "Cost, and the loss that the scaling laws predict",
         ["Quantity", "Value", "By"],
         [
           ["Training compute", `${power(flops)} FLOP`, "6ND"],
@@ -161,15 +161,15 @@ export async function start(content) {
           [
             "Loss, nats a token",
             formulas.chinchillaLoss(n, tokens, formulas.FITS.BESIROGLU).toFixed(3),
-            "Besiroglu et al., the refit",
+            "Besiroglu et al., refit",
           ],
           ["Loss, nats a token", formulas.kaplanLoss(n, tokens).toFixed(3), "Kaplan, equation 1.5"],
           [
-            "Best size for this compute",
+            "Compute-optimal size",
             `${inWords(bestN)} parameters, ${inWords(bestD)} tokens`,
             "20 tokens a parameter",
           ],
-          ["Best size for this compute", `${inWords(fitN)} parameters, ${inWords(fitD)} tokens`, "the refit"],
+          ["Compute-optimal size", `${inWords(fitN)} parameters, ${inWords(fitD)} tokens`, "the refit"],
         ],
       );
     },
@@ -178,7 +178,7 @@ export async function start(content) {
   const memory = panel(
     "Memory of one device in training",
     [
-      choice("Split over the devices", "stage", [
+      choice("Sharded over the devices", "stage", [
         ["0", "nothing (DDP)"],
         ["1", "optimizer (ZeRO 1)"],
         ["2", "+ gradients (ZeRO 2)"],
@@ -186,7 +186,7 @@ export async function start(content) {
       ]),
       number("Tokens in a sequence", "length", { step: 1 }),
       number("Sequences on a device", "sequences", { step: 1 }),
-      choice("Computed again, not kept", "recompute", [
+      choice("Recomputed, not stored", "recompute", [
         ["none", "nothing"],
         ["selective", "scores (FlashAttention)"],
         ["full", "whole layers"],
@@ -210,7 +210,7 @@ export async function start(content) {
   const cache = panel(
     "Key/value cache",
     [
-      number("Tokens, prompt and answer", "cached", { step: 1 }),
+      number("Tokens, prompt and completion", "cached", { step: 1 }),
       number("Sequences at once", "batch", { step: 1 }),
       choice("Bytes a value", "cachedBytes", [
         ["2", "2 (16 bits)"],
@@ -230,7 +230,7 @@ export async function start(content) {
         ["The weights, at 2 bytes each", inBytes(2 * formulas.nParams(shape))],
       ];
       if (shape.sliding_window) rows.push(["Tokens kept", `the last ${whole(shape.sliding_window)} (sliding window)`]);
-      return table("What serving needs beside the weights", ["Quantity", "Bytes"], rows);
+      return table("Memory for serving, beside the weights", ["Quantity", "Bytes"], rows);
     },
   );
 
@@ -258,14 +258,14 @@ export async function start(content) {
       const frozen = formulas.quantizedBytes(shape, bits);
       const states = 16 * trained; // float32 weight, gradient, and two moments of Adam
       return table(
-        "What adapting needs, activations left out",
+        "Memory for fine-tuning, without activations",
         ["Quantity", "Value"],
         [
           ["Trained parameters", `${whole(trained)}, ${((100 * trained) / total).toFixed(3)}% of all`],
           ["Frozen weights", `${inBytes(frozen)}, ${Number(bits.toFixed(3))} bits a quantized weight`],
-          ["Adapter, its gradients and Adam, in float32", inBytes(states)],
+          ["Adapter weights, gradients and Adam states, in float32", inBytes(states)],
           ["Together", inBytes(frozen + states)],
-          ["Training all weights with Adam instead", inBytes(16 * total)],
+          ["Full fine-tuning with Adam instead", inBytes(16 * total)],
         ],
       );
     },

@@ -23,7 +23,7 @@ const PREDICTIONS = 8;
 // The color of the figures at the reader's palette.
 const accent = () => getComputedStyle(document.body).getPropertyValue("--figure-accent").trim();
 
-// One cell a pair of tokens: rows look, columns are looked at. The whole image is described by its label.
+// One cell a pair of tokens: rows are queries, columns are keys. The whole image is described by its label.
 function draw(canvas, rows) {
   const n = rows.length;
   const side = Math.max(1, Math.floor(canvas.dataset.side / n));
@@ -92,7 +92,7 @@ export async function start(content) {
   });
   const strip = make("div", { className: "tokens" });
   strip.setAttribute("role", "group");
-  strip.setAttribute("aria-label", "Tokens of the text; the chosen one looks at the shaded ones");
+  strip.setAttribute("aria-label", "Tokens of the text; the chosen one attends to the shaded ones");
   const predictions = make("div");
   const matrix = folded("All weights of this head as a table", () => {
     const rows = rowsOf(state.layer, state.head).map((row, query) => [
@@ -100,12 +100,12 @@ export async function start(content) {
       ...ids.map((_, key) => (key in row ? row[key].toFixed(2) : "")),
     ]);
     return table(
-      `Layer ${state.layer + 1}, head ${state.head + 1}: rows look, columns are looked at`,
+      `Layer ${state.layer + 1}, head ${state.head + 1}: rows are queries, columns are keys`,
       ["Token", ...ids.map((_, i) => name(i))],
       rows,
     );
   });
-  const looks = folded("What the chosen token looks at, as a table", () => {
+  const looks = folded("Attention weights of the chosen token, as a table", () => {
     const row = reads[state.token].attention[state.layer][state.head];
     const inOrder = [...row.keys()].sort((a, b) => row[b] - row[a]);
     return table(
@@ -127,13 +127,13 @@ export async function start(content) {
     const best = [...p.keys()].sort((a, b) => p[b] - p[a]).slice(0, PREDICTIONS);
     predictions.replaceChildren(
       table(
-        `After “${name(position)}” the model expects`,
+        `After “${name(position)}” the model predicts`,
         ["Token", "Probability"],
         best.map((id) => [visible(bytesOf(id)), bar(p[id])]),
       ),
     );
     say(
-      `Token ${position + 1}, ${name(position)}, looks most at token ${largest + 1}, ${name(largest)}: ` +
+      `Token ${position + 1}, ${name(position)}, attends most to token ${largest + 1}, ${name(largest)}: ` +
         `${percent(row[largest])}. It expects ${visible(bytesOf(best[0]))}, ${percent(p[best[0]])}.`,
     );
     looks.refresh();
@@ -146,7 +146,7 @@ export async function start(content) {
       "aria-label",
       `Attention of layer ${state.layer + 1}, head ${state.head + 1}; its numbers are in the tables below`,
     );
-    title.textContent = `Layer ${state.layer + 1}, head ${state.head + 1}: rows look, columns are looked at`;
+    title.textContent = `Layer ${state.layer + 1}, head ${state.head + 1}: rows are queries, columns are keys`;
     for (const { layer, head, control } of heads) {
       control.setAttribute("aria-pressed", String(layer === state.layer && head === state.head));
     }
@@ -192,7 +192,7 @@ export async function start(content) {
       make("div", {}, title, map, pointed),
     ),
     matrix.details,
-    make("p", { className: "name" }, "Choose a token; the stronger the tint of another, the more it looks at it"),
+    make("p", { className: "name" }, "Choose a token; the darker another token, the more weight the chosen one gives it"),
     strip,
     line,
     looks.details,

@@ -84,7 +84,7 @@ export function start(content, { sizes }) {
         ? [
             chart({
               label:
-                "True reward against divergence: the paths of the methods below the exact frontier",
+                "True reward against KL divergence: the path of each method, and the exact frontier",
               x: "divergence from the fine-tuned model, nats",
               y: "true reward",
               series,
@@ -96,8 +96,8 @@ export function start(content, { sizes }) {
       ...(reached.length
         ? [
             table(
-              "Where each method stands, computed exactly over all answers",
-              ["Method", "Divergence", "True reward", "Learned reward", "Best possible there"],
+              "Reward and KL divergence of each method, computed exactly over all completions",
+              ["Method", "Divergence", "True reward", "Learned reward", "Best possible at that KL divergence"],
               reached.map((name) => {
                 const { kl, gold, proxy } = found.paths[name].at(-1);
                 return [name, kl.toFixed(2), gold.toFixed(2), proxy.toFixed(2), best(kl)];
@@ -110,7 +110,7 @@ export function start(content, { sizes }) {
       ...(found.says.length
         ? [
             table(
-              "The likeliest answer to each prompt after each stage",
+              "The most likely completion of each prompt after each stage",
               ["Stage", ...found.says[0].says.map(({ prompt }) => prompt), "Mean true reward"],
               found.says.map(({ stage, says, gold }) => [
                 stage,
@@ -184,7 +184,7 @@ export function start(content, { sizes }) {
         (x) => (settings.n_steps = x),
       ),
       slider(
-        "Price of the divergence in PPO and GRPO",
+        "KL coefficient of PPO and GRPO",
         { min: 0, max: 0.5, step: 0.01, value: settings.kl_coef, format: two },
         (x) => (settings.kl_coef = x),
       ),
@@ -199,7 +199,7 @@ export function start(content, { sizes }) {
       "div",
       { className: "controls" },
       ...chosen,
-      checkbox("The judge likes every wow", false, (isOn) => (settings.flawed = isOn)),
+      checkbox("The reward model likes every wow", false, (isOn) => (settings.flawed = isOn)),
     ),
     make("p", { className: "buttons" }, starter, stopper),
     line,

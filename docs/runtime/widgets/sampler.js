@@ -33,7 +33,7 @@ export async function start(content) {
     topP: within(given.topP, 0.05, 1, OFF.topP),
     minP: within(given.minP, 0, 1, OFF.minP),
   };
-  const { row, box: prompt } = textBox("Beginning of the text", {
+  const { row, box: prompt } = textBox("Prompt", {
     value: given.prompt ?? PROMPT,
     maxLength: 2000,
     rows: 2,
@@ -64,7 +64,7 @@ export async function start(content) {
     const cell = (z) => (z === -Infinity ? "removed" : z.toFixed(2));
     distribution.replaceChildren(
       table(
-        `The ${ROWS} likeliest of ${vocab_size.toLocaleString("en")} tokens: logits at first and after each filter, ` +
+        `The ${ROWS} most likely of ${vocab_size.toLocaleString("en")} tokens: logits at first and after each filter, ` +
           "and the probability p before and after all of them",
         ["Token", ...found.map(([step]) => step), "p before", "p after"],
         inOrder.map((id) => [name(id), ...found.map(([, z]) => cell(z[id])), bar(before[id]), bar(after[id])]),

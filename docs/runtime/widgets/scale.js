@@ -38,7 +38,7 @@ export function start(content) {
         ["Picture", "Size", "Assumption"],
         [
           ["Each parameter a grain of rice", rice, `${GRAIN} g a grain`],
-          ["Counting the parameters aloud", years(countingYears), "one a second, day and night"],
+          ["Counting the parameters, one a second", years(countingYears), "one a second, day and night"],
           ["Holding them in memory", inBytes(bytes), "2 bytes each"],
           [
             "Reading the training text",
@@ -46,7 +46,7 @@ export function start(content) {
             `${WORDS_A_TOKEN} words a token, ${WORDS_A_MINUTE} words a minute, day and night`,
           ],
           ["Training compute", `${power(flops)} FLOP`, "6 × parameters × tokens"],
-          ["The same at a million million operations a second", years(yearsAtTeraflop), "10¹² FLOP/s, never idle"],
+          ["The same at 10¹² operations a second", years(yearsAtTeraflop), "10¹² FLOP/s, never idle"],
         ],
       ),
     );

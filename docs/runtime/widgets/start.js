@@ -31,7 +31,7 @@ function offer(box) {
       button.disabled = false;
       status.textContent =
         location.protocol === "file:"
-          ? "A page that is opened from a file cannot load it; read the page from a web server."
+          ? "Pages opened from a file cannot load it. Open the page through a web server."
           : `It could not be loaded: ${error.message}. Check the connection and try again.`;
     }
   }

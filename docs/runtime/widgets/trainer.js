@@ -20,7 +20,7 @@ export function start(content) {
   const { line, say } = announcer();
   const { link, set } = permalink("trainer");
   const words = make("ul", { className: "words" });
-  words.setAttribute("aria-label", "Words as tokens, the most frequent first");
+  words.setAttribute("aria-label", "Words as tokens, most frequent first");
   const counts = make("p", { className: "detail" });
   const tables = make("div", { className: "side-by-side" });
   let training;
@@ -62,7 +62,7 @@ export function start(content) {
         ["Pair", "Count"],
         pairs.map(({ pair, count }) => [pairName(pair), String(count)]),
       ),
-      table("Merges, the latest first", ["Id", "Pair", "Token", "Count"], merges.reverse()),
+      table("Merges, latest first", ["Id", "Pair", "Token", "Count"], merges.reverse()),
     );
     for (const control of merging) control.disabled = !pairs.length || merges.length >= MERGES;
     set({ text: text.value, merges: merges.length });

@@ -29,31 +29,31 @@ class Part:
 
 
 ANATOMY = (
-    Part("Task", "what is to be written: a function, its name and signature", "code that cannot be called"),
-    Part("Statement", "the problem, with what happens at the edges", "a solution of a neighboring problem"),
-    Part("Examples", "calls with their values, an edge case among them", "a wrong reading stays unnoticed"),
-    Part("Constraints", "sizes of the input, time and memory", "brute force, or needless cleverness"),
-    Part("Style", "language, version, allowed libraries", "another language, missing packages"),
-    Part("Form of the answer", "one code block, and nothing after it", "an answer that no program can read"),
+    Part("Task", "what to write: a function, its name and signature", "code that cannot be called"),
+    Part("Statement", "the problem, including its edge cases", "a solution to a similar problem"),
+    Part("Examples", "calls with their results, including an edge case", "a misreading goes unnoticed"),
+    Part("Constraints", "input sizes, time and memory limits", "brute force, or needless optimization"),
+    Part("Style", "language, version, allowed libraries", "another language, or packages you lack"),
+    Part("Output format", "one code block, and nothing after it", "a completion that no program can parse"),
 )
 
 ANTI_PATTERNS = (
     ("A vague request: help with this problem", "State the task, the signature and the examples"),
     ("Leaving out constraints and examples", "Give sizes, bounds and at least one edge case"),
-    ("Accepting the first solution untested", "Judge it on tests that the model has not seen"),
+    ("Accepting the first solution untested", "Run it on tests that the model has not seen"),
     ("Code before the approach is understood", "Ask for the idea and its invariant first"),
-    ("Trusting a proof or a claimed complexity", "Check the proof step by step; measure the growth"),
+    ("Trusting a proof or a claimed complexity", "Check the proof step by step; measure the complexity"),
     ("Leaving out edge cases", "Ask for them, and write them down as tests"),
     ("No language or style", "Name the language, its version and the allowed libraries"),
 )
 
 PRACTICES = (
-    ("Start with understanding", "Have the problem restated; a wrong reading shows before any code"),
-    ("Request several solutions", "The trade-offs become visible, and you have something to compare"),
-    ("Verify complexity claims", "Claims are text; `llmguide.coding.complexity` counts"),
-    ("Test edge cases", "They are rare in training data, and where hasty code fails"),
+    ("Start with understanding", "Have the problem restated: a misreading shows before there is code"),
+    ("Request several solutions", "You see the trade-offs and can compare"),
+    ("Verify complexity claims", "A claim is text; `llmguide.coding.complexity` measures"),
+    ("Test edge cases", "Code fails there most often"),
     ("Understand before copying", "The pattern helps with the next problem, the code only with this one"),
-    ("Iterate and refine", "A failing case is the best prompt"),
+    ("Iterate and refine", "A failing case is the best feedback"),
 )
 
 QUESTIONS = {
@@ -63,13 +63,13 @@ QUESTIONS = {
         "What happens for an empty array, one item, duplicates and negative numbers?",
     ),
     "string": (
-        "Which characters occur, and do case and white space count?",
-        "Can two pointers or counts of letters save a loop?",
-        "What happens for an empty text and for one character?",
+        "Which characters occur, and do case and whitespace matter?",
+        "Can two pointers or character counts save a loop?",
+        "What happens for an empty string and for one character?",
     ),
     "tree": (
-        "Which walk fits: pre-order, in-order, post-order or level by level?",
-        "What does a call on a subtree return, and how are the two answers combined?",
+        "Which traversal fits: pre-order, in-order, post-order or level order?",
+        "What does a call on a subtree return, and how are the two results combined?",
         "What happens for an empty tree, a single node and a tree that is a chain?",
     ),
     "dynamic programming": (
@@ -79,8 +79,8 @@ QUESTIONS = {
     ),
     "graph": (
         "What are the nodes and edges? Directed? Weighted? How are they represented?",
-        "Breadth first, depth first, Dijkstra, topological order or union-find, and why?",
-        "What happens with cycles, parts that are not connected, and an empty graph?",
+        "Breadth-first or depth-first search, Dijkstra, topological order or union-find, and why?",
+        "What happens with cycles, disconnected components, and an empty graph?",
     ),
 }
 
@@ -229,24 +229,33 @@ class Technique:
 
 
 TECHNIQUES = (
-    Technique("Direct", "nothing", "as a base line; with models that reason by themselves", direct),
+    Technique("Direct", "nothing", "as a baseline; with reasoning models", direct),
     Technique(
-        "Chain of thought", "asks for the reasoning first", "with models that do not do so", chain_of_thought
+        "Chain of thought",
+        "asks for the reasoning first",
+        "with models that do not reason by themselves",
+        chain_of_thought,
     ),
     Technique("Few-shot", "shows solved problems", "for an unusual form or a house style", few_shot),
-    Technique("Constraints", "names what must hold", "whenever something must", constrained),
+    Technique("Constraints", "states checkable requirements", "whenever there are any", constrained),
     Technique(
-        "Several approaches", "asks for a comparison", "to learn; to choose a complexity", several_approaches
+        "Several approaches", "asks for a comparison", "to learn; to choose a trade-off", several_approaches
     ),
-    Technique("Refinement", "goes on from an answer", "when the answer runs but could be better", refine),
-    Technique("Self-consistency", "samples many, lets outputs vote", "when tests are few or none", direct),
-    Technique("Socratic", "asks to be asked", "to learn, not to get code", socratic),
+    Technique("Refinement", "follows up on a completion", "when the code runs but could be better", refine),
+    Technique("Self-consistency", "samples many, takes the majority", "when tests are few or none", direct),
+    Technique("Socratic", "asks the model to ask questions", "to learn, not to get code", socratic),
     Technique(
-        "Explain, then code", "separates idea and code", "to catch a wrong reading early", explain_then_code
+        "Explain, then code",
+        "separates the plan from the code",
+        "to catch a misreading early",
+        explain_then_code,
     ),
     Technique("Debugging", "gives the failing case", "as soon as there is one", debug),
     Technique("Review", "asks for findings with inputs", "before you rely on code", review),
     Technique(
-        "By problem type", "asks what such problems turn on", "with small models; for yourself", by_kind
+        "By problem type",
+        "asks the key questions of such problems",
+        "with small models; as your own checklist",
+        by_kind,
     ),
 )

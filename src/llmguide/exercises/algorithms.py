@@ -40,10 +40,10 @@ def _window(text: str, *, jump: Callable[[int, int, int], int], length: int = 1)
     return best
 
 
-def count_stretches(numbers: Sequence[int], k: int) -> int:
-    """How many stretches of neighbors have the sum k.
+def count_subarrays(numbers: Sequence[int], k: int) -> int:
+    """Count the contiguous subarrays whose sum is k.
 
-    >>> count_stretches([3, -1, 1], 3)  # [3] and [3, -1, 1]
+    >>> count_subarrays([3, -1, 1], 3)  # [3] and [3, -1, 1]
     2
     """
     seen = {0: 1}  # prefix sums so far; the empty prefix has the sum 0
@@ -55,7 +55,7 @@ def count_stretches(numbers: Sequence[int], k: int) -> int:
     return found
 
 
-def _stretches(
+def _count_by_prefix_sums(
     numbers: Sequence[int], k: int, *, empty: int = 1, often: bool = True, enter_first: bool = False
 ) -> int:
     seen = {0: empty}
@@ -165,7 +165,7 @@ EXERCISES = (
     Exercise(
         "first-true",
         "first_true(low, high, test): the first number of low, ..., high - 1 that passes the test, or high "
-        "if none does. All numbers after one that passes pass too; halve what is left.",
+        "if none does. All numbers after one that passes pass too. Use binary search.",
         first_true,
         lambda: [
             (0, 16, at_least_7),
@@ -204,37 +204,37 @@ EXERCISES = (
     ),
     Exercise(
         "longest-without-repeat",
-        "longest_without_repeat(text): length of the longest stretch of a text in which no letter repeats.",
+        "longest_without_repeat(text): length of the longest substring in which no character repeats.",
         longest_without_repeat,
         lambda: [("abcabcbb",), ("abba",), ("tmmzuxt",), ("dvdf",), ("aabbcc",), ("",)],
         (
             Mistake(
                 "start jumps back",
-                "the start goes to the letter's last place even when that lies before the window",
-                "In abba the second a finds the first, long out of the window. Take the larger of the two "
-                "starts.",
+                "the start moves to the character's last position even when that is before the window",
+                "In abba the second a finds the first, which is no longer in the window. Take the larger "
+                "of the two starts.",
                 partial(_window, jump=lambda start, place, end: place + 1),
             ),
             Mistake(
                 "window starts again",
                 "a repeat throws the whole window away",
-                "In dvdf the second d leaves vd standing. Start after the first d.",
+                "In dvdf the second d leaves vd in the window. Start after the first d.",
                 partial(_window, jump=lambda start, place, end: end if place >= start else start),
             ),
             Mistake(
                 "length off by one",
-                "the letter at the end is not counted",
-                "From start to end, both included, there are end - start + 1 letters.",
+                "the character at the end is not counted",
+                "From start to end, both included, there are end - start + 1 characters.",
                 partial(_window, jump=lambda start, place, end: max(start, place + 1), length=0),
             ),
             Mistake(
-                "letters of the whole text",
-                "the different letters of the text are counted",
-                "They have to stand together: a stretch has no gaps.",
+                "characters of the whole text",
+                "the different characters of the text are counted",
+                "A substring is contiguous: it has no gaps.",
                 lambda text: len(set(text)),
             ),
         ),
-        ("Remember where each letter was seen last.", "The start moves forwards only."),
+        ("Remember where each character was seen last.", "The start moves forwards only."),
     ),
     Exercise(
         "coin-change",
@@ -271,10 +271,10 @@ EXERCISES = (
         ("State: the least number of coins for each amount up to this one.", "least[0] = 0."),
     ),
     Exercise(
-        "count-stretches",
-        "count_stretches(numbers, k): how many stretches of neighbors, one number or more, have the sum k. "
+        "count-subarrays",
+        "count_subarrays(numbers, k): the number of nonempty contiguous subarrays whose sum is k. "
         "Numbers may be negative.",
-        count_stretches,
+        count_subarrays,
         lambda: [([3, -1, 1], 3), ([5, -1], 4), ([0, 0, 0], 0), ([1, 1, 1], 2), ([2], 2), ([], 0)],
         (
             Mistake(
@@ -285,26 +285,26 @@ EXERCISES = (
             ),
             Mistake(
                 "empty prefix forgotten",
-                "stretches that begin at the first number are missed",
+                "subarrays that begin at the first number are missed",
                 "Before anything is read the sum 0 has been seen once.",
-                partial(_stretches, empty=0),
+                partial(_count_by_prefix_sums, empty=0),
             ),
             Mistake(
                 "entered before looked up",
-                "the empty stretch counts when k is 0",
+                "the empty subarray counts when k is 0",
                 "Look up first, then enter the prefix sum.",
-                partial(_stretches, enter_first=True),
+                partial(_count_by_prefix_sums, enter_first=True),
             ),
             Mistake(
                 "each prefix sum once",
                 "a prefix sum that was seen several times counts once",
-                "Each place where it was seen starts another stretch. Keep counts, not a set.",
-                partial(_stretches, often=False),
+                "Each position where it was seen starts another subarray. Keep counts, not a set.",
+                partial(_count_by_prefix_sums, often=False),
             ),
         ),
         (
-            "The sum of a stretch is the difference of two prefix sums.",
-            "At each place, how often has this prefix sum minus k been seen?",
+            "The sum of a subarray is the difference of two prefix sums.",
+            "At each position, how often has this prefix sum minus k been seen?",
         ),
     ),
     Exercise(
@@ -317,22 +317,22 @@ EXERCISES = (
             Mistake(
                 "children only",
                 "each node is compared with its two children",
-                "A grandchild may be on the wrong side. Pass bounds down, or walk in order.",
+                "A grandchild may be on the wrong side. Pass bounds down, or traverse in order.",
                 _children_only,
             ),
             Mistake(
                 "one bound",
                 "only the upper bound is passed down",
-                "What stands on the right must be above the node: it gets a lower bound.",
+                "Everything on the right must be above the node, so it gets a lower bound.",
                 _one_bound,
             ),
             Mistake(
                 "equal items allowed",
-                "an item may stand twice",
+                "an item may occur twice",
                 "Above and below, not equal.",
                 _equals_allowed,
             ),
         ),
-        ("What may stand in the left subtree of 5 that is right of 2?", "is_search_tree(left, low, item)."),
+        ("What is allowed in the left subtree of 5, to the right of 2?", "is_search_tree(left, low, item)."),
     ),
 )
