@@ -58,7 +58,7 @@ def test_the_domain_is_learned_and_replay_keeps_more_of_the_rest(finished, resul
     forgotten, with_replay = (
         found[name]["general"] - found["base"]["general"] for name in ("domain", "domain + replay")
     )
-    assert forgotten > 0.2  # bits per byte
+    assert forgotten > 0.05  # bits per byte
     assert with_replay < forgotten / 2
     passed = {criterion.measure: criterion.passed for criterion in continued_pretraining.check(finished)}
     assert passed["relative reduction of bits per byte of the domain"]

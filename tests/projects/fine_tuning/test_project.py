@@ -18,7 +18,7 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.projects.fine_tuning import project as fine_tuning
-from llmguide.projects.fine_tuning.data import Example, by_words, documented, part, side_of
+from llmguide.projects.fine_tuning.data import Example, documented, naive_bayes, part, side_of
 from llmguide.projects.fine_tuning.metrics import FULL
 from llmguide.projects.fine_tuning.project import (
     BASE,
@@ -42,7 +42,7 @@ STEPS = [
     "--context-length",
     "56",
     "--n-train",
-    "300",
+    "100",
     "--n-steps",
     "120",
     "--patience",
@@ -80,7 +80,7 @@ def finished(tmp_path_factory):
     """Reviews and functions whose answer is in their own words."""
     folder, draw = tmp_path_factory.mktemp("runs"), random.Random(SEED)
     rows = {"classify": [], "summarize": []}
-    for i in range(500):
+    for i in range(200):
         word = draw.choice(["good", "good", "bad"])
         rows["classify"].append({"prompt": f"film {i} {word}", "completion": word})
         word = draw.choice(["size", "name", "root"])
@@ -99,9 +99,9 @@ def finished(tmp_path_factory):
 def test_a_run_passes_where_a_word_decides(finished, results, capsys):
     found = results(finished)["tests"]
     for method in (FULL, "LoRA, rank 1", "LoRA, rank 4"):
-        assert found["age"]["systems"][method]["score"] > 0.85
+        assert found["age"]["systems"][method]["score"] > 0.9
         assert found["summary"]["systems"][method]["rougeL"] > 0.7
-    assert found["age"]["systems"][BASE]["score"] < 0.5
+    assert found["age"]["systems"][BASE]["score"] < 0.9
     assert main(["check", "fine-tuning", str(finished)]) == 0
     assert "passed" in capsys.readouterr().out
     assert (finished / "record.json").stat().st_size < 20_000
@@ -222,7 +222,7 @@ def test_docstrings_are_cut_out_of_methods_and_of_what_they_hold():
 
 
 def test_words_are_weighed_with_the_share_of_each_answer():
-    judge = by_words([Example("", "a", "x"), Example("", "a", "x"), Example("", "a", "y")])
+    judge = naive_bayes([Example("", "a", "x"), Example("", "a", "x"), Example("", "a", "y")])
     assert judge("a") == judge("never seen") == "x"
 
 
