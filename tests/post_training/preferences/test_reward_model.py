@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.models.test_models import CONFIGS, lively, tokens
 from tests.parity import assert_parity
+from tests.seed import SEED
 
 from llmguide.config import ModelConfig
 from llmguide.models import build, from_hf
@@ -238,7 +239,7 @@ def test_score_of_a_rollout_is_that_of_its_texts():
 
 def test_training_learns_a_preference_and_leaves_length_alone():
     """The better text holds more fives; lengths are random."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(SEED)
 
     def pair() -> PreferencePair:
         texts = [torch.randint(7, (int(torch.randint(3, 9, (1,), generator=generator)),), generator=generator)
@@ -247,7 +248,7 @@ def test_training_learns_a_preference_and_leaves_length_alone():
         return text_pair(better, worse) if better.count(5) > worse.count(5) else pair()
 
     pairs = [pair() for _ in range(264)]
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     config = ModelConfig(vocab_size=7, context_length=8, n_layers=1, d_model=16, n_heads=2)
     model = RewardModel(build(config))
 

@@ -326,7 +326,10 @@ def config(**changes) -> GRPOConfig:
 def test_rloo_finds_the_optimum_of_the_regularized_objective():
     """With the KL in the reward the optimum is pi_0 exp(r / beta), normalized; 25 completions are listed."""
     policy, beta = lively_policy(), 1.0
-    reference, table = deepcopy(policy), torch.randn(V, V)
+    reference = deepcopy(policy)
+    _, start = all_completions(reference, 2)
+    # rare completions earn more, so that the optimum is far from the start whatever the seed
+    table = torch.randn(V, V) - start.view(V, V) / 2
     rloo = GRPOTrainer(
         policy=policy,
         reference_model=reference,
@@ -337,11 +340,10 @@ def test_rloo_finds_the_optimum_of_the_regularized_objective():
         ),
     )  # fmt: skip
     rloo.train([[0]])
-    _, start = all_completions(reference, 2)
     _, end = all_completions(policy, 2)
     best = (start + table.flatten() / beta).softmax(0)
-    assert (start.exp() - best).abs().sum() / 2 > 0.2
-    assert (end.exp() - best).abs().sum() / 2 < 0.04
+    assert (start.exp() - best).abs().sum() / 2 > 0.15
+    assert (end.exp() - best).abs().sum() / 2 < 0.06
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.seed import SEED
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from llmguide.cli.main import main
@@ -54,7 +55,7 @@ def finished(tmp_path_factory):
     sizes = ["--vocab-size", "320", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
     steps = ["--n-steps", "120", "--lr", "1e-2", "--batch-size", "4"]
     args = ["project", "code-assistant", "--corpus", str(folder / "code"), *sizes, *steps, "--n-pairs", "12"]
-    assert main([*args, "--output", str(folder / "whole")]) == 0
+    assert main([*args, "--seed", str(SEED), "--output", str(folder / "whole")]) == 0
     yield folder / "whole"
     small.undo()
 
@@ -190,7 +191,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     checkpoints = sorted((copy / "checkpoints" / stage).glob("step-*"))
     if len(checkpoints) > 1:
         checkpoints[-1].unlink()
-    code_assistant.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    code_assistant.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
     weights = [load_run(folder / "models" / "preferred")[0].state_dict() for folder in (finished, copy)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert results(finished) == results(copy)

@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.models import build
@@ -80,7 +81,7 @@ def finished(tmp_path_factory, few_questions):
     args = ["project", "constitutional-ai", *SIZES, *STEPS, "--batch-size", "4", "--max-new-tokens", "6"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
-        assert main([*args, "--output", str(folder)]) == 0
+        assert main([*args, "--seed", str(SEED), "--output", str(folder)]) == 0
     return folder
 
 
@@ -128,7 +129,7 @@ def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed,
     copy = killed(finished, tmp_path / "copy", "ppo")
     shutil.rmtree(copy / "ppo")
     max((copy / "checkpoints" / "ppo").glob("step-*")).unlink()
-    constitutional_ai.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    constitutional_ai.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
     before, after = (load_run(folder / "ppo")[0].state_dict() for folder in (finished, copy))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert results(finished) == results(copy)
@@ -151,7 +152,7 @@ def test_a_critic_without_preferences_is_named(finished, tmp_path, killed, monke
     monkeypatch.setattr(Shouter, "prefers", lambda *_: 0.5)
     monkeypatch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
     with pytest.raises(ValueError, match="preferred neither answer in all 24 pairs"):
-        constitutional_ai.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+        constitutional_ai.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
 
 
 def test_no_test_is_trained_on():
