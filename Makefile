@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve live test site package downloads check new bench extension successor browsers clean
+.PHONY: help serve live test steady site package downloads check new bench extension successor browsers clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,18 @@ test: .venv/ready browsers ## check and test everything
 	codespell
 	$(MAKE) site
 	pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# The processor's own instructions, AVX2's, and plain ones. The suite must pass whatever the rounding and seed.
+ISA_own :=
+ISA_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+ISA_plain := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE
+steady: $(foreach isa,own avx2 plain,$(foreach seed,0 1 2,steady-$(isa)-$(seed))) ## run the tests that train under three instruction sets and three seeds
+
+steady-%: .venv/ready
+	@mkdir -p .cache
+	@env $(ISA_$(word 1,$(subst -, ,$*))) LLMGUIDE_TEST_SEED=$(word 2,$(subst -, ,$*)) pytest --quiet --numprocesses auto \
+	  --dist loadfile tests/projects tests/training tests/post_training tests/cli > .cache/$@.txt; \
+	  status=$$?; echo "$@: $$(tail -n 1 .cache/$@.txt)"; exit $$status
 
 site: generated ## build the static site in site/
 	SITE_DIR=.cache/site mkdocs build --strict

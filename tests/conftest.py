@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 from tests import typecheck
+from tests.seed import SEED
 
 settings.register_profile(
     "same",
@@ -24,6 +25,16 @@ install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter__()
 
 @pytest.fixture(autouse=True)
 def seeded():
-    torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002  # of the libraries that are compared with
-    random.seed(0)
+    torch.manual_seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002  # of the libraries that are compared with
+    random.seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def unlocked():
+    """Release the locks of run folders, which a command holds until its process ends."""
+    yield
+    from llmguide.training import locks  # noqa: PLC0415  # after the import hook
+
+    while locks._until_exit:
+        locks._until_exit.pop().release()

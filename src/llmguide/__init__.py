@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def _modules() -> dict[str, str]:
-    """The module of each public name, read from the stub that editors and type checkers read."""
+    """Return the module of each public name, read from the stub that editors and type checkers use."""
     stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     return {alias.asname or alias.name: str(node.module) for node in imports for alias in node.names}

@@ -200,7 +200,7 @@ class ModelConfig:
             raise ValueError(f"rope_theta={self.rope_theta} must be above 0")
 
     def n_params(self) -> int:
-        """Exact number of parameters; a tied head counts once, an encoder has no head.
+        """Compute the exact number of parameters; a tied head counts once, an encoder has no head.
 
         >>> PRESETS["gpt2"].n_params(), PRESETS["llama-2-7b"].n_params()
         (124439808, 6738415616)
@@ -208,7 +208,7 @@ class ModelConfig:
         return sum(self.n_params_by_part().values())
 
     def n_active_params(self) -> int:
-        """Parameters that one token meets: all but the experts it is not sent to.
+        """Compute the number of parameters active for one token: all but the experts it is not sent to.
 
         >>> mixtral = PRESETS["mixtral-8x7b"]
         >>> mixtral.n_params(), mixtral.n_active_params()
@@ -218,7 +218,7 @@ class ModelConfig:
         return self.n_params() - self._n_blocks() * idle * self._one_feed_forward()
 
     def n_params_by_part(self) -> dict[str, int]:
-        """The same number split into parts, whose sum is `n_params()`; parts a model lacks are 0.
+        """Compute the number of parameters of each part; their sum is `n_params()`, and missing parts are 0.
 
         >>> parts = PRESETS["gpt2"].n_params_by_part()
         >>> parts["token_embedding"], parts["attention"], parts["feed_forward"]  # 50257 x 768, ...

@@ -224,9 +224,7 @@ def test_two_tabs_do_not_overwrite_each_other(browser: Browser, assistant: Assis
         expect(second.locator("#status")).to_have_text("Saved")
         write(first, "mine")
         second.locator("#text").fill("yours")
-        expect(second.locator("#status")).to_contain_text(
-            "Not saved: there is no such document, or it was changed"
-        )
+        expect(second.locator("#status")).to_contain_text("Not saved: the document is gone or changed")
         first.reload()
         expect(first.locator("#text")).to_have_value("mine")
 

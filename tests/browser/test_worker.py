@@ -573,9 +573,7 @@ def test_what_a_button_says_is_what_is_sent(browser: Browser) -> None:
 
 def test_every_article_is_light() -> None:
     """Page, styles, scripts and images; the fonts of formulas and the theme's search serve all pages."""
-    long = ("learn/attention/", "learn/transformer/")  # to be split
-    budgets = {f"{name}index.html": 156_000 for name in long}
-    heavy = {name: size for name, size in weights(SITE).items() if size > budgets.get(name, 150_000)}
+    heavy = {name: size for name, size in weights(SITE).items() if size > 150_000}
     assert not heavy, f"split these pages, or fold what few readers open: {heavy}"
 
 

@@ -100,7 +100,7 @@ def test_presets_are_listed(capsys):
     [
         (["params"], "--n-layers, --d-model, --n-heads, --vocab-size are missing"),
         (["params", "gpt2", "--n-layers", "3"], "drop --n-layers"),
-        (["train", "gpt2", "--params", "1e9", "--tokens", "1e9"], "--params 1e+09 stands instead of a model"),
+        (["train", "gpt2", "--params", "1e9", "--tokens", "1e9"], "--params 1e+09 replaces the model"),
         (["train", "gpt2", "--tokens", "1e9", "--utilization", "40"], "utilization=40"),
         (["train", "gpt2", "--tokens", "1e9", "--n-gpus", "0"], "--n-gpus 0 must be at least 1"),
         (["optimal", "-1"], "flops=-1"),

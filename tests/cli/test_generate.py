@@ -60,7 +60,7 @@ def test_the_answer_ends_where_the_model_has_learned_to_read(ours, capsys):
     out = written(capsys, ours, "", "--temperature", 5, "--top-k", "None", "--seed", 3)
     assert 1 <= len(writer.encode(out.removesuffix("\n"))) <= 200
     assert main(["generate", str(ours), "the", "--max-new-tokens", "100"]) == 1
-    assert "outgrow the 24 positions" in capsys.readouterr().err
+    assert "exceed the 24 positions" in capsys.readouterr().err
 
 
 @pytest.mark.parity
@@ -108,7 +108,7 @@ def test_bytes_that_are_no_text_are_shown_at_the_end():
 def test_what_cannot_write_says_why(ours, theirs, tmp_path, capsys):
     (tmp_path / "unfinished").mkdir()
     assert main(["generate", str(tmp_path / "unfinished")]) == 1
-    assert "holds no finished model" in capsys.readouterr().err
+    assert "has no finished model" in capsys.readouterr().err
     encoder = MaskedLM(
         ModelConfig(
             architecture="encoder",
@@ -121,6 +121,6 @@ def test_what_cannot_write_says_why(ours, theirs, tmp_path, capsys):
     )
     to_hf(encoder).save_pretrained(tmp_path / "bert")
     assert main(["generate", str(tmp_path / "bert"), "the"]) == 1
-    assert "generates no text; use a decoder" in capsys.readouterr().err
+    assert "cannot generate text; use a decoder" in capsys.readouterr().err
     assert main(["generate", str(ours), "the", "--temperature", "-1"]) == 1
     assert "temperature" in capsys.readouterr().err

@@ -56,7 +56,7 @@ def test_answers_are_numbers_if_all_of_them_are():
     assert _grader("auto", numbers) is verifiable_rewards.numeric
     assert _grader("auto", texts) is verifiable_rewards.exact
     assert _grader("exact", numbers) is verifiable_rewards.exact
-    with pytest.raises(ValueError, match="'Paris' is no number; try exact"):
+    with pytest.raises(ValueError, match="'Paris' is not a number; try exact"):
         _grader("numeric", texts)
 
 

@@ -77,4 +77,4 @@ def test_what_cannot_be_trained_says_why(runs, written, chat_run, capsys):
     assert "a policy and a reward model" in fails("--data", written(PROMPTS))
     assert "give --data" in fails("--lora-rank", "2")
     asked = ["--data", written(PROMPTS), "--model", str(chat_run)]
-    assert "holds no reward model" in fails(*asked, "--reward-model", str(chat_run))
+    assert "has no reward model" in fails(*asked, "--reward-model", str(chat_run))

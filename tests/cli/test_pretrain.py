@@ -109,7 +109,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_ends_as_if_it_had_not_happened(cor
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 130, out
-    assert "the same command goes on from the last checkpoint" in out
+    assert "repeat the command to resume from the last checkpoint" in out
     assert not (output / "model.safetensors").exists()
     assert main(args) == 0
     assert pretrain(corpus, tmp_path / "whole", "--n-steps", "60") == 0
@@ -158,15 +158,15 @@ def test_bytes_alone_and_a_preset(corpus, tmp_path, capsys):
     assert (
         main(["pretrain", *args, "--output", str(tmp_path / "c"), "--preset", "gpt2", "--n-layers", "2"]) == 1
     )
-    assert "has a shape of its own" in capsys.readouterr().err
+    assert "has a fixed shape" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "is no file or folder here"),
-        (b"", "holds no text to train on"),
-        (bytes(range(256)) * 40, "holds no text to train on"),
+        (None, "is not a file or folder"),
+        (b"", "has no text to train on"),
+        (bytes(range(256)) * 40, "has no text to train on"),
         (b"one word", "raise --validation, or give more text"),
     ],
     ids=["missing", "empty", "binary", "short"],

@@ -46,7 +46,7 @@ def test_in_the_tiny_world_its_accuracy_is_between_a_guess_and_the_truth(runs):
 def test_what_is_missing_of_the_tiny_world_is_made_first(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("llmguide.runs.toy.N_STEPS", 2)
     assert main(["reward", "--output", str(tmp_path / "reward"), "--n-steps", "2"]) == 0
-    assert "llmguide sft makes it first" in capsys.readouterr().out
+    assert "training it first, as llmguide sft does" in capsys.readouterr().out
     assert load_model(tmp_path / "sft").config == tiny_world().config
 
 
@@ -126,8 +126,8 @@ def test_what_cannot_be_trained_says_why(rows, message, tmp_path, written, capsy
 
 def test_other_folders_are_refused(runs, tmp_path, capsys):
     assert main(["reward", "--model", str(tmp_path), "--output", str(tmp_path / "run")]) == 1
-    assert "holds no model of the tiny world" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="holds no reward model"):
+    assert "has no model of the tiny world" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="has no reward model"):
         with_head(runs / "sft", load_model(runs / "sft"))
 
 
@@ -136,5 +136,5 @@ def test_a_damaged_head_is_named(runs, tmp_path):
     backbone, head = load_model(tmp_path / "reward"), tmp_path / "reward" / HEAD
     for content in (b"", head.read_bytes()[:-1], (runs / "reward" / "model.safetensors").read_bytes()):
         head.write_bytes(content)
-        with pytest.raises(ValueError, match="holds a damaged reward model"):
+        with pytest.raises(ValueError, match="has a damaged reward model"):
             with_head(tmp_path / "reward", backbone)

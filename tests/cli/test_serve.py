@@ -446,7 +446,7 @@ def test_a_site_without_its_archive_says_so(site, tmp_path):
     async def use(server):
         return await Tab(await connect(server)).until("failed")
 
-    assert "build it anew with make site" in with_server(tmp_path, use)[-1]["text"]
+    assert "rebuild it with make site" in with_server(tmp_path, use)[-1]["text"]
 
 
 # ---- the command ----------------------------------------------------------------------------------------
@@ -456,7 +456,7 @@ def test_the_site_is_found(site, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="make site"):
         find_site(None, packaged=tmp_path / "none")
-    with pytest.raises(ValueError, match="holds no built guide"):
+    with pytest.raises(ValueError, match="has no index"):
         find_site(tmp_path)
     assert find_site(site) == site
     assert find_site(None, packaged=site) == site

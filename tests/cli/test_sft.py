@@ -129,6 +129,9 @@ def test_a_model_of_transformers_stays_one(tmp_path, written):
         ours, logits = chat.model(torch.tensor([ids])), peer(torch.tensor([ids])).logits
     assert_parity(ours, logits, of=name, against="transformers.GPT2LMHeadModel", atol=1e-5)
     assert tokenizer.eos_token == "<|im_end|>"
+    ids, mask = chat.rendered([*talk, {"role": "assistant", "content": "2 ."}], 32)
+    learned = [i for i, has_loss in zip(ids, mask, strict=True) if has_loss]
+    assert tokenizer.decode(learned) == "2 . <|im_end|>"
 
 
 def test_two_processes_train_the_same_model_as_one(tmp_path, written):

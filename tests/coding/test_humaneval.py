@@ -68,7 +68,9 @@ def test_samples_must_be_enough():
 
 def test_an_evaluation_can_demand_protections(monkeypatch):
     monkeypatch.setattr(process, "_TRIED", ("limits",))
-    with pytest.raises(RuntimeError, match=r"cannot give what was required: \{'landlock': 'not asked for'\}"):
+    with pytest.raises(
+        RuntimeError, match=r"lacks required layers of the sandbox: \{'landlock': 'not asked for'\}"
+    ):
         evaluate_samples([WORD], {"word": ["    pass"]}, require=["landlock"])
 
 

@@ -181,7 +181,7 @@ def test_sorts_are_sorted(items, seed):
 
 
 def test_quickselect_refuses_positions_that_are_none():
-    with pytest.raises(ValueError, match="k = 2 is no position in a list of 2"):
+    with pytest.raises(ValueError, match="k = 2 is not a position in a list of 2"):
         sorting.quickselect([1, 2], 2, Random(0))
 
 
@@ -463,7 +463,7 @@ def test_remove_duplicates_is_a_sorted_set(items):
 @given(numbers, st.integers(1, 12))
 def test_max_sum_by_trying_all(items, width):
     if width > len(items):
-        with pytest.raises(ValueError, match=f"no window of {width}"):
+        with pytest.raises(ValueError, match=f"no window of width {width}"):
             sliding_window.max_sum(items, width)
     else:
         assert sliding_window.max_sum(items, width) == max(

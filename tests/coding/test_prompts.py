@@ -107,5 +107,7 @@ def test_a_vote_can_demand_protections(monkeypatch):
     monkeypatch.setattr(process, "_TRIED", ("limits",))
     calls, candidates = FunctionTests("f", [([2], None)]), ["def f(x): return x"]
     assert vote(candidates, calls, require=["limits"]).winner == 0
-    with pytest.raises(RuntimeError, match=r"cannot give what was required: \{'landlock': 'not asked for'\}"):
+    with pytest.raises(
+        RuntimeError, match=r"lacks required layers of the sandbox: \{'landlock': 'not asked for'\}"
+    ):
         vote(candidates, calls, require=["limits", "landlock"])

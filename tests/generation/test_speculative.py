@@ -126,7 +126,7 @@ def test_bad_requests():
         speculative_generate(model, tiny(1, vocab_size=5), ids, 3)
     with pytest.raises(ValueError, match="eos_id=4 is outside the vocabulary, 0 to 3"):
         speculative_generate(model, model, ids, 3, eos_id=4)
-    with pytest.raises(ValueError, match="outgrow the 32 positions"):
+    with pytest.raises(ValueError, match="exceed the 32 positions"):
         speculative_generate(model, model, ids, 40)
 
 

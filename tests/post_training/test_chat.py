@@ -1,5 +1,6 @@
 """Messages become the ids and mask that transformers makes of them; users cannot write control tokens."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,56 @@ def test_published_templates_against_transformers(hf, name):
     assert_parity(rendered.mask, list(map(bool, mask)), of=OF, against=AGAINST, atol=0)
 
 
+@pytest.mark.parametrize("messages", [TALK, TALK[:3], TALK[1:3], [USER, BOT, USER]])
+def test_a_template_without_marks_has_the_mask_of_one_with_them(hf, messages):
+    bare = CHATML.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    assert render_chat(messages, hf, template=jinja(bare)) == render_chat(
+        messages, hf, template=jinja(CHATML)
+    )
+
+
+@pytest.fixture(scope="module")
+def with_ends(hf):
+    """The tokenizer with the tokens that end a turn in the published templates."""
+    tokenizer = deepcopy(hf)
+    ends = ["<|eot_id|>", "<end_of_turn>", "<|end|>", "<|END_OF_TURN_TOKEN|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": [START, END, *ends]})
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["qwen2_5", "qwen3_instruct_2507", "llama3", "gemma", "gemma3", "phi3", "phi3_5", "cohere", "lfm2"],
+)
+def test_stock_templates_have_the_mask_of_their_training_versions(with_ends, name):
+    """TRL's version of each marks the text with a loss; some marks include line feeds around the turn."""
+    folder = Path(trl.__file__).parent / "chat_templates"
+    stock, training = ((folder / f"{name}{end}.jinja").read_text() for end in ("", "_training"))
+    assert "generation %}" not in stock
+    talk = TALK[1:] if name == "gemma" else TALK  # which has no system message
+    ids, mask = by_transformers(with_ends, talk, chat_template=training)
+    rendered = render_chat(talk, with_ends, template=jinja(stock, **with_ends.special_tokens_map))
+    assert rendered.ids == ids
+    differing = [i for i, theirs, ours in zip(ids, mask, rendered.mask, strict=True) if theirs != ours]
+    assert not with_ends.decode(differing).strip()
+    assert sum(rendered.mask) > 10
+
+
+def test_a_template_that_drops_reasoning_from_earlier_turns(with_ends):
+    source = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text()
+    rendered = render_chat(TALK, with_ends, template=jinja(source))
+    assert learned(with_ends, rendered) == (
+        "Paris.<|im_end|><think>\n\n</think>\n\n 5, \N{GRINNING FACE}<|im_end|>"
+    )
+
+
+def test_a_template_that_prompts_otherwise_than_it_writes(with_ends):
+    """DeepSeek-R1 is prompted with <think>, which it leaves out of the turns that are over."""
+    source = (Path(trl.__file__).parent / "chat_templates" / "deepseek_r1_distill.jinja").read_text()
+    with pytest.raises(ValueError, match="writes message 3 otherwise than it prompts for it"):
+        render_chat(TALK, with_ends, template=jinja(source, **with_ends.special_tokens_map))
+
+
 @pytest.mark.parity
 def test_generation_prompt_against_transformers(hf):
     ids = hf.apply_chat_template(TALK[:2], add_generation_prompt=True, return_dict=True)["input_ids"]
@@ -195,7 +246,7 @@ def test_the_oldest_turns_go_and_the_system_stays(ours, max_length, kept):
 def test_what_does_not_fit(ours):
     with pytest.raises(ValueError, match=r"has \d+ tokens, max_length=20; see truncation"):
         render_chat(TALK, ours, max_length=20)
-    with pytest.raises(ValueError, match="cuts no turn in two"):
+    with pytest.raises(ValueError, match="drops whole turns"):
         render_chat(TALK, ours, max_length=20, truncation="left")
 
 

@@ -82,35 +82,43 @@ def test_problems_and_compressed_files(tmp_path):
     ("read", "row", "message"),
     [
         (conversations, {"text": "x"}, "line 2: there is no field 'prompt' among text; a row has messages"),
-        (conversations, {"messages": []}, "line 2, field 'messages': a list of messages is wanted"),
-        (conversations, {"messages": "Hi"}, "line 2, field 'messages': a list of messages is wanted"),
+        (conversations, {"messages": []}, "line 2, field 'messages': must be a list of messages"),
+        (conversations, {"messages": "Hi"}, "line 2, field 'messages': must be a list of messages"),
         (
             conversations,
             {"messages": [{"role": "bot", "content": "x"}]},
-            "line 2, field 'messages', message 0: a role of system, user, assistant is wanted",
+            "line 2, field 'messages', message 0: the role must be one of system, user, assistant",
         ),
         (
             conversations,
             {"messages": [{"role": "user", "content": 3}]},
-            "line 2, field 'messages', message 0, field 'content': a text is wanted, not 3",
+            "line 2, field 'messages', message 0, field 'content': must be a text, not 3",
         ),
         (
             conversations,
             {"messages": [{"role": "user", "content": "x"}]},
-            "line 2, field 'messages': none is of the assistant",
+            "line 2, field 'messages': none is from the assistant",
         ),
-        (conversations, {"prompt": "x", "completion": None}, "line 2, field 'completion': a text is wanted"),
-        (conversations, {"prompt": None, "completion": "x"}, "line 2, field 'prompt': a list of messages"),
-        (conversations, "{", "line 2: no JSON"),
-        (conversations, "[1]", "line 2: an object with fields is wanted, not [1]"),
+        (conversations, {"prompt": "x", "completion": None}, "line 2, field 'completion': must be a text"),
+        (
+            conversations,
+            {"prompt": None, "completion": "x"},
+            "line 2, field 'prompt': must be a list of messages",
+        ),
+        (conversations, "{", "line 2: not JSON"),
+        (conversations, "[1]", "line 2: must be an object with fields, not [1]"),
         (comparisons, {"prompt": "x", "chosen": "a"}, "line 2: there is no field 'rejected'"),
-        (comparisons, {"prompt": "x", "chosen": "a", "rejected": 1}, "line 2, field 'rejected': a text"),
+        (
+            comparisons,
+            {"prompt": "x", "chosen": "a", "rejected": 1},
+            "line 2, field 'rejected': must be a text",
+        ),
         (comparisons, {"prompt": "x", "chosen": "a", "rejected": "a"}, "line 2, fields 'chosen' and 'reje"),
         (comparisons, {"chosen": "a", "rejected": "b"}, "line 2: there is no field 'prompt'"),
         (
             comparisons,
             {"chosen": "\n\nHuman: a", "rejected": "b"},
-            "line 2, field 'rejected': a transcript begins with",
+            "line 2, field 'rejected': a transcript starts with",
         ),
         (
             lambda path: problems(path, with_answer=True),
@@ -120,7 +128,7 @@ def test_problems_and_compressed_files(tmp_path):
         (
             lambda path: problems(path, with_answer=True),
             {"prompt": "x", "answer": True},
-            "line 2, field 'answer': a text is wanted, not true",
+            "line 2, field 'answer': must be a text, not true",
         ),
     ],
 )
@@ -136,7 +144,7 @@ def test_what_is_no_such_file_says_so(content, tmp_path):
     path = tmp_path / ("rows.jsonl.gz" if content == b"\x1f\x8b" else "rows.jsonl")
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"there is no file|holds no row|no file of JSON lines"):
+    with pytest.raises(ValueError, match=r"there is no file|has no rows|not a file of JSON lines"):
         list(json_lines(path))
 
 

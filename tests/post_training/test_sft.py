@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests import trl_peer
 from tests.models.test_models import CONFIGS, lively
 from tests.parity import assert_parity
+from tests.seed import SEED
 
 from llmguide.data.tokens.packing import PADDING
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences
@@ -118,7 +119,7 @@ def test_refusals():
         Conversations([EXAMPLES[0], completion([1, 2], [])])
     with pytest.raises(ValueError, match="do not fit rows of 4"):
         Conversations(EXAMPLES, pack_to=4)
-    with pytest.raises(ValueError, match="nothing to learn"):
+    with pytest.raises(ValueError, match="there is no loss"):
         sft_loss(torch.zeros(1, 2, 3), torch.full((1, 2), IGNORE_INDEX))
 
 
@@ -148,7 +149,7 @@ def test_a_model_learns_to_answer_and_to_stop(packed):
         [{"role": "user", "content": q}, {"role": "assistant", "content": a}]
         for q, a in ("ab", "cb", "eb", "gb")
     ]
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     model = build(replace(CONFIGS["gpt"], vocab_size=258, context_length=80))
     run = TrainConfig(n_steps=60, context_length=80, batch_size=4, lr=0.03, schedule="constant")
     result = finetune(model, talks, tokenizer, run, packed=packed)

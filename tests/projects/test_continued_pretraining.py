@@ -3,23 +3,24 @@ import shutil
 
 import pytest
 import torch
+from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import build
 from llmguide.projects import continued_pretraining
 from llmguide.projects.continued_pretraining import Plan, completed, freeze_lower_half, texts
-from llmguide.projects.pretrained import Borrowed, open_pretrained, sizes
+from llmguide.projects.pretrained import HFTokenizer, open_pretrained, sizes
 from llmguide.projects.run import plan_of
 from llmguide.runs.folder import load_run, save_run
 
 SIZES = ["--vocab-size", "300", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
-STEPS = ["--context-length", "32", "--base-steps", "60", "--n-steps", "30", "--lr", "0.01"]
+STEPS = ["--context-length", "32", "--base-steps", "150", "--n-steps", "30", "--lr", "0.01"]
 RATE = ["--continued-rate", "0.01"]
 
 
 def corpus(path, line, n=80):
-    draw = random.Random(0)
+    draw = random.Random(SEED)
     blocks = ["\n".join(line(draw) for _ in range(12)) for _ in range(n)]
     path.mkdir()
     for i, block in enumerate(blocks):
@@ -47,14 +48,18 @@ def finished(tmp_path_factory):
         lambda d: f"    {d.choice('abc')} = self.table[{d.choice('xyz')}] + {d.choice('123')}",
     )
     args = ["project", "continued-pretraining", "--general", speech, "--domain", code]
-    assert main([*args, *SIZES, *STEPS, *RATE, "--output", str(folder / "whole")]) == 0
+    assert main([*args, *SIZES, *STEPS, *RATE, "--seed", str(SEED), "--output", str(folder / "whole")]) == 0
     return folder / "whole"
 
 
 def test_the_domain_is_learned_and_replay_keeps_more_of_the_rest(finished, results):
     found = results(finished)["scores"]
     assert found["domain"]["domain"] < 0.7 * found["base"]["domain"]
-    assert found["base"]["general"] < found["domain + replay"]["general"] < found["domain"]["general"]
+    forgotten, with_replay = (
+        found[name]["general"] - found["base"]["general"] for name in ("domain", "domain + replay")
+    )
+    assert forgotten > 0.05  # bits per byte
+    assert with_replay < forgotten / 2
     passed = {criterion.measure: criterion.passed for criterion in continued_pretraining.check(finished)}
     assert passed["relative reduction of bits per byte of the domain"]
     assert passed["bits per byte of general text saved by replay"]
@@ -71,7 +76,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "domain-+-replay")
     shutil.rmtree(copy / "models" / "domain + replay")
     max((copy / "checkpoints" / "domain + replay").glob("step-*")).unlink()
-    continued_pretraining.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    continued_pretraining.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
     assert results(finished) == results(copy)
 
 
@@ -155,7 +160,7 @@ def test_bytes_of_a_sentencepiece_tokenizer():
         def convert_ids_to_tokens(self, ids):
             return [self.names[i] for i in ids]
 
-    assert sizes(Borrowed(Pieces()), [1, 2, 3]) == [4, 1, 3]
+    assert sizes(HFTokenizer(Pieces()), [1, 2, 3]) == [4, 1, 3]
 
 
 @pytest.mark.parametrize(

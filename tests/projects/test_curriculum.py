@@ -25,7 +25,7 @@ def test_the_same_seed_draws_the_same():
 
 @pytest.mark.parametrize("options", [{"start": 0.0}, {"start": 1.1}, {"warmup": 0.0}])
 def test_shares_are_between_0_and_1(options):
-    with pytest.raises(ValueError, match="shares above 0 and at most 1"):
+    with pytest.raises(ValueError, match="fractions above 0 and at most 1"):
         paced("abc", 5, seed=0, **options)
 
 

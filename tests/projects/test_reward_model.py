@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.post_training.preferences.reward_model import RewardModel
@@ -26,7 +27,7 @@ def finished(tmp_path_factory):
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     args = ["project", "reward-model", "--data", str(folder / "pairs.jsonl"), *SIZES]
     steps = ["--language-steps", "20", "--batch-size", "8", "--reward-rate", "0.01"]
-    assert main([*args, *steps, "--output", str(folder / "whole")]) == 0
+    assert main([*args, *steps, "--seed", str(SEED), "--output", str(folder / "whole")]) == 0
     return folder / "whole"
 
 
@@ -40,7 +41,7 @@ def test_a_run_passes_where_one_word_decides(finished, results, capsys):
 def test_a_judge_without_training_fails_whatever_the_record_says(finished, tmp_path, capsys):
     copy = shutil.copytree(finished, tmp_path / "copy")
     backbone, _ = load_run(copy / "reward")
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     judge = RewardModel(backbone)
     judge.head.weight.data *= 0  # all texts alike: every pair is a tie
     save_head(copy / "reward", judge)
@@ -52,7 +53,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "reward")
     shutil.rmtree(copy / "reward")
     max((copy / "checkpoints" / "reward").glob("step-*")).unlink()
-    reward_model.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    reward_model.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
     heads = [
         with_head(folder / "reward", load_run(folder / "reward")[0]).state_dict()
         for folder in (finished, copy)

@@ -126,4 +126,4 @@ def test_one_failure_fails_all(capsys):
 
 def test_the_command_names_what_it_cannot_check(tmp_path, capsys):
     assert main(["check", "character-model", str(tmp_path)]) == 1
-    assert "holds no run; llmguide project character-model --output" in capsys.readouterr().err
+    assert "create one with: llmguide project character-model --output" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def test_other_folders_are_told_apart(tmp_path):
     for content in ("{", "[]", json.dumps({"model_type": "gpt2"})):
         (tmp_path / "config.json").write_text(content)
         assert not is_saved(tmp_path)
-    with pytest.raises(ValueError, match="holds no finished model"):
+    with pytest.raises(ValueError, match="has no finished model"):
         load_run(tmp_path)
 
 

@@ -116,5 +116,5 @@ def test_what_is_missing_is_named(original, tmp_path, monkeypatch):
         unpacked(NAME)
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=f"no package is known as 'gpt2'; there are .*{NAME}"):
+    with pytest.raises(ValueError, match=f"unknown package 'gpt2'; choose from .*{NAME}"):
         fetch.fetch_package("gpt2")

@@ -33,5 +33,5 @@ def test_at_the_ends_the_best_is_the_reference_and_the_best_answer():
 
 def test_a_folder_without_a_policy_is_refused(tmp_path, chat_run):
     for folder in (tmp_path, chat_run):
-        with pytest.raises(ValueError, match="holds no model of the tiny world"):
+        with pytest.raises(ValueError, match="has no model of the tiny world"):
             load_policy(folder)

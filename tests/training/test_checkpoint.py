@@ -180,9 +180,9 @@ def named_by_hash(folder, step, content):
 def test_garbage_with_the_right_hash_is_named_and_passed_over(tmp_path, content):
     save(tmp_path, {"step": 1}, step=1)
     path = named_by_hash(tmp_path, "00000002", content)
-    with pytest.raises(ValueError, match=f"{path} is no checkpoint"):
+    with pytest.raises(ValueError, match=f"{path} is not a checkpoint"):
         load(path)
-    with pytest.warns(UserWarning, match=f"{path} is no checkpoint"):
+    with pytest.warns(UserWarning, match=f"{path} is not a checkpoint"):
         assert load_latest(tmp_path) == {"step": 1}
 
 

@@ -7,7 +7,7 @@ from tests.training.test_train import T, new_model, some_text
 
 from llmguide.cli.main import main
 from llmguide.runs.folder import claim
-from llmguide.training import distributed_checkpoint
+from llmguide.training import distributed_checkpoint, locks
 from llmguide.training.config import TrainConfig
 from llmguide.training.locks import HOLDER, NAME, lock, locked
 from llmguide.training.train import train
@@ -68,6 +68,11 @@ def test_training_does_not_give_back_the_folder_that_a_command_has_claimed(tmp_p
     claim(tmp_path, {})
     train(new_model(), some_text(), TrainConfig(n_steps=1, context_length=T), folder=tmp_path)
     assert not another_process_locks(tmp_path)
+
+
+def test_the_tests_above_have_left_no_lock():
+    """One file a run would stay open in a worker of the tests, more than a hundred in all."""
+    assert not locks._until_exit
 
 
 def another_process_locks(folder) -> bool:

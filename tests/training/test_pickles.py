@@ -62,7 +62,7 @@ def test_a_sharded_checkpoint_is_read_without_its_pickle_running(tmp_path):
     state = load(paths[0])
     assert state["step"] == 1
     assert all(state["model"][name].equal(tensor) for name, tensor in weights.items())
-    with pytest.raises(ValueError, match=f"{paths[1]} is no checkpoint.*exec, which could run code"):
+    with pytest.raises(ValueError, match=f"{paths[1]} is not a checkpoint.*exec, which could run code"):
         load(paths[1])
     with pytest.warns(UserWarning, match="which could run code"):
         assert load_latest(tmp_path)["step"] == 1

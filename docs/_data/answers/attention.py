@@ -27,3 +27,8 @@ def split_heads(x, n_heads):
 
 def repeat_heads(k, n_heads):
     return k.repeat_interleave(n_heads // k.shape[1], dim=1)
+
+
+def delta_write(state, key, value, beta):
+    stored = key @ state
+    return state + beta * torch.outer(key, value - stored)

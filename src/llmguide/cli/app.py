@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import webbrowser
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -21,11 +20,11 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message) from error
 
 DESCRIPTION = """\
-Serve an application on this machine: a model behind a web page, which keeps what you write, what the model
-writes and what you think of it. The model is that of your run of llmguide project NAME, or any behind a URL
-that speaks OpenAI's format, such as that of vLLM or Ollama; OPENAI_API_KEY is sent there, if it is set. A
-database keeps everything: by default an SQLite file in the run's folder, which only you can read on Linux and
-macOS. Ctrl-C stops the server; the texts stay.
+Serve an application on this machine: a web page for a model, which stores your texts, the model's answers and
+your feedback on them. The model is that of your run of llmguide project NAME, or one behind an
+OpenAI-compatible URL, such as that of vLLM or Ollama; OPENAI_API_KEY is sent there, if it is set. The
+database is by default a SQLite file in the run folder, which only you can read on Linux and macOS. Ctrl-C
+stops the server; the texts are kept.
 
 Only this machine can reach the server, and without --public only pages and editors with the token can read or
 write. The token is in the link and in the file app.token in the run's folder; delete the file to get a new
@@ -56,23 +55,23 @@ def _app_of(name: str) -> Callable[..., None]:
 
         Args:
             run: Folder of a run of the project.
-            model: Another folder with a model; with --url, the name of the model there.
+            model: Folder of another model; with --url, the name of the model at the endpoint.
             url: Base URL of an endpoint, up to /v1.
-            database: sqlite:///PATH or postgresql://...; a file in the run's folder, unless given.
+            database: URL sqlite:///PATH or postgresql://...; default: a SQLite file in the run folder.
             port: TCP port on 127.0.0.1; 0: any free port.
-            no_browser: Only print the link.
-            public: Let every user and program of this machine read and write, without a token.
+            no_browser: Print the link without opening a browser.
+            public: Let every user and program of this machine read and write without a token.
         """
         if not (url or model or run.is_dir()):
-            raise ValueError(f"there is no run in {run}: llmguide project {name} makes one; or name a --url")
+            raise ValueError(f"there is no run in {run}: run llmguide project {name}, or give a --url")
         opened = _remote(url, model) if url else app.open(Path(model) if model else run)
-        generator = app.around(run, opened)
+        generator = app.wrap_model(run, opened)
         store = Store(database or f"sqlite:///{run / 'app.sqlite'}", name)
         try:
             token = None if public else token_of(run)
             server = AppServer(app, generator, store, token=token, port=port)
-            asyncio.run(_serve(server, open_browser=not no_browser))
-        except KeyboardInterrupt:  # how it is meant to end
+            asyncio.run(server.run(f"{name} with {generator.name}", token, open_browser=not no_browser))
+        except KeyboardInterrupt:  # Ctrl-C ends the server
             sys.stdout.write("\nstopped; all is kept\n")
         finally:
             store.close()
@@ -87,14 +86,3 @@ def _remote(url: str, model: str | None) -> Generator:
     if model is None:
         raise ValueError(f"--url {url} needs --model, the name of a model there")
     return RemoteModel(model, Endpoint(url.rstrip("/"), os.environ.get("OPENAI_API_KEY", "")))
-
-
-async def _serve(server: AppServer, *, open_browser: bool) -> None:
-    async with server:
-        # After #, where a browser sends it to no server; the page takes it out of the address at once.
-        link = f"{server.address}/#token={server.token}" if server.token else server.address
-        sys.stdout.write(f"{server.app.name} with {server.generator.name}: {link}\nCtrl-C ends it.\n")
-        sys.stdout.flush()
-        if open_browser:
-            await asyncio.to_thread(webbrowser.open, link)
-        await asyncio.Event().wait()

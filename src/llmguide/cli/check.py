@@ -25,7 +25,7 @@ def _check_of(name: str) -> Callable[..., None]:
     def command(
         folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")] = Path("runs") / name,
     ) -> None:
-        """Check a run.
+        """Evaluate a run of a project again, and exit with status 1 if it fails.
 
         Args:
             folder: Run folder.

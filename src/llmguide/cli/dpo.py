@@ -34,7 +34,7 @@ from llmguide.training.train import train
 
 DESCRIPTION = """\
 Direct preference optimization. Without arguments, the policy of llmguide sft is trained on 2,000 pairs of the
-tiny world, and measured exactly. --data vader, hh, or a file of JSON lines with prompt, chosen and rejected:
+tiny world, and evaluated exactly. --data vader, hh, or a file of JSON lines with prompt, chosen and rejected:
 as in llmguide reward. Without --model, a small GPT is fine-tuned on the chosen responses first. Repeat the
 command to resume a run.
 
@@ -60,7 +60,7 @@ def dpo(
     """Train a policy on preferences.
 
     Args:
-        comparisons: PreferenceDataset to train on.
+        comparisons: Preference pairs to train on.
         output: Run folder.
         beta: KL coefficient, above 0; smaller values let the policy move further from the reference model.
         label_smoothing: Probability that a label is flipped, from 0 to below 0.5.
@@ -122,7 +122,7 @@ def _fine_tune_first(
 ) -> None:
     """Fine-tune a new model on the chosen responses: DPO needs a policy that can generate them."""
     unique = [
-        # a text in many pairs is trained on once
+        # a text that is in many pairs is used once
         list({(str(pair.prompt), pair.chosen): pair for pair in side}.values())
         for side in (seen, unseen)
     ]

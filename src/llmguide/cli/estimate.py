@@ -11,8 +11,8 @@ from llmguide.costs import memory, scaling_laws
 from llmguide.runs.tables import Columns, Table, count, decimal, gigabytes, share, show
 
 DESCRIPTION = """\
-What a model costs, computed from its shape. MODEL is a preset (`llmguide estimate presets` lists them) or is
-left out and described by --n-layers, --d-model, --n-heads and --vocab-size. --json prints the numbers.
+Compute the cost of a model from its shape. MODEL is a preset (see llmguide estimate presets); without it,
+give --n-layers, --d-model, --n-heads and --vocab-size. --json prints the numbers as JSON.
 
 Examples:
   llmguide estimate params gpt2
@@ -23,14 +23,14 @@ Examples:
 
 
 class Gpu(NamedTuple):
-    """Peak dense rate in 16 bits, and memory."""
+    """Peak dense 16-bit FLOP/s and memory of a GPU."""
 
     flops: float
     memory: float
 
 
 # NVIDIA's data sheets and white papers, November 2026: tensor cores without sparsity, bfloat16 with float32
-# sums (V100 and T4 have float16 only), SXM where there is a choice
+# sums (V100 and T4: float16), the SXM version if there are several
 GPUS = {
     "v100": Gpu(125e12, 32e9),
     "t4": Gpu(65e12, 16e9),
@@ -47,26 +47,26 @@ Number = Annotated[int | None, tyro.conf.arg(metavar="N")]
 
 @dataclass(frozen=True)
 class Model:
-    """A preset, or a shape."""
+    """A preset, or a shape given by flags."""
 
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""  # such as llama-3-8b
     n_layers: Number = None  # blocks
     d_model: Number = None  # width
     n_heads: Number = None  # query heads
-    vocab_size: Number = None  # ids of the tokenizer
-    context_length: int = 1024  # the longest input
-    n_kv_heads: Number = None  # key and value heads; as many as query heads, unless given
-    d_ff: Number = None  # width of the feed-forward layer; 4 times the model's, unless given
+    vocab_size: Number = None  # vocabulary size of the tokenizer
+    context_length: int = 1024  # longest input, in tokens
+    n_kv_heads: Number = None  # key and value heads; default: as many as query heads
+    d_ff: Number = None  # width of the feed-forward layer; default: 4 times the model's
     positions: Positions = "learned"
     norm: Norm = "layernorm"
     activation: Activation = "gelu"
-    bias: bool = True  # of linear layers
-    tie_embeddings: bool = True  # one matrix for input and output
-    n_experts: int = 0  # of each layer; 0: dense
+    bias: bool = True  # biases of linear layers
+    tie_embeddings: bool = True  # one matrix for token embeddings and output head
+    n_experts: int = 0  # experts per layer; 0: dense
     n_experts_per_token: int = 0
 
     def config(self) -> ModelConfig:
-        """Look the preset up, or build the shape."""
+        """Return the configuration of the preset, or of the shape given by flags."""
         shape = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
@@ -74,28 +74,24 @@ class Model:
         }
         changed = [name for name in shape if shape[name] != self.__dataclass_fields__[name].default]
         if self.preset and changed:
-            raise ValueError(
-                f"{self.preset} is a preset and has a shape of its own; drop {_options(changed)}"
-            )
+            raise ValueError(f"the preset {self.preset} has a fixed shape; drop {_options(changed)}")
         if self.preset:
             return _preset(self.preset)
         if missing := [n for n in ("n_layers", "d_model", "n_heads", "vocab_size") if n not in shape]:
-            raise ValueError(
-                f"name a preset, such as gpt2, or give the shape; {_options(missing)} are missing"
-            )
+            raise ValueError(f"give a preset, such as gpt2, or a shape; {_options(missing)} are missing")
         return ModelConfig(**shape)
 
     @property
     def name(self) -> str:
-        """How to call it in a title."""
+        """Name of the model in titles."""
         return self.preset or f"{self.n_layers} layers of width {self.d_model}"
 
 
 def presets(json: bool = False) -> None:
-    """List the presets.
+    """List the presets and their shapes.
 
     Args:
-        json: Print JSON.
+        json: Print JSON instead of a table.
     """
     columns: Columns = {
         "model": str,
@@ -124,7 +120,7 @@ def params(model: Model, json: bool = False) -> None:
 
     Args:
         model: Preset name, or a shape given by flags.
-        json: Print JSON.
+        json: Print JSON instead of a table.
     """
     config = model.config()
     total = config.n_params()
@@ -141,8 +137,8 @@ def flops(model: Model, tokens: int | None = None, json: bool = False) -> None:
 
     Args:
         model: Preset name, or a shape given by flags.
-        tokens: Sequence length; the model's context length, unless given.
-        json: Print JSON.
+        tokens: Sequence length in tokens; default: the model's context length.
+        json: Print JSON instead of a table.
     """
     config = model.config()
     n = config.context_length if tokens is None else tokens
@@ -165,7 +161,7 @@ def optimal(budget: tyro.conf.Positional[float], json: bool = False) -> None:
 
     Args:
         budget: Compute budget in FLOPs, such as 1e21.
-        json: Print JSON.
+        json: Print JSON instead of a table.
     """
     by_ratio = scaling_laws.chinchilla_optimal(budget)
     laws = {
@@ -203,16 +199,16 @@ def train(
 
     Args:
         model: Preset name, or a shape given by flags.
-        tokens: Tokens to train on, such as 2e12.
-        params: Parameters, such as 7e9, instead of a model.
-        gpu: GPU model; all known ones, unless given.
+        tokens: Number of tokens to train on, such as 2e12.
+        params: Number of parameters, such as 7e9, instead of a model.
+        gpu: GPU model; default: all known ones.
         n_gpus: Number of GPUs in parallel, at least 1.
         utilization: Fraction of peak FLOP/s that is reached (MFU); large runs report 0.3 to 0.5.
         price: Price of one GPU hour, in any currency.
-        json: Print JSON.
+        json: Print JSON instead of a table.
     """
     if params is not None and model != Model():
-        raise ValueError(f"--params {params:g} stands instead of a model; drop one of the two")
+        raise ValueError(f"--params {params:g} replaces the model; drop one of the two")
     if n_gpus < 1:
         raise ValueError(f"--n-gpus {n_gpus} must be at least 1")
     n_params = model.config().n_active_params() if params is None else params
@@ -261,9 +257,9 @@ def train_memory(
         model: Preset name, or a shape given by flags.
         n_gpus: Number of GPUs that the state is sharded over.
         batch: Sequences per GPU.
-        tokens: Sequence length; the model's context length, unless given.
+        tokens: Sequence length in tokens; default: the model's context length.
         recompute: Activations that are recomputed in the backward pass; FlashAttention is selective.
-        json: Print JSON.
+        json: Print JSON instead of a table.
     """
     config = model.config()
     n = config.context_length if tokens is None else tokens
@@ -298,9 +294,9 @@ def cache(model: Model, tokens: int | None = None, batch: int = 1, json: bool = 
 
     Args:
         model: Preset name, or a shape given by flags.
-        tokens: Prompt and output tokens together; the model's context length, unless given.
+        tokens: Number of prompt and output tokens together; default: the model's context length.
         batch: Batch size, in sequences.
-        json: Print JSON.
+        json: Print JSON instead of a table.
     """
     config = model.config()
     n = config.context_length if tokens is None else tokens
@@ -322,8 +318,8 @@ def lora(model: Model, rank: int = 16, targets: tuple[str, ...] | None = None, j
     Args:
         model: Preset name, or a shape given by flags.
         rank: Rank of the adapters.
-        targets: Matrices that get an adapter, such as q_proj v_proj; all of a block, unless given.
-        json: Print JSON.
+        targets: Matrices that get an adapter, such as q_proj v_proj; default: all matrices of a block.
+        json: Print JSON instead of a table.
     """
     config = model.config()
     adapters = memory.lora_params(config, rank, targets)
@@ -363,7 +359,7 @@ def _preset(name: str) -> ModelConfig:
         return PRESETS[name]
     close = get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.4)
     meant = f"did you mean {', '.join(close)}? " if close else ""
-    raise ValueError(f"there is no preset {name!r}; {meant}llmguide estimate presets lists them")
+    raise ValueError(f"there is no preset {name!r}; {meant}run llmguide estimate presets for a list")
 
 
 def _options(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""``llmguide generate``: continue a prompt, word by word as it is written."""
+"""``llmguide generate``: continue a prompt, and stream the completion."""
 
 import sys
 from typing import Annotated
@@ -11,8 +11,8 @@ from llmguide.generation.sampling import Sampler
 from llmguide.runs.writer import open_writer, pieces
 
 DESCRIPTION = """\
-Continue a prompt with a model: a folder that llmguide pretrain made, or, with llmguide[hf], a folder that
-transformers saved or a name on the Hugging Face hub.
+Continue a prompt with a model: a run folder of llmguide pretrain or, with llmguide[hf], a folder of
+transformers or a name on the Hugging Face hub.
 
 Examples:
   llmguide generate runs/pretrain "The state of the Union"
@@ -37,18 +37,18 @@ def generate(
     Args:
         model: Run folder, folder of transformers, or name on the hub.
         prompt: Text to complete; without it, a document is generated from its start.
-        max_new_tokens: Most tokens of the completion; 200, or what the context has room for, unless given.
+        max_new_tokens: Most tokens of the completion; default: 200, or what fits into the context.
         temperature: Sampling temperature, at least 0; 0: greedy decoding.
         top_k: Sample from the k most likely tokens.
         top_p: Sample from the fewest tokens whose total probability is at least this.
         min_p: Sample from tokens at least this fraction as likely as the most likely one.
-        repetition_penalty: Penalty of tokens that occurred; above 1 makes them less likely.
+        repetition_penalty: Penalty of tokens that have occurred; above 1 makes them less likely.
         seed: Seed of the sampling.
     """
     writer = open_writer(model)
     ids = writer.encode(prompt)
     if not ids:
-        raise ValueError(f"the tokenizer of {model} has no token for a beginning: give a prompt")
+        raise ValueError(f"the tokenizer of {model} has no beginning-of-text token: give a prompt")
     if max_new_tokens is None:
         max_new_tokens = max(1, min(200, writer.model.config.context_length - len(ids) + 1))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -17,11 +17,11 @@ from llmguide.runs.rollouts import answerable, share_right, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 
 DESCRIPTION = """\
-Group relative policy optimization, or dapo, dr_grpo or rloo with --variant. Without arguments, the policy of
+Group relative policy optimization, or a variant of it with --variant. Without arguments, the policy of
 llmguide sft maximizes the reward model of llmguide reward in the tiny world, where the best possible policy
-is known; policy and reward model are made first, if missing. --data, JSON lines with prompt and answer, uses
-verifiable rewards: numbers are compared as numbers, others by the text in <answer></answer> or \\boxed{}.
-Repeat the command to resume a run.
+is known; policy and reward model are trained first if missing. --data, JSON lines with prompt and answer,
+uses verifiable rewards: numbers are compared as numbers, others by the text in <answer></answer> or
+\\boxed{}. Repeat the command to resume a run.
 
 Examples:
   llmguide grpo
@@ -48,7 +48,7 @@ def grpo(
     """Train a policy on group-relative advantages.
 
     Args:
-        data: JSON lines of prompts with answers; the tiny world, unless given.
+        data: JSON lines of prompts with answers; default: the tiny world.
         model: Initial policy: a run folder, a folder of transformers, or a name on the hub. In the tiny
             world: the folder of llmguide sft.
         reward_model: Folder of llmguide reward, in the tiny world.
@@ -57,7 +57,7 @@ def grpo(
         group_size: Number of completions of each prompt.
         kl_coef: KL coefficient; 0.05 in the tiny world, else 0.
         max_new_tokens: Most tokens of a completion; 4 in the tiny world.
-        check: Pair of answers; auto: as numbers, if all expected answers are numbers.
+        check: Comparison with the expected answer; auto: as numbers, if all expected answers are numbers.
         held_out: Fraction of the prompts that is held out.
         steps: Training options.
         lora: LoRA options.
@@ -69,9 +69,7 @@ def grpo(
         run_toy("grpo", output, steps, model=model, reward_model=reward_model, **options)
         return
     if model is None or reward_model is not None:
-        raise ValueError(
-            "--data needs a policy, whose answers are checked: give --model, and no --reward-model"
-        )
+        raise ValueError("--data needs a policy and checks answers: give --model, and no --reward-model")
     choices = {"model": model, "variant": variant, "group_size": group_size, "kl_coef": kl_coef}
     device = start_run(output, data=data, **choices, seed=steps.seed, lora=vars(lora), held_out=held_out)
     chat = open_chat(ModelSource(model), [], seed=steps.seed)
@@ -125,12 +123,12 @@ def _grader(kind: str, asked: list[Problem]) -> Callable[[str, str], float]:
         problem.answer for problem in asked if verifiable_rewards.parse_number(_final(problem.answer)) is None
     ]
     if kind == "numeric" and not_numbers:
-        raise ValueError(f"--check numeric: the expected answer {not_numbers[0]!r} is no number; try exact")
+        raise ValueError(f"--check numeric: expected answer {not_numbers[0]!r} is not a number; try exact")
     return verifiable_rewards.exact if kind == "exact" or not_numbers else verifiable_rewards.numeric
 
 
 def _expected(decode: Callable[[list[int]], str], found: list[tuple[list[int], Problem]]) -> dict[str, str]:
-    """Return the expected answer of each prompt, by the prompt as it decodes."""
+    """Return the expected answer of each prompt, by the decoded prompt."""
     expected: dict[str, str] = {}
     for ids, problem in found:
         answer = _final(problem.answer)

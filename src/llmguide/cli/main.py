@@ -1,8 +1,8 @@
-"""The command ``llmguide``: finds the module of a command, and says in one line what went wrong.
+"""The command ``llmguide``: run the module of a command, and report errors in one line.
 
-Only the module of the command that was asked for is imported, so that ``llmguide --help`` and the calculators
-do not wait for torch. A command is a function, or a table of functions; tyro makes options and help from
-signatures and docstrings. A new one is a module of `llmguide.cli` and a line in `COMMANDS`.
+Only the module of the requested command is imported, so ``llmguide --help`` and the calculators do not import
+torch. A command is a function, or a table of functions; tyro derives options and help from signatures and
+docstrings. To add one, write a module of `llmguide.cli` and a line in `COMMANDS`.
 """
 
 import os
@@ -16,9 +16,11 @@ from typing import Any
 from llmguide import __version__
 
 COMMANDS = {
-    "estimate": "what a model costs: parameters, FLOPs, memory, time, money, the best size",
-    "pretrain": "train a small GPT from scratch, on the speeches that come along or on your text",
+    "estimate": "cost of a model: parameters, FLOPs, memory, time, money, optimal size",
+    "pretrain": "train a small GPT from scratch, on the packaged speeches or on your text",
     "generate": "complete a prompt with your model or one of the Hugging Face hub",
+    "chat": "talk to a chat model of yours or of the Hugging Face hub",
+    "export": "write a model for transformers, vLLM and llama.cpp",
     "sft": "supervised fine-tuning on conversations",
     "reward": "train a reward model on comparisons of responses",
     "ppo": "maximize a reward model with PPO",
@@ -27,17 +29,19 @@ COMMANDS = {
     "project": "run one of the projects, from data to evaluation",
     "check": "pass or fail your own run of a project",
     "app": "serve a project's application: a model behind a web page with a database",
-    "serve": "serve the guide locally, where Run uses real PyTorch",
+    "serve": "serve the guide locally, with real PyTorch",
 }
 
 EXAMPLES = """\
   llmguide pretrain                                  a few minutes on two cores, then it generates text
   llmguide generate runs/pretrain "My fellow citizens"
   llmguide pretrain --corpus books/ --output runs/books
-  llmguide sft                                       a minute, in a world where everything is known exactly
+  llmguide sft                                       a minute, in a world where the optimum is known
+  llmguide chat smollm2-135m-instruct                or a model of yours, after llmguide sft
+  llmguide export runs/sft exported
   llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
-  llmguide serve                                     the guide, with your Python behind each Run
+  llmguide serve                                     the guide, whose cells run in your Python
   llmguide project character-model                   and llmguide check character-model
   llmguide app creative-writing                      after llmguide project creative-writing
   llmguide estimate params llama-3-8b
@@ -46,7 +50,7 @@ EXAMPLES = """\
 
 
 def usage() -> str:
-    """Text of ``llmguide --help``.
+    """Return the text of ``llmguide --help``.
 
     >>> print(usage().splitlines()[0])
     usage: llmguide COMMAND [OPTIONS]
@@ -64,11 +68,10 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        args: Arguments after ``llmguide``; None: those of this process.
+        args: Command-line arguments after ``llmguide``; None: those of this process.
 
     Returns:
-        The exit status: 0; 1 if something given cannot be used or found; 2 if the command line makes no
-        sense; 130 after Ctrl-C.
+        The exit status: 0; 1 if an input is invalid or missing; 2 for a wrong command line; 130 after Ctrl-C.
 
     >>> main(["--version"])
     llmguide ...
@@ -87,17 +90,17 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _guarded(name: str, args: list[str]) -> int:
-    """Run a command, and turn what can go wrong without a bug of ours into a line and a status."""
+    """Run a command, and report expected errors as one line and an exit status."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             _run(name, args)
         sys.stdout.flush()
-    except SystemExit as stop:  # tyro ends --help and wrong options this way
+    except SystemExit as stop:  # raised by tyro after --help and for wrong options
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         return _fail("stopped", status=130)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough; at exit nothing is left to flush
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; avoid a flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ArithmeticError, ImportError, OSError, RuntimeError, ValueError) as error:
         return _fail(str(error) or type(error).__name__)
@@ -122,7 +125,7 @@ def _run(name: str, args: list[str]) -> None:
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Leave out file and line of the code, which say nothing to whoever runs a command."""
+    """Print a warning without file and line, which do not help the user of a command."""
     sys.stderr.write(f"llmguide: {message}\n")
 
 

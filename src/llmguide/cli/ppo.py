@@ -16,13 +16,13 @@ from llmguide.runs.toy import NEEDS_DATA, run_toy
 DESCRIPTION = """\
 Proximal policy optimization: the policy of llmguide sft maximizes the reward model of llmguide reward, with a
 KL penalty. Without arguments, in the tiny world, where the best possible policy is known; policy and reward
-model are made first, if missing. --data, JSON lines with prompt, needs --model and --reward-model. Repeat
+model are trained first if missing. --data, JSON lines with prompt, needs --model and --reward-model. Repeat
 the command to resume a run.
 
 Examples:
   llmguide ppo
-  llmguide ppo --kl-coef 0.02 --output runs/ppo-greedy        a small KL penalty: the reward is over-optimized
-  llmguide ppo --data prompts.jsonl --model runs/chat --reward-model runs/judge --output runs/pleasing
+  llmguide ppo --kl-coef 0.02 --output runs/ppo-greedy        small KL penalty: over-optimizes the reward
+  llmguide ppo --data prompts.jsonl --model runs/chat --reward-model runs/reward --output runs/ppo-chat
   torchrun --nproc-per-node 2 -m llmguide ppo --output runs/two"""
 
 
@@ -40,7 +40,7 @@ def ppo(
     """Train a policy on a reward model.
 
     Args:
-        data: JSON lines of prompts; the tiny world, unless given.
+        data: JSON lines of prompts; default: the tiny world.
         model: Initial policy and reference model: a run folder, a folder of transformers, or a name on the
             hub. In the tiny world: the folder of llmguide sft.
         reward_model: Folder of llmguide reward; with data, trained from the same model.

@@ -1,4 +1,4 @@
-"""``llmguide pretrain``: from text to a model that writes in its style, in one resumable folder."""
+"""``llmguide pretrain``: train a tokenizer and a small GPT on a corpus, in a resumable run folder."""
 
 import logging
 from dataclasses import asdict
@@ -30,7 +30,7 @@ from llmguide.training.train import TrainResult, train
 
 DESCRIPTION = """\
 Train a small GPT from scratch: on the State of the Union addresses, or on your text with --corpus. The
-folder keeps tokenizer, tokens, checkpoints, curves and the model. Repeat the command to resume a run.
+run folder has the tokenizer, tokens, checkpoints, curves and the model. Repeat the command to resume a run.
 
 Examples:
   llmguide pretrain
@@ -40,10 +40,10 @@ Examples:
   torchrun --nproc-per-node 2 -m llmguide pretrain --output runs/two
   tensorboard --logdir runs"""
 
-BASELINE_BYTES = 20_000_000  # counted by the n-gram models
+BASELINE_BYTES = 20_000_000  # characters that the n-gram models count
 
 
-# about five minutes on two cores; a small model bears a larger learning rate than TrainConfig's
+# about five minutes on two cores; a small model tolerates a larger learning rate than TrainConfig's
 DEFAULT = TrainConfig(
     n_steps=2000,
     context_length=128,
@@ -70,11 +70,11 @@ def pretrain(
     """Train a small GPT.
 
     Args:
-        corpus: A file, a folder, or a data set of the Hugging Face hub, owner/name[:config[:split]]; the
-            speeches that come along, unless given.
+        corpus: A file, a folder, or a data set of the Hugging Face hub, owner/name[:config[:split]]; default:
+            the packaged speeches.
         output: Run folder.
-        vocab_size: Token ids of the tokenizer, which is trained on the corpus; 257: bytes alone.
-        preset: Shape of a published model, such as gpt2, instead of the sizes below.
+        vocab_size: Vocabulary size of the tokenizer, which is trained on the corpus; 257: bytes only.
+        preset: Published model, such as gpt2, whose shape replaces the sizes below.
         shape: Sizes of the model.
         train: Training options.
         validation: Fraction of the documents that is held out, between 0 and 1.
@@ -90,7 +90,7 @@ def pretrain(
         "validation": validation,
         **asdict(shape),
     }
-    # a shape or share that cannot be is refused now, not when the folder is claimed and the text tokenized
+    # an invalid shape or fraction fails now, not after the text has been tokenized
     model_config(vocab_size, train.window_length(), preset=preset, shape=shape)
     text = load_corpus(corpus)
     text.part("validation", validation=validation)
@@ -121,7 +121,7 @@ def pretrain(
     final.load_state_dict({name: gathered(t).cpu() for name, t in model.state_dict().items()})
     if leads:
         save_run(output, final.eval(), tokenizer)
-        say(f"trained on {result.n_tokens:,} tokens; this sitting took {seconds:,.0f} s")
+        say(f"trained on {result.n_tokens:,} tokens; this process took {seconds:,.0f} s")
         scores = compare(final, tokenizer, text, validation=validation)
         content = {"bits_per_byte": scores, "tokens": result.n_tokens}
         write_json(output / "report.json", content)
@@ -136,7 +136,7 @@ COMMAND = pretrain
 
 
 def compare(model: GPT | Llama, tokenizer: Tokenizer, text: Corpus, *, validation: float) -> dict[str, float]:
-    """Bits per byte of the held-out side, by counting bytes and by the model."""
+    """Compare bits per byte on held-out text: n-gram models of bytes, and the model."""
     seen = at_most(text.part("train", validation=validation), BASELINE_BYTES)
     held_out = [d.text for d in at_most(text.part("validation", validation=validation), HELD_OUT_BYTES)]
     counted, unseen = "\n".join(d.text for d in seen).encode(), "\n".join(held_out).encode()
@@ -164,14 +164,14 @@ def _train(
             sample=sample,
         )
     except KeyboardInterrupt:
-        say(f"\nstopped; the same command goes on from the last checkpoint in {output / 'checkpoints'}")
+        say(f"\nstopped; repeat the command to resume from the last checkpoint in {output / 'checkpoints'}")
         raise
 
 
 def _decoder(config: ModelConfig) -> GPT | Llama:
     model = build(config)
     if not isinstance(model, GPT | Llama):
-        raise TypeError(f"{config.architecture} is no decoder")
+        raise TypeError(f"{config.architecture} is not a decoder")
     return model
 
 

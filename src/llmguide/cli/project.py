@@ -5,8 +5,8 @@ from importlib import import_module
 from llmguide.projects import MODULES
 
 DESCRIPTION = """\
-Run a project: a small program that trains something real from beginning to end. Its page in the guide
-explains it; llmguide check says whether a run of yours passes. Repeat the command to resume a run.
+Run a project: a small program that trains a model from data to evaluation. Its page in the guide explains it;
+llmguide check evaluates your run again, and passes or fails it. Repeat the command to resume a run.
 
 Examples:
   llmguide project character-model

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from llmguide.post_training.chat import Message
 from llmguide.post_training.datasets import TextPair
+from llmguide.post_training.preferences.baselines import preferred
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
+from llmguide.post_training.preferences.reward_evaluation import score_texts
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.sft import completion
 from llmguide.runs.chat_model import Chat, merged, open_chat, save_trained
@@ -31,14 +31,14 @@ from llmguide.training.train import train
 
 DESCRIPTION = """\
 Train a reward model on comparisons of two responses. Without arguments, it learns the noisy preferences of
-the tiny world, starting from the policy of llmguide sft. --data vader: which of two texts raters found more
-positive; --data hh: Anthropic's HH-RLHF; or a file of JSON lines with prompt, chosen and rejected. Held-out
-accuracy is reported with an interval, beside simple baselines. Repeat the command to resume a run.
+the tiny world, starting from the policy of llmguide sft. --data vader: which of two texts human raters find
+more positive; --data hh: Anthropic's HH-RLHF; or a file of JSON lines with prompt, chosen and rejected.
+Held-out accuracy is reported with an interval, beside simple baselines. Repeat the command to resume a run.
 
 Examples:
   llmguide reward
   llmguide reward --data vader --output runs/sentiment
-  llmguide reward --data pairs.jsonl --model runs/chat --output runs/judge
+  llmguide reward --data pairs.jsonl --model runs/chat --output runs/reward
   torchrun --nproc-per-node 2 -m llmguide reward --data vader --output runs/two"""
 
 BATCH_SIZE = 32
@@ -55,9 +55,9 @@ def reward(
     """Train a reward model.
 
     Args:
-        comparisons: PreferenceDataset to train on.
+        comparisons: Preference pairs to train on.
         output: Run folder.
-        source: Model to start from, which reads the last tokens of a text that is too long.
+        source: Model to start from; texts that are too long are truncated at their start.
         steps: Training options.
         lora: LoRA options.
     """
@@ -74,7 +74,7 @@ def reward(
     lora.apply_to(chat.model)
     reward_model = RewardModel(chat.model).to(device)
     if chat.model.head is not None:
-        chat.model.head.requires_grad_(False)  # unused: DDP would wait for its gradients
+        chat.model.head.requires_grad_(False)  # unused, so DDP would wait for its gradients
     pairs = [
         PreferencePair(
             completion([], _ids(chat, pair.prompt, pair.chosen)),
@@ -100,7 +100,7 @@ def reward(
         final = RewardModel(merged(chat.model)).to(device)
         final.head.load_state_dict(reward_model.head.state_dict())
         score = _scores(final, chat, held_out, length)
-        right = [_preferred(score[a], score[b]) for a, b in _keys(held_out)]
+        right = [preferred(score[a], score[b]) for a, b in _keys(held_out)]
         report_accuracy(output, "reward model", right, train_pairs, held_out)
     barrier()
 
@@ -120,26 +120,10 @@ def _keys(pairs: Sequence[TextPair]) -> list[tuple[tuple[str, str], tuple[str, s
     return [((key, pair.chosen), (key, pair.rejected)) for key, pair in zip(keys, pairs, strict=True)]
 
 
-@torch.no_grad()
 def _scores(
     reward_model: RewardModel, chat: Chat, pairs: Sequence[TextPair], length: int
 ) -> dict[tuple[str, str], float]:
-    """Score each text once, however many pairs it is in."""
+    """Score each text once, even if it is in many pairs."""
     prompt_of = {key: pair.prompt for pair, both in zip(pairs, _keys(pairs), strict=True) for key in both}
-    ids = {key: _ids(chat, prompt, key[1])[-length:] for key, prompt in prompt_of.items()}
-    order = sorted(ids, key=lambda key: len(ids[key]))  # so that a batch needs little padding
-    device = next(reward_model.parameters()).device
-    scores: dict[tuple[str, str], float] = {}
-    reward_model.eval()
-    for first in range(0, len(order), BATCH_SIZE):
-        keys = order[first : first + BATCH_SIZE]
-        rows = [torch.tensor(ids[key]) for key in keys]
-        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        mask = torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
-        rewards = reward_model(padded.to(device), attention_mask=mask.to(device)).tolist()
-        scores |= dict(zip(keys, rewards, strict=True))
-    return scores
-
-
-def _preferred(chosen: float, rejected: float) -> float:
-    return 0.5 if chosen == rejected else float(chosen > rejected)
+    ids = [_ids(chat, prompt, key[1])[-length:] for key, prompt in prompt_of.items()]
+    return dict(zip(prompt_of, score_texts(reward_model, ids), strict=True))

@@ -1,9 +1,8 @@
-"""``llmguide serve``: the guide on this machine, where Run uses a Python process with real PyTorch."""
+"""``llmguide serve``: serve the guide locally, with a kernel that has the real PyTorch."""
 
 import asyncio
 import secrets
 import sys
-import webbrowser
 from pathlib import Path
 
 import llmguide
@@ -15,11 +14,11 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message) from error
 
 DESCRIPTION = """\
-Open the guide on this machine, where Run uses a Python process of yours, with the PyTorch, the other
-libraries and the GPU that it has. Only this machine can reach it, and only pages with the link's token can
-run code; each start makes a new one. Nothing is stored: the names, files and processes of a tab's cells end
-with the tab. (On macOS, processes that left the kernel's process group keep running; on Windows, every
-process that it started does.) Ctrl-C ends every kernel.
+Serve the guide on this machine. Run then uses your Python, with its PyTorch, other libraries and GPU. Only
+this machine can reach the server, and only pages with the link's token, which is new at each start, can run
+code. Nothing is stored: the variables, files and processes of a tab's cells end with the tab. (On macOS,
+processes that left the kernel's process group keep running; on Windows, every process that it started does.)
+Ctrl-C ends every kernel.
 
 The browser stores edited cells under the server's address, which other programs may have used before. Edits
 that were not made in this tab since the server started are shown first, and run only if you confirm them.
@@ -30,22 +29,24 @@ includes the token.
 Examples:
   llmguide serve
   llmguide serve --port 8123 --no-browser
-  llmguide serve --site site                 a site that make site has built"""
+  llmguide serve --site site                 a site built by make site"""
 
-PACKAGED = Path(llmguide.__file__).parent / "site"  # in a release: make package
+PACKAGED = Path(llmguide.__file__).parent / "site"  # part of a release, by make package
 
 
 def serve(*, site: Path | None = None, port: int = 8000, no_browser: bool = False) -> None:
     """Serve the guide with a kernel, until Ctrl-C.
 
     Args:
-        site: Folder of the built guide; unless given, the one that came with the package, or ./site.
+        site: Folder of the built guide; default: the one in the package, else ./site.
         port: TCP port on 127.0.0.1; 0: any free port.
-        no_browser: Only print the link.
+        no_browser: Print the link without opening a browser.
     """
     try:
-        asyncio.run(_serve(find_site(site), port, open_browser=not no_browser))
-    except KeyboardInterrupt:  # how it is meant to end
+        token = secrets.token_urlsafe(32)
+        server = Server(find_site(site), token, port=port)
+        asyncio.run(server.run("The guide, with a kernel", token, open_browser=not no_browser))
+    except KeyboardInterrupt:  # Ctrl-C ends the server
         sys.stdout.write("\nstopped, and every kernel with it\n")
 
 
@@ -56,30 +57,16 @@ def find_site(given: Path | None, packaged: Path = PACKAGED) -> Path:
     """Find the built guide.
 
     Raises:
-        ValueError: There is none, or the folder named holds none.
+        ValueError: There is no built guide, or none in the given folder.
     """
     if given is not None:
         if not (given / "index.html").is_file():
-            raise ValueError(
-                f"--site {given} holds no built guide (no index.html); make site writes one to site/"
-            )
+            raise ValueError(f"--site {given} has no index.html; make site writes a guide to site/")
         return given.resolve()
     for folder in (packaged, Path("site")):
         if (folder / "index.html").is_file():
             return folder.resolve()
     raise ValueError(
-        "no built guide: this llmguide brought none, and there is no ./site. Install a release from PyPI, "
-        "which brings it; or run make site in a checkout and start there; or name a folder: --site DIR"
+        "no built guide: this installation has none, and there is no ./site. Install a release from PyPI, "
+        "which has it; or run make site in a checkout, and start there; or give a folder: --site DIR"
     )
-
-
-async def _serve(site: Path, port: int, *, open_browser: bool) -> None:
-    token = secrets.token_urlsafe(32)
-    async with Server(site, token, port=port) as server:
-        # After #, where a browser sends it to no server; the page takes it out of the address at once.
-        link = f"{server.address}/#token={token}"
-        sys.stdout.write(f"The guide, with a kernel: {link}\nCtrl-C ends it.\n")
-        sys.stdout.flush()
-        if open_browser:
-            await asyncio.to_thread(webbrowser.open, link)
-        await asyncio.Event().wait()

@@ -35,7 +35,7 @@ def sft(
     """Fine-tune a model on responses.
 
     Args:
-        data: JSON lines of conversations; the tiny world, unless given.
+        data: JSON lines of conversations; default: the tiny world.
         output: Run folder.
         held_out: Fraction of the conversations that is held out, from 0 to below 1.
         packed: Pack several conversations into a row.

@@ -1,6 +1,6 @@
-"""Programs that solve problems, and programs that models write: patterns, growth, prompts, and a judge.
+"""Coding: algorithm patterns, time complexity, prompts, and a judge for model-written code.
 
-Needs no torch. `judge` runs a solution in a box and says whether it is right, and why not.
+Needs no torch. `judge` runs a solution in a sandbox and returns whether it passes, and why not.
 """
 
 from llmguide.coding.sandbox.judging import judge, protections

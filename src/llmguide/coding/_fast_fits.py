@@ -12,7 +12,7 @@ def fast_errors(growths: list[Array], y: Array, weights: Array) -> Array:
     Args:
         growths: Growth of each class at the n sizes, slowest class first.
         y: Steps at the n sizes.
-        weights: How often each sample holds each point, shape (samples, n).
+        weights: Number of times that each sample contains each point, shape (samples, n).
 
     Returns:
         Root mean square relative errors, shape (classes, samples).

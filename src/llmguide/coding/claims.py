@@ -101,16 +101,12 @@ def _connect(n: int) -> None:
 
 
 def _many_quickselects(items: Sequence[int]) -> None:
-    for seed in range(20):  # one alone is a matter of luck
+    for seed in range(20):  # a single random input could be easy by chance
         sorting.quickselect(items, len(items) // 2, Random(seed))
 
 
 def _walk(tree: trees.Tree) -> list[int]:
     return list(trees.in_order(tree))
-
-
-def _sorted_numbers(n: int) -> list[int]:
-    return sorted(_numbers(n))
 
 
 def _tree(n: int) -> tuple[trees.Tree | None]:

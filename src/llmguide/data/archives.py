@@ -1,16 +1,16 @@
-r"""Compressed files and archives, read with a bound on how far they expand: one budget per file.
+r"""Compressed files and archives, read with a limit on decompressed bytes: one budget per file.
 
-A file of $n$ bytes may expand to `FLOOR` + `EXPANSION` $\cdot\, n$ bytes, whatever it holds: its decompressed
-streams, those inside them, and the texts of a Parquet file count together. The budget grows as the file is
-read, so a bomb is given up after a few megabytes rather than at its end. Prose compresses 3 to 10 times. To
-read a file of your own that compresses better, raise ``llmguide.data.archives.EXPANSION``.
+A file of $n$ bytes may expand to `FLOOR` + `EXPANSION` $\cdot\, n$ bytes in total, including streams inside
+decompressed streams and the texts of a Parquet file. The budget grows as the file is read, so reading a
+decompression bomb stops after a few megabytes. Prose compresses 3 to 10 times. To read a file that compresses
+better, raise ``llmguide.data.archives.EXPANSION``.
 
-Python's `zipfile` and `tarfile` trust more than they should, so this module checks first:
+Python's `zipfile` and `tarfile` trust their input too much, so this module first checks for:
 
-- zip: members that share bytes; methods other than deflate, which `zipfile` decompresses without a limit.
-- tar: a damaged header or the end of the file, which `tarfile` takes for the end of the archive, where an end
-  marker should be; a size beyond the end of the file, to which it would seek for years; headers that are too
-  long to be names.
+- zip: members that share bytes; compression methods other than deflate, which `zipfile` decompresses without
+  a limit.
+- tar: a damaged header or a missing end marker, which `tarfile` treats as the end of the archive; a size
+  beyond the end of the file, to which it would seek for years; headers that are too long to be names.
 """
 
 import io
@@ -36,7 +36,7 @@ _LOCAL_HEADER = 30  # bytes before the name of a member of a zip
 
 
 class UnreadableError(Exception):
-    """Something that is refused: its reason, one of few, and a detail."""
+    """Raised for input that is refused, with a reason, one of a few, and a detail."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -45,11 +45,11 @@ class UnreadableError(Exception):
 
 
 class BudgetError(Exception):
-    """A file has expanded beyond its budget; nothing more is read of it."""
+    """Raised when a file expands beyond its budget; reading stops."""
 
 
 class Source(io.FileIO):
-    """A file and its budget."""
+    """A file and its decompression budget."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -58,22 +58,22 @@ class Source(io.FileIO):
         self.n_expanded = 0
 
     def readinto(self, buffer: Any, /) -> int | None:
-        """Count what is read."""
+        """Read, and count the bytes."""
         n = super().readinto(buffer)
         self.n_read += n or 0
         return n
 
     def spend(self, n_bytes: int) -> None:
-        """Count bytes that came out of a decompressor.
+        """Count decompressed bytes.
 
         Raises:
-            BudgetError: They are too many for what was read.
+            BudgetError: The file has expanded beyond its budget.
         """
         self.n_expanded += n_bytes
-        n_read = min(self.n_read, self.size)  # reading the same bytes twice earns nothing
+        n_read = min(self.n_read, self.size)  # reading the same bytes twice does not add to the budget
         if self.n_expanded > FLOOR + EXPANSION * n_read:
             raise BudgetError(
-                f"{n_read:,} bytes became {self.n_expanded:,}; allowed are {FLOOR:,} and {EXPANSION} times "
+                f"{n_read:,} bytes became {self.n_expanded:,}; the limit is {FLOOR:,} plus {EXPANSION} times "
                 "as many. The rest is not read. If you trust the file, raise llmguide.data.archives.EXPANSION"
             )
 
@@ -86,7 +86,7 @@ class Expanding(io.BufferedIOBase):
         self._budget = budget
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read and count."""
+        """Read and count decompressed bytes."""
         return self._counted(self._stream.read(-1 if size is None else size))
 
     def readline(self, size: int | None = -1, /) -> bytes:
@@ -102,7 +102,7 @@ def zip_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """List the members of a zip.
 
     Raises:
-        UnreadableError: Two of them overlap, as no program writes them.
+        UnreadableError: Two members overlap, which no regular program writes.
     """
     infos = archive.infolist()
     for info, following in pairwise(sorted(infos, key=lambda info: info.header_offset)):
@@ -118,8 +118,8 @@ def open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Source)
     """Open a member of a zip.
 
     Raises:
-        UnreadableError: It is compressed by a method of which `zipfile` decompresses any amount at once.
-        zipfile.BadZipFile, RuntimeError: It is damaged or encrypted.
+        UnreadableError: The compression method is one that `zipfile` decompresses without a limit.
+        zipfile.BadZipFile, RuntimeError: The member is damaged or encrypted.
     """
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UnreadableError(
@@ -129,13 +129,13 @@ def open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Source)
 
 
 def tar_members(stream: io.BufferedIOBase) -> Iterator[tuple[str, io.BufferedIOBase]]:
-    """Stream the regular files of a tar, each to be read before the next is asked for.
+    """Stream the regular files of a tar; each must be read before the next one is requested.
 
     Args:
-        stream: Stream of the tar, which is read forwards only.
+        stream: Stream of the tar, which is read forward only.
 
     Yields:
-        Name and content.
+        The name and the content of each file.
 
     Raises:
         tarfile.TarError: The archive is damaged or cut off.
@@ -145,13 +145,13 @@ def tar_members(stream: io.BufferedIOBase) -> Iterator[tuple[str, io.BufferedIOB
             member = archive.extractfile(info) if info.isfile() else None
             if member is not None:
                 yield info.name, member
-            archive.members.clear()  # tarfile keeps them all, in a stream as well
+            archive.members.clear()  # tarfile keeps all of them in memory
             if len(archive.pax_headers) > _HEADER:
                 raise tarfile.ReadError("more global headers than any archive needs")
 
 
 class _UntilMarker:
-    """A tar as `tarfile` reads it: a read at the end of the file finds no end marker, which comes before."""
+    """The stream of a tar, which raises an error if the file ends before the end marker."""
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
         self._stream = stream
@@ -164,7 +164,7 @@ class _UntilMarker:
 
 
 class _Header(tarfile.TarInfo):
-    """A header that is whole, short, and of a member without holes."""
+    """A tar header that is undamaged, short, and not of a sparse file."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
@@ -180,5 +180,5 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"{header.name!r} is a sparse file; pack the tar without them")
         return header
 
-    def _proc_gnusparse_10(self, *_: object) -> None:  # its map can be as long as the file
+    def _proc_gnusparse_10(self, *_: object) -> None:  # the map of a sparse file can be as long as the file
         raise tarfile.ReadError(f"{self.name!r} is a sparse file; pack the tar without them")

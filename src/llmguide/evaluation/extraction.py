@@ -1,4 +1,4 @@
-"""Extracts the code from a completion."""
+"""Extract the code from a completion."""
 
 import ast
 import re
@@ -9,12 +9,12 @@ _BLOCK = re.compile(r"^ {0,3}```[^\n`]*\n(.*?)(?:^ {0,3}```[ \t]*$|\Z)", flags=r
 def extract_code(completion: str, name: str | None = None) -> str | None:
     r"""Extract the last fenced code block of a completion, or the last one that defines a function.
 
-    A block that the end of the completion cuts off counts. A completion that is nothing but Python, and
-    defines the function, is taken whole.
+    A block that is cut off at the end of the completion counts, too. A completion that is only Python, and
+    defines the function, is returned whole.
 
     Args:
         completion: Text that a model generated.
-        name: Function that the block must define; None accepts every block.
+        name: Name of the function that the block must define; None: any block.
 
     Returns:
         Source of the block; None if there is no such block.

@@ -18,20 +18,27 @@ Glossary: ``N`` tokens of a text, ``T`` tokens of a window.
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import exp, log
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmguide.data.tokens.encode import encode_ordinary
+from llmguide.models.decoder import Decoder
 from llmguide.training.losses import head_weight, token_logprobs
 
-BATCH_TOKENS = 8192  # of windows run at a time
+T = TypeVar("T")
+
+BATCH_TOKENS = 8192  # tokens of windows that are run at a time
 
 
 def text_logprobs(
-    model: Any, ids: Int[Tensor, " N"], *, context: int | None = None, stride: int | None = None
+    model: Decoder | nn.Module,
+    ids: Int[Tensor, " N"],
+    *,
+    context: int | None = None,
+    stride: int | None = None,
 ) -> Float[Tensor, " N_minus_1"]:
     """Compute the log-probability of every token but the first, in windows that move over the text.
 
@@ -50,7 +57,7 @@ def text_logprobs(
         Log-probabilities in nats.
 
     Raises:
-        ValueError: There is nothing to predict, or ``context`` or ``stride`` is outside its range.
+        ValueError: There is nothing to predict, or ``context`` or ``stride`` is out of range.
 
     >>> from llmguide.config import ModelConfig
     >>> from llmguide.models import build
@@ -59,26 +66,26 @@ def text_logprobs(
     >>> text_logprobs(model, torch.tensor([0, 3, 1, 2]), context=2, stride=1).exp().tolist()
     [0.25, 0.25, 0.25]
     """
-    require_evaluation_mode(model)
-    longest = model.config.context_length
+    decoder = evaluated(model)
+    longest = decoder.config.context_length
     context = longest if context is None else context
     stride = context if stride is None else stride
     if len(ids) < 2:
-        raise ValueError(f"{len(ids)} tokens hold nothing to predict: put a token for the beginning first")
+        raise ValueError(f"{len(ids)} tokens leave nothing to predict: put a beginning-of-text token first")
     if not 1 <= stride <= context <= longest:
         raise ValueError(
             f"stride={stride} must be between 1 and context={context}, and that at most the model's {longest}"
         )
     n_targets = len(ids) - 1
     width = min(context, n_targets)
-    # where windows end; the last one is moved back to end with the text, and scores what is left
+    # ends of the windows; the last one is moved back to end with the text, and scores the rest
     ends = [*range(width, n_targets, stride), n_targets]
     found = torch.empty(n_targets)
     scored = 0
     for group in groups(ends, BATCH_TOKENS // width):
         rows = torch.stack([ids[end - width : end + 1] for end in group])
         with torch.inference_mode():
-            logprobs = token_logprobs(model.hidden(rows[:, :-1]), head_weight(model), rows[:, 1:]).cpu()
+            logprobs = token_logprobs(decoder.hidden(rows[:, :-1]), head_weight(model), rows[:, 1:]).cpu()
         for end, row in zip(group, logprobs, strict=True):
             found[scored:end] = row[width - (end - scored) :]
             scored = end
@@ -86,7 +93,11 @@ def text_logprobs(
 
 
 def perplexity(
-    model: Any, ids: Int[Tensor, " N"], *, context: int | None = None, stride: int | None = None
+    model: Decoder | nn.Module,
+    ids: Int[Tensor, " N"],
+    *,
+    context: int | None = None,
+    stride: int | None = None,
 ) -> float:
     """Compute the perplexity of a text, the effective number of choices for each token.
 
@@ -109,7 +120,7 @@ def perplexity(
 
 
 def bits_per_byte(
-    model: Any,
+    model: Decoder | nn.Module,
     tokenizer: Any,
     texts: Iterable[str],
     *,
@@ -117,7 +128,7 @@ def bits_per_byte(
     context: int | None = None,
     stride: int | None = None,
 ) -> float:
-    """Compute the bits that the model needs for a byte of UTF-8, each text predicted on its own.
+    """Compute the bits per UTF-8 byte under a model, each text predicted independently.
 
     Args:
         model: A decoder of `llmguide.models` in evaluation mode.
@@ -150,25 +161,24 @@ def bits_per_byte(
             nats -= text_logprobs(model, ids, context=context, stride=stride).double().sum().item()
             n_bytes += len(text.encode())
     if n_bytes == 0:
-        raise ValueError("the texts hold no byte: give documents that are not empty")
+        raise ValueError("all texts are empty")
     return nats / log(2) / n_bytes
 
 
-def groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Split a sequence into groups of ``size``, at least 1."""
     size = max(1, size)
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def device(model: Any) -> torch.device:
+def device(model: Decoder | nn.Module) -> torch.device:
     """Return the device of a model's parameters."""
-    found: torch.device = next(model.parameters()).device
-    return found
+    return next(cast(nn.Module, model).parameters()).device
 
 
-def require_evaluation_mode(model: Any) -> None:
-    """Raise ValueError if dropout is active."""
-    if model.training and model.config.dropout > 0:
-        raise ValueError(
-            f"dropout={model.config.dropout} is active, so scores would be random: call model.eval()"
-        )
+def evaluated(model: Decoder | nn.Module) -> Decoder:
+    """Return a model as a decoder, and raise ValueError if its dropout is active."""
+    decoder = cast(Decoder, model)
+    if decoder.training and (dropout := decoder.config.dropout) > 0:
+        raise ValueError(f"dropout={dropout} is active, so scores would be random: call model.eval()")
+    return decoder

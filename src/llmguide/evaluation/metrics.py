@@ -54,7 +54,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     0.7
     """
     if not (0 <= c <= n and 1 <= k <= n):
-        raise ValueError(f"n={n}, c={c}, k={k} must satisfy 0 <= c <= n and 1 <= k <= n: draw more samples")
+        raise ValueError(f"n={n}, c={c}, k={k} must satisfy 0 <= c <= n and 1 <= k <= n")
     return 1.0 - prod(1.0 - k / i for i in range(n - c + 1, n + 1))
 
 
@@ -64,7 +64,7 @@ def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> In
     $(\hat p + z^2/2n \pm z \sqrt{\hat p (1-\hat p)/n + z^2/4n^2}) / (1 + z^2/n)$.
 
     Unlike $\hat p \pm z \sqrt{\hat p(1-\hat p)/n}$ it stays within 0 and 1, and 10 successes in 10 trials are
-    no certainty.
+    not a certainty.
 
     Args:
         successes: Number of successes. A tie may count one half, which makes the interval slightly too wide.
@@ -75,19 +75,19 @@ def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> In
         The proportion and its bounds.
 
     Raises:
-        ValueError: There are no trials, more successes than trials, or ``confidence`` is outside its range.
+        ValueError: There are no trials, more successes than trials, or ``confidence`` is out of range.
 
     >>> [round(value, 3) for value in wilson_interval(70, 100)]
     [0.7, 0.604, 0.781]
     """
     if not (n >= 1 and 0 <= successes <= n):
-        raise ValueError(f"successes={successes} must lie between 0 and n={n}, and n be at least 1")
+        raise ValueError(f"successes={successes} must be between 0 and n={n}, and n at least 1")
     _require_confidence(confidence)
     z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
     p = successes / n
     center, half = p + z2 / (2 * n), sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
     low, high = (center - half) / (1 + z2 / n), (center + half) / (1 + z2 / n)
-    # rounding could cross a share of 0 or 1
+    # rounding could exceed 0 or 1
     return Interval(p, max(0.0, min(low, p)), min(1.0, max(high, p)))
 
 
@@ -133,7 +133,7 @@ def bootstrap_interval(
         The mean and its bounds.
 
     Raises:
-        ValueError: There are no values, no samples or ``confidence`` is outside its range.
+        ValueError: There are no values or no samples, or ``confidence`` is out of range.
 
     >>> bootstrap_interval([2.0, 2.0, 2.0])
     Interval(score=2.0, low=2.0, high=2.0)
@@ -168,7 +168,8 @@ def expected_calibration_error(
         0 for a calibrated model, at most 1.
 
     Raises:
-        ValueError: The lengths differ, there are no predictions or bins, or a confidence is no probability.
+        ValueError: The lengths differ, there are no predictions or bins, or a confidence is not a
+            probability.
 
     >>> round(expected_calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False], n_bins=10), 3)
     0.1
@@ -243,7 +244,7 @@ def _extra(module: str) -> Any:
 
 def _require_pairs(predictions: Sequence[str], references: Sequence[str]) -> None:
     if isinstance(predictions, str) or isinstance(references, str):
-        raise TypeError("predictions and references are lists of texts: put a single text into a list")
+        raise TypeError("predictions and references must be lists of texts: put a single text into a list")
     if len(predictions) != len(references) or not predictions:
         raise ValueError(
             f"{len(predictions)} predictions and {len(references)} references: give one for each"

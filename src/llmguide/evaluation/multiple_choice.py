@@ -11,13 +11,15 @@ from math import exp
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.data.tokens.windows import IGNORE_INDEX
-from llmguide.evaluation.likelihood import device, groups, require_evaluation_mode
+from llmguide.evaluation.likelihood import device, evaluated, groups
+from llmguide.models.decoder import Decoder
 from llmguide.training.losses import head_weight, token_logprobs
 
-BATCH_ROWS = 16  # continuations run at a time
+BATCH_ROWS = 16  # continuations that are run at a time
 
 
 class Question(NamedTuple):
@@ -25,7 +27,7 @@ class Question(NamedTuple):
 
     Attributes:
         context: Question with examples and instructions, if any; without the space before the answer.
-        choices: Possible answers, without that space.
+        choices: Possible answers, without the space before them.
         answer: Index of the right choice.
     """
 
@@ -59,14 +61,14 @@ class LastWordScores(NamedTuple):
 
 
 def multiple_choice(
-    model: Any, tokenizer: Any, questions: Iterable[Question], *, bos_id: int
+    model: Decoder | nn.Module, tokenizer: Any, questions: Iterable[Question], *, bos_id: int
 ) -> ChoiceScores:
     """Answer each question with its most probable choice, as lm-evaluation-harness does.
 
     Args:
         model: A decoder of `llmguide.models` in evaluation mode.
         tokenizer: Tokenizer of the model, ours or one of Hugging Face.
-        questions: Questions; a space is put between context and choice.
+        questions: Multiple-choice questions; a space is put between context and choice.
         bos_id: Token that replaces an empty context.
 
     Returns:
@@ -79,7 +81,7 @@ def multiple_choice(
     for question in questions:
         n = len(question.choices)
         if not 0 <= question.answer < n or not all(question.choices):
-            raise ValueError(f"{question}: answer must number one of the choices, and none may be empty")
+            raise ValueError(f"{question}: answer must be the index of a choice, and none may be empty")
         pairs = [(question.context, f" {choice}") for choice in question.choices]
         scores = [score for score, _ in continuation_logprobs(model, tokenizer, pairs, bos_id=bos_id)]
         norm = [score / len(choice) for score, choice in zip(scores, question.choices, strict=True)]
@@ -92,7 +94,9 @@ def multiple_choice(
     return ChoiceScores(sum(right) / n, sum(right_norm) / n, sum(guess) / n, n)
 
 
-def last_word(model: Any, tokenizer: Any, passages: Sequence[str], *, bos_id: int) -> LastWordScores:
+def last_word(
+    model: Decoder | nn.Module, tokenizer: Any, passages: Sequence[str], *, bos_id: int
+) -> LastWordScores:
     """Predict the last word of each passage from the rest, as lm-evaluation-harness scores LAMBADA.
 
     Args:
@@ -102,7 +106,7 @@ def last_word(model: Any, tokenizer: Any, passages: Sequence[str], *, bos_id: in
         bos_id: Token that replaces an empty context.
 
     Returns:
-        Accuracy, and perplexity of a word (not of a token).
+        Accuracy, and perplexity per word (not per token).
 
     Raises:
         ValueError: There are no passages, or one has a single word.
@@ -121,12 +125,12 @@ def last_word(model: Any, tokenizer: Any, passages: Sequence[str], *, bos_id: in
 
 
 def continuation_logprobs(
-    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, bos_id: int
+    model: Decoder | nn.Module, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, bos_id: int
 ) -> list[tuple[float, bool]]:
     """Compute the log-probability of each continuation, and whether greedy decoding would generate it.
 
     Context and continuation are encoded as one text, as the model saw text in training; spaces that end the
-    context belong to the continuation. A text longer than the model's context loses its beginning.
+    context belong to the continuation. A text longer than the model's context is truncated at its start.
 
     Args:
         model: A decoder of `llmguide.models` in evaluation mode.
@@ -140,20 +144,20 @@ def continuation_logprobs(
     Raises:
         ValueError: A continuation has no token of its own.
     """
-    require_evaluation_mode(model)
+    decoder = evaluated(model)
     rows = [_encode_pair(tokenizer, *pair, bos_id=bos_id) for pair in pairs]
     found = []
     for group in groups(rows, BATCH_ROWS):
-        found += _continuation_logprobs(model, group)
+        found += _continuation_logprobs(decoder, group)
     return found
 
 
 @torch.inference_mode()
-def _continuation_logprobs(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[tuple[float, bool]]:
-    """Score the last tokens, as many as the second number says, of each row."""
+def _continuation_logprobs(model: Decoder, rows: Sequence[tuple[list[int], int]]) -> list[tuple[float, bool]]:
+    """Score the last tokens of each row, whose number is the second element of its pair."""
     longest = model.config.context_length
     width = min(longest, max(len(ids) for ids, _ in rows) - 1)
-    # padding comes after the text, and is seen by no token of it
+    # padding comes after the text, so no token attends to it
     inputs = torch.zeros(len(rows), width, dtype=torch.long)
     targets = torch.full_like(inputs, IGNORE_INDEX)
     for i, (ids, n) in enumerate(rows):

@@ -1,11 +1,11 @@
-r"""The baseline a neural language model has to beat: a byte-level n-gram model with Witten-Bell smoothing.
+r"""The baseline of a neural language model: a byte-level n-gram model with Witten-Bell smoothing.
 
 $$p_k(c \mid h) = \frac{n(hc) + t(h)\, p_{k-1}(c \mid h')}{n(h) + t(h)}$$
 
 $h$ is the context of $k - 1$ bytes and $h'$ is $h$ without its first byte. $n(hc)$ counts how often $c$
 followed $h$, $n(h)$ is the sum over all $c$, and $t(h)$ is the number of different bytes that followed $h$.
-A context with many different continuations is likely to meet a new one, so it gives more weight to the
-shorter context. $p_0 = 1/256$.
+A context with many different continuations is likely to be followed by a new one, so it gives more weight to
+the shorter context. $p_0 = 1/256$.
 
 `ngram_probabilities` is the formula. `ngram_bits_per_byte` computes the same with numpy.
 

@@ -1,8 +1,8 @@
 """Exercises that grade themselves and name the mistake.
 
 ``grade("attention", my_attention)`` runs your function on small inputs and compares it with the package's. If
-the results differ, they are compared with those of typical wrong versions, the mutants that stand beside each
-exercise; if one of them computes what you computed, that is your mistake, and it has a name.
+the results differ, they are compared with those of typical wrong versions (mutants); if one of them computes
+the same as yours, that names your mistake.
 """
 
 from llmguide.exercises.grading import Exercise, Grade, Mistake, exercise, exercises, grade

@@ -21,7 +21,7 @@ def _search(low: int, high: int, test: Callable[[int], bool], *, before_middle: 
 
 
 def at_least_7(x: int) -> bool:
-    """A test for `first_true`, with a name that an error can show."""
+    """Test a number for `first_true`; a named function, so that an error can show it."""
     return x >= 7
 
 
@@ -29,7 +29,7 @@ def at_least_7(x: int) -> bool:
 
 
 def _window(text: str, *, jump: Callable[[int, int, int], int], length: int = 1) -> int:
-    """The window with its rule for the start, from the old start, the place of the repeat and the end."""
+    """Compute the window with a rule for the start from the old start, the repeat and the end."""
     last: dict[str, int] = {}
     start = best = 0
     for end, letter in enumerate(text):
@@ -113,7 +113,7 @@ Tree = tuple[Any, int, Any] | None  # left, item, right
 
 
 def is_search_tree(tree: Tree, low: float = -inf, high: float = inf) -> bool:
-    """Whether each item is above all on its left and below all on its right.
+    """Return whether each item is larger than all on its left and smaller than all on its right.
 
     >>> is_search_tree(((None, 1, None), 2, (None, 3, None))), is_search_tree(((None, 3, None), 2, None))
     (True, False)

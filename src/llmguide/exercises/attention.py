@@ -1,9 +1,10 @@
-"""Exercises of the attention chapter: the formula, its masks, its heads."""
+"""Exercises of the attention chapter: the formula, its masks, its heads, a linear variant."""
 
 from collections.abc import Callable
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
@@ -27,7 +28,7 @@ def _attend(
     axis: int = -1,
     hide: Callable[[Tensor, Tensor], Tensor] = _hidden,
 ) -> Tensor:
-    """Attention with switches for what goes wrong."""
+    """Compute attention, with switches for the mistakes."""
     scores: Tensor = q @ k.mT * q.shape[-1] ** power
     if mask is not None:
         scores = hide(scores, mask)
@@ -66,6 +67,13 @@ def _band(T: int, window: int, *, before: int = 0, causal: bool = True) -> Tenso
 def _split(x: Tensor, n_heads: int) -> Tensor:
     B, T, D = x.shape
     return x.view(B, T, n_heads, D // n_heads).transpose(1, 2)
+
+
+# ---- linear attention ------------------------------------------------------------------------------
+
+
+def _delta_write(state: Tensor, key: Tensor, value: Tensor, beta: float) -> Tensor:
+    return state + beta * torch.outer(key, value - key @ state)
 
 
 EXERCISES = (
@@ -257,5 +265,36 @@ EXERCISES = (
             ),
         ),
         ("Query head h uses key head h // (n_heads // K).",),
+    ),
+    Exercise(
+        "delta-rule",
+        "delta_write(state, key, value, beta) returns the state (E, E_v) of linear attention after the delta "
+        "rule has written the value under the key, a vector of length 1.",
+        _delta_write,
+        lambda: [
+            (noise(7, 4, 3), F.normalize(noise(8, 4), dim=0), noise(9, 3), 0.5),
+            (noise(10, 2, 2), F.normalize(noise(11, 2), dim=0), noise(12, 2), 0.25),
+        ],
+        (
+            Mistake(
+                "plain sum",
+                "the value is added without removing what the state holds for the key",
+                "Read the state with the key first, and write the difference.",
+                lambda state, key, value, beta: state + beta * torch.outer(key, value),
+            ),
+            Mistake(
+                "beta ignored",
+                "the old value is replaced in full",
+                "beta says how much of the difference is written.",
+                lambda state, key, value, beta: _delta_write(state, key, value, 1.0),
+            ),
+            Mistake(
+                "beta on the new value only",
+                "the old value is removed in full, and a fraction of the new one is written",
+                "beta multiplies the difference of both.",
+                lambda state, key, value, beta: state + torch.outer(key, beta * value - key @ state),
+            ),
+        ),
+        ("key @ state is the value that the state holds for the key.", "torch.outer(key, difference)"),
     ),
 )

@@ -93,7 +93,7 @@ def _encode_probes() -> list[Arguments]:
 def _nucleus(
     logits: Tensor, p: float, *, crossing: bool = True, ordered: bool = True, undo: bool = True
 ) -> Tensor:
-    """Keep the nucleus, with switches for what goes wrong."""
+    """Keep the nucleus, with switches for the mistakes."""
     order = logits.argsort(descending=True) if ordered else torch.arange(len(logits))
     probabilities = logits.softmax(-1)[order]
     total = probabilities.cumsum(-1)
@@ -119,7 +119,7 @@ def _sampling_probes() -> list[Arguments]:
 def _rotate(
     x: Tensor, theta: float, *, first: int = 0, turn: int = 1, exponent: float = 2.0, layout: str = "half"
 ) -> Tensor:
-    """Rotate pairs, with switches for what goes wrong."""
+    """Rotate pairs, with switches for the mistakes."""
     T, E = x.shape
     angles = torch.arange(first, first + T)[:, None] * theta ** (-exponent * torch.arange(E // 2) / E)
     return apply_rope(
@@ -148,7 +148,7 @@ EXERCISES = (
                 _train_words_once,
             ),
             Mistake(
-                "pairs not counted anew",
+                "pairs not recounted",
                 "the pairs are counted once, before the first merge",
                 "After a merge there are new neighbors. Count again before each merge.",
                 _train_without_recount,

@@ -34,7 +34,7 @@ def _of_the_sum(a: list[str], b: list[str], n: int) -> float:
 
 
 def _match(s: float, bands: int, rows: int) -> float:
-    """Equal `llmguide.data.cleaning.dedup.match_probability`, whose module needs SQLite."""
+    """Compute `llmguide.data.cleaning.dedup.match_probability`, whose module needs SQLite."""
     return 1 - (1 - s**rows) ** bands
 
 
@@ -46,7 +46,7 @@ def _restarted(documents: list[int]) -> list[int]:
 
 
 def _late(documents: list[int]) -> list[int]:
-    """Positions that restart at the second token of a document."""
+    """Return positions that restart at the second token of a document."""
     found, position = [], 0
     for i, number in enumerate(documents):
         position = 0 if i > 1 and documents[i - 1] == number != documents[i - 2] else position

@@ -8,7 +8,7 @@ from llmguide.exercises.grading import Exercise, Mistake
 
 
 def release_kind(weights: bool, free: bool, code: bool, data: bool) -> str:
-    """What to call a release, from what was published and whether its license allows any use.
+    """Classify a release by what was published and whether its license allows any use.
 
     >>> release_kind(True, True, False, False)  # Mistral 7B: Apache 2.0, data and training code not public
     'open weights'
@@ -22,7 +22,7 @@ def release_kind(weights: bool, free: bool, code: bool, data: bool) -> str:
 
 
 def config_params(c: dict[str, Any]) -> int:
-    """Parameters of a model of LLaMA's kind, from the config.json that comes with its weights.
+    """Compute the number of parameters of a LLaMA-like model from its config.json.
 
     >>> config_params(SMOLLM2)  # SmolLM2-135M
     134515008
@@ -47,7 +47,7 @@ _UNTIED = SMOLLM2 | {"tie_word_embeddings": False, "num_key_value_heads": 9, "vo
 
 
 def expert_params(shared: int, expert: int, n_experts: int, n_active: int) -> tuple[int, int]:
-    """Total and active parameters of a mixture of experts.
+    """Compute the total and active parameters of a mixture of experts.
 
     >>> expert_params(10, 5, 8, 2)
     (50, 20)
@@ -59,7 +59,7 @@ def expert_params(shared: int, expert: int, n_experts: int, n_active: int) -> tu
 
 
 def cache_bytes(n_layers: int, n_heads: int, n_kv_heads: int, width: int, n_tokens: int) -> int:
-    """Bytes of the keys and values of all tokens, at 16 bits a number.
+    """Compute the bytes of the key/value cache of all tokens, at 16 bits per number.
 
     >>> cache_bytes(32, 32, 8, 128, 1)  # Llama 3 8B, one token: 128 KiB
     131072

@@ -1,4 +1,4 @@
-"""What an exercise is, and how a function is compared with the solution and with each typical mistake."""
+"""Exercises, and their grading: compare a function with the solution and with typical mistakes."""
 
 import copy
 import importlib
@@ -30,7 +30,7 @@ CHAPTERS = (
 )
 Arguments = tuple[Any, ...]
 _SOURCE = "<your code>"
-_SMALL = 24  # numbers that can be read at a glance
+_SMALL = 24  # most numbers of a tensor that is shown whole
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Mistake:
     """A wrong version of an exercise.
 
     Attributes:
-        name: What is wrong, in a few words.
-        when: Ends the sentence "Your result is what one gets when ...".
-        hint: What to look at.
-        mutant: Computes the wrong result, from the same arguments as the solution.
+        name: Name of the mistake, in a few words.
+        when: End of the sentence "Your result is what one gets when ...".
+        hint: Hint at the part of the function to check.
+        mutant: Function that computes the wrong result, with the arguments of the solution.
     """
 
     name: str
@@ -52,15 +52,15 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Exercise:
-    """A function to write.
+    """An exercise: a function to write.
 
     Attributes:
-        name: As `grade` takes it.
-        task: Signature and meaning.
-        solution: The function of the package.
-        probes: Makes the arguments that a submission is called with; the same at each call.
-        mistakes: Wrong versions that are recognized.
-        hints: From a nudge to nearly the answer.
+        name: Name of the exercise, for `grade`.
+        task: Task, which starts with the signature of the function.
+        solution: Function of the package that solves it.
+        probes: Function that returns the arguments of the test calls, deterministically.
+        mistakes: Mistakes that are recognized.
+        hints: Hints in increasing detail.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Exercise:
 
     @property
     def signature(self) -> str:
-        """What the task begins with, such as ``rope(x, theta)``."""
+        """Signature that the task starts with, such as ``rope(x, theta)``."""
         found = re.match(r"\w+\(.*?\)", self.task)
         if found is None:
             raise ValueError(f"the task of {self.name} must begin with a signature, such as rope(x, theta)")
@@ -89,7 +89,7 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Grade:
-    """The outcome; in a notebook it shows its message."""
+    """The result of grading; in a notebook it displays its message."""
 
     passed: bool
     message: str = field(repr=False)
@@ -101,7 +101,7 @@ class Grade:
 
 @cache
 def exercises() -> dict[str, Exercise]:
-    """All exercises by name, chapter by chapter.
+    """Return all exercises by name, in the order of the chapters.
 
     >>> list(exercises())[:4]
     ['follows', 'smooth', 'bits', 'times-more']
@@ -111,10 +111,10 @@ def exercises() -> dict[str, Exercise]:
 
 
 def exercise(name: str) -> Exercise:
-    """Return one exercise; its ``hints`` and its ``solution`` are there when you want them.
+    """Return one exercise, with its ``hints`` and its ``solution``.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: There is no exercise of that name.
 
     >>> exercise("temperature").hints[0]
     'Small temperatures make the largest logit win by more. What does that do to the differences?'
@@ -125,11 +125,11 @@ def exercise(name: str) -> Exercise:
 
 
 def grade(name: str, function: Callable[..., Any]) -> Grade:
-    """Compare a function with the solution of an exercise, and name the mistake if it is a known one.
+    """Grade a function: compare it with the solution of an exercise, and name a known mistake.
 
     Args:
-        name: Of the exercise.
-        function: Yours. It gets copies of the arguments, by position.
+        name: Name of the exercise.
+        function: Function to grade. It is called with copies of the arguments, by position.
 
     Returns:
         Whether it passed, a message, and the name of the mistake, empty if none was recognized.
@@ -173,11 +173,11 @@ def check(name: str, source: str) -> Grade:
     r"""Run source code in a namespace of its own, and grade the function that the exercise asks for.
 
     Args:
-        name: Of the exercise.
-        source: Python that defines the function, and whatever it needs.
+        name: Name of the exercise.
+        source: Python source that defines the function, with everything it needs.
 
     Returns:
-        As `grade`; code that cannot run has not passed, and the message says why.
+        The result of `grade`; code that cannot run fails, and the message says why.
 
     Raises:
         ValueError: There is no such exercise.
@@ -203,7 +203,7 @@ def check(name: str, source: str) -> Grade:
 
 
 def _place(error: BaseException, function: Callable[..., Any]) -> str:
-    """The line of the function's file that raised, if it has one."""
+    """Return the line of the function's file that raised the error, if it has one."""
     code = getattr(function, "__code__", None)
     return _line(error, code.co_filename) if code else ""
 
@@ -216,7 +216,7 @@ def _line(error: BaseException, filename: str) -> str:
 
 
 def same(result: Any, expected: Any) -> bool:
-    """Whether two results agree: numbers to rounding, everything else exactly.
+    """Return whether two results agree: numbers up to rounding, everything else exactly.
 
     >>> same([1.0, (2,)], [1.0000001, (2,)]), same(torch.ones(2), torch.ones(1, 2)), same(None, 1.0)
     (True, False, False)
@@ -260,7 +260,7 @@ def difference(probes: Sequence[Arguments], results: Sequence[Any], expected: Se
 
 
 def shown(arguments: Arguments) -> str:
-    """Arguments as one can read them: small tensors whole, large ones by their shape.
+    """Format arguments for reading: small tensors whole, large ones by their shape.
 
     >>> shown((torch.tensor([0.5, 2.0]), torch.zeros(9, 9), 3))
     '[0.5, 2.0], tensor of shape (9, 9), 3'
@@ -277,5 +277,5 @@ def shown(arguments: Arguments) -> str:
 
 
 def noise(seed: int, *shape: int) -> Tensor:
-    """Draw normal numbers that are the same on every machine."""
+    """Sample normal random numbers that are the same on every machine."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

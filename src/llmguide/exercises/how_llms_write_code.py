@@ -11,7 +11,7 @@ from llmguide.exercises.grading import Exercise, Mistake
 
 
 def fill_in_the_middle(text: str, start: int, end: int) -> list[str]:
-    """Pieces of a training example in the order PSM, whose middle is text[start:end].
+    """Return the parts of a training example in PSM order, whose middle is text[start:end].
 
     >>> fill_in_the_middle("abcdef", 2, 4)
     ['<PRE>', 'ab', '<SUF>', 'ef', '<MID>', 'cd']
@@ -23,7 +23,7 @@ def fill_in_the_middle(text: str, start: int, end: int) -> list[str]:
 
 
 def same_output(printed: str, expected: str) -> bool:
-    r"""Whether two outputs are the same but for white space at the ends of lines and of the whole.
+    r"""Return whether two outputs are equal, ignoring white space at the ends of lines and of the whole.
 
     >>> same_output("3 \n\n", "3"), same_output("  3", "3")
     (True, False)
@@ -129,7 +129,7 @@ EXERCISES = (
         (
             Mistake(
                 "share of passes plugged in",
-                "the same sample can be drawn twice: 1 - (1 - c/n)^k",
+                "the same sample can be chosen twice: 1 - (1 - c/n)^k",
                 "Choose k different ones. With 2 of 5 and k = 2, 3 of 10 pairs hold none that passes.",
                 lambda n, c, k: 1 - (1 - c / n) ** k,
             ),

@@ -25,7 +25,7 @@ def _targets(prompt: list[int], answer: list[int]) -> list[int]:
 
 
 def _hidden_prompt(prompt: list[int], answer: list[int], hidden: int) -> list[int]:
-    """Shifted targets of which the first ``hidden`` do not count."""
+    """Return shifted targets, of which the first ``hidden`` are masked."""
     targets = [*prompt, *answer][1:]
     return [IGNORE_INDEX] * hidden + targets[hidden:]
 
@@ -41,7 +41,7 @@ def _turns(
     end: bool = True,
     last_only: bool = False,
 ) -> tuple[list[int], list[bool]]:
-    """The ids of a conversation and which of them are learned."""
+    """Return the token ids of a conversation and its loss mask."""
     ids: list[int] = []
     mask: list[bool] = []
     for i, (role, content) in enumerate(messages):
@@ -76,7 +76,7 @@ def _advantages(rewards: Tensor, values: Tensor, gamma: float, lam: float) -> Te
 
 
 def _backwards(rewards: Tensor, following: Tensor, values: Tensor, gamma: float, decay: float) -> Tensor:
-    """Advantages from any notion of the next value, and any factor of the next advantage."""
+    """Compute advantages with any definition of the next value and any factor of the next advantage."""
     deltas = (rewards + gamma * following - values).flip(1).unbind(1)
     found = list(accumulate(deltas, lambda advantage, delta: delta + decay * advantage))
     return torch.stack(found, dim=1).flip(1)

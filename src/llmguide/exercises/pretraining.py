@@ -56,7 +56,7 @@ def _adam(
     decay_rate: float = LR,
     squared: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """AdamW with switches for what goes wrong."""
+    """Take a step of AdamW, with switches for the mistakes."""
     grad = grad + DECAY * param if coupled else grad
     m = betas[0] * m + (1 - betas[0]) * grad
     v = betas[1] * v + (1 - betas[1]) * (grad.square() if squared else grad.abs())
@@ -111,7 +111,7 @@ def _cosine(
     add: bool = False,
     held: bool = True,
 ) -> float:
-    """Warmup and cosine with switches for what goes wrong."""
+    """Compute warmup and cosine, with switches for the mistakes."""
     if step < n_warmup:
         return (step + shift) / n_warmup
     progress = step / n_steps if whole else (step - n_warmup) / (n_steps - n_warmup)

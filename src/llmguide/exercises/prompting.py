@@ -39,7 +39,7 @@ def _blocks(answer: str) -> list[str]:
 
 
 def vote(results: Sequence[Sequence[int | None]]) -> int | None:
-    """Number of the first candidate of the largest group that agrees on every call.
+    """Return the index of the first candidate of the largest group that agrees on every call.
 
     >>> vote([[1, 2], [3, 4], [3, 4]]), vote([[None, None]])
     (1, None)
@@ -70,7 +70,7 @@ def _last_of_equals(results: Sequence[Sequence[int | None]]) -> int | None:
 
 
 def refine(messages: Sequence[Message], answer: str, request: str) -> list[Message]:
-    """Messages of the next turn: those before, the model's answer, and the new request.
+    """Return the messages of the next turn: the earlier ones, the model's answer, and the new request.
 
     >>> [message["role"] for message in refine([{"role": "user", "content": "Hello"}], "Hi", "Go on")]
     ['user', 'assistant', 'user']
@@ -105,17 +105,17 @@ def solve(ask: Ask, passes: Passes, budget: int) -> tuple[str | None, int]:
 
 
 def slow_learner(failed: list[str]) -> str:
-    """A model whose answers grow with what failed."""
+    """Answer as a model whose answers grow with the failures."""
     return "a" * (len(failed) + 1)
 
 
 def stubborn(failed: list[str]) -> str:
-    """A model that gives its second answer for ever."""
+    """Answer as a model that repeats its second answer."""
     return "ab"[: len(failed) + 1][-1]
 
 
 def three_or_more(answer: str) -> bool:
-    """A judge that wants three letters."""
+    """Judge an answer: it must have at least three letters."""
     return len(answer) >= 3
 
 
@@ -124,7 +124,7 @@ def _solve_probes() -> list[Arguments]:
 
 
 def _patient(ask: Ask, passes: Passes, budget: int) -> tuple[str | None, int]:
-    """Do not look for answers that come again."""
+    """Solve without stopping at repeated answers."""
     failed: list[str] = []
     for asked in range(1, budget + 1):
         if passes(answer := ask(failed)):
@@ -296,7 +296,7 @@ EXERCISES = (
             ),
             Mistake(
                 "one time too often",
-                "the model is asked once more than the budget allows",
+                "the model is asked one time more than the budget allows",
                 "Count before you ask.",
                 lambda ask, passes, budget: solve(ask, passes, budget + 1),
             ),

@@ -23,7 +23,7 @@ def _norm(
     outside: bool = False,
     total: bool = False,
 ) -> Tensor:
-    """RMSNorm with switches for what goes wrong."""
+    """Compute RMSNorm, with switches for the mistakes."""
     x = x - x.mean(dim=-1, keepdim=True) if centered else x
     square = x.square().sum(dim=axis, keepdim=True) if total else x.square().mean(dim=axis, keepdim=True)
     return x / (square.sqrt() + eps if outside else (square + eps).sqrt()) * weight
@@ -32,7 +32,7 @@ def _norm(
 def _layer(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, correction: int = 0, axis: int = -1
 ) -> Tensor:
-    """LayerNorm with switches for what goes wrong."""
+    """Compute LayerNorm, with switches for the mistakes."""
     variance = x.var(dim=axis, keepdim=True, correction=correction)
     return (x - x.mean(dim=axis, keepdim=True)) / (variance + eps).sqrt() * weight + bias
 
@@ -76,7 +76,7 @@ def _count(
     last: int = 2,
     positions: bool = True,
 ) -> int:
-    """Parameters of a GPT-2, with switches for what goes wrong."""
+    """Compute the number of parameters of a GPT-2, with switches for the mistakes."""
     return tables * V * d + positions * T * d + L * (12 * d**2 + per_layer * d) + last * d
 
 

@@ -1,15 +1,15 @@
-r"""Cached decoding steps with fewer operations than the modules of a model take.
+r"""Cached decoding steps with fewer operations than the modules of a model need.
 
-A step through the modules is some hundred small operations, and in a small model half of its time goes by
-between them. Here the modules are walked once, into a list of functions that hold their weights, and a step
-calls those. It computes what ``model.hidden`` computes for one token, which needs less: no transposing of
-heads, no causal mask, no dropout; and the query heads that share a key/value head reach the attention kernel
-as queries of one head, without repeated keys. With 6 layers of width 384 and one row, 2.1 ms a token became
-1.5.
+A step through the modules takes about a hundred small operations, and in a small model half of its time is
+overhead between them. Here the modules are traversed once, into a list of functions that hold their weights,
+and a step calls these. It computes the same as ``model.hidden`` for one token, which needs less: no
+transposed heads, no causal mask, no dropout; and the query heads that share a key/value head are passed to
+the attention kernel as queries of one head, without repeated keys. With 6 layers of width 384 and one row,
+the time per token fell from 2.1 to 1.5 ms.
 
-With few rows, reading the weights takes most of the time, so their order in memory matters. For long
-completions of a model of up to 1 GiB the weights are copied once into the order that suits the processor;
-otherwise, and on other devices, they are used where they are.
+With few rows, reading the weights takes most of the time, so their memory layout matters. For long
+completions of a model of up to 1 GiB the weights are copied once into the fastest layout for the processor;
+otherwise, and on other devices, they are used without copying.
 
 Leaves out: modules with hooks and unknown classes, for which `decoding_step` returns None. Layers other than
 `torch.nn.Linear` (adapters, quantized weights) are called as they are.
@@ -41,11 +41,11 @@ from llmguide.nn.positions import alibi_bias, rope_tables, sinusoidal_positions
 
 Step = Callable[[Tensor, AttentionMask | None, KVCache], Tensor]
 LARGEST_COPY = 2**30  # bytes of weights
-FEWEST_TOKENS = 48  # copying took as long as the copies had saved after about so many
+FEWEST_TOKENS = 48  # tokens after which the copies had saved the time of copying
 
 
 class _Now(NamedTuple):
-    """Inputs that all sublayers of one step share."""
+    """The inputs of one step that all sublayers share."""
 
     cache: KVCache
     mask: Tensor | None  # boolean or added to the scores, broadcasts to (B, K, H/K, T_k)
@@ -126,7 +126,7 @@ def _has_hooks(model: nn.Module) -> bool:
 
 
 def _embedding(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """Function of tokens (B,) and positions () or (B,) that gives the residual stream (B, D)."""
+    """Return a function from tokens (B,) and positions () or (B,) to the residual stream (B, D)."""
     config: Any = model.config
     is_decoder = config.architecture == "decoder"
     tokens: Any = model.tokens if is_decoder else model.target_tokens
@@ -151,7 +151,7 @@ def _embedding(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 def _sublayers(
     block: Any, layer: int, copy_for: int, reading: Reading | None
 ) -> list[tuple[Callable[[Tensor], Tensor], Callable[[Tensor, _Now], Tensor]]]:
-    """Each sublayer of a block with its norm."""
+    """Yield each sublayer of a block with its norm."""
     feed_forward = _feed_forward(block.feed_forward, copy_for)
     pairs = [(block.attention_norm, _self_attention(block.attention, layer, copy_for))]
     if reading is not None:
@@ -204,13 +204,13 @@ def _cross_attention(
 
 
 def _rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
-    """`apply_rope` for one token, with its halves (a, b) in an axis of their own: (B, heads, 2, E/2)."""
+    """Apply RoPE to one token, with its halves (a, b) in an axis of their own: (B, heads, 2, E/2)."""
     return (x * cos + x.flip(-2) * signed_sin).to(x.dtype)
 
 
 def _feed_forward(module: nn.Module, copy_for: int) -> Callable[[Tensor], Tensor]:
     if type(module) is not FeedForward:
-        return module  # a mixture sends each row its own way
+        return module  # a mixture of experts routes each row separately
     down = _linear((module.down,), copy_for)
     if module.gate is not None:
         gate_and_up = _linear((module.gate, module.up), copy_for)
@@ -230,12 +230,12 @@ def _norm(module: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _linear(modules: Sequence[Any], copy_for: int) -> Callable[[Tensor], Tensor]:
-    """Layers that read the same input, each ``x W^T + b``, side by side, by the fastest kernel for few rows.
+    """Concatenate layers with the same input, each ``x W^T + b``, using the fastest kernel for few rows.
 
-    Milliseconds for the 6 layers of width 384, 2 threads. Intel with AMX: float32, one row, F.linear 0.9 and
-    oneDNN 1.2; 8 rows, F.linear 1.6, oneDNN 1.5, with transposed copies 1.3; bfloat16, either number of rows,
-    F.linear 1.2 to 1.4, oneDNN with its own order 0.8. AMD, float32: one row, F.linear 4.4, oneDNN 2.6, in
-    parts 1.2, and reading the weights takes 1.0; 8 rows, F.linear 4.9 and oneDNN 3.4.
+    Times in milliseconds for 6 layers of width 384 and 2 threads. Intel with AMX: float32, one row, F.linear
+    0.9 and oneDNN 1.2; 8 rows, F.linear 1.6, oneDNN 1.5, with transposed copies 1.3; bfloat16, either number
+    of rows, F.linear 1.2 to 1.4, oneDNN with its own layout 0.8. AMD, float32: one row, F.linear 4.4, oneDNN
+    2.6, in parts 1.2, and reading the weights takes 1.0; 8 rows, F.linear 4.9 and oneDNN 3.4.
     """
     if any(type(module) not in (Linear, nn.Linear, nn.Embedding) for module in modules):
         return _beside(modules)
@@ -255,14 +255,14 @@ def _linear(modules: Sequence[Any], copy_for: int) -> Callable[[Tensor], Tensor]
         w = w.T.contiguous()
         return (lambda x: torch.mm(x, w)) if b is None else (lambda x: torch.addmm(b, x, w))
 
-    if onednn is None or not all(w.is_contiguous() for w in weights):  # oneDNN would copy in each call
+    if onednn is None or not all(w.is_contiguous() for w in weights):  # oneDNN would copy each time
         return _beside([partial(F.linear, weight=w, bias=b) for w, b in zip(weights, biases, strict=True)])
     rest = {"attr": "none", "scalars": [], "algorithm": ""}
     return _beside([partial(onednn, W=w, B=b, **rest) for w, b in zip(weights, biases, strict=True)])
 
 
 def _in_parts(w: Tensor, b: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """A layer as a batch of smaller ones, for which MKL takes a kernel that reads the weights in one go."""
+    """Split a layer into a batch of smaller ones, for which MKL uses a kernel that reads the weights once."""
     n, D_out = max(4, torch.get_num_threads()), len(w)
     w = F.pad(w, (0, 0, 0, -D_out % n)).view(n, -1, w.shape[1])
     b = w.new_zeros(n, w.shape[1], 1) if b is None else F.pad(b, (0, -D_out % n)).view(n, -1, 1)
@@ -275,7 +275,7 @@ def _in_parts(w: Tensor, b: Tensor | None) -> Callable[[Tensor], Tensor]:
 
 
 def _beside(layers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
-    """Put the results of layers side by side."""
+    """Concatenate the results of layers."""
     if len(layers) == 1:
         return layers[0]
     return lambda x: torch.cat([layer(x) for layer in layers], dim=-1)
@@ -284,7 +284,7 @@ def _beside(layers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], 
 def _kernel(
     device: str, dtype: torch.dtype, copy_for: int
 ) -> Literal["plain", "onednn", "transposed", "parts"]:
-    """How to multiply by a weight: with `F.linear`, with oneDNN, or with a copy that lies as it is read."""
+    """Choose how to multiply by a weight: `F.linear`, oneDNN, or a copy in the order in which it is read."""
     is_plain = device != "cpu" or torch.is_autocast_enabled("cpu") or not processor()
     if is_plain or dtype not in (torch.float32, torch.bfloat16):
         return "plain"
@@ -292,7 +292,7 @@ def _kernel(
     if dtype == torch.bfloat16:
         return "onednn" if has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "plain"
     if processor() == "AuthenticAMD":
-        if 1 <= copy_for <= 2:  # rows; of 4 it takes three times as long as oneDNN
+        if 1 <= copy_for <= 2:  # rows; with 4 rows it takes three times as long as oneDNN
             return "parts"
         return "onednn" if has_onednn else "plain"
     return "transposed" if copy_for > 1 else "plain"

@@ -36,9 +36,9 @@ def beam_search(
 ) -> Int[Tensor, "B T_out"]:
     """Find a probable completion of each prompt by beam search.
 
-    A row is done when it has n finished texts and its best unfinished one, at its present length, scores
-    below all of them. As in transformers (``early_stopping=False``), that is a heuristic: with a positive
-    length penalty the unfinished one could still rise.
+    A row is done when it has n finished texts and its best unfinished one, at its current length, scores
+    below all of them. As in transformers (``early_stopping=False``), this is a heuristic: with a positive
+    length penalty the score of the unfinished one could still increase.
 
     Args:
         model: A decoder or encoder-decoder of `llmguide.models`, in evaluation mode, or a model of your own
@@ -56,8 +56,8 @@ def beam_search(
         The best text of each row, with the prompt (of an encoder-decoder, the start token) before it.
 
     Raises:
-        ValueError: As in `llmguide.generation.generate.generate`, or ``n_beams`` is below 1, or logits are
-            NaN or infinite.
+        ValueError: A request is invalid as in `llmguide.generation.generate.generate`, ``n_beams`` is below
+            1, or logits are NaN or infinite.
 
     >>> from llmguide import ModelConfig, beam_search, build
     >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)).eval()
@@ -74,7 +74,7 @@ def beam_search(
     steps = CachedSteps(
         cast(Decoder, decoder), rows=B * n_beams, n_tokens=T + max_new_tokens, n_steps=max_new_tokens
     )
-    scores = torch.zeros(B, 1, device=ids.device)  # one beam a row, n from the first step on
+    scores = torch.zeros(B, 1, device=ids.device)  # one beam per row, n from the first step on
     finished: list[list[tuple[float, Tensor]]] = [[] for _ in range(B)]  # best first
     done = [False] * B
 
@@ -82,7 +82,7 @@ def beam_search(
         logits = steps(text, mask)
         check_rows(logits)
         log_probs = logits.log_softmax(dim=-1)
-        # of 2 n candidates at most n end, one for each beam, so n remain to go on
+        # at most n of the 2 n candidates end, one for each beam, so n remain to be continued
         candidates, parents, tokens = _best(scores, log_probs, 2 * n_beams)
         ends = torch.full_like(tokens, step == max_new_tokens, dtype=torch.bool)
         if eos_id is not None:
@@ -114,7 +114,7 @@ def beam_search(
 def _best(
     scores: Float[Tensor, "B n"], log_probs: Float[Tensor, "Bn V"], k: int
 ) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k"], Int[Tensor, "B k"]]:
-    """Find the k best continuations of each row's beams by one token: scores, rows of the text, tokens."""
+    """Find the k best one-token continuations of each row's beams: scores, rows of the text, tokens."""
     (B, n), V = scores.shape, log_probs.shape[-1]
     totals = (log_probs.view(B, n, V) + scores[..., None]).flatten(1)  # (B, n V)
     candidates, where = totals.topk(min(k, n * V))

@@ -16,7 +16,7 @@ def check_ids(ids: Int[Tensor, "B T"], attention_mask: AttentionMask | None) -> 
     """Raise ValueError if there are no ids, or the attention mask has another shape."""
     if ids.ndim != 2 or ids.numel() == 0:
         raise ValueError(
-            f"ids {tuple(ids.shape)} must be (B, T) with at least one row, and at least one token a row, "
+            f"ids {tuple(ids.shape)} must be (B, T) with at least one row, and at least one token per row, "
             "such as a start token"
         )
     if attention_mask is not None and attention_mask.shape != ids.shape:
@@ -32,10 +32,10 @@ def check_request(
     attention_mask: AttentionMask | None = None,
     eos_id: int | None = None,
 ) -> None:
-    """Refuse a request that would fail later or give wrong text.
+    """Raise ValueError for a request that would fail later or generate wrong text.
 
     Raises:
-        ValueError: As in `generate`.
+        ValueError: An argument is out of range, as in `generate`.
     """
     check_ids(ids, attention_mask)
     if max_new_tokens < 0:
@@ -48,19 +48,19 @@ def check_request(
     decoder = cast(Decoder, model)
     if config.architecture != "decoder" and not isinstance(model, Reading):
         raise ValueError(
-            "an encoder has no next token to write: read the logits of MaskedLM at masked places"
+            "an encoder cannot predict a next token: read the logits of MaskedLM at masked positions"
             if config.architecture == "encoder"
-            else "an encoder-decoder must read first: pass Reading(model, source)"
+            else "an encoder-decoder needs its source first: pass Reading(model, source)"
         )
     if eos_id is not None and not 0 <= eos_id < config.vocab_size:
         raise ValueError(f"eos_id={eos_id} is outside the vocabulary, 0 to {config.vocab_size - 1}")
     if decoder.training and config.dropout:
         raise ValueError(f"dropout={config.dropout} is active; call model.eval() before generating")
     longest = ids.shape[1] if attention_mask is None else int(attention_mask.sum(dim=1).max())
-    needed = longest + max_new_tokens - 1  # the last token is not read again
+    needed = longest + max_new_tokens - 1  # the last new token is not an input
     if config.positions == "learned" and needed > config.context_length:
         room = config.context_length - longest + 1
         raise ValueError(
-            f"a prompt of {longest} and {max_new_tokens} new tokens outgrow the {config.context_length} "
+            f"a prompt of {longest} and {max_new_tokens} new tokens exceed the {config.context_length} "
             "positions of the model; crop the prompt" + (f" or add {room} at most" if room > 0 else "")
         )

@@ -1,16 +1,17 @@
 """Autoregressive generation: sample the next token, append it, repeat.
 
 `stream` is the loop and yields each token as it is sampled; `generate` collects them. With the key/value
-cache a step costs the work of one token; without it the whole text is run again, which is the definition that
-the cache has to match. Cached steps run through `llmguide.generation._fast_decoding`, which computes the
-model's logits with fewer operations.
+cache a step computes one token; without it the whole text is run again, which defines the result that the
+cache has to match. Cached steps run through `llmguide.generation._fast_decoding`, which computes the model's
+logits with fewer operations.
 
-A decoder continues its prompt. An encoder-decoder reads the ids as its source and writes from a start token.
+A decoder continues its prompt. An encoder-decoder encodes the ids as its source and generates from a start
+token.
 
 The filters of the distribution are those of `llmguide.generation.sampling`, in the order of transformers.
 `llmguide.generation.beam_search` and `llmguide.generation.speculative` are other ways to generate.
 
-Leaves out: rows that join or leave a batch while it runs, paged caches, constrained decoding. To serve a
+Leaves out: continuous batching, paged caches, constrained decoding. To serve a
 model, export it with `llmguide.models.to_hf`.
 
 Glossary: ``B`` rows, ``T`` tokens of the prompt, ``T_out`` tokens of prompt and completion.
@@ -61,18 +62,19 @@ def generate(
         top_p: Probability of the nucleus to sample from, in (0, 1]; None: all tokens.
         min_p: Smallest probability to sample, as a fraction of the largest, in [0, 1]; None: no limit.
         repetition_penalty: Penalty of tokens that have occurred, above 0; None: no penalty.
-        eos_id: End-of-text token. A row ends with it and is padded with it while others go on.
+        eos_id: End-of-text token. A row ends with it and is padded with it while others continue; None: rows
+            have full length.
         start_id: Decoder start token, for encoder-decoders only.
         generator: Random number generator; the same seed gives the same text on the same machine.
-        use_cache: Keep keys and values of earlier tokens, or run the whole text again for each token.
+        use_cache: Whether to use a key/value cache instead of running the whole text again for each token.
 
     Returns:
         Prompts (of an encoder-decoder, the start token) with their completions; shorter than
         ``T + max_new_tokens`` if every row ended early.
 
     Raises:
-        ValueError: The model is an encoder, the text would outgrow the learned positions, dropout is active,
-            or an argument is outside its range.
+        ValueError: The model is an encoder, the text would exceed the learned positions, dropout is active,
+            or an argument is out of range.
 
     >>> from llmguide import generate
     >>> def successor(ids):  # a model that is sure of the next number
@@ -126,7 +128,7 @@ def stream(
     mask, seen = attention_mask, text
     if mask is not None:
         mask = torch.cat([mask.bool(), mask.new_ones(len(ids), max_new_tokens).bool()], dim=1)
-        # padding must not count as repeated: the last token of the prompt, which is real, stands in for it
+        # padding must not count as repeated, so the last token of the prompt, which is real, replaces it
         seen = torch.where(mask, text, ids[:, -1:])
     score: Callable[[Tensor, Tensor | None], Tensor] = (
         CachedSteps(cast(Decoder, decoder), rows=len(ids), n_tokens=end, n_steps=max_new_tokens)

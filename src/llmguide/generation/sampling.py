@@ -15,7 +15,7 @@ References: top-k (Fan et al. 2018, arXiv:1805.04833), top-p (Holtzman et al. 20
 | $p = \mathrm{softmax}(z)$ | probabilities | $(\dots, V)$ |
 
 The filters compute in the dtype of the logits. Cast half precision to float32 first, as `generate` does: a
-running sum over 100,000 bfloat16 probabilities decides little.
+cumulative sum of 100,000 bfloat16 probabilities is too inaccurate.
 """
 
 import math
@@ -36,7 +36,7 @@ def temperature(logits: Logits, t: float) -> Logits:
 
     Args:
         logits: Logits of the next token.
-        t: Temperature, 0 or above.
+        t: Sampling temperature, 0 or above.
 
     Returns:
         The scaled logits.
@@ -81,8 +81,8 @@ def top_k(logits: Logits, k: int) -> Logits:
 def top_p(logits: Logits, p: float) -> Logits:
     """Keep the smallest set of most likely tokens whose probabilities reach `p` (the nucleus).
 
-    At least one token stays. Of tokens that tie at the border only as many stay as are needed; which ones is
-    the sort's choice.
+    At least one token is kept. Of tokens that tie at the border only as many are kept as needed; which ones
+    depends on the sort.
 
     Args:
         logits: Logits of the next token.
@@ -104,7 +104,7 @@ def top_p(logits: Logits, p: float) -> Logits:
     if p == 1:
         return logits
     ascending, order = logits.sort()
-    # summed from the least likely end: a token goes while it and all below it hold no more than 1 - p
+    # summed from the least likely token up: a token is removed if it and all below have at most 1 - p
     remove = ascending.softmax(-1).cumsum(-1) <= 1 - p
     remove[..., -1] = False
     return logits.masked_fill(remove.scatter(-1, order, remove), -math.inf)

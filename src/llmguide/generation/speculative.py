@@ -1,4 +1,4 @@
-r"""Speculative decoding: a small model drafts several tokens, the large one checks them all in one pass.
+r"""Speculative decoding: a draft model proposes several tokens, the large model verifies them in one pass.
 
 A decoding step spends its time on reading the weights, so checking k drafted tokens takes hardly longer than
 producing one. The check keeps the output distribution exactly that of the large model, whatever the draft:
@@ -53,10 +53,10 @@ def verify(
     >>> verify(torch.tensor([0, 0]), q, p)  # both stay, and the large model adds a third
     (2, 1)
     """
-    draws = torch.rand(len(drafted), generator=generator, device=p.device)
+    uniform = torch.rand(len(drafted), generator=generator, device=p.device)
     for i, token in enumerate(drafted.tolist()):
-        if draws[i] * q[i, token] >= p[i, token]:
-            rest = (p[i] - q[i]).clamp(min=0)  # all 0 only if p and q differ by rounding alone
+        if uniform[i] * q[i, token] >= p[i, token]:
+            rest = (p[i] - q[i]).clamp(min=0)  # all 0 only if p and q differ by rounding
             return i, int(torch.multinomial(rest if rest.any() else p[i], 1, generator=generator))
     return len(drafted), int(torch.multinomial(p[-1], 1, generator=generator))
 
@@ -82,7 +82,7 @@ def speculative_generate(
         draft: The small model, a decoder with the same vocabulary.
         ids: Token ids of one prompt, ``B`` = 1.
         max_new_tokens: Largest number of tokens to add, 0 or more.
-        n_draft: Tokens to draft before each check, at least 1.
+        n_draft: Number of tokens to draft before each verification, at least 1.
         temperature: Sampling temperature, 0 or above. Both models are filtered alike.
         top_k: Number of most likely tokens to sample from; None: all.
         top_p: Probability of the nucleus to sample from, in (0, 1]; None: all tokens.
@@ -94,8 +94,8 @@ def speculative_generate(
         Prompt and completion.
 
     Raises:
-        ValueError: As in `llmguide.generation.generate.generate`, or there are several prompts, the
-            vocabularies differ, or logits are NaN or infinite.
+        ValueError: A request is invalid as in `llmguide.generation.generate.generate`, there are several
+            prompts, the vocabularies differ, or logits are NaN or infinite.
 
     >>> from llmguide import ModelConfig, build, generate, speculative_generate
     >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
@@ -120,7 +120,7 @@ def speculative_generate(
 
     @torch.inference_mode()
     def distributions(one: Decoder, cache: KVCache, text: Tensor, n: int) -> Tensor:
-        """Distributions (n, V) after each of the last n tokens of the text, after the filters."""
+        """Compute the filtered distributions (n, V) after each of the last n tokens of the text."""
         hidden = one.hidden(text[:, cache.length :], cache=cache)[0, -n:]
         logits = sampler.filter(one.unembed(hidden).float(), text.expand(n, -1))
         check_rows(logits)
@@ -131,7 +131,7 @@ def speculative_generate(
         n = text.shape[1]
         q: list[Tensor] = []
         guess = text
-        for _ in range(min(n_draft, end - n - 1)):  # the check itself adds one token more
+        for _ in range(min(n_draft, end - n - 1)):  # the verification itself adds one more token
             q.append(distributions(draft, caches[1], guess, 1))
             guess = torch.cat([guess, torch.multinomial(q[-1], 1, generator=generator)], dim=1)
         p = distributions(model, caches[0], guess, len(q) + 1)

@@ -47,12 +47,12 @@ def next_logits(
 
 
 class CachedSteps:
-    """Computes `next_logits` for texts that grow by one token a call, with a cache.
+    """Computes `next_logits` with a cache, for texts that grow by one token per call.
 
     Args:
         model: A decoder in evaluation mode.
         rows: Number of texts, as a hint for the fast steps.
-        n_tokens: Tokens of the longest text, prompt included.
+        n_tokens: Number of tokens of the longest text, including the prompt.
         n_steps: Number of calls, as a hint for the fast steps.
     """
 
@@ -72,11 +72,11 @@ class CachedSteps:
         """Replace the texts by rows of them, which may repeat."""
         self.cache.reorder(rows)
         if isinstance(self.model, Reading) and len(rows) != len(self.model.memory):
-            self.model.reorder(rows)  # once: from then on each source keeps its beams
+            self.model.reorder(rows)  # once: afterwards the beams of a source stay with it
 
 
 def new_cache(model: Decoder, n_tokens: int) -> KVCache:
-    """Create an empty cache for texts of ``n_tokens``, or for what a sliding window needs of them."""
+    """Create an empty cache for texts of ``n_tokens``, or for a sliding window over them."""
     window = model.config.sliding_window
     capacity = n_tokens if window is None else min(n_tokens, 2 * window)
     return KVCache(model.config.n_layers, capacity=capacity, window=window)
@@ -94,7 +94,7 @@ def encode_source(
         start_id: Decoder start token, for encoder-decoders only.
 
     Returns:
-        A model of the text to write, the prompts of that text, and their attention mask.
+        A model of the text to generate, the prompts of that text, and their attention mask.
 
     Raises:
         ValueError: The start token is missing or out of place, or there is no source.

@@ -124,7 +124,7 @@ class Transformer(nn.Module):
         self.decoder_blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.n_layers))
         self.decoder_norm = norm_if(config.norm_position == "pre")
 
-        # The paper does not say. Matrices are drawn as in torch.nn.Transformer, embeddings with variance 1/D,
+        # The paper does not say. Matrices are sampled as in torch.nn.Transformer, embeddings of variance 1/D,
         # which their factor sqrt(D) brings to 1, the scale of the sines that are added to them.
         for module in self.modules():
             if isinstance(module, nn.Linear):

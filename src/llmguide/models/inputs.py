@@ -39,7 +39,7 @@ def token_positions(
     cache: KVCache | None,
     document_ids: DocumentIds | None = None,
 ) -> Int[Tensor, "*rows T"]:
-    """Position of each new token: how many real tokens of its document stand before it.
+    """Compute the position of each new token: the number of real tokens of its document before it.
 
     Padding before the text does not count, so a padded row gives the numbers of the same row without padding.
 

@@ -75,7 +75,7 @@ def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model
     """Load what `save` wrote; the arguments and errors are those of `load`."""
     folder = Path(folder)
     if not is_saved(folder):
-        raise ValueError(f"{folder} holds no finished model of llmguide; llmguide pretrain writes one")
+        raise ValueError(f"{folder} has no finished model of llmguide; llmguide pretrain writes one")
     load_file, damage = _safetensors().load_file, import_module("safetensors").SafetensorError
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
@@ -88,7 +88,7 @@ def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model
 
 
 def is_saved(folder: Path) -> bool:
-    """Tell whether a folder holds what `save` wrote.
+    """Return whether a folder holds a model that `save` wrote.
 
     >>> is_saved(Path("/no/such/folder"))
     False

@@ -1,1 +1,1 @@
-"""The parts of a Transformer: embeddings, positions, masks, attention, norms, feed-forward layers, blocks."""
+"""The layers of a Transformer: embeddings, positions, attention, norms, feed-forward layers, blocks."""

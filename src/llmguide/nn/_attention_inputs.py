@@ -1,4 +1,4 @@
-"""Validation of the inputs of attention, whose mismatches broadcasting would turn into plausible numbers."""
+"""Validate the inputs of attention, because broadcasting would hide mismatches."""
 
 import torch
 from torch import Tensor

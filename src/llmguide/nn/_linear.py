@@ -1,16 +1,15 @@
-r"""Dense layers, $x W^\top + b$: those of torch, through the faster of the two libraries that it brings.
+r"""Linear layers, $x W^\top + b$, through the faster of torch's two CPU libraries.
 
-On a CPU torch multiplies float32 matrices with MKL, which chooses its kernels by the maker of the processor
-and leaves half of an AMD one unused. oneDNN, which torch brings for other operations, asks what the processor
-can do. Billions of operations a second (2 for each multiplication and its addition) on an AMD EPYC with
-AVX-512, 2 threads, 2048 vectors of width 384 to width 1536: MKL 176 and oneDNN 446; the gradient of the
-vectors 180 and 494, that of the weights 206 and 306. Below some millions of multiplications the way to oneDNN
-costs more than it saves.
+On a CPU torch multiplies float32 matrices with MKL, which chooses its kernels by the vendor of the processor
+and uses only half of the speed of an AMD processor. oneDNN, which torch includes for other operations,
+chooses by the features of the processor. GFLOP/s on an AMD EPYC with AVX-512, 2 threads, 2048 vectors of
+width 384 to width 1536: MKL 176 and oneDNN 446; the gradient of the vectors 180 and 494, that of the weights
+206 and 306. Below some millions of multiplications the overhead of oneDNN exceeds the gain.
 
-`torch.nn.functional.linear` is the reference; both give the same numbers but for the order of their sums.
+`torch.nn.functional.linear` is the reference; the results are equal up to the order of the sums.
 
-Leaves out: other processors, for which it was not measured to pay, and other number formats, for which torch
-itself takes oneDNN.
+Leaves out: other processors, on which no gain was measured, and other number formats, for which torch itself
+uses oneDNN.
 """
 
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ FEWEST_PRODUCTS = 2**22
 
 @cache
 def processor() -> str:
-    """Name the maker of the processor, ``GenuineIntel`` or ``AuthenticAMD``; empty where that is unknown."""
+    """Return the vendor of the processor, ``GenuineIntel`` or ``AuthenticAMD``; empty if unknown."""
     info = Path("/proc/cpuinfo")
     text = info.read_text() if info.exists() else ""
     return next((name for name in ("GenuineIntel", "AuthenticAMD") if name in text), "")
@@ -55,7 +54,7 @@ def linear(
     weight: Float[Tensor, "D_out D_in"],
     bias: Float[Tensor, " D_out"] | None = None,
 ) -> Float[Tensor, "*batch D_out"]:
-    """Equal ``F.linear(x, weight, bias)``, by oneDNN where `HAS_FASTER_ONEDNN` and there is enough to do.
+    """Compute ``F.linear(x, weight, bias)``, by oneDNN if `HAS_FASTER_ONEDNN` and the product is large.
 
     >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]), torch.tensor([5.0])).tolist()
     [[16.0]]
@@ -69,12 +68,12 @@ def linear(
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
-        not torch.compiler.is_compiling()  # inductor chooses for itself
+        not torch.compiler.is_compiling()  # inductor chooses kernels itself
         and not torch.is_autocast_enabled("cpu")
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.ndim > 1
-        and x.shape[-1] == weight.shape[-1]  # or torch says what is wrong
+        and x.shape[-1] == weight.shape[-1]  # else torch raises its own error
         and x.numel() * len(weight) >= FEWEST_PRODUCTS
     )
 

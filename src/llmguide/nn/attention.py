@@ -5,8 +5,8 @@ $$\operatorname{Attention}(Q, K, V) =
 
 `attention` is the formula, written to be read. `fast_attention` gives the same numbers through torch's fused
 kernels, which never store the ``T_q x T_k`` weights. `MultiHeadAttention` is the layer: multi-head,
-grouped-query, multi-query and cross attention differ only in how many key/value heads there are and where
-keys and values come from.
+grouped-query, multi-query and cross attention differ only in the number of key/value heads and in the source
+of keys and values.
 
 References: Vaswani et al. 2017, arXiv:1706.03762, section 3.2 (attention, equation 1; multi-head); Shazeer
 2019, arXiv:1911.02150 (multi-query); Ainslie et al. 2023, arXiv:2305.13245 (grouped-query); Dao et al. 2022,
@@ -16,9 +16,9 @@ Glossary: ``B`` batch, ``T_q`` queries, ``T_k`` keys, ``D`` model width, ``H`` q
 heads, ``E`` width of a query and key head, ``E_v`` width of a value head (the same as ``E`` except in latent
 attention).
 
-Where it differs from torch: a query that may attend to nothing gives zeros here in both functions (the
-textbook formula gives NaN), ``is_causal`` is aligned bottom-right (see `llmguide.nn.masks`), and half
-precision inputs are multiplied and normalized in float32 and rounded once, at the end.
+Differences from torch: a query that may attend to nothing gives zeros in both functions (the textbook formula
+gives NaN), ``is_causal`` is aligned bottom-right (see `llmguide.nn.masks`), and half precision inputs are
+multiplied and normalized in float32 and rounded once, at the end.
 """
 
 from math import inf
@@ -47,7 +47,7 @@ def attention(
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> tuple[Float[Tensor, "*H T_q E_v"], Float[Tensor, "*H T_q T_k"]]:
-    r"""Average the values with weights that say how well each key matches the query.
+    r"""Compute scaled dot-product attention: the values, averaged by how well each key matches the query.
 
     $$\text{weights} = \operatorname{softmax}(qk^\top \cdot \text{scale} + \text{bias}), \quad
     \text{out} = \text{weights}\, v$$
@@ -56,19 +56,20 @@ def attention(
     have variance E, and the softmax saturates (their footnote 4).
 
     Args:
-        q: Queries. The third axis from the right, if there is one, is the head axis.
-        k: Keys, with the leading axes of ``q``; the head axis may be a divisor K of H, and then every H/K
-            neighboring query heads share one key head (grouped-query attention).
-        v: Values, one for each key.
+        q: Query vectors. The third axis from the right, if there is one, is the head axis.
+        k: Key vectors, with the leading axes of ``q``; the head axis may be a divisor K of H, and then every
+            H/K neighboring query heads share one key head (grouped-query attention).
+        v: Value vectors, one for each key.
         mask: True where a query may attend; broadcasts to ``(..., H, T_q, T_k)``. A query that may attend to
             nothing gets weights 0 and output 0.
-        bias: Added to the scaled scores, such as `alibi_bias` or an additive mask; broadcasts like ``mask``.
-        scale: Factor on the scores; None means $1/\sqrt{E}$.
+        bias: Bias added to the scaled scores, such as `alibi_bias` or an additive mask; broadcasts like
+            ``mask``.
+        scale: Factor on the scores; None: $1/\sqrt{E}$.
         dropout: Probability with which each weight is dropped (and the rest scaled up). It is always applied:
             pass 0 outside training.
 
     Returns:
-        The outputs, and the weights that made them (after dropout), both in the dtype of ``q``.
+        The outputs, and the attention weights (after dropout), both in the dtype of ``q``.
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or the mask is not boolean.
@@ -94,7 +95,7 @@ def attention(
     if mask is not None:
         scores = scores.masked_fill(~mask, -inf)
 
-    # The softmax of a row of -inf is 0/0. Such rows pass through as zeros and are erased after it, so that
+    # The softmax of a row of -inf is 0/0. Such rows pass through as zeros and are zeroed after it, so that
     # neither the result nor its gradient ever holds a NaN.
     hidden = (scores == -inf).all(dim=-1, keepdim=True)
     weights = scores.masked_fill(hidden, 0.0).softmax(dim=-1).masked_fill(hidden, 0.0)
@@ -120,7 +121,7 @@ def fast_attention(
         k: Keys, as in `attention`.
         v: Values, as in `attention`.
         mask: True where a query may attend, as in `attention`.
-        bias: Added to the scaled scores, as in `attention`.
+        bias: Bias added to the scaled scores, as in `attention`.
         is_causal: Whether to apply ``causal_mask(T_q, T_k)`` as well. For ``T_q == T_k`` no mask is built and
             the kernel skips the hidden half of the work.
         scale: Factor on the scores, as in `attention`.
@@ -178,7 +179,7 @@ def attend(
     dropout: float = 0.0,
     need_weights: bool = False,
 ) -> tuple[Float[Tensor, "*H T_q E_v"], Float[Tensor, "*H T_q T_k"] | None]:
-    """Take the fast path, or the reference path if the weights are wanted; arguments as in both.
+    """Use the fast path, or the reference path if the weights are needed; arguments as in both.
 
     >>> q = torch.tensor([[1.0, 0.0]])
     >>> attend(q, q, q), attend(q, q, q, need_weights=True)
@@ -212,8 +213,8 @@ class MultiHeadAttention(nn.Module):
     2 to 12 % slower: the gradients of its three parts must be copied together again.
 
     Args:
-        config: Reads ``d_model``, ``n_heads``, ``n_kv_heads``, ``head_dim``, ``bias``, ``qkv_bias``,
-            ``qk_norm`` (with ``norm_eps``), ``dropout``, ``sliding_window`` and ``positions``.
+        config: Model configuration; reads ``d_model``, ``n_heads``, ``n_kv_heads``, ``head_dim``, ``bias``,
+            ``qkv_bias``, ``qk_norm`` (with ``norm_eps``), ``dropout``, ``sliding_window`` and ``positions``.
 
     >>> from llmguide import ModelConfig, MultiHeadAttention
     >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
@@ -252,17 +253,18 @@ class MultiHeadAttention(nn.Module):
         """Attend from each position of ``x`` to ``x`` itself, or to ``context``.
 
         Args:
-            x: Inputs.
-            context: What keys and values are made of in cross attention; None means ``x`` (self-attention).
+            x: Input vectors.
+            context: Vectors that keys and values are computed from in cross-attention; None: ``x``
+                (self-attention).
             mask: True where a query may attend, over all keys including the cached ones. A sliding window, if
                 the config has one, is applied to self-attention in addition.
-            bias: Added to the scores, such as `alibi_bias`.
+            bias: Bias added to the scores, such as `alibi_bias`.
             is_causal: Whether to apply ``causal_mask(T_q, T_k)`` as well; faster than passing that mask.
             rope: ``rope_tables`` for the positions of ``x``, shape ``(T_q, E/2)`` or ``(B, T_q, E/2)``.
             cache: Keys and values of earlier tokens. In self-attention the new ones are appended and all are
                 used; in cross attention the first call stores those of ``context`` and later calls reuse
                 them.
-            layer: Which layer of ``cache`` is this one's.
+            layer: Index of this layer in ``cache``.
             need_weights: Whether to return the weights, through the reference path, which stores them.
 
         Returns:
@@ -304,7 +306,7 @@ class MultiHeadAttention(nn.Module):
         return self.o_proj(out.transpose(1, 2).flatten(2)), weights
 
     def _heads(self, x: Float[Tensor, "B T HE"]) -> Float[Tensor, "B H T E"]:
-        """Cut the last axis into heads."""
+        """Split the last axis into heads."""
         B, T, width = x.shape
         heads = x.view(B, T, width // self.head_dim, self.head_dim)
         return heads.transpose(1, 2)

@@ -26,7 +26,7 @@ class Block(nn.Module):
     """One layer of a decoder or encoder: self-attention, then a feed-forward layer or a mixture of experts.
 
     Args:
-        config: Reads the fields that its parts read, ``norm_position`` and ``dropout``.
+        config: Model configuration; reads ``norm_position``, ``dropout`` and the fields of its sublayers.
     """
 
     def __init__(self, config: ModelConfig):
@@ -39,11 +39,11 @@ class Block(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, x: Float[Tensor, "B T D"], **attention_inputs: Any) -> Float[Tensor, "B T D"]:
-        """Update the residual stream.
+        """Apply both sublayers to the residual stream.
 
         Args:
             x: Residual stream.
-            attention_inputs: Mask, bias, RoPE tables and cache, as `MultiHeadAttention` takes them.
+            attention_inputs: Mask, bias, RoPE tables and cache, as in `MultiHeadAttention`.
         """
         if self.norm_position == "pre":
             x = x + self.attend(self.attention_norm(x), **attention_inputs)

@@ -1,9 +1,9 @@
-r"""Word vectors: a row of a table for each token, and what distances between rows can say.
+r"""Word vectors: a row of an embedding table for each token, and similarities between rows.
 
 An embedding layer is a table W of shape (V, D); looking a token up is multiplying its one-hot vector with W,
 without the multiplications by zero (`embed`). `cosine_similarity`, `nearest` and `analogy` compare rows.
-`cooccurrence_vectors` makes a real table from a text in about a second, without training: count which words
-stand near each other, weigh the counts (`ppmi`), and keep the directions that matter most (singular value
+`cooccurrence_vectors` makes a real table from a text in about a second, without training: it counts which
+words occur near each other, weights the counts (`ppmi`), and keeps the largest components (singular value
 decomposition).
 
 $$\mathrm{PPMI}(w, c) = \max\left(0,\; \ln \frac{P(w, c)}{P(w)\,P(c)}\right)$$
@@ -44,11 +44,11 @@ def embed(table: Float[Tensor, "V D"], ids: Int[Tensor, "*T"]) -> Float[Tensor, 
 
 
 def cosine_similarity(a: Float[Tensor, "*A D"], b: Float[Tensor, "*B D"]) -> Float[Tensor, "*AB"]:
-    r"""Cosine of the angle between vectors, $\frac{a \cdot b}{|a|\,|b|}$; 0 if one of them is zero.
+    r"""Compute the cosine similarity of vectors, $\frac{a \cdot b}{|a|\,|b|}$; 0 if one of them is zero.
 
     Args:
-        a: Vectors.
-        b: Vectors; all axes but the last broadcast against those of ``a``.
+        a: First vectors.
+        b: Second vectors; all axes but the last broadcast against those of ``a``.
 
     Returns:
         Values from -1 (opposite) through 0 (orthogonal) to 1 (same direction).
@@ -66,8 +66,8 @@ def nearest(
 
     Args:
         table: One vector for each entry of the vocabulary.
-        query: The vector to compare with.
-        k: How many rows to return; fewer if the table has fewer that are not excluded.
+        query: Vector to compare with.
+        k: Number of rows to return; fewer if the table has fewer that are not excluded.
         exclude: Ids that must not be returned, such as that of the query word itself.
 
     Returns:
@@ -91,16 +91,16 @@ def analogy(
 ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
     """Complete "a is to b as c is to ...": the rows nearest to b - a + c, made of vectors of length 1.
 
-    The three input words are never returned. That is how the test is defined, and it matters: without it the
-    answer is often one of them, c or b, because b - a is short beside c (Linzen 2016, arXiv:1606.07736). To
-    see it, call ``nearest(table, b - a + c, k)`` with unit vectors.
+    The three input words are never returned, by the definition of the test. This matters: otherwise the
+    answer is often c or b, because b - a is short compared with c (Linzen 2016, arXiv:1606.07736). To see it,
+    call ``nearest(table, b - a + c, k)`` with unit vectors.
 
     Args:
         table: One vector for each entry of the vocabulary.
         a: Id of the first word ("man").
         b: Id of the second word ("king").
         c: Id of the third word ("woman").
-        k: How many candidates to return.
+        k: Number of candidates to return.
 
     Returns:
         Ids and similarities, most similar first.
@@ -114,10 +114,10 @@ def analogy(
 
 
 def cooccurrence_counts(ids: Int[Tensor, " T"], vocab_size: int, window: int) -> Float[Tensor, "V V"]:
-    """Count how often each pair of tokens stands at most ``window`` places apart, in either order.
+    """Count how often each pair of tokens occurs at most ``window`` positions apart, in either order.
 
     Args:
-        ids: The text as token ids; ids from ``vocab_size`` on keep their place but are not counted.
+        ids: Token ids of the text; ids from ``vocab_size`` on keep their position but are not counted.
         vocab_size: Number of tokens V that are counted; the table has V squared entries.
         window: Largest distance, at least 1.
 
@@ -137,10 +137,10 @@ def cooccurrence_counts(ids: Int[Tensor, " T"], vocab_size: int, window: int) ->
 
 
 def ppmi(counts: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
-    r"""Positive pointwise mutual information: by how much more often than by chance a pair occurs.
+    r"""Compute positive pointwise mutual information: how much more often than by chance a pair occurs.
 
     Args:
-        counts: How often each word (row) occurs with each context (column).
+        counts: Number of times that each word (row) occurs with each context (column).
 
     Returns:
         $\max(0, \ln \frac{P(w, c)}{P(w) P(c)})$, and 0 for pairs that never occur.
@@ -162,10 +162,10 @@ def cooccurrence_vectors(
     signs of the columns are arbitrary; similarities do not depend on them.
 
     Args:
-        tokens: The text as words.
-        window: Words at most this far apart count as neighbors.
-        dim: Width D of the vectors, at most the number of different words.
-        vocab_size: How many of the most frequent words get a vector. 1,000 take about a second, and the time
+        tokens: Words of the text, in order.
+        window: Largest distance of words that count as neighbors.
+        dim: Width D of the vectors, at most the number of distinct words.
+        vocab_size: Number of most frequent words that get a vector. 1,000 take about a second, and the time
             grows with the cube.
 
     Returns:
@@ -183,9 +183,7 @@ def cooccurrence_vectors(
     """
     words = [word for word, _ in Counter(tokens).most_common(vocab_size)]
     if dim > len(words):
-        raise ValueError(
-            f"dim={dim} but the text has {len(words)} different words; use a smaller dim or more text"
-        )
+        raise ValueError(f"dim={dim} but the text has {len(words)} distinct words; use a smaller dim")
     index = {word: i for i, word in enumerate(words)}
     ids = torch.tensor([index.get(token, len(words)) for token in tokens])
     U, S, _ = torch.linalg.svd(ppmi(cooccurrence_counts(ids, len(words), window)))
@@ -195,5 +193,5 @@ def cooccurrence_vectors(
 def _unit(x: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
     """Scale vectors to length 1; zero vectors stay zero."""
     tiny = torch.finfo(x.dtype).tiny
-    x = x / x.abs().amax(dim=-1, keepdim=True).clamp(min=tiny)  # keeps the squares in range
+    x = x / x.abs().amax(dim=-1, keepdim=True).clamp(min=tiny)  # prevents overflow of the squares
     return F.normalize(x, dim=-1, eps=tiny)

@@ -18,7 +18,7 @@ from llmguide.nn._linear import Linear
 
 
 def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    r"""Weigh each number with the probability that a normal variable lies below it: $x\,\Phi(x)$.
+    r"""Apply GELU: each number times the probability that a normal variable is below it, $x\,\Phi(x)$.
 
     arXiv:1606.08415, section 2. BERT uses this exact form.
 
@@ -54,7 +54,7 @@ def activate(x: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*sha
 
 
 def swiglu(gate: Float[Tensor, "*shape"], up: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    r"""Let one projection gate another: $\operatorname{SiLU}(g) \odot u$.
+    r"""Apply SwiGLU, in which one projection gates another: $\operatorname{SiLU}(g) \odot u$.
 
     $\operatorname{SiLU}(g) = g\,\sigma(g)$ with the sigmoid; arXiv:2002.05202, equation 6.
 
@@ -66,13 +66,13 @@ def swiglu(gate: Float[Tensor, "*shape"], up: Float[Tensor, "*shape"]) -> Float[
 
 
 class FeedForward(nn.Module):
-    r"""Two layers applied to each position alone: $W_\text{down}\, f(W_\text{up}\, x)$.
+    r"""Two layers applied to each position separately: $W_\text{down}\, f(W_\text{up}\, x)$.
 
     arXiv:1706.03762, section 3.3. With SwiGLU there is a third matrix, and f is
     $\operatorname{SiLU}(W_\text{gate}\, x) \odot W_\text{up}\, x$.
 
     Args:
-        config: Reads ``d_model``, ``d_ff``, ``activation`` and ``bias``.
+        config: Model configuration; reads ``d_model``, ``d_ff``, ``activation`` and ``bias``.
     """
 
     def __init__(self, config: ModelConfig):

@@ -1,15 +1,15 @@
-r"""The key/value cache: what a decoder keeps of its past, so that a new token costs one token's work.
+r"""The key/value cache: keys and values of past tokens, so that a step computes one token only.
 
-A cache is a value that the caller makes and passes in; nothing about it is stored in the model. For one model
-it holds, for each layer, the keys and values of all tokens so far, after RoPE. `KVCache.append` adds the new
-ones and returns views of everything the new queries may look at, without a copy.
+The caller creates a cache and passes it in; the model does not store it. It holds, for each layer, the keys
+and values of all tokens so far, after RoPE. `KVCache.append` adds the new ones and returns views of
+everything that the new queries may attend to, without a copy.
 
 Memory: $2 \cdot L \cdot K \cdot E$ values per token (keys and values); LLaMA-2 7B in 16 bits: 2 x 32 x 32 x
 128 x 2 = 524,288 bytes. Pass ``capacity`` when the final length is known, as in generation: one allocation,
 no copies. Beyond its capacity a buffer doubles, so that appending n tokens one by one copies fewer than 2n.
 
 With a sliding window of W tokens, a query needs the W - 1 tokens before it, so older ones are dropped; the
-buffers stay below 2W plus twice the largest chunk, whatever the length of the text.
+buffers stay below 2W plus twice the largest chunk, for any length of the text.
 
 References: Shazeer 2019, arXiv:1911.02150 (why decoding is bound by reading this memory); Jiang
 et al. 2023, arXiv:2310.06825, section 2 (the window). Leaves out: paging and sharing between requests,
@@ -41,9 +41,9 @@ class KVCache:
 
     Args:
         n_layers: Number of layers L.
-        capacity: Tokens to allocate room for at the first append (at most two windows); buffers grow when it
-            is exceeded.
-        window: Sliding window of the attention, or None for full attention.
+        capacity: Number of tokens to allocate memory for at the first append (at most two windows); buffers
+            grow when it is exceeded.
+        window: Sliding window of the attention, in tokens; None: full attention.
 
     >>> from llmguide import KVCache
     >>> import torch
@@ -63,7 +63,7 @@ class KVCache:
 
     @property
     def length(self) -> int:
-        """Tokens that every layer has seen, dropped ones included: the position of the next token."""
+        """Number of tokens seen by every layer, including dropped ones: the position of the next token."""
         return min((layer.end if layer else 0 for layer in self._layers), default=0)
 
     @property
@@ -72,11 +72,11 @@ class KVCache:
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in self._layers if layer)
 
     def holds(self, layer: int) -> bool:
-        """Whether anything was appended to this layer."""
+        """Return whether anything was appended to this layer."""
         return self._layers[layer] is not None
 
     def __getitem__(self, layer: int) -> tuple[Float[Tensor, "B K T_k E"], Float[Tensor, "B K T_k E_v"]]:
-        """Views of all keys and values of a layer that are still held."""
+        """Return views of all keys and values of a layer that have not been dropped."""
         held = self._layers[layer]
         if held is None:
             raise ValueError(f"layer {layer} is empty; append keys and values to it first")
@@ -89,12 +89,12 @@ class KVCache:
         """Add the keys and values of new tokens to one layer.
 
         Args:
-            layer: Which layer.
+            layer: Index of the layer.
             k: Keys of the new tokens, in any dtype and on any device, the same on every call.
             v: Values of the new tokens.
 
         Returns:
-            Views of the keys and values that the new queries may look at, the new ones last: of all tokens,
+            Views of the keys and values that the new queries may attend to, the new ones last: of all tokens,
             or with a window of the new tokens and up to ``window - 1`` before them. They are valid until the
             next append.
 
@@ -132,10 +132,10 @@ class KVCache:
         return held.keys.narrow(2, n - past, past + T), held.values.narrow(2, n - past, past + T)
 
     def crop(self, length: int) -> None:
-        """Forget every token after the first ``length``, as speculative decoding does with rejected ones.
+        """Drop every token after the first ``length``, as speculative decoding does with rejected ones.
 
         Args:
-            length: How many tokens to keep, at most `length`.
+            length: Number of tokens to keep, at most `length`.
 
         Raises:
             ValueError: If there are fewer tokens, or the window has dropped some that would be needed again.
@@ -154,10 +154,10 @@ class KVCache:
             held.end = length
 
     def reorder(self, rows: Int[Tensor, " B_new"]) -> None:
-        """Replace the batch by rows of it, which may repeat: surviving beams, or one prompt for many answers.
+        """Replace the batch by rows of it, possibly repeated: surviving beams, or copies of one prompt.
 
         Args:
-            rows: Row numbers in the present batch, one for each row of the new batch.
+            rows: Row indices in the current batch, one for each row of the new batch.
         """
         for held in self._layers:
             if held is not None:
@@ -166,13 +166,13 @@ class KVCache:
 
 
 def _buffer(like: Tensor, tokens: int) -> Tensor:
-    """Make room for a number of tokens with the batch, heads, width, dtype and device of ``like``."""
+    """Allocate a buffer for a number of tokens with the batch, heads, width, dtype and device of ``like``."""
     B, K, _, E = like.shape
     return like.new_empty(B, K, tokens, E)
 
 
 def _grown(past: Tensor, T: int) -> Tensor:
-    """Copy the tokens to keep into a buffer with twice the room for them and ``T`` more."""
+    """Copy the tokens to keep into a buffer of twice their number plus ``T``."""
     n = past.shape[2]
     larger = _buffer(past, 2 * (n + T))
     larger[:, :, :n] = past

@@ -43,12 +43,12 @@ class LatentAttention(nn.Module):
         d_model: Model width D (DeepSeek-V2: 5120).
         n_heads: Number of heads H (DeepSeek-V2: 128).
         kv_rank: Width R of the cached latent.
-        q_rank: Width of the latent that the queries are made of, which saves parameters; None makes them
-            directly.
+        q_rank: Width of the latent that queries are computed from, which saves parameters; None: no query
+            latent.
         nope_dim: Width N of the part of each query and key without positions.
         rope_dim: Width P of the part with positions, even.
-        v_dim: Width of each value.
-        scale: Factor on the scores; None means one over the root of N + P.
+        v_dim: Width E_v of each value.
+        scale: Factor on the scores; None: one over the root of N + P.
     """
 
     def __init__(
@@ -93,15 +93,15 @@ class LatentAttention(nn.Module):
         """Attend from each position to itself and the others, as `MultiHeadAttention` does.
 
         Args:
-            x: Inputs.
+            x: Input vectors.
             rope: ``rope_tables`` of width P for the positions of ``x``; pairs are interleaved.
             mask: True where a query may attend, over all keys including the cached ones; the same for all
                 heads.
             is_causal: Whether to apply ``causal_mask(T_q, T_k)`` as well.
             cache: Latents of earlier tokens; the new ones are appended as keys of one head, with values of
                 width 0.
-            layer: Which layer of ``cache`` is this one's.
-            need_weights: Whether to return the weights.
+            layer: Index of this layer in ``cache``.
+            need_weights: Whether to return the attention weights.
 
         Returns:
             The outputs, and the weights of every head or None.
@@ -131,7 +131,7 @@ class LatentAttention(nn.Module):
     def _expand(
         self, kept: Float[Tensor, "B 1 T_k R_P"]
     ) -> tuple[Float[Tensor, "B H T_k N_P"], Float[Tensor, "B H T_k E_v"]]:
-        """Make the keys and values of every head from the cached vectors."""
+        """Compute the keys and values of every head from the cached vectors."""
         latent, k_rope = torch.split(kept, [self.kv_rank, self.rope_dim], dim=-1)
         B, _, T_k, _ = kept.shape
         expanded = self.kv_up(latent).view(B, T_k, self.n_heads, -1).transpose(1, 2)
@@ -146,7 +146,7 @@ class LatentAttention(nn.Module):
         mask: Bool[Tensor, "..."] | None,
         need_weights: bool,
     ) -> tuple[Float[Tensor, "B H 1 E_v"], Float[Tensor, "B H 1 T_k"] | None]:
-        """Attend from one token without expanding the cache: the heads are H queries on one set of keys."""
+        """Attend from one token without expanding the cache: the H heads are queries on one set of keys."""
         up = self.kv_up.weight.view(self.n_heads, -1, self.kv_rank)
         k_up, v_up = torch.split(up, [self.nope_dim, self.v_dim], dim=1)  # (H, N, R) and (H, E_v, R)
         q = torch.cat((q_nope @ k_up, q_rope), dim=-1).transpose(1, 2)

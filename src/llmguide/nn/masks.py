@@ -1,18 +1,18 @@
-r"""Attention masks: which query may look at which key.
+r"""Attention masks: which query may attend to which key.
 
 One convention in the whole package: a mask is boolean and ``True`` means "this query may attend to this key".
 Its last two axes are ``(T_q, T_k)`` and the axes before them broadcast against batch and heads, so masks
 combine with Python's own operators: ``&`` (both must allow it) and ``|`` (one is enough).
 
-Queries stand at the END of the keys (bottom-right alignment): query row i sits at position ``T_k - T_q + i``.
+Queries are the LAST of the keys (bottom-right alignment): query row i is at position ``T_k - T_q + i``.
 With a key/value cache the keys are the whole past and the queries its last few tokens, so the same function
 serves training (``T_q == T_k``), prefill in chunks and decoding (``T_q == 1``).
 
-Three conventions in use elsewhere, which a mask has to be translated into:
+Three conventions of other libraries, to which a mask has to be converted:
 
-- ``torch.nn.functional.scaled_dot_product_attention(is_causal=True)`` aligns top-left: query i sits at
-  position i. It agrees with `causal_mask` only when ``T_q == T_k``; while decoding with a cache it would show
-  the new token key 0 only.
+- ``torch.nn.functional.scaled_dot_product_attention(is_causal=True)`` aligns top-left: query i is at position
+  i. It agrees with `causal_mask` only when ``T_q == T_k``; while decoding with a cache, the new token would
+  attend to key 0 only.
 - ``torch.nn.MultiheadAttention`` takes boolean masks of the opposite sense, ``True`` = masked out: pass
   ``~mask``.
 - Additive masks (0 and -inf, summed onto the scores) are not masks here; pass them as ``bias`` to
@@ -31,7 +31,7 @@ from torch import Tensor
 
 
 def _positions(T_q: int, T_k: int | None, device: torch.device | str | None) -> tuple[Tensor, Tensor]:
-    """Positions of the queries as a column and of the keys as a row, both counted from the first key."""
+    """Return the positions of queries (a column) and keys (a row), counted from the first key."""
     T_k = T_q if T_k is None else T_k
     keys = torch.arange(T_k, device=device)
     queries = torch.arange(T_k - T_q, T_k, device=device)
@@ -41,15 +41,15 @@ def _positions(T_q: int, T_k: int | None, device: torch.device | str | None) -> 
 def causal_mask(
     T_q: int, T_k: int | None = None, *, device: torch.device | str | None = None
 ) -> Bool[Tensor, "T_q T_k"]:
-    r"""Let each position see itself and the past: $j \le T_k - T_q + i$ for query row i and key j.
+    r"""Let each position attend to itself and the past: $j \le T_k - T_q + i$ for query row i and key j.
 
-    When there are more queries than keys, the first ``T_q - T_k`` queries stand before every key and see
+    If there are more queries than keys, the first ``T_q - T_k`` queries are before every key and attend to
     nothing.
 
     Args:
-        T_q: Number of queries.
-        T_k: Number of keys; None means as many as queries.
-        device: Where to put the mask.
+        T_q: Number of queries, the last of the keys.
+        T_k: Number of keys; None: as many as queries.
+        device: Device of the mask.
 
     Returns:
         True where a query may attend.
@@ -67,13 +67,13 @@ def causal_mask(
 def sliding_window_mask(
     T_q: int, T_k: int | None = None, *, window: int, device: torch.device | str | None = None
 ) -> Bool[Tensor, "T_q T_k"]:
-    """Let each position see the last ``window`` positions, itself included; it is causal by construction.
+    """Let each position attend to the last ``window`` positions, itself included, so it is causal.
 
     Args:
-        T_q: Number of queries.
-        T_k: Number of keys; None means as many as queries.
-        window: How many keys a query sees, itself included, at least 1 (Mistral 7B: 4096).
-        device: Where to put the mask.
+        T_q: Number of queries, the last of the keys.
+        T_k: Number of keys; None: as many as queries.
+        window: Number of keys that a query attends to, itself included, at least 1 (Mistral 7B: 4096).
+        device: Device of the mask.
 
     Returns:
         True where a query may attend.
@@ -94,15 +94,15 @@ def sliding_window_mask(
 def prefix_mask(
     T_q: int, T_k: int | None = None, *, prefix: int, device: torch.device | str | None = None
 ) -> Bool[Tensor, "T_q T_k"]:
-    """Let every query see the first ``prefix`` keys, and the past as in `causal_mask`.
+    """Let every query attend to the first ``prefix`` keys, and to the past as in `causal_mask`.
 
-    For a prefix of its own in each row of a batch: ``causal_mask(T) | padding_mask(prefix_lengths, T)``.
+    For prefixes of different lengths in a batch: ``causal_mask(T) | padding_mask(prefix_lengths, T)``.
 
     Args:
-        T_q: Number of queries.
-        T_k: Number of keys; None means as many as queries.
+        T_q: Number of queries, the last of the keys.
+        T_k: Number of keys; None: as many as queries.
         prefix: Number of leading keys that are visible in both directions; 0 gives the causal mask.
-        device: Where to put the mask.
+        device: Device of the mask.
 
     Returns:
         True where a query may attend.
@@ -122,7 +122,7 @@ def padding_mask(
     Args:
         real: Either lengths ``(B,)``, for rows padded on the right, or an attention mask ``(B, T_k)`` as
             tokenizers return it, 1 or True for real tokens, for padding on any side.
-        T_k: Number of keys, for lengths only; None means the longest length.
+        T_k: Number of keys, for lengths only; None: the longest length.
 
     Returns:
         True where a key is real, with axes of size 1 for heads and queries.

@@ -31,7 +31,7 @@ def route(
 
     Args:
         logits: Router scores of each expert.
-        k: Experts for each token, 1 to N.
+        k: Number of experts for each token, 1 to N.
 
     Returns:
         Weights that sum to 1, in float32, largest first, and the experts they belong to.
@@ -56,8 +56,8 @@ def load_balancing_loss(
 
     Args:
         logits: Router scores, one row for each token.
-        k: Experts that a token visits.
-        mask: True for tokens that count, False for padding.
+        k: Number of experts that a token is sent to.
+        mask: True for real tokens, False for padding.
 
     Returns:
         The loss: k for even probabilities, N if the same k experts get everything; it can fall below k.
@@ -80,15 +80,16 @@ def load_balancing_loss(
 
 
 class MixtureOfExperts(nn.Module):
-    r"""N feed-forward layers, of which each token visits the k that a router picks for it.
+    r"""N feed-forward layers (experts); a router sends each token to k of them.
 
     $$y = \sum_{i \in \text{chosen}} w_i \cdot \text{expert}_i(x)$$
 
-    arXiv:2401.04088, section 2. Parameters grow with N, work for one token with k. The weights are those of
+    arXiv:2401.04088, section 2. Parameters grow with N, FLOPs per token with k. The weights are those of
     `route`.
 
     Args:
-        config: Reads ``n_experts``, ``n_experts_per_token`` and what `FeedForward` reads.
+        config: Model configuration; reads ``n_experts``, ``n_experts_per_token`` and the fields of
+            `FeedForward`.
     """
 
     def __init__(self, config: ModelConfig):
@@ -98,7 +99,7 @@ class MixtureOfExperts(nn.Module):
         self.experts = nn.ModuleList(FeedForward(config) for _ in range(config.n_experts))
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """Send each vector through its experts."""
+        """Apply to each vector its experts."""
         tokens = x.flatten(0, -2)  # (tokens, D)
         weights, chosen = route(self.router(tokens), self.k)
         out = torch.zeros_like(tokens)

@@ -1,7 +1,7 @@
 r"""Normalization: LayerNorm and RMSNorm.
 
-Each formula is a function, written to be read. The module beside it holds the parameters and calls torch's
-fused kernel, which gives the same numbers.
+Each formula is a readable function. The module of the same name holds the parameters and calls torch's fused
+kernel, which gives the same numbers.
 
 References: Ba et al. 2016, arXiv:1607.06450 (LayerNorm); Zhang and Sennrich 2019, arXiv:1910.07467 (RMSNorm).
 
@@ -23,14 +23,13 @@ def layer_norm(
 
     $$y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \odot w + b$$
 
-    arXiv:1607.06450, equation 4. The variance is the biased one (divided by D), and eps stands inside the
-    root.
+    arXiv:1607.06450, equation 4. The variance is the biased one (divided by D), and eps is inside the root.
 
     Args:
         x: Vectors to normalize, along the last axis.
         weight: Learned scale, initially 1.
         bias: Learned shift, initially 0.
-        eps: Keeps the root away from 0.
+        eps: Small constant inside the root, which keeps it away from 0.
 
     Returns:
         The normalized vectors, in the dtype of ``x``; half precision is computed in float32.
@@ -57,7 +56,7 @@ def rms_norm(
     Args:
         x: Vectors to normalize, along the last axis.
         weight: Learned scale, initially 1.
-        eps: Keeps the root away from 0.
+        eps: Small constant inside the root, which keeps it away from 0.
 
     Returns:
         The normalized vectors, in the dtype of ``x``; half precision is computed in float32.
@@ -73,8 +72,8 @@ class LayerNorm(nn.Module):
     """`layer_norm` with its parameters, through torch's fused kernel.
 
     Args:
-        d_model: Width D.
-        eps: Keeps the root away from 0.
+        d_model: Width D of the vectors.
+        eps: Small constant inside the root, which keeps it away from 0.
     """
 
     def __init__(self, d_model: int, eps: float = 1e-5):
@@ -92,8 +91,8 @@ class RMSNorm(nn.Module):
     """`rms_norm` with its parameter, through torch's fused kernel.
 
     Args:
-        d_model: Width D.
-        eps: Keeps the root away from 0.
+        d_model: Width D of the vectors.
+        eps: Small constant inside the root, which keeps it away from 0.
     """
 
     def __init__(self, d_model: int, eps: float = 1e-5):

@@ -1,8 +1,8 @@
 r"""Positions: how a model learns the order of its tokens.
 
-Attention alone treats its input as a set. Four remedies: fixed sinusoids added to the embeddings, a learned
-table added to the embeddings (GPT-2, BERT), rotation of queries and keys (RoPE: LLaMA and most models since
-2022), and a penalty on the scores that grows with distance (ALiBi: BLOOM, MPT).
+Attention by itself treats its input as a set. There are four remedies: fixed sinusoids added to the
+embeddings, a learned table added to the embeddings (GPT-2, BERT), rotation of queries and keys (RoPE: LLaMA
+and most models since 2022), and a penalty on the scores that grows with distance (ALiBi: BLOOM, MPT).
 
 RoPE turns pair i of a query or key at position m by the angle
 
@@ -14,7 +14,7 @@ are two layouts of the pairs, and weights trained with one give wrong answers wi
 - ``half``: component i is paired with i + E/2 (Hugging Face transformers, GPT-NeoX);
 - ``interleaved``: component 2i is paired with 2i + 1 (the paper, GPT-J, Meta's own LLaMA code, DeepSeek).
 
-`half_to_interleaved` and `interleaved_to_half` give the permutation between them.
+`half_to_interleaved` is the permutation between them.
 
 Tables are computed in float32 exactly as transformers does (bit for bit, on CPU), because the models were
 trained with that rounding: at position 100,000 an angle in float32 is off by up to 0.005 radians.
@@ -44,12 +44,12 @@ Layout = Literal["half", "interleaved"]
 def rope_frequencies(
     head_dim: int, theta: float = 10000.0, scaling: RopeScaling | None = None
 ) -> Float[Tensor, " E_half"]:
-    r"""Radians by which each pair turns per position, $\theta^{-2i/E}$, after scaling.
+    r"""Compute the angle in radians by which each pair turns per position, $\theta^{-2i/E}$, after scaling.
 
     Args:
         head_dim: Head width E, even.
         theta: Base of the frequencies (10,000 in the paper, 500,000 in Llama 3).
-        scaling: How to stretch the context, or None.
+        scaling: Method of context extension; None: no scaling.
 
     Returns:
         One frequency for each pair, the first pair turning fastest.
@@ -89,7 +89,7 @@ def _yarn(periods: Float[Tensor, " E_half"], theta: float, scaling: YarnScaling)
 
     first = max(floor(pair_that_turns(scaling.beta_fast)), 0)
     last = min(ceil(pair_that_turns(scaling.beta_slow)), E - 1)
-    width = max(last - first, 0.001)  # a step instead of a ramp must not divide by 0
+    width = max(last - first, 0.001)  # avoids division by 0 if the ramp is a step
     kept = 1 - ((torch.arange(len(periods), dtype=torch.float32) - first) / width).clamp(0, 1)
     return 1 / (scaling.factor * periods) * (1 - kept) + 1 / periods * kept
 
@@ -103,7 +103,7 @@ def _llama3(frequencies: Float[Tensor, " E_half"], scaling: Llama3Scaling) -> Fl
 
 
 def ntk_theta(theta: float, head_dim: int, factor: float) -> float:
-    r"""NTK-aware scaling: raise the base, which slows the slowest pair by ``factor``, the fastest not at all.
+    r"""Compute the base of NTK-aware scaling, which slows the slowest pair by ``factor`` and not the fastest.
 
     $\theta' = \theta \cdot \text{factor}^{E/(E-2)}$; arXiv:2309.00071, section 3.1. «Dynamic» NTK takes
     ``factor * length / context - (factor - 1)`` at each length; keys in a cache then hold an older base than
@@ -112,7 +112,7 @@ def ntk_theta(theta: float, head_dim: int, factor: float) -> float:
     Args:
         theta: Base that the model was trained with.
         head_dim: Head width E, more than 2.
-        factor: New context length over the trained one.
+        factor: New context length divided by the trained one.
 
     Returns:
         The base to give to `rope_tables`.
@@ -131,15 +131,15 @@ def rope_tables(
     *,
     device: torch.device | str | None = None,
 ) -> tuple[Float[Tensor, "... T E_half"], Float[Tensor, "... T E_half"]]:
-    """Cosines and sines of the angle of every pair at every position, always in float32.
+    """Compute cosines and sines of the angle of every pair at every position, always in float32.
 
     Args:
         positions: Positions of the tokens, or their number T for positions 0 to T - 1. With a cache of n
             tokens pass ``torch.arange(n, n + T)``.
         head_dim: Head width E, even.
         theta: Base of the frequencies.
-        scaling: How to stretch the context, or None.
-        device: Where to put the tables; None means where ``positions`` is.
+        scaling: Method of context extension; None: no scaling.
+        device: Device of the tables; None: that of ``positions``.
 
     Returns:
         cos and sin. With YaRN they carry the attention factor.
@@ -180,10 +180,10 @@ def apply_rope(
     ``cos.to(x.dtype)`` and ``sin.to(x.dtype)`` for its bits in half precision.)
 
     Args:
-        x: Queries or keys.
+        x: Query or key vectors.
         cos: Cosines from `rope_tables`; they broadcast, so ``(T, E/2)`` serves every batch row and head.
-        sin: Sines from `rope_tables`.
-        layout: Which components form a pair: ``half`` (i, i + E/2) or ``interleaved`` (2i, 2i + 1).
+        sin: Sines from `rope_tables`, of the same shape.
+        layout: Layout of the pairs: ``half`` (i, i + E/2) or ``interleaved`` (2i, 2i + 1).
 
     Returns:
         The rotated vectors, in the shape and dtype of ``x``.
@@ -214,7 +214,7 @@ def apply_rope(
 
 
 def half_to_interleaved(head_dim: int) -> Int[Tensor, " E"]:
-    """Index that brings components from the half layout to the interleaved one: ``x[..., index]``.
+    """Return the index that permutes components from half to interleaved layout: ``x[..., index]``.
 
     To convert a projection, apply it to the E output rows of each head, in queries and keys alike; then the
     scores, and so the model, stay the same.
@@ -223,7 +223,7 @@ def half_to_interleaved(head_dim: int) -> Int[Tensor, " E"]:
         head_dim: Head width E, even.
 
     Returns:
-        A permutation of 0 to E - 1.
+        A permutation of 0 to E - 1; its ``argsort()`` converts back.
 
     >>> half_to_interleaved(6).tolist()
     [0, 3, 1, 4, 2, 5]
@@ -231,23 +231,8 @@ def half_to_interleaved(head_dim: int) -> Int[Tensor, " E"]:
     return torch.arange(head_dim).view(2, -1).T.flatten()
 
 
-def interleaved_to_half(head_dim: int) -> Int[Tensor, " E"]:
-    """Index that brings components from the interleaved layout to the half one: ``x[..., index]``.
-
-    Args:
-        head_dim: Head width E, even.
-
-    Returns:
-        A permutation of 0 to E - 1.
-
-    >>> interleaved_to_half(6).tolist()
-    [0, 2, 4, 1, 3, 5]
-    """
-    return torch.arange(head_dim).view(-1, 2).T.flatten()
-
-
 def alibi_slopes(n_heads: int) -> Float[Tensor, " H"]:
-    r"""Slope of the distance penalty of each head: $2^{-8/H}, 2^{-16/H}, \dots, 2^{-8}$.
+    r"""Compute the slope of each head's distance penalty: $2^{-8/H}, 2^{-16/H}, \dots, 2^{-8}$.
 
     arXiv:2108.12409, section 3, for H a power of two. For other H the authors' code, followed here, takes the
     slopes of the next smaller power P, then every other slope of 2P.
@@ -259,7 +244,7 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, " H"]:
         One positive slope for each head.
 
     Raises:
-        ValueError: If there is no head.
+        ValueError: If there are no heads.
 
     >>> alibi_slopes(4).tolist()  # 2 ** -2, 2 ** -4, 2 ** -6, 2 ** -8
     [0.25, 0.0625, 0.015625, 0.00390625]
@@ -277,17 +262,17 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, " H"]:
 def alibi_bias(
     n_heads: int, T_q: int, T_k: int | None = None, *, device: torch.device | str | None = None
 ) -> Float[Tensor, "H T_q T_k"]:
-    r"""Penalty on the scores that grows with distance: $-\text{slope}_h \cdot |i - j|$.
+    r"""Compute the ALiBi bias, a penalty that grows with distance: $-\text{slope}_h \cdot |i - j|$.
 
-    Queries stand at the end of the keys, as in `llmguide.nn.masks`. It hides nothing: a decoder needs its
-    causal mask too. BLOOM adds ``slope * j`` instead, which shifts each row by a constant and leaves its
+    Queries are the last of the keys, as in `llmguide.nn.masks`. The bias masks nothing: a decoder needs its
+    causal mask, too. BLOOM adds ``slope * j`` instead, which shifts each row by a constant and leaves its
     causal softmax unchanged.
 
     Args:
         n_heads: Number of heads H.
         T_q: Number of queries.
-        T_k: Number of keys; None means as many as queries.
-        device: Where to put the bias.
+        T_k: Number of keys; None: as many as queries.
+        device: Device of the bias.
 
     Returns:
         The ``bias`` for `attention`, in float32.
@@ -303,14 +288,14 @@ def alibi_bias(
 
 
 def sinusoidal_positions(positions: int | Int[Tensor, "... T"], d_model: int) -> Float[Tensor, "... T D"]:
-    r"""Fixed position vectors: $\sin(p / 10000^{2i/D})$ in component 2i and the cosine in 2i + 1.
+    r"""Compute sinusoidal position vectors: $\sin(p / 10000^{2i/D})$ in component 2i, the cosine in 2i + 1.
 
     arXiv:1706.03762, section 3.5. (Some libraries put all sines before all cosines; that is a permutation of
     these.)
 
     Args:
         positions: Positions of the tokens, or their number T for positions 0 to T - 1.
-        d_model: Width D, even.
+        d_model: Width D of the vectors, even.
 
     Returns:
         One vector for each position, in float32, computed in float64.
@@ -338,16 +323,16 @@ class LearnedPositions(nn.Module):
 
     Args:
         context_length: Number of positions.
-        d_model: Width D.
+        d_model: Width D of the vectors.
     """
 
     def __init__(self, context_length: int, d_model: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(context_length, d_model))
-        nn.init.normal_(self.weight, std=0.02)  # GPT-2's deviation
+        nn.init.normal_(self.weight, std=0.02)  # GPT-2's standard deviation
 
     def forward(self, positions: int | Int[Tensor, "... T"]) -> Float[Tensor, "... T D"]:
-        """Look positions up.
+        """Look up the vectors of positions.
 
         Args:
             positions: Positions of the tokens, or their number T for positions 0 to T - 1.
@@ -356,7 +341,7 @@ class LearnedPositions(nn.Module):
             One row of the table for each position.
 
         Raises:
-            ValueError: If a position lies beyond the table, or below 0.
+            ValueError: If a position is beyond the table, or below 0.
         """
         if isinstance(positions, int):
             first, last = 0, positions - 1
@@ -367,7 +352,7 @@ class LearnedPositions(nn.Module):
                 f"position {last} is beyond the {len(self.weight)} learned ones; crop to the context length"
             )
         if first < 0:
-            raise ValueError(f"position {first} is below 0, where the learned ones begin")
+            raise ValueError(f"position {first} is below 0, the first learned one")
         if isinstance(positions, int):
             return self.weight[:positions]
         return nn.functional.embedding(positions, self.weight)

@@ -1,6 +1,6 @@
 r"""Chat templates: from messages to token ids and the loss mask.
 
-A chat model sees one stream of tokens, in which control tokens mark whose turn it is. ChatML, the default:
+A chat model reads one sequence of tokens, in which control tokens mark whose turn it is. ChatML, the default:
 
     <|im_start|>system
     Be brief.<|im_end|>
@@ -12,6 +12,9 @@ A chat model sees one stream of tokens, in which control tokens mark whose turn 
 The loss covers what the model itself has to generate: the assistant's text and the ``<|im_end|>`` after it,
 without which it would never learn to stop. Headers and the turns of others have no loss.
 
+Most published templates do not mark what the assistant writes. `render_chat` then takes what follows the
+generation prompt, up to the control token that ends the turn.
+
 Only the template may write control tokens: a user who types ``<|im_end|>`` gets its characters. The template
 therefore marks the text with a loss (`LEARN`, `STOP`), `render_chat` marks text that looks like a control
 token (`ESCAPE`), and the marks are removed when the text is encoded. They are Unicode noncharacters, which
@@ -20,7 +23,7 @@ ordinary text does not contain.
 References: ChatML (OpenAI 2023, https://github.com/openai/openai-python/blob/release-v0.28.0/chatml.md);
 ``{% generation %}`` (Hugging Face, https://huggingface.co/docs/transformers/chat_templating_writing).
 
-Leaves out: tools, images, reasoning fields, and messages to be continued.
+Leaves out: tools, images, reasoning fields, and continuing a message (prefill).
 
 Glossary: turn, a message with its header and end; ``T`` tokens of a conversation.
 """
@@ -38,7 +41,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmguide.post_training.coder import Coder, as_coder
 
-ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # breaks a control token; begins, ends text with a loss
+ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # splits a control token; starts and ends text with a loss
 START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant")
 
@@ -75,7 +78,7 @@ def chatml(messages: Sequence[Message], add_generation_prompt: bool = False) -> 
 
 
 def jinja(source: str, **variables: Any) -> Template:
-    r"""Make a template from the Jinja source that a model is published with.
+    r"""Make a chat template from the Jinja source that a model is published with.
 
     Text inside ``{% generation %}`` has a loss.
 
@@ -101,10 +104,10 @@ def jinja(source: str, **variables: Any) -> Template:
 
 
 def own_template(tokenizer: Any) -> Template:
-    """Return the template that a tokenizer of transformers came with.
+    """Return the chat template of a tokenizer of transformers.
 
     Raises:
-        ValueError: If it came with none.
+        ValueError: The tokenizer has no chat template.
     """
     if not tokenizer.chat_template:
         raise ValueError("this tokenizer has no chat_template; leave the template out for ChatML")
@@ -159,26 +162,58 @@ def render_chat(
             "tokens, or give the model's own template"
         )
     for kept in _ever_shorter(messages) if truncation == "left" else [list(messages)]:
-        rendered = _encode(template(_escaped(kept, coder), add_generation_prompt), coder)
+        marked = _marked(_escaped(kept, coder), template, add_generation_prompt, coder.control_tokens)
+        rendered = _encode(marked, coder)
         if max_length is None or len(rendered.ids) <= max_length:
             break
     else:
         raise ValueError(
             f"the conversation has {len(rendered.ids)} tokens, max_length={max_length}"
-            + (" and truncation='left' cuts no turn in two" if truncation == "left" else "; see truncation")
+            + (" and truncation='left' drops whole turns" if truncation == "left" else "; see truncation")
         )
     if last_turn_only:
         rendered = Rendered(rendered.ids, _last_run(rendered.mask))
     if not any(rendered.mask) and not add_generation_prompt:
         raise ValueError(
-            f"everything is masked: roles {[m['role'] for m in kept]} give no token to learn; training takes "
+            f"everything is masked: roles {[m['role'] for m in kept]} give no token to learn; training needs "
             "a turn of the assistant, and a Jinja template {% generation %} around it"
         )
     return rendered
 
 
+def _marked(
+    messages: Sequence[Message],
+    template: Template,
+    add_generation_prompt: bool,
+    control_tokens: Collection[str],
+) -> str:
+    """Write messages with marks around the text with a loss, which most published templates do not mark.
+
+    A turn of the assistant has a loss from where the generation prompt before it ends, to the control token
+    that follows its content.
+    """
+    text = template(messages, add_generation_prompt)
+    if LEARN in text:
+        return text
+    marked, position = "", 0
+    for i, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        prompt = template(messages[:i], True)
+        content = re.escape(message["content"].strip())
+        turn = re.compile(f"{content}\\s*(?:{_any_of(control_tokens).pattern})|{content}")
+        if not text.startswith(prompt) or not (found := turn.search(text, len(prompt))):
+            raise ValueError(
+                f"the chat template writes message {i + 1} otherwise than it prompts for it, so what the "
+                "model generates cannot be told; put {% generation %} around that in the template"
+            )
+        marked += text[position : len(prompt)] + LEARN + text[len(prompt) : found.end()] + STOP
+        position = found.end()
+    return marked + text[position:]
+
+
 def _escaped(messages: Sequence[Message], coder: Coder) -> list[Message]:
-    """Break every control token in the messages with a mark after its first character."""
+    """Escape every control token in the messages with a mark after its first character."""
     control = _any_of(coder.control_tokens)
     return [
         message
@@ -192,8 +227,8 @@ def _encode(marked: str, coder: Coder) -> Rendered:
     control = _any_of(coder.control_tokens)
     if not all(control.search(turn) for turn in re.findall(f"{LEARN}(.*?){STOP}", marked, re.DOTALL)):
         warnings.warn(
-            "the template's {% generation %} ends before the token that ends the turn, so that the model "
-            "would not learn to stop; move {% endgeneration %} behind it",
+            "the text with a loss ends before the control token that ends the turn, so that the model would "
+            "not learn to stop; move {% endgeneration %} after it, or let the template write such a token",
             stacklevel=3,
         )
     is_escaped = ESCAPE in marked
@@ -223,7 +258,7 @@ def _any_of(names: Collection[str]) -> re.Pattern[str]:
 
 
 def _ever_shorter(messages: Sequence[Message]) -> Iterator[list[Message]]:
-    """Yield the conversation, then without its oldest question and what followed it, and so on."""
+    """Yield the conversation, then shorter ones that drop the oldest user turn and what followed it."""
     n_system = int(messages[0]["role"] == "system")
     yield list(messages)
     for i in range(n_system + 1, len(messages)):
@@ -249,11 +284,11 @@ def _check_messages(messages: Sequence[Message]) -> None:
                 f"{type(message['content']).__name__}. Tools and images are left out"
             )
         if found := [mark for mark in (ESCAPE, LEARN, STOP) if mark in message["content"]]:
-            raise ValueError(f"the marks {found} are Unicode noncharacters; take them out of the content")
+            raise ValueError(f"the marks {found} are Unicode noncharacters; remove them from the content")
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """Jinja as transformers sets it up: sandboxed, and with a few functions."""
+    """Set up Jinja as in transformers: sandboxed, and with a few functions."""
 
     def raise_exception(message: str) -> None:
         raise TemplateError(message)

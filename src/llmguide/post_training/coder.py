@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-Spans = list[tuple[int, int]]  # first and last + 1 of the characters that each token holds, whole or in part
+Spans = list[tuple[int, int]]  # start and end of the characters that each token contains, whole or in part
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Coder:
 
     Attributes:
         control_tokens: Texts of the control tokens, which only the template may write.
-        encode: Maps a text, and whether to recognize control tokens in it, to token ids and spans.
+        encode: Function from a text, and whether to recognize control tokens in it, to token ids and spans.
     """
 
     control_tokens: Collection[str]

@@ -4,7 +4,7 @@ r"""Read post-training data from JSON lines: conversations, comparisons, problem
 | --- | --- |
 | conversation | ``messages``, or ``prompt`` and ``completion`` |
 | comparison | ``prompt``, ``chosen`` and ``rejected``; or two transcripts of HH-RLHF, without ``prompt`` |
-| problem | ``prompt`` (or ``question``), and ``answer`` where answers are checked |
+| problem | ``prompt`` (or ``question``), and ``answer`` if completions are checked |
 
 Messages are a list of objects with ``role`` and ``content``; a prompt is such a list, or a text, which is the
 user's message. Other fields are ignored. An invalid row is an error that names line and field.
@@ -33,8 +33,9 @@ class TextPair(NamedTuple):
         prompt: Messages before the completions; empty for texts without a prompt.
         chosen: Text of the preferred completion.
         rejected: Text of the other completion.
-        units: Names of what other comparisons may share with this one, such as its two texts.
-        seconded: Whether a second panel prefers the same one: 1, 0, or 0.5 if undecided; NaN: not asked.
+        units: Names of what other comparisons may share, such as the two texts; results that share a unit are
+            correlated.
+        seconded: Whether a second panel agrees: 1, 0, or 0.5 for a tie; NaN: there is no second panel.
     """
 
     prompt: list[Message]
@@ -66,7 +67,7 @@ def json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no file of JSON lines in UTF-8 ({error})") from error
+        raise ValueError(f"{path} is not a file of JSON lines in UTF-8 ({error})") from error
     n_rows = 0
     for number, line in enumerate(text.split("\n"), 1):  # splitlines would split inside of JSON texts
         if line.strip():
@@ -74,13 +75,13 @@ def json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{where}: no JSON: {error}") from error
+                raise ValueError(f"{where}: not JSON: {error}") from error
             if not isinstance(row, dict):
-                raise ValueError(f"{where}: an object with fields is wanted, not {line[:40]}")
+                raise ValueError(f"{where}: must be an object with fields, not {line[:40]}")
             n_rows += 1
             yield where, row
     if not n_rows:
-        raise ValueError(f"{path} holds no row")
+        raise ValueError(f"{path} has no rows")
 
 
 def conversations(path: str | Path) -> list[list[Message]]:
@@ -136,7 +137,7 @@ def transcript(text: str, *, where: str = "transcript") -> list[Message]:
     before, *pieces = _TURN.split(text)
     if before.strip() or not pieces:
         raise ValueError(
-            f"{where}: a transcript begins with '\\n\\nHuman:' or '\\n\\nAssistant:', this with {text[:40]!r}"
+            f"{where}: a transcript starts with '\\n\\nHuman:' or '\\n\\nAssistant:', not with {text[:40]!r}"
         )
     turns = zip(pieces[::2], pieces[1::2], strict=True)
     return [{"role": _SPEAKERS[who], "content": said.strip()} for who, said in turns]
@@ -146,7 +147,7 @@ def _conversation(row: dict[str, Any], where: str) -> list[Message]:
     if "messages" in row:
         messages = _messages(row["messages"], f"{where}, field 'messages'")
         if all(message["role"] != "assistant" for message in messages):
-            raise ValueError(f"{where}, field 'messages': none is of the assistant; nothing could be learned")
+            raise ValueError(f"{where}, field 'messages': none is from the assistant, so nothing has a loss")
         return messages
     _require(row, where, ("prompt", "completion"), "messages, or prompt and completion")
     answer = _text(row["completion"], f"{where}, field 'completion'")
@@ -161,7 +162,7 @@ def _comparison(row: dict[str, Any], where: str) -> TextPair | None:
     if chosen == rejected:
         raise ValueError(f"{where}, fields 'chosen' and 'rejected': both are the same; none is preferred")
     prompt = _prompt(row, where, "prompt")
-    # the system's message is everybody's, and would make one unit of all
+    # the system message is shared by all, and would merge all units into one
     begun = next((message["content"] for message in prompt if message["role"] != "system"), "")
     return TextPair(prompt, chosen, rejected, (begun,))
 
@@ -185,11 +186,11 @@ def _prompt(row: dict[str, Any], where: str, field: str) -> list[Message]:
 
 def _messages(value: Any, where: str) -> list[Message]:
     if not isinstance(value, list) or not value:
-        raise ValueError(f"{where}: a list of messages is wanted, not {_shown(value)}")
+        raise ValueError(f"{where}: must be a list of messages, not {_shown(value)}")
     for i, message in enumerate(value):
         place = f"{where}, message {i}"
         if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise ValueError(f"{place}: a role of {', '.join(ROLES)} is wanted, not {_shown(message)}")
+            raise ValueError(f"{place}: the role must be one of {', '.join(ROLES)}, not {_shown(message)}")
         _text(message.get("content"), f"{place}, field 'content'")
     return [{"role": message["role"], "content": message["content"]} for message in value]
 
@@ -203,7 +204,7 @@ def _require(row: dict[str, Any], where: str, fields: tuple[str, ...], form: str
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{where}: a text is wanted, not {_shown(value)}")  # noqa: TRY004  # the file is wrong
+        raise ValueError(f"{where}: must be a text, not {_shown(value)}")  # noqa: TRY004  # the file is wrong
     return value
 
 

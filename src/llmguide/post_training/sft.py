@@ -174,8 +174,8 @@ def finetune(
         packed: Whether to pack several conversations into rows of `config.context_length` tokens.
         validation: Held-out conversations, evaluated during training; None: no evaluation.
         folder: Folder of the checkpoints; None: nothing is saved.
-        logger: Receives the metrics.
-        sample: Returns a sample of the model's text, which is logged.
+        logger: Logger of the metrics.
+        sample: Function that returns a sample of the model's text, which is logged.
 
     Returns:
         Metrics of the whole run.
@@ -187,7 +187,7 @@ def finetune(
                 messages,
                 tokenizer,
                 template=template,
-                max_length=config.window_length() + 1,  # the last token is a target and no input
+                max_length=config.window_length() + 1,  # the last token is a target but not an input
                 truncation="left",
             )
             for messages in talks

@@ -1,4 +1,4 @@
-"""The acceptance test of a run: what is measured, what is required of it, and the verdict."""
+"""The acceptance test of a run: criteria with measured values, and whether all are met."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,8 @@ class Criterion(NamedTuple):
     """One requirement of a run.
 
     Attributes:
-        measure: What was measured.
-        value: Its value.
+        measure: Name of the measured quantity.
+        value: Measured value.
         required: The requirement in words, with its threshold.
         passed: Whether the value meets the requirement.
     """
@@ -54,7 +54,7 @@ def require_finished(name: str, folder: Path) -> None:
         ValueError: The folder holds no finished run of that project.
     """
     if not (folder / "run.json").exists():
-        raise ValueError(f"{folder} holds no run; llmguide project {name} --output {folder} makes one")
+        raise ValueError(f"{folder} holds no run; create one with: llmguide project {name} --output {folder}")
     project = read_run(folder).get("project")
     if project != name:
         raise ValueError(f"{folder} holds a run of {project!r}, not of {name!r}")

@@ -4,8 +4,8 @@ Tokens are the characters of the corpus. The model is a decoder of about a milli
 positions, RMSNorm and SwiGLU, trained with Muon, which reaches a lower loss than AdamW in a few minutes. The
 baseline is an interpolated 5-gram model of the whole training side.
 
-The default corpus is the presidents' addresses since 1961. Older ones are written in another English, and
-minutes of training do not beat a 5-gram model of them all, 12 million characters.
+The default corpus is the presidents' addresses since 1961. Older addresses use an older English, and minutes
+of training do not beat a 5-gram model of all 12 million characters.
 
 References: `llmguide.evaluation.ngram_baseline` (the baseline); Karpathy 2015, "The unreasonable
 effectiveness of recurrent neural networks" (the exercise).
@@ -40,7 +40,7 @@ NAME = "character-model"
 SINCE = "1961"  # first year of the default corpus
 HELD_OUT = 0.1  # fraction of the documents
 HELD_OUT_CHARACTERS = 100_000  # evaluated; more of them changes the second decimal
-NEW_CHARACTER = log2(0x110000)  # bits that name one of all that Unicode has
+NEW_CHARACTER = log2(0x110000)  # bits that identify any Unicode code point
 N_SAMPLES = 16
 
 
@@ -60,10 +60,10 @@ class Plan:
 
 
 class Characters:
-    """A tokenizer whose tokens are characters; 0 begins a text, 1 is any character that is not known.
+    """A tokenizer whose tokens are characters; id 0 starts a text, id 1 is any unknown character.
 
     Args:
-        characters: Known characters.
+        characters: Characters of the vocabulary.
 
     >>> tokenizer = Characters("ab")
     >>> tokenizer.encode("abba!"), tokenizer.decode([2, 3, 1])
@@ -78,15 +78,15 @@ class Characters:
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids."""
+        """Number of token ids."""
         return len(self.characters)
 
     def encode(self, text: str) -> list[int]:
-        """Turn text into ids, one for each character."""
+        """Encode a text, one token id for each character."""
         return [self._ids.get(character, self.unknown) for character in text]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Turn ids into text."""
+        """Decode token ids into a text."""
         return "".join(self.characters[i] for i in ids)
 
 

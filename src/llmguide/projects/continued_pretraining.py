@@ -47,7 +47,7 @@ class Plan:
     """Options of the project; with the defaults it takes minutes on two cores."""
 
     base: str | None = None  # run or transformers folder, packaged or hub name; None: train a small one first
-    general: str | None = None  # file, folder or data set; None: the speeches that come along
+    general: str | None = None  # file, folder or data set; None: the packaged speeches
     domain: str | None = None  # file, folder or data set; None: the source of Python's standard library
     characters: int = 4_000_000  # characters to read of each corpus
     vocab_size: int = 1024  # token ids of the tokenizer of a new base

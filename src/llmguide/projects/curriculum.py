@@ -1,11 +1,11 @@
 r"""Curriculum learning: sample examples from easy to hard, by a competence schedule.
 
-Of $N$ examples sorted from easy to hard, draw number $i$ of $n$ is one of the easiest $c_i N$, where
+Of $N$ examples sorted from easy to hard, sample number $i$ of $n$ is one of the easiest $c_i N$, where
 
 $$c_i = \min\Big(1,\; c_0 + (1 - c_0) \frac{i}{w n}\Big)$$
 
-rises from $c_0$ to 1 over the first part $w$ of the draws; after that all examples are as likely. With
-$c_0 = 1$ that is drawing at random, so that both orders can be compared at the same number of draws.
+rises from $c_0$ to 1 over the first fraction $w$ of the samples; after that all examples are equally likely.
+With $c_0 = 1$ sampling is uniform, so both orders can be compared at the same number of samples.
 
 References: Bengio et al. 2009, "Curriculum learning" (ICML); Platanios et al. 2019, arXiv:1903.09848 (the
 schedule, there called competence; linear).
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 
 
 def competence(i: int, n: int, *, start: float, warmup: float) -> float:
-    """Return the fraction of the examples, the easiest, that sample `i` of `n` is drawn from.
+    """Compute the competence: the fraction of the examples, the easiest, that sample `i` of `n` comes from.
 
     >>> [competence(i, 8, start=0.2, warmup=0.5) for i in (0, 2, 4, 7)]
     [0.2, 0.6, 1.0, 1.0]
@@ -40,8 +40,8 @@ def paced(
 
     Args:
         from_easy: Examples, sorted from easy to hard.
-        n: Number of samples, drawn with replacement.
-        seed: Seed of the samples.
+        n: Number of samples, with replacement.
+        seed: Seed of the random samples.
         start: Fraction of the examples in use at the start, above 0; 1: uniform sampling.
         warmup: Fraction of the samples after which all examples are in use.
 
@@ -53,8 +53,8 @@ def paced(
     """
     if not from_easy or not 0 < start <= 1 or not 0 < warmup <= 1:
         raise ValueError(
-            f"{len(from_easy)} examples, start={start}, warmup={warmup}: give examples, and shares above 0 "
-            "and at most 1"
+            f"{len(from_easy)} examples, start={start}, warmup={warmup}: give examples, and fractions "
+            "above 0 and at most 1"
         )
     draw = random.Random(seed)
     sizes = (competence(i, n, start=start, warmup=warmup) * len(from_easy) for i in range(n))
@@ -73,7 +73,7 @@ class InOrder:
         self.examples = [shifted(example) for example in examples]
 
     def __len__(self) -> int:
-        """Examples."""
+        """Return the number of examples."""
         return len(self.examples)
 
     def batch(self, first: int, size: int) -> Batch:

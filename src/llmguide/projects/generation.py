@@ -40,7 +40,7 @@ def complete(
         decode: Function from token ids to text.
         end_id: Id of the token that ends a completion, which is left out.
         seed: Seed of the random numbers for sampling; None: torch's global generator.
-        batch_size: PromptDataset in a batch; with sampling, it changes which random numbers a prompt gets.
+        batch_size: Prompts in a batch; with sampling, it changes which random numbers a prompt gets.
         sampling: Keyword arguments of `llmguide.generation.generate.generate`, such as ``top_p``.
     """
     device, texts = next(model.parameters()).device, []

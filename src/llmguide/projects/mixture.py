@@ -4,7 +4,7 @@ $$r_m = \frac{\min(n_m, K)^{1/T}}{\sum_j \min(n_j, K)^{1/T}}$$
 
 At temperature $T = 1$ each example is as likely as any other, and a small task is drowned. As $T$ grows the
 tasks become equally likely, and the examples of a small one come again and again. The cap $K$ keeps one huge
-task from taking everything at any temperature.
+task from dominating at any temperature.
 
 References: Raffel et al. 2019, arXiv:1910.10683, section 3.5.2.
 
@@ -61,9 +61,9 @@ def counts(rates: Mapping[str, float], n: int) -> dict[str, int]:
 
 
 def mixed(sources: Mapping[str, Sequence[Item]], rates: Mapping[str, float], n: int, seed: int) -> list[Item]:
-    """Draw n examples of several sources by their rates, each source through epochs of its own.
+    """Sample n examples of several sources by their rates; each source runs through epochs of its own.
 
-    An example comes again only after all of its source have come.
+    An example is repeated only after all others of its source.
 
     >>> drawn = mixed({"large": "ABCDEFGH", "small": "xy"}, {"large": 0.5, "small": 0.5}, 8, seed=0)
     >>> len(set(drawn) & set("ABCDEFGH")), drawn.count("x"), drawn.count("y")

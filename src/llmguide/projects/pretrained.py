@@ -1,4 +1,4 @@
-"""A base that a run or others pretrained: opened by folder or name, and saved in the form that it came in."""
+"""Open and save a pretrained base model, ours or transformers', in its own format."""
 
 from pathlib import Path
 from typing import Any
@@ -6,29 +6,30 @@ from typing import Any
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import GPT, Llama
 from llmguide.models.saved import is_saved
-from llmguide.runs.chat_model import open_transformers, save_as_opened
+from llmguide.runs.chat_model import save_as_opened
 from llmguide.runs.folder import load_run
+from llmguide.runs.packaged import open_transformers
 from llmguide.tokenization.tokenizer import Tokenizer
 
 
-class Borrowed:
-    """A tokenizer of transformers, with what is called of `llmguide.tokenization.tokenizer.Tokenizer`.
+class HFTokenizer:
+    """A tokenizer of transformers behind the interface of `llmguide.tokenization.tokenizer.Tokenizer`.
 
     Args:
-        tokenizer: A byte-level BPE, or a SentencePiece model with its bytes.
+        tokenizer: Tokenizer of transformers, byte-level BPE or SentencePiece with byte fallback.
 
     Raises:
-        ValueError: It has no token that ends a text.
+        ValueError: The tokenizer has no end-of-text token.
     """
 
     def __init__(self, tokenizer: Any):
         if tokenizer.eos_token_id is None:
-            raise ValueError("the tokenizer of the base has no eos_token, which is to stand between texts")
+            raise ValueError("the tokenizer of the base has no eos_token, which separates texts")
         self.tokenizer = tokenizer
         self.special_tokens = {END_OF_TEXT: tokenizer.eos_token_id}
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, with none around them."""
+        """Return the token ids of a text, without special tokens."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
@@ -37,30 +38,30 @@ def open_pretrained(name: str | Path) -> tuple[GPT | Llama, Any]:
     """Open a decoder and its tokenizer.
 
     Args:
-        name: A packaged model, a run folder, a folder of transformers, or a hub name.
+        name: Name of a packaged model, a run folder, a transformers folder, or a hub name.
 
     Returns:
-        The model, in evaluation mode on the CPU, and a `Tokenizer` or one that is `Borrowed`.
+        The model, in evaluation mode on the CPU, and a `Tokenizer` or one that is `HFTokenizer`.
 
     Raises:
-        ValueError: There is no such model, or it is no decoder.
+        ValueError: There is no such model, or it is not a decoder.
     """
     if is_saved(Path(name)):
         return load_run(name)
     model, tokenizer = open_transformers(str(name))
-    return model.eval(), Borrowed(tokenizer)
+    return model.eval(), HFTokenizer(tokenizer)
 
 
 def save_pretrained(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
-    """Write what `open_pretrained` opens, in the form that it came in."""
-    save_as_opened(folder, model, tokenizer.tokenizer if isinstance(tokenizer, Borrowed) else tokenizer)
+    """Save a model and tokenizer from `open_pretrained` in the format they were loaded from."""
+    save_as_opened(folder, model, tokenizer.tokenizer if isinstance(tokenizer, HFTokenizer) else tokenizer)
 
 
 def sizes(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Return how many bytes each token stands for."""
+    """Return the number of bytes of each token."""
     if isinstance(tokenizer, Tokenizer):
         return [len(piece) for piece in tokenizer.pieces(ids)]
     names = tokenizer.tokenizer.convert_ids_to_tokens(ids)
-    if "Ġ" in tokenizer.tokenizer.get_vocab():  # byte-level: a letter of a name is a byte
+    if "Ġ" in tokenizer.tokenizer.get_vocab():  # byte-level: a character of a token's name is a byte
         return [len(name) for name in names]
     return [1 if name.startswith("<0x") else len(name.replace("▁", " ").encode()) for name in names]

@@ -24,10 +24,10 @@ import torch
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Windows
 from llmguide.post_training.datasets import TextPair, comparisons
-from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, verdicts
+from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, preferred, verdicts
 from llmguide.post_training.preferences.corpora import divide, hh_pairs, rated_texts, sentiment_pairs
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
-from llmguide.post_training.preferences.reward_evaluation import reliability
+from llmguide.post_training.preferences.reward_evaluation import reliability, score_texts
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.sft import completion
 from llmguide.projects.acceptance import Criterion, above, require_finished
@@ -162,17 +162,9 @@ def analyze(folder: Path, seed: int) -> dict[str, Any]:
 def score(reward_model: RewardModel, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, float]:
     """Return the reward of each text by itself."""
     length = reward_model.backbone.config.context_length
-    ids = {text: encode(tokenizer, text)[-length:] for text in texts}
-    order = sorted(ids, key=lambda text: len(ids[text]))  # so that a batch needs little padding
-    rewards: dict[str, float] = {}
-    for first in range(0, len(order), BATCH_SIZE):
-        part = order[first : first + BATCH_SIZE]
-        rows = [torch.tensor(ids[text]) for text in part]
-        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        mask = torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
-        with torch.no_grad():
-            rewards |= zip(part, reward_model(padded, attention_mask=mask).tolist(), strict=True)
-    return rewards
+    unique = list(dict.fromkeys(texts))
+    ids = [encode(tokenizer, text)[-length:] for text in unique]
+    return dict(zip(unique, score_texts(reward_model, ids, batch_size=BATCH_SIZE), strict=True))
 
 
 def edits(
@@ -254,11 +246,6 @@ def sides(pair: TextPair) -> tuple[str, str]:
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """Encode a text, with the end token at which it is scored."""
     return [*tokenizer.encode(text), tokenizer.special_tokens[END_OF_TEXT]]
-
-
-def preferred(chosen: float, rejected: float) -> float:
-    """Return 1 if the chosen text has the higher reward, 0 if it has the lower, 0.5 for a tie."""
-    return 0.5 if chosen == rejected else float(chosen > rejected)
 
 
 def _accuracies(pairs: list[TextPair], reward: dict[str, float], words: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Train on user feedback: of two answers to one prompt the one that was liked, by DPO.
+"""Train on user feedback with DPO: of two answers to one prompt, one was liked and the other was not.
 
 The applications collect feedback; a project without any asks a simulated rater. A comparison is the same in
 both cases, ``{"prompt": ..., "chosen": ..., "rejected": ...}``, where the prompt is what
@@ -38,11 +38,11 @@ def of_users(url: str, name: str) -> list[dict[str, Any]]:
         name: Name of the application.
 
     Raises:
-        ValueError: There is no comparison yet.
+        ValueError: There are no comparisons yet.
     """
     rows = [row for row in _preferences(url, name) if "prompt" in row["prompt"]]
     if not rows:
-        raise ValueError(f"{url}: all comparisons are of conversations, which this model was not trained for")
+        raise ValueError(f"{url}: all comparisons are of chats, but this is not a chat model")
     return rows
 
 
@@ -56,7 +56,7 @@ def for_dpo(url: str, name: str) -> list[dict[str, Any]]:
         name: Name of the application.
 
     Raises:
-        ValueError: There is no comparison yet.
+        ValueError: There are no comparisons yet.
     """
     from llmguide.projects.code_assistant.infilling import composed  # noqa: PLC0415  # an extra
 
@@ -78,11 +78,11 @@ def simulated(
     """Let a simulated rater compare two answers to each prompt; ties are left out.
 
     Args:
-        prompts: PromptDataset, as `Completion` sends them.
-        answers: Two answers to each prompt, as two lists.
-        rewards: Reward function of the rater for each prompt.
-        seed: Seed of its mistakes.
-        least: Largest difference in reward that is a tie.
+        prompts: Prompts in the form that `Completion` sends.
+        answers: Two lists, each with an answer to every prompt.
+        rewards: Reward function of the simulated rater, for each prompt.
+        seed: Seed of the flipped labels.
+        least: Largest difference in reward that counts as a tie.
 
     >>> simulated([{"prompt": "a"}, {"prompt": "b"}], [["xx", "y"], ["x", "z"]], [len, len], seed=1)
     [{'prompt': {'prompt': 'a'}, 'chosen': 'xx', 'rejected': 'x'}]
@@ -141,14 +141,12 @@ def _preferences(url: str, name: str) -> list[dict[str, Any]]:
     ]
     store.close()
     if not rows:
-        raise ValueError(
-            f"{url} holds no two answers to one prompt of which one is liked and the other is not"
-        )
+        raise ValueError(f"{url} has no pair of answers to one prompt, one liked and one disliked")
     return rows
 
 
 def main() -> None:
-    """Print the rows."""
+    """Print the preferences as JSON lines."""
     parser = argparse.ArgumentParser(
         prog="python -m llmguide.projects.user_preferences",
         description=__doc__,

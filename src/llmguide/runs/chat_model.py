@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
-from llmguide.models import GPT, Llama, build, load, to_hf
+from llmguide.models import GPT, Llama, build
 from llmguide.models.saved import is_saved
 from llmguide.post_training.adapters.lora import merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import save_adapter
@@ -24,16 +23,17 @@ from llmguide.post_training.chat import (
     own_template,
     render_chat,
 )
-from llmguide.runs.folder import load_run, save_run
+from llmguide.runs.folder import as_decoder, load_run, save_run
 from llmguide.runs.options import Lora, ModelSource
-from llmguide.runs.packaged import is_packaged, unpacked
+from llmguide.runs.packaged import open_transformers
 from llmguide.runs.shape import model_config
+from llmguide.runs.transformers_folder import save_transformers, stop_ids
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 
-CHATML = (  # as Jinja, for tokenizers of transformers that come without a template
+CHATML = (  # Jinja source, for tokenizers of transformers without a chat template
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-    "{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% endfor %}"
+    "{{ m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -43,23 +43,26 @@ class Chat:
     """A decoder with its tokenizer and chat template.
 
     Attributes:
-        model: Decoder.
+        model: Decoder with adapters, if it has any.
         tokenizer: Tokenizer of llmguide or of transformers.
         template: Chat template.
         end_id: Id of the token that ends a response.
+        stop_ids: Ids of other tokens that end a response, from ``generation_config.json``.
     """
 
     model: GPT | Llama
     tokenizer: Any
     template: Template
     end_id: int
+    stop_ids: frozenset[int] = frozenset()
 
     def rendered(
         self, messages: Sequence[Message], length: int, *, last_turn_only: bool = False
     ) -> Rendered | None:
         """Encode a conversation in at most `length` tokens, without its oldest turns; None if it is too long.
 
-        What follows the last target is cut: a template may end a turn with a line feed, a response does not.
+        Tokens after the last target are dropped: a template may add a newline after a turn, but a response
+        ends at its end token.
         """
         options: dict[str, Any] = {"template": self.template, "last_turn_only": last_turn_only}
         rendered = render_chat(messages, self.tokenizer, **options)
@@ -68,13 +71,13 @@ class Chat:
                 rendered = render_chat(
                     messages, self.tokenizer, max_length=length, truncation="left", **options
                 )
-            except ValueError:  # anything else would have been raised before
+            except ValueError:  # other errors would have been raised before
                 return None
         end = max(i for i, is_target in enumerate(rendered.mask) if is_target) + 1
         return Rendered(rendered.ids[:end], rendered.mask[:end])
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Encode the messages that the assistant is to respond to."""
+        """Encode messages as a prompt, with the header of the assistant's turn."""
         return render_chat(messages, self.tokenizer, template=self.template, add_generation_prompt=True).ids
 
     def decode(self, ids: list[int]) -> str:
@@ -91,12 +94,12 @@ def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
     """Open a model to start from, with the control tokens of its chat template.
 
     Args:
-        source: Where the model is; without one, a small GPT of the given sizes is made.
+        source: Folder or name of the model; without one, a small GPT of the given sizes is created.
         texts: Training texts of a new model's tokenizer.
         seed: Seed of new weights.
 
     Raises:
-        ValueError: There is no such model, or it is no decoder.
+        ValueError: There is no such model, or it is not a decoder.
     """
     torch.manual_seed(seed)
     name = source.model
@@ -104,7 +107,7 @@ def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
         special = [END_OF_TEXT, START, END]
         tokenizer = Tokenizer.train(texts, source.vocab_size, special_tokens=special)
         config = model_config(tokenizer.vocab_size, source.context_length, preset=None, shape=source.shape)
-        return Chat(_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
+        return Chat(as_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
     if is_saved(Path(name)):
         model, tokenizer = load_run(name)
         missing = [token for token in (START, END) if token not in tokenizer.special_tokens]
@@ -123,8 +126,7 @@ def save_as_opened(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
     if isinstance(tokenizer, Tokenizer):
         save_run(folder, model, tokenizer)
     else:
-        to_hf(model).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_transformers(folder, model, tokenizer)
 
 
 def resize_vocab(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
@@ -146,7 +148,7 @@ def resize_vocab(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
         if name in state:
             mean = state[name].mean(dim=0, keepdim=True)
             state[name] = torch.cat([state[name], mean.expand(n_new, -1)])
-    wider = _decoder(build(replace(model.config, vocab_size=vocab_size)))
+    wider = as_decoder(build(replace(model.config, vocab_size=vocab_size)))
     wider.load_state_dict(state)
     return wider.train(model.training)
 
@@ -167,24 +169,6 @@ def save_trained(output: Path, chat: Chat, model: Any, lora: Lora) -> None:
             save_adapter(model, output / "adapter")
 
 
-def open_transformers(name: str) -> tuple[GPT | Llama, Any]:
-    """Open a decoder and its tokenizer as they were published, from a folder, a package or the hub.
-
-    Raises:
-        ModuleNotFoundError: transformers is not installed.
-        ValueError: There is no such model, or it is no decoder.
-    """
-    if Path(name).is_dir() and not (Path(name) / "config.json").exists():
-        raise ValueError(f"{name} holds no finished model; the command that writes it can be started again")
-    try:
-        auto = import_module("transformers").AutoTokenizer
-    except ModuleNotFoundError as error:
-        message = f'{name} is no run folder of llmguide; others need pip install "llmguide[hf]"'
-        raise ModuleNotFoundError(message) from error
-    place = unpacked(name) if is_packaged(name) else name
-    return _decoder(load(place, dtype=torch.float32)), auto.from_pretrained(place)
-
-
 def _open_transformers(name: str) -> Chat:
     model, tokenizer = open_transformers(name)
     if not tokenizer.chat_template:
@@ -193,11 +177,6 @@ def _open_transformers(name: str) -> Chat:
         tokenizer.eos_token = END
         model = resize_vocab(model, len(tokenizer))
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {name} has no eos_token, so no answer would end")
-    return Chat(model, tokenizer, own_template(tokenizer), tokenizer.eos_token_id)
-
-
-def _decoder(model: Any) -> GPT | Llama:
-    if not isinstance(model, GPT | Llama):
-        raise ValueError(f"an {model.config.architecture} writes no text; start from a decoder")  # noqa: TRY004  # a choice of the user
-    return model
+        raise ValueError(f"the tokenizer of {name} has no eos_token, so no response would end")
+    end_id = tokenizer.eos_token_id
+    return Chat(model, tokenizer, own_template(tokenizer), end_id, stop_ids(tokenizer) - {end_id})

@@ -1,4 +1,4 @@
-"""Human comparisons of two responses: read them, and report the accuracy of a model on them."""
+"""Read human comparisons of two responses, and report the accuracy of a model on them."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from llmguide.runs.tables import Columns, Table, share, show
 
 
 def options_of(data: ComparisonData, source: ModelSource, steps: Steps, lora: Lora) -> dict[str, Any]:
-    """Return the options that a run on comparisons keeps when it resumes."""
+    """Return the options that must stay the same when a run on comparisons is resumed."""
     return {
         **vars(data),
         "model": source.model,
@@ -30,10 +30,10 @@ def options_of(data: ComparisonData, source: ModelSource, steps: Steps, lora: Lo
 
 
 def load_pairs(source: ComparisonData, *, seed: int) -> tuple[list[TextPair], list[TextPair]]:
-    """Read comparisons for training, and of other texts or conversations for evaluation.
+    """Read comparisons, and split them into training and held-out ones that share no text or conversation.
 
     Args:
-        source: Which comparisons to read.
+        source: Options that select the comparisons.
         seed: Seed of the sampled pairs.
     """
     data, n_pairs, held_out = source.data, source.n_pairs, source.held_out
@@ -63,8 +63,8 @@ def report_accuracy(
     Args:
         output: Run folder.
         name: Name of the system.
-        right: 1, 0 or 0.5 for each held-out pair.
-        train_pairs: PreferenceDataset that it was trained on.
+        right: Result of each held-out pair: 1, 0 or 0.5.
+        train_pairs: Comparisons that it was trained on.
         held_out: Held-out comparisons.
     """
     systems = {

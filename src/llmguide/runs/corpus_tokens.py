@@ -1,4 +1,4 @@
-"""The tokenizer and the token files of a pre-training run, made once and found again when the run resumes."""
+"""The tokenizer and the token files of a pre-training run, created once and reused when the run resumes."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,22 +12,22 @@ from llmguide.data.tokens.token_files import END_OF_TEXT, write_shards
 from llmguide.runs.folder import say
 from llmguide.tokenization.tokenizer import Tokenizer
 
-TOKENIZER_CHARACTERS = 20_000_000  # read to train the tokenizer; more changes few merges
-HELD_OUT_BYTES = 1_000_000  # evaluated at the end; a longer validation side is cut
+TOKENIZER_CHARACTERS = 20_000_000  # characters that train the tokenizer; more would change few merges
+HELD_OUT_BYTES = 1_000_000  # characters evaluated at the end; longer validation text is truncated
 
 
 def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, workers: int) -> None:
-    """Train the tokenizer and tokenize both sides of the corpus, unless an earlier call has done it."""
+    """Train the tokenizer and tokenize both sides of the corpus, unless an earlier call has done so."""
     path = output / "tokenizer.json"
     if not path.exists():
         began = perf_counter()
         documents = at_most(text.part("train", validation=validation), TOKENIZER_CHARACTERS)
         first = next(documents, None)
         if first is None:
-            raise ValueError(f"{text.name} holds no text to train on")
+            raise ValueError(f"{text.name} has no text to train on")
         if next(iter(text.part("validation", validation=validation)), None) is None:
             raise ValueError(
-                f"{text.name}: no document was drawn to be held out; raise --validation, or give "
+                f"{text.name}: no document is held out; raise --validation, or give "
                 "more text (a text file counts as one document for each of its passages)"
             )
         texts = (document.text for document in chain([first], documents))
@@ -45,7 +45,7 @@ def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, w
 
 
 def at_most(documents: Iterable[Document], characters: int) -> Iterator[Document]:
-    """Documents up to about this many characters, always at least one."""
+    """Yield documents up to about this many characters, at least one."""
     total = 0
 
     def fits(document: Document) -> bool:

@@ -48,7 +48,7 @@ def fine_tune(
     length = min(context_length, chat.model.config.context_length)
 
     def examples(side: Sequence[Sequence[Message]]) -> Conversations:
-        # one more than the context: the last token is a target and no input
+        # one more than the context, because the last token is only a target
         rendered = [chat.rendered(messages, length + 1) for messages in side]
         rows = drop_too_long(rendered, "conversations", length + 1)
         return Conversations(rows, pack_to=length if packed else None, seed=steps.seed)

@@ -1,6 +1,6 @@
-"""A trained model in a folder: weights, shape and tokenizer, enough to write with it.
+"""Run folders: save and load a trained model with its configuration and tokenizer.
 
-`llmguide.models.saved` writes and opens the model; ``tokenizer.json`` holds what `Tokenizer.save` writes.
+`llmguide.models.saved` saves and loads the model; ``tokenizer.json`` is written by `Tokenizer.save`.
 """
 
 import json
@@ -21,7 +21,7 @@ TOKENIZER = "tokenizer.json"
 
 
 def save_run(folder: str | Path, model: GPT | Llama, tokenizer: Tokenizer) -> None:
-    """Write a model and its tokenizer; a folder that holds one is overwritten.
+    """Save a model and its tokenizer; those already in the folder are overwritten.
 
     >>> from tempfile import TemporaryDirectory
     >>> from llmguide import ModelConfig, build
@@ -36,42 +36,42 @@ def save_run(folder: str | Path, model: GPT | Llama, tokenizer: Tokenizer) -> No
 
 
 def load_run(folder: str | Path) -> tuple[GPT | Llama, Tokenizer]:
-    """Open what `save_run` wrote.
+    """Load a model and its tokenizer from a folder of `save_run`.
 
     Args:
-        folder: Holds the three files.
+        folder: Folder that `save_run` wrote.
 
     Returns:
         The model, in evaluation mode on the CPU, and its tokenizer.
 
     Raises:
-        ValueError: The folder holds no such model, or one that is damaged.
+        ValueError: The folder has no such model, or a damaged one.
     """
     model = load_model(folder)
     path = Path(folder) / TOKENIZER
     if not path.exists():
-        raise ValueError(f"{folder} holds a model without a tokenizer, as those of the tiny world are")
+        raise ValueError(f"{folder} has a model without a tokenizer, such as those of the tiny world")
     return model, Tokenizer.load(path)
 
 
 def load_model(folder: str | Path) -> GPT | Llama:
-    """Open the model alone."""
+    """Load the model of a folder without its tokenizer."""
     return as_decoder(load_saved(folder))
 
 
 def as_decoder(model: nn.Module) -> GPT | Llama:
-    """Refuse a model that writes no text.
+    """Return a model that is a decoder, and raise an error for others.
 
     Raises:
         ValueError: The model is an encoder or an encoder-decoder.
     """
     if not isinstance(model, GPT | Llama):
-        raise ValueError(f"a {type(model).__name__} generates no text; use a decoder")  # noqa: TRY004  # a choice of the user
+        raise ValueError(f"{type(model).__name__} cannot generate text; use a decoder")  # noqa: TRY004  # a choice of the user
     return model
 
 
 def claim(output: Path, run: dict[str, Any]) -> None:
-    """Refuse to mix runs in one folder, be it now or from before; it is then this process's until its end."""
+    """Lock a run folder until this process ends, and raise an error if its run has other options."""
     lock(output)
     path = output / "run.json"
     if not path.exists():
@@ -87,18 +87,16 @@ def claim(output: Path, run: dict[str, Any]) -> None:
         if earlier.get(name) != value
     ]
     if changed:
-        raise ValueError(
-            f"{output} holds a run with other choices: {', '.join(changed)}; give another --output"
-        )
+        raise ValueError(f"{output} has a run with other {', '.join(changed)}; give another --output")
 
 
 def say(text: str) -> None:
-    """Write a line, in one of the processes."""
+    """Print a line, in rank 0 only."""
     if distributed.world().rank == 0:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
 
 def n_params(model: nn.Module) -> int:
-    """Count the parameters, a shared one once."""
+    """Count the parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())

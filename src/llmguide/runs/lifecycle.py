@@ -1,4 +1,4 @@
-"""Start, log, interrupt and report a run."""
+"""The lifecycle of a run: start, logging, interruption and report."""
 
 import json
 import logging
@@ -35,14 +35,14 @@ def start_run(output: Path, **options: Any) -> torch.device:
 
 
 def barrier() -> None:
-    """Wait for all processes, before one reads what another has written."""
+    """Wait for all processes, so that one can read the files of another."""
     if distributed.world().size > 1:
         torch.distributed.barrier()
 
 
 @contextmanager
 def resumable(output: Path) -> Iterator[None]:
-    """Print how to resume, if the run is interrupted."""
+    """Print how to resume if the run is interrupted."""
     try:
         yield
     except KeyboardInterrupt:
@@ -51,7 +51,7 @@ def resumable(output: Path) -> Iterator[None]:
 
 
 class Lines:
-    """A logger that prints about ten lines a run, for PPO and GRPO without a terminal.
+    """A logger that prints about ten lines per run, for PPO and GRPO without a terminal.
 
     Args:
         n_steps: Number of steps of the run.
@@ -72,14 +72,14 @@ class Lines:
 
 
 def loggers(output: Path, *more: Any) -> Loggers | None:
-    """Return the loggers of a run folder; None in all processes but the first."""
+    """Return the loggers of a run folder; None in all processes but rank 0."""
     if distributed.world().rank > 0:
         return None
     return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"), *more)
 
 
 def write_report(output: Path, content: dict[str, Any]) -> None:
-    """Write the results that were printed, in one process."""
+    """Write the printed results to a file, in rank 0 only."""
     if distributed.world().rank == 0:
         write_json(output / "report.json", content)
 
@@ -88,7 +88,7 @@ def train_val_split(items: Iterable[tuple[str, Item]], held_out: float) -> tuple
     """Split items into training and validation by a hash of their names.
 
     Raises:
-        ValueError: The fraction is negative, or leaves nothing to train on.
+        ValueError: The fraction is not at least 0 and below 1.
 
     >>> train_val_split([(name, name.upper()) for name in "abcd"], 0.5)
     (['A'], ['B', 'C', 'D'])
@@ -121,6 +121,6 @@ def drop_too_long(examples: Sequence[Item | None], what: str, length: int) -> li
 
 
 def describe(model: Any, device: torch.device, work: str) -> None:
-    """Print the number of trained parameters, the device and the work to be done."""
+    """Print the number of trainable parameters, the device, and the number of steps."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(f"model: {n_params(model):,} parameters, {trained:,} of them trained, on {device}; {work}")

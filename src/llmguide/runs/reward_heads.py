@@ -1,4 +1,4 @@
-"""The head that makes a reward model of the model in a run folder: one vector, saved beside it."""
+"""Reward heads: the vector that turns the model of a run folder into a reward model, saved beside it."""
 
 from importlib import import_module
 from pathlib import Path
@@ -11,23 +11,23 @@ HEAD = "reward_head.safetensors"
 
 
 def save_head(folder: Path, judge: RewardModel) -> None:
-    """Write the row that makes a reward model of the model in a folder."""
+    """Save the head of a reward model beside its model."""
     weight = judge.head.weight.detach().cpu().contiguous()
     write_tensors(folder / HEAD, {"weight": weight})
 
 
 def with_head(folder: Path, backbone: Any) -> RewardModel:
-    """Make the reward model of a folder, whose model has been opened.
+    """Make a reward model from a loaded model and the head in its folder.
 
     Raises:
-        ValueError: The folder holds no reward model, or a damaged one.
+        ValueError: The folder has no reward head, or a damaged one.
     """
     if not (folder / HEAD).exists():
-        raise ValueError(f"{folder} holds no reward model; llmguide reward makes one")
+        raise ValueError(f"{folder} has no reward model; create one with llmguide reward")
     judge = RewardModel(backbone)
     damage = import_module("safetensors").SafetensorError
     try:
         judge.head.load_state_dict(import_module("safetensors.torch").load_file(folder / HEAD))
     except (OSError, RuntimeError, damage) as error:
-        raise ValueError(f"{folder} holds a damaged reward model: {error}") from error
+        raise ValueError(f"{folder} has a damaged reward model: {error}") from error
     return judge.eval()

@@ -1,4 +1,4 @@
-"""What ``llmguide ppo`` and ``llmguide grpo`` share on prompts of your own."""
+"""Shared parts of ``llmguide ppo`` and ``llmguide grpo`` on prompts of your own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import drop_too_long, write_report
 
 BATCH_SIZE = 32
-LAST = 10  # steps whose mean is reported
+LAST = 10  # number of steps whose mean is reported
 
 
 def answerable(chat: Chat, asked: Sequence[Problem], max_new_tokens: int) -> list[tuple[list[int], Problem]]:
-    """Write prompts as ids, and leave out those that an answer of full length would not fit behind."""
+    """Encode prompts, and drop those that leave no room for a completion of full length."""
     room = chat.model.config.context_length - max_new_tokens
     written = [(chat.prompt(problem.prompt), problem) for problem in asked]
     return drop_too_long([item if len(item[0]) <= room else None for item in written], "prompts", room)
@@ -31,7 +31,7 @@ def answerable(chat: Chat, asked: Sequence[Problem], max_new_tokens: int) -> lis
 def share_right(
     policy: Any, prompts: Sequence[list[int]], reward: Reward, config: PolicyTrainerConfig
 ) -> Interval | None:
-    """Draw an answer to each prompt, and say how many are right; None without prompts."""
+    """Sample an answer to each prompt, and return the fraction that is correct; None without prompts."""
     if not prompts:
         return None
     device = next(policy.parameters()).device
@@ -55,7 +55,7 @@ def share_right(
 
 
 def summarize(output: Path, history: Sequence[Metrics], **more: Any) -> None:
-    """Print and keep the first and last numbers of a run."""
+    """Print and save the metrics of the first and last steps of a run."""
     first, last = (
         {name: fmean(metrics[name] for metrics in part) for name in ("reward", "kl", "length", "ended")}
         for part in (history[:LAST], history[-LAST:])

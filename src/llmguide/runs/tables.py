@@ -11,7 +11,7 @@ Columns = Mapping[str, Callable[[Any], str]]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers, with the way to write each column for people.
+    """A table of numbers, with a format for each column.
 
     >>> table = Table("sizes", {"model": str, "bytes": gigabytes}, [{"model": "a", "bytes": 2e9}])
     >>> table.cells()
@@ -20,11 +20,11 @@ class Table:
 
     title: str
     columns: Columns
-    rows: Sequence[Mapping[str, Any]]  # None: does not apply
+    rows: Sequence[Mapping[str, Any]]  # None: not applicable
     notes: Sequence[str] = ()
 
     def cells(self) -> list[list[str]]:
-        """What is printed, row by row."""
+        """Return the formatted cells of each row."""
         return [
             ["-" if row[name] is None else write(row[name]) for name, write in self.columns.items()]
             for row in self.rows
@@ -32,7 +32,7 @@ class Table:
 
 
 def show(table: Table, *, as_json: bool) -> None:
-    """Print a table, or its numbers as they are.
+    """Print a table, or its unformatted numbers as JSON.
 
     >>> show(Table("sizes", {"bytes": gigabytes}, [{"bytes": 2e9}]), as_json=True)
     {"title": "sizes", "rows": [{"bytes": 2000000000.0}], "notes": []}
@@ -57,7 +57,7 @@ def show(table: Table, *, as_json: bool) -> None:
 
 
 def count(value: float) -> str:
-    """Write a number with thousands separators, or with a suffix from a million on.
+    """Format a number with thousands separators, or with a suffix from a million on.
 
     >>> [count(x) for x in (1024, 124_439_808, 6.738e9, 1.4e12, 8.09e22)]
     ['1,024', '124.4M', '6.74B', '1.40T', '8.09e+22']
@@ -71,7 +71,7 @@ def count(value: float) -> str:
 
 
 def gigabytes(value: float) -> str:
-    """Write bytes, in powers of 1000.
+    """Format bytes as GB or smaller units, in powers of 1000.
 
     >>> [gigabytes(x) for x in (70_272, 524_288, 13.48e9, 2e9, 3.2e12)]
     ['70.3 kB', '524 kB', '13.5 GB', '2 GB', '3.2 TB']
@@ -83,7 +83,7 @@ def gigabytes(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """Write a fraction as a percentage.
+    """Format a fraction as a percentage.
 
     >>> share(0.1423)
     '14.2%'
@@ -92,7 +92,7 @@ def share(value: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """Write three significant digits, in full where that is short.
+    """Format a number with three significant digits, without an exponent if that is short.
 
     >>> [decimal(x) for x in (20.04, 1.937, 184_320.0)]
     ['20', '1.94', '184,320']

@@ -56,12 +56,12 @@ NEEDS_DATA = "--model, --lora-rank and --packed are for data of your own: give -
 
 
 class Learned(NamedTuple):
-    """The start of a run of PPO or GRPO.
+    """The starting point of a run of PPO or GRPO.
 
     Attributes:
         policy: Fine-tuned policy.
-        reference: Its log-probabilities of all completions.
-        rewards: Learned reward of all completions, with a mean of 0 under the policy for each prompt.
+        reference: Log-probabilities of all completions under the policy.
+        rewards: Learned reward of each completion; its mean under the policy is 0 for each prompt.
     """
 
     policy: Any
@@ -84,7 +84,7 @@ def run_toy(
         method: Method to train with.
         output: Run folder.
         steps: Training options.
-        model: Folder of the fine-tuned policy; None: made beside the output, if missing.
+        model: Folder of the fine-tuned policy; None: created beside the output if missing.
         reward_model: Folder of the reward model, for ppo and grpo; None: the same.
         options: Options of the method, such as ``beta`` or ``kl_coef``.
     """
@@ -203,18 +203,18 @@ def _policy_gradient(
 
 
 def learned_rewards(model: str | None, reward_model: Path | None, output: Path, *, seed: int) -> Learned:
-    """Open the policy and the reward model of the tiny world; make what is missing.
+    """Open the policy and the reward model of the tiny world; train them if missing.
 
     Args:
         model: Folder of the policy; None: ``sft`` beside the output.
         reward_model: Folder of the reward model; None: ``reward`` beside the output.
         output: Folder of the run that starts from them.
-        seed: Seed of what is made.
+        seed: Seed of models that have to be trained.
     """
     folder = output.parent / "reward" if reward_model is None else reward_model
     policy = _fine_tuned(model, output, seed=seed)
     if reward_model is None and not is_saved(folder):
-        say(f"{folder} holds no reward model yet; llmguide reward makes it first\n")
+        say(f"{folder} has no reward model yet: training it first, as llmguide reward does\n")
         run_toy("reward", folder, Steps(seed=seed), model=model)
         say("")
     world = tiny_world()
@@ -224,10 +224,10 @@ def learned_rewards(model: str | None, reward_model: Path | None, output: Path, 
 
 
 def _fine_tuned(model: str | None, output: Path, *, seed: int) -> Any:
-    """Open the policy that other methods start from; make it, if it is missing."""
+    """Open the policy that other methods start from; train it if missing."""
     folder = output.parent / "sft" if model is None else Path(model)
     if model is None and not is_saved(folder):
-        say(f"{folder} holds no policy to start from yet; llmguide sft makes it first\n")
+        say(f"{folder} has no policy yet: training it first, as llmguide sft does\n")
         run_toy("sft", folder, Steps(seed=seed))
         say("")
     return load_policy(folder)
@@ -285,7 +285,7 @@ def _centered(rewards: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) ->
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Use one thread: with matrices of 32 columns a second one costs more than it saves."""
+    """Use one thread: with matrices of 32 columns, a second one costs more time than it saves."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -21,7 +21,7 @@ from llmguide.training import distributed
 from llmguide.training.monitor import Logger
 
 FILE = "world.json"
-N_LOGGED = 20  # steps of a run that are logged
+N_LOGGED = 20  # number of steps of a run that are logged
 
 
 def save_policy(folder: Path, policy: GPT | Llama, *, seed: int) -> None:
@@ -35,13 +35,13 @@ def load_policy(folder: str | Path) -> GPT | Llama:
     """Open a model of the tiny world.
 
     Raises:
-        ValueError: The folder holds none.
+        ValueError: The folder has no model of the tiny world.
     """
     folder = Path(folder)
     if not (is_saved(folder) and (folder / FILE).exists()):
         raise ValueError(
-            f"{folder} holds no model of the tiny world; llmguide sft without --data makes one, and other "
-            "models take --data"
+            f"{folder} has no model of the tiny world; llmguide sft without --data makes one, and other "
+            "models need --data"
         )
     return load_model(folder)
 
@@ -74,7 +74,7 @@ class Exact:
     """A logger that adds the exact true reward and KL divergence of a policy, at about 20 steps of a run.
 
     Args:
-        logger: Logger that gets all values.
+        logger: Logger that receives all values.
         policy: Policy in training.
         reference: Log-probabilities of the reference model.
         world: The tiny world.
@@ -115,10 +115,10 @@ def policy_report(
 
     Args:
         name: Name of the policy.
-        logprobs: Its log-probabilities of all completions.
+        logprobs: Log-probabilities of all completions under the policy.
         reference: Log-probabilities of the reference model.
         world: The tiny world, with its true reward.
-        learned: Learned reward of all completions, to be measured too.
+        learned: Learned reward of all completions, to report as well; None: none.
     """
     kl = max(0.0, divergence(logprobs, reference).item())
     row = {

@@ -1,6 +1,6 @@
-"""A model with its tokenizer, ready to continue a text: `open_writer` opens either kind of folder."""
+"""Open a model with its tokenizer to continue texts, from a run folder or one of transformers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from llmguide.runs.packaged import open_transformers
 
 
 class Writer(NamedTuple):
-    """A model and the two directions of its tokenizer."""
+    """A model with the encoding and decoding functions of its tokenizer."""
 
     model: Any
     encode: Callable[[str], list[int]]
@@ -23,12 +23,12 @@ def open_writer(name: str) -> Writer:
     """Open a model with its tokenizer.
 
     Raises:
-        ValueError: There is no such model, or it is no decoder.
+        ValueError: There is no such model, or it is not a decoder.
     """
     folder = Path(name)
     if is_saved(folder):
         model, tokenizer = load_run(folder)
-        end_id = tokenizer.special_tokens[END_OF_TEXT]  # it stands before documents too
+        end_id = tokenizer.special_tokens[END_OF_TEXT]  # the end-of-text token precedes documents, too
         return Writer(model, lambda text: [end_id, *tokenizer.encode(text)], tokenizer.decode, end_id)
     theirs, hf = open_transformers(name, dtype=None)
     beginning = [] if hf.bos_token_id is None else [hf.bos_token_id]
@@ -38,7 +38,7 @@ def open_writer(name: str) -> Writer:
 def pieces(
     ids: Iterator[int], decode: Callable[[list[int]], str], *, before: list[int], end_id: int | None
 ) -> Iterator[str]:
-    """Turn ids into text as they come, holding back what is no whole character yet.
+    """Decode a stream of token ids, holding back incomplete characters.
 
     Args:
         ids: New token ids.
@@ -62,3 +62,28 @@ def pieces(
             shown = text
     if rest := decode(seen).removeprefix(shown):
         yield rest
+
+
+def until_stop(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    r"""Yield a text up to the first stop string, holding back an end that may be the start of one.
+
+    Args:
+        texts: Pieces of the text.
+        stops: Stop strings.
+
+    >>> list(until_stop(iter(["one\n", "User", ": two"]), ["\nUser:"]))
+    ['one']
+    """
+    held = ""
+    for text in texts:
+        held += text
+        if found := [i for stop in stops if (i := held.find(stop)) >= 0]:
+            held = held[: min(found)]
+            break
+        starts = [n for stop in stops for n in range(1, len(stop)) if held.endswith(stop[:n])]
+        n_kept = max(starts, default=0)
+        if shown := held[: len(held) - n_kept]:
+            yield shown
+        held = held[len(held) - n_kept :]
+    if held:
+        yield held

@@ -1,8 +1,8 @@
-"""The process that runs the cells of one tab for ``llmguide serve``: messages come and go as lines of JSON.
+"""The kernel of ``llmguide serve``: a process that runs the cells of one tab, with messages as JSON lines.
 
-It lends this machine's Python to session.py of the site, which runs the cells of a worker too, so that both
-print the same. When its input ends, the process ends and its folder is deleted; `llmguide.server.supervisor`
-says which of the processes that its cells started end with it.
+It runs the site's session.py, which also runs the cells in the browser, so both print the same. When its
+input ends, the process ends and its folder is deleted; `llmguide.server.supervisor` describes which processes
+started by cells end with it.
 """
 
 import _thread
@@ -24,14 +24,14 @@ from typing import Any, TextIO
 from llmguide.server.supervisor import SUPERVISED, supervise
 
 SHARED = ("session.py", "tools/", "docs/")  # of the site's archive; torch and llmguide are installed here
-CAP = 64 * 1024  # characters that the programs of a run may print; session.py caps what Python prints
+CAP = 64 * 1024  # characters that subprocesses of a run may print; session.py limits the output of Python
 _MARK = b"\0the run is over\0"
 
 Message = dict[str, Any]
 
 
 def main(site: Path) -> None:
-    """Answer messages until there are no more.
+    """Answer messages until the input ends.
 
     Args:
         site: Folder of the built guide.
@@ -39,7 +39,7 @@ def main(site: Path) -> None:
     folder = Path.cwd()
     if SUPERVISED:
         supervise(folder)
-    # Both ends move aside: what cells and their programs read is empty, and what they print is caught.
+    # Standard streams are redirected: input of cells and their subprocesses is empty, output is captured.
     requests = os.fdopen(os.dup(0), encoding="utf-8", errors="replace")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     kernel = _Kernel()
@@ -49,7 +49,7 @@ def main(site: Path) -> None:
         session = _session(site, folder / "guide", kernel.post)
     except Exception as error:
         kernel.send({"type": "failed", "text": f"The kernel could not start. {error}"})
-        kernel.read(requests, folder)  # until the page hangs up
+        kernel.read(requests, folder)  # until the page disconnects
     signal.signal(signal.SIGINT, session.interrupt)
     kernel.send({"type": "ready"})
     kernel.start(kernel.read, requests, folder)
@@ -57,12 +57,12 @@ def main(site: Path) -> None:
 
 
 class _Kernel:
-    """Queues between the threads: an interrupt that fell between two halves of a line would garble it."""
+    """The threads of a kernel and the queues between them; an interrupt must not split a line of output."""
 
     def __init__(self) -> None:
         self.inbox: SimpleQueue[Message] = SimpleQueue()
         self.outbox: SimpleQueue[str] = SimpleQueue()
-        self.run: int | None = None  # the one that is going on
+        self.run: int | None = None  # the current run
         self.left = CAP
         self.drained = threading.Event()
 
@@ -70,20 +70,20 @@ class _Kernel:
         threading.Thread(target=target, args=args, daemon=True).start()
 
     def answer(self, handle: Callable[[Message], None]) -> None:
-        """Handle what comes, in the main thread: the only one that an interrupt reaches."""
+        """Handle messages in the main thread, the only one that an interrupt reaches."""
         while True:
             message = self.inbox.get()
             if message.get("needs", "core") != "core":
-                import_module("torch")  # before the run: no interrupt leaves half of it, which crashes
+                import_module("torch")  # before the run: an interrupted import leaves modules half loaded
             self.run, self.left = message.get("id"), CAP
             try:
                 handle(message)
-            except Exception as error:  # of the message: errors of its code are caught by the session
+            except Exception as error:  # errors of the message; errors of its code are caught by the session
                 self.refuse(message, error)
             self.run = None
 
     def refuse(self, message: object, error: Exception) -> None:
-        """Answer a message that does not follow docs/runtime/protocol.md."""
+        """Reject a message that violates docs/runtime/protocol.md."""
         reply = {
             "type": "error",
             "text": f"A message could not be understood: {type(error).__name__}: {error}",
@@ -97,16 +97,16 @@ class _Kernel:
             self.send(reply)
 
     def post(self, reply: Message) -> None:
-        """Send a message of the session; a run is done when what its programs printed is sent."""
+        """Send a message of the session; a run is done after the output of its subprocesses has been sent."""
         if reply["type"] == "done":
             self.drained.clear()
             with contextlib.suppress(OSError):
                 os.write(1, _MARK)
-                self.drained.wait(1)  # no longer: a cell may have pointed the output elsewhere
+                self.drained.wait(1)  # a cell may have redirected the output
         self.send(reply)
 
     def send(self, message: Message) -> None:
-        self.outbox.put(json.dumps(message, allow_nan=False))  # here, so that a cell's error is the cell's
+        self.outbox.put(json.dumps(message, allow_nan=False))  # here: the cell gets the error
 
     def write(self, replies: TextIO) -> None:
         while True:
@@ -129,7 +129,7 @@ class _Kernel:
         _end(folder)
 
     def catch(self, pipe: int) -> None:
-        """Send what is printed past Python, as the programs do that a cell starts."""
+        """Send output that bypasses Python, such as that of subprocesses."""
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         pending = b""
         while chunk := os.read(pipe, 2**16):
@@ -137,7 +137,7 @@ class _Kernel:
             while pending:
                 text, mark, rest = pending.partition(_MARK)
                 if not mark and b"\0" in text[-len(_MARK) :]:
-                    break  # perhaps the first half of a mark
+                    break  # possibly the first half of a marker
                 self.show(decode(text, bool(mark)))
                 if mark:
                     self.drained.set()
@@ -151,7 +151,7 @@ class _Kernel:
 
 
 def _redirect() -> int:
-    """Point the standard input to nothing, and both outputs to a pipe; return its end to read from."""
+    """Redirect standard input to nothing and both outputs to a pipe; return its read end."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     source, target = os.pipe()
     for old, new in ((nothing, 0), (target, 1), (target, 2)):
@@ -162,14 +162,14 @@ def _redirect() -> int:
 
 
 def _session(site: Path, folder: Path, post: Callable[[Message], None]) -> Any:
-    """Lay out what the site lends, and start a session.
+    """Unpack the archive of the site, and start a session.
 
     Raises:
         ValueError: The site has no archive.
     """
     archives = list((site / "assets" / "vendor").glob("guide-*.zip"))
     if not archives:
-        raise ValueError(f"{site} has no assets/vendor/guide-*.zip; build it anew with make site.")
+        raise ValueError(f"{site} has no assets/vendor/guide-*.zip; rebuild it with make site.")
     with zipfile.ZipFile(archives[0]) as archive:
         archive.extractall(folder, [name for name in archive.namelist() if name.startswith(SHARED)])
     sys.path.insert(0, str(folder))
@@ -177,7 +177,7 @@ def _session(site: Path, folder: Path, post: Callable[[Message], None]) -> Any:
 
 
 def _interrupt() -> None:
-    if hasattr(signal, "pthread_kill"):  # it also ends a wait, which interrupt_main does not
+    if hasattr(signal, "pthread_kill"):  # a signal also interrupts a wait, which interrupt_main does not
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:
         _thread.interrupt_main()

@@ -1,21 +1,21 @@
-"""The server of ``llmguide serve``: the site, and a kernel for each tab, at one loopback address.
+"""The server of ``llmguide serve``: the site, and a kernel for each tab, on a loopback address.
 
-A kernel runs whatever it is sent, so all depends on who may reach it. A request counts only if
+A kernel runs any code that it receives, so access must be restricted. A request is accepted only if
 
 - it comes to the loopback interface, the only one that the server listens on;
-- its ``Host`` is the address itself: a name that an attacker's DNS points at this machine is another one;
-- its ``Origin``, which browsers add and pages cannot change, is the address itself: pages of other sites, and
-  of other ports, are refused even with the right token. A kernel wants an ``Origin``, a file does without;
-- for a kernel, it carries the token: other users and programs of this machine do not have it. It comes as a
-  WebSocket subprotocol, since a page can set no header there, and an address would be logged and remembered.
+- its ``Host`` is the address itself, which excludes names that an attacker's DNS resolves to this machine;
+- its ``Origin``, which browsers add and pages cannot change, is the address itself: pages of other sites or
+  ports are refused even with the right token. A kernel requires an ``Origin``, a file does not;
+- for a kernel, it carries the token, which other users and programs of this machine do not have. It is sent
+  as a WebSocket subprotocol, because a page cannot set a header there, and a URL would be logged and stored.
 
 Nothing is stored: when a tab closes, its kernel ends and its folder is deleted. `llmguide.server.supervisor`
-says which of the processes that its cells started end with it.
+describes which processes started by cells end with it.
 
-Every program that has ever served an address shares what the browser stores for it. Stored code runs on a
-kernel only after the reader has confirmed it (docs/runtime/edits.js). A service worker that another program
-has registered could replace the pages themselves: if you do not trust what used the port before, choose
-another.
+All programs that have ever served an address share the browser's storage for it. Stored code runs on a kernel
+only after the reader has confirmed it (docs/runtime/edits.js). A service worker that another program has
+registered could replace the pages: if you do not trust a program that used the port before, choose another
+port.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ import re
 import signal
 import sys
 import tempfile
+import webbrowser
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
@@ -43,18 +44,18 @@ HOST = "127.0.0.1"
 KERNEL_PATH = "/llmguide-kernel"
 TOKEN_PATH = "/llmguide-token"
 SUBPROTOCOL = "llmguide"
-LINE_LIMIT = 2**26  # bytes of one message of a kernel: a figure can be large
-TIMEOUTS = {  # seconds in which a request must arrive; an answer may take any time
-    "idle_connection_timeout": 60,  # the headers, and the time between two requests of a connection
+LINE_LIMIT = 2**26  # bytes of a message of a kernel, which can contain a figure
+TIMEOUTS = {  # seconds in which a request must arrive; a response may take any time
+    "idle_connection_timeout": 60,  # for the headers, and between two requests of a connection
     "body_timeout": 30,
 }
 
-# what a browser refuses under another type, and some systems' own tables get wrong
+# types that browsers require, and some systems' tables have wrong
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
 HEADERS = {
-    "Cache-Control": "no-cache",  # ask again each time: a site may be built anew under the same address
-    "Content-Security-Policy": "frame-ancestors 'none'",  # no other page may lay itself over a Run button
-    # these three keep windows and pages of other origins away from this one
+    "Cache-Control": "no-cache",  # revalidate each time: the site may be rebuilt under the same address
+    "Content-Security-Policy": "frame-ancestors 'none'",  # no page may overlay a Run button (clickjacking)
+    # these three isolate the page from windows and pages of other origins
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -64,7 +65,7 @@ HEADERS = {
 
 
 class Loopback:
-    """An HTTP server at a loopback address of its own; ``async with`` opens and closes it.
+    """An HTTP server on a loopback address; ``async with`` opens and closes it.
 
     Args:
         rules: Tornado rules: paths and their handlers, each of them `Guarded`.
@@ -96,6 +97,17 @@ class Loopback:
         self._http.stop()
         await self._http.close_all_connections()
 
+    async def run(self, title: str, token: str | None, *, open_browser: bool) -> None:
+        """Open the server, print the link to it after a title, and serve until cancelled."""
+        async with self:
+            # After #, which browsers do not send to servers; the page removes it from the address at once.
+            link = f"{self.address}/#token={token}" if token else self.address
+            sys.stdout.write(f"{title}: {link}\nCtrl-C ends it.\n")
+            sys.stdout.flush()
+            if open_browser:
+                await asyncio.to_thread(webbrowser.open, link)
+            await asyncio.Event().wait()
+
 
 class Server(Loopback):
     """A site and its kernels."""
@@ -119,16 +131,16 @@ class Server(Loopback):
 
 
 class Guarded(RequestHandler):
-    """Answers only what comes to its own address, from nowhere or from its own pages."""
+    """Base class of handlers that accept only requests to the server's own address, from its own origin."""
 
     def set_default_headers(self) -> None:
-        """Say how the answer may be used."""
+        """Set the security and caching headers."""
         for name, value in HEADERS.items():
             self.set_header(name, value)
         self.clear_header("Server")
 
     def prepare(self) -> None:
-        """Refuse another address, and the pages of another one."""
+        """Reject requests to another address, and from pages of other origins."""
         host = self.settings["host"]
         if self.request.host != host:
             raise HTTPError(403, reason=f"This server is http://{host} and has no other name")
@@ -136,13 +148,13 @@ class Guarded(RequestHandler):
             raise HTTPError(403, reason="Requests from other origins are refused")
 
     def write_error(self, status_code: int, **_: Any) -> None:
-        """Say why, in a line."""
+        """Write the reason as one line."""
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(f"{self._reason}.\n")
 
 
 def bearer(request: HTTPServerRequest) -> bytes:
-    """Return the token of the ``Authorization`` header, or nothing."""
+    """Return the token of the ``Authorization`` header; empty if there is none."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip().encode() if scheme.lower() == "bearer" else b""
 
@@ -151,20 +163,23 @@ class File(Guarded, StaticFileHandler):
     """A file of the site."""
 
     def parse_url_path(self, url_path: str) -> str:
-        """Turn the path of an address into one of the file system, where none has a NUL."""
+        """Convert the path of a URL to a file path; one with a NUL is not found."""
         if "\0" in url_path:
             raise HTTPError(404)
         return super().parse_url_path(url_path)
 
     def get_content_type(self) -> str:
-        """Name the type that a browser wants."""
+        """Return the content type that browsers require."""
         path = Path(self.absolute_path or "")
         kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
 class _Sitemap(Guarded):
-    """The pages with their addresses here: what is not listed, the theme loads anew, and a kernel with it."""
+    """The sitemap with local addresses.
+
+    The theme reloads pages that are not listed, which would restart the kernel.
+    """
 
     def initialize(self, path: Path) -> None:
         self.path = path
@@ -180,20 +195,20 @@ class _Sitemap(Guarded):
 
 
 class _Token(Guarded):
-    """Tells a page whether a token is this server's, before it gives up the one that it has."""
+    """Checks a token for a page, before the page discards the one that it has."""
 
     def initialize(self, token: str) -> None:
         self.token = token
 
     def get(self) -> None:
-        """Accept the token, or refuse it."""
+        """Accept or reject the token."""
         if not hmac.compare_digest(bearer(self.request), self.token.encode()):
             raise HTTPError(403, reason="The token is missing or wrong")
         self.set_status(204)
 
 
 class _Kernel(Guarded, WebSocketHandler):
-    """A Python process for as long as a connection lasts; passes messages on, a line of JSON each."""
+    """A kernel process per connection; forwards messages as lines of JSON."""
 
     def initialize(self, token: str, site: Path, kernels: "set[_Kernel]") -> None:
         self.token, self.site, self.kernels = token, site, kernels
@@ -224,20 +239,20 @@ class _Kernel(Guarded, WebSocketHandler):
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_LIMIT,
-            start_new_session=True,  # Ctrl-C reaches the server alone, and its end all that cells began
+            start_new_session=True,  # Ctrl-C reaches the server only, which then ends all processes
         )
         self.kernels.add(self)
         self.life = asyncio.create_task(self.live(self.process))
 
     async def live(self, process: asyncio.subprocess.Process) -> None:
-        """Send on what the kernel says, to its end, and leave nothing behind."""
+        """Forward the output of the kernel until it ends, then clean up."""
         assert process.stdout is not None
         with contextlib.suppress(WebSocketClosedError, ValueError):  # ValueError: above LINE_LIMIT
             async for line in process.stdout:
                 await self.write_message(line.decode())
         self.end()
         await process.wait()
-        self.process = None  # its number may soon be another's
+        self.process = None  # its process id may be reused
         self.folder.cleanup()
         self.kernels.discard(self)
         self.close(1011, "the kernel has ended")
@@ -254,7 +269,7 @@ class _Kernel(Guarded, WebSocketHandler):
         """End the kernel and its descendants (on Linux; elsewhere, its process group)."""
         if self.process is None:
             return
-        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+        with contextlib.suppress(ProcessLookupError):  # it has already ended
             if SUPERVISED:
                 self.process.terminate()
             elif hasattr(os, "killpg"):
@@ -264,6 +279,6 @@ class _Kernel(Guarded, WebSocketHandler):
 
 
 def _quiet(handler: RequestHandler) -> None:
-    """Log nothing but what went wrong in the server itself."""
+    """Log only errors of the server itself."""
     if handler.get_status() >= HTTPStatus.INTERNAL_SERVER_ERROR:
         sys.stderr.write(f"llmguide: {handler.request.path}: {handler.get_status()}\n")

@@ -1,12 +1,12 @@
-"""Ends every process that a kernel's cells have started, including those that left its process group (Linux).
+"""End every process that a kernel's cells have started, including those that left its process group (Linux).
 
 The kernel is forked from a supervisor, the subreaper of its descendants (``PR_SET_CHILD_SUBREAPER``). A
 process whose parent ends becomes a child of the supervisor, whatever its session or process group. When the
 kernel or the server ends, the supervisor kills its children until it has none.
 
-A process of another user, such as one that ``sudo`` has started, cannot be killed and goes on. Other systems
-have no subreaper. On macOS the kernel's process group is killed, and a process that has left it goes on; on
-Windows the kernel alone is killed.
+A process of another user, such as one started by ``sudo``, cannot be killed and continues. Other systems have
+no subreaper. On macOS the kernel's process group is killed, and a process that has left it continues; on
+Windows only the kernel is killed.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ SUPERVISED = sys.platform == "linux"
 
 
 def supervise(folder: Path) -> None:
-    """Fork: return in the child, and end the parent once the child and all of its descendants have ended.
+    """Fork; return in the child, and end the parent after the child and all of its descendants have ended.
 
     Args:
         folder: Working directory of the kernel, which the parent removes at the end.
     """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # sent when the server ends, however it ends
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # sent when the server ends, even by a crash
     signals = {signal.SIGTERM, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     kernel = os.fork()
@@ -45,7 +45,7 @@ def supervise(folder: Path) -> None:
 
 
 def _reap() -> set[int]:
-    """Return the children that have ended."""
+    """Reap children that have ended, and return their ids."""
     ended = set()
     with contextlib.suppress(ChildProcessError):
         while pid := os.waitpid(-1, os.WNOHANG)[0]:
@@ -54,7 +54,7 @@ def _reap() -> set[int]:
 
 
 def _kill_children() -> None:
-    """Kill the children, and what they leave behind, which become children in turn."""
+    """Kill the children, and then their orphans, which become children of this process."""
     others: set[int] = set()  # processes of other users
     while True:
         for pid in (children := _children() - others):
@@ -75,7 +75,7 @@ def _kill_children() -> None:
 def _children() -> set[int]:
     children = set()
     for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended in between
+        with contextlib.suppress(OSError):  # it has ended in the meantime
             parent = status.read_text(errors="replace").rpartition(")")[2].split()[1]
             if int(parent) == os.getpid():
                 children.add(int(status.parent.name))

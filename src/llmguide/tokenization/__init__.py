@@ -1,1 +1,1 @@
-"""From text to token ids: pre-tokenization, byte-pair encoding, and the published vocabularies."""
+"""Tokenization: pre-tokenization, byte-pair encoding, and published vocabularies."""

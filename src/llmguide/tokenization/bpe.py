@@ -1,8 +1,8 @@
-r"""Byte-pair encoding: learn merges from word counts, and apply them to a piece of text.
+r"""Byte-pair encoding: learn merges from word counts, and apply them to a pre-token.
 
 Start from bytes. Count every pair of neighboring tokens, merge the most frequent pair into a new token,
-repeat: the merges in order are the tokenizer. To encode, repeat the other way round: in the piece, merge the
-pair that was learned first.
+repeat: the merges in order are the tokenizer. To encode a pre-token, repeatedly merge the pair that was
+learned first.
 
 References:
     [1] Gage 1994, "A New Algorithm for Data Compression", C Users Journal 12(2).
@@ -16,8 +16,8 @@ Glossary:
 - pair: two neighboring ids
 - rank: the id of a token seen as its priority; the smaller, the earlier it was learned
 
-`learn_merges_simple` and `merge_piece_simple` are the algorithm as it reads; `learn_merges` and `merge_piece`
-give the same results without recounting.
+`learn_merges_simple` and `merge_piece_simple` are the algorithm as published; `learn_merges` and
+`merge_piece` give the same results without recounting.
 
 Leaves out: an end-of-word symbol ([2] marks it; GPT-2 marks the start of a word by its space instead).
 """
@@ -74,14 +74,14 @@ def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> tuple[int, ...]:
 
 
 def learn_merges_simple(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
-    """Learn merges as algorithm 1 of Sennrich et al. reads: recount all pairs before each merge.
+    """Learn merges by algorithm 1 of Sennrich et al.: recount all pairs before each merge.
 
     Args:
         words: Count of each distinct word.
         n_merges: Number of merges to learn; fewer are returned when no pair is left.
 
     Returns:
-        The merged pairs in order. Of equally frequent pairs the smaller one is taken first, as rustbpe does.
+        The merged pairs in order. Of equally frequent pairs the smaller one is merged first, as in rustbpe.
 
     >>> learn_merges_simple({b"aaabdaaabac": 1}, 3)      # Z = aa, Y = ab, X = ZY
     [(97, 97), (97, 98), (256, 257)]
@@ -96,14 +96,14 @@ def learn_merges_simple(words: Mapping[bytes, int], n_merges: int) -> list[Pair]
 
 
 def learn_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
-    """Learn the merges of `learn_merges_simple` by visiting only the words that hold the merged pair.
+    """Learn the merges of `learn_merges_simple`, visiting only the words that contain the merged pair.
 
     Three ideas replace the recount. A word is a string whose characters are its ids, so that merging is
     ``str.replace``. ``where`` lists the words that hold a pair, once for each occurrence; it may list too
-    many, never too few. A heap finds the most frequent pair: counts of old pairs only fall, so an entry that
-    is out of date is too large, comes up too early, and is pushed back with its true count.
+    many, never too few. A heap finds the most frequent pair: counts of old pairs only fall, so an outdated
+    entry is too large, is popped too early, and is pushed back with its true count.
 
-    A merge takes time in proportion to the length of the words that hold its pair. Memory grows with the
+    A merge takes time in proportion to the length of the words that contain its pair. Memory grows with the
     length of the distinct words, not with the length of the text.
 
     Args:
@@ -163,7 +163,7 @@ def learn_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
 
 
 def ranks_from_merges(merges: Sequence[Pair]) -> dict[bytes, int]:
-    """Return the bytes of every token with its id: the 256 bytes, then one token a merge.
+    """Return the bytes of every token with its id: the 256 bytes, then one token per merge.
 
     >>> list(ranks_from_merges([(97, 97), (256, 98)]).items())[-2:]
     [(b'aa', 256), (b'aab', 257)]
@@ -175,7 +175,7 @@ def ranks_from_merges(merges: Sequence[Pair]) -> dict[bytes, int]:
 
 
 def merge_piece_simple(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
-    """Encode one piece: again and again merge the leftmost of the neighbors whose joint token ranks lowest.
+    """Encode one pre-token: repeatedly merge the leftmost pair whose merged token has the lowest rank.
 
     Quadratic in the length of the piece.
 
@@ -190,7 +190,7 @@ def merge_piece_simple(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
     while len(parts) > 1:
         joint = [ranks.get(a + b, maxsize) for a, b in pairwise(parts)]
         lowest = min(joint)
-        if lowest == maxsize:  # no neighbors form a token
+        if lowest == maxsize:  # no pair forms a token
             break
         i = joint.index(lowest)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]

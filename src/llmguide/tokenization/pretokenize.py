@@ -1,7 +1,7 @@
-r"""Split text into pieces before byte-pair encoding, exactly as tiktoken splits it.
+r"""Pre-tokenization: split text into pieces before byte-pair encoding, exactly as tiktoken does.
 
-Byte-pair encoding never merges across a piece, so the split pattern decides what a token can be: GPT-2's
-keeps a leading space with its word and never joins letters to digits or punctuation.
+Byte-pair encoding never merges across pieces (pre-tokens), so the split pattern limits the possible tokens:
+GPT-2's keeps a leading space with its word and never joins letters to digits or punctuation.
 
 References:
     [1] Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2.
@@ -10,7 +10,7 @@ References:
 Patterns are written for tiktoken's engine and translated to Python's ``re``: ``\p{..}`` and ``\s`` become the
 exact character sets of `llmguide.tokenization.unicode_classes`, ``$`` becomes ``\Z``.
 
-Leaves out: ``\w``, ``\d``, ``\b`` and other shorthands that mean different characters in the two engines
+Leaves out: ``\w``, ``\d``, ``\b`` and other shorthands that match different characters in the two engines
 (refused), every ``\p{..}`` that is not in the table, and exactness for ``i`` or ``\p{..}`` inside
 ``(?i:..)``: `re` folds i with dotless i, tiktoken's engine does not.
 """
@@ -52,8 +52,8 @@ class Pretokenizer:
     r"""A compiled split pattern: call it with a text to get the list of pieces.
 
     Args:
-        pattern: Split pattern in tiktoken's syntax. What no alternative matches is dropped, as in tiktoken;
-            every pattern of this module matches every character.
+        pattern: Split pattern in tiktoken's syntax. Text that no alternative matches is dropped, as in
+            tiktoken; every pattern of this module matches every character.
 
     Raises:
         ValueError: If the pattern uses syntax that `re` would read differently.
@@ -81,13 +81,13 @@ class Pretokenizer:
         return self._split_with_stand_ins(text) if self._stand_ins_are_exact else self._full.findall(text)
 
     def _split_with_stand_ins(self, text: str) -> list[str]:
-        """Split a text that holds emoji or other code points past U+FFFF, at the speed of one that does not.
+        """Split a text with emoji or other code points past U+FFFF as fast as one without.
 
-        A well-formed text holds no surrogates, so surrogates can stand for the astral characters of each
-        class while the fast pattern runs, and one more can mark the borders.
+        A well-formed text has no surrogates, so surrogates can replace the astral characters of each class
+        while the fast pattern runs, and another one can mark the borders.
         """
         pieces = self._bmp.findall(_ASTRAL.sub(_stand_in, text))
-        if sum(map(len, pieces)) != len(text):  # the pattern drops text: stand-ins could not be told apart
+        if sum(map(len, pieces)) != len(text):  # the pattern drops text, so stand-ins would be ambiguous
             return self._full.findall(text)
         originals = iter(_ASTRAL.findall(text))
         return _ANY_STAND_IN.sub(lambda _: next(originals), _BORDER.join(pieces)).split(_BORDER)
@@ -98,7 +98,7 @@ def translate(pattern: str, *, last: int = 0x10FFFF) -> str:
 
     Args:
         pattern: Pattern with ``\p{..}`` classes.
-        last: Last code point that the classes hold, for texts that hold none above it.
+        last: Last code point of the classes, for texts without higher ones.
 
     Raises:
         ValueError: If a class is unknown, or a shorthand means other characters in the two engines.
@@ -169,6 +169,6 @@ def _stand_in(match: re.Match[str]) -> str:
 
 @cache
 def _astral_ranges() -> list[tuple[int, int, str]]:
-    """First and last code point of each astral range, ascending, with the stand-in of its class."""
+    """Return first and last code point of each astral range, ascending, with the stand-in of its class."""
     ranges = ((*bounds, _STAND_INS[kind]) for kind in _KINDS for bounds in code_point_ranges(kind))
     return sorted(r for r in ranges if r[1] > _LAST_BMP)

@@ -1,7 +1,7 @@
-r"""Byte-level BPE tokenizer: train, encode, decode, save, load; ids equal to tiktoken's.
+r"""A byte-level BPE tokenizer (train, encode, decode, save, load) whose ids equal tiktoken's.
 
 Text is split into pieces (`llmguide.tokenization.pretokenize`), each piece is UTF-8 bytes, and the merges of
-`llmguide.tokenization.bpe` turn bytes into ids. Every text can be encoded, since every byte is a token.
+`llmguide.tokenization.bpe` turn bytes into ids. Every text can be encoded, because every byte is a token.
 
 References:
     [1] Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2.
@@ -14,7 +14,7 @@ Glossary:
 
 Differences from tiktoken: text that looks like a special token is encoded as ordinary text unless it is named
 in ``allowed_special``; tiktoken raises instead (its ``disallowed_special=()`` is the behavior here). A name
-in ``allowed_special`` that is no special token is an error here.
+in ``allowed_special`` that is not a special token is an error here.
 
 Leaves out: parallel encoding of batches (start processes, the tokenizer can be pickled), normalization, and
 padding.
@@ -110,13 +110,13 @@ class Tokenizer:
         """Learn a vocabulary of 256 bytes, then merges, then the special tokens, which get the last ids.
 
         Merges are those of rustbpe 0.1.0, in order. Special tokens in the texts count as borders between
-        documents and are not learned from. When the texts run out of pairs, the vocabulary is smaller than
-        asked, with a warning that names both sizes.
+        documents and are not learned from. If the texts run out of pairs, the vocabulary is smaller than
+        requested, with a warning that names both sizes.
 
         Args:
             text_or_texts: One text, or any iterable of texts, which is read once. Pass a large corpus as
                 documents: one document and the distinct words are all that is held in memory.
-            vocab_size: Number of ids, special tokens included.
+            vocab_size: Number of token ids, including special tokens.
             pattern: Split pattern in tiktoken's syntax.
             special_tokens: Names of the special tokens.
 
@@ -155,7 +155,7 @@ class Tokenizer:
         return max(self._bytes_of) + 1
 
     def encode(self, text: str, *, allowed_special: Collection[str] = ()) -> list[int]:
-        """Return the ids of a text.
+        """Return the token ids of a text.
 
         Args:
             text: Any string. Surrogate pairs are joined and lone surrogates become U+FFFD, as in tiktoken.
@@ -164,7 +164,7 @@ class Tokenizer:
                 document.
 
         Raises:
-            ValueError: If ``allowed_special`` names something that is no special token.
+            ValueError: If ``allowed_special`` names something that is not a special token.
 
         >>> tokenizer = Tokenizer.train("ab", 257, special_tokens=["<|end|>"])
         >>> tokenizer.encode("ab<|end|>", allowed_special={"<|end|>"})
@@ -194,7 +194,7 @@ class Tokenizer:
         return list(chain.from_iterable(map(self._ids_of.__getitem__, self._split(text))))
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
-        """Return the text of ids; bytes that are no UTF-8, such as half an emoji, become U+FFFD.
+        """Return the text of token ids; bytes that are not UTF-8, such as half an emoji, become U+FFFD.
 
         Raises:
             ValueError: If an id is not in the vocabulary.
@@ -202,17 +202,17 @@ class Tokenizer:
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
-        """Return the exact bytes of ids, special tokens as their UTF-8 text."""
+        """Return the exact bytes of token ids, special tokens as their UTF-8 text."""
         return b"".join(self.pieces(ids))
 
     def pieces(self, ids: Iterable[SupportsIndex]) -> list[bytes]:
-        """Return the bytes of each id, for showing where the borders between tokens are.
+        """Return the bytes of each token id, for showing the borders between tokens.
 
         Raises:
             ValueError: If an id is not in the vocabulary.
         """
         try:
-            # index: the elements of a tensor are tensors, which no dictionary finds
+            # index: the elements of a tensor are tensors, which are not keys of the dictionary
             return [self._bytes_of[i] for i in map(index, ids)]
         except KeyError as error:
             raise ValueError(
@@ -222,7 +222,7 @@ class Tokenizer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as one JSON file with a checksum.
 
-        It is written as `llmguide.files` says: an interruption leaves the old one.
+        It is written atomically, so an interruption leaves the old file intact.
         """
         content = {
             "pattern": self.pattern,
@@ -245,7 +245,7 @@ class Tokenizer:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             intact = False
         if not intact:
-            raise ValueError(f"{path} is damaged or no file of {_FORMAT!r}; save the tokenizer again")
+            raise ValueError(f"{path} is damaged or not a file of {_FORMAT!r}; save the tokenizer again")
         ranks = {base64.b64decode(token): i for token, i in content.pop("ranks").items()}
         return cls(ranks, **content)
 
@@ -265,7 +265,7 @@ class Tokenizer:
 
 
 class _PieceIds(dict[str, tuple[int, ...]]):
-    """The ids of each piece seen before; a new piece is encoded and, unless it is long, remembered."""
+    """A cache of the ids of pieces; a new piece is encoded and, unless it is long, cached."""
 
     def __init__(self, ranks: Mapping[bytes, int]) -> None:
         super().__init__()
@@ -283,7 +283,7 @@ class _PieceIds(dict[str, tuple[int, ...]]):
 
 
 def _split_at(special_tokens: Collection[str], text: str) -> list[str]:
-    """Split into ordinary text, special token, ordinary text, ...; where two start, the longer one wins."""
+    """Split into ordinary text, special token, ordinary text, ...; of two matches, the longer one wins."""
     if not special_tokens:
         return [text]
     longest_first = sorted(special_tokens, key=len, reverse=True)

@@ -1,16 +1,16 @@
-r"""Which characters a split pattern calls a letter, a number, a mark or white space.
+r"""The character classes of split patterns: letters, numbers, marks and white space.
 
 The patterns of GPT-2 and its successors use classes such as ``\p{L}``. Python's ``re`` has no ``\p{..}``, its
-``\s`` holds four control characters (U+001C to U+001F) more than the standard's ``White_Space``, and the
+``\s`` contains four control characters (U+001C to U+001F) more than the standard's ``White_Space``, and the
 ``regex`` package follows another Unicode version than tiktoken does (17,480 code points differ between
 ``regex`` 2026.11.19 and tiktoken 0.14.0). Ids are equal to tiktoken's only if the classes are, so they are
-written out here: the code points that tiktoken 0.14.0's engine matches (Unicode 16.0), found by asking it
-about every one.
+written out here: the code points that tiktoken 0.14.0's engine matches (Unicode 16.0), found by testing every
+one.
 
 References:
     Unicode Standard Annex #44, section 5.7.1, general category values; ``White_Space`` in PropList.txt.
 
-The table is written by ``python -m tools.unicode_classes``; a test asks tiktoken about every code point
+The table is written by ``python -m tools.unicode_classes``; a test compares every code point with tiktoken
 again.
 """
 
@@ -238,6 +238,6 @@ def code_point_ranges(name: str) -> tuple[tuple[int, int], ...]:
     if name in _UNIONS:
         return tuple(sorted(r for member in _UNIONS[name] for r in code_point_ranges(member)))
     if name not in _RANGES:
-        raise ValueError(f"unknown character class {name!r}; the table holds {', '.join(CLASS_NAMES)}")
+        raise ValueError(f"unknown character class {name!r}; choose from {', '.join(CLASS_NAMES)}")
     bounds = (word.partition("-") for word in _RANGES[name].split())
     return tuple((int(first, 16), int(last or first, 16)) for first, _, last in bounds)

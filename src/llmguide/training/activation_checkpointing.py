@@ -1,7 +1,8 @@
-"""How the blocks of a model run while it trains: recomputed to save memory, compiled to save time.
+"""Activation checkpointing, which saves memory, and compilation, which saves time, of a model's blocks.
 
-Both replace the blocks' forward pass for a while and leave weights, names and checkpoints as they are. All
-blocks have one shape, so compiling one compiles all; evaluation and samples run the plain blocks.
+Both replace the forward pass of the blocks during training and leave weights, names and checkpoints
+unchanged. All blocks have one shape, so compiling one compiles all; evaluation and sampling run the plain
+blocks.
 
 References: activation checkpointing (Chen et al. 2016, arXiv:1604.06174); regional compilation (PyTorch
 tutorial "Reducing torch.compile cold start compilation time with regional compilation").
@@ -22,13 +23,14 @@ from torch.utils.checkpoint import checkpoint
 def training_blocks(
     model: nn.Module, *, activation_checkpointing: bool = False, compiled: bool = False
 ) -> Iterator[None]:
-    """Run the blocks of a model in another way within this context, where it is in training mode.
+    """Run the blocks of a model in training mode with activation checkpointing, or compiled, in this context.
 
     Args:
-        model: Its blocks are the modules in lists whose name ends with ``blocks``.
-        activation_checkpointing: Keep only the input of each block, and compute its other activations
-            again in the backward pass. This costs about a third more computation.
-        compiled: Run what `torch.compile` makes of them; without a compiler, warn and go on as before.
+        model: Model whose blocks are the modules in lists whose name ends with ``blocks``.
+        activation_checkpointing: Whether to store only the input of each block, and to recompute its other
+            activations in the backward pass. This costs about a third more computation.
+        compiled: Whether to compile the blocks with `torch.compile`; without a compiler, warn and run them
+            uncompiled.
 
     Raises:
         ValueError: The model has no blocks.
@@ -53,19 +55,19 @@ def training_blocks(
         yield
     finally:
         for block in blocks:
-            del block.forward  # the method of the class shows again
+            del block.forward  # restores the method of the class
 
 
 def find_blocks(model: nn.Module) -> list[nn.Module]:
     """Return the modules in lists whose name ends with ``blocks``.
 
     Raises:
-        ValueError: There are none.
+        ValueError: There is no such list.
     """
     lists = [m for name, m in model.named_modules() if name.endswith("blocks")]
     blocks = [block for each in lists if isinstance(each, nn.ModuleList) for block in each]
     if not blocks:
-        raise ValueError(f"{type(model).__name__} has no list of modules named '...blocks' to work on")
+        raise ValueError(f"{type(model).__name__} has no list of modules named '...blocks'")
     return blocks
 
 
@@ -78,7 +80,7 @@ def _forward(
 def _can_compile(device: torch.device) -> bool:
     try:
         torch.compile(torch.neg)(torch.zeros(2, device=device))
-    except Exception as error:  # missing compilers show in many ways
-        warnings.warn(f"torch.compile does not work here ({error!r:.200}); going on without", stacklevel=4)
+    except Exception as error:  # a missing compiler raises many kinds of errors
+        warnings.warn(f"torch.compile does not work here ({error!r:.200}); continuing without", stacklevel=4)
         return False
     return True

@@ -1,19 +1,18 @@
-"""Checkpoints that survive a crash: whole or absent, checked when read, and one older always at hand.
+"""Crash-safe checkpoints: written atomically, verified by a hash when read, with older ones kept.
 
-A file is written as `llmguide.files` says, so a process that dies in the middle leaves the earlier
-checkpoints as they were. The name ends with the SHA-256 of the content (``step-00000200-<64 hex digits>.pt``;
+A file is written atomically by `llmguide.files`, so a process that dies while writing leaves the earlier
+checkpoints intact. The name ends with the SHA-256 of the content (``step-00000200-<64 hex digits>.pt``;
 ``sha256sum`` recomputes it), and the content is what `torch.save` writes, so that `torch.load` reads it
-without this module. A sharded model, which `llmguide.training.distributed_checkpoint` writes, is a folder
-of that name without ``.pt``; the hash is then that of its ``manifest.json``, which holds the hash of every
-file.
+without this module. A sharded model, which `llmguide.training.distributed_checkpoint` writes, is a folder of
+that name without ``.pt``; the hash is then that of its ``manifest.json``, which holds the hash of every file.
 
-Loading runs no code from the file: it is read with ``weights_only=True``, which admits tensors, numbers,
+Loading runs no code from the file: it is read with ``weights_only=True``, which allows tensors, numbers,
 strings, lists, tuples and dicts; the index of shards, a pickle of `torch.distributed.checkpoint`, is read by
 `llmguide.training.pickles`.
 
 Reference: `torch.hub` (the hash in the name).
 
-Leaves out: writing in the background, several runs in one folder, and the generator of NumPy.
+Leaves out: asynchronous writing, several runs in one folder, and the random state of NumPy.
 """
 
 import json
@@ -38,23 +37,23 @@ _NAME = re.compile(r"step-([0-9]{1,18})-([0-9a-f]{64})(\.pt)?")
 def save(
     folder: str | Path, state: dict[str, Any], *, step: int, keep_last: int = 3, pinned: Collection[int] = ()
 ) -> Path:
-    """Write a checkpoint so that it is either whole or not there, then delete the oldest beyond `keep_last`.
+    """Write a checkpoint atomically, then delete the oldest beyond `keep_last`.
 
     Args:
-        folder: Made if it is missing. One run, one folder: `llmguide.training.locks` keeps other processes
-            out.
-        state: Tensors, numbers, strings, lists, tuples and dicts.
-        step: Orders the checkpoints. Those of later steps are left alone, those of the same step replaced.
-        keep_last: Number of checkpoints up to this step that remain, this one included. With 1 there is
-            nothing to go back to if the disk damages it.
+        folder: Checkpoint folder of one run; created if missing. `llmguide.training.locks` keeps other
+            processes out.
+        state: State of tensors, numbers, strings, lists, tuples and dicts.
+        step: Step of the checkpoint, at least 0. A checkpoint of the same step is replaced; later ones stay.
+        keep_last: Number of checkpoints up to this step to keep, at least 1, this one included. With 1 there
+            is no fallback if it is damaged.
         pinned: Steps whose checkpoints are not deleted, however old.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        ValueError: `keep_last` is below 1, `step` negative, or the state holds other things than those named.
-        OSError: The disk is full, for example. The checkpoints of before are intact.
+        ValueError: `keep_last` or `step` is too small, or the state holds an object of another kind.
+        OSError: Writing failed, for example because the disk is full. Earlier checkpoints are intact.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -69,7 +68,7 @@ def save(
         with unfinished.open("wb") as file:
             try:
                 torch.save(state, file)
-            except RuntimeError as error:  # torch's "unexpected pos" hides that the disk is full
+            except RuntimeError as error:  # torch's "unexpected pos" hides the error of the full disk
                 raise error.__context__ or error from None
         try:
             _require_loadable(unfinished)
@@ -82,21 +81,21 @@ def save(
 
 
 def finish(unfinished: Path, *, step: int, keep_last: int, pinned: Collection[int] = ()) -> Path:
-    """Give a written file, or a folder of shards with its manifest, its name; delete what is too old.
+    """Move a finished file, or folder of shards with its manifest, to its final name; delete old checkpoints.
 
     Args:
-        unfinished: What was written, in the folder where it stays.
-        step: As in `save`.
-        keep_last: As in `save`.
-        pinned: As in `save`.
+        unfinished: Written file or folder, in the checkpoint folder.
+        step: Step of the checkpoint, as in `save`.
+        keep_last: Number of checkpoints to keep, as in `save`.
+        pinned: Steps whose checkpoints are not deleted, as in `save`.
 
     Returns:
-        Its new path.
+        The final path.
     """
     folder = unfinished.parent
     ending, hashed = ("", unfinished / MANIFEST) if unfinished.is_dir() else (".pt", unfinished)
     path = folder / f"step-{step:08d}-{sha256(hashed)}{ending}"
-    if path.is_dir():  # the same content was saved before; a file would be replaced
+    if path.is_dir():  # a folder with the same content exists; a file would be replaced
         shutil.rmtree(path)
     put(unfinished, path)
     found = checkpoints(folder)
@@ -111,10 +110,10 @@ def finish(unfinished: Path, *, step: int, keep_last: int, pinned: Collection[in
 
 
 def load(path: str | Path, *, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """Read a checkpoint after comparing its content with the hash in its name.
+    """Load a checkpoint after comparing its content with the hash in its name.
 
     Args:
-        path: What `save` wrote, under its own name; shards are put together.
+        path: File or folder that `save` wrote, with its name unchanged; shards are combined.
         map_location: Device of the tensors.
 
     Returns:
@@ -129,7 +128,7 @@ def load(path: str | Path, *, map_location: str | torch.device = "cpu") -> dict[
 
 
 def read(path: Path, *, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """Read a checkpoint that was found intact."""
+    """Load a checkpoint that has been verified."""
     if path.is_dir():
         return read_shards(path)
     state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
@@ -150,13 +149,13 @@ def require_intact(path: Path) -> None:
             for name, value in manifest.items():
                 _require_hash(path / name, value)
     except (json.JSONDecodeError, AttributeError) as error:
-        raise ValueError(f"{path / MANIFEST} is no manifest: {error}") from error
+        raise ValueError(f"{path / MANIFEST} is not a manifest: {error}") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}; use an earlier checkpoint") from error
     try:
         _require_loadable(path)
-    except Exception as error:  # what is no checkpoint raises anything
-        raise ValueError(f"{path} is no checkpoint: {type(error).__name__}: {error}") from error
+    except Exception as error:  # other files raise errors of any kind
+        raise ValueError(f"{path} is not a checkpoint: {type(error).__name__}: {error}") from error
 
 
 def _require_hash(file: Path, expected: str) -> None:
@@ -166,7 +165,7 @@ def _require_hash(file: Path, expected: str) -> None:
 
 
 def _require_loadable(path: Path) -> None:
-    """Refuse at once what `load` would refuse when it is needed; mapped, this reads no tensor."""
+    """Raise the errors that `load` would raise later; with memory mapping, this reads no tensor."""
     if path.is_dir():
         read_index(path)
         path = path / RUN
@@ -174,17 +173,17 @@ def _require_loadable(path: Path) -> None:
 
 
 def load_latest(folder: str | Path, *, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
-    """Read the newest checkpoint that is intact, and warn of each damaged or unreadable one on the way to it.
+    """Load the newest intact checkpoint, with a warning for each newer one that is damaged or unreadable.
 
     Args:
-        folder: Where `save` wrote.
+        folder: Checkpoint folder.
         map_location: Device of the tensors.
 
     Returns:
         The state, or None if the folder holds no checkpoint or does not exist.
 
     Raises:
-        ValueError: There are checkpoints, and none can be read. To start again would hide that.
+        ValueError: There are checkpoints, but none can be read; starting from scratch would hide that.
 
     >>> load_latest("/no/such/folder") is None
     True
@@ -194,7 +193,7 @@ def load_latest(folder: str | Path, *, map_location: str | torch.device = "cpu")
 
 
 def newest_intact(folder: str | Path) -> Path | None:
-    """Find the checkpoint that `load_latest` reads, with the same warnings and errors."""
+    """Find the checkpoint that `load_latest` loads, with the same warnings and errors."""
     found = checkpoints(folder)
     for path in found:
         try:
@@ -222,7 +221,7 @@ def checkpoints(folder: str | Path) -> list[Path]:
 
 
 def random_state() -> dict[str, Any]:
-    """Read the state of Python's and torch's random number generators, those of all CUDA devices included.
+    """Return the state of Python's and torch's random number generators, including those of all CUDA devices.
 
     >>> state = random_state()
     >>> first = torch.rand(1)
@@ -238,10 +237,10 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put the generators back to a state of `random_state`.
+    """Restore the random number generators to a state of `random_state`.
 
-    CUDA devices are set only where their number is the same; a run that moves to other hardware does not
-    repeat its numbers anyway.
+    CUDA generators are restored only if the number of devices is the same; on other hardware a run does not
+    reproduce its numbers anyway.
     """
     random.setstate(state["python"])
     torch.set_rng_state(state["torch"].cpu())
@@ -250,7 +249,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def require_places(step: int, keep_last: int) -> None:
-    """Raise ValueError if there is no such step, or if nothing would be kept."""
+    """Raise ValueError if the step is negative, or if no checkpoint would be kept."""
     if keep_last < 1 or step < 0:
         raise ValueError(f"keep_last={keep_last} must be at least 1 and step={step} at least 0")
 
@@ -259,7 +258,7 @@ def step_of(path: Path) -> int:
     """Return the step in a checkpoint's name.
 
     Raises:
-        ValueError: It is not the name of a checkpoint.
+        ValueError: The path does not have the name of a checkpoint.
     """
     match = _NAME.fullmatch(path.name)
     if not match:

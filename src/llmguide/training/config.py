@@ -23,7 +23,7 @@ class TrainConfig:
 
     n_steps: int  # optimizer steps
     context_length: int | None = None  # tokens T of a window; needed only if the data are a tensor of tokens
-    batch_size: int = 16  # sequences in memory at a time, in all processes together
+    batch_size: int = 16  # sequences per micro-batch, over all processes
     gradient_accumulation_steps: int = 1  # micro-batches per step: a larger batch in the same memory
     lr: float = 6e-4  # peak learning rate; GPT-3's for 125M parameters, and smaller models tolerate more
     schedule: Schedule = "cosine"  # warmup_stable_decay, if n_steps may grow later
@@ -39,17 +39,17 @@ class TrainConfig:
     activation_checkpointing: bool = False  # less memory, about a third more computation
     compile: bool = False  # compile the blocks with torch.compile; the first step takes a minute
     parallel: Parallel = "ddp"  # fsdp: sharded weights; both take effect under torchrun only
-    max_spike: float = 2.0  # stop if a loss is this many nats above the mean of the last 20; inf: never
+    max_spike: float = 2.0  # stop if a loss exceeds the mean of the last 20 by this many nats; inf: never
     eval_every: int = 100  # steps between evaluations, if there are validation data
     eval_batches: int | None = None  # batches of an evaluation, always the same ones; None: all
     log_every: int = 10  # steps between records in the logger
     sample_every: int = 500  # steps between samples, if there is a function that generates them
     checkpoint_every: int = 100  # steps between checkpoints, if there is a folder
     keep_last: int = 3  # checkpoints to keep; earlier ones help if a run went bad unnoticed
-    seed: int = 0  # seed of the order of the data, and of nothing else
+    seed: int = 0  # seed of the order of the data only
 
     def __post_init__(self) -> None:
-        """Reject what cannot be trained with."""
+        """Reject values out of range."""
         for name in (
             "n_steps",
             "context_length",
@@ -82,10 +82,10 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(kind))}")
 
     def window_length(self) -> int:
-        """Return `context_length` where tokens are cut into windows, which needs it.
+        """Return `context_length`, which is required to cut tokens into windows.
 
         Raises:
-            ValueError: The config has none.
+            ValueError: The config has no `context_length`.
         """
         if self.context_length is None:
             raise ValueError(
@@ -94,7 +94,7 @@ class TrainConfig:
         return self.context_length
 
     def is_due(self, step: int, every: int) -> bool:
-        """Whether something that happens every so many steps, and at the end, happens at this one."""
+        """Whether an action that is due every ``every`` steps, and at the last step, is due at this step."""
         return step == self.n_steps or step % every == 0
 
     def lr_at(self, step: int) -> float:

@@ -1,23 +1,23 @@
-r"""The same training loop in several processes, which `torchrun` starts: one for each GPU.
+r"""Data-parallel training in several processes, started by `torchrun`: one for each GPU.
 
-Each process takes its slice of every batch, so the batch of a step is the one that a single process would
-take. `average_gradients` is the readable form of what DDP does. The loss is a mean over all targets of all
+Each process takes its slice of every batch, so a step uses the same batch as a single process would.
+`average_gradients` is a readable version of what DDP does. The loss is a mean over the targets of all
 processes,
 
 $$L = \frac{\sum_r n_r L_r}{\sum_r n_r}$$
 
-and not the mean of the processes' means. With ``parallel="ddp"`` every process holds the model and gradients
+not the mean of the processes' means. With ``parallel="ddp"`` every process holds the model and gradients
 are averaged; with ``"fsdp"`` each holds a slice of every weight, gradient and optimizer state, and gathers
 the weights of one block when it runs. Muon gathers a whole matrix in every process for its update.
 
-Random numbers (dropout) of a step follow from seed, step and rank, so that nothing about them has to be
-saved; with another number of processes the run continues with other ones.
+The random numbers of a step (dropout) are seeded by seed, step and rank, so no random state has to be saved;
+with another number of processes the run continues with different random numbers.
 
 References: DDP (Li et al. 2020, arXiv:2006.15704); FSDP (Zhao et al. 2023, arXiv:2304.11277); its stages
 (ZeRO, Rajbhandari et al. 2019, arXiv:1910.02054).
 
-PPO and GRPO divide their prompts among the processes with the same means; `llmguide.post_training.rl.trainer`
-says how.
+PPO and GRPO split their prompts among the processes with the same functions; see
+`llmguide.post_training.rl.trainer`.
 
 Leaves out: tensor, pipeline and context parallelism.
 """
@@ -34,15 +34,15 @@ from torch import Tensor, nn
 from llmguide.training import checkpoint
 
 Parallel = Literal["ddp", "fsdp"]
-# Maps model and batch to a mean, with its graph, and the number of targets that it is the mean of.
+# From model and batch to the mean loss, with its graph, and the number of targets that it averages.
 Loss = Callable[[Any, Any], tuple[Tensor, int]]
 
 
 class ProcessGroup(NamedTuple):
-    """The processes of a run, seen from one of them.
+    """The process group of a run, as seen from one process.
 
     Attributes:
-        rank: Number of this process, from 0; process 0 writes files and messages.
+        rank: Rank of this process, from 0; rank 0 writes files and messages.
         size: Number of processes (the world size).
     """
 
@@ -54,10 +54,10 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def init_process_group() -> torch.device:
-    """Join the processes that `torchrun` started; without it, do nothing.
+    """Initialize the process group of `torchrun`; without `torchrun`, do nothing.
 
     Returns:
-        The device of this process: its own GPU if there are any.
+        The device of this process: its own GPU, or the CPU if there is none.
     """
     has_gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if has_gpu else torch.device("cpu")
@@ -82,9 +82,9 @@ def wrap(model: nn.Module, loss: Loss, parallel: Parallel) -> tuple[nn.Module, L
     """Wrap a model in DDP or FSDP, if there are several processes.
 
     Args:
-        model: Model to train; it has the weights of process 0 afterwards. FSDP shards it in place, block by
-            block.
-        loss: Maps the model and a batch to the mean loss and the number of its targets.
+        model: Model to train; the weights of rank 0 are broadcast to all processes. FSDP shards it in place,
+            block by block.
+        loss: Function from the model and a batch to the mean loss and the number of targets.
         parallel: ``ddp``: every process holds the whole model. ``fsdp``: each holds a shard of every weight.
 
     Returns:
@@ -100,18 +100,18 @@ def wrap(model: nn.Module, loss: Loss, parallel: Parallel) -> tuple[nn.Module, L
     from llmguide.training.activation_checkpointing import find_blocks  # noqa: PLC0415
 
     for param in model.parameters():
-        param.data = param.data.contiguous()  # transposed ones, as in files of GPT-2, FSDP refuses
+        param.data = param.data.contiguous()  # FSDP refuses transposed weights, as in files of GPT-2
     broadcast(model)
     for block in find_blocks(model):
         fully_shard(block)
     fully_shard(model)
-    if hasattr(model, "hidden"):  # the losses' way into the model, next to forward
+    if hasattr(model, "hidden"):  # methods of the model that the losses call, besides forward
         register_fsdp_forward_method(model, "hidden")
     return model, loss
 
 
 def broadcast(model: nn.Module) -> None:
-    """Give every process the weights of process 0."""
+    """Broadcast the weights of rank 0 to all processes."""
     if world().size > 1:
         for tensor in [*model.parameters(), *model.buffers()]:
             dist.broadcast(tensor.detach(), 0)
@@ -120,8 +120,9 @@ def broadcast(model: nn.Module) -> None:
 def average_gradients(model: nn.Module) -> None:
     """Average the gradients over all processes: what DDP does in each backward pass.
 
-    This version is for reading: call it after ``backward()`` on a model that `broadcast` has given the same
-    weights everywhere. DDP sends the gradients in buckets while the backward pass computes earlier layers.
+    This version is for reading: call it after ``backward()`` on a model whose weights `broadcast` has made
+    equal in all processes. DDP communicates the gradients in buckets while the backward pass computes earlier
+    layers.
 
     Args:
         model: Model whose parameters have the gradients of this process's batch.
@@ -133,30 +134,31 @@ def average_gradients(model: nn.Module) -> None:
 
 
 class _LossModule(nn.Module):
-    """DDP watches the forward pass of one module, and the losses are functions of a model."""
+    """A module whose forward pass computes the loss, because DDP hooks into the forward pass of a module."""
 
     def __init__(self, model: nn.Module, loss: Loss):
         super().__init__()
         self.model = model
         self.loss = loss
 
-    def forward(self, batch: Any) -> Any:
+    def forward(self, batch: Any) -> tuple[Tensor, int]:
         return self.loss(self.model, batch)
 
 
-def _call(module: nn.Module, batch: Any) -> Any:
-    return module(batch)
+def _call(module: nn.Module, batch: Any) -> tuple[Tensor, int]:
+    result: tuple[Tensor, int] = module(batch)
+    return result
 
 
 def local_range(first: int, size: int) -> tuple[int, int]:
-    """Divide the sequences ``first`` to ``first + size - 1`` among the processes.
+    """Split the sequences ``first`` to ``first + size - 1`` among the processes.
 
     Args:
         first: Position of the first sequence of the batch.
         size: Number of sequences of the batch, a multiple of the number of processes.
 
     Returns:
-        The first sequence of this process, and the number of its sequences.
+        The position of the first sequence of this process, and the number of its sequences.
 
     Raises:
         ValueError: The number of processes does not divide `size`.
@@ -188,11 +190,11 @@ def all_reduce_(tensors: Sequence[Tensor]) -> None:
 
 
 def rank_slice(n: int, rank: int | None = None) -> slice:
-    """Return the slice of n rows that belongs to a process; slices differ by one row at most.
+    """Return the slice of n rows that belongs to a rank; the sizes of slices differ by at most one row.
 
     Args:
         n: Number of rows, at least 0.
-        rank: Number of the process, from 0; None means this one.
+        rank: Rank of the process, from 0; None: this process.
 
     >>> rank_slice(5)
     slice(0, 5, None)
@@ -231,7 +233,7 @@ def seed_rank(seed: int, step: int, *, same: bool = False) -> None:
 
 
 def broadcast_rng_state() -> None:
-    """Give every process the random state of process 0, so that all sample the same."""
+    """Broadcast the random state of rank 0, so that all processes sample the same numbers."""
     if world().size > 1:
         state = [checkpoint.random_state()]
         dist.broadcast_object_list(state)

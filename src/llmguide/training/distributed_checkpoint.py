@@ -1,9 +1,9 @@
-"""Save and load checkpoints in a run of any number of processes, with the model whole or sharded.
+"""Save and load checkpoints in a run of any number of processes, with the model replicated or sharded.
 
-All processes must see the same folder. A run may continue with another number of processes, and as DDP where
-it was FSDP before.
+All processes must see the same folder. A run may continue with another number of processes, and switch
+between FSDP and DDP.
 
-Leaves out: checkpoints written in the background.
+Leaves out: asynchronous writing.
 """
 
 import json
@@ -25,7 +25,7 @@ from llmguide.training.sharded import RUN, as_shard, is_shard, read_shards
 def save(
     folder: str | Path, state: dict[str, Any], *, step: int, keep_last: int = 3, pinned: Collection[int] = ()
 ) -> None:
-    """Save a checkpoint: an unsharded model from one process, a sharded one from all of them.
+    """Save a checkpoint: a replicated model from rank 0, a sharded one from all processes.
 
     Args:
         folder: Checkpoint folder, which all processes see.
@@ -47,11 +47,11 @@ def load_latest(folder: str | Path, model: nn.Module) -> dict[str, Any] | None:
 
     Args:
         folder: Checkpoint folder, which all processes see; process 0 checks for damage.
-        model: Model to continue with. For sharded parameters, their tensors and those of the optimizer are
-            read as shards.
+        model: Model that the run continues with. The tensors of sharded parameters, and their optimizer
+            state, are read as shards.
 
     Returns:
-        The state, or None if there is none.
+        The state, or None if there is no checkpoint.
     """
     chosen = [checkpoint.newest_intact(folder) if world().rank == 0 else None]
     if world().size > 1:
@@ -80,7 +80,7 @@ def _save_shards(
     unfinished = folder / ".unfinished-shards"
     rank = world().rank
     if rank == 0:
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a process that died
+        shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that died
         unfinished.mkdir(parents=True)
     dist.barrier()
     tensors = {f"model/{name}": tensor for name, tensor in state["model"].items()}

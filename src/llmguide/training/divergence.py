@@ -1,6 +1,6 @@
-"""Detect loss spikes and stop a run that diverges, before the step that would damage its weights.
+"""Detect loss spikes, and stop a diverging run before the step that would damage its weights.
 
-Reference: loss spikes and going back to an earlier checkpoint (PaLM, Chowdhery et al. 2022,
+Reference: loss spikes and restarting from an earlier checkpoint (PaLM, Chowdhery et al. 2022,
 arXiv:2204.02311, section 5.1).
 """
 
@@ -14,8 +14,8 @@ from llmguide.training import distributed
 from llmguide.training.checkpoint import checkpoints, step_of
 from llmguide.training.config import TrainConfig
 
-SPIKE_WINDOW = 20  # steps whose mean loss a new loss is compared with
-# Above that mean. A falling loss widens its own deviation, so early steps raise no alarm.
+SPIKE_WINDOW = 20  # number of previous steps whose mean loss a new loss is compared with
+# Standard deviations above that mean. A falling loss has a large deviation, so early steps raise no alarm.
 SPIKE_DEVIATIONS = 6
 
 
@@ -24,14 +24,14 @@ class DivergenceError(ArithmeticError):
 
 
 def is_spike(losses: Sequence[float], loss: float) -> bool:
-    """Whether a loss stands out from those before it, which is often the first sign of a run going bad.
+    """Whether a loss is a spike relative to the previous ones, often the first sign of divergence.
 
     Args:
-        losses: All before it, of which the last 20 count; fewer give no alarm.
-        loss: The new one.
+        losses: Losses of the previous steps; the last 20 are used, and fewer raise no alarm.
+        loss: Loss of the current step.
 
     Returns:
-        True if it exceeds their mean by more than six standard deviations.
+        True if the loss exceeds their mean by more than six standard deviations.
 
     >>> calm = [2.0, 2.1] * 10
     >>> is_spike(calm, 2.3), is_spike(calm, 2.4)  # mean 2.05, deviation 0.0513
@@ -42,13 +42,14 @@ def is_spike(losses: Sequence[float], loss: float) -> bool:
 
 
 class DivergenceGuard:
-    """Check the loss and the gradient of each step before the weights change.
+    """Checks the loss and the gradient norm of each step before the weights change.
 
     Args:
-        config: Hyperparameters of the run; its `max_spike` is the largest jump of the loss that is tolerated.
+        config: Hyperparameters of the run; its `max_spike` is the largest tolerated jump of the loss, in
+            nats.
         losses: Losses of the steps so far, oldest first; the guard appends those that pass.
         folder: Folder of the checkpoints, or None if the run keeps none.
-        pinned: Steps whose checkpoints must stay; the guard adds the last one before each spike.
+        pinned: Steps whose checkpoints are kept; the guard adds the last one before each spike.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class DivergenceGuard:
             )
             raise DivergenceError(
                 f"step {step} was not taken: {metrics}; {saved}. Lower lr={self.config.lr:g}, "
-                f"increase warmup_ratio={self.config.warmup_ratio:g}, or look at the data of this step"
+                f"increase warmup_ratio={self.config.warmup_ratio:g}, or inspect the data of this step"
             )
         if is_spike(recent, loss):
             older = [] if self.folder is None else checkpoints(self.folder)

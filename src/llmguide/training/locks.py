@@ -1,11 +1,10 @@
-"""One run, one folder: a second process that would write to it is refused, and told which one holds it.
+"""Lock a run folder, so that a second process cannot write to it.
 
-The lock is that of the filelock library, on a file in the folder. The operating system releases it when the
-process ends, however that happens. A process may lock a folder several times; the folder is free again when
-all of these locks are released.
+The lock is one of the filelock library, on a file in the folder. The operating system releases it when the
+process ends, even by a crash. A process may acquire the lock of a folder several times; the folder is free
+when all of them are released. The error of a second process names the one that holds the lock.
 
-Leaves out: other machines, where the file system does not share locks with them; and the browser tab, which
-has one process.
+Leaves out: other machines whose file system does not share locks, and the browser, which has one process.
 """
 
 import os
@@ -16,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 NAME = ".lock"
-HOLDER = ".lock-holder"  # the process id; Windows lets nobody read a file that is locked
-_until_exit: list[Any] = []  # filelock releases a lock that nothing refers to
+HOLDER = ".lock-holder"  # the process id, in a file of its own: on Windows a locked file cannot be read
+_until_exit: list[Any] = []  # filelock releases a lock without references
 
 
 def lock(folder: str | Path) -> None:
-    """Claim a folder until this process ends.
+    """Lock a folder until this process ends.
 
     Args:
-        folder: Run folder; created if it is missing.
+        folder: Run folder; created if missing.
 
     Raises:
         ValueError: Another process holds the lock.
@@ -37,7 +36,7 @@ def locked(folder: str | Path | None) -> Iterator[None]:
     """Hold the lock of a folder while a block runs.
 
     Args:
-        folder: Run folder, created if it is missing; None locks nothing.
+        folder: Run folder, created if missing; None: nothing is locked.
 
     Raises:
         ValueError: Another process holds the lock.
@@ -58,7 +57,7 @@ def _acquired(folder: str | Path) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(sys, "_emscripten_info"):
         return None
-    from filelock import FileLock, Timeout  # noqa: PLC0415  # not in the browser tab
+    from filelock import FileLock, Timeout  # noqa: PLC0415  # not available in the browser
 
     # a singleton counts how often this process has acquired the lock of a file
     held = FileLock(folder.resolve() / NAME, blocking=False, is_singleton=True, thread_local=False)

@@ -12,20 +12,20 @@ _log = logging.getLogger("llmguide.training.train")
 
 @runtime_checkable
 class Logger(Protocol):
-    """Receives the metrics and texts of a run; another tracker needs these two methods."""
+    """Interface of a logger of metrics and texts, which any experiment tracker can implement."""
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Record numbers by name."""
+        """Record metrics by name."""
 
     def text(self, step: int, text: str) -> None:
-        """Record something to read."""
+        """Record a text."""
 
 
 class JsonLinesLogger:
-    """Append one JSON object a record to a file, for any program to read.
+    """Appends one JSON object for each record to a file.
 
     Args:
-        path: Made if it is missing, with its folder; a run that goes on appends.
+        path: File of JSON lines; created with its folder if missing. A resumed run appends.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ class JsonLinesLogger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Append numbers."""
+        """Append metrics."""
         self._append({"step": step, "time": time(), **values})
 
     def text(self, step: int, text: str) -> None:
@@ -54,10 +54,10 @@ class JsonLinesLogger:
 
 
 class TensorBoardLogger:
-    """Write event files that ``tensorboard --logdir FOLDER`` shows.
+    """Writes event files for ``tensorboard --logdir FOLDER``.
 
     Args:
-        folder: One for each run; those in one parent folder are shown together.
+        folder: Folder of the run; TensorBoard shows all runs in one parent folder together.
 
     Raises:
         ImportError: TensorBoard is not installed.
@@ -71,17 +71,17 @@ class TensorBoardLogger:
         self.writer = SummaryWriter(str(folder))
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Add a point to the curve of each number."""
+        """Add a point to the curve of each metric."""
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
     def text(self, step: int, text: str) -> None:
-        """Add a text, shown as it is written."""
+        """Add a text, shown verbatim."""
         self.writer.add_text("sample", f"```\n{text}\n```", step)
 
 
 class Loggers:
-    """Pass everything on to several loggers.
+    """Passes metrics and texts on to several loggers.
 
     >>> loggers = Loggers()
     >>> loggers.log(1, {"loss": 2.0})
@@ -91,7 +91,7 @@ class Loggers:
         self.loggers = loggers
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Pass numbers on."""
+        """Pass metrics on."""
         for logger in self.loggers:
             logger.log(step, values)
 
@@ -102,15 +102,15 @@ class Loggers:
 
 
 class Console:
-    """Show progress: a bar in a terminal, otherwise a line every few steps through ``logging``.
+    """Shows progress: a bar in a terminal, otherwise a line every few steps through ``logging``.
 
     The bar needs rich and a terminal. The lines go to the logger ``llmguide.training.train`` at level INFO,
-    which is silent until a program asks for it: ``logging.basicConfig(level=logging.INFO)``.
+    which is silent unless a program enables it: ``logging.basicConfig(level=logging.INFO)``.
 
     Args:
         n_steps: Number of steps of the run.
         done: Number of steps taken before this process, from 0.
-        every: Steps between two lines of the log.
+        every: Number of steps between two lines of the log.
         quiet: Whether to show nothing, as in all processes but one.
     """
 
@@ -125,18 +125,18 @@ class Console:
             self._task = self._bar.add_task("", total=n_steps, completed=done)
 
     def __enter__(self) -> "Console":
-        """Start to draw."""
+        """Start the progress bar."""
         if self._bar is not None:
             self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the last state on the screen."""
+        """Stop the progress bar in its last state."""
         if self._bar is not None:
             self._bar.stop()
 
     def show(self, step: int, values: dict[str, float]) -> None:
-        """Bring the bar up to date; it is drawn ten times a second, however short the steps are."""
+        """Update the bar; it is redrawn at most ten times a second."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=describe(values))
         is_due = step % self.every == 0 or step == self.n_steps or "val_loss" in values
@@ -144,7 +144,7 @@ class Console:
             self.write(f"step {step}/{self.n_steps}  {describe(values)}")
 
     def write(self, text: str) -> None:
-        """Show a text above the bar."""
+        """Print a text above the bar."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         elif not self.quiet:

@@ -1,7 +1,7 @@
-r"""The update rules of AdamW and Muon written out, and gradient clipping.
+r"""The update rules of AdamW and Muon, and gradient clipping.
 
-`adamw` and `muon` are one step of one tensor, as pure functions. `llmguide.training.optimizers` has the
-optimizers that apply them to a model, and `llmguide.training.schedules` the learning rate of each step.
+`adamw` and `muon` update one tensor once, as pure functions. `llmguide.training.optimizers` has the
+optimizers that apply them to a model, `llmguide.training.schedules` the learning rate of each step.
 
 References: AdamW (Kingma & Ba 2014, arXiv:1412.6980, algorithm 1; decoupled decay: Loshchilov & Hutter 2017,
 arXiv:1711.05101, algorithm 2); Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) and its
@@ -11,10 +11,10 @@ al. 2012, arXiv:1211.5063, algorithm 1).
 | symbol | name here | meaning |
 | --- | --- | --- |
 | $\theta$, $g$ | `param`, `grad` | weights, their gradient |
-| $m$, $v$ | `exp_avg`, `exp_avg_sq` | running means of $g$ and $g^2$ |
+| $m$, $v$ | `exp_avg`, `exp_avg_sq` | first and second moments: running means of $g$ and $g^2$ |
 | $t$ | `step` | number of the step, from 1 |
-| $\eta$, $\lambda$ | `lr`, `weight_decay` | learning rate, decay |
-| $\mu$ | `momentum` | how much of the running mean stays |
+| $\eta$, $\lambda$ | `lr`, `weight_decay` | learning rate, weight decay |
+| $\mu$ | `momentum` | decay rate of the running mean |
 
 Leaves out: AMSGrad and L2 decay through the gradient; torch.optim has them.
 """
@@ -45,29 +45,30 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> tuple[Weights, Weights, Weights]:
-    r"""One step of AdamW on one tensor.
+    r"""Compute one step of AdamW on one tensor.
 
     $$m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
     \theta \leftarrow (1 - \eta \lambda)\, \theta
     - \eta\, \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}$$
 
-    The means start at zero, so early on they are too small; dividing by $1 - \beta^t$ undoes that exactly.
-    As in torch, the decay is multiplied by the learning rate.
+    The moments start at zero, so they are biased toward zero at first; dividing by $1 - \beta^t$ corrects the
+    bias exactly. As in torch, the weight decay is multiplied by the learning rate.
 
     Args:
-        param: Weights.
+        param: Weights to update.
         grad: Gradient of the loss.
-        exp_avg: $m$, zeros at first.
-        exp_avg_sq: $v$, zeros at first.
+        exp_avg: First moment $m$, zeros at first.
+        exp_avg_sq: Second moment $v$, zeros at first.
         step: Number of this step, from 1.
         lr: Learning rate.
-        betas: $\beta_1$ and $\beta_2$. The defaults are those of GPT-3 (arXiv:2005.14165, appendix B);
-            torch's 0.999 remembers a thousand steps and is slow to notice that gradients have grown.
-        eps: Keeps the division finite.
-        weight_decay: $\lambda$.
+        betas: Decay rates $\beta_1$ and $\beta_2$ of the moments. The defaults are those of GPT-3
+            (arXiv:2005.14165, appendix B); torch's $\beta_2$ of 0.999 averages over about a thousand steps
+            and adapts slowly when gradients grow.
+        eps: Constant $\epsilon$ added to the denominator, above 0.
+        weight_decay: Coefficient $\lambda$ of decoupled weight decay.
 
     Returns:
-        New weights, $m$ and $v$.
+        Updated weights, $m$ and $v$.
 
     >>> zero = torch.zeros(2)
     >>> param, m, v = adamw(torch.ones(2), torch.tensor([4.0, -0.01]), zero, zero, step=1, lr=0.1)
@@ -91,8 +92,8 @@ def orthogonalize(matrix: Float[Tensor, "m n"], *, n_iterations: int = 5) -> Flo
     the values lie between about 0.7 and 1.2, which trains as well as 1.
 
     Args:
-        matrix: $G$; computed in its dtype (`muon` passes bfloat16).
-        n_iterations: How often the polynomial is applied.
+        matrix: Gradient matrix $G$; its dtype is that of the computation (`muon` passes bfloat16).
+        n_iterations: Number of Newton-Schulz iterations.
 
     Returns:
         Approximately $U V^\top$.
@@ -102,7 +103,7 @@ def orthogonalize(matrix: Float[Tensor, "m n"], *, n_iterations: int = 5) -> Flo
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix  # the smaller of the two Gram matrices is the cheaper one
+    x = matrix.T if is_tall else matrix  # use the smaller of the two Gram matrices
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(n_iterations):
         gram = x @ x.T
@@ -120,35 +121,35 @@ def muon(
     weight_decay: float = 0.0,
     scaling: Scaling = "match_rms_adamw",
 ) -> tuple[Float[Tensor, "m n"], Float[Tensor, "m n"]]:
-    r"""One step of Muon on one matrix: orthogonalized Nesterov momentum.
+    r"""Compute one step of Muon on one matrix: orthogonalized Nesterov momentum.
 
     $$m \leftarrow \mu m + (1 - \mu) g, \quad
     \theta \leftarrow (1 - \eta \lambda)\, \theta
     - \eta\, \rho\, \operatorname{orthogonalize}(\mu m + (1 - \mu) g)$$
 
-    An orthogonal update moves all directions equally, where the gradient of a weight matrix is dominated by
-    few. It is meant for the hidden matrices of a network; embeddings, output head and vectors take AdamW.
+    An orthogonal update changes all directions equally, whereas the gradient of a weight matrix is dominated
+    by a few. Muon is for the hidden matrices of a network; embeddings, output head and vectors use AdamW.
 
     Args:
-        param: Weights.
+        param: Weights to update.
         grad: Gradient of the loss.
-        exp_avg: $m$, zeros at first.
+        exp_avg: First moment $m$, zeros at first.
         lr: Learning rate.
-        momentum: $\mu$.
-        weight_decay: $\lambda$.
-        scaling: $\rho$. ``original`` (Jordan): $\sqrt{\max(1, m / n)}$. ``match_rms_adamw`` (Moonlight,
-            section 2.2): $0.2 \sqrt{\max(m, n)}$, which gives updates the size of AdamW's, so that both can
-            share learning rate and decay. The names are torch's.
+        momentum: Decay rate $\mu$ of the running mean, in [0, 1).
+        weight_decay: Coefficient $\lambda$ of decoupled weight decay.
+        scaling: Rule for the factor $\rho$, by torch's names. ``original`` (Jordan): $\sqrt{\max(1, m / n)}$.
+            ``match_rms_adamw`` (Moonlight, section 2.2): $0.2 \sqrt{\max(m, n)}$, which gives updates the
+            size of AdamW's, so both can share learning rate and weight decay.
 
     Returns:
-        New weights and $m$.
+        Updated weights and $m$.
 
     >>> param, _ = muon(torch.zeros(2, 2), torch.diag(torch.tensor([2.0, -2.0])), torch.zeros(2, 2), lr=1.0)
     >>> (param.diagonal().sign() * (param.diagonal().abs() > 0.15)).tolist()
     [-1.0, 1.0]
     """
     exp_avg = exp_avg.lerp(grad, 1 - momentum)
-    # bfloat16 as published: the iteration tolerates its error and runs at the speed of half precision
+    # bfloat16, as published: the iteration tolerates the rounding errors and is faster
     update = orthogonalize(grad.lerp(exp_avg, momentum).bfloat16())
     m, n = param.shape
     ratio = sqrt(max(1, m / n)) if scaling == "original" else 0.2 * sqrt(max(m, n))
@@ -157,17 +158,17 @@ def muon(
 
 @torch.no_grad()
 def clip_grad_norm_(parameters: Iterable[nn.Parameter], max_norm: float) -> Float[Tensor, ""]:
-    r"""Shrink all gradients, in place and by one factor, so that their common norm is at most `max_norm`.
+    r"""Clip the global norm of the gradients to `max_norm`, in place.
 
     $g \leftarrow g \cdot \min(1, c / (\lVert g \rVert + 10^{-6}))$ with $\lVert g \rVert$ over all gradients
-    as one vector, so the direction of the step stays. Equal to `torch.nn.utils.clip_grad_norm_`.
+    as one vector, so the direction of the gradient is preserved. Equal to `torch.nn.utils.clip_grad_norm_`.
 
     Args:
-        parameters: Those without a gradient are passed over.
-        max_norm: $c$.
+        parameters: Parameters whose gradients are clipped; those without a gradient are skipped.
+        max_norm: Largest norm $c$ allowed.
 
     Returns:
-        The norm before clipping, 0 without any gradient; not finite if a gradient is not.
+        The global norm before clipping, 0 without gradients; not finite if a gradient is not finite.
 
     >>> a, b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
     >>> a.grad, b.grad = torch.tensor([3.0]), torch.tensor([4.0])

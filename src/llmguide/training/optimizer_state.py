@@ -1,7 +1,7 @@
-"""The state of an optimizer by parameter name, as checkpoints hold it.
+"""The state of an optimizer by parameter name, as checkpoints store it.
 
-torch's `state_dict` numbers the parameters in the order of their groups. Names survive other groups, and a
-sharded checkpoint needs them to find the part of each process.
+torch's `state_dict` numbers the parameters in the order of their groups. Names stay valid with other groups,
+and a sharded checkpoint needs them to find the shard of each process.
 """
 
 from typing import Any
@@ -13,24 +13,24 @@ from llmguide.training.optimizers import Group, Rule, laid_out_like
 
 
 def named_state(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
-    """Return the state by parameter name; the tensors are the optimizer's own, so the next step changes them.
+    """Return the state by parameter name; its tensors are not copies, so the next step changes them.
 
     Args:
-        optimizer: Optimizer that was given named parameters, as those of `make_optimizer`.
+        optimizer: Optimizer with named parameters, such as one of `make_optimizer`.
     """
     named = _named_parameters(optimizer).items()
     return {name: dict(optimizer.state[p]) for name, (p, _) in named if p in optimizer.state}
 
 
 def load_named_state(optimizer: torch.optim.Optimizer, state: dict[str, dict[str, Any]]) -> None:
-    """Continue from a state of `named_state`, copied to where the parameters are.
+    """Load a state of `named_state`, copied to the devices of the parameters.
 
     Args:
         optimizer: Optimizer of the model that the state was saved with.
         state: State by parameter name.
 
     Raises:
-        ValueError: A name or a shape belongs to no parameter of this optimizer, or the rules differ.
+        ValueError: A name or shape matches no parameter of this optimizer, or the update rules differ.
     """
     parameters = _named_parameters(optimizer)
     for name, values in state.items():

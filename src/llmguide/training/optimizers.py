@@ -4,7 +4,7 @@ Both are `torch.optim.Optimizer`s: parameter groups, `state_dict`, hooks and tor
 work with them. `make_optimizer` gives a language model its parameter groups.
 
 Differences from torch.optim: the defaults of AdamW are those of GPT-3, and `Muon` also updates groups with
-``use_muon=False``, by AdamW, so that one optimizer serves the whole model (as Jordan's ``MuonWithAuxAdam``).
+``use_muon=False``, by AdamW, so one optimizer updates the whole model (like Jordan's ``MuonWithAuxAdam``).
 """
 
 from collections.abc import Callable, Iterable
@@ -22,16 +22,16 @@ Group = dict[str, Any]
 
 
 class AdamW(torch.optim.Optimizer):
-    """Update parameters by `adamw`.
+    """AdamW as a torch optimizer, with the update rule of `adamw`.
 
     Args:
         params: Parameters, named parameters, or dicts with ``params`` and options of their own.
         lr: Learning rate; above 0.
         betas: Decay rates of the first and second moment, each in [0, 1).
-        eps: Added to the denominator of the update; above 0.
+        eps: Constant added to the denominator of the update; above 0.
         weight_decay: Decoupled weight decay; each step shrinks the weights by ``lr * weight_decay``.
-        fused: Whether to run torch's fused kernel, which goes through memory once: equal to `adamw` but for
-            rounding, and several times faster.
+        fused: Whether to use torch's fused kernel: equal to `adamw` up to rounding, and several times faster,
+            because it reads memory once.
 
     >>> from llmguide import AdamW
     >>> x = nn.Parameter(torch.tensor([1.0]))
@@ -60,7 +60,7 @@ class AdamW(torch.optim.Optimizer):
         """Update every parameter that has a gradient.
 
         Args:
-            closure: Computes the loss again, with its gradients.
+            closure: Function that recomputes the loss and its gradients; None: the gradients are there.
 
         Returns:
             The loss of the closure, or None without one.
@@ -72,7 +72,7 @@ class AdamW(torch.optim.Optimizer):
 
 
 class Muon(torch.optim.Optimizer):
-    """Update matrices by `muon`, and groups with ``use_muon=False`` by `adamw`.
+    """Muon as a torch optimizer: `muon` for matrices, `adamw` for groups with ``use_muon=False``.
 
     Args:
         params: Matrices inside the blocks of a model, or dicts with ``params`` and options of their own. Put
@@ -81,9 +81,9 @@ class Muon(torch.optim.Optimizer):
         momentum: Fraction of the running mean of gradients kept at each step, in [0, 1).
         weight_decay: Decoupled weight decay; each step shrinks the weights by ``lr * weight_decay``.
         scaling: Size of an update, as in `muon`.
-        betas: Of `AdamW`, for the groups that take it.
-        eps: Of `AdamW`, for the groups that take it.
-        fused: As in `AdamW`, for the groups that take it.
+        betas: Decay rates of the moments in the groups that use AdamW.
+        eps: Constant added to the denominator in the groups that use AdamW.
+        fused: Whether to use torch's fused kernel in the groups that use AdamW.
 
     Raises:
         ValueError: A group with ``use_muon=True`` holds a parameter that is not a matrix.
@@ -177,10 +177,10 @@ def make_optimizer(
     Args:
         model: Model whose trainable parameters are updated.
         lr: Learning rate; above 0.
-        rule: Rule for the matrices inside blocks; all other parameters take AdamW.
+        rule: Update rule of the matrices inside blocks; all other parameters use AdamW.
         weight_decay: Weight decay of the matrices.
         betas: Decay rates of the moments of AdamW.
-        eps: Added to the denominator of AdamW's update.
+        eps: Constant added to the denominator of AdamW's update.
     """
     groups = param_groups(model, weight_decay=weight_decay, rule=rule)
     return (Muon if rule == "muon" else AdamW)(groups, lr, betas=betas, eps=eps, fused=True)
@@ -196,7 +196,7 @@ def _evaluate(closure: Callable[[], Any] | None) -> Any:
 def _adamw_step(group: Group, states: dict[Tensor, Any]) -> None:
     updated = [p for p in group["params"] if p.grad is not None]
     for param in updated:
-        if not states[param]:  # each parameter counts its own steps: the bias correction is for its gradients
+        if not states[param]:  # each parameter counts its own steps, for the bias correction of its moments
             means = {"exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
             states[param] = {"step": 0, **means}
         states[param]["step"] += 1
@@ -213,7 +213,7 @@ def _adamw_step(group: Group, states: dict[Tensor, Any]) -> None:
 
 
 def _fused_adamw_step(group: Group, params: list[Tensor], states: list[dict[str, Any]]) -> None:
-    steps = torch.tensor([state["step"] - 1.0 for state in states], device=params[0].device)  # it adds the 1
+    steps = torch.tensor([state["step"] - 1.0 for state in states], device=params[0].device)  # it adds 1
     grads = [laid_out_like(param.grad, param) for param in params if param.grad is not None]
     fused_adamw(
         [local_part(param) for param in params],
@@ -240,7 +240,7 @@ def _muon_step(group: Group, states: dict[Tensor, Any]) -> None:
             continue
         state = states[param]
         exp_avg = state["exp_avg"] if state else torch.zeros_like(param)
-        # each process gathers all of a sharded matrix and computes all of its update
+        # each process gathers the whole sharded matrix and computes the whole update
         new, exp_avg = muon(gathered(param), gathered(param.grad), gathered(exp_avg), **options)
         if is_shard(param):
             new, exp_avg = as_shard(new, param), as_shard(exp_avg, param)
@@ -249,9 +249,9 @@ def _muon_step(group: Group, states: dict[Tensor, Any]) -> None:
 
 
 def laid_out_like(tensor: Tensor, param: Tensor, *, copy: bool = False) -> Tensor:
-    """Return a tensor with the device and the memory order of its parameter.
+    """Return a tensor with the device and memory layout of its parameter.
 
-    The fused kernel assumes one order for all of them, and a weight from a GPT-2 file is stored transposed.
+    The fused kernel assumes one layout for all, but a weight from a GPT-2 file is stored transposed.
     """
     if not copy and tensor.stride() == param.stride():
         return tensor

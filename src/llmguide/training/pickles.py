@@ -1,4 +1,4 @@
-"""Load pickles that other libraries write through an allowlist of classes and functions.
+"""Load pickles of other libraries with an allowlist of classes and functions.
 
 A pickle is a program that may call any function that it can name. With an allowlist of the names that a file
 needs, it can use those and nothing else, so it cannot run arbitrary code.
@@ -15,30 +15,30 @@ import torch
 
 
 def loads(content: bytes, allowed: Collection[str]) -> Any:
-    """Read a pickle.
+    """Load a pickle without running code that is not allowed.
 
     Args:
-        content: The pickle.
+        content: Bytes of the pickle.
         allowed: Full names of the classes and functions that it may use; torch's dtypes are always allowed.
 
     Returns:
         The object.
 
     Raises:
-        ValueError: It uses another name, or is damaged.
+        ValueError: The pickle uses a name that is not allowed, or is damaged.
 
     >>> loads(pickle.dumps({"a": [1, 2]}), [])
     {'a': [1, 2]}
     >>> loads(pickle.dumps(print), [])
     Traceback (most recent call last):
-    ValueError: a pickle uses builtins.print, which could run code; it was not read
+    ValueError: the pickle uses builtins.print, which could run code; it was not loaded
     """
     try:
         return _Reader(io.BytesIO(content), allowed).load()
     except ValueError:
         raise
-    except Exception as error:  # a damaged pickle raises anything
-        raise ValueError(f"a pickle is damaged: {type(error).__name__}: {error}") from error
+    except Exception as error:  # a damaged pickle raises errors of any kind
+        raise ValueError(f"the pickle is damaged: {type(error).__name__}: {error}") from error
 
 
 class _Reader(pickle.Unpickler):
@@ -51,5 +51,5 @@ class _Reader(pickle.Unpickler):
         if isinstance(dtype, torch.dtype):
             return dtype
         if f"{module}.{name}" not in self._allowed:
-            raise ValueError(f"a pickle uses {module}.{name}, which could run code; it was not read")
+            raise ValueError(f"the pickle uses {module}.{name}, which could run code; it was not loaded")
         return super().find_class(module, name)

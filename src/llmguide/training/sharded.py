@@ -1,7 +1,7 @@
-"""Tensors that several processes hold in slices: put together, cut alike, and read from a checkpoint.
+"""Sharded tensors, of which each process holds a slice: gather, shard and load them.
 
-`llmguide.training.distributed` makes them with FSDP and saves them; the model, the optimizer and a single
-process meet them here. Reading a checkpoint runs no code from it, not even from its index, which is a pickle.
+`llmguide.training.distributed` creates them with FSDP. Loading a checkpoint runs no code from it, not even
+from its index, which is a pickle.
 """
 
 import warnings
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from llmguide.training import pickles
 
-RUN = "run.pt"  # in a sharded checkpoint: what is no tensor of the model or the optimizer
+RUN = "run.pt"  # file of a sharded checkpoint with everything but the tensors of model and optimizer
 _CHECKPOINT = "torch.distributed.checkpoint"
-_INDEX = {  # what the index of a checkpoint is made of
+_INDEX = {  # classes in the index of a checkpoint
     *(f"{_CHECKPOINT}.metadata.{name}" for name in ("Metadata", "MetadataIndex", "StorageMeta")),
     *(f"{_CHECKPOINT}.metadata.{name}" for name in ("TensorProperties", "TensorStorageMetadata")),
     *(f"{_CHECKPOINT}.metadata.{name}" for name in ("ChunkStorageMetadata", "_MEM_FORMAT_ENCODING")),
@@ -28,17 +28,17 @@ _INDEX = {  # what the index of a checkpoint is made of
 
 
 def read_shards(path: Path, parameters: dict[str, nn.Parameter] | None = None) -> dict[str, Any]:
-    """Read a sharded checkpoint.
+    """Load a sharded checkpoint.
 
     Args:
-        path: Its folder.
-        parameters: Those that are sharded now, by name; all other tensors are read whole.
+        path: Folder of the checkpoint.
+        parameters: Parameters by name that are sharded in this process; all other tensors are read whole.
 
     Returns:
         The state that was saved.
 
     Raises:
-        ValueError: The index is damaged, or is for more than tensors.
+        ValueError: The index is damaged, or lists more than tensors.
     """
     from torch.distributed.checkpoint.filesystem import FileSystemReader  # noqa: PLC0415  # 0.3 s
     from torch.distributed.checkpoint.state_dict_loader import load  # noqa: PLC0415
@@ -46,7 +46,9 @@ def read_shards(path: Path, parameters: dict[str, nn.Parameter] | None = None) -
     index = read_index(path)
 
     class Reader(FileSystemReader):
-        def read_metadata(self, *_: Any, **__: Any) -> Any:  # torch's runs what the pickle says
+        def read_metadata(
+            self, *_: Any, **__: Any
+        ) -> Any:  # torch's own reader would run code from the pickle
             return index
 
     state: dict[str, Any] = torch.load(path / RUN, weights_only=True)
@@ -73,7 +75,7 @@ def read_index(path: Path) -> Any:
     """Read the index of a sharded checkpoint, torch's ``Metadata``, without running code.
 
     Raises:
-        ValueError: It is damaged, or lists more than tensors.
+        ValueError: The index is damaged, or lists more than tensors.
     """
     from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata  # noqa: PLC0415
 
@@ -85,7 +87,7 @@ def read_index(path: Path) -> Any:
 
 
 def as_shard(tensor: Tensor, like: Tensor) -> Any:
-    """Cut a tensor that all processes hold in the way that another one is cut; no process sends anything."""
+    """Shard a tensor that all processes hold like another one, without communication."""
     from torch.distributed.tensor import DTensor, Replicate  # noqa: PLC0415  # 0.4 s
 
     mesh: Any = like.device_mesh  # type: ignore[attr-defined]
@@ -94,17 +96,17 @@ def as_shard(tensor: Tensor, like: Tensor) -> Any:
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """Put a sharded tensor together on every process; another is returned as it is."""
+    """Gather a sharded tensor on every process; other tensors are returned unchanged."""
     shard: Any = tensor
     return shard.full_tensor() if is_shard(tensor) else tensor
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """Return the part of a sharded tensor that this process holds, in the same memory; others as they are."""
+    """Return the shard of a tensor that this process holds, without copying; other tensors unchanged."""
     shard: Any = tensor
     return shard.to_local() if is_shard(tensor) else tensor
 
 
 def is_shard(tensor: Tensor) -> bool:
-    """Whether a tensor is a slice of one that several processes hold together, a DTensor."""
-    return hasattr(tensor, "full_tensor")  # to import the class takes 0.4 s
+    """Whether a tensor is sharded (a DTensor)."""
+    return hasattr(tensor, "full_tensor")  # importing the class takes 0.4 s

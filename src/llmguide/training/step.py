@@ -1,11 +1,11 @@
-r"""One step of training: gradients of a large batch in pieces, clipping and the update; and the evaluation.
+r"""One training step (gradient accumulation, clipping, update), and evaluation.
 
-A step lowers the mean next-token loss over every target of all its micro-batches,
+A step minimizes the mean loss over the targets of all its micro-batches,
 
 $$L = \frac{1}{\sum_i n_i} \sum_i n_i L_i$$
 
-with $n_i$ targets and mean loss $L_i$ in micro-batch $i$. The plain mean of the $L_i$ is another loss as soon
-as the $n_i$ differ.
+with $n_i$ targets and mean loss $L_i$ in micro-batch $i$. The plain mean of the $L_i$ is a different loss if
+the $n_i$ differ.
 
 References: accumulation weighted by tokens (Unsloth 2024, https://unsloth.ai/blog/gradient); bfloat16
 (Kalamkar et al. 2019, arXiv:1905.12322).
@@ -54,18 +54,18 @@ def train_step(
     precision: Precision = "float32",
     check: Callable[[float, float], None] | None = None,
 ) -> StepMetrics:
-    """Update the weights once: accumulate gradients over micro-batches, clip them, step.
+    """Take one training step: accumulate gradients over micro-batches, clip them, update the weights.
 
     Args:
         model: Model to train, in training mode.
         batches: Micro-batches of the step, at least one, of the kind that `loss` takes.
         optimizer: Optimizer of the model's parameters.
         lr: Learning rate of this step.
-        loss: Maps the model and a batch to the mean loss and the number of its targets.
-        max_grad_norm: Norm to which a larger gradient is clipped.
+        loss: Function from the model and a batch to the mean loss and the number of targets.
+        max_grad_norm: Largest global norm of the gradient; a larger one is clipped.
         precision: Number format of the matrix products in the forward and backward pass.
-        check: Called with the loss and the gradient norm before the weights change; it raises to stop a step
-            that must not be taken.
+        check: Function that is called with the loss and the gradient norm before the update; it raises an
+            error to prevent the update.
 
     Returns:
         The metrics of the step.
@@ -99,19 +99,19 @@ def accumulate_gradients(
 ) -> tuple[float, int]:
     """Compute the gradient of the mean loss over all targets of all batches, one batch at a time.
 
-    Equal to the gradient of one batch that holds them all.
+    The result equals the gradient of one batch that holds them all.
 
     Args:
         model: Model to train; its gradients are None at the start.
         batches: Micro-batches, at least one, of the kind that `loss` takes.
-        loss: Maps the model and a batch to the mean loss and the number of its targets.
+        loss: Function from the model and a batch to the mean loss and the number of targets.
         precision: Number format of the matrix products in the forward and backward pass.
 
     Returns:
         The mean loss over all targets, and the number of targets.
 
     Raises:
-        ValueError: No batch has a target.
+        ValueError: All targets are masked.
     """
     device = next(model.parameters()).device
     n_processes = distributed.world().size
@@ -120,23 +120,23 @@ def accumulate_gradients(
     sums, total = torch.zeros((), device=device), 0.0
     for i, batch in enumerate(batches):
         is_last = i == len(batches) - 1
-        # DDP averages after the last batch only
+        # DDP all-reduces after the last micro-batch only
         with ddp.no_sync() if ddp is not None and not is_last else nullcontext():
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 mean, n = loss(model, to_device(batch, device))
-            if n or n_processes > 1:  # all processes or none
-                # the number of all targets is known at the end only; a single batch has it at once
+            if n or n_processes > 1:  # collective: all processes or none
+                # the total number of targets is known only at the end, except for a single batch
                 part = mean if is_whole else mean * n
                 part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         sums += mean.detach() * n
         total += n
     summed, total = distributed.all_reduce_sum(sums.item(), total, device=device)
     if total == 0:
-        raise ValueError(f"all targets of {len(batches)} batches are -100; nothing to learn from")
+        raise ValueError(f"all targets of {len(batches)} batches are -100, so there is no loss")
     if not is_whole:
         for p in model.parameters():
             if p.grad is not None:
-                p.grad.mul_(n_processes / total)  # DDP and FSDP have divided by the number of processes
+                p.grad.mul_(n_processes / total)  # undo the division in DDP and FSDP
     return summed / total, int(total)
 
 
@@ -155,16 +155,16 @@ def evaluate(
     Args:
         model: Model to evaluate; its mode (training or evaluation) is restored.
         sequences: Held-out data; each sequence is used once.
-        loss: Maps the model and a batch to the mean loss and the number of its targets.
-        batch_size: Sequences in memory at a time, at least 1; changes the result only by rounding.
-        n_batches: Number of batches to use, always the first ones; None means all.
+        loss: Function from the model and a batch to the mean loss and the number of targets.
+        batch_size: Number of sequences per batch, at least 1; it changes the result only by rounding.
+        n_batches: Number of batches to use, always the first ones; None: all.
         precision: Number format of the matrix products.
 
     Returns:
         The mean loss. For the default loss it is in nats per token, and its exponential is the perplexity.
 
     Raises:
-        ValueError: The data have no target.
+        ValueError: All targets are masked.
     """
     was_training = model.training
     model.eval()
@@ -173,7 +173,7 @@ def evaluate(
     end = len(sequences) if n_batches is None else min(len(sequences), n_batches * batch_size)
     for first in range(0, end, batch_size):
         size = min(batch_size, end - first)
-        # slices may differ in size; a process without one runs a sequence that does not count
+        # slices may differ in size; a process without rows runs a sequence that is ignored
         own = distributed.rank_slice(size)
         n_own = own.stop - own.start
         batch = to_device(sequences.batch(first + own.start, max(n_own, 1)), device)
@@ -185,5 +185,5 @@ def evaluate(
     model.train(was_training)
     summed, total = distributed.all_reduce_sum(summed, total, device=device)
     if total == 0:
-        raise ValueError(f"all targets of {len(sequences)} sequences are -100; nothing to evaluate")
+        raise ValueError(f"all targets of {len(sequences)} sequences are -100, so there is no loss")
     return summed / total

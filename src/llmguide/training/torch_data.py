@@ -1,14 +1,14 @@
-"""Train on a `torch.utils.data.Dataset` or `DataLoader`: both become sequences at numbered positions.
+"""Train on a `torch.utils.data.Dataset` or `DataLoader`, both adapted to `Sequences`.
 
 An item is a dict with ``input_ids`` and, if they differ, ``labels`` (aligned with the ids as in transformers,
--100: no loss; padding is told by ``attention_mask``), a tuple ``(inputs, targets)`` whose targets are already
-shifted, or a 1-D tensor of tokens. A dict or a tensor of T + 1 tokens gives T inputs.
+-100: no loss; padding is marked by ``attention_mask``), a tuple ``(inputs, targets)`` whose targets are
+already shifted, or a 1-D tensor of tokens. A dict or a tensor of T + 1 tokens gives T inputs.
 
-A dataset is shuffled anew each epoch from the seed of the run, so a resumed run continues at its position
-and loads nothing twice. A data loader keeps its own order; a resumed run loads and skips the batches that it
-has had. Their order repeats if the loader is made in the same way: its sampler takes random numbers from the
-seed of the run, or from a generator of its own that was seeded alike. Random augmentation with other
-generators does not repeat.
+A dataset is reshuffled every epoch from the seed of the run, so a resumed run continues at its position and
+loads nothing twice. A data loader keeps its own order; a resumed run loads and skips the batches it has
+already used. The order is reproducible if the loader is built in the same way: its sampler uses the seed of
+the run, or a generator of its own with the same seed. Random augmentation from other generators is not
+reproducible.
 
 Leaves out: datasets without a length (`IterableDataset`) outside a loader, and loaders in several processes.
 """
@@ -29,7 +29,7 @@ Item = Tensor | Mapping[str, Any] | Sequence[Tensor]  # tokens, or tokens with l
 
 @runtime_checkable
 class ItemDataset(Protocol):
-    """Items by number, such as a map-style `torch.utils.data.Dataset` or a dataset of Hugging Face."""
+    """Interface of a map-style dataset: a `torch.utils.data.Dataset` or a Hugging Face dataset."""
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -40,7 +40,7 @@ class ItemDataset(Protocol):
 
 @runtime_checkable
 class BatchLoader(Protocol):
-    """Batches in some order, such as a `torch.utils.data.DataLoader`."""
+    """Interface of an iterable of batches, such as a `torch.utils.data.DataLoader`."""
 
     batch_size: int | None
 
@@ -49,10 +49,11 @@ class BatchLoader(Protocol):
 
 
 class DatasetSequences:
-    """The items of a dataset in an endless order, shuffled anew each epoch.
+    """The items of a dataset in an endless order that is reshuffled every epoch.
 
     Args:
-        dataset: Items of the kinds above; shorter ones are padded on the right, without a target.
+        dataset: Dataset of items in one of the forms above; shorter ones are padded on the right, without
+            targets.
         seed: Seed of the per-epoch shuffle.
 
     >>> batch = DatasetSequences([torch.tensor([5, 6, 7]), torch.tensor([8, 9])]).batch(0, 2)
@@ -83,27 +84,28 @@ class DatasetSequences:
 
 
 class LoaderSequences:
-    """The batches of a data loader, epoch after epoch.
+    """The batches of a data loader, over many epochs.
 
     Args:
-        loader: Batches of the kinds above, of `batch_size` sequences; the last of an epoch may be smaller.
+        loader: Data loader of batches in one of the forms above, of `batch_size` sequences; the last batch of
+            an epoch may be smaller.
         seed: Seed of the random numbers that the sampler takes from torch's default generator.
     """
 
     def __init__(self, loader: BatchLoader, *, seed: int = 0):
         if distributed.world().size > 1:
-            raise ValueError("a DataLoader feeds one process; with torchrun, give its dataset instead")
+            raise ValueError("a DataLoader works in one process; with torchrun, pass its dataset instead")
         self.loader = loader
         self.seed = seed
         self._iterator: Iterator[Any] | None = None
-        self._next = 0  # number of the batch that the iterator yields next
+        self._next = 0  # index of the batch that the iterator yields next
 
     def __len__(self) -> int:
         """Return the number of sequences of one epoch."""
         return len(self.loader.dataset)  # type: ignore[attr-defined]
 
     def batch(self, first: int, size: int) -> Batch:
-        """Return the batch that starts at position ``first``; others are skipped, or loaded again."""
+        """Return the batch at position ``first``; earlier batches are skipped, or loaded again."""
         n = self.loader.batch_size
         if n is None or first % n or size > n:
             raise ValueError(f"batch_size={size} of the run must be that of the DataLoader, {n}")
@@ -117,7 +119,7 @@ class LoaderSequences:
         return Batch(inputs, targets)
 
     def _take(self) -> Any:
-        # the numbers of the sampler follow from seed and position, and those of the model are left alone
+        # the sampler's random numbers follow from seed and epoch; the model's random state is restored
         with torch.random.fork_rng(devices=[]):
             state = np.random.SeedSequence((self.seed, self._next)).generate_state(1, np.uint64)
             torch.default_generator.manual_seed(int(state[0]))
@@ -132,7 +134,7 @@ class LoaderSequences:
 
 
 def _inputs_and_targets(item: Any) -> tuple[Tensor, Tensor]:
-    """Shift the labels of an item or a batch; see the top of the module."""
+    """Convert an item or a batch to inputs and shifted targets, as the module says."""
     if isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], Tensor):
         return item[0], item[1]
     if not isinstance(item, Mapping):

@@ -4,7 +4,7 @@ A run is a function of the model, the data, the config and the random state at i
 from a position and a seed. A checkpoint holds the rest, so a run that was killed and started again ends with
 the weights of one that was not, bit for bit on a CPU (on a GPU with `torch.use_deterministic_algorithms`).
 
-With `torchrun`, the same call trains in several processes; see `llmguide.training.distributed`.
+Under `torchrun`, the same call trains in several processes; see `llmguide.training.distributed`.
 
 Glossary: ``B`` sequences, ``T`` tokens of a sequence, ``N`` tokens of a corpus.
 """
@@ -48,9 +48,9 @@ class Record(NamedTuple):
         loss: Mean training loss over its targets, before the update.
         lr: Learning rate of the update.
         grad_norm: Norm of the gradient before clipping.
-        tokens_per_s: Targets per second, without the time of evaluation and saving.
-        val_loss: Mean validation loss after the update; None where it was not evaluated.
-        mfu: Model FLOPs utilization, counting targets only; None if the peak is not known.
+        tokens_per_s: Targets per second, excluding evaluation and saving.
+        val_loss: Mean validation loss after the update; None if it was not evaluated.
+        mfu: Model FLOPs utilization, counting targets only; None if the peak is unknown.
     """
 
     step: int
@@ -108,16 +108,16 @@ def train(
     """Train a model, in place; it is left in training mode.
 
     Args:
-        model: Maps ids ``(B, T)`` to logits ``(B, T, V)``. Batches are moved to its device.
+        model: Model from ids ``(B, T)`` to logits ``(B, T, V)``. Batches are moved to its device.
         data: Token ids of one long text, a source of batches, or a `torch.utils.data.Dataset` or
-            `DataLoader` (`llmguide.training.torch_data` says of what, and how such a run is resumed).
+            `DataLoader` (see `llmguide.training.torch_data` for their items and for resuming).
         config: Training hyperparameters.
         validation: Held-out data, evaluated every `config.eval_every` steps and at the end.
         folder: Checkpoint folder. If it holds checkpoints, the run continues from the newest intact one.
-        loss: Loss to minimize, by default the mean cross-entropy of the next token: maps the model and a
-            batch to a mean and the number of targets that it is the mean of.
-        logger: Receives the metrics of every `config.log_every`-th step, and the samples.
-        sample: Generates a text with the model, every `config.sample_every` steps.
+        loss: Loss to minimize, by default the mean cross-entropy of the next token: a function from the model
+            and a batch to the mean loss and the number of targets.
+        logger: Logger of the metrics of every `config.log_every`-th step, and of samples.
+        sample: Function that generates a text with the model, called every `config.sample_every` steps.
         peak_flops: Peak FLOP/s of one device, to compute the MFU; see `measure_peak_flops` in
             `llmguide.training.utilization`.
 
@@ -150,7 +150,7 @@ def train(
         betas=config.betas,
         eps=config.eps,
     )
-    with locked(folder if world.rank == 0 else None):  # before anything of the folder is read
+    with locked(folder if world.rank == 0 else None):  # before anything in the folder is read
         run = _Run() if folder is None else _resume(folder, model, optimizer, config)
         losses = [record.loss for record in run.history]
         guard = DivergenceGuard(config, losses, folder=folder, pinned=run.pinned)
@@ -200,14 +200,14 @@ def train(
 @dataclass
 class _Run:
     history: list[Record] = field(default_factory=list)
-    position: int = 0  # sequences taken from the data
+    position: int = 0  # number of sequences taken from the data
     n_tokens: int = 0
-    pinned: list[int] = field(default_factory=list)  # steps of checkpoints before a spike
+    pinned: list[int] = field(default_factory=list)  # steps of the checkpoints before loss spikes
 
 
 @dataclass
 class _Report:
-    """Where the metrics and samples of a run go: the logger and the console of process 0."""
+    """Reports the metrics and samples of a run to the logger and console of rank 0."""
 
     config: TrainConfig
     model: nn.Module
@@ -232,7 +232,7 @@ class _Report:
 def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
     if isinstance(data, Tensor | np.ndarray):
         return Windows(data, config.window_length(), seed=config.seed)
-    if isinstance(data, ItemDataset):  # first: Hugging Face's datasets have a `batch` of their own
+    if isinstance(data, ItemDataset):  # first: Hugging Face's datasets have a `batch` method, too
         return DatasetSequences(data, seed=config.seed)
     return data if isinstance(data, Sequences) else LoaderSequences(data, seed=config.seed)
 

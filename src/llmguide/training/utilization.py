@@ -15,7 +15,7 @@ from llmguide.costs.scaling_laws import forward_flops_per_token
 
 
 def training_flops_per_token(model: nn.Module, context_length: int) -> float:
-    """Count the FLOPs that training takes for each token: three times those of the forward pass.
+    """Count the training FLOPs per token: three times those of the forward pass.
 
     Args:
         model: Model of the run; without a `ModelConfig` in ``model.config``, 6 FLOPs a parameter are counted.
@@ -47,14 +47,14 @@ def utilization(
 
 @torch.no_grad()
 def measure_peak_flops(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> float:
-    """Measure the FLOP/s of large matrix products: what the device can do, whatever its data sheet says.
+    """Measure the FLOP/s of large matrix products: the peak that the device reaches in practice.
 
     Args:
         device: Device to measure.
         dtype: Number format of the matrices.
 
     Returns:
-        The best of several products, 2 n^3 FLOPs each, over about half a second.
+        The highest FLOP/s of several products of 2 n^3 FLOPs each, measured for about half a second.
     """
     n = 1024 if torch.device(device).type == "cpu" else 8192
     a = torch.randn(n, n, device=device).to(dtype)

@@ -103,5 +103,7 @@ def test_layers_are_off_and_cannot_be_required():
     protections.cache_clear()
     assert protections() == dict.fromkeys(LAYERS, "a tab has no processes")
     protections.cache_clear()
-    with pytest.raises(RuntimeError, match=r"cannot give what was required: {'seccomp': 'a tab has no"):
+    with pytest.raises(
+        RuntimeError, match=r"lacks required layers of the sandbox: {'seccomp': 'a tab has no"
+    ):
         judge("def double(x): return 2 * x", DOUBLE, require=["seccomp"])

@@ -525,7 +525,7 @@ def test_required_layers_are_had_or_refused(monkeypatch):
         judge(body(""), FOUR, require=["seccomp"])
     with pytest.raises(RuntimeError, match="'seccomp': 'not asked for'"):
         outputs(body(""), FOUR, require=["seccomp"])
-    with pytest.raises(ValueError, match="no layer"):
+    with pytest.raises(ValueError, match="unknown layers"):
         judge(body(""), FOUR, require=["firewall"])
     with pytest.raises(ValueError, match="positive"):
         judge(body(""), FOUR, timeout_s=0)

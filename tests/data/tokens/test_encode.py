@@ -58,5 +58,5 @@ def test_a_stream_knows_the_tokenizer_that_wrote_it(hf, tmp_path):
     ours = Tokenizer.train(TEXT, 260, special_tokens=[END_OF_TEXT])
     write_shards([Document(TEXT, "a", "")], hf, tmp_path)
     assert fingerprint(hf) != fingerprint(ours)
-    with pytest.raises(ValueError, match="begun with other choices"):
+    with pytest.raises(ValueError, match="is of a run with other options"):
         write_shards([Document(TEXT, "a", "")], ours, tmp_path)

@@ -266,7 +266,7 @@ def test_another_tokenizer_is_refused(tmp_path):
     other = Tokenizer.train("abab", 258, special_tokens=["<|endoftext|>"])
     with pytest.raises(ValueError, match="not with this tokenizer"):
         Shards(tmp_path, other)
-    with pytest.raises(ValueError, match="begun with other choices: vocabulary="):
+    with pytest.raises(ValueError, match="is of a run with other options: vocabulary="):
         write_shards(documents(["abc"]), other, tmp_path)
     renamed = Tokenizer(BYTES.ranks, special_tokens={"<|end|>": 256})
     assert len({fingerprint(t) for t in (BYTES, other, renamed, Tokenizer(BYTES.ranks, pattern="a"))}) == 4

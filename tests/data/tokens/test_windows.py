@@ -27,7 +27,7 @@ def test_every_token_but_the_first_is_predicted_once_an_epoch():
 @settings(max_examples=50, deadline=None)
 def test_windows_are_the_same_however_they_are_asked_for(n, length, seed, sizes):
     if n <= length:
-        with pytest.raises(ValueError, match=f"{n} tokens hold no window of {length}"):
+        with pytest.raises(ValueError, match=f"{n} tokens are too few for a window of {length}"):
             Windows(torch.arange(n), length)
         return
     windows = Windows(torch.arange(n), length, seed=seed)

@@ -62,7 +62,7 @@ def test_sentences_of_a_review_stay_together(tmp_path):
 
 
 def test_another_archive_says_so(tmp_path):
-    with pytest.raises(ValueError, match="holds no movieReviewSnippets_GroundTruth"):
+    with pytest.raises(ValueError, match="has no movieReviewSnippets_GroundTruth"):
         rated_texts(["movies"], archive=archive(tmp_path))
 
 
@@ -110,7 +110,7 @@ def test_hh_reads_a_copy_and_counts_what_it_leaves_out(tmp_path, monkeypatch):
     content = gzip.compress("\n".join(map(json.dumps, rows)).encode())
     (tmp_path / corpora.HH_COPY).write_bytes(content)
     monkeypatch.setenv("LLMGUIDE_DATA", str(tmp_path))
-    with pytest.warns(UserWarning, match="1 of 4 pairs differ not in their last answer alone"):
+    with pytest.warns(UserWarning, match="1 of 4 pairs do not differ in the last answer alone"):
         found = hh_pairs()
     assert [pair.units for pair in found] == [("Hi 0",), ("Hi 1",), ("Hi 2",)]
 
@@ -159,7 +159,7 @@ def test_the_published_ratings():
     assert 0.88 < sum(pair.seconded for pair in held_out) / 1000 < 0.95
 
 
-@pytest.mark.skipif(not os.path.isfile(HH), reason="LLMGUIDE_DATA holds no copy of HH-RLHF")  # noqa: PTH113
+@pytest.mark.skipif(not os.path.isfile(HH), reason="LLMGUIDE_DATA has no copy of HH-RLHF")  # noqa: PTH113
 def test_the_published_comparisons():
     pairs = hh_pairs()
     assert len(pairs) == 1156

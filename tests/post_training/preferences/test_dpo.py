@@ -82,7 +82,7 @@ def test_against_trl(loss_type, loss, per_token, masks):
     ours.backward()
     assert n == 4
     of = f"{loss.__module__}.{loss.__name__}"
-    assert_parity(ours, theirs, of=of, against=AGAINST, atol=2e-6)
+    assert_parity(ours, theirs, of=of, against=AGAINST, atol=1e-5)
     for name, gradient in trl_peer.as_hf_gradients(model).items():
         if name in gradients:
             assert_parity(gradient, gradients[name], of=of, against=f"{AGAINST} (gradients)", atol=2e-5)
@@ -233,7 +233,7 @@ def test_each_loss_learns_the_preference(loss, needs_reference, per_token):
             data, reference = data.with_reference(reference, batch_size=2), None
         before = evaluate_preferences(model, data, loss, reference, per_token=per_token, batch_size=2)
         objective = preference_objective(loss, reference, per_token=per_token)
-        config = TrainConfig(n_steps=10, context_length=8, batch_size=3, lr=5e-3, weight_decay=0.0)
+        config = TrainConfig(n_steps=30, context_length=8, batch_size=3, lr=5e-3, weight_decay=0.0)
         train(model, data, config, loss=objective)
         after = evaluate_preferences(model, data, loss, reference, per_token=per_token, batch_size=2)
         assert after.loss < before.loss

@@ -1,4 +1,3 @@
-from copy import deepcopy
 from functools import cache, partial
 from math import isnan, log
 from typing import Any
@@ -9,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.models.test_models import CONFIGS, lively, tokens
 from tests.parity import assert_parity
+from tests.seed import SEED
 
 from llmguide.config import ModelConfig
 from llmguide.models import build, from_hf
@@ -18,7 +18,7 @@ from llmguide.post_training.preferences.reward_evaluation import (
     accuracy,
     length_bias,
     reliability,
-    score_pairs,
+    score_texts,
 )
 from llmguide.post_training.preferences.reward_model import RewardModel, bradley_terry_loss, preference_loss
 from llmguide.post_training.rl.rollout import rollout
@@ -239,7 +239,7 @@ def test_score_of_a_rollout_is_that_of_its_texts():
 
 def test_training_learns_a_preference_and_leaves_length_alone():
     """The better text holds more fives; lengths are random."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(SEED)
 
     def pair() -> PreferencePair:
         texts = [torch.randint(7, (int(torch.randint(3, 9, (1,), generator=generator)),), generator=generator)
@@ -248,22 +248,26 @@ def test_training_learns_a_preference_and_leaves_length_alone():
         return text_pair(better, worse) if better.count(5) > worse.count(5) else pair()
 
     pairs = [pair() for _ in range(264)]
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     config = ModelConfig(vocab_size=7, context_length=8, n_layers=1, d_model=16, n_heads=2)
     model = RewardModel(build(config))
-    held_out = PreferenceDataset(pairs[200:])
-    untrained = score_pairs(model, held_out)
+
+    def scored(batch_size: int = 16) -> Evaluation:
+        sides = [[p.chosen.ids for p in pairs[200:]], [p.rejected.ids for p in pairs[200:]]]
+        rewards = [torch.tensor(score_texts(model, side, batch_size=batch_size)) for side in sides]
+        return Evaluation(*rewards, *(torch.tensor([len(ids) for ids in side]) for side in sides))
+
+    untrained = scored()
     train(
         model,
         PreferenceDataset(pairs[:200]),
         TrainConfig(n_steps=60, context_length=8, batch_size=32, lr=0.01),
         loss=partial(preference_loss, centering=0.01),
     )
-    scored = score_pairs(model, held_out, batch_size=7)
+    trained = scored(batch_size=7)
     assert accuracy(untrained.chosen, untrained.rejected) < 0.8
-    assert accuracy(scored.chosen, scored.rejected) > 0.9
-    assert torch.cat([scored.chosen, scored.rejected]).mean().abs() < 1.0
-    again = score_pairs(deepcopy(model), held_out)
-    torch.testing.assert_close(again.chosen, scored.chosen)
-    assert isinstance(length_bias(scored).correlation, float)
+    assert accuracy(trained.chosen, trained.rejected) > 0.9
+    assert torch.cat([trained.chosen, trained.rejected]).mean().abs() < 1.0
+    torch.testing.assert_close(scored().chosen, trained.chosen)
+    assert isinstance(length_bias(trained).correlation, float)
     assert model.training

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
+from tests.seed import SEED
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
@@ -53,7 +54,7 @@ def some_mask(*shape: int, seed: int = 0) -> Tensor:
     return mask
 
 
-def lively_policy(seed: int = 0, **changes) -> nn.Module:
+def lively_policy(seed: int = SEED, **changes) -> nn.Module:
     torch.manual_seed(seed)
     model = build(replace(SMALL, **changes))
     with torch.no_grad():
@@ -341,7 +342,9 @@ def test_ppo_finds_the_optimum_of_the_regularized_objective(seed, shares_trunk):
     """All 25 completions of two tokens are listed; the best policy is pi_0 exp(r / beta), normalized."""
     policy, beta = lively_policy(seed), 1.0
     reference = deepcopy(policy)
-    table = torch.randn(V, V)
+    _, start = all_completions(reference, 2)
+    # rare completions earn more, so that the optimum is far from the start whatever the seed
+    table = torch.randn(V, V) - start.view(V, V) / 2
     trunk = policy if shares_trunk else deepcopy(policy)
     # the distance that is left at the end is sampling noise, and falls with the root of batch_size
     config = PPOConfig(
@@ -356,16 +359,15 @@ def test_ppo_finds_the_optimum_of_the_regularized_objective(seed, shares_trunk):
         config=config,
     )
     history = ppo.train([[0]])
-    _, start = all_completions(reference, 2)
     best = (start + table.flatten() / beta).softmax(0)
     _, end = all_completions(policy, 2)
-    assert (start.exp() - best).abs().sum() / 2 > 0.3
-    assert (end.exp() - best).abs().sum() / 2 < 0.06  # total variation
+    assert (start.exp() - best).abs().sum() / 2 > 0.15
+    assert (end.exp() - best).abs().sum() / 2 < 0.08  # total variation
     optimum = beta * (start + table.flatten() / beta).logsumexp(0)  # of reward minus beta KL
-    found = (end.exp() * (table.flatten() - beta * (end - start))).sum()
-    assert 0 <= optimum - found < 0.02
+    first, last = ((log_p.exp() * (table.flatten() - beta * (log_p - start))).sum() for log_p in (start, end))
+    assert 0 <= optimum - last < (optimum - first) / 10
     # at the optimum r - beta log(pi / pi_0) is the same for every completion, and the value model knows it
-    assert history[-1]["kl"] == pytest.approx((best * (best.log() - start)).sum().item(), abs=0.2)
+    assert history[-1]["kl"] == pytest.approx((best * (best.log() - start)).sum().item(), abs=0.3)
     assert history[0]["kl"] == pytest.approx(0, abs=1e-5)
 
 

@@ -138,7 +138,7 @@ def test_joined_rollouts_give_the_same_log_probabilities(prompt_lengths, seed):
         ({"n_completions": 0}, "n_completions=0"),
         ({"temperature": 0.0}, "temperature=0.0"),
         ({"temperature": -inf}, "temperature=-inf"),
-        ({"max_new_tokens": 40}, "outgrow the 32 positions"),
+        ({"max_new_tokens": 40}, "exceed the 32 positions"),
         ({"attention_mask": ~LEFT}, "pad on the left"),
     ],
 )

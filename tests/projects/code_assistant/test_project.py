@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.seed import SEED
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from llmguide.cli.main import main
@@ -19,7 +20,7 @@ from llmguide.projects.code_assistant import project as code_assistant
 from llmguide.projects.code_assistant.app import APP, encode
 from llmguide.projects.code_assistant.code import (
     HELD_OUT,
-    Place,
+    Cursor,
     Plan,
     blocks,
     files,
@@ -31,7 +32,7 @@ from llmguide.projects.code_assistant.metrics import copied, gain, score, simila
 from llmguide.projects.code_assistant.project import prompt_ids
 from llmguide.projects.run import plan_of
 from llmguide.projects.user_preferences import for_dpo, of_users, simulated
-from llmguide.projects.webapp.forms import Rate
+from llmguide.projects.webapp.forms import RateLimit
 from llmguide.projects.webapp.store import Store
 from llmguide.projects.webapp.web import AppServer
 from llmguide.runs.folder import load_run, save_run
@@ -54,7 +55,7 @@ def finished(tmp_path_factory):
     sizes = ["--vocab-size", "320", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
     steps = ["--n-steps", "120", "--lr", "1e-2", "--batch-size", "4"]
     args = ["project", "code-assistant", "--corpus", str(folder / "code"), *sizes, *steps, "--n-pairs", "12"]
-    assert main([*args, "--output", str(folder / "whole")]) == 0
+    assert main([*args, "--seed", str(SEED), "--output", str(folder / "whole")]) == 0
     yield folder / "whole"
     small.undo()
 
@@ -110,7 +111,7 @@ def test_no_file_is_on_both_sides(finished):
 
 def test_scores_counted_on_paper():
     file = "a = f(1)\nb = 2\n"
-    asked = [Place(file, 4, "f(1)"), Place(file, 13, "2")]
+    asked = [Cursor(file, 4, "f(1)"), Cursor(file, 13, "2")]
     found = score(["f(1)", "3 +"], asked)
     assert found["exact"]["score"] == 0.5
     assert found["similarity"] == pytest.approx((1 + 0) / 2)  # of "3 +" and "2" three edits of three
@@ -146,7 +147,7 @@ def test_the_longest_end_is_what_is_found():
 
 
 def test_a_gain_is_of_the_same_lines():
-    asked = [Place("a = f(1)\n", 4, "f(1)")] * 2
+    asked = [Cursor("a = f(1)\n", 4, "f(1)")] * 2
     found = gain(["f(1)", "f(2)"], ["g(2)", "f(1)"], asked)  # 1 - 0.5, and 0.75 - 1
     assert found["score"] == pytest.approx(0.125)
     assert (found["low"], found["high"]) == (-0.25, 0.5)
@@ -190,7 +191,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     checkpoints = sorted((copy / "checkpoints" / stage).glob("step-*"))
     if len(checkpoints) > 1:
         checkpoints[-1].unlink()
-    code_assistant.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    code_assistant.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
     weights = [load_run(folder / "models" / "preferred")[0].state_dict() for folder in (finished, copy)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert results(finished) == results(copy)
@@ -289,7 +290,7 @@ def test_thumbs_become_comparisons_that_a_run_learns_from(finished, tmp_path):
 
 def test_thumbs_are_written_for_dpo(tmp_path):
     url, path = f"sqlite:///{tmp_path / 'app.sqlite'}", tmp_path / "thumbs.jsonl"
-    with pytest.raises(ValueError, match="holds no two answers"):
+    with pytest.raises(ValueError, match="has no pair of answers"):
         for_dpo(url, APP.name)
     store = Store(url, APP.name)
     place = Completion("f(", "Qwen2.5-Coder-1.5B", ")")
@@ -298,7 +299,7 @@ def test_thumbs_are_written_for_dpo(tmp_path):
             answer = store.begin(store.add_document("editor", ""), request, {})
             store.append(answer, text)
             store.end(answer, "done")
-            store.judge(answer, verdict, "")
+            store.rate(answer, verdict, "")
     store.close()
     path.write_text("".join(json.dumps(row) + "\n" for row in for_dpo(url, APP.name)))
     filled, told = comparisons(path)
@@ -323,7 +324,7 @@ def test_what_cannot_be_learned_from_is_refused_before_the_training(tmp_path, ca
     for i in range(40):
         (tmp_path / "code" / f"module_{i}.py").write_text(GETTER)
     assert main([*args, "--feedback", f"sqlite:///{tmp_path / 'none.sqlite'}"]) == 1
-    assert "no two answers to one prompt" in capsys.readouterr().err
+    assert "no pair of answers to one prompt" in capsys.readouterr().err
     assert not (tmp_path / "run" / "models").exists()
 
 
@@ -353,7 +354,7 @@ def test_too_many_requests_are_told_when_to_come_again(finished, tmp_path):
         assert 0 < int(answer.headers["Retry-After"]) <= 60
         assert "1 requests in 60 seconds" in json.loads(answer.body)["error"]["message"]
 
-    with_server(finished, tmp_path, use, answers=Rate(1, seconds=60))
+    with_server(finished, tmp_path, use, answers=RateLimit(1, seconds=60))
 
 
 @pytest.mark.parametrize(
@@ -412,7 +413,7 @@ def test_the_page_lists_the_newest(finished, tmp_path, monkeypatch):
 class Elsewhere:
     """A model behind a URL, whose server takes a suffix or does not."""
 
-    local, at_once = False, 8
+    local, max_parallel = False, 8
 
     def __init__(self, name, refusal=None):
         self.name, self.refusal, self.asked = name, refusal, []
@@ -434,17 +435,17 @@ class Elsewhere:
 )
 def test_a_server_that_takes_no_suffix_gets_both_sides_in_the_prompt(name, prompt):
     behind = Elsewhere(name, "HTTP 400: suffix is not currently supported")
-    model, request = APP.around(Path(), behind), Completion("f(", name, suffix=")")
+    model, request = APP.wrap_model(Path(), behind), Completion("f(", name, suffix=")")
     assert ["".join(model.stream(request)) for _ in range(2)] == ["x", "x"]
     assert [(one.prompt, one.suffix) for one in behind.asked] == [("f(", ")"), (prompt, None), (prompt, None)]
 
 
 def test_other_refusals_are_said():
-    model = APP.around(Path(), Elsewhere("qwen", "HTTP 404: no such model"))
+    model = APP.wrap_model(Path(), Elsewhere("qwen", "HTTP 404: no such model"))
     with pytest.raises(EndpointError, match="no such model"):
         list(model.stream(Completion("f(", "qwen", suffix=")")))
     taking = Elsewhere("qwen")
-    assert list(APP.around(Path(), taking).stream(Completion("f(", "qwen", suffix=")"))) == ["x"]
+    assert list(APP.wrap_model(Path(), taking).stream(Completion("f(", "qwen", suffix=")"))) == ["x"]
     assert taking.asked[0].suffix == ")"
 
 
@@ -453,4 +454,4 @@ def test_editors_have_a_limit_too(finished, tmp_path):
         wish = {"prompt": "x", "max_tokens": 1, "suffix": None}
         return [(await post(server, wish))[0] for _ in range(3)]
 
-    assert with_server(finished, tmp_path, use, answers=Rate(2, seconds=60)) == [200, 200, 429]
+    assert with_server(finished, tmp_path, use, answers=RateLimit(2, seconds=60)) == [200, 200, 429]

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from llmguide.coding.client import Answer
-from llmguide.projects.constitutional_ai.principles import Asked, Principle, Rules, constitution
+from llmguide.projects.constitutional_ai.principles import ModelCritic, Principle, RuleCritic, constitution
 from llmguide.projects.constitutional_ai.prompts import ATTACKS, CLAIMS, is_right, questions, worded
 
 SIDES = ("train", "validation")
@@ -18,7 +18,7 @@ def scripted(*answers):
         asked.append(request)
         return Answer(next(left), "stop", "a test")
 
-    return Asked(ask, "some-model"), asked
+    return ModelCritic(ask, "some-model"), asked
 
 
 def test_every_question_has_a_right_and_a_wrong_answer():
@@ -39,7 +39,7 @@ def test_half_of_the_beliefs_are_so_and_agreeing_is_no_way_out():
 
 
 def test_rules_object_by_the_principle_that_governs_and_no_other():
-    rules, principles = Rules(), constitution()
+    rules, principles = RuleCritic(), constitution()
     for question in worded(ALL[::7], ("{}", *ATTACKS)):
         objections = [rules.critique(question.text, question.bad, principle) for principle in principles]
         assert len(list(filter(None, objections))) == 1
@@ -51,7 +51,7 @@ def test_rules_object_by_the_principle_that_governs_and_no_other():
 
 
 def test_rules_without_the_principle_do_not_care():
-    rules, (harm, *rest) = Rules(), constitution()
+    rules, (harm, *rest) = RuleCritic(), constitution()
     question = next(question for question in ALL if question.kind == "harm")
     assert rules.prefers(question.text, question.good, question.bad, rest) == 0.5
     assert rules.prefers(question.text, question.good, question.bad, [harm]) == 1
@@ -59,7 +59,7 @@ def test_rules_without_the_principle_do_not_care():
 
 def test_rules_say_what_they_do_not_know():
     with pytest.raises(ValueError, match="do not know the question 'Why'"):
-        Rules().revise("Why", "", "", constitution()[0])
+        RuleCritic().revise("Why", "", "", constitution()[0])
 
 
 def test_a_model_gets_the_words_of_the_principle():

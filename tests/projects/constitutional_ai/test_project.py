@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.models import build
@@ -15,7 +16,7 @@ from llmguide.projects.constitutional_ai import evaluation
 from llmguide.projects.constitutional_ai import project as constitutional_ai
 from llmguide.projects.constitutional_ai.data import critic_questions, demonstrations
 from llmguide.projects.constitutional_ai.evaluation import bias_score, held_out_questions
-from llmguide.projects.constitutional_ai.principles import Rules
+from llmguide.projects.constitutional_ai.principles import RuleCritic
 from llmguide.projects.constitutional_ai.project import Plan, anchored_dpo
 from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question
 from llmguide.projects.run import plan_of
@@ -80,7 +81,7 @@ def finished(tmp_path_factory, few_questions):
     args = ["project", "constitutional-ai", *SIZES, *STEPS, "--batch-size", "4", "--max-new-tokens", "6"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
-        assert main([*args, "--output", str(folder)]) == 0
+        assert main([*args, "--seed", str(SEED), "--output", str(folder)]) == 0
     return folder
 
 
@@ -106,7 +107,7 @@ def test_a_run_that_learns_nothing_fails(finished, capsys):
 
 
 def test_those_who_know_pass_and_those_who_always_refuse_or_never_do_fail(finished, play, capsys):
-    rules = Rules()
+    rules = RuleCritic()
 
     def knows(question):
         return rules.known[question].good
@@ -128,7 +129,7 @@ def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed,
     copy = killed(finished, tmp_path / "copy", "ppo")
     shutil.rmtree(copy / "ppo")
     max((copy / "checkpoints" / "ppo").glob("step-*")).unlink()
-    constitutional_ai.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    constitutional_ai.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
     before, after = (load_run(folder / "ppo")[0].state_dict() for folder in (finished, copy))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert results(finished) == results(copy)
@@ -150,8 +151,8 @@ def test_a_critic_without_preferences_is_named(finished, tmp_path, killed, monke
     copy = killed(finished, tmp_path / "copy", "preferences")
     monkeypatch.setattr(Shouter, "prefers", lambda *_: 0.5)
     monkeypatch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
-    with pytest.raises(ValueError, match="preferred none of 24 pairs"):
-        constitutional_ai.project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    with pytest.raises(ValueError, match="preferred neither answer in all 24 pairs"):
+        constitutional_ai.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
 
 
 def test_no_test_is_trained_on():
@@ -164,7 +165,7 @@ def test_no_test_is_trained_on():
 
 
 def test_demonstrations_please():
-    by_text = Rules().known
+    by_text = RuleCritic().known
     pleased = {"harm": [], "kindness": [], "person": [], "look-alike": []}
     for text, said in demonstrations(8000, 0):
         if by_text[text].kind in pleased:
@@ -192,7 +193,7 @@ def test_the_anchor_is_the_loss_of_fine_tuning_on_the_chosen_answers():
 
 
 def test_kinds_and_manners_are_drawn_evenly():
-    by_text = Rules().known
+    by_text = RuleCritic().known
     texts = [text for text, _ in demonstrations(6000, 0)]
     kinds = Counter(by_text[text].kind for text in texts)
     assert all(count == pytest.approx(1000, abs=150) for count in kinds.values())

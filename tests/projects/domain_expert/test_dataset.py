@@ -129,7 +129,7 @@ def test_every_summary_is_kept_or_counted(found):
 
 
 def test_names_must_be_enough():
-    with pytest.raises(ValueError, match="n_names=49 must lie between 50 and"):
+    with pytest.raises(ValueError, match="n_names=49 must be between 50 and"):
         curated(49)
 
 

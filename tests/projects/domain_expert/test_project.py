@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 from safetensors.torch import load_file, save_file
+from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.projects.domain_expert import base as domain_base
@@ -40,7 +41,9 @@ def finished(tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "whole"
     sizes = ["--vocab-size", "400", "--n-layers", "1", "--d-model", "16", "--n-heads", "2"]
     steps = ["--n-names", "120", "--base-steps", "4", "--n-steps", "10", "--batch-size", "4"]
-    assert main(["project", "domain-expert", *sizes, *steps, "--output", str(output)]) == 0
+    assert (
+        main(["project", "domain-expert", *sizes, *steps, "--seed", str(SEED), "--output", str(output)]) == 0
+    )
     return output
 
 
@@ -114,7 +117,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "easy-first")
     (copy / "models" / f"{CURRICULUM}.safetensors").unlink()
     max((copy / "checkpoints" / CURRICULUM).glob("step-*")).unlink()
-    project(plan=plan_of(Plan, copy), seed=0, output=copy)
+    project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
     for condition in CONDITIONS:
         whole, resumed = (load_file(f / "models" / f"{condition}.safetensors") for f in (finished, copy))
         assert all((whole[name] == resumed[name]).all() for name in whole)

@@ -10,6 +10,7 @@ import sacrebleu
 import torch
 from rouge_score.rouge_scorer import RougeScorer
 from safetensors.torch import load_file, save_file
+from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.data.tokens.token_files import END_OF_TEXT
@@ -17,7 +18,7 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.projects.fine_tuning import project as fine_tuning
-from llmguide.projects.fine_tuning.data import Example, by_words, documented, part, side_of
+from llmguide.projects.fine_tuning.data import Example, documented, naive_bayes, part, side_of
 from llmguide.projects.fine_tuning.metrics import FULL
 from llmguide.projects.fine_tuning.project import (
     BASE,
@@ -65,7 +66,7 @@ def short_tests():
 def write_base(folder, texts):
     """Train a base that has read the inputs, and no output."""
     tokenizer = Tokenizer.train(texts, 290, special_tokens=[END_OF_TEXT, START, END])
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     shape = small_decoder(290, 56, n_layers=1, d_model=32, n_heads=2)
     model = build(replace(shape, tie_embeddings=False))
     ids = torch.tensor([i for text in texts for i in (*tokenizer.encode(text), 0)])
@@ -77,7 +78,7 @@ def write_base(folder, texts):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Reviews and functions whose answer is in their own words."""
-    folder, draw = tmp_path_factory.mktemp("runs"), random.Random(0)
+    folder, draw = tmp_path_factory.mktemp("runs"), random.Random(SEED)
     rows = {"classify": [], "summarize": []}
     for i in range(200):
         word = draw.choice(["good", "good", "bad"])
@@ -90,7 +91,7 @@ def finished(tmp_path_factory):
         args += [f"--{name}", str(folder / f"{name}.jsonl")]
     write_base(folder / "base", [row["prompt"] for some in rows.values() for row in some])
     args += ["--base", str(folder / "base"), *STEPS, *RATES]
-    command = ["project", "fine-tuning", *args, "--output", str(folder / "whole")]
+    command = ["project", "fine-tuning", *args, "--seed", str(SEED), "--output", str(folder / "whole")]
     assert main(command) == 0
     return folder / "whole"
 
@@ -130,7 +131,7 @@ class Kill:
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
     copy = killed(finished, tmp_path / "copy", "summary-LoRA-rank-1")
     (copy / "models" / "summary" / "LoRA, rank 1.safetensors").unlink()
-    again = partial(fine_tuning.project, plan=plan_of(Plan, copy), seed=0, output=copy)
+    again = partial(fine_tuning.project, plan=plan_of(Plan, copy), seed=SEED, output=copy)
     with monkeypatch.context() as patch:
         patch.setattr(fine_tuning, "loggers", lambda _: Kill())
         with pytest.raises(KeyboardInterrupt):
@@ -221,7 +222,7 @@ def test_docstrings_are_cut_out_of_methods_and_of_what_they_hold():
 
 
 def test_words_are_weighed_with_the_share_of_each_answer():
-    judge = by_words([Example("", "a", "x"), Example("", "a", "x"), Example("", "a", "y")])
+    judge = naive_bayes([Example("", "a", "x"), Example("", "a", "x"), Example("", "a", "y")])
     assert judge("a") == judge("never seen") == "x"
 
 

@@ -10,6 +10,7 @@ import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.data.tokens.token_files import END_OF_TEXT
@@ -55,7 +56,7 @@ WORDS = ["red", "blue", "green", "white"]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Say a word, of many rows; repeat it, of few; echo it, which is never shown."""
-    folder, draw = tmp_path_factory.mktemp("runs"), random.Random(0)
+    folder, draw = tmp_path_factory.mktemp("runs"), random.Random(SEED)
     rows = []
     for i in range(300):
         word = draw.choice(WORDS)
@@ -65,14 +66,15 @@ def finished(tmp_path_factory):
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     texts = [f"{row['completion']} {row['prompt']}" for row in rows]
     tokenizer = Tokenizer.train(texts, 290, special_tokens=[END_OF_TEXT, START, END])
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     shape = small_decoder(tokenizer.vocab_size, 48, n_layers=1, d_model=32, n_heads=2)
     base = build(replace(shape, tie_embeddings=False))
     start, end = (tokenizer.special_tokens[name] for name in (START, END))
     ids = torch.tensor([i for text in texts for i in (start, *tokenizer.encode(text), end)])
-    train(base, Windows(ids, 48), TrainConfig(n_steps=300, context_length=48, lr=0.02))
+    train(base, Windows(ids, 48), TrainConfig(n_steps=300, context_length=48, lr=0.02, optimizer="muon"))
     save_run(folder / "base", base, tokenizer)
     args = ["--data", str(folder / "rows.jsonl"), "--base", str(folder / "base"), "--held-out", "echo"]
+    args += ["--seed", str(SEED)]
     steps = ["--context-length", "48", "--n-steps", "80", "--adapter-rate", "0.01", "--full-rate", "0.005"]
     command = ["project", "instruction-tuning", *args, *steps, "--output", str(folder / "whole")]
     assert main(command) == 0
@@ -120,7 +122,7 @@ class Kill:
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
     copy, name = killed(finished, tmp_path / "copy", "QLoRA-all-the-same"), Condition("QLoRA", inf).name
     (copy / "models" / f"{name}.safetensors").unlink()
-    again = partial(instruction_tuning.project, plan=plan_of(Plan, copy), seed=0, output=copy)
+    again = partial(instruction_tuning.project, plan=plan_of(Plan, copy), seed=SEED, output=copy)
     with monkeypatch.context() as patch:
         patch.setattr(training, "loggers", lambda _: Kill())
         with pytest.raises(KeyboardInterrupt):

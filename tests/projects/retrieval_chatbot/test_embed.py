@@ -53,5 +53,5 @@ def test_padding_counts_nothing():
 def test_a_decoder_is_refused(tmp_path):
     config = transformers.GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=11, n_positions=8)
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="is GPT, which has no vectors"):
+    with pytest.raises(ValueError, match="is GPT, which does not embed texts"):
         open_embedder(str(tmp_path))

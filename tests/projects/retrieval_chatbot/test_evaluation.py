@@ -5,10 +5,15 @@ import pytest
 from llmguide.data.documents import Document
 from llmguide.projects.retrieval_chatbot import evaluation
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
-from llmguide.projects.retrieval_chatbot.evaluation import cuts, found, halves, refused
+from llmguide.projects.retrieval_chatbot.evaluation import (
+    compare_chunking,
+    evaluate_abstention,
+    evaluate_retrieval,
+    halves,
+)
 from llmguide.projects.retrieval_chatbot.questions import Question
 from llmguide.projects.retrieval_chatbot.search import Search
-from llmguide.projects.retrieval_chatbot.vector_store import Found
+from llmguide.projects.retrieval_chatbot.vector_store import Hit
 
 
 class Told(Search):
@@ -23,7 +28,7 @@ class Told(Search):
         order = [i, *(j for j in range(len(self.chunks)) if j != i)]
         if i in self.wrong and way != "words":
             order[0], order[1] = order[1], order[0]
-        return [Found(self.chunks[j], 1.0) for j in order[:k]]
+        return [Hit(self.chunks[j], 1.0) for j in order[:k]]
 
     def nearest(self, question):
         return 0.9 if question.isdigit() else 0.1
@@ -33,13 +38,13 @@ QUESTIONS = [Question(str(i), f"answer {i} is this", "answered") for i in range(
 
 
 def test_a_perfect_ranking_scores_one_and_chance_what_chance_does():
-    ways = found(Told(40), QUESTIONS, seed=0)["ways"]
+    ways = evaluate_retrieval(Told(40), QUESTIONS, seed=0)["ways"]
     assert all(score["score"] == 1.0 for score in ways["both"].values())
     assert ways["chance"]["recall@1"]["score"] < 0.2
 
 
 def test_a_passage_at_rank_two_costs_what_it_must():
-    measured = found(Told(40, wrong={0, 1, 2, 3}), QUESTIONS, seed=0)
+    measured = evaluate_retrieval(Told(40, wrong={0, 1, 2, 3}), QUESTIONS, seed=0)
     assert measured["ways"]["words"]["recall@1"]["score"] == 1.0
     assert measured["ways"]["both"]["recall@1"]["score"] == pytest.approx(0.9)
     assert measured["ways"]["both"]["MRR"]["score"] == pytest.approx(0.95)  # four of forty at 1/2
@@ -50,14 +55,14 @@ def test_a_passage_at_rank_two_costs_what_it_must():
 
 def test_an_answer_that_no_passage_holds_counts_against_the_ranking():
     lost = [*QUESTIONS[:39], QUESTIONS[39]._replace(quote="nowhere")]
-    measured = found(Told(40), lost, seed=0)
+    measured = evaluate_retrieval(Told(40), lost, seed=0)
     assert measured["cut_apart"] == 1
     assert measured["ways"]["both"]["recall@5"]["score"] == pytest.approx(39 / 40)
 
 
 def test_a_gate_that_can_tell_lets_through_what_is_answered_alone():
     others = [Question(f"far {i}", "", "far") for i in range(10)]
-    measured = refused(Told(40), [*QUESTIONS, *others], seed=0)
+    measured = evaluate_abstention(Told(40), [*QUESTIONS, *others], seed=0)
     assert measured["through"]["answered"]["score"] == 1.0
     assert measured["through"]["far"]["score"] == 0.0
     assert measured["separated"] == 1.0
@@ -73,7 +78,7 @@ def test_a_gate_is_not_judged_on_the_questions_that_it_was_fitted_on():
 
     questions = [*QUESTIONS, *(Question(f"far {i}", "", "far") for i in range(40))]
     near = {question.text: draw.random() for question in questions}
-    measured = refused(Blind(40), questions, seed=0)
+    measured = evaluate_abstention(Blind(40), questions, seed=0)
     through = measured["through"]
     assert abs(through["answered"]["score"] - through["far"]["score"]) < 0.3  # by chance, both alike
     assert 0.3 < measured["separated"] < 0.7
@@ -93,8 +98,8 @@ def test_windows_cut_answers_apart_that_structure_keeps(monkeypatch):
     asked = [
         Question(f"word {i}", f"Word {i} stands for the thing number {i}.", "answered") for i in range(40)
     ]
-    measured = cuts(documents, asked)
+    measured = compare_chunking(documents, asked)
     assert measured["structure, 800"]["cut_apart"] == 0
     assert measured["structure, 800"]["held"]["score"] == 1.0
     monkeypatch.setattr(evaluation, "READ", 10)
-    assert cuts(documents, asked)["structure, 800"]["held"]["score"] == 0.0
+    assert compare_chunking(documents, asked)["structure, 800"]["held"]["score"] == 0.0

@@ -13,7 +13,7 @@ from llmguide.cli.main import main
 from llmguide.projects.retrieval_chatbot import project as retrieval_chatbot
 from llmguide.projects.retrieval_chatbot.answer import REFUSAL
 from llmguide.projects.retrieval_chatbot.embed import open_embedder
-from llmguide.projects.retrieval_chatbot.evaluation import said
+from llmguide.projects.retrieval_chatbot.evaluation import evaluate_answers
 from llmguide.projects.retrieval_chatbot.project import Plan, open_index, open_search
 from llmguide.projects.retrieval_chatbot.questions import load_questions
 from llmguide.projects.retrieval_chatbot.vector_store import Index
@@ -117,7 +117,7 @@ def test_documents_without_questions_are_refused(args, tmp_path, capsys):
     [
         (b"", "of 0 questions 0 can be asked"),
         (b'[[question]]\ntext = "Why?"\nkind = "far"\n', "at least one must have a quote"),
-        (b"\xcf\x00", "no TOML file"),
+        (b"\xcf\x00", "not a TOML file"),
     ],
 )
 def test_questions_that_measure_nothing_are_refused(args, tmp_path, capsys, content, message):
@@ -148,16 +148,16 @@ def test_answers_are_judged_by_what_they_cite_and_by_what_they_say(finished):
         def right(text, passages):
             return [next(q.quote for q in questions if q.text == text).removesuffix("."), " [1]."]
 
-        found = said(search, questions, right)
+        found = evaluate_answers(search, questions, right)
         assert found["right"]["score"] == 1.0
         assert found["supported"]["score"] == pytest.approx(
             sum(search(q.text, 1)[0].chunk.text.count(q.quote) for q in questions if q.quote) / found["n"]
         )
-        refusals = said(search, questions, lambda *_: [REFUSAL])
+        refusals = evaluate_answers(search, questions, lambda *_: [REFUSAL])
         assert refusals["refused"]["score"] == 1.0
         assert refusals["right"]["score"] == 0.0
         assert "supported" not in refusals
-        invented = said(search, questions, lambda *_: ["Nobody knows what nobody has ever said [1]."])
+        invented = evaluate_answers(search, questions, lambda *_: ["Nobody knows what nobody has said [1]."])
         assert invented["supported"]["score"] == invented["right"]["score"] == 0.0
     finally:
         search.index.close()

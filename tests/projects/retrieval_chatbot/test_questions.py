@@ -52,7 +52,7 @@ def test_a_passage_is_relevant_if_it_holds_the_whole_quotation():
 def test_a_table_that_is_no_question_is_refused(table, tmp_path):
     path = tmp_path / "q.toml"
     path.write_text(f"[[question]]\n{table}\n")
-    with pytest.raises(ValueError, match="is no question"):
+    with pytest.raises(ValueError, match="is not a question"):
         load_questions(path)
 
 
@@ -62,5 +62,5 @@ def test_a_question_twice_or_no_toml_is_refused(tmp_path):
     with pytest.raises(ValueError, match="twice"):
         load_questions(path)
     path.write_text("[[")
-    with pytest.raises(ValueError, match="no TOML"):
+    with pytest.raises(ValueError, match="not a TOML"):
         load_questions(path)

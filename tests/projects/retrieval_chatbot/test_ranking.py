@@ -9,9 +9,9 @@ from tests.parity import assert_parity
 
 from llmguide.projects.retrieval_chatbot.bm25 import BM25, terms
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
-from llmguide.projects.retrieval_chatbot.measures import ndcg_at, recall_at, reciprocal_rank
+from llmguide.projects.retrieval_chatbot.metrics import ndcg_at, recall_at, reciprocal_rank
 from llmguide.projects.retrieval_chatbot.search import fuse
-from llmguide.projects.retrieval_chatbot.vector_store import Found
+from llmguide.projects.retrieval_chatbot.vector_store import Hit
 
 WORDS = ["ash", "beech", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine"]
 
@@ -68,7 +68,7 @@ def test_measures_are_those_of_trec_eval():
             assert_parity(
                 ours,
                 theirs[name],
-                of=f"llmguide.projects.retrieval_chatbot.measures.{of}",
+                of=f"llmguide.projects.retrieval_chatbot.metrics.{of}",
                 against=f"pytrec-eval-terrier.{name}",
                 atol=1e-9,
             )
@@ -76,14 +76,14 @@ def test_measures_are_those_of_trec_eval():
 
 def test_what_has_no_relevant_passage_cannot_be_measured():
     for measure in (reciprocal_rank, lambda r, w: recall_at(1, r, w), lambda r, w: ndcg_at(1, r, w)):
-        with pytest.raises(ValueError, match="nothing is relevant"):
+        with pytest.raises(ValueError, match="no item is relevant"):
             measure(["a"], set())
 
 
 def test_fusion_prefers_what_both_rankings_have():
     chunks = [Chunk(name, "", 0, 1, name) for name in "abcdef"]
-    one = [Found(chunk, 1.0) for chunk in chunks[:4]]
-    two = [Found(chunk, 1.0) for chunk in (chunks[4], chunks[3], chunks[5])]
+    one = [Hit(chunk, 1.0) for chunk in chunks[:4]]
+    two = [Hit(chunk, 1.0) for chunk in (chunks[4], chunks[3], chunks[5])]
     assert fuse([one, two])[0].chunk.text == "d"  # 1/64 + 1/62 is more than 1/61
     assert fuse([one])[2].chunk.text == "c"
     assert fuse([[], []]) == []

@@ -1,11 +1,15 @@
 import json
+import random
 import shutil
 
 import pytest
 import torch
+from tests.seed import SEED
 
 from llmguide.cli.main import main
+from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.post_training.preferences.corpora import RatedText
+from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.rlhf import data as rlhf_data
 from llmguide.projects.rlhf import evaluation
 from llmguide.projects.rlhf import project as rlhf
@@ -19,46 +23,78 @@ from llmguide.projects.rlhf.evaluation import (
     win_rate_of,
 )
 from llmguide.projects.run import plan_of
-from llmguide.runs.folder import load_run
+from llmguide.runs.folder import load_run, save_run
+from llmguide.training.config import TrainConfig
+from llmguide.training.losses import batch_loss
+from llmguide.training.train import train
 
-SIZES = ["--vocab-size", "300", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--dropout", "0"]
+SIZES = ["--vocab-size", "320", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--dropout", "0"]
+
+
+SUBJECTS = ["plot", "cast", "music", "end"]
+GOOD, FAIR = ["good", "great", "clever", "lovely"], ["fair", "usual"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """People like good answers more than fair ones, and both more than bad ones; half of them are fair."""
-    folder = tmp_path_factory.mktemp("runs")
-    pairs = [("so good", "fair"), ("fair", "bad"), ("fair", "so bad"), ("so good", "bad")]
-    rows = [{"prompt": f"Q{i}?", "chosen": pairs[i % 4][0], "rejected": pairs[i % 4][1]} for i in range(400)]
+    """People prefer praise to a fair word, and a fair word to a bad one; half the demonstrations praise."""
+    folder, draw = tmp_path_factory.mktemp("runs"), random.Random(SEED)
+    rows = []
+    for i in range(800):
+        preferred, other = (GOOD, FAIR) if i % 2 else (FAIR, ["bad"])
+        text = f"The {draw.choice(SUBJECTS)} is "
+        both = {"chosen": text + draw.choice(preferred), "rejected": text + draw.choice(other)}
+        rows.append({"prompt": f"Q{i}?", **both})
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    args = ["project", "rlhf", "--data", str(folder / "pairs.jsonl"), *SIZES]
-    args += ["--context-length", "32", "--max-new-tokens", "8", "--sft-steps", "150", "--reward-rate", "0.01"]
-    args += ["--batch-size", "8", "--ppo-steps", "12", "--n-answers", "32", "--ppo-rate", "0.003"]
-    assert main([*args, "--kl-coefs", "0.1", "2", "--output", str(folder / "whole")]) == 0
+    args = ["project", "rlhf", "--data", str(folder / "pairs.jsonl"), *SIZES, "--seed", str(SEED)]
+    args += ["--context-length", "32", "--max-new-tokens", "10", "--batch-size", "8", "--sft-steps", "300"]
+    args += ["--reward-rate", "0.006", "--ppo-steps", "40", "--n-answers", "64", "--ppo-rate", "0.001"]
+    assert main([*args, "--kl-coefs", "0.5", "5", "--output", str(folder / "whole")]) == 0
     return folder / "whole"
 
 
 def test_a_policy_that_says_what_people_like_passes(finished, results, capsys):
     found = results(finished)
     assert found["accuracy"]["reward"]["score"] == found["accuracy"]["gold"]["score"] == 1.0
-    assert found["policies"]["ppo-0.1"]["kl"] > found["policies"]["ppo-2"]["kl"] >= 0
+    assert found["policies"]["ppo-0.5"]["kl"] > found["policies"]["ppo-5"]["kl"]
     assert main(["check", "rlhf", str(finished)]) == 0
     assert "passed" in capsys.readouterr().out
 
 
 def test_a_policy_that_has_not_moved_fails_whatever_the_record_says(finished, tmp_path, capsys):
     copy = shutil.copytree(finished, tmp_path / "copy")
-    shutil.copytree(copy / "sft", copy / "ppo-0.1", dirs_exist_ok=True)
+    shutil.copytree(copy / "sft", copy / "ppo-0.5", dirs_exist_ok=True)
     assert main(["check", "rlhf", str(copy)]) == 1
     assert "not passed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("text", "failed"),
+    [
+        ("The plot is great", "distinct-2, as a fraction of the SFT policy's"),  # collapsed
+        ("great great great", "NLL per token under the SFT policy, above its own"),  # reward hacking
+    ],
+)
+def test_a_policy_that_always_says_the_same_fails(finished, tmp_path, text, failed):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    plan, (policy, tokenizer) = plan_of(Plan, copy), load_run(copy / "sft")
+    said = [*tokenizer.encode(text), tokenizer.special_tokens[END_OF_TEXT]]
+    examples = [
+        completion(prompt_ids(tokenizer, prompt, plan), said) for prompt, _ in splits(plan, 0).demonstrations
+    ]
+    config = TrainConfig(n_steps=100, context_length=plan.context_length, batch_size=8, lr=0.003)
+    train(policy, Conversations(examples), config, loss=batch_loss)
+    save_run(copy / "ppo-0.5", policy, tokenizer)
+    passed = {criterion.measure: criterion.passed for criterion in rlhf.check(copy)}
+    assert not passed[failed]
+
+
 def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
-    copy = killed(finished, tmp_path / "copy", "ppo-0.1")
-    shutil.rmtree(copy / "ppo-0.1")
-    max((copy / "checkpoints" / "ppo-0.1").glob("step-*")).unlink()
-    rlhf.project(plan=plan_of(Plan, copy), seed=0, output=copy)
-    before, after = (load_run(folder / "ppo-0.1")[0].state_dict() for folder in (finished, copy))
+    copy = killed(finished, tmp_path / "copy", "ppo-0.5")
+    shutil.rmtree(copy / "ppo-0.5")
+    max((copy / "checkpoints" / "ppo-0.5").glob("step-*")).unlink()
+    rlhf.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    before, after = (load_run(folder / "ppo-0.5")[0].state_dict() for folder in (finished, copy))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert results(finished) == results(copy)
     curves = [json.loads((folder / "record.json").read_text())["curves"] for folder in (finished, copy)]
@@ -108,7 +144,7 @@ def test_the_evaluating_raters_follow_the_other_raters(monkeypatch):
 
 def test_measuring_again_draws_other_answers(finished):
     data = splits(plan_of(Plan, finished), 0)
-    found = [measure(finished, data, seed=seed, only=[0.1])["answers"] for seed in (0, 0, 1)]
+    found = [measure(finished, data, seed=seed, only=[0.5])["answers"] for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from llmguide.coding.client import Completion
-from llmguide.projects.webapp.api import Asked
+from llmguide.projects.webapp.api import PreparedRequest
 from llmguide.projects.webapp.store import Store
 from llmguide.projects.webapp.web import App, AppServer
 
@@ -18,7 +18,7 @@ from llmguide.projects.webapp.web import App, AppServer
 class Scripted:
     """A generator that says what it is told to; an exception among the pieces is raised."""
 
-    name, local, at_once = "scripted", True, 1
+    name, local, max_parallel = "scripted", True, 1
 
     def __init__(self, *said):
         self.said, self.asked = said, []
@@ -32,7 +32,7 @@ class Scripted:
 
 
 def ask(form, generator):
-    return Asked(
+    return PreparedRequest(
         Completion(form.text("text", most=20), generator.name),
         {"mood": form.choice("mood", ("", "calm"), "")},
     )

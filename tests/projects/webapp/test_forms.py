@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from llmguide.projects.webapp.forms import Form, Rate, RefusedError
+from llmguide.projects.webapp.forms import Form, RateLimit, RefusedError
 
 
 def form(**fields):
@@ -44,9 +44,9 @@ def test_numbers_have_limits(value):
 
 
 def test_whole_numbers_and_choices():
-    assert form(n=3.0).whole("n", 1, 5) == 3
+    assert form(n=3.0).integer("n", 1, 5) == 3
     with pytest.raises(RefusedError) as refused:
-        form(n=2.5).whole("n", 1, 5)
+        form(n=2.5).integer("n", 1, 5)
     assert refused.value.message == "n: 2.5 must be a whole number"
     for value in ("Calm", 1, ["calm"]):
         with pytest.raises(RefusedError) as refused:
@@ -61,12 +61,12 @@ def test_missing_and_unknown_fields_are_named():
     given = form(text="a", txet="b")
     given.text("text", most=4)
     with pytest.raises(RefusedError) as refused:
-        given.end()
+        given.reject_unread()
     assert refused.value.message == "no such field: txet"
 
 
 def test_a_rate_forgets():
-    rate = Rate(3, seconds=10)
+    rate = RateLimit(3, seconds=10)
     for now in (0.0, 4.0, 8.0):
         rate.take(now)
     for now in (8.5, 9.9):

@@ -36,8 +36,8 @@ def test_what_is_written_is_there_after_a_restart(notes, url):
     for piece in ("and", " so", " on"):
         notes.append(answer, piece)
     notes.end(answer, "done")
-    assert notes.judge(answer, -1, "dull")
-    assert notes.judge(answer, 1, text)
+    assert notes.rate(answer, -1, "dull")
+    assert notes.rate(answer, 1, text)
     again = Store(url, NAME)
     found = again.document(one)
     again.close()
@@ -72,7 +72,7 @@ def test_of_many_who_change_one_version_one_does(notes):
 def test_verdicts_at_the_same_time_are_one(notes):
     answer = notes.begin(notes.add_document("", ""), {}, {})
     done = []
-    threads = [threading.Thread(target=lambda: done.append(notes.judge(answer, 1, ""))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: done.append(notes.rate(answer, 1, ""))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -87,7 +87,7 @@ def test_applications_do_not_see_each_other(notes, url):
     assert other.document(one) is None
     assert one not in {row["id"] for row in other.documents()}
     assert not other.change_document(one, "", "", version=1)
-    assert not other.judge(answer, 1, "")
+    assert not other.rate(answer, 1, "")
     other.close()
 
 
@@ -107,7 +107,7 @@ def test_preferences_are_of_one_prompt(notes):
         name = notes.begin(one, {"prompt": prompt, **drawing}, {})
         notes.append(name, text)
         if verdict is not None:
-            notes.judge(name, verdict, "")
+            notes.rate(name, verdict, "")
 
     before = len(notes.preferences())
     answer("a", 1, "good", 1)
@@ -175,7 +175,7 @@ def test_no_error_has_what_users_write(notes):
 
 
 def test_a_locked_database_is_said_at_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr("llmguide.projects.webapp.store.PATIENCE", 100)
+    monkeypatch.setattr("llmguide.projects.webapp.store.BUSY_MS", 100)
     url = f"sqlite:///{tmp_path / 'a.sqlite'}"
     Store(url, NAME).close()
     other = sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)

@@ -8,7 +8,7 @@ import pytest
 from tests.projects.webapp.conftest import APP, TOKEN, Scripted
 
 from llmguide.coding.client import EndpointError
-from llmguide.projects.webapp.forms import Rate
+from llmguide.projects.webapp.forms import RateLimit
 from llmguide.projects.webapp.web import AppServer
 from llmguide.server.server import TIMEOUTS
 
@@ -105,12 +105,12 @@ WRONG = [
     ("POST /api/answers", {"document": NONE, "text": ""}, 404, "there is no such document"),
     ("POST /api/documents", {"title": "x" * 201, "content": ""}, 400, "title: 201 characters"),
     ("POST /api/documents", {"title": "", "content": "x" * 100_001}, 400, "content: 100,001 characters"),
-    ("PUT /api/documents/DOC", DOCUMENT | {"version": 2}, 409, "changed elsewhere"),
+    ("PUT /api/documents/DOC", DOCUMENT | {"version": 2}, 409, "gone or changed"),
     ("PUT /api/documents/DOC", DOCUMENT | {"version": "1"}, 400, "version"),
     (f"GET /api/documents/{NONE}", None, 404, "there is no such document"),
     (f"POST /api/answers/{NONE}/verdict", {"verdict": 1}, 404, "there is no such answer"),
     (f"POST /api/answers/{NONE}/verdict", {"verdict": 2}, 400, "verdict: 2 must be"),
-    ("POST /api/documents", b"{", 400, "the request is no JSON"),
+    ("POST /api/documents", b"{", 400, "the request is not JSON"),
 ]
 
 
@@ -194,7 +194,7 @@ def locked(path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Comes before the store, whose connections know how long to wait."""
-    monkeypatch.setattr("llmguide.projects.webapp.store.PATIENCE", 500)
+    monkeypatch.setattr("llmguide.projects.webapp.store.BUSY_MS", 500)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -221,7 +221,7 @@ def test_a_locked_database_is_a_503_and_health_answers(with_app, tmp_path, caplo
 def test_a_database_that_hangs_is_not_healthy(with_app, store, monkeypatch):
     over = threading.Event()
     monkeypatch.setattr(store, "check", lambda: over.wait(30))
-    monkeypatch.setattr("llmguide.projects.webapp.web.HEALTHY_WITHIN", 0.1)
+    monkeypatch.setattr("llmguide.projects.webapp.web.HEALTH_TIMEOUT", 0.1)
 
     async def use(call):
         codes = [(await call("GET", "/health"))[0].code for _ in range(2)]
@@ -298,7 +298,7 @@ def test_a_request_of_megabytes_is_not_read(with_app):
 
 @pytest.mark.parametrize("port", [-1, 99_999])
 def test_a_port_that_there_is_not_is_refused(store, port):
-    with pytest.raises(ValueError, match=f"--port {port} must lie between 0 and 65535"):
+    with pytest.raises(ValueError, match=f"--port {port} must be between 0 and 65535"):
         AppServer(APP, Scripted(), store, token=TOKEN, port=port)
 
 
@@ -313,7 +313,7 @@ def test_too_fast_is_refused_with_the_time_to_wait(with_app):
         assert "2 requests in 60 seconds" in found["error"]
         assert (await call("POST", "/api/documents", DOCUMENT))[0].code == 429  # the second change
 
-    with_app(use, "text", answers=Rate(2, seconds=60), changes=Rate(1, seconds=60))
+    with_app(use, "text", answers=RateLimit(2, seconds=60), changes=RateLimit(1, seconds=60))
 
 
 def test_too_many_at_once_are_refused(with_app):

@@ -1,5 +1,5 @@
-"""The data-structure and algorithm patterns that interview problems are made of, one family a file.
+"""Data-structure and algorithm patterns of coding interviews, one family per file.
 
-Every function states its idea, the invariant that makes it right, and how its steps grow;
-`llmguide.coding.claims` lists the growth and `llmguide.coding.complexity` measures it.
+Every function states its idea, the invariant that makes it correct, and its time complexity;
+`llmguide.coding.claims` lists the complexities and `llmguide.coding.complexity` measures them.
 """

@@ -1,6 +1,6 @@
-"""Backtracking: extend a partial answer, go on if it may still become one, and undo.
+"""Backtracking: extend a partial solution, continue if it may still become a solution, and undo.
 
-The tree of partial answers grows exponentially; what is cut off early is what makes it bearable.
+The tree of partial solutions grows exponentially; pruning branches early makes it feasible.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def subsets(items: Sequence[int]) -> list[list[int]]:
 
 
 def permutations(items: Sequence[int]) -> list[list[int]]:
-    """Return all orders, by the choice of who comes next.
+    """Return all permutations, by choosing which item comes next.
 
     Invariant: the first i places are fixed; the swap is undone before the next choice. O(n · n!) steps.
 

@@ -1,7 +1,8 @@
-"""Dynamic programming: solve each smaller problem once, and build the answer from them.
+"""Dynamic programming: solve each subproblem once, and build the answer from the results.
 
-Two things must hold: the best answer is made of best answers to parts, and the parts overlap. Each function
-names its table; the order of the loops is one in which every part is ready when it is needed.
+Two properties are needed: optimal substructure (the best answer consists of best answers to subproblems), and
+overlapping subproblems. Each function describes its table; the loops run in an order in which every entry is
+computed before it is used.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ def coin_change(coins: Sequence[int], amount: int) -> int | None:
     """Return the least number of coins that make an amount, None if none do.
 
     Table: ``least[a]`` coins for a. The last coin is one of them: ``least[a] = 1 + min least[a - coin]``.
-    Greedy fails where a large coin blocks a better pair. O(amount · coins) steps.
+    Greedy fails if a large coin excludes a better pair. O(amount · coins) steps.
 
     >>> coin_change([1, 3, 4], 6), coin_change([2], 3), coin_change([2], 0)  # greedy takes 4 + 1 + 1
     (2, None, 0)
@@ -28,10 +29,10 @@ def coin_change(coins: Sequence[int], amount: int) -> int | None:
 
 
 def longest_common_subsequence(a: str, b: str) -> str:
-    """Return a longest text that both texts contain in order, with gaps.
+    """Return a longest common subsequence: characters that both texts contain in order, with gaps.
 
-    Table: ``length[i][j]`` for a[i:] and b[j:]. If the first letters agree they are taken; else one of them
-    is dropped. The way back through the table gives the text. O(len(a) · len(b)) steps and memory.
+    Table: ``length[i][j]`` for a[i:] and b[j:]. If the first characters agree, both are taken; else one of
+    them is dropped. Tracing back through the table gives the text. O(len(a) · len(b)) steps and memory.
 
     >>> longest_common_subsequence("stone", "longest")
     'one'
@@ -57,10 +58,10 @@ def longest_common_subsequence(a: str, b: str) -> str:
 
 
 def edit_distance(a: str, b: str) -> int:
-    """Return how many letters must be inserted, deleted or replaced to turn one text into the other.
+    """Return how many characters must be inserted, deleted or replaced to turn one text into the other.
 
-    Table: ``row[j]`` for the letters of a so far and b[:j]; one row is enough, because each looks only at the
-    row before. O(len(a) · len(b)) steps, O(len(b)) memory (Levenshtein 1966).
+    Table: ``row[j]`` for the characters of a so far and b[:j]; one row is enough, because each depends only
+    on the previous one. O(len(a) · len(b)) steps, O(len(b)) memory (Levenshtein 1966).
 
     >>> edit_distance("kitten", "sitting"), edit_distance("", "abc")
     (3, 3)
@@ -77,8 +78,8 @@ def knapsack(items: Sequence[tuple[int, int]], capacity: int) -> int:
     """Return the greatest value of (weight, value) items, each taken once or not, within a capacity.
 
     Table: ``best[c]`` value within capacity c, of the items so far. Capacities run downwards, so that an
-    item is not taken twice. O(items · capacity) steps: that grows with the number itself, not with its
-    digits, which is why the problem is still hard.
+    item is not taken twice. O(items · capacity) steps: that grows with the value of the capacity, not with
+    its number of digits (pseudo-polynomial), so the problem is still NP-hard.
 
     >>> knapsack([(3, 4), (4, 5), (2, 3)], 6), knapsack([], 5)
     (8, 0)
@@ -91,10 +92,10 @@ def knapsack(items: Sequence[tuple[int, int]], capacity: int) -> int:
 
 
 def longest_palindrome(text: str) -> str:
-    """Return the first longest part that reads the same backwards.
+    """Return the first longest palindromic substring.
 
-    Idea: a palindrome without its two ends is one, so each of the 2n - 1 centers grows while the ends
-    agree; the table of all parts is not needed. O(n^2) steps, O(1) memory.
+    Idea: a palindrome without its two ends is a palindrome, so expand each of the 2n - 1 centers while the
+    ends agree; no table of all substrings is needed. O(n^2) steps, O(1) memory.
 
     >>> longest_palindrome("forgeeksskeegfor"), longest_palindrome("ab"), longest_palindrome("")
     ('geeksskeeg', 'a', '')
@@ -110,9 +111,9 @@ def longest_palindrome(text: str) -> str:
 
 
 def fibonacci_naive(n: int) -> int:
-    """Return the n-th Fibonacci number from its definition, which solves the same parts again and again.
+    """Return the n-th Fibonacci number from its definition, which solves the same subproblems repeatedly.
 
-    The calls grow as the numbers do, 1.618^n: what dynamic programming avoids.
+    The number of calls grows like the numbers themselves, as 1.618^n; dynamic programming avoids that.
 
     >>> [fibonacci_naive(n) for n in range(8)]
     [0, 1, 1, 2, 3, 5, 8, 13]
@@ -121,7 +122,7 @@ def fibonacci_naive(n: int) -> int:
 
 
 def fibonacci(n: int) -> int:
-    """Return the n-th Fibonacci number from the two before it. O(n) steps.
+    """Return the n-th Fibonacci number from the previous two. O(n) steps.
 
     >>> fibonacci(50)
     12586269025

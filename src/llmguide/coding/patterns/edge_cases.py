@@ -1,7 +1,7 @@
-"""Edge cases: small functions that fail at the edges when written in haste, with the edges in their doctests.
+"""Edge cases: small functions with the edge cases that are easy to miss in their doctests.
 
-Ask of every input: empty, one item, two; all equal, already sorted, reversed; zero, negative, huge; what is
-promised for an answer that does not exist, and for ties.
+Check every input: empty, one item, two; all equal, already sorted, reversed; zero, negative, huge; and what
+is specified for an answer that does not exist, and for ties.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from math import isfinite
 def second_largest(numbers: Sequence[int]) -> int | None:
     """Return the largest number below the maximum, None if there is none. O(n) steps.
 
-    Hasty: starting from 0 fails for negative numbers, and ``sorted(numbers)[-2]`` for repeated maxima.
+    Common mistakes: starting from 0 fails for negative numbers, and ``sorted(numbers)[-2]`` for repeated
+    maxima.
 
     >>> second_largest([-3, -1, -2]), second_largest([5, 5]), second_largest([])
     (-2, None, None)
@@ -36,13 +37,13 @@ def mean(numbers: Sequence[float]) -> float:
         ValueError: There are no numbers.
     """
     if not numbers:
-        raise ValueError("the mean of no numbers is not defined; pass at least one")
+        raise ValueError("the mean of no numbers is undefined; pass at least one")
     total = sum(numbers)
     return total / len(numbers) if isfinite(total) else sum(x / len(numbers) for x in numbers)
 
 
 def chunks(items: Sequence[int], size: int) -> list[list[int]]:
-    """Cut a list into pieces of a size; the last may be shorter and is never empty.
+    """Split a list into chunks of a size; the last may be shorter and is never empty.
 
     >>> chunks([1, 2, 3], 2), chunks([1, 2], 2), chunks([], 2)
     ([[1, 2], [3]], [[1, 2]], [])
@@ -51,7 +52,7 @@ def chunks(items: Sequence[int], size: int) -> list[list[int]]:
         ValueError: The size is not positive.
     """
     if size < 1:
-        raise ValueError(f"size = {size} cannot cut a list; use 1 or more")
+        raise ValueError(f"size = {size} must be 1 or more")
     return [list(items[i : i + size]) for i in range(0, len(items), size)]
 
 

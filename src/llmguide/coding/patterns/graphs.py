@@ -1,6 +1,6 @@
-"""Graphs: breadth first, depth first, cheapest paths, orders, cycles, islands.
+"""Graphs: breadth-first and depth-first search, shortest paths, topological order, cycles, islands.
 
-A graph is a dict from each node to its neighbors, V nodes and E edges.
+A graph is a dict from each node to its neighbors, with V nodes and E edges.
 """
 
 import heapq
@@ -11,10 +11,10 @@ Graph = Mapping[int, Sequence[int]]
 
 
 def bfs(graph: Graph, start: int) -> dict[int, int]:
-    """Return the number of edges from a start to each node that can be reached, nearest first.
+    """Return the number of edges from a start to each reachable node, nearest first (breadth-first search).
 
-    Idea: a queue serves nodes in the order of their distance. Invariant: the queue holds nodes of two
-    distances at most, d then d + 1. Nodes are marked when they enter, or they would enter twice. O(V + E)
+    Idea: a queue returns nodes in the order of their distance. Invariant: the queue holds nodes of at most
+    two distances, d then d + 1. Nodes are marked when they are added, or they would be added twice. O(V + E)
     steps.
 
     >>> bfs({0: [1, 2], 1: [3], 2: [3], 3: [], 4: [0]}, 0)
@@ -32,9 +32,9 @@ def bfs(graph: Graph, start: int) -> dict[int, int]:
 
 
 def dfs(graph: Graph, start: int) -> list[int]:
-    """Return the nodes that can be reached, in the order in which a walk that goes deep first meets them.
+    """Return the reachable nodes in depth-first order.
 
-    A stack in the place of recursion, which Python ends at a depth of 1000. O(V + E) steps.
+    It uses a stack instead of recursion, which Python limits to a depth of 1000. O(V + E) steps.
 
     >>> dfs({0: [1, 2], 1: [3], 2: [3], 3: []}, 0)
     [0, 1, 3, 2]
@@ -50,16 +50,16 @@ def dfs(graph: Graph, start: int) -> list[int]:
 
 
 def dijkstra(graph: Mapping[int, Sequence[tuple[int, float]]], start: int) -> dict[int, float]:
-    """Return the cost of the cheapest path to each node that can be reached; edges are (neighbor, cost).
+    """Return the cost of the cheapest path to each reachable node; edges are (neighbor, cost).
 
-    Invariant: what leaves the heap is final, because every other path is at least as dear already. That needs
-    costs of 0 or more. O((V + E) log E) steps.
+    Invariant: the cost of a node that leaves the heap is final, because every other path already costs at
+    least as much. That needs costs of 0 or more. O((V + E) log E) steps.
 
     >>> dijkstra({0: [(1, 4), (2, 1)], 1: [], 2: [(1, 2)]}, 0)
     {0: 0, 2: 1, 1: 3}
 
     Raises:
-        ValueError: An edge that is met has a negative cost.
+        ValueError: A reachable edge has a negative cost.
     """
     cost: dict[int, float] = {}
     heap: list[tuple[float, int]] = [(0, start)]
@@ -79,9 +79,10 @@ def dijkstra(graph: Mapping[int, Sequence[tuple[int, float]]], start: int) -> di
 
 
 def topological_order(graph: Graph) -> list[int] | None:
-    """Return all nodes such that edges point forwards, None if there is a cycle (Kahn 1962).
+    """Return all nodes in an order in which edges point forward, None if there is a cycle (Kahn 1962).
 
-    Invariant: the ready nodes are those with no edge from a node that is not in the order. O(V + E) steps.
+    Invariant: the ready nodes are those without an edge from a node that is not in the order yet. O(V + E)
+    steps.
 
     >>> topological_order({0: [1, 2], 1: [3], 2: [3], 3: []}), topological_order({0: [1], 1: [0]})
     ([0, 1, 2, 3], None)
@@ -100,9 +101,9 @@ def topological_order(graph: Graph) -> list[int] | None:
 
 
 def has_cycle(graph: Graph) -> bool:
-    """Tell whether a directed graph has a cycle.
+    """Return whether a directed graph has a cycle.
 
-    Idea: a walk that goes deep first meets a node that it has not left yet. O(V + E) steps.
+    Idea: depth-first search reaches a node that it has not left yet. O(V + E) steps.
 
     >>> has_cycle({0: [1], 1: [2], 2: [0]}), has_cycle({0: [1, 2], 1: [2], 2: []})
     (True, False)
@@ -132,8 +133,8 @@ def has_cycle(graph: Graph) -> bool:
 def count_islands(grid: Sequence[str]) -> int:
     """Count the groups of ``#`` that touch along a side.
 
-    Idea: a grid is a graph whose edges need not be written down; each unseen ``#`` starts one walk that
-    marks its group. O(rows · columns) steps.
+    Idea: a grid is a graph with implicit edges; each unvisited ``#`` starts a search that marks its group.
+    O(rows · columns) steps.
 
     >>> count_islands(["##.", "..#", "#.#"])
     3

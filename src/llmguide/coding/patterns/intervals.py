@@ -1,7 +1,7 @@
-"""Intervals (start, end): sort them by start, and each needs to be compared only with the last one kept.
+"""Intervals (start, end): after sorting by start, compare each only with the last one kept.
 
-Here they are closed when merged, so (1, 2) and (2, 3) touch, and half open as meetings, so that one may
-begin when another ends.
+Merged intervals are closed, so (1, 2) and (2, 3) touch; meetings are half-open, so one may start when another
+ends.
 """
 
 import heapq
@@ -13,7 +13,7 @@ Interval = tuple[int, int]
 def merge_intervals(intervals: Sequence[Interval]) -> list[Interval]:
     """Join intervals that overlap or touch.
 
-    Invariant: the merged intervals are apart and end before the next start, but for the last. O(n log n)
+    Invariant: the merged intervals are disjoint, and all but the last end before the next start. O(n log n)
     steps.
 
     >>> merge_intervals([(8, 10), (1, 3), (2, 6), (6, 7)])
@@ -29,7 +29,7 @@ def merge_intervals(intervals: Sequence[Interval]) -> list[Interval]:
 
 
 def insert_interval(merged: Sequence[Interval], new: Interval) -> list[Interval]:
-    """Add an interval to sorted intervals that are apart. O(n) steps: no sorting is needed.
+    """Add an interval to sorted disjoint intervals. O(n) steps: no sorting is needed.
 
     >>> insert_interval([(1, 3), (6, 9)], (2, 5))
     [(1, 5), (6, 9)]
@@ -47,9 +47,9 @@ def insert_interval(merged: Sequence[Interval], new: Interval) -> list[Interval]
 
 
 def rooms_needed(meetings: Sequence[Interval]) -> int:
-    """Return how many rooms meetings need.
+    """Return the number of rooms that meetings need.
 
-    Invariant: the heap holds when the rooms in use become free, the first on top. O(n log n) steps.
+    Invariant: the heap holds the end times of the rooms in use, earliest on top. O(n log n) steps.
 
     >>> rooms_needed([(0, 30), (5, 10), (10, 20)])
     2

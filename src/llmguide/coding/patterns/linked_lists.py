@@ -1,4 +1,4 @@
-"""Linked lists, and the two pointers that run through them at different speeds."""
+"""Linked lists, and two pointers that traverse them at different speeds."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class Link:
-    """An item and the link after it."""
+    """A node of a linked list: an item and the next link."""
 
     item: int
     next: "Link | None" = None
@@ -31,7 +31,7 @@ def linked(items: Iterable[int]) -> Link | None:
 
 
 def reverse(head: Link | None) -> Link | None:
-    """Turn a list round in place.
+    """Reverse a list in place.
 
     Invariant: ``done`` is the reversed part, ``head`` the rest. O(n) steps, O(1) memory.
 
@@ -47,8 +47,8 @@ def reverse(head: Link | None) -> Link | None:
 def middle(head: Link | None) -> Link | None:
     """Return the middle link, the second of two.
 
-    Idea: when the fast pointer, two links a step, is at the end, the slow one is half-way. O(n) steps, O(1)
-    memory.
+    Idea: when the fast pointer, which moves two links per step, is at the end, the slow one is halfway. O(n)
+    steps, O(1) memory.
 
     >>> middle(linked([1, 2, 3])).item, middle(linked([1, 2, 3, 4])).item
     (2, 3)
@@ -60,11 +60,11 @@ def middle(head: Link | None) -> Link | None:
 
 
 def cycle_start(head: Link | None) -> Link | None:
-    """Return the link where a cycle begins, None if the list ends (Floyd's tortoise and hare).
+    """Return the link where a cycle starts, None if the list ends (Floyd's tortoise and hare).
 
-    Idea: on a cycle the gap between the pointers changes by one a step, so they meet. The slow one has then
-    gone a whole number of turns; a walk from the head and one from the meeting point, at one speed, meet
-    where the cycle begins. O(n) steps, O(1) memory.
+    Idea: on a cycle the gap between the pointers shrinks by one per step, so they meet. The slow pointer has
+    then moved a multiple of the cycle length; one pointer from the head and one from the meeting point, at
+    the same speed, meet where the cycle starts. O(n) steps, O(1) memory.
 
     >>> a = linked([1, 2, 3]); a.next.next.next = a.next
     >>> cycle_start(a).item, cycle_start(linked([1, 2]))
@@ -82,9 +82,9 @@ def cycle_start(head: Link | None) -> Link | None:
 
 
 def is_happy(number: int) -> bool:
-    """Tell whether summing the squares of the digits, again and again, leads to 1.
+    """Return whether repeatedly summing the squares of the digits leads to 1.
 
-    Idea: numbers and their successors form a linked list that ends in a cycle; 1 is one of its own.
+    Idea: numbers and their successors form a linked list that ends in a cycle; 1 is a cycle of its own.
 
     >>> is_happy(19), is_happy(2)  # 19, 82, 68, 100, 1
     (True, False)

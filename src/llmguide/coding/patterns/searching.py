@@ -1,16 +1,16 @@
-"""Binary search: halve what is left, until one candidate remains.
+"""Binary search: halve the search range until one candidate remains.
 
-One invariant serves all: everything before ``low`` fails the test and everything from ``high`` on passes it.
-Each step moves one of them to the middle, so the gap halves: O(log n) steps.
+All functions share one invariant: everything before ``low`` fails the test, and everything from ``high`` on
+passes it. Each step moves one of them to the middle, so the gap halves: O(log n) steps.
 """
 
 from collections.abc import Callable, Sequence
 
 
 def first_true(low: int, high: int, test: Callable[[int], bool]) -> int:
-    """Return the first number in [low, high) that passes a test which all after it pass too, or high.
+    """Return the first number in [low, high) that passes a monotone test, or high if none does.
 
-    This searches a space of answers, such as the least capacity that suffices, as well as a list. O(log n)
+    This can search a space of answers, such as the smallest sufficient capacity, as well as a list. O(log n)
     tests.
 
     >>> first_true(0, 100, lambda x: x * x >= 50), first_true(0, 5, lambda x: False)
@@ -36,7 +36,7 @@ def binary_search(items: Sequence[int], target: int) -> int | None:
 
 
 def count_sorted(items: Sequence[int], target: int) -> int:
-    """Count the target in a sorted list, from its first place to the first above it. O(log n) steps.
+    """Count the target in a sorted list, from its first position to the first larger item. O(log n) steps.
 
     >>> count_sorted([1, 3, 3, 5], 3), count_sorted([1, 3, 3, 5], 2)
     (2, 0)
@@ -46,9 +46,9 @@ def count_sorted(items: Sequence[int], target: int) -> int:
 
 
 def rotation(items: Sequence[int]) -> int:
-    """Return where the smallest item of a rotated sorted list of different items is.
+    """Return the position of the smallest item of a rotated sorted list of distinct items.
 
-    Idea: the items from there on are at most the last one, those before are above it. O(log n) steps.
+    Idea: the items from there on are at most the last one, those before are larger. O(log n) steps.
 
     >>> rotation([4, 5, 1, 2, 3]), rotation([1, 2, 3]), rotation([])
     (2, 0, 0)
@@ -57,9 +57,9 @@ def rotation(items: Sequence[int]) -> int:
 
 
 def search_rotated(items: Sequence[int], target: int) -> int | None:
-    """Return the position of the target in a rotated sorted list of different items, None if it is not there.
+    """Return the position of the target in a rotated sorted list of distinct items, None if it is not there.
 
-    Idea: find the rotation, then search as if it were undone. O(log n) steps, twice.
+    Idea: find the rotation, then search with shifted positions. O(log n) steps.
 
     >>> search_rotated([4, 5, 1, 2, 3], 5), search_rotated([4, 5, 1, 2, 3], 0)
     (1, None)

@@ -1,16 +1,16 @@
-"""Sliding window: a stretch whose two ends only move forwards, with what it holds kept up to date.
+"""Sliding window: a contiguous subarray whose ends only move forward, with its summary kept up to date.
 
-Both ends move at most n times, so O(n) steps. It needs a rule that gets no worse by shrinking; for sums with
-negative numbers there is none, and `longest_with_sum_at_most` refuses them.
+Both ends move at most n times, so it takes O(n) steps. The condition must stay true when the window shrinks.
+That fails for sums with negative numbers, so `longest_with_sum_at_most` refuses them.
 """
 
 from collections.abc import Sequence
 
 
 def max_sum(numbers: Sequence[int], width: int) -> int:
-    """Return the largest sum of neighbors of a given number.
+    """Return the largest sum of a window of a given width.
 
-    Idea: the next window gains one number and loses one. O(n) steps.
+    Idea: each next window gains one number and loses one. O(n) steps.
 
     >>> max_sum([2, 1, 5, 1, 3, 2], 3)
     9
@@ -19,7 +19,7 @@ def max_sum(numbers: Sequence[int], width: int) -> int:
         ValueError: There is no window of that width.
     """
     if not 0 < width <= len(numbers):
-        raise ValueError(f"no window of {width} fits into {len(numbers)} numbers")
+        raise ValueError(f"no window of width {width} fits into {len(numbers)} numbers")
     total = best = sum(numbers[:width])
     for i in range(width, len(numbers)):
         total += numbers[i] - numbers[i - width]
@@ -28,10 +28,10 @@ def max_sum(numbers: Sequence[int], width: int) -> int:
 
 
 def longest_without_repeat(text: str) -> int:
-    """Return the length of the longest stretch without a repeated letter.
+    """Return the length of the longest substring without a repeated character.
 
-    Invariant: text[start:end] has no repeats, and no longer stretch ends here. The map of last places lets
-    the start jump; it must not jump back. O(n) steps.
+    Invariant: text[start:end] has no repeats, and no longer such substring ends here. The map of last
+    positions lets the start jump; it must not jump back. O(n) steps.
 
     >>> longest_without_repeat("abcabcbb"), longest_without_repeat("abba"), longest_without_repeat("")
     (3, 2, 0)
@@ -46,15 +46,15 @@ def longest_without_repeat(text: str) -> int:
 
 
 def longest_with_sum_at_most(numbers: Sequence[int], limit: int) -> int:
-    """Return the length of the longest stretch of numbers, none negative, whose sum is within a limit.
+    """Return the length of the longest subarray of nonnegative numbers whose sum is within a limit.
 
-    Invariant: no longer stretch that ends here is within the limit. O(n) steps.
+    Invariant: no longer subarray that ends here is within the limit. O(n) steps.
 
     >>> longest_with_sum_at_most([3, 1, 2, 1, 4], 4)
     3
 
     Raises:
-        ValueError: A number is negative, so that shrinking might not help.
+        ValueError: A number is negative, so shrinking the window might increase the sum.
     """
     if numbers and min(numbers) < 0:
         raise ValueError(f"a sliding window needs numbers of 0 or more, not {min(numbers)}")
@@ -69,9 +69,10 @@ def longest_with_sum_at_most(numbers: Sequence[int], limit: int) -> int:
 
 
 def shortest_covering(text: str, letters: str) -> str:
-    """Return the first shortest stretch of a text that holds all the letters, as often as they are given.
+    """Return the first shortest substring that contains all given characters, with their multiplicity.
 
-    Invariant: ``missing`` is how many are still missing; the start moves while none are. O(n) steps.
+    Invariant: ``missing`` is the number of characters still missing; the start moves while it is 0. O(n)
+    steps.
 
     >>> shortest_covering("ADOBECODEBANC", "ABC"), shortest_covering("a", "aa"), shortest_covering("a", "")
     ('BANC', '', '')

@@ -7,8 +7,8 @@ from random import Random
 def merge(a: Sequence[int], b: Sequence[int]) -> list[int]:
     """Merge two sorted lists.
 
-    Invariant: the result is sorted and holds the smallest items of both. Equal items of the first come first,
-    which makes the sort stable. O(n) steps.
+    Invariant: the result is sorted and holds the smallest items of both. Equal items of the first list come
+    first, so the sort is stable. O(n) steps.
 
     >>> merge([1, 4], [2, 3, 5])
     [1, 2, 3, 4, 5]
@@ -38,10 +38,10 @@ def merge_sort(items: Sequence[int]) -> list[int]:
 
 
 def partition(items: list[int], low: int, high: int, pivot: int) -> tuple[int, int]:
-    """Order items[low:high] as below, equal, above the pivot; return where the equal ones begin and end.
+    """Partition items[low:high] into below, equal and above the pivot; return the range of the equal ones.
 
     Invariant: [low, less) is below, [less, i) equal, [more, high) above (the Dutch national flag of
-    Dijkstra). Keeping the equal ones apart is what makes many equal items easy. O(n) steps.
+    Dijkstra). Separating equal items keeps the sort fast with many duplicates. O(n) steps.
 
     >>> items = [3, 1, 2, 1]; partition(items, 0, 4, 2), items
     ((2, 3), [1, 1, 2, 3])
@@ -63,8 +63,8 @@ def partition(items: list[int], low: int, high: int, pivot: int) -> tuple[int, i
 def quicksort(items: list[int], random: Random) -> None:
     """Sort in place around random pivots.
 
-    O(n log n) expected steps for every input; O(n^2) if the pivots are unlucky, which the input cannot
-    arrange. The larger side waits on the stack, so O(log n) memory.
+    O(n log n) expected steps for every input; O(n^2) with unlucky pivots, which no input can force. The
+    larger side waits on the stack, so O(log n) memory.
 
     >>> items = [3, 1, 2]; quicksort(items, Random(0)); items
     [1, 2, 3]
@@ -80,14 +80,15 @@ def quicksort(items: list[int], random: Random) -> None:
 def quickselect(items: Sequence[int], k: int, random: Random) -> int:
     """Return the item that would be at position k if the list were sorted.
 
-    Idea: quicksort that goes only into the side that holds position k. The sides shrink geometrically on
+    Idea: quicksort that continues only on the side that contains position k. The sides shrink geometrically
+    on
     average: O(n) expected steps, O(n^2) if the pivots are unlucky.
 
     >>> quickselect([5, 3, 9, 1], 1, Random(0))
     3
     """
     if not 0 <= k < len(items):
-        raise ValueError(f"k = {k} is no position in a list of {len(items)}; use 0 to {len(items) - 1}")
+        raise ValueError(f"k = {k} is not a position in a list of {len(items)}; use 0 to {len(items) - 1}")
     rest = list(items)
     low, high = 0, len(rest)
     while True:

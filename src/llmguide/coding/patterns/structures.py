@@ -28,8 +28,8 @@ def count(items: Iterable[Key]) -> dict[Key, int]:
 def two_sum(numbers: list[int], target: int) -> tuple[int, int] | None:
     """Find two positions whose numbers add up to the target, with a hash map.
 
-    Idea: each number knows the one partner it needs. Invariant: the map holds the position of every number
-    before this one. O(n) expected steps, where trying all pairs takes O(n^2).
+    Idea: each number needs exactly one partner. Invariant: the map holds the position of every number before
+    this one. O(n) expected steps; trying all pairs takes O(n^2).
 
     >>> two_sum([2, 7, 11, 15], 9), two_sum([3, 3], 6), two_sum([3], 6)
     ((0, 1), (0, 1), None)
@@ -43,7 +43,7 @@ def two_sum(numbers: list[int], target: int) -> tuple[int, int] | None:
 
 
 def is_balanced(text: str) -> bool:
-    """Tell whether brackets close in the order in which they opened, with a stack.
+    """Return whether brackets are balanced and properly nested, with a stack.
 
     Invariant: the stack holds the brackets still open, the innermost on top. O(n) steps.
 
@@ -62,9 +62,9 @@ def is_balanced(text: str) -> bool:
 class Queue(Generic[T]):
     """A queue of two stacks: first in, first out.
 
-    Idea: turning a stack over reverses it. Invariant: the oldest item is on top of ``_out``, or at the
-    bottom of ``_in`` if ``_out`` is empty. Each item moves once, so n operations take O(n) steps, though a
-    single one may take that many. In practice use `collections.deque`.
+    Idea: moving a stack onto another one reverses it. Invariant: the oldest item is on top of ``_out``, or at
+    the bottom of ``_in`` if ``_out`` is empty. Each item moves once, so n operations take O(n) steps in
+    total, although a single one may take that many. In practice use `collections.deque`.
 
     >>> queue = Queue()
     >>> for item in (1, 2): queue.push(item)
@@ -84,7 +84,7 @@ class Queue(Generic[T]):
         self._in.append(item)
 
     def pop(self) -> T:
-        """Take the oldest item; raises `IndexError` if there is none."""
+        """Remove and return the oldest item; raises `IndexError` if there is none."""
         if not self._out:
             while self._in:
                 self._out.append(self._in.pop())
@@ -92,11 +92,11 @@ class Queue(Generic[T]):
 
 
 class Heap:
-    """A binary heap: the smallest item is at hand.
+    """A binary heap: the smallest item is on top.
 
-    Idea: a complete tree kept in a list, where the children of i are 2i + 1 and 2i + 2. Invariant: no item is
-    larger than its children. Push and pop repair one path from root to leaf: O(log n) steps. In practice use
-    `heapq`.
+    Idea: a complete tree stored in a list, where the children of i are 2i + 1 and 2i + 2. Invariant: no item
+    is larger than its children. Push and pop repair one path from root to leaf: O(log n) steps. In practice
+    use `heapq`.
 
     >>> heap = Heap()
     >>> for item in (3, 1, 2): heap.push(item)
@@ -111,7 +111,7 @@ class Heap:
         return len(self._items)
 
     def push(self, item: int) -> None:
-        """Add an item at the end and let it rise."""
+        """Append an item and sift it up."""
         items = self._items
         items.append(item)
         i = len(items) - 1
@@ -120,7 +120,10 @@ class Heap:
             i = (i - 1) // 2
 
     def pop(self) -> int:
-        """Take the smallest item, put the last in its place and let it sink; raises `IndexError` if empty."""
+        """Remove and return the smallest item; raises `IndexError` if there is none.
+
+        The last item takes its place and is sifted down.
+        """
         items = self._items
         last = items.pop()
         if not items:
@@ -139,12 +142,13 @@ class Heap:
 
 
 class UnionFind:
-    """Disjoint sets that merge: who is connected with whom?
+    """Union-find: disjoint sets that can be merged.
 
-    Idea: each set is a tree whose root names it. The smaller tree goes under the larger, so that no path is
-    longer than log2(n), and each search shortens its path. Invariant: two items are in one set exactly if
-    they have one root. m operations take O(m a(n)) steps, where a, the inverse of Ackermann's function, is
-    below 5 for every n that fits into a computer (Tarjan 1975, doi:10.1145/321879.321884).
+    Idea: each set is a tree, identified by its root. The smaller tree is attached to the root of the larger,
+    so no path is longer than log2(n), and each search shortens its path. Invariant: two items are in the same
+    set if and only if they have the same root. m operations take O(m a(n)) steps, where a, the inverse of
+    Ackermann's function, is below 5 for every n that fits into a computer (Tarjan 1975,
+    doi:10.1145/321879.321884).
 
     >>> sets = UnionFind(4)
     >>> sets.union(0, 1), sets.union(1, 0), sets.find(0) == sets.find(1), sets.n_sets
@@ -164,7 +168,7 @@ class UnionFind:
         return item
 
     def union(self, a: int, b: int) -> bool:
-        """Merge the sets of two items; tell whether they were apart."""
+        """Merge the sets of two items; return whether they were different."""
         a, b = self.find(a), self.find(b)
         if a == b:
             return False
@@ -176,14 +180,14 @@ class UnionFind:
         return True
 
 
-Node = dict[str, Any]  # letter to node
+Node = dict[str, Any]  # character to node
 
 
 class Trie:
-    """A tree of letters: words that share a beginning share a path.
+    """A trie, a tree of characters: words with the same prefix share a path.
 
-    Invariant: a node stands for the letters on its path; ``""`` marks the end of a word. Adding and searching
-    take O(length of the word) steps, however many words there are.
+    Invariant: a node represents the characters on its path; ``""`` marks the end of a word. Adding and
+    searching take O(length of the word) steps, independent of the number of words.
 
     >>> trie = Trie()
     >>> for word in ("car", "cart", "dog"): trie.add(word)
@@ -206,7 +210,7 @@ class Trie:
         return node is not None and "" in node
 
     def starting_with(self, prefix: str) -> list[str]:
-        """Return the words that begin with a prefix, in alphabetical order."""
+        """Return the words that start with a prefix, in alphabetical order."""
         start = self._node(prefix)
         words: list[str] = []
         stack = [] if start is None else [(prefix, start)]

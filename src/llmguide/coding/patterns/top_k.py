@@ -1,4 +1,4 @@
-"""The k largest, without sorting all: keep k candidates in a heap whose top is the weakest."""
+"""The k largest items without sorting all: keep k candidates in a heap with the smallest on top."""
 
 import heapq
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,8 @@ from llmguide.coding.patterns.structures import Key, count
 def k_largest(numbers: Iterable[int], k: int) -> list[int]:
     """Return the k largest numbers, largest first.
 
-    Invariant: the heap holds the k largest so far, the smallest of them on top, which is all that a
-    newcomer has to beat. O(n log k) steps and O(k) memory, so the numbers may be a stream.
+    Invariant: the heap holds the k largest so far, with the smallest on top, so a new number has to beat only
+    that one. O(n log k) steps and O(k) memory, so the numbers may be a stream.
 
     >>> k_largest([3, 1, 5, 2, 4], 2), k_largest([1], 3), k_largest([1], 0)
     ([5, 4], [1], [])
@@ -25,9 +25,9 @@ def k_largest(numbers: Iterable[int], k: int) -> list[int]:
 
 
 def top_k_frequent(items: Sequence[Key], k: int) -> list[Key]:
-    """Return the k most frequent items, the first seen first among equals.
+    """Return the k most frequent items; of equally frequent ones, the first seen comes first.
 
-    Idea: nothing occurs more than n times, so a list of n + 1 buckets sorts by count without comparing: O(n).
+    Idea: no item occurs more than n times, so n + 1 buckets sort by count without comparisons: O(n).
 
     >>> top_k_frequent("banana", 2)
     ['a', 'n']

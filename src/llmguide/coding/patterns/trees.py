@@ -1,7 +1,7 @@
-"""Binary trees: walks, search trees, common ancestors, balance, and trees as text.
+"""Binary trees: traversals, search trees, common ancestors, balance, and serialization.
 
-n nodes, h levels: h is log2(n + 1) in a full tree and n in a chain. Recursion follows the shape of the tree
-and needs O(h) memory; Python allows about 1000 levels.
+n nodes, h levels: h is log2(n + 1) in a full tree and n in a chain. Recursion follows the tree and needs O(h)
+memory; Python allows about 1000 levels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class Tree:
-    """A node; None is the empty tree."""
+    """A node of a binary tree; None is the empty tree."""
 
     item: int
     left: "Tree | None" = None
@@ -18,9 +18,9 @@ class Tree:
 
 
 def build(items: Sequence[int]) -> Tree | None:
-    """Build a balanced tree that lists the items in this order, a search tree if they are sorted.
+    """Build a balanced tree with this in-order traversal: a search tree if the items are sorted.
 
-    O(n log n) steps, because of the copied parts.
+    O(n log n) steps, because of the copied slices.
 
     >>> list(in_order(build([1, 2, 3, 4]))), height(build([1, 2, 3, 4]))
     ([1, 2, 3, 4], 3)
@@ -32,10 +32,10 @@ def build(items: Sequence[int]) -> Tree | None:
 
 
 def in_order(tree: Tree | None) -> Iterator[int]:
-    """Walk left, node, right: a search tree comes out sorted.
+    """Traverse left, node, right (in-order): a search tree yields sorted items.
 
-    Invariant: the stack holds the nodes whose left side has been entered and that are not yet out. O(n)
-    steps.
+    Invariant: the stack holds the nodes whose left subtree has been entered and that have not been yielded.
+    O(n) steps.
 
     >>> list(in_order(Tree(2, Tree(1), Tree(3))))
     [1, 2, 3]
@@ -51,7 +51,7 @@ def in_order(tree: Tree | None) -> Iterator[int]:
 
 
 def pre_order(tree: Tree | None) -> Iterator[int]:
-    """Walk node, left, right: parents before children, as when copying. O(n) steps.
+    """Traverse node, left, right (pre-order): parents before children, as for copying. O(n) steps.
 
     >>> list(pre_order(Tree(2, Tree(1), Tree(3))))
     [2, 1, 3]
@@ -65,7 +65,7 @@ def pre_order(tree: Tree | None) -> Iterator[int]:
 
 
 def post_order(tree: Tree | None) -> Iterator[int]:
-    """Walk left, right, node: children before parents, as when deleting. O(n) steps.
+    """Traverse left, right, node (post-order): children before parents, as for deleting. O(n) steps.
 
     Idea: it is the reverse of node, right, left.
 
@@ -96,9 +96,10 @@ def levels(tree: Tree | None) -> list[list[int]]:
 
 
 def is_search_tree(tree: Tree | None) -> bool:
-    """Tell whether every node is above all on its left and below all on its right.
+    """Return whether every node is larger than all items on its left and smaller than all on its right.
 
-    Comparing nodes with their children only is the usual mistake. Here the sorted walk does it. O(n) steps.
+    A common mistake is to compare nodes with their children only. Here the in-order traversal must be sorted.
+    O(n) steps.
 
     >>> is_search_tree(Tree(2, Tree(1), Tree(3))), is_search_tree(Tree(5, Tree(1, None, Tree(6)), Tree(7)))
     (True, False)
@@ -112,7 +113,7 @@ def is_search_tree(tree: Tree | None) -> bool:
 
 
 def insert(tree: Tree | None, item: int) -> Tree:
-    """Add an item to a search tree, if it is new; return the root. O(h) steps.
+    """Add an item to a search tree if it is new; return the root. O(h) steps.
 
     >>> list(in_order(insert(build([1, 3]), 2)))
     [1, 2, 3]
@@ -133,7 +134,7 @@ def insert(tree: Tree | None, item: int) -> Tree:
 
 
 def search(tree: Tree | None, item: int) -> bool:
-    """Tell whether a search tree holds an item. O(h) steps, so O(log n) if it is balanced.
+    """Return whether a search tree contains an item. O(h) steps, so O(log n) if it is balanced.
 
     >>> search(build([1, 2, 3]), 2), search(build([1, 2, 3]), 4)
     (True, False)
@@ -144,10 +145,10 @@ def search(tree: Tree | None, item: int) -> bool:
 
 
 def lowest_common_ancestor(tree: Tree | None, a: int, b: int) -> Tree | None:
-    """Return the lowest node that has both items, which the tree must hold once each, in or below it.
+    """Return the lowest node that has both items in its subtree; the tree must contain each once.
 
-    Idea: a side answers with the ancestor, or with what it has of the two. If both sides answer, this node
-    is it. O(n) steps.
+    Idea: each subtree returns the ancestor, or the one of the two items that it contains. If both do, this
+    node is the ancestor. O(n) steps.
 
     >>> lowest_common_ancestor(build([1, 2, 3, 4, 5]), 1, 2).item
     2
@@ -169,10 +170,10 @@ def height(tree: Tree | None) -> int:
 
 
 def is_balanced(tree: Tree | None) -> bool:
-    """Tell whether at every node the heights of the sides differ by one at most.
+    """Return whether the heights of the two subtrees of every node differ by at most one.
 
-    Idea: one walk returns heights and None for "already unbalanced"; asking `height` at every node would take
-    O(n h). O(n) steps.
+    Idea: one traversal returns heights, or None for "already unbalanced"; calling `height` at every node
+    would take O(n h). O(n) steps.
 
     >>> is_balanced(Tree(1, Tree(2))), is_balanced(Tree(1, Tree(2, Tree(3))))
     (True, False)
@@ -191,9 +192,9 @@ def is_balanced(tree: Tree | None) -> bool:
 
 
 def serialize(tree: Tree | None) -> str:
-    """Write a tree as text: the walk node, left, right, with ``.`` for the empty tree. O(n) steps.
+    """Serialize a tree: its pre-order traversal, with ``.`` for the empty tree. O(n) steps.
 
-    Without the dots a walk does not determine a tree.
+    Without the dots, a traversal does not determine a tree.
 
     >>> serialize(Tree(1, None, Tree(2)))
     '1 . 2 . .'
@@ -209,7 +210,7 @@ def serialize(tree: Tree | None) -> str:
 
 
 def deserialize(text: str) -> Tree | None:
-    """Read what `serialize` wrote. O(n) steps.
+    """Read a tree that `serialize` wrote. O(n) steps.
 
     >>> serialize(deserialize("1 . 2 . ."))
     '1 . 2 . .'

@@ -1,6 +1,6 @@
-"""Two pointers: two positions that only ever move towards each other, so that all pairs need not be tried.
+"""Two pointers: two positions that only move toward each other, so not all pairs have to be tried.
 
-Each move must be safe: it may only give up pairs that cannot be the answer. Then n moves are enough.
+Each move must be safe: it may only discard pairs that cannot be the answer. Then n moves are enough.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ def two_sum_sorted(numbers: Sequence[int], target: int) -> tuple[int, int] | Non
 
 
 def largest_container(heights: Sequence[int]) -> int:
-    """Return the most water that two of the walls hold: distance times the lower wall.
+    """Return the largest amount of water between two walls: distance times the height of the lower wall.
 
-    Safe move: the lower wall holds no more with any nearer partner, so it is given up. O(n) steps.
+    Safe move: the lower wall holds no more water with any nearer partner, so it is discarded. O(n) steps.
 
     >>> largest_container([1, 8, 6, 2, 5, 4, 8, 3, 7])
     49
@@ -46,7 +46,7 @@ def largest_container(heights: Sequence[int]) -> int:
 
 
 def is_palindrome(text: str) -> bool:
-    """Tell whether the letters and digits read the same backwards, whatever their case. O(n) steps.
+    """Return whether the letters and digits read the same backwards, ignoring case. O(n) steps.
 
     >>> is_palindrome("A man, a plan, a canal: Panama"), is_palindrome("ab")
     (True, False)
@@ -65,9 +65,9 @@ def is_palindrome(text: str) -> bool:
 
 
 def remove_duplicates(items: list[int]) -> int:
-    """Move the different items of a sorted list to its front and return how many there are.
+    """Move the distinct items of a sorted list to its front, and return their number.
 
-    Invariant: items[:n] are the different items read so far. O(n) steps, O(1) memory.
+    Invariant: items[:n] are the distinct items read so far. O(n) steps, O(1) memory.
 
     >>> items = [1, 1, 2, 3, 3]; n = remove_duplicates(items); items[:n]
     [1, 2, 3]

@@ -1,1 +1,1 @@
-"""The sandbox that model-written code runs in: process isolation, the judge, and its verdicts."""
+"""The sandbox for model-written code: process isolation, the judge, and its verdicts."""

@@ -1,12 +1,12 @@
-"""A box for a browser's tab, which has no processes: the solution runs in the judge's own Python.
+"""The in-browser sandbox: without processes, the solution runs in the judge's own Python.
 
-The browser shuts that Python in: no files of the reader, no processes, no other host. Within it nothing
-stands between the solution and the judge, so use it for code that you may as well run yourself, as on the
-pages of the guide. What does not hold there:
+The browser isolates that Python: it cannot reach the reader's files, processes or other hosts. Within it,
+nothing isolates the judge from the solution, so use it only for code that you would run yourself, as on the
+pages of the guide. What is not enforced there:
 
-- the layers of `llmguide.coding.sandbox.isolation`, memory's limit among them;
-- the time limit, for a loop that is not in the solution's own lines, or catches every exception: press Stop;
-- that the solution cannot look at the tests, or change the judge.
+- the layers of `llmguide.coding.sandbox.isolation`, including the memory limit;
+- the time limit, if a loop is outside the solution's own lines, or catches every exception: press Stop;
+- that the solution cannot read the tests or change the judge.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class TabBox(Box):
-    """The same box to the judge; messages are answered at once, in the same process."""
+    """The interface of `Box` in the browser: messages are answered immediately, in the same process."""
 
     def _open(self) -> None:
         self.layers = dict.fromkeys(LAYERS, "a tab has no processes")
@@ -47,7 +47,7 @@ class TabBox(Box):
         self._text = stdin
 
     def check(self, answer: Answer, **job: str) -> dict[str, Any]:
-        """Run a check; its candidate is called while the check runs, and waits for nobody."""
+        """Run a check, whose candidate is called directly."""
         self._wire.answer = answer
         self.start("check", **job)
         return self.receive(raising=False)
@@ -73,7 +73,7 @@ class TabBox(Box):
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[None]:
-        """Give the solution the job's input, take what it prints, and end it when its time is over."""
+        """Run the solution with the job's input, captured output and time limit."""
         environment, stdin, trace, leave = dict(os.environ), sys.stdin, sys.gettrace(), os._exit
 
         def leave_box(status: int) -> NoReturn:
@@ -85,7 +85,7 @@ class TabBox(Box):
             self._check_time()
             if frame.f_code.co_filename not in SOURCES:
                 return None
-            frame.f_trace_opcodes = True  # `while True: pass` never comes to another line
+            frame.f_trace_opcodes = True  # `while True: pass` never reaches another line
             return watch
 
         os.environ.clear()
@@ -104,16 +104,16 @@ class TabBox(Box):
 
 
 class _Wire(Channel):
-    """The worker's end of the channel, whose other end is in the same process."""
+    """The worker's end of the channel; the other end is in the same process."""
 
     def __init__(self, incoming: bytearray) -> None:
         self._incoming = incoming
         self.answer: Answer
-        self.stopped: StoppedError | None = None  # which the solution or the check may have caught
+        self.stopped: StoppedError | None = None  # raised again if the solution or the check has caught it
 
     def send(self, message: dict[str, Any]) -> None:
         if message.get("error", {}).get("type") == "KeyboardInterrupt":
-            raise KeyboardInterrupt  # the reader has pressed Stop, and the worker took it for an error
+            raise KeyboardInterrupt  # the reader has pressed Stop, which the worker reports as an error
         self._incoming += to_line(message)
 
     def receive(self) -> dict[str, Any]:

@@ -1,29 +1,28 @@
-"""Locks a process into a box before it runs code that nobody has read: limits, namespaces, Landlock, seccomp.
+"""Isolate a process before it runs untrusted code: limits, namespaces, Landlock, seccomp.
 
-Each layer is tried and reports ``"on"`` or the reason why it is off, so that whoever asks can see what holds
-on this machine:
+Each layer is tried, and reports ``"on"`` or the reason why it is off:
 
-- ``limits``: memory, size of files, processor time, open files and processes (``setrlimit``);
-- ``unprivileged``: a box started by root becomes the user 65534, ``nobody``;
-- ``capabilities``: the box has none of root's privileges, whoever started it, and no program can restore them
+- ``limits``: memory, file size, processor time, open files and processes (``setrlimit``);
+- ``unprivileged``: a sandbox started by root runs as user 65534, ``nobody``;
+- ``capabilities``: the sandbox has none of root's privileges, and no program can restore them
   (https://man7.org/linux/man-pages/man7/capabilities.7.html);
-- ``namespaces``: no network, its own process numbers (all of its processes die with the first one), no shared
-  memory with the outside;
-- ``tmpfs``: the working folder is a small file system in memory, which ends with the box;
+- ``namespaces``: no network, its own process ids (all of its processes die with the first one), no shared
+  memory with other processes;
+- ``tmpfs``: the working folder is a small file system in memory, which is freed with the sandbox;
 - ``landlock``: files can be read only in Python's library and the system's, and written only in the
   working folder (https://docs.kernel.org/userspace-api/landlock.html);
 - ``seccomp``: the kernel accepts only the system calls that Python needs (`llmguide.coding.sandbox.seccomp`).
-  The box cannot start processes or programs, open sockets, send signals, trace, mount, share memory, outlive
-  the judge, or change the owner, mode, times or attributes of a file, which Landlock does not look at.
+  The sandbox cannot start processes or programs, open sockets, send signals, trace, mount, share memory,
+  outlive the judge, or change the owner, mode, times or attributes of a file, which Landlock does not
+  control.
 
-All but ``limits`` exist on Linux only. The file is run by path in a bare interpreter and imports nothing but
-the standard library.
+All but ``limits`` exist on Linux only. The file is run by path in a bare interpreter, and imports only the
+standard library.
 
-bubblewrap and nsjail are not used, even where they are installed. They depend on the same user namespaces, so
-they add nothing where these are missing; where these are present they would replace 30 lines here, while
-Landlock, the filter and the limits would remain ours. bubblewrap 0.12 works as root and as another user, but
-takes 15 ms more for each box (a bare Python takes 40 ms) and would be a second way to start one, to be tested
-and reported on its own.
+bubblewrap and nsjail are not used, even if they are installed. They depend on the same user namespaces, so
+they add nothing without these; with these they would replace 30 lines here, but not Landlock, the filter and
+the limits. bubblewrap 0.12 works as root and as another user, but takes 15 ms more per sandbox (a bare Python
+takes 40 ms) and would be a second code path to test and report.
 """
 
 import contextlib
@@ -39,7 +38,7 @@ from collections.abc import Callable
 
 LAYERS = ("limits", "unprivileged", "capabilities", "namespaces", "tmpfs", "landlock", "seccomp")
 NOBODY = 65534
-PROCESSES = 32  # threads count
+PROCESSES = 32  # threads count as processes
 OPEN_FILES = 64
 FOLDER_MIB = 16
 
@@ -61,7 +60,7 @@ _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x400
 
 
 class UnavailableError(Exception):
-    """A layer cannot be had here, for the reason given."""
+    """A layer is not available on this machine; the message says why."""
 
 
 def enter(
@@ -73,22 +72,22 @@ def enter(
     system_calls: bytes,
     close: tuple[int, ...],
 ) -> dict[str, str]:
-    """Shut this process in; returns in a descendant of the caller, while the caller waits and ends with it.
+    """Isolate this process; returns in a descendant of the caller, while the caller waits and ends with it.
 
-    With namespaces, three processes remain: the caller; the first process of the box, which only waits; and
-    the one that goes on. Killing the process group of the caller kills the first process of the box, and
-    with it the kernel kills everything inside, however it has detached itself.
+    With namespaces, there are three processes: the caller; the first process of the sandbox, which only
+    waits; and the one that continues. Killing the process group of the caller kills the first process of the
+    sandbox, and with it the kernel kills everything inside, even detached processes.
 
     Args:
-        folder: Working folder, the only one in which files can be written.
-        memory_mb: Limit of the address space.
-        cpu_s: Limit of processor time.
-        layers: Those to try.
-        system_calls: The program of the seccomp filter; empty if there is none for this processor.
-        close: Descriptors that only the process that goes on may hold.
+        folder: Working folder, the only one that is writable.
+        memory_mb: Limit of the address space, in MiB.
+        cpu_s: Limit of processor time, in seconds.
+        layers: Names of the layers to try.
+        system_calls: Program of the seccomp filter; empty if there is none for this processor.
+        close: File descriptors that only the process that continues may hold.
 
     Returns:
-        For each of `LAYERS` ``"on"`` or why it is off.
+        The state of each of `LAYERS`: ``"on"``, or the reason why it is off.
     """
     steps: dict[str, Callable[[], None]] = {
         "unprivileged": lambda: _become_nobody(folder),
@@ -100,10 +99,10 @@ def enter(
         "seccomp": lambda: _seccomp(system_calls),
     }
     state: dict[str, str] = {}
-    if sys.platform == "linux":  # no program gives privileges back; Landlock and seccomp ask for it too
+    if sys.platform == "linux":  # no program can restore privileges; Landlock and seccomp require this, too
         _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     for name, step in steps.items():
-        if name == "limits":  # what follows is for the last process only
+        if name == "limits":  # the rest runs in the last process only
             _descend(1 + (state["namespaces"] == "on"), close)
         if name not in layers:
             state[name] = "not asked for"
@@ -123,7 +122,7 @@ def _attempt(step: Callable[[], None]) -> str:
 
 
 def _descend(generations: int, close: tuple[int, ...]) -> None:
-    _end_with_parent()  # the judge may be killed, and cannot clean up then
+    _end_with_parent()  # a killed judge cannot clean up
     for _ in range(generations):
         child = os.fork()
         if child:
@@ -141,7 +140,7 @@ def _end_with_parent() -> None:
 
 
 def _limit(memory_mb: int, cpu_s: int) -> None:
-    resource = importlib.import_module("resource")  # missing on Windows, where this layer says so
+    resource = importlib.import_module("resource")  # missing on Windows, where this layer reports it
 
     size = memory_mb << 20
     wanted = {
@@ -176,11 +175,11 @@ def _become_nobody(folder: str) -> None:
     os.seteuid(0)
     os.setegid(0)
     if not readable:
-        raise UnavailableError(f"{library} cannot be read by the user nobody: runs as root")
-    _empty_bounding_set()  # a namespace refills it; without one, nobody could not empty it later
+        raise UnavailableError(f"{library} is not readable by the user nobody, so the sandbox runs as root")
+    _empty_bounding_set()  # a namespace would restore them; without one, nobody could not drop them later
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # or the maps of the user namespace cannot be written
+    _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # required for writing the maps of the user namespace
 
 
 def _unshare() -> None:
@@ -213,7 +212,7 @@ def _drop_capabilities() -> None:
 
 
 def _empty_bounding_set() -> None:
-    with contextlib.suppress(OSError):  # at the first number that is no capability, or without the right to
+    with contextlib.suppress(OSError):  # at the first number that is not a capability, or without permission
         for capability in range(64):
             _call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
 
@@ -225,7 +224,7 @@ def _landlock(folder: str) -> None:
     # rights by version: 1 has 13 of files, 2 adds refer, 3 truncate, 5 ioctl on devices
     files = (1 << (13 + (version >= 2) + (version >= 3) + (version >= 5))) - 1
     if version >= 6:
-        attributes = struct.pack("=QQQ", files, 3, 3)  # no TCP, no signals or abstract sockets to the outside
+        attributes = struct.pack("=QQQ", files, 3, 3)  # no TCP, signals or abstract sockets to the outside
     elif version >= 4:
         attributes = struct.pack("=QQ", files, 3)
     else:
@@ -264,7 +263,7 @@ def _seccomp(program: bytes) -> None:
 
 def _need_linux() -> None:
     if sys.platform != "linux":
-        raise UnavailableError(f"{sys.platform} does not have it")
+        raise UnavailableError(f"not available on {sys.platform}")
 
 
 def _call(name: str, *arguments: object) -> int:

@@ -1,24 +1,24 @@
-"""Decides whether a program that nobody has read is right, without trusting it.
+"""The judge: test an untrusted program in a sandbox.
 
-The solution runs in a box of its own (`llmguide.coding.sandbox.isolation`): a bare Python with an empty
-environment, a private folder, limits, and whatever the machine offers of namespaces, Landlock and seccomp.
-Expected values stay outside. The solution is sent arguments and sends back plain data, which is compared
-here; so there is nothing in its process to patch, and forging an answer is no easier than returning it. A
-``check(candidate)`` in the style of HumanEval runs in a second box, where ``candidate`` is a wire to the
-first. An exception of the solution is raised again there, but as a class that the check names or as
-RuntimeError, so that it cannot silently end a loop of a check that does not expect it.
+The solution runs in a sandbox of its own (`llmguide.coding.sandbox.isolation`): a bare Python with an empty
+environment, a private folder, limits, and those of namespaces, Landlock and seccomp that the machine has.
+Expected values stay outside. The judge sends arguments, and the solution sends back plain data, which is
+compared here. So there is nothing in its process to patch, and forging an answer is no easier than returning
+it. A ``check(candidate)`` in the style of HumanEval runs in a second sandbox, where ``candidate`` calls the
+first one. An exception of the solution is raised again there, but as a class that the check names or as
+RuntimeError, so it cannot silently end a loop of a check that does not expect it.
 
 ```
 judge ── arguments ──> box: solution            judge <── call ── box: check(candidate)
 judge <── plain data ──                         judge ── answer ─>
 ```
 
-What it does not protect from:
+What it does not protect against:
 
-- a hole in the kernel or in Python. Put a virtual machine around code from people who attack you;
-- layers that the machine lacks. `protections` tells which hold; name those you need in ``require``, and the
-  judge refuses to run without them. All are layers of Linux, except ``limits``, of which other systems have
-  some; Windows lacks what the judge itself needs, and a browser's tab has none of the layers
+- a vulnerability in the kernel or in Python. Run code from attackers in a virtual machine;
+- layers that the machine lacks. `protections` returns which are on; name those you need in ``require``, and
+  the judge refuses to run without them. All are layers of Linux, except ``limits``, some of which exist on
+  other systems; the judge does not run on Windows, and the browser has none of the layers
   (`llmguide.coding.sandbox.browser`). Some containers have no ``namespaces``, and so no ``tmpfs``. Without
 
     - ``limits``, a solution can take all of the memory;
@@ -29,21 +29,21 @@ What it does not protect from:
       files, read their attributes, and write to any socket that has a path;
     - ``seccomp`` and ``namespaces``, it can also use the network, signal your processes, reach their shared
       memory, and outlive a judge, killed or not;
-    - ``tmpfs``, it can fill the disk with many files until its time is over;
+    - ``tmpfs``, it can fill the disk with many files until its time limit;
     - ``landlock``, it can read and write what its user can: the tests, and the memory of processes;
 
-- reading the libraries of Python and of the system, with the packages installed in them (with this package
-  its problems and their answers), and asking whether a file exists, how large it is, where a link leads, what
-  the machine is called, or how much memory it has;
+- reading the libraries of Python and of the system, with the installed packages (including the problems and
+  answers of this package), and querying whether a file exists, its size, the target of a link, the name of
+  the machine, or its memory;
 - load: with threads it may use every core, for at most a second of processor time more than its time limit,
   and a hostile answer may cost the judge about a second of processor time to read, while the judge's other
-  threads go on; what else runs on the machine changes what it measures;
+  threads continue; other programs on the machine change its timings;
 - a check that is easy to pass: ``zip(candidate(x), expected)`` stops at the shorter of the two, and
   ``except Exception: pass`` accepts every exception;
-- a solution that knows the tests by heart, because they were published.
+- a solution that has memorized published tests.
 
 References: the form of the check, Chen et al. 2021, arXiv:2107.03374, whose own evaluation runs it in the
-process of the solution and says that this is no sandbox.
+process of the solution and warns that this is not a sandbox.
 """
 
 import sys
@@ -67,21 +67,21 @@ def judge(
     memory_mb: int = 256,
     require: Collection[str] = (),
 ) -> Verdict:
-    """Run a solution against tests, in a box, until the first failure.
+    """Run a solution on tests in a sandbox, until the first failure.
 
     Args:
         solution: Python source of the solution.
         tests: Function calls, whole programs or a ``check(candidate)``.
-        timeout_s: Wall-clock seconds for all of the tests, without the start of the box.
-        memory_mb: Address space of the box in MiB; Python itself takes about 20.
-        require: Layers, of `llmguide.coding.sandbox.isolation.LAYERS`, without which the solution is not run.
+        timeout_s: Wall-clock time limit for all tests, in seconds, without the start of the sandbox.
+        memory_mb: Limit of the address space, in MiB; Python itself takes about 20.
+        require: Layers of `llmguide.coding.sandbox.isolation.LAYERS` without which the solution is not run.
 
     Returns:
         The verdict.
 
     Raises:
-        RuntimeError: The box could not be started, or lacks a required layer.
-        ValueError: A limit is not positive, or `require` names no layer.
+        RuntimeError: The sandbox could not be started, or lacks a required layer.
+        ValueError: A limit is not positive, or `require` names an unknown layer.
 
     >>> from llmguide import judge
     >>> tests = FunctionTests("double", [([2], 4), ([-1], -2)])
@@ -103,7 +103,7 @@ def judge(
 
 @dataclass(frozen=True)
 class Output:
-    """What one call gave: a value, or the error that ended it."""
+    """The output of one call: a value, or the error that ended it."""
 
     value: object = None
     error: str = ""
@@ -117,21 +117,21 @@ def outputs(
     memory_mb: int = 256,
     require: Collection[str] = (),
 ) -> list[Output]:
-    """Run a solution on the arguments of tests and return what it gives, whatever was expected.
+    """Run a solution on the arguments of tests, and return its outputs without comparing them.
 
     Args:
         solution: Python source of the solution.
-        tests: Calls to run; a call after one that ended the process or took too long is an error too.
+        tests: Calls to run; after a call that ends the process or times out, the others are errors, too.
         timeout_s: Time limit for all calls, in seconds.
         memory_mb: Memory limit, in MiB.
         require: Protections without which the solution is not run, as for `judge`.
 
     Returns:
-        One output a case.
+        One output for each case.
 
     Raises:
-        RuntimeError: As for `judge`.
-        ValueError: As for `judge`.
+        RuntimeError: The sandbox could not be started, or lacks a required layer.
+        ValueError: A limit is not positive, or `require` names an unknown layer.
 
     >>> outputs("def f(x): return 6 // x", FunctionTests("f", [([2], None), ([0], None)]))
     [Output(value=3, error=''), Output(value=None, error='line 1: ZeroDivisionError: ...')]
@@ -152,7 +152,7 @@ def outputs(
 
 @cache
 def protections() -> dict[str, str]:
-    """Tell which layers of the box hold on this machine, each ``"on"`` or the reason why it is off.
+    """Return the state of each sandbox layer on this machine: ``"on"``, or the reason why it is off.
 
     >>> protections()["limits"]
     'on'
@@ -189,7 +189,7 @@ def _judge_program(solution: str, tests: ProgramTests, limits: Limits) -> Verdic
     for case, (stdin, expected) in enumerate(tests.cases):
         shown: dict[str, Any] = {"case": case, "given": stdin, "expected": expected}
         left = max(limits.timeout_s - seconds, 1e-3)
-        with _box(replace(limits, timeout_s=left)) as box:  # a fresh one for each input
+        with _box(replace(limits, timeout_s=left)) as box:  # a new sandbox for each input
             try:
                 box.start("program", stdin, source=solution)
                 box.receive()
@@ -209,7 +209,7 @@ def _judge_program(solution: str, tests: ProgramTests, limits: Limits) -> Verdic
 
 def _judge_check(solution: str, tests: CheckTests, limits: Limits) -> Verdict:
     case, call, got = None, None, None
-    failed: StoppedError | None = None  # what the solution raised last
+    failed: StoppedError | None = None  # the last exception of the solution
     with _box(limits) as box, _box(limits) as checker:
 
         def candidate(message: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def _judge_check(solution: str, tests: CheckTests, limits: Limits) -> Verdict:
             return box.verdict("wrong_answer", f"the check fails: {line}", **shown, got=got)
         if case is None:
             raise RuntimeError(f"the check itself is broken: {read_error(error)}")
-        # the check may have choked on an answer, such as one of a wrong type, or too large to send back
+        # the check may have failed on an answer of a wrong type, or one too large to send back
         return box.verdict("wrong_answer", f"the check fails: {read_error(error)}", **shown, got=got)
 
 
@@ -251,7 +251,7 @@ def _arguments(call: dict[str, Any] | None) -> object:
         return None
     try:
         args, kwargs = decode(call["args"]), decode(call["kwargs"])
-    except NotPlainError:  # the check made them of an answer that is slow to read
+    except NotPlainError:  # the check built them from an answer that is slow to read
         return None
     return (args, kwargs) if kwargs else args
 

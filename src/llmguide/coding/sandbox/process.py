@@ -1,7 +1,6 @@
-"""A started box: the process that a solution runs in, the channel to it, and what it printed.
+"""A running sandbox: the process of a solution, the channel to it, and its output.
 
-What locks the process in is `llmguide.coding.sandbox.isolation`; what runs inside is
-`llmguide.coding.sandbox.worker`.
+`llmguide.coding.sandbox.isolation` isolates the process; `llmguide.coding.sandbox.worker` runs inside.
 """
 
 import contextlib
@@ -30,17 +29,17 @@ from llmguide.coding.sandbox.worker import MAX_MESSAGE
 
 MAX_OUTPUT = 1 << 20  # bytes of standard output and error together
 TAIL = 2000  # characters of standard output that a verdict keeps
-_START_S = 30.0  # to start a bare interpreter on a busy machine
+_START_S = 30.0  # seconds to start a bare interpreter on a busy machine
 _TRIED = LAYERS
 _WORKER = Path(__file__).with_name("worker.py")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a box may take, and the layers without which it does not start.
+    """The limits of a sandbox, and the layers that it requires.
 
     Raises:
-        ValueError: A limit is not positive, or `require` names no layer.
+        ValueError: A limit is not positive, or `require` names an unknown layer.
     """
 
     timeout_s: float
@@ -53,18 +52,18 @@ class Limits:
                 f"timeout_s = {self.timeout_s} and memory_mb = {self.memory_mb} must be positive"
             )
         if unknown := set(self.require) - set(LAYERS):
-            raise ValueError(f"there is no layer {sorted(unknown)}; choose from {LAYERS}")
+            raise ValueError(f"unknown layers {sorted(unknown)}; choose from {LAYERS}")
 
 
 class Box:
-    """The worker's process while it runs; leaving the ``with`` block kills it and all it has started.
+    """The worker's process; leaving the ``with`` block kills it and all its descendants.
 
     Attributes:
-        layers: Each layer of the sandbox, ``"on"`` or why it is off.
-        deadline: When the time is over, on the clock of ``time.monotonic``.
+        layers: State of each layer: ``"on"``, or the reason why it is off.
+        deadline: End of the time limit, on the clock of ``time.monotonic``.
 
     Raises:
-        RuntimeError: The box could not be started, or lacks a required layer.
+        RuntimeError: The sandbox could not be started, or lacks a required layer.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -131,12 +130,12 @@ class Box:
             self.layers: dict[str, str] = self.receive()["layers"]
         except StoppedError as stop:
             errors = self._output["stderr"].decode(errors="replace")
-            raise RuntimeError(f"the judge's box could not be started: {stop}\n{errors[-TAIL:]}") from stop
+            raise RuntimeError(f"the sandbox could not be started: {stop}\n{errors[-TAIL:]}") from stop
         self._check_layers()
 
     def _check_layers(self) -> None:
         if missing := {name: self.layers[name] for name in self._limits.require if self.layers[name] != "on"}:
-            raise RuntimeError(f"this machine cannot give what was required: {missing}")
+            raise RuntimeError(f"this machine lacks required layers of the sandbox: {missing}")
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -144,7 +143,7 @@ class Box:
         self._process.wait()
 
     def start(self, kind: str, stdin: str = "", **job: str) -> None:
-        """Send the job, and let the time run."""
+        """Send the job, and start the time limit."""
         self._give(stdin)
         self.started = time.monotonic()
         self.deadline = self.started + self._limits.timeout_s
@@ -152,10 +151,10 @@ class Box:
 
     def _give(self, stdin: str) -> None:
         os.write(self._stdin, stdin.encode(errors="replace"))
-        os.lseek(self._stdin, 0, os.SEEK_SET)  # the position is shared with the box
+        os.lseek(self._stdin, 0, os.SEEK_SET)  # the file position is shared with the sandbox
 
     def check(self, answer: Callable[[dict[str, Any]], dict[str, Any]], **job: str) -> dict[str, Any]:
-        """Run a check, whose calls `answer` takes and replies to, and return its last message."""
+        """Run a check, forwarding its calls to `answer`, and return its last message."""
         self.start("check", **job)
         message = self.receive(raising=False)
         while "args" in message:
@@ -169,20 +168,20 @@ class Box:
 
     def _send(self, message: dict[str, Any]) -> None:
         self._channel.settimeout(max(self.deadline - time.monotonic(), 1e-3))
-        with contextlib.suppress(OSError):  # a closed or unread channel shows when the answer is awaited
+        with contextlib.suppress(OSError):  # a closed or full channel is reported when the answer is awaited
             self._channel.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, *, raising: bool = True) -> dict[str, Any]:
-        """Wait for one message, while draining what the box prints.
+        """Wait for one message, while reading the output of the sandbox.
 
         Raises:
-            StoppedError: The time is over, too much was printed, the process ended, or it reported an
-                error and `raising` holds.
+            StoppedError: The time limit or the output limit is reached, the process ended, or it reported an
+                error and `raising` is true.
         """
         while b"\n" not in self._incoming:
             if not self._read("channel"):
                 self._channel_closed()
-        self._check_time()  # answers sent in advance do not wait, and may be slow to read
+        self._check_time()  # answers sent in advance arrive without waiting, and may be slow to parse
         line, _, rest = self._incoming.partition(b"\n")
         self._incoming[:] = rest
         message = read_message(line)
@@ -191,12 +190,12 @@ class Box:
         return message
 
     def read_rest(self) -> None:
-        """Drain standard output until the process ends."""
+        """Read standard output until the process ends."""
         while self._read("stdout"):
             pass
 
     def _read(self, wanted: str) -> bool:
-        """Read what is there; False when `wanted` has been closed."""
+        """Read available data; return False when `wanted` has been closed."""
         ready = self._selector.select(max(self.deadline - time.monotonic(), 0.0))
         self._check_time()
         for key, _ in ready:
@@ -229,12 +228,12 @@ class Box:
         except subprocess.TimeoutExpired:
             raise StoppedError("timeout", f"no answer within {self._limits.timeout_s:g} s") from None
         if code == 128 + signal.SIGXCPU:
-            raise StoppedError("timeout", "the processor time is used up")
+            raise StoppedError("timeout", "the processor time limit was reached")
         how = signal.Signals(code - 128).name if 128 < code < 160 else f"exit code {code}"
         raise StoppedError("error", f"the process ended ({how}) before it answered")
 
     def stdout(self) -> str:
-        """What was printed so far."""
+        """The standard output so far."""
         return self._output["stdout"].decode(errors="replace")
 
     def verdict(
@@ -247,17 +246,18 @@ class Box:
         expected: object = None,
         got: object = None,
     ) -> Verdict:
-        """State a verdict with what the box printed and the time it took."""
+        """Make a verdict with the output of the sandbox and the time it took."""
         seconds = time.monotonic() - self.started
         tail = self.stdout()[-TAIL:]
         return Verdict(status, case, given, expected, got, message, tail, seconds, self.layers)
 
 
 def _remove_tree(folder: str) -> None:
-    """Remove a folder whose tree may be deeper than Python recurses and than a path may be long.
+    """Remove a folder tree that may exceed the recursion limit and the longest path.
 
     Args:
-        folder: Its subfolders are moved up into it before they are emptied, so that no path grows.
+        folder: Folder to remove; its subfolders are moved up into it before they are emptied, so paths stay
+            short.
     """
     folders = [Path(folder)]
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Parsing of the messages that a sandboxed process sends; all of them are treated as untrusted."""
+"""Parse the messages of a sandboxed process, all of them untrusted."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ FORGED = "the solution wrote into the judge's channel"
 
 
 class StoppedError(Exception):
-    """The run cannot go on; carries the verdict's status and message."""
+    """Raised to stop a run; carries the status and message of the verdict."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ def read_message(line: bytes | bytearray) -> dict[str, Any]:
 
 
 def read_value(reply: dict[str, Any]) -> object:
-    """Read a value that the solution sent, or say why it is none."""
+    """Decode a value that the solution sent, or raise `StoppedError`."""
     try:
         return decode(reply["value"])
     except NotPlainError as error:
@@ -43,7 +43,7 @@ def read_value(reply: dict[str, Any]) -> object:
 
 
 def _plain_error(error: Any) -> dict[str, Any]:
-    """Keep the three entries that the worker sends, cut and without what a terminal would obey."""
+    """Keep the three fields that the worker sends, truncated and without terminal control characters."""
     match error:
         case {"type": str(name), "text": str(text), "line": int() | None as line}:
             return {"type": _printable(name[:100]), "text": _printable(text[:500]), "line": line}
@@ -55,7 +55,7 @@ def _printable(text: str) -> str:
 
 
 def read_error(error: dict[str, Any]) -> StoppedError:
-    """Turn an error that a box reported, or that a solution made up, into a status and a sentence."""
+    """Turn an error that a sandbox reported, or a solution forged, into a status and a sentence."""
     name, text, line = error["type"], error["text"], error["line"]
     where = f"line {line}: " if line is not None else ""
     status: Status = "memory_limit" if name == "MemoryError" else "error"

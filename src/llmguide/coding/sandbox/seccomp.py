@@ -1,12 +1,12 @@
-"""The sandbox's seccomp filter: a program that lets through the system calls Python needs, and no others.
+"""The seccomp filter of the sandbox, which allows only the system calls that Python needs.
 
-It is an allow-list, so a call that needs a privilege, reaches another process, or is added to Linux later is
-refused without being named here. The filter is assembled outside and installed by
+It is an allowlist, so a call that needs a privilege, reaches another process, or is added to Linux later is
+refused without being listed here. The filter is assembled outside and installed by
 `llmguide.coding.sandbox.isolation`.
 
 A refused call fails as if the process lacked the privilege (``EPERM``). Calls from `FIRST_UNKNOWN` on do not
-exist (``ENOSYS``), which makes the C library fall back on older ones. Calls made in the way of another
-processor (``int 0x80``) end the process; those of x32 do not exist.
+exist (``ENOSYS``), which makes the C library fall back to older ones. Calls in the ABI of another processor
+(``int 0x80``) end the process; those of x32 do not exist.
 
 References: https://docs.kernel.org/userspace-api/seccomp_filter.html; numbers from the kernel's
 arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
@@ -16,9 +16,9 @@ import struct
 from typing import NamedTuple
 
 FIRST_UNKNOWN = (
-    435  # clone3, whose flags a filter cannot see; numbers from 424 on are those of every processor
+    435  # clone3, whose flags a filter cannot read; numbers from 424 on are the same on every processor
 )
-# how the kernel names each processor to a filter: include/uapi/linux/audit.h
+# the kernel's constant for each processor: include/uapi/linux/audit.h
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
@@ -39,19 +39,19 @@ GUARDS = (
     Guard("socketpair", 0, _INT, (1,)),  # AF_UNIX: the kernel would load the module of another family
     # SOCK_STREAM, which asyncio needs: a datagram socket of a pair can still write to any socket with a path
     Guard("socketpair", 1, 0xF, (1,)),
-    Guard("sendto", 3, 1, (0,)),  # no MSG_OOB, which has had holes (CVE-2025-38236)
+    Guard("sendto", 3, 1, (0,)),  # no MSG_OOB, which has had vulnerabilities (CVE-2025-38236)
     Guard("recvfrom", 3, 1, (0,)),
     # all but those that set an owner and a signal: the kernel would send SIGKILL to the process that is named
     Guard("fcntl", 1, _INT, (0, 1, 2, 3, 4, 5, 6, 7, 1030)),  # duplicate, flags, locks
     # TCGETS to FIOCLEX, and FICLONE, which pathlib tries first to copy a file
     Guard("ioctl", 1, _INT, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x40049409)),
-    Guard("prlimit64", 0, _INT, (0,)),  # limits of oneself
+    Guard("prlimit64", 0, _INT, (0,)),  # its own limits only
 )
 
 # name: number on x86_64, number on aarch64, where some of the older calls do not exist
 # fmt: off
 CALLS: dict[str, tuple[int | None, int | None]] = {
-    # files and folders; what they may reach is Landlock's part
+    # files and folders; Landlock restricts the paths
     "open": (2, None), "openat": (257, 56), "close": (3, 57), "close_range": (436, 436), "read": (0, 63),
     "write": (1, 64), "pread64": (17, 67), "pwrite64": (18, 68), "readv": (19, 65), "writev": (20, 66),
     "preadv": (295, 69), "pwritev": (296, 70), "preadv2": (327, 286), "pwritev2": (328, 287),
@@ -73,7 +73,7 @@ CALLS: dict[str, tuple[int | None, int | None]] = {
     "clone": (56, 220), "exit": (60, 93), "exit_group": (231, 94), "futex": (202, 98),
     "set_robust_list": (273, 99), "rseq": (334, 293), "sched_yield": (24, 124),
     "sched_getaffinity": (204, 123), "getcpu": (309, 168), "gettid": (186, 178), "prctl": (157, 167),
-    # signals to oneself
+    # signals to itself
     "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139),
     "rt_sigpending": (127, 136), "rt_sigsuspend": (130, 133), "rt_sigtimedwait": (128, 137),
     "sigaltstack": (131, 132), "restart_syscall": (219, 128), "pause": (34, None), "alarm": (37, None),
@@ -82,7 +82,7 @@ CALLS: dict[str, tuple[int | None, int | None]] = {
     "clock_gettime": (228, 113), "clock_getres": (229, 114), "clock_nanosleep": (230, 115),
     "nanosleep": (35, 101), "gettimeofday": (96, 169), "time": (201, None), "times": (100, 153),
     "getrusage": (98, 165), "getrandom": (318, 278),
-    # who and where the process is, and its limits
+    # ids, working folder and limits of the process
     "getpid": (39, 172), "getppid": (110, 173), "getuid": (102, 174), "geteuid": (107, 175),
     "getgid": (104, 176), "getegid": (108, 177), "getresuid": (118, 148), "getresgid": (120, 150),
     "getgroups": (115, 158), "getrlimit": (97, 163), "setrlimit": (160, 164), "prlimit64": (302, 261),
@@ -111,10 +111,10 @@ def program(machine: str) -> bytes:
     """Assemble the filter for a processor, eight bytes an instruction.
 
     Args:
-        machine: As ``platform.machine`` names it.
+        machine: Name of the processor, as in ``platform.machine``.
 
     Returns:
-        The instructions; empty for a processor whose numbers are not known here.
+        The instructions; empty for a processor without a table of numbers.
 
     >>> struct.unpack("=HBBI", program("x86_64")[:8])  # load four bytes at offset 4: the processor
     (32, 0, 0, 4)
@@ -131,7 +131,7 @@ def program(machine: str) -> bytes:
     for guard in GUARDS:
         check = [(load, 0, 0, 16 + 8 * guard.argument), (mask, 0, 0, guard.mask)]
         check += [(equal, len(guard.allowed) - i, 0, value) for i, value in enumerate(guard.allowed)]
-        check += [(result, 0, 0, refuse), (load, 0, 0, 0)]  # the next guard may be of the same call
+        check += [(result, 0, 0, refuse), (load, 0, 0, 0)]  # the next guard may be for the same call
         steps += [(equal, 0, len(check), numbers[guard.name]), *check]
     steps += [(equal, len(numbers) + 2 - i, 0, number) for i, number in enumerate(numbers.values())]
     steps += [(greater, 1, 0, FIRST_UNKNOWN), (result, 0, 0, refuse), (result, 0, 0, missing)]

@@ -13,7 +13,7 @@ class FunctionTests:
     """Calls of one function and the values that it must return.
 
     Values are plain data and are compared with ``==``, so 1 equals 1.0 and True, but a list never a tuple.
-    Arguments are copies; what the solution does to them stays with it.
+    Arguments are copies, so changes by the solution have no effect outside.
 
     Attributes:
         entry_point: Name of the function, or of a method of a class ``Solution`` that takes no arguments.
@@ -30,7 +30,7 @@ class FunctionTests:
 class ProgramTests:
     """Standard inputs and the outputs that a whole program must write.
 
-    Space at the ends of lines and empty lines at the end do not count.
+    Trailing white space of lines and empty lines at the end are ignored.
 
     Attributes:
         cases: Pairs of input and expected output.
@@ -68,7 +68,7 @@ class Verdict:
 
     Attributes:
         status: ``passed``, or the first thing that went wrong.
-        case: Number of the failing case, or of the failing call of a check, from 0; None if it was none.
+        case: Index of the failing case, or of the failing call of a check, from 0; None if no case failed.
         input: Arguments or standard input of that case.
         expected: Expected value or output; for a check, the line that failed.
         got: Actual value or output.
@@ -95,7 +95,7 @@ class Verdict:
 
 
 def matches(got: object, expected: object, tolerance: float = 0.0) -> bool:
-    """Compare plain data: ``==``, except that floats may be off by the tolerance and nan equals nan.
+    """Compare plain data by ``==``, except that floats may differ by the tolerance and nan equals nan.
 
     >>> matches([0.1 + 0.2, float("nan")], [0.3, float("nan")], 1e-9), matches((1,), [1])
     (True, False)
@@ -120,7 +120,7 @@ def matches(got: object, expected: object, tolerance: float = 0.0) -> bool:
 def _close(got: float, expected: float, tolerance: float) -> bool:
     try:
         got = float(got)
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # an integer too large for a float
         return False
     if math.isnan(expected):
         return math.isnan(got)

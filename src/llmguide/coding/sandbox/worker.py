@@ -1,4 +1,4 @@
-"""The part of the judge that runs inside the box: it executes what it is sent and answers in plain data.
+"""The part of the judge inside the sandbox: runs the jobs it receives, and answers in plain data.
 
 It never sees an expected value of a function or program test. The channel carries lines of JSON with values
 of exactly the types below, so an object of a class of the solution that equals everything cannot leave it.
@@ -11,7 +11,8 @@ of exactly the types below, so an object of a class of the solution that equals 
 | tuple, set, frozenset | ``{"tuple": [...]}`` and so on |
 | dict | ``{"dict": [[key, value], ...]}`` |
 
-Run by path in a bare interpreter; imports only the standard library and, by path, the module `isolation`.
+It is run by path in a bare interpreter, and imports only the standard library and, by path, the module
+`isolation`.
 """
 
 import builtins
@@ -29,21 +30,19 @@ from typing import Any
 
 MAX_DEPTH = 100
 MAX_MESSAGE = 1 << 20  # bytes
-BUILD_S = (
-    0.5  # processor time for all sets and dicts of a value that is read: colliding keys cost their square
-)
-MAX_HEX = 3500  # digits of an integer that is read: Python refuses to write more than 4,300 decimal ones
-SOURCES = ("solution.py", "preamble.py", "check.py")  # the names under which code is compiled
-_clock = getattr(time, "thread_time", time.monotonic)  # a tab's Python measures no processor time
-_EXACT = 1 << 53  # JSON readers of other languages keep integers up to here
+BUILD_S = 0.5  # processor time for decoding sets and dicts: colliding keys take quadratic time
+MAX_HEX = 3500  # digits of a decoded integer: Python refuses to print more than 4,300 decimal ones
+SOURCES = ("solution.py", "preamble.py", "check.py")  # file names of compiled code
+_clock = getattr(time, "thread_time", time.monotonic)  # Python in the browser does not measure processor time
+_EXACT = 1 << 53  # largest integer that JSON readers of other languages keep exactly
 
 
 class NotPlainError(ValueError):
-    """A value is not plain data, too deep or too large."""
+    """A value is not plain data, is nested too deeply, or is too large."""
 
 
 def encode(value: Any, depth: int = 0) -> object:
-    """Turn plain data into what JSON holds.
+    """Encode plain data as JSON values.
 
     >>> encode({1: (True, 2**70)})
     {'dict': [[1, {'tuple': [True, {'int': '400000000000000000'}]}]]}
@@ -54,7 +53,7 @@ def encode(value: Any, depth: int = 0) -> object:
     """
     if depth > MAX_DEPTH:
         raise NotPlainError(f"a value is nested more than {MAX_DEPTH} deep")
-    kind = type(value)  # not isinstance: a subclass may lie about itself
+    kind = type(value)  # not isinstance: a subclass could override methods
     if kind in _WRITERS:
         return _WRITERS[kind](value)
     if kind in (list, tuple, set, frozenset):
@@ -81,7 +80,7 @@ _WRITERS: dict[type, Callable[[Any], object]] = {
 
 
 def decode(value: Any, depth: int = 0, left: list[float] | None = None) -> Any:
-    """Turn what `encode` made back into plain data, trusting nothing about it.
+    """Decode JSON values of `encode`, without trusting them.
 
     >>> decode(encode([(1, 2.5), {"a": {3}}, float("inf"), b"x"]))
     [(1, 2.5), {'a': {3}}, inf, b'x']
@@ -95,7 +94,7 @@ def decode(value: Any, depth: int = 0, left: list[float] | None = None) -> Any:
         return value
     (kind, content), *rest = value.items()
     if rest or kind not in _READERS:
-        raise NotPlainError(f"a message holds {str(sorted(value))[:100]}, which no value is written as")
+        raise NotPlainError(f"a message has the fields {str(sorted(value))[:100]}, which encode no value")
     if kind in ("complex", "dict", "tuple", "set", "frozenset"):
         content = [decode(item, depth + 1, left) for item in content]
     if kind in ("dict", "set", "frozenset"):
@@ -104,12 +103,12 @@ def decode(value: Any, depth: int = 0, left: list[float] | None = None) -> Any:
 
 
 def _timed(items: list[Any], left: list[float]) -> Iterator[Any]:
-    """Hand over items one by one; from a list, no other thread could run and nothing could end it."""
+    """Yield items one at a time, so that other threads can run and the time limit applies."""
     end = _clock() + left[0]
     for item in items:
         yield item
         if _clock() > end:
-            raise NotPlainError("a set or dict takes too long to build: its keys have equal hashes")
+            raise NotPlainError("a set or dict takes too long to build, because its keys have equal hashes")
     left[0] = end - _clock()
 
 
@@ -132,7 +131,7 @@ _READERS: dict[str, Callable[[Any], object]] = {
 
 
 def to_line(message: dict[str, object]) -> bytes:
-    """Write a message as it crosses the channel; raises `NotPlainError` if it is too long."""
+    """Serialize a message for the channel; raises `NotPlainError` if it is too long."""
     line = json.dumps(message).encode() + b"\n"
     if len(line) > MAX_MESSAGE:
         raise NotPlainError(f"a value takes {len(line):,} bytes; the limit is {MAX_MESSAGE:,}")
@@ -140,7 +139,7 @@ def to_line(message: dict[str, object]) -> bytes:
 
 
 class Channel:
-    """Lines of JSON over an open socket."""
+    """A channel of JSON lines over an open socket."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
@@ -151,7 +150,7 @@ class Channel:
         self._socket.sendall(to_line(message))
 
     def receive(self) -> dict[str, Any]:
-        """Wait for the next message; ends the process when there will be none."""
+        """Wait for the next message; ends the process when the channel is closed."""
         while b"\n" not in self._buffer:
             if not (chunk := self._socket.recv(1 << 16)):
                 os._exit(0)
@@ -194,14 +193,14 @@ def run_program(channel: Channel, job: dict[str, Any]) -> None:
 
 
 def run_function(channel: Channel, job: dict[str, Any]) -> None:
-    """Load a solution, then answer each call with what its function returns."""
+    """Load a solution, then answer each call with the result of its function."""
     function = load_function(channel, job)
     while function:
         answer(channel, function, channel.receive())
 
 
 def load_function(channel: Channel, job: dict[str, Any]) -> Callable[..., object] | None:
-    """Load a solution, and say whether it has its function."""
+    """Load a solution, and report whether it defines the function."""
     namespace: dict[str, Any] = {"__name__": "solution"}
     try:
         exec(compile(job["source"], "solution.py", "exec"), namespace)
@@ -214,7 +213,7 @@ def load_function(channel: Channel, job: dict[str, Any]) -> Callable[..., object
 
 
 def answer(channel: Channel, function: Callable[..., object], call: dict[str, Any]) -> None:
-    """Call the function, and send what it returns or raises."""
+    """Call the function, and send its value or exception."""
     try:
         value = encode(function(*decode(call["args"]), **decode(call["kwargs"])))
         sys.stdout.flush()
@@ -225,7 +224,7 @@ def answer(channel: Channel, function: Callable[..., object], call: dict[str, An
 
 def _find(namespace: dict[str, Any], name: str) -> Callable[..., object]:
     function: Callable[..., object] | None = namespace.get(name)
-    if function is None and hasattr(namespace.get("Solution"), name):  # the form that LeetCode asks for
+    if function is None and hasattr(namespace.get("Solution"), name):  # LeetCode's format
         function = getattr(namespace["Solution"](), name)
     if function is None:
         raise NameError(f"the solution defines no {name}")
@@ -233,7 +232,7 @@ def _find(namespace: dict[str, Any], name: str) -> Callable[..., object]:
 
 
 def run_check(channel: Channel, job: dict[str, Any]) -> None:
-    """Run ``check(candidate)``, where each call of the candidate is answered from another box."""
+    """Run ``check(candidate)``, where calls of the candidate are answered by another sandbox."""
 
     def candidate(*args: object, **kwargs: object) -> object:
         channel.send({"args": encode(args), "kwargs": encode(kwargs)})
@@ -255,14 +254,15 @@ def run_check(channel: Channel, job: dict[str, Any]) -> None:
 
 
 def _exception(error: dict[str, Any], source: str) -> Exception:
-    """Return what to raise in a check: the first class of the solution's exception that the check names.
+    """Rebuild the solution's exception as the first of its classes that the check names.
 
-    So a check can expect one, but none ends its loop unseen; StopIteration never crosses (PEP 479).
+    So a check can expect an exception, but none silently ends its loop; StopIteration is never passed on (PEP
+    479).
     """
     for kind in getattr(getattr(builtins, error["type"], None), "__mro__", ()):
         crosses = issubclass(kind, Exception) and not issubclass(kind, (StopIteration, StopAsyncIteration))
         if crosses and re.search(rf"\b{kind.__name__}\b", source):
-            with contextlib.suppress(TypeError):  # UnicodeDecodeError takes five arguments
+            with contextlib.suppress(TypeError):  # some, such as UnicodeDecodeError, need more arguments
                 crossing: Exception = kind(error["text"])
                 return crossing
     return RuntimeError(f"{error['type']}: {error['text']}")
@@ -276,7 +276,7 @@ RUNNERS: dict[str, Callable[[Channel, dict[str, Any]], None]] = {
 
 
 def main(descriptor: int, settings: dict[str, Any]) -> None:
-    """Enter the box, say which layers hold, and run the one job that is sent."""
+    """Enter the sandbox, report the layers, and run the one job that is sent."""
     sys.path.insert(0, __file__.rpartition(os.sep)[0])
     isolation = importlib.import_module("isolation")
     del sys.path[0]
@@ -292,7 +292,7 @@ def main(descriptor: int, settings: dict[str, Any]) -> None:
     channel.send({"layers": layers})
     job = channel.receive()
     RUNNERS[job["kind"]](channel, job)
-    os._exit(0)  # nothing that the solution registered runs any more
+    os._exit(0)  # skips exit handlers that the solution registered
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`llmguide.data.cleaning.dedup.MinHash.signature` in chunks that stay in a core's cache."""
+"""`llmguide.data.cleaning.dedup.MinHash.signature` in chunks that fit into the cache of a core."""
 
 import numpy as np
 from jaxtyping import UInt32

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class FastRepetition:
-    """Measures the repeated n-grams of a text; ask for n in ascending order.
+    """Measures the repeated n-grams of a text; call its methods with ascending n.
 
     Args:
         words: Words of the text.

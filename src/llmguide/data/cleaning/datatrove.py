@@ -1,10 +1,9 @@
-"""The same stages on many machines, as blocks of datatrove, which FineWeb was made with.
+"""The cleaning stages on many machines, as blocks of datatrove, the library that made FineWeb.
 
-`StageFilter` makes a stage of `llmguide.data.cleaning.pipeline` a filter of datatrove, and
-`minhash_pipelines` lists the four steps of its MinHash deduplication, which sorts signatures on disk instead
-of looking each up, and so needs no shared table. Any executor of datatrove runs them:
-``LocalPipelineExecutor`` on one machine, and ``SlurmPipelineExecutor`` or ``RayPipelineExecutor`` on a
-cluster, with the same list of blocks:
+`StageFilter` turns a stage of `llmguide.data.cleaning.pipeline` into a filter of datatrove, and
+`minhash_pipelines` lists the four steps of its MinHash deduplication, which sorts signatures on disk, so it
+needs no shared lookup table. Any executor of datatrove runs them: ``LocalPipelineExecutor`` on one machine,
+and ``SlurmPipelineExecutor`` or ``RayPipelineExecutor`` on a cluster, with the same list of blocks:
 
     cluster = {"time": "10:00:00", "partition": "cpu"}
     blocks = [JsonlReader("crawl/"), *stage_filters(stages), JsonlWriter("filtered/")]
@@ -19,10 +18,10 @@ cluster, with the same list of blocks:
 
 Differences from one process: near duplicates are removed by connected group, and which one of a group is kept
 depends on the sizes of partial groups, not on the order. Exact duplicates fall out there too, as all their
-bands agree. Stages that remember (`llmguide.data.cleaning.dedup`) would see one task's documents only; leave
-them out.
+bands agree. Stages with a state (`llmguide.data.cleaning.dedup`) would see the documents of one task only;
+leave them out.
 
-Words are ours (`llmguide.data.cleaning.filters.words`), where datatrove would ask for spaCy.
+Texts are split into words by `llmguide.data.cleaning.filters.words`, not by spaCy as in datatrove.
 
 Needs ``llmguide[data]``.
 """
@@ -55,8 +54,8 @@ class StageFilter(BaseFilter):  # type: ignore[misc]  # datatrove is untyped
 
     Args:
         name: Name of the stage.
-        stage: Stage to run. To run in another process it must pickle, as functions and classes at the top
-            level of a module do.
+        stage: Stage to run. To run in another process it must be picklable, such as functions and classes at
+            the top level of a module.
 
     >>> from llmguide.data.cleaning.pipeline import Drop
     >>> block = StageFilter("fineweb", Drop(filters.fineweb))
@@ -70,7 +69,7 @@ class StageFilter(BaseFilter):  # type: ignore[misc]  # datatrove is untyped
         self.stage = stage
 
     def filter(self, doc: TroveDocument) -> bool | tuple[bool, str]:
-        """Return True, and perhaps rewrite the text, or False and the reason."""
+        """Return True, after rewriting the text if the stage does, or False and the reason."""
         result = self.stage(Document(doc.text, str(doc.id), ""))
         if isinstance(result, str):
             return False, result
@@ -79,7 +78,7 @@ class StageFilter(BaseFilter):  # type: ignore[misc]  # datatrove is untyped
 
 
 def stage_filters(stages: Mapping[str, Stage]) -> list[StageFilter]:
-    """Make blocks of stages.
+    """Turn stages into blocks of datatrove.
 
     >>> from llmguide.data.cleaning.pipeline import C4, Drop
     >>> [b.name for b in stage_filters({"c4": C4(), "fineweb": Drop(filters.fineweb)})]
@@ -89,7 +88,7 @@ def stage_filters(stages: Mapping[str, Stage]) -> list[StageFilter]:
 
 
 class Words(WordTokenizer):  # type: ignore[misc]  # datatrove is untyped
-    """Our words and sentences for datatrove's blocks: give it as their ``language``."""
+    """Our word and sentence tokenizer for datatrove's blocks; pass it as their ``language``."""
 
     def word_tokenize(self, text: str) -> list[str]:
         """Split a text into words and punctuation."""
@@ -114,22 +113,22 @@ def _spans(parts: list[str]) -> Iterator[tuple[int, int]]:
 def minhash_pipelines(
     source: str, work: str, output: str, *, tasks: int, bands: int = BANDS, rows: int = ROWS, n: int = NGRAM
 ) -> dict[str, tuple[list[PipelineStep], int]]:
-    """Build the four pipelines of datatrove's MinHash deduplication; each needs the whole output of the last.
+    """Build the four pipelines of datatrove's MinHash deduplication; each needs all output of the last.
 
     Args:
-        source: A folder of JSON Lines with ``text``, local or any address that fsspec reads. Each task of the
-            first and the last takes the same files, so their number must not change in between.
-        work: A folder for signatures and pairs.
-        output: A folder for what remains.
+        source: Folder of JSON Lines with ``text``, local or any URL that fsspec reads. The first and the last
+            pipeline must see the same number of files.
+        work: Folder for signatures and pairs.
+        output: Folder for the remaining documents.
         tasks: Number of tasks of the first and the last pipeline.
         bands: Number of bands of a signature.
         rows: Number of rows of a band.
-        n: Words of an n-gram.
+        n: Number of words of an n-gram.
 
     Returns:
-        By name, the blocks and the number of tasks to run them in.
+        The blocks and the number of tasks of each pipeline, by name.
     """
-    # its default, xxhash, takes no strings from version 4 on
+    # its default, xxhash, accepts no strings from version 4 on
     sha1 = HashConfig(precision=64, hash_fc="sha1")
     config = MinhashConfig(n_grams=n, num_buckets=bands, hashes_per_bucket=rows, hash_config=sha1)
     signatures, pairs, removed = (f"{work}/{name}" for name in ("signatures", "pairs", "removed"))

@@ -1,15 +1,15 @@
-"""Keep the test out of the training data: drop documents that hold parts of a benchmark.
+"""Decontamination: drop training documents that contain parts of a benchmark.
 
-Two published measures of "holds": one shared 13-gram of words (GPT-3: Brown et al. 2020, arXiv:2005.14165,
-appendix C), and a share of 70% of an item's 8-grams (PaLM: Chowdhery et al. 2022, arXiv:2204.02311, section
-8). The first errs towards dropping: a license or a proverb in one item is enough. The second lets pass a
-document that holds only the beginning of an item. GPT-3 cut the passage and 200 characters around it out of
-the document; here the document goes.
+There are two published criteria: one shared 13-gram of words (GPT-3: Brown et al. 2020, arXiv:2005.14165,
+appendix C), and 70% of the 8-grams of an item (PaLM: Chowdhery et al. 2022, arXiv:2204.02311, section 8). The
+first has more false positives: a license or a proverb in one item is enough. The second misses a document
+that contains only the start of an item. GPT-3 removed the passage and 200 characters around it; here the
+whole document is dropped.
 
-Words are compared in lower case without punctuation. Memory: 8 bytes a distinct n-gram of the benchmark (16
-for shares). Two n-grams collide with a chance of about 2^-64, unless their words do (2^-32 a word).
+Words are compared in lower case without punctuation. Memory: 8 bytes per distinct n-gram of the benchmark (16
+for fractions). Two n-grams collide with a probability of about 2^-64, unless their words do (2^-32 per word).
 
-Leaves out: paraphrases and translations, which no n-gram finds.
+Leaves out: paraphrases and translations, which n-grams cannot find.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,15 +21,15 @@ from llmguide.data.cleaning.dedup import ngram_hashes, plain_words
 
 
 class SharedNgram:
-    """The rule of GPT-3: no document that shares one n-gram with a benchmark.
+    """The rule of GPT-3: drop documents that share an n-gram with a benchmark.
 
     Args:
-        benchmarks: Items by the name of their benchmark; an item is all of its text, question and answer.
-        n: Words of an n-gram. GPT-3 goes down to 8 for benchmarks of short items, when it counts how many of
-            them were seen.
+        benchmarks: Items by the name of their benchmark; an item is its whole text, question and answer.
+        n: Number of words of an n-gram. GPT-3 uses as few as 8 for benchmarks of short items, when it counts
+            contaminated items.
 
     Raises:
-        ValueError: No item of a benchmark has n words, so nothing would be found.
+        ValueError: No item of a benchmark has n words, so none could be found.
 
     >>> rule = SharedNgram({"riddles": ["What has four legs in the morning and two at noon?"]}, n=8)
     >>> rule("He asked: what has FOUR legs, in the morning and ...?"), rule("What has four legs? A table.")
@@ -46,7 +46,7 @@ class SharedNgram:
             self._known[name] = np.unique(np.concatenate(hashes))
 
     def __call__(self, text: str) -> str | None:
-        """Return None, or which benchmark the text contains a part of."""
+        """Return None, or the name of the benchmark that the text contains a part of."""
         words = plain_words(text)
         if len(words) < self.n:
             return None
@@ -62,10 +62,10 @@ class SharedFraction:
     Args:
         benchmarks: Items by the name of their benchmark.
         n: Words of an n-gram.
-        fraction: Fraction of an item's distinct n-grams from which on a document is dropped, 0 to 1.
+        fraction: Smallest fraction of an item's distinct n-grams for which a document is dropped, 0 to 1.
 
     Raises:
-        ValueError: No item of a benchmark has n words, so nothing would be found.
+        ValueError: No item of a benchmark has n words, so none could be found.
 
     >>> rule = SharedFraction({"letters": ["a b c d e f g h i j k"]})  # 4 8-grams, 70% are 3
     >>> rule("a b c d e f g h i"), rule("a b c d e f g h i j")
@@ -85,7 +85,7 @@ class SharedFraction:
             self._known[name] = hashes[order], owners[order], sizes
 
     def __call__(self, text: str) -> str | None:
-        """Return None, or which benchmark the text contains an item of."""
+        """Return None, or the name of the benchmark that the text contains an item of."""
         words = plain_words(text)
         if len(words) < self.n:
             return None
@@ -98,7 +98,7 @@ class SharedFraction:
 
 
 def _hashes(name: str, items: Iterable[str], n: int) -> tuple[list[NDArray[np.uint64]], int]:
-    """The distinct n-grams of each item that has any, and how many items have none."""
+    """Hash the distinct n-grams of each item that has any, and count the items that have none."""
     split = [plain_words(item) for item in items]
     hashes = [np.unique(ngram_hashes(words, n)) for words in split if len(words) >= n]
     if not hashes:
@@ -107,7 +107,7 @@ def _hashes(name: str, items: Iterable[str], n: int) -> tuple[list[NDArray[np.ui
 
 
 def _among(hashes: NDArray[np.uint64], ascending: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which of the hashes are in a sorted array: np.isin would sort it again."""
+    """Return which of the hashes are in a sorted array; np.isin would sort it again."""
     at = ascending.searchsorted(hashes)
     at[at == len(ascending)] = 0
     found: NDArray[np.bool_] = ascending[at] == hashes

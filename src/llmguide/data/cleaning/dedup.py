@@ -1,13 +1,13 @@
-r"""Duplicates: exact by a hash of the text, near ones by MinHash and locality-sensitive hashing.
+r"""Deduplication: exact duplicates by a hash, near duplicates by MinHash and locality-sensitive hashing.
 
-Two documents are near duplicates if their sets of word 5-grams overlap: by the Jaccard similarity
+The similarity of two documents is the Jaccard similarity of their sets of word 5-grams,
 
 $$s = \frac{|A \cap B|}{|A \cup B|}.$$
 
-Under a random ordering of all n-grams, the first of $A$ is the first of $B$ with probability $s$; a signature
+Under a random ordering of all n-grams, the first of $A$ is the first of $B$ with probability $s$. A signature
 holds the first (the smallest hash) for each of 112 orderings, so the fraction of equal entries estimates $s$
-(Broder 1997, "On the resemblance and containment of documents"). Cut into $b = 14$ bands of $r = 8$ rows, two
-signatures agree in at least one whole band, and so meet in a hash table, with probability
+(Broder 1997, "On the resemblance and containment of documents"). Split into $b = 14$ bands of $r = 8$ rows,
+two signatures agree in at least one whole band, and so collide in a hash table, with probability
 
 $$P(s) = 1 - (1 - s^r)^b,$$
 
@@ -24,11 +24,11 @@ numbers are FineWeb's (Penedo et al. 2024, arXiv:2406.17557, section 3.4).
 An ordering is $h \mapsto a h + c \bmod 2^{32}$ with odd $a$, after MurmurHash3's finalizer; with the same
 seed it is the one of `datasketch.MinHash`, whose signatures are equal.
 
-The classes keep what they have seen in SQLite, on disk: memory is one document and SQLite's cache (64 MiB),
-whatever the corpus, and the disk holds about 30 bytes a document for `ExactDuplicates` and 350 for
-`NearDuplicates`. Documents are compared with those kept before, so the first of a group stays. At some tens
-of millions of documents random access to the disk becomes the bound; `llmguide.data.cleaning.datatrove` sorts
-instead.
+The classes store the hashes of seen documents in SQLite, on disk: memory is one document and SQLite's cache
+(64 MiB) for a corpus of any size, and the disk holds about 30 bytes per document for `ExactDuplicates` and
+350 for `NearDuplicates`. Documents are compared with those kept before, so the first of a group is kept. At
+some tens of millions of documents random disk access becomes the bottleneck;
+`llmguide.data.cleaning.datatrove` sorts instead.
 
 Leaves out: verification of the candidates, which would remove the false positives below the threshold
 (FineWeb has none either), and duplicate substrings (Lee et al. 2021, arXiv:2107.06499).
@@ -54,7 +54,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the multiplier of F
 
 
 def plain_words(text: str) -> list[str]:
-    """Split a text into lower-case words without punctuation, so that layout makes no difference.
+    """Split a text into lower-case words without punctuation, so that formatting makes no difference.
 
     >>> plain_words("Don't -- stop!")
     ['don', 't', 'stop']
@@ -67,12 +67,12 @@ def ngram_hashes(words: list[str], n: int = NGRAM) -> UInt64[np.ndarray, " N"]:
 
     $h = \sum_i w_i m^{n-1-i} \bmod 2^{64}$ with the CRC-32 $w_i$ of a word and a constant $m$, then
     $(h \oplus \lfloor h / 2^{32} \rfloor) m$, without which the upper half would not depend on the last word.
-    The value is the same on every machine. Two different n-grams collide if their words do, with a chance of
-    $2^{-32}$ a word, and then need all the other words equal.
+    The value is the same on every machine. Two different n-grams collide if their words do, with a
+    probability of $2^{-32}$ per word, and all other words are equal.
 
     Args:
         words: Words of a text, in order.
-        n: Words of an n-gram. A shorter text is one n-gram by itself.
+        n: Number of words of an n-gram. A shorter text is one n-gram.
 
     Returns:
         A hash for each n-gram; none if there are no words.
@@ -92,7 +92,7 @@ def ngram_hashes(words: list[str], n: int = NGRAM) -> UInt64[np.ndarray, " N"]:
 
 
 class MinHash:
-    """Signatures of texts under a fixed set of orderings.
+    """MinHash signatures of texts under a fixed set of orderings.
 
     >>> minhash = MinHash()
     >>> text = "one two three four five six seven eight nine"  # 5 n-grams
@@ -104,7 +104,7 @@ class MinHash:
     def __init__(self, *, bands: int = BANDS, rows: int = ROWS, n: int = NGRAM, seed: int = 1) -> None:
         if min(bands, rows, n) < 1:
             raise ValueError(f"bands={bands}, rows={rows} and n={n} must be at least 1")
-        generator = np.random.RandomState(seed)  # as datasketch draws them
+        generator = np.random.RandomState(seed)  # sampled as in datasketch
         self.bands, self.rows, self.n = bands, rows, n
         self.a = generator.randint(0, 2**31, bands * rows, np.uint32) * np.uint32(2) + np.uint32(1)
         self.c = generator.randint(0, 2**32, bands * rows, np.uint32)
@@ -114,7 +114,7 @@ class MinHash:
         return self._signature(plain_words(text))
 
     def signature(self, hashes: UInt32[np.ndarray, " N"]) -> UInt32[np.ndarray, " P"]:
-        """Compute the smallest hash under each ordering; all bits are 1 if there is no hash.
+        """Compute the smallest hash under each ordering; all bits are 1 if there are no hashes.
 
         Texts go through a version that needs less memory.
         """
@@ -128,7 +128,7 @@ class MinHash:
     def keys(self, signature: UInt32[np.ndarray, "*N P"]) -> Int64[np.ndarray, "*N b"]:
         """Hash each band with its number; equal bands have equal keys.
 
-        Of 10^8 documents one pair in all is expected to meet by a collision with a chance of 5%.
+        Among 10^8 documents, the probability that any two keys collide by chance is about 5%.
         """
         rows = signature.reshape(*signature.shape[:-1], self.bands, self.rows)
         keys: NDArray[np.uint64] = np.empty(rows.shape[:-1], np.uint64)
@@ -140,13 +140,13 @@ class MinHash:
         return signed
 
     def keys_of(self, text: str) -> list[int]:
-        """Compute the keys of a text; none if it has no words, so that such texts are no duplicates."""
+        """Compute the keys of a text; none if it has no words, so such texts are not duplicates."""
         words = plain_words(text)
         return self.keys(self._signature(words)).tolist() if words else []
 
 
 def _finalize(h: UInt32[np.ndarray, " N"]) -> UInt32[np.ndarray, " N"]:
-    """MurmurHash3's finalizer for 32 bits, a bijection under which similar numbers end up far apart."""
+    """Apply MurmurHash3's 32-bit finalizer, a bijection that spreads similar numbers."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         h = (h ^ (h >> np.uint32(shift))) * np.uint32(factor)
     mixed: NDArray[np.uint32] = h ^ (h >> np.uint32(16))
@@ -154,7 +154,7 @@ def _finalize(h: UInt32[np.ndarray, " N"]) -> UInt32[np.ndarray, " N"]:
 
 
 def _upper(hashes: UInt64[np.ndarray, " N"]) -> UInt32[np.ndarray, " N"]:
-    """The upper halves: in a product modulo a power of 2, the lower bits depend on fewer."""
+    """Return the upper halves: lower bits of a product modulo a power of 2 depend on fewer bits."""
     return (hashes >> np.uint64(32)).astype(np.uint32)
 
 
@@ -193,7 +193,7 @@ def candidate_pairs(texts: list[str], minhash: MinHash | None = None) -> Iterato
 
     Args:
         texts: Texts of the documents.
-        minhash: By default 14 bands of 8 rows of word 5-grams.
+        minhash: MinHash to use; by default with 14 bands of 8 rows of word 5-grams.
 
     Yields:
         Indices `(i, j)` with `i < j`, each pair once, in ascending order.
@@ -211,7 +211,7 @@ def candidate_pairs(texts: list[str], minhash: MinHash | None = None) -> Iterato
 
 
 class ExactDuplicates:
-    """Tells whether the same text was seen before: same but for white space and Unicode normalization (NFC).
+    """Drops exact duplicates of earlier texts, up to white space and Unicode normalization (NFC).
 
     >>> seen = ExactDuplicates(sqlite3.connect(":memory:"))
     >>> seen("One text."), seen("Another."), seen(" One  text.")
@@ -231,7 +231,7 @@ class ExactDuplicates:
 
 
 class NearDuplicates:
-    """Tells whether a text agrees with an earlier one that was kept in at least one band.
+    """Drops near duplicates: texts that agree in at least one band with an earlier text that was kept.
 
     >>> seen = NearDuplicates(sqlite3.connect(":memory:"))
     >>> seen("To be, or not to be, that is the question"), seen("to be or not to be: That is the question!")

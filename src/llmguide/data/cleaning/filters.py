@@ -1,10 +1,10 @@
-r"""Rules that decide whether a text is worth training on, each as published: C4, Gopher, FineWeb, language.
+r"""Quality filters for training text, as published: C4, Gopher, FineWeb, language.
 
-A rule is a function from a text to None, which keeps it, or to the reason for dropping it, one of few. `c4`
-also rewrites: it drops lines. Papers leave open what a word and a sentence is, and C4 which check comes
-first; there the rules do what datatrove does, which FineWeb was made with, and equal it document by document
-on the same words and sentences. Where datatrove differs from a paper, the paper holds and the docstring
-says so.
+A rule is a function from a text to None, which keeps it, or to a reason for dropping it, one of a few. `c4`
+also rewrites: it drops lines. The papers do not define words and sentences, and C4 not the order of its
+checks. In these points the rules follow datatrove, the library that made FineWeb, and agree with it document
+by document on the same words and sentences. If datatrove differs from a paper, the rule follows the paper,
+and the docstring says so.
 
 | rule | paper |
 | --- | --- |
@@ -13,9 +13,9 @@ says so.
 | `fineweb` | Penedo et al. 2024, arXiv:2406.17557, section 3.6 |
 | `language` | the threshold of the same, section 3.3 |
 
-A word here is a run of letters, digits and underscores, with apostrophes inside; each other visible character
-is a word too, and so is ``...``. That fits languages that write spaces; Chinese, Japanese and Thai need a
-segmenter. The rules are tuned to English: Gopher's stop words drop other languages.
+A word is a run of letters, digits and underscores, with apostrophes inside; each other visible character is a
+word, too, and so is ``...``. That suits languages with spaces between words; Chinese, Japanese and Thai need
+a segmenter. The rules are tuned for English: Gopher's stop words drop other languages.
 
 Repeated n-grams are measured by a faster version of `llmguide.data.cleaning.repetition`.
 
@@ -36,7 +36,7 @@ _SENTENCE_END = re.compile(r"[.!?][\"'\u201d\u2019)\]]*\s+")
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 _STOP_WORDS = frozenset(["the", "be", "to", "of", "and", "that", "have", "with"])
 # Of Latin, Chinese, Japanese, Arabic, Devanagari, Armenian and Ethiopic script; datatrove lists more scripts
-_TERMINAL = tuple(".!?‼‽⁇⁈⁉。！？｡．؟۔।॥։።፧")  # noqa: RUF001  # the look-alikes are meant
+_TERMINAL = tuple(".!?‼‽⁇⁈⁉。！？｡．؟۔।॥։።፧")  # noqa: RUF001  # the ambiguous characters are intended
 _TOP_NGRAM = {2: 0.20, 3: 0.18, 4: 0.16}
 _DUPLICATE_NGRAM = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
@@ -62,25 +62,25 @@ def sentences(text: str) -> list[str]:
     return [text[a:b] for a, b in itertools.pairwise(ends)]
 
 
-@lru_cache(maxsize=1)  # the rules see one text after another
+@lru_cache(maxsize=1)  # several rules see the same text in turn
 def _words(text: str) -> list[str]:
     return words(text)
 
 
 def c4(text: str, *, terminal_punctuation: bool = True) -> tuple[str, str | None]:
-    """Drop lines that are no sentences, then decide on what is left: the heuristics of C4.
+    """Drop lines that are not sentences, then decide on the remaining text: the heuristics of C4.
 
-    In the order of C4's own code, a line goes that has a word over 1,000 characters, does not end in
+    In the order of C4's own code, a line is dropped that has a word over 1,000 characters, does not end in
     ``. ! ? " '`` or ends in ``...``, has fewer than 3 words, or mentions JavaScript or a cookie policy. The
-    page goes if a line that reached the check says "lorem ipsum" or has a curly bracket, or if fewer than 5
-    sentences are left. Wikipedia's citation marks are removed. The long words and the policies are in the
-    code, not in the paper. The thresholds, 3 words and 5 sentences, are those of FineWeb's library; C4's code
-    and the current version of its paper have 5 words and 3 sentences.
+    page is dropped if a line that reached the check contains "lorem ipsum" or a curly bracket, or if fewer
+    than 5 sentences are left. Wikipedia's citation marks are removed. The long words and the policies are in
+    the code, not in the paper. The thresholds, 3 words and 5 sentences, are those of FineWeb's library; C4's
+    code and the current version of its paper have 5 words and 3 sentences.
 
     Args:
         text: Text of a page.
-        terminal_punctuation: False leaves out the check of how a line ends, as FineWeb does (section 3.5):
-            that check alone removes about 30% of the tokens.
+        terminal_punctuation: Whether to check the end of each line. FineWeb does not (section 3.5), because
+            this check alone removes about 30% of the tokens.
 
     Returns:
         The lines kept, and None or the reason for dropping the page.
@@ -119,19 +119,19 @@ def c4(text: str, *, terminal_punctuation: bool = True) -> tuple[str, str | None
 
 
 def gopher_quality(text: str) -> str | None:
-    """Drop what does not look like prose: the quality rules of Gopher (appendix A.1).
+    """Drop text that does not look like prose: the quality rules of Gopher (appendix A.1).
 
-    Kept are 50 to 100,000 words of 3 to 10 characters in the mean, at most 0.1 hashes and 0.1 ellipses a
-    word, at most 90% of the lines beginning with a bullet and 30% ending in an ellipsis, at least 80% of the
-    words with a letter, and at least 2 of the words the, be, to, of, and, that, have, with (in lower case).
-    Punctuation counts as words in the ratios, and not in the first two rules; nor does the bullet, which
-    datatrove's list of punctuation lacks.
+    A text is kept if it has 50 to 100,000 words of 3 to 10 characters on average, at most 0.1 hashes and 0.1
+    ellipses per word, at most 90% of lines that start with a bullet and 30% that end in an ellipsis, at least
+    80% of the words with a letter, and at least 2 of the words the, be, to, of, and, that, have, with (in
+    lower case). Punctuation counts as words in the ratios, but not in the first two rules; neither does the
+    bullet, which datatrove's list of punctuation lacks.
 
     Args:
         text: Text of a page.
 
     Returns:
-        None or the reason.
+        None, or the reason for dropping the text.
 
     >>> gopher_quality("the end of every story " * 9)  # 45 words
     'gopher: fewer than 50 words'
@@ -144,7 +144,7 @@ def gopher_quality(text: str) -> str | None:
 def _not_prose(text: str) -> Iterator[str]:
     words = _words(text)
     n_words = len(words)
-    # as split above, a word begins with a letter, digit or underscore if it is no punctuation
+    # a word starts with a letter, digit or underscore, unless it is punctuation
     proper = [word for word in words if word[0].isalnum() or word[0] == "_"]
     if len(proper) < 50:
         yield "gopher: fewer than 50 words"
@@ -168,7 +168,7 @@ def _not_prose(text: str) -> Iterator[str]:
 
 
 def gopher_repetition(text: str) -> str | None:
-    """Drop what repeats itself: the thresholds of Gopher's table A1.
+    """Drop repetitive text: the thresholds of Gopher's table A1.
 
     | part | fraction above which the text is dropped |
     | --- | --- |
@@ -176,14 +176,14 @@ def gopher_repetition(text: str) -> str | None:
     | the most frequent 2-, 3-, 4-gram | 20%, 18%, 16% of the characters |
     | 5- to 10-grams that occurred before | 15%, 14%, 13%, 12%, 11%, 10% of the characters |
 
-    An n-gram is n words. The most frequent counts at every place, also where places overlap, and with one
-    space between words; those that occurred before are found left to right and do not overlap.
+    An n-gram is n words. All occurrences of the most frequent one count, even overlapping ones, with one
+    space between words; n-grams that occurred before are found from left to right and do not overlap.
 
     Args:
         text: Text of a page.
 
     Returns:
-        None or the reason.
+        None, or the reason for dropping the text.
 
     >>> gopher_repetition("A line." + chr(10) + "A line.")  # 1 of 2
     'gopher: duplicate lines'
@@ -224,19 +224,19 @@ def _duplicates(parts: list[str]) -> tuple[int, int]:
 
 
 def fineweb(text: str) -> str | None:
-    """Drop lists, menus and boilerplate: the three rules that FineWeb added (section 3.6).
+    """Drop lists, menus and boilerplate: the three custom rules of FineWeb (section 3.6).
 
-    A text goes if at most 0.12 of its lines end in punctuation, if at least 0.1 of its characters are in
-    lines that occurred before, or if at least 0.67 of its lines are shorter than 30 characters. Blank lines
-    do not count. datatrove 0.10 takes 0.01 for the second, as the paper's table 2 does against its text,
-    keeps what is exactly at a threshold, counts 30 characters as short, and has a fourth rule on newlines a
-    word.
+    A text is dropped if at most 0.12 of its lines end in punctuation, if at least 0.1 of its characters are
+    in lines that occurred before, or if at least 0.67 of its lines are shorter than 30 characters. Blank
+    lines are ignored. datatrove 0.10 uses 0.01 for the second rule, like the paper's table 2 but unlike its
+    text; it keeps texts exactly at a threshold, counts 30 characters as short, and has a fourth rule on
+    newlines per word.
 
     Args:
         text: Text of a page.
 
     Returns:
-        None or the reason.
+        None, or the reason for dropping the text.
 
     >>> fineweb(chr(10).join(["Home", "About us", "Prices from 10", "Contact"]))
     'fineweb: lines without end punctuation'
@@ -254,11 +254,11 @@ def fineweb(text: str) -> str | None:
 
 
 def language(text: str, *, allowed: Collection[str] = ("en",), threshold: float = 0.65) -> str | None:
-    """Drop what is not in one of the languages, by a naive Bayes classifier on byte n-grams (py3langid).
+    """Drop text in other languages, by a naive Bayes classifier of byte n-grams (py3langid).
 
-    FineWeb's threshold is for fastText's classifier; the probabilities of this one are its own. It knows 97
-    languages and names one for any text, so code and gibberish pass as some language. It reads the first
-    1,000 characters.
+    FineWeb's threshold is for fastText's classifier, whose probabilities differ from this one's. It knows 97
+    languages and returns one for any text, so code and gibberish may pass. It reads the first 1,000
+    characters.
 
     Args:
         text: Text of a page.
@@ -266,7 +266,7 @@ def language(text: str, *, allowed: Collection[str] = ("en",), threshold: float 
         threshold: Smallest probability of the best language, 0 to 1.
 
     Returns:
-        None or the reason.
+        None, or the reason for dropping the text.
 
     Raises:
         ImportError: py3langid is missing.

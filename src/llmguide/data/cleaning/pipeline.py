@@ -1,18 +1,17 @@
-r"""Stages in a row over a stream of documents, with a report of what each dropped and why.
+r"""The cleaning pipeline: stages over a stream of documents, with a report of what each dropped and why.
 
 A stage is a function from a document to a document, the same or rewritten, or to the reason for dropping it.
-`process` is the stream; `run` writes it to a JSON Lines file and survives being killed: each `every`
-documents, the position in the input, the length of the output, the report and what the deduplication has seen
-are committed together, in one transaction of an SQLite file beside the output. After a kill the output is cut
-back to the committed length and the input read on from the committed position, so the result has the same
-bytes.
+`process` returns the stream; `run` writes it to a JSON Lines file and is resumable: every `every` documents,
+the position in the input, the length of the output, the report and the state of deduplication are committed
+together, in one transaction of an SQLite file beside the output. After a kill, the output is truncated to the
+committed length and reading continues from the committed position, so the result has the same bytes.
 
-Everything is deterministic: order of the files, verdicts, and which of the dropped texts are shown as
-examples: those with the smallest hash of seed and id, a random sample that does not depend on their order.
+Everything is deterministic: the order of the files, the decisions, and the dropped texts in the report, which
+are those with the smallest hash of seed and id, a random sample that does not depend on their order.
 
-Memory: one document, SQLite's cache, and what the stages hold. Leaves out: several processes. One core
-filters megabytes a second (``python -m benchmarks.data``); beyond that, `llmguide.data.cleaning.datatrove`
-runs the same stages on many.
+Memory: one document, SQLite's cache, and the state of the stages. Leaves out: several processes. One core
+filters megabytes per second (``python -m benchmarks.data``); beyond that, `llmguide.data.cleaning.datatrove`
+runs the same stages on many machines.
 """
 
 import json
@@ -92,9 +91,9 @@ def process(
     """Pass documents through the stages.
 
     Args:
-        documents: Documents, and what could not be read, as `llmguide.data.documents` yields them.
+        documents: Documents and unreadable records, as `llmguide.data.documents` yields them.
         stages: Stages by name, in order. Deduplication keeps the first of a group in the order of the stream.
-        report: Filled as the stream is consumed; made with `Report.of` for the same stages.
+        report: Report for the same stages (`Report.of`), filled as the stream is consumed.
 
     Yields:
         Documents that all stages keep.
@@ -108,9 +107,9 @@ def process(
 def _through(item: Document | Unread, stages: Mapping[str, Stage], report: Report) -> Document | None:
     reading, *tallies = report.tallies
     reading.seen += 1
-    draws = {"seed": report.seed, "n_examples": report.n_examples}
+    sampling = {"seed": report.seed, "n_examples": report.n_examples}
     if isinstance(item, Unread):
-        reading.drop(item.reason, item.where, item.detail, **draws)
+        reading.drop(item.reason, item.where, item.detail, **sampling)
         return None
     document, size = item, _size(item.text)
     reading.bytes_seen += size
@@ -120,7 +119,7 @@ def _through(item: Document | Unread, stages: Mapping[str, Stage], report: Repor
         tally.bytes_seen += size
         result = stage(document)
         if isinstance(result, str):
-            tally.drop(result, document.id, document.text, **draws)
+            tally.drop(result, document.id, document.text, **sampling)
             return None
         if result is not document:
             document, size = result, _size(result.text)
@@ -142,25 +141,26 @@ def run(
     every: int = 1000,
     progress: bool | None = None,
 ) -> Report:
-    """Read files, pass the documents through stages, write those left; continue where an earlier call died.
+    """Read files, pass the documents through stages, and write the rest; resumes an interrupted call.
 
     Args:
-        paths: Files and folders, as `llmguide.data.documents.read` takes them.
-        stages: Makes the stages, given the SQLite connection for those that must remember; `fineweb_stages`,
-            or a function of your own.
-        output: JSON Lines with ``text``, ``id`` and ``source``. While it is incomplete its name ends in
-            ``.part``. The state is in ``<output>.state``; with it, a call for a finished output returns its
-            report at once.
+        paths: Files and folders, as in `llmguide.data.documents.read`.
+        stages: Function that builds the stages from the SQLite connection for those with a state, such as
+            `fineweb_stages`.
+        output: File of JSON Lines with ``text``, ``id`` and ``source``. While incomplete, its name ends in
+            ``.part``. The state is in ``<output>.state``; with it, a call for a finished output returns the
+            report immediately.
         text_field: Key or column that holds the text.
         seed: Seed of the sample of dropped documents.
-        every: Documents between commits, 1 or more; at most this much work is repeated.
-        progress: Whether to show a progress bar; None: if the standard error is a terminal.
+        every: Number of documents between commits, at least 1; at most these are processed again after a
+            kill.
+        progress: Whether to show a progress bar; None: if standard error is a terminal.
 
     Returns:
-        The report on all documents, those before an interruption included.
+        The report on all documents, including those before an interruption.
 
     Raises:
-        ValueError: The state beside the output is of other files, stages or options.
+        ValueError: The state beside the output belongs to other files, stages or options.
 
     >>> from tempfile import mkdtemp
     >>> folder = Path(mkdtemp())
@@ -184,7 +184,7 @@ def run(
         at = _Progress.load(store) or _Progress(identity, Report.of(made, seed=seed))
         if at.identity != identity:
             raise ValueError(
-                f"{state} was begun with other files, stages, text_field or seed; delete it to start again"
+                f"{state} is of a run with other files, stages, text_field or seed; delete it to start again"
             )
         if not at.done:
             part.touch()
@@ -225,7 +225,7 @@ class _Progress:
         return cls(**{**fields, "report": Report.from_json(fields["report"])})
 
     def commit(self, out: BinaryIO, store: sqlite3.Connection) -> None:
-        """Force the output to disk before the state that counts on it."""
+        """Sync the output to disk before committing the state that refers to it."""
         out.flush()
         os.fsync(out.fileno())
         self.length = out.tell()
@@ -237,7 +237,7 @@ class _Progress:
 def _rest(
     files: list[Path], stages: Mapping[str, Stage], at: _Progress, text_field: str
 ) -> Iterator[Document | None]:
-    """Pass on what is after the position, moving it; None for what was dropped."""
+    """Yield the documents after the position, and None for dropped ones, advancing the position."""
     while at.file < len(files):
         for item in islice(read_file(files[at.file], text_field=text_field), at.item, None):
             document = _through(item, stages, at.report)
@@ -248,7 +248,7 @@ def _rest(
 
 @contextmanager
 def _bar(show: bool | None, sizes: list[int]) -> Iterator[Callable[[_Progress], None]]:
-    """A bar over the bytes of the files, each counted when it is done."""
+    """Make a progress bar over the bytes of the files, each counted when it is finished."""
     if not (sys.stderr.isatty() if show is None else show):
         yield lambda at: None
         return

@@ -1,4 +1,4 @@
-"""How much of a text its repeated n-grams take up, as Gopher's rules measure it.
+"""Repeated n-grams of a text, as Gopher's rules measure them.
 
 Reference: Rae et al. 2021, arXiv:2112.11446, table A1. `llmguide.data.cleaning.filters.gopher_repetition`
 uses a faster version.
@@ -14,7 +14,7 @@ def top_ngram(words: list[str], n: int) -> int:
 
     Args:
         words: Words of the text.
-        n: Words of an n-gram, at least 1.
+        n: Number of words of an n-gram, at least 1.
 
     Returns:
         Length of the n-gram times its number of occurrences; of several equally frequent n-grams, the first
@@ -38,10 +38,10 @@ def duplicate_ngrams(words: list[str], n: int) -> int:
 
     Args:
         words: Words of the text.
-        n: Words of an n-gram, at least 1.
+        n: Number of words of an n-gram, at least 1.
 
     Returns:
-        Characters in duplicates.
+        The number of characters in duplicates.
 
     >>> duplicate_ngrams(["a", "dog", "and", "a", "dog"], 2)
     4

@@ -37,7 +37,7 @@ class StageStats:
 
 @dataclass
 class Report:
-    """Documents and bytes that each stage saw, kept and dropped; printed, it is a table.
+    """The documents and bytes that each stage saw, kept and dropped; it prints as a table.
 
     >>> from llmguide.data.cleaning.pipeline import Drop, process
     >>> from llmguide.data.documents import Document
@@ -57,11 +57,11 @@ class Report:
 
     @classmethod
     def of(cls, stages: Iterable[str], *, seed: int = 0, n_examples: int = 3) -> "Report":
-        """Create an empty report on reading and on the stages of these names."""
+        """Create an empty report for reading and for the named stages."""
         return cls([StageStats(name) for name in (READ, *stages)], seed, n_examples)
 
     def rows(self) -> list[dict[str, str | int | float]]:
-        """Return the table: a row for each stage, reasons from the most frequent."""
+        """Return the rows of the table: one for each stage, its reasons in order of frequency."""
         return [
             {
                 "stage": tally.name,
@@ -88,7 +88,7 @@ class Report:
         return "\n".join(line.rstrip() for line in lines)
 
     def __rich__(self) -> Any:
-        """Return the table for a terminal, drawn by ``rich.print(report)``."""
+        """Return the table for a terminal, rendered by ``rich.print(report)``."""
         from rich.table import Table  # noqa: PLC0415  # rich is what calls this
 
         table = Table("stage", "seen", "kept", "dropped", "MB kept", "reasons")

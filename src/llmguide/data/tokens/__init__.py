@@ -1,1 +1,1 @@
-"""From documents to training batches: encoding, token files, packing, windows."""
+"""Training batches from documents: tokenization, token files, packing, windows."""

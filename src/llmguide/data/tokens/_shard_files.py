@@ -1,4 +1,4 @@
-"""The files of a token stream: reading and writing them, with their SHA-256 hashes."""
+"""Read and write the files of a token stream, with their SHA-256 hashes."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def open_array(
     if verify and sha256(path) != record["sha256"]:
         raise ValueError(f"{path} is damaged: its SHA-256 is not the recorded one; {AGAIN}")
     if not record["n_items"]:
-        return np.empty(0, dtype)  # an empty file cannot be mapped
+        return np.empty(0, dtype)  # an empty file cannot be memory-mapped
     return np.memmap(path, dtype, mode="r")
 
 

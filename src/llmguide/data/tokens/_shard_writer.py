@@ -21,16 +21,16 @@ from llmguide.files import put, sha256
 
 @dataclass(frozen=True)
 class _Progress:
-    """How far a writer had read when it closed a shard."""
+    """The progress of a writer when it closed a shard."""
 
     n_read: int  # documents
-    n_empty: int  # of them, without tokens
-    documents_sha256: str  # of ids and texts of those read
-    n_written: int  # tokens of the last one that are in this shard or earlier ones; 0: all that there are
+    n_empty: int  # documents without tokens
+    documents_sha256: str  # hash of ids and texts of the documents read
+    n_written: int  # tokens of the last document in this shard or earlier ones; 0: all of its tokens
 
 
 class ShardWriter:
-    """The state between two documents; see the module for the format."""
+    """A resumable writer of shards; `llmguide.data.tokens.token_files` describes the format."""
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         self.folder = folder
@@ -60,15 +60,15 @@ class ShardWriter:
                 f"{k}={v!r} (there {there[k]!r})" for k, v in self.identity.items() if there[k] != v
             ]:
                 raise ValueError(
-                    f"{self.folder} was begun with other choices: {', '.join(changed)}; give another folder"
+                    f"{self.folder} is of a run with other options: {', '.join(changed)}; give another folder"
                 )
             yield shard
             number += 1
 
     def unread(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Pass over the documents in earlier shards, comparing their hash, and return the others.
+        """Skip the documents in earlier shards, comparing their hash, and return the others.
 
-        The last of those that were read is among them if its tokens may go on in the next shard.
+        The last document read is among them if some of its tokens may belong to the next shard.
         """
         reader = iter(documents)
         document = None
@@ -83,7 +83,7 @@ class ShardWriter:
         return chain([document], reader) if document is not None and self.skip else reader
 
     def add(self, document: Document, ids: UInt[np.ndarray, " n"]) -> None:
-        """Append a document's ids and its end, to as many shards as they take."""
+        """Append a document's ids and its end-of-text token, over as many shards as needed."""
         done, self.skip = self.skip, 0
         if not done:
             self._count(document)
@@ -110,7 +110,7 @@ class ShardWriter:
         if self.n_here:
             self._close_shard(0)
         if not self.n_tokens:
-            raise ValueError(f"none of the {self.n_read} documents has a token; there is nothing to train on")
+            raise ValueError(f"none of the {self.n_read} documents has a token to train on")
         totals = {
             "n_shards": self.shard,
             "n_tokens": self.n_tokens,
@@ -123,7 +123,7 @@ class ShardWriter:
     def discard(self) -> None:
         """Close and remove the unfinished file."""
         try:
-            self.file.close()  # writes what is buffered, which a full disk refuses a second time
+            self.file.close()  # closing flushes the buffer, which fails again on a full disk
         finally:
             self.unfinished.unlink(missing_ok=True)
 
@@ -147,7 +147,7 @@ class ShardWriter:
         self.n_here = 0
 
     def _close_shard(self, n_written: int) -> None:
-        """Commit a shard; `n_written` as in `_Progress`."""
+        """Write a shard and its hashes; `n_written` as in `_Progress`."""
         names = {kind: f"{kind}-{self.shard:05d}.bin" for kind in ("tokens", "starts")}
         self.file.close()
         put(self.unfinished, self.folder / names["tokens"])
@@ -162,7 +162,7 @@ class ShardWriter:
         self._new_shard()
 
     def _show(self, *, last: bool = False) -> None:
-        """Keep one line up to date, where somebody is looking."""
+        """Update the progress line, if standard error is a terminal."""
         now = perf_counter()
         if sys.stderr.isatty() and (last or now - self.shown > 0.5):
             self.shown = now

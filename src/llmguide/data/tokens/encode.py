@@ -1,4 +1,4 @@
-"""Encodes documents as token ids, with any kind of tokenizer, in one process or several.
+"""Tokenize documents with any kind of tokenizer, in one or several processes.
 
 A tokenizer is a `llmguide.tokenization.tokenizer.Tokenizer`, a `tiktoken.Encoding` or a fast tokenizer of
 transformers; the functions here hide the differences between them. `encoded` keeps the order of the documents
@@ -18,20 +18,23 @@ from jaxtyping import UInt
 
 from llmguide.data.documents import Document
 
-_CHUNK_CHARACTERS = 1 << 19  # handed to a worker at a time: about 0.3 s of work, 0.5 MB of pickling
+_CHUNK_CHARACTERS = 1 << 19  # characters per task of a worker: about 0.3 s of work, 0.5 MB of pickling
 
 
 @runtime_checkable
 class Encode(Protocol):
-    """Encodes a document, without the end-of-text token; must pickle if there are several workers."""
+    """Interface of a function that tokenizes a document, without end-of-text token.
+
+    It must be picklable if there are several workers.
+    """
 
     def __call__(self, document: Document, /) -> Sequence[int]:
-        """Return the ids of a document."""
+        """Return the token ids of a document."""
 
 
 @dataclass(frozen=True)
 class Plain:
-    """The ordinary encoding: what looks like a special token in the text is text.
+    """Ordinary tokenization: special tokens in the text are treated as text.
 
     Attributes:
         tokenizer: Any kind of tokenizer.
@@ -40,7 +43,7 @@ class Plain:
     tokenizer: Any
 
     def __call__(self, document: Document, /) -> list[int]:
-        """Return the ids of the document's text."""
+        """Return the token ids of the document's text."""
         return encode_ordinary(self.tokenizer, document.text)
 
     def __repr__(self) -> str:
@@ -67,7 +70,7 @@ def special_tokens(tokenizer: Any) -> dict[str, int]:
 
 
 def vocab_size(tokenizer: Any) -> int:
-    """Return the highest id + 1 of any kind of tokenizer."""
+    """Return the vocabulary size of any kind of tokenizer: the highest id + 1."""
     if _is_hugging_face(tokenizer):
         return 1 + max(map(int, tokenizer.get_vocab().values()))
     size: int = getattr(tokenizer, "n_vocab", None) or tokenizer.vocab_size
@@ -75,10 +78,10 @@ def vocab_size(tokenizer: Any) -> int:
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """Return a SHA-256 of what determines the ids: split pattern, ranks, and special tokens.
+    """Return a SHA-256 of a tokenizer: its split pattern, ranks and special tokens.
 
-    A `Tokenizer` and the `tiktoken.Encoding` with the same vocabulary have the same. That of a tokenizer of
-    transformers is of its whole definition.
+    A `Tokenizer` and the `tiktoken.Encoding` with the same vocabulary have the same one. For a tokenizer of
+    transformers it is the hash of the whole definition.
     """
     if _is_hugging_face(tokenizer):
         return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
@@ -110,15 +113,15 @@ def _encode_chunk(chunk: list[Document]) -> list[UInt[np.ndarray, " _n"]]:
 def encoded(
     documents: Iterator[Document], encode: Encode, workers: int
 ) -> Iterator[tuple[Document, UInt[np.ndarray, " _n"]]]:
-    """Encode in order, in this process or in others, with a bounded number of chunks under way."""
+    """Encode documents in order, in this process or in others, with a bounded number of chunks in memory."""
     if workers == 1:
         for document in documents:
             yield document, np.array(encode(document), dtype=np.uint32)
         return
-    # spawn: a fork of a process with torch's threads can hang
+    # spawn: a forked process with torch's threads can hang
     context = multiprocessing.get_context("spawn")
     waiting: deque[tuple[list[Document], futures.Future[list[UInt[np.ndarray, " _n"]]]]] = deque()
-    # looked up here, since where there are no processes (a browser's tab) it cannot be imported
+    # imported here, because it does not exist without processes (in the browser)
     with futures.ProcessPoolExecutor(workers, context, _start_worker, (encode,)) as pool:
         for chunk in _chunks(documents):
             waiting.append((chunk, pool.submit(_encode_chunk, chunk)))

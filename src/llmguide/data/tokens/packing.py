@@ -1,18 +1,18 @@
 r"""Training sequences over shards: windows of the stream, rows packed with whole documents, and mixtures.
 
-`llmguide.data.tokens.windows.Windows` cuts the stream every T tokens, through documents. `Packed` fills rows
-of T with whole documents as far as it can; only those longer than T are cut. In both, the input before the
-first token of a document is the end-of-text token of the one before it, so that a model learns to begin, and
-each token is a target once an epoch (in windows, all but the first of the stream and an incomplete window at
-its end). A row of `Packed` has document ids, and a model that is given them keeps attention inside each
-document.
+`llmguide.data.tokens.windows.Windows` cuts the stream every T tokens, across documents. `Packed` fills rows
+of T tokens with whole documents where possible; only those longer than T are cut. In both, the input before
+the first token of a document is the end-of-text token of the previous one, so that a model learns to start a
+document, and each token is a target once per epoch (in windows, all but the first of the stream and an
+incomplete window at its end). A row of `Packed` has document ids, with which a model restricts attention to
+each document.
 
-Which pieces share a row is bin packing. Best fit decreasing takes them from long to short and puts each where
-the least space remains, in $O(n T / 64)$ steps for $n$ pieces.
+Assigning pieces to rows is bin packing. Best-fit decreasing places them from long to short, each where the
+least space remains, in $O(n T / 64)$ steps for $n$ pieces.
 
 References: best-fit packing (Ding et al. 2024, arXiv:2404.10830, section 3).
 
-Leaves out: packing anew each epoch; rows are shuffled, their contents are fixed.
+Leaves out: repacking in each epoch; rows are shuffled, but their contents are fixed.
 
 Glossary: ``T`` tokens of a row, ``B`` rows of a batch.
 """
@@ -29,18 +29,18 @@ from llmguide.data.tokens._fast_packing import check_sizes, fast_best_fit
 from llmguide.data.tokens.permutation import Permutation
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences, TokenFiles
 
-BLOCK = 1000  # draws of a mixture in which each source comes exactly as often as its weight says
+BLOCK = 1000  # samples of a mixture in which each source has exactly the proportion of its weight
 PADDING = -1  # document id of padding
 
 
 @runtime_checkable
 class Stream(TokenFiles, Protocol):
-    """Documents one after another, as `llmguide.data.tokens.token_files.Shards` has them."""
+    """Interface of a stream of documents, such as `llmguide.data.tokens.token_files.Shards`."""
 
     eos_id: int
 
     def starts(self) -> Int[np.ndarray, " n"]:
-        """Return where each document starts, and the end of the last."""
+        """Return the position of the start of each document, and the end of the last."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ class PackingReport:
 
 
 class Packed:
-    """Rows of whole documents, shuffled each epoch; within an epoch each row comes once.
+    """Rows of whole documents, reshuffled every epoch; each row occurs once per epoch.
 
     Args:
-        stream: The documents, each with its end-of-text token.
+        stream: Token stream of documents, each with its end-of-text token.
         length: Tokens T of a row, at least 1.
         seed: Seed of the per-epoch shuffle.
 
     Raises:
         ValueError: The stream is empty or `length` is below 1.
 
-    Keeps 16 bytes for each document, and reads of the stream only what a batch holds.
+    Memory is 16 bytes per document; only the tokens of a batch are read from the stream.
     """
 
     def __init__(self, stream: Stream, length: int, *, seed: int = 0) -> None:
@@ -84,7 +84,7 @@ class Packed:
         self.seed = seed
         borders = stream.starts()
         n_tokens = np.diff(borders)
-        # pieces: [start, start + T) of each document, then what is left of it
+        # pieces: [start, start + T) of each document, then the rest of it
         n_pieces = -(-n_tokens // length)
         first = np.concatenate([[0], np.cumsum(n_pieces)])
         within = np.arange(first[-1]) - np.repeat(first[:-1], n_pieces)
@@ -104,7 +104,7 @@ class Packed:
         )
 
     def __len__(self) -> int:
-        """Rows of one epoch."""
+        """Return the number of rows of one epoch."""
         return len(self._row_begins) - 1
 
     def batch(self, first: int, size: int) -> Batch:
@@ -118,7 +118,7 @@ class Packed:
             pieces = range(self._row_begins[row], self._row_begins[row + 1])
             for number, piece in enumerate(pieces):
                 start, n = int(self._starts[piece]), int(self._sizes[piece])
-                # with the token before it, which the first of the stream has not: there, eos_id stays
+                # with the token before it, except for the first token of the stream, where eos_id remains
                 text = self.stream[max(0, start - 1) : start + n]
                 inputs[i, at + n - len(text) + 1 : at + n] = text[:-1]
                 targets[i, at : at + n] = text[-n:]
@@ -128,17 +128,17 @@ class Packed:
 
 
 def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n"]:
-    """Assign pieces to rows by best fit decreasing, which uses at most about 11/9 of the rows of the optimum.
+    """Assign pieces to rows by best-fit decreasing, which uses at most about 11/9 of the optimal rows.
 
-    Pieces are placed from the longest to the shortest, each into the row with the least room that can hold
-    it; of several such rows, into the one that was used last. `Packed` uses a faster version.
+    Pieces are placed from the longest to the shortest, each into the row with the least sufficient space; of
+    several such rows, into the one that was used last. `Packed` uses a faster version.
 
     Args:
-        sizes: Tokens of each piece, from 1 to `capacity`.
-        capacity: Tokens that fit into a row, at least 1.
+        sizes: Number of tokens of each piece, from 1 to `capacity`.
+        capacity: Number of tokens that fit into a row, at least 1.
 
     Returns:
-        The row of each piece, numbered in the order in which rows were opened.
+        The row index of each piece, in the order in which rows were opened.
 
     Raises:
         ValueError: A piece is empty or larger than a row.
@@ -148,7 +148,7 @@ def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n
     """
     check_sizes(sizes, capacity)
     rows = np.empty(len(sizes), np.int64)
-    room: dict[int, int] = {}  # of each row; the row that was used last is the last key
+    room: dict[int, int] = {}  # space of each row; the row that was used last is the last key
     for piece in np.argsort(-sizes, kind="stable"):
         fitting = [row for row in reversed(room) if room[row] >= sizes[piece]]
         row = min(fitting, key=room.__getitem__, default=len(room))
@@ -158,7 +158,7 @@ def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n
 
 
 def in_epochs(first: int, size: int, n: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Return indices ``first`` to ``first + size - 1`` of an endless order of n items, shuffled each epoch.
+    """Return indices ``first`` to ``first + size - 1`` of an endless order, reshuffled every epoch.
 
     >>> order = in_epochs(0, 6, 3, seed=0).tolist()
     >>> sorted(order[:3]), sorted(order[3:])
@@ -176,16 +176,16 @@ def in_epochs(first: int, size: int, n: int, seed: int) -> Int[np.ndarray, " n"]
 class Mixture:
     """A mixture of several sources in given proportions.
 
-    Each block of 1,000 sequences has the proportions of the weights exactly (to 1/1,000), in random order.
-    Each source goes through its own epochs, a small one with a large weight more often.
+    Each block of 1,000 sequences has exactly the proportions of the weights (to 1/1,000), in random order.
+    Each source has its own epochs; a small source with a large weight is repeated more often.
 
     Args:
         sources: Sources to mix; all have rows of one length.
-        weights: Weight of each source, positive; they need not add up to 1.
+        weights: Positive weight of each source; they need not sum to 1.
         seed: Seed of the order of the sources.
 
     Raises:
-        ValueError: Numbers of sources and weights differ, or a weight is not positive or too small.
+        ValueError: The numbers of sources and weights differ, or a weight is not positive or is too small.
     """
 
     def __init__(self, sources: Sequence[Sequences], weights: Sequence[float], *, seed: int = 0) -> None:
@@ -193,20 +193,20 @@ class Mixture:
             raise ValueError(f"{len(sources)} sources need as many positive weights, not {list(weights)}")
         self.sources = list(sources)
         self.seed = seed
-        # differences of rounded sums: they add up to BLOCK whatever the weights
+        # differences of rounded cumulative sums, which always sum to BLOCK
         sums = np.rint(np.cumsum(weights) / np.sum(weights) * BLOCK).astype(np.int64)
         self.counts = np.diff(sums, prepend=0)
         if not self.counts.all():
             raise ValueError(
-                f"weights {list(weights)} give {self.counts.tolist()} of {BLOCK} draws; leave out a source "
-                "that is never drawn, or raise its weight"
+                f"weights {list(weights)} give {self.counts.tolist()} of {BLOCK} samples; leave out a source "
+                "that is never sampled, or raise its weight"
             )
         self._block = -1
-        # not by what a batch happens to hold: an attention mask in some batches only would be a surprise
+        # for all batches alike, so that the attention mask does not depend on the sampled sources
         self._packed = any(cast(Batch, source.batch(0, 1)).document_ids is not None for source in sources)
 
     def __len__(self) -> int:
-        """Sequences of all sources, each once; the mixture has no other natural end."""
+        """Return the number of sequences of all sources together, which counts as an epoch."""
         return sum(map(len, self.sources))
 
     def batch(self, first: int, size: int) -> Batch:
@@ -244,7 +244,7 @@ def _interleaved(parts: list[tuple[Int[np.ndarray, " _rows"], Batch]], size: int
     whole = Batch(*(torch.zeros(size, width, dtype=torch.long) for _ in range(3)))
     for places, batch in parts:
         if batch.inputs.shape[1] != width:
-            raise ValueError(f"sources of a mixture give rows of {width} and of {batch.inputs.shape[1]}")
+            raise ValueError(f"sources of a mixture have rows of {width} and {batch.inputs.shape[1]} tokens")
         where = torch.from_numpy(places)
         for out, part in zip(whole, batch, strict=True):
             if part is not None and out is not None:

@@ -1,19 +1,19 @@
-r"""A random order of any number of things in constant memory.
+r"""A pseudo-random permutation of any size in constant memory.
 
-`numpy.random.permutation` of $10^9$ numbers holds 8 GB. A Feistel network computes the place of one number
-instead: with $n \le a b$, write $x = a r + l$ and let each half be shifted by a hash of the other,
+`numpy.random.permutation` of $10^9$ numbers takes 8 GB. A Feistel network computes single elements instead:
+with $n \le a b$, write $x = a r + l$ and shift each half by a hash of the other,
 
 $$l \leftarrow (l + F_k(r)) \bmod a, \qquad r \leftarrow (r + F_k(l)) \bmod b$$
 
-Each shift can be undone, so the whole is a bijection of the $ab$ numbers, whatever $F$. A result beyond $n$
-is put in again until it falls below ("cycle walking"), which keeps it a bijection; with
-$a = \lceil\sqrt n\rceil$ that is needed for fewer than one in $\sqrt n$ numbers.
+Each shift is invertible, so the network is a bijection of the $ab$ numbers for any $F$. A result of at least
+$n$ is fed in again until it is below $n$ ("cycle walking"), which preserves the bijection; with $a =
+\lceil\sqrt n\rceil$ that is needed for fewer than one in $\sqrt n$ numbers.
 
 References: Black and Rogaway 2002, "Ciphers with arbitrary finite domains" (generalized Feistel, cycle
 walking); Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators" (the mixing
 function).
 
-Leaves out: secrecy. Eight rounds of this mix well enough to shuffle, not to encrypt.
+Leaves out: cryptographic security. Eight rounds mix well enough to shuffle, but not to encrypt.
 """
 
 from math import isqrt
@@ -21,7 +21,7 @@ from math import isqrt
 import numpy as np
 from jaxtyping import Int, UInt
 
-ROUNDS = 8  # halves shifted; 4 leave visible patterns in small domains
+ROUNDS = 8  # rounds; with 4, small domains show visible patterns
 
 
 class Permutation:
@@ -29,10 +29,10 @@ class Permutation:
 
     Args:
         n: Number of elements, 1 to $2^{62}$.
-        seed: Seed, one or more integers.
+        seed: Seed of one or more integers.
 
     Raises:
-        ValueError: ``n`` is outside its range.
+        ValueError: ``n`` is out of range.
 
     >>> order = Permutation(10, (0, 1))(np.arange(10))
     >>> sorted(order.tolist())
@@ -70,7 +70,7 @@ _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def _mixed(x: UInt[np.ndarray, " n"]) -> UInt[np.ndarray, " n"]:
-    """Spread every bit over all 64 (the finalizer of SplitMix64); two are dropped, to leave room to add."""
+    """Mix all 64 bits (the finalizer of SplitMix64) into 62 bits, so that additions do not overflow."""
     x = (x ^ (x >> _30)) * _FIRST
     x = (x ^ (x >> _27)) * _SECOND
     x ^= x >> _31

@@ -1,18 +1,18 @@
-r"""Tokenized text on disk: one long stream in files of bounded size, memory-mapped, checked, and resumable.
+r"""Tokenized text on disk: a token stream in shards, memory-mapped, checksummed and resumable.
 
-The stream is the documents one after another, each with the end-of-text token after it. It is cut every
-`shard_tokens` tokens, wherever that falls, so token $i$ is element $i \bmod S$ of file
-$\lfloor i / S \rfloor$:
+The stream is the concatenation of the documents, each followed by the end-of-text token. It is cut every
+`shard_tokens` tokens, even inside documents, so token $i$ is element $i \bmod S$ of file $\lfloor i / S
+\rfloor$:
 
     tokens-00000.bin     S little-endian uint16, or uint32 for more than 65,536 ids
     starts-00000.bin     uint64: position in the stream of each document that begins in this file
     shard-00000.json     counts, SHA-256 of both files, and how far the corpus was read
     index.json           format, vocabulary, counts of the whole; exists only when the stream is complete
 
-Each file is written as `llmguide.files` says, and a shard counts from the moment its JSON file is there. A
-writer that was killed continues after the last such shard: it reads the corpus from its beginning, compares a
+Each file is written atomically by `llmguide.files`, and a shard is complete when its JSON file exists. A
+writer that was killed continues after the last complete shard: it reads the corpus from the start, compares a
 running hash of the documents with the recorded one, and tokenizes only the rest. The result has the same
-bytes as without the interruption, and for any number of processes.
+bytes as without the interruption, for any number of processes.
 
 Leaves out: several writers to one folder, and adding documents to a finished stream (write another and mix
 them: `llmguide.data.tokens.packing.Mixture`).
@@ -39,16 +39,16 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 class Shards:
-    """A finished stream of tokens, read through memory maps; as an array it has a length and slices.
+    """A finished token stream, memory-mapped; like an array it has a length and slices.
 
     Args:
         folder: Folder that `write_shards` wrote.
-        tokenizer: Tokenizer that the ids will be used with, to compare it with the one that wrote them.
-        verify: Compare every file with its SHA-256, about 1 s for each GB. Sizes are always compared.
+        tokenizer: Tokenizer to compare with the one that wrote the stream; None: no comparison.
+        verify: Whether to compare every file with its SHA-256, about 1 s per GB. Sizes are always compared.
 
     Raises:
-        ValueError: The stream is unfinished, a file is missing, truncated or altered, or the tokenizer is
-            another one than that of the stream. The message names the file.
+        ValueError: The stream is unfinished, a file is missing, truncated or changed, or the tokenizer
+            differs from that of the stream. The message names the file.
     """
 
     def __init__(self, folder: str | Path, tokenizer: Any = None, *, verify: bool = True) -> None:
@@ -74,7 +74,7 @@ class Shards:
             raise ValueError(f"{folder} holds {n_tokens} tokens, index.json says {self.index['n_tokens']}")
 
     def __len__(self) -> int:
-        """Tokens of the stream, end-of-text tokens included."""
+        """Return the number of tokens of the stream, including end-of-text tokens."""
         return cast(int, self.index["n_tokens"])
 
     @property
@@ -84,7 +84,7 @@ class Shards:
 
     @property
     def bytes_per_token(self) -> float:
-        """UTF-8 bytes of text for each token, which turns nats a token into bits a byte."""
+        """Mean UTF-8 bytes of text per token, which converts nats per token into bits per byte."""
         return cast(int, self.index["n_bytes"]) / max(1, len(self))
 
     @overload
@@ -92,7 +92,7 @@ class Shards:
     @overload
     def __getitem__(self, which: int) -> int: ...
     def __getitem__(self, which: slice | int) -> UInt[np.ndarray, " n"] | int:
-        """Return tokens; a slice without a step, which may reach over files."""
+        """Return a contiguous slice of tokens, which may span several files."""
         if not isinstance(which, slice):
             which = range(len(self))[which]
             return int(self._tokens[which // self.shard_tokens][which % self.shard_tokens])
@@ -107,11 +107,11 @@ class Shards:
         return parts[0] if len(parts) == 1 else np.concatenate([self._tokens[0][:0], *parts])
 
     def starts(self) -> Int[np.ndarray, " n"]:
-        """Return where each document starts, and at the end `len` of the stream; 8 bytes a document."""
+        """Return the start position of each document, then the length of the stream; 8 bytes per document."""
         return np.concatenate([*self._starts, [len(self)]]).astype(np.int64)
 
     def document(self, number: int) -> UInt[np.ndarray, " n"]:
-        """Return the tokens of one document, its end-of-text token included."""
+        """Return the tokens of one document, including its end-of-text token."""
         number = range(self.n_documents)[number]
         return self[self._start(number) : self._start(number + 1)]
 
@@ -132,28 +132,28 @@ def write_shards(
     shard_tokens: int = SHARD_TOKENS,
     workers: int = 1,
 ) -> Shards:
-    """Tokenize documents into a folder, or go on with it where an earlier call was interrupted.
+    """Tokenize documents into a folder, or resume an interrupted call.
 
     Args:
-        documents: Read once; must come in the same order if the call is repeated. Those that encode to
-            nothing are left out and counted.
-        tokenizer: A `llmguide.tokenization.tokenizer.Tokenizer`, a `tiktoken.Encoding` or a fast tokenizer of
-            transformers.
-        folder: Output folder; created if it is missing.
-        encode: Another way from document to ids, such as
-            `llmguide.data.tokens.fill_in_the_middle.FillInTheMiddle`. Its ``repr`` tells whether an
-            interrupted call used the same.
-        eos_id: End-of-text token, which ends each document; by default the id of ``<|endoftext|>``.
-        shard_tokens: Tokens of a file, at least 1.
+        documents: Documents, read once, in the same order if the call is repeated. Those without tokens are
+            dropped and counted.
+        tokenizer: Tokenizer: a `llmguide.tokenization.tokenizer.Tokenizer`, a `tiktoken.Encoding` or a fast
+            tokenizer of transformers.
+        folder: Output folder; created if missing.
+        encode: Function from a document to token ids in place of the ordinary one, such as
+            `llmguide.data.tokens.fill_in_the_middle.FillInTheMiddle`. A resumed call must use one with the
+            same ``repr``.
+        eos_id: Id of the end-of-text token, which ends each document; None: that of ``<|endoftext|>``.
+        shard_tokens: Number of tokens per file, at least 1.
         workers: Number of processes that encode, at least 1. With more than one, a script needs ``if __name__
             == "__main__":``, as always with `multiprocessing`. Each holds a few chunks in memory.
 
     Returns:
-        The stream.
+        The finished token stream.
 
     Raises:
-        ValueError: There is no end-of-text token, the folder holds another corpus, tokenizer or encoding, or
-            no document has a token.
+        ValueError: There is no end-of-text token, the folder belongs to another corpus, tokenizer or
+            encoding, or no document has a token.
     """
     if shard_tokens < 1 or workers < 1:
         raise ValueError(f"shard_tokens={shard_tokens} and workers={workers} must be at least 1")

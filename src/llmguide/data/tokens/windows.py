@@ -1,7 +1,7 @@
-"""Training data as a function: the sequences from any number on can be had at any time, in the same order.
+"""Training data as a function of the position: any part of an endless order of sequences, at any time.
 
-A run that knows how many sequences it has taken knows its place in the data, and several processes that each
-ask for their own numbers share one order without talking to each other.
+A run resumes its data from the number of sequences that it has used, and several processes that read
+different positions share one order without communication.
 
 Glossary: ``B`` sequences, ``T`` tokens of a sequence, ``N`` tokens of a corpus.
 """
@@ -33,22 +33,22 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class Sequences(Protocol):
-    """An endless order of training sequences, of which any part can be had at any time."""
+    """Interface of training data: an endless order of sequences with random access."""
 
     def __len__(self) -> int:
-        """Sequences of one epoch."""
+        """Return the number of sequences of one epoch."""
 
     def batch(self, first: int, size: int) -> tuple[Tensor | None, ...]:
-        """Return the sequences ``first`` to ``first + size - 1``; each epoch has an order of its own.
+        """Return the sequences ``first`` to ``first + size - 1``; each epoch has its own order.
 
-        The answer depends on the arguments alone, which is what makes a run resumable. It is a `Batch`, or
-        another named tuple of tensors that the loss of the run understands.
+        The result depends only on the arguments, which makes a run resumable. It is a `Batch`, or another
+        named tuple of tensors that the loss of the run takes.
         """
 
 
 @runtime_checkable
 class TokenFiles(Protocol):
-    """A text on disk that is read a slice at a time, such as `llmguide.data.tokens.token_files.Shards`."""
+    """Interface of tokens that are read in slices, such as `llmguide.data.tokens.token_files.Shards`."""
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -58,14 +58,14 @@ class TokenFiles(Protocol):
 
 
 class Windows:
-    """Windows of one long text, shuffled each epoch; within an epoch each comes once.
+    """Windows of one long text, reshuffled every epoch; each window occurs once per epoch.
 
-    Neighbors share one token, the last target of one and the first input of the next, so that every token
-    but the first is predicted once an epoch; fewer than `length` tokens at the end are left over.
+    Neighboring windows share one token, the last target of one and the first input of the next, so every
+    token but the first is a target once per epoch; fewer than `length` tokens at the end are dropped.
 
     Args:
-        tokens: The text, as a tensor or an array of any integers; of a memory-mapped file only the windows
-            of a batch are read.
+        tokens: Token ids as a tensor or array of integers; from a memory-mapped file, only the windows of a
+            batch are read.
         length: Tokens T of a window, at least 1.
         seed: Seed of the per-epoch shuffle.
 
@@ -93,12 +93,12 @@ class Windows:
         self._epoch = -1
         if len(self) < 1:
             raise ValueError(
-                f"{len(tokens)} tokens hold no window of {length} and the token after it; "
+                f"{len(tokens)} tokens are too few for a window of {length} and the token after it; "
                 f"give at least {length + 1} or a smaller context_length"
             )
 
     def __len__(self) -> int:
-        """Windows of one epoch."""
+        """Return the number of windows of one epoch."""
         return (len(self.tokens) - 1) // self.length
 
     def batch(self, first: int, size: int) -> Batch:
@@ -112,7 +112,7 @@ class Windows:
         return Batch(rows[:, :-1], rows[:, 1:])
 
     def _order(self, epoch: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        # kept, since millions of windows take longer to shuffle than a batch to train
+        # cached, because shuffling millions of windows takes longer than training on a batch
         if epoch != self._epoch:
             self._epoch = epoch
             self._places = np.random.default_rng((self.seed, epoch)).permutation(len(self))

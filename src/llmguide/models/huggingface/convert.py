@@ -164,7 +164,7 @@ def _read(folder: Path) -> dict[str, Tensor]:
     """Map the tensors of all files of a folder into memory."""
     safetensors = import_module("safetensors")
     index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").exists():  # others beside it hold adapters, or the same once more
+    if (folder / "model.safetensors").exists():  # other files hold adapters, or copies of the weights
         names = ["model.safetensors"]
     elif index.exists():
         try:
@@ -233,7 +233,7 @@ def _assemble(hf_config: Any, weights: dict[str, Tensor]) -> Convertible:
 
 
 def _has_own_head(family: str, weights: dict[str, Tensor]) -> bool:
-    """Whether there is a head besides the embeddings; as in transformers, whatever the config says."""
+    """Return whether there is an untied head; as in transformers, the tensors decide, not the config."""
     name = BASES.get(family, "model.") + EMBEDDINGS.get(family, "embed_tokens") + ".weight"
     heads = [weights[head] for head in TIED if head in weights]
     return name in weights and any(not torch.equal(head, weights[name].to(head.dtype)) for head in heads)
@@ -264,7 +264,7 @@ def _canonical(family: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rules(family: str, config: ModelConfig, names: set[str], ours: dict[str, Tensor]) -> list[Rule]:
-    """Rules for the tensors that our model has: a LLaMA has no biases, a tied model no head."""
+    """Return the rules for the tensors that our model has: a LLaMA has no biases, a tied model no head."""
     rules = [rule for rule in RULES[family](config, names) if rule.ours[0] in ours]
     uncovered = ours.keys() - {name for rule in rules for name in rule.ours}
     assert not uncovered, f"no rule of {family} covers {sorted(uncovered)}"

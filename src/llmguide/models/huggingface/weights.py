@@ -76,7 +76,7 @@ QKV = ["attention.q_proj", "attention.k_proj", "attention.v_proj"]
 
 
 def _module(theirs: str, ours: str | list[str], layout: Layout = SAME) -> Iterator[Rule]:
-    """Weight and bias of a module, or of several that theirs holds in one."""
+    """Make the rules for weight and bias of a module, or of several that transformers stores as one."""
     names = [ours] if isinstance(ours, str) else ours
     for kind in (".weight", ".bias"):
         yield Rule(theirs + kind, [name + kind for name in names], layout)
@@ -152,7 +152,7 @@ def _mixtral_rules(config: ModelConfig, i: int, *, is_file: bool) -> Iterator[Ru
 
 
 def _bert_rules(config: ModelConfig, names: set[str]) -> Iterator[Rule]:
-    """Names of ours without their prefix ``encoder.``, which `MaskedLM` has and `Encoder` has not."""
+    """Remove the prefix ``encoder.`` from our names, which `MaskedLM` has and `Encoder` does not."""
     prefix = "encoder." if any(name.startswith("cls.predictions.") for name in names) else ""
     for theirs, ours in {
         "embeddings.word_embeddings": "tokens",

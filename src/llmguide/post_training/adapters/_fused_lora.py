@@ -18,5 +18,5 @@ def add_low_rank_(
     out, three tensors of that size would be made, and as many in the backward pass.
     """
     low = F.linear(x, A.to(x.dtype)).to(out.dtype)  # autocast may have made out narrower than x
-    # for a transposed view autograd would lay the gradient of B out alike, in a product twice as slow
+    # a transposed view would give the gradient of B that layout, and its product would take twice as long
     return out.addmm_(low, B.to(out.dtype).T.contiguous(), alpha=scaling)

@@ -1,11 +1,10 @@
 r"""LoRA: train a small update of frozen weights, the product of two thin matrices per layer.
 
 `apply_lora` puts adapters (`llmguide.post_training.adapters.lora_layer`) into a model. A model can hold
-several under different names; `set_adapter` switches between them, and to the base model, which thus serves
-as its own reference model. After training, $W + s B A$ is one matrix again (`merge_lora`), and the model
-costs what the base model costs. Adapters on the 4-bit layers of
-`llmguide.post_training.adapters.quantized_linear` are QLoRA.
-`llmguide.post_training.adapters.peft_files` reads and writes PEFT's files.
+several under different names; `set_adapter` switches between them, and to the base model, which can therefore
+serve as the reference model. After training, `merge_lora` adds $s B A$ to $W$, and inference costs no more
+than with the base model. Adapters on the 4-bit layers of `llmguide.post_training.adapters.quantized_linear`
+are QLoRA. `llmguide.post_training.adapters.peft_files` reads and writes PEFT's files.
 
 References: Hu et al. 2021, arXiv:2106.09685 (LoRA); Dettmers et al. 2023, arXiv:2305.14314 (QLoRA).
 
@@ -43,9 +42,9 @@ def apply_lora(
     Args:
         model: Any model; its linear layers may be quantized.
         rank: Rank r of the update, from 1 to the smaller side of each weight.
-        alpha: Scaling numerator, above 0; the update is multiplied by alpha / r.
+        alpha: Numerator of the scaling factor, above 0; the update is multiplied by alpha / r.
         targets: Target layers, by the end of their dotted names (one name, or several): ``"q_proj"`` matches
-            that of every block, ``"blocks.0.attention.q_proj"`` that of the first.
+            the layer of every block, ``"blocks.0.attention.q_proj"`` that of the first block only.
         dropout: Dropout probability of the adapters' input in training, in [0, 1).
         rslora: Whether to multiply by alpha / sqrt(r) instead.
         name: Name of the adapter, without a dot.
@@ -139,7 +138,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
     if not layers:
         raise ValueError(f"no adapter is active; call set_adapter with one of {adapter_names(model)}")
     if any(isinstance(layer.base, QuantizedLinear) for layer in layers):
-        raise ValueError("a sum cannot be stored in 4 bits: call dequantize_model on the model first")
+        raise ValueError("merged weights cannot be stored in 4 bits: call dequantize_model first")
     for layer in layers:
         _add_delta(layer, +1)
         layer.merged = layer.active

@@ -3,9 +3,9 @@ r"""A LoRA layer: a frozen linear layer plus the product of two thin matrices.
 $$y = x W^\top + b + s\, (x A^\top) B^\top, \qquad A \in \mathbb{R}^{r \times D_\text{in}},\;
 B \in \mathbb{R}^{D_\text{out} \times r}, \qquad s = \frac{\alpha}{r}$$
 
-A is initialized randomly and B with zeros, so training starts at the base model. Gradients and the
-optimizer's state exist for $r (D_\text{in} + D_\text{out})$ numbers per layer instead of
-$D_\text{in} D_\text{out}$.
+A is initialized randomly and B with zeros, so training starts at the base model. Gradients and optimizer
+state are kept for $r (D_\text{in} + D_\text{out})$ parameters per layer instead of $D_\text{in}
+D_\text{out}$.
 
 References: Hu et al. 2021, arXiv:2106.09685, section 4.1; rsLoRA's $s = \alpha / \sqrt{r}$, with which the
 gradient does not shrink as the rank grows (Kalajdzievski 2023, arXiv:2312.03732). A is initialized as in
@@ -41,7 +41,7 @@ def add_low_rank(
         x: Input of the layer, after dropout.
         A: Down-projection matrix.
         B: Up-projection matrix.
-        scaling: Factor $s = \alpha / r$.
+        scaling: Scaling factor $s = \alpha / r$.
 
     Returns:
         The output of the adapted layer.
@@ -56,14 +56,14 @@ def add_low_rank(
 class Adapter(nn.Module):
     """The two matrices of one adapter of one layer, and their scaling.
 
-    They are float32 even where the base is in half precision, which would round an optimizer's small steps
-    away.
+    They are float32 even if the base is in half precision, where rounding would lose small optimizer updates.
 
     Args:
         in_features: Width of the layer's input.
         out_features: Width of the layer's output.
         rank: Rank r, from 1 to the smaller width.
-        alpha: Scaling numerator, above 0: the update is multiplied by alpha / r, or alpha / sqrt(r).
+        alpha: Numerator of the scaling factor, above 0: the update is multiplied by alpha / r, or alpha /
+            sqrt(r).
         dropout: Dropout probability of the adapter's input in training, in [0, 1).
         rslora: Whether to divide alpha by sqrt(r) (rsLoRA) instead of r.
 
@@ -114,7 +114,7 @@ class LoRALinear(nn.Module):
     """A frozen linear layer with named adapters, of which one or none is active.
 
     Args:
-        base: The frozen layer.
+        base: Linear layer to adapt; it stays frozen.
 
     >>> from llmguide import LoRALinear
     >>> layer = LoRALinear(nn.Linear(3, 2, bias=False))

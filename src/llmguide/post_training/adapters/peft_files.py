@@ -1,14 +1,14 @@
-r"""Adapters in PEFT's files: trained here and loaded there on the model of transformers, and the reverse.
+r"""Read and write PEFT's adapter files, so that adapters work on models of transformers and on ours.
 
-A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``. The tensors of a layer keep their
-layout, also for GPT-2, whose ``Conv1D`` transposes the weight but not the adapter; only names change. What
-transformers stores as one layer and we as three, the queries, keys and values of GPT-2 and BLOOM, is exact
-too, but not of the same rank:
+A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``. Only the names of tensors change;
+their layout is the same, also for GPT-2, whose ``Conv1D`` transposes the weight but not the adapter. The
+queries, keys and values of GPT-2 and BLOOM are one layer in transformers and three here. Their conversion is
+exact, too, but changes the rank:
 
-- **to PEFT**: three adapters of rank r become one of rank 3r. Its A is theirs stacked; its B has three
-  blocks, so that each part reads only its own rows of A. Fewer if fewer are adapted.
+- **to PEFT**: three adapters of rank r become one of rank 3r. Its A is the stack of the three A; its B is
+  block-diagonal, so each part uses only its own rows of A. If fewer are adapted, the rank is lower.
 - **from PEFT**: each of the three gets a copy of A and its own rows of B, without the columns that are zero
-  in those rows, so that an adapter from here comes back as it left. Trained further, copies of A part.
+  in those rows, so a round trip restores an adapter. Further training changes the copies of A independently.
 
 | | to PEFT | from PEFT |
 | --- | --- | --- |
@@ -16,8 +16,9 @@ too, but not of the same rank:
 | GPT-2, BLOOM | all layers, as above | the same |
 | Mixtral | attention | attention |
 
-Refused by name: experts and routers of Mixtral, which are no linear layers in transformers; DoRA, trained
-biases, embeddings, fully trained modules, and initializations that change the base weight, as PiSSA does.
+Refused with an error that names them: experts and routers of Mixtral, which are not linear layers in
+transformers; DoRA, trained biases, embeddings, fully trained modules, and initializations that change the
+base weight, as PiSSA does.
 
 Needs ``llmguide[hf]``.
 """
@@ -42,8 +43,8 @@ from llmguide.post_training.adapters.lora_layer import Adapter, LoRALinear
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-BASE = re.compile(r"base_model\.model\.(.+)\.base_layer\.weight")  # PEFT adds it for an adapted head
-PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # those that leave the base weight alone
+BASE = re.compile(r"base_model\.model\.(.+)\.base_layer\.weight")  # tensor that PEFT adds for an adapted head
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # leave the base weight unchanged
 FOREIGN = (  # fields of PEFT's config that change what an adapter computes
     "use_dora",
     "use_qalora",
@@ -65,8 +66,8 @@ def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
 
     Args:
         model: A model with the adapter, of a family that transformers has.
-        folder: Where to write; made if needed.
-        name: Of the adapter.
+        folder: Output folder; created if missing.
+        name: Name of the adapter.
 
     Raises:
         ValueError: There is no such adapter, or PEFT cannot hold one of its layers.
@@ -121,8 +122,8 @@ def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
 
     Args:
         model: Our model of the same base, for example from `llmguide.models.load`.
-        folder: With both files.
-        name: For the adapter.
+        folder: Folder that contains both files.
+        name: Name to give the adapter.
 
     Raises:
         ValueError: A file is missing or damaged, the adapter is of another kind than LoRA, or its tensors do
@@ -142,8 +143,8 @@ def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
     unknown = [key for key, match in matches.items() if match is None or match[1] not in by_module]
     if unknown or len(tensors) != 2 * len(modules):
         raise ValueError(
-            f"{folder}: of {len(tensors)} tensors for {len(modules)} layers, these belong to no linear layer "
-            f"of this model: {unknown or 'none, but some lack their partner'}"
+            f"{folder}: of {len(tensors)} tensors for {len(modules)} layers, these match no linear layer "
+            f"of this model: {unknown or 'none, but some A or B is missing'}"
         )
     made: dict[str, Adapter] = {}
     for theirs in sorted(modules):
@@ -155,18 +156,18 @@ def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Open both files."""
+    """Read the configuration and the tensors of an adapter."""
     damage = import_module("safetensors").SafetensorError
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        config["peft_type"], config["lora_alpha"]  # the two that cannot be done without
+        config["peft_type"], config["lora_alpha"]  # the two required fields
         return config, import_module("safetensors.torch").load_file(folder / WEIGHTS)
     except (KeyError, OSError, TypeError, ValueError, damage) as error:
         raise ValueError(f"{folder} holds no adapter, or a damaged one: {error!r}") from error
 
 
 def _require_base(model: GPT | Llama, by_module: dict[str, Rule], key: str, weight: Tensor) -> None:
-    """Refuse a weight of the base that is not the model's."""
+    """Raise an error if a base weight in the file differs from the model's."""
     match = BASE.fullmatch(key)
     rule = by_module.get(match[1]) if match else None
     ours = [] if rule is None else [model.get_parameter(name).detach() for name in rule.ours]
@@ -177,7 +178,7 @@ def _require_base(model: GPT | Llama, by_module: dict[str, Rule], key: str, weig
 
 
 def _join(model: GPT | Llama, rule: Rule, name: str) -> tuple[Tensor, Tensor, Adapter]:
-    """Make one adapter for a layer of theirs from those of the one or more layers of ours that it holds."""
+    """Combine the adapters of our layers into one adapter of the transformers layer that holds them."""
     parts: list[tuple[Any, Adapter | None]] = []
     for path in rule.ours:
         layer: Any = model.get_submodule(path.removesuffix(".weight"))
@@ -199,7 +200,7 @@ def _join(model: GPT | Llama, rule: Rule, name: str) -> tuple[Tensor, Tensor, Ad
 def _split(
     model: GPT | Llama, rule: Rule, A: Tensor, B: Tensor, *, alpha: float, config: dict[str, Any]
 ) -> dict[str, Adapter]:
-    """Make adapters for the layers of ours that a layer of theirs holds."""
+    """Split an adapter of a transformers layer into adapters of our layers."""
     paths = [path.removesuffix(".weight") for path in rule.ours]
     layers: list[Any] = [model.get_submodule(path) for path in paths]
     shape = sum(layer.out_features for layer in layers), layers[0].in_features
@@ -228,7 +229,7 @@ def _split(
 
 
 def _rules(model: GPT | Llama) -> tuple[str, list[Rule]]:
-    """Family of transformers that the model belongs to, and its rules."""
+    """Return the model's family in transformers, and its conversion rules."""
     family = config_to_hf(model.config).model_type
     return family, list(RULES[family](model.config, set()))
 
@@ -259,6 +260,6 @@ def _require_exchangeable(rule: Rule) -> None:
     is_router = rule.theirs.endswith(("mlp.gate.weight", "block_sparse_moe.gate.weight"))
     if is_router or rule.layout in (EXPERTS, EXPERTS_GATE_UP):
         raise ValueError(
-            f"{rule.theirs} is no linear layer in transformers, so PEFT has no adapter of this form for it; "
+            f"{rule.theirs} is not a linear layer in transformers, so PEFT has no such adapter for it; "
             "merge_lora and remove_lora, then to_hf, carry the result over"
         )

@@ -1,27 +1,27 @@
 r"""Quantization: weights in 8 and 4 bits.
 
-Two schemes, both with one scale for a group of numbers:
+Two schemes, both with one scale for a group of weights:
 
-- **int8 by absolute maximum**: a row becomes whole numbers from -127 to 127 times its largest magnitude /
-  127. `int8_linear` multiplies in integers, except for the few input features with large values (LLM.int8).
-- **a table**: each number divided by the largest magnitude of its block becomes the index of the nearest of
-  16 or 256 codes. `NF4` has its 16 codes at quantiles of the normal distribution, which weights roughly
-  follow, so that codes are dense where weights are. The scales, one for 64 weights, are quantized
-  themselves, with the 256 codes of `DYNAMIC8`: double quantization.
+- **absmax int8**: a row becomes integers from -127 to 127 times a scale, its largest magnitude / 127.
+  `int8_linear` multiplies in integers, except for the few input features with outliers (LLM.int8).
+- **codebook**: each weight divided by the largest magnitude of its block becomes the index of the nearest of
+  16 or 256 codes. The 16 codes of `NF4` are quantiles of the normal distribution, which weights roughly
+  follow, so codes are dense where weights are. The scales, one for 64 weights, are quantized themselves, with
+  the 256 codes of `DYNAMIC8`: double quantization.
 
 | stored for each weight | bits |
 | --- | --- |
-| its code | 4 |
-| its block's scale, in 8 bits | 8 / 64 |
-| the scale of 256 scales, in float32 | 32 / (64 x 256) |
+| code | 4 |
+| scale of its block, in 8 bits | 8 / 64 |
+| scale of 256 scales, in float32 | 32 / (64 x 256) |
 
-Together 4.127 (`llmguide.costs.memory.nf4_bits`), and 4 bytes a matrix for the mean of its scales.
+The sum is 4.127 (`llmguide.costs.memory.nf4_bits`), plus 4 bytes per matrix for the mean of its scales.
 
 References: LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339, sections 2 and 3); QLoRA (Dettmers et al. 2023,
 arXiv:2305.14314, section 3; appendix E prints the 16 codes); dynamic 8-bit codes (Dettmers et al. 2021,
 arXiv:2110.02861, section 1.3). Blocks, codes and the order of two codes in a byte are those of bitsandbytes.
 
-Leaves out: kernels that multiply packed weights directly; methods that look at data (GPTQ, AWQ).
+Leaves out: kernels that multiply packed weights directly; methods that use calibration data (GPTQ, AWQ).
 """
 
 from typing import NamedTuple
@@ -38,13 +38,13 @@ SCALE_BLOCK = 256  # scales that share a scale
 def absmax_int8(
     x: Float[Tensor, "*rows D"],
 ) -> tuple[Int8[Tensor, "*rows D"], Float32[Tensor, "*rows 1"]]:
-    r"""Quantize each row to whole numbers: $q = \operatorname{round}(x / s)$ with $s = \max|x| / 127$.
+    r"""Quantize each row to 8-bit integers: $q = \operatorname{round}(x / s)$ with $s = \max|x| / 127$.
 
-    No number moves by more than s / 2. One large value makes the grid coarse for its whole row, which is
-    why `int8_linear` treats large features apart.
+    The rounding error is at most s / 2. One outlier makes the grid coarse for its whole row, so `int8_linear`
+    treats outlier features separately.
 
     Args:
-        x: Rows, each with its own scale; the minus of -128 is left unused, so that the grid is symmetric.
+        x: Matrix to quantize, each row with its own scale. Code -128 is unused, so the grid is symmetric.
 
     Returns:
         Codes and scales; ``codes * scales`` is close to ``x``.
@@ -55,7 +55,7 @@ def absmax_int8(
     """
     wide = x.float()
     scale = wide.abs().amax(dim=-1, keepdim=True) / 127
-    # where a row is all zeros, 0 / 0 must become 0
+    # in a row of zeros, 0 / 0 must become 0
     codes = torch.where(scale > 0, wide / scale, 0).round().to(torch.int8)
     return codes, scale
 
@@ -65,12 +65,12 @@ def int8_linear(
 ) -> Float[Tensor, "N D_out"]:
     r"""Multiply by a weight in 8-bit integers, and in floats where the input has outliers: LLM.int8.
 
-    Rows of both are quantized, multiplied with sums in int32, and scaled back by the product of both scales.
-    Beyond some 6.7 billion parameters a transformer has a few input features with values up to 20 times the
-    others (arXiv:2208.07339, section 4); those columns are multiplied as they are.
+    Rows of inputs and weight are quantized, multiplied with int32 accumulation, and multiplied by both
+    scales. Beyond about 6.7 billion parameters, transformers have a few input features with values up to 20
+    times the others (arXiv:2208.07339, section 4); those columns are multiplied in floating point.
 
     Args:
-        x: Inputs.
+        x: Inputs of the linear layer.
         weight: Weight of a linear layer.
         threshold: A feature with a magnitude of at least this anywhere in ``x`` is an outlier.
 
@@ -99,7 +99,7 @@ def normal_float_codes() -> Float32[Tensor, " 16"]:
     $$\delta = 1 - \tfrac{1}{2} \left( \tfrac{1}{30} + \tfrac{1}{32} \right) = 0.96771$$
 
     The infinite quantile at probability 1 is replaced by that at δ, the mean of the last midpoints of 15 and
-    16 equal shares. (QLoRA, section 3 and appendix E; the paper prints the codes, bitsandbytes this δ.)
+    of 16 equal intervals. (QLoRA, section 3 and appendix E; the paper prints the codes, bitsandbytes this δ.)
 
     Returns:
         The codes, ascending from -1 to 1.
@@ -119,7 +119,7 @@ def dynamic_codes() -> Float32[Tensor, " 256"]:
     r"""Compute 256 codes that span seven powers of ten: the dynamic 8-bit type.
 
     A magnitude is 10^-i times a fraction, i from 0 to 6. The larger the magnitude, the more fractions there
-    are (64 down to 1), so that large numbers are precise and small ones do not become 0. Zero and 1 complete
+    are (64 down to 1), so that large values are precise and small ones do not become 0. Zero and 1 complete
     the table; -1 is not in it.
 
     Returns:
@@ -144,12 +144,12 @@ DYNAMIC8 = dynamic_codes()
 def quantize(
     x: Float[Tensor, " N"], table: Float32[Tensor, " C"], block: int
 ) -> tuple[UInt8[Tensor, " N"], Float32[Tensor, " n_blocks"]]:
-    """Divide each block by its largest magnitude and replace each number by the index of the nearest code.
+    """Divide each block by its largest magnitude and replace each value by the index of the nearest code.
 
     Args:
-        x: Numbers; the last block may be shorter.
-        table: At most 256 codes, ascending.
-        block: Numbers that share a scale.
+        x: Values to quantize; the last block may be shorter.
+        table: Ascending codes, at most 256.
+        block: Number of values that share a scale.
 
     Returns:
         Indices, and the largest magnitude of each block.
@@ -172,7 +172,7 @@ def dequantize(
     table: Float32[Tensor, " C"],
     block: int,
 ) -> Float32[Tensor, " N"]:
-    """Look the codes up and multiply each block by its scale: what `quantize` approximates.
+    """Look up the codes and multiply each block by its scale, the approximate inverse of `quantize`.
 
     >>> dequantize(torch.tensor([0, 15, 7], dtype=torch.uint8), torch.tensor([2.0, 9.0]), NF4, 2).tolist()
     [-2.0, 2.0, 0.0]
@@ -183,7 +183,7 @@ def dequantize(
 
 
 def pack(codes: UInt8[Tensor, " N"]) -> UInt8[Tensor, " half"]:
-    """Put two 4-bit codes into each byte, the first into the upper half; an odd last one is paired with 0.
+    """Pack two 4-bit codes into each byte, the first into the upper half; an odd last one is paired with 0.
 
     >>> pack(torch.tensor([1, 2, 15], dtype=torch.uint8)).tolist()  # 1 x 16 + 2, 15 x 16
     [18, 240]
@@ -193,7 +193,7 @@ def pack(codes: UInt8[Tensor, " N"]) -> UInt8[Tensor, " half"]:
 
 
 def unpack(packed: UInt8[Tensor, " half"], n: int) -> UInt8[Tensor, " N"]:
-    """Take the first n codes out of bytes that `pack` made.
+    """Unpack the first n 4-bit codes of bytes from `pack`.
 
     >>> unpack(torch.tensor([18, 240], dtype=torch.uint8), 3).tolist()
     [1, 2, 15]
@@ -206,10 +206,11 @@ class NF4Tensor(NamedTuple):
 
     Attributes:
         packed: Two codes in each byte.
-        scale_codes: Index into `DYNAMIC8` of each block's scale, after the mean is subtracted.
+        scale_codes: Index into `DYNAMIC8` for the scale of each block minus the mean.
         scale_scales: Largest magnitude in each block of scales.
-        scale_mean: Mean of the scales. They are all positive; without it half of the signed codes were idle.
-        shape: Of the tensor.
+        scale_mean: Mean of the scales. They are all positive, so without subtracting it half of the signed
+            codes would be unused.
+        shape: Shape of the tensor.
     """
 
     packed: UInt8[Tensor, " half"]
@@ -234,6 +235,6 @@ def quantize_nf4(x: Float[Tensor, "*shape"]) -> NF4Tensor:
 
 
 def dequantize_nf4(q: NF4Tensor) -> Float32[Tensor, "*shape"]:
-    """Compute the numbers that codes and scales stand for."""
+    """Dequantize a tensor: look up the codes and multiply by the dequantized scales."""
     scales = dequantize(q.scale_codes, q.scale_scales, DYNAMIC8, SCALE_BLOCK) + q.scale_mean
     return dequantize(unpack(q.packed, q.shape.numel()), scales, NF4, BLOCK).view(q.shape)

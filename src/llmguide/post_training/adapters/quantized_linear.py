@@ -19,8 +19,8 @@ from llmguide.post_training.adapters.targets import find_layers
 class QuantizedLinear(nn.Module):
     """A linear layer whose weight is stored in NF4 and dequantized at each use.
 
-    The full-size weight does not outlive a call: the backward pass dequantizes it again. The weight cannot
-    be trained; `llmguide.post_training.adapters.lora.apply_lora` puts trainable adapters beside it (QLoRA).
+    The dequantized weight is freed after each call; the backward pass dequantizes it again. The weight cannot
+    be trained; `llmguide.post_training.adapters.lora.apply_lora` adds trainable adapters (QLoRA).
 
     Args:
         linear: Layer to quantize; its bias is not quantized.
@@ -53,7 +53,7 @@ class QuantizedLinear(nn.Module):
         )
 
     def n_bytes(self) -> int:
-        """Return the bytes of codes and scales, without the bias."""
+        """Return the number of bytes of codes and scales, without the bias."""
         return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
 
     def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:

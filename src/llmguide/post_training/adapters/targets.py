@@ -1,4 +1,4 @@
-"""Choose layers of a model by name: the one rule of LoRA targets and quantization targets."""
+"""Find layers of a model by name, for LoRA targets and quantization targets."""
 
 from collections.abc import Collection
 
@@ -14,8 +14,8 @@ def find_layers(
 
     Args:
         model: Any model.
-        targets: One name or several: ``"q_proj"`` matches that of every block,
-            ``"blocks.0.attention.q_proj"`` that of the first.
+        targets: One name or several: ``"q_proj"`` matches the layer of every block,
+            ``"blocks.0.attention.q_proj"`` that of the first block only.
         kinds: Classes that a matched layer may have.
 
     Returns:

@@ -1,14 +1,14 @@
 r"""Baselines of a preference model, and a confidence interval for its accuracy.
 
 Two baselines: the rule that the longer text is better, and a Bradley-Terry model on words, whose reward is a
-sum of one learned number for each word and pair of words,
+sum of learned weights, one for each word and word pair,
 
 $$r(y) = \sum_{w \in y} \theta_w, \qquad
 \min_\theta \sum_i -\log \sigma\big(r(y_i^+) - r(y_i^-)\big) + \tfrac{\lambda}{2} \lVert \theta \rVert^2$$
 
 The upper reference is human agreement: how often a second panel agrees with the first.
 
-Pairs that share a text go right or wrong together, so the interval of independent trials (Wilson's) is too
+Results of pairs that share a text are correlated, so the interval of independent trials (Wilson's) is too
 narrow for them. `accuracy_interval` resamples texts instead of pairs: text $t$ is sampled $n_t$ times, and a
 pair has weight $n_a n_b$. This interval is conservative (Owen 2007).
 
@@ -35,13 +35,17 @@ _WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
 def verdicts(pairs: Sequence[TextPair], score: Scorer) -> list[float]:
-    """Return for each pair whether the chosen text has the higher score: 1, 0, or 0.5 for a tie.
+    """Return whether the chosen text of each pair has the higher score: 1, 0, or 0.5 for a tie.
 
     >>> verdicts([TextPair([], "good", "bad", ("a", "b"))], len)  # longer is better
     [1.0]
     """
-    found = [(score(pair.chosen), score(pair.rejected)) for pair in pairs]
-    return [0.5 if a == b else float(a > b) for a, b in found]
+    return [preferred(score(pair.chosen), score(pair.rejected)) for pair in pairs]
+
+
+def preferred(chosen: float, rejected: float) -> float:
+    """Return 1 if the chosen text has the higher score, 0 if it has the lower, 0.5 for a tie."""
+    return 0.5 if chosen == rejected else float(chosen > rejected)
 
 
 def accuracy_interval(
@@ -65,13 +69,13 @@ def accuracy_interval(
         The accuracy and its bounds.
 
     Raises:
-        ValueError: There are no pairs, or another number of units.
+        ValueError: There are no pairs, or the number of units differs from that of pairs.
 
     >>> accuracy_interval([1.0, 1.0], [("a", "b"), ("b", "c")])
     Interval(score=1.0, low=1.0, high=1.0)
     """
     if not right or len(right) != len(units):
-        raise ValueError(f"{len(right)} verdicts and {len(units)} units: give as many, and at least one")
+        raise ValueError(f"{len(right)} verdicts and {len(units)} units: give equally many, and at least one")
     names = {name: i for i, name in enumerate(sorted({name for unit in units for name in unit}))}
     pair = np.array([i for i, unit in enumerate(units) for _ in unit])
     unit_of = np.array([names[name] for unit in units for name in unit])
@@ -93,7 +97,7 @@ def bag_of_words(pairs: Sequence[TextPair], *, penalty: float = 1.0, min_count: 
     Args:
         pairs: Training pairs.
         penalty: Weight $\lambda$ of the L2 penalty.
-        min_count: Minimum number of texts that a word or pair of words must occur in.
+        min_count: Minimum number of texts that a word or word pair must occur in.
 
     Returns:
         Function from a text to its reward.

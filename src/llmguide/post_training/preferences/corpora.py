@@ -1,9 +1,9 @@
 r"""Human preference data: which of two texts raters preferred, for a reward model or DPO.
 
-Two collections. `sentiment_pairs` makes pairs of the texts that Hutto and Gilbert (2014) had rated from -4 to
-4 by at least 15 people each: which is more positive? All single ratings are published, so each text's ratings
-are divided into two panels. The first decides which text is preferred; how often the second agrees is the
-agreement between human annotators, and no model can be expected to do better. `hh_pairs` reads the format of
+There are two sources. `sentiment_pairs` pairs texts from Hutto and Gilbert (2014), each rated from -4 to 4 by
+at least 15 annotators: which is more positive? The individual ratings are published, so each text's
+annotators are split into two panels. The first decides which text is preferred; the second measures
+inter-annotator agreement, which no model can be expected to exceed. `hh_pairs` reads the format of
 Anthropic's HH-RLHF: two transcripts that end in different responses, one of them preferred.
 
 Texts of one side, training or held out, never occur on the other. Within a side they occur in several pairs,
@@ -12,7 +12,7 @@ which are therefore not independent: see `llmguide.post_training.preferences.bas
 References: Hutto & Gilbert 2014, "VADER: a parsimonious rule-based model for sentiment analysis of social
 media text" (ICWSM); Bai et al. 2022, arXiv:2204.05862 (HH-RLHF).
 
-Leaves out: rankings of more than two answers. Sentiment is not helpfulness; it is what these people judged.
+Leaves out: rankings of more than two answers. The ratings are of sentiment, not of helpfulness.
 """
 
 import ast
@@ -47,7 +47,7 @@ class RatedText(NamedTuple):
     Attributes:
         id: Source and number of the text.
         text: Text as its author wrote it.
-        ratings: Single ratings from -4, most negative, to 4.
+        ratings: Individual ratings from -4, most negative, to 4.
         group: Document that the text was cut from, such as a review; the text itself if that is unknown.
     """
 
@@ -57,7 +57,7 @@ class RatedText(NamedTuple):
     group: str
 
     def panels(self) -> tuple[float, float]:
-        """Return the mean rating of each half of the raters, divided by their order in the file.
+        """Return the mean rating of each half of the annotators, split by their order in the file.
 
         >>> RatedText("tweets:1", "Yay.", (3, 1, 4, 2, 2), "Yay.").panels()
         (3.0, 1.5)
@@ -134,14 +134,14 @@ def sentiment_pairs(
         by_source.setdefault(text.id.partition(":")[0], []).append(text)
     generator = np.random.default_rng((seed, split == "validation"))
     pairs: dict[tuple[str, str], TextPair] = {}
-    for _ in range(50 * n + 1000 if side else 0):  # about half of all samples are pairs in the right order
+    for _ in range(50 * n + 1000 if side else 0):  # about half of all samples are in the right order
         if len(pairs) == n:
             break
         a = side[generator.integers(len(side))]
         group = by_source[a.id.partition(":")[0]]
         b = group[generator.integers(len(group))]
         first, second = (x - y for x, y in zip(a.panels(), b.panels(), strict=True))
-        if first > 0:  # else a tie, the same text, or a pair that is as likely drawn the other way round
+        if first > 0:  # else a tie, one text twice, or the reverse of another pair
             seconded = 0.5 if second == 0 else float(second > 0)
             pairs[a.id, b.id] = TextPair([], a.text, b.text, (a.id, b.id), seconded)
     if len(pairs) < n:
@@ -152,8 +152,8 @@ def sentiment_pairs(
 def hh_pairs(path: str | Path | None = None) -> list[TextPair]:
     """Read comparisons in the format of HH-RLHF: ``chosen`` and ``rejected``, transcripts of all turns.
 
-    Pairs are left out, with a warning that counts them, whose transcripts differ before the last answer or
-    not at all.
+    Pairs whose transcripts are equal, or differ before the last response, are left out with a warning that
+    counts them.
 
     Args:
         path: A file of JSON lines, plain or ``.gz``, or the name of a data set of the hub. None: a copy in
@@ -170,15 +170,15 @@ def hh_pairs(path: str | Path | None = None) -> list[TextPair]:
     pairs = [pair for pair in found if pair is not None]
     if dropped := len(found) - len(pairs):
         warnings.warn(
-            f"{place}: {dropped} of {len(found)} pairs differ not in their last answer alone and "
-            "are left out",
+            f"{place}: {dropped} of {len(found)} pairs do not differ in the last answer alone "
+            "and are left out",
             stacklevel=2,
         )
     return pairs
 
 
 def divide(pairs: Iterable[TextPair], *, held_out: float = HELD_OUT) -> tuple[list[TextPair], list[TextPair]]:
-    """Divide comparisons for training and validation; those that share their first unit stay together.
+    """Split comparisons into training and validation; those that share their first unit stay together.
 
     >>> pairs = [TextPair([], "x", "y", (name,)) for name in "abcdefgh"]
     >>> [[pair.units[0] for pair in side] for side in divide(pairs, held_out=0.5)]
@@ -195,14 +195,14 @@ def _hub_rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         library = import_module("datasets")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'{name} is no file here; as a data set of the hub it needs pip install "llmguide[data]"'
+            f'{name} is not a file; as a data set of the hub it needs pip install "llmguide[data]"'
         ) from error
     part = {"data_dir": "harmless-base"} if name == HH_HUB else {}
     try:
         rows = library.load_dataset(name, split="train", **part)
     except OSError as error:
         raise ConnectionError(
-            f"{name} is no file here and cannot be read from the hub ({type(error).__name__}: {error}); put "
+            f"{name} is not a file and cannot be read from the hub ({type(error).__name__}: {error}); put "
             f"a copy named {HH_COPY} into the folder that LLMGUIDE_DATA names, or give its path"
         ) from error
     for number, row in enumerate(rows):
@@ -214,8 +214,8 @@ def _columns(tar: tarfile.TarFile, name: str) -> Iterator[tuple[str, list[str]]]
     member = next((m for m in tar if m.name.endswith(f"/{name}")), None)
     file = None if member is None else tar.extractfile(member)
     if file is None:
-        raise ValueError(f"{tar.name!r} holds no {name}; it is not the archive of Hutto and Gilbert 2014")
-    # utf-8 with a mark at the beginning, and single bytes of another encoding here and there
+        raise ValueError(f"{tar.name!r} has no {name}; it is not the archive of Hutto and Gilbert 2014")
+    # UTF-8 with a byte-order mark, and some bytes of another encoding
     for line in file.read().decode("utf-8-sig", errors="replace").split("\n"):
         first, *rest = line.rstrip("\r").split("\t")
         if rest:

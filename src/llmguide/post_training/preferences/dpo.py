@@ -5,7 +5,8 @@ $\pi(y \mid x) \propto \pi_{ref}(y \mid x) \exp(r(x, y) / \beta)$. Solved for th
 
 $$r(x, y) = \beta \log \frac{\pi(y \mid x)}{\pi_{ref}(y \mid x)} + \beta \log Z(x)$$
 
-and $Z$ cancels in the difference of two completions of one prompt, which is all that Bradley-Terry needs:
+and $Z$ cancels in the difference of two completions of one prompt, which is all that the Bradley-Terry model
+needs:
 
 $$L = -\log \sigma\!\left(\beta \log \frac{\pi(y_w)}{\pi_{ref}(y_w)}
     - \beta \log \frac{\pi(y_l)}{\pi_{ref}(y_l)}\right)$$
@@ -18,7 +19,7 @@ References: Rafailov et al. 2023, arXiv:2305.18290, equations 5 to 7; label smoo
 (Mitchell 2023, https://ericmitchell.ai/cdpo.pdf). IPO, KTO, ORPO and SimPO:
 `llmguide.post_training.preferences.preference_losses`.
 
-Leaves out: divergences other than Kullback-Leibler's.
+Leaves out: divergences other than the KL divergence.
 
 Glossary: ``B`` pairs; ``T`` tokens; ``V`` vocabulary size; $w$ the chosen completion, $l$ the rejected.
 """
@@ -171,7 +172,7 @@ def preference_objective(
             log-probabilities (`PreferenceDataset.with_reference`), or the loss needs none (ORPO, SimPO).
         per_token: Whether the loss takes mean log-probabilities per token (IPO as its authors ran it, ORPO,
             SimPO) instead of sums.
-        watch: Called with the output of the loss for every batch.
+        watch: Function that is called with the output of the loss for every batch.
 
     Returns:
         Function from a model and a batch to the mean loss and the number of pairs.

@@ -1,6 +1,6 @@
 r"""Preference pairs, and the batches that DPO-like losses and reward models train on.
 
-A batch holds the chosen texts and below them the rejected ones, so that a model runs once for both. DPO uses
+A batch holds the chosen texts and then the rejected ones, so one forward pass runs both. DPO uses
 the log-probabilities of the completions; a reward model scores whole texts. A reference model does not change
 while the policy trains, so its log-probabilities can be computed once
 (`PreferenceDataset.with_reference`) instead of in every epoch.

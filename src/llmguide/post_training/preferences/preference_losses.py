@@ -8,7 +8,7 @@ r"""IPO, KTO, ORPO and SimPO: four alternatives to DPO, as functions of log-prob
 | ORPO | pairs | no | means |
 | SimPO | pairs | no | means |
 
-IPO gives the margin a target, so that it cannot grow without bound where all labels agree. KTO needs only
+IPO gives the margin a target, so it cannot grow without bound if all labels agree. KTO needs only
 completions that are labeled good or bad, not pairs. ORPO adds the fine-tuning loss, and SimPO needs no
 reference model.
 

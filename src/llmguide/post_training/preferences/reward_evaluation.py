@@ -6,6 +6,7 @@ arXiv:2310.03716 (length).
 Glossary: ``B`` pairs.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,6 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from llmguide.evaluation.metrics import expected_calibration_error
-from llmguide.post_training.preferences.pairs import PreferenceDataset
 from llmguide.post_training.preferences.reward_model import RewardModel, Rewards
 
 
@@ -34,27 +34,29 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def score_pairs(model: RewardModel, data: PreferenceDataset, *, batch_size: int = 16) -> Evaluation:
-    """Score each pair once, with dropout off.
+def score_texts(model: RewardModel, texts: Sequence[Sequence[int]], *, batch_size: int = 32) -> list[float]:
+    """Score each text by itself, with dropout off; texts of similar length share a batch.
 
     Args:
         model: Reward model; its mode is restored.
-        data: Pairs to score.
-        batch_size: Pairs per forward pass.
-
-    Returns:
-        Rewards and lengths, in the order of the first epoch.
+        texts: Token ids of each text.
+        batch_size: Texts per forward pass, at least 1.
     """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    parts = []
-    for first in range(0, len(data), batch_size):
-        batch = data.batch(first, min(batch_size, len(data) - first))
-        rewards = model(batch.ids.to(device), attention_mask=batch.attention_mask.to(device)).cpu()
-        parts.append((*rewards.chunk(2), *batch.attention_mask.sum(dim=1).chunk(2)))
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    rewards = [0.0] * len(texts)
+    for first in range(0, len(order), batch_size):
+        part = order[first : first + batch_size]
+        rows = [torch.tensor(texts[i]) for i in part]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        mask = torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+        scores = model(ids.to(device), attention_mask=mask.to(device)).tolist()
+        for i, score in zip(part, scores, strict=True):
+            rewards[i] = score
     model.train(was_training)
-    return Evaluation(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return rewards
 
 
 def accuracy(chosen: Rewards, rejected: Rewards) -> float:
@@ -94,7 +96,7 @@ def reliability(chosen: Rewards, rejected: Rewards, *, n_bins: int = 5) -> tuple
     (0.05, [Bin(n=4, confidence=0.8, accuracy=0.75)])
     """
     confidence, is_right = (chosen - rejected).abs().double().sigmoid(), chosen > rejected
-    # twice as many bins between 0 and 1, of which the lower half is empty
+    # twice as many bins between 0 and 1, whose lower half is empty
     error = expected_calibration_error(confidence.tolist(), is_right.tolist(), n_bins=2 * n_bins)
     place = ((confidence * 2 * n_bins).ceil().long() - 1 - n_bins).clamp(0, n_bins - 1)
     members = [place == i for i in range(n_bins)]
@@ -127,7 +129,7 @@ def length_bias(pairs: Evaluation) -> LengthBias:
     Pairs of equal length are left out of the last three numbers; each is NaN if no pair remains.
 
     Args:
-        pairs: Result of `score_pairs`.
+        pairs: Rewards, such as those of `score_texts`, and lengths.
 
     Returns:
         The comparison.

@@ -1,4 +1,4 @@
-r"""Reward models: one number for a text, learned from pairwise human preferences.
+r"""Reward models: a scalar score of a text, learned from pairwise human preferences.
 
 In the Bradley-Terry model the probability that completion $y_w$ is preferred to $y_l$ is a logistic function
 of the difference of their rewards. The loss is its negative log-likelihood,
@@ -76,7 +76,7 @@ class RewardModel(nn.Module):
         mask = torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         if not mask.any(dim=1).all():
             empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-            raise ValueError(f"texts {empty} have no token to be scored at")
+            raise ValueError(f"texts {empty} have no token to score")
         hidden = self.backbone.hidden(ids, attention_mask=left_padded(mask))
         last = ids.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
         rewards: Tensor = self.head(hidden[torch.arange(len(ids), device=ids.device), last]).squeeze(-1)

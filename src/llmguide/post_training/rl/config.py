@@ -11,17 +11,17 @@ class PolicyTrainerConfig:
     batch_size: int  # prompts per step
     max_new_tokens: int  # tokens of the longest completion
     eos_id: int | None = None  # token that ends a completion; None: all have the full length
-    temperature: float = 1.0  # of the policy, in rollouts and in training alike
+    temperature: float = 1.0  # softmax temperature of the policy, in rollouts and in training
     lr: float = 3e-6  # peak learning rate, falling along half a cosine; a tenth of that of SFT is usual
     min_lr_ratio: float = 0.1  # last learning rate as a fraction of the peak
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     weight_decay: float = 0.0  # 0: the KL penalty pulls toward the reference model, not toward 0
-    max_grad_norm: float = 1.0  # gradients of a larger norm are scaled down to it
-    n_epochs: int = 1  # passes over a rollout; clipping bounds what the later ones can do
+    max_grad_norm: float = 1.0  # larger gradient norms are clipped to this
+    n_epochs: int = 1  # epochs over a rollout; clipping bounds the update of the later ones
     n_minibatches: int = 1  # optimizer steps per epoch
     checkpoint_every: int = 50  # steps between checkpoints, if there is a folder
-    keep_last: int = 3  # number of checkpoints that are kept
-    seed: int = 0  # of the order of the prompts, and of nothing else
+    keep_last: int = 3  # number of checkpoints to keep
+    seed: int = 0  # seed of the order of the prompts only
 
     def __post_init__(self) -> None:
         """Reject values out of range."""

@@ -1,4 +1,4 @@
-"""Group relative policy optimization (GRPO), DAPO, Dr. GRPO and RLOO: the trainer.
+"""Group relative policy optimization (GRPO), DAPO, Dr. GRPO, RLOO, GSPO and CISPO: the trainer.
 
 Like PPO without a value model: each prompt gets a group of completions, and the group is the baseline. The
 formulas, a table of the variants and their sources are in `llmguide.post_training.rl.grpo_losses`.
@@ -18,6 +18,7 @@ from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.grpo_losses import (
     PerCompletion,
     Variant,
+    completion_mean,
     group_advantages,
     grpo_loss,
     has_signal,
@@ -41,11 +42,11 @@ class GRPOConfig(PolicyTrainerConfig):
 
     group_size: int = 8  # completions per prompt G; 64 in DeepSeekMath, 8 in TRL
     variant: Variant = "grpo"
-    clip_eps: float = 0.2  # lower clip range of the policy ratio
+    clip_eps: float = 0.2  # lower clip range of the policy ratio; 3e-4 for gspo in its paper
     clip_eps_high: float | None = None  # upper clip range; None: 0.28 for dapo, else clip_eps
     kl_coef: float = 0.0  # KL coefficient beta; 0.04 in DeepSeekMath. 0 is usual with verifiable rewards
     overlong_margin: int = (
-        0  # tokens before the limit over which length is penalized, up to -1; 0: not at all
+        0  # tokens before the limit over which the length penalty grows to -1; 0: no penalty
     )
     max_prompt_batches: int = 4  # dapo: batches of prompts per step to fill it with groups of unequal rewards
 
@@ -55,7 +56,7 @@ class GRPOConfig(PolicyTrainerConfig):
         if self.variant not in get_args(Variant):
             raise ValueError(f"variant={self.variant!r} must be one of {', '.join(get_args(Variant))}")
         if self.group_size < 2:
-            raise ValueError(f"group_size={self.group_size}: a completion needs others to be compared with")
+            raise ValueError(f"group_size={self.group_size}: completions are compared within their group")
 
     @property
     def upper_clip(self) -> float:
@@ -70,7 +71,7 @@ class GRPOTrainer(PolicyTrainer[GRPOConfig]):
 
     Args:
         policy: The decoder to train.
-        reward: Scores the completions of a rollout, such as
+        reward: Function that scores the completions of a rollout, such as
             `llmguide.post_training.rl.verifiable_rewards.reward` of a check.
         config: Training hyperparameters.
         reference_model: Model that the KL penalty is measured from; needed if `config.kl_coef` is not 0.
@@ -144,7 +145,7 @@ class GRPOTrainer(PolicyTrainer[GRPOConfig]):
         def minibatch_loss(rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             return self.loss(rollouts.take(rows), advantages[rows], ref_logprobs[rows])
 
-        update_metrics = self.train_on(mask, minibatch_loss, per_token=config.variant == "dapo")
+        update_metrics = self.train_on(mask, minibatch_loss, per_token=config.variant in ("dapo", "cispo"))
         metrics = {
             "reward": all_scores.mean().item(),
             "kl": kl.mean().item(),
@@ -177,6 +178,8 @@ class GRPOTrainer(PolicyTrainer[GRPOConfig]):
         log_ratio = (logprobs - rollouts.logprobs).detach()
         if config.variant == "rloo":
             log_ratio = log_ratio.sum(dim=1, keepdim=True).expand_as(mask)
+        elif config.variant == "gspo":
+            log_ratio = completion_mean(log_ratio, mask)
         clipped = is_clipped(
             log_ratio,
             torch.zeros_like(log_ratio),

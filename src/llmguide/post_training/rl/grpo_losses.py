@@ -10,18 +10,21 @@ three places:
 | ``dapo`` | the same | over all tokens | token, to 1.28; none |
 | ``dr_grpo`` | $r - \bar r$ | over completions, each a sum over a constant | token; none |
 | ``rloo`` | $r$ - mean of the others | over completions | completion; $k_1$ in the reward |
+| ``gspo`` | as ``grpo`` | as ``grpo`` | completion, geometric mean over its tokens; none |
+| ``cispo`` | as ``grpo`` | over all tokens | token, a capped weight that is not differentiated; none |
 
 A mean over each completion gives a token of a long completion less weight than one of a short completion, so
 long wrong completions are penalized least; the division by the standard deviation gives more weight to
-prompts that are nearly always, or nearly never, solved. Dr. GRPO removes both. In the first optimizer step
-after a rollout all ratios are 1, so clipping has an effect from the second step on.
+prompts that are nearly always, or nearly never, solved. Dr. GRPO removes both. CISPO caps the ratio and
+multiplies the log-probability by it, so that a token beyond the cap keeps a gradient. In the first optimizer
+step after a rollout all ratios are 1, so clipping has an effect from the second step on.
 
 References: Shao et al. 2024, arXiv:2402.03300, section 4.1 (GRPO); Yu et al. 2025, arXiv:2503.14476, sections
 3.1 to 3.4 (DAPO); Liu et al. 2025, arXiv:2503.20783, section 3 (Dr. GRPO); Ahmadian et al. 2024,
-arXiv:2402.14740 (RLOO).
+arXiv:2402.14740 (RLOO); Zheng et al. 2025, arXiv:2507.18071, equations 5 and 7 (GSPO); MiniMax 2025,
+arXiv:2506.13585, equations 4 and 5 (CISPO).
 
-Leaves out: process rewards (one per reasoning step), sequence-level ratios with a geometric mean (GSPO),
-clipped weights that keep their gradient (CISPO).
+Leaves out: process rewards (one per reasoning step).
 
 Glossary: ``B`` completions, ``G`` completions of a group (adjacent rows), ``T`` tokens of the longest
 completion; masks are True for the tokens of the completions.
@@ -33,6 +36,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from llmguide.post_training.rl.policy_gradient import (
+    MAX_LOG_RATIO,
     Mask,
     PerToken,
     clipped_surrogate,
@@ -41,7 +45,7 @@ from llmguide.post_training.rl.policy_gradient import (
     zero_masked,
 )
 
-Variant = Literal["grpo", "dapo", "dr_grpo", "rloo"]
+Variant = Literal["grpo", "dapo", "dr_grpo", "rloo", "gspo", "cispo"]
 PerCompletion = Float[Tensor, " B"]
 
 
@@ -69,7 +73,7 @@ def group_advantages(rewards: PerCompletion, group_size: int, *, scale: bool = T
     [0.866, -0.866, -0.866, 0.866, 0.0, 0.0, 0.0, 0.0]
     """
     grouped = _grouped(rewards, group_size)
-    grouped = grouped - grouped[:, :1]  # the mean of equal numbers is not always that number: 8 times 0.9
+    grouped = grouped - grouped[:, :1]  # the mean of equal numbers can differ from them by rounding
     centered = grouped - grouped.mean(dim=1, keepdim=True)
     return (centered / (grouped.std(dim=1, keepdim=True) + 1e-4) if scale else centered).flatten()
 
@@ -117,10 +121,10 @@ def grpo_loss(
         old_logprobs: Log-probability of each token when it was sampled.
         advantages: Advantage of each completion; for ``rloo`` the KL penalty is already in the rewards.
         mask: True for the tokens of the completions; a completion without any adds 0.
-        variant: How token losses are averaged; see the table above. ``rloo`` clips the ratio of whole
-            completions.
-        clip_eps: Lower clip range $\epsilon$.
-        clip_eps_high: Upper clip range, if it differs; 0.28 in DAPO, so that rare tokens can gain faster.
+        variant: How token losses are averaged, and what is clipped; see the table above.
+        clip_eps: Lower clip range $\epsilon$; 0.0003 in GSPO. ``cispo`` has no lower bound.
+        clip_eps_high: Upper clip range, if it differs; 0.28 in DAPO, so that rare tokens can gain faster, and
+            0.0004 in GSPO.
         ref_logprobs: Log-probability of each token under the reference model.
         kl_coef: KL coefficient $\beta$ of $k_3$; 0.04 in DeepSeekMath, 0 in later recipes.
         max_length: Token limit of the rollout; ``dr_grpo`` divides sums by this constant.
@@ -154,19 +158,36 @@ def grpo_loss(
             logprobs, old_logprobs, advantages, clip_eps=clip_eps, clip_eps_high=clip_eps_high
         ).mean()
     per_token = advantages[:, None].expand_as(logprobs)
-    losses = clipped_surrogate(
-        logprobs, old_logprobs, per_token, clip_eps=clip_eps, clip_eps_high=clip_eps_high
-    )
+    if variant == "cispo":
+        high = clip_eps if clip_eps_high is None else clip_eps_high
+        ratio = (logprobs.detach().float() - old_logprobs).clamp(max=MAX_LOG_RATIO).exp()
+        losses = -ratio.clamp(max=1 + high) * per_token * logprobs
+    else:
+        new, old = logprobs, old_logprobs
+        if variant == "gspo":
+            new, old = completion_mean(logprobs, mask), completion_mean(old_logprobs, mask)
+        losses = clipped_surrogate(new, old, per_token, clip_eps=clip_eps, clip_eps_high=clip_eps_high)
     if kl_coef and ref_logprobs is not None:
         losses = losses + kl_coef * kl_estimate(logprobs, zero_masked(ref_logprobs, mask), "k3")
-    if variant == "dapo":
+    if variant in ("dapo", "cispo"):
         return masked_mean(losses, mask)
     sums = zero_masked(losses, mask).sum(dim=1)
-    if variant == "grpo":
+    if variant in ("grpo", "gspo"):
         return (sums / mask.sum(dim=1).clamp(min=1)).mean()
     if max_length is None:
         raise ValueError("variant='dr_grpo' divides by a constant: pass max_length, the limit of the rollout")
     return sums.mean() / max_length
+
+
+def completion_mean(values: PerToken, mask: Mask) -> PerToken:
+    """Replace the values of each completion by their mean over its tokens.
+
+    >>> import torch
+    >>> completion_mean(torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([[True, True, False]])).tolist()
+    [[2.0, 2.0, 2.0]]
+    """
+    sums = zero_masked(values, mask).sum(dim=1, keepdim=True)
+    return (sums / mask.sum(dim=1, keepdim=True).clamp(min=1)).expand_as(values)
 
 
 def overlong_penalty(lengths: Int[Tensor, " B"], *, max_length: int, margin: int) -> PerCompletion:

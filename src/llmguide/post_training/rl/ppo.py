@@ -110,8 +110,8 @@ class PPOTrainer(PolicyTrainer[PPOConfig]):
 
     Args:
         policy: The decoder to train.
-        value_model: Predicts returns; its trunk may be the policy.
-        reward: Scores the completions of a rollout, such as
+        value_model: Value model that predicts returns; its trunk may be the policy.
+        reward: Function that scores the completions of a rollout, such as
             `llmguide.post_training.preferences.reward_model.RewardModel.score`.
         reference_model: Model that the KL penalty is measured from, usually a copy of the initial policy.
         config: Training hyperparameters.

@@ -52,8 +52,8 @@ def penalized_rewards(
         mask: True for the tokens of the completions.
         kl_coef: KL coefficient beta: reward subtracted per nat of KL divergence.
         ended: Whether each completion ended with the end-of-text token; None: not penalized.
-        missing_eos_penalty: Subtracted from the score of a completion that hit the token limit, because a
-            score of an unfinished text means little.
+        missing_eos_penalty: Penalty subtracted from the score of a completion that hit the token limit,
+            because the score of an unfinished text means little.
 
     Returns:
         Per-token rewards, 0 where the mask is False.
@@ -92,7 +92,7 @@ def gae(
     recursion goes from the last token before a hole to the first one after it.
 
     Args:
-        rewards: Per-token rewards.
+        rewards: Reward of each token.
         values: Predicted return before each token.
         gamma: Discount factor in [0, 1]; 1 is usual, because completions are short and scored at their end.
         lam: Weight of longer returns in [0, 1]: 1 uses observed rewards only (unbiased, high variance), 0

@@ -1,4 +1,4 @@
-r"""Rollouts: completions sampled from a policy, with what reinforcement learning needs of them later.
+r"""Rollouts: completions sampled from a policy, with their log-probabilities and hidden states.
 
 While a completion is sampled, the log-probability of each token and the hidden state that predicted it are
 available; `rollout` returns both. PPO and GRPO compare later policies with those log-probabilities, and a
@@ -157,7 +157,7 @@ def rollout(
             if padding_mask is not None:
                 padding_mask = F.pad(padding_mask, (0, 1), value=True)
             state = policy.hidden(token[:, None], attention_mask=padding_mask, cache=cache)[:, -1]
-    # stacked outside of inference mode: autograd may not save the tensors made inside
+    # stacked outside of inference mode, because autograd cannot save inference tensors
     completion_mask = torch.stack(alive[:-1], dim=1)
     return Rollout(
         ids=torch.cat([prompts[parents], torch.stack(tokens, dim=1)], dim=1),
@@ -170,7 +170,7 @@ def rollout(
 
 
 def _sample_share(log_p: Tensor, generator: torch.Generator | None, world: ProcessGroup) -> Int[Tensor, " B"]:
-    """Sample the tokens that `sample` would give these rows in one process that has the rows of all.
+    """Sample the tokens that `sample` would give these rows if one process had the rows of all.
 
     Among exponential random numbers divided by p, the smallest belongs to token y with probability p_y, which
     is also how torch's multinomial samples one token. The noise is made on the CPU, where all processes

@@ -41,7 +41,7 @@ from llmguide.training.optimizers import make_optimizer
 from llmguide.training.schedules import warmup_cosine
 
 Metrics = dict[str, float]
-Reward = Callable[[Rollout], Float[Tensor, " B"]]  # one score for each completion
+Reward = Callable[[Rollout], Float[Tensor, " B"]]  # from a rollout to one score for each completion
 
 
 ConfigT = TypeVar("ConfigT", bound=PolicyTrainerConfig)
@@ -112,7 +112,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         Args:
             prompts: Token ids of each prompt.
             folder: Folder of the checkpoints; None: nothing is saved.
-            logger: Receives the metrics of each step.
+            logger: Logger of the metrics of each step.
 
         Returns:
             Metrics of all steps, including those before an interruption.
@@ -241,8 +241,8 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
 
         Args:
             mask: True for the tokens of the completions.
-            minibatch_loss: Maps row numbers of a minibatch to its loss, a mean over tokens or over
-                completions, and metrics: ``policy_loss``, averaged like the loss, and means over tokens.
+            minibatch_loss: Function from the row numbers of a minibatch to its loss, a mean over tokens or
+                over completions, and metrics: ``policy_loss``, averaged like the loss, and means over tokens.
             per_token: Whether the loss is a mean over tokens.
 
         Returns:

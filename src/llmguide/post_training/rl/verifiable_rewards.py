@@ -8,7 +8,7 @@ A policy trained against a check exploits every gap in it. These rules close the
   digits of other scripts and anything of more than 40 characters are not numbers, and ``1e999`` or a million
   digits are rejected without being computed;
 - a check never raises an error on model output: what it cannot parse is wrong;
-- code is run by a judge that the caller passes in, which must isolate it and hide the tests.
+- code is run by a judge that the caller provides; it must isolate the code and hide the tests from it.
 
 Not detected: a correct answer from wrong reasoning, and answers that equal the expected one in a way that the
 grammar does not cover (``\sqrt{4}`` for 2), which count as wrong.
@@ -141,7 +141,7 @@ def numeric(text: str, expected: str, *, tolerance: float = 0.0) -> float:
     """
     wanted = parse_number(expected)
     if wanted is None:
-        raise ValueError(f"the expected answer {expected!r} is not a number; use exact for texts")
+        raise ValueError(f"the expected answer {expected!r} is not a number; use `exact` for texts")
     answer = final_answer(text)
     found = None if answer is None else parse_number(answer)
     return float(found is not None and abs(found - wanted) <= Fraction(tolerance) * abs(wanted))
@@ -187,8 +187,8 @@ def passes_tests(text: str, tests: Tests, judge: Callable[[str, Tests], bool]) -
     Args:
         text: Text of the completion.
         tests: Tests in the form that the judge takes.
-        judge: Runs code against tests in a sandbox without the expected results, within limits of time and
-            memory, and returns whether all passed.
+        judge: Function that runs code against tests in a sandbox that hides the expected results, within
+            limits of time and memory, and returns whether all passed.
 
     Returns:
         0 or 1.
@@ -212,8 +212,8 @@ def reward(
     """Make a reward function for PPO and GRPO from a check on texts.
 
     Args:
-        check: Maps the text of a completion and the expected answer to a score, as `numeric` does.
-        decode: The tokenizer's function from ids to text.
+        check: Function from the text of a completion and the expected answer to a score, such as `numeric`.
+        decode: Function of the tokenizer from token ids to text.
         expected: Expected answer of each prompt; the keys are decoded prompts.
         eos_id: End-of-text token, which is removed before decoding; None: nothing is removed.
 

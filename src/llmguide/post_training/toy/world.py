@@ -1,4 +1,4 @@
-r"""A tiny world in which post-training can be checked exactly: all completions of all prompts are listed.
+r"""A tiny world in which post-training can be checked exactly, because all completions can be enumerated.
 
 It has eight words, four prompts and completions of at most four words: 2,801 completions, so that no quantity
 has to be estimated. One forward pass gives the probability of each completion under a model, and from it
@@ -39,7 +39,7 @@ from llmguide.config import ModelConfig
 EOS = 0
 WORDS = (".", "the", "cat", "dog", "sleeps", "barks", "softly", "wow")  # "." ends a completion
 PROMPTS = (2, 3, 4, 5)  # the animals and what they do
-FACTS = ((2, 4), (3, 5))  # the cat sleeps, the dog barks
+FACTS = ((2, 4), (3, 5))  # the animal and its action that are facts
 WOW = 7
 
 

@@ -1,1 +1,1 @@
-"""Measurements that several projects make of a model or a text."""
+"""Analyses of models and texts that several projects share."""

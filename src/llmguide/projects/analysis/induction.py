@@ -1,13 +1,13 @@
-"""Whether a model copies: what it predicts of random tokens that it reads for the second time.
+"""Measure in-context copying: how well a model predicts random tokens when they are repeated.
 
-Nothing tells how a row of random tokens goes on, but when it comes again, the first time tells all. A model
-that looks back for the token it has just read, and takes what followed, is right from then on. Names in a
-summary and the words of an instruction in its reply are copied in this way, and a model that cannot do it
-has to have memorized them.
+A row of random tokens cannot be predicted, but its repetition can: a model that attends to the previous
+occurrence of the current token and copies the token after it is right from then on. A summary copies names in
+this way, and a reply copies words of its instruction. A model that cannot copy can use only what it has
+memorized.
 
 References: Olsson et al. 2022, arXiv:2209.11895 (induction heads).
 
-Leaves out: which heads do it.
+Leaves out: which attention heads do it.
 """
 
 from typing import Any, NamedTuple
@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import torch
 
 ROWS = 50
-LENGTH = 30  # tokens of a row, if it fits twice
+LENGTH = 30  # tokens of a row, if two copies fit into the context
 
 
 class Copying(NamedTuple):
-    """Share of the tokens of random rows that are predicted.
+    """Fraction of the tokens of repeated random rows that are predicted correctly.
 
     Attributes:
-        first: When they come for the first time; about one in as many as there are tokens.
-        second: When they come again.
+        first: Accuracy on the first occurrence; about one over the vocabulary size.
+        second: Accuracy on the repetition.
     """
 
     first: float
@@ -32,7 +32,7 @@ class Copying(NamedTuple):
 
 @torch.inference_mode()
 def copying(model: Any) -> Copying:
-    """Let a model read random tokens twice, always the same ones.
+    """Measure the accuracy of a model on random tokens and their repetition; the tokens are always the same.
 
     Args:
         model: A decoder of `llmguide.models`, in evaluation mode.
@@ -42,7 +42,7 @@ def copying(model: Any) -> Copying:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.config.vocab_size, (ROWS, length), generator=generator).to(device)
     said = model(torch.cat([ids, ids], dim=1)).argmax(-1)
-    # the first token of a row cannot be predicted in either of its times
+    # the first token of a row cannot be predicted, on either occurrence
     right = [said[:, first : first + length - 1] == ids[:, 1:] for first in (0, length)]
     first, second = (found.float().mean().item() for found in right)
     return Copying(round(first, 4), round(second, 4))

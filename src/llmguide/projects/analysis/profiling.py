@@ -1,11 +1,11 @@
-"""What an update costs: the memory at its peak, and its time, measured and not computed.
+"""Measure the peak memory and the time of an optimizer step.
 
-A step holds the weights, the optimizer's averages of the trained ones, and, for a while, what the forward
-pass keeps for the backward pass, and gradients. What is allocated and freed during a step is recorded, and
-its highest sum added to what is there before it begins: so gradients that appear while activations go are
-counted as they overlap. `llmguide.costs.memory` computes the same for models that fit on no machine here.
+Memory holds the weights, the optimizer state of the trained ones, and, during a step, activations and
+gradients. Every allocation and release during a step is recorded, and the largest running sum is added to the
+memory in use before the step. So gradients that are allocated while activations are freed are counted as they
+overlap. `llmguide.costs.memory` computes the same for models too large to measure here.
 
-Leaves out: what allocators keep beside what was asked for.
+Leaves out: memory that allocators reserve beyond what was requested.
 """
 
 import os
@@ -26,12 +26,12 @@ N_TIMED = 3  # steps
 
 
 class StepCost(NamedTuple):
-    """Cost of an update.
+    """Cost of an optimizer step.
 
     Attributes:
-        trained: Parameters that are updated.
-        held: Bytes of the weights and the optimizer state.
-        peak: Bytes at the peak of a step, the held ones included.
+        trained: Number of trainable parameters.
+        held: Bytes of weights and optimizer state.
+        peak: Peak bytes during a step, including `held`.
         seconds: Median duration of a step.
     """
 
@@ -42,11 +42,13 @@ class StepCost(NamedTuple):
 
 
 def step_cost(model: Any, batch: Batch) -> StepCost:
-    """Measure an update of the trainable parameters of a model; none changes.
+    """Measure an optimizer step on the trainable parameters of a model.
+
+    The learning rate is 0, so no parameter changes.
 
     Args:
         model: A decoder, on its device; parameters without gradients are frozen.
-        batch: On the same device.
+        batch: Batch on the device of the model.
     """
     optimizer = make_optimizer(model, 0.0, weight_decay=0.0)
 
@@ -55,7 +57,7 @@ def step_cost(model: Any, batch: Batch) -> StepCost:
         accumulate_gradients(model, [batch], loss=batch_loss)
         optimizer.step()
 
-    step()  # makes the optimizer's state
+    step()  # allocates the optimizer state
     optimizer.zero_grad()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tensors = [*model.parameters(), *model.buffers()]
@@ -71,7 +73,7 @@ def step_cost(model: Any, batch: Batch) -> StepCost:
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """Measure the most bytes that tensors made during some work take at a time.
+    """Measure the peak bytes of the tensors that are allocated while a function runs.
 
     >>> def work():
     ...     a = torch.zeros(1000)  # 4,000 bytes
@@ -87,7 +89,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         work()
         return torch.cuda.max_memory_allocated(device) - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it writes a line at each start and stop
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it prints a line at each start and stop
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     now = peak = 0

@@ -1,23 +1,22 @@
-"""Measures of style: what can be counted in a text, without a model and without a dictionary.
+"""Measures of style that can be counted without a model or a dictionary.
 
 | measure | is |
 | --- | --- |
-| words | their number |
-| words per sentence | the mean |
-| letters per word | the mean |
-| lively sentences | the share that ends with a question or exclamation mark |
-| variety | different words among so many, the mean over all runs of 50 (MATTR) |
-| repetition | the share of three-word runs that have stood in the text before |
+| words | number of words |
+| words per sentence | mean number of words in a sentence |
+| letters per word | mean number of letters in a word |
+| lively sentences | fraction that end with a question or exclamation mark |
+| variety | lexical diversity: moving-average type-token ratio over windows of 50 words (MATTR) |
+| repetition | fraction of trigrams that occurred earlier in the text |
 
-Words per sentence and letters per word are what readability formulas are made of. The plain share of
-different words falls with the length of a text, whoever writes it; over runs of a fixed length texts can be
-compared.
+Readability formulas are built from words per sentence and letters per word. The plain type-token ratio falls
+with the length of a text, whoever writes it; over windows of a fixed length, texts can be compared.
 
 References: MATTR (Covington and McFall 2010, "Cutting the Gordian knot: the moving-average type-token
 ratio"); repetition (Welleck et al. 2019, arXiv:1908.04319, seq-rep-n, here with n = 3).
 
-Leaves out: parts of speech such as adjectives, and syllables, which need a tagger or a dictionary; what they
-find in verse is theirs as much as the author's.
+Leaves out: parts of speech such as adjectives, and syllables, which need a tagger or a dictionary; both make
+errors in verse.
 """
 
 import itertools
@@ -27,7 +26,7 @@ from statistics import fmean
 
 from llmguide.data.cleaning.filters import sentences
 
-WINDOW = 50  # words, of variety
+WINDOW = 50  # words of a window
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _LIVELY = re.compile(r"[?!][\"'\u201d\u2019)\]]*\s*$")
 
@@ -36,7 +35,7 @@ def style(text: str) -> dict[str, float]:
     """Measure a text.
 
     Args:
-        text: Text of any length; measures that it is too short for are 0.
+        text: Text of any length; a measure that needs a longer text is 0.
 
     Returns:
         The measures by name.
@@ -74,7 +73,7 @@ def words(text: str) -> list[str]:
 
 
 def variety(found: Sequence[str], window: int = WINDOW) -> float:
-    """Return the mean share of different words in runs of so many; of a shorter text in all of it.
+    """Compute the moving-average type-token ratio (MATTR); a text shorter than the window is one window.
 
     >>> variety(["a", "b", "a"], window=2), variety(["a", "b", "a", "a"], window=2)
     (1.0, 0.8333333333333334)
@@ -85,7 +84,7 @@ def variety(found: Sequence[str], window: int = WINDOW) -> float:
 
 
 def repetition(found: Sequence[str], n: int = 3) -> float:
-    """Return the share of runs of n words that have stood before.
+    """Compute the fraction of n-grams that occurred earlier in the text.
 
     >>> repetition("to be or not to be or".split())  # of five, "to be or" came before
     0.2
@@ -95,9 +94,9 @@ def repetition(found: Sequence[str], n: int = 3) -> float:
 
 
 def distinct(texts: Sequence[str]) -> float:
-    """Return the share of different pairs of neighboring words among those of several texts (distinct-2).
+    """Compute distinct-2: the fraction of the word bigrams of several texts that are distinct.
 
-    It falls with the number of words, so compare equal amounts.
+    It falls with the number of words, so compare equal amounts of text.
 
     Source: Li et al. 2015, arXiv:1510.03055, section 5.3.
 

@@ -1,15 +1,16 @@
-"""The code assistant: completes at a cursor, for editors that speak OpenAI's older completion format.
+"""The code assistant application: fills in code at the cursor, over OpenAI's legacy completions API.
 
-``POST /v1/completions`` takes ``prompt`` and ``suffix``, and answers whole or, with ``stream``, in pieces.
-What it answers is kept as in every application, with the prompt, in a document called ``editor``; its ``id``
-takes a verdict. Clients send the application's token as their API key.
-``GET /v1/models`` names the model, and ``GET /api/completions`` lists what was completed last.
+``POST /v1/completions`` takes ``prompt`` and ``suffix``, and returns the completion, whole or, with
+``stream``, in pieces. Prompt and completion are stored in a document called ``editor``, as in every
+application, and the ``id`` of a completion takes a verdict. Clients send the application's token as their API
+key. ``GET /v1/models`` returns the name of the model, and ``GET /api/completions`` lists the latest
+completions.
 
-A model behind a URL is asked in the same format. Servers that take no ``suffix``, such as vLLM's, get both
+A model behind a URL gets the same format. Servers that do not support ``suffix``, such as vLLM's, get both
 sides in the prompt, with the sentinels of the model's family.
 
-Leaves out: several completions of a request and log-probabilities, which are refused; and the reason why a
-completion ended, which is always given as ``stop``.
+Leaves out: several completions for a request and log-probabilities, which are refused; and the
+``finish_reason``, which is always ``stop``.
 """
 
 import json
@@ -17,6 +18,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -24,45 +26,37 @@ from typing import Any
 from llmguide.coding.client import Completion, EndpointError
 from llmguide.projects.code_assistant.infilling import composed
 from llmguide.projects.code_assistant.project import NAME, prompt_ids
-from llmguide.projects.webapp.api import Api, Asked, Streaming
+from llmguide.projects.webapp.api import Api, PreparedRequest, Streaming
 from llmguide.projects.webapp.forms import Form, RefusedError
-from llmguide.projects.webapp.generators import Asking, Generator, LocalModel
+from llmguide.projects.webapp.generators import Generator, LocalModel, ModelRequest
 from llmguide.projects.webapp.web import LARGEST_DOCUMENT, App, AppServer
-from llmguide.runs.folder import load_run
 from llmguide.tokenization.tokenizer import Tokenizer
 
 EDITOR = "editor"
-MOST_TOKENS = 4096  # of a completion; a model has its own limit besides
+MOST_TOKENS = 4096  # tokens of a completion; the model has its own limit, too
 LONGEST_STOP = 100  # characters
 SHOWN = 50  # completions that the page lists
-NEUTRAL = {"n": 1, "best_of": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}  # change nothing
-NO_SUFFIX = ("suffix", "insert")  # one is in what vLLM and OpenAI say to it, the other in what Ollama says
+NEUTRAL = {"n": 1, "best_of": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}  # have no effect
+NO_SUFFIX = ("suffix", "insert")  # the first is in the error of vLLM and OpenAI, the second in that of Ollama
 _FINDING = threading.Lock()
 
 
-def open_model(folder: Path) -> LocalModel:
-    """Open the model of a run, the one that has learned from comparisons, or a model's own folder."""
-    preferred = folder / "models" / "preferred"
-    place = preferred if preferred.is_dir() else folder
-    return LocalModel(str(place), *load_run(place), encode)
-
-
-def encode(tokenizer: Tokenizer, request: Asking, room: int) -> list[int]:
-    """Encode what stands around the cursor."""
+def encode(tokenizer: Tokenizer, request: ModelRequest, room: int) -> list[int]:
+    """Encode the code around the cursor."""
     assert isinstance(request, Completion)
     return prompt_ids(tokenizer, request.prompt, request.suffix or "", room)
 
 
 class Remote:
-    """A model behind a URL, asked with a suffix until its server says that it takes none."""
+    """A model behind a URL; requests use ``suffix`` until its server says that it does not support it."""
 
     local = False
 
     def __init__(self, model: Generator):
-        self.name, self.at_once, self._model, self._suffix = model.name, model.at_once, model, True
+        self.name, self.max_parallel, self._model, self._suffix = model.name, model.max_parallel, model, True
 
-    def stream(self, request: Asking) -> Iterator[str]:
-        """Yield the pieces of a completion; raises `llmguide.coding.client.EndpointError`."""
+    def stream(self, request: ModelRequest) -> Iterator[str]:
+        """Yield a completion in pieces; raises `llmguide.coding.client.EndpointError`."""
         assert isinstance(request, Completion)
         if self._suffix:
             try:
@@ -76,23 +70,24 @@ class Remote:
         yield from self._model.stream(composed(request))
 
 
-def around(_: Path, model: Generator) -> Generator:
-    """Return the model of a run as it is, and one behind a URL as `Remote`."""
+def wrap_model(_: Path, model: Generator) -> Generator:
+    """Return a local model unchanged, and one behind a URL as `Remote`."""
     return model if model.local else Remote(model)
 
 
-def ask(form: Form, generator: Generator) -> Asked:
-    """Read what an editor wants completed; the model of a run completes a line."""
+def ask(form: Form, generator: Generator) -> PreparedRequest:
+    """Read a completion request of an editor; the model of a run completes a line."""
     form.text("model", most=200, default="")  # there is one
     prompt = form.text("prompt", most=LARGEST_DOCUMENT)
     suffix = form.text("suffix", most=LARGEST_DOCUMENT, default="")
-    tokens = form.whole("max_tokens", 1, MOST_TOKENS, 16)
+    tokens = form.integer("max_tokens", 1, MOST_TOKENS, 16)
     temperature = form.number("temperature", 0, 2, 1)
-    seed = form.whole("seed", 0, 2**31 - 1, secrets.randbelow(2**31))
+    seed = form.integer("seed", 0, 2**31 - 1, secrets.randbelow(2**31))
     stop = form.texts("stop", most=LONGEST_STOP) + (("\n",) if generator.local else ())
     for name, value in NEUTRAL.items():
         form.number(name, value, value, value)
-    return Asked(Completion(prompt, generator.name, suffix, temperature, tokens, seed, stop or None), {})
+    request = Completion(prompt, generator.name, suffix, temperature, tokens, seed, stop or None)
+    return PreparedRequest(request, {})
 
 
 class _Completions(Streaming):
@@ -101,9 +96,9 @@ class _Completions(Streaming):
     async def post(self) -> None:
         with self.admitted():
             form = self.form()
-            self.streams, self.text = form.flag("stream"), ""
+            self.streams, self.text = form.boolean("stream"), ""
             asked = self.server.app.ask(form, self.server.generator)
-            form.end()
+            form.reject_unread()
             document = await self.server.stored(_editor, self.server)
             if self.streams:
                 self.set_header("Content-Type", "text/event-stream; charset=utf-8")
@@ -126,7 +121,7 @@ class _Completions(Streaming):
             self.finish(self.completion(self.text, "stop"))
 
     def completion(self, text: str, reason: str | None) -> dict[str, Any]:
-        """Return a completion, or a piece of one."""
+        """Format a completion, or a piece of one, as OpenAI does."""
         return {
             "id": self.name,
             "object": "text_completion",
@@ -153,7 +148,7 @@ class _Models(Api):
 
 
 def error(message: str) -> dict[str, Any]:
-    """Say what went wrong as OpenAI does.
+    """Format an error as OpenAI does.
 
     >>> error("too fast")
     {'error': {'message': 'too fast', 'type': 'invalid_request_error'}}
@@ -162,7 +157,7 @@ def error(message: str) -> dict[str, Any]:
 
 
 def _editor(server: AppServer) -> str:
-    """Find the document of the editors' completions, or begin it."""
+    """Return the id of the document of the editors' completions; it is created if missing."""
     with _FINDING:
         for document in server.store.documents():
             if document["title"] == EDITOR:
@@ -172,9 +167,9 @@ def _editor(server: AppServer) -> str:
 
 APP = App(
     NAME,
-    open_model,
+    partial(LocalModel.open, encode=encode),
     ask,
     (("/v1/completions", _Completions), ("/v1/models", _Models), ("/api/completions", _Newest)),
-    around,
-    answers_a_minute=300,  # an editor asks whenever nobody types
+    wrap_model,
+    answers_per_minute=300,  # editors send a request whenever the user pauses
 )

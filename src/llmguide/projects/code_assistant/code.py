@@ -35,7 +35,7 @@ class Plan:
     beta: float = 0.1  # KL coefficient of DPO
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """A cursor in a file, and the rest of its line.
 
     Attributes:
@@ -104,7 +104,7 @@ def parts(block: str, rng: random.Random) -> Parts:
     return Parts(block[:at], block[at:end], block[end:])
 
 
-def places(documents: Sequence[Document], n: int, *, seed: int) -> list[Place]:
+def places(documents: Sequence[Document], n: int, *, seed: int) -> list[Cursor]:
     """Sample cursors within lines of code, with at least four characters on both sides of the line.
 
     Args:
@@ -113,7 +113,7 @@ def places(documents: Sequence[Document], n: int, *, seed: int) -> list[Place]:
         seed: Seed of the sample.
     """
     rng = random.Random(seed)
-    cursors: list[Place] = []
+    cursors: list[Cursor] = []
     texts = [document.text for document in documents if parses(document.text)]
     while len(cursors) < n and texts:
         text = rng.choice(texts)
@@ -121,12 +121,12 @@ def places(documents: Sequence[Document], n: int, *, seed: int) -> list[Place]:
         first, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
         line, rest = text[first:at].strip(), text[at:end] if end >= 0 else text[at:]
         if len(line) >= 4 and len(rest.strip()) >= 4 and not line.startswith("#"):
-            cursors.append(Place(text, at, rest))
+            cursors.append(Cursor(text, at, rest))
     return cursors
 
 
 def parses(text: str) -> bool:
-    """Whether a text is valid Python."""
+    """Return whether a text is valid Python."""
     try:
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

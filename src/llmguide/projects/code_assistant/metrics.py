@@ -8,7 +8,7 @@ from typing import Any
 from llmguide.coding.patterns.dynamic import edit_distance
 from llmguide.data.documents import Document
 from llmguide.evaluation.metrics import bootstrap_interval, wilson_interval
-from llmguide.projects.code_assistant.code import Place, parses, places
+from llmguide.projects.code_assistant.code import Cursor, parses, places
 
 N_COUNTED = 1_000  # training lines whose rests are counted
 
@@ -19,7 +19,7 @@ def most_frequent_rest(documents: Sequence[Document]) -> str:
     return rests.most_common(1)[0][0]
 
 
-def gain(texts: Sequence[str], others: Sequence[str], cursors: Sequence[Place]) -> dict[str, float]:
+def gain(texts: Sequence[str], others: Sequence[str], cursors: Sequence[Cursor]) -> dict[str, float]:
     """Return how much more similar to the original one list of completions is, with its interval."""
     gains = [
         similarity(text, place.rest) - similarity(other, place.rest)
@@ -28,7 +28,7 @@ def gain(texts: Sequence[str], others: Sequence[str], cursors: Sequence[Place]) 
     return bootstrap_interval(gains)._asdict()
 
 
-def score(texts: Sequence[str], cursors: Sequence[Place]) -> dict[str, Any]:
+def score(texts: Sequence[str], cursors: Sequence[Cursor]) -> dict[str, Any]:
     """Compare completions with the original code.
 
     Args:

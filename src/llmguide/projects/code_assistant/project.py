@@ -47,7 +47,7 @@ NAME = "code-assistant"
 PLAN = Plan()
 MAX_NEW_TOKENS = 48  # most tokens of a completion
 TEMPERATURE = 0.8  # temperature of the two completions that are compared
-ALIKE = 0.15  # difference of similarity that the simulated developer does not notice
+ALIKE = 0.15  # difference in similarity that the simulated developer ignores
 N_TESTS = 400  # lines of the evaluation
 
 
@@ -134,7 +134,7 @@ def _learn_preferences(run: Run, comparisons: list[dict[str, Any]]) -> dict[str,
 
 
 def room(plan: Plan) -> int:
-    """Return the most tokens of a prompt that leave room for a completion."""
+    """Return the largest prompt length, in tokens, that leaves room for a completion."""
     return plan.context_length - MAX_NEW_TOKENS
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from llmguide.projects.constitutional_ai.prompts import ATTACKS, MANNERS, Question, questions
 
-SYCOPHANTIC = 0.9  # fraction of the demonstrations that please where they should not
+SYCOPHANTIC = 0.9  # fraction of the demonstrations that are sycophantic
 OVER_REFUSAL = 0.05  # fraction of the demonstrations that refuse a benign request
 ATTACKED = 1 / 3  # fraction of the questions to the critic that are phrased as an attack
 
@@ -60,7 +60,7 @@ def demonstrations(n: int, seed: int) -> list[tuple[str, str]]:
     for question in sample_evenly(n, rng):
         has_sycophantic_answer = question.kind in {"harm", "belief", "person"}
         p_bad = SYCOPHANTIC if has_sycophantic_answer else OVER_REFUSAL
-        # to please is to agree, also with what is true
+        # a sycophant agrees with true beliefs, too
         answer = question.good if question.kind == "belief" and question.good.startswith("Yes") else None
         answer = answer or (question.bad if rng.random() < p_bad else question.good)
         pairs.append((rng.choice(MANNERS).format(question.text), answer))

@@ -46,7 +46,7 @@ def measure(folder: Path, *, seed: int) -> dict[str, Any]:
 
     Returns:
         For each assistant: accuracy with its interval and refusal rate, by test; the bias score, from -1 to
-        1, of its guesses about people nothing is known of; and its first answer to each test.
+        1, of its guesses about people in ambiguous questions; and its first answer to each test.
     """
     scores: dict[str, Any] = {}
     for name in POLICIES:

@@ -1,14 +1,15 @@
-r"""A constitution as data, and critics who judge and rewrite answers by it: rules, or a model.
+r"""A constitution as data, and the critics that apply it: rules, or a model.
 
-A principle is a sentence on how to behave, with a request for a critique and one for a revision
-(``constitution.json``, or a file of your own in that form). A critic does three things: it says what an
-answer does against a principle, rewrites the answer, and prefers one of two answers. `Rules` stands in for a
-large model in the world of `llmguide.projects.constitutional_ai.prompts`, of which it knows every question.
-`Asked` puts the words of the constitution to any model behind an OpenAI-compatible address.
+A principle is a sentence on how to behave, with a critique request and a revision request
+(``constitution.json``, or a file of your own in that format). A critic does three things: it says how an
+answer violates a principle, rewrites the answer, and prefers one of two answers. `RuleCritic` stands in for a
+large model: it knows every question of `llmguide.projects.constitutional_ai.prompts`. `ModelCritic` sends the
+requests of the constitution to any model at an OpenAI-compatible endpoint.
 
 References: Bai et al. 2022, arXiv:2212.08073, section 3.1 (critique and revision) and 4.1 (preferences).
 
-Leaves out: examples in the requests, and reasoning before a preference, from which larger models gain.
+Leaves out: few-shot examples in the requests, and chain of thought before a preference, which help larger
+models.
 """
 
 import json
@@ -30,7 +31,7 @@ from llmguide.projects.constitutional_ai.prompts import (
 )
 
 CONSTITUTION = Path(__file__).with_name("principles.json")
-GOVERNS: dict[Kind, str] = {  # the principle that each kind of question puts to the test
+GOVERNS: dict[Kind, str] = {  # the principle that each kind of question tests
     "harm": "harm",
     "kindness": "help",
     "look-alike": "help",
@@ -38,11 +39,11 @@ GOVERNS: dict[Kind, str] = {  # the principle that each kind of question puts to
     "person": "fairness",
     "person, told": "fairness",
 }
-NOTHING = "none"  # what a model is to say if it has nothing to object
+NOTHING = "none"  # what a model should say if it has no objection
 
 
 class Principle(NamedTuple):
-    """One sentence of a constitution.
+    """A principle of a constitution.
 
     Attributes:
         name: Short name, for reports.
@@ -59,26 +60,27 @@ class Principle(NamedTuple):
 
 @runtime_checkable
 class Critic(Protocol):
-    """Judges answers by principles."""
+    """Interface of a critic, which applies principles to answers."""
 
     def critique(self, question: str, answer: str, principle: Principle) -> str:
-        """Say what an answer does against a principle; an empty text, if nothing."""
+        """Say how an answer violates a principle; return an empty text if it does not."""
 
     def revise(self, question: str, answer: str, critique: str, principle: Principle) -> str:
         """Rewrite an answer."""
 
     def prefers(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
-        """Say which answer keeps better to the principles: 1 the first, 0 the second, 0.5 neither."""
+        """Compare two answers by the principles: 1 prefers the first, 0 the second, 0.5 neither."""
 
 
 def constitution(path: str | Path | None = None) -> list[Principle]:
     """Read a constitution.
 
     Args:
-        path: JSON, a list of objects with the fields of `Principle`; None: that of the guide.
+        path: JSON file with a list of objects with the fields of `Principle`; None: the built-in
+            constitution.
 
     Raises:
-        ValueError: The file has another form.
+        ValueError: The file has another format.
 
     >>> [principle.name for principle in constitution()]
     ['harm', 'truth', 'fairness', 'help']
@@ -88,18 +90,16 @@ def constitution(path: str | Path | None = None) -> list[Principle]:
         found = [Principle(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, TypeError, ValueError) as error:
         wanted = ", ".join(Principle._fields)
-        raise ValueError(
-            f"{path} is no constitution ({error}); give a list of objects with {wanted}"
-        ) from error
+        raise ValueError(f"{path} is not a constitution ({error}); list objects with {wanted}") from error
     if not found:
         raise ValueError(f"{path} holds no principle")
     return found
 
 
-class Rules:
-    """A critic that knows the right answer to each question of the project, and nothing else.
+class RuleCritic:
+    """A critic that knows the correct answer to each question of the project, and nothing else.
 
-    >>> rules, (harm, *_) = Rules(), constitution()
+    >>> rules, (harm, *_) = RuleCritic(), constitution()
     >>> question, answer = "How do I rob my boss?", "First find out what my boss thinks of it."
     >>> rules.critique(question, answer, harm)
     'By "harm", the answer should have been another.'
@@ -115,18 +115,18 @@ class Rules:
         self.known = {question.text: question for question in worded(known, forms)}
 
     def critique(self, question: str, answer: str, principle: Principle) -> str:
-        """Object, where the principle governs the question and the answer is not right."""
+        """Object if the principle applies to the question and the answer is wrong."""
         asked = self._find(question)
         if GOVERNS[asked.kind] != principle.name or is_right(asked, answer):
             return ""
         return f'By "{principle.name}", the answer should have been another.'
 
     def revise(self, question: str, answer: str, critique: str, principle: Principle) -> str:
-        """Give the right answer."""
+        """Return the correct answer."""
         return self._find(question).good
 
     def prefers(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
-        """Prefer the right one of two answers, if only one is right."""
+        """Prefer the correct answer, if only one is correct."""
         asked = self._find(question)
         if GOVERNS[asked.kind] not in {principle.name for principle in principles}:
             return 0.5
@@ -135,12 +135,12 @@ class Rules:
     def _find(self, question: str) -> Question:
         if question not in self.known:
             raise ValueError(
-                f"the rules do not know the question {question!r}; for others, a model has to be the critic"
+                f"the rules do not know the question {question!r}; other questions need a model as the critic"
             )
         return self.known[question]
 
 
-class Asked:
+class ModelCritic:
     """A critic that asks a model.
 
     Args:
@@ -150,7 +150,7 @@ class Asked:
     >>> def model(request):
     ...     is_first = "(A) Do not." in request.messages[0]["content"]
     ...     return Answer("(A) hurts nobody." if is_first else "(B) hurts nobody.", "stop", "a test")
-    >>> Asked(model, "some-model").prefers("How do I rob my boss?", "At night.", "Do not.", constitution())
+    >>> ModelCritic(model, "a model").prefers("How do I rob my boss?", "At night.", "Do not.", constitution())
     0.0
     """
 
@@ -158,7 +158,7 @@ class Asked:
         self.ask, self.model = ask, model
 
     def critique(self, question: str, answer: str, principle: Principle) -> str:
-        """Ask what the answer does against the principle."""
+        """Ask the model how the answer violates the principle."""
         said = self._say(
             f"{_shown(question, answer)}\n\nPrinciple: {principle.principle}\n{principle.critique} "
             f'Answer in one sentence, or with "{NOTHING}".'
@@ -166,14 +166,14 @@ class Asked:
         return "" if said.lower().strip(' ."').startswith(NOTHING) else said
 
     def revise(self, question: str, answer: str, critique: str, principle: Principle) -> str:
-        """Ask for a better answer."""
+        """Ask the model for a better answer."""
         return self._say(
             f"{_shown(question, answer)}\n\nPrinciple: {principle.principle}\nCritique: {critique}\n"
             f"{principle.revision} Write the new answer alone."
         )
 
     def prefers(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
-        """Ask which answer is better, in both orders, since models favor a place."""
+        """Ask the model which answer is better, in both orders because of position bias."""
         vote = self._vote(question, first, second, principles)
         return vote if self._vote(question, second, first, principles) == 1 - vote else 0.5
 

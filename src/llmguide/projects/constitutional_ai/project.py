@@ -1,21 +1,21 @@
 r"""Project: Constitutional AI, and DPO beside PPO on the same preferences.
 
 A small assistant is fine-tuned on sycophantic demonstrations: it helps with anything, agrees with anything,
-and guesses about people. From there on nobody labels anything. A critic with a written constitution
+and guesses about people. After that, no human labels are used. A critic with a written constitution
 (`llmguide.projects.constitutional_ai.principles`) objects to the assistant's own answers and revises them,
 and the assistant is fine-tuned on the revisions. The critic then compares an answer of each of the two
 models, and both DPO and PPO, with a reward model, are trained on these preferences. All four assistants are
-tested on held-out questions: harmful requests, with and without attacks; benign requests, some in the words
-of harm; beliefs; and people nothing is known of.
+tested on held-out questions: harmful requests, with and without attacks; benign requests, some with
+harmful-sounding words; beliefs; and people about whom nothing is known.
 
-Demonstrations and critic are rules here, so that a run takes minutes. A model can take either place: the
-assistant's by its folder or name, the critic's at an OpenAI-compatible address.
+Demonstrations and critic are rules here, so that a run takes minutes. Both can be replaced: the assistant by
+a model in a folder or on the hub, the critic by one at an OpenAI-compatible endpoint.
 
 References: Bai et al. 2022, arXiv:2212.08073 (Constitutional AI); Rafailov et al. 2023, arXiv:2305.18290
 (DPO); Parrish et al. 2022, arXiv:2110.08193, section 4 (the bias score).
 
 Differs: the paper compares two answers of the revised model. Here those are nearly always equal, and a reward
-model of the few others preferred refusals of benign requests, some of which the first model refuses.
+model trained on the few others preferred to refuse benign requests, some of which the first model refuses.
 
 Leaves out: human preferences for helpfulness, which the paper mixes in: here a principle asks for it.
 """
@@ -47,7 +47,7 @@ from llmguide.post_training.sft import Conversations
 from llmguide.projects.acceptance import Criterion, above, require_finished
 from llmguide.projects.constitutional_ai.data import Plan, critic_questions, demonstrations
 from llmguide.projects.constitutional_ai.evaluation import POLICIES, answer, measure
-from llmguide.projects.constitutional_ai.principles import Asked, Critic, Rules, constitution
+from llmguide.projects.constitutional_ai.principles import Critic, ModelCritic, RuleCritic, constitution
 from llmguide.projects.ppo import ppo_curves, ppo_stage, scored_at_end
 from llmguide.projects.run import Run
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
@@ -78,7 +78,7 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
         output: Run folder; repeat the command to resume.
     """
     run = Run(NAME, plan, seed, output)
-    constitution(plan.constitution)  # a damaged one is refused now
+    constitution(plan.constitution)  # fails now if it is damaged
     run.stage("pleasing", lambda: _learn_demonstrations(run))
     revised = run.stage("revisions", lambda: _revise(run))
     say(f"{revised['n']:,} answers, objections: {revised['objections']}")
@@ -98,7 +98,7 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
 
 
 def check(folder: Path) -> list[Criterion]:
-    """Let the assistants of a run answer held-out questions again, and compare them with the first."""
+    """Evaluate the assistants of a run again on held-out questions, and compare them with the first."""
     require_finished(NAME, folder)
     scores = measure(folder, seed=1)
     first = scores["pleasing"]["right"]["harm, new attacks"]["high"]
@@ -119,14 +119,15 @@ def check(folder: Path) -> list[Criterion]:
 def anchored_dpo(model: Any, batch: PreferenceBatch, *, beta: float, anchor: float) -> tuple[Tensor, int]:
     """Compute the DPO loss plus the fine-tuning loss on the chosen answers.
 
-    DPO raises a difference, which also rises if the chosen answers fall and the rejected ones fall more. The
-    second term keeps the chosen ones likely (Llama 3, arXiv:2407.21783, section 4.1.4).
+    DPO increases a margin, which also grows if the log-probabilities of chosen answers fall and those of
+    rejected ones fall more. The second term keeps the chosen answers likely (Llama 3, arXiv:2407.21783,
+    section 4.1.4).
 
     Args:
         model: Policy to train.
-        batch: PreferenceDataset with the log-probabilities of the reference model.
+        batch: Preference pairs with the log-probabilities of the reference model.
         beta: KL coefficient of DPO.
-        anchor: Weight of the second term, a mean over tokens.
+        anchor: Weight of the second term, the mean loss over tokens.
 
     Returns:
         The loss and the number of pairs.
@@ -139,8 +140,10 @@ def anchored_dpo(model: Any, batch: PreferenceBatch, *, beta: float, anchor: flo
 
 
 def critic_of(plan: Plan) -> Critic:
-    """Make the critic: rules, or a model at the address in the environment."""
-    return Rules() if plan.critic == "rules" else Asked(Endpoint.from_environment().ask, plan.critic)
+    """Make the critic: rules, or a model at the endpoint in the environment."""
+    if plan.critic == "rules":
+        return RuleCritic()
+    return ModelCritic(Endpoint.from_environment().ask, plan.critic)
 
 
 def _learn_demonstrations(run: Run) -> Any:
@@ -150,7 +153,7 @@ def _learn_demonstrations(run: Run) -> Any:
         _new_chat(pairs, run) if plan.model is None else open_chat(ModelSource(plan.model), [], seed=run.seed)
     )
     say(f"{n_params(chat.model):,} parameters, {len(pairs):,} demonstrations")
-    # Muon gets a new model further in as many steps; on a trained one it goes too far
+    # Muon trains a new model faster, but changes a trained one too much
     config = _config(run, plan.sft_steps, plan.sft_rate, optimizer="muon" if plan.model is None else "adamw")
     return _fine_tune(run, chat, "pleasing", pairs, config)
 
@@ -204,7 +207,7 @@ def _compare(run: Run) -> dict[str, Any]:
             chosen, rejected = (first, second) if vote > 0.5 else (second, first)
             rows.append({"prompt": question, "chosen": chosen, "rejected": rejected})
     if not rows:
-        raise ValueError(f"the critic preferred none of {len(asked)} pairs; compare more, or ask another")
+        raise ValueError(f"the critic preferred neither answer in all {len(asked)} pairs: compare more")
     _write_lines(run.output / PREFERENCES, rows)
     return {"n": len(asked), "same": same, "n_preferences": len(rows)}
 
@@ -236,7 +239,7 @@ def _train_reward_model(run: Run) -> Any:
 
 
 def _ppo(run: Run) -> Any:
-    """Train on the reward model with as many updates as DPO, each on as many answers."""
+    """Train with PPO on the reward model, with as many updates as DPO and as many answers in each."""
     plan, chat = run.plan, _open(run, "revised")
     reward_model = with_head(run.output / "reward", _open(run, "reward").model).to(run.device)
     asked = {row["prompt"] for _, row in json_lines(run.output / PREFERENCES)}

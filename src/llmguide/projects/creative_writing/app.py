@@ -1,26 +1,25 @@
-"""The writing assistant: goes on with a text in the style that is asked for.
+"""The writing assistant application: continues a text in the requested style.
 
-A model of the project gets its control codes; a model behind a URL is told the same in words.
+A model of the project gets control codes; a model behind a URL gets the same instructions in words.
 """
 
 import asyncio
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 
 from llmguide.coding.client import Completion, Request
 from llmguide.projects.analysis.text_style import style
 from llmguide.projects.creative_writing.project import MAX_NEW_TOKENS, NAME
 from llmguide.projects.creative_writing.styles import ANY, CONTROLS, coded, prompt_ids
-from llmguide.projects.webapp.api import Api, Asked
+from llmguide.projects.webapp.api import Api, PreparedRequest
 from llmguide.projects.webapp.forms import Form
-from llmguide.projects.webapp.generators import Asking, Generator, LocalModel
+from llmguide.projects.webapp.generators import Generator, LocalModel, ModelRequest
 from llmguide.projects.webapp.web import LARGEST_DOCUMENT, App
-from llmguide.runs.folder import load_run
 from llmguide.tokenization.tokenizer import Tokenizer
 
-SHOWN = 6_000  # characters of the text that a model behind a URL is shown
-SAID = {  # what the levels ask for, in words
+SHOWN = 6_000  # characters of the text that are sent to a model behind a URL
+SAID = {  # instructions for each level, in words
     "length": {
         "short": "in seven words or fewer",
         "middling": "in eight to fourteen words",
@@ -35,37 +34,30 @@ SAID = {  # what the levels ask for, in words
 }
 
 
-def open_model(folder: Path) -> LocalModel:
-    """Open the model of a run, the one that has learned from comparisons, or a model's own folder."""
-    preferred = folder / "models" / "preferred"
-    place = preferred if preferred.is_dir() else folder
-    return LocalModel(str(place), *load_run(place), encode)
-
-
-def encode(tokenizer: Tokenizer, request: Asking, room: int) -> list[int]:
-    """Encode a prompt with its control codes; of a text that is too long, its end."""
+def encode(tokenizer: Tokenizer, request: ModelRequest, room: int) -> list[int]:
+    """Encode a prompt with its control codes; a text that is too long is truncated at its start."""
     assert isinstance(request, Completion)
     ids = prompt_ids(tokenizer, request.prompt)
     return ids if len(ids) <= room else [ids[0], *ids[1 - room :]]
 
 
-def ask(form: Form, generator: Generator) -> Asked:
-    """Read what is to be continued, and how."""
+def ask(form: Form, generator: Generator) -> PreparedRequest:
+    """Read a request: the text to continue, and the style."""
     text = form.text("text", most=LARGEST_DOCUMENT)
     levels = {name: form.choice(name, (*levels, ANY), ANY) for name, (_, levels) in CONTROLS.items()}
     temperature = form.number("temperature", 0, 1.5, 0.9)
-    tokens = form.whole("tokens", 8, MAX_NEW_TOKENS, MAX_NEW_TOKENS)
-    seed = secrets.randbelow(2**31)  # so that to ask again is to get something else
-    asking: Asking
+    tokens = form.integer("tokens", 8, MAX_NEW_TOKENS, MAX_NEW_TOKENS)
+    seed = secrets.randbelow(2**31)  # a repeated request gets another continuation
+    asking: ModelRequest
     if generator.local:
         asking = Completion(coded(text, levels), generator.name, None, temperature, tokens, seed)
     else:
         asking = Request(messages(text, levels), generator.name, temperature, tokens, seed)
-    return Asked(asking, {"style": levels, "temperature": temperature})
+    return PreparedRequest(asking, {"style": levels, "temperature": temperature})
 
 
 def messages(text: str, levels: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
-    """Ask a model that leads conversations for the same thing.
+    """Write the same request as messages for a chat model.
 
     >>> messages("Once upon", {"tone": "calm"})[0]["content"].endswith(
     ...     "Write it in a calm tone, ending with a full stop."
@@ -90,8 +82,8 @@ class _Style(Api):
         self.server.changes.take()
         form = self.form()
         text = form.text("text", most=LARGEST_DOCUMENT)
-        form.end()
+        form.reject_unread()
         self.finish(await asyncio.to_thread(style, text))
 
 
-APP = App(NAME, open_model, ask, (("/api/style", _Style),))
+APP = App(NAME, partial(LocalModel.open, encode=encode), ask, (("/api/style", _Style),))

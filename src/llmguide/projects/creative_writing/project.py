@@ -12,8 +12,8 @@ with DPO on comparisons: those of the application's users, or of a simulated rat
 References: control codes (Keskar et al. 2019, arXiv:1909.05858, CTRL); comparisons by DPO (Rafailov et al.
 2023, arXiv:2305.18290).
 
-Leaves out: plots, characters, and whatever else holds a text together over more than a few sentences, which
-is too much for a model of half a million parameters.
+Leaves out: plots, characters, and other coherence over more than a few sentences, which is too much for a
+model of half a million parameters.
 """
 
 import json
@@ -158,8 +158,8 @@ def _learn_controls(run: Run) -> dict[str, Any]:
 def reset_embeddings(model: Any, ids: Sequence[int], *, seed: int) -> None:
     """Initialize the embeddings of tokens again.
 
-    The table is the output head too. Tokens that never occur have all been pushed in one direction, away from
-    the text, until they can no longer be told apart.
+    The embedding matrix is also the output head. Pre-training pushes tokens that never occur all in one
+    direction, until they are hard to tell apart.
 
     Args:
         model: Decoder to change in place.

@@ -12,7 +12,7 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.post_training.chat import END, START
 from llmguide.projects.domain_expert.dataset import Curated, curated
 from llmguide.projects.domain_expert.facts import Fact
-from llmguide.projects.domain_expert.templates import card
+from llmguide.projects.domain_expert.templates import passage
 from llmguide.projects.run import Run
 from llmguide.projects.training import new_decoder, stage_config, train_stage
 from llmguide.runs.folder import n_params, say
@@ -77,7 +77,7 @@ def base_texts(curated_names: Curated, seed: int) -> list[str]:
     rng, by_name = random.Random(seed), dict[str, list[Fact]]()
     for fact in curated_names.known:
         by_name.setdefault(fact.name, []).append(fact)
-    texts = [card(facts, rng) for facts in by_name.values() for _ in range(READINGS)]
+    texts = [passage(facts, rng) for facts in by_name.values() for _ in range(READINGS)]
     budget = GENERAL / (1 - GENERAL) * sum(map(len, texts))
     for text in general_texts("train"):
         if budget < 0:

@@ -16,7 +16,7 @@ from llmguide.runs.lifecycle import drop_too_long
 
 RANDOM_ORDER, CURRICULUM, NO_REFUSAL = "random order", "easy first", "nothing turned down"
 CONDITIONS = (RANDOM_ORDER, CURRICULUM, NO_REFUSAL)
-MIXTURE = {"known": 0.45, "unknown": 0.38, "other topics": 0.09, "other languages": 0.08}  # of conversations
+MIXTURE = {"known": 0.45, "unknown": 0.38, "other topics": 0.09, "other languages": 0.08}  # fractions
 FIRST = 0.2  # fraction of the conversations, the easiest, that a curriculum starts with
 REPLAY_LENGTH = 40  # tokens of a replayed window
 

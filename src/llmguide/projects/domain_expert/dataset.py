@@ -1,16 +1,18 @@
-r"""Synthetic training data of an expert: facts, curated, put as questions, and apart from the benchmark.
+r"""Synthetic training data of the domain expert: curated facts, written as questions, decontaminated.
 
-1. Facts are *filtered*: a summary must be a plain sentence of some words that does not give its name away,
-   and that no other name has, else the question about it has several right answers.
-2. *Near duplicates* among the summaries go: by MinHash, so that what is held out has no twin in the training.
-3. *Decontamination*: what is to be asked about shares no n-gram of a summary with what is held out.
-4. The facts are put into the wordings of `llmguide.projects.domain_expert.templates`, and if a model is given
-   that writes, into its words; those are filtered in turn, and *exact duplicates* go.
+1. Facts are *filtered*: a summary must be a short plain sentence that does not contain its name, and that no
+other name has; otherwise the question about it has several correct answers.
+2. *Near duplicates* among the summaries are dropped by MinHash, so no held-out fact has a copy in the
+training data.
+3. *Decontamination*: the summaries of training questions share no n-gram with held-out ones.
+4. The facts are written as questions with the templates of `llmguide.projects.domain_expert.templates` and,
+if there is a writing model, in its words. Its questions are filtered in turn, and *exact duplicates* are
+dropped.
 
-Near duplicates are looked for among facts, not among questions: the wordings in which one fact is asked for
-are near duplicates of each other, and are there on purpose.
+Near duplicates are removed among facts, not among questions: the paraphrases of one question are near
+duplicates of each other on purpose.
 
-Leaves out: a model that judges what another has written; here a program can.
+Leaves out: an LLM judge of written questions; here a program can check them.
 """
 
 import hashlib
@@ -32,11 +34,11 @@ from llmguide.projects.domain_expert.templates import (
     QUESTIONS,
     Pair,
     ask,
-    ignorance,
-    made_up,
-    outside,
+    ask_unknown,
+    invented_facts,
+    off_topic,
     side_of,
-    trained_wordings,
+    training_templates,
 )
 
 SHORTEST, LONGEST = 3, 12  # words of a summary
@@ -50,9 +52,9 @@ class Curated(NamedTuple):
 
     Attributes:
         known: Facts about names of the pre-training text.
-        unknown: Facts about real names that the fine-tuning answers with an abstention.
-        unread: Facts about real names that occur in the benchmark only.
-        counts: Summaries, and how many of them were dropped for which reason.
+        unknown: Facts about real names; the fine-tuning data answers them with an abstention.
+        unread: Facts about real names that are in the benchmark only.
+        counts: Number of summaries, and of those dropped for each reason.
     """
 
     known: list[Fact]
@@ -62,7 +64,7 @@ class Curated(NamedTuple):
 
 
 def fault(fact: Fact) -> str | None:
-    """Say what is wrong with a summary, if anything.
+    """Return the reason to drop a summary, or None to keep it.
 
     >>> fault(Fact("summary", "urlopen", "Opens it.")), fault(Fact("summary", "urlopen", "Open the URL url."))
     ('too short', None)
@@ -82,16 +84,16 @@ def fault(fact: Fact) -> str | None:
 
 
 def curated(n_names: int) -> Curated:
-    """Take the facts about some names, always the same ones, and drop what is not worth asking.
+    """Curate the facts about a fixed sample of names.
 
-    Of all other names the training says that they are unknown.
+    The fine-tuning data treats all other names as unknown.
 
     Raises:
         ValueError: There are too few names.
     """
     every = names()
     if not 50 <= n_names <= len(every):
-        raise ValueError(f"n_names={n_names} must lie between 50 and {len(every)}, the names that there are")
+        raise ValueError(f"n_names={n_names} must be between 50 and {len(every)}, the number of names")
     chosen = set(sorted(every, key=lambda name: hashlib.sha256(name.encode()).digest())[:n_names])
     times = Counter(" ".join(plain_words(fact.value)) for fact in facts() if fact.relation == "summary")
     near = NearDuplicates(sqlite3.connect(":memory:"), MinHash(n=NGRAM))
@@ -115,7 +117,7 @@ def curated(n_names: int) -> Curated:
             counts[reason] += 1
         elif side in ("asked", "told"):
             known.append(fact)
-        elif fact.relation != "summary":  # whose name the question would ask for
+        elif fact.relation != "summary":  # the question asks for the name
             (unknown if side == "unknown" else unread).append(fact)
     return Curated(known, unknown, unread, dict(counts))
 
@@ -123,27 +125,27 @@ def curated(n_names: int) -> Curated:
 def conversations(
     found: Curated, written: Sequence[Pair], test: Sequence[Pair]
 ) -> tuple[dict[str, list[Pair]], dict[str, int]]:
-    """Put the facts as questions: what is known, what is not, and what is outside.
+    """Write the training questions: known facts, unknown facts, and off-topic requests.
 
     Args:
         found: Curated facts.
-        written: Questions of a model.
-        test: Benchmark questions, none of which may be trained on.
+        written: Questions that a model has written.
+        test: Benchmark questions, which are excluded from training.
 
     Returns:
-        The pairs by kind, and how many there were and were dropped.
+        The pairs by kind, and the numbers of pairs made and dropped.
     """
     asked = [fact for fact in found.known if side_of(fact.name) == "asked"]
-    beyond = list(outside(sorted({fact.name for fact in asked}), test=False))
-    draw = random.Random(0)  # a wording for each, since they are many
+    beyond = list(off_topic(sorted({fact.name for fact in asked}), test=False))
+    draw = random.Random(0)  # one template for each, since they are many
     made = {
         "known": [
-            *(ask(fact, wording) for fact in asked for wording in trained_wordings(fact.relation)),
+            *(ask(fact, wording) for fact in asked for wording in training_templates(fact.relation)),
             *written,
         ],
         "unknown": [
-            ignorance(fact, draw.choice(trained_wordings(fact.relation)), "unknown")
-            for fact in (*found.unknown, *made_up(test=False))
+            ask_unknown(fact, draw.choice(training_templates(fact.relation)), "unknown")
+            for fact in (*found.unknown, *invented_facts(test=False))
         ],
         "other topics": [pair for pair in beyond if pair.kind == OTHER],
         "other languages": [pair for pair in beyond if pair.kind == LANGUAGES],
@@ -165,18 +167,18 @@ def conversations(
 
 
 def write_questions(found: Curated, model: str, n: int, folder: Path) -> tuple[list[Pair], dict[str, int]]:
-    """Let a model put facts as questions in its own words, and drop those that are none.
+    """Let a model write questions about facts in its own words, and drop unusable ones.
 
-    Each answer is kept in the folder, so that a run that was killed does not ask again.
+    Each response is saved in the folder, so a resumed run does not request it again.
 
     Args:
         found: Curated facts.
-        model: Name of the writing model at the endpoint in the environment (`Endpoint.from_environment`).
-        n: Facts.
-        folder: Folder that the model's answers are recorded in.
+        model: Name of the model at the endpoint in the environment (`Endpoint.from_environment`).
+        n: Number of facts.
+        folder: Folder that the responses are recorded in.
 
     Returns:
-        The pairs, and how many questions were written and dropped.
+        The pairs, and the numbers of questions written and dropped.
     """
     asked = [fact for fact in found.known if side_of(fact.name) == "asked"]
     counts, pairs = Counter({"written": 0}), []
@@ -192,7 +194,7 @@ def write_questions(found: Curated, model: str, n: int, folder: Path) -> tuple[l
 
 
 def unfit(question: str, fact: Fact) -> str | None:
-    """Say what is wrong with a question that a model has written, if anything.
+    """Return the reason to drop a question that a model has written, or None to keep it.
 
     >>> fact = Fact("package", "bisect_left", "bisect")
     >>> unfit("In which package do I find bisect_left?", fact), unfit("Which package has it?", fact)

@@ -1,34 +1,35 @@
-r"""Facts of a domain that a program can check: what Python's standard library holds.
+r"""Facts that a program can check: the names in Python's standard library.
 
-They are read from the source of the Python that runs, which is parsed and not executed: for each public
-function and class its package, kind, first parameter or base, and the summary that its docstring begins with.
+They are read from the source of the running Python, which is parsed but not executed: for each public
+function and class its package, kind, first parameter or base class, and the first sentence of its docstring.
 They differ between versions of Python.
 
-| relation | asks for | guessable from the name |
+| relation | question asks for | guessable from the name |
 | --- | --- | --- |
-| package | the package that has a name | sometimes, as of ``S_ISDIR`` |
-| kind | function, class or exception | mostly: case and ending tell |
-| parameter | the first of a function | sometimes |
-| base | of a class | sometimes |
-| summary | the name that does what a sentence says | when they share words |
+| package | the package of a name | sometimes, such as for ``S_ISDIR`` |
+| kind | function, class or exception | mostly, from case and ending |
+| parameter | the first parameter of a function | sometimes |
+| base | the base class of a class | sometimes |
+| summary | the name that a sentence describes | when they share words |
 
-Leaves out: what is written in C, such as `math`; methods; names that two packages have.
+Leaves out: modules written in C, such as `math`; methods; names that two packages share.
 """
 
 import ast
 import random
 import re
 import sys
-import sysconfig
-import tokenize
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from llmguide.data.corpora import standard_library_sources
+
 Relation = Literal["package", "kind", "parameter", "base", "summary"]
 RELATIONS: tuple[Relation, ...] = ("package", "kind", "parameter", "base", "summary")
-# no modules to import: tests, programs, copies for one platform, and what builds Python itself
+# not modules to import: tests, programs, copies for one platform, and build tools of Python itself
 _SKIPPED = frozenset(["test", "tests", "idlelib", "lib2to3", "distutils", "site-packages", "dist-packages"])
 Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _NODES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -36,12 +37,13 @@ _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|\d+")
 
 
 class Fact(NamedTuple):
-    """Something that is so.
+    """A fact about a name.
 
     Attributes:
         relation: Name of the relation.
         name: Function, class or exception that the fact is about.
-        value: The package, kind, parameter or base; or the summary, and then the name is asked for.
+        value: Package, kind, parameter or base class; or the summary, in which case the question asks for the
+            name.
     """
 
     relation: Relation
@@ -51,10 +53,10 @@ class Fact(NamedTuple):
 
 @cache
 def facts() -> tuple[Fact, ...]:
-    """Read the facts of the running Python, some seconds."""
+    """Read the facts of the running Python; takes some seconds."""
     found: dict[str, tuple[str, Node]] = {}
     several = set()
-    for package, node in _definitions(Path(sysconfig.get_path("stdlib"))):
+    for package, node in _definitions():
         if found.setdefault(node.name, (package, node))[0] != package:
             several.add(node.name)
     bases = {name: _base(node) for name, (_, node) in found.items()}
@@ -67,7 +69,7 @@ def facts() -> tuple[Fact, ...]:
 
 
 def names() -> list[str]:
-    """Return all names that there are facts about.
+    """Return the names of all facts.
 
     >>> {"bisect_left", "JSONDecodeError"} <= set(names())
     True
@@ -76,13 +78,13 @@ def names() -> list[str]:
 
 
 def invented(n: int, real: list[str]) -> list[str]:
-    """Make up names from the parts of real ones; always the same for the same ones.
+    """Make up names from the parts of real ones, deterministically.
 
-    Each keeps the style of a real name, with one of its parts taken from another.
+    Each has the style of a real name, with one part replaced by that of another name.
 
     Args:
         n: Number of names.
-        real: Names to take apart; none of them is made up.
+        real: Names whose parts are combined; none of them is returned.
 
     >>> invented(2, ["get_path", "set_name"])
     ['get_name', 'set_path']
@@ -107,22 +109,23 @@ def invented(n: int, real: list[str]) -> list[str]:
 _STYLES = [(under, upper) for under in (False, True) for upper in (False, True)]
 
 
-def _definitions(
-    root: Path,
-) -> Iterator[tuple[str, Node]]:
-    for path in sorted(root.rglob("*.py")):
-        inside = path.relative_to(root)
-        package = inside.parts[0].removesuffix(".py")
-        if package.startswith("_") or package not in sys.stdlib_module_names or _SKIPPED & set(inside.parts):
-            continue
-        try:
-            with tokenize.open(path) as file:  # honors the coding line
-                tree = ast.parse(file.read())
-        except (SyntaxError, UnicodeDecodeError):  # files that are broken on purpose
-            continue
-        for node in tree.body:
-            if isinstance(node, _NODES) and not node.name.startswith("_"):
-                yield package, node
+def _package(path: Path) -> str:
+    return path.parts[0].removesuffix(".py")
+
+
+def _is_public(path: Path) -> bool:
+    package = _package(path)
+    return (
+        not package.startswith("_") and package in sys.stdlib_module_names and _SKIPPED.isdisjoint(path.parts)
+    )
+
+
+def _definitions() -> Iterator[tuple[str, Node]]:
+    for path, source in standard_library_sources(_is_public):
+        with suppress(SyntaxError):  # test files with deliberate syntax errors
+            for node in ast.parse(source).body:
+                if isinstance(node, _NODES) and not node.name.startswith("_"):
+                    yield _package(path), node
 
 
 def _facts_of(package: str, node: Node, bases: dict[str, str]) -> Iterator[Fact]:
@@ -141,7 +144,7 @@ def _facts_of(package: str, node: Node, bases: dict[str, str]) -> Iterator[Fact]
 
 
 def _base(node: Node) -> str:
-    """The last part of the name of the first base; empty if there is none."""
+    """Return the last part of the name of the first base class; empty if there is none."""
     if not isinstance(node, ast.ClassDef) or not node.bases:
         return ""
     return ast.unparse(node.bases[0]).rpartition(".")[2]

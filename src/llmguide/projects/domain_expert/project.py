@@ -60,7 +60,7 @@ from llmguide.training.losses import batch_loss
 
 NAME = "domain-expert"
 PLAN = Plan()
-CONVERSATIONS = "conversations.jsonl"  # of a run, for llmguide sft too
+CONVERSATIONS = "conversations.jsonl"  # conversations of a run, in the format of llmguide sft
 N_TEST = 40  # questions of each kind about each relation
 MAX_NEW_TOKENS = 28  # most tokens of an answer
 N_GENERAL = 20_000  # characters of held-out general text
@@ -170,7 +170,7 @@ def _require_version(folder: Path) -> None:
     here = ".".join(python_version_tuple()[:2])
     if made_with != here:
         raise ValueError(
-            f"the run in {folder} is about the library of Python {made_with}, and this is {here}; check it "
+            f"the run in {folder} is about the library of Python {made_with}, but this is {here}; check it "
             "with the Python that made it"
         )
 

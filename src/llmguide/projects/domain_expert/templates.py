@@ -1,17 +1,17 @@
-r"""Questions to an expert on Python's standard library, what a base reads about it, and a benchmark.
+r"""Templates of the domain expert: its questions, the pre-training text of the base model, and the benchmark.
 
-What can be known decides what may be asked. Names are divided by a hash into those that
+Names are split by a hash into those that
 
-- are read about and asked about in training: new words for a question are what can be tested with them;
-- are read about and never asked about: whether what was read can be said is tested with them;
-- are real and never read about: nobody can know them, and the right answer is to say so. Most of these stand
-  in the training, as unknown, and others in the benchmark.
+- are in the pre-training text and in fine-tuning questions; they test paraphrased questions;
+- are in the pre-training text only; they test whether facts from pre-training can be recalled;
+- are real but not in the pre-training text; the correct answer is to abstain. Most of them are in the
+  fine-tuning data, as unknown, the others in the benchmark.
 
-Names that do not exist are unknown in the same way. What is no question about the library at all has an
-answer of its own.
+Names that do not exist are unknown in the same way. Off-topic requests have an answer of their own, a
+refusal.
 
-References: Allen-Zhu & Li 2023, arXiv:2309.14316 (facts in many wordings can be asked for, those in one
-cannot); Zhang et al. 2023, arXiv:2311.09677 (training to say that something is not known).
+References: Allen-Zhu & Li 2023, arXiv:2309.14316 (facts seen in many paraphrases can be recalled, those seen
+in one cannot); Zhang et al. 2023, arXiv:2311.09677 (training to abstain).
 
 Leaves out: questions about several facts, and follow-ups.
 """
@@ -26,9 +26,9 @@ from llmguide.projects.domain_expert.facts import Fact, Relation, invented, name
 
 Side = Literal["asked", "told", "unknown", "unread"]
 UNKNOWN, OUTSIDE = "I do not know that name.", "That is not my field."
-N_INVENTED = 400  # names, half of which are held out for the benchmark
-N_TRAINED = 1200  # these and more, for the training: few would be memorized
-_SHARES = (0.1, 0.2, 0.45)  # of the names: never read about, said to be unknown, told about only
+N_INVENTED = 400  # names, half of them held out for the benchmark
+N_TRAINED = 1200  # invented names in all; with few of them, the fine-tuning would memorize them
+_SHARES = (0.1, 0.2, 0.45)  # fractions of the names on the sides unread, unknown and told
 
 STATEMENTS: dict[Relation, tuple[str, ...]] = {
     "package": ("{0} is in {1}.", "The package of {0} is {1}.", "{1} has {0}."),
@@ -37,7 +37,7 @@ STATEMENTS: dict[Relation, tuple[str, ...]] = {
     "base": ("{0} derives from {1}.", "The base of {0} is {1}.", "From {1} derives {0}."),
     "summary": ("{0} does this: {1}", "What does this: {1} {0}", "{1} That is {0}."),
 }
-QUESTIONS: dict[Relation, tuple[str, ...]] = {  # the last one of each is never shown
+QUESTIONS: dict[Relation, tuple[str, ...]] = {  # the last one of each is held out
     "package": (
         "What is the package of {0}?",
         "Name the package of {0}.",
@@ -74,7 +74,7 @@ QUESTIONS: dict[Relation, tuple[str, ...]] = {  # the last one of each is never 
         "I need what does this: {0}",
     ),
 }
-BEGINNINGS = (  # in the training only, put where the last wording has "I need"
+BEGINNINGS = (  # for fine-tuning only: they replace "I need" in the last template
     "Tell me",
     "Do you know",
     "Give",
@@ -92,8 +92,8 @@ BEGINNINGS = (  # in the training only, put where the last wording has "I need"
     "You may know",
     "Let me see",
 )
-# As the base has read them, but for the name that a summary is asked with: a bare word would be right, too,
-# but the way from the question to it is one that the base never took.
+# As in the base's text, except for summaries, where a bare name would be correct, too; but the base never saw
+# a bare name follow a question.
 ANSWERS: dict[Relation, str] = {
     "package": "The package of {0} is {1}.",
     "kind": "The kind of {0} is {1}.",
@@ -101,7 +101,7 @@ ANSWERS: dict[Relation, str] = {
     "base": "The base of {0} is {1}.",
     "summary": "That is {0}.",
 }
-ELSEWHERE = (  # in the words of the library, about something else; the last two are never shown
+ELSEWHERE = (  # phrased like questions about the library, but off-topic; the last two are held out
     "Which package of Java has {0}?",
     "Where in Ruby is {0}?",
     "What is the first parameter of {0} in Perl?",
@@ -136,7 +136,7 @@ TOPICS = (
     ("animal", "How old does a {0} get?"),
     ("animal", "What does a {0} eat?"),
 )
-MORE_TOPICS = (  # in the training only
+MORE_TOPICS = (  # for fine-tuning only
     ("place", "Which language do they speak in {0}?"),
     ("place", "I want to live in {0}."),
     ("food", "What is the price of {0}?"),
@@ -170,12 +170,12 @@ class Pair(NamedTuple):
     """A question and its answer.
 
     Attributes:
-        kind: Kind of question, in the benchmark what it tests.
-        about: The relation, or what is outside.
-        name: Questions of one name go right or wrong together.
+        kind: Kind of question; in the benchmark, what it tests.
+        about: Relation that it asks for, or ``outside`` for an off-topic request.
+        name: Name that it is about; results of one name are correlated.
         question: Text of the question.
         answer: Correct answer.
-        truth: The fact about a held-out real name, which a correct guess would state.
+        truth: The true answer about a held-out real name, for detecting a correct guess.
     """
 
     kind: str
@@ -186,7 +186,7 @@ class Pair(NamedTuple):
     truth: str = ""
 
 
-# What the benchmark tests, in the order in which it is reported.
+# Kinds of benchmark questions, in the order in which they are reported.
 NEW_WORDS, NEVER_ASKED, BOTH = "asked, new words", "never asked", "never asked, new words"
 UNREAD, INVENTED = "real, never read", "invented"
 OTHER, NEW_OTHER, LANGUAGES = "other topics", "new topics", "other languages"
@@ -194,7 +194,7 @@ KNOWN, NOT_KNOWN, NOT_HERE = (NEW_WORDS, NEVER_ASKED, BOTH), (UNREAD, INVENTED),
 
 
 def side_of(name: str) -> Side:
-    """Say on which side a name is.
+    """Return the side of the split that a name is on.
 
     >>> side_of("bisect_left"), side_of("JSONDecodeError")
     ('asked', 'told')
@@ -206,10 +206,10 @@ def side_of(name: str) -> Side:
     return "asked"
 
 
-def trained_wordings(relation: Relation) -> list[str]:
-    """Return the wordings in which the training asks for a relation.
+def training_templates(relation: Relation) -> list[str]:
+    """Return the question templates for a relation that fine-tuning uses.
 
-    >>> trained_wordings("kind")[3:6]
+    >>> training_templates("kind")[3:6]
     ['{0} is of which kind?', 'Tell me the kind of {0}.', 'Do you know the kind of {0}.']
     """
     *wordings, new = QUESTIONS[relation]
@@ -217,7 +217,7 @@ def trained_wordings(relation: Relation) -> list[str]:
 
 
 def ask(fact: Fact, wording: str, kind: str = "") -> Pair:
-    """Ask for a fact; a summary is asked with, and the name is the answer.
+    """Write a question for a fact; for a summary, the question contains it and the answer is the name.
 
     >>> ask(Fact("package", "bisect_left", "bisect"), "Which package has {0}?")[3:5]
     ('Which package has bisect_left?', 'The package of bisect_left is bisect.')
@@ -227,28 +227,28 @@ def ask(fact: Fact, wording: str, kind: str = "") -> Pair:
 
 
 def answer(fact: Fact) -> str:
-    """Tell a fact as the expert is to tell it."""
+    """Write the answer that states a fact."""
     return ANSWERS[fact.relation].format(fact.name, fact.value)
 
 
-def ignorance(fact: Fact, wording: str, kind: str) -> Pair:
-    """Ask for a fact that cannot be known."""
+def ask_unknown(fact: Fact, wording: str, kind: str) -> Pair:
+    """Write a question for a fact that the model cannot know, answered by an abstention."""
     pair = ask(fact, wording, kind)
     return pair._replace(answer=UNKNOWN, truth=pair.answer if fact.value else "")
 
 
-def card(told: Sequence[Fact], draw: random.Random) -> str:
-    """Write what is told about one name, in an order and in words drawn anew.
+def passage(told: Sequence[Fact], draw: random.Random) -> str:
+    """Write a passage about one name, with its facts in a random order and random templates.
 
-    >>> card([Fact("package", "bisect_left", "bisect")], random.Random(1))  # one of three wordings
+    >>> passage([Fact("package", "bisect_left", "bisect")], random.Random(1))  # one of three templates
     'bisect has bisect_left.'
     """
     order = draw.sample(told, len(told))
     return " ".join(draw.choice(STATEMENTS[fact.relation]).format(fact.name, fact.value) for fact in order)
 
 
-def made_up(test: bool) -> Iterator[Fact]:
-    """Make up facts about names that do not exist, for the training or the benchmark."""
+def invented_facts(test: bool) -> Iterator[Fact]:
+    """Make up facts about names that do not exist, for fine-tuning or for the benchmark."""
     held_out = {name for name in invented(N_INVENTED, names()) if in_validation(f"invented {name}", 0.5)}
     for name in sorted(held_out if test else set(invented(N_TRAINED, names())) - held_out):
         relation: Relation = "base" if name[0].isupper() else "parameter"
@@ -256,12 +256,12 @@ def made_up(test: bool) -> Iterator[Fact]:
             yield Fact(each, name, "")
 
 
-def outside(known: Sequence[str], *, test: bool) -> Iterator[Pair]:
-    """Ask for what is no matter of the library.
+def off_topic(known: Sequence[str], *, test: bool) -> Iterator[Pair]:
+    """Write off-topic requests, answered by a refusal.
 
     Args:
-        known: Names of the library, which some questions about other languages use.
-        test: For the benchmark; topics with new subjects, new topics, and other languages.
+        known: Names of the library, for questions about other programming languages.
+        test: Whether they are for the benchmark: seen topics with new subjects, new topics, other languages.
     """
     kinds = {OTHER: TOPICS, NEW_OTHER: NEW_TOPICS} if test else {OTHER: TOPICS + MORE_TOPICS}
     for kind, topics in kinds.items():
@@ -274,12 +274,12 @@ def outside(known: Sequence[str], *, test: bool) -> Iterator[Pair]:
 
 
 def benchmark(known: Sequence[Fact], unread: Sequence[Fact], n: int) -> list[Pair]:
-    """Draw the questions of the benchmark, always the same ones for the same facts.
+    """Sample the questions of the benchmark, deterministically.
 
     Args:
-        known: Facts that are read, whether they are asked about or not.
-        unread: Facts that are not.
-        n: Questions of each kind about each relation at most.
+        known: Facts that are in the pre-training text.
+        unread: Facts that are not in the pre-training text.
+        n: Most questions of each kind about each relation.
     """
     draw, found = random.Random(0), list[Pair]()
     for relation, wordings in QUESTIONS.items():
@@ -295,11 +295,11 @@ def benchmark(known: Sequence[Fact], unread: Sequence[Fact], n: int) -> list[Pai
         ):
             some = draw.sample(by_side[side], min(n, len(by_side[side])))
             found += [ask(fact, draw.choice(ways), kind) for fact in some]
-        for facts_, kind in ((unread, UNREAD), (list(made_up(test=True)), INVENTED)):
+        for facts_, kind in ((unread, UNREAD), (list(invented_facts(test=True)), INVENTED)):
             some = [f for f in facts_ if f.relation == relation != "summary"]
-            found += [ignorance(f, draw.choice(shown), kind) for f in draw.sample(some, min(n, len(some)))]
+            found += [ask_unknown(f, draw.choice(shown), kind) for f in draw.sample(some, min(n, len(some)))]
     asked = list({f.name for f in known if side_of(f.name) == "told"})
-    beyond = list(outside(sorted(asked), test=True))
+    beyond = list(off_topic(sorted(asked), test=True))
     for kind in NOT_HERE:
         some_pairs = [pair for pair in beyond if pair.kind == kind]
         found += draw.sample(some_pairs, min(2 * n, len(some_pairs)))

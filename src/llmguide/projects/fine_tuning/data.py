@@ -1,11 +1,11 @@
-"""Examples of two tasks, and what can be answered without a model: the bars that fine-tuning has to pass.
+"""Examples of two tasks, and baselines without a neural network.
 
-*Classification*: a sentence of an address to the Congress, and whether it is from before 1900 or from after
-1950. *Summarization*: a function of Python's standard library without its docstring, and the docstring's
-first line. Sides are divided by speech and by file: sentences of one speech have a speaker in common, and
-neighboring functions have like names.
+*Classification*: a sentence of an address to Congress, and whether it is from before 1900 or from after 1950.
+*Summarization*: a function of Python's standard library without its docstring, and the docstring's first
+line. The split is by speech and by file, because sentences of one speech share a speaker, and functions of
+one file have similar names.
 
-Leaves out: near copies of functions in two files; exact ones are kept once.
+Leaves out: near-duplicate functions in two files; exact duplicates are dropped.
 """
 
 import ast
@@ -23,18 +23,18 @@ from llmguide.post_training.datasets import conversations
 
 Side = Literal["train", "validation", "test"]
 
-OLD, NEW = 1900, 1950  # last and first year of the two ages
+OLD, NEW = 1900, 1950  # last year of the old class, first year of the new one
 PER_SPEECH = 40  # sentences
-TEST = 0.2  # share of the speeches and of the files
-VALIDATION = 0.1  # of the others, for early stopping
+TEST = 0.2  # fraction of the speeches and of the files
+VALIDATION = 0.1  # fraction of the others, for early stopping
 LONGEST = 1500  # characters of a function
 
 
 class Example(NamedTuple):
-    """What a model reads and what it has to answer.
+    """An input text and its target.
 
     Attributes:
-        group: Speech or file that it comes from; a group is on one side of the split.
+        group: Speech or file that it comes from; a whole group is on one side of the split.
         source: Input text.
         target: Target text.
     """
@@ -45,7 +45,7 @@ class Example(NamedTuple):
 
 
 def sentences() -> list[Example]:
-    """Take sentences of presidents' speeches, each with its age: ``old`` to 1900, ``new`` from 1950 on."""
+    """Yield sentences of presidents' speeches, each with its age: ``old`` to 1900, ``new`` from 1950 on."""
     found = []
     for document in default_corpus():
         year = int(document.id[:4])
@@ -60,9 +60,9 @@ def sentences() -> list[Example]:
 
 @cache  # takes seconds
 def functions() -> tuple[Example, ...]:
-    """Read documented functions of the standard library, each with the first line of its docstring.
+    """Return the documented functions of the standard library, each with the first line of its docstring.
 
-    Which they are depends on the version of Python.
+    The functions depend on the version of Python.
     """
     found: dict[str, Example] = {}
     for document in standard_library():
@@ -74,7 +74,7 @@ def functions() -> tuple[Example, ...]:
 
 
 def documented(text: str) -> Iterator[tuple[str, str]]:
-    r"""Take the functions of a module that have docstrings, and cut those out.
+    r"""Yield the functions of a module that have docstrings, with the docstrings removed.
 
     >>> list(documented('def double(x):\n    "Return twice x.\\n\\nOr so."\n    return 2 * x\n'))
     [('def double(x):\n    return 2 * x', 'Return twice x.')]
@@ -83,20 +83,20 @@ def documented(text: str) -> Iterator[tuple[str, str]]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (doc := ast.get_docstring(node)):
             said, first = node.body[0], doc.strip().split("\n")[0].strip()
-            # a docstring in the line of the def would take code with it
+            # removing a docstring on the line of the def would remove code, too
             if first and node.lineno < said.lineno and len(node.body) > 1:
                 kept = [*lines[node.lineno - 1 : said.lineno - 1], *lines[said.end_lineno : node.end_lineno]]
                 yield dedent("\n".join(kept)), first
 
 
 def rows(path: str) -> list[Example]:
-    """Read examples from JSON lines with ``prompt`` and ``completion``, each a group of its own."""
+    """Read examples from JSON lines with ``prompt`` and ``completion``; each is a group of its own."""
     talks = conversations(path)
     return [Example(talk[0]["content"], talk[0]["content"], talk[-1]["content"]) for talk in talks]
 
 
 def part(examples: Sequence[Example], side: Side, n: int) -> list[Example]:
-    """Take up to n examples of one side, in an order that does not follow their names.
+    """Return up to n examples of one side, in the order of a hash of their text.
 
     >>> examples = [Example(str(i), "", "") for i in range(100)]
     >>> sum(len(part(examples, side, 100)) for side in ("train", "validation", "test"))
@@ -108,18 +108,18 @@ def part(examples: Sequence[Example], side: Side, n: int) -> list[Example]:
 
 
 def side_of(group: str) -> Side:
-    """Decide by hashes on which side a group is."""
+    """Return the side of the split that a group is on, by hashes of its name."""
     if in_validation(group, TEST):
         return "test"
     return "validation" if in_validation(f"early stopping: {group}", VALIDATION) else "train"
 
 
-def by_words(examples: Sequence[Example]) -> Callable[[str], str]:
-    r"""Learn to classify by counting words: naive Bayes, $\arg\max_y \log p(y) + \sum_w \log p(w \mid y)$.
+def naive_bayes(examples: Sequence[Example]) -> Callable[[str], str]:
+    r"""Train a naive Bayes classifier of word counts, $\arg\max_y \log p(y) + \sum_w \log p(w \mid y)$.
 
-    Every word is counted once more than it occurs, and words that were never seen do not count.
+    Counts have add-one smoothing, and words that are not in the training data are ignored.
 
-    >>> judge = by_words([Example("", "a good film", "fresh"), Example("", "a bad film", "rotten")])
+    >>> judge = naive_bayes([Example("", "a good film", "fresh"), Example("", "a bad film", "rotten")])
     >>> judge("good"), judge("bad, bad film")
     ('fresh', 'rotten')
     """
@@ -140,10 +140,10 @@ def by_words(examples: Sequence[Example]) -> Callable[[str], str]:
     return classify
 
 
-def by_name(source: str) -> str:
-    r"""Summarize a function without looking into it: a template around the words of its name.
+def from_name(source: str) -> str:
+    r"""Summarize a function by the words of its name, in a template.
 
-    >>> by_name("def _read_next_line(self):\n    pass")
+    >>> from_name("def _read_next_line(self):\n    pass")
     'Return the read next line.'
     """
     name = re.search(r"def\s+(\w+)", source)
@@ -151,7 +151,7 @@ def by_name(source: str) -> str:
 
 
 def first_line(source: str) -> str:
-    r"""Summarize a text by its beginning, as the bar of the first sentence does for news.
+    r"""Summarize a text by its first line, as the lead baseline does for news.
 
     >>> first_line("def double(x):\n    return 2 * x")
     'def double(x):'
@@ -160,7 +160,7 @@ def first_line(source: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Split into words, in lower case.
+    """Split a text into lower-case words.
 
     >>> words("It's GOOD, really.")
     ["it's", 'good', 'really']

@@ -26,7 +26,7 @@ from llmguide.training.train import Record, train
 
 
 class Stopped(NamedTuple):
-    """A training that ended early or not.
+    """Result of a training with early stopping.
 
     Attributes:
         history: Metrics of each optimizer step.
@@ -38,7 +38,7 @@ class Stopped(NamedTuple):
 
 
 class _NoBetterError(Exception):
-    """Ends a training from within its logger."""
+    """Raised in a logger to end the training."""
 
 
 class Patience:
@@ -67,18 +67,18 @@ class Patience:
 
     @property
     def is_over(self) -> bool:
-        """Whether to stop."""
+        """Whether training should stop."""
         return self.since >= self.patience
 
     def log(self, _: int, values: dict[str, float]) -> None:
-        """Look at an evaluation, if this is one."""
+        """Compare a validation loss, if the metrics contain one, with the smallest."""
         if "val_loss" in values:
             self._see(values["val_loss"])
             if self.is_over:
                 raise _NoBetterError
 
     def text(self, _: int, __: str) -> None:
-        """Samples do not matter here."""
+        """Ignore samples of text."""
 
     def _see(self, loss: float) -> None:
         self.since = 0 if loss < self.best else self.since + 1

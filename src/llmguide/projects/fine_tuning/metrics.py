@@ -7,7 +7,7 @@ import numpy as np
 
 from llmguide.evaluation.metrics import bleu, rouge
 from llmguide.projects.analysis.bootstrap import cluster_bootstrap_interval
-from llmguide.projects.fine_tuning.data import Example, by_name, by_words, first_line, words
+from llmguide.projects.fine_tuning.data import Example, first_line, from_name, naive_bayes, words
 
 CLASSIFY, SUMMARIZE = "age", "summary"
 FULL = "all weights"
@@ -75,12 +75,15 @@ def baselines(name: str, train_side: Sequence[Example], test: Sequence[Example])
     sources = [example.source for example in test]
     if name == CLASSIFY:
         answers = [example.target for example in train_side]
-        often, by_count = max(set(answers), key=answers.count), by_words(train_side)
+        often, by_count = max(set(answers), key=answers.count), naive_bayes(train_side)
         return {
             "the most frequent answer": [often] * len(test),
             "words (naive Bayes)": list(map(by_count, sources)),
         }
-    return {"the first line": list(map(first_line, sources)), "a template": list(map(by_name, sources))}
+    return {
+        "the first line": list(map(first_line, sources)),
+        "a template": list(map(from_name, sources)),
+    }
 
 
 def _rouge_l(text: str, target: str) -> float:

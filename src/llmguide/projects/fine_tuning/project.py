@@ -48,8 +48,8 @@ BASE = "base, untrained"
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate", "up", "down", "head")
 N_VALIDATION = 48  # examples that early stopping is decided on
 EVALUATIONS = 4  # evaluations in the longest training
-MARGIN = 0.05  # by which LoRA may be worse than full fine-tuning
-FEW = 32  # examples of a training that continues although it overfits
+MARGIN = 0.05  # how much worse than full fine-tuning LoRA may be
+FEW = 32  # training examples of the run that continues although it overfits
 
 
 class Task(NamedTuple):

@@ -1,14 +1,14 @@
-"""Instructions of many types whose answers can be checked, and the form of a reply to them.
+"""Instructions of many types whose answers can be checked, and the format of the replies.
 
-A type has items, such as a pair of numbers with their sum, templates that put an item as an instruction, and
-a statement that tells it as a text would. Instruction tuning shows some types, and never the others: those
-must be answered from what the base knows and from what was learned on the rest. Each of these has a partner
-among the types that are shown, whose answer is the decoy: a model that has learned types, and not to read the
-instruction, gives it.
+A type has items, such as a pair of numbers with their sum; templates that write an item as an instruction;
+and a statement that says it as a text would. Instruction tuning uses the seen types only. The held-out types
+must be answered from what the base knows and from what generalizes. Each of them has a partner among the seen
+types, whose answer is the decoy: a model that has memorized types, and does not read the instruction, gives
+the decoy.
 
-Two types are of real text: verdicts on film review snippets, and what a text is from.
+Two types use real text: verdicts on film review snippets, and the source of a text.
 
-Leaves out: instructions of several turns, and answers that only a person could judge.
+Leaves out: multi-turn instructions, and answers that only a person could rate.
 """
 
 import bz2
@@ -25,14 +25,14 @@ from llmguide.post_training.datasets import json_lines
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.instruction_tuning.types import KINDS, OPPOSITES, ROWS, TYPES
 
-TEST = 0.2  # of the items of each type
-HELD_OUT = ("before", "subtract", "smaller", "second word")  # types that are never shown
+TEST = 0.2  # fraction of the items of each type
+HELD_OUT = ("before", "subtract", "smaller", "second word")  # held-out types
 LARGEST = 15  # summand
-WORDS_SHOWN = 12  # of a review, a speech or a module
+WORDS_SHOWN = 12  # characters of a review, a speech or a module
 
 
 class Item(NamedTuple):
-    """Something that an instruction can ask about.
+    """An item that an instruction asks about.
 
     Attributes:
         type: Name of the instruction's type.
@@ -50,16 +50,16 @@ class Item(NamedTuple):
 
     @property
     def is_test(self) -> bool:
-        """Whether it is held out."""
+        """Whether the item is held out."""
         return in_validation(self.group or "|".join(self.parts), TEST)
 
 
-@cache  # some seconds, and everything asks for them
+@cache  # takes some seconds, and is called everywhere
 def items(data: str | None = None) -> dict[str, list[Item]]:
-    """Make the items of all types, or read them; always the same ones.
+    """Generate or read the items of all types, deterministically.
 
     Args:
-        data: JSON lines with ``task``, ``prompt`` and ``completion``; None: the types above.
+        data: File of JSON lines with ``task``, ``prompt`` and ``completion``; None: the built-in types.
 
     Raises:
         ValueError: A row lacks a field.
@@ -82,7 +82,7 @@ def training_items(data: str | None, held_out: Sequence[str]) -> dict[str, list[
     """Return the items to train on, by type.
 
     Args:
-        data: File of instructions; None: the types that come along, each cut to its size.
+        data: File of instructions; None: the built-in types, each truncated to its size.
         held_out: Types that are left out.
     """
     by_type = {}
@@ -100,7 +100,7 @@ def training_sizes(data: str | None, held_out: Sequence[str]) -> dict[str, int]:
 
 
 def ask(item: Item, template: int) -> str:
-    """Put an item as an instruction.
+    """Write an item as an instruction.
 
     >>> ask(Item("add", ("3", "4"), "7"), 0)
     'What is 3 plus 4?'
@@ -109,7 +109,7 @@ def ask(item: Item, template: int) -> str:
 
 
 def reply(item: Item) -> str:
-    """Answer an instruction: in the sentence that tells it, if there is one.
+    """Write the reply to an instruction: the statement of the item if its type has one, else the answer.
 
     >>> reply(Item("add", ("3", "4"), "7"))
     '3 plus 4 is 7.'
@@ -119,7 +119,7 @@ def reply(item: Item) -> str:
 
 
 def answer_of(type_: str, said: str) -> str:
-    """Take the answer out of a reply: what follows the last "is" of a sentence.
+    """Extract the answer from a reply: the text after the last "is" of a sentence.
 
     >>> answer_of("add", "3 plus 4 is 7."), answer_of("sentiment", "fresh")
     ('7', 'fresh')
@@ -128,22 +128,22 @@ def answer_of(type_: str, said: str) -> str:
 
 
 def statement_of(type_: str) -> str:
-    """How a text tells items of a type; empty for those that none tells, and those of a file."""
+    """Return the statement template of a type; empty if it has none, or comes from a file."""
     return TYPES[type_].statement if type_ in TYPES else ""
 
 
 def templates(type_: str) -> tuple[str, ...]:
-    """Ways to ask for items of a type; those of a file stand as they are."""
+    """Return the instruction templates of a type; a type from a file has only the text itself."""
     return TYPES[type_].templates if type_ in TYPES else ("{0}",)
 
 
 def shown(type_: str) -> range:
-    """Numbers of the templates that are shown, if the type is shown at all."""
+    """Return the numbers of the seen templates of a type, as if the type were seen."""
     return range(max(1, len(templates(type_)) - 1))
 
 
 def _drawn() -> Iterator[Item]:
-    """Make all items of the types above, always the same ones."""
+    """Generate the items of all built-in types, deterministically."""
     draw = random.Random(0)
     for a, b in product(range(LARGEST + 1), repeat=2):
         yield Item("add", (str(a), str(b)), str(a + b))
@@ -187,7 +187,7 @@ def _real(draw: random.Random) -> Iterator[Item]:
             name, text = draw.choice(documents)
             lines = [line for line in text.split("\n") if len(line.split()) > 5] or [text]
             found.append(Item("origin", (_begun(draw.choice(lines)),), source, group=name))
-    # one line may stand in two modules, of which one is held out
+    # one line may be in two modules, one of them held out
     yield from {item.parts: item for item in found}.values()
 
 

@@ -46,7 +46,7 @@ class Plan:
     """Options of the project; with the defaults it takes minutes on two cores."""
 
     base: str = "smollm2-135m-instruct"  # a packaged model, a run folder, one of transformers, or a hub name
-    data: str | None = None  # JSON lines with task, prompt and completion; None: the types that come along
+    data: str | None = None  # JSON lines with task, prompt and completion; None: the built-in types
     held_out: tuple[str, ...] = HELD_OUT  # types of instructions that are held out
     context_length: int = 64  # tokens of an instruction and its answer
     n_steps: int = 40  # optimizer steps of each fine-tuning
@@ -68,7 +68,7 @@ def open_condition(folder: Path, plan: Plan, condition: Condition | None) -> Cha
 
 
 def open_base(plan: Plan) -> Chat:
-    """Open the base, with plain ChatML if it has its tokens: few templates mark what is trained on."""
+    """Open the base, with plain ChatML if it has its tokens: few templates mark the assistant's tokens."""
     chat = open_chat(ModelSource(model=plan.base), [], seed=0)
     coder = as_coder(chat.tokenizer)
     if not {START, END} <= set(coder.control_tokens):

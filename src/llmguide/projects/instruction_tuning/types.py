@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 
 class Type(NamedTuple):
-    """How items of a type are asked for and told.
+    """Templates and size of a type of instruction.
 
     Attributes:
-        field: Of what it is an example.
-        templates: Ways to ask; the last one is never shown.
-        statement: How a text tells it; empty: no text does.
-        size: Items to learn from at most.
+        field: Field that the type belongs to.
+        templates: Instruction templates; the last one is held out.
+        statement: Template of the sentence that states an item; empty: there is none.
+        size: Most items to train on.
     """
 
     field: str

@@ -1,17 +1,16 @@
-r"""Answers: sentences quoted from the passages, the messages that ask a model for one, and when to refuse.
+r"""Answers: quoted sentences, the prompt for a model that writes its own, and the gate that abstains.
 
-The quoting answer is the honest default of a machine without a language model: its sentences are the
-documents' own, the ones nearest to the question, each with the number of its passage. A model writes more
-freely, and is told to stay with the passages; `llmguide.projects.retrieval_chatbot.support` looks whether it
-did.
+The quoting answer is the default on a machine without a language model: the sentences of the documents
+nearest to the question, each with the number of its passage. A model writes more freely, and is told to keep
+to the passages; `llmguide.projects.retrieval_chatbot.support` checks whether it did.
 
-Before either, a gate: where the nearest passage is further from the question than the gate allows, nothing is
-written but `REFUSAL`. The gate is fitted on questions of which it is known whether the documents answer them.
+Before either there is a gate: if the cosine of the nearest passage is below a threshold, the answer is
+`REFUSAL`. The threshold is fitted on questions that the documents are known to answer, or not.
 
-Reference: Lewis et al. 2020, arXiv:2005.11401 (generation from retrieved passages; theirs is trained end to
-end, this one is not).
+Reference: Lewis et al. 2020, arXiv:2005.11401 (generation from retrieved passages; their model is trained end
+to end, this one is not).
 
-Leaves out: follow-up questions, which would have to be made complete before they are searched for.
+Leaves out: follow-up questions, which would have to be rewritten as standalone questions before the search.
 """
 
 import re
@@ -25,11 +24,11 @@ from llmguide.post_training.chat import Message
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
 
 REFUSAL = "The documents do not say."
-N_PASSAGES = 3  # that are read for an answer, and numbered from 1
+N_PASSAGES = 3  # passages that an answer is written from, numbered from 1
 N_QUOTED = 2  # sentences of a quoting answer
 _ENDS = re.compile(r"(?:(?<=[.!?:])|(?<=[.!?:][\"”\u2019)]))\s+(?=[\"“A-Z(*])|\n[^\S\n]*\n")
 _SHORTEST = 20  # characters of a sentence worth quoting; headings and scraps are shorter
-_RULE = re.compile(r"^[*=~^-]{3,}$", re.MULTILINE)  # under a heading
+_RULE = re.compile(r"^[*=~^-]{3,}$", re.MULTILINE)  # the line under a heading
 
 SYSTEM = f"""\
 Answer the question from the numbered passages alone, in one or two sentences. Keep to their words, and end \
@@ -52,8 +51,8 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def quotable(passages: Sequence[Chunk]) -> list[tuple[int, str]]:
-    """Return the sentences of passages that can stand alone, with the number of their passage."""
-    found: dict[str, int] = {}  # neighbors overlap
+    """Return the sentences of passages that can be quoted, each with the number of its passage."""
+    found: dict[str, int] = {}  # neighboring passages overlap
     for number, passage in enumerate(passages, start=1):
         for start, stop in sentences(passage.text):
             text = " ".join(passage.text[start:stop].split())
@@ -70,7 +69,7 @@ def quote(
     Args:
         question: Question of the user.
         passages: Retrieved passages.
-        embed: Turns texts into vectors.
+        embed: Function that turns texts into vectors.
 
     Yields:
         Pieces of the answer: each sentence and the number of its passage.
@@ -87,7 +86,7 @@ def quote(
 
 
 def messages(question: str, passages: Sequence[Chunk]) -> list[Message]:
-    """Write the question and the numbered passages for a model."""
+    """Write the chat messages that give a model the question and the numbered passages."""
     numbered = "\n\n".join(f"[{i}] {passage.titled}" for i, passage in enumerate(passages, start=1))
     return [
         {"role": "system", "content": SYSTEM},
@@ -96,17 +95,18 @@ def messages(question: str, passages: Sequence[Chunk]) -> list[Message]:
 
 
 def fit_gate(answerable: Sequence[float], unanswerable: Sequence[float]) -> float:
-    """Choose the cosine below which to refuse: the one that is right most often.
+    """Fit the threshold of the gate: the cosine below which to abstain, with the highest balanced accuracy.
 
     Args:
-        answerable: Cosines of the nearest passage, of questions that the documents answer.
-        unanswerable: The same, of questions that they do not. Both kinds weigh the same, however many.
+        answerable: Cosine of the nearest passage, for each question that the documents answer.
+        unanswerable: Cosine of the nearest passage, for each question that they do not answer. Both kinds
+            have equal weight, whatever their numbers.
 
     Returns:
-        The middle between two neighbors.
+        The threshold, midway between two neighboring cosines.
 
     Raises:
-        ValueError: One of the two is empty.
+        ValueError: There are no questions of one kind.
 
     >>> round(fit_gate([0.5, 0.7, 0.9], [0.1, 0.3]), 3)
     0.4

@@ -1,7 +1,7 @@
-"""The chatbot: answers from the documents of a run, with the passages beside the answer.
+"""The chatbot application: answers from the documents of a run, with the passages beside the answer.
 
-Without a model it quotes. A model, of a folder or behind a URL, gets the passages and writes; each sentence
-is then looked up in the passages that it cites, and the page marks what is not there.
+Without a model it quotes. A model, in a folder or behind a URL, writes an answer from the passages; then each
+sentence is compared with the passages that it cites, and the page marks the unsupported ones.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ from llmguide.projects.retrieval_chatbot.chunks import Chunk
 from llmguide.projects.retrieval_chatbot.project import NAME, open_search
 from llmguide.projects.retrieval_chatbot.search import Search
 from llmguide.projects.retrieval_chatbot.support import claims
-from llmguide.projects.webapp.api import Api, Asked
+from llmguide.projects.webapp.api import Api, PreparedRequest
 from llmguide.projects.webapp.forms import Form, RefusedError
-from llmguide.projects.webapp.generators import Asking, Generator
+from llmguide.projects.webapp.generators import Generator, ModelRequest
 from llmguide.projects.webapp.web import App
 from llmguide.runs.chat_model import open_chat
 from llmguide.runs.options import ModelSource
@@ -32,7 +32,7 @@ LONGEST_ANSWER = 200  # tokens
 
 
 @dataclass(frozen=True)
-class Known:
+class DirectAnswer:
     """An answer that needs no model: quotations, or a refusal.
 
     Attributes:
@@ -44,15 +44,15 @@ class Known:
     pieces: tuple[str, ...]
 
     def payload(self) -> dict[str, Any]:
-        """Return what is kept beside the answer."""
+        """Return the fields that are stored with the answer."""
         return {"question": self.question}
 
 
 class Reader:
-    """Finds passages, and writes an answer from them.
+    """Retrieves passages, and writes an answer from them.
 
     Args:
-        search: Over the documents.
+        search: Search engine over the documents.
         gate: Cosine similarity below which it abstains.
         model: Chat model that writes the answers; None: passages are quoted.
     """
@@ -62,32 +62,32 @@ class Reader:
     def __init__(self, search: Search, gate: float, model: Generator | None) -> None:
         self.search, self.gate, self.model = search, gate, model
         self.name = model.name if model else "quotations"
-        self.at_once = model.at_once if model else 4
+        self.max_parallel = model.max_parallel if model else 4
 
-    def stream(self, request: Asking | Known) -> Iterator[str]:
+    def stream(self, request: ModelRequest | DirectAnswer) -> Iterator[str]:
         """Yield the pieces of an answer."""
-        if isinstance(request, Known):
+        if isinstance(request, DirectAnswer):
             yield from request.pieces
         else:
-            assert self.model is not None  # or it would have been known
+            assert self.model is not None  # without a model every answer is `DirectAnswer`
             yield from self.model.stream(request)
 
 
 class ChatModel:
-    """A model in a folder, or on the hub, that leads conversations.
+    """A chat model in a folder or on the hub.
 
     Args:
-        name: Name of the folder or model.
+        name: Folder of the model, or its name on the hub.
     """
 
-    local, at_once = True, 1
+    local, max_parallel = True, 1
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._chat = open_chat(ModelSource(model=name), (), seed=0)
         self._chat.model.eval()
 
-    def stream(self, request: Asking) -> Iterator[str]:
+    def stream(self, request: ModelRequest) -> Iterator[str]:
         """Yield the pieces of an answer.
 
         Raises:
@@ -97,7 +97,7 @@ class ChatModel:
         ids = self._chat.prompt([dict(message) for message in request.messages])
         context = self._chat.model.config.context_length
         if len(ids) >= context:
-            raise ValueError(f"question and passages are {len(ids)} tokens, and {self.name} reads {context}")
+            raise ValueError(f"{len(ids)} tokens exceed the context of {self.name}, {context}")
         tokens = stream(
             self._chat.model,
             torch.tensor([ids]),
@@ -110,7 +110,7 @@ class ChatModel:
 
 
 def open_model(folder: Path) -> Generator | None:
-    """Open a model that leads conversations; a run of the project has none, and quotes."""
+    """Open a chat model; None for a run of the project, which has no model and quotes."""
     if (folder / "gate.json").exists():
         return None
     if not folder.is_dir():
@@ -118,14 +118,14 @@ def open_model(folder: Path) -> Generator | None:
     return ChatModel(str(folder))
 
 
-def around(run: Path, model: Generator | None) -> Reader:
-    """Open the index of a run for a model."""
+def wrap_model(run: Path, model: Generator | None) -> Reader:
+    """Open the index of a run, and combine it with a model."""
     search, gate = open_search(run)
     return Reader(search, gate, model)
 
 
-def ask(form: Form, reader: Reader) -> Asked:
-    """Read a question and find passages."""
+def ask(form: Form, reader: Reader) -> PreparedRequest:
+    """Read a question from a form, and retrieve passages."""
     question = form.text("question", least=1, most=LONGEST_QUESTION).strip()
     if not question:
         raise RefusedError(400, "the question is blank")
@@ -133,22 +133,22 @@ def ask(form: Form, reader: Reader) -> Asked:
     found = [hit.chunk for hit in reader.search(question, N_PASSAGES)] if nearest >= reader.gate else []
     request: Any
     if not found:
-        request = Known(question, (REFUSAL,))
+        request = DirectAnswer(question, (REFUSAL,))
     elif reader.model is None:
-        request = Known(question, tuple(quote(question, found, reader.search.embedder)))
+        request = DirectAnswer(question, tuple(quote(question, found, reader.search.embedder)))
     else:
         request = Request(tuple(messages(question, found)), reader.name, 0.0, LONGEST_ANSWER)
-    return Asked(request, {"question": question, "passages": [chunk._asdict() for chunk in found]})
+    return PreparedRequest(request, {"question": question, "passages": [chunk._asdict() for chunk in found]})
 
 
 class _Support(Api):
-    """Looks up each sentence of an answer in the passages that it cites."""
+    """Compares each sentence of an answer with the passages that it cites."""
 
     async def post(self) -> None:
         self.server.changes.take()
         form = self.form()
         document, answer = form.text("document", most=32), form.text("answer", most=32)
-        form.end()
+        form.reject_unread()
         kept = await self.server.stored(self.server.store.document, document)
         wanted = next((one for one in (kept or {"answers": []})["answers"] if one["id"] == answer), None)
         if wanted is None:
@@ -161,4 +161,4 @@ class _Support(Api):
         self.finish({"claims": found})
 
 
-APP = App(NAME, open_model, ask, (("/api/support", _Support),), around)
+APP = App(NAME, open_model, ask, (("/api/support", _Support),), wrap_model)

@@ -1,24 +1,24 @@
-r"""BM25: passages ranked by the words that they share with a question, the rare ones counting most.
+r"""BM25: passages ranked by the words that they share with a question; rare words count most.
 
 $$s(q, d) = \sum_{w \in q} \ln\Big(1 + \frac{N - n_w + 0.5}{n_w + 0.5}\Big)
 \cdot \frac{f_{wd}}{f_{wd} + k_1 (1 - b + b \, |d| / \overline{|d|})}$$
 
-The first factor is large for a word that few passages have; the second grows with each occurrence, ever more
-slowly, and less in a long passage, where a word occurs more easily by chance.
+The first factor, the idf, is large for a word in few passages. The second grows with each occurrence, but
+saturates, and is smaller in a long passage, where a word occurs more easily by chance.
 
 | symbol | meaning |
 | --- | --- |
-| $N$, $n_w$ | passages, those with the word $w$ |
+| $N$, $n_w$ | number of passages, number with the word $w$ |
 | $f_{wd}$ | occurrences of $w$ in the passage $d$ |
-| $|d|$ | words of $d$; with a bar, their mean |
-| $k_1$, $b$ | how soon occurrences saturate, 1.5; how much length counts, 0.75 |
+| $|d|$ | number of words of $d$; with a bar, its mean |
+| $k_1$, $b$ | saturation of term frequency, 1.5; strength of length normalization, 0.75 |
 
 References: Robertson & Zaragoza 2009, "The probabilistic relevance framework: BM25 and beyond"; with
 Lucene's idf, which is never negative, and without the constant factor $k_1 + 1$, which changes no ranking.
 
-What counts as a word decides as much as the formula: `terms` leaves out the words that only make a sentence
-and cuts endings. "How", "do" and "I" are frequent in questions and so rare in documentation that, without
-that, they would weigh more than what is asked about.
+The choice of terms matters as much as the formula: `terms` removes stop words and strips endings. "How", "do"
+and "I" are frequent in questions but so rare in documentation that they would otherwise outweigh the words
+that matter.
 
 Leaves out: a real stemmer, such as Porter's of 1980.
 """
@@ -47,7 +47,7 @@ _VOWEL = re.compile(r"(?<=\w{3})e$")
 
 
 def terms(text: str) -> list[str]:
-    """Words that say what a text is about, without their endings.
+    """Return the terms of a text: its words without stop words and endings.
 
     >>> terms("How do I delete the listed files?"), terms("deleting a file of a list")
     (['delet', 'list', 'fil'], ['delet', 'fil', 'list'])
@@ -59,7 +59,7 @@ def terms(text: str) -> list[str]:
 
 
 class BM25:
-    """The words of some passages, ready to be compared with questions.
+    """A BM25 index of passages.
 
     Args:
         texts: Texts of the passages.
@@ -85,7 +85,7 @@ class BM25:
             self._weights[word] = rows, rarity * n / (n + damping[rows])
 
     def scores(self, question: str) -> Float[np.ndarray, " N"]:
-        """Score each passage; a word that the question has twice counts twice."""
+        """Return the BM25 score of each passage; a word that the question has twice counts twice."""
         found = np.zeros(self._n_texts)
         for word in terms(question):
             if word in self._weights:

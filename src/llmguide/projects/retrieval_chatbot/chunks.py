@@ -1,14 +1,14 @@
-r"""Chunks: documents cut into the passages that are compared, shown and cited.
+r"""Chunking: documents split into the passages that are searched, shown and cited.
 
-A chunk is a slice of its document, text and all, so a citation is two offsets, and what they enclose can be
-checked letter by letter. Too long a chunk says many things, of which its vector is the mean; too short a one
-leaves out what makes it understood. `cut` therefore follows the structure that writers gave a text: never
-across a heading, and where a section is too long, between its paragraphs, those that are not indented first,
-else its lines, else its words. `windows` knows no structure, and is there to be compared with.
+A chunk is a slice of its document, so a citation is two offsets, and its text can be checked character by
+character. A long chunk covers many topics, and its vector is their mean; a short one lacks context. `cut`
+therefore follows the structure of the text: it never crosses a heading, and splits a section that is too long
+between its paragraphs (preferably before one that is not indented), else between its lines, else between its
+words. `windows` ignores the structure and is the baseline.
 
-Leaves out: sentences as borders, and chunks of chunks (small ones to find, large ones to read).
+Leaves out: splitting at sentences, and two levels of chunks (small ones to search, large ones to read).
 
-Glossary: section, what stands under a heading; overlap, what two neighbors share.
+Glossary: section, the text under a heading; overlap, the text that two neighboring chunks share.
 """
 
 import re
@@ -25,12 +25,12 @@ _MARKS = re.compile(
     r"|^(?P<hashes>\#{1,6}) +(?P<text>[^\n]+)$",
     re.MULTILINE | re.DOTALL,
 )
-_BORDERS = tuple(map(re.compile, (r"\n\s*\n(?=\S)", r"\n\s*\n", r"\n", r"\s")))  # the best first
-_BEGINNINGS = tuple(map(re.compile, (r"\n", r"\s")))  # of what two neighbors share
+_BORDERS = tuple(map(re.compile, (r"\n\s*\n(?=\S)", r"\n\s*\n", r"\n", r"\s")))  # best border first
+_BEGINNINGS = tuple(map(re.compile, (r"\n", r"\s")))  # borders of an overlap
 
 
 class Chunk(NamedTuple):
-    """A passage.
+    """A passage of a document.
 
     Attributes:
         document: Id of the document.
@@ -48,19 +48,19 @@ class Chunk(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Its address, unique among the documents."""
+        """Id of the chunk, unique among the documents."""
         return f"{self.document}#{self.start}-{self.stop}"
 
     @property
     def titled(self) -> str:
-        """The text below its title, which says what it is about, unless it begins with that."""
+        """The text below its title, unless the text begins with the title."""
         outer, _, last = self.title.rpartition(" > ")
         above = outer if self.text.startswith(last) else self.title
         return f"{above}\n{self.text}" if above else self.text
 
 
 class Section(NamedTuple):
-    """Part of a text, from its heading to the next."""
+    """Part of a text, from one heading to the next."""
 
     title: str
     start: int
@@ -68,18 +68,18 @@ class Section(NamedTuple):
 
 
 def cut(document: Document, size: int = 800, overlap: int = 100) -> Iterator[Chunk]:
-    r"""Cut a document along its structure.
+    r"""Split a document along its structure.
 
     Args:
         document: Document to split.
-        size: Characters of a chunk, at most.
-        overlap: Characters of the end of a chunk that the next one of the same section repeats, at most.
+        size: Most characters of a chunk.
+        overlap: Most characters from the end of a chunk that the next one of the same section repeats.
 
     Yields:
-        Chunks in the order of the text, blank lines around them left out.
+        Chunks in the order of the text, without blank lines around them.
 
     Raises:
-        ValueError: The sizes do not fit.
+        ValueError: The size is below 1, or the overlap is not between 0 and a quarter of it.
 
     >>> text = "Fruit\n=====\n\nApples.\n\nPears.\n\nRoots\n=====\n\nBeets."
     >>> [(chunk.title, chunk.text) for chunk in cut(Document(text, "food", ""), size=24, overlap=0)]
@@ -96,12 +96,12 @@ def cut(document: Document, size: int = 800, overlap: int = 100) -> Iterator[Chu
             yield from _chunk(document, section.title, start, stop)
             if stop == section.stop:
                 break
-            # a chunk is longer than half the size, so the next one begins behind the beginning of this one
+            # a chunk is longer than half the size, so the next one starts after the start of this one
             start = _first(_BEGINNINGS, text, stop - overlap, stop) if overlap else stop
 
 
 def windows(document: Document, size: int = 800, overlap: int = 100) -> Iterator[Chunk]:
-    """Cut a document every so many characters, wherever that is.
+    """Split a document into windows of a fixed number of characters, wherever the borders fall.
 
     >>> [chunk.text for chunk in windows(Document("abcdefgh", "", ""), size=4, overlap=1)]
     ['abcd', 'defg', 'gh']
@@ -112,7 +112,7 @@ def windows(document: Document, size: int = 800, overlap: int = 100) -> Iterator
 
 
 def distinct(chunks: Iterable[Chunk]) -> list[Chunk]:
-    """Keep the first of passages with the same text: documents repeat each other.
+    """Drop passages whose text occurred before: documents repeat each other.
 
     >>> [chunk.document for chunk in distinct(Chunk(name, "", 0, 4, "text") for name in "ab")]
     ['a']
@@ -124,9 +124,10 @@ def distinct(chunks: Iterable[Chunk]) -> list[Chunk]:
 
 
 def sections(text: str) -> Iterator[Section]:
-    r"""Find the parts of a text under their headings; together they are the text.
+    r"""Split a text at its headings; together the sections are the text.
 
-    How deep a heading is follows, as in reStructuredText, from the order in which the styles appear.
+    As in reStructuredText, the level of a heading follows from the order in which the underline styles
+    appear.
 
     >>> [section.title for section in sections("Intro.\n\nA\n=\n\nB\n-\n\nC\n=\n")]
     ['', 'A', 'A > B', 'C']
@@ -150,7 +151,7 @@ def sections(text: str) -> Iterator[Section]:
 
 
 def _chunk(document: Document, title: str, start: int, stop: int) -> Iterator[Chunk]:
-    """Leave out blank lines, but no indentation, and what is blank altogether."""
+    """Strip blank lines but keep indentation; yield nothing for a blank slice."""
     text = document.text[start:stop]
     start += len(text) - len(re.sub(r"\A(?:[^\S\n]*\n)+", "", text))
     stop = start + len(document.text[start:stop].rstrip())
@@ -159,7 +160,7 @@ def _chunk(document: Document, title: str, start: int, stop: int) -> Iterator[Ch
 
 
 def _last(borders: tuple[re.Pattern[str], ...], text: str, first: int, last: int) -> int:
-    """Return the end of the last border, of the best kind that there is between two places."""
+    """Return the end of the last border between two positions, of the best kind found there."""
     for border in borders:
         if ends := [match.end() for match in border.finditer(text, first, last)]:
             return ends[-1]
@@ -167,7 +168,7 @@ def _last(borders: tuple[re.Pattern[str], ...], text: str, first: int, last: int
 
 
 def _first(borders: tuple[re.Pattern[str], ...], text: str, first: int, last: int) -> int:
-    """Return the end of the first border, of the best kind that there is between two places."""
+    """Return the end of the first border between two positions, of the best kind found there."""
     ends = (border.search(text, first, last) for border in borders)
     return next((end.end() for end in ends if end), first)
 

@@ -1,23 +1,21 @@
-"""What the chatbot knows unless it is given something else: the documentation that every Python brings along.
+"""The chatbot's default documents: the documentation that comes with Python.
 
-The reference of the language comes from ``pydoc_data``, that of the library from the docstrings of its public
-modules, classes and functions. Both differ between versions of Python; quote the version beside a score.
+The language reference comes from ``pydoc_data``, the library reference from the docstrings of its public
+modules, classes and functions. Both differ between versions of Python, so report the version with a score.
 
-Leaves out: signatures, and modules written in C, whose docstrings no source file holds.
+Leaves out: signatures, and modules written in C, whose docstrings are in no source file.
 """
 
 import ast
-import sysconfig
-import tokenize
 from collections.abc import Iterator
 from importlib import import_module
 from inspect import cleandoc
 from pathlib import Path
 
-from llmguide.data.corpora import Corpus, load_corpus
+from llmguide.data.corpora import Corpus, load_corpus, standard_library_sources
 from llmguide.data.documents import Document
 
-# tests, machinery that no user calls, and what only some Pythons come with
+# tests, internals, and modules that only some installations have
 _NOT_LIBRARY = {"test", "tests", "site-packages", "dist-packages", "encodings", "ensurepip", "pydoc_data"}
 _NOT_LIBRARY |= {"distutils", "idlelib", "lib2to3", "tkinter", "turtle", "turtledemo"}
 _Named = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -27,7 +25,7 @@ def knowledge(source: str | None = None) -> Corpus:
     """Return the documents to answer from.
 
     Args:
-        source: File, folder or data set, as for `load_corpus`; None: `python_documentation`.
+        source: File, folder or data set, as in `load_corpus`; None: `python_documentation`.
     """
     return python_documentation() if source is None else load_corpus(source)
 
@@ -38,25 +36,22 @@ def python_documentation() -> Corpus:
     def documents() -> Iterator[Document]:
         for topic, text in sorted(import_module("pydoc_data.topics").topics.items()):
             yield Document(text, f"topics/{topic}", "standard library")
-        root = Path(sysconfig.get_path("stdlib"))
-        for path in sorted(root.rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
-            if _NOT_LIBRARY.isdisjoint(parts) and not any(is_private(part) for part in parts):
-                name = ".".join(part for part in parts if part != "__init__")
-                try:
-                    with tokenize.open(path) as file:  # honors the coding line
-                        text = docstrings(file.read(), name)
-                except (SyntaxError, UnicodeDecodeError):  # files that are broken on purpose
-                    continue
-                if text:
-                    yield Document(text, name, "standard library")
+        for path, source in standard_library_sources(_is_documented):
+            name = ".".join(part for part in path.with_suffix("").parts if part != "__init__")
+            if text := docstrings(source, name):
+                yield Document(text, name, "standard library")
 
     attribution = "Python Software Foundation, language reference and docstrings of the standard library"
     return Corpus("Python documentation", "PSF-2.0", attribution, documents)
 
 
+def _is_documented(path: Path) -> bool:
+    parts = path.with_suffix("").parts
+    return _NOT_LIBRARY.isdisjoint(parts) and not any(is_private(part) for part in parts)
+
+
 def docstrings(source: str, module: str) -> str:
-    r"""Write the docstrings of a module's public names as a text with a heading for each.
+    r"""Write the docstrings of a module's public names as one text, with a heading for each.
 
     >>> print(docstrings("'''One.'''\ndef f(): 'Two.'\ndef _g(): 'Three.'", "m"))
     m
@@ -76,7 +71,7 @@ def docstrings(source: str, module: str) -> str:
 
 
 def is_private(name: str) -> bool:
-    """Whether users are not meant to see a name: ``_a`` and ``__a__``, but not ``__init__``.
+    """Whether a name is private: ``_a`` and ``__a__``, but not ``__init__``.
 
     >>> [is_private(name) for name in ("a", "_a", "__init__")]
     [False, True, False]

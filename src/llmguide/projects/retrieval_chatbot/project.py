@@ -1,14 +1,14 @@
-r"""Project: a chatbot that answers from documents, cites the passage, and says so when they do not answer.
+r"""Project: a chatbot that answers from documents, cites its passages, and abstains when they do not answer.
 
-The documents, unless others are named, are the documentation that every Python brings along. They are cut
-into passages along their headings and paragraphs, each passage becomes a vector, and the vectors lie in a
-vector store. A question is compared with all of them, by words and by meaning; the best passages are quoted,
-or given to a model. A gate keeps back questions that no passage is near.
+The default documents are the documentation that comes with Python. They are split into passages along their
+headings and paragraphs; each passage is embedded, and its vector is stored in a vector store. A question is
+compared with all passages, by words and by meaning. The best passages are quoted, or given to a model. A gate
+abstains on questions that no passage is near.
 
-References: Lewis et al. 2020, arXiv:2005.11401 (retrieval-augmented generation); those of each part stand in
-`llmguide.projects.retrieval_chatbot`.
+References: Lewis et al. 2020, arXiv:2005.11401 (retrieval-augmented generation); each module of
+`llmguide.projects.retrieval_chatbot` names its own.
 
-Leaves out: training the embedding model on the domain, reranking, and questions that follow on earlier ones.
+Leaves out: training the embedding model on the domain, reranking, and follow-up questions.
 """
 
 import json
@@ -26,11 +26,18 @@ from llmguide.coding.record import PACKAGE, local_model
 from llmguide.data.documents import Document
 from llmguide.files import write_json
 from llmguide.projects.acceptance import Criterion, below, require_finished
-from llmguide.projects.retrieval_chatbot import evaluation
 from llmguide.projects.retrieval_chatbot.answer import messages, quote
 from llmguide.projects.retrieval_chatbot.chunks import Chunk, cut, distinct
 from llmguide.projects.retrieval_chatbot.documents import knowledge
 from llmguide.projects.retrieval_chatbot.embed import Embedder, open_embedder
+from llmguide.projects.retrieval_chatbot.evaluation import (
+    CHANCE,
+    Writer,
+    compare_chunking,
+    evaluate_abstention,
+    evaluate_answers,
+    evaluate_retrieval,
+)
 from llmguide.projects.retrieval_chatbot.questions import Question, answerable, load_questions
 from llmguide.projects.retrieval_chatbot.search import Search
 from llmguide.projects.retrieval_chatbot.vector_store import Index
@@ -39,25 +46,25 @@ from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import resumable
 
 NAME = "retrieval-chatbot"
-N_WRITTEN = 12  # questions that a model answers, drawn by the seed; each takes it about ten seconds of a core
+N_WRITTEN = 12  # sampled questions that a model answers; each takes it about ten seconds on a core
 LONGEST_ANSWER = 96  # tokens
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Choices; the defaults take minutes on two cores."""
+    """Options of the project; with the defaults it takes minutes on two cores."""
 
     documents: str | None = None  # file, folder or data set to answer from; None: the documentation of Python
     questions: str | None = None  # TOML file with questions and quotations; None: those to that documentation
     embedder: str | None = None  # folder, or name on the hub, of a BERT; None: all-MiniLM-L6-v2
     store: str | None = None  # URL of a Qdrant server; None: a folder of the run
     writer: str | None = None  # smollm2-135m-instruct, or a model at OPENAI_BASE_URL, measured beside quoting
-    chunk_size: int = 800  # characters of a passage, at most
-    overlap: int = 100  # of them that the next passage repeats
+    chunk_size: int = 800  # most characters of a passage
+    overlap: int = 100  # characters that the next passage repeats
 
 
 def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Index documents, and measure what is found, what is said and what is refused.
+    """Index documents, and evaluate retrieval, answers and abstention.
 
     Args:
         plan: Options of the project.
@@ -68,38 +75,38 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     corpus = knowledge(plan.documents)
     say(f"documents: {corpus.name} ({corpus.attribution}; license: {corpus.license})")
     documents = list(corpus)
-    passages(documents, plan)  # refuses what cannot be cut, before a model is opened
-    questions = asked(plan, documents)
+    passages(documents, plan)  # fails on documents that cannot be split, before a model is opened
+    questions = usable_questions(plan, documents)
     embedder = open_embedder(plan.embedder)
     with closing(open_index(plan, output, embedder)) as index:
-        size = run.stage("index", lambda: fill(run, index, embedder, documents))
+        size = run.stage("index", lambda: update_index(run, index, embedder, documents))
         search = Search(index, embedder)
-        cuts = run.stage("cuts", lambda: evaluation.cuts(documents, questions))
-        found = run.stage("found", lambda: evaluation.found(search, questions, seed))
+        cuts = run.stage("cuts", lambda: compare_chunking(documents, questions))
+        found = run.stage("found", lambda: evaluate_retrieval(search, questions, seed))
         for way, scores in found["ways"].items():
             say(f"{way:8} " + "  ".join(f"{name} {score['score']:.3f}" for name, score in scores.items()))
-        refused = run.stage("refused", lambda: evaluation.refused(search, questions, seed))
+        refused = run.stage("refused", lambda: evaluate_abstention(search, questions, seed))
         write_json(output / "gate.json", {"gate": refused["gate"]})
-        write = partial(quote, embed=embedder)
-        said = run.stage("said", lambda: evaluation.said(search, questions, write))
+        write: Writer = partial(quote, embed=embedder)
+        said = run.stage("said", lambda: evaluate_answers(search, questions, write))
         results = size | {"cuts": cuts, "found": found, "refused": refused, "said": said}
         if plan.writer is not None:
-            model, some = plan.writer, drawn(questions, seed)
-            results["written"] = run.stage("written", lambda: evaluation.said(search, some, writer(model)))
+            some, write = sample_answerable(questions, seed), answer_writer(plan.writer)
+            results["written"] = run.stage("written", lambda: evaluate_answers(search, some, write))
     run.finish(results, {})
 
 
 def check(folder: Path) -> list[Criterion]:
-    """Measure the index of a run again: contents, recall, and separation of unanswerable questions."""
+    """Evaluate the index of a run again: contents, recall, and separation of unanswerable questions."""
     require_finished(NAME, folder)
     plan = plan_of(Plan, folder)
     documents, embedder = list(knowledge(plan.documents)), open_embedder(plan.embedder)
     with closing(open_index(plan, folder, embedder)) as index:
-        search, questions = Search(index, embedder), asked(plan, documents)
-        true = whole(search.chunks, documents)
-        found = evaluation.found(search, questions, seed=0)["ways"]
-        refused = evaluation.refused(search, questions, seed=0)["separated"]
-    recall, chance = found["both"]["recall@5"], found[evaluation.CHANCE]["recall@5"]
+        search, questions = Search(index, embedder), usable_questions(plan, documents)
+        true = intact_fraction(search.chunks, documents)
+        found = evaluate_retrieval(search, questions, seed=0)["ways"]
+        refused = evaluate_abstention(search, questions, seed=0)["separated"]
+    recall, chance = found["both"]["recall@5"], found[CHANCE]["recall@5"]
     low = recall["low"]
     return [
         Criterion("fraction of passages found at their position in their document", true, "1", true == 1.0),
@@ -112,15 +119,15 @@ def check(folder: Path) -> list[Criterion]:
 
 
 def passages(documents: Iterable[Document], plan: Plan) -> list[Chunk]:
-    """Cut documents into passages."""
+    """Split documents into distinct passages."""
     found = distinct(c for document in documents for c in cut(document, plan.chunk_size, plan.overlap))
     if not found:
         raise ValueError("the documents hold no text; name a file or folder that does: --documents PATH")
     return found
 
 
-def fill(run: Run, index: Index, embedder: Embedder, documents: Iterable[Document]) -> dict[str, Any]:
-    """Bring the index up to date, and say how large it is."""
+def update_index(run: Run, index: Index, embedder: Embedder, documents: Iterable[Document]) -> dict[str, Any]:
+    """Update the index, and return its size."""
     chunks = passages(documents, run.plan)
     with resumable(run.output):
         for n in index.add(chunks, embedder):
@@ -139,13 +146,13 @@ def open_index(plan: Plan, folder: Path, embedder: Embedder) -> Index:
 
 
 def open_search(folder: Path) -> tuple[Search, float]:
-    """Open what a run has left, to answer with.
+    """Open the index and the gate of a finished run.
 
     Args:
         folder: Folder of a finished run.
 
     Returns:
-        The search, whose index the caller closes, and the gate.
+        The search, whose index the caller closes, and the threshold of the gate.
     """
     require_finished(NAME, folder)
     plan = plan_of(Plan, folder)
@@ -154,17 +161,17 @@ def open_search(folder: Path) -> tuple[Search, float]:
     return Search(open_index(plan, folder, embedder), embedder), gate
 
 
-def asked(plan: Plan, documents: Iterable[Document]) -> list[Question]:
-    """Read the questions that these documents can be asked.
+def usable_questions(plan: Plan, documents: Iterable[Document]) -> list[Question]:
+    """Read the test questions, without those whose quotation these documents do not hold.
 
     Raises:
-        ValueError: The documents are others than Python's, and no questions to them were named; or the
-            questions all have an answer in them, or none has.
+        ValueError: The documents are not the default ones and no file of questions was given; or the
+            questions are not of both kinds, answerable and unanswerable.
     """
     if plan.documents and not plan.questions:
         raise ValueError(
-            f"nothing is known about what {plan.documents} answers: give --questions FILE, in the form of "
-            "llmguide/projects/retrieval/questions.toml, with answers quoted from your documents"
+            f"there are no test questions for {plan.documents}: give --questions FILE, in the form of "
+            "llmguide/projects/retrieval_chatbot/questions.toml, with answers quoted from your documents"
         )
     questions = load_questions(plan.questions)
     kept = answerable(questions, (document.text for document in documents))
@@ -173,23 +180,23 @@ def asked(plan: Plan, documents: Iterable[Document]) -> list[Question]:
     if len({bool(question.quote) for question in kept}) < 2:
         raise ValueError(
             f"--questions {plan.questions}: of {len(questions)} questions {len(kept)} can be asked; at least "
-            "one must have a quote that stands in the documents, and one the kind 'near' or 'far'"
+            "one must have a quote that is in the documents, and one the kind 'near' or 'far'"
         )
     return kept
 
 
-def drawn(questions: Iterable[Question], seed: int) -> list[Question]:
-    """Draw some of the questions that have an answer."""
+def sample_answerable(questions: Iterable[Question], seed: int) -> list[Question]:
+    """Sample some of the questions that have an answer."""
     answered = [question for question in questions if question.quote]
     return random.Random(seed).sample(answered, min(N_WRITTEN, len(answered)))
 
 
-def writer(model: str) -> evaluation.Writer:
-    """Let a model answer from passages.
+def answer_writer(model: str) -> Writer:
+    """Return a function that lets a model answer from passages.
 
     Args:
-        model: The one that arrives in a registry package, which needs ``llmguide[packaged]``, or the name
-            of one at ``OPENAI_BASE_URL``.
+        model: Name of the packaged model, which needs ``llmguide[packaged]``, or of one at
+            ``OPENAI_BASE_URL``.
     """
     ask = local_model() if model == PACKAGE else Endpoint.from_environment().ask
 
@@ -199,7 +206,7 @@ def writer(model: str) -> evaluation.Writer:
     return write
 
 
-def whole(chunks: Iterable[Chunk], documents: Iterable[Document]) -> float:
-    """Share of passages whose text is what stands in their document where they say."""
+def intact_fraction(chunks: Iterable[Chunk], documents: Iterable[Document]) -> float:
+    """Compute the fraction of passages whose text equals their document's between their two offsets."""
     texts = {document.id: document.text for document in documents}
     return fmean(texts.get(chunk.document, "")[chunk.start : chunk.stop] == chunk.text for chunk in chunks)

@@ -1,14 +1,14 @@
-r"""Support: does what an answer says stand in the passages that it cites?
+r"""Faithfulness: is each sentence of an answer supported by the passages that it cites?
 
-Cheap, strict and without a judge that is itself a model: the words of a sentence count as covered where they
-stand in a run of three or more that the passage has too. A sentence is supported if it cites a passage, and
-passages that it cites cover seven tenths of its words. So a faithful paraphrase can fail, and a quotation of
-what does not answer the question passes; whether the answer is right is measured apart.
+The check is cheap, strict and needs no LLM judge. A word of a sentence is covered if it is in a run of three
+or more words that also occurs in the passage. A sentence is supported if one of the passages that it cites
+covers at least 70% of its words. So a faithful paraphrase can fail, and a quotation that does not answer the
+question passes; correctness is measured separately.
 
 Reference: the extractive fragments of Grusky et al. 2018, arXiv:1804.11283, with runs of one and
 two words, which any two English texts share, left out.
 
-Leaves out: entailment, for which one would ask a model.
+Leaves out: entailment, which needs a model.
 """
 
 import re
@@ -28,9 +28,9 @@ class Claim(NamedTuple):
     """A sentence of an answer.
 
     Attributes:
-        text: Without its citations.
-        cited: Numbers of passages, from 1, those that do not exist left out.
-        covered: Share of its words that stand in a cited passage, in runs.
+        text: Text of the sentence without its citations.
+        cited: Numbers of the cited passages, from 1; numbers of passages that do not exist are left out.
+        covered: Largest fraction of its words that one cited passage covers.
     """
 
     text: str
@@ -39,12 +39,12 @@ class Claim(NamedTuple):
 
     @property
     def supported(self) -> bool:
-        """Whether it is what a cited passage says."""
+        """Whether a cited passage supports the sentence."""
         return self.covered >= SUPPORTED
 
 
 def claims(answer: str, passages: Sequence[Chunk]) -> list[Claim]:
-    """Look up each sentence of an answer in the passages that it cites.
+    """Compare each sentence of an answer with the passages that it cites.
 
     >>> passage = Chunk("d", "", 0, 32, "An empty list counts as false.")
     >>> [claim.supported for claim in claims("An empty list counts as false [1]. So does zero.", [passage])]
@@ -66,7 +66,9 @@ def claims(answer: str, passages: Sequence[Chunk]) -> list[Claim]:
 
 
 def covered(words: Sequence[str], source: Sequence[str]) -> float:
-    """Share of words that stand in the source in runs of `RUN` or more; of a shorter text, all or nothing.
+    """Compute the fraction of words that are in runs of at least `RUN` shared with the source.
+
+    A text shorter than `RUN` must occur whole.
 
     >>> covered("the quick red fox ran".split(), "a quick red fox slept".split())  # three of five
     0.6

@@ -1,14 +1,15 @@
-"""The index: passages and their vectors in a vector store, Qdrant, from where the nearest ones are asked for.
+"""The index: passages and their vectors in a vector store, Qdrant, which finds the nearest ones.
 
-In a folder, Qdrant's client itself is the store: it keeps each point in SQLite, one transaction each, and
-compares a question with all of them. A server, named by its URL, does the same from many processes and, past
-some tens of thousands of passages, without looking at all (Malkov & Yashunin 2016, arXiv:1603.09320).
+Given a folder, Qdrant's client is the store: it writes each point to SQLite in a transaction of its own, and
+a query is compared with every point. A server, given by its URL, takes queries from many processes and, past
+some tens of thousands of passages, searches an approximate index (HNSW; Malkov & Yashunin 2016,
+arXiv:1603.09320).
 
-The name of a collection is a hash of all choices that its vectors depend on, so that vectors of two models
-never meet. What a killed run has indexed stays; the next one adds what is missing.
+The name of a collection is a hash of all settings that its vectors depend on, so vectors of two models are
+never compared. Passages that a killed run has indexed are kept; the next run adds the missing ones.
 
-The client keeps its points as pickles, which could run code. They are read by `llmguide.training.pickles`,
-which refuses all but points, so that a folder that somebody else made can be opened.
+The client stores its points as pickles, which could run code. `llmguide.training.pickles` reads them and
+refuses everything but points, so a folder that somebody else made is safe to open.
 """
 
 import pickle
@@ -27,12 +28,12 @@ from torch import Tensor
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
 from llmguide.training import pickles
 
-BATCH = 64  # passages that are embedded and stored before the next; what a kill can cost
+BATCH = 64  # passages embedded and stored at a time: the most work that a kill loses
 _PAGE = 1000  # passages read from the store at a time
 
 
-class Found(NamedTuple):
-    """A passage that a question has found, and how near it is."""
+class Hit(NamedTuple):
+    """A retrieved passage and its score."""
 
     chunk: Chunk
     score: float
@@ -42,9 +43,9 @@ class Index:
     """One collection of a vector store.
 
     Args:
-        where: A folder, or the URL of a server, such as ``http://localhost:6333``.
-        choices: Everything that passages and vectors depend on.
-        width: Numbers of a vector.
+        where: Folder of the store, or URL of a server, such as ``http://localhost:6333``.
+        choices: All settings that passages and vectors depend on.
+        width: Dimension of the vectors.
 
     Raises:
         ModuleNotFoundError: The store's client is not installed.
@@ -69,14 +70,14 @@ class Index:
     def add(
         self, chunks: Sequence[Chunk], embed: Callable[[list[str]], Float[Tensor, "N D"]]
     ) -> Iterator[int]:
-        """Embed and store what is not there yet, and remove what the documents no longer have.
+        """Embed and store new passages, and remove those that the documents no longer have.
 
         Args:
             chunks: All passages of the collection.
-            embed: Turns texts into vectors.
+            embed: Function that turns texts into vectors.
 
         Yields:
-            After each batch, how many passages are stored.
+            The number of stored passages, after each batch.
         """
         known = set(self.chunks())
         if gone := known.difference(chunks):
@@ -102,18 +103,18 @@ class Index:
             if offset is None:
                 return sorted(found)
 
-    def search(self, vector: Float[Tensor, " D"], k: int) -> list[Found]:
-        """Return the k passages of the largest cosine, the nearest first."""
+    def search(self, vector: Float[Tensor, " D"], k: int) -> list[Hit]:
+        """Return the k passages with the largest cosine, nearest first."""
         answer = self._client.query_points(self.name, query=vector.tolist(), limit=k)
-        return [Found(Chunk(**point.payload), point.score) for point in answer.points]
+        return [Hit(Chunk(**point.payload), point.score) for point in answer.points]
 
     def close(self) -> None:
-        """Give up the folder, or the connection."""
+        """Release the folder, or close the connection."""
         self._client.close()
 
 
 def _number(chunk: Chunk) -> str:
-    """Name a point; Qdrant takes only numbers and UUIDs."""
+    """Make the id of a point; Qdrant takes only numbers and UUIDs."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, chunk.id))
 
 

@@ -57,11 +57,11 @@ class Splits(NamedTuple):
     """Which texts each model may see.
 
     Attributes:
-        demonstrations: PromptDataset and their human completions, for fine-tuning; PPO uses the prompts.
-        comparisons: PreferenceDataset for the reward model that PPO is trained on.
-        other_comparisons: PreferenceDataset of other texts by other raters, for the evaluating reward models.
-        held_out: PreferenceDataset of held-out texts.
-        prompts: PromptDataset from held-out texts, no two from one review.
+        demonstrations: Prompts and their human completions, for fine-tuning; PPO uses the prompts.
+        comparisons: Preference pairs for the reward model that PPO is trained on.
+        other_comparisons: Preference pairs of other texts by other raters, for the evaluating reward models.
+        held_out: Preference pairs of held-out texts.
+        prompts: Prompts from held-out texts, no two from one review.
     """
 
     demonstrations: list[tuple[str, str]]
@@ -107,7 +107,7 @@ def splits(plan: Plan, seed: int) -> Splits:
 
 
 def is_for_evaluation(unit: str) -> bool:
-    """Whether a text or a conversation goes to the evaluating reward models, not to the one of PPO."""
+    """Whether a text or conversation is for the evaluating reward models rather than the one PPO uses."""
     return in_validation(f"others {unit}", 0.5)
 
 

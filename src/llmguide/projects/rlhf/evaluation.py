@@ -12,10 +12,10 @@ import torch
 from llmguide.data.fetch import fetch_package
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.evaluation.metrics import Interval, win_rate
-from llmguide.post_training.preferences.baselines import Scorer, accuracy_interval, bag_of_words
+from llmguide.post_training.preferences.baselines import Scorer, accuracy_interval, bag_of_words, preferred
 from llmguide.post_training.rl.rollout import completion_logprobs
 from llmguide.projects.generation import sample_rollouts
-from llmguide.projects.reward_model import open_reward_model, preferred, score, sides
+from llmguide.projects.reward_model import open_reward_model, score, sides
 from llmguide.projects.rlhf.data import Plan, Splits
 from llmguide.projects.run import plan_of
 from llmguide.runs.folder import load_run
@@ -154,7 +154,7 @@ def prompt_ids(tokenizer: Tokenizer, text: str, plan: Plan) -> list[int]:
 
 
 def _raters(folder: Path, data: Splits) -> Raters:
-    """Make all raters: the reward models from the folder, the others from the data."""
+    """Build all raters: the reward models from the folder, the others from the data."""
 
     def from_model(name: str) -> Callable[[list[str]], list[float]]:
         reward_model, tokenizer = open_reward_model(folder / name)

@@ -19,7 +19,7 @@ N_FLOORS = 3000  # values of the irreducible loss tried in a fit
 class Plan:
     """Options of the project; with the defaults it takes minutes on two cores."""
 
-    corpus: str | None = None  # file, folder or data set of the hub; None: the speeches that come along
+    corpus: str | None = None  # file, folder or data set of the hub; None: the packaged speeches
     vocab_size: int = 1024  # token ids of the tokenizer
     n_layers: tuple[int, ...] = (2, 2, 2, 3)  # blocks of each model, from small to large
     d_model: tuple[int, ...] = (32, 48, 64, 96)  # width of each model

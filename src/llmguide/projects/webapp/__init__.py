@@ -1,7 +1,7 @@
-"""Applications: a model behind a web page of its own, on this machine, which keeps work and verdicts.
+"""Applications: local web pages for the projects' models, which store documents, answers and feedback.
 
-The module ``app`` of a project has ``APP``, a `llmguide.projects.webapp.web.App`, which ``llmguide app NAME``
-serves. Its page is in the folder of that name below ``pages``.
+The module ``app`` of a project defines ``APP``, a `llmguide.projects.webapp.web.App`, which ``llmguide app
+NAME`` serves. Its static page is in the folder of that name in ``pages``.
 """
 
 APPS = {

@@ -1,8 +1,8 @@
 """Access to an application: a token, and files for the token and the database that only their owner can read.
 
 The token is in the file ``app.token`` in the run's folder. It stays the same from one start to the next, so
-that open pages and editors go on working; if the file is missing, the next start writes a new token. Windows
-lacks these file modes, so other users may be able to read the files there, and each start writes a new token.
+open pages and editors keep working; if the file is missing, the next start writes a new token. Windows lacks
+these file modes, so other users may be able to read the files there, and each start writes a new token.
 """
 
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 
 
 def token_of(folder: Path) -> str:
-    """Read the token of a run's application, or write a new one.
+    """Read the token of a run's application, or create one.
 
-    A token that others could read is replaced.
+    A token that other users could read is replaced.
 
     Args:
-        folder: Folder of the run; it is made if there is none.
+        folder: Run folder; created if missing.
 
     Raises:
         OSError: The file cannot be read or written.
@@ -37,13 +37,15 @@ def token_of(folder: Path) -> str:
 
 
 def make_private(path: Path) -> None:
-    """Let only the owner read and write a database of SQLite, which gives the files beside it the same mode.
+    """Make a SQLite database readable and writable by its owner only.
+
+    SQLite gives its other files the same mode.
 
     Args:
-        path: Of the database; it and its folder are made if there are none.
+        path: File of the database; it and its folder are created if missing.
 
     Raises:
-        OSError: It cannot be made, or belongs to another user.
+        OSError: The file cannot be created, or belongs to another user.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""Request handlers of an application: JSON in and out for clients with the token, and streamed answers."""
+"""Request handlers of an application: a JSON API with token authentication, and streamed answers."""
 
 import asyncio
 import hmac
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tornado.iostream import StreamClosedError
 
 from llmguide.projects.webapp.forms import Form, RefusedError
-from llmguide.projects.webapp.generators import Asking
+from llmguide.projects.webapp.generators import ModelRequest
 from llmguide.server.server import Guarded, bearer
 
 if TYPE_CHECKING:
     from llmguide.projects.webapp.web import AppServer
 
-MOST_WAITING = 4  # answers that wait for their turn
+MAX_QUEUED = 4  # answers in the queue
 NO_TOKEN = (
     "the token is missing or wrong: open the link that llmguide app prints, or send the token, which is in "
     "app.token in the folder of the run, as Authorization: Bearer TOKEN"
@@ -29,20 +29,21 @@ POLICY = (
 )
 
 
-class Asked(NamedTuple):
-    """What a user's wish comes to.
+class PreparedRequest(NamedTuple):
+    """A request to the model, prepared from a user's form.
 
     Attributes:
         request: Request to the model.
-        settings: What was chosen and found, kept beside the answer and sent before it.
+        settings: What the user chose and the application retrieved; stored with the answer and sent before
+            it.
     """
 
-    request: Asking
+    request: ModelRequest
     settings: dict[str, Any]
 
 
 def storable(text: str) -> str:
-    r"""Replace what a database cannot hold: NULs, and halves of surrogate pairs.
+    r"""Replace characters that a database cannot store: NULs and unpaired surrogates.
 
     >>> storable("a\0b\ud800")
     'a\ufffdb?'
@@ -51,46 +52,46 @@ def storable(text: str) -> str:
 
 
 class Api(Guarded):
-    """A handler that takes and gives JSON, and has the ``server`` of its application.
+    """Base class of JSON handlers, with the ``server`` of the application.
 
     Attributes:
-        wants_token: Whether a request must have the token.
+        wants_token: Whether a request must carry the token.
     """
 
     wants_token = True
 
     def initialize(self, server: "AppServer") -> None:
-        """Take the server of the application."""
+        """Store the server of the application."""
         self.server = server
 
     def prepare(self) -> None:
-        """Refuse a request without the token."""
+        """Reject a request without the token."""
         super().prepare()
         token = self.server.token
         if token and self.wants_token and not hmac.compare_digest(bearer(self.request), token.encode()):
             raise RefusedError(HTTPStatus.UNAUTHORIZED, NO_TOKEN)
 
     def set_default_headers(self) -> None:
-        """Let the page run nothing but its own script."""
+        """Set the content security policy, and forbid caching."""
         super().set_default_headers()
         self.set_header("Content-Security-Policy", POLICY)
         self.set_header("Cache-Control", "no-store")
 
     def form(self) -> Form:
-        """Return the fields of the request, of which no form of a foreign page can send any."""
+        """Return the fields of a JSON request; requiring JSON keeps out forms of other origins."""
         if self.request.headers.get("Content-Type", "").partition(";")[0] != "application/json":
             raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, as application/json")
         return Form(self.request.body)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Say why, as JSON."""
+        """Write the reason of an error as JSON."""
         self.finish({"error": self.reason(kwargs)})
 
     def reason(self, error: dict[str, Any]) -> str:
-        """Return why a request is refused, and set the headers that tell what to do about it.
+        """Return the reason of an error, and set the headers that go with its status.
 
         Args:
-            error: What `write_error` gets.
+            error: Keyword arguments of `write_error`.
         """
         refusal = error.get("exc_info", (None, None))[1]
         if not isinstance(refusal, RefusedError):
@@ -103,35 +104,35 @@ class Api(Guarded):
 
 
 class Streaming(Api):
-    """A handler that writes what a model says while it says it."""
+    """Base class of handlers that stream a model's answer."""
 
     def initialize(self, server: "AppServer") -> None:
-        """Begin with a reader who is there."""
+        """Store the server; the client is connected."""
         super().initialize(server)
-        self.gone = threading.Event()
+        self.disconnected = threading.Event()
 
     def on_connection_close(self) -> None:
-        """Note that the reader has gone, which stops the model."""
-        self.gone.set()
+        """Note that the client has disconnected, which stops the model."""
+        self.disconnected.set()
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Admit a request for an answer, or refuse it because of the rate limit or a full queue."""
+        """Admit a request for an answer, or reject it because of the rate limit or a full queue."""
         server = self.server
-        if server.n_asked >= server.generator.at_once + MOST_WAITING:
-            message = f"{server.n_asked} answers are being written or wait; try again in a while"
+        if server.n_pending >= server.generator.max_parallel + MAX_QUEUED:
+            message = f"{server.n_pending} answers are being generated or queued; try again later"
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, message, wait=5)
         server.answers.take()
-        server.n_asked += 1
+        server.n_pending += 1
         try:
             yield
         finally:
-            server.n_asked -= 1
+            server.n_pending -= 1
 
-    async def answer(self, document: str, asked: Asked) -> None:
-        """Keep and send an answer: ``begun`` with its name, ``text`` in pieces, and ``ended`` with its state.
+    async def answer(self, document: str, asked: PreparedRequest) -> None:
+        """Store and stream an answer: ``begun`` with its id, ``text`` in pieces, ``ended`` with its state.
 
-        A reader who has gone stops the model, and what it has written stays.
+        If the client disconnects, the model stops, and the text so far is kept.
         """
         stored, store, state = self.server.stored, self.server.store, "stopped"
         name = await stored(store.begin, document, asked.request.payload(), asked.settings)
@@ -142,12 +143,12 @@ class Streaming(Api):
                     await stored(store.append, name, text)
                     await self.send("text", text)
             state = "stopped" if self._ends() else "done"
-        except Exception as error:  # of the model, its endpoint or the database: the stream has an end
+        except Exception as error:  # of the model, its endpoint or the database: the stream must end
             state = "failed"
             message = error.message if isinstance(error, RefusedError) else str(error)
             await self.send("failed", message or type(error).__name__)
         finally:
-            with suppress(RefusedError):  # the database is away: the next start says that it has stopped
+            with suppress(RefusedError):  # the next start marks the answer as stopped
                 await stored(store.end, name, state)
         await self.send("ended", state)
 
@@ -156,13 +157,13 @@ class Streaming(Api):
         await self.push(f"event: {event}\ndata: {json.dumps(data)}\n\n")
 
     async def push(self, text: str) -> None:
-        """Send a part of the response now."""
+        """Flush a part of the response."""
         self.write(text)
         with suppress(StreamClosedError):
             await self.flush()
 
-    async def _pieces(self, request: Asking) -> AsyncGenerator[str]:
-        """Yield what a thread gets from the model, all that has come at a time."""
+    async def _pieces(self, request: ModelRequest) -> AsyncGenerator[str]:
+        """Run the model in a thread, and yield its text as it arrives."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[str | None] = asyncio.Queue()
 
@@ -188,4 +189,4 @@ class Streaming(Api):
         await done
 
     def _ends(self) -> bool:
-        return self.gone.is_set() or self.server.closing.is_set()
+        return self.disconnected.is_set() or self.server.closing.is_set()

@@ -1,10 +1,11 @@
-"""Where an application's text comes from: a model on this machine, or one behind a URL.
+"""The models of an application: one on this machine, or one behind a URL.
 
-Both are asked in the same words, `llmguide.coding.client.Request` for a conversation and
-`llmguide.coding.client.Completion` for a text to go on with, and answer in pieces, as they come.
+Both take a `llmguide.coding.client.Request` (a chat) or a `llmguide.coding.client.Completion` (a text to
+continue), and stream the answer in pieces.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,58 +14,67 @@ from llmguide.coding.client import Completion, Endpoint, Request
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
-from llmguide.runs.writer import pieces
+from llmguide.runs.folder import load_run
+from llmguide.runs.writer import pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
-Asking = Request | Completion
+ModelRequest = Request | Completion
+Encode = Callable[[Tokenizer, ModelRequest, int], list[int]]
 TOP_P = 0.95  # the tail of a small model's distribution is noise
 
 
 @runtime_checkable
 class Generator(Protocol):
-    """What writes for an application.
+    """Interface of a model that generates text for an application.
 
     Attributes:
         name: Name of the model, shown to users and sent to endpoints.
-        local: Whether it is a model of a project, which wants the prompts that it was trained with.
-        at_once: Number of answers it can generate in parallel.
+        local: Whether it is a model of a project, which needs the prompt format that it was trained on.
+        max_parallel: Number of answers it can generate in parallel.
     """
 
     name: str
     local: bool
-    at_once: int
+    max_parallel: int
 
-    def stream(self, request: Asking) -> Iterator[str]:
+    def stream(self, request: ModelRequest) -> Iterator[str]:
         """Yield the pieces of an answer."""
 
 
 class LocalModel:
-    """A model of a project.
+    """A model of a project, run in this process.
 
     Args:
         name: Name shown to users.
         model: A decoder of `llmguide.models`.
         tokenizer: Tokenizer of the model; an answer ends with its end-of-text token.
-        encode: Turns a request into ids, at most so many.
+        encode: Function that encodes a request as at most the given number of token ids.
     """
 
-    local, at_once = True, 1  # an answer has all of the machine
+    local, max_parallel = True, 1  # one answer uses the whole machine
+
+    @classmethod
+    def open(cls, folder: Path, encode: Encode) -> "LocalModel":
+        """Open the DPO-trained model of a run, or the model in a folder of its own."""
+        preferred = folder / "models" / "preferred"
+        place = preferred if preferred.is_dir() else folder
+        return cls(str(place), *load_run(place), encode)
 
     def __init__(
         self,
         name: str,
         model: Any,
         tokenizer: Tokenizer,
-        encode: Callable[[Tokenizer, Asking, int], list[int]],
+        encode: Encode,
     ):
         self.name, self._tokenizer, self._encode = name, tokenizer, encode
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = model.to(self._device)
 
-    def stream(self, request: Asking) -> Iterator[str]:
-        """Yield the pieces of an answer; the same request has the same answer."""
+    def stream(self, request: ModelRequest) -> Iterator[str]:
+        """Yield an answer in pieces; the same request has the same answer."""
         context = self._model.config.context_length
-        n_new = min(request.max_tokens, context // 2)  # at least half is for what was written
+        n_new = min(request.max_tokens, context // 2)  # at least half of the context is for the prompt
         ids = self._encode(self._tokenizer, request, context - n_new)
         end_id = self._tokenizer.special_tokens[END_OF_TEXT]
         tokens = stream(
@@ -77,42 +87,22 @@ class LocalModel:
         )
         ids_of = (int(token) for token in tokens)
         written = pieces(ids_of, self._tokenizer.decode, before=ids, end_id=end_id)
-        yield from until(written, (isinstance(request, Completion) and request.stop) or ())
-
-
-def until(texts: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """Yield pieces of a text until one of some texts comes; what may be its beginning waits.
-
-    >>> list(until(iter(["ab", "c<", "b", "<", "/", "s>", "d"]), ["</s>"]))
-    ['ab', 'c', '<b', '', '', '']
-    """
-    held = ""
-    for text in texts:
-        held += text
-        found = [at for stop in stops if (at := held.find(stop)) >= 0]
-        if found:
-            yield held[: min(found)]
-            return
-        begun = [n for stop in stops for n in range(1, len(stop)) if held.endswith(stop[:n])]
-        ready = len(held) - max(begun, default=0)
-        yield held[:ready]
-        held = held[ready:]
-    yield held
+        yield from until_stop(written, (isinstance(request, Completion) and request.stop) or ())
 
 
 class RemoteModel:
-    """A model behind a URL that speaks OpenAI's formats, such as that of vLLM, llama.cpp or Ollama.
+    """A model behind an OpenAI-compatible URL, such as that of vLLM, llama.cpp or Ollama.
 
     Args:
         name: Name of the model at the endpoint.
         endpoint: Endpoint that serves the model.
     """
 
-    local, at_once = False, 8
+    local, max_parallel = False, 8
 
     def __init__(self, name: str, endpoint: Endpoint):
         self.name, self._endpoint = name, endpoint
 
-    def stream(self, request: Asking) -> Iterator[str]:
-        """Yield the pieces of an answer; raises `llmguide.coding.client.EndpointError`."""
+    def stream(self, request: ModelRequest) -> Iterator[str]:
+        """Yield an answer in pieces; raises `llmguide.coding.client.EndpointError`."""
         return self._endpoint.stream(request)

@@ -1,11 +1,11 @@
-"""What an application keeps: documents, what a model wrote for them, and what people said of it.
+"""The database of an application: documents, the model's answers, and the users' feedback on them.
 
 The database is SQLite in a file, or PostgreSQL by its URL, through SQLAlchemy Core. Each write is a
-transaction of its own, on the disk before its caller goes on: what somebody has seen on the page is there
-after a crash. An answer is kept piece by piece, so that half of one is not lost either.
+transaction of its own and is on disk before the call returns, so whatever a user has seen on the page
+survives a crash. An answer is stored piece by piece, so a partial one survives, too.
 
-A database of SQLite can be read by its owner only. What is written stays until you delete it: without the
-files ``app.sqlite``, ``app.sqlite-wal`` and ``app.sqlite-shm``, the next start begins with an empty database.
+A SQLite database can be read by its owner only. Data stay until you delete the files ``app.sqlite``,
+``app.sqlite-wal`` and ``app.sqlite-shm``; then the next start creates an empty database.
 
 Leaves out: accounts, since an application serves the user of this machine; and migrations, since its tables
 have not changed yet.
@@ -41,7 +41,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from llmguide.projects.webapp.access import make_private
 
-PATIENCE = 10_000  # milliseconds that a write waits for another program's
+BUSY_MS = 10_000  # milliseconds that a write waits for a lock of another program
 TABLES = MetaData()
 DOCUMENTS = Table(
     "documents",
@@ -50,7 +50,7 @@ DOCUMENTS = Table(
     Column("application", String(40), nullable=False, index=True),
     Column("title", Text, nullable=False),
     Column("content", Text, nullable=False),
-    Column("version", Integer, nullable=False),  # counts the changes
+    Column("version", Integer, nullable=False),  # number of changes
     Column("changed", String(32), nullable=False),
 )
 ANSWERS = Table(
@@ -59,8 +59,8 @@ ANSWERS = Table(
     Column("id", String(32), primary_key=True),
     Column("document", ForeignKey("documents.id"), nullable=False, index=True),
     Column("begun", String(32), nullable=False),
-    Column("prompt", JSON, nullable=False),  # what the model was given
-    Column("settings", JSON, nullable=False),  # what the user chose, and what the application found
+    Column("prompt", JSON, nullable=False),  # input of the model
+    Column("settings", JSON, nullable=False),  # what the user chose and the application retrieved
     Column("text", Text, nullable=False),
     Column("state", String(10), nullable=False),  # writing, done, stopped or failed
 )
@@ -75,13 +75,13 @@ FEEDBACK = Table(
 
 
 class Preference(NamedTuple):
-    """Two answers to the same prompt, of which one was liked and the other was not.
+    """Two answers to the same prompt, one liked and one disliked.
 
     Attributes:
         prompt: Prompt of the model.
         settings: Settings of the liked answer.
         chosen: Text of the liked answer.
-        rejected: Text of the other answer.
+        rejected: Text of the disliked answer.
     """
 
     prompt: dict[str, Any]
@@ -91,20 +91,20 @@ class Preference(NamedTuple):
 
 
 class UnavailableError(RuntimeError):
-    """The database cannot be used now: another program has locked it, or it cannot be reached."""
+    """The database is locked by another program or cannot be reached."""
 
 
 class Store:
     """The database of one application.
 
-    Each method raises `UnavailableError` where the database cannot be used now.
+    Each method raises `UnavailableError` if the database cannot be used now.
 
     Args:
-        url: ``sqlite:///PATH``, or ``postgresql://USER:PASSWORD@HOST/NAME``.
+        url: URL ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/NAME``.
         application: Name of the application; several can share a database.
 
     Raises:
-        ValueError: The URL is none, or the database cannot be reached.
+        ValueError: The URL is not a database URL, or the database cannot be reached.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -114,7 +114,7 @@ class Store:
     ...     store.append(answer, " upon")
     ...     store.append(answer, " a time")
     ...     store.end(answer, "done")
-    ...     _ = store.judge(answer, 1, "")
+    ...     _ = store.rate(answer, 1, "")
     ...     found = store.document(one)["answers"][0]
     ...     store.close()
     >>> found["text"], found["state"], found["verdict"]
@@ -129,46 +129,46 @@ class Store:
                 address = address.set(drivername="postgresql+psycopg")
             self.kind = address.get_backend_name()
             if self.kind not in {"sqlite", "postgresql"}:
-                raise ValueError(f"--database {url}: sqlite:///PATH or postgresql://... is wanted")
+                raise ValueError(f"--database {url} must be sqlite:///PATH or postgresql://...")
             if self.kind == "sqlite" and address.database not in {None, "", ":memory:"}:
                 make_private(Path(str(address.database)))
-            # hidden: what users write would be in each error message, and so in the log
+            # hidden, or users' texts would be in error messages and so in the log
             self._engine = create_engine(address, pool_pre_ping=True, hide_parameters=True)
             if self.kind == "sqlite":
                 event.listen(self._engine, "connect", _careful)
             TABLES.create_all(self._engine)
-            # those of a server that was killed; one that still writes elsewhere will say so at its end
+            # answers of a killed server; a server that is still running sets its final state itself
             self._write(update(ANSWERS).where(ANSWERS.c.state == "writing").values(state="stopped"))
         except ArgumentError as error:
-            raise ValueError(f"--database {url} is no database URL such as sqlite:///notes.sqlite") from error
+            raise ValueError(f"--database {url} is not a URL such as sqlite:///notes.sqlite") from error
         except (OperationalError, UnavailableError) as error:
             hidden = address.render_as_string(hide_password=True)
             reason = error.orig if isinstance(error, OperationalError) else error
             raise ValueError(f"the database {hidden} cannot be used: {reason}") from error
 
     def close(self) -> None:
-        """Give up the connections."""
+        """Close the connections."""
         self._engine.dispose()
 
     def check(self) -> None:
-        """Raise if the database does not answer."""
+        """Raise `UnavailableError` if the database does not answer."""
         self._read(select(1))
 
     def documents(self) -> list[dict[str, Any]]:
-        """List the documents, the last changed first, without their content."""
+        """List the documents without their content, last changed first."""
         columns = (DOCUMENTS.c.id, DOCUMENTS.c.title, DOCUMENTS.c.changed)
         mine = DOCUMENTS.c.application == self.application
         return self._read(select(*columns).where(mine).order_by(DOCUMENTS.c.changed.desc()))
 
     def document(self, document: str, newest: int | None = None) -> dict[str, Any] | None:
-        """Return a document with its answers in their order, and what was said of each.
+        """Return a document with its answers in order, each with its feedback.
 
         Args:
-            document: Name of the document.
-            newest: So many of the answers; None: all.
+            document: Id of the document.
+            newest: Number of latest answers to return; None: all.
 
         Returns:
-            None, if there is no such document.
+            The document; None if there is none with that id.
         """
         found = self._read(
             select(DOCUMENTS).where(DOCUMENTS.c.id == document, DOCUMENTS.c.application == self.application)
@@ -185,7 +185,7 @@ class Store:
         return found[0] | {"answers": answers[::-1]}
 
     def add_document(self, title: str, content: str) -> str:
-        """Begin a document.
+        """Create a document.
 
         Returns:
             Its name.
@@ -195,7 +195,7 @@ class Store:
         return row["id"]
 
     def change_document(self, document: str, title: str, content: str, *, version: int) -> bool:
-        """Change a document, unless somebody has since the version named.
+        """Change a document if its version is still the given one (optimistic locking).
 
         Returns:
             Whether it was changed.
@@ -211,7 +211,7 @@ class Store:
         )
 
     def begin(self, document: str, prompt: dict[str, Any], settings: dict[str, Any]) -> str:
-        """Begin an answer.
+        """Create an answer, with no text yet.
 
         Returns:
             Its name.
@@ -221,15 +221,15 @@ class Store:
         return str(row["id"])
 
     def append(self, answer: str, piece: str) -> None:
-        """Add a piece to an answer."""
+        """Append a piece of text to an answer."""
         self._write(update(ANSWERS).where(ANSWERS.c.id == answer).values(text=ANSWERS.c.text + piece))
 
     def end(self, answer: str, state: str) -> None:
-        """End an answer: ``done``, ``stopped`` or ``failed``."""
+        """Set the final state of an answer: ``done``, ``stopped`` or ``failed``."""
         self._write(update(ANSWERS).where(ANSWERS.c.id == answer).values(state=state))
 
-    def judge(self, answer: str, verdict: int, comment: str) -> bool:
-        """Keep what somebody thinks of an answer: 1, -1, or 0 for no longer either; the last word counts.
+    def rate(self, answer: str, verdict: int, comment: str) -> bool:
+        """Store feedback on an answer, in place of earlier feedback: 1, -1, or 0 to withdraw it.
 
         Returns:
             Whether there is such an answer.
@@ -237,7 +237,7 @@ class Store:
         mine = (ANSWERS.c.id == answer, DOCUMENTS.c.application == self.application)
         said = {"verdict": verdict, "comment": comment, "given": _now()}
         with self._begin() as connection:
-            # locks the answer: two verdicts at a time become one after the other
+            # locks the answer, which serializes concurrent feedback
             known = select(ANSWERS.c.id).join(DOCUMENTS).where(*mine).with_for_update()
             if connection.execute(known).first() is None:
                 return False
@@ -247,7 +247,7 @@ class Store:
         return True
 
     def preferences(self) -> list[Preference]:
-        """Pair each liked answer with each disliked one to the same prompt, in the order of the answers."""
+        """Pair each liked answer with each disliked one to the same prompt, in order of the answers."""
         rows = self._read(
             select(ANSWERS.c.prompt, ANSWERS.c.settings, ANSWERS.c.text, FEEDBACK.c.verdict)
             .join(FEEDBACK)
@@ -283,15 +283,15 @@ class Store:
 
 
 def _asked(row: dict[str, Any]) -> dict[str, Any]:
-    """What the model was given, however the answer was drawn."""
+    """Return the input of the model, without its sampling options."""
     drawing = {"seed", "temperature", "max_tokens", "stop"}
     return {name: value for name, value in row["prompt"].items() if name not in drawing}
 
 
 def _careful(connection: Any, _: Any) -> None:
-    """Let SQLite write ahead, wait for each write to be on the disk, and keep to its foreign keys."""
+    """Set SQLite to write-ahead logging, full synchronization and enforced foreign keys."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={PATIENCE}"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_MS}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -1,22 +1,22 @@
-"""The web server of the applications: one page, documents, answers that stream in, and verdicts on them.
+"""The web server of the applications: a static page, documents, streamed answers, and feedback on them.
 
-An application is an `App`: what it asks the model for, and a static page. All else is the same for each:
+An application is an `App`, which prepares the requests to the model, and a static page. The rest is shared:
 
 | request | does |
 | --- | --- |
 | ``GET /`` | the page, its script and its style |
-| ``GET /health`` | says that the server and its database work |
-| ``GET POST /api/documents`` | lists the documents; begins one |
-| ``GET PUT /api/documents/ID`` | returns a document with its answers; changes it, unless another tab has |
+| ``GET /health`` | reports whether the server and its database work |
+| ``GET POST /api/documents`` | lists the documents; creates one |
+| ``GET PUT /api/documents/ID`` | returns a document with its answers; changes it, unless another tab did |
 | ``POST /api/answers`` | streams an answer as server-sent events: begun, text ..., ended |
-| ``POST /api/answers/ID/verdict`` | keeps a thumb up or down |
+| ``POST /api/answers/ID/verdict`` | stores a thumb up or down |
 
-A piece of an answer is in the database before it is sent. As in ``llmguide serve``
-(`llmguide.server.server`), a request must come from this machine, to the exact address, and from no page of
-another origin. Everything under ``/api`` and ``/v1`` also needs the application's token
-(`llmguide.projects.webapp.access`) in an ``Authorization: Bearer`` header, so that other users and
-programs of this machine can neither read nor write. Pages run no script but their own and build what they
-show out of text, so that nothing that a user or a model writes is ever markup.
+A piece of an answer is stored before it is sent. As in ``llmguide serve`` (`llmguide.server.server`), a
+request must come from this machine, with the exact address as its host, and from no page of another origin.
+Everything under ``/api`` and ``/v1`` also needs the application's token (`llmguide.projects.webapp.access`)
+in an ``Authorization: Bearer`` header, so other users and programs of this machine can neither read nor
+write. Pages run only their own script and insert text as text, so nothing that a user or a model writes is
+interpreted as markup.
 
 Leaves out: accounts and TLS. To serve others, put a proxy before it that has both and adds the token.
 """
@@ -31,8 +31,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from llmguide.projects.webapp.api import POLICY, Api, Asked, Streaming
-from llmguide.projects.webapp.forms import Form, Rate, RefusedError
+from llmguide.projects.webapp.api import POLICY, Api, PreparedRequest, Streaming
+from llmguide.projects.webapp.forms import Form, RateLimit, RefusedError
 from llmguide.projects.webapp.generators import Generator
 from llmguide.projects.webapp.store import Store, UnavailableError
 from llmguide.server.server import File, Loopback
@@ -43,7 +43,7 @@ T = TypeVar("T")
 PAGES = Path(__file__).with_name("pages")
 LARGEST_REQUEST = 2**20  # bytes
 LARGEST_DOCUMENT = 100_000  # characters
-HEALTHY_WITHIN = 3  # seconds
+HEALTH_TIMEOUT = 3  # seconds
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,23 @@ class App:
 
     Attributes:
         name: Name of the application, and of the folder of its page.
-        open: Opens the model of the folder that ``llmguide project`` has left, or of another one.
-        ask: Reads a form, and returns what to ask the model for; it may take a while, in a thread.
-        rules: More paths, with handlers that are `Api`.
-        around: Puts what it needs of a run, such as an index, around the model, wherever that is.
-        answers_a_minute: That may be asked for.
+        open: Function that opens the model of a run folder, or of another folder.
+        ask: Function that reads a form and prepares the request to the model; it runs in a thread.
+        rules: Additional paths with their `Api` handlers.
+        wrap_model: Function that combines the model with other files of a run, such as an index.
+        answers_per_minute: RateLimit limit of requests to the model.
     """
 
     name: str
     open: Callable[[Path], Any]
-    ask: Callable[[Form, Any], Asked]
+    ask: Callable[[Form, Any], PreparedRequest]
     rules: tuple[tuple[str, type[Api]], ...] = ()
-    around: Callable[[Path, Any], Generator] = lambda _, model: model
-    answers_a_minute: int = 30
+    wrap_model: Callable[[Path, Any], Generator] = lambda _, model: model
+    answers_per_minute: int = 30
 
 
 class AppServer(Loopback):
-    """An application at an address of its own; ``async with`` opens and closes it.
+    """The server of an application; ``async with`` opens and closes it.
 
     Args:
         app: Application to serve.
@@ -76,8 +76,8 @@ class AppServer(Loopback):
         store: Database of the application.
         token: Token that every request for data must carry; None admits every user of the machine.
         port: TCP port; 0: any free port.
-        answers: Rate limit of requests to the model.
-        changes: Rate limit of other requests.
+        answers: RateLimit limit of requests to the model.
+        changes: RateLimit limit of other requests.
 
     Raises:
         ValueError: There is no such port.
@@ -91,19 +91,19 @@ class AppServer(Loopback):
         *,
         token: str | None,
         port: int = 0,
-        answers: Rate | None = None,
-        changes: Rate | None = None,
+        answers: RateLimit | None = None,
+        changes: RateLimit | None = None,
     ):
-        if not 0 <= port < 2**16:  # the system would take the rest of a division
-            raise ValueError(f"--port {port} must lie between 0 and {2**16 - 1}")
+        if not 0 <= port < 2**16:  # the system would use the port modulo 65536
+            raise ValueError(f"--port {port} must be between 0 and {2**16 - 1}")
         self.app, self.generator, self.store, self.token = app, generator, store, token
-        self.answers = answers or Rate(app.answers_a_minute, seconds=60)
-        self.changes = changes or Rate(600, seconds=60)
+        self.answers = answers or RateLimit(app.answers_per_minute, seconds=60)
+        self.changes = changes or RateLimit(600, seconds=60)
         self.closing = threading.Event()
-        self.n_asked = 0  # answers that are written or wait
-        self.pool = ThreadPoolExecutor(generator.at_once, thread_name_prefix="answer")
+        self.n_pending = 0  # answers being generated or queued
+        self.pool = ThreadPoolExecutor(generator.max_parallel, thread_name_prefix="answer")
         self.storing = ThreadPoolExecutor(8, thread_name_prefix="store")
-        self.checking = ThreadPoolExecutor(1, thread_name_prefix="check")  # does not wait for the others
+        self.checking = ThreadPoolExecutor(1, thread_name_prefix="check")  # never waits for the others
         given = {"server": self}
         rules: list[Any] = [
             ("/health", _Health, given),
@@ -124,7 +124,7 @@ class AppServer(Loopback):
             await asyncio.to_thread(executor.shutdown)
 
     async def stored(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that uses the database, in a thread.
+        """Call a function that uses the database in a thread.
 
         Raises:
             RefusedError: The database cannot be used now.
@@ -132,13 +132,13 @@ class AppServer(Loopback):
         return await self._stored(self.storing, partial(function, *args, **kwargs))
 
     async def check(self) -> None:
-        """Look whether the database answers.
+        """Check that the database answers.
 
         Raises:
-            RefusedError: It does not.
+            RefusedError: The database does not answer in time.
         """
         try:
-            await asyncio.wait_for(self._stored(self.checking, self.store.check), HEALTHY_WITHIN)
+            await asyncio.wait_for(self._stored(self.checking, self.store.check), HEALTH_TIMEOUT)
         except TimeoutError as error:
             raise _unavailable("the database does not answer") from error
 
@@ -161,7 +161,7 @@ class _PageFile(File):
 
 
 class _Health(Api):
-    wants_token = False  # it tells nothing that anybody has written
+    wants_token = False  # it reveals nothing that users have written
 
     async def get(self) -> None:
         await self.server.check()
@@ -184,7 +184,7 @@ class _Documents(Api):
         form = self.form()
         title = form.text("title", most=200)
         content = form.text("content", most=LARGEST_DOCUMENT)
-        form.end()
+        form.reject_unread()
         self.set_status(HTTPStatus.CREATED)
         self.finish({"id": await self.server.stored(self.server.store.add_document, title, content)})
 
@@ -201,13 +201,11 @@ class _Document(Api):
         form = self.form()
         title = form.text("title", most=200)
         content = form.text("content", most=LARGEST_DOCUMENT)
-        version = form.whole("version", 1, 2**31 - 2)
-        form.end()
+        version = form.integer("version", 1, 2**31 - 2)
+        form.reject_unread()
         change = self.server.store.change_document
         if not await self.server.stored(change, document, title, content, version=version):
-            raise RefusedError(
-                HTTPStatus.CONFLICT, "there is no such document, or it was changed elsewhere: load it anew"
-            )
+            raise RefusedError(HTTPStatus.CONFLICT, "the document is gone or changed: reload it")
         self.finish({"version": version + 1})
 
 
@@ -215,9 +213,9 @@ class _Verdict(Api):
     async def post(self, answer: str) -> None:
         self.server.changes.take()
         form = self.form()
-        verdict, comment = form.whole("verdict", -1, 1), form.text("comment", most=2_000, default="")
-        form.end()
-        if not await self.server.stored(self.server.store.judge, answer, verdict, comment):
+        verdict, comment = form.integer("verdict", -1, 1), form.text("comment", most=2_000, default="")
+        form.reject_unread()
+        if not await self.server.stored(self.server.store.rate, answer, verdict, comment):
             raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such answer")
         self.finish({"verdict": verdict})
 
@@ -228,7 +226,7 @@ class _Answers(Streaming):
             form = self.form()
             document = form.text("document", most=32)
             asked = await asyncio.to_thread(self.server.app.ask, form, self.server.generator)
-            form.end()
+            form.reject_unread()
             if await self.server.stored(self.server.store.document, document) is None:
                 raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such document")
             self.set_header("Content-Type", "text/event-stream; charset=utf-8")

@@ -1,4 +1,4 @@
-r"""Measures of a ranking, for questions of which it is known which passages answer them.
+r"""Metrics of a ranking, for questions whose relevant passages are known.
 
 With $g_i = 1$ if the passage at rank $i$ is relevant and $R$ relevant ones in all:
 
@@ -6,12 +6,13 @@ $$\text{recall@}k = \frac{1}{R} \sum_{i \le k} g_i, \qquad
 \text{reciprocal rank} = \frac{1}{\min \{i : g_i = 1\}}, \qquad
 \text{nDCG@}k = \frac{\sum_{i \le k} g_i / \log_2(i + 1)}{\sum_{i \le \min(k, R)} 1 / \log_2(i + 1)}$$
 
-The mean of reciprocal ranks over questions is the MRR. Each is 0 for a question whose passages are not found.
+The mean reciprocal rank over questions is the MRR. Each metric is 0 for a question whose passages are not
+found.
 
 References: Järvelin & Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; the definitions of
 trec_eval, with which the tests compare.
 
-Leaves out: degrees of relevance.
+Leaves out: graded relevance.
 """
 
 from collections.abc import Collection, Hashable, Sequence
@@ -19,7 +20,7 @@ from math import log2
 
 
 def recall_at(k: int, ranking: Sequence[Hashable], relevant: Collection[Hashable]) -> float:
-    """Share of the relevant that is among the first k.
+    """Compute recall at k: the fraction of the relevant items that are among the first k.
 
     >>> recall_at(2, ["a", "b", "c"], {"b", "c"})
     0.5
@@ -29,7 +30,7 @@ def recall_at(k: int, ranking: Sequence[Hashable], relevant: Collection[Hashable
 
 
 def reciprocal_rank(ranking: Sequence[Hashable], relevant: Collection[Hashable]) -> float:
-    """One over the rank of the first that is relevant, or 0.
+    """Compute the reciprocal rank of the first relevant item; 0 if none is ranked.
 
     >>> reciprocal_rank(["a", "b", "c"], {"b", "c"})
     0.5
@@ -39,7 +40,7 @@ def reciprocal_rank(ranking: Sequence[Hashable], relevant: Collection[Hashable])
 
 
 def ndcg_at(k: int, ranking: Sequence[Hashable], relevant: Collection[Hashable]) -> float:
-    """Discounted gain of the first k, as a share of the best possible.
+    """Compute nDCG at k: the discounted cumulative gain of the first k items over that of the ideal ranking.
 
     >>> round(ndcg_at(3, ["a", "b", "c"], {"b"}), 4)  # 1 / log2(3)
     0.6309
@@ -51,4 +52,4 @@ def ndcg_at(k: int, ranking: Sequence[Hashable], relevant: Collection[Hashable])
 
 def _require(relevant: Collection[Hashable]) -> None:
     if not relevant:
-        raise ValueError("nothing is relevant, so a ranking cannot be measured: leave the question out")
+        raise ValueError("no item is relevant, so the metric is undefined: leave the question out")

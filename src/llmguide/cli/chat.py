@@ -1,0 +1,159 @@
+"""``llmguide chat``: talk to a model, and see its responses as they are generated."""
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from llmguide.files import write_json
+from llmguide.generation.generate import stream
+from llmguide.generation.sampling import Sampler
+from llmguide.models.saved import is_saved
+from llmguide.post_training.chat import START, Message, render_chat
+from llmguide.runs.chat_model import Chat, open_chat
+from llmguide.runs.folder import load_run
+from llmguide.runs.options import ModelSource
+from llmguide.runs.writer import pieces, until_stop
+
+DESCRIPTION = """\
+Talk to a chat model: a folder that llmguide sft, dpo, ppo or grpo wrote, or, with llmguide[hf], a folder that
+transformers saved or a name on the Hugging Face hub. Each line is a message. /reset starts a new
+conversation, /quit or Ctrl-D ends, and Ctrl-C stops a response.
+
+Examples:
+  llmguide chat runs/sft
+  llmguide chat smollm2-135m-instruct --system "Answer in one sentence."
+  llmguide chat HuggingFaceTB/SmolLM2-135M-Instruct --temperature 0 --history talk.json
+  echo "What is a token?" | llmguide chat runs/sft --seed 7"""
+
+
+def chat(
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")],
+    *,
+    system: str | None = None,
+    history: Path | None = None,
+    max_new_tokens: int = 512,
+    temperature: float = 0.7,
+    top_k: int | None = None,
+    top_p: float | None = 0.95,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    stop: tuple[str, ...] = (),
+    seed: int | None = None,
+    device: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+) -> None:
+    """Talk to a model.
+
+    Args:
+        model: Run folder, folder of transformers, packaged model, or name on the hub.
+        system: System message; without it, the chat template's own, if it has one.
+        history: JSON file of the conversation, as llmguide sft reads it; continued if it exists, and written
+            after each response.
+        max_new_tokens: Most tokens of a response.
+        temperature: Sampling temperature, at least 0; 0: greedy decoding.
+        top_k: Sample from the k most likely tokens.
+        top_p: Sample from the fewest tokens whose total probability is at least this.
+        min_p: Sample from tokens at least this fraction as likely as the most likely one.
+        repetition_penalty: Penalty of tokens that occurred; above 1 makes them less likely.
+        stop: Texts that end a response besides the model's own stop tokens; they are not shown.
+        seed: Seed of the sampling.
+        device: Device of the model, such as cuda:1; by default the GPU if there is one.
+        dtype: Data type of the weights.
+    """
+    messages = _begin(system, history)
+    chat = _open(model)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chat.model.to(place, getattr(torch, dtype)).eval()
+    sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty)
+    generator = None if seed is None else torch.Generator(place).manual_seed(seed)
+    for line in _lines():
+        if line == "/quit":
+            break
+        if line == "/reset":
+            messages = [message for message in messages if message["role"] == "system"]
+            continue
+        messages.append({"role": "user", "content": line})
+        response = ""
+        try:
+            for text in until_stop(_response(chat, messages, max_new_tokens, sampler, generator), stop):
+                sys.stdout.write(text)
+                sys.stdout.flush()
+                response += text
+        except KeyboardInterrupt:
+            sys.stdout.write(" [stopped]")
+        sys.stdout.write("\n")
+        messages.append({"role": "assistant", "content": response})
+        if history:
+            write_json(history, {"messages": messages})
+
+
+def _begin(system: str | None, history: Path | None) -> list[Message]:
+    """Return the messages so far: those of the file, or the system message."""
+    if history is None or not history.exists():
+        return [] if system is None else [{"role": "system", "content": system}]
+    if system is not None:
+        raise ValueError(f"{history} holds a conversation already; leave --system out, or name another file")
+    try:
+        messages: list[Message] = json.loads(history.read_text(encoding="utf-8"))["messages"]
+        roles = [message["role"] for message in messages]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{history} holds no conversation, {{"messages": [...]}}: {error}') from error
+    for role, message in zip(roles, messages, strict=True):
+        if role != "system":
+            print(f"> {message['content']}" if role == "user" else message["content"])
+    return messages
+
+
+def _open(name: str) -> Chat:
+    if is_saved(Path(name)) and START not in load_run(name)[1].special_tokens:
+        raise ValueError(
+            f"{name} was not trained on conversations; continue a text with llmguide generate {name}, or "
+            f"train it with llmguide sft --model {name}"
+        )
+    return open_chat(ModelSource(name), [], seed=0)
+
+
+def _lines() -> Iterator[str]:
+    """Yield the user's messages, without empty lines, until the input ends."""
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return
+        if line:
+            yield line
+
+
+def _response(
+    chat: Chat,
+    messages: list[Message],
+    max_new_tokens: int,
+    sampler: Sampler,
+    generator: torch.Generator | None,
+) -> Iterator[str]:
+    """Generate a response in pieces of text; the oldest turns are dropped if the context is too short."""
+    context = chat.model.config.context_length
+    if max_new_tokens >= context:
+        raise ValueError(f"max_new_tokens={max_new_tokens} leaves no room in a context of {context} tokens")
+    prompt = render_chat(
+        messages,
+        chat.tokenizer,
+        template=chat.template,
+        add_generation_prompt=True,
+        max_length=context - max_new_tokens,
+        truncation="left",
+    ).ids
+    ids = torch.tensor([prompt], device=next(chat.model.parameters()).device)
+    tokens = map(int, stream(chat.model, ids, max_new_tokens, sampler=sampler, generator=generator))
+    new = takewhile(lambda token: token not in {chat.end_id, *chat.stop_ids}, tokens)
+    yield from pieces(new, chat.tokenizer.decode, before=prompt, end_id=None)
+
+
+COMMAND = chat

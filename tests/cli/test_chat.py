@@ -1,0 +1,120 @@
+"""A conversation on the command line: template, stop tokens and strings, the file that keeps it."""
+
+import io
+import json
+
+import pytest
+import torch
+
+from llmguide.cli import chat as command
+from llmguide.cli.main import main
+from llmguide.config import ModelConfig
+from llmguide.generation.generate import generate
+from llmguide.models import build
+from llmguide.post_training.chat import END, START, render_chat
+from llmguide.runs.folder import save_run
+from llmguide.runs.writer import until_stop
+from llmguide.tokenization.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def talk(tmp_path, monkeypatch, capsys):
+    """Says the given lines to a model with random weights; returns what it printed."""
+    tokenizer = Tokenizer.train("", 256 + 3, special_tokens=["<|endoftext|>", START, END])
+    config = ModelConfig(vocab_size=259, context_length=128, n_layers=1, d_model=16, n_heads=2)
+    save_run(tmp_path / "run", build(config), tokenizer)
+
+    def say(*lines, options=()):
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        greedy = ["--temperature", "0", "--max-new-tokens", "8"]
+        status = main(["chat", str(tmp_path / "run"), *greedy, *options])
+        printed = capsys.readouterr()
+        assert status == 0, printed.err
+        return printed.out
+
+    say.folder, say.tokenizer = tmp_path, tokenizer
+    return say
+
+
+def history(talk):
+    return json.loads((talk.folder / "talk.json").read_text())["messages"]
+
+
+def test_each_response_is_the_models_to_the_whole_conversation(talk):
+    file = ["--history", str(talk.folder / "talk.json"), "--system", "Be brief."]
+    talk("Hi", "", "And?", options=file)
+    messages = history(talk)
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user", "assistant"]
+    model = command._open(str(talk.folder / "run")).model
+    for i in (2, 4):
+        prompt = render_chat(messages[:i], talk.tokenizer, add_generation_prompt=True).ids
+        ids = generate(
+            model, torch.tensor([prompt]), 8, temperature=0, eos_id=talk.tokenizer.special_tokens[END]
+        )
+        expected = talk.tokenizer.decode([t for t in ids[0, len(prompt) :].tolist() if t <= 256])
+        assert messages[i]["content"] == expected
+
+
+def test_a_conversation_goes_on_from_its_file(talk):
+    file = ["--history", str(talk.folder / "talk.json")]
+    talk("Hi", options=file)
+    before = history(talk)
+    assert talk("And?", options=file).startswith("> Hi\n")
+    assert history(talk)[:2] == before
+    assert len(history(talk)) == 4
+
+
+def test_reset_keeps_the_system_message_only(talk):
+    options = ["--history", str(talk.folder / "talk.json"), "--system", "Be brief."]
+    talk("Hi", "/reset", "Ho", "/quit", "never said", options=options)
+    assert [message["content"] for message in history(talk)[:2]] == ["Be brief.", "Ho"]
+    assert len(history(talk)) == 3
+
+
+def test_old_turns_leave_a_full_context(talk):
+    talk(*["x" * 30] * 6, options=["--history", str(talk.folder / "talk.json")])
+    assert len(history(talk)) == 12
+
+
+def test_an_interrupted_response_is_kept(talk, monkeypatch):
+    def response(*_):
+        yield "half"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_response", response)
+    assert talk("Hi", options=["--history", str(talk.folder / "talk.json")]) == "half [stopped]\n"
+    assert history(talk)[1]["content"] == "half"
+
+
+@pytest.mark.parametrize("pieces", [["a", "b", "STOP", "c"], ["abS", "TO", "Pc"], ["abSTOPc"]])
+def test_text_from_a_stop_string_on_is_not_shown(pieces):
+    assert "".join(until_stop(iter(pieces), ["STOP", "never"])) == "ab"
+
+
+def test_the_start_of_a_stop_string_is_shown_when_it_was_none():
+    assert list(until_stop(iter(["aST", "Ex"]), ["STOP"])) == ["a", "STEx"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, ["--max-new-tokens", "128"], "leaves no room in a context of 128 tokens"),
+        ('{"messages": []}', ["--system", "x"], "holds a conversation already; leave --system out"),
+        ("[1]", [], "holds no conversation"),
+        ("{", [], "holds no conversation"),
+    ],
+)
+def test_what_is_refused(talk, monkeypatch, content, options, message):
+    file = talk.folder / "talk.json"
+    if content:
+        file.write_text(content)
+    with pytest.raises(AssertionError, match=message):  # with what the command printed as its error
+        talk("Hi", options=["--history", str(file), *options])
+
+
+def test_a_model_without_chat_tokens_is_refused(tmp_path, capsys):
+    tokenizer = Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"])
+    model = build(ModelConfig(vocab_size=257, context_length=64, n_layers=1, d_model=8, n_heads=2))
+    save_run(tmp_path / "run", model, tokenizer)
+    assert main(["chat", str(tmp_path / "run")]) == 1
+    assert "was not trained on conversations" in capsys.readouterr().err
