@@ -8,16 +8,29 @@ export PYTHONPATH := $(CURDIR)
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve live test steady site package downloads check new bench extension successor browsers clean
+.PHONY: help serve live test quick steady site package downloads check new bench extension successor browsers clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-serve: site ## build the site and serve it on http://127.0.0.1:8000 (PORT=8000)
-	python -m http.server --bind 127.0.0.1 --directory site $(PORT)
+serve: .cache/served/index.html ## build the site from the stored outputs and serve it on http://127.0.0.1:8000 (PORT=8000)
+	python -m http.server --bind 127.0.0.1 --directory .cache/served $(PORT)
 
-live: generated ## serve the pages while you write, rebuilt at each change (PORT=8000)
+# Shows the pages as they are stored, and proves nothing.
+.cache/served/index.html: $(wildcard $(shell git ls-files --cached --others --exclude-standard docs overrides src tools mkdocs.yml 2>/dev/null))
+	$(MAKE) written
+	$(call build,.cache/serving)
+	rm -rf .cache/served && mv .cache/serving .cache/served
+
+live: written ## serve the pages while you write, rebuilt at each change (PORT=8000)
 	mkdocs serve --dev-addr 127.0.0.1:$(PORT)
+
+quick: .venv/ready ## check style, types, spelling and the text of the pages, in a minute
+	ruff check .
+	ruff format --check .
+	mypy
+	codespell
+	pytest --quiet --numprocesses auto tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
 
 test: .venv/ready browsers ## check and test everything
 	ruff check .
@@ -39,18 +52,23 @@ steady-%: .venv/ready
 	  --dist loadfile tests/projects tests/training tests/post_training tests/cli > .cache/$@.txt; \
 	  status=$$?; echo "$@: $$(tail -n 1 .cache/$@.txt)"; exit $$status
 
-site: generated ## build the static site in site/
-	SITE_DIR=.cache/site mkdocs build --strict
-	find .cache/site -name '*.map' -delete
-	rm -rf .cache/site/assets/javascripts/lunr
-	python -m tools.slim .cache/site
-	python -m tools.twins .cache/site
-	python -m tools.notebooks .cache/site
+site: proved ## run every page, build the site in site/, and check it
+	$(call build,.cache/site)
 	python -m tools.cards .cache/site
-	python -m tools.search .cache/site
-	python -m tools.policy .cache/site
 	python -m tools.check_site .cache/site
 	rm -rf site && mv .cache/site site
+
+# The static site in the folder named.
+define build
+	SITE_DIR=$(1) mkdocs build --strict
+	find $(1) -name '*.map' -delete
+	rm -rf $(1)/assets/javascripts/lunr
+	python -m tools.slim $(1)
+	python -m tools.twins $(1)
+	python -m tools.notebooks $(1)
+	python -m tools.search $(1)
+	python -m tools.policy $(1)
+endef
 
 downloads: site browsers ## write the guide as PDF and EPUB, and the site as a zip to be read offline, to site/downloads/
 	python -m tools.book
@@ -88,29 +106,34 @@ extension: .venv/ready ## test the code assistant's extension for VS Code, and p
 	cd extensions/vscode-llmguide && npm ci --ignore-scripts --no-audit --no-fund --silent && npm test && npm run package
 
 # Without --clean, which would empty .cache.
-successor: generated $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
+successor: written $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
 	rm -rf .cache/successor-site
 	SITE_DIR=.cache/successor-site $(ENGINE)/bin/zensical build --strict
 	python -m tools.check_successor
 
 clean: ## remove everything that these targets made, the environment included
-	rm -rf .venv .cache node_modules site docs/assets/figures docs/assets/vendor docs/reference
+	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference
 	rm -f docs/bibliography.md docs/errata.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
 # What the pages are built from, and programs write. Each step skips what has not changed.
-.PHONY: generated
-generated: .venv/ready node_modules/ready
+.PHONY: written
+written: .venv/ready node_modules/ready
 	python -m tools.vendor
 	python -m tools.runtime
 	python -m tools.widgets
-	python -m tools.pages
-	python -m tools.tab
 	python -m tools.reference
 	python -m tools.bibliography
 	python -m tools.glossary
 	python -m tools.errata
 	python -m tools.exercises
 	python -m tools.quiz
+	python -m tools.parity
+
+# Every cell in PyTorch and in the tab's runtime, and every peer.
+.PHONY: proved
+proved: written
+	python -m tools.pages
+	python -m tools.tab
 	python -m tools.parity --run
 
 # Each package by its hash (tools/lock.py), then torch, whose builds differ in it, and this one.

@@ -10,7 +10,7 @@ from tools.reference import PACKAGE
 
 # Each has a term of the field that says it better.
 HOME_MADE = re.compile(
-    r"\b(anew|beginnings|by heart|comes? along|dearer|draws|for ever|foretell|hesitates|learnt|likeliest"
+    r"\b(anew|beginnings|by heart|comes? along|dearer|draws|for ever|foretell|hesitates|likeliest"
     r"|nat's price|once more|price of a nat)\b"
 )
 PREPOSITION = re.compile(

@@ -1,12 +1,14 @@
 """The parity ledger: how far each function of the package is from an independent library.
 
 Tests marked ``parity`` record their comparisons in .cache/parity (see tests/parity.py); this program merges
-them and writes docs/parity.md.
+them and writes docs/parity.md. Before any test has run, it takes the comparisons that docs/_data/parity.jsonl
+stores.
 
 Examples::
 
     python -m tools.parity           write the page from the recorded comparisons
     python -m tools.parity --run     run the tests first, if the package or its tests have changed
+    python -m tools.parity --store   store the recorded comparisons as well
 """
 
 import argparse
@@ -19,10 +21,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tools import CACHE, DOCS, REPOSITORY, ROOT, generated_head, write
+from tools import CACHE, DATA, DOCS, REPOSITORY, ROOT, generated_head, write
 
 LEDGER = CACHE / "parity"
 STAMP = CACHE / "parity.sha256"
+STORED = DATA / "parity.jsonl"
 PAGE = DOCS / "parity.md"
 
 
@@ -40,6 +43,11 @@ def read(folder: Path = LEDGER) -> list[dict[str, Any]]:
             f"no comparison in {folder}; run `pytest -m parity` first (python -m tools.parity --run)"
         )
     return rows
+
+
+def stored() -> list[dict[str, Any]]:
+    """The comparisons that are kept with the sources, one row per function and peer."""
+    return [json.loads(line) for line in STORED.read_text(encoding="utf-8").splitlines()]
 
 
 def merge(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -125,9 +133,14 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--run", action="store_true", help="run the parity tests first, if anything changed")
-    if parser.parse_args().run:
+    parser.add_argument("--store", action="store_true", help=f"store the comparisons in {STORED.name}")
+    arguments = parser.parse_args()
+    if arguments.run:
         run_tests()
-    write(PAGE, render(merge(read())))
+    rows = merge(read()) if STAMP.is_file() else stored()
+    if arguments.store:
+        write(STORED, "".join(f"{json.dumps(row)}\n" for row in rows))
+    write(PAGE, render(rows))
 
 
 if __name__ == "__main__":

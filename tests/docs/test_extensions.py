@@ -318,8 +318,9 @@ def test_runs_on_says_what_was_measured(tmp_path, monkeypatch):
     expected = "14 cells, 2.1 s, 300 MB on one CPU core, no GPU; torch 2.13.0"
     assert measured("learn/x") == expected
     assert expected in convert("- To run: [[runs-on: learn/x]]")
-    with pytest.raises(ValueError, match=r"\[\[runs-on: learn/y\]\]: no such run"):
+    with pytest.raises(ValueError, match=r"\[\[runs-on: learn/y\]\]: there is no docs/learn/y.md"):
         convert("[[runs-on: learn/y]]")
+    assert "Not measured in this build" in convert("[[runs-on: index]]")
 
 
 # ---- citations --------------------------------------------------------------------------------------

@@ -38,6 +38,13 @@ def test_there_are_pages():
     assert PAGES
 
 
+def test_every_stored_figure_is_on_a_page():
+    folder = DOCS / "assets" / "figures"
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    figures = [path.relative_to(folder).as_posix() for path in folder.rglob("*.svg")]
+    assert not [name for name in figures if name not in pages and not name.startswith("notebook/")]
+
+
 # ---- the runner --------------------------------------------------------------------------------------
 
 

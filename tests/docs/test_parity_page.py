@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tools.parity import merge, read, render
+from tools.parity import merge, read, render, stored
 
 
 def row(**changes):
@@ -57,3 +57,8 @@ def test_equal_results_show_as_zero():
 def test_function_of_no_module_is_an_error():
     with pytest.raises(ValueError, match=r"compares 'nowhere\.f', but src has no such module"):
         render([row(function="nowhere.f")])
+
+
+def test_the_stored_ledger_compares_what_the_tests_compare():
+    measured = [(row["function"], row["peer"]) for row in merge(read())]
+    assert [(row["function"], row["peer"]) for row in stored()] == measured, "python -m tools.parity --store"

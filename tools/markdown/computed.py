@@ -16,7 +16,7 @@ from markdown.inlinepatterns import InlineProcessor
 from markdown.preprocessors import Preprocessor
 from markdown.util import AtomicString
 
-from tools import CACHE
+from tools import CACHE, DOCS
 from tools.bibliography import work
 from tools.facts import REFERENCE, fact
 from tools.fences import COMPUTED, fences, split_computed
@@ -86,13 +86,13 @@ def measured(page: str) -> str:
     """What the last good run of a page took.
 
     Raises:
-        ValueError: The page was never run.
+        ValueError: There is no such page.
     """
     path = CACHE / "pages" / f"{page}.json"
     if not path.is_file():
-        raise ValueError(
-            f"[[runs-on: {page}]]: no such run; python -m tools.pages docs/{page}.md comes first"
-        )
+        if not (DOCS / f"{page}.md").is_file():
+            raise ValueError(f"[[runs-on: {page}]]: there is no docs/{page}.md")
+        return "Not measured in this build."
     run = json.loads(path.read_text())
     seconds = f"{run['seconds']:.1f} s" if run["seconds"] >= 0.1 else "under 0.1 s"
     memory = f", {run['peak_mb']} MB" if run["peak_mb"] else ""

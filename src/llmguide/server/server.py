@@ -98,7 +98,7 @@ class Loopback:
         await self._http.close_all_connections()
 
     async def run(self, title: str, token: str | None, *, open_browser: bool) -> None:
-        """Open the server, print the link to it after a title, and serve until cancelled."""
+        """Open the server, print the link to it after a title, and serve until canceled."""
         async with self:
             # After #, which browsers do not send to servers; the page removes it from the address at once.
             link = f"{self.address}/#token={token}" if token else self.address
