@@ -161,7 +161,7 @@ def test_time_can_be_measured():
 @pytest.mark.parametrize(
     ("sizes", "steps", "message"),
     [
-        ([2, 4, 8], [1, 2, 3], "6 sizes"),
+        ([2, 4, 8], [1, 2, 3], "give 6 or more"),
         ([8, 9, 10, 11, 12, 13], [1] * 6, "factor of 3"),
         ([1, 2, 4, 8, 16, 32], [1] * 6, "from 2"),
         ([2, 4, 8, 16, 32, 64], [0] * 6, "positive"),

@@ -56,5 +56,5 @@ def test_commands_are_found():
 
 def test_an_application_without_a_run_says_what_makes_one(tmp_path, capsys):
     assert main(["app", "code-assistant", "--run", str(tmp_path / "none")]) == 1
-    assert "llmguide project code-assistant makes one" in capsys.readouterr().err
+    assert "run llmguide project code-assistant" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
