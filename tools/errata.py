@@ -1,4 +1,4 @@
-"""What the older text said, and what is true: reads docs/_data/errata.toml, writes docs/errata.md.
+"""Common claims that do not hold up, and what is true: reads docs/_data/errata.toml, writes docs/errata.md.
 
 Numbers that the package can compute are written as ``{{ = expression }}`` in the list and computed here.
 
@@ -28,17 +28,17 @@ from tools.fences import COMPUTED, outside_code, prose_lines, split_computed
 PATH = DATA / "errata.toml"
 PAGE = DOCS / "errata.md"
 KINDS = {
-    "wrong": "Contradicted by its source or by arithmetic.",
-    "misleading": "True of something else, or only in part.",
-    "outdated": "True once.",
-    "unproven": "Nobody who could know has said so, or no measurement could show it.",
+    "wrong": "Its source or arithmetic contradicts it.",
+    "misleading": "It is true only in part, or of something else.",
+    "outdated": "It used to be true.",
+    "unproven": "No source supports it, or no measurement could.",
 }
 _FIELDS = {"chapter", "kind", "said", "truth"}
 
 
 @dataclass(frozen=True)
 class Erratum:
-    """One statement of the older text, and what holds in its place."""
+    """One claim that does not hold up, and what is true instead."""
 
     key: str
     chapter: str
@@ -165,13 +165,13 @@ def render() -> str:
     parts = [
         generated_head(
             "Errata",
-            "What the older text of this guide said, what is true, and the measurement or source behind it.",
+            "Common claims about language models that do not hold up, and what is true, with its source.",
             "tools/errata.py from docs/_data/errata.toml",
             edit="docs/_data/errata.toml",
         ),
-        f"This guide replaces an older text. The {len(entries)} statements below, all from there, did not "
-        "stand up to their source, to arithmetic, or to time. Numbers with a dotted line are computed when "
-        "this page is built; the rest was checked on 24 November 2026.\n",
+        f"This page lists {len(entries)} claims from introductions to language models that did not survive a "
+        "check, and what is true instead. Numbers with a dotted line are computed when this page is built; "
+        "the rest was checked in November 2026.\n",
         "| Kind | Entries | Means |\n| :-- | --: | :-- |",
         *rows,
         "\nTable: Kinds of errata.\n",
