@@ -26,7 +26,7 @@ def test_a_tick_stays_and_is_counted(browser: Browser, site_url: str) -> None:
 def test_each_box_is_named_by_its_step_and_links_still_lead_on(browser: Browser, site_url: str) -> None:
     page = browser.new_page()
     page.goto(f"{site_url}resources/")
-    box = page.get_by_role("checkbox", name="Train the model that counts on a text you know well")
+    box = page.get_by_role("checkbox", name="Train the n-gram model on a text you know well")
     expect(box).to_have_count(1)
     page.locator(".checklist a").first.click()
     expect(page).to_have_url(f"{site_url}learn/introduction/#the-simplest-language-model-counts")
