@@ -98,20 +98,18 @@ def test_a_right_answer_is_remembered_and_checked_by_key(page: Page) -> None:
 
 
 def test_an_error_names_the_readers_line(page: Page) -> None:
-    write(
-        page, "grouped-query", "def repeat_heads(k, n_heads):\n    print('here')\n    return k.repeat_all()\n"
-    )
-    press(page, "grouped-query", "Check")
-    expect(result(page, "grouped-query")).to_contain_text("(line 3)", timeout=PATIENCE)
-    expect(result(page, "grouped-query").locator("pre")).to_have_text("here\n")
+    write(page, "split-heads", "def split_heads(x, n_heads):\n    print('here')\n    return x.split_all()\n")
+    press(page, "split-heads", "Check")
+    expect(result(page, "split-heads")).to_contain_text("(line 3)", timeout=PATIENCE)
+    expect(result(page, "split-heads").locator("pre")).to_have_text("here\n")
 
 
 def test_an_endless_answer_can_be_stopped(page: Page) -> None:
-    write(page, "grouped-query", "def repeat_heads(k, n_heads):\n    while True:\n        pass\n")
-    press(page, "grouped-query", "Check")
-    expect(block(page, "grouped-query").locator(".cell-note")).to_have_text("Checking", timeout=PATIENCE)
-    block(page, "grouped-query").locator(".cell-run").click()
-    expect(result(page, "grouped-query")).to_have_text("Stopped.", timeout=PATIENCE)
+    write(page, "split-heads", "def split_heads(x, n_heads):\n    while True:\n        pass\n")
+    press(page, "split-heads", "Check")
+    expect(block(page, "split-heads").locator(".cell-note")).to_have_text("Checking", timeout=PATIENCE)
+    block(page, "split-heads").locator(".cell-run").click()
+    expect(result(page, "split-heads")).to_have_text("Stopped.", timeout=PATIENCE)
 
 
 def test_drafts_and_marks_outlive_the_page_until_they_are_reset(page: Page, site_url: str) -> None:
