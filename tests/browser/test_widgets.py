@@ -377,7 +377,7 @@ def test_a_file_that_is_missing_is_told_and_can_be_tried_again(browser: Browser,
         expect(box.locator("output")).to_have_text(
             "It could not be loaded: weights.bin is not there (404). Check the connection and try again."
         )
-        expect(box).to_contain_text("With scripts switched on")
+        expect(box).to_contain_text("If JavaScript is enabled")
         page.unroute("**/weights.bin")
         start(page, "sampler")
 
@@ -409,7 +409,7 @@ def test_without_scripts_words_and_numbers_stand_there(browser: Browser, site_ur
     page = context.new_page()
     page.goto(f"{site_url}play/{name}/")
     for kind in PAGES[name]:
-        expect(widget(page, kind)).to_contain_text("With scripts switched on")
+        expect(widget(page, kind)).to_contain_text("If JavaScript is enabled")
         expect(widget(page, kind).locator("button")).to_have_count(0)
     assert page.locator("article table").count() or page.locator(".widget a").count()
     context.close()
