@@ -161,7 +161,7 @@ def test_controls_keep_their_names_while_a_tooltip_shows(browser: Browser, site_
     with window(browser, DESKTOP) as context:
         page = context.new_page()
         page.goto(site_url)
-        page.locator("pre > code:visible").first.scroll_into_view_if_needed()  # its button comes with its sight
+        page.locator("pre > code:visible").first.scroll_into_view_if_needed()  # its button comes then
         for role, name in (("link", "Edit this page"), ("button", "Copy to clipboard")):
             control = page.get_by_role(role, name=name).first
             control.focus()
