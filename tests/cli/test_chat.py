@@ -76,6 +76,16 @@ def test_old_turns_leave_a_full_context(talk):
     assert len(history(talk)) == 12
 
 
+def test_a_response_may_take_half_of_a_short_context(talk, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        command, "_response", lambda chat, messages, limit, *_: given.append(limit) or iter(())
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n"))
+    assert main(["chat", str(talk.folder / "run")]) == 0
+    assert given == [64]
+
+
 def test_an_interrupted_response_is_kept(talk, monkeypatch):
     def response(*_):
         yield "half"

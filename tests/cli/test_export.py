@@ -101,6 +101,17 @@ def test_a_round_trip_loses_no_stop_token(tmp_path):
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("<|endoftext|>", END, END)
 
 
+def test_a_tokenizer_without_an_end_takes_that_of_the_settings(tmp_path):
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    to_hf_tokenizer(Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"])).save_pretrained(source)
+    sizes = {"context_length": 8, "n_layers": 1, "d_model": 8, "n_heads": 2, "activation": "gelu_tanh"}
+    hf = to_hf(build(ModelConfig(vocab_size=257, **sizes)))
+    hf.generation_config = transformers.GenerationConfig(eos_token_id=256)
+    hf.save_pretrained(source)
+    assert main(["export", str(source), str(copy)]) == 0
+    assert opened(copy)[0].generation_config.eos_token_id == 256
+
+
 def test_an_existing_folder_is_left_alone(exported, capsys):
     run, folder = exported()
     before = sorted(path.name for path in folder.iterdir())

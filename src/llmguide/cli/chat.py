@@ -21,8 +21,8 @@ from llmguide.runs.options import ModelSource
 from llmguide.runs.writer import pieces, until_stop
 
 DESCRIPTION = """\
-Talk to a chat model: a folder that llmguide sft, dpo, ppo or grpo wrote, or, with llmguide[hf], a folder that
-transformers saved or a name on the Hugging Face hub. Each line is a message. /reset starts a new
+Talk to a chat model: a run of llmguide sft --data or of a stage after it, or, with llmguide[hf], a folder
+that transformers saved or a name on the Hugging Face hub. Each line is a message. /reset starts a new
 conversation, /quit or Ctrl-D ends, and Ctrl-C stops a response.
 
 Examples:
@@ -37,7 +37,7 @@ def chat(
     *,
     system: str | None = None,
     history: Path | None = None,
-    max_new_tokens: int = 512,
+    max_new_tokens: int | None = None,
     temperature: float = 0.7,
     top_k: int | None = None,
     top_p: float | None = 0.95,
@@ -55,7 +55,7 @@ def chat(
         system: System message; without it, the chat template's own, if it has one.
         history: JSON file of the conversation, as llmguide sft reads it; continued if it exists, and written
             after each response.
-        max_new_tokens: Most tokens of a response.
+        max_new_tokens: Most tokens of a response; 512, or half of a shorter context, unless given.
         temperature: Sampling temperature, at least 0; 0: greedy decoding.
         top_k: Sample from the k most likely tokens.
         top_p: Sample from the fewest tokens whose total probability is at least this.
@@ -69,6 +69,8 @@ def chat(
     messages = _begin(system, history)
     chat = _open(model)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if max_new_tokens is None:
+        max_new_tokens = min(512, chat.model.config.context_length // 2)
     chat.model.to(place, getattr(torch, dtype)).eval()
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty)
     generator = None if seed is None else torch.Generator(place).manual_seed(seed)

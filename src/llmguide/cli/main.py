@@ -37,8 +37,8 @@ EXAMPLES = """\
   llmguide generate runs/pretrain "My fellow citizens"
   llmguide pretrain --corpus books/ --output runs/books
   llmguide sft                                       a minute, in a world where the optimum is known
-  llmguide chat smollm2-135m-instruct                or a model of yours, after llmguide sft
-  llmguide export runs/sft exported
+  llmguide chat smollm2-135m-instruct                or a model of yours, after llmguide sft --data
+  llmguide export runs/pretrain exported
   llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
   llmguide serve                                     the guide, whose cells run in your Python

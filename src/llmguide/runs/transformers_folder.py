@@ -22,8 +22,10 @@ def save_transformers(folder: str | Path, model: GPT | Llama, tokenizer: Any) ->
     for name in ("bos_token_id", "pad_token_id"):
         setattr(settings, name, getattr(tokenizer, name))
         setattr(hf_model.config, name, getattr(tokenizer, name))
-    stops = sorted({tokenizer.eos_token_id} | stop_ids(tokenizer) - {None})
-    settings.eos_token_id = hf_model.config.eos_token_id = stops[0] if len(stops) == 1 else stops
+    stops = sorted(({tokenizer.eos_token_id} | stop_ids(tokenizer)) - {None})
+    settings.eos_token_id = hf_model.config.eos_token_id = (
+        stops if len(stops) > 1 else next(iter(stops), None)
+    )
     hf_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
