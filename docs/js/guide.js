@@ -247,6 +247,6 @@ new MutationObserver(tendLateControls).observe(document.body, { childList: true,
 for (const event of ["mouseover", "focusin"]) addEventListener(event, showTip);
 addEventListener("focusout", hideTip);
 addEventListener("keydown", ({ key }) => key === "Escape" && hideTip());
-document.fonts.ready.then(markScrollable);
+document.fonts.addEventListener("loadingdone", markScrollable); // a formula's fonts come when it comes near
 addEventListener("resize", markScrollable);
 for (const event of ["toggle", "contentvisibilityautostatechange"]) addEventListener(event, markNear, true);
