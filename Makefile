@@ -113,7 +113,7 @@ successor: written $(ENGINE)/ready ## build the same pages with Zensical, which 
 
 clean: ## remove everything that these targets made, the environment included
 	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference
-	rm -f docs/bibliography.md docs/errata.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
+	rm -f docs/bibliography.md docs/claims.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
 # What the pages are built from, and programs write. Each step skips what has not changed.
 .PHONY: written
@@ -124,7 +124,7 @@ written: .venv/ready node_modules/ready
 	python -m tools.reference
 	python -m tools.bibliography
 	python -m tools.glossary
-	python -m tools.errata
+	python -m tools.claims_page
 	python -m tools.exercises
 	python -m tools.quiz
 	python -m tools.parity

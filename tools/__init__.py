@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -10,7 +11,7 @@ DOCS = ROOT / "docs"
 DATA = DOCS / "_data"
 CACHE = ROOT / ".cache"
 REPOSITORY = "https://github.com/llmguide/llmguide/blob/main"
-GENERATED = ("bibliography.md", "errata.md", "exercises.md", "glossary.md", "parity.md", "quiz.md")
+GENERATED = ("bibliography.md", "claims.md", "exercises.md", "glossary.md", "parity.md", "quiz.md")
 
 
 def page_paths() -> list[Path]:
@@ -18,6 +19,15 @@ def page_paths() -> list[Path]:
     names = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
     left_out = (*GENERATED, "reference/", "runtime/")
     return [DOCS / name for name in names if not name.startswith(left_out)]
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known name that is most like it, if any is.
+
+    >>> near("gpt3-contxt", ["gpt3-context", "gpt3-layers"])
+    '; did you mean gpt3-context?'
+    """
+    return "".join(f"; did you mean {match}?" for match in get_close_matches(name, list(known), 1))
 
 
 def generated_head(title: str, description: str, origin: str, *, edit: str | None = None) -> str:

@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from tools import DATA, DOCS, generated_head, write
-from tools.errata import headings
 from tools.facts import fact
+from tools.links import headings
 
 FOLDER = DATA / "quiz"
 PAGE = DOCS / "quiz.md"

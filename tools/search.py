@@ -36,15 +36,15 @@ HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 INLINE = {"a", "b", "code", "data", "em", "i", "small", "span", "strong", "sub", "sup", "wbr"}
 SILENT = {"button", "nav", "script", "style", "svg"}
 LEFT_OUT = {
-    "answer", "doc-labels", "headerlink", "how", "katex-html", "math-display", "mkdocstrings-source", "more",
-    "notebook-links", "output", "runs-on", "success", "tip", "verified",
+    "answer", "claims", "doc-labels", "headerlink", "how", "katex-html", "math-display",
+    "mkdocstrings-source", "more", "notebook-links", "output", "runs-on", "success", "tip", "verified",
 }  # fmt: skip
 UNSHOWN = {
     "abstract", "citation", "doc-section-title", "field-body", "highlight", "source-link", "table-scroll",
 }  # fmt: skip
 # Pages that explain come before pages that list.
 WEIGHTS = {
-    "bibliography": 0.15, "errata": 0.15, "exercises": 0.15, "glossary": 0.15, "parity": 0.15, "play": 0.7,
+    "bibliography": 0.15, "claims": 0.15, "exercises": 0.15, "glossary": 0.15, "parity": 0.15, "play": 0.7,
     "projects": 0.7, "quiz": 0.15, "reference": 0.15, "resources": 0.4,
 }  # fmt: skip
 ENDINGS = {"Exercises", "Going further", "Quick quiz", "Sources", "Summary"}  # of chapters

@@ -21,6 +21,8 @@ import yaml
 from llmguide.exercises import exercise
 from tools import DOCS, ROOT, write
 from tools.bibliography import CITATION, SOURCES, source_list, split_citation, work
+from tools.claims import LINE as CLAIMS
+from tools.claims import list_of_links
 from tools.facts import REFERENCE, fact
 from tools.fences import COMPUTED, dump, fences, map_prose, outside_code, split_computed
 from tools.markdown.computed import RUNS_ON, measured
@@ -87,6 +89,12 @@ def _unfold(text: str) -> str:
 def _resolve(prose: str, page: str, body: str) -> str:
     """Prose with everything that the build would fill in."""
     prose = SOURCES.sub(lambda match: source_list(body, match["keys"]), prose)
+    prose = CLAIMS.sub(
+        lambda match: list_of_links(
+            match["keys"], lambda entry: f"[“{entry.claim}”]({_relative('claims.md', page)}#{entry.anchor})"
+        ),
+        prose,
+    )
     prose = SOURCE.sub(_included, prose)
     prose = EXERCISE.sub(lambda match: rendered(exercise(match["name"])), prose)
     prose = _MODULE.sub(_module, prose)

@@ -7,9 +7,9 @@ import tomllib
 import pytest
 from tools import DOCS, glossary
 from tools.bibliography import all_works
-from tools.errata import headings
 from tools.facts import PATH, all_facts, fact, parse
 from tools.fences import prose_lines
+from tools.links import headings
 
 ENTRY = """
 [gpt3-context]

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
+from importlib import import_module
 
 import pytest
 from tools import DATA, DOCS
@@ -64,3 +66,13 @@ def test_a_page_is_run_again_when_a_record_changes(tmp_path, monkeypatch):
         hashes.append(page_hash(text, "docs/page.md"))
     assert len(set(hashes)) == 3
     assert page_hash(text.replace("one", "two"), "docs/page.md") not in hashes
+
+
+@pytest.mark.parametrize("name", sorted({path.parent.name for path in RECORDS}))
+def test_the_recorded_runs_are_of_the_defaults(name):
+    """A page reports runs with the defaults. If you change one, record the runs again."""
+    plan = import_module(f"llmguide.projects.{MODULES[name]}").Plan()
+    assert json.loads(json.dumps(asdict(plan))) == records(name)[0]["plan"], (
+        f"these defaults are not those of docs/_data/projects/{name}: run `llmguide project {name}` for each "
+        f"seed, store each record.json there, then make check PAGE=docs/projects/{name}.md UPDATE=1"
+    )
