@@ -247,7 +247,7 @@ def pages() -> dict[Path, str]:
     for title, names in PARTS.items():
         path = DOCS / "quiz" / f"{title.lower()}.md"
         about = f"Questions on {title.lower()}, with an explanation of every choice."
-        head = generated_head(f"Quiz: {title.lower()}", about, origin)
+        head = generated_head(f"Quiz on {title.lower()}", about, origin)
         found[path] = "\n".join([head, *(_chapter(by_name[name]) for name in names)])
         parts += [f"## {title}\n", *(_entry(path, by_name[name]) for name in names), ""]
     found[PAGE] = "\n".join([generated_head("Quiz", description, origin), _INTRODUCTION.strip(), "", *parts])

@@ -4,6 +4,7 @@ import math
 import re
 
 import pytest
+import yaml
 from tools import DOCS
 from tools.quiz import KINDS, MAX_VARIANTS, MIN_VARIANTS, PARTS, chapters, instantiate, pages, read
 
@@ -55,6 +56,11 @@ def test_everything_is_filled_in_and_explained():
             question.id
         )
         assert variant.why or question.kind != "numeric", question.id
+
+
+def test_the_head_of_every_page_can_be_read():
+    for path, text in pages().items():
+        assert yaml.safe_load(text.split("---")[1])["title"], path
 
 
 def test_ids_are_anchors():
