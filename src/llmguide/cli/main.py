@@ -87,7 +87,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command-line arguments after ``llmguide``; None: those of this process.
 
     Returns:
-        The exit status: 0; 1 if an input is invalid or missing; 2 for a wrong command line; 130 after Ctrl-C.
+        The exit status: 0; 1 if an input is invalid or missing; 2 for a wrong command line; 130 after Ctrl-C;
+        143 after SIGTERM.
 
     >>> main(["--version"])
     llmguide ...
@@ -158,7 +159,7 @@ def _description(name: str) -> str:
 def _expanded(args: list[str]) -> list[str]:
     """Replace the aliases of options, and those of values of ``--precision``.
 
-    >>> _expanded(["--learning-rate=1e-3", "--precision", "bf16", "--data", "bf16"])
+    >>> _expanded(["--learning_rate=1e-3", "--precision", "bf16", "--data", "bf16"])
     ['--lr=1e-3', '--precision', 'bfloat16', '--data', 'bf16']
     """
     expanded = []
@@ -166,7 +167,7 @@ def _expanded(args: list[str]) -> list[str]:
         option, equals, value = arg.partition("=")
         if option.startswith("--"):
             value = ALIASES.get(value, value) if option == "--precision" else value
-            expanded.append(ALIASES.get(option, option) + equals + value)
+            expanded.append(ALIASES.get(option.replace("_", "-"), option) + equals + value)
         else:
             expanded.append(ALIASES.get(arg, arg) if before == "--precision" else arg)
     return expanded

@@ -1,6 +1,7 @@
 """Let Ctrl-C and SIGTERM end a training loop after the current step, so that a checkpoint is saved first."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,11 +50,12 @@ def interrupts(*, deferred: bool) -> Iterator[Interrupts]:
 
     Args:
         deferred: Whether the signals wait until the block asks for them. They do not in a thread, which
-            receives none.
+            receives none, nor in the browser.
     """
     received = Interrupts()
     before = {}
-    if deferred and threading.current_thread() is threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if deferred and is_main and not hasattr(sys, "_emscripten_info"):
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     # a program in the background may ignore Ctrl-C; None: set by code that is not Python
     before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
