@@ -94,7 +94,7 @@ def test_the_record_of_a_run_is_complete(tmp_path):
     args = ["sft", "--n-steps", "2", "--seed", "5", "--lr", "0.25", "--output", str(tmp_path / "run")]
     for _ in range(2):
         assert main(args) == 0
-    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    run = json.loads((tmp_path / "run" / "run.json").read_text(), parse_constant=pytest.fail)
     assert (run["seed"], run["training"]["lr"], run["training"]["n_steps"]) == (5, 0.25, 2)
     assert len(run["starts"]) == 2
     assert run["starts"][0]["torch"] == version("torch")

@@ -51,7 +51,8 @@ def resumable(output: Path, config: Any = None) -> Iterator[None]:
         config: Hyperparameters, a dataclass, for ``run.json``; None: they are recorded elsewhere.
     """
     if config is not None and distributed.world().rank == 0:
-        record(output, training=asdict(config))
+        # infinity is no JSON
+        record(output, training=json.loads(json.dumps(asdict(config)), parse_constant=str))
     folder = output / "checkpoints"
     try:
         yield
@@ -129,7 +130,10 @@ def drop_too_long(examples: Sequence[Item | None], what: str, length: int) -> li
     if len(items) < len(examples):
         say(f"dropped {len(examples) - len(items)} of {len(examples)} {what}: longer than {length} tokens")
     if not items:
-        raise ValueError(f"no {what} of at most {length} tokens; give more data or a longer --max-length")
+        raise ValueError(
+            f"no {what} of at most {length} tokens; give shorter ones, or change --max-length, "
+            "--context-length or --max-new-tokens"
+        )
     return items
 
 
