@@ -16,6 +16,7 @@ from llmguide.post_training.preferences.dpo import dpo_loss, preference_objectiv
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.sft import Conversations, completion
+from llmguide.runs.folder import n_params
 from llmguide.runs.options import Lora, TrainSteps, schedule
 from llmguide.training.losses import batch_loss
 from llmguide.training.step import accumulate_gradients
@@ -168,8 +169,11 @@ def test_qlora_trains_adapters_on_a_base_of_four_bits(stage, rows, written, tmp_
 
 
 def test_the_matrices_of_the_blocks_are_quantized_and_the_head_is_not():
-    model = build(ModelConfig(**(vars(CONFIG) | {"d_model": 64, "tie_embeddings": False})))
+    sizes = {"vocab_size": 40, "context_length": 24, "n_layers": 2, "d_model": 64, "n_heads": 2}
+    model = build(ModelConfig(**sizes, tie_embeddings=False))
+    n_before = n_params(model)
     Lora(lora_rank=2, quantize="nf4").apply_to(model)
+    assert n_params(model) == n_before + 2 * 4 * 2 * (64 + 64)  # layers, matrices, rank, sides
     quantized = {name for name, layer in model.named_modules() if isinstance(layer, QuantizedLinear)}
     assert len(quantized) == 2 * 6  # four of attention, two of the feed-forward layer
     assert not any("head" in name for name in quantized)

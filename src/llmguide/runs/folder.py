@@ -14,6 +14,7 @@ from torch import nn
 from llmguide.files import write_json
 from llmguide.models import GPT, Llama, save
 from llmguide.models.saved import load_saved
+from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 from llmguide.runs.provenance import provenance
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
@@ -133,5 +134,7 @@ def say(text: str) -> None:
 
 
 def n_params(model: nn.Module) -> int:
-    """Count the parameters; shared ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Count the parameters, those of quantized matrices included; shared ones count once."""
+    quantized = (layer for layer in model.modules() if isinstance(layer, QuantizedLinear))
+    n_quantized = sum(layer.in_features * layer.out_features for layer in quantized)
+    return n_quantized + sum(parameter.numel() for parameter in model.parameters())
