@@ -36,5 +36,5 @@ def unlocked():
     yield
     from llmguide.training import locks  # noqa: PLC0415  # after the import hook
 
-    while locks._until_exit:
-        locks._until_exit.pop().release()
+    for folder in list(locks._until_exit):
+        locks.unlock(folder)

@@ -91,6 +91,21 @@ def test_cache_and_adapters_of_llama_2_7b(capsys):
     assert rows[2]["memory"] < rows[1]["memory"] < rows[0]["memory"]
 
 
+def test_counts_have_the_suffixes_of_the_tables(capsys):
+    long = estimate(capsys, "train", "--params", "8e9", "--tokens", "1.5e13")
+    assert estimate(capsys, "train", "--params", "8B", "--tokens", "15T") == long
+    assert estimate(capsys, "cache", "gpt2", "--tokens", "1k") == estimate(
+        capsys, "cache", "gpt2", "--tokens", "1000"
+    )
+    for args, message in (
+        (["15Q"], "not a number such as"),
+        (["T"], "not a number"),
+        (["0.1"], "whole number"),
+    ):
+        assert main(["estimate", "cache", "gpt2", "--tokens", *args]) == 2
+        assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
 def test_presets_are_listed(capsys):
     assert "llama-3.1-405b" in [row["model"] for row in estimate(capsys, "presets")]
 

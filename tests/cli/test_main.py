@@ -60,6 +60,49 @@ def test_without_the_extra_it_names_the_package_to_install(monkeypatch, capsys):
     assert 'pip install "llmguide[cli]"' in capsys.readouterr().err
 
 
+HELP_WITHOUT = r"""
+import importlib.metadata as metadata, re, sys
+
+kept, todo = set(), ["filelock", "jaxtyping", "jinja2", "numpy", "torch", *EXTRA]
+while todo:
+    name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+    try:
+        requires = metadata.requires(name) if name not in kept else []
+    except metadata.PackageNotFoundError:
+        continue
+    kept.add(name)
+    todo += [re.match(r"[\w.-]+", r)[0] for r in requires or [] if "extra ==" not in r]
+
+owners_of = metadata.packages_distributions()
+hidden = {
+    module
+    for module, owners in owners_of.items()
+    if not any(re.sub(r"[-_.]+", "-", owner).lower() in kept for owner in owners)
+} - {"llmguide"}
+
+class Without:
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+sys.meta_path.insert(0, Without())
+from llmguide.cli import main
+for name in main.COMMANDS:
+    print("=", name, flush=True)
+    assert main.main([name, "--help"]) == 0, name
+assert "transformers" in hidden and "tornado" in hidden and not hidden & sys.modules.keys()
+"""
+
+
+@pytest.mark.parametrize("extra", [[], ["tyro"]], ids=["core", "tyro"])
+def test_help_needs_no_extra(extra):
+    code = f"EXTRA = {extra}\n{HELP_WITHOUT}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout[-2000:] + found.stderr
+    assert found.stdout.count("Examples:") >= len(main.COMMANDS)
+    assert found.stdout.count('pip install "llmguide[cli]"') == (0 if extra else len(main.COMMANDS))
+
+
 def test_a_reader_that_stops_reading_is_no_error():
     command = f"{sys.executable} -m llmguide estimate presets --json | true"
     found = subprocess.run(

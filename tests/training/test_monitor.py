@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import sys
 from statistics import fmean, stdev
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmguide.training import monitor
 from llmguide.training.divergence import is_spike
 from llmguide.training.monitor import Console, JsonLinesLogger, Logger, Loggers, TensorBoardLogger, describe
 from llmguide.training.utilization import measure_peak_flops
@@ -45,6 +47,35 @@ def test_a_run_that_goes_on_appends(tmp_path):
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()] == [1, 2]
 
 
+def test_a_resumed_run_replaces_the_steps_that_it_repeats(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
+
+    (tmp_path / "log.jsonl").write_text("")
+    for steps in ((1, 2, 3, 4), (3, 4, 5)):  # the first process was killed after a checkpoint of step 2
+        logger = Loggers(TensorBoardLogger(tmp_path), JsonLinesLogger(tmp_path / "log.jsonl"))
+        for step in steps:
+            logger.log(step, {"loss": 10.0 * len(steps) + step})
+        logger.loggers[0].writer.close()
+        with (tmp_path / "log.jsonl").open("a") as file:
+            file.write('{"step": 9, "lo')  # half a line
+    expected = [(1, 41.0), (2, 42.0), (3, 33.0), (4, 34.0), (5, 35.0)]
+    assert [
+        (event.step, event.value) for event in EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    ] == expected
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()[:-1]]
+    assert [(row["step"], row["loss"]) for row in rows] == expected
+
+
+def test_the_time_left_follows_the_steps_of_this_process(monkeypatch):
+    now = iter([100.0, 104.0, 160.0, 161.0])
+    monkeypatch.setattr(monitor, "perf_counter", lambda: next(now))
+    left = monitor.TimeLeft(530)
+    assert left.after(500) == ""  # how long this step took is not known
+    assert left.after(502) == "  56 s left"  # 2 s a step
+    assert left.after(510) == "  2 min left"  # 6 s a step
+    assert left.after(530) == ""
+
+
 def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match=r'pip install "llmguide\[cli\]"'):
@@ -66,11 +97,12 @@ def test_lines_go_to_logging_and_nothing_to_the_screen(capsys, caplog):
     line = "loss 2.5000  lr 1.00e-03  norm 0.50  1,234 tokens/s"
     evaluated = line.replace("  lr", "  val 2.7500  lr")
     expected = [f"step 7/25  {evaluated}", *(f"step {step}/25  {line}" for step in (10, 20, 25)), "a sample"]
-    assert caplog.messages == expected
+    assert [re.sub(r"  \d+ s left$", "", message) for message in caplog.messages] == expected
+    assert [message.endswith(" s left") for message in caplog.messages] == [True, True, True, False, False]
     with caplog.at_level(logging.INFO, logger="llmguide.training.train"), Console(2, quiet=True) as console:
         console.show(1, VALUES)
         console.write("of another process")
-    assert caplog.messages == expected
+    assert len(caplog.messages) == len(expected)
     assert capsys.readouterr() == ("", "")
 
 

@@ -6,18 +6,9 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from llmguide.coding.client import Endpoint
-
-try:
-    from llmguide.projects.webapp import APPS
-    from llmguide.projects.webapp.access import token_of
-    from llmguide.projects.webapp.generators import Generator, RemoteModel
-    from llmguide.projects.webapp.store import Store
-    from llmguide.projects.webapp.web import App, AppServer
-except ModuleNotFoundError as error:
-    message = 'llmguide app needs more packages: pip install "llmguide[apps]"'
-    raise ModuleNotFoundError(message) from error
+from llmguide.projects.webapp import APPS
 
 DESCRIPTION = """\
 Serve an application on this machine: a web page for a model, which stores your texts, the model's answers and
@@ -29,7 +20,8 @@ stops the server; the texts are kept.
 Only this machine can reach the server, and without --public only pages and editors with the token can read or
 write. The token is in the link and in the file app.token in the run's folder; delete the file to get a new
 token at the next start. On a shared machine, use --no-browser: other users can read the command line that
-starts the browser, and it includes the token.
+starts the browser, and it includes the token. The address is 127.0.0.1: requests to localhost or another port
+are refused.
 
 Examples:
   llmguide app creative-writing
@@ -39,8 +31,6 @@ Examples:
 
 
 def _app_of(name: str) -> Callable[..., None]:
-    app: App = import_module(f"llmguide.projects.{APPS[name]}.app").APP
-
     def command(
         *,
         run: Path = Path("runs") / name,
@@ -62,6 +52,15 @@ def _app_of(name: str) -> Callable[..., None]:
             no_browser: Print the link without opening a browser.
             public: Let every user and program of this machine read and write without a token.
         """
+        try:
+            from llmguide.projects.webapp.access import token_of  # noqa: PLC0415  # an extra
+            from llmguide.projects.webapp.store import Store  # noqa: PLC0415
+            from llmguide.projects.webapp.web import App, AppServer  # noqa: PLC0415
+
+            app: App = import_module(f"llmguide.projects.{APPS[name]}.app").APP
+        except ModuleNotFoundError as error:
+            message = f'llmguide app needs more packages ({error}): pip install "llmguide[apps]"'
+            raise ModuleNotFoundError(message) from error
         if not (url or model or run.is_dir()):
             raise ValueError(f"there is no run in {run}: run llmguide project {name}, or give a --url")
         opened = _remote(url, model) if url else app.open(Path(model) if model else run)
@@ -82,7 +81,10 @@ def _app_of(name: str) -> Callable[..., None]:
 COMMAND = {name: _app_of(name) for name in APPS}
 
 
-def _remote(url: str, model: str | None) -> Generator:
+def _remote(url: str, model: str | None) -> Any:
+    from llmguide.coding.client import Endpoint  # noqa: PLC0415  # an extra
+    from llmguide.projects.webapp.generators import RemoteModel  # noqa: PLC0415
+
     if model is None:
         raise ValueError(f"--url {url} needs --model, the name of a model there")
     return RemoteModel(model, Endpoint(url.rstrip("/"), os.environ.get("OPENAI_API_KEY", "")))

@@ -21,11 +21,12 @@ from llmguide.runs.options import (
     COMPARISON_DATA,
     LORA,
     MODEL_SOURCE,
-    STEPS,
+    TRAIN_STEPS,
     ComparisonData,
     Lora,
     ModelSource,
-    Steps,
+    TrainSteps,
+    per_step,
     schedule,
 )
 from llmguide.runs.toy import NEEDS_DATA, run_toy
@@ -54,7 +55,7 @@ def dpo(
     beta: float = 0.1,
     label_smoothing: float = 0.0,
     source: ModelSource = MODEL_SOURCE,
-    steps: Steps = STEPS,
+    steps: TrainSteps = TRAIN_STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Train a policy on preferences.
@@ -64,19 +65,23 @@ def dpo(
         output: Run folder.
         beta: KL coefficient, above 0; smaller values let the policy move further from the reference model.
         label_smoothing: Probability that a label is flipped, from 0 to below 0.5.
-        source: Initial policy, which is the reference model too.
-        steps: Training options.
+        source: Initial policy, which is the reference model too. Prompts longer than --max-length lose their
+            oldest turns; pairs whose last turn does not fit are skipped; both are counted.
+        steps: Training options. Defaults: 1 epoch of batches of 32, learning rate 5e-6, 2e-4 with LoRA or a
+            new model; in the tiny world 200 steps of 64, learning rate 1e-3.
         lora: LoRA options.
     """
     options: dict[str, Any] = {"beta": beta, "label_smoothing": label_smoothing}
     if comparisons.data is None:
-        if lora.lora_rank:
+        if lora.lora_rank or source.max_length or steps.epochs:
             raise ValueError(NEEDS_DATA)
         run_toy("dpo", output, steps, model=source.model, **options)
         return
     loss = partial(dpo_loss, beta=beta, label_smoothing=label_smoothing)
-    device = start_run(output, **options, **options_of(comparisons, source, steps, lora))
+    loss(*torch.zeros(4, 1))  # raises the errors of its options
+    distributed.init_process_group()
     seen, unseen = load_pairs(comparisons, seed=steps.seed)
+    device = start_run(output, **options, **options_of(comparisons, source, steps, lora))
     start = source
     if source.model is None:
         start = ModelSource(str(output / "sft"))
@@ -86,20 +91,24 @@ def dpo(
             say("")
     chat = open_chat(start, [], seed=steps.seed)
     chat.model.to(device)
-    length = min(source.context_length, chat.model.config.context_length)
+    length = source.longest(chat.model)
     pairs = PreferenceDataset(
         drop_too_long([_pair(chat, pair, length) for pair in seen], "pairs", length + 1), seed=steps.seed
     )
     encoded = [(pair, _pair(chat, pair, length)) for pair in unseen]
     unseen = [pair for pair, ids in encoded if ids is not None]
     held_out = PreferenceDataset(drop_too_long([ids for _, ids in encoded], "pairs", length + 1))
+    chat.report_truncated("responses", length + 1)
+    lora.apply_to(chat.model)  # new adapters change nothing, but the reference model is quantized, too
     say("computing the log-probabilities of all responses under the reference model")
-    pairs, held_out = (side.with_reference(chat.model, batch_size=BATCH_SIZE) for side in (pairs, held_out))
-    lora.apply_to(chat.model)
+    with torch.autocast(device.type, torch.bfloat16, enabled=steps.precision == "bfloat16"):
+        pairs, held_out = (
+            side.with_reference(chat.model, batch_size=BATCH_SIZE) for side in (pairs, held_out)
+        )
     rate = 2e-4 if source.model is None or lora.lora_rank else 5e-6
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
-    describe(chat.model, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(pairs):,} pairs")
-    with resumable(output):
+    describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(pairs):,} pairs")
+    with resumable(output, config):
         train(
             chat.model,
             pairs,
@@ -131,8 +140,10 @@ def _fine_tune_first(
     )
     texts = (message["content"] for messages in train_side for message in messages)
     chat = open_chat(source, texts, seed=seed)
-    length = source.context_length
-    fine_tune(chat, train_side, held_out, output, steps=Steps(seed=seed), lora=Lora(), context_length=length)
+    length = source.longest(chat.model)
+    fine_tune(
+        chat, train_side, held_out, output, steps=TrainSteps(seed=seed), lora=Lora(), context_length=length
+    )
 
 
 def _pair(chat: Chat, pair: TextPair, length: int) -> PreferencePair | None:

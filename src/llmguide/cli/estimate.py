@@ -1,8 +1,9 @@
 """``llmguide estimate``: the arithmetic of `llmguide.costs` as tables. Needs no torch."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
@@ -43,6 +44,36 @@ GPUS = {
 }
 GpuName = Literal["v100", "t4", "a100", "rtx4090", "l40s", "h100", "h200", "b200"]
 Number = Annotated[int | None, tyro.conf.arg(metavar="N")]
+
+
+def parse_count(text: str, kind: type = float) -> Any:
+    """Parse a number with an optional suffix K, M, B or T, as in the tables.
+
+    >>> [parse_count(text) for text in ("15T", "1.5b", "8K", "2e12", "1024")]
+    [15000000000000.0, 1500000000.0, 8000.0, 2000000000000.0, 1024.0]
+    """
+    digits, suffix = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    try:  # decimal: 1.1T is a whole number
+        number = Decimal(digits) * Decimal({"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}[suffix])
+    except (ArithmeticError, KeyError):
+        raise ValueError(f"{text!r} is not a number such as 1e9, 15T, 7B, 2.5M or 8K") from None
+    if kind is int and number % 1:
+        raise ValueError(f"{text!r} must be a whole number")
+    return kind(number)
+
+
+def _count_spec(kind: type) -> Any:
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="N",
+        instance_from_str=lambda values: parse_count(values[0], kind),
+        is_instance=lambda value: value is None or isinstance(value, int | float),
+        str_from_instance=lambda value: ["unset" if value is None else str(value)],
+    )
+
+
+Count = Annotated[float, _count_spec(float)]
+WholeCount = Annotated[int, _count_spec(int)]
 
 
 @dataclass(frozen=True)
@@ -132,7 +163,7 @@ def params(model: Model, json: bool = False) -> None:
     show(Table(f"parameters of {model.name}", columns, rows, notes), as_json=json)
 
 
-def flops(model: Model, tokens: int | None = None, json: bool = False) -> None:
+def flops(model: Model, tokens: WholeCount | None = None, json: bool = False) -> None:
     """Count the FLOPs per token, by part.
 
     Args:
@@ -187,8 +218,8 @@ def optimal(budget: tyro.conf.Positional[float], json: bool = False) -> None:
 def train(
     model: Model,
     *,
-    tokens: float,
-    params: float | None = None,
+    tokens: Count,
+    params: Count | None = None,
     gpu: GpuName | None = None,
     n_gpus: int = 1,
     utilization: float = 0.4,
@@ -199,8 +230,8 @@ def train(
 
     Args:
         model: Preset name, or a shape given by flags.
-        tokens: Number of tokens to train on, such as 2e12.
-        params: Number of parameters, such as 7e9, instead of a model.
+        tokens: Number of tokens to train on, such as 15T or 2e12.
+        params: Number of parameters, such as 7B or 7e9, instead of a model.
         gpu: GPU model; default: all known ones.
         n_gpus: Number of GPUs in parallel, at least 1.
         utilization: Fraction of peak FLOP/s that is reached (MFU); large runs report 0.3 to 0.5.
@@ -247,7 +278,7 @@ def train_memory(
     *,
     n_gpus: int = 1,
     batch: int = 1,
-    tokens: int | None = None,
+    tokens: WholeCount | None = None,
     recompute: Literal["none", "selective", "full"] = "selective",
     json: bool = False,
 ) -> None:
@@ -289,7 +320,7 @@ def train_memory(
     show(Table(title, columns, rows, notes), as_json=json)
 
 
-def cache(model: Model, tokens: int | None = None, batch: int = 1, json: bool = False) -> None:
+def cache(model: Model, tokens: WholeCount | None = None, batch: int = 1, json: bool = False) -> None:
     """Estimate the KV cache of generation.
 
     Args:

@@ -39,7 +39,7 @@ def generate(
         prompt: Text to complete; without it, a document is generated from its start.
         max_new_tokens: Most tokens of the completion; default: 200, or what fits into the context.
         temperature: Sampling temperature, at least 0; 0: greedy decoding.
-        top_k: Sample from the k most likely tokens.
+        top_k: Sample from the k most likely tokens; None: from all.
         top_p: Sample from the fewest tokens whose total probability is at least this.
         min_p: Sample from tokens at least this fraction as likely as the most likely one.
         repetition_penalty: Penalty of tokens that have occurred; above 1 makes them less likely.

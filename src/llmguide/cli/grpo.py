@@ -59,7 +59,8 @@ def grpo(
         max_new_tokens: Most tokens of a completion; 4 in the tiny world.
         check: Comparison with the expected answer; auto: as numbers, if all expected answers are numbers.
         held_out: Fraction of the prompts that is held out.
-        steps: Training options.
+        steps: Training options. Defaults: 200 rollouts of 8 prompts, learning rate 1e-5, with LoRA 1e-4; in
+            the tiny world 200 of 16, learning rate 5e-4.
         lora: LoRA options.
     """
     if data is None:
@@ -70,10 +71,11 @@ def grpo(
         return
     if model is None or reward_model is not None:
         raise ValueError("--data needs a policy and checks answers: give --model, and no --reward-model")
+    asked = problems(data, with_answer=True)
     choices = {"model": model, "variant": variant, "group_size": group_size, "kl_coef": kl_coef}
     device = start_run(output, data=data, **choices, seed=steps.seed, lora=vars(lora), held_out=held_out)
     chat = open_chat(ModelSource(model), [], seed=steps.seed)
-    found = answerable(chat, problems(data, with_answer=True), max_new_tokens)
+    found = answerable(chat, asked, max_new_tokens)
     grader = _grader(check, [problem for _, problem in found])
     expected = _expected(chat.tokenizer.decode, found)
     seen, unseen = train_val_split([(problem.prompt[0]["content"], ids) for ids, problem in found], held_out)
@@ -81,8 +83,8 @@ def grpo(
         raise ValueError(
             f"{data}: all {len(unseen)} prompts are held out; give more, or a smaller --held-out"
         )
-    reference = deepcopy(chat.model).to(device) if kl_coef else None
     lora.apply_to(chat.model.to(device))
+    reference = deepcopy(chat.model) if kl_coef else None  # new adapters change nothing
     defaults = GRPOConfig(
         n_steps=200,
         batch_size=8,
@@ -98,7 +100,7 @@ def grpo(
     say(f"{config.n_steps} rollouts of {config.batch_size} of {len(seen):,} prompts, on {device}")
     learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference_model=reference)
     before = share_right(chat.model, unseen, reward, config)
-    with resumable(output):
+    with resumable(output, config):
         history = learner.train(
             seen, folder=output / "checkpoints", logger=loggers(output, Lines(config.n_steps))
         )

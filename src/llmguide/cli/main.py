@@ -5,13 +5,16 @@ torch. A command is a function, or a table of functions; tyro derives options an
 docstrings. To add one, write a module of `llmguide.cli` and a line in `COMMANDS`.
 """
 
+import ast
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from llmguide import __version__
 
@@ -48,6 +51,19 @@ EXAMPLES = """\
   llmguide estimate train llama-2-7b --tokens 2e12 --gpu a100 --n-gpus 1024
 """
 
+TRAINING = {"pretrain", "sft", "reward", "ppo", "grpo", "dpo"}
+# short names, and those of other libraries, for the options of the training commands
+ALIASES = {
+    "--accumulation": "--gradient-accumulation-steps",
+    "--gradient-checkpointing": "--activation-checkpointing",
+    "--recompute": "--activation-checkpointing",
+    "--learning-rate": "--lr",
+    "--max-steps": "--n-steps",
+    "--num-train-epochs": "--epochs",
+    "bf16": "bfloat16",
+    "fp32": "float32",
+}
+
 
 def usage() -> str:
     """Return the text of ``llmguide --help``.
@@ -71,7 +87,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command-line arguments after ``llmguide``; None: those of this process.
 
     Returns:
-        The exit status: 0; 1 if an input is invalid or missing; 2 for a wrong command line; 130 after Ctrl-C.
+        The exit status: 0; 1 if an input is invalid or missing; 2 for a wrong command line; 130 after Ctrl-C;
+        143 after SIGTERM.
 
     >>> main(["--version"])
     llmguide ...
@@ -103,6 +120,8 @@ def _guarded(name: str, args: list[str]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; avoid a flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ArithmeticError, ImportError, OSError, RuntimeError, ValueError) as error:
+        if folders := sys.modules.get("llmguide.runs.folder"):
+            folders.withdraw()
         return _fail(str(error) or type(error).__name__)
     return 0
 
@@ -112,16 +131,67 @@ def _run(name: str, args: list[str]) -> None:
         import tyro  # noqa: PLC0415  # an extra
     except ModuleNotFoundError:
         message = 'the command line needs more packages: pip install "llmguide[cli]"'
+        if {"-h", "--help"} & {*args}:
+            sys.stdout.write(f"{_description(name)}\n\nTo see the options, and to run it: {message}\n")
+            return
         raise ModuleNotFoundError(message) from None
     module = import_module(f"llmguide.cli.{name}")
     run = tyro.extras.subcommand_cli_from_dict if isinstance(module.COMMAND, dict) else tyro.cli
-    run(
-        module.COMMAND,
-        prog=f"llmguide {name}",
-        description=module.DESCRIPTION,
-        args=args,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    with _optional_values(tyro):
+        run(
+            module.COMMAND,
+            prog=f"llmguide {name}",
+            description=module.DESCRIPTION,
+            args=_expanded(args) if name in TRAINING else args,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+
+
+def _description(name: str) -> str:
+    """Read the description of a command without importing its module, which may need an extra."""
+    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DESCRIPTION":
+            return str(ast.literal_eval(node.value))
+    raise AssertionError(name)
+
+
+def _expanded(args: list[str]) -> list[str]:
+    """Replace the aliases of options, and those of values of ``--precision``.
+
+    >>> _expanded(["--learning_rate=1e-3", "--precision", "bf16", "--data", "bf16"])
+    ['--lr=1e-3', '--precision', 'bfloat16', '--data', 'bf16']
+    """
+    expanded = []
+    for before, arg in zip(["", *args], args, strict=False):
+        option, equals, value = arg.partition("=")
+        if option.startswith("--"):
+            value = ALIASES.get(value, value) if option == "--precision" else value
+            expanded.append(ALIASES.get(option.replace("_", "-"), option) + equals + value)
+        else:
+            expanded.append(ALIASES.get(arg, arg) if before == "--precision" else arg)
+    return expanded
+
+
+def _optional_values(tyro: Any) -> Any:
+    """Return a registry in which an optional value is shown like others, with the default ``unset``."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule  # type: ignore[untyped-decorator]  # tyro is imported lazily
+    def optional(info: Any) -> Any:
+        kinds = get_args(info.type)
+        if len(kinds) != 2 or kinds[1] is not type(None):
+            return None
+        plain = tyro.constructors.PrimitiveTypeInfo.make(kinds[0], info.markers)
+        spec = registry.get_primitive_spec(plain)
+        return replace(
+            spec,
+            instance_from_str=lambda args: None if args == ["None"] else spec.instance_from_str(args),
+            is_instance=lambda value: value is None or spec.is_instance(value),
+            str_from_instance=lambda value: ["unset"] if value is None else spec.str_from_instance(value),
+        )
+
+    return registry
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -47,7 +47,8 @@ def ppo(
         output: Run folder.
         kl_coef: KL coefficient; 0.1 in the tiny world, else 0.05.
         max_new_tokens: Most tokens of a completion; 4 in the tiny world.
-        steps: Training options.
+        steps: Training options. Defaults: 200 rollouts of 16 prompts, learning rate 1e-5, with LoRA 1e-4; in
+            the tiny world 200 of 128, learning rate 5e-4.
         lora: LoRA options.
     """
     if data is None:
@@ -59,21 +60,21 @@ def ppo(
         raise ValueError(
             "--data needs a policy and a reward model: give --model, and --reward-model of llmguide reward"
         )
+    asked = problems(data, with_answer=False)
     choices = {"model": model, "reward_model": reward_model, "kl_coef": kl_coef, "seed": steps.seed}
     device = start_run(output, data=data, **choices, lora=vars(lora))
     chat, reward_chat = (
         open_chat(ModelSource(str(name)), [], seed=steps.seed) for name in (model, reward_model)
     )
     scorer = with_head(reward_model, reward_chat.model).to(device).requires_grad_(False)
-    asked = problems(data, with_answer=False)
     prompts = [prompt for prompt, _ in answerable(chat, asked, max_new_tokens)]
     example = asked[0].prompt
     if chat.prompt(example) != reward_chat.prompt(example):
         raise ValueError(
             f"{model} and {reward_model} have different tokenizers; train the second from the first"
         )
-    reference = deepcopy(chat.model).to(device)
     lora.apply_to(chat.model.to(device))
+    reference = deepcopy(chat.model)  # new adapters change nothing
     defaults = PPOConfig(
         n_steps=200,
         batch_size=16,
@@ -91,7 +92,7 @@ def ppo(
         reference_model=reference,
         config=config,
     )
-    with resumable(output):
+    with resumable(output, config):
         history = learner.train(
             prompts, folder=output / "checkpoints", logger=loggers(output, Lines(config.n_steps))
         )

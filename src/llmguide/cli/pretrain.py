@@ -1,16 +1,16 @@
 """``llmguide pretrain``: train a tokenizer and a small GPT on a corpus, in a resumable run folder."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from math import ceil, inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
-import torch.distributed
 
 from llmguide.config import ModelConfig
-from llmguide.data.corpora import Corpus, load_corpus
+from llmguide.data.corpora import Corpus, load_corpus, nonempty_validation
 from llmguide.data.tokens.token_files import END_OF_TEXT, Shards
 from llmguide.data.tokens.windows import Windows
 from llmguide.evaluation.likelihood import bits_per_byte
@@ -20,11 +20,11 @@ from llmguide.generation.generate import generate
 from llmguide.models import GPT, Llama, build
 from llmguide.runs.corpus_tokens import HELD_OUT_BYTES, at_most, prepare
 from llmguide.runs.folder import claim, n_params, save_run, say
+from llmguide.runs.lifecycle import barrier, loggers, resumable
 from llmguide.runs.shape import DEFAULT_SHAPE, Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.config import TrainConfig
-from llmguide.training.monitor import TensorBoardLogger
 from llmguide.training.sharded import gathered
 from llmguide.training.train import TrainResult, train
 
@@ -63,6 +63,7 @@ def pretrain(
     preset: str | None = None,
     shape: Shape = DEFAULT_SHAPE,
     train: TrainConfig = DEFAULT,
+    epochs: float | None = None,
     validation: float = 0.05,
     prompt: str = "The",
     workers: int = 1,
@@ -76,32 +77,34 @@ def pretrain(
         vocab_size: Vocabulary size of the tokenizer, which is trained on the corpus; 257: bytes only.
         preset: Published model, such as gpt2, whose shape replaces the sizes below.
         shape: Sizes of the model.
-        train: Training options.
-        validation: Fraction of the documents that is held out, between 0 and 1.
+        train: Training options. Short names: --accumulation, --recompute, --precision bf16.
+        epochs: Passes over the training tokens, in place of --n-steps.
+        validation: Fraction of the documents that is held out, between 0 and 1; at least one is.
         prompt: Prompt of the samples.
         workers: Number of processes that tokenize.
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("llmguide").setLevel(logging.INFO)
+    # an invalid shape or fraction fails now, not after the text has been tokenized
+    model_config(vocab_size, train.window_length(), preset=preset, shape=shape)
+    if epochs is not None and not 0 < epochs < inf:
+        raise ValueError(f"--epochs {epochs:g} must be above 0")
+    text = load_corpus(corpus)
+    asked, validation = validation, nonempty_validation(text, validation)
     run = {
         "corpus": corpus,
         "vocab_size": vocab_size,
         "preset": preset,
-        "validation": validation,
+        "validation": asked,
         **asdict(shape),
     }
-    # an invalid shape or fraction fails now, not after the text has been tokenized
-    model_config(vocab_size, train.window_length(), preset=preset, shape=shape)
-    text = load_corpus(corpus)
-    text.part("validation", validation=validation)
     device = distributed.init_process_group()
     leads = distributed.world().rank == 0
     say(f"corpus: {text.name} ({text.attribution}; license: {text.license})")
     if leads:
         claim(output, run)
         prepare(text, output, vocab_size=vocab_size, validation=validation, workers=workers)
-    if distributed.world().size > 1:
-        torch.distributed.barrier()
+    barrier()
     tokenizer = Tokenizer.load(output / "tokenizer.json")
     tokens = {
         side: Shards(output / "tokens" / side, tokenizer, verify=False) for side in ("train", "validation")
@@ -110,6 +113,8 @@ def pretrain(
     torch.manual_seed(train.seed)
     model = _decoder(config).to(device)
     tokens_per_step = train.batch_size * train.gradient_accumulation_steps * train.window_length()
+    if epochs is not None:
+        train = replace(train, n_steps=max(1, ceil(epochs * len(tokens["train"]) / tokens_per_step)))
     say(
         f"model: {n_params(model):,} parameters on {device}; {train.n_steps:,} steps of "
         f"{tokens_per_step:,} of {len(tokens['train']):,} tokens"
@@ -149,23 +154,19 @@ def compare(model: GPT | Llama, tokenizer: Tokenizer, text: Corpus, *, validatio
 def _train(
     model: GPT | Llama, tokens: dict[str, Shards], config: TrainConfig, output: Path, *, sample: Any
 ) -> TrainResult:
-    leads = distributed.world().rank == 0
     windows = {
         side: Windows(shards, config.window_length(), seed=config.seed) for side, shards in tokens.items()
     }
-    try:
+    with resumable(output, config):
         return train(
             model,
             windows["train"],
             config,
             validation=windows["validation"],
             folder=output / "checkpoints",
-            logger=TensorBoardLogger(output / "logs") if leads else None,
+            logger=loggers(output),
             sample=sample,
         )
-    except KeyboardInterrupt:
-        say(f"\nstopped; repeat the command to resume from the last checkpoint in {output / 'checkpoints'}")
-        raise
 
 
 def _decoder(config: ModelConfig) -> GPT | Llama:

@@ -12,16 +12,18 @@ from llmguide.post_training.preferences.reward_model import RewardModel, prefere
 from llmguide.post_training.sft import completion
 from llmguide.runs.chat_model import Chat, merged, open_chat, save_trained
 from llmguide.runs.comparisons import load_pairs, options_of, report_accuracy
+from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, resumable, start_run
 from llmguide.runs.options import (
     COMPARISON_DATA,
     LORA,
     MODEL_SOURCE,
-    STEPS,
+    TRAIN_STEPS,
     ComparisonData,
     Lora,
     ModelSource,
-    Steps,
+    TrainSteps,
+    per_step,
     schedule,
 )
 from llmguide.runs.reward_heads import save_head
@@ -49,7 +51,7 @@ def reward(
     comparisons: ComparisonData = COMPARISON_DATA,
     output: Path = Path("runs/reward"),
     source: ModelSource = MODEL_SOURCE,
-    steps: Steps = STEPS,
+    steps: TrainSteps = TRAIN_STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Train a reward model.
@@ -57,20 +59,22 @@ def reward(
     Args:
         comparisons: Preference pairs to train on.
         output: Run folder.
-        source: Model to start from; texts that are too long are truncated at their start.
-        steps: Training options.
+        source: Model to start from. Texts longer than --max-length are truncated at their start, and counted.
+        steps: Training options. Defaults: 1 epoch of batches of 32, learning rate 2e-5, with LoRA 5e-4, of a
+            new model 1e-3; in the tiny world 200 steps of 64, learning rate 1e-3.
         lora: LoRA options.
     """
     if comparisons.data is None:
-        if lora.lora_rank:
+        if lora.lora_rank or source.max_length or steps.epochs:
             raise ValueError(NEEDS_DATA)
         run_toy("reward", output, steps, model=source.model)
         return
-    device = start_run(output, **options_of(comparisons, source, steps, lora))
+    distributed.init_process_group()
     train_pairs, held_out = load_pairs(comparisons, seed=steps.seed)
+    device = start_run(output, **options_of(comparisons, source, steps, lora))
     texts = (text for pair in train_pairs for text in pair[1:3])
     chat = open_chat(source, texts, seed=steps.seed)
-    length = min(source.context_length, chat.model.config.context_length)
+    length = source.longest(chat.model)
     lora.apply_to(chat.model)
     reward_model = RewardModel(chat.model).to(device)
     if chat.model.head is not None:
@@ -82,10 +86,12 @@ def reward(
         )
         for pair in train_pairs
     ]
+    if n_long := sum(len(text.ids) > length for pair in pairs for text in pair[:2]):
+        say(f"truncated {n_long} of {2 * len(pairs)} texts at their start, to {length} tokens")
     rate = 1e-3 if source.model is None else 5e-4 if lora.lora_rank else 2e-5
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
-    describe(chat.model, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(pairs):,} pairs")
-    with resumable(output):
+    describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(pairs):,} pairs")
+    with resumable(output, config):
         train(
             reward_model,
             PreferenceDataset(pairs, max_length=length, seed=steps.seed),

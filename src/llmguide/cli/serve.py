@@ -7,12 +7,6 @@ from pathlib import Path
 
 import llmguide
 
-try:
-    from llmguide.server.server import Server
-except ModuleNotFoundError as error:
-    message = 'llmguide serve needs more packages: pip install "llmguide[serve]"'
-    raise ModuleNotFoundError(message) from error
-
 DESCRIPTION = """\
 Serve the guide on this machine. Run then uses your Python, with its PyTorch, other libraries and GPU. Only
 this machine can reach the server, and only pages with the link's token, which is new at each start, can run
@@ -25,6 +19,9 @@ that were not made in this tab since the server started are shown first, and run
 
 On a shared machine, use --no-browser: other users can read the command line that starts the browser, and it
 includes the token.
+
+Open the printed link: the address is 127.0.0.1, and requests to localhost or another port are refused. To
+reach a remote machine, forward the same port: ssh -L 8000:127.0.0.1:8000 HOST.
 
 Examples:
   llmguide serve
@@ -42,6 +39,11 @@ def serve(*, site: Path | None = None, port: int = 8000, no_browser: bool = Fals
         port: TCP port on 127.0.0.1; 0: any free port.
         no_browser: Print the link without opening a browser.
     """
+    try:
+        from llmguide.server.server import Server  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        message = 'llmguide serve needs more packages: pip install "llmguide[serve]"'
+        raise ModuleNotFoundError(message) from error
     try:
         token = secrets.token_urlsafe(32)
         server = Server(find_site(site), token, port=port)

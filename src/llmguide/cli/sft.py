@@ -7,7 +7,7 @@ from llmguide.runs.chat_model import open_chat
 from llmguide.runs.fine_tune import fine_tune
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import start_run, train_val_split
-from llmguide.runs.options import LORA, MODEL_SOURCE, STEPS, Lora, ModelSource, Steps
+from llmguide.runs.options import LORA, MODEL_SOURCE, TRAIN_STEPS, Lora, ModelSource, TrainSteps
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 
 DESCRIPTION = """\
@@ -19,6 +19,7 @@ Examples:
   llmguide sft
   llmguide sft --data talks.jsonl --model runs/pretrain --output runs/chat
   llmguide sft --data talks.jsonl --model Qwen/Qwen2.5-0.5B --lora-rank 16 --output runs/qwen
+  llmguide sft --data talks.jsonl --model Qwen/Qwen2.5-7B --lora-rank 16 --quantize nf4 --precision bf16
   torchrun --nproc-per-node 2 -m llmguide sft --data talks.jsonl --output runs/two"""
 
 
@@ -29,7 +30,7 @@ def sft(
     held_out: float = 0.05,
     packed: bool = False,
     source: ModelSource = MODEL_SOURCE,
-    steps: Steps = STEPS,
+    steps: TrainSteps = TRAIN_STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Fine-tune a model on responses.
@@ -39,15 +40,19 @@ def sft(
         output: Run folder.
         held_out: Fraction of the conversations that is held out, from 0 to below 1.
         packed: Pack several conversations into a row.
-        source: Model to start from.
-        steps: Training options.
+        source: Model to start from. Conversations longer than --max-length lose their oldest turns, or are
+            skipped if the last turns do not fit; both are counted.
+        steps: Training options. Defaults: 3 epochs of batches of 16, learning rate 5e-4, with LoRA 1e-3; in
+            the tiny world 200 steps of 64, learning rate 5e-3.
         lora: LoRA options.
     """
     if data is None:
-        if source.model or packed or lora.lora_rank:
+        if source.model or source.max_length or packed or lora.lora_rank or steps.epochs:
             raise ValueError(NEEDS_DATA)
         run_toy("sft", output, steps)
         return
+    named = [(messages[0]["content"], messages) for messages in conversations(data)]
+    train_side, validation = train_val_split(named, held_out)
     start_run(
         output,
         data=data,
@@ -55,13 +60,12 @@ def sft(
         packed=packed,
         vocab_size=source.vocab_size,
         context_length=source.context_length,
+        max_length=source.max_length,
         held_out=held_out,
         seed=steps.seed,
         shape=vars(source.shape),
         lora=vars(lora),
     )
-    named = [(messages[0]["content"], messages) for messages in conversations(data)]
-    train_side, validation = train_val_split(named, held_out)
     texts = (message["content"] for messages in train_side for message in messages)
     chat = open_chat(source, texts, seed=steps.seed)
     lora.apply_to(chat.model)
@@ -73,7 +77,7 @@ def sft(
         steps=steps,
         lora=lora,
         packed=packed,
-        context_length=source.context_length,
+        context_length=source.longest(chat.model),
     )
     say(f"\nstart from it:  --model {output}")
 

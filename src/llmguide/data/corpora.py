@@ -81,6 +81,26 @@ class Corpus:
         return Corpus(f"{self.name}, {split}", self.license, self.attribution, documents)
 
 
+def nonempty_validation(corpus: Corpus, validation: float) -> float:
+    """Return the fraction of documents to hold out, raised if it would hold out none of several.
+
+    Args:
+        corpus: Documents to split.
+        validation: Expected fraction of documents held out, between 0 and 1.
+
+    >>> corpus = Corpus("letters", "", "", lambda: (Document(c, c, "letters") for c in "abcdefgh"))
+    >>> fraction = nonempty_validation(corpus, 0.01)
+    >>> [doc.id for doc in corpus.part("validation", validation=fraction)]
+    ['d']
+    """
+    if next(iter(corpus.part("validation", validation=validation)), None) is not None:
+        return validation
+    positions = [_position(doc.id) for doc in corpus]
+    if len(positions) < 2:
+        return validation
+    return min((min(positions) + 2**11 + 1) / 2**64, 1 - 2**-53)  # 2^11: the spacing of floats below 2^64
+
+
 def in_validation(document_id: str, validation: float = VALIDATION) -> bool:
     """Return whether a document is held out: its hash, scaled to [0, 1), is below ``validation``.
 
@@ -91,8 +111,12 @@ def in_validation(document_id: str, validation: float = VALIDATION) -> bool:
     >>> in_validation("a", 0.79), in_validation("a", 0.80)
     (False, True)
     """
+    return _position(document_id) < validation * 2**64
+
+
+def _position(document_id: str) -> int:
     digest = hashlib.sha256(document_id.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") < validation * 2**64
+    return int.from_bytes(digest[:8], "big")
 
 
 def load_corpus(

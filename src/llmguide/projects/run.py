@@ -33,7 +33,6 @@ from llmguide.projects.pretrained import save_pretrained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, start_run
 from llmguide.training import distributed
-from llmguide.training.locks import HOLDER, NAME, lock
 
 Plan = TypeVar("Plan")
 
@@ -61,9 +60,6 @@ class Run:
             raise ValueError(f"seed={seed} must be 0 or more")
         self.name, self.plan, self.seed, self.output = name, plan, seed, output
         self._last_stage = ""  # the last stage that ran in this process
-        distributed.init_process_group()
-        if distributed.world().rank == 0:
-            _forget_failed_start(output)
         self.device: torch.device = start_run(output, project=name, seed=seed, **asdict(plan))
 
     def stage(self, name: str, make: Callable[[], Any]) -> Any:
@@ -233,13 +229,6 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged (no object); run the project again, with another --output")  # noqa: TRY004  # the file is wrong
     return content
-
-
-def _forget_failed_start(output: Path) -> None:
-    """Remove the claim of a run whose data could not be read: the corrected command must be able to start."""
-    lock(output)
-    if {path.name for path in output.iterdir()} <= {NAME, HOLDER, "run.json"}:
-        (output / "run.json").unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

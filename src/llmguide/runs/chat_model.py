@@ -13,6 +13,7 @@ from llmguide.models import GPT, Llama, build
 from llmguide.models.saved import is_saved
 from llmguide.post_training.adapters.lora import merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import save_adapter
+from llmguide.post_training.adapters.quantized_linear import dequantize_model
 from llmguide.post_training.chat import (
     END,
     START,
@@ -23,7 +24,7 @@ from llmguide.post_training.chat import (
     own_template,
     render_chat,
 )
-from llmguide.runs.folder import as_decoder, load_run, save_run
+from llmguide.runs.folder import as_decoder, load_run, save_run, say
 from llmguide.runs.options import Lora, ModelSource
 from llmguide.runs.packaged import open_transformers
 from llmguide.runs.shape import model_config
@@ -48,6 +49,7 @@ class Chat:
         template: Chat template.
         end_id: Id of the token that ends a response.
         stop_ids: Ids of other tokens that end a response, from ``generation_config.json``.
+        n_truncated: Number of conversations that `rendered` has truncated.
     """
 
     model: GPT | Llama
@@ -55,6 +57,7 @@ class Chat:
     template: Template
     end_id: int
     stop_ids: frozenset[int] = frozenset()
+    n_truncated: int = 0
 
     def rendered(
         self, messages: Sequence[Message], length: int, *, last_turn_only: bool = False
@@ -73,8 +76,15 @@ class Chat:
                 )
             except ValueError:  # other errors would have been raised before
                 return None
+            self.n_truncated += 1
         end = max(i for i, is_target in enumerate(rendered.mask) if is_target) + 1
         return Rendered(rendered.ids[:end], rendered.mask[:end])
+
+    def report_truncated(self, what: str, length: int) -> None:
+        """Print how many conversations were truncated since the last report."""
+        if self.n_truncated:
+            say(f"truncated {self.n_truncated} {what}: their oldest turns do not fit into {length} tokens")
+        self.n_truncated = 0
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Encode messages as a prompt, with the header of the assistant's turn."""
@@ -157,7 +167,7 @@ def merged(model: Any) -> Any:
     """Copy a model to the CPU, with its adapters merged into the weights."""
     final = deepcopy(model).cpu().eval()
     if any(name.endswith(".A") for name, _ in final.named_parameters()):
-        remove_lora(merge_lora(final))
+        remove_lora(merge_lora(dequantize_model(final)))
     return final
 
 

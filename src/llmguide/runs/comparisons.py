@@ -23,6 +23,7 @@ def options_of(data: ComparisonData, source: ModelSource, steps: Steps, lora: Lo
         "model": source.model,
         "vocab_size": source.vocab_size,
         "context_length": source.context_length,
+        "max_length": source.max_length,
         "shape": vars(source.shape),
         "seed": steps.seed,
         "lora": vars(lora),

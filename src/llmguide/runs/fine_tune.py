@@ -11,7 +11,7 @@ from llmguide.post_training.sft import Conversations
 from llmguide.runs.chat_model import Chat, save_trained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, resumable, write_report
-from llmguide.runs.options import Lora, Steps, schedule
+from llmguide.runs.options import Lora, TrainSteps, per_step, schedule
 from llmguide.training import distributed
 from llmguide.training.losses import batch_loss
 from llmguide.training.step import evaluate
@@ -26,7 +26,7 @@ def fine_tune(
     held_out: Sequence[Sequence[Message]],
     output: Path,
     *,
-    steps: Steps,
+    steps: TrainSteps,
     lora: Lora,
     packed: bool = False,
     context_length: int,
@@ -51,14 +51,15 @@ def fine_tune(
         # one more than the context, because the last token is only a target
         rendered = [chat.rendered(messages, length + 1) for messages in side]
         rows = drop_too_long(rendered, "conversations", length + 1)
+        chat.report_truncated("conversations", length + 1)
         return Conversations(rows, pack_to=length if packed else None, seed=steps.seed)
 
     data, validation = examples(conversations), examples(held_out) if held_out else None
     rate = 1e-3 if lora.lora_rank else 5e-4
     config = schedule(steps, n=len(data), epochs=EPOCHS, batch_size=BATCH_SIZE, lr=rate)
-    describe(chat.model, device, f"{config.n_steps:,} steps of {config.batch_size} of {len(data):,} rows")
+    describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(data):,} rows")
     before = None if validation is None else evaluate(chat.model, validation, loss=batch_loss)
-    with resumable(output):
+    with resumable(output, config):
         result = train(
             chat.model,
             data,

@@ -4,6 +4,7 @@
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,15 @@ from torch import nn
 from llmguide.files import write_json
 from llmguide.models import GPT, Llama, save
 from llmguide.models.saved import load_saved
+from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
+from llmguide.runs.provenance import provenance
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
-from llmguide.training.locks import lock
+from llmguide.training.locks import HOLDER, NAME, lock, unlock
 
 TOKENIZER = "tokenizer.json"
+RUN = "run.json"
+_new: list[Path] = []  # folders that this process has created and claimed
 
 
 def save_run(folder: str | Path, model: GPT | Llama, tokenizer: Tokenizer) -> None:
@@ -71,11 +76,20 @@ def as_decoder(model: nn.Module) -> GPT | Llama:
 
 
 def claim(output: Path, run: dict[str, Any]) -> None:
-    """Lock a run folder until this process ends, and raise an error if its run has other options."""
+    """Lock a run folder until this process ends, and write its options and provenance to ``run.json``.
+
+    The claim of a run that ended before it wrote anything else is replaced.
+
+    Raises:
+        ValueError: The folder has a run with other options, or is in use.
+    """
+    is_new = not output.exists()
     lock(output)
-    path = output / "run.json"
-    if not path.exists():
-        write_json(path, run)
+    path = output / RUN
+    if not path.exists() or _is_unused(output):
+        write_json(path, run | {"starts": [provenance()]})
+        if is_new:
+            _new.append(output)
         return
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -88,6 +102,28 @@ def claim(output: Path, run: dict[str, Any]) -> None:
     ]
     if changed:
         raise ValueError(f"{output} has a run with other {', '.join(changed)}; give another --output")
+    record(output, starts=[*earlier.get("starts", []), provenance()])
+
+
+def record(output: Path, **values: Any) -> None:
+    """Add values to ``run.json`` that may change when the run is resumed, in place of earlier ones."""
+    path = output / RUN
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(path, earlier | values)
+
+
+def withdraw() -> None:
+    """Delete the folders that this process has created and claimed but not used: its start was refused."""
+    for output in _new:
+        if _is_unused(output):
+            unlock(output)
+            shutil.rmtree(output)
+    _new.clear()
+
+
+def _is_unused(output: Path) -> bool:
+    return all(path.is_dir() or path.name in (RUN, NAME, HOLDER) for path in output.rglob("*"))
 
 
 def say(text: str) -> None:
@@ -98,5 +134,7 @@ def say(text: str) -> None:
 
 
 def n_params(model: nn.Module) -> int:
-    """Count the parameters; shared ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Count the parameters, those of quantized matrices included; shared ones count once."""
+    quantized = (layer for layer in model.modules() if isinstance(layer, QuantizedLinear))
+    n_quantized = sum(layer.in_features * layer.out_features for layer in quantized)
+    return n_quantized + sum(parameter.numel() for parameter in model.parameters())

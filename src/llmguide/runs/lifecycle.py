@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,9 +13,10 @@ import torch
 
 from llmguide.data.corpora import in_validation
 from llmguide.files import write_json
-from llmguide.runs.folder import claim, n_params, say
+from llmguide.runs.folder import claim, n_params, record, say
 from llmguide.training import distributed
-from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger
+from llmguide.training.checkpoint import checkpoints, step_of
+from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger, TimeLeft
 
 Item = TypeVar("Item")
 
@@ -41,12 +43,22 @@ def barrier() -> None:
 
 
 @contextmanager
-def resumable(output: Path) -> Iterator[None]:
-    """Print how to resume if the run is interrupted."""
+def resumable(output: Path, config: Any = None) -> Iterator[None]:
+    """Record the hyperparameters of a training, and print how to resume if it is interrupted.
+
+    Args:
+        output: Run folder.
+        config: Hyperparameters, a dataclass, for ``run.json``; None: they are recorded elsewhere.
+    """
+    if config is not None and distributed.world().rank == 0:
+        # infinity is no JSON
+        record(output, training=json.loads(json.dumps(asdict(config)), parse_constant=str))
+    folder = output / "checkpoints"
     try:
         yield
-    except KeyboardInterrupt:
-        say(f"\nstopped; repeat the command to resume from the last checkpoint in {output / 'checkpoints'}")
+    except (KeyboardInterrupt, SystemExit):
+        after = "".join(f" after step {step_of(path):,}" for path in checkpoints(folder)[:1])
+        say(f"\nstopped{after}; repeat the command to resume from the last checkpoint in {folder}")
         raise
 
 
@@ -59,12 +71,14 @@ class Lines:
 
     def __init__(self, n_steps: int):
         self.n_steps = n_steps
+        self._time_left = TimeLeft(n_steps)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Print the most important metrics."""
+        left = self._time_left.after(step)
         if not sys.stderr.isatty() and (step == self.n_steps or step % max(1, self.n_steps // 10) == 0):
             shown = "  ".join(f"{name} {values[name]:.3g}" for name in ("reward", "kl", "entropy", "length"))
-            say(f"step {step}/{self.n_steps}  {shown}")
+            say(f"step {step}/{self.n_steps}  {shown}{left}")
 
     def text(self, step: int, text: str) -> None:
         """Print a sample."""
@@ -116,7 +130,10 @@ def drop_too_long(examples: Sequence[Item | None], what: str, length: int) -> li
     if len(items) < len(examples):
         say(f"dropped {len(examples) - len(items)} of {len(examples)} {what}: longer than {length} tokens")
     if not items:
-        raise ValueError(f"no {what} of at most {length} tokens; give more data or a longer --context-length")
+        raise ValueError(
+            f"no {what} of at most {length} tokens; give shorter ones, or change --max-length, "
+            "--context-length or --max-new-tokens"
+        )
     return items
 
 

@@ -1,25 +1,27 @@
 """Options that the post-training commands share."""
 
 from dataclasses import asdict, dataclass, replace
-from math import ceil
-from typing import Any, TypeVar
+from math import ceil, inf
+from typing import Any, Literal, TypeVar
 
+from llmguide.nn._linear import Linear
 from llmguide.post_training.adapters.lora import apply_lora
+from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.runs.shape import Shape
-from llmguide.training.config import TrainConfig
+from llmguide.training.config import Precision, TrainConfig
 
 Config = TypeVar("Config", bound=TrainConfig | PolicyTrainerConfig)
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Training options; missing ones are derived from the size of the data set."""
+    """Training options of every stage; missing ones depend on the stage and the size of the data set."""
 
     n_steps: int | None = None  # optimizer steps; for ppo and grpo, rollouts
-    batch_size: int | None = None  # examples, pairs or prompts per step
+    batch_size: int | None = None  # examples, pairs or prompts per batch
     lr: float | None = None  # peak learning rate
-    checkpoint_every: int | None = None  # steps between checkpoints
+    checkpoint_every: int | None = None  # steps between checkpoints; default: 100, for ppo and grpo 50
     seed: int = 0  # seed of weights, data order and sampling
 
     def merge_into(self, defaults: Config) -> Config:
@@ -28,7 +30,19 @@ class Steps:
         >>> Steps(batch_size=4).merge_into(TrainConfig(n_steps=10, context_length=8)).batch_size
         4
         """
-        return replace(defaults, **{name: value for name, value in asdict(self).items() if value is not None})
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        given.pop("epochs", None)  # `schedule` turns them into steps
+        return replace(defaults, **given)
+
+
+@dataclass(frozen=True)
+class TrainSteps(Steps):
+    """Training options of the stages that train on a data set."""
+
+    epochs: float | None = None  # passes over the training data, in place of --n-steps
+    gradient_accumulation_steps: int = 1  # batches per optimizer step; short: --accumulation
+    precision: Precision = "float32"  # bfloat16, or bf16: autocast; weights and optimizer stay float32
+    activation_checkpointing: bool = False  # less memory, a third more computation; short: --recompute
 
 
 @dataclass(frozen=True)
@@ -38,11 +52,23 @@ class Lora:
     lora_rank: int = 0  # rank of the adapters; 0: full fine-tuning
     lora_alpha: float | None = None  # scaling numerator alpha; default: twice the rank
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")  # layers, by name endings
+    quantize: Literal["nf4"] | None = None  # QLoRA: the frozen matrices in 4 bits; default: unquantized
 
     def apply_to(self, model: Any) -> None:
-        """Add adapters to a model in place, unless the rank is 0."""
+        """Quantize the matrices in the blocks of a model and add adapters, in place, unless the rank is 0.
+
+        Raises:
+            ValueError: The model is to be quantized without adapters.
+        """
+        if self.quantize and not self.lora_rank:
+            raise ValueError(
+                f"--quantize {self.quantize} freezes the weights; give a --lora-rank, such as 16"
+            )
         if self.lora_rank:
             alpha = 2 * self.lora_rank if self.lora_alpha is None else self.lora_alpha
+            if self.quantize:
+                blocks = (f"blocks.{name}" for name, m in model.blocks.named_modules() if type(m) is Linear)
+                quantize_model(model, list(blocks))
             apply_lora(model, rank=self.lora_rank, alpha=alpha, targets=self.lora_targets)
 
 
@@ -55,8 +81,15 @@ class ModelSource:
 
     model: str | None = None  # a folder of a run (tiny world: of sft) or of transformers, hub or package name
     vocab_size: int = 2048  # token ids of the tokenizer of a new model
-    context_length: int = 256  # context length of a new model; for any model, the most tokens of a text
+    context_length: int = 256  # context length of a new model
+    max_length: int | None = None  # most tokens of a training example; default: --context-length
     shape: Shape = SHAPE  # sizes of a new model
+
+    def longest(self, model: Any) -> int:
+        """Return the most tokens of a training example for a model."""
+        asked = self.context_length if self.max_length is None else self.max_length
+        longest: int = min(asked, model.config.context_length)
+        return longest
 
 
 @dataclass(frozen=True)
@@ -68,25 +101,47 @@ class ComparisonData:
     held_out: float = 0.2  # fraction of texts or conversations that is held out
 
 
-STEPS, LORA, MODEL_SOURCE, COMPARISON_DATA = Steps(), Lora(), ModelSource(), ComparisonData()
+STEPS, TRAIN_STEPS, LORA, MODEL_SOURCE, COMPARISON_DATA = (
+    Steps(),
+    TrainSteps(),
+    Lora(),
+    ModelSource(),
+    ComparisonData(),
+)
 
 
-def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, lr: float) -> TrainConfig:
+def per_step(config: TrainConfig) -> int:
+    """Return the number of examples of an optimizer step."""
+    return config.batch_size * config.gradient_accumulation_steps
+
+
+def schedule(steps: TrainSteps, *, n: int, epochs: float, batch_size: int, lr: float) -> TrainConfig:
     """Return a training configuration for a number of examples.
 
     Args:
         steps: Training options of the user.
         n: Number of training examples.
-        epochs: Number of epochs, if the number of steps is not given.
+        epochs: Default number of epochs.
         batch_size: Default batch size.
         lr: Default peak learning rate.
 
-    >>> config = schedule(Steps(batch_size=4), n=10, epochs=2, batch_size=16, lr=1e-3)
+    Raises:
+        ValueError: Both the number of steps and the number of epochs are given, or an option is out of range.
+
+    >>> config = schedule(TrainSteps(batch_size=4), n=10, epochs=2, batch_size=16, lr=1e-3)
     >>> config.batch_size, config.n_steps
     (4, 5)
+    >>> steps = TrainSteps(epochs=6, gradient_accumulation_steps=3)
+    >>> schedule(steps, n=8, epochs=2, batch_size=4, lr=1e-3).n_steps
+    4
     """
+    if steps.epochs is not None and steps.n_steps is not None:
+        raise ValueError("--epochs and --n-steps both set the length of the run; give one of them")
+    if steps.epochs is not None and not 0 < steps.epochs < inf:
+        raise ValueError(f"--epochs {steps.epochs:g} must be above 0")
     size = steps.batch_size or batch_size
-    n_steps = steps.n_steps or max(1, ceil(epochs * n / size))
+    passes = epochs if steps.epochs is None else steps.epochs
+    n_steps = steps.n_steps or max(1, ceil(passes * n / (size * steps.gradient_accumulation_steps)))
     return steps.merge_into(
         TrainConfig(
             n_steps=n_steps,

@@ -52,7 +52,10 @@ Method = Literal["sft", "reward", "dpo", "ppo", "grpo"]
 N_DEMONSTRATIONS, N_PAIRS = 4000, 2000
 N_STEPS = 200
 BETAS = (1.0, 0.5, 0.25, 0.1)  # KL coefficients of the policies that are optimal for the learned reward
-NEEDS_DATA = "--model, --lora-rank and --packed are for data of your own: give --data, or drop them"
+NEEDS_DATA = (
+    "--model, --max-length, --epochs, --lora-rank and --packed are for data of your own: give --data, "
+    "or drop them"
+)
 
 
 class Learned(NamedTuple):
@@ -195,7 +198,7 @@ def _policy_gradient(
     else:
         trainer = GRPOTrainer(**models, config=config)
     logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)
-    with resumable(output):
+    with resumable(output, config):
         trainer.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
     _save(output, policy, steps)
     title = "KL divergence from the reference model, true reward, and learned reward"
@@ -244,7 +247,7 @@ def _train(
 ) -> None:
     config = replace(config, log_every=max(1, config.n_steps // N_LOGGED))
     say(f"the tiny world: {config.n_steps} steps of {config.batch_size} of {what}")
-    with resumable(output):
+    with resumable(output, config):
         train(
             model,
             data,

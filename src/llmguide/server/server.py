@@ -143,7 +143,7 @@ class Guarded(RequestHandler):
         """Reject requests to another address, and from pages of other origins."""
         host = self.settings["host"]
         if self.request.host != host:
-            raise HTTPError(403, reason=f"This server is http://{host} and has no other name")
+            raise HTTPError(403, reason=f"Open http://{host} instead: other names and ports are refused")
         if self.request.headers.get("Origin", f"http://{host}") != f"http://{host}":
             raise HTTPError(403, reason="Requests from other origins are refused")
 

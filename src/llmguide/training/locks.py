@@ -16,7 +16,7 @@ from typing import Any
 
 NAME = ".lock"
 HOLDER = ".lock-holder"  # the process id, in a file of its own: on Windows a locked file cannot be read
-_until_exit: list[Any] = []  # filelock releases a lock without references
+_until_exit: dict[Path, list[Any]] = {}  # filelock releases a lock without references
 
 
 def lock(folder: str | Path) -> None:
@@ -28,7 +28,14 @@ def lock(folder: str | Path) -> None:
     Raises:
         ValueError: Another process holds the lock.
     """
-    _until_exit.append(_acquired(folder))
+    held = _acquired(folder)
+    _until_exit.setdefault(Path(folder).resolve(), []).append(held)
+
+
+def unlock(folder: str | Path) -> None:
+    """Release the locks of `lock` on a folder before this process ends."""
+    for held in _until_exit.pop(Path(folder).resolve(), []):
+        held.release()
 
 
 @contextmanager

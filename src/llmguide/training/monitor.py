@@ -3,9 +3,12 @@
 import json
 import logging
 import sys
+from functools import partial
 from pathlib import Path
-from time import time
+from time import perf_counter, time
 from typing import Any, Protocol, runtime_checkable
+
+from llmguide.files import write_text
 
 _log = logging.getLogger("llmguide.training.train")
 
@@ -25,7 +28,8 @@ class JsonLinesLogger:
     """Appends one JSON object for each record to a file.
 
     Args:
-        path: File of JSON lines; created with its folder if missing. A resumed run appends.
+        path: File of JSON lines; created with its folder if missing. A resumed run replaces the records of
+            the steps that it repeats.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -39,6 +43,7 @@ class JsonLinesLogger:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._is_first = True
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append metrics."""
@@ -49,12 +54,20 @@ class JsonLinesLogger:
         self._append({"step": step, "time": time(), "text": text})
 
     def _append(self, record: dict[str, Any]) -> None:
+        if self._is_first and self.path.exists():
+            earlier = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # a process that was killed may have left half a line
+            whole = [line for line in earlier if line.endswith("\n")]
+            write_text(self.path, "".join(x for x in whole if json.loads(x)["step"] < record["step"]))
+        self._is_first = False
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 class TensorBoardLogger:
     """Writes event files for ``tensorboard --logdir FOLDER``.
+
+    A resumed run hides the points of the steps that it repeats.
 
     Args:
         folder: Folder of the run; TensorBoard shows all runs in one parent folder together.
@@ -68,16 +81,22 @@ class TensorBoardLogger:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # an extra
         except ImportError as error:
             raise ImportError('TensorBoardLogger needs tensorboard: pip install "llmguide[cli]"') from error
-        self.writer = SummaryWriter(str(folder))
+        self._open = partial(SummaryWriter, str(folder))
+        self.writer: Any = None
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Add a point to the curve of each metric."""
         for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+            self._writer(step).add_scalar(name, value, step)
 
     def text(self, step: int, text: str) -> None:
         """Add a text, shown verbatim."""
-        self.writer.add_text("sample", f"```\n{text}\n```", step)
+        self._writer(step).add_text("sample", f"```\n{text}\n```", step)
+
+    def _writer(self, step: int) -> Any:
+        if self.writer is None:  # now the step after which an earlier process was stopped is known
+            self.writer = self._open(purge_step=step)
+        return self.writer
 
 
 class Loggers:
@@ -118,6 +137,7 @@ class Console:
         self.n_steps = n_steps
         self.every = every
         self.quiet = quiet
+        self._time_left = TimeLeft(n_steps)
         self._bar: Any = None
         if sys.stderr.isatty() and not quiet:
             self._bar = _bar()
@@ -140,8 +160,9 @@ class Console:
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=describe(values))
         is_due = step % self.every == 0 or step == self.n_steps or "val_loss" in values
+        left = self._time_left.after(step)
         if not self.quiet and is_due and (self._bar is None or "val_loss" in values):
-            self.write(f"step {step}/{self.n_steps}  {describe(values)}")
+            self.write(f"step {step}/{self.n_steps}  {describe(values)}{left}")
 
     def write(self, text: str) -> None:
         """Print a text above the bar."""
@@ -149,6 +170,38 @@ class Console:
             self._bar.console.print(text, markup=False, highlight=False)
         elif not self.quiet:
             _log.info(text)
+
+
+class TimeLeft:
+    """Estimates the time left of a run from the steps after the first, which is the slowest.
+
+    Args:
+        n_steps: Number of steps of the run.
+    """
+
+    def __init__(self, n_steps: int):
+        self.n_steps = n_steps
+        self._first: tuple[int, float] | None = None  # the first step of this process and its end
+
+    def after(self, step: int) -> str:
+        """Return the estimate after a step, or an empty text before the second and after the last step."""
+        if self._first is None:
+            self._first = step, perf_counter()
+        first, began = self._first
+        if not first < step < self.n_steps:
+            return ""
+        return f"  {duration((perf_counter() - began) / (step - first) * (self.n_steps - step))} left"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration in seconds, minutes or hours.
+
+    >>> [duration(seconds) for seconds in (0.4, 89, 600, 9000)]
+    ['0 s', '89 s', '10 min', '2.5 h']
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def describe(values: dict[str, float]) -> str:

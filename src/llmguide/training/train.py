@@ -28,6 +28,7 @@ from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.config import TrainConfig
 from llmguide.training.distributed import Loss
 from llmguide.training.divergence import DivergenceGuard
+from llmguide.training.interrupts import interrupts
 from llmguide.training.locks import locked
 from llmguide.training.losses import batch_loss
 from llmguide.training.monitor import Console, Logger
@@ -114,6 +115,7 @@ def train(
         config: Training hyperparameters.
         validation: Held-out data, evaluated every `config.eval_every` steps and at the end.
         folder: Checkpoint folder. If it holds checkpoints, the run continues from the newest intact one.
+            Ctrl-C and SIGTERM then end the run after the current step, with a checkpoint.
         loss: Loss to minimize, by default the mean cross-entropy of the next token: a function from the model
             and a batch to the mean loss and the number of targets.
         logger: Logger of the metrics of every `config.log_every`-th step, and of samples.
@@ -141,6 +143,7 @@ def train(
     sequences = _as_sequences(data, config)
     held_out = None if validation is None else _as_sequences(validation, config)
     world = distributed.world()
+    device = next(model.parameters()).device
     module, loss_of = distributed.wrap(model, loss, config.parallel)
     optimizer = make_optimizer(
         model,
@@ -156,11 +159,13 @@ def train(
         guard = DivergenceGuard(config, losses, folder=folder, pinned=run.pinned)
         console = Console(config.n_steps, done=len(run.history), every=config.log_every, quiet=world.rank > 0)
         report = _Report(config, model, logger, sample, console)
+        if run.history:
+            console.write(f"resumed after step {len(run.history):,} of {config.n_steps:,}")
         model.train()
         blocks = training_blocks(
             model, activation_checkpointing=config.activation_checkpointing, compiled=config.compile
         )
-        with console, blocks:
+        with console, blocks, interrupts(deferred=folder is not None) as signals:
             for step in range(len(run.history) + 1, config.n_steps + 1):
                 start = perf_counter()
                 if world.size > 1:
@@ -191,9 +196,12 @@ def train(
                 run.history.append(record)
                 run.position += config.gradient_accumulation_steps * config.batch_size
                 run.n_tokens += metrics.n_targets
-                if folder is not None and config.is_due(step, config.checkpoint_every):
+                stopping = signals.requested(device)
+                if folder is not None and (stopping or config.is_due(step, config.checkpoint_every)):
                     _save(folder, run, model, optimizer, config)
                 report.show(record)
+                if stopping:
+                    signals.stop()
     return TrainResult(run.history, run.n_tokens)
 
 

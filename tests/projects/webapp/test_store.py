@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import traceback
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -191,7 +192,19 @@ def test_a_database_that_is_none_is_said(url):
         Store(url, NAME)
 
 
-def test_no_password_is_shown():
-    with pytest.raises(ValueError, match="cannot be used") as refused:
-        Store("postgresql://me:secret@127.0.0.1:1/none", NAME)
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/none", r"the database postgresql\+psycopg://me:\*\*\*@127"),
+        ("postgres://me:secret@127.0.0.1:1/none", r"the database postgresql\+psycopg://me:\*\*\*@127"),
+        ("postgresql://127.0.0.1:1/none?user=me&password=secret", "cannot be used"),
+        ("mysql://me:secret@127.0.0.1/none", "--database mysql://... must be sqlite"),
+        ("me:secret@127.0.0.1/none", "--database is not a URL"),
+        ("postgresql://me:secret@127.0.0.1:port/none", "--database is not a URL"),
+    ],
+)
+def test_no_password_is_shown(url, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        Store(url, NAME)
+    assert "secret" not in "".join(traceback.format_exception(refused.value)).replace(url, "")
     assert "secret" not in str(refused.value)

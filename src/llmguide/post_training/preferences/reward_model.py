@@ -68,7 +68,7 @@ class RewardModel(nn.Module):
             attention_mask: 1 for tokens and 0 for padding; None: there is no padding.
 
         Returns:
-            One reward per text, in float32.
+            One reward per text, in float32 or wider.
 
         Raises:
             ValueError: A text has no token.
@@ -80,7 +80,7 @@ class RewardModel(nn.Module):
         hidden = self.backbone.hidden(ids, attention_mask=left_padded(mask))
         last = ids.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
         rewards: Tensor = self.head(hidden[torch.arange(len(ids), device=ids.device), last]).squeeze(-1)
-        return rewards.float()
+        return rewards.to(torch.promote_types(rewards.dtype, torch.float32))
 
     @torch.no_grad()
     def score(self, rollouts: Rollout) -> Rewards:

@@ -17,6 +17,7 @@ Glossary: ``B`` completions, ``B_p`` prompts of a step, ``T_p`` tokens of the lo
 the longest completion.
 """
 
+import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -33,12 +34,15 @@ from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, roll
 from llmguide.training import distributed, distributed_checkpoint
 from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.divergence import DivergenceError
+from llmguide.training.interrupts import interrupts
 from llmguide.training.locks import locked
 from llmguide.training.monitor import Logger
 from llmguide.training.optim import clip_grad_norm_
 from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.schedules import warmup_cosine
+
+_log = logging.getLogger("llmguide.training.train")
 
 Metrics = dict[str, float]
 Reward = Callable[[Rollout], Float[Tensor, " B"]]  # from a rollout to one score for each completion
@@ -111,7 +115,8 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
 
         Args:
             prompts: Token ids of each prompt.
-            folder: Folder of the checkpoints; None: nothing is saved.
+            folder: Folder of the checkpoints; None: nothing is saved. With one, Ctrl-C and SIGTERM end the
+                run after the current step, with a checkpoint.
             logger: Logger of the metrics of each step.
 
         Returns:
@@ -131,15 +136,20 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
 
         self.next_prompts = next_prompts
         is_first_rank = distributed.world().rank == 0
-        with locked(folder if is_first_rank else None):
+        stop_signals = interrupts(deferred=folder is not None)
+        with locked(folder if is_first_rank else None), stop_signals as signals:
             if (
                 folder is not None
                 and (state := distributed_checkpoint.load_latest(folder, self.trained)) is not None
             ):
                 self.load_state_dict(state)
+                if is_first_rank:
+                    _log.info(f"resumed after step {len(self.history):,} of {config.n_steps:,}")
             for step in range(len(self.history) + 1, config.n_steps + 1):
                 metrics = self.step(*next_prompts())
-                if folder is not None and (step == config.n_steps or step % config.checkpoint_every == 0):
+                stopping = signals.requested(device)
+                is_due = step == config.n_steps or step % config.checkpoint_every == 0
+                if folder is not None and (stopping or is_due):
                     distributed_checkpoint.save(
                         folder, self.state_dict(), step=step, keep_last=config.keep_last
                     )
@@ -147,6 +157,8 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
                     logger.log(step, metrics)
                 if is_first_rank:
                     _show(step, config.n_steps, metrics)
+                if stopping:
+                    signals.stop()
         return self.history
 
     def state_dict(self) -> dict[str, Any]:

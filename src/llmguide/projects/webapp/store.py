@@ -100,7 +100,7 @@ class Store:
     Each method raises `UnavailableError` if the database cannot be used now.
 
     Args:
-        url: URL ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/NAME``.
+        url: URL ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/NAME``; ``postgres://`` is the same.
         application: Name of the application; several can share a database.
 
     Raises:
@@ -125,11 +125,16 @@ class Store:
         self.application = application
         try:
             address = make_url(url)
-            if address.drivername == "postgresql":
+        except (ArgumentError, ValueError):  # what was given, and the error, may contain a password
+            raise ValueError("--database is not a URL such as sqlite:///notes.sqlite") from None
+        try:
+            if address.drivername in {"postgres", "postgresql"}:  # hosts hand out both
                 address = address.set(drivername="postgresql+psycopg")
             self.kind = address.get_backend_name()
             if self.kind not in {"sqlite", "postgresql"}:
-                raise ValueError(f"--database {url} must be sqlite:///PATH or postgresql://...")
+                raise ValueError(
+                    f"--database {address.drivername}://... must be sqlite:///PATH or postgresql://..."
+                )
             if self.kind == "sqlite" and address.database not in {None, "", ":memory:"}:
                 make_private(Path(str(address.database)))
             # hidden, or users' texts would be in error messages and so in the log
@@ -139,10 +144,8 @@ class Store:
             TABLES.create_all(self._engine)
             # answers of a killed server; a server that is still running sets its final state itself
             self._write(update(ANSWERS).where(ANSWERS.c.state == "writing").values(state="stopped"))
-        except ArgumentError as error:
-            raise ValueError(f"--database {url} is not a URL such as sqlite:///notes.sqlite") from error
         except (OperationalError, UnavailableError) as error:
-            hidden = address.render_as_string(hide_password=True)
+            hidden = address.set(query={}).render_as_string(hide_password=True)
             reason = error.orig if isinstance(error, OperationalError) else error
             raise ValueError(f"the database {hidden} cannot be used: {reason}") from error
 

@@ -1,0 +1,77 @@
+"""A command that refuses to start leaves nothing behind, so the corrected command can use the folder."""
+
+import json
+from itertools import count
+
+import pytest
+
+from llmguide.cli.main import main
+from llmguide.data.corpora import in_validation, load_corpus
+
+PROMPTS = [{"prompt": f"What is {i} plus 1?", "answer": f"{i + 1}"} for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["pretrain", "--corpus", "ONE_WORD"],
+        ["pretrain", "--epochs", "-1"],
+        ["sft", "--data", "nowhere.jsonl"],
+        ["sft", "--data", "ROWS", "--max-length", "3"],
+        ["sft", "--data", "ROWS", "--lr", "-1"],
+        ["sft", "--data", "ROWS", "--model", "NO_MODEL"],
+        ["sft", "--n-steps", "-1"],
+        ["dpo", "--data", "nowhere.jsonl"],
+        ["dpo", "--data", "ROWS", "--beta", "-1"],
+        ["dpo", "--model", "NO_MODEL"],
+        ["reward", "--data", "ROWS"],
+        ["ppo", "--model", "NO_MODEL"],
+        ["ppo", "--data", "ROWS", "--model", "NO_MODEL", "--reward-model", "NO_MODEL"],
+        ["grpo", "--data", "ROWS", "--model", "NO_MODEL"],
+        ["project", "character-model", "--corpus", "ONE_WORD"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.filterwarnings("ignore:.*were not read", "ignore:the texts hold")
+def test_it_leaves_nothing_behind(args, tmp_path, written, capsys):
+    (tmp_path / "one.txt").write_text("one")
+    (tmp_path / "empty").mkdir()
+    words = {
+        "ROWS": written(PROMPTS),
+        "ONE_WORD": str(tmp_path / "one.txt"),
+        "NO_MODEL": str(tmp_path / "empty"),
+    }
+    output = tmp_path / "runs" / "run"
+    assert main([words.get(arg, arg) for arg in args] + ["--output", str(output)]) == 1
+    assert capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_file_that_is_missing_is_told_before_other_options(tmp_path, capsys):
+    args = ["sft", "--output", str(tmp_path / "run")]
+    assert main([*args, "--n-steps", "2"]) == 0
+    assert main([*args, "--data", "nowhere.jsonl"]) == 1
+    assert "there is no file nowhere.jsonl" in capsys.readouterr().err
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_text_of_114_kilobytes_is_trained_on_with_defaults(tmp_path, capsys):
+    sentence = (
+        "The speech of a president is long, and its words are often the same as those of the year before. "
+    )
+    text = "".join(f"{i}. {sentence}" + "\n" * (i % 9 == 0) for i in range(1120))[:114_000]
+    for i in count():  # a name with which the hash holds out none of the passages
+        path = tmp_path / f"{i}.txt"
+        path.write_text(text)
+        if not any(in_validation(passage.id) for passage in load_corpus(path)):
+            break
+    # the defaults but for the length of the run
+    args = ["pretrain", "--corpus", str(path), "--output", str(tmp_path / "run"), "--n-steps", "2"]
+    assert main([*args, "--batch-size", "2", "--eval-batches", "1"]) == 0, capsys.readouterr().err
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (run["validation"], run["training"]["context_length"]) == (0.05, 128)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert [row["step"] for row in rows if "val_loss" in row] == [2]
+    assert main([*args, "--epochs", "0.1", "--batch-size", "1", "--accumulation", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "steps of 256 of" in out
