@@ -61,13 +61,16 @@ FOREIGN = (  # fields of PEFT's config that change what an adapter computes
 )
 
 
-def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default") -> None:
+def save_adapter(
+    model: GPT | Llama, folder: str | Path, *, name: str = "default", base: str | None = None
+) -> None:
     """Write one adapter for PEFT: ``PeftModel.from_pretrained(to_hf(base), folder)`` gives the same outputs.
 
     Args:
         model: A model with the adapter, of a family that transformers has.
         folder: Output folder; created if missing.
         name: Name of the adapter.
+        base: Path or hub name of the base model, from which PEFT and `llmguide.load` open it.
 
     Raises:
         ValueError: There is no such adapter, or PEFT cannot hold one of its layers.
@@ -97,7 +100,7 @@ def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": None,
+        "base_model_name_or_path": base,
         "inference_mode": True,
         "r": ranks[first],
         "lora_alpha": alphas[first],
