@@ -13,7 +13,8 @@ from threading import Thread
 import pytest
 import torch
 
-from llmguide.models import load
+from llmguide.config import ModelConfig
+from llmguide.models import build, load, to_hf
 from tests.models.tiny import hf_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -146,3 +147,15 @@ def test_what_cannot_be_had_is_named(endpoint, hub, tmp_path):
     assert run.stderr.splitlines()[-1].startswith(
         "ValueError: tiny/gpt2 is no folder here and could not be downloaded from the hub"
     )
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    for module, call in {
+        "huggingface_hub": lambda: load("openai-community/gpt2"),
+        "transformers": lambda: to_hf(
+            build(ModelConfig(vocab_size=5, context_length=4, d_model=4, n_heads=1, n_layers=1))
+        ),
+    }.items():
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(ModuleNotFoundError, match=rf'needs {module}: pip install "llmguide\[hf\]"'):
+            call()

@@ -50,7 +50,7 @@ def chat(
     """Talk to a model.
 
     Args:
-        model: Run folder, folder of transformers, packaged model, or name on the hub.
+        model: Run, checkpoint, LoRA adapter, folder of transformers, packaged model, or name on the hub.
         system: System message; without it, the chat template's own, if it has one.
         history: JSON file of the conversation, as llmguide sft reads it; continued if it exists, and written
             after each response.

@@ -33,7 +33,7 @@ def export(
     """Write a model in the format of another program.
 
     Args:
-        model: Run folder, checkpoint, adapter, folder of transformers, packaged model, or name on the hub.
+        model: Run, checkpoint, LoRA adapter, folder of transformers, packaged model, or name on the hub.
         output: New folder to write; for gguf, a new file.
         format: Format to write. An adapter is merged into its base, except for peft.
     """

@@ -234,10 +234,10 @@ def _open_checkpoint(path: Path, dtype: torch.dtype | None) -> tuple[GPT | Llama
     options = json.loads(run.read_text(encoding="utf-8")) if run.exists() else {}
     saved = vars(LORA) | options.get("lora", {})
     lora = Lora(saved["lora_rank"], saved["lora_alpha"], tuple(saved["lora_targets"]))
-    if options.get("model"):
-        model, tokenizer = _open(locate(options["model"]), dtype)
-    elif state.get("model_config") and not lora.lora_rank:
+    if state.get("model_config") and not lora.lora_rank:
         model, tokenizer = as_decoder(build(model_config(state["model_config"]))), None
+    elif options.get("model"):
+        model, tokenizer = _open(locate(options["model"]), dtype)
     else:
         raise ValueError(f"{path} does not say which model it continues from; name the run, {folder}")
     model, tokenizer = _with_tokenizer(model, load_tokenizer(folder) or tokenizer)
