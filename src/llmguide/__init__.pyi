@@ -14,7 +14,7 @@ from llmguide.models import from_hf as from_hf
 from llmguide.models import to_hf as to_hf
 from llmguide.models.decoder import Decoder as Decoder
 from llmguide.models import save as save
-from llmguide.runs.packaged import load as load
+from llmguide.runs.resolve import load as load
 
 # Attention and positions
 from llmguide.nn.attention import MultiHeadAttention as MultiHeadAttention

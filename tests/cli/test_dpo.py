@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from llmguide import load
 from llmguide.cli.main import main
 from llmguide.post_training.toy.world import completion_logprobs, divergence, expected, tiny_world
 from llmguide.runs.folder import load_run
@@ -49,6 +50,12 @@ def test_on_comparisons_the_policy_moves_to_the_chosen(more, tmp_path, written, 
     assert score["implicit reward"] > 0.9
     assert score["longer wins"] == 0.0
     assert load_run(tmp_path / "run")[0].config == load_run(chat_run)[0].config
+    torch.testing.assert_close(
+        load(tmp_path / "run" / "checkpoints").state_dict(),
+        load(tmp_path / "run").state_dict(),
+        rtol=0,
+        atol=1e-6,
+    )
 
 
 def test_without_a_model_a_small_one_is_fine_tuned_first(tmp_path, written, capsys):

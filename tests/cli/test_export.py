@@ -1,21 +1,31 @@
 """What is exported does in transformers what it does here: same ids, same logits, same end."""
 
+import gguf
+import peft
 import pytest
 import torch
 import transformers
 from tests.parity import assert_parity
 
+from llmguide import load
 from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.generation.generate import generate
 from llmguide.models import build, to_hf
 from llmguide.post_training.chat import END, START, render_chat
 from llmguide.runs.folder import save_run
+from llmguide.runs.gguf_file import split_name
+from llmguide.runs.transformers_folder import CHATML
 from llmguide.runs.writer import open_writer
 from llmguide.tokenization.huggingface import to_hf_tokenizer
 from llmguide.tokenization.tokenizer import Tokenizer
 
 OF = "llmguide.cli.export.export"
+SAVE_GGUF = "llmguide.runs.gguf_file.save_gguf"
+LLAMA3 = (  # of Llama 3's tokenizer.json
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi, é\N{GRINNING FACE}"}]
 
 
@@ -118,3 +128,181 @@ def test_an_existing_folder_is_left_alone(exported, capsys):
     assert main(["export", str(run), str(folder)]) == 1
     assert "exists already" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def small(family, **changes):
+    """A tiny model of transformers of one of the families that GGUF takes."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": 300, **changes}
+    if family == "gpt2":
+        sizes = {
+            "n_embd": 32,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 1024,
+            "vocab_size": 300,
+        }  # 1024: not read
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(family, **sizes)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # biases and norms of a new model are all 0 or 1
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("gpt2", {}),
+        ("llama", {"tie_word_embeddings": True}),
+        ("llama", {"tie_word_embeddings": False, "head_dim": 16}),
+        ("qwen2", {}),
+        ("qwen3", {"head_dim": 128}),
+    ],
+    ids=["gpt2", "llama", "wide-llama", "qwen2", "qwen3"],
+)
+def test_a_gguf_file_is_what_transformers_reads_from_it(family, changes, tmp_path):
+    own = Tokenizer.train("to be or not to be " * 9, 268, special_tokens=["<|endoftext|>", START, END])
+    source = small(family, **changes)
+    source.save_pretrained(tmp_path / "hf")
+    tokenizer = to_hf_tokenizer(own, bos=START, eos=END)
+    tokenizer.chat_template = "{{ messages }}"
+    tokenizer.save_pretrained(tmp_path / "hf")
+    file = tmp_path / "model.gguf"
+    assert main(["export", str(tmp_path / "hf"), str(file), "--format", "gguf"]) == 0
+
+    read = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name).eval()
+    ids = torch.tensor([[5, 7, 256, 31, 299]])
+    with torch.no_grad():
+        assert_parity(
+            read(ids).logits,
+            source(ids).logits,
+            of=SAVE_GGUF,
+            against="transformers.AutoModelForCausalLM",
+            atol=1e-5,
+        )
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file=file.name)
+    text = f"to be, é 123\n{END} or"
+    assert again.encode(text) == tokenizer.encode(text)
+
+    fields = gguf.GGUFReader(file).fields
+    assert fields["tokenizer.ggml.tokens"].contents()[:3] == ["Ā", "ā", "Ă"]
+    kinds = fields["tokenizer.ggml.token_type"].contents()
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        gguf.TokenType.NORMAL: 265,
+        gguf.TokenType.CONTROL: 3,
+        gguf.TokenType.UNUSED: 300 - 268,
+    }
+    # transformers opens any tokenizer beside a Qwen2 with Qwen2's split
+    split = "qwen2" if family == "qwen2" else "gpt-2"
+    assert fields["tokenizer.ggml.pre"].contents() == split
+    assert fields["tokenizer.ggml.bos_token_id"].contents() == own.special_tokens[START]
+    assert fields["tokenizer.ggml.eos_token_id"].contents() == own.special_tokens[END]
+    assert fields["tokenizer.ggml.add_bos_token"].contents() is True
+    assert fields["tokenizer.chat_template"].contents() == "{{ messages }}"
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("bloom", {"n_head": 4}, "the family bloom"),
+        ("mistral", {"sliding_window": 8}, "the family mistral"),
+        (
+            "llama",
+            {
+                "rope_parameters": {
+                    "rope_type": "yarn",
+                    "rope_theta": 1e4,
+                    "factor": 2.0,
+                    "original_max_position_embeddings": 32,
+                }
+            },
+            "YarnScaling of llama",
+        ),
+    ],
+    ids=["bloom", "window", "yarn"],
+)
+def test_what_gguf_cannot_hold_is_refused(family, changes, message, tmp_path, capsys):
+    small(family, **changes).save_pretrained(tmp_path / "hf")
+    to_hf_tokenizer(Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"])).save_pretrained(
+        tmp_path / "hf"
+    )
+    assert main(["export", str(tmp_path / "hf"), str(tmp_path / "x.gguf"), "--format", "gguf"]) == 1
+    assert f"cannot write {message} as GGUF" in capsys.readouterr().err
+    assert not (tmp_path / "x.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    ("steps", "name"),
+    [
+        ([{"type": "ByteLevel", "use_regex": True}], "gpt-2"),
+        ([{"type": "Digits", "individual_digits": True}, {"type": "ByteLevel", "use_regex": True}], "smollm"),
+        (
+            [{"type": "Split", "pattern": {"Regex": LLAMA3}}, {"type": "ByteLevel", "use_regex": False}],
+            "llama-bpe",
+        ),
+        ([{"type": "Split", "pattern": {"Regex": LLAMA3.replace("{1,3}", "")}}], "qwen2"),
+    ],
+    ids=["gpt-2", "smollm", "llama-bpe", "qwen2"],
+)
+def test_llama_cpp_names_of_splits(steps, name):
+    backend = {
+        "model": {"type": "BPE"},
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+    }
+    assert split_name(backend) == name
+    with pytest.raises(ValueError, match="no known name for the tokenizer's split"):
+        split_name(backend | {"model": {"type": "Unigram"}})
+
+
+def test_llama_3_scaling_goes_into_the_file_as_factors_of_the_frequencies(tmp_path):
+    rope = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0}
+    rope |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+    source = small("llama", rope_parameters=rope)
+    source.save_pretrained(tmp_path / "hf")
+    to_hf_tokenizer(Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"])).save_pretrained(
+        tmp_path / "hf"
+    )
+    assert main(["export", str(tmp_path / "hf"), str(tmp_path / "x.gguf"), "--format", "gguf"]) == 0
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(tmp_path / "x.gguf").tensors}
+    plain = small("llama").model.rotary_emb.inv_freq
+    expected = plain / source.model.rotary_emb.inv_freq
+    assert expected[-1] == pytest.approx(8.0)
+    torch.testing.assert_close(torch.tensor(tensors["rope_freqs.weight"]), expected)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("kind", ["ours", "transformers"])
+def test_an_adapter_opens_in_peft_with_its_base(kind, tmp_path, capsys):
+    base, run, folder = tmp_path / "base", tmp_path / "run", tmp_path / "peft"
+    own = Tokenizer.train("to be or not to be " * 9, 268, special_tokens=["<|endoftext|>", START, END])
+    if kind == "ours":
+        sizes = {"context_length": 64, "n_layers": 1, "d_model": 16, "n_heads": 2, "activation": "gelu_tanh"}
+        save_run(base, build(ModelConfig(vocab_size=268, **sizes)), own)
+    else:
+        small("llama").save_pretrained(base)
+        tokenizer = to_hf_tokenizer(own, eos=END)
+        tokenizer.chat_template = CHATML
+        tokenizer.save_pretrained(base)
+    data = tmp_path / "talks.jsonl"
+    data.write_text('{"prompt": "to be", "completion": "or not"}\n' * 9)
+    args = ["--data", str(data), "--model", str(base), "--output", str(run), "--held-out", "0"]
+    assert main(["sft", *args, "--lora-rank", "2", "--n-steps", "2", "--lr", "0.1"]) == 0, (
+        capsys.readouterr().err
+    )
+    assert main(["export", str(run), str(folder), "--format", "peft"]) == 0
+    theirs = peft.AutoPeftModelForCausalLM.from_pretrained(folder).eval()
+    assert theirs.peft_config["default"].base_model_name_or_path == str(
+        folder / "base" if kind == "ours" else base
+    )
+    ids = torch.tensor([[5, 7, 256, 31]])
+    with torch.no_grad():
+        mine = load(run)(ids)
+        assert_parity(mine, theirs(ids).logits, of=OF, against="peft.AutoPeftModelForCausalLM", atol=1e-5)
+        assert not torch.allclose(mine, load(base)(ids), atol=1e-3)
+    assert transformers.AutoTokenizer.from_pretrained(folder).eos_token == END
+    assert main(["export", str(base), str(tmp_path / "none"), "--format", "peft"]) == 1
+    assert "has no adapter" in capsys.readouterr().err

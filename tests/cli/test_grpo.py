@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from llmguide import load
 from llmguide.cli.grpo import _expected, _grader
 from llmguide.cli.main import main
 from llmguide.post_training.datasets import Problem
@@ -48,6 +49,12 @@ def test_on_problems_answers_are_checked(more, tmp_path, written, chat_run, caps
     assert 0 <= report["after"][0] <= 1
     assert "right after" in capsys.readouterr().out
     assert load_run(tmp_path / "run")[0].config == load_run(chat_run)[0].config
+    torch.testing.assert_close(
+        load(tmp_path / "run" / "checkpoints").state_dict(),
+        load(tmp_path / "run").state_dict(),
+        rtol=0,
+        atol=1e-6,
+    )
 
 
 def test_answers_are_numbers_if_all_of_them_are():

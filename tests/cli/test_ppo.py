@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from llmguide import load
 from llmguide.cli.main import main
 from llmguide.post_training.toy.world import completion_logprobs, divergence, tiny_world
 from llmguide.runs.folder import load_run
@@ -67,6 +68,9 @@ def test_on_prompts_it_follows_a_reward_model(more, tmp_path, written, chat_run)
     assert report["last"]["length"] <= 4
     assert load_run(output)[0].config == load_run(chat_run)[0].config
     assert (output / "adapter").exists() == bool(more)
+    torch.testing.assert_close(
+        load(output / "checkpoints").state_dict(), load(output).state_dict(), rtol=0, atol=1e-6
+    )
 
 
 def test_what_cannot_be_trained_says_why(runs, written, chat_run, capsys):

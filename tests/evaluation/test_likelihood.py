@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import exp, log
 
 import pytest
@@ -190,3 +191,8 @@ def test_what_cannot_be_evaluated_says_why(model):
         last_word(model, TOKENIZER, ["word"], bos_id=BOS)
     with pytest.raises(ValueError, match=r"dropout=0\.1 is active"):
         text_logprobs(tiny(dropout=0.1).train(), torch.arange(4))
+
+
+def test_a_model_of_transformers_is_refused_with_the_way_to_convert_it(model):
+    with pytest.raises(ValueError, match=r"GPT2LMHeadModel is not .* llmguide\.from_hf\(model\)"):
+        perplexity(to_hf(build(replace(model.config, activation="gelu_tanh"))), torch.tensor([1, 2, 3]))

@@ -559,3 +559,8 @@ def test_a_decoder_from_outside_the_package_generates():
     assert generate(model, ids, 4, use_cache=False).tolist() == expected
     assert beam_search(model, ids, 4, n_beams=2).tolist() == expected
     assert speculative_generate(model, model, ids, 4).tolist() == expected
+
+
+def test_a_model_of_transformers_is_refused_with_the_way_to_convert_it():
+    with pytest.raises(ValueError, match=r"LlamaForCausalLM is not .* llmguide\.from_hf\(model\)"):
+        generate(hf_model("llama"), torch.tensor([[1, 2]]), 3)

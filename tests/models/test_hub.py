@@ -13,7 +13,8 @@ from threading import Thread
 import pytest
 import torch
 
-from llmguide.models import load
+from llmguide.config import ModelConfig
+from llmguide.models import build, load, to_hf
 from tests.models.tiny import hf_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -37,12 +38,24 @@ class Hub(BaseHTTPRequestHandler):
             self._answer(json.dumps({"id": "tiny/gpt2", "sha": COMMIT, "siblings": []}).encode())
         elif self.path.startswith("/api/models/tiny/gpt2/tree/"):
             files = [
-                {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": path.name}
-                for path in self.folder.iterdir()
+                {
+                    "type": "file",
+                    "path": str(path.relative_to(self.folder)),
+                    "size": path.stat().st_size,
+                    "oid": path.name,
+                }
+                for path in self.folder.rglob("*")
+                if path.is_file()
             ]
             self._answer(json.dumps(files).encode())
         elif self.path.startswith("/tiny/gpt2/resolve/"):
-            self._answer((self.folder / self.path.rsplit("/", 1)[1]).read_bytes())
+            path = self.folder / self.path.split("/", 5)[5]
+            if path.is_file():
+                self._answer(path.read_bytes())
+            else:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound")
+                self.end_headers()
         else:
             self.send_error(404)
 
@@ -72,6 +85,12 @@ def hub(tmp_path):
     server.server_close()
 
 
+def cached(folder):
+    """The files that were downloaded, by their path in the repository."""
+    [snapshot] = folder.glob("cache/hub/models--tiny--gpt2/snapshots/*")
+    return {str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.is_file()}
+
+
 def load_by_name(folder: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.endswith("_OFFLINE")}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
@@ -90,6 +109,37 @@ def test_load_by_name(hub, tmp_path):
     assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
 
 
+def test_only_the_files_that_are_read_are_fetched(hub, tmp_path):
+    repository = tmp_path / "model"
+    (repository / "onnx").mkdir()
+    for name in ("consolidated.safetensors", "onnx/config.json", "onnx/model.safetensors", "README.md"):
+        (repository / name).write_bytes(b"x" * 100)
+    (repository / "tokenizer.json").write_text("{}")
+    assert load_by_name(tmp_path, hub).returncode == 0
+    assert cached(tmp_path) == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "gemma3"}, "model_type 'gemma3' is not among gpt2, bloom, bert, llama, mistral"),
+        ({"model_type": "gpt2", "quantization_config": {}}, "choose the unquantized model"),
+        ({"model_type": "gpt2", "add_cross_attention": True}, "add_cross_attention=True has no equal"),
+    ],
+    ids=lambda value: value.get("model_type") if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_converted_is_refused_by_its_config_alone(config, message, hub, tmp_path):
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    run = load_by_name(tmp_path, hub)
+    assert message in run.stderr.splitlines()[-1]
+    assert cached(tmp_path) == {"config.json"}
+
+
 @pytest.mark.parametrize("endpoint", ["unreachable", "answers"])
 def test_what_cannot_be_had_is_named(endpoint, hub, tmp_path):
     run = load_by_name(tmp_path, "http://127.0.0.1:9" if endpoint == "unreachable" else hub + "/elsewhere")
@@ -97,3 +147,15 @@ def test_what_cannot_be_had_is_named(endpoint, hub, tmp_path):
     assert run.stderr.splitlines()[-1].startswith(
         "ValueError: tiny/gpt2 is no folder here and could not be downloaded from the hub"
     )
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    for module, call in {
+        "huggingface_hub": lambda: load("openai-community/gpt2"),
+        "transformers": lambda: to_hf(
+            build(ModelConfig(vocab_size=5, context_length=4, d_model=4, n_heads=1, n_layers=1))
+        ),
+    }.items():
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(ModuleNotFoundError, match=rf'needs {module}: pip install "llmguide\[hf\]"'):
+            call()

@@ -9,7 +9,7 @@ import torch
 import llmguide
 from llmguide import ModelConfig, build, load, save, to_hf
 from llmguide.models.saved import is_saved
-from llmguide.runs import packaged
+from llmguide.runs import resolve
 
 TINY = ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
 IDS = torch.tensor([[1, 2, 3]])
@@ -60,7 +60,7 @@ def test_one_load_opens_every_kind(tmp_path, monkeypatch):
     model = build(TINY).eval()
     save(model, tmp_path / "ours")
     to_hf(model).save_pretrained(tmp_path / "theirs")
-    monkeypatch.setattr(packaged, "unpacked", lambda name: tmp_path / "theirs")
+    monkeypatch.setattr(resolve, "unpacked", lambda name: tmp_path / "theirs")
     for place in (tmp_path / "ours", str(tmp_path / "theirs"), "smollm2-135m-instruct"):
         torch.testing.assert_close(llmguide.load(place)(IDS), model(IDS))
 

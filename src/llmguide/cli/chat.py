@@ -13,12 +13,11 @@ import tyro
 from llmguide.files import write_json
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
-from llmguide.models.saved import is_saved
 from llmguide.post_training.chat import START, Message, render_chat
-from llmguide.runs.chat_model import Chat, open_chat
-from llmguide.runs.folder import load_run
-from llmguide.runs.options import ModelSource
+from llmguide.runs.chat_model import Chat, as_chat
+from llmguide.runs.resolve import open_model
 from llmguide.runs.writer import pieces, until_stop
+from llmguide.tokenization.tokenizer import Tokenizer
 
 DESCRIPTION = """\
 Talk to a chat model: a run of llmguide sft --data or of a stage after it, or, with llmguide[hf], a folder
@@ -51,7 +50,7 @@ def chat(
     """Talk to a model.
 
     Args:
-        model: Run folder, folder of transformers, packaged model, or name on the hub.
+        model: Run, checkpoint, LoRA adapter, folder of transformers, packaged model, or name on the hub.
         system: System message; without it, the chat template's own, if it has one.
         history: JSON file of the conversation, as llmguide sft reads it; continued if it exists, and written
             after each response.
@@ -113,12 +112,13 @@ def _begin(system: str | None, history: Path | None) -> list[Message]:
 
 
 def _open(name: str) -> Chat:
-    if is_saved(Path(name)) and START not in load_run(name)[1].special_tokens:
+    model, tokenizer = open_model(name)
+    if isinstance(tokenizer, Tokenizer) and START not in tokenizer.special_tokens:
         raise ValueError(
             f"{name} was not trained on conversations; continue a text with llmguide generate {name}, or "
             f"train it with llmguide sft --model {name}"
         )
-    return open_chat(ModelSource(name), [], seed=0)
+    return as_chat(name, model, tokenizer)
 
 
 def _lines() -> Iterator[str]:

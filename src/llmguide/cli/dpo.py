@@ -108,6 +108,7 @@ def dpo(
     rate = 2e-4 if source.model is None or lora.lora_rank else 5e-6
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(pairs):,} pairs")
+    chat.save_tokenizer(output)
     with resumable(output, config):
         train(
             chat.model,

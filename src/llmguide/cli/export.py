@@ -1,61 +1,62 @@
-"""``llmguide export``: write a model and its tokenizer in the format of transformers."""
+"""``llmguide export``: write a model and its tokenizer for transformers, llama.cpp or PEFT."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import put
-from llmguide.models.saved import is_saved
-from llmguide.post_training.chat import END, START
-from llmguide.runs.chat_model import CHATML
-from llmguide.runs.folder import load_run
-from llmguide.runs.packaged import open_transformers
-from llmguide.runs.transformers_folder import save_transformers
-from llmguide.tokenization.huggingface import to_hf_tokenizer
+from llmguide.runs.adapter_folder import export_adapter
+from llmguide.runs.gguf_file import save_gguf
+from llmguide.runs.resolve import open_model
+from llmguide.runs.transformers_folder import as_transformers_tokenizer, save_transformers
 
 DESCRIPTION = """\
-Write a model with its tokenizer, chat template and stop tokens in the format of transformers, which vLLM, TGI
-and llama.cpp's converter read as well. Needs llmguide[hf].
+Write a model with its tokenizer, chat template and stop tokens: a folder for transformers, which vLLM and TGI
+read as well, one GGUF file for llama.cpp and Ollama, or the LoRA adapter of a run by itself for PEFT. Needs
+llmguide[hf], and llmguide[packaged] for GGUF.
 
 Examples:
   llmguide export runs/pretrain exported
-  llmguide export runs/sft exported
+  llmguide export runs/sft sft.gguf --format gguf
+  llmguide export runs/lora adapter --format peft
   llmguide export smollm2-135m-instruct smollm2"""
 
 
 def export(
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")],
-    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")],
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUTPUT")],
+    *,
+    format: Literal["transformers", "gguf", "peft"] = "transformers",  # noqa: A002  # name of the option
 ) -> None:
-    """Write a model for transformers.
+    """Write a model in the format of another program.
 
     Args:
-        model: Run folder, folder of transformers, packaged model, or name on the hub.
-        folder: New folder to write.
+        model: Run, checkpoint, LoRA adapter, folder of transformers, packaged model, or name on the hub.
+        output: New folder to write; for gguf, a new file.
+        format: Format to write. An adapter is merged into its base, except for peft.
     """
-    if folder.exists():
-        raise ValueError(f"{folder} exists already; name a new folder")
-    if is_saved(Path(model)):
-        decoder, own = load_run(model)
-        is_chat = {START, END} <= own.special_tokens.keys()
-        tokenizer = to_hf_tokenizer(
-            own,
-            bos=END_OF_TEXT if END_OF_TEXT in own.special_tokens else None,
-            eos=END if is_chat else END_OF_TEXT,
-        )
-        if is_chat:
-            tokenizer.chat_template = CHATML
-    else:
-        decoder, tokenizer = open_transformers(model, dtype=None)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent) as temporary:
+    if output.exists():
+        raise ValueError(f"{output} exists already; name a new folder or file")
+    if format == "gguf" and output.suffix != ".gguf":
+        raise ValueError(f"{output}: llama.cpp opens files whose names end with .gguf; name such a file")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if format == "peft":
+        base = export_adapter(model, output)
+        print(f"{output}: peft.AutoPeftModelForCausalLM.from_pretrained({str(output)!r}) opens it on {base}")
+        return
+    decoder, own = open_model(model, dtype=None)
+    tokenizer = as_transformers_tokenizer(own)
+    if format == "gguf":
+        save_gguf(output, decoder, tokenizer)
+        print(f"{output}: llama-cli -m {output} opens it")
+        return
+    with TemporaryDirectory(dir=output.parent) as temporary:
         written = Path(temporary, "written")
         save_transformers(written, decoder, tokenizer)
-        put(written, folder)
-    print(f"{folder}: transformers.AutoModelForCausalLM.from_pretrained({str(folder)!r}) opens it")
+        put(written, output)
+    print(f"{output}: transformers.AutoModelForCausalLM.from_pretrained({str(output)!r}) opens it")
 
 
 COMMAND = export

@@ -35,7 +35,7 @@ def generate(
     """Complete a prompt.
 
     Args:
-        model: Run folder, folder of transformers, or name on the hub.
+        model: Run, checkpoint, LoRA adapter, folder of transformers, packaged model, or name on the hub.
         prompt: Text to complete; without it, a document is generated from its start.
         max_new_tokens: Most tokens of the completion; default: 200, or what fits into the context.
         temperature: Sampling temperature, at least 0; 0: greedy decoding.

@@ -100,6 +100,7 @@ def grpo(
     say(f"{config.n_steps} rollouts of {config.batch_size} of {len(seen):,} prompts, on {device}")
     learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference_model=reference)
     before = share_right(chat.model, unseen, reward, config)
+    chat.save_tokenizer(output)
     with resumable(output, config):
         history = learner.train(
             seen, folder=output / "checkpoints", logger=loggers(output, Lines(config.n_steps))

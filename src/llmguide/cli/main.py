@@ -23,7 +23,7 @@ COMMANDS = {
     "pretrain": "train a small GPT from scratch, on the packaged speeches or on your text",
     "generate": "complete a prompt with your model or one of the Hugging Face hub",
     "chat": "talk to a chat model of yours or of the Hugging Face hub",
-    "export": "write a model for transformers, vLLM and llama.cpp",
+    "export": "write a model for transformers, vLLM, PEFT and llama.cpp",
     "sft": "supervised fine-tuning on conversations",
     "reward": "train a reward model on comparisons of responses",
     "ppo": "maximize a reward model with PPO",

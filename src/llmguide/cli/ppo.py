@@ -92,6 +92,7 @@ def ppo(
         reference_model=reference,
         config=config,
     )
+    chat.save_tokenizer(output)
     with resumable(output, config):
         history = learner.train(
             prompts, folder=output / "checkpoints", logger=loggers(output, Lines(config.n_steps))

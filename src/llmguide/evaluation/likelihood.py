@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.data.tokens.encode import encode_ordinary
-from llmguide.models.decoder import Decoder
+from llmguide.models.decoder import Decoder, require_own
 from llmguide.training.losses import head_weight, token_logprobs
 
 T = TypeVar("T")
@@ -177,7 +177,8 @@ def device(model: Decoder | nn.Module) -> torch.device:
 
 
 def evaluated(model: Decoder | nn.Module) -> Decoder:
-    """Return a model as a decoder, and raise ValueError if its dropout is active."""
+    """Return a model as a decoder, and raise ValueError if it is of transformers or its dropout is active."""
+    require_own(model)
     decoder = cast(Decoder, model)
     if decoder.training and (dropout := decoder.config.dropout) > 0:
         raise ValueError(f"dropout={dropout} is active, so scores would be random: call model.eval()")

@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from llmguide.config import ModelConfig
-from llmguide.models.decoder import Decoder
+from llmguide.models.decoder import Decoder, require_own
 from llmguide.models.encoder_decoder import Reading
 from llmguide.models.inputs import AttentionMask
 
@@ -44,6 +44,7 @@ def check_request(
         raise ValueError("a prompt ends in padding, which the model would continue: pad on the left")
     config = getattr(model, "config", None)
     if not isinstance(config, ModelConfig):  # any function of ids
+        require_own(model)
         return
     decoder = cast(Decoder, model)
     if config.architecture != "decoder" and not isinstance(model, Reading):

@@ -59,3 +59,11 @@ class Decoder(Protocol):
 
     def unembed(self, hidden: Float[Tensor, "*batch D"], /) -> Float[Tensor, "*batch V"]:
         """Compute logits from last hidden states."""
+
+
+def require_own(model: object) -> None:
+    """Raise ValueError for a model of transformers or PEFT, whose output is not a tensor of logits."""
+    if type(model).__module__.startswith(("transformers.", "peft.")):
+        raise ValueError(
+            f"{type(model).__name__} is not a model of llmguide; convert it: llmguide.from_hf(model)"
+        )

@@ -79,8 +79,7 @@ def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model
     load_file, damage = _safetensors().load_file, import_module("safetensors").SafetensorError
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
-        content["rope_scaling"] = _rope_scaling(content["rope_scaling"])
-        model = build(ModelConfig(**content))
+        model = build(model_config(content))
         model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)  # keeps the dtype
     except (KeyError, OSError, RuntimeError, TypeError, ValueError, damage) as error:
         raise ValueError(f"{folder} holds a damaged model: {error}") from error
@@ -98,6 +97,11 @@ def is_saved(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def model_config(content: dict[str, Any]) -> ModelConfig:
+    """Return the config whose fields were saved, as `dataclasses.asdict` gives them."""
+    return ModelConfig(**content | {"rope_scaling": _rope_scaling(content["rope_scaling"])})
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

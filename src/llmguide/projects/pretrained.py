@@ -5,10 +5,8 @@ from typing import Any
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import GPT, Llama
-from llmguide.models.saved import is_saved
 from llmguide.runs.chat_model import save_as_opened
-from llmguide.runs.folder import load_run
-from llmguide.runs.packaged import open_transformers
+from llmguide.runs.resolve import open_model
 from llmguide.tokenization.tokenizer import Tokenizer
 
 
@@ -46,10 +44,8 @@ def open_pretrained(name: str | Path) -> tuple[GPT | Llama, Any]:
     Raises:
         ValueError: There is no such model, or it is not a decoder.
     """
-    if is_saved(Path(name)):
-        return load_run(name)
-    model, tokenizer = open_transformers(str(name))
-    return model.eval(), HFTokenizer(tokenizer)
+    model, tokenizer = open_model(name)
+    return model, tokenizer if isinstance(tokenizer, Tokenizer) else HFTokenizer(tokenizer)
 
 
 def save_pretrained(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import torch
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import GPT, Llama, build
-from llmguide.models.saved import is_saved
 from llmguide.post_training.adapters.lora import merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import save_adapter
 from llmguide.post_training.adapters.quantized_linear import dequantize_model
@@ -24,19 +23,13 @@ from llmguide.post_training.chat import (
     own_template,
     render_chat,
 )
-from llmguide.runs.folder import as_decoder, load_run, save_run, say
+from llmguide.runs.folder import as_decoder, save_run, say
 from llmguide.runs.options import Lora, ModelSource
-from llmguide.runs.packaged import open_transformers
+from llmguide.runs.resolve import open_model, place_or_name, resize_vocab
 from llmguide.runs.shape import model_config
-from llmguide.runs.transformers_folder import save_transformers, stop_ids
+from llmguide.runs.transformers_folder import CHATML, save_tokenizer, save_transformers, stop_ids
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
-
-CHATML = (  # Jinja source, for tokenizers of transformers without a chat template
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-    "{{ m.content + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
 
 @dataclass
@@ -50,6 +43,7 @@ class Chat:
         end_id: Id of the token that ends a response.
         stop_ids: Ids of other tokens that end a response, from ``generation_config.json``.
         n_truncated: Number of conversations that `rendered` has truncated.
+        base: Path or name that the model was opened by; None: it is new.
     """
 
     model: GPT | Llama
@@ -58,6 +52,7 @@ class Chat:
     end_id: int
     stop_ids: frozenset[int] = frozenset()
     n_truncated: int = 0
+    base: str | None = None
 
     def rendered(
         self, messages: Sequence[Message], length: int, *, last_turn_only: bool = False
@@ -99,6 +94,11 @@ class Chat:
         """Save a model with the tokenizer, in the format that they were opened in."""
         save_as_opened(folder, model, self.tokenizer)
 
+    def save_tokenizer(self, output: Path) -> None:
+        """Save the tokenizer when a run starts, so that its checkpoints can be opened."""
+        if distributed.world().rank == 0:
+            save_tokenizer(output, self.tokenizer)
+
 
 def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
     """Open a model to start from, with the control tokens of its chat template.
@@ -118,17 +118,38 @@ def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
         tokenizer = Tokenizer.train(texts, source.vocab_size, special_tokens=special)
         config = model_config(tokenizer.vocab_size, source.context_length, preset=None, shape=source.shape)
         return Chat(as_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
-    if is_saved(Path(name)):
-        model, tokenizer = load_run(name)
+    return as_chat(name, *open_model(name))
+
+
+def as_chat(name: str, model: GPT | Llama, tokenizer: Any) -> Chat:
+    """Prepare a model to chat: add the control tokens of ChatML if its tokenizer has no chat template.
+
+    Args:
+        name: Path or name that the model was opened by.
+        model: Model of `llmguide.runs.resolve.open_model`.
+        tokenizer: Its tokenizer.
+
+    Raises:
+        ValueError: The tokenizer has no token that could end a response.
+    """
+    if isinstance(tokenizer, Tokenizer):
         missing = [token for token in (START, END) if token not in tokenizer.special_tokens]
         if missing:
             new = {token: tokenizer.vocab_size + i for i, token in enumerate(missing)}
             tokens = tokenizer.special_tokens | new
             tokenizer = Tokenizer(tokenizer.ranks, pattern=tokenizer.pattern, special_tokens=tokens)
-        return Chat(
-            resize_vocab(model, tokenizer.vocab_size), tokenizer, chatml, tokenizer.special_tokens[END]
-        )
-    return _open_transformers(name)
+        model = resize_vocab(model, tokenizer.vocab_size)
+        return Chat(model, tokenizer, chatml, tokenizer.special_tokens[END], base=name)
+    if not tokenizer.chat_template:
+        tokenizer.add_tokens([START, END], special_tokens=True)
+        tokenizer.chat_template = CHATML
+        tokenizer.eos_token = END
+        model = resize_vocab(model, len(tokenizer))
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {name} has no eos_token, so no response would end")
+    end_id = tokenizer.eos_token_id
+    stops = stop_ids(tokenizer) - {end_id}
+    return Chat(model, tokenizer, own_template(tokenizer), end_id, stops, base=name)
 
 
 def save_as_opened(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
@@ -137,30 +158,6 @@ def save_as_opened(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
         save_run(folder, model, tokenizer)
     else:
         save_transformers(folder, model, tokenizer)
-
-
-def resize_vocab(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
-    """Add token ids to a model; their embeddings start as the mean of the others (Hewitt 2021).
-
-    https://nlp.stanford.edu/~johnhew/vocab-expansion.html
-
-    >>> from llmguide.config import ModelConfig
-    >>> model = build(ModelConfig(vocab_size=3, context_length=4, n_layers=1, d_model=4, n_heads=2))
-    >>> weight = resize_vocab(model, 4).tokens.weight
-    >>> torch.allclose(weight[3], weight[:3].mean(0)), resize_vocab(model, 3) is model
-    (True, True)
-    """
-    n_new = vocab_size - model.config.vocab_size
-    if n_new <= 0:
-        return model
-    state = model.state_dict()
-    for name in ("tokens.weight", "head.weight"):
-        if name in state:
-            mean = state[name].mean(dim=0, keepdim=True)
-            state[name] = torch.cat([state[name], mean.expand(n_new, -1)])
-    wider = as_decoder(build(replace(model.config, vocab_size=vocab_size)))
-    wider.load_state_dict(state)
-    return wider.train(model.training)
 
 
 def merged(model: Any) -> Any:
@@ -176,17 +173,6 @@ def save_trained(output: Path, chat: Chat, model: Any, lora: Lora) -> None:
     if distributed.world().rank == 0:
         chat.save(output, merged(model))
         if lora.lora_rank:
-            save_adapter(model, output / "adapter")
-
-
-def _open_transformers(name: str) -> Chat:
-    model, tokenizer = open_transformers(name)
-    if not tokenizer.chat_template:
-        tokenizer.add_tokens([START, END], special_tokens=True)
-        tokenizer.chat_template = CHATML
-        tokenizer.eos_token = END
-        model = resize_vocab(model, len(tokenizer))
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {name} has no eos_token, so no response would end")
-    end_id = tokenizer.eos_token_id
-    return Chat(model, tokenizer, own_template(tokenizer), end_id, stop_ids(tokenizer) - {end_id})
+            place = output / "adapter"
+            save_adapter(model, place, base=None if chat.base is None else place_or_name(chat.base))
+            save_tokenizer(place, chat.tokenizer)

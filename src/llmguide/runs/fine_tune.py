@@ -59,6 +59,7 @@ def fine_tune(
     config = schedule(steps, n=len(data), epochs=EPOCHS, batch_size=BATCH_SIZE, lr=rate)
     describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(data):,} rows")
     before = None if validation is None else evaluate(chat.model, validation, loss=batch_loss)
+    chat.save_tokenizer(output)
     with resumable(output, config):
         result = train(
             chat.model,

@@ -1,13 +1,11 @@
-"""Open a model with its tokenizer to continue texts, from a run folder or one of transformers."""
+"""Open a model with its tokenizer to continue texts."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
-from llmguide.models.saved import is_saved
-from llmguide.runs.folder import load_run
-from llmguide.runs.packaged import open_transformers
+from llmguide.runs.resolve import open_model
+from llmguide.tokenization.tokenizer import Tokenizer
 
 
 class Writer(NamedTuple):
@@ -25,14 +23,13 @@ def open_writer(name: str) -> Writer:
     Raises:
         ValueError: There is no such model, or it is not a decoder.
     """
-    folder = Path(name)
-    if is_saved(folder):
-        model, tokenizer = load_run(folder)
+    model, tokenizer = open_model(name, dtype=None)
+    if isinstance(tokenizer, Tokenizer):
         end_id = tokenizer.special_tokens[END_OF_TEXT]  # the end-of-text token precedes documents, too
         return Writer(model, lambda text: [end_id, *tokenizer.encode(text)], tokenizer.decode, end_id)
-    theirs, hf = open_transformers(name, dtype=None)
-    beginning = [] if hf.bos_token_id is None else [hf.bos_token_id]
-    return Writer(theirs, lambda text: hf.encode(text) or beginning, hf.decode, hf.eos_token_id)
+    beginning = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    encode = tokenizer.encode
+    return Writer(model, lambda text: encode(text) or beginning, tokenizer.decode, tokenizer.eos_token_id)
 
 
 def pieces(

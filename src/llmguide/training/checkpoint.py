@@ -254,6 +254,15 @@ def require_places(step: int, keep_last: int) -> None:
         raise ValueError(f"keep_last={keep_last} must be at least 1 and step={step} at least 0")
 
 
+def has_name(path: Path) -> bool:
+    """Return whether a path has the name of a checkpoint.
+
+    >>> has_name(Path("step-00000200.pt"))
+    False
+    """
+    return _NAME.fullmatch(path.name) is not None
+
+
 def step_of(path: Path) -> int:
     """Return the step in a checkpoint's name.
 

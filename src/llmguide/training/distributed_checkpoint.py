@@ -64,7 +64,8 @@ def load_latest(folder: str | Path, model: nn.Module) -> dict[str, Any] | None:
         return read_shards(path, parameters)
     state = checkpoint.read(path)
     for name, param in parameters.items():
-        state["model"][name] = as_shard(state["model"][name], param)
+        if name in state["model"]:  # a frozen parameter is not
+            state["model"][name] = as_shard(state["model"][name], param)
         for key, value in state["optimizer"].get(name, {}).items():
             if isinstance(value, Tensor):
                 state["optimizer"][name][key] = as_shard(value, param)

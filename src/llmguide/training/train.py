@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Integer
 from torch import Tensor, nn
 
+from llmguide.config import ModelConfig
 from llmguide.data.tokens.windows import Sequences, Windows
 from llmguide.training import distributed, distributed_checkpoint
 from llmguide.training.activation_checkpointing import training_blocks
@@ -36,6 +37,7 @@ from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.step import evaluate, train_step
 from llmguide.training.torch_data import BatchLoader, DatasetSequences, ItemDataset, LoaderSequences
+from llmguide.training.trainable import fingerprint, load_trainable_state, trainable_state
 from llmguide.training.utilization import utilization
 
 Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences | ItemDataset | BatchLoader
@@ -271,7 +273,9 @@ def _save(
     folder: str | Path, run: _Run, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
 ) -> None:
     state = {
-        "model": model.state_dict(),
+        "model": trainable_state(model),
+        "frozen": fingerprint(model),
+        "model_config": _model_config(model),
         "optimizer": named_state(optimizer),
         "random": random_state(),
         "history": [tuple(record) for record in run.history],
@@ -282,6 +286,12 @@ def _save(
     }
     step = len(run.history)
     distributed_checkpoint.save(folder, state, step=step, keep_last=config.keep_last, pinned=run.pinned)
+
+
+def _model_config(model: nn.Module) -> dict[str, Any] | None:
+    """Return the sizes of a model, with which its checkpoint can be opened before the run ends."""
+    config = getattr(model, "config", None)
+    return asdict(config) if isinstance(config, ModelConfig) else None
 
 
 def _resume(
@@ -297,7 +307,7 @@ def _resume(
     ]
     if changed:
         warnings.warn(f"the run in {folder} continues with {', '.join(changed)}", stacklevel=3)
-    model.load_state_dict(state["model"])
+    load_trainable_state(model, state["model"], state.get("frozen"), of=folder)
     load_named_state(optimizer, state["optimizer"])
     set_random_state(state["random"])
     history = [Record(*row) for row in state["history"]]

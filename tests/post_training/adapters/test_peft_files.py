@@ -1,5 +1,6 @@
 """Adapters cross to PEFT and back with the same outputs, for every family; what cannot cross is named."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -194,3 +195,27 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path):
 def test_missing_name(tmp_path):
     with pytest.raises(ValueError, match="no adapter is named 'other'; there are \\['default'\\]"):
         save_adapter(trained(hf_model("llama"), ["q_proj"]), tmp_path, name="other")
+
+
+@pytest.mark.parity
+def test_an_adapter_of_a_model_of_transformers_is_saved_too(tmp_path):
+    hf, ids = hf_model("llama"), tokens(2, 12)
+    base = copy.deepcopy(hf)
+    apply_lora(hf, rank=2, alpha=6, targets="q_proj")
+    for _, layer in lora_layers(hf):
+        nn.init.normal_(layer.adapters["default"].B, std=0.1)
+    save_adapter(hf, tmp_path, base="owner/name")
+    ours = from_hf(base)
+    load_adapter(ours, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "owner/name"
+    assert config["target_modules"] == [f"model.layers.{i}.self_attn.q_proj" for i in range(2)]
+    adapted = hf(ids).logits
+    torch.testing.assert_close(ours(ids), adapted, rtol=0, atol=1e-5)
+    assert_parity(
+        adapted,
+        peft.PeftModel.from_pretrained(base, tmp_path)(ids).logits,
+        of="llmguide.post_training.adapters.peft_files.save_adapter",
+        against="peft.PeftModel.from_pretrained",
+        atol=1e-5,
+    )

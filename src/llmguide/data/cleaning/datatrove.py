@@ -28,20 +28,23 @@ Needs ``llmguide[data]``.
 
 from collections.abc import Iterator, Mapping
 
-from datatrove.data import Document as TroveDocument
-from datatrove.pipeline.base import PipelineStep
-from datatrove.pipeline.dedup import (
-    MinhashDedupBuckets,
-    MinhashDedupCluster,
-    MinhashDedupFilter,
-    MinhashDedupSignature,
-)
-from datatrove.pipeline.dedup.minhash import MinhashConfig
-from datatrove.pipeline.filters.base_filter import BaseFilter
-from datatrove.pipeline.readers import JsonlReader
-from datatrove.pipeline.writers import JsonlWriter
-from datatrove.utils.hashing import HashConfig
-from datatrove.utils.word_tokenizers import WordTokenizer
+try:
+    from datatrove.data import Document as TroveDocument
+    from datatrove.pipeline.base import PipelineStep
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.pipeline.filters.base_filter import BaseFilter
+    from datatrove.pipeline.readers import JsonlReader
+    from datatrove.pipeline.writers import JsonlWriter
+    from datatrove.utils.hashing import HashConfig
+    from datatrove.utils.word_tokenizers import WordTokenizer
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError('cleaning at scale needs datatrove: pip install "llmguide[data]"') from error
 
 from llmguide.data.cleaning import filters
 from llmguide.data.cleaning.dedup import BANDS, NGRAM, ROWS

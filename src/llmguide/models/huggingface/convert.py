@@ -22,6 +22,7 @@ from llmguide.models.encoder import Encoder, MaskedLM
 from llmguide.models.factory import build
 from llmguide.models.gpt import GPT
 from llmguide.models.huggingface.config import config_from_hf, config_to_hf
+from llmguide.models.huggingface.hub import fetch_model, read_config, required
 from llmguide.models.huggingface.weights import RULES, Rule
 from llmguide.models.llama import Llama
 
@@ -85,7 +86,7 @@ def to_hf(model: Convertible) -> Any:
     >>> type(hf_model).__name__
     'GPT2LMHeadModel'
     """
-    transformers = import_module("transformers")  # optional, and slow to import
+    transformers = required("transformers", "to_hf")
 
     hf_config = config_to_hf(model.config)
     if isinstance(model, Encoder):
@@ -134,30 +135,13 @@ def load_hf(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> 
     """
     folder = Path(folder_or_name)
     if not folder.is_dir():
-        folder = _download(str(folder_or_name))
-    invalid = import_module("huggingface_hub.errors").StrictDataclassError
-    try:
-        hf_config = import_module("transformers").AutoConfig.from_pretrained(folder)
-    except (OSError, TypeError, invalid) as error:
-        raise ValueError(f"{folder}/config.json cannot be read ({error}); download it again") from error
+        folder = fetch_model(str(folder_or_name))
+    hf_config = read_config(folder)
     model = _assemble(hf_config, _read(folder))
     found = sorted({str(parameter.dtype) for parameter in model.parameters()})
     if dtype is None and len(found) > 1:
         raise ValueError(f"{folder} holds {' and '.join(found)}, which cannot be multiplied; pass dtype")
     return model.to(dtype).eval()
-
-
-def _download(name: str) -> Path:
-    """Fetch the files of a model on the hub, unless they are here already."""
-    hub = import_module("huggingface_hub")
-    try:
-        return Path(hub.snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except (OSError, hub.errors.HFValidationError) as error:  # no network, no such model, no such name
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{name} is no folder here and could not be downloaded from the hub ({reason}); give the path of "
-            "a folder, or connect to the network and check the name (owner/model)"
-        ) from error
 
 
 def _read(folder: Path) -> dict[str, Tensor]:

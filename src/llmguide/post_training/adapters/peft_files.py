@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmguide.files import replacing, write_json
 from llmguide.models.gpt import GPT
@@ -61,13 +61,17 @@ FOREIGN = (  # fields of PEFT's config that change what an adapter computes
 )
 
 
-def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default") -> None:
+def save_adapter(
+    model: nn.Module, folder: str | Path, *, name: str = "default", base: str | None = None
+) -> None:
     """Write one adapter for PEFT: ``PeftModel.from_pretrained(to_hf(base), folder)`` gives the same outputs.
 
     Args:
-        model: A model with the adapter, of a family that transformers has.
+        model: A decoder with the adapter, of a family that transformers has; or a model of transformers
+            with an adapter of `apply_lora`.
         folder: Output folder; created if missing.
         name: Name of the adapter.
+        base: Path or hub name of the base model, from which PEFT and `llmguide.load` open it.
 
     Raises:
         ValueError: There is no such adapter, or PEFT cannot hold one of its layers.
@@ -75,19 +79,17 @@ def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
     loras = {path: layer for path, layer in lora_layers(model) if name in layer.adapters}
     if not loras:
         raise ValueError(f"no adapter is named {name!r}; there are {adapter_names(model)}")
-    family, rules = _rules(model)
-    by_part = {part: rule for rule in rules for part in rule.ours}
-    wanted = {}
-    for path in loras:
-        rule = by_part[f"{path}.weight"]
-        _require_exchangeable(rule)
-        wanted[rule.theirs.removesuffix(".weight")] = rule
-
+    is_transposed = False
+    if isinstance(model, GPT | Llama):
+        wanted = _as_in_transformers(model, loras, name)
+        is_transposed = _rules(model)[0] == "gpt2"
+    else:
+        layers: dict[str, Any] = {path: layer.adapters[name] for path, layer in loras.items()}
+        wanted = {path: (each.A.detach(), each.B.detach(), each) for path, each in layers.items()}
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
-    for theirs, rule in wanted.items():
-        A, B, adapter = _join(model, rule, name)
+    for theirs, (A, B, adapter) in wanted.items():
         tensors[f"base_model.model.{theirs}.lora_A.weight"] = A.contiguous()
         tensors[f"base_model.model.{theirs}.lora_B.weight"] = B.contiguous()
         ranks[theirs] = len(A)
@@ -97,7 +99,7 @@ def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": None,
+        "base_model_name_or_path": base,
         "inference_mode": True,
         "r": ranks[first],
         "lora_alpha": alphas[first],
@@ -106,7 +108,7 @@ def save_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
         "target_modules": sorted(wanted),
         "rank_pattern": {key: rank for key, rank in ranks.items() if rank != ranks[first]},
         "alpha_pattern": {key: alpha for key, alpha in alphas.items() if alpha != alphas[first]},
-        "fan_in_fan_out": family == "gpt2",
+        "fan_in_fan_out": is_transposed,
         "bias": "none",
         "init_lora_weights": True,
     }
@@ -175,6 +177,19 @@ def _require_base(model: GPT | Llama, by_module: dict[str, Rule], key: str, weig
         raise ValueError(
             f"{key} is not the weight of this model; load the base that the adapter was trained on"
         )
+
+
+def _as_in_transformers(
+    model: GPT | Llama, loras: dict[str, LoRALinear], name: str
+) -> dict[str, tuple[Tensor, Tensor, Adapter]]:
+    """Return A, B and settings of each adapted layer of transformers that corresponds to layers of ours."""
+    by_part = {part: rule for rule in _rules(model)[1] for part in rule.ours}
+    rules = {}
+    for path in loras:
+        rule = by_part[f"{path}.weight"]
+        _require_exchangeable(rule)
+        rules[rule.theirs.removesuffix(".weight")] = rule
+    return {theirs: _join(model, rule, name) for theirs, rule in rules.items()}
 
 
 def _join(model: GPT | Llama, rule: Rule, name: str) -> tuple[Tensor, Tensor, Adapter]:

@@ -30,6 +30,7 @@ class QuantizedLinear(nn.Module):
     16908
     """
 
+    has_constant_buffers = True  # so a checkpoint of adapters leaves them out
     packed: Tensor
     scale_codes: Tensor
     scale_scales: Tensor

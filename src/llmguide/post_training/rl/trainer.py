@@ -41,6 +41,7 @@ from llmguide.training.optim import clip_grad_norm_
 from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.schedules import warmup_cosine
+from llmguide.training.trainable import fingerprint, load_trainable_state, trainable_state
 
 _log = logging.getLogger("llmguide.training.train")
 
@@ -164,7 +165,8 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to resume, except the reference model and the reward, which are fixed."""
         return {
-            "model": self.trained.state_dict(),
+            "model": trainable_state(self.trained),
+            "frozen": fingerprint(self.trained),
             "optimizer": named_state(self.optimizer),
             "random": random_state(),
             "history": self.history,
@@ -173,7 +175,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from the result of `state_dict`."""
-        self.trained.load_state_dict(state["model"])
+        load_trainable_state(self.trained, state["model"], state.get("frozen"), of="the checkpoint")
         load_named_state(self.optimizer, state["optimizer"])
         set_random_state(state["random"])
         self.history = list(state["history"])
