@@ -3,7 +3,7 @@
 from copy import deepcopy
 from pathlib import Path
 
-from llmguide.post_training.datasets import problems
+from llmguide.post_training.datasets import FORMATS, problems
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
@@ -13,11 +13,13 @@ from llmguide.runs.reward_heads import with_head
 from llmguide.runs.rollouts import answerable, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Proximal policy optimization: the policy of llmguide sft maximizes the reward model of llmguide reward, with a
 KL penalty. Without arguments, in the tiny world, where the best possible policy is known; policy and reward
-model are trained first if missing. --data, JSON lines with prompt, needs --model and --reward-model. Repeat
-the command to resume a run.
+model are trained first if missing. --data, your own prompts, needs --model and --reward-model. Repeat the
+command to resume a run.
+
+{FORMATS}
 
 Examples:
   llmguide ppo
@@ -40,7 +42,7 @@ def ppo(
     """Train a policy on a reward model.
 
     Args:
-        data: JSON lines of prompts; default: the tiny world.
+        data: Prompts, in one of the formats above; default: the tiny world.
         model: Initial policy and reference model: a run folder, a folder of transformers, or a name on the
             hub. In the tiny world: the folder of llmguide sft.
         reward_model: Folder of llmguide reward; with data, trained from the same model.
@@ -65,7 +67,7 @@ def ppo(
         open_chat(ModelSource(str(name)), [], seed=steps.seed) for name in (model, reward_model)
     )
     scorer = with_head(reward_model, reward_chat.model).to(device).requires_grad_(False)
-    asked = problems(data, with_answer=False)
+    asked = problems(data, with_answer=False, report=say)
     prompts = [prompt for prompt, _ in answerable(chat, asked, max_new_tokens)]
     example = asked[0].prompt
     if chat.prompt(example) != reward_chat.prompt(example):
