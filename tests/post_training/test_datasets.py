@@ -153,14 +153,14 @@ def test_comparisons_against_trl(write, row):
 
 def test_comparisons_where_trl_would_split_a_word_or_lose_the_prompt(write):
     rows = [
-        {"chosen": "The sky is grey.", "rejected": "The sky is green."},
+        {"chosen": "The sky is gray.", "rejected": "The sky is green."},
         {"chosen": "good", "rejected": "great"},
         {"prompt": "Hi", "chosen": [BOT], "rejected": [BOT | {"content": "Ho"}]},
         {"prompt": [ASK], "chosen": [ASK, BOT], "rejected": [ASK, BOT | {"content": "Ho"}]},
         {"prompt": [ASK], "chosen": "Hello", "rejected": [BOT | {"content": "Ho"}]},
     ]
     found = comparisons(write(*rows))
-    assert found[0][:3] == ([{"role": "user", "content": "The sky is"}], " grey.", " green.")
+    assert found[0][:3] == ([{"role": "user", "content": "The sky is"}], " gray.", " green.")
     assert found[1][:4] == ([], "good", "great", ("good",))
     assert [pair[:3] for pair in found[2:]] == [([ASK], "Hello", "Ho")] * 3
 
