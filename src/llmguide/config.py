@@ -16,6 +16,7 @@ and bytes (`costs.memory`).
 Leaves out: latent attention, layers that differ from each other, LayerNorm without bias.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -56,7 +57,30 @@ class Llama3Scaling:
     original_context: int
 
 
-RopeScaling = LinearScaling | YarnScaling | Llama3Scaling
+@dataclass(frozen=True)
+class DynamicScaling:
+    """Dynamic NTK: beyond the trained context, the base of RoPE grows with the length of the text."""
+
+    factor: float
+    original_context: int
+
+
+@dataclass(frozen=True)
+class LongRopeScaling:
+    """LongRoPE: a factor for each pair, of two sets that the length selects (arXiv:2402.13753)."""
+
+    short_factors: Sequence[float]
+    long_factors: Sequence[float]  # for texts longer than the original context
+    original_context: int
+    attention_factor: float  # multiplies the tables, which sharpens the softmax
+
+    def __post_init__(self) -> None:
+        """Make tuples of lists, as JSON has them."""
+        object.__setattr__(self, "short_factors", tuple(self.short_factors))
+        object.__setattr__(self, "long_factors", tuple(self.long_factors))
+
+
+RopeScaling = LinearScaling | YarnScaling | Llama3Scaling | DynamicScaling | LongRopeScaling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +199,12 @@ class ModelConfig:
             raise ValueError(
                 f"sinusoidal positions pair sine and cosine, so d_model={self.d_model} must be even"
             )
+        if isinstance(self.rope_scaling, LongRopeScaling):
+            sizes = len(self.rope_scaling.short_factors), len(self.rope_scaling.long_factors)
+            if sizes != (self.head_dim // 2,) * 2:
+                raise ValueError(
+                    f"LongRoPE has {sizes} factors, but head_dim={self.head_dim} half as many pairs"
+                )
         if self.positions != "rope" and self.rope_scaling is not None:
             raise ValueError(
                 f"rope_scaling is given but positions={self.positions!r}: set positions='rope' or drop it"

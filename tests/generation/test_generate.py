@@ -156,6 +156,16 @@ def test_greedy(name, use_cache):
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("name", ["llama-dynamic", "llama-longrope"])
+def test_greedy_beyond_the_trained_context(name):
+    """Frequencies change with the length of the text, and keys in the cache keep the earlier ones."""
+    hf, ids = hf_model(name), prompts(2, 7)
+    ours = generate(from_hf(hf), ids, 70, temperature=0.0)
+    theirs = hf_generate(hf, ids, 70)
+    assert_parity(ours, theirs, of="llmguide.generation.generate.generate", against=PEER, atol=0)
+
+
+@pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
 def test_greedy_with_left_padding(name):
     hf, (ids, mask) = hf_model(name), left_padded()

@@ -8,8 +8,8 @@ import torch
 from tests.seed import SEED
 
 from llmguide.cli.main import main
-from llmguide.models import build
 from llmguide.data.rows import read_rows
+from llmguide.models import build
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.constitutional_ai import evaluation

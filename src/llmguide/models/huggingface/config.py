@@ -5,9 +5,18 @@ What a family can do and ours cannot is refused by name, never dropped. Leaves o
 """
 
 from importlib import import_module
+from math import log, sqrt
 from typing import Any
 
-from llmguide.config import LinearScaling, Llama3Scaling, ModelConfig, RopeScaling, YarnScaling
+from llmguide.config import (
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    ModelConfig,
+    RopeScaling,
+    YarnScaling,
+)
 
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
 
@@ -68,7 +77,7 @@ def _llama_config(hf: Any) -> dict[str, Any]:
         "d_ff": hf.intermediate_size,
         "positions": "rope",
         "rope_theta": rope["rope_theta"],
-        "rope_scaling": _rope_scaling(rope),
+        "rope_scaling": _rope_scaling(rope, hf.max_position_embeddings),
         "norm": "rmsnorm",
         "norm_eps": hf.rms_norm_eps,
         "activation": "swiglu",
@@ -81,7 +90,7 @@ def _llama_config(hf: Any) -> dict[str, Any]:
     }
 
 
-def _rope_scaling(rope: dict[str, Any]) -> RopeScaling | None:
+def _rope_scaling(rope: dict[str, Any], context: int) -> RopeScaling | None:
     kind = rope.get("rope_type", "default")
     if kind == "default":
         return None
@@ -102,8 +111,17 @@ def _rope_scaling(rope: dict[str, Any]) -> RopeScaling | None:
             rope.get("beta_slow") or 1.0,
             rope.get("attention_factor"),
         )
+    if kind == "dynamic":
+        return DynamicScaling(rope["factor"], context)
+    if kind == "longrope":
+        original, attention_factor = rope["original_max_position_embeddings"], rope.get("attention_factor")
+        if attention_factor is None:
+            factor = rope.get("factor") or context / original
+            attention_factor = sqrt(1 + log(factor) / log(original)) if factor > 1 else 1.0
+        return LongRopeScaling(rope["short_factor"], rope["long_factor"], original, attention_factor)
     raise ValueError(
-        f"rope_parameters {rope} have no equal here, only default, linear, llama3 and plain yarn"
+        f"rope_parameters {rope} have no equal here, only default, linear, llama3, dynamic, longrope and "
+        "plain yarn"
     )
 
 
@@ -118,6 +136,11 @@ def _rope_parameters(config: ModelConfig) -> dict[str, Any]:
         case YarnScaling(factor, original, fast, slow, attention_factor):
             rope |= {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original}
             rope |= {"beta_fast": fast, "beta_slow": slow, "attention_factor": attention_factor}
+        case DynamicScaling(factor):
+            rope |= {"rope_type": "dynamic", "factor": factor}
+        case LongRopeScaling(short, long, original, attention_factor):
+            rope |= {"rope_type": "longrope", "short_factor": list(short), "long_factor": list(long)}
+            rope |= {"original_max_position_embeddings": original, "attention_factor": attention_factor}
     return rope
 
 
