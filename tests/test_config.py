@@ -357,6 +357,8 @@ def test_a_config_is_a_value():
         ({"pooler": True}, "pooler=True"),
         ({"n_token_types": -1}, "n_token_types=-1"),
         ({"sliding_window": 0}, "sliding_window=0"),
+        ({"n_full_layers": 1}, "n_full_layers=1 must be between 0 and n_layers="),
+        ({"n_full_layers": 99, "sliding_window": 2}, "n_full_layers=99 must be between 0 and n_layers="),
         ({"n_experts": 4}, "n_experts_per_token=0 must be between 1 and n_experts=4"),
         ({"n_experts": 4, "n_experts_per_token": 5}, "n_experts_per_token=5"),
         ({"n_experts_per_token": 1}, "n_experts_per_token=1"),

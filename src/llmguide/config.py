@@ -122,6 +122,7 @@ class ModelConfig:
     n_token_types: int = 0  # segment embeddings (BERT: 2)
     pooler: bool = False  # BERT's D x D layer on the first token
     sliding_window: int | None = None  # a token sees this many tokens, itself included
+    n_full_layers: int = 0  # the first layers, to which the sliding window does not apply (Qwen2)
     n_experts: int = 0  # feed-forward layers a block chooses from; 0: one dense layer
     n_experts_per_token: int = 0  # how many of them a token visits
     dropout: float = 0.0  # a choice of training, so every preset leaves it at zero
@@ -215,6 +216,11 @@ class ModelConfig:
     def _check_numbers(self) -> None:
         if self.sliding_window is not None:
             self._require_positive("sliding_window")
+        if not 0 <= self.n_full_layers <= (self.n_layers if self.sliding_window else 0):
+            raise ValueError(
+                f"n_full_layers={self.n_full_layers} must be between 0 and n_layers={self.n_layers}, and 0 "
+                "without a sliding window"
+            )
         if self.n_token_types < 0:
             raise ValueError(f"n_token_types={self.n_token_types} must be at least 0")
         if self.n_experts < 0 or not min(1, self.n_experts) <= self.n_experts_per_token <= self.n_experts:

@@ -26,7 +26,7 @@ from llmguide.models.encoder_decoder import Reading
 from llmguide.nn.positions import sinusoidal_positions
 
 PEER = "transformers.GenerationMixin.generate"
-NAMES = ["gpt2", "bloom", "llama", "mistral", "mixtral", "qwen2"]
+NAMES = ["gpt2", "bloom", "llama", "mistral", "mixtral", "qwen2", "qwen2-window"]
 
 
 def prompts(*shape, seed=3):

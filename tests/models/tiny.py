@@ -82,6 +82,14 @@ DECODERS: dict[str, tuple[type, Any]] = {
     "mistral": (MistralForCausalLM, MistralConfig(**_LLAMA, sliding_window=5)),
     "mixtral": (MixtralForCausalLM, MixtralConfig(**_LLAMA, num_local_experts=5, num_experts_per_tok=2)),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config(**_LLAMA)),
+    "qwen2-window": (
+        Qwen2ForCausalLM,
+        Qwen2Config(**_LLAMA, use_sliding_window=True, sliding_window=5, max_window_layers=1),
+    ),
+    "qwen3-window": (
+        Qwen3ForCausalLM,
+        Qwen3Config(**_LLAMA, head_dim=8, use_sliding_window=True, sliding_window=4, max_window_layers=0),
+    ),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config(**_LLAMA, head_dim=8)),
 }
 ENCODERS: dict[str, tuple[type, Any]] = {

@@ -248,7 +248,7 @@ def test_loading_imports_no_compiler(tmp_path):
         ("llama", {"hidden_act": "gelu"}),
         ("llama", {"attention_bias": True}),
         ("llama", {"rope_parameters": {"rope_type": "proportional", "rope_theta": 1e4, "factor": 2.0}}),
-        ("qwen2", {"use_sliding_window": True}),
+        ("qwen2", {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}),
         ("bert", {"is_decoder": True}),
         ("qwen3", {"attention_bias": True}),
         ("gpt2", {"model_type": "qwen4"}),

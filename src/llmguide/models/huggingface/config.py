@@ -63,7 +63,7 @@ def _bloom_config(hf: Any) -> dict[str, Any]:
 
 
 def _llama_config(hf: Any) -> dict[str, Any]:
-    _need(hf, hidden_act="silu", use_sliding_window=False)
+    _need(hf, hidden_act="silu")
     if hf.model_type == "qwen3":
         _need(hf, attention_bias=False)
     bias = getattr(hf, "attention_bias", False)
@@ -84,10 +84,21 @@ def _llama_config(hf: Any) -> dict[str, Any]:
         "bias": bias,
         "qkv_bias": bias or hf.model_type == "qwen2",
         "qk_norm": hf.model_type == "qwen3",
-        "sliding_window": getattr(hf, "sliding_window", None),
+        **_window(hf),
         "n_experts": getattr(hf, "num_local_experts", 0),
         "n_experts_per_token": getattr(hf, "num_experts_per_tok", 0),
     }
+
+
+def _window(hf: Any) -> dict[str, Any]:
+    """Return the sliding window, and the number of layers before those that have it."""
+    window, kinds = getattr(hf, "sliding_window", None), getattr(hf, "layer_types", None)
+    if window is None or not kinds:
+        return {"sliding_window": window}
+    n_full = sum(kind == "full_attention" for kind in kinds)
+    if kinds != ["full_attention"] * n_full + ["sliding_attention"] * (len(kinds) - n_full):
+        raise ValueError(f"layer_types {kinds} have no equal here: layers with a window come last")
+    return {"sliding_window": window, "n_full_layers": n_full} if n_full < len(kinds) else {}
 
 
 def _rope_scaling(rope: dict[str, Any], context: int) -> RopeScaling | None:
@@ -273,10 +284,15 @@ def _llama_family(config: ModelConfig, shared: dict[str, Any], transformers: Any
     if config.n_experts:
         experts = {"num_local_experts": config.n_experts, "num_experts_per_tok": config.n_experts_per_token}
         return transformers.MixtralConfig(**shared, **experts, sliding_window=config.sliding_window)
+    window = {
+        "use_sliding_window": config.sliding_window is not None,
+        "sliding_window": config.sliding_window,
+        "max_window_layers": config.n_full_layers,
+    }
+    if config.qk_norm:
+        return transformers.Qwen3Config(**shared, **window)
+    if (config.qkv_bias and not config.bias) or config.n_full_layers:
+        return transformers.Qwen2Config(**shared, **window)
     if config.sliding_window is not None:
         return transformers.MistralConfig(**shared, sliding_window=config.sliding_window)
-    if config.qk_norm:
-        return transformers.Qwen3Config(**shared)
-    if config.qkv_bias and not config.bias:
-        return transformers.Qwen2Config(**shared)
     return transformers.LlamaConfig(**shared, attention_bias=config.bias, mlp_bias=config.bias)
