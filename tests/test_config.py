@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from llmguide.config import PRESETS, LinearScaling, ModelConfig
+from llmguide.config import PRESETS, LinearScaling, LongRopeScaling, ModelConfig
 from tests.parity import assert_parity
 
 SMALL = {"vocab_size": 11, "context_length": 5, "n_layers": 2, "d_model": 12, "n_heads": 6}
@@ -353,9 +353,12 @@ def test_a_config_is_a_value():
         ({"positions": "rope", "head_dim": 3}, "head_dim=3 must be even"),
         ({"positions": "sinusoidal", "d_model": 9, "n_heads": 3}, "d_model=9 must be even"),
         ({"rope_scaling": LinearScaling(2.0)}, "positions='learned'"),
+        ({"positions": "rope", "rope_scaling": LongRopeScaling([1.0] * 9, [1.0], 4, 1.0)}, "LongRoPE has"),
         ({"pooler": True}, "pooler=True"),
         ({"n_token_types": -1}, "n_token_types=-1"),
         ({"sliding_window": 0}, "sliding_window=0"),
+        ({"n_full_layers": 1}, "n_full_layers=1 must be between 0 and n_layers="),
+        ({"n_full_layers": 99, "sliding_window": 2}, "n_full_layers=99 must be between 0 and n_layers="),
         ({"n_experts": 4}, "n_experts_per_token=0 must be between 1 and n_experts=4"),
         ({"n_experts": 4, "n_experts_per_token": 5}, "n_experts_per_token=5"),
         ({"n_experts_per_token": 1}, "n_experts_per_token=1"),

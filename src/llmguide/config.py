@@ -16,6 +16,7 @@ and bytes (`costs.memory`).
 Leaves out: latent attention, layers that differ from each other, LayerNorm without bias.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -56,7 +57,30 @@ class Llama3Scaling:
     original_context: int
 
 
-RopeScaling = LinearScaling | YarnScaling | Llama3Scaling
+@dataclass(frozen=True)
+class DynamicScaling:
+    """Dynamic NTK: beyond the trained context, the base of RoPE grows with the length of the text."""
+
+    factor: float
+    original_context: int
+
+
+@dataclass(frozen=True)
+class LongRopeScaling:
+    """LongRoPE: a factor for each pair, of two sets that the length selects (arXiv:2402.13753)."""
+
+    short_factors: Sequence[float]
+    long_factors: Sequence[float]  # for texts longer than the original context
+    original_context: int
+    attention_factor: float  # multiplies the tables, which sharpens the softmax
+
+    def __post_init__(self) -> None:
+        """Make tuples of lists, as JSON has them."""
+        object.__setattr__(self, "short_factors", tuple(self.short_factors))
+        object.__setattr__(self, "long_factors", tuple(self.long_factors))
+
+
+RopeScaling = LinearScaling | YarnScaling | Llama3Scaling | DynamicScaling | LongRopeScaling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +122,7 @@ class ModelConfig:
     n_token_types: int = 0  # segment embeddings (BERT: 2)
     pooler: bool = False  # BERT's D x D layer on the first token
     sliding_window: int | None = None  # a token sees this many tokens, itself included
+    n_full_layers: int = 0  # the first layers, to which the sliding window does not apply (Qwen2)
     n_experts: int = 0  # feed-forward layers a block chooses from; 0: one dense layer
     n_experts_per_token: int = 0  # how many of them a token visits
     dropout: float = 0.0  # a choice of training, so every preset leaves it at zero
@@ -175,6 +200,12 @@ class ModelConfig:
             raise ValueError(
                 f"sinusoidal positions pair sine and cosine, so d_model={self.d_model} must be even"
             )
+        if isinstance(self.rope_scaling, LongRopeScaling):
+            sizes = len(self.rope_scaling.short_factors), len(self.rope_scaling.long_factors)
+            if sizes != (self.head_dim // 2,) * 2:
+                raise ValueError(
+                    f"LongRoPE has {sizes} factors, but head_dim={self.head_dim} half as many pairs"
+                )
         if self.positions != "rope" and self.rope_scaling is not None:
             raise ValueError(
                 f"rope_scaling is given but positions={self.positions!r}: set positions='rope' or drop it"
@@ -185,6 +216,11 @@ class ModelConfig:
     def _check_numbers(self) -> None:
         if self.sliding_window is not None:
             self._require_positive("sliding_window")
+        if not 0 <= self.n_full_layers <= (self.n_layers if self.sliding_window else 0):
+            raise ValueError(
+                f"n_full_layers={self.n_full_layers} must be between 0 and n_layers={self.n_layers}, and 0 "
+                "without a sliding window"
+            )
         if self.n_token_types < 0:
             raise ValueError(f"n_token_types={self.n_token_types} must be at least 0")
         if self.n_experts < 0 or not min(1, self.n_experts) <= self.n_experts_per_token <= self.n_experts:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -87,6 +88,17 @@ def test_what_was_held_out_stays_held_out(tmp_path, written, capsys):
     capsys.readouterr()
     assert main([*args, "--held-out", "0.4"]) == 1
     assert "held_out=0.4 (was 0.2)" in capsys.readouterr().err
+
+
+def test_conversations_with_one_system_message_are_held_out_too(tmp_path, written, capsys):
+    told = [{"role": "system", "content": "Be brief."}]
+    rows = [
+        {"prompt": [*told, {"role": "user", "content": row["prompt"]}], "completion": row["completion"]}
+        for row in TALKS
+    ]
+    args = ["sft", "--data", written(rows), "--output", str(tmp_path / "run"), *SMALL, "--n-steps", "1"]
+    assert main([*args, "--held-out", "0.2"]) == 0
+    assert re.search(r"loss per token, \d+ held-out conversations", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("share", ["1", "1.5", "-0.1", "nan"])

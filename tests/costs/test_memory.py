@@ -213,6 +213,8 @@ def test_sliding_window_bounds_the_cache():
     assert kv_cache_bytes(mistral, 4096) == 512 * 2**20
     assert kv_cache_bytes(mistral, 100_000) == kv_cache_bytes(mistral, 4096)
     assert kv_cache_bytes(mistral, 100) == 100 * 128 * KIB
+    mixed = mistral.replace(n_full_layers=8)  # 4 KiB a token in each layer
+    assert kv_cache_bytes(mixed, 100_000) == (8 * 100_000 + 24 * 4096) * 4 * KIB
 
 
 @pytest.mark.parity

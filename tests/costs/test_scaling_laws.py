@@ -161,6 +161,10 @@ def test_causal_scores_of_a_window_by_enumeration(n, window):
     counted = n * forward_flops_per_token(config, n, causal=True)["scores"] / (2 * 2)
     seen = sum(min(i + 1, window) for i in range(n))
     assert counted == pytest.approx(seen - min(window, n) / 2)
+    mixed = config.replace(n_layers=3, n_full_layers=2)
+    full = config.replace(n_layers=2, sliding_window=None)
+    scores = [forward_flops_per_token(one, n, causal=True)["scores"] for one in (mixed, config, full)]
+    assert scores[0] == pytest.approx(scores[1] + scores[2])
 
 
 def tiny(config_class: type, model_class: type, **fields: object) -> torch.nn.Module:

@@ -26,7 +26,7 @@ from llmguide.models.encoder_decoder import Reading
 from llmguide.nn.positions import sinusoidal_positions
 
 PEER = "transformers.GenerationMixin.generate"
-NAMES = ["gpt2", "bloom", "llama", "mistral", "mixtral", "qwen2"]
+NAMES = ["gpt2", "bloom", "llama", "mistral", "mixtral", "qwen2", "qwen2-window"]
 
 
 def prompts(*shape, seed=3):
@@ -152,6 +152,16 @@ def test_greedy(name, use_cache):
     n = 20 if use_cache else 8
     ours = generate(from_hf(hf), ids, n, temperature=0.0, use_cache=use_cache)
     theirs = hf_generate(hf, ids, n)
+    assert_parity(ours, theirs, of="llmguide.generation.generate.generate", against=PEER, atol=0)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["llama-dynamic", "llama-longrope"])
+def test_greedy_beyond_the_trained_context(name):
+    """Frequencies change with the length of the text, and keys in the cache keep the earlier ones."""
+    hf, ids = hf_model(name), prompts(2, 7)
+    ours = generate(from_hf(hf), ids, 70, temperature=0.0)
+    theirs = hf_generate(hf, ids, 70)
     assert_parity(ours, theirs, of="llmguide.generation.generate.generate", against=PEER, atol=0)
 
 

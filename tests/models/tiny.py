@@ -57,6 +57,14 @@ _LLAMA3 = {
 }
 _YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
 _LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+_DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.5}
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "short_factor": [1.0, 1.1],
+    "long_factor": [1.5, 4.0],
+    "original_max_position_embeddings": 16,
+}
 
 DECODERS: dict[str, tuple[type, Any]] = {
     "gpt2": (GPT2LMHeadModel, GPT2Config(**_GPT2)),
@@ -69,9 +77,19 @@ DECODERS: dict[str, tuple[type, Any]] = {
     "llama3-scaling": (LlamaForCausalLM, LlamaConfig(**_LLAMA, rope_parameters=_LLAMA3)),
     "llama-yarn": (LlamaForCausalLM, LlamaConfig(**_LLAMA, rope_parameters=_YARN)),
     "llama-linear": (LlamaForCausalLM, LlamaConfig(**_LLAMA, rope_parameters=_LINEAR)),
+    "llama-dynamic": (LlamaForCausalLM, LlamaConfig(**_LLAMA, rope_parameters=_DYNAMIC)),
+    "llama-longrope": (LlamaForCausalLM, LlamaConfig(**_LLAMA, rope_parameters=_LONGROPE)),
     "mistral": (MistralForCausalLM, MistralConfig(**_LLAMA, sliding_window=5)),
     "mixtral": (MixtralForCausalLM, MixtralConfig(**_LLAMA, num_local_experts=5, num_experts_per_tok=2)),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config(**_LLAMA)),
+    "qwen2-window": (
+        Qwen2ForCausalLM,
+        Qwen2Config(**_LLAMA, use_sliding_window=True, sliding_window=5, max_window_layers=1),
+    ),
+    "qwen3-window": (
+        Qwen3ForCausalLM,
+        Qwen3Config(**_LLAMA, head_dim=8, use_sliding_window=True, sliding_window=4, max_window_layers=0),
+    ),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config(**_LLAMA, head_dim=8)),
 }
 ENCODERS: dict[str, tuple[type, Any]] = {

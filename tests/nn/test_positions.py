@@ -14,7 +14,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Model
 from transformers.models.gptj import modeling_gptj
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
-from llmguide.config import LinearScaling, Llama3Scaling, YarnScaling
+from llmguide.config import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, YarnScaling
 from llmguide.nn.attention import attention
 from llmguide.nn.masks import causal_mask
 from llmguide.nn.positions import (
@@ -52,6 +52,16 @@ SCALINGS = {
             "original_max_position_embeddings": 8192,
         },
     ),
+    "dynamic": (DynamicScaling(2.5, 65536), {"factor": 2.5}),
+    "longrope": (
+        LongRopeScaling([1 + i / 20 for i in range(11)], [1 + i / 2 for i in range(11)], 8192, 1.19),
+        {
+            "short_factor": [1 + i / 20 for i in range(11)],
+            "long_factor": [1 + i / 2 for i in range(11)],
+            "original_max_position_embeddings": 8192,
+            "attention_factor": 1.19,
+        },
+    ),
 }
 
 
@@ -80,9 +90,10 @@ def test_rotation_by_hand():
 @pytest.mark.parity
 @pytest.mark.parametrize("theta", [10000.0, 500000.0])
 @pytest.mark.parametrize("name", SCALINGS)
-def test_tables_are_those_of_transformers_bit_for_bit(name, theta):
+@pytest.mark.parametrize("last", [2000, 54321, 98765])  # below and above the contexts
+def test_tables_are_those_of_transformers_bit_for_bit(name, theta, last):
     config = llama_config(name, theta=theta)
-    positions = torch.tensor([[0, 1, 2, 3, 5, 8, 1000, 54321]])
+    positions = torch.tensor([[0, 1, 2, 3, 5, 8, 1000, last]])
     peer_cos, peer_sin = LlamaRotaryEmbedding(config)(torch.zeros(1), positions)
     cosines, sines = rope_tables(positions, 22, theta, SCALINGS[name][0])
     ours = torch.stack([cosines, sines]).tile(2)  # transformers stores each table twice, side by side

@@ -158,6 +158,100 @@ def test_a_template_that_prompts_otherwise_than_it_writes(with_ends):
         render_chat(TALK, with_ends, template=jinja(source, **with_ends.special_tokens_map))
 
 
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Tell the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Paris"}}}
+TOOL_TALK = [
+    {"role": "user", "content": "The capital of France?"},
+    {"role": "assistant", "content": "Paris."},
+    {"role": "user", "content": "Its weather?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "5 degrees", "name": "weather"},
+    {"role": "assistant", "content": "It is cold."},
+]
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("name", "turns"),
+    [
+        (
+            "qwen2_5",
+            [
+                "Paris.<|im_end|>",
+                '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call><|im_end|>',
+                "It is cold.<|im_end|>",
+            ],
+        ),
+        (
+            "qwen3",
+            [
+                "Paris.<|im_end|>",
+                '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call><|im_end|>',
+                "<think>\n\n</think>\n\nIt is cold.<|im_end|>",
+            ],
+        ),
+        (
+            "llama3_1",
+            [
+                "Paris.<|eot_id|>",
+                '{"name": "weather", "parameters": {"city": "Paris"}}<|eot_id|>',
+                "It is cold.<|eot_id|>",
+            ],
+        ),
+    ],
+)
+def test_tools_in_stock_templates_against_transformers(with_ends, name, turns):
+    tokenizer = deepcopy(with_ends)
+    tokenizer.add_tokens(["<tool_call>", "</tool_call>"])  # as in Qwen, where they are not special
+    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text()
+    talk = [TOOL_TALK[0] | {"tools": [WEATHER]}, *TOOL_TALK[1:]]
+    rendered = render_chat(talk, tokenizer, template=own_template(tokenizer))
+    ids = tokenizer.apply_chat_template(TOOL_TALK, tools=[WEATHER], return_dict=True)["input_ids"]
+    assert_parity(rendered.ids, ids, of=OF, against=AGAINST, atol=0)
+    assert learned(tokenizer, rendered) == "".join(turns)
+
+
+def test_control_tokens_in_tools_are_escaped(with_ends):
+    source = (Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja").read_text()
+    arguments = {"city": [f"a{END}", {"b": START}]}
+    call = {"function": {"name": "weather", "arguments": arguments}}
+    talk = [USER, BOT | {"content": "", "tool_calls": [call]}]
+    rendered = render_chat(talk, with_ends, template=jinja(source))
+    ids, end = rendered.ids, with_ends.convert_tokens_to_ids(END)
+    assert ids.count(end) == 3  # system, user and assistant
+    assert f'"city": ["a{END}", {{"b": "{START}"}}]' in learned(with_ends, rendered)
+
+
+def test_tools_stay_when_the_oldest_turns_go(with_ends):
+    source = (Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja").read_text()
+    talk = [TOOL_TALK[0] | {"tools": [WEATHER]}, *TOOL_TALK[1:]]
+    shorter = [TOOL_TALK[2] | {"tools": [WEATHER]}, *TOOL_TALK[3:]]
+    expected = render_chat(shorter, with_ends, template=jinja(source))
+    options = {"max_length": len(expected.ids), "truncation": "left"}
+    assert render_chat(talk, with_ends, template=jinja(source), **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("talk", "field"), [(TOOL_TALK, "tool_calls"), ([USER | {"tools": [WEATHER]}, BOT], "tools")]
+)
+def test_a_template_without_tools_is_refused(ours, talk, field):
+    with pytest.raises(ValueError, match=f"does not write {field}"):
+        render_chat(talk, ours)
+
+
+def test_what_a_template_refuses_is_an_error_of_the_messages(with_ends):
+    source = (Path(trl.__file__).parent / "chat_templates" / "gemma.jinja").read_text()
+    with pytest.raises(ValueError, match="template does not take these messages: System role not supported"):
+        render_chat(TALK, with_ends, template=jinja(source, bos_token="<bos>"))
+
+
 @pytest.mark.parity
 def test_generation_prompt_against_transformers(hf):
     ids = hf.apply_chat_template(TALK[:2], add_generation_prompt=True, return_dict=True)["input_ids"]
@@ -255,8 +349,8 @@ def test_what_does_not_fit(ours):
     [
         ([], "at least one message"),
         ([USER], "everything is masked"),
-        ([{"role": "tool", "content": ""}], "Tools and images are left out"),
-        ([{"role": "user", "content": "a", "name": "b"}], "has a role and a content"),
+        ([{"role": "bot", "content": ""}], "role 'bot' must be one of system, user, assistant, tool"),
+        ([{"role": "user", "content": "a", "weight": 1}], "has a role and a content"),
         ([{"role": "user", "content": "\ufdd1"}], "noncharacters"),
     ],
 )

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from llmguide.config import LinearScaling, Llama3Scaling, ModelConfig
+from llmguide.config import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, ModelConfig
 from llmguide.models import build
 from llmguide.models.saved import is_saved
 from llmguide.runs.folder import claim, load_run, n_params, save_run
@@ -28,6 +28,8 @@ TOKENIZER = Tokenizer.train("ab ab", 258, special_tokens=["<|endoftext|>"])
             tie_embeddings=False,
         ),
         replace(TINY, positions="rope", rope_scaling=LinearScaling(2.0)),
+        replace(TINY, positions="rope", rope_scaling=DynamicScaling(2.0, 4)),
+        replace(TINY, positions="rope", rope_scaling=LongRopeScaling([1.0, 2.0], [3.0, 4.0], 4, 1.1)),
         replace(TINY, positions="rope", rope_scaling=Llama3Scaling(8.0, 1.0, 4.0, 8)),
         replace(TINY, n_experts=4, n_experts_per_token=2),
     ],

@@ -9,7 +9,7 @@ import torch
 
 from llmguide.data.tokens.packing import in_epochs
 from llmguide.models.saved import is_saved
-from llmguide.post_training.datasets import TextPair
+from llmguide.post_training.datasets import FORMATS, TextPair
 from llmguide.post_training.preferences.dpo import dpo_loss, evaluate_preferences, preference_objective
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.runs.chat_model import Chat, open_chat, save_trained
@@ -33,11 +33,12 @@ from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
 from llmguide.training.train import train
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Direct preference optimization. Without arguments, the policy of llmguide sft is trained on 2,000 pairs of the
-tiny world, and evaluated exactly. --data vader, hh, or a file of JSON lines with prompt, chosen and rejected:
-as in llmguide reward. Without --model, a small GPT is fine-tuned on the chosen responses first. Repeat the
-command to resume a run.
+tiny world, and evaluated exactly. --data vader, hh, or your own comparisons, as in llmguide reward. Without
+--model, a small GPT is fine-tuned on the chosen responses first. Repeat the command to resume a run.
+
+{FORMATS}
 
 Examples:
   llmguide dpo

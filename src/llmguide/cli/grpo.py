@@ -5,7 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Literal
 
-from llmguide.post_training.datasets import Problem, problems
+from llmguide.post_training.datasets import FORMATS, Problem, first_turn, problems
 from llmguide.post_training.rl import verifiable_rewards
 from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
 from llmguide.post_training.rl.grpo_losses import Variant
@@ -15,13 +15,16 @@ from llmguide.runs.lifecycle import Lines, barrier, loggers, resumable, start_ru
 from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps
 from llmguide.runs.rollouts import answerable, share_right, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
+from llmguide.training import distributed
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Group relative policy optimization, or a variant of it with --variant. Without arguments, the policy of
 llmguide sft maximizes the reward model of llmguide reward in the tiny world, where the best possible policy
-is known; policy and reward model are trained first if missing. --data, JSON lines with prompt and answer,
+is known; policy and reward model are trained first if missing. --data, your own prompts and answers,
 uses verifiable rewards: numbers are compared as numbers, others by the text in <answer></answer> or
-\\boxed{}. Repeat the command to resume a run.
+\\boxed{{}}. Repeat the command to resume a run.
+
+{FORMATS}
 
 Examples:
   llmguide grpo
@@ -48,7 +51,7 @@ def grpo(
     """Train a policy on group-relative advantages.
 
     Args:
-        data: JSON lines of prompts with answers; default: the tiny world.
+        data: Prompts with answers, in one of the formats above; default: the tiny world.
         model: Initial policy: a run folder, a folder of transformers, or a name on the hub. In the tiny
             world: the folder of llmguide sft.
         reward_model: Folder of llmguide reward, in the tiny world.
@@ -71,14 +74,15 @@ def grpo(
         return
     if model is None or reward_model is not None:
         raise ValueError("--data needs a policy and checks answers: give --model, and no --reward-model")
-    asked = problems(data, with_answer=True)
+    distributed.init_process_group()
+    asked = problems(data, with_answer=True, report=say)
     choices = {"model": model, "variant": variant, "group_size": group_size, "kl_coef": kl_coef}
     device = start_run(output, data=data, **choices, seed=steps.seed, lora=vars(lora), held_out=held_out)
     chat = open_chat(ModelSource(model), [], seed=steps.seed)
     found = answerable(chat, asked, max_new_tokens)
     grader = _grader(check, [problem for _, problem in found])
     expected = _expected(chat.tokenizer.decode, found)
-    seen, unseen = train_val_split([(problem.prompt[0]["content"], ids) for ids, problem in found], held_out)
+    seen, unseen = train_val_split([(first_turn(problem.prompt), ids) for ids, problem in found], held_out)
     if not seen:
         raise ValueError(
             f"{data}: all {len(unseen)} prompts are held out; give more, or a smaller --held-out"

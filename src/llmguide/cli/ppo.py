@@ -3,7 +3,7 @@
 from copy import deepcopy
 from pathlib import Path
 
-from llmguide.post_training.datasets import problems
+from llmguide.post_training.datasets import FORMATS, problems
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
@@ -12,12 +12,15 @@ from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps
 from llmguide.runs.reward_heads import with_head
 from llmguide.runs.rollouts import answerable, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
+from llmguide.training import distributed
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Proximal policy optimization: the policy of llmguide sft maximizes the reward model of llmguide reward, with a
 KL penalty. Without arguments, in the tiny world, where the best possible policy is known; policy and reward
-model are trained first if missing. --data, JSON lines with prompt, needs --model and --reward-model. Repeat
-the command to resume a run.
+model are trained first if missing. --data, your own prompts, needs --model and --reward-model. Repeat the
+command to resume a run.
+
+{FORMATS}
 
 Examples:
   llmguide ppo
@@ -40,7 +43,7 @@ def ppo(
     """Train a policy on a reward model.
 
     Args:
-        data: JSON lines of prompts; default: the tiny world.
+        data: Prompts, in one of the formats above; default: the tiny world.
         model: Initial policy and reference model: a run folder, a folder of transformers, or a name on the
             hub. In the tiny world: the folder of llmguide sft.
         reward_model: Folder of llmguide reward; with data, trained from the same model.
@@ -60,7 +63,8 @@ def ppo(
         raise ValueError(
             "--data needs a policy and a reward model: give --model, and --reward-model of llmguide reward"
         )
-    asked = problems(data, with_answer=False)
+    distributed.init_process_group()
+    asked = problems(data, with_answer=False, report=say)
     choices = {"model": model, "reward_model": reward_model, "kl_coef": kl_coef, "seed": steps.seed}
     device = start_run(output, data=data, **choices, lora=vars(lora))
     chat, reward_chat = (

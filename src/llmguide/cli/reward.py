@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmguide.post_training.chat import Message
-from llmguide.post_training.datasets import TextPair
+from llmguide.post_training.datasets import FORMATS, TextPair
 from llmguide.post_training.preferences.baselines import preferred
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.preferences.reward_evaluation import score_texts
@@ -31,11 +31,13 @@ from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
 from llmguide.training.train import train
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Train a reward model on comparisons of two responses. Without arguments, it learns the noisy preferences of
 the tiny world, starting from the policy of llmguide sft. --data vader: which of two texts human raters find
-more positive; --data hh: Anthropic's HH-RLHF; or a file of JSON lines with prompt, chosen and rejected.
+more positive; --data hh: Anthropic's HH-RLHF; or your own comparisons.
 Held-out accuracy is reported with an interval, beside simple baselines. Repeat the command to resume a run.
+
+{FORMATS}
 
 Examples:
   llmguide reward

@@ -2,18 +2,21 @@
 
 from pathlib import Path
 
-from llmguide.post_training.datasets import conversations
+from llmguide.post_training.datasets import FORMATS, conversations, first_turn
 from llmguide.runs.chat_model import open_chat
 from llmguide.runs.fine_tune import fine_tune
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import start_run, train_val_split
 from llmguide.runs.options import LORA, MODEL_SOURCE, TRAIN_STEPS, Lora, ModelSource, TrainSteps
 from llmguide.runs.toy import NEEDS_DATA, run_toy
+from llmguide.training import distributed
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Supervised fine-tuning. Without arguments, a model with a vocabulary of eight words is trained on
-demonstrations in the tiny world, where everything is known exactly. --data trains on your own conversations:
-JSON lines with messages, or with prompt and completion. Repeat the command to resume a run.
+demonstrations in the tiny world, where everything is known exactly. --data trains on your own conversations.
+Repeat the command to resume a run.
+
+{FORMATS}
 
 Examples:
   llmguide sft
@@ -36,7 +39,7 @@ def sft(
     """Fine-tune a model on responses.
 
     Args:
-        data: JSON lines of conversations; default: the tiny world.
+        data: Conversations, in one of the formats above; default: the tiny world.
         output: Run folder.
         held_out: Fraction of the conversations that is held out, from 0 to below 1.
         packed: Pack several conversations into a row.
@@ -51,7 +54,8 @@ def sft(
             raise ValueError(NEEDS_DATA)
         run_toy("sft", output, steps)
         return
-    named = [(messages[0]["content"], messages) for messages in conversations(data)]
+    distributed.init_process_group()
+    named = [(first_turn(messages), messages) for messages in conversations(data, report=say)]
     train_side, validation = train_val_split(named, held_out)
     start_run(
         output,

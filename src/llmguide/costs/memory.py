@@ -253,8 +253,9 @@ def kv_cache_bytes(config: ModelConfig, n_tokens: int, batch: int = 1, *, bytes_
     2.0
     """
     _require_positive(n_tokens=n_tokens, batch=batch)
-    kept = min(n_tokens, config.sliding_window or n_tokens)
-    return batch * kept * kv_cache_bytes_per_token(config, bytes_per_value=bytes_per_value)
+    kept, n_full = min(n_tokens, config.sliding_window or n_tokens), config.n_full_layers
+    per_token = kv_cache_bytes_per_token(config, bytes_per_value=bytes_per_value)
+    return batch * (n_full * n_tokens + (config.n_layers - n_full) * kept) * per_token // config.n_layers
 
 
 def latent_cache_bytes_per_token(

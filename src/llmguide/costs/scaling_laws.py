@@ -75,7 +75,8 @@ def forward_flops_per_token(config: ModelConfig, n_tokens: int, *, causal: bool 
     query, key_value = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     window = min(n_tokens, config.sliding_window or n_tokens)
     # mean over the positions: n/2 without a window
-    visible = window * (1 - window / (2 * n_tokens)) if causal else window
+    windowed, full = (kept * (1 - kept / (2 * n_tokens)) if causal else kept for kept in (window, n_tokens))
+    visible = windowed + (full - windowed) * config.n_full_layers / config.n_layers  # mean over the layers
     matrices = 3 if config.activation == "swiglu" else 2
     each_layer = {
         "projections": 2.0 * (2 * d * query + 2 * d * key_value),

@@ -81,6 +81,8 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     if type(model) not in (GPT, Llama, Reading) or _has_hooks(module):
         return None
     config, is_pre = module.config, module.config.norm_position == "pre"
+    if config.n_full_layers:  # the cache has no window, so each layer masks its own
+        return None
     size = sum(parameter.nbytes for parameter in module.parameters())
     copy_for = rows if tokens >= FEWEST_TOKENS and size <= LARGEST_COPY else 0
 

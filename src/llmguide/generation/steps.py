@@ -76,8 +76,8 @@ class CachedSteps:
 
 
 def new_cache(model: Decoder, n_tokens: int) -> KVCache:
-    """Create an empty cache for texts of ``n_tokens``, or for a sliding window over them."""
-    window = model.config.sliding_window
+    """Create an empty cache for texts of ``n_tokens``, or for a sliding window of all layers over them."""
+    window = None if model.config.n_full_layers else model.config.sliding_window
     capacity = n_tokens if window is None else min(n_tokens, 2 * window)
     return KVCache(model.config.n_layers, capacity=capacity, window=window)
 

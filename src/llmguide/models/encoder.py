@@ -75,8 +75,8 @@ class Encoder(nn.Module):
             ids: Token ids, 0 to V - 1.
             attention_mask: 1 for real tokens and 0 for padding. The vectors of padding mean nothing.
             token_types: Segment of each token; None means 0 everywhere.
-            positions: Positions of the tokens; None counts the real tokens before each. (transformers' BERT
-                counts padding too, which shows where it is not at the end: ``torch.arange(T)`` does so.)
+            positions: Positions of the tokens; None: 0 to T - 1. As in transformers, this counts padding, so
+                put it at the end.
 
         Returns:
             The last hidden states.
@@ -85,8 +85,9 @@ class Encoder(nn.Module):
             ValueError: If an id or token type is outside its table, a position beyond the learned ones, or
                 token types are given to a model without them.
         """
+        token_positions(ids, attention_mask, None)  # checks the shapes
         if positions is None:
-            positions = token_positions(ids, attention_mask, None)
+            positions = torch.arange(ids.shape[1], device=ids.device)
         x = look_up(self.tokens, ids)
         if self.positions is not None:
             x = x + self.positions(positions)

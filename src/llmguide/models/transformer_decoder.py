@@ -41,7 +41,10 @@ class TransformerDecoder(nn.Module):
         is_learned = config.positions == "learned"
         self.positions = LearnedPositions(config.context_length, config.d_model) if is_learned else None
         self.embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        full = config.replace(sliding_window=None, n_full_layers=0)
+        self.blocks = nn.ModuleList(
+            Block(full if i < config.n_full_layers else config) for i in range(config.n_layers)
+        )
         self.final_norm = make_norm(config) if config.norm_position == "pre" else nn.Identity()
         is_tied = config.tie_embeddings
         self.head = None if is_tied else Linear(config.d_model, config.vocab_size, bias=False)

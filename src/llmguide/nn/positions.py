@@ -22,8 +22,9 @@ trained with that rounding: at position 100,000 an angle in float32 is off by up
 References: Vaswani et al. 2017, arXiv:1706.03762, section 3.5; Su et al. 2021, arXiv:2104.09864, section 3.2
 and equation 34 (RoPE); Press et al. 2021, arXiv:2108.12409, section 3 (ALiBi); Chen et al. 2023,
 arXiv:2306.15595 (position interpolation); Peng et al. 2023, arXiv:2309.00071 (NTK-aware scaling, section 3.1;
-YaRN, sections 3.2 to 3.4); Llama 3.1 as described in arXiv:2407.21783 and released in Meta's llama-models.
-Leaves out: rotating only a part of each head, LongRoPE, relative embeddings.
+YaRN, sections 3.2 to 3.4); Ding et al. 2024, arXiv:2402.13753 (LongRoPE); Llama 3.1 as described in
+arXiv:2407.21783 and released in Meta's llama-models.
+Leaves out: rotating only a part of each head, relative embeddings.
 
 Glossary: ``T`` tokens, ``D`` model width, ``H`` query heads, ``E`` head width, ``theta`` the base of the
 frequencies, ``E_half`` = E/2, the number of rotated pairs.
@@ -36,13 +37,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmguide.config import LinearScaling, Llama3Scaling, RopeScaling, YarnScaling
+from llmguide.config import (
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    RopeScaling,
+    YarnScaling,
+)
 
 Layout = Literal["half", "interleaved"]
 
 
 def rope_frequencies(
-    head_dim: int, theta: float = 10000.0, scaling: RopeScaling | None = None
+    head_dim: int, theta: float = 10000.0, scaling: RopeScaling | None = None, *, length: int = 0
 ) -> Float[Tensor, " E_half"]:
     r"""Compute the angle in radians by which each pair turns per position, $\theta^{-2i/E}$, after scaling.
 
@@ -50,6 +58,7 @@ def rope_frequencies(
         head_dim: Head width E, even.
         theta: Base of the frequencies (10,000 in the paper, 500,000 in Llama 3).
         scaling: Method of context extension; None: no scaling.
+        length: Number of positions, on which dynamic NTK and LongRoPE depend.
 
     Returns:
         One frequency for each pair, the first pair turning fastest.
@@ -75,6 +84,12 @@ def rope_frequencies(
             return _yarn(periods, theta, scaling)
         case Llama3Scaling():
             return _llama3(frequencies, scaling)
+        case DynamicScaling(factor, original):
+            stretch = factor * torch.tensor(max(length, original)) / original - (factor - 1)
+            base = theta * stretch ** (head_dim / (head_dim - 2))  # as in ntk_theta, in float32
+            return 1.0 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+        case LongRopeScaling(short, long, original):
+            return 1.0 / (torch.tensor(long if length > original else short) * periods)
         case _:
             assert_never(scaling)
 
@@ -142,7 +157,9 @@ def rope_tables(
         device: Device of the tables; None: that of ``positions``.
 
     Returns:
-        cos and sin. With YaRN they carry the attention factor.
+        cos and sin. With YaRN and LongRoPE they carry the attention factor. The tables of dynamic
+        NTK and LongRoPE depend on the largest position: keys in a cache keep those of an earlier length, as
+        in transformers.
 
     Raises:
         ValueError: If the head width is odd.
@@ -155,9 +172,14 @@ def rope_tables(
     if isinstance(positions, int):
         positions = torch.arange(positions, device=device)
     positions = positions.to(device=device)
-    frequencies = rope_frequencies(head_dim, theta, scaling).to(positions.device)
+    length = 0
+    if isinstance(scaling, DynamicScaling | LongRopeScaling) and positions.numel():
+        length = int(positions.max()) + 1
+    frequencies = rope_frequencies(head_dim, theta, scaling, length=length).to(positions.device)
     angles = positions[..., None].float() * frequencies
     cos, sin = angles.cos(), angles.sin()
+    if isinstance(scaling, LongRopeScaling):
+        cos, sin = cos * scaling.attention_factor, sin * scaling.attention_factor
     if isinstance(scaling, YarnScaling):
         factor = scaling.attention_factor
         if factor is None:

@@ -13,17 +13,20 @@ The loss covers what the model itself has to generate: the assistant's text and 
 without which it would never learn to stop. Headers and the turns of others have no loss.
 
 Most published templates do not mark what the assistant writes. `render_chat` then takes what follows the
-generation prompt, up to the control token that ends the turn.
+generation prompt, up to the control token that ends the turn (`llmguide.post_training.assistant_turns`).
 
 Only the template may write control tokens: a user who types ``<|im_end|>`` gets its characters. The template
 therefore marks the text with a loss (`LEARN`, `STOP`), `render_chat` marks text that looks like a control
 token (`ESCAPE`), and the marks are removed when the text is encoded. They are Unicode noncharacters, which
 ordinary text does not contain.
 
+The assistant may call tools: its message has ``tool_calls``, messages of the role ``tool`` have the results,
+and the first message may declare the ``tools``. The template of the model writes all of them.
+
 References: ChatML (OpenAI 2023, https://github.com/openai/openai-python/blob/release-v0.28.0/chatml.md);
 ``{% generation %}`` (Hugging Face, https://huggingface.co/docs/transformers/chat_templating_writing).
 
-Leaves out: tools, images, reasoning fields, and continuing a message (prefill).
+Leaves out: images, reasoning fields, tools in ChatML, and continuing a message (prefill).
 
 Glossary: turn, a message with its header and end; ``T`` tokens of a conversation.
 """
@@ -31,7 +34,7 @@ Glossary: turn, a message with its header and end; ``T`` tokens of a conversatio
 import json
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -39,15 +42,16 @@ from typing import Any, Literal, NamedTuple
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from llmguide.post_training.assistant_turns import ESCAPE, LEARN, STOP, any_of, escaped, mark_turns
 from llmguide.post_training.coder import Coder, as_coder
 
-ESCAPE, LEARN, STOP = "\ufdd0", "\ufdd1", "\ufdd2"  # splits a control token; starts and ends text with a loss
 START, END = "<|im_start|>", "<|im_end|>"
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
 
-Message = dict[str, str]  # "role" and "content"
+Message = dict[str, Any]  # "role" and "content"; see `render_chat` for tools
 # Writes messages as text with marks around the text with a loss; True adds the assistant's next header.
 Template = Callable[[Sequence[Message], bool], str]
+_FIELDS = {"role", "content", "tool_calls", "tool_call_id", "name", "tools"}  # of a message
 
 
 class Rendered(NamedTuple):
@@ -95,10 +99,14 @@ def jinja(source: str, **variables: Any) -> Template:
     template = _environment().from_string(source)
 
     def write(messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        text: str = template.render(
-            **variables, messages=list(messages), add_generation_prompt=add_generation_prompt
-        )
-        return text
+        tools = messages[0].get("tools") if messages else None
+        plain = [{key: message[key] for key in message if key != "tools"} for message in messages]
+        try:
+            return template.render(
+                **variables, messages=plain, tools=tools, add_generation_prompt=add_generation_prompt
+            )
+        except TemplateError as error:
+            raise ValueError(f"the chat template does not take these messages: {error}") from error
 
     return write
 
@@ -127,7 +135,8 @@ def render_chat(
     """Tokenize a conversation and mark the tokens that have a loss.
 
     Args:
-        messages: Turns, each with a ``role`` (system, user or assistant) and a ``content``.
+        messages: Turns, each with a ``role`` (system, user, assistant or tool) and a ``content``. Tool calls
+            are the ``tool_calls`` of the assistant's message; the first message may have ``tools``.
         tokenizer: A `Tokenizer`, a `tiktoken.Encoding`, a fast tokenizer of transformers, or a `Coder`.
         template: Chat template; `jinja` and `own_template` make others.
         add_generation_prompt: Whether to append the header of the assistant's next turn, for generation.
@@ -162,7 +171,8 @@ def render_chat(
             "tokens, or give the model's own template"
         )
     for kept in _ever_shorter(messages) if truncation == "left" else [list(messages)]:
-        marked = _marked(_escaped(kept, coder), template, add_generation_prompt, coder.control_tokens)
+        safe = escaped(kept, any_of(coder.control_tokens))
+        marked = mark_turns(safe, template, add_generation_prompt, coder.control_tokens)
         rendered = _encode(marked, coder)
         if max_length is None or len(rendered.ids) <= max_length:
             break
@@ -181,50 +191,9 @@ def render_chat(
     return rendered
 
 
-def _marked(
-    messages: Sequence[Message],
-    template: Template,
-    add_generation_prompt: bool,
-    control_tokens: Collection[str],
-) -> str:
-    """Write messages with marks around the text with a loss, which most published templates do not mark.
-
-    A turn of the assistant has a loss from where the generation prompt before it ends, to the control token
-    that follows its content.
-    """
-    text = template(messages, add_generation_prompt)
-    if LEARN in text:
-        return text
-    marked, position = "", 0
-    for i, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        prompt = template(messages[:i], True)
-        content = re.escape(message["content"].strip())
-        turn = re.compile(f"{content}\\s*(?:{_any_of(control_tokens).pattern})|{content}")
-        if not text.startswith(prompt) or not (found := turn.search(text, len(prompt))):
-            raise ValueError(
-                f"the chat template writes message {i + 1} otherwise than it prompts for it, so what the "
-                "model generates cannot be told; put {% generation %} around that in the template"
-            )
-        marked += text[position : len(prompt)] + LEARN + text[len(prompt) : found.end()] + STOP
-        position = found.end()
-    return marked + text[position:]
-
-
-def _escaped(messages: Sequence[Message], coder: Coder) -> list[Message]:
-    """Escape every control token in the messages with a mark after its first character."""
-    control = _any_of(coder.control_tokens)
-    return [
-        message
-        | {"content": control.sub(lambda found: found[0][0] + ESCAPE + found[0][1:], message["content"])}
-        for message in messages
-    ]
-
-
 def _encode(marked: str, coder: Coder) -> Rendered:
     """Encode a text with marks: at once, as transformers does, or piece by piece if a token is escaped."""
-    control = _any_of(coder.control_tokens)
+    control = any_of(coder.control_tokens)
     if not all(control.search(turn) for turn in re.findall(f"{LEARN}(.*?){STOP}", marked, re.DOTALL)):
         warnings.warn(
             "the text with a loss ends before the control token that ends the turn, so that the model would "
@@ -252,18 +221,15 @@ def _encode(marked: str, coder: Coder) -> Rendered:
     return Rendered(ids, mask)
 
 
-def _any_of(names: Collection[str]) -> re.Pattern[str]:
-    longest_first = sorted(names, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # (?!) matches nothing
-
-
 def _ever_shorter(messages: Sequence[Message]) -> Iterator[list[Message]]:
     """Yield the conversation, then shorter ones that drop the oldest user turn and what followed it."""
     n_system = int(messages[0]["role"] == "system")
+    tools = {key: messages[0][key] for key in messages[0] if key == "tools"}
     yield list(messages)
     for i in range(n_system + 1, len(messages)):
         if messages[i]["role"] == "user":
-            yield [*messages[:n_system], *messages[i:]]
+            first, *others = [*messages[:n_system], *messages[i:]]
+            yield [first | tools, *others]
 
 
 def _last_run(mask: list[bool]) -> list[bool]:
@@ -276,15 +242,16 @@ def _check_messages(messages: Sequence[Message]) -> None:
     if not messages:
         raise ValueError("a conversation has at least one message")
     for message in messages:
-        if message.keys() != {"role", "content"}:
+        if not {"role", "content"} <= message.keys() <= _FIELDS:
             raise ValueError(f"a message has a role and a content; got {sorted(message)}")
         if message["role"] not in ROLES or not isinstance(message["content"], str):
             raise ValueError(
                 f"role {message['role']!r} must be one of {', '.join(ROLES)}, and the content a text; got "
-                f"{type(message['content']).__name__}. Tools and images are left out"
+                f"{type(message['content']).__name__}. Images are left out"
             )
-        if found := [mark for mark in (ESCAPE, LEARN, STOP) if mark in message["content"]]:
-            raise ValueError(f"the marks {found} are Unicode noncharacters; remove them from the content")
+        text = json.dumps(message, ensure_ascii=False)
+        if found := [mark for mark in (ESCAPE, LEARN, STOP) if mark in text]:
+            raise ValueError(f"the marks {found} are Unicode noncharacters; remove them from the message")
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

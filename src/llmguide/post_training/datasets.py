@@ -1,26 +1,53 @@
-r"""Read post-training data from JSON lines: conversations, comparisons, problems.
+r"""Read post-training data: conversations, comparisons, problems.
 
-| kind | fields |
+The format of a row is recognized by its fields; `llmguide.data.rows` reads the files.
+
+| format | fields |
 | --- | --- |
-| conversation | ``messages``, or ``prompt`` and ``completion`` |
-| comparison | ``prompt``, ``chosen`` and ``rejected``; or two transcripts of HH-RLHF, without ``prompt`` |
-| problem | ``prompt`` (or ``question``), and ``answer`` if completions are checked |
+| messages | ``messages``, objects with ``role`` and ``content`` |
+| ShareGPT | ``conversations``, objects with ``from`` (human, gpt) and ``value`` |
+| prompt and completion | ``prompt``, ``completion`` |
+| Alpaca | ``instruction``, ``output``, and perhaps ``input``, which continues the instruction |
+| comparison | ``prompt``, ``chosen``, ``rejected`` |
+| comparison with the prompt inside | ``chosen``, ``rejected``, which begin alike; or transcripts of HH-RLHF |
+| problem | ``prompt`` or ``question``, and ``answer`` if completions are checked |
 
-Messages are a list of objects with ``role`` and ``content``; a prompt is such a list, or a text, which is the
-user's message. Other fields are ignored. An invalid row is an error that names line and field.
+A prompt or completion is a list of messages, or a text, which is the message of the user or the assistant.
+Messages may have ``tool_calls``, and rows ``tools``, a list or its JSON; the chat template writes both. A
+conversation is a problem as well: its last response is the answer, unless the row has an ``answer``. Other
+fields are ignored. An invalid row is an error that names line and field.
 
-Leaves out: several formats in one file.
+TRL makes the same of these rows but for texts: it joins a ``prompt`` and a ``completion`` without a chat
+template, and splits ``chosen`` and ``rejected`` at the first character that differs, here before its word.
+
+Leaves out: completions of several messages in comparisons, and the loss of only the completion where a prompt
+has turns of the assistant.
 """
 
-import gzip
-import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Sequence
 from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from llmguide.post_training.chat import ROLES, Message
+from llmguide.data.rows import Row, read_rows
+from llmguide.post_training import row_messages
+from llmguide.post_training.chat import Message
+
+Item = TypeVar("Item")
+Report = Callable[[str], object]
+
+FORMATS = """\
+Formats of --data, recognized by the columns:
+  sft          messages | conversations (ShareGPT) | prompt, completion | instruction, input, output (Alpaca)
+  dpo, reward  prompt, chosen, rejected | chosen, rejected (both begin with the prompt)
+  ppo, grpo    prompt | question | the formats of sft, whose last response is left out
+  grpo also    answer; without this column, the last response of a format of sft
+
+Prompts and responses are texts or lists of messages. Messages may have tool_calls, and rows tools, if the
+chat template of the model writes them. Give a file of JSON lines, JSON, CSV or Parquet, a folder of such
+files, or a data set of the hub as OWNER/NAME or OWNER/NAME:CONFIG:SPLIT."""
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
@@ -52,62 +79,49 @@ class Problem(NamedTuple):
     answer: str = ""
 
 
-def json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the objects of a file of JSON lines, plain or ``.gz``, each with a description of its place.
-
-    Empty lines are skipped.
-
-    Raises:
-        ValueError: The file does not exist or has another format; the message names the line.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; give a file of JSON lines")
-    content = path.read_bytes()
-    try:
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a file of JSON lines in UTF-8 ({error})") from error
-    n_rows = 0
-    for number, line in enumerate(text.split("\n"), 1):  # splitlines would split inside of JSON texts
-        if line.strip():
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{where}: not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{where}: must be an object with fields, not {line[:40]}")
-            n_rows += 1
-            yield where, row
-    if not n_rows:
-        raise ValueError(f"{path} has no rows")
-
-
-def conversations(path: str | Path) -> list[list[Message]]:
+def conversations(source: str | Path, *, report: Report | None = None) -> list[list[Message]]:
     """Read conversations for supervised fine-tuning.
+
+    Args:
+        source: File, folder, or name on the hub.
+        report: Function that is called with one line on the number of rows and their format.
 
     Raises:
         ValueError: A row is invalid; the message names line and field. So do those of the other functions.
     """
-    return [_conversation(row, where) for where, row in json_lines(path)]
+    return _read(source, _conversation, "messages", report)
 
 
-def comparisons(path: str | Path) -> list[TextPair]:
+def comparisons(source: str | Path, *, report: Report | None = None) -> list[TextPair]:
     """Read comparisons; pairs of HH-RLHF that differ before their last response are left out."""
-    found = [_comparison(row, where) for where, row in json_lines(path)]
-    return [pair for pair in found if pair is not None]
+    pairs = _read(source, _comparison, "prompt, chosen and rejected", report)
+    return [pair for pair in pairs if pair is not None]
 
 
-def problems(path: str | Path, *, with_answer: bool) -> list[Problem]:
+def problems(source: str | Path, *, with_answer: bool, report: Report | None = None) -> list[Problem]:
     """Read prompts, and the expected answers."""
-    return [_problem(row, where, with_answer) for where, row in json_lines(path)]
+
+    def convert(row: Row, where: str) -> tuple[str, Problem]:
+        return _problem(row, where, with_answer)
+
+    return _read(source, convert, "prompts", report)
 
 
-def hh_row(row: dict[str, Any], where: str) -> TextPair | None:
+def first_turn(messages: Sequence[Message]) -> str:
+    """Return the first message but the system's, which may be the same in all conversations.
+
+    >>> first_turn([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])
+    'Hi'
+    """
+    return next((message["content"] for message in messages if message["role"] != "system"), "")
+
+
+def hh_row(row: Row, where: str) -> TextPair | None:
     """Convert a row of HH-RLHF to a comparison, as `hh_pair` does."""
-    _require(row, where, ("chosen", "rejected"), "chosen and rejected")
-    chosen, rejected = (_text(row[name], f"{where}, field {name!r}") for name in ("chosen", "rejected"))
+    row_messages.require(row, where, "chosen", "rejected")
+    chosen, rejected = (
+        row_messages.text(row[name], f"{where}, field {name!r}") for name in ("chosen", "rejected")
+    )
     return hh_pair(chosen, rejected, where=where)
 
 
@@ -143,70 +157,83 @@ def transcript(text: str, *, where: str = "transcript") -> list[Message]:
     return [{"role": _SPEAKERS[who], "content": said.strip()} for who, said in turns]
 
 
-def _conversation(row: dict[str, Any], where: str) -> list[Message]:
-    if "messages" in row:
-        messages = _messages(row["messages"], f"{where}, field 'messages'")
-        if all(message["role"] != "assistant" for message in messages):
-            raise ValueError(f"{where}, field 'messages': none is from the assistant, so nothing has a loss")
-        return messages
-    _require(row, where, ("prompt", "completion"), "messages, or prompt and completion")
-    answer = _text(row["completion"], f"{where}, field 'completion'")
-    return [*_prompt(row, where, "prompt"), {"role": "assistant", "content": answer}]
+def _read(
+    source: str | Path, convert: Callable[[Row, str], tuple[str, Item]], wanted: str, report: Report | None
+) -> list[Item]:
+    items: list[Item] = []
+    formats: Counter[str] = Counter()
+    for where, row in read_rows(source):
+        name, item = convert(row, where)
+        items.append(item)
+        formats[name] += 1
+    if report is not None:
+        names = ", ".join(name if len(formats) == 1 else f"{n:,} {name}" for name, n in formats.items())
+        converted = "" if names == wanted else f", converted to {wanted}"
+        report(f"{source}: {len(items):,} rows, {names}{converted}")
+    return items
 
 
-def _comparison(row: dict[str, Any], where: str) -> TextPair | None:
-    if "prompt" not in row and str(row.get("chosen")).startswith(("\n\nHuman:", "\n\nAssistant:")):
-        return hh_row(row, where)
-    _require(row, where, ("prompt", "chosen", "rejected"), "prompt, chosen and rejected")
-    chosen, rejected = (_text(row[name], f"{where}, field {name!r}") for name in ("chosen", "rejected"))
-    if chosen == rejected:
+def _conversation(row: Row, where: str) -> tuple[str, list[Message]]:
+    name, messages = row_messages.conversation(row, where)
+    if all(message["role"] != "assistant" for message in messages):
+        raise ValueError(f"{where}: no message is from the assistant, so nothing has a loss")
+    return name, messages
+
+
+def _comparison(row: Row, where: str) -> tuple[str, TextPair | None]:
+    row_messages.require(row, where, "chosen", "rejected")
+    one, other, asked = row["chosen"], row["rejected"], row.get("prompt")
+    if asked is None and str(one).startswith(("\n\nHuman:", "\n\nAssistant:")):
+        return "HH-RLHF", hh_row(row, where)
+    if one == other:
         raise ValueError(f"{where}, fields 'chosen' and 'rejected': both are the same; none is preferred")
-    prompt = _prompt(row, where, "prompt")
-    # the system message is shared by all, and would merge all units into one
-    begun = next((message["content"] for message in prompt if message["role"] != "system"), "")
-    return TextPair(prompt, chosen, rejected, (begun,))
-
-
-def _problem(row: dict[str, Any], where: str, with_answer: bool) -> Problem:
-    asked = "question" if "question" in row and "prompt" not in row else "prompt"
-    _require(row, where, (asked, "answer") if with_answer else (asked,), "prompt and answer")
-    answer = ""
-    if with_answer:
-        given = row["answer"]
-        is_number = isinstance(given, int | float) and not isinstance(given, bool)
-        answer = str(given) if is_number else _text(given, f"{where}, field 'answer'")
-    return Problem(_prompt(row, where, asked), answer)
-
-
-def _prompt(row: dict[str, Any], where: str, field: str) -> list[Message]:
-    if isinstance(row[field], str):
-        return [{"role": "user", "content": row[field]}]
-    return _messages(row[field], f"{where}, field {field!r}")
-
-
-def _messages(value: Any, where: str) -> list[Message]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"{where}: must be a list of messages, not {_shown(value)}")
-    for i, message in enumerate(value):
-        place = f"{where}, message {i}"
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise ValueError(f"{place}: the role must be one of {', '.join(ROLES)}, not {_shown(message)}")
-        _text(message.get("content"), f"{place}, field 'content'")
-    return [{"role": message["role"], "content": message["content"]} for message in value]
-
-
-def _require(row: dict[str, Any], where: str, fields: tuple[str, ...], form: str) -> None:
-    if missing := [field for field in fields if field not in row]:
+    name = "chosen and rejected with the prompt inside" if asked is None else "prompt, chosen and rejected"
+    prompt = [] if asked is None else row_messages.prompt(row, where, "prompt")
+    if asked is None and isinstance(one, str) and isinstance(other, str):
+        begun = re.sub(r"\s?\S*\Z", "", one[: _n_common(one, other)])
+        prompt = [{"role": "user", "content": begun}] if begun else []
+        row = {field: row[field].removeprefix(begun) for field in ("chosen", "rejected")}
+    talks = []
+    for field in ("chosen", "rejected"):
+        talk = row_messages.response(row, where, field)
+        # a prompt that is a text often repeats what the messages begin with
+        has_prompt = isinstance(asked, str) and talk[0]["role"] != "assistant"
+        talks.append(talk if has_prompt or talk[: len(prompt)] == prompt else [*prompt, *talk])
+    n = _n_common(*talks)
+    last = [message for talk in talks for message in talk[n:]]
+    if [message["role"] for message in last] != ["assistant"] * 2 or any("tool_calls" in m for m in last):
         raise ValueError(
-            f"{where}: there is no field {missing[0]!r} among {', '.join(row) or 'none'}; a row has {form}"
+            f"{where}, fields 'chosen' and 'rejected': must differ in one last text of the "
+            f"assistant; they differ from message {n} on, in {len(last)} messages"
         )
+    prompt = row_messages.with_tools(talks[0][:n], row, where)
+    chosen, rejected = (message["content"] for message in last)
+    return name, TextPair(prompt, chosen, rejected, (first_turn(prompt) or chosen,))
 
 
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{where}: must be a text, not {_shown(value)}")  # noqa: TRY004  # the file is wrong
-    return value
+def _n_common(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """Count the characters or messages that both begin with."""
+    differ = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differ, min(len(one), len(other)))
 
 
-def _shown(value: Any) -> str:
-    return json.dumps(value)[:60]
+def _problem(row: Row, where: str, with_answer: bool) -> tuple[str, Problem]:
+    if any(field in row for field in ("messages", "conversations", "instruction", "completion")):
+        name, prompt = row_messages.conversation(row, where)
+        if prompt[-1]["role"] == "assistant":
+            *prompt, last = prompt
+            row = {"answer": last["content"]} | row
+    else:
+        name, asked = "prompts", "question" if "question" in row and "prompt" not in row else "prompt"
+        row_messages.require(row, where, *((asked, "answer") if with_answer else (asked,)))
+        prompt = row_messages.with_tools(row_messages.prompt(row, where, asked), row, where)
+    if not prompt:
+        raise ValueError(f"{where}: there is no message before the assistant's")
+    if not with_answer:
+        return name, Problem(prompt)
+    row_messages.require(row, where, "answer")
+    answer = row["answer"]
+    is_number = isinstance(answer, int | float) and not isinstance(answer, bool)
+    return name, Problem(
+        prompt, str(answer) if is_number else row_messages.text(answer, f"{where}, field 'answer'")
+    )

@@ -43,7 +43,7 @@ def load_pairs(source: ComparisonData, *, seed: int) -> tuple[list[TextPair], li
         say(f"{PACKAGES['vader-ratings'].attribution}; license: {PACKAGES['vader-ratings'].license}")
         pairs = sentiment_pairs("train", n_pairs, held_out=held_out, seed=seed)
         return pairs, sentiment_pairs("validation", max(1, n_pairs // 2), held_out=held_out, seed=seed)
-    seen, unseen = divide(hh_pairs() if data == "hh" else comparisons(data), held_out=held_out)
+    seen, unseen = divide(hh_pairs() if data == "hh" else comparisons(data, report=say), held_out=held_out)
     if not seen or not unseen:
         raise ValueError(
             f"{data} gives {len(seen)} pairs for training and {len(unseen)} held out, split by their first "

@@ -96,7 +96,7 @@ class ModelSource:
 class ComparisonData:
     """Human comparisons of two responses."""
 
-    data: str | None = None  # vader, hh, or a file of JSON lines; default: the tiny world
+    data: str | None = None  # vader, hh, or comparisons in a format above; default: the tiny world
     n_pairs: int = 16_000  # training pairs sampled from vader's texts; half as many are held out
     held_out: float = 0.2  # fraction of texts or conversations that is held out
 

@@ -100,7 +100,17 @@ def test_given_positions(name):
 
 @pytest.mark.parity
 @pytest.mark.parametrize(
-    "name", ["bloom", "llama", "llama3-scaling", "llama-yarn", "llama-linear", "mistral"]
+    "name",
+    [
+        "bloom",
+        "llama",
+        "llama3-scaling",
+        "llama-yarn",
+        "llama-linear",
+        "llama-dynamic",
+        "llama-longrope",
+        "mistral",
+    ],
 )
 def test_beyond_the_trained_context(name):
     hf, ids = hf_model(name), ids_of(1, 300)
@@ -120,7 +130,7 @@ def test_bert_with_padding_and_token_types(name):
     holes = mask.clone()
     holes[0, :2] = holes[1, 3] = 0
     with torch.no_grad():
-        logits = ours(ids, attention_mask=holes, token_types=types, positions=torch.arange(11))
+        logits = ours(ids, attention_mask=holes, token_types=types)
         theirs = logits_of(hf, ids, attention_mask=holes, token_type_ids=types)
         torch.testing.assert_close(logits[holes.bool()], theirs[holes.bool()], atol=1e-5, rtol=0)
         logits = ours(ids, attention_mask=mask, token_types=types)
@@ -237,8 +247,8 @@ def test_loading_imports_no_compiler(tmp_path):
         ("bloom", {"apply_residual_connection_post_layernorm": True}),
         ("llama", {"hidden_act": "gelu"}),
         ("llama", {"attention_bias": True}),
-        ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}),
-        ("qwen2", {"use_sliding_window": True}),
+        ("llama", {"rope_parameters": {"rope_type": "proportional", "rope_theta": 1e4, "factor": 2.0}}),
+        ("qwen2", {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}),
         ("bert", {"is_decoder": True}),
         ("qwen3", {"attention_bias": True}),
         ("gpt2", {"model_type": "qwen4"}),

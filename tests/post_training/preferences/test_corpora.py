@@ -6,6 +6,7 @@ from io import BytesIO
 
 import pytest
 
+from llmguide.data import rows
 from llmguide.data.fetch import PACKAGES, cache_folder
 from llmguide.post_training.datasets import TextPair
 from llmguide.post_training.preferences import corpora
@@ -118,12 +119,13 @@ def test_hh_reads_a_copy_and_counts_what_it_leaves_out(tmp_path, monkeypatch):
 def test_hh_of_the_hub(monkeypatch):
     class Library:
         @staticmethod
-        def load_dataset(name, *, split, **part):
-            assert (name, split, part) == (corpora.HH_HUB, "train", {"data_dir": "harmless-base"})
+        def load_dataset(name, config, *, split, **part):
+            assert (name, config, split) == (corpora.HH_HUB, None, "train")
+            assert part == {"data_dir": "harmless-base"}
             return [{"chosen": "\n\nHuman: Hi\n\nAssistant: a", "rejected": "\n\nHuman: Hi\n\nAssistant: b"}]
 
     monkeypatch.delenv("LLMGUIDE_DATA", raising=False)
-    monkeypatch.setattr(corpora, "import_module", lambda name: Library)
+    monkeypatch.setattr(rows, "import_module", lambda name: Library)
     assert hh_pairs()[0].chosen == "a"
 
     class Offline:
@@ -131,7 +133,7 @@ def test_hh_of_the_hub(monkeypatch):
         def load_dataset(*_, **__):
             raise OSError("no network")
 
-    monkeypatch.setattr(corpora, "import_module", lambda name: Offline)
+    monkeypatch.setattr(rows, "import_module", lambda name: Offline)
     with pytest.raises(ConnectionError, match="LLMGUIDE_DATA"):
         hh_pairs()
 

@@ -8,8 +8,8 @@ import torch
 from tests.seed import SEED
 
 from llmguide.cli.main import main
+from llmguide.data.rows import read_rows
 from llmguide.models import build
-from llmguide.post_training.datasets import json_lines
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.constitutional_ai import evaluation
@@ -137,7 +137,7 @@ def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed,
 
 def test_the_critic_is_followed(finished, results):
     revisions, preferences = (
-        [row for _, row in json_lines(finished / name)] for name in ("revisions.jsonl", "preferences.jsonl")
+        [row for _, row in read_rows(finished / name)] for name in ("revisions.jsonl", "preferences.jsonl")
     )
     found = results(finished)
     assert {row["completion"] for row in revisions} == {"No."}

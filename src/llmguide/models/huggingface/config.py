@@ -5,9 +5,18 @@ What a family can do and ours cannot is refused by name, never dropped. Leaves o
 """
 
 from importlib import import_module
+from math import log, sqrt
 from typing import Any
 
-from llmguide.config import LinearScaling, Llama3Scaling, ModelConfig, RopeScaling, YarnScaling
+from llmguide.config import (
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    ModelConfig,
+    RopeScaling,
+    YarnScaling,
+)
 
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
 
@@ -54,7 +63,7 @@ def _bloom_config(hf: Any) -> dict[str, Any]:
 
 
 def _llama_config(hf: Any) -> dict[str, Any]:
-    _need(hf, hidden_act="silu", use_sliding_window=False)
+    _need(hf, hidden_act="silu")
     if hf.model_type == "qwen3":
         _need(hf, attention_bias=False)
     bias = getattr(hf, "attention_bias", False)
@@ -68,20 +77,31 @@ def _llama_config(hf: Any) -> dict[str, Any]:
         "d_ff": hf.intermediate_size,
         "positions": "rope",
         "rope_theta": rope["rope_theta"],
-        "rope_scaling": _rope_scaling(rope),
+        "rope_scaling": _rope_scaling(rope, hf.max_position_embeddings),
         "norm": "rmsnorm",
         "norm_eps": hf.rms_norm_eps,
         "activation": "swiglu",
         "bias": bias,
         "qkv_bias": bias or hf.model_type == "qwen2",
         "qk_norm": hf.model_type == "qwen3",
-        "sliding_window": getattr(hf, "sliding_window", None),
+        **_window(hf),
         "n_experts": getattr(hf, "num_local_experts", 0),
         "n_experts_per_token": getattr(hf, "num_experts_per_tok", 0),
     }
 
 
-def _rope_scaling(rope: dict[str, Any]) -> RopeScaling | None:
+def _window(hf: Any) -> dict[str, Any]:
+    """Return the sliding window, and the number of layers before those that have it."""
+    window, kinds = getattr(hf, "sliding_window", None), getattr(hf, "layer_types", None)
+    if window is None or not kinds:
+        return {"sliding_window": window}
+    n_full = sum(kind == "full_attention" for kind in kinds)
+    if kinds != ["full_attention"] * n_full + ["sliding_attention"] * (len(kinds) - n_full):
+        raise ValueError(f"layer_types {kinds} have no equal here: layers with a window come last")
+    return {"sliding_window": window, "n_full_layers": n_full} if n_full < len(kinds) else {}
+
+
+def _rope_scaling(rope: dict[str, Any], context: int) -> RopeScaling | None:
     kind = rope.get("rope_type", "default")
     if kind == "default":
         return None
@@ -102,8 +122,17 @@ def _rope_scaling(rope: dict[str, Any]) -> RopeScaling | None:
             rope.get("beta_slow") or 1.0,
             rope.get("attention_factor"),
         )
+    if kind == "dynamic":
+        return DynamicScaling(rope["factor"], context)
+    if kind == "longrope":
+        original, attention_factor = rope["original_max_position_embeddings"], rope.get("attention_factor")
+        if attention_factor is None:
+            factor = rope.get("factor") or context / original
+            attention_factor = sqrt(1 + log(factor) / log(original)) if factor > 1 else 1.0
+        return LongRopeScaling(rope["short_factor"], rope["long_factor"], original, attention_factor)
     raise ValueError(
-        f"rope_parameters {rope} have no equal here, only default, linear, llama3 and plain yarn"
+        f"rope_parameters {rope} have no equal here, only default, linear, llama3, dynamic, longrope and "
+        "plain yarn"
     )
 
 
@@ -118,6 +147,11 @@ def _rope_parameters(config: ModelConfig) -> dict[str, Any]:
         case YarnScaling(factor, original, fast, slow, attention_factor):
             rope |= {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original}
             rope |= {"beta_fast": fast, "beta_slow": slow, "attention_factor": attention_factor}
+        case DynamicScaling(factor):
+            rope |= {"rope_type": "dynamic", "factor": factor}
+        case LongRopeScaling(short, long, original, attention_factor):
+            rope |= {"rope_type": "longrope", "short_factor": list(short), "long_factor": list(long)}
+            rope |= {"original_max_position_embeddings": original, "attention_factor": attention_factor}
     return rope
 
 
@@ -250,10 +284,15 @@ def _llama_family(config: ModelConfig, shared: dict[str, Any], transformers: Any
     if config.n_experts:
         experts = {"num_local_experts": config.n_experts, "num_experts_per_tok": config.n_experts_per_token}
         return transformers.MixtralConfig(**shared, **experts, sliding_window=config.sliding_window)
+    window = {
+        "use_sliding_window": config.sliding_window is not None,
+        "sliding_window": config.sliding_window,
+        "max_window_layers": config.n_full_layers,
+    }
+    if config.qk_norm:
+        return transformers.Qwen3Config(**shared, **window)
+    if (config.qkv_bias and not config.bias) or config.n_full_layers:
+        return transformers.Qwen2Config(**shared, **window)
     if config.sliding_window is not None:
         return transformers.MistralConfig(**shared, sliding_window=config.sliding_window)
-    if config.qk_norm:
-        return transformers.Qwen3Config(**shared)
-    if config.qkv_bias and not config.bias:
-        return transformers.Qwen2Config(**shared)
     return transformers.LlamaConfig(**shared, attention_bias=config.bias, mlp_bias=config.bias)

@@ -20,15 +20,15 @@ import html
 import tarfile
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from llmguide.data.corpora import Split, in_validation
 from llmguide.data.fetch import fetch_package, local_copy
-from llmguide.post_training.datasets import TextPair, hh_row, json_lines
+from llmguide.data.rows import read_rows
+from llmguide.post_training.datasets import TextPair, hh_row
 
 Source = Literal["movies", "tweets", "products", "editorials"]
 FILES: dict[Source, str] = {
@@ -156,17 +156,22 @@ def hh_pairs(path: str | Path | None = None) -> list[TextPair]:
     counts them.
 
     Args:
-        path: A file of JSON lines, plain or ``.gz``, or the name of a data set of the hub. None: a copy in
-            the folder ``LLMGUIDE_DATA``, else ``Anthropic/hh-rlhf`` (its harmless-base part) of the hub,
-            which needs ``llmguide[data]``. The texts are meant to be offensive in part.
+        path: A file, or the name of a data set of the hub, for `read_rows`. None: a copy in the folder
+            ``LLMGUIDE_DATA``, else ``Anthropic/hh-rlhf`` (its harmless-base part) of the hub, which needs
+            ``llmguide[data]``. The texts are meant to be offensive in part.
 
     Raises:
         ValueError: A row is no such pair; the message names its line.
         ConnectionError: The hub cannot be reached.
     """
     place = local_copy(HH_COPY) or HH_HUB if path is None else path
-    rows = json_lines(place) if Path(place).is_file() else _hub_rows(str(place))
-    found = [hh_row(row, where) for where, row in rows]
+    part = {"data_dir": "harmless-base"} if place == HH_HUB else {}
+    try:
+        found = [hh_row(row, where) for where, row in read_rows(place, **part)]
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"{error}; or put a copy named {HH_COPY} into the folder that LLMGUIDE_DATA names"
+        ) from error
     pairs = [pair for pair in found if pair is not None]
     if dropped := len(found) - len(pairs):
         warnings.warn(
@@ -188,25 +193,6 @@ def divide(pairs: Iterable[TextPair], *, held_out: float = HELD_OUT) -> tuple[li
     for pair in pairs:
         sides[in_validation(pair.units[0], held_out)].append(pair)
     return sides
-
-
-def _hub_rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        library = import_module("datasets")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'{name} is not a file; as a data set of the hub it needs pip install "llmguide[data]"'
-        ) from error
-    part = {"data_dir": "harmless-base"} if name == HH_HUB else {}
-    try:
-        rows = library.load_dataset(name, split="train", **part)
-    except OSError as error:
-        raise ConnectionError(
-            f"{name} is not a file and cannot be read from the hub ({type(error).__name__}: {error}); put "
-            f"a copy named {HH_COPY} into the folder that LLMGUIDE_DATA names, or give its path"
-        ) from error
-    for number, row in enumerate(rows):
-        yield f"{name}, row {number}", row
 
 
 def _columns(tar: tarfile.TarFile, name: str) -> Iterator[tuple[str, list[str]]]:

@@ -31,10 +31,10 @@ import torch
 from torch import Tensor
 
 from llmguide.coding.client import Endpoint
+from llmguide.data.rows import read_rows
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import write_text
 from llmguide.post_training.chat import END, START, Rendered, chatml
-from llmguide.post_training.datasets import json_lines
 from llmguide.post_training.preferences.dpo import dpo_loss
 from llmguide.post_training.preferences.pairs import (
     PreferenceBatch,
@@ -186,7 +186,7 @@ def _revise(run: Run) -> dict[str, Any]:
 
 def _learn_revisions(run: Run) -> Any:
     plan = run.plan
-    pairs = [(row["prompt"], row["completion"]) for _, row in json_lines(run.output / REVISIONS)]
+    pairs = [(row["prompt"], row["completion"]) for _, row in read_rows(run.output / REVISIONS)]
     config = _config(run, plan.revision_steps, plan.revision_rate)
     return _fine_tune(run, _open(run, "pleasing"), "revised", pairs, config)
 
@@ -242,7 +242,7 @@ def _ppo(run: Run) -> Any:
     """Train with PPO on the reward model, with as many updates as DPO and as many answers in each."""
     plan, chat = run.plan, _open(run, "revised")
     reward_model = with_head(run.output / "reward", _open(run, "reward").model).to(run.device)
-    asked = {row["prompt"] for _, row in json_lines(run.output / PREFERENCES)}
+    asked = {row["prompt"] for _, row in read_rows(run.output / PREFERENCES)}
     history = ppo_stage(
         run,
         "ppo",
@@ -283,7 +283,7 @@ def _save(run: Run, name: str, chat: Chat) -> None:
 
 def _preferences(chat: Chat, run: Run) -> list[PreferencePair]:
     """Read the critic's preferences, as token ids."""
-    rows = [row for _, row in json_lines(run.output / PREFERENCES)]
+    rows = [row for _, row in read_rows(run.output / PREFERENCES)]
     return [
         PreferencePair(
             _rendered(chat, row["prompt"], row["chosen"], run.plan),

@@ -24,10 +24,10 @@ from typing import Any
 
 import torch
 
+from llmguide.data.rows import read_rows
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.files import write_text
 from llmguide.post_training.chat import END, chatml
-from llmguide.post_training.datasets import json_lines
 from llmguide.projects.acceptance import Criterion, above, below, require_finished
 from llmguide.projects.curriculum import InOrder
 from llmguide.projects.domain_expert.base import Plan, base_ids, curated_facts, general_texts, train_base
@@ -207,7 +207,7 @@ def _data(run: Run) -> dict[str, Any]:
 def _pairs(folder: Path) -> dict[str, list[Pair]]:
     """Read the conversations of a run, by the behavior that they teach."""
     pairs: dict[str, list[Pair]] = {}
-    for _, row in json_lines(folder / CONVERSATIONS):
+    for _, row in read_rows(folder / CONVERSATIONS):
         pair = Pair(row["side"], row["about"], row["name"], row["prompt"], row["completion"])
         pairs.setdefault(row["side"], []).append(pair)
     return pairs

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from llmguide.data.corpora import default_corpus, in_validation, standard_library
 from llmguide.data.fetch import fetch_package
-from llmguide.post_training.datasets import json_lines
+from llmguide.data.rows import read_rows
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.instruction_tuning.types import KINDS, OPPOSITES, ROWS, TYPES
 
@@ -196,7 +196,7 @@ def _begun(text: str) -> str:
 
 
 def _read(path: str) -> Iterator[Item]:
-    for where, row in json_lines(path):
+    for where, row in read_rows(path):
         if missing := [
             name for name in ("task", "prompt", "completion") if not isinstance(row.get(name), str)
         ]:

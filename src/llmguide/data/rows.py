@@ -1,0 +1,160 @@
+r"""Read the rows of a data set from a file, a folder or the Hugging Face hub, as dictionaries.
+
+| source | rows |
+| --- | --- |
+| ``.parquet`` | the rows; needs ``llmguide[data]`` |
+| ``.csv`` | the records, named by the first line; a cell that starts with ``[`` and is JSON becomes a list |
+| ``.json`` | the objects of a list; anything else is read as JSON lines |
+| any other file | an object per line: JSON lines |
+| a folder, or ``OWNER/NAME:CONFIG:SPLIT`` | those of ``datasets.load_dataset``; needs ``llmguide[data]`` |
+
+Text is UTF-8, and may be compressed (``.gz``). Parquet and ``datasets`` fill objects up with missing fields:
+those are left out.
+
+Leaves out: a limit on memory. `llmguide.data.documents` streams large corpora.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+_HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]*){0,2}")
+_FILE = re.compile(r"\.(jsonl|ndjson|json|csv|parquet|txt)(\.gz)?$")
+
+
+def read_rows(source: str | Path, **options: Any) -> Iterator[tuple[str, Row]]:
+    r"""Yield the rows of a data set, each with a description of its place.
+
+    Args:
+        source: File, folder, or name on the hub.
+        options: Options of ``datasets.load_dataset``, for a data set of the hub.
+
+    Raises:
+        ValueError: There is no such file, it has no rows, or one is no object; the message names the place.
+        ModuleNotFoundError: The source needs ``llmguide[data]``.
+        ConnectionError: The hub cannot be reached, or has no such data set.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "a.csv")
+    >>> path.write_text('instruction,output\nAdd 2 and 3.,5\n')
+    34
+    >>> [row for _, row in read_rows(path)]
+    [{'instruction': 'Add 2 and 3.', 'output': '5'}]
+    """
+    path = Path(source)
+    if path.is_file():
+        rows = _file_rows(path)
+    elif path.is_dir() or (_HUB.fullmatch(str(source)) and not _FILE.search(str(source))):
+        rows = _library_rows(str(source), options)
+    else:
+        raise ValueError(f"there is no file {path}; give a file of rows, or OWNER/NAME of the hub")
+    n_rows = 0
+    for where, row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"{where}: must be an object with fields, not {json.dumps(row)[:40]}")  # noqa: TRY004  # the file is wrong
+        n_rows += 1
+        yield where, row
+    if not n_rows:
+        raise ValueError(f"{path} has no rows")
+
+
+def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith(".parquet"):
+        yield from _parquet_rows(path)
+        return
+    content = path.read_bytes()
+    try:
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a file of text in UTF-8 ({error})") from error
+    if name.endswith(".csv"):
+        yield from _csv_rows(path, text)
+    elif name.endswith(".json") and text.lstrip().startswith("["):
+        try:
+            rows = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: not JSON: {error}") from error
+        yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows, 1))
+    else:
+        for number, line in enumerate(text.split("\n"), 1):  # splitlines would split inside of JSON texts
+            if line.strip():
+                where = f"{path}, line {number}"
+                try:
+                    yield where, json.loads(line)
+                except json.JSONDecodeError as error:
+                    message = f"{where}: not JSON: {error}; JSON lines have one object per line"
+                    raise ValueError(message) from error
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, Row]]:
+    csv.field_size_limit(2**31 - 1)
+    number = 0
+    try:
+        for number, row in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), 1):
+            where = f"{path}, row {number}"
+            if None in row or None in row.values():
+                raise ValueError(f"{where}: has more or fewer cells than the header; quote cells with commas")
+            yield where, {name: _cell(cell) for name, cell in row.items()}
+    except csv.Error as error:
+        raise ValueError(f"{path}, row {number + 1}: not CSV: {error}") from error
+
+
+def _cell(cell: str) -> Any:
+    if not cell.startswith("["):
+        return cell
+    try:
+        return json.loads(cell)
+    except json.JSONDecodeError:
+        return cell  # a text that starts with a bracket
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    arrow, parquet = _extra("pyarrow", path), _extra("pyarrow.parquet", path)
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}, row {number}", _without_missing(row)
+    except arrow.ArrowException as error:
+        raise ValueError(f"{path}: damaged after {number} rows: {error}") from error
+
+
+def _library_rows(source: str, options: dict[str, Any]) -> Iterator[tuple[str, Row]]:
+    library = _extra("datasets", source)
+    name, config, split = [source, "", ""] if Path(source).is_dir() else [*source.split(":"), "", ""][:3]
+    try:
+        rows = library.load_dataset(name, config or None, split=split or "train", **options)
+    except OSError as error:  # the errors of the hub and httpx are OSErrors
+        raise ConnectionError(
+            f"{source} cannot be read ({type(error).__name__}: {error}); check the name, or give the path of "
+            "a file"
+        ) from error
+    except library.exceptions.DatasetsError as error:
+        raise ValueError(f"{source}: {error.__cause__ or error}") from error
+    for number, row in enumerate(rows, 1):
+        yield f"{source}, row {number}", _without_missing(row)
+
+
+def _without_missing(value: Any) -> Any:
+    """Leave out the fields that are None, of a row and of the objects in it."""
+    if isinstance(value, list):
+        return [_without_missing(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_missing(item) for key, item in value.items() if item is not None}
+    return value
+
+
+def _extra(module: str, source: str | Path) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f'{source} needs pip install "llmguide[data]"') from error

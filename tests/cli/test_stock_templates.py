@@ -1,0 +1,125 @@
+"""Every command fine-tunes a model of transformers with the published chat template of five families."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tokenizers
+import torch
+import transformers
+import trl
+
+from llmguide.cli.main import main
+from llmguide.config import ModelConfig
+from llmguide.models import build, to_hf
+
+SMOLLM2 = (  # of SmolLM2-135M-Instruct
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    "<|im_end|>\n' }}"
+    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+MISTRAL = (  # of Mistral-7B-Instruct-v0.2
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
+)
+ENDS = {
+    "llama3": "<|eot_id|>",
+    "qwen3": "<|im_end|>",
+    "gemma": "<end_of_turn>",
+    "smollm2": "<|im_end|>",
+    "mistral": "</s>",
+}
+ASKED = [f"What is {i} plus 1?" for i in range(12)]
+GOOD, BAD = ([f"It is {i + n}." for i in range(12)] for n in (1, 2))
+ALPACA = [
+    {"instruction": "Add.", "input": asked, "output": good} for asked, good in zip(ASKED, GOOD, strict=True)
+]
+PAIRS = [
+    {
+        side: [{"role": "user", "content": asked}, {"role": "assistant", "content": text}]
+        for side, text in (("chosen", good), ("rejected", bad))
+    }
+    for asked, good, bad in zip(ASKED, GOOD, BAD, strict=True)
+]
+SHAREGPT = [
+    {"conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": good}]}
+    for asked, good in zip(ASKED, GOOD, strict=True)
+]
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory):
+    """Makes a tiny random model with the chat template of a family, and returns its folder."""
+
+    def make(name):
+        source = {"smollm2": SMOLLM2, "mistral": MISTRAL}.get(name) or (
+            Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja"
+        ).read_text()
+        folder = tmp_path_factory.mktemp(name)
+        backend = tokenizers.Tokenizer(tokenizers.models.BPE())
+        backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = tokenizers.decoders.ByteLevel()
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=330,
+            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        backend.train_from_iterator([*ASKED, *GOOD, source], trainer)
+        tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=backend,
+            bos_token="<s>",
+            eos_token=ENDS[name],
+            additional_special_tokens=["<|im_start|>", "<start_of_turn>", "<|start_header_id|>", "[INST]"],
+        )
+        tokenizer.chat_template = source
+        tokenizer.save_pretrained(folder)
+        torch.manual_seed(0)
+        sizes = {"context_length": 160, "n_layers": 1, "d_model": 16, "n_heads": 2, "activation": "gelu_tanh"}
+        to_hf(build(ModelConfig(vocab_size=len(tokenizer), **sizes))).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def run(command, output, *args, n_steps=3):
+    common = ["--output", str(output), "--n-steps", str(n_steps), "--batch-size", "4", "--lora-rank", "2"]
+    assert main([command, *map(str, args), *common]) == 0
+    assert (output / "adapter" / "adapter_model.safetensors").exists()
+    model = transformers.AutoModelForCausalLM.from_pretrained(output)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(output)
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    return model
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_every_command_takes_a_stock_template(name, stock, written, tmp_path, capsys):
+    start = stock(name)
+    template = transformers.AutoTokenizer.from_pretrained(start).chat_template
+    talks, pairs = written(ALPACA, "alpaca.jsonl"), written(PAIRS, "pairs.jsonl")
+    prompts = written(SHAREGPT, "sharegpt.jsonl")
+    tuned = run("sft", tmp_path / "sft", "--data", talks, "--model", start, "--held-out", "0.2")
+    before = transformers.AutoModelForCausalLM.from_pretrained(start)
+    changed = [
+        key for key, weight in before.state_dict().items() if not weight.equal(tuned.state_dict()[key])
+    ]
+    assert changed
+    assert all("attn" in key for key in changed)
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "sft").chat_template == template
+    chosen = ["--data", pairs, "--model", tmp_path / "sft", "--held-out", "0.4"]
+    run("dpo", tmp_path / "dpo", *chosen)
+    run("reward", tmp_path / "reward", *chosen)
+    short = ["--data", prompts, "--model", tmp_path / "sft", "--max-new-tokens", "4"]
+    run("ppo", tmp_path / "ppo", *short, "--reward-model", tmp_path / "reward", n_steps=1)
+    run("grpo", tmp_path / "grpo", *short, "--group-size", "2", n_steps=1)
+    out = capsys.readouterr().out
+    assert f"{talks}: 12 rows, Alpaca, converted to messages" in out
+    assert f"{pairs}: 12 rows, chosen and rejected with the prompt inside, converted to prompt, chosen" in out
+    assert f"{prompts}: 12 rows, ShareGPT, converted to prompts" in out
+    report = json.loads((tmp_path / "sft" / "report.json").read_text())
+    assert 0 < report["held_out"] < 10
