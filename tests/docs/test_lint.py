@@ -80,15 +80,15 @@ def test_bad_page_fails(old, new, complaint):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("@source llmguide.nn.attention.atention", "does not define 'atention' .* did you mean attention?"),
-        ("@source llmguide.nn.atention.attention", "does not define 'atention' .* did you mean attention?"),
+        ("@source llmguide.nn.attention.attentio", "does not define 'attentio' .* did you mean attention?"),
+        ("@source llmguide.nn.attentio.attention", "does not define 'attentio' .* did you mean attention?"),
         ("@source llguide.nn", "src has no module of that name"),
         ("@exercise causal-masc", "no exercise is named 'causal-masc'; did you mean causal-mask?"),
         ("@claims weight-typing", "no such claim; did you mean weight-tying?"),
         ("@sources vaswani2016", "unknown citation @vaswani2016; .* did you mean vaswani2017?"),
         ("As in [@vaswani2016, section 3].", "unknown citation @vaswani2016; .* did you mean vaswani2017?"),
         ("Of [[context-gtp3]].", "unknown fact [[context-gtp3]]; .* did you mean context-gpt3?"),
-        ("See [it](atention.md).", "no file atention.md; did you mean attention.md?"),
+        ("See [it](attentio.md).", "no file attentio.md; did you mean attention.md?"),
         (
             "See [it](attention.md#the-formla).",
             "attention.md has no heading #the-formla; .* the-formula?",
@@ -101,7 +101,7 @@ def test_bad_page_fails(old, new, complaint):
         ("As [@Vaswani2017] says.", "[@Vaswani2017] is no citation; did you mean vaswani2017?"),
         ("It is {{2+2}}.", "{{ belongs to no computed value; write {{ 4 = 2 + 2 }}, with both spaces"),
         ("It is {{ 4 = 2 + 2 }.", "{{ belongs to no computed value"),
-        ("@sourc llmguide.nn.attention.attention", "no directive @sourc; did you mean @source?"),
+        ("@sourze llmguide.nn.attention.attention", "no directive @sourze; did you mean @source?"),
         (
             "@source llmguide.nn.attention.attention whole",
             "is not as @source is written; see ",
@@ -130,7 +130,7 @@ def test_a_fence_that_is_not_closed_is_named_by_its_own_line():
 def test_what_only_looks_like_markup_passes():
     for line in (
         "The list `[[1, 2], [3]]` or [[1, 2], [3]]",
-        "`[[context]]`, `{{2+2}}`, `[@Vaswani2017]`, `@sourc x`",
+        "`[[context]]`, `{{2+2}}`, `[@Vaswani2017]`, `@sourze x`",
         "$x_{{ij}}$ and a mail to me@example.org",
         "In [the last part](#part) and [there](attention.md#the-formula), see [PyTorch](https://pytorch.org/).",
     ):
