@@ -116,7 +116,7 @@ successor: written $(ENGINE)/ready ## build the same pages with Zensical, which 
 	python -m tools.check_successor
 
 clean: ## remove everything that these targets made, the environment included
-	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference
+	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference docs/quiz
 	rm -f docs/bibliography.md docs/claims.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
 # What the pages are built from, and programs write. Each step skips what has not changed.

@@ -14,7 +14,7 @@ DOCS = ROOT / "docs"
 DATA = DOCS / "_data"
 CACHE = ROOT / ".cache"
 REPOSITORY = "https://github.com/llmguide/llmguide/blob/main"
-GENERATED = ("bibliography.md", "claims.md", "exercises.md", "glossary.md", "parity.md", "quiz.md")
+GENERATED = ("bibliography.md", "claims.md", "exercises.md", "glossary.md", "parity.md", "quiz.md", "quiz/")
 
 
 def page_paths() -> list[Path]:

@@ -108,8 +108,8 @@ def places(pages: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def render() -> str:
     """The page of claims."""
-    pages = {page: None for group in sections().values() for page in group if page not in GENERATED}
-    found = places(page for page in pages if not page.startswith("reference/"))
+    pages = {page: None for group in sections().values() for page in group}
+    found = places(page for page in pages if not page.startswith((*GENERATED, "reference/")))
     counts = Counter(claim(key).kind for key in found)
     rows = [f"| **{kind.capitalize()}** | {counts[kind]} | {meaning} |" for kind, meaning in KINDS.items()]
     parts = [

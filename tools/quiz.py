@@ -1,4 +1,4 @@
-"""The quiz: reads docs/_data/quiz/*.toml, computes the answers, writes docs/quiz.md.
+"""The quiz: reads docs/_data/quiz/*.toml, computes the answers, writes docs/quiz.md and docs/quiz/*.md.
 
 Each file is a chapter with ``title``, ``page`` and ``[[question]]`` tables:
 
@@ -6,7 +6,7 @@ Each file is a chapter with ``title``, ``page`` and ``[[question]]`` tables:
 ``kind``       ``single``, ``multiple``, ``numeric``, ``order``, or ``output``: what does ``code`` print?
 ``text``       the question
 ``see``        where the answer is explained: a page under docs/ and an anchor on it
-``setup``      Python that runs first. If it calls ``draw``, a random generator, there are three variants
+``setup``      Python that runs first. If it calls ``draw``, a random generator, there are several variants
 ``choices``    tables with ``text``, ``why`` (an explanation, for each choice), and for single and multiple
                ``right``: a Python expression or true. For numeric they are wrong answers, as expressions; for
                order the items, in the right order or with a ``key`` to sort by; for output the right one is
@@ -15,7 +15,7 @@ Each file is a chapter with ``title``, ``page`` and ``[[question]]`` tables:
 
 Examples::
 
-    python -m tools.quiz      write the page
+    python -m tools.quiz      write the pages
 """
 
 import contextlib
@@ -36,18 +36,15 @@ from tools.links import headings
 
 FOLDER = DATA / "quiz"
 PAGE = DOCS / "quiz.md"
-CHAPTERS = (
-    "introduction",
-    "concepts",
-    "transformer",
-    "attention",
-    "pretraining",
-    "post-training",
-    "families",
-    "how-llms-write-code",
-    "algorithms",
-    "prompting",
-)
+# A page for each part: all questions on one page would be heavier than an article may be.
+PARTS = {
+    "Foundations": ("introduction", "concepts", "sampling", "positions", "families"),
+    "Architecture": ("transformer", "experts", "attention", "attention-at-scale"),
+    "Pre-training": ("pretraining", "data", "scale"),
+    "Post-training": ("post-training", "rewards-and-rl", "preferences", "adapters"),
+    "Code": ("how-llms-write-code", "algorithms", "prompting"),
+    "Projects": ("evaluation", "retrieval", "projects"),
+}
 KINDS = {
     "single": "One choice is right.",
     "multiple": "Any number of choices may be right.",
@@ -55,7 +52,7 @@ KINDS = {
     "order": "Put into the right order.",
     "output": "What does this print?",
 }
-N_VARIANTS = 3
+MIN_VARIANTS, MAX_VARIANTS = 3, 6
 _FIELDS = {"id", "kind", "text", "see", "setup", "code", "choices", "answer", "tolerance", "unit", "why"}
 _EXPRESSION = re.compile(r"\{\{ (?P<value>.+?) ?\}\}")
 Table = dict[str, Any]
@@ -110,7 +107,8 @@ class Chapter:
 @cache
 def chapters() -> tuple[Chapter, ...]:
     """Every chapter of the quiz, its answers computed."""
-    found = tuple(read(name, (FOLDER / f"{name}.toml").read_text(encoding="utf-8")) for name in CHAPTERS)
+    names = (name for part in PARTS.values() for name in part)
+    found = tuple(read(name, (FOLDER / f"{name}.toml").read_text(encoding="utf-8")) for name in names)
     ids = [question.id for chapter in found for question in chapter.questions]
     if twice := {name for name in ids if ids.count(name) > 1}:
         raise ValueError(f"questions with the same id: {', '.join(sorted(twice))}")
@@ -145,14 +143,16 @@ def _question(table: Table) -> Question:
         raise ValueError(f"{where} has unknown fields {', '.join(sorted(unknown))}")
     if table["kind"] not in KINDS:
         raise ValueError(f"{where}: kind {table['kind']!r} is not among {', '.join(KINDS)}")
-    wanted = N_VARIANTS if "draw." in table.get("setup", "") else 1
+    is_drawn = "draw." in table.get("setup", "")
     variants: dict[str, Variant] = {}
-    for seed in range(20 * wanted):
+    for seed in range(10 * MAX_VARIANTS if is_drawn else 1):
         variant = instantiate(table, seed)
         variants.setdefault(variant.text + variant.code, variant)
-        if len(variants) == wanted:
-            return Question(table["id"], table["kind"], table["see"], tuple(variants.values()))
-    raise ValueError(f"{where} has fewer than {wanted} distinct variants; draw from more values")
+        if len(variants) == MAX_VARIANTS:
+            break
+    if is_drawn and len(variants) < MIN_VARIANTS:
+        raise ValueError(f"{where} has fewer than {MIN_VARIANTS} distinct variants; draw from more values")
+    return Question(table["id"], table["kind"], table["see"], tuple(variants.values()))
 
 
 def instantiate(table: Table, seed: int) -> Variant:
@@ -239,18 +239,32 @@ def _printed(code: str) -> str:
 
 _INTRODUCTION = """
 Questions on every chapter, each with an explanation of every choice. Numbers and outputs were computed by the
-code of this guide when the page was built. Your score stays in your browser.
+code of this guide when the page was built; many questions come in several variants with other numbers. Your
+score stays in your browser.
 """
 
 
-def render() -> str:
-    """The page of the quiz."""
-    head = generated_head(
-        "Quiz",
-        "Questions on every chapter, with an explanation of every choice and answers computed by code.",
-        "tools/quiz.py from docs/_data/quiz",
+def pages() -> dict[Path, str]:
+    """Every page of the quiz: one that lists the chapters, and one for each part."""
+    by_name = {chapter.name: chapter for chapter in chapters()}
+    origin = "tools/quiz.py from docs/_data/quiz"
+    description = (
+        "Questions on every chapter, with an explanation of every choice and answers computed by code."
     )
-    return "\n".join([head, _INTRODUCTION.strip(), "", *map(_chapter, chapters())])
+    parts, found = [], {}
+    for title, names in PARTS.items():
+        path = DOCS / "quiz" / f"{title.lower()}.md"
+        about = f"Questions on {title.lower()}, with an explanation of every choice."
+        head = generated_head(f"Quiz on {title.lower()}", about, origin)
+        found[path] = "\n".join([head, *(_chapter(by_name[name]) for name in names)])
+        parts += [f"## {title}\n", *(_entry(path, by_name[name]) for name in names), ""]
+    found[PAGE] = "\n".join([generated_head("Quiz", description, origin), _INTRODUCTION.strip(), "", *parts])
+    return found
+
+
+def _entry(path: Path, chapter: Chapter) -> str:
+    address = f"{path.relative_to(DOCS).as_posix()}#{chapter.name}"
+    return f"- [{chapter.title}]({address}): {len(chapter.questions)} questions"
 
 
 def _chapter(chapter: Chapter) -> str:
@@ -347,7 +361,7 @@ def _link(address: str) -> str:
     if anchor and anchor not in titles:
         raise ValueError(f"docs/{name} has no heading #{anchor}; it has {', '.join(titles)}")
     title = titles[anchor] if anchor else next(iter(titles.values()))
-    return f"[{title}]({address})"
+    return f"[{title}](../{address})"  # from the page of a part
 
 
 @cache
@@ -357,4 +371,5 @@ def _headings(path: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    write(PAGE, render())
+    for path, text in pages().items():
+        write(path, text)

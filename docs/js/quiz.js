@@ -139,7 +139,9 @@ function buildQuestion(question, onJudged) {
   const variants = [...question.querySelectorAll(".variant")];
   const built = variants.map((variant, index) => buildVariant(variant, `${question.id}-${index}`, onJudged));
   question.dataset.ready = "";
-  question.replaceChildren(variants[0]);  // the others wait outside the page
+  // Who comes back to an answered question gets other numbers. The other variants wait outside the page.
+  const first = question.id in readScores() ? Math.floor(Math.random() * variants.length) : 0;
+  question.replaceChildren(variants[first]);
   for (const [index, { buttons }] of variants.length > 1 ? built.entries() : []) {
     const other = make("button", { type: "button", className: "md-button", textContent: "Another variant" });
     other.addEventListener("click", () => {

@@ -294,7 +294,8 @@ def test_a_box_that_scrolls_is_reached_with_tab(browser: Browser, site_url: str)
             box.scroll_into_view_if_needed()
             # measured anew until they agree: what came near is laid out, and a font may still come
             page.wait_for_function(
-                "box => (box.scrollWidth > box.clientWidth) === (box.tabIndex === 0)", arg=box.element_handle()
+                "box => (box.scrollWidth > box.clientWidth) === (box.tabIndex === 0)",
+                arg=box.element_handle(),
             )
             seen.add(box.evaluate("box => box.tabIndex"))
         assert seen == {0, -1}

@@ -1,16 +1,18 @@
 """The quiz in Chromium: driven from the keyboard, scored, reset, and complete without its script."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.test_pages import DESKTOP, OPEN, PHONE, axe, misfits, watch, window
-from tools.quiz import Question, chapters
+from tools.quiz import PARTS, Question, chapters
 
 pytestmark = pytest.mark.browser
 
-FIRST = chapters()[0]
+PART = [chapter for chapter in chapters() if chapter.name in PARTS["Foundations"]]
+FIRST = PART[0]
 KINDS = ("single", "multiple", "numeric", "order", "output")
 
 
@@ -20,7 +22,7 @@ def quiz(browser: Browser, site_url: str) -> Iterator[Page]:
     with window(browser, DESKTOP) as context:
         page = context.new_page()
         problems = watch(page)
-        page.goto(f"{site_url}quiz/")
+        page.goto(f"{site_url}quiz/foundations/")
         yield page
         assert not problems
 
@@ -30,7 +32,7 @@ def scores(page: Page) -> dict[str, bool]:
 
 
 def first_of(kind: str) -> Question:
-    return next(q for chapter in chapters() for q in chapter.questions if q.kind == kind)
+    return next(q for chapter in PART for q in chapter.questions if q.kind == kind)
 
 
 def form(page: Page, question: Question) -> Locator:
@@ -77,7 +79,7 @@ def answer_rightly(page: Page, question: Question) -> None:
 
 
 def test_every_question_becomes_a_form(quiz: Page) -> None:
-    n_questions = sum(len(chapter.questions) for chapter in chapters())
+    n_questions = sum(len(chapter.questions) for chapter in PART)
     expect(quiz.locator(".question > .variant > form")).to_have_count(n_questions)
 
 
@@ -149,6 +151,27 @@ def test_another_variant_has_other_numbers(quiz: Page) -> None:
     expect(result(quiz, question)).to_be_empty()
 
 
+def test_who_comes_back_gets_other_numbers(browser: Browser, site_url: str) -> None:
+    first, *_, last = first_of("numeric").variants
+    with window(browser, DESKTOP) as context:
+        context.add_init_script("Math.random = () => 0.999")
+        page = context.new_page()
+        page.goto(f"{site_url}quiz/foundations/")
+        numbers = page.locator(f"#{first_of('numeric').id} .variant")
+        expect(numbers).to_have_attribute("data-answer", re.compile(rf"^\[{re.escape(first.answer)},"))
+        answer_rightly(page, first_of("numeric"))
+        page.reload()
+        expect(numbers).to_have_attribute("data-answer", re.compile(rf"^\[{re.escape(last.answer)},"))
+
+
+def test_every_chapter_is_on_the_list(quiz: Page, site_url: str) -> None:
+    quiz.goto(f"{site_url}quiz/")
+    for chapter in chapters():
+        link = quiz.locator("article").get_by_role("link", name=chapter.title, exact=True)
+        expect(link).to_have_attribute("href", re.compile(rf"#{chapter.name}$"))
+    quiz.goto(f"{site_url}quiz/foundations/")
+
+
 def test_score_is_kept_and_reset(quiz: Page) -> None:
     question = FIRST.questions[0]
     quiz.evaluate("localStorage.clear()")
@@ -175,7 +198,7 @@ def test_storage_that_holds_something_else_is_no_error(quiz: Page) -> None:
 def test_answered_questions_are_open_to_everyone(browser: Browser, site_url: str) -> None:
     with window(browser, PHONE, "dark") as context:
         page = context.new_page()
-        page.goto(f"{site_url}quiz/")
+        page.goto(f"{site_url}quiz/foundations/")
         for kind in KINDS:
             answer_rightly(page, first_of(kind))
         page.evaluate(OPEN)
@@ -185,8 +208,8 @@ def test_answered_questions_are_open_to_everyone(browser: Browser, site_url: str
 def test_without_the_script_every_answer_is_there(browser: Browser, site_url: str) -> None:
     context = browser.new_context(java_script_enabled=False, viewport={"width": PHONE, "height": 900})
     page = context.new_page()
-    page.goto(f"{site_url}quiz/")
-    n_variants = sum(len(question.variants) for chapter in chapters() for question in chapter.questions)
+    page.goto(f"{site_url}quiz/foundations/")
+    n_variants = sum(len(question.variants) for chapter in PART for question in chapter.questions)
     expect(page.locator(".variant > details.answer")).to_have_count(n_variants)
     expect(page.locator(".quiz :is(form, input, button)")).to_have_count(0)
     answer = page.locator(f"#{FIRST.questions[0].id} details.answer").first

@@ -42,7 +42,7 @@ def look_at_everything(page: Page, site_url: str) -> None:
     expect(page.get_by_role("button", name="Run cell 1", exact=True)).to_be_visible()
     page.goto(f"{site_url}exercises/")
     expect(page.locator(".exercise-list .score").first).to_contain_text("0 of")
-    page.goto(f"{site_url}quiz/")
+    page.goto(f"{site_url}quiz/foundations/")
     score = page.locator(f"[data-chapter={FIRST.name}] .score output")
     expect(score).to_have_text(f"0 of {len(FIRST.questions)} right, 0 answered")
     answer_rightly(page, QUESTION)

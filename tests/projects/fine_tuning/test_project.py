@@ -50,7 +50,7 @@ STEPS = [
     "--batch-size",
     "32",
 ]
-RATES = ["--full-rate", "0.005", "--lora-rate", "0.01", "--ranks", "1", "4"]
+RATES = ["--full-rate", "0.005", "--lora-rate", "0.01", "--ranks", "2", "4"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,7 +82,7 @@ def finished(tmp_path_factory):
     rows = {"classify": [], "summarize": []}
     for i in range(200):
         word = draw.choice(["good", "good", "bad"])
-        rows["classify"].append({"prompt": f"film {i} {word}", "completion": word})
+        rows["classify"].append({"prompt": f"{word} film {i} {word}", "completion": word})
         word = draw.choice(["size", "name", "root"])
         rows["summarize"].append({"prompt": f"def get {word} {i}", "completion": f"get {word}"})
     args = []
@@ -98,7 +98,7 @@ def finished(tmp_path_factory):
 
 def test_a_run_passes_where_a_word_decides(finished, results, capsys):
     found = results(finished)["tests"]
-    for method in (FULL, "LoRA, rank 1", "LoRA, rank 4"):
+    for method in (FULL, "LoRA, rank 2", "LoRA, rank 4"):
         assert found["age"]["systems"][method]["score"] > 0.9
         assert found["summary"]["systems"][method]["rougeL"] > 0.7
     assert found["age"]["systems"][BASE]["score"] < 0.9
@@ -129,14 +129,14 @@ class Kill:
 
 
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
-    copy = killed(finished, tmp_path / "copy", "summary-LoRA-rank-1")
-    (copy / "models" / "summary" / "LoRA, rank 1.safetensors").unlink()
+    copy = killed(finished, tmp_path / "copy", "summary-LoRA-rank-2")
+    (copy / "models" / "summary" / "LoRA, rank 2.safetensors").unlink()
     again = partial(fine_tuning.project, plan=plan_of(Plan, copy), seed=SEED, output=copy)
     with monkeypatch.context() as patch:
         patch.setattr(fine_tuning, "loggers", lambda _: Kill())
         with pytest.raises(KeyboardInterrupt):
             again()
-    assert len(checkpoints(copy / "checkpoints" / "summary" / "LoRA, rank 1")) == 3
+    assert len(checkpoints(copy / "checkpoints" / "summary" / "LoRA, rank 2")) == 3
     again()
     assert results(finished)["tests"] == results(copy)["tests"]
     assert results(finished)["trainings"] == results(copy)["trainings"]
@@ -154,15 +154,15 @@ def test_a_few_examples_are_trained_on_to_the_end_whatever_the_patience(finished
 
 def test_lora_trains_and_stores_a_part_of_the_base(finished, results):
     costs, trainings = results(finished)["costs"], results(finished)["trainings"]
-    one, four, every = (costs[method]["trained"] for method in ("LoRA, rank 1", "LoRA, rank 4", FULL))
+    two, four, every = (costs[method]["trained"] for method in ("LoRA, rank 2", "LoRA, rank 4", FULL))
     # r (in + out) for q, k, v and o of 32 x 32, gate and up of 32 x 88, down of 88 x 32, and the head
-    assert one == 4 * (32 + 32) + 3 * (32 + 88) + (32 + 290)
-    assert four == 4 * one
+    assert two == 2 * (4 * (32 + 32) + 3 * (32 + 88) + (32 + 290))
+    assert four == 2 * two
     assert every == sum(p.numel() for p in open_base(plan_of(Plan, finished)).model.parameters())
-    assert costs["LoRA, rank 1"]["held"] == 4 * (every + one + 2 * one)  # weights, adapters, two averages
+    assert costs["LoRA, rank 2"]["held"] == 4 * (every + two + 2 * two)  # weights, adapters, two averages
     assert costs[FULL]["held"] == 4 * 3 * every
-    assert costs["LoRA, rank 1"]["peak"] < costs[FULL]["peak"]
-    assert trainings["age, LoRA, rank 1"]["bytes"] < trainings[f"age, {FULL}"]["bytes"] / 4
+    assert costs["LoRA, rank 2"]["peak"] < costs[FULL]["peak"]
+    assert trainings["age, LoRA, rank 2"]["bytes"] < trainings[f"age, {FULL}"]["bytes"] / 4
 
 
 def test_scores_are_those_of_the_packages(finished, results):
