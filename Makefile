@@ -25,7 +25,7 @@ serve: .cache/served/index.html ## build the site from the stored outputs and se
 live: written ## serve the pages while you write, rebuilt at each change (PORT=8000)
 	mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
-quick: .venv/ready ## check style, types, spelling and the text of the pages, in a minute
+quick: .venv/ready node_modules/ready ## check style, types, spelling and the text of the pages, in a minute
 	ruff check .
 	ruff format --check .
 	mypy
