@@ -25,7 +25,7 @@ serve: .cache/served/index.html ## build the site from the stored outputs and se
 live: written ## serve the pages while you write, rebuilt at each change (PORT=8000)
 	mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
-quick: .venv/ready ## check style, types, spelling and the text of the pages, in a minute
+quick: .venv/ready node_modules/ready ## check style, types, spelling and the text of the pages, in a minute
 	ruff check .
 	ruff format --check .
 	mypy
@@ -83,17 +83,21 @@ package: site ## build dist/, whose wheel brings the site that llmguide serve op
 	rm -rf src/llmguide/site && cp -R site src/llmguide/site && rm -rf src/llmguide/site/downloads
 	python -m hatchling build; status=$$?; rm -rf src/llmguide/site; exit $$status
 
-check: .venv/ready ## check one page: make check PAGE=docs/learn/attention.md (UPDATE=1 rewrites its outputs)
+# Every step runs, so that one round shows all that is wrong.
+check: .venv/ready node_modules/ready ## check one page: make check PAGE=docs/learn/attention.md (UPDATE=1 rewrites its outputs)
 	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
-	python -m tools.pages $(if $(UPDATE),--write) $(PAGE)
-	python -m tools.tab $(PAGE)
-	codespell $(PAGE)
-	python -m tools.prose $(PAGE)
-	pytest --quiet tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
+	@failed=0; \
+	python -m tools.lint $(PAGE) || failed=1; \
+	python -m tools.pages $(if $(UPDATE),--write) $(PAGE) || failed=1; \
+	python -m tools.tab $(PAGE) || failed=1; \
+	codespell $(PAGE) || failed=1; \
+	python -m tools.prose $(PAGE); \
+	exit $$failed
 
 new: ## start a page from the template: make new PAGE=docs/learn/softmax.md
 	@test -n '$(PAGE)' || { echo 'name the page: make new PAGE=docs/learn/softmax.md'; exit 2; }
 	@test ! -e '$(PAGE)' || { echo '$(PAGE) exists already'; exit 2; }
+	@mkdir -p $(dir $(PAGE))
 	@cp tools/page_template.md $(PAGE)
 	@echo 'wrote $(PAGE); give it a place under nav in mkdocs.yml, then: make check PAGE=$(PAGE) UPDATE=1'
 

@@ -127,3 +127,20 @@ def test_the_development_container_makes_what_make_makes():
     command, *targets = container["postCreateCommand"].split()
     assert command == "make"
     assert all(re.search(rf"^{re.escape(target)}:", MAKEFILE, re.MULTILINE) for target in targets)
+
+
+def test_what_contributing_names_exists():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text[text.index("## What to change where") : text.index("## Change a module")]
+    paths = re.findall(r"(?:`| )((?:docs|src|tests|tools|\.github|\.devcontainer)/[\w./*-]*)", table)
+    assert len(paths) > 30
+    for path in paths:
+        if path != "docs/learn/my-topic.md":
+            assert list(ROOT.glob(path.rstrip("/"))), path
+    for target in re.findall(r"`make ([a-z]+)", text):
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+    for module in re.findall(r"python -m tools\.(\w+)", text):
+        assert (ROOT / "tools" / f"{module}.py").is_file(), module
+    for page in (text, *(path.read_text(encoding="utf-8") for path in ROOT.glob("[RSC]*.md"))):
+        for link in re.findall(r"\]\(([\w./-]+)\)", page):
+            assert (ROOT / link).exists(), link

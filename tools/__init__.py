@@ -1,10 +1,13 @@
 """Programs that run before the site is built, and the Markdown extensions it is built with."""
 
 import os
+import re
 import shutil
+import tomllib
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -21,11 +24,29 @@ def page_paths() -> list[Path]:
     return [DOCS / name for name in names if not name.startswith(left_out)]
 
 
+def load_toml(text: str, name: str) -> dict[str, Any]:
+    """Parse TOML, with errors that say where.
+
+    Args:
+        text: The TOML.
+        name: How a person names its file.
+
+    Raises:
+        ValueError: It is no TOML; the message begins ``name:line:``.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.fullmatch(r"(?P<problem>.*) \(at line (?P<line>\d+), column \d+\)", str(error))
+        line = found["line"] if found else text.count("\n") + 1
+        raise ValueError(f"{name}:{line}: {found['problem'] if found else error}") from None
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the known name that is most like it, if any is.
 
-    >>> near("gpt3-contxt", ["gpt3-context", "gpt3-layers"])
-    '; did you mean gpt3-context?'
+    >>> near("context-gtp3", ["context-gpt3", "gpt3-layers"])
+    '; did you mean context-gpt3?'
     """
     return "".join(f"; did you mean {match}?" for match in get_close_matches(name, list(known), 1))
 

@@ -15,7 +15,7 @@ from string import ascii_lowercase
 
 from pybtex.database import Entry, Person, parse_string
 
-from tools import DATA, DOCS, generated_head, letter_section, page_paths, write
+from tools import DATA, DOCS, generated_head, letter_section, near, page_paths, write
 from tools.facts import REFERENCE, all_facts, fact
 from tools.fences import outside_code, prose_lines
 
@@ -132,7 +132,9 @@ def work(key: str) -> Work:
         ValueError: There is no such work.
     """
     if key not in all_works():
-        raise ValueError(f"unknown citation @{key}; add it to docs/_data/references.bib")
+        raise ValueError(
+            f"unknown citation @{key}; add it to docs/_data/references.bib{near(key, all_works())}"
+        )
     return all_works()[key]
 
 

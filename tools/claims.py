@@ -5,12 +5,11 @@ and they link to that section (tools/claims_page.py).
 """
 
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from tools import DATA, near
+from tools import DATA, load_toml, near
 
 PATH = DATA / "claims.toml"
 LINE = re.compile(r"^@claims(?P<keys>(?: [a-z][\w-]*)+)[ ]*$", re.MULTILINE)
@@ -52,7 +51,7 @@ def parse(toml: str) -> dict[str, Claim]:
     Raises:
         ValueError: An entry lacks a field, has an unknown one, or names no consequence or kind that exists.
     """
-    tables = tomllib.loads(toml)
+    tables = load_toml(toml, "docs/_data/claims.toml")
     wanted = {"consequence", "kind", "claim", "truth"}
     for key, fields in tables.items():
         if missing := wanted - fields.keys():

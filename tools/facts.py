@@ -1,15 +1,15 @@
 """Numbers that come from a source: one entry each in docs/_data/facts.toml; pages name the key."""
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import Any
 
-from tools import DATA
+from tools import DATA, load_toml, near
 
 PATH = DATA / "facts.toml"
-_KEY = r"[a-z][a-z0-9]*(?:-[a-z0-9.]+)+"  # the hyphen tells [[gpt3-context]] from a nested list in prose
+_KEY = r"[a-z][a-z0-9]*(?:-[a-z0-9.]+)+"  # the hyphen tells [[context-gpt3]] from a nested list in prose
 REFERENCE = re.compile(rf"\[\[(?P<fact>{_KEY})\]\]")
 
 
@@ -37,14 +37,22 @@ def parse(toml: str) -> dict[str, Fact]:
     and ``unit``.
 
     Raises:
-        ValueError: A fact lacks a field, or has one that does not exist.
+        ValueError: A fact lacks a field or has an unknown one, or two facts say the same thing. They
+            do if their keys have the same words, or if the words of one key are among the other's and source
+            and text are the same.
     """
-    return {key: _fact(key, fields) for key, fields in tomllib.loads(toml).items()}
+    facts = {key: _fact(key, fields) for key, fields in load_toml(toml, "docs/_data/facts.toml").items()}
+    for one, other in combinations(facts.values(), 2):
+        words, others = set(one.key.split("-")), set(other.key.split("-"))
+        same = (one.source, one.text) == (other.source, other.text)
+        if words == others or (same and (words < others or others < words)):
+            raise ValueError(f"facts.toml: [{one.key}] and [{other.key}] say the same thing; keep one")
+    return facts
 
 
 def _fact(key: str, fields: dict[str, Any]) -> Fact:
     if not re.fullmatch(_KEY, key):
-        raise ValueError(f"facts.toml: the key [{key}] is not like gpt3-context: lower case, with a hyphen")
+        raise ValueError(f"facts.toml: the key [{key}] is not like context-gpt3: lower case, with a hyphen")
     required, optional = {"value", "source", "where", "checked"}, {"text", "unit"}
     if missing := required - fields.keys():
         raise ValueError(f"facts.toml: [{key}] lacks {', '.join(sorted(missing))}")
@@ -69,7 +77,7 @@ def fact(key: str) -> Fact:
         ValueError: There is no such fact.
     """
     if key not in all_facts():
-        raise ValueError(f"unknown fact [[{key}]]; add it to docs/_data/facts.toml")
+        raise ValueError(f"unknown fact [[{key}]]; add it to docs/_data/facts.toml{near(key, all_facts())}")
     return all_facts()[key]
 
 

@@ -7,13 +7,12 @@ Examples::
 
 import html
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from typing import Any
 
-from tools import DATA, DOCS, generated_head, letter_section, write
+from tools import DATA, DOCS, generated_head, letter_section, load_toml, write
 
 PATH = DATA / "glossary.toml"
 SYMBOLS = DATA / "symbols.toml"
@@ -53,7 +52,7 @@ def parse(toml: str) -> dict[str, Term]:
     """
     terms: dict[str, Term] = {}
     owners: dict[str, str] = {}
-    for name, fields in tomllib.loads(toml).items():
+    for name, fields in load_toml(toml, "docs/_data/glossary.toml").items():
         if "definition" not in fields:
             raise ValueError(f"glossary.toml: [{name}] lacks a definition")
         if unknown := fields.keys() - {"definition", "see", "also", "aliases"}:
@@ -78,7 +77,8 @@ def all_terms() -> dict[str, Term]:
 @cache
 def symbol_groups() -> list[dict[str, Any]]:
     """The groups of symbols.toml, each with ``title``, ``see`` and ``symbols``, pairs of TeX and meaning."""
-    groups: list[dict[str, Any]] = tomllib.loads(SYMBOLS.read_text(encoding="utf-8"))["group"]
+    data = load_toml(SYMBOLS.read_text(encoding="utf-8"), "docs/_data/symbols.toml")
+    groups: list[dict[str, Any]] = data["group"]
     return groups
 
 

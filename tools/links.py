@@ -1,7 +1,10 @@
-"""The headings of a page, and the ids that links to them name."""
+"""The headings of a page, the ids that links may name, and the way from page to page."""
 
+import os.path
+import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from markdown import Markdown
@@ -21,3 +24,18 @@ def headings(text: str) -> dict[str, str]:
             yield from walk(token["children"])
 
     return dict(walk(md.toc_tokens))
+
+
+@cache
+def ids(text: str) -> set[str]:
+    """Every id of a page: of its headings, and of what names one in its markup."""
+    return set(headings(text)) | set(re.findall(r"\{[^}\n]*#([\w-]+)[^}\n]*\}|\bid=\"([\w-]+)\"", text))
+
+
+def relative(target: Path, page: Path) -> str:
+    """How a page names another in a link.
+
+    >>> relative(Path("docs/learn/a.md"), Path("docs/code/b.md"))
+    '../learn/a.md'
+    """
+    return Path(os.path.relpath(target, page.parent)).as_posix()

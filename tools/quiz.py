@@ -24,14 +24,13 @@ import json
 import math
 import random
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from html import unescape
 from pathlib import Path
 from typing import Any
 
-from tools import DATA, DOCS, generated_head, write
+from tools import DATA, DOCS, generated_head, load_toml, write
 from tools.facts import fact
 from tools.links import headings
 
@@ -122,9 +121,18 @@ def read(name: str, toml: str) -> Chapter:
     Raises:
         ValueError: A question is incomplete, or its computed answers contradict its kind.
     """
-    data = tomllib.loads(toml)
-    questions = tuple(_question(table) for table in data["question"])
-    return Chapter(name, data["title"], data["page"], questions)
+    place = f"docs/_data/quiz/{name}.toml"
+    data = load_toml(toml, place)
+    questions = []
+    for table in data["question"]:
+        try:
+            questions.append(_question(table))
+        except Exception as error:
+            key = table.get("id", "?")
+            line = toml.count("\n", 0, max(toml.find(f'id = "{key}"'), 0)) + 1
+            what = "" if isinstance(error, ValueError) else f"question {key}: {type(error).__name__}: "
+            raise ValueError(f"{place}:{line}: {what}{error}") from error
+    return Chapter(name, data["title"], data["page"], tuple(questions))
 
 
 def _question(table: Table) -> Question:

@@ -63,9 +63,9 @@ def test_unknown_work_says_where_to_add_it():
 
 def test_cited_works_come_in_order_and_not_from_code():
     code = "`[@a2000]`\n\n```\n[@b2000]\n```\n\n"
-    text = f"[@vaswani2017, section 3; @brown2020] {code} [[gpt3-context]] [@vaswani2017]"
+    text = f"[@vaswani2017, section 3; @brown2020] {code} [[context-gpt3]] [@vaswani2017]"
     assert cited(text) == ["vaswani2017", "brown2020"]
-    assert cited("[[gpt3-context]]") == ["brown2020"]
+    assert cited("[[context-gpt3]]") == ["brown2020"]
 
 
 def test_arxiv_titles_are_those_that_were_checked():

@@ -254,7 +254,7 @@ def test_inline_value_in_a_table_and_a_heading():
 
 
 def test_fact_links_its_source():
-    html = convert("A context of [[gpt3-context]].")
+    html = convert("A context of [[context-gpt3]].")
     assert 'identifier="brown2020"' in html
     assert 'title="Brown et al., 2020, section 2.1"' in html
     assert ">2,048 tokens</autoref>" in html
@@ -345,7 +345,7 @@ def test_unknown_citation_fails(text):
 
 
 def test_sources_lists_cited_works_in_order():
-    html = convert("By [[gpt3-context]] and [@vaswani2017].\n\n## Sources\n\n@sources\n")
+    html = convert("By [[context-gpt3]] and [@vaswani2017].\n\n## Sources\n\n@sources\n")
     items = re.findall(r"<li>(.*?)</li>", html, re.DOTALL)
     assert len(items) == 2
     assert '<a href="https://arxiv.org/abs/2005.14165">Language Models are Few-Shot Learners</a>' in items[0]

@@ -12,7 +12,7 @@ from tools.fences import prose_lines
 from tools.links import headings
 
 ENTRY = """
-[gpt3-context]
+[context-gpt3]
 value = 2048
 text = "2048"
 unit = "tokens"
@@ -23,21 +23,21 @@ checked = 2026-11-24
 
 
 def test_fact_carries_its_text_unit_and_citation():
-    entry = parse(ENTRY)["gpt3-context"]
+    entry = parse(ENTRY)["context-gpt3"]
     assert (entry.value, entry.text) == (2048, "2048 tokens")
     assert entry.markdown == "2048 tokens [@brown2020, section 2.1]"
 
 
 def test_number_without_text_gets_thousands_separators():
     assert parse(ENTRY.replace('text = "2048"\n', "").replace("2048", "175000000000"))[
-        "gpt3-context"
+        "context-gpt3"
     ].text == ("175,000,000,000 tokens")
 
 
 @pytest.mark.parametrize("field", ["value", "source", "where", "checked"])
 def test_missing_field_is_named(field):
     lines = [line for line in ENTRY.split("\n") if not line.startswith(f"{field} =")]
-    with pytest.raises(ValueError, match=rf"\[gpt3-context\] lacks {field}"):
+    with pytest.raises(ValueError, match=rf"\[context-gpt3\] lacks {field}"):
         parse("\n".join(lines))
 
 
@@ -48,7 +48,33 @@ def test_unknown_field_is_named():
 
 def test_key_without_hyphen_is_refused():
     with pytest.raises(ValueError, match=r"\[context\] is not like"):
-        parse(ENTRY.replace("gpt3-context", "context"))
+        parse(ENTRY.replace("context-gpt3", "context"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "alike"),
+    [
+        ("gpt3-context", 2048, True),
+        ("gpt3-context", 2049, True),  # a contradiction
+        ("context-gpt3-tokens", 2048, True),
+        ("context-gpt3-instruct", 4096, False),
+        ("width-gpt3", 2048, False),
+    ],
+)
+def test_two_facts_cannot_say_the_same_thing(key, value, alike):
+    other = ENTRY.replace("context-gpt3", key).replace("2048", str(value))
+    if alike:
+        with pytest.raises(ValueError, match=rf"\[context-gpt3\] and \[{key}\] say the same thing"):
+            parse(ENTRY + other)
+    else:
+        assert len(parse(ENTRY + other)) == 2
+
+
+def test_a_mistake_in_toml_is_named_with_file_and_line():
+    with pytest.raises(ValueError, match=r"^docs/_data/facts.toml:3: Expected '=' after a key"):
+        parse("[a-b]\nvalue = 1\nunit tokens\n")
+    with pytest.raises(ValueError, match=r"^docs/_data/facts.toml:1: "):
+        parse('a = "')
 
 
 def test_unknown_fact_says_where_to_add_it():

@@ -3,74 +3,19 @@
 import re
 import subprocess
 import sys
-from itertools import pairwise
 
 import pytest
-import yaml
 from tools import DOCS, ROOT, page_paths
-from tools.fences import fences, prose_lines
+from tools.fences import prose_lines
+from tools.lint import main, problems
 
 PAGES = page_paths()
-RUNS = {"run", "table", "figure"}
-HOSTS = r"unpkg\.com|jsdelivr\.net|cdnjs|fonts\.(googleapis|gstatic)\.com|polyfill|esm\.sh|skypack"
-
-
-def headings(text):
-    found = [re.match(r"(#{1,6}) ", line) for line in prose_lines(text)]
-    return [len(match[1]) for match in found if match]
+PAGE = DOCS / "learn" / "invented.md"
 
 
 def lint(text):
-    """Everything that is wrong with a page, as sentences."""
-    return [*front_matter(text), *structure(text), *images(text), *code(text), *foreign_hosts(text)]
-
-
-def front_matter(text):
-    match = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-    description = (yaml.safe_load(match[1]) or {}).get("description", "") if match else ""
-    if not 30 <= len(description) <= 200:
-        yield f"the front matter needs a description of 30 to 200 characters; this one has {len(description)}"
-
-
-def structure(text):
-    levels = headings(text)
-    if levels.count(1) != 1 or levels[0] != 1:
-        yield f"a page opens with its one H1; the levels here are {levels}"
-    for before, after in pairwise(levels):
-        if after > before + 1:
-            yield f"a heading jumps from level {before} to {after}"
-
-
-def images(text):
-    for number, line in enumerate(prose_lines(text), start=1):
-        if re.search(r"!\[\s*\]", line) or re.search(r"<img(?![^>]*\balt=\"[^\"]+\")", line):
-            yield f"line {number}: an image without alt text"
-
-
-def code(text):
-    lines = text.split("\n")
-    cells = fences(text)
-    for before, fence in zip([None, *cells], cells, strict=False):
-        where = f"line {fence.start + 1}:"
-        if fence.language in {"py", "python3", "pycon"}:
-            yield f"{where} write {{.python .run}}, or {{.python .static reason=...}}, not {fence.language}"
-        if fence.language == "python" and not RUNS & set(fence.classes):
-            if "static" not in fence.classes:
-                yield f"{where} Python that nothing runs; mark it .run, or .static with a reason"
-            elif not fence.attributes.get("reason"):
-                yield f"{where} .static without a reason"
-        if "output" in fence.classes:
-            gap = lines[before.end : fence.start] if before else ["x"]
-            if any(line.strip() for line in gap) or "run" not in before.classes:
-                yield f"{where} an output that follows no .run fence"
-
-
-def foreign_hosts(text):
-    for number, line in enumerate(prose_lines(text), start=1):
-        if re.search(HOSTS, line) or re.search(
-            r"<(script|link|iframe)\b|!\[[^\]]*\]\(https?:|src=\"https?:", line
-        ):
-            yield f"line {number}: something from another host, or a script of its own"
+    """The problems of a page in docs/learn, as they are printed."""
+    return [f"line {line}: {problem}" for line, problem in problems(text, PAGE, tex=True)]
 
 
 def test_there_are_pages():
@@ -79,7 +24,7 @@ def test_there_are_pages():
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(DOCS).as_posix())
 def test_page_keeps_the_rules(path):
-    assert lint(path.read_text(encoding="utf-8")) == []
+    assert problems(path.read_text(encoding="utf-8"), path) == []
 
 
 GOOD = """\
@@ -102,7 +47,7 @@ description: What this page is about, in one plain sentence.
 ```{.python .static reason="needs a GPU"}
 ```
 
-![Alt](x.png)
+![Alt](../assets/favicon.svg)
 """
 
 
@@ -118,18 +63,87 @@ def test_good_page_passes():
         ("## Part", "# Part", "one H1"),
         ("## Part", "### Part", "jumps from level 1 to 3"),
         ("![Alt]", "![]", "line 20: an image without alt"),
-        ("![Alt](x.png)", '<img src="x.png">', "line 20: an image without alt"),
+        ("![Alt](../assets/favicon.svg)", '<img src="x.png">', "line 20: an image without alt"),
         ("{.python .run}", "python", "Python that nothing runs"),
         ("{.python .run}", "py", "not py"),
         (' reason="needs a GPU"', "", ".static without a reason"),
         ("```{.text .output}", "Text.\n\n```{.text .output}", "follows no .run fence"),
-        ("(x.png)", "(https://x.org/x.png)", "another host"),
-        ("![Alt](x.png)", '<script src="x.js"></script>', "another host"),
+        ("(../assets/favicon.svg)", "(https://x.org/x.png)", "another host"),
+        ("![Alt](../assets/favicon.svg)", '<script src="x.js"></script>', "another host"),
     ],
 )
 def test_bad_page_fails(old, new, complaint):
     assert old in GOOD
     assert any(complaint in found for found in lint(GOOD.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("@source llmguide.nn.attention.attentio", "does not define 'attentio' .* did you mean attention?"),
+        ("@source llmguide.nn.attentio.attention", "does not define 'attentio' .* did you mean attention?"),
+        ("@source llguide.nn", "src has no module of that name"),
+        ("@exercise causal-masc", "no exercise is named 'causal-masc'; did you mean causal-mask?"),
+        ("@claims weight-typing", "no such claim; did you mean weight-tying?"),
+        ("@sources vaswani2016", "unknown citation @vaswani2016; .* did you mean vaswani2017?"),
+        ("As in [@vaswani2016, section 3].", "unknown citation @vaswani2016; .* did you mean vaswani2017?"),
+        ("Of [[context-gtp3]].", "unknown fact [[context-gtp3]]; .* did you mean context-gpt3?"),
+        ("See [it](attentio.md).", "no file attentio.md; did you mean attention.md?"),
+        (
+            "See [it](attention.md#the-formla).",
+            "attention.md has no heading #the-formla; .* the-formula?",
+        ),
+        ("See [it](#the-part).", "this page has no heading #the-part; did you mean part?"),
+        ("See [it](../assets/figures/no.svg).", "no file ../assets/figures/no.svg"),
+        (r"As $\frak{1}{2$ says.", r"wrong TeX in $\frak{1}{2$: KaTeX parse error"),
+        ("Of [[context]].", "[[context]] is no fact of docs/_data/facts.toml"),
+        ("Of [[Context-GPT3]].", "[[Context-GPT3]] is no fact of .*; did you mean context-gpt3?"),
+        ("As [@Vaswani2017] says.", "[@Vaswani2017] is no citation; did you mean vaswani2017?"),
+        ("It is {{2+2}}.", "{{ belongs to no computed value; write {{ 4 = 2 + 2 }}, with both spaces"),
+        ("It is {{ 4 = 2 + 2 }.", "{{ belongs to no computed value"),
+        ("@sourze llmguide.nn.attention.attention", "no directive @sourze; did you mean @source?"),
+        (
+            "@source llmguide.nn.attention.attention whole",
+            "is not as @source is written; see ",
+        ),
+        ("Do this: @exercise causal-mask", "@exercise has to begin its line"),
+        ('<div class="widget" data-widget="trainer" markdown>', 'a widget without data-label="..."'),
+        ("Title of the page", "'Title of the page' is the template's; write your own"),
+        ("A dearer model.", "'dearer'; better: larger, more expensive"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line_and_what_was_meant(line, complaint):
+    found = lint(GOOD.replace("1\n```\n\n```{.python .static", f"1\n```\n\n{line}\n\n```{{.python .static"))
+    pattern = "line 17: .*" + ".*".join(map(re.escape, complaint.split(".*")))
+    assert [each for each in found if re.match(pattern, each)], found
+
+
+def test_a_fence_that_is_not_closed_is_named_by_its_own_line():
+    assert "line 9: the fence is not closed before the one on line 12" in lint(
+        GOOD.replace("1\n```\n", "1\n", 1)
+    )
+    assert lint(GOOD.replace('a GPU"}\n```', 'a GPU"}')) == [
+        "line 17: the fence '```{.python .static reason=\"needs a GPU\"}' is never closed"
+    ]
+
+
+def test_what_only_looks_like_markup_passes():
+    for line in (
+        "The list `[[1, 2], [3]]` or [[1, 2], [3]]",
+        "`[[context]]`, `{{2+2}}`, `[@Vaswani2017]`, `@sourze x`",
+        "$x_{{ij}}$ and a mail to me@example.org",
+        "In [the last part](#part) and [there](attention.md#the-formula), see [PyTorch](https://pytorch.org/).",
+    ):
+        assert lint(GOOD.replace("![Alt]", f"{line}\n\n![Alt]")) == []
+
+
+def test_problems_are_printed_as_file_line_problem(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tools.lint.ROOT", tmp_path)
+    path = tmp_path / "page.md"
+    path.write_text(GOOD.replace("![Alt](../assets/favicon.svg)", "Of [[xyz]]."))
+    monkeypatch.setattr("sys.argv", ["lint", str(path)])
+    assert main() == 1
+    assert capsys.readouterr().out == "page.md:20: [[xyz]] is no fact of docs/_data/facts.toml\n"
 
 
 def spelled(text):

@@ -178,7 +178,7 @@ def test_output_marker_that_is_not_closed_is_an_error():
 
 def test_helpers_are_lent_to_tables_only():
     with pytest.raises(PageError, match="name 'fact' is not defined"):
-        ran('```{.python .run}\nfact("gpt3-context")\n```\n')
+        ran('```{.python .run}\nfact("context-gpt3")\n```\n')
     cell = "```{{.python .{}}}\n{}\n```\n\n"
     lent = cell.format("table", 'table([[1]], ["x"], caption="C")')
     page = cell.format("run", "table = 5") + lent + cell.format("run", "table")
@@ -186,7 +186,7 @@ def test_helpers_are_lent_to_tables_only():
 
 
 def test_fact_is_at_hand_in_an_inline_value():
-    assert "{{ 4096 = 2 *" in ran('{{ = 2 * fact("gpt3-context").value }}\n').text
+    assert "{{ 4096 = 2 *" in ran('{{ = 2 * fact("context-gpt3").value }}\n').text
 
 
 def test_static_code_is_not_run():

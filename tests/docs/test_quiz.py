@@ -129,6 +129,9 @@ def test_variants_differ_and_are_seeded():
         ('kind = "single"', 'kind = "guess"', "'guess' is not among single, multiple"),
         ('see = "index.md"', 'see = "index.md"\nhint = "?"', "unknown fields hint"),
         ("2 * n == n + n", "2 * n == n", "0 of 3 choices are right"),
+        ("2 * n == n + n", "2 * m == n", "question "),
+        ("2 * n == n + n", "2 * m == n", "NameError: name 'm' is not defined"),
+        ('see = "index.md"', "see = index.md", "Invalid value"),
         ('why = "That is odd."', 'right = true, why = "No."', "2 of 3 choices are right"),
         ('why = "That is odd."', 'why = ""', "no explanation of"),
         ("{{ 2 * n + 1 }}", "{{ n }}", "two choices are the same"),
@@ -143,7 +146,7 @@ def test_contradictions_are_errors(old, new, complaint):
     if complaint is None:
         assert read("t", text).questions
     else:
-        with pytest.raises(ValueError, match=re.escape(complaint)):
+        with pytest.raises(ValueError, match=rf"^docs/_data/quiz/t.toml:\d+: .*{re.escape(complaint)}"):
             read("t", text)
 
 

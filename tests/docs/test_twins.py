@@ -23,10 +23,10 @@ def test_a_twin_opens_with_title_description_and_address():
 
 
 def test_values_facts_and_citations_are_written_out():
-    text = "{{ 42 = 6 * 7 }}, `{{ 1 = 1 }}`, [[gpt3-context]], [@vaswani2017, section 3; @brown2020]"
+    text = "{{ 42 = 6 * 7 }}, `{{ 1 = 1 }}`, [[context-gpt3]], [@vaswani2017, section 3; @brown2020]"
     paper = work("brown2020").address
     assert body(text) == (
-        f"42, `{{{{ 1 = 1 }}}}`, [{fact('gpt3-context').text}]({paper}), ([Vaswani et al., 2017]"
+        f"42, `{{{{ 1 = 1 }}}}`, [{fact('context-gpt3').text}]({paper}), ([Vaswani et al., 2017]"
         f"(https://arxiv.org/abs/1706.03762), section 3; [Brown et al., 2020]({paper}))"
     )
 

@@ -310,7 +310,7 @@ def test_returning_nothing_is_no_crash():
 
 
 def test_unknown_exercise():
-    with pytest.raises(ValueError, match="no exercise is named 'attention-2'; there are follows,"):
+    with pytest.raises(ValueError, match="no exercise is named 'attention-2'; did you mean attention\\?"):
         grade("attention-2", len)
 
 

@@ -1,6 +1,6 @@
 """Shows what the page runner stored: inline values, cited facts, tables and figures.
 
-``{{ 124 = expression }}`` becomes the stored text with the expression as its title; ``[[gpt3-context]]`` the
+``{{ 124 = expression }}`` becomes the stored text with the expression as its title; ``[[context-gpt3]]`` the
 fact with a link to its source; ``[[runs-on: learn/attention]]`` what a page took to run. The code of
 ``.table`` and ``.figure`` fences moves under its output, folded.
 """

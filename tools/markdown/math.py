@@ -24,12 +24,18 @@ from markdown.treeprocessors import Treeprocessor
 from tools import ROOT
 from tools.fences import COMPUTED, PARAGRAPH, map_prose, outside_code, split_computed
 
-_FORMULA = re.compile(
+FORMULA = re.compile(
     rf"(?P<skip>{COMPUTED.pattern}|\\\$)"
     rf"|(?P<before>^[ ]*)?\$\$(?P<display>{PARAGRAPH})\$\$"
     rf"|(?<![\\$\w])\$(?![\s$])(?P<inline>{PARAGRAPH})(?<![\s\\])\$(?![\d$])",
     re.MULTILINE,
 )
+
+
+def tex_of(match: re.Match[str]) -> str:
+    """The TeX of a match of `FORMULA`, with its computed values."""
+    tex = match["display"] or match["inline"]
+    return COMPUTED.sub(lambda value: split_computed(value["value"])[0], tex).strip()
 
 
 class MathExtension(Extension):
@@ -50,15 +56,13 @@ class _Formulas(Preprocessor):
 
     def run(self, lines: list[str]) -> list[str]:
         self.formulas.clear()
-        return map_prose("\n".join(lines), outside_code(_FORMULA, self.place)).split("\n")
+        return map_prose("\n".join(lines), outside_code(FORMULA, self.place)).split("\n")
 
     def place(self, match: re.Match[str]) -> str:
         if match["skip"]:
             return match[0]
         display = match["display"] is not None
-        tex = COMPUTED.sub(
-            lambda value: split_computed(value["value"])[0], match["display"] or match["inline"]
-        ).strip()
+        tex = tex_of(match)
         rendered = render(tex, display=display)
         if not display:
             return self.stash(f'<span class="math" data-search-exclude>{rendered}</span>', tex)

@@ -15,7 +15,7 @@ from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
 
-from tools import REPOSITORY, ROOT
+from tools import REPOSITORY, ROOT, near
 from tools.fences import dump, map_prose
 
 LINE = re.compile(r"^(?P<indent>[ ]*)@source (?P<name>[\w.]+)(?P<full> full)?[ ]*$", re.MULTILINE)
@@ -78,17 +78,24 @@ def find(name: str, root: Path = ROOT) -> tuple[Path, ast.stmt, list[str]]:
         text = path.read_text(encoding="utf-8")
         node: ast.Module | ast.stmt = ast.parse(text)
         for part in parts[length:]:
-            node = _child(node, part, name, path)
+            node = _child(node, part, name, path.relative_to(root))
         assert isinstance(node, ast.stmt)
         return path, node, text.split("\n")
     raise ValueError(f"@source {name}: src has no module of that name")
 
 
 def _child(node: ast.Module | ast.stmt, part: str, name: str, path: Path) -> ast.stmt:
-    for child in getattr(node, "body", []):
+    body = getattr(node, "body", [])
+    for child in body:
         if part in _names(child):
             return child
-    raise ValueError(f"@source {name}: {path} does not define {part!r} there (name it where it is defined)")
+    known = {name for child in body for name in _names(child)}
+    if path.name == "__init__.py":
+        known |= {module.stem for module in (ROOT / path.parent).iterdir()}
+    raise ValueError(
+        f"@source {name}: {path.as_posix()} does not define {part!r} there (name it where it is defined)"
+        + near(part, known)
+    )
 
 
 def _names(node: ast.stmt) -> set[str]:

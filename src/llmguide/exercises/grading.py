@@ -7,6 +7,7 @@ import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from itertools import product
 from typing import Any
@@ -120,7 +121,8 @@ def exercise(name: str) -> Exercise:
     'Small temperatures make the largest logit win by more. What does that do to the differences?'
     """
     if name not in exercises():
-        raise ValueError(f"no exercise is named {name!r}; there are {', '.join(exercises())}")
+        nearest = get_close_matches(name, list(exercises()), 1, cutoff=0)[0]
+        raise ValueError(f"no exercise is named {name!r}; did you mean {nearest}?")
     return exercises()[name]
 
 
