@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from llmguide.coding.client import Completion, Endpoint, Request
+from llmguide.coding.client import Completion, Endpoint, EndpointError, Request
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.evaluation.likelihood import text_logprobs
 from llmguide.post_training.coder import as_coder
@@ -101,6 +102,10 @@ class Model:
             return self.functions[function](*arguments)
         except NotImplementedError:
             raise ValueError(f"{self.name}: {function} is not written yet") from None
+        except EndpointError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{self.name}: {function} raises {_shown(error)}") from error
 
 
 def open_model(source: str, decoding: Decoding) -> Model:
@@ -119,7 +124,10 @@ def open_model(source: str, decoding: Decoding) -> Model:
         return _served(source, decoding)
     if path.suffix == ".py" and path.is_file():
         sys.path.insert(0, str(path.parent.resolve()))  # so that it can import files beside it
-        namespace = runpy.run_path(source)
+        try:
+            namespace = runpy.run_path(source)
+        except Exception as error:
+            raise ValueError(f"{source} raises {_shown(error)}") from error
         functions = {name: namespace[name] for name in FUNCTIONS if callable(namespace.get(name))}
         if not functions:
             raise ValueError(f"{source} defines none of the functions {', '.join(FUNCTIONS)}")
@@ -127,6 +135,12 @@ def open_model(source: str, decoding: Decoding) -> Model:
     if path.is_dir():
         return _saved(path, decoding)
     raise ValueError(f"{source} is not a Python file, a folder or a URL")
+
+
+def _shown(error: Exception) -> str:
+    """Describe an error of the user's code, with the line that it comes from."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
 
 
 def bits(model: Model, text: str, width: int) -> float:

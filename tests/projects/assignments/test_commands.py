@@ -2,6 +2,7 @@
 
 import json
 import random
+import runpy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import exp, log2
 from threading import Thread
@@ -190,6 +191,19 @@ def test_parts_come_before_the_model_and_a_mistake_is_named(tmp_path, capsys):
     assert "parts.py raises ModuleNotFoundError" in capsys.readouterr().err
 
 
+def test_the_tests_in_the_folder_say_what_the_check_says(tmp_path):
+    folder = tmp_path / "mine"
+    assert main(["start", "reward-model", str(folder)]) == 0
+    (folder / "parts.py").write_text(
+        SOLVED % "reward-model" + "pair_accuracy = lambda chosen, rejected: sum(chosen) / len(rejected)\n"
+    )
+    namespace = runpy.run_path(str(folder / "test_parts.py"))
+    assert namespace["PARTS"] == list(assignment_of("reward-model").parts)
+    namespace["test_part"]("bradley_terry")
+    with pytest.raises(AssertionError, match="pair_accuracy: not yet"):
+        namespace["test_part"]("pair_accuracy")
+
+
 def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, capsys):
     folder = tmp_path / "mine"
     assert main(["start", "character-model", str(folder)]) == 0
@@ -207,6 +221,11 @@ def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, ca
         (("return sum(", "return 0.1 * sum("), "sum of the probabilities of the next character"),
         (("return text[len(prompt) :]", "return None"), "must return a str"),
         (("def generate", "def create"), "has no generate()"),
+        (
+            ("    return sum(", "    return 1 / 0 + sum("),
+            "logprob raises ZeroDivisionError: division by zero (",
+        ),
+        (("COUNTS = {}", "COUNTS = none"), "raises NameError: name 'none' is not defined ("),
     ],
 )
 def test_what_is_wrong_with_an_adapter_is_said(change, why, words, tmp_path, capsys):

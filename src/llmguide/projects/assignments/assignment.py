@@ -12,11 +12,13 @@ from pathlib import Path
 from llmguide.exercises.grading import Exercise, Grade, exercise, grade_exercise
 from llmguide.projects.acceptance import Criterion
 from llmguide.projects.adapters import Decoding, Model
-from llmguide.projects.assignments.post_training_parts import POST_TRAINING
-from llmguide.projects.assignments.pretraining_parts import PRETRAINING
+from llmguide.projects.assignments.data_parts import DATA_PARTS
+from llmguide.projects.assignments.fine_tuning_parts import FINE_TUNING_PARTS
+from llmguide.projects.assignments.model_parts import MODEL_PARTS
+from llmguide.projects.assignments.preference_parts import PREFERENCE_PARTS
 
 PARTS = "parts.py"
-OWN = {part.name: part for part in (*PRETRAINING, *POST_TRAINING)}
+OWN = {part.name: part for part in (*MODEL_PARTS, *DATA_PARTS, *FINE_TUNING_PARTS, *PREFERENCE_PARTS)}
 
 
 @dataclass(frozen=True)
