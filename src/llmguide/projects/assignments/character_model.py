@@ -95,8 +95,8 @@ ASSIGNMENT = Assignment(
     ),
     functions=("logprob", "generate"),
     contract="`logprob` gets up to 64 characters as the prompt, which can be empty, and up to 64 as the "
-    "completion. Characters that are not in the training text are removed beforehand. The probabilities of the "
-    "next character have to sum to 1. `generate` gets 32 characters and returns about 90; sample at a "
+    "completion. Characters that are not in the training text are removed beforehand. The probabilities of "
+    "the next character have to sum to 1. `generate` gets 32 characters and returns about 90; sample at a "
     "temperature of about 0.8.",
     decoding=Decoding(max_new_tokens=90, temperature=0.8),
     deliverables=(
