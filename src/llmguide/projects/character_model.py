@@ -185,9 +185,9 @@ def known_word_fraction(texts: Iterable[str], source: str) -> float:
 
     The last word of each text is left out: it may be cut off.
 
-    >>> known_word_fraction(["some brave wrold", "brave nwe"], "some brave new world")
+    >>> known_word_fraction(["some brave zebra", "brave words"], "some brave new world")
     1.0
-    >>> known_word_fraction(["some wrold order"], "some brave new world")
+    >>> known_word_fraction(["some zebra order"], "some brave new world")
     0.5
     """
     words = [word for text in texts for word in _words(text)[:-1]]
