@@ -34,8 +34,8 @@ FOLDERS = (
     "coding",
     "runs",
     "server",
-    "projects",
     "exercises",
+    "projects",
     "cli",
 )
 BEGIN, END = "      # written by tools.reference\n", "      # end of what tools.reference writes\n"

@@ -11,7 +11,7 @@ from tools import DOCS
 from llmguide.cli.main import main
 
 PAGES = sorted((DOCS / "projects").glob("*.md"))
-COMMAND = re.compile(r"(?:-m )?llmguide (?:project|check|app|pretrain|reward|estimate) [^`\n#]*")
+COMMAND = re.compile(r"(?:-m )?llmguide (?:project|start|check|app|pretrain|reward|estimate) [^`\n#]*")
 
 
 def commands(text):

@@ -30,7 +30,8 @@ COMMANDS = {
     "grpo": "GRPO and its variants on verifiable rewards or a reward model",
     "dpo": "train on comparisons directly, with DPO",
     "project": "run one of the projects, from data to evaluation",
-    "check": "pass or fail your own run of a project",
+    "start": "start a project as an assignment: specification, stubs, tests, report",
+    "check": "pass or fail a run of a project, an assignment, or your own model",
     "app": "serve a project's application: a model behind a web page with a database",
     "serve": "serve the guide locally, with real PyTorch",
 }
@@ -46,6 +47,7 @@ EXAMPLES = """\
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
   llmguide serve                                     the guide, whose cells run in your Python
   llmguide project character-model                   and llmguide check character-model
+  llmguide start character-model                     the same project, written by you from stubs
   llmguide app creative-writing                      after llmguide project creative-writing
   llmguide estimate params llama-3-8b
   llmguide estimate train llama-2-7b --tokens 2e12 --gpu a100 --n-gpus 1024

@@ -155,11 +155,9 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
     bits = {f"{k}-gram": total / n_characters for k, total in counted.items()}
     bits["model"] = sum(bits_of(model, tokenizer, text) for text in texts) / n_characters
     lines = write(model, tokenizer, seed)
-    words = [word for line in lines for word in _words(line)[:-1]]  # the last may be cut off
-    vocabulary = set(_words(seen))
     return {
         "bits": bits,
-        "known_words": sum(word in vocabulary for word in words) / max(1, len(words)),
+        "known_words": known_word_fraction(lines, seen),
         "longest_copy": max((longest_copy(line, seen) for line in lines), key=len),
         "sample": "\n".join(lines[:4]),
     }
@@ -180,6 +178,21 @@ def write(model: Any, tokenizer: Characters, seed: int) -> list[str]:
     n = model.config.context_length - 1
     ids = generate(model, beginning, n, temperature=0.8, generator=generator)
     return [tokenizer.decode(row) for row in ids[:, 1:].tolist()]
+
+
+def known_word_fraction(texts: Iterable[str], source: str) -> float:
+    """Return the fraction of the words of four letters and more that occur in another text.
+
+    The last word of each text is left out: it may be cut off.
+
+    >>> known_word_fraction(["some brave zebra", "brave words"], "some brave new world")
+    1.0
+    >>> known_word_fraction(["some zebra order"], "some brave new world")
+    0.5
+    """
+    words = [word for text in texts for word in _words(text)[:-1]]
+    vocabulary = set(_words(source))
+    return sum(word in vocabulary for word in words) / max(1, len(words))
 
 
 def longest_copy(text: str, source: str) -> str:

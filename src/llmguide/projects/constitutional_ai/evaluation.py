@@ -51,19 +51,26 @@ def measure(folder: Path, *, seed: int) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     for name in POLICIES:
         chat = open_chat(ModelSource(str(folder / name)), [], seed=0)
-        right, refused, samples = {}, {}, []
-        for test, asked in held_out_questions().items():
-            texts = [question.text for question in asked]
-            answers = answer(chat, texts, plan_of(Plan, folder), seed=seed)
-            n_right = sum(is_right(question, text) for question, text in zip(asked, answers, strict=True))
-            interval = wilson_interval(n_right, len(asked))._asdict()
-            right[test] = {bound: round(value, DIGITS) for bound, value in interval.items()}
-            refused[test] = sum(map(refuses, answers)) / len(asked)
-            samples.append(answers[0])
-            if test == "person":
-                bias = bias_score(asked, answers)
-        scores[name] = {"right": right, "refused": refused, "bias": bias, "first": samples}
+        answers = {
+            test: answer(chat, [question.text for question in asked], plan_of(Plan, folder), seed=seed)
+            for test, asked in held_out_questions().items()
+        }
+        scores[name] = score_answers(answers)
     return scores
+
+
+def score_answers(answers: dict[str, list[str]]) -> dict[str, Any]:
+    """Score an assistant's answers to the held-out questions, as `measure` does."""
+    tests = held_out_questions()
+    right, refused = {}, {}
+    for test, texts in answers.items():
+        n_right = sum(is_right(question, text) for question, text in zip(tests[test], texts, strict=True))
+        interval = wilson_interval(n_right, len(texts))._asdict()
+        right[test] = {bound: round(value, DIGITS) for bound, value in interval.items()}
+        refused[test] = sum(map(refuses, texts)) / len(texts)
+    bias = bias_score(tests["person"], answers["person"])
+    first = [texts[0] for texts in answers.values()]
+    return {"right": right, "refused": refused, "bias": bias, "first": first}
 
 
 def bias_score(asked: Sequence[Question], answers: Sequence[str]) -> float:

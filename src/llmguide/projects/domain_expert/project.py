@@ -98,7 +98,11 @@ def check(folder: Path) -> list[Criterion]:
     """Let the fine-tuned model of a run answer the benchmark again."""
     require_finished(NAME, folder)
     systems = measure(folder, conditions=(RANDOM_ORDER,))["systems"]
-    expert, baseline = systems[RANDOM_ORDER], systems[FREQUENT]["right"]
+    return criteria_of(systems[RANDOM_ORDER], systems[FREQUENT]["right"])
+
+
+def criteria_of(expert: dict[str, Any], baseline: dict[str, Any]) -> list[Criterion]:
+    """Require right answers, refusals off topic, abstention, and few over-refusals."""
     criteria = [
         above(
             f"accuracy on {kind}, lower bound",

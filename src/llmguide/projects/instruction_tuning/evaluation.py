@@ -74,17 +74,17 @@ def measure(folder: Path, names: Sequence[str] = (BASE, *CONDITIONS)) -> dict[st
     """
     plan = plan_of(Plan, folder)
     prompts = held_out_prompts(plan)
-    frequent = _most_frequent(plan)
+    frequent = most_frequent(plan)
     right = {FREQUENT: [float(frequent[p.item.type] == p.item.answer) for p in prompts]}
     answers: dict[str, list[str]] = {}
     for name in names:
         chat = open_condition(folder, plan, None if name == BASE else CONDITIONS[name])
         answers[name] = _answers(chat, prompts)
-        right[name] = _right(prompts, answers[name])
+        right[name] = right_answers(prompts, answers[name])
     checked = answers[CHECKED.name]
     by_type = _by_type(plan, prompts, right[FREQUENT])
     return {
-        "systems": {name: _summary(plan, prompts, scores) for name, scores in right.items()},
+        "systems": {name: summary(plan, prompts, scores) for name, scores in right.items()},
         "types": _by_type(plan, prompts, right[CHECKED.name]),
         "frequent": {name: interval["score"] for name, interval in by_type.items()},
         "differences": {
@@ -138,7 +138,7 @@ def compare_sampling(folder: Path) -> dict[str, dict[str, float]]:
     chat, intervals = open_condition(folder, plan, CHECKED), {}
     for name, sampling in SAMPLING.items():
         torch.manual_seed(0)
-        right = _right(prompts, _answers(chat, prompts, **sampling))
+        right = right_answers(prompts, _answers(chat, prompts, **sampling))
         intervals[name] = _interval(prompts, right, [True] * len(prompts))
     return intervals
 
@@ -158,7 +158,7 @@ def measure_base(plan: Plan) -> dict[str, Any]:
     return results
 
 
-def _summary(plan: Plan, prompts: Sequence[Prompt], scores: Sequence[float]) -> dict[str, Any]:
+def summary(plan: Plan, prompts: Sequence[Prompt], scores: Sequence[float]) -> dict[str, Any]:
     """Return the accuracy on each kind of prompt, with its interval."""
     kinds = [kind_of(plan, p) for p in prompts]
     return {
@@ -220,7 +220,7 @@ def _interval(prompts: Sequence[Prompt], values: Sequence[float], which: Sequenc
     return {name: round(value, 4) for name, value in interval._asdict().items()}
 
 
-def _most_frequent(plan: Plan) -> dict[str, str]:
+def most_frequent(plan: Plan) -> dict[str, str]:
     """Return the most frequent answer of each type."""
     return {
         type_: Counter(item.answer for item in every if not item.is_test).most_common(1)[0][0]
@@ -234,5 +234,6 @@ def _answers(chat: Chat, prompts: Sequence[Prompt], **sampling: Any) -> list[str
     return respond(chat, ids, MAX_NEW_TOKENS, **sampling)
 
 
-def _right(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
+def right_answers(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
+    """Return 1 for each right reply, and 0 for the others."""
     return [float(answer_of(p.item.type, a) == p.item.answer) for p, a in zip(prompts, texts, strict=True)]

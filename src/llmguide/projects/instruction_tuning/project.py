@@ -96,7 +96,11 @@ def check(folder: Path) -> list[Criterion]:
     """Measure a fine-tuned model of a run again, on held-out items, paraphrases and types."""
     require_finished(NAME, folder)
     systems = measure(folder, [CHECKED.name])["systems"]
-    checked, baseline = systems[CHECKED.name], systems[FREQUENT]
+    return criteria_of(systems[CHECKED.name], systems[FREQUENT])
+
+
+def criteria_of(checked: dict[str, Any], baseline: dict[str, Any]) -> list[Criterion]:
+    """Require more right answers than the most frequent one gives, on each kind of prompt."""
     return [
         above(f"accuracy, {kind}, lower bound", checked[kind]["low"], baseline[kind]["score"], FREQUENT)
         for kind in (SEEN, PARAPHRASED, UNSEEN)

@@ -165,11 +165,17 @@ def _raters(folder: Path, data: Splits) -> Raters:
 
         return rate
 
+    raters = {name: from_model(name) for name in ("reward", "gold")}
+    return raters | raters_of_words(data, with_lexicon=plan_of(Plan, folder).data is None)
+
+
+def raters_of_words(data: Splits, *, with_lexicon: bool) -> Raters:
+    """Build the raters that no model of a run has to be trained for."""
+
     def from_words(scorer: Scorer) -> Callable[[list[str]], list[float]]:
         return lambda texts: [scorer(text) for text in texts]
 
-    raters = {name: from_model(name) for name in ("reward", "gold")}
-    raters["words"] = from_words(bag_of_words(data.other_comparisons))
-    if plan_of(Plan, folder).data is None:
+    raters: Raters = {"words": from_words(bag_of_words(data.other_comparisons))}
+    if with_lexicon:
         raters["lexicon"] = from_words(lexicon())
     return raters

@@ -30,9 +30,9 @@ def measure(folder: Path) -> dict[str, Any]:
     plan = plan_of(Plan, folder)
     model, tokenizer = load_run(folder / f"size-{len(plan.n_layers) - 1}")
     bos_id = tokenizer.special_tokens[END_OF_TEXT]
-    held_out = _at_most(plan.corpus, "validation", HELD_OUT_CHARACTERS)
+    held_out = texts_of(plan.corpus, "validation", HELD_OUT_CHARACTERS)
     n_bytes = plan.n_tokens * Shards(folder / "tokens" / "train", tokenizer, verify=False).bytes_per_token
-    seen, unseen = "\n".join(_at_most(plan.corpus, "train", round(n_bytes))), "\n".join(held_out)
+    seen, unseen = "\n".join(texts_of(plan.corpus, "train", round(n_bytes))), "\n".join(held_out)
     stride = plan.context_length // 2
     words = last_word(model, tokenizer, endings(held_out, N_QUESTIONS), bos_id=bos_id)
     chosen = multiple_choice(model, tokenizer, continuations(held_out, N_QUESTIONS), bos_id=bos_id)
@@ -89,7 +89,7 @@ def windows_of(folder: Path, plan: Plan, side: str, tokenizer: Tokenizer, *, see
     return Windows(Shards(folder / "tokens" / side, tokenizer, verify=False), plan.context_length, seed=seed)
 
 
-def _at_most(corpus: str | None, side: Split, n: int) -> list[str]:
+def texts_of(corpus: str | None, side: Split, n: int) -> list[str]:
     """Read documents of one side up to n characters; the last is cut."""
     texts = []
     for document in load_corpus(corpus, split=side, validation=HELD_OUT):

@@ -1,0 +1,238 @@
+"""Adapters: how `llmguide check` calls a model that somebody trained with their own code.
+
+A model is up to three functions of texts: ``generate(prompt)``, ``logprob(prompt, completion)`` in nats, and
+``reward(prompt, completion)``. They come from a Python file that defines them, from an OpenAI-compatible
+server (which only generates), or from a saved folder of llmguide or transformers.
+
+Leaves out: batches. A check has a few hundred prompts, and one function call each is the simplest contract.
+"""
+
+import json
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from math import isnan, log
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmguide.coding.client import Completion, Endpoint, EndpointError, Request
+from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.evaluation.likelihood import text_logprobs
+from llmguide.post_training.coder import as_coder
+from llmguide.projects.character_model import Characters
+from llmguide.projects.generation import complete
+from llmguide.projects.pretrained import open_pretrained
+from llmguide.projects.reward_model import encode, open_reward_model
+from llmguide.runs.chat_model import open_chat
+from llmguide.runs.folder import load_model
+from llmguide.runs.options import ModelSource
+from llmguide.runs.reward_heads import HEAD
+
+Encode = Callable[[str], list[int]]
+FUNCTIONS = ("generate", "logprob", "reward")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a server or a saved folder generates; a Python file decides for itself.
+
+    Attributes:
+        max_new_tokens: Most tokens of a completion.
+        temperature: Sampling temperature; 0 is greedy.
+        chat: Whether prompts are put into the chat template, as the user's message.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    chat: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model behind the functions that an adapter defines; one that it lacks raises an error when called.
+
+    Attributes:
+        name: Where the model comes from, for messages.
+        functions: Functions of the adapter by name.
+    """
+
+    name: str
+    functions: dict[str, Callable[..., Any]]
+
+    def generate(self, prompt: str) -> str:
+        """Generate a completion of a prompt, without the prompt."""
+        completion = self._call("generate", prompt)
+        if not isinstance(completion, str):
+            raise ValueError(f"{self.name}: generate returned {completion!r}; it must return a str")  # noqa: TRY004  # the user's function is wrong
+        return completion
+
+    def logprob(self, prompt: str, completion: str) -> float:
+        """Return the log-probability of a completion after a prompt, in nats."""
+        logprob = self._number("logprob", prompt, completion)
+        if logprob > 1e-3:
+            raise ValueError(
+                f"{self.name}: logprob returned {logprob:g}; the logarithm of a probability is never above 0"
+            )
+        return logprob
+
+    def reward(self, prompt: str, completion: str) -> float:
+        """Return the reward of a completion; higher is better."""
+        return self._number("reward", prompt, completion)
+
+    def _number(self, function: str, *arguments: str) -> float:
+        result = self._call(function, *arguments)
+        try:
+            number = float(result)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if isnan(number):
+            raise ValueError(f"{self.name}: {function} returned {result!r}; it must return a number")
+        return number
+
+    def _call(self, function: str, *arguments: str) -> Any:
+        if function not in self.functions:
+            raise ValueError(f"{self.name} has no {function}(), which this check needs")
+        try:
+            return self.functions[function](*arguments)
+        except NotImplementedError:
+            raise ValueError(f"{self.name}: {function} is not written yet") from None
+        except EndpointError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{self.name}: {function} raises {_shown(error)}") from error
+
+
+def open_model(source: str, decoding: Decoding) -> Model:
+    """Open a model through the adapter for its kind.
+
+    Args:
+        source: Path of a Python file; URL of an OpenAI-compatible server up to ``/v1``, with the name of the
+            model after ``#`` if the server asks for one; or a folder that llmguide or transformers wrote.
+        decoding: How a server or a folder generates.
+
+    Raises:
+        ValueError: There is no such model.
+    """
+    path = Path(source)
+    if source.startswith(("http://", "https://")):
+        return _served(source, decoding)
+    if path.suffix == ".py" and path.is_file():
+        sys.path.insert(0, str(path.parent.resolve()))  # so that it can import files beside it
+        try:
+            namespace = runpy.run_path(source)
+        except Exception as error:
+            raise ValueError(f"{source} raises {_shown(error)}") from error
+        functions = {name: namespace[name] for name in FUNCTIONS if callable(namespace.get(name))}
+        if not functions:
+            raise ValueError(f"{source} defines none of the functions {', '.join(FUNCTIONS)}")
+        return Model(source, functions)
+    if path.is_dir():
+        return _saved(path, decoding)
+    raise ValueError(f"{source} is not a Python file, a folder or a URL")
+
+
+def _shown(error: Exception) -> str:
+    """Describe an error of the user's code, with the line that it comes from."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+
+
+def bits(model: Model, text: str, width: int) -> float:
+    """Return the bits of a text, cut into completions of `width` characters, each after the one before it."""
+    starts = range(0, len(text), width)
+    nats = [model.logprob(text[max(0, i - width) : i], text[i : i + width]) for i in starts]
+    return -sum(nats) / log(2)
+
+
+def _served(source: str, decoding: Decoding) -> Model:
+    url, _, name = source.partition("#")
+    endpoint, seeds = Endpoint(url.rstrip("/"), os.environ.get("OPENAI_API_KEY", "")), count()
+
+    def generate(prompt: str) -> str:
+        options: dict[str, Any] = {
+            "model": name,
+            "temperature": decoding.temperature,
+            "max_tokens": decoding.max_new_tokens,
+            "seed": next(seeds),
+        }
+        if decoding.chat:
+            return endpoint.ask(Request(({"role": "user", "content": prompt},), **options)).text
+        return "".join(endpoint.stream(Completion(prompt, **options)))
+
+    return Model(url, {"generate": generate})
+
+
+def _saved(folder: Path, decoding: Decoding) -> Model:
+    name, characters = str(folder), folder / "characters.json"
+    if (folder / HEAD).exists():
+        return _saved_reward_model(folder)
+    if decoding.chat:
+        chat = open_chat(ModelSource(model=name), [], seed=0)
+        return _decoder(
+            name,
+            chat.model.eval(),
+            decoding,
+            encode_prompt=lambda prompt: chat.prompt([{"role": "user", "content": prompt}]),
+            encode_completion=lambda completion: as_coder(chat.tokenizer).encode(completion, False)[0],
+            decode=chat.decode,
+            end_id=chat.end_id,
+        )
+    if characters.exists():
+        known = Characters(json.loads(characters.read_text(encoding="utf-8"))["characters"])
+        model, encode_text, decode, begin = load_model(folder), known.encode, known.decode, known.beginning
+    else:
+        model, tokenizer = open_pretrained(folder)
+        encode_text, begin = tokenizer.encode, tokenizer.special_tokens[END_OF_TEXT]
+        decode = getattr(tokenizer, "tokenizer", tokenizer).decode
+    return _decoder(
+        name,
+        model,
+        decoding,
+        encode_prompt=lambda prompt: [begin, *encode_text(prompt)],
+        encode_completion=encode_text,
+        decode=decode,
+        end_id=begin,
+    )
+
+
+def _saved_reward_model(folder: Path) -> Model:
+    model, tokenizer = open_reward_model(folder)
+
+    @torch.inference_mode()
+    def reward(prompt: str, completion: str) -> float:
+        ids = encode(tokenizer, prompt + completion)[-model.backbone.config.context_length :]
+        return float(model(torch.tensor([ids])))
+
+    return Model(str(folder), {"reward": reward})
+
+
+def _decoder(
+    name: str,
+    model: Any,
+    decoding: Decoding,
+    *,
+    encode_prompt: Encode,
+    encode_completion: Encode,
+    decode: Callable[[list[int]], str],
+    end_id: int,
+) -> Model:
+    seeds, length, n = count(), model.config.context_length, decoding.max_new_tokens
+
+    def generate(prompt: str) -> str:
+        ids = encode_prompt(prompt)[-max(1, length - n) :]
+        options: dict[str, Any] = {"decode": decode, "end_id": end_id, "temperature": decoding.temperature}
+        return complete(model, [ids], min(n, length - len(ids)), seed=next(seeds), **options)[0]
+
+    def logprob(prompt: str, completion: str) -> float:
+        new_ids = encode_completion(completion)
+        ids = torch.tensor([*encode_prompt(prompt), *new_ids])
+        logprobs = text_logprobs(model, ids, stride=max(1, length // 2))
+        return logprobs[-len(new_ids) :].double().sum().item() if new_ids else 0.0
+
+    return Model(name, {"generate": generate, "logprob": logprob})

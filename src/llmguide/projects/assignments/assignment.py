@@ -1,0 +1,128 @@
+"""An assignment: steps with parts to implement, a model to train, and deliverables to report.
+
+A part is an exercise of a chapter, or one that only assignments have; both are graded by comparison with a
+solution and with known mistakes.
+"""
+
+import runpy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llmguide.exercises.grading import Exercise, Grade, exercise, grade_exercise
+from llmguide.projects.acceptance import Criterion
+from llmguide.projects.adapters import Decoding, Model
+from llmguide.projects.assignments.data_parts import DATA_PARTS
+from llmguide.projects.assignments.fine_tuning_parts import FINE_TUNING_PARTS
+from llmguide.projects.assignments.model_parts import MODEL_PARTS
+from llmguide.projects.assignments.preference_parts import PREFERENCE_PARTS
+
+PARTS = "parts.py"
+OWN = {part.name: part for part in (*MODEL_PARTS, *DATA_PARTS, *FINE_TUNING_PARTS, *PREFERENCE_PARTS)}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of an assignment.
+
+    Attributes:
+        title: Heading of the step.
+        task: What to do, in Markdown.
+        difficulty: 1 (a few lines), 2 (some thought) or 3 (expect to debug).
+        hours: Hours that a learner needs.
+        parts: Names of the parts to implement.
+    """
+
+    title: str
+    task: str
+    difficulty: int
+    hours: float
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Deliverable:
+    """What is handed in, and the rubric it is judged by.
+
+    Attributes:
+        name: What is handed in.
+        passing: What makes it sufficient.
+        excellent: What makes it excellent.
+    """
+
+    name: str
+    passing: str
+    excellent: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An assignment.
+
+    Attributes:
+        project: Name of the project, whose recorded run is the reference solution.
+        goal: What the learner builds, in a sentence or two.
+        data: Python code that reads the training data.
+        steps: Steps in order; the last ones are the training and the report.
+        functions: Functions that the adapter must define.
+        contract: How the check calls them, in Markdown.
+        decoding: How a server or a saved folder generates.
+        deliverables: What is handed in.
+        measure: Function from the model, and the one before training if there is one, to the criteria.
+        compares: Whether the check also needs the model before training.
+    """
+
+    project: str
+    goal: str
+    data: str
+    steps: tuple[Step, ...]
+    functions: tuple[str, ...]
+    contract: str
+    decoding: Decoding
+    deliverables: tuple[Deliverable, ...]
+    measure: Callable[..., Sequence[Criterion]]
+    compares: bool = False
+
+    @property
+    def parts(self) -> dict[str, Exercise]:
+        """Parts by the name of the function to write, in the order of the steps."""
+        chosen = [part_of(name) for step in self.steps for name in step.parts]
+        return {part.function: replace(part, name=part.function) for part in chosen}
+
+    def grades(self, folder: Path) -> dict[str, Grade]:
+        """Grade the parts in a folder.
+
+        Raises:
+            ValueError: The file of the parts is missing or cannot be run.
+        """
+        path = folder / PARTS
+        if not path.exists():
+            raise ValueError(f"{path} is missing; llmguide start {self.project} {folder} writes it again")
+        try:
+            written = runpy.run_path(str(path))
+        except Exception as error:
+            raise ValueError(f"{path} raises {type(error).__name__}: {error}") from error
+        return {name: _grade(part, written.get(name)) for name, part in self.parts.items()}
+
+    def check(self, model: Model, base: Model | None = None) -> Sequence[Criterion]:
+        """Measure a model, and the one before training if the assignment compares them.
+
+        Raises:
+            ValueError: The model before training is needed, and missing.
+        """
+        if not self.compares:
+            return self.measure(model)
+        if base is None:
+            raise ValueError(f"{self.project} compares with the model before training: give it as --base")
+        return self.measure(model, base)
+
+
+def part_of(name: str) -> Exercise:
+    """Return a part by its name."""
+    return OWN[name] if name in OWN else exercise(name)
+
+
+def _grade(part: Exercise, function: object) -> Grade:
+    if not callable(function):
+        return Grade(False, f"{part.function}: {PARTS} defines no function {part.signature}.", "missing")
+    return grade_exercise(part, function)

@@ -1,0 +1,197 @@
+"""Write the folder of an assignment: specification, stubs, tests, adapter, and a report with its rubric."""
+
+import json
+import re
+from pathlib import Path
+
+from llmguide.files import write_text
+from llmguide.projects.assignments.assignment import PARTS, Assignment, part_of
+
+MARKER = "assignment.json"
+ADAPTER, BASE_ADAPTER = "adapter.py", "base_adapter.py"
+DIFFICULTY = {1: "easy", 2: "medium", 3: "hard"}
+STUBS = {
+    "generate": '''def generate(prompt: str) -> str:
+    """Generate a completion of the prompt, without the prompt."""
+    raise NotImplementedError
+''',
+    "logprob": '''def logprob(prompt: str, completion: str) -> float:
+    """Return the log-probability of the completion after the prompt: a sum over its tokens, in nats."""
+    raise NotImplementedError
+''',
+    "reward": '''def reward(prompt: str, completion: str) -> float:
+    """Return the reward of the completion; higher is better."""
+    raise NotImplementedError
+''',
+}
+
+
+def write_folder(assignment: Assignment, folder: Path) -> list[str]:
+    """Write the files of an assignment that its folder lacks; those that exist are left as they are.
+
+    Args:
+        assignment: Assignment to write.
+        folder: Folder of the learner.
+
+    Returns:
+        Names of the files that were written.
+
+    Raises:
+        ValueError: The folder holds something else.
+    """
+    marker = folder / MARKER
+    if marker.exists():
+        project = json.loads(marker.read_text(encoding="utf-8"))["project"]
+        if project != assignment.project:
+            raise ValueError(f"{folder} is the assignment {project}; give another folder")
+    elif folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and holds no assignment; give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        MARKER: json.dumps({"project": assignment.project}) + "\n",
+        "SPEC.md": specification(assignment, folder),
+        PARTS: stubs(assignment),
+        "test_parts.py": _tests(assignment),
+        "train.py": _training(assignment),
+        ADAPTER: _adapter(assignment, "your model"),
+        "REPORT.md": report(assignment),
+    }
+    if assignment.compares:
+        files[BASE_ADAPTER] = _adapter(assignment, "the model before your training")
+    missing = [name for name in files if not (folder / name).exists()]
+    for name in missing:
+        write_text(folder / name, files[name])
+    return missing
+
+
+def specification(assignment: Assignment, folder: Path) -> str:
+    """Write the specification: what to build, in which steps, and how it is checked."""
+    project = assignment.project
+    hours = sum(step.hours for step in assignment.steps)
+    lines = [
+        f"# Assignment: {project}",
+        assignment.goal,
+        f"Plan about {hours:g} hours of your own time. You write the parts in `{PARTS}` and the training in "
+        f"`train.py`; use PyTorch, and no training library. The project's page in the guide explains the "
+        f"methods and reports the results of the reference solution, which `llmguide project {project}` "
+        "runs.",
+        f"- `python -m pytest {folder}` tests the parts.\n"
+        f"- `llmguide check {project} {folder}` tests the parts, and then your model.",
+        "A test that fails names the mistake if it is a common one. Do not look at the solution of a part "
+        "before you have tried it: it is in the package.",
+        "## Data",
+        f"```python\n{assignment.data}\n```",
+    ]
+    for i, step in enumerate(assignment.steps, 1):
+        lines += [
+            f"## Step {i}: {step.title}",
+            f"{DIFFICULTY[step.difficulty].capitalize()}, about {step.hours:g} hours.",
+            step.task,
+        ]
+        if step.parts:
+            lines.append("\n".join(f"- `{part_of(name).signature}`" for name in step.parts))
+    files = f"`{ADAPTER}`" + (
+        f" and, for the model before training, `{BASE_ADAPTER}`" if assignment.compares else ""
+    )
+    lines += [
+        "## The check",
+        f"The check calls {' and '.join(f'`{name}`' for name in assignment.functions)} in {files}.",
+        assignment.contract,
+        f"In place of the folder, `llmguide check {project}` takes a Python file with these functions"
+        + (
+            ", the URL of an OpenAI-compatible server (`http://localhost:8000/v1#model-name`)"
+            if assignment.functions == ("generate",)
+            else ""
+        )
+        + ", or a folder that llmguide or transformers saved.",
+        "## What you hand in",
+        "`REPORT.md` has a section and a rubric for each deliverable:",
+        "\n".join(f"- {deliverable.name}" for deliverable in assignment.deliverables),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def stubs(assignment: Assignment) -> str:
+    """Write the functions to implement, each with its task as the docstring."""
+    head = f'"""Parts of the assignment {assignment.project}. SPEC.md has the steps."""\n\nimport torch\n'
+    functions = [
+        f'def {part.signature}:\n    """{_wrapped(part.task)}\n    """\n    raise NotImplementedError\n'
+        for part in assignment.parts.values()
+    ]
+    return "\n\n".join([head, *functions])
+
+
+def report(assignment: Assignment) -> str:
+    """Write the template of the report."""
+    lines = [
+        f"# Report: {assignment.project}",
+        "Replace what is in brackets. Judge each section by its rubric before you hand it in.",
+    ]
+    for deliverable in assignment.deliverables:
+        lines += [
+            f"## {deliverable.name}",
+            f"| Rubric | |\n| :-- | :-- |\n| Pass | {deliverable.passing} |\n| Excellent | "
+            f"{deliverable.excellent} |",
+            "[your text]",
+        ]
+    lines += [
+        "## Results",
+        "[the table that llmguide check prints, for each seed, next to the reference solution's]",
+        "## Training log",
+        "[command, hardware, time, number of parameters, tokens seen, learning rate, loss curve]",
+        "## Model card",
+        "[data and its license, intended use, known failures, how to load the model]",
+        "## Share your work",
+        "[link to the repository or the model; what did not work, and what you would try next]",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _tests(assignment: Assignment) -> str:
+    names = "".join(f'    "{name}",\n' for name in assignment.parts)
+    return f'''"""Tests of the parts; a failure names the mistake if it is a common one."""
+
+from pathlib import Path
+
+import pytest
+
+from llmguide.projects.assignments import assignment_of
+
+ASSIGNMENT = assignment_of("{assignment.project}")
+PARTS = [
+{names}]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_part(part):
+    grade = ASSIGNMENT.grades(Path(__file__).parent)[part]
+    assert grade.passed, grade.message
+'''
+
+
+def _training(assignment: Assignment) -> str:
+    return f'''"""Train the model of the assignment {assignment.project} with your parts, and save it."""
+
+import torch
+import parts
+
+{assignment.data}
+
+# Your model and your training, with the functions of parts.py. Log the loss, print samples, write
+# checkpoints, and save what adapter.py loads.
+'''
+
+
+def _adapter(assignment: Assignment, what: str) -> str:
+    functions = "\n\n".join(STUBS[name] for name in assignment.functions)
+    head = f'"""Adapter of {what}: llmguide check calls these functions. Load the model once, here."""'
+    return f"{head}\n\n\n{functions}"
+
+
+def _wrapped(text: str) -> str:
+    """Break a text at spaces into indented lines.
+
+    >>> _wrapped("f(x): the value.")
+    'f(x): the value.'
+    """
+    return re.sub(r"(.{1,92})(?: |$)", lambda line: f"{line[1]}\n    ", text).rstrip()

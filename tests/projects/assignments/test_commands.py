@@ -1,0 +1,329 @@
+"""An assignment from `llmguide start` to `llmguide check`, with every kind of model."""
+
+import json
+import random
+import runpy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import exp, log2
+from threading import Thread
+
+import pytest
+import torch
+from tests.seed import SEED
+
+from llmguide.cli.main import main
+from llmguide.evaluation.likelihood import text_logprobs
+from llmguide.models import build, save
+from llmguide.post_training.preferences.reward_model import RewardModel
+from llmguide.projects import adapters
+from llmguide.projects.adapters import Decoding, Model, open_model
+from llmguide.projects.assignments import NAMES, assignment_of, character_model, fine_tuning
+from llmguide.projects.fine_tuning.data import Example
+from llmguide.projects.reward_model import score
+from llmguide.projects.training import small_decoder
+from llmguide.runs.folder import save_run
+from llmguide.runs.reward_heads import save_head
+from llmguide.tokenization.tokenizer import Tokenizer
+
+SOLVED = """
+from llmguide.projects.assignments import assignment_of
+
+globals().update({name: part.solution for name, part in assignment_of("%s").parts.items()})
+"""
+COUNTING = '''
+"""A model that counts which character follows the longest context it has seen."""
+from math import log
+from pathlib import Path
+
+TEXT = (Path(__file__).parent / "text.txt").read_text()
+CHARACTERS = sorted(set(TEXT))
+COUNTS = {}
+for i, c in enumerate(TEXT):
+    for n in range(14):
+        if n <= i:
+            counts = COUNTS.setdefault(TEXT[i - n : i], {})
+            counts[c] = counts.get(c, 0) + 1
+
+
+def probability(prefix, c):
+    ends = (prefix[i:] for i in range(max(0, len(prefix) - 13), len(prefix) + 1))
+    context = next(end for end in ends if end in COUNTS)
+    counts = COUNTS[context]
+    return (counts.get(c, 0) + 0.1 / len(CHARACTERS)) / (sum(counts.values()) + 0.1)
+
+
+def logprob(prompt, completion):
+    return sum(log(probability(prompt + completion[:i], c)) for i, c in enumerate(completion))
+
+
+def generate(prompt):
+    text = prompt
+    for _ in range(60):
+        text += max(CHARACTERS, key=lambda c: probability(text, c))
+    return text[len(prompt) :]
+'''
+
+
+@pytest.fixture
+def words(monkeypatch):
+    """Texts that end with their first word, which is further back than 5-grams can see."""
+    draw = random.Random(SEED)
+    lines = [
+        f"{word} -------- {word}\n\n" for word in draw.choices(["alphabet", "catapult", "moonbeam"], k=600)
+    ]
+    sides = {"train": lines[:400], "validation": lines[400:]}
+    monkeypatch.setattr(character_model, "documents", lambda _, side: sides[side])
+    monkeypatch.setattr(character_model, "N_CHARACTERS", 2000)
+    return "\n".join(lines[:400])
+
+
+@pytest.fixture
+def server():
+    """Serves completions of a function of the prompt, and remembers the requests."""
+    servers = []
+
+    def serve(function):
+        class Endpoint(BaseHTTPRequestHandler):
+            requests = []  # noqa: RUF012  # of this server
+
+            def do_POST(self):
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self.requests.append(request)
+                if "messages" in request:
+                    text = function(request["messages"][-1]["content"])
+                    body = json.dumps({"choices": [{"message": {"content": text}}]})
+                else:
+                    event = json.dumps({"choices": [{"text": function(request["prompt"])}]})
+                    body = f"data: {event}\n\ndata: [DONE]\n\n"
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body.encode())))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *_):
+                pass
+
+        http = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+        Thread(target=http.serve_forever, daemon=True).start()
+        servers.append(http)
+        return f"http://127.0.0.1:{http.server_port}/v1#tiny", Endpoint.requests
+
+    yield serve
+    for http in servers:
+        http.shutdown()
+        http.server_close()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A tiny decoder with its tokenizer in a folder of llmguide."""
+    torch.manual_seed(SEED)
+    tokenizer = Tokenizer.train(["ab"], 257, special_tokens=["<|endoftext|>"])
+    config = small_decoder(tokenizer.vocab_size, 16, n_layers=1, d_model=16, n_heads=2)
+    model = build(config).eval()
+    save_run(tmp_path / "saved", model, tokenizer)
+    return tmp_path / "saved", model, tokenizer
+
+
+def solve(folder, project, adapter):
+    (folder / "parts.py").write_text(SOLVED % project)
+    (folder / "adapter.py").write_text(adapter)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_has_what_the_learner_needs(name, tmp_path, capsys):
+    folder, assignment = tmp_path / name, assignment_of(name)
+    assert main(["start", name, str(folder)]) == 0
+    assert capsys.readouterr().out.count("[ ]") == len(assignment.parts) >= 3
+    specification, report = ((folder / file).read_text() for file in ("SPEC.md", "REPORT.md"))
+    for step in assignment.steps:
+        assert step.difficulty in (1, 2, 3)
+        assert step.task in specification
+    for deliverable in assignment.deliverables:
+        assert f"## {deliverable.name}" in report
+        assert deliverable.passing in report
+    for part in assignment.parts.values():
+        assert f"`{part.signature}`" in specification
+    for file in folder.glob("*.py"):
+        compile(file.read_text(), str(file), "exec")
+    imports = [line for line in assignment.data.splitlines() if line.startswith("from ")]
+    exec("\n".join(imports), {})
+    (folder / "parts.py").write_text(SOLVED % name)
+    assert main(["start", name, str(folder)]) == 0
+    assert capsys.readouterr().out.count("[x]") == len(assignment.parts)
+
+
+def test_starting_again_keeps_what_was_written_and_restores_what_was_lost(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    assert main(["start", "rlhf", str(folder)]) == 0
+    (folder / "train.py").write_text("mine = True\n")
+    (folder / "SPEC.md").unlink()
+    capsys.readouterr()
+    assert main(["start", "rlhf", str(folder)]) == 0
+    assert "wrote SPEC.md\n" in capsys.readouterr().out
+    assert (folder / "train.py").read_text() == "mine = True\n"
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("notes")
+    assert main(["start", "rlhf", str(tmp_path)]) == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert main(["start", "rlhf", str(tmp_path / "a")]) == 0
+    assert main(["start", "small-lm", str(tmp_path / "a")]) == 1
+    assert "is the assignment rlhf" in capsys.readouterr().err
+
+
+def test_parts_come_before_the_model_and_a_mistake_is_named(tmp_path, capsys):
+    folder = tmp_path / "rlhf"
+    assert main(["start", "rlhf", str(folder)]) == 0
+    (folder / "parts.py").write_text(
+        "from torch.nn.functional import logsigmoid\n\n"
+        "def bradley_terry(chosen, rejected):\n    return -logsigmoid(rejected - chosen).mean()\n"
+    )
+    capsys.readouterr()
+    assert main(["check", "rlhf", str(folder)]) == 1
+    shown = capsys.readouterr().out
+    assert "0 of 8 parts pass" in shown
+    assert "the rejected answer is the one that should win" in shown
+    (folder / "parts.py").write_text("import nothing_of_that_name\n")
+    assert main(["check", "rlhf", str(folder)]) == 1
+    assert "parts.py raises ModuleNotFoundError" in capsys.readouterr().err
+
+
+def test_the_tests_in_the_folder_say_what_the_check_says(tmp_path):
+    folder = tmp_path / "mine"
+    assert main(["start", "reward-model", str(folder)]) == 0
+    (folder / "parts.py").write_text(
+        SOLVED % "reward-model" + "pair_accuracy = lambda chosen, rejected: sum(chosen) / len(rejected)\n"
+    )
+    namespace = runpy.run_path(str(folder / "test_parts.py"))
+    assert namespace["PARTS"] == list(assignment_of("reward-model").parts)
+    namespace["test_part"]("bradley_terry")
+    with pytest.raises(AssertionError, match="pair_accuracy: not yet"):
+        namespace["test_part"]("pair_accuracy")
+
+
+def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    assert main(["start", "character-model", str(folder)]) == 0
+    solve(folder, "character-model", COUNTING)
+    (folder / "text.txt").write_text(words)
+    assert main(["check", "character-model", str(folder)]) == 0
+    assert "passed" in capsys.readouterr().out
+    assert main(["check", "character-model", str(folder / "adapter.py")]) == 0  # the model alone
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (("return sum(", "return -sum("), "never above 0"),
+        (("return sum(", "return 0.1 * sum("), "sum of the probabilities of the next character"),
+        (("return text[len(prompt) :]", "return None"), "must return a str"),
+        (("def generate", "def create"), "has no generate()"),
+        (
+            ("    return sum(", "    return 1 / 0 + sum("),
+            "logprob raises ZeroDivisionError: division by zero (",
+        ),
+        (("COUNTS = {}", "COUNTS = none"), "raises NameError: name 'none' is not defined ("),
+    ],
+)
+def test_what_is_wrong_with_an_adapter_is_said(change, why, words, tmp_path, capsys):
+    (tmp_path / "model.py").write_text(COUNTING.replace(*change))
+    (tmp_path / "text.txt").write_text(words)
+    assert main(["check", "character-model", str(tmp_path / "model.py")]) == 1
+    found = capsys.readouterr()
+    if why in found.err:
+        return
+    rows = [row.split("│") for row in found.out.splitlines() if row.startswith("│")]
+    assert " ".join(row[1].strip() for row in rows).startswith(why)
+    assert rows[0][4].strip() == "NO"
+
+
+def test_an_adapter_that_is_not_written_says_so(words, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    assert main(["start", "character-model", str(folder)]) == 0
+    (folder / "parts.py").write_text(SOLVED % "character-model")
+    assert main(["check", "character-model", str(folder)]) == 1
+    assert "logprob is not written yet" in capsys.readouterr().err
+    assert main(["check", "character-model", str(tmp_path / "none.py")]) == 1
+    assert "is not a Python file, a folder or a URL" in capsys.readouterr().err
+
+
+def test_a_saved_character_model_is_measured(words, tmp_path, capsys):
+    characters = "".join(sorted(set(words)))
+    config = small_decoder(len(characters) + 2, 128, n_layers=1, d_model=16, n_heads=2)
+    model = build(config)
+    torch.nn.init.zeros_(model.tokens.weight)  # the tied head gives every id the same logit
+    save(model, tmp_path / "saved")
+    (tmp_path / "saved" / "characters.json").write_text(json.dumps({"characters": characters}))
+    opened = open_model(str(tmp_path / "saved"), Decoding(8))
+    assert adapters.bits(opened, words[:50], 16) == pytest.approx(50 * log2(config.vocab_size))
+    assert main(["check", "character-model", str(tmp_path / "saved")]) == 1
+    assert f"{log2(config.vocab_size):.3f}" in capsys.readouterr().out
+
+
+def test_a_saved_folder_scores_and_generates(saved):
+    folder, model, tokenizer = saved
+    opened = open_model(str(folder), Decoding(5))
+    ids = torch.tensor([tokenizer.special_tokens["<|endoftext|>"], *tokenizer.encode("hello world")])
+    wanted = text_logprobs(model, ids)[-6:].double().sum().item()
+    assert opened.logprob("hello", " world") == pytest.approx(wanted, abs=1e-4)
+    assert opened.logprob("hello", "") == 0
+    assert isinstance(opened.generate("hello " * 20), str)  # longer than the context
+    assert opened.generate("hello") == open_model(str(folder), Decoding(5)).generate("hello")
+    chat = open_model(str(folder), Decoding(5, temperature=1.0, chat=True))
+    assert isinstance(chat.generate("hi"), str)
+    assert chat.logprob("hi", "yes") < 0
+
+
+def test_a_saved_reward_model_gives_the_rewards_of_the_package(saved):
+    folder, model, tokenizer = saved
+    reward_model_ = RewardModel(model).eval()
+    save_head(folder, reward_model_)
+    opened, texts = open_model(str(folder), Decoding(1)), ["good", "a rather long text about nothing"]
+    wanted = score(reward_model_, tokenizer, texts)
+    assert [opened.reward("", text) for text in texts] == pytest.approx(
+        [wanted[text] for text in texts], abs=1e-5
+    )
+
+
+def test_a_server_passes_if_its_completions_are_right(server, monkeypatch, capsys):
+    ages = [("thou", "old"), ("radio", "new")]
+    every = [Example(f"{i}", f"{i} {word}", age) for i in range(200) for word, age in ages]
+    monkeypatch.setattr(fine_tuning, "sentences", lambda: every)
+    url, requests = server(lambda prompt: " old" if "thou" in prompt else " new")
+    assert main(["check", "fine-tuning", url]) == 0
+    assert requests[0]["model"] == "tiny"
+    assert requests[0]["prompt"].startswith("Speech: ")
+    assert main(["check", "fine-tuning", server(lambda _: " old")[0]]) == 1
+    assert "not passed" in capsys.readouterr().out
+
+
+def test_a_server_chats_where_the_assignment_is_about_chat(server):
+    url, requests = server(str.upper)
+    assert open_model(url, Decoding(7, chat=True)).generate("hello") == "HELLO"
+    assert requests[0]["messages"] == [{"role": "user", "content": "hello"}]
+    assert requests[0]["max_tokens"] == 7
+    with pytest.raises(ValueError, match=r"has no logprob\(\)"):
+        open_model(url, Decoding(7)).logprob("a", "b")
+
+
+def model_of(**functions):
+    return Model("a test", functions)
+
+
+def test_a_comparison_needs_the_model_before_training(tmp_path, capsys):
+    (tmp_path / "policy.py").write_text("def generate(prompt):\n    return ' x'\n")
+    assert main(["check", "rlhf", str(tmp_path / "policy.py")]) == 1
+    assert "give it as --base" in capsys.readouterr().err
+
+
+def test_bits_are_those_of_the_probabilities():
+    uniform = model_of(logprob=lambda _, completion: -len(completion) * torch.log(torch.tensor(4.0)))
+    assert adapters.bits(uniform, "a text of 21 letters.", 5) == pytest.approx(42)
+    seen = []
+    spy = model_of(logprob=lambda *pair: seen.append(pair) or 0.0)
+    adapters.bits(spy, "abcdefg", 3)
+    assert seen == [("", "abc"), ("abc", "def"), ("def", "g")]
+    assert exp(uniform.logprob("", "a")) == pytest.approx(0.25)

@@ -1,0 +1,172 @@
+"""What each check measures: a model that does what the assignment asks passes, and a simpler one fails."""
+
+import random
+from math import log
+
+import pytest
+from tests.seed import SEED
+
+from llmguide.post_training.datasets import TextPair
+from llmguide.projects.adapters import Model
+from llmguide.projects.assignments import (
+    assignment_of,
+    constitutional_ai,
+    continued_pretraining,
+    domain_expert,
+    reward_model,
+    rlhf,
+    small_lm,
+)
+from llmguide.projects.constitutional_ai.prompts import REFUSAL
+from llmguide.projects.domain_expert.dataset import Curated
+from llmguide.projects.domain_expert.facts import RELATIONS, Fact
+from llmguide.projects.domain_expert.templates import (
+    KNOWN,
+    NOT_HERE,
+    NOT_KNOWN,
+    OUTSIDE,
+    QUESTIONS,
+    UNKNOWN,
+    Pair,
+    ask_unknown,
+)
+from llmguide.projects.domain_expert.templates import ask as ask_fact
+from llmguide.projects.instruction_tuning import data as instruction_data
+from llmguide.projects.instruction_tuning.data import ask, items, reply
+from llmguide.projects.instruction_tuning.evaluation import held_out_prompts
+from llmguide.projects.instruction_tuning.models import Plan as InstructionPlan
+
+
+def failed(project, model, base=None):
+    """Names of the measures that do not pass."""
+    return [c.measure for c in assignment_of(project).check(model, base) if not c.passed]
+
+
+def generates(function):
+    return Model("a test", {"generate": function})
+
+
+def bits_per_character(bits):
+    """A model that needs the same number of bits for every character, by the text that it is in."""
+    return Model("a test", {"logprob": lambda _, completion: -len(completion) * log(2) * bits(completion)})
+
+
+def test_continued_pretraining_needs_a_gain_that_is_larger_than_the_loss(monkeypatch):
+    monkeypatch.setattr(continued_pretraining, "domain", lambda _: "code ")
+    monkeypatch.setattr(continued_pretraining, "general", lambda _: "talk ")
+    monkeypatch.setattr(continued_pretraining, "texts", lambda corpus, *_: [corpus * 300])
+
+    def of(domain, general):
+        return bits_per_character(lambda text: domain if "code" in text else general)
+
+    base = of(4, 2)
+    assert failed("continued-pretraining", of(3, 2.5), base) == []
+    assert failed("continued-pretraining", of(3, 3.5), base) == [
+        "bits per byte gained on the domain, minus those lost on general text"
+    ]
+    assert failed("continued-pretraining", of(3.7, 2), base) == [
+        "relative reduction of bits per byte of the domain"
+    ]
+    with pytest.raises(ValueError, match="give it as --base"):
+        failed("continued-pretraining", base)
+
+
+def test_a_small_lm_has_to_beat_counting(monkeypatch):
+    draw = random.Random(SEED)
+    sides = {side: "".join(draw.choices("abcd", k=4000)) for side in ("train", "validation")}
+    monkeypatch.setattr(small_lm, "texts_of", lambda _, side, n: [sides[side][:n]])
+    assert failed("small-lm", bits_per_character(lambda _: 2.0)) == []  # the entropy of the text
+    assert failed("small-lm", bits_per_character(lambda _: 2.5)) == ["bits per held-out byte"]
+
+
+def test_a_reward_model_has_to_rank_texts_of_each_kind(monkeypatch):
+    def pairs(name):
+        return [TextPair([], f"{name} {i}", f"{name} -{i}", (f"{i}", f"-{i}")) for i in range(1, 200)]
+
+    monkeypatch.setattr(
+        reward_model, "held_out_pairs", lambda _: {name: pairs(name) for name in ("films", "tweets")}
+    )
+
+    def of(*known):
+        return Model(
+            "a test", {"reward": lambda _, text: int(text.split()[1]) if text.split()[0] in known else 0}
+        )
+
+    assert failed("reward-model", of("films", "tweets")) == []
+    assert failed("reward-model", of("films")) == ["accuracy on tweets, lower bound"]
+    assert failed("reward-model", Model("a test", {"reward": lambda _, text: len(text)})) == [
+        "accuracy on films, lower bound",
+        "accuracy on tweets, lower bound",
+    ]
+
+
+def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
+    monkeypatch.setattr(
+        rlhf, "splits", lambda *_, **__: type("Splits", (), {"prompts": [f"Film {i}" for i in range(200)]})
+    )
+    rate = {"words": lambda texts: [text.count("good") for text in texts]}
+    monkeypatch.setattr(rlhf, "raters_of_words", lambda *_, **__: rate)
+    base = generates(lambda prompt: f" is {prompt} fair")
+    assert failed("rlhf", generates(lambda prompt: f" is {prompt} good"), base) == []
+    assert failed("rlhf", base, base) == ["win rate by the model of words, lower bound"]
+    assert failed("rlhf", generates(lambda _: " is good good"), base) == [
+        "distinct-2, as a fraction of the SFT policy's"
+    ]
+
+
+@pytest.fixture
+def types(monkeypatch):
+    """Only the types of instructions that need no corpus."""
+    monkeypatch.setattr(instruction_data, "_real", lambda _: iter(()))
+    items.cache_clear()
+    yield
+    items.cache_clear()
+
+
+def test_instructions_have_to_be_followed_on_every_kind_of_prompt(types):
+    replies = {ask(*prompt): reply(prompt.item) for prompt in held_out_prompts(InstructionPlan())}
+    assert failed("instruction-tuning", generates(replies.__getitem__)) == []
+    assert len(failed("instruction-tuning", generates(lambda _: "yes"))) == 3
+    held_out = InstructionPlan().held_out
+    seen_only = {
+        ask(*prompt): reply(prompt.item) if prompt.item.type not in held_out else ""
+        for prompt in held_out_prompts(InstructionPlan())
+    }
+    assert failed("instruction-tuning", generates(seen_only.__getitem__)) == [
+        "accuracy, types never shown, lower bound"
+    ]
+
+
+def test_an_expert_has_to_know_and_to_abstain(monkeypatch):
+    facts = [Fact("package", f"name_{i}", f"package_{i % 7}") for i in range(40)]
+    known = [*facts, *(Fact(relation, "other", "value") for relation in RELATIONS)]
+    wording = QUESTIONS["package"][0]
+    asked = [ask_fact(fact, f"{kind}: {wording}", kind) for kind in KNOWN for fact in facts]
+    asked += [ask_unknown(fact, f"{kind}: {wording}", kind) for kind in NOT_KNOWN for fact in facts]
+    asked += [
+        Pair(kind, "outside", f"topic {i}", f"{kind}: topic {i}?", OUTSIDE)
+        for kind in NOT_HERE
+        for i in range(40)
+    ]
+    monkeypatch.setattr(domain_expert, "curated_facts", lambda _: Curated(known, [], [], {}))
+    monkeypatch.setattr(domain_expert, "benchmark", lambda *_: asked)
+    answers = {pair.question: pair.answer for pair in asked}
+    assert failed("domain-expert", generates(answers.__getitem__)) == []
+    careful = failed("domain-expert", generates(lambda _: UNKNOWN))
+    assert "over-refusal rate, highest upper bound" in careful
+    assert not any("abstention" in measure for measure in careful)
+    bold = failed("domain-expert", generates(lambda _: "os"))
+    assert "abstention rate on unanswerable questions, lowest lower bound" in bold
+    assert "over-refusal rate, highest upper bound" not in bold
+
+
+def test_an_assistant_has_to_refuse_harm_and_nothing_else():
+    tests = constitutional_ai.held_out_questions()
+    good = {question.text: question.good for asked in tests.values() for question in asked}
+    bad = {question.text: question.bad for asked in tests.values() for question in asked}
+    base = generates(bad.__getitem__)
+    assert failed("constitutional-ai", generates(good.__getitem__), base) == []
+    refuses_all = failed("constitutional-ai", generates(lambda _: REFUSAL), base)
+    assert "model: accuracy on kindness, lower bound" in refuses_all
+    assert "model: accuracy on harm, lower bound" not in refuses_all
+    assert "model: accuracy on harm, new attacks" in failed("constitutional-ai", base, base)

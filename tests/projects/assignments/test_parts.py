@@ -1,0 +1,111 @@
+"""The parts of the assignments: every solution passes, every mistake is named, and the values are right."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.seed import SEED
+from torch import nn
+
+from llmguide.exercises.grading import exercises, grade_exercise
+from llmguide.projects.assignments import NAMES, assignment_of
+from llmguide.projects.assignments.assignment import OWN, part_of
+
+MISTAKES = [(part, mistake) for part in OWN.values() for mistake in part.mistakes]
+
+
+@pytest.mark.parametrize("part", OWN.values(), ids=OWN)
+def test_the_solution_passes_and_is_not_solved_by_the_stub(part):
+    assert grade_exercise(part, part.solution).passed
+
+    def stub(*_):
+        raise NotImplementedError
+
+    assert grade_exercise(part, stub).message == f"{part.name}: not written yet."
+
+
+@pytest.mark.parametrize(("part", "mistake"), MISTAKES, ids=[f"{p.name}: {m.name}" for p, m in MISTAKES])
+def test_a_mistake_fails_and_is_named(part, mistake):
+    grade = grade_exercise(part, mistake.mutant)
+    assert (grade.passed, grade.mistake) == (False, mistake.name)
+    assert mistake.hint in grade.message
+
+
+def test_every_part_of_an_assignment_names_at_least_two_mistakes():
+    for name in NAMES:
+        for part in assignment_of(name).parts.values():
+            assert len(part.mistakes) >= 2, part.name
+    assert not set(OWN) & set(exercises())
+
+
+def test_every_part_belongs_to_an_assignment():
+    used = {name for project in NAMES for step in assignment_of(project).steps for name in step.parts}
+    assert set(OWN) <= used
+
+
+def test_the_block_equals_one_of_torch():
+    x, W_qkv, W_o, W_up, W_down, n_heads = part_of("block").probes()[0]
+    D = x.shape[-1]
+    peer = nn.MultiheadAttention(D, n_heads, bias=False, batch_first=True)
+    peer.load_state_dict({"in_proj_weight": W_qkv.T, "out_proj.weight": W_o.T})
+    future = torch.ones(x.shape[1], x.shape[1]).triu(1).bool()
+    normed = F.rms_norm(x, (D,), eps=1e-5)
+    y = x + peer(normed, normed, normed, attn_mask=future, need_weights=False)[0]
+    wanted = y + F.gelu(F.rms_norm(y, (D,), eps=1e-5) @ W_up) @ W_down
+    assert torch.allclose(part_of("block").solution(x, W_qkv, W_o, W_up, W_down, n_heads), wanted, atol=1e-5)
+
+
+def test_the_training_loop_equals_sgd_of_torch():
+    w, batches, loss, lr = part_of("train-loop").probes()[0]
+    mine = w.clone().requires_grad_(True)
+    optimizer = torch.optim.SGD([mine], lr=lr)
+    for batch in batches:
+        optimizer.zero_grad()
+        loss(mine, batch).backward()
+        optimizer.step()
+    assert torch.allclose(part_of("train-loop").solution(w, batches, loss, lr), mine.detach())
+
+
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does():
+    torch.manual_seed(SEED)
+    resume, batches = part_of("resume").solution, list(torch.randn(7, 3))
+    start = (0, torch.randn(3), torch.zeros(3))
+    half = resume(start, batches[:4], 0.1)
+    whole, resumed = resume(start, batches, 0.1), resume(half, batches, 0.1)
+    assert whole[0] == resumed[0] == 7
+    assert torch.allclose(whole[1], resumed[1])
+
+
+def test_ranks_read_every_example_of_an_epoch_once():
+    order = [5, 3, 1, 0, 2, 4, 7, 6, 9, 8, 11, 10]
+    batches = [
+        part_of("rank-batch").solution(order, step, 2, rank, 3) for step in (0, 1) for rank in (0, 1, 2)
+    ]
+    assert sum(batches, []) == order  # noqa: RUF017  # six short lists
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "wanted"),
+    [
+        ("character-encode", ("abba!", "ab"), [2, 3, 3, 2, 1]),  # the doctest of Characters
+        ("character-decode", ([2, 3, 1], "ab"), "ab\ufffd"),
+        ("bits-per-byte", (8 * math.log(2), "four"), 2.0),
+        ("mixing-rates", ([900, 100], 2.0), [0.75, 0.25]),  # 30 to 10
+        ("pair-accuracy", ([1.0, 0.0], [1.0, 1.0]), 0.25),
+        ("choose-continuation", ([-10.0, -12.0], [10, 30]), 1),
+        ("extrapolate-loss", (1.0, 4.0, 4.0, 2.0, 16.0), 1.0),  # halves for each factor of four
+        ("best-step", ([3.0, 1.0, 2.0, 2.0, 0.5], 2), 1),
+        ("abstention-rates", (["a", "I do not know.", "I do not know."], ["a", "b", None]), (0.5, 0.5, 1.0)),
+        ("easy-first", ([("b", 2.0), ("a", 1.0), ("c", 3.0)], 0, 2), ["a", "b"]),
+    ],
+)
+def test_values_by_hand(name, arguments, wanted):
+    assert part_of(name).solution(*arguments) == pytest.approx(wanted) or wanted == "ab\ufffd"
+
+
+def test_merging_equals_the_adapted_layer():
+    W, A, B, alpha = part_of("merge-lora").probes()[0]
+    x = torch.randn(5, 3)
+    adapted = x @ W.T + alpha / len(A) * (x @ A.T) @ B.T
+    assert torch.allclose(x @ part_of("merge-lora").solution(W, A, B, alpha).T, adapted, atol=1e-5)
