@@ -26,7 +26,7 @@ from llmguide.models.transformer_decoder import TransformerDecoder
 def patch_residual(
     model: TransformerDecoder,
     clean_ids: Int[Tensor, "B T"],
-    corrupted_ids: Int[Tensor, "B T"],
+    corrupted_ids: Int[Tensor, "_ _"],
     metric: Metric,
 ) -> Float[Tensor, "L_plus_1 T"]:
     """Compute the fraction of the metric that each patched layer and position restores.

@@ -23,8 +23,8 @@ from llmguide.models.transformer_decoder import TransformerDecoder
 
 def steering_vector(
     model: TransformerDecoder,
-    positive: Sequence[Int[Tensor, " T"]],
-    negative: Sequence[Int[Tensor, " T"]],
+    positive: Sequence[Int[Tensor, " _"]],
+    negative: Sequence[Int[Tensor, " _"]],
     *,
     layer: int,
 ) -> Float[Tensor, " D"]:
