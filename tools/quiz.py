@@ -44,6 +44,7 @@ CHAPTERS = (
     "attention",
     "pretraining",
     "post-training",
+    "interpretability",
     "families",
     "how-llms-write-code",
     "algorithms",

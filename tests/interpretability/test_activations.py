@@ -14,6 +14,7 @@ from tests.parity import assert_parity
 OURS = "llmguide.interpretability."
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
 def test_activations_are_those_of_transformers(name):
     models = pair(name)
@@ -59,6 +60,7 @@ def test_active_dropout_is_refused():
         record_activations(build(config), torch.tensor([[1, 2]]))
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
 def test_the_lens_is_the_head_of_transformers_on_each_hidden_state(name):
     models = pair(name)
@@ -97,6 +99,7 @@ def contributions(models, target_ids):
     return torch.stack(parts)
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_attribution_is_each_component_through_the_frozen_norm(name):

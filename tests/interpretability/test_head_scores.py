@@ -28,6 +28,7 @@ def looped(patterns, key_of, first):
     return scores
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_loops_over_the_weights_of_transformers(name):
     models = pair(name)

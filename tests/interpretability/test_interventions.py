@@ -28,6 +28,7 @@ def loss(out):
     return F.cross_entropy(out[:, :-1].flatten(0, 1), IDS[:, 1:].flatten())
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
 def test_ablated_heads_are_columns_of_the_output_projection(name):
     models = pair(name)
@@ -53,6 +54,7 @@ def test_ablated_heads_are_columns_of_the_output_projection(name):
     assert_parity(effects, expected, of=f"{OURS}ablation.head_effects", against=PEER, atol=1e-4)
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sublayer_without_output_is_a_layer_without_it(name):
     models = pair(name)
@@ -100,6 +102,7 @@ def difference(out):
     return out[0, -1, 11] - out[0, -1, 23]
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
 def test_patching_restores_what_hooks_on_transformers_restore(name):
     models = pair(name)
@@ -137,6 +140,7 @@ def test_prompts_that_cannot_be_patched_are_refused():
         patch_residual(model, CLEAN, CLEAN, difference)
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
 def test_steering_adds_a_difference_of_means(name):
     models = pair(name)

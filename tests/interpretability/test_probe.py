@@ -25,6 +25,7 @@ def optimum(x, labels, n_classes, l2):
     return found.x[: n_classes * D].reshape(n_classes, D)
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(("seed", "n_classes", "l2"), [(0, 2, 0.1), (1, 3, 0.03), (2, 5, 0.01)])
 def test_the_probe_is_the_optimum_of_logistic_regression(seed, n_classes, l2):
     generator = torch.Generator().manual_seed(seed)

@@ -4,7 +4,7 @@ Zero ablation replaces an output by zeros, which the rest of the model may never
 replaces it by its average over a data set, which removes only what varies with the input.
 
 References: Michel et al. 2019, arXiv:1905.10650, section 3 (ablating one head at a time); Wang et al. 2022,
-arXiv:2211.00593, section 2.2 (mean ablation).
+arXiv:2211.00593 (mean ablation).
 
 Glossary: ``L`` layers, ``B`` batch, ``T`` tokens, ``H`` heads, ``E`` head width, ``V`` vocabulary.
 

@@ -11,7 +11,7 @@ norm, and $\sigma^2$ is the variance of the residual stream. Subtracting the mea
 the direction is the same. RMSNorm subtracts no mean and has no bias.
 
 References: Elhage et al. 2021, "A mathematical framework for transformer circuits", section "High-level
-architecture"; Wang et al. 2022, arXiv:2211.00593, section 3.1 and appendix (direct effects on logits).
+architecture"; Wang et al. 2022, arXiv:2211.00593 (used on a circuit of GPT-2).
 
 Leaves out: effects through later layers, which is what ablation and patching measure.
 """

@@ -3,8 +3,8 @@
 A score is the mean attention weight on the keys of the pattern, from 0 to 1. Induction heads are measured on
 random tokens that are repeated, because nothing but the repetition can predict them.
 
-References: Olsson et al. 2022, arXiv:2209.11895, section "Defining induction heads" (prefix matching on
-repeated random tokens); Xiao et al. 2023, arXiv:2309.17453, section 3.1 (attention sinks).
+References: Olsson et al. 2022, arXiv:2209.11895 (prefix matching on repeated random tokens); Xiao et al.
+2023, arXiv:2309.17453, section 3.1 (attention sinks).
 
 Glossary: ``L`` layers, ``B`` batch, ``H`` heads, ``T`` tokens.
 

@@ -6,7 +6,7 @@ prompt. The result is the fraction of the difference that this restores:
 
 $$\text{restored} = \frac{m_\text{patched} - m_\text{corrupted}}{m_\text{clean} - m_\text{corrupted}}$$
 
-References: Meng et al. 2022, arXiv:2202.05262, section 2.1 (causal tracing); Wang et al. 2022,
+References: Meng et al. 2022, arXiv:2202.05262 (causal tracing); Wang et al. 2022,
 arXiv:2211.00593 (prompts that differ in a name); Zhang and Nanda 2023, arXiv:2309.16042 (choice of metric).
 
 Leaves out: patching single heads, path patching, and approximations by gradients.

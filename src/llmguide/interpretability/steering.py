@@ -4,7 +4,7 @@ The vector is a difference of means: the average activation on texts with a prop
 without it, both at the last token.
 
 References: Turner et al. 2023, arXiv:2308.10248 (activation addition); Panickssery et al. 2023,
-arXiv:2312.06681, section 3 (difference of means over many pairs).
+arXiv:2312.06681 (difference of means over many pairs; added after the prompt only).
 
 Leaves out: choosing the layer and the strength, which is done by trying them.
 """
