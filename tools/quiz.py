@@ -39,7 +39,7 @@ PAGE = DOCS / "quiz.md"
 # A page for each part: all questions on one page would be heavier than an article may be.
 PARTS = {
     "Foundations": ("introduction", "concepts", "sampling", "positions", "families"),
-    "Architecture": ("transformer", "experts", "attention", "attention-at-scale"),
+    "Architecture": ("transformer", "experts", "attention", "attention-at-scale", "interpretability"),
     "Pre-training": ("pretraining", "data", "scale"),
     "Post-training": ("post-training", "rewards-and-rl", "preferences", "adapters"),
     "Code": ("how-llms-write-code", "algorithms", "prompting"),

@@ -30,6 +30,7 @@ FOLDERS = (
     "costs",
     "training",
     "evaluation",
+    "interpretability",
     "post_training",
     "coding",
     "runs",

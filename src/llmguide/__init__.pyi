@@ -93,5 +93,14 @@ from llmguide.evaluation.likelihood import bits_per_byte as bits_per_byte
 from llmguide.evaluation.likelihood import perplexity as perplexity
 from llmguide.evaluation.metrics import pass_at_k as pass_at_k
 
+# Interpretability
+from llmguide.interpretability.ablation import ablate_heads as ablate_heads
+from llmguide.interpretability.activations import record_activations as record_activations
+from llmguide.interpretability.attribution import direct_logit_attribution as direct_logit_attribution
+from llmguide.interpretability.head_scores import induction_scores as induction_scores
+from llmguide.interpretability.logit_lens import logit_lens as logit_lens
+from llmguide.interpretability.patching import patch_residual as patch_residual
+from llmguide.interpretability.steering import steer as steer
+
 # Code
 from llmguide.coding import judge as judge

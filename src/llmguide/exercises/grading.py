@@ -24,6 +24,7 @@ CHAPTERS = (
     "data_and_scale",
     "post_training",
     "preferences_and_adapters",
+    "interpretability",
     "families",
     "how_llms_write_code",
     "algorithms",
