@@ -26,6 +26,7 @@ COMMANDS = {
     "ppo": "maximize a reward model with PPO",
     "grpo": "GRPO and its variants on verifiable rewards or a reward model",
     "dpo": "train on comparisons directly, with DPO",
+    "learn": "solve the exercises of the guide in your editor, checked at each save",
     "project": "run one of the projects, from data to evaluation",
     "check": "pass or fail your own run of a project",
     "app": "serve a project's application: a model behind a web page with a database",
@@ -41,6 +42,7 @@ EXAMPLES = """\
   llmguide export runs/pretrain exported
   llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
+  llmguide learn                                     exercises in your editor: build a GPT step by step
   llmguide serve                                     the guide, whose cells run in your Python
   llmguide project character-model                   and llmguide check character-model
   llmguide app creative-writing                      after llmguide project creative-writing
