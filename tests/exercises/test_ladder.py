@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from llmguide import KVCache, ModelConfig
 from llmguide.exercises import exercise, exercises, grade
 from llmguide.exercises.checking import check, needed
-from llmguide.exercises.ladder import EXERCISES, generation, text, training, transformer
-from llmguide.exercises.ladder.weights import TEXT, make_weights
+from llmguide.exercises.grading import noise
+from llmguide.exercises.ladder import EXERCISES, generation, preferences, text, training, transformer, tuning
+from llmguide.exercises.ladder.weights import TEXT, make_weights, tensors
 from llmguide.models.gpt import GPT
+from llmguide.post_training.preferences.dpo import sequence_logprob
 from llmguide.tokenization.bpe import learn_merges_simple, merge_piece_simple
 from llmguide.training.losses import next_token_loss
 
@@ -92,6 +94,45 @@ def test_the_cache_is_the_package_s():
             torch.testing.assert_close(generation.gpt_cached(chunk, weights, 3, own), expected)
 
 
+def test_log_probabilities_of_responses_are_the_package_s():
+    weights = make_weights(9, 8, 2, 8)
+    ids = torch.tensor([[1, 2, 3, 7, 8, 0], [4, 5, 6, 2, 1, 5]])
+    labels = torch.tensor([[-100, -100, 7, 8, -100], [5, 6, 2, 1, 5]])
+    expected = sequence_logprob(package_model(weights, 2)(ids[:, :-1]), labels)
+    found = tuning.response_logprobs([[1, 2, 3], [4]], [[7, 8], [5, 6, 2, 1, 5]], weights, 2)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_dpo_loss_of_the_reference_itself_is_ln_2():
+    weights = make_weights(9, 8, 1, 8)
+    found = preferences.dpo_loss([[1], [2]], [[3], [4]], [[5], [6]], weights, weights, 2, 0.1)
+    torch.testing.assert_close(found, torch.tensor(2.0).log())
+
+
+def test_a_step_on_the_grpo_loss_makes_rewarded_completions_more_likely():
+    weights, ids = make_weights(9, 8, 1, 8), torch.tensor([[1, 2, 3, 4], [1, 2, 5, 6], [1, 2, 7, 8]])
+    rewards = torch.tensor([1.0, 0.0, 0.0])
+    old = training.token_logprobs(ids, weights, 2).detach()
+    parts = list(tensors(weights))
+    for part in parts:
+        part.requires_grad_()
+    loss = preferences.grpo_loss(ids, 2, rewards, old, weights, 2, 0.2)
+    with torch.no_grad():
+        for part, gradient in zip(parts, torch.autograd.grad(loss, parts), strict=True):
+            part.sub_(0.01 * gradient)
+        change = (training.token_logprobs(ids, weights, 2) - old)[:, 1:].sum(1)
+    assert change[0] > 0 > change[1:].mean()
+
+
+def test_merged_adapters_are_the_package_s_lora():
+    weights, x = make_weights(9, 8, 1, 6), noise(0, 3, 6)
+    A, B = noise(1, 2, 6), noise(2, 6, 2)
+    merged = tuning.lora_weights(weights, [{"k": (A, B)}], 4.0)["layers"][0]
+    expected = exercise("lora").solution(x, weights["layers"][0]["k"], A, B, 4.0)
+    torch.testing.assert_close(x @ merged["k"].T, expected)
+    assert merged["q"] is weights["layers"][0]["q"]
+
+
 def test_the_tokenizer_is_the_package_s():
     words = {word.encode(): 1 for word in TEXT.split()}
     merges = learn_merges_simple(words, 40)
@@ -104,10 +145,10 @@ def test_the_tokenizer_is_the_package_s():
 
 def test_the_training_loop_reaches_its_loss_with_another_optimizer():
     def mine(batches, weights, n_heads, lr):
-        tensors = list(training.tensors(weights))
-        for tensor in tensors:
-            tensor.requires_grad = True
-        optimizer, losses = torch.optim.Adam(tensors, lr=0.02), []
+        parts = list(tensors(weights))
+        for part in parts:
+            part.requires_grad = True
+        optimizer, losses = torch.optim.Adam(parts, lr=0.02), []
         for ids in batches:
             logits = transformer.gpt(ids[:, :-1], weights, n_heads)
             loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
