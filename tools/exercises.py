@@ -22,7 +22,7 @@ mistake and gives a hint. In Python, `llmguide.exercises.grade` does the same. Y
 in your browser.
 """
 
-_LADDER = """
+_LADDER = """\
 ## The ladder
 
 One small language model, from a tokenizer to fine-tuning, in steps that build on each other. Each step can

@@ -87,13 +87,13 @@ def train(batches, weights, n_heads, lr):
     return losses
 
 
-def write(ids, draws, weights, n_heads, temperature):
+def write(ids, uniforms, weights, n_heads, temperature):
     ids = list(ids)
-    for draw in draws:
+    for uniform in uniforms:
         seen = torch.tensor([ids[-len(weights["positions"]) :]])
         logits = gpt(seen, weights, n_heads)[0, -1]
         ends = (logits / temperature).softmax(-1).cumsum(-1)
-        ids.append(int((ends <= draw).sum()))
+        ids.append(int((ends <= uniform).sum()))
     return ids
 
 

@@ -73,9 +73,10 @@ def _check(name: str, source: str, own: Mapping[str, str]) -> Grade:
     if isinstance(function, str):
         return Grade(False, f"{name}: {function}")
     result = grade(name, function)
-    if result.passed and asked.demo:
-        result = Grade(True, f"{result.message}\n{asked.demo({**functions, asked.function: function})}")
-    return result
+    if not result.passed:
+        return result
+    written = asked.demo({**functions, asked.function: function}) if asked.demo else ""
+    return Grade(True, "\n".join(filter(None, [result.message, asked.after, written])))
 
 
 def _load(

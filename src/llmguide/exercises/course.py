@@ -90,11 +90,11 @@ class Course:
             yield f"{'x' if found.name in self.solved else '.'} {found.name:22} {effort}".rstrip()
 
     def _explained(self, asked: Exercise, result: Grade) -> str:
-        """Say what to remember after success, and give the next hint after a failure without a name."""
-        if result.passed:
+        """Explain a success, unless the grade does, and give a hint for a failure without a name."""
+        if result.passed and not asked.after:
             mistake = asked.mistakes[0]
-            return asked.after or f"A common mistake is that {mistake.when}. {mistake.hint}"
-        if result.mistake:
+            return f"A common mistake is that {mistake.when}. {mistake.hint}"
+        if result.passed or result.mistake:
             return ""
         n = min(self.failures[asked.name], len(asked.hints))
         return f"Hint {n} of {len(asked.hints)}: {asked.hints[n - 1]}"
@@ -114,14 +114,15 @@ def watch(course: Course, tell: Callable[[str], None]) -> None:
     """
     tell(course.open())
     while course.current:
-        path = course.path(course.current)
-        before = _changed(path)
-        while _changed(path) in {before, 0}:
-            time.sleep(_PAUSE)
-        passed, message = course.save()
-        tell(_wrapped(message))
-        if passed:
-            tell(course.open())
+        asked = course.current
+        path = course.path(asked)
+        seen = _changed(path)
+        while course.current is asked:
+            while (now := _changed(path)) in {seen, 0}:
+                time.sleep(_PAUSE)
+            seen = now
+            tell(_wrapped(course.save()[1]))
+        tell(course.open())
 
 
 def stub(asked: Exercise) -> str:

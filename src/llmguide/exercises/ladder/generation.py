@@ -23,7 +23,7 @@ from llmguide.tokenization.bpe import learn_merges_simple
 
 def write(
     ids: list[int],
-    draws: list[float],
+    uniforms: list[float],
     weights: Weights,
     n_heads: int,
     temperature: float,
@@ -33,26 +33,26 @@ def write(
 ) -> list[int]:
     """Extend a text by one token for each random number, with switches for the mistakes."""
     ids = list(ids)
-    for draw in draws:
+    for uniform in uniforms:
         seen = window(ids, len(weights["positions"]))
         logits = gpt(torch.tensor([seen]), weights, n_heads)[0, position]
         cumulative = (logits / temperature).softmax(-1).cumsum(-1)
-        ids.append(int((cumulative <= draw).sum()))
+        ids.append(int((cumulative <= uniform).sum()))
     return ids
 
 
 def _greedy(
-    ids: list[int], draws: list[float], weights: Weights, n_heads: int, temperature: float
+    ids: list[int], uniforms: list[float], weights: Weights, n_heads: int, temperature: float
 ) -> list[int]:
-    return write(ids, draws, weights, n_heads, 1e-4)
+    return write(ids, uniforms, weights, n_heads, 1e-4)
 
 
 def _write_probes() -> list[Arguments]:
     random = Random(0)
-    draws = [0.02 + 0.96 * random.random() for _ in range(24)]
+    uniforms = [0.02 + 0.96 * random.random() for _ in range(24)]
     return [
-        ([3, 1, 4], draws, make_weights(9, 6, 2, 8, std=0.3), 2, 0.7),
-        ([5], draws[:4], make_weights(9, 6, 1, 8, std=0.3, seed=1), 4, 1.6),
+        ([3, 1, 4], uniforms, make_weights(9, 6, 2, 8, std=0.3), 2, 0.7),
+        ([5], uniforms[:4], make_weights(9, 6, 1, 8, std=0.3, seed=1), 4, 1.6),
     ]
 
 
@@ -164,13 +164,12 @@ def _cache_probes() -> list[Arguments]:
 EXERCISES = (
     Exercise(
         "write",
-        "write(ids, draws, weights, n_heads, temperature) extends a list of ids by one token for each "
-        "number in "
-        "`draws` and returns the longer list. A draw is uniform in [0, 1). The tokens share that interval "
-        "in the "
-        "order of their ids, each with a stretch as long as its probability; the draw picks the token on "
-        "whose "
-        "stretch it falls. The model reads as much of the end of the text as it has positions.",
+        "write(ids, uniforms, weights, n_heads, temperature) samples one token for each number in the list "
+        "`uniforms` and returns the list `ids` with the new ones at its end. Each number is uniform in [0, "
+        "1). "
+        "The tokens divide that interval in the order of their ids, each with a segment as long as its "
+        "probability; the next token is the one on whose segment the number falls. The model reads as much "
+        "of the end of the text as it has positions.",
         write,
         _write_probes,
         (
@@ -178,13 +177,13 @@ EXERCISES = (
                 "temperature upside down",
                 "the logits are multiplied by the temperature",
                 "A low temperature makes the distribution sharper.",
-                lambda ids, draws, weights, n_heads, t: write(ids, draws, weights, n_heads, 1 / t),
+                lambda ids, uniforms, weights, n_heads, t: write(ids, uniforms, weights, n_heads, 1 / t),
             ),
             Mistake(
                 "temperature ignored",
                 "the temperature is 1",
                 "Apply the temperature to the logits, before the softmax.",
-                lambda ids, draws, weights, n_heads, t: write(ids, draws, weights, n_heads, 1.0),
+                lambda ids, uniforms, weights, n_heads, t: write(ids, uniforms, weights, n_heads, 1.0),
             ),
             Mistake(
                 "prompt not returned",
@@ -194,8 +193,8 @@ EXERCISES = (
             ),
             Mistake(
                 "greedy",
-                "the most likely token is taken, whatever the draw",
-                "Add up the probabilities until the sum passes the draw.",
+                "the most likely token is taken, whatever the random number",
+                "Add up the probabilities until the sum passes the random number.",
                 _greedy,
             ),
             Mistake(
@@ -220,16 +219,15 @@ EXERCISES = (
         (
             "One token at a time: the text so far, the logits of its last position, probabilities, a token.",
             "How many tokens can the model read? Look at the table of positions.",
-            "Cumulative sums turn probabilities into the ends of the stretches. How many ends lie at or "
-            "below the "
-            "draw?",
+            "Cumulative sums turn probabilities into the ends of the segments. How many ends are at or below "
+            "the random number?",
         ),
         needs=("gpt", "encode", "decode", "train"),
         level="medium",
         minutes=15,
         after="Sampling is a loop around the model: what is random is outside it. Top-k, top-p and min-p "
         "change the "
-        "probabilities before the draw, and nothing else.",
+        "probabilities before a token is sampled, and nothing else.",
         demo=own_text,
     ),
     Exercise(
