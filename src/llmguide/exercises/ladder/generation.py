@@ -166,8 +166,7 @@ EXERCISES = (
         "write",
         "write(ids, uniforms, weights, n_heads, temperature) samples one token for each number in the list "
         "`uniforms` and returns the list `ids` with the new ones at its end. Each number is uniform in [0, "
-        "1). "
-        "The tokens divide that interval in the order of their ids, each with a segment as long as its "
+        "1). The tokens divide that interval in the order of their ids, each with a segment as long as its "
         "probability; the next token is the one on whose segment the number falls. The model reads as much "
         "of the end of the text as it has positions.",
         write,
@@ -219,26 +218,22 @@ EXERCISES = (
         (
             "One token at a time: the text so far, the logits of its last position, probabilities, a token.",
             "How many tokens can the model read? Look at the table of positions.",
-            "Cumulative sums turn probabilities into the ends of the segments. How many ends are at or below "
-            "the random number?",
+            "Cumulative sums turn probabilities into the ends of the segments. How many ends are at or "
+            "below the random number?",
         ),
         needs=("gpt", "encode", "decode", "train"),
         level="medium",
         minutes=15,
         after="Sampling is a loop around the model: what is random is outside it. Top-k, top-p and min-p "
-        "change the "
-        "probabilities before a token is sampled, and nothing else.",
+        "change the probabilities before a token is sampled, and nothing else.",
         demo=own_text,
     ),
     Exercise(
         "kv-cache",
         "gpt_cached(ids, weights, n_heads, cache) returns the logits (B, T, V) of the new tokens `ids` (B, "
-        "T), which "
-        "follow all tokens of earlier calls with the same `cache`. The cache is a dict, empty at first, in "
-        "which "
-        "you keep what you like. The logits must be those of gpt on the whole text, and nothing may be "
-        "computed "
-        "again for earlier tokens: the matrix products are counted.",
+        "T), which follow all tokens of earlier calls with the same `cache`. The cache is a dict, empty at "
+        "first, in which you keep what you like. The logits must be those of gpt on the whole text, and "
+        "nothing may be computed again for earlier tokens: the matrix products are counted.",
         gpt_cached,
         _cache_probes,
         (
@@ -289,8 +284,7 @@ EXERCISES = (
         level="hard",
         minutes=40,
         after="A step now costs one token instead of a whole text. The price is memory: keys and values of "
-        "every "
-        "layer for every token, which is what limits long contexts and large batches in serving.",
+        "every layer for every token, which is what limits long contexts and large batches in serving.",
         observe=_cached,
     ),
 )

@@ -133,12 +133,9 @@ EXERCISES = (
     Exercise(
         "reward-loss",
         "reward_loss(chosen, rejected, weights, n_heads, score) returns the loss of a reward model on "
-        "pairs of texts, "
-        "lists of ids of different lengths. The reward of a text is the dot product of `score` (D,) with "
-        "the last "
-        "hidden state of the model after the final norm. The loss is the negative log-likelihood, per "
-        "pair, of the "
-        "preferences under the Bradley-Terry model.",
+        "pairs of texts, lists of ids of different lengths. The reward of a text is the dot product of "
+        "`score` (D,) with the last hidden state of the model after the final norm. The loss is the "
+        "negative log-likelihood, per pair, of the preferences under the Bradley-Terry model.",
         reward_loss,
         _reward_probes,
         (
@@ -183,23 +180,18 @@ EXERCISES = (
         level="medium",
         minutes=20,
         after="Only differences of rewards are learned, so the zero of a reward model is arbitrary. That "
-        "is why "
-        "methods of reinforcement learning subtract a baseline.",
+        "is why methods of reinforcement learning subtract a baseline.",
         observe=loss_and_gradient,
     ),
     Exercise(
         "grpo-loss",
         "grpo_loss(ids, n_prompt, rewards, old_logprobs, weights, n_heads, clip) returns the loss of GRPO "
-        "for a group "
-        "of completions of one prompt. The rows of `ids` (G, T) begin with the same n_prompt tokens and "
-        "are equally "
-        "long; `rewards` is (G,). `old_logprobs` (G, T - 1) are the log-probabilities, at the time of "
-        "sampling, of "
-        "all tokens but the first. Advantages are the rewards standardized in the group, with 1e-4 added "
-        "to the "
-        "sample standard deviation; the objective is that of PPO with its clipping range `clip`, averaged "
-        "over the "
-        "tokens of the completions. There is no KL penalty.",
+        "for a group of completions of one prompt. The rows of `ids` (G, T) begin with the same n_prompt "
+        "tokens and are equally long; `rewards` is (G,). `old_logprobs` (G, T - 1) are the "
+        "log-probabilities, at the time of sampling, of all tokens but the first. Advantages are the "
+        "rewards standardized in the group, with 1e-4 added to the sample standard deviation; the "
+        "objective is that of PPO with its clipping range `clip`, averaged over the tokens of the "
+        "completions. There is no KL penalty.",
         grpo_loss,
         _grpo_probes,
         (
@@ -231,8 +223,7 @@ EXERCISES = (
                 "always clipped",
                 "only the clipped ratio is used",
                 "PPO takes the smaller of two gains, with and without clipping: it must not hide a change "
-                "for the "
-                "worse.",
+                "for the worse.",
                 partial(grpo_loss, clipped_only=True),
             ),
             Mistake(
@@ -259,17 +250,14 @@ EXERCISES = (
         level="hard",
         minutes=25,
         after="One optimizer step on this loss is a step of GRPO. PPO has the same objective; its "
-        "advantages come from "
-        "a value model, so it needs no group.",
+        "advantages come from a value model, so it needs no group.",
         observe=loss_and_gradient,
     ),
     Exercise(
         "dpo-loss",
         "dpo_loss(prompts, chosen, rejected, weights, reference, n_heads, beta) returns the DPO loss on a "
-        "batch of "
-        "preferences, averaged over the pairs. `weights` is the policy, `reference` the model that it "
-        "started from. "
-        "Prompts and responses are lists of ids.",
+        "batch of preferences, averaged over the pairs. `weights` is the policy, `reference` the model "
+        "that it started from. Prompts and responses are lists of ids.",
         dpo_loss,
         _dpo_probes,
         (
@@ -314,8 +302,7 @@ EXERCISES = (
         level="medium",
         minutes=15,
         after="No reward model and no sampling: preferences are turned into one supervised loss. The price "
-        "is that "
-        "it learns only from responses that somebody else has written.",
+        "is that it learns only from responses that somebody else has written.",
         observe=loss_and_gradient,
     ),
 )

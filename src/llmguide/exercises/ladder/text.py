@@ -101,10 +101,9 @@ EXERCISES = (
     Exercise(
         "encode",
         "encode(text, merges) turns a text into a list of token ids by byte-level BPE. Ids below 256 are "
-        "the bytes "
-        "of UTF-8. `merges` is a list of pairs of ids in the order in which they were learned; pair number "
-        "i, "
-        "counted from 0, becomes the id 256 + i. A pair that overlaps itself is merged from the left.",
+        "the bytes of UTF-8. `merges` is a list of pairs of ids in the order in which they were learned; "
+        "pair number i, counted from 0, becomes the id 256 + i. A pair that overlaps itself is merged from "
+        "the left.",
         encode,
         lambda: [("the theé heath, baaa: theaé", _MERGES), ("thé", _MERGES), ("", _MERGES)],
         (
@@ -144,16 +143,13 @@ EXERCISES = (
         level="medium",
         minutes=20,
         after="Every model that you will call has such a list of merges in its tokenizer file. Replacing "
-        "pairs in "
-        "the learned order gives the same ids as searching for the lowest rank again and again, because a "
-        "merge "
-        "can only create pairs that were learned after it.",
+        "pairs in the learned order gives the same ids as searching for the lowest rank again and again, "
+        "because a merge can only create pairs that were learned after it.",
     ),
     Exercise(
         "decode",
         "decode(ids, merges) turns token ids back into text. The ids may end in the middle of a character "
-        "or be no "
-        "valid UTF-8 at all; then it returns the replacement character for what cannot be decoded.",
+        "or be no valid UTF-8 at all; then it returns the replacement character for what cannot be decoded.",
         decode,
         lambda: [
             (encode("the theé heath, baaa: theaé", _MERGES), _MERGES),
@@ -200,17 +196,14 @@ EXERCISES = (
         level="warm-up",
         minutes=10,
         after="decode(encode(text)) is the text, but not every list of ids is a text: a model can stop in "
-        "the "
-        "middle of a character. Programs that stream tokens hold such bytes back until the character is "
-        "complete.",
+        "the middle of a character. Programs that stream tokens hold such bytes back until the character "
+        "is complete.",
     ),
     Exercise(
         "embed",
         "embed(ids, weights, start=0) returns the vectors (B, T, D) that enter the first layer of a GPT-2. "
-        "`ids` is "
-        "(B, T), weights['tokens'] has a row for each token of the vocabulary and weights['positions'] one "
-        "for each "
-        "position. `start` is the position of the first token.",
+        "`ids` is (B, T), weights['tokens'] has a row for each token of the vocabulary and "
+        "weights['positions'] one for each position. `start` is the position of the first token.",
         embed,
         _embed_probes,
         (
@@ -254,7 +247,6 @@ EXERCISES = (
         level="warm-up",
         minutes=5,
         after="An embedding is a lookup. Multiplying one-hot vectors by the table gives the same numbers, "
-        "with V "
-        "times the work.",
+        "with V times the work.",
     ),
 )

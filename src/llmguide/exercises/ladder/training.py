@@ -119,8 +119,7 @@ EXERCISES = (
     Exercise(
         "token-logprobs",
         "token_logprobs(ids, weights, n_heads) returns (B, T - 1): for each token of `ids` but the first, "
-        "the "
-        "natural logarithm of the probability that the model gives it after the tokens before it.",
+        "the natural logarithm of the probability that the model gives it after the tokens before it.",
         token_logprobs,
         _loss_probes,
         (
@@ -166,14 +165,12 @@ EXERCISES = (
         level="medium",
         minutes=10,
         after="Pre-training, SFT, DPO, PPO and GRPO all start from this function. They differ in which "
-        "tokens they "
-        "count and in how they weight them.",
+        "tokens they count and in how they weight them.",
     ),
     Exercise(
         "lm-loss",
         "lm_loss(ids, weights, n_heads) returns the training loss of a language model on a batch of token "
-        "ids "
-        "(B, T): one number, in nats per predicted token, from which gradients can flow back.",
+        "ids (B, T): one number, in nats per predicted token, from which gradients can flow back.",
         lm_loss,
         _loss_probes,
         (
@@ -223,21 +220,16 @@ EXERCISES = (
         level="warm-up",
         minutes=5,
         after="A model that knows nothing has the loss ln V. The difference between that and your loss is "
-        "what it "
-        "has learned.",
+        "what it has learned.",
         observe=loss_and_gradient,
     ),
     Exercise(
         "train",
         "train(batches, weights, n_heads, lr) trains a model: one optimizer step for each tensor of ids in "
-        "the list "
-        "`batches`. It changes the tensors of `weights` in place and returns the list of losses, each "
-        "measured "
-        "before its step, as floats. Use any optimizer of torch. The text is Lincoln's address at "
-        "Gettysburg, as "
-        f"bytes; after {len(_train_probes()[0][0])} batches with lr = {_train_probes()[0][3]} the loss on "
-        "it must be "
-        f"below {TARGET} nats per byte.",
+        "the list `batches`. It changes the tensors of `weights` in place and returns the list of losses, "
+        "each measured before its step, as floats. Use any optimizer of torch. The text is Lincoln's "
+        f"address at Gettysburg, as bytes; after {len(_train_probes()[0][0])} batches with lr = "
+        f"{_train_probes()[0][3]} the loss on it must be below {TARGET} nats per byte.",
         train,
         _train_probes,
         (
@@ -283,8 +275,7 @@ EXERCISES = (
         level="medium",
         minutes=20,
         after="The same five lines train the largest models. What is added there keeps many machines busy "
-        "and the "
-        "run stable: a schedule, clipping, mixed precision, checkpoints, sharding.",
+        "and the run stable: a schedule, clipping, mixed precision, checkpoints, sharding.",
         observe=_trained,
         accept=_reached,
     ),

@@ -110,8 +110,7 @@ EXERCISES = (
     Exercise(
         "attention-head",
         "attention_head(x, q, k, v) returns the output (B, T, E) of one head of causal self-attention on "
-        "x, which "
-        "is (B, T, D). The weights q, k and v are (E, D), in the layout of torch.nn.Linear.",
+        "x, which is (B, T, D). The weights q, k and v are (E, D), in the layout of torch.nn.Linear.",
         attention_head,
         lambda: [(noise(i, 2, 5, 6), *(noise(i + j, 3, 6) for j in (1, 2, 3))) for i in (0, 5)],
         (
@@ -161,14 +160,13 @@ EXERCISES = (
         level="warm-up",
         minutes=10,
         after="A head moves information between positions; it is the only part of the model that does. "
-        "Everything "
-        "else works on each position alone.",
+        "Everything else works on each position alone.",
     ),
     Exercise(
         "multi-head",
         "multi_head(x, layer, n_heads) returns the output (B, T, D) of multi-head causal self-attention. "
-        "layer['q'], layer['k'], layer['v'] and layer['o'] are (D, D), without biases. Each head owns "
-        "D / n_heads neighboring rows of the first three.",
+        "layer['q'], layer['k'], layer['v'] and layer['o'] are (D, D), without biases. Each head owns D / "
+        "n_heads neighboring rows of the first three.",
         multi_head,
         _layer_probes,
         (
@@ -212,15 +210,13 @@ EXERCISES = (
         level="warm-up",
         minutes=10,
         after="Real implementations compute all heads in one batched product, as in exercise split-heads. "
-        "The "
-        "numbers are the same: slicing the weights or slicing the projected vectors is one operation.",
+        "The numbers are the same: slicing the weights or slicing the projected vectors is one operation.",
     ),
     Exercise(
         "block",
         "block(x, layer, n_heads) returns the residual stream (B, T, D) after one pre-norm block: "
-        "attention, then a "
-        "feed-forward layer with GELU. Besides the weights of attention, `layer` has norm_1 and norm_2 for "
-        f"RMSNorm with eps {EPS:g}, up (4D, D) and down (D, 4D); there are no biases.",
+        "attention, then a feed-forward layer with GELU. Besides the weights of attention, `layer` has "
+        f"norm_1 and norm_2 for RMSNorm with eps {EPS:g}, up (4D, D) and down (D, 4D); there are no biases.",
         block,
         _layer_probes,
         (
@@ -264,15 +260,13 @@ EXERCISES = (
         level="medium",
         minutes=10,
         after="This block, repeated, is most of every language model since GPT-2. Later models changed its "
-        "parts "
-        "(SwiGLU for GELU, RoPE for position embeddings, fewer key/value heads), not its form.",
+        "parts (SwiGLU for GELU, RoPE for position embeddings, fewer key/value heads), not its form.",
     ),
     Exercise(
         "gpt",
         "gpt(ids, weights, n_heads) returns the logits (B, T, V) of the token that follows each position. "
         "weights['layers'] is a list of layers, weights['norm'] the weight of a final RMSNorm. The output "
-        "head is "
-        "tied to the token embedding.",
+        "head is tied to the token embedding.",
         gpt,
         _gpt_probes,
         (
@@ -320,7 +314,6 @@ EXERCISES = (
         level="warm-up",
         minutes=10,
         after="That is a complete GPT. With the same weights it gives the same logits as llmguide.GPT with "
-        "RMSNorm "
-        "and no biases. A larger model has more layers and wider ones; the code stays.",
+        "RMSNorm and no biases. A larger model has more layers and wider ones; the code stays.",
     ),
 )

@@ -123,9 +123,9 @@ def _adapted(function: Callable[..., Any], arguments: Arguments) -> tuple[Tensor
 EXERCISES = (
     Exercise(
         "response-logprobs",
-        "response_logprobs(prompts, responses, weights, n_heads) returns one number for each pair, (B,): the "
-        "log-probability of the whole response after its prompt. Prompts and responses are lists of ids of "
-        "different lengths, none of them empty.",
+        "response_logprobs(prompts, responses, weights, n_heads) returns one number for each pair, (B,): "
+        "the log-probability of the whole response after its prompt. Prompts and responses are lists of "
+        "ids of different lengths, none of them empty.",
         response_logprobs,
         _response_probes,
         (
@@ -174,14 +174,14 @@ EXERCISES = (
         needs=("token-logprobs",),
         level="medium",
         minutes=15,
-        after="SFT, reward-free methods such as DPO, and policy gradients all weight this quantity. Only the "
-        "weights differ.",
+        after="SFT, reward-free methods such as DPO, and policy gradients all weight this quantity. Only "
+        "the weights differ.",
     ),
     Exercise(
         "sft-loss",
         "sft_loss(prompts, responses, weights, n_heads) returns the loss of supervised fine-tuning on a "
-        "batch, in "
-        "nats per learned token. Every token that is learned counts the same, in short and long responses.",
+        "batch, in nats per learned token. Every token that is learned counts the same, in short and long "
+        "responses.",
         sft_loss,
         _response_probes,
         (
@@ -233,10 +233,9 @@ LAST = (
     Exercise(
         "lora-weights",
         "lora_weights(weights, adapters, alpha) returns the weights of a model to which LoRA adapters are "
-        "merged. "
-        "`adapters` has a dict for each layer, from the name of a matrix to its pair (A, B), where A is "
-        "(rank, D) "
-        "and B is (D, rank). The given weights stay as they are, and gradients can flow back to A and B.",
+        "merged. `adapters` has a dict for each layer, from the name of a matrix to its pair (A, B), where "
+        "A is (rank, D) and B is (D, rank). The given weights stay as they are, and gradients can flow "
+        "back to A and B.",
         lora_weights,
         _lora_probes,
         (
@@ -286,8 +285,7 @@ LAST = (
         level="medium",
         minutes=10,
         after="Train A and B with your own training loop and any of your losses: the base model is shared "
-        "by all "
-        "tasks, and a task is a file of a few megabytes. That was the last step of the ladder.",
+        "by all tasks, and a task is a file of a few megabytes. That was the last step of the ladder.",
         observe=_adapted,
     ),
 )
