@@ -9,6 +9,7 @@ from llmguide.cli import main
 from llmguide.exercises import exercise, exercises
 from llmguide.exercises.course import PROGRESS, Course, stub, watch
 from llmguide.exercises.ladder import EXERCISES as LADDER
+from llmguide.files import write_text
 
 HALF = "def temperature(logits, t):\n    return logits / t\n"
 
@@ -115,9 +116,9 @@ def test_a_save_is_noticed(tmp_path):
     watching.start()
     while not told:  # the file is opened
         watching.join(0.01)
-    while watching.is_alive():  # saved again and again, because a clock may be coarse
-        course.path(exercise("temperature")).write_text(HALF, encoding="utf-8")
-        watching.join(0.05)
+    while watching.is_alive():  # again if the clock of the file system is too coarse to show the first save
+        write_text(course.path(exercise("temperature")), HALF)
+        watching.join(3)
     assert told[0].endswith("save it.")
     assert told[1].startswith("temperature: right.")
     assert told[2] == f"All {len(exercises())} exercises are solved."

@@ -118,9 +118,7 @@ def watch(course: Course, tell: Callable[[str], None]) -> None:
         path = course.path(asked)
         seen = _changed(path)
         while course.current is asked:
-            while (now := _changed(path)) in {seen, 0}:
-                time.sleep(_PAUSE)
-            seen = now
+            seen = _saved(path, seen)
             tell(_wrapped(course.save()[1]))
         tell(course.open())
 
@@ -152,6 +150,15 @@ def _described(asked: Exercise) -> str:
 
 def _wrapped(message: str) -> str:
     return "\n".join(fill(line, _WIDTH) for line in message.split("\n"))
+
+
+def _saved(path: Path, seen: int) -> int:
+    """Wait until a file has changed and then not for a moment; return when it was written."""
+    before = seen
+    while (now := _changed(path)) in {seen, 0} or now != before:
+        before = now
+        time.sleep(_PAUSE)
+    return now
 
 
 def _changed(path: Path) -> int:
