@@ -40,6 +40,13 @@ FOLDERS = (
     "cli",
 )
 BEGIN, END = "      # written by tools.reference\n", "      # end of what tools.reference writes\n"
+_MACHINERY = {
+    "checking",
+    "comparing",
+    "course",
+    "grading",
+    "time_limit",
+}  # of the exercises; the rest are lessons
 _SOURCE = re.compile(r"^ *@source llmguide\.([\w.]+)", re.MULTILINE)
 _HEADING = re.compile(r"^# (.+?)(?: \{.*\})?$", re.MULTILINE)
 
@@ -114,7 +121,7 @@ def page(name: str) -> str:
     if pages := _explained().get(name):
         links = ", ".join(f"[{title}]({up}{address})" for address, title in pages)
         parts.append(f"Explained in {links}.\n")
-    is_lesson = name.startswith("exercises.") and name != "exercises.grading"
+    is_lesson = name.startswith("exercises.") and name.partition(".")[2] not in _MACHINERY
     options = "\n    options:\n      members: []" if is_folder(name) or is_lesson else ""
     parts.append(f"::: llmguide.{name}{options}\n")
     if is_folder(name):

@@ -9,10 +9,10 @@ const DONE = "llmguide.exercises"; // {exercise: true}, kept in this browser onl
 const DRAFTS = "llmguide.drafts"; // {exercise: code}
 const SCOPE = "exercises"; // names of the pages stay as they are: each check runs in a namespace of its own
 const CHECK = `
-from llmguide.exercises.grading import check
+from llmguide.exercises.checking import check
 from session import emit
 
-graded = check(name, source)
+graded = check(name, source, earlier)
 message = graded.message.removeprefix(f"{name}: ")
 emit({"passed": graded.passed, "message": message[0].upper() + message[1:]})
 `;
@@ -41,9 +41,9 @@ function keep(key, entries) {
 // ---- one exercise --------------------------------------------------------------------------------------------------
 
 class Exercise {
-  constructor(element, onChange) {
+  constructor(element, onChange, siblings) {
     const block = element.querySelector(".stub");
-    Object.assign(this, { element, block, onChange, name: element.dataset.name, editor: null, running: false });
+    Object.assign(this, { element, block, onChange, siblings, name: element.dataset.name, editor: null, running: false });
     this.code = block.querySelector("code");
     this.html = this.code.innerHTML;
     this.stub = this.code.textContent.trimEnd();
@@ -173,7 +173,7 @@ class Exercise {
       scope: SCOPE,
       name: "check",
       needs: "torch",
-      inputs: { name: this.name, source: this.draft ?? this.stub },
+      inputs: { name: this.name, source: this.draft ?? this.stub, earlier: this.earlier() },
       onLoading: (...stage) => (this.note.textContent = showProgress(this.bar, ...stage)),
       onStart: () => {
         hideProgress(this.bar);
@@ -183,6 +183,13 @@ class Exercise {
     if (found.started) noteFetched(this.parts);
     this.rest();
     this.judge(found);
+  }
+
+  // The solved answers of this page, by name: an exercise may call those it builds on.
+  earlier() {
+    const done = read(DONE);
+    const solved = this.siblings().filter(({ name, draft }) => done[name] && draft !== undefined && name !== this.name);
+    return Object.fromEntries(solved.map(({ name, draft }) => [name, draft]));
   }
 
   stop() {
@@ -244,7 +251,7 @@ function buildPage(elements) {
     count.textContent = progress(built.map(({ name }) => name));
     clear.hidden = !built.some(({ name, draft }) => read(DONE)[name] || draft !== undefined);
   };
-  const built = elements.map((element) => new Exercise(element, show));
+  const built = elements.map((element) => new Exercise(element, show, () => built));
   clear.addEventListener("click", () => {
     keep(DONE, Object.fromEntries(built.map(({ name }) => [name, undefined])));
     for (const exercise of built) exercise.reset();

@@ -21,6 +21,12 @@ TRIANGLE = (
 )
 WINDOW = "import torch\n\n\ndef sliding_window_mask(T, window):\n    return torch.ones(T, T).tril().bool()"
 SPLIT = "def split_heads(x, n_heads):\n    return x.reshape(len(x), n_heads, x.shape[1], -1)"
+LOGPROBS = (
+    "def token_logprobs(ids, weights, n_heads):\n"
+    "    print('my own')\n"
+    "    logprobs = gpt(ids, weights, n_heads)[:, :-1].log_softmax(-1)\n"
+    "    return logprobs.gather(-1, ids[:, 1:, None])[..., 0]\n"
+)
 WRONG = [
     ("causal-mask", TRIANGLE, "mask off by one, hides itself"),
     ("sliding-window", WINDOW, "only causal"),
@@ -135,6 +141,19 @@ def test_hints_come_one_by_one(page: Page) -> None:
     hints.nth(0).locator("summary").press("Enter")
     expect(hints.nth(1)).to_be_visible()
     expect(hints.nth(1).locator("summary")).to_have_text("Hint 2 of 2")
+
+
+def test_a_rung_of_the_ladder_calls_the_readers_earlier_answer(page: Page, site_url: str) -> None:
+    page.goto(f"{site_url}exercises/")
+    write(page, "token-logprobs", LOGPROBS)
+    press(page, "token-logprobs", "Check")
+    expect(result(page, "token-logprobs")).to_contain_text("Right.", timeout=PATIENCE)
+    loss = "def lm_loss(ids, weights, n_heads):\n    return -token_logprobs(ids, weights, n_heads).mean()"
+    write(page, "lm-loss", loss)
+    press(page, "lm-loss", "Check")
+    expect(result(page, "lm-loss")).to_contain_text("Right.", timeout=PATIENCE)
+    expect(result(page, "lm-loss")).to_contain_text(exercise("lm-loss").after)
+    expect(result(page, "lm-loss").locator("pre")).to_contain_text("my own")
 
 
 def test_without_scripts_hints_and_solution_are_there(browser: Browser, site_url: str) -> None:

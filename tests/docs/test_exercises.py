@@ -12,7 +12,8 @@ from tools.markdown.exercises import rendered
 from tools.twins import twin
 
 from llmguide.exercises import exercise, exercises
-from llmguide.exercises.grading import check
+from llmguide.exercises.checking import check
+from llmguide.exercises.ladder import EXERCISES as LADDER
 
 EXTENSIONS = [
     "attr_list",
@@ -85,8 +86,10 @@ def test_an_exercise_without_a_solution_fails_the_build(monkeypatch, tmp_path):
 # ---- where they stand ------------------------------------------------------------------------------------
 
 
-def test_each_exercise_stands_in_one_chapter():
-    assert sorted(name for names in placed().values() for name in names) == sorted(exercises())
+def test_each_exercise_stands_in_one_chapter_or_on_the_ladder():
+    rungs = re.findall(r"^@exercise (.+)$", render(), re.MULTILINE)
+    assert rungs == [found.name for found in LADDER]
+    assert sorted([*rungs, *(name for names in placed().values() for name in names)]) == sorted(exercises())
 
 
 def test_the_list_links_to_each_where_it_stands():

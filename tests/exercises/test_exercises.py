@@ -2,7 +2,9 @@
 
 import importlib
 import re
+import threading
 from collections import Counter
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -15,7 +17,10 @@ from llmguide.costs.memory import kv_cache_bytes
 from llmguide.costs.scaling_laws import KAPLAN_COMPUTE
 from llmguide.data.cleaning.dedup import jaccard, match_probability
 from llmguide.exercises import exercise, exercises, grade
-from llmguide.exercises.grading import CHAPTERS, check, same
+from llmguide.exercises.checking import check
+from llmguide.exercises.comparing import same
+from llmguide.exercises.grading import CHAPTERS
+from llmguide.exercises.time_limit import time_limit
 from llmguide.post_training.adapters.quantization import NF4
 
 MISTAKES = [(name, mistake) for name, found in exercises().items() for mistake in found.mistakes]
@@ -297,6 +302,39 @@ def test_source_runs_in_names_of_its_own():
 def test_an_interrupt_is_no_wrong_answer():
     with pytest.raises(KeyboardInterrupt):
         check("temperature", "def temperature(logits, t):\n    raise KeyboardInterrupt")
+
+
+def test_an_endless_loop_is_stopped():
+    def mine(logits, t):
+        while True:
+            with suppress(Exception):
+                t += 1
+
+    found = grade("temperature", mine, timeout=0.2)
+    assert found.mistake == "does not finish"
+    assert "has not finished after 0.2 seconds" in str(found)
+
+
+def test_the_clock_of_code_that_ends_in_time_is_stopped():
+    running = set(threading.enumerate())
+    with time_limit(60):
+        started = set(threading.enumerate()) - running
+    (clock,) = [thread for thread in started if isinstance(thread, threading.Timer)]
+    clock.join(10)
+    assert not clock.is_alive()
+
+
+def test_a_float_for_an_int_is_said():
+    found = grade("count-parameters", lambda *sizes: float(exercise("count-parameters").solution(*sizes)))
+    assert found.mistake == "float for an int"
+    assert "Got 124439808.0, a float; expected 124439808, an int,\nfor 50257, 1024, 12, 768" in str(found)
+
+
+def test_an_int_for_a_float_is_right():
+    assert grade("bits", exercise("bits").solution).passed
+    assert same([2], [2.0])
+    assert not same([2.0], [2])
+    assert not same([True], [1])
 
 
 def test_arguments_changed_in_place():

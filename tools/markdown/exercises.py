@@ -15,6 +15,7 @@ from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
 
 from llmguide.exercises import Exercise, exercise
+from llmguide.exercises.checking import needed
 from tools import DATA
 from tools.fences import dump, map_prose
 from tools.markdown.cells import loads
@@ -55,11 +56,12 @@ def rendered(found: Exercise) -> str:
     imports, answer = _answers().get(found.function, ("", ""))
     if not answer:
         raise ValueError(f"@exercise {found.name}: no file in docs/_data/answers defines {found.function}")
-    stub = [*imports.split("\n"), "", ""] if imports else []
+    calls = [f"# you may call {earlier.signature}" for earlier in needed(found.name)]
+    stub = [*imports.split("\n"), *calls, "", ""] if imports else [*calls, "", ""] if calls else []
     stub += [f"def {found.signature}:", "    ..."]
     return "\n".join(
         [
-            f"**Exercise `{found.name}`.** {task(found)}",
+            f"**Exercise `{found.name}`{effort(found)}.** {task(found)}",
             "",
             *dump("{.python .stub}", stub, ""),
             *(line for hint in found.hints for line in ("", '??? tip "Hint"', "", f"    {plain(hint)}")),
@@ -69,6 +71,15 @@ def rendered(found: Exercise) -> str:
             *dump("{.python}", answer.split("\n"), "    "),
         ]
     )
+
+
+def effort(found: Exercise) -> str:
+    """Difficulty and time, where they are known.
+
+    >>> effort(exercise("kv-cache"))
+    ' (hard, 40 minutes)'
+    """
+    return f" ({found.level}, {found.minutes} minutes)" if found.level else ""
 
 
 def task(found: Exercise) -> str:

@@ -29,6 +29,7 @@ COMMANDS = {
     "ppo": "maximize a reward model with PPO",
     "grpo": "GRPO and its variants on verifiable rewards or a reward model",
     "dpo": "train on comparisons directly, with DPO",
+    "learn": "solve the exercises of the guide in your editor, checked at each save",
     "project": "run one of the projects, from data to evaluation",
     "start": "start a project as an assignment: specification, stubs, tests, report",
     "check": "pass or fail a run of a project, an assignment, or your own model",
@@ -45,6 +46,7 @@ EXAMPLES = """\
   llmguide export runs/pretrain exported
   llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
+  llmguide learn                                     exercises in your editor: build a GPT step by step
   llmguide serve                                     the guide, whose cells run in your Python
   llmguide project character-model                   and llmguide check character-model
   llmguide start character-model                     the same project, written by you from stubs

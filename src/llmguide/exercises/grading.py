@@ -2,18 +2,19 @@
 
 import copy
 import importlib
-import math
 import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
-from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from llmguide.exercises.comparing import as_floats, difference, same, shown
+from llmguide.exercises.time_limit import OutOfTime, time_limit
 
 CHAPTERS = (
     "introduction",
@@ -29,10 +30,9 @@ CHAPTERS = (
     "how_llms_write_code",
     "algorithms",
     "prompting",
+    "ladder",
 )
 Arguments = tuple[Any, ...]
-_SOURCE = "<your code>"
-_SMALL = 24  # most numbers of a tensor that is shown whole
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class Mistake:
     mutant: Callable[..., Any]
 
 
+def _call(function: Callable[..., Any], arguments: Arguments) -> Any:
+    return function(*arguments)
+
+
 @dataclass(frozen=True)
 class Exercise:
     """An exercise: a function to write.
@@ -63,6 +67,13 @@ class Exercise:
         probes: Function that returns the arguments of the test calls, deterministically.
         mistakes: Mistakes that are recognized.
         hints: Hints in increasing detail.
+        needs: Names of the exercises whose functions the answer may call.
+        level: Difficulty: warm-up, medium or hard.
+        minutes: Typical time for a reader who knows the chapter.
+        after: What to remember, shown after success.
+        observe: What is compared: by default the result of a call with the arguments of a probe.
+        accept: Whether what is observed is right, given what the solution shows.
+        demo: Returns text made with the answers to this exercise and those it needs, by function name.
     """
 
     name: str
@@ -71,6 +82,13 @@ class Exercise:
     probes: Callable[[], Sequence[Arguments]]
     mistakes: tuple[Mistake, ...]
     hints: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    level: str = ""
+    minutes: int = 0
+    after: str = ""
+    observe: Callable[[Callable[..., Any], Arguments], Any] = _call
+    accept: Callable[[Any, Any], bool] = same
+    demo: Callable[[dict[str, Callable[..., Any]]], str] | None = None
 
     def __repr__(self) -> str:
         return f"{self.name}: {self.task}"
@@ -127,12 +145,13 @@ def exercise(name: str) -> Exercise:
     return exercises()[name]
 
 
-def grade(name: str, function: Callable[..., Any]) -> Grade:
+def grade(name: str, function: Callable[..., Any], *, timeout: float = 30.0) -> Grade:
     """Grade a function: compare it with the solution of an exercise, and name a known mistake.
 
     Args:
         name: Name of the exercise.
         function: Function to grade. It is called with copies of the arguments, by position.
+        timeout: Seconds that one test call may take. In the browser there is a Stop button instead.
 
     Returns:
         Whether it passed, a message, and the name of the mistake, empty if none was recognized.
@@ -149,140 +168,70 @@ def grade(name: str, function: Callable[..., Any]) -> Grade:
     temperature: not yet. Your result is what one gets when the logits are multiplied by the temperature.
     Hint: With t = 0.5 the difference between two logits must double.
     """
-    return grade_exercise(exercise(name), function)
+    return grade_exercise(exercise(name), function, timeout=timeout)
 
 
-def grade_exercise(asked: Exercise, function: Callable[..., Any]) -> Grade:
+def grade_exercise(asked: Exercise, function: Callable[..., Any], *, timeout: float = 30.0) -> Grade:
     """Grade a function as `grade` does, for an exercise that is not in a chapter."""
     name, probes = asked.name, asked.probes()
     results = []
     for arguments in probes:
         given = copy.deepcopy(arguments)
         try:
-            results.append(function(*given))
+            with time_limit(timeout):
+                results.append(asked.observe(function, given))
         except NotImplementedError:
             return Grade(False, f"{name}: not written yet.", "not written")
+        except OutOfTime:
+            message = f"{name}: it has not finished after {timeout:g} seconds. Does a loop never end?"
+            return Grade(False, f"{message}\nfor {shown(arguments)}", "does not finish")
         except (Exception, SystemExit) as error:
             raised = f"{type(error).__name__}: {error}{_place(error, function)}"
             return Grade(False, f"{name}: it raises {raised}\nfor {shown(arguments)}")
         if not same(given, arguments):
             message = f"{name}: the function changes its arguments in place. Compute a new value instead."
             return Grade(False, message, "changes its arguments")
-    expected = [asked.solution(*copy.deepcopy(arguments)) for arguments in probes]
-    if same(results, expected):
-        return Grade(True, f"{name}: right.")
-    for mistake in asked.mistakes:
-        if same(results, [mistake.mutant(*copy.deepcopy(arguments)) for arguments in probes]):
+    return _compared(asked, probes, results)
+
+
+def _compared(asked: Exercise, probes: Sequence[Arguments], results: list[Any]) -> Grade:
+    """Grade what was observed of a function."""
+    expected = _observed(asked)
+    if all(map(asked.accept, results, expected)):
+        return Grade(True, f"{asked.name}: right.")
+    for i, mistake in enumerate(asked.mistakes):
+        if same(results, _observed(asked, i)):
             message = f"Your result is what one gets when {mistake.when}.\nHint: {mistake.hint}"
-            return Grade(False, f"{name}: not yet. {message}", mistake.name)
-    return Grade(False, f"{name}: not yet. {difference(probes, results, expected)}")
+            return Grade(False, f"{asked.name}: not yet. {message}", mistake.name)
+    wrong = next(i for i, pair in enumerate(zip(results, expected, strict=True)) if not asked.accept(*pair))
+    if not same(results, expected) and same(as_floats(results), as_floats(expected)):
+        got, wanted = shown((results[wrong],)), shown((expected[wrong],))
+        message = f"The number is right, but not its type. Got {got}, a float; expected {wanted}, an int,"
+        message = f"{asked.name}: not yet. {message}\nfor {shown(probes[wrong])}"
+        return Grade(False, message, "float for an int")
+    message = difference(probes[wrong], results[wrong], expected[wrong])
+    return Grade(False, f"{asked.name}: not yet. {message}")
 
 
-def check(name: str, source: str) -> Grade:
-    r"""Run source code in a namespace of its own, and grade the function that the exercise asks for.
-
-    Args:
-        name: Name of the exercise.
-        source: Python source that defines the function, with everything it needs.
-
-    Returns:
-        The result of `grade`; code that cannot run fails, and the message says why.
-
-    Raises:
-        ValueError: There is no such exercise.
-
-    >>> check("temperature", "def temperature(logits, t):\n    return logits / t")
-    temperature: right.
-    >>> check("temperature", "def heat(logits, t):\n    return logits / t")
-    temperature: the code defines no function temperature(logits, t).
-    >>> check("temperature", "x = 1 / 0")
-    temperature: the code raises ZeroDivisionError: division by zero (line 1)
-    """
-    asked = exercise(name)
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    try:
-        exec(compile(source, _SOURCE, "exec"), namespace)
-    except SyntaxError as error:
-        return Grade(False, f"{name}: {error.msg} (line {error.lineno})")
-    except (Exception, SystemExit) as error:
-        return Grade(False, f"{name}: the code raises {type(error).__name__}: {error}{_line(error, _SOURCE)}")
-    if not callable(namespace.get(asked.function)):
-        return Grade(False, f"{name}: the code defines no function {asked.signature}.")
-    return grade(name, namespace[asked.function])
+@cache
+def _observed(asked: Exercise, mistake: int | None = None) -> list[Any]:
+    """Return what is observed of the solution of an exercise or of one of its mistakes."""
+    function = asked.solution if mistake is None else asked.mistakes[mistake].mutant
+    return [asked.observe(function, copy.deepcopy(arguments)) for arguments in asked.probes()]
 
 
 def _place(error: BaseException, function: Callable[..., Any]) -> str:
     """Return the line of the function's file that raised the error, if it has one."""
     code = getattr(function, "__code__", None)
-    return _line(error, code.co_filename) if code else ""
+    return line_of(error, code.co_filename) if code else ""
 
 
-def _line(error: BaseException, filename: str) -> str:
+def line_of(error: BaseException, filename: str) -> str:
+    """Return the last line of a file that an error passed through, as " (line 3)", or nothing."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == filename
     ]
     return f" (line {lines[-1]})" if lines else ""
-
-
-def same(result: Any, expected: Any) -> bool:
-    """Return whether two results agree: numbers up to rounding, everything else exactly.
-
-    >>> same([1.0, (2,)], [1.0000001, (2,)]), same(torch.ones(2), torch.ones(1, 2)), same(None, 1.0)
-    (True, False, False)
-    """
-    if isinstance(expected, list | tuple):
-        return (
-            isinstance(result, list | tuple)
-            and len(result) == len(expected)
-            and all(same(*pair) for pair in zip(result, expected, strict=True))
-        )
-    if isinstance(expected, Tensor):
-        try:
-            result = torch.as_tensor(result).detach().double()
-        except (TypeError, ValueError, RuntimeError):
-            return False
-        return result.shape == expected.shape and torch.allclose(
-            result, expected.detach().double(), rtol=1e-4, atol=1e-6, equal_nan=True
-        )
-    if isinstance(expected, float):
-        try:
-            return math.isclose(float(result), expected, rel_tol=1e-4, abs_tol=1e-6)
-        except (TypeError, ValueError, RuntimeError):
-            return False
-    return type(result) is type(expected) and bool(result == expected)
-
-
-def difference(probes: Sequence[Arguments], results: Sequence[Any], expected: Sequence[Any]) -> str:
-    """Describe the first probe whose result is wrong."""
-    rows = zip(probes, results, expected, strict=True)
-    arguments, got, wanted = next(row for row in rows if not same(row[1], row[2]))
-    if isinstance(wanted, Tensor) and isinstance(got, Tensor):
-        if got.shape != wanted.shape:
-            shapes = f"{tuple(got.shape)}, expected {tuple(wanted.shape)}"
-            return f"The result has shape {shapes},\nfor {shown(arguments)}"
-        if wanted.numel() > _SMALL:
-            wrong = [at for at in product(*map(range, wanted.shape)) if not same(got[at], wanted[at])]
-            numbers = f"got {shown((got[wrong[0]],))}, expected {shown((wanted[wrong[0]],))}"
-            place = f"{len(wrong)} of {wanted.numel()} numbers are wrong. At {list(wrong[0])}: {numbers}"
-            return f"No known mistake.\n{place},\nfor {shown(arguments)}"
-    return f"No known mistake.\nGot {shown((got,))}\nexpected {shown((wanted,))}\nfor {shown(arguments)}"
-
-
-def shown(arguments: Arguments) -> str:
-    """Format arguments for reading: small tensors whole, large ones by their shape.
-
-    >>> shown((torch.tensor([0.5, 2.0]), torch.zeros(9, 9), 3))
-    '[0.5, 2.0], tensor of shape (9, 9), 3'
-    """
-
-    def one(value: Any) -> str:
-        if isinstance(value, Tensor):
-            if value.numel() > _SMALL:
-                return f"tensor of shape {tuple(value.shape)}"
-            return str(torch.round(value.double(), decimals=4).tolist())
-        return getattr(value, "__name__", None) or repr(value)
-
-    return ", ".join(map(one, arguments))
 
 
 def noise(seed: int, *shape: int) -> Tensor:

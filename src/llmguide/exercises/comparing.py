@@ -1,0 +1,92 @@
+"""Compare what a function returned with what was expected, and describe the difference."""
+
+import math
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_SMALL = 24  # most numbers of a tensor that is shown whole
+
+
+def same(result: Any, expected: Any) -> bool:
+    """Return whether two results agree: numbers up to rounding, everything else exactly.
+
+    >>> same([1.0, (2,)], [1.0000001, (2,)]), same(torch.ones(2), torch.ones(1, 2)), same(None, 1.0)
+    (True, False, False)
+    """
+    if isinstance(expected, list | tuple):
+        return (
+            isinstance(result, list | tuple)
+            and len(result) == len(expected)
+            and all(same(*pair) for pair in zip(result, expected, strict=True))
+        )
+    if isinstance(expected, dict):
+        return (
+            isinstance(result, dict)
+            and result.keys() == expected.keys()
+            and all(same(result[key], expected[key]) for key in expected)
+        )
+    if isinstance(expected, Tensor):
+        return _close(result, expected)
+    if isinstance(expected, float):
+        try:
+            return math.isclose(float(result), expected, rel_tol=1e-4, abs_tol=1e-6)
+        except (TypeError, ValueError, RuntimeError):
+            return False
+    return type(result) is type(expected) and bool(result == expected)
+
+
+def _close(result: Any, expected: Tensor) -> bool:
+    try:
+        result = torch.as_tensor(result).detach().double()
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return result.shape == expected.shape and torch.allclose(
+        result, expected.detach().double(), rtol=1e-4, atol=1e-6, equal_nan=True
+    )
+
+
+def as_floats(value: Any) -> Any:
+    """Return a result with a float for every int that is not a bool."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(as_floats, value))
+    return float(value) if type(value) is int else value
+
+
+def difference(arguments: tuple[Any, ...], got: Any, wanted: Any) -> str:
+    """Describe a wrong result."""
+    if isinstance(wanted, Tensor) and isinstance(got, Tensor):
+        if got.shape != wanted.shape:
+            shapes = f"{tuple(got.shape)}, expected {tuple(wanted.shape)}"
+            return f"The result has shape {shapes},\nfor {shown(arguments)}"
+        if wanted.numel() > _SMALL:
+            wrong = [at for at in product(*map(range, wanted.shape)) if not same(got[at], wanted[at])]
+            numbers = f"got {shown((got[wrong[0]],))}, expected {shown((wanted[wrong[0]],))}"
+            place = f"{len(wrong)} of {wanted.numel()} numbers are wrong. At {list(wrong[0])}: {numbers}"
+            return f"No known mistake.\n{place},\nfor {shown(arguments)}"
+    return f"No known mistake.\nGot {shown((got,))}\nexpected {shown((wanted,))}\nfor {shown(arguments)}"
+
+
+def shown(arguments: tuple[Any, ...]) -> str:
+    """Format arguments for reading: small tensors whole, large ones by their shape.
+
+    >>> shown((torch.tensor([0.5, 2.0]), torch.zeros(9, 9), 3))
+    '[0.5, 2.0], tensor of shape (9, 9), 3'
+    """
+
+    def one(value: Any) -> str:
+        if isinstance(value, Tensor):
+            if value.numel() > _SMALL:
+                return f"tensor of shape {tuple(value.shape)}"
+            return str(torch.round(value.double(), decimals=4).tolist())
+        if isinstance(value, dict) and not all(
+            isinstance(part, int | float | str) for part in value.values()
+        ):
+            return f"{{{', '.join(value)}}}"
+        if isinstance(value, list) and any(isinstance(part, Tensor | list | dict) for part in value):
+            return f"[{', '.join([*map(one, value[:3]), *['...'] * (len(value) > 3)])}]"
+        return getattr(value, "__name__", None) or repr(value)
+
+    return ", ".join(map(one, arguments))

@@ -1,0 +1,179 @@
+"""Walk through the exercises in files: the next one is opened, checked at each save, and remembered.
+
+The folder holds one file for each exercise that was opened, and ``progress.json``, which is written whole or
+not at all. Solved files of the folder are the earlier answers on which later exercises build.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import fill
+
+from llmguide.exercises.checking import check, needed
+from llmguide.exercises.grading import Exercise, Grade, exercise, exercises
+from llmguide.exercises.ladder import EXERCISES as LADDER
+from llmguide.files import write_json, write_text
+
+PROGRESS = "progress.json"
+_WIDTH = 100
+_PAUSE = 0.3  # seconds between two looks at a file
+
+
+class Course:
+    """The reader's progress through all exercises, the ladder first.
+
+    Args:
+        folder: Folder of the answers and of the progress; created if it does not exist.
+        start: Name of the exercise to begin with; None: the first that is not solved.
+
+    Raises:
+        ValueError: There is no such exercise, or the progress cannot be read.
+    """
+
+    def __init__(self, folder: Path, start: str | None = None) -> None:
+        self.folder = folder
+        self.solved, self.failures = _load(folder / PROGRESS)
+        self.order = [*LADDER, *(found for found in exercises().values() if found not in LADDER)]
+        self.current: Exercise | None = exercise(start) if start else self._next(0)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, asked: Exercise) -> Path:
+        """Return the file of an exercise."""
+        return self.folder / f"{asked.name}.py"
+
+    def open(self) -> str:
+        """Write the file of the current exercise, if there is none yet, and return what to tell."""
+        if self.current is None:
+            return f"All {len(self.order)} exercises are solved."
+        path = self.path(self.current)
+        if not path.exists():
+            write_text(path, stub(self.current))
+        return f"{self.bar()}\n\n{_described(self.current)}\n\nEdit {path} and save it."
+
+    def save(self) -> tuple[bool, str]:
+        """Grade the file of the current exercise, and move on if it is right.
+
+        Returns:
+            Whether the answer is right, and what the reader is told.
+        """
+        asked = self.current
+        if asked is None:
+            return True, self.open()
+        answers = {found.name: self.path(found) for found in needed(asked.name)}
+        earlier = {
+            name: path.read_text(encoding="utf-8")
+            for name, path in answers.items()
+            if name in self.solved and path.exists()
+        }
+        result = check(asked.name, self.path(asked).read_text(encoding="utf-8"), earlier)
+        if result.passed:
+            self.solved.add(asked.name)
+            self.failures.pop(asked.name, None)
+            self.current = self._next(self.order.index(asked) + 1)
+        else:
+            self.failures[asked.name] = self.failures.get(asked.name, 0) + 1
+        write_json(self.folder / PROGRESS, {"solved": sorted(self.solved), "failures": self.failures})
+        return result.passed, f"{result.message}\n{self._explained(asked, result)}".rstrip()
+
+    def bar(self) -> str:
+        """Return how much is solved, of the ladder and of all."""
+        rungs = sum(found.name in self.solved for found in LADDER)
+        filled = "#" * rungs + "." * (len(LADDER) - rungs)
+        everything = f"all exercises {len(self.solved)} of {len(self.order)}"
+        return f"[{filled}] ladder {rungs} of {len(LADDER)}, {everything}"
+
+    def listed(self) -> Iterator[str]:
+        """Yield a line for each exercise: solved or not, name, difficulty and time where known."""
+        for found in self.order:
+            effort = f"{found.level}, {found.minutes} min" if found.level else ""
+            yield f"{'x' if found.name in self.solved else '.'} {found.name:22} {effort}".rstrip()
+
+    def _explained(self, asked: Exercise, result: Grade) -> str:
+        """Explain a success, unless the grade does, and give a hint for a failure without a name."""
+        if result.passed and not asked.after:
+            mistake = asked.mistakes[0]
+            return f"A common mistake is that {mistake.when}. {mistake.hint}"
+        if result.passed or result.mistake:
+            return ""
+        n = min(self.failures[asked.name], len(asked.hints))
+        return f"Hint {n} of {len(asked.hints)}: {asked.hints[n - 1]}"
+
+    def _next(self, start: int) -> Exercise | None:
+        """Return the first exercise from a place on that is not solved, else the first of all."""
+        left = [found for found in self.order[start:] + self.order if found.name not in self.solved]
+        return left[0] if left else None
+
+
+def watch(course: Course, tell: Callable[[str], None]) -> None:
+    """Grade the file of the current exercise whenever it is saved, until all are solved.
+
+    Args:
+        course: Exercises and progress.
+        tell: Function that shows a message.
+    """
+    tell(course.open())
+    while course.current:
+        asked = course.current
+        path = course.path(asked)
+        seen = _changed(path)
+        while course.current is asked:
+            seen = _saved(path, seen)
+            tell(_wrapped(course.save()[1]))
+        tell(course.open())
+
+
+def stub(asked: Exercise) -> str:
+    """Return the code to complete, with the task as a comment.
+
+    >>> print(stub(exercise("temperature")))
+    # temperature: temperature(logits, t) returns the logits at temperature t > 0.
+    <BLANKLINE>
+    import torch
+    import torch.nn.functional as F
+    <BLANKLINE>
+    <BLANKLINE>
+    def temperature(logits, t):
+        ...
+    <BLANKLINE>
+    """
+    task = fill(repr(asked), _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
+    calls = "".join(f"# you may call {found.signature}\n" for found in needed(asked.name))
+    imports = "import torch\nimport torch.nn.functional as F"
+    return f"{task}\n{calls}\n{imports}\n\n\ndef {asked.signature}:\n    ...\n"
+
+
+def _described(asked: Exercise) -> str:
+    effort = f" ({asked.level}, {asked.minutes} minutes)" if asked.level else ""
+    return f"Exercise {asked.name}{effort}\n{fill(asked.task, _WIDTH)}"
+
+
+def _wrapped(message: str) -> str:
+    return "\n".join(fill(line, _WIDTH) for line in message.split("\n"))
+
+
+def _saved(path: Path, seen: int) -> int:
+    """Wait until a file has changed and then not for a moment; return when it was written."""
+    before = seen
+    while (now := _changed(path)) in {seen, 0} or now != before:
+        before = now
+        time.sleep(_PAUSE)
+    return now
+
+
+def _changed(path: Path) -> int:
+    """Return when a file was last written; 0: there is none, as for a moment while some editors save."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _load(path: Path) -> tuple[set[str], dict[str, int]]:
+    if not path.exists():
+        return set(), {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return set(content["solved"]) & set(exercises()), dict(content["failures"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the progress of llmguide learn; delete it to start again") from error

@@ -1,0 +1,252 @@
+"""The first rungs of the ladder: from text to token ids and back, and from ids to vectors."""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.ladder.weights import Weights, make_weights
+
+Merges = Sequence[tuple[int, int]]
+
+# he, the, é, aa, " the", "theé", and th and ea, learned last, so that the order matters
+_MERGES: Merges = [(104, 101), (116, 256), (195, 169), (97, 97), (32, 257), (257, 258), (116, 104), (101, 97)]
+
+
+def _merge(ids: list[int], pair: tuple[int, int], new: int, *, once: bool = False) -> list[int]:
+    """Replace a pair of neighbors by a new id, from left to right."""
+    merged: list[int] = []
+    i, done = 0, False
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) == pair and not done:
+            merged.append(new)
+            i, done = i + 2, once
+        else:
+            merged.append(ids[i])
+            i += 1
+    return merged
+
+
+def encode(
+    text: str,
+    merges: Merges,
+    *,
+    characters: bool = False,
+    once: bool = False,
+    step: int = 1,
+    first: int = 256,
+) -> list[int]:
+    """Encode a text with byte-level BPE, with switches for the mistakes."""
+    ids = list(map(ord, text)) if characters else list(text.encode())
+    for i, pair in list(enumerate(merges))[::step]:
+        ids = _merge(ids, pair, first + i, once=once)
+    return ids
+
+
+def _leftmost(text: str, merges: Merges) -> list[int]:
+    ids = list(text.encode())
+    ranks = {pair: 256 + i for i, pair in enumerate(merges)}
+    while found := [i for i, pair in enumerate(pairwise(ids)) if pair in ranks]:
+        i = found[0]
+        ids[i : i + 2] = [ranks[ids[i], ids[i + 1]]]
+    return ids
+
+
+def _bytes(merges: Merges, *, swapped: bool = False) -> list[bytes]:
+    """Return the bytes of each id."""
+    table = [bytes([i]) for i in range(256)]
+    for left, right in merges:
+        table.append(table[right] + table[left] if swapped else table[left] + table[right])
+    return table
+
+
+def decode(ids: Sequence[int], merges: Merges, *, errors: str = "replace", swapped: bool = False) -> str:
+    """Decode token ids to text, with switches for the mistakes."""
+    table = _bytes(merges, swapped=swapped)
+    return b"".join(table[i] for i in ids).decode(errors=errors)
+
+
+def embed(
+    ids: Tensor,
+    weights: Weights,
+    start: int = 0,
+    *,
+    first: int = 0,
+    scale: float = 1.0,
+    positions: bool = True,
+) -> Tensor:
+    """Add the embeddings of tokens and positions, with switches for the mistakes."""
+    tokens: Tensor = scale * weights["tokens"][ids]
+    places = torch.arange(start + first, start + first + ids.shape[1])
+    return tokens + weights["positions"][places] if positions else tokens
+
+
+def _embed_probes() -> list[Arguments]:
+    weights = make_weights(7, 8, 0, 4)
+    ids = torch.tensor([[3, 1, 1, 6], [0, 5, 2, 1]])
+    return [(ids, weights), (ids[:, :2], weights, 3)]
+
+
+_CHARACTERS = Mistake(
+    "characters instead of bytes",
+    "the text starts as code points instead of bytes",
+    "A byte-level tokenizer starts from the UTF-8 bytes, of which é has two.",
+    partial(encode, characters=True),
+)
+
+EXERCISES = (
+    Exercise(
+        "encode",
+        "encode(text, merges) turns a text into a list of token ids by byte-level BPE. Ids below 256 are "
+        "the bytes of UTF-8. `merges` is a list of pairs of ids in the order in which they were learned; "
+        "pair number i, counted from 0, becomes the id 256 + i. A pair that overlaps itself is merged from "
+        "the left.",
+        encode,
+        lambda: [("the theé heath, baaa: theaé", _MERGES), ("thé", _MERGES), ("", _MERGES)],
+        (
+            _CHARACTERS,
+            Mistake(
+                "last merge first",
+                "the merges are applied in the reverse order",
+                "What was learned first is merged first: later merges are made of earlier ones.",
+                partial(encode, step=-1),
+            ),
+            Mistake(
+                "leftmost pair first",
+                "the leftmost pair that is in the list is merged, whatever its rank",
+                "Look for the pair that was learned first, wherever it is, not for the pair that comes "
+                "first.",
+                _leftmost,
+            ),
+            Mistake(
+                "each merge once",
+                "each pair is merged at its first occurrence only",
+                "A merge applies everywhere in the text.",
+                partial(encode, once=True),
+            ),
+            Mistake(
+                "ids off by one",
+                "the first merge gets the id 257",
+                "Ids 0 to 255 are the bytes, so the first free id is 256.",
+                partial(encode, first=257),
+            ),
+        ),
+        (
+            "What are the ids before the first merge?",
+            "Handle one merge at a time: a helper that replaces one pair by one id in a list is most of "
+            "the work.",
+            "In the helper, walk with an index that moves by 2 after a match and by 1 otherwise.",
+        ),
+        level="medium",
+        minutes=20,
+        after="Every model that you will call has such a list of merges in its tokenizer file. Replacing "
+        "pairs in the learned order gives the same ids as searching for the lowest rank again and again, "
+        "because a merge can only create pairs that were learned after it.",
+    ),
+    Exercise(
+        "decode",
+        "decode(ids, merges) turns token ids back into text. The ids may end in the middle of a character "
+        "or be no valid UTF-8 at all; then it returns the replacement character for what cannot be decoded.",
+        decode,
+        lambda: [
+            (encode("the theé heath, baaa: theaé", _MERGES), _MERGES),
+            ([262, 195, 104, 195], _MERGES),
+            ([240, 159, 166, 138, 259], _MERGES),
+        ],
+        (
+            Mistake(
+                "token by token",
+                "each token is decoded on its own",
+                "A character can be spread over several tokens. Join the bytes of all tokens first.",
+                lambda ids, merges: "".join(_bytes(merges)[i].decode(errors="replace") for i in ids),
+            ),
+            Mistake(
+                "invalid bytes dropped",
+                "bytes that cannot be decoded are left out",
+                "bytes.decode has an argument that says what to do with errors.",
+                partial(decode, errors="ignore"),
+            ),
+            Mistake(
+                "Latin-1 instead of UTF-8",
+                "each byte becomes one character",
+                "The bytes are UTF-8.",
+                lambda ids, merges: b"".join(_bytes(merges)[i] for i in ids).decode("latin-1"),
+            ),
+            Mistake(
+                "parts swapped",
+                "the second part of a merge comes before the first",
+                "A pair (left, right) spells the bytes of left, then those of right.",
+                partial(decode, swapped=True),
+            ),
+            Mistake(
+                "merges ignored",
+                "ids from 256 on are left out",
+                "An id from 256 on stands for the bytes of both parts, which may be merges themselves.",
+                lambda ids, merges: bytes(i for i in ids if i < 256).decode(errors="replace"),
+            ),
+        ),
+        (
+            "Which bytes does each id stand for?",
+            "Build that table once, in the order of the merges: the parts of a merge are in it already.",
+            "Join bytes first; decode once, at the end.",
+        ),
+        level="warm-up",
+        minutes=10,
+        after="decode(encode(text)) is the text, but not every list of ids is a text: a model can stop in "
+        "the middle of a character. Programs that stream tokens hold such bytes back until the character "
+        "is complete.",
+    ),
+    Exercise(
+        "embed",
+        "embed(ids, weights, start=0) returns the vectors (B, T, D) that enter the first layer of a GPT-2. "
+        "`ids` is (B, T), weights['tokens'] has a row for each token of the vocabulary and "
+        "weights['positions'] one for each position. `start` is the position of the first token.",
+        embed,
+        _embed_probes,
+        (
+            Mistake(
+                "positions forgotten",
+                "only the tokens are looked up",
+                "Without positions, attention cannot tell two orders of the same tokens apart.",
+                partial(embed, positions=False),
+            ),
+            Mistake(
+                "start ignored",
+                "positions always start at 0",
+                "With a cache, the model reads the tail of a text, whose first position is not 0.",
+                lambda ids, weights, start=0: embed(ids, weights),
+            ),
+            Mistake(
+                "positions from 1",
+                "the first position is 1",
+                "The first row of the table belongs to the first token.",
+                partial(embed, first=1),
+            ),
+            Mistake(
+                "scaled embeddings",
+                "the token embeddings are multiplied by the square root of the width, as in the "
+                "Transformer of 2017",
+                "GPT-2 adds the two rows as they are.",
+                lambda ids, weights, start=0: embed(ids, weights, start, scale=2.0),
+            ),
+            Mistake(
+                "positions by token id",
+                "the position table is indexed by token ids",
+                "A position is a place in the row, whatever the token there.",
+                lambda ids, weights, start=0: weights["tokens"][ids] + weights["positions"][ids],
+            ),
+        ),
+        (
+            "A table is indexed by a tensor of ids like by a list: what shape comes out?",
+            "The position vectors have shape (T, D) and are the same for all rows of the batch.",
+            "torch.arange gives the positions.",
+        ),
+        level="warm-up",
+        minutes=5,
+        after="An embedding is a lookup. Multiplying one-hot vectors by the table gives the same numbers, "
+        "with V times the work.",
+    ),
+)
