@@ -152,11 +152,17 @@ def _run(name: str, args: list[str]) -> None:
 
 
 def _description(name: str) -> str:
-    """Read the description of a command without importing its module, which may need an extra."""
+    """Read the description of a command without importing its module, which may need an extra.
+
+    An f-string among them inserts the formats of the training data.
+    """
+    from llmguide.post_training.datasets import FORMATS  # noqa: PLC0415  # imports torch
+
     source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DESCRIPTION":
-            return str(ast.literal_eval(node.value))
+            parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+            return "".join(str(part.value) if isinstance(part, ast.Constant) else FORMATS for part in parts)
     raise AssertionError(name)
 
 

@@ -58,7 +58,7 @@ ASSIGNMENT = Assignment(
             "`train.py`: token and position embeddings, four blocks of width 128, a final norm and a head.",
             3,
             5,
-            ("causal-mask", "attention", "split-heads", "block"),
+            ("causal-mask", "attention", "split-heads", "multi-head", "block"),
         ),
         Step(
             "the loss",

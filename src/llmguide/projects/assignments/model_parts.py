@@ -1,4 +1,4 @@
-"""Parts of the assignments that build and train a model: characters, a block, loops."""
+"""Parts of the assignments that build and train a model: characters and loops."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.grading import Exercise, Mistake, noise
 
 # ---- characters ------------------------------------------------------------------------------------
 
@@ -23,52 +23,6 @@ def _encode_and_drop(text: str, characters: str) -> list[int]:
 def _decode(ids: Sequence[int], characters: str, *, first: int = 2, shown: bool = True) -> str:
     special = {0: "", 1: "\N{REPLACEMENT CHARACTER}" if shown else ""}
     return "".join(special[i] if i in special else characters[(i - first) % len(characters)] for i in ids)
-
-
-# ---- a block ---------------------------------------------------------------------------------------
-
-
-def _rms(x: Tensor) -> Tensor:
-    return x * (x.square().mean(dim=-1, keepdim=True) + 1e-5).rsqrt()
-
-
-def _attend(x: Tensor, W_qkv: Tensor, W_o: Tensor, n_heads: int, *, causal: bool, scale: float) -> Tensor:
-    B, T, D = x.shape
-    q, k, v = (x @ W_qkv).view(B, T, 3, n_heads, D // n_heads).permute(2, 0, 3, 1, 4)
-    scores = q @ k.mT * scale
-    if causal:
-        scores = scores.masked_fill(torch.ones(T, T).triu(1).bool(), -torch.inf)
-    out: Tensor = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(B, T, D) @ W_o
-    return out
-
-
-def _block(  # noqa: PLR0917  # the signature of the exercise
-    x: Tensor,
-    W_qkv: Tensor,
-    W_o: Tensor,
-    W_up: Tensor,
-    W_down: Tensor,
-    n_heads: int,
-    *,
-    causal: bool = True,
-    residual: bool = True,
-    parallel: bool = False,
-    post: bool = False,
-    by_width: bool = False,
-) -> Tensor:
-    """Compute a pre-norm block, with switches for the mistakes."""
-    before = (lambda x: x) if post else _rms
-    after = _rms if post else (lambda x: x)
-    scale = (x.shape[-1] if by_width else x.shape[-1] // n_heads) ** -0.5
-    attended = _attend(before(x), W_qkv, W_o, n_heads, causal=causal, scale=scale)
-    middle = after(x + attended) if residual else after(attended)
-    fed = F.gelu(before(x if parallel else middle) @ W_up) @ W_down
-    return after(middle + fed) if residual else after(fed)
-
-
-def _block_probes() -> list[Arguments]:
-    shapes = ((12, 36), (12, 12), (12, 20), (20, 12))
-    return [(noise(0, 2, 5, 12), *(0.4 * noise(i, *shape) for i, shape in enumerate(shapes, 1)), 3)]
 
 
 # ---- training and generation -----------------------------------------------------------------------
@@ -195,57 +149,6 @@ MODEL_PARTS = (
             ),
         ),
         ("Put the two special texts in front of the list of characters.",),
-    ),
-    Exercise(
-        "block",
-        "block(x, W_qkv, W_o, W_up, W_down, n_heads): a pre-norm Transformer block, for x of shape (B, T, "
-        "D). "
-        "Compute y = x + attention(norm(x)), then y + GELU(norm(y) @ W_up) @ W_down. norm is RMSNorm with "
-        "eps "
-        "1e-5 under the root and no weight. attention is causal: norm(x) @ W_qkv has the queries, keys and "
-        "values of all heads side by side, D numbers each, and each head is a run of D / n_heads of them. "
-        "The heads' outputs are concatenated and multiplied by W_o.",
-        _block,
-        _block_probes,
-        (
-            Mistake(
-                "mask forgotten",
-                "positions attend to future positions",
-                "Set the scores above the diagonal to -inf before the softmax.",
-                partial(_block, causal=False),
-            ),
-            Mistake(
-                "residual connection forgotten",
-                "the output of a sublayer replaces the residual stream",
-                "Each sublayer is added to its input.",
-                partial(_block, residual=False),
-            ),
-            Mistake(
-                "sublayers in parallel",
-                "the feed-forward layer reads the block's input instead of the attention's result",
-                "The second sublayer reads the residual stream after the first.",
-                partial(_block, parallel=True),
-            ),
-            Mistake(
-                "post-norm",
-                "the norm is applied after the addition",
-                "Normalize the input of each sublayer, and leave the residual stream alone.",
-                partial(_block, post=True),
-            ),
-            Mistake(
-                "scaled by the model width",
-                "the scores are divided by sqrt(D)",
-                "A dot product has as many terms as a head is wide: D / n_heads.",
-                partial(_block, by_width=True),
-            ),
-            Mistake(
-                "one head",
-                "the heads are not split",
-                "Reshape to (B, T, n_heads, D / n_heads), and move the heads before T.",
-                lambda x, W_qkv, W_o, W_up, W_down, n_heads: _block(x, W_qkv, W_o, W_up, W_down, 1),
-            ),
-        ),
-        ("Write attention first, and test it with your causal_mask and split_heads.",),
     ),
     Exercise(
         "train-loop",
