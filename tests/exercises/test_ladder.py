@@ -178,7 +178,7 @@ def test_the_readers_own_model_writes(answers):
     earlier = {found.name: answers[found.name] for found in needed("write") if found.name in answers}
     found = check("write", answers["write"], earlier)
     assert found.passed
-    assert "write:\nFour score and" in str(found)
+    assert "A sample from it:\nFour score and" in str(found)
 
 
 # ---- on top of the reader's own answers --------------------------------------------------------------------

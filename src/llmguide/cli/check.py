@@ -1,4 +1,4 @@
-"""``llmguide check``: evaluate a run of a project, an assignment or any model, and pass or fail it."""
+"""``llmguide check``: evaluate a project run, an assignment or a model, and pass or fail it."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -17,10 +17,10 @@ from llmguide.projects.run import read_run
 from llmguide.runs.folder import say
 
 DESCRIPTION = """\
-Check a project: a run of llmguide project, the assignment of llmguide start, or a model of yours, which is a
-Python file with generate(prompt), logprob(prompt, completion) or reward(prompt, completion), the URL of an
-OpenAI-compatible server, or a saved folder. It is evaluated on held-out data. The exit status is 0 if it
-passes, and 1 if not.
+Check a run of llmguide project, an assignment of llmguide start, or a model of your own, by evaluating the
+model on held-out data. A model of your own is a Python file that defines generate(prompt),
+logprob(prompt, completion) or reward(prompt, completion), the URL of an OpenAI-compatible server, or a folder
+that llmguide or transformers saved. The exit status is 0 if all criteria pass, and 1 otherwise.
 
 Examples:
   llmguide check character-model
@@ -36,11 +36,11 @@ def _check_of(name: str) -> Callable[..., None]:
         ),
         base: str | None = None,
     ) -> None:
-        """Evaluate a run, an assignment or a model, and exit with status 1 if it fails.
+        """Evaluate a run, an assignment or a model, and exit with status 1 if a criterion fails.
 
         Args:
-            source: Run folder, folder of an assignment, or model: a Python file, a URL or a saved folder.
-            base: Model before training, for the projects that compare with it.
+            source: Folder of a run, folder of an assignment, or model (Python file, URL or saved folder).
+            base: Model before training (like `source`), for projects that compare the two models.
         """
         folder = Path(source)
         if name not in NAMES or _is_run(source):
@@ -61,7 +61,7 @@ def _check_of(name: str) -> Callable[..., None]:
 
 
 def _is_run(source: str) -> bool:
-    """Return whether a folder is a run of a project, or where one is expected."""
+    """Return whether a source is a run of a project, or a missing folder where a run is expected."""
     folder = Path(source)
     if not folder.exists():
         return not source.endswith(".py") and "://" not in source
@@ -69,7 +69,7 @@ def _is_run(source: str) -> bool:
 
 
 def _parts_pass(assignment: Assignment, folder: Path) -> bool:
-    """Print the grade of each part, with the first message that helps."""
+    """Print the grade of each part and the message of the first failure; return whether all parts pass."""
     grades = assignment.grades(folder)
     for part, grade in grades.items():
         say(f"  {'[x]' if grade.passed else '[ ]'} {part}")

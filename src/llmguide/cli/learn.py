@@ -1,4 +1,4 @@
-"""``llmguide learn``: solve the exercises in files that are checked at each save."""
+"""``llmguide learn``: solve the exercises in files that are graded at each save."""
 
 import sys
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 from llmguide.exercises.course import Course, watch
 
 DESCRIPTION = """\
-Solve the exercises of the guide in your editor. The next exercise is written to a file in a folder, with
-its task as a comment. Each time you save the file, your function is compared with the package's: a typical
-mistake is named, and other failures get one hint after the other. After a right answer the next file is
-opened.
+Solve the exercises of the guide in your editor. The command writes the next exercise to a file, with the
+task as a comment. Each time you save the file, your function is compared with the package's solution. The
+message names your mistake if it is a common one, and otherwise gives the next hint. After a right answer,
+the command writes the file of the next exercise.
 
-First comes the ladder, one small GPT in steps that build on each other, from the tokenizer to fine-tuning;
-then the exercises of the chapters. Later steps call your own earlier answers, or the package's where you have
-none, so you can start anywhere. Progress is kept in progress.json in the folder. Your code runs in this
-process, without a sandbox. Ctrl-C stops.
+The ladder comes first: you build one small GPT in exercises that build on each other, from the tokenizer to
+fine-tuning. The exercises of the chapters follow. Later exercises of the ladder call your earlier answers, or
+the package's solutions where you have no answer, so you can start anywhere. Your progress is stored in
+progress.json in the folder. Your code runs in this process, without a sandbox. Press Ctrl-C to stop.
 
 Examples:
   llmguide learn
@@ -24,12 +24,12 @@ Examples:
 
 
 def learn(*, folder: Path = Path("learn"), start: str | None = None, list: bool = False) -> None:  # noqa: A002
-    """Solve the exercises in files that are checked at each save.
+    """Solve the exercises in files that are graded at each save.
 
     Args:
-        folder: Folder of your answers and your progress.
-        start: Exercise to begin with; default: the first that is not solved.
-        list: Print all exercises, solved (x) or not, and exit.
+        folder: Folder of your answers and your progress; created if it does not exist.
+        start: Name of the exercise to begin with; default: the first exercise that is not solved.
+        list: Print all exercises, with an x before those that are solved, and exit.
     """
     course = Course(folder, start)
     if list:

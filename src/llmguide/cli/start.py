@@ -1,4 +1,4 @@
-"""``llmguide start``: write the assignment of a project, or resume it."""
+"""``llmguide start``: start the assignment of a project, or show its progress."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +11,9 @@ from llmguide.projects.assignments.folder import write_folder
 from llmguide.runs.folder import say
 
 DESCRIPTION = """\
-Start a project as an assignment: a folder with a specification, stubs, tests, an adapter for your model and a
-report template. Repeat the command to see how far you are; your files are never overwritten.
+Start a project as an assignment. The command writes a folder with a specification, stubs of the functions to
+implement, tests, an adapter for your model and a report template. Repeat the command to see which parts pass;
+it never overwrites your files.
 
 Examples:
   llmguide start character-model
@@ -24,17 +25,17 @@ def _start_of(name: str) -> Callable[..., None]:
         folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")] = Path("assignments")
         / name,
     ) -> None:
-        """Write the files of the assignment that are missing, and show which parts pass.
+        """Write the files of the assignment that do not exist yet, and show which parts pass.
 
         Args:
-            folder: Folder of the assignment.
+            folder: Folder of the assignment; created if it does not exist.
         """
         assignment = assignment_of(name)
         written = write_folder(assignment, folder)
-        say(f"{folder}: wrote {', '.join(written)}" if written else f"{folder}: nothing is missing")
+        say(f"{folder}: wrote {', '.join(written)}" if written else f"{folder}: all files exist")
         for part, grade in assignment.grades(folder).items():
             say(f"  {'[x]' if grade.passed else '[ ]'} {part}")
-        say(f"read {folder / 'SPEC.md'}, then: llmguide check {name} {folder}")
+        say(f"Read {folder / 'SPEC.md'}. To check your work: llmguide check {name} {folder}")
 
     return command
 

@@ -1,4 +1,4 @@
-"""Check source code that builds on the reader's earlier answers."""
+"""Grade source code that calls the functions of the reader's earlier answers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ _SOURCE = "<your code>"
 
 
 def needed(name: str) -> list[Exercise]:
-    """Return the exercises whose answers an exercise builds on, directly or not, in the order of all.
+    """Return the exercises whose functions an exercise can call, directly or indirectly, in order.
 
     >>> [found.name for found in needed("multi-head")]
     ['attention-head']
@@ -25,18 +25,18 @@ def needed(name: str) -> list[Exercise]:
 
 
 def check(name: str, source: str, earlier: Mapping[str, str] | None = None) -> Grade:
-    r"""Run source code in a namespace of its own, and grade the function that the exercise asks for.
+    r"""Run source code in its own namespace, and grade the function that the exercise asks for.
 
-    The code can call the functions of the exercises that this one needs: those of the earlier answers, and
-    the solutions where there is none.
+    The code can call the functions of the exercises that this one needs. These come from the earlier answers,
+    or from the package where there is no earlier answer.
 
     Args:
         name: Name of the exercise.
-        source: Python source that defines the function, with everything else it needs.
-        earlier: Source code of earlier answers, by name of the exercise.
+        source: Python source code that defines the function and everything else that it uses.
+        earlier: Source code of earlier answers, by the name of the exercise.
 
     Returns:
-        The result of `grade`; code that cannot run fails, and the message says why.
+        The result of `grade`. Code that cannot run fails, and the message states the reason.
 
     Raises:
         ValueError: There is no such exercise.
@@ -59,7 +59,7 @@ def check(name: str, source: str, earlier: Mapping[str, str] | None = None) -> G
 
 
 def _check(name: str, source: str, own: Mapping[str, str]) -> Grade:
-    """Grade code that calls some answers of the reader, and otherwise the solutions."""
+    """Grade code that calls the given answers of the reader, and the solutions of other exercises."""
     functions: dict[str, Callable[..., Any]] = {}
     for found in needed(name):
         functions[found.function] = found.solution
@@ -82,7 +82,7 @@ def _check(name: str, source: str, own: Mapping[str, str]) -> Grade:
 def _load(
     asked: Exercise, source: str, functions: Mapping[str, Callable[..., Any]], filename: str
 ) -> Callable[..., Any] | str:
-    """Run source code; return the function that an exercise asks for, or why there is none."""
+    """Run source code; return the function that an exercise asks for, or a message if there is none."""
     names: dict[str, Any] = {"__name__": "__main__"}
     names |= {found.function: functions[found.function] for found in needed(asked.name)}
     try:
@@ -91,7 +91,7 @@ def _load(
     except SyntaxError as error:
         return f"{error.msg} (line {error.lineno})"
     except OutOfTime:
-        return "the code has not finished after 30 seconds. Does a loop never end?"
+        return "the code has not finished after 30 seconds. Is there an infinite loop?"
     except (Exception, SystemExit) as error:
         return f"the code raises {type(error).__name__}: {error}{line_of(error, filename)}"
     function = names.get(asked.function)

@@ -1,7 +1,7 @@
-"""Walk through the exercises in files: the next one is opened, checked at each save, and remembered.
+"""A course through the exercises: each exercise is a file that is graded whenever it is saved.
 
-The folder holds one file for each exercise that was opened, and ``progress.json``, which is written whole or
-not at all. Solved files of the folder are the earlier answers on which later exercises build.
+The folder of the course contains one file for each exercise that was opened, and ``progress.json``, which is
+written atomically. Later exercises call the functions in the files of earlier exercises that are solved.
 """
 
 import json
@@ -17,18 +17,18 @@ from llmguide.files import write_json, write_text
 
 PROGRESS = "progress.json"
 _WIDTH = 100
-_PAUSE = 0.3  # seconds between two looks at a file
+_PAUSE = 0.3  # seconds between two checks of a file
 
 
 class Course:
-    """The reader's progress through all exercises, the ladder first.
+    """The reader's progress through all exercises; the ladder comes first.
 
     Args:
-        folder: Folder of the answers and of the progress; created if it does not exist.
-        start: Name of the exercise to begin with; None: the first that is not solved.
+        folder: Folder of the answers and the progress; created if it does not exist.
+        start: Name of the exercise to begin with; None: the first exercise that is not solved.
 
     Raises:
-        ValueError: There is no such exercise, or the progress cannot be read.
+        ValueError: There is no such exercise, or the file with the progress is invalid.
     """
 
     def __init__(self, folder: Path, start: str | None = None) -> None:
@@ -39,11 +39,11 @@ class Course:
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, asked: Exercise) -> Path:
-        """Return the file of an exercise."""
+        """Return the path of the file of an exercise."""
         return self.folder / f"{asked.name}.py"
 
     def open(self) -> str:
-        """Write the file of the current exercise, if there is none yet, and return what to tell."""
+        """Write the file of the current exercise if there is none yet, and return a message to the reader."""
         if self.current is None:
             return f"All {len(self.order)} exercises are solved."
         path = self.path(self.current)
@@ -52,10 +52,10 @@ class Course:
         return f"{self.bar()}\n\n{_described(self.current)}\n\nEdit {path} and save it."
 
     def save(self) -> tuple[bool, str]:
-        """Grade the file of the current exercise, and move on if it is right.
+        """Grade the file of the current exercise, and move on to the next exercise if it is right.
 
         Returns:
-            Whether the answer is right, and what the reader is told.
+            Whether the answer is right, and a message to the reader.
         """
         asked = self.current
         if asked is None:
@@ -77,20 +77,20 @@ class Course:
         return result.passed, f"{result.message}\n{self._explained(asked, result)}".rstrip()
 
     def bar(self) -> str:
-        """Return how much is solved, of the ladder and of all."""
+        """Return a progress bar of the ladder, and the number of all exercises that are solved."""
         rungs = sum(found.name in self.solved for found in LADDER)
         filled = "#" * rungs + "." * (len(LADDER) - rungs)
         everything = f"all exercises {len(self.solved)} of {len(self.order)}"
         return f"[{filled}] ladder {rungs} of {len(LADDER)}, {everything}"
 
     def listed(self) -> Iterator[str]:
-        """Yield a line for each exercise: solved or not, name, difficulty and time where known."""
+        """Yield a line for each exercise: x if it is solved, the name, and the level and time where known."""
         for found in self.order:
             effort = f"{found.level}, {found.minutes} min" if found.level else ""
             yield f"{'x' if found.name in self.solved else '.'} {found.name:22} {effort}".rstrip()
 
     def _explained(self, asked: Exercise, result: Grade) -> str:
-        """Explain a success, unless the grade does, and give a hint for a failure without a name."""
+        """Explain a right answer unless the grade does, and give a hint for a failure that has no name."""
         if result.passed and not asked.after:
             mistake = asked.mistakes[0]
             return f"A common mistake is that {mistake.when}. {mistake.hint}"
@@ -100,17 +100,17 @@ class Course:
         return f"Hint {n} of {len(asked.hints)}: {asked.hints[n - 1]}"
 
     def _next(self, start: int) -> Exercise | None:
-        """Return the first exercise from a place on that is not solved, else the first of all."""
+        """Return the first unsolved exercise from index `start` on, or else the first unsolved exercise."""
         left = [found for found in self.order[start:] + self.order if found.name not in self.solved]
         return left[0] if left else None
 
 
 def watch(course: Course, tell: Callable[[str], None]) -> None:
-    """Grade the file of the current exercise whenever it is saved, until all are solved.
+    """Grade the file of the current exercise whenever it is saved, until all exercises are solved.
 
     Args:
-        course: Exercises and progress.
-        tell: Function that shows a message.
+        course: The exercises and the reader's progress.
+        tell: Function that shows a message to the reader.
     """
     tell(course.open())
     while course.current:
@@ -124,7 +124,7 @@ def watch(course: Course, tell: Callable[[str], None]) -> None:
 
 
 def stub(asked: Exercise) -> str:
-    """Return the code to complete, with the task as a comment.
+    """Return the code of an exercise file, with the task as a comment.
 
     >>> print(stub(exercise("temperature")))
     # temperature: temperature(logits, t) returns the logits at temperature t > 0.
@@ -153,7 +153,7 @@ def _wrapped(message: str) -> str:
 
 
 def _saved(path: Path, seen: int) -> int:
-    """Wait until a file has changed and then not for a moment; return when it was written."""
+    """Wait until a file has changed and the change is complete; return its modification time."""
     before = seen
     while (now := _changed(path)) in {seen, 0} or now != before:
         before = now
@@ -162,7 +162,7 @@ def _saved(path: Path, seen: int) -> int:
 
 
 def _changed(path: Path) -> int:
-    """Return when a file was last written; 0: there is none, as for a moment while some editors save."""
+    """Return the modification time of a file; 0: no file, as for a moment while some editors save."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:

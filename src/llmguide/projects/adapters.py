@@ -1,10 +1,10 @@
-"""Adapters: how `llmguide check` calls a model that somebody trained with their own code.
+"""Adapters, through which `llmguide check` calls a model that a learner trained with their own code.
 
-A model is up to three functions of texts: ``generate(prompt)``, ``logprob(prompt, completion)`` in nats, and
-``reward(prompt, completion)``. They come from a Python file that defines them, from an OpenAI-compatible
-server (which only generates), or from a saved folder of llmguide or transformers.
+A model has up to three functions that take strings: ``generate(prompt)``, ``logprob(prompt, completion)`` in
+nats, and ``reward(prompt, completion)``. They come from a Python file that defines them, from an
+OpenAI-compatible server, which only generates, or from a folder that llmguide or transformers saved.
 
-Leaves out: batches. A check has a few hundred prompts, and one function call each is the simplest contract.
+Leaves out: batches. One function call per prompt is the simplest contract.
 """
 
 import json
@@ -40,12 +40,12 @@ FUNCTIONS = ("generate", "logprob", "reward")
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a server or a saved folder generates; a Python file decides for itself.
+    """Decoding settings for a model on a server or in a saved folder; a Python file chooses its own.
 
     Attributes:
-        max_new_tokens: Most tokens of a completion.
+        max_new_tokens: Maximum number of tokens of a completion.
         temperature: Sampling temperature; 0 is greedy.
-        chat: Whether prompts are put into the chat template, as the user's message.
+        chat: Whether a prompt is sent as the user's message in the chat template.
     """
 
     max_new_tokens: int
@@ -55,10 +55,10 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Model:
-    """A model behind the functions that an adapter defines; one that it lacks raises an error when called.
+    """A model behind the functions of its adapter; calling a function that the adapter lacks is an error.
 
     Attributes:
-        name: Where the model comes from, for messages.
+        name: Where the model comes from, for error messages.
         functions: Functions of the adapter by name.
     """
 
@@ -66,14 +66,14 @@ class Model:
     functions: dict[str, Callable[..., Any]]
 
     def generate(self, prompt: str) -> str:
-        """Generate a completion of a prompt, without the prompt."""
+        """Generate a completion of a prompt, and return it without the prompt."""
         completion = self._call("generate", prompt)
         if not isinstance(completion, str):
             raise ValueError(f"{self.name}: generate returned {completion!r}; it must return a str")  # noqa: TRY004  # the user's function is wrong
         return completion
 
     def logprob(self, prompt: str, completion: str) -> float:
-        """Return the log-probability of a completion after a prompt, in nats."""
+        """Return the log-probability of a completion given a prompt, in nats."""
         logprob = self._number("logprob", prompt, completion)
         if logprob > 1e-3:
             raise ValueError(
@@ -97,7 +97,7 @@ class Model:
 
     def _call(self, function: str, *arguments: str) -> Any:
         if function not in self.functions:
-            raise ValueError(f"{self.name} has no {function}(), which this check needs")
+            raise ValueError(f"{self.name} has no {function}(), which this check calls")
         try:
             return self.functions[function](*arguments)
         except NotImplementedError:
@@ -109,15 +109,15 @@ class Model:
 
 
 def open_model(source: str, decoding: Decoding) -> Model:
-    """Open a model through the adapter for its kind.
+    """Open a model from a Python file, a server or a saved folder.
 
     Args:
-        source: Path of a Python file; URL of an OpenAI-compatible server up to ``/v1``, with the name of the
-            model after ``#`` if the server asks for one; or a folder that llmguide or transformers wrote.
-        decoding: How a server or a folder generates.
+        source: Path of a Python file; URL of an OpenAI-compatible server up to ``/v1``, followed by ``#`` and
+            the name of the model if the server needs one; or a folder that llmguide or transformers saved.
+        decoding: Decoding settings for a server or a folder.
 
     Raises:
-        ValueError: There is no such model.
+        ValueError: The source is none of these, or cannot be loaded.
     """
     path = Path(source)
     if source.startswith(("http://", "https://")):
@@ -138,13 +138,17 @@ def open_model(source: str, decoding: Decoding) -> Model:
 
 
 def _shown(error: Exception) -> str:
-    """Describe an error of the user's code, with the line that it comes from."""
+    """Describe an error in the user's code, with the file and line that raised it."""
     *_, frame = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
 
 
 def bits(model: Model, text: str, width: int) -> float:
-    """Return the bits of a text, cut into completions of `width` characters, each after the one before it."""
+    """Return the negative log-likelihood of a text in bits.
+
+    The text is cut into chunks of `width` characters. Each chunk is a completion whose prompt is the chunk
+    before it.
+    """
     starts = range(0, len(text), width)
     nats = [model.logprob(text[max(0, i - width) : i], text[i : i + width]) for i in starts]
     return -sum(nats) / log(2)

@@ -82,7 +82,11 @@ def test_ranks_read_every_example_of_an_epoch_once():
         ("choose-continuation", ([-10.0, -12.0], [10, 30]), 1),
         ("extrapolate-loss", (1.0, 4.0, 4.0, 2.0, 16.0), 1.0),  # halves for each factor of four
         ("best-step", ([3.0, 1.0, 2.0, 2.0, 0.5], 2), 1),
-        ("abstention-rates", (["a", "I do not know.", "I do not know."], ["a", "b", None]), (0.5, 0.5, 1.0)),
+        (
+            "abstention-rates",
+            (["a", "I do not know that name.", "I do not know that name."], ["a", "b", None]),
+            (0.5, 0.5, 1.0),
+        ),
         ("easy-first", ([("b", 2.0), ("a", 1.0), ("c", 3.0)], 0, 2), ["a", "b"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""The ladder: exercises that build on each other, from a tokenizer to a fine-tuned GPT that writes text."""
+"""The ladder: exercises that build on each other, from a tokenizer to a fine-tuned GPT."""
 
 from llmguide.exercises.grading import Exercise
 from llmguide.exercises.ladder import generation, preferences, text, training, transformer, tuning

@@ -1,4 +1,4 @@
-"""The rungs of the ladder that generate text: the sampling loop, and the key/value cache."""
+"""The exercises of the ladder that generate text: the sampling loop and the key/value cache."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def _write_probes() -> list[Arguments]:
 
 
 def own_text(functions: dict[str, Callable[..., Any]]) -> str:
-    """Train a model with the reader's functions, and let it write."""
+    """Train a model with the reader's functions, and sample from it."""
     merges = learn_merges_simple(Counter(f" {word}".encode() for word in TEXT.split()), 60)
     ids = functions["encode"](TEXT, merges)
     weights = make_weights(256 + len(merges), 24, 1, 32, std=0.1)
@@ -66,10 +66,9 @@ def own_text(functions: dict[str, Callable[..., Any]]) -> str:
     prompt = functions["encode"]("Four score and", merges)
     written = functions["write"](prompt, [random.random() for _ in range(60)], weights, 4, 0.5)
     return (
-        f"Your own tokenizer, model, training loop and sampling loop, after {len(losses)} steps on "
-        "Lincoln's address "
-        f"(loss {losses[0]:.2f} to {losses[-1]:.2f} nats per token), "
-        f"write:\n{functions['decode'](written, merges)}"
+        f"Your functions have trained a model for {len(losses)} steps on Lincoln's Gettysburg Address. The "
+        f"loss fell from {losses[0]:.2f} to {losses[-1]:.2f} nats per token. A sample from it:\n"
+        f"{functions['decode'](written, merges)}"
     )
 
 
@@ -122,7 +121,7 @@ def _whole_text_again(ids: Tensor, weights: Weights, n_heads: int, cache: dict[A
 
 
 class _Work(TorchFunctionMode):
-    """Counts the numbers that matrix products compute."""
+    """Counts the entries of the results of matrix products."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +135,7 @@ class _Work(TorchFunctionMode):
 
 
 def _work(function: Callable[..., Any], arguments: Arguments) -> tuple[list[Any], int]:
-    """Feed a text in chunks with one cache; return the results, and the work after the first chunk."""
+    """Pass a text in chunks with one cache; return the results and the work after the first chunk."""
     ids, sizes, weights, n_heads = arguments
     cache: dict[Any, Any] = {}
     first, *chunks = ids.split(sizes, dim=1)
@@ -147,7 +146,7 @@ def _work(function: Callable[..., Any], arguments: Arguments) -> tuple[list[Any]
 
 
 def _cached(function: Callable[..., Any], arguments: Arguments) -> tuple[list[Any], str]:
-    """Observe the logits of a text read in chunks, and how much is computed again."""
+    """Observe the logits of a text that is passed in chunks, and how much is recomputed."""
     results, work = _work(function, arguments)
     needed = _work(gpt_cached, arguments)[1]
     return (
@@ -164,127 +163,134 @@ def _cache_probes() -> list[Arguments]:
 EXERCISES = (
     Exercise(
         "write",
-        "write(ids, uniforms, weights, n_heads, temperature) samples one token for each number in the list "
-        "`uniforms` and returns the list `ids` with the new ones at its end. Each number is uniform in [0, "
-        "1). The tokens divide that interval in the order of their ids, each with a segment as long as its "
-        "probability; the next token is the one on whose segment the number falls. The model reads as much "
-        "of the end of the text as it has positions.",
+        "write(ids, uniforms, weights, n_heads, temperature) samples one token for each random number in the "
+        "list `uniforms`, and returns a new list: `ids` followed by the sampled ids. `ids` is a list of at "
+        "least one id; do not change it. The temperature is above 0. Each random number is uniform in [0, "
+        "1). In the order of their ids, the tokens divide this interval into segments whose lengths are "
+        "their probabilities, and the next token is the one whose segment contains the number. If the text "
+        "has more tokens than the table of positions has rows, the model reads only the last ones, as many "
+        "as there are rows.",
         write,
         _write_probes,
         (
             Mistake(
                 "temperature upside down",
                 "the logits are multiplied by the temperature",
-                "A low temperature makes the distribution sharper.",
+                "Divide the logits by the temperature: a low temperature makes the distribution sharper.",
                 lambda ids, uniforms, weights, n_heads, t: write(ids, uniforms, weights, n_heads, 1 / t),
             ),
             Mistake(
                 "temperature ignored",
                 "the temperature is 1",
-                "Apply the temperature to the logits, before the softmax.",
+                "Divide the logits by the temperature before the softmax.",
                 lambda ids, uniforms, weights, n_heads, t: write(ids, uniforms, weights, n_heads, 1.0),
             ),
             Mistake(
                 "prompt not returned",
                 "only the new tokens are returned",
-                "Return the list that was given, extended.",
+                "Return the given ids followed by the new ids.",
                 lambda ids, *rest: write(ids, *rest)[len(ids) :],
             ),
             Mistake(
                 "greedy",
-                "the most likely token is taken, whatever the random number",
-                "Add up the probabilities until the sum passes the random number.",
+                "the most likely token is chosen, whatever the random number is",
+                "Add up the probabilities in the order of the ids until the sum exceeds the random number.",
                 _greedy,
             ),
             Mistake(
                 "start of the text kept",
-                "the model reads the first tokens when the text is too long",
-                "What comes next depends on the end of the text.",
+                "the model reads the first tokens if the text is too long",
+                "Keep the last tokens, because the next token follows the end of the text.",
                 partial(write, window=lambda ids, n: ids[:n]),
             ),
             Mistake(
                 "one token of context",
                 "the model reads only the last token",
-                "Without a cache, every step reads the text so far.",
+                "Without a cache, the model has to read the text so far at every step.",
                 partial(write, window=lambda ids, n: ids[-1:]),
             ),
             Mistake(
                 "logits of the first position",
-                "the next token is predicted from the first position",
-                "The logits of the last position are about the token that is missing.",
+                "the next token is sampled from the logits of the first position",
+                "The logits of the last position predict the next token.",
                 partial(write, position=0),
             ),
         ),
         (
-            "One token at a time: the text so far, the logits of its last position, probabilities, a token.",
+            "Sample one token at a time: pass the text so far to the model, turn the logits of its last "
+            "position into probabilities, and choose a token.",
             "How many tokens can the model read? Look at the table of positions.",
-            "Cumulative sums turn probabilities into the ends of the segments. How many ends are at or "
-            "below the random number?",
+            "The cumulative sums of the probabilities are the right ends of the segments. How many of these "
+            "ends are at or below the random number?",
         ),
         needs=("gpt", "encode", "decode", "train"),
         level="medium",
         minutes=15,
-        after="Sampling is a loop around the model: what is random is outside it. Top-k, top-p and min-p "
-        "change the probabilities before a token is sampled, and nothing else.",
+        after="Sampling is a loop around the model, and all the randomness is in the loop. Top-k, top-p and "
+        "min-p only change the probabilities from which a token is sampled.",
         demo=own_text,
     ),
     Exercise(
         "kv-cache",
-        "gpt_cached(ids, weights, n_heads, cache) returns the logits (B, T, V) of the new tokens `ids` (B, "
-        "T), which follow all tokens of earlier calls with the same `cache`. The cache is a dict, empty at "
-        "first, in which you keep what you like. The logits must be those of gpt on the whole text, and "
-        "nothing may be computed again for earlier tokens: the matrix products are counted.",
+        "gpt_cached(ids, weights, n_heads, cache) returns the logits (B, T, V) at the positions of the new "
+        "tokens `ids` (B, T), which follow all tokens of the earlier calls with the same `cache`. `cache` is "
+        "a dict that is empty at the first call; change it in place to store whatever you need. The logits "
+        "must equal those of gpt on the whole text at these positions. Compute nothing again for earlier "
+        "tokens: the test counts the work of the matrix products.",
         gpt_cached,
         _cache_probes,
         (
             Mistake(
                 "the whole text again",
-                "the text so far is stored and read from the beginning in every call",
-                "The logits are right, but nothing is saved. Store what attention needs of earlier tokens.",
+                "the ids so far are stored, and every call computes the whole text again",
+                "The logits are right, but no work is saved. Store the keys and values of the earlier "
+                "tokens.",
                 _whole_text_again,
             ),
             Mistake(
                 "inputs stored instead of keys and values",
                 "the inputs of attention are stored, and all keys and values are computed from them again",
-                "The logits are right. The products with k and v need not be repeated: store their results.",
+                "The logits are right, but the products with k and v are repeated. Store the keys and "
+                "values.",
                 partial(gpt_cached, inputs=True),
             ),
             Mistake(
                 "one cache for all layers",
                 "all layers append to the same keys and values",
-                "Each layer has keys and values of its own.",
+                "Each layer has its own keys and values.",
                 partial(gpt_cached, key=lambda layer: 0),
             ),
             Mistake(
                 "positions restart",
                 "each call starts at position 0",
-                "The first new token follows all tokens in the cache.",
+                "The position of the first new token is the number of tokens in the cache.",
                 partial(gpt_cached, moving=False),
             ),
             Mistake(
                 "mask aligned at the top left",
                 "the first new token may attend to the first key only",
-                "Query i is at position i plus the number of cached tokens, and everything up to there is "
-                "visible.",
+                "Query i is at position i plus the number of cached tokens, and it may attend to all keys up "
+                "to that position.",
                 partial(gpt_cached, aligned=False),
             ),
             Mistake(
                 "cache overwritten",
                 "only the keys and values of the last call are kept",
-                "New keys and values go behind the old ones.",
+                "Append the new keys and values to those in the cache.",
                 partial(gpt_cached, keep=False),
             ),
         ),
         (
-            "What does attention need of earlier tokens? Their queries are not among it.",
-            "Keep keys and values for each layer, and the number of tokens so far for the positions.",
-            "The new queries attend to old and new keys: which of them are in the future of query i?",
+            "Which tensors of the earlier tokens does attention need? It does not need their queries.",
+            "Store the keys and values of each layer, and the number of tokens so far for the positions.",
+            "The new queries attend to old and new keys. Which keys are in the future of query i?",
         ),
         needs=("embed", "rms-norm", "gpt"),
         level="hard",
         minutes=40,
-        after="A step now costs one token instead of a whole text. The price is memory: keys and values of "
-        "every layer for every token, which is what limits long contexts and large batches in serving.",
+        after="A decoding step now computes one token instead of the whole text. In return, the keys and "
+        "values of every token in every layer take memory, which often limits the context length and the "
+        "batch size in serving.",
         observe=_cached,
     ),
 )

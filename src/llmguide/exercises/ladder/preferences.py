@@ -1,4 +1,4 @@
-"""The rungs of the ladder that learn from preferences and rewards: a reward model, GRPO, DPO."""
+"""The exercises of the ladder that learn from preferences and rewards: a reward model, GRPO, DPO."""
 
 from collections.abc import Callable
 from functools import partial
@@ -132,29 +132,31 @@ def _dpo_probes() -> list[Arguments]:
 EXERCISES = (
     Exercise(
         "reward-loss",
-        "reward_loss(chosen, rejected, weights, n_heads, score) returns the loss of a reward model on "
-        "pairs of texts, lists of ids of different lengths. The reward of a text is the dot product of "
-        "`score` (D,) with the last hidden state of the model after the final norm. The loss is the "
-        "negative log-likelihood, per pair, of the preferences under the Bradley-Terry model.",
+        "reward_loss(chosen, rejected, weights, n_heads, score) returns the loss of a reward model on pairs "
+        "of texts, as a scalar tensor. `chosen` and `rejected` are lists of texts; text i of the one and "
+        "text i of the other are a pair. A text is a list of ids, and the texts have different lengths. The "
+        "reward of a text is the dot product of `score` (D,) with the hidden state of its last token after "
+        "the final norm. The loss is the negative log-likelihood of the preferences under the Bradley-Terry "
+        "model, averaged over the pairs.",
         reward_loss,
         _reward_probes,
         (
             Mistake(
                 "pair swapped",
-                "the rejected text is rewarded",
-                "The loss falls when the chosen text scores higher.",
+                "chosen and rejected texts are swapped",
+                "The loss must fall when the reward of the chosen text rises.",
                 lambda chosen, rejected, *rest: reward_loss(rejected, chosen, *rest),
             ),
             Mistake(
                 "mean over the tokens",
                 "the hidden states of all tokens are averaged",
-                "Only the last token has read the whole text.",
+                "Only the last token has attended to the whole text.",
                 partial(reward_loss, pool=lambda hidden: hidden.mean(0)),
             ),
             Mistake(
                 "first token",
                 "the reward is read at the first token",
-                "The first token has seen nothing of the text that follows.",
+                "With causal attention, the first token cannot attend to the text that follows.",
                 partial(reward_loss, pool=lambda hidden: hidden[0]),
             ),
             Mistake(
@@ -165,144 +167,152 @@ EXERCISES = (
             ),
             Mistake(
                 "final norm forgotten",
-                "the stream is multiplied by the weight of the final norm without being normalized",
-                "The head of a reward model takes the place of the output head, after the final norm.",
+                "the residual stream is multiplied by the weight of the final norm, but is not normalized",
+                "The reward head replaces the output head, so it comes after the final norm.",
                 partial(reward_loss, norm=False),
             ),
         ),
         (
-            "A reward model is a GPT up to its final norm: embed, blocks, norm.",
-            "Which probability does Bradley-Terry give to the preference, from the difference of two "
-            "rewards?",
-            "torch.nn.functional.logsigmoid is exact where the logarithm of a sigmoid overflows.",
+            "Up to the final norm, a reward model is a GPT: embedding, blocks, norm.",
+            "Which probability does the Bradley-Terry model give to a preference, as a function of the "
+            "difference of the two rewards?",
+            "torch.nn.functional.logsigmoid is accurate even where a sigmoid underflows to 0 and its "
+            "logarithm is minus infinity.",
         ),
         needs=("embed", "block", "rms-norm"),
         level="medium",
         minutes=20,
-        after="Only differences of rewards are learned, so the zero of a reward model is arbitrary. That "
-        "is why methods of reinforcement learning subtract a baseline.",
+        after="The loss depends only on differences of rewards, so the zero point of a reward model is "
+        "arbitrary. A baseline that is subtracted from the rewards, as in GRPO, removes this constant.",
         observe=loss_and_gradient,
     ),
     Exercise(
         "grpo-loss",
         "grpo_loss(ids, n_prompt, rewards, old_logprobs, weights, n_heads, clip) returns the loss of GRPO "
-        "for a group of completions of one prompt. The rows of `ids` (G, T) begin with the same n_prompt "
-        "tokens and are equally long; `rewards` is (G,). `old_logprobs` (G, T - 1) are the "
-        "log-probabilities, at the time of sampling, of all tokens but the first. Advantages are the "
-        "rewards standardized in the group, with 1e-4 added to the sample standard deviation; the "
-        "objective is that of PPO with its clipping range `clip`, averaged over the tokens of the "
-        "completions. There is no KL penalty.",
+        "for a group of G completions of one prompt, as a scalar tensor. Each row of `ids` (G, T) is the "
+        "prompt of n_prompt tokens followed by a completion, and all completions have the same length. "
+        "`rewards` is (G,). `old_logprobs` (G, T - 1) has the log-probabilities of all tokens of a row "
+        "except the first, under the policy that sampled the completions. The advantage of a completion is "
+        "its reward minus the mean of the group, divided by the sample standard deviation (divisor G - 1) "
+        "plus 1e-4. The loss is minus the clipped objective of PPO, with ratios clipped to [1 - clip, 1 + "
+        "clip], averaged over all tokens of the completions. There is no KL penalty.",
         grpo_loss,
         _grpo_probes,
         (
             Mistake(
                 "advantage not scaled",
                 "the rewards are centered, but not divided by their standard deviation (this is Dr. GRPO)",
-                "Standardized values have mean 0 and standard deviation 1.",
+                "Divide the centered rewards by their standard deviation plus 1e-4.",
                 partial(grpo_loss, scaled=False),
             ),
             Mistake(
                 "rewards as advantages",
-                "the rewards themselves are the advantages",
-                "A completion is compared with the others of its group.",
+                "the rewards themselves are used as advantages",
+                "The advantage compares a completion with the others of its group.",
                 partial(grpo_loss, compared=False),
             ),
             Mistake(
                 "prompt counted",
                 "the tokens of the prompt are in the mean",
-                "The policy did not choose the prompt.",
+                "Average over the tokens of the completions only, because the policy did not generate the "
+                "prompt.",
                 lambda ids, n_prompt, *rest: grpo_loss(ids, 1, *rest),
             ),
             Mistake(
                 "first token of the completion left out",
                 "the mean starts one token too late",
-                "Entry t of the log-probabilities belongs to token t + 1.",
+                "Entry t of the log-probabilities belongs to the token at position t + 1.",
                 partial(grpo_loss, first=0),
             ),
             Mistake(
                 "always clipped",
                 "only the clipped ratio is used",
-                "PPO takes the smaller of two gains, with and without clipping: it must not hide a change "
-                "for the worse.",
+                "PPO takes the smaller of the objectives with the ratio and with the clipped ratio, so "
+                "clipping never hides a change for the worse.",
                 partial(grpo_loss, clipped_only=True),
             ),
             Mistake(
                 "never clipped",
                 "the ratio is not clipped",
-                "A large step away from the policy that sampled must not pay.",
+                "Clipping removes the incentive to move far away from the policy that sampled.",
                 lambda ids, n_prompt, rewards, old, weights, n_heads, clip: grpo_loss(
                     ids, n_prompt, rewards, old, weights, n_heads, 1e6
                 ),
             ),
             Mistake(
                 "sign",
-                "the gain is minimized",
-                "A loss falls when rewarded completions become more likely.",
+                "the sign of the loss is reversed",
+                "The loss must fall when completions with a positive advantage become more likely.",
                 lambda *arguments: -grpo_loss(*arguments),
             ),
         ),
         (
-            "Three parts: advantages for the rows, ratios for the tokens, a mean over some of the tokens.",
-            "The ratio of probabilities comes from a difference of logarithms.",
-            "Of the gain with the ratio and the gain with the clipped ratio, take the smaller.",
+            "There are three parts: an advantage for each row, a ratio for each token, and a mean over the "
+            "tokens of the completions.",
+            "The ratio of two probabilities is the exponential of the difference of their logarithms.",
+            "For each token, take the smaller of ratio times advantage and clipped ratio times advantage.",
         ),
         needs=("token-logprobs",),
         level="hard",
         minutes=25,
-        after="One optimizer step on this loss is a step of GRPO. PPO has the same objective; its "
-        "advantages come from a value model, so it needs no group.",
+        after="GRPO takes optimizer steps on this loss. PPO has the same clipped objective, but computes its "
+        "advantages with a value model, so it needs no group of completions.",
         observe=loss_and_gradient,
     ),
     Exercise(
         "dpo-loss",
         "dpo_loss(prompts, chosen, rejected, weights, reference, n_heads, beta) returns the DPO loss on a "
-        "batch of preferences, averaged over the pairs. `weights` is the policy, `reference` the model "
-        "that it started from. Prompts and responses are lists of ids.",
+        "batch of preference pairs, averaged over the pairs, as a scalar tensor. `weights` is the policy, "
+        "and `reference` has the weights of the reference model; both have n_heads heads. `prompts`, "
+        "`chosen` and `rejected` are lists of lists of ids: a prompt and its two responses for each pair.",
         dpo_loss,
         _dpo_probes,
         (
             Mistake(
                 "reference forgotten",
                 "the log-probabilities of the policy are compared without those of the reference",
-                "The implicit reward is how much more likely the policy makes a response than the "
-                "reference does.",
+                "The implicit reward of a response is beta times the log-ratio of its probabilities under "
+                "the policy and under the reference model.",
                 partial(dpo_loss, use_reference=False),
             ),
             Mistake(
                 "pair swapped",
-                "the rejected response is preferred",
-                "The loss falls when the chosen response gains on the reference.",
+                "chosen and rejected responses are swapped",
+                "The loss must fall when the policy makes the chosen response more likely.",
                 lambda prompts, chosen, rejected, *rest: dpo_loss(prompts, rejected, chosen, *rest),
             ),
             Mistake(
                 "beta outside",
-                "beta multiplies the loss instead of the difference",
-                "beta is part of the reward, inside the sigmoid.",
+                "beta multiplies the loss instead of the difference of log-ratios",
+                "beta is a factor of the implicit reward, inside the sigmoid.",
                 partial(dpo_loss, outside=True),
             ),
             Mistake(
                 "mean over the tokens",
                 "log-probabilities are averaged over the tokens of a response",
-                "DPO compares whole responses. Averages belong to SimPO.",
+                "DPO uses the log-probabilities of whole responses, which are sums. SimPO uses averages.",
                 partial(dpo_loss, mean=True),
             ),
             Mistake(
                 "logarithm forgotten",
-                "the sigmoid is not passed through a logarithm",
-                "It is the log-likelihood of a preference that is maximized.",
+                "the logarithm of the sigmoid is not taken",
+                "DPO maximizes the log-likelihood of the preferences.",
                 partial(dpo_loss, logarithm=False),
             ),
         ),
         (
-            "DPO is the reward loss with an implicit reward. What does it reward?",
-            "You have the log-probabilities of responses; you need them four times.",
-            "The reference gets no gradient.",
+            "DPO is the loss of a reward model with an implicit reward. What is the implicit reward of a "
+            "response?",
+            "You need the log-probabilities of responses four times: two models, each with two responses.",
+            "The loss of a pair is -logsigmoid of the difference of the two implicit rewards. The reference "
+            "model is not trained.",
         ),
         needs=("response-logprobs",),
         level="medium",
         minutes=15,
-        after="No reward model and no sampling: preferences are turned into one supervised loss. The price "
-        "is that it learns only from responses that somebody else has written.",
+        after="DPO turns preferences into one supervised loss, without a reward model and without sampling. "
+        "In return, it learns only from the responses in the data set, not from new completions of the "
+        "policy.",
         observe=loss_and_gradient,
     ),
 )

@@ -1,4 +1,4 @@
-"""The first rungs of the ladder: from text to token ids and back, and from ids to vectors."""
+"""The first exercises of the ladder: from text to token ids and back, and from ids to vectors."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,12 +12,12 @@ from llmguide.exercises.ladder.weights import Weights, make_weights
 
 Merges = Sequence[tuple[int, int]]
 
-# he, the, é, aa, " the", "theé", and th and ea, learned last, so that the order matters
+# he, the, é, aa, " the", "theé", th, ea; th and ea are learned last, so that the order matters
 _MERGES: Merges = [(104, 101), (116, 256), (195, 169), (97, 97), (32, 257), (257, 258), (116, 104), (101, 97)]
 
 
 def _merge(ids: list[int], pair: tuple[int, int], new: int, *, once: bool = False) -> list[int]:
-    """Replace a pair of neighbors by a new id, from left to right."""
+    """Replace a pair of adjacent ids by a new id, from left to right."""
     merged: list[int] = []
     i, done = 0, False
     while i < len(ids):
@@ -56,7 +56,7 @@ def _leftmost(text: str, merges: Merges) -> list[int]:
 
 
 def _bytes(merges: Merges, *, swapped: bool = False) -> list[bytes]:
-    """Return the bytes of each id."""
+    """Return a table with the bytes of each id."""
     table = [bytes([i]) for i in range(256)]
     for left, right in merges:
         table.append(table[right] + table[left] if swapped else table[left] + table[right])
@@ -78,7 +78,7 @@ def embed(
     scale: float = 1.0,
     positions: bool = True,
 ) -> Tensor:
-    """Add the embeddings of tokens and positions, with switches for the mistakes."""
+    """Add the token and position embeddings, with switches for the mistakes."""
     tokens: Tensor = scale * weights["tokens"][ids]
     places = torch.arange(start + first, start + first + ids.shape[1])
     return tokens + weights["positions"][places] if positions else tokens
@@ -92,18 +92,19 @@ def _embed_probes() -> list[Arguments]:
 
 _CHARACTERS = Mistake(
     "characters instead of bytes",
-    "the text starts as code points instead of bytes",
-    "A byte-level tokenizer starts from the UTF-8 bytes, of which é has two.",
+    "the initial ids are code points instead of bytes",
+    "A byte-level tokenizer starts from the UTF-8 bytes. The character é has two of them.",
     partial(encode, characters=True),
 )
 
 EXERCISES = (
     Exercise(
         "encode",
-        "encode(text, merges) turns a text into a list of token ids by byte-level BPE. Ids below 256 are "
-        "the bytes of UTF-8. `merges` is a list of pairs of ids in the order in which they were learned; "
-        "pair number i, counted from 0, becomes the id 256 + i. A pair that overlaps itself is merged from "
-        "the left.",
+        "encode(text, merges) returns the list of token ids of a text, by byte-level BPE. Ids below 256 are "
+        "the bytes of the text in UTF-8. `merges` is a list of pairs of ids in the order in which they were "
+        "learned; pair number i, counted from 0, is replaced by the id 256 + i. Where occurrences of a pair "
+        "overlap, as those of (97, 97) in 97, 97, 97, the leftmost is replaced. There is no "
+        "pre-tokenization.",
         encode,
         lambda: [("the theé heath, baaa: theaé", _MERGES), ("thé", _MERGES), ("", _MERGES)],
         (
@@ -111,45 +112,46 @@ EXERCISES = (
             Mistake(
                 "last merge first",
                 "the merges are applied in the reverse order",
-                "What was learned first is merged first: later merges are made of earlier ones.",
+                "Apply the merge that was learned first before the others. Later merges can contain the ids "
+                "of earlier ones.",
                 partial(encode, step=-1),
             ),
             Mistake(
                 "leftmost pair first",
                 "the leftmost pair that is in the list is merged, whatever its rank",
-                "Look for the pair that was learned first, wherever it is, not for the pair that comes "
-                "first.",
+                "Merge the pair that was learned first, wherever it is in the text.",
                 _leftmost,
             ),
             Mistake(
                 "each merge once",
                 "each pair is merged at its first occurrence only",
-                "A merge applies everywhere in the text.",
+                "Replace every occurrence of the pair in the text.",
                 partial(encode, once=True),
             ),
             Mistake(
                 "ids off by one",
                 "the first merge gets the id 257",
-                "Ids 0 to 255 are the bytes, so the first free id is 256.",
+                "The ids 0 to 255 are the bytes, so the first merge gets the id 256.",
                 partial(encode, first=257),
             ),
         ),
         (
             "What are the ids before the first merge?",
-            "Handle one merge at a time: a helper that replaces one pair by one id in a list is most of "
-            "the work.",
-            "In the helper, walk with an index that moves by 2 after a match and by 1 otherwise.",
+            "Apply one merge at a time. Most of the work is a helper function that replaces one pair by one "
+            "id in a list.",
+            "In the helper function, use an index that moves by 2 after a match and by 1 otherwise.",
         ),
         level="medium",
         minutes=20,
-        after="Every model that you will call has such a list of merges in its tokenizer file. Replacing "
-        "pairs in the learned order gives the same ids as searching for the lowest rank again and again, "
-        "because a merge can only create pairs that were learned after it.",
+        after="The tokenizers of many models, such as GPT-2 and Llama 3, store such a list of merges. "
+        "Replacing pairs in the learned order gives the same ids as repeatedly merging the pair with the "
+        "lowest rank, because a merge can only create pairs that were learned after it.",
     ),
     Exercise(
         "decode",
-        "decode(ids, merges) turns token ids back into text. The ids may end in the middle of a character "
-        "or be no valid UTF-8 at all; then it returns the replacement character for what cannot be decoded.",
+        "decode(ids, merges) returns the text of a list of token ids; `merges` is the same as in encode. The "
+        "ids may end in the middle of a character, and their bytes may be invalid UTF-8. Bytes that cannot "
+        "be decoded become the replacement character U+FFFD, as in Python's own decoder.",
         decode,
         lambda: [
             (encode("the theé heath, baaa: theaé", _MERGES), _MERGES),
@@ -160,93 +162,98 @@ EXERCISES = (
             Mistake(
                 "token by token",
                 "each token is decoded on its own",
-                "A character can be spread over several tokens. Join the bytes of all tokens first.",
+                "The bytes of one character can belong to several tokens. Join the bytes of all tokens "
+                "first.",
                 lambda ids, merges: "".join(_bytes(merges)[i].decode(errors="replace") for i in ids),
             ),
             Mistake(
                 "invalid bytes dropped",
                 "bytes that cannot be decoded are left out",
-                "bytes.decode has an argument that says what to do with errors.",
+                "bytes.decode has an argument that sets how errors are handled.",
                 partial(decode, errors="ignore"),
             ),
             Mistake(
                 "Latin-1 instead of UTF-8",
-                "each byte becomes one character",
-                "The bytes are UTF-8.",
+                "each byte is decoded as one character",
+                "The bytes are UTF-8, in which a character can have several bytes.",
                 lambda ids, merges: b"".join(_bytes(merges)[i] for i in ids).decode("latin-1"),
             ),
             Mistake(
                 "parts swapped",
                 "the second part of a merge comes before the first",
-                "A pair (left, right) spells the bytes of left, then those of right.",
+                "A merge of (left, right) has the bytes of left followed by the bytes of right.",
                 partial(decode, swapped=True),
             ),
             Mistake(
                 "merges ignored",
-                "ids from 256 on are left out",
-                "An id from 256 on stands for the bytes of both parts, which may be merges themselves.",
+                "ids of 256 and above are left out",
+                "An id of 256 or more has the bytes of both ids of its pair, which may be merges themselves.",
                 lambda ids, merges: bytes(i for i in ids if i < 256).decode(errors="replace"),
             ),
         ),
         (
             "Which bytes does each id stand for?",
-            "Build that table once, in the order of the merges: the parts of a merge are in it already.",
-            "Join bytes first; decode once, at the end.",
+            "Build a table of these bytes once, in the order of the merges. Both ids of a pair are in the "
+            "table before the pair is added.",
+            "Join all bytes first, and decode once at the end.",
         ),
         level="warm-up",
         minutes=10,
-        after="decode(encode(text)) is the text, but not every list of ids is a text: a model can stop in "
-        "the middle of a character. Programs that stream tokens hold such bytes back until the character "
-        "is complete.",
+        after="Decoding the ids of a text gives back the text, but not every list of ids is valid text: a "
+        "model can stop in the middle of a character. Programs that stream tokens hold back the bytes of an "
+        "incomplete character until it is complete.",
     ),
     Exercise(
         "embed",
-        "embed(ids, weights, start=0) returns the vectors (B, T, D) that enter the first layer of a GPT-2. "
-        "`ids` is (B, T), weights['tokens'] has a row for each token of the vocabulary and "
-        "weights['positions'] one for each position. `start` is the position of the first token.",
+        "embed(ids, weights, start=0) returns the vectors (B, T, D) that enter the first layer of GPT-2. "
+        "`ids` is (B, T). weights['tokens'] (V, D) has a row for each token of the vocabulary, and "
+        "weights['positions'] has a row for each position, counted from 0. `start` is the position of the "
+        "first token of each row of `ids`.",
         embed,
         _embed_probes,
         (
             Mistake(
                 "positions forgotten",
                 "only the tokens are looked up",
-                "Without positions, attention cannot tell two orders of the same tokens apart.",
+                "Add the position embeddings. From the token embeddings alone, the model can hardly tell "
+                "different orders of the same tokens apart.",
                 partial(embed, positions=False),
             ),
             Mistake(
                 "start ignored",
                 "positions always start at 0",
-                "With a cache, the model reads the tail of a text, whose first position is not 0.",
+                "With a key/value cache, the model reads only the last tokens of a text, and the position of "
+                "the first of them is `start`.",
                 lambda ids, weights, start=0: embed(ids, weights),
             ),
             Mistake(
                 "positions from 1",
                 "the first position is 1",
-                "The first row of the table belongs to the first token.",
+                "Positions count from 0: the first row of the table belongs to the first token.",
                 partial(embed, first=1),
             ),
             Mistake(
                 "scaled embeddings",
                 "the token embeddings are multiplied by the square root of the width, as in the "
                 "Transformer of 2017",
-                "GPT-2 adds the two rows as they are.",
+                "GPT-2 adds the two rows without scaling.",
                 lambda ids, weights, start=0: embed(ids, weights, start, scale=2.0),
             ),
             Mistake(
                 "positions by token id",
                 "the position table is indexed by token ids",
-                "A position is a place in the row, whatever the token there.",
+                "A position depends on where the token is in its row, not on which token it is.",
                 lambda ids, weights, start=0: weights["tokens"][ids] + weights["positions"][ids],
             ),
         ),
         (
-            "A table is indexed by a tensor of ids like by a list: what shape comes out?",
+            "You can index a table with a tensor of ids. What shape does the result have?",
             "The position vectors have shape (T, D) and are the same for all rows of the batch.",
             "torch.arange gives the positions.",
         ),
         level="warm-up",
         minutes=5,
-        after="An embedding is a lookup. Multiplying one-hot vectors by the table gives the same numbers, "
-        "with V times the work.",
+        after="An embedding is a table lookup. Multiplying one-hot vectors by the table gives the same "
+        "numbers, but takes about V times the work.",
     ),
 )

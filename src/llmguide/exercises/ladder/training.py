@@ -1,4 +1,4 @@
-"""The rungs of the ladder that train: log-probabilities, the loss, a training loop."""
+"""The exercises of the ladder that train: log-probabilities, the loss, a training loop."""
 
 import copy
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from llmguide.exercises.grading import Arguments, Exercise, Mistake
 from llmguide.exercises.ladder.transformer import gpt
 from llmguide.exercises.ladder.weights import TEXT, Weights, loss_and_gradient, make_weights, tensors
 
-TARGET = 3.1  # nats per byte that the training loop has to reach; it starts near 5.6
+TARGET = 3.1  # loss in nats per byte that the training loop has to reach; it starts near 5.6
 
 # ---- log-probabilities and the loss ------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ def _raw_logits(ids: Tensor, weights: Weights, n_heads: int) -> Tensor:
 
 
 def lm_loss(ids: Tensor, weights: Weights, n_heads: int) -> Tensor:
-    """Compute the mean cross-entropy of the next tokens."""
+    """Compute the mean cross-entropy loss of predicting the next tokens."""
     return -token_logprobs(ids, weights, n_heads).mean()
 
 
@@ -86,7 +86,7 @@ def _no_step(batches: list[Tensor], weights: Weights, n_heads: int, lr: float) -
 
 
 def batches_of(ids: list[int], n_batches: int, rows: int, length: int, seed: int = 0) -> list[Tensor]:
-    """Sample batches of windows of a text."""
+    """Sample batches of windows from the ids of a text."""
     generator = torch.Generator().manual_seed(seed)
     data = torch.tensor(ids)
     starts = torch.randint(len(ids) - length + 1, (n_batches, rows, 1), generator=generator)
@@ -99,7 +99,7 @@ def _train_probes() -> list[Arguments]:
 
 
 def _trained(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, float, str]:
-    """Observe the first loss, the loss on the whole text after training, and what was trained."""
+    """Observe the first loss, the loss on the whole text after training, and whether all tensors changed."""
     batches, before, n_heads, lr = arguments
     weights = copy.deepcopy(before)
     losses = function(batches, weights, n_heads, lr)
@@ -118,143 +118,147 @@ def _reached(result: Any, expected: Any) -> bool:
 EXERCISES = (
     Exercise(
         "token-logprobs",
-        "token_logprobs(ids, weights, n_heads) returns (B, T - 1): for each token of `ids` but the first, "
-        "the natural logarithm of the probability that the model gives it after the tokens before it.",
+        "token_logprobs(ids, weights, n_heads) returns a tensor (B, T - 1) of log-probabilities. For each "
+        "token of `ids` (B, T) except the first of each row, it has the natural logarithm of the probability "
+        "that the model assigns to the token, given the tokens before it in the row.",
         token_logprobs,
         _loss_probes,
         (
             Mistake(
                 "label shift forgotten",
-                "the token at each position is scored by the logits of that same position, which has just "
-                "read it",
-                "The logits at position t are about the token at t + 1.",
+                "the token at each position is scored with the logits of that same position",
+                "The logits at position t predict the token at position t + 1.",
                 _unshifted,
             ),
             Mistake(
                 "shifted the wrong way",
-                "each position scores the token before it",
-                "The first token has nothing before it that could predict it; the last logits predict "
-                "nothing known.",
+                "each token is scored with the logits of the position after it",
+                "The logits at position t predict the token at position t + 1. The last logits predict a "
+                "token that is not in ids.",
                 _backward_shift,
             ),
             Mistake(
                 "softmax over the positions",
                 "the probabilities sum to 1 over the positions",
-                "They sum to 1 over the vocabulary: the last axis.",
+                "They must sum to 1 over the vocabulary, which is the last axis.",
                 _wrong_axis,
             ),
             Mistake(
                 "logits not normalized",
                 "raw logits are returned",
-                "Logits become log-probabilities when a constant is subtracted in each position.",
+                "Log-probabilities are the logits of a position minus the logarithm of the sum of their "
+                "exponentials.",
                 _raw_logits,
             ),
             Mistake(
                 "probabilities instead of logarithms",
                 "the probabilities themselves are returned",
-                "Take the logarithm; torch has it together with the softmax.",
+                "Take the logarithm. torch has one function for softmax and logarithm.",
                 lambda *arguments: token_logprobs(*arguments).exp(),
             ),
         ),
         (
             "Which position's logits predict the token at position t?",
             "Tensor.log_softmax is more precise than a softmax followed by a logarithm.",
-            "Tensor.gather picks one number from each row of the vocabulary axis.",
+            "Tensor.gather selects one entry along the vocabulary axis for each position.",
         ),
         needs=("gpt",),
         level="medium",
         minutes=10,
-        after="Pre-training, SFT, DPO, PPO and GRPO all start from this function. They differ in which "
-        "tokens they count and in how they weight them.",
+        after="The losses of pre-training, SFT, DPO, PPO and GRPO are all computed from these "
+        "log-probabilities. They differ in which tokens they count and in how they combine and weight them.",
     ),
     Exercise(
         "lm-loss",
         "lm_loss(ids, weights, n_heads) returns the training loss of a language model on a batch of token "
-        "ids (B, T): one number, in nats per predicted token, from which gradients can flow back.",
+        "ids (B, T): the cross-entropy in nats, averaged over all predicted tokens, as a scalar tensor that "
+        "can be backpropagated.",
         lm_loss,
         _loss_probes,
         (
             Mistake(
                 "sign",
                 "the mean log-probability is returned",
-                "A loss falls when the model gets better. Log-probabilities rise.",
+                "A loss should fall when the model gets better, but log-probabilities rise.",
                 lambda *arguments: -lm_loss(*arguments),
             ),
             Mistake(
                 "sum instead of mean",
-                "the tokens are summed",
-                "The gradient must not grow with the size of the batch.",
+                "the losses of all tokens are summed",
+                "Take the mean over all predicted tokens, so that the gradient does not grow with the batch "
+                "size.",
                 lambda *arguments: -token_logprobs(*arguments).sum(),
             ),
             Mistake(
                 "sum over each row",
-                "the tokens of a row are summed, and the mean is over rows",
-                "The unit is nats per token.",
+                "the losses of a row are summed, and the mean is over the rows",
+                "The unit is nats per predicted token: take the mean over all tokens.",
                 lambda *arguments: -token_logprobs(*arguments).sum(-1).mean(),
             ),
             Mistake(
                 "bits instead of nats",
                 "the logarithm has base 2",
-                "Keep the natural logarithm.",
+                "Nats need the natural logarithm.",
                 lambda *arguments: lm_loss(*arguments) / torch.tensor(2.0).log(),
             ),
             Mistake(
                 "detached",
-                "the loss is a plain number or is cut off from the weights",
-                "Do not call item() or detach(): the optimizer needs the gradient.",
+                "the loss is a plain number or is detached from the weights",
+                "Do not call item() or detach(), because the optimizer needs the gradient.",
                 lambda *arguments: lm_loss(*arguments).detach(),
             ),
             Mistake(
                 "perplexity",
                 "the exponential of the loss is returned",
-                "Perplexity is for reading. The loss is its logarithm.",
+                "Perplexity is the exponential of the loss. Return the loss itself.",
                 lambda *arguments: lm_loss(*arguments).exp(),
             ),
         ),
         (
-            "You have the log-probability of each token. What should the loss do when they rise?",
-            "All tokens of all rows count the same.",
-            "A mean and a sign.",
+            "You have the log-probability of each token. What should the loss do when it rises?",
+            "All predicted tokens of all rows have the same weight.",
+            "The loss is minus the mean of the log-probabilities.",
         ),
         needs=("token-logprobs",),
         level="warm-up",
         minutes=5,
-        after="A model that knows nothing has the loss ln V. The difference between that and your loss is "
-        "what it has learned.",
+        after="A model that gives every token the same probability has the loss ln V. Compare your loss with "
+        "this value to see how much the model has learned.",
         observe=loss_and_gradient,
     ),
     Exercise(
         "train",
-        "train(batches, weights, n_heads, lr) trains a model: one optimizer step for each tensor of ids in "
-        "the list `batches`. It changes the tensors of `weights` in place and returns the list of losses, "
-        "each measured before its step, as floats. Use any optimizer of torch. The text is Lincoln's "
-        f"address at Gettysburg, as bytes; after {len(_train_probes()[0][0])} batches with lr = "
-        f"{_train_probes()[0][3]} the loss on it must be below {TARGET} nats per byte.",
+        "train(batches, weights, n_heads, lr) trains a model with one optimizer step for each tensor of ids "
+        "(B, T) in the list `batches`. It changes all tensors of `weights` in place, and returns the list of "
+        "the losses as floats, each computed before its step. Use any optimizer of torch, with the learning "
+        "rate lr. The test trains on the bytes of Lincoln's Gettysburg Address: after "
+        f"{len(_train_probes()[0][0])} batches with lr = {_train_probes()[0][3]}, the loss on the whole text "
+        f"must be below {TARGET} nats per byte.",
         train,
         _train_probes,
         (
             Mistake(
                 "gradients not cleared",
-                "the gradients of all steps so far are added up",
-                "backward() adds to what is in .grad. Clear it before each step.",
+                "each step uses the sum of the gradients of all steps so far",
+                "backward() adds to .grad. Clear the gradients before each call of backward().",
                 partial(train, clear=False),
             ),
             Mistake(
                 "never steps",
-                "the weights stay as they are",
-                "The gradient alone changes nothing: the optimizer has to step.",
+                "the weights do not change",
+                "Call backward() on the loss and then step() on the optimizer.",
                 _no_step,
             ),
             Mistake(
                 "uphill",
                 "the loss is maximized",
-                "An optimizer subtracts the gradient of what you call backward() on.",
+                "An optimizer minimizes the tensor on which you call backward().",
                 partial(train, sign=-1.0),
             ),
             Mistake(
                 "layers not trained",
-                "only the embeddings and the final norm are given to the optimizer",
-                "weights['layers'] is a list of dicts; their tensors learn too.",
+                "only the embeddings and the final norm are passed to the optimizer",
+                "weights['layers'] is a list of dicts. Pass their tensors to the optimizer too.",
                 partial(
                     train, parts=lambda weights: [weights[name] for name in ("tokens", "positions", "norm")]
                 ),
@@ -262,20 +266,22 @@ EXERCISES = (
             Mistake(
                 "the first batch only",
                 "every step uses the first batch",
-                "The model memorizes one batch and learns little about the rest of the text.",
+                "Use the next batch at each step. Otherwise the model memorizes one batch and learns little "
+                "about the rest of the text.",
                 lambda batches, *rest: train(batches[:1] * len(batches), *rest),
             ),
         ),
         (
-            "Before the loop: mark all tensors as requiring gradients, and give them to an optimizer.",
-            "In the loop: loss, clear the gradients, backward, step.",
-            "torch.optim.AdamW works. The loss of a step is loss.item().",
+            "Before the loop, call requires_grad_() on all tensors and pass them to an optimizer.",
+            "In the loop, compute the loss, clear the gradients, call backward(), and call step().",
+            "torch.optim.AdamW works. Append loss.item() to the list of losses at each step.",
         ),
         needs=("lm-loss",),
         level="medium",
         minutes=20,
-        after="The same five lines train the largest models. What is added there keeps many machines busy "
-        "and the run stable: a schedule, clipping, mixed precision, checkpoints, sharding.",
+        after="The training loops of large models have the same core. They add a learning-rate schedule, "
+        "gradient clipping, mixed precision, checkpoints and sharding, which keep the run stable and use "
+        "many devices well.",
         observe=_trained,
         accept=_reached,
     ),

@@ -1,4 +1,4 @@
-"""The rungs of the ladder that build a GPT: a head, many heads, a block, the model."""
+"""The exercises of the ladder that build a GPT: a head, multi-head attention, a block, the model."""
 
 from functools import partial
 
@@ -25,7 +25,7 @@ def attention_head(
     hidden: float = -torch.inf,
     axis: int = -1,
 ) -> Tensor:
-    """Compute one head of causal attention, with switches for the mistakes."""
+    """Compute one head of causal self-attention, with switches for the mistakes."""
     scores = x @ q.T @ (x @ k.T).mT * len(q) ** power
     future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(diagonal)
     weights = scores.masked_fill(future, hidden).softmax(dim=axis)
@@ -40,7 +40,7 @@ def _wide_scale(x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def multi_head(
     x: Tensor, layer: dict[str, Tensor], n_heads: int, *, interleaved: bool = False, only_first: bool = False
 ) -> Tensor:
-    """Compute causal attention with several heads, with switches for the mistakes."""
+    """Compute multi-head causal self-attention, with switches for the mistakes."""
     width = x.shape[-1] // n_heads
     rows = [slice(h * width, (h + 1) * width) for h in range(n_heads)]
     if interleaved:
@@ -109,15 +109,17 @@ def _gpt_probes() -> list[Arguments]:
 EXERCISES = (
     Exercise(
         "attention-head",
-        "attention_head(x, q, k, v) returns the output (B, T, E) of one head of causal self-attention on "
-        "x, which is (B, T, D). The weights q, k and v are (E, D), in the layout of torch.nn.Linear.",
+        "attention_head(x, q, k, v) returns the output (B, T, E) of one head of causal self-attention with "
+        "scaled dot products. `x` is (B, T, D). The projection weights q, k and v are (E, D), outputs by "
+        "inputs as in torch.nn.Linear; there are no biases and no output projection.",
         attention_head,
         lambda: [(noise(i, 2, 5, 6), *(noise(i + j, 3, 6) for j in (1, 2, 3))) for i in (0, 5)],
         (
             Mistake(
                 "scale forgotten",
                 "the scores are not scaled",
-                "The variance of a dot product grows with the width of the vectors.",
+                "Divide the scores by the square root of the width of the queries. The variance of a dot "
+                "product grows with the width of the vectors.",
                 partial(attention_head, power=0.0),
             ),
             Mistake(
@@ -128,8 +130,8 @@ EXERCISES = (
             ),
             Mistake(
                 "future visible",
-                "nothing is masked",
-                "A token may attend to itself and to what comes before it.",
+                "no position is masked",
+                "A token may attend to itself and to the tokens before it, but not to later tokens.",
                 partial(attention_head, hidden=0.0, diagonal=99),
             ),
             Mistake(
@@ -140,159 +142,166 @@ EXERCISES = (
             ),
             Mistake(
                 "future scores set to 0",
-                "masked scores are 0",
-                "A score of 0 still gets weight from the softmax. Which number gets none?",
+                "masked scores are set to 0",
+                "The softmax gives a score of 0 a positive weight. Which score gets the weight 0?",
                 partial(attention_head, hidden=0.0),
             ),
             Mistake(
                 "queries and keys swapped",
-                "the keys ask and the queries answer",
-                "Rows of the scores belong to queries, columns to keys.",
+                "q is used to compute the keys and k to compute the queries",
+                "Rows of the score matrix belong to queries, columns to keys.",
                 lambda x, q, k, v: attention_head(x, k, q, v),
             ),
         ),
         (
             "First compute three tensors of shape (B, T, E) from x.",
-            "Compare each query with each key: which shape do the scores have?",
-            "Scale, hide the future, turn scores into weights that sum to 1 for each query, average the "
-            "values.",
+            "Compare each query with each key. Which shape do the scores have?",
+            "Scale the scores, mask the future positions, turn the scores of each query into weights that "
+            "sum to 1, and average the values with these weights.",
         ),
         level="warm-up",
         minutes=10,
-        after="A head moves information between positions; it is the only part of the model that does. "
-        "Everything else works on each position alone.",
+        after="Attention heads are the only part of the model that moves information between positions. "
+        "Every other part works on each position alone.",
     ),
     Exercise(
         "multi-head",
-        "multi_head(x, layer, n_heads) returns the output (B, T, D) of multi-head causal self-attention. "
-        "layer['q'], layer['k'], layer['v'] and layer['o'] are (D, D), without biases. Each head owns D / "
-        "n_heads neighboring rows of the first three.",
+        "multi_head(x, layer, n_heads) returns the output (B, T, D) of multi-head causal self-attention on x "
+        "(B, T, D). layer['q'], layer['k'], layer['v'] and the output projection layer['o'] are (D, D), "
+        "outputs by inputs as in torch.nn.Linear; there are no biases. Head h, counted from 0, uses the h-th "
+        "group of D / n_heads adjacent rows of q, k and v.",
         multi_head,
         _layer_probes,
         (
             Mistake(
                 "one wide head",
-                "there is a single head of full width",
-                "Each head has its own softmax, over scores from its own rows.",
+                "there is a single head of width D",
+                "Each head has its own softmax over scores that are computed from its own rows.",
                 lambda x, layer, n_heads: multi_head(x, layer, 1),
             ),
             Mistake(
                 "heads interleaved",
-                "a head owns every n-th row",
-                "Head 0 owns the first D / n_heads rows, head 1 the next.",
+                "head h uses the rows h, h + n_heads, h + 2 n_heads and so on",
+                "Head 0 uses the first D / n_heads rows, head 1 the next D / n_heads rows.",
                 partial(multi_head, interleaved=True),
             ),
             Mistake(
                 "the same head n times",
-                "every head uses the rows of the first",
-                "The slice must depend on the number of the head.",
+                "every head uses the rows of the first head",
+                "The slice of the rows must depend on the number of the head.",
                 partial(multi_head, only_first=True),
             ),
             Mistake(
                 "output projection forgotten",
-                "the heads are returned as they come",
-                "The matrix o mixes what the heads found.",
+                "the concatenated outputs of the heads are returned",
+                "Apply the output projection o, which mixes the outputs of the heads.",
                 _unprojected,
             ),
             Mistake(
                 "output projection transposed",
                 "the concatenated heads are multiplied by o instead of its transpose",
-                "torch.nn.Linear stores outputs by inputs, so it computes x @ W.T.",
+                "torch.nn.Linear stores its weight as outputs by inputs, so it computes x @ W.T.",
                 lambda x, layer, n_heads: multi_head(x, {**layer, "o": layer["o"].T}, n_heads),
             ),
         ),
         (
-            "You have a function for one head. Which slices of the weights does head h get?",
-            "Put the outputs of the heads side by side on the last axis.",
-            "One more matrix multiplication brings them back together.",
+            "You have a function for one head. Which slices of the weights does head h use?",
+            "Concatenate the outputs of the heads along the last axis.",
+            "Then apply the output projection, one more matrix multiplication.",
         ),
         needs=("attention-head",),
         level="warm-up",
         minutes=10,
-        after="Real implementations compute all heads in one batched product, as in exercise split-heads. "
-        "The numbers are the same: slicing the weights or slicing the projected vectors is one operation.",
+        after="Real implementations compute all heads in one batched product, as in the exercise "
+        "split-heads. The numbers are the same, because slicing the weights before the projection gives the "
+        "same vectors as slicing the projected vectors.",
     ),
     Exercise(
         "block",
-        "block(x, layer, n_heads) returns the residual stream (B, T, D) after one pre-norm block: "
-        "attention, then a feed-forward layer with GELU. Besides the weights of attention, `layer` has "
-        f"norm_1 and norm_2 for RMSNorm with eps {EPS:g}, up (4D, D) and down (D, 4D); there are no biases.",
+        "block(x, layer, n_heads) returns the residual stream (B, T, D) after one pre-norm block: attention, "
+        "then a feed-forward layer with GELU (torch.nn.functional.gelu with its defaults). Besides the "
+        "weights of multi_head, the dict `layer` has norm_1 and norm_2 (D,), the weights of the RMSNorms "
+        f"before attention and before the feed-forward layer, with eps = {EPS:g}. The feed-forward weights "
+        "are up (4D, D) and down (D, 4D), outputs by inputs. There are no biases.",
         block,
         _layer_probes,
         (
             Mistake(
                 "post-norm",
-                "the sums are normalized, as in the Transformer of 2017",
-                "In a pre-norm block nothing touches the stream itself but additions.",
+                "the residual stream is normalized after each addition, as in the Transformer of 2017",
+                "In a pre-norm block, normalize the input of each sublayer. The residual stream itself is "
+                "only changed by additions.",
                 _post_norm,
             ),
             Mistake(
                 "parallel sublayers",
-                "the feed-forward layer reads the stream before attention has been added",
-                "The second sublayer works on the stream that the first has updated.",
+                "the feed-forward layer reads the residual stream before the output of attention is added",
+                "The feed-forward layer reads the stream that attention has already updated.",
                 _parallel,
             ),
             Mistake(
                 "second residual connection forgotten",
-                "the output of the feed-forward layer replaces the stream",
-                "Both sublayers add to the stream.",
+                "the output of the feed-forward layer replaces the residual stream",
+                "Add the output of both sublayers to the stream.",
                 _one_residual,
             ),
             Mistake(
                 "ReLU instead of GELU",
                 "the activation function is ReLU",
-                "torch.nn.functional has gelu.",
+                "Use torch.nn.functional.gelu.",
                 _relu,
             ),
             Mistake(
                 "first norm used twice",
                 "both sublayers use norm_1",
-                "Each sublayer has a norm of its own.",
+                "The feed-forward layer has its own norm, norm_2.",
                 lambda x, layer, n_heads: block(x, {**layer, "norm_2": layer["norm_1"]}, n_heads),
             ),
         ),
         (
-            "There are two sublayers of the same form. Write the form down once.",
-            "What does a sublayer read, and where does its output go?",
-            "The feed-forward layer: project up, apply the activation function, project down.",
+            "Both sublayers have the same form: normalize, apply the sublayer, add.",
+            "What is the input of a sublayer, and to what is its output added?",
+            "The feed-forward layer projects up, applies the activation function and projects down.",
         ),
         needs=("rms-norm", "multi-head"),
         level="medium",
         minutes=10,
-        after="This block, repeated, is most of every language model since GPT-2. Later models changed its "
-        "parts (SwiGLU for GELU, RoPE for position embeddings, fewer key/value heads), not its form.",
+        after="GPT-2 and most later language models repeat such a block. Many later models changed its parts "
+        "(SwiGLU instead of GELU, RoPE instead of position embeddings, fewer key/value heads), but kept its "
+        "form.",
     ),
     Exercise(
         "gpt",
-        "gpt(ids, weights, n_heads) returns the logits (B, T, V) of the token that follows each position. "
-        "weights['layers'] is a list of layers, weights['norm'] the weight of a final RMSNorm. The output "
-        "head is tied to the token embedding.",
+        "gpt(ids, weights, n_heads) returns the logits (B, T, V) of the token that follows each position of "
+        "`ids` (B, T). weights['tokens'] and weights['positions'] are those of embed, weights['layers'] is a "
+        "list of dicts for block, and weights['norm'] (D,) is the weight of a final RMSNorm with eps = "
+        f"{EPS:g}. The output head is tied to the token embedding and has no bias.",
         gpt,
         _gpt_probes,
         (
             Mistake(
                 "final norm forgotten",
-                "the stream is not normalized before the head",
-                "A pre-norm model has one norm more than it has sublayers.",
+                "the residual stream is not normalized before the output head",
+                "Apply the final norm. A pre-norm model has one more norm than it has sublayers.",
                 partial(gpt, norm=False),
             ),
             Mistake(
                 "layers in the wrong order",
-                "the last layer comes first",
-                "The list is in the order from input to output.",
+                "the layers are applied from last to first",
+                "The list of layers is in the order from input to output.",
                 partial(gpt, step=-1),
             ),
             Mistake(
                 "the same layer again",
                 "the first layer is applied every time",
-                "Each pass through the loop must use the layer of that pass.",
+                "Each iteration of the loop must use its own layer.",
                 lambda ids, weights, n_heads: gpt(
                     ids, {**weights, "layers": weights["layers"][:1] * len(weights["layers"])}, n_heads
                 ),
             ),
             Mistake(
                 "last layer skipped",
-                "the last layer is left out",
+                "the last layer is not applied",
                 "Check the bounds of the loop.",
                 lambda ids, weights, n_heads: gpt(
                     ids, {**weights, "layers": weights["layers"][:-1]}, n_heads
@@ -301,19 +310,22 @@ EXERCISES = (
             Mistake(
                 "probabilities instead of logits",
                 "a softmax is applied at the end",
-                "Return logits: the loss and the sampler apply their own softmax.",
+                "Return the logits. The loss and the sampler apply their own softmax.",
                 lambda ids, weights, n_heads: gpt(ids, weights, n_heads).softmax(-1),
             ),
         ),
         (
-            "From ids to vectors, through the layers, to scores: you have the first two parts.",
-            "The tied head scores a token by comparing the stream with the embedding of that token.",
-            "Do not forget the norm that belongs to no layer.",
+            "First embed the ids, then apply the layers, then compute the logits. You have functions for the "
+            "first two.",
+            "With a tied head, the logit of a token is the dot product of the normalized stream with the "
+            "embedding of that token.",
+            "The final norm comes after the last layer and before the output head.",
         ),
         needs=("embed", "block", "rms-norm"),
         level="warm-up",
         minutes=10,
-        after="That is a complete GPT. With the same weights it gives the same logits as llmguide.GPT with "
-        "RMSNorm and no biases. A larger model has more layers and wider ones; the code stays.",
+        after="This is a complete GPT. With the same weights it gives the same logits as "
+        "llmguide.models.GPT with RMSNorm and without biases. A larger model has more and wider layers, but "
+        "the same code.",
     ),
 )

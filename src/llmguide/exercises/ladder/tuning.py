@@ -1,4 +1,4 @@
-"""The rungs of the ladder that fine-tune: log-probabilities of responses, the SFT loss, LoRA."""
+"""The exercises of the ladder that fine-tune: log-probabilities of responses, the SFT loss, LoRA."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -49,7 +49,7 @@ def _with_prompt(prompts: Texts, responses: Texts, weights: Weights, n_heads: in
 
 
 def sft_loss(prompts: Texts, responses: Texts, weights: Weights, n_heads: int) -> Tensor:
-    """Compute the mean cross-entropy of the tokens of the responses."""
+    """Compute the mean cross-entropy loss of the tokens of the responses."""
     return -response_logprobs(prompts, responses, weights, n_heads).sum() / sum(map(len, responses))
 
 
@@ -84,7 +84,7 @@ def lora_weights(
     flipped: bool = False,
     n_layers: int | None = None,
 ) -> Weights:
-    """Add the updates of adapters to the weights of a model, with switches for the mistakes."""
+    """Merge LoRA adapters into the weights of a model, with switches for the mistakes."""
     layers = [dict(layer) for layer in weights["layers"]]
     for layer, adapter in list(zip(layers, adapters, strict=True))[:n_layers]:
         for name, (A, B) in adapter.items():
@@ -109,7 +109,7 @@ def _lora_probes() -> list[Arguments]:
 
 
 def _adapted(function: Callable[..., Any], arguments: Arguments) -> tuple[Tensor, Any]:
-    """Observe the logits of the adapted model, and their gradient with respect to an adapter."""
+    """Observe the logits of the adapted model, and the gradient of their squares with respect to an A."""
     weights, adapters, alpha = arguments
     A, B = adapters[0]["q"]
     A = A.clone().requires_grad_()
@@ -123,39 +123,40 @@ def _adapted(function: Callable[..., Any], arguments: Arguments) -> tuple[Tensor
 EXERCISES = (
     Exercise(
         "response-logprobs",
-        "response_logprobs(prompts, responses, weights, n_heads) returns one number for each pair, (B,): "
-        "the log-probability of the whole response after its prompt. Prompts and responses are lists of "
-        "ids of different lengths, none of them empty.",
+        "response_logprobs(prompts, responses, weights, n_heads) returns a tensor (B,) with the "
+        "log-probability of each whole response given its prompt, in nats. `prompts` and `responses` are "
+        "lists of B lists of ids. The lists of ids have different lengths, and none is empty.",
         response_logprobs,
         _response_probes,
         (
             Mistake(
                 "prompt counted",
                 "the tokens of the prompt are counted as well",
-                "The prompt is given: it is context, not something the model has said.",
+                "The prompt is given, so only the tokens of the response count.",
                 _with_prompt,
             ),
             Mistake(
                 "first token of the response left out",
-                "counting starts one token too late",
-                "The last token of the prompt predicts the first of the response.",
+                "the sum starts one token too late",
+                "The logits at the last token of the prompt predict the first token of the response.",
                 partial(response_logprobs, skip=0),
             ),
             Mistake(
                 "last token of the prompt counted",
-                "counting starts one token too early",
-                "Entry t of the log-probabilities belongs to token t + 1.",
+                "the sum starts one token too early",
+                "Entry t of the log-probabilities belongs to the token at position t + 1.",
                 partial(response_logprobs, skip=-2),
             ),
             Mistake(
                 "last token left out",
                 "the last token of the response is not counted",
-                "Every token of the response counts, the last one too: it is how a model learns to stop.",
+                "Every token of the response counts, including the last. From an end token there, a model "
+                "learns to stop.",
                 partial(response_logprobs, drop=1),
             ),
             Mistake(
                 "padding counted",
-                "padding with id 0 is counted as if it were text",
+                "padding with id 0 is counted as part of the response",
                 "Mask the padding, or handle one pair at a time.",
                 partial(response_logprobs, padded=True),
             ),
@@ -167,64 +168,67 @@ EXERCISES = (
             ),
         ),
         (
-            "You have a function that scores every token of a text but the first.",
-            "Which of its entries belong to the response? Count for a prompt of one token.",
-            "One pair at a time is fine; torch.stack puts numbers together without losing their gradients.",
+            "You have a function that returns the log-probability of every token of a text except the first.",
+            "Which of its entries belong to the response? Work it out for a prompt of one token.",
+            "You can process one pair at a time. torch.stack combines scalar tensors and keeps their "
+            "gradients.",
         ),
         needs=("token-logprobs",),
         level="medium",
         minutes=15,
-        after="SFT, reward-free methods such as DPO, and policy gradients all weight this quantity. Only "
-        "the weights differ.",
+        after="The gradients of SFT, DPO and policy-gradient methods such as REINFORCE are all weighted sums "
+        "of the gradients of this quantity. The methods differ in the weights.",
     ),
     Exercise(
         "sft-loss",
-        "sft_loss(prompts, responses, weights, n_heads) returns the loss of supervised fine-tuning on a "
-        "batch, in nats per learned token. Every token that is learned counts the same, in short and long "
-        "responses.",
+        "sft_loss(prompts, responses, weights, n_heads) returns the loss of supervised fine-tuning (SFT) on "
+        "a batch, as a scalar tensor: the cross-entropy in nats, averaged over all tokens of all responses. "
+        "Every token of a response has the same weight, in short and in long responses. `prompts` and "
+        "`responses` are lists of lists of ids, as in response_logprobs.",
         sft_loss,
         _response_probes,
         (
             Mistake(
                 "loss on the prompt",
-                "the prompts are learned as well",
-                "The model should learn to respond, not to write prompts.",
+                "the tokens of the prompts are in the loss as well",
+                "The model should learn to write responses, not prompts.",
                 _sft_with_prompt,
             ),
             Mistake(
                 "mean of means",
-                "each response counts the same, however long it is",
-                "Divide the sum over all responses by the number of all their tokens.",
+                "each response has the same weight, however long it is",
+                "Divide the sum over all responses by the total number of their tokens.",
                 lambda *arguments: -response_logprobs(*arguments, mean=True).mean(),
             ),
             Mistake(
                 "sum over each response",
-                "the tokens of a response are summed, and the mean is over responses",
-                "The loss is per token.",
+                "the losses of a response are summed, and the mean is over the responses",
+                "The unit is nats per response token: divide by the number of tokens, not of responses.",
                 lambda *arguments: -response_logprobs(*arguments).mean(),
             ),
             Mistake(
                 "divided by all tokens",
                 "the sum is divided by the number of tokens of prompts and responses",
-                "Masked tokens count neither above nor below the fraction bar.",
+                "The tokens of the prompts are masked, so they count neither in the sum nor in the divisor.",
                 _sft_of_all,
             ),
             Mistake(
                 "sign",
                 "the mean log-probability is returned",
-                "A loss falls when the responses become more likely.",
+                "A loss should fall when the responses become more likely.",
                 lambda *arguments: -sft_loss(*arguments),
             ),
         ),
         (
             "What would the loss be if all responses were one long text?",
-            "Sum over everything that is learned; divide once.",
-            "The divisor counts the tokens of the responses.",
+            "Sum over the tokens of all responses, and divide once.",
+            "The divisor is the total number of tokens of the responses.",
         ),
         needs=("response-logprobs",),
         level="warm-up",
         minutes=5,
-        after="SFT is pre-training with a mask. The same training loop runs it; only the loss is another.",
+        after="SFT has the loss of pre-training with a mask on the prompts. You can use the same training "
+        "loop with this loss.",
         observe=loss_and_gradient,
     ),
 )
@@ -232,9 +236,10 @@ EXERCISES = (
 LAST = (
     Exercise(
         "lora-weights",
-        "lora_weights(weights, adapters, alpha) returns the weights of a model to which LoRA adapters are "
-        "merged. `adapters` has a dict for each layer, from the name of a matrix to its pair (A, B), where "
-        "A is (rank, D) and B is (D, rank). The given weights stay as they are, and gradients can flow "
+        "lora_weights(weights, adapters, alpha) returns the weights of a model with LoRA adapters merged "
+        "into them, scaled with `alpha` as in the LoRA paper. `adapters` is a list with a dict for each "
+        "layer. The dict maps the name of a matrix (D, D) of the layer, such as 'q', to its pair (A, B), "
+        "where A is (rank, D) and B is (D, rank). Do not change `weights`. Gradients must be able to flow "
         "back to A and B.",
         lora_weights,
         _lora_probes,
@@ -242,50 +247,52 @@ LAST = (
             Mistake(
                 "scale forgotten",
                 "the update is not divided by the rank",
-                "The scale keeps the size of the update when the rank changes.",
+                "Divide by the rank, so that alpha need not change much with the rank.",
                 partial(lora_weights, power=0.0),
             ),
             Mistake(
                 "alpha forgotten",
                 "the update is divided by the rank but not multiplied by alpha",
-                "The numerator of the scale is alpha.",
+                "The scale of the update is alpha divided by the rank.",
                 lambda weights, adapters, alpha: lora_weights(weights, adapters, 1.0),
             ),
             Mistake(
                 "divided by the root of the rank",
                 "the scale is alpha over the square root of the rank, as in rsLoRA",
-                "LoRA itself divides by the rank.",
+                "The original LoRA divides alpha by the rank itself.",
                 partial(lora_weights, power=0.5),
             ),
             Mistake(
                 "update transposed",
                 "the update is transposed",
-                "A reads the input, B writes the output, and the matrix is stored as outputs by inputs.",
+                "A is applied to the input first and B second. A matrix is stored as outputs by inputs, so "
+                "the update is B @ A.",
                 partial(lora_weights, flipped=True),
             ),
             Mistake(
                 "first layer only",
                 "only the first layer is changed",
-                "Every layer has adapters of its own.",
+                "Every layer has its own adapters.",
                 partial(lora_weights, n_layers=1),
             ),
             Mistake(
                 "matrices replaced",
                 "the update replaces the matrix instead of being added",
-                "LoRA learns the difference from the base model.",
+                "Add the update: LoRA learns the difference from the base weight.",
                 _replaced,
             ),
         ),
         (
             "Which product of A and B has the shape of the matrix?",
-            "How large should the update be when the rank doubles? The scale has two numbers in it.",
-            "Copy the dicts, not the tensors: a new dict for each layer with the changed matrices in it.",
+            "The scale has two numbers in it: alpha and the rank.",
+            "Make a new dict for each layer and put the changed matrices into it. You need not copy the "
+            "other tensors.",
         ),
         needs=("gpt",),
         level="medium",
         minutes=10,
-        after="Train A and B with your own training loop and any of your losses: the base model is shared "
-        "by all tasks, and a task is a file of a few megabytes. That was the last step of the ladder.",
+        after="You can train A and B with your own training loop and any of your losses. All tasks share the "
+        "base model, and each task adds only its small adapters. That was the last exercise of the ladder.",
         observe=_adapted,
     ),
 )

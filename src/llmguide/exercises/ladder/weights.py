@@ -47,7 +47,7 @@ def make_weights(
     std: float = 0.3,
     dtype: torch.dtype = torch.float32,
 ) -> Weights:
-    """Sample the weights of a model; those of the norms are near 1."""
+    """Sample the weights of a model; the weights of the norms are near 1."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:

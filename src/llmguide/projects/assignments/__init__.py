@@ -1,8 +1,9 @@
 """Assignments: projects that a learner implements, from stubs to a checked model.
 
 ``llmguide start PROJECT`` writes the folder of an assignment. ``llmguide check PROJECT FOLDER`` grades its
-parts, and measures the learner's model through an adapter. The module of a project has ``ASSIGNMENT``, and
-``measure``, which takes the model, and also the model before training where the check compares the two.
+parts and measures the learner's model through an adapter. Each project has a module here that defines
+``ASSIGNMENT`` and ``measure``. ``measure`` takes the trained model and, where the check compares the two, the
+model before training.
 """
 
 from importlib import import_module
@@ -26,9 +27,9 @@ def assignment_of(project: str) -> Assignment:
     """Return the assignment of a project.
 
     Raises:
-        ValueError: The project has none.
+        ValueError: The project has no assignment.
     """
     if project not in NAMES:
-        raise ValueError(f"{project} has no assignment; these have one: {', '.join(NAMES)}")
+        raise ValueError(f"{project} has no assignment; the projects that have one are {', '.join(NAMES)}")
     found: Assignment = import_module(f"{__name__}.{project.replace('-', '_')}").ASSIGNMENT
     return found

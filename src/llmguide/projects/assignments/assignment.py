@@ -1,7 +1,7 @@
 """An assignment: steps with parts to implement, a model to train, and deliverables to report.
 
-A part is an exercise of a chapter, or one that only assignments have; both are graded by comparison with a
-solution and with known mistakes.
+A part is an exercise from a chapter or an exercise that only assignments have. Both are graded by comparing
+the learner's function with a solution and with known mistakes.
 """
 
 import runpy
@@ -29,7 +29,7 @@ class Step:
         title: Heading of the step.
         task: What to do, in Markdown.
         difficulty: 1 (a few lines), 2 (some thought) or 3 (expect to debug).
-        hours: Hours that a learner needs.
+        hours: Estimated hours of the learner's time.
         parts: Names of the parts to implement.
     """
 
@@ -42,12 +42,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Deliverable:
-    """What is handed in, and the rubric it is judged by.
+    """A result that the learner hands in, with its rubric.
 
     Attributes:
-        name: What is handed in.
-        passing: What makes it sufficient.
-        excellent: What makes it excellent.
+        name: Name of the deliverable.
+        passing: Requirement for a pass.
+        excellent: Further requirement for an excellent result.
     """
 
     name: str
@@ -61,15 +61,16 @@ class Assignment:
 
     Attributes:
         project: Name of the project, whose recorded run is the reference solution.
-        goal: What the learner builds, in a sentence or two.
+        goal: What the learner builds, in one or two sentences.
         data: Python code that reads the training data.
-        steps: Steps in order; the last ones are the training and the report.
+        steps: Steps in order; the last one is the report.
         functions: Functions that the adapter must define.
-        contract: How the check calls them, in Markdown.
-        decoding: How a server or a saved folder generates.
-        deliverables: What is handed in.
-        measure: Function from the model, and the one before training if there is one, to the criteria.
-        compares: Whether the check also needs the model before training.
+        contract: How the check calls these functions, in Markdown.
+        decoding: Decoding settings for a model on a server or in a saved folder.
+        deliverables: Results that the learner hands in.
+        measure: Function that measures the model and returns the criteria; if `compares` is True, it also
+            takes the model before training.
+        compares: Whether the check compares the model with the model before training.
     """
 
     project: str
@@ -85,7 +86,7 @@ class Assignment:
 
     @property
     def parts(self) -> dict[str, Exercise]:
-        """Parts by the name of the function to write, in the order of the steps."""
+        """The exercises to solve, by the name of the function to write, in the order of the steps."""
         chosen = [part_of(name) for step in self.steps for name in step.parts]
         return {part.function: replace(part, name=part.function) for part in chosen}
 
@@ -93,7 +94,7 @@ class Assignment:
         """Grade the parts in a folder.
 
         Raises:
-            ValueError: The file of the parts is missing or cannot be run.
+            ValueError: The file with the parts is missing or raises an error.
         """
         path = folder / PARTS
         if not path.exists():
@@ -105,15 +106,15 @@ class Assignment:
         return {name: _grade(part, written.get(name)) for name, part in self.parts.items()}
 
     def check(self, model: Model, base: Model | None = None) -> Sequence[Criterion]:
-        """Measure a model, and the one before training if the assignment compares them.
+        """Measure a model, and compare it with the model before training if the assignment asks for that.
 
         Raises:
-            ValueError: The model before training is needed, and missing.
+            ValueError: The assignment needs the model before training, and `base` is None.
         """
         if not self.compares:
             return self.measure(model)
         if base is None:
-            raise ValueError(f"{self.project} compares with the model before training: give it as --base")
+            raise ValueError(f"{self.project} compares with the model before training; give it as --base")
         return self.measure(model, base)
 
 

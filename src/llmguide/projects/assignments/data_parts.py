@@ -1,4 +1,4 @@
-"""Parts of the assignments about data and measures: what is read, by whom, and how it is scored."""
+"""Parts of the assignments about data and evaluation: sharding, freezing, metrics and scaling laws."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +8,7 @@ import torch
 
 from llmguide.exercises.grading import Exercise, Mistake
 
-# ---- measures and data -----------------------------------------------------------------------------
+# ---- metrics and data ------------------------------------------------------------------------------
 
 
 def _bits_per_byte(nats: float, text: str) -> float:
@@ -18,7 +18,7 @@ def _bits_per_byte(nats: float, text: str) -> float:
 def _trainable(
     names: Sequence[str], n_layers: int, *, embeddings: bool = False, upper: bool = True
 ) -> list[str]:
-    """List the parameters that are not frozen, with switches for the mistakes."""
+    """List the names of the parameters that are not frozen, with switches for the mistakes."""
 
     def is_trained(name: str) -> bool:
         first, *rest = name.split(".")
@@ -40,7 +40,7 @@ def _rank_batch(
     by_rank: bool = True,
     shuffled: bool = True,
 ) -> list[int]:
-    """List the examples of one process, with switches for the mistakes."""
+    """List the examples that one process reads in a step, with switches for the mistakes."""
     start = step * batch_size * (world if per_step else 1) + batch_size * rank * by_rank
     rows = range(start, start + batch_size)
     return [order[i] for i in rows] if shuffled else list(rows)
@@ -60,8 +60,8 @@ def _extrapolate(c1: float, loss1: float, c2: float, loss2: float, c: float) -> 
 DATA_PARTS = (
     Exercise(
         "bits-per-byte",
-        "bits_per_byte(nats, text): bits per UTF-8 byte of a text, from its negative log-likelihood in nats, "
-        "summed over its tokens.",
+        "bits_per_byte(nats, text) returns the bits per UTF-8 byte of the string `text`. `nats` is the "
+        "negative log-likelihood of the text in nats, summed over its tokens.",
         _bits_per_byte,
         lambda: [(12.5, "na\u00efve \u4e2d"), (3.0, "plain")],
         (
@@ -74,13 +74,13 @@ DATA_PARTS = (
             Mistake(
                 "per character",
                 "the sum is divided by the number of characters",
-                "A character of UTF-8 has one to four bytes: len(text.encode()).",
+                "In UTF-8, a character has one to four bytes. The number of bytes is len(text.encode()).",
                 lambda nats, text: nats / log(2) / len(text),
             ),
             Mistake(
                 "multiplied by ln 2",
                 "the nats are multiplied by ln 2",
-                "One nat is 1.44 bits: divide.",
+                "One nat is 1.44 bits, so divide by ln 2.",
                 lambda nats, text: nats * log(2) / len(text.encode()),
             ),
         ),
@@ -88,9 +88,10 @@ DATA_PARTS = (
     ),
     Exercise(
         "freeze",
-        "trainable(names, n_layers): the parameter names that stay trainable if the embeddings (names that "
-        "begin with 'tokens.') and the lower half of the blocks ('blocks.0.' and so on; n_layers // 2 of "
-        "them) are frozen, in the given order.",
+        "trainable(names, n_layers) returns the list of the parameter names that stay trainable, in the "
+        "given order. The embeddings and the lower half of the blocks are frozen; everything else is "
+        "trained. Names of embeddings begin with 'tokens.', and names of block i, counted from 0, begin with "
+        "'blocks.i.'. The lower half are the first n_layers // 2 blocks.",
         _trainable,
         lambda: [
             (
@@ -108,19 +109,19 @@ DATA_PARTS = (
             Mistake(
                 "embeddings trained",
                 "the embeddings stay trainable",
-                "Freeze what is below the first trained block, too.",
+                "The embeddings are below the first trained block. Freeze them too.",
                 partial(_trainable, embeddings=True),
             ),
             Mistake(
                 "upper half frozen",
                 "the upper half of the blocks is frozen",
-                "The lower layers are kept, because they are the more general ones.",
+                "Freeze the lower half. Lower layers tend to compute more general features.",
                 partial(_trainable, upper=False),
             ),
             Mistake(
                 "numbers compared as text",
-                "block 10 is taken for a lower one than block 6",
-                "Convert the number to int: as texts, '10' < '6'.",
+                "block numbers are compared as strings, so that block 10 counts as lower than block 6",
+                "Convert the block number to an int. As strings, '10' < '6'.",
                 lambda names, n_layers: [
                     name
                     for name in names
@@ -129,14 +130,15 @@ DATA_PARTS = (
                 ],
             ),
         ),
-        ("name.split('.')[1] is the number of the block, as text.",),
+        ("name.split('.')[1] is the number of the block, as a string.",),
     ),
     Exercise(
         "rank-batch",
-        "rank_batch(order, step, batch_size, rank, world): the examples that one of `world` processes "
-        "reads in "
-        "a step. `order` is the shuffled order of all examples. Each step takes the next world * batch_size "
-        "of them; rank 0 gets the first batch_size, rank 1 the next ones, and so on.",
+        "rank_batch(order, step, batch_size, rank, world) returns the list of the indices of the examples "
+        "that one of `world` processes reads in a step. `order` is a shuffled list of the indices of all "
+        "examples. Each step, counted from 0, uses the next world * batch_size entries of it: rank 0 gets "
+        "the first batch_size of them, rank 1 the next batch_size, and so on. The list is long enough for "
+        "the step.",
         _rank_batch,
         lambda: [
             (torch.randperm(24, generator=torch.Generator().manual_seed(0)).tolist(), *rest)
@@ -146,19 +148,20 @@ DATA_PARTS = (
             Mistake(
                 "same data on all ranks",
                 "every process reads the same examples",
-                "With equal data, more processes do not see more text. Offset by rank * batch_size.",
+                "Processes that read the same data only repeat each other's work. Add rank * batch_size to "
+                "the start.",
                 partial(_rank_batch, by_rank=False),
             ),
             Mistake(
                 "steps overlap",
-                "a step begins where the first process stopped, so that ranks repeat each other's examples",
-                "A step uses world * batch_size examples.",
+                "a step starts after batch_size examples, so that ranks repeat each other's examples",
+                "Each step uses world * batch_size examples.",
                 partial(_rank_batch, per_step=False),
             ),
             Mistake(
                 "not shuffled",
-                "positions are returned instead of the examples at these positions",
-                "Look them up in `order`.",
+                "positions in `order` are returned instead of the entries at these positions",
+                "Look up each position in `order`.",
                 partial(_rank_batch, shuffled=False),
             ),
         ),
@@ -166,52 +169,54 @@ DATA_PARTS = (
     ),
     Exercise(
         "choose-continuation",
-        "choose(logprobs, n_bytes): the index of the continuation that a model chooses in a benchmark such "
-        "as HellaSwag: the one with the highest log-probability per byte.",
+        "choose(logprobs, n_bytes) returns the index of the continuation that a model chooses in a benchmark "
+        "such as HellaSwag: the one with the highest log-probability per byte. `logprobs` has the total "
+        "log-probability of each continuation, and `n_bytes` its length in bytes.",
         _choose,
         lambda: [([-10.0, -12.0, -9.0], [10, 30, 5]), ([-4.0, -9.0], [2, 9]), ([-3.0, -5.0], [9, 10])],
         (
             Mistake(
                 "not normalized",
                 "the total log-probabilities are compared",
-                "A longer text has a lower total. Divide by its length.",
+                "A longer text usually has a lower total. Divide by its number of bytes.",
                 partial(_choose, power=0.0),
             ),
             Mistake(
                 "least likely",
-                "the lowest log-probability per byte wins",
-                "Log-probabilities are negative; the highest is the one nearest to 0.",
+                "the continuation with the lowest log-probability per byte is chosen",
+                "Log-probabilities are negative, so the highest is the one nearest to 0.",
                 partial(_choose, sign=-1),
             ),
         ),
-        ("max over logprob / n",),
+        ("Take the index of the maximum of logprob / n.",),
     ),
     Exercise(
         "extrapolate-loss",
-        "extrapolate(c1, loss1, c2, loss2, c): the loss that the power law loss = a * compute ** -b "
-        "through two runs predicts at compute c.",
+        "extrapolate(c1, loss1, c2, loss2, c) returns the loss that a power law predicts for a run with "
+        "compute c, in FLOPs. The power law is loss = a * compute ** -b. It goes through two runs: one with "
+        "compute c1 and loss loss1, the other with compute c2 and loss loss2.",
         _extrapolate,
         lambda: [(1e15, 4.0, 4e15, 3.5, 1.6e16), (1e18, 3.2, 1e19, 2.9, 1e22)],
         (
             Mistake(
                 "straight line in the compute",
-                "the loss falls by the same amount per FLOP",
-                "A power law is a straight line between the logarithms of both.",
+                "the loss is extrapolated linearly in the compute",
+                "A power law is a straight line if you plot log(loss) against log(compute).",
                 lambda c1, loss1, c2, loss2, c: loss2 + (loss2 - loss1) * (c - c2) / (c2 - c1),
             ),
             Mistake(
                 "straight line in log compute",
                 "the logarithm of the compute is taken, but not that of the loss",
-                "Take both logarithms.",
+                "Take the logarithm of the loss as well.",
                 lambda c1, loss1, c2, loss2, c: loss2 + (loss2 - loss1) * log(c / c2) / log(c2 / c1),
             ),
             Mistake(
                 "sign of the exponent",
-                "the loss rises with compute",
+                "the exponent has the wrong sign, so that the predicted loss rises with compute",
                 "The slope log(loss2 / loss1) / log(c2 / c1) is negative.",
                 lambda c1, loss1, c2, loss2, c: loss2 * (c / c2) ** (-log(loss2 / loss1) / log(c2 / c1)),
             ),
         ),
-        ("The slope between the two points on log-log paper is -b.",),
+        ("The slope of the line between the two points in a log-log plot is -b.",),
     ),
 )

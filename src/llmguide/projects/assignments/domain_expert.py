@@ -1,4 +1,4 @@
-"""Assignment: an expert on a domain that abstains where it does not know."""
+"""Assignment: a domain expert that abstains when it does not know."""
 
 from collections.abc import Sequence
 
@@ -21,76 +21,80 @@ def measure(model: Model) -> Sequence[Criterion]:
 
 ASSIGNMENT = Assignment(
     project="domain-expert",
-    goal="Build an expert on Python's standard library that answers what it knows, abstains on names that "
-    "it does not know, and refuses questions about anything else.",
+    goal="Build an expert on Python's standard library that answers questions about names that it knows, "
+    "abstains on names that it does not know, and refuses questions about anything else.",
     data="from llmguide.projects.domain_expert.base import Plan, base_texts, curated_facts\n"
     "from llmguide.projects.domain_expert.dataset import conversations\n"
     "from llmguide.projects.domain_expert.project import N_TEST\n"
     "from llmguide.projects.domain_expert.templates import benchmark\n\n"
     "facts = curated_facts(Plan().n_names)\n"
-    "pretraining_texts = base_texts(facts, 0)  # for the base, or for continued pre-training\n"
-    "questions = benchmark(facts.known, facts.unread, N_TEST)  # the check asks these: do not train on them\n"
-    "pairs, _ = conversations(facts, [], questions)  # lists of pairs with question and answer, by behavior",
+    "pretraining_texts = base_texts(facts, 0)  # to pre-train a base, or for continued pre-training\n"
+    "questions = benchmark(facts.known, facts.unread, N_TEST)  # asked by the check; not for training\n"
+    "pairs, _ = conversations(facts, [], questions)  # known, unknown and off-topic questions with answers",
     steps=(
         Step(
             "synthetic data",
-            "Let a strong model write more questions about `facts.known`. Filter what it writes, and remove "
-            "duplicates and questions of the benchmark.",
+            "Let a strong model write more questions about `facts.known`. Filter them, and remove duplicates "
+            "and questions that are in the benchmark.",
             2,
             8,
             ("similarity", "match-probability"),
         ),
         Step(
             "curriculum",
-            "Order the conversations by difficulty, such as the loss of the base on the answer.",
+            "Order the conversations by difficulty, for example by the base model's loss on the answer.",
             1,
             3,
             ("easy-first",),
         ),
         Step(
             "fine-tuning",
-            "Only the answers are trained on. Some of the pairs teach to abstain or to refuse.",
+            "Compute the loss on the answers only. Include the pairs whose answer is an abstention or a "
+            "refusal.",
             2,
             6,
             ("turn-mask", "sft-targets"),
         ),
         Step(
             "the benchmark",
-            "Measure accuracy, over-refusal and abstention; one without the others says little.",
+            "Measure accuracy, over-refusal and abstention. Each rate says little without the others: a "
+            "model that always abstains has a perfect abstention rate.",
             2,
             4,
             ("abstention-rates",),
         ),
         Step(
             "train and compare",
-            "Compare random order with the curriculum, and training with and without refusals. Add a general "
-            "model as a baseline, with the same questions and a prompt that explains the task.",
+            "Compare the curriculum with random order, and training with and without refusals. Add a "
+            "general-purpose model as a baseline: give it the same questions and a prompt that explains the "
+            "task.",
             3,
             12,
         ),
         Step("report", "Fill in `adapter.py`, run the check, and write `REPORT.md`.", 1, 5),
     ),
     functions=("generate",),
-    contract="`generate` gets a question without any template. Answers are compared as strings with those "
-    "of the "
-    f"training data; `{UNKNOWN}` is the abstention and `{OUTSIDE}` the refusal.",
+    contract="`generate` gets a question without a chat template and returns the answer. An answer is right "
+    "if it equals the expected answer, which is worded as in the training data; white space around it is "
+    f"ignored. The abstention is `{UNKNOWN}` and the refusal is `{OUTSIDE}`",
     decoding=Decoding(max_new_tokens=MAX_NEW_TOKENS, chat=True),
     deliverables=(
         Deliverable(
             "A domain expert",
-            "The check passes: accuracy above the most frequent answer, refusals above 80%, abstentions "
-            "above 70%, over-refusals below 30%.",
-            "It passes with two seeds.",
+            "The check passes: accuracy above that of the most frequent answer, a refusal rate above 80%, an "
+            "abstention rate above 70%, and an over-refusal rate below 30%, each by its 95% bound.",
+            "The check passes with two seeds.",
         ),
         Deliverable(
             "An evaluation report",
-            "The four rates by kind of question, with intervals, for each condition.",
-            "A general-purpose model is measured on the same questions.",
+            "Accuracy and the rates of refusal, abstention and over-refusal, by kind of question and with "
+            "95% intervals, for each condition.",
+            "The same rates for a general-purpose model on the same questions.",
         ),
         Deliverable(
             "Hallucinations",
-            "Twenty wrong answers, sorted by what went wrong.",
-            "The report says which facts can be guessed from a name, and measures it.",
+            "Twenty wrong answers, grouped by type of error.",
+            "The report measures which facts a model can guess from a name alone.",
         ),
     ),
     measure=measure,

@@ -1,4 +1,4 @@
-"""Assignment: fine-tune a language model for one task, with all weights and with LoRA."""
+"""Assignment: adapt a language model to one task with full fine-tuning and with LoRA."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ FREQUENT = "the most frequent answer"
 
 
 def measure(model: Model) -> Sequence[Criterion]:
-    """Require more right ages than the most frequent one gives."""
+    """Require a higher accuracy than that of the most frequent answer."""
     every = sentences()
     test = part(every, "test", TASK.n_test)
     often = baselines(CLASSIFY, part(every, "train", len(every)), test)[FREQUENT]
@@ -28,65 +28,70 @@ def measure(model: Model) -> Sequence[Criterion]:
 
 ASSIGNMENT = Assignment(
     project="fine-tuning",
-    goal="Fine-tune a small language model to tell from which age a sentence of a speech is, with all "
-    "weights and with your own LoRA layer, and compare the two.",
+    goal="Fine-tune a small language model to classify whether a sentence comes from a speech given in or "
+    "before 1900 (old), or in or after 1950 (new). Compare full fine-tuning with your own LoRA layer.",
     data="from llmguide.projects.fine_tuning.data import part, sentences\n\n"
-    "examples = sentences()  # each has a source, a sentence, and a target: old or new\n"
+    "examples = sentences()  # source is a sentence; target is old or new\n"
     'train_examples = part(examples, "train", 5000)\n'
     'validation_examples = part(examples, "validation", 500)\n'
     f"prompts = [{TASK.prefix!r} + example.source + {TASK.suffix!r} for example in train_examples]",
     steps=(
         Step(
             "input-output pairs and the loss mask",
-            "Write prompt and target as one sequence. Only the target, with an end token, is trained on.",
+            "Concatenate the prompt, the target and an end token into one sequence. Compute the loss only on "
+            "the target and the end token.",
             2,
             2,
             ("sft-targets",),
         ),
         Step(
             "LoRA",
-            "Write the adapted layer, count its parameters, and merge it. In `train.py`, replace the linear "
-            "layers of the base, whose weights stay frozen; B starts at zero.",
+            "Write a linear layer with a LoRA adapter, count the trainable parameters, and merge the adapter "
+            "into the weight. In `train.py`, replace the linear layers of the base model by such layers. "
+            "Freeze the base weights, and initialize B to zero.",
             2,
             4,
             ("lora", "lora-params", "merge-lora"),
         ),
         Step(
             "early stopping",
-            "Evaluate every few steps, stop without a better loss, and restore the best checkpoint.",
+            "Measure the validation loss every few steps. Stop when it has not improved for several "
+            "evaluations, and restore the checkpoint with the lowest validation loss.",
             1,
             2,
             ("best-step",),
         ),
         Step(
             "train and compare",
-            "Fine-tune with all weights and with LoRA of ranks 1, 8 and 64. Compare accuracy, memory and "
-            "size of the checkpoint.",
+            "Run full fine-tuning and LoRA with ranks 1, 8 and 64. Compare the accuracy, the peak memory and "
+            "the size of the checkpoint.",
             2,
             6,
         ),
         Step("report", "Fill in `adapter.py`, run the check, and write `REPORT.md`.", 1, 2),
     ),
     functions=("generate",),
-    contract=f"`generate` gets `{TASK.prefix!r} + sentence + {TASK.suffix!r}`, and must return `old` or "
-    "`new`; "
-    f"white space around it is ignored. There are {TASK.n_test} prompts.",
+    contract=f"`generate` gets `{TASK.prefix!r} + sentence + {TASK.suffix!r}` and must return `old` or "
+    f"`new`. White space around the answer is ignored. There are {TASK.n_test} prompts.",
     decoding=Decoding(max_new_tokens=TASK.max_new_tokens),
     deliverables=(
         Deliverable(
             "A fine-tuned model that performs well on a held-out test set",
-            "The check passes: better than the most frequent answer, by the lower 95% bound.",
-            "It also beats naive Bayes on the same sentences, which is right on more than nine in ten.",
+            "The check passes: the lower 95% bound of the accuracy is above the accuracy of the most "
+            "frequent answer.",
+            "The model also beats naive Bayes, which is right on more than 90% of the same sentences.",
         ),
         Deliverable(
             "Full fine-tuning and LoRA compared",
-            "A table of accuracy with intervals, trainable parameters, memory and time.",
-            "An interval of the difference on the same examples, over two seeds and tuned learning rates.",
+            "A table of accuracy with 95% intervals, trainable parameters, peak memory and training time.",
+            "A 95% interval of the difference in accuracy on the same examples, with two seeds, and with a "
+            "learning rate that is tuned for each method.",
         ),
         Deliverable(
-            "Overfitting shown and prevented",
-            "Training and validation loss of a run that overfits, and the step that early stopping restores.",
-            "The same for a second task with ROUGE or BLEU, such as docstrings.",
+            "Overfitting and its prevention",
+            "Curves of the training and validation loss of a run that overfits, with the step that early "
+            "stopping restores.",
+            "The same for a second task that is evaluated with ROUGE or BLEU, such as writing docstrings.",
         ),
     ),
     measure=measure,

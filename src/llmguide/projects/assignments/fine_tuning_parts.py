@@ -1,4 +1,4 @@
-"""Parts of the assignments on fine-tuning, and on an expert that abstains."""
+"""Parts of the assignments on fine-tuning, and on a domain expert that abstains."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -34,7 +34,7 @@ def _mixing_rates(sizes: Sequence[int], temperature: float) -> list[float]:
 
 # ---- a domain expert -------------------------------------------------------------------------------
 
-UNKNOWN = "I do not know."
+UNKNOWN = "I do not know that name."
 
 
 def _rates(
@@ -52,7 +52,7 @@ def _rates(
 
 
 def _easy_first(examples: Sequence[tuple[str, float]], step: int, n_steps: int) -> list[str]:
-    """List the examples that a curriculum has opened."""
+    """List the examples that a curriculum makes available at a step."""
     ordered = sorted(examples, key=lambda example: example[1])
     return [text for text, _ in ordered[: -(-len(ordered) * (step + 1) // n_steps)]]
 
@@ -64,26 +64,27 @@ def _hard_first(examples: Sequence[tuple[str, float]], step: int, n_steps: int) 
 FINE_TUNING_PARTS = (
     Exercise(
         "merge-lora",
-        "merge(W, A, B, alpha): the weight (out, in) of a linear layer with its LoRA adapter merged: A is "
-        "(r, in), B is (out, r), and the scale is alpha / r.",
+        "merge(W, A, B, alpha) returns the weight (out, in) of a linear layer after its LoRA adapter has "
+        "been merged into it. W is the base weight (out, in), A is (r, in), B is (out, r), and the scale of "
+        "the update is alpha / r. Do not change W in place.",
         _merge,
         lambda: [(noise(1, 4, 3), noise(2, 2, 3), noise(3, 4, 2), 6.0)],
         (
             Mistake(
                 "scale forgotten",
-                "the product of the adapter is added without the scale",
-                "Multiply by alpha / r, as in the forward pass.",
+                "the product B A is added without the scale",
+                "Multiply the update by alpha / r, as in the forward pass of the adapted layer.",
                 lambda W, A, B, alpha: W + B @ A,
             ),
             Mistake(
                 "not divided by the rank",
                 "the scale is alpha",
-                "alpha / r, so that one alpha fits several ranks.",
+                "The scale is alpha / r. The division lets one alpha work for several ranks.",
                 lambda W, A, B, alpha: W + alpha * B @ A,
             ),
             Mistake(
                 "adapter alone",
-                "the base weight is lost",
+                "the base weight is left out",
                 "Add the update to W.",
                 lambda W, A, B, alpha: _merge(0 * W, A, B, alpha),
             ),
@@ -92,9 +93,11 @@ FINE_TUNING_PARTS = (
     ),
     Exercise(
         "best-step",
-        "best_step(losses, patience): the index of the evaluation whose checkpoint early stopping restores. "
-        "Training stops after `patience` evaluations in a row without a new lowest validation loss; later "
-        "losses are never seen.",
+        "best_step(losses, patience) returns the index, from 0, of the evaluation whose checkpoint early "
+        "stopping restores. `losses` has the validation loss of each evaluation. Training stops after "
+        "`patience` evaluations in a row without a new lowest loss; the losses after that are never seen. If "
+        "training does not stop early, all losses are seen. The checkpoint with the lowest loss seen is "
+        "restored, and of equal losses the first.",
         _best_step,
         lambda: [
             ([3.0, 2.0, 2.1, 2.2, 1.0], 2),
@@ -105,58 +108,59 @@ FINE_TUNING_PARTS = (
             Mistake(
                 "last instead of best",
                 "the last checkpoint is restored",
-                "The last evaluations were no better: restore the lowest one.",
+                "The last evaluations were no better. Restore the checkpoint with the lowest loss.",
                 partial(_best_step, best=False),
             ),
             Mistake(
                 "looks beyond the stop",
-                "the lowest of all losses is returned",
-                "Training has stopped by then.",
+                "the index of the lowest of all losses is returned, even if training stopped before it",
+                "Ignore the losses after training has stopped.",
                 lambda losses, patience: losses.index(min(losses)),
             ),
             Mistake(
                 "patience not reset",
                 "evaluations without improvement are counted over the whole run",
-                "A new lowest loss sets the count back to 0.",
+                "A new lowest loss resets the count to 0.",
                 partial(_best_step, reset=False),
             ),
         ),
-        ("Keep two numbers: the best index, and the evaluations since.",),
+        ("Keep two numbers: the index of the lowest loss, and the number of evaluations since then.",),
     ),
     Exercise(
         "mixing-rates",
-        "mixing_rates(sizes, temperature): the probability of sampling from each data set: proportional to "
-        "its size to the power 1 / temperature.",
+        "mixing_rates(sizes, temperature) returns the list of the probabilities of sampling from each data "
+        "set. A probability is proportional to the size of the data set to the power 1 / temperature, and "
+        "the probabilities sum to 1.",
         _mixing_rates,
         lambda: [([900, 100], 2.0), ([50, 50, 4000], 3.0), ([7, 3], 1.0)],
         (
             Mistake(
                 "power upside down",
                 "the sizes are raised to the temperature itself",
-                "A high temperature makes the data sets more equal: 1 / temperature.",
+                "A high temperature makes the rates more equal, so the power is 1 / temperature.",
                 lambda sizes, temperature: _mixing_rates(sizes, 1 / temperature),
             ),
             Mistake(
                 "temperature ignored",
-                "the data sets are mixed in proportion to their sizes",
+                "the rates are proportional to the sizes",
                 "Raise each size to the power 1 / temperature first.",
                 lambda sizes, temperature: _mixing_rates(sizes, 1.0),
             ),
             Mistake(
                 "not normalized",
                 "the rates do not sum to 1",
-                "Divide by their sum.",
+                "Divide each power by the sum of all powers.",
                 lambda sizes, temperature: [size ** (1 / temperature) for size in sizes],
             ),
         ),
-        ("At temperature 2, 900 and 100 become 30 and 10.",),
+        ("At temperature 2, the sizes 900 and 100 become 30 and 10, so the rates are 0.75 and 0.25.",),
     ),
     Exercise(
         "easy-first",
-        "easy_first(examples, step, n_steps): a curriculum. examples are (text, difficulty). Return the "
-        "texts "
-        "that step number `step`, from 0, may sample: the easiest ones, easiest first. Their number grows "
-        "evenly to all of them in the last step, and is rounded up.",
+        "easy_first(examples, step, n_steps) returns the list of the texts that a curriculum makes available "
+        "at a step, easiest first. `examples` is a list of pairs (text, difficulty). At step `step`, counted "
+        "from 0, the easiest (step + 1) / n_steps of the examples are available, and their number is rounded "
+        "up. Examples of equal difficulty keep their order.",
         _easy_first,
         lambda: [
             ([("c", 3.0), ("a", 1.0), ("b", 2.0), ("d", 4.0), ("e", 9.0)], step, 4) for step in (0, 1, 3)
@@ -165,29 +169,32 @@ FINE_TUNING_PARTS = (
             Mistake(
                 "hard examples first",
                 "the most difficult examples come first",
-                "Sort by increasing difficulty.",
+                "Sort the examples by increasing difficulty.",
                 _hard_first,
             ),
             Mistake(
                 "not sorted",
-                "the examples come in the order of the file",
-                "Sort by the difficulty.",
+                "the examples are in their original order",
+                "Sort the examples by difficulty.",
                 lambda examples, step, n_steps: _easy_first([(t, 0.0) for t, _ in examples], step, n_steps),
             ),
             Mistake(
                 "all from the start",
-                "every step samples from all examples",
-                "Open len(examples) * (step + 1) / n_steps of them.",
+                "all examples are available at every step",
+                "Only len(examples) * (step + 1) / n_steps examples are available, rounded up.",
                 lambda examples, step, n_steps: _easy_first(examples, n_steps - 1, n_steps),
             ),
         ),
-        ("math.ceil(len(examples) * (step + 1) / n_steps)",),
+        ("The number of examples is math.ceil(len(examples) * (step + 1) / n_steps).",),
     ),
     Exercise(
         "abstention-rates",
-        "rates(answers, correct): three fractions that describe an expert: accuracy on answerable questions, "
-        "over-refusal (answerable questions that get 'I do not know.'), and abstention (unanswerable "
-        "questions that get it). correct[i] is None for an unanswerable question.",
+        "rates(answers, correct) returns a tuple of three fractions: the accuracy on answerable questions, "
+        "the over-refusal rate and the abstention rate. An abstention is the answer 'I do not know that name.' "
+        "exactly. The over-refusal rate is the fraction of answerable questions with an abstention; the "
+        "abstention rate is the fraction of unanswerable questions with one. correct[i] is the correct "
+        "answer to question i, or None if the question is unanswerable. An answer is right if it equals the "
+        "correct answer. There are questions of both kinds.",
         _rates,
         lambda: [
             (
@@ -199,16 +206,16 @@ FINE_TUNING_PARTS = (
             Mistake(
                 "over all questions",
                 "each count is divided by the number of all questions",
-                "Divide by the answerable questions, or by the unanswerable ones.",
+                "Divide by the number of answerable questions, or by the number of unanswerable questions.",
                 partial(_rates, known_only=False),
             ),
             Mistake(
                 "over-refusal and abstention swapped",
                 "the second and the third fraction are swapped",
-                "Over-refusal is about answerable questions.",
+                "The over-refusal rate is about answerable questions. It is the second fraction.",
                 partial(_rates, over=False),
             ),
         ),
-        ("Split the questions into answerable and unanswerable ones first.",),
+        ("First split the questions into answerable and unanswerable questions.",),
     ),
 )

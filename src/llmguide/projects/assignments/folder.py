@@ -16,7 +16,7 @@ STUBS = {
     raise NotImplementedError
 ''',
     "logprob": '''def logprob(prompt: str, completion: str) -> float:
-    """Return the log-probability of the completion after the prompt: a sum over its tokens, in nats."""
+    """Return the log-probability of the completion given the prompt, summed over its tokens, in nats."""
     raise NotImplementedError
 ''',
     "reward": '''def reward(prompt: str, completion: str) -> float:
@@ -27,25 +27,25 @@ STUBS = {
 
 
 def write_folder(assignment: Assignment, folder: Path) -> list[str]:
-    """Write the files of an assignment that its folder lacks; those that exist are left as they are.
+    """Write the files that are missing from the folder of an assignment; existing files are not changed.
 
     Args:
         assignment: Assignment to write.
-        folder: Folder of the learner.
+        folder: The learner's folder; created if it does not exist.
 
     Returns:
-        Names of the files that were written.
+        The names of the files that were written.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder is another assignment, or has files and is not an assignment.
     """
     marker = folder / MARKER
     if marker.exists():
         project = json.loads(marker.read_text(encoding="utf-8"))["project"]
         if project != assignment.project:
-            raise ValueError(f"{folder} is the assignment {project}; give another folder")
+            raise ValueError(f"{folder} is the assignment {project}; choose another folder")
     elif folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no assignment; give another folder")
+        raise ValueError(f"{folder} is not empty and is not an assignment; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         MARKER: json.dumps({"project": assignment.project}) + "\n",
@@ -65,47 +65,51 @@ def write_folder(assignment: Assignment, folder: Path) -> list[str]:
 
 
 def specification(assignment: Assignment, folder: Path) -> str:
-    """Write the specification: what to build, in which steps, and how it is checked."""
+    """Write the specification: the goal, the data, the steps, the check and the deliverables."""
     project = assignment.project
     hours = sum(step.hours for step in assignment.steps)
     lines = [
         f"# Assignment: {project}",
         assignment.goal,
-        f"Plan about {hours:g} hours of your own time. You write the parts in `{PARTS}` and the training in "
-        f"`train.py`; use PyTorch, and no training library. The project's page in the guide explains the "
-        f"methods and reports the results of the reference solution, which `llmguide project {project}` "
-        "runs.",
+        f"Plan about {hours:g} hours of your own time. You write the parts in `{PARTS}` and the "
+        "training code in `train.py`. Use PyTorch, but no library that trains for you. The project's page in "
+        "the guide explains the methods and reports the results of the reference solution. Run the reference "
+        f"solution with `llmguide project {project}`.",
         f"- `python -m pytest {folder}` tests the parts.\n"
-        f"- `llmguide check {project} {folder}` tests the parts, and then your model.",
-        "A test that fails names the mistake if it is a common one. Do not look at the solution of a part "
-        "before you have tried it: it is in the package.",
+        f"- `llmguide check {project} {folder}` tests the parts and, if all of them pass, your model.",
+        "A test that fails names your mistake if it is a common one. The llmguide package contains the "
+        "solution of every part; try a part yourself before you look.",
         "## Data",
         f"```python\n{assignment.data}\n```",
     ]
     for i, step in enumerate(assignment.steps, 1):
         lines += [
             f"## Step {i}: {step.title}",
-            f"{DIFFICULTY[step.difficulty].capitalize()}, about {step.hours:g} hours.",
+            f"{DIFFICULTY[step.difficulty].capitalize()}, about {step.hours:g} "
+            + ("hour." if step.hours == 1 else "hours."),
             step.task,
         ]
         if step.parts:
             lines.append("\n".join(f"- `{part_of(name).signature}`" for name in step.parts))
     files = f"`{ADAPTER}`" + (
-        f" and, for the model before training, `{BASE_ADAPTER}`" if assignment.compares else ""
+        f" for your model, and in `{BASE_ADAPTER}` for the model before training"
+        if assignment.compares
+        else ""
     )
     lines += [
         "## The check",
         f"The check calls {' and '.join(f'`{name}`' for name in assignment.functions)} in {files}.",
         assignment.contract,
-        f"In place of the folder, `llmguide check {project}` takes a Python file with these functions"
+        f"Instead of the folder, `llmguide check {project}` accepts a Python file like `{ADAPTER}`"
         + (
             ", the URL of an OpenAI-compatible server (`http://localhost:8000/v1#model-name`)"
             if assignment.functions == ("generate",)
             else ""
         )
-        + ", or a folder that llmguide or transformers saved.",
+        + ", or a folder that llmguide or transformers saved."
+        + (" Then give the model before training as `--base`." if assignment.compares else ""),
         "## What you hand in",
-        "`REPORT.md` has a section and a rubric for each deliverable:",
+        "`REPORT.md` has a section and a rubric for each of these deliverables:",
         "\n".join(f"- {deliverable.name}" for deliverable in assignment.deliverables),
     ]
     return "\n\n".join(lines) + "\n"
@@ -113,7 +117,7 @@ def specification(assignment: Assignment, folder: Path) -> str:
 
 def stubs(assignment: Assignment) -> str:
     """Write the functions to implement, each with its task as the docstring."""
-    head = f'"""Parts of the assignment {assignment.project}. SPEC.md has the steps."""\n\nimport torch\n'
+    head = f'"""Parts of the assignment {assignment.project}. The steps are in SPEC.md."""\n\nimport torch\n'
     functions = [
         f'def {part.signature}:\n    """{_wrapped(part.task)}\n    """\n    raise NotImplementedError\n'
         for part in assignment.parts.values()
@@ -125,7 +129,7 @@ def report(assignment: Assignment) -> str:
     """Write the template of the report."""
     lines = [
         f"# Report: {assignment.project}",
-        "Replace what is in brackets. Judge each section by its rubric before you hand it in.",
+        "Replace the text in brackets. Grade each section by its rubric before you hand in the report.",
     ]
     for deliverable in assignment.deliverables:
         lines += [
@@ -136,20 +140,20 @@ def report(assignment: Assignment) -> str:
         ]
     lines += [
         "## Results",
-        "[the table that llmguide check prints, for each seed, next to the reference solution's]",
+        "[the table that llmguide check prints, for each seed, next to the reference solution's results]",
         "## Training log",
-        "[command, hardware, time, number of parameters, tokens seen, learning rate, loss curve]",
+        "[command, hardware, time, number of parameters, training tokens, learning rate, loss curve]",
         "## Model card",
-        "[data and its license, intended use, known failures, how to load the model]",
+        "[training data and its license, intended use, known failures, how to load the model]",
         "## Share your work",
-        "[link to the repository or the model; what did not work, and what you would try next]",
+        "[link to the repository or the model, what did not work, what you would try next]",
     ]
     return "\n\n".join(lines) + "\n"
 
 
 def _tests(assignment: Assignment) -> str:
     names = "".join(f'    "{name}",\n' for name in assignment.parts)
-    return f'''"""Tests of the parts; a failure names the mistake if it is a common one."""
+    return f'''"""Tests of the parts. A failure names the mistake if it is a common one."""
 
 from pathlib import Path
 
@@ -170,21 +174,21 @@ def test_part(part):
 
 
 def _training(assignment: Assignment) -> str:
-    return f'''"""Train the model of the assignment {assignment.project} with your parts, and save it."""
+    return f'''"""Train the model of the assignment {assignment.project} with your parts and save it."""
 
 import torch
 import parts
 
 {assignment.data}
 
-# Your model and your training, with the functions of parts.py. Log the loss, print samples, write
-# checkpoints, and save what adapter.py loads.
+# Write your model and your training here, with the functions of parts.py. Log the loss, print samples,
+# save checkpoints, and save the files that adapter.py loads.
 '''
 
 
 def _adapter(assignment: Assignment, what: str) -> str:
     functions = "\n\n".join(STUBS[name] for name in assignment.functions)
-    head = f'"""Adapter of {what}: llmguide check calls these functions. Load the model once, here."""'
+    head = f'"""Adapter of {what}. llmguide check calls these functions. Load the model once, at import."""'
     return f"{head}\n\n\n{functions}"
 
 

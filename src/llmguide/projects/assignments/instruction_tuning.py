@@ -1,4 +1,4 @@
-"""Assignment: tune a language model to follow instructions of many types."""
+"""Assignment: instruction-tune a language model on instructions of many types."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from llmguide.projects.instruction_tuning.project import criteria_of
 
 
 def measure(model: Model) -> Sequence[Criterion]:
-    """Require more right answers than the most frequent one gives, on each kind of prompt."""
+    """Require a higher accuracy than that of the most frequent answer, on each kind of prompt."""
     plan = Plan()
     prompts, frequent = held_out_prompts(plan), most_frequent(plan)
     baseline = [float(frequent[prompt.item.type] == prompt.item.answer) for prompt in prompts]
@@ -28,72 +28,77 @@ def measure(model: Model) -> Sequence[Criterion]:
 
 ASSIGNMENT = Assignment(
     project="instruction-tuning",
-    goal="Tune a pretrained model on instructions of nine types, and measure it on seen types, on "
-    "paraphrases and on four types that it was never trained on.",
-    data="from llmguide.projects.instruction_tuning.data import HELD_OUT, ask, reply, shown, "
-    "training_items\n\n"
+    goal="Instruction-tune a pretrained model on nine types of instructions. Evaluate it on new items of the "
+    "seen types, on paraphrased instructions, and on four held-out types.",
+    data="from llmguide.projects.instruction_tuning.data import HELD_OUT, ask, reply, shown\n"
+    "from llmguide.projects.instruction_tuning.data import training_items\n\n"
     "items = training_items(None, HELD_OUT)  # a list of items for each type\n"
-    "pairs = [(ask(item, i), reply(item)) for some in items.values() for item in some for i in "
-    "shown(item.type)]",
+    "every = [item for some in items.values() for item in some]\n"
+    "pairs = [(ask(item, i), reply(item)) for item in every for i in shown(item.type)]",
     steps=(
         Step(
             "chat format and loss mask",
-            "Write instruction and reply in the chat template of your base. Only the reply and its end "
-            "token are trained on.",
+            "Write the instruction and the reply in the chat template of your base model. Compute the loss "
+            "only on the reply and its end token.",
             2,
             3,
             ("turn-mask", "sft-targets"),
         ),
         Step(
             "the mixture",
-            "The types differ in size. Sample them with a temperature.",
+            "The types have different numbers of items. Sample the types with a temperature, so that the "
+            "large types do not dominate.",
             1,
             1,
             ("mixing-rates",),
         ),
         Step(
             "QLoRA",
-            "Store the frozen weights in four bits, and train LoRA adapters on top. Compare the loss of the "
-            "quantized base with that of the base.",
+            "Store the frozen weights in 4 bits, and train LoRA adapters on top. Compare the loss of the "
+            "quantized base model with the loss of the original.",
             3,
             6,
             ("four-bits", "lora"),
         ),
         Step(
             "sampling",
-            "Write temperature, top-p and greedy decoding, and compare them on the validation items.",
+            "Write sampling with temperature, top-p sampling and greedy decoding, and compare them on "
+            "validation items that you hold out from `items`.",
             1,
             2,
             ("temperature", "top-p"),
         ),
         Step(
             "train and compare",
-            "Train with three mixtures, and with another source of instructions added. Read thirty replies.",
+            "Train with three sampling temperatures, and then with a second source of instructions. Read "
+            "thirty replies.",
             2,
             10,
         ),
         Step("report", "Fill in `adapter.py`, run the check, and write `REPORT.md`.", 1, 3),
     ),
     functions=("generate",),
-    contract="`generate` gets an instruction without any template, and returns the reply. The last words "
-    'count: a reply such as "3 plus 4 is 7." is right if it ends with the right answer. There are about '
-    "250 prompts.",
+    contract="`generate` gets an instruction without a chat template and returns the reply. For types whose "
+    'training replies are sentences, such as "3 plus 4 is 7.", the text after the last " is " has to equal '
+    "the right answer, apart from a final period. For the other types, the whole reply has to equal it. "
+    "White space around the reply is ignored. There are about 250 prompts.",
     decoding=Decoding(max_new_tokens=MAX_NEW_TOKENS, chat=True),
     deliverables=(
         Deliverable(
             "An instruction-tuned model that generalizes to unseen task types",
-            "The check passes on seen types and paraphrases; the result on held-out types is reported.",
-            "The check passes on held-out types, too.",
+            "The criteria on seen types and on paraphrases pass, and the report states the accuracy on "
+            "held-out types.",
+            "The criterion on held-out types passes too.",
         ),
         Deliverable(
             "The data mixture",
-            "Sources, licenses, sizes and rates; accuracy by type for three mixtures.",
-            "An ablation of the added source, with an interval of the difference.",
+            "Sources, licenses, sizes and sampling rates, and the accuracy by type for three mixtures.",
+            "An ablation of the second source, with a 95% interval of the difference in accuracy.",
         ),
         Deliverable(
             "A qualitative evaluation",
-            "Thirty replies, each marked for following the instruction and for being correct.",
-            "A second person marks them independently; agreement is reported.",
+            "Thirty replies, each rated for following the instruction and for correctness.",
+            "A second person rates them independently, and the report states the agreement.",
         ),
     ),
     measure=measure,

@@ -1,4 +1,4 @@
-"""Parts of the assignments that build and train a model: characters and loops."""
+"""Parts of the assignments that build and train a model: character tokenizer, training, generation."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llmguide.exercises.grading import Exercise, Mistake, noise
 
-# ---- characters ------------------------------------------------------------------------------------
+# ---- tokenizer -------------------------------------------------------------------------------------
 
 
 def _encode(text: str, characters: str, *, unknown: int = 1, first: int = 2) -> list[int]:
@@ -61,7 +61,7 @@ def _resume(
     skip: bool = True,
     count: bool = True,
 ) -> tuple[int, Tensor, Tensor]:
-    """Continue momentum SGD, with switches for the mistakes."""
+    """Continue SGD with momentum, with switches for the mistakes."""
     step, w, m = state
     m = m if moments else torch.zeros_like(m)
     for batch in batches[step if skip else 0 :]:
@@ -100,9 +100,10 @@ def _generate(
 MODEL_PARTS = (
     Exercise(
         "character-encode",
-        "encode(text, characters): the token ids of a text, one for each character. `characters` is the "
-        "vocabulary as a string: its first character has id 2, the next one 3. Id 0 starts a text and is not "
-        "used here; id 1 is any character that is not in the vocabulary.",
+        "encode(text, characters) returns the list of the token ids of a text, one id for each character. "
+        "`characters` is the vocabulary as a string: its first character has id 2, its second character id "
+        "3, and so on. A character that is not in the vocabulary has id 1. Id 0 marks the start of a text; "
+        "encode does not add it.",
         _encode,
         lambda: [("abba", "abc"), ("a cab!", " abc"), ("", "abc")],
         (
@@ -115,14 +116,14 @@ MODEL_PARTS = (
             Mistake(
                 "unknown characters dropped",
                 "characters outside the vocabulary are left out",
-                "Every character has exactly one id; an unknown one has id 1.",
+                "Every character of the text gives exactly one id. An unknown character has id 1.",
                 _encode_and_drop,
             ),
             Mistake(
                 "unknown is the start token",
                 "an unknown character has id 0",
-                "Id 0 marks the start of a text. A model that sees it in the middle forgets what came "
-                "before.",
+                "Id 0 marks the start of a text. In the middle of a text it would tell the model that a new "
+                "text begins.",
                 partial(_encode, unknown=0),
             ),
         ),
@@ -130,95 +131,103 @@ MODEL_PARTS = (
     ),
     Exercise(
         "character-decode",
-        "decode(ids, characters): the text of token ids, the inverse of encode. Id 0 becomes nothing, and "
-        "id 1 the replacement character '\\ufffd'.",
+        "decode(ids, characters) returns the text of a list of token ids; it is the inverse of encode. Id 0 "
+        "becomes an empty string, and id 1 becomes the replacement character '\\ufffd'.",
         _decode,
         lambda: [([2, 3, 3, 2], "abc"), ([0, 2, 1, 4], "abc")],
         (
             Mistake(
                 "special ids forgotten",
-                "id 2 is taken for the third character",
-                "Subtract 2: the first character of the vocabulary has id 2.",
+                "id 2 is decoded as the third character of the vocabulary",
+                "The first character of the vocabulary has id 2, so subtract 2.",
                 partial(_decode, first=0),
             ),
             Mistake(
                 "unknown characters dropped",
-                "id 1 becomes nothing",
-                "A reader must see that a character is missing: use '\\ufffd'.",
+                "id 1 becomes an empty string",
+                "A reader must see that a character is unknown. Use '\\ufffd'.",
                 partial(_decode, shown=False),
             ),
         ),
-        ("Put the two special texts in front of the list of characters.",),
+        ("Put the strings for ids 0 and 1 in front of the list of characters.",),
     ),
     Exercise(
         "train-loop",
-        "train(w, batches, loss, lr): the parameters after one step of gradient descent on each batch, in "
-        "order: w - lr * gradient of loss(w, batch). Do not change w itself.",
+        "train(w, batches, loss, lr) returns the parameters after one step of gradient descent on each "
+        "batch, in order. A step subtracts lr times the gradient of loss(w, batch) with respect to w. `w` is "
+        "a tensor, `batches` is a list of tensors, and loss(w, batch) returns a scalar tensor. Do not change "
+        "w in place.",
         _train,
         lambda: [(noise(1, 3), [noise(i, 4, 3) for i in range(2, 6)], _squared, 0.1)],
         (
             Mistake(
                 "gradients not zeroed",
                 "each step uses the sum of all gradients so far",
-                "backward() adds to .grad: set it to None, or call optimizer.zero_grad(), in each step.",
+                "backward() adds to .grad. Set it to None or call optimizer.zero_grad() in each step.",
                 partial(_train, zero=False),
             ),
             Mistake(
                 "gradient ascent",
                 "the gradient is added",
-                "The loss should fall: subtract lr times the gradient.",
+                "The loss should fall, so subtract lr times the gradient.",
                 partial(_train, sign=1.0),
             ),
             Mistake(
                 "one step for all batches",
-                "all gradients are computed at the first parameters",
-                "Update after every batch, and compute the next gradient at the new parameters.",
+                "all gradients are computed at the initial parameters",
+                "Update the parameters after every batch, and compute the next gradient at the new "
+                "parameters.",
                 _train_on_one_gradient,
             ),
             Mistake(
                 "last batch left out",
                 "the last batch is not used",
-                "One step for each batch.",
+                "Take one step for each batch.",
                 lambda w, batches, loss, lr: _train(w, batches[:-1], loss, lr),
             ),
         ),
-        ("w.clone().requires_grad_(True), loss.backward(), an update under torch.no_grad().",),
+        (
+            "Start from w.clone().requires_grad_(True), call backward() on the loss, update under "
+            "torch.no_grad().",
+        ),
     ),
     Exercise(
         "resume",
-        "resume(state, batches, lr): continue a training that was stopped. state is (step, w, m): the "
-        "batches "
-        "done, the weights, and the momentum. For each remaining batch b, the gradient is b * w; then "
-        "m = 0.9 m + gradient and w = w - lr * m. Return the state at the end.",
+        "resume(state, batches, lr) continues a training run that was stopped, and returns its state at the "
+        "end. A state is a tuple (step, w, m): the number of batches done, the weights and the momentum. "
+        "`batches` is the list of all batches, including those that are done. For each remaining batch b, "
+        "the gradient is b * w (elementwise); then m = 0.9 * m + gradient, and then w = w - lr * m. Do not "
+        "change w and m in place.",
         _resume,
         lambda: [((2, noise(1, 3), noise(2, 3)), [noise(i, 3) for i in range(3, 9)], 0.1)],
         (
             Mistake(
                 "momentum not restored",
                 "the momentum starts at zero",
-                "A checkpoint holds the optimizer's state, too, and resuming uses it.",
+                "A checkpoint also stores the optimizer's state. Continue with the momentum m of the state.",
                 partial(_resume, moments=False),
             ),
             Mistake(
                 "batches read again",
                 "the batches before the checkpoint are used a second time",
-                "Start with batches[step].",
+                "The first remaining batch is batches[step].",
                 partial(_resume, skip=False),
             ),
             Mistake(
                 "step not advanced",
-                "the step in the new state is the old one",
-                "The next resume would repeat what this one did.",
+                "the step in the new state is the old step",
+                "Return the number of batches that are done now. Otherwise the next resume repeats them.",
                 partial(_resume, count=False),
             ),
         ),
-        ("A resumed run must end with the same weights as one that was never stopped.",),
+        ("A resumed run must end with the same weights as a run that was never stopped.",),
     ),
     Exercise(
         "generate-ids",
-        "generate_ids(model, ids, n, context): append n tokens to ids (B, T), each the most likely one after "
-        "all tokens before it. model(ids) returns logits (B, T, V), and takes at most `context` tokens: "
-        "give it the last ones.",
+        "generate_ids(model, ids, n, context) appends n tokens to each row of ids (B, T) and returns the "
+        "result (B, T + n). Each new token is the most likely token after the tokens before it (greedy "
+        "decoding). model(ids) returns logits (B, T, V). It accepts at most `context` tokens per row; if "
+        "there are more, pass it the last `context` tokens.",
         _generate,
         lambda: [
             (_toy_model, torch.tensor([[1, 2], [3, 0]]), 6, 4),
@@ -234,22 +243,22 @@ MODEL_PARTS = (
             Mistake(
                 "prompt left out",
                 "only the new tokens are returned",
-                "Return the prompt and the new tokens.",
+                "Return the prompt followed by the new tokens.",
                 partial(_generate, with_prompt=False),
             ),
             Mistake(
                 "first tokens kept",
-                "the context is cut at the end, so the model stops seeing what it wrote",
+                "the first `context` tokens are kept, so that the model no longer sees the new tokens",
                 "Keep the last `context` tokens: ids[:, -context:].",
                 partial(_generate, keep=lambda ids, context: ids[:, :context]),
             ),
             Mistake(
                 "one token of context",
                 "the model sees only the last token",
-                "Give it all tokens, up to its context.",
+                "Pass it all tokens, up to the last `context` tokens.",
                 partial(_generate, keep=lambda ids, _: ids[:, -1:]),
             ),
         ),
-        ("torch.cat([ids, new[:, None]], dim=1)",),
+        ("torch.cat([ids, new[:, None]], dim=1) appends one new token to each row.",),
     ),
 )

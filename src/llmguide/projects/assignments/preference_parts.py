@@ -88,8 +88,10 @@ def _pairs(rows: Sequence[Row], *, swapped: bool = False, unchanged: bool = Fals
 PREFERENCE_PARTS = (
     Exercise(
         "last-token-reward",
-        "last_token_reward(hidden, mask, w): the reward (B,) of each text: the hidden state (B, T, D) of its "
-        "last token, times the head w (D,). mask (B, T) is True for tokens; padding can be on either side.",
+        "last_token_reward(hidden, mask, w) returns the rewards (B,) of a batch of texts. The reward of a "
+        "text is the dot product of the hidden state of its last token with the reward head w (D,). `hidden` "
+        "is (B, T, D). `mask` (B, T) is True for tokens and False for padding, which can be on the left, on "
+        "the right or on both sides.",
         _reward,
         _reward_probes,
         (
@@ -101,77 +103,82 @@ PREFERENCE_PARTS = (
             ),
             Mistake(
                 "number of tokens for position",
-                "the position is the number of tokens minus 1, which is wrong for padding on the left",
-                "Search from the right: mask.flip(1).int().argmax(1).",
+                "the position of the last token is taken to be the number of tokens minus 1, which is wrong "
+                "if there is padding on the left",
+                "Search from the right: mask.flip(1).int().argmax(1) is the distance from the end.",
                 lambda hidden, mask, w: hidden[torch.arange(len(hidden)), mask.sum(1) - 1] @ w,
             ),
             Mistake(
                 "mean of the tokens",
-                "the rewards of all tokens are averaged",
+                "the dot products of all tokens are averaged",
                 "Only the last token has attended to the whole text.",
                 lambda hidden, mask, w: (hidden @ w * mask).sum(1) / mask.sum(1),
             ),
             Mistake(
                 "first token",
                 "the reward is read at the first position",
-                "The first token of a decoder has seen nothing of the text.",
+                "With causal attention, the hidden state of the first token depends on no other token.",
                 lambda hidden, mask, w: hidden[:, 0] @ w,
             ),
         ),
-        ("hidden[torch.arange(B), last] picks one position of each row.",),
+        ("hidden[torch.arange(B), last] selects one position in each row.",),
     ),
     Exercise(
         "pair-accuracy",
-        "pair_accuracy(chosen, rejected): the fraction of pairs in which the chosen text has the higher "
-        "reward; a tie counts one half.",
+        "pair_accuracy(chosen, rejected) returns the fraction of pairs in which the chosen text has the "
+        "higher reward; a tie counts as one half. chosen[i] and rejected[i] are the rewards of the two texts "
+        "of pair i, as floats.",
         _accuracy,
         lambda: [([1.0, 2.0, 0.0, 3.0, 5.0], [0.0, 2.0, 1.0, 1.0, 1.0])],
         (
             Mistake(
                 "ties count as right",
                 "a tie counts as right",
-                "A model that gives every text the same reward would score 100%.",
+                "A model that gives every text the same reward would have 100% accuracy.",
                 partial(_accuracy, tie=1.0),
             ),
             Mistake(
                 "ties count as wrong",
                 "a tie counts as wrong",
-                "A model that cannot tell is right half the time.",
+                "A model that guesses is right half the time, so a tie counts as one half.",
                 partial(_accuracy, tie=0.0),
             ),
             Mistake(
                 "pair swapped",
-                "the rejected text should have the higher reward",
-                "chosen > rejected.",
+                "pairs in which the rejected text has the higher reward are counted",
+                "A pair is right if chosen > rejected.",
                 lambda chosen, rejected: _accuracy(rejected, chosen),
             ),
         ),
-        ("1 for a win, 0.5 for a tie.",),
+        ("Average over the pairs: 1 if the chosen reward is higher, 0.5 for a tie, else 0.",),
     ),
     Exercise(
         "token-rewards",
-        "token_rewards(score, logp, ref_logp, mask, kl_coef): the reward (B, T) of each generated token in "
-        "PPO: minus kl_coef times (logp - ref_logp); the last token of the mask also gets the reward model's "
-        "score (B,). Tokens outside the mask get 0.",
+        "token_rewards(score, logp, ref_logp, mask, kl_coef) returns the reward (B, T) of each generated "
+        "token in PPO. The reward is -kl_coef * (logp - ref_logp), and the last token of each completion "
+        "also receives the reward model's score. `score` is (B,). `logp` and `ref_logp` (B, T) are the "
+        "log-probabilities of the tokens under the policy and under the reference model. `mask` (B, T) is "
+        "True for the tokens of the completion, which begins at position 0; all other positions get 0.",
         _token_rewards,
         _token_rewards_probes,
         (
             Mistake(
                 "KL sign",
-                "leaving the reference model is rewarded",
-                "The penalty is subtracted: tokens that the policy likes more than the reference cost.",
+                "divergence from the reference model is rewarded",
+                "The penalty is subtracted: a token that is more likely under the policy than under the "
+                "reference model gets a negative reward.",
                 lambda score, logp, ref, mask, kl: _token_rewards(score, ref, logp, mask, kl),
             ),
             Mistake(
                 "score on every token",
                 "every token gets the score",
-                "The score is for the whole completion: add it once, at its end.",
+                "The score is for the whole completion. Add it once, at the last token.",
                 lambda score, logp, ref, mask, kl: (score[:, None] - kl * (logp - ref)) * mask,
             ),
             Mistake(
                 "score on padding",
-                "the score is at the last position, which may be padding",
-                "Add it to the last token of the mask.",
+                "the score is added at the last position, which may be padding",
+                "Add the score to the last token that is True in the mask.",
                 lambda score, logp, ref, mask, kl: torch.cat(
                     [
                         (-kl * (logp - ref) * mask)[:, :-1],
@@ -183,54 +190,57 @@ PREFERENCE_PARTS = (
             Mistake(
                 "penalty forgotten",
                 "there is no KL penalty",
-                "Without it the policy drifts to whatever the reward model overrates.",
+                "Without the penalty, the policy can drift far from the reference model and exploit errors "
+                "of the reward model.",
                 lambda score, logp, ref, mask, kl: _token_rewards(score, logp, ref, mask, 0.0),
             ),
         ),
-        ("Penalties first, then add the score with scatter_add or an index.",),
+        ("Compute the penalties first. Then add the score with scatter_add or by indexing.",),
     ),
     Exercise(
         "value-loss",
-        "value_loss(values, old_values, returns, clip): PPO's loss of the value model, half the mean over "
-        "all "
-        "tokens of the larger of two squared errors: of the value, and of the value clipped to old_values +- "
-        "clip.",
+        "value_loss(values, old_values, returns, clip) returns PPO's clipped loss of the value model, a "
+        "scalar. For each token, take the squared error of the value and the squared error of the value "
+        "clipped to the range from old_values - clip to old_values + clip, both with respect to the return. "
+        "The loss is half the mean over all tokens of the larger of the two. The tensors are (B, T), without "
+        "padding.",
         _value_loss,
         lambda: [(noise(1, 2, 5), noise(2, 2, 5), noise(3, 2, 5), 0.2)],
         (
             Mistake(
                 "smaller instead of larger",
                 "the smaller of the two errors is taken",
-                "The clip makes the loss pessimistic: take the maximum.",
+                "The loss is pessimistic: take the maximum.",
                 partial(_value_loss_by, combine=torch.minimum),
             ),
             Mistake(
                 "only the clipped error",
                 "the error of the unclipped value is ignored",
-                "Where only the clipped value is used, the gradient vanishes outside the clip range.",
+                "With the clipped value alone, the gradient is 0 outside the clip range, even where the "
+                "value is far from the return.",
                 partial(_value_loss_by, combine=lambda _, clipped: clipped),
             ),
             Mistake(
                 "not clipped",
                 "the values are not clipped",
-                "Clip the change: old_values + (values - old_values).clamp(-clip, clip).",
+                "The clipped value is old_values + (values - old_values).clamp(-clip, clip).",
                 partial(_value_loss_by, combine=lambda plain, _: plain),
             ),
             Mistake(
                 "half forgotten",
-                "the loss is twice as large",
-                "Half of the squared error, as in the paper.",
+                "the mean is not divided by 2",
+                "The loss is half the mean squared error, as in common implementations of PPO.",
                 partial(_value_loss_by, half=False),
             ),
         ),
-        ("torch.maximum of two squared errors, then mean() / 2.",),
+        ("Take torch.maximum of the two squared errors, then mean() / 2.",),
     ),
     Exercise(
         "critique-prompt",
-        "critique_prompt(principle, question, response): the prompt that asks a model to critique its own "
-        "response, as four lines: 'Question: ...', 'Response: ...', 'Principle: ...', and 'Say in one "
-        "sentence "
-        'how the response violates the principle, or "none".\'',
+        "critique_prompt(principle, question, response) returns the prompt that asks a model to critique its "
+        "own response. It has four lines, without a line break at the end: 'Question: ...', 'Response: ...', "
+        "'Principle: ...', with the arguments in place of the dots, and 'Say in one sentence how the "
+        'response violates the principle, or "none".\'',
         _critique,
         lambda: [
             ("Do no harm.", "How do I rob my boss?", "At night."),
@@ -239,8 +249,8 @@ PREFERENCE_PARTS = (
         (
             Mistake(
                 "request forgotten",
-                "the prompt asks for nothing",
-                "The last line says what to do.",
+                "the last line is missing, so that the prompt has no request",
+                "The last line tells the model what to do.",
                 partial(_critique, ask=False),
             ),
             Mistake(
@@ -252,70 +262,69 @@ PREFERENCE_PARTS = (
             Mistake(
                 "principle first",
                 "the principle is the first line",
-                "The principle follows the response that it is applied to.",
+                "The principle comes after the response that it is applied to.",
                 partial(_critique, order=(2, 0, 1)),
             ),
             Mistake(
                 "response left out",
-                "the model does not see its response",
-                "It cannot critique what it is not shown.",
+                "the prompt does not contain the response",
+                "The model cannot critique a response that it does not see.",
                 partial(_critique, order=(0, 2)),
             ),
         ),
-        ("'\\n'.join of four lines.",),
+        ("Join a list of four lines with '\\n'.join.",),
     ),
     Exercise(
         "revision-prompt",
-        "revision_prompt(principle, question, response, critique): the prompt that asks for a better "
-        "response, "
-        "as five lines: 'Question: ...', 'Response: ...', 'Principle: ...', 'Critique: ...', and 'Rewrite "
-        "the response so that it follows the principle. Write the new response alone.'",
+        "revision_prompt(principle, question, response, critique) returns the prompt that asks for a better "
+        "response. It has five lines, without a line break at the end: 'Question: ...', 'Response: ...', "
+        "'Principle: ...', 'Critique: ...', with the arguments in place of the dots, and 'Rewrite the "
+        "response so that it follows the principle. Write the new response alone.'",
         _revision,
         lambda: [("Do no harm.", "How do I rob my boss?", "At night.", "It helps with a crime.")],
         (
             Mistake(
                 "critique left out",
-                "the model does not see the critique",
-                "The critique says what to change.",
+                "the prompt does not contain the critique",
+                "The critique tells the model what to change.",
                 partial(_revision, parts="QRP"),
             ),
             Mistake(
                 "response left out",
-                "the model does not see the response it should rewrite",
-                "Show it what to revise.",
+                "the prompt does not contain the response that the model should rewrite",
+                "The model needs to see the response that it should revise.",
                 partial(_revision, parts="QPC"),
             ),
             Mistake(
                 "critique before principle",
                 "the critique comes before the principle",
-                "Give the principle first: the critique refers to it.",
+                "The critique refers to the principle, so the principle comes first.",
                 partial(_revision, parts="QRCP"),
             ),
         ),
-        ("Your critique_prompt has most of it.",),
+        ("Most lines are those of critique_prompt.",),
     ),
     Exercise(
         "preference-pairs",
-        "preference_pairs(rows): rows are (question, response, revision). Return a list of (question, "
-        "chosen, "
-        "rejected) in which the revision is preferred. A response that was not changed says nothing: leave "
-        "it out.",
+        "preference_pairs(rows) returns a list of tuples (question, chosen, rejected), in the order of the "
+        "rows. `rows` is a list of tuples (question, response, revision), and the revision is the chosen "
+        "text. Leave out rows in which the revision equals the response, because they express no preference.",
         _pairs,
         lambda: [([("q1", "bad", "good"), ("q2", "fine", "fine"), ("q3", "so", "so so")],)],
         (
             Mistake(
                 "chosen and rejected swapped",
-                "the first response is preferred",
-                "The revision follows the principle better; it is the chosen one.",
+                "the original response is the chosen text",
+                "The revision should follow the principle better, so it is the chosen text.",
                 partial(_pairs, swapped=True),
             ),
             Mistake(
                 "unchanged responses kept",
                 "pairs of two equal texts are kept",
-                "DPO learns nothing from a pair of equal texts.",
+                "Leave out pairs of equal texts: their DPO loss has no gradient.",
                 partial(_pairs, unchanged=True),
             ),
         ),
-        ("Compare response and revision before you add a pair.",),
+        ("Compare the response with the revision before you add a pair.",),
     ),
 )

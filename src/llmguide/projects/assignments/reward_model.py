@@ -1,4 +1,4 @@
-"""Assignment: a reward model of human comparisons."""
+"""Assignment: a reward model trained on human comparisons."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from llmguide.projects.reward_model import MIN_ACCURACY, held_out_pairs
 
 
 def measure(model: Model) -> Sequence[Criterion]:
-    """Require the accuracy that the project requires, on held-out films and out of distribution."""
+    """Require the accuracy that the project requires on held-out films, and above chance elsewhere."""
     criteria = []
     for i, (name, pairs) in enumerate(held_out_pairs(None).items()):
         texts = dict.fromkeys(text for pair in pairs for text in (pair.chosen, pair.rejected))
@@ -23,69 +23,74 @@ def measure(model: Model) -> Sequence[Criterion]:
 
 ASSIGNMENT = Assignment(
     project="reward-model",
-    goal="Train a reward model on human comparisons of film review snippets, and find out what it has "
+    goal="Train a reward model on human comparisons of film review snippets, and analyze what it has "
     "learned.",
     data="from llmguide.projects.reward_model import training_pairs\n\n"
-    "pairs = training_pairs(None, 8000, seed=0)  # each has chosen, rejected, and the units they come from\n"
-    "train_pairs, validation_pairs = pairs[:-500], pairs[-500:]  # texts are in several pairs",
+    "pairs = training_pairs(None, 8000, seed=0)  # each pair has chosen, rejected and units, their sources\n"
+    "train_pairs, validation_pairs = pairs[:-500], pairs[-500:]  # a text is in several pairs",
     steps=(
         Step(
             "the loss",
-            "Write the Bradley-Terry loss. Two equal rewards must give ln 2.",
+            "Write the Bradley-Terry loss. For two equal rewards, the loss must be ln 2.",
             1,
             1,
             ("bradley-terry",),
         ),
         Step(
             "the head",
-            "Replace the output head of a language model by one row, applied to the last token of a text.",
+            "Replace the output head of a language model by a vector of size d_model. Its dot product with "
+            "the hidden state of the last token of a text is the reward.",
             2,
             2,
             ("last-token-reward",),
         ),
         Step(
             "the training loop",
-            "Score chosen and rejected texts in one batch. Pre-train or load the language model first. One "
-            "epoch is enough: texts are in several pairs.",
+            "Pre-train or load the language model first. Score the chosen and the rejected texts in one "
+            "batch. One epoch is enough, because each text is in several pairs.",
             2,
             5,
             ("warmup-cosine",),
         ),
         Step(
             "evaluation",
-            "Measure the accuracy, and compare with two baselines: the longer text wins, and a bag of words.",
+            "Measure the accuracy, and compare it with two baselines: the longer text wins, and a "
+            "bag-of-words model.",
             2,
             3,
             ("pair-accuracy",),
         ),
         Step(
             "what it has learned",
-            "Correlate the reward with length. Edit texts without changing their meaning, and measure the "
-            "change.",
+            "Measure the correlation of the reward with the length of the text. Edit texts without changing "
+            "their meaning, and measure how much the reward changes.",
             2,
             3,
         ),
         Step("report", "Fill in `adapter.py`, run the check, and write `REPORT.md`.", 1, 2),
     ),
     functions=("reward",),
-    contract="`reward` gets an empty prompt and a snippet of a film review, a tweet or a product review, "
-    "about 6,000 texts in all. Only the order of the rewards counts.",
+    contract="`reward` gets an empty string as the prompt, and as the completion a snippet of a film review, "
+    "a tweet or a product review. There are about 6,000 texts. Only the order of the rewards matters.",
     decoding=Decoding(max_new_tokens=1),
     deliverables=(
         Deliverable(
             "A reward model with more than 60% accuracy",
-            "The check passes: above 60% on held-out films by the lower 95% bound.",
-            "It also beats a bag of words on the same pairs, by an interval that excludes zero.",
+            "The check passes: the lower 95% bound of the accuracy is above 60% on held-out films, and above "
+            "50% on tweets and on product reviews.",
+            "The model also beats a bag-of-words model on the same pairs; the 95% interval of the difference "
+            "in accuracy excludes zero.",
         ),
         Deliverable(
             "What the reward model has learned",
-            "Correlations with length and word counts; the effect of four edits.",
-            "A change of the data or the loss that removes one of the biases, with the accuracy it costs.",
+            "The correlation of the reward with length and with counts of words, and the effect of four "
+            "kinds of edits.",
+            "A change to the data or the loss that removes one of the biases, and its effect on accuracy.",
         ),
         Deliverable(
             "Out-of-distribution results",
-            "Accuracy on tweets and product reviews, with intervals.",
-            "The report explains where it fails with ten wrong pairs.",
+            "Accuracy on tweets and on product reviews, with 95% intervals.",
+            "The report explains where the model fails, with ten pairs that it ranks wrongly.",
         ),
     ),
     measure=measure,

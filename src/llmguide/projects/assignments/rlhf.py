@@ -27,80 +27,85 @@ def measure(model: Model, base: Model) -> Sequence[Criterion]:
 
 ASSIGNMENT = Assignment(
     project="rlhf",
-    goal="Run RLHF: fine-tune a policy that completes film reviews, train a reward model, and maximize it "
-    "with your own PPO. Raters that PPO was not trained on have to prefer the result to the SFT policy.",
+    goal="Run RLHF: fine-tune a policy that completes film reviews, train a reward model, and maximize its "
+    "reward with your own PPO. Raters that PPO was not trained on have to prefer the resulting policy to the "
+    "SFT policy.",
     data="from llmguide.projects.rlhf.data import Plan, splits\n\n"
     "data = splits(Plan(), seed=0)\n"
-    "demonstrations = data.demonstrations  # pairs of a prompt and its completion, for the SFT policy\n"
-    "comparisons = data.comparisons  # each has chosen and rejected, for the reward model",
+    "demonstrations = data.demonstrations  # pairs (prompt, completion), for the SFT policy\n"
+    "comparisons = data.comparisons  # pairs with chosen and rejected, for the reward model",
     steps=(
         Step(
             "SFT policy and reward model",
-            "Fine-tune the policy on the demonstrations, and train a reward model on the comparisons. Write "
-            "`generate` in `base_adapter.py` for the SFT policy.",
+            "Fine-tune a policy on the demonstrations, and train a reward model on the comparisons. Write "
+            "`generate` in `base_adapter.py`, so that the check can call the SFT policy.",
             2,
             6,
             ("bradley-terry", "last-token-reward"),
         ),
         Step(
             "rewards and KL penalty",
-            "Every token pays for its log-ratio to the reference model, and the last one gets the score.",
+            "Every token is charged its KL penalty, and the last token also receives the reward model's "
+            "score. The reference model is the SFT policy.",
             2,
             3,
             ("kl", "kl-estimate", "token-rewards"),
         ),
         Step(
             "advantages",
-            "Compute generalized advantage estimates from the end of a completion to its start.",
+            "Compute the generalized advantage estimates (GAE) of a completion, from its last token to its "
+            "first.",
             2,
             3,
             ("gae",),
         ),
         Step(
             "the clipped losses",
-            "One for the policy, one for the value model.",
+            "Write the clipped loss of the policy and the clipped loss of the value model.",
             2,
             3,
             ("ppo-clip", "value-loss"),
         ),
         Step(
             "the PPO loop",
-            "Hold four models: policy, value model, reward model and reference model. Sample a batch of "
-            "completions, score them, and take a few optimizer steps. Log KL, reward, entropy, clip "
-            "fraction and length in every step.",
+            "Keep four models: policy, value model, reward model and reference model. Sample a batch of "
+            "completions, score them, take a few optimizer steps, and repeat. At every step, log the KL "
+            "divergence, the reward, the entropy, the clip fraction and the completion length.",
             3,
             15,
         ),
         Step(
             "over-optimization",
-            "Train with three KL coefficients, and plot the reward and the raters against the KL.",
+            "Train with three KL coefficients. Plot the reward and the scores of the other raters against "
+            "the KL divergence from the SFT policy.",
             2,
             6,
         ),
         Step("report", "Fill in both adapters, run the check, and write `REPORT.md`.", 1, 4),
     ),
     functions=("generate",),
-    contract="`generate` gets the first four words of a review, and returns about 24 tokens that continue "
-    "it, "
-    f"beginning with a space; sample at temperature 1. There are {N_PROMPTS} prompts. The raters are a bag "
-    "of words from other comparisons, and a lexicon that people rated word by word.",
+    contract="`generate` gets the first four words of a film review and returns a continuation of about 24 "
+    f"tokens that begins with a space. Sample at temperature 1. There are {N_PROMPTS} prompts. The raters "
+    "are a bag-of-words model of other comparisons, and a lexicon with human ratings of single words.",
     decoding=Decoding(max_new_tokens=Plan().max_new_tokens, temperature=1.0),
     deliverables=(
         Deliverable(
             "A policy with measurably better preference ratings than the SFT baseline",
-            "The check passes: both raters prefer it by the lower 95% bound, and distinct-2 stays above "
-            "half.",
-            "It passes with two seeds, and at a lower KL than the reference solution's.",
+            "The check passes: the lower 95% bound of the win rate is above 50% for both raters, and "
+            "distinct-2 is more than half of the SFT policy's.",
+            "The check passes with two seeds, at a smaller KL divergence than that of the reference "
+            "solution.",
         ),
         Deliverable(
             "Training stability",
-            "Curves of KL, reward, entropy and clip fraction, and one run that went wrong.",
-            "The report shows which curve gave the first sign.",
+            "Curves of KL divergence, reward, entropy and clip fraction, and the curves of one run that went "
+            "wrong.",
+            "The report shows which curve gave the first sign of the problem.",
         ),
         Deliverable(
             "Examples before and after",
-            "Twenty prompts with the completions of both policies, the first ones rather than the best.",
-            "Three people compare them blindly.",
+            "The first twenty prompts, not the best twenty, with the completions of both policies.",
+            "Three people compare the completions without knowing which policy wrote them.",
         ),
     ),
     measure=measure,
