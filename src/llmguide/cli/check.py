@@ -11,8 +11,8 @@ from llmguide.projects import MODULES
 from llmguide.projects.acceptance import verdict
 from llmguide.projects.adapters import open_model
 from llmguide.projects.assignments import NAMES, assignment_of
-from llmguide.projects.assignments.assignment import Assignment
-from llmguide.projects.assignments.folder import ADAPTER, BASE_ADAPTER, MARKER
+from llmguide.projects.assignments.assignment import Assignment, listed, written
+from llmguide.projects.assignments.folder import ADAPTER, BASE_ADAPTER, is_folder_of
 from llmguide.projects.run import read_run
 from llmguide.runs.folder import say
 
@@ -47,7 +47,7 @@ def _check_of(name: str) -> Callable[..., None]:
             criteria = import_module(f"llmguide.projects.{MODULES[name]}").check(folder)
         else:
             assignment = assignment_of(name)
-            if (folder / MARKER).exists():
+            if is_folder_of(assignment, folder):
                 if not _parts_pass(assignment, folder):
                     raise SystemExit(1)
                 source = str(folder / ADAPTER)
@@ -69,11 +69,10 @@ def _is_run(source: str) -> bool:
 
 
 def _parts_pass(assignment: Assignment, folder: Path) -> bool:
-    """Print the grade of each part and the message of the first failure; return whether all parts pass."""
+    """Print the grade of each part and the first failure, written parts first; return whether all pass."""
     grades = assignment.grades(folder)
-    for part, grade in grades.items():
-        say(f"  {'[x]' if grade.passed else '[ ]'} {part}")
-    failed = [grade for grade in grades.values() if not grade.passed]
+    say(listed(grades))
+    failed = sorted((grade for grade in grades.values() if not grade.passed), key=written, reverse=True)
     if failed:
         say(f"\n{len(grades) - len(failed)} of {len(grades)} parts pass.\n{failed[0].message}")
     return not failed

@@ -7,13 +7,14 @@ from typing import Annotated
 import tyro
 
 from llmguide.projects.assignments import NAMES, assignment_of
+from llmguide.projects.assignments.assignment import listed
 from llmguide.projects.assignments.folder import write_folder
 from llmguide.runs.folder import say
 
 DESCRIPTION = """\
 Start a project as an assignment. The command writes a folder with a specification, stubs of the functions to
-implement, tests, an adapter for your model and a report template. Repeat the command to see which parts pass;
-it never overwrites your files.
+implement, tests, an adapter for your model and a report template. Repeat the command to see which parts pass
+([x]) and which are wrong ([!]); it never overwrites your files.
 
 Examples:
   llmguide start character-model
@@ -33,8 +34,7 @@ def _start_of(name: str) -> Callable[..., None]:
         assignment = assignment_of(name)
         written = write_folder(assignment, folder)
         say(f"{folder}: wrote {', '.join(written)}" if written else f"{folder}: all files exist")
-        for part, grade in assignment.grades(folder).items():
-            say(f"  {'[x]' if grade.passed else '[ ]'} {part}")
+        say(listed(assignment.grades(folder)))
         say(f"Read {folder / 'SPEC.md'}. To check your work: llmguide check {name} {folder}")
 
     return command
