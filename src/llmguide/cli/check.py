@@ -1,6 +1,7 @@
 """``llmguide check``: evaluate a project run, an assignment or a model, and pass or fail it."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +44,9 @@ def _check_of(name: str) -> Callable[..., None]:
             base: Model before training (like `source`), for projects that compare the two models.
         """
         folder = Path(source)
-        if name not in NAMES or _is_run(source):
+        if not (folder.exists() or folder.suffix == ".py" or "://" in source):
+            raise ValueError(_missing(name, folder))
+        if name not in NAMES or _is_run(folder):
             criteria = import_module(f"llmguide.projects.{MODULES[name]}").check(folder)
         else:
             assignment = assignment_of(name)
@@ -60,11 +63,21 @@ def _check_of(name: str) -> Callable[..., None]:
     return command
 
 
-def _is_run(source: str) -> bool:
-    """Return whether a source is a run of a project, or a missing folder where a run is expected."""
-    folder = Path(source)
-    if not folder.exists():
-        return not source.endswith(".py") and "://" not in source
+def _missing(name: str, folder: Path) -> str:
+    """Return the message about a missing folder: a similar name beside it, and how to create it."""
+    siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    close = get_close_matches(folder.name, siblings, n=1)
+    meant = f"; did you mean {folder.with_name(close[0])}?" if close else "."
+    start = f", or start the assignment with: llmguide start {name}" if name in NAMES else ""
+    return (
+        f"{folder} does not exist{meant} Create a run with: llmguide project {name} --output {folder}{start}"
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder is a run of a project, or empty, where a run is expected."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return True
     return (folder / "run.json").exists() and "project" in read_run(folder)
 
 
