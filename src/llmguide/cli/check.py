@@ -1,10 +1,9 @@
 """``llmguide check``: evaluate a project run, an assignment or a model, and pass or fail it."""
 
-from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -30,37 +29,48 @@ Examples:
   llmguide check rlhf my_policy.py --base my_sft_policy.py"""
 
 
-def _check_of(name: str) -> Callable[..., None]:
-    def command(
-        source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|ASSIGNMENT|MODEL")] = (
-            f"runs/{name}"
-        ),
-        base: str | None = None,
-    ) -> None:
-        """Evaluate a run, an assignment or a model, and exit with status 1 if a criterion fails.
+if TYPE_CHECKING:
+    Project = str
+else:
+    Project = tyro.extras.literal_type_from_choices(MODULES)
 
-        Args:
-            source: Folder of a run, folder of an assignment, or model (Python file, URL or saved folder).
-            base: Model before training (like `source`), for projects that compare the two models.
-        """
-        folder = Path(source)
-        if not (folder.exists() or folder.suffix == ".py" or "://" in source):
-            raise ValueError(_missing(name, folder))
-        if name not in NAMES or _is_run(folder):
-            criteria = import_module(f"llmguide.projects.{MODULES[name]}").check(folder)
-        else:
-            assignment = assignment_of(name)
-            if is_folder_of(assignment, folder):
-                if not _parts_pass(assignment, folder):
-                    raise SystemExit(1)
-                source = str(folder / ADAPTER)
-                base = base or (str(folder / BASE_ADAPTER) if assignment.compares else None)
-            before = open_model(base, assignment.decoding) if base else None
-            criteria = assignment.check(open_model(source, assignment.decoding), before)
-        if not verdict(f"{name}: {source}", criteria):
-            raise SystemExit(1)
 
-    return command
+def check(
+    name: Annotated[
+        tyro.conf.Positional[Project],
+        tyro.conf.arg(metavar="PROJECT", help=f"One of {', '.join(MODULES)}."),
+    ],
+    source: Annotated[
+        tyro.conf.Positional[str | None],
+        tyro.conf.arg(metavar="RUN|ASSIGNMENT|MODEL", help_behavior_hint="(default: runs/PROJECT)"),
+    ] = None,
+    *,
+    base: str | None = None,
+) -> None:
+    """Evaluate a run, an assignment or a model, and exit with status 1 if a criterion fails.
+
+    Args:
+        name: Name of the project.
+        source: Folder of a run, folder of an assignment, or model (Python file, URL or saved folder).
+        base: Model before training, for projects that compare the two (Python file, URL or saved folder).
+    """
+    source = source or f"runs/{name}"
+    folder = Path(source)
+    if not (folder.exists() or folder.suffix == ".py" or "://" in source):
+        raise ValueError(_missing(name, folder))
+    if name not in NAMES or _is_run(folder):
+        criteria = import_module(f"llmguide.projects.{MODULES[name]}").check(folder)
+    else:
+        assignment = assignment_of(name)
+        if is_folder_of(assignment, folder):
+            if not _parts_pass(assignment, folder):
+                raise SystemExit(1)
+            source = str(folder / ADAPTER)
+            base = base or (str(folder / BASE_ADAPTER) if assignment.compares else None)
+        before = open_model(base, assignment.decoding) if base else None
+        criteria = assignment.check(open_model(source, assignment.decoding), before)
+    if not verdict(f"{name}: {source}", criteria):
+        raise SystemExit(1)
 
 
 def _missing(name: str, folder: Path) -> str:
@@ -91,4 +101,4 @@ def _parts_pass(assignment: Assignment, folder: Path) -> bool:
     return not failed
 
 
-COMMAND = {name: _check_of(name) for name in MODULES}
+COMMAND = check

@@ -5,6 +5,7 @@ import random
 import runpy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import exp, log2
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -151,6 +152,22 @@ def test_a_folder_has_what_the_learner_needs(name, tmp_path, capsys):
     (folder / "parts.py").write_text(SOLVED % name)
     assert main(["start", name, str(folder)]) == 0
     assert capsys.readouterr().out.count("[x]") == len(assignment.parts)
+
+
+@pytest.mark.parametrize(("command", "argument"), [("start", "FOLDER"), ("check", "--base")])
+def test_the_help_of_the_command_shows_all_arguments(command, argument, capsys):
+    assert main([command, "--help"]) == 0
+    assert argument in capsys.readouterr().out
+
+
+def test_without_a_folder_the_project_names_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["start", "rlhf"]) == 0
+    assert (tmp_path / "assignments" / "rlhf" / "SPEC.md").exists()
+    assert main(["check", "rlhf"]) == 1
+    assert f"{Path('runs') / 'rlhf'} does not exist" in capsys.readouterr().err
+    assert main(["start", "code-assistant"]) == 2
+    assert "invalid choice 'code-assistant'" in capsys.readouterr().err
 
 
 def test_starting_again_keeps_what_was_written_and_restores_what_was_lost(tmp_path, capsys):
