@@ -6,7 +6,9 @@ from threading import Thread
 import pytest
 
 from llmguide.cli import main
+from llmguide.exercises import course as course_module
 from llmguide.exercises import exercise, exercises
+from llmguide.exercises.checking import check
 from llmguide.exercises.course import PROGRESS, Course, stub, watch
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from llmguide.files import write_text
@@ -58,6 +60,48 @@ def test_a_mistake_is_named_and_other_failures_get_one_hint_after_the_other(tmp_
     assert "only the tokens are looked up" in message
     assert course.current is exercise("embed")
     assert Course(tmp_path).failures == {"embed": 5}
+
+
+def test_every_stub_is_not_written_yet():
+    assert {check(name, stub(found)).mistake for name, found in exercises().items()} == {"not written"}
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (stub(exercise("embed")), "embed: not written yet."),
+        ("def embed(ids, weights, start=0)\n", "embed: expected ':' (line 1)"),
+        ("def embedding(ids, weights, start=0):\n    ...\n", "embed: the code defines no function embed("),
+        ("import sys\nsys.exit('done')\n", "embed: the code raises SystemExit: done (line 2)"),
+    ],
+)
+def test_code_that_cannot_be_graded_uses_up_no_hint(source, why, tmp_path):
+    course = Course(tmp_path, "embed")
+    passed, message = write(course, source)
+    assert not passed
+    assert message.startswith(why)
+    assert "Hint" not in message
+    assert course.failures == {}
+    wrong = "def embed(ids, weights, start=0):\n    return weights['tokens'][ids] * 7"
+    assert "Hint 1 of 3" in write(course, wrong)[1]
+
+
+def test_a_file_must_be_utf_8_and_may_begin_with_a_byte_order_mark(tmp_path):
+    course, answer, earlier = (
+        Course(tmp_path, "lm-loss"),
+        tmp_path / "lm-loss.py",
+        tmp_path / "token-logprobs.py",
+    )
+    loss = "def lm_loss(ids, weights, n_heads):\n    return -token_logprobs(ids, weights, n_heads).mean()\n"
+    answer.write_text(loss, encoding="utf-16")
+    assert course.save() == (False, f"{answer} is not UTF-8; save it as UTF-8")
+    answer.write_text(loss, encoding="utf-8-sig")
+    earlier.write_text(loss, encoding="utf-16")
+    course.solved.add("token-logprobs")
+    assert course.save() == (False, f"{earlier} is not UTF-8; save it as UTF-8")
+    assert course.failures == {}
+    earlier.unlink()
+    assert course.save()[0]
 
 
 def test_later_steps_call_the_earlier_answers_of_the_folder(tmp_path):
@@ -124,6 +168,19 @@ def test_a_save_is_noticed(tmp_path):
     assert told[2] == f"All {len(exercises())} exercises are solved."
 
 
+def test_a_file_that_is_removed_before_it_is_read_is_waited_for(tmp_path, monkeypatch):
+    names = [name for name in exercises() if name != "temperature"]
+    (tmp_path / PROGRESS).write_text(json.dumps({"solved": names, "failures": {}}))
+    changes = [lambda path: path.unlink(), lambda path: write_text(path, HALF)]
+    monkeypatch.setattr(course_module, "_saved", lambda path, _: changes.pop(0)(path))
+    told = []
+    watch(Course(tmp_path), told.append)
+    assert [message.partition(".")[0] for message in told[1:]] == [
+        "temperature: right",
+        f"All {len(exercises())} exercises are solved",
+    ]
+
+
 def test_the_command_lists_all_with_the_reader_s_progress(tmp_path, capsys):
     (tmp_path / PROGRESS).write_text(json.dumps({"solved": ["gpt"], "failures": {}}))
     assert main.main(["learn", "--folder", str(tmp_path), "--list"]) == 0
@@ -131,4 +188,9 @@ def test_the_command_lists_all_with_the_reader_s_progress(tmp_path, capsys):
     assert len(lines) == len(exercises()) + 1
     assert [line for line in lines if line.startswith("x")] == ["x gpt                    warm-up, 10 min"]
     assert main.main(["learn", "--folder", str(tmp_path), "--start", "gtp"]) == 1
-    assert "no exercise is named 'gtp'" in capsys.readouterr().err
+    assert "no exercise is named 'gtp'; did you mean gpt?" in capsys.readouterr().err
+    for name in ("nosuch", ""):
+        assert main.main(["learn", "--folder", str(tmp_path), "--start", name]) == 1
+        assert f"no exercise is named {name!r}; llmguide learn --list shows all" in capsys.readouterr().err
+    assert main.main(["learn", "--folder", str(tmp_path / "new"), "--list"]) == 0
+    assert not (tmp_path / "new").exists()

@@ -284,6 +284,8 @@ def test_the_line_that_raises_is_said():
 
 def test_code_that_cannot_run_is_explained():
     assert str(check("temperature", "def temperature(logits, t)\n")) == "temperature: expected ':' (line 1)"
+    assert str(check("temperature", "raise SyntaxError('no line')")) == "temperature: no line"
+    assert "(line None)" not in str(check("temperature", "x = 1\0"))
     found = str(check("temperature", "\nhot()"))
     assert found == "temperature: the code raises NameError: name 'hot' is not defined (line 2)"
     assert "defines no function temperature(logits, t)" in str(check("temperature", "temperature = 1"))

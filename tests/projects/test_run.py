@@ -127,3 +127,14 @@ def test_one_failure_fails_all(capsys):
 def test_the_command_names_what_it_cannot_check(tmp_path, capsys):
     assert main(["check", "character-model", str(tmp_path)]) == 1
     assert "create one with: llmguide project character-model --output" in capsys.readouterr().err
+    (tmp_path / "character-model").mkdir()
+    assert main(["check", "character-model", str(tmp_path / "charactr-model")]) == 1
+    message = capsys.readouterr().err
+    assert (
+        f"charactr-model does not exist; did you mean {tmp_path / 'character-model'}? Create a run" in message
+    )
+    assert message.endswith("or start the assignment with: llmguide start character-model\n")
+    assert main(["check", "code-assistant", str(tmp_path / "none")]) == 1
+    message = capsys.readouterr().err
+    assert "none does not exist. Create a run with: llmguide project code-assistant --output" in message
+    assert "llmguide start" not in message

@@ -1,9 +1,9 @@
 """``llmguide check``: evaluate a project run, an assignment or a model, and pass or fail it."""
 
-from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -11,8 +11,8 @@ from llmguide.projects import MODULES
 from llmguide.projects.acceptance import verdict
 from llmguide.projects.adapters import open_model
 from llmguide.projects.assignments import NAMES, assignment_of
-from llmguide.projects.assignments.assignment import Assignment
-from llmguide.projects.assignments.folder import ADAPTER, BASE_ADAPTER, MARKER
+from llmguide.projects.assignments.assignment import Assignment, listed, written
+from llmguide.projects.assignments.folder import ADAPTER, BASE_ADAPTER, is_folder_of
 from llmguide.projects.run import read_run
 from llmguide.runs.folder import say
 
@@ -29,54 +29,76 @@ Examples:
   llmguide check rlhf my_policy.py --base my_sft_policy.py"""
 
 
-def _check_of(name: str) -> Callable[..., None]:
-    def command(
-        source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|ASSIGNMENT|MODEL")] = (
-            f"runs/{name}"
-        ),
-        base: str | None = None,
-    ) -> None:
-        """Evaluate a run, an assignment or a model, and exit with status 1 if a criterion fails.
-
-        Args:
-            source: Folder of a run, folder of an assignment, or model (Python file, URL or saved folder).
-            base: Model before training (like `source`), for projects that compare the two models.
-        """
-        folder = Path(source)
-        if name not in NAMES or _is_run(source):
-            criteria = import_module(f"llmguide.projects.{MODULES[name]}").check(folder)
-        else:
-            assignment = assignment_of(name)
-            if (folder / MARKER).exists():
-                if not _parts_pass(assignment, folder):
-                    raise SystemExit(1)
-                source = str(folder / ADAPTER)
-                base = base or (str(folder / BASE_ADAPTER) if assignment.compares else None)
-            before = open_model(base, assignment.decoding) if base else None
-            criteria = assignment.check(open_model(source, assignment.decoding), before)
-        if not verdict(f"{name}: {source}", criteria):
-            raise SystemExit(1)
-
-    return command
+if TYPE_CHECKING:
+    Project = str
+else:
+    Project = tyro.extras.literal_type_from_choices(MODULES)
 
 
-def _is_run(source: str) -> bool:
-    """Return whether a source is a run of a project, or a missing folder where a run is expected."""
+def check(
+    name: Annotated[
+        tyro.conf.Positional[Project],
+        tyro.conf.arg(metavar="PROJECT", help=f"One of {', '.join(MODULES)}."),
+    ],
+    source: Annotated[
+        tyro.conf.Positional[str | None],
+        tyro.conf.arg(metavar="RUN|ASSIGNMENT|MODEL", help_behavior_hint="(default: runs/PROJECT)"),
+    ] = None,
+    *,
+    base: str | None = None,
+) -> None:
+    """Evaluate a run, an assignment or a model, and exit with status 1 if a criterion fails.
+
+    Args:
+        name: Name of the project.
+        source: Folder of a run, folder of an assignment, or model (Python file, URL or saved folder).
+        base: Model before training, for projects that compare the two (Python file, URL or saved folder).
+    """
+    source = source or f"runs/{name}"
     folder = Path(source)
-    if not folder.exists():
-        return not source.endswith(".py") and "://" not in source
+    if not (folder.exists() or folder.suffix == ".py" or "://" in source):
+        raise ValueError(_missing(name, folder))
+    if name not in NAMES or _is_run(folder):
+        criteria = import_module(f"llmguide.projects.{MODULES[name]}").check(folder)
+    else:
+        assignment = assignment_of(name)
+        if is_folder_of(assignment, folder):
+            if not _parts_pass(assignment, folder):
+                raise SystemExit(1)
+            source = str(folder / ADAPTER)
+            base = base or (str(folder / BASE_ADAPTER) if assignment.compares else None)
+        before = open_model(base, assignment.decoding) if base else None
+        criteria = assignment.check(open_model(source, assignment.decoding), before)
+    if not verdict(f"{name}: {source}", criteria):
+        raise SystemExit(1)
+
+
+def _missing(name: str, folder: Path) -> str:
+    """Return the message about a missing folder: a similar name beside it, and how to create it."""
+    siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    close = get_close_matches(folder.name, siblings, n=1)
+    meant = f"; did you mean {folder.with_name(close[0])}?" if close else "."
+    start = f", or start the assignment with: llmguide start {name}" if name in NAMES else ""
+    return (
+        f"{folder} does not exist{meant} Create a run with: llmguide project {name} --output {folder}{start}"
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder is a run of a project, or empty, where a run is expected."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return True
     return (folder / "run.json").exists() and "project" in read_run(folder)
 
 
 def _parts_pass(assignment: Assignment, folder: Path) -> bool:
-    """Print the grade of each part and the message of the first failure; return whether all parts pass."""
+    """Print the grade of each part and the first failure, written parts first; return whether all pass."""
     grades = assignment.grades(folder)
-    for part, grade in grades.items():
-        say(f"  {'[x]' if grade.passed else '[ ]'} {part}")
-    failed = [grade for grade in grades.values() if not grade.passed]
+    say(listed(grades))
+    failed = sorted((grade for grade in grades.values() if not grade.passed), key=written, reverse=True)
     if failed:
         say(f"\n{len(grades) - len(failed)} of {len(grades)} parts pass.\n{failed[0].message}")
     return not failed
 
 
-COMMAND = {name: _check_of(name) for name in MODULES}
+COMMAND = check

@@ -36,7 +36,8 @@ def check(name: str, source: str, earlier: Mapping[str, str] | None = None) -> G
         earlier: Source code of earlier answers, by the name of the exercise.
 
     Returns:
-        The result of `grade`. Code that cannot run fails, and the message states the reason.
+        The result of `grade`. Code that cannot run fails, and the message states the reason; the mistake is
+        named "does not run".
 
     Raises:
         ValueError: There is no such exercise.
@@ -66,12 +67,14 @@ def _check(name: str, source: str, own: Mapping[str, str]) -> Grade:
         if found.name in own:
             loaded = _load(found, own[found.name], functions, f"<{found.name}>")
             if isinstance(loaded, str):
-                return Grade(False, f"{name}: in your earlier answer to {found.name}, {loaded}")
+                return Grade(
+                    False, f"{name}: in your earlier answer to {found.name}, {loaded}", "earlier answer"
+                )
             functions[found.function] = loaded
     asked = exercise(name)
     function = _load(asked, source, functions, _SOURCE)
     if isinstance(function, str):
-        return Grade(False, f"{name}: {function}")
+        return Grade(False, f"{name}: {function}", "does not run")
     result = grade(name, function)
     if not result.passed:
         return result
@@ -89,7 +92,7 @@ def _load(
         with time_limit(30):
             exec(compile(source, filename, "exec"), names)
     except SyntaxError as error:
-        return f"{error.msg} (line {error.lineno})"
+        return f"{error.msg} (line {error.lineno})" if error.lineno else error.msg
     except OutOfTime:
         return "the code has not finished after 30 seconds. Is there an infinite loop?"
     except (Exception, SystemExit) as error:

@@ -7,6 +7,7 @@ written atomically. Later exercises call the functions in the files of earlier e
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from textwrap import fill
 
@@ -18,13 +19,14 @@ from llmguide.files import write_json, write_text
 PROGRESS = "progress.json"
 _WIDTH = 100
 _PAUSE = 0.3  # seconds between two checks of a file
+_NO_ATTEMPT = {"not written", "does not run", "earlier answer"}  # mistakes that use up no hint
 
 
 class Course:
     """The reader's progress through all exercises; the ladder comes first.
 
     Args:
-        folder: Folder of the answers and the progress; created if it does not exist.
+        folder: Folder of the answers and the progress; `open` creates it if it does not exist.
         start: Name of the exercise to begin with; None: the first exercise that is not solved.
 
     Raises:
@@ -35,8 +37,7 @@ class Course:
         self.folder = folder
         self.solved, self.failures = _load(folder / PROGRESS)
         self.order = [*LADDER, *(found for found in exercises().values() if found not in LADDER)]
-        self.current: Exercise | None = exercise(start) if start else self._next(0)
-        folder.mkdir(parents=True, exist_ok=True)
+        self.current: Exercise | None = exercise(start) if start is not None else self._next(0)
 
     def path(self, asked: Exercise) -> Path:
         """Return the path of the file of an exercise."""
@@ -46,6 +47,7 @@ class Course:
         """Write the file of the current exercise if there is none yet, and return a message to the reader."""
         if self.current is None:
             return f"All {len(self.order)} exercises are solved."
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(self.current)
         if not path.exists():
             write_text(path, stub(self.current))
@@ -56,22 +58,19 @@ class Course:
 
         Returns:
             Whether the answer is right, and a message to the reader.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
         """
         asked = self.current
         if asked is None:
             return True, self.open()
-        answers = {found.name: self.path(found) for found in needed(asked.name)}
-        earlier = {
-            name: path.read_text(encoding="utf-8")
-            for name, path in answers.items()
-            if name in self.solved and path.exists()
-        }
-        result = check(asked.name, self.path(asked).read_text(encoding="utf-8"), earlier)
+        result = self._graded(asked)
         if result.passed:
             self.solved.add(asked.name)
             self.failures.pop(asked.name, None)
             self.current = self._next(self.order.index(asked) + 1)
-        else:
+        elif result.mistake not in _NO_ATTEMPT:
             self.failures[asked.name] = self.failures.get(asked.name, 0) + 1
         write_json(self.folder / PROGRESS, {"solved": sorted(self.solved), "failures": self.failures})
         return result.passed, f"{result.message}\n{self._explained(asked, result)}".rstrip()
@@ -88,6 +87,17 @@ class Course:
         for found in self.order:
             effort = f"{found.level}, {found.minutes} min" if found.level else ""
             yield f"{'x' if found.name in self.solved else '.'} {found.name:22} {effort}".rstrip()
+
+    def _graded(self, asked: Exercise) -> Grade:
+        answers = {found.name: self.path(found) for found in needed(asked.name)}
+        try:
+            earlier = {
+                name: _read(path) for name, path in answers.items() if name in self.solved and path.exists()
+            }
+            source = _read(self.path(asked))
+        except ValueError as error:
+            return Grade(False, str(error), "does not run")
+        return check(asked.name, source, earlier)
 
     def _explained(self, asked: Exercise, result: Grade) -> str:
         """Explain a right answer unless the grade does, and give a hint for a failure that has no name."""
@@ -119,7 +129,8 @@ def watch(course: Course, tell: Callable[[str], None]) -> None:
         seen = _changed(path)
         while course.current is asked:
             seen = _saved(path, seen)
-            tell(_wrapped(course.save()[1]))
+            with suppress(FileNotFoundError):  # removed since: wait for it
+                tell(_wrapped(course.save()[1]))
         tell(course.open())
 
 
@@ -134,13 +145,13 @@ def stub(asked: Exercise) -> str:
     <BLANKLINE>
     <BLANKLINE>
     def temperature(logits, t):
-        ...
+        raise NotImplementedError
     <BLANKLINE>
     """
     task = fill(repr(asked), _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
     calls = "".join(f"# you may call {found.signature}\n" for found in needed(asked.name))
     imports = "import torch\nimport torch.nn.functional as F"
-    return f"{task}\n{calls}\n{imports}\n\n\ndef {asked.signature}:\n    ...\n"
+    return f"{task}\n{calls}\n{imports}\n\n\ndef {asked.signature}:\n    raise NotImplementedError\n"
 
 
 def _described(asked: Exercise) -> str:
@@ -150,6 +161,13 @@ def _described(asked: Exercise) -> str:
 
 def _wrapped(message: str) -> str:
     return "\n".join(fill(line, _WIDTH) for line in message.split("\n"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # without a byte order mark
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8; save it as UTF-8") from None
 
 
 def _saved(path: Path, seen: int) -> int:

@@ -140,8 +140,9 @@ def exercise(name: str) -> Exercise:
     'Small temperatures make the largest logit win by more. What does that do to the differences?'
     """
     if name not in exercises():
-        nearest = get_close_matches(name, list(exercises()), 1, cutoff=0)[0]
-        raise ValueError(f"no exercise is named {name!r}; did you mean {nearest}?")
+        nearest = get_close_matches(name, list(exercises()), 1, cutoff=0.5)
+        meant = f"did you mean {nearest[0]}?" if nearest else "llmguide learn --list shows all"
+        raise ValueError(f"no exercise is named {name!r}; {meant}")
     return exercises()[name]
 
 

@@ -5,6 +5,7 @@ import random
 import runpy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import exp, log2
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -153,6 +154,22 @@ def test_a_folder_has_what_the_learner_needs(name, tmp_path, capsys):
     assert capsys.readouterr().out.count("[x]") == len(assignment.parts)
 
 
+@pytest.mark.parametrize(("command", "argument"), [("start", "FOLDER"), ("check", "--base")])
+def test_the_help_of_the_command_shows_all_arguments(command, argument, capsys):
+    assert main([command, "--help"]) == 0
+    assert argument in capsys.readouterr().out
+
+
+def test_without_a_folder_the_project_names_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["start", "rlhf"]) == 0
+    assert (tmp_path / "assignments" / "rlhf" / "SPEC.md").exists()
+    assert main(["check", "rlhf"]) == 1
+    assert f"{Path('runs') / 'rlhf'} does not exist" in capsys.readouterr().err
+    assert main(["start", "code-assistant"]) == 2
+    assert "invalid choice 'code-assistant'" in capsys.readouterr().err
+
+
 def test_starting_again_keeps_what_was_written_and_restores_what_was_lost(tmp_path, capsys):
     folder = tmp_path / "mine"
     assert main(["start", "rlhf", str(folder)]) == 0
@@ -172,6 +189,8 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):
     assert main(["start", "rlhf", str(tmp_path / "a")]) == 0
     assert main(["start", "small-lm", str(tmp_path / "a")]) == 1
     assert "is the assignment rlhf" in capsys.readouterr().err
+    assert main(["check", "small-lm", str(tmp_path / "a")]) == 1
+    assert "a is the assignment rlhf, not small-lm\n" in capsys.readouterr().err
 
 
 def test_parts_come_before_the_model_and_a_mistake_is_named(tmp_path, capsys):
@@ -189,6 +208,23 @@ def test_parts_come_before_the_model_and_a_mistake_is_named(tmp_path, capsys):
     (folder / "parts.py").write_text("import nothing_of_that_name\n")
     assert main(["check", "rlhf", str(folder)]) == 1
     assert "parts.py raises ModuleNotFoundError" in capsys.readouterr().err
+
+
+def test_a_mistake_is_named_before_the_parts_that_are_not_written(tmp_path, capsys):
+    folder = tmp_path / "rlhf"
+    assert main(["start", "rlhf", str(folder)]) == 0
+    with (folder / "parts.py").open("a") as parts:
+        parts.write(
+            "\n\nfrom llmguide.projects.assignments import assignment_of\n\n"
+            "gae = assignment_of('rlhf').parts['gae'].mistakes[0].mutant\ndel kl\n"
+        )
+    for command, status in (("check", 1), ("start", 0)):
+        capsys.readouterr()
+        assert main([command, "rlhf", str(folder)]) == status
+        shown = capsys.readouterr().out
+        assert "[ ] kl\n" in shown
+        assert "[ ] token_rewards\n  [!] gae\n" in shown
+        assert (assignment_of("rlhf").parts["gae"].mistakes[0].when in shown) == (command == "check")
 
 
 def test_the_tests_in_the_folder_say_what_the_check_says(tmp_path):

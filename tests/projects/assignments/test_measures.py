@@ -112,6 +112,8 @@ def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
     assert failed("rlhf", generates(lambda _: " is good good"), base) == [
         "distinct-2, as a fraction of the SFT policy's"
     ]
+    monkeypatch.setattr(rlhf, "distinct_2", lambda texts: 0.4 if "good" in texts[0] else 0.8)
+    assert failed("rlhf", generates(lambda _: " is good"), base) == []  # at least half, as in the project
 
 
 @pytest.fixture

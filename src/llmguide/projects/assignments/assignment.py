@@ -5,7 +5,7 @@ the learner's function with a solution and with known mistakes.
 """
 
 import runpy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,6 +116,17 @@ class Assignment:
         if base is None:
             raise ValueError(f"{self.project} compares with the model before training; give it as --base")
         return self.measure(model, base)
+
+
+def written(grade: Grade) -> bool:
+    """Return whether the learner has written the part that was graded."""
+    return grade.mistake not in {"missing", "not written"}
+
+
+def listed(grades: Mapping[str, Grade]) -> str:
+    """Return a line for each part: [x] if it passes, [!] if it is wrong, [ ] if it is not written yet."""
+    marks = {part: "x" if grade.passed else "!" if written(grade) else " " for part, grade in grades.items()}
+    return "\n".join(f"  [{mark}] {part}" for part, mark in marks.items())
 
 
 def part_of(name: str) -> Exercise:

@@ -39,12 +39,7 @@ def write_folder(assignment: Assignment, folder: Path) -> list[str]:
     Raises:
         ValueError: The folder is another assignment, or has files and is not an assignment.
     """
-    marker = folder / MARKER
-    if marker.exists():
-        project = json.loads(marker.read_text(encoding="utf-8"))["project"]
-        if project != assignment.project:
-            raise ValueError(f"{folder} is the assignment {project}; choose another folder")
-    elif folder.exists() and any(folder.iterdir()):
+    if not is_folder_of(assignment, folder) and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty and is not an assignment; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     files = {
@@ -62,6 +57,21 @@ def write_folder(assignment: Assignment, folder: Path) -> list[str]:
     for name in missing:
         write_text(folder / name, files[name])
     return missing
+
+
+def is_folder_of(assignment: Assignment, folder: Path) -> bool:
+    """Return whether a folder contains an assignment.
+
+    Raises:
+        ValueError: It contains another assignment.
+    """
+    marker = folder / MARKER
+    if not marker.exists():
+        return False
+    project = json.loads(marker.read_text(encoding="utf-8"))["project"]
+    if project != assignment.project:
+        raise ValueError(f"{folder} is the assignment {project}, not {assignment.project}")
+    return True
 
 
 def specification(assignment: Assignment, folder: Path) -> str:

@@ -84,7 +84,7 @@ def check(folder: Path) -> list[Criterion]:
     right = accuracies(folder, data)["reward"]["low"]
     policies = measure(folder, data, seed=1, only=plan.kl_coefs[:1])["policies"]
     sft, policy = policies["sft"], policies[policy_name(plan.kl_coefs[0])]
-    distinct, rise = policy["variety"] / sft["variety"], policy["surprise"] - sft["surprise"]
+    rise = policy["surprise"] - sft["surprise"]
     return [
         above("accuracy of the reward model, lower bound", right, MIN_ACCURACY),
         *(
@@ -92,12 +92,7 @@ def check(folder: Path) -> list[Criterion]:
             for rater, wins in policy["wins"].items()
             if rater != "reward"  # which PPO was trained on
         ),
-        Criterion(
-            "distinct-2, as a fraction of the SFT policy's",
-            distinct,
-            f"at least {MIN_DISTINCT}",
-            distinct >= MIN_DISTINCT,
-        ),
+        diverse(policy["variety"], sft["variety"]),
         Criterion(
             "NLL per token under the SFT policy, above its own",
             rise,
@@ -105,6 +100,15 @@ def check(folder: Path) -> list[Criterion]:
             rise <= MAX_NLL_RISE,
         ),
     ]
+
+
+def diverse(policy: float, sft: float) -> Criterion:
+    """Require that the distinct-2 of a policy is at least half of the SFT policy's."""
+    fraction = policy / sft if sft else 0.0
+    required = f"at least {MIN_DISTINCT}"
+    return Criterion(
+        "distinct-2, as a fraction of the SFT policy's", fraction, required, fraction >= MIN_DISTINCT
+    )
 
 
 def _fine_tune(data: Splits, run: Run) -> dict[str, Any]:
