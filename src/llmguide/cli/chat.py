@@ -16,6 +16,7 @@ from llmguide.generation.sampling import Sampler
 from llmguide.post_training.chat import START, Message, render_chat
 from llmguide.runs.chat_model import Chat, as_chat
 from llmguide.runs.resolve import open_model
+from llmguide.runs.reward_heads import refuse_reward_model
 from llmguide.runs.writer import pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
@@ -121,6 +122,7 @@ def _begin(system: str | None, history: Path | None) -> list[Message]:
 
 
 def _open(name: str) -> Chat:
+    refuse_reward_model(name)
     model, tokenizer = open_model(name)
     if isinstance(tokenizer, Tokenizer) and START not in tokenizer.special_tokens:
         raise ValueError(

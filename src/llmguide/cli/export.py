@@ -10,6 +10,7 @@ from llmguide.files import put
 from llmguide.runs.adapter_folder import export_adapter
 from llmguide.runs.gguf_file import save_gguf
 from llmguide.runs.resolve import open_model
+from llmguide.runs.reward_heads import refuse_reward_model
 from llmguide.runs.transformers_folder import as_transformers_tokenizer, save_transformers
 
 DESCRIPTION = """\
@@ -41,6 +42,7 @@ def export(
         raise ValueError(f"{output} exists already; name a new folder or file")
     if format == "gguf" and output.suffix != ".gguf":
         raise ValueError(f"{output}: llama.cpp opens files whose names end with .gguf; name such a file")
+    refuse_reward_model(model)
     output.parent.mkdir(parents=True, exist_ok=True)
     if format == "peft":
         base = export_adapter(model, output)

@@ -8,6 +8,7 @@ import tyro
 
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
+from llmguide.runs.reward_heads import refuse_reward_model
 from llmguide.runs.writer import open_writer, pieces
 
 DESCRIPTION = """\
@@ -45,6 +46,7 @@ def generate(
         repetition_penalty: Penalty of tokens that have occurred; above 1 makes them less likely.
         seed: Seed of the sampling.
     """
+    refuse_reward_model(model)
     writer = open_writer(model)
     ids = writer.encode(prompt)
     if not ids:
