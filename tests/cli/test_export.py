@@ -122,6 +122,13 @@ def test_a_tokenizer_without_an_end_takes_that_of_the_settings(tmp_path):
     assert opened(copy)[0].generation_config.eos_token_id == 256
 
 
+def test_transformers_shows_no_progress_bar(exported, capsys):
+    before = transformers.utils.logging.is_progress_bar_enabled()
+    exported()
+    assert "Writing model shards" not in capsys.readouterr().err
+    assert transformers.utils.logging.is_progress_bar_enabled() == before
+
+
 def test_an_existing_folder_is_left_alone(exported, capsys):
     run, folder = exported()
     before = sorted(path.name for path in folder.iterdir())
