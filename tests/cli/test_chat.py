@@ -128,6 +128,11 @@ def test_what_is_refused(talk, monkeypatch, content, options, message):
         talk("Hi", options=["--history", str(file), *options])
 
 
+def test_the_help_shows_no_empty_default(capsys):
+    assert main(["chat", "--help"]) == 0
+    assert "(default: )" not in capsys.readouterr().out
+
+
 def test_a_model_without_chat_tokens_is_refused(tmp_path, capsys):
     tokenizer = Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"])
     model = build(ModelConfig(vocab_size=257, context_length=64, n_layers=1, d_model=8, n_heads=2))

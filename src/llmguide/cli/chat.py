@@ -26,10 +26,10 @@ that transformers saved or a name on the Hugging Face hub. Each line is a messag
 conversation, /quit or Ctrl-D ends, and Ctrl-C stops a response.
 
 Examples:
-  llmguide chat runs/sft
+  llmguide chat runs/chat
   llmguide chat smollm2-135m-instruct --system "Answer in one sentence."
   llmguide chat HuggingFaceTB/SmolLM2-135M-Instruct --temperature 0 --history talk.json
-  echo "What is a token?" | llmguide chat runs/sft --seed 7"""
+  echo "What is a token?" | llmguide chat runs/chat --seed 7"""
 
 
 def chat(
@@ -43,7 +43,7 @@ def chat(
     top_p: float | None = 0.95,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
-    stop: tuple[str, ...] = (),
+    stop: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: unset)")] = (),
     seed: int | None = None,
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",

