@@ -301,10 +301,13 @@ def test_an_adapter_opens_in_peft_with_its_base(kind, tmp_path, capsys):
         capsys.readouterr().err
     )
     assert main(["export", str(run), str(folder), "--format", "peft"]) == 0
-    theirs = peft.AutoPeftModelForCausalLM.from_pretrained(folder).eval()
-    assert theirs.peft_config["default"].base_model_name_or_path == str(
-        folder / "base" if kind == "ours" else base
+    needed = folder / "base" if kind == "ours" else base
+    assert (
+        f"set base_model_name_or_path in adapter_config.json to a copy of {needed}\n"
+        in capsys.readouterr().out
     )
+    theirs = peft.AutoPeftModelForCausalLM.from_pretrained(folder).eval()
+    assert theirs.peft_config["default"].base_model_name_or_path == str(needed)
     ids = torch.tensor([[5, 7, 256, 31]])
     with torch.no_grad():
         mine = load(run)(ids)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from llmguide.files import put
+from llmguide.models.huggingface.hub import ADAPTER
 from llmguide.runs.adapter_folder import export_adapter
 from llmguide.runs.gguf_file import save_gguf
 from llmguide.runs.resolve import open_model
@@ -47,6 +48,8 @@ def export(
     if format == "peft":
         base = export_adapter(model, output)
         print(f"{output}: peft.AutoPeftModelForCausalLM.from_pretrained({str(output)!r}) opens it on {base}")
+        if Path(base).exists():
+            print(f"on another machine, set base_model_name_or_path in {ADAPTER} to a copy of {base}")
         return
     decoder, own = open_model(model, dtype=None)
     tokenizer = as_transformers_tokenizer(own)
