@@ -76,11 +76,17 @@ def test_old_turns_leave_a_full_context(talk):
     assert len(history(talk)) == 12
 
 
+def test_a_message_that_is_too_long_is_dropped(talk):
+    printed = talk("Hi", "x" * 200, "Ho", options=["--history", str(talk.folder / "talk.json")])
+    message = {"role": "user", "content": "x" * 200}
+    n_tokens = len(render_chat([message], talk.tokenizer, add_generation_prompt=True).ids)
+    assert f"[the message has {n_tokens} tokens with the chat template, and the context leaves 120" in printed
+    assert [message["content"] for message in history(talk)[::2]] == ["Hi", "Ho"]
+
+
 def test_a_response_may_take_half_of_a_short_context(talk, monkeypatch):
     given = []
-    monkeypatch.setattr(
-        command, "_response", lambda chat, messages, limit, *_: given.append(limit) or iter(())
-    )
+    monkeypatch.setattr(command, "_response", lambda chat, prompt, limit, *_: given.append(limit) or iter(()))
     monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n"))
     assert main(["chat", str(talk.folder / "run")]) == 0
     assert given == [64]
@@ -120,6 +126,11 @@ def test_what_is_refused(talk, monkeypatch, content, options, message):
         file.write_text(content)
     with pytest.raises(AssertionError, match=message):  # with what the command printed as its error
         talk("Hi", options=["--history", str(file), *options])
+
+
+def test_the_help_shows_no_empty_default(capsys):
+    assert main(["chat", "--help"]) == 0
+    assert "(default: )" not in capsys.readouterr().out
 
 
 def test_a_model_without_chat_tokens_is_refused(tmp_path, capsys):

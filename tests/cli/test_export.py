@@ -122,6 +122,13 @@ def test_a_tokenizer_without_an_end_takes_that_of_the_settings(tmp_path):
     assert opened(copy)[0].generation_config.eos_token_id == 256
 
 
+def test_transformers_shows_no_progress_bar(exported, capsys):
+    before = transformers.utils.logging.is_progress_bar_enabled()
+    exported()
+    assert "Writing model shards" not in capsys.readouterr().err
+    assert transformers.utils.logging.is_progress_bar_enabled() == before
+
+
 def test_an_existing_folder_is_left_alone(exported, capsys):
     run, folder = exported()
     before = sorted(path.name for path in folder.iterdir())
@@ -294,10 +301,13 @@ def test_an_adapter_opens_in_peft_with_its_base(kind, tmp_path, capsys):
         capsys.readouterr().err
     )
     assert main(["export", str(run), str(folder), "--format", "peft"]) == 0
-    theirs = peft.AutoPeftModelForCausalLM.from_pretrained(folder).eval()
-    assert theirs.peft_config["default"].base_model_name_or_path == str(
-        folder / "base" if kind == "ours" else base
+    needed = folder / "base" if kind == "ours" else base
+    assert (
+        f"set base_model_name_or_path in adapter_config.json to a copy of {needed}\n"
+        in capsys.readouterr().out
     )
+    theirs = peft.AutoPeftModelForCausalLM.from_pretrained(folder).eval()
+    assert theirs.peft_config["default"].base_model_name_or_path == str(needed)
     ids = torch.tensor([[5, 7, 256, 31]])
     with torch.no_grad():
         mine = load(run)(ids)

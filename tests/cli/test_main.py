@@ -51,7 +51,7 @@ def test_what_makes_no_sense_says_why(args, status, message, capsys):
 def test_a_warning_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(main, "_run", lambda *_: warnings.warn("two lines were not read", stacklevel=1))
     assert main.main(["estimate", "presets"]) == 0
-    assert capsys.readouterr().err == "llmguide: two lines were not read\n"
+    assert capsys.readouterr().err == "llmguide: note: two lines were not read\n"
 
 
 def test_without_the_extra_it_names_the_package_to_install(monkeypatch, capsys):

@@ -87,7 +87,7 @@ def test_the_same_seed_gives_the_same_weights_also_in_two_sittings(corpus, tmp_p
     newest.write_bytes(content)
     (tmp_path / "b" / "model.safetensors").unlink()
     assert pretrain(corpus, tmp_path / "b", "--n-steps", "20") == 0
-    assert "llmguide: skipped a checkpoint" in capsys.readouterr().err
+    assert "llmguide: note: skipped a checkpoint" in capsys.readouterr().err
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
@@ -148,7 +148,7 @@ def test_a_folder_keeps_to_one_run(corpus, tmp_path, capsys):
     assert "d_model=32 (was 16); give another --output" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore:the texts hold")
+@pytest.mark.filterwarnings("ignore:the texts are too small")
 def test_bytes_alone_and_a_preset(corpus, tmp_path, capsys):
     args = ["--corpus", str(corpus), "--n-steps", "1", "--context-length", "8", "--batch-size", "1"]
     assert main(["pretrain", *args, "--output", str(tmp_path / "a"), "--vocab-size", "257"]) == 0
@@ -171,7 +171,7 @@ def test_bytes_alone_and_a_preset(corpus, tmp_path, capsys):
     ],
     ids=["missing", "empty", "binary", "short"],
 )
-@pytest.mark.filterwarnings("ignore:.*were not read", "ignore:the texts hold")
+@pytest.mark.filterwarnings("ignore:.*were not read", "ignore:the texts are too small")
 def test_a_corpus_that_cannot_be_trained_on_says_why(content, message, tmp_path, capsys):
     path = tmp_path / "text.txt"
     if content is not None:

@@ -32,7 +32,7 @@ PROMPTS = [{"prompt": f"What is {i} plus 1?", "answer": f"{i + 1}"} for i in ran
     ],
     ids=" ".join,
 )
-@pytest.mark.filterwarnings("ignore:.*were not read", "ignore:the texts hold")
+@pytest.mark.filterwarnings("ignore:.*were not read", "ignore:the texts are too small")
 def test_it_leaves_nothing_behind(args, tmp_path, written, capsys):
     (tmp_path / "one.txt").write_text("one")
     (tmp_path / "empty").mkdir()

@@ -5,14 +5,19 @@ import pytest
 import torch
 
 from llmguide.cli.main import main
+from llmguide.config import ModelConfig
+from llmguide.models import build
+from llmguide.post_training.chat import END, START
 from llmguide.post_training.preferences import corpora
 from llmguide.post_training.preferences.corpora import RatedText
+from llmguide.post_training.preferences.reward_model import RewardModel
 from llmguide.post_training.toy.world import tiny_world
 from llmguide.runs.comparisons import load_pairs
-from llmguide.runs.folder import load_model, load_run
+from llmguide.runs.folder import load_model, load_run, save_run
 from llmguide.runs.options import ComparisonData
-from llmguide.runs.reward_heads import HEAD, with_head
+from llmguide.runs.reward_heads import HEAD, save_head, with_head
 from llmguide.runs.toy import learned_rewards
+from llmguide.tokenization.tokenizer import Tokenizer
 
 SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
 SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
@@ -129,6 +134,21 @@ def test_other_folders_are_refused(runs, tmp_path, capsys):
     assert "has no model of the tiny world" in capsys.readouterr().err
     with pytest.raises(ValueError, match="has no reward model"):
         with_head(runs / "sft", load_model(runs / "sft"))
+
+
+@pytest.mark.parametrize("place", ["run", "run/adapter"])
+@pytest.mark.parametrize("command", ["export", "generate", "chat"])
+def test_a_reward_model_is_not_taken_for_a_model_that_writes(command, place, tmp_path, capsys):
+    tokenizer = Tokenizer.train("", 259, special_tokens=["<|endoftext|>", START, END])
+    sizes = {"context_length": 64, "n_layers": 1, "d_model": 8, "n_heads": 2, "activation": "gelu_tanh"}
+    model = build(ModelConfig(vocab_size=259, **sizes))
+    save_run(tmp_path / "run", model, tokenizer)
+    save_run(tmp_path / "run" / "adapter", model, tokenizer)
+    save_head(tmp_path / "run", RewardModel(model))
+    more = [] if command == "chat" else [str(tmp_path / "new")]
+    assert main([command, str(tmp_path / place), *more]) == 1
+    assert f"{tmp_path / place} is a reward model: its head" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_damaged_head_is_named(runs, tmp_path):

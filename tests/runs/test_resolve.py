@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
+from llmguide.runs import resolve
 from llmguide.runs.chat_model import open_chat
 from llmguide.runs.folder import load_run, save_run
 from llmguide.runs.options import ModelSource
@@ -152,6 +154,16 @@ def test_the_checkpoint_of_a_new_model_can_be_opened_while_it_trains(data, tmp_p
     message = capsys.readouterr().err
     assert f"{run} has no finished model" in message
     assert str(newest(run)) in message
+
+
+def test_a_misspelled_packaged_model_is_not_looked_up_on_the_hub(monkeypatch):
+    monkeypatch.setattr(resolve, "fetch_model", lambda name: pytest.fail(f"{name} was looked up"))
+    for name in ("smollm2-135m-instrct", "SmolLM2-135M-Instruct", "smollm2-135m"):
+        with pytest.raises(ValueError, match=f"no model {name}; did you mean smollm2-135m-instruct?"):
+            locate(name)
+    monkeypatch.setattr(resolve, "fetch_model", Path)
+    for name in ("gpt2", "HuggingFaceTB/SmolLM2-135M-Instruct"):
+        assert locate(name) == Path(name)
 
 
 def test_what_cannot_be_opened_says_what_to_do(tuned, tmp_path):

@@ -40,7 +40,7 @@ def test_pieces_are_those_of_the_pattern() -> None:
     ]
 
 
-@pytest.mark.filterwarnings("ignore:the texts hold")  # random texts run out of pairs
+@pytest.mark.filterwarnings("ignore:the texts are too small")  # random texts run out of pairs
 def test_training_learns_the_same_merges_in_the_same_order() -> None:
     n_merges = 60
     learned = node(
@@ -82,7 +82,7 @@ def test_a_text_without_pairs_ends_the_training() -> None:
     ]
 
 
-@pytest.mark.filterwarnings("ignore:the texts hold")
+@pytest.mark.filterwarnings("ignore:the texts are too small")
 def test_encoding_gives_the_same_ids() -> None:
     ours = Tokenizer.train("".join(KINDS) * 3, 500)
     ids = node(
@@ -95,7 +95,7 @@ def test_encoding_gives_the_same_ids() -> None:
     assert ids == [ours.encode(text) for text in texts()]
 
 
-@pytest.mark.filterwarnings("ignore:the texts hold")
+@pytest.mark.filterwarnings("ignore:the texts are too small")
 def test_a_long_piece_takes_a_few_lookups_a_byte_and_gives_the_same_ids() -> None:
     rng = random.Random(7)
     ours = Tokenizer.train("aaaaaaaaaaaaaaaa " * 3 + "".join(rng.choices("ab", k=3000)), 400)

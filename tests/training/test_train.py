@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from math import exp, inf, log, nan
 from pathlib import Path
@@ -16,9 +17,9 @@ from torch import Tensor, nn
 from llmguide.config import ModelConfig
 from llmguide.data.tokens.windows import Batch, Windows
 from llmguide.models import build
-from llmguide.training.checkpoint import checkpoints, load, load_latest
+from llmguide.training.checkpoint import checkpoints, load, load_latest, save, step_of
 from llmguide.training.config import TrainConfig
-from llmguide.training.divergence import DivergenceError
+from llmguide.training.divergence import DivergenceError, DivergenceGuard
 from llmguide.training.losses import batch_loss
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.step import accumulate_gradients, evaluate, train_step
@@ -486,6 +487,17 @@ def test_a_spike_is_told_and_the_checkpoint_before_it_is_kept(tmp_path):
     with pytest.warns(UserWarning, match=r"step 41: loss .* a spike; step-00000040-\w+\.pt is kept"):
         train(new_model(), Bad(text, T), config, folder=tmp_path)
     assert [int(path.name.split("-")[1]) for path in checkpoints(tmp_path)] == [60, 40]
+
+
+def test_only_the_checkpoints_before_the_last_two_spikes_are_kept(tmp_path):
+    pinned, spikes = [], {33: 5.0, 73: 5.0, 113: 5.0, 114: 20.0}  # the last two follow the same checkpoint
+    guard = DivergenceGuard(replace(QUICK, max_spike=inf), [], folder=tmp_path, pinned=pinned)
+    with warnings.catch_warnings(action="ignore"):
+        for step in range(1, 137):
+            guard.check(spikes.get(step, 1 + step % 2), grad_norm=1.0)
+            if step % 8 == 0:
+                save(tmp_path, {"step": step}, step=step, keep_last=1, pinned=pinned)
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [136, 112, 72]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from llmguide.generation.sampling import Sampler
 from llmguide.post_training.chat import START, Message, render_chat
 from llmguide.runs.chat_model import Chat, as_chat
 from llmguide.runs.resolve import open_model
+from llmguide.runs.reward_heads import refuse_reward_model
 from llmguide.runs.writer import pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
@@ -25,10 +26,10 @@ that transformers saved or a name on the Hugging Face hub. Each line is a messag
 conversation, /quit or Ctrl-D ends, and Ctrl-C stops a response.
 
 Examples:
-  llmguide chat runs/sft
+  llmguide chat runs/chat
   llmguide chat smollm2-135m-instruct --system "Answer in one sentence."
   llmguide chat HuggingFaceTB/SmolLM2-135M-Instruct --temperature 0 --history talk.json
-  echo "What is a token?" | llmguide chat runs/sft --seed 7"""
+  echo "What is a token?" | llmguide chat runs/chat --seed 7"""
 
 
 def chat(
@@ -42,7 +43,7 @@ def chat(
     top_p: float | None = 0.95,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
-    stop: tuple[str, ...] = (),
+    stop: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: unset)")] = (),
     seed: int | None = None,
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
@@ -68,8 +69,11 @@ def chat(
     messages = _begin(system, history)
     chat = _open(model)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    context = chat.model.config.context_length
     if max_new_tokens is None:
-        max_new_tokens = min(512, chat.model.config.context_length // 2)
+        max_new_tokens = min(512, context // 2)
+    if max_new_tokens >= context:
+        raise ValueError(f"--max-new-tokens {max_new_tokens} leaves no room in a context of {context} tokens")
     chat.model.to(place, getattr(torch, dtype)).eval()
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty)
     generator = None if seed is None else torch.Generator(place).manual_seed(seed)
@@ -80,9 +84,15 @@ def chat(
             messages = [message for message in messages if message["role"] == "system"]
             continue
         messages.append({"role": "user", "content": line})
+        try:
+            prompt = _prompt(chat, messages, context - max_new_tokens)
+        except ValueError as error:
+            messages.pop()
+            print(f"[{error}]")
+            continue
         response = ""
         try:
-            for text in until_stop(_response(chat, messages, max_new_tokens, sampler, generator), stop):
+            for text in until_stop(_response(chat, prompt, max_new_tokens, sampler, generator), stop):
                 sys.stdout.write(text)
                 sys.stdout.flush()
                 response += text
@@ -112,6 +122,7 @@ def _begin(system: str | None, history: Path | None) -> list[Message]:
 
 
 def _open(name: str) -> Chat:
+    refuse_reward_model(name)
     model, tokenizer = open_model(name)
     if isinstance(tokenizer, Tokenizer) and START not in tokenizer.special_tokens:
         raise ValueError(
@@ -133,25 +144,33 @@ def _lines() -> Iterator[str]:
             yield line
 
 
-def _response(
-    chat: Chat,
-    messages: list[Message],
-    max_new_tokens: int,
-    sampler: Sampler,
-    generator: torch.Generator | None,
-) -> Iterator[str]:
-    """Generate a response in pieces of text; the oldest turns are dropped if the context is too short."""
-    context = chat.model.config.context_length
-    if max_new_tokens >= context:
-        raise ValueError(f"max_new_tokens={max_new_tokens} leaves no room in a context of {context} tokens")
-    prompt = render_chat(
+def _prompt(chat: Chat, messages: list[Message], room: int) -> list[int]:
+    """Encode the conversation in at most `room` tokens; the oldest turns are dropped if it is longer.
+
+    Raises:
+        ValueError: The last message alone is too long, or the template does not take the messages.
+    """
+    system = messages[:1] if messages[0]["role"] == "system" else []
+    shortest = len(chat.prompt([*system, messages[-1]]))
+    if shortest > room:
+        needed = "with the system message and the chat template" if system else "with the chat template"
+        raise ValueError(
+            f"the message has {shortest:,} tokens {needed}, and the context leaves {room:,}; shorten it"
+        )
+    return render_chat(
         messages,
         chat.tokenizer,
         template=chat.template,
         add_generation_prompt=True,
-        max_length=context - max_new_tokens,
+        max_length=room,
         truncation="left",
     ).ids
+
+
+def _response(
+    chat: Chat, prompt: list[int], max_new_tokens: int, sampler: Sampler, generator: torch.Generator | None
+) -> Iterator[str]:
+    """Generate a response in pieces of text."""
     ids = torch.tensor([prompt], device=next(chat.model.parameters()).device)
     tokens = map(int, stream(chat.model, ids, max_new_tokens, sampler=sampler, generator=generator))
     new = takewhile(lambda token: token not in {chat.end_id, *chat.stop_ids}, tokens)

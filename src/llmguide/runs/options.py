@@ -52,7 +52,10 @@ class Lora:
     lora_rank: int = 0  # rank of the adapters; 0: full fine-tuning
     lora_alpha: float | None = None  # scaling numerator alpha; default: twice the rank
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")  # layers, by name endings
-    quantize: Literal["nf4"] | None = None  # QLoRA: the frozen matrices in 4 bits; default: unquantized
+    # QLoRA: the frozen matrices in 4 bits; default: unquantized. The run then holds the dequantized 4-bit
+    # weights with the adapter merged in, so its outputs differ from those of its adapter on the
+    # full-precision base.
+    quantize: Literal["nf4"] | None = None
 
     def apply_to(self, model: Any) -> None:
         """Quantize the matrices in the blocks of a model and add adapters, in place, unless the rank is 0.

@@ -17,6 +17,8 @@ from llmguide.models.huggingface.convert import from_hf
 from llmguide.runs.folder import as_decoder
 from llmguide.runs.transformers_folder import save_transformers
 
+MODELS = [name for name, package in PACKAGES.items() if any(m.endswith(".gguf") for m in package.members)]
+
 
 def unpacked(name: str) -> Path:
     """Return the folder of a packaged model, with ``config.json``, safetensors and its tokenizer.
@@ -64,4 +66,4 @@ def is_packaged(name: str) -> bool:
     >>> is_packaged("smollm2-135m-instruct"), is_packaged("openai-community/gpt2"), is_packaged("names")
     (True, False, False)
     """
-    return name in PACKAGES and any(pattern.endswith(".gguf") for pattern in PACKAGES[name].members)
+    return name in MODELS

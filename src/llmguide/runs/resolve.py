@@ -27,7 +27,7 @@ from llmguide.post_training.adapters.lora import adapter_names, merge_lora, remo
 from llmguide.post_training.adapters.peft_files import load_adapter
 from llmguide.runs.folder import as_decoder
 from llmguide.runs.options import LORA, Lora
-from llmguide.runs.packaged import is_packaged, unpacked
+from llmguide.runs.packaged import MODELS, is_packaged, unpacked
 from llmguide.runs.transformers_folder import load_tokenizer
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import checkpoint
@@ -110,6 +110,8 @@ def locate(name: str | Path) -> Path:
             close = get_close_matches(path.name, siblings, n=1)
             meant = f"; did you mean {path.with_name(close[0])}?" if close else ""
             raise ValueError(f"{name} does not exist{meant}")
+        if len(path.parts) == 1 and (close := get_close_matches(path.name.lower(), MODELS, n=1)):
+            raise ValueError(f"there is no model {name}; did you mean {close[0]}?")
         return fetch_model(str(name))
     return path
 

@@ -16,6 +16,16 @@ def save_head(folder: Path, judge: RewardModel) -> None:
     write_tensors(folder / HEAD, {"weight": weight})
 
 
+def refuse_reward_model(name: str) -> None:
+    """Raise ValueError if a path is that of the run of a reward model, or of the adapter in it."""
+    place = Path(name).expanduser().resolve()
+    if any((folder / HEAD).exists() for folder in (place, place.parent)):
+        raise ValueError(
+            f"{name} is a reward model: its head ({HEAD}) can be neither exported nor used to generate text; "
+            "name the model that it was trained from, or use it as --reward-model of llmguide ppo"
+        )
+
+
 def with_head(folder: Path, backbone: Any) -> RewardModel:
     """Make a reward model from a loaded model and the head in its folder.
 

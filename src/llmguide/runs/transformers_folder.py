@@ -1,5 +1,7 @@
 """Write a folder that transformers reads: model, tokenizer, and the tokens that end a text."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,22 @@ def save_transformers(folder: str | Path, model: GPT | Llama, tokenizer: Any) ->
         model: Decoder to convert and write.
         tokenizer: Tokenizer of transformers, with its chat template, if it has one.
     """
-    as_transformers(model, tokenizer).save_pretrained(folder)
+    hf_model = as_transformers(model, tokenizer)
+    with _without_progress_bars():
+        hf_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    progress = import_module("transformers").utils.logging
+    were_enabled = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_enabled:
+            progress.enable_progress_bar()
 
 
 def as_transformers(model: GPT | Llama, tokenizer: Any) -> Any:

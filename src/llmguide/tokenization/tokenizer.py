@@ -141,8 +141,8 @@ class Tokenizer:
         merges = learn_merges({word.encode(): n for word, n in words.items()}, n_merges)
         if len(merges) < n_merges:
             warnings.warn(
-                f"the texts hold {len(merges)} merges, vocab_size={vocab_size} asks for {n_merges}; "
-                f"the vocabulary has {vocab_size - n_merges + len(merges)} ids",
+                f"the texts are too small for vocab_size={vocab_size}: "
+                f"{vocab_size - n_merges + len(merges)} ids are used",
                 stacklevel=2,
             )
         ranks = ranks_from_merges(merges)

@@ -17,6 +17,10 @@ from llmguide.training.config import TrainConfig
 SPIKE_WINDOW = 20  # number of previous steps whose mean loss a new loss is compared with
 # Standard deviations above that mean. A falling loss has a large deviation, so early steps raise no alarm.
 SPIKE_DEVIATIONS = 6
+# Nats above that mean; a rise of 0.1 increases the perplexity by 10%. When the loss is almost 0, so is its
+# deviation, and one batch that is a little harder would be a spike.
+MIN_SPIKE = 0.1
+N_PINNED = 2  # number of checkpoints before spikes that are kept; each is as large as a run's last one
 
 
 class DivergenceError(ArithmeticError):
@@ -31,14 +35,18 @@ def is_spike(losses: Sequence[float], loss: float) -> bool:
         loss: Loss of the current step.
 
     Returns:
-        True if the loss exceeds their mean by more than six standard deviations.
+        True if the loss exceeds their mean by more than six standard deviations, and by more than 0.1 nats.
 
     >>> calm = [2.0, 2.1] * 10
     >>> is_spike(calm, 2.3), is_spike(calm, 2.4)  # mean 2.05, deviation 0.0513
     (False, True)
+    >>> is_spike([0.001, 0.002] * 10, 0.05)
+    False
     """
     recent = losses[-SPIKE_WINDOW:]
-    return len(recent) == SPIKE_WINDOW and loss > fmean(recent) + SPIKE_DEVIATIONS * stdev(recent)
+    if len(recent) < SPIKE_WINDOW:
+        return False
+    return loss > fmean(recent) + max(SPIKE_DEVIATIONS * stdev(recent), MIN_SPIKE)
 
 
 class DivergenceGuard:
@@ -49,7 +57,8 @@ class DivergenceGuard:
             nats.
         losses: Losses of the steps so far, oldest first; the guard appends those that pass.
         folder: Folder of the checkpoints, or None if the run keeps none.
-        pinned: Steps whose checkpoints are kept; the guard adds the last one before each spike.
+        pinned: Steps whose checkpoints are kept: the guard adds the last one before each spike, and keeps the
+            newest two.
     """
 
     def __init__(
@@ -89,7 +98,7 @@ class DivergenceGuard:
             older = [] if self.folder is None else checkpoints(self.folder)
             older = [path for path in older if step_of(path) < step]
             kept = f"{older[0].name} is kept" if older else "there is no checkpoint to go back to"
-            self.pinned += [step_of(path) for path in older[:1]]
+            self.pinned[:] = sorted({*self.pinned, *map(step_of, older[:1])})[-N_PINNED:]
             if distributed.world().rank == 0:
                 warnings.warn(f"step {step}: {metrics}: a spike; {kept}", stacklevel=4)
         self.losses.append(loss)
