@@ -55,6 +55,36 @@ def test_a_file_that_is_missing_is_told_before_other_options(tmp_path, capsys):
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("command", ["sft", "dpo", "reward", "ppo", "grpo"])
+def test_a_run_is_resumed_on_the_same_data_only(command, tmp_path, written, chat_run, capsys):
+    rows = [row | {"chosen": f"It is {i + 1}.", "rejected": f"No {i}."} for i, row in enumerate(PROMPTS * 3)]
+    talks = [row | {"completion": row["chosen"]} for row in rows]
+    small = ["--n-layers", "1", "--d-model", "16", "--vocab-size", "300", "--context-length", "64"]
+    start = ["--model", str(chat_run), "--n-steps", "1", "--max-new-tokens", "4", "--batch-size", "2"]
+    options = {
+        "sft": [*small, "--n-steps", "1"],  # a new model, with a tokenizer of the data
+        "dpo": [*start[:4], "--held-out", "0.4"],
+        "reward": [*start[:4], "--held-out", "0.4"],
+        "ppo": [*start, "--reward-model", str(tmp_path / "reward")],
+        "grpo": start,
+    }
+    data, run = written(talks), tmp_path / "run"
+    if command == "ppo":
+        args = ["--data", data, "--output", str(tmp_path / "reward"), *options["reward"]]
+        assert main(["reward", *args]) == 0
+    args = [command, "--data", data, "--output", str(run), *options[command]]
+    assert main(args) == 0
+    tokenizer = (run / "tokenizer.json").read_bytes()
+    assert main(args) == 0
+    written([*talks[:-1], talks[-1] | {"prompt": "What is a zebra?"}])
+    capsys.readouterr()
+    assert main(args) == 1
+    assert f"{run} has a run on other data: {data} has changed" in capsys.readouterr().err
+    assert (run / "tokenizer.json").read_bytes() == tokenizer
+    written(talks)
+    assert main(args) == 0
+
+
 def test_a_text_of_114_kilobytes_is_trained_on_with_defaults(tmp_path, capsys):
     sentence = (
         "The speech of a president is long, and its words are often the same as those of the year before. "

@@ -82,7 +82,7 @@ def dpo(
     loss(*torch.zeros(4, 1))  # raises the errors of its options
     distributed.init_process_group()
     seen, unseen = load_pairs(comparisons, seed=steps.seed)
-    device = start_run(output, **options, **options_of(comparisons, source, steps, lora))
+    device = start_run(output, **options, **options_of(comparisons, [*seen, *unseen], source, steps, lora))
     start = source
     if source.model is None:
         start = ModelSource(str(output / "sft"))

@@ -13,6 +13,7 @@ from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import Lines, barrier, loggers, resumable, start_run, train_val_split
 from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps
+from llmguide.runs.provenance import digest
 from llmguide.runs.rollouts import answerable, share_right, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
@@ -77,7 +78,8 @@ def grpo(
     distributed.init_process_group()
     asked = problems(data, with_answer=True, report=say)
     choices = {"model": model, "variant": variant, "group_size": group_size, "kl_coef": kl_coef}
-    device = start_run(output, data=data, **choices, seed=steps.seed, lora=vars(lora), held_out=held_out)
+    choices |= {"data": data, "data_sha256": digest(asked), "held_out": held_out}
+    device = start_run(output, **choices, seed=steps.seed, lora=vars(lora))
     chat = open_chat(ModelSource(model), [], seed=steps.seed)
     found = answerable(chat, asked, max_new_tokens)
     grader = _grader(check, [problem for _, problem in found])

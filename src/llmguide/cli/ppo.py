@@ -9,6 +9,7 @@ from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import Lines, barrier, loggers, resumable, start_run
 from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps
+from llmguide.runs.provenance import digest
 from llmguide.runs.reward_heads import with_head
 from llmguide.runs.rollouts import answerable, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
@@ -66,7 +67,7 @@ def ppo(
     distributed.init_process_group()
     asked = problems(data, with_answer=False, report=say)
     choices = {"model": model, "reward_model": reward_model, "kl_coef": kl_coef, "seed": steps.seed}
-    device = start_run(output, data=data, **choices, lora=vars(lora))
+    device = start_run(output, data=data, data_sha256=digest(asked), **choices, lora=vars(lora))
     chat, reward_chat = (
         open_chat(ModelSource(str(name)), [], seed=steps.seed) for name in (model, reward_model)
     )

@@ -73,7 +73,7 @@ def reward(
         return
     distributed.init_process_group()
     train_pairs, held_out = load_pairs(comparisons, seed=steps.seed)
-    device = start_run(output, **options_of(comparisons, source, steps, lora))
+    device = start_run(output, **options_of(comparisons, [*train_pairs, *held_out], source, steps, lora))
     texts = (text for pair in train_pairs for text in pair[1:3])
     chat = open_chat(source, texts, seed=steps.seed)
     length = source.longest(chat.model)

@@ -8,6 +8,7 @@ from llmguide.runs.fine_tune import fine_tune
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import start_run, train_val_split
 from llmguide.runs.options import LORA, MODEL_SOURCE, TRAIN_STEPS, Lora, ModelSource, TrainSteps
+from llmguide.runs.provenance import digest
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
 
@@ -55,11 +56,13 @@ def sft(
         run_toy("sft", output, steps)
         return
     distributed.init_process_group()
-    named = [(first_turn(messages), messages) for messages in conversations(data, report=say)]
+    talks = conversations(data, report=say)
+    named = [(first_turn(messages), messages) for messages in talks]
     train_side, validation = train_val_split(named, held_out)
     start_run(
         output,
         data=data,
+        data_sha256=digest(talks),
         model=source.model,
         packed=packed,
         vocab_size=source.vocab_size,
