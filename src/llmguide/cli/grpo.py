@@ -84,11 +84,8 @@ def grpo(
     found = answerable(chat, asked, max_new_tokens)
     grader = _grader(check, [problem for _, problem in found])
     expected = _expected(chat.tokenizer.decode, found)
-    seen, unseen = train_val_split([(first_turn(problem.prompt), ids) for ids, problem in found], held_out)
-    if not seen:
-        raise ValueError(
-            f"{data}: all {len(unseen)} prompts are held out; give more, or a smaller --held-out"
-        )
+    named = [(first_turn(problem.prompt), ids) for ids, problem in found]
+    seen, unseen = train_val_split(named, held_out, "prompts")
     lora.apply_to(chat.model.to(device))
     reference = deepcopy(chat.model) if kl_coef else None  # new adapters change nothing
     defaults = GRPOConfig(

@@ -58,7 +58,7 @@ def sft(
     distributed.init_process_group()
     talks = conversations(data, report=say)
     named = [(first_turn(messages), messages) for messages in talks]
-    train_side, validation = train_val_split(named, held_out)
+    train_side, validation = train_val_split(named, held_out, "conversations")
     start_run(
         output,
         data=data,
