@@ -55,6 +55,31 @@ def test_a_file_that_is_missing_is_told_before_other_options(tmp_path, capsys):
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("commands", "option"),
+    [
+        ("sft", "--model runs/x"),
+        ("sft", "--packed"),
+        ("sft dpo reward", "--vocab-size 300"),
+        ("sft dpo reward", "--n-layers 1"),
+        ("sft dpo reward", "--max-length 0"),
+        ("sft dpo reward", "--epochs 0"),
+        ("sft dpo reward grpo", "--held-out 0.3"),
+        ("dpo reward", "--n-pairs 9"),
+        ("sft dpo reward ppo grpo", "--quantize nf4"),
+        ("sft dpo reward ppo grpo", "--lora-rank 2"),
+        ("ppo grpo", "--max-new-tokens 5"),
+        ("grpo", "--check exact"),
+    ],
+)
+def test_the_tiny_world_refuses_options_that_it_would_ignore(commands, option, tmp_path, capsys):
+    for command in commands.split():
+        args = [command, *option.split(), "--output", str(tmp_path / "run"), "--n-steps", "1"]
+        assert main(args) == 1
+        assert "give --data, or drop" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("command", ["sft", "dpo", "reward", "ppo", "grpo"])
 def test_a_run_is_resumed_on_the_same_data_only(command, tmp_path, written, chat_run, capsys):
     rows = [row | {"chosen": f"It is {i + 1}.", "rejected": f"No {i}."} for i, row in enumerate(PROMPTS * 3)]

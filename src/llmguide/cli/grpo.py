@@ -33,6 +33,8 @@ Examples:
   llmguide grpo --data gsm8k.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --lora-rank 16 --output runs/math
   torchrun --nproc-per-node 2 -m llmguide grpo --output runs/two"""
 
+MAX_NEW_TOKENS, HELD_OUT = 128, 0.1
+
 
 def grpo(
     *,
@@ -43,9 +45,9 @@ def grpo(
     variant: Variant = "grpo",
     group_size: int = 8,
     kl_coef: float | None = None,
-    max_new_tokens: int = 128,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     check: Literal["auto", "numeric", "exact"] = "auto",
-    held_out: float = 0.1,
+    held_out: float = HELD_OUT,
     steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
@@ -68,7 +70,7 @@ def grpo(
         lora: LoRA options.
     """
     if data is None:
-        if lora.lora_rank:
+        if (max_new_tokens, check, held_out, lora) != (MAX_NEW_TOKENS, "auto", HELD_OUT, LORA):
             raise ValueError(NEEDS_DATA)
         options = {"variant": variant, "group_size": group_size, "kl_coef": kl_coef}
         run_toy("grpo", output, steps, model=model, reward_model=reward_model, **options)

@@ -29,6 +29,8 @@ Examples:
   llmguide ppo --data prompts.jsonl --model runs/chat --reward-model runs/reward --output runs/ppo-chat
   torchrun --nproc-per-node 2 -m llmguide ppo --output runs/two"""
 
+MAX_NEW_TOKENS = 64
+
 
 def ppo(
     *,
@@ -37,7 +39,7 @@ def ppo(
     reward_model: Path | None = None,
     output: Path = Path("runs/ppo"),
     kl_coef: float | None = None,
-    max_new_tokens: int = 64,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
@@ -56,7 +58,7 @@ def ppo(
         lora: LoRA options.
     """
     if data is None:
-        if lora.lora_rank:
+        if (max_new_tokens, lora) != (MAX_NEW_TOKENS, LORA):
             raise ValueError(NEEDS_DATA)
         run_toy("ppo", output, steps, model=model, reward_model=reward_model, kl_coef=kl_coef)
         return

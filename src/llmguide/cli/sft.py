@@ -26,12 +26,14 @@ Examples:
   llmguide sft --data talks.jsonl --model Qwen/Qwen2.5-7B --lora-rank 16 --quantize nf4 --precision bf16
   torchrun --nproc-per-node 2 -m llmguide sft --data talks.jsonl --output runs/two"""
 
+HELD_OUT = 0.05
+
 
 def sft(
     *,
     data: Path | None = None,
     output: Path = Path("runs/sft"),
-    held_out: float = 0.05,
+    held_out: float = HELD_OUT,
     packed: bool = False,
     source: ModelSource = MODEL_SOURCE,
     steps: TrainSteps = TRAIN_STEPS,
@@ -51,7 +53,8 @@ def sft(
         lora: LoRA options.
     """
     if data is None:
-        if source.model or source.max_length or packed or lora.lora_rank or steps.epochs:
+        given = (held_out, packed, source, steps.epochs, lora)
+        if given != (HELD_OUT, False, MODEL_SOURCE, None, LORA):
             raise ValueError(NEEDS_DATA)
         run_toy("sft", output, steps)
         return
