@@ -55,6 +55,30 @@ def test_a_file_that_is_missing_is_told_before_other_options(tmp_path, capsys):
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
+def test_a_file_is_no_output(written, capsys):
+    data = written([{"prompt": "Hi", "completion": "Hello"}])
+    assert main(["sft", "--data", data, "--output", data]) == 1
+    assert f"--output {data} is a file; give a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sft", "dpo", "reward"])
+def test_the_longest_example_has_two_tokens_or_more_and_fits_the_context(
+    command, tmp_path, written, chat_run, capsys
+):
+    row = {"completion": "Yes.", "chosen": "Yes.", "rejected": "No."}
+    data = written([row | {"prompt": word} for word in "abcdef"])
+    args = [command, "--data", data, "--output", str(tmp_path / "run"), "--held-out", "0.2"]
+    args += ["--n-steps", "1", "--model", str(chat_run)]
+    assert main([*args, "--max-length", "1"]) == 1
+    assert "--max-length 1 must be at least 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main([*args, "--max-length", "64"]) == 0
+    limited = "is limited to 64, the context length of the model"
+    assert limited not in capsys.readouterr().out
+    assert main([*args[:4], str(tmp_path / "other"), *args[5:], "--max-length", "65"]) == 0
+    assert f"--max-length 65 {limited}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("commands", "option"),
     [

@@ -81,8 +81,10 @@ def claim(output: Path, run: dict[str, Any]) -> None:
     The claim of a run that ended before it wrote anything else is replaced.
 
     Raises:
-        ValueError: The folder has a run with other options or on other data, or is in use.
+        ValueError: The folder has a run with other options or on other data, or is in use; or it is a file.
     """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file; give a folder")
     is_new = not output.exists()
     lock(output)
     path = output / RUN
