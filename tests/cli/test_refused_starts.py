@@ -55,6 +55,85 @@ def test_a_file_that_is_missing_is_told_before_other_options(tmp_path, capsys):
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
+def test_a_file_is_no_output(written, capsys):
+    data = written([{"prompt": "Hi", "completion": "Hello"}])
+    assert main(["sft", "--data", data, "--output", data]) == 1
+    assert f"--output {data} is a file; give a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sft", "dpo", "reward"])
+def test_the_longest_example_has_two_tokens_or_more_and_fits_the_context(
+    command, tmp_path, written, chat_run, capsys
+):
+    row = {"completion": "Yes.", "chosen": "Yes.", "rejected": "No."}
+    data = written([row | {"prompt": word} for word in "abcdef"])
+    args = [command, "--data", data, "--output", str(tmp_path / "run"), "--held-out", "0.2"]
+    args += ["--n-steps", "1", "--model", str(chat_run)]
+    assert main([*args, "--max-length", "1"]) == 1
+    assert "--max-length 1 must be at least 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main([*args, "--max-length", "64"]) == 0
+    limited = "is limited to 64, the context length of the model"
+    assert limited not in capsys.readouterr().out
+    assert main([*args[:4], str(tmp_path / "other"), *args[5:], "--max-length", "65"]) == 0
+    assert f"--max-length 65 {limited}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("commands", "option"),
+    [
+        ("sft", "--model runs/x"),
+        ("sft", "--packed"),
+        ("sft dpo reward", "--vocab-size 300"),
+        ("sft dpo reward", "--n-layers 1"),
+        ("sft dpo reward", "--max-length 0"),
+        ("sft dpo reward", "--epochs 0"),
+        ("sft dpo reward grpo", "--held-out 0.3"),
+        ("dpo reward", "--n-pairs 9"),
+        ("sft dpo reward ppo grpo", "--quantize nf4"),
+        ("sft dpo reward ppo grpo", "--lora-rank 2"),
+        ("ppo grpo", "--max-new-tokens 5"),
+        ("grpo", "--check exact"),
+    ],
+)
+def test_the_tiny_world_refuses_options_that_it_would_ignore(commands, option, tmp_path, capsys):
+    for command in commands.split():
+        args = [command, *option.split(), "--output", str(tmp_path / "run"), "--n-steps", "1"]
+        assert main(args) == 1
+        assert "give --data, or drop" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["sft", "dpo", "reward", "ppo", "grpo"])
+def test_a_run_is_resumed_on_the_same_data_only(command, tmp_path, written, chat_run, capsys):
+    rows = [row | {"chosen": f"It is {i + 1}.", "rejected": f"No {i}."} for i, row in enumerate(PROMPTS * 3)]
+    talks = [row | {"completion": row["chosen"]} for row in rows]
+    small = ["--n-layers", "1", "--d-model", "16", "--vocab-size", "300", "--context-length", "64"]
+    start = ["--model", str(chat_run), "--n-steps", "1", "--max-new-tokens", "4", "--batch-size", "2"]
+    options = {
+        "sft": [*small, "--n-steps", "1"],  # a new model, with a tokenizer of the data
+        "dpo": [*start[:4], "--held-out", "0.4"],
+        "reward": [*start[:4], "--held-out", "0.4"],
+        "ppo": [*start, "--reward-model", str(tmp_path / "reward")],
+        "grpo": start,
+    }
+    data, run = written(talks), tmp_path / "run"
+    if command == "ppo":
+        args = ["--data", data, "--output", str(tmp_path / "reward"), *options["reward"]]
+        assert main(["reward", *args]) == 0
+    args = [command, "--data", data, "--output", str(run), *options[command]]
+    assert main(args) == 0
+    tokenizer = (run / "tokenizer.json").read_bytes()
+    assert main(args) == 0
+    written([*talks[:-1], talks[-1] | {"prompt": "What is a zebra?"}])
+    capsys.readouterr()
+    assert main(args) == 1
+    assert f"{run} has a run on other data: {data} has changed" in capsys.readouterr().err
+    assert (run / "tokenizer.json").read_bytes() == tokenizer
+    written(talks)
+    assert main(args) == 0
+
+
 def test_a_text_of_114_kilobytes_is_trained_on_with_defaults(tmp_path, capsys):
     sentence = (
         "The speech of a president is long, and its words are often the same as those of the year before. "

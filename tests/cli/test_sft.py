@@ -101,6 +101,19 @@ def test_conversations_with_one_system_message_are_held_out_too(tmp_path, writte
     assert re.search(r"loss per token, \d+ held-out conversations", capsys.readouterr().out)
 
 
+def test_it_tells_that_all_or_none_are_held_out(tmp_path, written, capsys):
+    # the hashes of these prompts are from 0.096 to 0.791 of their range
+    args = ["sft", "--data", written([{"prompt": word, "completion": "Yes."} for word in "abcdef"])]
+    args += [*SMALL, "--n-steps", "1", "--output", str(tmp_path / "run")]
+    assert main([*args, "--held-out", "0.8"]) == 1
+    assert "all 6 conversations are held out; give more, or a smaller --held-out" in capsys.readouterr().err
+    none = "none of the 6 conversations are held out with --held-out 0.05; raise it"
+    assert main([*args, "--held-out", "0"]) == 0
+    assert none not in capsys.readouterr().out
+    assert main([*args[:-1], str(tmp_path / "other")]) == 0
+    assert none in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("share", ["1", "1.5", "-0.1", "nan"])
 def test_no_share_that_leaves_nothing_to_learn(share, tmp_path, written, capsys):
     args = ["--data", written(TALKS), "--output", str(tmp_path / "run"), *SMALL]

@@ -3,6 +3,8 @@
 import csv
 import gzip
 import json
+import os
+from threading import Thread
 
 import datasets
 import pyarrow as pa
@@ -51,6 +53,23 @@ def test_every_kind_of_file(name, tmp_path):
     assert [row for _, row in found] == ROWS
     is_lines = name not in ("list.json", "a.csv", "a.parquet")
     assert found[1][0] == (f"{path}, line 3" if is_lines else f"{path}, row 2")
+
+
+def test_a_cell_of_a_csv_is_a_text_unless_it_is_a_list_of_objects(tmp_path):
+    cells = ["[1, 2]", "[]", '["a"]', '[{"a": 1}, 2]', "[1", '[{"a": [1]}]', '{"a": 1}', "3"]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["a"], *([cell] for cell in cells)])
+    found = [row["a"] for _, row in read_rows(tmp_path / "a.csv")]
+    assert found == [*cells[:5], [{"a": [1]}], *cells[6:]]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+def test_a_pipe_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=(tmp_path / "pipe").write_text, args=(json.dumps(ROWS[0]),), daemon=True)
+    writer.start()
+    assert [row for _, row in read_rows(tmp_path / "pipe")] == ROWS[:1]
+    writer.join()
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])

@@ -8,6 +8,7 @@ from llmguide.config import DynamicScaling, LinearScaling, Llama3Scaling, LongRo
 from llmguide.models import build
 from llmguide.models.saved import is_saved
 from llmguide.runs.folder import claim, load_run, n_params, save_run
+from llmguide.runs.provenance import digest
 from llmguide.tokenization.tokenizer import Tokenizer
 
 TINY = ModelConfig(vocab_size=258, context_length=8, n_layers=1, d_model=8, n_heads=2)
@@ -73,6 +74,17 @@ def test_a_damaged_model_is_refused(tmp_path, damage):
     damage(tmp_path)
     with pytest.raises(ValueError, match="holds a damaged model"):
         load_run(tmp_path)
+
+
+def test_other_data_are_named_unless_another_option_selects_them(tmp_path):
+    run = {"data": "vader", "seed": 0, "data_sha256": digest("ab")}
+    claim(tmp_path, run)
+    (tmp_path / "metrics.jsonl").write_text("")
+    claim(tmp_path, run | {"data_sha256": digest(["a", "b"])})
+    with pytest.raises(ValueError, match="has a run on other data: vader has changed since then"):
+        claim(tmp_path, run | {"data_sha256": digest(["ab"])})
+    with pytest.raises(ValueError, match=r"has a run with other seed=1 \(was 0\); give another"):
+        claim(tmp_path, run | {"seed": 1, "data_sha256": digest("ba")})
 
 
 def test_a_folder_belongs_to_one_run(tmp_path):

@@ -1,6 +1,7 @@
 """``llmguide dpo``: direct preference optimization on comparisons, or in the tiny world."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def dpo(
     """
     options: dict[str, Any] = {"beta": beta, "label_smoothing": label_smoothing}
     if comparisons.data is None:
-        if lora.lora_rank or source.max_length or steps.epochs:
+        given = (comparisons, replace(source, model=None), steps.epochs, lora)
+        if given != (COMPARISON_DATA, MODEL_SOURCE, None, LORA):
             raise ValueError(NEEDS_DATA)
         run_toy("dpo", output, steps, model=source.model, **options)
         return
@@ -82,7 +84,7 @@ def dpo(
     loss(*torch.zeros(4, 1))  # raises the errors of its options
     distributed.init_process_group()
     seen, unseen = load_pairs(comparisons, seed=steps.seed)
-    device = start_run(output, **options, **options_of(comparisons, source, steps, lora))
+    device = start_run(output, **options, **options_of(comparisons, [*seen, *unseen], source, steps, lora))
     start = source
     if source.model is None:
         start = ModelSource(str(output / "sft"))

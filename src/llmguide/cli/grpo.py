@@ -13,6 +13,7 @@ from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import Lines, barrier, loggers, resumable, start_run, train_val_split
 from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps
+from llmguide.runs.provenance import digest
 from llmguide.runs.rollouts import answerable, share_right, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
@@ -32,6 +33,8 @@ Examples:
   llmguide grpo --data gsm8k.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --lora-rank 16 --output runs/math
   torchrun --nproc-per-node 2 -m llmguide grpo --output runs/two"""
 
+MAX_NEW_TOKENS, HELD_OUT = 128, 0.1
+
 
 def grpo(
     *,
@@ -42,9 +45,9 @@ def grpo(
     variant: Variant = "grpo",
     group_size: int = 8,
     kl_coef: float | None = None,
-    max_new_tokens: int = 128,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     check: Literal["auto", "numeric", "exact"] = "auto",
-    held_out: float = 0.1,
+    held_out: float = HELD_OUT,
     steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
@@ -67,7 +70,7 @@ def grpo(
         lora: LoRA options.
     """
     if data is None:
-        if lora.lora_rank:
+        if (max_new_tokens, check, held_out, lora) != (MAX_NEW_TOKENS, "auto", HELD_OUT, LORA):
             raise ValueError(NEEDS_DATA)
         options = {"variant": variant, "group_size": group_size, "kl_coef": kl_coef}
         run_toy("grpo", output, steps, model=model, reward_model=reward_model, **options)
@@ -77,16 +80,14 @@ def grpo(
     distributed.init_process_group()
     asked = problems(data, with_answer=True, report=say)
     choices = {"model": model, "variant": variant, "group_size": group_size, "kl_coef": kl_coef}
-    device = start_run(output, data=data, **choices, seed=steps.seed, lora=vars(lora), held_out=held_out)
+    choices |= {"data": data, "data_sha256": digest(asked), "held_out": held_out}
+    device = start_run(output, **choices, seed=steps.seed, lora=vars(lora))
     chat = open_chat(ModelSource(model), [], seed=steps.seed)
     found = answerable(chat, asked, max_new_tokens)
     grader = _grader(check, [problem for _, problem in found])
     expected = _expected(chat.tokenizer.decode, found)
-    seen, unseen = train_val_split([(first_turn(problem.prompt), ids) for ids, problem in found], held_out)
-    if not seen:
-        raise ValueError(
-            f"{data}: all {len(unseen)} prompts are held out; give more, or a smaller --held-out"
-        )
+    named = [(first_turn(problem.prompt), ids) for ids, problem in found]
+    seen, unseen = train_val_split(named, held_out, "prompts")
     lora.apply_to(chat.model.to(device))
     reference = deepcopy(chat.model) if kl_coef else None  # new adapters change nothing
     defaults = GRPOConfig(

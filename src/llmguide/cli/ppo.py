@@ -9,6 +9,7 @@ from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import Lines, barrier, loggers, resumable, start_run
 from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps
+from llmguide.runs.provenance import digest
 from llmguide.runs.reward_heads import with_head
 from llmguide.runs.rollouts import answerable, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
@@ -28,6 +29,8 @@ Examples:
   llmguide ppo --data prompts.jsonl --model runs/chat --reward-model runs/reward --output runs/ppo-chat
   torchrun --nproc-per-node 2 -m llmguide ppo --output runs/two"""
 
+MAX_NEW_TOKENS = 64
+
 
 def ppo(
     *,
@@ -36,7 +39,7 @@ def ppo(
     reward_model: Path | None = None,
     output: Path = Path("runs/ppo"),
     kl_coef: float | None = None,
-    max_new_tokens: int = 64,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
@@ -55,7 +58,7 @@ def ppo(
         lora: LoRA options.
     """
     if data is None:
-        if lora.lora_rank:
+        if (max_new_tokens, lora) != (MAX_NEW_TOKENS, LORA):
             raise ValueError(NEEDS_DATA)
         run_toy("ppo", output, steps, model=model, reward_model=reward_model, kl_coef=kl_coef)
         return
@@ -66,7 +69,7 @@ def ppo(
     distributed.init_process_group()
     asked = problems(data, with_answer=False, report=say)
     choices = {"model": model, "reward_model": reward_model, "kl_coef": kl_coef, "seed": steps.seed}
-    device = start_run(output, data=data, **choices, lora=vars(lora))
+    device = start_run(output, data=data, data_sha256=digest(asked), **choices, lora=vars(lora))
     chat, reward_chat = (
         open_chat(ModelSource(str(name)), [], seed=steps.seed) for name in (model, reward_model)
     )

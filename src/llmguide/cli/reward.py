@@ -1,6 +1,7 @@
 """``llmguide reward``: a reward model from human comparisons, or in the tiny world."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from llmguide.post_training.chat import Message
@@ -67,13 +68,14 @@ def reward(
         lora: LoRA options.
     """
     if comparisons.data is None:
-        if lora.lora_rank or source.max_length or steps.epochs:
+        given = (comparisons, replace(source, model=None), steps.epochs, lora)
+        if given != (COMPARISON_DATA, MODEL_SOURCE, None, LORA):
             raise ValueError(NEEDS_DATA)
         run_toy("reward", output, steps, model=source.model)
         return
     distributed.init_process_group()
     train_pairs, held_out = load_pairs(comparisons, seed=steps.seed)
-    device = start_run(output, **options_of(comparisons, source, steps, lora))
+    device = start_run(output, **options_of(comparisons, [*train_pairs, *held_out], source, steps, lora))
     texts = (text for pair in train_pairs for text in pair[1:3])
     chat = open_chat(source, texts, seed=steps.seed)
     length = source.longest(chat.model)

@@ -8,6 +8,7 @@ from llmguide.runs.fine_tune import fine_tune
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import start_run, train_val_split
 from llmguide.runs.options import LORA, MODEL_SOURCE, TRAIN_STEPS, Lora, ModelSource, TrainSteps
+from llmguide.runs.provenance import digest
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
 
@@ -25,12 +26,14 @@ Examples:
   llmguide sft --data talks.jsonl --model Qwen/Qwen2.5-7B --lora-rank 16 --quantize nf4 --precision bf16
   torchrun --nproc-per-node 2 -m llmguide sft --data talks.jsonl --output runs/two"""
 
+HELD_OUT = 0.05
+
 
 def sft(
     *,
     data: Path | None = None,
     output: Path = Path("runs/sft"),
-    held_out: float = 0.05,
+    held_out: float = HELD_OUT,
     packed: bool = False,
     source: ModelSource = MODEL_SOURCE,
     steps: TrainSteps = TRAIN_STEPS,
@@ -50,16 +53,19 @@ def sft(
         lora: LoRA options.
     """
     if data is None:
-        if source.model or source.max_length or packed or lora.lora_rank or steps.epochs:
+        given = (held_out, packed, source, steps.epochs, lora)
+        if given != (HELD_OUT, False, MODEL_SOURCE, None, LORA):
             raise ValueError(NEEDS_DATA)
         run_toy("sft", output, steps)
         return
     distributed.init_process_group()
-    named = [(first_turn(messages), messages) for messages in conversations(data, report=say)]
-    train_side, validation = train_val_split(named, held_out)
+    talks = conversations(data, report=say)
+    named = [(first_turn(messages), messages) for messages in talks]
+    train_side, validation = train_val_split(named, held_out, "conversations")
     start_run(
         output,
         data=data,
+        data_sha256=digest(talks),
         model=source.model,
         packed=packed,
         vocab_size=source.vocab_size,

@@ -3,7 +3,7 @@ r"""Read the rows of a data set from a file, a folder or the Hugging Face hub, a
 | source | rows |
 | --- | --- |
 | ``.parquet`` | the rows; needs ``llmguide[data]`` |
-| ``.csv`` | the records, named by the first line; a cell that starts with ``[`` and is JSON becomes a list |
+| ``.csv`` | the records, named by the first line; a cell that is a JSON list of objects becomes a list |
 | ``.json`` | the objects of a list; anything else is read as JSON lines |
 | any other file | an object per line: JSON lines |
 | a folder, or ``OWNER/NAME:CONFIG:SPLIT`` | those of ``datasets.load_dataset``; needs ``llmguide[data]`` |
@@ -49,7 +49,7 @@ def read_rows(source: str | Path, **options: Any) -> Iterator[tuple[str, Row]]:
     [{'instruction': 'Add 2 and 3.', 'output': '5'}]
     """
     path = Path(source)
-    if path.is_file():
+    if path.exists() and not path.is_dir():  # a pipe, too
         rows = _file_rows(path)
     elif path.is_dir() or (_HUB.fullmatch(str(source)) and not _FILE.search(str(source))):
         rows = _library_rows(str(source), options)
@@ -111,9 +111,11 @@ def _cell(cell: str) -> Any:
     if not cell.startswith("["):
         return cell
     try:
-        return json.loads(cell)
+        items = json.loads(cell)
     except json.JSONDecodeError:
-        return cell  # a text that starts with a bracket
+        return cell
+    # other lists are texts that happen to be JSON, such as the response "[1, 2]"
+    return items if items and all(isinstance(item, dict) for item in items) else cell
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:

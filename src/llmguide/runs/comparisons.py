@@ -1,7 +1,7 @@
 """Read human comparisons of two responses, and report the accuracy of a model on them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ from llmguide.post_training.preferences.corpora import divide, hh_pairs, sentime
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import write_report
 from llmguide.runs.options import ComparisonData, Lora, ModelSource, Steps
+from llmguide.runs.provenance import digest
 from llmguide.runs.tables import Columns, Table, share, show
 
 
-def options_of(data: ComparisonData, source: ModelSource, steps: Steps, lora: Lora) -> dict[str, Any]:
-    """Return the options that must stay the same when a run on comparisons is resumed."""
+def options_of(
+    data: ComparisonData, pairs: Iterable[TextPair], source: ModelSource, steps: Steps, lora: Lora
+) -> dict[str, Any]:
+    """Return the options and the digest of the data that must stay the same when a run is resumed."""
     return {
         **vars(data),
+        "data_sha256": digest(pairs),
         "model": source.model,
         "vocab_size": source.vocab_size,
         "context_length": source.context_length,

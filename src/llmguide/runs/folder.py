@@ -81,8 +81,10 @@ def claim(output: Path, run: dict[str, Any]) -> None:
     The claim of a run that ended before it wrote anything else is replaced.
 
     Raises:
-        ValueError: The folder has a run with other options, or is in use.
+        ValueError: The folder has a run with other options or on other data, or is in use; or it is a file.
     """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file; give a folder")
     is_new = not output.exists()
     lock(output)
     path = output / RUN
@@ -95,13 +97,15 @@ def claim(output: Path, run: dict[str, Any]) -> None:
         earlier = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); give another --output, or delete it") from error
-    changed = [
-        f"{name}={value!r} (was {earlier.get(name)!r})"
-        for name, value in run.items()
-        if earlier.get(name) != value
-    ]
-    if changed:
-        raise ValueError(f"{output} has a run with other {', '.join(changed)}; give another --output")
+    changed = {name: value for name, value in run.items() if earlier.get(name) != value}
+    is_other_data = changed.pop("data_sha256", None) is not None
+    if changed:  # other options may select other data, so they are the cause
+        listed = ", ".join(f"{name}={value!r} (was {earlier.get(name)!r})" for name, value in changed.items())
+        raise ValueError(f"{output} has a run with other {listed}; give another --output")
+    if is_other_data:
+        raise ValueError(
+            f"{output} has a run on other data: {run['data']} has changed since then; give another --output"
+        )
     record(output, starts=[*earlier.get("starts", []), provenance()])
 
 

@@ -98,13 +98,20 @@ def write_report(output: Path, content: dict[str, Any]) -> None:
         write_json(output / "report.json", content)
 
 
-def train_val_split(items: Iterable[tuple[str, Item]], held_out: float) -> tuple[list[Item], list[Item]]:
-    """Split items into training and validation by a hash of their names.
+def train_val_split(
+    items: Iterable[tuple[str, Item]], held_out: float, what: str
+) -> tuple[list[Item], list[Item]]:
+    """Split items into training and validation by a hash of their names, and print if none are held out.
+
+    Args:
+        items: Names and items.
+        held_out: Fraction of the items that is held out.
+        what: Name of the items in the messages.
 
     Raises:
-        ValueError: The fraction is not at least 0 and below 1.
+        ValueError: The fraction is not at least 0 and below 1, or all items are held out.
 
-    >>> train_val_split([(name, name.upper()) for name in "abcd"], 0.5)
+    >>> train_val_split([(name, name.upper()) for name in "abcd"], 0.5, "letters")
     (['A'], ['B', 'C', 'D'])
     """
     if not 0 <= held_out < 1:
@@ -112,6 +119,14 @@ def train_val_split(items: Iterable[tuple[str, Item]], held_out: float) -> tuple
     parts: tuple[list[Item], list[Item]] = ([], [])
     for name, item in items:
         parts[in_validation(name, held_out)].append(item)
+    train_side, validation = parts
+    if not train_side:
+        raise ValueError(f"all {len(validation)} {what} are held out; give more, or a smaller --held-out")
+    if held_out and not validation:
+        say(
+            f"none of the {len(train_side)} {what} are held out with --held-out {held_out:g}; "
+            "raise it to evaluate on some"
+        )
     return parts
 
 

@@ -8,6 +8,7 @@ from llmguide.nn._linear import Linear
 from llmguide.post_training.adapters.lora import apply_lora
 from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.post_training.rl.config import PolicyTrainerConfig
+from llmguide.runs.folder import say
 from llmguide.runs.shape import Shape
 from llmguide.training.config import Precision, TrainConfig
 
@@ -89,10 +90,19 @@ class ModelSource:
     shape: Shape = SHAPE  # sizes of a new model
 
     def longest(self, model: Any) -> int:
-        """Return the most tokens of a training example for a model."""
-        asked = self.context_length if self.max_length is None else self.max_length
-        longest: int = min(asked, model.config.context_length)
-        return longest
+        """Return the most tokens of a training example for a model, and print if its context is shorter.
+
+        Raises:
+            ValueError: The given length is below 2.
+        """
+        context: int = model.config.context_length
+        if self.max_length is None:
+            return min(self.context_length, context)
+        if self.max_length < 2:
+            raise ValueError(f"--max-length {self.max_length} must be at least 2")
+        if self.max_length > context:
+            say(f"--max-length {self.max_length} is limited to {context}, the context length of the model")
+        return min(self.max_length, context)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
 """Where the results of a run come from: versions, commit and command line."""
 
+import hashlib
+import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import platform, python_version
+from typing import Any
 
 from llmguide import __version__
 
@@ -27,6 +31,18 @@ def provenance() -> dict[str, str | None]:
         "platform": platform(),
         **packages,
     }
+
+
+def digest(rows: Iterable[Any]) -> str:
+    """Return the SHA-256 of rows of training data, each a line of JSON.
+
+    >>> digest([{"prompt": "Hi"}, {"prompt": "Bye"}]) == digest([{"prompt": "Bye"}, {"prompt": "Hi"}])
+    False
+    """
+    sha256 = hashlib.sha256()
+    for row in rows:
+        sha256.update(json.dumps(row, default=str).encode() + b"\n")
+    return sha256.hexdigest()
 
 
 def _version(package: str) -> str | None:

@@ -53,8 +53,9 @@ N_DEMONSTRATIONS, N_PAIRS = 4000, 2000
 N_STEPS = 200
 BETAS = (1.0, 0.5, 0.25, 0.1)  # KL coefficients of the policies that are optimal for the learned reward
 NEEDS_DATA = (
-    "--model, --max-length, --epochs, --lora-rank and --packed are for data of your own: give --data, "
-    "or drop them"
+    "the tiny world has data and a model of its own: give --data, or drop --held-out, --n-pairs, --packed, "
+    "--epochs, --max-length, --max-new-tokens, --check, the sizes of a new model, the options of LoRA, and "
+    "--model of sft"
 )
 
 
