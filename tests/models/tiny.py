@@ -1,6 +1,7 @@
 """Tiny random models of transformers, one for each family and each choice within it, made on the spot."""
 
 import random
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -141,7 +142,7 @@ def random_decoder(seed: int) -> Any:
 
 def _lively(kind: type, config: Any, *, seed: int) -> Any:
     torch.manual_seed(seed)
-    model = kind(config).eval()
+    model = kind(deepcopy(config)).eval()  # a model keeps its config, and may change it
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             if parameter.ndim > 1:
