@@ -50,7 +50,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         timer.cancel()
         with lock:
             running = False
-        # If it came as the block ended, it is raised at the next jump. Taking it back with None would leave the
-        # interpreter's flag set, on which CPython 3.11 hangs when a function is traced.
+        # If it came as the block ended, it is raised at the next jump. Taking it back with None would leave
+        # the interpreter's flag set, on which CPython 3.11 hangs when a function is traced.
         for _ in range(2):
             pass

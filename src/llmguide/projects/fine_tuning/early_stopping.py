@@ -23,6 +23,7 @@ from llmguide.training.config import TrainConfig
 from llmguide.training.distributed import Loss
 from llmguide.training.monitor import Logger, Loggers
 from llmguide.training.train import Record, train
+from llmguide.training.trainable import load_trainable_state
 
 
 class Stopped(NamedTuple):
@@ -127,7 +128,7 @@ def train_with_patience(
     losses = {record.step: record.val_loss for record in history if record.val_loss is not None}
     best = min(losses, key=losses.__getitem__)
     kept = next(path for path in checkpoints(folder) if step_of(path) == best)
-    model.load_state_dict(load(kept)["model"])
+    load_trainable_state(model, load(kept)["model"], of=kept)
     return Stopped(history, best)
 
 
