@@ -5,13 +5,14 @@ one file serves light and dark. A figure is about as wide as a phone, so that it
 11 px there.
 """
 
+import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from tools import DOCS
+from tools import DOCS, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,11 +65,10 @@ def figure(
     with mpl.rc_context({**_style(width), "svg.hashsalt": f"{page}/{name}"}):
         drawing = Figure(figsize=(width / 72, height / 72), layout="constrained")
         yield drawing, drawing.add_subplot()
-        path = DOCS / "assets" / "figures" / page / f"{name}.svg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        drawing.savefig(path, format="svg", transparent=True, metadata={"Date": None})
-    svg = tidy(path.read_text(encoding="utf-8"), prefix=f"{page}/{name}".replace("/", "-"), alt=alt)
-    path.write_text(svg, encoding="utf-8")
+        drawn = io.StringIO()
+        drawing.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
+    svg = tidy(drawn.getvalue(), prefix=f"{page}/{name}".replace("/", "-"), alt=alt)
+    write(DOCS / "assets" / "figures" / page / f"{name}.svg", svg)
     up = "../" * page.count("/")
     print(f"![{alt}]({up}assets/figures/{page}/{name}.svg)")
     if caption:

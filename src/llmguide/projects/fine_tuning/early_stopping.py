@@ -128,7 +128,8 @@ def train_with_patience(
     losses = {record.step: record.val_loss for record in history if record.val_loss is not None}
     best = min(losses, key=losses.__getitem__)
     kept = next(path for path in checkpoints(folder) if step_of(path) == best)
-    load_trainable_state(model, load(kept)["model"], of=kept)
+    state = load(kept)
+    load_trainable_state(model, state["model"], state.get("frozen"), of=kept)
     return Stopped(history, best)
 
 
