@@ -1,8 +1,8 @@
 """Lay out what runs in the reader's tab: `python -m tools.runtime`.
 
 Writes to docs/assets/vendor, each under a name that changes with its content, so that it may be cached for
-ever: Pyodide's core with the wheels that can be had, one zip of the Python that pages use, one of each extra
-that few cells need, and the editor. What a first run downloads is measured here and stands in runtime.json,
+ever: Pyodide's core with the wheels that can be had, one archive of the Python that pages use, one of each
+extra that few cells need, and the editor. What a first run downloads is measured here and stands in runtime.json,
 which pages and worker read.
 """
 
@@ -13,7 +13,7 @@ import io
 import json
 import shutil
 import subprocess
-import zipfile
+import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,10 @@ HELPERS = (
     "tables",
     "undrawn",
 )
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date that a zip can hold: equal content gives equal bytes
 
 
 def guide_files() -> Iterator[tuple[str, Path]]:
-    """What the zip holds: name in it, and file."""
+    """What the archive holds: name in it, and file."""
     for name in ("session.py", "missing.py"):
         yield name, RUNTIME / name
     yield "pipeline.py", RUNTIME / "widgets" / "pipeline.py"
@@ -72,12 +71,15 @@ def _installed(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def archive(files: Iterable[tuple[str, Path]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A zip whose bytes depend on the content alone."""
+def archive(files: Iterable[tuple[str, Path]]) -> bytes:
+    """A tar whose bytes depend on the content alone; compressed as one, it is a third smaller than a zip."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compresslevel=9) as target:
+    with tarfile.open(fileobj=buffer, mode="w:bz2") as target:
         for name, path in files:
-            target.writestr(zipfile.ZipInfo(name, _EPOCH), path.read_bytes(), method)
+            member = tarfile.TarInfo(name)
+            content = path.read_bytes()
+            member.size = len(content)
+            target.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 
 
@@ -100,24 +102,24 @@ def compile_kernel() -> None:
 
 
 def _place_guide() -> str:
-    """Write the zip of the Python that pages use; return its name."""
+    """Write the archive of the Python that pages use; return its name."""
     content = archive(guide_files())
-    name = f"guide-{hashlib.sha256(content).hexdigest()[:12]}.zip"
+    name = f"guide-{hashlib.sha256(content).hexdigest()[:12]}.tbz"
     (VENDOR / name).write_bytes(content)
-    _remove_others("guide-*.zip", name)
+    _remove_others("guide-*.tbz", name)
     return name
 
 
 def _place_extra(extra: Extra) -> Path:
-    """Write the zip of an extra, unless that with this content is there; return its path."""
+    """Write the archive of an extra, unless that with this content is there; return its path."""
     files = list(extra.files())
     digest = hashlib.sha256()
     for name, path in files:
         digest.update(name.encode() + path.read_bytes())
-    target = VENDOR / f"{extra.name}-{digest.hexdigest()[:12]}.zip"
+    target = VENDOR / f"{extra.name}-{digest.hexdigest()[:12]}.tbz"
     if not target.exists():
-        target.write_bytes(archive(files, zipfile.ZIP_BZIP2))  # text shrinks to three quarters of deflate's
-    _remove_others(f"{extra.name}-*.zip", target.name)
+        target.write_bytes(archive(files))
+    _remove_others(f"{extra.name}-*.tbz", target.name)
     return target
 
 
@@ -140,7 +142,7 @@ def _remove_others(pattern: str, name: str) -> None:
 def _sent(path: Path) -> int:
     """Bytes that a host sends: archives as they are, all else compressed."""
     content = path.read_bytes()
-    return len(content) if path.suffix in {".whl", ".zip"} else len(gzip.compress(content, mtime=0))
+    return len(content) if path.suffix in {".whl", ".zip", ".tbz"} else len(gzip.compress(content, mtime=0))
 
 
 def _megabytes(paths: Iterable[Path]) -> float:

@@ -94,7 +94,7 @@ async function start(address) {
     const archive = get(new URL(guide, VENDOR), "The guide's own code").then((response) => read(response, "The guide's own code"));
     const { loadPyodide } = await import(`${indexURL}pyodide.mjs`);
     const found = await load(loadPyodide, indexURL, key);
-    found.pyodide.unpackArchive(await archive, "zip", { extractDir: "/guide" });
+    found.pyodide.unpackArchive(await archive, "bztar", { extractDir: "/guide" });
     return found;
   });
   if (!restored) {
@@ -193,7 +193,9 @@ async function provide(pyodide, sha256, message) {
         throw new Error(`The package ${wheel.name} was refused: the file is damaged, or not the one that Pyodide names.`);
       }
     }
-    for (const archive of archives) pyodide.unpackArchive(archive, "wheel", { extractDir: "/guide" });
+    for (const [index, { url }] of part.wheels.entries()) {
+      pyodide.unpackArchive(archives[index], url.endsWith(".whl") ? "wheel" : "bztar", { extractDir: "/guide" });
+    }
     unpacked.add(name);
     fetched.delete(name);
   }

@@ -1,4 +1,4 @@
-"""What is laid out for the tab: wheels that are what the lock names, and a zip that content alone decides."""
+"""What is laid out for the tab: wheels that are what the lock names, and archives that content alone decides."""
 
 import hashlib
 
@@ -28,7 +28,7 @@ def test_the_lock_names_every_wheel() -> None:
             assert wheel.url.endswith(f"/v{wheels.version()}/full/{wheel.file}")
 
 
-def test_the_zip_depends_on_content_alone(tmp_path) -> None:
+def test_the_archive_depends_on_content_alone(tmp_path) -> None:
     file = tmp_path / "file.py"
     file.write_text("x = 1\n")
     first = archive(iter([("file.py", file)]))
@@ -38,7 +38,7 @@ def test_the_zip_depends_on_content_alone(tmp_path) -> None:
     assert archive(iter([("file.py", file)])) != first
 
 
-def test_the_zip_holds_what_pages_import() -> None:
+def test_the_archive_holds_what_pages_import() -> None:
     names = {name for name, _ in guide_files()}
     assert {"session.py", "torch/__init__.py", "llmguide/nn/attention.py", "tools/runs.py"} <= names
     assert not any("__pycache__" in name for name in names)

@@ -13,8 +13,8 @@ import os
 import shutil
 import signal
 import sys
+import tarfile
 import threading
-import zipfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -167,11 +167,12 @@ def _session(site: Path, folder: Path, post: Callable[[Message], None]) -> Any:
     Raises:
         ValueError: The site has no archive.
     """
-    archives = list((site / "assets" / "vendor").glob("guide-*.zip"))
+    archives = list((site / "assets" / "vendor").glob("guide-*.tbz"))
     if not archives:
-        raise ValueError(f"{site} has no assets/vendor/guide-*.zip; rebuild it with make site.")
-    with zipfile.ZipFile(archives[0]) as archive:
-        archive.extractall(folder, [name for name in archive.namelist() if name.startswith(SHARED)])
+        raise ValueError(f"{site} has no assets/vendor/guide-*.tbz; rebuild it with make site.")
+    with tarfile.open(archives[0]) as archive:
+        members = [member for member in archive if member.name.startswith(SHARED)]
+        archive.extractall(folder, members, filter="data")
     sys.path.insert(0, str(folder))
     return import_module("session").Session(post)
 
