@@ -10,6 +10,7 @@ from typing import Any
 from markdown import Markdown
 
 from tools.fences import prose_lines
+from tools.markdown.exercises import LINE as EXERCISE
 
 
 @cache
@@ -28,8 +29,9 @@ def headings(text: str) -> dict[str, str]:
 
 @cache
 def ids(text: str) -> set[str]:
-    """Every id of a page: of its headings, and of what names one in its markup."""
-    return set(headings(text)) | set(re.findall(r"\{[^}\n]*#([\w-]+)[^}\n]*\}|\bid=\"([\w-]+)\"", text))
+    """Every id of a page: of its headings, of what names one in its markup, and of its exercises."""
+    named = re.findall(r"(?:\{[^}\n]*#|\bid=\")([\w-]+)", text)
+    return {*headings(text), *named, *(f"exercise-{match['name']}" for match in EXERCISE.finditer(text))}
 
 
 def relative(target: Path, page: Path) -> str:

@@ -137,6 +137,21 @@ def test_what_only_looks_like_markup_passes():
         assert lint(GOOD.replace("![Alt]", f"{line}\n\n![Alt]")) == []
 
 
+@pytest.mark.parametrize(
+    ("markup", "anchor"),
+    [
+        ("Text.\n{ #of-a-paragraph }", "of-a-paragraph"),
+        ('<div class="card" id="of-a-box" markdown>\n</div>', "of-a-box"),
+        ("@exercise causal-mask", "exercise-causal-mask"),
+    ],
+)
+def test_a_link_may_name_what_is_no_heading(markup, anchor):
+    page = GOOD.replace("![Alt]", f"See [it](#{anchor}).\n\n{markup}\n\n![Alt]")
+    assert lint(page) == []
+    wrong = page.replace(f"(#{anchor})", f"(#{anchor}s)")
+    assert lint(wrong) == [f"line 20: this page has no heading #{anchor}s; did you mean {anchor}?"]
+
+
 def test_problems_are_printed_as_file_line_problem(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tools.lint.ROOT", tmp_path)
     path = tmp_path / "page.md"
