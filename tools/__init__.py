@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,21 @@ def load_toml(text: str, name: str) -> dict[str, Any]:
         found = re.fullmatch(r"(?P<problem>.*) \(at line (?P<line>\d+), column \d+\)", str(error))
         line = found["line"] if found else text.count("\n") + 1
         raise ValueError(f"{name}:{line}: {found['problem'] if found else error}") from None
+
+
+def check_fields(where: str, fields: Collection[str], required: Set[str], optional: Set[str]) -> None:
+    """Check the fields of an entry; ``where`` is how the message names it.
+
+    Raises:
+        ValueError: A required field is missing, or a field is neither required nor optional.
+    """
+    if missing := required - set(fields):
+        raise ValueError(f"{where} lacks {', '.join(sorted(missing))}")
+    if unknown := set(fields) - required - optional:
+        raise ValueError(
+            f"{where} has unknown fields {', '.join(sorted(unknown))}; "
+            f"known are {', '.join(sorted(required | optional))}"
+        )
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from tools import DATA, load_toml, near
+from tools import DATA, check_fields, load_toml, near
 
 PATH = DATA / "claims.toml"
 LINE = re.compile(r"^@claims(?P<keys>(?: [a-z][\w-]*)+)[ ]*$", re.MULTILINE)
@@ -52,12 +52,8 @@ def parse(toml: str) -> dict[str, Claim]:
         ValueError: An entry lacks a field, has an unknown one, or names no consequence or kind that exists.
     """
     tables = load_toml(toml, "docs/_data/claims.toml")
-    wanted = {"consequence", "kind", "claim", "truth"}
     for key, fields in tables.items():
-        if missing := wanted - fields.keys():
-            raise ValueError(f"claims.toml: [{key}] lacks {', '.join(sorted(missing))}")
-        if unknown := fields.keys() - wanted:
-            raise ValueError(f"claims.toml: [{key}] has unknown fields {', '.join(sorted(unknown))}")
+        check_fields(f"claims.toml: [{key}]", fields, {"consequence", "kind", "claim", "truth"}, set())
         for field, known in (("consequence", CONSEQUENCES), ("kind", KINDS)):
             if fields[field] not in known:
                 raise ValueError(

@@ -6,7 +6,7 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-from tools import DATA, load_toml, near
+from tools import DATA, check_fields, load_toml, near
 
 PATH = DATA / "facts.toml"
 _KEY = r"[a-z][a-z0-9]*(?:-[a-z0-9.]+)+"  # the hyphen tells [[context-gpt3]] from a nested list in prose
@@ -53,11 +53,7 @@ def parse(toml: str) -> dict[str, Fact]:
 def _fact(key: str, fields: dict[str, Any]) -> Fact:
     if not re.fullmatch(_KEY, key):
         raise ValueError(f"facts.toml: the key [{key}] is not like context-gpt3: lower case, with a hyphen")
-    required, optional = {"value", "source", "where", "checked"}, {"text", "unit"}
-    if missing := required - fields.keys():
-        raise ValueError(f"facts.toml: [{key}] lacks {', '.join(sorted(missing))}")
-    if unknown := fields.keys() - required - optional:
-        raise ValueError(f"facts.toml: [{key}] has unknown fields {', '.join(sorted(unknown))}")
+    check_fields(f"facts.toml: [{key}]", fields, {"value", "source", "where", "checked"}, {"text", "unit"})
     value = fields["value"]
     text = fields.get("text") or (value if isinstance(value, str) else f"{value:,}")
     unit = f" {fields['unit']}" if "unit" in fields else ""

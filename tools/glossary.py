@@ -12,7 +12,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from tools import DATA, DOCS, generated_head, letter_section, load_toml, write
+from tools import DATA, DOCS, check_fields, generated_head, letter_section, load_toml, write
 
 PATH = DATA / "glossary.toml"
 SYMBOLS = DATA / "symbols.toml"
@@ -26,7 +26,7 @@ class Term:
 
     names: tuple[str, ...]
     definition: str
-    see: str = ""
+    see: str
     also: tuple[str, ...] = ()
 
     @property
@@ -43,23 +43,20 @@ class Term:
 def parse(toml: str) -> dict[str, Term]:
     """Read terms from TOML.
 
-    Each table is a term: ``definition`` (one sentence of plain text, shown as a tooltip), and optionally
-    ``see`` (page and heading that explain it), ``also`` (other names) and ``aliases`` (other spellings, such
-    as plurals).
+    Each table is a term: ``definition`` (one sentence of plain text, shown as a tooltip), ``see`` (page and
+    heading that explain it), and optionally ``also`` (other names) and ``aliases`` (other spellings, such as
+    plurals).
 
     Raises:
-        ValueError: A term lacks its definition, has an unknown field, or shares a spelling with another.
+        ValueError: A term lacks a field, has an unknown one, or shares a spelling with another.
     """
     terms: dict[str, Term] = {}
     owners: dict[str, str] = {}
     for name, fields in load_toml(toml, "docs/_data/glossary.toml").items():
-        if "definition" not in fields:
-            raise ValueError(f"glossary.toml: [{name}] lacks a definition")
-        if unknown := fields.keys() - {"definition", "see", "also", "aliases"}:
-            raise ValueError(f"glossary.toml: [{name}] has unknown fields {', '.join(sorted(unknown))}")
+        check_fields(f"glossary.toml: [{name}]", fields, {"definition", "see"}, {"also", "aliases"})
         also = tuple(fields.get("also", ()))
         names = (name, *also, *fields.get("aliases", ()))
-        term = Term(names, fields["definition"], fields.get("see", ""), also)
+        term = Term(names, fields["definition"], fields["see"], also)
         for spelling in term.names:
             other = owners.setdefault(spelling.lower(), name)
             if other != name:

@@ -30,7 +30,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-from tools import DATA, DOCS, generated_head, load_toml, write
+from tools import DATA, DOCS, check_fields, generated_head, load_toml, write
 from tools.facts import fact
 from tools.links import headings
 
@@ -53,7 +53,7 @@ KINDS = {
     "output": "What does this print?",
 }
 MIN_VARIANTS, MAX_VARIANTS = 3, 6
-_FIELDS = {"id", "kind", "text", "see", "setup", "code", "choices", "answer", "tolerance", "unit", "why"}
+_OPTIONAL = {"setup", "code", "choices", "answer", "tolerance", "unit", "why"}
 _EXPRESSION = re.compile(r"\{\{ (?P<value>.+?) ?\}\}")
 Table = dict[str, Any]
 
@@ -137,10 +137,7 @@ def read(name: str, toml: str) -> Chapter:
 
 def _question(table: Table) -> Question:
     where = f"question {table.get('id', '?')}"
-    if missing := {"id", "kind", "text", "see"} - table.keys():
-        raise ValueError(f"{where} lacks {', '.join(sorted(missing))}")
-    if unknown := table.keys() - _FIELDS:
-        raise ValueError(f"{where} has unknown fields {', '.join(sorted(unknown))}")
+    check_fields(where, table, {"id", "kind", "text", "see"}, _OPTIONAL)
     if table["kind"] not in KINDS:
         raise ValueError(f"{where}: kind {table['kind']!r} is not among {', '.join(KINDS)}")
     is_drawn = "draw." in table.get("setup", "")

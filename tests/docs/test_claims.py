@@ -19,7 +19,7 @@ GOOD = '[x]\nconsequence = "detail"\nkind = "wrong"\nclaim = "1 + 1 is 3."\ntrut
     [
         ('claim = "1 + 1 is 3."\n', "", r"\[x\] lacks claim"),
         ("claim", "clam", "lacks claim"),
-        ("kind", 'sad = "x"\nkind', "unknown fields sad"),
+        ("kind", 'sad = "x"\nkind', "unknown fields sad; known are claim, consequence, kind, truth"),
         ('"wrong"', '"bad"', "'bad' must be one of wrong, misleading, outdated, unproven"),
         ('"detail"', '"some"', "'some' must be one of decision, understanding, detail"),
     ],

@@ -23,17 +23,22 @@ def convert(text, **options):
 GLOSSARY = """
 [token]
 definition = "A unit of text."
+see = "index.md"
 aliases = ["tokens"]
 [logit]
 definition = "A score before softmax."
+see = "index.md"
 aliases = ["logits"]
 ["context length"]
 definition = "The largest number of tokens."
+see = "index.md"
 aliases = ["context window"]
 ["causal mask"]
 definition = "A mask."
+see = "index.md"
 [context]
 definition = "What a model sees."
+see = "index.md"
 """
 
 

@@ -96,6 +96,7 @@ def test_facts_were_checked_on_a_day_that_has_been():
 TERM = """
 ["context length"]
 definition = "The largest number of tokens."
+see = "index.md"
 also = ["context window"]
 aliases = ["context lengths"]
 """
@@ -111,9 +112,9 @@ def test_term_has_an_address():
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ("[token]", "lacks a definition"),
-        ('[token]\ndefinition = "A"\nalias = []', "unknown fields alias"),
-        (f'{TERM}\n[window]\ndefinition = "A"\naliases = ["Context Window"]', "names both"),
+        ("[token]", r"\[token\] lacks definition, see"),
+        ('[token]\ndefinition = "A"\nsee = "index.md"\nalias = []', "unknown fields alias"),
+        (f'{TERM}\n[window]\ndefinition = "A"\nsee = "index.md"\naliases = ["Context Window"]', "names both"),
     ],
 )
 def test_broken_term_is_named(toml, message):
