@@ -30,7 +30,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-from tools import DATA, DOCS, check_fields, generated_head, load_toml, write
+from tools import DATA, DOCS, check_fields, generated_head, load_toml, near, page_paths, write
 from tools.facts import fact
 from tools.links import headings
 
@@ -119,10 +119,15 @@ def read(name: str, toml: str) -> Chapter:
     """Read a chapter.
 
     Raises:
-        ValueError: A question is incomplete, or its computed answers contradict its kind.
+        ValueError: A question is incomplete, names no heading, or its computed answers contradict its kind.
     """
     place = f"docs/_data/quiz/{name}.toml"
     data = load_toml(toml, place)
+    check_fields(place, data, {"title", "page", "question"}, set())
+    try:
+        _link(data["page"])
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
     questions = []
     for table in data["question"]:
         try:
@@ -140,6 +145,7 @@ def _question(table: Table) -> Question:
     check_fields(where, table, {"id", "kind", "text", "see"}, _OPTIONAL)
     if table["kind"] not in KINDS:
         raise ValueError(f"{where}: kind {table['kind']!r} is not among {', '.join(KINDS)}")
+    _link(table["see"])
     is_drawn = "draw." in table.get("setup", "")
     variants: dict[str, Variant] = {}
     for seed in range(10 * MAX_VARIANTS if is_drawn else 1):
@@ -345,26 +351,20 @@ def _number(text: str) -> str:
 
 
 def _link(address: str) -> str:
-    """A link with the heading it leads to; plain text while the page is still missing.
+    """A link with the heading it leads to.
 
     Raises:
-        ValueError: The page has no such heading.
+        ValueError: There is no such page, or it has no such heading.
     """
     name, _, anchor = address.partition("#")
-    path = DOCS / name
-    if not path.is_file():
-        return f"the chapter *{Path(name).stem.replace('-', ' ')}*"
-    titles = _headings(path)
+    if not (DOCS / name).is_file():
+        pages = [path.relative_to(DOCS).as_posix() for path in page_paths()]
+        raise ValueError(f"no page docs/{name}{near(name, pages)}")
+    titles = headings((DOCS / name).read_text(encoding="utf-8"))
     if anchor and anchor not in titles:
-        raise ValueError(f"docs/{name} has no heading #{anchor}; it has {', '.join(titles)}")
-    title = titles[anchor] if anchor else next(iter(titles.values()))
+        raise ValueError(f"docs/{name} has no heading #{anchor}{near(anchor, titles)}")
+    title = unescape(titles[anchor] if anchor else next(iter(titles.values())))
     return f"[{title}](../{address})"  # from the page of a part
-
-
-@cache
-def _headings(path: Path) -> dict[str, str]:
-    found = headings(path.read_text(encoding="utf-8"))
-    return {anchor: unescape(title) for anchor, title in found.items()}
 
 
 if __name__ == "__main__":
