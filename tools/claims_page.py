@@ -45,7 +45,7 @@ def sci(value: float, digits: int = 1) -> str:
     return f"{mantissa}\u00a0\u00d7\u00a010{raised}"
 
 
-def pieces(text: str, encoding: str = "r50k_base") -> str:
+def tokens(text: str, encoding: str = "r50k_base") -> str:
     """The tokens of a text as words with bars between, spaces visible."""
     vocabulary = load_encoding(encoding)
     return "|".join(vocabulary.decode([token]) for token in vocabulary.encode(text)).replace(" ", "␣")
@@ -62,17 +62,24 @@ def names() -> dict[str, Any]:
         "preset": PRESETS.__getitem__,
         "gpt": gpt,
         "sci": sci,
-        "pieces": pieces,
+        "tokens": tokens,
         "ids": lambda text, encoding="r50k_base": load_encoding(encoding).encode(text),
         "vocab_size": lambda encoding: load_encoding(encoding).n_vocab,
     }
 
 
 def compute(text: str) -> str:
-    """A text with every value computed, and still in braces, so that the page shows the expression."""
+    """A text with every value computed, and still in braces, so that the page shows the expression.
+
+    Raises:
+        ValueError: An expression raises an error.
+    """
 
     def value(expression: str) -> str:
-        return f"{{{{ {eval(expression, dict(names()))} = {expression} }}}}"
+        try:
+            return f"{{{{ {eval(expression, dict(names()))} = {expression} }}}}"
+        except Exception as error:
+            raise ValueError(f"{{{{ = {expression} }}}}: {type(error).__name__}: {error}") from error
 
     return outside_code(COMPUTED, lambda match: value(split_computed(match["value"])[1]))(text)
 
@@ -92,11 +99,11 @@ def places(pages: Iterable[str]) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for page in pages:
         text = (DOCS / page).read_text(encoding="utf-8")
-        sections = iter(headings(text).items())
+        below = iter(headings(text).items())
         anchor = title = ""
         for line in prose_lines(text):
             if re.match("#{1,6} ", line):
-                anchor, title = next(sections)
+                anchor, title = next(below)
             for key in match["keys"].split() if (match := LINE.match(line)) else []:
                 if claim(key).key in found:
                     raise ValueError(f"@claims {key} is in {page} and in {found[key][0]}; keep one of them")
@@ -132,19 +139,28 @@ def render() -> str:
     for consequence, title in CONSEQUENCES.items():
         parts.append(f"## {title}\n")
         parts += [
-            _section(claim(key), *place)
+            section(claim(key), *place)
             for key, place in found.items()
             if claim(key).consequence == consequence
         ]
     return "\n".join(parts)
 
 
-def _section(entry: Claim, address: str, title: str) -> str:
-    for key in cited(entry.truth):
-        work(key)
+def section(entry: Claim, address: str, title: str) -> str:
+    """A claim, what is true, and a link to the section that discusses it.
+
+    Raises:
+        ValueError: The truth names an unknown work or fact, or a value in it cannot be computed.
+    """
+    try:
+        for key in cited(entry.truth):
+            work(key)
+        truth = compute(entry.truth.strip())
+    except ValueError as error:
+        raise ValueError(f"claims.toml: [{entry.key}]: {error}") from error
     return (
         f"### “{entry.claim}” {{ #{entry.anchor} }}\n\n"
-        f"**{entry.kind.capitalize()}.** {compute(entry.truth.strip())} See [{title}]({address}).\n"
+        f"**{entry.kind.capitalize()}.** {truth} See [{title}]({address}).\n"
     )
 
 

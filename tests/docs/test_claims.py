@@ -5,8 +5,8 @@ import re
 import pytest
 from markdown import markdown
 from tools.bibliography import cited
-from tools.claims import all_claims, claim, parse
-from tools.claims_page import compute, pieces, places, render, sci
+from tools.claims import Claim, all_claims, claim, parse
+from tools.claims_page import compute, places, render, sci, section, tokens
 from tools.fences import COMPUTED
 from tools.links import headings
 from tools.twins import twin
@@ -35,12 +35,27 @@ def test_values_are_computed_and_keep_their_expression():
     assert compute("{{ = preset('gpt2').n_layers }}") == "{{ 12 = preset('gpt2').n_layers }}"
 
 
+@pytest.mark.parametrize(
+    ("truth", "complaint"),
+    [
+        ("It is [@vaswani2016].", r"unknown citation @vaswani2016; .* vaswani2017\?"),
+        ("It is [[context-gtp3]].", r"unknown fact \[\[context-gtp3\]\]; .* context-gpt3\?"),
+        ("It is {{ = 1 / 0 }}.", r"\{\{ = 1 / 0 \}\}: ZeroDivisionError: division by zero"),
+        ("It is {{ = width }}.", r"\{\{ = width \}\}: NameError: name 'width' is not defined"),
+    ],
+)
+def test_what_is_wrong_with_a_truth_is_named_with_its_claim(truth, complaint):
+    entry = Claim("some-key", "detail", "wrong", "1 + 1 is 3.", truth)
+    with pytest.raises(ValueError, match=rf"^claims\.toml: \[some-key\]: {complaint}"):
+        section(entry, "page.md#part", "Part")
+
+
 def test_large_numbers_are_written_as_people_write_them():
     assert (sci(5.76e23, 2), sci(1e20)) == ("5.76\u00a0\u00d7\u00a010²³", "1.0\u00a0\u00d7\u00a010²⁰")
 
 
-def test_pieces_show_spaces():
-    assert pieces("Hello, world!") == "Hello|,|␣world|!"
+def test_tokens_show_spaces():
+    assert tokens("Hello, world!") == "Hello|,|␣world|!"
 
 
 def test_a_claim_leads_to_the_section_that_names_it(tmp_path, monkeypatch):
