@@ -34,10 +34,10 @@ def ids(text: str) -> set[str]:
     return {*headings(text), *named, *(f"exercise-{match['name']}" for match in EXERCISE.finditer(text))}
 
 
-def relative(target: Path, page: Path) -> str:
+def relative(target: str | Path, page: str | Path) -> str:
     """How a page names another in a link.
 
-    >>> relative(Path("docs/learn/a.md"), Path("docs/code/b.md"))
+    >>> relative("learn/a.md", "code/b.md")
     '../learn/a.md'
     """
-    return Path(os.path.relpath(target, page.parent)).as_posix()
+    return Path(os.path.relpath(target, Path(page).parent)).as_posix()

@@ -25,6 +25,7 @@ from tools.claims import LINE as CLAIMS
 from tools.claims import list_of_links
 from tools.facts import REFERENCE, fact
 from tools.fences import COMPUTED, dump, fences, map_prose, outside_code, split_computed
+from tools.links import relative
 from tools.markdown.computed import RUNS_ON, measured
 from tools.markdown.exercises import LINE as EXERCISE
 from tools.markdown.exercises import rendered
@@ -91,7 +92,8 @@ def _resolve(prose: str, page: str, body: str) -> str:
     prose = SOURCES.sub(lambda match: source_list(body, match["keys"]), prose)
     prose = CLAIMS.sub(
         lambda match: list_of_links(
-            match["keys"], lambda entry: f"[“{entry.claim}”]({_relative('claims.md', page)}#{entry.anchor})"
+            match["keys"],
+            lambda entry: f"[“{entry.claim}”]({relative('claims.md', page)}#{entry.anchor})",
         ),
         prose,
     )
@@ -103,7 +105,7 @@ def _resolve(prose: str, page: str, body: str) -> str:
         (re.compile(RUNS_ON), lambda match: measured(match["page"])),
         (REFERENCE, lambda match: _stated(match["fact"])),
         (CITATION, lambda match: f"({'; '.join(_cited(*pair) for pair in split_citation(match['works']))})"),
-        (_AUTOREF, lambda match: f"[{match['label']}]({_relative(reference(match['target']), page)})"),
+        (_AUTOREF, lambda match: f"[{match['label']}]({relative(reference(match['target']), page)})"),
     ):  # fmt: skip
         prose = map_prose(prose, outside_code(pattern, replace))
     return _LEFTOVERS.sub("", prose)
@@ -183,10 +185,6 @@ def reference(name: str) -> str:
     return next(
         (_documented()[prefix] for prefix in prefixes if prefix in _documented()), "reference/index.md"
     )
-
-
-def _relative(target: str, page: str) -> str:
-    return "../" * (len(PurePosixPath(page).parts) - 1) + target
 
 
 # ---- the whole site --------------------------------------------------------------------------------
