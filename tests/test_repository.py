@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 
 import pytest
 import yaml
@@ -58,10 +59,14 @@ def test_what_a_job_runs_and_needs_exists(name):
 
 def test_nothing_is_published_before_the_suite_passed_and_the_wheel_ran():
     release = jobs("release")
-    assert "make test" in [step.get("run") for step in release["build"]["steps"]]
+    commands = [step["run"].split(" > ")[0] for step in release["build"]["steps"] if "run" in step]
+    # a wrong tag fails in a second, not after the suite
+    assert commands[:2] == ['python -m tools.release "$GITHUB_REF_NAME"', "make test"]
     assert release["wheel"]["needs"] == "build"
     matrix = release["wheel"]["strategy"]["matrix"]
-    assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    versions = [c.rpartition(" ")[2] for c in project["classifiers"] if ":: Python :: 3." in c]
+    assert matrix["python"] == versions == ["3.11", "3.12", "3.13", "3.14"]
     assert {system.partition("-")[0] for system in matrix["os"]} == {"ubuntu", "macos", "windows"}
 
     def before(key):
