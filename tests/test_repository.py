@@ -109,6 +109,15 @@ def test_an_issue_form_has_what_github_requires(path):
     assert all(element["attributes"]["label"] for element in form["body"])
 
 
+def test_a_vulnerability_leads_to_a_private_report():
+    settings = yaml.safe_load(
+        (ROOT / ".github" / "ISSUE_TEMPLATE" / "config.yml").read_text(encoding="utf-8")
+    )
+    (link,) = settings["contact_links"]
+    assert {"name", "url", "about"} <= link.keys()
+    assert link["url"].endswith("/security/advisories/new")
+
+
 def test_hooks_run_the_programs_that_make_quick_runs():
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     (repository,) = config["repos"]
