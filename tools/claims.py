@@ -81,4 +81,4 @@ def claim(key: str) -> Claim:
 
 def list_of_links(keys: str, link: Callable[[Claim], str]) -> str:
     """What ``@claims KEYS`` stands for on a page; ``link`` makes the Markdown of one link."""
-    return f"Claims you will meet, checked: {' · '.join(link(claim(key)) for key in keys.split())}"
+    return f"Common claims that do not hold up: {' · '.join(link(claim(key)) for key in keys.split())}"

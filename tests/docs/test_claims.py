@@ -75,7 +75,7 @@ def test_a_claim_leads_to_the_section_that_names_it(tmp_path, monkeypatch):
 def test_a_page_links_to_its_claims_and_so_does_its_twin():
     source = "---\ntitle: A\ndescription: B\n---\n# A\n\n@claims weight-tying palm\n"
     html = markdown(source, extensions=["attr_list", "tools.markdown.claims"])
-    assert '<p class="claims">' in html
+    assert '<p class="claims">Common claims that do not hold up: ' in html
     entry = claim("weight-tying")
     assert f"[“{entry.claim}”][claim-weight-tying]" in html
     assert f"[“{entry.claim}”](../claims.md#claim-weight-tying)" in twin(source, "learn/a.md")
