@@ -1,6 +1,7 @@
 """What the README promises: its example prints what it says, and its commands exist."""
 
 import re
+import tomllib
 
 import pytest
 from tools import ROOT
@@ -16,6 +17,14 @@ def test_the_example_prints_what_its_comment_says(capsys: pytest.CaptureFixture[
     expected = re.search(r"print\(.*?\)  # (\[.*?\])", code)
     assert expected is not None
     assert capsys.readouterr().out.strip() == expected[1]
+
+
+def test_it_names_the_core_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (line,) = re.findall(r"^pip install llmguide +# needs only (.+)$", README, re.MULTILINE)
+    assert sorted(re.split(r", | and ", line)) == [
+        re.split(">=", name)[0] for name in project["dependencies"]
+    ]
 
 
 def test_its_estimate_runs(capsys: pytest.CaptureFixture[str]) -> None:
