@@ -86,6 +86,12 @@ def test_the_notes_of_a_release_are_its_section_of_the_changelog():
     assert notes(CHANGELOG, "v0.1.0", "0.1.0") == "- A"
 
 
+def test_before_the_first_release_nothing_has_changed():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    if re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Unreleased"]:
+        assert re.findall(r"^### (.+)$", text, re.MULTILINE) == ["Added"]
+
+
 @pytest.mark.parametrize(
     ("tag", "version", "message"),
     [("v0.2.0", "0.1.0", "tag v0.2.0 is not v0.1.0"), ("v0.3.0", "0.3.0", "no section '## 0.3.0")],
