@@ -40,7 +40,7 @@ def fences(text: str) -> list[Fence]:
     """Every fence of a page, outermost only, with its code dedented.
 
     Raises:
-        ValueError: A fence is never closed.
+        ValueError: A fence, or a quotation mark in its header, is never closed.
     """
     lines = text.split("\n")
     found = []
@@ -58,7 +58,12 @@ def fences(text: str) -> list[Fence]:
         code = "\n".join(
             line[width:] if not line[:width].strip() else line for line in lines[start + 1 : end]
         )
-        language, classes, attributes = _header(opening["info"].strip())
+        try:
+            language, classes, attributes = _header(opening["info"].strip())
+        except ValueError:
+            raise ValueError(
+                f"line {start + 1}: a quotation mark in {lines[start].strip()!r} is never closed"
+            ) from None
         found.append(
             Fence(start, end + 1, opening["indent"], opening["marker"], language, classes, attributes, code)
         )

@@ -161,7 +161,7 @@ def test_source_in_a_fence_or_a_sentence_is_text(package):
 
 @pytest.mark.parametrize("name", ["pkg.mod.nothing", "pkg.mod.Box.nothing", "pkg.nothing.f", "other.f"])
 def test_unknown_source_fails(package, name):
-    with pytest.raises(ValueError, match=f"@source {name}"):
+    with pytest.raises(ValueError, match=f"^{name}: "):
         convert(f"@source {name}", source=package)
 
 

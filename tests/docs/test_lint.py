@@ -59,13 +59,21 @@ def test_good_page_passes():
     ("old", "new", "complaint"),
     [
         ("description: What", "title: What", "needs a description"),
-        ("# Title", "Title", "one H1"),
-        ("## Part", "# Part", "one H1"),
-        ("## Part", "### Part", "jumps from level 1 to 3"),
+        (
+            "description: What",
+            "description: what: What",
+            "line 2: the front matter is no YAML: mapping values",
+        ),
+        ("# Title", "Title", "line 1: a page opens with its title"),
+        ("## Part", "# Part", "line 7: a second title; begin this heading with ##"),
+        ("## Part", "### Part", "line 7: a heading jumps from level 1 to 3; begin it with ##"),
+        ("## Part", "##Part", "line 7: no space after ##"),
         ("![Alt]", "![]", "line 20: an image without alt"),
         ("![Alt](../assets/favicon.svg)", '<img src="x.png">', "line 20: an image without alt"),
         ("{.python .run}", "python", "Python that nothing runs"),
         ("{.python .run}", "py", "not py"),
+        ("{.python .run}", "{python .run}", "line 9: the language needs a dot, as in {.python .run}"),
+        ("{.python .run}", "{.python .run .raise}", "line 9: no class .raise; did you mean .raises?"),
         (' reason="needs a GPU"', "", ".static without a reason"),
         ("```{.text .output}", "Text.\n\n```{.text .output}", "follows no .run fence"),
         ("(../assets/favicon.svg)", "(https://x.org/x.png)", "another host"),
@@ -83,6 +91,7 @@ def test_bad_page_fails(old, new, complaint):
         ("@source llmguide.nn.attention.attentio", "does not define 'attentio' .* did you mean attention?"),
         ("@source llmguide.nn.attentio.attention", "does not define 'attentio' .* did you mean attention?"),
         ("@source llguide.nn", "src has no module of that name"),
+        ("@claims weight-tying, palm", "is not as @claims is written; an example is @claims weight-tying "),
         ("@exercise causal-masc", "no exercise is named 'causal-masc'; did you mean causal-mask?"),
         ("@claims weight-typing", "no such claim; did you mean weight-tying?"),
         ("@sources vaswani2016", "unknown citation @vaswani2016; .* did you mean vaswani2017?"),
@@ -97,17 +106,45 @@ def test_bad_page_fails(old, new, complaint):
         ("See [it](../assets/figures/no.svg).", "no file ../assets/figures/no.svg"),
         (r"As $\frak{1}{2$ says.", r"wrong TeX in $\frak{1}{2$: KaTeX parse error"),
         ("Of [[context]].", "[[context]] is no fact of docs/_data/facts.toml"),
+        ("Of [[ context-gpt3 ]].", "[[ context-gpt3 ]] is no fact of .*; did you mean context-gpt3?"),
+        ("Of [context-gpt3].", "[context-gpt3] is no fact; write [[context-gpt3]]"),
+        ("[[runs on: learn/attention]]", "[[runs on: learn/attention]] is no fact"),
+        ("[[runs-on: learn/attentio]]", "there is no docs/learn/attentio.md"),
         ("Of [[Context-GPT3]].", "[[Context-GPT3]] is no fact of .*; did you mean context-gpt3?"),
-        ("As [@Vaswani2017] says.", "[@Vaswani2017] is no citation; did you mean vaswani2017?"),
+        ("As [@Vaswani2017] says.", "[@Vaswani2017] is no citation, .*; did you mean vaswani2017?"),
+        (
+            "As [@vaswani2017 section 3] says.",
+            "is no citation, such as [@vaswani2017, section 3; @brown2020]",
+        ),
+        ("As @vaswani2017 says.", "@vaswani2017 is no citation; write [@vaswani2017]"),
+        ("As [vaswani2017] says.", "[vaswani2017] is no citation; write [@vaswani2017]"),
+        ("See [it](attention).", "attention is a folder; link to a page, such as attention.md"),
+        ("See [it]( attentio.md).", "no file attentio.md; did you mean attention.md?"),
+        ("See [it] (attention.md).", "] (attention.md) is no link; take away the space after ]"),
+        ("See [it][there].", "no line [there]: says where this link leads"),
+        ("[there]: attentio.md", "no file attentio.md; did you mean attention.md?"),
+        ("![A](../assets/favicn.svg)", "no file ../assets/favicn.svg; did you mean ../assets/favicon.svg?"),
+        ("See [it](../glossary.md#term-tokn).", "no entry #term-tokn; did you mean term-token?"),
+        ("See [it](../claims.md#claim-weight-typing).", "no entry .*; did you mean claim-weight-tying?"),
+        ("See [it][llmguide.nn.attention.attentio].", "does not define 'attentio' .* mean attention?"),
+        ("See [it][llmguide.nn.attentio].", "does not define 'attentio' .* did you mean attention?"),
+        ("As $x + 1 says.", "$ belongs to no formula; close it, or write \\$ for a dollar sign"),
+        ("$$\nx + 1\n", "$$ belongs to no formula"),
+        ("It is {{ 4 = 2 + }}.", "{{ 4 = 2 + }} does not end in a Python expression"),
         ("It is {{2+2}}.", "{{ belongs to no computed value; write {{ 4 = 2 + 2 }}, with both spaces"),
         ("It is {{ 4 = 2 + 2 }.", "{{ belongs to no computed value"),
         ("@sourze llmguide.nn.attention.attention", "no directive @sourze; did you mean @source?"),
         (
             "@source llmguide.nn.attention.attention whole",
-            "is not as @source is written; see ",
+            "is not as @source is written; an example is @source llmguide.nn.attention.attention",
         ),
         ("Do this: @exercise causal-mask", "@exercise has to begin its line"),
         ('<div class="widget" data-widget="trainer" markdown>', 'a widget without data-label="..."'),
+        ('<div class="widget" data-widget="trainr" data-label="it"></div>', "no widget trainr; .* trainer?"),
+        ('<div class="grid" markdown>', "the page has 1 <div> and 0 </div>; close each"),
+        ('!!! nte "Title"\n    Text', '!!! nte "Title" opens no box; write !!! or ???, one of note,'),
+        ("??? note Title\n    Text", '??? note Title opens no box; .* "Title"'),
+        ("| A | B |\n| 1 | 2 |", "a table needs a line such as | :-- | --: | below its first"),
         ("Title of the page", "'Title of the page' is the template's; write your own"),
         ("A dearer model.", "'dearer'; better: larger, more expensive"),
     ],
@@ -122,6 +159,9 @@ def test_a_fence_that_is_not_closed_is_named_by_its_own_line():
     assert "line 9: the fence is not closed before the one on line 12" in lint(
         GOOD.replace("1\n```\n", "1\n", 1)
     )
+    assert lint(GOOD.replace('a GPU"}', "a GPU}")) == [
+        "line 17: a quotation mark in '```{.python .static reason=\"needs a GPU}' is never closed"
+    ]
     assert lint(GOOD.replace('a GPU"}\n```', 'a GPU"}')) == [
         "line 17: the fence '```{.python .static reason=\"needs a GPU\"}' is never closed"
     ]
@@ -131,7 +171,9 @@ def test_what_only_looks_like_markup_passes():
     for line in (
         "The list `[[1, 2], [3]]` or [[1, 2], [3]]",
         "`[[context]]`, `{{2+2}}`, `[@Vaswani2017]`, `@sourze x`",
-        "$x_{{ij}}$ and a mail to me@example.org",
+        "$x_{{ij}}$, $5 and $10, and a mail to me@example.org",
+        '??? note "Title"\n\n    - Text\n\n        !!! tip "Inner"\n            Text',
+        "See [there][a], [`attention`][llmguide.nn.attention], and `a[0][1]`.\n\n[a]: https://pytorch.org/",
         "In [the last part](#part) and [there](attention.md#the-formula), see [PyTorch](https://pytorch.org/).",
     ):
         assert lint(GOOD.replace("![Alt]", f"{line}\n\n![Alt]")) == []
@@ -150,6 +192,13 @@ def test_a_link_may_name_what_is_no_heading(markup, anchor):
     assert lint(page) == []
     wrong = page.replace(f"(#{anchor})", f"(#{anchor}s)")
     assert lint(wrong) == [f"line 20: this page has no heading #{anchor}s; did you mean {anchor}?"]
+
+
+def test_what_is_in_a_box_is_indented():
+    box = '!!! note "Title"\nText'
+    assert lint(GOOD.replace("![Alt]", f"{box}\n\n![Alt]")) == [
+        "line 21: what is in a box is indented by four spaces"
+    ]
 
 
 def test_problems_are_printed_as_file_line_problem(tmp_path, monkeypatch, capsys):

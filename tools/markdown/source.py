@@ -81,7 +81,7 @@ def find(name: str, root: Path = ROOT) -> tuple[Path, ast.stmt, list[str]]:
             node = _child(node, part, name, path.relative_to(root))
         assert isinstance(node, ast.stmt)
         return path, node, text.split("\n")
-    raise ValueError(f"@source {name}: src has no module of that name")
+    raise ValueError(f"{name}: src has no module of that name")
 
 
 def _child(node: ast.Module | ast.stmt, part: str, name: str, path: Path) -> ast.stmt:
@@ -93,7 +93,7 @@ def _child(node: ast.Module | ast.stmt, part: str, name: str, path: Path) -> ast
     if path.name == "__init__.py":
         known |= {module.stem for module in (ROOT / path.parent).iterdir()}
     raise ValueError(
-        f"@source {name}: {path.as_posix()} does not define {part!r} there (name it where it is defined)"
+        f"{name}: {path.as_posix()} does not define {part!r} there (name it where it is defined)"
         + near(part, known)
     )
 
