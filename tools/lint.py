@@ -231,6 +231,9 @@ def _names(shown: str) -> Iterator[Problem]:
             look_up(name)
         except ValueError as error:
             yield line, str(error)
+    for line, match in _matches(SOURCES, shown):
+        if not (match["keys"] or _matches(CITATION, shown) or _matches(REFERENCE, shown)):
+            yield line, "the page cites nothing that @sources could list; cite a work, or take the line away"
 
 
 def _documented(name: str) -> None:

@@ -94,6 +94,7 @@ def test_bad_page_fails(old, new, complaint):
         ("@claims weight-tying, palm", "is not as @claims is written; an example is @claims weight-tying "),
         ("@exercise causal-masc", "no exercise is named 'causal-masc'; did you mean causal-mask?"),
         ("@claims weight-typing", "no such claim; did you mean weight-tying?"),
+        ("@sources", "the page cites nothing that @sources could list"),
         ("@sources vaswani2016", "unknown citation @vaswani2016; .* did you mean vaswani2017?"),
         ("As in [@vaswani2016, section 3].", "unknown citation @vaswani2016; .* did you mean vaswani2017?"),
         ("Of [[context-gtp3]].", "unknown fact [[context-gtp3]]; .* did you mean context-gpt3?"),
@@ -173,6 +174,7 @@ def test_what_only_looks_like_markup_passes():
         "`[[context]]`, `{{2+2}}`, `[@Vaswani2017]`, `@sourze x`",
         "$x_{{ij}}$, $5 and $10, and a mail to me@example.org",
         '??? note "Title"\n\n    - Text\n\n        !!! tip "Inner"\n            Text',
+        "As [@vaswani2017] says.\n\n@sources",
         "See [there][a], [`attention`][llmguide.nn.attention], and `a[0][1]`.\n\n[a]: https://pytorch.org/",
         "In [the last part](#part) and [there](attention.md#the-formula), see [PyTorch](https://pytorch.org/).",
     ):
