@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from tools import DATA, DOCS, check_fields, generated_head, letter_section, load_toml, write
+from tools.links import heading_at
 
 PATH = DATA / "glossary.toml"
 SYMBOLS = DATA / "symbols.toml"
@@ -110,20 +111,24 @@ def render() -> str:
     for table in symbol_groups():
         rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in table["symbols"]]
         parts += [f"### {table['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
-        parts.append(f"\nTable: As in {_link(table['see'])}.\n")
+        link = _link(table["see"], f"symbols.toml: {table['title']}")
+        parts.append(f"\nTable: As in {link}.\n")
     return "\n".join(parts)
 
 
 def _entry(term: Term) -> str:
     also = f" Also: {', '.join(term.also)}." if term.also else ""
-    return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}{also} See {_link(term.see)}.\n"
+    link = _link(term.see, f"glossary.toml: [{term.names[0]}]")
+    return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}{also} See {link}.\n"
 
 
-def _link(see: str) -> str:
-    """A link to a place, under the title of its page."""
-    text = (DOCS / see.partition("#")[0]).read_text(encoding="utf-8")
-    title = next(line for line in text.splitlines() if line.startswith("# ")).removeprefix("# ")
-    return f"[{title}]({see})"
+def _link(see: str, entry: str) -> str:
+    """A link to a place, under the title of its page; ``entry`` is where an error is."""
+    try:
+        heading_at(see)
+    except ValueError as error:
+        raise ValueError(f"{entry}: {error}") from None
+    return f"[{heading_at(see.partition('#')[0])}]({see})"
 
 
 if __name__ == "__main__":

@@ -26,13 +26,12 @@ import random
 import re
 from dataclasses import dataclass
 from functools import cache
-from html import unescape
 from pathlib import Path
 from typing import Any
 
-from tools import DATA, DOCS, check_fields, generated_head, load_toml, near, page_paths, write
+from tools import DATA, DOCS, check_fields, generated_head, load_toml, write
 from tools.facts import fact
-from tools.links import headings
+from tools.links import heading_at
 
 FOLDER = DATA / "quiz"
 PAGE = DOCS / "quiz.md"
@@ -351,20 +350,8 @@ def _number(text: str) -> str:
 
 
 def _link(address: str) -> str:
-    """A link with the heading it leads to.
-
-    Raises:
-        ValueError: There is no such page, or it has no such heading.
-    """
-    name, _, anchor = address.partition("#")
-    if not (DOCS / name).is_file():
-        pages = [path.relative_to(DOCS).as_posix() for path in page_paths()]
-        raise ValueError(f"no page docs/{name}{near(name, pages)}")
-    titles = headings((DOCS / name).read_text(encoding="utf-8"))
-    if anchor and anchor not in titles:
-        raise ValueError(f"docs/{name} has no heading #{anchor}{near(anchor, titles)}")
-    title = unescape(titles[anchor] if anchor else next(iter(titles.values())))
-    return f"[{title}](../{address})"  # from the page of a part
+    """A link with the heading it leads to."""
+    return f"[{heading_at(address)}](../{address})"  # from the page of a part
 
 
 if __name__ == "__main__":
