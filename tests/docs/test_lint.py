@@ -125,8 +125,14 @@ def test_bad_page_fails(old, new, complaint):
         ("See [it][there].", "no line [there]: says where this link leads"),
         ("[there]: attentio.md", "no file attentio.md; did you mean attention.md?"),
         ("![A](../assets/favicn.svg)", "no file ../assets/favicn.svg; did you mean ../assets/favicon.svg?"),
-        ("See [it](../glossary.md#term-tokn).", "no entry #term-tokn; did you mean term-token?"),
-        ("See [it](../claims.md#claim-weight-typing).", "no entry .*; did you mean claim-weight-tying?"),
+        (
+            "See [it](../glossary.md#term-tokn).",
+            "glossary.md has no entry #term-tokn; did you mean term-token?",
+        ),
+        (
+            "See [it](../claims.md#claim-weight-typing).",
+            "claims.md has no entry .*; did you mean claim-weight-tying?",
+        ),
         ("See [it][llmguide.nn.attention.attentio].", "does not define 'attentio' .* mean attention?"),
         ("See [it][llmguide.nn.attentio].", "does not define 'attentio' .* did you mean attention?"),
         ("As $x + 1 says.", "$ belongs to no formula; close it, or write \\$ for a dollar sign"),
@@ -175,6 +181,7 @@ def test_what_only_looks_like_markup_passes():
         "$x_{{ij}}$, $5 and $10, and a mail to me@example.org",
         '??? note "Title"\n\n    - Text\n\n        !!! tip "Inner"\n            Text',
         "As [@vaswani2017] says.\n\n@sources",
+        "See [it](#term-frequency) and [the quiz](../quiz/generated.md).\n\n## Term frequency",
         "See [there][a], [`attention`][llmguide.nn.attention], and `a[0][1]`.\n\n[a]: https://pytorch.org/",
         "In [the last part](#part) and [there](attention.md#the-formula), see [PyTorch](https://pytorch.org/).",
     ):
