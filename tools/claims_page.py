@@ -128,10 +128,10 @@ def render() -> str:
         ),
         f"This page lists {len(found)} claims that introductions to language models often make and that do "
         "not hold up. Below each, it says what is true, with the source. They are ranked by what it costs to "
-        "believe them: first come claims that lead to a wrong choice of hardware, data, license, method or "
-        "setting, then those that give a wrong picture of how models work, then numbers, names and dates. "
-        "Within a rank they follow the order of the guide. Numbers with a dotted line are computed when this "
-        "page is built; the rest was checked in November 2026.\n",
+        "believe them. First come claims that lead to a wrong choice of hardware, data, license, method or "
+        "setting. Claims that give a wrong picture of how models work are second, and wrong numbers, names "
+        "and dates are last. Within a rank they follow the order of the guide. Numbers with a dotted line "
+        "are computed when this page is built; the rest was checked in November 2026.\n",
         "| Kind | Claims | Means |\n| :-- | --: | :-- |",
         *rows,
         "\nTable: Kinds of claims.\n",
