@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from llmguide import KVCache, ModelConfig
-from llmguide.exercises import exercise, exercises, grade
+from llmguide.exercises import checking, exercise, exercises, grade
 from llmguide.exercises.checking import check, needed
 from llmguide.exercises.grading import noise
 from llmguide.exercises.ladder import EXERCISES, generation, preferences, text, training, transformer, tuning
@@ -73,7 +73,7 @@ def test_there_are_enough_rungs_and_each_says_how_hard_it_is():
         assert found.after
         assert all(
             need.name in list(exercises())[: list(exercises()).index(found.name)]
-            for need in needed(found.name)
+            for need in needed(found.needs)
         )
 
 
@@ -175,10 +175,37 @@ def test_recomputing_is_noticed_although_the_logits_are_right():
 
 
 def test_the_readers_own_model_writes(answers):
-    earlier = {found.name: answers[found.name] for found in needed("write") if found.name in answers}
-    found = check("write", answers["write"], earlier)
+    found = check("write", answers["write"], answers)
     assert found.passed
     assert "A sample from it:\nFour score and" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("raise SystemExit('done')", "your functions raise SystemExit: done"),
+        ("return (", "in your earlier answer to encode, '(' was never closed (line 2)"),
+    ],
+)
+def test_a_demonstration_that_fails_says_why_and_the_answer_passes(body, why, answers):
+    found = check("write", answers["write"], {"encode": f"def encode(text, merges):\n    {body}"})
+    assert found.passed
+    assert str(found).endswith(f"There is no demonstration: {why}")
+
+
+def test_a_demonstration_that_does_not_end_is_stopped(answers, monkeypatch):
+    monkeypatch.setattr(checking, "_DEMO_SECONDS", 1)
+    found = check("write", answers["write"], {"encode": "def encode(text, merges):\n    while True: pass"})
+    assert found.passed
+    assert str(found).endswith("your functions have not finished after 1 seconds.")
+
+
+def test_an_answer_that_fails_is_not_demonstrated(answers, capsys):
+    wrong = answers["gpt"].replace("return ", "return -")
+    encode = "def encode(text, merges):\n    print('called')\n"
+    found = check("write", answers["write"], {"gpt": wrong, "encode": encode})
+    assert str(found).endswith("Check again: gpt.")
+    assert not capsys.readouterr().out
 
 
 # ---- on top of the reader's own answers --------------------------------------------------------------------
