@@ -64,12 +64,13 @@ def train(
     *,
     sign: float = 1.0,
     clear: bool = True,
+    make_optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
     parts: Callable[[Weights], list[Tensor]] = lambda weights: list(tensors(weights)),
 ) -> list[float]:
-    """Train on batches with AdamW, with switches for the mistakes."""
+    """Train on batches, with switches for the mistakes."""
     for weight in tensors(weights):
         weight.requires_grad_()
-    optimizer = torch.optim.AdamW(parts(weights), lr=lr)
+    optimizer = make_optimizer(parts(weights), lr=lr)
     losses = []
     for ids in batches:
         loss = lm_loss(ids, weights, n_heads)
@@ -230,8 +231,8 @@ EXERCISES = (
         "train",
         "train(batches, weights, n_heads, lr) trains a model with one optimizer step for each tensor of ids "
         "(B, T) in the list `batches`. It changes all tensors of `weights` in place, and returns the list of "
-        "the losses as floats, each computed before its step. Use any optimizer of torch, with the learning "
-        "rate lr. The test trains on the bytes of Lincoln's Gettysburg Address: after "
+        "the losses as floats, each computed before its step. Use an adaptive optimizer such as AdamW, with "
+        "the learning rate lr. The test trains on the bytes of Lincoln's Gettysburg Address: after "
         f"{len(_train_probes()[0][0])} batches with lr = {_train_probes()[0][3]}, the loss on the whole text "
         f"must be below {TARGET} nats per byte.",
         train,
@@ -254,6 +255,13 @@ EXERCISES = (
                 "the loss is maximized",
                 "An optimizer minimizes the tensor on which you call backward().",
                 partial(train, sign=-1.0),
+            ),
+            Mistake(
+                "plain SGD",
+                "the optimizer is SGD without momentum",
+                "With this learning rate, SGD takes steps that are too small. An adaptive optimizer such as "
+                "AdamW scales the step of each weight by the size of its gradients.",
+                partial(train, make_optimizer=torch.optim.SGD),
             ),
             Mistake(
                 "layers not trained",
