@@ -193,6 +193,16 @@ def test_the_training_loop_reaches_its_loss_with_another_optimizer():
     assert grade("train", partial(mine, make_optimizer=torch.optim.SGD)).mistake == "plain SGD"
 
 
+def test_the_training_loop_must_return_a_float_for_each_batch():
+    def with_tensors(*arguments):
+        return [torch.tensor(loss) for loss in training.train(*arguments)]
+
+    for mine in (with_tensors, lambda *arguments: training.train(*arguments)[1:]):
+        found = grade("train", mine)
+        assert not found.passed
+        assert "'first loss returned': 'no list of 30 floats'" in str(found)
+
+
 def test_recomputing_is_noticed_although_the_logits_are_right():
     def mine(ids, weights, n_heads, cache):
         cache["ids"] = torch.cat([cache["ids"], ids], dim=1) if cache else ids
