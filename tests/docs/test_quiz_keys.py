@@ -130,3 +130,34 @@ def test_traffic_of_data_parallelism(variant):
     devices, n, *_ = numbers("", variant.text)
     gathers = 3 if "stage 3" in variant.text else 2
     assert float(variant.answer) == pytest.approx(traffic(devices, n, gathers))
+
+
+@pytest.mark.parametrize("variant", QUESTIONS["at-scale-state"].variants, ids=lambda variant: variant.answer)
+def test_only_the_number_of_tokens_at_which_both_store_the_same_is_accepted(variant):
+    d = int(numbers("", variant.text)[0])
+    accepted = [
+        n
+        for n in range(1, d * d)
+        if abs(n - float(variant.answer)) <= variant.tolerance * float(variant.answer)
+    ]
+    assert accepted == [n for n in range(1, d * d) if n * 2 * d == d * d]
+
+
+def test_an_ablated_previous_token_head_leaves_a_tie():
+    """The induction head attends to the best matches; what it finds there shares the largest logit."""
+    ids = [3, 1, 4, 15, 9, 3]
+
+    def predicted(before):
+        matches = [token == ids[-1] for token in before]
+        return {ids[i] for i in range(1, len(ids)) if matches[i] or not any(matches)}
+
+    assert predicted([None, *ids[:-1]]) == {1}
+    changes = predicted([None] * len(ids)) != {1}
+    key = {
+        "Its direct effect is zero.": True,  # the output head reads another subspace
+        "Ablating it leaves the prediction as it is.": not changes,
+        "It affects the prediction through a later layer.": changes,
+        "It attends to nothing.": False,
+    }
+    (variant,) = QUESTIONS["interpretability-zero-direct"].variants
+    assert {choice.text: choice.right for choice in variant.choices} == key

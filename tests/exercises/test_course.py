@@ -122,6 +122,26 @@ def test_later_steps_call_the_earlier_answers_of_the_folder(tmp_path):
     assert "not with your own earlier answers. Check again: token-logprobs." in message
 
 
+def test_a_right_answer_is_remembered_even_if_its_demonstration_fails(tmp_path):
+    (tmp_path / "encode.py").write_text("def encode(text, merges):\n    return 1 / 0\n", encoding="utf-8")
+    (tmp_path / PROGRESS).write_text(json.dumps({"solved": ["encode"], "failures": {}}))
+    source = (
+        "import torch\n\n"
+        "def write(ids, uniforms, weights, n_heads, temperature):\n"
+        "    for uniform in uniforms:\n"
+        "        seen = torch.tensor([ids[-len(weights['positions']):]])\n"
+        "        ends = (gpt(seen, weights, n_heads)[0, -1] / temperature).softmax(-1).cumsum(-1)\n"
+        "        ids = [*ids, int((ends <= uniform).sum())]\n"
+        "    return ids\n"
+    )
+    passed, message = write(Course(tmp_path, "write"), source)
+    assert passed
+    assert message.endswith(
+        "There is no demonstration: your functions raise ZeroDivisionError: division by zero"
+    )
+    assert Course(tmp_path).solved == {"encode", "write"}
+
+
 def test_files_of_the_reader_are_never_overwritten(tmp_path):
     (tmp_path / "embed.py").write_text("# mine", encoding="utf-8")
     Course(tmp_path, "embed").open()

@@ -1,6 +1,9 @@
 """The ladder: its model is the package's, and its steps call the reader's own earlier answers."""
 
 import ast
+import math
+import statistics
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from llmguide import KVCache, ModelConfig
-from llmguide.exercises import exercise, exercises, grade
+from llmguide.exercises import checking, exercise, exercises, grade
 from llmguide.exercises.checking import check, needed
 from llmguide.exercises.grading import noise
 from llmguide.exercises.ladder import EXERCISES, generation, preferences, text, training, transformer, tuning
@@ -73,7 +76,7 @@ def test_there_are_enough_rungs_and_each_says_how_hard_it_is():
         assert found.after
         assert all(
             need.name in list(exercises())[: list(exercises()).index(found.name)]
-            for need in needed(found.name)
+            for need in needed(found.needs)
         )
 
 
@@ -107,6 +110,34 @@ def test_the_dpo_loss_of_the_reference_itself_is_ln_2():
     weights = make_weights(9, 8, 1, 8)
     found = preferences.dpo_loss([[1], [2]], [[3], [4]], [[5], [6]], weights, weights, 2, 0.1)
     torch.testing.assert_close(found, torch.tensor(2.0).log())
+
+
+def test_the_reward_loss_is_that_of_the_package_s_model():
+    weights, score = make_weights(9, 8, 2, 8), noise(0, 8)
+    chosen, rejected = [[1, 2, 3, 4], [5, 6]], [[1, 2, 7], [5, 8, 8, 2, 1]]
+    model = package_model(weights, 2)
+
+    def reward(ids):
+        return (model.hidden(torch.tensor([ids]))[0, -1] @ score).item()
+
+    gaps = [reward(better) - reward(worse) for better, worse in zip(chosen, rejected, strict=True)]
+    expected = sum(math.log(1 + math.exp(-gap)) for gap in gaps) / 2
+    assert float(preferences.reward_loss(chosen, rejected, weights, 2, score)) == pytest.approx(expected)
+
+
+def test_the_grpo_loss_is_that_of_its_formula():
+    weights, rewards, clip = make_weights(9, 8, 1, 8), [1.0, 0.0, 0.5], 0.2
+    ids = torch.tensor([[1, 2, 3, 4, 0], [1, 2, 5, 6, 8], [1, 2, 7, 8, 3]])
+    logprobs = package_model(weights, 2)(ids).log_softmax(-1)
+    old = torch.stack([logprobs[i, range(4), ids[i, 1:]] for i in range(3)]).detach() + 0.4 * noise(1, 3, 4)
+    objectives = []
+    for tokens, row, olds, reward in zip(ids.tolist(), logprobs.tolist(), old.tolist(), rewards, strict=True):
+        advantage = (reward - statistics.mean(rewards)) / (statistics.stdev(rewards) + 1e-4)
+        for t in (2, 3, 4):  # the prompt has two tokens
+            ratio = math.exp(row[t - 1][tokens[t]] - olds[t - 1])
+            objectives.append(min(ratio * advantage, min(max(ratio, 1 - clip), 1 + clip) * advantage))
+    loss = preferences.grpo_loss(ids, 2, torch.tensor(rewards), old, weights, 2, clip)
+    assert float(loss) == pytest.approx(-statistics.mean(objectives), rel=1e-4)
 
 
 def test_a_step_on_the_grpo_loss_makes_rewarded_completions_more_likely():
@@ -144,11 +175,11 @@ def test_the_tokenizer_is_the_package_s():
 
 
 def test_the_training_loop_reaches_its_loss_with_another_optimizer():
-    def mine(batches, weights, n_heads, lr):
+    def mine(batches, weights, n_heads, lr, make_optimizer=torch.optim.Adam):
         parts = list(tensors(weights))
         for part in parts:
             part.requires_grad = True
-        optimizer, losses = torch.optim.Adam(parts, lr=0.02), []
+        optimizer, losses = make_optimizer(parts, lr=lr), []
         for ids in batches:
             logits = transformer.gpt(ids[:, :-1], weights, n_heads)
             loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
@@ -159,6 +190,17 @@ def test_the_training_loop_reaches_its_loss_with_another_optimizer():
         return losses
 
     assert grade("train", mine).passed
+    assert grade("train", partial(mine, make_optimizer=torch.optim.SGD)).mistake == "plain SGD"
+
+
+def test_the_training_loop_must_return_a_float_for_each_batch():
+    def with_tensors(*arguments):
+        return [torch.tensor(loss) for loss in training.train(*arguments)]
+
+    for mine in (with_tensors, lambda *arguments: training.train(*arguments)[1:]):
+        found = grade("train", mine)
+        assert not found.passed
+        assert "'first loss returned': 'no list of 30 floats'" in str(found)
 
 
 def test_recomputing_is_noticed_although_the_logits_are_right():
@@ -175,10 +217,37 @@ def test_recomputing_is_noticed_although_the_logits_are_right():
 
 
 def test_the_readers_own_model_writes(answers):
-    earlier = {found.name: answers[found.name] for found in needed("write") if found.name in answers}
-    found = check("write", answers["write"], earlier)
+    found = check("write", answers["write"], answers)
     assert found.passed
     assert "A sample from it:\nFour score and" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("raise SystemExit('done')", "your functions raise SystemExit: done"),
+        ("return (", "in your earlier answer to encode, '(' was never closed (line 2)"),
+    ],
+)
+def test_a_demonstration_that_fails_says_why_and_the_answer_passes(body, why, answers):
+    found = check("write", answers["write"], {"encode": f"def encode(text, merges):\n    {body}"})
+    assert found.passed
+    assert str(found).endswith(f"There is no demonstration: {why}")
+
+
+def test_a_demonstration_that_does_not_end_is_stopped(answers, monkeypatch):
+    monkeypatch.setattr(checking, "_DEMO_SECONDS", 1)
+    found = check("write", answers["write"], {"encode": "def encode(text, merges):\n    while True: pass"})
+    assert found.passed
+    assert str(found).endswith("your functions have not finished after 1 seconds.")
+
+
+def test_an_answer_that_fails_is_not_demonstrated(answers, capsys):
+    wrong = answers["gpt"].replace("return ", "return -")
+    encode = "def encode(text, merges):\n    print('called')\n"
+    found = check("write", answers["write"], {"gpt": wrong, "encode": encode})
+    assert str(found).endswith("Check again: gpt.")
+    assert not capsys.readouterr().out
 
 
 # ---- on top of the reader's own answers --------------------------------------------------------------------

@@ -56,7 +56,7 @@ def rendered(found: Exercise) -> str:
     imports, answer = _answers().get(found.function, ("", ""))
     if not answer:
         raise ValueError(f"@exercise {found.name}: no file in docs/_data/answers defines {found.function}")
-    calls = [f"# you may call {earlier.signature}" for earlier in needed(found.name)]
+    calls = [f"# you may call {earlier.signature}" for earlier in needed(found.needs)]
     stub = [*imports.split("\n"), *calls, "", ""] if imports else [*calls, "", ""] if calls else []
     stub += [f"def {found.signature}:", "    ..."]
     return "\n".join(

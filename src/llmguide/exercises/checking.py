@@ -1,27 +1,30 @@
 """Grade source code that calls the functions of the reader's earlier answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from llmguide.exercises.grading import Exercise, Grade, exercise, exercises, grade, line_of
 from llmguide.exercises.time_limit import OutOfTime, time_limit
 
+Functions = dict[str, Callable[..., Any]]
 _SOURCE = "<your code>"
+_SECONDS = 30  # time limit of loading an answer
+_DEMO_SECONDS = 120
 
 
-def needed(name: str) -> list[Exercise]:
-    """Return the exercises whose functions an exercise can call, directly or indirectly, in order.
+def needed(names: Iterable[str]) -> list[Exercise]:
+    """Return exercises and those whose functions they can call, directly or indirectly, in order.
 
-    >>> [found.name for found in needed("multi-head")]
-    ['attention-head']
+    >>> [found.name for found in needed(["multi-head"])]
+    ['attention-head', 'multi-head']
     """
-    names, left = set(), list(exercise(name).needs)
+    found, left = set(), list(names)
     while left:
-        found = left.pop()
-        if found not in names:
-            names.add(found)
-            left += exercise(found).needs
-    return [found for found in exercises().values() if found.name in names]
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += exercise(name).needs
+    return [each for each in exercises().values() if each.name in found]
 
 
 def check(name: str, source: str, earlier: Mapping[str, str] | None = None) -> Grade:
@@ -49,52 +52,70 @@ def check(name: str, source: str, earlier: Mapping[str, str] | None = None) -> G
     >>> check("temperature", "x = 1 / 0")
     temperature: the code raises ZeroDivisionError: division by zero (line 1)
     """
-    answers = earlier or {}
-    own = {found.name: answers[found.name] for found in needed(name) if found.name in answers}
-    result = _check(name, source, own)
-    if result.passed or not own or not _check(name, source, {}).passed:
+    asked, answers = exercise(name), earlier or {}
+    own = {found.name: answers[found.name] for found in needed(asked.needs) if found.name in answers}
+    result = _check(asked, source, own)
+    if result.passed:
+        lines = [result.message, asked.after, _demonstrated(asked, {**answers, name: source})]
+        return Grade(True, "\n".join(filter(None, lines)))
+    if not own or not _check(asked, source, {}).passed:
         return result
-    broken = [need for need, text in own.items() if not _check(name, source, {need: text}).passed]
+    broken = [need for need, text in own.items() if not _check(asked, source, {need: text}).passed]
     message = "right with the reference solutions, but not with your own earlier answers. Check again: "
     return Grade(False, f"{name}: {message}{', '.join(broken or own)}.", "earlier answer")
 
 
-def _check(name: str, source: str, own: Mapping[str, str]) -> Grade:
+def _check(asked: Exercise, source: str, own: Mapping[str, str]) -> Grade:
     """Grade code that calls the given answers of the reader, and the solutions of other exercises."""
-    functions: dict[str, Callable[..., Any]] = {}
-    for found in needed(name):
+    functions = _functions(asked.needs, own)
+    if isinstance(functions, str):
+        return Grade(False, f"{asked.name}: {functions}", "earlier answer")
+    function = _load(asked, source, functions, _SOURCE)
+    if isinstance(function, str):
+        return Grade(False, f"{asked.name}: {function}", "does not run")
+    return grade(asked.name, function)
+
+
+def _functions(names: Iterable[str], own: Mapping[str, str]) -> Functions | str:
+    """Return the functions of exercises and of those that they need, or a message if an answer cannot run."""
+    functions: Functions = {}
+    for found in needed(names):
         functions[found.function] = found.solution
         if found.name in own:
             loaded = _load(found, own[found.name], functions, f"<{found.name}>")
             if isinstance(loaded, str):
-                return Grade(
-                    False, f"{name}: in your earlier answer to {found.name}, {loaded}", "earlier answer"
-                )
+                return f"in your earlier answer to {found.name}, {loaded}"
             functions[found.function] = loaded
-    asked = exercise(name)
-    function = _load(asked, source, functions, _SOURCE)
-    if isinstance(function, str):
-        return Grade(False, f"{name}: {function}", "does not run")
-    result = grade(name, function)
-    if not result.passed:
-        return result
-    written = asked.demo({**functions, asked.function: function}) if asked.demo else ""
-    return Grade(True, "\n".join(filter(None, [result.message, asked.after, written])))
+    return functions
 
 
-def _load(
-    asked: Exercise, source: str, functions: Mapping[str, Callable[..., Any]], filename: str
-) -> Callable[..., Any] | str:
+def _demonstrated(asked: Exercise, answers: Mapping[str, str]) -> str:
+    """Return the text of the demonstration with the given answers, or why there is none."""
+    if asked.demo is None:
+        return ""
+    functions = _functions((asked.name, *asked.demo_needs), answers)
+    if isinstance(functions, str):
+        return f"There is no demonstration: {functions}"
+    try:
+        with time_limit(_DEMO_SECONDS):
+            return asked.demo(functions)
+    except OutOfTime:
+        return f"There is no demonstration: your functions have not finished after {_DEMO_SECONDS} seconds."
+    except (Exception, SystemExit) as error:
+        return f"There is no demonstration: your functions raise {type(error).__name__}: {error}"
+
+
+def _load(asked: Exercise, source: str, functions: Functions, filename: str) -> Callable[..., Any] | str:
     """Run source code; return the function that an exercise asks for, or a message if there is none."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    names |= {found.function: functions[found.function] for found in needed(asked.name)}
+    names |= {found.function: functions[found.function] for found in needed(asked.needs)}
     try:
-        with time_limit(30):
+        with time_limit(_SECONDS):
             exec(compile(source, filename, "exec"), names)
     except SyntaxError as error:
         return f"{error.msg} (line {error.lineno})" if error.lineno else error.msg
     except OutOfTime:
-        return "the code has not finished after 30 seconds. Is there an infinite loop?"
+        return f"the code has not finished after {_SECONDS} seconds. Is there an infinite loop?"
     except (Exception, SystemExit) as error:
         return f"the code raises {type(error).__name__}: {error}{line_of(error, filename)}"
     function = names.get(asked.function)

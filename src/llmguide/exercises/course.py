@@ -89,7 +89,7 @@ class Course:
             yield f"{'x' if found.name in self.solved else '.'} {found.name:22} {effort}".rstrip()
 
     def _graded(self, asked: Exercise) -> Grade:
-        answers = {found.name: self.path(found) for found in needed(asked.name)}
+        answers = {found.name: self.path(found) for found in needed((*asked.needs, *asked.demo_needs))}
         try:
             earlier = {
                 name: _read(path) for name, path in answers.items() if name in self.solved and path.exists()
@@ -149,7 +149,7 @@ def stub(asked: Exercise) -> str:
     <BLANKLINE>
     """
     task = fill(repr(asked), _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
-    calls = "".join(f"# you may call {found.signature}\n" for found in needed(asked.name))
+    calls = "".join(f"# you may call {found.signature}\n" for found in needed(asked.needs))
     imports = "import torch\nimport torch.nn.functional as F"
     return f"{task}\n{calls}\n{imports}\n\n\ndef {asked.signature}:\n    raise NotImplementedError\n"
 

@@ -71,7 +71,7 @@ EXERCISES = (
     Exercise(
         "release-kind",
         "release_kind(weights, free, code, data): 'closed', 'open weights' or 'open source', from whether "
-        "the weights can be had, the license allows any use, and training code and data are public.",
+        "the weights can be downloaded, the license allows any use, and training code and data are public.",
         release_kind,
         lambda: [
             (weights, free, code, data)

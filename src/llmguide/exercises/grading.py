@@ -74,6 +74,7 @@ class Exercise:
         observe: What is compared: by default the result of a call with the arguments of a probe.
         accept: Whether what is observed is right, given what the solution shows.
         demo: Returns text made with the answers to this exercise and those it needs, by function name.
+        demo_needs: Names of the exercises whose functions the demonstration calls besides.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Exercise:
     observe: Callable[[Callable[..., Any], Arguments], Any] = _call
     accept: Callable[[Any, Any], bool] = same
     demo: Callable[[dict[str, Callable[..., Any]]], str] | None = None
+    demo_needs: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"{self.name}: {self.task}"

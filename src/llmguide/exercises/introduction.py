@@ -55,8 +55,8 @@ def times_more(exponent: float, share: float) -> float:
 EXERCISES = (
     Exercise(
         "follows",
-        "follows(text, context, letter): of the positions in a text where the context occurs and is followed "
-        "by a letter, return the fraction at which it is this letter.",
+        "follows(text, context, letter) returns a fraction. Of all positions in the text where the context "
+        "occurs and another character follows it, at what fraction is this character `letter`?",
         follows,
         lambda: [("aaabaaacaa", "aa", "a"), ("the cat, then that moth", "th", "e"), ("banana", "an", "a")],
         (

@@ -293,8 +293,9 @@ EXERCISES = (
     ),
     Exercise(
         "four-bits",
-        "four_bits(block, codes): what is left of a block of numbers that is stored as indices into the "
-        "table `codes`, which reaches from -1 to 1, and one scale.",
+        "four_bits(block, codes) quantizes a block of numbers and returns the dequantized numbers. The block "
+        "is stored as one scale and, for each number, the index of an entry of `codes`, a table of numbers "
+        "from -1 to 1.",
         lambda block, codes: _in_four_bits(block),
         lambda: [
             (torch.tensor([0.5, -2.0, 0.0, 1.1]), NF4.clone()),

@@ -12,11 +12,13 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from math import isnan, log
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -123,10 +125,10 @@ def open_model(source: str, decoding: Decoding) -> Model:
     if source.startswith(("http://", "https://")):
         return _served(source, decoding)
     if path.suffix == ".py" and path.is_file():
-        sys.path.insert(0, str(path.parent.resolve()))  # so that it can import files beside it
         try:
-            namespace = runpy.run_path(source)
-        except Exception as error:
+            with _modules_beside(path.resolve().parent):
+                namespace = runpy.run_path(source)
+        except (Exception, SystemExit) as error:
             raise ValueError(f"{source} raises {_shown(error)}") from error
         functions = {name: namespace[name] for name in FUNCTIONS if callable(namespace.get(name))}
         if not functions:
@@ -137,7 +139,29 @@ def open_model(source: str, decoding: Decoding) -> Model:
     raise ValueError(f"{source} is not a Python file, a folder or a URL")
 
 
-def _shown(error: Exception) -> str:
+@contextmanager
+def _modules_beside(folder: Path) -> Iterator[None]:
+    """Let code import the modules of a folder, and forget them: another folder may use their names."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        new = {name: module for name, module in sys.modules.items() if name not in before}
+        own = {name for name, module in new.items() if _place(module) == folder}
+        for name in new:
+            if name.partition(".")[0] in own:
+                del sys.modules[name]
+
+
+def _place(module: ModuleType) -> Path:
+    """Return the folder from which a module or a package was imported."""
+    file = getattr(module, "__file__", None) or ""
+    return Path(next(iter(getattr(module, "__path__", [])), file)).parent
+
+
+def _shown(error: BaseException) -> str:
     """Describe an error in the user's code, with the file and line that raised it."""
     *_, frame = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

@@ -4,7 +4,7 @@ The comparisons: which of two film review snippets do human raters find more pos
 pre-trained on such snippets. Then its head is replaced by one row that scores a text, and the model is
 trained with the Bradley-Terry loss $-\log \sigma(r_w - r_l)$. It is tested on snippets of other reviews and,
 out of distribution, on tweets and product reviews, beside three baselines: the longer text wins, a
-Bradley-Terry model of words, and a second panel of raters.
+bag-of-words Bradley-Terry model, and a second panel of raters.
 
 References: Hutto & Gilbert 2014 (the ratings); Ouyang et al. 2022, arXiv:2203.02155, section 3.5 (the model);
 Singhal et al. 2023, arXiv:2310.03716 (length in rewards).

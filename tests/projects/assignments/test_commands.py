@@ -2,7 +2,8 @@
 
 import json
 import random
-import runpy
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import exp, log2
 from pathlib import Path
@@ -18,7 +19,7 @@ from llmguide.models import build, save
 from llmguide.post_training.preferences.reward_model import RewardModel
 from llmguide.projects import adapters
 from llmguide.projects.adapters import Decoding, Model, open_model
-from llmguide.projects.assignments import NAMES, assignment_of, character_model, fine_tuning
+from llmguide.projects.assignments import NAMES, assignment, assignment_of, character_model, fine_tuning
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.reward_model import score
 from llmguide.projects.training import small_decoder
@@ -193,7 +194,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):
     assert "a is the assignment rlhf, not small-lm\n" in capsys.readouterr().err
 
 
-def test_parts_come_before_the_model_and_a_mistake_is_named(tmp_path, capsys):
+def test_parts_come_before_the_model_and_a_mistake_is_named(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "rlhf"
     assert main(["start", "rlhf", str(folder)]) == 0
     (folder / "parts.py").write_text(
@@ -208,6 +209,13 @@ def test_parts_come_before_the_model_and_a_mistake_is_named(tmp_path, capsys):
     (folder / "parts.py").write_text("import nothing_of_that_name\n")
     assert main(["check", "rlhf", str(folder)]) == 1
     assert "parts.py raises ModuleNotFoundError" in capsys.readouterr().err
+    (folder / "parts.py").write_text("raise SystemExit('done')\n")
+    assert main(["check", "rlhf", str(folder)]) == 1
+    assert "parts.py raises SystemExit: done" in capsys.readouterr().err
+    monkeypatch.setattr(assignment, "_SECONDS", 0.1)
+    (folder / "parts.py").write_text("while True: pass\n")
+    assert main(["check", "rlhf", str(folder)]) == 1
+    assert "parts.py has not finished after 0.1 seconds" in capsys.readouterr().err
 
 
 def test_a_mistake_is_named_before_the_parts_that_are_not_written(tmp_path, capsys):
@@ -232,12 +240,20 @@ def test_the_tests_in_the_folder_say_what_the_check_says(tmp_path):
     assert main(["start", "reward-model", str(folder)]) == 0
     (folder / "parts.py").write_text(
         SOLVED % "reward-model" + "pair_accuracy = lambda chosen, rejected: sum(chosen) / len(rejected)\n"
+        "from pathlib import Path\n"
+        "with (Path(__file__).parent / 'runs.txt').open('a') as runs:\n"
+        "    runs.write('run ')\n"
     )
-    namespace = runpy.run_path(str(folder / "test_parts.py"))
-    assert namespace["PARTS"] == list(assignment_of("reward-model").parts)
-    namespace["test_part"]("bradley_terry")
-    with pytest.raises(AssertionError, match="pair_accuracy: not yet"):
-        namespace["test_part"]("pair_accuracy")
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    n_parts = len(assignment_of("reward-model").parts)
+    assert f"1 failed, {n_parts - 1} passed" in tested.stdout
+    assert "pair_accuracy: not yet" in tested.stdout
+    assert (folder / "runs.txt").read_text() == "run "
 
 
 def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, capsys):
@@ -353,6 +369,24 @@ def test_a_comparison_needs_the_model_before_training(tmp_path, capsys):
     (tmp_path / "policy.py").write_text("def generate(prompt):\n    return ' x'\n")
     assert main(["check", "rlhf", str(tmp_path / "policy.py")]) == 1
     assert "give it as --base" in capsys.readouterr().err
+
+
+def test_adapters_do_not_share_the_modules_beside_them(tmp_path):
+    for name in ("mine", "base"):
+        (tmp_path / name / "package").mkdir(parents=True)
+        (tmp_path / name / "package" / "words.py").write_text(f"WORD = {name!r}\n")
+        (tmp_path / name / "module.py").write_text("from package.words import WORD\n")
+        (tmp_path / name / "adapter.py").write_text(
+            "from module import WORD\n\n\ndef generate(prompt):\n    return prompt + WORD\n"
+        )
+    path = sys.path.copy()
+    mine, base = (open_model(str(tmp_path / name / "adapter.py"), Decoding(1)) for name in ("mine", "base"))
+    assert (mine.generate("by "), base.generate("by ")) == ("by mine", "by base")
+    assert sys.path == path
+    (tmp_path / "base" / "adapter.py").write_text("raise SystemExit('done')\n")
+    with pytest.raises(ValueError, match=r"adapter\.py raises SystemExit: done"):
+        open_model(str(tmp_path / "base" / "adapter.py"), Decoding(1))
+    assert sys.path == path
 
 
 def test_bits_are_those_of_the_probabilities():

@@ -108,7 +108,7 @@ def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
     monkeypatch.setattr(rlhf, "raters_of_words", lambda *_, **__: rate)
     base = generates(lambda prompt: f" is {prompt} fair")
     assert failed("rlhf", generates(lambda prompt: f" is {prompt} good"), base) == []
-    assert failed("rlhf", base, base) == ["win rate by the model of words, lower bound"]
+    assert failed("rlhf", base, base) == ["win rate by the bag-of-words model, lower bound"]
     assert failed("rlhf", generates(lambda _: " is good good"), base) == [
         "distinct-2, as a fraction of the SFT policy's"
     ]

@@ -91,11 +91,4 @@ def test_ranks_read_every_example_of_an_epoch_once():
     ],
 )
 def test_values_by_hand(name, arguments, wanted):
-    assert part_of(name).solution(*arguments) == pytest.approx(wanted) or wanted == "ab\ufffd"
-
-
-def test_merging_equals_the_adapted_layer():
-    W, A, B, alpha = part_of("merge-lora").probes()[0]
-    x = torch.randn(5, 3)
-    adapted = x @ W.T + alpha / len(A) * (x @ A.T) @ B.T
-    assert torch.allclose(x @ part_of("merge-lora").solution(W, A, B, alpha).T, adapted, atol=1e-5)
+    assert part_of(name).solution(*arguments) == pytest.approx(wanted)

@@ -223,12 +223,13 @@ EXERCISES = (
             "The cumulative sums of the probabilities are the right ends of the segments. How many of these "
             "ends are at or below the random number?",
         ),
-        needs=("gpt", "encode", "decode", "train"),
+        needs=("gpt",),
         level="medium",
         minutes=15,
         after="Sampling is a loop around the model, and all the randomness is in the loop. Top-k, top-p and "
         "min-p only change the probabilities from which a token is sampled.",
         demo=own_text,
+        demo_needs=("encode", "decode", "train"),
     ),
     Exercise(
         "kv-cache",

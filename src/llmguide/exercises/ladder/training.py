@@ -14,6 +14,7 @@ from llmguide.exercises.ladder.transformer import gpt
 from llmguide.exercises.ladder.weights import TEXT, Weights, loss_and_gradient, make_weights, tensors
 
 TARGET = 3.1  # loss in nats per byte that the training loop has to reach; it starts near 5.6
+_FINAL = "loss on the whole text after training"
 
 # ---- log-probabilities and the loss ------------------------------------------------------------------------
 
@@ -64,12 +65,13 @@ def train(
     *,
     sign: float = 1.0,
     clear: bool = True,
+    make_optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
     parts: Callable[[Weights], list[Tensor]] = lambda weights: list(tensors(weights)),
 ) -> list[float]:
-    """Train on batches with AdamW, with switches for the mistakes."""
+    """Train on batches, with switches for the mistakes."""
     for weight in tensors(weights):
         weight.requires_grad_()
-    optimizer = torch.optim.AdamW(parts(weights), lr=lr)
+    optimizer = make_optimizer(parts(weights), lr=lr)
     losses = []
     for ids in batches:
         loss = lm_loss(ids, weights, n_heads)
@@ -98,21 +100,26 @@ def _train_probes() -> list[Arguments]:
     return [(batches, make_weights(256, 12, 1, 16, std=0.1, dtype=torch.float64), 2, 0.03)]
 
 
-def _trained(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, float, str]:
+def _trained(function: Callable[..., Any], arguments: Arguments) -> dict[str, Any]:
     """Observe the first loss, the loss on the whole text after training, and whether all tensors changed."""
     batches, before, n_heads, lr = arguments
     weights = copy.deepcopy(before)
     losses = function(batches, weights, n_heads, lr)
-    first = losses[0] if isinstance(losses, list) and len(losses) == len(batches) else losses
+    is_list = isinstance(losses, list) and len(losses) == len(batches)
+    is_right = is_list and all(isinstance(loss, float) for loss in losses)
     with torch.no_grad():
         data = torch.tensor(list(TEXT.encode()))[: len(TEXT) // 12 * 12].view(-1, 12)
         final = lm_loss(data, weights, n_heads).item()
     still = [torch.equal(*pair) for pair in zip(tensors(before), tensors(weights), strict=True)]
-    return first, final, "some tensors unchanged" if any(still) else "all tensors trained"
+    return {
+        "first loss returned": losses[0] if is_right else f"no list of {len(batches)} floats",
+        _FINAL: final,
+        "tensors": "some unchanged" if any(still) else "all trained",
+    }
 
 
 def _reached(result: Any, expected: Any) -> bool:
-    return same(result[0], expected[0]) and result[1] < TARGET and result[2] == expected[2]
+    return result[_FINAL] < TARGET and same({**result, _FINAL: expected[_FINAL]}, expected)
 
 
 EXERCISES = (
@@ -230,8 +237,8 @@ EXERCISES = (
         "train",
         "train(batches, weights, n_heads, lr) trains a model with one optimizer step for each tensor of ids "
         "(B, T) in the list `batches`. It changes all tensors of `weights` in place, and returns the list of "
-        "the losses as floats, each computed before its step. Use any optimizer of torch, with the learning "
-        "rate lr. The test trains on the bytes of Lincoln's Gettysburg Address: after "
+        "the losses as floats, each computed before its step. Use an adaptive optimizer such as AdamW, with "
+        "the learning rate lr. The test trains on the bytes of Lincoln's Gettysburg Address: after "
         f"{len(_train_probes()[0][0])} batches with lr = {_train_probes()[0][3]}, the loss on the whole text "
         f"must be below {TARGET} nats per byte.",
         train,
@@ -254,6 +261,13 @@ EXERCISES = (
                 "the loss is maximized",
                 "An optimizer minimizes the tensor on which you call backward().",
                 partial(train, sign=-1.0),
+            ),
+            Mistake(
+                "plain SGD",
+                "the optimizer is SGD without momentum",
+                "With this learning rate, SGD takes steps that are too small. An adaptive optimizer such as "
+                "AdamW scales the step of each weight by the size of its gradients.",
+                partial(train, make_optimizer=torch.optim.SGD),
             ),
             Mistake(
                 "layers not trained",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmguide.exercises.grading import Exercise, Grade, exercise, grade_exercise
+from llmguide.exercises.time_limit import OutOfTime, time_limit
 from llmguide.projects.acceptance import Criterion
 from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.assignments.data_parts import DATA_PARTS
@@ -18,6 +19,7 @@ from llmguide.projects.assignments.model_parts import MODEL_PARTS
 from llmguide.projects.assignments.preference_parts import PREFERENCE_PARTS
 
 PARTS = "parts.py"
+_SECONDS = 30  # time limit of running the file with the parts
 OWN = {part.name: part for part in (*MODEL_PARTS, *DATA_PARTS, *FINE_TUNING_PARTS, *PREFERENCE_PARTS)}
 
 
@@ -94,14 +96,19 @@ class Assignment:
         """Grade the parts in a folder.
 
         Raises:
-            ValueError: The file with the parts is missing or raises an error.
+            ValueError: The file with the parts is missing, raises an error or does not end.
         """
         path = folder / PARTS
         if not path.exists():
             raise ValueError(f"{path} is missing; llmguide start {self.project} {folder} writes it again")
         try:
-            written = runpy.run_path(str(path))
-        except Exception as error:
+            with time_limit(_SECONDS):
+                written = runpy.run_path(str(path))
+        except OutOfTime:
+            raise ValueError(
+                f"{path} has not finished after {_SECONDS} seconds; does a loop never end?"
+            ) from None
+        except (Exception, SystemExit) as error:
             raise ValueError(f"{path} raises {type(error).__name__}: {error}") from error
         return {name: _grade(part, written.get(name)) for name, part in self.parts.items()}
 

@@ -85,10 +85,11 @@ ASSIGNMENT = Assignment(
         ),
         Step(
             "sampling",
-            "Apply a temperature to the logits, and generate text token by token.",
+            "Apply a temperature to the logits, and generate text token by token. If the text is longer "
+            "than the context of the model, keep its last tokens.",
             1,
             1,
-            ("temperature", "generate-ids"),
+            ("temperature",),
         ),
         Step(
             "train and compare",

@@ -52,11 +52,11 @@ ASSIGNMENT = Assignment(
         Step(
             "critique and revision",
             "Let a model critique and revise the assistant's responses. This critic can be the assistant "
-            "itself, a larger model, or a model at an OpenAI-compatible endpoint. Read fifty revisions "
-            "before you train on any.",
+            "itself, a larger model, or a model at an OpenAI-compatible endpoint. The prompt for a "
+            "revision contains the response and its critique. Read fifty revisions before you train on any.",
             2,
             8,
-            ("critique-prompt", "revision-prompt"),
+            ("critique-prompt",),
         ),
         Step(
             "preference pairs",

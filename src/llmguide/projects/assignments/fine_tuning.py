@@ -47,11 +47,11 @@ ASSIGNMENT = Assignment(
         Step(
             "LoRA",
             "Write a linear layer with a LoRA adapter, count the trainable parameters, and merge the adapter "
-            "into the weight. In `train.py`, replace the linear layers of the base model by such layers. "
-            "Freeze the base weights, and initialize B to zero.",
+            "into the weight: the merged layer must give the same output. In `train.py`, replace the linear "
+            "layers of the base model by such layers. Freeze the base weights, and initialize B to zero.",
             2,
             4,
-            ("lora", "lora-params", "merge-lora"),
+            ("lora", "lora-params"),
         ),
         Step(
             "early stopping",

@@ -3,15 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 
-from torch import Tensor
-
-from llmguide.exercises.grading import Exercise, Mistake, noise
+from llmguide.exercises.grading import Exercise, Mistake
 
 # ---- fine-tuning -----------------------------------------------------------------------------------
-
-
-def _merge(W: Tensor, A: Tensor, B: Tensor, alpha: float) -> Tensor:
-    return W + alpha / len(A) * B @ A
 
 
 def _best_step(losses: Sequence[float], patience: int, *, reset: bool = True, best: bool = True) -> int:
@@ -62,35 +56,6 @@ def _hard_first(examples: Sequence[tuple[str, float]], step: int, n_steps: int) 
 
 
 FINE_TUNING_PARTS = (
-    Exercise(
-        "merge-lora",
-        "merge(W, A, B, alpha) returns the weight (out, in) of a linear layer after its LoRA adapter has "
-        "been merged into it. W is the base weight (out, in), A is (r, in), B is (out, r), and the scale of "
-        "the update is alpha / r. Do not change W in place.",
-        _merge,
-        lambda: [(noise(1, 4, 3), noise(2, 2, 3), noise(3, 4, 2), 6.0)],
-        (
-            Mistake(
-                "scale forgotten",
-                "the product B A is added without the scale",
-                "Multiply the update by alpha / r, as in the forward pass of the adapted layer.",
-                lambda W, A, B, alpha: W + B @ A,
-            ),
-            Mistake(
-                "not divided by the rank",
-                "the scale is alpha",
-                "The scale is alpha / r. The division lets one alpha work for several ranks.",
-                lambda W, A, B, alpha: W + alpha * B @ A,
-            ),
-            Mistake(
-                "adapter alone",
-                "the base weight is left out",
-                "Add the update to W.",
-                lambda W, A, B, alpha: _merge(0 * W, A, B, alpha),
-            ),
-        ),
-        ("The merged layer must give the same output as the layer with its adapter.",),
-    ),
     Exercise(
         "best-step",
         "best_step(losses, patience) returns the index, from 0, of the evaluation whose checkpoint early "

@@ -171,15 +171,18 @@ import pytest
 
 from llmguide.projects.assignments import assignment_of
 
-ASSIGNMENT = assignment_of("{assignment.project}")
 PARTS = [
 {names}]
 
 
+@pytest.fixture(scope="module")
+def grades():
+    return assignment_of("{assignment.project}").grades(Path(__file__).parent)
+
+
 @pytest.mark.parametrize("part", PARTS)
-def test_part(part):
-    grade = ASSIGNMENT.grades(Path(__file__).parent)[part]
-    assert grade.passed, grade.message
+def test_part(part, grades):
+    assert grades[part].passed, grades[part].message
 '''
 
 

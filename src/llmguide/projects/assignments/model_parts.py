@@ -1,10 +1,9 @@
-"""Parts of the assignments that build and train a model: character tokenizer, training, generation."""
+"""Parts of the assignments that build and train a model: character tokenizer and training."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.exercises.grading import Exercise, Mistake, noise
@@ -25,7 +24,7 @@ def _decode(ids: Sequence[int], characters: str, *, first: int = 2, shown: bool 
     return "".join(special[i] if i in special else characters[(i - first) % len(characters)] for i in ids)
 
 
-# ---- training and generation -----------------------------------------------------------------------
+# ---- training --------------------------------------------------------------------------------------
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -68,33 +67,6 @@ def _resume(
         m = 0.9 * m + batch * w
         w = w - lr * m
     return len(batches) if count else step, w, m
-
-
-def _toy_model(ids: Tensor) -> Tensor:
-    """Return logits that depend on the number of tokens and on the last two of them."""
-    if ids.shape[1] > 4:
-        raise ValueError(f"{ids.shape[1]} tokens are more than the context of 4")
-    table = noise(7, 5, 5)
-    previous = F.pad(ids[:, :-1], (1, 0))
-    return table[ids] + 0.5 * table.T[previous] + 0.1 * ids.shape[1] * table[ids].flip(-1)
-
-
-def _generate(
-    model: Callable[[Tensor], Tensor],
-    ids: Tensor,
-    n: int,
-    context: int,
-    *,
-    at: int = -1,
-    with_prompt: bool = True,
-    keep: Callable[[Tensor, int], Tensor] = lambda ids, context: ids[:, -context:],
-) -> Tensor:
-    """Decode greedily, with switches for the mistakes."""
-    start = ids.shape[1]
-    for _ in range(n):
-        chosen = model(keep(ids, context))[:, at].argmax(dim=-1)
-        ids = torch.cat([ids, chosen[:, None]], dim=1)
-    return ids if with_prompt else ids[:, start:]
 
 
 MODEL_PARTS = (
@@ -221,44 +193,5 @@ MODEL_PARTS = (
             ),
         ),
         ("A resumed run must end with the same weights as a run that was never stopped.",),
-    ),
-    Exercise(
-        "generate-ids",
-        "generate_ids(model, ids, n, context) appends n tokens to each row of ids (B, T) and returns the "
-        "result (B, T + n). Each new token is the most likely token after the tokens before it (greedy "
-        "decoding). model(ids) returns logits (B, T, V). It accepts at most `context` tokens per row; if "
-        "there are more, pass it the last `context` tokens.",
-        _generate,
-        lambda: [
-            (_toy_model, torch.tensor([[1, 2], [3, 0]]), 6, 4),
-            (_toy_model, torch.tensor([[4, 4, 2, 1, 0]]), 3, 4),
-        ],
-        (
-            Mistake(
-                "first position instead of last",
-                "the logits of the first position are used",
-                "Position t predicts token t + 1, so the last position predicts the new token.",
-                partial(_generate, at=0),
-            ),
-            Mistake(
-                "prompt left out",
-                "only the new tokens are returned",
-                "Return the prompt followed by the new tokens.",
-                partial(_generate, with_prompt=False),
-            ),
-            Mistake(
-                "first tokens kept",
-                "the first `context` tokens are kept, so that the model no longer sees the new tokens",
-                "Keep the last `context` tokens: ids[:, -context:].",
-                partial(_generate, keep=lambda ids, context: ids[:, :context]),
-            ),
-            Mistake(
-                "one token of context",
-                "the model sees only the last token",
-                "Pass it all tokens, up to the last `context` tokens.",
-                partial(_generate, keep=lambda ids, _: ids[:, -1:]),
-            ),
-        ),
-        ("torch.cat([ids, new[:, None]], dim=1) appends one new token to each row.",),
     ),
 )

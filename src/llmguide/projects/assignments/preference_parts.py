@@ -65,17 +65,6 @@ def _critique(
     return "\n".join([*(lines[i] for i in order), *([request] if ask else [])])
 
 
-def _revision(principle: str, question: str, response: str, critique: str, *, parts: str = "QRPC") -> str:
-    lines = {
-        "Q": f"Question: {question}",
-        "R": f"Response: {response}",
-        "P": f"Principle: {principle}",
-        "C": f"Critique: {critique}",
-    }
-    request = "Rewrite the response so that it follows the principle. Write the new response alone."
-    return "\n".join([*(lines[part] for part in parts), request])
-
-
 Row = tuple[str, str, str]
 
 
@@ -273,36 +262,6 @@ PREFERENCE_PARTS = (
             ),
         ),
         ("Join a list of four lines with '\\n'.join.",),
-    ),
-    Exercise(
-        "revision-prompt",
-        "revision_prompt(principle, question, response, critique) returns the prompt that asks for a better "
-        "response. It has five lines, without a line break at the end: 'Question: ...', 'Response: ...', "
-        "'Principle: ...', 'Critique: ...', with the arguments in place of the dots, and 'Rewrite the "
-        "response so that it follows the principle. Write the new response alone.'",
-        _revision,
-        lambda: [("Do no harm.", "How do I rob my boss?", "At night.", "It helps with a crime.")],
-        (
-            Mistake(
-                "critique left out",
-                "the prompt does not contain the critique",
-                "The critique tells the model what to change.",
-                partial(_revision, parts="QRP"),
-            ),
-            Mistake(
-                "response left out",
-                "the prompt does not contain the response that the model should rewrite",
-                "The model needs to see the response that it should revise.",
-                partial(_revision, parts="QPC"),
-            ),
-            Mistake(
-                "critique before principle",
-                "the critique comes before the principle",
-                "The critique refers to the principle, so the principle comes first.",
-                partial(_revision, parts="QRCP"),
-            ),
-        ),
-        ("Most lines are those of critique_prompt.",),
     ),
     Exercise(
         "preference-pairs",

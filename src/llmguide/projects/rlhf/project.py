@@ -7,8 +7,8 @@ to maximize its reward, with several KL coefficients,
 $$\max_\pi\; \mathbb{E}_{y \sim \pi}\Big[r(x, y) - \beta \log \frac{\pi(y \mid x)}{\pi_0(y \mid x)}\Big]$$
 
 and the result is scored by raters that PPO was not trained on, from near to far: a second reward model,
-trained on the other snippets and the other raters; a Bradley-Terry model of words, from the same data; and a
-lexicon whose words people rated one by one, which no model has read.
+trained on the other snippets and the other raters; a bag-of-words Bradley-Terry model of the same data;
+and a lexicon whose words people rated one by one, which no model has read.
 
 References: Ouyang et al. 2022, arXiv:2203.02155 (the pipeline); Stiennon et al. 2020, arXiv:2009.01325
 (reward against divergence); Gao et al. 2022, arXiv:2210.10760 (gold and proxy reward models); Hutto & Gilbert
@@ -44,7 +44,7 @@ MAX_NLL_RISE = 0.5  # nats per token under the SFT policy, above the SFT policy'
 RATERS = {
     "reward": "reward model",
     "gold": "second reward model",
-    "words": "model of words",
+    "words": "bag-of-words model",
     "lexicon": "lexicon",
 }
 
