@@ -100,6 +100,15 @@ def test_the_pieces_are_the_text_and_hold_whole_characters(text, size):
     assert all(found)
 
 
+def test_it_ends_at_every_stop_token_of_the_settings(theirs, capsys):
+    args = [theirs, "the cat", "--temperature", 0, "--max-new-tokens", 3]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(theirs)
+    first = tokenizer.encode(written(capsys, *args))[2]
+    assert first != tokenizer.eos_token_id
+    transformers.GenerationConfig(eos_token_id=[0, first]).save_pretrained(theirs)
+    assert written(capsys, *args) == "the cat\n"
+
+
 def test_bytes_that_are_no_text_are_shown_at_the_end():
     found = pieces(iter([65, 195]), lambda ids: bytes(ids).decode(errors="replace"), before=[], end_id=None)
     assert list(found) == ["A", "\ufffd"]

@@ -88,3 +88,9 @@ def test_what_cannot_be_trained_says_why(runs, written, chat_run, capsys):
     assert "line 1: there is no field 'answer'" in fails(
         "--data", written([{"prompt": "x"}]), "--model", str(chat_run)
     )
+    asked = ["--data", written(PROBLEMS), "--model", str(chat_run), "--max-new-tokens", "4", "--n-steps", "1"]
+    assert "--max-new-tokens 64 leaves no room in a context of 64" in fails(*asked, "--max-new-tokens", "64")
+    assert "kl_coef=-1.0 must be at least 0" in fails(*asked, "--kl-coef", "-1")
+    assert main(["grpo", "--output", str(runs / "x"), *asked, "--group-size", "2"]) == 0
+    capsys.readouterr()
+    assert "check='exact' (was 'auto')" in fails(*asked, "--group-size", "2", "--check", "exact")

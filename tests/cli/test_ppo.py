@@ -56,7 +56,7 @@ def test_two_processes_of_torchrun_end_as_one(runs):
 
 
 @pytest.mark.parametrize("more", [[], ["--lora-rank", "2"]], ids=["plain", "lora"])
-def test_on_prompts_it_follows_a_reward_model(more, tmp_path, written, chat_run):
+def test_on_prompts_it_follows_a_reward_model(more, tmp_path, written, chat_run, capsys):
     pairs = [row | {"chosen": f"good {i}", "rejected": f"bad {i}"} for i, row in enumerate(PROMPTS * 5)]
     judge, output = tmp_path / "judge", tmp_path / "run"
     args = ["--data", written(pairs, "pairs.jsonl"), "--model", str(chat_run), "--held-out", "0.4"]
@@ -71,6 +71,10 @@ def test_on_prompts_it_follows_a_reward_model(more, tmp_path, written, chat_run)
     torch.testing.assert_close(
         load(output / "checkpoints").state_dict(), load(output).state_dict(), rtol=0, atol=1e-6
     )
+    assert main(["ppo", *args, *more, "--max-new-tokens", "5"]) == 1
+    assert "max_new_tokens=5 (was 4)" in capsys.readouterr().err
+    assert main(["ppo", *args, *more, "--output", str(tmp_path / "x"), "--kl-coef", "-1"]) == 1
+    assert "kl_coef=-1.0 must be at least 0" in capsys.readouterr().err
 
 
 def test_what_cannot_be_trained_says_why(runs, written, chat_run, capsys):

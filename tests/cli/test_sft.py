@@ -82,6 +82,13 @@ def test_on_conversations_the_held_out_loss_falls(more, tmp_path, written, capsy
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists() == ("--lora-rank" in more)
 
 
+def test_the_held_out_loss_has_one_precision_before_and_after(tmp_path, written):
+    args = ["sft", "--data", written(TALKS), *SMALL, "--held-out", "0.3", "--lr", "1e-30", "--n-steps", "1"]
+    assert main([*args, "--precision", "bf16", "--output", str(tmp_path / "run")]) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["held_out"] == pytest.approx(report["held_out_before"], abs=1e-6)
+
+
 def test_what_was_held_out_stays_held_out(tmp_path, written, capsys):
     args = ["sft", "--data", written(TALKS), "--output", str(tmp_path / "run"), *SMALL, "--n-steps", "1"]
     assert main([*args, "--held-out", "0.2"]) == 0
@@ -182,6 +189,9 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, written):
         (["--model", "runs/x"], "give --data"),
         (["--data", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
         (["--data", "ROWS", "--context-length", "8"], "no conversations of at most 9 tokens"),
+        (["--data", "ROWS", "--accumulation", "0"], "--accumulation 0 must be at least 1"),
+        (["--data", "ROWS", "--lora-alpha", "4"], "give a --lora-rank"),
+        (["--data", "ROWS", "--model", "runs/x"], "are those of a new model; drop them, or --model"),
     ],
 )
 def test_what_cannot_be_trained_says_why(args, message, tmp_path, written, capsys):

@@ -63,6 +63,19 @@ def test_a_cell_of_a_csv_is_a_text_unless_it_is_a_list_of_objects(tmp_path):
     assert found == [*cells[:5], [{"a": [1]}], *cells[6:]]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "a,b\n1,\n"),
+        ("a.jsonl", '{"a": "1", "b": null}'),
+        ("a.json", '[{"a": "1", "b": null}]'),
+    ],
+)
+def test_a_missing_field_is_left_out(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    assert [row for _, row in read_rows(tmp_path / name)] == [{"a": "1"}]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="named pipes")
 def test_a_pipe_is_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
@@ -124,6 +137,7 @@ def test_arrow_fills_up_fields_which_are_left_out_again(tmp_path):
         ("a.json", b'[{"a": 1}', "a.json: not JSON"),
         ("a.json", b'[{"a": 1}, 2]', "row 2: must be an object with fields, not 2"),
         ("a.json", b"[]", "has no rows"),
+        ("a.jsonl", b'{"a": 1}\n{"a": [{"b": "\\ud83d"}]}', r"line 2: \\ud83d is half of a character"),
         ("a.csv", b"a,b\n1,2\n3\n", "row 2: has more or fewer cells than the header"),
         ("a.csv", b"a,b\n1,2,3\n", "row 1: has more or fewer cells than the header"),
         ("a.csv", b'a,b\n1,2\n3,"4', "row 2: not CSV"),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
 
+from llmguide.post_training.assistant_turns import LEARN, STOP, mark_turns
 from llmguide.post_training.chat import END, START, chatml, jinja, own_template, render_chat
 from llmguide.post_training.coder import Coder, as_coder
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -149,6 +150,17 @@ def test_a_template_that_drops_reasoning_from_earlier_turns(with_ends):
     assert learned(with_ends, rendered) == (
         "Paris.<|im_end|><think>\n\n</think>\n\n 5, \N{GRINNING FACE}<|im_end|>"
     )
+
+
+@pytest.mark.timeout(120)  # seconds; in quadratic time it takes hours
+def test_a_response_of_two_million_characters_is_marked():
+    def template(messages, add_generation_prompt):
+        text = "".join(f"{each['role']}:{each['content']}</s>" for each in messages)
+        return text + "assistant:" if add_generation_prompt else text
+
+    talk = [USER, {"role": "assistant", "content": "y " * 1_000_000}]
+    marked = mark_turns(talk, template, False, ["</s>"])
+    assert marked == f"user:Hi</s>assistant:{LEARN}{talk[1]['content']}</s>{STOP}"
 
 
 def test_a_template_that_prompts_otherwise_than_it_writes(with_ends):

@@ -228,11 +228,11 @@ def test_problems_and_compressed_files(tmp_path):
             {"messages": [{"role": "user", "content": "x"}]},
             "line 2: no message is from the assistant",
         ),
-        (conversations, {"prompt": "x", "completion": None}, "line 2, field 'completion': must be a text"),
+        (conversations, {"prompt": "x", "completion": 5}, "line 2, field 'completion': must be a text"),
         (
             conversations,
             {"prompt": None, "completion": "x"},
-            "line 2, field 'prompt': must be a text or a list of messages, not null",
+            "line 2: there is no field 'prompt' among completion",
         ),
         (conversations, "{", "line 2: not JSON"),
         (conversations, "[1]", "line 2: must be an object with fields, not [1]"),
@@ -264,6 +264,11 @@ def test_problems_and_compressed_files(tmp_path):
             lambda path: problems(path, with_answer=True),
             {"prompt": "x", "answer": True},
             "line 2, field 'answer': must be a text, not true",
+        ),
+        (
+            lambda path: problems(path, with_answer=True),
+            {"prompt": "x", "answer": " "},
+            "line 2, field 'answer': is empty",
         ),
         (
             lambda path: problems(path, with_answer=False),

@@ -10,6 +10,7 @@ import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from tests.parity import assert_parity
 from tests.seed import SEED
 from torch import Tensor, nn
@@ -403,6 +404,19 @@ def test_a_tensor_without_a_context_length_is_refused():
 
 
 @pytest.mark.parity
+def test_a_model_of_transformers_is_refused_before_the_run_starts(tmp_path):
+    config = transformers.GPT2Config(vocab_size=V, n_positions=T, n_embd=12, n_layer=1, n_head=3)
+    model = transformers.GPT2LMHeadModel(config)
+    with pytest.raises(ValueError, match=r"GPT2LMHeadModel .*convert it: llmguide.from_hf\(model\)"):
+        train(model, some_text(), QUICK, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+    def loss(model, batch):
+        return F.cross_entropy(model(batch.inputs).logits.mT, batch.targets), batch.targets.numel()
+
+    assert len(train(model, some_text(), replace(QUICK, n_steps=1), loss=loss).history) == 1
+
+
 def test_a_step_equals_a_step_of_torch():
     ours, theirs = new_model().double(), new_model().double()
     windows = Windows(some_text(), T)

@@ -1,6 +1,7 @@
 """``llmguide generate``: continue a prompt, and stream the completion."""
 
 import sys
+from itertools import takewhile
 from typing import Annotated
 
 import torch
@@ -61,11 +62,11 @@ def generate(
         torch.tensor([ids], device=device),
         max_new_tokens,
         sampler=Sampler(temperature, top_k, top_p, min_p, repetition_penalty),
-        eos_id=writer.end_id,
         generator=generator,
     )
     sys.stdout.write(prompt)
-    for text in pieces((int(token) for token in tokens), writer.decode, before=ids, end_id=writer.end_id):
+    new = takewhile(lambda token: token not in writer.end_ids, map(int, tokens))
+    for text in pieces(new, writer.decode, before=ids, end_id=None):
         sys.stdout.write(text)
         sys.stdout.flush()
     sys.stdout.write("\n")

@@ -80,7 +80,8 @@ def grpo(
     distributed.init_process_group()
     asked = problems(data, with_answer=True, report=say)
     choices = {"model": model, "variant": variant, "group_size": group_size, "kl_coef": kl_coef}
-    choices |= {"data": data, "data_sha256": digest(asked), "held_out": held_out}
+    choices |= {"data": data, "data_sha256": digest(asked), "held_out": held_out, "check": check}
+    choices |= {"max_new_tokens": max_new_tokens}
     device = start_run(output, **choices, seed=steps.seed, lora=vars(lora))
     chat = open_chat(ModelSource(model), [], seed=steps.seed)
     found = answerable(chat, asked, max_new_tokens)

@@ -69,7 +69,8 @@ def ppo(
     distributed.init_process_group()
     asked = problems(data, with_answer=False, report=say)
     choices = {"model": model, "reward_model": reward_model, "kl_coef": kl_coef, "seed": steps.seed}
-    device = start_run(output, data=data, data_sha256=digest(asked), **choices, lora=vars(lora))
+    choices |= {"data": data, "data_sha256": digest(asked), "max_new_tokens": max_new_tokens}
+    device = start_run(output, **choices, lora=vars(lora))
     chat, reward_chat = (
         open_chat(ModelSource(str(name)), [], seed=steps.seed) for name in (model, reward_model)
     )

@@ -8,8 +8,8 @@ r"""Read the rows of a data set from a file, a folder or the Hugging Face hub, a
 | any other file | an object per line: JSON lines |
 | a folder, or ``OWNER/NAME:CONFIG:SPLIT`` | those of ``datasets.load_dataset``; needs ``llmguide[data]`` |
 
-Text is UTF-8, and may be compressed (``.gz``). Parquet and ``datasets`` fill objects up with missing fields:
-those are left out.
+Text is UTF-8, and may be compressed (``.gz``). Missing fields are left out: empty cells of CSV, null in the
+other formats. Parquet and ``datasets`` also fill up the objects in a row, so there they are left out as well.
 
 Leaves out: a limit on memory. `llmguide.data.documents` streams large corpora.
 """
@@ -37,7 +37,8 @@ def read_rows(source: str | Path, **options: Any) -> Iterator[tuple[str, Row]]:
         options: Options of ``datasets.load_dataset``, for a data set of the hub.
 
     Raises:
-        ValueError: There is no such file, it has no rows, or one is no object; the message names the place.
+        ValueError: There is no such file, it has no rows, or one is no object or not Unicode; the message
+            names the place.
         ModuleNotFoundError: The source needs ``llmguide[data]``.
         ConnectionError: The hub cannot be reached, or has no such data set.
 
@@ -59,8 +60,15 @@ def read_rows(source: str | Path, **options: Any) -> Iterator[tuple[str, Row]]:
     for where, row in rows:
         if not isinstance(row, dict):
             raise ValueError(f"{where}: must be an object with fields, not {json.dumps(row)[:40]}")  # noqa: TRY004  # the file is wrong
+        try:
+            json.dumps(row, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start].encode("unicode_escape").decode()
+            raise ValueError(
+                f"{where}: {half} is half of a character; remove it, or write both halves"
+            ) from error
         n_rows += 1
-        yield where, row
+        yield where, {name: value for name, value in row.items() if value is not None}
     if not n_rows:
         raise ValueError(f"{path} has no rows")
 
@@ -102,7 +110,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, Row]]:
             where = f"{path}, row {number}"
             if None in row or None in row.values():
                 raise ValueError(f"{where}: has more or fewer cells than the header; quote cells with commas")
-            yield where, {name: _cell(cell) for name, cell in row.items()}
+            yield where, {name: _cell(cell) for name, cell in row.items() if cell}
     except csv.Error as error:
         raise ValueError(f"{path}, row {number + 1}: not CSV: {error}") from error
 

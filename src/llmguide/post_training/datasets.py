@@ -233,7 +233,8 @@ def _problem(row: Row, where: str, with_answer: bool) -> tuple[str, Problem]:
         return name, Problem(prompt)
     row_messages.require(row, where, "answer")
     answer = row["answer"]
-    is_number = isinstance(answer, int | float) and not isinstance(answer, bool)
-    return name, Problem(
-        prompt, str(answer) if is_number else row_messages.text(answer, f"{where}, field 'answer'")
-    )
+    if isinstance(answer, int | float) and not isinstance(answer, bool):
+        answer = str(answer)
+    if not row_messages.text(answer, f"{where}, field 'answer'").strip():
+        raise ValueError(f"{where}, field 'answer': is empty, so no completion would be right")
+    return name, Problem(prompt, answer)

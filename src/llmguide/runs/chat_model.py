@@ -24,7 +24,7 @@ from llmguide.post_training.chat import (
     render_chat,
 )
 from llmguide.runs.folder import as_decoder, save_run, say
-from llmguide.runs.options import Lora, ModelSource
+from llmguide.runs.options import MODEL_SOURCE, SHAPE, Lora, ModelSource
 from llmguide.runs.resolve import open_model, place_or_name, resize_vocab
 from llmguide.runs.shape import model_config
 from llmguide.runs.transformers_folder import CHATML, save_tokenizer, save_transformers, stop_ids
@@ -109,10 +109,15 @@ def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
         seed: Seed of new weights.
 
     Raises:
-        ValueError: There is no such model, or it is not a decoder.
+        ValueError: There is no such model, it is not a decoder, or the sizes of a new one are given, too.
     """
     torch.manual_seed(seed)
     name = source.model
+    if name is not None and (source.vocab_size, source.shape) != (MODEL_SOURCE.vocab_size, SHAPE):
+        raise ValueError(
+            "--vocab-size, --n-layers, --d-model, --n-heads and --dropout are those of a new model; drop "
+            "them, or --model"
+        )
     if name is None:
         special = [END_OF_TEXT, START, END]
         tokenizer = Tokenizer.train(texts, source.vocab_size, special_tokens=special)

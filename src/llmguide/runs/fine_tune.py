@@ -58,7 +58,11 @@ def fine_tune(
     rate = 1e-3 if lora.lora_rank else 5e-4
     config = schedule(steps, n=len(data), epochs=EPOCHS, batch_size=BATCH_SIZE, lr=rate)
     describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(data):,} rows")
-    before = None if validation is None else evaluate(chat.model, validation, loss=batch_loss)
+    before = (
+        None
+        if validation is None
+        else evaluate(chat.model, validation, loss=batch_loss, precision=config.precision)
+    )
     chat.save_tokenizer(output)
     with resumable(output, config):
         result = train(

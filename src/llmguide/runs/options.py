@@ -62,11 +62,11 @@ class Lora:
         """Quantize the matrices in the blocks of a model and add adapters, in place, unless the rank is 0.
 
         Raises:
-            ValueError: The model is to be quantized without adapters.
+            ValueError: There are other options without a rank.
         """
-        if self.quantize and not self.lora_rank:
+        if not self.lora_rank and self != Lora():
             raise ValueError(
-                f"--quantize {self.quantize} freezes the weights; give a --lora-rank, such as 16"
+                "--lora-alpha, --lora-targets and --quantize are for LoRA; give a --lora-rank, such as 16"
             )
         if self.lora_rank:
             alpha = 2 * self.lora_rank if self.lora_alpha is None else self.lora_alpha
@@ -150,6 +150,8 @@ def schedule(steps: TrainSteps, *, n: int, epochs: float, batch_size: int, lr: f
     """
     if steps.epochs is not None and steps.n_steps is not None:
         raise ValueError("--epochs and --n-steps both set the length of the run; give one of them")
+    if steps.gradient_accumulation_steps < 1:
+        raise ValueError(f"--accumulation {steps.gradient_accumulation_steps} must be at least 1")
     if steps.epochs is not None and not 0 < steps.epochs < inf:
         raise ValueError(f"--epochs {steps.epochs:g} must be above 0")
     size = steps.batch_size or batch_size

@@ -23,7 +23,10 @@ LAST = 10  # number of steps whose mean is reported
 
 def answerable(chat: Chat, asked: Sequence[Problem], max_new_tokens: int) -> list[tuple[list[int], Problem]]:
     """Encode prompts, and drop those that leave no room for a completion of full length."""
-    room = chat.model.config.context_length - max_new_tokens
+    context = chat.model.config.context_length
+    room = context - max_new_tokens
+    if room < 1:
+        raise ValueError(f"--max-new-tokens {max_new_tokens} leaves no room in a context of {context} tokens")
     written = [(chat.prompt(problem.prompt), problem) for problem in asked]
     return drop_too_long([item if len(item[0]) <= room else None for item in written], "prompts", room)
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.runs.resolve import open_model
+from llmguide.runs.transformers_folder import stop_ids
 from llmguide.tokenization.tokenizer import Tokenizer
 
 
@@ -14,7 +15,7 @@ class Writer(NamedTuple):
     model: Any
     encode: Callable[[str], list[int]]
     decode: Callable[[list[int]], str]
-    end_id: int | None
+    end_ids: frozenset[int]
 
 
 def open_writer(name: str) -> Writer:
@@ -26,10 +27,12 @@ def open_writer(name: str) -> Writer:
     model, tokenizer = open_model(name, dtype=None)
     if isinstance(tokenizer, Tokenizer):
         end_id = tokenizer.special_tokens[END_OF_TEXT]  # the end-of-text token precedes documents, too
-        return Writer(model, lambda text: [end_id, *tokenizer.encode(text)], tokenizer.decode, end_id)
+        ends = frozenset([end_id])
+        return Writer(model, lambda text: [end_id, *tokenizer.encode(text)], tokenizer.decode, ends)
     beginning = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     encode = tokenizer.encode
-    return Writer(model, lambda text: encode(text) or beginning, tokenizer.decode, tokenizer.eos_token_id)
+    ends = stop_ids(tokenizer) | ({tokenizer.eos_token_id} - {None})
+    return Writer(model, lambda text: encode(text) or beginning, tokenizer.decode, ends)
 
 
 def pieces(

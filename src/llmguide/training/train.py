@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
 from llmguide.data.tokens.windows import Sequences, Windows
+from llmguide.models.decoder import require_own
 from llmguide.training import distributed, distributed_checkpoint
 from llmguide.training.activation_checkpointing import training_blocks
 from llmguide.training.checkpoint import random_state, set_random_state
@@ -131,8 +132,8 @@ def train(
     Raises:
         DivergenceError: The loss or gradient is not finite, or the loss jumped. The weights are those before
             the step, and the checkpoints are those before that.
-        ValueError: Another process trains in the folder, or `data` is a tensor and the config has no
-            `context_length`.
+        ValueError: Another process trains in the folder, `data` is a tensor and the config has no
+            `context_length`, or the model is one of transformers, which `llmguide.from_hf` converts.
 
     >>> from llmguide import ModelConfig, TrainConfig, build, train
     >>> _ = torch.manual_seed(0)
@@ -142,6 +143,8 @@ def train(
     >>> result.history[0].loss > 1.0, result.loss < 0.7  # from log 3 = 1.1
     (True, True)
     """
+    if loss is batch_loss:
+        require_own(model)
     sequences = _as_sequences(data, config)
     held_out = None if validation is None else _as_sequences(validation, config)
     world = distributed.world()

@@ -29,6 +29,10 @@ def test_two_words_have_the_weights_of_logistic_regression():
     assert score("unknown") == 0.0
 
 
+def test_words_that_occur_once_have_no_weight():
+    assert bag_of_words([pair("good", "bad")])("good") == 0.0
+
+
 def test_weights_are_those_of_an_independent_solver():
     generator = np.random.default_rng(0)
     words = ["a", "b", "c", "d"]

@@ -129,7 +129,8 @@ def bag_of_words(pairs: Sequence[TextPair], *, penalty: float = 1.0, min_count: 
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return total
 
-    optimizer.step(loss)
+    if place:  # LBFGS fails without weights
+        optimizer.step(loss)
     weights = theta.detach().flatten().tolist()
     return lambda text: sum(weights[place[word]] for word in _words(text) if word in place)
 

@@ -55,6 +55,8 @@ class GRPOConfig(PolicyTrainerConfig):
         super().__post_init__()
         if self.variant not in get_args(Variant):
             raise ValueError(f"variant={self.variant!r} must be one of {', '.join(get_args(Variant))}")
+        if not self.kl_coef >= 0:
+            raise ValueError(f"kl_coef={self.kl_coef} must be at least 0")
         if self.group_size < 2:
             raise ValueError(f"group_size={self.group_size}: completions are compared within their group")
 

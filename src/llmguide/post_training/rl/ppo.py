@@ -100,6 +100,8 @@ class PPOConfig(PolicyTrainerConfig):
         super().__post_init__()
         if self.kl_kind not in get_args(KLKind):
             raise ValueError(f"kl_kind={self.kl_kind!r} must be one of {', '.join(get_args(KLKind))}")
+        if not self.kl_coef >= 0:
+            raise ValueError(f"kl_coef={self.kl_coef} must be at least 0")
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
