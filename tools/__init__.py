@@ -1,5 +1,6 @@
 """Programs that run before the site is built, and the Markdown extensions it is built with."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -100,6 +101,14 @@ def write(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)
+
+
+def hash_of(paths: Iterable[Path]) -> str:
+    """The SHA-256 of the content of files, in this order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def chromium() -> str:

@@ -8,22 +8,19 @@ pandoc makes the EPUB, with formulas in MathML and the figures in the colors of 
 import re
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
 from urllib.parse import urljoin
 
-import yaml
 from lxml import html
 from lxml.etree import SubElement
 from lxml.html import HtmlElement
 from playwright.sync_api import sync_playwright
 
-from tools import DOCS, ROOT, chromium
+from tools import DOCS, ROOT, chromium, twins
 
 LEFT_OUT = ("reference/", "parity.md", "play/")  # for use beside an editor or in a browser
 GADGETS = ("md-content__button", "headerlink", "notebook-links")
@@ -34,45 +31,6 @@ EMPTY = '<html lang="en"><head><meta charset="utf-8"></head><body dir="ltr"></bo
 CAMEL_CASE = ("viewBox", "preserveAspectRatio", "clipPath", "linearGradient")
 DATA_URL = "data:image/svg+xml;base64,"
 FOOTER = '<div style="font-size: 8px; width: 100%; text-align: center"><span class="pageNumber"></span></div>'
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads mkdocs.yml, whose own tags do not matter here."""
-
-
-_Loader.add_multi_constructor("", lambda loader, suffix, node: None)
-
-
-def settings() -> dict[str, Any]:
-    """Read mkdocs.yml."""
-    found: dict[str, Any] = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)
-    return found
-
-
-def chapters(nav: object) -> Iterator[str]:
-    """Pages of the navigation that belong in a book, in order.
-
-    >>> list(chapters([{"Learn": ["learn/a.md", {"B": "learn/b.md"}]}, {"Reference": ["reference/x.md"]}]))
-    ['learn/a.md', 'learn/b.md']
-    """
-    if isinstance(nav, list):
-        for part in nav:
-            yield from chapters(part)
-    elif isinstance(nav, dict):
-        for part in nav.values():
-            yield from chapters(part)
-    elif isinstance(nav, str) and not nav.startswith(LEFT_OUT):
-        yield nav
-
-
-def address(page: str) -> str:
-    """Where a page is served, seen from the site's root.
-
-    >>> address("learn/attention.md"), address("index.md")
-    ('learn/attention/', '')
-    """
-    stem = page.removesuffix(".md")
-    return stem.removesuffix("index") if stem.endswith("index") else stem + "/"
 
 
 def prefix(place: str) -> str:
@@ -134,24 +92,24 @@ def book(site: Path) -> tuple[HtmlElement, list[str]]:
     Raises:
         ValueError: A page of the navigation was not built.
     """
-    config = settings()
+    config = twins.config()
     site_url = config["site_url"]
-    pages = list(chapters(config["nav"]))
-    places = {address(page) for page in pages}
+    pages = [page for page in twins.pages_of(config["nav"]) if not page.startswith(LEFT_OUT)]
+    places = [twins.html_path(page).removesuffix("index.html") for page in pages]
     document = html.document_fromstring(EMPTY)
     SubElement(document.find("head"), "title").text = config["site_name"]
     styles: list[str] = []
     body = document.find("body")
     body.set("data-md-color-scheme", "default")
-    for page in pages:
-        path = site / address(page) / "index.html"
+    for place in places:
+        path = site / place / "index.html"
         if not path.is_file():
             raise ValueError(f"{path} is missing: build the site first, make site")
         tree = html.parse(str(path), html.HTMLParser(encoding="utf-8")).getroot()
         (article,) = tree.iter("article")
-        body.append(chapter(article, address(page), places, site_url))
+        body.append(chapter(article, place, {*places}, site_url))
         for link in tree.iter("link"):
-            style = urljoin(site_url + address(page), link.get("href", "")).removeprefix(site_url)
+            style = urljoin(site_url + place, link.get("href", "")).removeprefix(site_url)
             if link.get("rel") == "stylesheet" and style not in styles:
                 styles.append(style)
     return document, styles
@@ -236,7 +194,7 @@ def write_epub(document: HtmlElement, target: Path) -> None:
     """Make the EPUB with pandoc."""
     import pypandoc  # noqa: PLC0415  # 34 MB that only this needs
 
-    config = settings()
+    config = twins.config()
     options = ["--mathml", "--toc", "--toc-depth=2", "--split-level=1", "--metadata=lang:en"]
     options += [f"--metadata=title:{config['site_name']}", f"--metadata=rights:{config['copyright']}"]
     pypandoc.convert_text(

@@ -30,7 +30,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tools import CACHE, DATA, DOCS, ROOT, page_paths, write
+from tools import CACHE, DATA, DOCS, ROOT, hash_of, page_paths, write
 from tools.fences import fences
 from tools.records import read_by
 from tools.runs import PageError, run, slots
@@ -39,10 +39,7 @@ from tools.runs import PageError, run, slots
 @cache
 def _code_hash() -> str:
     sources = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "tools").glob("*.py")])
-    digest = hashlib.sha256()
-    for path in [*sources, DATA / "facts.toml"]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return hash_of([*sources, DATA / "facts.toml"])
 
 
 def page_hash(text: str, page: str) -> str:

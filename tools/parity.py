@@ -12,7 +12,6 @@ Examples::
 """
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tools import CACHE, DATA, DOCS, REPOSITORY, ROOT, generated_head, write
+from tools import CACHE, DATA, DOCS, REPOSITORY, ROOT, generated_head, hash_of, write
 
 LEDGER = CACHE / "parity"
 STAMP = CACHE / "parity.sha256"
@@ -107,16 +106,9 @@ def _row(row: dict[str, Any]) -> str:
     return f"| {shown} | {peer} | [{error}]{test} | {tolerance} |"
 
 
-def _code_hash() -> str:
-    digest = hashlib.sha256()
-    for path in sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def run_tests() -> None:
     """Record the comparisons anew unless package and tests are as they were at the last good run."""
-    code = _code_hash()
+    code = hash_of(sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]))
     if STAMP.is_file() and STAMP.read_text() == code:
         return
     for path in LEDGER.glob("*.jsonl"):

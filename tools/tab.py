@@ -48,7 +48,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from tools import CACHE, DATA, DOCS, ROOT, figures, page_paths, write
+from tools import CACHE, DATA, DOCS, ROOT, figures, hash_of, page_paths, write
 from tools.fences import Fence
 from tools.pages import page_hash, record_path
 from tools.runs import PageError, Slot, agree, execute, helpers, page_module, slots
@@ -111,12 +111,9 @@ def _measure(path: Path) -> list[dict[str, Any]]:
 
 @cache
 def _code_hash() -> str:
-    digest = hashlib.sha256()
-    for folder in (ROOT / "src", RUNTIME, ROOT / "tools"):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
-    digest.update((DATA / "facts.toml").read_bytes())
-    return digest.hexdigest()
+    folders = (ROOT / "src", RUNTIME, ROOT / "tools")
+    sources = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return hash_of([*sources, DATA / "facts.toml"])
 
 
 def _name(path: Path) -> str:

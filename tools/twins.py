@@ -196,16 +196,17 @@ def sections() -> dict[str, list[str]]:
     for entry in config()["nav"]:
         ((title, content),) = entry.items()
         name = title if isinstance(content, list) else config()["site_name"]
-        found.setdefault(name, []).extend(_pages(content))
+        found.setdefault(name, []).extend(pages_of(content))
     return found
 
 
-def _pages(entry: Any) -> Iterator[str]:
+def pages_of(entry: Any) -> Iterator[str]:
+    """Pages below an entry of the navigation, in order."""
     if isinstance(entry, str):
         yield entry
     else:
         for part in entry.values() if isinstance(entry, dict) else entry:
-            yield from _pages(part)
+            yield from pages_of(part)
 
 
 def llms_txt(twins: dict[str, str]) -> str:

@@ -21,7 +21,6 @@ from llmguide.coding.complexity import (
     fit,
     fit_class,
     measure,
-    seconds,
 )
 
 
@@ -150,12 +149,6 @@ def test_counted_numbers_compare_as_numbers():
     assert Counted(1) == Counted(1) != Counted(2)
     assert Counted(2) >= Counted(1)
     assert len({Counted(1), Counted(1)}) == 1
-
-
-def test_time_can_be_measured():
-    assert 0 < seconds(halve, 1000) < 1
-    found = measure(halve, lambda n: (n,), SIZES, counter=seconds)
-    assert found.name in (*CLASSES, UNDECIDED)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,12 @@ torchrun gives.
 import os
 import subprocess
 import sys
-from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tests.training.test_train import Masked, T, new_model, some_text
 
 from llmguide.training.checkpoint import checkpoints, newest_intact
@@ -22,8 +20,6 @@ from llmguide.training.config import TrainConfig
 from llmguide.training.distributed import (
     ProcessGroup,
     all_reduce_sum,
-    average_gradients,
-    broadcast,
     init_process_group,
     local_range,
     seed_rank,
@@ -55,7 +51,7 @@ from llmguide.training.checkpoint import checkpoints
 from llmguide.training.distributed import init_process_group
 from llmguide.training.sharded import gathered
 from llmguide.training.train import train
-from tests.training.test_distributed import CONFIG, Masked, gap_to_ddp, new_model, some_text
+from tests.training.test_distributed import CONFIG, Masked, new_model, some_text
 
 def run(folder, size, port, changes):
     children = []
@@ -71,12 +67,11 @@ def run(folder, size, port, changes):
         model = new_model()
         if rank:
             torch.nn.init.zeros_(model.tokens.weight)
-        ddp_gap = gap_to_ddp(rank) if folder == "ddp-2" else None
         result = train(model, Masked(), replace(CONFIG, **changes), validation=some_text(44), folder=folder)
         weights = {name: gathered(p.detach()) for name, p in model.named_parameters()}
         if rank == 0:
             losses = [[r.loss, r.grad_norm, r.val_loss or 0.0] for r in result.history]
-            found = {"weights": weights, "losses": losses, "n_tokens": result.n_tokens, "ddp_gap": ddp_gap}
+            found = {"weights": weights, "losses": losses, "n_tokens": result.n_tokens}
             torch.save(found, folder + ".result")
         dist.destroy_process_group()
         os._exit(0)
@@ -152,28 +147,6 @@ def test_two_processes_are_continued_by_four_and_by_one(runs, parallel):
     expected = in_one_process()
     assert_same(result_of(runs, f"{parallel}-2-4"), expected)
     assert_same(in_one_process(runs / f"{parallel}-2-4-alone", parallel=parallel), expected)
-
-
-def gap_to_ddp(rank: int) -> float:
-    """Largest difference between the gradients of DDP and of `average_gradients`, in one of the processes."""
-    plain = new_model()
-    if rank:
-        torch.nn.init.zeros_(plain.tokens.weight)
-    ddp = torch.nn.parallel.DistributedDataParallel(deepcopy(plain))
-    broadcast(plain)
-    inputs, targets, _ = Masked().batch(2 * rank, 2)  # other data in every process
-    for model in (plain, ddp):
-        F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()).backward()
-    before = [p.grad.clone() for p in plain.parameters()]
-    average_gradients(plain)
-    assert not all(torch.allclose(a, p.grad) for a, p in zip(before, plain.parameters(), strict=True))
-    pairs = zip(plain.parameters(), ddp.parameters(), strict=True)
-    return max((a.grad - b.grad).abs().max().item() for a, b in pairs)
-
-
-@posix
-def test_averaging_gradients_is_what_ddp_does(runs):
-    assert result_of(runs, "ddp-2")["ddp_gap"] < 1e-6
 
 
 @posix

@@ -144,6 +144,4 @@ def _manifest(_changed: float) -> dict[str, Any]:
     return manifest
 
 
-def makeExtension(**options: Any) -> CellsExtension:
-    """Entry point that Python-Markdown looks for."""
-    return CellsExtension(**options)
+makeExtension = CellsExtension

@@ -5,17 +5,16 @@ that the page cites.
 """
 
 import re
-from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
 from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
-from markdown.preprocessors import Preprocessor
 from markdown.util import AtomicString
 
 from tools.bibliography import CITATION, SOURCES, source_list, split_citation, work
 from tools.fences import map_prose
+from tools.markdown import Rewriter
 
 
 class CitationsExtension(Extension):
@@ -23,7 +22,7 @@ class CitationsExtension(Extension):
 
     def extendMarkdown(self, md: Markdown) -> None:
         """Add the pattern before links (170) could see its brackets."""
-        md.preprocessors.register(_Sources(md), "sources", 29.5)
+        md.preprocessors.register(Rewriter(_with_lists, md), "sources", 29.5)
         md.inlinePatterns.register(_Citation(CITATION.pattern, md), "citation", 183)
 
 
@@ -40,14 +39,8 @@ class _Citation(InlineProcessor):
         return cite, match.start(), match.end()
 
 
-class _Sources(Preprocessor):
-    def run(self, lines: list[str]) -> list[str]:
-        text = "\n".join(lines)
-        return map_prose(
-            text, lambda prose: SOURCES.sub(lambda match: source_list(text, match["keys"]), prose)
-        ).split("\n")
+def _with_lists(text: str) -> str:
+    return map_prose(text, lambda prose: SOURCES.sub(lambda match: source_list(text, match["keys"]), prose))
 
 
-def makeExtension(**options: Any) -> CitationsExtension:
-    """Entry point that Python-Markdown looks for."""
-    return CitationsExtension(**options)
+makeExtension = CitationsExtension

@@ -7,7 +7,6 @@ fact with a link to its source; ``[[runs-on: learn/attention]]`` what a page too
 
 import json
 import re
-from typing import Any
 from xml.etree.ElementTree import Element
 
 from markdown import Markdown
@@ -99,6 +98,4 @@ def measured(page: str) -> str:
     return f"{run['cells']} cells, {seconds}{memory} on one CPU core, no GPU; torch {run['torch']}"
 
 
-def makeExtension(**options: Any) -> ComputedExtension:
-    """Entry point that Python-Markdown looks for."""
-    return ComputedExtension(**options)
+makeExtension = ComputedExtension

@@ -8,35 +8,18 @@ import ast
 import re
 from functools import cache
 from html import escape
-from typing import Any
-
-from markdown import Markdown
-from markdown.extensions import Extension
-from markdown.preprocessors import Preprocessor
 
 from llmguide.exercises import Exercise, exercise
 from llmguide.exercises.checking import needed
 from tools import DATA
-from tools.fences import dump, map_prose
+from tools.fences import dump
+from tools.markdown import replacing
 from tools.markdown.cells import loads
 from tools.markdown.source import extract
 
 LINE = re.compile(r"^@exercise (?P<name>[\w-]+)[ ]*$", re.MULTILINE)
 ANSWERS = DATA / "answers"
 _SPECIAL = re.compile(r"[\\*_\[\]{}$]")
-
-
-class ExercisesExtension(Extension):
-    """Registers the preprocessor."""
-
-    def extendMarkdown(self, md: Markdown) -> None:
-        """Add the preprocessor, before fences are read."""
-        md.preprocessors.register(_Include(md), "exercises", 29.5)
-
-
-class _Include(Preprocessor):
-    def run(self, lines: list[str]) -> list[str]:
-        return map_prose("\n".join(lines), lambda prose: LINE.sub(_block, prose)).split("\n")
 
 
 def _block(match: re.Match[str]) -> str:
@@ -123,6 +106,5 @@ def _only(statement: ast.Import | ast.ImportFrom, used: set[str]) -> str:
     return ast.unparse(shorter)
 
 
-def makeExtension(**options: Any) -> ExercisesExtension:
-    """Entry point that Python-Markdown looks for."""
-    return ExercisesExtension(**options)
+# before fences are read
+makeExtension = replacing("exercises", LINE, _block, 29.5)

@@ -62,6 +62,4 @@ class _Figures(Treeprocessor):
             parent.remove(following)
 
 
-def makeExtension(**options: Any) -> FiguresExtension:
-    """Entry point that Python-Markdown looks for."""
-    return FiguresExtension(**options)
+makeExtension = FiguresExtension

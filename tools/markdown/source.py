@@ -133,6 +133,4 @@ def extract(node: ast.stmt, lines: list[str], *, docstrings: bool) -> str:
     ).rstrip()
 
 
-def makeExtension(**options: Any) -> SourceExtension:
-    """Entry point that Python-Markdown looks for."""
-    return SourceExtension(**options)
+makeExtension = SourceExtension

@@ -4,7 +4,6 @@ A paragraph ``Table: text`` right after a table becomes its caption; a first cel
 Columns of prose are marked, so that a phone does not squeeze them to one word per line.
 """
 
-from typing import Any
 from xml.etree.ElementTree import Element
 
 from markdown import Markdown
@@ -86,6 +85,4 @@ def _mark_prose(table: Element) -> None:
         table.insert(0, group)
 
 
-def makeExtension(**options: Any) -> TablesExtension:
-    """Entry point that Python-Markdown looks for."""
-    return TablesExtension(**options)
+makeExtension = TablesExtension

@@ -5,7 +5,6 @@ contains ``<!-- no-terms -->`` is left alone, and so is API documentation.
 """
 
 import re
-from typing import Any
 from xml.etree.ElementTree import Element
 
 from markdown import Markdown
@@ -111,6 +110,4 @@ class _Marker(Preprocessor):
         return lines
 
 
-def makeExtension(**options: Any) -> TermsExtension:
-    """Entry point that Python-Markdown looks for."""
-    return TermsExtension(**options)
+makeExtension = TermsExtension

@@ -7,25 +7,13 @@ note.
 
 from typing import Any
 
-from markdown import Markdown
-from markdown.extensions import Extension
-from markdown.preprocessors import Preprocessor
-
+from tools.markdown import rewriting
 from tools.pages import run_of
 
 
-class VerifiedExtension(Extension):
-    """Registers the preprocessor."""
-
-    def extendMarkdown(self, md: Markdown) -> None:
-        """Add the preprocessor before any that changes lines (30 and less)."""
-        md.preprocessors.register(_Note(md), "verified", 100)
-
-
-class _Note(Preprocessor):
-    def run(self, lines: list[str]) -> list[str]:
-        record = run_of("\n".join(lines))
-        return lines if record is None else [*lines, "", *note(record)]
+def _noted(text: str) -> str:
+    record = run_of(text)
+    return text if record is None else "\n".join([text, "", *note(record)])
 
 
 def note(record: dict[str, Any]) -> list[str]:
@@ -43,6 +31,5 @@ def note(record: dict[str, Any]) -> list[str]:
     return ['??? verified "How this page is verified"', "", f"    {sentences}"]
 
 
-def makeExtension(**options: Any) -> VerifiedExtension:
-    """Entry point that Python-Markdown looks for."""
-    return VerifiedExtension(**options)
+# before any that changes lines (30 and less)
+makeExtension = rewriting("verified", _noted, 100)

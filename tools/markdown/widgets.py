@@ -6,29 +6,11 @@ scripts. An unknown name fails the build.
 
 import json
 import re
-from typing import Any
 
-from markdown import Markdown
-from markdown.extensions import Extension
-from markdown.preprocessors import Preprocessor
-
-from tools.fences import map_prose
+from tools.markdown import replacing
 from tools.widgets import download, sizes
 
 BOX = re.compile(r'<div class="widget" data-widget="(?P<name>\w+)"')
-
-
-class WidgetsExtension(Extension):
-    """Registers the preprocessor."""
-
-    def extendMarkdown(self, md: Markdown) -> None:
-        """Add the preprocessor, before HTML is read."""
-        md.preprocessors.register(_Sizes(md), "widgets", 28)
-
-
-class _Sizes(Preprocessor):
-    def run(self, lines: list[str]) -> list[str]:
-        return map_prose("\n".join(lines), lambda prose: BOX.sub(_with_bytes, prose)).split("\n")
 
 
 def _with_bytes(match: re.Match[str]) -> str:
@@ -36,6 +18,5 @@ def _with_bytes(match: re.Match[str]) -> str:
     return f"{match.group()} data-bytes=\"{download(match['name'])}\" data-sizes='{of_parts}'"
 
 
-def makeExtension(**options: Any) -> WidgetsExtension:
-    """Entry point that Python-Markdown looks for."""
-    return WidgetsExtension(**options)
+# before HTML is read
+makeExtension = replacing("widgets", BOX, _with_bytes, 28)

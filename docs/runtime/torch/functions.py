@@ -41,8 +41,6 @@ def _unary(name, compute, title, vjp, uses="x", doc=""):
     return method(function(operation))
 
 
-_TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
-
 exp = _unary("exp", np.exp, "ExpBackward0", lambda g, y: g * conjugated(y), "y", "Exponential.")
 expm1 = _unary("expm1", np.expm1, "Expm1Backward0", lambda g, y: g * (y + 1), "y", "Exponential minus 1.")
 exp2 = _unary("exp2", np.exp2, "Exp2Backward0", lambda g, y: g * (y * math.log(2)), "y", "Power of 2.")

@@ -6,7 +6,6 @@ class `Tensor`, and both may stand over one definition.
 
 import numpy as np
 
-from torch import dtypes
 from torch.attributes import CPU, Size, strided
 from torch.dtypes import float32
 from torch.refusal import refusal
@@ -296,11 +295,3 @@ def check_dim(dim, ndim):
             f"Dimension out of range (expected to be in range of [{-size}, {size - 1}], but got {dim})"
         )
     return dim + size if dim < 0 else dim
-
-
-def as_tensor_operand(value):
-    """Make a tensor without axes of a Python number, and leave a tensor as it is."""
-    if isinstance(value, Tensor):
-        return value
-    d = dtypes.of_scalar(value)
-    return make(np.asarray(value, d.storage), d)

@@ -118,10 +118,6 @@ def _grid(n: int) -> tuple[list[str]]:
     return ([cells[i : i + n] for i in range(0, n * n, n)],)
 
 
-def _spans(n: int) -> list[tuple[int, int]]:
-    return [(start, start + 7) for start in _numbers(n)]
-
-
 # fmt: off
 CLAIMS = (
     Claim("hash map", "count", "O(n)", "items", structures.count, lambda n: (_letters(n),)),

@@ -2,7 +2,7 @@ r"""Measures empirical time complexity: counts the steps of a function on growin
 
 Steps are lines of Python that run, counted by the interpreter's trace hook. That is the same on every run,
 unlike time. It does not count work inside functions written in C, such as ``sorted``, slices and ``in`` on
-lists: wrap numbers in `Counted` to count comparisons as well, or measure `seconds`.
+lists; wrap numbers in `Counted` to count comparisons as well.
 
 Each class is fitted as its growth plus a lower term, for example
 
@@ -20,7 +20,6 @@ such as 1.618^n, may be reported as O(2^n).
 
 import math
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import total_ordering
@@ -61,7 +60,7 @@ class Growth:
         runner_up: The class chosen second most often, or next by BIC if none was.
         error: Root mean square relative error of the fit.
         sizes: Sizes of the inputs.
-        steps: Steps counted, or seconds measured, at each size.
+        steps: Steps counted at each size.
     """
 
     name: str
@@ -100,19 +99,6 @@ def count_steps(function: Callable[..., object], *args: object) -> int:
     return steps
 
 
-def seconds(function: Callable[..., object], *args: object) -> float:
-    """Measure the wall-clock time of a call: the minimum of three.
-
-    A function that modifies its arguments gets them modified in the later calls.
-    """
-    best = math.inf
-    for _ in range(3):
-        start = time.perf_counter()
-        function(*args)
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
 @total_ordering
 class Counted:
     """A number whose comparisons are lines of Python, which `count_steps` counts even in C code.
@@ -138,8 +124,6 @@ def measure(
     function: Callable[..., object],
     make_input: Callable[[int], tuple[object, ...]],
     sizes: Sequence[int] = SIZES,
-    *,
-    counter: Callable[..., float] = count_steps,
 ) -> Growth:
     """Run a function on inputs of growing size and fit its time complexity.
 
@@ -148,7 +132,6 @@ def measure(
         make_input: Deterministic function from n to arguments of that size.
         sizes: At least 6 input sizes, over a factor of 3 or more; `SMALL_SIZES` if the growth may be
             exponential.
-        counter: Function that counts the steps of a call, `count_steps` or `seconds`.
 
     Returns:
         The measured time complexity.
@@ -161,7 +144,7 @@ def measure(
     >>> measure(pairs, lambda n: (range(n),), (4, 8, 16, 32, 64, 128)).name
     'O(n^2)'
     """
-    return fit(sizes, [counter(function, *make_input(n)) for n in sizes])
+    return fit(sizes, [count_steps(function, *make_input(n)) for n in sizes])
 
 
 def fit(sizes: Sequence[int], steps: Sequence[float], *, seed: int = 0) -> Growth:

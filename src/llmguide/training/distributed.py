@@ -117,22 +117,6 @@ def broadcast(model: nn.Module) -> None:
             dist.broadcast(tensor.detach(), 0)
 
 
-def average_gradients(model: nn.Module) -> None:
-    """Average the gradients over all processes: what DDP does in each backward pass.
-
-    This version is for reading: call it after ``backward()`` on a model whose weights `broadcast` has made
-    equal in all processes. DDP communicates the gradients in buckets while the backward pass computes earlier
-    layers.
-
-    Args:
-        model: Model whose parameters have the gradients of this process's batch.
-    """
-    for param in model.parameters():
-        if param.grad is not None and world().size > 1:
-            dist.all_reduce(param.grad)  # the sum over all processes
-            param.grad /= world().size
-
-
 class _LossModule(nn.Module):
     """A module whose forward pass computes the loss, because DDP hooks into the forward pass of a module."""
 

@@ -5,8 +5,6 @@ The tree of partial solutions grows exponentially; pruning branches early makes 
 
 from collections.abc import Iterator, Sequence
 
-SIDE = 9
-
 
 def subsets(items: Sequence[int]) -> list[list[int]]:
     """Return all subsets, by the choice of taking or leaving each item. O(2^n) choices.
@@ -73,43 +71,3 @@ def queens(n: int) -> Iterator[tuple[int, ...]]:
                 columns.pop()
 
     return place(0)
-
-
-def solve_sudoku(puzzle: str) -> str | None:
-    """Solve a sudoku of 81 digits, 0 for empty; None if it has no solution.
-
-    Idea: fill the cell with the fewest candidates next, which keeps the tree narrow. Invariant: no row,
-    column or box repeats a digit. Exponential in the empty cells at worst.
-
-    >>> solve_sudoku("0" * 81)[:9]
-    '123456789'
-
-    Raises:
-        ValueError: The puzzle is not 81 digits.
-    """
-    if len(puzzle) != SIDE * SIDE or not (puzzle.isascii() and puzzle.isdigit()):
-        raise ValueError(f"a puzzle is {SIDE * SIDE} digits, 0 for empty; this is {len(puzzle)} characters")
-    grid = [int(digit) for digit in puzzle]
-    peers = [[j for j in range(SIDE * SIDE) if j != i and _meet(i, j)] for i in range(SIDE * SIDE)]
-    if any(grid[i] and grid[i] == grid[j] for i in range(SIDE * SIDE) for j in peers[i]):
-        return None
-
-    def fill() -> bool:
-        empty = [i for i, digit in enumerate(grid) if not digit]
-        if not empty:
-            return True
-        candidates = {i: set(range(1, SIDE + 1)) - {grid[j] for j in peers[i]} for i in empty}
-        cell = min(empty, key=lambda i: len(candidates[i]))
-        for digit in sorted(candidates[cell]):
-            grid[cell] = digit
-            if fill():
-                return True
-        grid[cell] = 0
-        return False
-
-    return "".join(map(str, grid)) if fill() else None
-
-
-def _meet(i: int, j: int) -> bool:
-    (r, c), (s, d) = divmod(i, SIDE), divmod(j, SIDE)
-    return r == s or c == d or (r // 3 == s // 3 and c // 3 == d // 3)

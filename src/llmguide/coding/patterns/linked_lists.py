@@ -59,28 +59,6 @@ def middle(head: Link | None) -> Link | None:
     return slow
 
 
-def cycle_start(head: Link | None) -> Link | None:
-    """Return the link where a cycle starts, None if the list ends (Floyd's tortoise and hare).
-
-    Idea: on a cycle the gap between the pointers shrinks by one per step, so they meet. The slow pointer has
-    then moved a multiple of the cycle length; one pointer from the head and one from the meeting point, at
-    the same speed, meet where the cycle starts. O(n) steps, O(1) memory.
-
-    >>> a = linked([1, 2, 3]); a.next.next.next = a.next
-    >>> cycle_start(a).item, cycle_start(linked([1, 2]))
-    (2, None)
-    """
-    slow = fast = head
-    while slow is not None and fast is not None and fast.next is not None:
-        slow, fast = slow.next, fast.next.next
-        if slow is fast:
-            start = head
-            while start is not slow and start is not None and slow is not None:
-                start, slow = start.next, slow.next
-            return start
-    return None
-
-
 def is_happy(number: int) -> bool:
     """Return whether repeatedly summing the squares of the digits leads to 1.
 

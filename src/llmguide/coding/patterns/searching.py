@@ -35,16 +35,6 @@ def binary_search(items: Sequence[int], target: int) -> int | None:
     return position if position < len(items) and items[position] == target else None
 
 
-def count_sorted(items: Sequence[int], target: int) -> int:
-    """Count the target in a sorted list, from its first position to the first larger item. O(log n) steps.
-
-    >>> count_sorted([1, 3, 3, 5], 3), count_sorted([1, 3, 3, 5], 2)
-    (2, 0)
-    """
-    first = first_true(0, len(items), lambda i: items[i] >= target)
-    return first_true(first, len(items), lambda i: items[i] > target) - first
-
-
 def rotation(items: Sequence[int]) -> int:
     """Return the position of the smallest item of a rotated sorted list of distinct items.
 

@@ -1,10 +1,10 @@
-"""Data structures: hash map, stack, queue, heap, union-find, trie.
+"""Data structures: hash map, stack, queue, heap, union-find.
 
 Linked lists are in `llmguide.coding.patterns.linked_lists`.
 """
 
 from collections.abc import Hashable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 Key = TypeVar("Key", bound=Hashable)
@@ -178,53 +178,3 @@ class UnionFind:
         self._size[a] += self._size[b]
         self.n_sets -= 1
         return True
-
-
-Node = dict[str, Any]  # character to node
-
-
-class Trie:
-    """A trie, a tree of characters: words with the same prefix share a path.
-
-    Invariant: a node represents the characters on its path; ``""`` marks the end of a word. Adding and
-    searching take O(length of the word) steps, independent of the number of words.
-
-    >>> trie = Trie()
-    >>> for word in ("car", "cart", "dog"): trie.add(word)
-    >>> "car" in trie, "ca" in trie, trie.starting_with("car")
-    (True, False, ['car', 'cart'])
-    """
-
-    def __init__(self) -> None:
-        self._root: Node = {}
-
-    def add(self, word: str) -> None:
-        """Add a word."""
-        node = self._root
-        for letter in word:
-            node = node.setdefault(letter, {})
-        node[""] = {}
-
-    def __contains__(self, word: str) -> bool:
-        node = self._node(word)
-        return node is not None and "" in node
-
-    def starting_with(self, prefix: str) -> list[str]:
-        """Return the words that start with a prefix, in alphabetical order."""
-        start = self._node(prefix)
-        words: list[str] = []
-        stack = [] if start is None else [(prefix, start)]
-        while stack:
-            path, node = stack.pop()
-            if "" in node:
-                words.append(path)
-            stack += [(path + letter, node[letter]) for letter in sorted(node, reverse=True) if letter]
-        return words
-
-    def _node(self, prefix: str) -> Node | None:
-        node = self._root
-        for letter in prefix:
-            if letter not in node:
-                return None
-            node = node[letter]
-        return node

@@ -1,4 +1,4 @@
-"""Binary trees: traversals, search trees, common ancestors, balance, and serialization.
+"""Binary trees: traversal, search trees, balance, and serialization.
 
 n nodes, h levels: h is log2(n + 1) in a full tree and n in a chain. Recursion follows the tree and needs O(h)
 memory; Python allows about 1000 levels.
@@ -22,8 +22,8 @@ def build(items: Sequence[int]) -> Tree | None:
 
     O(n log n) steps, because of the copied slices.
 
-    >>> list(in_order(build([1, 2, 3, 4]))), height(build([1, 2, 3, 4]))
-    ([1, 2, 3, 4], 3)
+    >>> list(in_order(build([1, 2, 3, 4])))
+    [1, 2, 3, 4]
     """
     if not items:
         return None
@@ -50,51 +50,6 @@ def in_order(tree: Tree | None) -> Iterator[int]:
         tree = node.right
 
 
-def pre_order(tree: Tree | None) -> Iterator[int]:
-    """Traverse node, left, right (pre-order): parents before children, as for copying. O(n) steps.
-
-    >>> list(pre_order(Tree(2, Tree(1), Tree(3))))
-    [2, 1, 3]
-    """
-    stack = [tree]
-    while stack:
-        node = stack.pop()
-        if node is not None:
-            yield node.item
-            stack += [node.right, node.left]
-
-
-def post_order(tree: Tree | None) -> Iterator[int]:
-    """Traverse left, right, node (post-order): children before parents, as for deleting. O(n) steps.
-
-    Idea: it is the reverse of node, right, left.
-
-    >>> list(post_order(Tree(2, Tree(1), Tree(3))))
-    [1, 3, 2]
-    """
-    stack, backwards = [tree], []
-    while stack:
-        node = stack.pop()
-        if node is not None:
-            backwards.append(node.item)
-            stack += [node.left, node.right]
-    return reversed(backwards)
-
-
-def levels(tree: Tree | None) -> list[list[int]]:
-    """Return the items level by level. O(n) steps.
-
-    >>> levels(Tree(2, Tree(1), Tree(3)))
-    [[2], [1, 3]]
-    """
-    found = []
-    level = [] if tree is None else [tree]
-    while level:
-        found.append([node.item for node in level])
-        level = [child for node in level for child in (node.left, node.right) if child is not None]
-    return found
-
-
 def is_search_tree(tree: Tree | None) -> bool:
     """Return whether every node is larger than all items on its left and smaller than all on its right.
 
@@ -112,27 +67,6 @@ def is_search_tree(tree: Tree | None) -> bool:
     return True
 
 
-def insert(tree: Tree | None, item: int) -> Tree:
-    """Add an item to a search tree if it is new; return the root. O(h) steps.
-
-    >>> list(in_order(insert(build([1, 3]), 2)))
-    [1, 2, 3]
-    """
-    if tree is None:
-        return Tree(item)
-    node = tree
-    while item != node.item:
-        child = node.left if item < node.item else node.right
-        if child is None:
-            child = Tree(item)
-            if item < node.item:
-                node.left = child
-            else:
-                node.right = child
-        node = child
-    return tree
-
-
 def search(tree: Tree | None, item: int) -> bool:
     """Return whether a search tree contains an item. O(h) steps, so O(log n) if it is balanced.
 
@@ -144,35 +78,10 @@ def search(tree: Tree | None, item: int) -> bool:
     return tree is not None
 
 
-def lowest_common_ancestor(tree: Tree | None, a: int, b: int) -> Tree | None:
-    """Return the lowest node that has both items in its subtree; the tree must contain each once.
-
-    Idea: each subtree returns the ancestor, or the one of the two items that it contains. If both do, this
-    node is the ancestor. O(n) steps.
-
-    >>> lowest_common_ancestor(build([1, 2, 3, 4, 5]), 1, 2).item
-    2
-    """
-    if tree is None or tree.item in (a, b):
-        return tree
-    left = lowest_common_ancestor(tree.left, a, b)
-    right = lowest_common_ancestor(tree.right, a, b)
-    return tree if left is not None and right is not None else left if left is not None else right
-
-
-def height(tree: Tree | None) -> int:
-    """Return the number of levels. O(n) steps.
-
-    >>> height(None), height(Tree(1)), height(Tree(1, Tree(2)))
-    (0, 1, 2)
-    """
-    return 0 if tree is None else 1 + max(height(tree.left), height(tree.right))
-
-
 def is_balanced(tree: Tree | None) -> bool:
     """Return whether the heights of the two subtrees of every node differ by at most one.
 
-    Idea: one traversal returns heights, or None for "already unbalanced"; calling `height` at every node
+    Idea: one traversal returns heights, or None for "already unbalanced"; measuring the height of every node
     would take O(n h). O(n) steps.
 
     >>> is_balanced(Tree(1, Tree(2))), is_balanced(Tree(1, Tree(2, Tree(3))))

@@ -62,19 +62,3 @@ def is_palindrome(text: str) -> bool:
         else:
             low, high = low + 1, high - 1
     return True
-
-
-def remove_duplicates(items: list[int]) -> int:
-    """Move the distinct items of a sorted list to its front, and return their number.
-
-    Invariant: items[:n] are the distinct items read so far. O(n) steps, O(1) memory.
-
-    >>> items = [1, 1, 2, 3, 3]; n = remove_duplicates(items); items[:n]
-    [1, 2, 3]
-    """
-    n = 0
-    for item in items:
-        if n == 0 or item != items[n - 1]:
-            items[n] = item
-            n += 1
-    return n

@@ -167,6 +167,3 @@ class LoRALinear(nn.Module):
         dropped = F.dropout(rows, adapter.dropout, self.training) if adapter.dropout else rows
         out = add_low_rank_(self.base(rows), dropped, adapter.A, adapter.B, adapter.scaling)
         return out.view(*x.shape[:-1], self.out_features)
-
-
-LINEAR = nn.Linear | QuantizedLinear | LoRALinear

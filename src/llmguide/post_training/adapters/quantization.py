@@ -3,7 +3,6 @@ r"""Quantization: weights in 8 and 4 bits.
 Two schemes, both with one scale for a group of weights:
 
 - **absmax int8**: a row becomes integers from -127 to 127 times a scale, its largest magnitude / 127.
-  `int8_linear` multiplies in integers, except for the few input features with outliers (LLM.int8).
 - **codebook**: each weight divided by the largest magnitude of its block becomes the index of the nearest of
   16 or 256 codes. The 16 codes of `NF4` are quantiles of the normal distribution, which weights roughly
   follow, so codes are dense where weights are. The scales, one for 64 weights, are quantized themselves, with
@@ -21,7 +20,8 @@ References: LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339, sections 2 and 3);
 arXiv:2305.14314, section 3; appendix E prints the 16 codes); dynamic 8-bit codes (Dettmers et al. 2021,
 arXiv:2110.02861, section 1.3). Blocks, codes and the order of two codes in a byte are those of bitsandbytes.
 
-Leaves out: kernels that multiply packed weights directly; methods that use calibration data (GPTQ, AWQ).
+Leaves out: products of integers, and kernels that multiply packed weights directly; methods that use
+calibration data (GPTQ, AWQ).
 """
 
 from typing import NamedTuple
@@ -40,8 +40,8 @@ def absmax_int8(
 ) -> tuple[Int8[Tensor, "*rows D"], Float32[Tensor, "*rows 1"]]:
     r"""Quantize each row to 8-bit integers: $q = \operatorname{round}(x / s)$ with $s = \max|x| / 127$.
 
-    The rounding error is at most s / 2. One outlier makes the grid coarse for its whole row, so `int8_linear`
-    treats outlier features separately.
+    The rounding error is at most s / 2. One outlier makes the grid coarse for its whole row, so LLM.int8
+    multiplies outlier features in floating point.
 
     Args:
         x: Matrix to quantize, each row with its own scale. Code -128 is unused, so the grid is symmetric.
@@ -58,36 +58,6 @@ def absmax_int8(
     # in a row of zeros, 0 / 0 must become 0
     codes = torch.where(scale > 0, wide / scale, 0).round().to(torch.int8)
     return codes, scale
-
-
-def int8_linear(
-    x: Float[Tensor, "N D_in"], weight: Float[Tensor, "D_out D_in"], *, threshold: float = 6.0
-) -> Float[Tensor, "N D_out"]:
-    r"""Multiply by a weight in 8-bit integers, and in floats where the input has outliers: LLM.int8.
-
-    Rows of inputs and weight are quantized, multiplied with int32 accumulation, and multiplied by both
-    scales. Beyond about 6.7 billion parameters, transformers have a few input features with values up to 20
-    times the others (arXiv:2208.07339, section 4); those columns are multiplied in floating point.
-
-    Args:
-        x: Inputs of the linear layer.
-        weight: Weight of a linear layer.
-        threshold: A feature with a magnitude of at least this anywhere in ``x`` is an outlier.
-
-    Returns:
-        Approximately ``x @ weight.T``.
-
-    >>> x = torch.tensor([[0.3, 0.7, 60.0]])
-    >>> weight = torch.tensor([[1.0, -1.0, 0.5]])  # 0.3 - 0.7 + 30 = 29.6
-    >>> int8_linear(x, weight).item(), int8_linear(x, weight, threshold=100.0).item()
-    (29.6, 30.2)
-    """
-    outlier = (x.abs() >= threshold).any(dim=0)
-    x_codes, x_scale = absmax_int8(x.masked_fill(outlier, 0))
-    w_codes, w_scale = absmax_int8(weight.masked_fill(outlier, 0))
-    # 127 x 127 x D_in fits in int32 up to D_in = 133,000
-    product = x_codes.int() @ w_codes.int().T
-    return (product * x_scale * w_scale.T).to(x.dtype) + x[:, outlier] @ weight[:, outlier].T
 
 
 def normal_float_codes() -> Float32[Tensor, " 16"]:
