@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from llmguide.post_training.datasets import TextPair
 from llmguide.post_training.preferences.baselines import accuracy_interval, preferred
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.adapters import Decoding, Model
@@ -13,12 +14,17 @@ def measure(model: Model) -> Sequence[Criterion]:
     """Require the accuracy that the project requires on held-out films, and above chance elsewhere."""
     criteria = []
     for i, (name, pairs) in enumerate(held_out_pairs(None).items()):
-        texts = dict.fromkeys(text for pair in pairs for text in (pair.chosen, pair.rejected))
-        rewards = {text: model.reward("", text) for text in texts}
-        right = [preferred(rewards[pair.chosen], rewards[pair.rejected]) for pair in pairs]
-        low = accuracy_interval(right, [pair.units for pair in pairs]).low
+        low = lowest_accuracy(model, pairs)
         criteria.append(above(f"accuracy on {name}, lower bound", low, 0.5 if i else MIN_ACCURACY))
     return criteria
+
+
+def lowest_accuracy(model: Model, pairs: Sequence[TextPair]) -> float:
+    """Return the lower 95% bound of the accuracy of a reward model on comparisons without prompts."""
+    texts = dict.fromkeys(text for pair in pairs for text in (pair.chosen, pair.rejected))
+    rewards = {text: model.reward("", text) for text in texts}
+    right = [preferred(rewards[pair.chosen], rewards[pair.rejected]) for pair in pairs]
+    return accuracy_interval(right, [pair.units for pair in pairs]).low
 
 
 ASSIGNMENT = Assignment(
