@@ -74,7 +74,7 @@ def check(
         if missing and source == str(folder / ADAPTER):
             raise ValueError(f"{source} does not define {', '.join(missing)}, which this check calls")
         if missing:
-            say(f"{source} has no {', '.join(missing)}: the criteria that need it are left out")
+            say(f"{source} does not define {', '.join(missing)}; fewer criteria are checked")
         criteria = assignment.check(model, compared)
     if not verdict(f"{name}: {source}", criteria):
         raise SystemExit(1)

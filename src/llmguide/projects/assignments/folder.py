@@ -131,9 +131,9 @@ def specification(assignment: Assignment, folder: Path) -> str:
             else ""
         )
         + ", or a folder that llmguide or transformers saved."
-        + (f" Then give {assignment.base} as `--base`." if assignment.base_functions else "")
+        + (f" In that case, give {assignment.base} as `--base`." if assignment.base_functions else "")
         + (
-            f" Without {_listed(assignment.optional)}, the criteria that need it are left out."
+            f" Without {_listed(assignment.optional)}, fewer criteria are checked."
             if assignment.optional
             else ""
         ),
@@ -222,7 +222,8 @@ def _adapter(what: str, functions: Sequence[str]) -> str:
 
 
 def _listed(functions: Sequence[str]) -> str:
-    return " and ".join(f"`{name}`" for name in functions)
+    *first, last = (f"`{name}`" for name in functions)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _wrapped(text: str) -> str:

@@ -31,9 +31,12 @@ ASSIGNMENT = Assignment(
     project="reward-model",
     goal="Train a reward model on human comparisons of film review snippets, and analyze what it has "
     "learned.",
-    data="from llmguide.projects.reward_model import training_pairs\n\n"
-    "pairs = training_pairs(None, 8000, seed=0)  # each pair has chosen, rejected and units, their sources\n"
-    "train_pairs, validation_pairs = pairs[:-500], pairs[-500:]  # a text is in several pairs",
+    data="from llmguide.data.corpora import in_validation\n"
+    "from llmguide.projects.reward_model import training_pairs\n\n"
+    "pairs = training_pairs(None, 12_000, seed=0)  # chosen, rejected, units (names of both)\n"
+    "sides = [[in_validation(name, 0.2) for name in pair.units] for pair in pairs]\n"
+    "train_pairs = [pair for pair, side in zip(pairs, sides) if not any(side)]\n"
+    "validation_pairs = [pair for pair, side in zip(pairs, sides) if all(side)]  # other texts",
     steps=(
         Step(
             "the loss",
@@ -52,8 +55,10 @@ ASSIGNMENT = Assignment(
         ),
         Step(
             "the training loop",
-            "Pre-train or load the language model first. Score the chosen and the rejected texts in one "
-            "batch. One epoch is enough, because each text is in several pairs.",
+            "Pre-train a small language model on the texts of `train_pairs`, or load one. Continue when its "
+            "loss is below 5 nats per token, with a vocabulary of about 2,000 tokens; `torch.optim.Muon` for "
+            "the matrices of the blocks gets there in fewer steps than AdamW. Then score the chosen and the "
+            "rejected texts in one batch. One epoch is enough, because each text is in several pairs.",
             2,
             5,
             ("warmup-cosine",),

@@ -102,13 +102,18 @@ ASSIGNMENT = Assignment(
     functions=("generate",),
     contract="`generate` gets the first four words of a film review and returns a continuation of about 24 "
     f"tokens that begins with a space. Sample at temperature 1. There are {N_PROMPTS} prompts. The raters "
-    "are a bag-of-words model of other comparisons, and a lexicon with human ratings of single words.",
+    "are a bag-of-words model of other comparisons, and a lexicon with human ratings of single words. "
+    "`logprob` gets such a prompt and a completion of either policy, which can be empty, and returns the "
+    "log-probability of the completion under the SFT policy in nats. `reward` gets an empty prompt and a "
+    "review snippet.",
     decoding=Decoding(max_new_tokens=Plan().max_new_tokens, temperature=1.0),
     deliverables=(
         Deliverable(
             "A policy with measurably better preference ratings than the SFT baseline",
-            "The check passes: the lower 95% bound of the win rate is above 50% for both raters, and "
-            "distinct-2 is at least half of the SFT policy's.",
+            "The check passes: the lower 95% bound of the win rate is above 50% for both raters, distinct-2 "
+            "is at least half of the SFT policy's, the negative log-likelihood per character under the SFT "
+            f"policy is below {MAX_NLL_RATIO} times that of its own completions, and the lower 95% bound of "
+            f"the reward model's accuracy is above {MIN_ACCURACY:.0%}.",
             "The check passes with two seeds, at a smaller KL divergence than that of the reference "
             "solution.",
         ),
@@ -127,4 +132,6 @@ ASSIGNMENT = Assignment(
     measure=measure,
     optional=("reward",),
     base_functions=("generate", "logprob"),
+    subject="your policy",
+    base="the SFT policy",
 )
