@@ -52,7 +52,8 @@ def check(
     Args:
         name: Name of the project.
         source: Folder of a run, folder of an assignment, or model (Python file, URL or saved folder).
-        base: Model before training, for projects that compare the two (Python file, URL or saved folder).
+        base: Model to compare with, such as the one before training, for projects that compare two models
+            (Python file, URL or saved folder).
     """
     source = source or f"runs/{name}"
     folder = Path(source)
@@ -66,9 +67,15 @@ def check(
             if not _parts_pass(assignment, folder):
                 raise SystemExit(1)
             source = str(folder / ADAPTER)
-            base = base or (str(folder / BASE_ADAPTER) if assignment.compares else None)
-        before = open_model(base, assignment.decoding) if base else None
-        criteria = assignment.check(open_model(source, assignment.decoding), before)
+            base = base or (str(folder / BASE_ADAPTER) if assignment.base_functions else None)
+        compared = open_model(base, assignment.decoding) if base else None
+        model = open_model(source, assignment.decoding)
+        missing = [name for name in assignment.optional if name not in model.functions]
+        if missing and source == str(folder / ADAPTER):
+            raise ValueError(f"{source} does not define {', '.join(missing)}, which this check calls")
+        if missing:
+            say(f"{source} does not define {', '.join(missing)}; fewer criteria are checked")
+        criteria = assignment.check(model, compared)
     if not verdict(f"{name}: {source}", criteria):
         raise SystemExit(1)
 

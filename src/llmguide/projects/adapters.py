@@ -1,8 +1,10 @@
 """Adapters, through which `llmguide check` calls a model that a learner trained with their own code.
 
-A model has up to three functions that take strings: ``generate(prompt)``, ``logprob(prompt, completion)`` in
-nats, and ``reward(prompt, completion)``. They come from a Python file that defines them, from an
-OpenAI-compatible server, which only generates, or from a folder that llmguide or transformers saved.
+A model has functions that take strings: ``generate(prompt)``, ``logprob(prompt, completion)`` in nats, and
+``reward(prompt, completion)``. They come from a Python file that defines them, from an OpenAI-compatible
+server, which only generates, or from a folder that llmguide or transformers saved. A Python file can also
+define what the check of a language model from scratch asks for: ``encode(text)``, ``decode(ids)`` and
+``predicted_bits_per_byte()``.
 
 Leaves out: batches. One function call per prompt is the simplest contract.
 """
@@ -37,7 +39,8 @@ from llmguide.runs.options import ModelSource
 from llmguide.runs.reward_heads import HEAD
 
 Encode = Callable[[str], list[int]]
-FUNCTIONS = ("generate", "logprob", "reward")
+FUNCTIONS = ("generate", "logprob", "reward", "encode", "decode", "predicted_bits_per_byte")
+MAX_SPLIT = 0.25  # relative change of a log-probability if a text is split, perhaps within a token
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,14 @@ class Model:
         """Return the reward of a completion; higher is better."""
         return self._number("reward", prompt, completion)
 
+    def round_trip(self, text: str) -> Any:
+        """Encode a text and decode the ids."""
+        return self._call("decode", self._call("encode", text))
+
+    def predicted_bits_per_byte(self) -> float:
+        """Return the bits per held-out byte that the learner predicted before training."""
+        return self._number("predicted_bits_per_byte")
+
     def _number(self, function: str, *arguments: str) -> float:
         result = self._call(function, *arguments)
         try:
@@ -97,7 +108,7 @@ class Model:
             raise ValueError(f"{self.name}: {function} returned {result!r}; it must return a number")
         return number
 
-    def _call(self, function: str, *arguments: str) -> Any:
+    def _call(self, function: str, *arguments: Any) -> Any:
         if function not in self.functions:
             raise ValueError(f"{self.name} has no {function}(), which this check calls")
         try:
@@ -172,7 +183,19 @@ def bits(model: Model, text: str, width: int) -> float:
 
     The text is cut into chunks of `width` characters. Each chunk is a completion whose prompt is the chunk
     before it.
+
+    Raises:
+        ValueError: The log-probability of the first chunk is not the sum of those of its halves, as if the
+            adapter returned a mean, or a token saw what follows it.
     """
+    half = text[: width // 2], text[width // 2 : width]
+    whole, parts = model.logprob("", "".join(half)), model.logprob("", half[0]) + model.logprob(*half)
+    if abs(whole - parts) > MAX_SPLIT * abs(parts):
+        raise ValueError(
+            f"{model.name}: logprob of a completion is {whole:.2f}, but its halves, the second after the "
+            f"first, add up to {parts:.2f}; return the sum over the tokens of the completion, not the mean, "
+            "and predict each token only from the tokens before it"
+        )
     starts = range(0, len(text), width)
     nats = [model.logprob(text[max(0, i - width) : i], text[i : i + width]) for i in starts]
     return -sum(nats) / log(2)

@@ -19,7 +19,14 @@ from llmguide.models import build, save
 from llmguide.post_training.preferences.reward_model import RewardModel
 from llmguide.projects import adapters
 from llmguide.projects.adapters import Decoding, Model, open_model
-from llmguide.projects.assignments import NAMES, assignment, assignment_of, character_model, fine_tuning
+from llmguide.projects.assignments import (
+    NAMES,
+    assignment,
+    assignment_of,
+    character_model,
+    fine_tuning,
+    small_lm,
+)
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.reward_model import score
 from llmguide.projects.training import small_decoder
@@ -271,6 +278,14 @@ def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, ca
     [
         (("return sum(", "return -sum("), "never above 0"),
         (("return sum(", "return 0.1 * sum("), "sum of the probabilities of the next character"),
+        (("return sum(", "return 1 / len(completion) * sum("), "the sum over the tokens of the completion"),
+        (
+            (
+                "log(probability",
+                "(i + 1 == len(completion)) * log(probability",
+            ),  # the last sees nothing
+            "only from the tokens before it",
+        ),
         (("return text[len(prompt) :]", "return None"), "must return a str"),
         (("def generate", "def create"), "has no generate()"),
         (
@@ -345,10 +360,10 @@ def test_a_server_passes_if_its_completions_are_right(server, monkeypatch, capsy
     every = [Example(f"{i}", f"{i} {word}", age) for i in range(200) for word, age in ages]
     monkeypatch.setattr(fine_tuning, "sentences", lambda: every)
     url, requests = server(lambda prompt: " old" if "thou" in prompt else " new")
-    assert main(["check", "fine-tuning", url]) == 0
+    assert main(["check", "fine-tuning", url, "--base", url]) == 0
     assert requests[0]["model"] == "tiny"
     assert requests[0]["prompt"].startswith("Speech: ")
-    assert main(["check", "fine-tuning", server(lambda _: " old")[0]]) == 1
+    assert main(["check", "fine-tuning", server(lambda _: " old")[0], "--base", url]) == 1
     assert "not passed" in capsys.readouterr().out
 
 
@@ -359,6 +374,18 @@ def test_a_server_chats_where_the_assignment_is_about_chat(server):
     assert requests[0]["max_tokens"] == 7
     with pytest.raises(ValueError, match=r"has no logprob\(\)"):
         open_model(url, Decoding(7)).logprob("a", "b")
+
+
+def test_a_folder_has_to_define_what_a_model_alone_may_lack(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(small_lm, "texts_of", lambda *_: ["abcd" * 100])
+    folder = tmp_path / "mine"
+    assert main(["start", "small-lm", str(folder)]) == 0
+    assert "def decode(ids" in (folder / "adapter.py").read_text()
+    solve(folder, "small-lm", "def logprob(prompt, completion):\n    return -0.1 * len(completion)\n")
+    assert main(["check", "small-lm", str(folder)]) == 1
+    assert "does not define encode, decode, predicted_bits_per_byte" in capsys.readouterr().err
+    main(["check", "small-lm", str(folder / "adapter.py")])
+    assert "fewer criteria are checked" in capsys.readouterr().out
 
 
 def model_of(**functions):
@@ -395,5 +422,5 @@ def test_bits_are_those_of_the_probabilities():
     seen = []
     spy = model_of(logprob=lambda *pair: seen.append(pair) or 0.0)
     adapters.bits(spy, "abcdefg", 3)
-    assert seen == [("", "abc"), ("abc", "def"), ("def", "g")]
+    assert seen[3:] == [("", "abc"), ("abc", "def"), ("def", "g")]
     assert exp(uniform.logprob("", "a")) == pytest.approx(0.25)

@@ -13,6 +13,7 @@ from llmguide.projects.assignments import (
     constitutional_ai,
     continued_pretraining,
     domain_expert,
+    fine_tuning,
     reward_model,
     rlhf,
     small_lm,
@@ -31,6 +32,7 @@ from llmguide.projects.domain_expert.templates import (
     ask_unknown,
 )
 from llmguide.projects.domain_expert.templates import ask as ask_fact
+from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.instruction_tuning import data as instruction_data
 from llmguide.projects.instruction_tuning.data import ask, items, reply
 from llmguide.projects.instruction_tuning.evaluation import held_out_prompts
@@ -71,12 +73,43 @@ def test_continued_pretraining_needs_a_gain_that_is_larger_than_the_loss(monkeyp
         failed("continued-pretraining", base)
 
 
+def test_lora_has_to_beat_counting_and_must_not_be_far_behind_full_fine_tuning(monkeypatch):
+    ages = [("thou", "old"), ("radio", "new")]
+    every = [Example(f"{i}", f"{i} {word}", age) for i in range(200) for word, age in ages]
+    monkeypatch.setattr(fine_tuning, "sentences", lambda: every)
+
+    def right_unless(digit):
+        def generate(prompt):
+            is_old = "thou" in prompt
+            return " new" if is_old == (digit in prompt.split()[1]) else " old"
+
+        return generates(generate)
+
+    full, lora = right_unless("none"), right_unless("7")  # LoRA is wrong on about a fifth of the speeches
+    assert failed("fine-tuning", full, full) == []
+    assert failed("fine-tuning", lora, lora) == []
+    assert failed("fine-tuning", lora, full) == ["LoRA minus full fine-tuning, lower bound"]
+    assert failed("fine-tuning", generates(lambda _: "old"), generates(lambda _: "old")) == [
+        "accuracy on held-out speeches, lower bound"
+    ]
+
+
 def test_a_small_lm_has_to_beat_counting(monkeypatch):
     draw = random.Random(SEED)
     sides = {side: "".join(draw.choices("abcd", k=4000)) for side in ("train", "validation")}
     monkeypatch.setattr(small_lm, "texts_of", lambda _, side, n: [sides[side][:n]])
     assert failed("small-lm", bits_per_character(lambda _: 2.0)) == []  # the entropy of the text
     assert failed("small-lm", bits_per_character(lambda _: 2.5)) == ["bits per held-out byte"]
+
+    def of(decode, predicted):
+        functions = {"encode": list, "decode": decode, "predicted_bits_per_byte": lambda: predicted}
+        return Model("a test", bits_per_character(lambda _: 2.0).functions | functions)
+
+    assert failed("small-lm", of("".join, 2.05)) == []
+    assert failed("small-lm", of(lambda ids: "".join(ids).replace("d", "?"), 2.1)) == [
+        "texts that the tokenizer does not give back",
+        "relative error of the extrapolated loss",
+    ]
 
 
 def test_a_reward_model_has_to_rank_texts_of_each_kind(monkeypatch):
@@ -101,13 +134,29 @@ def test_a_reward_model_has_to_rank_texts_of_each_kind(monkeypatch):
 
 
 def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
+    prompts = [f"Film {i}" for i in range(200)]
+    held_out = [TextPair([], f"good {i}", f"bad {i}", (f"{i}", f"-{i}")) for i in range(200)]
     monkeypatch.setattr(
-        rlhf, "splits", lambda *_, **__: type("Splits", (), {"prompts": [f"Film {i}" for i in range(200)]})
+        rlhf, "splits", lambda *_, **__: type("Splits", (), {"prompts": prompts, "held_out": held_out})
     )
     rate = {"words": lambda texts: [text.count("good") for text in texts]}
     monkeypatch.setattr(rlhf, "raters_of_words", lambda *_, **__: rate)
-    base = generates(lambda prompt: f" is {prompt} fair")
-    assert failed("rlhf", generates(lambda prompt: f" is {prompt} good"), base) == []
+
+    def logprob(_, completion):
+        return -2 * len(completion) - 3 * completion.count("z")
+
+    base = Model("a test", {"generate": lambda prompt: f" is {prompt} fair", "logprob": logprob})
+    good = generates(lambda prompt: f" is {prompt} good")
+    assert failed("rlhf", good, base) == []
+    assert failed("rlhf", generates(lambda prompt: f" is {prompt} good zzzz"), base) == [
+        "NLL per character under the SFT policy, relative to its own completions"
+    ]
+    for reward, wanted in (
+        (lambda text: -len(text), ["accuracy of the reward model, lower bound"]),
+        (lambda text: "good" in text, []),
+    ):
+        rewards = {"reward": lambda _, text, reward=reward: reward(text)}
+        assert failed("rlhf", Model("a test", good.functions | rewards), base) == wanted
     assert failed("rlhf", base, base) == ["win rate by the bag-of-words model, lower bound"]
     assert failed("rlhf", generates(lambda _: " is good good"), base) == [
         "distinct-2, as a fraction of the SFT policy's"

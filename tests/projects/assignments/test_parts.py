@@ -1,12 +1,15 @@
 """The parts of the assignments: every solution passes, every mistake is named, and the values are right."""
 
 import math
+import random
+from pathlib import Path
 
 import pytest
 import torch
 from tests.seed import SEED
 
 from llmguide.exercises.grading import exercises, grade_exercise
+from llmguide.post_training.datasets import TextPair
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import OWN, part_of
 
@@ -35,6 +38,37 @@ def test_every_part_of_an_assignment_names_at_least_two_mistakes():
         for part in assignment_of(name).parts.values():
             assert len(part.mistakes) >= 2, part.name
     assert not set(OWN) & set(exercises())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_pages_state_the_hours_of_an_assignment(name):
+    hours = f"{sum(step.hours for step in assignment_of(name).steps):g} hours"
+    pages = Path(__file__).parents[3] / "docs" / "projects"
+    assert f"an assignment that takes about {hours}. " in (pages / f"{name}.md").read_text()
+    [row] = [line for line in (pages / "index.md").read_text().splitlines() if f"]({name}.md)**" in line]
+    assert f"| {hours} |" in row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_rubric_states_what_the_check_requires(name):
+    assert not any("check passes. " in one.passing for one in assignment_of(name).deliverables)
+
+
+def test_the_validation_pairs_of_a_reward_model_share_no_text_with_its_training_pairs(monkeypatch):
+    draw = random.Random(SEED)
+    pairs = [
+        TextPair([], "", "", tuple(draw.sample([f"movies:{i}" for i in range(300)], 2))) for _ in range(999)
+    ]
+    monkeypatch.setattr("llmguide.projects.reward_model.training_pairs", lambda *_, **__: pairs)
+    namespace = {}
+    exec(assignment_of("reward-model").data, namespace)
+    train, validation = (
+        {unit for pair in namespace[f"{side}_pairs"] for unit in pair.units}
+        for side in ("train", "validation")
+    )
+    assert train
+    assert validation
+    assert not train & validation
 
 
 def test_every_part_belongs_to_an_assignment():

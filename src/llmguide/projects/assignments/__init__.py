@@ -2,8 +2,8 @@
 
 ``llmguide start PROJECT`` writes the folder of an assignment. ``llmguide check PROJECT FOLDER`` grades its
 parts and measures the learner's model through an adapter. Each project has a module here that defines
-``ASSIGNMENT`` and ``measure``. ``measure`` takes the trained model and, where the check compares the two, the
-model before training.
+``ASSIGNMENT`` and ``measure``. ``measure`` takes the trained model and, where the check compares two models,
+the base.
 """
 
 from importlib import import_module

@@ -67,12 +67,16 @@ class Assignment:
         data: Python code that reads the training data.
         steps: Steps in order; the last one is the report.
         functions: Functions that the adapter must define.
+        optional: Further functions that the adapter in the folder must define; a model alone is checked
+            without them, by fewer criteria.
         contract: How the check calls these functions, in Markdown.
         decoding: Decoding settings for a model on a server or in a saved folder.
         deliverables: Results that the learner hands in.
-        measure: Function that measures the model and returns the criteria; if `compares` is True, it also
-            takes the model before training.
-        compares: Whether the check compares the model with the model before training.
+        measure: Function that measures the model, compares it with the base if there is one, and returns the
+            criteria.
+        base_functions: Functions that the adapter of the base must define; none if there is no base.
+        subject: The model that the check measures.
+        base: The model that it is compared with.
     """
 
     project: str
@@ -84,7 +88,10 @@ class Assignment:
     decoding: Decoding
     deliverables: tuple[Deliverable, ...]
     measure: Callable[..., Sequence[Criterion]]
-    compares: bool = False
+    optional: tuple[str, ...] = ()
+    base_functions: tuple[str, ...] = ()
+    subject: str = "your model"
+    base: str = "the model before your training"
 
     @property
     def parts(self) -> dict[str, Exercise]:
@@ -113,15 +120,15 @@ class Assignment:
         return {name: _grade(part, written.get(name)) for name, part in self.parts.items()}
 
     def check(self, model: Model, base: Model | None = None) -> Sequence[Criterion]:
-        """Measure a model, and compare it with the model before training if the assignment asks for that.
+        """Measure a model, and compare it with the base if the assignment has one.
 
         Raises:
-            ValueError: The assignment needs the model before training, and `base` is None.
+            ValueError: The assignment needs a base, and `base` is None.
         """
-        if not self.compares:
+        if not self.base_functions:
             return self.measure(model)
         if base is None:
-            raise ValueError(f"{self.project} compares with the model before training; give it as --base")
+            raise ValueError(f"{self.project} compares the model with {self.base}; give it as --base")
         return self.measure(model, base)
 
 

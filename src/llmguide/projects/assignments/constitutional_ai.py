@@ -114,5 +114,5 @@ ASSIGNMENT = Assignment(
         ),
     ),
     measure=measure,
-    compares=True,
+    base_functions=("generate",),
 )

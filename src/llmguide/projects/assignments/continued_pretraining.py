@@ -105,5 +105,5 @@ ASSIGNMENT = Assignment(
         ),
     ),
     measure=measure,
-    compares=True,
+    base_functions=("logprob",),
 )

@@ -1,6 +1,7 @@
 """Assignment: adapt a language model to one task with full fine-tuning and with LoRA."""
 
 from collections.abc import Sequence
+from operator import sub
 
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.adapters import Decoding, Model
@@ -8,22 +9,32 @@ from llmguide.projects.analysis.bootstrap import cluster_bootstrap_interval
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.fine_tuning.data import part, sentences
 from llmguide.projects.fine_tuning.metrics import CLASSIFY, baselines
-from llmguide.projects.fine_tuning.project import TASKS
+from llmguide.projects.fine_tuning.project import MARGIN, TASKS
 
 TASK = TASKS[CLASSIFY]
 FREQUENT = "the most frequent answer"
 
 
-def measure(model: Model) -> Sequence[Criterion]:
-    """Require a higher accuracy than that of the most frequent answer."""
+def measure(lora: Model, full: Model) -> Sequence[Criterion]:
+    """Require that LoRA beats the most frequent answer and is not far behind full fine-tuning."""
     every = sentences()
     test = part(every, "test", TASK.n_test)
     often = baselines(CLASSIFY, part(every, "train", len(every)), test)[FREQUENT]
     frequent = sum(age == example.target for age, example in zip(often, test, strict=True)) / len(test)
-    answers = [model.generate(f"{TASK.prefix}{example.source}{TASK.suffix}").strip() for example in test]
-    right = [float(text == example.target) for text, example in zip(answers, test, strict=True)]
-    low = cluster_bootstrap_interval(right, [example.group for example in test]).low
-    return [above("accuracy on held-out speeches, lower bound", low, frequent, FREQUENT)]
+    right, right_full = (
+        [
+            float(model.generate(f"{TASK.prefix}{example.source}{TASK.suffix}").strip() == example.target)
+            for example in test
+        ]
+        for model in (lora, full)
+    )
+    groups = [example.group for example in test]
+    low = cluster_bootstrap_interval(right, groups).low
+    gap = cluster_bootstrap_interval(list(map(sub, right, right_full)), groups).low
+    return [
+        above("accuracy on held-out speeches, lower bound", low, frequent, FREQUENT),
+        above("LoRA minus full fine-tuning, lower bound", gap, -MARGIN),
+    ]
 
 
 ASSIGNMENT = Assignment(
@@ -64,11 +75,11 @@ ASSIGNMENT = Assignment(
         Step(
             "train and compare",
             "Run full fine-tuning and LoRA with ranks 1, 8 and 64. Compare the accuracy, the peak memory and "
-            "the size of the checkpoint.",
+            "the size of the checkpoint. Choose the rank that you hand in by the validation loss.",
             2,
             6,
         ),
-        Step("report", "Fill in `adapter.py`, run the check, and write `REPORT.md`.", 1, 2),
+        Step("report", "Fill in both adapters, run the check, and write `REPORT.md`.", 1, 2),
     ),
     functions=("generate",),
     contract=f"`generate` gets `{TASK.prefix!r} + sentence + {TASK.suffix!r}` and must return `old` or "
@@ -77,8 +88,8 @@ ASSIGNMENT = Assignment(
     deliverables=(
         Deliverable(
             "A fine-tuned model that performs well on a held-out test set",
-            "The check passes: the lower 95% bound of the accuracy is above the accuracy of the most "
-            "frequent answer.",
+            "The check passes: the lower 95% bound of LoRA's accuracy is above the accuracy of the most "
+            f"frequent answer, and that of its difference to full fine-tuning is above -{MARGIN}.",
             "The model also beats naive Bayes, which is right on more than 90% of the same sentences.",
         ),
         Deliverable(
@@ -95,4 +106,7 @@ ASSIGNMENT = Assignment(
         ),
     ),
     measure=measure,
+    base_functions=("generate",),
+    subject="your model with LoRA",
+    base="your model after full fine-tuning",
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from llmguide.files import write_text
@@ -21,6 +22,18 @@ STUBS = {
 ''',
     "reward": '''def reward(prompt: str, completion: str) -> float:
     """Return the reward of the completion; higher is better."""
+    raise NotImplementedError
+''',
+    "encode": '''def encode(text: str) -> list[int]:
+    """Return the token ids of the text."""
+    raise NotImplementedError
+''',
+    "decode": '''def decode(ids: list[int]) -> str:
+    """Return the text of token ids."""
+    raise NotImplementedError
+''',
+    "predicted_bits_per_byte": '''def predicted_bits_per_byte() -> float:
+    """Return the bits per held-out byte that you predicted for this model before you trained it."""
     raise NotImplementedError
 ''',
 }
@@ -48,11 +61,11 @@ def write_folder(assignment: Assignment, folder: Path) -> list[str]:
         PARTS: stubs(assignment),
         "test_parts.py": _tests(assignment),
         "train.py": _training(assignment),
-        ADAPTER: _adapter(assignment, "your model"),
+        ADAPTER: _adapter(assignment.subject, (*assignment.functions, *assignment.optional)),
         "REPORT.md": report(assignment),
     }
-    if assignment.compares:
-        files[BASE_ADAPTER] = _adapter(assignment, "the model before your training")
+    if assignment.base_functions:
+        files[BASE_ADAPTER] = _adapter(assignment.base, assignment.base_functions)
     missing = [name for name in files if not (folder / name).exists()]
     for name in missing:
         write_text(folder / name, files[name])
@@ -101,14 +114,15 @@ def specification(assignment: Assignment, folder: Path) -> str:
         ]
         if step.parts:
             lines.append("\n".join(f"- `{part_of(name).signature}`" for name in step.parts))
-    files = f"`{ADAPTER}`" + (
-        f" for your model, and in `{BASE_ADAPTER}` for the model before training"
-        if assignment.compares
-        else ""
-    )
     lines += [
         "## The check",
-        f"The check calls {' and '.join(f'`{name}`' for name in assignment.functions)} in {files}.",
+        f"The check calls {_listed((*assignment.functions, *assignment.optional))} in `{ADAPTER}` for "
+        + assignment.subject
+        + (
+            f", and {_listed(assignment.base_functions)} in `{BASE_ADAPTER}` for {assignment.base}."
+            if assignment.base_functions
+            else "."
+        ),
         assignment.contract,
         f"Instead of the folder, `llmguide check {project}` accepts a Python file like `{ADAPTER}`"
         + (
@@ -117,7 +131,12 @@ def specification(assignment: Assignment, folder: Path) -> str:
             else ""
         )
         + ", or a folder that llmguide or transformers saved."
-        + (" Then give the model before training as `--base`." if assignment.compares else ""),
+        + (f" In that case, give {assignment.base} as `--base`." if assignment.base_functions else "")
+        + (
+            f" Without {_listed(assignment.optional)}, fewer criteria are checked."
+            if assignment.optional
+            else ""
+        ),
         "## What you hand in",
         "`REPORT.md` has a section and a rubric for each of these deliverables:",
         "\n".join(f"- {deliverable.name}" for deliverable in assignment.deliverables),
@@ -199,10 +218,15 @@ import parts
 '''
 
 
-def _adapter(assignment: Assignment, what: str) -> str:
-    functions = "\n\n".join(STUBS[name] for name in assignment.functions)
+def _adapter(what: str, functions: Sequence[str]) -> str:
+    stubs = "\n\n".join(STUBS[name] for name in functions)
     head = f'"""Adapter of {what}. llmguide check calls these functions. Load the model once, at import."""'
-    return f"{head}\n\n\n{functions}"
+    return f"{head}\n\n\n{stubs}"
+
+
+def _listed(functions: Sequence[str]) -> str:
+    *first, last = (f"`{name}`" for name in functions)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _wrapped(text: str) -> str:

@@ -1,17 +1,21 @@
 """Assignment: RLHF with PPO."""
 
 from collections.abc import Sequence
+from math import inf
 
-from llmguide.projects.acceptance import Criterion, above
+from llmguide.projects.acceptance import Criterion, above, below
 from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
+from llmguide.projects.assignments.reward_model import lowest_accuracy
 from llmguide.projects.rlhf.data import Plan, splits
 from llmguide.projects.rlhf.evaluation import N_PROMPTS, distinct_2, raters_of_words, win_rate_of
-from llmguide.projects.rlhf.project import RATERS, diverse
+from llmguide.projects.rlhf.project import MIN_ACCURACY, RATERS, diverse
+
+MAX_NLL_RATIO = 1.1  # the project allows half a nat per token more, and its SFT policy has five
 
 
 def measure(model: Model, base: Model) -> Sequence[Criterion]:
-    """Require that independent raters prefer the policy to the SFT policy, and that it stays diverse."""
+    """Require a good reward model, and that raters prefer the policy, which stays diverse and likely."""
     data = splits(Plan(), seed=0)
     prompts = data.prompts[:N_PROMPTS]
     completions = [[each.generate(prompt) for prompt in prompts] for each in (model, base)]
@@ -20,7 +24,21 @@ def measure(model: Model, base: Model) -> Sequence[Criterion]:
         above(f"win rate by the {RATERS[name]}, lower bound", win_rate_of(*map(rate, whole)).low, 0.5)
         for name, rate in raters_of_words(data, with_lexicon=True).items()
     ]
-    return [*criteria, diverse(*map(distinct_2, completions))]
+    policy_nll, sft_nll = (
+        -sum(map(base.logprob, prompts, texts)) / max(1, sum(map(len, texts))) for texts in completions
+    )
+    criteria += [
+        diverse(*map(distinct_2, completions)),
+        below(
+            "NLL per character under the SFT policy, relative to its own completions",
+            policy_nll / sft_nll if sft_nll else inf,
+            MAX_NLL_RATIO,
+        ),
+    ]
+    if "reward" in model.functions:
+        accuracy = lowest_accuracy(model, data.held_out)
+        criteria.append(above("accuracy of the reward model, lower bound", accuracy, MIN_ACCURACY))
+    return criteria
 
 
 ASSIGNMENT = Assignment(
@@ -84,13 +102,18 @@ ASSIGNMENT = Assignment(
     functions=("generate",),
     contract="`generate` gets the first four words of a film review and returns a continuation of about 24 "
     f"tokens that begins with a space. Sample at temperature 1. There are {N_PROMPTS} prompts. The raters "
-    "are a bag-of-words model of other comparisons, and a lexicon with human ratings of single words.",
+    "are a bag-of-words model of other comparisons, and a lexicon with human ratings of single words. "
+    "`logprob` gets such a prompt and a completion of either policy, which can be empty, and returns the "
+    "log-probability of the completion under the SFT policy in nats. `reward` gets an empty prompt and a "
+    "review snippet.",
     decoding=Decoding(max_new_tokens=Plan().max_new_tokens, temperature=1.0),
     deliverables=(
         Deliverable(
             "A policy with measurably better preference ratings than the SFT baseline",
-            "The check passes: the lower 95% bound of the win rate is above 50% for both raters, and "
-            "distinct-2 is at least half of the SFT policy's.",
+            "The check passes: the lower 95% bound of the win rate is above 50% for both raters, distinct-2 "
+            "is at least half of the SFT policy's, the negative log-likelihood per character under the SFT "
+            f"policy is below {MAX_NLL_RATIO} times that of its own completions, and the lower 95% bound of "
+            f"the reward model's accuracy is above {MIN_ACCURACY:.0%}.",
             "The check passes with two seeds, at a smaller KL divergence than that of the reference "
             "solution.",
         ),
@@ -107,5 +130,8 @@ ASSIGNMENT = Assignment(
         ),
     ),
     measure=measure,
-    compares=True,
+    optional=("reward",),
+    base_functions=("generate", "logprob"),
+    subject="your policy",
+    base="the SFT policy",
 )

@@ -7,24 +7,27 @@ from llmguide.projects.acceptance import Criterion, below
 from llmguide.projects.adapters import Decoding, Model, bits
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.small_lm.evaluation import HELD_OUT_CHARACTERS, texts_of
+from llmguide.projects.small_lm.project import MAX_ERROR, lossless, predicted
 
 N_CHARACTERS = 2_000_000  # limit of the training text, for the model and for the n-gram model
 WINDOW = 200  # characters of a completion; at most this many of its prompt
 
 
 def measure(model: Model) -> Sequence[Criterion]:
-    """Require fewer bits per byte than a 4-gram model trained on the same text."""
+    """Require a lossless tokenizer, a right prediction, and fewer bits per byte than a 4-gram model."""
     seen = "\n".join(texts_of(None, "train", N_CHARACTERS))
-    text = "\n".join(texts_of(None, "validation", HELD_OUT_CHARACTERS))
+    held_out = texts_of(None, "validation", HELD_OUT_CHARACTERS)
+    text = "\n".join(held_out)
     ngram = ngram_bits_per_byte(seen.encode(), text.encode(), 4)
-    return [
-        below(
-            "bits per held-out byte",
-            bits(model, text, WINDOW) / len(text.encode()),
-            ngram,
-            "4-gram model of the same training text",
-        )
+    bits_per_byte = bits(model, text, WINDOW) / len(text.encode())
+    criteria = [
+        below("bits per held-out byte", bits_per_byte, ngram, "4-gram model of the same training text")
     ]
+    if {"encode", "decode"} <= model.functions.keys():
+        criteria.append(lossless(sum(model.round_trip(part) != part for part in held_out)))
+    if "predicted_bits_per_byte" in model.functions:
+        criteria.append(predicted(model.predicted_bits_per_byte() / bits_per_byte))
+    return criteria
 
 
 ASSIGNMENT = Assignment(
@@ -33,7 +36,8 @@ ASSIGNMENT = Assignment(
     "model from the losses of smaller models before you train it. The training text has "
     f"{N_CHARACTERS / 1e6:g} million characters.",
     data="from llmguide.projects.small_lm.evaluation import texts_of\n\n"
-    f'train_texts = texts_of(None, "train", {N_CHARACTERS})  # the check uses other documents',
+    f'train_texts = texts_of(None, "train", {N_CHARACTERS})\n'
+    f'held_out = texts_of(None, "validation", {HELD_OUT_CHARACTERS})  # the check scores it',
     steps=(
         Step(
             "a tokenizer",
@@ -69,8 +73,9 @@ ASSIGNMENT = Assignment(
         ),
         Step(
             "scaling",
-            "Train models of three sizes on the same tokens, fit a power law, and predict the loss of a "
-            "fourth, larger model. Write the prediction down before you train that model.",
+            "Train models of three sizes on the same tokens, fit a power law, and predict the bits per byte "
+            "of a fourth, larger model on `held_out`. Measure all of them as the check does. Write the "
+            "prediction into `adapter.py` before you train that model.",
             3,
             12,
             ("chinchilla", "extrapolate-loss"),
@@ -88,12 +93,16 @@ ASSIGNMENT = Assignment(
     functions=("logprob",),
     contract="`logprob` gets a prompt of at most 200 characters, which can be empty, and a completion of at "
     "most 200 characters. It returns the log-probability of the completion in nats. Score every token of the "
-    "completion; if both do not fit into the context of your model, drop the beginning of the prompt.",
+    "completion; if both do not fit into the context of your model, drop the beginning of the prompt. The "
+    "check scores `held_out`, joined by newlines, in chunks of 200 characters, each after the one before it. "
+    "`decode(encode(text))` must give back every text. `predicted_bits_per_byte` must be within "
+    f"{MAX_ERROR:.0%} of the measured value.",
     decoding=Decoding(max_new_tokens=64),
     deliverables=(
         Deliverable(
             "A pretrained model",
-            "The check passes: fewer bits per byte than a 4-gram model trained on the same text.",
+            "The check passes: fewer bits per byte than a 4-gram model trained on the same text, and a "
+            "tokenizer that gives back every text.",
             "The model also beats a 5-gram model.",
         ),
         Deliverable(
@@ -110,10 +119,11 @@ ASSIGNMENT = Assignment(
         ),
         Deliverable(
             "A scaling law",
-            "The predicted and the measured loss of the largest model.",
+            f"The bits per byte of all sizes, and a prediction for the largest within {MAX_ERROR:.0%}.",
             "Models are also trained on different numbers of tokens, so that the fit separates the effect of "
             "model size from the effect of data.",
         ),
     ),
     measure=measure,
+    optional=("encode", "decode", "predicted_bits_per_byte"),
 )
