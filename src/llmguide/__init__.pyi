@@ -99,7 +99,10 @@ from llmguide.interpretability.activations import record_activations as record_a
 from llmguide.interpretability.attribution import direct_logit_attribution as direct_logit_attribution
 from llmguide.interpretability.head_scores import induction_scores as induction_scores
 from llmguide.interpretability.logit_lens import logit_lens as logit_lens
+from llmguide.interpretability.neighbors import nearest_tokens as nearest_tokens
 from llmguide.interpretability.patching import patch_residual as patch_residual
+from llmguide.interpretability.sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
+from llmguide.interpretability.sparse_autoencoder import train_sae as train_sae
 from llmguide.interpretability.steering import steer as steer
 
 # Code

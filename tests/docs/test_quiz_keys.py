@@ -74,6 +74,7 @@ KEYS = {
     "rl-no-signal": lambda p, G: 100 * (p**G + (1 - p) ** G),
     "rl-leave-one-out": lambda G, first, *others: first - sum(others) / (G - 1),
     "rl-third-estimate": lambda p, q: q / p - 1 + math.log(p / q),
+    "interpretability-recovered": lambda model, sae, zero: 1 - (sae - model) / (zero - model),
     "preferences-loss": lambda up, down, beta: -log_sigmoid(beta * (up + down)),
     "preferences-margin": lambda pc, pr, rc, rr, beta: beta * (pc - pr - rc + rr),
     "preferences-optimal": lambda p, gap, beta: 1 / (1 + (1 - p) / p * math.exp(-gap / beta)),

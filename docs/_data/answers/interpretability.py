@@ -1,5 +1,6 @@
 """Answers to exercises of interpretability, as a reader would write them; the tests grade each."""
 
+import torch
 import torch.nn.functional as F
 
 
@@ -13,3 +14,9 @@ def restored(patched, clean, corrupted):
 
 def steering_vector(positive, negative):
     return positive[:, -1].mean(dim=0) - negative[:, -1].mean(dim=0)
+
+
+def topk_features(x, encoder, bias, k):
+    scores = (x - bias) @ encoder.T
+    values, indices = scores.topk(k, dim=-1)
+    return torch.zeros_like(scores).scatter(-1, indices, values.relu())

@@ -1,7 +1,8 @@
-"""Exercises of the interpretability chapter: the logit lens, patching and steering."""
+"""Exercises of the interpretability chapter: the logit lens, patching, steering and TopK features."""
 
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,6 +39,20 @@ def _steering_vector(positive: Tensor, negative: Tensor) -> Tensor:
 
 def _steering_probes() -> list[Arguments]:
     return [(noise(68, 3, 4, 5), noise(69, 2, 6, 5)), (noise(70, 2, 3, 4), 2 * noise(71, 4, 2, 4))]
+
+
+def _topk_features(x: Tensor, encoder: Tensor, bias: Tensor, k: int, *, absolute: bool = False) -> Tensor:
+    scores = (x - bias) @ encoder.T
+    indices = (scores.abs() if absolute else scores).topk(k, dim=-1).indices
+    return torch.zeros_like(scores).scatter(-1, indices, scores.gather(-1, indices).relu())
+
+
+def _topk_probes() -> list[Arguments]:
+    # With k = 5 of 6 features, some of the largest are negative.
+    return [
+        (noise(72, 4, 3), noise(73, 7, 3), noise(74, 3), 2),
+        (noise(75, 3, 4), noise(76, 6, 4), noise(77, 4), 5),
+    ]
 
 
 EXERCISES = (
@@ -146,5 +161,43 @@ EXERCISES = (
             ),
         ),
         ("Index the token axis before you average.", "positive[:, -1].mean(dim=0)"),
+    ),
+    Exercise(
+        "topk-features",
+        "topk_features(x, encoder, bias, k) returns the features (N, F) of vectors (N, D) in a TopK sparse "
+        "autoencoder. `encoder` has one row (D) per feature. Subtract the bias first.",
+        _topk_features,
+        _topk_probes,
+        (
+            Mistake(
+                "bias not subtracted",
+                "the vectors go into the encoder without subtracting the bias",
+                "The features describe how a vector differs from the bias.",
+                lambda x, encoder, bias, k: _topk_features(x, encoder, torch.zeros_like(bias), k),
+            ),
+            Mistake(
+                "no TopK",
+                "every positive feature is kept",
+                "Keep the k largest of each vector.",
+                lambda x, encoder, bias, k: _topk_features(x, encoder, bias, len(encoder)),
+            ),
+            Mistake(
+                "no ReLU",
+                "negative features among the k largest are kept",
+                "Replace them with 0, because a feature is never negative.",
+                lambda x, encoder, bias, k: torch.where(
+                    (x - bias) @ encoder.T >= ((x - bias) @ encoder.T).topk(k).values[:, -1:],
+                    (x - bias) @ encoder.T,
+                    0.0,
+                ),
+            ),
+            Mistake(
+                "largest absolute values",
+                "the k features with the largest absolute values are kept",
+                "Choose by value, so that large negative ones do not take a place.",
+                partial(_topk_features, absolute=True),
+            ),
+        ),
+        ("Compute all dot products, then keep k per row.", "values, indices = scores.topk(k, dim=-1)"),
     ),
 )
