@@ -1,10 +1,6 @@
 """The page of common claims that do not hold up: writes docs/claims.md from docs/_data/claims.toml.
 
 Numbers that the package can compute are written as ``{{ = expression }}`` in the list and computed here.
-
-Examples::
-
-    python -m tools.claims_page      write the page
 """
 
 import math
@@ -18,7 +14,7 @@ from typing import Any
 from llmguide.config import PRESETS, ModelConfig
 from llmguide.costs import memory, scaling_laws
 from llmguide.tokenization.openai import load_encoding
-from tools import DOCS, GENERATED, generated_head, write
+from tools import DOCS, GENERATED, generated_head
 from tools.bibliography import cited, work
 from tools.claims import CONSEQUENCES, KINDS, LINE, Claim, all_claims, claim
 from tools.fences import COMPUTED, outside_code, prose_lines, split_computed
@@ -72,7 +68,10 @@ def compute(text: str) -> str:
     """A text with every value computed, and still in braces, so that the page shows the expression."""
 
     def value(expression: str) -> str:
-        return f"{{{{ {eval(expression, dict(names()))} = {expression} }}}}"
+        try:
+            return f"{{{{ {eval(expression, dict(names()))} = {expression} }}}}"
+        except Exception as error:
+            raise ValueError(f"{{{{ = {expression} }}}}: {type(error).__name__}: {error}") from error
 
     return outside_code(COMPUTED, lambda match: value(split_computed(match["value"])[1]))(text)
 
@@ -140,13 +139,13 @@ def render() -> str:
 
 
 def _section(entry: Claim, address: str, title: str) -> str:
-    for key in cited(entry.truth):
-        work(key)
+    try:
+        truth = compute(entry.truth.strip())
+        for key in cited(entry.truth):
+            work(key)
+    except ValueError as error:
+        raise ValueError(f"docs/_data/claims.toml: [{entry.key}]: {error}") from error
     return (
         f"### “{entry.claim}” {{ #{entry.anchor} }}\n\n"
-        f"**{entry.kind.capitalize()}.** {compute(entry.truth.strip())} See [{title}]({address}).\n"
+        f"**{entry.kind.capitalize()}.** {truth} See [{title}]({address}).\n"
     )
-
-
-if __name__ == "__main__":
-    write(PAGE, render())

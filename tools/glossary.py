@@ -1,9 +1,4 @@
-"""The terms and symbols of the guide: from glossary.toml and symbols.toml in docs/_data to docs/glossary.md.
-
-Examples::
-
-    python -m tools.glossary      write the page
-"""
+"""Terms and symbols of the guide: docs/glossary.md, from glossary.toml and symbols.toml in docs/_data."""
 
 import html
 import re
@@ -12,7 +7,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from tools import DATA, DOCS, generated_head, letter_section, load_toml, write
+from tools import DATA, DOCS, generated_head, letter_section, load_toml
 
 PATH = DATA / "glossary.toml"
 SYMBOLS = DATA / "symbols.toml"
@@ -113,21 +108,27 @@ def render() -> str:
     for table in symbol_groups():
         rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in table["symbols"]]
         parts += [f"### {table['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
-        parts.append(f"\nTable: As in {_link(table['see'])}.\n")
+        link = _link(table["see"], f"docs/_data/symbols.toml: {table['title']!r}")
+        parts.append(f"\nTable: As in {link}.\n")
     return "\n".join(parts)
 
 
 def _entry(term: Term) -> str:
     also = f" Also: {', '.join(term.also)}." if term.also else ""
-    return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}{also} See {_link(term.see)}.\n"
+    link = _link(term.see, f"docs/_data/glossary.toml: [{term.names[0]}]")
+    return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}{also} See {link}.\n"
 
 
-def _link(see: str) -> str:
-    """A link to a place, under the title of its page."""
-    text = (DOCS / see.partition("#")[0]).read_text(encoding="utf-8")
-    title = next(line for line in text.splitlines() if line.startswith("# ")).removeprefix("# ")
-    return f"[{title}]({see})"
+def _link(see: str, entry: str) -> str:
+    """A link to a place, under the title of its page.
 
-
-if __name__ == "__main__":
-    write(PAGE, render())
+    Raises:
+        ValueError: There is no such page; the message begins with the entry that names it.
+    """
+    page = DOCS / see.partition("#")[0]
+    if not page.is_file():
+        raise ValueError(
+            f"{entry}: see = {see!r} must name a page below docs/, such as learn/attention.md#masks"
+        )
+    title = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
+    return f"[{title.removeprefix('# ')}]({see})"

@@ -12,10 +12,6 @@ Each file is a chapter with ``title``, ``page`` and ``[[question]]`` tables:
                order the items, in the right order or with a ``key`` to sort by; for output the right one is
                found by running the code
 ``answer``     numeric: an expression; with ``tolerance`` (relative, 0.01), ``unit`` and ``why``
-
-Examples::
-
-    python -m tools.quiz      write the pages
 """
 
 import contextlib
@@ -30,7 +26,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-from tools import DATA, DOCS, generated_head, load_toml, write
+from tools import DATA, DOCS, generated_head, load_toml
 from tools.facts import fact
 from tools.links import headings
 
@@ -368,8 +364,3 @@ def _link(address: str) -> str:
 def _headings(path: Path) -> dict[str, str]:
     found = headings(path.read_text(encoding="utf-8"))
     return {anchor: unescape(title) for anchor, title in found.items()}
-
-
-if __name__ == "__main__":
-    for path, text in pages().items():
-        write(path, text)
