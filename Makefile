@@ -78,12 +78,8 @@ check: .venv/ready node_modules/ready ## check one page: make check PAGE=docs/le
 	python -m tools.prose $(PAGE); \
 	exit $$failed
 
-new: ## start a page from the template: make new PAGE=docs/learn/softmax.md
-	@test -n '$(PAGE)' || { echo 'name the page: make new PAGE=docs/learn/softmax.md'; exit 2; }
-	@test ! -e '$(PAGE)' || { echo '$(PAGE) exists already'; exit 2; }
-	@mkdir -p $(dir $(PAGE))
-	@cp tools/page_template.md $(PAGE)
-	@echo 'wrote $(PAGE); give it a place under nav in mkdocs.yml, then: make check PAGE=$(PAGE) UPDATE=1'
+new: .venv/ready ## start a page or a module: make new PAGE=docs/learn/softmax.md, make new MODULE=src/llmguide/nn/softmax.py
+	@python -m tools.new $(PAGE) $(MODULE)
 
 bench: .venv/ready ## compare the speed with the peers, side by side (TRL112=DIR: PPO with the last TRL that had it)
 	@for name in bpe data loading training generation post_training lora site; do \
