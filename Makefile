@@ -28,7 +28,7 @@ quick: .venv/ready node_modules/ready ## check style, types, spelling and the te
 	ruff format --check .
 	mypy
 	codespell
-	pytest --quiet --numprocesses auto tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
+	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
 
 test: .venv/ready browsers ## check and test everything
 	ruff check .
