@@ -40,22 +40,25 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> None:
-    """Remember what the server goes on from."""
+    """Remember what the server goes on from, before any page is read."""
+    from tools import live
+
     _built.config, _built.nav, _built.files = config, nav, files
+    if _built.is_served:
+        live.remember(_built)
 
 
 def on_env(env: Environment, config: MkDocsConfig, files: Files) -> None:
-    """Remember what the server goes on from."""
+    """Remember what renders pages."""
     _built.env = env
 
 
 @event_priority(-200)  # after the plugin that makes a copy to be read offline
 def on_post_build(config: MkDocsConfig) -> None:
     """Finish the built site."""
-    from tools import live, notebooks, policy, search, slim, twins
+    from tools import notebooks, policy, search, slim, twins
 
     if _built.is_served:
-        live.remember(_built)
         return
     site = Path(config.site_dir)
     for path in site.rglob("*.map"):

@@ -57,12 +57,24 @@ from types import SimpleNamespace
 
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
+from mkdocs.plugins import BasePlugin
+
+class Editor(BasePlugin):
+    text = "\\nWritten during the build.\\n"
+
+    def on_env(self, env, config, files):
+        with open("docs/other.md", "a") as page:
+            page.write(self.text)
+        self.text = ""
 
 config = load_config()
+config.plugins["editor"] = Editor()
 config.plugins.on_startup(command="serve", dirty=False)
 server = SimpleNamespace(builder=lambda: build(load_config()))
 build(config)
 config.plugins.on_serve(server, config=config, builder=server.builder)
+server.builder()
+assert "Written during the build" in Path("built/other/index.html").read_text()
 for file, old, new, _ in eval(sys.argv[1]):
     site = list(Path("built").rglob("index.html"))
     for built in site:
