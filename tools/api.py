@@ -85,9 +85,8 @@ def _defining_module(module: str, name: str) -> str:
 def _docstrings(module: str) -> dict[str, str]:
     """The docstrings in a module: of functions and classes, of methods, and below an assignment."""
     found = {}
-    for scope in ast.walk(parsed(module)):
-        if not isinstance(scope, ast.Module | ast.ClassDef):
-            continue
+    tree = parsed(module)
+    for scope in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
         prefix = "" if isinstance(scope, ast.Module) else f"{scope.name}."
         for node, following in zip(scope.body, [*scope.body[1:], None], strict=True):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):

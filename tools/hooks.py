@@ -19,7 +19,8 @@ from mkdocs.plugins import event_priority
 from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
 
-from tools.live import Built
+from tools import ROOT
+from tools.live import Built, newest
 
 _built = Built()
 
@@ -87,15 +88,21 @@ def on_serve(server: LiveReloadServer, config: MkDocsConfig, builder: Callable[[
 
 
 def _rebuild(build_all: Callable[[], None]) -> None:
-    # Modules hold what they read, such as facts, so all are forgotten but the one that has a Node process.
+    # Modules hold what they read, such as facts, so those of tools are forgotten, but for one that has a Node
+    # process. Those of the package are forgotten when it changed.
+    package = newest([ROOT / "src"])
+    stale = {"tools"} if package == _built.package else {"tools", "llmguide"}
+    _built.package = package
     for name in list(sys.modules):
-        if name.partition(".")[0] in {"tools", "llmguide"} and name != "tools.markdown.math":
+        if name.partition(".")[0] in stale and name != "tools.markdown.math":
             del sys.modules[name]
     from tools import generate, live
 
     try:
+        # What was edited is shown before what is generated from it.
+        is_refreshed = live.refresh(_built)
         generate.main()
-        if not live.refresh(_built):
+        if not (is_refreshed and live.refresh(_built)):
             build_all()
     except ValueError as error:
         on_build_error(error)

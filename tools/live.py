@@ -30,12 +30,13 @@ class Built:
     env: Environment = field(init=False)
     settings: int = 0
     sources: int = 0
+    package: int = 0
     pages: dict[str, State] = field(default_factory=dict)
 
 
 def remember(built: Built) -> None:
     """Note what the site was built from."""
-    built.settings, built.sources = _newest(SETTINGS), _newest(SOURCES)
+    built.settings, built.sources = newest(SETTINGS), newest(SOURCES)
     built.pages = {file.src_uri: _state(file) for file in built.files.documentation_pages()}
 
 
@@ -43,7 +44,7 @@ def refresh(built: Built) -> bool:
     """Build the pages that show a change, and copy what else changed; False if every page has to be built."""
     found = get_files(built.config)
     pages = {file.src_uri for file in found.documentation_pages()}
-    if _newest(SETTINGS) != built.settings or pages != built.pages.keys():
+    if newest(SETTINGS) != built.settings or pages != built.pages.keys():
         return False
     for file in list(built.files):
         if not Path(file.abs_src_path).is_file():
@@ -53,7 +54,7 @@ def refresh(built: Built) -> bool:
             built.files.append(file)
     built.files.copy_static_files(dirty=True)
 
-    sources = _newest(SOURCES)
+    sources = newest(SOURCES)
     states = {
         file: _state(file)
         for file in built.files.documentation_pages()
@@ -76,7 +77,7 @@ def _build(files: list[File], built: Built) -> None:
         _build_page(file.page, built.config, built.files.documentation_pages(), built.nav, built.env)
 
 
-def _newest(places: Iterable[Path]) -> int:
+def newest(places: Iterable[Path]) -> int:
     """When the last of some files changed, or of the files in some folders."""
     paths = [path for place in places for path in (place, *place.rglob("*"))]
     return max(path.stat().st_mtime_ns for path in paths if path.is_file() and path.suffix != ".pyc")
@@ -88,7 +89,8 @@ def _changed(file: File) -> int:
 
 def _state(file: File) -> State:
     """Of a page, whose text names facts, works, code and exercises, and terms that show their definition."""
-    text = twin(file.content_string, file.src_uri)
-    folded = text.lower()
+    source = file.content_string
+    text = twin(source, file.src_uri)
+    folded = "" if "::: llmguide" in source or "no-terms" in source else text.lower()
     terms = [term for term in all_terms().values() if any(name.lower() in folded for name in term.names)]
     return _changed(file), hash((text, *terms))
