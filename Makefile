@@ -4,7 +4,6 @@ PORT ?= 8000
 BIN := .venv/bin
 ENGINE := .venv/successor
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export PYTHONPATH := $(CURDIR)
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
@@ -17,12 +16,11 @@ serve: .cache/served/index.html ## build the site from the stored outputs and se
 	python -m http.server --bind 127.0.0.1 --directory .cache/served $(PORT)
 
 # Shows the pages as they are stored, and proves nothing.
-.cache/served/index.html: $(wildcard $(shell git ls-files --cached --others --exclude-standard docs overrides src tools mkdocs.yml 2>/dev/null))
-	$(MAKE) written
-	$(call build,.cache/serving)
+.cache/served/index.html: .venv/ready node_modules/ready $(wildcard $(shell git ls-files --cached --others --exclude-standard docs overrides src tools mkdocs.yml 2>/dev/null))
+	SITE_DIR=.cache/serving mkdocs build --strict
 	rm -rf .cache/served && mv .cache/serving .cache/served
 
-live: written ## serve the pages while you write, rebuilt at each change (PORT=8000)
+live: .venv/ready node_modules/ready ## serve the pages while you write, rebuilt at each change (PORT=8000)
 	mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
 quick: .venv/ready node_modules/ready ## check style, types, spelling and the text of the pages, in a minute
@@ -30,7 +28,7 @@ quick: .venv/ready node_modules/ready ## check style, types, spelling and the te
 	ruff format --check .
 	mypy
 	codespell
-	pytest --quiet --numprocesses auto tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
+	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
 
 test: .venv/ready browsers ## check and test everything
 	ruff check .
@@ -53,28 +51,14 @@ steady-%: .venv/ready
 	  status=$$?; echo "$@: $$(tail -n 1 .cache/$@.txt)"; exit $$status
 
 site: proved ## run every page, build the site in site/, and check it
-	$(call build,.cache/site)
+	SITE_DIR=.cache/site mkdocs build --strict
 	python -m tools.cards .cache/site
 	python -m tools.check_site .cache/site
 	rm -rf site && mv .cache/site site
 
-# The static site in the folder named.
-define build
-	SITE_DIR=$(1) mkdocs build --strict
-	find $(1) -name '*.map' -delete
-	rm -rf $(1)/assets/javascripts/lunr
-	python -m tools.slim $(1)
-	python -m tools.twins $(1)
-	python -m tools.notebooks $(1)
-	python -m tools.search $(1)
-	python -m tools.policy $(1)
-endef
-
 downloads: site browsers ## write the guide as PDF and EPUB, and the site as a zip to be read offline, to site/downloads/
 	python -m tools.book
 	OFFLINE=true INSTANT=offline SITE_DIR=.cache/llmguide-offline mkdocs build --config-file mkdocs-offline.yml --strict --quiet
-	python -m tools.search .cache/llmguide-offline
-	python -m tools.policy --offline .cache/llmguide-offline
 	python -m tools.check_site .cache/llmguide-offline
 	cd .cache && python -m zipfile -c ../site/downloads/llmguide-offline.zip llmguide-offline
 	rm -rf .cache/llmguide-offline
@@ -94,12 +78,8 @@ check: .venv/ready node_modules/ready ## check one page: make check PAGE=docs/le
 	python -m tools.prose $(PAGE); \
 	exit $$failed
 
-new: ## start a page from the template: make new PAGE=docs/learn/softmax.md
-	@test -n '$(PAGE)' || { echo 'name the page: make new PAGE=docs/learn/softmax.md'; exit 2; }
-	@test ! -e '$(PAGE)' || { echo '$(PAGE) exists already'; exit 2; }
-	@mkdir -p $(dir $(PAGE))
-	@cp tools/page_template.md $(PAGE)
-	@echo 'wrote $(PAGE); give it a place under nav in mkdocs.yml, then: make check PAGE=$(PAGE) UPDATE=1'
+new: .venv/ready ## start a page or a module: make new PAGE=docs/learn/softmax.md, make new MODULE=src/llmguide/nn/softmax.py
+	@python -m tools.new $(PAGE) $(MODULE)
 
 bench: .venv/ready ## compare the speed with the peers, side by side (TRL112=DIR: PPO with the last TRL that had it)
 	@for name in bpe data loading training generation post_training lora site; do \
@@ -110,7 +90,8 @@ extension: .venv/ready ## test the code assistant's extension for VS Code, and p
 	cd extensions/vscode-llmguide && npm ci --ignore-scripts --no-audit --no-fund --silent && npm test && npm run package
 
 # Without --clean, which would empty .cache.
-successor: written $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
+successor: .venv/ready node_modules/ready $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
+	python -m tools.generate
 	rm -rf .cache/successor-site
 	SITE_DIR=.cache/successor-site $(ENGINE)/bin/zensical build --strict
 	python -m tools.check_successor
@@ -119,26 +100,13 @@ clean: ## remove everything that these targets made, the environment included
 	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference docs/quiz
 	rm -f docs/bibliography.md docs/claims.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
-# What the pages are built from, and programs write. Each step skips what has not changed.
-.PHONY: written
-written: .venv/ready node_modules/ready
-	python -m tools.vendor
-	python -m tools.runtime
-	python -m tools.widgets
-	python -m tools.reference
-	python -m tools.bibliography
-	python -m tools.glossary
-	python -m tools.claims_page
-	python -m tools.exercises
-	python -m tools.quiz
-	python -m tools.parity
-
 # Every cell in PyTorch and in the tab's runtime, and every peer.
 .PHONY: proved
-proved: written
+proved: .venv/ready node_modules/ready
+	python -m tools.generate
 	python -m tools.pages
 	python -m tools.tab
-	python -m tools.parity --run
+	python -m tools.parity
 
 # Each package by its hash (tools/lock.py), then torch, whose builds differ in it, and this one.
 .venv/ready: pyproject.toml constraints.txt requirements.lock

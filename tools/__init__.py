@@ -93,13 +93,14 @@ def letter_section(letter: str, entries: Sequence[str], rem: int) -> str:
     return f'## {letter}\n\n<div class="letter" style="{height}" markdown>\n\n{body}\n</div>\n'
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Write a file in one step, so that no reader sees half of it, and not at all if nothing changes."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    data = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
+    new.write_bytes(data)
     new.replace(path)
 
 

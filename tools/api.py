@@ -60,15 +60,23 @@ def public_names() -> Iterator[Name]:
 
 
 @cache
-def _parsed(module: str) -> ast.Module:
+def parsed(module: str) -> ast.Module:
+    """The syntax tree of a module or of a folder's ``__init__``.
+
+    Raises:
+        ValueError: It is no Python; the message begins ``file:line:``.
+    """
     path = SOURCES / module.replace(".", "/")
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return ast.parse(source.read_text(encoding="utf-8"))
+    try:
+        return ast.parse(source.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ValueError(f"{source.relative_to(ROOT).as_posix()}:{error.lineno}: {error.msg}") from None
 
 
 def _defining_module(module: str, name: str) -> str:
     """Follow the imports of a folder's __init__."""
-    for node in _parsed(module).body:
+    for node in parsed(module).body:
         if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
             return _defining_module(str(node.module), name)
     return module
@@ -77,9 +85,8 @@ def _defining_module(module: str, name: str) -> str:
 def _docstrings(module: str) -> dict[str, str]:
     """The docstrings in a module: of functions and classes, of methods, and below an assignment."""
     found = {}
-    for scope in ast.walk(_parsed(module)):
-        if not isinstance(scope, ast.Module | ast.ClassDef):
-            continue
+    tree = parsed(module)
+    for scope in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
         prefix = "" if isinstance(scope, ast.Module) else f"{scope.name}."
         for node, following in zip(scope.body, [*scope.body[1:], None], strict=True):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):

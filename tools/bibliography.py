@@ -1,9 +1,4 @@
-"""The works that the guide cites: reads docs/_data/references.bib, writes docs/bibliography.md.
-
-Examples::
-
-    python -m tools.bibliography      write the page
-"""
+"""The works that the guide cites: from docs/_data/references.bib to docs/bibliography.md."""
 
 import re
 from collections.abc import Iterable
@@ -14,8 +9,9 @@ from pathlib import Path
 from string import ascii_lowercase
 
 from pybtex.database import Entry, Person, parse_string
+from pybtex.exceptions import PybtexError
 
-from tools import DATA, DOCS, generated_head, letter_section, near, page_paths, write
+from tools import DATA, DOCS, ROOT, generated_head, letter_section, near, page_paths
 from tools.facts import REFERENCE, all_facts, fact
 from tools.fences import outside_code, prose_lines
 
@@ -69,9 +65,13 @@ def parse(bibtex: str) -> dict[str, Work]:
     """Read works from BibTeX; years get a letter where authors and year alone are not distinct.
 
     Raises:
-        ValueError: An entry lacks a title, authors, year, annotation, or both an arXiv id and an address.
+        ValueError: It is no BibTeX, or an entry lacks a title, authors, year, annotation, or both an arXiv id
+            and an address.
     """
-    entries = parse_string(bibtex, "bibtex").entries.items()
+    try:
+        entries = parse_string(bibtex, "bibtex").entries.items()
+    except PybtexError as error:
+        raise ValueError(f"docs/_data/references.bib: {error}") from error
     return _with_distinct_labels({key: _work(key, entry) for key, entry in entries})
 
 
@@ -132,10 +132,12 @@ def work(key: str) -> Work:
         ValueError: There is no such work.
     """
     if key not in all_works():
-        raise ValueError(
-            f"unknown citation @{key}; add it to docs/_data/references.bib{near(key, all_works())}"
-        )
+        raise ValueError(_unknown(key))
     return all_works()[key]
+
+
+def _unknown(key: str) -> str:
+    return f"unknown citation @{key}; add it to docs/_data/references.bib{near(key, all_works())}"
 
 
 def split_citation(works: str) -> list[tuple[str, str]]:
@@ -197,8 +199,17 @@ def page_title(path: Path) -> str:
 
 
 def render() -> str:
-    """The bibliography page."""
+    """The bibliography page.
+
+    Raises:
+        ValueError: A fact or a page cites a work that does not exist.
+    """
     pages = citing_pages(page_paths())
+    cites = {entry.source: f"docs/_data/facts.toml: [{entry.key}]" for entry in all_facts().values()}
+    cites |= {key: paths[0].relative_to(ROOT).as_posix() for key, paths in pages.items()}
+    if unknown := cites.keys() - all_works().keys():
+        key = min(unknown)
+        raise ValueError(f"{cites[key]}: {_unknown(key)}")
     parts = [
         generated_head(
             "Bibliography",
@@ -221,21 +232,3 @@ def render() -> str:
             )
         parts.append(letter_section(letter, entries, 19))
     return "\n".join(parts)
-
-
-def check() -> None:
-    """Raise a ValueError where facts or pages cite works that do not exist."""
-    for entry in all_facts().values():
-        work(entry.source)
-    for key in citing_pages(page_paths()):
-        work(key)
-
-
-def main() -> None:
-    """Check the citations and write the page."""
-    check()
-    write(PAGE, render())
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,6 @@
 """The page of common claims that do not hold up: writes docs/claims.md from docs/_data/claims.toml.
 
 Numbers that the package can compute are written as ``{{ = expression }}`` in the list and computed here.
-
-Examples::
-
-    python -m tools.claims_page      write the page
 """
 
 import math
@@ -18,7 +14,7 @@ from typing import Any
 from llmguide.config import PRESETS, ModelConfig
 from llmguide.costs import memory, scaling_laws
 from llmguide.tokenization.openai import load_encoding
-from tools import DOCS, GENERATED, generated_head, write
+from tools import DOCS, GENERATED, generated_head
 from tools.bibliography import cited, work
 from tools.claims import CONSEQUENCES, KINDS, LINE, Claim, all_claims, claim
 from tools.fences import COMPUTED, outside_code, prose_lines, split_computed
@@ -162,7 +158,3 @@ def section(entry: Claim, address: str, title: str) -> str:
         f"### “{entry.claim}” {{ #{entry.anchor} }}\n\n"
         f"**{entry.kind.capitalize()}.** {truth} See [{title}]({address}).\n"
     )
-
-
-if __name__ == "__main__":
-    write(PAGE, render())

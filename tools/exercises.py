@@ -1,15 +1,10 @@
-"""The list of all graded exercises: finds the page of each, writes docs/exercises.md.
-
-Examples::
-
-    python -m tools.exercises      write the page
-"""
+"""The list of all graded exercises, each with its page: docs/exercises.md."""
 
 import re
 
 from llmguide.exercises import Exercise, exercise
 from llmguide.exercises.ladder import EXERCISES as LADDER
-from tools import DOCS, generated_head, write
+from tools import DOCS, generated_head
 from tools.fences import prose_lines
 from tools.markdown.exercises import LINE, task
 from tools.twins import sections
@@ -80,7 +75,3 @@ def _chapter(page: str, names: list[str]) -> str:
 
 def _linked(found: Exercise, address: str) -> str:
     return f"[`{found.signature}`]({address}){task(found).removeprefix(f'`{found.signature}`')}"
-
-
-if __name__ == "__main__":
-    write(PAGE, render())

@@ -1,9 +1,4 @@
-"""The terms and symbols of the guide: from glossary.toml and symbols.toml in docs/_data to docs/glossary.md.
-
-Examples::
-
-    python -m tools.glossary      write the page
-"""
+"""Terms and symbols of the guide: docs/glossary.md, from glossary.toml and symbols.toml in docs/_data."""
 
 import html
 import re
@@ -12,7 +7,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from tools import DATA, DOCS, check_fields, generated_head, letter_section, load_toml, write
+from tools import DATA, DOCS, check_fields, generated_head, letter_section, load_toml
 from tools.links import heading_at
 
 PATH = DATA / "glossary.toml"
@@ -111,7 +106,7 @@ def render() -> str:
     for table in symbol_groups():
         rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in table["symbols"]]
         parts += [f"### {table['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
-        link = _link(table["see"], f"symbols.toml: {table['title']}")
+        link = _link(table["see"], f"symbols.toml: {table['title']!r}")
         parts.append(f"\nTable: As in {link}.\n")
     return "\n".join(parts)
 
@@ -129,7 +124,3 @@ def _link(see: str, entry: str) -> str:
     except ValueError as error:
         raise ValueError(f"{entry}: {error}") from None
     return f"[{heading_at(see.partition('#')[0])}]({see})"
-
-
-if __name__ == "__main__":
-    write(PAGE, render())

@@ -3,16 +3,11 @@
 The notebook of ``learn/attention/`` is ``learn/attention.ipynb``: a cell that installs the package, the
 text of its Markdown twin, and the cells with their stored outputs. The page links to it below its title.
 Colab opens notebooks from GitHub only, so that the workflow also puts them on the branch ``notebooks``.
-
-Examples::
-
-    python -m tools.notebooks site      write the notebooks of the site in this folder
 """
 
 import json
 import posixpath
 import re
-import sys
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -259,7 +254,3 @@ def main(site: Path) -> None:
         if made is not None:
             write((site / page).with_suffix(".ipynb"), json.dumps(made, ensure_ascii=False, indent=1) + "\n")
             write(html, link(html.read_text(encoding="utf-8"), page))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / config()["site_dir"])

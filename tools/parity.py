@@ -1,14 +1,12 @@
 """The parity ledger: how far each function of the package is from an independent library.
 
-Tests marked ``parity`` record their comparisons in .cache/parity (see tests/parity.py); this program merges
-them and writes docs/parity.md. Before any test has run, it takes the comparisons that docs/_data/parity.jsonl
-stores.
+Tests marked ``parity`` record their comparisons in .cache/parity (see tests/parity.py), which become
+docs/parity.md. Before any test has run, the page shows the comparisons that docs/_data/parity.jsonl stores.
 
 Examples::
 
-    python -m tools.parity           write the page from the recorded comparisons
-    python -m tools.parity --run     run the tests first, if the package or its tests have changed
-    python -m tools.parity --store   store the recorded comparisons as well
+    python -m tools.parity           run these tests, if the package or a test has changed
+    python -m tools.parity --store   and store their comparisons
 """
 
 import argparse
@@ -38,15 +36,18 @@ def read(folder: Path = LEDGER) -> list[dict[str, Any]]:
         json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()
     ]
     if not rows:
-        raise ValueError(
-            f"no comparison in {folder}; run `pytest -m parity` first (python -m tools.parity --run)"
-        )
+        raise ValueError(f"no comparison in {folder}; run python -m tools.parity")
     return rows
 
 
 def stored() -> list[dict[str, Any]]:
     """The comparisons that are kept with the sources, one row per function and peer."""
     return [json.loads(line) for line in STORED.read_text(encoding="utf-8").splitlines()]
+
+
+def newest() -> list[dict[str, Any]]:
+    """The comparisons of the last run of the tests, or else the stored ones."""
+    return merge(read()) if STAMP.is_file() else stored()
 
 
 def merge(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -118,21 +119,17 @@ def run_tests() -> None:
 
 
 def main() -> None:
-    """Write the page."""
+    """Run the tests, and store what they recorded if asked to."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.parity",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--run", action="store_true", help="run the parity tests first, if anything changed")
     parser.add_argument("--store", action="store_true", help=f"store the comparisons in {STORED.name}")
     arguments = parser.parse_args()
-    if arguments.run:
-        run_tests()
-    rows = merge(read()) if STAMP.is_file() else stored()
+    run_tests()
     if arguments.store:
-        write(STORED, "".join(f"{json.dumps(row)}\n" for row in rows))
-    write(PAGE, render(rows))
+        write(STORED, "".join(f"{json.dumps(row)}\n" for row in newest()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write a content-security policy into every page of the built site: `python -m tools.policy [FOLDER]`.
+"""Write a content-security policy into every page of the built site.
 
 A page then runs only the site's own script files and the inline scripts that it was built with, which the
 policy names by their hashes. It runs no event handler in an attribute, such as one in a figure that a cell
@@ -11,11 +11,10 @@ A worker does not inherit the policy of its page, so code of a cell may fetch wh
 import base64
 import hashlib
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-from tools import ROOT, write
+from tools import write
 
 # 'wasm-unsafe-eval' starts WebAssembly, and evaluates no text. Formulas, figures and the editor carry styles.
 # The theme's icons and a reader's plots are data: images. A worker asks a blob: whether to stop; it has this
@@ -100,8 +99,3 @@ def main(site: Path, *, offline: bool = False) -> None:
     text = OFFLINE if offline else policy(list(pages.values()))
     for path, html in pages.items():
         write(path, with_policy(html, text))
-
-
-if __name__ == "__main__":
-    folders = [argument for argument in sys.argv[1:] if argument != "--offline"]
-    main(Path(folders[0]) if folders else ROOT / "site", offline="--offline" in sys.argv)

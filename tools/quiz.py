@@ -12,10 +12,6 @@ Each file is a chapter with ``title``, ``page`` and ``[[question]]`` tables:
                order the items, in the right order or with a ``key`` to sort by; for output the right one is
                found by running the code
 ``answer``     numeric: an expression; with ``tolerance`` (relative, 0.01), ``unit`` and ``why``
-
-Examples::
-
-    python -m tools.quiz      write the pages
 """
 
 import contextlib
@@ -29,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tools import DATA, DOCS, check_fields, generated_head, load_toml, write
+from tools import DATA, DOCS, check_fields, generated_head, load_toml
 from tools.facts import fact
 from tools.links import heading_at
 
@@ -352,8 +348,3 @@ def _number(text: str) -> str:
 def _link(address: str) -> str:
     """A link with the heading it leads to."""
     return f"[{heading_at(address)}](../{address})"  # from the page of a part
-
-
-if __name__ == "__main__":
-    for path, text in pages().items():
-        write(path, text)

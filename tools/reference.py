@@ -2,10 +2,6 @@
 
 A page shows the docstrings of its module and names the chapters that include the module's source. Modules
 whose name begins with an underscore have no page. Adding a module needs no other edit.
-
-Examples::
-
-    python -m tools.reference      write docs/reference and the navigation's part of mkdocs.yml
 """
 
 import ast
@@ -51,6 +47,7 @@ _SOURCE = re.compile(r"^ *@source llmguide\.([\w.]+)", re.MULTILINE)
 _HEADING = re.compile(r"^# (.+?)(?: \{.*\})?$", re.MULTILINE)
 
 
+@cache
 def modules() -> list[str]:
     """Names below ``llmguide`` of the documented modules and folders, each folder before its modules."""
     paths = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__main__.py"]
@@ -87,12 +84,14 @@ def source(name: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+@cache
 def summary(name: str) -> str:
     """The first paragraph of a module's docstring, on one line."""
-    path = source(name)
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    docstring = ast.get_docstring(api.parsed(f"llmguide.{name}"))
     if not docstring:
-        raise ValueError(f"{path.relative_to(ROOT)} has no docstring; its first paragraph is the summary")
+        raise ValueError(
+            f"{source(name).relative_to(ROOT)} has no docstring; add one that begins with a summary"
+        )
     return " ".join(docstring.split("\n\n")[0].split())
 
 
@@ -177,10 +176,9 @@ def main() -> None:
     for folder in sorted(FOLDER.rglob("*"), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             shutil.rmtree(folder)
-    before, rest = CONFIG.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    write(CONFIG, before + BEGIN + navigation() + END + after)
-
-
-if __name__ == "__main__":
-    main()
+    config = CONFIG.read_text(encoding="utf-8")
+    before, begin, rest = config.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"mkdocs.yml lacks the lines {BEGIN.strip()!r} and {END.strip()!r} under Reference")
+    write(CONFIG, before + begin + navigation() + end + after)

@@ -1,4 +1,4 @@
-"""Lay out what runs in the reader's tab: `python -m tools.runtime`.
+"""Lay out what runs in the reader's tab.
 
 Writes to docs/assets/vendor, each under a name that changes with its content, so that it may be cached for
 ever: Pyodide's core with the wheels that can be had, one archive of the Python that pages use, one of each
@@ -12,7 +12,6 @@ import importlib.util
 import io
 import json
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from tools import CACHE, DATA, DOCS, ROOT, write
 from tools.extras import EXTRAS, PROGRAMS, SQLITE, Extra, tree
+from tools.npm import npm
 from tools.vendor import VENDOR
 from tools.wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
 
@@ -87,48 +87,42 @@ def _place_core(found: dict[str, Path]) -> str:
     """Copy Pyodide and the wheels; return the folder's name."""
     name = f"pyodide-{version()}"
     target = VENDOR / name
-    target.mkdir(parents=True, exist_ok=True)
     _remove_others("pyodide-*", name)
     for path in [*(PYODIDE / file for file in CORE), *found.values()]:
-        shutil.copy2(path, target / path.name)
+        write(target / path.name, path.read_bytes())
     return name
 
 
 def compile_kernel() -> None:
-    """Compile the products of float32 matrices."""
-    command = ["node_modules/.bin/asc", "docs/runtime/torch/array_matmul.ts", "--outFile", str(KERNEL)]
+    """Compile the products of float32 matrices, if the compiler or the source is newer than the result."""
+    source = RUNTIME / "torch" / "array_matmul.ts"
+    inputs = [source, ROOT / "package-lock.json", Path(__file__)]
+    if KERNEL.is_file() and KERNEL.stat().st_mtime > max(path.stat().st_mtime for path in inputs):
+        return
+    KERNEL.parent.mkdir(exist_ok=True)
     options = ["--importMemory", "--runtime", "stub", "--enable", "simd", "-O3", "--noAssert"]
-    subprocess.run([*command, *options], cwd=ROOT, check=True)
+    npm("asc", str(source.relative_to(ROOT)), "--outFile", str(KERNEL), *options)
 
 
-def _place_guide() -> str:
-    """Write the archive of the Python that pages use; return its name."""
-    content = archive(guide_files())
-    name = f"guide-{hashlib.sha256(content).hexdigest()[:12]}.tbz"
-    (VENDOR / name).write_bytes(content)
-    _remove_others("guide-*.tbz", name)
-    return name
-
-
-def _place_extra(extra: Extra) -> Path:
-    """Write the archive of an extra, unless that with this content is there; return its path."""
-    files = list(extra.files())
+def _place(name: str, files: Iterable[tuple[str, Path]]) -> Path:
+    """Write the archive of some files, unless that with this content is there; return its path."""
+    files = list(files)
     digest = hashlib.sha256()
-    for name, path in files:
-        digest.update(name.encode() + path.read_bytes())
-    target = VENDOR / f"{extra.name}-{digest.hexdigest()[:12]}.tbz"
+    for member, path in files:
+        digest.update(member.encode() + path.read_bytes())
+    target = VENDOR / f"{name}-{digest.hexdigest()[:12]}.tbz"
     if not target.exists():
-        target.write_bytes(archive(files))
-    _remove_others(f"{extra.name}-*.tbz", target.name)
+        write(target, archive(files))
+    _remove_others(f"{name}-*.tbz", target.name)
     return target
 
 
 def _place_editor() -> str:
     """Bundle the editor; return its name."""
-    command = ["node_modules/.bin/esbuild", "docs/runtime/editor.js", "--bundle", "--minify", "--format=esm"]
-    done = subprocess.run([*command, "--legal-comments=none"], cwd=ROOT, capture_output=True, check=True)
-    name = f"editor-{hashlib.sha256(done.stdout).hexdigest()[:12]}.js"
-    (VENDOR / name).write_bytes(done.stdout)
+    options = ["--bundle", "--minify", "--format=esm", "--legal-comments=none"]
+    code = npm("esbuild", "docs/runtime/editor.js", *options)
+    name = f"editor-{hashlib.sha256(code).hexdigest()[:12]}.js"
+    write(VENDOR / name, code)
     _remove_others("editor-*.js", name)
     return name
 
@@ -140,9 +134,14 @@ def _remove_others(pattern: str, name: str) -> None:
 
 
 def _sent(path: Path) -> int:
-    """Bytes that a host sends: archives as they are, all else compressed."""
+    """Bytes that a host sends: archives as they are, all else compressed, which takes seconds for Pyodide."""
     content = path.read_bytes()
-    return len(content) if path.suffix in {".whl", ".zip", ".tbz"} else len(gzip.compress(content, mtime=0))
+    if path.suffix in {".whl", ".zip", ".tbz"}:
+        return len(content)
+    size = CACHE / "sent" / hashlib.sha256(content).hexdigest()
+    if not size.is_file():
+        write(size, str(len(gzip.compress(content, mtime=0))))
+    return int(size.read_text())
 
 
 def _megabytes(paths: Iterable[Path]) -> float:
@@ -181,16 +180,11 @@ def manifest(
 
 def main() -> None:
     """Lay out everything, and say what cannot be served from here."""
-    VENDOR.mkdir(parents=True, exist_ok=True)
     wanted = [wheel for step in STEPS for wheel in wheels(step)]
     found = fetch(wanted)
-    extras = {extra: _place_extra(extra) for extra in EXTRAS}
+    extras = {extra: _place(extra.name, extra.files()) for extra in EXTRAS}
     compile_kernel()
-    parts = _place_core(found), _place_guide(), _place_editor(), extras
+    parts = _place_core(found), _place("guide", guide_files()).name, _place_editor(), extras
     write(MANIFEST, json.dumps(manifest(*parts, found), indent=1) + "\n")
     if missing := [wheel.name for wheel in wanted if wheel.name not in found]:
         print(f"left to Pyodide's CDN at reading time: {', '.join(missing)}")
-
-
-if __name__ == "__main__":
-    main()

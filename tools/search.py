@@ -1,12 +1,8 @@
-"""Write the search index, from the pages as they were built: `python -m tools.search [SITE]`.
+"""Write the search index, from the pages as they were built.
 
 A section is a heading with what follows it. Results show its prose. Code, tables and citations are searched,
 but not shown. ``docs/_data/search.toml`` adds words that learners use and a section does not. The engine,
 which is MiniSearch, and the worker that answers the theme's search box are in ``docs/js/search/``.
-
-Examples::
-
-    python -m tools.search site      write the index and the worker of the site in this folder
 """
 
 import hashlib
@@ -14,7 +10,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +20,8 @@ from lxml import html
 from lxml.html import HtmlElement
 
 from tools import DATA, DOCS, ROOT, write
-from tools.slim import ESBUILD
+from tools.npm import npm
+from tools.slim import MINIFY
 from tools.twins import config, html_path
 from tools.twins import sections as navigation
 
@@ -200,8 +196,8 @@ def index(found: list[Section]) -> object:
 
 def write_worker(folder: Path) -> str:
     """Bundle the worker with what it imports, and return its file name, which changes with its content."""
-    command = [*ESBUILD, "--bundle", "--format=iife", "--target=es2022", str(SCRIPTS / "worker.mjs")]
-    code = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    options = [*MINIFY, "--bundle", "--format=iife", "--target=es2022"]
+    code = npm("esbuild", *options, str(SCRIPTS / "worker.mjs"))
     for old in folder.glob("worker-*.js"):
         old.unlink()
     name = f"worker-{hashlib.sha256(code).hexdigest()[:12]}.js"
@@ -240,7 +236,3 @@ def main(site: Path) -> None:
     for built in site.rglob("*.html"):
         write(built, _WORKER.sub(rf'\1search/{worker}"', built.read_text(encoding="utf-8")))
     shutil.rmtree(site / "assets" / "javascripts" / "workers", ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "site")

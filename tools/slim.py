@@ -15,20 +15,15 @@
 - The theme styles what we do not have: blogs, consent, feedback, keyboard keys, versions, right-to-left text.
 - The theme's palette brings two dozen colors to choose from. We bring our own, and call it "custom".
 - Our scripts and styles are written for people; esbuild writes them for machines.
-
-Examples::
-
-    python -m tools.slim site      slim the site in this folder
 """
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tools import ROOT, write
+from tools import write
+from tools.npm import npm
 
-ESBUILD = ("node_modules/.bin/esbuild", "--minify", "--log-level=warning")
+MINIFY = ("--minify", "--log-level=warning")
 FOLDERS = ("css", "js", "runtime")  # below docs/
 _PLAIN = re.compile(r'<span class="(?:kc|na?|ow?|p|sa|w)">([^<]*)</span>')  # names, operators, punctuation
 _NEIGHBORS = re.compile(r'(<span class="[a-z]\w?">)[^<]*</span>(?:\1[^<]*</span>)+')  # of the same kind
@@ -81,7 +76,7 @@ def slim(html: str) -> str:
 
 def minified(path: Path) -> bytes:
     """A script or a style as short as it goes; modules still import each other by name."""
-    return subprocess.run([*ESBUILD, path], cwd=ROOT, check=True, capture_output=True).stdout
+    return npm("esbuild", *MINIFY, str(path))
 
 
 def minify(site: Path) -> None:
@@ -93,7 +88,7 @@ def minify(site: Path) -> None:
         if path.suffix in {".css", ".js"}
     ]
     folders = ["--allow-overwrite", f"--outdir={site}", f"--outbase={site}"]
-    subprocess.run([*ESBUILD, *map(str, paths), *folders], cwd=ROOT, check=True)
+    npm("esbuild", *MINIFY, *map(str, paths), *folders)
 
 
 def main(site: Path) -> None:
@@ -104,7 +99,3 @@ def main(site: Path) -> None:
         for path in (site / "assets").glob(pattern):
             write(path, what.sub("", path.read_text(encoding="utf-8")))
     minify(site.resolve())
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "site")

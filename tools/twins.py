@@ -3,14 +3,9 @@
 The twin of ``learn/attention/`` is ``learn/attention.md``: the page's source with computed values, facts,
 citations and included code written out, so that it reads well in any editor and any model's context. Links
 between pages lead from twin to twin. Each HTML page names its twin in a ``<link rel="alternate">``.
-
-Examples::
-
-    python -m tools.twins site      write the twins of the site in this folder
 """
 
 import re
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -270,7 +265,3 @@ def main(site: Path) -> None:
         write(html, name_twin(html.read_text(encoding="utf-8"), page))
     write(site / "llms.txt", llms_txt(twins))
     write(site / "llms-full.txt", llms_full(twins))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "site")

@@ -1,4 +1,4 @@
-"""Copy what the site serves from npm: `python -m tools.vendor`.
+"""Copy what the site serves from npm.
 
 KaTeX draws formulas at build time, so the pages need its stylesheet and fonts and none of its script. The
 version stands in the folder's name, so that the files may be cached for ever. Fonts are kept as WOFF2, which
@@ -8,44 +8,33 @@ every browser reads that can read the rest of the site.
 import json
 import re
 import shutil
-from pathlib import Path
 
-from tools import DOCS, ROOT
+from tools import DOCS, ROOT, write
 
 VENDOR = DOCS / "assets" / "vendor"
 
 
-def _fresh(name: str) -> tuple[Path, Path]:
-    """A package of npm, and the folder that its version gets; folders of any other version are removed."""
+def _place(name: str, files: dict[str, bytes]) -> None:
+    """Write files of a package into the folder of its version, and remove the folders of other versions."""
     package = ROOT / "node_modules" / name
     version = json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
-    for old in VENDOR.glob(f"{name}-*"):
-        shutil.rmtree(old)
     target = VENDOR / f"{name}-{version}"
-    target.mkdir(parents=True)
-    shutil.copy(package / "LICENSE", target)
-    return package, target
+    for old in VENDOR.glob(f"{name}-*"):
+        if old != target:
+            shutil.rmtree(old)
+    for file, content in {**files, "LICENSE": (package / "LICENSE").read_bytes()}.items():
+        write(target / file, content)
 
 
-def vendor_katex() -> None:
-    """Write ``docs/assets/vendor/katex-<version>``."""
-    package, target = _fresh("katex")
-    ignore = shutil.ignore_patterns("*.woff", "*.ttf")
-    shutil.copytree(package / "dist" / "fonts", target / "fonts", ignore=ignore)
-    css = (package / "dist" / "katex.min.css").read_text(encoding="utf-8")
-    (target / "katex.min.css").write_text(_only_woff2(css), encoding="utf-8")
-
-
-def vendor_iframe_worker() -> None:
-    """Write ``docs/assets/vendor/iframe-worker-<version>``, with which the offline copy can search."""
-    package, target = _fresh("iframe-worker")
-    shutil.copy(package / "shim" / "index.js", target / "shim.js")
+def main() -> None:
+    """Write ``katex-<version>``, and ``iframe-worker-<version>``, with which the offline copy can search."""
+    katex = ROOT / "node_modules" / "katex" / "dist"
+    fonts = {f"fonts/{path.name}": path.read_bytes() for path in (katex / "fonts").glob("*.woff2")}
+    css = _only_woff2((katex / "katex.min.css").read_text(encoding="utf-8"))
+    _place("katex", {**fonts, "katex.min.css": css.encode()})
+    shim = ROOT / "node_modules" / "iframe-worker" / "shim" / "index.js"
+    _place("iframe-worker", {"shim.js": shim.read_bytes()})
 
 
 def _only_woff2(css: str) -> str:
     return re.sub(r',url\([^)]*\.(?:woff|ttf)\) format\("[^"]*"\)', "", css)
-
-
-if __name__ == "__main__":
-    vendor_katex()
-    vendor_iframe_worker()

@@ -1,4 +1,4 @@
-"""Build what the widgets of the play pages load: `python -m tools.widgets`.
+"""Build what the widgets of the play pages load.
 
 The ranks of three encodings, which gpt-tokenizer carries, become one small module each, by esbuild; the
 shapes of published models become JSON. All of it goes to ``docs/assets/vendor``.
@@ -8,13 +8,13 @@ import gzip
 import json
 import re
 import shutil
-import subprocess
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 from llmguide.config import PRESETS
 from tools import DOCS, ROOT, write
+from tools.npm import npm
 from tools.runtime import MANIFEST, RUNTIME
 from tools.slim import minified
 from tools.vendor import VENDOR
@@ -43,15 +43,14 @@ def bundle_ranks() -> None:
     for old in VENDOR.glob("gpt-tokenizer-*"):
         if old != folder:
             shutil.rmtree(old)
-    folder.mkdir(parents=True, exist_ok=True)
     for encoding, path in RANKS.items():
+        if path.is_file():
+            continue
         code = f'export {{ default }} from "gpt-tokenizer/bpeRanks/{encoding}";'
-        command = [
-            *("node_modules/.bin/esbuild", "--bundle", "--minify", "--format=esm", "--target=es2022"),
-            *("--charset=utf8", "--log-level=warning", f"--outfile={path}"),
-        ]
-        subprocess.run(command, cwd=ROOT, input=code.encode(), check=True)
-    shutil.copy(ROOT / "node_modules" / "gpt-tokenizer" / "LICENSE", folder)
+        options = ["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]
+        write(path, npm("esbuild", *options, given=code.encode()))
+    license_text = ROOT / "node_modules" / "gpt-tokenizer" / "LICENSE"
+    write(folder / "LICENSE", license_text.read_bytes())
 
 
 def export_presets() -> None:
@@ -98,11 +97,12 @@ def modules(first: Path) -> set[Path]:
 @cache
 def _sent(path: Path) -> int:
     if not path.is_file():
-        raise ValueError(f"{path} is not there; build it first: python -m tools.widgets")
+        raise ValueError(f"{path} is not there; build it first: python -m tools.generate")
     data = minified(path) if path.is_relative_to(RUNTIME) else path.read_bytes()
     return min(len(data), len(gzip.compress(data, mtime=0)))  # weights.bin is compressed already
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write both."""
     bundle_ranks()
     export_presets()
