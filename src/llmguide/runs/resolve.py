@@ -244,7 +244,7 @@ def _open_checkpoint(path: Path, dtype: torch.dtype | None) -> tuple[GPT | Llama
     if state.get("model_config") and not lora.lora_rank:
         model, tokenizer = as_decoder(build(model_config(state["model_config"]))), None
     elif options.get("model"):
-        model, tokenizer = _open(locate(options["model"]), dtype)
+        model, tokenizer = _open(locate(options["model"]), torch.float32)  # as in training
     else:
         raise ValueError(f"{path} does not say which model it continues from; name the run, {folder}")
     model, tokenizer = _with_tokenizer(model, load_tokenizer(folder) or tokenizer)
