@@ -117,6 +117,7 @@ def test_the_start_of_a_stop_string_is_shown_when_it_was_none():
         (None, ["--max-new-tokens", "128"], "leaves no room in a context of 128 tokens"),
         ('{"messages": []}', ["--system", "x"], "holds a conversation already; leave --system out"),
         ("[1]", [], "holds no conversation"),
+        (None, ["--stop", ""], "--stop '' would end each response"),
         ("{", [], "holds no conversation"),
     ],
 )

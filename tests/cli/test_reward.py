@@ -56,7 +56,7 @@ def test_what_is_missing_of_the_tiny_world_is_made_first(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("more", [[], ["--lora-rank", "2"]], ids=["plain", "lora"])
-def test_on_comparisons_it_learns_what_the_words_say(more, tmp_path, written):
+def test_on_comparisons_it_learns_what_the_words_say(more, tmp_path, written, capsys):
     args = ["--data", written(PAIRS), "--output", str(tmp_path / "run"), "--n-steps", "25"]
     assert main(["reward", *args, *SMALL, "--lr", "0.01", "--dropout", "0", *more]) == 0
     found = accuracies(tmp_path / "run")
@@ -65,6 +65,9 @@ def test_on_comparisons_it_learns_what_the_words_say(more, tmp_path, written):
     assert found["reward model"] > 0.9
     judge = with_head(tmp_path / "run", load_run(tmp_path / "run")[0])
     assert judge.head.weight.shape == (1, 16)
+    [*_, newest] = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert main(["generate", str(newest)]) == 1
+    assert f"{newest} is a reward model, which generates no text" in capsys.readouterr().err
 
 
 def test_a_run_in_two_sittings_ends_as_one(tmp_path, written):

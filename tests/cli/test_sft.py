@@ -128,15 +128,19 @@ def test_no_share_that_leaves_nothing_to_learn(share, tmp_path, written, capsys)
     assert "is a fraction: at least 0 and below 1" in capsys.readouterr().err
 
 
-def test_a_pretrained_run_gets_the_tokens_of_a_chat(tmp_path, written):
+def test_a_pretrained_run_gets_the_tokens_of_a_chat(tmp_path, written, capsys):
     tokenizer = Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"])
     model = build(ModelConfig(vocab_size=257, context_length=64, n_layers=1, d_model=8, n_heads=2))
     save_run(tmp_path / "start", model, tokenizer)
     args = ["--data", written(TALKS), "--model", str(tmp_path / "start"), "--output", str(tmp_path / "run")]
     assert main(["sft", *args, "--n-steps", "1"]) == 0
+    note = "has no chat template, so it gets ChatML, with new tokens <|im_start|> and <|im_end|>"
+    assert f"{tmp_path / 'start'} {note}" in capsys.readouterr().out
     tuned, grown = load_run(tmp_path / "run")
     assert tuned.config.vocab_size == 259
     assert grown.special_tokens == {"<|endoftext|>": 256, "<|im_start|>": 257, "<|im_end|>": 258}
+    open_chat(ModelSource(str(tmp_path / "run")), [], seed=0)
+    assert note not in capsys.readouterr().out
 
 
 @pytest.mark.parity

@@ -66,6 +66,8 @@ def chat(
         device: Device of the model, such as cuda:1; by default the GPU if there is one.
         dtype: Data type of the weights.
     """
+    if "" in stop:
+        raise ValueError("--stop '' would end each response before it begins; give a text")
     messages = _begin(system, history)
     chat = _open(model)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -123,7 +123,18 @@ def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
         tokenizer = Tokenizer.train(texts, source.vocab_size, special_tokens=special)
         config = model_config(tokenizer.vocab_size, source.context_length, preset=None, shape=source.shape)
         return Chat(as_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
-    return as_chat(name, *open_model(name))
+    model, tokenizer = open_model(name)
+    is_new = (
+        START not in tokenizer.special_tokens
+        if isinstance(tokenizer, Tokenizer)
+        else not tokenizer.chat_template
+    )
+    if is_new:
+        say(
+            f"{name} has no chat template, so it gets ChatML, with new tokens {START} and {END}. Train all "
+            "its weights at first: LoRA does not train the embeddings of these, so no response would end"
+        )
+    return as_chat(name, model, tokenizer)
 
 
 def as_chat(name: str, model: GPT | Llama, tokenizer: Any) -> Chat:

@@ -34,6 +34,7 @@ from llmguide.training import checkpoint
 from llmguide.training.trainable import load_trainable_state
 
 CHECKPOINTS = "checkpoints"  # folder of a run
+BACKBONE = "backbone."  # prefix of a decoder in checkpoints of reward models
 POLICY = "policy."  # prefix of the policy in checkpoints of PPO, beside the value model
 
 
@@ -230,6 +231,10 @@ def _open_checkpoint(path: Path, dtype: torch.dtype | None) -> tuple[GPT | Llama
     folder = path.parent.parent
     state = checkpoint.load(path)
     weights = state["model"]
+    if any(name.startswith(BACKBONE) for name in weights):
+        raise ValueError(
+            f"{path} is a reward model, which generates no text; name the model that it was trained from"
+        )
     if any(name.startswith(POLICY) for name in weights):
         weights = {name.removeprefix(POLICY): w for name, w in weights.items() if name.startswith(POLICY)}
     run = folder / "run.json"
@@ -239,7 +244,7 @@ def _open_checkpoint(path: Path, dtype: torch.dtype | None) -> tuple[GPT | Llama
     if state.get("model_config") and not lora.lora_rank:
         model, tokenizer = as_decoder(build(model_config(state["model_config"]))), None
     elif options.get("model"):
-        model, tokenizer = _open(locate(options["model"]), dtype)
+        model, tokenizer = _open(locate(options["model"]), torch.float32)  # as in training
     else:
         raise ValueError(f"{path} does not say which model it continues from; name the run, {folder}")
     model, tokenizer = _with_tokenizer(model, load_tokenizer(folder) or tokenizer)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
@@ -310,6 +311,11 @@ def test_wrong_uses_are_named():
         grpo_loss(ones, ones, ones[:, 0], mask, variant="rloo", ref_logprobs=ones, kl_coef=0.1)
     with pytest.raises(ValueError, match="needs a reference_model"):
         GRPOTrainer(policy=lively_policy(), reward=len, config=config(kl_coef=0.1))
+    theirs = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(vocab_size=V, n_embd=4, n_layer=1, n_head=1)
+    )
+    with pytest.raises(ValueError, match=r"convert it: llmguide.from_hf\(model\)"):
+        GRPOTrainer(policy=theirs, reward=len, config=config())
     with pytest.raises(ValueError, match="compared within their group"):
         config(group_size=1)
 

@@ -28,6 +28,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmguide.models.decoder import require_own
 from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.prompts import PromptDataset
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
@@ -63,7 +64,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         config: Training hyperparameters.
 
     Raises:
-        ValueError: The reference model is the policy itself.
+        ValueError: The reference model is the policy itself, or the policy is a model of transformers.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         reward: Reward,
         config: ConfigT,
     ):
+        require_own(policy)
         if reference_model is policy:
             raise ValueError(
                 "reference_model is the policy itself and would change with it; pass a copy.deepcopy"
