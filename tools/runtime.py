@@ -2,8 +2,8 @@
 
 Writes to docs/assets/vendor, each under a name that changes with its content, so that it may be cached for
 ever: Pyodide's core with the wheels that can be had, one archive of the Python that pages use, one of each
-extra that few cells need, and the editor. What a first run downloads is measured here and stands in runtime.json,
-which pages and worker read.
+extra that few cells need, and the editor. What a first run downloads is measured here and stands in
+runtime.json, which pages and worker read.
 """
 
 import gzip

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from llmguide.data import rows
 from llmguide.data.rows import read_rows
 from llmguide.post_training.datasets import conversations
 
@@ -89,7 +88,7 @@ def test_names_of_the_hub(monkeypatch):
             asked.append((names, options))
             return ROWS
 
-    monkeypatch.setattr(rows, "import_module", lambda name: Library)
+    monkeypatch.setattr("llmguide.extras.import_module", lambda name: Library)
     for name in ("owner/name", "owner/name:part", "owner/name::test", "owner/name:part:test"):
         assert [row for _, row in read_rows(name)] == ROWS
     assert asked == [
@@ -155,7 +154,7 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     def import_module(name):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(rows, "import_module", import_module)
+    monkeypatch.setattr("llmguide.extras.import_module", import_module)
     for source in (write(tmp_path, "a.parquet"), tmp_path, "owner/name"):
-        with pytest.raises(ModuleNotFoundError, match=r'needs pip install "llmguide\[data\]"'):
+        with pytest.raises(ModuleNotFoundError, match=r'pip install "llmguide\[data\]"'):
             list(read_rows(source))

@@ -1,4 +1,4 @@
-"""What is laid out for the tab: wheels that are what the lock names, and archives that content alone decides."""
+"""What is laid out for the tab: the wheels that the lock names, and archives that content alone decides."""
 
 import hashlib
 

@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
+
+from llmguide.extras import import_extra
 
 if TYPE_CHECKING:
     import httpx2
@@ -217,10 +218,8 @@ class Endpoint:
 
 
 def _httpx() -> ModuleType:
-    try:
-        return import_module("httpx2")  # imported late, because replaying transcripts does not need it
-    except ImportError as error:
-        raise ImportError('an endpoint needs httpx2: pip install "llmguide[cli]"') from error
+    library: ModuleType = import_extra("httpx2", "cli", "an endpoint")  # replaying does not need it
+    return library
 
 
 def _refuse_redirect(response: "httpx2.Response") -> None:

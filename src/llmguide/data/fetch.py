@@ -23,11 +23,11 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from importlib import import_module
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, cast
 
+from llmguide.extras import import_extra
 from llmguide.files import put, sha256
 
 _SUMS = "SHA256SUMS"
@@ -182,10 +182,7 @@ def canonical_file(name: str) -> Path:
 
 def _download(known: CanonicalFile, path: Path) -> None:
     """Download a file atomically, and check its SHA-256."""
-    try:
-        pooch = import_module("pooch")
-    except ImportError as error:
-        raise ImportError(f'downloading {path.name} needs pooch: pip install "llmguide[cli]"') from error
+    pooch = import_extra("pooch", "cli", f"downloading {path.name}")
     downloader = pooch.HTTPDownloader(timeout=_TIMEOUT)
     try:
         pooch.retrieve(known.url, f"sha256:{known.sha256}", path.name, path.parent, downloader=downloader)

@@ -13,6 +13,7 @@ from io import BufferedIOBase
 from typing import Any, NamedTuple
 
 from llmguide.data.archives import Source, UnreadableError
+from llmguide.extras import import_extra
 
 PAGE = 128 * 2**20
 """Largest page that is decompressed. Programs write about 1 MiB, but pyarrow at least 1,024 texts."""
@@ -43,14 +44,10 @@ def rows(file: Any, column: str, limit: int, budget: Source) -> Iterator[str | T
         Texts, None for missing ones, and `TooLong` for skipped rows.
 
     Raises:
-        ImportError: pyarrow is not installed.
+        ModuleNotFoundError: pyarrow is not installed.
         UnreadableError: The file is damaged, or has no such column of strings.
     """
-    try:
-        import pyarrow as pa  # noqa: PLC0415  # an extra
-        import pyarrow.parquet as pq  # noqa: PLC0415
-    except ImportError as error:
-        raise ImportError('Parquet needs pyarrow: pip install "llmguide[data]"') from error
+    pa, pq = (import_extra(name, "data", "Parquet") for name in ("pyarrow", "pyarrow.parquet"))
     n_rows = 0
     try:
         parquet = pq.ParquetFile(file, buffer_size=_BLOCK)

@@ -20,9 +20,10 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from llmguide.extras import import_extra
 
 Row = dict[str, Any]
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]*){0,2}")
@@ -119,7 +120,7 @@ def _cell(cell: str) -> Any:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    arrow, parquet = _extra("pyarrow", path), _extra("pyarrow.parquet", path)
+    arrow, parquet = (import_extra(name, "data", path) for name in ("pyarrow", "pyarrow.parquet"))
     number = 0
     try:
         for batch in parquet.ParquetFile(path).iter_batches():
@@ -131,7 +132,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _library_rows(source: str, options: dict[str, Any]) -> Iterator[tuple[str, Row]]:
-    library = _extra("datasets", source)
+    library = import_extra("datasets", "data", source)
     name, config, split = [source, "", ""] if Path(source).is_dir() else [*source.split(":"), "", ""][:3]
     try:
         rows = library.load_dataset(name, config or None, split=split or "train", **options)
@@ -153,10 +154,3 @@ def _without_missing(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_missing(item) for key, item in value.items() if item is not None}
     return value
-
-
-def _extra(module: str, source: str | Path) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{source} needs pip install "llmguide[data]"') from error

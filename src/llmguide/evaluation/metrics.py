@@ -14,12 +14,13 @@ Leaves out: LLM judges and Elo ratings.
 """
 
 from collections.abc import Sequence
-from importlib import import_module
 from math import prod, sqrt
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from llmguide.extras import import_extra
 
 
 class Interval(NamedTuple):
@@ -207,7 +208,8 @@ def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, fl
     """
     _require_pairs(predictions, references)
     kinds = ["rouge1", "rouge2", "rougeL"]
-    scorer = _extra("rouge_score.rouge_scorer").RougeScorer(kinds, use_stemmer=True)
+    library = import_extra("rouge_score.rouge_scorer", "evaluate", "ROUGE")
+    scorer = library.RougeScorer(kinds, use_stemmer=True)
     scores = [scorer.score(target, text) for text, target in zip(predictions, references, strict=True)]
     return {kind: sum(score[kind].fmeasure for score in scores) / len(scores) for kind in kinds}
 
@@ -231,15 +233,9 @@ def bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
     100.0
     """
     _require_pairs(predictions, references)
-    score: float = _extra("sacrebleu").corpus_bleu(list(predictions), [list(references)]).score
+    library = import_extra("sacrebleu", "evaluate", "BLEU")
+    score: float = library.corpus_bleu(list(predictions), [list(references)]).score
     return score
-
-
-def _extra(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{module} is not installed: pip install "llmguide[evaluate]"') from error
 
 
 def _require_pairs(predictions: Sequence[str], references: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from llmguide.config import ModelConfig, RopeScaling
+from llmguide.extras import import_extra
 from llmguide.files import replacing, write_json
 from llmguide.models.encoder import Encoder, MaskedLM
 from llmguide.models.encoder_decoder import Transformer
@@ -76,7 +77,8 @@ def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model
     folder = Path(folder)
     if not is_saved(folder):
         raise ValueError(f"{folder} has no finished model of llmguide; llmguide pretrain writes one")
-    load_file, damage = _safetensors().load_file, import_module("safetensors").SafetensorError
+    load_file = import_extra("safetensors.torch", "cli", folder).load_file
+    damage = import_module("safetensors").SafetensorError
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
         model = build(model_config(content))
@@ -107,7 +109,7 @@ def model_config(content: dict[str, Any]) -> ModelConfig:
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file whole or not at all."""
     with replacing(path) as unfinished:
-        _safetensors().save_file(tensors, unfinished)
+        import_extra("safetensors.torch", "cli", path).save_file(tensors, unfinished)
 
 
 def _rope_scaling(content: dict[str, Any] | None) -> RopeScaling | None:
@@ -116,10 +118,3 @@ def _rope_scaling(content: dict[str, Any] | None) -> RopeScaling | None:
             scaling: RopeScaling = kind(**content)
             return scaling
     return None
-
-
-def _safetensors() -> Any:
-    try:
-        return import_module("safetensors.torch")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('safetensors is not installed: pip install "llmguide[cli]"') from error

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from llmguide.config import LinearScaling, Llama3Scaling, ModelConfig
+from llmguide.extras import import_extra
 from llmguide.files import replacing
 from llmguide.models import GPT, Llama
 from llmguide.nn.positions import rope_frequencies
@@ -51,10 +52,7 @@ def save_gguf(path: Path, model: GPT | Llama, tokenizer: Any) -> None:
         ModuleNotFoundError: ``llmguide[packaged]`` is not installed.
         ValueError: llama.cpp has no equal of the model or of the tokenizer.
     """
-    try:
-        gguf = import_module("gguf")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('a GGUF file needs pip install "llmguide[packaged]"') from error
+    gguf = import_extra("gguf", "packaged", "a GGUF file")
     hf_model = as_transformers(model, tokenizer)
     family = hf_model.config.model_type
     _require_exportable(family, model.config)

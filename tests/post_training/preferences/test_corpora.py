@@ -6,7 +6,6 @@ from io import BytesIO
 
 import pytest
 
-from llmguide.data import rows
 from llmguide.data.fetch import PACKAGES, cache_folder
 from llmguide.post_training.datasets import TextPair
 from llmguide.post_training.preferences import corpora
@@ -125,7 +124,7 @@ def test_hh_of_the_hub(monkeypatch):
             return [{"chosen": "\n\nHuman: Hi\n\nAssistant: a", "rejected": "\n\nHuman: Hi\n\nAssistant: b"}]
 
     monkeypatch.delenv("LLMGUIDE_DATA", raising=False)
-    monkeypatch.setattr(rows, "import_module", lambda name: Library)
+    monkeypatch.setattr("llmguide.extras.import_module", lambda name: Library)
     assert hh_pairs()[0].chosen == "a"
 
     class Offline:
@@ -133,7 +132,7 @@ def test_hh_of_the_hub(monkeypatch):
         def load_dataset(*_, **__):
             raise OSError("no network")
 
-    monkeypatch.setattr(rows, "import_module", lambda name: Offline)
+    monkeypatch.setattr("llmguide.extras.import_module", lambda name: Offline)
     with pytest.raises(ConnectionError, match="LLMGUIDE_DATA"):
         hh_pairs()
 

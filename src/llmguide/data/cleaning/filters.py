@@ -29,6 +29,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import cache, lru_cache
 
 from llmguide.data.cleaning._fast_repetition import FastRepetition
+from llmguide.extras import import_extra
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|\.{3}|[^\w\s]")
 _CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
@@ -284,11 +285,7 @@ def language(text: str, *, allowed: Collection[str] = ("en",), threshold: float 
 
 @cache
 def _classifier() -> Callable[[str], tuple[str, float]]:
-    try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415  # an extra
-    except ImportError as error:
-        raise ImportError('the language rule needs py3langid: pip install "llmguide[data]"') from error
-    classify: Callable[[str], tuple[str, float]] = LanguageIdentifier.from_model_file(
-        MODEL_FILE, norm_probs=True
-    ).classify
+    library = import_extra("py3langid.langid", "data", "the language rule")
+    identifier = library.LanguageIdentifier.from_model_file(library.MODEL_FILE, norm_probs=True)
+    classify: Callable[[str], tuple[str, float]] = identifier.classify
     return classify

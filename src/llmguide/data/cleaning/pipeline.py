@@ -29,6 +29,7 @@ from llmguide.data.cleaning import filters
 from llmguide.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from llmguide.data.cleaning.report import Report
 from llmguide.data.documents import Document, Unread, find_files, read_file
+from llmguide.extras import import_extra
 from llmguide.files import put
 
 Stage = Callable[[Document], Document | str]
@@ -252,13 +253,13 @@ def _bar(show: bool | None, sizes: list[int]) -> Iterator[Callable[[_Progress], 
     if not (sys.stderr.isatty() if show is None else show):
         yield lambda at: None
         return
-    try:
-        from rich.console import Console  # noqa: PLC0415  # an extra
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-    except ImportError as error:
-        raise ImportError('the progress bar needs rich: pip install "llmguide[cli]"') from error
-    columns = TextColumn("file {task.fields[file]}"), BarColumn(), TextColumn("{task.description}")
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+    rich = import_extra("rich.progress", "cli", "the progress bar")
+    console = import_extra("rich.console", "cli", "the progress bar").Console(stderr=True)
+    columns = (
+        *(rich.TextColumn("file {task.fields[file]}"), rich.BarColumn()),
+        *(rich.TextColumn("{task.description}"), rich.TimeElapsedColumn()),
+    )
+    with rich.Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=sum(sizes), file=f"0/{len(sizes)}")
 
         def update(at: _Progress) -> None:

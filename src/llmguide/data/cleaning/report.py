@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 READ = "read"
 _EXCERPT = 200  # characters of a dropped document
@@ -86,20 +85,6 @@ class Report:
             for row in self.rows()
         ]
         return "\n".join(line.rstrip() for line in lines)
-
-    def __rich__(self) -> Any:
-        """Return the table for a terminal, rendered by ``rich.print(report)``."""
-        from rich.table import Table  # noqa: PLC0415  # rich is what calls this
-
-        table = Table("stage", "seen", "kept", "dropped", "MB kept", "reasons")
-        for column in table.columns[1:5]:
-            column.justify = "right"
-        for row in self.rows():
-            cells = (row["seen"], row["kept"], row["dropped"])
-            table.add_row(
-                str(row["stage"]), *(f"{n:,}" for n in cells), f"{row['MB kept']:,.2f}", str(row["reasons"])
-            )
-        return table
 
     def to_json(self) -> str:
         """Serialize the report for `from_json`."""

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from llmguide.extras import import_extra
 from llmguide.models.huggingface.config import CONFIGS, config_from_hf
 
 ADAPTER = "adapter_config.json"  # file that only the folder of a PEFT adapter has
@@ -90,7 +91,4 @@ def read_config(folder: Path) -> Any:
 
 def required(module: str, name: object) -> Any:
     """Import a module of ``llmguide[hf]``, and name the extra where it is missing."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{name} needs {module}: pip install "llmguide[hf]"') from error
+    return import_extra(module, "hf", name)

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from llmguide.extras import import_extra
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
 from llmguide.training import pickles
 
@@ -119,10 +120,7 @@ def _number(chunk: Chunk) -> str:
 
 
 def _library() -> Any:
-    try:
-        library = import_module("qdrant_client")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('the index needs more packages: pip install "llmguide[apps]"') from error
+    library = import_extra("qdrant_client", "apps", "the index")
     loads = partial(pickles.loads, allowed={"qdrant_client.http.models.models.PointStruct"})
     persistence: Any = import_module("qdrant_client.local.persistence")
     persistence.pickle = SimpleNamespace(dumps=pickle.dumps, loads=loads)
