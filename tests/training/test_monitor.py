@@ -122,6 +122,11 @@ def test_the_mfu_is_told_if_it_is_known():
     assert describe(VALUES | {"mfu": 0.374}).endswith("1,234 tokens/s  MFU 37%")
 
 
+def test_the_metrics_of_a_policy_are_told():
+    metrics = {"reward": 1.25, "policy_loss": 0.5, "kl": 0.012345, "length": 12.0}
+    assert describe(metrics) == "reward 1.25  kl 0.0123  length 12"
+
+
 @given(st.lists(st.floats(0, 20), min_size=20, max_size=50), st.floats(0, 200))
 @settings(max_examples=50, deadline=None)
 def test_a_spike_is_six_deviations_and_a_tenth_above_the_last_twenty(losses, loss):

@@ -32,7 +32,7 @@ from llmguide.files import write_json
 from llmguide.generation.generate import generate
 from llmguide.models import save
 from llmguide.projects.acceptance import Criterion, below, require_finished
-from llmguide.projects.run import Run, plan_of, require_both_sides
+from llmguide.projects.run import Run, cut, plan_of, require_both_sides
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
 from llmguide.runs.folder import load_model, n_params, say
 
@@ -148,7 +148,7 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
         raise ValueError(
             f"{path} is damaged ({error}); run the project again, with another --output"
         ) from error
-    texts = _at_most(held_out, HELD_OUT_CHARACTERS)
+    texts = cut(held_out, HELD_OUT_CHARACTERS)
     n_characters = sum(map(len, texts))
     joined = "\n".join(texts).encode()
     counted = {k: ngram_bits_per_byte(seen.encode(), joined, k) * len(joined) for k in (1, 3, 5)}
@@ -245,12 +245,3 @@ def _tokens(tokenizer: Characters, texts: list[str]) -> torch.Tensor:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[a-z]{4,}", text.lower())  # shorter ones come about by chance
-
-
-def _at_most(texts: list[str], n: int) -> list[str]:
-    cut = []
-    for text in texts:
-        if n > 0:
-            cut.append(text[:n])
-            n -= len(text)
-    return cut

@@ -29,7 +29,7 @@ from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.models import build
 from llmguide.projects.acceptance import Criterion, above, require_finished
 from llmguide.projects.pretrained import open_pretrained, sizes
-from llmguide.projects.run import Run, plan_of, require_both_sides
+from llmguide.projects.run import Run, cut, plan_of, require_both_sides
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
 from llmguide.runs.folder import n_params, say
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -135,12 +135,7 @@ def texts(corpus: Corpus, side: Split, n: int) -> list[str]:
         if total >= max(n, POOL):
             break
     random.Random(0).shuffle(documents)
-    cut = []
-    for text in documents:
-        if n > 0:
-            cut.append(text[:n])
-            n -= len(text)
-    return cut
+    return cut(documents, n)
 
 
 def measure(folder: Path) -> dict[str, Any]:

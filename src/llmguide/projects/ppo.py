@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from itertools import accumulate
 from statistics import fmean
 from typing import Any
 
@@ -13,7 +14,7 @@ from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import Metrics, Reward
 from llmguide.projects.run import DIGITS, Run
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import Lines, loggers, resumable
+from llmguide.runs.lifecycle import loggers, resumable
 
 POINTS = 20  # most points of a curve in a record, which has many of them
 
@@ -90,7 +91,7 @@ def ppo_stage(
         return trainer.train(
             prompts,
             folder=run.output / "checkpoints" / name,
-            logger=loggers(run.output / "logs" / name, Lines(config.n_steps)),
+            logger=loggers(run.output / "logs" / name),
         )
 
 
@@ -102,7 +103,7 @@ def ppo_curves(history: Sequence[Mapping[str, float]], names: Sequence[str]) -> 
     """
     size = -(-len(history) // POINTS)
     parts = [history[first : first + size] for first in range(0, len(history), size)]
-    steps: list[float] = [min(size * (i + 1), len(history)) for i in range(len(parts))]
+    steps: list[float] = [*accumulate(map(len, parts))]
     means = {
         name: [round(fmean(metrics[name] for metrics in part), DIGITS) for part in parts] for name in names
     }

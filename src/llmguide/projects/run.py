@@ -8,7 +8,6 @@ run whose models were changed does not resume.
 Leaves out: stages that run in parallel; each may use the whole machine.
 """
 
-import hashlib
 import json
 import shlex
 import sys
@@ -27,7 +26,7 @@ import torch
 
 from llmguide.data.corpora import in_validation
 from llmguide.data.documents import Document
-from llmguide.files import write_json
+from llmguide.files import sha256, write_json
 from llmguide.models.saved import write_tensors
 from llmguide.projects.pretrained import save_pretrained
 from llmguide.runs.folder import say
@@ -82,7 +81,7 @@ class Run:
                 "seconds": perf_counter() - start,
                 "processor_seconds": process_time() - cpu_start,
                 "models": {
-                    model: _digest(self.output / model)
+                    model: sha256(self.output / model)
                     for model, written in self._models().items()
                     if before.get(model) != written
                 },
@@ -100,7 +99,7 @@ class Run:
             )
         content = json.loads(path.read_text(encoding="utf-8"))
         for model, digest in content.get("models", {}).items():
-            if not (self.output / model).exists() or _digest(self.output / model) != digest:
+            if not (self.output / model).exists() or sha256(self.output / model) != digest:
                 raise ValueError(
                     f"{self.output / model} is not what the stage {name!r} wrote, and later stages are made "
                     "from it; restore it, or give another --output"
@@ -193,6 +192,21 @@ def require_both_sides(what: str, documents: Iterable[Document], held_out: float
     )
 
 
+def cut(texts: Iterable[str], n: int) -> list[str]:
+    """Return texts up to n characters in total; the last one is cut.
+
+    >>> cut(["abc", "def", "g"], 4)
+    ['abc', 'd']
+    """
+    kept: list[str] = []
+    for text in texts:
+        if n <= 0:
+            break
+        kept.append(text[:n])
+        n -= len(text)
+    return kept
+
+
 def plan_of(kind: Callable[..., Plan], folder: Path) -> Plan:
     """Read the plan of a run from its folder.
 
@@ -229,11 +243,6 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged (no object); run the project again, with another --output")  # noqa: TRY004  # the file is wrong
     return content
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(package: str) -> str:

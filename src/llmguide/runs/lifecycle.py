@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from llmguide.files import write_json
 from llmguide.runs.folder import claim, n_params, record, say
 from llmguide.training import distributed
 from llmguide.training.checkpoint import checkpoints, step_of
-from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger, TimeLeft
+from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger
 
 Item = TypeVar("Item")
 
@@ -62,34 +61,11 @@ def resumable(output: Path, config: Any = None) -> Iterator[None]:
         raise
 
 
-class Lines:
-    """A logger that prints about ten lines per run, for PPO and GRPO without a terminal.
-
-    Args:
-        n_steps: Number of steps of the run.
-    """
-
-    def __init__(self, n_steps: int):
-        self.n_steps = n_steps
-        self._time_left = TimeLeft(n_steps)
-
-    def log(self, step: int, values: dict[str, float]) -> None:
-        """Print the most important metrics."""
-        left = self._time_left.after(step)
-        if not sys.stderr.isatty() and (step == self.n_steps or step % max(1, self.n_steps // 10) == 0):
-            shown = "  ".join(f"{name} {values[name]:.3g}" for name in ("reward", "kl", "entropy", "length"))
-            say(f"step {step}/{self.n_steps}  {shown}{left}")
-
-    def text(self, step: int, text: str) -> None:
-        """Print a sample."""
-        say(text)
-
-
-def loggers(output: Path, *more: Any) -> Loggers | None:
+def loggers(output: Path) -> Loggers | None:
     """Return the loggers of a run folder; None in all processes but rank 0."""
     if distributed.world().rank > 0:
         return None
-    return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"), *more)
+    return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"))
 
 
 def write_report(output: Path, content: dict[str, Any]) -> None:

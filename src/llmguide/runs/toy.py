@@ -1,8 +1,5 @@
 """Every post-training method in the tiny world, where the best possible policy is known exactly."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,21 +13,21 @@ from llmguide.models import build
 from llmguide.models.saved import is_saved
 from llmguide.post_training.preferences.dpo import dpo_loss, evaluate_preferences, preference_objective
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
-from llmguide.post_training.rl.grpo import GRPOTrainer
-from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
 from llmguide.post_training.toy.methods import (
+    centered,
     demonstrated,
     fine_tuning,
     grpo_choices,
+    one_thread,
+    policy_trainer,
     ppo_choices,
     preference_data,
     preference_learning,
     score_completions,
-    table_reward,
 )
 from llmguide.post_training.toy.world import World, optimum, preferences, tiny_world
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import Lines, barrier, loggers, resumable, start_run
+from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run
 from llmguide.runs.options import Steps
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.runs.toy_report import (
@@ -95,7 +92,7 @@ def run_toy(
     sources: dict[str, Any] = {} if method == "sft" else {"model": model}
     if method in ("ppo", "grpo"):
         sources["reward_model"] = reward_model
-    with _one_thread():
+    with one_thread():
         device = start_run(output, world="tiny", **sources, **options, seed=steps.seed)
         if method == "sft":
             _sft(output, steps, device)
@@ -135,7 +132,7 @@ def _reward(output: Path, steps: Steps, device: torch.device, model: str | None)
     _save(output, policy, steps)
     if distributed.world().rank == 0:
         save_head(output, reward_model)
-    learned = _centered(score_completions(reward_model, world), reference)
+    learned = centered(score_completions(reward_model, world), reference)
     tables = (("learned", learned), ("gold", world.gold))
     accuracy = {name: _accuracy(table, held_out) for name, table in tables}
     say(
@@ -184,8 +181,6 @@ def _policy_gradient(
     world = tiny_world()
     policy, reference, learned = learned_rewards(**sources, output=output, seed=steps.seed)
     given = {name: value for name, value in options.items() if value is not None}
-    models = {"policy": policy, "reward": table_reward(world, learned), "reference_model": deepcopy(policy)}
-    trainer: Any
     if method == "ppo":
         config: Any = steps.merge_into(ppo_choices(world, N_STEPS, **given))
         name, unit = f"PPO, KL coefficient {config.kl_coef:g}", "completions"
@@ -194,11 +189,8 @@ def _policy_gradient(
         name, unit = config.variant, f"groups of {config.group_size} completions"
     say(f"the tiny world: {config.n_steps} rollouts of {config.batch_size} {unit}")
     torch.manual_seed(steps.seed)
-    if method == "ppo":
-        trainer = PPOTrainer(**models, value_model=ValueModel(policy), config=config)
-    else:
-        trainer = GRPOTrainer(**models, config=config)
-    logger = Exact(loggers(output, Lines(config.n_steps)), policy, reference, world, n_steps=config.n_steps)
+    trainer = policy_trainer(world, policy, learned, config)
+    logger = Exact(loggers(output), policy, reference, world, n_steps=config.n_steps)
     with resumable(output, config):
         trainer.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
     _save(output, policy, steps)
@@ -224,7 +216,7 @@ def learned_rewards(model: str | None, reward_model: Path | None, output: Path, 
     world = tiny_world()
     reference = logprobs_of(policy, world)
     scores = score_completions(with_head(folder, load_policy(folder)), world)
-    return Learned(policy, reference, _centered(scores, reference))
+    return Learned(policy, reference, centered(scores, reference))
 
 
 def _fine_tuned(model: str | None, output: Path, *, seed: int) -> Any:
@@ -281,18 +273,3 @@ def _report(
 def _accuracy(table: Float[Tensor, "P N"], pairs: Any) -> float:
     chosen, rejected = (table[pairs.prompts, side] for side in (pairs.chosen, pairs.rejected))
     return ((chosen > rejected).double() + (chosen == rejected).double() / 2).mean().item()
-
-
-def _centered(rewards: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> Float[Tensor, "P N"]:
-    return rewards - (reference.exp() * rewards).sum(dim=1, keepdim=True)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread: with matrices of 32 columns, a second one costs more time than it saves."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)

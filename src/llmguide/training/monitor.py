@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter, time
 from typing import Any, Protocol, runtime_checkable
 
+from llmguide.extras import import_extra
 from llmguide.files import write_text
 
 _log = logging.getLogger("llmguide.training.train")
@@ -73,15 +74,12 @@ class TensorBoardLogger:
         folder: Folder of the run; TensorBoard shows all runs in one parent folder together.
 
     Raises:
-        ImportError: TensorBoard is not installed.
+        ModuleNotFoundError: TensorBoard is not installed.
     """
 
     def __init__(self, folder: str | Path):
-        try:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # an extra
-        except ImportError as error:
-            raise ImportError('TensorBoardLogger needs tensorboard: pip install "llmguide[cli]"') from error
-        self._open = partial(SummaryWriter, str(folder))
+        tensorboard = import_extra("torch.utils.tensorboard", "cli", "TensorBoardLogger")
+        self._open = partial(tensorboard.SummaryWriter, str(folder))
         self.writer: Any = None
 
     def log(self, step: int, values: dict[str, float]) -> None:
@@ -213,6 +211,7 @@ def describe(values: dict[str, float]) -> str:
     forms = {
         "loss": "loss {:.4f}",
         "val_loss": "val {:.4f}",
+        **{name: f"{name} {{:.3g}}" for name in ("reward", "kl", "entropy", "length")},
         "lr": "lr {:.2e}",
         "grad_norm": "norm {:.2f}",
         "tokens_per_s": "{:,.0f} tokens/s",

@@ -308,7 +308,7 @@ def same_words(text):
 )
 def test_verdicts_and_reasons_are_those_of_datatrove(function, n_verdicts):
     texts = [text for text in TEXTS if text.strip() and (function is not gopher_quality or same_words(text))]
-    assert len(texts) > 0.8 * len(TEXTS)
+    assert len(texts) > 0.7 * len(TEXTS)
     ours = [OURS_TO_TROVE[rule(function)(text)] for text in texts]
     theirs = [trove_reason(TROVE[function], text) for text in texts]
     assert_parity(

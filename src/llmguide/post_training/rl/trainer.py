@@ -17,8 +17,6 @@ Glossary: ``B`` completions, ``B_p`` prompts of a step, ``T_p`` tokens of the lo
 the longest completion.
 """
 
-import logging
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -37,14 +35,12 @@ from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.divergence import DivergenceError
 from llmguide.training.interrupts import interrupts
 from llmguide.training.locks import locked
-from llmguide.training.monitor import Logger
+from llmguide.training.monitor import Console, Logger
 from llmguide.training.optim import clip_grad_norm_
 from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.schedules import warmup_cosine
 from llmguide.training.trainable import fingerprint, load_trainable_state, trainable_state
-
-_log = logging.getLogger("llmguide.training.train")
 
 Metrics = dict[str, float]
 Reward = Callable[[Rollout], Float[Tensor, " B"]]  # from a rollout to one score for each completion
@@ -139,15 +135,15 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
 
         self.next_prompts = next_prompts
         is_first_rank = distributed.world().rank == 0
+        console = Console(config.n_steps, every=max(1, config.n_steps // 10), quiet=not is_first_rank)
         stop_signals = interrupts(deferred=folder is not None)
-        with locked(folder if is_first_rank else None), stop_signals as signals:
+        with locked(folder if is_first_rank else None), console, stop_signals as signals:
             if (
                 folder is not None
                 and (state := distributed_checkpoint.load_latest(folder, self.trained)) is not None
             ):
                 self.load_state_dict(state)
-                if is_first_rank:
-                    _log.info(f"resumed after step {len(self.history):,} of {config.n_steps:,}")
+                console.write(f"resumed after step {len(self.history):,} of {config.n_steps:,}")
             for step in range(len(self.history) + 1, config.n_steps + 1):
                 metrics = self.step(*next_prompts())
                 stopping = signals.requested(device)
@@ -158,8 +154,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
                     )
                 if logger is not None:
                     logger.log(step, metrics)
-                if is_first_rank:
-                    _show(step, config.n_steps, metrics)
+                console.show(step, metrics)
                 if stopping:
                     signals.stop()
         return self.history
@@ -333,12 +328,3 @@ def means(rows: Sequence[dict[str, Tensor]]) -> Metrics:
 def _at_least_one(rows: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
     """Return the rows, or row 0 if there is none: a model cannot run on an empty batch."""
     return rows if len(rows) else rows.new_zeros(1)
-
-
-def _show(step: int, n_steps: int, metrics: Metrics) -> None:
-    """Rewrite one progress line on a terminal."""
-    if sys.stderr.isatty():
-        end = "\n" if step == n_steps else ""
-        shown = "  ".join(f"{name} {metrics[name]:.3g}" for name in ("reward", "kl", "entropy", "length"))
-        sys.stderr.write(f"\rstep {step}/{n_steps}  {shown} {end}")
-        sys.stderr.flush()

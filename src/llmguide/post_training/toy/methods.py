@@ -13,7 +13,8 @@ Everything here is the code of `llmguide.post_training.sft`,
 this module's own. A run takes about a minute on one core.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -130,26 +131,20 @@ def run_all(
     """
     rater_reward = world.gold if rater_reward is None else rater_reward
     generator = torch.Generator().manual_seed(seed)
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # matrices of 32 columns: a second thread costs more than it brings
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            policy = fine_tune(world, n_demonstrations, generator, n_steps=n_steps)
-            with torch.no_grad():
-                reference = completion_logprobs(policy, world)
-            pairs = preferences(world, rater_reward, reference, n_pairs, generator)
-            learned = learn_rewards(world, policy, pairs, n_steps=n_steps)
-            learned = learned - (reference.exp() * learned).sum(dim=1, keepdim=True)
-            best_of_logprobs = [best_of_n(reference, learned, n).float() for n in BEST_OF_N]
-            paths = {
-                "best-of-n": [point(logprobs, reference, world, learned) for logprobs in best_of_logprobs],
-                "PPO": follow_ppo(world, policy, reference, learned, n_steps=n_steps),
-                "GRPO": follow_grpo(world, policy, reference, learned, n_steps=n_steps),
-                "DPO": follow_dpo(world, policy, reference, learned, pairs, n_steps=n_steps),
-            }
-    finally:
-        torch.set_num_threads(n_threads)
+    with one_thread(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        policy = fine_tune(world, n_demonstrations, generator, n_steps=n_steps)
+        with torch.no_grad():
+            reference = completion_logprobs(policy, world)
+        pairs = preferences(world, rater_reward, reference, n_pairs, generator)
+        learned = centered(learn_rewards(world, policy, pairs, n_steps=n_steps), reference)
+        best_of_logprobs = [best_of_n(reference, learned, n).float() for n in BEST_OF_N]
+        paths = {
+            "best-of-n": [point(logprobs, reference, world, learned) for logprobs in best_of_logprobs],
+            "PPO": follow(world, policy, reference, learned, ppo_choices(world, n_steps)),
+            "GRPO": follow(world, policy, reference, learned, grpo_choices(world, n_steps)),
+            "DPO": follow_dpo(world, policy, reference, learned, pairs, n_steps=n_steps),
+        }
     return Outcome(
         reference,
         learned,
@@ -157,6 +152,22 @@ def run_all(
         frontier(reference, learned, BETAS, world, learned),
         paths,
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Use one thread: with matrices of 32 columns, a second one costs more time than it saves."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def centered(rewards: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> Float[Tensor, "P N"]:
+    """Shift the rewards of each prompt to a mean of 0 under the reference model."""
+    return rewards - (reference.exp() * rewards).sum(dim=1, keepdim=True)
 
 
 def fine_tune(world: World, n: int, generator: torch.Generator, *, n_steps: int = 200) -> Any:
@@ -218,48 +229,41 @@ def table_reward(world: World, table: Float[Tensor, "P N"]) -> Reward:
     return reward
 
 
-def follow_ppo(
+def follow(
     world: World,
     policy: Any,
     reference: Float[Tensor, "P N"],
     learned: Float[Tensor, "P N"],
-    *,
-    n_steps: int = 200,
-    kl_coef: float = 0.1,
+    config: PPOConfig | GRPOConfig,
 ) -> list[Point]:
-    """Train a copy of the policy with PPO on the learned reward."""
+    """Train a copy of the policy on the learned reward, with PPO or GRPO.
+
+    Args:
+        world: The world.
+        policy: Policy to copy, and reference model.
+        reference: Log-probabilities of the policy.
+        learned: Rewards to maximize.
+        config: `ppo_choices` or `grpo_choices`.
+    """
     trained = deepcopy(policy)
-    path = KLRewardCurve(trained, reference, world, learned, every=max(1, n_steps // 20))
-    config = ppo_choices(world, n_steps, kl_coef=kl_coef)
-    ppo = PPOTrainer(
-        policy=trained,
-        value_model=ValueModel(trained),
-        reward=table_reward(world, learned),
-        reference_model=deepcopy(policy),
-        config=config,
-    )
-    ppo.train(world.prompts[:, None].tolist(), logger=path)
+    path = KLRewardCurve(trained, reference, world, learned, every=max(1, config.n_steps // 20))
+    policy_trainer(world, trained, learned, config).train(world.prompts[:, None].tolist(), logger=path)
     return path.points
 
 
-def follow_grpo(
-    world: World,
-    policy: Any,
-    reference: Float[Tensor, "P N"],
-    learned: Float[Tensor, "P N"],
-    *,
-    n_steps: int = 200,
-    kl_coef: float = 0.05,
-) -> list[Point]:
-    """Train a copy of the policy with GRPO on the learned reward."""
-    trained = deepcopy(policy)
-    path = KLRewardCurve(trained, reference, world, learned, every=max(1, n_steps // 20))
-    config = grpo_choices(world, n_steps, kl_coef=kl_coef)
-    grpo = GRPOTrainer(
-        policy=trained, reward=table_reward(world, learned), config=config, reference_model=deepcopy(policy)
-    )
-    grpo.train(world.prompts[:, None].tolist(), logger=path)
-    return path.points
+def policy_trainer(
+    world: World, policy: Any, learned: Float[Tensor, "P N"], config: PPOConfig | GRPOConfig
+) -> PPOTrainer | GRPOTrainer:
+    """Make the trainer of a policy on a table of rewards; a copy of the policy is the reference model."""
+    models: dict[str, Any] = {
+        "policy": policy,
+        "reward": table_reward(world, learned),
+        "reference_model": deepcopy(policy),
+        "config": config,
+    }
+    if isinstance(config, PPOConfig):
+        return PPOTrainer(**models, value_model=ValueModel(policy))
+    return GRPOTrainer(**models)
 
 
 def follow_dpo(

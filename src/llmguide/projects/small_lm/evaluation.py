@@ -13,7 +13,7 @@ from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.metrics import wilson_interval
 from llmguide.evaluation.multiple_choice import Question, last_word, multiple_choice
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import cut, plan_of
 from llmguide.projects.small_lm.scaling import Plan
 from llmguide.runs.folder import load_run
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -91,13 +91,7 @@ def windows_of(folder: Path, plan: Plan, side: str, tokenizer: Tokenizer, *, see
 
 def texts_of(corpus: str | None, side: Split, n: int) -> list[str]:
     """Read documents of one side up to n characters; the last is cut."""
-    texts = []
-    for document in load_corpus(corpus, split=side, validation=HELD_OUT):
-        if n <= 0:
-            break
-        texts.append(document.text[:n])
-        n -= len(document.text)
-    return texts
+    return cut((document.text for document in load_corpus(corpus, split=side, validation=HELD_OUT)), n)
 
 
 def _interval(accuracy: float, n: int) -> dict[str, float]:
