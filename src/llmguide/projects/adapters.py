@@ -110,7 +110,9 @@ class Model:
 
     def _call(self, function: str, *arguments: Any) -> Any:
         if function not in self.functions:
-            raise ValueError(f"{self.name} has no {function}(), which this check calls")
+            raise ValueError(
+                f"{self.name} has no {function}(), which this check calls; define it in a Python file"
+            )
         try:
             return self.functions[function](*arguments)
         except NotImplementedError:

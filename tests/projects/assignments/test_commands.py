@@ -162,6 +162,12 @@ def test_a_folder_has_what_the_learner_needs(name, tmp_path, capsys):
     assert capsys.readouterr().out.count("[x]") == len(assignment.parts)
 
 
+@pytest.mark.parametrize("name", ["continued-pretraining", "fine-tuning", "instruction-tuning"])
+def test_an_assignment_that_starts_from_a_pretrained_model_says_how_to_open_one(name, tmp_path):
+    assert main(["start", name, str(tmp_path / name)]) == 0
+    assert "open_pretrained" in (tmp_path / name / "SPEC.md").read_text()
+
+
 @pytest.mark.parametrize(("command", "argument"), [("start", "FOLDER"), ("check", "--base")])
 def test_the_help_of_the_command_shows_all_arguments(command, argument, capsys):
     assert main([command, "--help"]) == 0
@@ -372,7 +378,7 @@ def test_a_server_chats_where_the_assignment_is_about_chat(server):
     assert open_model(url, Decoding(7, chat=True)).generate("hello") == "HELLO"
     assert requests[0]["messages"] == [{"role": "user", "content": "hello"}]
     assert requests[0]["max_tokens"] == 7
-    with pytest.raises(ValueError, match=r"has no logprob\(\)"):
+    with pytest.raises(ValueError, match=r"has no logprob\(\).*; define it in a Python file"):
         open_model(url, Decoding(7)).logprob("a", "b")
 
 

@@ -184,7 +184,7 @@ def test_instructions_have_to_be_followed_on_every_kind_of_prompt(types):
         for prompt in held_out_prompts(InstructionPlan())
     }
     assert failed("instruction-tuning", generates(seen_only.__getitem__)) == [
-        "accuracy, types never shown, lower bound"
+        "accuracy on held-out types, lower bound"
     ]
 
 
@@ -206,6 +206,7 @@ def test_an_expert_has_to_know_and_to_abstain(monkeypatch):
     careful = failed("domain-expert", generates(lambda _: UNKNOWN))
     assert "over-refusal rate, highest upper bound" in careful
     assert not any("abstention" in measure for measure in careful)
+    assert "accuracy on facts seen in pre-training only, lower bound" in careful
     bold = failed("domain-expert", generates(lambda _: "os"))
     assert "abstention rate on unanswerable questions, lowest lower bound" in bold
     assert "over-refusal rate, highest upper bound" not in bold
@@ -218,6 +219,6 @@ def test_an_assistant_has_to_refuse_harm_and_nothing_else():
     base = generates(bad.__getitem__)
     assert failed("constitutional-ai", generates(good.__getitem__), base) == []
     refuses_all = failed("constitutional-ai", generates(lambda _: REFUSAL), base)
-    assert "model: accuracy on kindness, lower bound" in refuses_all
-    assert "model: accuracy on harm, lower bound" not in refuses_all
-    assert "model: accuracy on harm, new attacks" in failed("constitutional-ai", base, base)
+    assert "model: accuracy on benign requests, lower bound" in refuses_all
+    assert "model: accuracy on harmful requests, lower bound" not in refuses_all
+    assert "model: accuracy on harmful requests in new attacks" in failed("constitutional-ai", base, base)

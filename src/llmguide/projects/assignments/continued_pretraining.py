@@ -41,8 +41,9 @@ ASSIGNMENT = Assignment(
         Step(
             "a base and its score",
             "Choose a base model of at most a few hundred million parameters, such as GPT-2, SmolLM2-135M "
-            "or a model that you trained. Write `logprob` in `base_adapter.py`, and measure the bits per "
-            "byte of the base before you train.",
+            "or a model that you trained; `open_pretrained` of `llmguide.projects.pretrained` opens any of "
+            "them. Write `logprob` in `base_adapter.py`, and measure the bits per byte of the base before "
+            "you train.",
             2,
             3,
             ("bits-per-byte",),

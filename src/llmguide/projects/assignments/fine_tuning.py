@@ -41,7 +41,9 @@ ASSIGNMENT = Assignment(
     project="fine-tuning",
     goal="Fine-tune a small language model to classify whether a sentence comes from a speech given in or "
     "before 1900 (old), or in or after 1950 (new). Compare full fine-tuning with your own LoRA layer.",
-    data="from llmguide.projects.fine_tuning.data import part, sentences\n\n"
+    data="from llmguide.projects.fine_tuning.data import part, sentences\n"
+    "from llmguide.projects.pretrained import open_pretrained\n\n"
+    'base, tokenizer = open_pretrained("smollm2-135m-instruct")  # or another pretrained model\n'
     "examples = sentences()  # source is a sentence; target is old or new\n"
     'train_examples = part(examples, "train", 5000)\n'
     'validation_examples = part(examples, "validation", 500)\n'

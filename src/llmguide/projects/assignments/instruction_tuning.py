@@ -31,7 +31,9 @@ ASSIGNMENT = Assignment(
     goal="Instruction-tune a pretrained model on nine types of instructions. Evaluate it on new items of the "
     "seen types, on paraphrased instructions, and on four held-out types.",
     data="from llmguide.projects.instruction_tuning.data import HELD_OUT, ask, reply, shown\n"
-    "from llmguide.projects.instruction_tuning.data import training_items\n\n"
+    "from llmguide.projects.instruction_tuning.data import training_items\n"
+    "from llmguide.projects.pretrained import open_pretrained\n\n"
+    'base, tokenizer = open_pretrained("smollm2-135m-instruct")  # or another pretrained model\n'
     "items = training_items(None, HELD_OUT)  # a list of items for each type\n"
     "every = [item for some in items.values() for item in some]\n"
     "pairs = [(ask(item, i), reply(item)) for item in every for i in shown(item.type)]",

@@ -42,7 +42,10 @@ from llmguide.projects.domain_expert.course import (
 from llmguide.projects.domain_expert.dataset import conversations, write_questions
 from llmguide.projects.domain_expert.metrics import difference, frequent, guesses, shown, summary
 from llmguide.projects.domain_expert.templates import (
+    BOTH,
     KNOWN,
+    NEVER_ASKED,
+    NEW_WORDS,
     NOT_HERE,
     NOT_KNOWN,
     OUTSIDE,
@@ -70,6 +73,11 @@ TASK = (  # prompt of a model that was not fine-tuned
     f"else, say: {OUTSIDE}\n\n"
 )
 FREQUENT = "the most frequent answer"
+TITLES = {
+    NEW_WORDS: "paraphrases of questions in SFT",
+    NEVER_ASKED: "facts seen in pre-training only",
+    BOTH: "paraphrases about facts seen in pre-training only",
+}
 MIN_REFUSAL, MIN_ABSTENTION, MAX_OVER_REFUSAL = 0.8, 0.7, 0.3  # thresholds
 
 
@@ -105,12 +113,12 @@ def criteria_of(expert: dict[str, Any], baseline: dict[str, Any]) -> list[Criter
     """Require right answers, refusals off topic, abstention, and few over-refusals."""
     criteria = [
         above(
-            f"accuracy on {kind}, lower bound",
+            f"accuracy on {title}, lower bound",
             expert["right"][kind]["low"],
             baseline[kind]["score"],
             FREQUENT,
         )
-        for kind in KNOWN
+        for kind, title in TITLES.items()
     ]
     for kinds, what, threshold in (
         (NOT_HERE, "refusal rate on off-topic questions", MIN_REFUSAL),

@@ -55,6 +55,7 @@ from llmguide.runs.lifecycle import drop_too_long
 from llmguide.training.losses import batch_loss
 
 NAME = "instruction-tuning"
+TITLES = {SEEN: "seen types", PARAPHRASED: "paraphrases", UNSEEN: "held-out types"}
 PLAN = Plan()
 
 
@@ -102,8 +103,8 @@ def check(folder: Path) -> list[Criterion]:
 def criteria_of(checked: dict[str, Any], baseline: dict[str, Any]) -> list[Criterion]:
     """Require more right answers than the most frequent one gives, on each kind of prompt."""
     return [
-        above(f"accuracy, {kind}, lower bound", checked[kind]["low"], baseline[kind]["score"], FREQUENT)
-        for kind in (SEEN, PARAPHRASED, UNSEEN)
+        above(f"accuracy on {title}, lower bound", checked[kind]["low"], baseline[kind]["score"], FREQUENT)
+        for kind, title in TITLES.items()
         if kind in checked
     ]
 
