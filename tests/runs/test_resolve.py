@@ -101,12 +101,13 @@ def test_a_checkpoint_holds_the_adapter_and_its_optimizer_only(tuned):
     assert size < sum(p.numel() for p in llmguide.load(tuned / "base").parameters()) / 10
 
 
-def test_a_checkpoint_of_a_bfloat16_base_is_the_run(data, tmp_path):
+@pytest.mark.parametrize("more", [[], ["--quantize", "nf4"]], ids=["lora", "qlora"])
+def test_a_checkpoint_of_a_bfloat16_base_is_the_run(more, data, tmp_path):
     save_base(tmp_path / "base", "transformers")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     model.bfloat16().save_pretrained(tmp_path / "base")
     args = ["--data", str(data), "--model", str(tmp_path / "base"), "--output", str(tmp_path / "run")]
-    assert main(["sft", *args, *LORA]) == 0
+    assert main(["sft", *args, *LORA, *more]) == 0
     whole, found = (llmguide.load(tmp_path / "run" / place)(IDS) for place in ("", "checkpoints"))
     torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)
 

@@ -25,6 +25,7 @@ from llmguide.models.huggingface.hub import ADAPTER, fetch_model, required
 from llmguide.models.saved import Model, is_saved, model_config
 from llmguide.post_training.adapters.lora import adapter_names, merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import load_adapter
+from llmguide.post_training.adapters.quantized_linear import dequantize_model
 from llmguide.runs.folder import as_decoder
 from llmguide.runs.options import LORA, Lora
 from llmguide.runs.packaged import MODELS, is_packaged, unpacked
@@ -240,7 +241,7 @@ def _open_checkpoint(path: Path, dtype: torch.dtype | None) -> tuple[GPT | Llama
     run = folder / "run.json"
     options = json.loads(run.read_text(encoding="utf-8")) if run.exists() else {}
     saved = vars(LORA) | options.get("lora", {})
-    lora = Lora(saved["lora_rank"], saved["lora_alpha"], tuple(saved["lora_targets"]))
+    lora = Lora(**saved | {"lora_targets": tuple(saved["lora_targets"])})
     if state.get("model_config") and not lora.lora_rank:
         model, tokenizer = as_decoder(build(model_config(state["model_config"]))), None
     elif options.get("model"):
@@ -263,5 +264,5 @@ def _with_tokenizer(model: GPT | Llama, tokenizer: Any) -> tuple[GPT | Llama, An
 
 def _without_adapters(model: GPT | Llama) -> GPT | Llama:
     if adapter_names(model):
-        remove_lora(merge_lora(model))
+        remove_lora(merge_lora(dequantize_model(model)))
     return model.eval()
