@@ -16,7 +16,9 @@ Leaves out: ``\w``, ``\d``, ``\b`` and other shorthands that match different cha
 """
 
 import re
+from bisect import bisect_right
 from functools import cache, cached_property
+from operator import itemgetter
 
 from llmguide.tokenization.unicode_classes import CLASS_NAMES, code_point_ranges
 
@@ -38,6 +40,12 @@ _SYNTAX = re.compile(
 )
 _LAST_BMP = 0xFFFF
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+_KINDS = ("Lu", "Ll", "Lt", "Lm", "Lo", "M", "N")  # every class that has astral members
+_STAND_INS = {kind: chr(0xD800 + i) for i, kind in enumerate(_KINDS)}
+_STAND_INS["L"] = "".join(_STAND_INS[kind] for kind in _KINDS if kind[0] == "L")
+_UNCLASSED = chr(0xD800 + len(_KINDS))
+_ANY_STAND_IN = re.compile(f"[\ud800-{_UNCLASSED}]")
+_BORDER = "\udfff"
 
 
 class Pretokenizer:
@@ -59,6 +67,7 @@ class Pretokenizer:
         # A character set without the rare code points past U+FFFF is a bitmap in `re`; with them every miss
         # walks a list of ranges, which costs 2.5 to 6 times the time on English text.
         self._bmp = _compile(translate(pattern, last=_LAST_BMP), pattern)
+        self._stand_ins_are_exact = pattern.isascii() and not re.search(r"\\[xu]", pattern)
 
     @cached_property
     def _full(self) -> re.Pattern[str]:
@@ -67,7 +76,21 @@ class Pretokenizer:
     def __call__(self, text: str) -> list[str]:
         """Return the pieces of ``text`` in order."""
         text = well_formed(text)
-        return (self._full if _ASTRAL.search(text) else self._bmp).findall(text)
+        if text.isascii() or not _ASTRAL.search(text):
+            return self._bmp.findall(text)
+        return self._split_with_stand_ins(text) if self._stand_ins_are_exact else self._full.findall(text)
+
+    def _split_with_stand_ins(self, text: str) -> list[str]:
+        """Split a text with emoji or other code points past U+FFFF as fast as one without.
+
+        A well-formed text has no surrogates, so surrogates can replace the astral characters of each class
+        while the fast pattern runs, and another one can mark the borders.
+        """
+        pieces = self._bmp.findall(_ASTRAL.sub(_stand_in, text))
+        if sum(map(len, pieces)) != len(text):  # the pattern drops text, so stand-ins would be ambiguous
+            return self._full.findall(text)
+        originals = iter(_ASTRAL.findall(text))
+        return _ANY_STAND_IN.sub(lambda _: next(originals), _BORDER.join(pieces)).split(_BORDER)
 
 
 def translate(pattern: str, *, last: int = 0x10FFFF) -> str:
@@ -133,4 +156,19 @@ def _compile(translated: str, pattern: str) -> re.Pattern[str]:
 @cache
 def _set_body(name: str, last: int) -> str:
     ranges = ((a, min(b, last)) for a, b in code_point_ranges(name) if a <= last)
-    return "".join(f"{chr(a)}-{chr(b)}" if a < b else chr(a) for a, b in ranges)
+    body = "".join(f"{chr(a)}-{chr(b)}" if a < b else chr(a) for a, b in ranges)
+    return body + _STAND_INS.get(name, "") if last == _LAST_BMP else body
+
+
+def _stand_in(match: re.Match[str]) -> str:
+    code_point = ord(match.group())
+    ranges = _astral_ranges()
+    _, last, stand_in = ranges[bisect_right(ranges, code_point, key=itemgetter(0)) - 1]
+    return stand_in if code_point <= last else _UNCLASSED
+
+
+@cache
+def _astral_ranges() -> list[tuple[int, int, str]]:
+    """Return first and last code point of each astral range, ascending, with the stand-in of its class."""
+    ranges = ((*bounds, _STAND_INS[kind]) for kind in _KINDS for bounds in code_point_ranges(kind))
+    return sorted(r for r in ranges if r[1] > _LAST_BMP)
