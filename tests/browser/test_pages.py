@@ -161,7 +161,9 @@ def test_controls_keep_their_names_while_a_tooltip_shows(browser: Browser, site_
     with window(browser, DESKTOP) as context:
         page = context.new_page()
         page.goto(site_url)
-        page.locator("pre > code:visible").first.scroll_into_view_if_needed()  # its button comes then
+        page.locator("pre > code:visible").first.scroll_into_view_if_needed()
+        # comes when the code is near; the first focus scrolls away from it
+        page.get_by_role("button", name="Copy to clipboard").first.wait_for(state="attached")
         for role, name in (("link", "Edit this page"), ("button", "Copy to clipboard")):
             control = page.get_by_role(role, name=name).first
             control.focus()
@@ -282,7 +284,8 @@ def test_formulas_have_their_fonts_and_their_text(browser: Browser, site_url: st
         page = context.new_page()
         page.goto(f"{site_url}learn/attention/")
         assert page.locator(".katex-html").count() == page.locator(".katex-mathml math").count() > 0
-        assert page.evaluate("document.fonts.ready.then(() => document.fonts.check('16px KaTeX_Main'))")
+        page.locator(".katex-html").first.scroll_into_view_if_needed()  # asks for the font
+        page.wait_for_function("document.fonts.check('16px KaTeX_Main')")
 
 
 def test_a_box_that_scrolls_is_reached_with_tab(browser: Browser, site_url: str) -> None:
