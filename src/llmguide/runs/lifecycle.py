@@ -15,7 +15,7 @@ from llmguide.files import write_json
 from llmguide.runs.folder import claim, n_params, record, say
 from llmguide.training import distributed
 from llmguide.training.checkpoint import checkpoints, step_of
-from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger
+from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger, WandbLogger
 
 Item = TypeVar("Item")
 
@@ -61,11 +61,17 @@ def resumable(output: Path, config: Any = None) -> Iterator[None]:
         raise
 
 
-def loggers(output: Path) -> Loggers | None:
-    """Return the loggers of a run folder; None in all processes but rank 0."""
+def loggers(output: Path, wandb: str | None = None) -> Loggers | None:
+    """Return the loggers of a run folder; None in all processes but rank 0.
+
+    Args:
+        output: Run folder.
+        wandb: Project on Weights & Biases to log to as well.
+    """
     if distributed.world().rank > 0:
         return None
-    return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"))
+    tracker = [] if wandb is None else [WandbLogger(wandb, output)]
+    return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"), *tracker)
 
 
 def write_report(output: Path, content: dict[str, Any]) -> None:
