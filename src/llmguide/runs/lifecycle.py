@@ -29,6 +29,9 @@ def start_run(output: Path, **options: Any) -> torch.device:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("llmguide").setLevel(logging.INFO)
     device = distributed.init_process_group()
+    given = {name: options[name] for name in ("model", "reward_model") if options.get(name) is not None}
+    # absolute, so that a checkpoint can be opened from another working directory
+    options |= {name: Path(at).resolve() for name, at in given.items() if Path(at).exists()}
     if distributed.world().rank == 0:
         claim(output, json.loads(json.dumps(options, default=str)))
     barrier()
