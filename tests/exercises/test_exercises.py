@@ -18,7 +18,7 @@ from llmguide.costs.scaling_laws import KAPLAN_COMPUTE
 from llmguide.data.cleaning.dedup import jaccard, match_probability
 from llmguide.exercises import exercise, exercises, grade
 from llmguide.exercises.checking import check
-from llmguide.exercises.comparing import same
+from llmguide.exercises.comparing import difference, same
 from llmguide.exercises.grading import CHAPTERS
 from llmguide.exercises.time_limit import time_limit
 from llmguide.post_training.adapters.quantization import NF4
@@ -356,3 +356,9 @@ def test_unknown_exercise():
 
 def test_exercise_shows_its_task():
     assert repr(exercise("lora")).startswith("lora: lora(x, W, A, B, alpha)")
+
+
+def test_a_result_of_another_type_is_told_apart_where_it_prints_the_same():
+    text = difference((1,), torch.tensor([0.75, 0.25]), [0.75, 0.25])
+    assert "Got [0.75, 0.25] of type Tensor, not list" in text
+    assert "of type" not in difference((1,), torch.tensor([0.750001]), torch.tensor([0.75]))

@@ -93,6 +93,14 @@ def test_an_adapter_a_checkpoint_and_the_run_are_one_model(tuned):
     assert not torch.allclose(logits(first), whole, atol=1e-4)
 
 
+def test_a_checkpoint_can_be_opened_from_another_folder(tuned, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tuned)
+    args = ["--data", str(data), "--model", "base", "--output", str(tmp_path / "run"), *LORA]
+    assert main(["sft", *args]) == 0
+    monkeypatch.chdir(tmp_path)
+    torch.testing.assert_close(logits("run/checkpoints"), logits("run"), rtol=0, atol=1e-6)
+
+
 def test_a_checkpoint_holds_the_adapter_and_its_optimizer_only(tuned):
     state = checkpoint.load(newest(tuned / "run"))
     assert {name.rpartition(".")[2] for name in state["model"]} == {"A", "B"}

@@ -3,6 +3,7 @@ import logging
 import re
 import sys
 from statistics import fmean, stdev
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 
 from llmguide.training import monitor
 from llmguide.training.divergence import is_spike
-from llmguide.training.monitor import Console, JsonLinesLogger, Logger, Loggers, TensorBoardLogger, describe
+from llmguide.training.monitor import (
+    Console,
+    JsonLinesLogger,
+    Logger,
+    Loggers,
+    TensorBoardLogger,
+    WandbLogger,
+    describe,
+)
 from llmguide.training.utilization import measure_peak_flops
 
 VALUES = {"loss": 2.5, "lr": 1e-3, "grad_norm": 0.5, "tokens_per_s": 1234.0}
@@ -80,6 +89,38 @@ def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match=r'pip install "llmguide\[cli\]"'):
         TensorBoardLogger(tmp_path)
+
+
+def test_a_resumed_run_goes_on_in_weights_and_biases(tmp_path, monkeypatch):
+    calls = []
+
+    class Tracked:
+        def log(self, values, *, step):
+            calls.append((step, values))
+
+    def init(**options):
+        calls.append(options)
+        return Tracked()
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    (tmp_path / "run.json").write_text('{"seed": 3}')
+    for _ in range(2):
+        logger = WandbLogger("a project", tmp_path)
+        logger.log(5, {"loss": 2.0})
+        logger.text(5, "Once")
+    first, *logged = calls[:3]
+    assert first["project"] == "a project"
+    assert (first["name"], first["dir"], first["config"]) == (tmp_path.name, str(tmp_path), {"seed": 3})
+    assert first["resume"] == "allow"
+    assert logged == [(5, {"loss": 2.0}), (5, {"sample": "Once"})]
+    assert calls[3:] == calls[:3]  # the id, too
+
+
+def test_without_wandb_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ImportError, match=r'pip install "llmguide\[wandb\]"'):
+        WandbLogger("a project", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_lines_go_to_logging_and_nothing_to_the_screen(capsys, caplog):

@@ -119,7 +119,7 @@ def dpo(
             config,
             folder=output / "checkpoints",
             loss=preference_objective(loss),
-            logger=loggers(output),
+            logger=loggers(output, steps.wandb),
         )
     save_trained(output, chat, chat.model, lora)
     if distributed.world().rank == 0:

@@ -108,7 +108,7 @@ def grpo(
     before = share_right(chat.model, unseen, reward, config)
     chat.save_tokenizer(output)
     with resumable(output, config):
-        history = learner.train(seen, folder=output / "checkpoints", logger=loggers(output))
+        history = learner.train(seen, folder=output / "checkpoints", logger=loggers(output, steps.wandb))
     save_trained(output, chat, chat.model, lora)
     after = share_right(chat.model, unseen, reward, config)
     for when, share in (("before", before), ("after", after)):

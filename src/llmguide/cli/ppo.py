@@ -102,7 +102,7 @@ def ppo(
     )
     chat.save_tokenizer(output)
     with resumable(output, config):
-        history = learner.train(prompts, folder=output / "checkpoints", logger=loggers(output))
+        history = learner.train(prompts, folder=output / "checkpoints", logger=loggers(output, steps.wandb))
     save_trained(output, chat, chat.model, lora)
     summarize(output, history)
     barrier()

@@ -67,6 +67,7 @@ def pretrain(
     validation: float = 0.05,
     prompt: str = "The",
     workers: int = 1,
+    wandb: str | None = None,
 ) -> None:
     """Train a small GPT.
 
@@ -82,6 +83,7 @@ def pretrain(
         validation: Fraction of the documents that is held out, between 0 and 1; at least one is.
         prompt: Prompt of the samples.
         workers: Number of processes that tokenize.
+        wandb: Project on Weights & Biases to log to; needs llmguide[wandb].
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("llmguide").setLevel(logging.INFO)
@@ -120,7 +122,14 @@ def pretrain(
         f"{tokens_per_step:,} of {len(tokens['train']):,} tokens"
     )
     began = perf_counter()
-    result = _train(model, tokens, train, output, sample=lambda m: _sample(m, tokenizer, prompt))
+    result = _train(
+        model,
+        tokens,
+        train,
+        output,
+        sample=lambda m: _sample(m, tokenizer, prompt),
+        logger=loggers(output, wandb),
+    )
     seconds = perf_counter() - began
     final = _decoder(config)
     final.load_state_dict({name: gathered(t).cpu() for name, t in model.state_dict().items()})
@@ -152,7 +161,13 @@ def compare(model: GPT | Llama, tokenizer: Tokenizer, text: Corpus, *, validatio
 
 
 def _train(
-    model: GPT | Llama, tokens: dict[str, Shards], config: TrainConfig, output: Path, *, sample: Any
+    model: GPT | Llama,
+    tokens: dict[str, Shards],
+    config: TrainConfig,
+    output: Path,
+    *,
+    sample: Any,
+    logger: Any,
 ) -> TrainResult:
     windows = {
         side: Windows(shards, config.window_length(), seed=config.seed) for side, shards in tokens.items()
@@ -164,7 +179,7 @@ def _train(
             config,
             validation=windows["validation"],
             folder=output / "checkpoints",
-            logger=loggers(output),
+            logger=logger,
             sample=sample,
         )
 

@@ -102,7 +102,7 @@ def reward(
             config,
             folder=output / "checkpoints",
             loss=preference_loss,
-            logger=loggers(output),
+            logger=loggers(output, steps.wandb),
         )
     save_trained(output, chat, chat.model, lora)
     if distributed.world().rank == 0:

@@ -66,7 +66,12 @@ def difference(arguments: tuple[Any, ...], got: Any, wanted: Any) -> str:
             numbers = f"got {shown((got[wrong[0]],))}, expected {shown((wanted[wrong[0]],))}"
             place = f"{len(wrong)} of {wanted.numel()} numbers are wrong. At {list(wrong[0])}: {numbers}"
             return f"No known mistake.\n{place},\nfor {shown(arguments)}"
-    return f"No known mistake.\nGot {shown((got,))}\nexpected {shown((wanted,))}\nfor {shown(arguments)}"
+    kind = ""
+    if type(got) is not type(wanted) and shown((got,)) == shown((wanted,)):
+        kind = f" of type {type(got).__name__}, not {type(wanted).__name__}"
+    return (
+        f"No known mistake.\nGot {shown((got,))}{kind}\nexpected {shown((wanted,))}\nfor {shown(arguments)}"
+    )
 
 
 def shown(arguments: tuple[Any, ...]) -> str:

@@ -72,7 +72,7 @@ def fine_tune(
             validation=validation,
             folder=output / "checkpoints",
             loss=batch_loss,
-            logger=loggers(output),
+            logger=loggers(output, steps.wandb),
         )
     save_trained(output, chat, chat.model, lora)
     after = result.history[-1].val_loss

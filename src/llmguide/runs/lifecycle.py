@@ -15,7 +15,7 @@ from llmguide.files import write_json
 from llmguide.runs.folder import claim, n_params, record, say
 from llmguide.training import distributed
 from llmguide.training.checkpoint import checkpoints, step_of
-from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger
+from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger, WandbLogger
 
 Item = TypeVar("Item")
 
@@ -29,6 +29,9 @@ def start_run(output: Path, **options: Any) -> torch.device:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("llmguide").setLevel(logging.INFO)
     device = distributed.init_process_group()
+    given = {name: options[name] for name in ("model", "reward_model") if options.get(name) is not None}
+    # absolute, so that a checkpoint can be opened from another working directory
+    options |= {name: Path(at).resolve() for name, at in given.items() if Path(at).exists()}
     if distributed.world().rank == 0:
         claim(output, json.loads(json.dumps(options, default=str)))
     barrier()
@@ -61,11 +64,17 @@ def resumable(output: Path, config: Any = None) -> Iterator[None]:
         raise
 
 
-def loggers(output: Path) -> Loggers | None:
-    """Return the loggers of a run folder; None in all processes but rank 0."""
+def loggers(output: Path, wandb: str | None = None) -> Loggers | None:
+    """Return the loggers of a run folder; None in all processes but rank 0.
+
+    Args:
+        output: Run folder.
+        wandb: Project on Weights & Biases to log to as well.
+    """
     if distributed.world().rank > 0:
         return None
-    return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"))
+    tracker = [] if wandb is None else [WandbLogger(wandb, output)]
+    return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"), *tracker)
 
 
 def write_report(output: Path, content: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ class Steps:
     lr: float | None = None  # peak learning rate
     checkpoint_every: int | None = None  # steps between checkpoints; default: 100, for ppo and grpo 50
     seed: int = 0  # seed of weights, data order and sampling
+    wandb: str | None = None  # project on Weights & Biases to log to; needs llmguide[wandb]
 
     def merge_into(self, defaults: Config) -> Config:
         """Return the defaults, overridden by the given options.
@@ -32,8 +33,8 @@ class Steps:
         4
         """
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        given.pop("epochs", None)  # `schedule` turns them into steps
-        return replace(defaults, **given)
+        others = {"epochs", "wandb"}  # `schedule` turns epochs into steps
+        return replace(defaults, **{name: given[name] for name in given.keys() - others})
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,8 @@ def _sft(output: Path, steps: Steps, device: torch.device) -> None:
     untrained = logprobs_of(policy, world)
     data = demonstrated(world, N_DEMONSTRATIONS, torch.Generator().manual_seed(steps.seed))
     config = steps.merge_into(fine_tuning(N_STEPS))
-    _train(output, policy, data, config, f"{len(data):,} demonstrations", loss=batch_loss)
+    logger = loggers(output, steps.wandb)
+    _train(output, policy, data, config, f"{len(data):,} demonstrations", loss=batch_loss, logger=logger)
     _save(output, policy, steps)
     title = "KL divergence from the untrained policy, and true reward"
     _report(output, title, {"untrained": untrained, "fine-tuned": logprobs_of(policy, world)}, world)
@@ -127,7 +128,8 @@ def _reward(output: Path, steps: Steps, device: torch.device, model: str | None)
     reward_model = RewardModel(policy).to(device)
     config = steps.merge_into(preference_learning(N_STEPS))
     data = preference_data(world, pairs)
-    _train(output, reward_model, data, config, f"{N_PAIRS:,} pairs", loss=preference_loss)
+    logger = loggers(output, steps.wandb)
+    _train(output, reward_model, data, config, f"{N_PAIRS:,} pairs", loss=preference_loss, logger=logger)
     reward_model.cpu()
     _save(output, policy, steps)
     if distributed.world().rank == 0:
@@ -164,7 +166,7 @@ def _dpo(
     )
     policy.to(device)
     config = steps.merge_into(preference_learning(N_STEPS))
-    logger = Exact(loggers(output), policy, reference, world, n_steps=config.n_steps)
+    logger = Exact(loggers(output, steps.wandb), policy, reference, world, n_steps=config.n_steps)
     objective = preference_objective(loss)
     _train(output, policy, pairs, config, f"{N_PAIRS:,} pairs", loss=objective, logger=logger)
     _save(output, policy, steps)
@@ -190,7 +192,7 @@ def _policy_gradient(
     say(f"the tiny world: {config.n_steps} rollouts of {config.batch_size} {unit}")
     torch.manual_seed(steps.seed)
     trainer = policy_trainer(world, policy, learned, config)
-    logger = Exact(loggers(output), policy, reference, world, n_steps=config.n_steps)
+    logger = Exact(loggers(output, steps.wandb), policy, reference, world, n_steps=config.n_steps)
     with resumable(output, config):
         trainer.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
     _save(output, policy, steps)
@@ -236,7 +238,7 @@ def _preferences(world: World, reference: Tensor, seed: int) -> list[Any]:
 
 
 def _train(
-    output: Path, model: Any, data: Any, config: TrainConfig, what: str, *, loss: Any, logger: Any = None
+    output: Path, model: Any, data: Any, config: TrainConfig, what: str, *, loss: Any, logger: Any
 ) -> None:
     config = replace(config, log_every=max(1, config.n_steps // N_LOGGED))
     say(f"the tiny world: {config.n_steps} steps of {config.batch_size} of {what}")
@@ -247,7 +249,7 @@ def _train(
             config,
             folder=output / "checkpoints",
             loss=loss,
-            logger=loggers(output) if logger is None else logger,
+            logger=logger,
         )
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any, Protocol, runtime_checkable
+from uuid import uuid4
 
 from llmguide.extras import import_extra
 from llmguide.files import write_text
@@ -95,6 +96,44 @@ class TensorBoardLogger:
         if self.writer is None:  # now the step after which an earlier process was stopped is known
             self.writer = self._open(purge_step=step)
         return self.writer
+
+
+class WandbLogger:
+    """Sends metrics to Weights & Biases; with ``WANDB_MODE=offline`` it only writes them to the folder.
+
+    A resumed run continues its curves; Weights & Biases ignores the points of the steps that it repeats.
+
+    Args:
+        project: Name of the project on Weights & Biases.
+        folder: Folder of the run, whose name the run gets there.
+
+    Raises:
+        ModuleNotFoundError: wandb is not installed.
+    """
+
+    def __init__(self, project: str, folder: str | Path):
+        wandb = import_extra("wandb", "wandb", "WandbLogger")
+        folder = Path(folder)
+        name = folder / "wandb-id"
+        if not name.exists():
+            write_text(name, uuid4().hex)
+        run = json.loads(path.read_text(encoding="utf-8")) if (path := folder / "run.json").exists() else {}
+        self._run = wandb.init(
+            project=project,
+            name=folder.name,
+            id=name.read_text(encoding="utf-8"),
+            resume="allow",
+            dir=str(folder),
+            config=run,
+        )
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Add a point to the curve of each metric."""
+        self._run.log(values, step=step)
+
+    def text(self, step: int, text: str) -> None:
+        """Add a text to the history."""
+        self._run.log({"sample": text}, step=step)
 
 
 class Loggers:
