@@ -403,7 +403,6 @@ def test_a_tensor_without_a_context_length_is_refused():
         train(new_model(), some_text(), replace(QUICK, context_length=None))
 
 
-@pytest.mark.parity
 def test_a_model_of_transformers_is_refused_before_the_run_starts(tmp_path):
     config = transformers.GPT2Config(vocab_size=V, n_positions=T, n_embd=12, n_layer=1, n_head=3)
     model = transformers.GPT2LMHeadModel(config)
@@ -417,6 +416,7 @@ def test_a_model_of_transformers_is_refused_before_the_run_starts(tmp_path):
     assert len(train(model, some_text(), replace(QUICK, n_steps=1), loss=loss).history) == 1
 
 
+@pytest.mark.parity
 def test_a_step_equals_a_step_of_torch():
     ours, theirs = new_model().double(), new_model().double()
     windows = Windows(some_text(), T)
