@@ -33,6 +33,7 @@ _EXTENDED = (  # read whole into memory
     tarfile.GNUTYPE_LONGLINK,
 )
 _LOCAL_HEADER = 30  # bytes before the name of a member of a zip
+_CHUNK = 8192
 
 
 class UnreadableError(Exception):
@@ -96,6 +97,20 @@ class Expanding(io.BufferedIOBase):
     def _counted(self, data: bytes) -> bytes:
         self._budget.spend(len(data))
         return data
+
+
+class InChunks(io.BufferedIOBase):
+    """A compressed stream that gives a few kilobytes at a time, since gzip of Python 3.12 asks for 128.
+
+    The budget counts what was read, and what gzip has read but not yet expanded would raise it.
+    """
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream = stream
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read at most 8 kB."""
+        return self._stream.read(_CHUNK if size is None or size < 0 else min(size, _CHUNK))
 
 
 def zip_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -167,17 +182,21 @@ class _Header(tarfile.TarInfo):
     """A tar header that is undamaged, short, and not of a sparse file."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_Header":
         try:
-            header = super().frombuf(buf, encoding, errors)
+            return super().fromtarfile(tarfile_)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end marker
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"a header is damaged ({error}); members after it are lost") from error
-        if header.size < 0 or (header.type in _EXTENDED and header.size > _HEADER):
-            raise tarfile.ReadError(f"a header of {header.size:,} bytes; at most {_HEADER:,} are read")
-        if header.type == tarfile.GNUTYPE_SPARSE:
-            raise tarfile.ReadError(f"{header.name!r} is a sparse file; pack the tar without them")
+
+    # every Python calls it before it uses a header; newer ones no longer call frombuf
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> "_Header":
+        if self.size < 0 or (self.type in _EXTENDED and self.size > _HEADER):
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes; at most {_HEADER:,} are read")
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError(f"{self.name!r} is a sparse file; pack the tar without them")
+        header: _Header = super()._proc_member(tarfile_)  # type: ignore[misc]
         return header
 
     def _proc_gnusparse_10(self, *_: object) -> None:  # the map of a sparse file can be as long as the file

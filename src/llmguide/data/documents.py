@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import IO
 
 from llmguide.data import archives, parquet
-from llmguide.data.archives import BudgetError, Expanding, Source, UnreadableError
+from llmguide.data.archives import BudgetError, Expanding, InChunks, Source, UnreadableError
 
 LIMIT, _BLOCK = 2**24, 2**20  # bytes
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -152,7 +152,7 @@ def _read(
         if inside and name.endswith(_ARCHIVES):
             yield Unread("archive inside an archive", source)
         elif name.endswith((".gz", ".tgz")):
-            expanding = Expanding(gzip.GzipFile(fileobj=stream), budget)
+            expanding = Expanding(gzip.GzipFile(fileobj=InChunks(stream)), budget)
             inner = name.removesuffix(".gz") if name.endswith(".gz") else ".tar"
             yield from _read(expanding, inner, source, text_field, budget, inside=inside)
         elif name.endswith(".zip"):
