@@ -49,21 +49,21 @@ def finished(tmp_path_factory):
     args = ["project", "rlhf", "--data", str(folder / "pairs.jsonl"), *SIZES, "--seed", str(SEED)]
     args += ["--context-length", "32", "--max-new-tokens", "10", "--batch-size", "8", "--sft-steps", "300"]
     args += ["--reward-rate", "0.006", "--ppo-steps", "40", "--n-answers", "64", "--ppo-rate", "0.001"]
-    assert main([*args, "--kl-coefs", "0.5", "5", "--output", str(folder / "whole")]) == 0
+    assert main([*args, "--kl-coefs", "1.2", "5", "--output", str(folder / "whole")]) == 0
     return folder / "whole"
 
 
 def test_a_policy_that_says_what_people_like_passes(finished, results, capsys):
     found = results(finished)
     assert found["accuracy"]["reward"]["score"] == found["accuracy"]["gold"]["score"] == 1.0
-    assert found["policies"]["ppo-0.5"]["kl"] > found["policies"]["ppo-5"]["kl"]
+    assert found["policies"]["ppo-1.2"]["kl"] > found["policies"]["ppo-5"]["kl"]
     assert main(["check", "rlhf", str(finished)]) == 0
     assert "passed" in capsys.readouterr().out
 
 
 def test_a_policy_that_has_not_moved_fails_whatever_the_record_says(finished, tmp_path, capsys):
     copy = shutil.copytree(finished, tmp_path / "copy")
-    shutil.copytree(copy / "sft", copy / "ppo-0.5", dirs_exist_ok=True)
+    shutil.copytree(copy / "sft", copy / "ppo-1.2", dirs_exist_ok=True)
     assert main(["check", "rlhf", str(copy)]) == 1
     assert "not passed" in capsys.readouterr().out
 
@@ -84,17 +84,17 @@ def test_a_policy_that_always_says_the_same_fails(finished, tmp_path, text, fail
     ]
     config = TrainConfig(n_steps=100, context_length=plan.context_length, batch_size=8, lr=0.003)
     train(policy, Conversations(examples), config, loss=batch_loss)
-    save_run(copy / "ppo-0.5", policy, tokenizer)
+    save_run(copy / "ppo-1.2", policy, tokenizer)
     passed = {criterion.measure: criterion.passed for criterion in rlhf.check(copy)}
     assert not passed[failed]
 
 
 def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
-    copy = killed(finished, tmp_path / "copy", "ppo-0.5")
-    shutil.rmtree(copy / "ppo-0.5")
-    max((copy / "checkpoints" / "ppo-0.5").glob("step-*")).unlink()
+    copy = killed(finished, tmp_path / "copy", "ppo-1.2")
+    shutil.rmtree(copy / "ppo-1.2")
+    max((copy / "checkpoints" / "ppo-1.2").glob("step-*")).unlink()
     rlhf.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
-    before, after = (load_run(folder / "ppo-0.5")[0].state_dict() for folder in (finished, copy))
+    before, after = (load_run(folder / "ppo-1.2")[0].state_dict() for folder in (finished, copy))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert results(finished) == results(copy)
     curves = [json.loads((folder / "record.json").read_text())["curves"] for folder in (finished, copy)]
@@ -144,7 +144,7 @@ def test_the_evaluating_raters_follow_the_other_raters(monkeypatch):
 
 def test_measuring_again_draws_other_answers(finished):
     data = splits(plan_of(Plan, finished), 0)
-    found = [measure(finished, data, seed=seed, only=[0.5])["answers"] for seed in (0, 0, 1)]
+    found = [measure(finished, data, seed=seed, only=[1.2])["answers"] for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
 
 
