@@ -1,6 +1,7 @@
 """The step by hand against the model that it stands for, in every kind of model and through every kernel."""
 
 from copy import deepcopy
+from itertools import product
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from llmguide.generation import _fast_decoding
 from llmguide.generation._fast_decoding import decoding_step
 from llmguide.generation.generate import generate
 from llmguide.generation.steps import new_cache, next_logits
-from llmguide.models import Llama, build
+from llmguide.models import Llama, Transformer, build
+from llmguide.models.encoder_decoder import Reading
 from llmguide.nn.kv_cache import KVCache
 
 MODELS = CONFIGS | {
@@ -56,6 +58,22 @@ def test_steps_give_the_logits_of_the_model(name, rows, padding, tokens_hint, ma
         patch.setattr(_fast_decoding, "processor", lambda: maker)
         steps = logits_of_steps(model, ids, mask, prompt=4, rows=rows, tokens=tokens_hint)
         torch.testing.assert_close(steps, model(ids, attention_mask=mask)[:, 3:], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("norm_position", "positions"), [*product(("pre", "post"), ("learned", "sinusoidal"))]
+)
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_steps_of_an_encoder_decoder(norm_position, positions, is_padded):
+    changes = {"norm_position": norm_position, "positions": positions, "n_kv_heads": 1}
+    model = lively(Transformer(ModelConfig(**SIZES, architecture="encoder-decoder", **changes)))
+    source, target = tokens(2, 7), tokens(2, 9, seed=1)
+    source_mask = torch.tensor([[1] * 7, [1, 0, 0, 1, 1, 1, 0]]) if is_padded else None
+    reading = Reading(model, source, source_mask)
+    steps = logits_of_steps(reading, target, None, prompt=1, rows=2, tokens=1000)
+    with torch.no_grad():
+        expected = model(source, target, source_mask=source_mask)
+    torch.testing.assert_close(steps, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("tokens_hint", [1, 1000])

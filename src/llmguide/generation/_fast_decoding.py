@@ -11,8 +11,8 @@ With few rows, reading the weights takes most of the time, so their memory layou
 completions of a model of up to 1 GiB the weights are copied once into the fastest layout for the processor;
 otherwise, and on other devices, they are used without copying.
 
-Leaves out: modules with hooks, encoder-decoders and unknown classes, for which `decoding_step` returns None.
-Layers other than `torch.nn.Linear` (adapters, quantized weights) are called as they are.
+Leaves out: modules with hooks and unknown classes, for which `decoding_step` returns None. Layers other than
+`torch.nn.Linear` (adapters, quantized weights) are called as they are.
 
 Glossary: ``B`` rows, ``D`` model width, ``H`` query heads, ``K`` key/value heads, ``E`` head width, ``V``
 vocabulary, ``T_k`` keys.
@@ -20,7 +20,7 @@ vocabulary, ``T_k`` keys.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import inf
+from math import inf, sqrt
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmguide.models.encoder_decoder import Reading
 from llmguide.models.gpt import GPT
 from llmguide.models.inputs import AttentionMask, n_visible_keys, token_positions, visible_keys
 from llmguide.models.llama import Llama
@@ -49,13 +50,15 @@ class _Now(NamedTuple):
     cache: KVCache
     mask: Tensor | None  # boolean or added to the scores, broadcasts to (B, K, H/K, T_k)
     rope: tuple[Tensor, Tensor] | None  # cos and (-sin, sin)
+    memory_mask: Tensor | None
 
 
 def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     """Build the function that computes a model's decoding steps.
 
     Args:
-        model: A decoder of `llmguide.models`, in evaluation mode.
+        model: A decoder of `llmguide.models`, or a `Reading` that has decoded its first token, in evaluation
+            mode.
         rows: Number of rows of each step, as a hint.
         tokens: Number of steps, as a hint.
 
@@ -73,18 +76,22 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     ...     torch.allclose(logits, model(text)[:, -1], atol=1e-6)
     True
     """
-    if type(model) not in (GPT, Llama) or _has_hooks(model):
+    reading = model if type(model) is Reading else None
+    module = model if reading is None else reading.model
+    if type(model) not in (GPT, Llama, Reading) or _has_hooks(module):
         return None
-    config, is_pre = model.config, model.config.norm_position == "pre"
+    config, is_pre = module.config, module.config.norm_position == "pre"
     if config.n_full_layers:  # the cache has no window, so each layer masks its own
         return None
-    size = sum(parameter.nbytes for parameter in model.parameters())
+    size = sum(parameter.nbytes for parameter in module.parameters())
     copy_for = rows if tokens >= FEWEST_TOKENS and size <= LARGEST_COPY else 0
 
-    embed = _embedding(model)
-    sublayers = [pair for i, block in enumerate(model.blocks) for pair in _sublayers(block, i, copy_for)]
-    final_norm = _norm(model.final_norm)
-    head = _linear((model.tokens if model.head is None else model.head,), copy_for)
+    embed = _embedding(module)
+    blocks: Any = module.blocks if reading is None else module.decoder_blocks
+    sublayers = [pair for i, block in enumerate(blocks) for pair in _sublayers(block, i, copy_for, reading)]
+    final_norm = _norm(module.final_norm if reading is None else module.decoder_norm)
+    tied = module.tokens if reading is None else module.target_tokens
+    head = _linear((tied if module.head is None else module.head,), copy_for)
 
     @torch.inference_mode()
     def step(
@@ -102,8 +109,9 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
         if config.positions == "rope":
             cos, sin = rope_tables(positions, config.head_dim, config.rope_theta, config.rope_scaling)
             rope = cos[..., None, :], torch.stack((-sin, sin), dim=-2)
+        memory_mask = None if reading is None else visible_keys(reading.source_mask, None, 1)
 
-        now = _Now(cache, mask, rope)
+        now = _Now(cache, mask, rope, memory_mask)
         if is_pre:
             for norm, sublayer in sublayers:
                 x = x + sublayer(norm(x), now)
@@ -119,14 +127,22 @@ def _has_hooks(model: nn.Module) -> bool:
     return any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def _embedding(model: Any) -> Callable[[Tensor, Tensor], Tensor]:
+def _embedding(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """Return a function from tokens (B,) and positions () or (B,) to the residual stream (B, D)."""
-    config, norm = model.config, _norm(model.embedding_norm)
+    config: Any = model.config
+    is_decoder = config.architecture == "decoder"
+    tokens: Any = model.tokens if is_decoder else model.target_tokens
+    norm = _norm(model.embedding_norm if is_decoder else model.target_embedding_norm)
+    learned: Any = None
+    if config.positions == "learned":
+        learned = model.positions if is_decoder else model.target_positions
 
     def embed(token: Tensor, positions: Tensor) -> Tensor:
-        x = F.embedding(token, model.tokens.weight)
-        if config.positions == "learned":
-            x = x + model.positions.weight[positions]
+        x = F.embedding(token, tokens.weight)
+        if not is_decoder:
+            x = x * sqrt(config.d_model)
+        if learned is not None:
+            x = x + learned.weight[positions]
         elif config.positions == "sinusoidal":
             x = x + sinusoidal_positions(positions[..., None], config.d_model)[..., 0, :].to(x.dtype)
         return norm(x)
@@ -135,17 +151,21 @@ def _embedding(model: Any) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _sublayers(
-    block: Any, layer: int, copy_for: int
+    block: Any, layer: int, copy_for: int, reading: Reading | None
 ) -> list[tuple[Callable[[Tensor], Tensor], Callable[[Tensor, _Now], Tensor]]]:
-    """Return the two sublayers of a block, each after its norm."""
+    """Yield each sublayer of a block with its norm."""
     feed_forward = _feed_forward(block.feed_forward, copy_for)
-    return [
-        (_norm(block.attention_norm), _attention(block.attention, layer, copy_for)),
-        (_norm(block.feed_forward_norm), lambda x, now: feed_forward(x)),
-    ]
+    pairs = [(block.attention_norm, _self_attention(block.attention, layer, copy_for))]
+    if reading is not None:
+        cross = _cross_attention(block.cross_attention, layer, copy_for, reading.memory_cache)
+        pairs.append((block.cross_attention_norm, cross))
+    pairs.append((block.feed_forward_norm, lambda x, now: feed_forward(x)))
+    return [(_norm(norm), sublayer) for norm, sublayer in pairs]
 
 
-def _attention(module: MultiHeadAttention, layer: int, copy_for: int) -> Callable[[Tensor, _Now], Tensor]:
+def _self_attention(
+    module: MultiHeadAttention, layer: int, copy_for: int
+) -> Callable[[Tensor, _Now], Tensor]:
     project = _linear((module.q_proj, module.k_proj, module.v_proj), copy_for)
     project_out = _linear((module.o_proj,), copy_for)
     E = module.head_dim
@@ -166,6 +186,21 @@ def _attention(module: MultiHeadAttention, layer: int, copy_for: int) -> Callabl
             q = q.reshape(B, K, -1, E)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=now.mask)
         return project_out(out.reshape(B, -1))
+
+    return attend
+
+
+def _cross_attention(
+    module: MultiHeadAttention, layer: int, copy_for: int, memory_cache: KVCache
+) -> Callable[[Tensor, _Now], Tensor]:
+    project, project_out = _linear((module.q_proj,), copy_for), _linear((module.o_proj,), copy_for)
+    q_norm = _norm(module.q_norm)
+
+    def attend(x: Tensor, now: _Now) -> Tensor:
+        k, v = memory_cache[layer]
+        q = q_norm(project(x).view(len(x), k.shape[1], -1, k.shape[3]))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=now.memory_mask)
+        return project_out(out.reshape(len(x), -1))
 
     return attend
 
