@@ -359,7 +359,7 @@ def test_kl_in_the_loss_pulls_towards_the_divergence_from_the_reference():
     c = (G - 1) / G, because a completion is part of the mean that it is compared with; m makes the sum 1.
     """
     policy, beta, size = lively_policy(), 0.3, 128
-    reference, table = deepcopy(policy), torch.randn(V)
+    reference, table = deepcopy(policy), torch.linspace(-0.5, 0.5, V)
     grpo = GRPOTrainer(
         policy=policy,
         reference_model=reference,

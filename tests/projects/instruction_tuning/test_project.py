@@ -71,7 +71,7 @@ def finished(tmp_path_factory):
     base = build(replace(shape, tie_embeddings=False))
     start, end = (tokenizer.special_tokens[name] for name in (START, END))
     ids = torch.tensor([i for text in texts for i in (start, *tokenizer.encode(text), end)])
-    train(base, Windows(ids, 48), TrainConfig(n_steps=300, context_length=48, lr=0.02, optimizer="muon"))
+    train(base, Windows(ids, 48), TrainConfig(n_steps=600, context_length=48, lr=0.02, optimizer="muon"))
     save_run(folder / "base", base, tokenizer)
     args = ["--data", str(folder / "rows.jsonl"), "--base", str(folder / "base"), "--held-out", "echo"]
     args += ["--seed", str(SEED)]
