@@ -1,5 +1,7 @@
 """The error for a name that the subset lacks: a gap where PyTorch has the name, a misspelling elsewhere."""
 
+from functools import cache
+
 
 def refusal(owner, name):
     """Return the AttributeError to raise; Python itself adds what a misspelled name may have meant."""
@@ -13,6 +15,12 @@ def refusal(owner, name):
 
 def is_gap(owner, name):
     """Whether PyTorch has a public name ``owner.name``; yes for owners whose names are not listed."""
+    names = _names(owner)
+    return name.startswith("_") or names is None or name in names
+
+
+@cache
+def _names(owner):
     from torch.names import NAMES  # noqa: PLC0415 (of use only after a mistake)
 
-    return name.startswith("_") or owner not in NAMES or name in NAMES[owner].split()
+    return set(NAMES[owner].split()) if owner in NAMES else None
