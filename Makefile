@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve live test quick steady site package downloads check new bench extension successor browsers clean
+.PHONY: help serve live test nightly quick steady site package downloads check new bench extension successor browsers clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,13 +38,17 @@ test: .venv/ready browsers ## check and test everything
 	$(MAKE) site
 	pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder
 
+nightly: .venv/ready browsers ## test what takes too long for make test
+	$(MAKE) site
+	pytest --quiet --numprocesses auto --dist loadfile -m nightly
+
 # The processor's own instructions, AVX2's, and plain ones. The suite must pass whatever the rounding and seed.
 ISA_own :=
 ISA_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 ISA_plain := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE
 steady: $(foreach isa,own avx2 plain,$(foreach seed,0 1 2,steady-$(isa)-$(seed))) ## run the tests that train under three instruction sets and three seeds
 
-steady-%: .venv/ready
+steady-%: generated
 	@mkdir -p .cache
 	@env $(ISA_$(word 1,$(subst -, ,$*))) LLMGUIDE_TEST_SEED=$(word 2,$(subst -, ,$*)) pytest --quiet --numprocesses auto \
 	  --dist loadfile tests/projects tests/training tests/post_training tests/cli > .cache/$@.txt; \
@@ -90,8 +94,7 @@ extension: .venv/ready ## test the code assistant's extension for VS Code, and p
 	cd extensions/vscode-llmguide && npm ci --ignore-scripts --no-audit --no-fund --silent && npm test && npm run package
 
 # Without --clean, which would empty .cache.
-successor: .venv/ready node_modules/ready $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
-	python -m tools.generate
+successor: generated $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
 	rm -rf .cache/successor-site
 	SITE_DIR=.cache/successor-site $(ENGINE)/bin/zensical build --strict
 	python -m tools.check_successor
@@ -100,10 +103,13 @@ clean: ## remove everything that these targets made, the environment included
 	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference docs/quiz
 	rm -f docs/bibliography.md docs/claims.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
+.PHONY: generated
+generated: .venv/ready node_modules/ready
+	python -m tools.generate
+
 # Every cell in PyTorch and in the tab's runtime, and every peer.
 .PHONY: proved
-proved: .venv/ready node_modules/ready
-	python -m tools.generate
+proved: generated
 	python -m tools.pages
 	python -m tools.tab
 	python -m tools.parity
