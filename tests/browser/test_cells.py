@@ -1,6 +1,7 @@
 """Every Run button of every page, and what a reader does with a cell: edit, run, reset, reload, move on."""
 
 import json
+import math
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -104,14 +105,24 @@ def write(page: Page, box: Locator, code: str) -> None:
 # ---- every cell ------------------------------------------------------------------------------------
 
 
+# Seconds that a page's cells may take where it was built; the tab takes about twice as long. What trains for
+# longer is run by tools.tab alone, and each night in the tab itself (`make nightly`).
+MOST = 25
+
+
+@pytest.mark.parametrize("most", [MOST, pytest.param(math.inf, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", PAGES)
-def test_every_cell_gives_its_stored_output(browser: Browser, name: str) -> None:
+def test_every_cell_gives_its_stored_output(browser: Browser, name: str, most: float) -> None:
     needs_wheels()
     wrong = []
+    taken = 0.0
     with serving() as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, name)
         for number in range(1, page.locator("[data-cell]").count() + 1):
             block = cell(page, number).locator("[data-cell]")
+            taken += float(block.get_attribute("data-seconds-tab") or 0)
+            if taken > most:
+                break
             if block.get_attribute("data-needs") == "local":
                 assert (
                     block.get_attribute("data-reason")

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.browser.host import serving
 from tests.browser.test_cells import (
+    MOST,
     PAGES,
     PATIENCE,
     PLAIN,
@@ -24,9 +25,7 @@ pytestmark = pytest.mark.browser
 FIGURES = "learn/attention"  # figures, whose names the cells below use, stand between cells that need torch
 TABLES = "projects/small-lm"  # Python alone, tables and figures
 REPRESENTATIVE = [PLAIN, FIGURES, TABLES]
-# Seconds that the cells above and the cell may take where the page was built; the tab takes about twice as
-# long. Three pages train for longer before their last cells, which tools.tab alone runs below figures.
-MOST, LITTLE = 25, 2
+LITTLE = 2  # seconds, as MOST
 
 
 def runnable(page: Page, seconds: float) -> list[int]:
