@@ -2,8 +2,8 @@
 
 Writes to docs/assets/vendor, each under a name that changes with its content, so that it may be cached for
 ever: Pyodide's core with the wheels that can be had, one archive of the Python that pages use, one of each
-extra that few cells need, and the editor. What a first run downloads is measured here and stands in
-runtime.json, which pages and worker read.
+extra that few cells need, the language models, and the editor. What a first run downloads is measured here
+and stands in runtime.json, which pages and worker read.
 """
 
 import gzip
@@ -19,6 +19,8 @@ from typing import Any
 
 from tools import CACHE, DATA, DOCS, ROOT, write
 from tools.extras import EXTRAS, PROGRAMS, SQLITE, Extra, tree
+from tools.models import MODELS
+from tools.models import place as place_model
 from tools.npm import npm
 from tools.vendor import VENDOR
 from tools.wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
@@ -151,7 +153,7 @@ def _megabytes(paths: Iterable[Path]) -> float:
 def manifest(
     core: str, guide: str, editor: str, extras: dict[Extra, Path], found: dict[str, Path]
 ) -> dict[str, Any]:
-    """What runtime.json says; addresses are relative to it."""
+    """What runtime.json says besides models; addresses are relative to it."""
 
     def entry(wheel: Wheel) -> dict[str, str]:
         url = f"{core}/{wheel.file}" if wheel.name in found else wheel.url
@@ -183,8 +185,12 @@ def main() -> None:
     wanted = [wheel for step in STEPS for wheel in wheels(step)]
     found = fetch(wanted)
     extras = {extra: _place(extra.name, extra.files()) for extra in EXTRAS}
+    placed = {model.title: place_model(model) for model in MODELS}
     compile_kernel()
     parts = _place_core(found), _place("guide", guide_files()).name, _place_editor(), extras
-    write(MANIFEST, json.dumps(manifest(*parts, found), indent=1) + "\n")
+    models = [entry for entry in placed.values() if entry]
+    write(MANIFEST, json.dumps({**manifest(*parts, found), "models": models}, indent=1) + "\n")
     if missing := [wheel.name for wheel in wanted if wheel.name not in found]:
         print(f"left to Pyodide's CDN at reading time: {', '.join(missing)}")
+    if lacking := [title for title, entry in placed.items() if not entry]:
+        print(f"the site is built without {', '.join(lacking)}")
