@@ -138,7 +138,7 @@ def _embedding(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
         learned = model.positions if is_decoder else model.target_positions
 
     def embed(token: Tensor, positions: Tensor) -> Tensor:
-        x = F.embedding(token, tokens.weight)
+        x = tokens(token)
         if not is_decoder:
             x = x * sqrt(config.d_model)
         if learned is not None:
