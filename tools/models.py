@@ -6,11 +6,12 @@ built where a model cannot be fetched: its cells then do not run in the tab, and
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools import CACHE, hash_of
+from tools import hash_of
 from tools.vendor import VENDOR
 
 FILE_LIMIT = 16_000_000  # bytes: what an interrupted download may lose, and a phone holds twice for a moment
@@ -24,13 +25,16 @@ class Model:
     name: str
     title: str
     memory: int  # megabytes that a tab needs while the model generates
-
-    def files(self) -> list[Path]:
-        """The files of the model; none where they cannot be had."""
-        return sorted((CACHE / "models" / self.name).glob("*"))
+    files: Callable[[], list[Path]]  # none where they cannot be had
 
 
-MODELS = (Model("smollm2-135m-instruct", "SmolLM2-135M-Instruct", 400),)
+def _smollm2() -> list[Path]:
+    from tools.language_model import model_files  # noqa: PLC0415 (imports torch; most uses need the name only)
+
+    return model_files()
+
+
+MODELS = (Model("smollm2-135m-instruct", "SmolLM2-135M-Instruct", 600, _smollm2),)
 
 
 def place(model: Model, vendor: Path = VENDOR) -> dict[str, Any] | None:

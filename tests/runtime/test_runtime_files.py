@@ -53,15 +53,15 @@ def test_the_archive_holds_what_pages_import() -> None:
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch) -> Model:
-    """A model whose files stand in a folder of the test."""
-    monkeypatch.setattr(models, "CACHE", tmp_path)
-    (tmp_path / "models" / "tiny").mkdir(parents=True)
-    return Model("tiny", "Tiny", 10)
+def model(tmp_path) -> Model:
+    """A model whose files are in a folder of the test."""
+    source = tmp_path / "source"
+    source.mkdir()
+    return Model("tiny", "Tiny", 10, lambda: sorted(source.iterdir()))
 
 
 def test_a_model_is_laid_out_under_the_hash_of_its_content_and_its_old_version_goes(tmp_path, model) -> None:
-    source, vendor = tmp_path / "models" / "tiny", tmp_path / "vendor"
+    source, vendor = tmp_path / "source", tmp_path / "vendor"
     vendor.mkdir()
     folders = []
     for content in (b"old", b"new"):
@@ -79,7 +79,7 @@ def test_a_model_is_laid_out_under_the_hash_of_its_content_and_its_old_version_g
 
 def test_a_model_beyond_the_limits_is_refused(tmp_path, model, monkeypatch) -> None:
     for name in ("a", "b"):
-        (tmp_path / "models" / "tiny" / name).write_bytes(b"1234")
+        (tmp_path / "source" / name).write_bytes(b"1234")
     for limit, size in (("FILE_LIMIT", 3), ("BUDGET", 7)):
         with monkeypatch.context() as patch:
             patch.setattr(models, limit, size)
@@ -115,7 +115,7 @@ def test_cells_from_the_first_that_needs_a_model_name_it_and_do_not_run_on_a_sit
         return re.findall(r'data-cell="\d" (.*?)}', "\n".join(cells._Cells(Markdown()).run(PAGE.split("\n"))))
 
     loads = 'data-needs="torch" data-loads="core:6.4 torch:3.1"'
-    model = 'data-models="smollm2-135m-instruct:SmolLM2-135M-Instruct:78.1:400"'
+    model = 'data-models="smollm2-135m-instruct:SmolLM2-135M-Instruct:78.1:600"'
     first, *others = shown([{"name": "smollm2-135m-instruct", "megabytes": 78.1}])
     assert first == loads
     assert others == 2 * [f"{loads} {model}"]
