@@ -21,14 +21,17 @@ weights, and kernels for native processors.
 Reference: the quantization types of llama.cpp, ``ggml-quants.c``.
 """
 
+from importlib import import_module
+from typing import Any
+
 import torch
 from jaxtyping import Float, Float32, Int, Int16, UInt8
 from torch import Tensor, nn
 
 from llmguide.nn._linear import linear
 
-try:
-    from torch_kernels import q4_linear as kernel  # in the tab, from kernels.mjs
+try:  # in the tab, from kernels.mjs
+    kernel: Any = import_module("torch_kernels").q4_linear
 except ImportError:
     kernel = None
 
