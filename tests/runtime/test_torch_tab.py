@@ -182,6 +182,6 @@ def test_products_of_the_kernel_have_the_bits_of_numpy():
 
 @needs_numpy
 def test_products_with_4_bit_weights_are_those_with_the_dequantized_ones():
-    shapes = [(1, 1, 1), (2, 18, 9), (4, 3, 5), (7, 18, 64), (9, 48, 33)]
+    shapes = [(1, 1, 1), (2, 18, 9), (4, 3, 5), (15, 18, 64), (9, 48, 33)]
     errors = in_pyodide(Q4_ERRORS, shapes, KERNELS)
     assert 0 < max(errors) < 1

@@ -1,7 +1,7 @@
 // Products with the 4-bit matrices of llmguide.nn.q4, compiled to WebAssembly by AssemblyScript.
 //
-// The weights stay packed: those of a block become 16-bit integers in four registers, which are multiplied by up to four
-// inputs. Inputs are rounded to 16 bits, with a scale for each block, so that one instruction multiplies eight pairs and
+// The weights stay packed: those of a block become 16-bit integers in four registers, which are multiplied by one or
+// eight inputs. Inputs are rounded to 16 bits, with a scale for each block, so that one instruction multiplies eight pairs and
 // adds neighbors. Addresses are in bytes.
 
 const BLOCK: i32 = 32; // weights that share a scale
@@ -18,15 +18,10 @@ export function q4_linear(
   for (let i = 0; i < tokens * blocks; i++) round(x + i * BLOCK * 4, scratch + i * INPUT);
   const step = blocks * INPUT;
   let t = 0;
-  for (; t + 4 <= tokens; t += 4) {
+  for (; t + 8 <= tokens; t += 8) {
     for (let r = 0, b = 0; r < rows; r++, b += blocks) {
-      const sums = four(codes + b * 16, scales + b, zeros + b, blocks, scratch + t * step, step);
-      const scaled = f32x4.mul(sums, v128.load32_splat(rowScales + r * 4));
       const to = y + (t * rows + r) * 4;
-      v128.store_lane<f32>(to, scaled, 0);
-      v128.store_lane<f32>(to + rows * 4, scaled, 1);
-      v128.store_lane<f32>(to + rows * 8, scaled, 2);
-      v128.store_lane<f32>(to + rows * 12, scaled, 3);
+      eight(codes + b * 16, scales + b, zeros + b, load<f32>(rowScales + r * 4), blocks, scratch + t * step, step, to, rows * 4);
     }
   }
   for (; t < tokens; t++) {
@@ -67,9 +62,12 @@ function one(codes: usize, scales: usize, zeros: usize, blocks: i32, x: usize): 
   return total(sum);
 }
 
-/** Products of a row with four inputs. */
-function four(codes: usize, scales: usize, zeros: usize, blocks: i32, x: usize, step: i32): v128 {
+/** Products of a row with eight inputs. */
+function eight(
+  codes: usize, scales: usize, zeros: usize, rowScale: f32, blocks: i32, x: usize, step: i32, y: usize, yStep: i32,
+): void {
   let s0 = f32x4.splat(0), s1 = f32x4.splat(0), s2 = f32x4.splat(0), s3 = f32x4.splat(0);
+  let s4 = f32x4.splat(0), s5 = f32x4.splat(0), s6 = f32x4.splat(0), s7 = f32x4.splat(0);
   for (let b = 0; b < blocks; b++) {
     const w = v128.load(codes + b * 16), zero = i16x8.splat(load<u8>(zeros + b));
     const w0 = weights(i16x8.shl(w, 4), zero), w1 = weights(w, zero);
@@ -79,9 +77,20 @@ function four(codes: usize, scales: usize, zeros: usize, blocks: i32, x: usize, 
     s1 = f32x4.add(s1, product(w0, w1, w2, w3, scale, x + step));
     s2 = f32x4.add(s2, product(w0, w1, w2, w3, scale, x + 2 * step));
     s3 = f32x4.add(s3, product(w0, w1, w2, w3, scale, x + 3 * step));
+    s4 = f32x4.add(s4, product(w0, w1, w2, w3, scale, x + 4 * step));
+    s5 = f32x4.add(s5, product(w0, w1, w2, w3, scale, x + 5 * step));
+    s6 = f32x4.add(s6, product(w0, w1, w2, w3, scale, x + 6 * step));
+    s7 = f32x4.add(s7, product(w0, w1, w2, w3, scale, x + 7 * step));
     x += INPUT;
   }
-  return f32x4.replace_lane(f32x4.replace_lane(f32x4.replace_lane(f32x4.splat(total(s0)), 1, total(s1)), 2, total(s2)), 3, total(s3));
+  store<f32>(y, total(s0) * rowScale);
+  store<f32>(y + yStep, total(s1) * rowScale);
+  store<f32>(y + 2 * yStep, total(s2) * rowScale);
+  store<f32>(y + 3 * yStep, total(s3) * rowScale);
+  store<f32>(y + 4 * yStep, total(s4) * rowScale);
+  store<f32>(y + 5 * yStep, total(s5) * rowScale);
+  store<f32>(y + 6 * yStep, total(s6) * rowScale);
+  store<f32>(y + 7 * yStep, total(s7) * rowScale);
 }
 
 /** Eight weights in sixteenths of a code, from words whose second nibble holds the codes. */

@@ -21,6 +21,7 @@ weights, and kernels for native processors.
 Reference: the quantization types of llama.cpp, ``ggml-quants.c``.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -130,6 +131,17 @@ class Q4Embedding(nn.Module):
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float32[Tensor, "*batch D"]:
         """Dequantize the row of each id."""
         return self.table.rows(ids.flatten()).view(*ids.shape, -1)
+
+
+def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
+    """Copy layers with the same input into one, which concatenates their outputs.
+
+    >>> layer = Q4Linear(*quantize_q4(torch.eye(32)))
+    >>> stack_q4([layer, layer])(torch.ones(1, 32)).shape
+    torch.Size([1, 64])
+    """
+    buffers = zip(*(layer.buffers() for layer in layers), strict=True)
+    return Q4Linear(*(torch.cat(parts) for parts in buffers))
 
 
 def quantize_q4(
