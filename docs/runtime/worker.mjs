@@ -102,8 +102,7 @@ async function start(address) {
     pyodide.runPython("import hashlib, json, signal, sys, time\nsys.path.insert(0, '/guide')\nimport session");
     keepSnapshot(key, pyodide.makeMemorySnapshot());
   }
-  const products = "/guide/torch/array_matmul.wasm";
-  await addKernels(pyodide, memory, pyodide.FS.readFile(products));
+  await addKernels(pyodide, memory, pyodide.FS.readFile("/guide/torch/kernels.wasm"));
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
   const [handle, sha256] = pyodide.runPython(`

@@ -5,9 +5,11 @@ import sys
 import gguf
 import pytest
 import torch
+from tests.parity import assert_parity
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from llmguide import build, generate, to_hf
 from llmguide.data import fetch
 from llmguide.nn.q4 import Q4Linear
 from llmguide.runs import packaged
@@ -120,6 +122,22 @@ def test_four_bits_are_those_of_the_file(original):
     assert torch.equal(model.tokens.weight, model.head.weight)
     text = "<|im_start|>abc ab\n  é x"
     assert tokenizer.encode(text, allowed_special="all") == hf_tokenizer.encode(text)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("original", [QUANTIZED], indirect=True)
+def test_four_bits_compute_what_transformers_computes_with_the_dequantized_weights(original):
+    model, _ = open_model(f"{NAME}-q4")
+    exact = build(model.config)
+    names = [name.removesuffix(".weight") for name, _ in exact.named_parameters()]
+    exact.load_state_dict({f"{name}.weight": model.get_submodule(name).weight for name in names})
+    peer = to_hf(exact)
+    ids = torch.randint(0, CONFIG.vocab_size, (1, 12))
+    kwargs = {"of": "llmguide.nn.q4.Q4Linear.forward", "against": "transformers.LlamaForCausalLM"}
+    with torch.no_grad():
+        assert_parity(model(ids), peer(ids).logits, atol=1e-5, **kwargs)
+    theirs = peer.generate(ids, do_sample=False, max_new_tokens=32, eos_token_id=None, pad_token_id=0)
+    assert generate(model, ids, max_new_tokens=32, temperature=0).tolist() == theirs.tolist()
 
 
 def test_it_is_unpacked_once_and_whole(original, tmp_path):

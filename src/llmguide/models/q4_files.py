@@ -70,7 +70,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         tensors = {}
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             array = np.empty(entry["shape"], DTYPES[entry["dtype"]])
-            if file.readinto(memoryview(array).cast("B")) != array.nbytes:
+            if file.readinto(array.data.cast("B")) != array.nbytes:
                 raise ValueError(f"{path.name} is truncated")
             tensors[name] = torch.from_numpy(array)
         return tensors

@@ -15,16 +15,26 @@ This is Q4_1 of llama.cpp with scales of 8 bits instead of 16. Codes are packed 
 is 8 words, and weight ``8 k + j`` is nibble ``k`` of word ``j``. So a block is one SIMD register, and each
 shift of it makes 8 neighboring weights.
 
-Leaves out: training the weights, and kernels for native processors.
+In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits. Leaves out: training the
+weights, and kernels for native processors.
 
 Reference: the quantization types of llama.cpp, ``ggml-quants.c``.
 """
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32, Int, Int16, UInt8
 from torch import Tensor, nn
 
 from llmguide.nn._linear import linear
+
+try:  # in the tab, from kernels.mjs
+    kernel: Any = import_module("torch_kernels").q4_linear
+except ImportError:
+    kernel = None
 
 BLOCK = 32  # weights that share a scale and a zero point
 ROWS = 4096  # of a large matrix that are dequantized at once
@@ -78,11 +88,23 @@ class Q4Linear(nn.Module):
         return self.rows(slice(None))
 
     def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
-        """Dequantize some rows after the other, and multiply by each."""
+        """Multiply by the dequantized weight, some rows of it at a time, or call the kernel of the tab."""
+        needs_graph = x.requires_grad and torch.is_grad_enabled()
+        if kernel and x.shape[-1:] == (self.in_features,) and not needs_graph:
+            return self._by_kernel(x.float().contiguous())
         parts = [
             linear(x, self.rows(slice(i, i + ROWS)).to(x.dtype)) for i in range(0, self.out_features, ROWS)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def _by_kernel(self, x: Float32[Tensor, "*batch D_in"]) -> Float32[Tensor, "*batch D_out"]:
+        n, n_blocks = x.numel() // self.in_features, self.codes.shape[1]
+        y = torch.empty(*x.shape[:-1], self.out_features)
+        scratch = torch.empty(n * n_blocks * 17)  # of inputs in 16 bits, and their scales
+        weights = (self.codes, self.scales, self.zeros, self.row_scales)
+        at = [tensor.data_ptr() for tensor in (*weights, y, scratch)]
+        kernel(x.data_ptr(), n, n_blocks, self.out_features, *at)
+        return y
 
 
 class Q4Embedding(nn.Module):
@@ -111,6 +133,17 @@ class Q4Embedding(nn.Module):
         return self.table.rows(ids.flatten()).view(*ids.shape, -1)
 
 
+def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
+    """Copy layers with the same input into one, which concatenates their outputs.
+
+    >>> layer = Q4Linear(*quantize_q4(torch.eye(32)))
+    >>> stack_q4([layer, layer])(torch.ones(1, 32)).shape
+    torch.Size([1, 64])
+    """
+    buffers = zip(*(layer.buffers() for layer in layers), strict=True)
+    return Q4Linear(*(torch.cat(parts) for parts in buffers))
+
+
 def quantize_q4(
     x: Float[Tensor, "D_out D_in"],
 ) -> tuple[
@@ -125,7 +158,7 @@ def quantize_q4(
     >>> codes.tolist(), scales.tolist(), zeros.tolist(), row_scales.tolist()  # 30 = 2 / 255 x 255 x 15
     ([[[0, 0, 0, 0, 0, 0, 0, -4096]]], [[255]], [[0]], [0.0078])
     """
-    blocks = x.float().unflatten(-1, (-1, BLOCK))
+    blocks = x.float().view(len(x), -1, BLOCK)
     low, high = blocks.amin(-1).clamp(max=0), blocks.amax(-1).clamp(min=0)
     steps = (high - low) / 15
     codes = torch.where(steps[..., None] > 0, (blocks - low[..., None]) / steps[..., None], 0).round()
@@ -146,5 +179,5 @@ def compress_q4(
     row_scales = steps.amax(-1) / 255
     scales = torch.where(steps > 0, steps / row_scales[:, None], 0).round()
     zeros = torch.where(steps > 0, -16 * minima / steps, 0).round().clamp(0, 255)
-    words = (codes.int().unflatten(-1, (4, 8)) << _SHIFTS).sum(-2)
+    words = (codes.int().view(*codes.shape[:2], 4, 8) << _SHIFTS).sum(-2)
     return words.to(torch.int16), scales.to(torch.uint8), zeros.to(torch.uint8), row_scales.float()
