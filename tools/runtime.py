@@ -2,8 +2,8 @@
 
 Writes to docs/assets/vendor, each under a name that changes with its content, so that it may be cached for
 ever: Pyodide's core with the wheels that can be had, one archive of the Python that pages use, one of each
-extra that few cells need, and the editor. What a first run downloads is measured here and stands in
-runtime.json, which pages and worker read.
+extra that few cells need, the language models, and the editor. What a first run downloads is measured here
+and stands in runtime.json, which pages and worker read.
 """
 
 import gzip
@@ -19,13 +19,15 @@ from typing import Any
 
 from tools import CACHE, DATA, DOCS, ROOT, write
 from tools.extras import EXTRAS, PROGRAMS, SQLITE, Extra, tree
+from tools.models import MODELS
+from tools.models import place as place_model
 from tools.npm import npm
 from tools.vendor import VENDOR
 from tools.wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
 
 RUNTIME = DOCS / "runtime"
 MANIFEST = VENDOR / "runtime.json"
-KERNEL = CACHE / "array_matmul.wasm"
+KERNELS = CACHE / "kernels.wasm"
 CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 COUNTED = ("pyodide.asm.wasm", "python_stdlib.zip")  # of these, the ones that a page counts while they come
 # of tools/, what cells use
@@ -49,14 +51,14 @@ def guide_files() -> Iterator[tuple[str, Path]]:
         yield name, RUNTIME / name
     yield "pipeline.py", RUNTIME / "widgets" / "pipeline.py"
     yield from tree("torch", RUNTIME / "torch")
-    yield "torch/array_matmul.wasm", KERNEL
+    yield "torch/kernels.wasm", KERNELS
     for name, path in tree("llmguide", ROOT / "src" / "llmguide"):
         if not name.startswith(PROGRAMS):
             yield name, path
     for name in ("jaxtyping", "wadler_lindig", "jinja2", "markupsafe"):
-        yield from tree(name, _installed(name))
+        yield from tree(name, installed(name))
     # jaxtyping asks for its own version when it is imported
-    (metadata,) = _installed("jaxtyping").parent.glob("jaxtyping-*.dist-info/METADATA")
+    (metadata,) = installed("jaxtyping").parent.glob("jaxtyping-*.dist-info/METADATA")
     yield f"{metadata.parent.name}/{metadata.name}", metadata
     for name in HELPERS:
         yield f"tools/{name}.py", ROOT / "tools" / f"{name}.py"
@@ -64,7 +66,8 @@ def guide_files() -> Iterator[tuple[str, Path]]:
     yield from tree("docs/_data/projects", DATA / "projects")
 
 
-def _installed(name: str) -> Path:
+def installed(name: str) -> Path:
+    """Return the folder of an installed package."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"{name} is not installed; make sets up the environment that has it")
@@ -93,15 +96,15 @@ def _place_core(found: dict[str, Path]) -> str:
     return name
 
 
-def compile_kernel() -> None:
-    """Compile the products of float32 matrices, if the compiler or the source is newer than the result."""
-    source = RUNTIME / "torch" / "array_matmul.ts"
-    inputs = [source, ROOT / "package-lock.json", Path(__file__)]
-    if KERNEL.is_file() and KERNEL.stat().st_mtime > max(path.stat().st_mtime for path in inputs):
+def compile_kernels() -> None:
+    """Compile the products of matrices, if the compiler or a source is newer than the result."""
+    sources = sorted((RUNTIME / "torch").glob("*.ts"))
+    inputs = [*sources, ROOT / "package-lock.json", Path(__file__)]
+    if KERNELS.is_file() and KERNELS.stat().st_mtime > max(path.stat().st_mtime for path in inputs):
         return
-    KERNEL.parent.mkdir(exist_ok=True)
+    KERNELS.parent.mkdir(exist_ok=True)
     options = ["--importMemory", "--runtime", "stub", "--enable", "simd", "-O3", "--noAssert"]
-    npm("asc", str(source.relative_to(ROOT)), "--outFile", str(KERNEL), *options)
+    npm("asc", *(str(source.relative_to(ROOT)) for source in sources), "--outFile", str(KERNELS), *options)
 
 
 def _place(name: str, files: Iterable[tuple[str, Path]]) -> Path:
@@ -151,7 +154,7 @@ def _megabytes(paths: Iterable[Path]) -> float:
 def manifest(
     core: str, guide: str, editor: str, extras: dict[Extra, Path], found: dict[str, Path]
 ) -> dict[str, Any]:
-    """What runtime.json says; addresses are relative to it."""
+    """What runtime.json says besides models; addresses are relative to it."""
 
     def entry(wheel: Wheel) -> dict[str, str]:
         url = f"{core}/{wheel.file}" if wheel.name in found else wheel.url
@@ -183,8 +186,12 @@ def main() -> None:
     wanted = [wheel for step in STEPS for wheel in wheels(step)]
     found = fetch(wanted)
     extras = {extra: _place(extra.name, extra.files()) for extra in EXTRAS}
-    compile_kernel()
+    placed = {model.title: place_model(model) for model in MODELS}
+    compile_kernels()
     parts = _place_core(found), _place("guide", guide_files()).name, _place_editor(), extras
-    write(MANIFEST, json.dumps(manifest(*parts, found), indent=1) + "\n")
+    models = [entry for entry in placed.values() if entry]
+    write(MANIFEST, json.dumps({**manifest(*parts, found), "models": models}, indent=1) + "\n")
     if missing := [wheel.name for wheel in wanted if wheel.name not in found]:
         print(f"left to Pyodide's CDN at reading time: {', '.join(missing)}")
+    if lacking := [title for title, entry in placed.items() if not entry]:
+        print(f"the site is built without {', '.join(lacking)}")

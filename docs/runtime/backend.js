@@ -113,9 +113,13 @@ const HANDLERS = {
     job.result.data.push(value);
     job.onData?.(value);
   },
-  error(job, { text, interrupted }) {
+  note(job, { text }) {
+    job.result.note = text;
+  },
+  error(job, { text, interrupted, models }) {
     job.result.error = text;
     job.result.stopped = interrupted;
+    job.result.models = models;
   },
   done(job, { seconds }) {
     current = stage = null;
@@ -172,11 +176,11 @@ function interrupt(job) {
 
 // ---- what pages call -----------------------------------------------------------------------------------------------
 
-export function run(code, { scope = "page", name = "code", needs = "torch", kind = "run", draw = true, page = "", inputs, ...hooks } = {}) {
+export function run(code, { scope = "page", name = "code", needs = "torch", kind = "run", draw = true, page = "", inputs, agreed, ...hooks } = {}) {
   const id = nextId++;
   const result = { ok: false, started: false, stopped: false, lost: false, seconds: 0 };
   Object.assign(result, { stdout: "", stderr: "", markdown: "", error: "", data: [], figures: [] });
-  const message = { type: "run", id, scope, code, name, needs, kind, draw, page, inputs: inputs ?? {} };
+  const message = { type: "run", id, scope, code, name, needs, kind, draw, page, inputs: inputs ?? {}, agreed };
   const job = { message, result, ...hooks };
   job.over = new Promise((resolve) => (job.resolve = resolve));
   waiting.push(job);

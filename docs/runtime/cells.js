@@ -3,8 +3,9 @@
 
 import "./early.js";
 import { keepEdit, keyOf, readEdit } from "./edits.js";
+import { add, hold, look, modelsOf, release, remove, states } from "./models.js";
 import { forget, forgetAll, note, pending } from "./names.js";
-import { hasKernel, make, noteFetched, partsOf, RUN_KEY } from "./page.js";
+import { hasKernel, make, megabytes, missing, noteFetched, partsOf, RUN_KEY } from "./page.js";
 import { hideProgress, showProgress } from "./progress.js";
 import { Shown, storedAfter, storedBefore } from "./shown.js";
 import { seconds, Status } from "./status.js";
@@ -30,7 +31,8 @@ async function load() {
   [backend, output] = await Promise.all([import("./backend.js"), import("./output.js")]);
   backend.watch(() => {
     forgetAll();
-    hintAll();
+    release();
+    lookAtModels();
   });
 }
 
@@ -38,8 +40,9 @@ async function load() {
 
 class Cell {
   constructor(block, page, all) {
-    const { cell, needs, loads, seconds, secondsTab, reason } = block.dataset;
+    const { cell, needs, loads, models, seconds, secondsTab, reason } = block.dataset;
     Object.assign(this, { block, page, all, needs, reason, number: Number(cell), parts: partsOf(loads) });
+    this.usual = this.models = add(modelsOf(models)); // an edit may need more
     this.seconds = seconds === undefined ? null : Number(seconds); // with PyTorch, on one CPU core
     this.secondsTab = Number(secondsTab ?? 0); // with the subset, before the tab slows it down
     this.kind = KINDS.find((kind) => block.classList.contains(kind)) ?? "run";
@@ -71,19 +74,23 @@ class Cell {
   }
 
   build() {
-    this.button = make("button", { type: "button", className: "cell-run", textContent: IDLE });
+    this.frame = make("div", { className: "cell" });
+    this.button = make("button", { type: "button", className: "cell-run" });
     this.button.addEventListener("click", () => (this.running ? this.stop() : this.start()));
     this.edit = make("button", { type: "button", textContent: "Edit" });
     this.edit.addEventListener("click", () => this.openEditor());
     this.reset = make("button", { type: "button", textContent: "Reset", title: "Restore the guide's code" });
     this.reset.addEventListener("click", () => this.restore());
-    for (const [button, verb] of [[this.button, "Run"], [this.edit, "Edit"], [this.reset, "Reset"]]) {
+    this.remove = make("button", { type: "button", textContent: "Remove model", title: "Delete the model from this browser" });
+    this.remove.addEventListener("click", () => this.removeModels());
+    for (const [button, verb] of [[this.edit, "Edit"], [this.reset, "Reset"], [this.remove, "Remove model of"]]) {
       button.setAttribute("aria-label", `${verb} cell ${this.number}`);
     }
+    this.setButton(IDLE);
     this.status = new Status(this, () => this.plan());
-    const buttons = this.runs ? [this.button, this.edit, this.reset] : [];
+    const buttons = this.runs ? [this.button, this.edit, this.reset, this.remove] : [];
     this.bar = make("div", { className: "cell-bar" }, ...buttons, ...this.status.elements);
-    this.frame = make("div", { className: "cell", id: `cell-${this.number}` });
+    this.frame.id = `cell-${this.number}`;
     this.block.replaceWith(this.frame);
     this.frame.append(this.block, this.bar);
     this.shown = new Shown(this, { stored: this.stored, frame: this.frame, anchor: this.fold });
@@ -101,7 +108,25 @@ class Cell {
     if (!this.runs) return null;
     const above = this.above();
     const secondsTab = [...above, this].reduce((sum, cell) => sum + cell.secondsTab, 0);
-    return { parts: this.parts, above, secondsTab };
+    return { parts: this.parts, models: hasKernel() ? [] : states(this.models), above, secondsTab };
+  }
+
+  // Says what will be downloaded, if a model is. A press agrees to that.
+  showButtons() {
+    const { parts, models } = this.plan() ?? { models: [] };
+    const wanted = models.filter(({ missing }) => missing);
+    const size = megabytes(missing(parts ?? [])) + wanted.reduce((sum, { missing }) => sum + missing, 0);
+    this.agreed = wanted.map(({ name }) => name);
+    this.setButton(wanted.length ? `${IDLE} · downloads ${Math.round(size)} MB` : IDLE);
+    this.remove.hidden = !models.some(({ stored }) => stored);
+  }
+
+  async removeModels() {
+    const titles = states(this.models).map(({ title }) => title);
+    await remove(this.models);
+    this.button.focus();
+    this.tell(`${titles.join(" and ")} was removed from this browser`);
+    lookAtModels();
   }
 
   // The cells above that run first, in order.
@@ -116,6 +141,7 @@ class Cell {
     this.running = true;
     this.canceled = false;
     this.setButton(BUSY);
+    this.remove.hidden = true;
     this.shown.begin();
     const left = active && !active.frame.isConnected;
     this.say(`Waiting for ${left ? "a cell of a page that you left; Stop ends both" : "another cell"}`);
@@ -127,14 +153,13 @@ class Cell {
   end() {
     this.order = null;
     this.running = false;
-    this.setButton(IDLE);
     this.shown.update();
-    hintAll();
+    lookAtModels();
   }
 
   setButton(label) {
     this.button.textContent = label;
-    this.button.setAttribute("aria-label", `${label} cell ${this.number}`);
+    this.button.setAttribute("aria-label", `${label}${label.includes("·") ? "," : ""} cell ${this.number}`);
     this.frame.classList.toggle("running", label === BUSY);
   }
 
@@ -157,7 +182,7 @@ class Cell {
       if (this.canceled) return this.tell("Stopped");
       const above = this.above();
       const needed = [this, ...above.filter((cell) => cell.drawn)].map((cell) => STEPS.indexOf(cell.needed()));
-      const hooks = { needs: STEPS[Math.max(0, ...needed)], onLoading: (...stage) => this.status.set(showProgress(this.bar, ...stage)) };
+      const hooks = { needs: STEPS[Math.max(0, ...needed)], agreed: this.agreed, onLoading: (...stage) => this.status.set(showProgress(this.bar, ...stage)) };
       for (const cell of above) {
         const onStart = () => this.say(`Running cell ${cell.number} first`);
         const result = await cell.execute({ ...hooks, draw: cell.drawn, onStart });
@@ -172,7 +197,10 @@ class Cell {
         if (this.canceled) return this.tell("Stopped. Variables are kept"); // it was done all the same
       }
       const result = await this.execute({ ...hooks, onStart: () => this.say("Running"), ...this.stream() });
-      if (result.started) noteFetched(this.parts);
+      if (result.started) {
+        hold(this.models);
+        noteFetched(this.parts);
+      }
       this.show(result);
     } finally {
       active = null;
@@ -216,6 +244,7 @@ class Cell {
 
   show(result) {
     this.endStream?.();
+    if (result.models) this.models = [...new Set([...this.models, ...add(result.models)])];
     if (!result.started) return result.stopped ? this.tell("Stopped") : this.fail(result.error);
     const isEdited = this.all.some((cell) => cell.number <= this.number && cell.edited !== null);
     const { blocks, verdict, equal, failed } = output.render(result, this, isEdited);
@@ -224,7 +253,7 @@ class Cell {
     }
     if (blocks.length) this.shown.show(blocks, where(), { equal, failed });
     if (result.stopped) return this.tellStopped(result);
-    this.tell(`${capital(where())}, ${seconds(result.seconds)}${verdict}`);
+    this.tell(`${capital(where())}, ${seconds(result.seconds)}${verdict}${result.note ? `. ${result.note}` : ""}`);
   }
 
   tellStopped({ lost }) {
@@ -326,6 +355,7 @@ class Cell {
 
   change(code) {
     this.edited = code === this.source ? null : code;
+    this.models = this.usual;
     keepEdit(this.key, this.edited);
     this.mark();
     this.told &&= this.running;
@@ -358,7 +388,16 @@ function announcer() {
 let cells = []; // of the page that is shown; a run that goes on after it holds its own
 
 function hintAll() {
-  for (const cell of cells) if (!cell.running && !cell.told) cell.status.hint(where());
+  for (const cell of cells.filter(({ running }) => !running)) {
+    cell.showButtons();
+    if (!cell.told) cell.status.hint(where());
+  }
+}
+
+async function lookAtModels() {
+  hintAll();
+  await look();
+  hintAll();
 }
 
 function buildPage() {
@@ -367,7 +406,7 @@ function buildPage() {
   cells = [];
   const blocks = [...document.querySelectorAll("[data-cell]")].sort((a, b) => a.dataset.cell - b.dataset.cell);
   for (const block of blocks) cells.push(new Cell(block, page, cells));
-  hintAll();
+  lookAtModels();
   if (cells.length) announcer(); // a live region has to stand there before it speaks
 }
 

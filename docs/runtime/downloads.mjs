@@ -14,7 +14,7 @@ export class Downloads {
   }
 
   expect(name, megabytes, files) {
-    this.#coming.set(name, files);
+    this.#coming.set(name, (this.#coming.get(name) ?? 0) + files);
     this.#total += megabytes;
     this.#tell();
   }
@@ -32,8 +32,9 @@ export class Downloads {
       return; // who reads the response itself is told
     }
     const files = this.#coming.get(name) - 1;
-    if (files) this.#coming.set(name, files);
-    else this.#end(name);
+    if (!files) return this.#end(name);
+    this.#coming.set(name, files);
+    this.#tell();
   }
 
   // What was expected does not come.

@@ -10,7 +10,7 @@ const wait = ({ secondsTab }) => (secondsTab < 100 ? `${Math.round(secondsTab)} 
 const size = (parts) => `${megabytes(parts).toFixed(1)} MB`;
 
 export class Status {
-  // `plan()` gives what pressing Run does now: {parts, above, secondsTab}, or null where the cell does not run.
+  // `plan()` gives what pressing Run does now: {parts, models, above, secondsTab}, or null where the cell does not run.
   constructor(cell, plan) {
     Object.assign(this, { cell, plan });
     const name = `Cell ${cell.number}`;
@@ -29,6 +29,8 @@ export class Status {
   hint(place) {
     const plan = this.plan();
     if (!plan) return this.set(`Runs with llmguide serve, not in the tab: ${this.cell.reason}`);
+    const model = plan.models.find((model) => model.missing);
+    if (model) return this.set(`Runs ${place} · ${model.title} stays in this browser · needs ${model.memory} MB of memory`);
     const parts = missing(plan.parts);
     const download = !hasKernel() && parts.length ? [`${size(parts)} once`] : [];
     const long = !hasKernel() && plan.secondsTab >= LONG ? [`takes ${wait(plan)} or more`] : [];
@@ -53,9 +55,10 @@ export class Status {
     if (first) lines.push(first === last ? `Runs cell ${first} above first.` : `Runs cells ${first} to ${last} above first.`);
     if (!hasKernel()) {
       if (plan.secondsTab >= LONG) lines.push(`Takes ${wait(plan)} or more in the tab, with the cells above.`);
-      const parts = missing(plan.parts);
+      const parts = [...missing(plan.parts), ...plan.models.filter(({ missing }) => missing).map(({ title, missing }) => [title, missing.toFixed(1)])];
       const names = parts.map(([part, megabytes]) => `${PARTS[part] ?? part} (${megabytes} MB)`);
       if (parts.length) lines.push(`Downloads ${names.join(", ")}, once.`);
+      for (const { title, stored } of plan.models) if (stored) lines.push(`${title}: ${stored.toFixed(1)} MB are stored in this browser.`);
     }
     return [...lines, `${RUN_KEY} runs the cell that has the focus.`];
   }

@@ -3,6 +3,7 @@
 import { Downloads } from "./downloads.mjs";
 import { Interrupts, isGood } from "./interrupts.mjs";
 import { addKernels, withMemory } from "./kernels.mjs";
+import { megabytes, missingFiles, provide as provideModel } from "./models.mjs";
 import { dropSnapshot, keepSnapshot, readSnapshot } from "./snapshot.mjs";
 
 const VENDOR = new URL("../assets/vendor/", import.meta.url);
@@ -24,10 +25,10 @@ const downloads = new Downloads((names, progress) => {
 });
 
 // In words that a reader can act on: which file, and what is wrong with it.
-async function get(url, what, signal) {
+async function get(url, what, signal, options) {
   let response;
   try {
-    response = await fetch(url, { signal });
+    response = await fetch(url, { signal, ...options });
   } catch {
     signal?.throwIfAborted();
     throw new Error(`${what} could not be fetched from ${url.host}. Is there a connection?`);
@@ -101,8 +102,7 @@ async function start(address) {
     pyodide.runPython("import hashlib, json, signal, sys, time\nsys.path.insert(0, '/guide')\nimport session");
     keepSnapshot(key, pyodide.makeMemorySnapshot());
   }
-  const products = "/guide/torch/array_matmul.wasm";
-  await addKernels(pyodide, memory, pyodide.FS.readFile(products));
+  await addKernels(pyodide, memory, pyodide.FS.readFile("/guide/torch/kernels.wasm"));
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
   const [handle, sha256] = pyodide.runPython(`
@@ -129,7 +129,10 @@ time.sleep = sleep
 
   return async function answer(message) {
     if (message.type === "prepare") return prepare(pyodide, sha256, message);
-    if (message.type === "run") await provide(pyodide, sha256, message);
+    if (message.type === "run") {
+      await provide(pyodide, sha256, message);
+      await provideModels(pyodide, sha256, message);
+    }
     interrupts?.watch(message.address);
     try {
       handle(JSON.stringify(message));
@@ -213,6 +216,43 @@ async function prepare(pyodide, sha256, message) {
   post({ type: "prepared" });
 }
 
+// ---- models --------------------------------------------------------------------------------------------------------
+
+// Only those that are stored, or that the reader has agreed to download: `agreed` names them.
+async function provideModels({ FS }, hashInPython, { id, code, agreed = [] }) {
+  const { signal } = stopped;
+  const sha256 = crypto.subtle ? hashNatively : hashInPython; // slower, for a host without HTTPS
+  for (const model of (await runtime).models.filter(({ pattern }) => new RegExp(pattern).test(code))) {
+    const { name, title } = model;
+    const path = ({ url }) => `/models/${name}/${url.split("/").pop()}`;
+    const files = model.files.filter((file) => !FS.analyzePath(path(file)).exists);
+    if (!files.length) continue;
+    const missing = (await missingFiles(model)).filter((file) => files.includes(file));
+    if (missing.length && !agreed.includes(name)) {
+      const text = `This code needs ${title}, a download of ${Math.round(megabytes(missing))} MB that stays in this browser. Press Run again to download it.`;
+      throw Object.assign(new Error(text), { models: [{ name, title, missing: megabytes(missing), memory: model.memory }] });
+    }
+    if (!missing.length) post({ type: "loading", text: `Loading ${title} from this browser` });
+    FS.mkdirTree(`/models/${name}`);
+    const download = (file) => fetchFile(file, title, signal);
+    const place = (file, content) => FS.writeFile(path(file), new Uint8Array(content), { canOwn: true });
+    const stored = await provideModel(model, { files, missing, sha256, download, downloads, place, signal });
+    if (!stored) post({ type: "note", id, text: `This browser could not store ${title}: the next visit downloads it again.` });
+  }
+}
+
+async function hashNatively(content) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// Past the browser's own cache, which would hold a second copy.
+async function fetchFile({ url }, title, signal) {
+  const response = await get(new URL(url, VENDOR), title, signal, { cache: "no-store" });
+  downloads.count(title, response);
+  return read(response, title, signal);
+}
+
 // ---- messages ------------------------------------------------------------------------------------------------------
 
 async function receive(message) {
@@ -226,7 +266,7 @@ async function receive(message) {
   } catch (error) {
     if (message.type !== "run") return;
     const aborted = error.name === "AbortError";
-    post({ type: "error", id: message.id, text: aborted ? "Stopped." : error.message, interrupted: aborted });
+    post({ type: "error", id: message.id, text: aborted ? "Stopped." : error.message, interrupted: aborted, models: error.models });
     post({ type: "done", id: message.id, seconds: 0 });
   }
 }

@@ -5,25 +5,33 @@ import sys
 import gguf
 import pytest
 import torch
+from tests.parity import assert_parity
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from llmguide import build, generate, to_hf
 from llmguide.data import fetch
+from llmguide.nn.q4 import Q4Linear
 from llmguide.runs import packaged
 from llmguide.runs.chat_model import open_chat
 from llmguide.runs.options import ModelSource
 from llmguide.runs.packaged import unpacked
+from llmguide.runs.resolve import open_model
 
 NAME = "smollm2-135m-instruct"
 CONFIG = LlamaConfig(
     vocab_size=260,
     hidden_size=32,
-    intermediate_size=48,
+    intermediate_size=64,
     num_hidden_layers=2,
     num_attention_heads=4,
     num_key_value_heads=2,
     max_position_embeddings=64,
     tie_word_embeddings=True,
 )
+F32, Q4_1, Q8_0 = (gguf.GGMLQuantizationType[name] for name in ("F32", "Q4_1", "Q8_0"))
+FLOAT32 = {"token_embd": F32, "matrices": F32, "vectors": F32}
+QUANTIZED = {"token_embd": Q8_0, "matrices": Q4_1, "vectors": F32}
 PARTS = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -43,7 +51,7 @@ def interleaved(weight, n_heads):
     return weight.view(n_heads, 2, rows // n_heads // 2, width).transpose(1, 2).reshape(rows, width)
 
 
-def write_gguf(path, model):
+def write_gguf(path, model, kinds):
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(CONFIG.num_hidden_layers)
     writer.add_context_length(CONFIG.max_position_embeddings)
@@ -55,7 +63,7 @@ def write_gguf(path, model):
     writer.add_rope_freq_base(10_000.0)
     writer.add_vocab_size(CONFIG.vocab_size)
     writer.add_tokenizer_model("gpt2")
-    printable = [chr(b) if 33 <= b <= 126 else chr(256 + b) for b in range(256)]
+    printable = bytes_to_unicode().values()
     writer.add_token_list(["<|endoftext|>", "<|im_start|>", "<|im_end|>", *printable, "ab"])
     writer.add_token_types([gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * 257)
     writer.add_token_merges(["a b"])
@@ -69,7 +77,9 @@ def write_gguf(path, model):
         heads = {"attn_q": CONFIG.num_attention_heads, "attn_k": CONFIG.num_key_value_heads}
         if (part := name.rpartition(".")[2]) in heads:
             weight = interleaved(weight, heads[part])
-        writer.add_tensor(f"{name}.weight", weight.contiguous().numpy())
+        kind = kinds["token_embd" if name == "token_embd" else "vectors" if weight.ndim == 1 else "matrices"]
+        values = gguf.quants.quantize(weight.contiguous().numpy(), kind)
+        writer.add_tensor(f"{name}.weight", values, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -77,12 +87,12 @@ def write_gguf(path, model):
 
 
 @pytest.fixture
-def original(tmp_path, monkeypatch):
+def original(tmp_path, monkeypatch, request):
     torch.manual_seed(0)
     model = LlamaForCausalLM(CONFIG).eval()
     folder = tmp_path / "package"
     (folder / "inside").mkdir(parents=True)
-    write_gguf(folder / "inside" / "model.gguf", model)
+    write_gguf(folder / "inside" / "model.gguf", model, getattr(request, "param", FLOAT32))
     monkeypatch.setattr(packaged, "fetch_package", lambda _: folder)
     return model
 
@@ -94,6 +104,40 @@ def test_it_computes_what_the_file_holds(original):
         torch.testing.assert_close(chat.model.eval()(ids), original(ids).logits, rtol=0, atol=1e-5)
     assert chat.end_id == 2
     assert chat.tokenizer.decode(chat.prompt([{"role": "user", "content": "ab"}])).startswith("<|im_start|>")
+
+
+@pytest.mark.parametrize("original", [QUANTIZED], indirect=True)
+def test_four_bits_are_those_of_the_file(original):
+    """The weights that transformers reads, but for the rounding of scales, and of the embedding to 4 bits."""
+    exact, hf_tokenizer = open_model(NAME)
+    model, tokenizer = open_model(f"{NAME}-q4")
+    assert model.config == exact.config
+    of = dict(exact.named_modules())
+    for name, module in model.named_modules():
+        if isinstance(module, Q4Linear):
+            weight = of[name.removesuffix(".table")].weight
+            largest_step = (weight.amax(1, keepdim=True) - weight.amin(1, keepdim=True)) / 15
+            bound = 0.6 if name == "tokens.table" else 0.1
+            assert ((module.weight - weight).abs() <= bound * largest_step + 1e-6).all(), name
+    assert torch.equal(model.tokens.weight, model.head.weight)
+    text = "<|im_start|>abc ab\n  é x"
+    assert tokenizer.encode(text, allowed_special="all") == hf_tokenizer.encode(text)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("original", [QUANTIZED], indirect=True)
+def test_four_bits_compute_what_transformers_computes_with_the_dequantized_weights(original):
+    model, _ = open_model(f"{NAME}-q4")
+    exact = build(model.config)
+    names = [name.removesuffix(".weight") for name, _ in exact.named_parameters()]
+    exact.load_state_dict({f"{name}.weight": model.get_submodule(name).weight for name in names})
+    peer = to_hf(exact)
+    ids = torch.randint(0, CONFIG.vocab_size, (1, 12))
+    kwargs = {"of": "llmguide.nn.q4.Q4Linear.forward", "against": "transformers.LlamaForCausalLM"}
+    with torch.no_grad():
+        assert_parity(model(ids), peer(ids).logits, atol=1e-5, **kwargs)
+    theirs = peer.generate(ids, do_sample=False, max_new_tokens=32, eos_token_id=None, pad_token_id=0)
+    assert generate(model, ids, max_new_tokens=32, temperature=0).tolist() == theirs.tolist()
 
 
 def test_it_is_unpacked_once_and_whole(original, tmp_path):

@@ -101,6 +101,7 @@ def test_code_asks_for_what_it_names() -> None:
     assert asked('load_encoding("gpt2")') == {"tiktoken"}
     assert asked('load_encoding("o200k_base")') == {"tiktoken", "o200k_base"}
     assert asked("from llmguide.projects import small_lm") == {"programs"}
+    assert asked('llmguide.load("smollm2-135m-instruct-q4")') == {"programs"}
     assert asked("from tools.export_model import MODEL") == {"programs", "small-model"}
     assert re.search(SQLITE, "from llmguide.data.cleaning.dedup import MinHash")
 

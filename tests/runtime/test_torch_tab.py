@@ -10,13 +10,15 @@ from tests.runtime import test_torch_operations as operations
 from tests.runtime import test_torch_printing as printing
 from tests.runtime import test_torch_random as random
 from tests.runtime.subset import REPOSITORY, describe_all, differences
-from tools.runtime import KERNEL
+from tools.runtime import KERNELS, installed
 
+SITE = installed("jaxtyping").parent
+PACKAGES = [*SITE.glob("jaxtyping*"), SITE / "wadler_lindig"]  # of llmguide; jaxtyping reads its metadata
 NUMPY = next((REPOSITORY / ".cache" / "wheels").glob("numpy-*.whl"), None)
 PROGRAM = """
 import { loadPyodide } from "pyodide";
 import { readFileSync } from "node:fs";
-const { repository, numpy, kernel, given, code } = JSON.parse(readFileSync(0, "utf8"));
+const { repository, numpy, packages, kernel, given, code } = JSON.parse(readFileSync(0, "utf8"));
 const { addKernels, withMemory } = await import(`${repository}/docs/runtime/kernels.mjs`);
 const stdout = (text) => process.stderr.write(text + "\\n");
 const { pyodide, memory } = await withMemory(() => loadPyodide({ stdout }));
@@ -24,8 +26,10 @@ if (kernel) await addKernels(pyodide, memory, readFileSync(kernel));
 pyodide.unpackArchive(new Uint8Array(readFileSync(numpy)), "wheel");
 pyodide.mountNodeFS("/runtime", `${repository}/docs/runtime`);
 pyodide.mountNodeFS("/guide/tests/runtime", `${repository}/tests/runtime`);
+pyodide.mountNodeFS("/src", `${repository}/src`);
+for (const [name, folder] of Object.entries(packages)) pyodide.mountNodeFS(`/packages/${name}`, folder);
 pyodide.globals.set("given", JSON.stringify(given));
-pyodide.runPython("import sys; sys.path[:0] = ['/runtime', '/guide/tests/runtime']");
+pyodide.runPython("import sys; sys.path[:0] = ['/runtime', '/guide/tests/runtime', '/src', '/packages']");
 process.stdout.write(pyodide.runPython(code));
 """
 DESCRIBE = """
@@ -72,6 +76,29 @@ for shapes in json.loads(given):
             different.append([name, *shapes])
 json.dumps(different)
 """
+# The largest error of a product, relative to the bound of rounding each input to 16 bits of its block's largest.
+Q4_ERRORS = """
+import json
+import torch
+from llmguide.nn import q4
+assert q4.kernel
+
+
+def error(tokens, blocks, rows):
+    x = torch.randn(tokens, blocks * q4.BLOCK)
+    x[:, 5] *= 1000  # outliers, as in the residual stream
+    x[0] = 0
+    layer = q4.Q4Linear(*q4.quantize_q4(torch.randn(rows, blocks * q4.BLOCK)))
+    weight = layer.weight.double()
+    difference = layer(x).double() - x.double() @ weight.T
+    largest = x.double().abs().unflatten(1, (-1, q4.BLOCK)).amax(2)
+    bound = largest @ weight.abs().unflatten(1, (-1, q4.BLOCK)).sum(2).T / 2 / 32767
+    of_sums = 1e-6 * (x.double().abs() @ weight.abs().T)  # in float32
+    return (difference.abs() / (bound + of_sums + 1e-30)).max().item()
+
+
+json.dumps([error(*shape) for shape in json.loads(given)])
+"""
 SNIPPETS = [
     *operations.ELEMENTWISE,
     *operations.REDUCTIONS,
@@ -104,7 +131,12 @@ needs_numpy = pytest.mark.skipif(
 
 def in_pyodide(code, given, kernel=None):
     """What code makes of a value that JSON holds, in Pyodide with or without the kernel."""
-    value = {"repository": str(REPOSITORY), "numpy": str(NUMPY), "kernel": kernel and str(kernel)}
+    value = {
+        "repository": str(REPOSITORY),
+        "numpy": str(NUMPY),
+        "packages": {path.name: str(path) for path in PACKAGES},
+        "kernel": kernel and str(kernel),
+    }
     done = subprocess.run(
         ["node", "--input-type=module", "--eval", PROGRAM],
         input=json.dumps(value | {"given": given, "code": code}),
@@ -119,7 +151,7 @@ def in_pyodide(code, given, kernel=None):
 
 @needs_numpy
 @pytest.mark.parametrize(
-    ("kernel", "snippets"), [(None, SNIPPETS), (KERNEL, PRODUCTS)], ids=["numpy", "kernel"]
+    ("kernel", "snippets"), [(None, SNIPPETS), (KERNELS, PRODUCTS)], ids=["numpy", "kernel"]
 )
 def test_subset_in_pyodide_equals_torch(kernel, snippets):
     mine = in_pyodide(DESCRIBE % {"has_kernel": kernel is not None}, snippets, kernel)
@@ -145,4 +177,11 @@ def test_products_of_the_kernel_have_the_bits_of_numpy():
         [(9, 17), (2, 3, 17, 4)],
         [(2, 3, 4, 9, 17), (3, 1, 17, 33)],
     ]
-    assert in_pyodide(SAME_BITS, shapes, KERNEL) == []
+    assert in_pyodide(SAME_BITS, shapes, KERNELS) == []
+
+
+@needs_numpy
+def test_products_with_4_bit_weights_are_those_with_the_dequantized_ones():
+    shapes = [(1, 1, 1), (2, 18, 9), (4, 3, 5), (15, 18, 64), (9, 48, 33)]
+    errors = in_pyodide(Q4_ERRORS, shapes, KERNELS)
+    assert 0 < max(errors) < 1

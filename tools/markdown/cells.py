@@ -18,6 +18,7 @@ from markdown.preprocessors import Preprocessor
 
 from tools import CACHE, DOCS
 from tools.fences import Fence, fences
+from tools.models import MODELS
 from tools.runtime import MANIFEST
 
 CELLS = ("run", "table", "figure")
@@ -94,15 +95,26 @@ def _step(needs: str) -> int:
 
 
 def _attributes(number: int, cell: Fence, measures: dict[str, Any], codes: str, above: str) -> str:
-    needs = "local" if "local" in cell.classes else measures["needs"]
-    wanted = {} if needs == "local" else loads(max(needs, above, key=_step), codes)
+    there = {model["name"]: model for model in _manifest(MANIFEST.stat().st_mtime)["models"]}
+    models = [model for model in MODELS if model.name in codes]
+    lacking = [model.title for model in models if model.name not in there]
+    is_local = "local" in cell.classes or lacking
+    needs = "local" if is_local else measures["needs"]
+    wanted = {} if is_local else loads(max(needs, above, key=_step), codes)
+    reason = f"this site was built without {lacking[0]}" if lacking else None
     found = {
         "cell": number,
         "needs": needs,
         "loads": " ".join(f"{name}:{size}" for name, size in wanted.items()) or None,
+        "models": " ".join(
+            f"{model.name}:{model.title}:{there[model.name]['megabytes']}:{model.memory}"
+            for model in models
+            if not is_local
+        )
+        or None,
         "seconds": measures["seconds"],
         "seconds-tab": measures["seconds_tab"],
-        "reason": cell.attributes.get("reason"),
+        "reason": cell.attributes.get("reason", reason),
     }
     return " ".join(f'data-{name}="{value}"' for name, value in found.items() if value is not None)
 

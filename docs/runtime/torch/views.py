@@ -15,7 +15,7 @@ def sizes_of(shape):
     if len(shape) == 1 and not isinstance(shape[0], int):
         first = shape[0]
         shape = first if isinstance(first, tuple | list) else (first,)
-    return tuple(int(size) for size in shape)
+    return tuple(map(int, shape))
 
 
 def _fill_in(shape, n):

@@ -9,7 +9,8 @@ the time per token fell from 2.1 to 1.5 ms.
 
 With few rows, reading the weights takes most of the time, so their memory layout matters. For long
 completions of a model of up to 1 GiB the weights are copied once into the fastest layout for the processor;
-otherwise, and on other devices, they are used without copying.
+otherwise, and on other devices, they are used without copying. 4-bit weights are copied always, since a copy
+is small: those of layers with the same input into one layer.
 
 Leaves out: modules with hooks and unknown classes, for which `decoding_step` returns None. Layers other than
 `torch.nn.Linear` (adapters, quantized weights) are called as they are.
@@ -21,7 +22,7 @@ vocabulary, ``T_k`` keys.
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf, sqrt
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,7 @@ from llmguide.nn.feed_forward import FeedForward, activate, swiglu
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.norms import RMSNorm
 from llmguide.nn.positions import alibi_bias, rope_tables, sinusoidal_positions
+from llmguide.nn.q4 import Q4Linear, stack_q4
 
 Step = Callable[[Tensor, AttentionMask | None, KVCache], Tensor]
 LARGEST_COPY = 2**30  # bytes of weights
@@ -138,7 +140,7 @@ def _embedding(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
         learned = model.positions if is_decoder else model.target_positions
 
     def embed(token: Tensor, positions: Tensor) -> Tensor:
-        x = F.embedding(token, tokens.weight)
+        x = tokens(token)
         if not is_decoder:
             x = x * sqrt(config.d_model)
         if learned is not None:
@@ -280,6 +282,8 @@ def _beside(layers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], 
     """Concatenate the results of layers."""
     if len(layers) == 1:
         return layers[0]
+    if all(type(layer) is Q4Linear for layer in layers):
+        return stack_q4(cast(Sequence[Q4Linear], layers))
     return lambda x: torch.cat([layer(x) for layer in layers], dim=-1)
 
 

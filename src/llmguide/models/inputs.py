@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.masks import causal_mask, document_mask, padding_mask
+from llmguide.nn.q4 import Q4Embedding
 
 AttentionMask = Int[Tensor, "B T_all"] | Bool[Tensor, "B T_all"]  # 1: a token, 0: padding
 DocumentIds = Int[Tensor, "B T"]  # the document that each token belongs to, in a packed row
 
 
 def look_up(
-    table: nn.Embedding, ids: Int[Tensor, "B T"], *, what: str = "token id"
+    table: nn.Embedding | Q4Embedding, ids: Int[Tensor, "B T"], *, what: str = "token id"
 ) -> Float[Tensor, "B T D"]:
     """Take the row of each id.
 

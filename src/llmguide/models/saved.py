@@ -22,6 +22,7 @@ from llmguide.models.factory import build
 from llmguide.models.gpt import GPT
 from llmguide.models.huggingface.convert import load_hf
 from llmguide.models.llama import Llama
+from llmguide.models.q4_files import load_q4
 
 FORMAT = "llmguide model, version 1"
 Model = GPT | Llama | MaskedLM | Transformer  # what `build` makes
@@ -77,15 +78,23 @@ def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model
     folder = Path(folder)
     if not is_saved(folder):
         raise ValueError(f"{folder} has no finished model of llmguide; llmguide pretrain writes one")
-    load_file = import_extra("safetensors.torch", "cli", folder).load_file
-    damage = import_module("safetensors").SafetensorError
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
-        model = build(model_config(content))
-        model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)  # keeps the dtype
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError, damage) as error:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = model_config(content["config"])
+        model = load_q4(folder, config) if content.get("weights") == "q4" else _load_weights(folder, config)
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} holds a damaged model: {error}") from error
     return model.to(dtype).eval()
+
+
+def _load_weights(folder: Path, config: ModelConfig) -> Model:
+    load_file = import_extra("safetensors.torch", "cli", folder).load_file
+    model = build(config)
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)  # keeps the dtype
+    except import_module("safetensors").SafetensorError as error:
+        raise ValueError(error) from error
+    return model
 
 
 def is_saved(folder: Path) -> bool:

@@ -113,4 +113,4 @@ class TransformerDecoder(nn.Module):
 
     def unembed(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Turn hidden states into logits."""
-        return linear(hidden, (self.tokens if self.head is None else self.head).weight)
+        return linear(hidden, self.tokens.weight) if self.head is None else self.head(hidden)

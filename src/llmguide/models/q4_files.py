@@ -1,0 +1,76 @@
+"""The files of a model with 4-bit weights: safetensors of a few megabytes each, read without a library.
+
+A matrix of the model, such as ``blocks.0.attention.q_proj``, is stored as the four tensors of a `Q4Linear`,
+``blocks.0.attention.q_proj.codes`` and so on, and the tied embedding and output head as ``head``. The other
+tensors are the weights of norms.
+
+Leaves out: all dtypes but uint8, int16 and float32, and models that `Q4Linear` cannot represent: those with
+biases, experts or an untied head.
+
+Reference: the format of safetensors, https://github.com/huggingface/safetensors.
+"""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llmguide.config import ModelConfig
+from llmguide.models.factory import build
+from llmguide.models.llama import Llama
+from llmguide.nn.q4 import Q4Embedding, Q4Linear
+
+PARTS = ("codes", "scales", "zeros", "row_scales")
+DTYPES = {"U8": np.uint8, "I16": np.int16, "F32": np.float32}
+
+
+def load_q4(folder: Path, config: ModelConfig) -> Llama:
+    """Load a model with 4-bit weights.
+
+    Args:
+        folder: Folder with the files.
+        config: Hyperparameters of the model.
+
+    Raises:
+        KeyError, OSError, ValueError: A file is missing or damaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("model-*.safetensors")):
+        tensors |= read_safetensors(path)
+    names = [name.removesuffix(".codes") for name in tensors if name.endswith(".codes")]
+    layers = {name: Q4Linear(*(tensors.pop(f"{name}.{part}") for part in PARTS)) for name in names}
+
+    # The matrices of one block and of one token are all that is allocated before they are replaced.
+    model: Any = cast(Llama, build(config.replace(n_layers=1, vocab_size=1)))
+    for name in layers:
+        if name.startswith("blocks.0."):
+            model.set_submodule(name, nn.Identity())
+    model.blocks = nn.ModuleList(deepcopy(model.blocks[0]) for _ in range(config.n_layers))
+    model.config = config
+    model.head = layers.pop("head")
+    model.tokens = Q4Embedding(model.head)
+    for name, layer in layers.items():
+        model.set_submodule(name, layer)
+    for name, parameter in model.named_parameters():
+        parameter.data = tensors.pop(name)
+    if tensors:
+        raise ValueError(f"the model has no {', '.join(tensors)}")
+    return cast(Llama, model)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file, each into memory of its own."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        tensors = {}
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            array = np.empty(entry["shape"], DTYPES[entry["dtype"]])
+            if file.readinto(array.data.cast("B")) != array.nbytes:
+                raise ValueError(f"{path.name} is truncated")
+            tensors[name] = torch.from_numpy(array)
+        return tensors

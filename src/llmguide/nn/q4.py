@@ -1,0 +1,183 @@
+r"""Matrices in 4 bits that stay in 4 bits while a model runs: a linear layer and an embedding.
+
+A row is cut into blocks of 32 weights. A block stores 32 codes from 0 to 15, a scale and a zero point; a row
+stores one number by which its scales are multiplied:
+
+$$w = \text{row\_scale} \cdot \text{scale} \cdot (\text{code} - \text{zero} / 16)$$
+
+| stored for each weight | bits |
+| --- | --- |
+| code | 4 |
+| scale and zero point of its block, 8 bits each | 16 / 32 |
+| scale of its row, in float32 | 32 / D_in |
+
+This is Q4_1 of llama.cpp with scales of 8 bits instead of 16. Codes are packed in words of 16 bits: a block
+is 8 words, and weight ``8 k + j`` is nibble ``k`` of word ``j``. So a block is one SIMD register, and each
+shift of it makes 8 neighboring weights.
+
+In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits. Leaves out: training the
+weights, and kernels for native processors.
+
+Reference: the quantization types of llama.cpp, ``ggml-quants.c``.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float32, Int, Int16, UInt8
+from torch import Tensor, nn
+
+from llmguide.nn._linear import linear
+
+try:  # in the tab, from kernels.mjs
+    kernel: Any = import_module("torch_kernels").q4_linear
+except ImportError:
+    kernel = None
+
+BLOCK = 32  # weights that share a scale and a zero point
+ROWS = 4096  # of a large matrix that are dequantized at once
+_SHIFTS = torch.tensor([[0], [4], [8], [12]], dtype=torch.int16)
+
+
+class Q4Linear(nn.Module):
+    """A linear layer without bias whose weight is stored in 4 bits.
+
+    Args:
+        codes: Words of four 4-bit codes.
+        scales: Scale of each block, a multiple of the row's.
+        zeros: Zero point of each block, in sixteenths of a code.
+        row_scales: Scale of each row.
+
+    >>> layer = Q4Linear(*quantize_q4(torch.tensor([[1.0, -0.5] * 16])))
+    >>> layer.weight[0, :2].tolist(), layer(torch.ones(1, 32)).tolist()
+    ([1.0, -0.5], [[8.0]])
+    """
+
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor
+    row_scales: Tensor
+
+    def __init__(
+        self,
+        codes: Int16[Tensor, "D_out n_blocks 8"],
+        scales: UInt8[Tensor, "D_out n_blocks"],
+        zeros: UInt8[Tensor, "D_out n_blocks"],
+        row_scales: Float32[Tensor, " D_out"],
+    ):
+        super().__init__()
+        self.out_features, self.in_features = len(codes), BLOCK * codes.shape[1]
+        self.register_buffer("codes", codes)
+        self.register_buffer("scales", scales)
+        self.register_buffer("zeros", zeros)
+        self.register_buffer("row_scales", row_scales)
+        self.bias = None
+
+    def rows(self, at: Int[Tensor, " n"] | slice) -> Float32[Tensor, "n D_in"]:
+        """Dequantize some rows."""
+        codes = (self.codes[at].unsqueeze(-2) >> _SHIFTS) & 15  # (n, n_blocks, 4, 8)
+        codes = codes.flatten(-2) - self.zeros[at].unsqueeze(-1) / 16
+        scales = self.row_scales[at].unsqueeze(-1) * self.scales[at]
+        return (codes * scales.unsqueeze(-1)).flatten(-2)
+
+    @property
+    def weight(self) -> Float32[Tensor, "D_out D_in"]:
+        """The dequantized weight."""
+        return self.rows(slice(None))
+
+    def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
+        """Multiply by the dequantized weight, some rows of it at a time, or call the kernel of the tab."""
+        needs_graph = x.requires_grad and torch.is_grad_enabled()
+        if kernel and x.shape[-1:] == (self.in_features,) and not needs_graph:
+            return self._by_kernel(x.float().contiguous())
+        parts = [
+            linear(x, self.rows(slice(i, i + ROWS)).to(x.dtype)) for i in range(0, self.out_features, ROWS)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def _by_kernel(self, x: Float32[Tensor, "*batch D_in"]) -> Float32[Tensor, "*batch D_out"]:
+        n, n_blocks = x.numel() // self.in_features, self.codes.shape[1]
+        y = torch.empty(*x.shape[:-1], self.out_features)
+        scratch = torch.empty(n * n_blocks * 17)  # of inputs in 16 bits, and their scales
+        weights = (self.codes, self.scales, self.zeros, self.row_scales)
+        at = [tensor.data_ptr() for tensor in (*weights, y, scratch)]
+        kernel(x.data_ptr(), n, n_blocks, self.out_features, *at)
+        return y
+
+
+class Q4Embedding(nn.Module):
+    """An embedding whose rows are those of a `Q4Linear`, such as the tied output head.
+
+    Args:
+        table: Layer whose weight has one row for each token.
+
+    >>> table = Q4Linear(*quantize_q4(torch.eye(32)))
+    >>> Q4Embedding(table)(torch.tensor([[3]]))[0, 0, 2:5].tolist()
+    [0.0, 1.0, 0.0]
+    """
+
+    def __init__(self, table: Q4Linear):
+        super().__init__()
+        self.table = table
+        self.num_embeddings, self.embedding_dim = table.out_features, table.in_features
+
+    @property
+    def weight(self) -> Float32[Tensor, "V D"]:
+        """The dequantized table."""
+        return self.table.weight
+
+    def forward(self, ids: Int[Tensor, "*batch"]) -> Float32[Tensor, "*batch D"]:
+        """Dequantize the row of each id."""
+        return self.table.rows(ids.flatten()).view(*ids.shape, -1)
+
+
+def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
+    """Copy layers with the same input into one, which concatenates their outputs.
+
+    >>> layer = Q4Linear(*quantize_q4(torch.eye(32)))
+    >>> stack_q4([layer, layer])(torch.ones(1, 32)).shape
+    torch.Size([1, 64])
+    """
+    buffers = zip(*(layer.buffers() for layer in layers), strict=True)
+    return Q4Linear(*(torch.cat(parts) for parts in buffers))
+
+
+def quantize_q4(
+    x: Float[Tensor, "D_out D_in"],
+) -> tuple[
+    Int16[Tensor, "D_out n_blocks 8"],
+    UInt8[Tensor, "D_out n_blocks"],
+    UInt8[Tensor, "D_out n_blocks"],
+    Float32[Tensor, " D_out"],
+]:
+    """Quantize a matrix, each block between its smallest and largest weight; `Q4Linear` takes the result.
+
+    >>> codes, scales, zeros, row_scales = quantize_q4(torch.tensor([[0.0] * 31 + [30.0]]))
+    >>> codes.tolist(), scales.tolist(), zeros.tolist(), row_scales.tolist()  # 30 = 2 / 255 x 255 x 15
+    ([[[0, 0, 0, 0, 0, 0, 0, -4096]]], [[255]], [[0]], [0.0078])
+    """
+    blocks = x.float().view(len(x), -1, BLOCK)
+    low, high = blocks.amin(-1).clamp(max=0), blocks.amax(-1).clamp(min=0)
+    steps = (high - low) / 15
+    codes = torch.where(steps[..., None] > 0, (blocks - low[..., None]) / steps[..., None], 0).round()
+    return compress_q4(codes.to(torch.uint8), steps, low)
+
+
+def compress_q4(
+    codes: UInt8[Tensor, "D_out n_blocks 32"],
+    steps: Float[Tensor, "D_out n_blocks"],
+    minima: Float[Tensor, "D_out n_blocks"],
+) -> tuple[
+    Int16[Tensor, "D_out n_blocks 8"],
+    UInt8[Tensor, "D_out n_blocks"],
+    UInt8[Tensor, "D_out n_blocks"],
+    Float32[Tensor, " D_out"],
+]:
+    """Pack the codes of weights ``code * step + minimum``, and round steps and minima to 8 bits."""
+    row_scales = steps.amax(-1) / 255
+    scales = torch.where(steps > 0, steps / row_scales[:, None], 0).round()
+    zeros = torch.where(steps > 0, -16 * minima / steps, 0).round().clamp(0, 255)
+    words = (codes.int().view(*codes.shape[:2], 4, 8) << _SHIFTS).sum(-2)
+    return words.to(torch.int16), scales.to(torch.uint8), zeros.to(torch.uint8), row_scales.float()
