@@ -12,6 +12,7 @@ from tools import (
     ROOT,
     bibliography,
     claims_page,
+    course,
     exercises,
     glossary,
     parity,
@@ -48,6 +49,7 @@ def main() -> None:
     pages[parity.PAGE] = parity.render(parity.newest())
     for path, text in {**pages, **quiz.pages()}.items():
         write(path, text)
+    course.main()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 import "./early.js";
 import { keepEdit, keyOf, readEdit } from "./edits.js";
 import { forget, forgetAll, note, pending } from "./names.js";
-import { hasKernel, make, noteFetched, partsOf, RUN_KEY } from "./page.js";
+import { hasKernel, make, noteFetched, pageName, partsOf, RUN_KEY } from "./page.js";
 import { hideProgress, showProgress } from "./progress.js";
 import { Shown, storedAfter, storedBefore } from "./shown.js";
 import { seconds, Status } from "./status.js";
@@ -17,10 +17,6 @@ let backend = null; // the module, once it was needed
 let output = null;
 let turn = Promise.resolve(); // readers may press Run on a second cell while the first one runs
 let active = null; // the cell that runs
-
-const base = new URL("..", import.meta.url).pathname;
-const pageName = () =>
-  location.pathname.slice(base.length).replace(/(?:\/|\/?index\.html|\.html)$/, "") || "index";
 
 const where = () => (backend?.where() === "kernel" || hasKernel() ? "on your machine" : "in your tab");
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
