@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tools import (
     ROOT,
+    anki,
     bibliography,
     claims_page,
     course,
@@ -50,6 +51,7 @@ def main() -> None:
     for path, text in {**pages, **quiz.pages()}.items():
         write(path, text)
     course.main()
+    anki.main()
 
 
 if __name__ == "__main__":

@@ -148,9 +148,11 @@ const loadQuiz = () =>
 const loadReview = (name) => import(new URL(`../runtime/review/${name}.js`, SCRIPTS)).catch(() => ({})); // none in a page read from disk
 
 function addReviews() {
-  for (const box of document.querySelectorAll(".review:not([data-ready])")) {
-    box.dataset.ready = "";
-    loadReview("review").then(({ build }) => build?.(box));
+  for (const name of ["review", "overview"]) {
+    for (const box of document.querySelectorAll(`.${name}:not([data-ready])`)) {
+      box.dataset.ready = "";
+      loadReview(name).then(({ build }) => build?.(box));
+    }
   }
   if (Object.values(kept.read("cards")).some(({ due }) => due <= Date.now())) loadReview("due").then(({ show }) => show?.());
 }

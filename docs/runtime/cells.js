@@ -2,6 +2,7 @@
 // Nothing of Python is fetched before a reader shows that they will run code (early.js), and nothing of the editor before Edit.
 
 import "./early.js";
+import "./read.js";
 import { keepEdit, keyOf, readEdit } from "./edits.js";
 import { forget, forgetAll, note, pending } from "./names.js";
 import { hasKernel, make, noteFetched, pageName, partsOf, RUN_KEY } from "./page.js";
@@ -180,8 +181,10 @@ class Cell {
     const { page, number, text } = this;
     this.ran = text;
     const result = await backend.run(text, { scope: page, page, name: `cell ${number}`, kind, ...hooks });
-    if (result.ok || (this.kind === "raises" && result.started && !result.stopped && !result.lost)) note(this, text);
-    else if (result.started) forget(this);
+    if (result.ok || (this.kind === "raises" && result.started && !result.stopped && !result.lost)) {
+      note(this, text);
+      kept.change("run", { [`${page}/${number}`]: true });
+    } else if (result.started) forget(this);
     return result;
   }
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
-from tests.browser.test_quiz import answer_rightly, first_of, form, result
+from tests.browser.test_quiz import PART, answer_rightly, first_of, form, result
+from tools.anki import HEAD
+from tools.exercises import placed
 
 pytestmark = pytest.mark.browser
 
@@ -141,3 +143,54 @@ def test_a_review_on_a_phone_in_the_dark(browser: Browser, site_url: str) -> Non
         page.goto(f"{site_url}review/")
         expect(page.locator(".review .exercise .cell-bar")).to_be_visible()
         assert not misfits(page) + axe(page) + problems
+
+
+# ---- the page of progress --------------------------------------------------------------------------------
+
+
+def row(page: Page, chapter: str) -> Locator:
+    return page.get_by_role("row", name=chapter).get_by_role("cell")
+
+
+def test_progress_follows_the_reader_and_another_tab(page: Page, site_url: str) -> None:
+    page.goto(f"{site_url}learn/concepts/")
+    page.evaluate("document.querySelector('article').lastElementChild.scrollIntoView()")
+    page.wait_for_function("(localStorage['llmguide.read'] ?? '').includes('learn/concepts')")
+    page.goto(f"{site_url}progress/")
+    n_questions = len(next(chapter for chapter in PART if chapter.page == "learn/concepts.md").questions)
+    n_graded = len(placed().get("learn/concepts.md", []))
+    expected = ["yes", "0 of 1", f"0 of {n_questions}", f"0 of {n_graded}" if n_graded else "none", "0"]
+    expect(row(page, "Essential concepts")).to_have_text(expected)
+    expect(row(page, "Introduction to large language models").last).to_have_text("1")  # due
+    other = page.context.new_page()
+    other.goto(f"{site_url}robots.txt")
+    other.evaluate("""localStorage["llmguide.run"] = '{"learn/concepts/1": true}'""")
+    other.close()
+    expect(row(page, "Essential concepts").nth(1)).to_have_text("1 of 1")
+    assert not axe(page)
+
+
+def test_progress_goes_along_as_a_file(page: Page, browser: Browser, site_url: str) -> None:
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as a file").click()
+    with window(browser, PHONE, "dark") as context:
+        other = context.new_page()
+        problems = watch(other)
+        other.goto(f"{site_url}progress/")
+        expect(row(other, "Essential concepts").first).to_have_text("no")
+        file = other.locator("input[type=file]")
+        file.set_input_files({"name": "half.json", "mimeType": "application/json", "buffer": b'{"format": '})
+        expect(other.locator(".overview output")).to_contain_text("not complete JSON")
+        expect(row(other, "Essential concepts").first).to_have_text("no")
+        file.set_input_files(download.value.path())
+        expect(other.locator(".overview output")).to_contain_text("Imported")
+        expect(row(other, "Essential concepts").first).to_have_text("yes")
+        assert not misfits(other) + axe(other) + problems
+
+
+def test_anki_gets_the_readers_cards(page: Page) -> None:
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export my cards for Anki").click()
+    lines = download.value.path().read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("#")] == HEAD.splitlines()
+    assert {line.partition("\t")[0] for line in lines if not line.startswith("#")} == cards(page).keys()

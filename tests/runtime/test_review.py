@@ -1,5 +1,6 @@
 """Review cards: FSRS as Python's package computes it, and records that survive an interrupted write."""
 
+import json
 import random
 from datetime import UTC, datetime, timedelta
 
@@ -107,3 +108,82 @@ def test_every_question_and_exercise_has_one_place_in_the_course():
     questions = {question.id for chapter in course.quiz.chapters() for question in chapter.questions}
     assert graded == set(exercises())
     assert questions <= set(items)
+
+
+# ---- the file to take along ------------------------------------------------------------------------------
+
+# As version 1 of the guide wrote it. Every later version has to open it.
+FIRST_FILE = """{
+ "format": "llmguide progress", "version": 1, "written": "2026-11-28T21:00:00.000Z",
+ "records": {
+  "quiz": {"attention-cat": true, "attention-steps": false},
+  "exercises": {"rope": true}, "drafts": {"rope": "def rope(x, theta):\\n    ..."},
+  "ticked": {"Read sections 3.1 to 3.5.": true},
+  "read": {"learn/attention": true}, "run": {"learn/attention/3": true},
+  "cards": {"attention-cat": {"stability": 2.3, "difficulty": 2.1, "reviewed": 2000, "due": 172802000}}
+ }
+}"""
+
+WITH_STORAGE = """
+    const stored = new Map();
+    globalThis.localStorage = {
+      getItem: (key) => stored.get(key) ?? null,
+      setItem: (key, text) => stored.set(key, text),
+      removeItem: (key) => stored.delete(key),
+    };
+    await import(given.storage);
+"""
+
+
+def with_storage(body, **given):
+    storage = (DOCS / "js" / "storage.js").as_uri()
+    return node(DOCS / "runtime" / "review" / "file.js", WITH_STORAGE + body, storage=storage, **given)
+
+
+def test_a_file_of_the_first_version_opens_and_comes_back():
+    body = """
+        m.add(m.parsed(given.text));
+        return JSON.parse(m.exported());
+    """
+    written, found = json.loads(FIRST_FILE), with_storage(body, text=FIRST_FILE)
+    assert found["records"] == written["records"]
+
+
+def test_what_the_browser_has_stays_but_for_older_cards():
+    older, newer = ({"stability": 1, "difficulty": 1, "reviewed": time, "due": 9000} for time in (1000, 3000))
+    body = """
+        return given.cards.map((card) => {
+          kept.change("cards", { "attention-cat": card });
+          kept.change("quiz", { "attention-steps": true });
+          m.add(m.parsed(given.text));
+          return [kept.read("cards")["attention-cat"].reviewed, kept.read("quiz")["attention-steps"]];
+        });
+    """
+    assert with_storage(body, text=FIRST_FILE, cards=[older, newer]) == [[2000, True], [3000, True]]
+
+
+DAMAGED = [
+    (FIRST_FILE[:-40], "is not complete JSON"),
+    ("[]", "was not exported by this guide"),
+    (FIRST_FILE.replace('"version": 1', '"version": "1"'), "does not say which version"),
+    (
+        FIRST_FILE.replace('"version": 1', '"version": 2'),
+        "has version 2, and this page reads only up to version 1",
+    ),
+    (FIRST_FILE.replace('"records"', '"record"'), "has no records"),
+    (FIRST_FILE.replace('"ticked"', '"tocked"'), "unknown kind, “tocked”"),
+    (FIRST_FILE.replace('{"rope": true}', "[true]"), "kind “exercises” are no table"),
+    (FIRST_FILE.replace('"due": 172802000', '"due": null'), "“attention-cat” in “cards” is damaged"),
+]
+
+
+def test_a_damaged_file_is_refused_with_the_reason():
+    body = """
+        return given.texts.map((text) => {
+          try { m.add(m.parsed(text)); } catch (error) { return [error.message, stored.size]; }
+        });
+    """
+    found = with_storage(body, texts=[text for text, _ in DAMAGED])
+    for (message, n_stored), (_, reason) in zip(found, DAMAGED, strict=True):
+        assert reason in message
+        assert n_stored == 0
