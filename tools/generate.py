@@ -10,8 +10,10 @@ from pathlib import Path
 
 from tools import (
     ROOT,
+    anki,
     bibliography,
     claims_page,
+    course,
     exercises,
     glossary,
     parity,
@@ -48,6 +50,8 @@ def main() -> None:
     pages[parity.PAGE] = parity.render(parity.newest())
     for path, text in {**pages, **quiz.pages()}.items():
         write(path, text)
+    course.main()
+    anki.main()
 
 
 if __name__ == "__main__":

@@ -238,7 +238,8 @@ def _printed(code: str) -> str:
 _INTRODUCTION = """
 Questions on every chapter, each with an explanation of every choice. Numbers and outputs were computed by the
 code of this guide when the page was built; many questions come in several variants with other numbers. Your
-score stays in your browser.
+score stays in your browser. Each question that you answer becomes a card, which you [review](review.md)
+when it is due.
 """
 
 
@@ -251,13 +252,23 @@ def pages() -> dict[Path, str]:
     )
     parts, found = [], {}
     for title, names in PARTS.items():
-        path = DOCS / "quiz" / f"{title.lower()}.md"
+        path = DOCS / part_of(names[0])
         about = f"Questions on {title.lower()}, with an explanation of every choice."
         head = generated_head(f"Quiz on {title.lower()}", about, origin)
         found[path] = "\n".join([head, *(_chapter(by_name[name]) for name in names)])
         parts += [f"## {title}\n", *(_entry(path, by_name[name]) for name in names), ""]
     found[PAGE] = "\n".join([generated_head("Quiz", description, origin), _INTRODUCTION.strip(), "", *parts])
     return found
+
+
+def part_of(chapter: str) -> str:
+    """The page below docs/ that has the questions of a chapter.
+
+    >>> part_of("sampling")
+    'quiz/foundations.md'
+    """
+    title = next(title for title, names in PARTS.items() if chapter in names)
+    return f"quiz/{title.lower()}.md"
 
 
 def _entry(path: Path, chapter: Chapter) -> str:
@@ -305,7 +316,7 @@ def _variant(number: int, question: Question, variant: Variant) -> str:
             *([*shown, ""] if shown else []),
             '<details class="answer" markdown>',
             "<summary>Answer</summary>\n",
-            *_explanations(question.kind, variant),
+            *explanations(question.kind, variant),
             f"\nSee {_link(question.see)}.\n",
             "</details>\n",
             "</div>\n",
@@ -322,7 +333,7 @@ def _answers(kind: str, variant: Variant) -> list[Any]:
     return [index for index, choice in enumerate(variant.choices) if choice.right]
 
 
-def _explanations(kind: str, variant: Variant) -> list[str]:
+def explanations(kind: str, variant: Variant) -> list[str]:
     """A list with an item for each choice in the order shown; for order, in the right order."""
     if kind == "numeric":
         unit = f" {variant.unit}" if variant.unit else ""

@@ -2,8 +2,8 @@
 
 Writes to docs/assets/vendor, each under a name that changes with its content, so that it may be cached for
 ever: Pyodide's core with the wheels that can be had, one archive of the Python that pages use, one of each
-extra that few cells need, the language models, and the editor. What a first run downloads is measured here
-and stands in runtime.json, which pages and worker read.
+extra that few cells need, the language models, the editor, and the scheduler of review cards. What a first
+run downloads is measured here and stands in runtime.json, which pages and worker read.
 """
 
 import gzip
@@ -28,6 +28,7 @@ from tools.wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
 RUNTIME = DOCS / "runtime"
 MANIFEST = VENDOR / "runtime.json"
 KERNELS = CACHE / "kernels.wasm"
+BUNDLES = ("editor", "scheduler")  # of docs/runtime/, what imports packages of npm
 CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 COUNTED = ("pyodide.asm.wasm", "python_stdlib.zip")  # of these, the ones that a page counts while they come
 # of tools/, what cells use
@@ -120,13 +121,13 @@ def _place(name: str, files: Iterable[tuple[str, Path]]) -> Path:
     return target
 
 
-def _place_editor() -> str:
-    """Bundle the editor; return its name."""
+def bundle(part: str) -> str:
+    """Bundle a script with the packages that it imports; return the name of the bundle."""
     options = ["--bundle", "--minify", "--format=esm", "--legal-comments=none"]
-    code = npm("esbuild", "docs/runtime/editor.js", *options)
-    name = f"editor-{hashlib.sha256(code).hexdigest()[:12]}.js"
+    code = npm("esbuild", f"docs/runtime/{part}.js", *options)
+    name = f"{part}-{hashlib.sha256(code).hexdigest()[:12]}.js"
     write(VENDOR / name, code)
-    _remove_others("editor-*.js", name)
+    _remove_others(f"{part}-*.js", name)
     return name
 
 
@@ -152,7 +153,7 @@ def _megabytes(paths: Iterable[Path]) -> float:
 
 
 def manifest(
-    core: str, guide: str, editor: str, extras: dict[Extra, Path], found: dict[str, Path]
+    core: str, guide: str, bundles: dict[str, str], extras: dict[Extra, Path], found: dict[str, Path]
 ) -> dict[str, Any]:
     """What runtime.json says besides models; addresses are relative to it."""
 
@@ -178,7 +179,7 @@ def manifest(
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         wheel = {"name": extra.name, "url": path.name, "sha256": digest}
         asked.append({"pattern": extra.pattern, "megabytes": _megabytes([path]), "wheels": [wheel]})
-    return {"pyodide": f"{core}/", "guide": guide, "editor": editor, "steps": steps, "extras": asked}
+    return {"pyodide": f"{core}/", "guide": guide, **bundles, "steps": steps, "extras": asked}
 
 
 def main() -> None:
@@ -188,7 +189,8 @@ def main() -> None:
     extras = {extra: _place(extra.name, extra.files()) for extra in EXTRAS}
     placed = {model.title: place_model(model) for model in MODELS}
     compile_kernels()
-    parts = _place_core(found), _place("guide", guide_files()).name, _place_editor(), extras
+    bundles = {part: bundle(part) for part in BUNDLES}
+    parts = _place_core(found), _place("guide", guide_files()).name, bundles, extras
     models = [entry for entry in placed.values() if entry]
     write(MANIFEST, json.dumps({**manifest(*parts, found), "models": models}, indent=1) + "\n")
     if missing := [wheel.name for wheel in wanted if wheel.name not in found]:

@@ -111,38 +111,20 @@ function nameSections() {
 }
 
 // The steps of a checklist get boxes; ticks stay in this browser, each under the words of its step.
-const TICKED = "llmguide.ticked";
-
-function readTicks() {
-  try {
-    return new Set(JSON.parse(localStorage.getItem(TICKED) ?? "[]"));
-  } catch {
-    return new Set();  // storage is switched off, or holds what someone else wrote: the boxes last as long as the page
-  }
-}
-
-function tick(step, on) {
-  const ticked = readTicks();
-  ticked[on ? "add" : "delete"](step);
-  try {
-    localStorage.setItem(TICKED, JSON.stringify([...ticked]));
-  } catch {}
-}
-
 function addBoxes() {
   for (const list of document.querySelectorAll(".checklist > :is(ol, ul):not([data-boxes])")) {
     list.dataset.boxes = "";
     const count = document.createElement("output");
     const boxes = [...list.children].map((item) => {
       const step = item.textContent.trim().replace(/\s+/g, " ");
-      const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: readTicks().has(step) });
+      const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: kept.read("ticked")[step] ?? false });
       const label = document.createElement("label");
       label.append(...item.childNodes);
       item.append(box, label);
       box.id = `step-${document.querySelectorAll(".checklist [type=checkbox]").length}`;
       label.htmlFor = box.id;
       box.addEventListener("change", () => {
-        tick(step, box.checked);
+        kept.change("ticked", { [step]: box.checked || undefined });
         show();
       });
       return box;
@@ -153,15 +135,29 @@ function addBoxes() {
   }
 }
 
-// The quiz's script comes only to pages that have one.
+// What few pages need comes only to them.
 const SCRIPTS = document.currentScript.src;
 
-function loadQuiz() {
-  if (!document.querySelector(".quiz") || document.querySelector("script[data-quiz]")) return;
-  const script = Object.assign(document.createElement("script"), { src: new URL("quiz.js", SCRIPTS) });
-  script.dataset.quiz = "";
-  document.head.append(script);
+let quiz = null;
+
+const loadQuiz = () =>
+  (quiz ??= new Promise((resolve) => {
+    document.head.append(Object.assign(document.createElement("script"), { src: new URL("quiz.js", SCRIPTS), onload: resolve }));
+  }));
+
+const loadReview = (name) => import(new URL(`../runtime/review/${name}.js`, SCRIPTS)).catch(() => ({})); // none in a page read from disk
+
+function addReviews() {
+  for (const name of ["review", "overview"]) {
+    for (const box of document.querySelectorAll(`.${name}:not([data-ready])`)) {
+      box.dataset.ready = "";
+      loadReview(name).then(({ build }) => build?.(box));
+    }
+  }
+  if (Object.values(kept.read("cards")).some(({ due }) => due <= Date.now())) loadReview("due").then(({ show }) => show?.());
 }
+
+addEventListener("llmguide:answered", ({ detail }) => loadReview("cards").then(({ answered }) => answered?.(detail)));
 
 // `llmguide serve` hands its token over after the #. It stays in this tab, and leaves the address and the history. Anybody
 // can make such a link: a token that the tab has already gives way only to one that the server accepts.
@@ -231,7 +227,8 @@ document$.subscribe(() => {
   markScrollable();
   addBoxes();
   addFolds();
-  loadQuiz();
+  if (document.querySelector(".quiz")) loadQuiz();
+  addReviews();
   document.documentElement.classList.toggle("aimed", Boolean(location.hash));
   landOnTarget();
 });

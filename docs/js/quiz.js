@@ -1,23 +1,5 @@
 // Turns the plain questions of the quiz into forms. Without it the page is complete: choices, and answers folded.
 
-const SCORES = "llmguide.quiz";  // {question: right at the last try?}, kept in this browser only
-
-// Whatever another script has stored there: entries that are no scores are left out.
-function readScores() {
-  try {
-    const entries = Object.entries(JSON.parse(localStorage.getItem(SCORES)) ?? {});
-    return Object.fromEntries(entries.filter(([, right]) => typeof right === "boolean"));
-  } catch {
-    return {};  // storage is switched off or holds no JSON: scores last as long as the page
-  }
-}
-
-function keepScores(scores) {
-  try {
-    localStorage.setItem(SCORES, JSON.stringify(scores));
-  } catch {}
-}
-
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
@@ -135,12 +117,17 @@ function buildVariant(variant, name, onJudged) {
   return { form, buttons };
 }
 
+function note(id, right) {
+  kept.change("quiz", { [id]: right });
+  dispatchEvent(new CustomEvent("llmguide:answered", { detail: { id, right } }));
+}
+
 function buildQuestion(question, onJudged) {
   const variants = [...question.querySelectorAll(".variant")];
   const built = variants.map((variant, index) => buildVariant(variant, `${question.id}-${index}`, onJudged));
   question.dataset.ready = "";
   // Who comes back to an answered question gets other numbers. The other variants wait outside the page.
-  const first = question.id in readScores() ? Math.floor(Math.random() * variants.length) : 0;
+  const first = question.id in kept.read("quiz") ? Math.floor(Math.random() * variants.length) : 0;
   question.replaceChildren(variants[first]);
   for (const [index, { buttons }] of variants.length > 1 ? built.entries() : []) {
     const other = make("button", { type: "button", className: "md-button", textContent: "Another variant" });
@@ -169,28 +156,32 @@ function prepareChapter(chapter) {
   const count = make("output");
   const reset = make("button", { type: "button", className: "md-button", textContent: "Reset this chapter" });
   const show = () => {
-    const scores = readScores();
+    const scores = kept.read("quiz");
     const answered = questions.filter(({ id }) => id in scores);
     const right = answered.filter(({ id }) => scores[id]);
     count.textContent = `${right.length} of ${questions.length} right, ${answered.length} answered`;
     reset.hidden = !answered.length;
   };
   reset.addEventListener("click", () => {
-    const ids = new Set(questions.map(({ id }) => id));
-    keepScores(Object.fromEntries(Object.entries(readScores()).filter(([id]) => !ids.has(id))));
+    kept.change("quiz", Object.fromEntries(questions.map(({ id }) => [id, undefined])));
     forms.forEach((form) => form.reset());
     show();
     questions[0].querySelector("input, button")?.focus();
   });
   chapter.prepend(make("p", { className: "score" }, count, " ", reset));
+  shows.push(show);
   show();
   return questions.map((question) => () => forms.push(...buildQuestion(question, (right) => {
-    keepScores({ ...readScores(), [question.id]: right });
+    note(question.id, right);
     show();
   })));
 }
 
+let shows = []; // one for each chapter of the page
+kept.watch((kind) => kind === "quiz" && shows.forEach((show) => show()));
+
 // The theme emits on document$ at load and again after each instant navigation.
 document$.subscribe(() => {
+  shows = [];
   oneByOne([...document.querySelectorAll(".quiz:not([data-ready])")].flatMap(prepareChapter));
 });

@@ -2,10 +2,11 @@
 // Nothing of Python is fetched before a reader shows that they will run code (early.js), and nothing of the editor before Edit.
 
 import "./early.js";
+import "./read.js";
 import { keepEdit, keyOf, readEdit } from "./edits.js";
 import { add, hold, look, modelsOf, release, remove, states } from "./models.js";
 import { forget, forgetAll, note, pending } from "./names.js";
-import { hasKernel, make, megabytes, missing, noteFetched, partsOf, RUN_KEY } from "./page.js";
+import { hasKernel, make, megabytes, missing, noteFetched, pageName, partsOf, RUN_KEY } from "./page.js";
 import { hideProgress, showProgress } from "./progress.js";
 import { Shown, storedAfter, storedBefore } from "./shown.js";
 import { seconds, Status } from "./status.js";
@@ -18,10 +19,6 @@ let backend = null; // the module, once it was needed
 let output = null;
 let turn = Promise.resolve(); // readers may press Run on a second cell while the first one runs
 let active = null; // the cell that runs
-
-const base = new URL("..", import.meta.url).pathname;
-const pageName = () =>
-  location.pathname.slice(base.length).replace(/(?:\/|\/?index\.html|\.html)$/, "") || "index";
 
 const where = () => (backend?.where() === "kernel" || hasKernel() ? "on your machine" : "in your tab");
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
@@ -212,8 +209,10 @@ class Cell {
     const { page, number, text } = this;
     this.ran = text;
     const result = await backend.run(text, { scope: page, page, name: `cell ${number}`, kind, ...hooks });
-    if (result.ok || (this.kind === "raises" && result.started && !result.stopped && !result.lost)) note(this, text);
-    else if (result.started) forget(this);
+    if (result.ok || (this.kind === "raises" && result.started && !result.stopped && !result.lost)) {
+      note(this, text);
+      kept.change("run", { [`${page}/${number}`]: true });
+    } else if (result.started) forget(this);
     return result;
   }
 

@@ -1,15 +1,8 @@
 // An editor in the place of a block of code. Loaded, like CodeMirror itself, when a reader presses Edit.
 
-import { make } from "./page.js";
+import { bundle, make } from "./page.js";
 
-const VENDOR = new URL("../assets/vendor/", import.meta.url);
-
-// tools/runtime.py lists in runtime.json what a build lays out for the tab.
-async function load() {
-  const response = await fetch(new URL("runtime.json", VENDOR));
-  if (!response.ok) throw new Error(`The list of files could not be fetched: the host answered ${response.status}.`);
-  return import(new URL((await response.json()).editor, VENDOR));
-}
+const load = () => bundle("editor");
 
 // Code as static elements, in the colors of the editor.
 export async function color(code) {

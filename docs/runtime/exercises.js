@@ -5,8 +5,6 @@ import { confirm, confirmed } from "./edits.js";
 import { hasKernel, make, megabytes, missing, noteFetched, partsOf, RUN_KEY } from "./page.js";
 import { hideProgress, showProgress } from "./progress.js";
 
-const DONE = "llmguide.exercises"; // {exercise: true}, kept in this browser only
-const DRAFTS = "llmguide.drafts"; // {exercise: code}
 const SCOPE = "exercises"; // names of the pages stay as they are: each check runs in a namespace of its own
 const CHECK = `
 from llmguide.exercises.checking import check
@@ -19,38 +17,22 @@ emit({"passed": graded.passed, "message": message[0].upper() + message[1:]})
 
 let backend = null; // the module, once it was needed
 
-const TYPES = { [DONE]: "boolean", [DRAFTS]: "string" };
-
-// Whatever another script has stored there: entries of another type are left out.
-function read(key) {
-  try {
-    const entries = Object.entries(JSON.parse(localStorage.getItem(key)) ?? {});
-    return Object.fromEntries(entries.filter(([, value]) => typeof value === TYPES[key]));
-  } catch {
-    return {}; // storage is switched off or holds no JSON: marks last as long as the page
-  }
-}
-
-// Sets the entries given, and removes those that are undefined.
-function keep(key, entries) {
-  try {
-    localStorage.setItem(key, JSON.stringify({ ...read(key), ...entries }));
-  } catch {}
-}
+const { read, change } = kept;
 
 // ---- one exercise --------------------------------------------------------------------------------------------------
 
-class Exercise {
-  constructor(element, onChange, siblings) {
+export class Exercise {
+  // In a review the code starts from the stub and is not stored.
+  constructor(element, { onChange = () => {}, siblings = () => [], isReview = false } = {}) {
     const block = element.querySelector(".stub");
-    Object.assign(this, { element, block, onChange, siblings, name: element.dataset.name, editor: null, running: false });
+    Object.assign(this, { element, block, onChange, siblings, isReview, name: element.dataset.name, editor: null, running: false });
     this.code = block.querySelector("code");
     this.html = this.code.innerHTML;
     this.stub = this.code.textContent.trimEnd();
-    this.key = `${DRAFTS}/${this.name}`;
-    const forget = () => keep(DRAFTS, { [this.name]: undefined });
+    this.key = `llmguide.drafts/${this.name}`;
+    const forget = () => change("drafts", { [this.name]: undefined });
     const label = `Exercise ${this.name}`;
-    this.draft = confirmed(this.key, read(DRAFTS)[this.name] ?? null, { label, forget }) ?? undefined;
+    this.draft = isReview ? undefined : (confirmed(this.key, read("drafts")[this.name] ?? null, { label, forget }) ?? undefined);
     this.build();
     this.show();
   }
@@ -103,8 +85,12 @@ class Exercise {
     this.frame.classList.toggle("running", running);
   }
 
+  showMark() {
+    this.mark.textContent = read("exercises")[this.name] && !this.isReview ? "done" : "";
+  }
+
   show() {
-    this.mark.textContent = read(DONE)[this.name] ? "done" : "";
+    this.showMark();
     this.resetButton.hidden = this.draft === undefined;
     if (this.editor) return;
     if (this.draft === undefined) this.code.innerHTML = this.html;
@@ -148,8 +134,10 @@ class Exercise {
 
   change(code) {
     this.draft = code === this.stub ? undefined : code;
-    keep(DRAFTS, { [this.name]: this.draft });
-    confirm(this.key, this.draft ?? null);
+    if (!this.isReview) {
+      change("drafts", { [this.name]: this.draft });
+      confirm(this.key, this.draft ?? null);
+    }
     this.show();
   }
 
@@ -187,7 +175,7 @@ class Exercise {
 
   // The solved answers of this page, by name: an exercise may call those it builds on.
   earlier() {
-    const done = read(DONE);
+    const done = read("exercises");
     const solved = this.siblings().filter(({ name, draft }) => done[name] && draft !== undefined && name !== this.name);
     return Object.fromEntries(solved.map(({ name, draft }) => [name, draft]));
   }
@@ -210,7 +198,8 @@ class Exercise {
     const [, verdict, rest] = /^(Right\.|Not yet\.)? ?([^]*)$/.exec(message);
     const lines = rest ? rest.split("\n").map((line) => make("p", { textContent: line })) : [];
     this.say(passed ? "right" : "wrong", make("strong", { textContent: verdict ?? "" }), ...lines, ...printed);
-    if (passed) keep(DONE, { [this.name]: true });
+    if (passed) change("exercises", { [this.name]: true });
+    dispatchEvent(new CustomEvent("llmguide:answered", { detail: { id: this.element.id, right: passed } }));
     this.show();
     this.onChange();
   }
@@ -236,24 +225,28 @@ function unfoldOneByOne(hints) {
 // ---- a page of them, and the list of all ----------------------------------------------------------------------------
 
 const progress = (names) => {
-  const done = read(DONE);
+  const done = read("exercises");
   return `${names.filter((name) => done[name]).length} of ${names.length} done`;
 };
 
 let refresh = () => {}; // of the page that is shown
 addEventListener("llmguide:fetched", () => refresh());
+kept.watch((kind) => kind === "exercises" && refresh());
 
 function buildPage(elements) {
   const count = make("output");
   const clear = make("button", { type: "button", className: "md-button", textContent: "Reset this chapter's exercises" });
   const show = () => {
-    for (const exercise of built) if (!exercise.running) exercise.hint();
+    for (const exercise of built) {
+      exercise.showMark();
+      if (!exercise.running) exercise.hint();
+    }
     count.textContent = progress(built.map(({ name }) => name));
-    clear.hidden = !built.some(({ name, draft }) => read(DONE)[name] || draft !== undefined);
+    clear.hidden = !built.some(({ name, draft }) => read("exercises")[name] || draft !== undefined);
   };
-  const built = elements.map((element) => new Exercise(element, show, () => built));
+  const built = elements.map((element) => new Exercise(element, { onChange: show, siblings: () => built }));
   clear.addEventListener("click", () => {
-    keep(DONE, Object.fromEntries(built.map(({ name }) => [name, undefined])));
+    change("exercises", Object.fromEntries(built.map(({ name }) => [name, undefined])));
     for (const exercise of built) exercise.reset();
     show();
     built[0].editButton.focus();
@@ -267,7 +260,7 @@ function buildList(list) {
   list.dataset.ready = "";
   const links = [...list.querySelectorAll('a[href*="#exercise-"]')];
   const nameOf = (link) => link.hash.slice("#exercise-".length);
-  for (const link of links) if (read(DONE)[nameOf(link)]) link.parentElement.append(" ", make("span", { className: "mark", textContent: "done" }));
+  for (const link of links) if (read("exercises")[nameOf(link)]) link.parentElement.append(" ", make("span", { className: "mark", textContent: "done" }));
   list.prepend(make("p", { className: "score" }, progress(links.map(nameOf))));
 }
 

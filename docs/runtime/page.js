@@ -30,3 +30,18 @@ export function noteFetched(parts) {
   for (const [name] of parts) fetched.add(name);
   dispatchEvent(new Event("llmguide:fetched")); // the lines of cells and exercises name what is left to download
 }
+
+// ---- where the page and its files are --------------------------------------------------------------------------------
+
+export const BASE = new URL("..", import.meta.url);
+export const VENDOR = new URL("assets/vendor/", BASE);
+export const pageName = () => location.pathname.slice(BASE.pathname.length).replace(/(?:\/|\/?index\.html|\.html)$/, "") || "index";
+
+export async function fetchJson(name) {
+  const response = await fetch(new URL(name, VENDOR));
+  if (!response.ok) throw new Error(`${name} could not be fetched: the host answered ${response.status}.`);
+  return response.json();
+}
+
+// A script that tools/runtime.py has bundled; runtime.json lists what a build lays out for the tab.
+export const bundle = async (name) => import(new URL((await fetchJson("runtime.json"))[name], VENDOR));

@@ -148,6 +148,7 @@ def test_a_run_shows_where_it_ran_and_keeps_the_focus(browser: Browser) -> None:
         expect(page.locator("#cell-announcer")).to_contain_text("In your tab", timeout=PATIENCE)
         expect(box.locator(".cell-run")).to_be_focused()
         expect(box.locator(".cell-run")).to_have_text("Run")
+        assert f"{PLAIN}/3" in json.loads(page.evaluate("localStorage['llmguide.run']"))
         other = page.locator(".cell:has([data-needs='core']) .cell-note").nth(1)
         assert "MB once" not in other.text_content(), "Python is loaded already"
         assert not problems

@@ -36,9 +36,7 @@ def rendered(found: Exercise) -> str:
     Raises:
         ValueError: docs/_data/answers has no solution to show.
     """
-    imports, answer = _answers().get(found.function, ("", ""))
-    if not answer:
-        raise ValueError(f"@exercise {found.name}: no file in docs/_data/answers defines {found.function}")
+    imports, answer = solution(found)
     calls = [f"# you may call {earlier.signature}" for earlier in needed(found.needs)]
     stub = [*imports.split("\n"), *calls, "", ""] if imports else [*calls, "", ""] if calls else []
     stub += [f"def {found.signature}:", "    ..."]
@@ -54,6 +52,18 @@ def rendered(found: Exercise) -> str:
             *dump("{.python}", answer.split("\n"), "    "),
         ]
     )
+
+
+def solution(found: Exercise) -> tuple[str, str]:
+    """The imports that a solution needs, and the solution.
+
+    Raises:
+        ValueError: docs/_data/answers has none.
+    """
+    imports, answer = _answers().get(found.function, ("", ""))
+    if not answer:
+        raise ValueError(f"@exercise {found.name}: no file in docs/_data/answers defines {found.function}")
+    return imports, answer
 
 
 def effort(found: Exercise) -> str:
