@@ -17,9 +17,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tools import CACHE, DOCS, ROOT, write
+from tools import CACHE, ROOT, labs, write
 from tools.fences import prose_lines
-from tools.twins import address, config, front_matter, html_path, sections
+from tools.twins import address, config, file_name, front_matter, html_path, sections
 
 WIDTH, HEIGHT = 1200, 630  # what https://ogp.me/ readers crop least
 COLORS = 48  # of the palette of the PNG: text and few flat areas need no more
@@ -119,14 +119,14 @@ def card_path(page: str) -> str:
     >>> card_path("learn/attention.md")
     'assets/cards/learn/attention.png'
     """
-    return f"assets/cards/{page.removesuffix('.md')}.png"
+    return f"assets/cards/{file_name(page).removesuffix('.md')}.png"
 
 
 def main(site: Path) -> None:
     """Draw what has changed, put all cards into the site, and name them in the pages."""
     for section, pages in sections().items():
         for page in pages:
-            head, body = front_matter((DOCS / page).read_text(encoding="utf-8"))
+            head, body = front_matter(labs.source(page))
             title = _MARKUP.sub("", re.findall(r"^# (.+)$", body, re.MULTILINE)[0])
             parts = (
                 title,

@@ -62,7 +62,7 @@ def figure(
     import matplotlib as mpl  # noqa: PLC0415 (slow to import, and the palette above needs none of it)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    with mpl.rc_context({**_style(width), "svg.hashsalt": f"{page}/{name}"}):
+    with mpl.rc_context({**style(width), "svg.hashsalt": f"{page}/{name}"}):
         drawing = Figure(figsize=(width / 72, height / 72), layout="constrained")
         yield drawing, drawing.add_subplot()
         drawn = io.StringIO()
@@ -110,7 +110,8 @@ def heatmap(
     axes.spines[:].set_visible(False)
 
 
-def _style(width: int) -> dict[str, Any]:
+def style(width: int) -> dict[str, Any]:
+    """Return matplotlib's settings for a figure of this width in px."""
     from cycler import cycler  # noqa: PLC0415 (comes with matplotlib)
 
     size = _SMALLEST * max(width / _PHONE, 1.0)

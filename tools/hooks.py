@@ -18,6 +18,7 @@ from mkdocs.livereload import LiveReloadServer
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
+from mkdocs.structure.pages import Page
 
 from tools import ROOT
 from tools.live import Built, newest
@@ -47,6 +48,20 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> None:
     _built.config, _built.nav, _built.files = config, nav, files
     if _built.is_served:
         live.remember(_built)
+
+
+@event_priority(-100)  # after mkdocs-jupyter, which would render a notebook by itself
+def on_pre_page(page: Page, *, config: MkDocsConfig, files: Files) -> Page:
+    """Have MkDocs render a notebook as it renders the other pages."""
+    vars(page).pop("render", None)
+    return page
+
+
+def on_page_read_source(*, page: Page, config: MkDocsConfig) -> str | None:
+    """Give a notebook as Markdown."""
+    from tools import labs
+
+    return labs.source(page.file.src_uri) if labs.is_lab(page.file.src_uri) else None
 
 
 def on_env(env: Environment, config: MkDocsConfig, files: Files) -> None:

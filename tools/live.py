@@ -10,7 +10,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, get_files
 from mkdocs.structure.nav import Navigation
 
-from tools import DATA, ROOT
+from tools import DATA, ROOT, labs
 from tools.glossary import all_terms
 from tools.twins import twin
 
@@ -43,7 +43,7 @@ def remember(built: Built) -> None:
 def refresh(built: Built) -> bool:
     """Build the pages that show a change, and copy what else changed; False if every page has to be built."""
     found = get_files(built.config)
-    pages = {file.src_uri for file in found.documentation_pages()}
+    pages = {file.src_uri for file in found if file.is_documentation_page() or labs.is_lab(file.src_uri)}
     if newest(SETTINGS) != built.settings or pages != built.pages.keys():
         return False
     for file in list(built.files):
@@ -89,7 +89,7 @@ def _changed(file: File) -> int:
 
 def _state(file: File) -> State:
     """Of a page, whose text names facts, works, code and exercises, and terms that show their definition."""
-    source = file.content_string
+    source = labs.source(file.src_uri) if labs.is_lab(file.src_uri) else file.content_string
     text = twin(source, file.src_uri)
     folded = "" if "::: llmguide" in source or "no-terms" in source else text.lower()
     terms = [term for term in all_terms().values() if any(name.lower() in folded for name in term.names)]

@@ -1,7 +1,8 @@
 """Every page that has cells as a notebook beside its HTML, for JupyterLab, Colab and the like.
 
 The notebook of ``learn/attention/`` is ``learn/attention.ipynb``: a cell that installs the package, the
-text of its Markdown twin, and the cells with their stored outputs. The page links to it below its title.
+text of its Markdown twin, and the cells with their stored outputs. A lab is a notebook already (tools.labs).
+The page links to its notebook below its title.
 Colab opens notebooks from GitHub only, so that the workflow also puts them on the branch ``notebooks``.
 """
 
@@ -12,7 +13,7 @@ from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tools import DATA, DOCS, ROOT, page_paths, write
+from tools import DATA, DOCS, ROOT, labs, page_paths, write
 from tools.book import with_colors
 from tools.fences import Fence
 from tools.figures import VARIABLES
@@ -52,7 +53,7 @@ from tools import display
 display.colors = {{colors}}
 from tools.display import cite, diagram, fact, figure, heatmap, matrix, table"""
 _MARK = re.compile(r"^[> ]*@@(?P<part>cell|output|end) (?P<number>\d+)@@$", re.MULTILINE)
-_LINK = re.compile(r"(?<=\]\()(?P<target>[^)#:\s]*\.md)(?P<anchor>#[^)]*)?(?=\))")
+_LINK = re.compile(r"(?<=\]\()(?P<target>[^)#:\s]*\.(?:md|ipynb))(?P<anchor>#[^)]*)?(?=\))")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([./]*(?P<path>assets/figures/[^)]+\.svg)\)")
 
 
@@ -231,8 +232,11 @@ def link(html: str, page: str) -> str:
     """An HTML page with links to its notebook below its title; the home page has them at its end."""
     path = PurePosixPath(page).with_suffix(".ipynb")
     href = path.name if path.stem == "index" else f"../{path.name}"
+    here = (
+        "Run this lab" if labs.is_lab(page) else "Run and edit the code here, or open the page as a notebook"
+    )
     line = (
-        f'<p class="notebook-links">Run and edit the code here, or open the page as a notebook: '
+        f'<p class="notebook-links">{here}: '
         f'<a href="{escape(href)}" download>download it for JupyterLab</a>, or '
         f'<a href="{COLAB}{escape(path.as_posix())}">open it in Colab</a>.</p>'
     )
@@ -243,14 +247,23 @@ def link(html: str, page: str) -> str:
     return html.replace("</h1>", f"</h1>\n{line}", 1)
 
 
+def lab(text: str, page: str) -> dict[str, Any]:
+    """The notebook of a lab with links that lead to the site, given the stored one."""
+    found: dict[str, Any] = json.loads(text)
+    for cell in found["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = _LINK.sub(lambda link: _absolute(link, page), cell["source"])
+    return found
+
+
 def main(site: Path) -> None:
     """Write the notebooks into a built site, and link each from its page."""
-    for source in page_paths():
+    for source in [*labs.paths(), *page_paths()]:
         page = source.relative_to(DOCS).as_posix()
         html = site / html_path(page)
         if not html.is_file():
             continue
-        made = notebook(source.read_text(encoding="utf-8"), page)
+        made = (lab if labs.is_lab(page) else notebook)(source.read_text(encoding="utf-8"), page)
         if made is not None:
             write((site / page).with_suffix(".ipynb"), json.dumps(made, ensure_ascii=False, indent=1) + "\n")
             write(html, link(html.read_text(encoding="utf-8"), page))

@@ -3,7 +3,7 @@
 A page is plain Markdown. Its outputs are stored in its own source, so that it reads well anywhere and a
 change of behavior shows up as a change of the page. This program executes each page and reports every stored
 output or inline value that differs; ``--write`` stores the new ones. A page is run again only when its
-code, the package or the tools change.
+code, the package or the tools change. Labs (tools/labs.py) are executed and compared in the same way.
 
 Examples::
 
@@ -30,7 +30,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tools import CACHE, DATA, DOCS, ROOT, hash_of, page_paths, write
+from tools import CACHE, DATA, DOCS, ROOT, hash_of, labs, page_paths, write
 from tools.fences import fences
 from tools.records import read_by
 from tools.runs import PageError, run, slots
@@ -44,6 +44,8 @@ def _code_hash() -> str:
 
 def page_hash(text: str, page: str) -> str:
     """Hash of the code and outputs of a page, and of the records it reads; its prose may change."""
+    if labs.is_lab(page):
+        return hashlib.sha256(labs.fingerprint(text, page).encode()).hexdigest()
     lines = text.split("\n")
     places = [*fences(text), *slots(text, page)]
     computed = [line for place in places for line in lines[place.start : place.end]]
@@ -95,23 +97,18 @@ def check(path: Path, *, store: bool = False) -> str:
     """Run a page unless nothing has changed since its last good run; return the difference, empty if none.
 
     Args:
-        path: A page under docs/.
+        path: A page under docs/, or the notebook of a lab.
         store: Store new outputs in the page instead of reporting them.
     """
     path = path.resolve()
-    text = path.read_text(encoding="utf-8")
-    if is_current(path, text):
-        return ""
     page = path.relative_to(ROOT).as_posix()
-    result = run(text, page)
-    if result.text != text:
-        if not store:
-            old, new = text.split("\n"), result.text.split("\n")
-            return "\n".join(
-                difflib.unified_diff(old, new, f"{page} (stored)", f"{page} (computed)", lineterm="")
-            )
-        write(path, result.text)
-        print(f"wrote {page}")
+    text = path.read_text(encoding="utf-8") if path.exists() else labs.EMPTY
+    current = labs.refreshed(text, page) if labs.is_lab(page) else text
+    if is_current(path, current):
+        return _settle(path, text, current, store=store)
+    result = labs.run(current, page) if labs.is_lab(page) else run(current, page)
+    if difference := _settle(path, text, result.text, store=store):
+        return difference
     write(
         record_path(path),
         json.dumps(
@@ -131,6 +128,21 @@ def check(path: Path, *, store: bool = False) -> str:
             }
         ),
     )
+    return ""
+
+
+def _settle(path: Path, stored: str, computed: str, *, store: bool) -> str:
+    """Store what was computed, or return how it differs from what is stored."""
+    page = path.relative_to(ROOT).as_posix()
+    if stored == computed:
+        return ""
+    if not store:
+        old, new = stored.split("\n"), computed.split("\n")
+        return "\n".join(
+            difflib.unified_diff(old, new, f"{page} (stored)", f"{page} (computed)", lineterm="")
+        )
+    write(path, computed)
+    print(f"wrote {page}")
     return ""
 
 
@@ -155,7 +167,8 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     failed = 0
-    pages = arguments.pages or page_paths()
+    named = [path.with_suffix(".ipynb") if path.suffix == ".py" else path for path in arguments.pages]
+    pages = named or [*labs.paths(), *page_paths()]  # the slowest first
     # Spawned, because a forked process would inherit torch's threads, which do not survive a fork.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         for difference in pool.map(partial(_difference, store=arguments.write), pages):

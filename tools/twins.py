@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from llmguide.exercises import exercise
-from tools import DOCS, ROOT, write
+from tools import DOCS, ROOT, labs, write
 from tools.bibliography import CITATION, SOURCES, source_list, split_citation, work
 from tools.claims import LINE as CLAIMS
 from tools.claims import list_of_links
@@ -160,7 +160,16 @@ def config() -> dict[str, Any]:
 def address(page: str) -> str:
     """Where a page is published."""
     folder = re.sub(r"(?:^|(?<=/))index\.md$", "", page)
-    return f"{config()['site_url']}{re.sub(r'[.]md$', '/', folder)}"
+    return f"{config()['site_url']}{re.sub(r'[.](?:md|ipynb)$', '/', folder)}"
+
+
+def file_name(page: str) -> str:
+    """Where the twin of a page is, from the site's root.
+
+    >>> file_name("learn/attention.md"), file_name("projects/labs/character-model.ipynb")
+    ('learn/attention.md', 'projects/labs/character-model.md')
+    """
+    return PurePosixPath(page).with_suffix(".md").as_posix()
 
 
 @cache
@@ -213,7 +222,9 @@ def llms_txt(twins: dict[str, str]) -> str:
         f"All pages but the optional ones in one file: {site}llms-full.txt",
     ]
     for name, pages in sections().items():
-        items = [f"- [{_title(twins[page])}]({site}{page}): {_about(twins[page])}" for page in pages]
+        items = [
+            f"- [{_title(twins[page])}]({site}{file_name(page)}): {_about(twins[page])}" for page in pages
+        ]
         parts.append("\n".join([f"## {'Optional' if name == OPTIONAL else name}\n", *items]))
     return "\n\n".join(parts) + "\n"
 
@@ -244,7 +255,7 @@ def html_path(page: str) -> str:
 
 def name_twin(html: str, page: str) -> str:
     """An HTML page with a link to its twin."""
-    path = PurePosixPath(page)
+    path = PurePosixPath(file_name(page))
     href = path.name if path.stem == "index" else f"../{path.name}"
     # with a space, which HTML allows: the theme takes each [rel=alternate] for a translation of the site, and
     # asks for its sitemap
@@ -254,13 +265,9 @@ def name_twin(html: str, page: str) -> str:
 
 def main(site: Path) -> None:
     """Write the twins and both lists into a built site, and name each twin in its page."""
-    twins = {
-        page: twin((DOCS / page).read_text(encoding="utf-8"), page)
-        for group in sections().values()
-        for page in group
-    }
+    twins = {page: twin(labs.source(page), page) for group in sections().values() for page in group}
     for page, text in twins.items():
-        write(site / page, text)
+        write(site / file_name(page), text)
         html = site / html_path(page)
         write(html, name_twin(html.read_text(encoding="utf-8"), page))
     write(site / "llms.txt", llms_txt(twins))

@@ -6,13 +6,13 @@ from xml.etree import ElementTree
 
 import pytest
 from tests.runtime.node import node
-from tools import CACHE, DOCS, ROOT, page_paths
+from tools import CACHE, DOCS, ROOT, labs, page_paths
 from tools.figures import figure, heatmap, tidy
 from tools.pages import is_current
 from tools.runs import PageError, agree, run
 from tools.tables import matrix, table
 
-PAGES = page_paths()
+PAGES = [*labs.paths(), *page_paths()]
 
 
 def program(*arguments):

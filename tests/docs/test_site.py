@@ -9,7 +9,7 @@ import pytest
 import yaml
 from markdown import markdown
 from tests.search import places
-from tools import DOCS, GENERATED, ROOT, policy, reference
+from tools import DOCS, GENERATED, ROOT, labs, policy, reference
 from tools.check_site import problems
 from tools.lock import entries
 from tools.slim import MOST_ENTRIES, RESTYLES, slim
@@ -157,17 +157,18 @@ def test_little_hangs_on_the_generator() -> None:
     assert "\nrepo_url:" not in CONFIG  # the theme would ask that host for its stars
     plugins = re.search(r"^plugins:\n((?:  .*\n)+)", CONFIG, re.MULTILINE)
     assert plugins is not None
-    assert re.findall(r"^  - (\w+)", plugins[1], re.MULTILINE) == [
+    assert re.findall(r"^  - ([\w-]+)", plugins[1], re.MULTILINE) == [
         "search",
         "offline",
         "autorefs",
         "mkdocstrings",
+        "mkdocs-jupyter",
     ]
 
 
 def test_every_page_has_a_place_in_the_navigation() -> None:
-    named = set(re.findall(r"([\w/-]+\.md)$", CONFIG, re.MULTILINE))
-    written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    named = set(re.findall(r"([\w/-]+\.(?:md|ipynb))$", CONFIG, re.MULTILINE))
+    written = {path.relative_to(DOCS).as_posix() for path in [*DOCS.rglob("*.md"), *labs.paths()]}
     assert {path for path in written if not path.startswith("runtime/")} <= named  # notes of who works on it
 
 

@@ -7,7 +7,18 @@ from tools import DOCS, ROOT, page_paths
 from tools.bibliography import work
 from tools.facts import fact
 from tools.fences import fences, outside_code, prose_lines
-from tools.twins import address, config, html_path, llms_full, llms_txt, name_twin, reference, sections, twin
+from tools.twins import (
+    address,
+    config,
+    file_name,
+    html_path,
+    llms_full,
+    llms_txt,
+    name_twin,
+    reference,
+    sections,
+    twin,
+)
 
 HEAD = "---\ndescription: What this page is for.\n---\n\n# Title { #anchor }\n\n"
 
@@ -113,7 +124,7 @@ def test_llms_txt_lists_every_page_of_the_navigation():
     pages = [page for group in sections().values() for page in group]
     twins = {page: f"# T {page}\n\n> About {page}.\n" for page in pages}
     listed = re.findall(r"^- \[T (.*)\]\((.*)\): About ", llms_txt(twins), re.MULTILINE)
-    assert listed == [(page, config()["site_url"] + page) for page in pages]
+    assert listed == [(page, config()["site_url"] + file_name(page)) for page in pages]
     assert llms_txt(twins).startswith(f"# {config()['site_name']}\n\n> ")
     assert "## Optional" in llms_txt(twins)
     full = llms_full(twins)
@@ -126,6 +137,7 @@ def test_every_page_of_the_site_has_a_twin_whose_links_lead_on():
     assert (site / "llms.txt").is_file(), "there is no site/ with twins to test; build it first: make site"
     for page in (page for group in sections().values() for page in group):
         assert 'type="text/markdown"' in (site / html_path(page)).read_text(encoding="utf-8")
-        text = re.sub(r"`[^`\n]*`", "", "\n".join(prose_lines((site / page).read_text(encoding="utf-8"))))
-        for target in re.findall(r"\]\((?!https?:)([\w./-]+\.(?:md|svg))(?:#[^)]*)?\)", text):
+        source = (site / file_name(page)).read_text(encoding="utf-8")
+        text = re.sub(r"`[^`\n]*`", "", "\n".join(prose_lines(source)))
+        for target in re.findall(r"\]\((?!https?:)([\w./-]+\.(?:ipynb|md|svg))(?:#[^)]*)?\)", text):
             assert ((site / page).parent / target).is_file(), f"{page}: {target}"
