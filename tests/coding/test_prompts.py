@@ -51,12 +51,9 @@ def test_every_prompt_specifies_the_problem(build, problem):
         assert part in messages[-1]["content"]
 
 
-def test_techniques_differ_and_are_all_named():
+def test_techniques_differ():
     texts = {build(TWO_SUM)[-1]["content"] for build in SIMPLE if build is not prompts.socratic}
     assert len(texts) == len(SIMPLE) - 1
-    built = {technique.build for technique in prompts.TECHNIQUES}
-    others = {prompts.few_shot, prompts.constrained, prompts.refine, prompts.debug, prompts.review}
-    assert built == {*SIMPLE, *others}
 
 
 def test_few_shot_shows_solutions_as_earlier_turns():

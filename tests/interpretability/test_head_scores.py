@@ -5,7 +5,6 @@ from llmguide.interpretability.activations import record_activations
 from llmguide.interpretability.head_scores import (
     first_token_scores,
     induction_scores,
-    name_heads,
     previous_token_scores,
     repeated_random_tokens,
 )
@@ -46,10 +45,11 @@ def test_scores_are_loops_over_the_weights_of_transformers(name):
         assert_parity(scores, expected, of=of, against=against, atol=1e-4)
 
 
-def test_the_heads_of_the_circuit_are_named():
+def test_the_heads_of_the_circuit_score_highest_on_their_patterns():
     model = induction_circuit(53, 2 * LENGTH)
     patterns = record_activations(model, IDS).patterns
-    assert name_heads(patterns, LENGTH) == {(0, 0): "previous token", (1, 0): "induction"}
+    assert previous_token_scores(patterns).flatten().argmax() == 0  # the first head of layer 0
+    assert induction_scores(patterns, LENGTH)[1].argmax() == 0
     uniform = sum(1 / (q + 1) for q in range(1, 2 * LENGTH)) / (2 * LENGTH - 1)  # the heads with zero weights
     torch.testing.assert_close(first_token_scores(patterns)[:, 1], torch.full((2,), uniform))
 

@@ -14,10 +14,10 @@ from llmguide.post_training.datasets import FORMATS, TextPair
 from llmguide.post_training.preferences.dpo import dpo_loss, evaluate_preferences, preference_objective
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.runs.chat_model import Chat, open_chat, save_trained
-from llmguide.runs.comparisons import load_pairs, options_of, report_accuracy
+from llmguide.runs.comparisons import load_pairs, report_accuracy
 from llmguide.runs.fine_tune import fine_tune
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, resumable, start_run
+from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, start_run, train_run
 from llmguide.runs.options import (
     COMPARISON_DATA,
     LORA,
@@ -27,12 +27,12 @@ from llmguide.runs.options import (
     Lora,
     ModelSource,
     TrainSteps,
+    options_of,
     per_step,
     schedule,
 )
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
-from llmguide.training.train import train
 
 DESCRIPTION = f"""\
 Direct preference optimization. Without arguments, the policy of llmguide sft is trained on 2,000 pairs of the
@@ -84,7 +84,8 @@ def dpo(
     loss(*torch.zeros(4, 1))  # raises the errors of its options
     distributed.init_process_group()
     seen, unseen = load_pairs(comparisons, seed=steps.seed)
-    device = start_run(output, **options, **options_of(comparisons, [*seen, *unseen], source, steps, lora))
+    options |= vars(comparisons) | options_of(source, steps, lora, [*seen, *unseen])
+    device = start_run(output, **options)
     start = source
     if source.model is None:
         start = ModelSource(str(output / "sft"))
@@ -112,15 +113,8 @@ def dpo(
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(pairs):,} pairs")
     chat.save_tokenizer(output)
-    with resumable(output, config):
-        train(
-            chat.model,
-            pairs,
-            config,
-            folder=output / "checkpoints",
-            loss=preference_objective(loss),
-            logger=loggers(output, steps.wandb),
-        )
+    logger, objective = loggers(output, steps.wandb), preference_objective(loss)
+    train_run(output, chat.model, pairs, config, loss=objective, logger=logger)
     save_trained(output, chat, chat.model, lora)
     if distributed.world().rank == 0:
         report_accuracy(output, "implicit reward", _right(chat.model, held_out, loss), seen, unseen)

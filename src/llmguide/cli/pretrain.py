@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from llmguide.config import ModelConfig
 from llmguide.data.corpora import Corpus, load_corpus, nonempty_validation
 from llmguide.data.tokens.token_files import END_OF_TEXT, Shards
 from llmguide.data.tokens.windows import Windows
@@ -19,14 +18,13 @@ from llmguide.files import write_json
 from llmguide.generation.generate import generate
 from llmguide.models import GPT, Llama, build
 from llmguide.runs.corpus_tokens import HELD_OUT_BYTES, at_most, prepare
-from llmguide.runs.folder import claim, n_params, save_run, say
-from llmguide.runs.lifecycle import barrier, loggers, resumable
+from llmguide.runs.folder import as_decoder, claim, n_params, save_run, say
+from llmguide.runs.lifecycle import barrier, loggers, train_run
 from llmguide.runs.shape import DEFAULT_SHAPE, Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.config import TrainConfig
 from llmguide.training.sharded import gathered
-from llmguide.training.train import TrainResult, train
 
 DESCRIPTION = """\
 Train a small GPT from scratch: on the State of the Union addresses, or on your text with --corpus. The
@@ -113,7 +111,7 @@ def pretrain(
     }
     config = model_config(tokenizer.vocab_size, train.window_length(), preset=preset, shape=shape)
     torch.manual_seed(train.seed)
-    model = _decoder(config).to(device)
+    model = as_decoder(build(config)).to(device)
     tokens_per_step = train.batch_size * train.gradient_accumulation_steps * train.window_length()
     if epochs is not None:
         train = replace(train, n_steps=max(1, ceil(epochs * len(tokens["train"]) / tokens_per_step)))
@@ -121,17 +119,13 @@ def pretrain(
         f"model: {n_params(model):,} parameters on {device}; {train.n_steps:,} steps of "
         f"{tokens_per_step:,} of {len(tokens['train']):,} tokens"
     )
+    length = train.window_length()
+    windows = {side: Windows(shards, length, seed=train.seed) for side, shards in tokens.items()}
+    options = {"validation": windows["validation"], "sample": lambda m: _sample(m, tokenizer, prompt)}
     began = perf_counter()
-    result = _train(
-        model,
-        tokens,
-        train,
-        output,
-        sample=lambda m: _sample(m, tokenizer, prompt),
-        logger=loggers(output, wandb),
-    )
+    result = train_run(output, model, windows["train"], train, logger=loggers(output, wandb), **options)
     seconds = perf_counter() - began
-    final = _decoder(config)
+    final = as_decoder(build(config))
     final.load_state_dict({name: gathered(t).cpu() for name, t in model.state_dict().items()})
     if leads:
         save_run(output, final.eval(), tokenizer)
@@ -158,37 +152,6 @@ def compare(model: GPT | Llama, tokenizer: Tokenizer, text: Corpus, *, validatio
     stride = max(1, model.config.context_length // 2)
     bos_id = tokenizer.special_tokens[END_OF_TEXT]
     return scores | {"model": bits_per_byte(model, tokenizer, held_out, bos_id=bos_id, stride=stride)}
-
-
-def _train(
-    model: GPT | Llama,
-    tokens: dict[str, Shards],
-    config: TrainConfig,
-    output: Path,
-    *,
-    sample: Any,
-    logger: Any,
-) -> TrainResult:
-    windows = {
-        side: Windows(shards, config.window_length(), seed=config.seed) for side, shards in tokens.items()
-    }
-    with resumable(output, config):
-        return train(
-            model,
-            windows["train"],
-            config,
-            validation=windows["validation"],
-            folder=output / "checkpoints",
-            logger=logger,
-            sample=sample,
-        )
-
-
-def _decoder(config: ModelConfig) -> GPT | Llama:
-    model = build(config)
-    if not isinstance(model, GPT | Llama):
-        raise TypeError(f"{config.architecture} is not a decoder")
-    return model
 
 
 def _sample(model: Any, tokenizer: Tokenizer, prompt: str) -> str:

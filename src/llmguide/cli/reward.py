@@ -12,9 +12,9 @@ from llmguide.post_training.preferences.reward_evaluation import score_texts
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.sft import completion
 from llmguide.runs.chat_model import Chat, merged, open_chat, save_trained
-from llmguide.runs.comparisons import load_pairs, options_of, report_accuracy
+from llmguide.runs.comparisons import load_pairs, report_accuracy
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, resumable, start_run
+from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, start_run, train_run
 from llmguide.runs.options import (
     COMPARISON_DATA,
     LORA,
@@ -24,13 +24,13 @@ from llmguide.runs.options import (
     Lora,
     ModelSource,
     TrainSteps,
+    options_of,
     per_step,
     schedule,
 )
 from llmguide.runs.reward_heads import save_head
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
-from llmguide.training.train import train
 
 DESCRIPTION = f"""\
 Train a reward model on comparisons of two responses. Without arguments, it learns the noisy preferences of
@@ -75,7 +75,8 @@ def reward(
         return
     distributed.init_process_group()
     train_pairs, held_out = load_pairs(comparisons, seed=steps.seed)
-    device = start_run(output, **options_of(comparisons, [*train_pairs, *held_out], source, steps, lora))
+    options = vars(comparisons) | options_of(source, steps, lora, [*train_pairs, *held_out])
+    device = start_run(output, **options)
     texts = (text for pair in train_pairs for text in pair[1:3])
     chat = open_chat(source, texts, seed=steps.seed)
     length = source.longest(chat.model)
@@ -95,15 +96,9 @@ def reward(
     rate = 1e-3 if source.model is None else 5e-4 if lora.lora_rank else 2e-5
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(pairs):,} pairs")
-    with resumable(output, config):
-        train(
-            reward_model,
-            PreferenceDataset(pairs, max_length=length, seed=steps.seed),
-            config,
-            folder=output / "checkpoints",
-            loss=preference_loss,
-            logger=loggers(output, steps.wandb),
-        )
+    data = PreferenceDataset(pairs, max_length=length, seed=steps.seed)
+    logger = loggers(output, steps.wandb)
+    train_run(output, reward_model, data, config, loss=preference_loss, logger=logger)
     save_trained(output, chat, chat.model, lora)
     if distributed.world().rank == 0:
         save_head(output, reward_model)

@@ -7,8 +7,7 @@ from llmguide.runs.chat_model import open_chat
 from llmguide.runs.fine_tune import fine_tune
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import start_run, train_val_split
-from llmguide.runs.options import LORA, MODEL_SOURCE, TRAIN_STEPS, Lora, ModelSource, TrainSteps
-from llmguide.runs.provenance import digest
+from llmguide.runs.options import LORA, MODEL_SOURCE, TRAIN_STEPS, Lora, ModelSource, TrainSteps, options_of
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
 
@@ -62,20 +61,8 @@ def sft(
     talks = conversations(data, report=say)
     named = [(first_turn(messages), messages) for messages in talks]
     train_side, validation = train_val_split(named, held_out, "conversations")
-    start_run(
-        output,
-        data=data,
-        data_sha256=digest(talks),
-        model=source.model,
-        packed=packed,
-        vocab_size=source.vocab_size,
-        context_length=source.context_length,
-        max_length=source.max_length,
-        held_out=held_out,
-        seed=steps.seed,
-        shape=vars(source.shape),
-        lora=vars(lora),
-    )
+    options = options_of(source, steps, lora, talks)
+    start_run(output, data=data, packed=packed, held_out=held_out, **options)
     texts = (message["content"] for messages in train_side for message in messages)
     chat = open_chat(source, texts, seed=steps.seed)
     lora.apply_to(chat.model)

@@ -1,4 +1,4 @@
-"""Prompts for coding problems, as data and pure functions that return chat messages.
+"""Prompts for coding problems: functions that return chat messages.
 
 Every function takes a `Problem` and returns a list of messages ``{"role": ..., "content": ...}`` for any
 endpoint that speaks OpenAI's chat format. The techniques differ in one paragraph; `specification` is common
@@ -10,51 +10,12 @@ arXiv:2304.05128, of which Olausson et al. 2023, arXiv:2306.09896, measured how 
 more samples. Self-consistency is in `llmguide.coding.voting`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from llmguide.coding.problems import Problem
 from llmguide.coding.sandbox.verdicts import Verdict
 
 Message = dict[str, str]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a good prompt, and what goes wrong without it."""
-
-    name: str
-    holds: str
-    without: str
-
-
-ANATOMY = (
-    Part("Task", "what to write: a function, its name and signature", "code that cannot be called"),
-    Part("Statement", "the problem, including its edge cases", "a solution to a similar problem"),
-    Part("Examples", "calls with their results, including an edge case", "a misreading goes unnoticed"),
-    Part("Constraints", "input sizes, time and memory limits", "brute force, or needless optimization"),
-    Part("Style", "language, version, allowed libraries", "another language, or packages you lack"),
-    Part("Output format", "one code block, and nothing after it", "a completion that no program can parse"),
-)
-
-ANTI_PATTERNS = (
-    ("A vague request: help with this problem", "State the task, the signature and the examples"),
-    ("Leaving out constraints and examples", "Give sizes, bounds and at least one edge case"),
-    ("Accepting the first solution untested", "Run it on tests that the model has not seen"),
-    ("Code before the approach is understood", "Ask for the idea and its invariant first"),
-    ("Trusting a proof or a claimed complexity", "Check the proof step by step; measure the complexity"),
-    ("Leaving out edge cases", "Ask for them, and write them down as tests"),
-    ("No language or style", "Name the language, its version and the allowed libraries"),
-)
-
-PRACTICES = (
-    ("Start with understanding", "Have the problem restated: a misreading shows before there is code"),
-    ("Request several solutions", "You see the trade-offs and can compare"),
-    ("Verify complexity claims", "A claim is text; `llmguide.coding.complexity` measures"),
-    ("Test edge cases", "Code fails there most often"),
-    ("Understand before copying", "The pattern helps with the next problem, the code only with this one"),
-    ("Iterate and refine", "A failing case is the best feedback"),
-)
 
 QUESTIONS = {
     "array": (
@@ -209,53 +170,3 @@ def by_kind(problem: Problem) -> list[Message]:
     """Ask the key questions of this kind of problem before the code."""
     questions = "\n".join(f"- {question}" for question in QUESTIONS[problem.kind])
     return [user(f"{specification(problem)}\n\nAnswer these questions first:\n{questions}\n\n{_FORM}")]
-
-
-@dataclass(frozen=True)
-class Technique:
-    """A prompting technique.
-
-    Attributes:
-        name: Name of the technique in the guide.
-        idea: Text that it adds to the specification.
-        use: Cases in which its extra tokens pay off.
-        build: Function that builds the messages.
-    """
-
-    name: str
-    idea: str
-    use: str
-    build: Callable[..., list[Message]]
-
-
-TECHNIQUES = (
-    Technique("Direct", "nothing", "as a baseline; with reasoning models", direct),
-    Technique(
-        "Chain of thought",
-        "asks for the reasoning first",
-        "with models that do not reason by themselves",
-        chain_of_thought,
-    ),
-    Technique("Few-shot", "shows solved problems", "for an unusual form or a house style", few_shot),
-    Technique("Constraints", "states checkable requirements", "whenever there are any", constrained),
-    Technique(
-        "Several approaches", "asks for a comparison", "to learn; to choose a trade-off", several_approaches
-    ),
-    Technique("Refinement", "follows up on a completion", "when the code runs but could be better", refine),
-    Technique("Self-consistency", "samples many, takes the majority", "when tests are few or none", direct),
-    Technique("Socratic", "asks the model to ask questions", "to learn, not to get code", socratic),
-    Technique(
-        "Explain, then code",
-        "separates the plan from the code",
-        "to catch a misreading early",
-        explain_then_code,
-    ),
-    Technique("Debugging", "gives the failing case", "as soon as there is one", debug),
-    Technique("Review", "asks for findings with inputs", "before you rely on code", review),
-    Technique(
-        "By problem type",
-        "asks the key questions of such problems",
-        "with small models; as your own checklist",
-        by_kind,
-    ),
-)

@@ -63,33 +63,3 @@ def induction_scores(patterns: Patterns, length: int) -> Scores:
 def first_token_scores(patterns: Patterns) -> Scores:
     """Average each head's weight on the first token (an attention sink), over all queries but the first."""
     return patterns[..., 1:, 0].mean(dim=(1, 3))
-
-
-def name_heads(patterns: Patterns, length: int, *, threshold: float = 0.4) -> dict[tuple[int, int], str]:
-    """Name the heads whose highest score is at least a threshold.
-
-    Args:
-        patterns: Attention weights on `repeated_random_tokens`.
-        length: Tokens of one copy.
-        threshold: Smallest score that earns a name. The choice is arbitrary: look at the scores too.
-
-    Returns:
-        Layer and head, both counted from 0, and the name of the pattern.
-
-    >>> weights = torch.eye(5).roll(-1, dims=1).tril()[None, None, None]  # each query to the key before it
-    >>> name_heads(weights, length=3)
-    {(0, 0): 'previous token'}
-    """
-    scores = {
-        "previous token": previous_token_scores(patterns),
-        "induction": induction_scores(patterns, length),
-        "first token": first_token_scores(patterns),
-    }
-    best, which = torch.stack(list(scores.values())).max(dim=0)
-    names = list(scores)
-    return {
-        (layer, head): names[int(which[layer, head])]
-        for layer in range(best.shape[0])
-        for head in range(best.shape[1])
-        if best[layer, head] >= threshold
-    }

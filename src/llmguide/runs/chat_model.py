@@ -140,11 +140,6 @@ def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
 def as_chat(name: str, model: GPT | Llama, tokenizer: Any) -> Chat:
     """Prepare a model to chat: add the control tokens of ChatML if its tokenizer has no chat template.
 
-    Args:
-        name: Path or name that the model was opened by.
-        model: Model of `llmguide.runs.resolve.open_model`.
-        tokenizer: Its tokenizer.
-
     Raises:
         ValueError: The tokenizer has no token that could end a response.
     """

@@ -1,46 +1,22 @@
 """Read human comparisons of two responses, and report the accuracy of a model on them."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
-from typing import Any
 
 from llmguide.data.fetch import PACKAGES
 from llmguide.evaluation.metrics import wilson_interval
 from llmguide.post_training.datasets import TextPair, comparisons
-from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, verdicts
+from llmguide.post_training.preferences.baselines import Scorer, accuracy_interval, bag_of_words, verdicts
 from llmguide.post_training.preferences.corpora import divide, hh_pairs, sentiment_pairs
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import write_report
-from llmguide.runs.options import ComparisonData, Lora, ModelSource, Steps
-from llmguide.runs.provenance import digest
+from llmguide.runs.options import ComparisonData
 from llmguide.runs.tables import Columns, Table, share, show
 
 
-def options_of(
-    data: ComparisonData, pairs: Iterable[TextPair], source: ModelSource, steps: Steps, lora: Lora
-) -> dict[str, Any]:
-    """Return the options and the digest of the data that must stay the same when a run is resumed."""
-    return {
-        **vars(data),
-        "data_sha256": digest(pairs),
-        "model": source.model,
-        "vocab_size": source.vocab_size,
-        "context_length": source.context_length,
-        "max_length": source.max_length,
-        "shape": vars(source.shape),
-        "seed": steps.seed,
-        "lora": vars(lora),
-    }
-
-
 def load_pairs(source: ComparisonData, *, seed: int) -> tuple[list[TextPair], list[TextPair]]:
-    """Read comparisons, and split them into training and held-out ones that share no text or conversation.
-
-    Args:
-        source: Options that select the comparisons.
-        seed: Seed of the sampled pairs.
-    """
+    """Read comparisons, and split them into training and held-out ones that share no text or conversation."""
     data, n_pairs, held_out = source.data, source.n_pairs, source.held_out
     assert data is not None
     if data == "vader":
@@ -54,6 +30,19 @@ def load_pairs(source: ComparisonData, *, seed: int) -> tuple[list[TextPair], li
             f"message with --held-out {held_out}; give more pairs"
         )
     return seen, unseen
+
+
+def with_baselines(
+    pairs: Sequence[TextPair], words: Scorer, name: str, right: Sequence[float]
+) -> dict[str, Sequence[float]]:
+    """Return the results of a system on pairs, beside simple baselines and any second panel of raters."""
+    systems: dict[str, Sequence[float]] = {
+        "longer wins": verdicts(pairs, len),
+        "words (Bradley-Terry)": verdicts(pairs, words),
+        name: right,
+    }
+    second_panel = [pair.seconded for pair in pairs]
+    return systems if any(map(isnan, second_panel)) else systems | {"people, a second panel": second_panel}
 
 
 def report_accuracy(
@@ -72,14 +61,7 @@ def report_accuracy(
         train_pairs: Comparisons that it was trained on.
         held_out: Held-out comparisons.
     """
-    systems = {
-        "longer wins": verdicts(held_out, len),
-        "words (Bradley-Terry)": verdicts(held_out, bag_of_words(train_pairs)),
-    }
-    systems[name] = list(right)
-    second_panel = [pair.seconded for pair in held_out]
-    if not any(math.isnan(value) for value in second_panel):
-        systems["people, a second panel"] = second_panel
+    systems = with_baselines(held_out, bag_of_words(train_pairs), name, right)
     units = [pair.units for pair in held_out]
     intervals = {system: accuracy_interval(values, units) for system, values in systems.items()}
     rows = [{"judge": system, **interval._asdict()} for system, interval in intervals.items()]

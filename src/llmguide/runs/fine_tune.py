@@ -10,12 +10,11 @@ from llmguide.post_training.rl.rollout import rollout
 from llmguide.post_training.sft import Conversations
 from llmguide.runs.chat_model import Chat, save_trained
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, resumable, write_report
+from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, train_run, write_report
 from llmguide.runs.options import Lora, TrainSteps, per_step, schedule
 from llmguide.training import distributed
 from llmguide.training.losses import batch_loss
 from llmguide.training.step import evaluate
-from llmguide.training.train import train
 
 EPOCHS, BATCH_SIZE = 3, 16
 
@@ -64,16 +63,8 @@ def fine_tune(
         else evaluate(chat.model, validation, loss=batch_loss, precision=config.precision)
     )
     chat.save_tokenizer(output)
-    with resumable(output, config):
-        result = train(
-            chat.model,
-            data,
-            config,
-            validation=validation,
-            folder=output / "checkpoints",
-            loss=batch_loss,
-            logger=loggers(output, steps.wandb),
-        )
+    options = {"validation": validation, "loss": batch_loss, "logger": loggers(output, steps.wandb)}
+    result = train_run(output, chat.model, data, config, **options)
     save_trained(output, chat, chat.model, lora)
     after = result.history[-1].val_loss
     if distributed.world().rank == 0:

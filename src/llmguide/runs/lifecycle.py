@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 import torch
 
 from llmguide.data.corpora import in_validation
+from llmguide.data.tokens.windows import Sequences
 from llmguide.files import write_json
 from llmguide.runs.folder import claim, n_params, record, say
 from llmguide.training import distributed
 from llmguide.training.checkpoint import checkpoints, step_of
+from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger, WandbLogger
+from llmguide.training.train import TrainResult, train
 
 Item = TypeVar("Item")
 
@@ -62,6 +65,12 @@ def resumable(output: Path, config: Any = None) -> Iterator[None]:
         after = "".join(f" after step {step_of(path):,}" for path in checkpoints(folder)[:1])
         say(f"\nstopped{after}; repeat the command to resume from the last checkpoint in {folder}")
         raise
+
+
+def train_run(output: Path, model: Any, data: Sequences, config: TrainConfig, **options: Any) -> TrainResult:
+    """Train a model with `llmguide.training.train.train`, with checkpoints in a run folder."""
+    with resumable(output, config):
+        return train(model, data, config, folder=output / "checkpoints", **options)
 
 
 def loggers(output: Path, wandb: str | None = None) -> Loggers | None:

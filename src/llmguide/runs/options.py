@@ -1,5 +1,6 @@
 """Options that the post-training commands share."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from math import ceil, inf
 from typing import Any, Literal, TypeVar
@@ -9,6 +10,7 @@ from llmguide.post_training.adapters.lora import apply_lora
 from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.runs.folder import say
+from llmguide.runs.provenance import digest
 from llmguide.runs.shape import Shape
 from llmguide.training.config import Precision, TrainConfig
 
@@ -122,6 +124,16 @@ STEPS, TRAIN_STEPS, LORA, MODEL_SOURCE, COMPARISON_DATA = (
     ModelSource(),
     ComparisonData(),
 )
+
+
+def options_of(source: ModelSource, steps: Steps, lora: Lora, rows: Iterable[Any]) -> dict[str, Any]:
+    """Return the options and the digest of the data that must stay the same when a run is resumed."""
+    return vars(source) | {
+        "shape": vars(source.shape),
+        "seed": steps.seed,
+        "lora": vars(lora),
+        "data_sha256": digest(rows),
+    }
 
 
 def per_step(config: TrainConfig) -> int:

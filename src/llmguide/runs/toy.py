@@ -27,7 +27,7 @@ from llmguide.post_training.toy.methods import (
 )
 from llmguide.post_training.toy.world import World, optimum, preferences, tiny_world
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run
+from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run, train_run
 from llmguide.runs.options import Steps
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.runs.toy_report import (
@@ -42,7 +42,6 @@ from llmguide.runs.toy_report import (
 from llmguide.training import distributed
 from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
-from llmguide.training.train import train
 
 Method = Literal["sft", "reward", "dpo", "ppo", "grpo"]
 
@@ -242,15 +241,7 @@ def _train(
 ) -> None:
     config = replace(config, log_every=max(1, config.n_steps // N_LOGGED))
     say(f"the tiny world: {config.n_steps} steps of {config.batch_size} of {what}")
-    with resumable(output, config):
-        train(
-            model,
-            data,
-            config,
-            folder=output / "checkpoints",
-            loss=loss,
-            logger=logger,
-        )
+    train_run(output, model, data, config, loss=loss, logger=logger)
 
 
 def _save(output: Path, policy: Any, steps: Steps) -> None:

@@ -71,15 +71,7 @@ def best_at(reference: Float[Tensor, "P N"], reward: Float[Tensor, "P N"], kl: f
 
 
 class Exact:
-    """A logger that adds the exact true reward and KL divergence of a policy, at about 20 steps of a run.
-
-    Args:
-        logger: Logger that receives all values.
-        policy: Policy in training.
-        reference: Log-probabilities of the reference model.
-        world: The tiny world.
-        n_steps: Number of steps of the run.
-    """
+    """A logger that adds the exact true reward and KL divergence of a policy, at about 20 steps of a run."""
 
     def __init__(self, logger: Logger | None, policy: Any, reference: Tensor, world: World, *, n_steps: int):
         self.logger = logger

@@ -16,7 +16,6 @@ from llmguide.post_training.rl.verifiable_rewards import (
     last_number,
     numeric,
     parse_number,
-    passes_tests,
     reward,
     tagged,
 )
@@ -130,20 +129,6 @@ def test_tags_and_format():
     assert has_format("<a>1</a>", tags=["a"]) == 1
 
 
-def test_the_last_code_block_goes_to_the_judge():
-    seen = []
-
-    def judge(code: str, tests: list[int]) -> bool:
-        seen.append((code, tests))
-        return "good" in code
-
-    assert passes_tests("```python\nbad\n```\ntext\n```py\ngood\n```", [1, 2], judge) == 1
-    assert passes_tests("```python\ngood\n```\n```\nbad\n```", [1, 2], judge) == 0
-    assert passes_tests("```python\ngood", [1, 2], judge) == 1  # cut off, and passes all the same
-    assert passes_tests("good", [1, 2], judge) == 0
-    assert seen == [("good\n", [1, 2]), ("bad\n", [1, 2]), ("good", [1, 2])]
-
-
 def test_reward_of_a_rollout_looks_up_the_prompt():
     #                        "2+2=" padded, answers "4" and end, "5" and end
     ids = torch.tensor([[0, *b"2+2=4", 0], [*b"12+2=14"], [0, *b"2+2=5", 0]])
@@ -167,7 +152,6 @@ def test_no_text_raises_and_every_score_is_0_or_1(text):
     assert numeric(text, "4") in (0, 1)
     assert exact(text, "4") in (0, 1)
     assert has_format(text) in (0, 1)
-    assert passes_tests(text, None, lambda code, tests: True) in (0, 1)
 
 
 @given(st.fractions(min_value=-(10**9), max_value=10**9, max_denominator=1000))

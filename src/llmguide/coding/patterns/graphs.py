@@ -1,9 +1,8 @@
-"""Graphs: breadth-first and depth-first search, shortest paths, topological order, cycles, islands.
+"""Graphs: breadth-first and depth-first search, topological order, cycles, islands.
 
 A graph is a dict from each node to its neighbors, with V nodes and E edges.
 """
 
-import heapq
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -47,35 +46,6 @@ def dfs(graph: Graph, start: int) -> list[int]:
             seen[node] = None
             stack += reversed(graph[node])
     return list(seen)
-
-
-def dijkstra(graph: Mapping[int, Sequence[tuple[int, float]]], start: int) -> dict[int, float]:
-    """Return the cost of the cheapest path to each reachable node; edges are (neighbor, cost).
-
-    Invariant: the cost of a node that leaves the heap is final, because every other path already costs at
-    least as much. That needs costs of 0 or more. O((V + E) log E) steps.
-
-    >>> dijkstra({0: [(1, 4), (2, 1)], 1: [], 2: [(1, 2)]}, 0)
-    {0: 0, 2: 1, 1: 3}
-
-    Raises:
-        ValueError: A reachable edge has a negative cost.
-    """
-    cost: dict[int, float] = {}
-    heap: list[tuple[float, int]] = [(0, start)]
-    while heap:
-        total, node = heapq.heappop(heap)
-        if node in cost:
-            continue
-        cost[node] = total
-        for neighbor, edge in graph[node]:
-            if edge < 0:
-                raise ValueError(
-                    f"the edge {node} to {neighbor} costs {edge}; Dijkstra needs costs of 0 or more"
-                )
-            if neighbor not in cost:
-                heapq.heappush(heap, (total + edge, neighbor))
-    return cost
 
 
 def topological_order(graph: Graph) -> list[int] | None:

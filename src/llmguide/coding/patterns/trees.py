@@ -116,18 +116,3 @@ def serialize(tree: Tree | None) -> str:
         if node is not None:
             stack += [node.right, node.left]
     return " ".join(words)
-
-
-def deserialize(text: str) -> Tree | None:
-    """Read a tree that `serialize` wrote. O(n) steps.
-
-    >>> serialize(deserialize("1 . 2 . ."))
-    '1 . 2 . .'
-    """
-    words = iter(text.split())
-
-    def read() -> Tree | None:
-        word = next(words)
-        return None if word == "." else Tree(int(word), read(), read())
-
-    return read()

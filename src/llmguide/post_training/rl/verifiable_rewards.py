@@ -7,8 +7,7 @@ A policy trained against a check exploits every gap in it. These rules close the
 - numbers are read by a grammar of ASCII digits and compared as exact fractions: ``inf``, ``nan``, ``1_000``,
   digits of other scripts and anything of more than 40 characters are not numbers, and ``1e999`` or a million
   digits are rejected without being computed;
-- a check never raises an error on model output: what it cannot parse is wrong;
-- code is run by a judge that the caller provides; it must isolate the code and hide the tests from it.
+- a check never raises an error on model output: what it cannot parse is wrong.
 
 Not detected: a correct answer from wrong reasoning, and answers that equal the expected one in a way that the
 grammar does not cover (``\sqrt{4}`` for 2), which count as wrong.
@@ -21,15 +20,11 @@ Hendrycks et al. 2021, arXiv:2103.03874 (``\boxed``).
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import TypeVar
 
 import torch
 
-from llmguide.evaluation.extraction import extract_code
 from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import Reward
-
-Tests = TypeVar("Tests")
 
 MAX_NUMBER = 40  # characters
 _PLAIN = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?"
@@ -177,29 +172,6 @@ def has_format(text: str, tags: Sequence[str] = ("think", "answer")) -> float:
         if not tag_end or not inside.strip():
             return 0.0
     return float(not rest.strip())
-
-
-def passes_tests(text: str, tests: Tests, judge: Callable[[str, Tests], bool]) -> float:
-    r"""Return 1 if the last code block of a completion passes all its tests, else 0.
-
-    A fraction of the tests would reward programs that always return the most common result.
-
-    Args:
-        text: Text of the completion.
-        tests: Tests in the form that the judge takes.
-        judge: Function that runs code against tests in a sandbox that hides the expected results, within
-            limits of time and memory, and returns whether all passed.
-
-    Returns:
-        0 or 1.
-
-    >>> def judge(code, tests):  # this one only compares
-    ...     return code.strip() == tests
-    >>> passes_tests("```python\na + b\n```", "a + b", judge), passes_tests("a + b", "a + b", judge)
-    (1.0, 0.0)
-    """
-    code = extract_code(text)
-    return float(code is not None and judge(code, tests))
 
 
 def reward(
