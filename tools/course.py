@@ -17,12 +17,13 @@ _TAUGHT = ("Learn", "Projects")  # sections of the navigation
 
 
 def course() -> list[dict[str, Any]]:
-    """For each chapter: ``page``, ``title``, how many ``cells`` run in the tab, and ``items``.
+    """For each chapter, but no lab: ``page``, ``title``, how many ``cells`` run in the tab, and ``items``.
 
     ``items`` maps the id of each question and exercise to the page that it is on. Pages are named as in
     addresses.
     """
     exercises = graded()
+    pages = [page for section in _TAUGHT for page in sections()[section] if page.endswith(".md")]
     return [
         {
             "page": address(page),
@@ -33,7 +34,7 @@ def course() -> list[dict[str, Any]]:
                 **{f"exercise-{name}": address(page) for name in exercises.get(page, [])},
             },
         }
-        for page in [*(page for section in _TAUGHT for page in sections()[section]), EXERCISES.name]
+        for page in [*pages, EXERCISES.name]
     ]
 
 
