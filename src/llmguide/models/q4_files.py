@@ -52,6 +52,7 @@ def load_q4(folder: Path, config: ModelConfig) -> Llama:
     model.blocks = nn.ModuleList(deepcopy(model.blocks[0]) for _ in range(config.n_layers))
     model.config = config
     model.head = layers.pop("head")
+    model.head.correction = layers.pop("head.correction", None)
     model.tokens = Q4Embedding(model.head)
     for name, layer in layers.items():
         model.set_submodule(name, layer)

@@ -15,8 +15,10 @@ This is Q4_1 of llama.cpp with scales of 8 bits instead of 16. Codes are packed 
 is 8 words, and weight ``8 k + j`` is nibble ``k`` of word ``j``. So a block is one SIMD register, and each
 shift of it makes 8 neighboring weights.
 
-In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits. Leaves out: training the
-weights, and kernels for native processors.
+In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits.
+
+A matrix whose rows are not equally important, such as an embedding, may store the rounding errors of its
+first rows as a second matrix in 4 bits. Leaves out: training the weights, and kernels for native processors.
 
 Reference: the quantization types of llama.cpp, ``ggml-quants.c``.
 """
@@ -38,7 +40,6 @@ except ImportError:
 
 BLOCK = 32  # weights that share a scale and a zero point
 ROWS = 4096  # of a large matrix that are dequantized at once
-_SHIFTS = torch.tensor([[0], [4], [8], [12]], dtype=torch.int16)
 
 
 class Q4Linear(nn.Module):
@@ -49,6 +50,7 @@ class Q4Linear(nn.Module):
         scales: Scale of each block, a multiple of the row's.
         zeros: Zero point of each block, in sixteenths of a code.
         row_scales: Scale of each row.
+        correction: Rounding errors of the first rows, in 4 bits too; None: they are not corrected.
 
     >>> layer = Q4Linear(*quantize_q4(torch.tensor([[1.0, -0.5] * 16])))
     >>> layer.weight[0, :2].tolist(), layer(torch.ones(1, 32)).tolist()
@@ -66,6 +68,8 @@ class Q4Linear(nn.Module):
         scales: UInt8[Tensor, "D_out n_blocks"],
         zeros: UInt8[Tensor, "D_out n_blocks"],
         row_scales: Float32[Tensor, " D_out"],
+        *,
+        correction: "Q4Linear | None" = None,
     ):
         super().__init__()
         self.out_features, self.in_features = len(codes), BLOCK * codes.shape[1]
@@ -73,14 +77,21 @@ class Q4Linear(nn.Module):
         self.register_buffer("scales", scales)
         self.register_buffer("zeros", zeros)
         self.register_buffer("row_scales", row_scales)
+        self.correction = correction
         self.bias = None
 
     def rows(self, at: Int[Tensor, " n"] | slice) -> Float32[Tensor, "n D_in"]:
         """Dequantize some rows."""
-        codes = (self.codes[at].unsqueeze(-2) >> _SHIFTS) & 15  # (n, n_blocks, 4, 8)
+        words = self.codes[at]
+        codes = torch.stack([(words >> shift) & 15 for shift in (0, 4, 8, 12)], dim=-2)  # (n, n_blocks, 4, 8)
         codes = codes.flatten(-2) - self.zeros[at].unsqueeze(-1) / 16
         scales = self.row_scales[at].unsqueeze(-1) * self.scales[at]
-        return (codes * scales.unsqueeze(-1)).flatten(-2)
+        weights = (codes * scales.unsqueeze(-1)).flatten(-2)
+        if self.correction is not None:
+            row = torch.arange(self.out_features)[at]
+            is_corrected = row < self.correction.out_features
+            weights[is_corrected] += self.correction.rows(row[is_corrected])
+        return weights
 
     @property
     def weight(self) -> Float32[Tensor, "D_out D_in"]:
@@ -104,6 +115,8 @@ class Q4Linear(nn.Module):
         weights = (self.codes, self.scales, self.zeros, self.row_scales)
         at = [tensor.data_ptr() for tensor in (*weights, y, scratch)]
         kernel(x.data_ptr(), n, n_blocks, self.out_features, *at)
+        if self.correction is not None:
+            y[..., : self.correction.out_features] += self.correction(x)
         return y
 
 
@@ -179,5 +192,5 @@ def compress_q4(
     row_scales = steps.amax(-1) / 255
     scales = torch.where(steps > 0, steps / row_scales[:, None], 0).round()
     zeros = torch.where(steps > 0, -16 * minima / steps, 0).round().clamp(0, 255)
-    words = (codes.int().view(*codes.shape[:2], 4, 8) << _SHIFTS).sum(-2)
+    words = (codes.int().view(*codes.shape[:2], 4, 8) << torch.tensor([[0], [4], [8], [12]])).sum(-2)
     return words.to(torch.int16), scales.to(torch.uint8), zeros.to(torch.uint8), row_scales.float()

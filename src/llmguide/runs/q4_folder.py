@@ -1,12 +1,14 @@
 """Convert a Q4_1 GGUF file of the LLaMA family to a folder that `llmguide.load` opens with 4-bit weights.
 
 The codes of the matrices are those of the file. Their scales are rounded from 16 to 8 bits, and the
-embedding, which is also the output head, from 8 to 4 bits. Files have at most 16 MB each, so that a static
+embedding, which is also the output head, from 8 to 4 bits, but for those of the most frequent tokens, whose
+rounding errors are stored too. Files have at most 16 MB each, so that a static
 host serves them and a browser resumes a download.
 
 Leaves out: other quantization types, other architectures, and an output head of its own.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -22,12 +24,13 @@ from llmguide.extras import import_extra
 from llmguide.files import write_json
 from llmguide.models.q4_files import PARTS
 from llmguide.models.saved import FORMAT, write_tensors
-from llmguide.nn.q4 import BLOCK, compress_q4, quantize_q4
+from llmguide.nn.q4 import BLOCK, Q4Linear, compress_q4, quantize_q4
 from llmguide.runs.folder import TOKENIZER
 from llmguide.tokenization.pretokenize import GPT2_PATTERN
 from llmguide.tokenization.tokenizer import Tokenizer
 
 LARGEST = 16_000_000  # bytes of a file
+N_FREQUENT = 6144  # tokens, the first in the order of merges, whose embeddings are stored twice as precisely
 # GPT-2's, but each digit is a piece, as is the space before it
 SMOLLM_PATTERN = GPT2_PATTERN.replace(r" ?\p{N}+", r"\p{N}").replace(
     r"|\s+(?!\S)", r"|\s+(?=\p{N})|\s+(?!\S)"
@@ -104,11 +107,15 @@ def _converted(tensor: Any, config: ModelConfig) -> dict[str, Tensor]:
         return {f"{name}.weight": torch.from_numpy(np.array(tensor.data))}
     if kind == "Q4_1":
         n_heads = {"q_proj": config.n_heads, "k_proj": config.n_kv_heads}.get(name.rsplit(".", 1)[1], 0)
-        quantized = compress_q4(*_blocks(np.array(tensor.data), n_heads))
-    else:
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        quantized = quantize_q4(torch.from_numpy(values))
-    return {f"{name}.{part}": value for part, value in zip(PARTS, quantized, strict=True)}
+        return _named(name, compress_q4(*_blocks(np.array(tensor.data), n_heads)))
+    weights = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+    quantized = quantize_q4(weights)
+    errors = weights[:N_FREQUENT] - Q4Linear(*quantized).rows(slice(N_FREQUENT))
+    return _named(name, quantized) | _named(f"{name}.correction", quantize_q4(errors))
+
+
+def _named(name: str, parts: Iterable[Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{part}": value for part, value in zip(PARTS, parts, strict=True)}
 
 
 def _blocks(data: UInt8[np.ndarray, "rows width"], n_heads: int) -> tuple[Tensor, Tensor, Tensor]:
