@@ -14,7 +14,7 @@ site_name: test
 site_url: https://example.org/
 site_dir: built
 strict: true
-nav: [index.md, other.md, part.md, list.md]
+nav: [index.md, other.md, part.md, list.md, lab.ipynb]
 theme: {name: material, font: false}
 hooks: [tools/hooks.py]
 plugins:
@@ -22,6 +22,7 @@ plugins:
   - offline: {enabled: false}
   - autorefs: {link_titles: external}
   - mkdocstrings: {handlers: {python: {paths: [src]}}}
+  - mkdocs-jupyter: {include: [lab.ipynb], ignore: ["*.md"], cache: false}
 markdown_extensions: [attr_list, tools.markdown.source, tools.markdown.computed, tools.markdown.terms]
 """
 FRONT = "---\ndescription: d\n---\n"
@@ -40,6 +41,10 @@ def main():
     "src/example/part.py": 'def half(x):\n    """Divide by 2."""\n    return x / 2\n',
     "docs/index.md": f"{FRONT}# First\n\n[[layers-gpt]] layers. A token.\n\n@source example.part.half\n",
     "docs/other.md": f"{FRONT}# Other\n\n## A paper {{ #a2017 }}\n\n## A term {{ #term-token }}\n",
+    "docs/lab.ipynb": (
+        '{"metadata": {"description": "d"}, '
+        '"cells": [{"cell_type": "markdown", "source": "# Lab, [part](part.md)"}]}'
+    ),
     "docs/part.md": f"{FRONT}# Part\n\n::: example.part\n",
     "docs/_data/facts.toml": (
         '[layers-gpt]\nvalue = 12\nsource = "a2017"\nwhere = "table 1"\nchecked = 2026-01-01\n'
@@ -111,8 +116,14 @@ def test_each_change_is_shown_and_no_other_page_is_built(project: Path) -> None:
         ("docs/_data/facts.toml", "12", "769", ["index.html", "list/index.html"]),
         ("docs/_data/glossary.toml", "piece", "subword", ["index.html"]),
         ("docs/other.md", "A paper", "One paper", ["other/index.html"]),
+        ("docs/lab.ipynb", "Lab", "Work", ["lab/index.html"]),
         ("src/example/part.py", "2", "7031", ["index.html", "part/index.html"]),
-        ("mkdocs.yml", "test", "trial", [f"{page}index.html" for page in ("", "list/", "other/", "part/")]),
+        (
+            "mkdocs.yml",
+            "test",
+            "trial",
+            [f"{page}index.html" for page in ("", "lab/", "list/", "other/", "part/")],
+        ),
     ]
     done = python(project, "-c", SERVE, repr(changes))
     assert done.returncode == 0, done.stderr

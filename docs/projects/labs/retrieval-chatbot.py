@@ -66,7 +66,7 @@ for score, passage in search("Which countries are the axis of evil?"):
 #
 # ## Answer with a quotation
 #
-# The simplest answer is the sentence of the best passages that matches the question most. It cannot be hallucinated, and it has a source. We rank sentences as we ranked passages.
+# The simplest answer is the sentence of the best passages that matches the question most. A quotation cannot be hallucinated, and it has a source. We rank sentences as we ranked passages.
 
 # %%
 from llmguide.projects.retrieval_chatbot.answer import quotable
@@ -99,7 +99,7 @@ for message in messages(question, found):
 # %% [markdown]
 # ## Measure the search
 #
-# No model can answer from the wrong passages, so we measure the search by itself. A passage counts as right if it contains a phrase that we chose for the question. The first list of questions uses the words of the addresses, the second asks in other words.
+# No model can answer from the wrong passages, so we measure the search by itself. A passage counts as right if it contains a phrase that we chose for the question. The first list of questions uses the words of the addresses, the second asks in other words. The output is the rank of the first right passage, or `None` if the first 100 passages have none.
 
 # %%
 same_words = {
@@ -128,10 +128,10 @@ def rank(question, phrase, depth=100):
 for name, questions in {"same words": same_words, "other words": other_words}.items():
     ranks = [rank(*pair) for pair in questions.items()]
     hits = sum(r is not None and r <= 3 for r in ranks)
-    print(f"{name}: rank of the first right passage {ranks}; {hits} of {len(ranks)} in the top 3")
+    print(f"{name}: ranks {ranks}, {hits} of {len(ranks)} in the top 3")
 
 # %% [markdown]
-# **Word search finds words, not meanings.** It ranks the passages that use the words of the question first, and misses most of those that say the same in other words. This *vocabulary mismatch* is why RAG systems also search with [embeddings](../retrieval-chatbot.md), vectors that are close to each other for texts of similar meaning.
+# **Word search finds words, not meanings.** It ranks the passages that use the words of the question first, and misses most of those that say the same in other words. Because a question and its answer often use different words, RAG systems also search with [embeddings](../retrieval-chatbot.md), vectors that are close to each other for texts of similar meaning.
 #
 # ## When the documents do not say
 #
