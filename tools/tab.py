@@ -94,9 +94,14 @@ def _measure(path: Path) -> list[dict[str, Any]]:
         "PYTHONPATH": f"{RUNTIME}{os.pathsep}{ROOT}",
         "OMP_NUM_THREADS": "1",
         "LLMGUIDE_DATA": "",  # neither copies of corpora nor earlier downloads
+        "LLMGUIDE_MODELS": str(CACHE / "models"),
         "XDG_CACHE_HOME": str(CACHE / "empty"),
         "MPLCONFIGDIR": str(CACHE / "matplotlib"),
     }
+    if "smollm2-135m-instruct" in path.read_text(encoding="utf-8"):
+        from tools.language_model import model_files  # noqa: PLC0415  # torch, which the tab must not have yet
+
+        model_files()
     command = [sys.executable, "-m", "tools.tab", "--in-tab", str(path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -165,3 +165,9 @@ def test_what_is_missing_is_named(original, tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ValueError, match=f"unknown package 'gpt2'; choose from .*{NAME}"):
         fetch.fetch_package("gpt2")
+
+
+def test_the_tab_reads_the_files_that_it_has_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMGUIDE_MODELS", str(tmp_path))
+    (tmp_path / NAME).mkdir()
+    assert unpacked(f"{NAME}-q4") == tmp_path / NAME

@@ -4,8 +4,8 @@ Each has two names: ``smollm2-135m-instruct`` is dequantized to float32, and ``s
 keeps its weights in 4 bits (`llmguide.nn.q4`). Pages of the guide run the second in the tab.
 """
 
+import os
 import shutil
-import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -25,14 +25,14 @@ from llmguide.runs.transformers_folder import save_transformers
 Q4 = "-q4"
 _FILES = [name for name, package in PACKAGES.items() if any(m.endswith(".gguf") for m in package.members)]
 MODELS = [*_FILES, *(name + Q4 for name in _FILES)]
-TAB = Path("/models")  # where a page of the guide puts the files of 4-bit models
 
 
 def unpacked(name: str) -> Path:
     """Return the folder of a packaged model, with ``config.json``, safetensors and its tokenizer.
 
     The first call downloads the package and writes the folder to the cache atomically. Each call verifies the
-    files by the hashes recorded then, and rewrites a damaged folder.
+    files by the hashes recorded then, and rewrites a damaged folder. A 4-bit model is first looked for in the
+    folder ``LLMGUIDE_MODELS``, by default ``/models``, where the tab puts what it has downloaded.
 
     Args:
         name: Name in `MODELS`, such as ``smollm2-135m-instruct`` or ``smollm2-135m-instruct-q4``.
@@ -43,8 +43,9 @@ def unpacked(name: str) -> Path:
         ConnectionError: The package could not be downloaded.
     """
     original = name.removesuffix(Q4)
-    if sys.platform == "emscripten":
-        return TAB / original
+    placed = Path(os.environ.get("LLMGUIDE_MODELS", "/models"), original)
+    if name != original and placed.is_dir():
+        return placed
     package = fetch_package(original)
     if name == original:
         folder = package.with_name(f"{package.name}-unpacked")
