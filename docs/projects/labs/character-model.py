@@ -77,7 +77,7 @@ print(f"untrained model: {next_token_loss(model, batch()).item() / log(2):.1f} b
 print(f"uniform guess:   {log2(tokenizer.vocab_size):.1f} bits per character")
 
 # %% [markdown]
-# To sample, the model predicts a distribution over the next character, we sample one character from it, append it, and repeat. Without training this gives noise.
+# To generate text, we run the model on a prompt, sample one character from the distribution that it predicts, append it, and repeat. Without training this gives noise.
 
 # %% tags=["sampled"]
 from llmguide import generate
@@ -118,7 +118,7 @@ print(f"{bits[0]:.1f} bits per character at the first step")
 print(f"≈{sum(bits[-20:]) / 20:.1f} bits per character over the last 20 steps")
 
 # %% [markdown]
-# The loss falls fast at first, while the model learns which characters are frequent and which follow each other. After that every tenth of a bit takes longer. Each point of the curve is the average of 20 steps.
+# The loss falls fast at first, while the model learns which characters are frequent and which follow each other. After that, each further tenth of a bit takes more steps. Each point of the curve is the average of 20 steps.
 
 # %% alt="Training loss in bits per character against training steps. It falls steeply during the first hundred steps and ever more slowly after that."
 import matplotlib.pyplot as plt
