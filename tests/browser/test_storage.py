@@ -1,4 +1,4 @@
-"""Storage may hold anything, or be denied: quiz, checklists, exercises and cells work all the same."""
+"""Storage may hold anything, or be denied: quiz, checklists, exercises, progress and cells work anyway."""
 
 import json
 
@@ -12,7 +12,8 @@ pytestmark = pytest.mark.browser
 
 EXERCISE = placed()["learn/attention.md"][0]
 QUESTION = FIRST.questions[0]
-KEYS = ("llmguide.quiz", "llmguide.ticked", "llmguide.exercises", "llmguide.drafts")
+KINDS = ("quiz", "ticked", "exercises", "drafts", "read", "run", "cards")
+KEYS = [f"llmguide.{kind}" for kind in KINDS]
 HOSTILE = [
     "5",
     "true",
@@ -42,6 +43,8 @@ def look_at_everything(page: Page, site_url: str) -> None:
     expect(page.get_by_role("button", name="Run cell 1", exact=True)).to_be_visible()
     page.goto(f"{site_url}exercises/")
     expect(page.locator(".exercise-list .score").first).to_contain_text("0 of")
+    page.goto(f"{site_url}progress/")
+    expect(page.get_by_role("row", name="Essential concepts")).to_contain_text("0 of")
     page.goto(f"{site_url}quiz/foundations/")
     score = page.locator(f"[data-chapter={FIRST.name}] .score output")
     expect(score).to_have_text(f"0 of {len(FIRST.questions)} right, 0 answered")

@@ -107,8 +107,8 @@ class Review {
     if (id !== this.current?.id || this.answer) return;
     const before = this.current;
     this.answer = { id, right };
-    const rating = right ? GOOD : AGAIN;
-    const words = make("span", { textContent: `Noted as ${right ? "Good" : "Again"}, due again in ${inDays(await preview(before, rating))}. ` });
+    const card = await rate(id, right ? GOOD : AGAIN, before);
+    const words = make("span", { textContent: `Noted as ${right ? "Good" : "Again"}, due again in ${inDays(card)}. ` });
     words.setAttribute("role", "status");
     const buttons = [this.button("Next card", (button) => this.next(button))];
     for (const [name, other] of right ? [["Hard", HARD], ["Easy", EASY]] : []) {
