@@ -85,7 +85,7 @@ def misfits(page: Page) -> list[str]:
     )
 
 
-# What axe finds by color; all else is the same in both palettes. Boxes that scroll on a phone have a test below.
+# What axe finds by color; all else is the same in both palettes. Boxes that scroll have a test below.
 BY_COLOR = ["color-contrast", "link-in-text-block"]
 
 
