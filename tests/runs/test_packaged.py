@@ -62,10 +62,10 @@ def write_gguf(path, model, kinds):
     writer.add_rope_freq_base(10_000.0)
     writer.add_vocab_size(CONFIG.vocab_size)
     writer.add_tokenizer_model("gpt2")
-    printable = bytes_to_unicode().values()
-    writer.add_token_list(["<|endoftext|>", "<|im_start|>", "<|im_end|>", *printable, "ab"])
+    printable = list(bytes_to_unicode().values())[:-1]  # a byte that no text has is left out, as in SmolLM2
+    writer.add_token_list(["<|endoftext|>", "<|im_start|>", "<|im_end|>", *printable, "ab", "ba"])
     writer.add_token_types([gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * 257)
-    writer.add_token_merges(["a b"])
+    writer.add_token_merges(["a b", "b a"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm"}
@@ -123,6 +123,7 @@ def test_four_bits_are_those_of_the_file(original, monkeypatch):
     assert torch.equal(model.tokens.weight, model.head.weight)
     ids = torch.tensor([[99, 100, 7]])
     assert torch.equal(model.tokens(ids), model.tokens.weight[ids])
+    assert open_chat(ModelSource(model=f"{NAME}-q4"), [], seed=0).end_id == 2
     text = "<|im_start|>abc ab\n  é x"
     assert tokenizer.encode(text, allowed_special="all") == hf_tokenizer.encode(text)
 

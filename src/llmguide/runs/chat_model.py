@@ -149,7 +149,7 @@ def as_chat(name: str, model: GPT | Llama, tokenizer: Any) -> Chat:
             new = {token: tokenizer.vocab_size + i for i, token in enumerate(missing)}
             tokens = tokenizer.special_tokens | new
             tokenizer = Tokenizer(tokenizer.ranks, pattern=tokenizer.pattern, special_tokens=tokens)
-        model = resize_vocab(model, tokenizer.vocab_size)
+            model = resize_vocab(model, tokenizer.vocab_size)
         return Chat(model, tokenizer, chatml, tokenizer.special_tokens[END], base=name)
     if not tokenizer.chat_template:
         tokenizer.add_tokens([START, END], special_tokens=True)
