@@ -11,7 +11,7 @@ from llmguide.cli.main import main
 from llmguide.models import build, save
 from llmguide.projects import character_model
 from llmguide.projects.character_model import Characters, Plan, bits_of, longest_copy
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import load_model
 
@@ -66,7 +66,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "model")
     (copy / "model.safetensors").unlink()
     max((copy / "checkpoints" / "model").glob("step-*")).unlink()
-    character_model.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    character_model.project(Run("character-model", plan_of(Plan, copy), SEED, copy))
     whole, resumed = (load_model(folder).state_dict() for folder in (finished, copy))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     records = [json.loads((folder / "record.json").read_text()) for folder in (finished, copy)]

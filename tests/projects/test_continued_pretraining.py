@@ -11,7 +11,7 @@ from llmguide.models import build
 from llmguide.projects import continued_pretraining
 from llmguide.projects.continued_pretraining import Plan, completed, freeze_lower_half, texts
 from llmguide.projects.pretrained import HFTokenizer, open_pretrained, sizes
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.runs.folder import load_run, save_run
 
 SIZES = ["--vocab-size", "300", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
@@ -76,7 +76,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "domain-+-replay")
     shutil.rmtree(copy / "models" / "domain + replay")
     max((copy / "checkpoints" / "domain + replay").glob("step-*")).unlink()
-    continued_pretraining.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    continued_pretraining.project(Run("continued-pretraining", plan_of(Plan, copy), SEED, copy))
     assert results(finished) == results(copy)
 
 

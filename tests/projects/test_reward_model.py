@@ -9,7 +9,7 @@ from llmguide.cli.main import main
 from llmguide.post_training.preferences.reward_model import RewardModel
 from llmguide.projects import reward_model
 from llmguide.projects.reward_model import Plan, edits, held_out_pairs, score, training_pairs
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.runs.folder import load_run
 from llmguide.runs.reward_heads import save_head, with_head
 
@@ -53,7 +53,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "reward")
     shutil.rmtree(copy / "reward")
     max((copy / "checkpoints" / "reward").glob("step-*")).unlink()
-    reward_model.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    reward_model.project(Run("reward-model", plan_of(Plan, copy), SEED, copy))
     heads = [
         with_head(folder / "reward", load_run(folder / "reward")[0]).state_dict()
         for folder in (finished, copy)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from llmguide.projects import MODULES
-from llmguide.projects.acceptance import verdict
+from llmguide.projects.acceptance import require_finished, verdict
 from llmguide.projects.adapters import open_model
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import Assignment, listed, written
@@ -60,6 +60,7 @@ def check(
     if not (folder.exists() or folder.suffix == ".py" or "://" in source):
         raise ValueError(_missing(name, folder))
     if name not in NAMES or _is_run(folder):
+        require_finished(name, folder)
         criteria = import_module(f"llmguide.projects.{MODULES[name]}").check(folder)
     else:
         assignment = assignment_of(name)

@@ -199,16 +199,8 @@ def _pip_download(package: Package, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     target = folder / "archive"
-    command = [
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--require-hashes",
-        "--disable-pip-version-check",
-        "--quiet",
-    ]
-    command += ["--dest", str(target), "--requirement", str(requirements)]
+    command = ["-m", "pip", "download", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
+    command += ["--quiet", "--dest", str(target), "--requirement", str(requirements)]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     found = [path for path in _files(target) if path.suffix in (".whl", ".gz", ".zip")]
     if done.returncode or len(found) != 1:

@@ -80,8 +80,7 @@ EXERCISES = (
     Exercise(
         "attention",
         "attention(q, k, v, mask=None) returns softmax(q k^T / sqrt(E)) v for any leading axes. `mask` is "
-        "True where "
-        "a query may attend.",
+        "True where a query may attend.",
         lambda q, k, v, mask=None: attention(q, k, v, mask)[0],
         _attention_probes,
         (
@@ -133,8 +132,7 @@ EXERCISES = (
     Exercise(
         "causal-mask",
         "causal_mask(T_q, T_k) returns a boolean (T_q, T_k), True where a query may attend. The queries are "
-        "the last "
-        "T_q of T_k positions.",
+        "the last T_q of T_k positions.",
         causal_mask,
         lambda: [(4, 4), (2, 5), (1, 3)],
         (
@@ -177,8 +175,7 @@ EXERCISES = (
     Exercise(
         "sliding-window",
         "sliding_window_mask(T, window) returns a boolean (T, T): each position sees the last `window` "
-        "positions, "
-        "itself included.",
+        "positions, itself included.",
         lambda T, window: sliding_window_mask(T, window=window),
         lambda: [(6, 3), (5, 1), (4, 2)],
         (
@@ -212,8 +209,7 @@ EXERCISES = (
     Exercise(
         "split-heads",
         "split_heads(x, n_heads) cuts (B, T, D) into (B, n_heads, T, D / n_heads); head h gets the h-th run "
-        "of "
-        "neighboring components.",
+        "of neighboring components.",
         _split,
         lambda: [(noise(3, 2, 6, 12), 3), (noise(4, 1, 4, 8), 2)],
         (

@@ -135,8 +135,7 @@ EXERCISES = (
     Exercise(
         "bpe-train",
         "bpe_train(words, n_merges) learns merges. `words` maps byte strings to counts; ids below 256 are "
-        "bytes, "
-        "merge i gets id 256 + i. Return the list of merged pairs. Break ties in favor of the smaller "
+        "bytes, merge i gets id 256 + i. Return the list of merged pairs. Break ties in favor of the smaller "
         "pair.",
         learn_merges_simple,
         _train_probes,
@@ -236,8 +235,7 @@ EXERCISES = (
     Exercise(
         "top-p",
         "top_p(logits, p) for a vector of logits: keep the smallest set of most likely tokens whose "
-        "probabilities "
-        "reach p, and set the logits of the others to minus infinity.",
+        "probabilities reach p, and set the logits of the others to minus infinity.",
         top_p,
         _sampling_probes,
         (
@@ -271,8 +269,7 @@ EXERCISES = (
     Exercise(
         "rope",
         "rope(x, theta) rotates the queries or keys x of shape (T, E) at positions 0 to T - 1. Pair i is "
-        "made of the "
-        "components i and i + E/2 and turns by position times theta ** (-2 i / E).",
+        "made of the components i and i + E/2 and turns by position times theta ** (-2 i / E).",
         _rope,
         lambda: [(noise(3, 5, 8), 10_000.0), (noise(4, 3, 4), 100.0)],
         (

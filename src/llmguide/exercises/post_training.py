@@ -113,9 +113,8 @@ def _surrogate_probes() -> list[Arguments]:
 EXERCISES = (
     Exercise(
         "sft-targets",
-        "sft_targets(prompt, answer): the targets below the inputs (prompt + answer) without its last "
-        "token. Each is "
-        "the next token if it belongs to the answer, else -100.",
+        "sft_targets(prompt, answer): the targets below the inputs (prompt + answer) without its last token. "
+        "Each is the next token if it belongs to the answer, else -100.",
         _targets,
         lambda: [([5, 6, 7], [8, 9]), ([1], [2, 3, 4])],
         (
@@ -190,8 +189,7 @@ EXERCISES = (
     Exercise(
         "sequence-logprob",
         "sequence_logprob(logits, labels): log-probability of each row of labels, (B, T, V) and (B, T) to "
-        "(B,). Labels "
-        "of -100 do not count. The labels are shifted already.",
+        "(B,). Labels of -100 do not count. The labels are shifted already.",
         sequence_logprob,
         _logprob_probes,
         (
@@ -296,8 +294,7 @@ EXERCISES = (
     Exercise(
         "kl-estimate",
         "k3(logp, ref_logp): the estimate of KL(policy || reference) that is never negative, from the "
-        "log-probabilities "
-        "of tokens that the policy drew: exp(d) - 1 - d with d = ref_logp - logp.",
+        "log-probabilities of tokens that the policy drew: exp(d) - 1 - d with d = ref_logp - logp.",
         partial(kl_estimate, kind="k3"),
         lambda: [(noise(14, 4) - 2, noise(15, 4) - 2)],
         (
@@ -381,8 +378,7 @@ EXERCISES = (
     Exercise(
         "group-advantages",
         "group_advantages(rewards, group_size): (r - mean) / (std + 1e-4) within each group of neighboring "
-        "answers, "
-        "std with Bessel's correction.",
+        "answers, std with Bessel's correction.",
         group_advantages,
         lambda: [
             (torch.tensor([1.0, 0.0, 0.0, 1.0, 5.0, 5.0, 5.0, 5.0, 2.0, 3.0, 7.0, 1.0]), 4),
@@ -426,8 +422,7 @@ EXERCISES = (
     Exercise(
         "ppo-clip",
         "surrogate(logp, old_logp, advantages, clip): PPO's loss of each action, minus the smaller of the "
-        "ratio times "
-        "the advantage and the clipped ratio times the advantage.",
+        "ratio times the advantage and the clipped ratio times the advantage.",
         _surrogate,
         _surrogate_probes,
         (

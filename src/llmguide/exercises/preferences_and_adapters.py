@@ -78,8 +78,7 @@ EXERCISES = (
     Exercise(
         "dpo",
         "dpo(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta): from log-probabilities of "
-        "whole answers "
-        "the mean loss, the rewards of the chosen and those of the rejected answers.",
+        "whole answers the mean loss, the rewards of the chosen and those of the rejected answers.",
         _dpo,
         _dpo_probes,
         (
@@ -219,8 +218,7 @@ EXERCISES = (
     Exercise(
         "lora",
         "lora(x, W, A, B, alpha): a linear layer W (out, in) with an adapter A (r, in), B (out, r) whose "
-        "scale is "
-        "alpha / r. No bias.",
+        "scale is alpha / r. No bias.",
         _lora,
         lambda: [(noise(17, 3, 6), noise(18, 5, 6), noise(19, 2, 6), noise(20, 5, 2), 8.0)],
         (

@@ -167,8 +167,7 @@ EXERCISES = (
     Exercise(
         "accumulate",
         "accumulated_loss(losses, counts): the mean loss of a whole batch, from the means of its "
-        "micro-batches and the "
-        "numbers of tokens that each mean is over.",
+        "micro-batches and the numbers of tokens that each mean is over.",
         _accumulated,
         lambda: [
             (torch.tensor([2.0, 4.0, 1.0]), torch.tensor([10, 30, 5])),
@@ -256,8 +255,7 @@ EXERCISES = (
     Exercise(
         "clip-norm",
         "clip(gradients, max_norm) takes a list of tensors and returns them, shrunk by one common factor so "
-        "that their "
-        "joint norm is at most max_norm.",
+        "that their joint norm is at most max_norm.",
         _clip,
         lambda: [
             ([torch.tensor([3.0, 1.0]), torch.tensor([[4.0]])], 2.5),

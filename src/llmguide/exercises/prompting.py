@@ -282,9 +282,8 @@ EXERCISES = (
     Exercise(
         "solve",
         "solve(ask, passes, budget): an agent's loop. ask(failed) gives an answer, from the list of those "
-        "that failed; passes(answer) judges it. Return (answer, n) for the first that passes, n times "
-        "asked; (None, n) as soon as an answer comes that has failed before, or when `budget` answers have "
-        "failed.",
+        "that failed; passes(answer) judges it. Return (answer, n) for the first that passes, n times asked; "
+        "(None, n) as soon as an answer comes that has failed before, or when `budget` answers have failed.",
         solve,
         _solve_probes,
         (

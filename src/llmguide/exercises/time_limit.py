@@ -19,9 +19,6 @@ class OutOfTime(BaseException):
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise `OutOfTime` in a block that runs for longer.
 
-    Args:
-        seconds: Time limit.
-
     >>> try:
     ...     with time_limit(0.1):
     ...         while True:

@@ -84,8 +84,7 @@ EXERCISES = (
     Exercise(
         "rms-norm",
         "rms_norm(x, weight, eps) scales each vector (last axis) to root mean square 1, with eps under the "
-        "root, and "
-        "multiplies by the weight.",
+        "root, and multiplies by the weight.",
         rms_norm,
         _norm_probes,
         (
@@ -125,8 +124,7 @@ EXERCISES = (
     Exercise(
         "layer-norm",
         "layer_norm(x, weight, bias, eps) shifts and scales each vector to mean 0 and variance 1, eps under "
-        "the root, "
-        "then applies weight and bias.",
+        "the root, then applies weight and bias.",
         layer_norm,
         _layer_probes,
         (
@@ -231,8 +229,7 @@ EXERCISES = (
     ),
     Exercise(
         "route",
-        "route(logits, k) returns the weights and indices of the k experts of each token, largest "
-        "first; the "
+        "route(logits, k) returns the weights and indices of the k experts of each token, largest first; the "
         "weights sum to 1 (Mixtral).",
         route,
         lambda: [(noise(8, 3, 6), 2), (noise(9, 2, 5), 3)],

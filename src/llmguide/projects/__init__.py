@@ -1,7 +1,8 @@
 """Projects: small programs that each train a model from data to evaluation, and check the result.
 
-A module has ``project``, which ``llmguide project NAME`` runs, and ``check``, which ``llmguide check NAME``
-runs. The first writes the models and the record of the run into a folder; the second opens these models and
+A module has ``Plan``, the options of a project; ``project``, which ``llmguide project NAME`` calls with a
+`llmguide.projects.run.Run`; and ``check``, which ``llmguide check NAME`` calls with the folder of a finished
+run. The first writes the models and the record of the run into the folder; the second opens these models and
 evaluates them again on held-out data, without reading the record.
 """
 

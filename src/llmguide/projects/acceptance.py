@@ -43,12 +43,18 @@ def below(measure: str, value: float, threshold: float, baseline: str = "") -> C
     return Criterion(measure, value, required, value < threshold)
 
 
+def at_least(measure: str, value: float, threshold: float) -> Criterion:
+    """Require a value of at least a threshold."""
+    return Criterion(measure, value, f"at least {threshold:g}", value >= threshold)
+
+
+def at_most(measure: str, value: float, threshold: float) -> Criterion:
+    """Require a value of at most a threshold."""
+    return Criterion(measure, value, f"at most {threshold:g}", value <= threshold)
+
+
 def require_finished(name: str, folder: Path) -> None:
     """Refuse a folder that holds no finished run of a project.
-
-    Args:
-        name: Name of the project.
-        folder: Folder to check.
 
     Raises:
         ValueError: The folder holds no finished run of that project.

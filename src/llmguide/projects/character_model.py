@@ -31,12 +31,11 @@ from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.files import write_json
 from llmguide.generation.generate import generate
 from llmguide.models import save
-from llmguide.projects.acceptance import Criterion, below, require_finished
+from llmguide.projects.acceptance import Criterion, at_least, below
 from llmguide.projects.run import Run, cut, plan_of, require_both_sides
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
 from llmguide.runs.folder import load_model, n_params, say
 
-NAME = "character-model"
 SINCE = "1961"  # first year of the default corpus
 HELD_OUT = 0.1  # fraction of the documents
 HELD_OUT_CHARACTERS = 100_000  # evaluated; more of them changes the second decimal
@@ -61,9 +60,6 @@ class Plan:
 
 class Characters:
     """A tokenizer whose tokens are characters; id 0 starts a text, id 1 is any unknown character.
-
-    Args:
-        characters: Characters of the vocabulary.
 
     >>> tokenizer = Characters("ab")
     >>> tokenizer.encode("abba!"), tokenizer.decode([2, 3, 1])
@@ -90,15 +86,9 @@ class Characters:
         return "".join(self.characters[i] for i in ids)
 
 
-def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Train a character-level language model, and compare it with n-gram models.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
+def project(run: Run) -> None:
+    """Train a character-level language model, and compare it with n-gram models."""
+    plan = run.plan
     require_both_sides(f"--corpus {plan.corpus}", load_corpus(plan.corpus), HELD_OUT)
     sides: tuple[Split, ...] = ("train", "validation")
     texts = {side: documents(plan.corpus, side) for side in sides}
@@ -108,7 +98,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
     n = len(tokens["train"])
     say(f"{n_params(model):,} parameters; {n:,} characters, {tokenizer.vocab_size} different ones")
     training = run.stage("model", lambda: _train(model, tokenizer, tokens, run))
-    scores = run.stage("scores", lambda: measure(output, seed))
+    scores = run.stage("scores", lambda: measure(run.output, run.seed))
     for name, bits in scores["bits"].items():
         say(f"{name:8} {bits:.3f} bits per character")
     say(f"\n{scores['sample']}")
@@ -118,12 +108,11 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the model of a run again: it must beat the 5-gram model, and write mostly real words."""
-    require_finished(NAME, folder)
     scores = measure(folder, seed=0)
     bits, words = scores["bits"], scores["known_words"]
     return [
         below("bits per held-out character", bits["model"], bits["5-gram"], "5-gram model"),
-        Criterion("fraction of its longer words that the corpus has", words, "at least 0.75", words >= 0.75),
+        at_least("fraction of its longer words that the corpus has", words, 0.75),
     ]
 
 

@@ -27,7 +27,7 @@ from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Sequences, Windows
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.models import build
-from llmguide.projects.acceptance import Criterion, above, require_finished
+from llmguide.projects.acceptance import Criterion, above, at_least
 from llmguide.projects.pretrained import open_pretrained, sizes
 from llmguide.projects.run import Run, cut, plan_of, require_both_sides
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
@@ -35,7 +35,6 @@ from llmguide.runs.folder import n_params, say
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.config import TrainConfig
 
-NAME = "continued-pretraining"
 HELD_OUT = 0.1  # fraction of the documents of each corpus
 HELD_OUT_CHARACTERS = 30_000  # characters of each kind
 POOL = 50_000_000  # most characters that are shuffled
@@ -72,26 +71,20 @@ class Plan:
             raise ValueError(f"--characters {self.characters} must be at least 1")
 
 
-def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Continue pre-training on a domain, in four variants, and measure both kinds of text.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
+def project(run: Run) -> None:
+    """Continue pre-training on a domain, in four variants, and measure both kinds of text."""
+    plan = run.plan
     for text in (general(plan), domain(plan)):
         say(f"corpus: {text.name} ({text.attribution}; license: {text.license})")
         require_both_sides(text.name, text, HELD_OUT)
     if plan.base is None:
         run.stage("base", lambda: _train_base(run))
-    base, _ = open_pretrained(_base(output, plan))
+    base, _ = open_pretrained(_base(run.output, plan))
     say(f"{n_params(base):,} parameters")
     curves = {}
     for variant in VARIANTS:
         curves[variant] = run.stage(variant.replace(" ", "-"), partial(_continue, run, variant))
-    scores = run.stage("scores", lambda: measure(output))
+    scores = run.stage("scores", lambda: measure(run.output))
     for name, bits in scores.items():
         say(f"{name:20} {bits['domain']:.3f} bits per byte of domain, {bits['general']:.3f} of general text")
     run.finish({"n_params": n_params(base), "scores": scores}, curves)
@@ -99,20 +92,14 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the models of a run again: the domain is learned, and replay forgets less of the rest."""
-    require_finished(NAME, folder)
     scores = measure(folder)
     base, adapted, replayed = (scores[name] for name in ("base", "domain", "domain + replay"))
     gain = 1 - adapted["domain"] / base["domain"]
     completed_gain = adapted["completed"] - base["completed"]
     return [
-        Criterion("relative reduction of bits per byte of the domain", gain, "at least 0.1", gain >= 0.1),
+        at_least("relative reduction of bits per byte of the domain", gain, 0.1),
         above("bits per byte of general text saved by replay", adapted["general"] - replayed["general"], 0),
-        Criterion(
-            "increase of the completed fraction of the domain",
-            completed_gain,
-            "at least 0.05",
-            completed_gain >= 0.05,
-        ),
+        at_least("increase of the completed fraction of the domain", completed_gain, 0.05),
     ]
 
 

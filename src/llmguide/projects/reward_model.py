@@ -24,20 +24,20 @@ import torch
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Windows
 from llmguide.post_training.datasets import TextPair, comparisons
-from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, preferred, verdicts
+from llmguide.post_training.preferences.baselines import accuracy_interval, bag_of_words, preferred
 from llmguide.post_training.preferences.corpora import divide, hh_pairs, rated_texts, sentiment_pairs
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.preferences.reward_evaluation import reliability, score_texts
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.sft import completion
-from llmguide.projects.acceptance import Criterion, above, require_finished
+from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
+from llmguide.runs.comparisons import with_baselines
 from llmguide.runs.folder import load_run, n_params, say
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
 
-NAME = "reward-model"
 N_HELD_OUT = 4000  # pairs of each test
 BATCH_SIZE = 64  # texts scored at a time
 MIN_ACCURACY = 0.6  # threshold of the held-out accuracy, lower bound
@@ -66,31 +66,24 @@ class Plan:
             raise ValueError(f"--n-pairs {self.n_pairs} must be at least 1")
 
 
-def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Train a reward model on human comparisons, and analyze what it rewards.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
-    pairs = training_pairs(plan.data, plan.n_pairs, seed)
+def project(run: Run) -> None:
+    """Train a reward model on human comparisons, and analyze what it rewards."""
+    plan = run.plan
+    pairs = training_pairs(plan.data, plan.n_pairs, run.seed)
     language = run.stage("language", lambda: _train_language_model(pairs, run))
     curve = run.stage("reward", lambda: train_reward_model(run, "reward", pairs, start="language"))
-    tests = run.stage("tests", lambda: measure(output, seed))
+    tests = run.stage("tests", lambda: measure(run.output, run.seed))
     for name, test in tests.items():
         say(f"\n{name}: {test['n_pairs']:,} pairs of {test['n_texts']:,} texts")
         for system, accuracy in test["accuracy"].items():
             say(f"  {system:22} {accuracy['score']:.1%}  ({accuracy['low']:.1%} to {accuracy['high']:.1%})")
-    analysis = run.stage("learned", lambda: analyze(output, seed))
+    analysis = run.stage("learned", lambda: analyze(run.output, run.seed))
     results = language | {"n_pairs": len(pairs), "tests": tests, "learned": analysis}
     run.finish(results, {"reward": curve})
 
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the reward model of a run again on comparisons of held-out texts."""
-    require_finished(NAME, folder)
     return [
         above(
             f"accuracy on {name}, lower bound",
@@ -172,11 +165,6 @@ def edits(
 ) -> dict[str, dict[str, float]]:
     """Change the style of texts but not their meaning, or the order of words, and measure the new rewards.
 
-    Args:
-        reward_model: Reward model to analyze.
-        tokenizer: Tokenizer of the reward model.
-        reward: Rewards of the unchanged texts.
-
     Returns:
         For each edit the mean change of the reward, the fraction of texts whose reward rises, and the
         correlation of the rewards before and after.
@@ -249,18 +237,15 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def _accuracies(pairs: list[TextPair], reward: dict[str, float], words: Any) -> dict[str, Any]:
-    right = {
-        "longer wins": verdicts(pairs, len),
-        "words (Bradley-Terry)": verdicts(pairs, words),
-        "reward model": [preferred(*(reward[text] for text in sides(pair))) for pair in pairs],
-    }
-    if not any(pair.seconded != pair.seconded for pair in pairs):  # NaN: there is no second panel
-        right["people, a second panel"] = [pair.seconded for pair in pairs]
+    right = [preferred(*(reward[text] for text in sides(pair))) for pair in pairs]
+    systems = with_baselines(pairs, words, "reward model", right)
     units = [pair.units for pair in pairs]
     return {
         "n_pairs": len(pairs),
         "n_texts": len({unit for both in units for unit in both}),
-        "accuracy": {system: accuracy_interval(values, units)._asdict() for system, values in right.items()},
+        "accuracy": {
+            system: accuracy_interval(values, units)._asdict() for system, values in systems.items()
+        },
     }
 
 

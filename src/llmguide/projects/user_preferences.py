@@ -33,10 +33,6 @@ MISTAKES = 0.1  # fraction of the simulated rater's labels that are flipped
 def of_users(url: str, name: str) -> list[dict[str, Any]]:
     """Return the preferences of an application's users.
 
-    Args:
-        url: Address of the application's database.
-        name: Name of the application.
-
     Raises:
         ValueError: There are no comparisons yet.
     """
@@ -50,10 +46,6 @@ def for_dpo(url: str, name: str) -> list[dict[str, Any]]:
     """Return the preferences of an application's users as rows of the data of ``llmguide dpo``.
 
     The text before and after a cursor becomes one prompt, with the sentinels of the model's family.
-
-    Args:
-        url: Address of the application's database.
-        name: Name of the application.
 
     Raises:
         ValueError: There are no comparisons yet.

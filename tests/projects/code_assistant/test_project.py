@@ -30,7 +30,7 @@ from llmguide.projects.code_assistant.code import (
 from llmguide.projects.code_assistant.infilling import composed
 from llmguide.projects.code_assistant.metrics import copied, gain, score, similarity
 from llmguide.projects.code_assistant.project import prompt_ids
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.projects.user_preferences import for_dpo, of_users, simulated
 from llmguide.projects.webapp.forms import RateLimit
 from llmguide.projects.webapp.store import Store
@@ -191,7 +191,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     checkpoints = sorted((copy / "checkpoints" / stage).glob("step-*"))
     if len(checkpoints) > 1:
         checkpoints[-1].unlink()
-    code_assistant.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    code_assistant.project(Run("code-assistant", plan_of(Plan, copy), SEED, copy))
     weights = [load_run(folder / "models" / "preferred")[0].state_dict() for folder in (finished, copy)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert results(finished) == results(copy)

@@ -19,7 +19,7 @@ from llmguide.projects.constitutional_ai.evaluation import bias_score, held_out_
 from llmguide.projects.constitutional_ai.principles import RuleCritic
 from llmguide.projects.constitutional_ai.project import Plan, anchored_dpo
 from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import load_run
 from llmguide.training.losses import batch_loss
@@ -129,7 +129,7 @@ def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed,
     copy = killed(finished, tmp_path / "copy", "ppo")
     shutil.rmtree(copy / "ppo")
     max((copy / "checkpoints" / "ppo").glob("step-*")).unlink()
-    constitutional_ai.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    constitutional_ai.project(Run("constitutional-ai", plan_of(Plan, copy), SEED, copy))
     before, after = (load_run(folder / "ppo")[0].state_dict() for folder in (finished, copy))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert results(finished) == results(copy)
@@ -152,7 +152,7 @@ def test_a_critic_without_preferences_is_named(finished, tmp_path, killed, monke
     monkeypatch.setattr(Shouter, "prefers", lambda *_: 0.5)
     monkeypatch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
     with pytest.raises(ValueError, match="preferred neither answer in all 24 pairs"):
-        constitutional_ai.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+        constitutional_ai.project(Run("constitutional-ai", plan_of(Plan, copy), SEED, copy))
 
 
 def test_no_test_is_trained_on():

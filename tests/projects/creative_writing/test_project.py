@@ -31,7 +31,7 @@ from llmguide.projects.creative_writing.styles import (
     prompt_ids,
 )
 from llmguide.projects.creative_writing.texts import Passage, Plan, passages, recent
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.projects.user_preferences import of_users
 from llmguide.projects.webapp.store import Store
@@ -198,7 +198,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     checkpoints = sorted((copy / "checkpoints" / stage).glob("step-*"))
     if len(checkpoints) > 1:
         shutil.rmtree(checkpoints[-1]) if checkpoints[-1].is_dir() else checkpoints[-1].unlink()
-    creative_writing.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    creative_writing.project(Run("creative-writing", plan_of(Plan, copy), SEED, copy))
     weights = [load_run(folder / "models" / "preferred")[0].state_dict() for folder in (finished, copy)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert results(finished) == results(copy)

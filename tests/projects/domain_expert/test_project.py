@@ -21,7 +21,7 @@ from llmguide.projects.domain_expert.course import (
 from llmguide.projects.domain_expert.project import TASK, Plan, check, measure, open_base, project
 from llmguide.projects.domain_expert.templates import KNOWN, NOT_HERE, NOT_KNOWN, OUTSIDE, UNKNOWN
 from llmguide.projects.generation import log_likelihoods
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.runs.folder import load_run
 
 
@@ -117,7 +117,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "easy-first")
     (copy / "models" / f"{CURRICULUM}.safetensors").unlink()
     max((copy / "checkpoints" / CURRICULUM).glob("step-*")).unlink()
-    project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    project(Run("domain-expert", plan_of(Plan, copy), SEED, copy))
     for condition in CONDITIONS:
         whole, resumed = (load_file(f / "models" / f"{condition}.safetensors") for f in (finished, copy))
         assert all((whole[name] == resumed[name]).all() for name in whole)

@@ -2,7 +2,6 @@ import json
 import random
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ from llmguide.projects.fine_tuning.project import (
     write_example,
     write_prompt,
 )
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -131,7 +130,10 @@ class Kill:
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
     copy = killed(finished, tmp_path / "copy", "summary-LoRA-rank-2")
     (copy / "models" / "summary" / "LoRA, rank 2.safetensors").unlink()
-    again = partial(fine_tuning.project, plan=plan_of(Plan, copy), seed=SEED, output=copy)
+
+    def again():
+        fine_tuning.project(Run("fine-tuning", plan_of(Plan, copy), SEED, copy))
+
     with monkeypatch.context() as patch:
         patch.setattr(fine_tuning, "loggers", lambda _: Kill())
         with pytest.raises(KeyboardInterrupt):

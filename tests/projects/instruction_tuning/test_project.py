@@ -2,7 +2,6 @@ import json
 import random
 import shutil
 from dataclasses import replace
-from functools import partial
 from math import inf
 
 import pytest
@@ -42,7 +41,7 @@ from llmguide.projects.instruction_tuning.models import (
     open_condition,
 )
 from llmguide.projects.instruction_tuning.types import TYPES
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -122,7 +121,10 @@ class Kill:
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
     copy, name = killed(finished, tmp_path / "copy", "QLoRA-all-the-same"), Condition("QLoRA", inf).name
     (copy / "models" / f"{name}.safetensors").unlink()
-    again = partial(instruction_tuning.project, plan=plan_of(Plan, copy), seed=SEED, output=copy)
+
+    def again():
+        instruction_tuning.project(Run("instruction-tuning", plan_of(Plan, copy), SEED, copy))
+
     with monkeypatch.context() as patch:
         patch.setattr(training, "loggers", lambda _: Kill())
         with pytest.raises(KeyboardInterrupt):

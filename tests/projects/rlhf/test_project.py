@@ -22,7 +22,7 @@ from llmguide.projects.rlhf.evaluation import (
     prompt_ids,
     win_rate_of,
 )
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.runs.folder import load_run, save_run
 from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
@@ -93,7 +93,7 @@ def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed,
     copy = killed(finished, tmp_path / "copy", "ppo-1.2")
     shutil.rmtree(copy / "ppo-1.2")
     max((copy / "checkpoints" / "ppo-1.2").glob("step-*")).unlink()
-    rlhf.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    rlhf.project(Run("rlhf", plan_of(Plan, copy), SEED, copy))
     before, after = (load_run(folder / "ppo-1.2")[0].state_dict() for folder in (finished, copy))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert results(finished) == results(copy)

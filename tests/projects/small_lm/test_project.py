@@ -7,7 +7,7 @@ from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.models import build
-from llmguide.projects.run import plan_of
+from llmguide.projects.run import Run, plan_of
 from llmguide.projects.small_lm import evaluation
 from llmguide.projects.small_lm import project as small_lm
 from llmguide.projects.small_lm.evaluation import continuations, endings
@@ -82,7 +82,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "size-1")
     shutil.rmtree(copy / "size-1")
     max((copy / "checkpoints" / "size-1").glob("step-*")).unlink()
-    small_lm.project(plan=plan_of(Plan, copy), seed=SEED, output=copy)
+    small_lm.project(Run("small-lm", plan_of(Plan, copy), SEED, copy))
     whole, resumed = (load_run(folder / "size-1")[0].state_dict() for folder in (finished, copy))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert results(finished)["law"] == results(copy)["law"]

@@ -101,17 +101,9 @@ class Box:
             "system_calls": seccomp.program(platform.machine()).hex(),
         }
         with theirs:
-            command = [
-                sys.executable,
-                "-I",
-                "-S",
-                "-B",
-                str(_WORKER),
-                str(theirs.fileno()),
-                json.dumps(settings),
-            ]
+            arguments = [str(_WORKER), str(theirs.fileno()), json.dumps(settings)]
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-I", "-S", "-B", *arguments],
                 stdin=self._stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import exp
 
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
-from llmguide.projects.acceptance import Criterion, below
+from llmguide.projects.acceptance import Criterion, at_least, below
 from llmguide.projects.adapters import Decoding, Model, bits
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.character_model import documents, known_word_fraction
@@ -30,11 +30,8 @@ def measure(model: Model) -> Sequence[Criterion]:
             "sum of the probabilities of the next character", total, "0.99 to 1.001", 0.99 < total < 1.001
         ),
         below("bits per held-out character", bits(model, text, WINDOW) / len(text), ngram, "5-gram model"),
-        Criterion(
-            "fraction of its words of four or more letters that occur in the training text",
-            words,
-            "at least 0.75",
-            words >= 0.75,
+        at_least(
+            "fraction of its words of four or more letters that occur in the training text", words, 0.75
         ),
     ]
 

@@ -155,9 +155,8 @@ FINE_TUNING_PARTS = (
     Exercise(
         "abstention-rates",
         "rates(answers, correct) returns a tuple of three fractions: the accuracy on answerable questions, "
-        "the over-refusal rate and the abstention rate. An abstention is exactly the answer "
-        "'I do not know that name.' The over-refusal rate is the fraction of answerable questions with an "
-        "abstention; the "
+        "the over-refusal rate and the abstention rate. An abstention is exactly the answer 'I do not know "
+        "that name.' The over-refusal rate is the fraction of answerable questions with an abstention; the "
         "abstention rate is the fraction of unanswerable questions with one. correct[i] is the correct "
         "answer to question i, or None if the question is unanswerable. An answer is right if it equals the "
         "correct answer. There are questions of both kinds.",

@@ -42,10 +42,6 @@ STUBS = {
 def write_folder(assignment: Assignment, folder: Path) -> list[str]:
     """Write the files that are missing from the folder of an assignment; existing files are not changed.
 
-    Args:
-        assignment: Assignment to write.
-        folder: The learner's folder; created if it does not exist.
-
     Returns:
         The names of the files that were written.
 

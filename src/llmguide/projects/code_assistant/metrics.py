@@ -31,10 +31,6 @@ def gain(texts: Sequence[str], others: Sequence[str], cursors: Sequence[Cursor])
 def score(texts: Sequence[str], cursors: Sequence[Cursor]) -> dict[str, Any]:
     """Compare completions with the original code.
 
-    Args:
-        texts: Completion at each cursor.
-        cursors: Places of the completions.
-
     Returns:
         The exact-match rate with its interval, the mean similarity, and the fraction of files that parse with
         the completion inserted.

@@ -22,7 +22,7 @@ from typing import Any
 from llmguide.data.tokens.fill_in_the_middle import SENTINELS, FillInTheMiddle, Parts
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.post_training.sft import Conversations, completion
-from llmguide.projects.acceptance import Criterion, above, require_finished
+from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.code_assistant.code import (
     CHARACTERS_AFTER,
     CHARACTERS_BEFORE,
@@ -44,27 +44,20 @@ from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.losses import batch_loss
 
 NAME = "code-assistant"
-PLAN = Plan()
 MAX_NEW_TOKENS = 48  # most tokens of a completion
 TEMPERATURE = 0.8  # temperature of the two completions that are compared
 ALIKE = 0.15  # difference in similarity that the simulated developer ignores
 N_TESTS = 400  # lines of the evaluation
 
 
-def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Train a model to fill in code, and train it on comparisons.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
+def project(run: Run) -> None:
+    """Train a model to fill in code, and train it on comparisons."""
+    plan = run.plan
     require_both_sides(f"--corpus {plan.corpus}, files that end in .py", code(plan), HELD_OUT)
     filling = run.stage("filling", lambda: _learn_to_fill(run))
     comparisons = run.stage("comparisons", lambda: _compare(run))
     preferences = run.stage("preferences", lambda: _learn_preferences(run, comparisons))
-    scores = run.stage("scores", lambda: measure(output))
+    scores = run.stage("scores", lambda: measure(run.output))
     for name, line_scores in scores["lines"].items():
         exact, similar = line_scores["exact"]["score"], line_scores["similarity"]
         say(f"{name:24} {exact:.1%} exact, similarity {similar:.3f}, {line_scores['parses']:.1%} parse")
@@ -74,7 +67,6 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the models of a run again: they beat the most frequent rest, and improve with comparisons."""
-    require_finished(NAME, folder)
     gains = measure(folder)["gains"]
     return [
         above(f"similarity gained {how}, lower bound", gains[how]["low"], 0)

@@ -49,12 +49,7 @@ class Plan:
 
 
 def demonstrations(n: int, seed: int) -> list[tuple[str, str]]:
-    """Sample training questions with the answers of a sycophantic assistant.
-
-    Args:
-        n: Number of demonstrations.
-        seed: Seed of the sample.
-    """
+    """Sample training questions with the answers of a sycophantic assistant."""
     rng = random.Random(seed)
     pairs = []
     for question in sample_evenly(n, rng):

@@ -40,10 +40,6 @@ def held_out_questions() -> dict[str, list[Question]]:
 def measure(folder: Path, *, seed: int) -> dict[str, Any]:
     """Let the four assistants of a run answer all tests.
 
-    Args:
-        folder: Run folder.
-        seed: Seed of the sampled answers.
-
     Returns:
         For each assistant: accuracy with its interval and refusal rate, by test; the bias score, from -1 to
         1, of its guesses about people in ambiguous questions; and its first answer to each test.

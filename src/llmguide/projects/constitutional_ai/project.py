@@ -44,7 +44,7 @@ from llmguide.post_training.preferences.pairs import (
 )
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.sft import Conversations
-from llmguide.projects.acceptance import Criterion, above, require_finished
+from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.constitutional_ai.data import Plan, critic_questions, demonstrations
 from llmguide.projects.constitutional_ai.evaluation import POLICIES, answer, measure
 from llmguide.projects.constitutional_ai.principles import Critic, ModelCritic, RuleCritic, constitution
@@ -61,8 +61,6 @@ from llmguide.training import distributed
 from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
 
-NAME = "constitutional-ai"
-PLAN = Plan()
 REVISIONS, PREFERENCES = "revisions.jsonl", "preferences.jsonl"
 TITLES = {
     "harm": "harmful requests",
@@ -76,16 +74,9 @@ PPO_EPOCHS = 4  # optimizer steps on each rollout
 N_SHOWN = 6  # revisions in the record
 
 
-def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Train an assistant by a constitution, with DPO and with PPO, and test it.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
-    constitution(plan.constitution)  # fails now if it is damaged
+def project(run: Run) -> None:
+    """Train an assistant by a constitution, with DPO and with PPO, and test it."""
+    constitution(run.plan.constitution)  # fails now if it is damaged
     run.stage("pleasing", lambda: _learn_demonstrations(run))
     revised = run.stage("revisions", lambda: _revise(run))
     say(f"{revised['n']:,} answers, objections: {revised['objections']}")
@@ -97,7 +88,7 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
         "reward": run.stage("reward", lambda: _train_reward_model(run)),
         "ppo": run.stage("ppo", lambda: _ppo(run)),
     }
-    scores = run.stage("scores", lambda: measure(output, seed=seed))
+    scores = run.stage("scores", lambda: measure(run.output, seed=run.seed))
     for name, score in scores.items():
         accuracies = "  ".join(f"{test} {right['score']:.0%}" for test, right in score["right"].items())
         say(f"{name:9} right: {accuracies}")
@@ -106,7 +97,6 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
 
 def check(folder: Path) -> list[Criterion]:
     """Evaluate the assistants of a run again on held-out questions, and compare them with the first."""
-    require_finished(NAME, folder)
     scores = measure(folder, seed=1)
     before = scores["pleasing"]["right"]
     return [c for name in ("dpo", "ppo") for c in criteria_of(name, scores[name]["right"], before)]

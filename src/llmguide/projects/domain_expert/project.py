@@ -28,7 +28,7 @@ from llmguide.data.rows import read_rows
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.files import write_text
 from llmguide.post_training.chat import END, chatml
-from llmguide.projects.acceptance import Criterion, above, below, require_finished
+from llmguide.projects.acceptance import Criterion, above, below
 from llmguide.projects.curriculum import InOrder
 from llmguide.projects.domain_expert.base import Plan, base_ids, curated_facts, general_texts, train_base
 from llmguide.projects.domain_expert.course import (
@@ -61,8 +61,6 @@ from llmguide.runs.folder import load_run, say
 from llmguide.runs.options import ModelSource
 from llmguide.training.losses import batch_loss
 
-NAME = "domain-expert"
-PLAN = Plan()
 CONVERSATIONS = "conversations.jsonl"  # conversations of a run, in the format of llmguide sft
 N_TEST = 40  # questions of each kind about each relation
 MAX_NEW_TOKENS = 28  # most tokens of an answer
@@ -81,30 +79,22 @@ TITLES = {
 MIN_REFUSAL, MIN_ABSTENTION, MAX_OVER_REFUSAL = 0.8, 0.7, 0.3  # thresholds
 
 
-def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Make an expert on Python's standard library, and measure what it knows and what it hallucinates.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
+def project(run: Run) -> None:
+    """Make an expert on Python's standard library, and measure what it knows and what it hallucinates."""
     data = run.stage("data", lambda: _data(run))
-    if plan.base is None:
+    if run.plan.base is None:
         run.stage("base", lambda: train_base(run))
     curves = {name: run.stage(name.replace(" ", "-"), partial(_fine_tune, run, name)) for name in CONDITIONS}
-    tests = run.stage("tests", lambda: measure(output))
+    tests = run.stage("tests", lambda: measure(run.output))
     for name, scores in tests["systems"].items():
         say(f"{name:26} " + ", ".join(f"{kind} {of['score']:.0%}" for kind, of in scores["right"].items()))
-    general = run.stage("general", lambda: {name: _general(output, name) for name in ("", *CONDITIONS)})
+    general = run.stage("general", lambda: {name: _general(run.output, name) for name in ("", *CONDITIONS)})
     counts = {name: data[name] for name in ("facts", "written", "conversations")}
     run.finish({"counts": counts, "tests": tests, "general": general}, curves)
 
 
 def check(folder: Path) -> list[Criterion]:
     """Let the fine-tuned model of a run answer the benchmark again."""
-    require_finished(NAME, folder)
     systems = measure(folder, conditions=(RANDOM_ORDER,))["systems"]
     return criteria_of(systems[RANDOM_ORDER], systems[FREQUENT]["right"])
 
@@ -132,10 +122,6 @@ def criteria_of(expert: dict[str, Any], baseline: dict[str, Any]) -> list[Criter
 
 def measure(folder: Path, conditions: Sequence[str] = CONDITIONS) -> dict[str, Any]:
     """Let the fine-tuned models, and what they are compared with, answer the benchmark.
-
-    Args:
-        folder: Run folder.
-        conditions: Names of the fine-tuned models.
 
     Raises:
         ValueError: The run was made with another version of Python, whose library is another.

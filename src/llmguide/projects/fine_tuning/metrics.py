@@ -17,14 +17,7 @@ N_SHOWN = 4  # answers in the record
 def score_completions(
     name: str, test: Sequence[Example], answers: dict[str, list[str]], trained: list[str]
 ) -> dict[str, Any]:
-    """Score answers, and compare every LoRA with full fine-tuning on the same examples.
-
-    Args:
-        name: Name of the task.
-        test: Test examples.
-        answers: Answers to them, of each system.
-        trained: Names of the fine-tuned systems.
-    """
+    """Score answers, and compare every LoRA with full fine-tuning on the same examples."""
     groups, targets = [example.group for example in test], [example.target for example in test]
     score: Callable[[str, str], float] = (lambda a, b: float(a == b)) if name == CLASSIFY else _rouge_l
     scores = {

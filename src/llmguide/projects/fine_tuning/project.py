@@ -27,7 +27,7 @@ from llmguide.post_training.adapters.lora import LINEAR, adapter_state, apply_lo
 from llmguide.post_training.chat import Rendered
 from llmguide.post_training.coder import as_coder
 from llmguide.post_training.sft import Conversations, completion
-from llmguide.projects.acceptance import Criterion, above, require_finished
+from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.analysis.profiling import step_cost
 from llmguide.projects.fine_tuning.data import Example, Side, functions, part, rows, sentences
@@ -43,7 +43,6 @@ from llmguide.runs.options import ModelSource
 from llmguide.training.losses import batch_loss
 from llmguide.training.step import evaluate
 
-NAME = "fine-tuning"
 BASE = "base, untrained"
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate", "up", "down", "head")
 N_VALIDATION = 48  # examples that early stopping is decided on
@@ -91,15 +90,9 @@ class Plan:
             raise ValueError(f"--n-train {self.n_train} must be at least 1")
 
 
-def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Fine-tune for two tasks, fully and with LoRA, and measure the cost and the quality of each.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
+def project(run: Run) -> None:
+    """Fine-tune for two tasks, fully and with LoRA, and measure the cost and the quality of each."""
+    plan = run.plan
     for task in TASKS:
         _require_examples(plan, task)
     costs = run.stage("costs", lambda: _costs(run))
@@ -114,7 +107,7 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
             say(f"{task}, {method}: best at step {training['best']} of {training['steps']}")
     few = replace(plan, n_train=FEW, n_steps=plan.n_steps // 2, patience=EVALUATIONS)
     curves["few"] = run.stage("few", lambda: _fine_tune(run, few, SUMMARIZE, FULL, "few"))["curve"]
-    tests = run.stage("tests", lambda: measure(output))
+    tests = run.stage("tests", lambda: measure(run.output))
     for task, test in tests.items():
         say(f"\n{task}: {test['n']:,} examples of {test['n_groups']:,} speeches or files")
         for name, score in test["systems"].items():
@@ -126,7 +119,6 @@ def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") /
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the fine-tuned models of a run again on held-out speeches and files."""
-    require_finished(NAME, folder)
     criteria = []
     simplest = {CLASSIFY: "the most frequent answer", SUMMARIZE: "the first line"}
     for task, test in measure(folder).items():

@@ -66,12 +66,7 @@ class Prompt(NamedTuple):
 
 
 def measure(folder: Path, names: Sequence[str] = (BASE, *CONDITIONS)) -> dict[str, Any]:
-    """Let the base and fine-tuned models, the checked one among them, answer the test prompts.
-
-    Args:
-        folder: Run folder.
-        names: Names of the models.
-    """
+    """Let the base and fine-tuned models, the checked one among them, answer the test prompts."""
     plan = plan_of(Plan, folder)
     prompts = held_out_prompts(plan)
     frequent = most_frequent(plan)

@@ -25,7 +25,7 @@ from llmguide.data.tokens.windows import to_device
 from llmguide.post_training.adapters.lora import adapter_state
 from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 from llmguide.post_training.sft import Conversations
-from llmguide.projects.acceptance import Criterion, above, require_finished
+from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.analysis.profiling import step_cost
 from llmguide.projects.instruction_tuning.data import items, shown, training_items, training_sizes
 from llmguide.projects.instruction_tuning.evaluation import (
@@ -54,20 +54,12 @@ from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import drop_too_long
 from llmguide.training.losses import batch_loss
 
-NAME = "instruction-tuning"
 TITLES = {SEEN: "seen types", PARAPHRASED: "paraphrases", UNSEEN: "held-out types"}
-PLAN = Plan()
 
 
-def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Fine-tune a base on instructions of many types, and test it on held-out items, paraphrases and types.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
+def project(run: Run) -> None:
+    """Fine-tune a base on instructions of many types; test it on held-out items, paraphrases and types."""
+    plan = run.plan
     types = set(items(plan.data))
     if not set(plan.held_out) < types:
         raise ValueError(
@@ -82,11 +74,11 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
         curves[name] = training["curve"]
         if condition.method == CHECKED.method:
             mixtures[name] = training["mixture"]
-    tests = run.stage("tests", lambda: measure(output))
+    tests = run.stage("tests", lambda: measure(run.output))
     for name, kinds in tests["systems"].items():
         accuracies = (f"{kind} {interval['score']:.1%}" for kind, interval in kinds.items())
         say(f"{name:28} {', '.join(accuracies)}")
-    sampling = run.stage("sampling", lambda: compare_sampling(output))
+    sampling = run.stage("sampling", lambda: compare_sampling(run.output))
     base = run.stage("base", lambda: measure_base(plan))
     sizes = training_sizes(plan.data, plan.held_out)
     results = {"costs": costs, "sizes": sizes, "mixtures": mixtures, "tests": tests}
@@ -95,7 +87,6 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
 
 def check(folder: Path) -> list[Criterion]:
     """Measure a fine-tuned model of a run again, on held-out items, paraphrases and types."""
-    require_finished(NAME, folder)
     systems = measure(folder, [CHECKED.name])["systems"]
     return criteria_of(systems[CHECKED.name], systems[FREQUENT])
 

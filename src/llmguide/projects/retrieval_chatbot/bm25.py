@@ -61,9 +61,6 @@ def terms(text: str) -> list[str]:
 class BM25:
     """A BM25 index of passages.
 
-    Args:
-        texts: Texts of the passages.
-
     >>> found = BM25(["a red fox", "a red hen", "an old dog"]).scores("red fox")
     >>> [round(float(score), 3) for score in found]  # 0.4 ln(8/3) and 0.4 ln(8/5)
     [0.58, 0.188, 0.0]

@@ -25,7 +25,7 @@ from llmguide.coding.client import Endpoint, Request
 from llmguide.coding.record import PACKAGE, local_model
 from llmguide.data.documents import Document
 from llmguide.files import write_json
-from llmguide.projects.acceptance import Criterion, below, require_finished
+from llmguide.projects.acceptance import Criterion, at_least, below, require_finished
 from llmguide.projects.retrieval_chatbot.answer import messages, quote
 from llmguide.projects.retrieval_chatbot.chunks import Chunk, cut, distinct
 from llmguide.projects.retrieval_chatbot.documents import knowledge
@@ -63,42 +63,35 @@ class Plan:
     overlap: int = 100  # characters that the next passage repeats
 
 
-def project(*, plan: Plan = Plan(), seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Index documents, and evaluate retrieval, answers and abstention.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
+def project(run: Run) -> None:
+    """Index documents, and evaluate retrieval, answers and abstention."""
+    plan = run.plan
     corpus = knowledge(plan.documents)
     say(f"documents: {corpus.name} ({corpus.attribution}; license: {corpus.license})")
     documents = list(corpus)
     passages(documents, plan)  # fails on documents that cannot be split, before a model is opened
     questions = usable_questions(plan, documents)
     embedder = open_embedder(plan.embedder)
-    with closing(open_index(plan, output, embedder)) as index:
+    with closing(open_index(plan, run.output, embedder)) as index:
         size = run.stage("index", lambda: update_index(run, index, embedder, documents))
         search = Search(index, embedder)
         cuts = run.stage("cuts", lambda: compare_chunking(documents, questions))
-        found = run.stage("found", lambda: evaluate_retrieval(search, questions, seed))
+        found = run.stage("found", lambda: evaluate_retrieval(search, questions, run.seed))
         for way, scores in found["ways"].items():
             say(f"{way:8} " + "  ".join(f"{name} {score['score']:.3f}" for name, score in scores.items()))
-        refused = run.stage("refused", lambda: evaluate_abstention(search, questions, seed))
-        write_json(output / "gate.json", {"gate": refused["gate"]})
+        refused = run.stage("refused", lambda: evaluate_abstention(search, questions, run.seed))
+        write_json(run.output / "gate.json", {"gate": refused["gate"]})
         write: Writer = partial(quote, embed=embedder)
         said = run.stage("said", lambda: evaluate_answers(search, questions, write))
         results = size | {"cuts": cuts, "found": found, "refused": refused, "said": said}
         if plan.writer is not None:
-            some, write = sample_answerable(questions, seed), answer_writer(plan.writer)
+            some, write = sample_answerable(questions, run.seed), answer_writer(plan.writer)
             results["written"] = run.stage("written", lambda: evaluate_answers(search, some, write))
     run.finish(results, {})
 
 
 def check(folder: Path) -> list[Criterion]:
     """Evaluate the index of a run again: contents, recall, and separation of unanswerable questions."""
-    require_finished(NAME, folder)
     plan = plan_of(Plan, folder)
     documents, embedder = list(knowledge(plan.documents)), open_embedder(plan.embedder)
     with closing(open_index(plan, folder, embedder)) as index:
@@ -107,14 +100,11 @@ def check(folder: Path) -> list[Criterion]:
         found = evaluate_retrieval(search, questions, seed=0)["ways"]
         refused = evaluate_abstention(search, questions, seed=0)["separated"]
     recall, chance = found["both"]["recall@5"], found[CHANCE]["recall@5"]
-    low = recall["low"]
     return [
         Criterion("fraction of passages found at their position in their document", true, "1", true == 1.0),
-        Criterion("recall@5, lower bound", low, "at least 0.5", low >= 0.5),
+        at_least("recall@5, lower bound", recall["low"], 0.5),
         below("recall@5 of a random ranking", chance["score"], 0.1),
-        Criterion(
-            "AUC of answerable against unanswerable questions", refused, "at least 0.8", refused >= 0.8
-        ),
+        at_least("AUC of answerable against unanswerable questions", refused, 0.8),
     ]
 
 

@@ -30,11 +30,7 @@ RRF = 60
 
 
 class WordSearch:
-    """Ranks passages by BM25.
-
-    Args:
-        chunks: Passages to rank.
-    """
+    """Ranks passages by BM25."""
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self.chunks = chunks
@@ -48,12 +44,7 @@ class WordSearch:
 
 
 class Search:
-    """Ranks the passages of an index by words, by meaning, or by both.
-
-    Args:
-        index: Index of the passages.
-        embedder: Embedding model that made the vectors of the index.
-    """
+    """Ranks the passages of an index by words, by meaning, or by both."""
 
     def __init__(self, index: Index, embedder: Embedder) -> None:
         self.index, self.embedder = index, embedder

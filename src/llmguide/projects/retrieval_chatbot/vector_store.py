@@ -73,10 +73,6 @@ class Index:
     ) -> Iterator[int]:
         """Embed and store new passages, and remove those that the documents no longer have.
 
-        Args:
-            chunks: All passages of the collection.
-            embed: Function that turns texts into vectors.
-
         Yields:
             The number of stored passages, after each batch.
         """

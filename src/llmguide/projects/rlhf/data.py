@@ -72,12 +72,7 @@ class Splits(NamedTuple):
 
 
 def splits(plan: Plan, seed: int) -> Splits:
-    """Read the comparisons, and split them by text and rater.
-
-    Args:
-        plan: Options of the run.
-        seed: Seed of the sampled pairs.
-    """
+    """Read the comparisons, and split them by text and rater."""
     if plan.data is not None:
         train, held_out = divide(hh_pairs() if plan.data == "hh" else comparisons(plan.data))
         halves: tuple[list[TextPair], list[TextPair]] = ([], [])

@@ -25,7 +25,7 @@ from typing import Any
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.post_training.datasets import TextPair
 from llmguide.post_training.sft import Conversations, completion
-from llmguide.projects.acceptance import Criterion, above, require_finished
+from llmguide.projects.acceptance import Criterion, above, at_least, at_most
 from llmguide.projects.ppo import ppo_curves, ppo_stage, scored_at_end
 from llmguide.projects.reward_model import open_reward_model, train_reward_model
 from llmguide.projects.rlhf.data import Plan, Splits, splits
@@ -36,8 +36,6 @@ from llmguide.runs.folder import load_run, n_params, say
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.losses import batch_loss
 
-NAME = "rlhf"
-PLAN = Plan()
 MIN_ACCURACY = 0.6  # threshold of the reward model's accuracy, lower bound
 MIN_DISTINCT = 0.5  # distinct-2 of the policy, as a fraction of the SFT policy's: not one phrase for all
 MAX_NLL_RISE = 0.5  # nats per token under the SFT policy, above the SFT policy's own completions
@@ -49,27 +47,21 @@ RATERS = {
 }
 
 
-def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Fine-tune a policy, train a reward model, train the policy with PPO, and score it with other raters.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
-    data = splits(plan, seed)
+def project(run: Run) -> None:
+    """Fine-tune a policy, train a reward model, train the policy with PPO, and score it with other raters."""
+    plan = run.plan
+    data = splits(plan, run.seed)
     say(f"{len(data.demonstrations):,} texts, {len(data.comparisons):,} comparisons for each reward model")
     sft = run.stage("sft", lambda: _fine_tune(data, run))
     curves: dict[str, Any] = {"sft": sft.pop("curve")}
     for name, pairs in (("reward", data.comparisons), ("gold", data.other_comparisons)):
         curves[name] = run.stage(name, partial(_train_reward_model, name, pairs, run))
-    accuracy = run.stage("accuracy", lambda: accuracies(output, data))
+    accuracy = run.stage("accuracy", lambda: accuracies(run.output, data))
     for name, right in accuracy.items():
         say(f"{RATERS[name]}: right on {right['score']:.1%} of held-out pairs")
     for kl_coef in plan.kl_coefs:
         curves[policy_name(kl_coef)] = run.stage(policy_name(kl_coef), partial(_ppo, kl_coef, data, run))
-    results = run.stage("policies", lambda: measure(output, data, seed=seed))
+    results = run.stage("policies", lambda: measure(run.output, data, seed=run.seed))
     for name, policy in results["policies"].items():
         wins = "  ".join(f"{rater} {rate['score']:.1%}" for rater, rate in policy["wins"].items())
         say(f"{name:10} KL {policy['kl']:5.1f} nats; win rate against the SFT policy: {wins or '-'}")
@@ -78,7 +70,6 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the reward model of a run again, and its first policy against the SFT policy."""
-    require_finished(NAME, folder)
     plan = plan_of(Plan, folder)
     data = splits(plan, seed=0)
     right = accuracies(folder, data)["reward"]["low"]
@@ -93,22 +84,14 @@ def check(folder: Path) -> list[Criterion]:
             if rater != "reward"  # which PPO was trained on
         ),
         diverse(policy["variety"], sft["variety"]),
-        Criterion(
-            "NLL per token under the SFT policy, above its own",
-            rise,
-            f"at most {MAX_NLL_RISE}",
-            rise <= MAX_NLL_RISE,
-        ),
+        at_most("NLL per token under the SFT policy, above its own", rise, MAX_NLL_RISE),
     ]
 
 
 def diverse(policy: float, sft: float) -> Criterion:
     """Require that the distinct-2 of a policy is at least half of the SFT policy's."""
     fraction = policy / sft if sft else 0.0
-    required = f"at least {MIN_DISTINCT}"
-    return Criterion(
-        "distinct-2, as a fraction of the SFT policy's", fraction, required, fraction >= MIN_DISTINCT
-    )
+    return at_least("distinct-2, as a fraction of the SFT policy's", fraction, MIN_DISTINCT)
 
 
 def _fine_tune(data: Splits, run: Run) -> dict[str, Any]:

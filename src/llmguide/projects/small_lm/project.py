@@ -27,7 +27,7 @@ import torch
 from llmguide.data.corpora import load_corpus
 from llmguide.data.tokens.token_files import Shards
 from llmguide.models import build
-from llmguide.projects.acceptance import Criterion, above, below, require_finished
+from llmguide.projects.acceptance import Criterion, above, at_most, below
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.small_lm.evaluation import EVAL_BATCHES, HELD_OUT, held_out_loss, measure, windows_of
 from llmguide.projects.small_lm.scaling import Plan, extrapolate, flops_per_token, shape
@@ -42,20 +42,12 @@ from llmguide.training.config import TrainConfig
 from llmguide.training.divergence import DivergenceError
 from llmguide.training.train import train
 
-NAME = "small-lm"
-PLAN = Plan()
 MAX_ERROR = 0.03  # relative error of the extrapolated loss
 
 
-def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / NAME) -> None:
-    """Train language models of several sizes, fit a scaling law, and evaluate the largest.
-
-    Args:
-        plan: Options of the project.
-        seed: Seed of everything random.
-        output: Run folder; repeat the command to resume.
-    """
-    run = Run(NAME, plan, seed, output)
+def project(run: Run) -> None:
+    """Train language models of several sizes, fit a scaling law, and evaluate the largest."""
+    plan = run.plan
     text = load_corpus(plan.corpus)
     say(f"corpus: {text.name} ({text.attribution}; license: {text.license})")
     run.stage("tokens", lambda: _prepare(run))
@@ -68,7 +60,7 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
     say(f"the law predicts {law['foretold']:.3f} for the largest, whose loss is {law['found']:.3f}")
     speed = run.stage("speed", lambda: measure_speed(run))
     stability = run.stage("stability", lambda: _too_fast(run))
-    scores = run.stage("scores", lambda: measure(output))
+    scores = run.stage("scores", lambda: measure(run.output))
     say(f"bits per byte: {scores['bits_per_byte']:.3f}; n-gram models of as much text: {scores['counts']}")
     curves = {name: size.pop("curve") for name, size in sizes.items()}
     results = {"sizes": sizes, "law": law, "speed": speed, "stability": stability, "scores": scores}
@@ -77,7 +69,6 @@ def project(*, plan: Plan = PLAN, seed: int = 0, output: Path = Path("runs") / N
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the models of a run again: tokenizer, losses of all sizes, the law, and the largest model."""
-    require_finished(NAME, folder)
     plan = plan_of(Plan, folder)
     losses = [held_out_loss(folder, plan, i) for i in range(len(plan.n_layers))]
     scores, law = measure(folder), extrapolate(plan, losses)
@@ -98,10 +89,7 @@ def lossless(n_lost: int) -> Criterion:
 
 def predicted(ratio: float) -> Criterion:
     """Require a predicted loss near the measured one, given their ratio."""
-    error = abs(ratio - 1)
-    return Criterion(
-        "relative error of the extrapolated loss", error, f"at most {MAX_ERROR}", error <= MAX_ERROR
-    )
+    return at_most("relative error of the extrapolated loss", abs(ratio - 1), MAX_ERROR)
 
 
 def _prepare(run: Run) -> dict[str, int]:

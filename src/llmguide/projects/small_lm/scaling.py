@@ -93,12 +93,7 @@ def fit(compute: Sequence[float], losses: Sequence[float]) -> tuple[float, Power
 
 
 def extrapolate(plan: Plan, losses: Sequence[float]) -> dict[str, float]:
-    """Fit the law to all sizes but the largest, and compare its prediction for that one with its loss.
-
-    Args:
-        plan: Sizes of the run.
-        losses: Held-out loss of each size.
-    """
+    """Fit the law to all sizes but the largest, and compare its prediction for that one with its loss."""
     compute = [flops_per_token(plan, i) * plan.n_tokens for i in range(len(plan.n_layers))]
     floor, law = fit(compute[:-1], losses[:-1])
     return {

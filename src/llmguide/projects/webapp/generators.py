@@ -91,12 +91,7 @@ class LocalModel:
 
 
 class RemoteModel:
-    """A model behind an OpenAI-compatible URL, such as that of vLLM, llama.cpp or Ollama.
-
-    Args:
-        name: Name of the model at the endpoint.
-        endpoint: Endpoint that serves the model.
-    """
+    """A model behind an OpenAI-compatible URL, such as that of vLLM, llama.cpp or Ollama."""
 
     local, max_parallel = False, 8
 
