@@ -40,9 +40,9 @@ def test_the_line_is_short_and_its_details_open_from_the_keyboard(browser: Brows
         page.keyboard.press("Escape")
         expect(details).to_be_hidden()
         run(page, box)
-        expect(cell(page, 4).locator(".cell-note")).to_have_text("Runs in your tab")
-        cell(page, 4).get_by_role("button", name="Cell 4: details").press("Enter")
-        expect(cell(page, 4).locator(".cell-details")).not_to_contain_text("above first")
+        expect(cell(page, 2).locator(".cell-note")).to_have_text("Runs in your tab")
+        cell(page, 2).get_by_role("button", name="Cell 2: details").press("Enter")
+        expect(cell(page, 2).locator(".cell-details")).not_to_contain_text("above first")
         assert not problems
 
 
