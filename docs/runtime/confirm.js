@@ -4,18 +4,25 @@ import { make } from "./page.js";
 
 let edits = new Map(); // those of the page that is shown, by their keys
 let box = null;
+const list = make("div");
 
 export function offer(edit) {
   if (!box?.isConnected) {
     edits = new Map();
-    box = make("div", { className: "admonition warning confirm" });
+    box = ask();
     document.querySelector("article h1").after(box);
   }
   edits.set(edit.key, edit);
-  draw();
+  const sorted = [...edits.values()].sort((one, other) => one.label.localeCompare(other.label, "en", { numeric: true }));
+  list.replaceChildren(
+    ...sorted.map(({ label, code }) =>
+      make("details", { open: true }, make("summary", { textContent: label }), make("pre", { tabIndex: 0 }, make("code", { textContent: code }))),
+    ),
+  );
 }
 
-function draw() {
+// The buttons stay while edits are added: a press that has begun on one is not lost.
+function ask() {
   const title = make("p", { className: "admonition-title", textContent: "Stored edits are not used yet" });
   const why =
     `This browser has edits of this page that were not made in this tab since llmguide serve started. Any program that ` +
@@ -31,9 +38,6 @@ function draw() {
     for (const { forget } of edits.values()) forget();
     box.remove();
   });
-  const sorted = [...edits.values()].sort((one, other) => one.label.localeCompare(other.label, "en", { numeric: true }));
-  const listed = sorted.map(({ label, code }) =>
-    make("details", { open: true }, make("summary", { textContent: label }), make("pre", { tabIndex: 0 }, make("code", { textContent: code }))),
-  );
-  box.replaceChildren(title, make("p", { textContent: why }), ...listed, make("p", { className: "cell-label" }, use, remove));
+  const answer = make("p", { className: "cell-label" }, use, remove);
+  return make("div", { className: "admonition warning confirm" }, title, make("p", { textContent: why }), list, answer);
 }

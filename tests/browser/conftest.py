@@ -42,21 +42,31 @@ def _wait_for_function(
 # Playwright's own has the page evaluate a text again and again, which the policy of our pages forbids.
 Page.wait_for_function = _wait_for_function
 
-_click = Locator.click
+_click, _hover = Locator.click, Locator.hover
+
+
+def _wait_for_rest(target: Locator) -> None:
+    target.evaluate("element => element.scrollIntoViewIfNeeded()")
+    places: list[Any] = []
+    while len(places) < 100 and places[-4:] != 4 * [place := target.bounding_box()]:
+        places.append(place)
+        target.page.wait_for_timeout(50)
 
 
 def _click_at_rest(self: Locator, **options: Any) -> None:
-    self.scroll_into_view_if_needed()
-    places: list[Any] = []
-    while len(places) < 100 and places[-4:] != 4 * [place := self.bounding_box()]:
-        places.append(place)
-        self.page.wait_for_timeout(50)
+    _wait_for_rest(self)
     _click(self, **options)
 
 
+def _hover_at_rest(self: Locator, **options: Any) -> None:
+    _wait_for_rest(self)
+    _hover(self, **options)
+
+
 # A jump across a page lays out the blocks around its target, so the target moves for some frames.
-# On a busy machine Playwright's own click can go down before the move and up after it, and is lost.
-Locator.click = _click_at_rest
+# On a busy machine Playwright's own click can go down before the move and up after it, and is lost;
+# the pointer of its own hover is then on another element.
+Locator.click, Locator.hover = _click_at_rest, _hover_at_rest
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
