@@ -2,6 +2,7 @@ import json
 import logging
 import re
 import sys
+import time
 from statistics import fmean, stdev
 from types import SimpleNamespace
 
@@ -56,11 +57,12 @@ def test_a_run_that_goes_on_appends(tmp_path):
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()] == [1, 2]
 
 
-def test_a_resumed_run_replaces_the_steps_that_it_repeats(tmp_path):
+def test_a_resumed_run_replaces_the_steps_that_it_repeats(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
 
     (tmp_path / "log.jsonl").write_text("")
-    for steps in ((1, 2, 3, 4), (3, 4, 5)):  # the first process was killed after a checkpoint of step 2
+    for second, steps in enumerate(((1, 2, 3, 4), (3, 4, 5))):  # killed after a checkpoint of step 2
+        monkeypatch.setattr(time, "time", lambda second=second: float(second))  # files are sorted by it
         logger = Loggers(TensorBoardLogger(tmp_path), JsonLinesLogger(tmp_path / "log.jsonl"))
         for step in steps:
             logger.log(step, {"loss": 10.0 * len(steps) + step})
