@@ -103,6 +103,7 @@ async function start(address) {
     keepSnapshot(key, pyodide.makeMemorySnapshot());
   }
   await addKernels(pyodide, memory, pyodide.FS.readFile("/guide/torch/kernels.wasm"));
+  removeOnceRead(pyodide.FS);
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
   const [handle, sha256] = pyodide.runPython(`
@@ -218,6 +219,8 @@ async function prepare(pyodide, sha256, message) {
 
 // ---- models --------------------------------------------------------------------------------------------------------
 
+const readOnce = new Set(); // paths of weights that are stored in the browser
+
 // Only those that are stored, or that the reader has agreed to download: `agreed` names them.
 async function provideModels({ FS }, hashInPython, { id, code, agreed = [] }) {
   const { signal } = stopped;
@@ -237,8 +240,18 @@ async function provideModels({ FS }, hashInPython, { id, code, agreed = [] }) {
     const download = (file) => fetchFile(file, title, signal);
     const place = (file, content) => FS.writeFile(path(file), new Uint8Array(content), { canOwn: true });
     const stored = await provideModel(model, { files, missing, sha256, download, downloads, place, signal });
-    if (!stored) post({ type: "note", id, text: `This browser could not store ${title}: the next visit downloads it again.` });
+    if (stored) files.map(path).filter((name) => name.endsWith(".safetensors")).forEach((name) => readOnce.add(name));
+    else post({ type: "note", id, text: `This browser could not store ${title}: the next visit downloads it again.` });
   }
+}
+
+// Weights that Python has read are in its own memory. A run that loads them again takes them from the browser's storage.
+function removeOnceRead(FS) {
+  const { close } = FS;
+  FS.close = (stream) => {
+    close(stream);
+    if (readOnce.delete(stream.path)) FS.unlink(stream.path);
+  };
 }
 
 async function hashNatively(content) {

@@ -111,7 +111,7 @@ class Q4Linear(nn.Module):
     def _by_kernel(self, x: Float32[Tensor, "*batch D_in"]) -> Float32[Tensor, "*batch D_out"]:
         n, n_blocks = x.numel() // self.in_features, self.codes.shape[1]
         y = torch.empty(*x.shape[:-1], self.out_features)
-        scratch = torch.empty(n * n_blocks * 17)  # of inputs in 16 bits, and their scales
+        scratch = torch.empty(160 * n_blocks + 36)  # of eight inputs in 16 bits, their scales, and sums
         weights = (self.codes, self.scales, self.zeros, self.row_scales)
         at = [tensor.data_ptr() for tensor in (*weights, y, scratch)]
         kernel(x.data_ptr(), n, n_blocks, self.out_features, *at)
@@ -147,14 +147,21 @@ class Q4Embedding(nn.Module):
 
 
 def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
-    """Copy layers with the same input into one, which concatenates their outputs.
+    """Join layers with the same input into one, which concatenates their outputs and shares their memory.
 
-    >>> layer = Q4Linear(*quantize_q4(torch.eye(32)))
-    >>> stack_q4([layer, layer])(torch.ones(1, 32)).shape
+    >>> layers = [Q4Linear(*quantize_q4(torch.eye(32))) for _ in range(2)]
+    >>> stack_q4(layers)(torch.ones(1, 32)).shape
     torch.Size([1, 64])
     """
     buffers = zip(*(layer.buffers() for layer in layers), strict=True)
-    return Q4Linear(*(torch.cat(parts) for parts in buffers))
+    stacked = Q4Linear(*(torch.cat(parts) for parts in buffers))
+    start = 0
+    for layer in layers:
+        end = start + layer.out_features
+        for name, whole in stacked.named_buffers():
+            setattr(layer, name, whole[start:end])
+        start = end
+    return stacked
 
 
 def quantize_q4(
