@@ -4,11 +4,12 @@ import functools
 import http.server
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from playwright.sync_api import Page
 from tests.browser.conftest import SITE
 from tools.check_site import BASE, compressed
 
@@ -91,3 +92,11 @@ def serving(site: Path = SITE, **settings: object) -> Iterator[Host]:
         host.url = f"http://127.0.0.1:{server.server_port}{BASE}"
         yield host
         server.shutdown()
+
+
+def wait_until(page: Page, holds: Callable[[], object]) -> None:
+    """Wait until something holds that the page itself does not show."""
+    last = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < last, "it has not become true within a minute"
+        page.wait_for_timeout(50)

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, expect
 from tests.browser.conftest import SITE
-from tests.browser.host import Host, serving
-from tests.browser.test_cells import MANIFEST, PATIENCE, PLAIN, cell, open_page, pythons, run
+from tests.browser.host import Host, serving, wait_until
+from tests.browser.test_cells import MANIFEST, PATIENCE, PLAIN, cell, open_page, pythons, run, write
 from tests.browser.test_pages import DESKTOP, PHONE, axe, window
 
 pytestmark = pytest.mark.browser
 
 NAME, TITLE = "smollm2-135m-instruct", "SmolLM2-135M-Instruct"
-PARTS = {f"tiny/part-{index}.bin": random.Random(index).randbytes(1_200_000) for index in range(3)}
+PARTS = {f"tiny/part-{index}.safetensors": random.Random(index).randbytes(1_200_000) for index in range(3)}
 HASHES = {name: hashlib.sha256(content).hexdigest() for name, content in PARTS.items()}
 ENTRY = {
     "name": NAME,
@@ -71,11 +71,10 @@ def test_a_model_comes_with_one_press_stays_and_can_be_removed(browser: Browser)
         found = axe(page)
 
         button.hover()
-        while "assets/vendor/runtime.json" not in host.asked or not pythons(page):
-            page.wait_for_timeout(50)
+        wait_until(page, lambda: "assets/vendor/runtime.json" in host.asked and pythons(page))
         page.wait_for_timeout(500)
         assert not asked(host), "Python starts early, and a model does not"
-        host.delays["part-2.bin"] = 60
+        host.delays["part-2.safetensors"] = 60
         button.click()
         expect(line).to_contain_text(f"Loading {TITLE}: 2.4 of 3.6 MB", timeout=PATIENCE)
         button.click()
@@ -84,7 +83,7 @@ def test_a_model_comes_with_one_press_stays_and_can_be_removed(browser: Browser)
         host.delays.clear()
         host.forget()
         assert "equal to the stored output" in run(page, cell(page, 0))
-        assert asked(host) == ["tiny/part-2.bin"]
+        assert asked(host) == ["tiny/part-2.safetensors"]
         expect(button).to_have_text("Run")
         expect(removal).to_be_visible()
         found += axe(page)
@@ -95,13 +94,22 @@ def test_a_model_comes_with_one_press_stays_and_can_be_removed(browser: Browser)
               const damaged = (await kept.keys()).find(({ url }) => url.endsWith(hash));
               await kept.put(damaged, new Response(new Uint8Array(1_200_000)));
             }""",
-            [NAME, HASHES["tiny/part-1.bin"]],
+            [NAME, HASHES["tiny/part-1.safetensors"]],
         )
         page.reload()
         expect(button).to_have_text("Run")
         host.forget()
         assert "equal to the stored output" in run(page, cell(page, 0))
-        assert asked(host) == ["tiny/part-1.bin"], "the others come from storage"
+        assert asked(host) == ["tiny/part-1.safetensors"], "the others come from storage"
+        assert "equal to the stored output" in run(page, cell(page, 0))
+        assert asked(host) == ["tiny/part-1.safetensors"], "all come from storage"
+        write(
+            page,
+            cell(page, 0),
+            "import pathlib\nprint('left:', len([*pathlib.Path('/models').rglob('part-*')]))",
+        )
+        run(page, cell(page, 0))
+        expect(cell(page, 0).locator(".cell-result")).to_contain_text("left: 0")
 
         removal.click()
         expect(page.locator("#cell-announcer")).to_contain_text(f"{TITLE} was removed from this browser")

@@ -2,12 +2,11 @@
 
 import json
 import re
-import time
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import SITE
-from tests.browser.host import Host, serving
+from tests.browser.host import Host, serving, wait_until
 from tests.browser.test_cells import (
     MANIFEST,
     PATIENCE,
@@ -372,10 +371,7 @@ def test_nothing_of_python_or_the_editor_comes_before_a_sign_of_intent(browser: 
 
 
 def wait_until_asked(page: Page, host: Host, end: str) -> None:
-    last = time.monotonic() + 60
-    while not any(path.endswith(end) for path in host.asked):
-        assert time.monotonic() < last, f"nothing has asked for {end} in a minute"
-        page.wait_for_timeout(50)
+    wait_until(page, lambda: any(path.endswith(end) for path in host.asked))
 
 
 @pytest.mark.parametrize("sign", ["hover", "focus", "touch"])
