@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Lab: a language model in a minute
 #
-# A language model predicts the next token. In this lab a token is one character, so every step is visible: text becomes ids, a small Transformer learns to predict each id from the ids before it, and its samples turn from noise into words. Then you compare it with a model that only counts, and see which of the two is better.
+# A language model predicts the next token. In this lab a token is one character, so every step is visible: text becomes ids, a small Transformer learns to predict each id from the ids before it, and its samples turn from noise into words. Then you compare it with n-gram models, which only count, and see which of the two is better.
 #
 # Training takes about a minute on two CPU cores. The [project](../character-model.md) trains a larger model for longer. Its assignment asks you to write every part yourself.
 
@@ -20,7 +20,7 @@
 # %% [markdown]
 # ## Text becomes ids
 #
-# The text is what the presidents of the United States have told Congress since 1961. It comes with the package. We hold out whole addresses, which the model never trains on.
+# The text consists of addresses of the presidents of the United States to Congress since 1961, and comes with the package. We hold out some whole addresses for evaluation.
 
 # %%
 from llmguide.projects.character_model import Characters, documents
@@ -62,7 +62,7 @@ print("targets:", repr(tokenizer.decode(window[1:])))
 # %% [markdown]
 # ## An untrained model
 #
-# The model is a decoder with two layers, of the same kind as LLaMA. Its loss is the average number of bits that it needs for the next character. Before training, the model gives all ids about the same probability, so its loss is close to that of a uniform guess.
+# The model is a LLaMA-style decoder with two layers. We give its cross-entropy loss in bits per character. Before training, the model assigns all ids about the same probability, so its loss is close to that of a uniform guess.
 
 # %%
 from math import log, log2
@@ -77,7 +77,7 @@ print(f"untrained model: {next_token_loss(model, batch()).item() / log(2):.1f} b
 print(f"uniform guess:   {log2(tokenizer.vocab_size):.1f} bits per character")
 
 # %% [markdown]
-# To generate text, we run the model on a prompt, sample one character from the distribution that it predicts, append it, and repeat. Without training this gives noise.
+# To generate text, we run the model on a prompt, sample one character from the predicted distribution, append it, and repeat. Without training, the result is noise.
 
 # %% tags=["sampled"]
 from llmguide import generate
@@ -95,7 +95,7 @@ print(sample())
 # %% [markdown]
 # ## Training
 #
-# Each step computes the loss of a batch, and its gradient, and changes the weights a little in the direction that lowers the loss. The learning rate falls to zero over the run. We keep a sample from time to time. This is the cell that takes a minute.
+# Each step computes the loss of a batch and its gradient, and changes the weights a little in a direction that lowers the loss. The learning rate falls to zero over the run. We store a sample after some of the steps. This is the cell that takes a minute.
 
 # %%
 from llmguide.training.optimizers import make_optimizer
@@ -132,7 +132,7 @@ plt.show()
 # %% [markdown]
 # ## Samples become words
 #
-# All samples use the same prompt and the same random numbers, so they differ only because the weights differ. After 20 steps the characters and spaces are about as frequent as in English. After 100 steps some short words are right. At the end most of the words exist, but the text makes no sense: for that, both the model and its training are far too small.
+# All samples use the same prompt and the same random numbers, so they differ only because the weights differ. After 20 steps, the most frequent characters of English have become frequent in the sample, too. After 100 steps, some short words are right. At the end, most of the words exist, but the text makes no sense. That would take a much larger model and much more training.
 
 # %% tags=["sampled"]
 from textwrap import fill
@@ -143,7 +143,7 @@ for step, text in samples.items():
 # %% [markdown]
 # ## Compare it with counting
 #
-# An n-gram model has no weights. It counts how often each character followed the $n - 1$ characters before it, and mixes in the counts of shorter contexts. It needs no gradients, so a network that does worse is not worth its training time. We count twice: in as many characters as the network has read, and in all of the training text. Every model is measured on the held-out text.
+# An n-gram model counts how often each character followed the $n - 1$ characters before it, and interpolates with the counts of shorter contexts. It is a cheap baseline, because it needs no gradients. We fit it twice: on as many characters as the network has read, and on all of the training text. Every model is evaluated on the held-out text.
 
 # %%
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
@@ -176,13 +176,13 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# **Counting wins, so far.** The network beats the n-gram models up to n = 4. It loses to the longer ones, even if they count no more text than it has read. One pass over the text is enough to count, while gradient descent needs many small steps. In the [project](../character-model.md#results) the network has twice as many layers and reads three times as much. It then beats the 5-gram model of all the text, but still not the 7-gram.
+# **So far, counting wins.** The network beats the n-gram models up to n = 4. It loses to those with a larger n, even if they are fitted on no more text than it has read. Counting needs only one pass over the text, while gradient descent needs many small steps. In the [project](../character-model.md#results), the network has twice as many layers and reads three times as much text. There it beats the 5-gram model that is fitted on all the text, but not the 7-gram model.
 #
 # ## Change something and run it again
 #
 # 1. **Train longer.** Set `n_steps = 1200`. How many bits does the network gain? Which n-gram models does it beat now?
-# 2. **Shorten the context.** Set `context_length = 8` and `batch_size = 128`, so that a step reads as many characters as before. How many bits does that cost? What does it say about how far back the useful information is?
+# 2. **Shorten the context.** Set `context_length = 8` and `batch_size = 128`, so that a step reads as many characters as before. By how many bits does the loss rise? What does this say about how far back the useful information is?
 # 3. **Change the optimizer.** Use `rule="adamw"` in `make_optimizer`, and compare the curves. Try other learning rates before you decide which one is better.
-# 4. **Use your own text.** Replace `train_text` and `held_out` with two parts of a text of yours, at least a million characters long. In which language or style are characters easier to predict?
+# 4. **Use your own text.** Replace `train_text` and `held_out` with two parts of your own text, at least a million characters long. In which language or style are characters easier to predict?
 #
 # Next: run the whole [project](../character-model.md) with `llmguide project character-model`, or write the model yourself with `llmguide start character-model`.

@@ -1,6 +1,6 @@
 # ---
 # jupyter:
-#   description: "Lab: search 60 years of presidents' addresses with BM25, answer with quotations, write the prompt of a RAG system, and measure where word search fails."
+#   description: "Lab: search 60 years of presidents' addresses with BM25, answer with quotations, write the prompt of a RAG system, and measure where keyword search fails."
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Lab: answers from documents
 #
-# A language model cannot know what is in your documents. Retrieval-augmented generation (RAG) searches them first and gives the model the passages that it found. In this lab you build the search, answer with quotations, write the prompt that a chat model would get, and measure where the search fails. Nothing is trained, and every cell takes a few seconds.
+# A language model does not know documents that it was not trained on. Retrieval-augmented generation (RAG) first searches your documents and puts the passages that it finds into the prompt. In this lab you build the search, answer with quotations, write the prompt that a chat model would get, and measure where the search fails. Nothing is trained, and every cell takes a few seconds.
 #
 # The [project](../retrieval-chatbot.md) adds embeddings, a vector store, a threshold for abstaining, and a web application.
 
@@ -20,7 +20,7 @@
 # %% [markdown]
 # ## Documents become passages
 #
-# The documents are the presidents' addresses to Congress since 1961, which come with the package. A whole address is too long for a prompt, and most of it has nothing to do with a given question. So we cut each address into passages of at most 800 characters, at the borders of paragraphs where possible.
+# The documents are the presidents' addresses to Congress since 1961, which come with the package. A whole address is too long for a prompt, and most of it has nothing to do with a given question. So we split each address into passages of at most 800 characters, at paragraph boundaries where possible.
 
 # %%
 from textwrap import fill
@@ -39,9 +39,9 @@ print(f"{len(addresses)} addresses, {len(passages):,} passages")
 show(f"{passages[5].document}: {passages[5].text[:150]} ...")
 
 # %% [markdown]
-# ## Search by words
+# ## Keyword search
 #
-# BM25 is the classic ranking function of search engines. A passage scores high if it is short and contains the words of the question often. A rare word counts more than a frequent one. Words without content, such as *the*, are dropped. Endings are cut off, so that *declared* also finds *declare*.
+# BM25 is the classic ranking function of search engines. A passage scores high if it is short and contains the words of the question often. A rare word counts more than a frequent one. Stop words, such as *the*, are dropped. Stemming cuts off endings, so that *declared* also finds *declare*.
 
 # %%
 import numpy as np
@@ -62,11 +62,11 @@ for score, passage in search("Which countries are the axis of evil?"):
     show(f"{score:.1f}  {passage.document}\n{passage.text[:180]} ...\n\n")
 
 # %% [markdown]
-# The first passage is the right one. The others only share words with the question.
+# The first passage is the right one. The other two only share words with the question.
 #
 # ## Answer with a quotation
 #
-# The simplest answer is the sentence of the best passages that matches the question most. A quotation cannot be hallucinated, and it has a source. We rank sentences as we ranked passages.
+# The simplest answer is the sentence of the best passages that matches the question best. A quotation cannot be hallucinated, because it is copied, and it comes with its source. We rank sentences with BM25, as we ranked passages.
 
 # %%
 from llmguide.projects.retrieval_chatbot.answer import quotable
@@ -86,7 +86,7 @@ for question in ("Who declared war on poverty?", "Which country invaded Kuwait?"
 # %% [markdown]
 # ## The prompt of a chat model
 #
-# The first quotation answers its question. The second matches the words *country* and *invading* and answers nothing, although the search did find the right passage, as the prompt below shows. A chat model can do more than quote: it combines passages and uses the words of the question. It gets the passages with numbers, so that it can cite them, and the instruction to say so if they do not contain the answer.
+# The first quotation answers its question. The second matches the words *country* and *invading* but does not answer the question, although the search found the right passage, as the prompt below shows. A chat model can do more than quote: it can combine passages and use the words of the question. Its prompt contains numbered passages, so that it can cite them, and an instruction to say so if they do not contain the answer.
 
 # %%
 from llmguide.projects.retrieval_chatbot.answer import messages
@@ -99,7 +99,7 @@ for message in messages(question, found):
 # %% [markdown]
 # ## Measure the search
 #
-# No model can answer from the wrong passages, so we measure the search by itself. A passage counts as right if it contains a phrase that we chose for the question. The first list of questions uses the words of the addresses, the second asks in other words. The output is the rank of the first right passage, or `None` if the first 100 passages have none.
+# A model cannot find the answer in the wrong passages, so we measure the search by itself. A passage counts as right if it contains a phrase that we chose for the question. The questions of the first list use the words of the addresses, and those of the second list use other words. The output is the rank of the first right passage, or `None` if the first 100 passages have none.
 
 # %%
 same_words = {
@@ -131,11 +131,11 @@ for name, questions in {"same words": same_words, "other words": other_words}.it
     print(f"{name}: ranks {ranks}, {hits} of {len(ranks)} in the top 3")
 
 # %% [markdown]
-# **Word search finds words, not meanings.** It ranks the passages that use the words of the question first, and misses most of those that say the same in other words. Because a question and its answer often use different words, RAG systems also search with [embeddings](../retrieval-chatbot.md), vectors that are close to each other for texts of similar meaning.
+# **Keyword search finds words, not meanings.** It ranks passages that share words with the question first. For five of the six questions in other words, no right passage is in the top 3. Because a question and its answer often use different words, many RAG systems also search with [embeddings](../retrieval-chatbot.md), vectors that are close to each other for texts of similar meaning.
 #
 # ## When the documents do not say
 #
-# A good bot abstains if the documents do not contain the answer. Can the score of the best passage tell? We compare it for questions that the documents answer and for questions that they do not.
+# A good chatbot abstains if the documents do not contain the answer. Can it tell from the score of the best passage? We compare the scores of questions that the documents answer with those of questions that they do not.
 
 # %% alt="BM25 score of the best passage for each question, in three rows of dots: questions in the same words, in other words, and unanswerable ones. The three ranges overlap."
 import matplotlib.pyplot as plt
@@ -158,7 +158,7 @@ axes.set(xlabel="BM25 score of the best passage", ylim=(2.5, -0.5))
 plt.show()
 
 # %% [markdown]
-# The ranges overlap, so no threshold on this score separates the questions that can be answered from the others. A score also grows with the number of words in the question. The project abstains below a threshold on the cosine similarity of embeddings, and [measures](../retrieval-chatbot.md#results) how often that is right.
+# The ranges overlap, so no threshold on this score separates the answerable questions from the unanswerable ones. The score also tends to grow with the number of words in the question. The project abstains below a threshold on the cosine similarity of embeddings, and [measures](../retrieval-chatbot.md#results) how often that is right.
 #
 # ## Change something and run it again
 #
