@@ -123,3 +123,13 @@ def test_every_command_takes_a_stock_template(name, stock, written, tmp_path, ca
     assert f"{prompts}: 12 rows, ShareGPT, converted to prompts" in out
     report = json.loads((tmp_path / "sft" / "report.json").read_text())
     assert 0 < report["held_out"] < 10
+
+
+def test_completions_end_with_every_stop_token_of_the_model(stock, written, tmp_path):
+    start = stock("gemma")
+    n = transformers.AutoConfig.from_pretrained(start).vocab_size
+    transformers.GenerationConfig(eos_token_id=list(range(n))).save_pretrained(start)
+    args = ["--data", written(SHAREGPT), "--model", str(start), "--output", str(tmp_path / "run")]
+    assert main(["grpo", *args, "--n-steps", "1", "--max-new-tokens", "4"]) == 0
+    last = json.loads((tmp_path / "run" / "report.json").read_text())["last"]
+    assert (last["length"], last["ended"]) == (1, 1)

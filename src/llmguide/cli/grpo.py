@@ -95,14 +95,14 @@ def grpo(
         n_steps=200,
         batch_size=8,
         max_new_tokens=max_new_tokens,
-        eos_id=chat.end_id,
+        eos_id=chat.end_ids,
         lr=1e-4 if lora.lora_rank else 1e-5,
         variant=variant,
         group_size=group_size,
         kl_coef=kl_coef or 0.0,
     )
     config = steps.merge_into(defaults)
-    reward = verifiable_rewards.reward(grader, chat.tokenizer.decode, expected, eos_id=chat.end_id)
+    reward = verifiable_rewards.reward(grader, chat.tokenizer.decode, expected, eos_id=chat.end_ids)
     say(f"{config.n_steps} rollouts of {config.batch_size} of {len(seen):,} prompts, on {device}")
     learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference_model=reference)
     before = share_right(chat.model, unseen, reward, config)

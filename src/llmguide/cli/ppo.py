@@ -87,7 +87,7 @@ def ppo(
         n_steps=200,
         batch_size=16,
         max_new_tokens=max_new_tokens,
-        eos_id=chat.end_id,
+        eos_id=chat.end_ids,
         lr=1e-4 if lora.lora_rank else 1e-5,
         kl_coef=0.05 if kl_coef is None else kl_coef,
     )

@@ -54,6 +54,11 @@ class Chat:
     n_truncated: int = 0
     base: str | None = None
 
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Ids of all tokens that end a response, the one that is trained first."""
+        return (self.end_id, *sorted(self.stop_ids))
+
     def rendered(
         self, messages: Sequence[Message], length: int, *, last_turn_only: bool = False
     ) -> Rendered | None:
@@ -86,8 +91,8 @@ class Chat:
         return render_chat(messages, self.tokenizer, template=self.template, add_generation_prompt=True).ids
 
     def decode(self, ids: list[int]) -> str:
-        """Decode a response, without its end token."""
-        text: str = self.tokenizer.decode([i for i in ids if i != self.end_id])
+        """Decode a response, without the token that ends it."""
+        text: str = self.tokenizer.decode([i for i in ids if i not in self.end_ids])
         return text
 
     def save(self, folder: Path, model: GPT | Llama) -> None:

@@ -85,6 +85,6 @@ def _sample(chat: Chat, messages: Sequence[Message]) -> str:
     device = next(chat.model.parameters()).device
     ids = torch.tensor([prompt], device=device)
     torch.manual_seed(0)
-    completions = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_id)
+    completions = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_ids)
     question, reply = messages[n_turns - 1]["content"][:200], chat.decode(completions.completion(0))
     return f"\nuser: {question}\nassistant: {reply}"

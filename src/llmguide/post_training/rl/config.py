@@ -10,7 +10,7 @@ class PolicyTrainerConfig:
     n_steps: int  # rollouts; each is trained on for n_epochs
     batch_size: int  # prompts per step
     max_new_tokens: int  # tokens of the longest completion
-    eos_id: int | None = None  # token that ends a completion; None: all have the full length
+    eos_id: int | tuple[int, ...] | None = None  # ends a completion; None: all have the full length
     temperature: float = 1.0  # softmax temperature of the policy, in rollouts and in training
     lr: float = 3e-6  # peak learning rate, falling along half a cosine; a tenth of that of SFT is usual
     min_lr_ratio: float = 0.1  # last learning rate as a fraction of the peak
