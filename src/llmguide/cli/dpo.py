@@ -22,11 +22,11 @@ from llmguide.runs.options import (
     COMPARISON_DATA,
     LORA,
     MODEL_SOURCE,
-    TRAIN_STEPS,
+    STEPS,
     ComparisonData,
     Lora,
     ModelSource,
-    TrainSteps,
+    Steps,
     options_of,
     per_step,
     schedule,
@@ -57,7 +57,7 @@ def dpo(
     beta: float = 0.1,
     label_smoothing: float = 0.0,
     source: ModelSource = MODEL_SOURCE,
-    steps: TrainSteps = TRAIN_STEPS,
+    steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Train a policy on preferences.
@@ -139,9 +139,7 @@ def _fine_tune_first(
     texts = (message["content"] for messages in train_side for message in messages)
     chat = open_chat(source, texts, seed=seed)
     length = source.longest(chat.model)
-    fine_tune(
-        chat, train_side, held_out, output, steps=TrainSteps(seed=seed), lora=Lora(), context_length=length
-    )
+    fine_tune(chat, train_side, held_out, output, steps=Steps(seed=seed), lora=Lora(), context_length=length)
 
 
 def _pair(chat: Chat, pair: TextPair, length: int) -> PreferencePair | None:

@@ -19,11 +19,11 @@ from llmguide.runs.options import (
     COMPARISON_DATA,
     LORA,
     MODEL_SOURCE,
-    TRAIN_STEPS,
+    STEPS,
     ComparisonData,
     Lora,
     ModelSource,
-    TrainSteps,
+    Steps,
     options_of,
     per_step,
     schedule,
@@ -54,7 +54,7 @@ def reward(
     comparisons: ComparisonData = COMPARISON_DATA,
     output: Path = Path("runs/reward"),
     source: ModelSource = MODEL_SOURCE,
-    steps: TrainSteps = TRAIN_STEPS,
+    steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Train a reward model.
