@@ -143,10 +143,7 @@ def _fine_tune_first(
 
 
 def _pair(chat: Chat, pair: TextPair, length: int) -> PreferencePair | None:
-    chosen, rejected = (
-        chat.rendered([*pair.prompt, {"role": "assistant", "content": text}], length + 1, last_turn_only=True)
-        for text in pair[1:3]
-    )
+    chosen, rejected = (chat.rendered(pair.prompt, length + 1, response=text) for text in pair[1:3])
     return None if chosen is None or rejected is None else PreferencePair(chosen, rejected)
 
 

@@ -115,7 +115,7 @@ COMMAND = reward
 
 def _ids(chat: Chat, prompt: Sequence[Message], text: str) -> list[int]:
     """Encode a prompt and a response in full: a reward model reads the last tokens."""
-    whole = chat.rendered([*prompt, {"role": "assistant", "content": text}], 1 << 60)
+    whole = chat.rendered(prompt, 1 << 60, response=text)
     [rendered] = drop_too_long([whole], "texts", 1 << 60)
     return rendered.ids
 

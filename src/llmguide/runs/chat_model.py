@@ -23,6 +23,7 @@ from llmguide.post_training.chat import (
     own_template,
     render_chat,
 )
+from llmguide.post_training.datasets import Messages
 from llmguide.runs.folder import as_decoder, save_run, say
 from llmguide.runs.options import MODEL_SOURCE, SHAPE, Lora, ModelSource
 from llmguide.runs.resolve import open_model, place_or_name, resize_vocab
@@ -60,20 +61,25 @@ class Chat:
         return (self.end_id, *sorted(self.stop_ids))
 
     def rendered(
-        self, messages: Sequence[Message], length: int, *, last_turn_only: bool = False
+        self, messages: Sequence[Message], length: int, *, response: str | None = None
     ) -> Rendered | None:
         """Encode a conversation in at most `length` tokens, without its oldest turns; None if it is too long.
 
         Tokens after the last target are dropped: a template may add a newline after a turn, but a response
         ends at its end token.
+
+        Args:
+            messages: Conversation, or the messages before `response`.
+            length: Most tokens.
+            response: Last turn of the assistant, which alone has a loss; None: all its turns have a loss.
+
+        Raises:
+            ValueError: The chat template refuses the conversation; the message names the row.
         """
-        options: dict[str, Any] = {"template": self.template, "last_turn_only": last_turn_only}
-        rendered = render_chat(messages, self.tokenizer, **options)
+        rendered = self._render(messages, response)
         if len(rendered.ids) > length:
             try:
-                rendered = render_chat(
-                    messages, self.tokenizer, max_length=length, truncation="left", **options
-                )
+                rendered = self._render(messages, response, max_length=length, truncation="left")
             except ValueError:  # other errors would have been raised before
                 return None
             self.n_truncated += 1
@@ -88,7 +94,17 @@ class Chat:
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Encode messages as a prompt, with the header of the assistant's turn."""
-        return render_chat(messages, self.tokenizer, template=self.template, add_generation_prompt=True).ids
+        return self._render(messages, add_generation_prompt=True).ids
+
+    def _render(self, messages: Sequence[Message], response: str | None = None, **options: Any) -> Rendered:
+        reply = [] if response is None else [{"role": "assistant", "content": response}]
+        options |= {"template": self.template, "last_turn_only": response is not None}
+        try:
+            return render_chat([*messages, *reply], self.tokenizer, **options)
+        except ValueError as error:
+            if not isinstance(messages, Messages):
+                raise
+            raise ValueError(f"{messages.where}: {error}") from error
 
     def decode(self, ids: list[int]) -> str:
         """Decode a response, without the token that ends it."""
