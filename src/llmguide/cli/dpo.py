@@ -93,7 +93,7 @@ def dpo(
             say("no --model to start from: a small GPT is fine-tuned on the chosen answers first\n")
             _fine_tune_first(output / "sft", seen, unseen, source, seed=steps.seed)
             say("")
-    chat = open_chat(start, [], seed=steps.seed)
+    chat = open_chat(start, [], seed=steps.seed, lora=lora)
     chat.model.to(device)
     length = source.longest(chat.model)
     pairs = PreferenceDataset(

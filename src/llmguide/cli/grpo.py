@@ -87,7 +87,7 @@ def grpo(
     choices |= {"data": data, "data_sha256": digest(asked), "held_out": held_out, "check": check}
     choices |= {"max_new_tokens": max_new_tokens, "max_length": max_length}
     device = start_run(output, **choices, seed=steps.seed, lora=vars(lora))
-    chat = open_chat(ModelSource(model), [], seed=steps.seed)
+    chat = open_chat(ModelSource(model), [], seed=steps.seed, lora=lora)
     found = answerable(chat, asked, max_new_tokens, max_length)
     grader = _grader(check, [problem for _, problem in found])
     expected = _expected(chat.tokenizer.decode, found)

@@ -76,7 +76,7 @@ def ppo(
     choices |= {"max_new_tokens": max_new_tokens, "max_length": max_length}
     device = start_run(output, **choices, lora=vars(lora))
     chat, reward_chat = (
-        open_chat(ModelSource(str(name)), [], seed=steps.seed) for name in (model, reward_model)
+        open_chat(ModelSource(str(name)), [], seed=steps.seed, lora=lora) for name in (model, reward_model)
     )
     scorer = with_head(reward_model, reward_chat.model).to(device).requires_grad_(False)
     prompts = [prompt for prompt, _ in answerable(chat, asked, max_new_tokens, max_length)]

@@ -78,7 +78,7 @@ def reward(
     options = vars(comparisons) | options_of(source, steps, lora, [*train_pairs, *held_out])
     device = start_run(output, **options)
     texts = (text for pair in train_pairs for text in pair[1:3])
-    chat = open_chat(source, texts, seed=steps.seed)
+    chat = open_chat(source, texts, seed=steps.seed, lora=lora)
     length = source.longest(chat.model)
     lora.apply_to(chat.model)
     reward_model = RewardModel(chat.model).to(device)

@@ -64,7 +64,7 @@ def sft(
     options = options_of(source, steps, lora, talks)
     start_run(output, data=data, packed=packed, held_out=held_out, **options)
     texts = (message["content"] for messages in train_side for message in messages)
-    chat = open_chat(source, texts, seed=steps.seed)
+    chat = open_chat(source, texts, seed=steps.seed, lora=lora)
     lora.apply_to(chat.model)
     fine_tune(
         chat,

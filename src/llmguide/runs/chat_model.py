@@ -25,7 +25,7 @@ from llmguide.post_training.chat import (
 )
 from llmguide.post_training.datasets import Messages
 from llmguide.runs.folder import as_decoder, save_run, say
-from llmguide.runs.options import MODEL_SOURCE, SHAPE, Lora, ModelSource
+from llmguide.runs.options import LORA, MODEL_SOURCE, SHAPE, Lora, ModelSource
 from llmguide.runs.resolve import open_model, place_or_name, resize_vocab
 from llmguide.runs.shape import model_config
 from llmguide.runs.transformers_folder import CHATML, save_tokenizer, save_transformers, stop_ids
@@ -121,16 +121,18 @@ class Chat:
             save_tokenizer(output, self.tokenizer)
 
 
-def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
+def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int, lora: Lora = LORA) -> Chat:
     """Open a model to start from, with the control tokens of its chat template.
 
     Args:
         source: Folder or name of the model; without one, a small GPT of the given sizes is created.
         texts: Training texts of a new model's tokenizer.
         seed: Seed of new weights.
+        lora: LoRA options; adapters leave the embeddings of new tokens as they are.
 
     Raises:
-        ValueError: There is no such model, it is not a decoder, or the sizes of a new one are given, too.
+        ValueError: There is no such model, it is not a decoder, or the sizes of a new one are given, too; or
+            it is to be trained with LoRA and needs new tokens.
     """
     torch.manual_seed(seed)
     name = source.model
@@ -145,16 +147,18 @@ def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
         config = model_config(tokenizer.vocab_size, source.context_length, preset=None, shape=source.shape)
         return Chat(as_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
     model, tokenizer = open_model(name)
-    is_new = (
-        START not in tokenizer.special_tokens
-        if isinstance(tokenizer, Tokenizer)
-        else not tokenizer.chat_template
-    )
-    if is_new:
-        say(
-            f"{name} has no chat template, so it gets ChatML, with new tokens {START} and {END}. Train all "
-            "its weights at first: LoRA does not train the embeddings of these, so no response would end"
-        )
+    is_own = isinstance(tokenizer, Tokenizer)
+    vocabulary = tokenizer.special_tokens if is_own else tokenizer.get_vocab()
+    has_tokens = {START, END} <= vocabulary.keys()
+    if not (has_tokens if is_own else tokenizer.chat_template):
+        note = f"{name} has no chat template, so it gets ChatML"
+        note += "" if has_tokens else f", with new tokens {START} and {END}"
+        if lora.lora_rank and not has_tokens:
+            raise ValueError(
+                f"{note}, whose embeddings LoRA would leave untrained, so that no response would end; leave "
+                "out --lora-rank, or start from a model that has a chat template"
+            )
+        say(note)
     return as_chat(name, model, tokenizer)
 
 
