@@ -155,8 +155,10 @@ def test_what_is_no_row_is_named(name, content, message, tmp_path):
         list(read_rows(tmp_path / name))
 
 
-@pytest.mark.parametrize("name", ["rows", "a.jsonl", "data/a.jsonl", "data/a.csv.gz", "a/b/c"])
-def test_a_name_of_a_file_is_not_looked_up(name):
+@pytest.mark.parametrize("name", ["rows", "a.jsonl", "data/a.jsonl", "data/a.csv.gz", "here/a", "a/b/c"])
+def test_a_name_of_a_file_is_not_looked_up(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
     with pytest.raises(ValueError, match="there is no file"):
         list(read_rows(name))
 

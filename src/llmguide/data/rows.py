@@ -52,7 +52,7 @@ def read_rows(source: str | Path, **options: Any) -> Iterator[tuple[str, Row]]:
     path = Path(source)
     if path.exists() and not path.is_dir():  # a pipe, too
         rows = _file_rows(path)
-    elif path.is_dir() or (_HUB.fullmatch(str(source)) and not _FILE.search(str(source))):
+    elif path.is_dir() or (_HUB.fullmatch(str(source)) and not _is_path(path)):
         rows = _library_rows(str(source), options)
     else:
         raise ValueError(f"there is no file {path}; give a file of rows, or OWNER/NAME of the hub")
@@ -71,6 +71,11 @@ def read_rows(source: str | Path, **options: Any) -> Iterator[tuple[str, Row]]:
         yield where, {name: value for name, value in row.items() if value is not None}
     if not n_rows:
         raise ValueError(f"{path} has no rows")
+
+
+def _is_path(path: Path) -> bool:
+    """Return whether a text that could be a name on the hub has the form or the folder of a file."""
+    return _FILE.search(path.name) is not None or path.parent.is_dir()
 
 
 def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
