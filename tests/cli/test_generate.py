@@ -54,6 +54,33 @@ def test_a_seed_decides_the_text(ours, capsys):
     assert written(capsys, ours, "--temperature", 0, "--max-new-tokens", 3, "--seed", 5) == greedy
 
 
+def test_a_stop_text_ends_the_completion(ours, capsys):
+    options = ["--temperature", 0, "--max-new-tokens", 12]
+    new = written(capsys, ours, "the cat", *options).removeprefix("the cat").removesuffix("\n")
+    stop = new[len(new) // 2 :][:3]
+    cut = written(capsys, ours, "the cat", *options, "--stop", stop, "never")
+    assert cut == f"the cat{new[: new.index(stop)]}\n"
+    assert main(["generate", str(ours), "the", "--stop", ""]) == 1
+    assert "--stop '' would end the completion before it begins" in capsys.readouterr().err
+
+
+def test_nothing_is_printed_before_an_error(ours, capsys):
+    assert main(["generate", str(ours), "the", "--top-p", "3"]) == 1
+    printed = capsys.readouterr()
+    assert (printed.out, "top_p p=3.0 must be above 0" in printed.err) == ("", True)
+
+
+def test_the_weights_get_the_device_and_the_data_type(ours, capsys, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "llmguide.cli.generate.open_writer", lambda name: opened.append(open_writer(name)) or opened[0]
+    )
+    written(capsys, ours, "the", "--dtype", "bfloat16", "--device", "cpu", "--max-new-tokens", 2)
+    assert {p.dtype for p in opened[0].model.parameters()} == {torch.bfloat16}
+    assert main(["generate", str(ours), "the", "--device", "nowhere"]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
 def test_the_answer_ends_where_the_model_has_learned_to_read(ours, capsys):
     # 1 token for the beginning, so that 24 more fill the context: the last one is not read again
     writer = open_writer(str(ours))

@@ -40,7 +40,22 @@ def test_a_run_in_two_sittings_ends_as_one(runs):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("more", [[], ["--lora-rank", "2", "--kl-coef", "0.01"]], ids=["plain", "lora"])
+QLORA = [
+    "--lora-rank",
+    "2",
+    "--kl-coef",
+    "0.01",
+    "--quantize",
+    "nf4",
+    "--precision",
+    "bf16",
+    "--accumulation",
+    "2",
+    "--recompute",
+]
+
+
+@pytest.mark.parametrize("more", [[], QLORA], ids=["plain", "qlora"])
 def test_on_problems_answers_are_checked(more, tmp_path, written, chat_run, capsys):
     args = ["--data", written(PROBLEMS), "--model", str(chat_run), "--output", str(tmp_path / "run")]
     args += ["--n-steps", "2", "--max-new-tokens", "4", "--batch-size", "2", "--held-out", "0.3"]
@@ -89,8 +104,22 @@ def test_what_cannot_be_trained_says_why(runs, written, chat_run, capsys):
         "--data", written([{"prompt": "x"}]), "--model", str(chat_run)
     )
     asked = ["--data", written(PROBLEMS), "--model", str(chat_run), "--max-new-tokens", "4", "--n-steps", "1"]
-    assert "--max-new-tokens 64 leaves no room in a context of 64" in fails(*asked, "--max-new-tokens", "64")
+    assert "--max-new-tokens 64 leaves no room for a prompt in 64 tokens" in fails(
+        *asked, "--max-new-tokens", "64"
+    )
     assert "kl_coef=-1.0 must be at least 0" in fails(*asked, "--kl-coef", "-1")
     assert main(["grpo", "--output", str(runs / "x"), *asked, "--group-size", "2"]) == 0
     capsys.readouterr()
     assert "check='exact' (was 'auto')" in fails(*asked, "--group-size", "2", "--check", "exact")
+
+
+def test_the_length_of_the_run_in_epochs_and_of_its_prompts_in_tokens(tmp_path, written, chat_run, capsys):
+    rows = [*PROBLEMS, {"prompt": "What is 1 plus 2 and what is 2 plus 3?", "answer": 8}]
+    args = ["--data", written(rows), "--model", str(chat_run), "--output", str(tmp_path / "run")]
+    args += ["--max-new-tokens", "4", "--max-length", "40", "--held-out", "0", "--group-size", "2"]
+    assert main(["grpo", *args, "--epochs", "2", "--batch-size", "2", "--accumulation", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "dropped 1 of 9 prompts: longer than 36 tokens" in out
+    assert "4 rollouts of 4 of 8 prompts" in out
+    assert main(["grpo", *args, "--epochs", "2", "--n-steps", "4"]) == 1
+    assert "give one of them" in capsys.readouterr().err

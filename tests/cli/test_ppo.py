@@ -55,7 +55,10 @@ def test_two_processes_of_torchrun_end_as_one(runs):
     assert reports[0]["rows"][1]["gold"] == pytest.approx(reports[1]["rows"][1]["gold"], abs=1e-3)
 
 
-@pytest.mark.parametrize("more", [[], ["--lora-rank", "2"]], ids=["plain", "lora"])
+QLORA = ["--lora-rank", "2", "--quantize", "nf4", "--precision", "bf16", "--accumulation", "2", "--recompute"]
+
+
+@pytest.mark.parametrize("more", [[], QLORA], ids=["plain", "qlora"])
 def test_on_prompts_it_follows_a_reward_model(more, tmp_path, written, chat_run, capsys):
     pairs = [row | {"chosen": f"good {i}", "rejected": f"bad {i}"} for i, row in enumerate(PROMPTS * 5)]
     judge, output = tmp_path / "judge", tmp_path / "run"

@@ -19,6 +19,7 @@ from llmguide.runs.folder import load_run, save_run
 from llmguide.runs.lifecycle import resumable
 from llmguide.runs.options import STEPS, ModelSource
 from llmguide.runs.toy_report import load_policy
+from llmguide.tokenization.huggingface import to_hf_tokenizer
 from llmguide.tokenization.tokenizer import Tokenizer
 
 SIZES = {"n-layers": 1, "d-model": 16, "n-heads": 2, "vocab-size": 300, "context-length": 64}
@@ -133,6 +134,9 @@ def test_a_pretrained_run_gets_the_tokens_of_a_chat(tmp_path, written, capsys):
     model = build(ModelConfig(vocab_size=257, context_length=64, n_layers=1, d_model=8, n_heads=2))
     save_run(tmp_path / "start", model, tokenizer)
     args = ["--data", written(TALKS), "--model", str(tmp_path / "start"), "--output", str(tmp_path / "run")]
+    assert main(["sft", *args, "--lora-rank", "2"]) == 1
+    assert "LoRA would leave untrained" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
     assert main(["sft", *args, "--n-steps", "1"]) == 0
     note = "has no chat template, so it gets ChatML, with new tokens <|im_start|> and <|im_end|>"
     assert f"{tmp_path / 'start'} {note}" in capsys.readouterr().out
@@ -141,6 +145,22 @@ def test_a_pretrained_run_gets_the_tokens_of_a_chat(tmp_path, written, capsys):
     assert grown.special_tokens == {"<|endoftext|>": 256, "<|im_start|>": 257, "<|im_end|>": 258}
     open_chat(ModelSource(str(tmp_path / "run")), [], seed=0)
     assert note not in capsys.readouterr().out
+
+
+def test_lora_needs_the_tokens_of_a_chat_in_the_tokenizer(tmp_path, written, capsys):
+    start = tmp_path / "start"
+    own = Tokenizer.train("", 257, special_tokens=["<|endoftext|>"])
+    tokenizer = to_hf_tokenizer(own, eos="<|endoftext|>")
+    sizes = {"context_length": 64, "n_layers": 1, "d_model": 8, "n_heads": 2, "activation": "gelu_tanh"}
+    to_hf(build(ModelConfig(vocab_size=259, **sizes))).save_pretrained(start)  # with two spare embeddings
+    tokenizer.save_pretrained(start)
+    args = ["sft", "--data", written(TALKS), "--model", str(start), "--lora-rank", "2", "--n-steps", "1"]
+    assert main([*args, "--output", str(tmp_path / "run")]) == 1
+    assert "LoRA would leave untrained" in capsys.readouterr().err
+    tokenizer.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
+    tokenizer.save_pretrained(start)
+    assert main([*args, "--output", str(tmp_path / "run")]) == 0
+    assert f"{start} has no chat template, so it gets ChatML\n" in capsys.readouterr().out
 
 
 @pytest.mark.parity
@@ -193,7 +213,8 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, written):
         (["--model", "runs/x"], "give --data"),
         (["--data", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
         (["--data", "ROWS", "--context-length", "8"], "no conversations of at most 9 tokens"),
-        (["--data", "ROWS", "--accumulation", "0"], "--accumulation 0 must be at least 1"),
+        (["--data", "ROWS", "--accumulation", "0"], "gradient_accumulation_steps=0 must be at least 1"),
+        (["--data", "ROWS", "--lr", "nan"], "lr=nan must be above 0\n"),
         (["--data", "ROWS", "--lora-alpha", "4"], "give a --lora-rank"),
         (["--data", "ROWS", "--model", "runs/x"], "are those of a new model; drop them, or --model"),
     ],

@@ -123,3 +123,30 @@ def test_every_command_takes_a_stock_template(name, stock, written, tmp_path, ca
     assert f"{prompts}: 12 rows, ShareGPT, converted to prompts" in out
     report = json.loads((tmp_path / "sft" / "report.json").read_text())
     assert 0 < report["held_out"] < 10
+
+
+def test_completions_end_with_every_stop_token_of_the_model(stock, written, tmp_path):
+    start = stock("gemma")
+    n = transformers.AutoConfig.from_pretrained(start).vocab_size
+    transformers.GenerationConfig(eos_token_id=list(range(n))).save_pretrained(start)
+    args = ["--data", written(SHAREGPT), "--model", str(start), "--output", str(tmp_path / "run")]
+    assert main(["grpo", *args, "--n-steps", "1", "--max-new-tokens", "4"]) == 0
+    last = json.loads((tmp_path / "run" / "report.json").read_text())["last"]
+    assert (last["length"], last["ended"]) == (1, 1)
+
+
+def test_a_row_that_the_template_refuses_is_named(stock, written, tmp_path, capsys):
+    start = stock("mistral")
+    told = [{"role": "system", "content": "Be brief."}]
+    rows = [
+        {"prompt": [{"role": "user", "content": asked}], "chosen": good, "rejected": bad, "completion": good}
+        for asked, good, bad in zip(ASKED, GOOD, BAD, strict=True)
+    ]
+    rows[6]["prompt"] = told + rows[6]["prompt"]
+    data = written(rows)
+    for command in ("sft", "reward", "dpo", "grpo"):
+        args = ["--data", data, "--model", str(start), "--output", str(tmp_path / "run"), "--lora-rank", "2"]
+        assert main([command, *args, "--held-out", "0.4"]) == 1
+        error = capsys.readouterr().err
+        assert f"{data}, line 7: the chat template does not take these messages: " in error
+        assert not (tmp_path / "run").exists()

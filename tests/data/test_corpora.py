@@ -220,8 +220,11 @@ def test_without_the_library_the_error_names_the_extra(monkeypatch):
         load_corpus("owner/name")
 
 
-@pytest.mark.parametrize("source", ["missing.txt", "data/missing.txt", "", "a b/c", "owner/name:a:b:c"])
+@pytest.mark.parametrize(
+    "source", ["missing.txt", "data/missing.txt", "data/missing", "", "a b/c", "owner/name:a:b:c"]
+)
 def test_what_is_no_source_is_refused(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
     with pytest.raises(ValueError, match="is not a file or folder"):
         load_corpus(source)

@@ -39,19 +39,24 @@ def write(folder, name):
     elif name.endswith(".gz"):
         path.write_bytes(gzip.compress(lines))
     else:
-        path.write_bytes(json.dumps(ROWS, indent=2).encode() if name == "list.json" else lines)
+        path.write_bytes(json.dumps(ROWS, indent=2).encode() if name.startswith("list") else lines)
     return path
 
 
 @pytest.mark.parametrize(
-    "name", ["a.jsonl", "a.jsonl.gz", "a.txt", "lines.json", "list.json", "a.csv", "a.parquet"]
+    "name", ["a.jsonl", "a.jsonl.gz", "a.txt", "lines.json", "list.json", "list.jsonl", "a.csv", "a.parquet"]
 )
 def test_every_kind_of_file(name, tmp_path):
     path = write(tmp_path, name)
     found = list(read_rows(path))
     assert [row for _, row in found] == ROWS
-    is_lines = name not in ("list.json", "a.csv", "a.parquet")
+    is_lines = name not in ("list.json", "list.jsonl", "a.csv", "a.parquet")
     assert found[1][0] == (f"{path}, line 3" if is_lines else f"{path}, row 2")
+
+
+def test_an_object_over_many_lines_is_a_row(tmp_path):
+    (tmp_path / "talk.json").write_text(json.dumps(ROWS[0], indent=2))
+    assert [row for _, row in read_rows(tmp_path / "talk.json")] == ROWS[:1]
 
 
 def test_a_cell_of_a_csv_is_a_text_unless_it_is_a_list_of_objects(tmp_path):
@@ -132,7 +137,7 @@ def test_arrow_fills_up_fields_which_are_left_out_again(tmp_path):
         ("a.jsonl", b"\xff\xfe", "not a file of text in UTF-8"),
         ("a.jsonl.gz", b"\x1f\x8b", "not a file of text in UTF-8"),
         ("a.jsonl", b'{"a": 1}\n{"a": ', "line 2: not JSON: .*one object per line"),
-        ("a.json", b'{\n"a": 1}', "line 1: not JSON: .*one object per line"),
+        ("a.json", b'{\n"a": 1}\n{\n"a": 2}', "line 1: not JSON: .*one object per line, or a list"),
         ("a.json", b'[{"a": 1}', "a.json: not JSON"),
         ("a.json", b'[{"a": 1}, 2]', "row 2: must be an object with fields, not 2"),
         ("a.json", b"[]", "has no rows"),
@@ -150,8 +155,10 @@ def test_what_is_no_row_is_named(name, content, message, tmp_path):
         list(read_rows(tmp_path / name))
 
 
-@pytest.mark.parametrize("name", ["rows", "a.jsonl", "data/a.jsonl", "data/a.csv.gz", "a/b/c"])
-def test_a_name_of_a_file_is_not_looked_up(name):
+@pytest.mark.parametrize("name", ["rows", "a.jsonl", "data/a.jsonl", "data/a.csv.gz", "here/a", "a/b/c"])
+def test_a_name_of_a_file_is_not_looked_up(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
     with pytest.raises(ValueError, match="there is no file"):
         list(read_rows(name))
 

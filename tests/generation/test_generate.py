@@ -480,6 +480,15 @@ def test_learned_positions_may_be_used_up():
     )  # the last token is never read
 
 
+def test_a_sampler_of_ones_own_chooses_the_tokens():
+    model = from_hf(hf_model("gpt2"))
+    ids = prompts(2, 3)
+    out = generate(model, ids, 4, sampler=lambda logits, seen, generator: logits.argmin(-1))
+    for n in range(3, 7):
+        assert out[:, n].equal(model(out[:, :n])[:, -1].argmin(-1))
+    assert generate(model, ids, 4, sampler=Sampler(0)).equal(generate(model, ids, 4, temperature=0))
+
+
 @pytest.mark.parametrize(
     ("ids", "n", "options", "message"),
     [
@@ -494,6 +503,7 @@ def test_learned_positions_may_be_used_up():
         (prompts(1, 3), 1, {"eos_id": V}, f"eos_id={V} is outside"),
         (prompts(1, 3), 1, {"start_id": 0}, "start_id=0 is for an encoder-decoder"),
         (prompts(1, 3), 1, {"temperature": -1.0}, "temperature"),
+        (prompts(1, 3), 1, {"top_k": 2, "sampler": Sampler()}, "top_k=2.* and a sampler were given"),
         (prompts(1, 3) + V, 1, {}, "token id"),
     ],
 )

@@ -17,7 +17,7 @@ from llmguide.post_training.preferences.pairs import PreferenceDataset, Preferen
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.runs.folder import n_params
-from llmguide.runs.options import Lora, TrainSteps, schedule
+from llmguide.runs.options import Lora, Steps, schedule
 from llmguide.training.losses import batch_loss
 from llmguide.training.step import accumulate_gradients
 
@@ -126,7 +126,7 @@ def test_epochs_and_names_of_other_libraries(written, tmp_path, capsys):
 @pytest.mark.parametrize("epochs", [0.0, -1.0, float("nan"), float("inf")])
 def test_epochs_out_of_range(epochs):
     with pytest.raises(ValueError, match="must be above 0"):
-        schedule(TrainSteps(epochs=epochs), n=8, epochs=1, batch_size=4, lr=1e-3)
+        schedule(Steps(epochs=epochs), n=8, epochs=1, batch_size=4, lr=1e-3)
 
 
 def test_longer_examples_are_truncated_or_skipped_and_counted(written, tmp_path, capsys):

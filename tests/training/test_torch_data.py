@@ -109,3 +109,10 @@ def test_a_loader_of_another_batch_size_is_refused():
             ValueError, match=rf"batch_size=4 of the run must be that of the DataLoader, {size}"
         ):
             train(new_model(), DataLoader(Items(KINDS["tokens"]), batch_size=size), CONFIG)
+
+
+def test_a_list_of_tokens_is_refused():
+    with pytest.raises(
+        ValueError, match="an item of the data set is the number 5; give the tokens of all as"
+    ):
+        train(new_model(), [5, 6, 7], replace(CONFIG, n_steps=1, batch_size=1))

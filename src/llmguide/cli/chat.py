@@ -175,7 +175,7 @@ def _response(
     """Generate a response in pieces of text."""
     ids = torch.tensor([prompt], device=next(chat.model.parameters()).device)
     tokens = map(int, stream(chat.model, ids, max_new_tokens, sampler=sampler, generator=generator))
-    new = takewhile(lambda token: token not in {chat.end_id, *chat.stop_ids}, tokens)
+    new = takewhile(lambda token: token not in chat.end_ids, tokens)
     yield from pieces(new, chat.tokenizer.decode, before=prompt, end_id=None)
 
 

@@ -22,11 +22,11 @@ from llmguide.runs.options import (
     COMPARISON_DATA,
     LORA,
     MODEL_SOURCE,
-    TRAIN_STEPS,
+    STEPS,
     ComparisonData,
     Lora,
     ModelSource,
-    TrainSteps,
+    Steps,
     options_of,
     per_step,
     schedule,
@@ -57,7 +57,7 @@ def dpo(
     beta: float = 0.1,
     label_smoothing: float = 0.0,
     source: ModelSource = MODEL_SOURCE,
-    steps: TrainSteps = TRAIN_STEPS,
+    steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Train a policy on preferences.
@@ -93,7 +93,7 @@ def dpo(
             say("no --model to start from: a small GPT is fine-tuned on the chosen answers first\n")
             _fine_tune_first(output / "sft", seen, unseen, source, seed=steps.seed)
             say("")
-    chat = open_chat(start, [], seed=steps.seed)
+    chat = open_chat(start, [], seed=steps.seed, lora=lora)
     chat.model.to(device)
     length = source.longest(chat.model)
     pairs = PreferenceDataset(
@@ -139,16 +139,11 @@ def _fine_tune_first(
     texts = (message["content"] for messages in train_side for message in messages)
     chat = open_chat(source, texts, seed=seed)
     length = source.longest(chat.model)
-    fine_tune(
-        chat, train_side, held_out, output, steps=TrainSteps(seed=seed), lora=Lora(), context_length=length
-    )
+    fine_tune(chat, train_side, held_out, output, steps=Steps(seed=seed), lora=Lora(), context_length=length)
 
 
 def _pair(chat: Chat, pair: TextPair, length: int) -> PreferencePair | None:
-    chosen, rejected = (
-        chat.rendered([*pair.prompt, {"role": "assistant", "content": text}], length + 1, last_turn_only=True)
-        for text in pair[1:3]
-    )
+    chosen, rejected = (chat.rendered(pair.prompt, length + 1, response=text) for text in pair[1:3])
     return None if chosen is None or rejected is None else PreferencePair(chosen, rejected)
 
 

@@ -1,8 +1,8 @@
 """``llmguide generate``: continue a prompt, and stream the completion."""
 
 import sys
-from itertools import takewhile
-from typing import Annotated
+from itertools import chain, takewhile
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -10,7 +10,7 @@ import tyro
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
 from llmguide.runs.reward_heads import refuse_reward_model
-from llmguide.runs.writer import open_writer, pieces
+from llmguide.runs.writer import open_writer, pieces, until_stop
 
 DESCRIPTION = """\
 Continue a prompt with a model: a run of llmguide pretrain or of a later stage with --data, a checkpoint or
@@ -33,7 +33,10 @@ def generate(
     top_p: float | None = None,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
+    stop: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: unset)")] = (),
     seed: int | None = None,
+    device: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
 ) -> None:
     """Complete a prompt.
 
@@ -46,27 +49,33 @@ def generate(
         top_p: Sample from the fewest tokens whose total probability is at least this.
         min_p: Sample from tokens at least this fraction as likely as the most likely one.
         repetition_penalty: Penalty of tokens that have occurred; above 1 makes them less likely.
+        stop: Texts that end the completion besides the model's own stop tokens; they are not shown.
         seed: Seed of the sampling.
+        device: Device of the model, such as cuda:1; by default the GPU if there is one.
+        dtype: Data type of the weights; default: that of the files.
     """
     refuse_reward_model(model)
+    if "" in stop:
+        raise ValueError("--stop '' would end the completion before it begins; give a text")
     writer = open_writer(model)
     ids = writer.encode(prompt)
     if not ids:
         raise ValueError(f"the tokenizer of {model} has no beginning-of-text token: give a prompt")
     if max_new_tokens is None:
         max_new_tokens = max(1, min(200, writer.model.config.context_length - len(ids) + 1))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    generator = None if seed is None else torch.Generator(device).manual_seed(seed)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    generator = None if seed is None else torch.Generator(place).manual_seed(seed)
     tokens = stream(
-        writer.model.to(device),
-        torch.tensor([ids], device=device),
+        writer.model.to(place, getattr(torch, dtype) if dtype else None),
+        torch.tensor([ids], device=place),
         max_new_tokens,
         sampler=Sampler(temperature, top_k, top_p, min_p, repetition_penalty),
         generator=generator,
     )
-    sys.stdout.write(prompt)
     new = takewhile(lambda token: token not in writer.end_ids, map(int, tokens))
-    for text in pieces(new, writer.decode, before=ids, end_id=None):
+    texts = until_stop(pieces(new, writer.decode, before=ids, end_id=None), stop)
+    begun = prompt + next(texts, "")  # the first token raises the errors of the request
+    for text in chain([begun], texts):
         sys.stdout.write(text)
         sys.stdout.flush()
     sys.stdout.write("\n")

@@ -12,7 +12,7 @@ from llmguide.post_training.rl.grpo_losses import Variant
 from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run, train_val_split
-from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps
+from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps, per_step
 from llmguide.runs.provenance import digest
 from llmguide.runs.rollouts import answerable, share_right, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
@@ -46,6 +46,7 @@ def grpo(
     group_size: int = 8,
     kl_coef: float | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    max_length: int | None = None,
     check: Literal["auto", "numeric", "exact"] = "auto",
     held_out: float = HELD_OUT,
     steps: Steps = STEPS,
@@ -63,6 +64,8 @@ def grpo(
         group_size: Number of completions of each prompt.
         kl_coef: KL coefficient; 0.05 in the tiny world, else 0.
         max_new_tokens: Most tokens of a completion; 4 in the tiny world.
+        max_length: Most tokens of a prompt and its completion, at most the context length of the model, which
+            is the default; longer prompts are dropped and counted.
         check: Comparison with the expected answer; auto: as numbers, if all expected answers are numbers.
         held_out: Fraction of the prompts that is held out.
         steps: Training options. Defaults: 200 rollouts of 8 prompts, learning rate 1e-5, with LoRA 1e-4; in
@@ -70,7 +73,8 @@ def grpo(
         lora: LoRA options.
     """
     if data is None:
-        if (max_new_tokens, check, held_out, lora) != (MAX_NEW_TOKENS, "auto", HELD_OUT, LORA):
+        given = (max_new_tokens, max_length, check, held_out, steps.epochs, lora)
+        if given != (MAX_NEW_TOKENS, None, "auto", HELD_OUT, None, LORA):
             raise ValueError(NEEDS_DATA)
         options = {"variant": variant, "group_size": group_size, "kl_coef": kl_coef}
         run_toy("grpo", output, steps, model=model, reward_model=reward_model, **options)
@@ -81,10 +85,10 @@ def grpo(
     asked = problems(data, with_answer=True, report=say)
     choices = {"model": model, "variant": variant, "group_size": group_size, "kl_coef": kl_coef}
     choices |= {"data": data, "data_sha256": digest(asked), "held_out": held_out, "check": check}
-    choices |= {"max_new_tokens": max_new_tokens}
+    choices |= {"max_new_tokens": max_new_tokens, "max_length": max_length}
     device = start_run(output, **choices, seed=steps.seed, lora=vars(lora))
-    chat = open_chat(ModelSource(model), [], seed=steps.seed)
-    found = answerable(chat, asked, max_new_tokens)
+    chat = open_chat(ModelSource(model), [], seed=steps.seed, lora=lora)
+    found = answerable(chat, asked, max_new_tokens, max_length)
     grader = _grader(check, [problem for _, problem in found])
     expected = _expected(chat.tokenizer.decode, found)
     named = [(first_turn(problem.prompt), ids) for ids, problem in found]
@@ -95,15 +99,15 @@ def grpo(
         n_steps=200,
         batch_size=8,
         max_new_tokens=max_new_tokens,
-        eos_id=chat.end_id,
+        eos_id=chat.end_ids,
         lr=1e-4 if lora.lora_rank else 1e-5,
         variant=variant,
         group_size=group_size,
         kl_coef=kl_coef or 0.0,
     )
-    config = steps.merge_into(defaults)
-    reward = verifiable_rewards.reward(grader, chat.tokenizer.decode, expected, eos_id=chat.end_id)
-    say(f"{config.n_steps} rollouts of {config.batch_size} of {len(seen):,} prompts, on {device}")
+    config = steps.merge_into(defaults, len(seen))
+    reward = verifiable_rewards.reward(grader, chat.tokenizer.decode, expected, eos_id=chat.end_ids)
+    say(f"{config.n_steps} rollouts of {per_step(config)} of {len(seen):,} prompts, on {device}")
     learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference_model=reference)
     before = share_right(chat.model, unseen, reward, config)
     chat.save_tokenizer(output)

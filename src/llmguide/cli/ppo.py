@@ -8,7 +8,7 @@ from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run
-from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps
+from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps, per_step
 from llmguide.runs.provenance import digest
 from llmguide.runs.reward_heads import with_head
 from llmguide.runs.rollouts import answerable, summarize
@@ -40,6 +40,7 @@ def ppo(
     output: Path = Path("runs/ppo"),
     kl_coef: float | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    max_length: int | None = None,
     steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
@@ -53,12 +54,14 @@ def ppo(
         output: Run folder.
         kl_coef: KL coefficient; 0.1 in the tiny world, else 0.05.
         max_new_tokens: Most tokens of a completion; 4 in the tiny world.
+        max_length: Most tokens of a prompt and its completion, at most the context length of the model, which
+            is the default; longer prompts are dropped and counted.
         steps: Training options. Defaults: 200 rollouts of 16 prompts, learning rate 1e-5, with LoRA 1e-4; in
             the tiny world 200 of 128, learning rate 5e-4.
         lora: LoRA options.
     """
     if data is None:
-        if (max_new_tokens, lora) != (MAX_NEW_TOKENS, LORA):
+        if (max_new_tokens, max_length, steps.epochs, lora) != (MAX_NEW_TOKENS, None, None, LORA):
             raise ValueError(NEEDS_DATA)
         run_toy("ppo", output, steps, model=model, reward_model=reward_model, kl_coef=kl_coef)
         return
@@ -69,13 +72,14 @@ def ppo(
     distributed.init_process_group()
     asked = problems(data, with_answer=False, report=say)
     choices = {"model": model, "reward_model": reward_model, "kl_coef": kl_coef, "seed": steps.seed}
-    choices |= {"data": data, "data_sha256": digest(asked), "max_new_tokens": max_new_tokens}
+    choices |= {"data": data, "data_sha256": digest(asked)}
+    choices |= {"max_new_tokens": max_new_tokens, "max_length": max_length}
     device = start_run(output, **choices, lora=vars(lora))
     chat, reward_chat = (
-        open_chat(ModelSource(str(name)), [], seed=steps.seed) for name in (model, reward_model)
+        open_chat(ModelSource(str(name)), [], seed=steps.seed, lora=lora) for name in (model, reward_model)
     )
     scorer = with_head(reward_model, reward_chat.model).to(device).requires_grad_(False)
-    prompts = [prompt for prompt, _ in answerable(chat, asked, max_new_tokens)]
+    prompts = [prompt for prompt, _ in answerable(chat, asked, max_new_tokens, max_length)]
     example = asked[0].prompt
     if chat.prompt(example) != reward_chat.prompt(example):
         raise ValueError(
@@ -87,12 +91,12 @@ def ppo(
         n_steps=200,
         batch_size=16,
         max_new_tokens=max_new_tokens,
-        eos_id=chat.end_id,
+        eos_id=chat.end_ids,
         lr=1e-4 if lora.lora_rank else 1e-5,
         kl_coef=0.05 if kl_coef is None else kl_coef,
     )
-    config = steps.merge_into(defaults)
-    say(f"{config.n_steps} rollouts of {config.batch_size} of {len(prompts):,} prompts, on {device}")
+    config = steps.merge_into(defaults, len(prompts))
+    say(f"{config.n_steps} rollouts of {per_step(config)} of {len(prompts):,} prompts, on {device}")
     learner = PPOTrainer(
         policy=chat.model,
         value_model=ValueModel(chat.model).to(device),

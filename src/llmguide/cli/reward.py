@@ -19,11 +19,11 @@ from llmguide.runs.options import (
     COMPARISON_DATA,
     LORA,
     MODEL_SOURCE,
-    TRAIN_STEPS,
+    STEPS,
     ComparisonData,
     Lora,
     ModelSource,
-    TrainSteps,
+    Steps,
     options_of,
     per_step,
     schedule,
@@ -54,7 +54,7 @@ def reward(
     comparisons: ComparisonData = COMPARISON_DATA,
     output: Path = Path("runs/reward"),
     source: ModelSource = MODEL_SOURCE,
-    steps: TrainSteps = TRAIN_STEPS,
+    steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Train a reward model.
@@ -78,7 +78,7 @@ def reward(
     options = vars(comparisons) | options_of(source, steps, lora, [*train_pairs, *held_out])
     device = start_run(output, **options)
     texts = (text for pair in train_pairs for text in pair[1:3])
-    chat = open_chat(source, texts, seed=steps.seed)
+    chat = open_chat(source, texts, seed=steps.seed, lora=lora)
     length = source.longest(chat.model)
     lora.apply_to(chat.model)
     reward_model = RewardModel(chat.model).to(device)
@@ -115,7 +115,7 @@ COMMAND = reward
 
 def _ids(chat: Chat, prompt: Sequence[Message], text: str) -> list[int]:
     """Encode a prompt and a response in full: a reward model reads the last tokens."""
-    whole = chat.rendered([*prompt, {"role": "assistant", "content": text}], 1 << 60)
+    whole = chat.rendered(prompt, 1 << 60, response=text)
     [rendered] = drop_too_long([whole], "texts", 1 << 60)
     return rendered.ids
 

@@ -7,7 +7,7 @@ from llmguide.runs.chat_model import open_chat
 from llmguide.runs.fine_tune import fine_tune
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import start_run, train_val_split
-from llmguide.runs.options import LORA, MODEL_SOURCE, TRAIN_STEPS, Lora, ModelSource, TrainSteps, options_of
+from llmguide.runs.options import LORA, MODEL_SOURCE, STEPS, Lora, ModelSource, Steps, options_of
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
 
@@ -35,7 +35,7 @@ def sft(
     held_out: float = HELD_OUT,
     packed: bool = False,
     source: ModelSource = MODEL_SOURCE,
-    steps: TrainSteps = TRAIN_STEPS,
+    steps: Steps = STEPS,
     lora: Lora = LORA,
 ) -> None:
     """Fine-tune a model on responses.
@@ -64,7 +64,7 @@ def sft(
     options = options_of(source, steps, lora, talks)
     start_run(output, data=data, packed=packed, held_out=held_out, **options)
     texts = (message["content"] for messages in train_side for message in messages)
-    chat = open_chat(source, texts, seed=steps.seed)
+    chat = open_chat(source, texts, seed=steps.seed, lora=lora)
     lora.apply_to(chat.model)
     fine_tune(
         chat,

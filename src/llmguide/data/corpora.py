@@ -148,7 +148,8 @@ def _find(source: str | Path | None) -> Corpus:
         return _local(Path(source))
     if source == "tinyshakespeare":
         return _tiny_shakespeare()
-    if isinstance(source, str) and _HUB_NAME.fullmatch(source) and not Path(source).suffix:
+    is_path = bool(Path(source).suffix) or Path(source).parent.is_dir()
+    if isinstance(source, str) and _HUB_NAME.fullmatch(source) and not is_path:
         return _hub(source)
     raise ValueError(
         f"{str(source)!r} is not a file or folder, not 'tinyshakespeare', and not the name of a data set, "

@@ -4,8 +4,7 @@ r"""Read the rows of a data set from a file, a folder or the Hugging Face hub, a
 | --- | --- |
 | ``.parquet`` | the rows; needs ``llmguide[data]`` |
 | ``.csv`` | the records, named by the first line; a cell that is a JSON list of objects becomes a list |
-| ``.json`` | the objects of a list; anything else is read as JSON lines |
-| any other file | an object per line: JSON lines |
+| any other file | the objects of a JSON list; one JSON object; or an object per line: JSON lines |
 | a folder, or ``OWNER/NAME:CONFIG:SPLIT`` | those of ``datasets.load_dataset``; needs ``llmguide[data]`` |
 
 Text is UTF-8, and may be compressed (``.gz``). Missing fields are left out: empty cells of CSV, null in the
@@ -53,7 +52,7 @@ def read_rows(source: str | Path, **options: Any) -> Iterator[tuple[str, Row]]:
     path = Path(source)
     if path.exists() and not path.is_dir():  # a pipe, too
         rows = _file_rows(path)
-    elif path.is_dir() or (_HUB.fullmatch(str(source)) and not _FILE.search(str(source))):
+    elif path.is_dir() or (_HUB.fullmatch(str(source)) and not _is_path(path)):
         rows = _library_rows(str(source), options)
     else:
         raise ValueError(f"there is no file {path}; give a file of rows, or OWNER/NAME of the hub")
@@ -74,6 +73,11 @@ def read_rows(source: str | Path, **options: Any) -> Iterator[tuple[str, Row]]:
         raise ValueError(f"{path} has no rows")
 
 
+def _is_path(path: Path) -> bool:
+    """Return whether a text that could be a name on the hub has the form or the folder of a file."""
+    return _FILE.search(path.name) is not None or path.parent.is_dir()
+
+
 def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".parquet"):
@@ -86,21 +90,29 @@ def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
         raise ValueError(f"{path} is not a file of text in UTF-8 ({error})") from error
     if name.endswith(".csv"):
         yield from _csv_rows(path, text)
-    elif name.endswith(".json") and text.lstrip().startswith("["):
-        try:
-            rows = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from error
-        yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows, 1))
     else:
-        for number, line in enumerate(text.split("\n"), 1):  # splitlines would split inside of JSON texts
-            if line.strip():
-                where = f"{path}, line {number}"
-                try:
-                    yield where, json.loads(line)
-                except json.JSONDecodeError as error:
-                    message = f"{where}: not JSON: {error}; JSON lines have one object per line"
-                    raise ValueError(message) from error
+        yield from _json_rows(path, text)
+
+
+def _json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError as error:  # of JSON lines: there is more after the first
+        if text.lstrip().startswith("["):
+            raise ValueError(f"{path}: not JSON: {error}") from error
+    else:
+        rows, unit = (whole, "row") if isinstance(whole, list) else ([whole], "line")
+        yield from ((f"{path}, {unit} {number}", row) for number, row in enumerate(rows, 1))
+        return
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would split inside of JSON texts
+        if line.strip():
+            where = f"{path}, line {number}"
+            try:
+                yield where, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{where}: not JSON: {error}; write one object per line, or a list of objects"
+                ) from error
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, Row]]:

@@ -31,6 +31,8 @@ from llmguide.generation.steps import CachedSteps, LanguageModel, encode_source,
 from llmguide.models.decoder import Decoder
 from llmguide.models.inputs import AttentionMask
 
+SampleTokens = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]  # see `generate`
+
 
 def generate(
     model: LanguageModel,
@@ -43,6 +45,7 @@ def generate(
     top_p: float | None = None,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
+    sampler: SampleTokens | None = None,
     eos_id: int | None = None,
     start_id: int | None = None,
     generator: torch.Generator | None = None,
@@ -62,6 +65,8 @@ def generate(
         top_p: Probability of the nucleus to sample from, in (0, 1]; None: all tokens.
         min_p: Smallest probability to sample, as a fraction of the largest, in [0, 1]; None: no limit.
         repetition_penalty: Penalty of tokens that have occurred, above 0; None: no penalty.
+        sampler: Function from the logits of the next token, the tokens so far and the generator to one token
+            for each row, in place of the five settings above; None: `Sampler` with these.
         eos_id: End-of-text token. A row ends with it and is padded with it while others continue; None: rows
             have full length.
         start_id: Decoder start token, for encoder-decoders only.
@@ -84,13 +89,16 @@ def generate(
     >>> generate(successor, torch.tensor([[1], [3]]), 6, eos_id=4, use_cache=False).tolist()
     [[1, 2, 3, 4], [3, 4, 4, 4]]
     """
+    settings = Sampler(temperature, top_k, top_p, min_p, repetition_penalty)
+    if sampler is not None and settings != Sampler():
+        raise ValueError(f"{settings} and a sampler were given; put these settings into the sampler")
     decoder, ids, attention_mask = encode_source(model, ids, attention_mask, start_id)
     tokens = stream(
         decoder,
         ids,
         max_new_tokens,
         attention_mask=attention_mask,
-        sampler=Sampler(temperature, top_k, top_p, min_p, repetition_penalty),
+        sampler=sampler or settings,
         eos_id=eos_id,
         generator=generator,
         use_cache=use_cache,
@@ -104,7 +112,7 @@ def stream(
     max_new_tokens: int,
     *,
     attention_mask: AttentionMask | None = None,
-    sampler: Sampler | None = None,
+    sampler: SampleTokens | None = None,
     eos_id: int | None = None,
     start_id: int | None = None,
     generator: torch.Generator | None = None,
@@ -112,8 +120,7 @@ def stream(
 ) -> Iterator[Int[Tensor, " B"]]:
     """Yield the new tokens of `generate` as they are sampled, one for each row.
 
-    The arguments are those of `generate`, except for ``sampler``, which samples the tokens; None is
-    `Sampler()`.
+    The arguments are those of `generate`; without a sampler, it is `Sampler()`.
 
     >>> def successor(ids):
     ...     return 100.0 * torch.nn.functional.one_hot((ids + 1) % 5, 5)

@@ -53,6 +53,14 @@ _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
+class Messages(list[Message]):
+    """Messages of a row, and the place of the row, for error messages."""
+
+    def __init__(self, messages: Sequence[Message], where: str):
+        super().__init__(messages)
+        self.where = where
+
+
 class TextPair(NamedTuple):
     """Two completions of one prompt as text, the preferred one first.
 
@@ -177,7 +185,7 @@ def _conversation(row: Row, where: str) -> tuple[str, list[Message]]:
     name, messages = row_messages.conversation(row, where)
     if all(message["role"] != "assistant" for message in messages):
         raise ValueError(f"{where}: no message is from the assistant, so nothing has a loss")
-    return name, messages
+    return name, Messages(messages, where)
 
 
 def _comparison(row: Row, where: str) -> tuple[str, TextPair | None]:
@@ -206,7 +214,7 @@ def _comparison(row: Row, where: str) -> tuple[str, TextPair | None]:
             f"{where}, fields 'chosen' and 'rejected': must differ in one last text of the "
             f"assistant; they differ from message {n} on, in {len(last)} messages"
         )
-    prompt = row_messages.with_tools(talks[0][:n], row, where)
+    prompt = Messages(row_messages.with_tools(talks[0][:n], row, where), where)
     chosen, rejected = (message["content"] for message in last)
     return name, TextPair(prompt, chosen, rejected, (first_turn(prompt) or chosen,))
 
@@ -229,6 +237,7 @@ def _problem(row: Row, where: str, with_answer: bool) -> tuple[str, Problem]:
         prompt = row_messages.with_tools(row_messages.prompt(row, where, asked), row, where)
     if not prompt:
         raise ValueError(f"{where}: there is no message before the assistant's")
+    prompt = Messages(prompt, where)
     if not with_answer:
         return name, Problem(prompt)
     row_messages.require(row, where, "answer")

@@ -23,8 +23,9 @@ from llmguide.post_training.chat import (
     own_template,
     render_chat,
 )
+from llmguide.post_training.datasets import Messages
 from llmguide.runs.folder import as_decoder, save_run, say
-from llmguide.runs.options import MODEL_SOURCE, SHAPE, Lora, ModelSource
+from llmguide.runs.options import LORA, MODEL_SOURCE, SHAPE, Lora, ModelSource
 from llmguide.runs.resolve import open_model, place_or_name, resize_vocab
 from llmguide.runs.shape import model_config
 from llmguide.runs.transformers_folder import CHATML, save_tokenizer, save_transformers, stop_ids
@@ -54,21 +55,31 @@ class Chat:
     n_truncated: int = 0
     base: str | None = None
 
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Ids of all tokens that end a response, the one that is trained first."""
+        return (self.end_id, *sorted(self.stop_ids))
+
     def rendered(
-        self, messages: Sequence[Message], length: int, *, last_turn_only: bool = False
+        self, messages: Sequence[Message], length: int, *, response: str | None = None
     ) -> Rendered | None:
         """Encode a conversation in at most `length` tokens, without its oldest turns; None if it is too long.
 
         Tokens after the last target are dropped: a template may add a newline after a turn, but a response
         ends at its end token.
+
+        Args:
+            messages: Conversation, or the messages before `response`.
+            length: Most tokens.
+            response: Last turn of the assistant, which alone has a loss; None: all its turns have a loss.
+
+        Raises:
+            ValueError: The chat template refuses the conversation; the message names the row.
         """
-        options: dict[str, Any] = {"template": self.template, "last_turn_only": last_turn_only}
-        rendered = render_chat(messages, self.tokenizer, **options)
+        rendered = self._render(messages, response)
         if len(rendered.ids) > length:
             try:
-                rendered = render_chat(
-                    messages, self.tokenizer, max_length=length, truncation="left", **options
-                )
+                rendered = self._render(messages, response, max_length=length, truncation="left")
             except ValueError:  # other errors would have been raised before
                 return None
             self.n_truncated += 1
@@ -83,11 +94,21 @@ class Chat:
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Encode messages as a prompt, with the header of the assistant's turn."""
-        return render_chat(messages, self.tokenizer, template=self.template, add_generation_prompt=True).ids
+        return self._render(messages, add_generation_prompt=True).ids
+
+    def _render(self, messages: Sequence[Message], response: str | None = None, **options: Any) -> Rendered:
+        reply = [] if response is None else [{"role": "assistant", "content": response}]
+        options |= {"template": self.template, "last_turn_only": response is not None}
+        try:
+            return render_chat([*messages, *reply], self.tokenizer, **options)
+        except ValueError as error:
+            if not isinstance(messages, Messages):
+                raise
+            raise ValueError(f"{messages.where}: {error}") from error
 
     def decode(self, ids: list[int]) -> str:
-        """Decode a response, without its end token."""
-        text: str = self.tokenizer.decode([i for i in ids if i != self.end_id])
+        """Decode a response, without the token that ends it."""
+        text: str = self.tokenizer.decode([i for i in ids if i not in self.end_ids])
         return text
 
     def save(self, folder: Path, model: GPT | Llama) -> None:
@@ -100,16 +121,18 @@ class Chat:
             save_tokenizer(output, self.tokenizer)
 
 
-def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
+def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int, lora: Lora = LORA) -> Chat:
     """Open a model to start from, with the control tokens of its chat template.
 
     Args:
         source: Folder or name of the model; without one, a small GPT of the given sizes is created.
         texts: Training texts of a new model's tokenizer.
         seed: Seed of new weights.
+        lora: LoRA options; adapters leave the embeddings of new tokens as they are.
 
     Raises:
-        ValueError: There is no such model, it is not a decoder, or the sizes of a new one are given, too.
+        ValueError: There is no such model, it is not a decoder, or the sizes of a new one are given, too; or
+            it is to be trained with LoRA and needs new tokens.
     """
     torch.manual_seed(seed)
     name = source.model
@@ -124,16 +147,18 @@ def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int) -> Chat:
         config = model_config(tokenizer.vocab_size, source.context_length, preset=None, shape=source.shape)
         return Chat(as_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
     model, tokenizer = open_model(name)
-    is_new = (
-        START not in tokenizer.special_tokens
-        if isinstance(tokenizer, Tokenizer)
-        else not tokenizer.chat_template
-    )
-    if is_new:
-        say(
-            f"{name} has no chat template, so it gets ChatML, with new tokens {START} and {END}. Train all "
-            "its weights at first: LoRA does not train the embeddings of these, so no response would end"
-        )
+    is_own = isinstance(tokenizer, Tokenizer)
+    vocabulary = tokenizer.special_tokens if is_own else tokenizer.get_vocab()
+    has_tokens = {START, END} <= vocabulary.keys()
+    if not (has_tokens if is_own else tokenizer.chat_template):
+        note = f"{name} has no chat template, so it gets ChatML"
+        note += "" if has_tokens else f", with new tokens {START} and {END}"
+        if lora.lora_rank and not has_tokens:
+            raise ValueError(
+                f"{note}, whose embeddings LoRA would leave untrained, so that no response would end; leave "
+                "out --lora-rank, or start from a model that has a chat template"
+            )
+        say(note)
     return as_chat(name, model, tokenizer)
 
 

@@ -11,7 +11,7 @@ from llmguide.post_training.sft import Conversations
 from llmguide.runs.chat_model import Chat, save_trained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, train_run, write_report
-from llmguide.runs.options import Lora, TrainSteps, per_step, schedule
+from llmguide.runs.options import Lora, Steps, per_step, schedule
 from llmguide.training import distributed
 from llmguide.training.losses import batch_loss
 from llmguide.training.step import evaluate
@@ -25,7 +25,7 @@ def fine_tune(
     held_out: Sequence[Sequence[Message]],
     output: Path,
     *,
-    steps: TrainSteps,
+    steps: Steps,
     lora: Lora,
     packed: bool = False,
     context_length: int,
@@ -85,6 +85,6 @@ def _sample(chat: Chat, messages: Sequence[Message]) -> str:
     device = next(chat.model.parameters()).device
     ids = torch.tensor([prompt], device=device)
     torch.manual_seed(0)
-    completions = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_id)
+    completions = rollout(chat.model.eval(), ids, room, temperature=0.7, eos_id=chat.end_ids)
     question, reply = messages[n_turns - 1]["content"][:200], chat.decode(completions.completion(0))
     return f"\nuser: {question}\nassistant: {reply}"

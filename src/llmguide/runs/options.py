@@ -22,31 +22,44 @@ class Steps:
     """Training options of every stage; missing ones depend on the stage and the size of the data set."""
 
     n_steps: int | None = None  # optimizer steps; for ppo and grpo, rollouts
+    epochs: float | None = None  # passes over the training data, in place of --n-steps
     batch_size: int | None = None  # examples, pairs or prompts per batch
+    gradient_accumulation_steps: int = (
+        1  # batches per step; a rollout of ppo and grpo has as many; short: --accumulation
+    )
     lr: float | None = None  # peak learning rate
+    precision: Precision = "float32"  # bfloat16, or bf16: autocast; weights and optimizer stay float32
+    activation_checkpointing: bool = False  # less memory, a third more computation; short: --recompute
     checkpoint_every: int | None = None  # steps between checkpoints; default: 100, for ppo and grpo 50
     seed: int = 0  # seed of weights, data order and sampling
     wandb: str | None = None  # project on Weights & Biases to log to; needs llmguide[wandb]
 
-    def merge_into(self, defaults: Config) -> Config:
+    def merge_into(self, defaults: Config, n: int = 0) -> Config:
         """Return the defaults, overridden by the given options.
 
-        >>> Steps(batch_size=4).merge_into(TrainConfig(n_steps=10, context_length=8)).batch_size
+        Args:
+            defaults: Training configuration of a stage.
+            n: Number of training examples or prompts, for ``epochs``.
+
+        Raises:
+            ValueError: Both the number of steps and of epochs are given, or an option is out of range.
+
+        >>> config = Steps(batch_size=4).merge_into(TrainConfig(n_steps=10, context_length=8))
+        >>> config.batch_size, config.n_steps
+        (4, 10)
+        >>> Steps(epochs=6, gradient_accumulation_steps=3).merge_into(config, n=8).n_steps
         4
         """
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        others = {"epochs", "wandb"}  # `schedule` turns epochs into steps
-        return replace(defaults, **{name: given[name] for name in given.keys() - others})
-
-
-@dataclass(frozen=True)
-class TrainSteps(Steps):
-    """Training options of the stages that train on a data set."""
-
-    epochs: float | None = None  # passes over the training data, in place of --n-steps
-    gradient_accumulation_steps: int = 1  # batches per optimizer step; short: --accumulation
-    precision: Precision = "float32"  # bfloat16, or bf16: autocast; weights and optimizer stay float32
-    activation_checkpointing: bool = False  # less memory, a third more computation; short: --recompute
+        others = {"epochs", "wandb"}
+        config = replace(defaults, **{name: given[name] for name in given.keys() - others})
+        if self.epochs is None:
+            return config
+        if self.n_steps is not None:
+            raise ValueError("--epochs and --n-steps both set the length of the run; give one of them")
+        if not 0 < self.epochs < inf:
+            raise ValueError(f"--epochs {self.epochs:g} must be above 0")
+        return replace(config, n_steps=max(1, ceil(self.epochs * n / per_step(config))))
 
 
 @dataclass(frozen=True)
@@ -117,13 +130,7 @@ class ComparisonData:
     held_out: float = 0.2  # fraction of texts or conversations that is held out
 
 
-STEPS, TRAIN_STEPS, LORA, MODEL_SOURCE, COMPARISON_DATA = (
-    Steps(),
-    TrainSteps(),
-    Lora(),
-    ModelSource(),
-    ComparisonData(),
-)
+STEPS, LORA, MODEL_SOURCE, COMPARISON_DATA = Steps(), Lora(), ModelSource(), ComparisonData()
 
 
 def options_of(source: ModelSource, steps: Steps, lora: Lora, rows: Iterable[Any]) -> dict[str, Any]:
@@ -136,12 +143,12 @@ def options_of(source: ModelSource, steps: Steps, lora: Lora, rows: Iterable[Any
     }
 
 
-def per_step(config: TrainConfig) -> int:
-    """Return the number of examples of an optimizer step."""
+def per_step(config: TrainConfig | PolicyTrainerConfig) -> int:
+    """Return the number of examples or prompts of a step."""
     return config.batch_size * config.gradient_accumulation_steps
 
 
-def schedule(steps: TrainSteps, *, n: int, epochs: float, batch_size: int, lr: float) -> TrainConfig:
+def schedule(steps: Steps, *, n: int, epochs: float, batch_size: int, lr: float) -> TrainConfig:
     """Return a training configuration for a number of examples.
 
     Args:
@@ -151,33 +158,12 @@ def schedule(steps: TrainSteps, *, n: int, epochs: float, batch_size: int, lr: f
         batch_size: Default batch size.
         lr: Default peak learning rate.
 
-    Raises:
-        ValueError: Both the number of steps and the number of epochs are given, or an option is out of range.
-
-    >>> config = schedule(TrainSteps(batch_size=4), n=10, epochs=2, batch_size=16, lr=1e-3)
+    >>> config = schedule(Steps(batch_size=4), n=10, epochs=2, batch_size=16, lr=1e-3)
     >>> config.batch_size, config.n_steps
     (4, 5)
-    >>> steps = TrainSteps(epochs=6, gradient_accumulation_steps=3)
-    >>> schedule(steps, n=8, epochs=2, batch_size=4, lr=1e-3).n_steps
-    4
     """
-    if steps.epochs is not None and steps.n_steps is not None:
-        raise ValueError("--epochs and --n-steps both set the length of the run; give one of them")
-    if steps.gradient_accumulation_steps < 1:
-        raise ValueError(f"--accumulation {steps.gradient_accumulation_steps} must be at least 1")
-    if steps.epochs is not None and not 0 < steps.epochs < inf:
-        raise ValueError(f"--epochs {steps.epochs:g} must be above 0")
-    size = steps.batch_size or batch_size
-    passes = epochs if steps.epochs is None else steps.epochs
-    n_steps = steps.n_steps or max(1, ceil(passes * n / (size * steps.gradient_accumulation_steps)))
-    return steps.merge_into(
-        TrainConfig(
-            n_steps=n_steps,
-            context_length=1,  # the data set has its own length
-            batch_size=size,
-            lr=lr,
-            weight_decay=0.01,
-            eval_every=max(1, n_steps // 5),
-            log_every=max(1, n_steps // 50),
-        )
-    )
+    if steps.n_steps is None and steps.epochs is None:
+        steps = replace(steps, epochs=epochs)
+    defaults = TrainConfig(n_steps=1, batch_size=batch_size, lr=lr, weight_decay=0.01)
+    config = steps.merge_into(defaults, n)
+    return replace(config, eval_every=max(1, config.n_steps // 5), log_every=max(1, config.n_steps // 50))

@@ -21,12 +21,15 @@ BATCH_SIZE = 32
 LAST = 10  # number of steps whose mean is reported
 
 
-def answerable(chat: Chat, asked: Sequence[Problem], max_new_tokens: int) -> list[tuple[list[int], Problem]]:
+def answerable(
+    chat: Chat, asked: Sequence[Problem], max_new_tokens: int, max_length: int | None
+) -> list[tuple[list[int], Problem]]:
     """Encode prompts, and drop those that leave no room for a completion of full length."""
-    context = chat.model.config.context_length
-    room = context - max_new_tokens
+    context: int = chat.model.config.context_length
+    longest = context if max_length is None else min(max_length, context)
+    room = longest - max_new_tokens
     if room < 1:
-        raise ValueError(f"--max-new-tokens {max_new_tokens} leaves no room in a context of {context} tokens")
+        raise ValueError(f"--max-new-tokens {max_new_tokens} leaves no room for a prompt in {longest} tokens")
     written = [(chat.prompt(problem.prompt), problem) for problem in asked]
     return drop_too_long([item if len(item[0]) <= room else None for item in written], "prompts", room)
 
@@ -45,14 +48,15 @@ def share_right(
         for first in range(0, len(prompts), BATCH_SIZE):
             size = min(BATCH_SIZE, len(prompts) - first)
             ids, attention_mask = (part.to(device) for part in data.batch(first, size))
-            rollouts = rollout(
-                policy.eval(),
-                ids,
-                config.max_new_tokens,
-                attention_mask=attention_mask,
-                temperature=config.temperature,
-                eos_id=config.eos_id,
-            )
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                rollouts = rollout(
+                    policy.eval(),
+                    ids,
+                    config.max_new_tokens,
+                    attention_mask=attention_mask,
+                    temperature=config.temperature,
+                    eos_id=config.eos_id,
+                )
             right += reward(rollouts).sum().item()
     return wilson_interval(right, len(prompts))
 

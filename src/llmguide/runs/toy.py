@@ -28,7 +28,7 @@ from llmguide.post_training.toy.methods import (
 from llmguide.post_training.toy.world import World, optimum, preferences, tiny_world
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run, train_run
-from llmguide.runs.options import Steps
+from llmguide.runs.options import Steps, per_step
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.runs.toy_report import (
     N_LOGGED,
@@ -188,7 +188,7 @@ def _policy_gradient(
     else:
         config = steps.merge_into(grpo_choices(world, N_STEPS, **given))
         name, unit = config.variant, f"groups of {config.group_size} completions"
-    say(f"the tiny world: {config.n_steps} rollouts of {config.batch_size} {unit}")
+    say(f"the tiny world: {config.n_steps} rollouts of {per_step(config)} {unit}")
     torch.manual_seed(steps.seed)
     trainer = policy_trainer(world, policy, learned, config)
     logger = Exact(loggers(output, steps.wandb), policy, reference, world, n_steps=config.n_steps)

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 def training_blocks(
     model: nn.Module, *, activation_checkpointing: bool = False, compiled: bool = False
 ) -> Iterator[None]:
-    """Run the blocks of a model in training mode with activation checkpointing, or compiled, in this context.
+    """Run the blocks of a model with activation checkpointing, or compiled, where gradients are computed.
 
     Args:
         model: Model whose blocks are the modules in lists whose name ends with ``blocks``.
@@ -50,7 +50,7 @@ def training_blocks(
             training = partial(checkpoint, training, use_reentrant=False)
         if compiled:
             training = torch.compile(training)
-        block.forward = partial(_forward, block, block.forward, training)
+        block.forward = partial(_forward, block.forward, training)
     try:
         yield
     finally:
@@ -71,10 +71,8 @@ def find_blocks(model: nn.Module) -> list[nn.Module]:
     return blocks
 
 
-def _forward(
-    block: nn.Module, plain: Callable[..., Any], training: Callable[..., Any], *args: Any, **options: Any
-) -> Any:
-    return (training if block.training else plain)(*args, **options)
+def _forward(plain: Callable[..., Any], training: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    return (training if torch.is_grad_enabled() else plain)(*args, **options)
 
 
 def _can_compile(device: torch.device) -> bool:

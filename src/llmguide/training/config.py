@@ -66,9 +66,8 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("lr", "max_grad_norm", "max_spike"):
             if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} must be above 0; inf switches clipping and checks off"
-                )
+                off = "" if name == "lr" else "; inf switches it off"
+                raise ValueError(f"{name}={getattr(self, name)} must be above 0{off}")
         for name in ("warmup_ratio", "decay_ratio", "min_lr_ratio"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is a fraction and must be between 0 and 1")

@@ -139,6 +139,11 @@ def _inputs_and_targets(item: Any) -> tuple[Tensor, Tensor]:
         return item[0], item[1]
     if not isinstance(item, Mapping):
         ids = torch.as_tensor(item)
+        if not ids.dim():
+            raise ValueError(
+                f"an item of the data set is the number {ids}; give the tokens of all as one tensor, or each "
+                "sequence as a tensor or a dict with input_ids"
+            )
         return ids[..., :-1], ids[..., 1:]
     ids = torch.as_tensor(item["input_ids"])
     labels = torch.as_tensor(item.get("labels", ids))

@@ -320,7 +320,13 @@ def test_unclipped_first_step_is_the_policy_gradient():
 def test_unknown_kinds_are_named():
     with pytest.raises(ValueError, match="kind='k4' must be one of k1, k2, k3"):
         kl_estimate(torch.zeros(1), torch.zeros(1), "k4")
-    for wrong in ({"kl_kind": "k4"}, {"lam": 1.5}, {"n_epochs": 0}, {"temperature": 0.0}):
+    for wrong in (
+        {"kl_kind": "k4"},
+        {"lam": 1.5},
+        {"n_epochs": 0},
+        {"temperature": 0.0},
+        {"precision": "float16"},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             PPOConfig(**{"n_steps": 1, "batch_size": 1, "max_new_tokens": 1} | wrong)
 
@@ -464,8 +470,20 @@ def test_bad_rewards_and_gradients_stop_the_run():
     ppo = small_ppo()
     before = deepcopy(ppo.trained.state_dict())
     with pytest.raises(DivergenceError, match="loss nan"):
-        ppo.optimizer_step(ppo.value_model.head.weight.sum() * nan, {})
+        ppo.optimizer_step(torch.tensor(nan), {})
     assert all(value.equal(before[name]) for name, value in ppo.trained.state_dict().items())
+
+
+def test_in_bfloat16_the_rollout_is_rounded_and_the_weights_are_not():
+    ppo, rollouts = small_ppo(precision="bfloat16", n_epochs=1, n_minibatches=1), []
+    reward = ppo.reward
+    ppo.reward = lambda each: reward(rollouts.append(each) or each)
+    exact = deepcopy(ppo.policy)
+    metrics = ppo.step(torch.tensor(PROMPTS[:1] * 8))
+    assert metrics["approx_kl"] == pytest.approx(0, abs=1e-3)  # of the update, which is rounded as well
+    error = (completion_logprobs(exact, rollouts[0])[0] - rollouts[0].logprobs).abs().max()
+    assert 1e-4 < error < 0.1
+    assert {p.dtype for p in ppo.trained.parameters()} == {torch.float32}
 
 
 def test_temperature_is_part_of_the_policy():

@@ -76,6 +76,16 @@ def test_drawing_stops_when_all_rows_have_ended():
     assert rollouts.ended.all()
 
 
+def test_the_first_of_several_stop_tokens_ends_a_completion():
+    rollouts = draw(eos_id=(5, 3), n_completions=40)
+    for row in range(len(rollouts.ids)):
+        *before, last = rollouts.completion(row)
+        assert not {5, 3} & {*before}
+        assert rollouts.ended[row] == (last in (5, 3))
+        assert rollouts.ended[row] or len(before) == 6
+    assert {5, 3} <= {rollouts.completion(row)[-1] for row in range(len(rollouts.ids))}
+
+
 def test_without_end_of_text_all_have_the_full_length():
     rollouts = draw(eos_id=None)
     assert rollouts.mask.all()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import PolicyTrainer
+from llmguide.training import activation_checkpointing
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="fork")
 ROOT = Path(__file__).parents[3]
@@ -127,3 +129,22 @@ def test_prompts_must_divide_among_processes(monkeypatch):
     monkeypatch.setattr("llmguide.training.distributed.world", lambda: (0, 4))
     with pytest.raises(ValueError, match="6 sequences do not divide among 4 processes"):
         learner("grpo").generate(torch.ones(6, 1, dtype=torch.long), None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_accumulation_and_recomputation_end_as_the_larger_batch(kind, monkeypatch):
+    whole, checkpoint, sizes = alone(kind), activation_checkpointing.checkpoint, []
+
+    def counted(function, x, *args, **options):
+        sizes.append(len(x))
+        return checkpoint(function, x, *args, **options)
+
+    monkeypatch.setattr(activation_checkpointing, "checkpoint", counted)
+    parts = learner(kind)
+    changes = {"batch_size": 2, "gradient_accumulation_steps": 3, "activation_checkpointing": True}
+    parts.config = replace(parts.config, **changes)
+    parts.train(PROMPTS)
+    n_rows = COMMON["batch_size"] * getattr(whole.config, "group_size", 1)
+    assert sum(sizes) >= COMMON["n_steps"] * COMMON["n_epochs"] * n_rows
+    assert max(sizes) <= -(-n_rows // COMMON["n_minibatches"] // 3)
+    assert_same(whole, {"model": parts.trained.state_dict(), "history": parts.history})

@@ -138,6 +138,9 @@ def test_reward_of_a_rollout_looks_up_the_prompt():
     answers = Rollout(ids, attention, mask, zeros, zeros[..., None], mask[:, 0])
     score = reward(numeric, lambda row: bytes(row).decode(), {"2+2=": "4", "12+2=": "14"}, eos_id=0)
     assert score(answers).tolist() == [1, 1, 0]
+    ends = (0, *b"4")  # the completions are then "", "1" and "5"
+    score = reward(numeric, lambda row: bytes(row).decode(), {"2+2=": "5", "12+2=": "1"}, eos_id=ends)
+    assert score(answers).tolist() == [0, 1, 1]
 
 
 # Properties

@@ -69,7 +69,9 @@ def from_hf(hf_model: Any) -> Convertible:
 def to_hf(model: Convertible) -> Any:
     """Convert our model to one of transformers, with a copy of its weights.
 
-    Its ``save_pretrained(folder)`` writes a folder that `load` and other programs, such as vLLM, read.
+    Its ``save_pretrained(folder)`` writes a folder that `load` and other programs, such as vLLM, read. The
+    trainers of transformers and TRL take it: it is called with ``input_ids`` and ``labels``. `from_hf`
+    converts the result back.
 
     Args:
         model: A decoder, `Encoder` or `MaskedLM`.

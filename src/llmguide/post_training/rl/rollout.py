@@ -23,7 +23,7 @@ Glossary: ``B`` completions, ``B_p`` prompts, ``T_p`` tokens of the padded promp
 longest completion, ``T_all`` of both, ``D`` model width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -47,10 +47,10 @@ class Rollout(NamedTuple):
     Attributes:
         ids: Prompts, padded on the left, and completions, padded on the right ``(B, T_all)``.
         attention_mask: True for the tokens of prompts and completions, False for padding ``(B, T_all)``.
-        mask: True for the tokens of the completion, the end-of-text token included ``(B, T)``.
+        mask: True for the tokens of the completion, the token that ends it included ``(B, T)``.
         logprobs: Log-probability of each token when it was sampled, 0 for padding ``(B, T)``.
         states: Last hidden state before each token, which predicted it ``(B, T, D)``.
-        ended: Whether the completion ended with the end-of-text token, not at the token limit ``(B,)``.
+        ended: Whether the completion ended with a token of `eos_id`, not at the token limit ``(B,)``.
     """
 
     ids: Tensor
@@ -80,7 +80,7 @@ class Rollout(NamedTuple):
         return cast("list[int]", self.ids[row, :T_p][self.attention_mask[row, :T_p]].tolist())
 
     def completion(self, row: int) -> list[int]:
-        """Return the token ids of one completion, without padding, with the end-of-text token if present."""
+        """Return the token ids of one completion, without padding, with the token that ends it if present."""
         return cast("list[int]", self.completions[row][self.mask[row]].tolist())
 
 
@@ -92,7 +92,7 @@ def rollout(
     attention_mask: AttentionMask | None = None,
     n_completions: int = 1,
     temperature: float = 1.0,
-    eos_id: int | None = None,
+    eos_id: int | Collection[int] | None = None,
     generator: torch.Generator | None = None,
     world: ProcessGroup = SINGLE_PROCESS,
 ) -> Rollout:
@@ -105,7 +105,7 @@ def rollout(
         attention_mask: 1 for the tokens of the prompts and 0 for padding; needed if there is any.
         n_completions: Completions per prompt, in adjacent rows; the prompt itself is run once.
         temperature: Softmax temperature of the policy, above 0.
-        eos_id: Token that ends a completion; None: all have the full length.
+        eos_id: Token that ends a completion, or several; None: all have the full length.
         generator: Random number generator; None: torch's global one.
         world: Rank and number of the processes, each with as many prompts and with the same random state: the
             completions are then those that one process would sample for all prompts.
@@ -133,6 +133,8 @@ def rollout(
     mask = torch.ones_like(prompts, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     parents = torch.arange(len(prompts), device=prompts.device).repeat_interleave(n_completions)
     padding_mask = left_padded(mask)
+    stops = stop_ids(eos_id)
+    ends = prompts.new_tensor(stops)
     tokens, logprobs, states, alive = [], [], [], [torch.ones_like(parents, dtype=torch.bool)]
     with torch.inference_mode():
         cache = new_cache(policy, prompts.shape[1] + max_new_tokens)
@@ -146,13 +148,11 @@ def rollout(
             token = sample(log_p, generator) if world.size == 1 else _sample_share(log_p, generator, world)
             states.append(state)
             logprobs.append(log_p.gather(1, token[:, None]).squeeze(1))
-            if eos_id is not None:
-                token = token.masked_fill(~alive[-1], eos_id)
-                alive.append(alive[-1] & (token != eos_id))
-            else:
-                alive.append(alive[-1])
+            if stops:
+                token = token.masked_fill(~alive[-1], stops[0])
+            alive.append(alive[-1] & ~torch.isin(token, ends))
             tokens.append(token)
-            if n_sampled == max_new_tokens or (eos_id is not None and _all_ended(alive[-1], world)):
+            if n_sampled == max_new_tokens or (stops and _all_ended(alive[-1], world)):
                 break
             if padding_mask is not None:
                 padding_mask = F.pad(padding_mask, (0, 1), value=True)
@@ -167,6 +167,17 @@ def rollout(
         states=torch.stack(states, dim=1),
         ended=~torch.stack(alive, dim=1)[:, -1],
     )
+
+
+def stop_ids(eos_id: int | Collection[int] | None) -> list[int]:
+    """Return the ids of the tokens that end a completion.
+
+    >>> stop_ids(None), stop_ids(2), stop_ids((2, 5))
+    ([], [2], [2, 5])
+    """
+    if eos_id is None:
+        return []
+    return [eos_id] if isinstance(eos_id, int) else list(eos_id)
 
 
 def _sample_share(log_p: Tensor, generator: torch.Generator | None, world: ProcessGroup) -> Int[Tensor, " B"]:

@@ -31,6 +31,7 @@ from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.prompts import PromptDataset
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
 from llmguide.training import distributed, distributed_checkpoint
+from llmguide.training.activation_checkpointing import training_blocks
 from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.divergence import DivergenceError
 from llmguide.training.interrupts import interrupts
@@ -129,8 +130,9 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         device = next(self.policy.parameters()).device
 
         def next_prompts() -> tuple[Tensor, Tensor]:
-            ids, attention_mask = data.batch(self.position, config.batch_size)
-            self.position += config.batch_size
+            n_prompts = config.batch_size * config.gradient_accumulation_steps
+            ids, attention_mask = data.batch(self.position, n_prompts)
+            self.position += n_prompts
             return ids.to(device), attention_mask.to(device)
 
         self.next_prompts = next_prompts
@@ -205,16 +207,17 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         first, n_own = distributed.local_range(0, len(prompts))
         distributed.broadcast_rng_state()
         own = slice(first, first + n_own)
-        rollouts = rollout(
-            self.policy,
-            prompts[own],
-            config.max_new_tokens,
-            attention_mask=None if attention_mask is None else attention_mask[own],
-            n_completions=n_completions,
-            temperature=config.temperature,
-            eos_id=config.eos_id,
-            world=world,
-        )
+        with self.autocast():
+            rollouts = rollout(
+                self.policy,
+                prompts[own],
+                config.max_new_tokens,
+                attention_mask=None if attention_mask is None else attention_mask[own],
+                n_completions=n_completions,
+                temperature=config.temperature,
+                eos_id=config.eos_id,
+                world=world,
+            )
         scores = self.reward(rollouts).float()
         if scores.shape != rollouts.ended.shape or not scores.isfinite().all():
             raise ValueError(
@@ -231,11 +234,13 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
     @torch.no_grad()
     def data_parallel_map(self, function: Callable[[Rollout], Tensor], rollouts: Rollout) -> Tensor:
         """Apply a function to every completion, each process to its slice, and gather the results."""
-        if distributed.world().size == 1:
-            return function(rollouts)
-        n = len(rollouts.ids)
-        rows = torch.arange(n, device=rollouts.ids.device)[distributed.rank_slice(n)]
-        return distributed.all_gather(function(rollouts.take(_at_least_one(rows)))[: len(rows)], n)
+        with self.autocast():
+            if distributed.world().size == 1:
+                return function(rollouts)
+            n = len(rollouts.ids)
+            rows = torch.arange(n, device=rollouts.ids.device)[distributed.rank_slice(n)]
+            results = function(rollouts.take(_at_least_one(rows)))[: len(rows)]
+        return distributed.all_gather(results, n)
 
     def reference_logprobs(self, rollouts: Rollout) -> Float[Tensor, "B T"]:
         """Compute the log-probabilities of the completion tokens under the reference model."""
@@ -259,20 +264,31 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         Returns:
             The metrics and the gradient norm, averaged over the optimizer steps.
         """
-        history = []
-        for rows in self.minibatches(len(mask)):
-            own = rows[distributed.rank_slice(len(rows))]
-            # weights with which the means of the processes sum to the mean of the minibatch
-            token_weight = mask[own].sum() / mask[rows].sum().clamp(min=1)
-            completion_weight = token_weight.new_tensor(len(own) / len(rows))
+        config, history = self.config, []
+
+        def backward(part: Tensor, rows: Tensor) -> dict[str, Tensor]:
+            # weights with which the means of the parts of all processes sum to the mean of the minibatch
+            token_weight = mask[part].sum() / mask[rows].sum().clamp(min=1)
+            completion_weight = token_weight.new_tensor(len(part) / len(rows))
             weight = token_weight if per_token else completion_weight
-            # a process without rows computes the loss of one, with weight 0
-            loss, metrics = minibatch_loss(own if len(own) else rows[:1])
-            metrics = {
+            recompute = config.activation_checkpointing
+            with self.autocast(), training_blocks(self.trained, activation_checkpointing=recompute):
+                # a process without rows computes the loss of one, with weight 0
+                loss, metrics = minibatch_loss(part if len(part) else rows[:1])
+            loss = loss * weight
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            return {"loss": loss.detach()} | {
                 name: value.detach() * (weight if name == "policy_loss" else token_weight)
                 for name, value in metrics.items()
             }
-            history.append(metrics | {"grad_norm": self.optimizer_step(loss * weight, metrics)})
+
+        for rows in self.minibatches(len(mask)):
+            own = rows[distributed.rank_slice(len(rows))]
+            self.optimizer.zero_grad()
+            parts = [backward(part, rows) for part in own.chunk(config.gradient_accumulation_steps)]
+            metrics = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+            loss = metrics.pop("loss")
+            history.append(metrics | {"grad_norm": self.optimizer_step(loss, metrics)})
         return means(history)
 
     def minibatches(self, n_rows: int) -> Iterator[Int[Tensor, " n"]]:
@@ -282,7 +298,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
             yield from torch.randperm(n_rows).to(device).chunk(self.config.n_minibatches)
 
     def optimizer_step(self, loss: Float[Tensor, ""], metrics: dict[str, Tensor]) -> Float[Tensor, ""]:
-        """Backpropagate and update the weights; return the norm of the gradient before clipping.
+        """Update the weights by their gradients; return the norm of the gradient before clipping.
 
         Loss, gradients and metrics of this process are all-reduced (summed) in place.
 
@@ -293,9 +309,6 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         Raises:
             DivergenceError: The loss or the gradient is not finite; the weights are left as they were.
         """
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        loss = loss.detach()
         grads = [p.grad for p in self.trained.parameters() if p.grad is not None]
         distributed.all_reduce_([loss, *metrics.values(), *grads])
         norm = clip_grad_norm_(self.trained.parameters(), self.config.max_grad_norm)
@@ -308,6 +321,12 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
             group["lr"] = self.lr
         self.optimizer.step()
         return norm
+
+    def autocast(self) -> torch.autocast:
+        """Return a context in which matrix products have the precision of the config."""
+        device = next(self.policy.parameters()).device
+        enabled = self.config.precision == "bfloat16"
+        return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
     @property
     def lr(self) -> float:

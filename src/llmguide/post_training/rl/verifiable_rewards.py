@@ -18,12 +18,12 @@ Hendrycks et al. 2021, arXiv:2103.03874 (``\boxed``).
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
 
 import torch
 
-from llmguide.post_training.rl.rollout import Rollout
+from llmguide.post_training.rl.rollout import Rollout, stop_ids
 from llmguide.post_training.rl.trainer import Reward
 
 MAX_NUMBER = 40  # characters
@@ -179,7 +179,7 @@ def reward(
     decode: Callable[[list[int]], str],
     expected: Mapping[str, str],
     *,
-    eos_id: int | None = None,
+    eos_id: int | Collection[int] | None = None,
 ) -> Reward:
     """Make a reward function for PPO and GRPO from a check on texts.
 
@@ -187,7 +187,7 @@ def reward(
         check: Function from the text of a completion and the expected answer to a score, such as `numeric`.
         decode: Function of the tokenizer from token ids to text.
         expected: Expected answer of each prompt; the keys are decoded prompts.
-        eos_id: End-of-text token, which is removed before decoding; None: nothing is removed.
+        eos_id: Tokens that end a completion, which are removed before decoding; None: nothing is removed.
 
     Returns:
         Function from a rollout to the score of each completion.
@@ -203,8 +203,8 @@ def reward(
     """
 
     def score(rollouts: Rollout) -> torch.Tensor:
-        rows = range(len(rollouts.ids))
-        completions = [decode([i for i in rollouts.completion(row) if i != eos_id]) for row in rows]
+        rows, ends = range(len(rollouts.ids)), stop_ids(eos_id)
+        completions = [decode([i for i in rollouts.completion(row) if i not in ends]) for row in rows]
         answers = [expected[decode(rollouts.prompt(row))] for row in rows]
         scores = [check(text, answer) for text, answer in zip(completions, answers, strict=True)]
         return torch.tensor(scores, dtype=torch.float32, device=rollouts.ids.device)
