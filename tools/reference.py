@@ -41,6 +41,7 @@ _MACHINERY = {
     "comparing",
     "course",
     "grading",
+    "sandbox",
     "time_limit",
 }  # of the exercises; the rest are lessons
 _SOURCE = re.compile(r"^ *@source llmguide\.([\w.]+)", re.MULTILINE)
