@@ -13,7 +13,7 @@ from llmguide.coding.sandbox.worker import encode
 from llmguide.exercises import exercise, exercises
 from llmguide.exercises.checking import check
 from llmguide.exercises.grading import compare, observe
-from llmguide.exercises.sandbox import Sandbox, graded, pack, unpack
+from llmguide.exercises.sandbox import REQUIRED, Sandbox, graded, pack, unpack
 
 HALF = "def temperature(logits, t):\n    return logits / t\n"
 PATCHED = f"""
@@ -131,7 +131,7 @@ def test_an_answer_may_need_the_reader_s_own_earlier_answers(sandbox):
             "imports llmguide",
         ),
         ("def temperature(logits, t): return object()", "a value of type object cannot be compared"),
-        ("def temperature(logits, t): return [0] * 400_000", "the limit is 1,048,576"),
+        ("def temperature(logits, t): return 'a' * 2_000_000", "the limit is 1,048,576"),
         (PATCHED, "multiplied by the temperature"),
         ("import os\nos.write(3, b'{\"results\": [1]}\\n')\nos._exit(0)", FORGED),
     ],
@@ -176,3 +176,10 @@ def test_a_killed_process_is_told_from_a_wrong_answer(monkeypatch):
         broken.grade("temperature", HALF)
     assert isinstance(broken._process, subprocess.Popen)
     assert broken._process.poll() is not None
+
+
+def test_a_missing_layer_is_refused(sandbox, monkeypatch):
+    layers = dict.fromkeys(REQUIRED, "off")
+    monkeypatch.setattr("llmguide.exercises.sandbox._Wire.receive", lambda *_: {"layers": layers})
+    with pytest.raises(RuntimeError, match=r"lacks required layers of the sandbox: {'limits': 'off'"):
+        sandbox.grade("temperature", HALF)

@@ -130,19 +130,25 @@ class Sandbox:
                 with theirs, self._lock:
                     socket.send_fds(self._control, [f"{LIMIT_S} {folder}".encode()], [theirs.fileno()])
                 wire = _Wire(mine)
-                layers = wire.receive(_START_S)["layers"]
-                if missing := {layer: layers[layer] for layer in REQUIRED if layers[layer] != "on"}:
-                    raise RuntimeError(f"this machine lacks required layers of the sandbox: {missing}")
+                self._check_layers(wire)
                 wire.send({"name": asked.name, "source": source, "own": dict(own)})
                 return graded(asked, wire.receive(4 * LIMIT_S))
         except StoppedError as stop:
             if self._process.poll() is not None:
                 self._fail()
             return Grade(False, f"{asked.name}: {stop}", "stopped")
-        except BrokenPipeError:
+        except ConnectionError:
             self._fail()
         finally:
             remove_tree(folder)
+
+    def _check_layers(self, wire: "_Wire") -> None:
+        try:
+            layers = wire.receive(_START_S)["layers"]
+        except StoppedError:  # no answer has run yet
+            self._fail()
+        if missing := {layer: layers[layer] for layer in REQUIRED if layers[layer] != "on"}:
+            raise RuntimeError(f"this machine lacks required layers of the sandbox: {missing}")
 
 
 class _Wire:
