@@ -35,6 +35,54 @@ attention `q`, `k`, `v` and `o` (D, D), and those of the feed-forward layer, `up
 4D). Matrices are stored as in `torch.nn.Linear`, outputs by inputs; there are no biases.
 """
 
+_SHARING = """
+## Certificates
+
+A certificate is a file with your solutions, which anyone can check by running them again:
+
+```console
+llmguide learn --certificate ada.json   # the solved exercises of the folder learn
+llmguide verify ada.json
+```
+
+`verify` runs each solution in a sandbox on Linux and says which are right. It also says if the file was
+changed after it was written, if another version of the guide wrote it, and if an exercise is unknown.
+The file that you [export from your browser](progress.md#a-file-to-take-along) works as well. A
+certificate shows that the solutions work. It cannot show who wrote them.
+
+## For teachers
+
+Choose exercises, and hand them out, collect the answers and grade them on your own machine. There is no
+server and no account.
+
+```console
+llmguide class new week-1 --exercises temperature bits   # or: --exercises ladder
+llmguide class collect week-1 answers
+llmguide class report week-1
+```
+
+`new` writes a folder for your students, `week-1/handout`, with the tasks and a file to complete for
+each exercise. `collect` reads a folder that contains a folder or a certificate for each student.
+`report` prints a table and writes `week-1/report.csv`. Where an answer is wrong in a known way, the
+table names the mistake. To see the message and the hint that belong to it, run `llmguide verify` on a
+file in `week-1/submissions`.
+
+Each answer runs in a sandbox of its own, which needs Linux: it has no network, cannot read or write
+your files, and may use 20 seconds of processor time. The results are compared outside of it. An answer
+of the ladder is right if it works with the package's functions or with the student's own earlier
+answers. All students get the same tests. The package contains the solutions, so read the files where
+grades matter.
+
+If your course uses Otter-Grader or nbgrader, write the exercises as an instructor's notebook for it:
+
+```console
+llmguide class export week-1 otter
+llmguide class export week-1 nbgrader
+```
+
+These graders run the answers as they are configured to, not in the sandbox of this guide.
+"""
+
 
 def placed() -> dict[str, list[str]]:
     """For each page the names of its graded exercises, both in reading order.
@@ -64,7 +112,7 @@ def render() -> str:
     )
     chapters = (_chapter(*pair) for pair in placed().items())
     rungs = (f"@exercise {found.name}\n" for found in LADDER)
-    return "\n".join([head, _INTRODUCTION.strip(), "", *chapters, _LADDER, *rungs])
+    return "\n".join([head, _INTRODUCTION.strip(), "", *chapters, _LADDER, *rungs, _SHARING])
 
 
 def _chapter(page: str, names: list[str]) -> str:

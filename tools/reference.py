@@ -38,9 +38,13 @@ FOLDERS = (
 BEGIN, END = "      # written by tools.reference\n", "      # end of what tools.reference writes\n"
 _MACHINERY = {
     "checking",
+    "classroom",
     "comparing",
     "course",
     "grading",
+    "notebooks",
+    "sandbox",
+    "solutions",
     "time_limit",
 }  # of the exercises; the rest are lessons
 _SOURCE = re.compile(r"^ *@source llmguide\.([\w.]+)", re.MULTILINE)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,6 +31,8 @@ COMMANDS = {
     "grpo": "GRPO and its variants on verifiable rewards or a reward model",
     "dpo": "train on comparisons directly, with DPO",
     "learn": "solve the exercises of the guide in your editor, checked at each save",
+    "verify": "run the solutions of a certificate again, in a sandbox",
+    "class": "for teachers: hand out exercises, collect answers, grade them in a sandbox",
     "project": "run one of the projects, from data to evaluation",
     "start": "start a project as an assignment: specification, stubs, tests, report",
     "check": "pass or fail a run of a project, an assignment, or your own model",
@@ -47,6 +50,8 @@ EXAMPLES = """\
   llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo
   llmguide learn                                     exercises in your editor: build a GPT step by step
+  llmguide learn --certificate ada.json              your solutions in a file, for llmguide verify
+  llmguide class new week-1 --exercises temperature top-p
   llmguide serve                                     the guide, whose cells run in your Python
   llmguide project character-model                   and llmguide check character-model
   llmguide start character-model                     the same project, written by you from stubs
@@ -139,7 +144,7 @@ def _run(name: str, args: list[str]) -> None:
             sys.stdout.write(f"{_description(name)}\n\nTo see the options, and to run it: {message}\n")
             return
         raise ModuleNotFoundError(message) from None
-    module = import_module(f"llmguide.cli.{name}")
+    module = import_module(f"llmguide.cli.{_module(name)}")
     run = tyro.extras.subcommand_cli_from_dict if isinstance(module.COMMAND, dict) else tyro.cli
     with _optional_values(tyro):
         run(
@@ -151,6 +156,11 @@ def _run(name: str, args: list[str]) -> None:
         )
 
 
+def _module(name: str) -> str:
+    """Return the name of a command's module, which must not be a keyword, such as class."""
+    return f"{name}_" if iskeyword(name) else name
+
+
 def _description(name: str) -> str:
     """Read the description of a command without importing its module, which may need an extra.
 
@@ -158,7 +168,7 @@ def _description(name: str) -> str:
     """
     from llmguide.post_training.datasets import FORMATS  # noqa: PLC0415  # imports torch
 
-    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / f"{_module(name)}.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DESCRIPTION":
             parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from llmguide.exercises.grading import Exercise, Grade, exercise, exercises, grade, line_of
+from llmguide.exercises.grading import Exercise, Grade, compare, exercise, exercises, line_of, observe
 from llmguide.exercises.time_limit import OutOfTime, time_limit
 
 Functions = dict[str, Callable[..., Any]]
@@ -67,13 +67,19 @@ def check(name: str, source: str, earlier: Mapping[str, str] | None = None) -> G
 
 def _check(asked: Exercise, source: str, own: Mapping[str, str]) -> Grade:
     """Grade code that calls the given answers of the reader, and the solutions of other exercises."""
+    results = observe_source(asked, source, own)
+    return results if isinstance(results, Grade) else compare(asked, results)
+
+
+def observe_source(asked: Exercise, source: str, own: Mapping[str, str]) -> list[Any] | Grade:
+    """Run code as `check` does, and return what the exercise observes, or a failing grade."""
     functions = _functions(asked.needs, own)
     if isinstance(functions, str):
         return Grade(False, f"{asked.name}: {functions}", "earlier answer")
     function = _load(asked, source, functions, _SOURCE)
     if isinstance(function, str):
         return Grade(False, f"{asked.name}: {function}", "does not run")
-    return grade(asked.name, function)
+    return observe(asked, function)
 
 
 def _functions(names: Iterable[str], own: Mapping[str, str]) -> Functions | str:

@@ -51,7 +51,7 @@ class Course:
         path = self.path(self.current)
         if not path.exists():
             write_text(path, stub(self.current))
-        return f"{self.bar()}\n\n{_described(self.current)}\n\nEdit {path} and save it."
+        return f"{self.bar()}\n\n{described(self.current)}\n\nEdit {path} and save it."
 
     def save(self) -> tuple[bool, str]:
         """Grade the file of the current exercise, and move on to the next exercise if it is right.
@@ -88,13 +88,24 @@ class Course:
             effort = f"{found.level}, {found.minutes} min" if found.level else ""
             yield f"{'x' if found.name in self.solved else '.'} {found.name:22} {effort}".rstrip()
 
+    def solutions(self) -> dict[str, str]:
+        """Return the sources of the solved exercises, by name.
+
+        Raises:
+            ValueError: None is solved, or a file is not UTF-8.
+        """
+        paths = {found.name: self.path(found) for found in self.order if found.name in self.solved}
+        sources = {name: read_source(path) for name, path in paths.items() if path.exists()}
+        if not sources:
+            raise ValueError(f"{self.folder} has no solved exercise; solve one with llmguide learn")
+        return sources
+
     def _graded(self, asked: Exercise) -> Grade:
         answers = {found.name: self.path(found) for found in needed((*asked.needs, *asked.demo_needs))}
         try:
-            earlier = {
-                name: _read(path) for name, path in answers.items() if name in self.solved and path.exists()
-            }
-            source = _read(self.path(asked))
+            solved = {name: path for name, path in answers.items() if name in self.solved and path.exists()}
+            earlier = {name: read_source(path) for name, path in solved.items()}
+            source = read_source(self.path(asked))
         except ValueError as error:
             return Grade(False, str(error), "does not run")
         return check(asked.name, source, earlier)
@@ -154,7 +165,8 @@ def stub(asked: Exercise) -> str:
     return f"{task}\n{calls}\n{imports}\n\n\ndef {asked.signature}:\n    raise NotImplementedError\n"
 
 
-def _described(asked: Exercise) -> str:
+def described(asked: Exercise) -> str:
+    """Return the name, the effort and the task of an exercise."""
     effort = f" ({asked.level}, {asked.minutes} minutes)" if asked.level else ""
     return f"Exercise {asked.name}{effort}\n{fill(asked.task, _WIDTH)}"
 
@@ -163,7 +175,8 @@ def _wrapped(message: str) -> str:
     return "\n".join(fill(line, _WIDTH) for line in message.split("\n"))
 
 
-def _read(path: Path) -> str:
+def read_source(path: Path) -> str:
+    """Return the text of a file; raises ValueError if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")  # without a byte order mark
     except UnicodeDecodeError:

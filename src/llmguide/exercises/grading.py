@@ -176,9 +176,23 @@ def grade(name: str, function: Callable[..., Any], *, timeout: float = 30.0) -> 
 
 def grade_exercise(asked: Exercise, function: Callable[..., Any], *, timeout: float = 30.0) -> Grade:
     """Grade a function as `grade` does, for an exercise that is not in a chapter."""
-    name, probes = asked.name, asked.probes()
-    results = []
-    for arguments in probes:
+    results = observe(asked, function, timeout=timeout)
+    return results if isinstance(results, Grade) else compare(asked, results)
+
+
+def observe(asked: Exercise, function: Callable[..., Any], *, timeout: float = 30.0) -> list[Any] | Grade:
+    """Call a function with the arguments of the test calls.
+
+    Args:
+        asked: Exercise that the function answers.
+        function: Function to call.
+        timeout: Seconds that one test call may take.
+
+    Returns:
+        What the exercise observes of each call, or a failing grade if a call does not end as it should.
+    """
+    name, results = asked.name, []
+    for arguments in asked.probes():
         given = copy.deepcopy(arguments)
         try:
             with time_limit(timeout):
@@ -194,12 +208,12 @@ def grade_exercise(asked: Exercise, function: Callable[..., Any], *, timeout: fl
         if not same(given, arguments):
             message = f"{name}: the function changes its arguments in place. Compute a new value instead."
             return Grade(False, message, "changes its arguments")
-    return _compared(asked, probes, results)
+    return results
 
 
-def _compared(asked: Exercise, probes: Sequence[Arguments], results: list[Any]) -> Grade:
-    """Grade what was observed of a function."""
-    expected = _observed(asked)
+def compare(asked: Exercise, results: list[Any]) -> Grade:
+    """Grade what `observe` returned."""
+    probes, expected = asked.probes(), _observed(asked)
     if all(map(asked.accept, results, expected)):
         return Grade(True, f"{asked.name}: right.")
     for i, mistake in enumerate(asked.mistakes):

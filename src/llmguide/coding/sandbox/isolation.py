@@ -71,6 +71,7 @@ def enter(
     layers: tuple[str, ...],
     system_calls: bytes,
     close: tuple[int, ...],
+    readable: tuple[str, ...] = (),
 ) -> dict[str, str]:
     """Isolate this process; returns in a descendant of the caller, while the caller waits and ends with it.
 
@@ -85,17 +86,18 @@ def enter(
         layers: Names of the layers to try.
         system_calls: Program of the seccomp filter; empty if there is none for this processor.
         close: File descriptors that only the process that continues may hold.
+        readable: Folders that can be read besides the libraries of Python and of the system.
 
     Returns:
         The state of each of `LAYERS`: ``"on"``, or the reason why it is off.
     """
     steps: dict[str, Callable[[], None]] = {
-        "unprivileged": lambda: _become_nobody(folder),
+        "unprivileged": lambda: _become_nobody(folder, readable),
         "namespaces": _unshare,
         "tmpfs": lambda: _mount_folder(folder),
         "capabilities": _drop_capabilities,
         "limits": lambda: _limit(memory_mb, cpu_s),
-        "landlock": lambda: _landlock(folder),
+        "landlock": lambda: _landlock(folder, readable),
         "seccomp": lambda: _seccomp(system_calls),
     }
     state: dict[str, str] = {}
@@ -160,22 +162,21 @@ def _limit(memory_mb: int, cpu_s: int) -> None:
             resource.setrlimit(getattr(resource, name), (limit, limit))
 
 
-def _become_nobody(folder: str) -> None:
+def _become_nobody(folder: str, readable: tuple[str, ...]) -> None:
     _need_linux()
     if os.geteuid() != 0:
         return
-    library = sysconfig.get_path("stdlib")
+    libraries = [sysconfig.get_path("stdlib"), *readable]
     os.chown(folder, NOBODY, NOBODY)
     os.setgroups([])
     os.setegid(NOBODY)
     os.seteuid(NOBODY)
-    readable = os.access(library, os.R_OK | os.X_OK, effective_ids=True) and os.access(
-        folder, os.W_OK | os.X_OK, effective_ids=True
-    )
+    refused = [path for path in libraries if not os.access(path, os.R_OK | os.X_OK, effective_ids=True)]
+    refused += [folder] * (not os.access(folder, os.W_OK | os.X_OK, effective_ids=True))
     os.seteuid(0)
     os.setegid(0)
-    if not readable:
-        raise UnavailableError(f"{library} is not readable by the user nobody, so the sandbox runs as root")
+    if refused:
+        raise UnavailableError(f"{refused[0]} is closed to the user nobody, so the sandbox runs as root")
     _empty_bounding_set()  # a namespace would restore them; without one, nobody could not drop them later
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
@@ -217,7 +218,7 @@ def _empty_bounding_set() -> None:
             _call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
-def _landlock(folder: str) -> None:
+def _landlock(folder: str, readable: tuple[str, ...]) -> None:
     _need_linux()
     create, add, restrict = 444, 445, 446  # the same on every processor
     version = _call("syscall", create, None, 0, 1)
@@ -231,7 +232,7 @@ def _landlock(folder: str) -> None:
         attributes = struct.pack("=Q", files)
     rules = _call("syscall", create, ctypes.create_string_buffer(attributes), len(attributes), 0)
     execute, write, read, read_folder = 1, 2, 4, 8
-    library = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    library = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *readable]
     system = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo"]
     allowed = [(path, execute | read | read_folder) for path in (*library, *system)]
     allowed += [(f"/dev/{name}", read | write) for name in ("null", "zero")]

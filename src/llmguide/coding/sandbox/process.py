@@ -87,7 +87,7 @@ class Box:
     def _open(self) -> None:
         limits, enter = self._limits, self._stack.enter_context
         folder = tempfile.mkdtemp(prefix="judge-")
-        self._stack.callback(_remove_tree, folder)
+        self._stack.callback(remove_tree, folder)
         self._stdin = os.open(f"{folder}/stdin", os.O_RDWR | os.O_CREAT, 0o600)
         self._stack.callback(os.close, self._stdin)
         Path(folder, "stdin").unlink()
@@ -244,7 +244,7 @@ class Box:
         return Verdict(status, case, given, expected, got, message, tail, seconds, self.layers)
 
 
-def _remove_tree(folder: str) -> None:
+def remove_tree(folder: str) -> None:
     """Remove a folder tree that may exceed the recursion limit and the longest path.
 
     Args:

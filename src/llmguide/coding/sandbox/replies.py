@@ -46,11 +46,12 @@ def _plain_error(error: Any) -> dict[str, Any]:
     """Keep the three fields that the worker sends, truncated and without terminal control characters."""
     match error:
         case {"type": str(name), "text": str(text), "line": int() | None as line}:
-            return {"type": _printable(name[:100]), "text": _printable(text[:500]), "line": line}
+            return {"type": printable(name[:100]), "text": printable(text[:500]), "line": line}
     raise StoppedError("error", FORGED)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Escape the characters of a text that could control a terminal, line ends among them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

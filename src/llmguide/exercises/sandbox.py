@@ -1,0 +1,335 @@
+"""Grade answers of other people: each runs in a sandbox of its own, and its results are compared outside.
+
+A bare Python with an empty environment imports torch and the exercises once. For each answer it forks, and
+the fork enters the sandbox of `llmguide.coding.sandbox.isolation` before it sees the answer. The fork calls
+the answer and sends back as plain data what the exercise observes. As in `llmguide.coding.judge`, expected
+values and the comparison stay outside, so an answer can change nothing in the grading.
+
+What it does not protect against: an answer that takes its results from the package, whose solutions are
+public. Only an answer that imports the package openly is refused.
+"""
+
+import ast
+import contextlib
+import gc
+import importlib
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from llmguide.coding.sandbox import isolation, seccomp
+from llmguide.coding.sandbox.process import remove_tree
+from llmguide.coding.sandbox.replies import (
+    FORGED,
+    StoppedError,
+    printable,
+    read_error,
+    read_message,
+    read_value,
+)
+from llmguide.coding.sandbox.worker import MAX_MESSAGE, Channel, NotPlainError, describe, encode
+from llmguide.exercises.checking import needed, observe_source
+from llmguide.exercises.grading import Exercise, Grade, compare, exercise, exercises
+
+REQUIRED = ("limits", "capabilities", "landlock", "seccomp")
+LIMIT_S = 20  # seconds of processor time that an answer may take; three times as many on the clock
+_MEMORY_MB = 1024  # beyond what torch itself takes
+_START_S = 300.0  # seconds to import torch on a busy machine
+_PROGRAM = (
+    "import json, sys; sys.path += json.loads(sys.argv[1])\n"
+    "from llmguide.exercises.sandbox import serve; serve(int(sys.argv[2]))"
+)
+
+
+class Sandbox:
+    """A process that runs answers in forks of itself; several threads can use it at once.
+
+    Raises:
+        RuntimeError: The sandbox could not be started, or this machine lacks a layer of `REQUIRED`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def __enter__(self) -> "Sandbox":
+        if sys.platform != "linux":
+            message = "answers of others run only in a sandbox of Linux; use Linux, a container or WSL 2"
+            raise RuntimeError(f"{message}, not {sys.platform}")
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        with theirs:
+            arguments = [json.dumps(_paths()), str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+                start_new_session=True,
+                pass_fds=(theirs.fileno(),),
+            )
+        self._control.settimeout(_START_S)
+        try:
+            if not self._control.recv(16):
+                self._fail()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._control.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # the forks end with their parent
+        self._process.wait()
+        self._errors.close()
+
+    def _fail(self) -> NoReturn:
+        self._errors.seek(0)
+        raise RuntimeError(f"the sandbox has ended: {self._errors.read().decode(errors='replace')[-2000:]}")
+
+    def grade(self, name: str, source: str, others: Mapping[str, str] | None = None) -> Grade:
+        """Grade an answer; a right one works with the package's solutions or with the reader's own answers.
+
+        Args:
+            name: Name of the exercise.
+            source: Python source of the answer.
+            others: Source of the reader's answers to other exercises, by name.
+
+        Raises:
+            RuntimeError: The sandbox has ended, or lacks a layer.
+            ValueError: There is no such exercise.
+        """
+        asked = exercise(name)
+        others = others or {}
+        own = {need.name: others[need.name] for need in needed(asked.needs) if need.name in others}
+        result = self._run(asked, source, {})
+        if result.passed or not own:
+            return result
+        with_own = self._run(asked, source, own)
+        return with_own if with_own.passed else result
+
+    def _run(self, asked: Exercise, source: str, own: Mapping[str, str]) -> Grade:
+        folder = tempfile.mkdtemp(prefix="judge-")
+        mine, theirs = socket.socketpair()
+        try:
+            with mine:
+                with theirs, self._lock:
+                    socket.send_fds(self._control, [f"{LIMIT_S} {folder}".encode()], [theirs.fileno()])
+                wire = _Wire(mine)
+                self._check_layers(wire)
+                wire.send({"name": asked.name, "source": source, "own": dict(own)})
+                return graded(asked, wire.receive(4 * LIMIT_S))
+        except StoppedError as stop:
+            if self._process.poll() is not None:
+                self._fail()
+            return Grade(False, f"{asked.name}: {stop}", "stopped")
+        except ConnectionError:
+            self._fail()
+        finally:
+            remove_tree(folder)
+
+    def _check_layers(self, wire: "_Wire") -> None:
+        try:
+            layers = wire.receive(_START_S)["layers"]
+        except StoppedError:  # no answer has run yet
+            self._fail()
+        if missing := {layer: layers[layer] for layer in REQUIRED if layers[layer] != "on"}:
+            raise RuntimeError(f"this machine lacks required layers of the sandbox: {missing}")
+
+
+class _Wire:
+    """The judge's end of a channel."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def send(self, message: dict[str, object]) -> None:
+        self._end.settimeout(_START_S)
+        self._end.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, seconds: float) -> dict[str, Any]:
+        """Wait for one message; raises `StoppedError` if none comes."""
+        started, received = time.monotonic(), bytearray()
+        while b"\n" not in received:
+            left = started + seconds - time.monotonic()
+            try:
+                self._end.settimeout(max(left, 1e-3))
+                chunk = self._end.recv(1 << 16)
+            except (TimeoutError, ConnectionResetError):
+                chunk = b""
+            received += chunk
+            if len(received) > MAX_MESSAGE:
+                raise StoppedError("output_limit", f"the results take more than {MAX_MESSAGE:,} bytes.")
+            if not chunk and time.monotonic() - started >= LIMIT_S:
+                message = f"it has not finished after {LIMIT_S} seconds. Does a loop never end?"
+                raise StoppedError("timeout", message)
+            if not chunk:
+                raise StoppedError("error", "the process ended before it sent its results.")
+        return read_message(received.partition(b"\n")[0])
+
+
+def graded(asked: Exercise, reply: dict[str, Any]) -> Grade:
+    """Grade a reply of a fork, none of which is trusted."""
+    try:
+        if "error" in reply:
+            return Grade(False, f"{asked.name}: {read_error(reply['error'])}.", "stopped")
+        match reply:
+            case {"failure": [str(message), str(mistake)]}:
+                return Grade(False, _shortened(message), printable(mistake[:100]))
+        result = compare(asked, _observations(asked, reply))
+    except StoppedError as stop:
+        return Grade(False, f"{asked.name}: {stop}", "stopped")
+    except Exception:  # a forged reply can raise anything, such as from the comparison of an exercise
+        return Grade(False, f"{asked.name}: {FORGED}", "stopped")
+    return Grade(result.passed, _shortened(result.message), result.mistake)
+
+
+def _observations(asked: Exercise, reply: dict[str, Any]) -> list[Any]:
+    results = unpack(read_value({"value": reply["results"]}))
+    if not isinstance(results, list) or len(results) != len(asked.probes()):
+        raise StoppedError("error", FORGED)
+    return results
+
+
+def _shortened(message: str) -> str:
+    return "\n".join(map(printable, message[:2000].split("\n")))
+
+
+def pack(value: Any) -> Any:
+    """Replace tensors and arrays in a value by plain data, and subclasses of plain types by these.
+
+    >>> pack([torch.tensor([1.0, 2.0])])
+    [{'tensor': ('float32', (2,), [1.0, 2.0])}]
+    """
+    if hasattr(type(value), "__array__"):
+        tensor = torch.as_tensor(value).detach()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return {"tensor": (dtype, (*tensor.shape,), tensor.flatten().tolist())}
+    if isinstance(value, dict):
+        return {pack(key): pack(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return (list if isinstance(value, list) else tuple)(map(pack, value))
+    return value
+
+
+def unpack(value: Any) -> Any:
+    """Restore what `pack` replaced.
+
+    >>> unpack(pack((torch.eye(2), {"a": [1]})))
+    (tensor([[1., 0.],
+            [0., 1.]]), {'a': [1]})
+    """
+    match value:
+        case {"tensor": (str(dtype), tuple(shape), list(numbers))}:
+            found: Tensor = torch.tensor(numbers, dtype=getattr(torch, dtype)).reshape(shape)
+            return found
+    if isinstance(value, dict):
+        return {key: unpack(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(unpack, value))
+    return value
+
+
+# ---- the other side ----------------------------------------------------------------------------------------
+
+
+def serve(descriptor: int) -> None:
+    """Fork for each channel that the judge sends, until it closes the connection.
+
+    Args:
+        descriptor: File descriptor of the connection.
+    """
+    importlib.import_module("torch._dynamo")  # optimizers import it when they are first used
+    exercises()
+    gc.freeze()
+    program, memory_mb = seccomp.program(platform.machine()), _MEMORY_MB + _address_space_mb()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that end leave no zombies
+    control = socket.socket(fileno=descriptor)
+    control.send(b"ready")
+    while True:
+        message, channels, *_ = socket.recv_fds(control, 4096, 1)
+        if not message:
+            return
+        limit_s, _, folder = message.decode().partition(" ")
+        if os.fork() == 0:
+            try:
+                control.close()
+                _enter(folder, channels[0], program, memory_mb, int(limit_s))
+            finally:
+                os._exit(1)
+        os.close(channels[0])
+
+
+def _enter(folder: str, descriptor: int, program: bytes, memory_mb: int, limit_s: int) -> None:
+    """Enter the sandbox, and send what one answer gives."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.alarm(3 * limit_s)  # ends this process, which waits outside, and with it those inside
+    os.chdir(folder)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.close(null)
+    layers = isolation.enter(
+        folder,
+        memory_mb=memory_mb,
+        cpu_s=limit_s,
+        layers=isolation.LAYERS,
+        system_calls=program,
+        close=(0, 1, 2, descriptor),
+        readable=tuple(_paths()),
+    )
+    channel = Channel(descriptor)
+    channel.send({"layers": layers})
+    job = channel.receive()
+    try:
+        channel.send(_answer(exercise(job["name"]), job["source"], job["own"]))
+    except NotPlainError as error:
+        channel.send({"failure": [f"{job['name']}: {error}.", "not plain data"]})
+    except BaseException as error:
+        channel.send({"error": describe(error, "")})
+    os._exit(0)
+
+
+def _answer(asked: Exercise, source: str, own: dict[str, str]) -> dict[str, object]:
+    if _imports_package(source):
+        message = "the file imports llmguide, which contains the solutions. Write the function yourself."
+        return {"failure": [f"{asked.name}: {message}", "imports llmguide"]}
+    results = observe_source(asked, source, own)
+    if isinstance(results, Grade):
+        return {"failure": [results.message, results.mistake]}
+    return {"results": encode(pack(results))}
+
+
+def _imports_package(source: str) -> bool:
+    try:
+        nodes = [*ast.walk(ast.parse(source))]
+    except (SyntaxError, ValueError):
+        return False
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return any(module.partition(".")[0] == "llmguide" for module in modules)
+
+
+def _paths() -> list[str]:
+    """Return the folders of this package and of installed packages, from which the bare Python imports."""
+    installed = [path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}]
+    return list(dict.fromkeys([str(Path(__file__).parents[2]), *installed]))
+
+
+def _address_space_mb() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
