@@ -17,6 +17,7 @@ from tools import (
     exercises,
     glossary,
     parity,
+    placement,
     quiz,
     reference,
     runtime,
@@ -51,6 +52,7 @@ def main() -> None:
     for path, text in {**pages, **quiz.pages()}.items():
         write(path, text)
     course.main()
+    placement.main()
     anki.main()
 
 

@@ -148,7 +148,7 @@ const loadQuiz = () =>
 const loadReview = (name) => import(new URL(`../runtime/review/${name}.js`, SCRIPTS)).catch(() => ({})); // none in a page read from disk
 
 function addReviews() {
-  for (const name of ["review", "overview"]) {
+  for (const name of ["review", "overview", "placement"]) {
     for (const box of document.querySelectorAll(`.${name}:not([data-ready])`)) {
       box.dataset.ready = "";
       loadReview(name).then(({ build }) => build?.(box));

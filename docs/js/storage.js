@@ -14,6 +14,7 @@ globalThis.kept = (() => {
     ticked: isBoolean, // {step of a checklist: done}
     read: isBoolean, // {page: read to its end}
     run: isBoolean, // {page/cell: ran}
+    placement: isBoolean, // {question: right when it placed the reader?}
     cards: (value) => ["stability", "difficulty", "reviewed", "due"].every((name) => isNumber(value?.[name])), // review/cards.js
   };
 

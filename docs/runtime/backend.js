@@ -113,6 +113,9 @@ const HANDLERS = {
     job.result.data.push(value);
     job.onData?.(value);
   },
+  checks(job, { checks }) {
+    job.result.checks = checks;
+  },
   note(job, { text }) {
     job.result.note = text;
   },
@@ -179,7 +182,7 @@ function interrupt(job) {
 export function run(code, { scope = "page", name = "code", needs = "torch", kind = "run", draw = true, page = "", inputs, agreed, ...hooks } = {}) {
   const id = nextId++;
   const result = { ok: false, started: false, stopped: false, lost: false, seconds: 0 };
-  Object.assign(result, { stdout: "", stderr: "", markdown: "", error: "", data: [], figures: [] });
+  Object.assign(result, { stdout: "", stderr: "", markdown: "", error: "", data: [], figures: [], checks: [] });
   const message = { type: "run", id, scope, code, name, needs, kind, draw, page, inputs: inputs ?? {}, agreed };
   const job = { message, result, ...hooks };
   job.over = new Promise((resolve) => (job.resolve = resolve));

@@ -28,6 +28,7 @@ async function load() {
   [backend, output] = await Promise.all([import("./backend.js"), import("./output.js")]);
   backend.watch(() => {
     forgetAll();
+    for (const cell of cells) cell.setChecks([]);
     release();
     lookAtModels();
   });
@@ -80,12 +81,14 @@ class Cell {
     this.reset.addEventListener("click", () => this.restore());
     this.remove = make("button", { type: "button", textContent: "Remove model", title: "Delete the model from this browser" });
     this.remove.addEventListener("click", () => this.removeModels());
-    for (const [button, verb] of [[this.edit, "Edit"], [this.reset, "Reset"], [this.remove, "Remove model of"]]) {
+    this.check = make("button", { type: "button", textContent: "Check gradient" });
+    this.check.addEventListener("click", () => this.start(() => this.checkGradient()));
+    for (const [button, verb] of [[this.edit, "Edit"], [this.reset, "Reset"], [this.remove, "Remove model of"], [this.check, "Check gradient of"]]) {
       button.setAttribute("aria-label", `${verb} cell ${this.number}`);
     }
     this.setButton(IDLE);
     this.status = new Status(this, () => this.plan());
-    const buttons = this.runs ? [this.button, this.edit, this.reset, this.remove] : [];
+    const buttons = this.runs ? [this.button, this.edit, this.reset, this.check, this.remove] : [];
     this.bar = make("div", { className: "cell-bar" }, ...buttons, ...this.status.elements);
     this.frame.id = `cell-${this.number}`;
     this.block.replaceWith(this.frame);
@@ -97,6 +100,7 @@ class Cell {
         this.start();
       }
     });
+    this.setChecks([]);
     this.showText();
   }
 
@@ -133,7 +137,7 @@ class Cell {
 
   // ---- running -----------------------------------------------------------------------------------------------------
 
-  start() {
+  start(work = () => this.run()) {
     if (this.running) return;
     this.running = true;
     this.canceled = false;
@@ -144,7 +148,7 @@ class Cell {
     this.say(`Waiting for ${left ? "a cell of a page that you left; Stop ends both" : "another cell"}`);
     const order = (this.order = {}); // a reader may stop to wait, and press Run again before the turn comes
     const mine = () => this.order === order;
-    turn = turn.then(() => mine() && this.run()).catch((error) => this.fail(error.message)).finally(() => mine() && this.end());
+    turn = turn.then(() => mine() && work()).catch((error) => this.fail(error.message)).finally(() => mine() && this.end());
   }
 
   end() {
@@ -204,11 +208,34 @@ class Cell {
     }
   }
 
+  // The calls of check_gradient that the code as it ran allows.
+  setChecks(checks) {
+    this.checks = checks;
+    this.check.hidden = !checks.length || this.ran !== this.text;
+  }
+
+  async checkGradient() {
+    active = this;
+    try {
+      this.say("Checking the gradient");
+      const { page, number } = this;
+      const imports = ["from llmguide.training.gradient_check import check_gradient", "from session import emit"];
+      const code = [...imports, ...this.checks.map((check) => `emit(str(${check}))`)].join("\n");
+      const result = await backend.run(code, { scope: page, page, name: `gradient check of cell ${number}` });
+      if (result.ok) this.tell(result.data.join(" "));
+      else if (result.stopped) this.tellStopped(result);
+      else this.fail(result.error.split("\n").filter((line) => !/^(?: |Traceback)/.test(line)).join(". "));
+    } finally {
+      active = null;
+    }
+  }
+
   async execute(hooks) {
     const kind = this.edited === null || this.kind !== "raises" ? this.kind : "run";
     const { page, number, text } = this;
     this.ran = text;
     const result = await backend.run(text, { scope: page, page, name: `cell ${number}`, kind, ...hooks });
+    this.setChecks(result.checks);
     if (result.ok || (this.kind === "raises" && result.started && !result.stopped && !result.lost)) {
       note(this, text);
       kept.change("run", { [`${page}/${number}`]: true });
@@ -325,6 +352,7 @@ class Cell {
   mark() {
     this.frame.classList.toggle("edited", this.edited !== null);
     this.reset.hidden = this.edited === null;
+    this.setChecks(this.checks);
     this.shown.update();
   }
 

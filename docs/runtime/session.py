@@ -155,6 +155,8 @@ class Session:
             with _streams(post, markdown=kind in {"table", "figure"}):
                 self._execute(message, kind, scope.names)
             _post_plots(post)
+            if kind == "run" and (checks := _gradient_checks(message["code"], scope.names)):
+                post({"type": "checks", "checks": checks})
         except BaseException as error:  # SystemExit and KeyboardInterrupt end the run, not the back end
             self._stoppable = False
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -224,6 +226,34 @@ class Session:
                 names = sorted({name.rstrip("( :").rpartition(".")[2] for name in found})
         start = message["cursor"] - len(word[0].rpartition(".")[2].encode("utf-16-le")) // 2
         self._post({"type": "completions", "id": message["id"], "from": start, "names": names})
+
+
+def _gradient_checks(code: str, names: dict[str, Any]) -> list[str]:
+    """Return a call of `check_gradient` for each function whose gradient can be checked.
+
+    The code defines such a function at its top level, and calls it there with names or constants, of which
+    at least one is a floating-point tensor. Arguments that are other expressions would have to be computed
+    again, with their side effects.
+    """
+    torch = sys.modules.get("torch")
+    body = ast.parse(code).body
+    defined = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    if torch is None or not defined:
+        return []
+    checks: dict[str, str] = {}
+    outside = [node for node in body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    for call in (node for statement in outside for node in ast.walk(statement) if isinstance(node, ast.Call)):
+        arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+        values = [names.get(argument.id) for argument in arguments if isinstance(argument, ast.Name)]
+        if (
+            isinstance(call.func, ast.Name)
+            and call.func.id in defined
+            and all(isinstance(argument, ast.Name | ast.Constant) for argument in arguments)
+            and any(isinstance(value, torch.Tensor) and value.is_floating_point() for value in values)
+        ):
+            check = ast.Call(ast.Name("check_gradient"), [call.func, *call.args], call.keywords)
+            checks.setdefault(call.func.id, ast.unparse(check))
+    return list(checks.values())
 
 
 def _last_line(error: BaseException) -> str:

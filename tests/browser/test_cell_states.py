@@ -157,4 +157,22 @@ def test_an_error_says_what_to_do(browser: Browser) -> None:
             run(page, cell(page, 1))
             error = cell(page, 1).locator(".cell-result .error").text_content()
             assert error.endswith(message)
+        check_gradient(page)
         assert not problems
+
+
+def check_gradient(page: Page) -> None:
+    """In an edited cell: the button appears after a run, and goes when the code is no longer what ran."""
+    box, said = cell(page, 1), page.locator("#cell-announcer")
+    button = box.get_by_role("button", name="Check gradient of cell 1")
+    for factor, message in (
+        ("x", "agrees with finite differences"),
+        ("x.detach()", "wrong. At x[1] it is 2,"),
+    ):
+        expect(button).to_be_hidden()
+        square = f"def square(x):\n    return (x * {factor}).sum()\n"
+        write(page, box, f"import torch\n{square}x = torch.tensor([1.0, 2.0])\nsquare(x)")
+        run(page, box)
+        button.click()
+        expect(said).to_contain_text(message, timeout=PATIENCE)
+        write(page, box, "pass")

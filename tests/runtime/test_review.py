@@ -146,7 +146,7 @@ def test_a_file_of_the_first_version_opens_and_comes_back():
         return JSON.parse(m.exported());
     """
     written, found = json.loads(FIRST_FILE), with_storage(body, text=FIRST_FILE)
-    assert found["records"] == written["records"]
+    assert found["records"] == {**written["records"], "placement": {}}
 
 
 def test_what_the_browser_has_stays_but_for_older_cards():
@@ -167,8 +167,8 @@ DAMAGED = [
     ("[]", "was not exported by this guide"),
     (FIRST_FILE.replace('"version": 1', '"version": "1"'), "does not say which version"),
     (
-        FIRST_FILE.replace('"version": 1', '"version": 2'),
-        "has version 2, and this page reads only up to version 1",
+        FIRST_FILE.replace('"version": 1', '"version": 3'),
+        "has version 3, and this page reads only up to version 2",
     ),
     (FIRST_FILE.replace('"records"', '"record"'), "has no records"),
     (FIRST_FILE.replace('"ticked"', '"tocked"'), "unknown kind, “tocked”"),

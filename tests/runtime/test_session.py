@@ -63,6 +63,27 @@ def test_the_last_expression_is_printed_unless_it_is_none(page: Page) -> None:
     assert page.text("'a'") == "'a'\n"
 
 
+def test_functions_whose_gradient_can_be_checked_are_named(page: Page) -> None:
+    code = """
+import torch
+def scaled(x, by=2.0):
+    return x * by
+def helper(x):
+    return scaled(x)
+def no_tensor(n):
+    return n
+def computed(x):
+    return x
+x = torch.ones(2)
+print(scaled(x, by=3.0), scaled(x), no_tensor(2), computed(x + 1))
+"""
+    (checks,) = [reply["checks"] for reply in page.run(code) if reply["type"] == "checks"]
+    assert checks == ["check_gradient(scaled, x, by=3.0)"]
+    check = f"from llmguide.training.gradient_check import check_gradient\n{checks[0]}"
+    assert page.text(check) == "The gradient of scaled agrees with finite differences.\n"
+    assert "checks" not in {reply["type"] for reply in page.run("scaled(x)")}  # which defines nothing
+
+
 def test_runs_of_a_scope_share_names_and_others_do_not(page: Page) -> None:
     page.run("x = 1")
     assert page.text("x") == "1\n"

@@ -1,7 +1,7 @@
 // The reader's records as one file to take along. A file of an earlier version has to open in every later one.
 
 const FORMAT = "llmguide progress";
-const VERSION = 1;
+const VERSION = 2; // 2 added the records of the kind placement
 
 const isTable = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 

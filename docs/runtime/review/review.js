@@ -2,25 +2,12 @@
 
 import { Exercise } from "../exercises.js";
 import { BASE, make } from "../page.js";
+import { form, itemAt } from "./items.js";
 import { adopt, AGAIN, cards, EASY, GOOD, HARD, isDue, preview, rate } from "./cards.js";
 
 const DAY = 86_400_000; // ms
 const days = ({ due }) => Math.round((due - Date.now()) / DAY);
 const inDays = (card) => (days(card) === 1 ? "1 day" : `${days(card)} days`);
-
-// A question or an exercise as its page has it.
-async function itemAt({ id, at }) {
-  const address = new URL(`${at}/`, BASE);
-  const response = await fetch(address);
-  if (!response.ok) throw new Error(`${address.pathname} could not be fetched: the host answered ${response.status}.`);
-  const element = new DOMParser().parseFromString(await response.text(), "text/html").getElementById(id);
-  for (const link of element.querySelectorAll("[href], [src]")) {
-    for (const name of ["href", "src"]) {
-      if (link.hasAttribute(name)) link.setAttribute(name, new URL(link.getAttribute(name), address));
-    }
-  }
-  return document.importNode(element, true);
-}
 
 class Review {
   constructor(box) {
@@ -79,11 +66,7 @@ class Review {
       new Exercise(element, { isReview: true });
       this.rating.append(this.button("I do not remember", () => this.giveUp(element)), " ");
     } else {
-      await loadQuiz();
-      this.card.replaceChildren(from, make("div", { className: "quiz" }, element), this.rating);
-      this.card.querySelector(".quiz").dataset.ready = "";
-      for (const variant of element.querySelectorAll(".variant")) variant.querySelector("strong").remove(); // its number on its page
-      buildQuestion(element, (right) => note(item.id, right));
+      this.card.replaceChildren(from, await form(element, (right) => note(item.id, right)), this.rating);
     }
     this.rating.append(this.button("Skip for now", (button) => {
       this.skipped.add(item.id);

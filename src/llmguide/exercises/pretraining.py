@@ -1,5 +1,6 @@
 """Exercises of the pre-training chapter: the loss, the optimizer and its schedule."""
 
+from collections.abc import Callable
 from functools import partial
 from math import cos, pi, sqrt
 
@@ -26,6 +27,32 @@ def _cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> 
 def _loss_probes() -> list[Arguments]:
     ids = torch.randint(7, (3, 6), generator=torch.Generator().manual_seed(0))
     return [(noise(0, 3, 6, 7), ids), (3 * noise(1, 1, 2, 4), torch.tensor([[2, 0]]))]
+
+
+def _backward(
+    x: Tensor,
+    w1: Tensor,
+    w2: Tensor,
+    grad: Tensor,
+    *,
+    mask: Callable[[Tensor], Tensor] = lambda hidden: (hidden > 0).to(hidden.dtype),
+    mask_x: bool = True,
+    mean: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the gradients of a two-layer network, with switches for the mistakes."""
+    hidden = x @ w1.T
+    unmasked = grad @ w2
+    grad_hidden = unmasked * mask(hidden)
+    scale = 1 / len(x) if mean else 1.0
+    grad_x = (grad_hidden if mask_x else unmasked) @ w1
+    return grad_x, scale * grad_hidden.T @ x, scale * grad.T @ hidden.relu()
+
+
+def _backward_probes() -> list[Arguments]:
+    return [
+        (noise(7, 3, 2), noise(8, 4, 2), noise(9, 2, 4), noise(10, 3, 2)),
+        (noise(11, 1, 3), noise(12, 2, 3), noise(13, 2, 2), torch.ones(1, 2)),
+    ]
 
 
 def _accumulated(losses: Tensor, counts: Tensor) -> Tensor:
@@ -163,6 +190,61 @@ EXERCISES = (
             "How many predictions can be checked in a text of T tokens?",
             "Drop the last logits and the first token.",
         ),
+    ),
+    Exercise(
+        "backpropagation",
+        "backward(x, w1, w2, grad): the gradients of a loss with respect to x (B, D), w1 (F, D) and "
+        "w2 (E, F), as a tuple. The loss depends on y = relu(x @ w1.T) @ w2.T, and grad (B, E) is its "
+        "gradient with respect to y. Do not use autograd.",
+        _backward,
+        _backward_probes,
+        (
+            Mistake(
+                "derivative of ReLU forgotten",
+                "the gradient passes through ReLU as if it were the identity",
+                "Where the input of ReLU is negative, its output stays 0. What is the gradient there?",
+                partial(_backward, mask=torch.ones_like),
+            ),
+            Mistake(
+                "multiplied by the output of ReLU",
+                "the gradient is multiplied by what ReLU returns",
+                "The derivative of ReLU is 0 or 1, however large its input is.",
+                partial(_backward, mask=torch.relu),
+            ),
+            Mistake(
+                "mask inverted",
+                "the gradient passes where the input of ReLU is negative",
+                "ReLU passes positive inputs on, and so does its gradient.",
+                partial(_backward, mask=lambda hidden: (hidden <= 0).to(hidden.dtype)),
+            ),
+            Mistake(
+                "gradient of the output ignored",
+                "grad is replaced by ones",
+                "By the chain rule each gradient contains the factor grad.",
+                lambda x, w1, w2, grad: _backward(x, w1, w2, torch.ones_like(grad)),
+            ),
+            Mistake(
+                "averaged over the batch",
+                "the gradients of the weights are divided by the batch size",
+                "If the loss is a mean, grad already has the factor 1 / B. Rows of a batch add up.",
+                partial(_backward, mean=True),
+            ),
+            Mistake(
+                "ReLU left out for x",
+                "the gradient with respect to x does not pass through ReLU, although that of w1 does",
+                "x and w1 act on y only through the input of ReLU. Compute the gradient there once, and use "
+                "it twice.",
+                partial(_backward, mask_x=False),
+            ),
+        ),
+        (
+            "Name the steps: hidden = x @ w1.T, active = relu(hidden), y = active @ w2.T. Then go backward.",
+            "For y = a @ w.T, the gradient of a is grad @ w, and that of w is grad.T @ a. Check the shapes.",
+            "The chapter checks a gradient with finite differences. Wrap your code in a "
+            "torch.autograd.Function, as it does for cross-entropy, and check it in the same way.",
+        ),
+        level="medium",
+        minutes=20,
     ),
     Exercise(
         "accumulate",
