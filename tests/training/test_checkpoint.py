@@ -186,6 +186,16 @@ def test_garbage_with_the_right_hash_is_named_and_passed_over(tmp_path, content)
         assert load_latest(tmp_path) == {"step": 1}
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"[" * 100_000])
+def test_a_manifest_that_is_none_is_named_and_passed_over(tmp_path, content):
+    save(tmp_path, {"step": 1}, step=1)
+    manifest = tmp_path / f"step-2-{hashlib.sha256(content).hexdigest()}" / "manifest.json"
+    manifest.parent.mkdir()
+    manifest.write_bytes(content)
+    with pytest.warns(UserWarning, match=f"skipped a checkpoint: {manifest} is not a manifest"):
+        assert load_latest(tmp_path) == {"step": 1}
+
+
 def test_names_that_no_save_gives_are_no_checkpoints(tmp_path):
     save(tmp_path, {"step": 1}, step=1)
     for step in "9" * 30, "٣", "x", "":

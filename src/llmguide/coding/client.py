@@ -225,9 +225,13 @@ def _httpx() -> ModuleType:
 def _refuse_redirect(response: "httpx2.Response") -> None:
     """Raise EndpointError for a redirect, which would carry the API key and the prompt to another host."""
     if response.is_redirect:
-        target = urlsplit(response.headers.get("Location", ""))
+        try:
+            target = urlsplit(response.headers.get("Location", ""))
+            origin = f"{target.scheme}://{target.hostname}"
+        except ValueError:
+            origin = "an invalid URL"
         raise EndpointError(
-            f"{response.url} redirects to {target.scheme}://{target.hostname}, and nothing was sent there; "
+            f"{response.url} redirects to {origin}, and nothing was sent there; "
             "if you trust that host, set OPENAI_BASE_URL or --url to its address"
         )
 
@@ -259,7 +263,7 @@ def _text(content: Any) -> str:
 
 
 def _seconds(text: str | None, otherwise: float) -> float:
-    return float(text) if text is not None and text.isdigit() else otherwise
+    return float(text) if text is not None and text.isdecimal() else otherwise
 
 
 def replay(request: Request, folder: Path = TRANSCRIPTS) -> Answer:

@@ -9,8 +9,8 @@ Python's `zipfile` and `tarfile` trust their input too much, so this module firs
 
 - zip: members that share bytes; compression methods other than deflate, which `zipfile` decompresses without
   a limit.
-- tar: a damaged header or a missing end marker, which `tarfile` treats as the end of the archive; a size
-  beyond the end of the file, to which it would seek for years; headers that are too long to be names.
+- tar: a damaged or zeroed header or a missing end marker, which `tarfile` treats as the end of the archive; a
+  size beyond the end of the file, to which it would seek for years; headers that are too long to be names.
 """
 
 import io
@@ -24,6 +24,7 @@ from typing import IO, Any
 
 FLOOR = 8 * 2**20
 EXPANSION = 200
+ROW = 32  # bytes that a row or line spends of the budget in addition to its text
 _HEADER = 2**14  # bytes; a path takes 4,096, and the rest is for extended attributes
 _EXTENDED = (  # read whole into memory
     tarfile.XHDTYPE,
@@ -155,7 +156,8 @@ def tar_members(stream: io.BufferedIOBase) -> Iterator[tuple[str, io.BufferedIOB
     Raises:
         tarfile.TarError: The archive is damaged or cut off.
     """
-    with tarfile.open(fileobj=_UntilMarker(stream), mode="r|", tarinfo=_Header) as archive:  # type: ignore[call-overload]
+    tar = _UntilMarker(stream)
+    with tarfile.open(fileobj=tar, mode="r|", tarinfo=_Header) as archive:  # type: ignore[call-overload]
         while (info := archive.next()) is not None:
             member = archive.extractfile(info) if info.isfile() else None
             if member is not None:
@@ -163,6 +165,10 @@ def tar_members(stream: io.BufferedIOBase) -> Iterator[tuple[str, io.BufferedIOB
             archive.members.clear()  # tarfile keeps all of them in memory
             if len(archive.pax_headers) > _HEADER:
                 raise tarfile.ReadError("more global headers than any archive needs")
+        tar.has_ended = True
+        while padding := archive.fileobj.read(_CHUNK):
+            if padding.strip(b"\0"):
+                raise tarfile.ReadError("data follow the end marker; members may be lost. Pack it again")
 
 
 class _UntilMarker:
@@ -170,10 +176,11 @@ class _UntilMarker:
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
         self._stream = stream
+        self.has_ended = False
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
-        if not data:
+        if not data and not self.has_ended:
             raise tarfile.ReadError("the tar ends before its end marker; members may be lost. Fetch it again")
         return data
 
@@ -199,5 +206,8 @@ class _Header(tarfile.TarInfo):
         header: _Header = super()._proc_member(tarfile_)  # type: ignore[misc]
         return header
 
-    def _proc_gnusparse_10(self, *_: object) -> None:  # the map of a sparse file can be as long as the file
-        raise tarfile.ReadError(f"{self.name!r} is a sparse file; pack the tar without them")
+    # a hole, or the map, can be longer than the archive
+    def _proc_gnusparse_10(self, member: tarfile.TarInfo, *_: object) -> None:
+        raise tarfile.ReadError(f"{member.name!r} is a sparse file; pack the tar without them")
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10

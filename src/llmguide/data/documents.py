@@ -162,7 +162,7 @@ def _read(
         elif name.endswith(".parquet"):
             yield from _parquet(stream, source, text_field, budget)
         elif name.endswith(_JSON_LINES):
-            yield from _json_lines(stream, source, text_field)
+            yield from _json_lines(stream, source, text_field, budget)
         else:
             yield from _text(stream, source)
     except UnreadableError as refused:
@@ -209,9 +209,12 @@ def _border(text: str) -> int:
     return len(text)
 
 
-def _json_lines(stream: BufferedIOBase, source: str, text_field: str) -> Iterator[Document | Unread]:
+def _json_lines(
+    stream: BufferedIOBase, source: str, text_field: str, budget: Source
+) -> Iterator[Document | Unread]:
     number = 0
     while line := stream.readline(LIMIT + 1):
+        budget.spend(archives.ROW)
         number += 1
         where = f"{source}:{number}"
         if len(line) > LIMIT:

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from io import BufferedIOBase
 from typing import Any, NamedTuple
 
-from llmguide.data.archives import Source, UnreadableError
+from llmguide.data.archives import ROW, Source, UnreadableError
 from llmguide.extras import import_extra
 
 PAGE = 128 * 2**20
 """Largest page that is decompressed. Programs write about 1 MiB, but pyarrow at least 1,024 texts."""
 _BLOCK = 2**20
 _ROWS = 64
-_ROW = 32  # bytes that a row spends of the budget in addition to its text
 
 
 class TooLong(NamedTuple):
@@ -83,7 +82,7 @@ def rows(file: Any, column: str, limit: int, budget: Source) -> Iterator[str | T
                 for text in texts.dictionary_decode() if pa.types.is_dictionary(texts.type) else texts:
                     n_rows += 1
                     n_bytes = text.as_buffer().size if text.is_valid else 0
-                    budget.spend(_ROW + n_bytes)
+                    budget.spend(ROW + n_bytes)
                     yield text.as_py() if n_bytes <= limit else TooLong(1, f"longer than {limit >> 20} MiB")
     except (pa.ArrowException, UnicodeDecodeError, IndexError) as error:
         raise UnreadableError("damaged or cut off", f"after {n_rows} rows: {error}") from error
@@ -116,6 +115,7 @@ def _pages(file: BufferedIOBase, chunk: Any, budget: Source) -> Iterator[_Page]:
         if not all(isinstance(size, int) and 0 <= size < 2**31 for size in sizes):
             raise IndexError("a page header without sizes")
         n_bytes, n_compressed, *counts = sizes
+        budget.spend(file.tell() - at)  # the header, which may reach into the next ones
         yield _Page(n_bytes, max(n_bytes, *(4 * count for count in counts), 0))
         at = file.tell() + n_compressed
 
@@ -142,7 +142,10 @@ def _value(file: BufferedIOBase, kind: int) -> Any:
         for _ in range(head >> 4 if head >> 4 < 15 else _unsigned(file)):
             _value(file, head & 15) if head & 15 > 2 else file.read(1)[0]
     elif kind in (3, 7, 8):
-        file.seek({3: 1, 7: 8}.get(kind) or _unsigned(file), 1)
+        n_bytes = {3: 1, 7: 8}.get(kind) or _unsigned(file)
+        if n_bytes:
+            file.seek(min(n_bytes, 2**31) - 1, 1)
+            file.read(1)[0]  # raises IndexError after the end of the file
     else:
         raise IndexError("a page header of unknown format")
     return None

@@ -148,7 +148,7 @@ def require_intact(path: Path) -> None:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             for name, value in manifest.items():
                 _require_hash(path / name, value)
-    except (json.JSONDecodeError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, AttributeError) as error:
         raise ValueError(f"{path / MANIFEST} is not a manifest: {error}") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}; use an earlier checkpoint") from error

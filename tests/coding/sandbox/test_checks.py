@@ -100,7 +100,8 @@ def test_nor_does_it_in_a_box(form, error):
         ("KeyError", "Exception"),
         ("type('Own', (Exception,), {})", "Exception"),
         ("UnicodeDecodeError('ascii', b'done', 0, 1,", "ValueError"),
-        ("StopIteration", "RuntimeError"),
+        ("StopIteration", "Exception"),
+        ("RecursionError", "RuntimeError"),
         ("SystemExit", "Exception"),
     ],
 )
@@ -111,6 +112,15 @@ def test_a_check_can_expect_an_exception(raised, expected):
     )
     assert judge(f"def f(x): raise {call}", tests).passed
     assert not judge("def f(x): return x", tests).passed
+
+
+@pytest.mark.usefixtures("tab")
+@pytest.mark.parametrize("raised", ["ValueError", "StopIteration", "type('Own', (Exception,), {})"])
+def test_a_check_that_expects_a_runtime_error_gets_no_other(raised):
+    tests = check("try: candidate(1)\nexcept RuntimeError: return\nassert False")
+    verdict = judge(f"def f(x): raise {raised}('done')", tests)
+    assert verdict.status == "error"
+    assert "done" in verdict.message
 
 
 @pytest.mark.usefixtures("tab")

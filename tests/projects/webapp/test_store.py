@@ -169,6 +169,29 @@ def test_only_its_owner_reads_a_database(tmp_path):
     store.close()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("no database")
+    path.chmod(0o644)
+    with pytest.raises(ValueError, match=f"{path} is not a SQLite database"):
+        Store(f"sqlite:///{path}", NAME)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("no database", 0o644)
+
+
+def test_a_damaged_database_is_named(tmp_path):
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(b"SQLite format 3\0" + bytes(5_000))
+    with pytest.raises(ValueError, match=f"the database sqlite:///{path} cannot be used: file is not a"):
+        Store(f"sqlite:///{path}", NAME)
+
+
+def test_a_uri_of_sqlite_is_refused_and_opens_nothing(tmp_path):
+    with pytest.raises(ValueError, match="without uri=true"):
+        Store(f"sqlite:///file:{tmp_path}/a.sqlite?uri=true", NAME)
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_error_has_what_users_write(notes):
     with pytest.raises(IntegrityError) as refused:
         notes.begin("0" * 32, {"prompt": "a secret"}, {})

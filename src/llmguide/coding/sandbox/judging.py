@@ -5,8 +5,8 @@ environment, a private folder, limits, and those of namespaces, Landlock and sec
 Expected values stay outside. The judge sends arguments, and the solution sends back plain data, which is
 compared here. So there is nothing in its process to patch, and forging an answer is no easier than returning
 it. A ``check(candidate)`` in the style of HumanEval runs in a second sandbox, where ``candidate`` calls the
-first one. An exception of the solution is raised again there, but as a class that the check names or as
-RuntimeError, so it cannot silently end a loop of a check that does not expect it.
+first one. An exception of the solution is raised again there, but as a class that the check names or else as
+one of the sandbox, so it cannot silently end a loop of a check that does not expect it.
 
 ```
 judge ── arguments ──> box: solution            judge <── call ── box: check(candidate)

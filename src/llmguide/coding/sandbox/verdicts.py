@@ -44,9 +44,9 @@ class CheckTests:
     """A test in the style of HumanEval: source that defines ``check(candidate)``, full of assertions.
 
     A check can expect an exception of the solution. It sees the first class in the exception's
-    ``__mro__`` that the source or the preamble mentions, or else RuntimeError, with the same text: an
-    IndexError that it does not mention cannot end a loop over ``__getitem__``. StopIteration and
-    StopAsyncIteration always become RuntimeError.
+    ``__mro__`` that the source or the preamble mentions, or else an UnexpectedError, a plain Exception,
+    with the same text: an IndexError that it does not mention cannot end a loop over ``__getitem__``.
+    StopIteration and StopAsyncIteration are never passed on.
 
     Attributes:
         source: Source of the check; it runs in the sandbox, but its verdict is trusted.

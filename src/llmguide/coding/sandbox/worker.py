@@ -37,6 +37,10 @@ _clock = getattr(time, "thread_time", time.monotonic)  # Python in the browser d
 _EXACT = 1 << 53  # largest integer that JSON readers of other languages keep exactly
 
 
+class UnexpectedError(Exception):
+    """An exception of the solution that the check does not name."""
+
+
 class NotPlainError(ValueError):
     """A value is not plain data, is nested too deeply, or is too large."""
 
@@ -265,7 +269,7 @@ def _exception(error: dict[str, Any], source: str) -> Exception:
             with contextlib.suppress(TypeError):  # some, such as UnicodeDecodeError, need more arguments
                 crossing: Exception = kind(error["text"])
                 return crossing
-    return RuntimeError(f"{error['type']}: {error['text']}")
+    return UnexpectedError(f"{error['type']}: {error['text']}")
 
 
 RUNNERS: dict[str, Callable[[Channel, dict[str, Any]], None]] = {

@@ -46,9 +46,14 @@ def make_private(path: Path) -> None:
 
     Raises:
         OSError: The file cannot be created, or belongs to another user.
+        ValueError: Others can read the file, and it is no database.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
+    if path.stat().st_mode & 0o077:  # only then, since closing a file ends the process's locks on it
+        with path.open("rb") as file:
+            if file.read(16) not in {b"", b"SQLite format 3\0"}:
+                raise ValueError(f"{path} is not a SQLite database; give the path of another file")
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         with suppress(FileNotFoundError):
             path.with_name(name).chmod(0o600)

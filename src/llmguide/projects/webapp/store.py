@@ -36,7 +36,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from llmguide.projects.webapp.access import make_private
@@ -135,6 +135,8 @@ class Store:
                 raise ValueError(
                     f"--database {address.drivername}://... must be sqlite:///PATH or postgresql://..."
                 )
+            if self.kind == "sqlite" and "uri" in address.query:  # opens another file than the private one
+                raise ValueError("--database must be sqlite:///PATH, without uri=true")
             if self.kind == "sqlite" and address.database not in {None, "", ":memory:"}:
                 make_private(Path(str(address.database)))
             # hidden, or users' texts would be in error messages and so in the log
@@ -144,9 +146,9 @@ class Store:
             TABLES.create_all(self._engine)
             # answers of a killed server; a server that is still running sets its final state itself
             self._write(update(ANSWERS).where(ANSWERS.c.state == "writing").values(state="stopped"))
-        except (OperationalError, UnavailableError) as error:
+        except (DatabaseError, UnavailableError) as error:
             hidden = address.set(query={}).render_as_string(hide_password=True)
-            reason = error.orig if isinstance(error, OperationalError) else error
+            reason = error.orig if isinstance(error, DatabaseError) else error
             raise ValueError(f"the database {hidden} cannot be used: {reason}") from error
 
     def close(self) -> None:
