@@ -6,7 +6,7 @@ Expected values stay outside. The judge sends arguments, and the solution sends 
 compared here. So there is nothing in its process to patch, and forging an answer is no easier than returning
 it. A ``check(candidate)`` in the style of HumanEval runs in a second sandbox, where ``candidate`` calls the
 first one. An exception of the solution is raised again there, but as a class that the check names or else as
-one of the sandbox, so it cannot silently end a loop of a check that does not expect it.
+an UnexpectedError, so it cannot silently end a loop of a check that does not expect it.
 
 ```
 judge ── arguments ──> box: solution            judge <── call ── box: check(candidate)
