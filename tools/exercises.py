@@ -47,7 +47,7 @@ llmguide verify ada.json
 
 `verify` runs each solution in a sandbox on Linux and says which are right. It also says if the file was
 changed after it was written, if another version of the guide wrote it, and if an exercise is unknown.
-The file that you [export from your browser](progress.md#a-file-to-take-along) works as well. A
+The file that you [export from your browser](progress.md#export-and-import) works as well. A
 certificate shows that the solutions work. It cannot show who wrote them.
 
 ## For teachers

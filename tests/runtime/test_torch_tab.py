@@ -129,12 +129,12 @@ needs_numpy = pytest.mark.skipif(
 )
 
 
-def in_pyodide(code, given, kernel=None):
+def in_pyodide(code, given, kernel=None, packages=PACKAGES):
     """What code makes of a value that JSON holds, in Pyodide with or without the kernel."""
     value = {
         "repository": str(REPOSITORY),
         "numpy": str(NUMPY),
-        "packages": {path.name: str(path) for path in PACKAGES},
+        "packages": {path.name: str(path) for path in packages},
         "kernel": kernel and str(kernel),
     }
     done = subprocess.run(
