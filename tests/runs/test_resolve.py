@@ -48,9 +48,9 @@ def data(tmp_path_factory):
 
 
 def save_base(folder, kind):
-    """A small base model without control tokens of a chat, in our format or that of transformers."""
+    """A small base model with the control tokens of a chat, in our format or that of transformers."""
     torch.manual_seed(1)
-    tokenizer = Tokenizer.train("what is it plus 1? " * 9, 265, special_tokens=["<|endoftext|>"])
+    tokenizer = Tokenizer.train("what is it plus 1? " * 9, 267, special_tokens=["<|endoftext|>", START, END])
     if kind == "ours":
         sizes = {"vocab_size": tokenizer.vocab_size, "activation": "gelu_tanh", **SIZES}
         save_run(folder, build(ModelConfig(**sizes)), tokenizer)
@@ -81,14 +81,12 @@ def tuned(request, data, tmp_path_factory):
 def test_an_adapter_a_checkpoint_and_the_run_are_one_model(tuned):
     run = tuned / "run"
     whole = logits(run)
-    assert whole.shape[-1] == 267  # with the two control tokens of the chat template
-    assert not torch.allclose(whole[..., :265], logits(tuned / "base"), atol=1e-3)
+    assert not torch.allclose(whole, logits(tuned / "base"), atol=1e-3)
     for name in (run / "adapter", newest(run), run / "checkpoints"):
         torch.testing.assert_close(logits(name), whole, rtol=0, atol=1e-6)
         torch.testing.assert_close(llmguide.load(name)(IDS), whole, rtol=0, atol=1e-6)
         chat = open_chat(ModelSource(str(name)), [], seed=0)
         assert chat.decode([*chat.tokenizer.encode("it"), chat.end_id]) == "it"
-        assert chat.model.config.vocab_size == 267
     first = checkpoint.checkpoints(run / "checkpoints")[-1]
     assert not torch.allclose(logits(first), whole, atol=1e-4)
 
