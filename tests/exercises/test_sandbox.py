@@ -11,9 +11,10 @@ from tools import ROOT
 from llmguide.coding.sandbox.replies import FORGED
 from llmguide.coding.sandbox.worker import encode
 from llmguide.exercises import exercise, exercises
+from llmguide.exercises._plain_data import pack, unpack
 from llmguide.exercises.checking import check
 from llmguide.exercises.grading import compare, observe
-from llmguide.exercises.sandbox import REQUIRED, Sandbox, graded, pack, unpack
+from llmguide.exercises.sandbox import REQUIRED, Sandbox, graded
 
 HALF = "def temperature(logits, t):\n    return logits / t\n"
 PATCHED = f"""

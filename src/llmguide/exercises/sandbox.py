@@ -5,17 +5,13 @@ the fork enters the sandbox of `llmguide.coding.sandbox.isolation` before it see
 the answer and sends back as plain data what the exercise observes. As in `llmguide.coding.judge`, expected
 values and the comparison stay outside, so an answer can change nothing in the grading.
 
-What it does not protect against: an answer that takes its results from the package, whose solutions are
-public. Only an answer that imports the package openly is refused.
+The sandbox cannot keep an answer from taking its results out of the package, whose solutions are public. Only
+an answer that imports the package openly is refused.
 """
 
-import ast
 import contextlib
-import gc
-import importlib
 import json
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -23,14 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from threading import Lock
 from typing import IO, Any, NoReturn
 
-import torch
-from torch import Tensor
-
-from llmguide.coding.sandbox import isolation, seccomp
 from llmguide.coding.sandbox.process import remove_tree
 from llmguide.coding.sandbox.replies import (
     FORGED,
@@ -40,17 +31,18 @@ from llmguide.coding.sandbox.replies import (
     read_message,
     read_value,
 )
-from llmguide.coding.sandbox.worker import MAX_MESSAGE, Channel, NotPlainError, describe, encode
-from llmguide.exercises.checking import needed, observe_source
-from llmguide.exercises.grading import Exercise, Grade, compare, exercise, exercises
+from llmguide.coding.sandbox.worker import MAX_MESSAGE
+from llmguide.exercises._plain_data import unpack
+from llmguide.exercises._sandboxed import import_paths
+from llmguide.exercises.checking import needed
+from llmguide.exercises.grading import Exercise, Grade, compare, exercise
 
 REQUIRED = ("limits", "capabilities", "landlock", "seccomp")
 LIMIT_S = 20  # seconds of processor time that an answer may take; three times as many on the clock
-_MEMORY_MB = 1024  # beyond what torch itself takes
 _START_S = 300.0  # seconds to import torch on a busy machine
 _PROGRAM = (
     "import json, sys; sys.path += json.loads(sys.argv[1])\n"
-    "from llmguide.exercises.sandbox import serve; serve(int(sys.argv[2]))"
+    "from llmguide.exercises._sandboxed import serve; serve(int(sys.argv[2]))"
 )
 
 
@@ -71,7 +63,7 @@ class Sandbox:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._errors: IO[bytes] = tempfile.TemporaryFile()
         with theirs:
-            arguments = [json.dumps(_paths()), str(theirs.fileno())]
+            arguments = [json.dumps(import_paths()), str(theirs.fileno())]
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -183,7 +175,7 @@ class _Wire:
 
 
 def graded(asked: Exercise, reply: dict[str, Any]) -> Grade:
-    """Grade a reply of a fork, none of which is trusted."""
+    """Grade a reply of a fork; nothing in it is trusted."""
     try:
         if "error" in reply:
             return Grade(False, f"{asked.name}: {read_error(reply['error'])}.", "stopped")
@@ -207,129 +199,3 @@ def _observations(asked: Exercise, reply: dict[str, Any]) -> list[Any]:
 
 def _shortened(message: str) -> str:
     return "\n".join(map(printable, message[:2000].split("\n")))
-
-
-def pack(value: Any) -> Any:
-    """Replace tensors and arrays in a value by plain data, and subclasses of plain types by these.
-
-    >>> pack([torch.tensor([1.0, 2.0])])
-    [{'tensor': ('float32', (2,), [1.0, 2.0])}]
-    """
-    if hasattr(type(value), "__array__"):
-        tensor = torch.as_tensor(value).detach()
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        return {"tensor": (dtype, (*tensor.shape,), tensor.flatten().tolist())}
-    if isinstance(value, dict):
-        return {pack(key): pack(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return (list if isinstance(value, list) else tuple)(map(pack, value))
-    return value
-
-
-def unpack(value: Any) -> Any:
-    """Restore what `pack` replaced.
-
-    >>> unpack(pack((torch.eye(2), {"a": [1]})))
-    (tensor([[1., 0.],
-            [0., 1.]]), {'a': [1]})
-    """
-    match value:
-        case {"tensor": (str(dtype), tuple(shape), list(numbers))}:
-            found: Tensor = torch.tensor(numbers, dtype=getattr(torch, dtype)).reshape(shape)
-            return found
-    if isinstance(value, dict):
-        return {key: unpack(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(unpack, value))
-    return value
-
-
-# ---- the other side ----------------------------------------------------------------------------------------
-
-
-def serve(descriptor: int) -> None:
-    """Fork for each channel that the judge sends, until it closes the connection.
-
-    Args:
-        descriptor: File descriptor of the connection.
-    """
-    importlib.import_module("torch._dynamo")  # optimizers import it when they are first used
-    exercises()
-    gc.freeze()
-    program, memory_mb = seccomp.program(platform.machine()), _MEMORY_MB + _address_space_mb()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that end leave no zombies
-    control = socket.socket(fileno=descriptor)
-    control.send(b"ready")
-    while True:
-        message, channels, *_ = socket.recv_fds(control, 4096, 1)
-        if not message:
-            return
-        limit_s, _, folder = message.decode().partition(" ")
-        if os.fork() == 0:
-            try:
-                control.close()
-                _enter(folder, channels[0], program, memory_mb, int(limit_s))
-            finally:
-                os._exit(1)
-        os.close(channels[0])
-
-
-def _enter(folder: str, descriptor: int, program: bytes, memory_mb: int, limit_s: int) -> None:
-    """Enter the sandbox, and send what one answer gives."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.alarm(3 * limit_s)  # ends this process, which waits outside, and with it those inside
-    os.chdir(folder)
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
-    os.close(null)
-    layers = isolation.enter(
-        folder,
-        memory_mb=memory_mb,
-        cpu_s=limit_s,
-        layers=isolation.LAYERS,
-        system_calls=program,
-        close=(0, 1, 2, descriptor),
-        readable=tuple(_paths()),
-    )
-    channel = Channel(descriptor)
-    channel.send({"layers": layers})
-    job = channel.receive()
-    try:
-        channel.send(_answer(exercise(job["name"]), job["source"], job["own"]))
-    except NotPlainError as error:
-        channel.send({"failure": [f"{job['name']}: {error}.", "not plain data"]})
-    except BaseException as error:
-        channel.send({"error": describe(error, "")})
-    os._exit(0)
-
-
-def _answer(asked: Exercise, source: str, own: dict[str, str]) -> dict[str, object]:
-    if _imports_package(source):
-        message = "the file imports llmguide, which contains the solutions. Write the function yourself."
-        return {"failure": [f"{asked.name}: {message}", "imports llmguide"]}
-    results = observe_source(asked, source, own)
-    if isinstance(results, Grade):
-        return {"failure": [results.message, results.mistake]}
-    return {"results": encode(pack(results))}
-
-
-def _imports_package(source: str) -> bool:
-    try:
-        nodes = [*ast.walk(ast.parse(source))]
-    except (SyntaxError, ValueError):
-        return False
-    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    modules += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
-    return any(module.partition(".")[0] == "llmguide" for module in modules)
-
-
-def _paths() -> list[str]:
-    """Return the folders of this package and of installed packages, from which the bare Python imports."""
-    installed = [path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}]
-    return list(dict.fromkeys([str(Path(__file__).parents[2]), *installed]))
-
-
-def _address_space_mb() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
