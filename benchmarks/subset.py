@@ -13,7 +13,7 @@ import sys
 import time
 from statistics import median
 
-from tools import DOCS, ROOT
+from site_tools import DOCS, ROOT
 
 STEPS, REPEATS = 60, 3
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 
 import pytest
-from tools.reference import FOLDERS, PACKAGE
+from site_tools.reference import FOLDERS, PACKAGE
 
 ROOTS = ("config", "extras", "files")  # modules beside the folders, which every folder may import
 FILES = {

@@ -171,7 +171,7 @@ class Session:
         code, name = message["code"], message["name"]
         with contextlib.ExitStack() as stack:
             if kind in {"table", "figure"}:
-                from tools.runs import helpers  # noqa: PLC0415 (most runs need none)
+                from site_tools.runs import helpers  # noqa: PLC0415 (most runs need none)
 
                 draw = message.get("draw", True)
                 stack.enter_context(helpers(names, f"docs/{message['page']}.md", draw=draw))
@@ -302,7 +302,7 @@ def _post_markdown(text: str, post: Post) -> None:
     """Send each figure that a helper drew and named, and the rest as it is."""
     rest, position = [], 0
     for image in _FIGURE.finditer(text):
-        from tools import DOCS  # noqa: PLC0415 (helpers ran, so the package is there)
+        from site_tools import DOCS  # noqa: PLC0415 (helpers ran, so the package is there)
 
         rest.append(text[position : image.start()])
         position = image.end()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools import ROOT
+from site_tools import ROOT
 
 CONFIG = """\
 site_name: test
@@ -16,21 +16,25 @@ site_dir: built
 strict: true
 nav: [index.md, other.md, part.md, list.md, lab.ipynb]
 theme: {name: material, font: false}
-hooks: [tools/hooks.py]
+hooks: [site_tools/hooks.py]
 plugins:
   - search
   - offline: {enabled: false}
   - autorefs: {link_titles: external}
   - mkdocstrings: {handlers: {python: {paths: [src]}}}
   - mkdocs-jupyter: {include: [lab.ipynb], ignore: ["*.md"], cache: false}
-markdown_extensions: [attr_list, tools.markdown.source, tools.markdown.computed, tools.markdown.terms]
+markdown_extensions:
+  - attr_list
+  - site_tools.markdown.source
+  - site_tools.markdown.computed
+  - site_tools.markdown.terms
 """
 FRONT = "---\ndescription: d\n---\n"
 FILES = {
     "mkdocs.yml": CONFIG,
-    "tools/generate.py": """\
-from tools import DOCS, write
-from tools.facts import all_facts
+    "site_tools/generate.py": """\
+from site_tools import DOCS, write
+from site_tools.facts import all_facts
 
 def main():
     texts = [fact.text for fact in all_facts().values()]
@@ -96,7 +100,9 @@ assert "769" in Path("built/list/index.html").read_text()
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "site_tools", tmp_path / "site_tools", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,18 +5,18 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
+from site_tools import CACHE, DOCS, ROOT, labs, page_paths
+from site_tools.figures import figure, heatmap, tidy
+from site_tools.pages import is_current
+from site_tools.runs import PageError, agree, run
+from site_tools.tables import matrix, table
 from tests.runtime.node import node
-from tools import CACHE, DOCS, ROOT, labs, page_paths
-from tools.figures import figure, heatmap, tidy
-from tools.pages import is_current
-from tools.runs import PageError, agree, run
-from tools.tables import matrix, table
 
 PAGES = [*labs.paths(), *page_paths()]
 
 
 def program(*arguments):
-    command = [sys.executable, "-m", "tools.pages", *arguments]
+    command = [sys.executable, "-m", "site_tools.pages", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -281,7 +281,7 @@ def test_matrix_with_too_few_headings_is_an_error():
 @pytest.fixture
 def drawn(tmp_path, monkeypatch, capsys):
     """A small heatmap: the SVG and the Markdown that its cell printed."""
-    monkeypatch.setattr("tools.figures.DOCS", tmp_path)
+    monkeypatch.setattr("site_tools.figures.DOCS", tmp_path)
     with figure("w", page="learn/x", alt='An "alt" text', caption="C") as (_, axes):
         heatmap(axes, [[1, 0], [0.25, 0.75]], rows=["The", "cat"], columns=["The", "cat"])
         axes.plot([0, 1], [0, 1], marker="o")
@@ -338,7 +338,7 @@ def test_figure_without_alt_text_is_an_error():
 
 
 def test_foreign_color_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("tools.figures.DOCS", tmp_path)
+    monkeypatch.setattr("site_tools.figures.DOCS", tmp_path)
     with (
         pytest.raises(ValueError, match="color #ff0000 is not in the palette"),
         figure("w", page="learn/x", alt="A") as (_, axes),

@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from tools import DOCS, ROOT, page_paths
-from tools.bibliography import work
-from tools.facts import fact
-from tools.fences import fences, outside_code, prose_lines
-from tools.twins import (
+from site_tools import DOCS, ROOT, page_paths
+from site_tools.bibliography import work
+from site_tools.facts import fact
+from site_tools.fences import fences, outside_code, prose_lines
+from site_tools.twins import (
     address,
     config,
     file_name,

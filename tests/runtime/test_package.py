@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tools import DOCS, ROOT
+from site_tools import DOCS, ROOT
 
 # Doctests that need what the tab has not: programs for a shell, and torch's meta device.
 LEFT_OUT = (

@@ -2,9 +2,9 @@
 
 import random
 
+from site_tools import DOCS, placement
+from site_tools.course import course
 from tests.runtime.node import node
-from tools import DOCS, placement
-from tools.course import course
 
 PLACEMENT = placement.placement()
 N_RUNGS = len(placement.LADDER)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from fsrs import Card, Rating, Scheduler
+from site_tools import DOCS, course
+from site_tools.runtime import bundle
+from site_tools.vendor import VENDOR
 from tests.runtime.node import node
-from tools import DOCS, course
-from tools.runtime import bundle
-from tools.vendor import VENDOR
 
 from llmguide.exercises import exercises
 

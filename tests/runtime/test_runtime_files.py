@@ -7,11 +7,11 @@ import re
 
 import pytest
 from markdown import Markdown
-from tools import models, wheels
-from tools.markdown import cells
-from tools.models import Model
-from tools.runtime import MANIFEST, archive, guide_files
-from tools.wheels import STEPS, Wheel
+from site_tools import models, wheels
+from site_tools.markdown import cells
+from site_tools.models import Model
+from site_tools.runtime import MANIFEST, archive, guide_files
+from site_tools.wheels import STEPS, Wheel
 
 
 def test_a_wheel_with_another_checksum_is_left_out(tmp_path, monkeypatch, capsys) -> None:
@@ -47,7 +47,7 @@ def test_the_archive_depends_on_content_alone(tmp_path) -> None:
 
 def test_the_archive_holds_what_pages_import() -> None:
     names = {name for name, _ in guide_files()}
-    assert {"session.py", "torch/__init__.py", "llmguide/nn/attention.py", "tools/runs.py"} <= names
+    assert {"session.py", "torch/__init__.py", "llmguide/nn/attention.py", "site_tools/runs.py"} <= names
     assert not any("__pycache__" in name for name in names)
     assert MANIFEST.name == "runtime.json"
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tools import DOCS
+from site_tools import DOCS
 
 import llmguide  # noqa: F401 (whose modules a name may have meant)
 

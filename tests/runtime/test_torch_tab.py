@@ -4,13 +4,13 @@ import json
 import subprocess
 
 import pytest
+from site_tools.runtime import KERNELS, installed
 from tests.runtime import test_nn as nn
 from tests.runtime import test_torch_autograd as autograd
 from tests.runtime import test_torch_operations as operations
 from tests.runtime import test_torch_printing as printing
 from tests.runtime import test_torch_random as random
 from tests.runtime.subset import REPOSITORY, describe_all, differences
-from tools.runtime import KERNELS, installed
 
 SITE = installed("jaxtyping").parent
 PACKAGES = [*SITE.glob("jaxtyping*"), SITE / "wadler_lindig"]  # of llmguide; jaxtyping reads its metadata
@@ -125,7 +125,7 @@ SNIPPETS = [
 
 PRODUCTS = [*operations.PRODUCTS, *nn.FUNCTIONS, *nn.ATTENTION, *nn.MODULES]
 needs_numpy = pytest.mark.skipif(
-    NUMPY is None, reason="needs Pyodide's numpy in .cache/wheels: python -m tools.wheels fetches it"
+    NUMPY is None, reason="needs Pyodide's numpy in .cache/wheels: python -m site_tools.wheels fetches it"
 )
 
 

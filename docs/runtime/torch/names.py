@@ -1,4 +1,4 @@
-"""The public names of PyTorch 2.13.0, by owner, as tools/torch_names.py wrote them."""
+"""The public names of PyTorch 2.13.0, by owner, written by site_tools/torch_names.py."""
 
 NAMES = {
     "torch": """

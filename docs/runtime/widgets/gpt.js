@@ -1,6 +1,6 @@
 // A GPT-2 style decoder as llmguide.models.gpt, one token at a time, with a cache of keys and values.
 //
-// The weights come from tools/export_model.py: gzip of all 16-bit floats, first their lower bytes, then their upper
+// The weights come from site_tools/export_model.py: gzip of all 16-bit floats, first their lower bytes, then their upper
 // bytes (which repeat, so that this order saves a tenth). A test compares the logits with PyTorch's.
 
 const HALF = Float32Array.from({ length: 1 << 16 }, (_, bits) => {

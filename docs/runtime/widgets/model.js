@@ -1,4 +1,4 @@
-// The small model of the play pages: trained by `llmguide pretrain`, exported by tools/export_model.py.
+// The small model of the play pages: trained by `llmguide pretrain`, exported by site_tools/export_model.py.
 
 import { GPT, readWeights } from "./gpt.js";
 import { byteTokens, encode, fromBinary, ranksOf, toBytes } from "./bpe.js";
