@@ -16,7 +16,7 @@ serve: .cache/served/index.html ## build the site from the stored outputs and se
 	python -m http.server --bind 127.0.0.1 --directory .cache/served $(PORT)
 
 # Shows the pages as they are stored, and proves nothing.
-.cache/served/index.html: .venv/ready node_modules/ready $(wildcard $(shell git ls-files --cached --others --exclude-standard docs overrides src site_tools mkdocs.yml 2>/dev/null))
+.cache/served/index.html: .venv/ready node_modules/ready $(wildcard $(shell git ls-files --cached --others --exclude-standard docs overrides runtime src site_tools mkdocs.yml 2>/dev/null))
 	SITE_DIR=.cache/serving mkdocs build --strict
 	rm -rf .cache/served && mv .cache/serving .cache/served
 
@@ -104,7 +104,7 @@ successor: generated $(ENGINE)/ready ## build the same pages with Zensical, whic
 	python -m site_tools.check_successor
 
 clean: ## remove everything that these targets made, the environment included
-	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference docs/quiz
+	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference docs/quiz docs/runtime
 	rm -f docs/bibliography.md docs/claims.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
 .PHONY: generated

@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 DATA = DOCS / "_data"
+RUNTIME = ROOT / "runtime"  # what runs in the tab of the reader
 CACHE = ROOT / ".cache"
 REPOSITORY = "https://github.com/llmguide/llmguide/blob/main"
 GENERATED = ("bibliography.md", "claims.md", "exercises.md", "glossary.md", "parity.md", "quiz.md", "quiz/")

@@ -19,6 +19,7 @@ FACTS = [
     ("index.html", "0.6698", "stored outputs are shown"),
     ("index.html", 'class="computed"', "computed values are marked"),
     ("reference/nn/attention/index.html", 'id="llmguide.nn.attention.attention"', "the reference is written"),
+    ("runtime/cells.js", "import", "the scripts of cells are copied"),
     ("bibliography/index.html", 'id="vaswani2017"', "the bibliography has its anchors"),
 ]
 

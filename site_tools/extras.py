@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 
-from site_tools import DOCS, ROOT
+from site_tools import DOCS, ROOT, RUNTIME
 
-RUNTIME = DOCS / "runtime"
 PROGRAMS = (
     "llmguide/cli/",
     "llmguide/projects/",

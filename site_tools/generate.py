@@ -21,6 +21,7 @@ from site_tools import (
     quiz,
     reference,
     runtime,
+    scripts,
     vendor,
     widgets,
     write,
@@ -44,6 +45,7 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # has node
     check_packages()
     vendor.main()
+    scripts.main()
     runtime.main()
     widgets.main()
     reference.main()

@@ -111,10 +111,11 @@ def _rebuild(build_all: Callable[[], None]) -> None:
     for name in list(sys.modules):
         if name.partition(".")[0] in stale and name != "site_tools.markdown.math":
             del sys.modules[name]
-    from site_tools import generate, live
+    from site_tools import generate, live, scripts
 
     try:
         # What was edited is shown before what is generated from it.
+        scripts.main()
         is_refreshed = live.refresh(_built)
         generate.main()
         if not (is_refreshed and live.refresh(_built)):

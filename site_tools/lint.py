@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from llmguide.exercises import exercise
-from site_tools import DOCS, GENERATED, ROOT, near, page_paths, prose
+from site_tools import DOCS, GENERATED, ROOT, RUNTIME, near, page_paths, prose
 from site_tools.bibliography import CITATION, SOURCES, all_works, split_citation, work
 from site_tools.claims import LINE as CLAIMS
 from site_tools.claims import all_claims, claim
@@ -37,7 +37,7 @@ _RUNS = {"run", "table", "figure"}
 _CLASSES = _RUNS | {"local", "output", "raises", "shell", "static"}
 _BOXES = ("note", "abstract", "info", "tip", "success", "question", "warning", "example", "verified")
 _BOX = re.compile(rf'(?P<indent> *)(?:!!!|\?\?\?\+?) (?:{"|".join(_BOXES)})(?: "[^"]*")?$')
-_WIDGETS = {path.stem for path in (DOCS / "runtime" / "widgets").glob("*.js")}
+_WIDGETS = {path.stem for path in (RUNTIME / "widgets").glob("*.js")}
 _HOSTS = r"unpkg\.com|jsdelivr\.net|cdnjs|fonts\.(googleapis|gstatic)\.com|polyfill|esm\.sh|skypack"
 _DIRECTIVES = {
     "source": (SOURCE, "@source llmguide.nn.attention.attention"),

@@ -17,18 +17,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from site_tools import CACHE, DATA, DOCS, ROOT, write
+from site_tools import CACHE, DATA, ROOT, RUNTIME, write
 from site_tools.extras import EXTRAS, PROGRAMS, SQLITE, Extra, tree
 from site_tools.models import MODELS
 from site_tools.models import place as place_model
 from site_tools.npm import npm
+from site_tools.scripts import BUNDLED
 from site_tools.vendor import VENDOR
 from site_tools.wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
 
-RUNTIME = DOCS / "runtime"
 MANIFEST = VENDOR / "runtime.json"
 KERNELS = CACHE / "kernels.wasm"
-BUNDLES = ("editor", "scheduler")  # of docs/runtime/, what imports packages of npm
 CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 COUNTED = ("pyodide.asm.wasm", "python_stdlib.zip")  # of these, the ones that a page counts while they come
 # of site_tools, what cells use
@@ -124,7 +123,7 @@ def _place(name: str, files: Iterable[tuple[str, Path]]) -> Path:
 def bundle(part: str) -> str:
     """Bundle a script with the packages that it imports; return the name of the bundle."""
     options = ["--bundle", "--minify", "--format=esm", "--legal-comments=none"]
-    code = npm("esbuild", f"docs/runtime/{part}.js", *options)
+    code = npm("esbuild", f"runtime/{part}.js", *options)
     name = f"{part}-{hashlib.sha256(code).hexdigest()[:12]}.js"
     write(VENDOR / name, code)
     _remove_others(f"{part}-*.js", name)
@@ -189,7 +188,7 @@ def main() -> None:
     extras = {extra: _place(extra.name, extra.files()) for extra in EXTRAS}
     placed = {model.title: place_model(model) for model in MODELS}
     compile_kernels()
-    bundles = {part: bundle(part) for part in BUNDLES}
+    bundles = {part: bundle(part) for part in BUNDLED}
     parts = _place_core(found), _place("guide", guide_files()).name, bundles, extras
     models = [entry for entry in placed.values() if entry]
     write(MANIFEST, json.dumps({**manifest(*parts, found), "models": models}, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """Run every page as the reader's tab would, and note what each cell needs, whether it agrees, and its time.
 
-In the tab, ``import torch`` finds the subset in docs/runtime, and there are no other libraries, no processes
+In the tab, ``import torch`` finds the subset of runtime/, and there are no other libraries, no processes
 and no network. A process of its own plays the tab: the subset stands first on its path, and what the tab
 lacks is refused. What it cannot show: in the tab, numpy's own integers have 32 bits, and all takes three
 times as long.
@@ -48,13 +48,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from site_tools import CACHE, DATA, DOCS, ROOT, figures, hash_of, page_paths, write
+from site_tools import CACHE, DATA, DOCS, ROOT, RUNTIME, figures, hash_of, page_paths, write
 from site_tools.fences import Fence
 from site_tools.pages import page_hash, record_path
 from site_tools.runs import PageError, Slot, agree, execute, helpers, page_module, slots
 from site_tools.runtime import HELPERS
 
-RUNTIME = DOCS / "runtime"
 fork = os.fork  # before the tab, which has none, is played
 # What a page's Python may import in the tab besides the standard library. matplotlib brings those after it.
 PRESENT = {

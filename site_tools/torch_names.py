@@ -1,4 +1,4 @@
-"""Write ``docs/runtime/torch/names.py``, the public names of PyTorch, from the PyTorch that is installed.
+"""Write ``runtime/torch/names.py``, the public names of PyTorch, from the PyTorch that is installed.
 
 Run ``python -m site_tools.torch_names`` after an update of PyTorch; the test of the names fails until then.
 """
@@ -8,9 +8,9 @@ import pkgutil
 import textwrap
 import warnings
 
-from site_tools import DOCS
+from site_tools import RUNTIME
 
-TARGET = DOCS / "runtime" / "torch" / "names.py"
+TARGET = RUNTIME / "torch" / "names.py"
 # What the subset has a part of, and refuses the rest of by name.
 OWNERS = (
     *("torch", "torch.Tensor", "torch.autograd", "torch.cuda", "torch.distributed", "torch.linalg"),

@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 
 from llmguide.config import PRESETS
-from site_tools import DOCS, ROOT, write
+from site_tools import DOCS, ROOT, RUNTIME, write
 from site_tools.npm import npm
-from site_tools.runtime import MANIFEST, RUNTIME
+from site_tools.runtime import MANIFEST
 from site_tools.slim import minified
 from site_tools.vendor import VENDOR
 

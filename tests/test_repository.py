@@ -154,7 +154,9 @@ def test_the_development_container_makes_what_make_makes():
 def test_what_contributing_names_exists():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = text[text.index("## What to change where") : text.index("## Change a module")]
-    paths = re.findall(r"(?:`| )((?:docs|src|tests|site_tools|\.github|\.devcontainer)/[\w./*-]*)", table)
+    paths = re.findall(
+        r"(?:`| )((?:docs|runtime|src|tests|site_tools|\.github|\.devcontainer)/[\w./*-]*)", table
+    )
     assert len(paths) > 30
     for path in paths:
         if path != "docs/learn/my-topic.md":

@@ -1,7 +1,7 @@
 """Tells the page what each of its cells needs in the reader's tab, from measurement.
 
 A run, table or figure fence gets its number and needs as ``data-`` attributes, which become buttons in
-docs/runtime/cells.js; the Markdown of a computed table stands beside the table, so that a new run can be
+runtime/cells.js; the Markdown of a computed table stands beside the table, so that a new run can be
 compared with it. Without scripts nothing of this shows.
 """
 

@@ -41,6 +41,7 @@ def main():
     write(DOCS / "list.md", f"---\\ndescription: d\\n---\\n# List\\n\\n{texts}\\n")
 """,
     "overrides/empty": "",
+    "runtime/cells.js": "1\n",
     "src/example/__init__.py": "",
     "src/example/part.py": 'def half(x):\n    """Divide by 2."""\n    return x / 2\n',
     "docs/index.md": f"{FRONT}# First\n\n[[layers-gpt]] layers. A token.\n\n@source example.part.half\n",
@@ -95,6 +96,7 @@ for file, old, new, _ in eval(sys.argv[1]):
     assert all(new in path.read_text() for path in again), again
     print(sorted(path.relative_to("built").as_posix() for path in again))
 assert "769" in Path("built/list/index.html").read_text()
+assert Path("built/runtime/cells.js").read_text() == "2\\n"
 """
 
 
@@ -124,6 +126,7 @@ def test_each_change_is_shown_and_no_other_page_is_built(project: Path) -> None:
         ("docs/other.md", "A paper", "One paper", ["other/index.html"]),
         ("docs/lab.ipynb", "Lab", "Work", ["lab/index.html"]),
         ("src/example/part.py", "2", "7031", ["index.html", "part/index.html"]),
+        ("runtime/cells.js", "1", "2", []),
         (
             "mkdocs.yml",
             "test",

@@ -5,7 +5,7 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
-from site_tools import CACHE, DOCS, ROOT, labs, page_paths
+from site_tools import CACHE, DOCS, ROOT, RUNTIME, labs, page_paths
 from site_tools.figures import figure, heatmap, tidy
 from site_tools.pages import is_current
 from site_tools.runs import PageError, agree, run
@@ -228,15 +228,14 @@ def test_measurements():
 )
 def test_numbers_agree_to_the_printed_digits(stored, computed, same):
     assert agree(stored, computed) is same
-    verdict = node(
-        DOCS / "runtime" / "output.js", "return m.compare(...given.texts)", texts=[stored, computed]
-    )
+    verdict = node(RUNTIME / "output.js", "return m.compare(...given.texts)", texts=[stored, computed])
     assert (verdict != "different") is same
 
 
 def test_command_line_reports_a_difference_and_writes_it(tmp_path):
     """The one test that needs a page on disk: below docs/, where no other test meets it; removed again."""
     path = DOCS / "runtime" / f"{tmp_path.name}.md"
+    path.parent.mkdir(exist_ok=True)
     try:
         path.write_text("```{.python .run}\n1 + 1\n```\n")
         differs = program(str(path))

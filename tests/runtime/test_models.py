@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from site_tools import DOCS
+from site_tools import RUNTIME
 from tests.runtime.node import node
 
-MODULE = DOCS / "runtime" / "models.mjs"
+MODULE = RUNTIME / "models.mjs"
 
 # A browser whose storage can be damaged, denied and full, and whose tabs can end at any of their steps.
 BROWSER = """

@@ -19,12 +19,12 @@ PROGRAM = """
 import { loadPyodide } from "pyodide";
 import { readFileSync } from "node:fs";
 const { repository, numpy, packages, kernel, given, code } = JSON.parse(readFileSync(0, "utf8"));
-const { addKernels, withMemory } = await import(`${repository}/docs/runtime/kernels.mjs`);
+const { addKernels, withMemory } = await import(`${repository}/runtime/kernels.mjs`);
 const stdout = (text) => process.stderr.write(text + "\\n");
 const { pyodide, memory } = await withMemory(() => loadPyodide({ stdout }));
 if (kernel) await addKernels(pyodide, memory, readFileSync(kernel));
 pyodide.unpackArchive(new Uint8Array(readFileSync(numpy)), "wheel");
-pyodide.mountNodeFS("/runtime", `${repository}/docs/runtime`);
+pyodide.mountNodeFS("/runtime", `${repository}/runtime`);
 pyodide.mountNodeFS("/guide/tests/runtime", `${repository}/tests/runtime`);
 pyodide.mountNodeFS("/src", `${repository}/src`);
 for (const [name, folder] of Object.entries(packages)) pyodide.mountNodeFS(`/packages/${name}`, folder);

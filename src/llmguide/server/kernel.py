@@ -87,7 +87,7 @@ class _Kernel:
             self.run = None
 
     def refuse(self, message: object, error: Exception) -> None:
-        """Reject a message that violates docs/runtime/protocol.md."""
+        """Reject a message that violates runtime/protocol.md."""
         reply = {
             "type": "error",
             "text": f"A message could not be understood: {type(error).__name__}: {error}",
