@@ -81,7 +81,7 @@ check: .venv/ready node_modules/ready ## check one page: make check PAGE=docs/le
 	@failed=0; \
 	python -m site_tools.lint $(PAGE) || failed=1; \
 	python -m site_tools.pages $(if $(UPDATE),--write) $(PAGE) || failed=1; \
-	python -m site_tools.tab $(PAGE) || failed=1; \
+	python -m site_tools.check_in_tab $(PAGE) || failed=1; \
 	codespell $(PAGE) || failed=1; \
 	python -m site_tools.prose $(PAGE); \
 	exit $$failed
@@ -115,7 +115,7 @@ generated: .venv/ready node_modules/ready
 .PHONY: proved
 proved: generated
 	python -m site_tools.pages
-	python -m site_tools.tab
+	python -m site_tools.check_in_tab
 	python -m site_tools.parity
 
 # Each package by its hash (site_tools/lock.py), then torch, whose builds differ in it, and this one.

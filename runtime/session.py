@@ -171,7 +171,7 @@ class Session:
         code, name = message["code"], message["name"]
         with contextlib.ExitStack() as stack:
             if kind in {"table", "figure"}:
-                from site_tools.runs import helpers  # noqa: PLC0415 (most runs need none)
+                from site_tools.execution import helpers  # noqa: PLC0415 (most runs need none)
 
                 draw = message.get("draw", True)
                 stack.enter_context(helpers(names, f"docs/{message['page']}.md", draw=draw))

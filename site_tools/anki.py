@@ -19,8 +19,8 @@ from site_tools.fences import outside_code
 from site_tools.links import heading_at
 from site_tools.markdown.exercises import solution, task
 from site_tools.markdown.math import FORMULA, tex_of
+from site_tools.plain_markdown import config
 from site_tools.quiz import KINDS, Question, chapters, explanations
-from site_tools.twins import config
 from site_tools.vendor import VENDOR
 
 FILE = VENDOR / "llmguide-anki.txt"

@@ -20,7 +20,7 @@ from lxml.etree import SubElement
 from lxml.html import HtmlElement
 from playwright.sync_api import sync_playwright
 
-from site_tools import DOCS, ROOT, chromium, twins
+from site_tools import DOCS, ROOT, chromium, plain_markdown
 
 LEFT_OUT = ("reference/", "parity.md", "play/")  # for use beside an editor or in a browser
 GADGETS = ("md-content__button", "headerlink", "notebook-links")
@@ -92,10 +92,10 @@ def book(site: Path) -> tuple[HtmlElement, list[str]]:
     Raises:
         ValueError: A page of the navigation was not built.
     """
-    config = twins.config()
+    config = plain_markdown.config()
     site_url = config["site_url"]
-    pages = [page for page in twins.pages_of(config["nav"]) if not page.startswith(LEFT_OUT)]
-    places = [twins.html_path(page).removesuffix("index.html") for page in pages]
+    pages = [page for page in plain_markdown.pages_of(config["nav"]) if not page.startswith(LEFT_OUT)]
+    places = [plain_markdown.html_path(page).removesuffix("index.html") for page in pages]
     document = html.document_fromstring(EMPTY)
     SubElement(document.find("head"), "title").text = config["site_name"]
     styles: list[str] = []
@@ -194,7 +194,7 @@ def write_epub(document: HtmlElement, target: Path) -> None:
     """Make the EPUB with pandoc."""
     import pypandoc  # noqa: PLC0415  # 34 MB that only this needs
 
-    config = twins.config()
+    config = plain_markdown.config()
     options = ["--mathml", "--toc", "--toc-depth=2", "--split-level=1", "--metadata=lang:en"]
     options += [f"--metadata=title:{config['site_name']}", f"--metadata=rights:{config['copyright']}"]
     pypandoc.convert_text(

@@ -19,7 +19,7 @@ from typing import Any
 
 from site_tools import CACHE, ROOT, labs, write
 from site_tools.fences import prose_lines
-from site_tools.twins import address, config, file_name, front_matter, html_path, sections
+from site_tools.plain_markdown import address, config, file_name, front_matter, html_path, sections
 
 WIDTH, HEIGHT = 1200, 630  # what https://ogp.me/ readers crop least
 COLORS = 48  # of the palette of the PNG: text and few flat areas need no more

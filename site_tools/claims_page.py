@@ -19,7 +19,7 @@ from site_tools.bibliography import cited, work
 from site_tools.claims import CONSEQUENCES, KINDS, LINE, Claim, all_claims, claim
 from site_tools.fences import COMPUTED, outside_code, prose_lines, split_computed
 from site_tools.links import headings
-from site_tools.twins import sections
+from site_tools.plain_markdown import sections
 
 PAGE = DOCS / "claims.md"
 

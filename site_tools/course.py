@@ -9,7 +9,7 @@ from site_tools.exercises import PAGE as EXERCISES
 from site_tools.exercises import placed
 from site_tools.links import heading_at
 from site_tools.markdown.cells import cells_of
-from site_tools.twins import sections
+from site_tools.plain_markdown import sections
 from site_tools.vendor import VENDOR
 
 FILE = VENDOR / "course.json"

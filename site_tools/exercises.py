@@ -7,7 +7,7 @@ from llmguide.exercises.ladder import EXERCISES as LADDER
 from site_tools import DOCS, generated_head
 from site_tools.fences import prose_lines
 from site_tools.markdown.exercises import LINE, task
-from site_tools.twins import sections
+from site_tools.plain_markdown import sections
 
 PAGE = DOCS / "exercises.md"
 _INTRODUCTION = """

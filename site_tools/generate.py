@@ -20,8 +20,8 @@ from site_tools import (
     placement,
     quiz,
     reference,
-    runtime,
     scripts,
+    tab_assets,
     vendor,
     widgets,
     write,
@@ -46,7 +46,7 @@ def main() -> None:
     check_packages()
     vendor.main()
     scripts.main()
-    runtime.main()
+    tab_assets.main()
     widgets.main()
     reference.main()
     pages = {module.PAGE: module.render() for module in (bibliography, glossary, claims_page, exercises)}

@@ -34,10 +34,10 @@ def on_startup(*, command: str, dirty: bool) -> None:
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Generate what the site is built from."""
-    from site_tools import generate, twins
+    from site_tools import generate, plain_markdown
 
     generate.main()
-    config.nav = twins.config()["nav"]  # has a new module by now
+    config.nav = plain_markdown.config()["nav"]  # has a new module by now
     return config
 
 
@@ -72,7 +72,7 @@ def on_env(env: Environment, config: MkDocsConfig, files: Files) -> None:
 @event_priority(-200)  # after the plugin that makes a copy to be read offline
 def on_post_build(config: MkDocsConfig) -> None:
     """Finish the built site."""
-    from site_tools import notebooks, policy, search, slim, twins
+    from site_tools import minify, notebooks, plain_markdown, policy, search
 
     if _built.is_served:
         return
@@ -82,8 +82,8 @@ def on_post_build(config: MkDocsConfig) -> None:
     shutil.rmtree(site / "assets" / "javascripts" / "lunr")
     is_offline = config.plugins["material/offline"].config.enabled
     if not is_offline:
-        slim.main(site)
-        twins.main(site)
+        minify.main(site)
+        plain_markdown.main(site)
         notebooks.main(site)
     search.main(site)
     policy.main(site, offline=is_offline)

@@ -27,9 +27,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from site_tools import DOCS, ROOT
+from site_tools.execution import PageError, Result, agree
 from site_tools.fences import dump
 from site_tools.figures import VARIABLES, style, tidy
-from site_tools.runs import PageError, Result, agree
 
 EMPTY = json.dumps({"metadata": {}, "cells": []})  # a lab that was never executed
 LANGUAGE = {"name": "python"}

@@ -12,7 +12,7 @@ from mkdocs.structure.nav import Navigation
 
 from site_tools import DATA, ROOT, labs
 from site_tools.glossary import all_terms
-from site_tools.twins import twin
+from site_tools.plain_markdown import twin
 
 SETTINGS = (ROOT / "mkdocs.yml", ROOT / "overrides", ROOT / "site_tools")  # on which every page depends
 SOURCES = (DATA, ROOT / "src")  # of which pages name parts

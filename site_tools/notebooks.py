@@ -15,11 +15,11 @@ from typing import Any
 
 from site_tools import DATA, DOCS, ROOT, labs, page_paths, write
 from site_tools.book import with_colors
+from site_tools.execution import slots
 from site_tools.fences import Fence
 from site_tools.figures import VARIABLES
+from site_tools.plain_markdown import address, config, html_path, twin
 from site_tools.records import read_by
-from site_tools.runs import slots
-from site_tools.twins import address, config, html_path, twin
 
 COLAB = "https://colab.research.google.com/github/llmguide/llmguide/blob/notebooks/"
 FOLDER = "llmguide_page"  # of the helpers that a notebook brings along

@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from site_tools import CACHE, DATA, DOCS, ROOT, hash_of, labs, page_paths, write
+from site_tools.execution import PageError, run, slots
 from site_tools.fences import fences
 from site_tools.records import read_by
-from site_tools.runs import PageError, run, slots
 
 
 @cache

@@ -9,7 +9,7 @@ from site_tools import DOCS, quiz, write
 from site_tools.course import address, graded
 from site_tools.fences import prose_lines
 from site_tools.links import heading_at
-from site_tools.twins import sections
+from site_tools.plain_markdown import sections
 from site_tools.vendor import VENDOR
 
 FILE = VENDOR / "placement.json"

@@ -2,7 +2,7 @@
 
 from site_tools import DOCS, RUNTIME, write
 
-BUNDLED = ("editor", "scheduler")  # import packages of npm; runtime.py bundles them
+BUNDLED = ("editor", "scheduler")  # import packages of npm; tab_assets.py bundles them
 TARGET = DOCS / "runtime"
 
 

@@ -20,10 +20,10 @@ from lxml import html
 from lxml.html import HtmlElement
 
 from site_tools import DATA, DOCS, ROOT, write
+from site_tools.minify import MINIFY
 from site_tools.npm import npm
-from site_tools.slim import MINIFY
-from site_tools.twins import config, html_path
-from site_tools.twins import sections as navigation
+from site_tools.plain_markdown import config, html_path
+from site_tools.plain_markdown import sections as navigation
 
 SCRIPTS = DOCS / "js" / "search"
 WORDS = DATA / "search.toml"

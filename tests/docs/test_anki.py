@@ -8,8 +8,8 @@ from lxml import html
 from site_tools import DOCS, anki
 from site_tools.course import course
 from site_tools.links import ids
+from site_tools.plain_markdown import config
 from site_tools.quiz import chapters
-from site_tools.twins import config
 
 
 @pytest.fixture(scope="module")

