@@ -86,7 +86,9 @@ def _docstrings(module: str) -> dict[str, str]:
     """The docstrings in a module: of functions and classes, of methods, and below an assignment."""
     found = {}
     tree = parsed(module)
-    for scope in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+    scopes: list[ast.Module | ast.ClassDef] = [tree]
+    scopes += [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for scope in scopes:
         prefix = "" if isinstance(scope, ast.Module) else f"{scope.name}."
         for node, following in zip(scope.body, [*scope.body[1:], None], strict=True):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -13,6 +13,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.parse import urljoin
 
 from lxml import html
@@ -24,7 +25,7 @@ from site_tools import DOCS, ROOT, chromium, plain_markdown
 
 LEFT_OUT = ("reference/", "parity.md", "play/")  # for use beside an editor or in a browser
 GADGETS = ("md-content__button", "headerlink", "notebook-links")
-A4_MARGIN = {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
+A4_MARGIN: Any = {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
 # lists take their indent from the direction of the text
 EMPTY = '<html lang="en"><head><meta charset="utf-8"></head><body dir="ltr"></body></html>'
 # HTML forgets the case of names; an SVG file by itself needs it

@@ -71,7 +71,7 @@ class Diagram:
     def __init__(self, axes: "Axes") -> None:
         """Take the axes that `figure` yields."""
         self.axes = axes
-        width, height = 72 * axes.figure.get_size_inches()
+        width, height = 72 * axes.figure.get_size_inches()  # type: ignore[union-attr]  # in no subfigure
         axes.set(xlim=(0, width), ylim=(height, 0))
         axes.set_position((0.0, 0.0, 1.0, 1.0))
         axes.set_axis_off()
@@ -102,7 +102,10 @@ class Diagram:
         """
         from matplotlib.patches import FancyBboxPatch  # noqa: PLC0415 (slow, and not needed for the colors)
 
-        style = {"boxstyle": "round,pad=0,rounding_size=5", "linestyle": "--" if dashed else "-"}
+        style: dict[str, Any] = {
+            "boxstyle": "round,pad=0,rounding_size=5",
+            "linestyle": "--" if dashed else "-",
+        }
         corner = (x - width / 2, y - height / 2)
         colors = _colors(role if filled else None, role)
         self._add(FancyBboxPatch(corner, width, height, linewidth=1.4, **style, **colors))
@@ -188,7 +191,7 @@ class Diagram:
             return self.axes.text(x, y, text, ha=align, va="center", color=INK, linespacing=1.25)
         # on one baseline, whether or not a letter rises above the others
         written = self.axes.text(x, y, text, ha=align, va="baseline", color=INK)
-        written.set_y(y + _HALF_CAPITAL * written.get_fontsize())
+        written.set_y(y + _HALF_CAPITAL * float(written.get_fontsize()))
         return written
 
     def _add(self, patch: "Patch") -> None:

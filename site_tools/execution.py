@@ -161,9 +161,11 @@ def execute(fence: Fence, namespace: dict[str, Any], page: str) -> list[str]:
 def _run_cell(code: str, first_line: int, namespace: dict[str, Any], page: str) -> None:
     """Execute statements; print the value of a last expression that is not None."""
     tree = ast.parse("\n" * (first_line - 1) + code, page)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
     exec(compile(tree, page, "exec"), namespace)
-    if last is not None:
+    if isinstance(last, ast.Expr):
         value = eval(compile(ast.Expression(last.value), page, "eval"), namespace)
         if value is not None:
             print(repr(value))

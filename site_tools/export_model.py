@@ -80,10 +80,10 @@ def export(run: Path) -> int:
     """
     model, tokenizer = load_run(run)
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    n_tokens = (
-        DEFAULT.n_steps * DEFAULT.batch_size * DEFAULT.gradient_accumulation_steps * DEFAULT.context_length
-    )
-    expected = model_config(tokenizer.vocab_size, DEFAULT.context_length, preset=None, shape=Shape())
+    context_length = DEFAULT.context_length
+    assert context_length is not None  # the defaults of the command name one
+    n_tokens = DEFAULT.n_steps * DEFAULT.batch_size * DEFAULT.gradient_accumulation_steps * context_length
+    expected = model_config(tokenizer.vocab_size, context_length, preset=None, shape=Shape())
     if not isinstance(model, GPT) or model.config != expected or report["tokens"] != n_tokens:
         raise ValueError(f"{run} was not made by llmguide pretrain without options; the note would be wrong")
     weights = packed(model)

@@ -62,7 +62,8 @@ def figure(
     import matplotlib as mpl  # noqa: PLC0415 (slow to import, and the palette above needs none of it)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    with mpl.rc_context({**style(width), "svg.hashsalt": f"{page}/{name}"}):
+    settings: dict[Any, Any] = {**style(width), "svg.hashsalt": f"{page}/{name}"}
+    with mpl.rc_context(settings):
         drawing = Figure(figsize=(width / 72, height / 72), layout="constrained")
         yield drawing, drawing.add_subplot()
         drawn = io.StringIO()

@@ -9,7 +9,7 @@ Examples::
 import argparse
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -200,14 +200,14 @@ def _code(text: str, cells: list[Fence]) -> Iterator[Problem]:
             elif not fence.attributes.get("reason"):
                 yield start, '.static without a reason; write reason="needs ..."'
         if "output" in fence.classes:
-            gap = lines[before.end : fence.start] if before else ["x"]
-            if any(line.strip() for line in gap) or "run" not in before.classes:
+            is_below = before and not any(line.strip() for line in lines[before.end : fence.start])
+            if not (before and is_below and "run" in before.classes):
                 yield start, "an output that follows no .run fence; put it right below its cell"
 
 
 def _names(shown: str) -> Iterator[Problem]:
     """Names of code, exercises, claims, facts, works and pages that do not exist."""
-    looked_up = [
+    looked_up: list[tuple[int, Callable[[str], object], str]] = [
         *((line, split_computed, match["value"]) for line, match in _matches(COMPUTED, shown)),
         *((line, measured, match["page"]) for line, match in _matches(RUNS_ON, shown)),
         *(
@@ -308,15 +308,16 @@ def _links(shown: str, page: Path) -> Iterator[Problem]:
         elif path.is_dir():
             yield line, f"{target} is a folder; link to a page, such as {target.rstrip('/')}.md"
         elif anchor and path.suffix == ".md":
-            known = ids(path.read_text(encoding="utf-8"))
-            if anchor not in known:
-                yield line, f"{path.name} has no heading #{anchor}{near(anchor, known)}"
+            headings = ids(path.read_text(encoding="utf-8"))
+            if anchor not in headings:
+                yield line, f"{path.name} has no heading #{anchor}{near(anchor, headings)}"
 
 
 @cache
 def _entries() -> set[str]:
     """The ids of the entries of the glossary and of the page of claims, which are generated."""
-    return {entry.anchor for entry in (*all_terms().values(), *all_claims().values())}
+    terms = {term.anchor for term in all_terms().values()}
+    return terms | {claim.anchor for claim in all_claims().values()}
 
 
 def main() -> int:

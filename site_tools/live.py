@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
 from mkdocs.commands.build import _build_page, _populate_page
@@ -47,7 +48,7 @@ def refresh(built: Built) -> bool:
     if newest(SETTINGS) != built.settings or pages != built.pages.keys():
         return False
     for file in list(built.files):
-        if not Path(file.abs_src_path).is_file():
+        if not Path(str(file.abs_src_path)).is_file():
             built.files.remove(file)
     for file in found:
         if file.src_uri not in built.files.src_uris:
@@ -61,7 +62,8 @@ def refresh(built: Built) -> bool:
         if sources != built.sources or _changed(file) != built.pages[file.src_uri][0]
     }
     if sources != built.sources:  # what mkdocstrings has read
-        built.config.plugins["mkdocstrings"].get_handler("python")._modules_collection.members.clear()
+        handlers: Any = built.config.plugins["mkdocstrings"]
+        handlers.get_handler("python")._modules_collection.members.clear()
     _build([file for file, state in states.items() if state[1] != built.pages[file.src_uri][1]], built)
     built.sources = sources
     built.pages |= {file.src_uri: state for file, state in states.items()}
@@ -70,11 +72,12 @@ def refresh(built: Built) -> bool:
 
 def _build(files: list[File], built: Built) -> None:
     """What MkDocs does for every page of a site, for some pages."""
-    for file in files:
-        _populate_page(file.page, built.config, built.files)
+    pages = [file.page for file in files if file.page]
+    for page in pages:
+        _populate_page(page, built.config, built.files)
     built.config.plugins.on_env(built.env, config=built.config, files=Files(files))
-    for file in files:
-        _build_page(file.page, built.config, built.files.documentation_pages(), built.nav, built.env)
+    for page in pages:
+        _build_page(page, built.config, built.files.documentation_pages(), built.nav, built.env)
 
 
 def newest(places: Iterable[Path]) -> int:
@@ -84,7 +87,7 @@ def newest(places: Iterable[Path]) -> int:
 
 
 def _changed(file: File) -> int:
-    return Path(file.abs_src_path).stat().st_mtime_ns
+    return Path(str(file.abs_src_path)).stat().st_mtime_ns
 
 
 def _state(file: File) -> State:

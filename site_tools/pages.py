@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from site_tools import CACHE, DATA, DOCS, ROOT, hash_of, labs, page_paths, write
-from site_tools.execution import PageError, run, slots
-from site_tools.fences import fences
+from site_tools.execution import PageError, Slot, run, slots
+from site_tools.fences import Fence, fences
 from site_tools.records import read_by
 
 
@@ -47,7 +47,7 @@ def page_hash(text: str, page: str) -> str:
     if labs.is_lab(page):
         return hashlib.sha256(labs.fingerprint(text, page).encode()).hexdigest()
     lines = text.split("\n")
-    places = [*fences(text), *slots(text, page)]
+    places: list[Fence | Slot] = [*fences(text), *slots(text, page)]
     computed = [line for place in places for line in lines[place.start : place.end]]
     computed += [path.read_text(encoding="utf-8") for path in read_by("\n".join(computed))]
     return hashlib.sha256("\n".join(computed).encode()).hexdigest()
