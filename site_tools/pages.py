@@ -3,7 +3,7 @@
 A page is plain Markdown. Its outputs are stored in its own source, so that it reads well anywhere and a
 change of behavior shows up as a change of the page. This program executes each page and reports every stored
 output or inline value that differs; ``--write`` stores the new ones. A page is run again only when its
-code, the package or these programs change. Labs (labs.py) are executed and compared in the same way.
+code or what it imports changes (imports.py). Labs (labs.py) are executed and compared likewise.
 
 Examples::
 
@@ -26,20 +26,23 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from site_tools import CACHE, DATA, DOCS, ROOT, hash_of, labs, page_paths, write
+from site_tools import CACHE, DOCS, ROOT, labs, page_paths, write
 from site_tools.execution import PageError, Slot, run, slots
 from site_tools.fences import Fence, fences
+from site_tools.imports import hash_of_imports
 from site_tools.records import read_by
 
 
-@cache
-def _code_hash() -> str:
-    sources = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "site_tools").glob("*.py")])
-    return hash_of([*sources, DATA / "facts.toml"])
+def code_hash(text: str, page: str) -> str:
+    """Hash of all that the code of a page can run (imports.py)."""
+    if labs.is_lab(page):
+        return hash_of_imports(labs.code(page), Path(labs.__file__))
+    cells = [slot.cell.code for slot in slots(text, page) if slot.cell]
+    return hash_of_imports("\n".join(cells))
 
 
 def page_hash(text: str, page: str) -> str:
@@ -55,7 +58,7 @@ def page_hash(text: str, page: str) -> str:
 
 def _key(text: str, page: str) -> str:
     """What the outputs of a page depend on, and the outputs."""
-    parts = [importlib.metadata.version("torch"), _code_hash(), page_hash(text, page)]
+    parts = [importlib.metadata.version("torch"), code_hash(text, page), page_hash(text, page)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -64,7 +67,7 @@ def run_of(text: str) -> dict[str, Any] | None:
     page = "docs/page.md"  # only errors name it
     if not slots(text, page):
         return None
-    wanted = {"code": _code_hash(), "page": page_hash(text, page)}
+    wanted = {"code": code_hash(text, page), "page": page_hash(text, page)}
     records = (json.loads(path.read_text()) for path in (CACHE / "pages").rglob("*.json"))
     return next((record for record in records if wanted.items() <= record.items()), None)
 
@@ -123,7 +126,7 @@ def check(path: Path, *, store: bool = False) -> str:
                 "python": platform.python_version(),
                 "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
                 "commit": _commit(),
-                "code": _code_hash(),
+                "code": code_hash(result.text, page),
                 "page": page_hash(result.text, page),
             }
         ),
