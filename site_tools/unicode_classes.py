@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tiktoken
 
-TARGET = Path(__file__).parent.parent / "src" / "llmguide" / "unicode_classes.py"
+TARGET = Path(__file__).parent.parent / "src" / "llmguide" / "tokenization" / "unicode_classes.py"
 CLASSES = {r"\s": "s", **{rf"\p{{{name}}}": name for name in ("Lu", "Ll", "Lt", "Lm", "Lo", "M", "N")}}
 BEGIN, END = "_RANGES = {\n", "}\n"
 
