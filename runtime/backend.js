@@ -1,5 +1,5 @@
 // Where the code of this visit runs, behind the functions that protocol.md names. One back end a visit: it outlives
-// instant navigation. It starts with the first run, or before it, when early.js sees that a run is likely.
+// instant navigation. It starts with the first run, or before it, when early_start.js sees that a run is likely.
 
 import { hasKernel, VISIT_NEEDS } from "./page.js";
 
@@ -22,10 +22,10 @@ const watchers = new Set();
 
 // ---- back ends -----------------------------------------------------------------------------------------------------
 
-// The kernel answers only a page that `llmguide serve` opened; kernel.js is not even fetched otherwise.
+// The kernel answers only a page that `llmguide serve` opened; local_kernel.js is not even fetched otherwise.
 async function open() {
   if (hasKernel()) {
-    const kernel = await (await import("./kernel.js")).open(receive);
+    const kernel = await (await import("./local_kernel.js")).open(receive);
     if (kernel) {
       kind = "kernel";
       return kernel;
@@ -163,7 +163,7 @@ async function next() {
   if (current === job) connected?.send(job.message);
 }
 
-// In the next page, early.js starts what this visit has needed so far.
+// In the next page, early_start.js starts what this visit has needed so far.
 function rememberNeeds(needs) {
   if (kind !== "tab") return;
   try {

@@ -1,10 +1,10 @@
 // Gives each cell of a page its buttons. Without it the page is complete: code, and the output that was stored with it.
-// Nothing of Python is fetched before a reader shows that they will run code (early.js), and nothing of the editor before Edit.
+// Nothing of Python is fetched before a reader shows that they will run code (early_start.js), and nothing of the editor before Edit.
 
-import "./early.js";
-import "./read.js";
-import { keepEdit, keyOf, readEdit } from "./edits.js";
-import { add, hold, look, modelsOf, release, remove, states } from "./models.js";
+import "./early_start.js";
+import "./chapters_read.js";
+import { keepEdit, keyOf, readEdit } from "./stored_edits.js";
+import { add, hold, look, modelsOf, release, remove, states } from "./model_list.js";
 import { forget, forgetAll, note, pending } from "./names.js";
 import { hasKernel, make, megabytes, missing, noteFetched, pageName, partsOf, RUN_KEY } from "./page.js";
 import { hideProgress, showProgress } from "./progress.js";

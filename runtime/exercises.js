@@ -1,7 +1,7 @@
 // Makes the graded exercises of a page editable and checks them where its cells run. Without it they are complete to
-// read: task, signature, and hints and solution as folded text. Python starts as for cells: early.js.
+// read: task, signature, and hints and solution as folded text. Python starts as for cells: early_start.js.
 
-import { confirm, confirmed } from "./edits.js";
+import { confirm, confirmed } from "./stored_edits.js";
 import { hasKernel, make, megabytes, missing, noteFetched, partsOf, RUN_KEY } from "./page.js";
 import { hideProgress, showProgress } from "./progress.js";
 

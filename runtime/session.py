@@ -191,7 +191,7 @@ class Session:
     def _explain(self, error: BaseException) -> str:
         """The traceback with no frames but the reader's own."""
         if isinstance(error, ModuleNotFoundError) and sys.platform == "emscripten":
-            from missing import explain  # noqa: PLC0415 (most runs import what there is)
+            from missing_modules import explain  # noqa: PLC0415 (most runs import what there is)
 
             explain(error)
         report = traceback.TracebackException.from_exception(error)

@@ -3,7 +3,7 @@
 import { Downloads } from "./downloads.mjs";
 import { Interrupts, isGood } from "./interrupts.mjs";
 import { addKernels, withMemory } from "./kernels.mjs";
-import { megabytes, missingFiles, provide as provideModel } from "./models.mjs";
+import { megabytes, missingFiles, provide as provideModel } from "./model_storage.mjs";
 import { dropSnapshot, keepSnapshot, readSnapshot } from "./snapshot.mjs";
 
 const VENDOR = new URL("../assets/vendor/", import.meta.url);

@@ -1,6 +1,6 @@
 """Lay out the language models that cells use in the reader's tab.
 
-The tab downloads a model after the reader has agreed, and keeps it (runtime/models.mjs). A site may be
+The tab downloads a model after the reader has agreed, and keeps it (runtime/model_storage.mjs). A site may be
 built where a model cannot be fetched: its cells then do not run in the tab, and say why.
 """
 

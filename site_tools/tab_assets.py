@@ -47,7 +47,7 @@ HELPERS = (
 
 def guide_files() -> Iterator[tuple[str, Path]]:
     """What the archive holds: name in it, and file."""
-    for name in ("session.py", "missing.py"):
+    for name in ("session.py", "missing_modules.py"):
         yield name, RUNTIME / name
     yield "pipeline.py", RUNTIME / "widgets" / "pipeline.py"
     yield from tree("torch", RUNTIME / "torch")

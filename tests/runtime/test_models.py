@@ -6,7 +6,7 @@ import pytest
 from site_tools import RUNTIME
 from tests.runtime.node import node
 
-MODULE = RUNTIME / "models.mjs"
+MODULE = RUNTIME / "model_storage.mjs"
 
 # A browser whose storage can be damaged, denied and full, and whose tabs can end at any of their steps.
 BROWSER = """

@@ -24,7 +24,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-missing = load("missing")
+missing = load("missing_modules")
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.training.losses import next_token_loss
-from llmguide.training.optim import adamw, clip_grad_norm_
 from llmguide.training.schedules import warmup_cosine
+from llmguide.training.update_rules import adamw, clip_grad_norm_
 
 # ---- the loss --------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.parity import assert_parity
 from torch import nn
 
-from llmguide.training.optim import adamw, clip_grad_norm_, muon, orthogonalize
+from llmguide.training.update_rules import adamw, clip_grad_norm_, muon, orthogonalize
 
 SHAPES = [(7, 5), (3, 11), (13,), ()]
 
@@ -81,7 +81,7 @@ def test_muon_equals_torch_over_many_steps(shape, scaling):
             param, theirs.grad, buffer, lr=0.02, momentum=0.9, weight_decay=0.1, scaling=scaling
         )
         peer.step()
-    assert_parity(param, theirs, of="llmguide.training.optim.muon", against="torch.optim.Muon", atol=0)
+    assert_parity(param, theirs, of="llmguide.training.update_rules.muon", against="torch.optim.Muon", atol=0)
 
 
 @pytest.mark.parity
@@ -92,7 +92,10 @@ def test_clipping_equals_torch(max_norm):
         draw_gradients(parameters[:-1], torch.Generator().manual_seed(3))  # the last has no gradient
     norm = clip_grad_norm_(ours, max_norm)
     peer = torch.nn.utils.clip_grad_norm_(theirs, max_norm)
-    names = {"of": "llmguide.training.optim.clip_grad_norm_", "against": "torch.nn.utils.clip_grad_norm_"}
+    names = {
+        "of": "llmguide.training.update_rules.clip_grad_norm_",
+        "against": "torch.nn.utils.clip_grad_norm_",
+    }
     assert_parity(norm, peer, **names, atol=1e-5)
     for a, b in zip(ours[:-1], theirs[:-1], strict=True):
         assert_parity(a.grad, b.grad, **names, atol=1e-6)

@@ -1,4 +1,4 @@
-// What a page knows of the language models that its cells use. models.mjs, which stores them, comes only with such cells.
+// What a page knows of the language models that its cells use. model_storage.mjs, which stores them, comes only with such cells.
 
 const LIST = new URL("../assets/vendor/runtime.json", import.meta.url);
 
@@ -24,7 +24,7 @@ export const states = (names) => names.map((name) => known.get(name));
 export async function look() {
   if (!known.size) return;
   try {
-    const [list, { megabytes, missingFiles }] = await Promise.all([fetch(LIST).then((response) => response.json()), import("./models.mjs")]);
+    const [list, { megabytes, missingFiles }] = await Promise.all([fetch(LIST).then((response) => response.json()), import("./model_storage.mjs")]);
     for (const model of list.models) {
       if (!known.has(model.name)) continue;
       const missing = megabytes(await missingFiles(model));
@@ -38,6 +38,6 @@ export const hold = (names) => names.forEach((name) => held.add(name));
 export const release = () => held.clear();
 
 export async function remove(names) {
-  const store = await import("./models.mjs");
+  const store = await import("./model_storage.mjs");
   for (const name of names) await store.remove({ name });
 }
