@@ -21,6 +21,7 @@ row, batch = torch.tensor([1, 2, 3]), torch.tensor([[1, 2, 3]])
 three, two, column = torch.zeros(3), torch.zeros(2), torch.zeros(3, 1)
 logits, labels = torch.zeros(1, 3, 11), torch.tensor([[1, 2, -100]])
 table, mask = torch.zeros(3, 4), torch.ones(3, 4, dtype=torch.bool)
+GPT2 = lg.to_hf(lg.build(config.replace(activation="gelu_tanh")))
 brief = lg.TrainConfig(n_steps=1, batch_size=1, context_length=2)
 messages = []
 for call in json.loads(sys.argv[1]):
@@ -69,6 +70,7 @@ CALLS = {
     "lg.from_hf('gpt2')": "load() opens folders and names",
     "lg.to_hf('gpt2')": "to_hf takes a model that build, load or from_hf makes",
     "lg.save(torch.nn.Linear(2, 2), 'folder')": "model is a Linear; save takes a model of llmguide",
+    "lg.apply_lora(GPT2, rank=2, alpha=4, targets=['c_attn'])": "from_hf converts the GPT-2 of transformers",
     "lg.render_chat('Hi', lg.Tokenizer.train('a', 257))": "a message is a dict",
     "lg.Tokenizer.train('a', 257).encode(['a'])": "text is a list, not a str; encode each text by itself",
     "lg.Tokenizer.train('a', 257).decode(batch)": "decode takes the ids of one text",

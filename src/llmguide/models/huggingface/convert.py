@@ -76,8 +76,8 @@ def to_hf(model: Convertible) -> Any:
     """Convert our model to one of transformers, with a copy of its weights.
 
     Its ``save_pretrained(folder)`` writes a folder that `load` and other programs, such as vLLM, read. The
-    trainers of transformers and TRL take it: it is called with ``input_ids`` and ``labels``. `from_hf`
-    converts the result back.
+    trainers of transformers and TRL take it, also with an adapter of PEFT: it is called with ``input_ids``
+    and ``labels``, which it shifts itself. `from_hf` converts the result back.
 
     Args:
         model: A decoder, `Encoder` or `MaskedLM`.
@@ -93,6 +93,10 @@ def to_hf(model: Convertible) -> Any:
     >>> hf_model = to_hf(build(config))
     >>> type(hf_model).__name__
     'GPT2LMHeadModel'
+    >>> ids = torch.tensor([[1, 2, 3]])
+    >>> output = hf_model(input_ids=ids, labels=ids)  # as in transformers.Trainer(hf_model, ...)
+    >>> output.logits.shape, output.loss.shape
+    (torch.Size([1, 3, 11]), torch.Size([]))
     """
     check_type("model", model, Convertible, "to_hf takes a model that build, load or from_hf makes")
     transformers = required("transformers", "to_hf")
