@@ -7,7 +7,8 @@ from graphlib import TopologicalSorter
 import pytest
 from site_tools.reference import FOLDERS, PACKAGE
 
-ROOTS = ("config", "extras", "files")  # modules beside the folders, which every folder may import
+# modules beside the folders, which every folder may import
+ROOTS = ("arguments", "config", "extras", "files")
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")
