@@ -35,6 +35,10 @@ EMPTY = json.dumps({"metadata": {}, "cells": []})  # a lab that was never execut
 LANGUAGE = {"name": "python"}
 FOLDER = DOCS / "projects" / "labs"
 WIDTH, HEIGHT = 400, 260  # of a figure in px
+ENVIRONMENT = {  # of a kernel; tqdm, which transformers imports, warns where there are no widgets
+    "OMP_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore:IProgress not found",
+}
 _PAPER = 'style="background: white; '  # of a figure that is shown outside the site
 
 
@@ -121,7 +125,7 @@ def run(text: str, page: str) -> Result:
             resources={"metadata": {"path": folder}},
         )
         try:
-            client.execute(env=os.environ | {"MATPLOTLIBRC": str(settings), "OMP_NUM_THREADS": "1"})
+            client.execute(env=os.environ | {"MATPLOTLIBRC": str(settings), **ENVIRONMENT})
         except CellExecutionError as error:
             raise PageError(f"{page}: {error}") from error
     seconds = time.perf_counter() - started

@@ -37,6 +37,7 @@ print("once upon")
 
 # %% alt="A line that falls."
 import matplotlib.pyplot as plt
+import tqdm.auto  # warns without widgets, and transformers imports it
 
 fig, axes = plt.subplots()
 axes.plot([2, 1])
