@@ -193,7 +193,7 @@ EXERCISES = (
             Mistake(
                 "straight line for a power",
                 "the loss is assumed to fall linearly",
-                "On logarithmic axes the law is a straight line, on ordinary ones it flattens.",
+                "On logarithmic axes the law is a straight line; on ordinary axes it flattens.",
                 lambda exponent, share: 1 + share / exponent,
             ),
         ),
