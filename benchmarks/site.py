@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import time
 
-from tools import CACHE, DOCS, ROOT
-from tools.parity import STAMP
+from site_tools import CACHE, DOCS, ROOT
+from site_tools.parity import STAMP
 
 PAGE = DOCS / "learn" / "attention.md"
 

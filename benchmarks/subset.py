@@ -13,7 +13,7 @@ import sys
 import time
 from statistics import median
 
-from tools import DOCS, ROOT
+from site_tools import ROOT, RUNTIME
 
 STEPS, REPEATS = 60, 3
 
@@ -66,7 +66,7 @@ def by_hand(model, text) -> None:
 def main() -> None:
     """Measure in two processes, and print a table."""
     found = {}
-    for name, folders in {"PyTorch": [ROOT], "subset": [DOCS / "runtime", ROOT]}.items():
+    for name, folders in {"PyTorch": [ROOT], "subset": [RUNTIME, ROOT]}.items():
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "benchmarks.subset", "measure"]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

@@ -1,6 +1,6 @@
 """Compare with an independent library and record the largest error for the parity ledger.
 
-Each comparison writes one JSON line to ``.cache/parity``; ``tools/parity.py`` makes the ledger page of them.
+Each comparison writes one JSON line to ``.cache/parity``; the ledger page (site_tools/parity.py) shows them.
 """
 
 import json

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tools import DOCS
+from site_tools import DOCS
 
 from tests.browser.conftest import SITE
 from tests.runtime.node import node

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 
 import pytest
-from tools.reference import FOLDERS, PACKAGE
+from site_tools.reference import FOLDERS, PACKAGE
 
-ROOTS = ("config", "extras", "files")  # modules beside the folders, which every folder may import
+# modules beside the folders, which every folder may import
+ROOTS = ("arguments", "config", "extras", "files")
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")

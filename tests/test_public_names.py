@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tools import api
+from site_tools import api
 
 import llmguide
 

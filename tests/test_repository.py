@@ -6,8 +6,8 @@ import tomllib
 
 import pytest
 import yaml
-from tools import ROOT
-from tools.release import notes
+from site_tools import ROOT
+from site_tools.release import notes
 
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -53,15 +53,15 @@ def test_what_a_job_runs_and_needs_exists(name):
         for targets in re.findall(r"^make (.+)$", commands, re.MULTILINE):
             for target in targets.split():
                 assert re.search(rf"^{re.escape(target)}:", MAKEFILE, re.MULTILINE), target
-        for module in re.findall(r"-m tools\.(\w+)", commands):
-            assert (ROOT / "tools" / f"{module}.py").is_file(), module
+        for module in re.findall(r"-m site_tools\.(\w+)", commands):
+            assert (ROOT / "site_tools" / f"{module}.py").is_file(), module
 
 
 def test_nothing_is_published_before_the_suite_passed_and_the_wheel_ran():
     release = jobs("release")
     commands = [step["run"].split(" > ")[0] for step in release["build"]["steps"] if "run" in step]
     # a wrong tag fails in a second, not after the suite
-    assert commands[:2] == ['python -m tools.release "$GITHUB_REF_NAME"', "make test"]
+    assert commands[:2] == ['python -m site_tools.release "$GITHUB_REF_NAME"', "make test"]
     assert release["wheel"]["needs"] == "build"
     matrix = release["wheel"]["strategy"]["matrix"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -154,15 +154,17 @@ def test_the_development_container_makes_what_make_makes():
 def test_what_contributing_names_exists():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = text[text.index("## What to change where") : text.index("## Change a module")]
-    paths = re.findall(r"(?:`| )((?:docs|src|tests|tools|\.github|\.devcontainer)/[\w./*-]*)", table)
+    paths = re.findall(
+        r"(?:`| )((?:docs|runtime|src|tests|site_tools|\.github|\.devcontainer)/[\w./*-]*)", table
+    )
     assert len(paths) > 30
     for path in paths:
         if path != "docs/learn/my-topic.md":
             assert list(ROOT.glob(path.rstrip("/"))), path
     for target in re.findall(r"`make ([a-z]+)", text):
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
-    for module in re.findall(r"python -m tools\.(\w+)", text):
-        assert (ROOT / "tools" / f"{module}.py").is_file(), module
+    for module in re.findall(r"python -m site_tools\.(\w+)", text):
+        assert (ROOT / "site_tools" / f"{module}.py").is_file(), module
     for page in (text, *(path.read_text(encoding="utf-8") for path in ROOT.glob("[RSC]*.md"))):
         for link in re.findall(r"\]\(([\w./-]+)\)", page):
             assert (ROOT / link).exists(), link

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright.sync_api import Page
+from site_tools.check_site import BASE, compressed
 from tests.browser.conftest import SITE
-from tools.check_site import BASE, compressed
 
 
 @dataclass

@@ -5,11 +5,11 @@ import math
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from site_tools import DOCS, page_paths
+from site_tools.markdown.cells import cells_of
 from tests.browser.conftest import SITE
 from tests.browser.host import Host, serving
 from tests.browser.test_pages import DESKTOP, PHONE, PUBLIC, axe, watch, window
-from tools import DOCS, page_paths
-from tools.markdown.cells import cells_of
 
 pytestmark = pytest.mark.browser
 
@@ -106,7 +106,7 @@ def write(page: Page, box: Locator, code: str) -> None:
 
 
 # Seconds that a page's cells may take where it was built; the tab takes about twice as long. What trains for
-# longer is run by tools.tab alone, and each night in the tab itself (`make nightly`).
+# longer is run by site_tools.check_in_tab alone, and each night in the tab itself (`make nightly`).
 MOST = 25
 
 

@@ -13,9 +13,9 @@ from itertools import repeat
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from site_tools import ROOT
 from tests.browser.test_creative_writing import Assistant
 from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
-from tools import ROOT
 
 pytestmark = pytest.mark.browser
 

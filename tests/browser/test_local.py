@@ -111,7 +111,7 @@ def test_a_kernel_that_dies_is_said_and_another_starts(page: Page) -> None:
 # What another program at this address could have left: an edit of the first folded cell, and a draft.
 PLANT = """async (code) => {
     const guide = document.querySelector('script[src*="js/guide.js"]').src;
-    const {keyOf} = await import(new URL("../runtime/edits.js", guide));
+    const {keyOf} = await import(new URL("../runtime/stored_edits.js", guide));
     const block = document.querySelector("details.how [data-cell]");
     const source = block.querySelector("code").textContent.replace(/\\n$/, "");
     const number = Number(block.dataset.cell);

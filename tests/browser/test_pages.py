@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from site_tools import ROOT
 from tests.browser.conftest import SITE
-from tools import ROOT
 
 pytestmark = pytest.mark.browser
 

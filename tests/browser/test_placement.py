@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from site_tools.placement import placement
 from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
-from tools.placement import placement
 
 pytestmark = pytest.mark.browser
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from site_tools.quiz import PARTS, Question, chapters
 from tests.browser.test_pages import DESKTOP, OPEN, PHONE, axe, misfits, watch, window
-from tools.quiz import PARTS, Question, chapters
 
 pytestmark = pytest.mark.browser
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from site_tools.check_site import weights
 from tests.browser.conftest import SITE
 from tests.browser.host import Host, serving, wait_until
 from tests.browser.test_cells import (
@@ -21,7 +22,6 @@ from tests.browser.test_cells import (
     write,
 )
 from tests.browser.test_pages import DESKTOP, PUBLIC, window
-from tools.check_site import weights
 
 pytestmark = pytest.mark.browser
 

@@ -3,8 +3,11 @@ import subprocess
 import sys
 
 import pytest
+import transformers
 
+from llmguide import load
 from llmguide.cli.main import main
+from llmguide.runs import resolve
 
 
 def estimate(capsys, *args):
@@ -104,6 +107,31 @@ def test_counts_have_the_suffixes_of_the_tables(capsys):
     ):
         assert main(["estimate", "cache", "gpt2", "--tokens", *args]) == 2
         assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("place", ["", "config.json"])
+def test_a_config_of_transformers_is_enough(place, capsys, tmp_path, monkeypatch):
+    sizes = {"vocab_size": 11, "n_positions": 8, "n_embd": 12, "n_layer": 2, "n_head": 3}
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes))
+    model.config.save_pretrained(tmp_path)
+    rows = estimate(capsys, "params", str(tmp_path / place))
+    assert by(rows, "part", "total")["parameters"] == model.num_parameters()
+    monkeypatch.chdir(tmp_path)
+    assert estimate(capsys, "params", place or ".") == rows
+
+
+def test_a_run_and_its_adapter_are_enough(capsys, chat_run, tmp_path):
+    total = sum(parameter.numel() for parameter in load(chat_run).parameters())
+    adapter = {"base_model_name_or_path": str(chat_run)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
+    for place in (chat_run, chat_run / "checkpoints", tmp_path):
+        assert by(estimate(capsys, "params", str(place)), "part", "total")["parameters"] == total
+
+
+def test_a_misspelled_preset_is_not_looked_up_on_the_hub(capsys, monkeypatch):
+    monkeypatch.setattr(resolve, "locate", lambda name, **_: pytest.fail(f"{name} was looked up"))
+    assert main(["estimate", "params", "llama-3-8"]) == 1
+    assert "did you mean llama-3-8b" in capsys.readouterr().err
 
 
 def test_presets_are_listed(capsys):

@@ -5,11 +5,11 @@ import re
 
 import pytest
 from lxml import html
-from tools import DOCS, anki
-from tools.course import course
-from tools.links import ids
-from tools.quiz import chapters
-from tools.twins import config
+from site_tools import DOCS, anki
+from site_tools.course import course
+from site_tools.links import ids
+from site_tools.plain_markdown import config
+from site_tools.quiz import chapters
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import warnings
 from xml.etree import ElementTree
 
 import pytest
-from tools import DATA, page_paths
-from tools.bibliography import PATH, all_works, cited, citing_pages, parse, render, work
-from tools.facts import all_facts
+from site_tools import DATA, page_paths
+from site_tools.bibliography import PATH, all_works, cited, citing_pages, parse, render, work
+from site_tools.facts import all_facts
 
 TITLES = dict(
     line.split("\t") for line in (DATA / "arxiv_titles.tsv").read_text(encoding="utf-8").splitlines()

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tools.diagrams import COLORS, Diagram
-from tools.figures import VARIABLES, figure
+from site_tools.diagrams import COLORS, Diagram
+from site_tools.figures import VARIABLES, figure
 
 
 @pytest.fixture
 def diagram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diagram]:
-    monkeypatch.setattr("tools.figures.DOCS", tmp_path)
+    monkeypatch.setattr("site_tools.figures.DOCS", tmp_path)
     with figure("d", page="learn/x", alt="A box.", width=300, height=200) as (_, axes):
         yield Diagram(axes)
 

@@ -5,11 +5,11 @@ import re
 import pytest
 from lxml import html
 from markdown import Markdown
-from tools import DOCS
-from tools.exercises import placed, render
-from tools.markdown import exercises as extension
-from tools.markdown.exercises import rendered
-from tools.twins import twin
+from site_tools import DOCS
+from site_tools.exercises import placed, render
+from site_tools.markdown import exercises as extension
+from site_tools.markdown.exercises import rendered
+from site_tools.plain_markdown import twin
 
 from llmguide.exercises import exercise, exercises
 from llmguide.exercises.checking import check
@@ -21,7 +21,7 @@ EXTENSIONS = [
     "pymdownx.details",
     "pymdownx.highlight",
     "pymdownx.superfences",
-    "tools.markdown.exercises",
+    "site_tools.markdown.exercises",
 ]
 
 

@@ -5,18 +5,18 @@ import re
 
 import pytest
 from markdown import Markdown
-from tools import ROOT
-from tools.glossary import parse
-from tools.markdown.computed import measured
-from tools.markdown.source import find
+from site_tools import ROOT
+from site_tools.glossary import parse
+from site_tools.markdown.computed import measured
+from site_tools.markdown.source import find
 
 OURS = ("source", "folds", "math", "computed", "citations", "figures", "tables", "terms", "names")
 THEIRS = ("admonition", "attr_list", "tables", "toc", "pymdownx.details", "pymdownx.superfences")
 
 
 def convert(text, **options):
-    names = [*THEIRS, *(f"tools.markdown.{name}" for name in OURS)]
-    configs = {f"tools.markdown.{name}": config for name, config in options.items()}
+    names = [*THEIRS, *(f"site_tools.markdown.{name}" for name in OURS)]
+    configs = {f"site_tools.markdown.{name}": config for name, config in options.items()}
     return Markdown(extensions=names, extension_configs=configs).convert(text)
 
 
@@ -44,7 +44,7 @@ see = "index.md"
 
 @pytest.fixture(autouse=True)
 def _small_glossary(monkeypatch):
-    monkeypatch.setattr("tools.markdown.terms.all_terms", lambda: parse(GLOSSARY))
+    monkeypatch.setattr("site_tools.markdown.terms.all_terms", lambda: parse(GLOSSARY))
 
 
 def visible(html):
@@ -223,7 +223,7 @@ def test_display_formula_is_a_block_that_a_keyboard_can_scroll(text):
 
 
 def test_formula_in_a_heading_leaves_a_readable_id_and_label():
-    md = Markdown(extensions=["toc", "tools.markdown.math"])
+    md = Markdown(extensions=["toc", "site_tools.markdown.math"])
     html = md.convert(r"## The scale $\sqrt{d_k}$")
     assert md.toc_tokens[0]["name"] == r"The scale \sqrt{d_k}"
     assert 'id="the-scale-sqrt-d-k"' in html
@@ -305,7 +305,7 @@ def test_code_of_a_table_is_folded_under_it(indent):
 
 
 def test_table_without_output_fails():
-    with pytest.raises(ValueError, match=r"no output; run python -m tools.pages --write"):
+    with pytest.raises(ValueError, match=r"no output; run python -m site_tools.pages --write"):
         convert("```{.python .table}\ntable(rows)\n```\n\nText.")
 
 
@@ -316,7 +316,7 @@ def test_cells_keep_their_classes_and_their_text():
 
 
 def test_runs_on_says_what_was_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr("tools.markdown.computed.CACHE", tmp_path)
+    monkeypatch.setattr("site_tools.markdown.computed.CACHE", tmp_path)
     (tmp_path / "pages/learn").mkdir(parents=True)
     record = {"cells": 14, "seconds": 2.12, "peak_mb": 300, "torch": "2.13.0"}
     (tmp_path / "pages/learn/x.json").write_text(json.dumps(record))
@@ -423,7 +423,7 @@ def test_figure_without_alt_text_fails(docs):
 
 
 def test_figure_that_was_not_drawn_fails(docs):
-    with pytest.raises(ValueError, match=r"v.svg does not exist; python -m tools.pages draws it"):
+    with pytest.raises(ValueError, match=r"v.svg does not exist; python -m site_tools.pages draws it"):
         convert("![A](../assets/figures/learn/x/v.svg)", figures=docs)
 
 
@@ -474,7 +474,7 @@ def test_words_around_links_keep_their_order():
 
 
 def test_next_page_starts_afresh():
-    md = Markdown(extensions=["tools.markdown.terms"])
+    md = Markdown(extensions=["site_tools.markdown.terms"])
     assert linked(md.convert("<!-- no-terms -->\n\nTokens")) == []
     assert (
         linked(md.reset().convert("Tokens")) == linked(md.reset().convert("Tokens")) == [("token", "Tokens")]
@@ -485,7 +485,7 @@ def test_next_page_starts_afresh():
 
 
 def test_names_of_modules_may_break_and_are_shown_whole_in_the_contents():
-    md = Markdown(extensions=["attr_list", "toc", "tools.markdown.names"])
+    md = Markdown(extensions=["attr_list", "toc", "site_tools.markdown.names"])
     html = md.convert("# coding.tab_box { #llmguide.coding.sandbox.browser }\n\n## tab_box in prose")
     assert html.startswith('<h1 id="llmguide.coding.sandbox.browser">coding.<wbr />tab_<wbr />box</h1>')
     assert [entry["name"] for entry in md.toc_tokens] == ["coding.tab_box"]

@@ -5,10 +5,10 @@ import re
 import tomllib
 
 import pytest
-from tools import DOCS, glossary
-from tools.bibliography import all_works
-from tools.facts import PATH, all_facts, fact, parse
-from tools.fences import prose_lines
+from site_tools import DOCS, glossary
+from site_tools.bibliography import all_works
+from site_tools.facts import PATH, all_facts, fact, parse
+from site_tools.fences import prose_lines
 
 ENTRY = """
 [context-gpt3]

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from tools.fences import COMPUTED, dump, fences, map_prose, outside_code, prose_lines, split_computed
+from site_tools.fences import COMPUTED, dump, fences, map_prose, outside_code, prose_lines, split_computed
 
 PAGE = """\
 # Title

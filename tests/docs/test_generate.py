@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tools import DOCS, GENERATED, ROOT, api, bibliography, facts, generate, reference
-from tools.npm import npm
+from site_tools import DOCS, GENERATED, ROOT, api, bibliography, facts, generate, reference
+from site_tools.npm import npm
 
 
 def times() -> dict[Path, int]:
@@ -51,7 +51,9 @@ def test_what_is_no_python_is_named_with_its_line(tmp_path: Path, monkeypatch: p
 def test_a_navigation_without_its_marks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mkdocs.yml").write_text("nav:\n", encoding="utf-8")
     monkeypatch.setattr(reference, "CONFIG", tmp_path / "mkdocs.yml")
-    with pytest.raises(ValueError, match=r"mkdocs\.yml lacks the lines '# written by tools\.reference' and"):
+    with pytest.raises(
+        ValueError, match=r"mkdocs\.yml lacks the lines '# written by site_tools\.reference' and"
+    ):
         reference.main()
 
 

@@ -6,12 +6,12 @@ import json
 import jupytext
 import nbformat
 import pytest
-from tools import DOCS, labs
-from tools.labs import markdown, run, same
-from tools.notebooks import lab
-from tools.prose import WRONG, terms
-from tools.runs import PageError
-from tools.twins import twin
+from site_tools import DOCS, labs
+from site_tools.execution import PageError
+from site_tools.labs import markdown, run, same
+from site_tools.notebooks import lab
+from site_tools.plain_markdown import twin
+from site_tools.prose import WRONG, terms
 
 LAB = """\
 # ---

@@ -8,8 +8,8 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tools import DATA, page_paths
-from tools.fences import prose_lines
+from site_tools import DATA, page_paths
+from site_tools.fences import prose_lines
 
 LINK = re.compile(r"https?://[^\s)\"'<>}`\]|]+")
 OWN = ("https://llmguide.github.io/", "http://localhost", "http://127.0.0.1")  # not out there, or not yet

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools import ROOT
+from site_tools import ROOT
 
 CONFIG = """\
 site_name: test
@@ -16,27 +16,32 @@ site_dir: built
 strict: true
 nav: [index.md, other.md, part.md, list.md, lab.ipynb]
 theme: {name: material, font: false}
-hooks: [tools/hooks.py]
+hooks: [site_tools/hooks.py]
 plugins:
   - search
   - offline: {enabled: false}
   - autorefs: {link_titles: external}
   - mkdocstrings: {handlers: {python: {paths: [src]}}}
   - mkdocs-jupyter: {include: [lab.ipynb], ignore: ["*.md"], cache: false}
-markdown_extensions: [attr_list, tools.markdown.source, tools.markdown.computed, tools.markdown.terms]
+markdown_extensions:
+  - attr_list
+  - site_tools.markdown.source
+  - site_tools.markdown.computed
+  - site_tools.markdown.terms
 """
 FRONT = "---\ndescription: d\n---\n"
 FILES = {
     "mkdocs.yml": CONFIG,
-    "tools/generate.py": """\
-from tools import DOCS, write
-from tools.facts import all_facts
+    "site_tools/generate.py": """\
+from site_tools import DOCS, write
+from site_tools.facts import all_facts
 
 def main():
     texts = [fact.text for fact in all_facts().values()]
     write(DOCS / "list.md", f"---\\ndescription: d\\n---\\n# List\\n\\n{texts}\\n")
 """,
     "overrides/empty": "",
+    "runtime/cells.js": "1\n",
     "src/example/__init__.py": "",
     "src/example/part.py": 'def half(x):\n    """Divide by 2."""\n    return x / 2\n',
     "docs/index.md": f"{FRONT}# First\n\n[[layers-gpt]] layers. A token.\n\n@source example.part.half\n",
@@ -91,12 +96,15 @@ for file, old, new, _ in eval(sys.argv[1]):
     assert all(new in path.read_text() for path in again), again
     print(sorted(path.relative_to("built").as_posix() for path in again))
 assert "769" in Path("built/list/index.html").read_text()
+assert Path("built/runtime/cells.js").read_text() == "2\\n"
 """
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "site_tools", tmp_path / "site_tools", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +126,7 @@ def test_each_change_is_shown_and_no_other_page_is_built(project: Path) -> None:
         ("docs/other.md", "A paper", "One paper", ["other/index.html"]),
         ("docs/lab.ipynb", "Lab", "Work", ["lab/index.html"]),
         ("src/example/part.py", "2", "7031", ["index.html", "part/index.html"]),
+        ("runtime/cells.js", "1", "2", []),
         (
             "mkdocs.yml",
             "test",

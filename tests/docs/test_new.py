@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools import ROOT, new
+from site_tools import ROOT, new
 
 
 def test_a_new_module_and_its_test_pass(tmp_path: Path) -> None:

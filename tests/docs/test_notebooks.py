@@ -7,10 +7,10 @@ import urllib.request
 
 import nbformat
 import pytest
-from tools import DOCS, page_paths
-from tools.markdown.cells import cells_of
-from tools.notebooks import EXTRAS, FOLDER, link, notebook
-from tools.twins import config
+from site_tools import DOCS, page_paths
+from site_tools.markdown.cells import cells_of
+from site_tools.notebooks import EXTRAS, FOLDER, link, notebook
+from site_tools.plain_markdown import config
 
 PAGE = """---
 title: A page
@@ -125,7 +125,7 @@ def test_the_helpers_work_without_the_guide(made: dict, tmp_path, monkeypatch) -
     display.Markdown, display.SVG, display.display = str, str, shown.append
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", display)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tools"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "site_tools"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.chdir(tmp_path)
@@ -139,18 +139,18 @@ def test_the_helpers_work_without_the_guide(made: dict, tmp_path, monkeypatch) -
         else:
             exec(cell["source"], names)
     assert shown == ["| Name | Number |\n| :-- | --: |\n| x | 1 |\n\nTable: Numbers.\n"]
-    assert sys.modules["tools"].__file__.startswith(str(tmp_path / FOLDER))
+    assert sys.modules["site_tools"].__file__.startswith(str(tmp_path / FOLDER))
 
 
 def test_a_page_that_loads_the_small_model_fetches_it(tmp_path, monkeypatch) -> None:
-    cell = "```{.python .table}\nfrom tools.export_model import MODEL\n```\n"
+    cell = "```{.python .table}\nfrom site_tools.export_model import MODEL\n```\n"
     result = notebook(
         f"---\ndescription: d\n---\n\n# P\n\n{cell}\n<!-- output -->\n\n<!-- /output -->\n", "learn/page.md"
     )
     assert result is not None
     sources = [cell["source"] for cell in result["cells"]]
     assert "llmguide[cli]" in sources[0]
-    assert any(source.startswith(f"%%writefile {FOLDER}/tools/export_model.py\n") for source in sources)
+    assert any(source.startswith(f"%%writefile {FOLDER}/site_tools/export_model.py\n") for source in sources)
     fetched = {}
     monkeypatch.setattr(urllib.request, "urlretrieve", lambda url, path: fetched.update({path: url}))
     monkeypatch.chdir(tmp_path)
@@ -163,7 +163,7 @@ def test_a_page_that_loads_the_small_model_fetches_it(tmp_path, monkeypatch) -> 
 def test_extras_exist() -> None:
     import tomllib  # noqa: PLC0415
 
-    from tools import ROOT  # noqa: PLC0415 (the test above takes the package out of sys.modules for a while)
+    from site_tools import ROOT  # noqa: PLC0415 (the test above takes the package out of sys.modules for a while)
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(EXTRAS.values()) <= project["optional-dependencies"].keys()

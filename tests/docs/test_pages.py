@@ -5,18 +5,18 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
+from site_tools import CACHE, DOCS, ROOT, RUNTIME, labs, page_paths
+from site_tools.execution import PageError, agree, run
+from site_tools.figures import figure, heatmap, tidy
+from site_tools.pages import is_current
+from site_tools.tables import matrix, table
 from tests.runtime.node import node
-from tools import CACHE, DOCS, ROOT, labs, page_paths
-from tools.figures import figure, heatmap, tidy
-from tools.pages import is_current
-from tools.runs import PageError, agree, run
-from tools.tables import matrix, table
 
 PAGES = [*labs.paths(), *page_paths()]
 
 
 def program(*arguments):
-    command = [sys.executable, "-m", "tools.pages", *arguments]
+    command = [sys.executable, "-m", "site_tools.pages", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -228,15 +228,14 @@ def test_measurements():
 )
 def test_numbers_agree_to_the_printed_digits(stored, computed, same):
     assert agree(stored, computed) is same
-    verdict = node(
-        DOCS / "runtime" / "output.js", "return m.compare(...given.texts)", texts=[stored, computed]
-    )
+    verdict = node(RUNTIME / "output.js", "return m.compare(...given.texts)", texts=[stored, computed])
     assert (verdict != "different") is same
 
 
 def test_command_line_reports_a_difference_and_writes_it(tmp_path):
     """The one test that needs a page on disk: below docs/, where no other test meets it; removed again."""
     path = DOCS / "runtime" / f"{tmp_path.name}.md"
+    path.parent.mkdir(exist_ok=True)
     try:
         path.write_text("```{.python .run}\n1 + 1\n```\n")
         differs = program(str(path))
@@ -281,7 +280,7 @@ def test_matrix_with_too_few_headings_is_an_error():
 @pytest.fixture
 def drawn(tmp_path, monkeypatch, capsys):
     """A small heatmap: the SVG and the Markdown that its cell printed."""
-    monkeypatch.setattr("tools.figures.DOCS", tmp_path)
+    monkeypatch.setattr("site_tools.figures.DOCS", tmp_path)
     with figure("w", page="learn/x", alt='An "alt" text', caption="C") as (_, axes):
         heatmap(axes, [[1, 0], [0.25, 0.75]], rows=["The", "cat"], columns=["The", "cat"])
         axes.plot([0, 1], [0, 1], marker="o")
@@ -338,7 +337,7 @@ def test_figure_without_alt_text_is_an_error():
 
 
 def test_foreign_color_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("tools.figures.DOCS", tmp_path)
+    monkeypatch.setattr("site_tools.figures.DOCS", tmp_path)
     with (
         pytest.raises(ValueError, match="color #ff0000 is not in the palette"),
         figure("w", page="learn/x", alt="A") as (_, axes),

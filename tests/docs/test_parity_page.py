@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tools.parity import merge, read, render, stored
+from site_tools.parity import merge, read, render, stored
 
 
 def row(**changes):
@@ -23,7 +23,7 @@ def test_rows_of_all_files_are_read(tmp_path):
 
 
 def test_empty_ledger_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"no comparison in .*run python -m tools\.parity"):
+    with pytest.raises(ValueError, match=r"no comparison in .*run python -m site_tools\.parity"):
         read(tmp_path)
 
 
@@ -61,4 +61,6 @@ def test_function_of_no_module_is_an_error():
 
 def test_the_stored_ledger_compares_what_the_tests_compare():
     measured = [(row["function"], row["peer"]) for row in merge(read())]
-    assert [(row["function"], row["peer"]) for row in stored()] == measured, "python -m tools.parity --store"
+    assert [(row["function"], row["peer"]) for row in stored()] == measured, (
+        "python -m site_tools.parity --store"
+    )

@@ -1,8 +1,8 @@
 """No page uses a term that no context makes right; what needs judgment is listed, and fails nothing."""
 
 import pytest
-from tools import DOCS, page_paths
-from tools.prose import DOUBTFUL, WRONG, terms, warnings
+from site_tools import DOCS, page_paths
+from site_tools.prose import DOUBTFUL, WRONG, terms, warnings
 
 PAGES = page_paths()
 

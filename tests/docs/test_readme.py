@@ -4,7 +4,7 @@ import re
 import tomllib
 
 import pytest
-from tools import ROOT
+from site_tools import ROOT
 
 from llmguide.cli import main
 

@@ -3,8 +3,8 @@
 import re
 
 import pytest
+from site_tools.search import Section, add_words, sections
 from tests.search import ASKED, PAGE, TYPED, ask, first, places
-from tools.search import Section, add_words, sections
 
 MEASURE = """
     const seconds = (work) => {

@@ -8,11 +8,11 @@ import material
 import pytest
 import yaml
 from markdown import markdown
+from site_tools import DOCS, GENERATED, ROOT, labs, policy, reference
+from site_tools.check_site import problems
+from site_tools.lock import entries
+from site_tools.minify import MOST_ENTRIES, RESTYLES, slim
 from tests.search import places
-from tools import DOCS, GENERATED, ROOT, labs, policy, reference
-from tools.check_site import problems
-from tools.lock import entries
-from tools.slim import MOST_ENTRIES, RESTYLES, slim
 
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 HEAD = policy.with_policy('<meta charset="utf-8">', policy.policy([]))
@@ -151,7 +151,7 @@ def test_the_lock_pins_the_same_versions_by_hash_and_names_no_host() -> None:
         locked.add((_normal(name), version.strip()))
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     constrained = {(_normal(name), version) for name, version in (line.split("==") for line in lines)}
-    assert {name for name, _ in constrained - locked} == {"torch"}  # tools/lock.py says why
+    assert {name for name, _ in constrained - locked} == {"torch"}  # site_tools/lock.py says why
     assert not {name for name, _ in constrained & locked} & {name for name, _ in locked - constrained}
 
 
@@ -160,7 +160,7 @@ def _normal(name: str) -> str:
 
 
 def test_little_hangs_on_the_generator() -> None:
-    programs = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tools").rglob("*.py")}
+    programs = {path: path.read_text(encoding="utf-8") for path in (ROOT / "site_tools").rglob("*.py")}
     users = {path.name for path, text in programs.items() if re.search("^(from|import) mkdocs", text, re.M)}
     assert users == {"hooks.py", "live.py"}
     assert "\nrepo_url:" not in CONFIG  # the theme would ask that host for its stars
@@ -178,24 +178,24 @@ def test_little_hangs_on_the_generator() -> None:
 def test_every_page_has_a_place_in_the_navigation() -> None:
     named = set(re.findall(r"([\w/-]+\.(?:md|ipynb))$", CONFIG, re.MULTILINE))
     written = {path.relative_to(DOCS).as_posix() for path in [*DOCS.rglob("*.md"), *labs.paths()]}
-    assert {path for path in written if not path.startswith("runtime/")} <= named  # notes of who works on it
+    assert {path for path in written if not path.startswith("runtime/")} <= named  # which a test writes
 
 
 def test_every_public_module_has_a_reference_page_and_a_place_in_the_navigation() -> None:
     for name in reference.modules():
         page = reference.page_of(name)
         assert f"::: llmguide.{name}" in (DOCS / page).read_text(encoding="utf-8")
-        assert re.search(rf"[-:] {page}$", CONFIG, re.M), f"run python -m tools.generate: {page} is new"
+        assert re.search(rf"[-:] {page}$", CONFIG, re.M), f"run python -m site_tools.generate: {page} is new"
 
 
 def test_the_page_template_has_valid_front_matter() -> None:
-    text = (ROOT / "tools" / "page_template.md").read_text(encoding="utf-8")
+    text = (ROOT / "site_tools" / "page_template.md").read_text(encoding="utf-8")
     assert yaml.safe_load(text.split("---")[1])["description"]
 
 
 def test_a_doctest_becomes_a_code_block() -> None:
     text = "One.\n\n>>> f([[1]])\n[[2]]\n\nTwo.\n\n```text\n>>> left alone\n```\n"
-    html = markdown(text, extensions=["fenced_code", "tools.markdown.doctests"])
+    html = markdown(text, extensions=["fenced_code", "site_tools.markdown.doctests"])
     assert "blockquote" not in html
     assert '<code class="language-pycon">&gt;&gt;&gt; f([[1]])\n[[2]]\n</code>' in html
     assert "<p>Two.</p>" in html

@@ -2,7 +2,7 @@
 
 import pytest
 from markdown import markdown
-from tools.bibliography import cited, source_list, work
+from site_tools.bibliography import cited, source_list, work
 
 PAGE = "[@vaswani2017]\n\n@sources brown2020 devlin2018\n\n@sources\n"
 
@@ -21,7 +21,7 @@ def test_named_works_count_as_cited():
 
 
 def test_a_page_shows_both_lists():
-    html = markdown(PAGE, extensions=["tools.markdown.citations"])
+    html = markdown(PAGE, extensions=["site_tools.markdown.citations"])
     assert html.count("<li>") == 3
     assert "@sources" not in html
 

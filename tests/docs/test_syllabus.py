@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from lxml import html
 from markdown import markdown
-from tools import DOCS, GENERATED, bibliography
-from tools.links import headings
+from site_tools import DOCS, GENERATED, bibliography
+from site_tools.links import headings
 
 TABLES = tomllib.loads(Path(__file__).with_name("syllabus.toml").read_text(encoding="utf-8"))
 PLACES = [(chapter, topic, place) for chapter, table in TABLES.items() for topic, place in table.items()]
@@ -27,7 +27,7 @@ def test_covered(chapter, topic, place):
 
 def test_old_anchors_of_the_concepts_chapter_lead_to_the_new_places():
     source = (DOCS / "learn/concepts.md").read_text(encoding="utf-8")
-    page = html.fromstring(markdown(source, extensions=["attr_list", "tools.markdown.terms"]))
+    page = html.fromstring(markdown(source, extensions=["attr_list", "site_tools.markdown.terms"]))
     pointers = {link.get("id"): link.get("href") for link in page.iterfind(".//li/a[@id]")}
     assert len(pointers) == source.count("{ #") >= 30
     for anchor, href in pointers.items():

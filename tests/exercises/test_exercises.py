@@ -52,7 +52,7 @@ CAUGHT = {  # what the issue asks for, and where it is recognized
     "total not raised": "smooth",
     "a free license is enough": "release-kind",
     "everything times the experts": "expert-params",
-    "share of passes plugged in": "pass-at-k",
+    "fraction of passes plugged in": "pass-at-k",
     "repeated maxima": "second-largest",
     "greedy": "coin-change",
     "sliding window": "count-subarrays",

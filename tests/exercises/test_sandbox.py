@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from tools import ROOT
+from site_tools import ROOT
 
 from llmguide.coding.sandbox.replies import FORGED
 from llmguide.coding.sandbox.worker import encode

@@ -91,17 +91,20 @@ def cached(folder):
     return {str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.is_file()}
 
 
-def load_by_name(folder: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
+def run_with(
+    folder: Path, endpoint: str, program: str = LOAD_BY_NAME, **variables: str
+) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.endswith("_OFFLINE")}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
+    environment |= variables
     return subprocess.run(
-        [sys.executable, "-c", LOAD_BY_NAME], check=False, cwd=folder, env=environment, capture_output=True,
+        [sys.executable, "-c", program], check=False, cwd=folder, env=environment, capture_output=True,
         text=True, timeout=120,
     )  # fmt: skip
 
 
 def test_load_by_name(hub, tmp_path):
-    run = load_by_name(tmp_path, hub)
+    run = run_with(tmp_path, hub)
     assert run.returncode == 0, run.stderr
     expected = load(tmp_path / "model").state_dict()
     loaded = torch.load(tmp_path / "weights.pt")
@@ -115,13 +118,20 @@ def test_only_the_files_that_are_read_are_fetched(hub, tmp_path):
     for name in ("consolidated.safetensors", "onnx/config.json", "onnx/model.safetensors", "README.md"):
         (repository / name).write_bytes(b"x" * 100)
     (repository / "tokenizer.json").write_text("{}")
-    assert load_by_name(tmp_path, hub).returncode == 0
+    assert run_with(tmp_path, hub).returncode == 0
     assert cached(tmp_path) == {
         "config.json",
         "generation_config.json",
         "model.safetensors",
         "tokenizer.json",
     }
+
+
+def test_only_the_config_is_fetched_for_an_estimate(hub, tmp_path):
+    program = "from llmguide.cli.main import main; main(['estimate', 'params', 'tiny/gpt2'])"
+    run = run_with(tmp_path, hub, program=program)
+    assert "parameters of tiny/gpt2" in run.stdout, run.stderr
+    assert cached(tmp_path) == {"config.json"}
 
 
 @pytest.mark.parametrize(
@@ -135,18 +145,38 @@ def test_only_the_files_that_are_read_are_fetched(hub, tmp_path):
 )
 def test_what_cannot_be_converted_is_refused_by_its_config_alone(config, message, hub, tmp_path):
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    run = load_by_name(tmp_path, hub)
+    run = run_with(tmp_path, hub)
     assert message in run.stderr.splitlines()[-1]
     assert cached(tmp_path) == {"config.json"}
 
 
-@pytest.mark.parametrize("endpoint", ["unreachable", "answers"])
-def test_what_cannot_be_had_is_named(endpoint, hub, tmp_path):
-    run = load_by_name(tmp_path, "http://127.0.0.1:9" if endpoint == "unreachable" else hub + "/elsewhere")
+@pytest.mark.parametrize(
+    ("endpoint", "variables", "reason"),
+    [
+        ("http://127.0.0.1:9", {}, "Connection refused"),
+        ("http://127.0.0.1:9", {"HF_HUB_OFFLINE": "1"}, "(HF_HUB_OFFLINE is set)"),
+        ("{hub}/elsewhere", {}, "404 Not Found"),
+    ],
+    ids=["unreachable", "offline", "answers"],
+)
+def test_what_cannot_be_had_is_named_without_retries(endpoint, variables, reason, hub, tmp_path):
+    run = run_with(tmp_path, endpoint.format(hub=hub), **variables)
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith(
-        "ValueError: tiny/gpt2 is no folder here and could not be downloaded from the hub"
-    )
+    message = run.stderr.splitlines()[-1]
+    assert message.startswith("ValueError: there is no folder tiny/gpt2 here, and the hub sent no model")
+    assert reason in message
+    assert "Retrying" not in run.stderr
+
+
+def test_a_model_in_the_cache_needs_no_network(hub, tmp_path):
+    for endpoint in (hub, "http://127.0.0.1:9"):
+        run = run_with(tmp_path, endpoint)
+        assert run.returncode == 0, run.stderr
+
+
+def test_a_repository_without_a_model_is_named(hub, tmp_path):
+    (tmp_path / "model" / "config.json").unlink()
+    assert "tiny/gpt2 on the hub has no config.json" in run_with(tmp_path, hub).stderr
 
 
 def test_a_missing_extra_is_named(monkeypatch):

@@ -6,7 +6,7 @@ import torch
 from llmguide import ModelConfig, build, generate, to_hf
 from llmguide.models.minimal_gpt import MinimalGPT, sample, train_step
 from llmguide.training.losses import next_token_loss
-from llmguide.training.optim import clip_grad_norm_
+from llmguide.training.update_rules import clip_grad_norm_
 from tests.parity import assert_parity
 
 V, T, D, H, L = 13, 11, 15, 3, 2

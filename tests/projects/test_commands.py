@@ -6,7 +6,7 @@ from functools import wraps
 from importlib import import_module
 
 import pytest
-from tools import DOCS
+from site_tools import DOCS
 
 from llmguide.cli.main import main
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from importlib import import_module
 
 import pytest
-from tools import DATA, DOCS
-from tools.notebooks import notebook
-from tools.pages import page_hash
-from tools.records import records
+from site_tools import DATA, DOCS
+from site_tools.notebooks import notebook
+from site_tools.pages import page_hash
+from site_tools.records import records
 
 from llmguide.projects import MODULES
 
@@ -47,7 +47,7 @@ def test_the_notebook_of_a_project_brings_its_records(tmp_path):
             name, _, content = code.removeprefix("%%writefile ").partition("\n")
             lines.append(f"open({name!r}, 'w', encoding='utf-8').write({content!r})")
         elif not code.startswith("%"):
-            lines.append(code.partition("from tools import display")[0].partition("with figure(")[0])
+            lines.append(code.partition("from site_tools import display")[0].partition("with figure(")[0])
             if "runs = records(" in code:
                 break
     program = "\n".join([*lines, "print(runs[0]['project'])"])
@@ -58,7 +58,7 @@ def test_the_notebook_of_a_project_brings_its_records(tmp_path):
 
 def test_a_page_is_run_again_when_a_record_changes(tmp_path, monkeypatch):
     text = '# T\n\n```{.python .run .local}\nrecords("one")\n```\n'
-    monkeypatch.setattr("tools.records.DATA", tmp_path)
+    monkeypatch.setattr("site_tools.records.DATA", tmp_path)
     (tmp_path / "projects" / "one").mkdir(parents=True)
     hashes = [page_hash(text, "docs/page.md")]
     for seed in (0, 1):

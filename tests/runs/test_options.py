@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from llmguide.cli.main import main
+from llmguide.cli.main import ALIASES, OTHERS, main
 from llmguide.config import ModelConfig
 from llmguide.models import build
 from llmguide.models.saved import load_saved
@@ -187,3 +187,26 @@ def test_help_shows_every_default(command, capsys):
     for option in ("--lr", "--n-steps", "--batch-size", "--checkpoint-every", "--seed"):
         assert option in text
     assert command == "pretrain" or "learning rate" in text.partition("Defaults:")[2]
+    of_ours = {name.split()[0] for name in (*ALIASES.values(), *OTHERS.values()) if name.startswith("--")}
+    assert command != "grpo" or not [name for name in of_ours - {"--max-length"} if name not in text]
+
+
+def test_names_of_transformers_trl_and_peft_are_ours(tmp_path, capsys):
+    data = tmp_path / "talks.jsonl"
+    data.write_text('{"prompt": "a", "completion": "b"}\n' * 9)
+    args = [
+        "sft",
+        "--dataset_name",
+        str(data),
+        "--output-dir",
+        str(tmp_path / "run"),
+        "--max_steps",
+        "1",
+        *SIZES,
+    ]
+    args += ["--per_device_train_batch_size", "3", "--learning_rate=1e-3", "--max-seq-length", "64"]
+    assert main([*args, "--lora-r", "2", "--lora-alpha", "8", "--lora-target-modules", "q_proj"]) == 0
+    options = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (options["lora"]["lora_rank"], options["lora"]["lora_targets"]) == (2, ["q_proj"])
+    assert main([*args, "--bf16"]) == 2
+    assert "--bf16 is an option of transformers or TRL; give --precision bfloat16" in capsys.readouterr().err

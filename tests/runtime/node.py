@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tools import DOCS
+from site_tools import RUNTIME
 
-WIDGETS = DOCS / "runtime" / "widgets"
+WIDGETS = RUNTIME / "widgets"
 
 
 def node(module: Path, body: str, **given: Any) -> Any:

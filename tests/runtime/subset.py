@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RUNTIME = REPOSITORY / "docs" / "runtime"
+RUNTIME = REPOSITORY / "runtime"
 
 
 def run_in_subset(snippets, *, second=False):

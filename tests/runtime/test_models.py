@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+from site_tools import RUNTIME
 from tests.runtime.node import node
-from tools import DOCS
 
-MODULE = DOCS / "runtime" / "models.mjs"
+MODULE = RUNTIME / "model_storage.mjs"
 
 # A browser whose storage can be damaged, denied and full, and whose tabs can end at any of their steps.
 BROWSER = """

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tools import DOCS, ROOT
+from site_tools import ROOT, RUNTIME
 
 # Doctests that need what the tab has not: programs for a shell, and torch's meta device.
 LEFT_OUT = (
@@ -23,7 +23,7 @@ LEFT_OUT = (
 
 
 def run(*command, subset):
-    folders = [DOCS / "runtime"] * subset + [ROOT, ROOT / "src"]
+    folders = [RUNTIME] * subset + [ROOT, ROOT / "src"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False

@@ -1,9 +1,9 @@
 """Every cell of every page gives its stored output in the tab, or its fence says why it does not run."""
 
 import pytest
-from tools import CACHE, DOCS, page_paths
-from tools.runs import slots
-from tools.tab import complaints, measure, result_path
+from site_tools import CACHE, DOCS, page_paths
+from site_tools.check_in_tab import complaints, measure, result_path
+from site_tools.execution import slots
 
 PAGES = [path for path in page_paths() if "{.python " in path.read_text(encoding="utf-8")]
 

@@ -2,9 +2,9 @@
 
 import random
 
+from site_tools import RUNTIME, placement
+from site_tools.course import course
 from tests.runtime.node import node
-from tools import DOCS, placement
-from tools.course import course
 
 PLACEMENT = placement.placement()
 N_RUNGS = len(placement.LADDER)
@@ -37,7 +37,7 @@ def placed_within_one(n_readers: int, gap: float) -> float:
         }
         for known in states
     ]
-    ladder = DOCS / "runtime" / "review" / "ladder.js"
+    ladder = RUNTIME / "review" / "ladder.js"
     found = node(ladder, SIMULATE, items=PLACEMENT["items"], n=N_RUNGS, readers=readers)
     assert max(n_asked for _, n_asked in found) <= 15
     return sum(abs(place - known) <= 1 for (place, _), known in zip(found, states, strict=True)) / n_readers
@@ -55,7 +55,7 @@ def test_the_posterior_is_that_of_bayes_rule():
     """By hand, with one rung: a right answer is 0.9 likely from who knows it, 0.25 from who guesses."""
     item = {"id": "a", "rung": 0, "options": 4}
     right, wrong = node(
-        DOCS / "runtime" / "review" / "ladder.js",
+        RUNTIME / "review" / "ladder.js",
         "return [true, false].map((right) => m.posterior(1, [[given.item, right]])[1]);",
         item=item,
     )

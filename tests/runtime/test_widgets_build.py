@@ -6,14 +6,14 @@ from pathlib import Path
 
 import markdown
 import pytest
-from tools import ROOT
-from tools.widgets import MODULES, download, modules, sizes
+from site_tools import ROOT
+from site_tools.widgets import MODULES, download, modules, sizes
 
 BOX = '<div class="widget" data-widget="{name}" data-label="it" markdown>\n\nWords.\n\n</div>'
 
 
 def html(text: str) -> str:
-    return markdown.markdown(text, extensions=["md_in_html", "tools.markdown.widgets"])
+    return markdown.markdown(text, extensions=["md_in_html", "site_tools.markdown.widgets"])
 
 
 def test_modules_are_followed_through_their_imports() -> None:

@@ -6,8 +6,8 @@ from itertools import product
 from typing import Any
 
 import pytest
+from site_tools import DOCS
 from tests.runtime.node import WIDGETS, node
-from tools import DOCS
 
 from llmguide.config import PRESETS, ModelConfig
 from llmguide.costs import memory, scaling_laws

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from site_tools.export_model import LIMIT, MODEL, described, packed, unpacked
 from tests.runtime.node import WIDGETS, node
-from tools.export_model import LIMIT, MODEL, described, packed, unpacked
 
 from llmguide.config import ModelConfig
 from llmguide.generation.generate import generate

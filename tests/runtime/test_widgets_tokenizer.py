@@ -4,9 +4,9 @@ import json
 import random
 
 import pytest
+from site_tools import ROOT
+from site_tools.widgets import ENCODINGS, RANKS
 from tests.runtime.node import WIDGETS, node
-from tools import ROOT
-from tools.widgets import ENCODINGS, RANKS
 
 from llmguide.tokenization.openai import load_encoding
 

@@ -4,8 +4,8 @@ import sys
 import unicodedata
 
 import pytest
+from site_tools.unicode_classes import CLASSES, matched_code_points
 from tests.parity import assert_parity
-from tools.unicode_classes import CLASSES, matched_code_points
 
 from llmguide.tokenization.unicode_classes import CLASS_NAMES, code_point_ranges
 

@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 import torch
 from tests.parity import assert_parity
-from tests.training.test_optim import SHAPES, draw_gradients, some_parameters
+from tests.training.test_update_rules import SHAPES, draw_gradients, some_parameters
 from torch import nn
 
 from llmguide.config import ModelConfig

@@ -1,22 +1,26 @@
-"""``llmguide estimate``: the arithmetic of `llmguide.costs` as tables. Needs no torch."""
+"""``llmguide estimate``: the arithmetic of `llmguide.costs` as tables. Presets and shapes need no torch."""
 
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
 from llmguide.config import PRESETS, Activation, ModelConfig, Norm, Positions
 from llmguide.costs import memory, scaling_laws
+from llmguide.data.fetch import PACKAGES
 from llmguide.runs.tables import Columns, Table, count, decimal, gigabytes, share, show
 
 DESCRIPTION = """\
-Compute the cost of a model from its shape. MODEL is a preset (see llmguide estimate presets); without it,
-give --n-layers, --d-model, --n-heads and --vocab-size. --json prints the numbers as JSON.
+Compute the cost of a model from its shape. MODEL is a preset (see llmguide estimate presets), a run or a
+folder of transformers, its config.json, or a model of the hub, of which only the config is fetched. Without
+MODEL, give --n-layers, --d-model, --n-heads and --vocab-size. --json prints the numbers as JSON.
 
 Examples:
   llmguide estimate params gpt2
+  llmguide estimate memory Qwen/Qwen2.5-0.5B-Instruct --batch 4
   llmguide estimate optimal 1e24
   llmguide estimate train llama-2-7b --tokens 2e12 --gpu a100 --n-gpus 1024 --price 2
   llmguide estimate memory --n-layers 24 --d-model 2048 --n-heads 16 --vocab-size 50257 --n-gpus 8
@@ -78,7 +82,7 @@ WholeCount = Annotated[int, _count_spec(int)]
 
 @dataclass(frozen=True)
 class Model:
-    """A preset, or a shape given by flags."""
+    """A preset, a model by its path or name, or a shape given by flags."""
 
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""  # such as llama-3-8b
     n_layers: Number = None  # blocks
@@ -97,7 +101,7 @@ class Model:
     n_experts_per_token: int = 0
 
     def config(self) -> ModelConfig:
-        """Return the configuration of the preset, or of the shape given by flags."""
+        """Return the configuration of the preset or model, or of the shape given by flags."""
         shape = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
@@ -105,7 +109,7 @@ class Model:
         }
         changed = [name for name in shape if shape[name] != self.__dataclass_fields__[name].default]
         if self.preset and changed:
-            raise ValueError(f"the preset {self.preset} has a fixed shape; drop {_options(changed)}")
+            raise ValueError(f"{self.preset} has a fixed shape; drop {_options(changed)}")
         if self.preset:
             return _preset(self.preset)
         if missing := [n for n in ("n_layers", "d_model", "n_heads", "vocab_size") if n not in shape]:
@@ -388,9 +392,16 @@ COMMAND = {
 def _preset(name: str) -> ModelConfig:
     if name in PRESETS:
         return PRESETS[name]
+    if "/" in name or Path(name).exists() or name.removesuffix("-q4") in PACKAGES:
+        from llmguide.runs.resolve import config_of  # noqa: PLC0415  # imports torch
+
+        return config_of(name)
     close = get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.4)
     meant = f"did you mean {', '.join(close)}? " if close else ""
-    raise ValueError(f"there is no preset {name!r}; {meant}run llmguide estimate presets for a list")
+    raise ValueError(
+        f"there is no preset or folder {name!r}; {meant}run llmguide estimate presets for a list, or give "
+        "owner/model for a model of the hub"
+    )
 
 
 def _options(names: list[str]) -> str:

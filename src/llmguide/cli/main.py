@@ -61,16 +61,35 @@ EXAMPLES = """\
 """
 
 TRAINING = {"pretrain", "sft", "reward", "ppo", "grpo", "dpo"}
-# short names, and those of other libraries, for the options of the training commands
+# short names, and those of transformers, TRL and PEFT, for the options of the training commands
 ALIASES = {
     "--accumulation": "--gradient-accumulation-steps",
+    "--dataset-name": "--data",
     "--gradient-checkpointing": "--activation-checkpointing",
-    "--recompute": "--activation-checkpointing",
     "--learning-rate": "--lr",
+    "--lora-r": "--lora-rank",
+    "--lora-target-modules": "--lora-targets",
+    "--max-completion-length": "--max-new-tokens",
+    "--max-seq-length": "--max-length",
     "--max-steps": "--n-steps",
+    "--model-name-or-path": "--model",
+    "--num-generations": "--group-size",
     "--num-train-epochs": "--epochs",
+    "--output-dir": "--output",
+    "--per-device-train-batch-size": "--batch-size",
+    "--recompute": "--activation-checkpointing",
+    "--save-steps": "--checkpoint-every",
     "bf16": "bfloat16",
     "fp32": "float32",
+}
+# options of the same libraries whose values differ from ours
+OTHERS = {
+    "--bf16": "--precision bfloat16",
+    "--fp16": "--precision bfloat16",
+    "--load-in-4bit": "--quantize nf4",
+    "--report-to": "--wandb PROJECT",
+    "--resume-from-checkpoint": "the same command again, which goes on from the newest checkpoint",
+    "--use-peft": "--lora-rank 16",
 }
 
 
@@ -179,12 +198,17 @@ def _description(name: str) -> str:
 def _expanded(args: list[str]) -> list[str]:
     """Replace the aliases of options, and those of values of ``--precision``.
 
+    Raises:
+        SystemExit: An option of another library has no alias; the message names ours.
+
     >>> _expanded(["--learning_rate=1e-3", "--precision", "bf16", "--data", "bf16"])
     ['--lr=1e-3', '--precision', 'bfloat16', '--data', 'bf16']
     """
     expanded = []
     for before, arg in zip(["", *args], args, strict=False):
         option, equals, value = arg.partition("=")
+        if ours := OTHERS.get(option.replace("_", "-")):
+            raise SystemExit(_fail(f"{option} is an option of transformers or TRL; give {ours}", status=2))
         if option.startswith("--"):
             value = ALIASES.get(value, value) if option == "--precision" else value
             expanded.append(ALIASES.get(option.replace("_", "-"), option) + equals + value)

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmguide.arguments import check_ids
 from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.models.decoder import Decoder, require_own
 from llmguide.training.losses import head_weight, token_logprobs
@@ -66,6 +67,7 @@ def text_logprobs(
     >>> text_logprobs(model, torch.tensor([0, 3, 1, 2]), context=2, stride=1).exp().tolist()
     [0.25, 0.25, 0.25]
     """
+    check_ids(ids, "N,")
     decoder = evaluated(model)
     longest = decoder.config.context_length
     context = longest if context is None else context

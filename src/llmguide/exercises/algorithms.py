@@ -196,7 +196,7 @@ EXERCISES = (
             Mistake(
                 "-1 for none",
                 "-1 is returned when none passes",
-                "high serves better: it is where such a number would be inserted.",
+                "high is more useful: it is where such a number would be inserted.",
                 lambda low, high, test: found if (found := first_true(low, high, test)) < high else -1,
             ),
         ),
@@ -234,11 +234,11 @@ EXERCISES = (
                 lambda text: len(set(text)),
             ),
         ),
-        ("Remember where each character was seen last.", "The start moves forwards only."),
+        ("Remember where each character was seen last.", "The start moves forward only."),
     ),
     Exercise(
         "coin-change",
-        "coin_change(coins, amount): the least number of coins that make the amount, each as often as you "
+        "coin_change(coins, amount): the smallest number of coins that make the amount, each as often as you "
         "like, or None if no coins do.",
         coin_change,
         lambda: [([1, 3, 4], 6), ([2], 3), ([2], 0), ([5, 2], 6), ([1, 5, 10], 18)],
@@ -252,13 +252,13 @@ EXERCISES = (
             Mistake(
                 "each coin once",
                 "each coin is used once at most",
-                "Let the amounts run upwards, so that a coin can build on itself.",
+                "Go through the amounts upward, so that a coin can be used again.",
                 _each_coin_once,
             ),
             Mistake(
                 "ways counted",
                 "the ways to make the amount are counted",
-                "Take the least of 1 + least[a - coin], not the sum.",
+                "Take the minimum of 1 + least[a - coin], not the sum.",
                 _ways,
             ),
             Mistake(
@@ -268,7 +268,7 @@ EXERCISES = (
                 lambda coins, amount: coin_change(coins, amount) or 0,
             ),
         ),
-        ("State: the least number of coins for each amount up to this one.", "least[0] = 0."),
+        ("State: the smallest number of coins for each amount up to this one.", "least[0] = 0."),
     ),
     Exercise(
         "count-subarrays",
@@ -286,7 +286,7 @@ EXERCISES = (
             Mistake(
                 "empty prefix forgotten",
                 "subarrays that begin at the first number are missed",
-                "Before anything is read the sum 0 has been seen once.",
+                "Before anything is read, the sum 0 has been seen once.",
                 partial(_count_by_prefix_sums, empty=0),
             ),
             Mistake(
@@ -329,7 +329,7 @@ EXERCISES = (
             Mistake(
                 "equal items allowed",
                 "an item may occur twice",
-                "Above and below, not equal.",
+                "Items must be above or below, never equal.",
                 _equals_allowed,
             ),
         ),

@@ -99,7 +99,7 @@ EXERCISES = (
             Mistake(
                 "softmax over the wrong axis",
                 "the softmax runs over the queries",
-                "The weights of one query sum to 1: the last axis, that of the keys.",
+                "The weights of one query sum to 1, so use the last axis, that of the keys.",
                 partial(_attend, axis=-2),
             ),
             Mistake(
@@ -165,8 +165,8 @@ EXERCISES = (
             ),
             Mistake(
                 "aligned at the top left",
-                "the first query stands at the first key, although keys are cached before it",
-                "With a cache, query i stands at position T_k - T_q + i.",
+                "the first query is at the position of the first key, although keys are cached before it",
+                "With a cache, query i is at position T_k - T_q + i.",
                 lambda T_q, T_k: torch.ones(T_q, T_k).tril().bool(),
             ),
         ),
@@ -187,7 +187,7 @@ EXERCISES = (
             ),
             Mistake(
                 "window one too narrow",
-                "the position itself is not counted in and one key is lost",
+                "the window has one key too few",
                 "Count the True entries of the last row: there should be `window`.",
                 partial(_band, before=-1),
             ),
@@ -237,7 +237,7 @@ EXERCISES = (
     Exercise(
         "grouped-query",
         "repeat_heads(k, n_heads) turns keys (B, K, T, E) into (B, n_heads, T, E), so that each group of "
-        "n_heads / K neighboring query heads meets the same key head.",
+        "n_heads / K neighboring query heads uses the same key head.",
         lambda k, n_heads: k.repeat_interleave(n_heads // k.shape[1], dim=1),
         lambda: [(noise(5, 2, 2, 3, 4), 6), (noise(6, 1, 3, 2, 2), 6)],
         (
@@ -249,7 +249,7 @@ EXERCISES = (
             ),
             Mistake(
                 "repeated along the tokens",
-                "the copies stand on the axis of tokens",
+                "the copies are along the axis of the tokens",
                 "Axis 1 holds the heads.",
                 lambda k, n_heads: k.repeat_interleave(n_heads // k.shape[1], dim=2),
             ),

@@ -199,7 +199,7 @@ EXERCISES = (
         ),
         (
             "Start with single bytes.",
-            "Of all neighbors find the pair whose joint bytes have the lowest rank.",
+            "Of all neighboring pairs, find the one whose joint bytes have the lowest rank.",
         ),
     ),
     Exercise(

@@ -117,26 +117,26 @@ EXERCISES = (
             Mistake(
                 "bands and rows swapped",
                 "the rows of a band and the number of bands change places",
-                "All rows of one band: s to the power of rows. One of the bands: that is where the "
-                "complement comes in.",
+                "All rows of one band agree with probability s to the power of rows. For at least one of the "
+                "bands, use the complement.",
                 lambda s, bands, rows: _match(s, rows, bands),
             ),
             Mistake(
                 "probability of missing",
                 "the result is the probability that no band agrees",
-                "One minus it.",
+                "Subtract it from 1.",
                 lambda s, bands, rows: 1 - _match(s, bands, rows),
             ),
             Mistake(
                 "all bands",
                 "every band has to agree",
-                "One is enough: that is what makes MinHash find near copies.",
+                "One band is enough; that is how MinHash finds near copies.",
                 lambda s, bands, rows: s ** (bands * rows),
             ),
             Mistake(
                 "probabilities of the bands added",
                 "the probabilities of the bands are added",
-                "A sum counts pairs twice that agree in two bands, and can exceed 1.",
+                "A sum counts a pair that agrees in two bands twice, and it can exceed 1.",
                 lambda s, bands, rows: bands * s**rows,
             ),
         ),
@@ -164,7 +164,7 @@ EXERCISES = (
             Mistake(
                 "restart one token late",
                 "the first token of a document still counts as one of the document before",
-                "Compare with the number of the token before, not with that of the next.",
+                "Compare the document id with that of the token before, not with that of the next.",
                 _late,
             ),
             Mistake(
@@ -226,7 +226,7 @@ EXERCISES = (
             Mistake(
                 "first reading forgotten",
                 "only the repetitions are counted",
-                "The different tokens themselves are worth what they are: U + ...",
+                "The first reading counts in full: the sum begins with U.",
                 lambda unique, epochs: _worth(unique, epochs) - unique,
             ),
             Mistake(
@@ -248,7 +248,7 @@ EXERCISES = (
             Mistake(
                 "hours taken for seconds",
                 "hours are used as if they were seconds",
-                "The peak is per second: an hour has 3,600.",
+                "The peak is per second, and an hour has 3,600 seconds.",
                 lambda n, d, hours, peak: 3600 * _mfu(n, d, hours, peak),
             ),
             Mistake(

@@ -149,13 +149,13 @@ EXERCISES = (
             Mistake(
                 "norms of the blocks forgotten",
                 "the norms in the blocks have no weights",
-                "Each RMSNorm has one weight a component, and each block two norms.",
+                "Each RMSNorm has one weight per component, and each block has two norms.",
                 lambda c: config_params(c) - 2 * c["hidden_size"] * c["num_hidden_layers"],
             ),
             Mistake(
                 "last norm forgotten",
                 "there is no norm after the last block",
-                "One more RMSNorm stands before the head.",
+                "There is one more RMSNorm before the head.",
                 lambda c: config_params(c) - c["hidden_size"],
             ),
         ),
@@ -168,8 +168,8 @@ EXERCISES = (
     Exercise(
         "expert-params",
         "expert_params(shared, expert, n_experts, n_active): total and active parameters of a mixture of "
-        "experts. `shared` are the parameters that every token meets, `expert` those of one expert in all "
-        "layers together.",
+        "experts. `shared` is the number of parameters that every token uses, and `expert` that of one "
+        "expert in all layers together.",
         expert_params,
         lambda: [(1_605_439_488, 5_637_144_576, 8, 2), (10, 5, 4, 1)],
         (
@@ -186,13 +186,13 @@ EXERCISES = (
             Mistake(
                 "shared part not active",
                 "the active parameters are those of the experts alone",
-                "Every token meets the shared parameters too.",
+                "Every token uses the shared parameters too.",
                 lambda shared, expert, n_experts, n_active: (shared + n_experts * expert, n_active * expert),
             ),
             Mistake(
-                "active as a share of the total",
+                "active as a fraction of the total",
                 "the total is multiplied by active over all experts",
-                "Only the experts are chosen from; the rest is active whatever is chosen.",
+                "Only experts are chosen; all other parameters are active for every token.",
                 lambda shared, expert, n_experts, n_active: (
                     shared + n_experts * expert,
                     (shared + n_experts * expert) * n_active // n_experts,
@@ -200,7 +200,7 @@ EXERCISES = (
             ),
             Mistake(
                 "all experts active",
-                "every token visits every expert",
+                "every token is sent to every expert",
                 "The router picks n_active of them.",
                 lambda shared, expert, n_experts, n_active: (shared + n_experts * expert,) * 2,
             ),
@@ -217,7 +217,7 @@ EXERCISES = (
             Mistake(
                 "values forgotten",
                 "only the keys are stored",
-                "Keys and values: twice.",
+                "Keys and values are both stored, so count twice.",
                 lambda *sizes: cache_bytes(*sizes) // 2,
             ),
             Mistake(
@@ -229,7 +229,7 @@ EXERCISES = (
             Mistake(
                 "as many as query heads",
                 "every query head has keys and values of its own",
-                "That is what grouped queries save: count n_kv_heads.",
+                "Grouped-query attention avoids this: count n_kv_heads.",
                 lambda L, H, K, E, T: cache_bytes(L, K, H, E, T),
             ),
             Mistake(
@@ -239,6 +239,6 @@ EXERCISES = (
                 lambda L, H, K, E, T: cache_bytes(1, H, K, E, T),
             ),
         ),
-        ("How many numbers does one token leave in one layer?",),
+        ("How many numbers does the cache store for one token in one layer?",),
     ),
 )

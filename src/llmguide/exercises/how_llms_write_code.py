@@ -66,14 +66,14 @@ def _maximum_lost(numbers: Sequence[int]) -> int | None:
 EXERCISES = (
     Exercise(
         "fill-in-the-middle",
-        "fill_in_the_middle(text, start, end): the six pieces of a training example in the order PSM, with "
-        "text[start:end] as the middle: the marks '<PRE>', '<SUF>' and '<MID>', each before its piece.",
+        "fill_in_the_middle(text, start, end): the six entries of a training example in PSM order, with "
+        "text[start:end] as the middle: the sentinels '<PRE>', '<SUF>' and '<MID>', each before its part.",
         fill_in_the_middle,
         lambda: [("def area(r): return 3.14 * r**2", 20, 24), ("abcdef", 2, 4)],
         (
             Mistake(
                 "middle not moved",
-                "the pieces stand in the order of the text",
+                "the parts are in the order of the text",
                 "A model that writes from left to right has to have read the suffix when it writes the "
                 "middle.",
                 lambda text, start, end: [
@@ -106,7 +106,7 @@ EXERCISES = (
             ),
             Mistake(
                 "prefix and suffix exchanged",
-                "the text before the middle stands after the mark of the suffix",
+                "the text before the middle comes after the sentinel of the suffix",
                 "The suffix is what comes after the cursor.",
                 lambda text, start, end: [
                     "<PRE>",
@@ -122,19 +122,19 @@ EXERCISES = (
     ),
     Exercise(
         "pass-at-k",
-        "pass_at_k(n, c, k): the share of all choices of k among n samples, c of which pass, that hold at "
-        "least one that passes.",
+        "pass_at_k(n, c, k): of all ways to choose k of n samples, c of which pass, the fraction that "
+        "contain at least one that passes.",
         pass_at_k,
         lambda: [(5, 2, 2), (10, 3, 4), (5, 4, 2), (20, 3, 1)],
         (
             Mistake(
-                "share of passes plugged in",
+                "fraction of passes plugged in",
                 "the same sample can be chosen twice: 1 - (1 - c/n)^k",
-                "Choose k different ones. With 2 of 5 and k = 2, 3 of 10 pairs hold none that passes.",
+                "Choose k different ones. With 2 of 5 and k = 2, 3 of 10 pairs contain none that passes.",
                 lambda n, c, k: 1 - (1 - c / n) ** k,
             ),
             Mistake(
-                "share without a pass",
+                "fraction without a pass",
                 "the choices in which none passes are counted",
                 "You want the others: 1 minus this.",
                 lambda n, c, k: math.comb(n - c, k) / math.comb(n, k),
@@ -142,7 +142,7 @@ EXERCISES = (
             Mistake(
                 "all have to pass",
                 "all k samples have to pass",
-                "One is enough: whoever can test picks it out.",
+                "One is enough, because tests can pick it out.",
                 lambda n, c, k: math.comb(c, k) / math.comb(n, k),
             ),
             Mistake(
@@ -174,7 +174,7 @@ EXERCISES = (
             Mistake(
                 "compared exactly",
                 "a space or an empty line at the end makes an answer wrong",
-                "print ends with a line break, the expected text perhaps not.",
+                "print ends its output with a line break, which the expected text may lack.",
                 _alike(lambda text: text),
             ),
             Mistake(
@@ -185,24 +185,24 @@ EXERCISES = (
             ),
             Mistake(
                 "spaces before lines ignored",
-                "white space is taken off at both ends of a line",
-                "A pyramid of stars would be right without its spaces. rstrip, not strip.",
+                "white space is stripped at both ends of a line",
+                "A pyramid of stars would be right without its spaces. Use rstrip, not strip.",
                 _alike(lambda text: [line.strip() for line in text.rstrip().splitlines()]),
             ),
             Mistake(
                 "empty lines ignored",
                 "empty lines between others are dropped",
-                "Only those at the end do not count.",
+                "Only empty lines at the end do not count.",
                 _alike(lambda text: [line.rstrip() for line in text.splitlines() if line.strip()]),
             ),
             Mistake(
                 "capitals ignored",
-                "capitals and small letters are the same",
-                "Yes and yes are two answers; the statement says which one it wants.",
+                "uppercase and lowercase letters are treated as equal",
+                "Yes and yes are different outputs; the problem statement says which one is right.",
                 lambda printed, expected: same_output(printed.lower(), expected.lower()),
             ),
         ),
-        ("Cut into lines first.", "[line.rstrip() for line in text.rstrip().splitlines()]"),
+        ("Split the text into lines first.", "[line.rstrip() for line in text.rstrip().splitlines()]"),
     ),
     Exercise(
         "second-largest",
@@ -225,7 +225,7 @@ EXERCISES = (
             Mistake(
                 "maximum lost",
                 "a maximum that is overtaken is forgotten",
-                "What was the largest is then the second: first, second = number, first.",
+                "The previous maximum becomes the second largest: first, second = number, first.",
                 _maximum_lost,
             ),
             Mistake(
@@ -237,7 +237,7 @@ EXERCISES = (
         ),
         (
             "What should happen for [5, 5], for one number, for none?",
-            "Without the maximum, what is the maximum?",
+            "What is the maximum of the numbers that are below the maximum?",
         ),
     ),
 )

@@ -167,7 +167,7 @@ EXERCISES = (
     ),
     Exercise(
         "times-more",
-        "times_more(exponent, share): a loss falls as quantity ** -exponent. By which factor must the "
+        "times_more(exponent, share): a loss falls as quantity ** -exponent. By what factor must the "
         "quantity grow to lower the loss by the fraction `share`?",
         times_more,
         lambda: [(0.05, 0.1), (0.076, 0.1), (0.5, 0.5)],
@@ -193,7 +193,7 @@ EXERCISES = (
             Mistake(
                 "straight line for a power",
                 "the loss is assumed to fall linearly",
-                "On logarithmic axes the law is a straight line, on ordinary ones it flattens.",
+                "On logarithmic axes the law is a straight line; on ordinary axes it flattens.",
                 lambda exponent, share: 1 + share / exponent,
             ),
         ),

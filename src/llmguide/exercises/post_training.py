@@ -113,8 +113,8 @@ def _surrogate_probes() -> list[Arguments]:
 EXERCISES = (
     Exercise(
         "sft-targets",
-        "sft_targets(prompt, answer): the targets below the inputs (prompt + answer) without its last token. "
-        "Each is the next token if it belongs to the answer, else -100.",
+        "sft_targets(prompt, answer): the targets for the inputs (prompt + answer)[:-1]. Each target is the "
+        "next token if that token belongs to the answer, and -100 otherwise.",
         _targets,
         lambda: [([5, 6, 7], [8, 9]), ([1], [2, 3, 4])],
         (
@@ -126,7 +126,7 @@ EXERCISES = (
             ),
             Mistake(
                 "label shift forgotten",
-                "the target is the token that stands there, not the next one",
+                "the target is the token at the position itself, not the next one",
                 "The last token of the prompt predicts the first of the answer.",
                 lambda prompt, answer: ([IGNORE_INDEX] * len(prompt) + answer)[:-1],
             ),
@@ -139,17 +139,17 @@ EXERCISES = (
             Mistake(
                 "last token of the prompt learned",
                 "one position too few is hidden",
-                "Of the prompt nothing is a target; there are len(prompt) - 1 positions that predict it.",
+                "No prompt token is a target. The first len(prompt) - 1 positions predict prompt tokens.",
                 lambda prompt, answer: _hidden_prompt(prompt, answer, max(len(prompt) - 2, 0)),
             ),
         ),
-        ("Write the ids in one line, the next ids below.",),
+        ("Write the ids on one line, and the next ids below them.",),
     ),
     Exercise(
         "turn-mask",
-        "turns(messages): the ids of a conversation, and for each whether it is learned. A message is a pair "
-        "of role and ids; it is written as 1, the role (3 for 'user', 4 for 'assistant'), its ids, 2. What "
-        "the model has to write itself is learned.",
+        "turns(messages): the ids of a conversation, and for each id whether it is learned. A message is a "
+        "pair of role and ids; it is written as 1, the role (3 for 'user', 4 for 'assistant'), its ids, 2. "
+        "What the model has to write itself is learned.",
         _turns,
         lambda: [
             ([("user", [10, 11]), ("assistant", [12]), ("user", [13]), ("assistant", [14, 15])],),
@@ -158,32 +158,32 @@ EXERCISES = (
         (
             Mistake(
                 "end of the turn not learned",
-                "the 2 that ends an answer is not learned",
-                "The model has to stop by itself. The end is its last word.",
+                "the 2 that ends a response is not learned",
+                "The model has to stop by itself, so it must learn to write the 2.",
                 lambda messages: _turns(messages, end=False),
             ),
             Mistake(
                 "header learned as well",
-                "the 1 and the role before an answer are learned",
-                "The program writes them, to ask for an answer.",
+                "the 1 and the role before a response are learned",
+                "The program writes them, to ask for a response.",
                 lambda messages: _turns(messages, header=True),
             ),
             Mistake(
-                "last answer only",
-                "earlier answers of the conversation are not learned",
-                "Every answer counts. Only in preference data the last one stands alone.",
+                "last response only",
+                "earlier responses of the conversation are not learned",
+                "Every response counts. Only in preference data does the last one alone count.",
                 lambda messages: _turns(messages, last_only=True),
             ),
             Mistake(
                 "the user's turns learned",
                 "what the user says is learned, and what the assistant says is not",
-                "The mask is upside down.",
+                "The mask is inverted.",
                 lambda messages: _turns(messages, learned="user"),
             ),
         ),
         (
             "Build both lists side by side, message by message.",
-            "The last 2 of an answer counts, of a question not.",
+            "The 2 at the end of a response is learned, the one at the end of a question is not.",
         ),
     ),
     Exercise(
@@ -196,14 +196,14 @@ EXERCISES = (
             Mistake(
                 "mean instead of sum",
                 "the log-probabilities are averaged over the tokens",
-                "The probability of an answer is a product. DPO's derivation needs the sum; the mean is "
+                "The probability of a completion is a product. DPO's derivation needs the sum; the mean is "
                 "another method.",
                 lambda logits, labels: sequence_logprob(logits, labels) / (labels != IGNORE_INDEX).sum(-1),
             ),
             Mistake(
                 "ignored labels counted",
-                "labels of -100 are taken for token 0",
-                "Clamp for gather, then mask what was found.",
+                "labels of -100 are treated as token 0",
+                "Clamp the labels for gather, then mask the result.",
                 lambda logits, labels: _logprobs(logits, labels).sum(-1),
             ),
             Mistake(
@@ -231,14 +231,14 @@ EXERCISES = (
         (
             Mistake(
                 "pair swapped",
-                "the rejected answer is the one that should win",
+                "the loss falls when the rejected completion gets the higher reward",
                 "chosen - rejected: the loss falls as the chosen reward rises.",
                 lambda chosen, rejected: bradley_terry_loss(rejected, chosen),
             ),
             Mistake(
                 "logarithm forgotten",
                 "the probability is averaged instead of its logarithm",
-                "-log sigmoid; use logsigmoid, which does not underflow.",
+                "The loss is -log sigmoid. Use logsigmoid, which does not underflow.",
                 lambda chosen, rejected: -torch.sigmoid(chosen - rejected).mean(),
             ),
             Mistake(
@@ -250,11 +250,11 @@ EXERCISES = (
             Mistake(
                 "logarithm of the mean",
                 "the mean is taken before the logarithm",
-                "The likelihood of all pairs is a product: logarithm first.",
+                "The likelihood of all pairs is a product, so take the logarithm of each pair first.",
                 lambda chosen, rejected: -torch.sigmoid(chosen - rejected).mean().log(),
             ),
         ),
-        ("The chosen answer wins with probability sigmoid(difference).",),
+        ("The chosen completion is preferred with probability sigmoid(difference).",),
     ),
     Exercise(
         "kl",
@@ -263,7 +263,7 @@ EXERCISES = (
         lambda: [(noise(10, 3, 5), noise(11, 3, 5)), (2 * noise(12, 1, 4), noise(13, 1, 4))],
         (
             Mistake(
-                "KL the other way round",
+                "KL the other way around",
                 "KL(reference || policy) is computed",
                 "The average is over what the policy would write. F.kl_div(input, target) has the target "
                 "first in the formula.",
@@ -272,7 +272,7 @@ EXERCISES = (
             Mistake(
                 "KL sign",
                 "the divergence is negative",
-                "log policy minus log reference. A KL is never below 0.",
+                "Take log policy minus log reference. A KL divergence is never below 0.",
                 lambda logits, ref_logits: -_kl(logits, ref_logits),
             ),
             Mistake(
@@ -294,14 +294,14 @@ EXERCISES = (
     Exercise(
         "kl-estimate",
         "k3(logp, ref_logp): the estimate of KL(policy || reference) that is never negative, from the "
-        "log-probabilities of tokens that the policy drew: exp(d) - 1 - d with d = ref_logp - logp.",
+        "log-probabilities of tokens that the policy sampled: exp(d) - 1 - d with d = ref_logp - logp.",
         partial(kl_estimate, kind="k3"),
         lambda: [(noise(14, 4) - 2, noise(15, 4) - 2)],
         (
             Mistake(
                 "KL sign",
                 "d is policy minus reference",
-                "The policy drew the tokens, so its log-probability is subtracted.",
+                "The policy sampled the tokens, so its log-probability is subtracted.",
                 lambda logp, ref_logp: kl_estimate(ref_logp, logp, "k3"),
             ),
             Mistake(
@@ -328,14 +328,14 @@ EXERCISES = (
         (
             Mistake(
                 "next value off by one",
-                "the value of the same token stands where that of the next belongs",
+                "the value of the same token is used instead of that of the next token",
                 "delta compares V_t with what came: r_t and the value one token later.",
                 lambda r, v, gamma, lam: _backwards(r, v, v, gamma, gamma * lam),
             ),
             Mistake(
                 "value after the end",
                 "the last value is used again after the last token",
-                "The answer is over: the next value is 0.",
+                "The completion is over, so the next value is 0.",
                 lambda r, v, gamma, lam: _backwards(
                     r, torch.cat([v[:, 1:], v[:, -1:]], dim=1), v, gamma, gamma * lam
                 ),
@@ -343,13 +343,13 @@ EXERCISES = (
             Mistake(
                 "lambda forgotten",
                 "the next advantage is multiplied by gamma alone",
-                "gamma * lam.",
+                "Multiply it by gamma * lam.",
                 lambda r, v, gamma, lam: _backwards(r, _next(v), v, gamma, gamma),
             ),
             Mistake(
                 "gamma forgotten in the sum",
                 "the next advantage is multiplied by lambda alone",
-                "gamma * lam.",
+                "Multiply it by gamma * lam.",
                 lambda r, v, gamma, lam: _backwards(r, _next(v), v, gamma, lam),
             ),
             Mistake(
@@ -365,7 +365,7 @@ EXERCISES = (
                 lambda r, v, gamma, lam: _advantages(r, v, gamma, lam) + v,
             ),
             Mistake(
-                "forwards instead of backwards",
+                "forward instead of backward",
                 "the sum runs from the first token to the last",
                 "A token is responsible for what comes after it.",
                 lambda r, v, gamma, lam: _backwards(
@@ -378,7 +378,7 @@ EXERCISES = (
     Exercise(
         "group-advantages",
         "group_advantages(rewards, group_size): (r - mean) / (std + 1e-4) within each group of neighboring "
-        "answers, std with Bessel's correction.",
+        "completions, std with Bessel's correction.",
         group_advantages,
         lambda: [
             (torch.tensor([1.0, 0.0, 0.0, 1.0, 5.0, 5.0, 5.0, 5.0, 2.0, 3.0, 7.0, 1.0]), 4),
@@ -393,27 +393,27 @@ EXERCISES = (
             ),
             Mistake(
                 "normalized over the batch",
-                "mean and deviation are those of all answers together",
-                "Answers to an easy question would all look good. Compare within a group: view(-1, "
-                "group_size).",
+                "mean and standard deviation are those of all completions together",
+                "The completions of an easy prompt would all look good. Compare within a group: "
+                "view(-1, group_size).",
                 lambda rewards, group_size: _in_groups(rewards, len(rewards)),
             ),
             Mistake(
                 "deviation without Bessel's correction",
                 "the variance is divided by G instead of G - 1",
-                "torch.std divides by G - 1 by itself; numpy's does not.",
+                "torch.std divides by G - 1 by default; numpy's does not.",
                 partial(_in_groups, correction=0),
             ),
             Mistake(
                 "division by zero",
                 "nothing keeps the division finite in a group of equal rewards",
-                "Add 1e-4 to the deviation. Such a group teaches nothing: advantages of 0.",
+                "Add 1e-4 to the standard deviation. Such a group teaches nothing: its advantages are 0.",
                 partial(_in_groups, eps=0.0),
             ),
             Mistake(
                 "mean not subtracted",
                 "the rewards are only divided",
-                "Without a baseline every answer with a positive reward is reinforced.",
+                "Without a baseline every completion with a positive reward is reinforced.",
                 partial(_in_groups, centered=False),
             ),
         ),
@@ -429,8 +429,8 @@ EXERCISES = (
             Mistake(
                 "larger instead of smaller",
                 "the larger of the two is taken",
-                "The minimum is a bound from below: what is good beyond the clip does not count, what is "
-                "bad does.",
+                "The minimum is a lower bound: an improvement beyond the clip range does not count, a "
+                "change for the worse does.",
                 lambda logp, old, advantages, clip: (
                     -torch.maximum(
                         (logp - old).exp() * advantages,
@@ -450,13 +450,13 @@ EXERCISES = (
             Mistake(
                 "not clipped",
                 "the ratio is not clipped",
-                "Several steps on the same answers would go as far as they can.",
+                "Several steps on the same completions could then move the policy far away.",
                 lambda logp, old, advantages, clip: -(logp - old).exp() * advantages,
             ),
             Mistake(
                 "ratio upside down",
                 "the ratio is old over new",
-                "exp(logp - old_logp).",
+                "The ratio is exp(logp - old_logp).",
                 lambda logp, old, advantages, clip: _surrogate(old, logp, advantages, clip),
             ),
             Mistake(

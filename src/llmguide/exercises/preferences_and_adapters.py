@@ -77,20 +77,20 @@ def _scaled_by(block: Tensor, scale: Tensor) -> Tensor:
 EXERCISES = (
     Exercise(
         "dpo",
-        "dpo(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta): from log-probabilities of "
-        "whole answers the mean loss, the rewards of the chosen and those of the rejected answers.",
+        "dpo(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta): the mean loss, the rewards of "
+        "the chosen completions and those of the rejected ones, from log-probabilities of whole completions.",
         _dpo,
         _dpo_probes,
         (
             Mistake(
                 "reference and policy swapped",
                 "the rewards are beta times (reference - policy)",
-                "An answer is rewarded for having become more likely than under the reference.",
+                "A completion is rewarded for having become more likely than under the reference.",
                 lambda pc, pr, rc, rr, beta: _dpo(rc, rr, pc, pr, beta),
             ),
             Mistake(
                 "chosen and rejected swapped",
-                "the rejected answer is the one that should win",
+                "the loss falls when the rejected completion gets the higher reward",
                 "The margin is chosen minus rejected.",
                 lambda pc, pr, rc, rr, beta: _dpo(pr, pc, rr, rc, beta),
             ),
@@ -102,14 +102,14 @@ EXERCISES = (
             ),
             Mistake(
                 "beta forgotten",
-                "beta is taken for 1",
+                "beta is not used",
                 "The reward is beta times the difference of log-probabilities.",
                 lambda pc, pr, rc, rr, beta: _dpo(pc, pr, rc, rr, 1.0),
             ),
             Mistake(
                 "beta outside",
                 "the loss is multiplied by beta instead of the margin",
-                "Beta stands inside the sigmoid.",
+                "Beta is inside the sigmoid.",
                 _dpo_beta_outside,
             ),
             Mistake(
@@ -135,15 +135,15 @@ EXERCISES = (
     ),
     Exercise(
         "ipo",
-        "ipo(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta): from log-probabilities the "
-        "mean loss of IPO, the squared distance of the margin from its target, 1 / (2 beta).",
+        "ipo(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta): the mean loss of IPO, from "
+        "log-probabilities: the squared distance of the margin from its target, 1 / (2 beta).",
         _ipo,
         _dpo_probes,
         (
             Mistake(
                 "target without the 2",
                 "the target of the margin is 1 / beta",
-                "1 / (2 beta).",
+                "The target is 1 / (2 beta).",
                 lambda pc, pr, rc, rr, beta: _ipo(pc, pr, rc, rr, beta / 2),
             ),
             Mistake(
@@ -168,7 +168,7 @@ EXERCISES = (
             ),
             Mistake(
                 "chosen and rejected swapped",
-                "the rejected answer is the one that should be ahead",
+                "the loss falls when the rejected completion is ahead",
                 "The margin is chosen minus rejected.",
                 lambda pc, pr, rc, rr, beta: _ipo(pr, pc, rr, rc, beta),
             ),
@@ -178,19 +178,19 @@ EXERCISES = (
     Exercise(
         "simpo",
         "simpo(chosen, n_chosen, rejected, n_rejected, beta): mean loss of SimPO with gamma = 0.5, from the "
-        "log-probabilities of whole answers and their numbers of tokens.",
+        "log-probabilities of whole completions and their numbers of tokens.",
         _simpo,
         _simpo_probes,
         (
             Mistake(
                 "sums instead of means",
-                "the log-probabilities of whole answers are compared",
-                "Without a reference, sums favor short answers. Divide by the number of tokens.",
+                "the log-probabilities of whole completions are compared",
+                "Without a reference, sums favor short completions. Divide by the number of tokens.",
                 lambda c, n, r, m, beta: _simpo(c, n / n, r, m / m, beta),
             ),
             Mistake(
                 "gamma added",
-                "the chosen answer may be behind by gamma",
+                "the chosen completion may be behind by gamma",
                 "It has to be ahead by more than gamma: subtract it from the margin.",
                 lambda c, n, r, m, beta: simpo_loss(c / n, r / m, beta=beta, gamma=-GAMMA).loss,
             ),
@@ -202,13 +202,13 @@ EXERCISES = (
             ),
             Mistake(
                 "lengths swapped",
-                "each answer is divided by the length of the other",
-                "A mean is over the answer's own tokens.",
+                "each sum is divided by the length of the other completion",
+                "A mean is over the completion's own tokens.",
                 lambda c, n, r, m, beta: _simpo(c, m, r, n, beta),
             ),
             Mistake(
                 "chosen and rejected swapped",
-                "the rejected answer is the one that should be ahead",
+                "the loss falls when the rejected completion is ahead",
                 "The margin is chosen minus rejected.",
                 lambda c, n, r, m, beta: _simpo(r, m, c, n, beta),
             ),
@@ -231,7 +231,7 @@ EXERCISES = (
             Mistake(
                 "alpha not divided by r",
                 "the scale is alpha",
-                "Dividing by r lets you change the rank without changing the learning rate.",
+                "Divide by r, so that the update does not grow with the rank.",
                 _low_rank,
             ),
             Mistake(
@@ -253,12 +253,12 @@ EXERCISES = (
                 lambda x, W, A, B, alpha: alpha / len(A) * _low_rank(x, W, A, B, 1.0),
             ),
         ),
-        ("Two thin products instead of one with B A.",),
+        ("Compute two thin products instead of one with B A.",),
     ),
     Exercise(
         "lora-params",
-        "lora_params(shapes, rank): the trainable numbers of LoRA on linear layers, each of them given as "
-        "(d_in, d_out).",
+        "lora_params(shapes, rank): the number of trainable parameters of LoRA on linear layers, each "
+        "given as (d_in, d_out).",
         _n_params,
         lambda: [([(4096, 4096), (4096, 1024)], 16), ([(768, 3072), (3072, 768), (5, 7)], 8)],
         (
@@ -283,7 +283,7 @@ EXERCISES = (
             Mistake(
                 "frozen weights added",
                 "the weights of the layers are counted too",
-                "Only what is trained.",
+                "Count only what is trained.",
                 lambda shapes, rank: _n_params(shapes, rank) + sum(i * o for i, o in shapes),
             ),
         ),
@@ -329,7 +329,7 @@ EXERCISES = (
         ),
         (
             "The scale is the largest magnitude of the block.",
-            "For each number the index of the nearest code.",
+            "For each number, find the index of the nearest code.",
         ),
     ),
 )

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.training.losses import next_token_loss
-from llmguide.training.optim import adamw, clip_grad_norm_
 from llmguide.training.schedules import warmup_cosine
+from llmguide.training.update_rules import adamw, clip_grad_norm_
 
 # ---- the loss --------------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ EXERCISES = (
         "next-token-loss",
         "next_token_loss(logits, ids): mean cross entropy, in nats, of predicting each token from those "
         "before it. "
-        "logits is (B, T, V), computed from ids (B, T); the last position predicts nothing that is known.",
+        "logits is (B, T, V), computed from ids (B, T); the target of the last position is not known.",
         _loss,
         _loss_probes,
         (
@@ -280,7 +280,7 @@ EXERCISES = (
     ),
     Exercise(
         "adamw",
-        "adamw(param, grad, m, v, step) returns the new param, m and v after step number `step`, from 1, "
+        "adamw(param, grad, m, v, step) returns the new param, m and v after step `step`, counted from 1, "
         f"with a learning rate of {LR}, betas {BETAS}, eps {EPS} and a weight decay of {DECAY}.",
         _adamw,
         _adam_probes,
@@ -307,7 +307,7 @@ EXERCISES = (
             Mistake(
                 "eps inside the root",
                 "eps is added under the root",
-                "sqrt(v) + eps. Under the root, 1e-8 acts like 1e-4.",
+                "Add eps to the root: sqrt(v) + eps. Under the root, 1e-8 acts like 1e-4.",
                 partial(_adam, inside=True),
             ),
             Mistake(
@@ -347,13 +347,13 @@ EXERCISES = (
             Mistake(
                 "each tensor by itself",
                 "every tensor is clipped by its own norm",
-                "That turns the direction of the step. One norm over all gradients, one factor.",
+                "That changes the direction of the step. Use one norm over all gradients, and one factor.",
                 _clip_each,
             ),
             Mistake(
                 "values instead of norm",
                 "each component is clamped",
-                "Clamping turns the direction. Scale instead.",
+                "Clamping changes the direction. Scale instead.",
                 lambda gradients, max_norm: [g.clamp(-max_norm, max_norm) for g in gradients],
             ),
             Mistake(
@@ -364,18 +364,18 @@ EXERCISES = (
             ),
             Mistake(
                 "norms added",
-                "the joint norm is taken for the sum of the norms",
-                "Squares add: the root of the sum of squares.",
+                "the joint norm is computed as the sum of the norms",
+                "Squares add up: take the root of the sum of squares.",
                 _clip_sum,
             ),
         ),
-        ("The norm of everything as one vector.",),
+        ("Take the norm of all gradients as one vector.",),
     ),
     Exercise(
         "warmup-cosine",
-        "warmup_cosine(step, n_steps, n_warmup, floor): factor of the peak learning rate at a step counted "
-        "from 1. It "
-        "rises linearly to 1 at n_warmup, falls as half a cosine to floor at n_steps, and stays there.",
+        "warmup_cosine(step, n_steps, n_warmup, floor): the fraction of the peak learning rate at a step "
+        "counted from 1. It rises linearly to 1 at n_warmup, falls as half a cosine to floor at n_steps, "
+        "and stays there.",
         _schedule,
         lambda: [(step, 10, 4, 0.1) for step in (1, 3, 4, 6, 9, 10, 12)],
         (
@@ -401,19 +401,19 @@ EXERCISES = (
             Mistake(
                 "a whole cosine",
                 "the cosine runs through a full period and comes back up",
-                "From 0 to pi.",
+                "The angle goes from 0 to pi only.",
                 partial(_cosine, turns=2.0),
             ),
             Mistake(
                 "floor added",
                 "the floor is added on top, so that the peak is above 1",
-                "floor + (1 - floor) times the cosine part.",
+                "Compute floor + (1 - floor) times the cosine part.",
                 partial(_cosine, add=True),
             ),
             Mistake(
                 "rises again after the end",
                 "the progress is not held at 1 after n_steps",
-                "min(progress, 1).",
+                "Use min(progress, 1).",
                 partial(_cosine, held=False),
             ),
         ),

@@ -159,7 +159,7 @@ EXERCISES = (
             ),
             Mistake(
                 "last block whatever it holds",
-                "the last block is taken, also when it only calls the function",
+                "the last block is taken, even if it only calls the function",
                 "Look for def and the name in each block.",
                 lambda answer, name: _blocks(answer)[-1] if _blocks(answer) else None,
             ),
@@ -182,10 +182,10 @@ EXERCISES = (
     ),
     Exercise(
         "vote",
-        "vote(results): results[i] lists what candidate i gave on the same calls, None where a call failed. "
-        "Return the number of the first candidate of the largest group that agrees on every call. Of "
-        "equally large groups take the one that comes first. Who fails on every call has no vote; None if "
-        "nobody has one.",
+        "vote(results): results[i] lists the results of candidate i on the same calls, None where a call "
+        "failed. Return the index of the first candidate of the largest group that agrees on every call. Of "
+        "equally large groups take the one that comes first. A candidate that fails on every call has no "
+        "vote. Return None if no candidate has a vote.",
         vote,
         lambda: [
             ([[1, 2, 3], [1, 5, 9], [4, 5, 3], [4, 5, 6], [4, 5, 6]],),
@@ -198,7 +198,7 @@ EXERCISES = (
             Mistake(
                 "failures have a vote",
                 "candidates that fail on every call form a group",
-                "All broken programs agree, and on nothing.",
+                "Broken programs agree with each other, but give no result.",
                 lambda results: results.index(max(results, key=results.count)),
             ),
             Mistake(
@@ -216,7 +216,7 @@ EXERCISES = (
             Mistake(
                 "smallest group",
                 "the smallest group wins",
-                "Right programs agree, wrong ones are wrong in different ways.",
+                "Right programs agree, but wrong ones are wrong in different ways.",
                 lambda results: (
                     None
                     if not (kept := [r for r in results if any(x is not None for x in r)])
@@ -225,7 +225,7 @@ EXERCISES = (
             ),
         ),
         (
-            "Group the candidates by the tuple of what they gave.",
+            "Group the candidates by the tuple of their results.",
             "max(groups, key=len) takes the first of equals.",
         ),
     ),
@@ -253,13 +253,13 @@ EXERCISES = (
             Mistake(
                 "history left out",
                 "the earlier messages are missing",
-                "Without the first request the model does not know what the answer was to.",
+                "Without the first request the model does not know what was asked.",
                 lambda messages, answer, request: refine([], answer, request),
             ),
             Mistake(
                 "roles exchanged",
                 "the answer is the user's and the request the assistant's",
-                "The model speaks as assistant.",
+                "The model's messages have the role assistant.",
                 lambda messages, answer, request: [
                     *messages,
                     {"role": "user", "content": answer},
@@ -268,8 +268,8 @@ EXERCISES = (
             ),
             Mistake(
                 "request before the answer",
-                "the request stands before the answer that it is about",
-                "In the order in which it was said.",
+                "the request comes before the answer that it is about",
+                "Keep the order of the conversation.",
                 lambda messages, answer, request: [
                     *messages,
                     {"role": "user", "content": request},
@@ -281,16 +281,17 @@ EXERCISES = (
     ),
     Exercise(
         "solve",
-        "solve(ask, passes, budget): an agent's loop. ask(failed) gives an answer, from the list of those "
-        "that failed; passes(answer) judges it. Return (answer, n) for the first that passes, n times asked; "
-        "(None, n) as soon as an answer comes that has failed before, or when `budget` answers have failed.",
+        "solve(ask, passes, budget): an agent's loop. ask(failed) returns an answer, given the list of those "
+        "that failed, and passes(answer) tests it. Return (answer, n) for the first answer that passes, "
+        "where n is the number of calls of ask. Return (None, n) as soon as an answer comes that has failed "
+        "before, or when `budget` answers have failed.",
         solve,
         _solve_probes,
         (
             Mistake(
                 "circles not noticed",
-                "an answer that comes again is not noticed",
-                "A model that repeats itself will go on, and the budget goes with it.",
+                "a repeated answer is not noticed",
+                "A model that repeats itself will go on until the budget is spent.",
                 _patient,
             ),
             Mistake(
@@ -308,7 +309,7 @@ EXERCISES = (
             Mistake(
                 "last answer whatever it is",
                 "the last answer is returned although it failed",
-                "What did not pass is no solution. Return None and say so.",
+                "What did not pass is not a solution. Return None.",
                 _hopeful,
             ),
         ),

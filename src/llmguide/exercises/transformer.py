@@ -109,7 +109,7 @@ EXERCISES = (
             Mistake(
                 "eps outside the root",
                 "eps is added to the root instead of the mean square",
-                "sqrt(mean square + eps).",
+                "Compute sqrt(mean square + eps).",
                 partial(_norm, outside=True),
             ),
             Mistake(
@@ -215,13 +215,13 @@ EXERCISES = (
             Mistake(
                 "GELU instead of SiLU",
                 "the gate is GELU (this is GEGLU)",
-                "torch.nn.functional.silu.",
+                "Use torch.nn.functional.silu.",
                 lambda gate, up: F.gelu(gate) * up,
             ),
             Mistake(
                 "added instead of multiplied",
                 "gate and up are added",
-                "A gate multiplies.",
+                "A gate is a factor: multiply by it.",
                 lambda gate, up: F.silu(gate) + up,
             ),
         ),

@@ -6,6 +6,7 @@ from typing import cast
 from jaxtyping import Int
 from torch import Tensor
 
+from llmguide import arguments
 from llmguide.config import ModelConfig
 from llmguide.models.decoder import Decoder, require_own
 from llmguide.models.encoder_decoder import Reading
@@ -14,7 +15,8 @@ from llmguide.models.inputs import AttentionMask
 
 def check_ids(ids: Int[Tensor, "B T"], attention_mask: AttentionMask | None) -> None:
     """Raise ValueError if there are no ids, or the attention mask has another shape."""
-    if ids.ndim != 2 or ids.numel() == 0:
+    arguments.check_ids(ids)
+    if ids.numel() == 0:
         raise ValueError(
             f"ids {tuple(ids.shape)} must be (B, T) with at least one row, and at least one token per row, "
             "such as a start token"

@@ -25,6 +25,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmguide.arguments import check_tensor
+
 Logits = Float[Tensor, "*B V"]
 
 
@@ -49,6 +51,7 @@ def temperature(logits: Logits, t: float) -> Logits:
     >>> temperature(z, 2.0).tolist(), temperature(z, 0).tolist()
     ([0.5, 1.5, 1.0], [-inf, 3.0, -inf])
     """
+    check_tensor("logits", logits)
     _check_temperature(t)
     if t == 0:
         best = greedy(logits).unsqueeze(-1)
@@ -73,6 +76,7 @@ def top_k(logits: Logits, k: int) -> Logits:
     >>> top_k(torch.tensor([1.0, 3.0, 2.0, 2.0]), 2).tolist()
     [-inf, 3.0, 2.0, 2.0]
     """
+    check_tensor("logits", logits)
     _check_top_k(k)
     smallest_kept = logits.topk(min(k, logits.shape[-1])).values[..., -1:]
     return logits.masked_fill(logits < smallest_kept, -math.inf)
@@ -100,6 +104,7 @@ def top_p(logits: Logits, p: float) -> Logits:
     >>> top_p(z, 0.7).exp().tolist()  # 0.5 falls short of 0.7, 0.5 + 0.25 reaches it
     [0.5, 0.25, 0.0, 0.0]
     """
+    check_tensor("logits", logits)
     _check_top_p(p)
     if p == 1:
         return logits
@@ -128,6 +133,7 @@ def min_p(logits: Logits, p: float) -> Logits:
     >>> min_p(z, 0.4).exp().tolist()  # 0.4 x 0.5 = 0.2
     [0.5, 0.25, 0.0, 0.0]
     """
+    check_tensor("logits", logits)
     _check_min_p(p)
     probabilities = logits.softmax(-1)
     return logits.masked_fill(probabilities < p * probabilities.amax(-1, keepdim=True), -math.inf)
@@ -154,6 +160,7 @@ def repetition_penalty(logits: Logits, ids: Int[Tensor, "*B T"], r: float) -> Lo
     >>> repetition_penalty(torch.tensor([2.0, -1.0, 3.0]), torch.tensor([0, 1, 1]), 2.0).tolist()
     [1.0, -2.0, 3.0]
     """
+    check_tensor("logits", logits)
     _check_penalty(logits, ids, r)
     ids = ids.long()
     seen = logits.gather(-1, ids)
@@ -196,6 +203,7 @@ def sample(logits: Logits, generator: torch.Generator | None = None) -> Int[Tens
     >>> sample(torch.tensor([[0.0, -torch.inf], [-torch.inf, 0.0]])).tolist()
     [0, 1]
     """
+    check_tensor("logits", logits)
     logits = logits.float()
     check_rows(logits)
     probabilities = logits.softmax(-1)

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmguide.arguments import checked
+
 Patterns = Float[Tensor, "L B H T T"]
 Scores = Float[Tensor, "L H"]
 
@@ -44,6 +46,7 @@ def previous_token_scores(patterns: Patterns) -> Scores:
     return patterns.diagonal(-1, -2, -1).mean(dim=(1, 3))
 
 
+@checked
 def induction_scores(patterns: Patterns, length: int) -> Scores:
     """Average each head's weight on the token after the previous occurrence of the current token.
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from llmguide.arguments import check_type
 from llmguide.interpretability.activations import Activations
 from llmguide.models.transformer_decoder import TransformerDecoder
 
@@ -33,5 +34,6 @@ def logit_lens(model: TransformerDecoder, activations: Activations) -> Float[Ten
     >>> lens.shape, torch.equal(lens[-1], activations.logits)  # (L + 1, B, T, V)
     (torch.Size([3, 1, 3, 11]), True)
     """
+    check_type("activations", activations, Activations, "record_activations(model, ids) records them")
     normed: Tensor = model.final_norm(activations.residual)
     return model.unembed(normed)

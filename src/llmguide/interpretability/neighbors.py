@@ -14,8 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmguide.arguments import checked
+
 
 @torch.no_grad()
+@checked
 def nearest_tokens(
     vectors: Float[Tensor, "*batch D"], rows: Float[Tensor, "V D"], *, n: int
 ) -> tuple[Float[Tensor, "*batch n"], Int[Tensor, "*batch n"]]:

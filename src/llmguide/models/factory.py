@@ -1,5 +1,6 @@
 """The class that belongs to a config."""
 
+from llmguide.arguments import check_type
 from llmguide.config import ModelConfig
 from llmguide.models.encoder import MaskedLM
 from llmguide.models.encoder_decoder import Transformer
@@ -24,6 +25,7 @@ def build(config: ModelConfig) -> GPT | Llama | MaskedLM | Transformer:
     >>> type(build(config)).__name__
     'GPT'
     """
+    check_type("config", config, ModelConfig, "pass a ModelConfig, such as PRESETS['gpt2']")
     if config.architecture == "encoder":
         return MaskedLM(config)
     if config.architecture == "encoder-decoder":

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmguide.arguments import check_ids
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.masks import causal_mask, document_mask, padding_mask
 from llmguide.nn.q4 import Q4Embedding
@@ -54,11 +55,7 @@ def token_positions(
     >>> token_positions(ids, None, None, torch.tensor([[7, 7, 8], [4, 5, 5]])).tolist()
     [[0, 1, 0], [0, 0, 1]]
     """
-    if ids.ndim != 2 or ids.dtype not in (torch.long, torch.int):
-        raise ValueError(
-            f"ids {tuple(ids.shape)} of {ids.dtype} must be (B, T), int64 or int32: ids[None] makes a row a "
-            "batch, and .long() converts"
-        )
+    check_ids(ids)
     past = cache.length if cache is not None else 0
     if attention_mask is not None and attention_mask.shape != (len(ids), past + ids.shape[1]):
         raise ValueError(

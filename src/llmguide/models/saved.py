@@ -13,6 +13,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from llmguide.arguments import check_type
 from llmguide.config import ModelConfig, RopeScaling
 from llmguide.extras import import_extra
 from llmguide.files import replacing, write_json
@@ -46,6 +47,12 @@ def save(model: Model | Encoder, folder: str | Path) -> None:
     ...     load(folder).config == model.config
     True
     """
+    check_type(
+        "model",
+        model,
+        Model | Encoder,
+        "save takes a model of llmguide; transformers has save_pretrained",
+    )
     if isinstance(model, Encoder):
         raise ValueError("a bare Encoder cannot be saved; save the model that holds it")  # noqa: TRY004  # a choice of the user
     folder = Path(folder)

@@ -242,6 +242,8 @@ def _check_messages(messages: Sequence[Message]) -> None:
     if not messages:
         raise ValueError("a conversation has at least one message")
     for message in messages:
+        if not isinstance(message, dict):
+            raise TypeError(f'a message is a dict like {{"role": "user", "content": "Hi"}}; got {message!r}')
         if not {"role", "content"} <= message.keys() <= _FIELDS:
             raise ValueError(f"a message has a role and a content; got {sorted(message)}")
         if message["role"] not in ROLES or not isinstance(message["content"], str):

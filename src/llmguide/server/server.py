@@ -13,7 +13,7 @@ Nothing is stored: when a tab closes, its kernel ends and its folder is deleted.
 describes which processes started by cells end with it.
 
 All programs that have ever served an address share the browser's storage for it. Stored code runs on a kernel
-only after the reader has confirmed it (docs/runtime/edits.js). A service worker that another program has
+only after the reader has confirmed it (runtime/stored_edits.js). A service worker that another program has
 registered could replace the pages: if you do not trust a program that used the port before, choose another
 port.
 """

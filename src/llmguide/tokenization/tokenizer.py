@@ -172,6 +172,8 @@ class Tokenizer:
         >>> len(tokenizer.encode("ab<|end|>"))
         9
         """
+        if not isinstance(text, str):
+            raise TypeError(f"text is a {type(text).__name__}, not a str; encode each text by itself")
         if not allowed_special:
             return self._encode_ordinary(text)
         allowed = (
@@ -214,6 +216,8 @@ class Tokenizer:
         try:
             # index: the elements of a tensor are tensors, which are not keys of the dictionary
             return [self._bytes_of[i] for i in map(index, ids)]
+        except TypeError as error:
+            raise TypeError(f"decode takes the ids of one text, as integers; {error}") from None
         except KeyError as error:
             raise ValueError(
                 f"id {error.args[0]} is not in this vocabulary of {self.vocab_size} ids"

@@ -10,8 +10,8 @@ one.
 References:
     Unicode Standard Annex #44, section 5.7.1, general category values; ``White_Space`` in PropList.txt.
 
-The table is written by ``python -m tools.unicode_classes``; a test compares every code point with tiktoken
-again.
+The table is written by ``python -m site_tools.unicode_classes``; a test compares every code point with
+tiktoken again.
 """
 
 from functools import cache

@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from llmguide.arguments import check_ids
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.nn._linear import linear
 
@@ -44,7 +45,7 @@ def cross_entropy(logits: Float[Tensor, "*batch V"], targets: Int[Tensor, "*batc
     >>> cross_entropy(logits, torch.tensor([-100, 0])).item()  # 3 to 1: -log 0.75
     0.2877
     """
-    _require_targets(targets)
+    _require_targets(targets, logits.shape[-1])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE_INDEX)
 
@@ -79,8 +80,7 @@ def linear_cross_entropy(
     >>> linear_cross_entropy(hidden, weight, torch.tensor([0, -100])).item()  # 3 to 1: -log 0.75
     0.2877
     """
-    _require_targets(targets)
-    counted = targets != IGNORE_INDEX
+    counted = _require_targets(targets, len(weight))
     apply: Any = _LinearCrossEntropy.apply  # torch leaves it untyped
     loss: Tensor = apply(hidden[counted], weight, targets[counted], chunk or _chunk(weight))
     return loss
@@ -106,6 +106,7 @@ def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True
     >>> round(next_token_loss(uniform, torch.tensor([[0, 1, 2]]), chunked=False).item(), 4)  # log 4
     1.3863
     """
+    check_ids(ids)
     if ids.shape[1] < 2:
         raise ValueError(f"ids {tuple(ids.shape)}: predicting a next token takes texts of at least 2 tokens")
     inputs, targets = ids[:, :-1], ids[:, 1:]
@@ -216,9 +217,26 @@ def _token_stats(
     return logprobs, entropy
 
 
-def _require_targets(targets: Tensor) -> None:
-    if not (targets != IGNORE_INDEX).any():
+def _require_targets(targets: Tensor, vocab_size: int) -> Bool[Tensor, "*batch"]:
+    counted = counted_targets(targets, vocab_size)
+    if not counted.any():
         raise ValueError(f"all {targets.numel()} targets are {IGNORE_INDEX}, so there is no loss")
+    return counted
+
+
+def counted_targets(targets: Int[Tensor, "*batch"], vocab_size: int) -> Bool[Tensor, "*batch"]:
+    """Return which targets are not masked.
+
+    Raises:
+        ValueError: A target is neither masked nor in the vocabulary.
+    """
+    counted = targets != IGNORE_INDEX
+    if ((targets >= vocab_size) | (targets < 0) & counted).any():
+        raise ValueError(
+            f"targets from {int(targets[counted].min())} to {int(targets.max())} are outside the vocabulary, "
+            f"0 to {vocab_size - 1}; mask with {IGNORE_INDEX}"
+        )
+    return counted
 
 
 def _chunk(weight: Tensor) -> int:

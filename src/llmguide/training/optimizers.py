@@ -1,4 +1,4 @@
-"""AdamW and Muon as torch optimizers, around the update rules of `llmguide.training.optim`.
+"""AdamW and Muon as torch optimizers, around the update rules of `llmguide.training.update_rules`.
 
 Both are `torch.optim.Optimizer`s: parameter groups, `state_dict`, hooks and torch's learning-rate schedulers
 work with them. `make_optimizer` gives a language model its parameter groups.
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as fused_adamw
 
-from llmguide.training.optim import Scaling, adamw, muon
 from llmguide.training.sharded import as_shard, gathered, is_shard, local_part
+from llmguide.training.update_rules import Scaling, adamw, muon
 
 Rule = Literal["adamw", "muon"]
 Group = dict[str, Any]

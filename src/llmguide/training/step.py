@@ -26,7 +26,7 @@ from llmguide.training import distributed
 from llmguide.training.config import Precision
 from llmguide.training.distributed import Loss
 from llmguide.training.losses import batch_loss
-from llmguide.training.optim import clip_grad_norm_
+from llmguide.training.update_rules import clip_grad_norm_
 
 
 class StepMetrics(NamedTuple):

@@ -137,6 +137,11 @@ def _inputs_and_targets(item: Any) -> tuple[Tensor, Tensor]:
     """Convert an item or a batch to inputs and shifted targets, as the module says."""
     if isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], Tensor):
         return item[0], item[1]
+    if isinstance(item, str) or (isinstance(item, Mapping) and "input_ids" not in item):
+        raise TypeError(
+            f"an item of the data set is a {type(item).__name__} without input_ids; encode texts with a "
+            "tokenizer, and give each as a tensor or a dict with input_ids"
+        )
     if not isinstance(item, Mapping):
         ids = torch.as_tensor(item)
         if not ids.dim():

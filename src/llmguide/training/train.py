@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor, nn
 
+from llmguide.arguments import check_type
 from llmguide.config import ModelConfig
 from llmguide.data.tokens.windows import Sequences, Windows
 from llmguide.models.decoder import require_own
@@ -143,6 +144,12 @@ def train(
     >>> result.history[0].loss > 1.0, result.loss < 0.7  # from log 3 = 1.1
     (True, True)
     """
+    check_type(
+        "config",
+        config,
+        TrainConfig,
+        "pass a TrainConfig(n_steps=100, context_length=64)",
+    )
     if loss is batch_loss:
         require_own(model)
     sequences = _as_sequences(data, config)

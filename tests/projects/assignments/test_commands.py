@@ -218,7 +218,7 @@ def test_parts_come_before_the_model_and_a_mistake_is_named(tmp_path, capsys, mo
     assert main(["check", "rlhf", str(folder)]) == 1
     shown = capsys.readouterr().out
     assert "0 of 8 parts pass" in shown
-    assert "the rejected answer is the one that should win" in shown
+    assert "the loss falls when the rejected completion gets the higher reward" in shown
     (folder / "parts.py").write_text("import nothing_of_that_name\n")
     assert main(["check", "rlhf", str(folder)]) == 1
     assert "parts.py raises ModuleNotFoundError" in capsys.readouterr().err

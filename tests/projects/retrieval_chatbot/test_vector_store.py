@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 import torch
-from tools import ROOT
+from site_tools import ROOT
 
 from llmguide.projects.retrieval_chatbot import vector_store as module
 from llmguide.projects.retrieval_chatbot.chunks import Chunk

@@ -174,7 +174,7 @@ EXERCISES = (
         ),
         (
             "Up to the final norm, a reward model is a GPT: embedding, blocks, norm.",
-            "Which probability does the Bradley-Terry model give to a preference, as a function of the "
+            "What probability does the Bradley-Terry model give to a preference, as a function of the "
             "difference of the two rewards?",
             "torch.nn.functional.logsigmoid is accurate even where a sigmoid underflows to 0 and its "
             "logarithm is minus infinity.",

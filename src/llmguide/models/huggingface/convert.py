@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from llmguide.arguments import check_type
 from llmguide.config import ModelConfig
 from llmguide.models.encoder import Encoder, MaskedLM
 from llmguide.models.factory import build
@@ -62,6 +63,11 @@ def from_hf(hf_model: Any) -> Convertible:
     >>> torch.allclose(model.eval()(ids), hf_model.eval()(ids).logits, atol=1e-5)
     True
     """
+    if isinstance(hf_model, str | Path) or isinstance(getattr(hf_model, "config", None), ModelConfig):
+        raise TypeError(
+            f"from_hf takes a model of transformers, not a {type(hf_model).__name__}; load() opens folders "
+            "and names"
+        )
     weights = {name: tensor.detach().clone() for name, tensor in hf_model.state_dict().items()}
     return _assemble(hf_model.config, weights).train(hf_model.training)
 
@@ -70,8 +76,8 @@ def to_hf(model: Convertible) -> Any:
     """Convert our model to one of transformers, with a copy of its weights.
 
     Its ``save_pretrained(folder)`` writes a folder that `load` and other programs, such as vLLM, read. The
-    trainers of transformers and TRL take it: it is called with ``input_ids`` and ``labels``. `from_hf`
-    converts the result back.
+    trainers of transformers and TRL take it, also with an adapter of PEFT: it is called with ``input_ids``
+    and ``labels``, which it shifts itself. `from_hf` converts the result back.
 
     Args:
         model: A decoder, `Encoder` or `MaskedLM`.
@@ -87,7 +93,12 @@ def to_hf(model: Convertible) -> Any:
     >>> hf_model = to_hf(build(config))
     >>> type(hf_model).__name__
     'GPT2LMHeadModel'
+    >>> ids = torch.tensor([[1, 2, 3]])
+    >>> output = hf_model(input_ids=ids, labels=ids)  # as in transformers.Trainer(hf_model, ...)
+    >>> output.logits.shape, output.loss.shape
+    (torch.Size([1, 3, 11]), torch.Size([]))
     """
+    check_type("model", model, Convertible, "to_hf takes a model that build, load or from_hf makes")
     transformers = required("transformers", "to_hf")
 
     hf_config = config_to_hf(model.config)

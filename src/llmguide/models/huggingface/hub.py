@@ -37,21 +37,35 @@ def fetch_model(name: str) -> Path:
 
     Raises:
         ModuleNotFoundError: ``llmguide[hf]`` is not installed.
-        ValueError: There is no such model, or its family is not supported.
+        ValueError: There is no such model, its family is not supported, or the hub cannot be reached.
     """
+    folder = fetch_config(name)
+    if not (folder / ADAPTER).is_file():
+        read_config(folder)
+    return _fetch(name, FILES, commit=folder.name)
+
+
+def fetch_config(name: str) -> Path:
+    """Fetch only the config of a model or an adapter; the arguments and errors are those of `fetch_model`."""
+    folder = _fetch(name, ["config.json", ADAPTER])
+    if not any((folder / file).is_file() for file in ("config.json", ADAPTER)):
+        raise ValueError(f"{name} on the hub has no config.json: it is not a model of transformers")
+    return folder
+
+
+def _fetch(name: str, files: list[str], *, commit: str | None = None) -> Path:
+    """Fetch files of a repository; without a network, this fails at the first request, not after retries."""
     hub = required("huggingface_hub", name)
     errors = import_module("huggingface_hub.errors")
     try:
-        try:
-            read_config(Path(hub.hf_hub_download(name, "config.json")).parent)
-        except errors.EntryNotFoundError:
-            hub.hf_hub_download(name, ADAPTER)
-        return Path(hub.snapshot_download(name, allow_patterns=FILES))
+        return Path(hub.snapshot_download(name, revision=commit, allow_patterns=files))
     except (OSError, errors.HFValidationError) as error:  # no network, no such model, no such name
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].removeprefix("Got: ")
+        if hub.constants.HF_HUB_OFFLINE:
+            reason = "HF_HUB_OFFLINE is set"
         raise ValueError(
-            f"{name} is no folder here and could not be downloaded from the hub ({reason}); give the path of "
-            "a folder, or connect to the network and check the name (owner/model)"
+            f"there is no folder {name} here, and the hub sent no model of that name ({reason}); "
+            "check the path, or the name (owner/model) and the network"
         ) from error
 
 

@@ -38,6 +38,7 @@ def apply_lora(
     """Freeze a model and add an adapter to its linear layers, in place.
 
     Called again with another name, it adds a second adapter, which becomes the active one.
+    `llmguide.post_training.adapters.peft_files.save_adapter` writes an adapter for PEFT.
 
     Args:
         model: Any model; its linear layers may be quantized.

@@ -31,6 +31,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int8, UInt8
 from torch import Tensor
 
+from llmguide.arguments import checked
+
 BLOCK = 64  # weights that share a scale
 SCALE_BLOCK = 256  # scales that share a scale
 
@@ -190,6 +192,7 @@ class NF4Tensor(NamedTuple):
     shape: torch.Size
 
 
+@checked
 def quantize_nf4(x: Float[Tensor, "*shape"]) -> NF4Tensor:
     """Quantize a tensor to 4 bits and its scales to 8.
 

@@ -40,6 +40,7 @@ def find_layers(
             raise ValueError(
                 f"target {target!r} matches {' and '.join(sorted(others)) or 'nothing'}, but has to match a "
                 f"linear layer: {', '.join(sorted(names))}"
+                + ("; from_hf converts the GPT-2 of transformers" if "Conv1D" in others else "")
             )
         layers |= matches
     return layers

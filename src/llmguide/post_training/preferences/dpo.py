@@ -33,13 +33,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmguide.data.tokens.windows import IGNORE_INDEX, to_device
+from llmguide.arguments import checked
+from llmguide.data.tokens.windows import to_device
 from llmguide.post_training.preferences.pairs import (
     PreferenceBatch,
     PreferenceDataset,
     pair_logprobs,
     reference_logprobs,
 )
+from llmguide.training.losses import counted_targets
 
 
 class PreferenceLossOutput(NamedTuple):
@@ -76,6 +78,7 @@ class PreferenceLossOutput(NamedTuple):
         }
 
 
+@checked
 def sequence_logprob(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Float[Tensor, " B"]:
     """Compute the log-probability of each row's labels, summed over unmasked positions.
 
@@ -91,12 +94,13 @@ def sequence_logprob(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"])
     >>> sequence_logprob(logits, torch.tensor([[1, 0]])).exp()
     tensor([0.3750])
     """
-    is_counted = labels != IGNORE_INDEX
+    is_counted = counted_targets(labels, logits.shape[-1])
     logprobs = upcast(logits).log_softmax(dim=-1)
     label_logprobs = logprobs.gather(-1, labels.where(is_counted, 0)[..., None])[..., 0]
     return label_logprobs.where(is_counted, 0.0).sum(dim=-1)
 
 
+@checked
 def dpo_loss(
     policy_chosen: Float[Tensor, " B"],
     policy_rejected: Float[Tensor, " B"],

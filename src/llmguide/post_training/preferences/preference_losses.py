@@ -28,11 +28,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from llmguide.arguments import checked
 from llmguide.post_training.preferences.dpo import PreferenceLossOutput, check_beta, upcast
 
 MAX_LOGPROB = -1e-7  # ORPO caps mean log-probabilities here, so that the odds stay finite
 
 
+@checked
 def ipo_loss(
     policy_chosen: Float[Tensor, " B"],
     policy_rejected: Float[Tensor, " B"],
@@ -67,6 +69,7 @@ def ipo_loss(
     return PreferenceLossOutput(losses.mean(), beta * chosen.detach(), beta * rejected.detach())
 
 
+@checked
 def kto_loss(
     policy: Float[Tensor, " B"],
     reference: Float[Tensor, " B"],
@@ -110,6 +113,7 @@ def kto_loss(
     return (weight * torch.sigmoid(-gain)).mean(), beta * ratio.detach()
 
 
+@checked
 def kto_kl(policy: Float[Tensor, " B"], reference: Float[Tensor, " B"]) -> Float[Tensor, ""]:
     """Estimate the KL divergence of the policy from the reference model: at least 0, without gradient.
 
@@ -126,6 +130,7 @@ def kto_kl(policy: Float[Tensor, " B"], reference: Float[Tensor, " B"]) -> Float
     return (upcast(policy) - reference).mean().clamp(min=0.0).detach()
 
 
+@checked
 def orpo_loss(
     policy_chosen: Float[Tensor, " B"],
     policy_rejected: Float[Tensor, " B"],
@@ -166,6 +171,7 @@ def _log_odds(logprob: Tensor) -> Tensor:
     return logprob - torch.log(-torch.expm1(logprob))
 
 
+@checked
 def simpo_loss(
     policy_chosen: Float[Tensor, " B"],
     policy_rejected: Float[Tensor, " B"],

@@ -29,6 +29,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmguide.arguments import checked
+from llmguide.models.decoder import require_own
 from llmguide.models.inputs import AttentionMask
 from llmguide.post_training.preferences.pairs import PreferenceBatch
 from llmguide.post_training.rl.rollout import Rollout, left_padded
@@ -55,6 +57,7 @@ class RewardModel(nn.Module):
 
     def __init__(self, backbone: Any):
         super().__init__()
+        require_own(backbone)
         self.backbone = backbone
         width = backbone.config.d_model
         self.head = nn.Linear(width, 1, bias=False)  # a bias would cancel in every difference
@@ -89,6 +92,7 @@ class RewardModel(nn.Module):
         return rewards
 
 
+@checked
 def bradley_terry_loss(
     chosen: Rewards, rejected: Rewards, margin: Rewards | None = None, *, centering: float = 0.0
 ) -> Float[Tensor, ""]:

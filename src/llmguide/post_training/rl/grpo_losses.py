@@ -35,6 +35,7 @@ from typing import Literal, get_args
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from llmguide.arguments import checked
 from llmguide.post_training.rl.policy_gradient import (
     MAX_LOG_RATIO,
     Mask,
@@ -49,6 +50,7 @@ Variant = Literal["grpo", "dapo", "dr_grpo", "rloo", "gspo", "cispo"]
 PerCompletion = Float[Tensor, " B"]
 
 
+@checked
 def group_advantages(rewards: PerCompletion, group_size: int, *, scale: bool = True) -> PerCompletion:
     r"""Compute each completion's advantage over its group, $(r - \bar r) / (s + 10^{-4})$.
 
@@ -101,6 +103,7 @@ def leave_one_out_advantages(rewards: PerCompletion, group_size: int) -> PerComp
     return group_advantages(rewards, group_size, scale=False) * (group_size / (group_size - 1))
 
 
+@checked
 def grpo_loss(
     logprobs: PerToken,
     old_logprobs: PerToken,

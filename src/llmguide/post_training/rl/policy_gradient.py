@@ -12,7 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from llmguide.arguments import checked
+
 KLKind = Literal["k1", "k2", "k3"]
+
 PerToken = Float[Tensor, "B T"]
 Mask = Bool[Tensor, "B T"]
 
@@ -21,6 +24,7 @@ Mask = Bool[Tensor, "B T"]
 MAX_LOG_RATIO = 20.0
 
 
+@checked
 def kl_estimate(
     logprobs: Float[Tensor, "*B"], ref_logprobs: Float[Tensor, "*B"], kind: KLKind = "k1"
 ) -> Float[Tensor, "*B"]:

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from llmguide.arguments import checked
 from llmguide.post_training.rl.policy_gradient import (
     Mask,
     PerToken,
@@ -79,6 +80,7 @@ def penalized_rewards(
 
 
 @torch.no_grad()
+@checked
 def gae(
     rewards: PerToken, values: PerToken, *, gamma: float, lam: float, mask: Mask | None = None
 ) -> tuple[PerToken, PerToken]:
@@ -119,6 +121,7 @@ def gae(
     return advantages, advantages + zero_masked(values, mask)
 
 
+@checked
 def ppo_policy_loss(
     logprobs: PerToken,
     old_logprobs: PerToken,
@@ -149,6 +152,7 @@ def ppo_policy_loss(
     return masked_mean(losses, mask)
 
 
+@checked
 def ppo_value_loss(
     values: PerToken, old_values: PerToken, returns: PerToken, mask: Mask, *, clip_eps: float = 0.2
 ) -> Float[Tensor, ""]:

@@ -37,11 +37,11 @@ from llmguide.training.divergence import DivergenceError
 from llmguide.training.interrupts import interrupts
 from llmguide.training.locks import locked
 from llmguide.training.monitor import Console, Logger
-from llmguide.training.optim import clip_grad_norm_
 from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.schedules import warmup_cosine
 from llmguide.training.trainable import fingerprint, load_trainable_state, trainable_state
+from llmguide.training.update_rules import clip_grad_norm_
 
 Metrics = dict[str, float]
 Reward = Callable[[Rollout], Float[Tensor, " B"]]  # from a rollout to one score for each completion

@@ -1,0 +1,310 @@
+// Python in the reader's tab: starts Pyodide, loads what a run needs, and hands messages to session.py.
+
+import { Downloads } from "./downloads.mjs";
+import { Interrupts, isGood } from "./interrupts.mjs";
+import { addKernels, withMemory } from "./kernels.mjs";
+import { megabytes, missingFiles, provide as provideModel } from "./model_storage.mjs";
+import { dropSnapshot, keepSnapshot, readSnapshot } from "./snapshot.mjs";
+
+const VENDOR = new URL("../assets/vendor/", import.meta.url);
+const STEPS = ["core", "torch", "figure"]; // each holds what the one before it holds
+const OPTIONS = { env: { HOME: "/home/pyodide", MPLBACKEND: "svg" } };
+
+let runtime; // resolves to what runtime.json lists
+let ready = false; // Python has started
+let started; // resolves to the function that hands a message to the session
+const fetched = new Map(); // packages, by the name of the first that comes with it: promises of their archives
+const unpacked = new Set();
+let queue = Promise.resolve();
+let stopped = new AbortController(); // of the packages that are being fetched
+
+const post = (message) => self.postMessage(message);
+const downloads = new Downloads((names, progress) => {
+  if (names.length) post({ type: "loading", text: `Loading ${names.join(" and ")}`, ...progress });
+  else if (!ready) post({ type: "loading", text: "Starting Python" });
+});
+
+// In words that a reader can act on: which file, and what is wrong with it.
+async function get(url, what, signal, options) {
+  let response;
+  try {
+    response = await fetch(url, { signal, ...options });
+  } catch {
+    signal?.throwIfAborted();
+    throw new Error(`${what} could not be fetched from ${url.host}. Is there a connection?`);
+  }
+  if (!response.ok) throw new Error(`${what} could not be fetched: ${url.host} answers ${response.status}.`);
+  return response;
+}
+
+async function read(response, what, signal) {
+  try {
+    return await response.arrayBuffer();
+  } catch {
+    signal?.throwIfAborted();
+    throw new Error(`${what} broke off on its way. Is there a connection?`);
+  }
+}
+
+// ---- starting ------------------------------------------------------------------------------------------------------
+
+// Pyodide fetches its files itself, and starts Python as soon as it has them: a long step, which would hold up the count.
+async function whileCounting(packed, load) {
+  const { fetch } = self;
+  const { instantiateStreaming } = WebAssembly;
+  const counts = [];
+  self.fetch = async (url, options) => {
+    const response = await fetch(url, options);
+    const share = packed[String(url).split("/").pop()];
+    if (share && response.ok) counts.push(downloads.count("Python", response, share));
+    return response;
+  };
+  WebAssembly.instantiateStreaming = async (...given) => {
+    const instantiated = await instantiateStreaming(...given);
+    await Promise.all(counts);
+    return instantiated;
+  };
+  try {
+    return await load();
+  } finally {
+    self.fetch = fetch;
+    WebAssembly.instantiateStreaming = instantiateStreaming;
+  }
+}
+
+async function load(loadPyodide, indexURL, key) {
+  const memory = await readSnapshot(key);
+  if (memory) {
+    try {
+      return { ...(await withMemory(() => loadPyodide({ ...OPTIONS, indexURL, _loadSnapshot: memory }))), restored: true };
+    } catch {
+      await dropSnapshot(); // damaged
+    }
+  }
+  return withMemory(() => loadPyodide({ ...OPTIONS, indexURL, _makeSnapshot: true }));
+}
+
+async function start(address) {
+  runtime = get(new URL("runtime.json", VENDOR), "The list of files").then((response) => response.json());
+  const { pyodide: folder, guide, steps } = await runtime;
+  const { megabytes, packed } = steps.core;
+  downloads.expect("Python", megabytes, Object.keys(packed).length);
+  const indexURL = new URL(folder, VENDOR).href;
+  const key = `${indexURL}${guide}`;
+  const { pyodide, memory, restored } = await whileCounting(packed, async () => {
+    const archive = get(new URL(guide, VENDOR), "The guide's own code").then((response) => read(response, "The guide's own code"));
+    const { loadPyodide } = await import(`${indexURL}pyodide.mjs`);
+    const found = await load(loadPyodide, indexURL, key);
+    found.pyodide.unpackArchive(await archive, "bztar", { extractDir: "/guide" });
+    return found;
+  });
+  if (!restored) {
+    pyodide.runPython("import hashlib, json, signal, sys, time\nsys.path.insert(0, '/guide')\nimport session");
+    keepSnapshot(key, pyodide.makeMemorySnapshot());
+  }
+  await addKernels(pyodide, memory, pyodide.FS.readFile("/guide/torch/kernels.wasm"));
+  removeOnceRead(pyodide.FS);
+  pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
+  pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
+  const [handle, sha256] = pyodide.runPython(`
+import hashlib, json, session, signal, sys, time
+_session = session.Session(lambda message: post_json(json.dumps(message)))
+signal.signal(signal.SIGINT, _session.interrupt)
+
+def sleep(seconds, _sleep=time.sleep):
+    """Sleep in slices: Pyodide's own sleep hears no stop."""
+    end = time.monotonic() + seconds
+    while seconds > 0.02:
+        _sleep(0.02)
+        check_interrupt()
+        seconds = max(end - time.monotonic(), 0)
+    _sleep(seconds)
+
+time.sleep = sleep
+(lambda text: _session.handle(json.loads(text)), lambda data: hashlib.sha256(data.to_py()).hexdigest())
+`);
+  const interrupts = isGood(address) ? new Interrupts() : null;
+  if (interrupts) pyodide.setInterruptBuffer(interrupts);
+  ready = true;
+  post({ type: "ready", interruptible: Boolean(interrupts) });
+
+  return async function answer(message) {
+    if (message.type === "prepare") return prepare(pyodide, sha256, message);
+    if (message.type === "run") {
+      await provide(pyodide, sha256, message);
+      await provideModels(pyodide, sha256, message);
+    }
+    interrupts?.watch(message.address);
+    try {
+      handle(JSON.stringify(message));
+    } catch (error) {
+      // The session catches all that Python raises: this is the end of Pyodide itself.
+      await dropSnapshot(); // in case that it comes from there
+      post({ type: "failed", text: `Python has crashed (${error?.message ?? error}), and all names are gone. Run again to start anew.` });
+    } finally {
+      interrupts?.watch(null);
+    }
+  };
+}
+
+// ---- packages ------------------------------------------------------------------------------------------------------
+
+// What a run needs beside Python itself.
+async function needed({ needs, code = "" }) {
+  const { steps, extras } = await runtime;
+  const asked = extras.filter(({ pattern }) => new RegExp(pattern).test(code));
+  return [...STEPS.slice(1, STEPS.indexOf(needs) + 1).map((step) => steps[step]), ...asked];
+}
+
+// Fetches a package once, unless it fails or is stopped.
+function fetchPackage({ megabytes, wheels }) {
+  const [{ name }] = wheels;
+  if (!fetched.has(name)) {
+    const archives = fetchArchives(name, megabytes, wheels);
+    archives.catch(() => fetched.delete(name));
+    fetched.set(name, archives);
+  }
+  return fetched.get(name);
+}
+
+async function fetchArchives(label, megabytes, wheels) {
+  const { signal } = stopped;
+  const hosts = new Set(wheels.map(({ url }) => new URL(url, VENDOR).host).filter((host) => host !== location.host));
+  const shown = hosts.size ? `${label} from ${[...hosts].join(" and ")}` : label;
+  downloads.expect(shown, megabytes ?? 0, wheels.length);
+  try {
+    return await Promise.all(
+      wheels.map(async ({ name, url }) => {
+        const what = `The package ${name}`;
+        const response = await get(new URL(url, VENDOR), what, signal);
+        downloads.count(shown, response);
+        return read(response, what, signal);
+      }),
+    );
+  } finally {
+    downloads.drop(shown);
+  }
+}
+
+async function provide(pyodide, sha256, message) {
+  for (const part of await needed(message)) {
+    const [{ name }] = part.wheels;
+    if (unpacked.has(name)) continue;
+    const archives = await fetchPackage(part);
+    for (const [index, wheel] of part.wheels.entries()) {
+      if (sha256(archives[index]) !== wheel.sha256) {
+        fetched.delete(name);
+        throw new Error(`The package ${wheel.name} was refused: the file is damaged, or not the one that Pyodide names.`);
+      }
+    }
+    for (const [index, { url }] of part.wheels.entries()) {
+      pyodide.unpackArchive(archives[index], url.endsWith(".whl") ? "wheel" : "bztar", { extractDir: "/guide" });
+    }
+    unpacked.add(name);
+    fetched.delete(name);
+  }
+}
+
+// A page expects a run. What fails now will fail again then, and be told.
+async function prepare(pyodide, sha256, message) {
+  try {
+    await provide(pyodide, sha256, message);
+    if (message.needs !== "core") {
+      post({ type: "loading", text: "Starting PyTorch's subset" });
+      pyodide.runPython("import torch");
+    }
+  } catch {}
+  post({ type: "prepared" });
+}
+
+// ---- models --------------------------------------------------------------------------------------------------------
+
+const readOnce = new Set(); // paths of weights that are stored in the browser
+
+// Only those that are stored, or that the reader has agreed to download: `agreed` names them.
+async function provideModels({ FS }, hashInPython, { id, code, agreed = [] }) {
+  const { signal } = stopped;
+  const sha256 = crypto.subtle ? hashNatively : hashInPython; // slower, for a host without HTTPS
+  for (const model of (await runtime).models.filter(({ pattern }) => new RegExp(pattern).test(code))) {
+    const { name, title } = model;
+    const path = ({ url }) => `/models/${name}/${url.split("/").pop()}`;
+    const files = model.files.filter((file) => !FS.analyzePath(path(file)).exists);
+    if (!files.length) continue;
+    const missing = (await missingFiles(model)).filter((file) => files.includes(file));
+    if (missing.length && !agreed.includes(name)) {
+      const text = `This code needs ${title}, a download of ${Math.round(megabytes(missing))} MB that stays in this browser. Press Run again to download it.`;
+      throw Object.assign(new Error(text), { models: [{ name, title, missing: megabytes(missing), memory: model.memory }] });
+    }
+    if (!missing.length) post({ type: "loading", text: `Loading ${title} from this browser` });
+    FS.mkdirTree(`/models/${name}`);
+    const download = (file) => fetchFile(file, title, signal);
+    const place = (file, content) => FS.writeFile(path(file), new Uint8Array(content), { canOwn: true });
+    const stored = await provideModel(model, { files, missing, sha256, download, downloads, place, signal });
+    if (stored) files.map(path).filter((name) => name.endsWith(".safetensors")).forEach((name) => readOnce.add(name));
+    else post({ type: "note", id, text: `This browser could not store ${title}: the next visit downloads it again.` });
+  }
+}
+
+// Weights that Python has read are in its own memory. A run that loads them again takes them from the browser's storage.
+function removeOnceRead(FS) {
+  const { close } = FS;
+  FS.close = (stream) => {
+    close(stream);
+    if (readOnce.delete(stream.path)) FS.unlink(stream.path);
+  };
+}
+
+async function hashNatively(content) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// Past the browser's own cache, which would hold a second copy.
+async function fetchFile({ url }, title, signal) {
+  const response = await get(new URL(url, VENDOR), title, signal, { cache: "no-store" });
+  downloads.count(title, response);
+  return read(response, title, signal);
+}
+
+// ---- messages ------------------------------------------------------------------------------------------------------
+
+async function receive(message) {
+  if (message.type === "start") {
+    started = start(message.address);
+    await started.catch((error) => post({ type: "failed", text: `Python could not start. ${error.message}` }));
+    return;
+  }
+  try {
+    await (await started)(message);
+  } catch (error) {
+    if (message.type !== "run") return;
+    const aborted = error.name === "AbortError";
+    post({ type: "error", id: message.id, text: aborted ? "Stopped." : error.message, interrupted: aborted, models: error.models });
+    post({ type: "done", id: message.id, seconds: 0 });
+  }
+}
+
+function stop() {
+  stopped.abort();
+  stopped = new AbortController();
+}
+
+// Packages come while Python starts. What fails is told when the run's turn comes. Resolves to whether all have come.
+async function prefetch(message) {
+  try {
+    const parts = (await needed(message)).filter(({ wheels }) => !unpacked.has(wheels[0].name));
+    await Promise.all(parts.map(fetchPackage));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// One message at a time, in order: loading is asynchronous, and the next must not overtake it. A stop does. A prepare waits
+// for its packages outside the queue, so that a run that needs less does not wait for them.
+self.onmessage = async ({ data }) => {
+  if (data.type === "interrupt") return stop();
+  if (data.type === "run") prefetch(data);
+  if (data.type === "prepare" && !(await prefetch(data))) return post({ type: "prepared" });
+  queue = queue.then(() => receive(data));
+};

@@ -1,0 +1,86 @@
+"""Numbers that come from a source: one entry each in docs/_data/facts.toml; pages name the key."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+from site_tools import DATA, check_fields, load_toml, near
+
+PATH = DATA / "facts.toml"
+_KEY = r"[a-z][a-z0-9]*(?:-[a-z0-9.]+)+"  # the hyphen tells [[context-gpt3]] from a nested list in prose
+REFERENCE = re.compile(rf"\[\[(?P<fact>{_KEY})\]\]")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A value with the place where it can be checked."""
+
+    key: str
+    value: int | float | str
+    text: str
+    source: str
+    where: str
+
+    @property
+    def markdown(self) -> str:
+        """The text followed by its citation."""
+        return f"{self.text} {cite(self.source, self.where)}"
+
+
+def parse(toml: str) -> dict[str, Fact]:
+    """Read facts from TOML.
+
+    Each table is one fact: ``value``, ``source`` (a key of references.bib), ``where`` in the source,
+    ``checked`` (the date on which someone read it there), and optionally ``text`` (how to print the value)
+    and ``unit``.
+
+    Raises:
+        ValueError: A fact lacks a field or has an unknown one, or two facts say the same thing. They
+            do if their keys have the same words, or if the words of one key are among the other's and source
+            and text are the same.
+    """
+    facts = {key: _fact(key, fields) for key, fields in load_toml(toml, "docs/_data/facts.toml").items()}
+    for one, other in combinations(facts.values(), 2):
+        words, others = set(one.key.split("-")), set(other.key.split("-"))
+        same = (one.source, one.text) == (other.source, other.text)
+        if words == others or (same and (words < others or others < words)):
+            raise ValueError(f"facts.toml: [{one.key}] and [{other.key}] say the same thing; keep one")
+    return facts
+
+
+def _fact(key: str, fields: dict[str, Any]) -> Fact:
+    if not re.fullmatch(_KEY, key):
+        raise ValueError(f"facts.toml: the key [{key}] is not like context-gpt3: lower case, with a hyphen")
+    check_fields(f"facts.toml: [{key}]", fields, {"value", "source", "where", "checked"}, {"text", "unit"})
+    value = fields["value"]
+    text = fields.get("text") or (value if isinstance(value, str) else f"{value:,}")
+    unit = f" {fields['unit']}" if "unit" in fields else ""
+    return Fact(key, value, f"{text}{unit}", str(fields["source"]), str(fields["where"]))
+
+
+@cache
+def all_facts() -> dict[str, Fact]:
+    """Every fact of the guide, by key."""
+    return parse(PATH.read_text(encoding="utf-8"))
+
+
+def fact(key: str) -> Fact:
+    """The fact with this key.
+
+    Raises:
+        ValueError: There is no such fact.
+    """
+    if key not in all_facts():
+        raise ValueError(f"unknown fact [[{key}]]; add it to docs/_data/facts.toml{near(key, all_facts())}")
+    return all_facts()[key]
+
+
+def cite(key: str, where: str = "") -> str:
+    """The Markdown that cites a work, for use in computed tables.
+
+    >>> cite("vaswani2017", "section 3.2")
+    '[@vaswani2017, section 3.2]'
+    """
+    return f"[@{key}, {where}]" if where else f"[@{key}]"

@@ -1,0 +1,65 @@
+"""Write what the site is built from, and programs make: `python -m site_tools.generate`.
+
+MkDocs runs this before each build (site_tools/hooks.py). A file is written only if its content changes.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from site_tools import (
+    ROOT,
+    anki,
+    bibliography,
+    claims_page,
+    course,
+    exercises,
+    glossary,
+    parity,
+    placement,
+    quiz,
+    reference,
+    scripts,
+    tab_assets,
+    vendor,
+    widgets,
+    write,
+)
+
+
+def check_packages(root: Path = ROOT) -> None:
+    """Raise a ValueError unless node_modules holds the versions that package.json names."""
+    package = json.loads((root / "package.json").read_text(encoding="utf-8"))
+    for name, version in {**package["dependencies"], **package["devDependencies"]}.items():
+        installed = root / "node_modules" / name / "package.json"
+        found = (
+            json.loads(installed.read_text(encoding="utf-8"))["version"] if installed.is_file() else "none"
+        )
+        if found != version:
+            raise ValueError(f"node_modules: {name} {version} is needed, {found} is installed; run npm ci")
+
+
+def main() -> None:
+    """Write everything."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # has node
+    check_packages()
+    vendor.main()
+    scripts.main()
+    tab_assets.main()
+    widgets.main()
+    reference.main()
+    pages = {module.PAGE: module.render() for module in (bibliography, glossary, claims_page, exercises)}
+    pages[parity.PAGE] = parity.render(parity.newest())
+    for path, text in {**pages, **quiz.pages()}.items():
+        write(path, text)
+    course.main()
+    placement.main()
+    anki.main()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(str(error))

@@ -1,0 +1,129 @@
+"""What code can run: the files of this repository that it imports, and those that they import in turn.
+
+A proof is kept under the hash of these files, so that a change elsewhere does not repeat it. Imports are read
+from the source, those inside functions too, whether or not they are reached. A file that imports by a
+computed name, or starts another Python, could run anything, and depends on every file.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from site_tools import DATA, ROOT, hash_of
+
+SOURCES = ROOT / "src"
+_LAZY = SOURCES / "llmguide" / "__init__.py"  # imports the names of its stub
+# Import what others publish, or start pip.
+_READ = {_LAZY, SOURCES / "llmguide" / "extras.py", SOURCES / "llmguide" / "data" / "fetch.py"}
+
+
+def hash_of_imports(code: str, *beside: Path) -> str:
+    """The SHA-256 of what the code of a page depends on.
+
+    These are the files that it can run, those of its runner (execution.py), the data of the package, the
+    facts, and the pinned versions.
+
+    Args:
+        code: Python, the cells of a page for example.
+        beside: More files, whose imports are not followed.
+    """
+    return hash_of(sorted({*files(code), *_data(), *beside}))
+
+
+def files(code: str) -> set[Path]:
+    """The Python files that code and its runner can run."""
+    try:
+        wanted = _imports(ast.parse(code), "") | _places("site_tools.execution")
+    except SyntaxError:  # a magic command of a notebook
+        return set(_python())
+    found: set[Path] = set()
+    while wanted:
+        path = wanted.pop()
+        found.add(path)
+        imports = _imports_of(path)
+        if imports is None:
+            return set(_python())
+        wanted |= imports - found
+    return found
+
+
+@cache
+def _python() -> list[Path]:
+    return [path for folder in (SOURCES / "llmguide", ROOT / "site_tools") for path in folder.rglob("*.py")]
+
+
+@cache
+def _data() -> list[Path]:
+    inside = (path for path in (SOURCES / "llmguide").rglob("*") if path.is_file())
+    kept = [path for path in inside if path.suffix not in {".py", ".pyc"} and "site" not in path.parts]
+    return [*kept, DATA / "facts.toml", ROOT / "constraints.txt"]
+
+
+@cache
+def _imports_of(path: Path) -> set[Path] | None:
+    """The files that a file imports; None if that cannot be read from its source."""
+    name = ".".join(path.relative_to(SOURCES if path.is_relative_to(SOURCES) else ROOT).with_suffix("").parts)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if path.is_relative_to(SOURCES) and path not in _READ and not _is_readable(tree):
+        return None
+    return _imports(tree, name)
+
+
+def _is_readable(tree: ast.Module) -> bool:
+    """Whether all that a file can import is written in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _called(node) == "import_module" and not _literal(node):
+            return False
+        if isinstance(node, ast.Attribute) and node.attr == "executable":
+            return False
+    return not {"runpy", "__import__"} & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _literal(node: ast.Call) -> str:
+    """The first argument of a call, if it is a text; else empty."""
+    first = node.args[0] if node.args else None
+    return str(first.value) if isinstance(first, ast.Constant) else ""
+
+
+def _imports(tree: ast.Module, importer: str) -> set[Path]:
+    return {place for name in _names(tree, importer) for place in _places(name)}
+
+
+def _names(tree: ast.Module, importer: str) -> set[str]:
+    """What a module imports, as absolute dotted names; ``from a import b`` gives ``a.b``."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = importer.split(".")[: -node.level] if node.level else []
+            origin = ".".join([*package, *([node.module] if node.module else [])])
+            found |= {f"{origin}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and _called(node) == "import_module":
+            found.add(_literal(node))
+    return found
+
+
+def _places(name: str) -> set[Path]:
+    """The files that are executed where a dotted name is imported, those of its packages included."""
+    name = _public().get(name, name)
+    parts = name.split(".")
+    if parts[0] not in {"llmguide", "site_tools"}:
+        return set()
+    found = set()
+    for length in range(1, len(parts) + 1):
+        place = (SOURCES if parts[0] == "llmguide" else ROOT).joinpath(*parts[:length])
+        found |= {path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()}
+    return found
+
+
+@cache
+def _public() -> dict[str, str]:
+    """The module of each public name of the package."""
+    stub = ast.parse(_LAZY.with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return {f"llmguide.{alias.name}": str(node.module) for node in imports for alias in node.names}

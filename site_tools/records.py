@@ -1,0 +1,47 @@
+"""The records of the projects' runs, which their pages draw and tabulate.
+
+A run of minutes cannot happen at each build. Its command writes a record (`llmguide.projects.run`); those
+of the runs that the pages report are kept in ``docs/_data/projects``, one file a seed.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from site_tools import DATA
+
+
+def records(project: str) -> list[dict[str, Any]]:
+    """The records of a project, by seed.
+
+    Raises:
+        ValueError: There is none.
+    """
+    paths = (DATA / "projects" / project).glob("*.json")
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    if not found:
+        raise ValueError(f"docs/_data/projects/{project} holds no record; copy record.json of a run there")
+    return sorted(found, key=lambda record: record["seed"])
+
+
+def read_by(code: str) -> list[Path]:
+    """The files of the records that code reads, for those who have to know when they change.
+
+    >>> [path.name for path in read_by('runs = records("reward-model")')][:1]
+    ['seed-0.json']
+    """
+    names = sorted(set(re.findall(r'records\("([\w-]+)"\)', code)))
+    return [path for name in names for path in sorted((DATA / "projects" / name).glob("*.json"))]
+
+
+def spread(values: Iterable[float], form: str = ".3f") -> str:
+    """Write the range of a number over the seeds.
+
+    >>> spread([0.7211, 0.6984, 0.7102], ".1%"), spread([2.0, 2.0], ".1f")
+    ('69.8% to 72.1%', '2.0')
+    """
+    ordered = sorted(values)
+    low, high = format(ordered[0], form), format(ordered[-1], form)
+    return low if low == high else f"{low} to {high}"

