@@ -38,6 +38,7 @@ WIDTH, HEIGHT = 400, 260  # of a figure in px
 ENVIRONMENT = {  # of a kernel; tqdm, which transformers imports, warns where there are no widgets
     "OMP_NUM_THREADS": "1",
     "PYTHONWARNINGS": "ignore:IProgress not found",
+    "TQDM_DISABLE": "1",  # a first run converts a model, and shows its progress
 }
 _PAPER = 'style="background: white; '  # of a figure that is shown outside the site
 

@@ -37,10 +37,10 @@ print("once upon")
 
 # %% alt="A line that falls."
 import matplotlib.pyplot as plt
-import tqdm.auto  # warns without widgets, and transformers imports it
+from tqdm.auto import tqdm  # warns without widgets, and writes to stderr, in transformers too
 
 fig, axes = plt.subplots()
-axes.plot([2, 1])
+axes.plot(list(tqdm([2, 1])))
 axes.set(xlabel="step")
 plt.show()
 """
