@@ -1,5 +1,7 @@
 """What is exported does in transformers what it does here: same ids, same logits, same end."""
 
+from itertools import islice
+
 import gguf
 import peft
 import pytest
@@ -15,6 +17,7 @@ from llmguide.models import build, to_hf
 from llmguide.post_training.chat import END, START, render_chat
 from llmguide.runs.folder import save_run
 from llmguide.runs.gguf_file import split_name
+from llmguide.runs.resolve import open_model
 from llmguide.runs.transformers_folder import CHATML
 from llmguide.runs.writer import open_writer
 from llmguide.tokenization.huggingface import to_hf_tokenizer
@@ -209,6 +212,27 @@ def test_a_gguf_file_is_what_transformers_reads_from_it(family, changes, tmp_pat
     assert fields["tokenizer.ggml.eos_token_id"].contents() == own.special_tokens[END]
     assert fields["tokenizer.ggml.add_bos_token"].contents() is True
     assert fields["tokenizer.chat_template"].contents() == "{{ messages }}"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
+def test_llama_cpp_writes_the_same_tokens(name, tmp_path):
+    llama_cpp = pytest.importorskip("llama_cpp", reason="needs pip install llama-cpp-python")
+    own = Tokenizer.train("to be or not to be " * 9, 265, special_tokens=["<|endoftext|>", START, END])
+    source = str(tmp_path / "hf")
+    small(name).save_pretrained(source)
+    to_hf_tokenizer(own, eos=END).save_pretrained(source)
+    file = tmp_path / "model.gguf"
+    assert main(["export", source, str(file), "--format", "gguf"]) == 0
+    model, tokenizer = open_model(source)
+    text = f"{START}user\nTo be, or not to be?{END}\n{START}assistant\n"
+    prompt = tokenizer.encode(text, add_special_tokens=False)
+    float32 = llama_cpp.GGML_TYPE_F32
+    peer = llama_cpp.Llama(str(file), n_ctx=64, type_k=float32, type_v=float32, verbose=False)
+    assert peer.tokenize(text.encode(), add_bos=False, special=True) == prompt
+    theirs = list(islice(peer.generate(prompt, temp=0), 24))
+    mine = generate(model, torch.tensor([prompt]), 24, temperature=0)[0, len(prompt) :]
+    assert mine.tolist() == theirs
 
 
 @pytest.mark.parametrize(
