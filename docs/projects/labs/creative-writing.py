@@ -155,7 +155,7 @@ results |= {name: measure(ids) for name, ids in completions.items()}
 
 def show_results():
     for name, (score, value) in results.items():
-        print(f"{name:20} style score ≈{score:+.1f}, perplexity ≈{value:.0f}")
+        print(f"{name:20} style score ≈{round(score, 1) + 0:+.1f}, perplexity ≈{value:.0f}")
 
 
 # %% tags=["sampled"]
