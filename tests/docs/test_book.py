@@ -33,7 +33,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "copyright": "free",
         "nav": ["index.md", {"Learn": ["learn/one.md"]}, {"Reference": ["reference/x.md"]}],
     }
-    monkeypatch.setattr(book.twins, "config", lambda: config)
+    monkeypatch.setattr(book.plain_markdown, "config", lambda: config)
     for place, body in PAGES.items():
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         head = f'<link rel="stylesheet" href="{"../../" if place else ""}a.css">'
