@@ -77,8 +77,13 @@ def test_the_weights_get_the_device_and_the_data_type(ours, capsys, monkeypatch)
     )
     written(capsys, ours, "the", "--dtype", "bfloat16", "--device", "cpu", "--max-new-tokens", 2)
     assert {p.dtype for p in opened[0].model.parameters()} == {torch.bfloat16}
-    assert main(["generate", str(ours), "the", "--device", "nowhere"]) == 1
-    assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["nowhere", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(ours, chat_run, device, capsys):
+    for args in (["generate", str(ours), "the"], ["chat", str(chat_run)]):
+        assert main([*args, "--device", device]) == 1
+        assert capsys.readouterr().err.startswith(f"llmguide: --device {device} cannot be used: ")
 
 
 def test_the_answer_ends_where_the_model_has_learned_to_read(ours, capsys):

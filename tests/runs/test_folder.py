@@ -87,6 +87,13 @@ def test_other_data_are_named_unless_another_option_selects_them(tmp_path):
         claim(tmp_path, run | {"seed": 1, "data_sha256": digest("ba")})
 
 
+def test_only_the_options_of_a_group_that_differ_are_named(tmp_path):
+    claim(tmp_path, {"lora": {"rank": 4, "alpha": 8.0}, "seed": 0})
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"has a run with other rank=2 \(was 4\); give another"):
+        claim(tmp_path, {"lora": {"rank": 2, "alpha": 8.0}, "seed": 0})
+
+
 def test_a_folder_belongs_to_one_run(tmp_path):
     claim(tmp_path, {"width": 9})
     claim(tmp_path, {"width": 8})  # nothing was written since, so the options of the first are forgotten

@@ -44,6 +44,7 @@ KINDS = {
     "ids alone": lambda row: {"input_ids": row},
     "ids and labels": lambda row: {"input_ids": row, "labels": row, "attention_mask": torch.ones(T + 1)},
     "lists": lambda row: {"input_ids": row.tolist()},
+    "tuples of one": lambda row: (row,),
     "pairs": lambda row: (row[:-1], row[1:]),
 }
 
@@ -60,7 +61,7 @@ def test_a_dataset_trains_as_the_native_path(kind):
     assert equal_weights(native, ours)
 
 
-@pytest.mark.parametrize("kind", ["tokens", "ids and labels", "pairs"])
+@pytest.mark.parametrize("kind", ["tokens", "ids and labels", "tuples of one", "pairs"])
 def test_a_loader_trains_as_the_native_path(kind):
     native, ours = new_model(dropout=0.2), new_model(dropout=0.2)
     loader = DataLoader(Items(KINDS[kind]), batch_size=4, drop_last=True)  # 5 batches, then from the start

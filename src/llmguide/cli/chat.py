@@ -17,7 +17,7 @@ from llmguide.post_training.chat import START, Message, render_chat
 from llmguide.runs.chat_model import Chat, as_chat
 from llmguide.runs.resolve import open_model
 from llmguide.runs.reward_heads import refuse_reward_model
-from llmguide.runs.writer import pieces, until_stop
+from llmguide.runs.writer import chosen_device, pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
 DESCRIPTION = """\
@@ -70,7 +70,7 @@ def chat(
         raise ValueError("--stop '' would end each response before it begins; give a text")
     messages = _begin(system, history)
     chat = _open(model)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = chosen_device(device)
     context = chat.model.config.context_length
     if max_new_tokens is None:
         max_new_tokens = min(512, context // 2)

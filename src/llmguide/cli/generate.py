@@ -10,7 +10,7 @@ import tyro
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
 from llmguide.runs.reward_heads import refuse_reward_model
-from llmguide.runs.writer import open_writer, pieces, until_stop
+from llmguide.runs.writer import chosen_device, open_writer, pieces, until_stop
 
 DESCRIPTION = """\
 Continue a prompt with a model: a run of llmguide pretrain or of a later stage with --data, a checkpoint or
@@ -63,7 +63,7 @@ def generate(
         raise ValueError(f"the tokenizer of {model} has no beginning-of-text token: give a prompt")
     if max_new_tokens is None:
         max_new_tokens = max(1, min(200, writer.model.config.context_length - len(ids) + 1))
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = chosen_device(device)
     generator = None if seed is None else torch.Generator(place).manual_seed(seed)
     tokens = stream(
         writer.model.to(place, getattr(torch, dtype) if dtype else None),

@@ -6,6 +6,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,23 @@ def claim(output: Path, run: dict[str, Any]) -> None:
     changed = {name: value for name, value in run.items() if earlier.get(name) != value}
     is_other_data = changed.pop("data_sha256", None) is not None
     if changed:  # other options may select other data, so they are the cause
-        listed = ", ".join(f"{name}={value!r} (was {earlier.get(name)!r})" for name, value in changed.items())
+        listed = ", ".join(_differences(changed, earlier))
         raise ValueError(f"{output} has a run with other {listed}; give another --output")
     if is_other_data:
         raise ValueError(
             f"{output} has a run on other data: {run['data']} has changed since then; give another --output"
         )
     record(output, starts=[*earlier.get("starts", []), provenance()])
+
+
+def _differences(options: dict[str, Any], earlier: dict[str, Any]) -> Iterator[str]:
+    """Yield the options that differ from those of an earlier run, also in groups, with both values."""
+    for name, value in options.items():
+        was = earlier.get(name)
+        if isinstance(value, dict) and isinstance(was, dict):
+            yield from _differences(value, was)
+        elif value != was:
+            yield f"{name}={value!r} (was {was!r})"
 
 
 def record(output: Path, **values: Any) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
+
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.runs.resolve import open_model
 from llmguide.runs.transformers_folder import stop_ids
@@ -33,6 +35,21 @@ def open_writer(name: str) -> Writer:
     encode = tokenizer.encode
     ends = stop_ids(tokenizer) | ({tokenizer.eos_token_id} - {None})
     return Writer(model, lambda text: encode(text) or beginning, tokenizer.decode, ends)
+
+
+def chosen_device(name: str | None) -> torch.device:
+    """Return the device of that name; without one, the GPU if there is one.
+
+    Raises:
+        ValueError: The device cannot be used on this machine.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for GPUs
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device {name} cannot be used: {reason}") from error
 
 
 def pieces(

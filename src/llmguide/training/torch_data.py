@@ -2,7 +2,8 @@
 
 An item is a dict with ``input_ids`` and, if they differ, ``labels`` (aligned with the ids as in transformers,
 -100: no loss; padding is marked by ``attention_mask``), a tuple ``(inputs, targets)`` whose targets are
-already shifted, or a 1-D tensor of tokens. A dict or a tensor of T + 1 tokens gives T inputs.
+already shifted, or a 1-D tensor of tokens, also in a tuple of one. A dict or a tensor of T + 1 tokens gives
+T inputs.
 
 A dataset is reshuffled every epoch from the seed of the run, so a resumed run continues at its position and
 loads nothing twice. A data loader keeps its own order; a resumed run loads and skips the batches it has
@@ -135,8 +136,10 @@ class LoaderSequences:
 
 def _inputs_and_targets(item: Any) -> tuple[Tensor, Tensor]:
     """Convert an item or a batch to inputs and shifted targets, as the module says."""
-    if isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], Tensor):
-        return item[0], item[1]
+    if isinstance(item, tuple | list) and len(item) in {1, 2} and isinstance(item[0], Tensor):
+        if len(item) == 2:
+            return item[0], item[1]
+        [item] = item  # of a TensorDataset of token rows
     if isinstance(item, str) or (isinstance(item, Mapping) and "input_ids" not in item):
         raise TypeError(
             f"an item of the data set is a {type(item).__name__} without input_ids; encode texts with a "
