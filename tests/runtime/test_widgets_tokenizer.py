@@ -4,12 +4,13 @@ import json
 import random
 
 import pytest
-from site_tools import ROOT
+from site_tools import DOCS, ROOT
 from site_tools.widgets import ENCODINGS, RANKS
-from tests.runtime.node import WIDGETS, node
+from tests.runtime.node import node
 
 from llmguide.tokenization.openai import load_encoding
 
+MODULE = DOCS / "runtime" / "widgets" / "encodings.js"  # imports the vocabularies of docs/assets
 EXAMPLES = [
     "Hello, world!",
     "The quick brown fox's 1,234,567 jumps; they'LL see.",
@@ -37,7 +38,7 @@ def texts() -> list[str]:
 def test_ids_and_bytes_are_tiktokens(encoding: str) -> None:
     tiktoken = load_encoding(encoding)
     found = node(
-        WIDGETS / "encodings.js",
+        MODULE,
         """const tokenize = await m.load(given.encoding);
         return given.texts.map((text) => [tokenize(text, false), tokenize(text, true)])""",
         encoding=encoding,
@@ -56,4 +57,4 @@ def test_ids_and_bytes_are_tiktokens(encoding: str) -> None:
 def test_bundles_are_those_of_the_pinned_package() -> None:
     version = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["dependencies"]["gpt-tokenizer"]
     assert {path.parent.name for path in RANKS.values()} == {f"gpt-tokenizer-{version}"}
-    assert f"gpt-tokenizer-{version}/" in (WIDGETS / "encodings.js").read_text(encoding="utf-8")
+    assert f"gpt-tokenizer-{version}/" in MODULE.read_text(encoding="utf-8")
