@@ -163,8 +163,12 @@ def test_tiny_shakespeare_falls_back_with_a_warning(tmp_path, monkeypatch):
 # The hub
 
 
-def stub_hub(monkeypatch, rows=(), error=None):
+def stub_hub(monkeypatch, rows=(), error=None, unreachable=None):
     calls = []
+
+    def snapshot_download(*_, **__):
+        if unreachable:
+            raise unreachable
 
     def load_dataset(*arguments, **options):
         calls.append((*arguments, options))
@@ -173,6 +177,7 @@ def stub_hub(monkeypatch, rows=(), error=None):
         return iter(rows)
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     return calls
 
 
@@ -212,6 +217,13 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch):
     stub_hub(monkeypatch, error=ConnectionError("Couldn't reach the Hub"))
     with pytest.raises(ConnectionError, match="give the path of a copy, or no source"):
         list(load_corpus("owner/name"))
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
+    calls = stub_hub(monkeypatch, unreachable=FileNotFoundError("Cannot find the requested files"))
+    with pytest.raises(ConnectionError, match="'owner/name' is not a file or folder, and as a data set"):
+        list(load_corpus("owner/name"))
+    assert not calls
 
 
 def test_without_the_library_the_error_names_the_extra(monkeypatch):

@@ -274,7 +274,7 @@ def _tiny_shakespeare() -> Corpus:
 def _hub(source: str) -> Corpus:
     name, config, split = [*source.split(":"), "", ""][:3]
     try:
-        library = import_module("datasets")
+        library, hub = import_module("datasets"), import_module("huggingface_hub")
     except ModuleNotFoundError as error:
         raise RuntimeError(
             f'{source!r} is not a file or folder; as a data set it needs pip install "llmguide[data]"'
@@ -282,12 +282,14 @@ def _hub(source: str) -> Corpus:
 
     def documents() -> Iterator[Document]:
         try:
+            # Without a network, load_dataset would ask again and again for half a minute.
+            hub.snapshot_download(name, repo_type="dataset", allow_patterns=["README.md"])
             rows = library.load_dataset(name, config or None, split=split or "train", streaming=True)
             column = ""
             for number, row in enumerate(rows):
                 column = column or _text_column(row, source)
                 yield Document(row[column] or "", str(row.get("id") or f"{source}#{number}"), source)
-        except OSError as error:  # the errors of the hub, requests and httpx are OSErrors
+        except (OSError, hub.errors.HFValidationError) as error:  # the errors of requests are OSErrors
             raise ConnectionError(
                 f"{source!r} is not a file or folder, and as a data set of the hub it cannot be read "
                 f"({type(error).__name__}: {error}). Check the name, or without a network give the path of a "
