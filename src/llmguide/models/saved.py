@@ -47,12 +47,8 @@ def save(model: Model | Encoder, folder: str | Path) -> None:
     ...     load(folder).config == model.config
     True
     """
-    check_type(
-        "model",
-        model,
-        Model | Encoder,
-        "save takes a model of llmguide; transformers has save_pretrained",
-    )
+    fix = "save takes a model of llmguide; transformers has save_pretrained"
+    check_type("model", model, Model | Encoder, fix)
     if isinstance(model, Encoder):
         raise ValueError("a bare Encoder cannot be saved; save the model that holds it")  # noqa: TRY004  # a choice of the user
     folder = Path(folder)

@@ -23,11 +23,8 @@ from typing import Any, TextIO
 
 from llmguide.server.supervisor import SUPERVISED, supervise
 
-SHARED = (
-    "session.py",
-    "site_tools/",
-    "docs/",
-)  # of the site's archive; torch and llmguide are installed here
+# of the site's archive; torch and llmguide are installed here
+SHARED = ("session.py", "site_tools/", "docs/")
 CAP = 64 * 1024  # characters that subprocesses of a run may print; session.py limits the output of Python
 _MARK = b"\0the run is over\0"
 

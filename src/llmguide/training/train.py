@@ -144,12 +144,7 @@ def train(
     >>> result.history[0].loss > 1.0, result.loss < 0.7  # from log 3 = 1.1
     (True, True)
     """
-    check_type(
-        "config",
-        config,
-        TrainConfig,
-        "pass a TrainConfig(n_steps=100, context_length=64)",
-    )
+    check_type("config", config, TrainConfig, "pass a TrainConfig(n_steps=100, context_length=64)")
     if loss is batch_loss:
         require_own(model)
     sequences = _as_sequences(data, config)
