@@ -55,17 +55,17 @@ steady-%: generated
 
 site: proved ## run every page, build the site in site/, and check it
 	SITE_DIR=.cache/site mkdocs build --strict
-	python -m site_tools.cards .cache/site
-	python -m site_tools.check_site .cache/site
+	python -m site_tools.built.cards .cache/site
+	python -m site_tools.checks.check_site .cache/site
 	rm -rf site && mv .cache/site site
 
 # Of no use to a copy that is read from disk, where no cell runs, or from the package, which has a model of its own.
 MODELS := assets/vendor/smollm2-*
 
 downloads: site browsers ## write the guide as PDF and EPUB, and the site as a zip to be read offline, to site/downloads/
-	python -m site_tools.book
+	python -m site_tools.built.book
 	OFFLINE=true INSTANT=offline SITE_DIR=.cache/llmguide-offline mkdocs build --config-file mkdocs-offline.yml --strict --quiet
-	python -m site_tools.check_site .cache/llmguide-offline
+	python -m site_tools.checks.check_site .cache/llmguide-offline
 	rm -rf .cache/llmguide-offline/$(MODELS)
 	cd .cache && python -m zipfile -c ../site/downloads/llmguide-offline.zip llmguide-offline
 	rm -rf .cache/llmguide-offline
@@ -78,11 +78,11 @@ package: site ## build dist/, whose wheel brings the site that llmguide serve op
 check: .venv/ready node_modules/ready ## check one page: make check PAGE=docs/learn/attention.md (UPDATE=1 rewrites its outputs)
 	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
 	@failed=0; \
-	python -m site_tools.lint $(PAGE) || failed=1; \
-	python -m site_tools.pages $(if $(UPDATE),--write) $(PAGE) || failed=1; \
-	python -m site_tools.check_in_tab $(PAGE) || failed=1; \
+	python -m site_tools.checks.lint $(PAGE) || failed=1; \
+	python -m site_tools.cells.pages $(if $(UPDATE),--write) $(PAGE) || failed=1; \
+	python -m site_tools.cells.check_in_tab $(PAGE) || failed=1; \
 	codespell $(PAGE) || failed=1; \
-	python -m site_tools.prose $(PAGE); \
+	python -m site_tools.checks.prose $(PAGE); \
 	exit $$failed
 
 new: .venv/ready ## start a page or a module: make new PAGE=docs/learn/softmax.md, make new MODULE=src/llmguide/nn/softmax.py
@@ -100,7 +100,7 @@ extension: .venv/ready ## test the code assistant's extension for VS Code, and p
 successor: generated ## build the same pages with Zensical, which is to follow MkDocs
 	rm -rf .cache/successor-site
 	SITE_DIR=.cache/successor-site zensical build --strict
-	python -m site_tools.check_successor
+	python -m site_tools.checks.check_successor
 
 clean: ## remove everything that these targets made, the environment included
 	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference docs/quiz docs/runtime
@@ -113,9 +113,9 @@ generated: .venv/ready node_modules/ready
 # Every cell in PyTorch and in the tab's runtime, and every peer.
 .PHONY: proved
 proved: generated
-	python -m site_tools.pages
-	python -m site_tools.check_in_tab
-	python -m site_tools.parity
+	python -m site_tools.cells.pages
+	python -m site_tools.cells.check_in_tab
+	python -m site_tools.cells.parity
 
 # Each package by its hash (site_tools/lock.py), then torch, whose builds differ in it, and this one.
 .venv/ready: pyproject.toml constraints.txt requirements.lock

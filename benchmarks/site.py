@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from site_tools import CACHE, DOCS, ROOT
-from site_tools.parity import STAMP
+from site_tools.cells.parity import STAMP
 
 PAGE = DOCS / "learn" / "attention.md"
 

@@ -1,4 +1,4 @@
-// The editor of a cell: CodeMirror with what Python needs. Bundled by site_tools/tab_assets.py, and loaded with the first edit.
+// The editor of a cell: CodeMirror with what Python needs. Bundled by site_tools/tab/tab_assets.py, and loaded with the first edit.
 
 import { autocompletion, completeAnyWord, completionKeymap } from "@codemirror/autocomplete";
 import { history, historyKeymap, indentWithTab, standardKeymap } from "@codemirror/commands";

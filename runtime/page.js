@@ -43,5 +43,5 @@ export async function fetchJson(name) {
   return response.json();
 }
 
-// A script that site_tools/tab_assets.py has bundled; runtime.json lists what a build lays out for the tab.
+// A script that site_tools/tab/tab_assets.py has bundled; runtime.json lists what a build lays out for the tab.
 export const bundle = async (name) => import(new URL((await fetchJson("runtime.json"))[name], VENDOR));

@@ -1,4 +1,4 @@
-// When a card is due next: FSRS-6 with its default parameters. Bundled by site_tools/tab_assets.py, and loaded with the first answer.
+// When a card is due next: FSRS-6 with its default parameters. Bundled by site_tools/tab/tab_assets.py, and loaded with the first answer.
 
 import { fsrs } from "ts-fsrs";
 

@@ -1,7 +1,7 @@
 """The helpers of table and figure fences for a notebook: what they print is shown as Markdown and drawings.
 
-Each notebook that site_tools/notebooks.py writes brings this file along with those that it imports, and sets
-``colors``.
+Each notebook that site_tools/cells/notebooks.py writes brings this file and those that it imports along, and
+sets ``colors``.
 """
 
 import contextlib

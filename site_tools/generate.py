@@ -8,24 +8,20 @@ import os
 import sys
 from pathlib import Path
 
-from site_tools import (
-    ROOT,
+from site_tools import ROOT, write
+from site_tools.cells import parity
+from site_tools.content import (
     anki,
     bibliography,
     claims_page,
     course,
     exercises,
     glossary,
-    parity,
     placement,
     quiz,
     reference,
-    scripts,
-    tab_assets,
-    vendor,
-    widgets,
-    write,
 )
+from site_tools.tab import scripts, tab_assets, vendor, widgets
 
 
 def check_packages(root: Path = ROOT) -> None:

@@ -34,7 +34,8 @@ def on_startup(*, command: str, dirty: bool) -> None:
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Generate what the site is built from."""
-    from site_tools import generate, plain_markdown
+    from site_tools import generate
+    from site_tools.built import plain_markdown
 
     generate.main()
     config.nav = plain_markdown.config()["nav"]  # has a new module by now
@@ -59,7 +60,7 @@ def on_pre_page(page: Page, *, config: MkDocsConfig, files: Files) -> Page:
 
 def on_page_read_source(*, page: Page, config: MkDocsConfig) -> str | None:
     """Give a notebook as Markdown."""
-    from site_tools import labs
+    from site_tools.cells import labs
 
     return labs.source(page.file.src_uri) if labs.is_lab(page.file.src_uri) else None
 
@@ -72,7 +73,8 @@ def on_env(env: Environment, config: MkDocsConfig, files: Files) -> None:
 @event_priority(-200)  # after the plugin that makes a copy to be read offline
 def on_post_build(config: MkDocsConfig) -> None:
     """Finish the built site."""
-    from site_tools import minify, notebooks, plain_markdown, policy, search
+    from site_tools.built import minify, plain_markdown, policy, search
+    from site_tools.cells import notebooks
 
     if _built.is_served:
         return
@@ -111,7 +113,8 @@ def _rebuild(build_all: Callable[[], None]) -> None:
     for name in list(sys.modules):
         if name.partition(".")[0] in stale and name != "site_tools.markdown.math":
             del sys.modules[name]
-    from site_tools import generate, live, scripts
+    from site_tools import generate, live
+    from site_tools.tab import scripts
 
     try:
         # What was edited is shown before what is generated from it.

@@ -11,9 +11,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, get_files
 from mkdocs.structure.nav import Navigation
 
-from site_tools import DATA, ROOT, labs
-from site_tools.glossary import all_terms
-from site_tools.plain_markdown import twin
+from site_tools import DATA, ROOT
+from site_tools.built.plain_markdown import twin
+from site_tools.cells import labs
+from site_tools.content.glossary import all_terms
 
 SETTINGS = (ROOT / "mkdocs.yml", ROOT / "overrides", ROOT / "site_tools")  # on which every page depends
 SOURCES = (DATA, ROOT / "src")  # of which pages name parts

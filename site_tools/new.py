@@ -9,7 +9,8 @@ Examples::
 import sys
 from pathlib import Path, PurePosixPath
 
-from site_tools import ROOT, reference, write
+from site_tools import ROOT, write
+from site_tools.content import reference
 
 PAGE = (ROOT / "site_tools" / "page_template.md").read_text(encoding="utf-8")
 MODULE = '''\

@@ -1,6 +1,6 @@
 """Compare with an independent library and record the largest error for the parity ledger.
 
-Each comparison writes one JSON line to ``.cache/parity``; the ledger page (site_tools/parity.py) shows them.
+Each comparison writes one JSON line to ``.cache/parity``; site_tools/cells/parity.py makes a page of them.
 """
 
 import json

@@ -6,7 +6,7 @@ from functools import cache
 
 import griffe
 import pytest
-from site_tools.reference import PACKAGE
+from site_tools.content.reference import PACKAGE
 
 # Each has a term of the field that says it better.
 HOME_MADE = re.compile(

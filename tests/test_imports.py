@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 
 import pytest
-from site_tools.reference import FOLDERS, PACKAGE
+from site_tools.content.reference import FOLDERS, PACKAGE
 
 # modules beside the folders, which every folder may import
 ROOTS = ("arguments", "config", "extras", "files")

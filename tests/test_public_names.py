@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from site_tools import api
+from site_tools.content import api
 
 import llmguide
 

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from importlib.util import find_spec
 
 import pytest
 import yaml
@@ -53,8 +54,8 @@ def test_what_a_job_runs_and_needs_exists(name):
         for targets in re.findall(r"^make (.+)$", commands, re.MULTILINE):
             for target in targets.split():
                 assert re.search(rf"^{re.escape(target)}:", MAKEFILE, re.MULTILINE), target
-        for module in re.findall(r"-m site_tools\.(\w+)", commands):
-            assert (ROOT / "site_tools" / f"{module}.py").is_file(), module
+        for module in re.findall(r"-m site_tools\.([\w.]+)", commands):
+            assert find_spec(f"site_tools.{module}"), module
 
 
 def test_nothing_is_published_before_the_suite_passed_and_the_wheel_ran():
@@ -163,8 +164,8 @@ def test_what_contributing_names_exists():
             assert list(ROOT.glob(path.rstrip("/"))), path
     for target in re.findall(r"`make ([a-z]+)", text):
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
-    for module in re.findall(r"python -m site_tools\.(\w+)", text):
-        assert (ROOT / "site_tools" / f"{module}.py").is_file(), module
+    for module in re.findall(r"python -m site_tools\.([\w.]+)", text):
+        assert find_spec(f"site_tools.{module}"), module
     for page in (text, *(path.read_text(encoding="utf-8") for path in ROOT.glob("[RSC]*.md"))):
         for link in re.findall(r"\]\(([\w./-]+)\)", page):
             assert (ROOT / link).exists(), link

@@ -6,7 +6,7 @@ export const AGAIN = 1, HARD = 2, GOOD = 3, EASY = 4; // the ratings of FSRS
 
 let chapters = null;
 
-// What each chapter has to answer; site_tools/course.py writes it.
+// What each chapter has to answer; site_tools/content/course.py writes it.
 export const course = () => (chapters ??= fetchJson("course.json"));
 
 // The card as it would be with a rating of now.

@@ -65,7 +65,7 @@ class Overview {
     this.said.textContent = `Exported as ${download}.`;
   }
 
-  // The lines of the reader's cards, from the file that site_tools/anki.py writes.
+  // The lines of the reader's cards, from the file that site_tools/content/anki.py writes.
   async saveForAnki() {
     const stored = kept.read("cards");
     const lines = (await (await fetch(new URL("llmguide-anki.txt", VENDOR))).text()).split("\n");

@@ -1,4 +1,4 @@
-"""The public names of PyTorch 2.13.0, by owner, written by site_tools/torch_names.py."""
+"""Public names of PyTorch 2.13.0, by owner; site_tools/tab/torch_names.py writes it."""
 
 NAMES = {
     "torch": """

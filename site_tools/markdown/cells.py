@@ -18,8 +18,8 @@ from markdown.preprocessors import Preprocessor
 
 from site_tools import CACHE, DOCS
 from site_tools.fences import Fence, fences
-from site_tools.models import MODELS
-from site_tools.tab_assets import MANIFEST
+from site_tools.tab.models import MODELS
+from site_tools.tab.tab_assets import MANIFEST
 
 CELLS = ("run", "table", "figure")
 CLOSING = "<!-- /output -->"

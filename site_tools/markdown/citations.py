@@ -12,7 +12,7 @@ from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
 from markdown.util import AtomicString
 
-from site_tools.bibliography import CITATION, SOURCES, source_list, split_citation, work
+from site_tools.content.bibliography import CITATION, SOURCES, source_list, split_citation, work
 from site_tools.fences import map_prose
 from site_tools.markdown import Rewriter
 

@@ -2,7 +2,7 @@
 
 import re
 
-from site_tools.claims import LINE, list_of_links
+from site_tools.content.claims import LINE, list_of_links
 from site_tools.markdown import replacing
 
 

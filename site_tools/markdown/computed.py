@@ -16,7 +16,7 @@ from markdown.preprocessors import Preprocessor
 from markdown.util import AtomicString
 
 from site_tools import CACHE, DOCS
-from site_tools.bibliography import work
+from site_tools.content.bibliography import work
 from site_tools.facts import REFERENCE, fact
 from site_tools.fences import COMPUTED, fences, split_computed
 
@@ -48,7 +48,7 @@ class _FoldCode(Preprocessor):
             first = next((i for i in range(fence.end, len(lines)) if lines[i].strip()), -1)
             if first < 0 or lines[first].strip() != "<!-- output -->":
                 raise ValueError(
-                    f"the fence has no output; run python -m site_tools.pages --write on it:\n{fence.code}"
+                    f"no output; run python -m site_tools.cells.pages --write on it:\n{fence.code}"
                 )
             last = next(i for i in range(first, len(lines)) if lines[i].strip() == "<!-- /output -->")
             code = [f"    {line}" if line else "" for line in lines[fence.start : fence.end]]

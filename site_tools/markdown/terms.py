@@ -13,7 +13,7 @@ from markdown.preprocessors import Preprocessor
 from markdown.treeprocessors import Treeprocessor
 from markdown.util import AtomicString
 
-from site_tools.glossary import Term, all_terms
+from site_tools.content.glossary import Term, all_terms
 
 _SKIPPED = {
     "a",

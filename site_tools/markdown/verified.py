@@ -7,8 +7,8 @@ note.
 
 from typing import Any
 
+from site_tools.cells.pages import run_of
 from site_tools.markdown import rewriting
-from site_tools.pages import run_of
 
 
 def _noted(text: str) -> str:

@@ -8,7 +8,7 @@ import json
 import re
 
 from site_tools.markdown import replacing
-from site_tools.widgets import download, sizes
+from site_tools.tab.widgets import download, sizes
 
 BOX = re.compile(r'<div class="widget" data-widget="(?P<name>\w+)"')
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from site_tools.placement import placement
+from site_tools.content.placement import placement
 from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from site_tools.anki import HEAD
-from site_tools.exercises import placed
+from site_tools.content.anki import HEAD
+from site_tools.content.exercises import placed
 from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
 from tests.browser.test_quiz import PART, answer_rightly, first_of, form, result
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from site_tools.exercises import placed
+from site_tools.content.exercises import placed
 from tests.browser.test_pages import DESKTOP, watch, window
 from tests.browser.test_quiz import FIRST, answer_rightly, result
 

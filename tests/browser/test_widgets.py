@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from site_tools.check_site import BASE, compressed
+from site_tools.checks.check_site import BASE, compressed
 from tests.browser.conftest import SITE
 from tests.browser.test_pages import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
 

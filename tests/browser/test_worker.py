@@ -5,7 +5,7 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from site_tools.check_site import weights
+from site_tools.checks.check_site import weights
 from tests.browser.conftest import SITE
 from tests.browser.host import Host, serving, wait_until
 from tests.browser.test_cells import (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from site_tools.tab_assets import archive, guide_files
+from site_tools.tab.tab_assets import archive, guide_files
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 

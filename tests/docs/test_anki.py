@@ -5,11 +5,12 @@ import re
 
 import pytest
 from lxml import html
-from site_tools import DOCS, anki
-from site_tools.course import course
+from site_tools import DOCS
+from site_tools.built.plain_markdown import config
+from site_tools.content import anki
+from site_tools.content.course import course
+from site_tools.content.quiz import chapters
 from site_tools.links import ids
-from site_tools.plain_markdown import config
-from site_tools.quiz import chapters
 
 
 @pytest.fixture(scope="module")

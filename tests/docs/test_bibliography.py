@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from site_tools import DATA, page_paths
-from site_tools.bibliography import PATH, all_works, cited, citing_pages, parse, render, work
+from site_tools.content.bibliography import PATH, all_works, cited, citing_pages, parse, render, work
 from site_tools.facts import all_facts
 
 TITLES = dict(

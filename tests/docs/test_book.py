@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from lxml import html
-from site_tools import book
+from site_tools.built import book
 
 PAGES = {
     "": '<h1 id="top">Start</h1><p><a href="learn/one/#part">in</a> <a href="reference/x/">out</a></p>',

@@ -7,9 +7,9 @@ from io import BytesIO
 import pytest
 from PIL import Image
 from site_tools import ROOT
-from site_tools.cards import HEIGHT, WIDTH, card_path, draw, formula, tags
-from site_tools.minify import slim
-from site_tools.plain_markdown import address, config, html_path, sections
+from site_tools.built.cards import HEIGHT, WIDTH, card_path, draw, formula, tags
+from site_tools.built.minify import slim
+from site_tools.built.plain_markdown import address, config, html_path, sections
 
 SITE = ROOT / "site"
 PAGES = [page for group in sections().values() for page in group]

@@ -4,12 +4,12 @@ import re
 
 import pytest
 from markdown import markdown
-from site_tools.bibliography import cited
-from site_tools.claims import Claim, all_claims, claim, parse
-from site_tools.claims_page import compute, places, render, sci, section, tokens
+from site_tools.built.plain_markdown import twin
+from site_tools.content.bibliography import cited
+from site_tools.content.claims import Claim, all_claims, claim, parse
+from site_tools.content.claims_page import compute, places, render, sci, section, tokens
 from site_tools.fences import COMPUTED
 from site_tools.links import headings
-from site_tools.plain_markdown import twin
 
 GOOD = '[x]\nconsequence = "detail"\nkind = "wrong"\nclaim = "1 + 1 is 3."\ntruth = "2."\n'
 
@@ -59,7 +59,7 @@ def test_tokens_show_spaces():
 
 
 def test_a_claim_leads_to_the_section_that_names_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("site_tools.claims_page.DOCS", tmp_path)
+    monkeypatch.setattr("site_tools.content.claims_page.DOCS", tmp_path)
     lines = ["# Page", *(f"## Part {i}\n\n@claims {key}" for i, key in enumerate(all_claims()))]
     (tmp_path / "page.md").write_text("\n\n".join(lines))
     found = places(["page.md"])

@@ -6,10 +6,10 @@ import pytest
 from lxml import html
 from markdown import Markdown
 from site_tools import DOCS
-from site_tools.exercises import placed, render
+from site_tools.built.plain_markdown import twin
+from site_tools.content.exercises import placed, render
 from site_tools.markdown import exercises as extension
 from site_tools.markdown.exercises import rendered
-from site_tools.plain_markdown import twin
 
 from llmguide.exercises import exercise, exercises
 from llmguide.exercises.checking import check

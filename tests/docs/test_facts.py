@@ -5,8 +5,9 @@ import re
 import tomllib
 
 import pytest
-from site_tools import DOCS, glossary
-from site_tools.bibliography import all_works
+from site_tools import DOCS
+from site_tools.content import glossary
+from site_tools.content.bibliography import all_works
 from site_tools.facts import PATH, all_facts, fact, parse
 from site_tools.fences import prose_lines
 

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from site_tools import DOCS, GENERATED, ROOT, api, bibliography, facts, generate, reference
+from site_tools import DOCS, GENERATED, ROOT, facts, generate
+from site_tools.content import api, bibliography, reference
 from site_tools.npm import npm
 
 

@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from site_tools import ROOT, imports
-from site_tools.imports import files, hash_of_imports
+from site_tools import ROOT
+from site_tools.cells import imports
+from site_tools.cells.imports import files, hash_of_imports
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ import json
 import jupytext
 import nbformat
 import pytest
-from site_tools import DOCS, labs
+from site_tools import DOCS
+from site_tools.built.plain_markdown import twin
+from site_tools.cells import labs
+from site_tools.cells.labs import markdown, run, same
+from site_tools.cells.notebooks import lab
+from site_tools.checks.prose import WRONG, terms
 from site_tools.execution import PageError
-from site_tools.labs import markdown, run, same
-from site_tools.notebooks import lab
-from site_tools.plain_markdown import twin
-from site_tools.prose import WRONG, terms
 
 LAB = """\
 # ---

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 from site_tools import DOCS, ROOT, page_paths
+from site_tools.checks.lint import main, problems
 from site_tools.fences import prose_lines
-from site_tools.lint import main, problems
 
 PAGES = page_paths()
 PAGE = DOCS / "learn" / "invented.md"
@@ -211,7 +211,7 @@ def test_what_is_in_a_box_is_indented():
 
 
 def test_problems_are_printed_as_file_line_problem(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("site_tools.lint.ROOT", tmp_path)
+    monkeypatch.setattr("site_tools.checks.lint.ROOT", tmp_path)
     path = tmp_path / "page.md"
     path.write_text(GOOD.replace("![Alt](../assets/favicon.svg)", "Of [[xyz]]."))
     monkeypatch.setattr("sys.argv", ["lint", str(path)])

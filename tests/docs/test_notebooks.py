@@ -8,9 +8,9 @@ import urllib.request
 import nbformat
 import pytest
 from site_tools import DOCS, page_paths
+from site_tools.built.plain_markdown import config
+from site_tools.cells.notebooks import EXTRAS, FOLDER, link, notebook
 from site_tools.markdown.cells import cells_of
-from site_tools.notebooks import EXTRAS, FOLDER, link, notebook
-from site_tools.plain_markdown import config
 
 PAGE = """---
 title: A page

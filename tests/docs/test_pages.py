@@ -5,10 +5,11 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
-from site_tools import CACHE, DOCS, ROOT, RUNTIME, labs, page_paths
+from site_tools import CACHE, DOCS, ROOT, RUNTIME, page_paths
+from site_tools.cells import labs
+from site_tools.cells.pages import is_current
 from site_tools.execution import PageError, agree, run
 from site_tools.figures import figure, heatmap, tidy
-from site_tools.pages import is_current
 from site_tools.tables import matrix, table
 from tests.runtime.node import node
 
@@ -16,7 +17,7 @@ PAGES = [*labs.paths(), *page_paths()]
 
 
 def program(*arguments):
-    command = [sys.executable, "-m", "site_tools.pages", *arguments]
+    command = [sys.executable, "-m", "site_tools.cells.pages", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from site_tools.parity import merge, read, render, stored
+from site_tools.cells.parity import merge, read, render, stored
 
 
 def row(**changes):
@@ -62,5 +62,5 @@ def test_function_of_no_module_is_an_error():
 def test_the_stored_ledger_compares_what_the_tests_compare():
     measured = [(row["function"], row["peer"]) for row in merge(read())]
     assert [(row["function"], row["peer"]) for row in stored()] == measured, (
-        "python -m site_tools.parity --store"
+        "python -m site_tools.cells.parity --store"
     )

@@ -4,10 +4,7 @@ import re
 
 import pytest
 from site_tools import DOCS, ROOT, page_paths
-from site_tools.bibliography import work
-from site_tools.facts import fact
-from site_tools.fences import fences, outside_code, prose_lines
-from site_tools.plain_markdown import (
+from site_tools.built.plain_markdown import (
     address,
     config,
     file_name,
@@ -19,6 +16,9 @@ from site_tools.plain_markdown import (
     sections,
     twin,
 )
+from site_tools.content.bibliography import work
+from site_tools.facts import fact
+from site_tools.fences import fences, outside_code, prose_lines
 
 HEAD = "---\ndescription: What this page is for.\n---\n\n# Title { #anchor }\n\n"
 

@@ -2,7 +2,7 @@
 
 import pytest
 from site_tools import DOCS, page_paths
-from site_tools.prose import DOUBTFUL, WRONG, terms, warnings
+from site_tools.checks.prose import DOUBTFUL, WRONG, terms, warnings
 
 PAGES = page_paths()
 

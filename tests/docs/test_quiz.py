@@ -6,7 +6,16 @@ import re
 import pytest
 import yaml
 from site_tools import DOCS
-from site_tools.quiz import KINDS, MAX_VARIANTS, MIN_VARIANTS, PARTS, chapters, instantiate, pages, read
+from site_tools.content.quiz import (
+    KINDS,
+    MAX_VARIANTS,
+    MIN_VARIANTS,
+    PARTS,
+    chapters,
+    instantiate,
+    pages,
+    read,
+)
 
 QUESTIONS = [(chapter, question) for chapter in chapters() for question in chapter.questions]
 VARIANTS = [(question, variant) for _, question in QUESTIONS for variant in question.variants]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
-from site_tools.quiz import FOLDER, PARTS, Question, Variant, chapters, instantiate
+from site_tools.content.quiz import FOLDER, PARTS, Question, Variant, chapters, instantiate
 
 QUESTIONS = [question for chapter in chapters() for question in chapter.questions]
 SINGLE = [question for question in QUESTIONS if question.kind == "single"]

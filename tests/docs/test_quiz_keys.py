@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from site_tools.quiz import chapters
+from site_tools.content.quiz import chapters
 
 QUESTIONS = {q.id: q for chapter in chapters() for q in chapter.questions}
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from site_tools.search import Section, add_words, sections
+from site_tools.built.search import Section, add_words, sections
 from tests.search import ASKED, PAGE, TYPED, ask, first, places
 
 MEASURE = """

@@ -8,10 +8,13 @@ import material
 import pytest
 import yaml
 from markdown import markdown
-from site_tools import DOCS, GENERATED, ROOT, labs, policy, reference
-from site_tools.check_site import problems
+from site_tools import DOCS, GENERATED, ROOT
+from site_tools.built import policy
+from site_tools.built.minify import MOST_ENTRIES, RESTYLES, slim
+from site_tools.cells import labs
+from site_tools.checks.check_site import problems
+from site_tools.content import reference
 from site_tools.lock import entries
-from site_tools.minify import MOST_ENTRIES, RESTYLES, slim
 from tests.search import places
 
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import pytest
 from markdown import markdown
-from site_tools.bibliography import cited, source_list, work
+from site_tools.content.bibliography import cited, source_list, work
 
 PAGE = "[@vaswani2017]\n\n@sources brown2020 devlin2018\n\n@sources\n"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from lxml import html
 from markdown import markdown
-from site_tools import DOCS, GENERATED, bibliography
+from site_tools import DOCS, GENERATED
+from site_tools.content import bibliography
 from site_tools.links import headings
 
 TABLES = tomllib.loads(Path(__file__).with_name("syllabus.toml").read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 import json
 
 from markdown import markdown
-from site_tools import pages
+from site_tools.cells import pages
 from site_tools.markdown.verified import note
 
 PAGE = "# T\n\n```{.python .run}\n1 + 1\n```\n\n```{.text .output}\n2\n```\n"

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import nbformat
 import pytest
-from site_tools import exercises as page
+from site_tools.content import exercises as page
 
 from llmguide import __version__
 from llmguide.cli.main import main

@@ -2,8 +2,9 @@
 
 import random
 
-from site_tools import RUNTIME, placement
-from site_tools.course import course
+from site_tools import RUNTIME
+from site_tools.content import placement
+from site_tools.content.course import course
 from tests.runtime.node import node
 
 PLACEMENT = placement.placement()

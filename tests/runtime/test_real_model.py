@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from site_tools.language_model import FOLDER
-from site_tools.tab_assets import KERNELS
+from site_tools.tab.language_model import FOLDER
+from site_tools.tab.tab_assets import KERNELS
 from tests.runtime.test_torch_tab import PACKAGES, in_pyodide, needs_numpy
 
 from llmguide import build, to_hf

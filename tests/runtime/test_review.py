@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from fsrs import Card, Rating, Scheduler
-from site_tools import DOCS, RUNTIME, course
-from site_tools.tab_assets import bundle
-from site_tools.vendor import VENDOR
+from site_tools import DOCS, RUNTIME
+from site_tools.content import course
+from site_tools.tab.tab_assets import bundle
+from site_tools.tab.vendor import VENDOR
 from tests.runtime.node import node
 
 from llmguide.exercises import exercises

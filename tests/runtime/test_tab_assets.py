@@ -7,11 +7,11 @@ import re
 
 import pytest
 from markdown import Markdown
-from site_tools import models, wheels
 from site_tools.markdown import cells
-from site_tools.models import Model
-from site_tools.tab_assets import MANIFEST, archive, guide_files
-from site_tools.wheels import STEPS, Wheel
+from site_tools.tab import models, wheels
+from site_tools.tab.models import Model
+from site_tools.tab.tab_assets import MANIFEST, archive, guide_files
+from site_tools.tab.wheels import STEPS, Wheel
 
 
 def test_a_wheel_with_another_checksum_is_left_out(tmp_path, monkeypatch, capsys) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from site_tools import torch_names
+from site_tools.tab import torch_names
 from tests.runtime.subset import RUNTIME, run_in_subset
 
 LISTING = """
@@ -114,7 +114,7 @@ def test_the_names_of_torch_are_those_of_the_torch_installed():
     program = "from site_tools import torch_names; print(torch_names.source(), end='')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     written = torch_names.TARGET.read_text(encoding="utf-8")
-    assert done.stdout == written, "run python -m site_tools.torch_names"
+    assert done.stdout == written, "run python -m site_tools.tab.torch_names"
 
 
 @pytest.mark.parametrize("operation", ["x + x", "x.neg()", "x.clone()", "x.sum()"])

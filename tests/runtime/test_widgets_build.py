@@ -7,7 +7,7 @@ from pathlib import Path
 import markdown
 import pytest
 from site_tools import ROOT
-from site_tools.widgets import MODULES, download, modules, sizes
+from site_tools.tab.widgets import MODULES, download, modules, sizes
 
 BOX = '<div class="widget" data-widget="{name}" data-label="it" markdown>\n\nWords.\n\n</div>'
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from site_tools import DOCS, ROOT
-from site_tools.widgets import ENCODINGS, RANKS
+from site_tools.tab.widgets import ENCODINGS, RANKS
 from tests.runtime.node import node
 
 from llmguide.tokenization.openai import load_encoding

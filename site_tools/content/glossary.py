@@ -1,0 +1,126 @@
+"""Terms and symbols of the guide: docs/glossary.md, from glossary.toml and symbols.toml in docs/_data."""
+
+import html
+import re
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from site_tools import DATA, DOCS, check_fields, generated_head, letter_section, load_toml
+from site_tools.links import heading_at
+
+PATH = DATA / "glossary.toml"
+SYMBOLS = DATA / "symbols.toml"
+PAGE = DOCS / "glossary.md"
+GREEK = re.compile("alpha|beta|gamma|delta|epsilon|theta|lambda|pi|rho|sigma")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One entry; ``names`` are the spellings that pages may use, the first of them the heading."""
+
+    names: tuple[str, ...]
+    definition: str
+    see: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def slug(self) -> str:
+        """Part of the address."""
+        return re.sub(r"[^a-z0-9]+", "-", self.names[0].lower()).strip("-")
+
+    @property
+    def anchor(self) -> str:
+        """Id of the heading on the glossary page."""
+        return f"term-{self.slug}"
+
+
+def parse(toml: str) -> dict[str, Term]:
+    """Read terms from TOML.
+
+    Each table is a term: ``definition`` (one sentence of plain text, shown as a tooltip), ``see`` (page and
+    heading that explain it), and optionally ``also`` (other names) and ``aliases`` (other spellings, such as
+    plurals).
+
+    Raises:
+        ValueError: A term lacks a field, has an unknown one, or shares a spelling with another.
+    """
+    terms: dict[str, Term] = {}
+    owners: dict[str, str] = {}
+    for name, fields in load_toml(toml, "docs/_data/glossary.toml").items():
+        check_fields(f"glossary.toml: [{name}]", fields, {"definition", "see"}, {"also", "aliases"})
+        also = tuple(fields.get("also", ()))
+        names = (name, *also, *fields.get("aliases", ()))
+        term = Term(names, fields["definition"], fields["see"], also)
+        for spelling in term.names:
+            other = owners.setdefault(spelling.lower(), name)
+            if other != name:
+                raise ValueError(f"glossary.toml: {spelling!r} names both [{other}] and [{name}]")
+        terms[name] = term
+    return terms
+
+
+@cache
+def all_terms() -> dict[str, Term]:
+    """Every term of the guide, by name."""
+    return parse(PATH.read_text(encoding="utf-8"))
+
+
+@cache
+def symbol_groups() -> list[dict[str, Any]]:
+    """The groups of symbols.toml, each with ``title``, ``see`` and ``symbols``, pairs of TeX and meaning."""
+    data = load_toml(SYMBOLS.read_text(encoding="utf-8"), "docs/_data/symbols.toml")
+    groups: list[dict[str, Any]] = data["group"]
+    return groups
+
+
+def as_text(tex: str) -> str:
+    r"""A symbol as one types it, which is how it is found by the search and spelled in code.
+
+    >>> as_text(r"\hat A_t"), as_text(r"\pi_\text{ref}")
+    ('A_t', 'π_ref, pi_ref')
+    """
+    named = re.sub(r"\\(text|mathrm|hat)\b *|[\\{}]", "", tex)
+    letters = html.unescape(GREEK.sub(r"&\g<0>;", named))
+    return named if letters == named else f"{letters}, {named}"
+
+
+def render() -> str:
+    """The glossary page."""
+    parts = [
+        generated_head(
+            "Glossary",
+            "Every term and symbol of the guide in a sentence, with other names and where it is explained.",
+            "site_tools/content/glossary.py from docs/_data/glossary.toml and symbols.toml",
+            edit="docs/_data/glossary.toml",
+        ),
+    ]
+    terms = sorted(all_terms().values(), key=lambda term: term.names[0].lower())
+    for letter, group in groupby(terms, key=lambda term: term.names[0][0].upper()):
+        entries = [_entry(term) for term in group]
+        parts.append(letter_section(letter, entries, 9))
+    parts.append(
+        "## Symbols\n\nA letter may have different meanings; each table names the page that uses it.\n"
+    )
+    for table in symbol_groups():
+        rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in table["symbols"]]
+        parts += [f"### {table['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
+        link = _link(table["see"], f"symbols.toml: {table['title']!r}")
+        parts.append(f"\nTable: As in {link}.\n")
+    return "\n".join(parts)
+
+
+def _entry(term: Term) -> str:
+    also = f" Also: {', '.join(term.also)}." if term.also else ""
+    link = _link(term.see, f"glossary.toml: [{term.names[0]}]")
+    return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}{also} See {link}.\n"
+
+
+def _link(see: str, entry: str) -> str:
+    """A link to a place, under the title of its page; ``entry`` is where an error is."""
+    try:
+        heading_at(see)
+    except ValueError as error:
+        raise ValueError(f"{entry}: {error}") from None
+    return f"[{heading_at(see.partition('#')[0])}]({see})"

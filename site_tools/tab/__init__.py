@@ -1,0 +1,1 @@
+"""What the site serves for its cells: Pyodide, the package, the torch subset, models and widgets."""
