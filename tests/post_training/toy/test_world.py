@@ -250,3 +250,16 @@ def test_draws_follow_their_distributions():
     one_apart = gaps[gaps.abs() == 1]
     share = (one_apart > 0).float().mean().item()
     assert share == pytest.approx(exp(1) / (1 + exp(1)), abs=4 * (0.2 / len(one_apart)) ** 0.5)
+
+
+def test_completions_are_sampled_like_torch_multinomial_in_float64():
+    logprobs = torch.randn(2, 2801, generator=generator(0)).log_softmax(dim=1)
+    prompts = torch.randint(2, (1000,), generator=generator(1))
+    ours = sample_completions(logprobs, prompts, generator(2))
+    peer_generator = generator(2)
+    for prompt in (0, 1):
+        rows = prompts == prompt
+        peer = torch.multinomial(
+            logprobs[prompt].double().exp(), int(rows.sum()), replacement=True, generator=peer_generator
+        )
+        assert torch.equal(ours[rows], peer)

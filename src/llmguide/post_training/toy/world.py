@@ -326,13 +326,17 @@ class PairIndices(NamedTuple):
 def sample_completions(
     logprobs: Float[Tensor, "P N"], prompts: Int[Tensor, " B"], generator: torch.Generator
 ) -> Int[Tensor, " B"]:
-    """Sample one completion for each prompt; prompts and completions are given by number."""
+    """Sample one completion for each prompt; prompts and completions are given by number.
+
+    By the inverse of the cumulative distribution in float64, so that the samples do not depend on the
+    processor: float32 rounds differently, and torch.multinomial has another generator on Intel.
+    """
     completions = torch.empty_like(prompts)
     for prompt in sorted(set(prompts.tolist())):
         rows = prompts == prompt
-        completions[rows] = torch.multinomial(
-            logprobs[prompt].exp(), int(rows.sum()), replacement=True, generator=generator
-        )
+        cumulative = logprobs[prompt].double().exp().cumsum(dim=0)
+        uniform = torch.rand(int(rows.sum()), dtype=torch.float64, generator=generator)
+        completions[rows] = torch.searchsorted(cumulative, uniform * cumulative[-1])
     return completions
 
 
@@ -351,7 +355,8 @@ def demonstrations(
         Numbers of prompts and completions.
     """
     prompts = torch.randint(len(world.prompts), (n,), generator=generator)
-    return prompts, sample_completions((world.gold / temperature).log_softmax(dim=1), prompts, generator)
+    logprobs = (world.gold.double() / temperature).log_softmax(dim=1)
+    return prompts, sample_completions(logprobs, prompts, generator)
 
 
 def preferences(
