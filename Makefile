@@ -35,7 +35,8 @@ test: .venv/ready browsers ## check and test everything
 	mypy
 	codespell
 	$(MAKE) site
-	pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder
+	pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder \
+	  -m 'not slow and not nightly and not parity'  # make site has run those of parity
 
 nightly: .venv/ready browsers ## test what takes too long for make test
 	$(MAKE) site

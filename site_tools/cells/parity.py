@@ -108,13 +108,17 @@ def _row(row: dict[str, Any]) -> str:
 
 
 def run_tests() -> None:
-    """Record the comparisons anew unless package and tests are as they were at the last good run."""
-    code = hash_of(sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]))
+    """Record the comparisons anew unless package, tests and peers are as they were at the last good run."""
+    sources = [path for folder in ("src", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+    code = hash_of([*sources, ROOT / "conftest.py", ROOT / "pyproject.toml", ROOT / "constraints.txt"])
     if STAMP.is_file() and STAMP.read_text() == code:
         return
     for path in LEDGER.glob("*.jsonl"):
         path.unlink()
-    subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "parity", "tests"], cwd=ROOT, check=True)
+    spread = ("--numprocesses", "auto", "--dist", "loadfile")
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *spread, "-m", "parity", "tests"], cwd=ROOT, check=True
+    )
     write(STAMP, code)
 
 
