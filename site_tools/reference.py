@@ -42,6 +42,8 @@ _MACHINERY = {
     "comparing",
     "course",
     "grading",
+    "handout",
+    "hidden",
     "notebooks",
     "sandbox",
     "solutions",
