@@ -59,7 +59,8 @@ def answers(tmp_path):
 
 def test_students_get_the_tasks_and_a_file_for_each(folder):
     handout = folder / "handout"
-    assert {path.name for path in handout.iterdir()} == {"index.html", *(f"{name}.py" for name in NAMES)}
+    files = {"index.html", "AGENTS.md", *(f"{name}.py" for name in NAMES)}
+    assert {path.name for path in handout.iterdir()} == files
     for name in NAMES:
         assert (handout / f"{name}.py").read_text(encoding="utf-8") == stub(exercise(name))
     tasks = html.fromstring((handout / "index.html").read_text(encoding="utf-8"))

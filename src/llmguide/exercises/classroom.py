@@ -3,7 +3,7 @@
 | in the folder of a class | |
 | --- | --- |
 | ``class.json`` | the exercises of the class, and a secret seed |
-| ``handout/`` | what students get: the page ``index.html``, and a file to complete for each exercise |
+| ``handout/`` | what students get: ``index.html``, ``AGENTS.md``, a file to complete for each exercise |
 | ``submissions/STUDENT.json`` | the answers of a student, as a certificate with the student's seed |
 | ``report.csv`` | the grades |
 """
@@ -22,7 +22,7 @@ from random import Random
 
 from llmguide import __version__
 from llmguide.coding.sandbox.replies import printable
-from llmguide.exercises.course import read_source, stub
+from llmguide.exercises.course import AGENTS, agents, read_source, stub
 from llmguide.exercises.grading import Exercise, Grade, exercise
 from llmguide.exercises.handout import page
 from llmguide.exercises.ladder import EXERCISES as LADDER
@@ -78,6 +78,7 @@ def write_class(folder: Path, asked: Sequence[Exercise]) -> None:
         about = {"format": _FORMAT, "guide": __version__, "seed": secrets.randbits(32), "exercises": names}
         write_json(unfinished / CLASS, about)
         write_text(unfinished / HANDOUT / "index.html", page(asked))
+        write_text(unfinished / HANDOUT / AGENTS, agents())
         for each in asked:
             write_text(unfinished / HANDOUT / f"{each.name}.py", stub(each))
 
