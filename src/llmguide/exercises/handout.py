@@ -15,6 +15,7 @@ from llmguide.exercises.grading import Exercise
 GUIDE = "https://llmguide.github.io/llmguide/"
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.6 system-ui, sans-serif; }
+html { background: Canvas; color: CanvasText; }
 body { max-width: 44rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
 code, pre { font-family: ui-monospace, monospace; }
 pre { padding: 0.5rem 1rem; border: 1px solid; white-space: pre-wrap; }

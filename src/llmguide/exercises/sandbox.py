@@ -124,7 +124,8 @@ class Sandbox:
         if hidden.passed:
             return result
         message = f"{name}: it passes the public tests, but fails a test with other inputs."
-        return Grade(False, f"{message}\n{hidden.message}", "passes only the public tests")
+        why = hidden.message.removeprefix(f"{name}: not yet. ")
+        return Grade(False, f"{message}\n{why}", "passes only the public tests")
 
     def _run(self, asked: Exercise, source: str, own: Mapping[str, str], seed: int | None = None) -> Grade:
         folder = tempfile.mkdtemp(prefix="judge-")
