@@ -2,7 +2,9 @@
 
 import re
 
-from llmguide.exercises import Exercise, exercise
+from llmguide.exercises import Exercise, exercise, exercises
+from llmguide.exercises.comparing import same
+from llmguide.exercises.hidden import with_hidden_tests
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from site_tools import DOCS, generated_head
 from site_tools.built.plain_markdown import sections
@@ -27,7 +29,8 @@ text and continues it.
 
 In a terminal, `llmguide learn` asks the same exercises. It writes each one to a file in a folder, checks
 the file whenever you save it, and remembers what you have solved. `llmguide learn --start gpt` starts at
-another step.
+another step. The folder also contains `AGENTS.md`. It tells a coding assistant to explain, to ask, to give
+hints and to name the page to read, and never to write an answer.
 
 A model is a dict of tensors: `tokens` (V, D), `positions` (T, D), the final norm `norm` (D,) and `layers`,
 a list with a dict for each layer. A layer has the norms `norm_1` and `norm_2` (D,), the matrices of
@@ -61,16 +64,24 @@ llmguide class collect week-1 answers
 llmguide class report week-1
 ```
 
-`new` writes a folder for your students, `week-1/handout`, with the tasks and a file to complete for
-each exercise. `collect` reads a folder that contains a folder or a certificate for each student.
-`report` prints a table and writes `week-1/report.csv`. Where an answer is wrong in a known way, the
-table names the mistake. To see the message and the hint that belong to it, run `llmguide verify` on a
-file in `week-1/submissions`.
+`new` writes a folder for your students, `week-1/handout`, with the page `index.html` and a file to complete
+for each exercise. A browser opens the page from the folder or from any web server, such as that of your
+course. Its links lead to the exercises in this guide, where students can solve them without an installation.
+`collect` reads a folder that contains, for each student, a folder with the files, a certificate, or the file
+that the page [Progress](progress.md#export-and-import) exports. `report` prints a table and writes
+`week-1/report.csv`. Where an answer is wrong in a known way, the table names the mistake. To see the message
+and the hint that belong to it, run `llmguide verify` on a file in `week-1/submissions`.
 
 Each answer runs in a sandbox of its own, which needs Linux: it has no network, cannot read or write
-your files, and may use 20 seconds of processor time. The results are compared outside of it. An answer
+your files, and may use 10 seconds of processor time. The results are compared outside of it. An answer
 of the ladder is right if it works with the package's functions or with the student's own earlier
-answers. All students get the same tests. The package contains the solutions, so read the files where
+answers.
+
+The tests that a student sees are public, so an answer could store what they expect. Therefore, each student
+has a seed, which is computed from the student's name and a secret number in `week-1/class.json`. A right
+answer passes the public tests, and also hidden tests whose inputs are sampled with this seed. If it fails
+only the hidden ones, the table says *passes only the public tests*. {n_hidden} of the {n_exercises} exercises
+have hidden tests. The package also contains the solutions, and this guide shows them, so read the files where
 grades matter.
 
 If your course uses Otter-Grader or nbgrader, write the exercises as an instructor's notebook for it:
@@ -80,7 +91,8 @@ llmguide class export week-1 otter
 llmguide class export week-1 nbgrader
 ```
 
-These graders run the answers as they are configured to, not in the sandbox of this guide.
+These graders run the answers as they are configured to, not in the sandbox of this guide, and without hidden
+tests.
 """
 
 
@@ -112,14 +124,23 @@ def render() -> str:
     )
     chapters = (_chapter(*pair) for pair in placed().items())
     rungs = (f"@exercise {found.name}\n" for found in LADDER)
-    return "\n".join([head, _INTRODUCTION.strip(), "", *chapters, _LADDER, *rungs, _SHARING])
+    n_hidden = sum(map(_has_hidden_tests, exercises().values()))
+    sharing = _SHARING.format(n_hidden=n_hidden, n_exercises=len(exercises()))
+    return "\n".join([head, _INTRODUCTION.strip(), "", *chapters, _LADDER, *rungs, sharing])
+
+
+def _has_hidden_tests(found: Exercise) -> bool:
+    return not same(with_hidden_tests(found, 1).probes(), found.probes())
 
 
 def _chapter(page: str, names: list[str]) -> str:
     title = re.findall(r"^# (.+?)(?: \{.*\})?$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)[0]
-    items = [f"- {_linked(exercise(name), f'{page}#exercise-{name}')}" for name in names]
+    items = [f"- {_linked(exercise(name), page)}" for name in names]
     return "\n".join([f"## {title}\n", '<div class="exercise-list" markdown>\n', *items, "\n</div>\n"])
 
 
-def _linked(found: Exercise, address: str) -> str:
-    return f"[`{found.signature}`]({address}){task(found).removeprefix(f'`{found.signature}`')}"
+def _linked(found: Exercise, page: str) -> str:
+    """A link to an exercise; it has the same anchor here as the exercise on its page."""
+    anchor = f"#exercise-{found.name}"
+    text = task(found).removeprefix(f"`{found.signature}`")
+    return f"[`{found.signature}`]({page}{anchor}){{ {anchor} }}{text}"

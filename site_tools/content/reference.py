@@ -46,6 +46,8 @@ _MACHINERY = {
     "comparing",
     "course",
     "grading",
+    "handout",
+    "hidden",
     "notebooks",
     "sandbox",
     "solutions",

@@ -5,15 +5,19 @@ import json
 import re
 import shlex
 from contextlib import nullcontext
+from urllib.parse import unquote
 
 import nbformat
 import pytest
-from site_tools.content import exercises as page
+from lxml import html
+from site_tools.built.plain_markdown import config
+from site_tools.content import exercises as guide_page
 
 from llmguide import __version__
 from llmguide.cli.main import main
 from llmguide.exercises import exercise, exercises
 from llmguide.exercises.course import PROGRESS, stub
+from llmguide.exercises.handout import GUIDE, page
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from llmguide.exercises.solutions import read_solutions, write_certificate
 
@@ -55,13 +59,30 @@ def answers(tmp_path):
 
 def test_students_get_the_tasks_and_a_file_for_each(folder):
     handout = folder / "handout"
-    assert {path.name for path in handout.iterdir()} == {"README.md", *(f"{name}.py" for name in NAMES)}
-    tasks = (handout / "README.md").read_text(encoding="utf-8")
+    files = {"index.html", "AGENTS.md", *(f"{name}.py" for name in NAMES)}
+    assert {path.name for path in handout.iterdir()} == files
     for name in NAMES:
         assert (handout / f"{name}.py").read_text(encoding="utf-8") == stub(exercise(name))
-        assert f"## Exercise {name}" in tasks
-    (command,) = re.findall(r"^    llmguide (.+)$", tasks, re.MULTILINE)
-    assert main([*shlex.split(command), "--list"]) == 0
+    tasks = html.fromstring((handout / "index.html").read_text(encoding="utf-8"))
+    assert tasks.xpath("//h2/@id") == list(NAMES)
+    (command,) = tasks.xpath("//pre/code/text()")
+    assert main([*shlex.split(command)[1:], "--list"]) == 0
+
+
+def test_the_page_is_complete_in_one_file_and_leads_to_each_exercise_of_the_guide():
+    assert config()["site_url"] == GUIDE
+    anchors = re.findall(r"#exercise-([\w-]+) }|^@exercise ([\w-]+)$", guide_page.render(), re.MULTILINE)
+    assert sorted(map("".join, anchors)) == sorted(exercises())
+    tasks = html.fromstring(page(list(exercises().values())))
+    assert not tasks.xpath("//script | //link | //img | //iframe | //@src")
+    assert "url(" not in tasks.findtext("head/style")
+    for asked, section in zip(exercises().values(), tasks.findall(".//section"), strict=True):
+        assert section.get("aria-labelledby") == section.find("h2").get("id") == asked.name
+        assert asked.task.replace("`", "") in section.find("p").text_content()
+        guide, file = section.findall(".//a")
+        assert guide.get("href") == f"{GUIDE}exercises/#exercise-{asked.name}"
+        assert file.get("download") == f"{asked.name}.py"
+        assert unquote(file.get("href").partition(",")[2]) == stub(asked)
 
 
 def test_answers_are_collected_and_graded(folder, answers, shared_sandbox, capsys):
@@ -85,6 +106,28 @@ def test_answers_are_collected_and_graded(folder, answers, shared_sandbox, capsy
         "lm-loss": "missing",
     }
     assert rows["bob"]["temperature"] == "multiplied instead of divided"
+
+
+def test_each_student_has_a_seed_that_stays(folder, answers):
+    submissions = folder / "submissions"
+    seeds = []
+    for _ in range(2):
+        assert main(["class", "collect", str(folder), str(answers)]) == 0
+        seeds.append({path.stem: read_solutions(path).seed for path in submissions.iterdir()})
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0].values())) == 4
+    assert len({json.loads((folder / "class.json").read_text())["seed"], *seeds[0].values()}) == 5
+
+
+def test_an_answer_that_knows_only_the_public_tests_is_named(folder, tmp_path, shared_sandbox, capsys):
+    stored = "def bits(p):\n    return {0.5: 2.0, 0.9: 2.844275, 1.0: 1.0}.get(p[0], 0.5)\n"
+    (tmp_path / "answers" / "eve").mkdir(parents=True)
+    (tmp_path / "answers" / "eve" / "bits.py").write_text(stored)
+    assert main(["class", "collect", str(folder), str(tmp_path / "answers")]) == 0
+    assert main(["class", "report", str(folder)]) == 0
+    assert "0 of 1 right; passes only the public tests: 1" in capsys.readouterr().out
+    assert main(["verify", str(folder / "submissions" / "eve.json")]) == 1
+    assert "it passes the public tests, but fails a test with other inputs.\n" in capsys.readouterr().out
 
 
 def test_what_cannot_be_collected_is_said_and_the_rest_is_collected(folder, answers, tmp_path, capsys):
@@ -133,7 +176,14 @@ def test_bad_input_is_named_with_its_remedy(args, message, folder, tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{", '{"format": "other"}', '{"format": "llmguide class", "exercises": 3}']
+    "content",
+    [
+        "[]",
+        "{",
+        '{"format": "other"}',
+        '{"format": "llmguide class", "exercises": 3}',
+        '{"format": "llmguide class", "exercises": ["bits"]}',
+    ],
 )
 def test_a_damaged_class_is_told(content, folder, capsys):
     (folder / "class.json").write_text(content)
@@ -258,6 +308,7 @@ def test_another_version_of_the_guide_alone_is_no_failure(tmp_path, shared_sandb
         ({**CERTIFICATE, "solutions": 3}, "'solutions' must be a JSON object, not 3"),
         ({**CERTIFICATE, "solutions": {"bits": 3}}, "the solution of 'bits' must be source code, not 3"),
         ({**CERTIFICATE, "solutions": {}}, "contains no solution"),
+        ({**CERTIFICATE, "solutions": {"bits": ""}, "seed": "1"}, "the seed must be a whole number, not '1'"),
         ({"format": "llmguide progress"}, "'records' must be a JSON object, not None"),
         (" " * ((4 << 20) + 1), "has more than 4,194,304 bytes"),
     ],
@@ -284,7 +335,7 @@ def test_the_commands_of_the_page_run_in_order(answers, tmp_path, shared_sandbox
     learned.mkdir()
     (learned / PROGRESS).write_text(json.dumps({"solved": ["temperature"], "failures": {}}))
     (learned / "temperature.py").write_text(HALF)
-    commands = re.findall(r"^llmguide (.+)$", page.render(), re.MULTILINE)
+    commands = re.findall(r"^llmguide (.+)$", guide_page.render(), re.MULTILINE)
     assert {command.split()[0] for command in commands} == {"class", "learn", "verify"}
     for command in commands:
         assert main(shlex.split(command, comments=True)) == 0, capsys.readouterr().err

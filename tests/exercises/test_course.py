@@ -1,6 +1,7 @@
 """The walk through the exercises: each save is graded, explained and remembered."""
 
 import json
+import re
 from threading import Thread
 
 import pytest
@@ -10,6 +11,7 @@ from llmguide.exercises import course as course_module
 from llmguide.exercises import exercise, exercises
 from llmguide.exercises.checking import check
 from llmguide.exercises.course import PROGRESS, Course, stub, watch
+from llmguide.exercises.handout import GUIDE
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from llmguide.files import write_text
 
@@ -143,9 +145,18 @@ def test_a_right_answer_is_remembered_even_if_its_demonstration_fails(tmp_path):
 
 
 def test_files_of_the_reader_are_never_overwritten(tmp_path):
-    (tmp_path / "embed.py").write_text("# mine", encoding="utf-8")
+    for name in ("embed.py", "AGENTS.md"):
+        (tmp_path / name).write_text("# mine", encoding="utf-8")
     Course(tmp_path, "embed").open()
-    assert (tmp_path / "embed.py").read_text(encoding="utf-8") == "# mine"
+    for name in ("embed.py", "AGENTS.md"):
+        assert (tmp_path / name).read_text(encoding="utf-8") == "# mine"
+
+
+def test_coding_assistants_find_instructions_with_the_addresses_of_the_guide(tmp_path):
+    Course(tmp_path).open()
+    text = (tmp_path / "AGENTS.md").read_text(encoding="utf-8")
+    assert "Do not write an answer" in text
+    assert re.findall(r"<(https:.+?)>", text) == [f"{GUIDE}exercises/", f"{GUIDE}llms.txt"]
 
 
 def test_an_interrupted_write_leaves_the_progress_of_before(tmp_path, monkeypatch):

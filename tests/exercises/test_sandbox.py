@@ -13,7 +13,7 @@ from llmguide.coding.sandbox.worker import encode
 from llmguide.exercises import exercise, exercises
 from llmguide.exercises._plain_data import pack, unpack
 from llmguide.exercises.checking import check
-from llmguide.exercises.grading import compare, observe
+from llmguide.exercises.grading import Grade, compare, observe
 from llmguide.exercises.sandbox import REQUIRED, Sandbox, graded
 
 HALF = "def temperature(logits, t):\n    return logits / t\n"
@@ -152,6 +152,19 @@ def test_an_answer_that_never_ends_is_ended(sandbox, monkeypatch):
         loop = f"while True:\n        try: {call}\n        except BaseException: pass"
         result = sandbox.grade("temperature", f"import time\ndef temperature(logits, t):\n    {loop}")
         assert "has not finished after 1 seconds" in result.message
+
+
+def test_a_stopped_answer_is_not_run_again_with_the_reader_s_own_functions(sandbox, monkeypatch):
+    runs = []
+
+    def run(*arguments):
+        runs.append(arguments)
+        return Grade(False, "", "stopped" if len(runs) == 1 else "")
+
+    monkeypatch.setattr(sandbox, "_run", run)
+    for n_runs in (1, 3):
+        sandbox.grade("lm-loss", "", {"token-logprobs": "x = 1"})
+        assert len(runs) == n_runs
 
 
 def test_it_is_said_where_there_is_no_sandbox(monkeypatch):

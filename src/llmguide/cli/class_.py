@@ -11,14 +11,17 @@ from llmguide.exercises.notebooks import write_notebook
 
 DESCRIPTION = """\
 For teachers: hand out exercises of the guide, collect the answers, and grade them on your machine, without a
-server or accounts. Each answer runs in a sandbox of its own, which needs Linux. All students get the same
-tests.
+server or accounts. Each answer runs in a sandbox of its own, which needs Linux.
 
-The subcommand new writes a folder whose subfolder handout is for your students. collect copies their answers
-from a folder that contains a folder or a JSON file for each student. report grades them, prints a table and
-writes report.csv, with the name of the mistake where it is a known one. To see what a student is told, run
-llmguide verify on a file in submissions. export writes a notebook for another grader. An answer can take its
-results from the package, so read the files where grades matter.
+The subcommand new writes a folder whose subfolder handout is for your students. It contains index.html, a
+page with the tasks. You can put it on any web server, or hand out the folder. collect copies the answers from
+a folder that contains a folder or a JSON file for each student. report grades them, prints a table and writes
+report.csv, with the name of the mistake where it is a known one. To see the message that belongs to it, run
+llmguide verify on a file in submissions. export writes a notebook for another grader.
+
+Each student has a seed. A right answer passes the public tests of the exercise, and hidden tests whose
+inputs are sampled with this seed. An answer can still take its results from the package or be a copy of its
+solution, so read the files where grades matter.
 
 Examples:
   llmguide class new week-1 --exercises temperature top-p causal-mask
@@ -41,7 +44,9 @@ def new(folder: Folder, *, exercises: tuple[str, ...]) -> None:
         raise ValueError(f"{folder} exists already; name a new folder")
     asked = classroom.chosen(exercises)
     classroom.write_class(folder, asked)
-    print(f"{folder / classroom.HANDOUT}: the tasks and files of {len(asked)} exercises, for your students")
+    handout = folder / classroom.HANDOUT
+    print(f"{handout}: the page and the files of {len(asked)} exercises, for your students")
+    print(f"{folder / classroom.CLASS}: contains the seed of the hidden tests, so keep it to yourself")
 
 
 def collect(
@@ -85,7 +90,7 @@ def export(
         folder: Folder of the class.
         format: Grader: Otter-Grader or nbgrader.
     """
-    print(write_notebook(folder, classroom.read_class(folder), format))
+    print(write_notebook(folder, classroom.read_class(folder).exercises, format))
 
 
 COMMAND = {"new": new, "collect": collect, "report": report, "export": export}

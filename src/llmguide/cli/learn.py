@@ -15,7 +15,9 @@ the command writes the file of the next exercise.
 The ladder comes first: you build one small GPT in exercises that build on each other, from the tokenizer to
 fine-tuning. The exercises of the chapters follow. Later exercises of the ladder call your earlier answers, or
 the package's solutions where you have no answer, so you can start anywhere. Your progress is stored in
-progress.json in the folder. Your code runs in this process, without a sandbox. Press Ctrl-C to stop.
+progress.json in the folder. Your code runs in this process, without a sandbox. The folder also gets an
+AGENTS.md, which tells coding assistants to explain and to give hints, not to write answers. Press Ctrl-C to
+stop.
 
 With --certificate, the command writes your solved exercises to one file instead. You can send it to others,
 such as a teacher, who run your solutions again with llmguide verify.

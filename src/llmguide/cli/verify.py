@@ -39,7 +39,7 @@ def verify(file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FI
     if known:
         with Sandbox() as sandbox:
             for name in known:
-                result = sandbox.grade(name, found.sources[name], found.sources)
+                result = sandbox.grade(name, found.sources[name], found.sources, found.seed)
                 right += result.passed
                 print(result.message, flush=True)
     for name in found.sources.keys() - set(known):

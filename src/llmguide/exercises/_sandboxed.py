@@ -15,6 +15,7 @@ from llmguide.coding.sandbox.worker import Channel, NotPlainError, describe, enc
 from llmguide.exercises._plain_data import pack
 from llmguide.exercises.checking import observe_source
 from llmguide.exercises.grading import Exercise, Grade, exercise, exercises
+from llmguide.exercises.hidden import with_hidden_tests
 
 MEMORY_MB = 1024  # beyond what torch itself takes
 
@@ -68,7 +69,10 @@ def _enter(folder: str, descriptor: int, program: bytes, memory_mb: int, limit_s
     channel.send({"layers": layers})
     job = channel.receive()
     try:
-        channel.send(_answer(exercise(job["name"]), job["source"], job["own"]))
+        asked = exercise(job["name"])
+        if job["seed"] is not None:
+            asked = with_hidden_tests(asked, job["seed"])
+        channel.send(_answer(asked, job["source"], job["own"]))
     except NotPlainError as error:
         channel.send({"failure": [f"{job['name']}: {error}.", "not plain data"]})
     except BaseException as error:

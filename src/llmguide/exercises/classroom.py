@@ -2,9 +2,9 @@
 
 | in the folder of a class | |
 | --- | --- |
-| ``class.json`` | the exercises of the class |
-| ``handout/`` | what students get: ``README.md``, and a file to complete for each exercise |
-| ``submissions/STUDENT.json`` | the answers of a student, as a certificate |
+| ``class.json`` | the exercises of the class, and a secret seed |
+| ``handout/`` | what students get: ``index.html``, ``AGENTS.md``, a file to complete for each exercise |
+| ``submissions/STUDENT.json`` | the answers of a student, as a certificate with the student's seed |
 | ``report.csv`` | the grades |
 """
 
@@ -12,15 +12,19 @@ import csv
 import io
 import json
 import os
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from llmguide import __version__
 from llmguide.coding.sandbox.replies import printable
-from llmguide.exercises.course import described, read_source, stub
+from llmguide.exercises.course import AGENTS, agents, read_source, stub
 from llmguide.exercises.grading import Exercise, Grade, exercise
+from llmguide.exercises.handout import page
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from llmguide.exercises.sandbox import Sandbox
 from llmguide.exercises.solutions import read_solutions, write_certificate
@@ -31,6 +35,18 @@ _FORMAT = "llmguide class"
 _RIGHT, _MISSING, _WRONG = "right", "missing", "wrong"
 _LARGEST = 100_000  # bytes of an answer
 Grades = Mapping[str, Mapping[str, str]]  # by student and exercise
+
+
+@dataclass(frozen=True)
+class Class:
+    """The exercises of a class, and the seed from which those of its students follow."""
+
+    exercises: Sequence[Exercise]
+    seed: int
+
+    def seed_of(self, student: str) -> int:
+        """Return the seed of a student's hidden tests."""
+        return Random(f"{self.seed} {student}").getrandbits(32)
 
 
 def chosen(names: Iterable[str]) -> list[Exercise]:
@@ -59,30 +75,16 @@ def write_class(folder: Path, asked: Sequence[Exercise]) -> None:
     with replacing(folder) as unfinished:
         (unfinished / HANDOUT).mkdir(parents=True)
         names = [each.name for each in asked]
-        write_json(unfinished / CLASS, {"format": _FORMAT, "guide": __version__, "exercises": names})
-        write_text(unfinished / HANDOUT / "README.md", specification(asked))
+        about = {"format": _FORMAT, "guide": __version__, "seed": secrets.randbits(32), "exercises": names}
+        write_json(unfinished / CLASS, about)
+        write_text(unfinished / HANDOUT / "index.html", page(asked))
+        write_text(unfinished / HANDOUT / AGENTS, agents())
         for each in asked:
             write_text(unfinished / HANDOUT / f"{each.name}.py", stub(each))
 
 
-def specification(asked: Sequence[Exercise]) -> str:
-    """Return the tasks of exercises, and how to work on them, as Markdown."""
-    tasks = "\n\n".join(f"## {described(each)}" for each in asked)
-    return f"""# Exercises
-
-Each file in this folder contains a function to write. The commands below need llmguide {__version__}, which
-`pip install "llmguide[cli]"` installs. Complete a file, and check it, for example, with
-
-    llmguide learn --folder . --start {asked[0].name}
-
-The command grades the file each time you save it, names typical mistakes and gives hints. Hand in the files.
-
-{tasks}
-"""
-
-
-def read_class(folder: Path) -> list[Exercise]:
-    """Return the exercises of a class.
+def read_class(folder: Path) -> Class:
+    """Return a class.
 
     Raises:
         ValueError: The folder contains no class, or one with an exercise that this version does not have.
@@ -94,11 +96,12 @@ def read_class(folder: Path) -> list[Exercise]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = [str(name) for name in content["exercises"]] if content["format"] == _FORMAT else None
+        seed = int(content["seed"])
     except (ValueError, KeyError, TypeError):
         names = None
     if names is None:
         raise ValueError(f"{path} is not the file of a class; create the class again in a new folder")
-    return chosen(names)
+    return Class(chosen(names), seed)
 
 
 def collect(folder: Path, source: Path) -> tuple[dict[str, list[str]], list[str]]:
@@ -116,7 +119,7 @@ def collect(folder: Path, source: Path) -> tuple[dict[str, list[str]], list[str]
     Raises:
         ValueError: One of the folders is not what it should be.
     """
-    asked = read_class(folder)
+    found = read_class(folder)
     if not source.is_dir():
         raise ValueError(f"{source} is not a folder; give the folder with the files of the students")
     visible = [path for path in sorted(source.iterdir()) if not path.name.startswith(".")]
@@ -131,12 +134,12 @@ def collect(folder: Path, source: Path) -> tuple[dict[str, list[str]], list[str]
             problems.append(f"{path}: {student} has handed in a folder as well; remove one of them")
             continue
         try:
-            answers = _answers(path, asked)
+            answers = _answers(path, found.exercises)
         except (OSError, ValueError) as error:
             problems.append(str(error))
             continue
-        write_certificate(folder / SUBMISSIONS / f"{student}.json", answers)
-        missing[student] = [each.name for each in asked if each.name not in answers]
+        write_certificate(folder / SUBMISSIONS / f"{student}.json", answers, found.seed_of(student))
+        missing[student] = [each.name for each in found.exercises if each.name not in answers]
     return missing, problems
 
 
@@ -162,6 +165,8 @@ def _answers(path: Path, asked: Sequence[Exercise]) -> dict[str, str]:
 def report(folder: Path) -> Grades:
     """Grade the collected answers of a class in a sandbox, and write the table of the grades.
 
+    A right answer passes the public tests of the exercise and hidden ones with the student's seed.
+
     Returns:
         For each student and exercise: right, the name of the mistake, wrong, or missing.
 
@@ -169,18 +174,19 @@ def report(folder: Path) -> Grades:
         RuntimeError: The sandbox could not be started.
         ValueError: The folder contains no class or no answers.
     """
-    asked = read_class(folder)
+    asked = read_class(folder).exercises
     files = sorted((folder / SUBMISSIONS).glob("*.json"))
     if not files:
         raise ValueError(f"{folder} has no answers; run llmguide class collect {folder} FOLDER first")
-    submissions = {path.stem: read_solutions(path).sources for path in files}
+    submissions = {path.stem: read_solutions(path) for path in files}
     names = [each.name for each in asked]
-    given = [(student, name) for student, own in submissions.items() for name in names if name in own]
+    given = [(student, name) for student, own in submissions.items() for name in names if name in own.sources]
     with Sandbox() as sandbox, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def grade(at: tuple[str, str]) -> Grade:
             student, name = at
-            return sandbox.grade(name, submissions[student][name], submissions[student])
+            own = submissions[student]
+            return sandbox.grade(name, own.sources[name], own.sources, own.seed)
 
         results = dict(zip(given, pool.map(grade, given), strict=True))
     grades = {

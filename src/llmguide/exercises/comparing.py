@@ -10,8 +10,13 @@ from torch import Tensor
 _SMALL = 24  # most numbers of a tensor that is shown whole
 
 
-def same(result: Any, expected: Any) -> bool:
+def same(result: Any, expected: Any, tolerance: float = 1e-4) -> bool:
     """Return whether two results agree: numbers up to rounding, everything else exactly.
+
+    Args:
+        result: Result to compare.
+        expected: Expected result.
+        tolerance: Relative tolerance of floats. The absolute one is a hundredth of it.
 
     >>> same([1.0, (2,)], [1.0000001, (2,)]), same(torch.ones(2), torch.ones(1, 2)), same(None, 1.0)
     (True, False, False)
@@ -20,31 +25,31 @@ def same(result: Any, expected: Any) -> bool:
         return (
             isinstance(result, list | tuple)
             and len(result) == len(expected)
-            and all(same(*pair) for pair in zip(result, expected, strict=True))
+            and all(same(*pair, tolerance) for pair in zip(result, expected, strict=True))
         )
     if isinstance(expected, dict):
         return (
             isinstance(result, dict)
             and result.keys() == expected.keys()
-            and all(same(result[key], expected[key]) for key in expected)
+            and all(same(result[key], expected[key], tolerance) for key in expected)
         )
     if isinstance(expected, Tensor):
-        return _close(result, expected)
+        return _close(result, expected, tolerance)
     if isinstance(expected, float):
         try:
-            return math.isclose(float(result), expected, rel_tol=1e-4, abs_tol=1e-6)
+            return math.isclose(float(result), expected, rel_tol=tolerance, abs_tol=tolerance / 100)
         except (TypeError, ValueError, RuntimeError):
             return False
     return type(result) is type(expected) and bool(result == expected)
 
 
-def _close(result: Any, expected: Tensor) -> bool:
+def _close(result: Any, expected: Tensor, tolerance: float) -> bool:
     try:
         result = torch.as_tensor(result).detach().double()
     except (TypeError, ValueError, RuntimeError):
         return False
     return result.shape == expected.shape and torch.allclose(
-        result, expected.detach().double(), rtol=1e-4, atol=1e-6, equal_nan=True
+        result, expected.detach().double(), rtol=tolerance, atol=tolerance / 100, equal_nan=True
     )
 
 

@@ -1,7 +1,8 @@
 """A course through the exercises: each exercise is a file that is graded whenever it is saved.
 
-The folder of the course contains one file for each exercise that was opened, and ``progress.json``, which is
-written atomically. Later exercises call the functions in the files of earlier exercises that are solved.
+The folder of the course contains one file for each exercise that was opened, ``progress.json``, which is
+written atomically, and ``AGENTS.md``, which tells coding assistants to explain and not to write the answers.
+Later exercises call the functions in the files of earlier exercises that are solved.
 """
 
 import json
@@ -16,7 +17,7 @@ from llmguide.exercises.grading import Exercise, Grade, exercise, exercises
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from llmguide.files import write_json, write_text
 
-PROGRESS = "progress.json"
+PROGRESS, AGENTS = "progress.json", "AGENTS.md"
 _WIDTH = 100
 _PAUSE = 0.3  # seconds between two checks of a file
 _NO_ATTEMPT = {"not written", "does not run", "earlier answer"}  # mistakes that use up no hint
@@ -49,8 +50,9 @@ class Course:
             return f"All {len(self.order)} exercises are solved."
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(self.current)
-        if not path.exists():
-            write_text(path, stub(self.current))
+        for file, text in ((path, stub(self.current)), (self.folder / AGENTS, agents())):
+            if not file.exists():
+                write_text(file, text)
         return f"{self.bar()}\n\n{described(self.current)}\n\nEdit {path} and save it."
 
     def save(self) -> tuple[bool, str]:
@@ -143,6 +145,11 @@ def watch(course: Course, tell: Callable[[str], None]) -> None:
             with suppress(FileNotFoundError):  # removed since: wait for it
                 tell(_wrapped(course.save()[1]))
         tell(course.open())
+
+
+def agents() -> str:
+    """Return the instructions for coding assistants that help a reader with exercises."""
+    return Path(__file__).with_name(AGENTS).read_text(encoding="utf-8")
 
 
 def stub(asked: Exercise) -> str:

@@ -4,7 +4,9 @@ import copy
 import importlib
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -251,6 +253,24 @@ def line_of(error: BaseException, filename: str) -> str:
     return f" (line {lines[-1]})" if lines else ""
 
 
+_SHIFT = ContextVar("shift", default=0)  # is added to the seeds of random inputs
+
+
+@contextmanager
+def shifted_seeds(shift: int) -> Iterator[None]:
+    """Sample other random inputs in a block."""
+    token = _SHIFT.set(shift)
+    try:
+        yield
+    finally:
+        _SHIFT.reset(token)
+
+
+def generator(seed: int) -> torch.Generator:
+    """Return a generator of random inputs that are the same on every machine."""
+    return torch.Generator().manual_seed(seed + _SHIFT.get())
+
+
 def noise(seed: int, *shape: int) -> Tensor:
     """Sample normal random numbers that are the same on every machine."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=generator(seed))

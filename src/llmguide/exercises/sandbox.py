@@ -36,9 +36,11 @@ from llmguide.exercises._plain_data import unpack
 from llmguide.exercises._sandboxed import import_paths
 from llmguide.exercises.checking import needed
 from llmguide.exercises.grading import Exercise, Grade, compare, exercise
+from llmguide.exercises.hidden import with_hidden_tests
 
 REQUIRED = ("limits", "capabilities", "landlock", "seccomp")
-LIMIT_S = 20  # seconds of processor time that an answer may take; three times as many on the clock
+LIMIT_S = 10  # seconds of processor time that an answer may take; three times as many on the clock
+_STOPPED = "stopped"  # the mistake of an answer that ended without results
 _START_S = 300.0  # seconds to import torch on a busy machine
 _PROGRAM = (
     "import json, sys; sys.path += json.loads(sys.argv[1])\n"
@@ -93,13 +95,16 @@ class Sandbox:
         self._errors.seek(0)
         raise RuntimeError(f"the sandbox has ended: {self._errors.read().decode(errors='replace')[-2000:]}")
 
-    def grade(self, name: str, source: str, others: Mapping[str, str] | None = None) -> Grade:
+    def grade(
+        self, name: str, source: str, others: Mapping[str, str] | None = None, seed: int | None = None
+    ) -> Grade:
         """Grade an answer; a right one works with the package's solutions or with the reader's own answers.
 
         Args:
             name: Name of the exercise.
             source: Python source of the answer.
             others: Source of the reader's answers to other exercises, by name.
+            seed: Seed of hidden tests, which a right answer passes as well; None: only the public tests.
 
         Raises:
             RuntimeError: The sandbox has ended, or lacks a layer.
@@ -108,13 +113,21 @@ class Sandbox:
         asked = exercise(name)
         others = others or {}
         own = {need.name: others[need.name] for need in needed(asked.needs) if need.name in others}
-        result = self._run(asked, source, {})
-        if result.passed or not own:
+        result, functions = self._run(asked, source, {}), {}
+        if own and not result.passed and result.mistake != _STOPPED:
+            with_own = self._run(asked, source, own)
+            if with_own.passed:
+                result, functions = with_own, own
+        if seed is None or not result.passed:
             return result
-        with_own = self._run(asked, source, own)
-        return with_own if with_own.passed else result
+        hidden = self._run(with_hidden_tests(asked, seed), source, functions, seed)
+        if hidden.passed:
+            return result
+        message = f"{name}: it passes the public tests, but fails a test with other inputs."
+        why = hidden.message.removeprefix(f"{name}: not yet. ")
+        return Grade(False, f"{message}\n{why}", "passes only the public tests")
 
-    def _run(self, asked: Exercise, source: str, own: Mapping[str, str]) -> Grade:
+    def _run(self, asked: Exercise, source: str, own: Mapping[str, str], seed: int | None = None) -> Grade:
         folder = tempfile.mkdtemp(prefix="judge-")
         mine, theirs = socket.socketpair()
         try:
@@ -123,12 +136,12 @@ class Sandbox:
                     socket.send_fds(self._control, [f"{LIMIT_S} {folder}".encode()], [theirs.fileno()])
                 wire = _Wire(mine)
                 self._check_layers(wire)
-                wire.send({"name": asked.name, "source": source, "own": dict(own)})
+                wire.send({"name": asked.name, "source": source, "own": dict(own), "seed": seed})
                 return graded(asked, wire.receive(4 * LIMIT_S))
         except StoppedError as stop:
             if self._process.poll() is not None:
                 self._fail()
-            return Grade(False, f"{asked.name}: {stop}", "stopped")
+            return Grade(False, f"{asked.name}: {stop}", _STOPPED)
         except ConnectionError:
             self._fail()
         finally:
@@ -178,15 +191,15 @@ def graded(asked: Exercise, reply: dict[str, Any]) -> Grade:
     """Grade a reply of a fork; nothing in it is trusted."""
     try:
         if "error" in reply:
-            return Grade(False, f"{asked.name}: {read_error(reply['error'])}.", "stopped")
+            return Grade(False, f"{asked.name}: {read_error(reply['error'])}.", _STOPPED)
         match reply:
             case {"failure": [str(message), str(mistake)]}:
                 return Grade(False, _shortened(message), printable(mistake[:100]))
         result = compare(asked, _observations(asked, reply))
     except StoppedError as stop:
-        return Grade(False, f"{asked.name}: {stop}", "stopped")
+        return Grade(False, f"{asked.name}: {stop}", _STOPPED)
     except Exception:  # a forged reply can raise anything, such as from the comparison of an exercise
-        return Grade(False, f"{asked.name}: {FORGED}", "stopped")
+        return Grade(False, f"{asked.name}: {FORGED}", _STOPPED)
     return Grade(result.passed, _shortened(result.message), result.mistake)
 
 

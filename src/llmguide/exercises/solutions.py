@@ -27,21 +27,26 @@ class Solutions:
         sources: Source code by the name of the exercise.
         changed: Whether the file was changed after it was written.
         guide: Version of the guide that wrote it; empty if the file does not contain it.
+        seed: Seed of hidden tests; None if the file does not contain it.
     """
 
     sources: Mapping[str, str]
     changed: bool = False
     guide: str = ""
+    seed: int | None = None
 
 
-def write_certificate(path: Path, sources: Mapping[str, str]) -> None:
+def write_certificate(path: Path, sources: Mapping[str, str], seed: int | None = None) -> None:
     """Write a certificate, whole or not at all.
 
     Args:
         path: File to write; an existing one is replaced.
         sources: Source code of the solutions, by the name of the exercise.
+        seed: Seed of hidden tests, for the answers of a class.
     """
     content = {"format": _FORMAT, "version": _VERSION, "guide": __version__, "solutions": dict(sources)}
+    if seed is not None:
+        content["seed"] = seed
     write_text(path, json.dumps({**content, "sha256": _checksum(content)}, indent=1) + "\n")
 
 
@@ -64,8 +69,10 @@ def read_solutions(path: Path) -> Solutions:
         message = f"{path} has the format version {content.get('version')!r}, and this llmguide {__version__}"
         raise ValueError(f"{message} reads only version {_VERSION}; install the newest llmguide")
     sources = _sources(path, _table(path, content, "solutions"))
-    claimed = content.pop("sha256", None)
-    return Solutions(sources, claimed != _checksum(content), str(content.get("guide", "")))
+    claimed, seed = content.pop("sha256", None), content.get("seed")
+    if not isinstance(seed, int | None):
+        raise ValueError(f"{path}: the seed must be a whole number, not {seed!r:.80}")  # noqa: TRY004  # content of a file
+    return Solutions(sources, claimed != _checksum(content), str(content.get("guide", "")), seed)
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.grading import Arguments, Exercise, Mistake, generator
 from llmguide.exercises.ladder.text import embed
 from llmguide.exercises.ladder.training import batches_of
 from llmguide.exercises.ladder.transformer import EPS, feed_forward, gpt
@@ -156,7 +156,7 @@ def _cached(function: Callable[..., Any], arguments: Arguments) -> tuple[list[An
 
 
 def _cache_probes() -> list[Arguments]:
-    ids = torch.randint(9, (2, 12), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(9, (2, 12), generator=generator(0))
     return [(ids, [4, 1, 3, 1, 1, 2], make_weights(9, 12, 2, 12), 3)]
 
 

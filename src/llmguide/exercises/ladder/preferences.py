@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.grading import Arguments, Exercise, Mistake, generator, noise
 from llmguide.exercises.ladder.text import embed
 from llmguide.exercises.ladder.training import token_logprobs
 from llmguide.exercises.ladder.transformer import EPS, block
@@ -83,9 +83,8 @@ def grpo_loss(  # noqa: PLR0917 (the arguments of the answer)
 
 
 def _grpo_probes() -> list[Arguments]:
-    generator = torch.Generator().manual_seed(0)
     weights = make_weights(9, 8, 1, 8)
-    prompt, completions = torch.tensor([[1, 2, 3]]), torch.randint(9, (4, 4), generator=generator)
+    prompt, completions = torch.tensor([[1, 2, 3]]), torch.randint(9, (4, 4), generator=generator(0))
     ids = torch.cat([prompt.expand(4, 3), completions], dim=1)
     old = token_logprobs(ids, weights, 2) + 0.4 * noise(3, 4, 6)
     return [(ids, 3, torch.tensor([1.0, 0.0, 0.5, 3.0]), old, weights, 2, 0.2)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llmguide.exercises.comparing import same
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.grading import Arguments, Exercise, Mistake, generator
 from llmguide.exercises.ladder.transformer import gpt
 from llmguide.exercises.ladder.weights import TEXT, Weights, loss_and_gradient, make_weights, tensors
 
@@ -50,7 +50,7 @@ def lm_loss(ids: Tensor, weights: Weights, n_heads: int) -> Tensor:
 
 
 def _loss_probes() -> list[Arguments]:
-    ids = torch.randint(9, (3, 6), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(9, (3, 6), generator=generator(0))
     return [(ids, make_weights(9, 8, 2, 8), 2), (ids[:1, :3], make_weights(9, 8, 1, 8, seed=1), 4)]
 
 
@@ -89,9 +89,8 @@ def _no_step(batches: list[Tensor], weights: Weights, n_heads: int, lr: float) -
 
 def batches_of(ids: list[int], n_batches: int, rows: int, length: int, seed: int = 0) -> list[Tensor]:
     """Sample batches of windows from the ids of a text."""
-    generator = torch.Generator().manual_seed(seed)
     data = torch.tensor(ids)
-    starts = torch.randint(len(ids) - length + 1, (n_batches, rows, 1), generator=generator)
+    starts = torch.randint(len(ids) - length + 1, (n_batches, rows, 1), generator=generator(seed))
     return list(data[starts + torch.arange(length)])
 
 

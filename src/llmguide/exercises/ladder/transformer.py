@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.grading import Arguments, Exercise, Mistake, generator, noise
 from llmguide.exercises.ladder.text import embed
 from llmguide.exercises.ladder.weights import Weights, make_weights
 from llmguide.nn.norms import rms_norm
@@ -102,7 +102,7 @@ def _layer_probes() -> list[Arguments]:
 
 
 def _gpt_probes() -> list[Arguments]:
-    ids = torch.randint(11, (2, 6), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(11, (2, 6), generator=generator(0))
     return [(ids, make_weights(11, 8, 3, 12), 3), (ids[:1, :4], make_weights(11, 4, 2, 12, seed=1), 2)]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments
+from llmguide.exercises.grading import Arguments, generator
 
 Weights = dict[str, Any]
 
@@ -48,10 +48,10 @@ def make_weights(
     dtype: torch.dtype = torch.float32,
 ) -> Weights:
     """Sample the weights of a model; the weights of the norms are near 1."""
-    generator = torch.Generator().manual_seed(seed)
+    random = generator(seed)
 
     def noise(*shape: int) -> Tensor:
-        return (std * torch.randn(*shape, generator=generator)).to(dtype)
+        return (std * torch.randn(*shape, generator=random)).to(dtype)
 
     def layer() -> dict[str, Tensor]:
         square = {name: noise(d_model, d_model) for name in "qkvo"}

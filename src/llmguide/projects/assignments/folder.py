@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from llmguide.exercises.course import AGENTS, agents
 from llmguide.files import write_text
 from llmguide.projects.assignments.assignment import PARTS, Assignment, part_of
 
@@ -59,6 +60,7 @@ def write_folder(assignment: Assignment, folder: Path) -> list[str]:
         "train.py": _training(assignment),
         ADAPTER: _adapter(assignment.subject, (*assignment.functions, *assignment.optional)),
         "REPORT.md": report(assignment),
+        AGENTS: agents(),
     }
     if assignment.base_functions:
         files[BASE_ADAPTER] = _adapter(assignment.base, assignment.base_functions)
