@@ -1,12 +1,6 @@
 """Answers to exercises of algorithms, as a reader would write them; the tests grade each."""
 
-from collections import Counter
 from math import inf
-
-
-def second_largest(numbers):
-    below = [x for x in numbers if x < max(numbers)]
-    return max(below, default=None)
 
 
 def first_true(low, high, test):
@@ -19,29 +13,26 @@ def first_true(low, high, test):
     return low
 
 
-def longest_without_repeat(text):
-    last, start, longest = {}, 0, 0
-    for i, letter in enumerate(text):
-        start = max(start, last.get(letter, -1) + 1)
-        last[letter] = i
-        longest = max(longest, i - start + 1)
-    return longest
+def count_inversions(items):
+    def ordered(items):
+        if len(items) < 2:
+            return items, 0
+        middle = len(items) // 2
+        left, in_left = ordered(items[:middle])
+        right, in_right = ordered(items[middle:])
+        merged, count = [], in_left + in_right
+        i = j = 0
+        while i < len(left) and j < len(right):
+            if right[j] < left[i]:
+                merged.append(right[j])
+                j += 1
+                count += len(left) - i
+            else:
+                merged.append(left[i])
+                i += 1
+        return merged + left[i:] + right[j:], count
 
-
-def coin_change(coins, amount):
-    least = [0] + [inf] * amount
-    for total in range(1, amount + 1):
-        least[total] = min((least[total - coin] + 1 for coin in coins if coin <= total), default=inf)
-    return None if least[amount] == inf else least[amount]
-
-
-def count_subarrays(numbers, k):
-    seen, total, found = Counter([0]), 0, 0
-    for x in numbers:
-        total += x
-        found += seen[total - k]
-        seen[total] += 1
-    return found
+    return ordered(items)[1]
 
 
 def is_search_tree(tree, low=-inf, high=inf):

@@ -16,3 +16,8 @@ def same_output(printed, expected):
         return [line.rstrip() for line in text.rstrip().splitlines()]
 
     return lines(printed) == lines(expected)
+
+
+def second_largest(numbers):
+    below = [x for x in numbers if x < max(numbers)]
+    return max(below, default=None)

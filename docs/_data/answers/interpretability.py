@@ -20,3 +20,14 @@ def topk_features(x, encoder, bias, k):
     scores = (x - bias) @ encoder.T
     values, indices = scores.topk(k, dim=-1)
     return torch.zeros_like(scores).scatter(-1, indices, values.relu())
+
+
+def evaluate_sae(x, encoder, decoder, bias, k):
+    features = topk_features(x, encoder, bias, k)
+    active = features != 0
+    errors = x - (features @ decoder + bias)
+    deviations = x - x.mean(dim=0)
+    explained = 1 - errors.square().sum() / deviations.square().sum()
+    l0 = active.sum(dim=1).float().mean()
+    dead = (~active.any(dim=0)).float().mean()
+    return l0.item(), explained.item(), dead.item()

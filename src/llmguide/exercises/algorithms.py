@@ -1,16 +1,14 @@
-"""Exercises of the chapter on algorithmic reasoning: a search, a window, a table, prefix sums, a tree."""
+"""Exercises of the chapter on algorithmic reasoning: halving, merging, and a tree."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from math import inf
 from typing import Any
 
-from llmguide.coding.patterns.dynamic import coin_change
 from llmguide.coding.patterns.searching import first_true
-from llmguide.coding.patterns.sliding_window import longest_without_repeat
-from llmguide.exercises.grading import Exercise, Mistake
-
-# ---- searching -------------------------------------------------------------------------------------
+from llmguide.exercises.counting import counted, items
+from llmguide.exercises.grading import Arguments, Exercise, Mistake
 
 
 def _search(low: int, high: int, test: Callable[[int], bool], *, before_middle: int = 0) -> int:
@@ -20,94 +18,28 @@ def _search(low: int, high: int, test: Callable[[int], bool], *, before_middle: 
     return low
 
 
+def _one_after_another(low: int, high: int, test: Callable[[int], bool]) -> int:
+    return next((x for x in range(low, high) if test(x)), high)
+
+
+def _counting_tests(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, str]:
+    """Observe a result, and whether the interval was halved."""
+    low, high, test = arguments
+    tested = []
+
+    def counted(x: int) -> bool:
+        tested.append(x)
+        return bool(test(x))
+
+    result = function(low, high, counted)
+    few = len(tested) <= (high - low).bit_length() + 1
+    return result, "few tests" if few else "too many tests"
+
+
 def at_least_7(x: int) -> bool:
     """Test a number for `first_true`; a named function, so that an error can show it."""
     return x >= 7
 
-
-# ---- windows and sums ------------------------------------------------------------------------------
-
-
-def _window(text: str, *, jump: Callable[[int, int, int], int], length: int = 1) -> int:
-    """Compute the window with a rule for the start from the old start, the repeat and the end."""
-    last: dict[str, int] = {}
-    start = best = 0
-    for end, letter in enumerate(text):
-        if letter in last:
-            start = jump(start, last[letter], end)
-        last[letter] = end
-        best = max(best, end - start + length)
-    return best
-
-
-def count_subarrays(numbers: Sequence[int], k: int) -> int:
-    """Count the contiguous subarrays whose sum is k.
-
-    >>> count_subarrays([3, -1, 1], 3)  # [3] and [3, -1, 1]
-    2
-    """
-    seen = {0: 1}  # prefix sums so far; the empty prefix has the sum 0
-    total = found = 0
-    for number in numbers:
-        total += number
-        found += seen.get(total - k, 0)
-        seen[total] = seen.get(total, 0) + 1
-    return found
-
-
-def _count_by_prefix_sums(
-    numbers: Sequence[int], k: int, *, empty: int = 1, often: bool = True, enter_first: bool = False
-) -> int:
-    seen = {0: empty}
-    total = found = 0
-    for number in numbers:
-        total += number
-        if enter_first:
-            seen[total] = seen.get(total, 0) + 1
-        found += seen.get(total - k, 0)
-        if not enter_first:
-            seen[total] = seen.get(total, 0) + 1 if often else 1
-    return found
-
-
-def _window_of_sum(numbers: Sequence[int], k: int) -> int:
-    start = total = found = 0
-    for end, number in enumerate(numbers):
-        total += number
-        while total > k and start <= end:
-            total -= numbers[start]
-            start += 1
-        found += total == k and start <= end
-    return found
-
-
-# ---- tables ----------------------------------------------------------------------------------------
-
-
-def _greedy(coins: Sequence[int], amount: int) -> int | None:
-    taken = 0
-    for coin in sorted(coins, reverse=True):
-        taken, amount = taken + amount // coin, amount % coin
-    return None if amount else taken
-
-
-def _each_coin_once(coins: Sequence[int], amount: int) -> int | None:
-    least = [0, *[inf] * amount]
-    for coin in coins:
-        for a in range(amount, coin - 1, -1):
-            least[a] = min(least[a], least[a - coin] + 1)
-    return None if least[amount] == inf else int(least[amount])
-
-
-def _ways(coins: Sequence[int], amount: int) -> int | None:
-    ways = [1, *[0] * amount]
-    for coin in coins:
-        for a in range(coin, amount + 1):
-            ways[a] += ways[a - coin]
-    return ways[amount] or None
-
-
-# ---- trees -----------------------------------------------------------------------------------------
 
 Tree = tuple[Any, int, Any] | None  # left, item, right
 
@@ -161,11 +93,44 @@ def _trees() -> list[tuple[Tree]]:
     ]
 
 
+def count_inversions(items: Sequence[Any], *, equal: bool = False, one: bool = False) -> int:
+    """Count the pairs in the wrong order by merge sort, with switches for the mistakes.
+
+    >>> count_inversions([3, 1, 2])
+    2
+    """
+
+    def ordered(items: list[Any]) -> tuple[list[Any], int]:
+        if len(items) < 2:
+            return items, 0
+        middle = len(items) // 2
+        (left, in_left), (right, in_right) = ordered(items[:middle]), ordered(items[middle:])
+        merged, found, i = [], in_left + in_right, 0
+        for item in right:
+            while i < len(left) and not (item <= left[i] if equal else item < left[i]):
+                merged.append(left[i])
+                i += 1
+            merged.append(item)
+            found += min(1, len(left) - i) if one else len(left) - i
+        return merged + left[i:], found
+
+    return ordered([*items])[1]
+
+
+def _each_pair(items: Sequence[Any]) -> int:
+    return sum(later < item for i, item in enumerate(items) for later in items[i + 1 :])
+
+
+def _inversion_probes() -> list[Arguments]:
+    return [([3, 1, 2],), ([],), ([5, 5, 1, 5, 1],), ([4, 3, 2, 1],), ([(37 * i) % 101 for i in range(200)],)]
+
+
 EXERCISES = (
     Exercise(
         "first-true",
         "first_true(low, high, test): the first number of low, ..., high - 1 that passes the test, or high "
-        "if none does. All numbers after one that passes pass too. Use binary search.",
+        "if none does. All numbers after one that passes pass too. The test counts the calls of `test`: for "
+        "n numbers, at most log2(n) + 2, rounded down.",
         first_true,
         lambda: [
             (0, 16, at_least_7),
@@ -173,8 +138,16 @@ EXERCISES = (
             (7, 9, at_least_7),
             (3, 8, at_least_7),
             (5, 5, at_least_7),
+            (-1000, 1000, at_least_7),
         ],
         (
+            Mistake(
+                "linear search",
+                "the number is right, but one number after another is tested",
+                "If the number in the middle passes, nothing after it has to be tested; if it fails, nothing "
+                "before it.",
+                _one_after_another,
+            ),
             Mistake(
                 "found and thrown away",
                 "a number that passes is left out of what is searched next",
@@ -200,112 +173,71 @@ EXERCISES = (
                 lambda low, high, test: found if (found := first_true(low, high, test)) < high else -1,
             ),
         ),
-        ("Invariant: what is before low fails, what is from high on passes.", "middle = (low + high) // 2"),
+        (
+            "Test the number in the middle: what do you know about the others then?",
+            "Invariant: what is before low fails, what is from high on passes.",
+            "middle = (low + high) // 2. If it passes, high = middle, else low = middle + 1, until both are "
+            "equal.",
+        ),
+        level="medium",
+        minutes=10,
+        observe=_counting_tests,
     ),
     Exercise(
-        "longest-without-repeat",
-        "longest_without_repeat(text): length of the longest substring in which no character repeats.",
-        longest_without_repeat,
-        lambda: [("abcabcbb",), ("abba",), ("tmmzuxt",), ("dvdf",), ("aabbcc",), ("",)],
+        "count-inversions",
+        "count_inversions(items) returns how many pairs of items are in the wrong order: the number of "
+        "pairs i < j with items[i] > items[j]. It measures how much a ranking differs from a sorted one. "
+        "`items` is a list of objects that can be compared, hashed and sorted. The test counts "
+        "comparisons: for n items, at most 3 n log2(n) + 3 of them, so comparing each pair is too slow.",
+        count_inversions,
+        _inversion_probes,
         (
             Mistake(
-                "start jumps back",
-                "the start moves to the character's last position even when that is before the window",
-                "In abba the second a finds the first, which is no longer in the window. Take the larger "
-                "of the two starts.",
-                partial(_window, jump=lambda start, place, end: place + 1),
+                "each pair compared",
+                "the number is right, but each pair of items is compared",
+                "That takes n (n - 1) / 2 comparisons. Sort instead: merging two sorted halves counts many "
+                "pairs with one comparison.",
+                _each_pair,
             ),
             Mistake(
-                "window starts again",
-                "a repeat throws the whole window away",
-                "In dvdf the second d leaves vd in the window. Start after the first d.",
-                partial(_window, jump=lambda start, place, end: end if place >= start else start),
+                "equal items counted",
+                "pairs of equal items are counted",
+                "Only a larger item before a smaller one counts. On equality take the item on the left "
+                "first.",
+                partial(count_inversions, equal=True),
             ),
             Mistake(
-                "length off by one",
-                "the character at the end is not counted",
-                "From start to end, both included, there are end - start + 1 characters.",
-                partial(_window, jump=lambda start, place, end: max(start, place + 1), length=0),
+                "one for each step of the merge",
+                "an item of the right half counts once, however many items of the left half are larger",
+                "All items that are left in the left half are larger: add their number.",
+                partial(count_inversions, one=True),
             ),
             Mistake(
-                "characters of the whole text",
-                "the different characters of the text are counted",
-                "A substring is contiguous: it has no gaps.",
-                lambda text: len(set(text)),
-            ),
-        ),
-        ("Remember where each character was seen last.", "The start moves forward only."),
-    ),
-    Exercise(
-        "coin-change",
-        "coin_change(coins, amount): the smallest number of coins that make the amount, each as often as you "
-        "like, or None if no coins do.",
-        coin_change,
-        lambda: [([1, 3, 4], 6), ([2], 3), ([2], 0), ([5, 2], 6), ([1, 5, 10], 18)],
-        (
-            Mistake(
-                "greedy",
-                "the largest coin that fits is always taken",
-                "4 + 1 + 1 makes 6 with three coins, 3 + 3 with two.",
-                _greedy,
+                "neighbors only",
+                "only neighboring items are compared",
+                "In 3, 2, 1 the pair of 3 and 1 counts as well.",
+                lambda items: sum(b < a for a, b in pairwise(items)),
             ),
             Mistake(
-                "each coin once",
-                "each coin is used once at most",
-                "Go through the amounts upward, so that a coin can be used again.",
-                _each_coin_once,
-            ),
-            Mistake(
-                "ways counted",
-                "the ways to make the amount are counted",
-                "Take the minimum of 1 + least[a - coin], not the sum.",
-                _ways,
-            ),
-            Mistake(
-                "0 for impossible",
-                "an amount that no coins make needs 0 coins",
-                "0 coins make the amount 0 and no other. Impossible is None.",
-                lambda coins, amount: coin_change(coins, amount) or 0,
-            ),
-        ),
-        ("State: the smallest number of coins for each amount up to this one.", "least[0] = 0."),
-    ),
-    Exercise(
-        "count-subarrays",
-        "count_subarrays(numbers, k): the number of nonempty contiguous subarrays whose sum is k. "
-        "Numbers may be negative.",
-        count_subarrays,
-        lambda: [([3, -1, 1], 3), ([5, -1], 4), ([0, 0, 0], 0), ([1, 1, 1], 2), ([2], 2), ([], 0)],
-        (
-            Mistake(
-                "sliding window",
-                "the window is shrunk when its sum is too large, although a negative number may follow",
-                "Shrinking is safe only if every number is positive. Use differences of prefix sums.",
-                _window_of_sum,
-            ),
-            Mistake(
-                "empty prefix forgotten",
-                "subarrays that begin at the first number are missed",
-                "Before anything is read, the sum 0 has been seen once.",
-                partial(_count_by_prefix_sums, empty=0),
-            ),
-            Mistake(
-                "entered before looked up",
-                "the empty subarray counts when k is 0",
-                "Look up first, then enter the prefix sum.",
-                partial(_count_by_prefix_sums, enter_first=True),
-            ),
-            Mistake(
-                "each prefix sum once",
-                "a prefix sum that was seen several times counts once",
-                "Each position where it was seen starts another subarray. Keep counts, not a set.",
-                partial(_count_by_prefix_sums, often=False),
+                "pairs in the right order",
+                "the pairs with items[i] < items[j] are counted",
+                "An inversion has the larger item first.",
+                lambda items: count_inversions(items[::-1]),
             ),
         ),
         (
-            "The sum of a subarray is the difference of two prefix sums.",
-            "At each position, how often has this prefix sum minus k been seen?",
+            "Split the list in halves. A pair is in the left half, in the right half, or has one item in "
+            "each.",
+            "If both halves are sorted, how many items of the left one are larger than an item of the right "
+            "one? That can be answered while merging.",
+            "Let a function return the sorted items and the number of inversions. When the merge takes an "
+            "item from the right half, add the number of items that are still in the left half.",
         ),
+        level="hard",
+        minutes=30,
+        after="Kendall's tau, a correlation of rankings, is 1 - 4 times the inversions over n (n - 1) if "
+        "there are no ties.",
+        observe=counted(items, lambda items: 3 * len(items) * len(items).bit_length() + 3),
     ),
     Exercise(
         "is-search-tree",
@@ -333,6 +265,12 @@ EXERCISES = (
                 _equals_allowed,
             ),
         ),
-        ("What is allowed in the left subtree of 5, to the right of 2?", "is_search_tree(left, low, item)."),
+        (
+            "What is allowed in the left subtree of 5, to the right of 2?",
+            "Pass two bounds down: everything in a subtree is between them.",
+            "The left subtree gets the item as its upper bound, the right one as its lower bound.",
+        ),
+        level="medium",
+        minutes=10,
     ),
 )

@@ -112,7 +112,13 @@ EXERCISES = (
                 lambda weights, free, code, data: "open source" if weights else "closed",
             ),
         ),
-        ("Without weights it is closed, whatever else was published.", "Open source: nothing is held back."),
+        (
+            "Without weights it is closed, whatever else was published.",
+            "Open source: nothing is held back.",
+            "Open source needs all four. Weights without one of the other three are open weights.",
+        ),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "config-params",
@@ -160,10 +166,14 @@ EXERCISES = (
             ),
         ),
         (
+            "List the matrices of one block, then what there is besides the blocks.",
             "A block: queries and output d x d each, keys and values d x kv each, three of d x "
-            "intermediate_size.",
-            "kv = hidden_size / num_attention_heads * num_key_value_heads.",
+            "intermediate_size, two norms of d.",
+            "kv = hidden_size / num_attention_heads * num_key_value_heads. Embedding and head count once if "
+            "they are tied.",
         ),
+        level="medium",
+        minutes=15,
     ),
     Exercise(
         "expert-params",
@@ -205,7 +215,13 @@ EXERCISES = (
                 lambda shared, expert, n_experts, n_active: (shared + n_experts * expert,) * 2,
             ),
         ),
-        ("Total for memory, active for speed.",),
+        (
+            "Total for memory, active for speed.",
+            "Each expert is stored, but a token visits only n_active of them.",
+            "Both numbers contain the shared parameters, plus a number of experts times the size of one.",
+        ),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "cache-bytes",
@@ -239,6 +255,12 @@ EXERCISES = (
                 lambda L, H, K, E, T: cache_bytes(1, H, K, E, T),
             ),
         ),
-        ("How many numbers does the cache store for one token in one layer?",),
+        (
+            "How many numbers does the cache store for one token in one layer?",
+            "Keys and values, for each of the heads that have their own.",
+            "Multiply by layers and tokens, and by the bytes of a number of 16 bits.",
+        ),
+        level="warm-up",
+        minutes=5,
     ),
 )

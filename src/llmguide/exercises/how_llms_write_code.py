@@ -118,7 +118,13 @@ EXERCISES = (
                 ],
             ),
         ),
-        ("Three slices of the text.", "The middle goes last, because it is what the model has to write."),
+        (
+            "Three slices of the text.",
+            "The middle goes last, because it is what the model has to write.",
+            "PSM means prefix, suffix, middle. Put each sentinel before its part.",
+        ),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "pass-at-k",
@@ -152,7 +158,13 @@ EXERCISES = (
                 lambda n, c, k: c / n,
             ),
         ),
-        ("Count the choices without a pass: all k come from the n - c that fail.", "math.comb(n, k)."),
+        (
+            "It is easier to count the choices that fail.",
+            "Count the choices without a pass: all k come from the n - c that fail.",
+            "math.comb(n, k) is the number of ways to choose k of n.",
+        ),
+        level="medium",
+        minutes=10,
     ),
     Exercise(
         "same-output",
@@ -202,7 +214,13 @@ EXERCISES = (
                 lambda printed, expected: same_output(printed.lower(), expected.lower()),
             ),
         ),
-        ("Split the text into lines first.", "[line.rstrip() for line in text.rstrip().splitlines()]"),
+        (
+            "Bring both outputs into a form in which the white space that does not count is gone.",
+            "Split the text into lines, and strip each of them at its end. Which lines may be dropped?",
+            "[line.rstrip() for line in text.rstrip().splitlines()]",
+        ),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "second-largest",
@@ -238,6 +256,9 @@ EXERCISES = (
         (
             "What should happen for [5, 5], for one number, for none?",
             "What is the maximum of the numbers that are below the maximum?",
+            "If no number is below the maximum, the answer is None. max has a parameter `default`.",
         ),
+        level="warm-up",
+        minutes=10,
     ),
 )

@@ -1,22 +1,14 @@
-"""Exercises of the post-training chapter: targets, masks, rewards, policy gradients."""
+"""Exercises of supervised fine-tuning: targets, masks, packing, log-probabilities."""
 
 from functools import partial
-from itertools import accumulate
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.post_training.preferences.dpo import sequence_logprob
-from llmguide.post_training.preferences.reward_model import bradley_terry_loss
-from llmguide.post_training.rl.grpo_losses import group_advantages
-from llmguide.post_training.rl.policy_gradient import clipped_surrogate, kl_estimate
-from llmguide.post_training.rl.ppo_losses import gae
 from llmguide.post_training.sft import completion, shifted
-
-# ---- supervised fine-tuning ------------------------------------------------------------------------
 
 
 def _targets(prompt: list[int], answer: list[int]) -> list[int]:
@@ -51,9 +43,6 @@ def _turns(
     return ids, mask
 
 
-# ---- log-probabilities and divergences -------------------------------------------------------------
-
-
 def _logprobs(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
 
@@ -63,51 +52,54 @@ def _logprob_probes() -> list[Arguments]:
     return [(noise(0, 2, 4, 5), labels), (2 * noise(1, 1, 3, 4), torch.tensor([[3, 0, 1]]))]
 
 
-def _kl(logits: Tensor, ref_logits: Tensor) -> Tensor:
-    p, q = logits.log_softmax(-1), ref_logits.log_softmax(-1)
-    return (p.exp() * (p - q)).sum(-1)
+Row = tuple[list[int], list[int], list[int]]
 
 
-# ---- policy gradients ------------------------------------------------------------------------------
+def pack(
+    examples: list[tuple[list[int], list[int]]],
+    length: int,
+    *,
+    learned: str = "response",
+    shift: int = 1,
+    joined: bool = False,
+    restart: bool = True,
+    next_fit: bool = False,
+    padding: int = IGNORE_INDEX,
+) -> list[Row]:
+    """Pack fine-tuning examples into rows, with switches for the mistakes."""
+    rows: list[Row] = []
+    for prompt, response in examples:
+        ids = [*prompt, *response]
+        fits = [row for row in rows[-1 if next_fit else 0 :] if len(row[0]) + len(ids) <= length]
+        row = fits[0] if fits else ([], [], [])
+        if not fits:
+            rows.append(row)
+        labels = [token if learned == "all" else IGNORE_INDEX for token in prompt] + response
+        targets = [*labels, IGNORE_INDEX][shift : shift + len(ids)]
+        if learned == "inputs":  # the mask of the inputs on the next tokens
+            targets = [IGNORE_INDEX] * len(prompt) + [*response[1:], IGNORE_INDEX]
+        if joined and row[1]:
+            row[1][-1] = labels[0]
+        start = 0 if restart else len(row[0])
+        row[0].extend(ids)
+        row[1].extend(targets)
+        row[2].extend(range(start, start + len(ids)))
+    for inputs, targets, positions in rows:
+        missing = length - len(inputs)
+        inputs.extend([0] * missing)
+        targets.extend([padding] * missing)
+        positions.extend([0] * missing)
+    return rows
 
 
-def _advantages(rewards: Tensor, values: Tensor, gamma: float, lam: float) -> Tensor:
-    return gae(rewards, values, gamma=gamma, lam=lam)[0]
-
-
-def _backwards(rewards: Tensor, following: Tensor, values: Tensor, gamma: float, decay: float) -> Tensor:
-    """Compute advantages with any definition of the next value and any factor of the next advantage."""
-    deltas = (rewards + gamma * following - values).flip(1).unbind(1)
-    found = list(accumulate(deltas, lambda advantage, delta: delta + decay * advantage))
-    return torch.stack(found, dim=1).flip(1)
-
-
-def _next(values: Tensor) -> Tensor:
-    return F.pad(values[:, 1:], (0, 1))
-
-
-def _gae_probes() -> list[Arguments]:
+def _pack_probes() -> list[Arguments]:
+    examples = [([11, 12], [13, 14]), ([21], [22, 23, 24]), ([], [31, 32]), ([41, 42], [43])]
     return [
-        (noise(6, 2, 4), noise(7, 2, 4), 0.9, 0.8),
-        (torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.2, 0.5, 0.6]]), 0.95, 0.5),
+        (examples, 8),
+        (examples[1:], 6),
+        ([([11, 12, 13], [14, 15]), ([21, 22], [23, 24]), ([31], [32])], 7),
+        ([], 4),
     ]
-
-
-def _in_groups(
-    rewards: Tensor, group_size: int, *, correction: int = 1, eps: float = 1e-4, centered: bool = True
-) -> Tensor:
-    grouped = rewards.view(-1, group_size)
-    mean = grouped.mean(dim=1, keepdim=True) if centered else 0.0
-    return ((grouped - mean) / (grouped.std(dim=1, keepdim=True, correction=correction) + eps)).flatten()
-
-
-def _surrogate(logp: Tensor, old_logp: Tensor, advantages: Tensor, clip: float) -> Tensor:
-    return clipped_surrogate(logp, old_logp, advantages, clip_eps=clip)
-
-
-def _surrogate_probes() -> list[Arguments]:
-    logp = torch.tensor([2.0, 0.5, 2.0, 0.5, 1.1]).log()
-    return [(logp, torch.zeros(5), torch.tensor([1.0, 1.0, -1.0, -1.0, 2.0]), 0.2)]
 
 
 EXERCISES = (
@@ -143,7 +135,13 @@ EXERCISES = (
                 lambda prompt, answer: _hidden_prompt(prompt, answer, max(len(prompt) - 2, 0)),
             ),
         ),
-        ("Write the ids on one line, and the next ids below them.",),
+        (
+            "Write the ids on one line, and the next ids below them.",
+            "Which of the next ids belong to the answer? The last token of the prompt already predicts one.",
+            "len(prompt) - 1 targets are tokens of the prompt. They become -100, and the answer follows.",
+        ),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "turn-mask",
@@ -184,7 +182,11 @@ EXERCISES = (
         (
             "Build both lists side by side, message by message.",
             "The 2 at the end of a response is learned, the one at the end of a question is not.",
+            "A message adds [1, role, *content, 2] to the ids. In a response, the content and the 2 are "
+            "learned.",
         ),
+        level="medium",
+        minutes=10,
     ),
     Exercise(
         "sequence-logprob",
@@ -221,251 +223,84 @@ EXERCISES = (
                 ).sum(-1),
             ),
         ),
-        ("log_softmax, gather, mask, sum.",),
+        (
+            "The log-probability of a row is a sum: which probability does the model give to each label?",
+            "log_softmax over the vocabulary, then gather the entry of each label.",
+            "gather cannot take -100. Clamp the labels first, and mask the result before the sum over T.",
+        ),
+        level="medium",
+        minutes=10,
     ),
     Exercise(
-        "bradley-terry",
-        "bradley_terry(chosen, rejected): mean loss of a reward model from the rewards of pairs.",
-        bradley_terry_loss,
-        lambda: [(torch.tensor([2.0, 0.5]), torch.tensor([1.0, 1.5])), (noise(8, 4), noise(9, 4))],
+        "pack",
+        "pack(examples, length) packs fine-tuning examples into rows of `length` tokens. An example is a "
+        "pair of lists of ids: a prompt, which may be empty, and a response. Take the examples in the given "
+        "order. Put each one whole into the first row that has room for it, after the examples that are "
+        "already there; if no row has room, open a new one at the end. No example is longer than a row. "
+        "Return the list of rows. A row is a tuple (inputs, targets, positions) of three lists of `length` "
+        "ints. The inputs are all tokens of its examples. `targets[i]` is the token that the model has to "
+        "predict from the inputs up to index i, or -100 where there is no loss. There is a loss on all "
+        "tokens of the responses and on nothing else. No token is predicted from another example, so the "
+        "first token of a response without a prompt has no loss. A position is the index of a token in its "
+        "own example, from 0. Fill rows up with input 0, target -100 and position 0.",
+        pack,
+        _pack_probes,
         (
             Mistake(
-                "pair swapped",
-                "the loss falls when the rejected completion gets the higher reward",
-                "chosen - rejected: the loss falls as the chosen reward rises.",
-                lambda chosen, rejected: bradley_terry_loss(rejected, chosen),
+                "label shift forgotten",
+                "the target is the token at the same index, not the next one",
+                "The model has already read the token at this index. It has to predict the one that follows.",
+                partial(pack, shift=0),
             ),
             Mistake(
-                "logarithm forgotten",
-                "the probability is averaged instead of its logarithm",
-                "The loss is -log sigmoid. Use logsigmoid, which does not underflow.",
-                lambda chosen, rejected: -torch.sigmoid(chosen - rejected).mean(),
+                "mask of the input",
+                "there is a loss where the input is a response token",
+                "What counts is the target. The last token of the prompt predicts the first of the response.",
+                partial(pack, learned="inputs"),
             ),
             Mistake(
-                "sum instead of mean",
-                "the losses are summed",
-                "Divide by the number of pairs.",
-                lambda chosen, rejected: -F.logsigmoid(chosen - rejected).sum(),
+                "loss on the prompt",
+                "prompt tokens are targets as well",
+                "Targets that belong to a prompt are -100.",
+                partial(pack, learned="all"),
             ),
             Mistake(
-                "logarithm of the mean",
-                "the mean is taken before the logarithm",
-                "The likelihood of all pairs is a product, so take the logarithm of each pair first.",
-                lambda chosen, rejected: -torch.sigmoid(chosen - rejected).mean().log(),
+                "examples run into each other",
+                "the last token of an example predicts the first token of the next one",
+                "Build the targets of each example by itself; the last of them is -100. With a prompt that "
+                "is not empty, the mask hides this mistake.",
+                partial(pack, joined=True),
+            ),
+            Mistake(
+                "positions run on",
+                "the positions are counted through the row",
+                "Each example starts again at position 0.",
+                partial(pack, restart=False),
+            ),
+            Mistake(
+                "only the last row tried",
+                "an example goes to the last row or to a new one",
+                "An earlier row may still have room. Look at all rows, from the first on.",
+                partial(pack, next_fit=True),
+            ),
+            Mistake(
+                "padding learned",
+                "the target of the padding is 0, so that the model learns to predict padding",
+                "The target of padding is -100.",
+                partial(pack, padding=0),
             ),
         ),
-        ("The chosen completion is preferred with probability sigmoid(difference).",),
-    ),
-    Exercise(
-        "kl",
-        "kl(logits, ref_logits): KL(policy || reference) in nats of each row, from the logits of both.",
-        _kl,
-        lambda: [(noise(10, 3, 5), noise(11, 3, 5)), (2 * noise(12, 1, 4), noise(13, 1, 4))],
         (
-            Mistake(
-                "KL the other way around",
-                "KL(reference || policy) is computed",
-                "The average is over what the policy would write. F.kl_div(input, target) has the target "
-                "first in the formula.",
-                lambda logits, ref_logits: _kl(ref_logits, logits),
-            ),
-            Mistake(
-                "KL sign",
-                "the divergence is negative",
-                "Take log policy minus log reference. A KL divergence is never below 0.",
-                lambda logits, ref_logits: -_kl(logits, ref_logits),
-            ),
-            Mistake(
-                "mean over the vocabulary",
-                "the terms are averaged over the vocabulary",
-                "It is an expectation: weighted by the probabilities and summed. F.kl_div's "
-                "reduction='mean' is a trap.",
-                lambda logits, ref_logits: _kl(logits, ref_logits) / logits.shape[-1],
-            ),
-            Mistake(
-                "not weighted",
-                "the log-ratios are summed without the probabilities of the policy",
-                "Weight each by the probability that the policy gives the token.",
-                lambda logits, ref_logits: (logits.log_softmax(-1) - ref_logits.log_softmax(-1)).sum(-1),
-            ),
+            "Split the work: first the ids, targets and positions of one example, then the row that they go "
+            "to, and last the padding.",
+            "For one example, write -100 for each prompt token, followed by the response. How do you get "
+            "from these labels to targets that are one step ahead?",
+            "Drop the first label and append -100. The first row with room is next(row for row in rows if "
+            "...), with a default for the case that there is none.",
         ),
-        ("p * (log p - log q), summed.",),
-    ),
-    Exercise(
-        "kl-estimate",
-        "k3(logp, ref_logp): the estimate of KL(policy || reference) that is never negative, from the "
-        "log-probabilities of tokens that the policy sampled: exp(d) - 1 - d with d = ref_logp - logp.",
-        partial(kl_estimate, kind="k3"),
-        lambda: [(noise(14, 4) - 2, noise(15, 4) - 2)],
-        (
-            Mistake(
-                "KL sign",
-                "d is policy minus reference",
-                "The policy sampled the tokens, so its log-probability is subtracted.",
-                lambda logp, ref_logp: kl_estimate(ref_logp, logp, "k3"),
-            ),
-            Mistake(
-                "k1 instead of k3",
-                "only the log-ratio is returned, which is often negative",
-                "Add exp(d) - 1, whose mean is 0.",
-                kl_estimate,
-            ),
-            Mistake(
-                "1 forgotten",
-                "1 is not subtracted",
-                "At d = 0 the estimate is 0.",
-                lambda logp, ref_logp: kl_estimate(logp, ref_logp, "k3") + 1,
-            ),
-        ),
-        ("torch.expm1(d) is exp(d) - 1 without loss of digits.",),
-    ),
-    Exercise(
-        "gae",
-        "gae(rewards, values, gamma, lam): advantages (B, T). delta_t = r_t + gamma V_(t+1) - V_t and "
-        "A_t = delta_t + gamma lam A_(t+1); after the last token the value is 0.",
-        _advantages,
-        _gae_probes,
-        (
-            Mistake(
-                "next value off by one",
-                "the value of the same token is used instead of that of the next token",
-                "delta compares V_t with what came: r_t and the value one token later.",
-                lambda r, v, gamma, lam: _backwards(r, v, v, gamma, gamma * lam),
-            ),
-            Mistake(
-                "value after the end",
-                "the last value is used again after the last token",
-                "The completion is over, so the next value is 0.",
-                lambda r, v, gamma, lam: _backwards(
-                    r, torch.cat([v[:, 1:], v[:, -1:]], dim=1), v, gamma, gamma * lam
-                ),
-            ),
-            Mistake(
-                "lambda forgotten",
-                "the next advantage is multiplied by gamma alone",
-                "Multiply it by gamma * lam.",
-                lambda r, v, gamma, lam: _backwards(r, _next(v), v, gamma, gamma),
-            ),
-            Mistake(
-                "gamma forgotten in the sum",
-                "the next advantage is multiplied by lambda alone",
-                "Multiply it by gamma * lam.",
-                lambda r, v, gamma, lam: _backwards(r, _next(v), v, gamma, lam),
-            ),
-            Mistake(
-                "one step only",
-                "the deltas are returned, as with lambda 0",
-                "Add gamma lam times the advantage of the next token, from the end to the start.",
-                lambda r, v, gamma, lam: _backwards(r, _next(v), v, gamma, 0.0),
-            ),
-            Mistake(
-                "returns instead of advantages",
-                "the values are added: these are the returns",
-                "Returns train the value model, advantages the policy.",
-                lambda r, v, gamma, lam: _advantages(r, v, gamma, lam) + v,
-            ),
-            Mistake(
-                "forward instead of backward",
-                "the sum runs from the first token to the last",
-                "A token is responsible for what comes after it.",
-                lambda r, v, gamma, lam: _backwards(
-                    r.flip(1), _next(v).flip(1), v.flip(1), gamma, gamma * lam
-                ).flip(1),
-            ),
-        ),
-        ("Loop over t from the end.", "Keep two things: the next value and the next advantage."),
-    ),
-    Exercise(
-        "group-advantages",
-        "group_advantages(rewards, group_size): (r - mean) / (std + 1e-4) within each group of neighboring "
-        "completions, std with Bessel's correction.",
-        group_advantages,
-        lambda: [
-            (torch.tensor([1.0, 0.0, 0.0, 1.0, 5.0, 5.0, 5.0, 5.0, 2.0, 3.0, 7.0, 1.0]), 4),
-            (noise(16, 6), 3),
-        ],
-        (
-            Mistake(
-                "advantage not normalized",
-                "the mean is subtracted and nothing is divided (this is Dr. GRPO)",
-                "Divide by the standard deviation of the group.",
-                partial(group_advantages, scale=False),
-            ),
-            Mistake(
-                "normalized over the batch",
-                "mean and standard deviation are those of all completions together",
-                "The completions of an easy prompt would all look good. Compare within a group: "
-                "view(-1, group_size).",
-                lambda rewards, group_size: _in_groups(rewards, len(rewards)),
-            ),
-            Mistake(
-                "deviation without Bessel's correction",
-                "the variance is divided by G instead of G - 1",
-                "torch.std divides by G - 1 by default; numpy's does not.",
-                partial(_in_groups, correction=0),
-            ),
-            Mistake(
-                "division by zero",
-                "nothing keeps the division finite in a group of equal rewards",
-                "Add 1e-4 to the standard deviation. Such a group teaches nothing: its advantages are 0.",
-                partial(_in_groups, eps=0.0),
-            ),
-            Mistake(
-                "mean not subtracted",
-                "the rewards are only divided",
-                "Without a baseline every completion with a positive reward is reinforced.",
-                partial(_in_groups, centered=False),
-            ),
-        ),
-        ("rewards.view(-1, group_size), then mean and std over dim 1.",),
-    ),
-    Exercise(
-        "ppo-clip",
-        "surrogate(logp, old_logp, advantages, clip): PPO's loss of each action, minus the smaller of the "
-        "ratio times the advantage and the clipped ratio times the advantage.",
-        _surrogate,
-        _surrogate_probes,
-        (
-            Mistake(
-                "larger instead of smaller",
-                "the larger of the two is taken",
-                "The minimum is a lower bound: an improvement beyond the clip range does not count, a "
-                "change for the worse does.",
-                lambda logp, old, advantages, clip: (
-                    -torch.maximum(
-                        (logp - old).exp() * advantages,
-                        (logp - old).exp().clamp(1 - clip, 1 + clip) * advantages,
-                    )
-                ),
-            ),
-            Mistake(
-                "only the clipped term",
-                "the ratio is always clipped",
-                "Where the ratio has gone the wrong way, the gradient has to bring it back. Take the "
-                "minimum of both.",
-                lambda logp, old, advantages, clip: (
-                    -(logp - old).exp().clamp(1 - clip, 1 + clip) * advantages
-                ),
-            ),
-            Mistake(
-                "not clipped",
-                "the ratio is not clipped",
-                "Several steps on the same completions could then move the policy far away.",
-                lambda logp, old, advantages, clip: -(logp - old).exp() * advantages,
-            ),
-            Mistake(
-                "ratio upside down",
-                "the ratio is old over new",
-                "The ratio is exp(logp - old_logp).",
-                lambda logp, old, advantages, clip: _surrogate(old, logp, advantages, clip),
-            ),
-            Mistake(
-                "sign of the loss",
-                "the objective is returned, which an optimizer would minimize",
-                "A loss is minimized: put a minus in front.",
-                lambda logp, old, advantages, clip: -_surrogate(logp, old, advantages, clip),
-            ),
-        ),
-        ("Four cases: ratio too high or too low, advantage positive or negative.",),
+        level="medium",
+        minutes=25,
+        after="Packing also needs an attention mask, so that no example attends to another one. The "
+        "positions that restart at 0 are how kernels for packed rows learn where an example begins.",
     ),
 )

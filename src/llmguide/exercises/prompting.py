@@ -178,7 +178,13 @@ EXERCISES = (
                 ),
             ),
         ),
-        ("A regular expression with re.DOTALL finds the blocks.", "Filter them by name, then take the last."),
+        (
+            "Find all blocks first, then choose among them.",
+            "A regular expression with re.DOTALL finds the blocks.",
+            "Keep those with a line that begins with def and the name, then take the last.",
+        ),
+        level="medium",
+        minutes=10,
     ),
     Exercise(
         "vote",
@@ -225,9 +231,12 @@ EXERCISES = (
             ),
         ),
         (
-            "Group the candidates by the tuple of their results.",
-            "max(groups, key=len) takes the first of equals.",
+            "Which candidates agree with each other on all calls?",
+            "Group the candidates by the tuple of their results, without those that fail on every call.",
+            "max(groups.values(), key=len) takes the first of equals. What does it do without groups?",
         ),
+        level="medium",
+        minutes=15,
     ),
     Exercise(
         "refine",
@@ -277,7 +286,13 @@ EXERCISES = (
                 ],
             ),
         ),
-        ("A new list: old messages, answer, request.",),
+        (
+            "What does the model have to read to know what to change?",
+            "A new list: old messages, answer, request.",
+            "The answer has the role assistant, the request the role user.",
+        ),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "solve",
@@ -313,6 +328,12 @@ EXERCISES = (
                 _hopeful,
             ),
         ),
-        ("Keep the list of what failed; its length is the number of times that you asked.",),
+        (
+            "Which three events end the loop?",
+            "Keep the list of what failed; its length is the number of times that you asked.",
+            "In each round: ask, return if the answer passes, return if it is in the list, append it.",
+        ),
+        level="medium",
+        minutes=15,
     ),
 )

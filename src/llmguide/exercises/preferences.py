@@ -1,16 +1,15 @@
-"""Exercises of preferences and of adapters: losses of pairs, low-rank layers and their size, 4-bit codes."""
+"""Exercises of learning from preferences: the losses and their classic mistakes."""
+
+import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
-from llmguide.post_training.adapters.lora_layer import add_low_rank
-from llmguide.post_training.adapters.quantization import NF4, dequantize, quantize
 from llmguide.post_training.preferences.dpo import dpo_loss
-from llmguide.post_training.preferences.preference_losses import ipo_loss, simpo_loss
-
-# ---- preferences -----------------------------------------------------------------------------------
+from llmguide.post_training.preferences.preference_losses import ipo_loss, kto_kl, kto_loss, simpo_loss
 
 
 def _dpo(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,29 +48,45 @@ def _simpo_probes() -> list[Arguments]:
 GAMMA = 0.5
 
 
-# ---- adapters --------------------------------------------------------------------------------------
+def kto(
+    ratios: Tensor,
+    is_good: Tensor,
+    mismatched: Tensor,
+    beta: float,
+    good_weight: float,
+    *,
+    least: float = 0.0,
+) -> Tensor:
+    """Compute the KTO loss from log-ratios; ``least`` is the smallest reference point."""
+    zero = torch.zeros_like(ratios)
+    reference = kto_kl(mismatched, 0 * mismatched) if least == 0 else mismatched.mean().clamp(min=least)
+    loss: Tensor = kto_loss(ratios, zero, is_good, reference, beta=beta, good_weight=good_weight)[0]
+    return loss
 
 
-def _lora(x: Tensor, W: Tensor, A: Tensor, B: Tensor, alpha: float) -> Tensor:
-    return add_low_rank(F.linear(x, W), x, A, B, alpha / len(A))
+def _kto_mirrored(
+    ratios: Tensor, is_good: Tensor, mismatched: Tensor, beta: float, good_weight: float
+) -> Tensor:
+    """Mirror the log-ratio of bad completions, but not the reference point."""
+    reference = kto_kl(mismatched, 0 * mismatched)
+    gain = beta * (torch.where(is_good, ratios, -ratios) - reference)
+    return (torch.where(is_good, good_weight, 1.0) * (1 - gain.sigmoid())).mean()
 
 
-def _low_rank(x: Tensor, W: Tensor, A: Tensor, B: Tensor, scale: float) -> Tensor:
-    return x @ W.T + scale * (x @ A.T) @ B.T
+def _kto_logarithm(
+    ratios: Tensor, is_good: Tensor, mismatched: Tensor, beta: float, good_weight: float
+) -> Tensor:
+    reference = kto_kl(mismatched, 0 * mismatched)
+    gain = beta * torch.where(is_good, ratios - reference, reference - ratios)
+    return -(torch.where(is_good, good_weight, 1.0) * F.logsigmoid(gain)).mean()
 
 
-def _n_params(shapes: list[tuple[int, int]], rank: int) -> int:
-    return sum(rank * (d_in + d_out) for d_in, d_out in shapes)
-
-
-def _in_four_bits(block: Tensor) -> Tensor:
-    codes, scales = quantize(block, NF4, len(block))
-    return dequantize(codes, scales, NF4, len(block))
-
-
-def _scaled_by(block: Tensor, scale: Tensor) -> Tensor:
-    """The nearest codes of NF4, by any scale."""
-    return scale * NF4[(block[:, None] / scale - NF4).abs().argmin(dim=1)]
+def _kto_probes() -> list[Arguments]:
+    is_good = torch.tensor([True, False, True, True, False])
+    return [
+        (2 * noise(41, 5), is_good, noise(42, 5) + 0.8, 0.3, 1.5),
+        (noise(43, 5), ~is_good, noise(44, 5) - 1.0, 0.5, 2.0),
+    ]
 
 
 EXERCISES = (
@@ -129,9 +144,12 @@ EXERCISES = (
             ),
         ),
         (
+            "DPO is the loss of a reward model whose rewards are implicit. Compute the rewards first.",
             "Reward: beta * (policy - reference).",
             "Loss: -logsigmoid(chosen reward - rejected reward), averaged.",
         ),
+        level="medium",
+        minutes=10,
     ),
     Exercise(
         "ipo",
@@ -173,7 +191,14 @@ EXERCISES = (
                 lambda pc, pr, rc, rr, beta: _ipo(pr, pc, rr, rc, beta),
             ),
         ),
-        ("The margin is the difference of two log-ratios, without beta.",),
+        (
+            "The margin says how much more the policy prefers the chosen completion than the reference model "
+            "does.",
+            "The margin is the difference of two log-ratios, without beta.",
+            "Subtract the target 1 / (2 beta) from the margin, square, and average.",
+        ),
+        level="medium",
+        minutes=10,
     ),
     Exercise(
         "simpo",
@@ -213,123 +238,81 @@ EXERCISES = (
                 lambda c, n, r, m, beta: _simpo(r, m, c, n, beta),
             ),
         ),
-        ("-logsigmoid(beta (mean of the chosen - mean of the rejected) - gamma), then the mean.",),
-    ),
-    Exercise(
-        "lora",
-        "lora(x, W, A, B, alpha): a linear layer W (out, in) with an adapter A (r, in), B (out, r) whose "
-        "scale is alpha / r. No bias.",
-        _lora,
-        lambda: [(noise(17, 3, 6), noise(18, 5, 6), noise(19, 2, 6), noise(20, 5, 2), 8.0)],
         (
-            Mistake(
-                "scale forgotten",
-                "the product of the adapter is added as it is",
-                "Multiply by alpha / r.",
-                lambda x, W, A, B, alpha: _low_rank(x, W, A, B, 1.0),
-            ),
-            Mistake(
-                "alpha not divided by r",
-                "the scale is alpha",
-                "Divide by r, so that the update does not grow with the rank.",
-                _low_rank,
-            ),
-            Mistake(
-                "divided by the root of r",
-                "the scale is alpha / sqrt(r) (this is rsLoRA)",
-                "The original divides by r.",
-                lambda x, W, A, B, alpha: _low_rank(x, W, A, B, alpha / len(A) ** 0.5),
-            ),
-            Mistake(
-                "frozen layer forgotten",
-                "only the adapter is applied",
-                "The adapter adds to the frozen weights: x W^T + ...",
-                lambda x, W, A, B, alpha: _low_rank(x, 0 * W, A, B, alpha / len(A)),
-            ),
-            Mistake(
-                "frozen layer scaled as well",
-                "the scale multiplies the sum",
-                "Only the adapter's part is scaled.",
-                lambda x, W, A, B, alpha: alpha / len(A) * _low_rank(x, W, A, B, 1.0),
-            ),
+            "SimPO has no reference model. What takes the place of the log-ratio?",
+            "The reward is beta times the mean log-probability per token.",
+            "-logsigmoid(beta (mean of the chosen - mean of the rejected) - gamma), then the mean.",
         ),
-        ("Compute two thin products instead of one with B A.",),
+        level="medium",
+        minutes=10,
     ),
     Exercise(
-        "lora-params",
-        "lora_params(shapes, rank): the number of trainable parameters of LoRA on linear layers, each "
-        "given as (d_in, d_out).",
-        _n_params,
-        lambda: [([(4096, 4096), (4096, 1024)], 16), ([(768, 3072), (3072, 768), (5, 7)], 8)],
+        "kto",
+        "kto(ratios, is_good, mismatched, beta, good_weight) returns the loss of KTO, a scalar tensor. KTO "
+        "needs no pairs: each of B completions is labeled good or bad. `ratios` (B,) are the log-ratios of "
+        "the completions' probabilities, policy to reference model, and `is_good` (B,) the labels. "
+        "`mismatched` (B,) are log-ratios of completions that were paired with other prompts. Their mean "
+        "estimates the KL divergence of the policy from the reference model. This estimate, raised to 0 if "
+        "it is negative, is the reference point. The value of a good completion is the sigmoid of beta times "
+        "the amount by which its log-ratio is above the reference point; for a bad one, of beta times the "
+        "amount by which it is below. The loss of a completion is 1 minus its value; that of a good one is "
+        "multiplied by good_weight. Return the mean over the B completions.",
+        kto,
+        _kto_probes,
         (
             Mistake(
-                "the frozen weights counted",
-                "the weights of the layers are counted, and not the adapters",
-                "They are frozen. A has r rows of d_in numbers, B has d_out rows of r.",
-                lambda shapes, rank: sum(d_in * d_out for d_in, d_out in shapes),
+                "negative reference point",
+                "the reference point can be negative",
+                "A KL divergence is never below 0, but its estimate can be. Clamp it at 0.",
+                partial(kto, least=-math.inf),
             ),
             Mistake(
-                "one matrix of two",
-                "only A is counted",
-                "B has r d_out numbers more.",
-                lambda shapes, rank: sum(rank * d_in for d_in, _ in shapes),
+                "reference point forgotten",
+                "the log-ratios are compared with 0",
+                "Subtract the mean of `mismatched` if it is positive. Otherwise a policy could lower the "
+                "loss of all good completions by making everything more likely.",
+                lambda ratios, is_good, mismatched, *rest: kto(ratios, is_good, 0 * mismatched, *rest),
             ),
             Mistake(
-                "product of the two",
-                "the numbers of the product B A are counted, times the rank",
-                "The product is never stored. Count its two thin factors.",
-                lambda shapes, rank: sum(rank * d_in * d_out for d_in, d_out in shapes),
+                "reference point not mirrored",
+                "the log-ratio of a bad completion changes its sign, and the reference point does not",
+                "For a bad completion the value rises as the log-ratio falls below the reference point: "
+                "reference point minus log-ratio.",
+                _kto_mirrored,
             ),
             Mistake(
-                "frozen weights added",
-                "the weights of the layers are counted too",
-                "Count only what is trained.",
-                lambda shapes, rank: _n_params(shapes, rank) + sum(i * o for i, o in shapes),
-            ),
-        ),
-        ("How many numbers has A, of shape (r, d_in)? And B, of shape (d_out, r)?",),
-    ),
-    Exercise(
-        "four-bits",
-        "four_bits(block, codes) quantizes a block of numbers and returns the dequantized numbers. The block "
-        "is stored as one scale and, for each number, the index of an entry of `codes`, a table of numbers "
-        "from -1 to 1.",
-        lambda block, codes: _in_four_bits(block),
-        lambda: [
-            (torch.tensor([0.5, -2.0, 0.0, 1.1]), NF4.clone()),
-            (3 * noise(21, 12), NF4.clone()),
-        ],
-        (
-            Mistake(
-                "sign of the scale",
-                "the block is divided by its largest number, and not by its largest magnitude",
-                "A negative number can be the largest by magnitude. Take the absolute values first.",
-                lambda block, codes: _scaled_by(block, block.max()),
+                "bad treated as good",
+                "the loss of bad completions falls when they become more likely",
+                "Use the label to choose the sign.",
+                lambda ratios, is_good, mismatched, beta, good_weight: (
+                    torch.where(is_good, good_weight, 1.0)
+                    * (1 - (beta * (ratios - kto_kl(mismatched, 0 * mismatched))).sigmoid())
+                ).mean(),
             ),
             Mistake(
-                "not scaled back",
-                "the codes are returned as they are",
-                "Multiply by the scale again.",
-                lambda block, codes: _in_four_bits(block) / block.abs().max(),
+                "logarithm of the sigmoid",
+                "the loss is -log sigmoid, as in DPO",
+                "KTO's value function is the sigmoid itself. It saturates, so completions that are far from "
+                "the reference point have little gradient.",
+                _kto_logarithm,
             ),
             Mistake(
-                "not scaled at all",
-                "the numbers themselves are looked up",
-                "Divide by the scale first: the table reaches from -1 to 1.",
-                lambda block, codes: _scaled_by(block, torch.ones(())),
-            ),
-            Mistake(
-                "code below instead of nearest",
-                "the largest code that is not above a number is taken",
-                "Compare the distances to all codes: argmin.",
-                lambda block, codes: (
-                    block.abs().max() * codes[((block / block.abs().max())[:, None] >= codes).sum(dim=1) - 1]
+                "weight on the bad ones",
+                "good_weight multiplies the loss of bad completions",
+                "torch.where(is_good, good_weight, 1.0).",
+                lambda ratios, is_good, mismatched, beta, good_weight: (
+                    good_weight * kto(ratios, is_good, mismatched, beta, 1 / good_weight)
                 ),
             ),
         ),
         (
-            "The scale is the largest magnitude of the block.",
-            "For each number, find the index of the nearest code.",
+            "Three steps: the reference point, one number; the value of each completion; the weighted mean.",
+            "What changes between a good and a bad completion is one sign. torch.where chooses.",
+            "1 - sigmoid(x) is sigmoid(-x), which keeps its digits where the sigmoid is close to 1.",
         ),
+        level="medium",
+        minutes=15,
+        after="Thumbs up and thumbs down are easier to collect than comparisons. The reference point keeps "
+        "the loss from rewarding a policy that makes everything more likely.",
     ),
 )
