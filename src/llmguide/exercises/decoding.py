@@ -1,0 +1,262 @@
+"""Exercises of decoding: beam search, speculative decoding."""
+
+from collections.abc import Callable
+from functools import partial
+from math import exp, log
+
+import torch
+from torch import Tensor
+
+from llmguide.exercises.grading import Arguments, Exercise, Mistake
+
+# ---- beam search -----------------------------------------------------------------------------------
+
+Text = tuple[str, ...]
+NextLogprobs = Callable[[Text], dict[str, float]]
+END = "."
+
+
+def beam_search(
+    next_logprobs: NextLogprobs,
+    n_beams: int,
+    max_tokens: int,
+    alpha: float,
+    *,
+    end: str = END,
+    finish: bool = True,
+    alone: bool = False,
+    add: Callable[[float, float], float] = lambda total, logprob: total + logprob,
+) -> list[str]:
+    """Search for a probable text, with switches for the mistakes."""
+    beams: list[tuple[float, Text]] = [(0.0, ())]
+    finished: list[tuple[float, Text]] = []
+    for step in range(1, max_tokens + 1):
+        groups = [
+            sorted(
+                ((add(total, p), (*text, token)) for token, p in next_logprobs(text).items()), reverse=True
+            )
+            for total, text in beams
+        ]
+        if alone and step > 1:
+            groups = [group[:1] for group in groups]
+        longer = sorted((beam for group in groups for beam in group), reverse=True)
+        finished += [
+            (total / step**alpha, text)
+            for total, text in longer[:n_beams]
+            if step == max_tokens or (text[-1] == end and finish)
+        ]
+        beams = [beam for beam in longer if beam[1][-1] != end][:n_beams]
+    return list(max(finished)[1])
+
+
+def _ending_goes_on(next_logprobs: NextLogprobs, n_beams: int, max_tokens: int, alpha: float) -> list[str]:
+    return beam_search(next_logprobs, n_beams, max_tokens, alpha, end="")
+
+
+_TOKENS = {
+    "": {"the": 0.55, "a": 0.4, "an": 0.05},
+    "the": {"cat": 0.46, "dog": 0.44, ".": 0.1},
+    "a": {"rabbit": 0.5, "cat": 0.42, ".": 0.08},
+    "an": {"owl": 0.97, ".": 0.03},
+    "cat": {"sat": 0.4, ".": 0.35, "the": 0.25},
+    "dog": {"sat": 0.9, ".": 0.06, "a": 0.04},
+    "owl": {"sat": 0.1, ".": 0.9},
+    "rabbit": {"sat": 0.7, ".": 0.28, "a": 0.02},
+    "sat": {".": 0.6, "the": 0.1, "a": 0.3},
+    ".": {".": 0.95, "the": 0.05},
+}
+
+
+def after_the_last(text: Text) -> dict[str, float]:
+    """Return the log-probability of each next token; a named function, so that an error can show it."""
+    return {token: log(p) for token, p in _TOKENS[text[-1] if text else ""].items()}
+
+
+def _beam_probes() -> list[Arguments]:
+    sizes = (2, 4, 0.0), (2, 4, 1.0), (1, 3, 0.0), (3, 5, 0.7), (2, 2, 1.0), (4, 3, 0.0), (3, 6, 2.0)
+    return [(after_the_last, *size) for size in sizes]
+
+
+# ---- speculative decoding --------------------------------------------------------------------------
+
+
+def _pick(probabilities: Tensor, uniform: float) -> int:
+    """Return the token in whose segment of [0, 1) a number is."""
+    return int((probabilities.cumsum(-1) <= uniform).sum().clamp(max=len(probabilities) - 1))
+
+
+def _residual(p: Tensor, q: Tensor) -> Tensor:
+    rest = (p - q).clamp(min=0)
+    return rest / rest.sum()
+
+
+def speculative(
+    drafted: list[int],
+    q: Tensor,
+    p: Tensor,
+    uniforms: list[float],
+    *,
+    accepted: Callable[[float, float, float], bool] = lambda p, q, uniform: uniform * q < p,
+    replace: Callable[[Tensor, Tensor], Tensor] = _residual,
+    go_on: bool = False,
+    bonus: bool = True,
+) -> list[int]:
+    """Return what one step of speculative decoding adds to a text, with switches for the mistakes."""
+    tokens: list[int] = []
+    for i, token in enumerate(drafted):
+        if accepted(float(p[i, token]), float(q[i, token]), uniforms[i]):
+            tokens.append(token)
+            continue
+        tokens.append(_pick(replace(p[i], q[i]), uniforms[-1]))
+        if not go_on:
+            return tokens
+    return [*tokens, _pick(p[-1], uniforms[-1])] if bonus else tokens
+
+
+def _speculative_probes() -> list[Arguments]:
+    q = torch.tensor([[0.5, 0.3, 0.1, 0.1], [0.1, 0.6, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25]])
+    p = torch.tensor([[0.3, 0.4, 0.2, 0.1], [0.2, 0.3, 0.4, 0.1], [0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    return [
+        ([0, 1, 0], q, p, [0.5, 0.45, 0.2, 0.85]),
+        ([0, 1, 3], q, p, [0.7, 0.1, 0.1, 0.3]),
+        ([1, 1, 2], q, p, [0.9, 0.8, 0.3, 0.4]),
+        ([1, 2, 3], q, p, [0.2, 0.9, 0.6, 0.55]),
+        ([0, 0, 0], q, p, [0.65, 0.2, 0.5, 0.05]),
+    ]
+
+
+EXERCISES = (
+    Exercise(
+        "beam-search",
+        "beam_search(next_logprobs, n_beams, max_tokens, alpha) returns a probable text as a list of "
+        "tokens. `next_logprobs(text)` takes a tuple of tokens and returns a dict from each next token to "
+        "its log-probability. The token `.` ends a text. Start with the empty tuple as the only beam. At "
+        "each of the max_tokens steps, extend every beam by every token. Of the n_beams most probable "
+        "extensions, those that end with `.` are finished, and at the last step all of them are. The next "
+        "beams are the n_beams most probable extensions that do not end with `.`. Of all finished texts, "
+        "return the one with the largest score: its log-probability divided by the number of its tokens, "
+        "`.` included, to the power of alpha. There are no ties.",
+        beam_search,
+        _beam_probes,
+        (
+            Mistake(
+                "greedy",
+                "only one beam is kept",
+                "Keep n_beams sequences after each step.",
+                lambda next_logprobs, n_beams, *rest: beam_search(next_logprobs, 1, *rest),
+            ),
+            Mistake(
+                "length ignored",
+                "the log-probabilities are not divided by a power of the length",
+                "Each token makes a text less probable. alpha says how much this is compensated.",
+                lambda next_logprobs, n_beams, n, alpha: beam_search(next_logprobs, n_beams, n, 0.0),
+            ),
+            Mistake(
+                "finished texts go on",
+                "texts are extended after the token that ends them",
+                "A finished text leaves the beams.",
+                _ending_goes_on,
+            ),
+            Mistake(
+                "finished texts lost",
+                "only texts that have max_tokens tokens can be returned",
+                "Store each finished text with its score when it ends.",
+                partial(beam_search, finish=False),
+            ),
+            Mistake(
+                "each beam by itself",
+                "each beam is extended by its own best token",
+                "Compare the extensions of all beams with each other: one beam can have several of the best, "
+                "and another one none.",
+                partial(beam_search, alone=True),
+            ),
+            Mistake(
+                "probabilities added",
+                "probabilities are added instead of log-probabilities",
+                "The probability of a text is the product of those of its tokens.",
+                partial(beam_search, add=lambda total, logprob: total + exp(logprob)),
+            ),
+        ),
+        (
+            "Keep two lists of pairs (total, text): the beams, and the finished texts with their scores.",
+            "Sort all extensions of all beams by their total, the largest first.",
+            "Go through the first n_beams of them to find the finished texts. Then filter the whole list for "
+            "the next beams.",
+        ),
+        level="hard",
+        minutes=30,
+        after="Beam search finds more probable texts than greedy decoding, which helps in translation. In "
+        "open text generation, the most probable text is often short or repetitive.",
+    ),
+    Exercise(
+        "speculative",
+        "speculative(drafted, q, p, uniforms) returns the tokens that one step of speculative decoding adds "
+        "to a text, as a list. `drafted` has k tokens, each sampled from its row of q (k, V), the "
+        "probabilities of the draft model. p (k + 1, V) has those of the large model at the same positions "
+        "and at one more. The first k of the k + 1 `uniforms` in [0, 1) decide whether each drafted token "
+        "is accepted: it is if the number is below the probability of acceptance. The last one samples the "
+        "token that follows the accepted ones: in the order of their ids, the tokens divide [0, 1) into "
+        "segments as long as their probabilities, and the number lies in the segment of the token. The "
+        "result must be distributed as if the large model had sampled each of its tokens.",
+        speculative,
+        _speculative_probes,
+        (
+            Mistake(
+                "accepted without chance",
+                "a drafted token is accepted exactly if the large model finds it at least as probable",
+                "A token that is less probable under the large model is still accepted in a fraction of the "
+                "cases.",
+                partial(speculative, accepted=lambda p, q, uniform: p >= q),
+            ),
+            Mistake(
+                "accepted with the probability of the large model",
+                "a drafted token is accepted with the probability that the large model gives to it",
+                "The draft model has already proposed it with probability q. Together, both probabilities "
+                "must give p where p is below q.",
+                partial(speculative, accepted=lambda p, q, uniform: uniform < p),
+            ),
+            Mistake(
+                "ratio upside down",
+                "the probability of the draft model is divided by that of the large model",
+                "Tokens that the draft model proposes too often must be rejected more often.",
+                partial(speculative, accepted=lambda p, q, uniform: uniform * p < q),
+            ),
+            Mistake(
+                "replaced by a sample from p",
+                "the rejected token is replaced by a sample from the large model's distribution",
+                "Accepted tokens already have part of this probability. Sample from what is missing.",
+                partial(speculative, replace=lambda p, q: p),
+            ),
+            Mistake(
+                "residual not normalized",
+                "the residual is used as if it summed to 1",
+                "Divide it by its sum, or most random numbers lie after the last segment.",
+                partial(speculative, replace=lambda p, q: (p - q).clamp(min=0)),
+            ),
+            Mistake(
+                "goes on after a rejection",
+                "drafted tokens after a rejected one are still considered",
+                "They were drafted for another text. Stop at the first rejection.",
+                partial(speculative, go_on=True),
+            ),
+            Mistake(
+                "last token missing",
+                "nothing is added if all drafted tokens are accepted",
+                "The pass of the large model has also computed the distribution after the last drafted "
+                "token.",
+                partial(speculative, bonus=False),
+            ),
+        ),
+        (
+            "When is a drafted token proposed too often, and when too rarely?",
+            "The draft model proposes a token with probability q. If it is accepted with probability "
+            "min(1, p / q), how much of p is still missing?",
+            "On a rejection, sample from max(0, p - q), divided by its sum, and stop. Without a rejection, "
+            "sample from the last row of p.",
+        ),
+        level="hard",
+        minutes=25,
+        after="The draft model changes how many tokens a pass of the large model yields, never how they are "
+        "distributed.",
+    ),
+)
