@@ -89,9 +89,9 @@ def test_each_exercise_has_hints_and_at_least_three_mistakes():
         assert len({mistake.name for mistake in found.mistakes}) == len(found.mistakes)
 
 
-def test_deeper_exercises_say_how_hard_they_are_and_have_three_hints():
+def test_each_exercise_that_is_no_warm_up_has_three_hints():
     deeper = [found for found in exercises().values() if found.level in {"medium", "hard"}]
-    assert len(deeper) >= 25
+    assert len(deeper) >= 35
     for found in deeper:
         assert found.minutes >= 10
         assert len(found.hints) == 3
@@ -362,6 +362,13 @@ def test_unknown_exercise():
 
 def test_exercise_shows_its_task():
     assert repr(exercise("lora")).startswith("lora: lora(x, W, A, B, alpha)")
+
+
+def test_a_wrong_result_is_shown_without_the_note_on_the_work():
+    found = str(grade("unigram", lambda word, logprobs: ["x"]))
+    assert "Got ['x']\nexpected ['hu', 'gs']" in found
+    large = str(grade("flash-attention", lambda q, k, v, block: torch.zeros(len(q), 9)))
+    assert "The result has shape (11, 9), expected (11, 3)" in large
 
 
 def test_a_result_of_another_type_is_told_apart_where_it_prints_the_same():

@@ -120,6 +120,8 @@ EXERCISES = (
             ),
         ),
         ("Four steps: compare, scale, softmax, average.", "scores = q @ k.mT / q.shape[-1] ** 0.5"),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "causal-mask",
@@ -163,6 +165,8 @@ EXERCISES = (
             ),
         ),
         ("torch.ones(T_q, T_k).tril(offset): which offset?", "The last query sees every key."),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "sliding-window",
@@ -197,6 +201,8 @@ EXERCISES = (
             ),
         ),
         ("Let distance be query minus key.", "0 <= distance < window."),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "split-heads",
@@ -225,5 +231,7 @@ EXERCISES = (
             ),
         ),
         ("Two steps: unflatten and transpose.",),
+        level="warm-up",
+        minutes=10,
     ),
 )

@@ -111,7 +111,11 @@ EXERCISES = (
         (
             "Keep each word as a tuple of ids.",
             "One loop: count the pairs, take the best, replace it in every word.",
+            "The pair counts of a word are multiplied by the count of the word. Rebuild each word from "
+            "left to right: where the pair occurs, append the new id and skip two entries.",
         ),
+        level="medium",
+        minutes=20,
     ),
     Exercise(
         "bpe-encode",
@@ -149,6 +153,10 @@ EXERCISES = (
         (
             "Start with single bytes.",
             "Of all neighboring pairs, find the one whose joint bytes have the lowest rank.",
+            "Join this pair, and search again. Stop when no neighboring pair is in `ranks`; then look up "
+            "the id of each part.",
         ),
+        level="medium",
+        minutes=15,
     ),
 )

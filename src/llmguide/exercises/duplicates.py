@@ -102,8 +102,8 @@ def _with_comparisons(function: Callable[..., Any], arguments: Arguments) -> tup
     given = [list(map(_Entry, signature)) for signature in signatures]
     _Entry.n_comparisons = 0
     result = function(given, rows)
-    n_entries = sum(map(len, signatures))
-    return result, "too many comparisons" if _Entry.n_comparisons > n_entries else "few comparisons"
+    limit = 4 * sum(map(len, signatures))
+    return result, "too many comparisons" if _Entry.n_comparisons > limit else "few comparisons"
 
 
 def _signature_probes() -> list[Arguments]:
@@ -158,6 +158,8 @@ EXERCISES = (
             ),
         ),
         ("There are len(words) - n + 1 sequences in a text.", "set has & and |."),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "match-probability",
@@ -193,6 +195,8 @@ EXERCISES = (
             ),
         ),
         ("What is the probability that one band does not agree?", "The bands are independent."),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "near-duplicates",
@@ -201,7 +205,7 @@ EXERCISES = (
         "length. The first `rows` entries of a signature are its band 0, the next ones its band 1, and so "
         "on. A pair is found if it agrees in all entries of at least one band with the same number. Return "
         "the sorted list of the pairs (i, j) with i < j, each once. Do not compare all pairs: the test "
-        "counts the comparisons of entries, which may not be more than there are entries.",
+        "counts the comparisons of entries, at most four times as many as there are entries.",
         near_duplicates,
         _signature_probes,
         (

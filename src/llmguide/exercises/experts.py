@@ -150,6 +150,8 @@ EXERCISES = (
             ),
         ),
         ("Tensor.topk returns values and indices.",),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "mixture",

@@ -80,6 +80,8 @@ EXERCISES = (
             ),
         ),
         ("Query head h uses key head h // (n_heads // K).",),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "grouped-decode",

@@ -67,6 +67,8 @@ EXERCISES = (
             "Collect the letter after each occurrence of the context.",
             "text[i : i + n] == context, for i in range(len(text) - n).",
         ),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "smooth",
@@ -101,5 +103,7 @@ EXERCISES = (
             ),
         ),
         ("Pretend that every letter occurred `share` more times.",),
+        level="warm-up",
+        minutes=5,
     ),
 )

@@ -102,6 +102,8 @@ EXERCISES = (
             ),
         ),
         ("key @ state is the value that the state holds for the key.", "torch.outer(key, difference)"),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "linear-attention",

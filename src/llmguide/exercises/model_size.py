@@ -103,6 +103,8 @@ EXERCISES = (
             ),
         ),
         ("A block: 4 d^2 in attention, 8 d^2 in the feed-forward layer, and what is linear in d.",),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "forward-flops",

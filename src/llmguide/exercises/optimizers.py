@@ -170,7 +170,11 @@ EXERCISES = (
         (
             "Two moments, two bias corrections, one division.",
             "The decay shrinks the weight, before or after, by 1 - lr * decay.",
+            "Write the lines in this order: new m, new v, both divided by 1 - beta ** step, then the "
+            "shrunken weight minus lr * m / (sqrt(v) + eps).",
         ),
+        level="medium",
+        minutes=15,
     ),
     Exercise(
         "clip-norm",
@@ -208,6 +212,8 @@ EXERCISES = (
             ),
         ),
         ("Take the norm of all gradients as one vector.",),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "orthogonalize",

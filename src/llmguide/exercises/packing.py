@@ -102,6 +102,8 @@ EXERCISES = (
             ),
         ),
         ("Where does each document start?",),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "best-fit",

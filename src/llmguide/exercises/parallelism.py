@@ -50,7 +50,7 @@ def _whole_tensors(chunks: Chunks, exchange: Exchange) -> list[list[float]]:
     return totals
 
 
-def _with_traffic(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, int]:
+def _with_traffic(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, str]:
     """Observe the sums, and how many numbers each device has sent."""
     n_sent = 0
 
@@ -59,7 +59,7 @@ def _with_traffic(function: Callable[..., Any], arguments: Arguments) -> tuple[A
         n_sent += len(messages[0]) if isinstance(messages[0], list | tuple) else 1
         return [messages[-1], *messages[:-1]]
 
-    return function(*arguments, exchange), n_sent
+    return function(*arguments, exchange), f"{n_sent} numbers sent"
 
 
 # ---- pipeline --------------------------------------------------------------------------------------
@@ -179,11 +179,12 @@ EXERCISES = (
     Exercise(
         "pipeline",
         "pipeline(times, n_batches) returns the time of one training step with pipeline parallelism, and the "
-        "fraction of the device time that is idle. times[s] is a pair of seconds: of the forward pass and of "
-        "the backward pass of one micro-batch on stage s, which has a device of its own. Forward passes go "
-        "from the first stage to the last, backward passes from the last to the first. A stage works on one "
-        "micro-batch at a time, and starts as soon as its input is there. The backward passes start when the "
-        "last stage has finished the forward passes of all micro-batches. Sending takes no time.",
+        "fraction of the device time that is idle, as a tuple. times[s] is a pair of seconds: of the forward "
+        "pass and of the backward pass of one micro-batch on stage s, which has a device of its own. Forward "
+        "passes go from the first stage to the last, backward passes from the last to the first. A stage "
+        "works on one micro-batch at a time, and starts as soon as its input is there. The backward passes "
+        "start when the last stage has finished the forward passes of all micro-batches. Sending takes no "
+        "time.",
         pipeline,
         lambda: [
             ([(1.0, 2.0)] * 4, 8),

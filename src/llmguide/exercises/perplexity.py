@@ -123,6 +123,8 @@ EXERCISES = (
             ),
         ),
         ("A letter of probability p costs -log2(p) bits.",),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "sliding-perplexity",

@@ -129,7 +129,11 @@ EXERCISES = (
         (
             "Angles: an outer product of positions and frequencies, shape (T, E/2).",
             "a, b = x.chunk(2, dim=-1).",
+            "With the cosines and sines of the angles, the halves become a cos - b sin and a sin + b cos. "
+            "Concatenate them.",
         ),
+        level="medium",
+        minutes=15,
     ),
     Exercise(
         "longer-rope",

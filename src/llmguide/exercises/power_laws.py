@@ -86,6 +86,8 @@ EXERCISES = (
             ),
         ),
         ("Write down the loss before and after, and divide.", "factor ** -exponent = 1 - share."),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "fit-law",

@@ -69,6 +69,8 @@ EXERCISES = (
             "How many predictions can be checked in a text of T tokens?",
             "Drop the last logits and the first token.",
         ),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "accumulate",
@@ -101,5 +103,7 @@ EXERCISES = (
             ),
         ),
         ("A mean times its count is a sum.",),
+        level="warm-up",
+        minutes=5,
     ),
 )

@@ -60,6 +60,8 @@ EXERCISES = (
             "Small temperatures make the largest logit win by more. What does that do to the differences?",
             "Divide.",
         ),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "top-p",
@@ -93,6 +95,13 @@ EXERCISES = (
                 _nucleus_with_zeros,
             ),
         ),
-        ("Sort, softmax, cumsum.", "Keep a token if the sum of those before it is below p."),
+        (
+            "Sort, softmax, cumsum.",
+            "Keep a token if the sum of those before it is below p.",
+            "argsort gives the order; the argsort of the order undoes it. Or find the smallest kept "
+            "logit, and compare all logits with it.",
+        ),
+        level="medium",
+        minutes=15,
     ),
 )

@@ -80,6 +80,8 @@ EXERCISES = (
             ),
         ),
         ("With D = 20 N the budget is 120 N squared.",),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "worth",
@@ -114,6 +116,8 @@ EXERCISES = (
             ),
         ),
         ("D' = U + U R* (1 - exp(-R / R*)), with R the repetitions.",),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "mfu",
@@ -148,13 +152,15 @@ EXERCISES = (
             ),
         ),
         ("The model needs 6 N D.", "The devices could have done hours times 3,600 times peak."),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "compute-optimal",
-        "compute_optimal(flops, law) returns the number of parameters N and of tokens D, as floats, with the "
-        "lowest loss among all that cost the given FLOPs, 6 per parameter and token. `law` is a dict with "
-        "the constants of the loss E + A / N ** alpha + B / D ** beta under the keys E, A, B, alpha and "
-        "beta. The result must be right to four digits; solve it on paper or search numerically.",
+        "compute_optimal(flops, law) returns a tuple of the number of parameters N and the number of tokens "
+        "D with the lowest loss among all that cost the given FLOPs, 6 per parameter and token. `law` is a "
+        "dict with the constants of the loss E + A / N ** alpha + B / D ** beta under the keys E, A, B, "
+        "alpha and beta. The result must be right to four digits; solve it on paper or search numerically.",
         _optimal,
         lambda: [(5.76e23, vars(HOFFMANN)), (1e20, vars(BESIROGLU)), (1e24, vars(BESIROGLU))],
         (

@@ -109,6 +109,8 @@ EXERCISES = (
             "progress = (step - n_warmup) / (n_steps - n_warmup)",
             "(1 + cos(pi * progress)) / 2 falls from 1 to 0.",
         ),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "warmup-stable-decay",

@@ -99,6 +99,8 @@ EXERCISES = (
             ),
         ),
         ("x.square().mean(dim=-1, keepdim=True)", "Use torch.rsqrt."),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "layer-norm",
@@ -133,6 +135,8 @@ EXERCISES = (
             ),
         ),
         ("Center first; the variance is the mean square of what is left.",),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "pre-norm",
@@ -172,6 +176,8 @@ EXERCISES = (
             ),
         ),
         ("One line: x plus something.",),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "swiglu",
@@ -205,5 +211,7 @@ EXERCISES = (
             ),
         ),
         ("SiLU(x) = x times sigmoid(x).",),
+        level="warm-up",
+        minutes=5,
     ),
 )
