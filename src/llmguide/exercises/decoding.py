@@ -25,6 +25,9 @@ def beam_search(
     end: str = END,
     finish: bool = True,
     alone: bool = False,
+    stop: bool = False,
+    places: bool = False,
+    every_end: bool = False,
     add: Callable[[float, float], float] = lambda total, logprob: total + logprob,
 ) -> list[str]:
     """Search for a probable text, with switches for the mistakes."""
@@ -42,10 +45,13 @@ def beam_search(
         longer = sorted((beam for group in groups for beam in group), reverse=True)
         finished += [
             (total / step**alpha, text)
-            for total, text in longer[:n_beams]
-            if step == max_tokens or (text[-1] == end and finish)
+            for rank, (total, text) in enumerate(longer)
+            if (rank < n_beams and (step == max_tokens or (text[-1] == end and finish)))
+            or (every_end and text[-1] == end)
         ]
-        beams = [beam for beam in longer if beam[1][-1] != end][:n_beams]
+        if stop and finished:
+            break
+        beams = [beam for beam in (longer[:n_beams] if places else longer) if beam[1][-1] != end][:n_beams]
     return list(max(finished)[1])
 
 
@@ -67,14 +73,28 @@ _TOKENS = {
 }
 
 
+_SHORT = {
+    "": {"x": 0.4, "y": 0.35, ".": 0.25},
+    "x": {".": 0.45, "x": 0.3, "y": 0.25},
+    "y": {"y": 0.5, "x": 0.3, ".": 0.2},
+    ".": {".": 0.9, "x": 0.1},
+}
+
+
+def after_x_or_y(text: Text) -> dict[str, float]:
+    """Return the log-probability of each next token in texts of x and y."""
+    return {token: log(p) for token, p in _SHORT[text[-1] if text else ""].items()}
+
+
 def after_the_last(text: Text) -> dict[str, float]:
     """Return the log-probability of each next token; a named function, so that an error can show it."""
     return {token: log(p) for token, p in _TOKENS[text[-1] if text else ""].items()}
 
 
 def _beam_probes() -> list[Arguments]:
-    sizes = (2, 4, 0.0), (2, 4, 1.0), (1, 3, 0.0), (3, 5, 0.7), (2, 2, 1.0), (4, 3, 0.0), (3, 6, 2.0)
-    return [(after_the_last, *size) for size in sizes]
+    sizes = (2, 4, 0.0), (2, 4, 1.0), (1, 3, 0.0), (3, 5, 0.7), (2, 2, 1.0), (4, 5, 1.0), (3, 6, 2.0)
+    more = (2, 3, 0.0), (1, 4, 2.0), (2, 4, 2.0)
+    return [(after_the_last, *size) for size in sizes] + [(after_x_or_y, *size) for size in more]
 
 
 # ---- speculative decoding --------------------------------------------------------------------------
@@ -98,6 +118,7 @@ def speculative(
     *,
     accepted: Callable[[float, float, float], bool] = lambda p, q, uniform: uniform * q < p,
     replace: Callable[[Tensor, Tensor], Tensor] = _residual,
+    pick: Callable[[Tensor, float], int] = _pick,
     go_on: bool = False,
     bonus: bool = True,
 ) -> list[int]:
@@ -107,10 +128,10 @@ def speculative(
         if accepted(float(p[i, token]), float(q[i, token]), uniforms[i]):
             tokens.append(token)
             continue
-        tokens.append(_pick(replace(p[i], q[i]), uniforms[-1]))
+        tokens.append(pick(replace(p[i], q[i]), uniforms[-1]))
         if not go_on:
             return tokens
-    return [*tokens, _pick(p[-1], uniforms[-1])] if bonus else tokens
+    return [*tokens, pick(p[-1], uniforms[-1])] if bonus else tokens
 
 
 def _speculative_probes() -> list[Arguments]:
@@ -175,6 +196,25 @@ EXERCISES = (
                 "probabilities are added instead of log-probabilities",
                 "The probability of a text is the product of those of its tokens.",
                 partial(beam_search, add=lambda total, logprob: total + exp(logprob)),
+            ),
+            Mistake(
+                "stops at the first end",
+                "the search ends when the first text is finished",
+                "A longer text can have a larger score. Go on for max_tokens steps.",
+                partial(beam_search, stop=True),
+            ),
+            Mistake(
+                "finished texts take beams",
+                "there are fewer beams after a text is finished",
+                "Take the n_beams most probable extensions of those that do not end, so that there are as "
+                "many beams as before.",
+                partial(beam_search, places=True),
+            ),
+            Mistake(
+                "every end counts",
+                "an extension that ends the text is finished, however improbable it is",
+                "It must be among the n_beams most probable extensions of its step.",
+                partial(beam_search, every_end=True),
             ),
         ),
         (
@@ -245,6 +285,18 @@ EXERCISES = (
                 "The pass of the large model has also computed the distribution after the last drafted "
                 "token.",
                 partial(speculative, bonus=False),
+            ),
+            Mistake(
+                "residual the wrong way round",
+                "the replacement is sampled from what the draft model has more than the large one",
+                "Those tokens were proposed too often. Sample what was proposed too rarely.",
+                partial(speculative, replace=lambda p, q: _residual(q, p)),
+            ),
+            Mistake(
+                "most likely token",
+                "the last token is the most likely one of its distribution",
+                "It must be sampled, with the last random number.",
+                partial(speculative, pick=lambda probabilities, uniform: int(probabilities.argmax())),
             ),
         ),
         (

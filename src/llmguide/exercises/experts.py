@@ -202,6 +202,18 @@ EXERCISES = (
                 "Experts are not linear. Multiply their outputs.",
                 partial(mixture, inputs=True),
             ),
+            Mistake(
+                "best expert only",
+                "each token goes to its best expert only",
+                "Each token has k experts.",
+                lambda x, router, experts, k: mixture(x, router, experts, 1),
+            ),
+            Mistake(
+                "sum without weights",
+                "the outputs of the chosen experts are added without weights",
+                "Multiply each output with its weight first.",
+                lambda x, router, experts, k: k * mixture(x, router, experts, k, route=_unweighted),
+            ),
         ),
         (
             "Loop over the experts. For each one, find the tokens that chose it.",
@@ -260,6 +272,24 @@ EXERCISES = (
                 "the softmax runs over the tokens instead of the experts",
                 "The probabilities of one token sum to 1 over the experts.",
                 partial(_balance, axis=0),
+            ),
+            Mistake(
+                "loads divided by k",
+                "the loads are fractions of all choices, so that they sum to 1",
+                "They are counts per token: they sum to k.",
+                lambda logits, k, is_token: _balance(logits, k, is_token) / k,
+            ),
+            Mistake(
+                "counts instead of frequencies",
+                "the loads are not divided by the number of tokens",
+                "The loss must not grow with the batch. Use the mean over the tokens.",
+                lambda logits, k, is_token: is_token.sum() * _balance(logits, k, is_token),
+            ),
+            Mistake(
+                "padding in the divisor",
+                "the sums over the tokens are divided by the number of all rows",
+                "Padding does not count, so divide by the number of tokens.",
+                lambda logits, k, is_token: _balance(logits, k, is_token) * is_token.float().mean() ** 2,
             ),
         ),
         (

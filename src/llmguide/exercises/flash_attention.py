@@ -140,6 +140,20 @@ EXERCISES = (
                 "Scale each tile of scores.",
                 partial(flash_attention, power=0.0),
             ),
+            Mistake(
+                "not causal",
+                "every query sees all keys",
+                "A query may attend to keys at its own and at earlier positions only.",
+                lambda q, k, v, block: attention(q, k, v)[0],
+            ),
+            Mistake(
+                "sum of softmaxes",
+                "each tile has a softmax of its own, and the results are added",
+                "The weights of a query sum to 1 over all tiles. Divide once, after the last tile.",
+                lambda q, k, v, block: (
+                    _tiles_averaged(q, k, v, block) * (1 + torch.arange(len(q)) // block)[:, None]
+                ),
+            ),
         ),
         (
             "Which three quantities per query are enough to add another block of keys later?",

@@ -51,6 +51,7 @@ def loss_gradient(
     sign: float = 1.0,
     divisor: Callable[[Tensor], float] = lambda counted: float(counted.sum()),
     padded: bool = False,
+    least: float = 1.0,
 ) -> Tensor:
     """Compute the gradient of the mean cross-entropy loss, with switches for the mistakes."""
     counted = targets != IGNORED
@@ -60,7 +61,7 @@ def loss_gradient(
     gradient = sign * (probabilities - wanted)
     if not padded:
         gradient = gradient * counted[:, None]
-    return gradient / max(divisor(counted), 1.0)
+    return gradient / torch.tensor(max(divisor(counted), least))
 
 
 def _gradient_probes() -> list[Arguments]:
@@ -211,6 +212,12 @@ EXERCISES = (
                 "the exponentials of large logits overflow",
                 "Subtract the largest logit of each row first, or use torch's softmax.",
                 partial(loss_gradient, shifted=False),
+            ),
+            Mistake(
+                "0 divided by 0",
+                "the gradient is not a number if no row counts",
+                "Divide by at least 1.",
+                partial(loss_gradient, least=0.0),
             ),
         ),
         (

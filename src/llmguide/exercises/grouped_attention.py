@@ -20,13 +20,14 @@ def grouped_decode(
     tiled: bool = False,
     hide: Callable[[Tensor, Tensor], Tensor] = lambda scores, mask: torch.where(mask, scores, -torch.inf),
     more: int = 0,
+    power: float = -0.5,
     axis: int = -1,
 ) -> Tensor:
     """Compute one decoding step of grouped-query attention, with switches for the mistakes."""
     (B, H, E), K = q.shape, k.shape[1]
     groups = q.view(B, H // K, K, E).transpose(1, 2) if tiled else q.view(B, K, H // K, E)
     mask = torch.arange(k.shape[2]) < lengths[:, None, None, None] + more
-    output = hide(groups @ k.mT * E**-0.5, mask).softmax(axis) @ v
+    output = hide(groups @ k.mT * E**power, mask).softmax(axis) @ v
     return (output.transpose(1, 2) if tiled else output).reshape(B, H, E)
 
 
@@ -129,6 +130,12 @@ EXERCISES = (
                 "the softmax runs over the query heads of a group",
                 "The weights of one query sum to 1 over the tokens, which are the last axis of the scores.",
                 partial(grouped_decode, axis=-2),
+            ),
+            Mistake(
+                "missing 1/sqrt(d)",
+                "the scores are not divided by the square root of the width",
+                "Scaled dot-product attention divides by the square root of the width of a head.",
+                partial(grouped_decode, power=0.0),
             ),
         ),
         (

@@ -107,6 +107,13 @@ def _of_entries(matrix: Tensor) -> Tensor:
     return x
 
 
+def _exactly(matrix: Tensor) -> Tensor:
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    for _ in range(40):  # Newton and Schulz's own polynomial, which converges
+        x = 1.5 * x - 0.5 * x @ x.T @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
 def _with_products(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, str]:
     """Observe the result, and whether a matrix product is larger than the matrix."""
     with TensorWork() as work:
@@ -267,6 +274,12 @@ EXERCISES = (
                 "there is one iteration too few",
                 "Count the iterations: five after the normalization.",
                 partial(_newton_schulz, n=4),
+            ),
+            Mistake(
+                "singular values of 1",
+                "all singular values are exactly 1",
+                "A decomposition is too slow for every step. Five iterations give values around 1.",
+                _exactly,
             ),
         ),
         (

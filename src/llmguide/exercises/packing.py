@@ -154,6 +154,20 @@ EXERCISES = (
                 "It fits if its size is at most the space that is left.",
                 partial(best_fit, exact=False),
             ),
+            Mistake(
+                "lengths instead of numbers",
+                "the rows list the lengths of the documents",
+                "Return the numbers of the documents, so that one can find them.",
+                lambda sizes, capacity: [[sizes[i] for i in row] for row in best_fit(sizes, capacity)],
+            ),
+            Mistake(
+                "equal lengths in reverse",
+                "documents of equal length are taken from the last to the first",
+                "sorted(..., reverse=True) keeps equal ones in order only if the key is the length alone.",
+                lambda sizes, capacity: [
+                    [len(sizes) - 1 - i for i in row] for row in best_fit(sizes[::-1], capacity)
+                ],
+            ),
         ),
         (
             "Store how much space is left in each row. Which rows can take the document?",

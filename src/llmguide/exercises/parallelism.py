@@ -230,6 +230,12 @@ EXERCISES = (
                 "Subtract it from 1.",
                 partial(pipeline, idle=lambda busy, total: busy / total),
             ),
+            Mistake(
+                "fraction for equal stages",
+                "the idle fraction is (P - 1) / (m + P - 1), which holds for equal stages only",
+                "Compare the busy time of all stages with the whole time.",
+                lambda times, n: (pipeline(times, n)[0], (len(times) - 1) / (n + len(times) - 1)),
+            ),
         ),
         (
             "Store for each stage when it will be free. When can it start on a micro-batch?",

@@ -191,6 +191,15 @@ EXERCISES = (
                     finish=lambda parts: math.exp(-sum(map(sum, parts)) / (sum(map(len, parts)) + 1)),
                 ),
             ),
+            Mistake(
+                "whole windows at multiples of the stride",
+                "a window starts at every multiple of the stride, and all its predictions count",
+                "Count only what no earlier window has counted, and let the last window end with the text.",
+                partial(
+                    sliding_perplexity,
+                    spans=lambda *sizes: [(a, b, a + 1) for a, b, _ in _shorter_last(*sizes)],
+                ),
+            ),
         ),
         (
             "For each window, find three positions: where it starts, where it ends, and up to where earlier "

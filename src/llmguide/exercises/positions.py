@@ -182,6 +182,12 @@ EXERCISES = (
                 "A larger base slows down every pair but the first. Here the number of turns decides.",
                 lambda E, theta, factor, original: rope_frequencies(E, theta * factor),
             ),
+            Mistake(
+                "frequencies too close",
+                "the frequencies are theta ** (-i / E) instead of theta ** (-2 i / E)",
+                "There are E / 2 pairs, and the slowest one has nearly 1 / theta.",
+                lambda E, theta, factor, original: _frequencies(E, theta**0.5, factor, original),
+            ),
         ),
         (
             "First compute the frequencies without the extension. How many turns does each make?",

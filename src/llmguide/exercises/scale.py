@@ -202,6 +202,12 @@ EXERCISES = (
                 "The backward pass costs 4 more.",
                 partial(_split, per_token=2.0),
             ),
+            Mistake(
+                "as many tokens as parameters",
+                "N and D are equal",
+                "The two terms have other constants, so the budget is not divided evenly.",
+                lambda flops, law: ((flops / 6) ** 0.5, (flops / 6) ** 0.5),
+            ),
         ),
         (
             "With a fixed budget, D follows from N. The loss is then a function of N alone.",

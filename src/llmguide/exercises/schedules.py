@@ -159,6 +159,14 @@ EXERCISES = (
                 "The first step has the rate 1 / n_warmup, and the step n_warmup has 1.",
                 partial(_trapezoid, warm=lambda step, n_warmup: min(1.0, (step - 1) / n_warmup)),
             ),
+            Mistake(
+                "cut off at the floor",
+                "the rate falls toward 0 and is held when it reaches the floor",
+                "The fall ends at the floor at n_steps, not earlier.",
+                lambda step, n_steps, n_warmup, n_decay, floor: max(
+                    floor * (step > n_warmup), _trapezoid(step, n_steps, n_warmup, n_decay, 0.0)
+                ),
+            ),
         ),
         (
             "There are three parts. At which steps does each one start?",

@@ -38,6 +38,17 @@ def wordpiece(
     return tokens
 
 
+def _with_unknown_characters(word: str, vocabulary: Vocabulary) -> list[str]:
+    tokens: list[str] = []
+    start = 0
+    while start < len(word):
+        names = [("##" if start else "") + word[start:end] for end in range(len(word), start, -1)]
+        i = next((i for i, name in enumerate(names) if name in vocabulary), len(names) - 1)
+        tokens.append(names[i] if names[i] in vocabulary else "[UNK]")
+        start = len(word) - i
+    return tokens
+
+
 def _splits(word: str) -> Iterator[list[str]]:
     """Return all ways to cut a word into parts."""
     if not word:
@@ -148,9 +159,9 @@ def _unigram_probes() -> list[Arguments]:
         "hu": -3.3,
         "bun": -8.5,
     }
-    many = {"a": -2.0, "aa": -3.5, "aaa": -5.2, "aaaa": -6.1}
+    many = {"a": -2.0, "b": -2.3, "ab": -3.6, "ba": -3.9, "aba": -5.25, "aab": -5.13, "abaab": -7.77}
     words = "hugs", "pun", "bunhug", "hugpuns", "x", "hug"
-    return [(word, letters | tokens) for word in words] + [("a" * 13, many)]
+    return [(word, letters | tokens) for word in words] + [("abaababaabaab", many)]
 
 
 EXERCISES = (
@@ -193,6 +204,18 @@ EXERCISES = (
                 "the segmentation with the fewest tokens is returned",
                 "WordPiece does not look ahead: the longest token is taken even if the rest cannot be split.",
                 _fewest_wordpieces,
+            ),
+            Mistake(
+                "result without marks",
+                "tokens inside a word are returned without the two number signs",
+                "They belong to the token. Without them, the word cannot be told from several words.",
+                lambda word, vocabulary: [part.removeprefix("##") for part in wordpiece(word, vocabulary)],
+            ),
+            Mistake(
+                "unknown character skipped",
+                "a character that matches nothing becomes [UNK], and the rest of the word is split",
+                "The word as a whole becomes one [UNK].",
+                _with_unknown_characters,
             ),
         ),
         (
@@ -252,6 +275,12 @@ EXERCISES = (
                 "a word that has no segmentation gives an empty list",
                 "An empty list would be a segmentation with no tokens. Return None.",
                 lambda word, logprobs: unigram(word, logprobs) or [],
+            ),
+            Mistake(
+                "least probable",
+                "the segmentation with the lowest probability is returned",
+                "Log-probabilities are negative. The largest sum is the one closest to 0.",
+                partial(unigram, score=lambda token, logprob: -logprob),
             ),
         ),
         (
