@@ -28,6 +28,8 @@ def beam_search(
     stop: bool = False,
     places: bool = False,
     every_end: bool = False,
+    unfinished: bool = True,
+    length: int = 0,
     add: Callable[[float, float], float] = lambda total, logprob: total + logprob,
 ) -> list[str]:
     """Search for a probable text, with switches for the mistakes."""
@@ -44,15 +46,15 @@ def beam_search(
             groups = [group[:1] for group in groups]
         longer = sorted((beam for group in groups for beam in group), reverse=True)
         finished += [
-            (total / step**alpha, text)
+            (total / max(step + length, 1) ** alpha, text)
             for rank, (total, text) in enumerate(longer)
-            if (rank < n_beams and (step == max_tokens or (text[-1] == end and finish)))
+            if (rank < n_beams and ((step == max_tokens and unfinished) or (text[-1] == end and finish)))
             or (every_end and text[-1] == end)
         ]
         if stop and finished:
             break
         beams = [beam for beam in (longer[:n_beams] if places else longer) if beam[1][-1] != end][:n_beams]
-    return list(max(finished)[1])
+    return list(max(finished or beams)[1])
 
 
 def _ending_goes_on(next_logprobs: NextLogprobs, n_beams: int, max_tokens: int, alpha: float) -> list[str]:
@@ -93,7 +95,7 @@ def after_the_last(text: Text) -> dict[str, float]:
 
 def _beam_probes() -> list[Arguments]:
     sizes = (2, 4, 0.0), (2, 4, 1.0), (1, 3, 0.0), (3, 5, 0.7), (2, 2, 1.0), (4, 5, 1.0), (3, 6, 2.0)
-    more = (2, 3, 0.0), (1, 4, 2.0), (2, 4, 2.0)
+    more = (2, 3, 0.0), (1, 4, 2.0), (2, 4, 2.0), (2, 4, 0.7)
     return [(after_the_last, *size) for size in sizes] + [(after_x_or_y, *size) for size in more]
 
 
@@ -215,6 +217,18 @@ EXERCISES = (
                 "an extension that ends the text is finished, however improbable it is",
                 "It must be among the n_beams most probable extensions of its step.",
                 partial(beam_search, every_end=True),
+            ),
+            Mistake(
+                "unfinished texts left out",
+                "texts that have not ended after max_tokens steps count only if none has ended",
+                "At the last step, all of the n_beams most probable extensions are finished.",
+                partial(beam_search, unfinished=False),
+            ),
+            Mistake(
+                "length without the end",
+                "the token that ends a text is not counted in its length",
+                "The length is the number of all tokens.",
+                partial(beam_search, length=-1),
             ),
         ),
         (

@@ -24,6 +24,7 @@ def flash_attention(
     rescaled: bool = True,
     rescaled_sum: bool = True,
     shifted: bool = True,
+    own: bool = False,
 ) -> Tensor:
     """Compute causal attention tile by tile, with switches for the mistakes."""
     (T, E), outputs = q.shape, []
@@ -38,7 +39,8 @@ def flash_attention(
             if masked:
                 scores = scores.masked_fill(positions[columns] > positions[rows, None], -torch.inf)
             new = torch.maximum(largest, scores.amax(-1, keepdim=True)) if shifted else largest
-            weights, factor = (scores - new).exp(), (largest - new).exp()
+            top = scores.amax(-1, keepdim=True) if own else new
+            weights, factor = (scores - top).exp(), (largest - new).exp()
             total = total * (factor if rescaled_sum else 1.0) + weights.sum(-1, keepdim=True)
             output = output * (factor if rescaled else 1.0) + weights @ v[columns]
             largest = new
@@ -153,6 +155,18 @@ EXERCISES = (
                 lambda q, k, v, block: (
                     _tiles_averaged(q, k, v, block) * (1 + torch.arange(len(q)) // block)[:, None]
                 ),
+            ),
+            Mistake(
+                "sum not rescaled",
+                "the running output is rescaled, but not the running sum",
+                "Both are relative to the same maximum.",
+                partial(flash_attention, rescaled_sum=False),
+            ),
+            Mistake(
+                "maximum of the tile",
+                "the exponentials of a tile are relative to its own maximum",
+                "Subtract the running maximum, so that all tiles of a query have the same scale.",
+                partial(flash_attention, own=True),
             ),
         ),
         (

@@ -279,6 +279,15 @@ EXERCISES = (
                 "The gradient is right, but all logits are in memory at the same time.",
                 _one_batch,
             ),
+            Mistake(
+                "divided by all rows",
+                "the sum over all targets is divided by the number of all rows",
+                "Rows with the target -100 do not count in the divisor either.",
+                lambda weight, batches: (
+                    accumulated_gradient(weight, batches, total=lambda sizes: 1.0)
+                    / sum(len(targets) for _, targets in batches)
+                ),
+            ),
         ),
         (
             "loss_gradient gives the gradient of the mean over one micro-batch, with respect to its logits.",

@@ -31,6 +31,11 @@ def grouped_decode(
     return (output.transpose(1, 2) if tiled else output).reshape(B, H, E)
 
 
+def _mask_after_softmax(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> Tensor:
+    is_token = torch.arange(k.shape[2]) < lengths[:, None]
+    return grouped_decode(q, k, v * is_token[:, None, :, None], torch.full_like(lengths, k.shape[2]))
+
+
 def _keys_repeated(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> Tensor:
     n = q.shape[1] // k.shape[1]
     return grouped_decode(q, k.repeat_interleave(n, dim=1), v.repeat_interleave(n, dim=1), lengths)
@@ -136,6 +141,12 @@ EXERCISES = (
                 "the scores are not divided by the square root of the width",
                 "Scaled dot-product attention divides by the square root of the width of a head.",
                 partial(grouped_decode, power=0.0),
+            ),
+            Mistake(
+                "mask after the softmax",
+                "the weights are masked after the softmax, so that they no longer sum to 1",
+                "Mask the scores, before the softmax.",
+                _mask_after_softmax,
             ),
         ),
         (

@@ -159,6 +159,12 @@ EXERCISES = (
                 "Apply f to both, or weights can be negative.",
                 partial(linear_attention, feature=lambda x: x),
             ),
+            Mistake(
+                "own token missing",
+                "a token does not attend to itself",
+                "The sum runs over s <= t.",
+                partial(linear_attention, own=partial(torch.tril, diagonal=-1)),
+            ),
         ),
         (
             "Write the output without chunks first. Which sums over s does it contain?",

@@ -56,6 +56,10 @@ def _without(*parts: str, factor: float = 1.0) -> Callable[[Config, int], float]
     )
 
 
+def _last_logits_only(config: Config, n_tokens: int) -> float:
+    return forward_flops(config, n_tokens) - 2 * (n_tokens - 1) * config["vocab_size"] * config["d_model"]
+
+
 def _flops_probes() -> list[Arguments]:
     keys = "vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff"
     values = (128_256, 4096, 32, 32, 8, 14_336), (1000, 64, 3, 8, 2, 176)
@@ -160,6 +164,14 @@ EXERCISES = (
                 "the embedding counts as a product with a matrix of vocab_size rows",
                 "Looking up a row costs no FLOPs.",
                 lambda config, n: forward_flops(config, n) + 2 * n * config["vocab_size"] * config["d_model"],
+            ),
+            Mistake(
+                "logits of the last token only",
+                "the logits of one token are counted",
+                "The task counts the logits of every token, as training needs them.",
+                lambda config, n: (
+                    forward_flops(config, n) - 2 * (n - 1) * config["vocab_size"] * config["d_model"]
+                ),
             ),
         ),
         (

@@ -89,7 +89,7 @@ def _newton_schulz(
 ) -> Tensor:
     """Move the singular values of a matrix close to 1, with switches for the mistakes."""
     a, b, c = coefficients
-    is_turned = (matrix.shape[0] > matrix.shape[1]) == smaller
+    is_turned = matrix.shape[0] > matrix.shape[1] and smaller
     x = matrix.T if is_turned else matrix
     x = x / x.norm() if normalized else x
     for _ in range(n):

@@ -236,6 +236,13 @@ EXERCISES = (
                 "Compare the busy time of all stages with the whole time.",
                 lambda times, n: (pipeline(times, n)[0], (len(times) - 1) / (n + len(times) - 1)),
             ),
+            Mistake(
+                "formula for equal stages",
+                "every stage takes as long as the slowest one, and the idle fraction is (P - 1) / (m + P - "
+                "1)",
+                "That holds for equal stages. Follow each micro-batch through the stages.",
+                lambda times, n: (_slots(times, n), (len(times) - 1) / (n + len(times) - 1)),
+            ),
         ),
         (
             "Store for each stage when it will be free. When can it start on a micro-batch?",
