@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from llmguide import ModelConfig, beam_search, build, perplexity
+from llmguide import ModelConfig, build, perplexity
 from llmguide.costs.memory import data_parallel_traffic
 from llmguide.costs.scaling_laws import PowerLaw
 from llmguide.data.cleaning.dedup import MinHash, candidate_pairs
 from llmguide.data.tokens import packing
 from llmguide.exercises import (
-    decoding,
+    beam_search,
     exercise,
     flash_attention,
     gradients,
@@ -23,9 +23,11 @@ from llmguide.exercises import (
     linear_attention,
     parallelism,
     segmentation,
+    speculative,
 )
 from llmguide.exercises.grading import noise
 from llmguide.exercises.packing import best_fit
+from llmguide.generation import beam_search as package_beams
 from llmguide.generation.speculative import verify
 from llmguide.nn.attention import attention
 from llmguide.nn.masks import causal_mask
@@ -82,10 +84,10 @@ def test_beam_search_is_that_of_the_package(n_beams):
         with torch.inference_mode():
             return dict(zip(names, language_model(ids)[0, -1].log_softmax(-1).tolist(), strict=True))
 
-    expected = beam_search(
+    expected = package_beams.beam_search(
         language_model, torch.tensor([[0]]), 5, n_beams=n_beams, length_penalty=0.0, eos_id=end
     )
-    found = decoding.beam_search(next_logprobs, n_beams, 5, 0.0)
+    found = beam_search.beam_search(next_logprobs, n_beams, 5, 0.0)
     wanted = expected[0, 1:].tolist()
     if end in wanted:
         wanted = wanted[: wanted.index(end) + 1]
@@ -98,7 +100,7 @@ def test_speculative_decoding_accepts_what_the_package_accepts():
         drafted = torch.multinomial(q[:4], 1, generator=torch.Generator().manual_seed(seed))[:, 0]
         n_accepted, _ = verify(drafted, q[:4], p, torch.Generator().manual_seed(seed))
         uniforms = torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist()
-        found = decoding.speculative(drafted.tolist(), q[:4], p, [*uniforms, 0.5])
+        found = speculative.speculative(drafted.tolist(), q[:4], p, [*uniforms, 0.5])
         assert len(found) == n_accepted + 1
 
 
@@ -108,7 +110,8 @@ def test_speculative_decoding_samples_as_the_large_model():
     for token in range(3):
         for uniform in grid:
             for last in grid:
-                counts[decoding.speculative([token], q, p, [uniform, last])[0]] += float(q[0, token]) / 1600
+                sampled = speculative.speculative([token], q, p, [uniform, last])
+                counts[sampled[0]] += float(q[0, token]) / 1600
     assert [counts[token] for token in range(3)] == pytest.approx(p[0].tolist(), abs=0.02)
 
 

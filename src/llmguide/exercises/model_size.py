@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from llmguide.config import ModelConfig
 from llmguide.costs.scaling_laws import forward_flops_per_token
@@ -31,7 +32,7 @@ def _count(
 
 # ---- FLOPs -----------------------------------------------------------------------------------------
 
-Config = dict[str, int]
+Config = dict[str, Any]
 
 
 def _model(config: Config) -> ModelConfig:

@@ -101,7 +101,7 @@ def _newton_schulz(
 
 def _of_entries(matrix: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
-    x = matrix / matrix.norm()
+    x: Tensor = matrix / matrix.norm()
     for _ in range(5):
         x = a * x + b * x**3 + c * x**5
     return x

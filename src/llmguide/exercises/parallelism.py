@@ -106,7 +106,8 @@ def _by(total: Callable[[Times, int], float]) -> Callable[[Times, int], tuple[fl
 
 
 def _slots(times: Times, n_batches: int) -> float:
-    return (n_batches + len(times) - 1) * sum(max(column) for column in zip(*times, strict=True))
+    slowest: float = sum(max(column) for column in zip(*times, strict=True))
+    return (n_batches + len(times) - 1) * slowest
 
 
 EXERCISES = (
