@@ -185,7 +185,7 @@ EXERCISES = (
         ),
         level="hard",
         minutes=30,
-        after="Beam search finds more probable texts than greedy decoding, which helps in translation. In "
-        "open text generation, the most probable text is often short or repetitive.",
+        after="Beam search usually finds more probable texts than greedy decoding, which helps in "
+        "translation. In open text generation, the most probable text is often short or repetitive.",
     ),
 )

@@ -229,8 +229,8 @@ EXERCISES = (
         ),
         level="medium",
         minutes=20,
-        after="Each row sums to 0: the probability mass that the right token gains is taken from all others, "
-        "in proportion to their probabilities.",
+        after="Each row sums to 0. A step against the gradient raises the logit of the right token and "
+        "lowers all others, each in proportion to its probability.",
     ),
     Exercise(
         "micro-batches",
@@ -297,8 +297,8 @@ EXERCISES = (
         needs=("loss-gradient",),
         level="medium",
         minutes=20,
-        after="Training libraries averaged over micro-batches until 2024, so that their loss depended on how "
-        "a batch was cut. On several devices, the same weighting applies.",
+        after="With the mean of the means, the loss would depend on how a batch is cut. Devices that "
+        "train on parts of a batch need the same weighting.",
         observe=_with_batches,
     ),
 )

@@ -196,8 +196,7 @@ EXERCISES = (
         ),
         level="medium",
         minutes=15,
-        after="A short further training with the new frequencies is still needed, but a much shorter one "
-        "than on the longer context from the start.",
+        after="YaRN treats fast and slow pairs differently as well, and also sharpens the softmax.",
     ),
     Exercise(
         "alibi",

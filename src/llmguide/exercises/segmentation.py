@@ -291,8 +291,8 @@ EXERCISES = (
         ),
         level="medium",
         minutes=20,
-        after="This is the Viterbi algorithm. Training a Unigram model uses the same table to find how often "
-        "each token is used, and then removes the tokens whose loss costs the least.",
+        after="This is the Viterbi algorithm. The training of a Unigram model sums over all segmentations "
+        "instead of taking the best one, and drops the tokens whose loss lowers the likelihood least.",
         observe=_with_lookups,
     ),
 )
