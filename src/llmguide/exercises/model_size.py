@@ -58,7 +58,8 @@ def _without(*parts: str, factor: float = 1.0) -> Callable[[Config, int], float]
 
 
 def _last_logits_only(config: Config, n_tokens: int) -> float:
-    return forward_flops(config, n_tokens) - 2 * (n_tokens - 1) * config["vocab_size"] * config["d_model"]
+    head: float = 2 * config["vocab_size"] * config["d_model"]
+    return forward_flops(config, n_tokens) - (n_tokens - 1) * head
 
 
 def _flops_probes() -> list[Arguments]:
