@@ -55,8 +55,8 @@ def test_an_exercise_is_complete_without_scripts():
     assert block.xpath("p/code")[0].text == "rope(x, theta)"
     assert "theta ** (-2 i / E)" in block.find("p").text_content()
     folded = block.xpath("details[not(@open)]")
-    assert [fold.findtext("summary") for fold in folded] == ["Hint", "Hint", "Solution"]
-    assert [fold.findtext("p") for fold in folded[:2]] == list(exercise("rope").hints)
+    assert [fold.findtext("summary") for fold in folded] == ["Hint", "Hint", "Hint", "Solution"]
+    assert [fold.findtext("p") for fold in folded[:3]] == list(exercise("rope").hints)
     assert code_of("rope", "stub") == "import torch\n\n\ndef rope(x, theta):\n    ...\n"
     assert page.findall("p")[-1].text == "After."
 
@@ -102,5 +102,5 @@ def test_the_list_links_to_each_where_it_stands():
 
 def test_a_twin_holds_the_exercise():
     text = twin("---\ndescription: d\n---\n\n# T\n\n@exercise rope\n", "learn/t.md")
-    assert "**Exercise `rope`.** `rope(x, theta)` rotates" in text
+    assert "**Exercise `rope` (medium, 15 minutes).** `rope(x, theta)` rotates" in text
     assert "> **Solution**\n>\n> ```python\n> def rope(x, theta):" in text

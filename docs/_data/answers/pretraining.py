@@ -2,6 +2,7 @@
 
 from math import cos, pi, sqrt
 
+import torch
 import torch.nn.functional as F
 
 
@@ -39,3 +40,40 @@ def warmup_cosine(step, n_steps, n_warmup, floor):
         return step / n_warmup
     done = min(1.0, (step - n_warmup) / (n_steps - n_warmup))
     return floor + (1 - floor) * (1 + cos(pi * done)) / 2
+
+
+def loss_gradient(logits, targets):
+    counted = targets != -100
+    gradient = logits.softmax(-1)
+    rows = torch.arange(len(targets))
+    gradient[rows, targets.clamp(min=0)] -= 1
+    return gradient * counted[:, None] / max(int(counted.sum()), 1)
+
+
+def accumulated_gradient(weight, batches):
+    total = torch.zeros_like(weight)
+    n_targets = 0
+    for x, targets in batches:
+        n = int((targets != -100).sum())
+        total = total + n * loss_gradient(x @ weight.T, targets).T @ x
+        n_targets += n
+    return total / n_targets
+
+
+def orthogonalize(matrix):
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if is_tall else matrix
+    x = x / x.square().sum().sqrt()
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x - 4.775 * gram @ x + 2.0315 * gram @ gram @ x
+    return x.T if is_tall else x
+
+
+def wsd(step, n_steps, n_warmup, n_decay, floor):
+    if step <= n_warmup:
+        return step / n_warmup
+    if step <= n_steps - n_decay:
+        return 1.0
+    done = min(1.0, (step - (n_steps - n_decay)) / n_decay)
+    return 1 - sqrt(done) * (1 - floor)

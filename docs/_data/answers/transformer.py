@@ -1,5 +1,6 @@
 """Answers to exercises of the Transformer chapter, as a reader would write them; the tests grade each."""
 
+import torch
 import torch.nn.functional as F
 
 
@@ -33,3 +34,32 @@ def n_params(V, T, L, d):
     attention = 4 * (d * d + d)  # queries, keys, values, output
     feed_forward = d * 4 * d + 4 * d + 4 * d * d + d
     return tables + L * (norms + attention + feed_forward) + 2 * d
+
+
+def mixture(x, router, experts, k):
+    weights, chosen = route(x @ router.T, k)
+    output = torch.zeros_like(x)
+    for i, expert in enumerate(experts):
+        rows, choices = torch.where(chosen == i)
+        if len(rows):
+            output[rows] += weights[rows, choices, None] * expert(x[rows])
+    return output
+
+
+def balance(logits, k, is_token):
+    logits = logits[is_token]
+    n = logits.shape[1]
+    probabilities = logits.softmax(-1)
+    chosen = logits.topk(k, dim=-1).indices
+    loads = F.one_hot(chosen, n).sum(1).float().mean(0)
+    return n * (loads * probabilities.mean(0)).sum()
+
+
+def forward_flops(config, n_tokens):
+    d = config["d_model"]
+    keys = d // config["n_heads"] * config["n_kv_heads"]
+    attention = 2 * d * d + 2 * d * keys  # q and o, k and v
+    feed_forward = 3 * d * config["d_ff"]
+    pairs = 2 * 2 * n_tokens**2 * d  # scores, and weighted sums of values
+    layer = 2 * n_tokens * (attention + feed_forward) + pairs
+    return config["n_layers"] * layer + 2 * n_tokens * d * config["vocab_size"]

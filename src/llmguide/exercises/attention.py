@@ -1,10 +1,9 @@
-"""Exercises of the attention chapter: the formula, its masks, its heads, a linear variant."""
+"""Exercises of the attention chapter: the formula, its masks, its heads."""
 
 from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
@@ -69,13 +68,6 @@ def _split(x: Tensor, n_heads: int) -> Tensor:
     return x.view(B, T, n_heads, D // n_heads).transpose(1, 2)
 
 
-# ---- linear attention ------------------------------------------------------------------------------
-
-
-def _delta_write(state: Tensor, key: Tensor, value: Tensor, beta: float) -> Tensor:
-    return state + beta * torch.outer(key, value - key @ state)
-
-
 EXERCISES = (
     Exercise(
         "attention",
@@ -128,6 +120,8 @@ EXERCISES = (
             ),
         ),
         ("Four steps: compare, scale, softmax, average.", "scores = q @ k.mT / q.shape[-1] ** 0.5"),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "causal-mask",
@@ -171,6 +165,8 @@ EXERCISES = (
             ),
         ),
         ("torch.ones(T_q, T_k).tril(offset): which offset?", "The last query sees every key."),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "sliding-window",
@@ -205,6 +201,8 @@ EXERCISES = (
             ),
         ),
         ("Let distance be query minus key.", "0 <= distance < window."),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "split-heads",
@@ -233,64 +231,7 @@ EXERCISES = (
             ),
         ),
         ("Two steps: unflatten and transpose.",),
-    ),
-    Exercise(
-        "grouped-query",
-        "repeat_heads(k, n_heads) turns keys (B, K, T, E) into (B, n_heads, T, E), so that each group of "
-        "n_heads / K neighboring query heads uses the same key head.",
-        lambda k, n_heads: k.repeat_interleave(n_heads // k.shape[1], dim=1),
-        lambda: [(noise(5, 2, 2, 3, 4), 6), (noise(6, 1, 3, 2, 2), 6)],
-        (
-            Mistake(
-                "tiled instead of repeated",
-                "the key heads come in the order 0, 1, 0, 1 instead of 0, 0, 1, 1",
-                "Tensor.repeat tiles; repeat_interleave keeps copies together.",
-                lambda k, n_heads: k.repeat(1, n_heads // k.shape[1], 1, 1),
-            ),
-            Mistake(
-                "repeated along the tokens",
-                "the copies are along the axis of the tokens",
-                "Axis 1 holds the heads.",
-                lambda k, n_heads: k.repeat_interleave(n_heads // k.shape[1], dim=2),
-            ),
-            Mistake(
-                "repeated n_heads times",
-                "each key head is copied n_heads times",
-                "n_heads / K copies of each give n_heads in all.",
-                lambda k, n_heads: k.repeat_interleave(n_heads, dim=1),
-            ),
-        ),
-        ("Query head h uses key head h // (n_heads // K).",),
-    ),
-    Exercise(
-        "delta-rule",
-        "delta_write(state, key, value, beta) returns the state (E, E_v) of linear attention after the delta "
-        "rule has written the value under the key, a vector of length 1.",
-        _delta_write,
-        lambda: [
-            (noise(7, 4, 3), F.normalize(noise(8, 4), dim=0), noise(9, 3), 0.5),
-            (noise(10, 2, 2), F.normalize(noise(11, 2), dim=0), noise(12, 2), 0.25),
-        ],
-        (
-            Mistake(
-                "plain sum",
-                "the value is added without removing what the state holds for the key",
-                "Read the state with the key first, and write the difference.",
-                lambda state, key, value, beta: state + beta * torch.outer(key, value),
-            ),
-            Mistake(
-                "beta ignored",
-                "the old value is replaced in full",
-                "beta says how much of the difference is written.",
-                lambda state, key, value, beta: _delta_write(state, key, value, 1.0),
-            ),
-            Mistake(
-                "beta on the new value only",
-                "the old value is removed in full, and a fraction of the new one is written",
-                "beta multiplies the difference of both.",
-                lambda state, key, value, beta: state + torch.outer(key, beta * value - key @ state),
-            ),
-        ),
-        ("key @ state is the value that the state holds for the key.", "torch.outer(key, difference)"),
+        level="warm-up",
+        minutes=10,
     ),
 )

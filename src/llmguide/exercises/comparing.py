@@ -61,7 +61,10 @@ def as_floats(value: Any) -> Any:
 
 
 def difference(arguments: tuple[Any, ...], got: Any, wanted: Any) -> str:
-    """Describe a wrong result."""
+    """Describe a wrong result; of a result and a note on how it was computed, only the result."""
+    match wanted:
+        case (expected, str()) if isinstance(got, tuple) and len(got) == 2 and not same(got[0], expected):
+            return difference(arguments, got[0], expected)
     if isinstance(wanted, Tensor) and isinstance(got, Tensor):
         if got.shape != wanted.shape:
             shapes = f"{tuple(got.shape)}, expected {tuple(wanted.shape)}"

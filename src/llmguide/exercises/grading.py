@@ -20,11 +20,30 @@ from llmguide.exercises.time_limit import OutOfTime, time_limit
 
 CHAPTERS = (
     "introduction",
-    "concepts",
+    "perplexity",
+    "power_laws",
+    "bpe",
+    "segmentation",
+    "sampling",
+    "speculative",
+    "beam_search",
+    "positions",
     "transformer",
+    "model_size",
+    "experts",
     "attention",
+    "flash_attention",
+    "grouped_attention",
+    "linear_attention",
     "pretraining",
-    "data_and_scale",
+    "gradients",
+    "optimizers",
+    "schedules",
+    "duplicates",
+    "packing",
+    "scale",
+    "parallelism",
+    "sharding",
     "post_training",
     "comparisons",
     "divergences",
@@ -143,7 +162,7 @@ def exercises() -> dict[str, Exercise]:
     """Return all exercises by name, in the order of the chapters.
 
     >>> list(exercises())[:4]
-    ['follows', 'smooth', 'bits', 'times-more']
+    ['follows', 'smooth', 'bits', 'sliding-perplexity']
     """
     modules = [importlib.import_module(f"llmguide.exercises.{chapter}") for chapter in CHAPTERS]
     return {found.name: found for module in modules for found in module.EXERCISES}

@@ -1,11 +1,6 @@
-"""Exercises of the introduction: counts, bits, power laws."""
-
-import math
-from collections.abc import Sequence
+"""Exercises of the introduction: counts in a text."""
 
 from llmguide.exercises.grading import Exercise, Mistake
-
-# ---- counting --------------------------------------------------------------------------------------
 
 
 def follows(text: str, context: str, letter: str) -> float:
@@ -26,30 +21,6 @@ def smooth(count: int, total: int, share: float, n_letters: int) -> float:
     (0.01, 0.99)
     """
     return (count + share) / (total + share * n_letters)
-
-
-# ---- measuring -------------------------------------------------------------------------------------
-
-
-def bits(probabilities: Sequence[float]) -> float:
-    """Compute the cross-entropy in bits from the probability that a model gave to each letter.
-
-    >>> bits([0.5, 0.125])  # 1 bit and 3 bits
-    2.0
-    """
-    return -sum(math.log2(p) for p in probabilities) / len(probabilities)
-
-
-# ---- scaling ---------------------------------------------------------------------------------------
-
-
-def times_more(exponent: float, share: float) -> float:
-    """Compute the factor on a quantity that lowers a loss of quantity ** -exponent by a fraction.
-
-    >>> times_more(0.5, 0.5)  # half the loss: four times the quantity
-    4.0
-    """
-    return float((1 - share) ** (-1 / exponent))
 
 
 EXERCISES = (
@@ -96,6 +67,8 @@ EXERCISES = (
             "Collect the letter after each occurrence of the context.",
             "text[i : i + n] == context, for i in range(len(text) - n).",
         ),
+        level="warm-up",
+        minutes=10,
     ),
     Exercise(
         "smooth",
@@ -130,73 +103,7 @@ EXERCISES = (
             ),
         ),
         ("Pretend that every letter occurred `share` more times.",),
-    ),
-    Exercise(
-        "bits",
-        "bits(probabilities): the cross-entropy in bits per letter, from the probability that a model gave "
-        "to each letter that occurred.",
-        bits,
-        lambda: [([0.5, 0.125],), ([0.9, 0.01, 0.3],), ([1.0, 0.25],)],
-        (
-            Mistake(
-                "nats for bits",
-                "the natural logarithm is used",
-                "A letter of probability 1/2 costs one bit: use log2.",
-                lambda probabilities: bits(probabilities) * math.log(2),
-            ),
-            Mistake(
-                "sign",
-                "the minus is missing",
-                "The logarithm of a probability is negative or 0; the cost is not negative.",
-                lambda probabilities: -bits(probabilities),
-            ),
-            Mistake(
-                "sum for mean",
-                "the costs are summed and not divided by their number",
-                "Then a longer text would always cost more.",
-                lambda probabilities: bits(probabilities) * len(probabilities),
-            ),
-            Mistake(
-                "logarithm of the mean",
-                "the probabilities are averaged first",
-                "A letter with a tiny probability must cost a lot. Take each logarithm first.",
-                lambda probabilities: -math.log2(sum(probabilities) / len(probabilities)),
-            ),
-        ),
-        ("A letter of probability p costs -log2(p) bits.",),
-    ),
-    Exercise(
-        "times-more",
-        "times_more(exponent, share): a loss falls as quantity ** -exponent. By what factor must the "
-        "quantity grow to lower the loss by the fraction `share`?",
-        times_more,
-        lambda: [(0.05, 0.1), (0.076, 0.1), (0.5, 0.5)],
-        (
-            Mistake(
-                "share that is left",
-                "the loss falls to the fraction instead of by it",
-                "A loss lowered by a tenth is 0.9 of what it was.",
-                lambda exponent, share: share ** (-1 / exponent),
-            ),
-            Mistake(
-                "factor below 1",
-                "the sign of the exponent is missing",
-                "A lower loss needs a larger quantity, so the factor is above 1.",
-                lambda exponent, share: (1 - share) ** (1 / exponent),
-            ),
-            Mistake(
-                "exponent not inverted",
-                "the remaining fraction is raised to the exponent itself",
-                "Solve factor ** -exponent = 1 - share for the factor.",
-                lambda exponent, share: (1 - share) ** -exponent,
-            ),
-            Mistake(
-                "straight line for a power",
-                "the loss is assumed to fall linearly",
-                "On logarithmic axes the law is a straight line; on ordinary axes it flattens.",
-                lambda exponent, share: 1 + share / exponent,
-            ),
-        ),
-        ("Write down the loss before and after, and divide.", "factor ** -exponent = 1 - share."),
+        level="warm-up",
+        minutes=5,
     ),
 )

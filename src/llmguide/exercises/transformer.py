@@ -1,4 +1,4 @@
-"""Exercises of the Transformer chapter: norms, the residual stream, the gated layer, the router."""
+"""Exercises of the Transformer chapter: norms, the residual stream, the gated layer."""
 
 from functools import partial
 
@@ -6,10 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmguide.config import ModelConfig
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.nn.feed_forward import swiglu
-from llmguide.nn.mixture_of_experts import route
 from llmguide.nn.norms import layer_norm, rms_norm
 
 
@@ -61,25 +59,6 @@ def _residual_probes() -> list[Arguments]:
     return [(noise(4, 2, 3, 4), torch.tanh, _halve), (noise(5, 1, 2, 4), torch.square, _unit)]
 
 
-def _n_params(V: int, T: int, L: int, d: int) -> int:
-    return ModelConfig(vocab_size=V, context_length=T, n_layers=L, d_model=d, n_heads=1).n_params()
-
-
-def _count(
-    V: int,
-    T: int,
-    L: int,
-    d: int,
-    *,
-    tables: int = 1,
-    per_layer: int = 13,
-    last: int = 2,
-    positions: bool = True,
-) -> int:
-    """Compute the number of parameters of a GPT-2, with switches for the mistakes."""
-    return tables * V * d + positions * T * d + L * (12 * d**2 + per_layer * d) + last * d
-
-
 EXERCISES = (
     Exercise(
         "rms-norm",
@@ -120,6 +99,8 @@ EXERCISES = (
             ),
         ),
         ("x.square().mean(dim=-1, keepdim=True)", "Use torch.rsqrt."),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "layer-norm",
@@ -154,6 +135,8 @@ EXERCISES = (
             ),
         ),
         ("Center first; the variance is the mean square of what is left.",),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "pre-norm",
@@ -193,6 +176,8 @@ EXERCISES = (
             ),
         ),
         ("One line: x plus something.",),
+        level="warm-up",
+        minutes=5,
     ),
     Exercise(
         "swiglu",
@@ -226,74 +211,7 @@ EXERCISES = (
             ),
         ),
         ("SiLU(x) = x times sigmoid(x).",),
-    ),
-    Exercise(
-        "route",
-        "route(logits, k) returns the weights and indices of the k experts of each token, largest first; the "
-        "weights sum to 1 (Mixtral).",
-        route,
-        lambda: [(noise(8, 3, 6), 2), (noise(9, 2, 5), 3)],
-        (
-            Mistake(
-                "weights not renormalized",
-                "the softmax runs over all experts, so that the chosen weights sum to less than 1",
-                "Choose first, then softmax over what was chosen; or divide by the sum.",
-                lambda logits, k: tuple(logits.softmax(dim=-1).topk(k, dim=-1)),
-            ),
-            Mistake(
-                "equal weights",
-                "each chosen expert gets the same weight",
-                "The router's scores also say how much each expert counts; without them it gets no gradient.",
-                lambda logits, k: (torch.full_like(logits[..., :k], 1 / k), logits.topk(k, dim=-1).indices),
-            ),
-            Mistake(
-                "logits as weights",
-                "the raw scores are the weights",
-                "Softmax makes them positive, with sum 1.",
-                lambda logits, k: tuple(logits.topk(k, dim=-1)),
-            ),
-        ),
-        ("Tensor.topk returns values and indices.",),
-    ),
-    Exercise(
-        "count-parameters",
-        "n_params(V, T, L, d) counts the parameters of a GPT-2: vocabulary V, context T, L blocks of width "
-        "d with "
-        "feed-forward width 4d, biases everywhere, a final norm, and a head tied to the token embedding.",
-        _n_params,
-        lambda: [(50_257, 1024, 12, 768), (50_257, 1024, 48, 1600), (100, 8, 1, 16)],
-        (
-            Mistake(
-                "head counted twice",
-                "the output head is counted in addition to the token embedding",
-                "They are tied: one matrix with two uses.",
-                partial(_count, tables=2),
-            ),
-            Mistake(
-                "biases and norms forgotten",
-                "only the matrices of a block are counted",
-                "Attention has 4d biases, the feed-forward layer 5d, two norms 4d.",
-                partial(_count, per_layer=0),
-            ),
-            Mistake(
-                "norms of the blocks forgotten",
-                "the two norms of each block are left out",
-                "Each has a weight and a bias: 4d per block.",
-                partial(_count, per_layer=9),
-            ),
-            Mistake(
-                "final norm forgotten",
-                "the norm before the head is left out",
-                "A pre-norm model has one more norm at the end: 2d.",
-                partial(_count, last=0),
-            ),
-            Mistake(
-                "positions forgotten",
-                "the position embedding is left out",
-                "GPT-2 learns a vector for each of its T positions.",
-                partial(_count, positions=False),
-            ),
-        ),
-        ("A block: 4 d^2 in attention, 8 d^2 in the feed-forward layer, and what is linear in d.",),
+        level="warm-up",
+        minutes=5,
     ),
 )

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, generator
 from llmguide.exercises.ladder.text import embed
 from llmguide.exercises.ladder.training import batches_of
 from llmguide.exercises.ladder.transformer import EPS, feed_forward, gpt
 from llmguide.exercises.ladder.weights import TEXT, Weights, make_weights
+from llmguide.exercises.tensor_work import TensorWork
 from llmguide.nn.norms import rms_norm
 from llmguide.tokenization.bpe import learn_merges_simple
 
@@ -120,29 +120,15 @@ def _whole_text_again(ids: Tensor, weights: Weights, n_heads: int, cache: dict[A
     return gpt(cache["ids"], weights, n_heads)[:, -ids.shape[1] :]
 
 
-class _Work(TorchFunctionMode):
-    """Counts the entries of the results of matrix products."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numbers = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "").strip("_") in {"matmul", "rmatmul", "linear", "einsum", "mm", "bmm"}:
-            self.numbers += result.numel()
-        return result
-
-
 def _work(function: Callable[..., Any], arguments: Arguments) -> tuple[list[Any], int]:
     """Pass a text in chunks with one cache; return the results and the work after the first chunk."""
     ids, sizes, weights, n_heads = arguments
     cache: dict[Any, Any] = {}
     first, *chunks = ids.split(sizes, dim=1)
     results = [function(first, weights, n_heads, cache)]
-    with _Work() as work:
+    with TensorWork() as work:
         results += [function(chunk, weights, n_heads, cache) for chunk in chunks]
-    return results, work.numbers
+    return results, work.products
 
 
 def _cached(function: Callable[..., Any], arguments: Arguments) -> tuple[list[Any], str]:

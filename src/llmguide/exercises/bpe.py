@@ -1,0 +1,162 @@
+"""Exercises of byte pair encoding: learn merges, apply them."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from sys import maxsize
+
+from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.tokenization.bpe import (
+    Pair,
+    learn_merges_simple,
+    merge_pair,
+    merge_piece_simple,
+    pair_counts,
+    ranks_from_merges,
+)
+
+
+def _train_words_once(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
+    return learn_merges_simple(dict.fromkeys(words, 1), n_merges)
+
+
+def _train_without_recount(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
+    counts = pair_counts({tuple(word): n for word, n in words.items()})
+    return sorted(counts, key=lambda pair: (-counts[pair], pair))[:n_merges]
+
+
+def _train_larger_of_ties(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
+    split = {tuple(word): n for word, n in words.items()}
+    merges: list[Pair] = []
+    while len(merges) < n_merges and (counts := pair_counts(split)):
+        best = max(counts, key=lambda pair: (counts[pair], pair))
+        split = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in split.items()}
+        merges.append(best)
+    return merges
+
+
+def _train_probes() -> list[Arguments]:
+    return [
+        ({b"low": 5, b"lower": 2, b"newest": 6, b"widest": 3}, 6),
+        ({b"aaabdaaabac": 1}, 3),
+        ({b"hug": 10, b"pug": 5, b"pun": 12, b"bun": 4, b"hugs": 5}, 4),
+    ]
+
+
+def _encode_by(piece: bytes, ranks: Mapping[bytes, int], *, leftmost: bool) -> list[int]:
+    """Merge the leftmost pair that can be, or the one that was learned last, instead of first."""
+    parts = [piece[i : i + 1] for i in range(len(piece))]
+    while True:
+        joint = [ranks.get(a + b, -1) for a, b in pairwise(parts)]
+        possible = [i for i, rank in enumerate(joint) if rank >= 0]
+        if not possible:
+            return [ranks[part] for part in parts]
+        i = possible[0] if leftmost else max(possible, key=lambda i: joint[i])
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+
+
+def _encode_longest(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
+    ids = []
+    while piece:
+        length = next(n for n in range(len(piece), 0, -1) if piece[:n] in ranks)
+        ids.append(ranks[piece[:length]])
+        piece = piece[length:]
+    return ids
+
+
+def _encode_one_pass(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
+    parts = [piece[i : i + 1] for i in range(len(piece))]
+    joint = [ranks.get(a + b, maxsize) for a, b in pairwise(parts)]
+    if joint and min(joint) < maxsize:
+        i = joint.index(min(joint))
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return [ranks[part] for part in parts]
+
+
+def _encode_probes() -> list[Arguments]:
+    merges = learn_merges_simple({b"low": 5, b"lower": 2, b"newest": 6, b"widest": 3}, 6)
+    few = ranks_from_merges([(98, 99), (97, 98), (99, 100), (256, 101), (97, 259)])  # bc, ab, cd, bce, abce
+    return [(piece, ranks_from_merges(merges)) for piece in (b"lowest", b"newer", b"o")] + [
+        (piece, few) for piece in (b"abc", b"bcd", b"abce")
+    ]
+
+
+EXERCISES = (
+    Exercise(
+        "bpe-train",
+        "bpe_train(words, n_merges) learns merges. `words` maps byte strings to counts; ids below 256 are "
+        "bytes, merge i gets id 256 + i. Return the list of merged pairs. Break ties in favor of the smaller "
+        "pair.",
+        learn_merges_simple,
+        _train_probes,
+        (
+            Mistake(
+                "counts of words ignored",
+                "every word counts once, however often it occurs",
+                "A pair inside a word that occurs 6 times counts 6 times.",
+                _train_words_once,
+            ),
+            Mistake(
+                "pairs not recounted",
+                "the pairs are counted once, before the first merge",
+                "After a merge there are new neighbors. Count again before each merge.",
+                _train_without_recount,
+            ),
+            Mistake(
+                "the larger of equal pairs",
+                "the larger of equally frequent pairs is merged first",
+                "max by (count, pair) takes the larger pair; take min by (-count, pair).",
+                _train_larger_of_ties,
+            ),
+        ),
+        (
+            "Keep each word as a tuple of ids.",
+            "One loop: count the pairs, take the best, replace it in every word.",
+            "The pair counts of a word are multiplied by the count of the word. Rebuild each word from "
+            "left to right: where the pair occurs, append the new id and skip two entries.",
+        ),
+        level="medium",
+        minutes=20,
+    ),
+    Exercise(
+        "bpe-encode",
+        "bpe_encode(piece, ranks) splits the bytes `piece` into tokens and returns their ids. `ranks` maps "
+        "the bytes of "
+        "each token to its id; a lower id was learned earlier, and every single byte is a token.",
+        merge_piece_simple,
+        _encode_probes,
+        (
+            Mistake(
+                "merges from left to right",
+                "the leftmost pair that forms a token is merged, whatever its rank",
+                "Merges have an order: the one that was learned first is applied first, wherever it occurs.",
+                lambda piece, ranks: _encode_by(piece, ranks, leftmost=True),
+            ),
+            Mistake(
+                "merges in the wrong order",
+                "the merge that was learned last is applied first",
+                "A low rank means learned early. Take the lowest.",
+                lambda piece, ranks: _encode_by(piece, ranks, leftmost=False),
+            ),
+            Mistake(
+                "longest token instead of merges",
+                "the longest token at the start is taken, then the next (this is how WordPiece encodes)",
+                "BPE never looks for long tokens. It starts from bytes and merges.",
+                _encode_longest,
+            ),
+            Mistake(
+                "stops after one merge",
+                "only one merge is applied",
+                "Look at the neighbors again after each merge, until none of them form a token.",
+                _encode_one_pass,
+            ),
+        ),
+        (
+            "Start with single bytes.",
+            "Of all neighboring pairs, find the one whose joint bytes have the lowest rank.",
+            "Join this pair, and search again. Stop when no neighboring pair is in `ranks`; then look up "
+            "the id of each part.",
+        ),
+        level="medium",
+        minutes=15,
+    ),
+)

@@ -1,0 +1,304 @@
+"""Exercises of gradients: two layers, the cross-entropy loss, micro-batches."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.tensor_work import TensorWork
+
+
+def _backward(
+    x: Tensor,
+    w1: Tensor,
+    w2: Tensor,
+    grad: Tensor,
+    *,
+    mask: Callable[[Tensor], Tensor] = lambda hidden: (hidden > 0).to(hidden.dtype),
+    mask_x: bool = True,
+    mean: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the gradients of a two-layer network, with switches for the mistakes."""
+    hidden = x @ w1.T
+    unmasked = grad @ w2
+    grad_hidden = unmasked * mask(hidden)
+    scale = 1 / len(x) if mean else 1.0
+    grad_x = (grad_hidden if mask_x else unmasked) @ w1
+    return grad_x, scale * grad_hidden.T @ x, scale * grad.T @ hidden.relu()
+
+
+def _backward_probes() -> list[Arguments]:
+    return [
+        (noise(7, 3, 2), noise(8, 4, 2), noise(9, 2, 4), noise(10, 3, 2)),
+        (noise(11, 1, 3), noise(12, 2, 3), noise(13, 2, 2), torch.ones(1, 2)),
+    ]
+
+
+IGNORED = -100
+Batches = list[tuple[Tensor, Tensor]]
+
+
+def loss_gradient(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    axis: int = -1,
+    shifted: bool = True,
+    sign: float = 1.0,
+    divisor: Callable[[Tensor], float] = lambda counted: float(counted.sum()),
+    padded: bool = False,
+    least: float = 1.0,
+) -> Tensor:
+    """Compute the gradient of the mean cross-entropy loss, with switches for the mistakes."""
+    counted = targets != IGNORED
+    exponentials = (logits - logits.amax(axis, keepdim=True) if shifted else logits).exp()
+    probabilities = exponentials / exponentials.sum(axis, keepdim=True)
+    wanted = F.one_hot(targets.clamp(min=0), logits.shape[1]) * counted[:, None]
+    gradient = sign * (probabilities - wanted)
+    if not padded:
+        gradient = gradient * counted[:, None]
+    return gradient / torch.tensor(max(divisor(counted), least))
+
+
+def _gradient_probes() -> list[Arguments]:
+    return [
+        (2 * noise(20, 4, 5), torch.tensor([3, IGNORED, 0, 4])),
+        (torch.tensor([[200.0, 0.0, 1.0], [1.0, 2.0, 0.5]]), torch.tensor([1, 1])),
+        (noise(21, 2, 3), torch.tensor([IGNORED, IGNORED])),
+    ]
+
+
+def accumulated_gradient(
+    weight: Tensor,
+    batches: Batches,
+    *,
+    size: Callable[[Tensor], float] = lambda targets: float((targets != IGNORED).sum()),
+    total: Callable[[list[float]], float] = sum,
+) -> Tensor:
+    """Compute the gradient of the loss over several micro-batches, with switches for the mistakes."""
+    gradient, sizes = torch.zeros_like(weight), []
+    for x, targets in batches:
+        sizes.append(size(targets))
+        gradient = gradient + sizes[-1] * loss_gradient(x @ weight.T, targets).T @ x
+    return gradient / total(sizes)
+
+
+def _one_batch(weight: Tensor, batches: Batches) -> Tensor:
+    x, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return loss_gradient(x @ weight.T, targets).T @ x
+
+
+def _with_batches(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, str]:
+    """Observe the gradient, and whether a matrix product needs more than one micro-batch."""
+    weight, batches = arguments
+    with TensorWork() as work:
+        result = function(*arguments)
+    limit = max(weight.numel(), *(len(x) * len(weight) for x, _ in batches))
+    return result, "several batches at once" if work.largest_product > limit else "one batch at a time"
+
+
+def _micro_batch_probes() -> list[Arguments]:
+    targets = [3, IGNORED, 0], [IGNORED] * 2, [5, 2, 1, IGNORED, 4], [2]
+    return [
+        (
+            noise(seed, 6, 3),
+            [(noise(seed + i, len(row), 3), torch.tensor(row)) for i, row in enumerate(rows, start=1)],
+        )
+        for seed, rows in ((30, targets), (40, targets[1:3]))
+    ]
+
+
+EXERCISES = (
+    Exercise(
+        "backpropagation",
+        "backward(x, w1, w2, grad): the gradients of a loss with respect to x (B, D), w1 (F, D) and "
+        "w2 (E, F), as a tuple. The loss depends on y = relu(x @ w1.T) @ w2.T, and grad (B, E) is its "
+        "gradient with respect to y. Do not use autograd.",
+        _backward,
+        _backward_probes,
+        (
+            Mistake(
+                "derivative of ReLU forgotten",
+                "the gradient passes through ReLU as if it were the identity",
+                "Where the input of ReLU is negative, its output stays 0. What is the gradient there?",
+                partial(_backward, mask=torch.ones_like),
+            ),
+            Mistake(
+                "multiplied by the output of ReLU",
+                "the gradient is multiplied by what ReLU returns",
+                "The derivative of ReLU is 0 or 1, however large its input is.",
+                partial(_backward, mask=torch.relu),
+            ),
+            Mistake(
+                "mask inverted",
+                "the gradient passes where the input of ReLU is negative",
+                "ReLU passes positive inputs on, and so does its gradient.",
+                partial(_backward, mask=lambda hidden: (hidden <= 0).to(hidden.dtype)),
+            ),
+            Mistake(
+                "gradient of the output ignored",
+                "grad is replaced by ones",
+                "By the chain rule each gradient contains the factor grad.",
+                lambda x, w1, w2, grad: _backward(x, w1, w2, torch.ones_like(grad)),
+            ),
+            Mistake(
+                "averaged over the batch",
+                "the gradients of the weights are divided by the batch size",
+                "If the loss is a mean, grad already has the factor 1 / B. Rows of a batch add up.",
+                partial(_backward, mean=True),
+            ),
+            Mistake(
+                "ReLU left out for x",
+                "the gradient with respect to x does not pass through ReLU, although that of w1 does",
+                "x and w1 act on y only through the input of ReLU. Compute the gradient there once, and use "
+                "it twice.",
+                partial(_backward, mask_x=False),
+            ),
+        ),
+        (
+            "Name the steps: hidden = x @ w1.T, active = relu(hidden), y = active @ w2.T. Then go backward.",
+            "For y = a @ w.T, the gradient of a is grad @ w, and that of w is grad.T @ a. Check the shapes.",
+            "The chapter checks a gradient with finite differences. Wrap your code in a "
+            "torch.autograd.Function, as it does for cross-entropy, and check it in the same way.",
+        ),
+        level="medium",
+        minutes=20,
+    ),
+    Exercise(
+        "loss-gradient",
+        "loss_gradient(logits, targets) returns the gradient (N, V) of the mean cross-entropy loss with "
+        "respect to the logits (N, V), without autograd. `targets` (N,) has the index of the right token of "
+        "each row, or -100 if the row does not count, neither in the sum nor in the number that divides it. "
+        "If no row counts, the gradient is 0. Logits can be in the hundreds.",
+        loss_gradient,
+        _gradient_probes,
+        (
+            Mistake(
+                "divided by all rows",
+                "the sum is divided by the number of all rows",
+                "Rows with the target -100 do not count: divide by the number of the others.",
+                partial(loss_gradient, divisor=len),
+            ),
+            Mistake(
+                "sum instead of mean",
+                "the gradient is that of the sum of the losses",
+                "Divide by the number of rows that count.",
+                partial(loss_gradient, divisor=lambda counted: 1.0),
+            ),
+            Mistake(
+                "ignored rows pushed",
+                "rows that do not count have a gradient as well",
+                "The loss does not depend on them, so their gradient is 0.",
+                partial(loss_gradient, padded=True),
+            ),
+            Mistake(
+                "sign",
+                "the gradient has the wrong sign",
+                "A larger logit of the right token lowers the loss, so this entry is negative.",
+                partial(loss_gradient, sign=-1.0),
+            ),
+            Mistake(
+                "softmax over the rows",
+                "the probabilities sum to 1 over the rows of the batch",
+                "Each row has its own distribution over the vocabulary.",
+                partial(loss_gradient, axis=0),
+            ),
+            Mistake(
+                "overflow",
+                "the exponentials of large logits overflow",
+                "Subtract the largest logit of each row first, or use torch's softmax.",
+                partial(loss_gradient, shifted=False),
+            ),
+            Mistake(
+                "0 divided by 0",
+                "the gradient is not a number if no row counts",
+                "Divide by at least 1.",
+                partial(loss_gradient, least=0.0),
+            ),
+        ),
+        (
+            "Start with one row. The loss is the logarithm of the sum of the exponentials, minus the logit "
+            "of the right token. What is its derivative with respect to each logit?",
+            "It is the probability of each token, minus 1 for the right one.",
+            "Replace the target -100 by any valid index before you use it as one, and set these rows to 0 "
+            "afterwards.",
+        ),
+        level="medium",
+        minutes=20,
+        after="Each row sums to 0. A step against the gradient raises the logit of the right token and "
+        "lowers all others, each in proportion to its probability.",
+    ),
+    Exercise(
+        "micro-batches",
+        "accumulated_gradient(weight, batches) returns the gradient (V, D) of the loss of a whole batch that "
+        "does not fit into memory. `batches` is a list of micro-batches (x, targets), with x (N, D) and "
+        "targets (N,); N differs. The logits of a micro-batch are x @ weight.T. The loss is the mean "
+        "cross-entropy over all targets of all micro-batches except -100; there is at least one, but a "
+        "micro-batch can have none. Process one micro-batch at a time; the test checks the size of the "
+        "matrix products.",
+        accumulated_gradient,
+        _micro_batch_probes,
+        (
+            Mistake(
+                "mean of means",
+                "the gradients of the micro-batches are averaged",
+                "A target in a small micro-batch would count more than one in a large one.",
+                partial(accumulated_gradient, size=lambda targets: 1.0),
+            ),
+            Mistake(
+                "means summed",
+                "the gradients of the means are summed",
+                "The gradient would grow with the number of micro-batches.",
+                partial(accumulated_gradient, size=lambda targets: 1.0, total=lambda sizes: 1.0),
+            ),
+            Mistake(
+                "weighted by rows",
+                "each micro-batch is weighted by its number of rows",
+                "Rows with the target -100 do not count.",
+                partial(accumulated_gradient, size=lambda targets: float(len(targets))),
+            ),
+            Mistake(
+                "sum of the losses",
+                "the gradient is not divided by the number of all targets",
+                "The number is known after the last micro-batch: divide then.",
+                partial(accumulated_gradient, total=lambda sizes: 1.0),
+            ),
+            Mistake(
+                "last micro-batch only",
+                "each micro-batch replaces the gradient of the one before",
+                "Add to the gradient.",
+                lambda weight, batches: accumulated_gradient(weight, batches[-1:]),
+            ),
+            Mistake(
+                "one large batch",
+                "the micro-batches are concatenated",
+                "The gradient is right, but all logits are in memory at the same time.",
+                _one_batch,
+            ),
+            Mistake(
+                "divided by all rows",
+                "the sum over all targets is divided by the number of all rows",
+                "Rows with the target -100 do not count in the divisor either.",
+                lambda weight, batches: (
+                    accumulated_gradient(weight, batches, total=lambda sizes: 1.0)
+                    / sum(len(targets) for _, targets in batches)
+                ),
+            ),
+        ),
+        (
+            "loss_gradient gives the gradient of the mean over one micro-batch, with respect to its logits.",
+            "For y = x @ w.T, the gradient of w is that of y, transposed, times x.",
+            "A mean times its count is a sum. Add the sums, and divide once by the sum of the counts.",
+        ),
+        needs=("loss-gradient",),
+        level="medium",
+        minutes=20,
+        after="With the mean of the means, the loss would depend on how a batch is cut. Devices that "
+        "train on parts of a batch need the same weighting.",
+        observe=_with_batches,
+    ),
+)

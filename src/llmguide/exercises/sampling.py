@@ -1,0 +1,107 @@
+"""Exercises of sampling: temperature, top-p."""
+
+import torch
+from torch import Tensor
+
+from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.generation.sampling import temperature, top_p
+
+
+def _nucleus(
+    logits: Tensor, p: float, *, crossing: bool = True, ordered: bool = True, undo: bool = True
+) -> Tensor:
+    """Keep the nucleus, with switches for the mistakes."""
+    order = logits.argsort(descending=True) if ordered else torch.arange(len(logits))
+    probabilities = logits.softmax(-1)[order]
+    total = probabilities.cumsum(-1)
+    kept = total - probabilities < p if crossing else total <= p
+    result = logits[order].masked_fill(~kept, -torch.inf)
+    return result[order.argsort()] if undo else result
+
+
+def _nucleus_with_zeros(logits: Tensor, p: float) -> Tensor:
+    kept = top_p(logits, p)
+    return kept.masked_fill(kept == -torch.inf, 0.0)
+
+
+def _sampling_probes() -> list[Arguments]:
+    peaked = torch.tensor([0.1, 4.0, 0.3, 0.2])  # the first alone exceeds p
+    flat = torch.tensor([0.15, 0.5, 0.05, 0.3]).log()
+    return [(flat, 0.7), (flat, 0.9), (peaked, 0.8), (noise(0, 12), 0.6)]
+
+
+EXERCISES = (
+    Exercise(
+        "temperature",
+        "temperature(logits, t) returns the logits at temperature t > 0.",
+        temperature,
+        lambda: [(torch.tensor([2.0, 1.0, 0.0]), 0.5), (noise(1, 2, 5), 1.7), (noise(2, 4), 1.0)],
+        (
+            Mistake(
+                "multiplied instead of divided",
+                "the logits are multiplied by the temperature",
+                "With t = 0.5 the difference between two logits must double.",
+                lambda logits, t: logits * t,
+            ),
+            Mistake(
+                "applied to probabilities",
+                "the probabilities are divided by the temperature",
+                "The temperature acts before the softmax.",
+                lambda logits, t: logits.softmax(-1) / t,
+            ),
+            Mistake(
+                "probabilities instead of logits",
+                "a softmax is applied to the result",
+                "Return logits, so that other filters can follow.",
+                lambda logits, t: (logits / t).softmax(-1),
+            ),
+        ),
+        (
+            "Small temperatures make the largest logit win by more. What does that do to the differences?",
+            "Divide.",
+        ),
+        level="warm-up",
+        minutes=5,
+    ),
+    Exercise(
+        "top-p",
+        "top_p(logits, p) for a vector of logits: keep the smallest set of most likely tokens whose "
+        "probabilities reach p, and set the logits of the others to minus infinity.",
+        top_p,
+        _sampling_probes,
+        (
+            Mistake(
+                "drops the token that crosses p",
+                "the token whose probability takes the sum past p is dropped",
+                "Ask for each token whether the sum *before* it is still below p.",
+                lambda logits, p: _nucleus(logits, p, crossing=False),
+            ),
+            Mistake(
+                "not sorted",
+                "the probabilities are summed in the order of the vocabulary",
+                "The nucleus holds the most likely tokens: sort first.",
+                lambda logits, p: _nucleus(logits, p, ordered=False),
+            ),
+            Mistake(
+                "order not restored",
+                "the logits come back sorted",
+                "Position i of the result belongs to token i. Scatter back what you have sorted.",
+                lambda logits, p: _nucleus(logits, p, undo=False),
+            ),
+            Mistake(
+                "zeros instead of minus infinity",
+                "the logits of dropped tokens are set to 0",
+                "A logit of 0 has the probability e^0 over the sum. Only minus infinity gives 0.",
+                _nucleus_with_zeros,
+            ),
+        ),
+        (
+            "Sort, softmax, cumsum.",
+            "Keep a token if the sum of those before it is below p.",
+            "argsort gives the order; the argsort of the order undoes it. Or find the smallest kept "
+            "logit, and compare all logits with it.",
+        ),
+        level="medium",
+        minutes=15,
+    ),
+)
