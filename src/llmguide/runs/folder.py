@@ -19,11 +19,13 @@ from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 from llmguide.runs.provenance import provenance
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
+from llmguide.training.checkpoint import checkpoints, step_of
 from llmguide.training.locks import HOLDER, NAME, lock, unlock
 
 TOKENIZER = "tokenizer.json"
 RUN = "run.json"
-_new: list[Path] = []  # folders that this process has created and claimed
+_claimed: list[Path] = []  # folders of the runs of this process
+_new: list[Path] = []  # those that it has created
 
 
 def save_run(folder: str | Path, model: GPT | Llama, tokenizer: Tokenizer) -> None:
@@ -88,6 +90,7 @@ def claim(output: Path, run: dict[str, Any]) -> None:
         raise ValueError(f"--output {output} is a file; give a folder")
     is_new = not output.exists()
     lock(output)
+    _claimed.append(output)
     path = output / RUN
     if not path.exists() or _is_unused(output):
         write_json(path, run | {"starts": [provenance()]})
@@ -135,6 +138,27 @@ def withdraw() -> None:
             unlock(output)
             shutil.rmtree(output)
     _new.clear()
+
+
+def how_to_resume() -> str:
+    """Say how to go on with an interrupted run; an empty text means that nothing was saved."""
+    if distributed.world().rank > 0:
+        return "stopped"
+    withdraw()
+    places = {path.parent for output in _claimed for path in (output / "checkpoints").rglob("step-*")}
+    newest = max(
+        (path for place in places for path in checkpoints(place)),
+        key=lambda path: path.stat().st_mtime,
+        default=None,
+    )
+    if newest:
+        return (
+            f"stopped after step {step_of(newest):,}; repeat the command to resume from the last checkpoint "
+            f"in {newest.parent}"
+        )
+    if any(output.exists() for output in _claimed):
+        return "stopped before the first checkpoint; repeat the command to go on"
+    return ""
 
 
 def _is_unused(output: Path) -> bool:

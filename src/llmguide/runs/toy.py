@@ -27,7 +27,7 @@ from llmguide.post_training.toy.methods import (
 )
 from llmguide.post_training.toy.world import World, optimum, preferences, tiny_world
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run, train_run
+from llmguide.runs.lifecycle import barrier, loggers, record_training, start_run, train_run
 from llmguide.runs.options import Steps, per_step
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.runs.toy_report import (
@@ -192,8 +192,8 @@ def _policy_gradient(
     torch.manual_seed(steps.seed)
     trainer = policy_trainer(world, policy, learned, config)
     logger = Exact(loggers(output, steps.wandb), policy, reference, world, n_steps=config.n_steps)
-    with resumable(output, config):
-        trainer.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
+    record_training(output, config)
+    trainer.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
     _save(output, policy, steps)
     title = "KL divergence from the reference model, true reward, and learned reward"
     _report(output, title, {"start": reference, name: logprobs_of(policy, world)}, world, learned)
