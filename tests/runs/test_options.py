@@ -137,8 +137,8 @@ def test_longer_examples_are_truncated_or_skipped_and_counted(written, tmp_path,
     args = ["sft", "--data", written(rows), *SIZES, "--max-length", "40", "--n-steps", "1", "--held-out", "0"]
     assert main([*args, "--output", str(tmp_path / "run")]) == 0
     out = capsys.readouterr().out
-    assert "dropped 1 of 5 conversations: longer than 41 tokens" in out
-    assert "truncated 2 conversations: their oldest turns do not fit into 41 tokens" in out
+    assert "dropped 1 of 5 conversations: longer than 40 tokens" in out
+    assert "truncated 2 conversations: their oldest turns do not fit into 40 tokens" in out
     args = ["reward", "--data", written(PAIRS), *SIZES, "--max-length", "4", "--n-steps", "1"]
     assert main([*args, "--output", str(tmp_path / "reward")]) == 0
     assert "texts at their start, to 4 tokens" in capsys.readouterr().out

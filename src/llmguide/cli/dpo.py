@@ -97,12 +97,12 @@ def dpo(
     chat.model.to(device)
     length = source.longest(chat.model)
     pairs = PreferenceDataset(
-        drop_too_long([_pair(chat, pair, length) for pair in seen], "pairs", length + 1), seed=steps.seed
+        drop_too_long([_pair(chat, pair, length) for pair in seen], "pairs", length), seed=steps.seed
     )
     encoded = [(pair, _pair(chat, pair, length)) for pair in unseen]
     unseen = [pair for pair, ids in encoded if ids is not None]
-    held_out = PreferenceDataset(drop_too_long([ids for _, ids in encoded], "pairs", length + 1))
-    chat.report_truncated("responses", length + 1)
+    held_out = PreferenceDataset(drop_too_long([ids for _, ids in encoded], "pairs", length))
+    chat.report_truncated("responses", length)
     lora.apply_to(chat.model)  # new adapters change nothing, but the reference model is quantized, too
     say("computing the log-probabilities of all responses under the reference model")
     with torch.autocast(device.type, torch.bfloat16, enabled=steps.precision == "bfloat16"):

@@ -49,8 +49,8 @@ def fine_tune(
     def examples(side: Sequence[Sequence[Message]]) -> Conversations:
         # one more than the context, because the last token is only a target
         rendered = [chat.rendered(messages, length + 1) for messages in side]
-        rows = drop_too_long(rendered, "conversations", length + 1)
-        chat.report_truncated("conversations", length + 1)
+        rows = drop_too_long(rendered, "conversations", length)
+        chat.report_truncated("conversations", length)
         return Conversations(rows, pack_to=length if packed else None, seed=steps.seed)
 
     data, validation = examples(conversations), examples(held_out) if held_out else None
