@@ -113,7 +113,7 @@ def dpo(
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(pairs):,} pairs")
     chat.save_tokenizer(output)
-    logger, objective = loggers(output, steps.wandb), preference_objective(loss)
+    logger, objective = loggers(output, config, steps.wandb), preference_objective(loss)
     train_run(output, chat.model, pairs, config, loss=objective, logger=logger)
     save_trained(output, chat, chat.model, lora)
     if distributed.world().rank == 0:

@@ -63,7 +63,7 @@ def fine_tune(
         else evaluate(chat.model, validation, loss=batch_loss, precision=config.precision)
     )
     chat.save_tokenizer(output)
-    options = {"validation": validation, "loss": batch_loss, "logger": loggers(output, steps.wandb)}
+    options = {"validation": validation, "loss": batch_loss, "logger": loggers(output, config, steps.wandb)}
     result = train_run(output, chat.model, data, config, **options)
     save_trained(output, chat, chat.model, lora)
     after = result.history[-1].val_loss

@@ -45,28 +45,24 @@ def barrier() -> None:
         torch.distributed.barrier()
 
 
-def record_training(output: Path, config: Any) -> None:
-    """Record the hyperparameters of a training, a dataclass, in ``run.json``; in rank 0 only."""
-    if distributed.world().rank == 0:
-        # infinity is no JSON
-        record(output, training=json.loads(json.dumps(asdict(config)), parse_constant=str))
-
-
 def train_run(output: Path, model: Any, data: Sequences, config: TrainConfig, **options: Any) -> TrainResult:
     """Train a model with `llmguide.training.train.train`, with checkpoints in a run folder."""
-    record_training(output, config)
     return train(model, data, config, folder=output / "checkpoints", **options)
 
 
-def loggers(output: Path, wandb: str | None = None) -> Loggers | None:
-    """Return the loggers of a run folder; None in all processes but rank 0.
+def loggers(output: Path, config: Any = None, wandb: str | None = None) -> Loggers | None:
+    """Record the hyperparameters of a training, and return its loggers; None in all processes but rank 0.
 
     Args:
         output: Run folder.
+        config: Hyperparameters, a dataclass, for ``run.json``; None: they are recorded elsewhere.
         wandb: Project on Weights & Biases to log to as well.
     """
     if distributed.world().rank > 0:
         return None
+    if config is not None:
+        # infinity is no JSON
+        record(output, training=json.loads(json.dumps(asdict(config)), parse_constant=str))
     tracker = [] if wandb is None else [WandbLogger(wandb, output)]
     return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"), *tracker)
 
