@@ -159,6 +159,9 @@ def _guarded(name: str, args: list[str]) -> int:
         if folders := sys.modules.get(FOLDERS):
             folders.withdraw()
         return _fail(str(error) or type(error).__name__)
+    finally:
+        if folders := sys.modules.get(FOLDERS):
+            folders.claimed.clear()
     return 0
 
 

@@ -24,8 +24,7 @@ from llmguide.training.locks import HOLDER, NAME, lock, unlock
 
 TOKENIZER = "tokenizer.json"
 RUN = "run.json"
-_claimed: list[Path] = []  # folders of the runs of this process
-_new: list[Path] = []  # those that it has created
+claimed: dict[Path, bool] = {}  # folders of the runs of this command, and whether it has created them
 
 
 def save_run(folder: str | Path, model: GPT | Llama, tokenizer: Tokenizer) -> None:
@@ -90,12 +89,10 @@ def claim(output: Path, run: dict[str, Any]) -> None:
         raise ValueError(f"--output {output} is a file; give a folder")
     is_new = not output.exists()
     lock(output)
-    _claimed.append(output)
+    claimed[output] = is_new
     path = output / RUN
     if not path.exists() or _is_unused(output):
         write_json(path, run | {"starts": [provenance()]})
-        if is_new:
-            _new.append(output)
         return
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -132,12 +129,11 @@ def record(output: Path, **values: Any) -> None:
 
 
 def withdraw() -> None:
-    """Delete the folders that this process has created and claimed but not used: its start was refused."""
-    for output in _new:
-        if _is_unused(output):
+    """Delete the folders that this command has created and claimed but not used: its start was refused."""
+    for output, is_new in claimed.items():
+        if is_new and output.exists() and _is_unused(output):
             unlock(output)
             shutil.rmtree(output)
-    _new.clear()
 
 
 def how_to_resume() -> str:
@@ -145,7 +141,7 @@ def how_to_resume() -> str:
     if distributed.world().rank > 0:
         return "stopped"
     withdraw()
-    places = {path.parent for output in _claimed for path in (output / "checkpoints").rglob("step-*")}
+    places = {path.parent for output in claimed for path in (output / "checkpoints").rglob("step-*")}
     newest = max(
         (path for place in places for path in checkpoints(place)),
         key=lambda path: path.stat().st_mtime,
@@ -156,7 +152,7 @@ def how_to_resume() -> str:
             f"stopped after step {step_of(newest):,}; repeat the command to resume from the last checkpoint "
             f"in {newest.parent}"
         )
-    if any(output.exists() for output in _claimed):
+    if any(output.exists() for output in claimed):
         return "stopped before the first checkpoint; repeat the command to go on"
     return ""
 
