@@ -150,7 +150,7 @@ def test_qlora_trains_adapters_on_a_base_of_four_bits(stage, rows, written, tmp_
     args = ["--data", written(TALKS), *sizes, "--n-steps", "2", "--output", str(tmp_path / "start")]
     assert main(["sft", *args]) == 0
     args = [stage, "--data", written(rows), "--model", str(tmp_path / "start"), "--n-steps", "2"]
-    qlora = ["--lora-rank", "2", "--quantize", "nf4", "--held-out", "0.2"]
+    qlora = ["--lora-rank", "2", "--quantize", "nf4", "--precision", "bf16", "--held-out", "0.2"]
     assert main([*args, *qlora, "--output", str(tmp_path / "run")]) == 0
     # the saved model is the base after its round trip through four bits, plus the update of the adapters
     before, after = load_saved(tmp_path / "start"), load_saved(tmp_path / "run")
