@@ -148,6 +148,8 @@ def test_the_start_of_a_stop_string_is_shown_when_it_was_none():
         ("[1]", [], "holds no conversation"),
         (None, ["--stop", ""], "--stop '' would end each response"),
         ("{", [], "holds no conversation"),
+        (None, ["--temperature", "-1"], "temperature .*-1.0 must be"),
+        (None, ["--temperature", "1", "--top-p", "0"], "top_p p=0.0 must be above 0"),
     ],
 )
 def test_what_is_refused(talk, monkeypatch, content, options, message):
@@ -155,7 +157,7 @@ def test_what_is_refused(talk, monkeypatch, content, options, message):
     if content:
         file.write_text(content)
     with pytest.raises(AssertionError, match=message):  # with what the command printed as its error
-        talk("Hi", options=["--history", str(file), *options])
+        talk(options=["--history", str(file), *options])
 
 
 def test_the_help_shows_no_empty_default(capsys):

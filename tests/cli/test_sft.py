@@ -208,6 +208,7 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, written):
         (["--data", "ROWS", "--context-length", "8"], "no conversations of at most 8 tokens"),
         (["--data", "ROWS", "--accumulation", "0"], "gradient_accumulation_steps=0 must be at least 1"),
         (["--data", "ROWS", "--lr", "nan"], "lr=nan must be above 0\n"),
+        (["--data", "ROWS", "--seed", "-1"], "seed=-1 must be at least 0\n"),
         (["--data", "ROWS", "--lora-alpha", "4"], "give a --lora-rank"),
         (["--data", "ROWS", "--model", "runs/x"], "are those of a new model; drop them, or --model"),
     ],

@@ -79,6 +79,7 @@ def chat(
         raise ValueError(f"--max-new-tokens {max_new_tokens} leaves no room in a context of {context} tokens")
     chat.model.to(place, getattr(torch, dtype)).eval()
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty)
+    sampler(torch.zeros(1, 2), torch.zeros(1, 1, dtype=torch.long))  # raises its errors before the first line
     generator = None if seed is None else torch.Generator(place).manual_seed(seed)
     for line in _lines():
         name, _, rest = line.partition(" ")

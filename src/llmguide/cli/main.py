@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
@@ -144,7 +145,7 @@ def _guarded(name: str, args: list[str]) -> int:
     """Run a command, and report expected errors as one line and an exit status."""
     try:
         with warnings.catch_warnings(), _sigterm_as_exit(name):
-            warnings.showwarning = _warn
+            warnings.showwarning = partial(_warn, set())
             _run(name, args)
         sys.stdout.flush()
     except SystemExit as stop:  # raised by SIGTERM, and by tyro after --help and for wrong options
@@ -274,9 +275,11 @@ def _optional_values(tyro: Any) -> Any:
     return registry
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning without file and line, which do not help the user of a command."""
-    sys.stderr.write(f"llmguide: note: {message}\n")
+def _warn(printed: set[str], message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning once, without file and line, which do not help the user of a command."""
+    if str(message) not in printed:
+        printed.add(str(message))
+        sys.stderr.write(f"llmguide: note: {message}\n")
 
 
 def _fail(message: str, *, status: int = 1) -> int:

@@ -47,7 +47,7 @@ Formats of --data, recognized by the columns:
 
 Prompts and responses are texts or lists of messages. A column system has the system message. Messages may
 have tool_calls, and rows tools, if the chat template of the model writes them. Give a file of JSON lines,
-JSON, CSV or Parquet, a folder of such files, or a data set of the hub as OWNER/NAME or OWNER/NAME:CONFIG:SPLIT."""
+JSON, CSV or Parquet, a folder of such files, or a data set of the hub as OWNER/NAME[:CONFIG[:SPLIT]]."""
 
 _COLUMNS = {"messages", "conversations", "prompt", "completion", "instruction", "input", "output"}
 _COLUMNS |= {"system", "tools", "chosen", "rejected", "question", "answer"}
