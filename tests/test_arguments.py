@@ -14,6 +14,7 @@ import json, sys
 import torch
 from transformers.modeling_outputs import CausalLMOutput
 import llmguide as lg
+from llmguide.nn.masks import padding_mask
 
 config = lg.ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
 model = lg.build(config).eval()
@@ -65,6 +66,13 @@ CALLS = {
     "lg.top_k([0.1, 0.9], 1)": "logits is a list",
     "lg.sample([0.1, 0.9])": "logits is a list",
     "lg.nearest_tokens(three, table, n=1)": "rows (3, 4) of torch.float32 must be Float (V, D)",
+    "lg.attention([[1.0]], table, table)": "q is a list; torch.tensor(q) makes it a tensor",
+    "lg.attention(table, table, table, [[True]])": "mask is a list; torch.tensor(mask) makes it a tensor",
+    "lg.fast_attention(table, table, None)": "v is None; pass a tensor",
+    "lg.rope_tables([0, 1], 4)": "positions is a list; torch.tensor(positions) makes it a tensor",
+    "lg.apply_rope([[1.0, 2.0]], table, table)": "x is a list; torch.tensor(x) makes it a tensor",
+    "lg.sinusoidal_positions([0, 1], 4)": "positions is a list",
+    "padding_mask([1, 3])": "real is a list; torch.tensor(real) makes it a tensor",
     "lg.logit_lens(model, batch)": "activations is a Tensor; record_activations(model, ids) records them",
     "lg.build('gpt2')": "config is a str; pass a ModelConfig, such as PRESETS['gpt2']",
     "lg.from_hf('gpt2')": "load() opens folders and names",

@@ -71,6 +71,35 @@ def test_reset_keeps_the_system_message_only(talk):
     assert len(history(talk)) == 3
 
 
+def test_a_conversation_is_saved_when_the_user_asks(talk):
+    file = talk.folder / "talk.json"
+    printed = talk("Hi", f"/save {file}", "Ho", f"/save {file}", f"/save {talk.folder}")
+    assert f"[saved; --history {file} continues the conversation]" in printed
+    assert f"[{file} exists; name another file]\n[{talk.folder} exists; " in printed
+    assert [message["content"] for message in history(talk)[::2]] == ["Hi"]
+    assert talk("And?", options=["--history", str(file)]).startswith("> Hi\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [
+        ("/help", "[/reset, /save FILE, /quit; a space before a / makes the line a message]\n"),
+        ("/save", "[/reset, /save FILE, /quit; a space before a / makes the line a message]\n"),
+        ("/exit", "[there is no command /exit; /reset, /save FILE, /quit; "),
+    ],
+)
+def test_commands_are_not_sent_to_the_model(talk, line, printed):
+    file = ["--history", str(talk.folder / "talk.json")]
+    assert talk(line, options=file).startswith(printed)
+    assert not (talk.folder / "talk.json").exists()
+
+
+@pytest.mark.parametrize("line", ["/etc/hosts is what?", " /exit"])
+def test_a_path_and_a_line_after_a_space_are_messages(talk, line):
+    talk(line, options=["--history", str(talk.folder / "talk.json")])
+    assert history(talk)[0]["content"] == line.strip()
+
+
 def test_old_turns_leave_a_full_context(talk):
     talk(*["x" * 30] * 6, options=["--history", str(talk.folder / "talk.json")])
     assert len(history(talk)) == 12
@@ -119,6 +148,8 @@ def test_the_start_of_a_stop_string_is_shown_when_it_was_none():
         ("[1]", [], "holds no conversation"),
         (None, ["--stop", ""], "--stop '' would end each response"),
         ("{", [], "holds no conversation"),
+        (None, ["--temperature", "-1"], "temperature .*-1.0 must be"),
+        (None, ["--temperature", "1", "--top-p", "0"], "top_p p=0.0 must be above 0"),
     ],
 )
 def test_what_is_refused(talk, monkeypatch, content, options, message):
@@ -126,7 +157,7 @@ def test_what_is_refused(talk, monkeypatch, content, options, message):
     if content:
         file.write_text(content)
     with pytest.raises(AssertionError, match=message):  # with what the command printed as its error
-        talk("Hi", options=["--history", str(file), *options])
+        talk(options=["--history", str(file), *options])
 
 
 def test_the_help_shows_no_empty_default(capsys):

@@ -49,7 +49,11 @@ def test_what_makes_no_sense_says_why(args, status, message, capsys):
 
 
 def test_a_warning_is_one_line(monkeypatch, capsys):
-    monkeypatch.setattr(main, "_run", lambda *_: warnings.warn("two lines were not read", stacklevel=1))
+    def twice(*_):
+        for line in (1, 2):
+            warnings.warn_explicit("two lines were not read", UserWarning, "corpora.py", line)
+
+    monkeypatch.setattr(main, "_run", twice)
     assert main.main(["estimate", "presets"]) == 0
     assert capsys.readouterr().err == "llmguide: note: two lines were not read\n"
 

@@ -1,6 +1,7 @@
 """A command that refuses to start leaves nothing behind, so the corrected command can use the folder."""
 
 import json
+import sys
 from itertools import count
 
 import pytest
@@ -45,6 +46,14 @@ def test_it_leaves_nothing_behind(args, tmp_path, written, capsys):
     assert main([words.get(arg, arg) for arg in args] + ["--output", str(output)]) == 1
     assert capsys.readouterr().err
     assert not output.exists()
+
+
+@pytest.mark.parametrize("command", ["pretrain", "sft", "reward", "dpo", "ppo", "grpo"])
+def test_without_wandb_it_names_the_extra_and_leaves_nothing_behind(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert main([command, "--wandb", "a project", "--output", str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err == 'llmguide: --wandb needs wandb: pip install "llmguide[wandb]"\n'
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_file_that_is_missing_is_told_before_other_options(tmp_path, capsys):

@@ -16,7 +16,6 @@ from llmguide.models import build, to_hf
 from llmguide.post_training.toy.world import completion_logprobs, divergence, expected, tiny_world
 from llmguide.runs.chat_model import open_chat
 from llmguide.runs.folder import load_run, save_run
-from llmguide.runs.lifecycle import resumable
 from llmguide.runs.options import STEPS, ModelSource
 from llmguide.runs.toy_report import load_policy
 from llmguide.tokenization.huggingface import to_hf_tokenizer
@@ -62,12 +61,6 @@ def test_a_run_in_two_sittings_ends_as_one(tmp_path):
     assert main([*args, "--output", str(tmp_path / "other"), "--seed", "1"]) == 0
     assert not same(tmp_path / "whole", tmp_path / "other")
     assert main([*args, "--output", str(tmp_path / "other")]) == 1  # a folder keeps to its seed
-
-
-def test_ctrl_c_says_how_to_go_on(tmp_path, capsys):
-    with pytest.raises(KeyboardInterrupt), resumable(tmp_path):
-        raise KeyboardInterrupt
-    assert f"resume from the last checkpoint in {tmp_path / 'checkpoints'}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("more", [[], ["--packed"], ["--lora-rank", "2"]], ids=["plain", "packed", "lora"])
@@ -212,9 +205,10 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, written):
     [
         (["--model", "runs/x"], "give --data"),
         (["--data", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
-        (["--data", "ROWS", "--context-length", "8"], "no conversations of at most 9 tokens"),
+        (["--data", "ROWS", "--context-length", "8"], "no conversations of at most 8 tokens"),
         (["--data", "ROWS", "--accumulation", "0"], "gradient_accumulation_steps=0 must be at least 1"),
         (["--data", "ROWS", "--lr", "nan"], "lr=nan must be above 0\n"),
+        (["--data", "ROWS", "--seed", "-1"], "seed=-1 must be at least 0\n"),
         (["--data", "ROWS", "--lora-alpha", "4"], "give a --lora-rank"),
         (["--data", "ROWS", "--model", "runs/x"], "are those of a new model; drop them, or --model"),
     ],

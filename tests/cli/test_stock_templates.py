@@ -1,6 +1,7 @@
 """Every command fine-tunes a model of transformers with the published chat template of five families."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import trl
 from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import build, to_hf
+from llmguide.runs import fine_tune
+from llmguide.training.losses import batch_loss
 
 SMOLLM2 = (  # of SmolLM2-135M-Instruct
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -57,7 +60,7 @@ SHAREGPT = [
 def stock(tmp_path_factory):
     """Makes a tiny random model with the chat template of a family, and returns its folder."""
 
-    def make(name):
+    def make(name, context_length=160):
         source = {"smollm2": SMOLLM2, "mistral": MISTRAL}.get(name) or (
             Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja"
         ).read_text()
@@ -80,8 +83,9 @@ def stock(tmp_path_factory):
         tokenizer.chat_template = source
         tokenizer.save_pretrained(folder)
         torch.manual_seed(0)
-        sizes = {"context_length": 160, "n_layers": 1, "d_model": 16, "n_heads": 2, "activation": "gelu_tanh"}
-        to_hf(build(ModelConfig(vocab_size=len(tokenizer), **sizes))).save_pretrained(folder)
+        sizes = {"n_layers": 1, "d_model": 16, "n_heads": 2, "activation": "gelu_tanh"}
+        config = ModelConfig(vocab_size=len(tokenizer), context_length=context_length, **sizes)
+        to_hf(build(config)).save_pretrained(folder)
         return folder
 
     return make
@@ -150,3 +154,32 @@ def test_a_row_that_the_template_refuses_is_named(stock, written, tmp_path, caps
         error = capsys.readouterr().err
         assert f"{data}, line 7: the chat template does not take these messages: " in error
         assert not (tmp_path / "run").exists()
+
+
+def test_a_model_learns_to_call_a_tool_and_not_its_result(stock, written, tmp_path, monkeypatch):
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
+    turns = [
+        {"role": "user", "content": "What is 2 plus 1?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "The result", "tool_call_id": "1"},
+        {"role": "assistant", "content": "It is 3."},
+    ]
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    start = stock("qwen3", context_length=800)
+    batches = []
+
+    def loss(model, batch):
+        batches.append(batch)
+        return batch_loss(model, batch)
+
+    monkeypatch.setattr(fine_tune, "batch_loss", loss)
+    data = written([{"messages": turns, "tools": [tool]}] * 8)
+    args = ["--data", data, "--model", start, "--held-out", "0", "--max-length", "800"]
+    run("sft", tmp_path / "run", *args, n_steps=1)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(start)
+    assert "The result" in tokenizer.decode(batches[0].inputs[0])
+    targets = batches[0].targets[0]
+    targets = tokenizer.decode(targets[targets >= 0])
+    assert re.fullmatch(r'.*"name": "add", "arguments": {"a": 2}}.*It is 3\.\S+', targets, re.DOTALL)
+    assert "The result" not in targets
+    assert targets.count("<|im_end|>") == 2

@@ -251,6 +251,21 @@ def test_tools_stay_when_the_oldest_turns_go(with_ends):
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gemma4", "writes message 4 otherwise than it prompts for it"),  # with the result of the tool inside
+        ("deepseekv3", "does not take these messages: can only concatenate str"),
+        ("gptoss", "writes message 2 otherwise"),  # and needs the calls before their results
+    ],
+)
+def test_templates_that_write_tools_in_other_ways_are_refused(with_ends, name, message):
+    source = (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text()
+    talk = [TOOL_TALK[0] | {"tools": [WEATHER]}, *TOOL_TALK[1:]]
+    with pytest.raises(ValueError, match=message):
+        render_chat(talk, with_ends, template=jinja(source))
+
+
+@pytest.mark.parametrize(
     ("talk", "field"), [(TOOL_TALK, "tool_calls"), ([USER | {"tools": [WEATHER]}, BOT], "tools")]
 )
 def test_a_template_without_tools_is_refused(ours, talk, field):

@@ -78,6 +78,21 @@ def test_alpaca_and_sharegpt(write):
     assert lines == [f"{path}: 5 rows, 3 Alpaca, 1 ShareGPT, 1 prompt and completion, converted to messages"]
 
 
+def test_a_column_for_the_system_message_and_columns_that_are_ignored(write):
+    told, lines = {"role": "system", "content": "Be brief."}, []
+    rows = [
+        {"system": "Be brief.", "conversations": SHAREGPT},
+        {"system": "Be brief.", "messages": [told, ASK, BOT], "label": True},
+        {"system": "", "prompt": "Hi", "completion": "Hello", "id": 3},
+    ]
+    found = conversations(write(*rows), report=lines.append)
+    assert [talk[0] for talk in found] == [told, told, ASK]
+    assert [message["role"] for message in found[1]] == ["system", "user", "assistant"]
+    assert lines[0].endswith("converted to messages; ignored columns: id, label")
+    (pair,) = comparisons(write({"system": "Be brief.", "prompt": "Hi", "chosen": "a", "rejected": "b"}))
+    assert pair.prompt == [told, ASK]
+
+
 def test_tool_turns(write):
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     flat = {"name": "f", "arguments": {"a": 1}}
@@ -284,6 +299,11 @@ def test_problems_and_compressed_files(tmp_path):
             conversations,
             {"conversations": [{"from": "gpt", "value": None}]},
             "line 2, field 'conversations', message 0, field 'value': must be a text, not null",
+        ),
+        (
+            conversations,
+            {"messages": [ASK, BOT | {"weight": 0}]},
+            "message 1: a weight of 0 is not supported; end the conversation before this message",
         ),
         (conversations, {"messages": [3]}, "message 0: must be an object with role and content, not 3"),
         (

@@ -137,8 +137,8 @@ def test_longer_examples_are_truncated_or_skipped_and_counted(written, tmp_path,
     args = ["sft", "--data", written(rows), *SIZES, "--max-length", "40", "--n-steps", "1", "--held-out", "0"]
     assert main([*args, "--output", str(tmp_path / "run")]) == 0
     out = capsys.readouterr().out
-    assert "dropped 1 of 5 conversations: longer than 41 tokens" in out
-    assert "truncated 2 conversations: their oldest turns do not fit into 41 tokens" in out
+    assert "dropped 1 of 5 conversations: longer than 40 tokens" in out
+    assert "truncated 2 conversations: their oldest turns do not fit into 40 tokens" in out
     args = ["reward", "--data", written(PAIRS), *SIZES, "--max-length", "4", "--n-steps", "1"]
     assert main([*args, "--output", str(tmp_path / "reward")]) == 0
     assert "texts at their start, to 4 tokens" in capsys.readouterr().out
@@ -150,7 +150,7 @@ def test_qlora_trains_adapters_on_a_base_of_four_bits(stage, rows, written, tmp_
     args = ["--data", written(TALKS), *sizes, "--n-steps", "2", "--output", str(tmp_path / "start")]
     assert main(["sft", *args]) == 0
     args = [stage, "--data", written(rows), "--model", str(tmp_path / "start"), "--n-steps", "2"]
-    qlora = ["--lora-rank", "2", "--quantize", "nf4", "--held-out", "0.2"]
+    qlora = ["--lora-rank", "2", "--quantize", "nf4", "--precision", "bf16", "--held-out", "0.2"]
     assert main([*args, *qlora, "--output", str(tmp_path / "run")]) == 0
     # the saved model is the base after its round trip through four bits, plus the update of the adapters
     before, after = load_saved(tmp_path / "start"), load_saved(tmp_path / "run")

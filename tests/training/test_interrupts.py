@@ -8,8 +8,9 @@ import torch
 from tests.post_training.rl.test_trainer_distributed import PROMPTS, learner
 from tests.training.test_train import T, new_model, some_text
 
+from llmguide.cli import sft
 from llmguide.cli.main import main
-from llmguide.runs.lifecycle import resumable
+from llmguide.runs import toy
 from llmguide.training.checkpoint import checkpoints, step_of
 from llmguide.training.config import TrainConfig
 from llmguide.training.interrupts import Interrupts, interrupts
@@ -82,12 +83,30 @@ def test_without_a_folder_signals_are_as_always():
     assert not signals.requested(torch.device("cpu"))
 
 
-def test_it_says_after_which_step_it_stopped(tmp_path, capsys):
-    train(new_model(), some_text(), replace(CONFIG, n_steps=3), folder=tmp_path / "checkpoints")
-    with pytest.raises(SystemExit), resumable(tmp_path):
-        raise SystemExit(143)
-    out = capsys.readouterr().out
-    assert f"stopped after step 3; repeat the command to resume from the last checkpoint in {tmp_path}" in out
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_before_the_first_step_nothing_is_left_and_the_command_says_so(
+    number, status, tmp_path, capsys, monkeypatch
+):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "Hi", "completion": "Hello"}\n')
+    monkeypatch.setattr(sft, "open_chat", lambda *_, **__: signal.raise_signal(number))
+    before = signal.getsignal(number)
+    assert main(["sft", "--data", str(rows), "--output", str(tmp_path / "run")]) == status
+    assert signal.getsignal(number) == before
+    assert capsys.readouterr().err == (
+        "llmguide: stopped before anything was saved; repeat the command to start again\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_says_after_which_step_it_stopped(tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(toy, "_save", interrupted)
+    assert main(["sft", "--n-steps", "3", "--output", str(tmp_path)]) == 130
+    told = "stopped after step 3; repeat the command to resume from the last checkpoint in"
+    assert f"llmguide: {told} {tmp_path / 'checkpoints'}\n" in capsys.readouterr().err
 
 
 def test_the_record_of_a_run_is_complete(tmp_path):

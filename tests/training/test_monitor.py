@@ -1,6 +1,8 @@
 import json
 import logging
 import re
+import struct
+import subprocess
 import sys
 import time
 from statistics import fmean, stdev
@@ -116,6 +118,42 @@ def test_a_resumed_run_goes_on_in_weights_and_biases(tmp_path, monkeypatch):
     assert first["resume"] == "allow"
     assert logged == [(5, {"loss": 2.0}), (5, {"sample": "Once"})]
     assert calls[3:] == calls[:3]  # the id, too
+
+
+@pytest.mark.nightly
+def test_an_offline_run_of_weights_and_biases_has_every_step(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="needs pip install wandb")
+    from wandb.proto.wandb_internal_pb2 import Record  # noqa: PLC0415
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    args = ["--n-steps", "4", "--lr", "0.25", "--wandb", "a project", "--output", str(tmp_path / "run")]
+    subprocess.run([sys.executable, "-m", "llmguide", "sft", *args], check=True)
+    (path,) = tmp_path.glob("run/wandb/offline-run-*/run-*.wandb")
+    data = path.read_bytes()
+    records, at, record = [], 7, b""  # a log of LevelDB: blocks of 32 KiB, with parts of records
+    while at < len(data):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        _, size, kind = struct.unpack("<IHB", data[at : at + 7])
+        record += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # a whole record or its last part
+            records.append(Record.FromString(record))
+            record = b""
+    (run,) = [each.run for each in records if each.HasField("run")]
+    options = {each.key: json.loads(each.value_json) for each in run.config.update}
+    assert (run.project, run.display_name, options["training"]["lr"]) == ("a project", "run", 0.25)
+    points = [
+        {(item.key or item.nested_key[0]): json.loads(item.value_json) for item in each.history.item}
+        for each in records
+        if each.HasField("history")
+    ]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 4
+    assert [(point["_step"], point["loss"]) for point in points] == [
+        (line["step"], line["loss"]) for line in lines
+    ]
 
 
 def test_without_wandb_the_extra_is_named(tmp_path, monkeypatch):

@@ -22,8 +22,9 @@ from llmguide.tokenization.tokenizer import Tokenizer
 
 DESCRIPTION = """\
 Talk to a chat model: a run of llmguide sft --data or of a stage after it, or, with llmguide[hf], a folder
-that transformers saved or a name on the Hugging Face hub. Each line is a message. /reset starts a new
-conversation, /quit or Ctrl-D ends, and Ctrl-C stops a response.
+that transformers saved or a name on the Hugging Face hub. Each line is a message, unless it starts with /:
+/reset starts a new conversation, /save FILE writes it for --history, /help lists these commands, and /quit
+or Ctrl-D ends. Ctrl-C stops a response.
 
 Examples:
   llmguide chat runs/chat
@@ -78,14 +79,16 @@ def chat(
         raise ValueError(f"--max-new-tokens {max_new_tokens} leaves no room in a context of {context} tokens")
     chat.model.to(place, getattr(torch, dtype)).eval()
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty)
+    sampler(torch.zeros(1, 2), torch.zeros(1, 1, dtype=torch.long))  # raises its errors before the first line
     generator = None if seed is None else torch.Generator(place).manual_seed(seed)
     for line in _lines():
-        if line == "/quit":
+        name, _, rest = line.partition(" ")
+        if name == "/quit":
             break
-        if line == "/reset":
-            messages = [message for message in messages if message["role"] == "system"]
+        if name.startswith("/") and "/" not in name[1:]:  # a path is part of a message
+            print(f"[{_obey(name, rest.strip(), messages)}]")
             continue
-        messages.append({"role": "user", "content": line})
+        messages.append({"role": "user", "content": line.strip()})
         try:
             prompt = _prompt(chat, messages, context - max_new_tokens)
         except ValueError as error:
@@ -123,6 +126,23 @@ def _begin(system: str | None, history: Path | None) -> list[Message]:
     return messages
 
 
+def _obey(name: str, rest: str, messages: list[Message]) -> str:
+    """Carry out a command of the user, and return what to print."""
+    if name == "/reset":
+        messages[:] = [message for message in messages if message["role"] == "system"]
+        return "a new conversation"
+    if name == "/save" and rest:
+        if Path(rest).exists():
+            return f"{rest} exists; name another file"
+        try:
+            write_json(Path(rest), {"messages": messages})
+        except OSError as error:
+            return str(error)
+        return f"saved; --history {rest} continues the conversation"
+    unknown = "" if name in ("/help", "/save") else f"there is no command {name}; "
+    return f"{unknown}/reset, /save FILE, /quit; a space before a / makes the line a message"
+
+
 def _open(name: str) -> Chat:
     refuse_reward_model(name)
     model, tokenizer = open_model(name)
@@ -139,7 +159,7 @@ def _lines() -> Iterator[str]:
     prompt = "> " if sys.stdin.isatty() else ""
     while True:
         try:
-            line = input(prompt).strip()
+            line = input(prompt).rstrip()
         except EOFError:
             return
         if line:

@@ -97,12 +97,12 @@ def dpo(
     chat.model.to(device)
     length = source.longest(chat.model)
     pairs = PreferenceDataset(
-        drop_too_long([_pair(chat, pair, length) for pair in seen], "pairs", length + 1), seed=steps.seed
+        drop_too_long([_pair(chat, pair, length) for pair in seen], "pairs", length), seed=steps.seed
     )
     encoded = [(pair, _pair(chat, pair, length)) for pair in unseen]
     unseen = [pair for pair, ids in encoded if ids is not None]
-    held_out = PreferenceDataset(drop_too_long([ids for _, ids in encoded], "pairs", length + 1))
-    chat.report_truncated("responses", length + 1)
+    held_out = PreferenceDataset(drop_too_long([ids for _, ids in encoded], "pairs", length))
+    chat.report_truncated("responses", length)
     lora.apply_to(chat.model)  # new adapters change nothing, but the reference model is quantized, too
     say("computing the log-probabilities of all responses under the reference model")
     with torch.autocast(device.type, torch.bfloat16, enabled=steps.precision == "bfloat16"):
@@ -113,7 +113,7 @@ def dpo(
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(pairs):,} pairs")
     chat.save_tokenizer(output)
-    logger, objective = loggers(output, steps.wandb), preference_objective(loss)
+    logger, objective = loggers(output, config, steps.wandb), preference_objective(loss)
     train_run(output, chat.model, pairs, config, loss=objective, logger=logger)
     save_trained(output, chat, chat.model, lora)
     if distributed.world().rank == 0:

@@ -11,7 +11,7 @@ from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
 from llmguide.post_training.rl.grpo_losses import Variant
 from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run, train_val_split
+from llmguide.runs.lifecycle import barrier, loggers, start_run, train_val_split
 from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps, per_step
 from llmguide.runs.provenance import digest
 from llmguide.runs.rollouts import answerable, share_right, summarize
@@ -111,8 +111,7 @@ def grpo(
     learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference_model=reference)
     before = share_right(chat.model, unseen, reward, config)
     chat.save_tokenizer(output)
-    with resumable(output, config):
-        history = learner.train(seen, folder=output / "checkpoints", logger=loggers(output, steps.wandb))
+    history = learner.train(seen, folder=output / "checkpoints", logger=loggers(output, config, steps.wandb))
     save_trained(output, chat, chat.model, lora)
     after = share_right(chat.model, unseen, reward, config)
     for when, share in (("before", before), ("after", after)):

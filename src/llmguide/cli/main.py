@@ -7,11 +7,15 @@ docstrings. To add one, write a module of `llmguide.cli` and a line in `COMMANDS
 
 import ast
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
@@ -61,6 +65,9 @@ EXAMPLES = """\
 """
 
 TRAINING = {"pretrain", "sft", "reward", "ppo", "grpo", "dpo"}
+RESUMABLE = TRAINING | {"project"}
+FOLDERS = "llmguide.runs.folder"  # imports torch
+TERMINATED = 128 + signal.SIGTERM  # exit status, as of a shell
 # short names, and those of transformers, TRL and PEFT, for the options of the training commands
 ALIASES = {
     "--accumulation": "--gradient-accumulation-steps",
@@ -137,21 +144,51 @@ def main(args: Sequence[str] | None = None) -> int:
 def _guarded(name: str, args: list[str]) -> int:
     """Run a command, and report expected errors as one line and an exit status."""
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
+        with warnings.catch_warnings(), _sigterm_as_exit(name):
+            warnings.showwarning = partial(_warn, set())
             _run(name, args)
         sys.stdout.flush()
-    except SystemExit as stop:  # raised by tyro after --help and for wrong options
+    except SystemExit as stop:  # raised by SIGTERM, and by tyro after --help and for wrong options
+        if stop.code == TERMINATED:
+            return _fail(_stopped(name), status=TERMINATED)
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
-        return _fail("stopped", status=130)
+        return _fail(_stopped(name), status=130)
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; avoid a flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ArithmeticError, ImportError, OSError, RuntimeError, ValueError) as error:
-        if folders := sys.modules.get("llmguide.runs.folder"):
+        if folders := sys.modules.get(FOLDERS):
             folders.withdraw()
         return _fail(str(error) or type(error).__name__)
+    finally:
+        if folders := sys.modules.get(FOLDERS):
+            folders.claimed.clear()
     return 0
+
+
+@contextmanager
+def _sigterm_as_exit(name: str) -> Iterator[None]:
+    """Raise SystemExit at a SIGTERM to a command that can be resumed, which would else end it silently."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, end) if name in RESUMABLE and is_main else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(name: str) -> str:
+    """Say after an interruption how to go on."""
+    if name not in RESUMABLE:
+        return "stopped"
+    folders = sys.modules.get(FOLDERS)  # not while its imports are interrupted
+    how = folders.how_to_resume() if folders else ""
+    return how or "stopped before anything was saved; repeat the command to start again"
 
 
 def _run(name: str, args: list[str]) -> None:
@@ -238,9 +275,11 @@ def _optional_values(tyro: Any) -> Any:
     return registry
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning without file and line, which do not help the user of a command."""
-    sys.stderr.write(f"llmguide: note: {message}\n")
+def _warn(printed: set[str], message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning once, without file and line, which do not help the user of a command."""
+    if str(message) not in printed:
+        printed.add(str(message))
+        sys.stderr.write(f"llmguide: note: {message}\n")
 
 
 def _fail(message: str, *, status: int = 1) -> int:

@@ -7,7 +7,7 @@ from llmguide.post_training.datasets import FORMATS, problems
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel
 from llmguide.runs.chat_model import open_chat, save_trained
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run
+from llmguide.runs.lifecycle import barrier, loggers, start_run
 from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps, per_step
 from llmguide.runs.provenance import digest
 from llmguide.runs.reward_heads import with_head
@@ -105,8 +105,9 @@ def ppo(
         config=config,
     )
     chat.save_tokenizer(output)
-    with resumable(output, config):
-        history = learner.train(prompts, folder=output / "checkpoints", logger=loggers(output, steps.wandb))
+    history = learner.train(
+        prompts, folder=output / "checkpoints", logger=loggers(output, config, steps.wandb)
+    )
     save_trained(output, chat, chat.model, lora)
     summarize(output, history)
     barrier()

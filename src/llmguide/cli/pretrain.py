@@ -14,6 +14,7 @@ from llmguide.data.tokens.token_files import END_OF_TEXT, Shards
 from llmguide.data.tokens.windows import Windows
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
+from llmguide.extras import import_extra
 from llmguide.files import write_json
 from llmguide.generation.generate import generate
 from llmguide.models import GPT, Llama, build
@@ -85,7 +86,9 @@ def pretrain(
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("llmguide").setLevel(logging.INFO)
-    # an invalid shape or fraction fails now, not after the text has been tokenized
+    # a missing package, an invalid shape or fraction fails now, not after the text has been tokenized
+    if wandb is not None:
+        import_extra("wandb", "wandb", "--wandb")
     model_config(vocab_size, train.window_length(), preset=preset, shape=shape)
     if epochs is not None and not 0 < epochs < inf:
         raise ValueError(f"--epochs {epochs:g} must be above 0")
@@ -123,7 +126,9 @@ def pretrain(
     windows = {side: Windows(shards, length, seed=train.seed) for side, shards in tokens.items()}
     options = {"validation": windows["validation"], "sample": lambda m: _sample(m, tokenizer, prompt)}
     began = perf_counter()
-    result = train_run(output, model, windows["train"], train, logger=loggers(output, wandb), **options)
+    result = train_run(
+        output, model, windows["train"], train, logger=loggers(output, train, wandb), **options
+    )
     seconds = perf_counter() - began
     final = as_decoder(build(config))
     final.load_state_dict({name: gathered(t).cpu() for name, t in model.state_dict().items()})

@@ -97,7 +97,7 @@ def reward(
     config = schedule(steps, n=len(pairs), epochs=1, batch_size=BATCH_SIZE, lr=rate)
     describe(chat.model, device, f"{config.n_steps:,} steps of {per_step(config)} of {len(pairs):,} pairs")
     data = PreferenceDataset(pairs, max_length=length, seed=steps.seed)
-    logger = loggers(output, steps.wandb)
+    logger = loggers(output, config, steps.wandb)
     train_run(output, reward_model, data, config, loss=preference_loss, logger=logger)
     save_trained(output, chat, chat.model, lora)
     if distributed.world().rank == 0:

@@ -3,9 +3,13 @@
 import torch
 from torch import Tensor
 
+from llmguide.arguments import check_tensor
+
 
 def require_matching(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None) -> None:
-    """Raise ValueError if shapes or dtypes do not match, before broadcasting hides it."""
+    """Raise an error if shapes or dtypes do not match, before broadcasting hides it, or for other objects."""
+    for name, given in (("q", q), ("k", k), ("v", v)):
+        check_tensor(name, given)
     q_shape, k_shape, v_shape = tuple(q.shape), tuple(k.shape), tuple(v.shape)
     if min(q.ndim, k.ndim, v.ndim) < 2 or q_shape[-1] != k_shape[-1]:
         raise ValueError(f"q {q_shape} and k {k_shape} must both end in (T, E) with the same width E")
@@ -28,6 +32,7 @@ def require_matching(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias:
     for name, extra in (("mask", mask), ("bias", bias)):
         if extra is None:
             continue
+        check_tensor(name, extra)
         if name == "mask" and extra.dtype != torch.bool:
             raise ValueError(
                 f"mask is {extra.dtype}; a mask is boolean, True = may attend: "

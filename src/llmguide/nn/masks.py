@@ -29,6 +29,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from llmguide.arguments import check_tensor
+
 
 def _positions(T_q: int, T_k: int | None, device: torch.device | str | None) -> tuple[Tensor, Tensor]:
     """Return the positions of queries (a column) and keys (a row), counted from the first key."""
@@ -135,6 +137,7 @@ def padding_mask(
     >>> padding_mask(torch.tensor([[0, 1, 1]])).int().tolist()  # padded on the left
     [[[[0, 1, 1]]]]
     """
+    check_tensor("real", real)
     if real.ndim == 1 and real.dtype != torch.bool:
         if T_k is None:
             T_k = int(real.max()) if len(real) else 0

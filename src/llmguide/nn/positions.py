@@ -37,6 +37,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmguide.arguments import check_tensor
 from llmguide.config import (
     DynamicScaling,
     LinearScaling,
@@ -171,6 +172,7 @@ def rope_tables(
     """
     if isinstance(positions, int):
         positions = torch.arange(positions, device=device)
+    check_tensor("positions", positions)
     positions = positions.to(device=device)
     length = 0
     if isinstance(scaling, DynamicScaling | LongRopeScaling) and positions.numel():
@@ -221,6 +223,7 @@ def apply_rope(
     >>> apply_rope(x, *quarter_turn, layout="interleaved").tolist()  # pairs (1, 2) and (3, 4)
     [[-2.0, 1.0, -4.0, 3.0]]
     """
+    check_tensor("x", x)
     if 2 * cos.shape[-1] != x.shape[-1] or cos.shape[-2] != x.shape[-2]:
         raise ValueError(
             f"x {tuple(x.shape)} needs tables (T, E/2) = {(x.shape[-2], x.shape[-1] // 2)}, got "
@@ -335,6 +338,7 @@ def sinusoidal_positions(positions: int | Int[Tensor, "... T"], d_model: int) ->
         )
     if isinstance(positions, int):
         positions = torch.arange(positions)
+    check_tensor("positions", positions)
     exponents = torch.arange(0, d_model, 2, dtype=torch.float64, device=positions.device) / d_model
     angles = positions[..., None] / 10000.0**exponents
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2).float()

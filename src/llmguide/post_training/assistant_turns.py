@@ -35,7 +35,11 @@ def mark_turns(
     text = template(messages, add_generation_prompt)
     for field in ("tools", "tool_calls"):
         without = [{key: message[key] for key in message if key != field} for message in messages]
-        if without != messages and template(without, add_generation_prompt) == text:
+        try:
+            is_left_out = without != messages and template(without, add_generation_prompt) == text
+        except ValueError:  # it refuses results of tools without their calls
+            continue
+        if is_left_out:
             raise ValueError(
                 f"the chat template does not write {field}; leave them out, or use another model"
             )
@@ -47,7 +51,9 @@ def mark_turns(
             continue
         prompt = template(messages[:i], True)
         turn = _turn(message, messages[:i], template, control_tokens)
-        if turn is None or not text.startswith(prompt) or not (found := turn.search(text, len(prompt))):
+        found = turn and text.startswith(prompt) and turn.search(text, len(prompt))
+        # a template may write a tool's result into the turn that called it
+        if not found or text[len(prompt) : found.end()] not in template(messages[: i + 1], False):
             raise ValueError(
                 f"the chat template writes message {i + 1} otherwise than it prompts for it, so what the "
                 "model generates cannot be told; put {% generation %} around that in the template"

@@ -105,7 +105,7 @@ def jinja(source: str, **variables: Any) -> Template:
             return template.render(
                 **variables, messages=plain, tools=tools, add_generation_prompt=add_generation_prompt
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:  # such as adding text and a list
             raise ValueError(f"the chat template does not take these messages: {error}") from error
 
     return write

@@ -45,10 +45,12 @@ Formats of --data, recognized by the columns:
   ppo, grpo    prompt | question | the formats of sft, whose last response is left out
   grpo also    answer; without this column, the last response of a format of sft
 
-Prompts and responses are texts or lists of messages. Messages may have tool_calls, and rows tools, if the
-chat template of the model writes them. Give a file of JSON lines, JSON, CSV or Parquet, a folder of such
-files, or a data set of the hub as OWNER/NAME or OWNER/NAME:CONFIG:SPLIT."""
+Prompts and responses are texts or lists of messages. A column system has the system message. Messages may
+have tool_calls, and rows tools, if the chat template of the model writes them. Give a file of JSON lines,
+JSON, CSV or Parquet, a folder of such files, or a data set of the hub as OWNER/NAME[:CONFIG[:SPLIT]]."""
 
+_COLUMNS = {"messages", "conversations", "prompt", "completion", "instruction", "input", "output"}
+_COLUMNS |= {"system", "tools", "chosen", "rejected", "question", "answer"}
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
@@ -170,14 +172,18 @@ def _read(
 ) -> list[Item]:
     items: list[Item] = []
     formats: Counter[str] = Counter()
+    columns: set[str] = set()
     for where, row in read_rows(source):
         name, item = convert(row, where)
         items.append(item)
         formats[name] += 1
+        columns |= row.keys()
     if report is not None:
         names = ", ".join(name if len(formats) == 1 else f"{n:,} {name}" for name, n in formats.items())
         converted = "" if names == wanted else f", converted to {wanted}"
-        report(f"{source}: {len(items):,} rows, {names}{converted}")
+        unknown = ", ".join(sorted(columns - _COLUMNS))
+        ignored = f"; ignored columns: {unknown}" if unknown else ""
+        report(f"{source}: {len(items):,} rows, {names}{converted}{ignored}")
     return items
 
 
@@ -214,7 +220,7 @@ def _comparison(row: Row, where: str) -> tuple[str, TextPair | None]:
             f"{where}, fields 'chosen' and 'rejected': must differ in one last text of the "
             f"assistant; they differ from message {n} on, in {len(last)} messages"
         )
-    prompt = Messages(row_messages.with_tools(talks[0][:n], row, where), where)
+    prompt = Messages(row_messages.with_columns(talks[0][:n], row, where), where)
     chosen, rejected = (message["content"] for message in last)
     return name, TextPair(prompt, chosen, rejected, (first_turn(prompt) or chosen,))
 
@@ -234,7 +240,7 @@ def _problem(row: Row, where: str, with_answer: bool) -> tuple[str, Problem]:
     else:
         name, asked = "prompts", "question" if "question" in row and "prompt" not in row else "prompt"
         row_messages.require(row, where, *((asked, "answer") if with_answer else (asked,)))
-        prompt = row_messages.with_tools(row_messages.prompt(row, where, asked), row, where)
+        prompt = row_messages.with_columns(row_messages.prompt(row, where, asked), row, where)
     if not prompt:
         raise ValueError(f"{where}: there is no message before the assistant's")
     prompt = Messages(prompt, where)

@@ -37,7 +37,7 @@ def conversation(row: Row, where: str) -> tuple[str, list[Message]]:
             f"{where}: the fields {', '.join(row) or '(none)'} are no format of conversations; a row has "
             "messages, conversations, prompt and completion, or instruction and output"
         )
-    return name, with_tools(talk, row, where)
+    return name, with_columns(talk, row, where)
 
 
 def prompt(row: Row, where: str, field: str) -> list[Message]:
@@ -57,8 +57,11 @@ def messages(value: Any, where: str) -> list[Message]:
     return [_message(item, f"{where}, message {i}") for i, item in enumerate(value)]
 
 
-def with_tools(talk: list[Message], row: Row, where: str) -> list[Message]:
-    """Put the tools that a row declares into its first message, for the chat template."""
+def with_columns(talk: list[Message], row: Row, where: str) -> list[Message]:
+    """Put the system message and the tools that have columns of their own in a row into its messages."""
+    if talk and row.get("system") and talk[0]["role"] != "system":
+        content = text(row["system"], f"{where}, field 'system'")
+        talk = [{"role": "system", "content": content}, *talk]
     tools = row.get("tools")
     if not tools or not talk:
         return talk
@@ -113,6 +116,8 @@ def _message(item: Any, where: str) -> Message:
     if role not in ROLES:
         names = f"{', '.join(ROLES)}, {', '.join(_SHAREGPT)}"
         raise _wrong(f"{where}, the role", f"one of {names}", role)
+    if item.get("weight") == 0:
+        raise ValueError(f"{where}: a weight of 0 is not supported; end the conversation before this message")
     field = "value" if "value" in item and "content" not in item else "content"
     calls = item.get("tool_calls")
     content = item.get(field)

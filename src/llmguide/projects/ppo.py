@@ -14,7 +14,7 @@ from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import Metrics, Reward
 from llmguide.projects.run import DIGITS, Run
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import loggers, resumable
+from llmguide.runs.lifecycle import loggers
 
 POINTS = 20  # most points of a curve in a record, which has many of them
 
@@ -87,12 +87,11 @@ def ppo_stage(
         PPOTrainer(**models) if true_reward is None else PPOWithTrueReward(**models, true_reward=true_reward)
     )
     say(f"{name}: PPO, {config.n_steps} rollouts of {config.batch_size} completions")
-    with resumable(run.output):
-        return trainer.train(
-            prompts,
-            folder=run.output / "checkpoints" / name,
-            logger=loggers(run.output / "logs" / name),
-        )
+    return trainer.train(
+        prompts,
+        folder=run.output / "checkpoints" / name,
+        logger=loggers(run.output / "logs" / name),
+    )
 
 
 def ppo_curves(history: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, list[float]]:

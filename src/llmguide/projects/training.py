@@ -8,7 +8,7 @@ import torch
 from llmguide.config import ModelConfig
 from llmguide.models import build
 from llmguide.projects.run import DIGITS, Run
-from llmguide.runs.lifecycle import loggers, resumable
+from llmguide.runs.lifecycle import loggers
 from llmguide.training.config import TrainConfig
 from llmguide.training.train import Record, TrainResult, train
 
@@ -92,15 +92,14 @@ def train_stage(
         config: Training configuration, such as `stage_config` returns.
         options: Keyword arguments of `llmguide.training.train.train`, such as ``loss``.
     """
-    with resumable(run.output):
-        return train(
-            model.to(run.device),
-            data,
-            config,
-            folder=run.output / "checkpoints" / name,
-            logger=loggers(run.output / "logs" / name),
-            **options,
-        )
+    return train(
+        model.to(run.device),
+        data,
+        config,
+        folder=run.output / "checkpoints" / name,
+        logger=loggers(run.output / "logs" / name),
+        **options,
+    )
 
 
 def loss_curve(history: Sequence[Record]) -> dict[str, list[float]]:

@@ -49,8 +49,8 @@ def fine_tune(
     def examples(side: Sequence[Sequence[Message]]) -> Conversations:
         # one more than the context, because the last token is only a target
         rendered = [chat.rendered(messages, length + 1) for messages in side]
-        rows = drop_too_long(rendered, "conversations", length + 1)
-        chat.report_truncated("conversations", length + 1)
+        rows = drop_too_long(rendered, "conversations", length)
+        chat.report_truncated("conversations", length)
         return Conversations(rows, pack_to=length if packed else None, seed=steps.seed)
 
     data, validation = examples(conversations), examples(held_out) if held_out else None
@@ -63,7 +63,7 @@ def fine_tune(
         else evaluate(chat.model, validation, loss=batch_loss, precision=config.precision)
     )
     chat.save_tokenizer(output)
-    options = {"validation": validation, "loss": batch_loss, "logger": loggers(output, steps.wandb)}
+    options = {"validation": validation, "loss": batch_loss, "logger": loggers(output, config, steps.wandb)}
     result = train_run(output, chat.model, data, config, **options)
     save_trained(output, chat, chat.model, lora)
     after = result.history[-1].val_loss

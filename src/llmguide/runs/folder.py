@@ -19,11 +19,12 @@ from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 from llmguide.runs.provenance import provenance
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
+from llmguide.training.checkpoint import checkpoints, step_of
 from llmguide.training.locks import HOLDER, NAME, lock, unlock
 
 TOKENIZER = "tokenizer.json"
 RUN = "run.json"
-_new: list[Path] = []  # folders that this process has created and claimed
+claimed: dict[Path, bool] = {}  # folders of the runs of this command, and whether it has created them
 
 
 def save_run(folder: str | Path, model: GPT | Llama, tokenizer: Tokenizer) -> None:
@@ -88,11 +89,10 @@ def claim(output: Path, run: dict[str, Any]) -> None:
         raise ValueError(f"--output {output} is a file; give a folder")
     is_new = not output.exists()
     lock(output)
+    claimed[output] = is_new
     path = output / RUN
     if not path.exists() or _is_unused(output):
         write_json(path, run | {"starts": [provenance()]})
-        if is_new:
-            _new.append(output)
         return
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -129,12 +129,32 @@ def record(output: Path, **values: Any) -> None:
 
 
 def withdraw() -> None:
-    """Delete the folders that this process has created and claimed but not used: its start was refused."""
-    for output in _new:
-        if _is_unused(output):
+    """Delete the folders that this command has created and claimed but not used: its start was refused."""
+    for output, is_new in claimed.items():
+        if is_new and output.exists() and _is_unused(output):
             unlock(output)
             shutil.rmtree(output)
-    _new.clear()
+
+
+def how_to_resume() -> str:
+    """Say how to go on with an interrupted run; an empty text means that nothing was saved."""
+    if distributed.world().rank > 0:
+        return "stopped"
+    withdraw()
+    places = {path.parent for output in claimed for path in (output / "checkpoints").rglob("step-*")}
+    newest = max(
+        (path for place in places for path in checkpoints(place)),
+        key=lambda path: path.stat().st_mtime,
+        default=None,
+    )
+    if newest:
+        return (
+            f"stopped after step {step_of(newest):,}; repeat the command to resume from the last checkpoint "
+            f"in {newest.parent}"
+        )
+    if any(output.exists() for output in claimed):
+        return "stopped before the first checkpoint; repeat the command to go on"
+    return ""
 
 
 def _is_unused(output: Path) -> bool:

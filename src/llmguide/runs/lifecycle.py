@@ -1,9 +1,8 @@
-"""The lifecycle of a run: start, logging, interruption and report."""
+"""The lifecycle of a run: start, logging and report."""
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,6 @@ from llmguide.data.tokens.windows import Sequences
 from llmguide.files import write_json
 from llmguide.runs.folder import claim, n_params, record, say
 from llmguide.training import distributed
-from llmguide.training.checkpoint import checkpoints, step_of
 from llmguide.training.config import TrainConfig
 from llmguide.training.monitor import JsonLinesLogger, Loggers, TensorBoardLogger, WandbLogger
 from llmguide.training.train import TrainResult, train
@@ -47,41 +45,24 @@ def barrier() -> None:
         torch.distributed.barrier()
 
 
-@contextmanager
-def resumable(output: Path, config: Any = None) -> Iterator[None]:
-    """Record the hyperparameters of a training, and print how to resume if it is interrupted.
+def train_run(output: Path, model: Any, data: Sequences, config: TrainConfig, **options: Any) -> TrainResult:
+    """Train a model with `llmguide.training.train.train`, with checkpoints in a run folder."""
+    return train(model, data, config, folder=output / "checkpoints", **options)
+
+
+def loggers(output: Path, config: Any = None, wandb: str | None = None) -> Loggers | None:
+    """Record the hyperparameters of a training, and return its loggers; None in all processes but rank 0.
 
     Args:
         output: Run folder.
         config: Hyperparameters, a dataclass, for ``run.json``; None: they are recorded elsewhere.
-    """
-    if config is not None and distributed.world().rank == 0:
-        # infinity is no JSON
-        record(output, training=json.loads(json.dumps(asdict(config)), parse_constant=str))
-    folder = output / "checkpoints"
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        after = "".join(f" after step {step_of(path):,}" for path in checkpoints(folder)[:1])
-        say(f"\nstopped{after}; repeat the command to resume from the last checkpoint in {folder}")
-        raise
-
-
-def train_run(output: Path, model: Any, data: Sequences, config: TrainConfig, **options: Any) -> TrainResult:
-    """Train a model with `llmguide.training.train.train`, with checkpoints in a run folder."""
-    with resumable(output, config):
-        return train(model, data, config, folder=output / "checkpoints", **options)
-
-
-def loggers(output: Path, wandb: str | None = None) -> Loggers | None:
-    """Return the loggers of a run folder; None in all processes but rank 0.
-
-    Args:
-        output: Run folder.
         wandb: Project on Weights & Biases to log to as well.
     """
     if distributed.world().rank > 0:
         return None
+    if config is not None:
+        # infinity is no JSON
+        record(output, training=json.loads(json.dumps(asdict(config)), parse_constant=str))
     tracker = [] if wandb is None else [WandbLogger(wandb, output)]
     return Loggers(JsonLinesLogger(output / "metrics.jsonl"), TensorBoardLogger(output / "logs"), *tracker)
 

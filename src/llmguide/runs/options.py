@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from math import ceil, inf
 from typing import Any, Literal, TypeVar
 
+from llmguide.extras import import_extra
 from llmguide.nn._linear import Linear
 from llmguide.post_training.adapters.lora import apply_lora
 from llmguide.post_training.adapters.quantized_linear import quantize_model
@@ -33,6 +34,10 @@ class Steps:
     checkpoint_every: int | None = None  # steps between checkpoints; default: 100, for ppo and grpo 50
     seed: int = 0  # seed of weights, data order and sampling
     wandb: str | None = None  # project on Weights & Biases to log to; needs llmguide[wandb]
+
+    def __post_init__(self) -> None:
+        if self.wandb is not None:  # now, not after the data have been read
+            import_extra("wandb", "wandb", "--wandb")
 
     def merge_into(self, defaults: Config, n: int = 0) -> Config:
         """Return the defaults, overridden by the given options.

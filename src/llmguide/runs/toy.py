@@ -27,7 +27,7 @@ from llmguide.post_training.toy.methods import (
 )
 from llmguide.post_training.toy.world import World, optimum, preferences, tiny_world
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import barrier, loggers, resumable, start_run, train_run
+from llmguide.runs.lifecycle import barrier, loggers, start_run, train_run
 from llmguide.runs.options import Steps, per_step
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.runs.toy_report import (
@@ -110,8 +110,8 @@ def _sft(output: Path, steps: Steps, device: torch.device) -> None:
     policy: Any = build(world.config).to(device)
     untrained = logprobs_of(policy, world)
     data = demonstrated(world, N_DEMONSTRATIONS, torch.Generator().manual_seed(steps.seed))
-    config = steps.merge_into(fine_tuning(N_STEPS))
-    logger = loggers(output, steps.wandb)
+    config = _config(steps, fine_tuning(N_STEPS))
+    logger = loggers(output, config, steps.wandb)
     _train(output, policy, data, config, f"{len(data):,} demonstrations", loss=batch_loss, logger=logger)
     _save(output, policy, steps)
     title = "KL divergence from the untrained policy, and true reward"
@@ -125,9 +125,9 @@ def _reward(output: Path, steps: Steps, device: torch.device, model: str | None)
     pairs, held_out = _preferences(world, reference, steps.seed)
     torch.manual_seed(steps.seed)
     reward_model = RewardModel(policy).to(device)
-    config = steps.merge_into(preference_learning(N_STEPS))
+    config = _config(steps, preference_learning(N_STEPS))
     data = preference_data(world, pairs)
-    logger = loggers(output, steps.wandb)
+    logger = loggers(output, config, steps.wandb)
     _train(output, reward_model, data, config, f"{N_PAIRS:,} pairs", loss=preference_loss, logger=logger)
     reward_model.cpu()
     _save(output, policy, steps)
@@ -164,8 +164,8 @@ def _dpo(
         for labeled in _preferences(world, reference, steps.seed)
     )
     policy.to(device)
-    config = steps.merge_into(preference_learning(N_STEPS))
-    logger = Exact(loggers(output, steps.wandb), policy, reference, world, n_steps=config.n_steps)
+    config = _config(steps, preference_learning(N_STEPS))
+    logger = Exact(loggers(output, config, steps.wandb), policy, reference, world, n_steps=config.n_steps)
     objective = preference_objective(loss)
     _train(output, policy, pairs, config, f"{N_PAIRS:,} pairs", loss=objective, logger=logger)
     _save(output, policy, steps)
@@ -191,9 +191,8 @@ def _policy_gradient(
     say(f"the tiny world: {config.n_steps} rollouts of {per_step(config)} {unit}")
     torch.manual_seed(steps.seed)
     trainer = policy_trainer(world, policy, learned, config)
-    logger = Exact(loggers(output, steps.wandb), policy, reference, world, n_steps=config.n_steps)
-    with resumable(output, config):
-        trainer.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
+    logger = Exact(loggers(output, config, steps.wandb), policy, reference, world, n_steps=config.n_steps)
+    trainer.train(world.prompts[:, None].tolist(), folder=output / "checkpoints", logger=logger)
     _save(output, policy, steps)
     title = "KL divergence from the reference model, true reward, and learned reward"
     _report(output, title, {"start": reference, name: logprobs_of(policy, world)}, world, learned)
@@ -236,10 +235,14 @@ def _preferences(world: World, reference: Tensor, seed: int) -> list[Any]:
     return [preferences(world, world.gold, reference, N_PAIRS, generator) for generator in generators]
 
 
+def _config(steps: Steps, defaults: TrainConfig) -> TrainConfig:
+    config = steps.merge_into(defaults)
+    return replace(config, log_every=max(1, config.n_steps // N_LOGGED))
+
+
 def _train(
     output: Path, model: Any, data: Any, config: TrainConfig, what: str, *, loss: Any, logger: Any
 ) -> None:
-    config = replace(config, log_every=max(1, config.n_steps // N_LOGGED))
     say(f"the tiny world: {config.n_steps} steps of {config.batch_size} of {what}")
     train_run(output, model, data, config, loss=loss, logger=logger)
 

@@ -64,6 +64,8 @@ class TrainConfig:
         ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must be at least 0")
         for name in ("lr", "max_grad_norm", "max_spike"):
             if not getattr(self, name) > 0:
                 off = "" if name == "lr" else "; inf switches it off"

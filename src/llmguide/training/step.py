@@ -128,7 +128,7 @@ def accumulate_gradients(
                 # the total number of targets is known only at the end, except for a single batch
                 part = mean if is_whole else mean * n
                 part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        sums += mean.detach() * n
+        sums = sums + mean.detach() * n  # not in place, which would round double precision
         total += n
     summed, total = distributed.all_reduce_sum(sums.item(), total, device=device)
     if total == 0:

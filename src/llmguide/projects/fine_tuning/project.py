@@ -38,7 +38,7 @@ from llmguide.projects.run import Run, load_weights, plan_of
 from llmguide.projects.training import loss_curve, stage_config
 from llmguide.runs.chat_model import Chat, open_chat
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import loggers, resumable
+from llmguide.runs.lifecycle import loggers
 from llmguide.runs.options import ModelSource
 from llmguide.training.losses import batch_loss
 from llmguide.training.step import evaluate
@@ -259,17 +259,16 @@ def _fine_tune(run: Run, plan: Plan, task: str, method: str, name: str | None = 
         eval_every=max(1, plan.n_steps // EVALUATIONS),
     )
     checkpoints = run.output / "checkpoints" / name
-    with resumable(run.output):
-        stopped = train_with_patience(
-            model,
-            train_side,
-            held_out,
-            config,
-            patience=plan.patience,
-            folder=checkpoints,
-            loss=batch_loss,
-            logger=loggers(run.output / "logs" / name),
-        )
+    stopped = train_with_patience(
+        model,
+        train_side,
+        held_out,
+        config,
+        patience=plan.patience,
+        folder=checkpoints,
+        loss=batch_loss,
+        logger=loggers(run.output / "logs" / name),
+    )
     path = run.save_weights(name, adapter_state(model) if rank else model.state_dict())
     shutil.rmtree(checkpoints)  # in full fine-tuning, three times the model each
     return {

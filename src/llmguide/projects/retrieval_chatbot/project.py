@@ -43,7 +43,6 @@ from llmguide.projects.retrieval_chatbot.search import Search
 from llmguide.projects.retrieval_chatbot.vector_store import Index
 from llmguide.projects.run import Run, plan_of
 from llmguide.runs.folder import say
-from llmguide.runs.lifecycle import resumable
 
 NAME = "retrieval-chatbot"
 N_WRITTEN = 12  # sampled questions that a model answers; each takes it about ten seconds on a core
@@ -119,9 +118,8 @@ def passages(documents: Iterable[Document], plan: Plan) -> list[Chunk]:
 def update_index(run: Run, index: Index, embedder: Embedder, documents: Iterable[Document]) -> dict[str, Any]:
     """Update the index, and return its size."""
     chunks = passages(documents, run.plan)
-    with resumable(run.output):
-        for n in index.add(chunks, embedder):
-            say(f"{n:,} of {len(chunks):,} passages are indexed")
+    for n in index.add(chunks, embedder):
+        say(f"{n:,} of {len(chunks):,} passages are indexed")
     return {
         "n_documents": len({chunk.document for chunk in chunks}),
         "n_passages": len(chunks),
