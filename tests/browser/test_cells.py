@@ -107,7 +107,7 @@ def write(page: Page, box: Locator, code: str) -> None:
 
 # Seconds that a page's cells may take where it was built; the tab takes about twice as long. What trains for
 # longer is run by site_tools.cells.check_in_tab alone, and each night in the tab itself (`make nightly`).
-MOST = 25
+MOST = 8
 
 
 @pytest.mark.parametrize("most", [MOST, pytest.param(math.inf, marks=pytest.mark.nightly)])
