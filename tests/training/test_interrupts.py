@@ -83,6 +83,15 @@ def test_without_a_folder_signals_are_as_always():
     assert not signals.requested(torch.device("cpu"))
 
 
+@pytest.fixture
+def heard():
+    """Let Ctrl-C interrupt even where the tests run as a shell's background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_before_the_first_step_nothing_is_left_and_the_command_says_so(
     number, status, tmp_path, capsys, monkeypatch
