@@ -26,6 +26,14 @@ FIGURES = "learn/attention"  # figures, whose names the cells below use, stand b
 TABLES = "projects/small-lm"  # Python alone, tables and figures
 REPRESENTATIVE = [PLAIN, FIGURES, TABLES]
 OTHERS = [pytest.param(name, marks=pytest.mark.nightly) for name in PAGES if name not in REPRESENTATIVE]
+# In make test the last cell is pressed on every second page and a middle one on the others; each night, all.
+LAST, MIDDLE = (
+    [
+        name if number % 2 == rest else pytest.param(name, marks=pytest.mark.nightly)
+        for number, name in enumerate(PAGES)
+    ]
+    for rest in (0, 1)
+)
 LITTLE = 2  # seconds, as MOST
 
 
@@ -61,12 +69,12 @@ def alone(browser: Browser, name: str, choose) -> list[str]:
     return [f"cell {number}: {problem}" for problem in wrong + problems]
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", LAST)
 def test_the_last_cell_alone_gives_its_stored_output(browser: Browser, name: str) -> None:
     assert alone(browser, name, lambda page: runnable(page, MOST)[-1]) == []
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", MIDDLE)
 def test_a_middle_cell_alone_gives_its_stored_output(browser: Browser, name: str) -> None:
     def choose(page: Page) -> int:
         numbers = runnable(page, LITTLE) or runnable(page, MOST)[:1]
