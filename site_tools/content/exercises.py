@@ -30,7 +30,8 @@ text and continues it.
 In a terminal, `llmguide learn` asks the same exercises. It writes each one to a file in a folder, checks
 the file whenever you save it, and remembers what you have solved. `llmguide learn --start gpt` starts at
 another step. The folder also contains `AGENTS.md`. It tells a coding assistant to explain, to ask, to give
-hints and to name the page to read, and never to write an answer.
+hints and to name the page to read, and never to write an answer. [Ten conversations](tutors.md) show how
+that goes.
 
 A model is a dict of tensors: `tokens` (V, D), `positions` (T, D), the final norm `norm` (D,) and `layers`,
 a list with a dict for each layer. A layer has the norms `norm_1` and `norm_2` (D,), the matrices of
