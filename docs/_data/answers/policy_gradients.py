@@ -3,7 +3,7 @@
 import torch
 
 
-def token_rewards(scores, logp, ref_logp, mask, ended, kl_coef, penalty):
+def rlhf_rewards(scores, logp, ref_logp, mask, ended, kl_coef, penalty):
     rewards = -kl_coef * (logp - ref_logp) * mask
     scores = scores - penalty * ~ended
     last = mask.sum(dim=1) - 1

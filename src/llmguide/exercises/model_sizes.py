@@ -21,7 +21,7 @@ def moe_params(
     """Compute total and active parameters of a mixture of experts, with switches for the mistakes.
 
     >>> moe_params(MIXTRAL)  # Mixtral 8x7B
-    (46702792704, 12879425536)
+    (46702792704, 12879925248)
     """
     d, heads = c["hidden_size"], c["num_attention_heads"] + c["num_key_value_heads"]
     head_dim = c["head_dim"] if wide else d // c["num_attention_heads"]

@@ -19,7 +19,7 @@ def _surrogate_probes() -> list[Arguments]:
     return [(logp, torch.zeros(5), torch.tensor([1.0, 1.0, -1.0, -1.0, 2.0]), 0.2)]
 
 
-def token_rewards(  # noqa: PLR0917 (the arguments of the answer)
+def rlhf_rewards(  # noqa: PLR0917 (the arguments of the answer)
     scores: Tensor,
     logp: Tensor,
     ref_logp: Tensor,
@@ -51,8 +51,8 @@ def _reward_probes() -> list[Arguments]:
 
 EXERCISES = (
     Exercise(
-        "token-rewards",
-        "token_rewards(scores, logp, ref_logp, mask, ended, kl_coef, penalty) returns the rewards (B, T) of "
+        "rlhf-rewards",
+        "rlhf_rewards(scores, logp, ref_logp, mask, ended, kl_coef, penalty) returns the rewards (B, T) of "
         "the tokens of B completions, as PPO uses them in RLHF. `scores` (B,) are the rewards of the reward "
         "model for whole completions. `logp` and `ref_logp` (B, T) are the log-probabilities of the tokens "
         "under the policy that sampled them and under the reference model. `mask` (B, T) is True for the "
@@ -60,34 +60,34 @@ EXERCISES = (
         "kl_coef times the estimate of the KL divergence that is the log-ratio of its two probabilities. The "
         "last token of a completion also gets the score. `ended` (B,) is False for completions that were cut "
         "off at the token limit; their score is lowered by `penalty`. Padding has reward 0.",
-        token_rewards,
+        rlhf_rewards,
         _reward_probes,
         (
             Mistake(
                 "score on the padding",
                 "the score goes to the last column",
                 "The last token of a short completion is followed by padding. Find it with the mask.",
-                partial(token_rewards, place="column"),
+                partial(rlhf_rewards, place="column"),
             ),
             Mistake(
                 "score on every token",
                 "every token of a completion gets the score",
                 "The reward model rates the whole completion once. GAE passes the score on to earlier "
                 "tokens.",
-                partial(token_rewards, place="every"),
+                partial(rlhf_rewards, place="every"),
             ),
             Mistake(
                 "KL sign",
                 "tokens earn reward for being more likely under the policy than under the reference model",
                 "The log-ratio is log policy minus log reference, and it is subtracted from the reward.",
-                partial(token_rewards, sign=-1),
+                partial(rlhf_rewards, sign=-1),
             ),
             Mistake(
                 "padding charged",
                 "the KL penalty is charged for padding, too",
                 "Multiply by the mask.",
                 lambda scores, logp, ref_logp, mask, ended, kl_coef, penalty: (
-                    token_rewards(scores, logp, ref_logp, mask, ended, kl_coef, penalty)
+                    rlhf_rewards(scores, logp, ref_logp, mask, ended, kl_coef, penalty)
                     - kl_coef * (logp - ref_logp) * ~mask
                 ),
             ),
@@ -95,7 +95,7 @@ EXERCISES = (
                 "penalty for those that ended",
                 "the completions that ended by themselves are penalized",
                 "`ended` is False where the token limit cut a completion off.",
-                lambda scores, logp, ref_logp, mask, ended, *rest: token_rewards(
+                lambda scores, logp, ref_logp, mask, ended, *rest: rlhf_rewards(
                     scores, logp, ref_logp, mask, ~ended, *rest
                 ),
             ),
@@ -103,7 +103,7 @@ EXERCISES = (
                 "penalty forgotten",
                 "completions that were cut off keep their score",
                 "Subtract the penalty from their score.",
-                lambda scores, logp, ref_logp, mask, ended, kl_coef, penalty: token_rewards(
+                lambda scores, logp, ref_logp, mask, ended, kl_coef, penalty: rlhf_rewards(
                     scores, logp, ref_logp, mask, ended, kl_coef, 0.0
                 ),
             ),
