@@ -53,7 +53,7 @@ def test_a_navigation_without_its_marks_is_refused(tmp_path: Path, monkeypatch: 
     (tmp_path / "mkdocs.yml").write_text("nav:\n", encoding="utf-8")
     monkeypatch.setattr(reference, "CONFIG", tmp_path / "mkdocs.yml")
     with pytest.raises(
-        ValueError, match=r"mkdocs\.yml lacks the lines '# written by site_tools\.reference' and"
+        ValueError, match=r"mkdocs\.yml lacks the lines '# written by site_tools\.content\.reference' and"
     ):
         reference.main()
 

@@ -23,7 +23,7 @@ def test_rows_of_all_files_are_read(tmp_path):
 
 
 def test_empty_ledger_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"no comparison in .*run python -m site_tools\.parity"):
+    with pytest.raises(ValueError, match=r"no comparison in .*run python -m site_tools\.cells\.parity"):
         read(tmp_path)
 
 

@@ -111,7 +111,7 @@ def test_python_suggests_a_name_for_a_misspelling_and_none_for_a_gap(code, last_
 
 
 def test_the_names_of_torch_are_those_of_the_torch_installed():
-    program = "from site_tools import torch_names; print(torch_names.source(), end='')"
+    program = "from site_tools.tab import torch_names; print(torch_names.source(), end='')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     written = torch_names.TARGET.read_text(encoding="utf-8")
     assert done.stdout == written, "run python -m site_tools.tab.torch_names"
