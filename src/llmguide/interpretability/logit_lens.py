@@ -31,7 +31,7 @@ def logit_lens(model: TransformerDecoder, activations: Activations) -> Float[Ten
     >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=2, d_model=12, n_heads=3))
     >>> activations = record_activations(model, torch.tensor([[1, 2, 3]]))
     >>> lens = logit_lens(model, activations)
-    >>> lens.shape, torch.equal(lens[-1], activations.logits)  # (L + 1, B, T, V)
+    >>> lens.shape, torch.allclose(lens[-1], activations.logits, atol=1e-6)  # (L + 1, B, T, V)
     (torch.Size([3, 1, 3, 11]), True)
     """
     check_type("activations", activations, Activations, "record_activations(model, ids) records them")
