@@ -121,7 +121,7 @@ def test_every_cell_gives_its_stored_output(browser: Browser, name: str, most: f
         for number in range(1, page.locator("[data-cell]").count() + 1):
             block = cell(page, number).locator("[data-cell]")
             taken += float(block.get_attribute("data-seconds-tab") or 0)
-            if taken > most:
+            if taken > most and number > 1:  # the first cell always runs
                 break
             if block.get_attribute("data-needs") == "local":
                 assert (
