@@ -36,7 +36,7 @@ test: .venv/ready browsers ## check and test everything
 	codespell
 	$(MAKE) site
 	pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder \
-	  -m 'not slow and not nightly and not parity'  # make site has run those of parity
+	  --keep .cache/tests -m 'not slow and not nightly and not parity'  # make site has run those of parity
 
 nightly: .venv/ready browsers ## test what takes too long for make test
 	$(MAKE) site

@@ -7,3 +7,5 @@ when it is imported. This file is not in ``tests/`` because it is for the doctes
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+pytest_plugins = ["tests.kept"]

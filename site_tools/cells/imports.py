@@ -6,6 +6,7 @@ computed name, or starts another Python, could run anything, and depends on ever
 """
 
 import ast
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -27,22 +28,27 @@ def hash_of_imports(code: str, *beside: Path) -> str:
         code: Python, the cells of a page for example.
         beside: More files, whose imports are not followed.
     """
-    return hash_of(sorted({*files(code), *_data(), *beside}))
+    return hash_of(sorted({*files(code), *data(), *beside}))
 
 
 def files(code: str) -> set[Path]:
     """The Python files that code and its runner can run."""
     try:
-        wanted = _imports(ast.parse(code), "") | _places("site_tools.execution")
+        found = closure(_imports(ast.parse(code), "") | _places("site_tools.execution"))
     except SyntaxError:  # a magic command of a notebook
-        return set(_python())
-    found: set[Path] = set()
+        found = None
+    return set(_python()) if found is None else found
+
+
+def closure(paths: Iterable[Path]) -> set[Path] | None:
+    """These files and all that they can run; None if that cannot be read from their source."""
+    wanted, found = set(paths), set[Path]()
     while wanted:
         path = wanted.pop()
         found.add(path)
         imports = _imports_of(path)
         if imports is None:
-            return set(_python())
+            return None
         wanted |= imports - found
     return found
 
@@ -53,7 +59,8 @@ def _python() -> list[Path]:
 
 
 @cache
-def _data() -> list[Path]:
+def data() -> list[Path]:
+    """The data of the package, the facts, and the pinned versions."""
     inside = (path for path in (SOURCES / "llmguide").rglob("*") if path.is_file())
     kept = [path for path in inside if path.suffix not in {".py", ".pyc"} and "site" not in path.parts]
     return [*kept, DATA / "facts.toml", ROOT / "constraints.txt"]
@@ -64,7 +71,7 @@ def _imports_of(path: Path) -> set[Path] | None:
     """The files that a file imports; None if that cannot be read from its source."""
     name = ".".join(path.relative_to(SOURCES if path.is_relative_to(SOURCES) else ROOT).with_suffix("").parts)
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    if path.is_relative_to(SOURCES) and path not in _READ and not _is_readable(tree):
+    if not path.is_relative_to(ROOT / "site_tools") and path not in _READ and not _is_readable(tree):
         return None
     return _imports(tree, name)
 
@@ -112,7 +119,7 @@ def _places(name: str) -> set[Path]:
     """The files that are executed where a dotted name is imported, those of its packages included."""
     name = _public().get(name, name)
     parts = name.split(".")
-    if parts[0] not in {"llmguide", "site_tools"}:
+    if parts[0] not in {"llmguide", "site_tools", "tests"}:
         return set()
     found = set()
     for length in range(1, len(parts) + 1):

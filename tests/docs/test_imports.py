@@ -31,7 +31,7 @@ def package(tmp_path, monkeypatch):
     }
 
     def store(**changed):
-        for cached in (imports._python, imports._data, imports._imports_of, imports._public):
+        for cached in (imports._python, imports.data, imports._imports_of, imports._public):
             cached.cache_clear()
         for name, text in (
             contents | {f"{key}.py".replace("__", "/"): changed[key] for key in changed}
@@ -41,7 +41,7 @@ def package(tmp_path, monkeypatch):
 
     store()
     yield tmp_path, store
-    for cached in (imports._python, imports._data, imports._imports_of, imports._public):
+    for cached in (imports._python, imports.data, imports._imports_of, imports._public):
         cached.cache_clear()
 
 
