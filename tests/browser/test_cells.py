@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -110,9 +112,16 @@ def write(page: Page, box: Locator, code: str) -> None:
 MOST = 8
 
 
-@pytest.mark.parametrize("most", [MOST, pytest.param(math.inf, marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("name", PAGES)
-def test_every_cell_gives_its_stored_output(browser: Browser, name: str, most: float) -> None:
+def thirds(names: Sequence[str], part: int) -> list[Any]:
+    """One name in three for `make test`, all for each night: each page is in one of the three parts."""
+    return [
+        name if number % 3 == part else pytest.param(name, marks=pytest.mark.nightly)
+        for number, name in enumerate(names)
+    ]
+
+
+def press_cells(browser: Browser, name: str, most: float) -> None:
+    """Press the cells of a page from the top, up to so many seconds of them."""
     needs_wheels()
     wrong = []
     taken = 0.0
@@ -133,6 +142,17 @@ def test_every_cell_gives_its_stored_output(browser: Browser, name: str, most: f
                 break
         page.close()
     assert not wrong + problems, "\n".join(wrong + problems)
+
+
+@pytest.mark.parametrize("name", thirds(PAGES, 0))
+def test_the_first_cells_give_their_stored_outputs(browser: Browser, name: str) -> None:
+    press_cells(browser, name, MOST)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", PAGES)
+def test_every_cell_gives_its_stored_output(browser: Browser, name: str) -> None:
+    press_cells(browser, name, math.inf)
 
 
 # ---- one cell --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from tests.browser.test_cells import (
     needs_wheels,
     open_page,
     run,
+    thirds,
     write,
 )
 from tests.browser.test_pages import DESKTOP, window
@@ -26,14 +27,8 @@ FIGURES = "learn/attention"  # figures, whose names the cells below use, stand b
 TABLES = "projects/small-lm"  # Python alone, tables and figures
 REPRESENTATIVE = [PLAIN, FIGURES, TABLES]
 OTHERS = [pytest.param(name, marks=pytest.mark.nightly) for name in PAGES if name not in REPRESENTATIVE]
-# In make test the last cell is pressed on every second page and a middle one on the others; each night, all.
-LAST, MIDDLE = (
-    [
-        name if number % 2 == rest else pytest.param(name, marks=pytest.mark.nightly)
-        for number, name in enumerate(PAGES)
-    ]
-    for rest in (0, 1)
-)
+# Beside the first cells of a page (test_cells.py).
+LAST, MIDDLE = thirds(PAGES, 1), thirds(PAGES, 2)
 LITTLE = 2  # seconds, as MOST
 
 

@@ -185,7 +185,7 @@ def test_a_model_without_training_fails_whatever_the_record_says(finished, tmp_p
     assert "not passed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stage", ["filling", "preferences"])
+@pytest.mark.parametrize("stage", [pytest.param("filling", marks=pytest.mark.nightly), "preferences"])
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, stage):
     copy = killed(finished, tmp_path / "copy", stage)
     checkpoints = sorted((copy / "checkpoints" / stage).glob("step-*"))
