@@ -1,6 +1,5 @@
 """pass@k of judged samples, on made-up problems and, where it is at hand, on HumanEval itself."""
 
-
 import pytest
 
 from llmguide.coding.humaneval import FILE, CodeProblem, evaluate_samples, load_humaneval
