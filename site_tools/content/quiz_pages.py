@@ -9,10 +9,10 @@ from site_tools.markdown.quiz import rendered
 
 PAGE = DOCS / "quiz.md"
 _INTRODUCTION = """
-Questions on every chapter, each with an explanation of every choice. Numbers and outputs were computed by the
-code of this guide when the page was built; many questions come in several variants with other numbers. Your
-score stays in your browser. Each question that you answer becomes a card, which you [review](review.md)
-when it is due.
+Questions on every chapter, each with an explanation of every choice. Some of them are asked on the page that
+answers them, too. Numbers and outputs were computed by the code of this guide when the page was built; many
+questions come in several variants with other numbers. Your score stays in your browser. Each question that
+you answer becomes a card, which you [review](review.md) when it is due.
 """
 
 
