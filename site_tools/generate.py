@@ -18,7 +18,7 @@ from site_tools.content import (
     exercises,
     glossary,
     placement,
-    quiz,
+    quiz_pages,
     reference,
 )
 from site_tools.tab import scripts, tab_assets, vendor, widgets
@@ -47,7 +47,7 @@ def main() -> None:
     reference.main()
     pages = {module.PAGE: module.render() for module in (bibliography, glossary, claims_page, exercises)}
     pages[parity.PAGE] = parity.render(parity.newest())
-    for path, text in {**pages, **quiz.pages()}.items():
+    for path, text in {**pages, **quiz_pages.pages()}.items():
         write(path, text)
     course.main()
     placement.main()

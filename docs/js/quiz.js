@@ -149,6 +149,13 @@ function oneByOne([first, ...others]) {
   setTimeout(oneByOne, 0, others);
 }
 
+// An item in the running text of a page.
+function prepareItem(box) {
+  box.dataset.ready = "";
+  const question = box.querySelector(".question");
+  return [() => buildQuestion(question, (right) => note(question.id, right))];
+}
+
 function prepareChapter(chapter) {
   chapter.dataset.ready = "";
   const questions = [...chapter.querySelectorAll(".question")];
@@ -183,5 +190,6 @@ kept.watch((kind) => kind === "quiz" && shows.forEach((show) => show()));
 // The theme emits on document$ at load and again after each instant navigation.
 document$.subscribe(() => {
   shows = [];
-  oneByOne([...document.querySelectorAll(".quiz:not([data-ready])")].flatMap(prepareChapter));
+  const boxes = [...document.querySelectorAll(".quiz:not([data-ready])")];
+  oneByOne(boxes.flatMap((box) => (box.dataset.chapter ? prepareChapter(box) : prepareItem(box))));
 });

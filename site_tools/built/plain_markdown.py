@@ -25,6 +25,8 @@ from site_tools.links import relative
 from site_tools.markdown.computed import RUNS_ON, measured
 from site_tools.markdown.exercises import LINE as EXERCISE
 from site_tools.markdown.exercises import rendered
+from site_tools.markdown.quiz import LINE as QUIZ
+from site_tools.markdown.quiz import in_place
 from site_tools.markdown.source import LINE as SOURCE
 from site_tools.markdown.source import extract, find
 
@@ -95,6 +97,7 @@ def _resolve(prose: str, page: str, body: str) -> str:
     )
     prose = SOURCE.sub(_included, prose)
     prose = EXERCISE.sub(lambda match: rendered(exercise(match["name"])), prose)
+    prose = QUIZ.sub(lambda match: in_place(match["name"]), prose)
     prose = _MODULE.sub(_module, prose)
     for pattern, replace in (
         (COMPUTED, lambda match: split_computed(match["value"])[0]),

@@ -32,7 +32,7 @@ HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 INLINE = {"a", "b", "code", "data", "em", "i", "small", "span", "strong", "sub", "sup", "wbr"}
 SILENT = {"button", "nav", "script", "style", "svg"}
 LEFT_OUT = {
-    "answer", "claims", "doc-labels", "headerlink", "how", "katex-html", "math-display",
+    "answer", "claims", "doc-labels", "headerlink", "how", "in-place", "katex-html", "math-display",
     "mkdocstrings-source", "more", "notebook-links", "output", "runs-on", "success", "tip", "verified",
 }  # fmt: skip
 UNSHOWN = {

@@ -23,6 +23,7 @@ from site_tools.content.bibliography import CITATION, SOURCES, all_works, split_
 from site_tools.content.claims import LINE as CLAIMS
 from site_tools.content.claims import all_claims, claim
 from site_tools.content.glossary import all_terms
+from site_tools.content.quiz import item
 from site_tools.facts import REFERENCE, all_facts, fact
 from site_tools.fences import COMPUTED, Fence, fences, outside_code, prose_lines, split_computed
 from site_tools.links import ids, relative
@@ -30,6 +31,7 @@ from site_tools.markdown.computed import RUNS_ON, measured
 from site_tools.markdown.exercises import LINE as EXERCISE
 from site_tools.markdown.math import FORMULA, tex_of
 from site_tools.markdown.math import render as render_formula
+from site_tools.markdown.quiz import LINE as QUIZ
 from site_tools.markdown.source import LINE as SOURCE
 from site_tools.markdown.source import find
 
@@ -44,6 +46,7 @@ _DIRECTIVES = {
     "source": (SOURCE, "@source llmguide.nn.attention.attention"),
     "sources": (SOURCES, "@sources vaswani2017 brown2020"),
     "exercise": (EXERCISE, "@exercise causal-mask"),
+    "quiz": (QUIZ, "@quiz attention-cat"),
     "claims": (CLAIMS, "@claims weight-tying gpt2-117m"),
 }
 _LINK = re.compile(r"(?:\]\( *|^ *\[[^\]^\n]+\]: +)<?(?P<target>[^)>\s]+)", re.MULTILINE)
@@ -218,6 +221,7 @@ def _names(shown: str) -> Iterator[Problem]:
         ),
         *((line, find, match["name"]) for line, match in _matches(SOURCE, shown)),
         *((line, exercise, match["name"]) for line, match in _matches(EXERCISE, shown)),
+        *((line, item, match["name"]) for line, match in _matches(QUIZ, shown)),
         *((line, fact, match["fact"]) for line, match in _matches(REFERENCE, shown)),
         *((line, claim, key) for line, match in _matches(CLAIMS, shown) for key in match["keys"].split()),
         *((line, work, key) for line, match in _matches(SOURCES, shown) for key in match["keys"].split()),
@@ -253,7 +257,7 @@ def _directives(shown: str) -> Iterator[Problem]:
             yield line, f"no directive @{match['word']}{meant}"
         elif not pattern.match(match[0]):
             yield line, f"{match[0].strip()!r} is not as @{match['word']} is written; an example is {example}"
-    for line, match in _matches(r"\S[^\n@]* (?P<word>@(?:sources?|exercise|claims)) \w", shown):
+    for line, match in _matches(r"\S[^\n@]* (?P<word>@(?:sources?|exercise|quiz|claims)) \w", shown):
         yield line, f"{match['word']} has to begin its line"
 
 

@@ -16,11 +16,12 @@ from llmguide.exercises import exercise
 from site_tools import write
 from site_tools.built.plain_markdown import config
 from site_tools.content.course import address, graded
-from site_tools.content.quiz import KINDS, Question, chapters, explanations
+from site_tools.content.quiz import KINDS, Question, chapters
 from site_tools.fences import outside_code
 from site_tools.links import heading_at
 from site_tools.markdown.exercises import solution, task
 from site_tools.markdown.math import FORMULA, tex_of
+from site_tools.markdown.quiz import explanations
 from site_tools.tab.vendor import VENDOR
 
 FILE = VENDOR / "llmguide-anki.txt"

@@ -6,7 +6,7 @@ from typing import Any
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from site_tools import DOCS, write
 from site_tools.built.plain_markdown import sections
-from site_tools.content import quiz
+from site_tools.content import quiz, quiz_pages
 from site_tools.content.exercises import PAGE as EXERCISES
 from site_tools.content.exercises import placed
 from site_tools.links import heading_at
@@ -20,8 +20,8 @@ _TAUGHT = ("Learn", "Projects")  # sections of the navigation
 def course() -> list[dict[str, Any]]:
     """For each chapter, but no lab: ``page``, ``title``, how many ``cells`` run in the tab, and ``items``.
 
-    ``items`` maps the id of each question and exercise to the page that it is on. Pages are named as in
-    addresses.
+    ``items`` maps the id of each question that the page answers, and of each of its exercises, to the page
+    that has it in all variants. Pages are named as in addresses.
     """
     exercises = graded()
     pages = [page for section in _TAUGHT for page in sections()[section] if page.endswith(".md")]
@@ -45,11 +45,11 @@ def graded() -> dict[str, list[str]]:
 
 
 def _questions(page: str) -> dict[str, str]:
-    found = [chapter for chapter in quiz.chapters() if chapter.page == page]
     return {
-        question.id: address(quiz.part_of(chapter.name))
-        for chapter in found
+        question.id: address(quiz_pages.part_of(chapter.name))
+        for chapter in quiz.chapters()
         for question in chapter.questions
+        if question.see.partition("#")[0] == page
     }
 
 

@@ -1,13 +1,17 @@
 """Terms and symbols of the guide: docs/glossary.md, from glossary.toml and symbols.toml in docs/_data."""
 
 import html
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from typing import Any
 
+from llmguide.config import PRESETS
 from site_tools import DATA, DOCS, check_fields, generated_head, letter_section, load_toml
+from site_tools.content.values import fill
+from site_tools.facts import fact
 from site_tools.links import heading_at
 
 PATH = DATA / "glossary.toml"
@@ -24,6 +28,7 @@ class Term:
     definition: str
     see: str
     also: tuple[str, ...] = ()
+    example: str = ""
 
     @property
     def slug(self) -> str:
@@ -40,8 +45,8 @@ def parse(toml: str) -> dict[str, Term]:
     """Read terms from TOML.
 
     Each table is a term: ``definition`` (one sentence of plain text, shown as a tooltip), ``see`` (page and
-    heading that explain it), and optionally ``also`` (other names) and ``aliases`` (other spellings, such as
-    plurals).
+    heading that explain it), and optionally ``example`` (a formula or an example in Markdown, with computed
+    numbers as in ``{{ 2 + 2 }}``), ``also`` (other names) and ``aliases`` (other spellings, such as plurals).
 
     Raises:
         ValueError: A term lacks a field, has an unknown one, or shares a spelling with another.
@@ -49,10 +54,12 @@ def parse(toml: str) -> dict[str, Term]:
     terms: dict[str, Term] = {}
     owners: dict[str, str] = {}
     for name, fields in load_toml(toml, "docs/_data/glossary.toml").items():
-        check_fields(f"glossary.toml: [{name}]", fields, {"definition", "see"}, {"also", "aliases"})
+        check_fields(
+            f"glossary.toml: [{name}]", fields, {"definition", "see"}, {"also", "aliases", "example"}
+        )
         also = tuple(fields.get("also", ()))
         names = (name, *also, *fields.get("aliases", ()))
-        term = Term(names, fields["definition"], fields["see"], also)
+        term = Term(names, fields["definition"], fields["see"], also, fields.get("example", ""))
         for spelling in term.names:
             other = owners.setdefault(spelling.lower(), name)
             if other != name:
@@ -91,7 +98,7 @@ def render() -> str:
     parts = [
         generated_head(
             "Glossary",
-            "Every term and symbol of the guide in a sentence, with other names and where it is explained.",
+            "Every term and symbol of the guide in a sentence, with an example and where it is explained.",
             "site_tools/content/glossary.py from docs/_data/glossary.toml and symbols.toml",
             edit="docs/_data/glossary.toml",
         ),
@@ -99,7 +106,7 @@ def render() -> str:
     terms = sorted(all_terms().values(), key=lambda term: term.names[0].lower())
     for letter, group in groupby(terms, key=lambda term: term.names[0][0].upper()):
         entries = [_entry(term) for term in group]
-        parts.append(letter_section(letter, entries, 9))
+        parts.append(letter_section(letter, entries, 16))
     parts.append(
         "## Symbols\n\nA letter may have different meanings; each table names the page that uses it.\n"
     )
@@ -112,9 +119,41 @@ def render() -> str:
 
 
 def _entry(term: Term) -> str:
-    also = f" Also: {', '.join(term.also)}." if term.also else ""
+    also = f"Also: {', '.join(term.also)}. " if term.also else ""
     link = _link(term.see, f"glossary.toml: [{term.names[0]}]")
-    return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}{also} See {link}.\n"
+    shown = f"{example(term)}\n{{: .example }}\n\n" if term.example else ""
+    return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}\n\n{shown}{also}See {link}.\n"
+
+
+def example(term: Term) -> str:
+    """The example of a term, its numbers computed.
+
+    Raises:
+        ValueError: A number cannot be computed.
+    """
+    try:
+        return fill(term.example, {**_NAMES})
+    except Exception as error:
+        raise ValueError(f"glossary.toml: [{term.names[0]}]: {type(error).__name__}: {error}") from error
+
+
+def _softmax(*scores: float) -> list[float]:
+    total = sum(map(math.exp, scores))
+    return [math.exp(score) / total for score in scores]
+
+
+def _entropy(*probabilities: float) -> float:
+    return -sum(p * math.log2(p) for p in probabilities)
+
+
+_NAMES = {
+    "PRESETS": PRESETS,
+    "entropy": _entropy,
+    "fact": fact,
+    "math": math,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "softmax": _softmax,
+}
 
 
 def _link(see: str, entry: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from llmguide.exercises import exercise
 from site_tools import DOCS, write
 from site_tools.built.plain_markdown import sections
-from site_tools.content import quiz
+from site_tools.content import quiz, quiz_pages
 from site_tools.content.course import address, graded
 from site_tools.fences import prose_lines
 from site_tools.links import heading_at
@@ -68,7 +68,7 @@ def _items(chapter: quiz.Chapter) -> list[dict[str, Any]]:
             choices = question.variants[0].choices
             is_numeric = question.kind == "numeric"
             options = len(choices) + is_numeric  # of numbers, the right one is not a choice
-            at = address(quiz.part_of(chapter.name))
+            at = address(quiz_pages.part_of(chapter.name))
             found.append(
                 {"id": question.id, "at": at, "rung": rung, "options": options, "numeric": is_numeric}
             )

@@ -1,6 +1,8 @@
-"""The quiz: reads docs/_data/quiz/*.toml, computes the answers, writes docs/quiz.md and docs/quiz/*.md.
+"""The items of the quiz: reads docs/_data/quiz/*.toml and computes the answers.
 
-Each file is a chapter with ``title``, ``page`` and ``[[question]]`` tables:
+Pages show items in place (site_tools/markdown/quiz.py); the pages of the quiz have all of them
+(site_tools/content/quiz_pages.py). Each file is a chapter with ``title``, ``page`` and ``[[question]]``
+tables:
 
 ``id``         unique; names the question's score
 ``kind``       ``single``, ``multiple``, ``numeric``, ``order``, or ``output``: what does ``code`` print?
@@ -16,21 +18,18 @@ Each file is a chapter with ``title``, ``page`` and ``[[question]]`` tables:
 
 import contextlib
 import io
-import json
 import math
 import random
-import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from site_tools import DATA, DOCS, check_fields, generated_head, load_toml
+from site_tools import DATA, check_fields, load_toml, near
+from site_tools.content.values import fill
 from site_tools.facts import fact
 from site_tools.links import heading_at
 
 FOLDER = DATA / "quiz"
-PAGE = DOCS / "quiz.md"
 # A page for each part: all questions on one page would be heavier than an article may be.
 PARTS = {
     "Foundations": ("introduction", "concepts", "sampling", "positions", "families"),
@@ -49,7 +48,6 @@ KINDS = {
 }
 MIN_VARIANTS, MAX_VARIANTS = 3, 6
 _OPTIONAL = {"setup", "code", "choices", "answer", "tolerance", "unit", "why"}
-_EXPRESSION = re.compile(r"\{\{ (?P<value>.+?) ?\}\}")
 Table = dict[str, Any]
 
 
@@ -110,6 +108,18 @@ def chapters() -> tuple[Chapter, ...]:
     return found
 
 
+def item(name: str) -> Question:
+    """The item with an id.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = {question.id: question for chapter in chapters() for question in chapter.questions}
+    if name not in found:
+        raise ValueError(f"no quiz item {name}{near(name, found)}")
+    return found[name]
+
+
 def read(name: str, toml: str) -> Chapter:
     """Read a chapter.
 
@@ -120,7 +130,7 @@ def read(name: str, toml: str) -> Chapter:
     data = load_toml(toml, place)
     check_fields(place, data, {"title", "page", "question"}, set())
     try:
-        _link(data["page"])
+        heading_at(data["page"])
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
     questions = []
@@ -140,7 +150,7 @@ def _question(table: Table) -> Question:
     check_fields(where, table, {"id", "kind", "text", "see"}, _OPTIONAL)
     if table["kind"] not in KINDS:
         raise ValueError(f"{where}: kind {table['kind']!r} is not among {', '.join(KINDS)}")
-    _link(table["see"])
+    heading_at(table["see"])
     is_drawn = "draw." in table.get("setup", "")
     variants: dict[str, Variant] = {}
     for seed in range(10 * MAX_VARIANTS if is_drawn else 1):
@@ -163,7 +173,7 @@ def instantiate(table: Table, seed: int) -> Variant:
     generator = random.Random(f"{table['id']} {seed}")
     names: dict[str, Any] = {"draw": generator, "fact": fact, "math": math}
     exec(table.get("setup", ""), names)
-    code = _fill(table.get("code", ""), names).strip()
+    code = fill(table.get("code", ""), names).strip()
     if kind == "output":
         names["output"] = _printed(code)
     choices = [_choice(choice, kind, names) for choice in table.get("choices", [])]
@@ -176,7 +186,7 @@ def instantiate(table: Table, seed: int) -> Variant:
         raise ValueError(f"{where}: {n_right} of {len(choices)} choices are right; it takes 1 of at least 3")
     if kind == "multiple" and not 1 <= n_right < len(choices):
         raise ValueError(f"{where}: {n_right} of {len(choices)} choices are right; at least one, and not all")
-    text = _fill(table["text"], names)
+    text = fill(table["text"], names)
     if kind == "numeric":
         return _numeric(table, names, text, tuple(choices), where)
     if kind == "order":
@@ -199,15 +209,15 @@ def _numeric(
     wrong = [float(choice.text) for choice in choices]
     if close := [value for value in wrong if math.isclose(value, answer, rel_tol=tolerance)]:
         raise ValueError(f"{where}: {close} are as good as the answer {answer}")
-    why = _fill(table["why"], names)
+    why = fill(table["why"], names)
     return Variant(text, "", choices, repr(float(answer)), why, tolerance, table.get("unit", ""))
 
 
 def _choice(table: Table, kind: str, names: dict[str, Any]) -> Choice:
-    why = _fill(table.get("why", ""), names)
+    why = fill(table.get("why", ""), names)
     if kind == "numeric":
         return Choice(repr(float(eval(table["text"], names))), why)
-    text = _fill(table["text"], names)
+    text = fill(table["text"], names)
     if kind == "output":
         return Choice(f"`{text}`", why, text == names["output"])
     if kind == "order":
@@ -217,145 +227,8 @@ def _choice(table: Table, kind: str, names: dict[str, Any]) -> Choice:
     return Choice(text, why, bool(eval(right, names) if isinstance(right, str) else right))
 
 
-def _fill(text: str, names: dict[str, Any]) -> str:
-    """Put the values of its expressions into a text.
-
-    >>> _fill("{{ n }} heads, {{ n / 3:.2f }} each", {"n": 2})
-    '2 heads, 0.67 each'
-    """
-    return _EXPRESSION.sub(lambda match: str(eval(f'f"""{{{match["value"]}}}"""', names)), text)
-
-
 def _printed(code: str) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(code, {})
     return printed.getvalue().strip()
-
-
-# ---- writing ---------------------------------------------------------------------------------------
-
-_INTRODUCTION = """
-Questions on every chapter, each with an explanation of every choice. Numbers and outputs were computed by the
-code of this guide when the page was built; many questions come in several variants with other numbers. Your
-score stays in your browser. Each question that you answer becomes a card, which you [review](review.md)
-when it is due.
-"""
-
-
-def pages() -> dict[Path, str]:
-    """Every page of the quiz: one that lists the chapters, and one for each part."""
-    by_name = {chapter.name: chapter for chapter in chapters()}
-    origin = "site_tools/content/quiz.py from docs/_data/quiz"
-    description = (
-        "Questions on every chapter, with an explanation of every choice and answers computed by code."
-    )
-    parts, found = [], {}
-    for title, names in PARTS.items():
-        path = DOCS / part_of(names[0])
-        about = f"Questions on {title.lower()}, with an explanation of every choice."
-        head = generated_head(f"Quiz on {title.lower()}", about, origin)
-        found[path] = "\n".join([head, *(_chapter(by_name[name]) for name in names)])
-        parts += [f"## {title}\n", *(_entry(path, by_name[name]) for name in names), ""]
-    found[PAGE] = "\n".join([generated_head("Quiz", description, origin), _INTRODUCTION.strip(), "", *parts])
-    return found
-
-
-def part_of(chapter: str) -> str:
-    """The page below docs/ that has the questions of a chapter.
-
-    >>> part_of("sampling")
-    'quiz/foundations.md'
-    """
-    title = next(title for title, names in PARTS.items() if chapter in names)
-    return f"quiz/{title.lower()}.md"
-
-
-def _entry(path: Path, chapter: Chapter) -> str:
-    address = f"{path.relative_to(DOCS).as_posix()}#{chapter.name}"
-    return f"- [{chapter.title}]({address}): {len(chapter.questions)} questions"
-
-
-def _chapter(chapter: Chapter) -> str:
-    questions = [_rendered(number, question) for number, question in enumerate(chapter.questions, start=1)]
-    about = f"About {_link(chapter.page)}. {len(questions)} questions."
-    return "\n".join(
-        [
-            f"## {chapter.title} {{ #{chapter.name} }}\n",
-            f'<div class="quiz" data-chapter="{chapter.name}" markdown>\n',
-            f"{about}\n",
-            *questions,
-            "</div>\n",
-        ]
-    )
-
-
-def _rendered(number: int, question: Question) -> str:
-    first, *others = [_variant(number, question, variant) for variant in question.variants]
-    parts = [f'<div class="question" id="{question.id}" markdown>\n', first]
-    if others:
-        summary = "<summary>The same question with other numbers</summary>"
-        parts += ['<details class="more" markdown>', f"{summary}\n", *others, "</details>\n"]
-    return "\n".join([*parts, "</div>\n"])
-
-
-def _variant(number: int, question: Question, variant: Variant) -> str:
-    data = {"kind": question.kind, "answer": json.dumps(_answers(question.kind, variant))}
-    if question.kind == "numeric":
-        data |= {"tolerance": str(variant.tolerance), "unit": variant.unit}
-    attributes = " ".join(f"data-{name}='{value}'" for name, value in data.items())
-    instruction = f" *{KINDS[question.kind]}*" if KINDS[question.kind] else ""
-    code = ['```{.python .static reason="a question"}', variant.code, "```\n"] if variant.code else []
-    marker = "-" if question.kind == "order" else "1."
-    shown = [f"{marker} {choice.text}" for choice in variant.choices] if question.kind != "numeric" else []
-    return "\n".join(
-        [
-            f'<div class="variant" {attributes} markdown>\n',
-            f"**{number}.** {variant.text}{instruction}\n",
-            *code,
-            *([*shown, ""] if shown else []),
-            '<details class="answer" markdown>',
-            "<summary>Answer</summary>\n",
-            *explanations(question.kind, variant),
-            f"\nSee {_link(question.see)}.\n",
-            "</details>\n",
-            "</div>\n",
-        ]
-    )
-
-
-def _answers(kind: str, variant: Variant) -> list[Any]:
-    """What the script compares with: right choices, the right number and wrong ones, or places."""
-    if kind == "numeric":
-        return [float(variant.answer), *(float(choice.text) for choice in variant.choices)]
-    if kind == "order":
-        return [choice.key for choice in variant.choices]
-    return [index for index, choice in enumerate(variant.choices) if choice.right]
-
-
-def explanations(kind: str, variant: Variant) -> list[str]:
-    """A list with an item for each choice in the order shown; for order, in the right order."""
-    if kind == "numeric":
-        unit = f" {variant.unit}" if variant.unit else ""
-        wrong = [f"- **{_number(choice.text)}{unit}:** {choice.why}" for choice in variant.choices]
-        return [f"- **Right: {_number(variant.answer)}{unit}.** {variant.why}", *wrong]
-    if kind == "order":
-        return [f"1. {c.text}: {c.why}" for c in sorted(variant.choices, key=lambda choice: choice.key)]
-    return [f"1. **{'Right' if choice.right else 'Wrong'}.** {choice.why}" for choice in variant.choices]
-
-
-def _number(text: str) -> str:
-    """A number as one reads it.
-
-    >>> _number("4608.0"), _number("0.18393972"), _number("3.14e+23")
-    ('4,608', '0.1839', '3.14e+23')
-    """
-    value = float(text)
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:.4g}"
-
-
-def _link(address: str) -> str:
-    """A link with the heading it leads to."""
-    return f"[{heading_at(address)}](../{address})"  # from the page of a part

@@ -1,7 +1,7 @@
 """Links the first mention of each glossary term on a page to its definition.
 
-Only running prose is touched: no headings, links, code, tables, captions or admonition titles. A page that
-contains ``<!-- no-terms -->`` is left alone, and so is API documentation.
+Only running prose is touched: no headings, links, code, tables, captions, quiz items or admonition titles. A
+page that contains ``<!-- no-terms -->`` is left alone, and so is API documentation.
 """
 
 import re
@@ -32,6 +32,7 @@ _SKIPPED = {
     "pre",
 }
 _SKIPPED |= {"script", "style", "summary", "svg", "table"}
+_SKIPPED_CLASSES = {"admonition-title", "quiz"}
 _MARKER = re.compile(r"<!--[^>]*\bno-terms\b[^>]*-->")
 
 
@@ -62,7 +63,7 @@ class _Links(Treeprocessor):
 
     def walk(self, element: Element, linked: set[str]) -> None:
         """Link terms in an element's text, its children, and the text after each child, in reading order."""
-        if element.tag in _SKIPPED or "admonition-title" in element.get("class", ""):
+        if element.tag in _SKIPPED or _SKIPPED_CLASSES & set(element.get("class", "").split()):
             return
         element.text, found = self.split(element.text, linked)
         children = list(element)

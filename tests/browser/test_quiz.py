@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from site_tools.content.quiz import PARTS, Question, chapters
+from site_tools.content.quiz import PARTS, Question, chapters, item
 from tests.browser.test_pages import DESKTOP, OPEN, PHONE, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
@@ -203,6 +203,36 @@ def test_answered_questions_are_open_to_everyone(browser: Browser, site_url: str
             answer_rightly(page, first_of(kind))
         page.evaluate(OPEN)
         assert not misfits(page) + axe(page)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_an_item_in_the_text_is_answered_from_the_keyboard(
+    browser: Browser, site_url: str, width: int, scheme: str
+) -> None:
+    with window(browser, width, scheme) as context:
+        page = context.new_page()
+        problems = watch(page)
+        page.goto(f"{site_url}learn/transformer/")
+        question = item("transformer-exchange")
+        answer_rightly(page, question)
+        (right,) = [choice for choice in question.variants[0].choices if choice.right]
+        expect(result(page, question)).to_have_text(f"Right. {right.why}")
+        assert scores(page) == {question.id: True}
+        page.wait_for_function("id => (localStorage['llmguide.cards'] ?? '').includes(id)", arg=question.id)
+        expect(page.locator(".quiz .score")).to_have_count(0)
+        assert not problems + misfits(page) + axe(page, ["color-contrast", "label"])
+
+
+def test_an_item_in_the_text_has_a_plain_form(browser: Browser, site_url: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site_url}learn/transformer/")
+    shown = page.locator("#transformer-exchange")
+    expect(shown.locator(":is(form, input, button)")).to_have_count(0)
+    expect(shown.locator("details li").first).to_be_hidden()
+    shown.locator("summary").click()
+    expect(shown.locator("details li").first).to_be_visible()
+    context.close()
 
 
 def test_without_the_script_every_answer_is_there(browser: Browser, site_url: str) -> None:

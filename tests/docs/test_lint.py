@@ -92,6 +92,8 @@ def test_bad_page_fails(old, new, complaint):
         ("@source llmguide.nn.attentio.attention", "does not define 'attentio' .* did you mean attention?"),
         ("@source llguide.nn", "src has no module of that name"),
         ("@claims weight-tying, palm", "is not as @claims is written; an example is @claims weight-tying "),
+        ("@quiz attention-cot", "no quiz item attention-cot; did you mean attention-cat?"),
+        ("@quiz", "'@quiz' is not as @quiz is written; an example is @quiz attention-cat"),
         ("@exercise causal-masc", "no exercise is named 'causal-masc'; did you mean causal-mask?"),
         ("@claims weight-typing", "no such claim; did you mean weight-tying?"),
         ("@sources", "the page cites nothing that @sources could list"),

@@ -13,9 +13,9 @@ from site_tools.content.quiz import (
     PARTS,
     chapters,
     instantiate,
-    pages,
     read,
 )
+from site_tools.content.quiz_pages import pages
 
 QUESTIONS = [(chapter, question) for chapter in chapters() for question in chapter.questions]
 VARIANTS = [(question, variant) for _, question in QUESTIONS for variant in question.variants]
