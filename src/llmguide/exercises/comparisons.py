@@ -107,7 +107,11 @@ EXERCISES = (
         "bradley-terry",
         "bradley_terry(chosen, rejected): mean loss of a reward model from the rewards of pairs.",
         bradley_terry_loss,
-        lambda: [(torch.tensor([2.0, 0.5]), torch.tensor([1.0, 1.5])), (noise(8, 4), noise(9, 4))],
+        lambda: [
+            (torch.tensor([2.0, 0.5]), torch.tensor([1.0, 1.5])),
+            (noise(8, 4), noise(9, 4)),
+            (torch.tensor([-80.0, 3.0]), torch.tensor([70.0, 2.0])),
+        ],
         (
             Mistake(
                 "pair swapped",
@@ -132,6 +136,19 @@ EXERCISES = (
                 "the mean is taken before the logarithm",
                 "The likelihood of all pairs is a product, so take the logarithm of each pair first.",
                 lambda chosen, rejected: -torch.sigmoid(chosen - rejected).mean().log(),
+            ),
+            Mistake(
+                "underflow",
+                "sigmoid rounds to 0 before its logarithm is taken, so that the loss of a very wrong pair is "
+                "infinite",
+                "Use logsigmoid, which computes both in one step.",
+                lambda chosen, rejected: -torch.sigmoid(chosen - rejected).log().mean(),
+            ),
+            Mistake(
+                "log-likelihood instead of loss",
+                "the minus sign is missing",
+                "The optimizer minimizes, so the loss is the negative log-likelihood.",
+                lambda chosen, rejected: -bradley_terry_loss(chosen, rejected),
             ),
         ),
         (

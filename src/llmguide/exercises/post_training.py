@@ -123,6 +123,13 @@ EXERCISES = (
                 lambda prompt, answer: ([IGNORE_INDEX] * len(prompt) + answer)[:-1],
             ),
             Mistake(
+                "labels that are not shifted",
+                "there is a target for each token, equal to the token itself",
+                "These are the labels that transformers takes, because it shifts them itself. Here the last "
+                "token is not an input, and each target is the token after its input.",
+                lambda prompt, answer: [IGNORE_INDEX] * len(prompt) + answer,
+            ),
+            Mistake(
                 "first token of the answer hidden",
                 "one position too many is hidden",
                 "The last token of the prompt has a target: the first token of the answer.",
@@ -177,6 +184,12 @@ EXERCISES = (
                 "what the user says is learned, and what the assistant says is not",
                 "The mask is inverted.",
                 lambda messages: _turns(messages, learned="user"),
+            ),
+            Mistake(
+                "everything learned",
+                "every id is learned",
+                "The user and the program write the other ids. The model only reads them.",
+                lambda messages: (_turns(messages)[0], [True] * len(_turns(messages)[0])),
             ),
         ),
         (

@@ -145,6 +145,7 @@ def test_a_folder_has_what_the_learner_needs(name, tmp_path, capsys):
     assert main(["start", name, str(folder)]) == 0
     assert capsys.readouterr().out.count("[ ]") == len(assignment.parts) >= 3
     specification, report = ((folder / file).read_text() for file in ("SPEC.md", "REPORT.md"))
+    assert f"`python -m pytest {folder}` tests the parts, after `pip install pytest`." in specification
     for step in assignment.steps:
         assert step.difficulty in (1, 2, 3)
         assert step.task in specification

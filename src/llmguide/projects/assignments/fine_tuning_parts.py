@@ -128,7 +128,8 @@ FINE_TUNING_PARTS = (
         "up. Examples of equal difficulty keep their order.",
         _easy_first,
         lambda: [
-            ([("c", 3.0), ("a", 1.0), ("b", 2.0), ("d", 4.0), ("e", 9.0)], step, 4) for step in (0, 1, 3)
+            *(([("c", 3.0), ("a", 1.0), ("b", 2.0), ("d", 4.0), ("e", 9.0)], step, 4) for step in (0, 1, 3)),
+            ([("d", 2.0), ("c", 1.0), ("b", 1.0), ("a", 2.0)], 2, 4),
         ],
         (
             Mistake(
@@ -149,6 +150,26 @@ FINE_TUNING_PARTS = (
                 "Only len(examples) * (step + 1) / n_steps examples are available, rounded up.",
                 lambda examples, step, n_steps: _easy_first(examples, n_steps - 1, n_steps),
             ),
+            Mistake(
+                "steps counted from 1",
+                "step / n_steps of the examples are available, so that the first step has none",
+                "Steps are counted from 0: the fraction is (step + 1) / n_steps.",
+                lambda examples, step, n_steps: _easy_first(examples, step - 1, n_steps),
+            ),
+            Mistake(
+                "rounded down",
+                "the number of examples is rounded down",
+                "Round up with math.ceil, so that the first step has an example.",
+                lambda examples, step, n_steps: _easy_first(examples, n_steps - 1, n_steps)[
+                    : len(examples) * (step + 1) // n_steps
+                ],
+            ),
+            Mistake(
+                "ties in the order of the texts",
+                "examples of equal difficulty are sorted by their text",
+                "Sort by difficulty alone: sorted keeps the order of equal keys.",
+                lambda examples, step, n_steps: _easy_first(sorted(examples), step, n_steps),
+            ),
         ),
         ("The number of examples is math.ceil(len(examples) * (step + 1) / n_steps).",),
     ),
@@ -165,7 +186,11 @@ FINE_TUNING_PARTS = (
             (
                 ["Paris", UNKNOWN, "Rome", UNKNOWN, "x", UNKNOWN, "y"],
                 ["Paris", "Oslo", "Bern", None, None, None, "y"],
-            )
+            ),
+            (
+                ["Paris", "Rome or Bern", f"{UNKNOWN} Perhaps Kyiv?", "I do not know.", UNKNOWN],
+                ["Paris", "Bern", "Kyiv", None, None],
+            ),
         ],
         (
             Mistake(
@@ -179,6 +204,31 @@ FINE_TUNING_PARTS = (
                 "the second and the third fraction are swapped",
                 "The over-refusal rate is about answerable questions. It is the second fraction.",
                 partial(_rates, over=False),
+            ),
+            Mistake(
+                "contained instead of equal",
+                "an answer is right if it contains the correct one",
+                "Compare with ==. A model could name several answers, or hedge.",
+                lambda answers, correct: _rates(
+                    [c if c and c in a else a for a, c in zip(answers, correct, strict=True)], correct
+                ),
+            ),
+            Mistake(
+                "abstentions by their beginning",
+                "every answer that begins with 'I do not know' is an abstention",
+                "An abstention is exactly the sentence of the task.",
+                lambda answers, correct: _rates(
+                    [UNKNOWN if a.startswith(UNKNOWN[:13]) else a for a in answers], correct
+                ),
+            ),
+            Mistake(
+                "accuracy over all questions",
+                "an abstention on an unanswerable question counts as a right answer in the accuracy",
+                "The accuracy is about answerable questions; the abstention rate is about the others.",
+                lambda answers, correct: (
+                    sum(a == (c or UNKNOWN) for a, c in zip(answers, correct, strict=True)) / len(answers),
+                    *_rates(answers, correct)[1:],
+                ),
             ),
         ),
         ("First split the questions into answerable and unanswerable questions.",),

@@ -96,7 +96,7 @@ def specification(assignment: Assignment, folder: Path) -> str:
         "training code in `train.py`. Use PyTorch, but no library that trains for you. The project's page in "
         "the guide explains the methods and reports the results of the reference solution. Run the reference "
         f"solution with `llmguide project {project}`.",
-        f"- `python -m pytest {folder}` tests the parts.\n"
+        f"- `python -m pytest {folder}` tests the parts, after `pip install pytest`.\n"
         f"- `llmguide check {project} {folder}` tests the parts and, if all of them pass, your model.",
         "A test that fails names your mistake if it is a common one. The llmguide package contains the "
         "solution of every part; try a part yourself before you look.",

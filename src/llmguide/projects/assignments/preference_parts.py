@@ -118,7 +118,10 @@ PREFERENCE_PARTS = (
         "higher reward; a tie counts as one half. chosen[i] and rejected[i] are the rewards of the two texts "
         "of pair i, as floats.",
         _accuracy,
-        lambda: [([1.0, 2.0, 0.0, 3.0, 5.0], [0.0, 2.0, 1.0, 1.0, 1.0])],
+        lambda: [
+            ([1.0, 2.0, 0.0, 3.0, 5.0], [0.0, 2.0, 1.0, 1.0, 1.0]),
+            ([2.0, -1.0, 0.5], [1.0, -2.0, 0.5]),
+        ],
         (
             Mistake(
                 "ties count as right",
@@ -137,6 +140,20 @@ PREFERENCE_PARTS = (
                 "pairs in which the rejected text has the higher reward are counted",
                 "A pair is right if chosen > rejected.",
                 lambda chosen, rejected: _accuracy(rejected, chosen),
+            ),
+            Mistake(
+                "all chosen with all rejected texts",
+                "every chosen text is compared with every rejected one",
+                "People compared chosen[i] with rejected[i] only.",
+                lambda chosen, rejected: _accuracy(
+                    [a for a in chosen for _ in rejected], [b for _ in chosen for b in rejected]
+                ),
+            ),
+            Mistake(
+                "sign of the chosen reward",
+                "a pair is right if the chosen reward is above zero",
+                "Only differences of rewards have a meaning: compare the two rewards of the pair.",
+                lambda chosen, rejected: _accuracy(chosen, [0.0] * len(rejected)),
             ),
         ),
         ("Average over the pairs: 1 if the chosen reward is higher, 0.5 for a tie, else 0.",),
