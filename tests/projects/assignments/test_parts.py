@@ -12,6 +12,8 @@ from llmguide.exercises.grading import exercises, grade_exercise
 from llmguide.post_training.datasets import TextPair
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import OWN, part_of
+from llmguide.projects.instruction_tuning.data import HELD_OUT
+from llmguide.projects.instruction_tuning.types import TYPES
 
 MISTAKES = [(part, mistake) for part in OWN.values() for mistake in part.mistakes]
 
@@ -69,6 +71,13 @@ def test_the_validation_pairs_of_a_reward_model_share_no_text_with_its_training_
     assert train
     assert validation
     assert not train & validation
+
+
+def test_the_goal_of_instruction_tuning_counts_its_types():
+    words = {4: "four", 11: "eleven"}
+    goal = assignment_of("instruction-tuning").goal
+    assert f"{words[len(TYPES) - len(HELD_OUT)]} types of instructions" in goal
+    assert f"{words[len(HELD_OUT)]} held-out types" in goal
 
 
 def test_every_part_belongs_to_an_assignment():

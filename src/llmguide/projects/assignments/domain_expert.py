@@ -30,7 +30,8 @@ ASSIGNMENT = Assignment(
     "facts = curated_facts(Plan().n_names)\n"
     "pretraining_texts = base_texts(facts, 0)  # to pre-train a base, or for continued pre-training\n"
     "questions = benchmark(facts.known, facts.unread, N_TEST)  # asked by the check; not for training\n"
-    "pairs, _ = conversations(facts, [], questions)  # known, unknown and off-topic questions with answers",
+    "by_kind, _ = conversations(facts, [], questions)  # known, unknown and off-topic questions\n"
+    "pairs = [pair for some in by_kind.values() for pair in some]  # each has a .question and an .answer",
     steps=(
         Step(
             "synthetic data",

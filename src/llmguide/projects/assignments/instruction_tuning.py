@@ -28,8 +28,8 @@ def measure(model: Model) -> Sequence[Criterion]:
 
 ASSIGNMENT = Assignment(
     project="instruction-tuning",
-    goal="Instruction-tune a pretrained model on nine types of instructions. Evaluate it on new items of the "
-    "seen types, on paraphrased instructions, and on four held-out types.",
+    goal="Instruction-tune a pretrained model on eleven types of instructions. Evaluate it on new items of "
+    "the seen types, on paraphrased instructions, and on four held-out types.",
     data="from llmguide.projects.instruction_tuning.data import HELD_OUT, ask, reply, shown\n"
     "from llmguide.projects.instruction_tuning.data import training_items\n"
     "from llmguide.projects.pretrained import open_pretrained\n\n"
