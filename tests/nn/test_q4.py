@@ -1,6 +1,7 @@
 import torch
+from torch import nn
 
-from llmguide.nn.q4 import Q4Linear, quantize_q4, stack_q4
+from llmguide.nn.q4 import Q4Embedding, Q4Linear, dequantize_q4, quantize_q4, stack_q4
 
 
 def test_joined_layers_share_the_memory_of_the_whole():
@@ -11,3 +12,18 @@ def test_joined_layers_share_the_memory_of_the_whole():
     assert [layer.weight.tolist() for layer in layers] == [weight.tolist() for weight in weights]
     ends = {tensor.untyped_storage().data_ptr() for tensor in whole.buffers()}
     assert {tensor.untyped_storage().data_ptr() for layer in layers for tensor in layer.buffers()} == ends
+
+
+def test_dequantized_layers_compute_the_same_and_can_be_trained():
+    model = nn.ModuleDict({"block": nn.Sequential(Q4Linear(*quantize_q4(torch.randn(64, 32))), nn.Tanh())})
+    model["head"] = Q4Linear(
+        *quantize_q4(torch.randn(7, 64)), correction=Q4Linear(*quantize_q4(torch.randn(3, 64) / 16))
+    )
+    model["tokens"] = Q4Embedding(model["head"])
+    x, ids = torch.randn(5, 32), torch.tensor([0, 6])
+    expected, rows = model["head"](model["block"](x)), model["tokens"](ids)
+    assert dequantize_q4(model) is model
+    torch.testing.assert_close(model["head"](model["block"](x)), expected)
+    assert torch.equal(model["tokens"](ids), rows)
+    assert [name for name, _ in model.named_parameters()] == ["block.0.weight", "head.weight"]
+    assert isinstance(model["tokens"].table, Q4Linear)

@@ -70,24 +70,18 @@ print(prompt_of("count_vowels(text)"))
 
 # %%
 import torch
-from torch import nn
 
 from llmguide import generate
-from llmguide.nn.q4 import Q4Linear
+from llmguide.nn.q4 import dequantize_q4
 from llmguide.runs.resolve import open_model
 
 model, tokenizer = open_model("smollm2-135m-instruct-q4")
-modules = [model, *(module for block in model.blocks for module in block.modules())]
-for module in modules:
-    for name, layer in list(module.named_children()):
-        if isinstance(layer, Q4Linear):
-            linear = nn.Linear(layer.in_features, layer.out_features, bias=False)
-            linear.weight = nn.Parameter(layer.weight, requires_grad=False)
-            setattr(module, name, linear)
+dequantize_q4(model)
+n_samples, temperature = 6, 0.7
 
 
-def complete(signature, n=6, temperature=0.7):
-    prompt = torch.tensor([tokenizer.encode(prompt_of(signature))] * n)
+def complete(signature):
+    prompt = torch.tensor([tokenizer.encode(prompt_of(signature))] * n_samples)
     generator = torch.Generator().manual_seed(0)
     ids = generate(model, prompt, 14, temperature=temperature, generator=generator)
     return [tokenizer.decode(row[prompt.shape[1] :]).split("\n")[0] for row in ids.tolist()]
@@ -138,7 +132,7 @@ fig, axes = plt.subplots()
 for (label, places), marker in zip(points.items(), "osx", strict=True):
     axes.plot([x for x, _ in places], [y for _, y in places], marker, label=label)
 axes.set_yticks(range(len(functions)), [name_of(signature) for signature in functions])
-axes.set(xlabel="sample", xlim=(0.5, 6.5), ylim=(7.5, -0.5))
+axes.set(xlabel="sample", xlim=(0.5, n_samples + 0.5), ylim=(7.5, -0.5))
 axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 plt.show()
 
@@ -163,7 +157,7 @@ choices = {
     "most frequent": {s: most_frequent(completions[s]) for s in functions},
     "passes the example": {s: most_frequent(passing(s)) for s in functions},
 }
-average = sum(is_right(s, completion) for s in functions for completion in completions[s]) / 6
+average = sum(is_right(s, completion) for s in functions for completion in completions[s]) / n_samples
 print(f"{'one sample':20} right in ≈{average:.1f} of the 8 functions on average")
 for name, chosen in choices.items():
     offered = [s for s in functions if chosen[s] is not None]
@@ -185,8 +179,8 @@ print("passes the hidden tests:", passes("count_vowels(text)", lucky, True))
 # %% [markdown]
 # ## Change something and run it again
 #
-# 1. **Sample more.** Set `n=20` in `complete`. For which functions does the model now have a right sample? This number divided by that of all functions estimates pass@20.
-# 2. **Change the temperature.** Try `temperature=0.2` and `temperature=1.2`. Which one is better for a single sample, and which one if a test selects?
+# 1. **Sample more.** Set `n_samples = 20`. For which functions does the model now have a right sample? This number divided by that of all functions estimates pass@20.
+# 2. **Change the temperature.** Try `temperature = 0.2` and `temperature = 1.2`. Which one is better for a single sample, and which one if a test selects?
 # 3. **Remove the example from the prompt**, but keep it for the selection. How many samples are right now?
 # 4. **Add your own functions.** Write the hidden tests before you look at the completions. Can you find a function whose example is passed by a wrong completion?
 #

@@ -75,21 +75,13 @@ for name, texts in test.items():
 
 # %%
 import torch
-from torch import nn
 
 from llmguide import generate
-from llmguide.nn.q4 import Q4Linear
+from llmguide.nn.q4 import dequantize_q4
 from llmguide.runs.resolve import open_model
 
 model, tokenizer = open_model("smollm2-135m-instruct-q4")
-model.requires_grad_(False)
-modules = [model, *(module for block in model.blocks for module in block.modules())]
-for module in modules:
-    for name, layer in list(module.named_children()):
-        if isinstance(layer, Q4Linear):
-            linear = nn.Linear(layer.in_features, layer.out_features, bias=False)
-            linear.weight = nn.Parameter(layer.weight, requires_grad=False)
-            setattr(module, name, linear)
+dequantize_q4(model).requires_grad_(False)
 
 openings = [
     "The door opened and the",
@@ -297,7 +289,7 @@ for name, change in changes.items():
 # ## Change something and run it again
 #
 # 1. **Change the layer.** Set `n_blocks = 2`, then `n_blocks = 20`. Where does the vector lower the loss on Shakespeare most?
-# 2. **Steer the other way.** Use the strengths -1 and -2. What do the texts turn into, and what does that say about the contrast between plays and addresses?
+# 2. **Steer the other way.** Add the strengths -1 and -2, and show their texts. What do they turn into, and what does that say about the contrast between plays and addresses?
 # 3. **Show examples in the prompt.** Set the request to three sentences of `sample_sentences(train["Shakespeare"], 3)`, each followed by an empty line. Does the prompt now beat the steering vector by both measures?
 # 4. **Repair the score.** Set the log ratio of *he*, *him*, *his*, *she* and *her* to 0. Does the logit bias still win? Which words raise its score now?
 #

@@ -31,7 +31,7 @@ import torch
 from jaxtyping import Float, Float32, Int, Int16, UInt8
 from torch import Tensor, nn
 
-from llmguide.nn._linear import linear
+from llmguide.nn._linear import Linear, linear
 
 try:  # in the tab, from kernels.mjs
     kernel: Any = import_module("torch_kernels").q4_linear
@@ -162,6 +162,31 @@ def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
             setattr(layer, name, whole[start:end])
         start = end
     return stacked
+
+
+def dequantize_q4(model: nn.Module) -> nn.Module:
+    """Replace every `Q4Linear` by a linear layer with the dequantized weight, in place.
+
+    A weight then takes 32 bits instead of about 4.5, and no use of it has to wait for its dequantization.
+    A `Q4Embedding` stays in 4 bits, because it dequantizes only the rows of its input.
+
+    Returns:
+        The model.
+
+    >>> dequantize_q4(nn.Sequential(Q4Linear(*quantize_q4(torch.eye(32)))))
+    Sequential(
+      (0): Linear(in_features=32, out_features=32, bias=False)
+    )
+    """
+    for module in list(model.modules()):
+        if isinstance(module, Q4Embedding | Q4Linear):
+            continue
+        for name, quantized in list(module.named_children()):
+            if isinstance(quantized, Q4Linear):
+                layer = Linear(quantized.in_features, quantized.out_features, bias=False)
+                layer.weight = nn.Parameter(quantized.weight)
+                setattr(module, name, layer.train(quantized.training))
+    return model
 
 
 def quantize_q4(
