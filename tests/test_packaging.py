@@ -13,37 +13,11 @@ ROOT = Path(__file__).parent.parent
 
 # Imports every module of the unpacked wheel, hiding what a plain `pip install llmguide` would not bring.
 IMPORT_ALL = r"""
-import importlib.metadata as metadata, pkgutil, re, sys
-
-core, todo = set(), [re.match(r"[\w.-]+", requirement)[0] for requirement in DEPENDENCIES]
-while todo:
-    name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
-    try:
-        requires = metadata.requires(name) if name not in core else []
-    except metadata.PackageNotFoundError:
-        continue
-    core.add(name)
-    todo += [re.match(r"[\w.-]+", r)[0] for r in requires or [] if "extra ==" not in r]
-
-def is_core(distribution):
-    return re.sub(r"[-_.]+", "-", distribution).lower() in core
-
-owners_of = metadata.packages_distributions()
-hidden = {module for module, owners in owners_of.items() if not any(map(is_core, owners))} - {"llmguide"}
-
-class Without:
-    '''Finds what another finder finds, but for what is hidden.'''
-
-    def __init__(self, finder):
-        self.finder = finder
-
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-    def find_spec(self, fullname, path=None, target=None):
-        return None if fullname.partition(".")[0] in hidden else self.finder.find_spec(fullname, path, target)
-
-sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+import pkgutil, sys
+sys.path.insert(0, TESTS)
+from tests.installed import hide_all_but
+hide_all_but(DEPENDENCIES)
+sys.path.remove(TESTS)
 sys.path.insert(0, WHEEL)
 import llmguide
 assert llmguide.__file__.startswith(WHEEL), llmguide.__file__
@@ -103,7 +77,12 @@ def test_the_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
 def test_the_wheel_works_with_the_core_dependencies_alone(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    names = {"WHEEL": str(tmp_path), "DEPENDENCIES": dependencies, "NEED_EXTRAS": NEED_EXTRAS}
+    names = {
+        "TESTS": str(ROOT),
+        "WHEEL": str(tmp_path),
+        "DEPENDENCIES": dependencies,
+        "NEED_EXTRAS": NEED_EXTRAS,
+    }
     program = "".join(f"{name} = {value!r}\n" for name, value in names.items()) + IMPORT_ALL
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

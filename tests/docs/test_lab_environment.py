@@ -1,0 +1,87 @@
+"""A lab runs in an empty folder with no more than its first cell installs."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from site_tools import ROOT
+from site_tools.cells import labs
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROGRAM = """
+import sys
+sys.path.append({root!r})
+from tests.installed import hide_all_but
+hide_all_but({requirements!r})
+sys.path.remove({root!r})
+"""
+LABS = pytest.mark.parametrize("path", labs.paths(), ids=lambda path: path.stem)
+
+
+def installed(path):
+    """Requirements of the first cell of a lab, with those of the extras of the package."""
+    command = re.search(r"^# %pip install --quiet (.*)$", path.with_suffix(".py").read_text(), re.MULTILINE)
+    assert command, f"{path.stem} has no cell that installs"
+    return required(command[1].replace('"', "").split())
+
+
+def required(requirements):
+    """Requirements with those of this package in the place of its name and extras.
+
+    >>> "rich>=15" in required(["llmguide[cli]"]), "torch>=2.6" in required(["llmguide"])
+    (True, True)
+    """
+    found = []
+    for requirement in requirements:
+        mine = re.fullmatch(r"llmguide(?:\[([\w,]+)\])?", requirement)
+        if mine is None:
+            found.append(requirement)
+            continue
+        extras = mine[1].split(",") if mine[1] else []
+        found += PROJECT["dependencies"]
+        for extra in extras:
+            found += required(PROJECT["optional-dependencies"][extra])
+    return found
+
+
+def run(path, code, folder, timeout):
+    setup = PROGRAM.format(root=str(ROOT), requirements=installed(path))
+    environment = {**os.environ, **labs.ENVIRONMENT, "MPLBACKEND": "agg"}
+    environment.pop("LLMGUIDE_DATA", None)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{setup}\n{code}"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.iterdir())
+    return done.stdout
+
+
+@LABS
+def test_a_lab_imports_only_what_its_first_cell_installs(path, tmp_path):
+    tree = ast.parse(labs.code(path.relative_to(ROOT).as_posix()))
+    imports = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert imports
+    run(path, "\n".join(imports), tmp_path, timeout=300)
+
+
+def test_a_package_that_is_not_installed_is_missed(tmp_path):
+    """So that the tests above can fail."""
+    path = next(path for path in labs.paths() if path.stem == "character-model")
+    with pytest.raises(AssertionError, match="No module named 'transformers'"):
+        run(path, "import matplotlib, llmguide\nimport transformers", tmp_path, timeout=300)
+
+
+@pytest.mark.nightly
+@LABS
+def test_a_lab_runs_with_what_its_first_cell_installs(path, tmp_path):
+    assert run(path, labs.code(path.relative_to(ROOT).as_posix()), tmp_path, timeout=900)

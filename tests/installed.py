@@ -1,0 +1,46 @@
+"""An environment in which pip has installed only some packages: imports of all others fail."""
+
+import re
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+
+
+def hide_all_but(requirements: Iterable[str]) -> None:
+    """Hide the packages that `pip install` of these requirements, without extras, would not bring."""
+    brought: set[str] = set()
+    todo = [_name(requirement) for requirement in requirements]
+    while todo:
+        name = todo.pop()
+        if name in brought:
+            continue
+        brought.add(name)
+        try:
+            needed = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # such as one for another system
+            continue
+        todo += [_name(requirement) for requirement in needed if "extra ==" not in requirement]
+    owners_of = metadata.packages_distributions()
+    hidden = {module for module, owners in owners_of.items() if not brought & {*map(_name, owners)}}
+    sys.meta_path[:] = [_Without(finder, hidden - {"llmguide"}) for finder in sys.meta_path]
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[\w.-]+", requirement)
+    assert found, requirement
+    return re.sub(r"[-_.]+", "-", found[0]).lower()
+
+
+class _Without:
+    """Finds what another finder finds, but for what is hidden."""
+
+    def __init__(self, finder, hidden):
+        self.finder, self.hidden = finder, hidden
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] in self.hidden:
+            return None
+        return self.finder.find_spec(fullname, path, target)
