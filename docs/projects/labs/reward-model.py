@@ -190,7 +190,7 @@ for sentence, reward in zip(sentences, rewards.tolist(), strict=True):
 #
 # 1. **Change the depth.** Keep 8 blocks, or all 30. On 200 further training snippets, 16 blocks did best among 8, 12, 16, 20, 24 and 30. Why is the last block not the best one?
 # 2. **Remove the penalty.** Set `penalty=0` in `fit`. What happens to the training loss, and to the accuracy on held-out pairs?
-# 3. **Leave the domain.** Use `rated_texts(["tweets"])` as held-out texts. Which of the two reward models loses more?
-# 4. **Deceive it better.** Write a negative review with a reward above +2. Then add ten such reviews to the training pairs as rejected texts, and try again.
+# 3. **Leave the domain.** Make `held_out` from `rated_texts(["tweets"])`, with the same filter by `in_validation`. Which of the two reward models loses more?
+# 4. **Deceive it better.** Write a negative review with a reward above +2. Then add ten such reviews to the training pairs as rejected texts: `train_pairs.append(train_pairs[0]._replace(rejected=review))`, after `state_of[review] = ((hidden_states([review]) - mean) / std)[0]`. Fit again. Are these reviews still above +2, and is one that you have not added?
 #
 # Next: `llmguide project reward-model` trains a whole model, and `llmguide start reward-model` lets you write the loss, the head and the training yourself.
