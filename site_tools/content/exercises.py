@@ -6,6 +6,7 @@ from llmguide.exercises import Exercise, exercise, exercises
 from llmguide.exercises.comparing import same
 from llmguide.exercises.hidden import with_hidden_tests
 from llmguide.exercises.ladder import EXERCISES as LADDER
+from llmguide.exercises.sandbox import LEAST_S, MOST_S, TIMES_SOLUTION
 from site_tools import DOCS, generated_head
 from site_tools.built.plain_markdown import sections
 from site_tools.fences import prose_lines
@@ -74,9 +75,9 @@ that the page [Progress](progress.md#export-and-import) exports. `report` prints
 and the hint that belong to it, run `llmguide verify` on a file in `week-1/submissions`.
 
 Each answer runs in a sandbox of its own, which needs Linux: it has no network, cannot read or write
-your files, and may use 10 seconds of processor time. The results are compared outside of it. An answer
-of the ladder is right if it works with the package's functions or with the student's own earlier
-answers.
+your files, and may use {least_s} seconds of processor time plus {times_solution} times what the solution
+takes, at most {most_s} seconds. The results are compared outside of it. An answer of the ladder is right if
+it works with the package's functions or with the student's own earlier answers.
 
 The tests that a student sees are public, so an answer could store what they expect. Therefore, each student
 has a seed, which is computed from the student's name and a secret number in `week-1/class.json`. A right
@@ -126,7 +127,13 @@ def render() -> str:
     chapters = (_chapter(*pair) for pair in placed().items())
     rungs = (f"@exercise {found.name}\n" for found in LADDER)
     n_hidden = sum(map(_has_hidden_tests, exercises().values()))
-    sharing = _SHARING.format(n_hidden=n_hidden, n_exercises=len(exercises()))
+    sharing = _SHARING.format(
+        n_hidden=n_hidden,
+        n_exercises=len(exercises()),
+        least_s=LEAST_S,
+        most_s=MOST_S,
+        times_solution=TIMES_SOLUTION,
+    )
     return "\n".join([head, _INTRODUCTION.strip(), "", *chapters, _LADDER, *rungs, sharing])
 
 

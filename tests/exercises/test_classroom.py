@@ -165,11 +165,16 @@ def test_what_cannot_be_collected_is_said_and_the_rest_is_collected(folder, answ
         (["new", "{tmp}/other", "--exercises", "bitz"], "no exercise is named 'bitz'; did you mean bits?"),
         (["collect", "{tmp}", "{tmp}"], "is not the folder of a class"),
         (["collect", "{folder}", "{tmp}/none"], "none is not a folder"),
-        (["collect", "{folder}", "{tmp}/class/handout"], "contains neither folders of students nor"),
+        (["collect", "{folder}", "{tmp}/empty"], "contains neither folders of students nor"),
+        (
+            ["collect", "{folder}", "{tmp}/class/handout"],
+            "contains the answers of one student; give the folder",
+        ),
         (["report", "{folder}"], "has no answers; run llmguide class collect"),
     ],
 )
 def test_bad_input_is_named_with_its_remedy(args, message, folder, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
     assert main(["class", *(arg.format(folder=folder, tmp=tmp_path) for arg in args)]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
@@ -318,6 +323,12 @@ def test_another_file_is_refused(content, message, tmp_path, capsys):
     (tmp_path / "ada.json").write_text(text)
     assert main(["verify", str(tmp_path / "ada.json")]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_said(tmp_path, capsys):
+    for path in (tmp_path, tmp_path / "ada.json"):
+        assert main(["verify", str(path)]) == 1
+        assert f"there is no file {path}; give a certificate" in capsys.readouterr().err
 
 
 def test_a_certificate_needs_a_solution(tmp_path, capsys):

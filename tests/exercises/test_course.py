@@ -10,7 +10,7 @@ from llmguide.cli import main
 from llmguide.exercises import course as course_module
 from llmguide.exercises import exercise, exercises
 from llmguide.exercises.checking import check
-from llmguide.exercises.course import PROGRESS, Course, stub, watch
+from llmguide.exercises.course import PROGRESS, Course, described, stub, watch
 from llmguide.exercises.handout import GUIDE
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from llmguide.files import write_text
@@ -62,6 +62,14 @@ def test_a_mistake_is_named_and_other_failures_get_one_hint_after_the_other(tmp_
     assert "only the tokens are looked up" in message
     assert course.current is exercise("embed")
     assert Course(tmp_path).failures == {"embed": 5}
+
+
+def test_lines_break_at_spaces_only():
+    for asked in exercises().values():
+        lines = stub(asked).split("\n\n")[0].split("\n")
+        words = [word for line in lines for word in line.removeprefix("# ").split()]
+        assert words[: len(repr(asked).split())] == repr(asked).split(), asked.name
+        assert described(asked).split()[-len(asked.task.split()) :] == asked.task.split(), asked.name
 
 
 def test_every_stub_is_not_written_yet():

@@ -1,5 +1,7 @@
 """Hidden tests: right answers pass them, stored results do not, and each seed has its own inputs."""
 
+import copy
+
 import pytest
 import torch
 from site_tools.markdown.exercises import solution
@@ -7,8 +9,9 @@ from site_tools.markdown.exercises import solution
 from llmguide.exercises import exercise, exercises
 from llmguide.exercises.checking import check, needed, observe_source
 from llmguide.exercises.comparing import same
-from llmguide.exercises.grading import compare, observe
-from llmguide.exercises.hidden import SAMPLERS, with_hidden_tests
+from llmguide.exercises.grading import Grade, compare, observe
+from llmguide.exercises.hidden import with_hidden_tests
+from llmguide.exercises.samplers import SAMPLERS
 
 
 def stored(name):
@@ -29,16 +32,45 @@ def test_right_answers_pass_the_tests_of_a_seed(name):
     assert compare(asked, observe(asked, names[asked.function], timeout=600)).passed
 
 
-def test_every_sampler_belongs_to_an_exercise_and_has_its_own_inputs_for_each_seed():
+ALL_INPUTS_ARE_PUBLIC = {"release-kind"}
+
+
+def test_every_exercise_has_its_own_inputs_for_each_seed():
     assert set(SAMPLERS) <= set(exercises())
-    for name in SAMPLERS:
-        solve = exercise(name).solution
-        first, again, other = (
-            [solve(*arguments) for arguments in with_hidden_tests(exercise(name), seed).probes()]
-            for seed in (1, 1, 2)
-        )
+    for name in exercises().keys() - ALL_INPUTS_ARE_PUBLIC:
+        first, again, other = (observed(with_hidden_tests(exercise(name), seed)) for seed in (1, 1, 2))
         assert same(first, again), name
         assert not same(first, other), name
+
+
+def observed(asked):
+    return observe(asked, asked.solution, timeout=600)
+
+
+def remembering(asked):
+    """An answer that has stored the results of the public tests, and returns the first of them elsewhere."""
+    results = {}
+
+    def key(arguments):
+        return repr([argument for argument in arguments if not callable(argument)])
+
+    def record(*arguments):
+        called_with = key(arguments)
+        result = asked.solution(*arguments)
+        results[called_with] = copy.deepcopy(result)
+        return result
+
+    observe(asked, record, timeout=600)
+    return lambda *arguments: results.get(key(arguments), next(iter(results.values())))
+
+
+@pytest.mark.parametrize("name", sorted(exercises().keys() - ALL_INPUTS_ARE_PUBLIC))
+def test_an_answer_that_stores_the_results_of_the_public_tests_is_caught(name):
+    answer = remembering(exercise(name))
+    for seed in range(2):
+        asked = with_hidden_tests(exercise(name), seed)
+        result = observe(asked, answer, timeout=600)
+        assert not (result if isinstance(result, Grade) else compare(asked, result)).passed
 
 
 def test_random_tensors_are_those_of_the_seed_in_the_hidden_tests_only():

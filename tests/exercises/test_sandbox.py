@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from llmguide.exercises import exercise, exercises
 from llmguide.exercises._plain_data import pack, unpack
 from llmguide.exercises.checking import check
 from llmguide.exercises.grading import Grade, compare, observe
-from llmguide.exercises.sandbox import REQUIRED, Sandbox, graded
+from llmguide.exercises.sandbox import LEAST_S, MOST_S, REQUIRED, Sandbox, _Fork, graded, limit_of
 
 HALF = "def temperature(logits, t):\n    return logits / t\n"
 PATCHED = f"""
@@ -146,12 +148,23 @@ def test_an_answer_can_neither_do_harm_nor_change_its_grade(source, why, sandbox
     assert not marker.exists()
 
 
-def test_an_answer_that_never_ends_is_ended(sandbox, monkeypatch):
-    monkeypatch.setattr("llmguide.exercises.sandbox.LIMIT_S", 1)
-    for call in ("time.sleep(99)", "sum(range(10**6))"):
-        loop = f"while True:\n        try: {call}\n        except BaseException: pass"
-        result = sandbox.grade("temperature", f"import time\ndef temperature(logits, t):\n    {loop}")
-        assert "has not finished after 1 seconds" in result.message
+@pytest.mark.parametrize("call", ["time.sleep(99)", "sum(range(10**6))"])
+def test_an_answer_that_never_ends_is_ended(call, sandbox, monkeypatch):
+    monkeypatch.setattr("llmguide.exercises.sandbox.limit_of", lambda _: 1)
+    monkeypatch.setattr("llmguide.exercises.sandbox.CLOCK_S", 5)
+    loop = f"while True:\n        try: {call}\n        except BaseException: pass"
+    result = sandbox.grade("temperature", f"import time\ndef temperature(logits, t):\n    {loop}")
+    assert "has not finished after 1 seconds" in result.message
+    assert result.mistake == "stopped"
+
+
+def test_an_answer_may_take_longer_where_the_solution_does(sandbox, monkeypatch):
+    slow = replace(exercise("bits"), name="slow", solution=lambda p: sum(range(4_000_000)))
+    assert LEAST_S < limit_of(exercise("bits")) < limit_of(slow) <= MOST_S
+    busy = f"import time\nwhile time.process_time() < 1.5: pass\n{HALF}"
+    for limit_s in (1, 3):
+        monkeypatch.setattr("llmguide.exercises.sandbox.limit_of", lambda _, limit_s=limit_s: limit_s)
+        assert sandbox.grade("temperature", busy).passed == (limit_s > 1.5)
 
 
 def test_a_stopped_answer_is_not_run_again_with_the_reader_s_own_functions(sandbox, monkeypatch):
@@ -161,10 +174,96 @@ def test_a_stopped_answer_is_not_run_again_with_the_reader_s_own_functions(sandb
         runs.append(arguments)
         return Grade(False, "", "stopped" if len(runs) == 1 else "")
 
-    monkeypatch.setattr(sandbox, "_run", run)
+    monkeypatch.setattr(_Fork, "run", run)
     for n_runs in (1, 3):
         sandbox.grade("lm-loss", "", {"token-logprobs": "x = 1"})
         assert len(runs) == n_runs
+
+
+# ---- one student and the next ------------------------------------------------------------------------------
+
+HOSTILE = f"""
+import builtins, os, sys, threading, torch
+torch.set_default_dtype(torch.float64)
+torch.manual_seed(1)
+torch.Tensor.__truediv__ = torch.Tensor.__mul__
+builtins.abs = builtins.float = builtins.len = lambda *_: 7
+for module in list(sys.modules.values()):
+    for name in ("same", "observe", "observe_source", "with_hidden_tests", "exercise"):
+        if hasattr(module, name):
+            setattr(module, name, lambda *_: 1 / 0)
+open("left-behind.py", "w").write("stolen = 1")
+for folder in ("/tmp", "/dev/shm", "/var/tmp"):
+    try: open(folder + "/left-behind.py", "w").write("stolen = 1")
+    except OSError: pass
+threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()
+{HALF}"""
+FINDER = f"""
+import os, sys, torch
+assert torch.get_default_dtype() == torch.float32
+assert not os.listdir(".")
+for folder in (".", "/tmp", "/dev/shm", "/var/tmp"):
+    assert not os.path.exists(folder + "/left-behind.py"), folder
+{HALF}"""
+
+
+def test_what_an_answer_does_to_its_process_and_its_files_does_not_reach_the_next_one(sandbox):
+    before = sandbox.grade("temperature", HALF, seed=1), sandbox.grade("temperature", "x = 1", seed=1)
+    sandbox.grade("temperature", HOSTILE, seed=1)
+    assert sandbox.grade("temperature", FINDER, seed=1).passed
+    assert (
+        sandbox.grade("temperature", HALF, seed=1),
+        sandbox.grade("temperature", "x = 1", seed=1),
+    ) == before
+
+
+def test_answers_at_the_same_time_do_not_meet(sandbox):
+    """An answer that stays in its sandbox, and another one that looks for it."""
+    stays = f"import time\nopen('here', 'w').write('x')\ntime.sleep(2)\n{HALF}"
+    looks = f"""
+import glob, os, time
+time.sleep(1)
+assert not glob.glob("../*/here") and not glob.glob("/tmp/judge-*/here") and not os.path.exists("here")
+opened = []
+processes = [process for process in range(1 << 16) if os.path.exists(f"/proc/{{process}}")]
+for process in processes:
+    for name in ("mem", "environ", "cwd/here", "root/etc/passwd"):
+        try: opened.append(open(f"/proc/{{process}}/{{name}}", "rb"))
+        except OSError: pass
+assert processes and not opened
+{HALF}"""
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda source: sandbox.grade("temperature", source, seed=1), (stays, looks)))
+    assert [result.message for result in results] == ["temperature: right."] * 2
+
+
+def test_an_answer_that_ends_before_its_hidden_tests_does_not_pass(sandbox):
+    end = "(time.sleep(0.5), os._exit(0))"
+    source = f"import os, threading, time\nthreading.Thread(target=lambda: {end}).start()\n{HALF}"
+    slow = source.replace("return", "time.sleep(0.3); return")
+    result = sandbox.grade("temperature", slow, seed=1)
+    assert not result.passed
+    assert "the process ended before it sent its results" in result.message
+
+
+def test_public_results_sent_again_do_not_pass_the_hidden_tests(sandbox):
+    source = f"""
+import gc, time
+class Twice:
+    def __init__(self, end): self.end, self.recv = end, end.recv
+    def sendall(self, line):
+        self.end.sendall(line)
+        time.sleep(0.2)  # so that the judge has read the first one
+        self.end.sendall(line)
+        self.sendall = lambda line: None
+for each in gc.get_objects():
+    if type(each).__name__ == "Channel" and type(each._socket).__name__ == "socket":
+        each._socket = Twice(each._socket)
+{HALF}"""
+    assert sandbox.grade("temperature", source).passed
+    result = sandbox.grade("temperature", source, seed=1)
+    assert result.mistake == "passes only the public tests"
+    assert "expected" in result.message
 
 
 def test_it_is_said_where_there_is_no_sandbox(monkeypatch):
@@ -194,6 +293,6 @@ def test_a_killed_process_is_told_from_a_wrong_answer(monkeypatch):
 
 def test_a_missing_layer_is_refused(sandbox, monkeypatch):
     layers = dict.fromkeys(REQUIRED, "off")
-    monkeypatch.setattr("llmguide.exercises.sandbox._Wire.receive", lambda *_: {"layers": layers})
+    monkeypatch.setattr("llmguide.exercises.sandbox._Fork.receive", lambda *_: {"layers": layers})
     with pytest.raises(RuntimeError, match=r"lacks required layers of the sandbox: {'limits': 'off'"):
         sandbox.grade("temperature", HALF)

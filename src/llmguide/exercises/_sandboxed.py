@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from llmguide.coding.sandbox import isolation, seccomp
 from llmguide.coding.sandbox.worker import Channel, NotPlainError, describe, encode
@@ -37,10 +38,11 @@ def serve(descriptor: int) -> None:
         message, channels, *_ = socket.recv_fds(control, 4096, 1)
         if not message:
             return
-        limit_s, _, folder = message.decode().partition(" ")
+        limit_s, clock_s, folder = message.decode().split(" ", 2)
         if os.fork() == 0:
             try:
                 control.close()
+                signal.alarm(int(clock_s))  # ends this process, which waits outside, and with it those inside
                 _enter(folder, channels[0], program, memory_mb, int(limit_s))
             finally:
                 os._exit(1)
@@ -48,9 +50,8 @@ def serve(descriptor: int) -> None:
 
 
 def _enter(folder: str, descriptor: int, program: bytes, memory_mb: int, limit_s: int) -> None:
-    """Enter the sandbox, and send what one answer gives."""
+    """Enter the sandbox, and send what one answer gives in each of the tests that the judge asks for."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.alarm(3 * limit_s)  # ends this process, which waits outside, and with it those inside
     os.chdir(folder)
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -67,7 +68,11 @@ def _enter(folder: str, descriptor: int, program: bytes, memory_mb: int, limit_s
     )
     channel = Channel(descriptor)
     channel.send({"layers": layers})
-    job = channel.receive()
+    while True:
+        _reply(channel, channel.receive())
+
+
+def _reply(channel: Channel, job: dict[str, Any]) -> None:
     try:
         asked = exercise(job["name"])
         if job["seed"] is not None:
@@ -77,7 +82,6 @@ def _enter(folder: str, descriptor: int, program: bytes, memory_mb: int, limit_s
         channel.send({"failure": [f"{job['name']}: {error}.", "not plain data"]})
     except BaseException as error:
         channel.send({"error": describe(error, "")})
-    os._exit(0)
 
 
 def _answer(asked: Exercise, source: str, own: dict[str, str]) -> dict[str, object]:

@@ -27,6 +27,11 @@ def _next(values: Tensor) -> Tensor:
     return F.pad(values[:, 1:], (0, 1))
 
 
+def _normalized(rewards: Tensor, values: Tensor, gamma: float, lam: float) -> Tensor:
+    advantages = _advantages(rewards, values, gamma, lam)
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+
 def _gae_probes() -> list[Arguments]:
     return [
         (noise(6, 2, 4), noise(7, 2, 4), 0.9, 0.8),
@@ -180,6 +185,18 @@ EXERCISES = (
                 lambda r, v, gamma, lam: _backwards(
                     r.flip(1), _next(v).flip(1), v.flip(1), gamma, gamma * lam
                 ).flip(1),
+            ),
+            Mistake(
+                "next value not discounted",
+                "the next value counts in full in the error of a step",
+                "delta_t = r_t + gamma * V_(t+1) - V_t: what comes one step later is discounted once.",
+                lambda r, v, gamma, lam: _backwards(r, _next(v) / gamma, v, gamma, gamma * lam),
+            ),
+            Mistake(
+                "normalized",
+                "the advantages are shifted to mean 0 and scaled to deviation 1",
+                "PPO often does this afterwards. Here, return the advantages themselves.",
+                _normalized,
             ),
         ),
         (

@@ -54,6 +54,14 @@ def _encode_by(piece: bytes, ranks: Mapping[bytes, int], *, leftmost: bool) -> l
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
 
 
+def _encode_from_the_right(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
+    parts = [piece[i : i + 1] for i in range(len(piece))]
+    while joint := [(ranks[a + b], -i) for i, (a, b) in enumerate(pairwise(parts)) if a + b in ranks]:
+        i = -min(joint)[1]
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return [ranks[part] for part in parts]
+
+
 def _encode_longest(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
     ids = []
     while piece:
@@ -75,8 +83,10 @@ def _encode_one_pass(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
 def _encode_probes() -> list[Arguments]:
     merges = learn_merges_simple({b"low": 5, b"lower": 2, b"newest": 6, b"widest": 3}, 6)
     few = ranks_from_merges([(98, 99), (97, 98), (99, 100), (256, 101), (97, 259)])  # bc, ab, cd, bce, abce
-    return [(piece, ranks_from_merges(merges)) for piece in (b"lowest", b"newer", b"o")] + [
-        (piece, few) for piece in (b"abc", b"bcd", b"abce")
+    return [
+        *((piece, ranks_from_merges(merges)) for piece in (b"lowest", b"newer", b"o")),
+        *((piece, few) for piece in (b"abc", b"bcd", b"abce")),
+        (b"aaab", ranks_from_merges([(97, 97)])),
     ]
 
 
@@ -121,7 +131,8 @@ EXERCISES = (
         "bpe-encode",
         "bpe_encode(piece, ranks) splits the bytes `piece` into tokens and returns their ids. `ranks` maps "
         "the bytes of "
-        "each token to its id; a lower id was learned earlier, and every single byte is a token.",
+        "each token to its id; a lower id was learned earlier, and every single byte is a token. If a pair "
+        "occurs more than once, its occurrences are merged from left to right.",
         merge_piece_simple,
         _encode_probes,
         (
@@ -148,6 +159,12 @@ EXERCISES = (
                 "only one merge is applied",
                 "Look at the neighbors again after each merge, until none of them form a token.",
                 _encode_one_pass,
+            ),
+            Mistake(
+                "occurrences from right to left",
+                "of several occurrences of a pair the rightmost is merged first",
+                "In aaab, the first two letters make the token aa.",
+                _encode_from_the_right,
             ),
         ),
         (

@@ -123,6 +123,10 @@ def collect(folder: Path, source: Path) -> tuple[dict[str, list[str]], list[str]
     if not source.is_dir():
         raise ValueError(f"{source} is not a folder; give the folder with the files of the students")
     visible = [path for path in sorted(source.iterdir()) if not path.name.startswith(".")]
+    loose = any((source / f"{each.name}.py").exists() for each in found.exercises)
+    if loose and not any(path.is_dir() for path in visible):
+        message = f"{source} contains the answers of one student"
+        raise ValueError(f"{message}; give the folder that contains a folder for each student")
     handed_in = [path for path in visible if path.is_dir() or path.suffix == ".json"]
     if not handed_in:
         raise ValueError(f"{source} contains neither folders of students nor their JSON files")
@@ -181,7 +185,8 @@ def report(folder: Path) -> Grades:
     submissions = {path.stem: read_solutions(path) for path in files}
     names = [each.name for each in asked]
     given = [(student, name) for student, own in submissions.items() for name in names if name in own.sources]
-    with Sandbox() as sandbox, ThreadPoolExecutor(os.cpu_count()) as pool:
+    n_threads = 2 * (os.cpu_count() or 1)  # while an answer sleeps, another one runs
+    with Sandbox() as sandbox, ThreadPoolExecutor(n_threads) as pool:
 
         def grade(at: tuple[str, str]) -> Grade:
             student, name = at

@@ -166,7 +166,7 @@ def stub(asked: Exercise) -> str:
         raise NotImplementedError
     <BLANKLINE>
     """
-    task = fill(repr(asked), _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
+    task = _filled(repr(asked), "# ")
     calls = "".join(f"# you may call {found.signature}\n" for found in needed(asked.needs))
     imports = "import torch\nimport torch.nn.functional as F"
     return f"{task}\n{calls}\n{imports}\n\n\ndef {asked.signature}:\n    raise NotImplementedError\n"
@@ -175,11 +175,23 @@ def stub(asked: Exercise) -> str:
 def described(asked: Exercise) -> str:
     """Return the name, the effort and the task of an exercise."""
     effort = f" ({asked.level}, {asked.minutes} minutes)" if asked.level else ""
-    return f"Exercise {asked.name}{effort}\n{fill(asked.task, _WIDTH)}"
+    return f"Exercise {asked.name}{effort}\n{_filled(asked.task)}"
 
 
 def _wrapped(message: str) -> str:
-    return "\n".join(fill(line, _WIDTH) for line in message.split("\n"))
+    return "\n".join(map(_filled, message.split("\n")))
+
+
+def _filled(text: str, indent: str = "") -> str:
+    """Break a text into lines at its spaces only, so that names, numbers and code stay whole."""
+    return fill(
+        text,
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def read_source(path: Path) -> str:

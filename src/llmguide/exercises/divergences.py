@@ -114,6 +114,18 @@ EXERCISES = (
                 "At d = 0 the estimate is 0.",
                 lambda logp, ref_logp: kl_estimate(logp, ref_logp, "k3") + 1,
             ),
+            Mistake(
+                "k2 instead of k3",
+                "half the square of the log-ratio is returned",
+                "This is k2, whose mean is not the divergence. Add the ratio minus 1 to the log-ratio.",
+                lambda logp, ref_logp: (logp - ref_logp).square() / 2,
+            ),
+            Mistake(
+                "averaged",
+                "the mean over the tokens is returned",
+                "Return an estimate for each token.",
+                lambda logp, ref_logp: kl_estimate(logp, ref_logp, "k3").mean(),
+            ),
         ),
         (
             "The log-ratio of policy and reference averages to the divergence, but can be negative.",

@@ -119,6 +119,24 @@ EXERCISES = (
                 "0 coins make the amount 0 and no other. Impossible is None.",
                 lambda coins, amount: coin_change(coins, amount) or 0,
             ),
+            Mistake(
+                "-1 for impossible",
+                "the result is -1 where no coins make the amount",
+                "Return None there.",
+                lambda coins, amount: -1 if (least := coin_change(coins, amount)) is None else least,
+            ),
+            Mistake(
+                "infinity for impossible",
+                "the result is infinity where no coins make the amount",
+                "Return None there.",
+                lambda coins, amount: inf if (least := coin_change(coins, amount)) is None else least,
+            ),
+            Mistake(
+                "None for the amount 0",
+                "no coins at all are taken for no solution",
+                "The amount 0 needs 0 coins, so test with `is None`: 0 is false in Python.",
+                lambda coins, amount: coin_change(coins, amount) or None,
+            ),
         ),
         (
             "Which smaller amounts can be left after one coin?",

@@ -214,6 +214,18 @@ EXERCISES = (
                 "The router picks n_active of them.",
                 lambda shared, expert, n_experts, n_active: (shared + n_experts * expert,) * 2,
             ),
+            Mistake(
+                "one expert active",
+                "each token visits one expert",
+                "It visits n_active of them.",
+                lambda shared, expert, n_experts, n_active: (shared + n_experts * expert, shared + expert),
+            ),
+            Mistake(
+                "active before total",
+                "the two numbers are in the other order",
+                "Return the total first.",
+                lambda *arguments: expert_params(*arguments)[::-1],
+            ),
         ),
         (
             "Total for memory, active for speed.",
@@ -253,6 +265,18 @@ EXERCISES = (
                 "the cache of one layer is counted",
                 "Every layer has its own keys and values.",
                 lambda L, H, K, E, T: cache_bytes(1, H, K, E, T),
+            ),
+            Mistake(
+                "4 bytes for each number",
+                "each number takes 32 bits",
+                "16 bits are 2 bytes.",
+                lambda *sizes: cache_bytes(*sizes) * 2,
+            ),
+            Mistake(
+                "heads in a group counted",
+                "the number of query heads for each head of keys is used",
+                "The cache has n_kv_heads heads, whatever the number of query heads that share each.",
+                lambda L, H, K, E, T: cache_bytes(L, H, H // K, E, T),
             ),
         ),
         (

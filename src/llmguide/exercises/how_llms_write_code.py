@@ -157,6 +157,12 @@ EXERCISES = (
                 "More attempts, more chances.",
                 lambda n, c, k: c / n,
             ),
+            Mistake(
+                "k times the fraction of passes",
+                "the fraction of passes is multiplied by k, up to 1",
+                "Choices with two passes are counted twice so. Count the choices without a pass instead.",
+                lambda n, c, k: min(1.0, k * c / n),
+            ),
         ),
         (
             "It is easier to count the choices that fail.",

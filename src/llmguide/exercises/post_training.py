@@ -29,7 +29,7 @@ def _turns(
     messages: list[tuple[str, list[int]]],
     *,
     learned: str = "assistant",
-    header: bool = False,
+    header: tuple[bool, bool] = (False, False),
     end: bool = True,
     last_only: bool = False,
 ) -> tuple[list[int], list[bool]]:
@@ -39,7 +39,7 @@ def _turns(
     for i, (role, content) in enumerate(messages):
         counts = role == learned and (not last_only or i == len(messages) - 1)
         ids += [START, ROLES[role], *content, END]
-        mask += [counts and header] * 2 + [counts] * len(content) + [counts and end]
+        mask += [counts and part for part in (*header, *[True] * len(content), end)]
     return ids, mask
 
 
@@ -171,7 +171,7 @@ EXERCISES = (
                 "header learned as well",
                 "the 1 and the role before a response are learned",
                 "The program writes them, to ask for a response.",
-                lambda messages: _turns(messages, header=True),
+                lambda messages: _turns(messages, header=(True, True)),
             ),
             Mistake(
                 "last response only",
@@ -190,6 +190,24 @@ EXERCISES = (
                 "every id is learned",
                 "The user and the program write the other ids. The model only reads them.",
                 lambda messages: (_turns(messages)[0], [True] * len(_turns(messages)[0])),
+            ),
+            Mistake(
+                "role learned as well",
+                "the role of the assistant is learned",
+                "The program writes 1 and the role, and then asks the model to go on.",
+                lambda messages: _turns(messages, header=(False, True)),
+            ),
+            Mistake(
+                "mask inverted",
+                "True stands for what is not learned",
+                "True means that the model learns to predict this id.",
+                lambda messages: (_turns(messages)[0], [not learned for learned in _turns(messages)[1]]),
+            ),
+            Mistake(
+                "list of pairs",
+                "a list with a pair for each id is returned",
+                "Return two lists in a tuple: the ids and the mask.",
+                lambda messages: list(zip(*_turns(messages), strict=True)),
             ),
         ),
         (

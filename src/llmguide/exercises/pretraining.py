@@ -101,6 +101,18 @@ EXERCISES = (
                 "Multiply each mean by its count first.",
                 lambda losses, counts: losses.sum() / counts.sum(),
             ),
+            Mistake(
+                "total instead of mean",
+                "the losses of all tokens are summed, and the sum is not divided",
+                "Divide by the number of all tokens.",
+                lambda losses, counts: (losses * counts).sum(),
+            ),
+            Mistake(
+                "total divided by the number of micro-batches",
+                "the sum of the losses of all tokens is divided by the number of micro-batches",
+                "Divide by the number of all tokens.",
+                lambda losses, counts: (losses * counts).sum() / len(losses),
+            ),
         ),
         ("A mean times its count is a sum.",),
         level="warm-up",

@@ -58,6 +58,16 @@ def _by_call(results: Sequence[Sequence[int | None]]) -> int | None:
     return points.index(max(points)) if any(winner is not None for winner in winners) else None
 
 
+def _largest_group(results: Sequence[Sequence[int | None]]) -> int | None:
+    winner = vote(results)
+    return None if winner is None else results.count(results[winner])
+
+
+def _last_of_the_group(results: Sequence[Sequence[int | None]]) -> int | None:
+    winner = vote(results)
+    return winner and max(i for i, outputs in enumerate(results) if outputs == results[winner])
+
+
 def _last_of_equals(results: Sequence[Sequence[int | None]]) -> int | None:
     kept = [outputs for outputs in results if any(output is not None for output in outputs)]
     if not kept:
@@ -177,6 +187,12 @@ EXERCISES = (
                     None if (code := extract_code(answer, name)) is None else f"```python\n{code}```\n"
                 ),
             ),
+            Mistake(
+                "final line break lost",
+                "the line break at the end of the code is missing",
+                "The last line of the block ends with a line break as well. Return the lines as they are.",
+                lambda answer, name: (code := extract_code(answer, name)) and code.removesuffix("\n"),
+            ),
         ),
         (
             "Find all blocks first, then choose among them.",
@@ -228,6 +244,28 @@ EXERCISES = (
                     if not (kept := [r for r in results if any(x is not None for x in r)])
                     else results.index(min(kept, key=kept.count))
                 ),
+            ),
+            Mistake(
+                "one failed call is enough",
+                "a candidate that fails on one call has no vote",
+                "Only candidates that fail on every call have none.",
+                lambda results: (
+                    None
+                    if all(None in r for r in results)
+                    else results.index(max((r for r in results if None not in r), key=results.count))
+                ),
+            ),
+            Mistake(
+                "size instead of index",
+                "the number of votes is returned",
+                "Return the index of the first candidate of the largest group.",
+                _largest_group,
+            ),
+            Mistake(
+                "last of the group",
+                "the index of the last candidate of the largest group is returned",
+                "Return the index of its first candidate.",
+                _last_of_the_group,
             ),
         ),
         (

@@ -8,13 +8,20 @@ from llmguide.generation.sampling import temperature, top_p
 
 
 def _nucleus(
-    logits: Tensor, p: float, *, crossing: bool = True, ordered: bool = True, undo: bool = True
+    logits: Tensor,
+    p: float,
+    *,
+    crossing: bool = True,
+    ordered: bool = True,
+    undo: bool = True,
+    late: bool = False,
 ) -> Tensor:
     """Keep the nucleus, with switches for the mistakes."""
     order = logits.argsort(descending=True) if ordered else torch.arange(len(logits))
     probabilities = logits.softmax(-1)[order]
     total = probabilities.cumsum(-1)
-    kept = total - probabilities < p if crossing else total <= p
+    before = total - probabilities
+    kept = (before <= p if late else before < p) if crossing else total <= p
     result = logits[order].masked_fill(~kept, -torch.inf)
     return result[order.argsort()] if undo else result
 
@@ -27,7 +34,8 @@ def _nucleus_with_zeros(logits: Tensor, p: float) -> Tensor:
 def _sampling_probes() -> list[Arguments]:
     peaked = torch.tensor([0.1, 4.0, 0.3, 0.2])  # the first alone exceeds p
     flat = torch.tensor([0.15, 0.5, 0.05, 0.3]).log()
-    return [(flat, 0.7), (flat, 0.9), (peaked, 0.8), (noise(0, 12), 0.6)]
+    halves = torch.tensor([0.25, 0.5, 0.25]).log()  # the second reaches 0.5 exactly, without rounding
+    return [(flat, 0.7), (flat, 0.9), (peaked, 0.8), (noise(0, 12), 0.6), (halves, 0.5)]
 
 
 EXERCISES = (
@@ -93,6 +101,18 @@ EXERCISES = (
                 "the logits of dropped tokens are set to 0",
                 "A logit of 0 has the probability e^0 over the sum. Only minus infinity gives 0.",
                 _nucleus_with_zeros,
+            ),
+            Mistake(
+                "probabilities instead of logits",
+                "the probabilities of the remaining tokens are returned",
+                "Return logits. The softmax comes later.",
+                lambda logits, p: top_p(logits, p).softmax(-1),
+            ),
+            Mistake(
+                "goes on when p is reached",
+                "one more token is kept where the sum reaches p exactly",
+                "Stop as soon as the sum is p or more: the sum before a token must be below p.",
+                lambda logits, p: _nucleus(logits, p, late=True),
             ),
         ),
         (

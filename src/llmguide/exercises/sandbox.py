@@ -2,8 +2,13 @@
 
 A bare Python with an empty environment imports torch and the exercises once. For each answer it forks, and
 the fork enters the sandbox of `llmguide.coding.sandbox.isolation` before it sees the answer. The fork calls
-the answer and sends back as plain data what the exercise observes. As in `llmguide.coding.judge`, expected
-values and the comparison stay outside, so an answer can change nothing in the grading.
+the answer and sends back as plain data what the exercise observes, first in the public tests, then in the
+hidden ones. As in `llmguide.coding.sandbox.judging`, expected values and the comparison stay outside, so an
+answer can change nothing in the grading.
+
+Most of the time of a short answer goes into the fork, so all tests of an answer run in the same one. Answers
+that never end would take most of the time of a class, so the time limit depends on the time that the
+package's solution takes.
 
 The sandbox cannot keep an answer from taking its results out of the package, whose solutions are public. Only
 an answer that imports the package openly is refused.
@@ -11,6 +16,7 @@ an answer that imports the package openly is refused.
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -18,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from threading import Lock
 from typing import IO, Any, NoReturn
 
@@ -35,11 +42,13 @@ from llmguide.coding.sandbox.worker import MAX_MESSAGE
 from llmguide.exercises._plain_data import unpack
 from llmguide.exercises._sandboxed import import_paths
 from llmguide.exercises.checking import needed
-from llmguide.exercises.grading import Exercise, Grade, compare, exercise
+from llmguide.exercises.grading import Exercise, Grade, compare, exercise, observe
 from llmguide.exercises.hidden import with_hidden_tests
 
 REQUIRED = ("limits", "capabilities", "landlock", "seccomp")
-LIMIT_S = 10  # seconds of processor time that an answer may take; three times as many on the clock
+LEAST_S, MOST_S = 2, 10  # processor time that an answer may take in all its tests, in seconds
+TIMES_SOLUTION = 20  # an answer may take LEAST_S and so many times the time of the solution
+CLOCK_S = 30  # seconds that all tests of an answer may take on the clock
 _STOPPED = "stopped"  # the mistake of an answer that ended without results
 _START_S = 300.0  # seconds to import torch on a busy machine
 _PROGRAM = (
@@ -113,78 +122,98 @@ class Sandbox:
         asked = exercise(name)
         others = others or {}
         own = {need.name: others[need.name] for need in needed(asked.needs) if need.name in others}
-        result, functions = self._run(asked, source, {}), {}
-        if own and not result.passed and result.mistake != _STOPPED:
-            with_own = self._run(asked, source, own)
-            if with_own.passed:
-                result, functions = with_own, own
-        if seed is None or not result.passed:
-            return result
-        hidden = self._run(with_hidden_tests(asked, seed), source, functions, seed)
+        with self._fork(asked) as fork:
+            result, functions = fork.run(asked, source, {}), {}
+            if own and not result.passed and result.mistake != _STOPPED:
+                with_own = fork.run(asked, source, own)
+                if with_own.passed:
+                    result, functions = with_own, own
+            if seed is None or not result.passed:
+                return result
+            hidden = fork.run(with_hidden_tests(asked, seed), source, functions, seed)
         if hidden.passed:
             return result
         message = f"{name}: it passes the public tests, but fails a test with other inputs."
         why = hidden.message.removeprefix(f"{name}: not yet. ")
         return Grade(False, f"{message}\n{why}", "passes only the public tests")
 
-    def _run(self, asked: Exercise, source: str, own: Mapping[str, str], seed: int | None = None) -> Grade:
-        folder = tempfile.mkdtemp(prefix="judge-")
+    @contextlib.contextmanager
+    def _fork(self, asked: Exercise) -> "Iterator[_Fork]":
+        """Start a fork for one answer, and remove its folder at the end."""
+        folder, limit_s = tempfile.mkdtemp(prefix="judge-"), limit_of(asked)
         mine, theirs = socket.socketpair()
         try:
             with mine:
                 with theirs, self._lock:
-                    socket.send_fds(self._control, [f"{LIMIT_S} {folder}".encode()], [theirs.fileno()])
-                wire = _Wire(mine)
-                self._check_layers(wire)
-                wire.send({"name": asked.name, "source": source, "own": dict(own), "seed": seed})
-                return graded(asked, wire.receive(4 * LIMIT_S))
-        except StoppedError as stop:
-            if self._process.poll() is not None:
-                self._fail()
-            return Grade(False, f"{asked.name}: {stop}", _STOPPED)
+                    request = f"{limit_s} {CLOCK_S} {folder}".encode()
+                    socket.send_fds(self._control, [request], [theirs.fileno()])
+                fork = _Fork(mine, limit_s)
+                self._check_layers(fork)
+                yield fork
+                if self._process.poll() is not None:
+                    self._fail()
         except ConnectionError:
             self._fail()
         finally:
             remove_tree(folder)
 
-    def _check_layers(self, wire: "_Wire") -> None:
+    def _check_layers(self, fork: "_Fork") -> None:
         try:
-            layers = wire.receive(_START_S)["layers"]
+            layers = fork.receive(_START_S)["layers"]
         except StoppedError:  # no answer has run yet
             self._fail()
         if missing := {layer: layers[layer] for layer in REQUIRED if layers[layer] != "on"}:
             raise RuntimeError(f"this machine lacks required layers of the sandbox: {missing}")
 
 
-class _Wire:
-    """The judge's end of a channel."""
+@cache
+def limit_of(asked: Exercise) -> int:
+    """Measure the package's solution, and return the time limit of answers in seconds of processor time."""
+    start = time.thread_time()
+    observe(asked, asked.solution)
+    return min(MOST_S, math.ceil(LEAST_S + TIMES_SOLUTION * (time.thread_time() - start)))
 
-    def __init__(self, end: socket.socket) -> None:
+
+class _Fork:
+    """The judge's end of the channel to the fork that runs an answer."""
+
+    def __init__(self, end: socket.socket, limit_s: int) -> None:
         self._end = end
+        self._limit_s = limit_s
+        self._started = time.monotonic()
 
-    def send(self, message: dict[str, object]) -> None:
+    def run(self, asked: Exercise, source: str, own: Mapping[str, str], seed: int | None = None) -> Grade:
+        """Run the tests of an exercise, which are the hidden ones of a seed if one is given."""
+        job = {"name": asked.name, "source": source, "own": dict(own), "seed": seed}
         self._end.settimeout(_START_S)
-        self._end.sendall(json.dumps(message).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):  # that it has ended is noticed when its reply is awaited
+            self._end.sendall(json.dumps(job).encode() + b"\n")
+        try:
+            return graded(asked, self.receive(CLOCK_S + self._limit_s))
+        except StoppedError as stop:
+            return Grade(False, f"{asked.name}: {stop}", _STOPPED)
 
     def receive(self, seconds: float) -> dict[str, Any]:
         """Wait for one message; raises `StoppedError` if none comes."""
-        started, received = time.monotonic(), bytearray()
+        end, received = time.monotonic() + seconds, bytearray()
         while b"\n" not in received:
-            left = started + seconds - time.monotonic()
             try:
-                self._end.settimeout(max(left, 1e-3))
+                self._end.settimeout(max(end - time.monotonic(), 1e-3))
                 chunk = self._end.recv(1 << 16)
             except (TimeoutError, ConnectionResetError):
                 chunk = b""
             received += chunk
             if len(received) > MAX_MESSAGE:
                 raise StoppedError("output_limit", f"the results take more than {MAX_MESSAGE:,} bytes.")
-            if not chunk and time.monotonic() - started >= LIMIT_S:
-                message = f"it has not finished after {LIMIT_S} seconds. Does a loop never end?"
-                raise StoppedError("timeout", message)
             if not chunk:
-                raise StoppedError("error", "the process ended before it sent its results.")
+                raise self._ended()
         return read_message(received.partition(b"\n")[0])
+
+    def _ended(self) -> StoppedError:
+        if time.monotonic() - self._started < self._limit_s:
+            return StoppedError("error", "the process ended before it sent its results.")
+        message = f"it has not finished after {self._limit_s} seconds. Does a loop never end?"
+        return StoppedError("timeout", message)
 
 
 def graded(asked: Exercise, reply: dict[str, Any]) -> Grade:

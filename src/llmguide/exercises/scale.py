@@ -150,6 +150,12 @@ EXERCISES = (
                 "The model does not need it. Hardware FLOPs utilization (HFU) counts it.",
                 lambda n, d, hours, peak: 8 / 6 * _mfu(n, d, hours, peak),
             ),
+            Mistake(
+                "in percent",
+                "the utilization is in percent",
+                "Utilization is a fraction, from 0 to 1.",
+                lambda *arguments: 100 * _mfu(*arguments),
+            ),
         ),
         ("The model needs 6 N D.", "The devices could have done hours times 3,600 times peak."),
         level="warm-up",

@@ -104,6 +104,14 @@ EXERCISES = (
                 "Use min(progress, 1).",
                 partial(_cosine, held=False),
             ),
+            Mistake(
+                "floor cut off",
+                "the cosine falls to 0, and where it is below the floor it is replaced by the floor",
+                "The curve reaches the floor only at n_steps: scale the cosine to the range from floor to 1.",
+                lambda step, n_steps, n_warmup, floor: (
+                    max(floor, _cosine(step, n_steps, n_warmup, 0.0)) if step >= n_warmup else step / n_warmup
+                ),
+            ),
         ),
         (
             "progress = (step - n_warmup) / (n_steps - n_warmup)",

@@ -54,9 +54,11 @@ def read_solutions(path: Path) -> Solutions:
     """Read a certificate, or the solved exercises of a file that the page *Progress* exported.
 
     Raises:
-        FileNotFoundError: The file does not exist.
+        FileNotFoundError: There is no such file.
         ValueError: The file is neither.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; give a certificate, which is one JSON file")
     content = _read(path)
     if content.get("format") == _PROGRESS:
         records = _table(path, content, "records")

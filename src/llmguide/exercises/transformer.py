@@ -28,11 +28,19 @@ def _norm(
 
 
 def _layer(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, correction: int = 0, axis: int = -1
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    *,
+    correction: int = 0,
+    axis: int = -1,
+    outside: bool = False,
 ) -> Tensor:
     """Compute LayerNorm, with switches for the mistakes."""
     variance = x.var(dim=axis, keepdim=True, correction=correction)
-    return (x - x.mean(dim=axis, keepdim=True)) / (variance + eps).sqrt() * weight + bias
+    deviation = variance.sqrt() + eps if outside else (variance + eps).sqrt()
+    return (x - x.mean(dim=axis, keepdim=True)) / deviation * weight + bias
 
 
 def _norm_probes() -> list[Arguments]:
@@ -97,6 +105,12 @@ EXERCISES = (
                 "The last step is a product with the learned weight.",
                 lambda x, weight, eps: _norm(x, torch.ones_like(weight), eps),
             ),
+            Mistake(
+                "1 + weight",
+                "the result is multiplied by 1 + weight",
+                "Gemma stores the weight minus 1. Here, the weight is stored as it is.",
+                lambda x, weight, eps: _norm(x, 1 + weight, eps),
+            ),
         ),
         ("x.square().mean(dim=-1, keepdim=True)", "Use torch.rsqrt."),
         level="warm-up",
@@ -132,6 +146,18 @@ EXERCISES = (
                 "the bias is not added",
                 "The last step is a product with the weight and a sum with the bias.",
                 lambda x, weight, bias, eps: _layer(x, weight, 0 * bias, eps),
+            ),
+            Mistake(
+                "eps outside the root",
+                "eps is added to the standard deviation instead of the variance",
+                "sqrt(variance + eps). The difference counts where the variance is small.",
+                partial(_layer, outside=True),
+            ),
+            Mistake(
+                "bias before weight",
+                "the bias is added first, so that the weight scales it as well",
+                "Multiply by the weight, and then add the bias.",
+                lambda x, weight, bias, eps: _layer(x, weight, weight * bias, eps),
             ),
         ),
         ("Center first; the variance is the mean square of what is left.",),
@@ -208,6 +234,12 @@ EXERCISES = (
                 "gate and up are added",
                 "A gate is a factor: multiply by it.",
                 lambda gate, up: F.silu(gate) + up,
+            ),
+            Mistake(
+                "ReLU instead of SiLU",
+                "the activation is ReLU, as in ReGLU",
+                "SiLU(x) = x * sigmoid(x), which is smooth and slightly negative below 0.",
+                lambda gate, up: F.relu(gate) * up,
             ),
         ),
         ("SiLU(x) = x times sigmoid(x).",),

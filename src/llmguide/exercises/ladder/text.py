@@ -134,6 +134,12 @@ EXERCISES = (
                 "The ids 0 to 255 are the bytes, so the first merge gets the id 256.",
                 partial(encode, first=257),
             ),
+            Mistake(
+                "no merges",
+                "the bytes are returned as they are",
+                "Replace each pair of `merges` by its id, in order.",
+                lambda text, merges: list(text.encode()),
+            ),
         ),
         (
             "What are the ids before the first merge?",
