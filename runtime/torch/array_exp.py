@@ -1,6 +1,6 @@
 """Exponentials of arrays: numpy's, or, of float32 in the tab, those of array_exp.ts.
 
-numpy's build for the tab takes twice as long or more. Both are correctly rounded but for a few in ten thousand.
+numpy's build for the tab takes twice as long or more. Both are correctly rounded but for a few in 10,000.
 """
 
 import numpy as np
