@@ -161,13 +161,13 @@ def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
     """
     sizes = [layer.out_features for layer in layers]
     for stacked in layers[0].stack:
-        parts = stacked.codes.split(sizes) if sum(sizes) == stacked.out_features else ()
+        parts = torch.split(stacked.codes, sizes) if sum(sizes) == stacked.out_features else ()
         if [part.data_ptr() for part in parts] == [layer.codes.data_ptr() for layer in layers]:
             return stacked
     buffers = zip(*(layer.buffers() for layer in layers), strict=True)
     stacked = Q4Linear(*(torch.cat(parts) for parts in buffers))
     for name, whole in stacked.named_buffers():
-        for layer, part in zip(layers, whole.split(sizes), strict=True):
+        for layer, part in zip(layers, torch.split(whole, sizes), strict=True):
             setattr(layer, name, part)
     layers[0].stack = (stacked,)
     return stacked
