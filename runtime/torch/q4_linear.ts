@@ -3,7 +3,8 @@
 // Inputs are rounded to 16 bits, with a scale for each block, so that one instruction multiplies eight pairs and adds
 // neighbors. The weights of a block become 16-bit integers in four registers, which are multiplied by one input. With more
 // inputs, four rows are unpacked to memory once, and tiles of 4 rows x 8 inputs stay in registers while a block is summed.
-// Addresses are in bytes.
+// There is one thread: others cannot share the memory of Pyodide's Python, and would need headers that GitHub Pages does not
+// send. Addresses are in bytes.
 
 const BLOCK: i32 = 32; // weights that share a scale
 const ROWS: i32 = 4; // of a tile

@@ -15,7 +15,7 @@ This is Q4_1 of llama.cpp with scales of 8 bits instead of 16. Codes are packed 
 is 8 words, and weight ``8 k + j`` is nibble ``k`` of word ``j``. So a block is one SIMD register, and each
 shift of it makes 8 neighboring weights.
 
-In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits and runs in one thread.
+In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits.
 
 A matrix whose rows are not equally important, such as an embedding, may store the rounding errors of its
 first rows as a second matrix in 4 bits. Leaves out: training the weights, and kernels for native processors.
