@@ -1,7 +1,11 @@
 """Generation by SmolLM2 in the tab beside llama.cpp in WebAssembly (wllama), with the weights of one file.
 
-Run ``npm install --prefix DIR @wllama/wllama``, then ``python -m benchmarks.tab_generation DIR`` on a built
-site. Both run in one Chromium, in turn, after a run that warms up. Ours has one thread.
+Run ``python -m site_tools.generate`` and ``npm install --prefix DIR @wllama/wllama``, then
+``python -m benchmarks.tab_generation DIR``. Both run in one Chromium, in turn, after a run that warms up.
+Speeds are by the clock and by the time of the processor, which differ on a busy machine.
+
+Ours has one thread on every host: a second one needs shared memory, which Pyodide's Python does not have, and
+headers that GitHub Pages does not send.
 """
 
 import argparse
@@ -10,16 +14,19 @@ import os
 import shutil
 import statistics
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.tab import IN_BACKEND
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import CDPSession, Page, sync_playwright
+from site_tools import DOCS, RUNTIME
 from tests.browser.conftest import FLAGS
 from tests.browser.host import serving
-from tests.browser.test_cells import PLAIN, open_page
 
 from llmguide.data.fetch import fetch_package
 
@@ -28,20 +35,14 @@ N_PROMPT, N_NEW = 128, 64
 TEXT = "The quick brown fox jumps over the lazy dog near the river bank. " * 12
 NAME = "smollm2-135m-instruct"
 LOAD = f"""
-import time
 import torch
 from llmguide import generate
 from llmguide.runs.resolve import open_model
 model, tokenizer = open_model("{NAME}-q4")
-prompt = torch.tensor([tokenizer.encode({TEXT!r})[:{N_PROMPT}]])
+ids = tokenizer.encode({TEXT!r})[:{N_PROMPT}]
+print(tokenizer.decode(ids))
 """
-OURS = f"""
-started = time.perf_counter()
-generate(model, prompt, 1, temperature=0)
-first = time.perf_counter() - started
-generate(model, prompt, {N_NEW}, temperature=0)
-print({N_PROMPT} / first, {N_NEW - 1} / (time.perf_counter() - started - 2 * first))
-"""
+OURS = "generate(model, torch.tensor([ids]), {}, temperature=0)"
 AGREED = """async code => {
   const { run } = await import(new URL("../../runtime/backend.js", location).href);
   return run(code, { name: "benchmark", agreed: ["smollm2-135m-instruct"] });
@@ -54,7 +55,7 @@ THEIRS_LOAD = """async threads => {
 }"""
 THEIRS = """async ([prompt, max_tokens]) => {
   const options = { prompt, max_tokens, temperature: 0, cache_prompt: false };
-  return (await window.model.createCompletion(options)).timings;
+  return (await window.model.createCompletion(options)).timings.prompt_n;
 }"""
 
 
@@ -88,18 +89,56 @@ def serving_wllama(package: Path) -> Iterator[str]:
             server.shutdown()
 
 
-def our_speeds(page: Page) -> tuple[float, float]:
-    """Tokens a second of the prompt, and of the completion."""
-    result = page.evaluate(IN_BACKEND, OURS)
+@contextmanager
+def serving_ours() -> Iterator[str]:
+    """Serve an empty page, and what runs in the tab."""
+    with TemporaryDirectory() as folder:
+        Path(folder, "a", "page").mkdir(parents=True)
+        Path(folder, "a", "page", "index.html").write_text(
+            "<!doctype html><title>ours</title>", encoding="utf-8"
+        )
+        Path(folder, "runtime").symlink_to(RUNTIME)
+        Path(folder, "assets").symlink_to(DOCS / "assets")
+        with serving(Path(folder)) as host:
+            yield f"{host.url}a/page/"
+
+
+def _run(page: Page, script: str, code: str) -> str:
+    result = page.evaluate(script, code)
     assert result["ok"], result["error"]
-    prompt, new = result["stdout"].split()
-    return float(prompt), float(new)
+    printed: str = result["stdout"]
+    return printed
 
 
-def their_speeds(page: Page) -> tuple[float, float]:
-    """Tokens a second of the prompt, and of the completion."""
-    timings = page.evaluate(THEIRS, [TEXT[:-1], N_NEW])
-    return timings["prompt_per_second"], timings["predicted_per_second"]
+def _renderers(session: CDPSession) -> list[dict[str, float]]:
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    return [process for process in processes if process["type"] == "renderer"]
+
+
+def _seconds(session: CDPSession, work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds that work takes, by the clock and by the processor's time of all pages."""
+    used = -sum(process["cpuTime"] for process in _renderers(session))
+    start = time.perf_counter()
+    work()
+    elapsed = time.perf_counter() - start
+    return elapsed, used + sum(process["cpuTime"] for process in _renderers(session))
+
+
+def speeds(session: CDPSession, generate: Callable[[int], object]) -> list[float]:
+    """Tokens a second of the prompt and of the completion, by the clock and by the processor's time."""
+    first, whole = (_seconds(session, partial(generate, n)) for n in (1, N_NEW))
+    pairs = zip(first, whole, strict=True)
+    return [speed for a, b in pairs for speed in (N_PROMPT / a, (N_NEW - 1) / (b - a))]
+
+
+def peak(session: CDPSession) -> float:
+    """Most megabytes that a page has had in memory so far, the shared ones of Chromium included (Linux)."""
+    lines = [
+        line
+        for process in _renderers(session)
+        for line in Path(f"/proc/{process['id']}/status").read_text(encoding="utf-8").splitlines()
+    ]
+    return max(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def main() -> None:
@@ -108,35 +147,41 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder in which npm has installed wllama")
     package = parser.parse_args().folder / "node_modules" / "@wllama" / "wllama"
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}")
-    with sync_playwright() as playwright, serving() as host, serving_wllama(package) as address:
+    with sync_playwright() as playwright, serving_ours() as ours, serving_wllama(package) as theirs:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS
         )
-        page, _ = open_page(browser.new_context(), host, PLAIN)
-        loaded = page.evaluate(AGREED, LOAD)
-        assert loaded["ok"], loaded["error"]
+        session = browser.new_browser_cdp_session()
+        page = browser.new_page()
+        page.goto(ours)
+        prompt = _run(page, AGREED, LOAD).removesuffix("\n")
+        _run(page, IN_BACKEND, OURS.format(N_NEW))
+        print(f"peak memory of our page: {peak(session):.0f} MB")
         for threads in (1, 2):
             peer = browser.new_page()
-            peer.goto(address)
+            peer.goto(theirs)
             peer.evaluate(THEIRS_LOAD, threads)
-            _compare(page, peer, threads)
+            assert peer.evaluate(THEIRS, [prompt, 1]) == N_PROMPT, "wllama reads other tokens"
+            _compare(session, page, peer, prompt, threads)
             peer.close()
         browser.close()
 
 
-def _compare(page: Page, peer: Page, threads: int) -> None:
-    speeds: dict[Callable[[Page], tuple[float, float]], list[tuple[float, float]]] = {}
-    for repeat in range(REPEATS + 1):
-        for measure, where in ((our_speeds, page), (their_speeds, peer)):
-            found = measure(where)
-            if repeat:
-                speeds.setdefault(measure, []).append(found)
-    for index, what in enumerate((f"prompt of {N_PROMPT}", f"{N_NEW} new")):
-        ours, theirs = ([pair[index] for pair in speeds[measure]] for measure in (our_speeds, their_speeds))
-        ratio = statistics.median(mine / peers for mine, peers in zip(ours, theirs, strict=True))
+def _compare(session: CDPSession, page: Page, peer: Page, prompt: str, threads: int) -> None:
+    pairs = [
+        (
+            speeds(session, lambda n: _run(page, IN_BACKEND, OURS.format(n))),
+            speeds(session, lambda n: peer.evaluate(THEIRS, [prompt, n])),
+        )
+        for _ in range(REPEATS)
+    ]
+    for i, (clock, what) in enumerate(product(("clock", "processor"), ("prompt", "completion"))):
+        ours, theirs = ([pair[side][i] for pair in pairs] for side in (0, 1))
+        ratios = sorted(mine / peers for mine, peers in zip(ours, theirs, strict=True))
         print(
-            f"{what:<14} ours {statistics.median(ours):6.1f} tokens/s, wllama with {threads} thread(s) "
-            f"{statistics.median(theirs):6.1f}, ratio {ratio:.2f}",
+            f"{what:<10} by the {clock:<9} ours {statistics.median(ours):6.1f} tokens/s, wllama with "
+            f"{threads} thread(s) {statistics.median(theirs):6.1f}, ratio {statistics.median(ratios):.2f} "
+            f"({ratios[0]:.2f} to {ratios[-1]:.2f})",
             flush=True,
         )
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from torch import dtypes
+from torch.array_exp import array_exp
 from torch.autograd.record import record, retitled
 from torch.tensor import function, make, method
 from torch.vjps import conjugated, negated, zeroed
@@ -19,8 +20,9 @@ def floating(input):
     return input._array.astype(d.storage), d
 
 
-def _sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+def sigmoid_array(x):
+    """Sigmoid of each number of an array."""
+    return 1 / (1 + array_exp(-x))
 
 
 def _unary(name, compute, title, vjp, uses="x", doc=""):
@@ -57,7 +59,7 @@ reciprocal = _unary(
     "1 over x.",
 )
 sigmoid = _unary(
-    "sigmoid", _sigmoid, "SigmoidBackward0", lambda g, y: g * (1 - y) * y, "y", "Logistic function."
+    "sigmoid", sigmoid_array, "SigmoidBackward0", lambda g, y: g * (1 - y) * y, "y", "Logistic function."
 )
 tanh = _unary("tanh", np.tanh, "TanhBackward0", lambda g, y: g * (1 - y * y), "y", "Hyperbolic tangent.")
 tan = _unary("tan", np.tan, "TanBackward0", lambda g, y: g * (1 + y * y), "y", "Tangent.")

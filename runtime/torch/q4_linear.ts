@@ -1,38 +1,61 @@
 // Products with the 4-bit matrices of llmguide.nn.q4, compiled to WebAssembly by AssemblyScript.
 //
-// The weights stay packed: those of a block become 16-bit integers in four registers, which are multiplied by one or
-// eight inputs. Inputs are rounded to 16 bits, with a scale for each block, so that one instruction multiplies eight pairs and
-// adds neighbors. Addresses are in bytes.
+// Inputs are rounded to 16 bits, with a scale for each block, so that one instruction multiplies eight pairs and adds
+// neighbors. The weights of a block become 16-bit integers in four registers, which are multiplied by one input. With more
+// inputs, four rows are unpacked to memory once, and tiles of 4 rows x 8 inputs stay in registers while a block is summed.
+// There is one thread: others cannot share the memory of Pyodide's Python, and would need headers that GitHub Pages does not
+// send. Addresses are in bytes.
 
 const BLOCK: i32 = 32; // weights that share a scale
-const GROUP: i32 = 8; // inputs that are multiplied by a row at once
-const INPUT: i32 = BLOCK * 2 + 16; // bytes of a block of inputs, and four times its scale
+const ROWS: i32 = 4; // of a tile
+const INPUTS: i32 = 8;
+const CHUNK: i32 = 64; // inputs that are rounded at once, which the cache holds
+const FEW: i32 = 3; // inputs that are multiplied one by one
+const ONE: i32 = BLOCK * 2 + 16; // bytes of a block of an input, and four times its scale
+const PANEL: i32 = BLOCK * 2 + 4; // the same in a tile, for each row or input
 
 /**
  * y[t, r] = x[t] . w[r] for x of (tokens, 32 * blocks) and w of (rows, 32 * blocks), all without gaps. The scratch holds
- * 640 * blocks + 144 bytes.
+ * 272 * blocks + 320 bytes, and 544 * blocks for each eight tokens of a chunk.
  */
 export function q4_linear(
   x: usize, tokens: i32, blocks: i32, rows: i32,
   codes: usize, scales: usize, zeros: usize, rowScales: usize, y: usize, scratch: usize,
 ): void {
-  const sums = (scratch + 15) & ~15; // no load of 16 bytes crosses a line of the cache
-  const inputs = sums + GROUP * 16;
-  let t = 0;
-  for (; t + GROUP <= tokens; t += GROUP) {
-    for (let b = 0; b < blocks; b++) { // the blocks of a group side by side
-      for (let k = 0; k < GROUP; k++) round(x + ((t + k) * blocks + b) * BLOCK * 4, inputs + (b * GROUP + k) * INPUT);
+  const sums = (scratch + 63) & ~63; // no load of 16 bytes crosses a line of the cache
+  if (tokens <= FEW || rows < ROWS) {
+    for (let t = 0; t < tokens; t++) {
+      for (let b = 0; b < blocks; b++) round(x + (t * blocks + b) * BLOCK * 4, sums + b * ONE);
+      for (let r = 0, b = 0; r < rows; r++, b += blocks) {
+        const sum = one(codes + b * 16, scales + b, zeros + b, blocks, sums);
+        store<f32>(y + (t * rows + r) * 4, sum * load<f32>(rowScales + r * 4));
+      }
     }
-    for (let r = 0, b = 0; r < rows; r++, b += blocks) {
-      const to = y + (t * rows + r) * 4;
-      eight(codes + b * 16, scales + b, zeros + b, load<f32>(rowScales + r * 4), blocks, inputs, sums, to, rows * 4);
-    }
+    return;
   }
-  for (; t < tokens; t++) {
-    for (let b = 0; b < blocks; b++) round(x + (t * blocks + b) * BLOCK * 4, inputs + b * INPUT);
-    for (let r = 0, b = 0; r < rows; r++, b += blocks) {
-      const sum = one(codes + b * 16, scales + b, zeros + b, blocks, inputs);
-      store<f32>(y + (t * rows + r) * 4, sum * load<f32>(rowScales + r * 4));
+  const weights = sums + INPUTS * ROWS * 4 + 128;
+  const inputs = weights + blocks * ROWS * PANEL;
+  const step = blocks * INPUTS * PANEL;
+  for (let t = 0; t < tokens; t += CHUNK) {
+    const n = min(CHUNK, tokens - t);
+    for (let k = 0; k < n; k++) {
+      interleave(x + (t + k) * blocks * BLOCK * 4, blocks, sums, inputs + k / INPUTS * step + k % INPUTS * 4);
+    }
+    for (let next = 0; next < rows; next += ROWS) {
+      const r = min(next, rows - ROWS); // the last tile may repeat rows
+      for (let i = 0; i < ROWS; i++) {
+        const b = (r + i) * blocks;
+        unpack(codes + b * 16, scales + b, zeros + b, blocks, weights, i);
+      }
+      for (let k = 0; k < n; k += INPUTS) {
+        multiply(weights, inputs + k / INPUTS * step, blocks, sums);
+        for (let i = 0; i < ROWS; i++) {
+          const scale = load<f32>(rowScales + (r + i) * 4);
+          for (let j = 0; j < min(INPUTS, n - k); j++) {
+            store<f32>(y + ((t + k + j) * rows + r + i) * 4, load<f32>(sums + (i * INPUTS + j) * 4) * scale);
+          }
+        }
+      }
     }
   }
 }
@@ -61,36 +84,15 @@ function one(codes: usize, scales: usize, zeros: usize, blocks: i32, x: usize): 
     const w = v128.load(codes + b * 16), zero = i16x8.splat(load<u8>(zeros + b));
     const w0 = weights(i16x8.shl(w, 4), zero), w1 = weights(w, zero);
     const w2 = weights(i16x8.shr_u(w, 4), zero), w3 = weights(i16x8.shr_u(w, 8), zero);
-    sum = f32x4.add(sum, product(w0, w1, w2, w3, f32x4.splat(load<u8>(scales + b)), x));
-    x += INPUT;
+    const products = i32x4.add(
+      i32x4.add(i32x4.dot_i16x8_s(w0, v128.load(x)), i32x4.dot_i16x8_s(w1, v128.load(x, 16))),
+      i32x4.add(i32x4.dot_i16x8_s(w2, v128.load(x, 32)), i32x4.dot_i16x8_s(w3, v128.load(x, 48))),
+    );
+    const scale = f32x4.mul(v128.load(x, BLOCK * 2), f32x4.splat(load<u8>(scales + b)));
+    sum = f32x4.add(sum, f32x4.mul(f32x4.convert_i32x4_s(products), scale));
+    x += ONE;
   }
-  return total(sum);
-}
-
-/**
- * Products of a row with eight inputs. The sums are in memory, which keeps the products apart: V8 loads what lies
- * between two stores at once, and eight inputs do not fit the registers.
- */
-function eight(
-  codes: usize, scales: usize, zeros: usize, rowScale: f32, blocks: i32, x: usize, sums: usize, y: usize, yStep: i32,
-): void {
-  for (let k = 0; k < GROUP; k++) v128.store(sums + k * 16, f32x4.splat(0));
-  for (let b = 0; b < blocks; b++) {
-    const w = v128.load(codes + b * 16), zero = i16x8.splat(load<u8>(zeros + b));
-    const w0 = weights(i16x8.shl(w, 4), zero), w1 = weights(w, zero);
-    const w2 = weights(i16x8.shr_u(w, 4), zero), w3 = weights(i16x8.shr_u(w, 8), zero);
-    const scale = f32x4.splat(load<u8>(scales + b));
-    add(sums, product(w0, w1, w2, w3, scale, x));
-    add(sums + 16, product(w0, w1, w2, w3, scale, x + INPUT));
-    add(sums + 32, product(w0, w1, w2, w3, scale, x + 2 * INPUT));
-    add(sums + 48, product(w0, w1, w2, w3, scale, x + 3 * INPUT));
-    add(sums + 64, product(w0, w1, w2, w3, scale, x + 4 * INPUT));
-    add(sums + 80, product(w0, w1, w2, w3, scale, x + 5 * INPUT));
-    add(sums + 96, product(w0, w1, w2, w3, scale, x + 6 * INPUT));
-    add(sums + 112, product(w0, w1, w2, w3, scale, x + 7 * INPUT));
-    x += GROUP * INPUT;
-  }
-  for (let k = 0; k < GROUP; k++) store<f32>(y + k * yStep, total(v128.load(sums + k * 16)) * rowScale);
+  return f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1) + f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3);
 }
 
 /** Eight weights in sixteenths of a code, from words whose second nibble holds the codes. */
@@ -100,25 +102,66 @@ function weights(words: v128, zero: v128): v128 {
   return i16x8.sub(v128.and(words, i16x8.splat(0xf0)), zero);
 }
 
-/** Products of a block of weights with a block of inputs, summed in four lanes. */
-// @ts-ignore: decorator
-@inline
-function product(w0: v128, w1: v128, w2: v128, w3: v128, scale: v128, x: usize): v128 {
-  const sum = i32x4.add(
-    i32x4.add(i32x4.dot_i16x8_s(w0, v128.load(x)), i32x4.dot_i16x8_s(w1, v128.load(x, 16))),
-    i32x4.add(i32x4.dot_i16x8_s(w2, v128.load(x, 32)), i32x4.dot_i16x8_s(w3, v128.load(x, 48))),
-  );
-  return f32x4.mul(f32x4.convert_i32x4_s(sum), f32x4.mul(v128.load(x, BLOCK * 2), scale));
+/** Round an input, and put its pairs of numbers, and the scale of each block, where `multiply` loads them. */
+function interleave(x: usize, blocks: i32, block: usize, to: usize): void {
+  for (let b = 0; b < blocks; b++) {
+    round(x + b * BLOCK * 4, block);
+    for (let i = 0; i < PANEL; i += 4) store<i32>(to + i * INPUTS, load<i32>(block + i));
+    to += INPUTS * PANEL;
+  }
 }
 
-// @ts-ignore: decorator
-@inline
-function add(to: usize, value: v128): void {
-  v128.store(to, f32x4.add(v128.load(to), value));
+/** Write the weights of a row, and the scale of each block, where `multiply` loads them. */
+function unpack(codes: usize, scales: usize, zeros: usize, blocks: i32, to: usize, row: i32): void {
+  for (let b = 0; b < blocks; b++) {
+    const w = v128.load(codes + b * 16), zero = i16x8.splat(load<u8>(zeros + b)), at = to + row * BLOCK * 2;
+    v128.store(at, weights(i16x8.shl(w, 4), zero));
+    v128.store(at, weights(w, zero), 16);
+    v128.store(at, weights(i16x8.shr_u(w, 4), zero), 32);
+    v128.store(at, weights(i16x8.shr_u(w, 8), zero), 48);
+    store<f32>(to + row * 4, <f32>load<u8>(scales + b), ROWS * BLOCK * 2);
+    to += ROWS * PANEL;
+  }
 }
 
+/** The sums of a tile, (rows, inputs). The loop is not unrolled, because V8 would then load more than the registers hold. */
+function multiply(w: usize, x: usize, blocks: i32, sums: usize): void {
+  for (let i = 0; i < ROWS * INPUTS * 4; i += 16) v128.store(sums + i, f32x4.splat(0));
+  for (let b = 0; b < blocks; b++) {
+    let c00 = i32x4.splat(0), c01 = i32x4.splat(0);
+    let c10 = i32x4.splat(0), c11 = i32x4.splat(0);
+    let c20 = i32x4.splat(0), c21 = i32x4.splat(0);
+    let c30 = i32x4.splat(0), c31 = i32x4.splat(0);
+    for (const end = w + BLOCK * 2; w < end; w += 4) {
+      const x0 = v128.load(x), x1 = v128.load(x, 16);
+      const w0 = v128.load32_splat(w), w1 = v128.load32_splat(w, BLOCK * 2);
+      const w2 = v128.load32_splat(w, BLOCK * 4), w3 = v128.load32_splat(w, BLOCK * 6);
+      c00 = i32x4.add(c00, i32x4.dot_i16x8_s(w0, x0));
+      c01 = i32x4.add(c01, i32x4.dot_i16x8_s(w0, x1));
+      c10 = i32x4.add(c10, i32x4.dot_i16x8_s(w1, x0));
+      c11 = i32x4.add(c11, i32x4.dot_i16x8_s(w1, x1));
+      c20 = i32x4.add(c20, i32x4.dot_i16x8_s(w2, x0));
+      c21 = i32x4.add(c21, i32x4.dot_i16x8_s(w2, x1));
+      c30 = i32x4.add(c30, i32x4.dot_i16x8_s(w3, x0));
+      c31 = i32x4.add(c31, i32x4.dot_i16x8_s(w3, x1));
+      x += INPUTS * 4;
+    }
+    w += BLOCK * 2 * (ROWS - 1);
+    const scale0 = v128.load(x), scale1 = v128.load(x, 16);
+    add(sums, c00, c01, scale0, scale1, w);
+    add(sums + 32, c10, c11, scale0, scale1, w + 4);
+    add(sums + 64, c20, c21, scale0, scale1, w + 8);
+    add(sums + 96, c30, c31, scale0, scale1, w + 12);
+    w += ROWS * 4;
+    x += INPUTS * 4;
+  }
+}
+
+/** Add the products of a row's block with eight inputs. */
 // @ts-ignore: decorator
 @inline
-function total(sum: v128): f32 {
-  return f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1) + f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3);
+function add(to: usize, c0: v128, c1: v128, scale0: v128, scale1: v128, scale: usize): void {
+  const s = v128.load32_splat(scale);
+  v128.store(to, f32x4.add(v128.load(to), f32x4.mul(f32x4.convert_i32x4_s(c0), f32x4.mul(scale0, s))));
+  v128.store(to, f32x4.add(v128.load(to, 16), f32x4.mul(f32x4.convert_i32x4_s(c1), f32x4.mul(scale1, s))), 16);
 }

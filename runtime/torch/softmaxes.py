@@ -3,6 +3,7 @@
 import numpy as np
 
 from torch import dtypes
+from torch.array_exp import array_exp
 from torch.autograd.record import record, write
 from torch.reductions import axes_of, kept_shape
 from torch.tensor import check_dim, function, make, method, packed
@@ -51,7 +52,7 @@ def softmax(input, dim, dtype=None):
     if x.ndim == 0:
         return softmax(input.reshape(1), 0).reshape(())
     if x.size:
-        e = np.exp(x - x.max(axis=dim, keepdims=True))
+        e = array_exp(x - x.max(axis=dim, keepdims=True))
         e /= e.sum(axis=dim, keepdims=True)
     else:
         e = x.copy()
@@ -87,7 +88,7 @@ def log_softmax(input, dim, dtype=None, *, out=None):
         return log_softmax(input.reshape(1), 0).reshape(())
     if x.size:
         x = x - x.max(axis=dim, keepdims=True)
-        x -= np.log(np.exp(x).sum(axis=dim, keepdims=True))
+        x -= np.log(array_exp(x).sum(axis=dim, keepdims=True))
     return record(
         "LogSoftmaxBackward0",
         x,

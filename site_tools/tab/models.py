@@ -34,7 +34,7 @@ def _smollm2() -> list[Path]:
     return model_files()
 
 
-MODELS = (Model("smollm2-135m-instruct", "SmolLM2-135M-Instruct", 600, _smollm2),)
+MODELS = (Model("smollm2-135m-instruct", "SmolLM2-135M-Instruct", 500, _smollm2),)
 
 
 def place(model: Model, vendor: Path = VENDOR) -> dict[str, Any] | None:

@@ -99,6 +99,24 @@ def error(tokens, blocks, rows):
 
 json.dumps([error(*shape) for shape in json.loads(given)])
 """
+# How many exponentials differ from those in float64, rounded; also into the memory of the numbers themselves.
+EXPONENTIALS = """
+import json
+import numpy as np
+from torch import array_exp
+assert array_exp.kernel
+draw = np.random.RandomState(0)
+special = [0.0, -0.0, np.inf, -np.inf, np.nan, 88.72, 88.73, -87.5, -103.9, -104.0, 1e-30]
+numbers = [draw.uniform(-110, 95, 100_000), draw.randn(100_000), special]
+x = np.concatenate(numbers).astype(np.float32)
+exact = np.exp(x.astype(np.float64)).astype(np.float32)
+copy = x.copy()
+found = [array_exp.array_exp(x), array_exp.array_exp(copy, out=copy), array_exp.array_exp(x[::2])]
+json.dumps([
+    int((~np.isclose(y, e, rtol=0, atol=0, equal_nan=True)).sum())
+    for y, e in zip(found, [exact, exact, np.exp(x[::2])])
+])
+"""
 SNIPPETS = [
     *operations.ELEMENTWISE,
     *operations.REDUCTIONS,
@@ -182,6 +200,11 @@ def test_products_of_the_kernel_have_the_bits_of_numpy():
 
 @needs_numpy
 def test_products_with_4_bit_weights_are_those_with_the_dequantized_ones():
-    shapes = [(1, 1, 1), (2, 18, 9), (4, 3, 5), (15, 18, 64), (9, 48, 33)]
+    shapes = [(1, 1, 1), (9, 1, 3), (2, 18, 9), (4, 3, 5), (15, 18, 64), (9, 48, 33), (131, 2, 6)]
     errors = in_pyodide(Q4_ERRORS, shapes, KERNELS)
     assert 0 < max(errors) < 1
+
+
+@needs_numpy
+def test_exponentials_of_the_kernel_are_correctly_rounded():
+    assert in_pyodide(EXPONENTIALS, None, KERNELS) == [0, 0, 0]

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from torch.array_exp import array_exp
+from torch.functions import sigmoid_array
 from torch.nn.fused import fused
 from torch.special import erf_array
 from torch.tensor import make, packed
@@ -36,7 +38,7 @@ def _gelu_tanh(input):
     x = input._array
     square = x * x
     u = x * (_SLOPE + _SLOPE * _CUBIC * square)
-    t = 1 - 2 / (np.exp(2 * u) + 1)  # tanh u: numpy's own is three times as slow
+    t = 1 - 2 / (array_exp(2 * u) + 1)  # tanh u: numpy's own is three times as slow
 
     def composite(x):
         return 0.5 * x * (1 + (_SLOPE * (x + _CUBIC * x * x * x)).tanh())
@@ -51,7 +53,7 @@ def _gelu_tanh(input):
 def silu(input, inplace=False):
     """``x sigmoid(x)``."""
     x = input._array
-    s = sigmoid(x)
+    s = sigmoid_array(x)
 
     def backward(g, wanted):
         return (g * (s * (1 + x * (1 - s))),)
@@ -65,7 +67,7 @@ def logsigmoid(input):
     out = np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
     def backward(g, wanted):
-        return (g * sigmoid(-x),)
+        return (g * sigmoid_array(-x),)
 
     def composite(x):
         return x.clamp(max=0) - (-x.abs()).exp().log1p()
@@ -81,7 +83,7 @@ def softplus(input, beta=1.0, threshold=20.0):
     out = np.where(is_linear, x, (np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))) / beta)
 
     def backward(g, wanted):
-        return (np.where(is_linear, g, g * sigmoid(scaled)),)
+        return (np.where(is_linear, g, g * sigmoid_array(scaled)),)
 
     def composite(x):
         scaled = x * beta
@@ -114,9 +116,3 @@ def elu(input, alpha=1.0, inplace=False):
         return (np.where(is_above, g, g * (below + alpha)),)
 
     return fused("EluBackward0", np.where(is_above, x, below), [input], backward, composite)
-
-
-def sigmoid(x):
-    """Of an array, without overflow."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)

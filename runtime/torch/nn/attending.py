@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from torch.array_exp import array_exp
 from torch.array_matmul import array_matmul
 from torch.dtypes import bool_
 from torch.nn.fused import c_name, fused
@@ -35,7 +36,7 @@ def scaled_dot_product_attention(
         is_blind = highest == -np.inf
         highest[is_blind] = 0
     scores -= highest
-    weights = np.exp(scores, out=scores)
+    weights = array_exp(scores, out=scores)
     weights /= np.add.reduce(weights, axis=-1, keepdims=True) + is_blind
     kept = dropout_mask(weights.shape, query.dtype, dropout_p)
     dropped = weights if kept is None else weights * kept

@@ -1,13 +1,14 @@
 """Decoding steps: the logits of the next token, with a key/value cache or without."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmguide.generation._fast_decoding import decoding_step
+from llmguide.generation._fast_decoding import Step, decoding_step
 from llmguide.generation.checks import check_ids
 from llmguide.models.decoder import Decoder
 from llmguide.models.encoder_decoder import Reading, Transformer
@@ -58,13 +59,18 @@ class CachedSteps:
 
     def __init__(self, model: Decoder, *, rows: int, n_tokens: int, n_steps: int) -> None:
         self.model, self.cache = model, new_cache(model, n_tokens)
-        self.fast_step = decoding_step(model, rows=rows, tokens=n_steps)
+        self.rows, self.n_steps = rows, n_steps
+
+    @cached_property
+    def fast_step(self) -> Step | None:
+        """The step of `decoding_step`, built after the first token, which does not need it."""
+        return decoding_step(self.model, rows=self.rows, tokens=self.n_steps)
 
     def __call__(
         self, text: Int[Tensor, "B T"], attention_mask: AttentionMask | None
     ) -> Float[Tensor, "B V"]:
         """Compute the logits of the token after each row; the arguments are those of `next_logits`."""
-        if self.fast_step is None or self.cache.length == 0:
+        if self.cache.length == 0 or self.fast_step is None:
             return next_logits(self.model, text, attention_mask, self.cache)
         return self.fast_step(text[:, -1], attention_mask, self.cache).float()
 
