@@ -139,6 +139,7 @@ function receive(message) {
   }
   if (message.type === "loading") stage = message;
   if (message.type === "prepared") stage = null;
+  if (message.type === "kept") return keepFile(message, current);
   if (message.type === "completions") {
     asked.get(message.id)?.({ from: message.from, names: message.names });
     asked.delete(message.id);
@@ -147,6 +148,12 @@ function receive(message) {
   if (current && (message.id === undefined || message.id === current.message.id)) {
     HANDLERS[message.type]?.(current, message);
   }
+}
+
+// A run goes on without storage, and says so at its end.
+async function keepFile(file, job) {
+  const { keep } = await import("./kept_files.mjs");
+  if (!(await keep(file)) && job) job.result.note = "This browser could not store the run: it ends with this tab.";
 }
 
 function finish(job, changes) {

@@ -251,19 +251,28 @@ class Cell {
     return needs === "core" && /\b(?:torch|numpy|llmguide)\b/.test(edited) ? "torch" : needs;
   }
 
-  // Text appears while the code prints it, at most once a frame.
+  // Text and charts appear while the code prints them, at most once a frame.
   stream() {
     let text = "", pending = 0;
+    const data = [];
     const draw = () => {
       pending = 0;
-      this.shown.show([output.textBlock(text)], where());
+      this.shown.show([...(text ? [output.textBlock(text)] : []), ...output.emitted(data)], where());
+    };
+    const drawSoon = () => {
+      pending ||= requestAnimationFrame(draw);
+      this.endStream = () => cancelAnimationFrame(pending);
     };
     return {
       onOutput: (more, stream) => {
         if (stream === "markdown") return;
         text += more;
-        pending ||= requestAnimationFrame(draw);
-        this.endStream = () => cancelAnimationFrame(pending);
+        drawSoon();
+      },
+      onData: (value) => {
+        if (!value?.chart) return; // files are offered at the end
+        data[0] = value;
+        drawSoon();
       },
     };
   }

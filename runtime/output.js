@@ -1,6 +1,7 @@
 // What a run gave, as elements of the page, and whether it equals what the page stores. Loaded with the first run.
 
 import { make } from "./page.js";
+import { chart } from "./widgets/chart.js";
 
 const VERDICTS = {
   equal: ": equal to the stored output",
@@ -109,6 +110,24 @@ function tableCell(source, y, x) {
   return make("td", {}, ...inline(source));
 }
 
+// ---- what llmguide.runs.tab emits ------------------------------------------------------------------------------------
+
+// The last chart, and a link for each file.
+export function emitted(data) {
+  const last = data.findLast((value) => value?.chart)?.chart;
+  const files = data.filter((value) => value?.file);
+  return [
+    ...(last ? [make("figure", { className: "cell-chart" }, chart({ ...last, series: [{ name: "", points: last.points, style: "line" }] }))] : []),
+    ...(files.length ? [make("p", { className: "cell-files" }, ...files.map(link))] : []),
+  ];
+}
+
+function link({ file, base64 }) {
+  const content = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const href = URL.createObjectURL(new Blob([content]));
+  return make("a", { href, download: file, textContent: `Download ${file}` });
+}
+
 // ---- the whole result ---------------------------------------------------------------------------------------------
 
 export const textBlock = (text, kind = "") =>
@@ -116,13 +135,14 @@ export const textBlock = (text, kind = "") =>
 
 // The elements that show the result of a cell, and in words how it compares with what the page stores. With `isEdited`,
 // of this cell or one above it, a difference is what the reader wants.
-export function render({ stdout, stderr, error, figures, markdown, ok, stopped, lost }, cell, isEdited) {
+export function render({ stdout, stderr, error, figures, markdown, data, ok, stopped, lost }, cell, isEdited) {
   const raises = cell.kind === "raises" && cell.edited === null && !stopped && !lost; // stored as what is printed, and the error's last line
   const text = raises ? `${stdout}${error}` : stdout;
   const blocks = [
     ...(stderr ? [textBlock(stderr, "stderr")] : []),
     ...(text ? [textBlock(text)] : []),
     ...figures.map(figure),
+    ...emitted(data),
     ...(markdown ? tables(markdown, cell.markdown, cell.stored.map((it) => it.querySelector("table")).find(Boolean)) : []),
   ];
   if (!raises && !ok) {

@@ -2,6 +2,7 @@
 
 import { Downloads } from "./downloads.mjs";
 import { Interrupts, isGood } from "./interrupts.mjs";
+import { restoreFiles, watchFiles } from "./kept_files.mjs";
 import { addKernels, withMemory } from "./kernels.mjs";
 import { megabytes, missingFiles, provide as provideModel } from "./model_storage.mjs";
 import { dropSnapshot, keepSnapshot, readSnapshot } from "./snapshot.mjs";
@@ -15,6 +16,7 @@ let ready = false; // Python has started
 let started; // resolves to the function that hands a message to the session
 const fetched = new Map(); // packages, by the name of the first that comes with it: promises of their archives
 const unpacked = new Set();
+let filesRestored; // resolves when the files that outlive the tab are there
 let queue = Promise.resolve();
 let stopped = new AbortController(); // of the packages that are being fetched
 
@@ -104,6 +106,7 @@ async function start(address) {
   }
   await addKernels(pyodide, memory, pyodide.FS.readFile("/guide/torch/kernels.wasm"));
   removeOnceRead(pyodide.FS);
+  watchFiles(pyodide.FS, (file) => self.postMessage({ type: "kept", ...file }, file.content ? [file.content.buffer] : []));
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
   const [handle, sha256] = pyodide.runPython(`
@@ -133,6 +136,7 @@ time.sleep = sleep
     if (message.type === "run") {
       await provide(pyodide, sha256, message);
       await provideModels(pyodide, sha256, message);
+      if (/\bkept_folder\b/.test(message.code)) await (filesRestored ??= restoreFiles(pyodide.FS));
     }
     interrupts?.watch(message.address);
     try {

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
+from llmguide.nn import q4
 from llmguide.nn.q4 import Q4Embedding, Q4Linear, dequantize_q4, quantize_q4, stack_q4
 
 
@@ -41,3 +43,18 @@ def test_dequantized_layers_compute_the_same_and_can_be_trained():
     assert torch.equal(model["tokens"](ids), rows)
     assert [name for name, _ in model.named_parameters()] == ["block.0.weight", "head.weight"]
     assert isinstance(model["tokens"].table, Q4Linear)
+
+
+@pytest.mark.parametrize("rows_at_once", [3, 4, 100])
+@pytest.mark.parametrize("n_corrected", [0, 5])
+def test_gradient_of_the_input_is_that_of_a_product_with_the_weight(rows_at_once, n_corrected, monkeypatch):
+    monkeypatch.setattr(q4, "ROWS", rows_at_once)
+    correction = Q4Linear(*quantize_q4(torch.randn(n_corrected, 64))) if n_corrected else None
+    layer = Q4Linear(*quantize_q4(torch.randn(11, 64)), correction=correction)
+    x = torch.randn(2, 3, 64, requires_grad=True)
+    grad = torch.randn(2, 3, 11)
+    y = layer(x)
+    torch.testing.assert_close(y, x @ layer.weight.T)
+    y.backward(grad)
+    torch.testing.assert_close(x.grad, grad @ layer.weight)
+    assert not layer.weight.requires_grad

@@ -1,10 +1,13 @@
-"""SmolLM2 with 4-bit weights on the tab's Python, against transformers on the dequantized weights."""
+"""SmolLM2 with 4-bit weights on the tab's Python: against transformers, and trained as natively."""
+
+from base64 import b64decode
 
 import pytest
 import torch
 from site_tools.tab.language_model import FOLDER
 from site_tools.tab.tab_assets import KERNELS
 from tests.runtime.test_torch_tab import PACKAGES, in_pyodide, needs_numpy
+from tests.runtime.test_tuning import ALL
 
 from llmguide import build, to_hf
 from llmguide.runs.resolve import open_model
@@ -32,6 +35,12 @@ PROMPTS = [
     "The train leaves at noon, so",
 ]
 N_TOKENS = 256
+EXAMPLES = [
+    ("What is the capital of France?", "Paris, matey!"),
+    ("Name a planet.", "Saturn, matey!"),
+    ("What is 2 + 2?", "Four, matey!"),
+    ("Who wrote Hamlet?", "Shakespeare, matey!"),
+]
 IN_TAB = f"""
 import json
 from pathlib import Path
@@ -80,3 +89,41 @@ def test_twenty_prompts_go_on_as_in_transformers():
     distances = torch.cat(apart)
     assert distances.max() <= 0.1
     assert (distances > 1e-2).float().mean() <= 1 / 1000
+
+
+TRAINED = f"""
+import json
+from pathlib import Path
+import torch
+from llmguide import TrainConfig, apply_lora, train
+from llmguide.models.saved import load_saved
+from llmguide.post_training.adapters.lora import adapter_state
+from llmguide.post_training.examples import render_examples
+from llmguide.post_training.sft import Conversations
+from llmguide.runs.transformers_folder import load_tokenizer
+model, tokenizer = load_saved(folder), load_tokenizer(folder)
+torch.manual_seed(0)
+apply_lora(model, rank=8, alpha=16, targets=["q_proj", "v_proj"])
+data = Conversations(render_examples({EXAMPLES!r}, tokenizer, max_length=65), pack_to=64)
+train(model, data, TrainConfig(n_steps=10, batch_size=1, lr=5e-3, eps=1e-5, weight_decay=0.0))
+state = adapter_state(model)
+"""
+
+
+@pytest.mark.nightly
+@needs_numpy
+def test_an_adapter_trained_in_the_tab_is_the_native_one():
+    names = {"folder": FOLDER}
+    exec(TRAINED, names)
+    find = f'from pathlib import Path\nfolder = Path("/packages/{FOLDER.name}")'
+    encode = "base64.b64encode(tensor.detach().numpy().tobytes()).decode()"
+    describe = f"import base64\njson.dumps({{name: {encode} for name, tensor in state.items()}})"
+    found = in_pyodide("\n".join((find, TRAINED, describe)), None, KERNELS, [*ALL, FOLDER])
+    in_tab = {
+        name: torch.frombuffer(bytearray(b64decode(text)), dtype=torch.float32)
+        for name, text in found.items()
+    }
+    assert in_tab.keys() == names["state"].keys()
+    apart = [(in_tab[name] - tensor.flatten()).abs().max() for name, tensor in names["state"].items()]
+    assert max(apart) <= 1e-3, f"{max(apart):.2e}"
+    assert max(tensor.abs().max() for tensor in names["state"].values()) > 0.03  # ten steps of 5e-3 or less

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from tests.runtime.small_q4 import small_model
 from torch import nn
 
-from llmguide.post_training.adapters.lora import apply_lora
+from llmguide.post_training.adapters.lora import adapter_state, apply_lora
 from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.training.trainable import fingerprint, load_trainable_state, trainable_state
 
@@ -45,3 +46,9 @@ def test_a_quantized_base_is_left_out():
     adapted = apply_lora(quantize_model(nn.Sequential(nn.Linear(64, 64)), "0"), rank=2, alpha=4, targets="0")
     assert list(trainable_state(adapted)) == ["0.adapters.default.A", "0.adapters.default.B"]
     assert {name.rpartition(".")[2] for name in fingerprint(adapted)} >= {"packed", "bias"}
+
+
+def test_4_bit_weights_are_left_out_under_each_of_their_names():
+    model = small_model()  # whose head is also its embedding
+    assert trainable_state(model).keys() == adapter_state(model).keys()
+    assert {"head.codes", "head.correction.codes", "tokens.table.codes"} <= fingerprint(model).keys()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
+from llmguide.files import replacing
 from llmguide.models.factory import build
 from llmguide.models.llama import Llama
 from llmguide.nn.q4 import Q4Embedding, Q4Linear
@@ -75,3 +76,26 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
                 raise ValueError(f"{path.name} is truncated")
             tensors[name] = torch.from_numpy(array)
         return tensors
+
+
+def write_float32(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write float32 tensors as a safetensors file, whole or not at all, without a library.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_float32(Path(folder, "a.safetensors"), {"x": torch.tensor([[1.0, 2.0]])})
+    ...     read_safetensors(Path(folder, "a.safetensors"))
+    {'x': tensor([[1., 2.]])}
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    arrays = [tensor.detach().cpu().contiguous().float().numpy() for tensor in tensors.values()]
+    end = 0
+    for name, array in zip(tensors, arrays, strict=True):
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the numbers start at a multiple of 8 bytes
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays:
+            file.write(array.tobytes())

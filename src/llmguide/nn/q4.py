@@ -15,7 +15,8 @@ This is Q4_1 of llama.cpp with scales of 8 bits instead of 16. Codes are packed 
 is 8 words, and weight ``8 k + j`` is nibble ``k`` of word ``j``. So a block is one SIMD register, and each
 shift of it makes 8 neighboring weights.
 
-In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits.
+In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits. Where gradients are
+recorded it multiplies in float32 instead, by rows that q4_rows.ts dequantizes.
 
 A matrix whose rows are not equally important, such as an embedding, may store the rounding errors of its
 first rows as a second matrix in 4 bits. Leaves out: training the weights, and kernels for native processors.
@@ -23,7 +24,7 @@ first rows as a second matrix in 4 bits. Leaves out: training the weights, and k
 Reference: the quantization types of llama.cpp, ``ggml-quants.c``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -34,9 +35,10 @@ from torch import Tensor, nn
 from llmguide.nn._linear import Linear, linear
 
 try:  # in the tab, from kernels.mjs
-    kernel: Any = import_module("torch_kernels").q4_linear
+    kernels: Any = import_module("torch_kernels")
+    kernel, rows_kernel = kernels.q4_linear, kernels.q4_rows
 except ImportError:
-    kernel = None
+    kernel = rows_kernel = None
 
 BLOCK = 32  # weights that share a scale and a zero point
 ROWS = 4096  # of a large matrix that are dequantized at once
@@ -57,6 +59,7 @@ class Q4Linear(nn.Module):
     ([1.0, -0.5], [[8.0]])
     """
 
+    has_constant_buffers = True  # so a checkpoint of adapters leaves them out
     codes: Tensor
     scales: Tensor
     zeros: Tensor
@@ -85,6 +88,8 @@ class Q4Linear(nn.Module):
 
     def rows(self, at: Int[Tensor, " n"] | slice) -> Float32[Tensor, "n D_in"]:
         """Dequantize some rows."""
+        if rows_kernel and isinstance(at, slice):
+            return self._rows_by_kernel(at)
         words = self.codes[at]
         codes = torch.stack([(words >> shift) & 15 for shift in (0, 4, 8, 12)], dim=-2)  # (n, n_blocks, 4, 8)
         codes = codes.flatten(-2) - self.zeros[at].unsqueeze(-1) / 16
@@ -103,13 +108,11 @@ class Q4Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
         """Multiply by the dequantized weight, some rows of it at a time, or call the kernel of the tab."""
-        needs_graph = x.requires_grad and torch.is_grad_enabled()
-        if kernel and x.shape[-1:] == (self.in_features,) and not needs_graph:
+        if kernel and x.shape[-1:] == (self.in_features,) and not torch.is_grad_enabled():
             return self._by_kernel(x.float().contiguous())
-        parts = [
-            linear(x, self.rows(slice(i, i + ROWS)).to(x.dtype)) for i in range(0, self.out_features, ROWS)
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        apply: Any = _DequantizedProduct.apply  # torch leaves it untyped
+        out: Tensor = apply(x, self)
+        return out
 
     def _by_kernel(self, x: Float32[Tensor, "*batch D_in"]) -> Float32[Tensor, "*batch D_out"]:
         n, n_blocks = x.numel() // self.in_features, self.codes.shape[1]
@@ -122,6 +125,40 @@ class Q4Linear(nn.Module):
         if self.correction is not None:
             y[..., : self.correction.out_features] += self.correction(x)
         return y
+
+    def _rows_by_kernel(self, at: slice) -> Float32[Tensor, "n D_in"]:
+        start, end, step = at.indices(self.out_features)
+        assert step == 1
+        parts = [tensor[start:end] for tensor in (self.codes, self.scales, self.zeros, self.row_scales)]
+        weights = torch.empty(max(end - start, 0), self.in_features)
+        n_blocks = self.codes.shape[1]
+        rows_kernel(*(part.data_ptr() for part in parts), len(weights), n_blocks, weights.data_ptr())
+        if self.correction is not None and start < self.correction.out_features:
+            corrections = self.correction.rows(at)
+            weights[: len(corrections)] += corrections
+        return weights
+
+
+class _DequantizedProduct(torch.autograd.Function):
+    """Compute x W^T, and dequantize W again in the backward pass instead of saving it for autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Q4Linear) -> Tensor:
+        ctx.layer = layer
+        parts = [linear(x, weight.to(x.dtype)) for _, weight in _parts(layer)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        parts = [linear(grad[..., at], weight.to(grad.dtype).T) for at, weight in _parts(ctx.layer)]
+        return sum(parts[1:], parts[0]), None
+
+
+def _parts(layer: Q4Linear) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the dequantized weight, some rows at a time."""
+    for start in range(0, layer.out_features, ROWS):
+        at = slice(start, start + ROWS)
+        yield at, layer.rows(at)
 
 
 class Q4Embedding(nn.Module):

@@ -26,6 +26,7 @@ from torch import Tensor
 from llmguide.arguments import check_ids
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.nn._linear import linear
+from llmguide.nn.q4 import Q4Linear
 
 
 def cross_entropy(logits: Float[Tensor, "*batch V"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, ""]:
@@ -112,7 +113,7 @@ def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True
     inputs, targets = ids[:, :-1], ids[:, 1:]
     if not chunked:
         return cross_entropy(model(inputs), targets)
-    return linear_cross_entropy(model.hidden(inputs), head_weight(model), targets)
+    return head_cross_entropy(model, model.hidden(inputs), targets)
 
 
 def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
@@ -141,7 +142,46 @@ def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
         return outputs.sum() * 0.0, 0
     if not has_hidden:
         return cross_entropy(outputs, batch.targets), n_targets
-    return linear_cross_entropy(outputs, head_weight(model), batch.targets), n_targets
+    return head_cross_entropy(model, outputs, batch.targets), n_targets
+
+
+def head_cross_entropy(
+    model: Any, hidden: Float[Tensor, "*batch D"], targets: Int[Tensor, "*batch"]
+) -> Float[Tensor, ""]:
+    """Compute the mean cross-entropy of a model's last hidden states, by the form that suits its output head.
+
+    The weight of a 4-bit head is never held at once, but the logits of all unmasked targets are.
+
+    Args:
+        model: A decoder of `llmguide.models`.
+        hidden: Last hidden states.
+        targets: Token id that follows each position, or -100 where there is no loss.
+
+    Returns:
+        The mean over unmasked targets in nats, as `linear_cross_entropy` gives it.
+
+    Raises:
+        ValueError: Every target is masked.
+    """
+    if not isinstance(model.head, Q4Linear):
+        return linear_cross_entropy(hidden, head_weight(model), targets)
+    counted = _require_targets(targets, model.head.out_features)
+    return cross_entropy(model.head(hidden[counted]), targets[counted])
+
+
+def head_logprobs(
+    model: Any, hidden: Float[Tensor, "*batch D"], targets: Int[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Compute each target's log-probability from a model's last hidden states, as `head_cross_entropy` does.
+
+    Returns:
+        Log-probabilities in float32 or wider, 0 where the target is -100.
+    """
+    if not isinstance(model.head, Q4Linear):
+        return token_logprobs(hidden, head_weight(model), targets)
+    counted = counted_targets(targets, model.head.out_features)
+    losses = F.cross_entropy(model.head(hidden[counted]), targets[counted], reduction="none")
+    return losses.new_zeros(targets.shape).masked_scatter(counted, -losses)
 
 
 def head_weight(model: Any) -> Float[Tensor, "V D"]:

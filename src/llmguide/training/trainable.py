@@ -74,7 +74,7 @@ def _frozen(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if not parameter.requires_grad:
             yield name, parameter
-    for path, module in model.named_modules():
+    for path, module in model.named_modules(remove_duplicate=False):  # a tied head has two names
         if getattr(module, "has_constant_buffers", False):
             yield from ((f"{path}.{name}".lstrip("."), b) for name, b in module.named_buffers(recurse=False))
 

@@ -15,6 +15,7 @@ from torch import nn
 from llmguide.config import ModelConfig
 from llmguide.costs.memory import lora_params
 from llmguide.models import build, from_hf
+from llmguide.nn.q4 import Q4Linear, quantize_q4
 from llmguide.post_training.adapters._fused_lora import add_low_rank_
 from llmguide.post_training.adapters.lora import (
     adapter_names,
@@ -188,6 +189,14 @@ def test_qlora_trains_only_adapters_and_does_not_merge():
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
     with pytest.raises(ValueError, match="dequantize_model"):
         merge_lora(model)
+
+
+def test_an_adapter_on_4_bit_weights_does_not_merge():
+    layer = Q4Linear(*quantize_q4(torch.randn(8, 32)))
+    model = apply_lora(nn.Sequential(layer), rank=2, alpha=2, targets=["0"])
+    with pytest.raises(ValueError, match="4 bits"):
+        merge_lora(model)
+    assert remove_lora(model)[0] is layer
 
 
 def tied():

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from dataclasses import replace
 
 import peft
@@ -11,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from tests.models.test_models import tokens
 from tests.models.tiny import hf_model
 from tests.parity import assert_parity
+from tests.runtime.small_q4 import CONFIG, small_model
 from torch import nn
 
-from llmguide.models import build, from_hf
+from llmguide.models import build, from_hf, to_hf
 from llmguide.post_training.adapters.lora import adapter_state, apply_lora, lora_layers, set_adapter
 from llmguide.post_training.adapters.peft_files import load_adapter, save_adapter
 
@@ -219,3 +221,31 @@ def test_an_adapter_of_a_model_of_transformers_is_saved_too(tmp_path):
         against="peft.PeftModel.from_pretrained",
         atol=1e-5,
     )
+
+
+@pytest.mark.parity
+def test_an_adapter_on_4_bit_weights_is_saved_without_any_library(tmp_path, monkeypatch):
+    model = small_model()
+    dense = build(CONFIG)  # whose weights transformers can hold
+    names = [name.removesuffix(".weight") for name, _ in dense.named_parameters()]
+    layers = {name: model.get_submodule(name) for name in names}
+    state = {f"{name}.weight": getattr(layer, "base", layer).weight for name, layer in layers.items()}
+    dense.load_state_dict(state)
+    hf = to_hf(dense)
+    with monkeypatch.context() as patch:
+        for missing in ("transformers", "safetensors", "safetensors.torch"):
+            patch.setitem(sys.modules, missing, None)  # as in the tab
+        save_adapter(model, tmp_path)
+    ids = tokens(2, 12)
+    peer = peft.PeftModel.from_pretrained(hf, tmp_path)
+    with torch.no_grad():
+        assert (hf(ids).logits - model(ids)).abs().max() < 1e-5
+        with peer.disable_adapter():
+            assert (peer(ids).logits - model(ids)).abs().max() > 0.1
+        assert_parity(
+            model(ids),
+            peer(ids).logits,
+            of="llmguide.post_training.adapters.peft_files.save_adapter",
+            against="peft.PeftModel.from_pretrained",
+            atol=1e-5,
+        )

@@ -18,11 +18,13 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from llmguide.nn.q4 import Q4Linear
 from llmguide.post_training.adapters.lora_layer import Adapter, LoRALinear
 from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 from llmguide.post_training.adapters.targets import find_layers
 
-LINEAR = (nn.Linear, QuantizedLinear, LoRALinear)
+QUANTIZED = (QuantizedLinear, Q4Linear)
+LINEAR = (nn.Linear, *QUANTIZED, LoRALinear)
 
 
 def apply_lora(
@@ -85,7 +87,7 @@ def insert_adapter(model: nn.Module, adapters: dict[str, Adapter], name: str) ->
     for path, adapter in adapters.items():
         layer = model.get_submodule(path)
         if not isinstance(layer, LoRALinear):
-            assert isinstance(layer, nn.Linear | QuantizedLinear)
+            assert isinstance(layer, nn.Linear | QuantizedLinear | Q4Linear)
             layer = LoRALinear(layer).train(layer.training)
             model.set_submodule(path, layer)
         device = next(chain(layer.base.parameters(), layer.base.buffers())).device
@@ -138,7 +140,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
     layers = [layer for _, layer in lora_layers(model) if layer.active is not None]
     if not layers:
         raise ValueError(f"no adapter is active; call set_adapter with one of {adapter_names(model)}")
-    if any(isinstance(layer.base, QuantizedLinear) for layer in layers):
+    if any(isinstance(layer.base, QUANTIZED) for layer in layers):
         raise ValueError("merged weights cannot be stored in 4 bits: call dequantize_model first")
     for layer in layers:
         _add_delta(layer, +1)

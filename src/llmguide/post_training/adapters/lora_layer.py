@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from llmguide.nn.q4 import Q4Linear
 from llmguide.post_training.adapters._fused_lora import add_low_rank_
 from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 
@@ -127,7 +128,7 @@ class LoRALinear(nn.Module):
     [[12.0, -12.0]]
     """
 
-    def __init__(self, base: nn.Linear | QuantizedLinear):
+    def __init__(self, base: nn.Linear | QuantizedLinear | Q4Linear):
         super().__init__()
         self.base = base
         self.in_features = base.in_features

@@ -20,11 +20,12 @@ Refused with an error that names them: experts and routers of Mixtral, which are
 transformers; DoRA, trained biases, embeddings, fully trained modules, and initializations that change the
 base weight, as PiSSA does.
 
-Needs ``llmguide[hf]``.
+Reading needs ``llmguide[hf]``; writing needs no other package, so it works in the reader's tab too.
 """
 
 import json
 import re
+from contextlib import suppress
 from importlib import import_module
 from math import sqrt
 from pathlib import Path
@@ -33,11 +34,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmguide.files import replacing, write_json
+from llmguide.files import write_json
 from llmguide.models.gpt import GPT
 from llmguide.models.huggingface.config import config_to_hf
 from llmguide.models.huggingface.weights import CONV1D, CONV1D_QKV, EXPERTS, EXPERTS_GATE_UP, RULES, Rule
 from llmguide.models.llama import Llama
+from llmguide.models.q4_files import write_float32
 from llmguide.post_training.adapters.lora import adapter_names, insert_adapter, lora_layers
 from llmguide.post_training.adapters.lora_layer import Adapter, LoRALinear
 
@@ -114,8 +116,7 @@ def save_adapter(
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / WEIGHTS) as unfinished:
-        import_module("safetensors.torch").save_file(tensors, unfinished, metadata={"format": "pt"})
+    write_float32(folder / WEIGHTS, tensors)
     write_json(folder / CONFIG, config)
 
 
@@ -244,8 +245,10 @@ def _split(
 
 
 def _rules(model: GPT | Llama) -> tuple[str, list[Rule]]:
-    """Return the model's family in transformers, and its conversion rules."""
-    family = config_to_hf(model.config).model_type
+    """Return a family in transformers that names its layers as the model's does, and the conversion rules."""
+    family = {"rope": "llama", "alibi": "bloom"}.get(model.config.positions, "gpt2")
+    with suppress(ModuleNotFoundError):  # transformers, which refuses a model without a family
+        config_to_hf(model.config)
     return family, list(RULES[family](model.config, set()))
 
 

@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from llmguide.data.tokens.packing import in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, to_device
 from llmguide.post_training.chat import Message, Rendered, render_chat
-from llmguide.training.losses import head_weight, token_logprobs
+from llmguide.training.losses import head_logprobs
 
 
 class PreferencePair(NamedTuple):
@@ -183,7 +183,7 @@ def pair_logprobs(model: Any, batch: PreferenceBatch) -> tuple[Float[Tensor, " B
         empty completion.
     """
     targets = batch.targets
-    logprobs = token_logprobs(model.hidden(batch.inputs), head_weight(model), targets)
+    logprobs = head_logprobs(model, model.hidden(batch.inputs), targets)
     return logprobs.sum(dim=-1), (targets != IGNORE_INDEX).sum(dim=-1)
 
 

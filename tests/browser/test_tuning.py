@@ -1,0 +1,101 @@
+"""A cell that trains: its loss curve while it runs, a tab that is closed, and files to download."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from tests.browser.conftest import SITE
+from tests.browser.host import Host, serving
+from tests.browser.test_cells import PATIENCE, PLAIN, cell, open_page, run
+from tests.browser.test_pages import DESKTOP, PHONE, axe, window
+
+pytestmark = pytest.mark.browser
+
+TRAIN = """import torch
+from llmguide import ModelConfig, TrainConfig, apply_lora, build, train
+from llmguide.post_training.adapters.peft_files import save_adapter
+from llmguide.runs.tab import LossCurve, kept_folder, offer_files
+torch.manual_seed(0)
+model = build(ModelConfig(vocab_size=8, context_length=8, n_layers=1, d_model=16, n_heads=2))
+apply_lora(model, rank=2, alpha=4, targets=["q_proj", "up"])
+folder = kept_folder("tiny")
+options = {"schedule": "constant", "checkpoint_every": 1, "keep_last": 2, "log_every": 1}
+config = TrainConfig(n_steps=N_STEPS, context_length=8, **options)
+result = train(model, torch.arange(200) % 8, config, folder=folder, logger=LossCurve(folder))
+print(len(result.history), "steps")
+save_adapter(model, "adapter")
+offer_files("adapter")"""
+
+
+@contextmanager
+def hosting(n_steps: int) -> Iterator[Host]:
+    """A host of a page whose only cell trains a tiny model."""
+    html = (SITE / PLAIN / "index.html").read_text(encoding="utf-8")
+    code = TRAIN.replace("N_STEPS", str(n_steps))
+    block = (
+        '<div class="highlight run" data-cell="0" data-needs="torch" data-loads="core:6.4">'
+        f"<pre><code>{code}</code></pre></div>"
+    )
+    with serving() as host:
+        page = re.sub("</h1>.*</article>", lambda _: f"</h1>{block}</article>", html, flags=re.DOTALL)
+        host.answers[f"{PLAIN}/"] = page.encode()
+        yield host
+
+
+def step(page: Page) -> int:
+    """The last step of the curve."""
+    chart = cell(page, 0).locator(".cell-chart svg")
+    expect(chart).to_be_visible(timeout=PATIENCE)
+    return int((chart.get_attribute("aria-label") or "").split()[-1])
+
+
+def test_a_run_goes_on_where_a_closed_tab_left_it(browser: Browser) -> None:
+    with window(browser, DESKTOP, "dark") as context, hosting(100_000) as host:
+        page, problems = open_page(context, host, PLAIN)
+        cell(page, 0).locator(".cell-run").click()
+        expect(cell(page, 0).locator(".cell-chart path")).to_be_visible(timeout=PATIENCE)
+        page.wait_for_timeout(2000)
+        done = step(page)
+        assert done > 2
+        page.close()
+        page, more = open_page(context, host, PLAIN)
+        cell(page, 0).locator(".cell-run").click()
+        first = step(page)
+        assert first >= done  # the step after the last one that was stored, and those since
+        points = cell(page, 0).locator(".cell-chart path").get_attribute("d") or ""
+        assert points.count("L") >= done - 1, "the curve starts with the first step"
+        cell(page, 0).locator(".cell-run").click()
+        expect(page.locator("#cell-announcer")).to_contain_text("Stopped. Variables are kept")
+        stopped = step(page)
+        cell(page, 0).locator(".cell-run").click()
+        page.wait_for_timeout(2000)
+        assert step(page) >= stopped
+        assert not problems + more
+
+
+def test_files_of_a_run_are_downloaded_and_a_full_browser_says_so(browser: Browser, tmp_path: Path) -> None:
+    with hosting(3) as host, window(browser, PHONE) as context:
+        page, problems = open_page(context, host, PLAIN)
+        quota = {"origin": host.url.partition("/llmguide")[0], "quotaSize": 1000}
+        context.new_cdp_session(page).send("Storage.overrideQuotaForOrigin", quota)
+        assert "This browser could not store the run" in run(page, cell(page, 0))
+        result = cell(page, 0).locator(".cell-result")
+        expect(result).to_contain_text(
+            "3 steps\nadapter_config.json, 0.0 MB\nadapter_model.safetensors, 0.0 MB"
+        )
+        names = []
+        for link in result.get_by_role("link", name="Download").all():
+            with page.expect_download() as download:
+                link.click()
+            names.append(download.value.suggested_filename)
+            download.value.save_as(tmp_path / names[-1])
+        assert names == ["adapter_config.json", "adapter_model.safetensors"]
+        assert json.loads((tmp_path / names[0]).read_text())["r"] == 2
+        from safetensors.torch import load_file  # noqa: PLC0415  # slow to import
+
+        assert len(load_file(tmp_path / names[1])) == 4
+        assert not axe(page) + problems
