@@ -1,6 +1,6 @@
-"""With ``--keep DIR``, do not repeat a test that passed until something that it depends on changes.
+"""With ``--keep DIR``, skip a test that has passed until something that it depends on changes.
 
-What passed is kept in DIR, a file for each file of tests, under the hash of what they depend on:
+DIR holds a record for each file of tests: the tests that passed, with the hash of what they depend on:
 
 - the files that they import, and those that these import in turn (site_tools/cells/imports.py);
 - the package and all tests, if one of these files starts programs;
@@ -42,7 +42,7 @@ def key(test: Path, page: Path | None = None) -> str:
 
 @cache
 def _surroundings() -> str:
-    """What a test depends on beside the repository."""
+    """What a test depends on besides the repository."""
     local = os.environ.get("LLMGUIDE_DATA", "")
     manifest = Path(local) / "MANIFEST.tsv"
     settings = {name: value for name, value in os.environ.items() if name.startswith("LLMGUIDE_")}

@@ -41,7 +41,7 @@ def files(code: str) -> set[Path]:
 
 
 def closure(paths: Iterable[Path]) -> set[Path] | None:
-    """These files and all that they can run; None if that cannot be read from their source."""
+    """These files and all that they can import; None if their source does not tell."""
     wanted, found = set(paths), set[Path]()
     while wanted:
         path = wanted.pop()

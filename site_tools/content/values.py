@@ -7,7 +7,7 @@ _EXPRESSION = re.compile(r"\{\{ (?P<value>.+?) ?\}\}")
 
 
 def fill(text: str, names: dict[str, Any]) -> str:
-    """Put the values of its expressions into a text.
+    """Replace each expression in a text by its value.
 
     >>> fill("{{ n }} heads, {{ n / 3:.2f }} each", {"n": 2})
     '2 heads, 0.67 each'

@@ -1,7 +1,7 @@
 """``@quiz attention-cat`` shows an item of the quiz in place, below the passage that answers it.
 
-With its script (docs/js/quiz.js) it is a form; without, the choices are a list and the answer is folded below
-them. The pages of the quiz show their items in the same form.
+With its script (docs/js/quiz.js) it is a form; without it, the choices are a list and the answer is folded
+below them. The pages of the quiz show their items in the same form.
 """
 
 import json

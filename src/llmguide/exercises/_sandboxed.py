@@ -50,7 +50,7 @@ def serve(descriptor: int) -> None:
 
 
 def _enter(folder: str, descriptor: int, program: bytes, memory_mb: int, limit_s: int) -> None:
-    """Enter the sandbox, and send what one answer gives in each of the tests that the judge asks for."""
+    """Enter the sandbox, and send the results of one answer in the tests that the judge asks for."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(folder)
     null = os.open(os.devnull, os.O_RDWR)

@@ -52,10 +52,10 @@ Passes = Callable[[str], bool]
 
 
 def solve(ask: Ask, passes: Passes, budget: int) -> tuple[str | None, int]:
-    """Ask until an answer passes, one comes again, or the budget is spent.
+    """Ask until an answer passes, an answer repeats, or the budget is spent.
 
     Returns:
-        The answer that passed or None, and how often was asked.
+        The answer that passed, or None, and the number of calls of `ask`.
 
     >>> solve(slow_learner, three_or_more, 5)
     ('aaa', 3)
@@ -82,7 +82,7 @@ def stubborn(failed: list[str]) -> str:
 
 
 def three_or_more(answer: str) -> bool:
-    """Judge an answer: it must have at least three letters."""
+    """Return whether an answer has at least three letters."""
     return len(answer) >= 3
 
 
@@ -135,7 +135,7 @@ EXERCISES = (
             Mistake(
                 "call by call",
                 "each call is decided by itself",
-                "The winner must be a program. A majority on each call may come from different ones.",
+                "The winner must be a program. Majorities on different calls may be different programs.",
                 _by_call,
             ),
             Mistake(
@@ -189,8 +189,8 @@ EXERCISES = (
         "solve",
         "solve(ask, passes, budget): an agent's loop. ask(failed) returns an answer, given the list of those "
         "that failed, and passes(answer) tests it. Return (answer, n) for the first answer that passes, "
-        "where n is the number of calls of ask. Return (None, n) as soon as an answer comes that has failed "
-        "before, or when `budget` answers have failed.",
+        "where n is the number of calls of ask. Return (None, n) as soon as `ask` returns an answer that has "
+        "failed before, or when `budget` answers have failed.",
         solve,
         _solve_probes,
         (

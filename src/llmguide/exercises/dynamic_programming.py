@@ -133,7 +133,7 @@ EXERCISES = (
             ),
             Mistake(
                 "None for the amount 0",
-                "no coins at all are taken for no solution",
+                "the answer 0 is mistaken for no answer",
                 "The amount 0 needs 0 coins, so test with `is None`: 0 is false in Python.",
                 lambda coins, amount: coin_change(coins, amount) or None,
             ),

@@ -97,7 +97,7 @@ EXERCISES = (
             ),
         ),
         (
-            "Bring the rewards into a matrix with a group in each row.",
+            "Arrange the rewards in a matrix with one group per row.",
             "rewards.view(-1, group_size), then mean and standard deviation over dim 1, with keepdim=True.",
             "torch.std has Bessel's correction by default. Flatten the result.",
         ),

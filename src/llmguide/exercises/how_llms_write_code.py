@@ -160,7 +160,7 @@ EXERCISES = (
             Mistake(
                 "k times the fraction of passes",
                 "the fraction of passes is multiplied by k, up to 1",
-                "Choices with two passes are counted twice so. Count the choices without a pass instead.",
+                "This counts choices with two passes twice. Count the choices without a pass instead.",
                 lambda n, c, k: min(1.0, k * c / n),
             ),
         ),

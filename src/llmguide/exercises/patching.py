@@ -52,7 +52,7 @@ def patch_grid(
 def _same_position(
     layers: Sequence[Layer], clean: Tensor, corrupted: Tensor, metric: Callable[[Tensor], float]
 ) -> list[list[float]]:
-    """Take the inputs of the clean run for every depth."""
+    """Patch with the input of the clean run at every depth."""
     found = []
     for depth in range(len(layers) + 1):
         row = []

@@ -47,7 +47,7 @@ from llmguide.exercises.hidden import with_hidden_tests
 
 REQUIRED = ("limits", "capabilities", "landlock", "seccomp")
 LEAST_S, MOST_S = 2, 10  # processor time that an answer may take in all its tests, in seconds
-TIMES_SOLUTION = 20  # an answer may take LEAST_S and so many times the time of the solution
+TIMES_SOLUTION = 20  # an answer may take LEAST_S plus this many times the time of the solution
 CLOCK_S = 30  # seconds that all tests of an answer may take on the clock
 _STOPPED = "stopped"  # the mistake of an answer that ended without results
 _START_S = 300.0  # seconds to import torch on a busy machine
@@ -183,10 +183,10 @@ class _Fork:
         self._started = time.monotonic()
 
     def run(self, asked: Exercise, source: str, own: Mapping[str, str], seed: int | None = None) -> Grade:
-        """Run the tests of an exercise, which are the hidden ones of a seed if one is given."""
+        """Run the tests of an exercise; `seed` is that of its hidden tests, None for the public ones."""
         job = {"name": asked.name, "source": source, "own": dict(own), "seed": seed}
         self._end.settimeout(_START_S)
-        with contextlib.suppress(ConnectionError):  # that it has ended is noticed when its reply is awaited
+        with contextlib.suppress(ConnectionError):  # if the fork has ended, `receive` reports it
             self._end.sendall(json.dumps(job).encode() + b"\n")
         try:
             return graded(asked, self.receive(CLOCK_S + self._limit_s))

@@ -79,7 +79,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_float32(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write float32 tensors as a safetensors file, whole or not at all, without a library.
+    """Write float32 tensors as a safetensors file, atomically and without a library.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

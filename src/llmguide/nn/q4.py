@@ -213,7 +213,7 @@ def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
 def dequantize_q4(model: nn.Module) -> nn.Module:
     """Replace every `Q4Linear` by a linear layer with the dequantized weight, in place.
 
-    A weight then takes 32 bits instead of about 4.5, and no use of it has to wait for its dequantization.
+    A weight then takes 32 bits instead of about 4.5, but it is not dequantized again at each use.
     A `Q4Embedding` stays in 4 bits, because it dequantizes only the rows of its input.
 
     Returns:

@@ -1,7 +1,7 @@
 """A reader's own examples, written as plain tuples: conversations of one turn, and preference pairs.
 
-`llmguide.post_training.chat.render_chat` takes whole conversations. These functions take what someone types
-into a page, and their errors name the example to change.
+`llmguide.post_training.chat.render_chat` takes whole conversations. These functions take what a reader
+types into a page, and their errors name the example to change.
 
 Leaves out: system messages and conversations of several turns.
 """
@@ -56,8 +56,8 @@ def render_preferences(
         The tokenized pairs.
 
     Raises:
-        ValueError: There is no example, or one has an empty text, is too long, or prefers a response to
-            itself; the message names it.
+        ValueError: There is no example, or one has an empty text, is too long, or has the same response
+            twice; the message names it.
     """
     _require_texts(examples)
     for i, example in enumerate(examples, 1):

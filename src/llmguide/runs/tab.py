@@ -1,4 +1,4 @@
-"""What a training run in the reader's tab needs beside `llmguide.training.train`.
+"""What a training run in the reader's tab needs besides `llmguide.training.train`.
 
 A tab can be closed at any time, has no terminal, and its files are out of the reader's reach. So a run plots
 its loss curve under the cell, writes its checkpoints to a folder that the browser keeps, and offers the files
@@ -22,14 +22,14 @@ KEPT = Path("/kept")  # exists in the tab only
 
 
 def kept_folder(name: str, *content: Any) -> Path:
-    """Return a folder for the checkpoints of a run, which is found again after the tab was closed.
+    """Return the checkpoint folder of a run, which outlives the tab.
 
     Another run of the same name, with other content, is deleted, so that training starts from scratch with
     new examples.
 
     Args:
         name: Name of the run.
-        content: What the run depends on, such as its examples; whatever JSON can hold.
+        content: Values that the run depends on, such as its examples, of types that JSON can hold.
 
     Returns:
         The folder, in the browser's storage or, outside the tab, below the working directory.
@@ -46,7 +46,7 @@ def offer_files(folder: str | Path) -> None:
     """Print name and size of each file in a folder, and show a link to download it under the cell.
 
     Args:
-        folder: Folder whose files to offer; those in its folders are left out.
+        folder: Folder whose files to offer; those in subfolders are left out.
     """
     for path in sorted(Path(folder).iterdir()):
         if path.is_file():
@@ -56,10 +56,10 @@ def offer_files(folder: str | Path) -> None:
 
 
 class LossCurve:
-    """Plots the loss under the cell while a run goes on; a logger for `llmguide.training.train`.
+    """Plots the loss under the cell during a run; a logger for `llmguide.training.train`.
 
     Args:
-        folder: Checkpoint folder of the run, whose earlier steps are plotted too; None: there are none.
+        folder: Checkpoint folder of the run, whose earlier steps are plotted too; None: no earlier steps.
 
     >>> curve = LossCurve()
     >>> curve.log(1, {"loss": 2.5})

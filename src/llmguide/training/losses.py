@@ -148,9 +148,9 @@ def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
 def head_cross_entropy(
     model: Any, hidden: Float[Tensor, "*batch D"], targets: Int[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
-    """Compute the mean cross-entropy of a model's last hidden states, by the form that suits its output head.
+    """Compute the mean cross-entropy of a model's last hidden states, in the form that suits its output head.
 
-    The weight of a 4-bit head is never held at once, but the logits of all unmasked targets are.
+    A 4-bit head is never dequantized as a whole, but the logits of all unmasked targets are held at once.
 
     Args:
         model: A decoder of `llmguide.models`.

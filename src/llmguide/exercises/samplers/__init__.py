@@ -1,6 +1,6 @@
 """Samplers of arguments for hidden tests, by exercise, for those whose public inputs were chosen by hand.
 
-Only `release-kind` has none, because its public tests are all inputs that there are.
+Only `release-kind` has none, because its public tests cover every input.
 """
 
 from llmguide.exercises.samplers import models, programs, text, training
