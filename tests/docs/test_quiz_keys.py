@@ -88,6 +88,7 @@ KEYS = {
     "retrieval-gain": lambda rank: math.log(2) / math.log(rank + 1),
     "retrieval-cosine": lambda a, b, c, d: math.cos(math.atan2(b, a) - math.atan2(d, c)),
     "projects-mixture": lambda a, b: 100 / (1 + math.sqrt(a / b)),
+    "projects-replay-trade": lambda cost, saving: 100 / (1 + saving / cost),
 }
 # Numbers of a text that are no values of the question, such as a temperature of 0 or a unit.
 DROPPED = {
