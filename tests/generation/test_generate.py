@@ -490,6 +490,24 @@ def test_a_sampler_of_ones_own_chooses_the_tokens():
 
 
 @pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        (torch.zeros(2, 1, dtype=torch.long), r"returned \(2, 1\) of torch.int64; .* \(2,\) of torch.int64"),
+        (torch.tensor([0.7, 3.9]), r"returned \(2,\) of torch.float32"),
+        (torch.tensor(1), r"returned \(\) of torch.int64"),
+        ([0, 1], r"returned \[0, 1\]"),
+        (None, "returned None"),
+        (torch.tensor([0, 10**6]), r"returned \[0, 1000000\]; ids of the vocabulary are 0 to \d+"),
+        (torch.tensor([-1, 0]), r"returned \[-1, 0\]"),
+    ],
+)
+def test_what_a_sampler_returns_is_checked(token, message):
+    model = from_hf(hf_model("gpt2"))
+    with pytest.raises(ValueError, match=message):
+        generate(model, prompts(2, 3), 1, sampler=lambda logits, seen, generator: token)
+
+
+@pytest.mark.parametrize(
     ("ids", "n", "options", "message"),
     [
         (prompts(1, 60), 6, {}, "60 and 6 new tokens exceed the 64 positions"),

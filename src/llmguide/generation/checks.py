@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import cast
 
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmguide import arguments
@@ -67,3 +68,13 @@ def check_request(
             f"a prompt of {longest} and {max_new_tokens} new tokens exceed the {config.context_length} "
             "positions of the model; crop the prompt" + (f" or add {room} at most" if room > 0 else "")
         )
+
+
+def check_sampled(token: object, logits: Float[Tensor, "B V"]) -> None:
+    """Raise ValueError unless a reader's sampler returned one token of the vocabulary for each row."""
+    rows, size = logits.shape
+    if not isinstance(token, Tensor) or token.dtype != torch.long or token.shape != (rows,):
+        found = f"{tuple(token.shape)} of {token.dtype}" if isinstance(token, Tensor) else f"{token!r:.60}"
+        raise ValueError(f"the sampler returned {found}; return an id for each row, ({rows},) of torch.int64")
+    if token.min() < 0 or token.max() >= size:
+        raise ValueError(f"the sampler returned {token.tolist()}; ids of the vocabulary are 0 to {size - 1}")

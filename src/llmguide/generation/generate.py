@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from llmguide.generation.checks import check_request
+from llmguide.generation.checks import check_request, check_sampled
 from llmguide.generation.sampling import Sampler
 from llmguide.generation.steps import CachedSteps, LanguageModel, encode_source, next_logits
 from llmguide.models.decoder import Decoder
@@ -79,7 +79,7 @@ def generate(
 
     Raises:
         ValueError: The model is an encoder, the text would exceed the learned positions, dropout is active,
-            or an argument is out of range.
+            or an argument or what a sampler returns is out of range.
 
     >>> from llmguide import generate
     >>> def successor(ids):  # a model that is sure of the next number
@@ -146,6 +146,8 @@ def stream(
     for n in range(T, end):
         logits = score(text[:, :n], None if mask is None else mask[:, :n])
         token = sampler(logits, seen[:, :n], generator)
+        if not isinstance(sampler, Sampler):
+            check_sampled(token, logits)
         if eos_id is not None:
             token = token.masked_fill(ended, eos_id)
             ended |= token == eos_id

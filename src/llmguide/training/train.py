@@ -115,7 +115,8 @@ def train(
     Args:
         model: Model from ids ``(B, T)`` to logits ``(B, T, V)``. Batches are moved to its device.
         data: Token ids of one long text, a source of batches, or a `torch.utils.data.Dataset` or
-            `DataLoader` (see `llmguide.training.torch_data` for their items and for resuming).
+            `DataLoader` (see `llmguide.training.torch_data` for their items and for resuming). A loader's
+            batches must have `config.batch_size` sequences.
         config: Training hyperparameters.
         validation: Held-out data, evaluated every `config.eval_every` steps and at the end.
         folder: Checkpoint folder. If it holds checkpoints, the run continues from the newest intact one.

@@ -115,8 +115,9 @@ def dpo_loss(
     Args:
         policy_chosen: Log-probability of each chosen completion under the policy.
         policy_rejected: Log-probability of each rejected completion under the policy.
-        ref_chosen: Log-probability of each chosen completion under the reference model.
-        ref_rejected: Log-probability of each rejected completion under the reference model.
+        ref_chosen: Log-probability of each chosen completion under the reference model, computed without
+            gradients.
+        ref_rejected: Log-probability of each rejected completion under the reference model, likewise.
         beta: KL coefficient, above 0; smaller values let the policy move further from the reference model.
         label_smoothing: Probability that a label is flipped, below 0.5; above 0 the optimal margin is finite.
 
