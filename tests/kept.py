@@ -118,16 +118,16 @@ class _Keeper:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        kept = []
+        kept, wanted = [], []
+        key_of, passed = cache(key), cache(self._passed)
         for item in items:
-            file = item.nodeid.partition("::")[0]
-            self.keys[item.nodeid] = key(item.path, _page_of(item))
-            if self._passed(file).get(item.nodeid) == self.keys[item.nodeid]:
-                kept.append(item)
+            self.keys[item.nodeid] = key_of(item.path, _page_of(item))
+            is_kept = passed(item.nodeid.partition("::")[0]).get(item.nodeid) == self.keys[item.nodeid]
+            (kept if is_kept else wanted).append(item)
         if kept:
             self.left_out = len(kept)
             self.config.hook.pytest_deselected(items=kept)
-            items[:] = [item for item in items if item not in set(kept)]
+            items[:] = wanted
 
     def pytest_sessionfinish(self, session: Any) -> None:
         if self.is_worker:
