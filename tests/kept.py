@@ -152,5 +152,5 @@ class _Keeper:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         terminalreporter.write_line(
-            f"{self.left_out} tests passed before, and nothing that they depend on has changed"
+            f"{self.left_out} tests were not repeated: they passed, and their inputs have not changed since"
         )
