@@ -42,7 +42,7 @@ def apply_lora(
     Called again with another name, it adds a second adapter, which becomes the active one.
     `llmguide.post_training.adapters.peft_files.save_adapter` writes an adapter for PEFT. A checkpoint that
     transformers' own ``Trainer`` writes is good for resuming only: ``from_pretrained`` would not find the
-    weights of the adapted layers in it and initialize them anew.
+    weights of the adapted layers in it and initialize them again.
 
     Args:
         model: Any model; its linear layers may be quantized.
