@@ -115,7 +115,7 @@ def test_cells_from_the_first_that_needs_a_model_name_it_and_do_not_run_on_a_sit
         return re.findall(r'data-cell="\d" (.*?)}', "\n".join(cells._Cells(Markdown()).run(PAGE.split("\n"))))
 
     loads = 'data-needs="torch" data-loads="core:6.4 torch:3.1"'
-    model = 'data-models="smollm2-135m-instruct:SmolLM2-135M-Instruct:78.1:600"'
+    model = f'data-models="smollm2-135m-instruct:SmolLM2-135M-Instruct:78.1:{models.MODELS[0].memory}"'
     first, *others = shown([{"name": "smollm2-135m-instruct", "megabytes": 78.1}])
     assert first == loads
     assert others == 2 * [f"{loads} {model}"]
