@@ -21,7 +21,7 @@ def array_matmul(x, y):
         kernel is None
         or not x.dtype == y.dtype == np.float32
         or min(x.ndim, y.ndim) < 2
-        or x.shape[-2] < 4
+        or x.shape[-2] < 2
         or x.shape[-1] != y.shape[-2]
     ):
         return np.matmul(x, y)

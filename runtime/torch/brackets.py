@@ -195,7 +195,8 @@ def _copy_into(target, value):
     while array.ndim > len(shape) and array.shape[0] == 1:
         array = array[0]
     try:
-        array = np.broadcast_to(array, shape)
+        if array.shape != shape:
+            array = np.broadcast_to(array, shape)
     except ValueError:
         raise RuntimeError(
             f"The expanded size of the tensor ({shape[-1] if shape else 1}) must match the existing size "

@@ -1,5 +1,7 @@
 """Parts of a tensor along its axes; they share its memory."""
 
+from itertools import accumulate
+
 import numpy as np
 
 from torch.autograd.record import record, record_many, view
@@ -78,7 +80,7 @@ def split(tensor, split_size_or_sections, dim=0):
                 f"dimension {dim}), but got split_sizes={sizes}"
             )
         title = "SplitWithSizesBackward0"
-    ends = np.cumsum(sizes).tolist()
+    ends = accumulate(sizes)
     index = [(slice(None),) * dim + (slice(end - size, end),) for size, end in zip(sizes, ends, strict=True)]
     return _parts(tensor, index, title, lambda gs: cat(gs, dim))
 

@@ -18,6 +18,7 @@ from llmguide.generation.steps import new_cache, next_logits
 from llmguide.models import Llama, Transformer, build
 from llmguide.models.encoder_decoder import Reading
 from llmguide.nn.kv_cache import KVCache
+from llmguide.nn.q4 import Q4Linear, quantize_q4
 
 MODELS = CONFIGS | {
     "post-norm llama": ModelConfig(
@@ -84,6 +85,23 @@ def test_bfloat16_is_as_close_to_float32_as_the_model(name, tokens_hint):
     with torch.no_grad():
         exact, rounded = model(ids)[:, 3:], half(ids)[:, 3:].float()
     steps = logits_of_steps(half, ids, None, prompt=4, rows=2, tokens=tokens_hint).float()
+    assert (steps - exact).square().mean() < 2 * (rounded - exact).square().mean()
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_steps_with_4_bit_weights(rows):
+    """In float32 as the model; in bfloat16, by another kernel, about as close to it as the model is."""
+    config = MODELS["llama"].replace(d_model=64, d_ff=96, n_heads=4, n_kv_heads=2)
+    model, ids = lively(build(config)), tokens(rows, 12)
+    for name, module in list(model.blocks.named_modules()):
+        if isinstance(module, nn.Linear):
+            model.blocks.set_submodule(name, Q4Linear(*quantize_q4(module.weight.detach())))
+    half = deepcopy(model).bfloat16()
+    with torch.no_grad():
+        exact, rounded = model(ids)[:, 3:], half(ids)[:, 3:].float()
+        steps = logits_of_steps(model, ids, None, prompt=4, rows=rows)
+        torch.testing.assert_close(steps, exact, atol=1e-5, rtol=1e-5)
+        steps = logits_of_steps(half, ids, None, prompt=4, rows=rows).float()
     assert (steps - exact).square().mean() < 2 * (rounded - exact).square().mean()
 
 

@@ -91,9 +91,10 @@ def _ungroup(grad, groups):
 
 def _check(query, key, value, mask, enable_gqa):
     three = "query.{0}: {1} key.{0}: {2} and value.{0}: {3} instead."
-    dtypes = [t.dtype for t in (query, key, value)]
-    ndims = [t.ndim for t in (query, key, value)]
-    if len(set(dtypes)) > 1:
+    dtypes = query.dtype, key.dtype, value.dtype
+    shapes = q, k, v = query._array.shape, key._array.shape, value._array.shape
+    ndims = len(q), len(k), len(v)
+    if not dtypes[0] is dtypes[1] is dtypes[2]:
         raise RuntimeError(
             "Expected query, key, and value to have the same dtype, but got "
             + three.format("dtype", *map(c_name, dtypes))
@@ -110,14 +111,14 @@ def _check(query, key, value, mask, enable_gqa):
             "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
             f"{c_name(mask.dtype)} and  query.dtype: {c_name(query.dtype)} instead."
         )
-    if enable_gqa and query.shape[-3] % key.shape[-3]:
+    if enable_gqa and q[-3] % k[-3]:
         raise RuntimeError("Number of heads in key and value must divide the number of heads in ")
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    if q[-1] != k[-1] or k[-2] != v[-2]:
         raise RuntimeError(
-            f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}: query and key "
-            "must be equally wide (last axis), key and value equally long (last but one)"
+            f"query {q}, key {k}, value {v}: query and key must be equally wide (last axis), key and value "
+            "equally long (last but one)"
         )
-    batches = [tuple(t.shape[: -3 if enable_gqa else -2]) for t in (query, key, value)]
+    batches = [shape[: -3 if enable_gqa else -2] for shape in shapes]
     for a, b in (batches[:2], batches[::2]):
         for i, (m, n) in enumerate(zip(a[::-1], b[::-1], strict=False), start=1):
             if m != n and 1 not in (m, n):

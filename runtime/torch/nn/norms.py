@@ -81,17 +81,18 @@ def _checked(input, normalized_shape, *parameters):
             "but got normalized_shape = []"
         )
     for name, parameter in zip(("weight", "bias"), parameters, strict=False):
-        if parameter is not None and parameter.shape != shape:
+        if parameter is not None and parameter._array.shape != shape:
             raise RuntimeError(
                 f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
                 f"{list(parameter.shape)} and normalized_shape = {list(shape)}"
             )
-    if input.ndim < len(shape) or tuple(input.shape[input.ndim - len(shape) :]) != shape:
+    array = input._array
+    if array.ndim < len(shape) or array.shape[array.ndim - len(shape) :] != shape:
         raise RuntimeError(
             f"Given normalized_shape={list(shape)}, expected input with shape "
             f"[*{''.join(f', {size}' for size in shape)}], but got input of size{list(input.shape)}"
         )
-    return shape, packed(input._array).reshape((-1, math.prod(shape)) if 0 not in shape else (0, 0))
+    return shape, packed(array).reshape((-1, math.prod(shape)) if 0 not in shape else (0, 0))
 
 
 def _flat(parameter):

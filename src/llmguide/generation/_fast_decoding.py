@@ -33,6 +33,7 @@ from llmguide.models.encoder_decoder import Reading
 from llmguide.models.gpt import GPT
 from llmguide.models.inputs import AttentionMask, n_visible_keys, token_positions, visible_keys
 from llmguide.models.llama import Llama
+from llmguide.nn._int4 import has_int4_kernel
 from llmguide.nn._linear import Linear, processor
 from llmguide.nn.attention import MultiHeadAttention
 from llmguide.nn.feed_forward import FeedForward, activate, swiglu
@@ -174,15 +175,16 @@ def _self_attention(
     has_norms = type(module.q_norm) is not nn.Identity
     q_norm, k_norm = _norm(module.q_norm), _norm(module.k_norm)
     K = module.k_proj.out_features // E
-    parts = [module.q_proj.out_features // E, K, K]
+    H = module.q_proj.out_features // E
 
     def attend(x: Tensor, now: _Now) -> Tensor:
         B = len(x)
-        q, k, v = torch.split(project(x).view(B, -1, 1, E), parts, dim=1)
+        qk, v = torch.split(project(x).view(B, -1, 1, E), (H + K, K), dim=1)
         if has_norms:
-            q, k = q_norm(q), k_norm(k)
+            qk = torch.cat((q_norm(qk[:, :H]), k_norm(qk[:, H:])), dim=1)
         if now.rope is not None:
-            q, k = (_rotate(heads.view(B, -1, 2, E // 2), *now.rope).view(B, -1, 1, E) for heads in (q, k))
+            qk = _rotate(qk.view(B, -1, 2, E // 2), *now.rope).view(B, -1, 1, E)
+        q, k = torch.split(qk, (H, K), dim=1)
         k, v = now.cache.append(layer, k, v)
         if q.shape[1] != K:
             q = q.reshape(B, K, -1, E)
@@ -280,10 +282,13 @@ def _in_parts(w: Tensor, b: Tensor | None) -> Callable[[Tensor], Tensor]:
 
 def _beside(layers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
     """Concatenate the results of layers."""
+    if all(type(layer) is Q4Linear for layer in layers):
+        quantized = cast(Sequence[Q4Linear], layers)
+        if len(layers) > 1 and not has_int4_kernel(quantized[0]):  # which takes copies
+            quantized = (stack_q4(quantized),)
+        layers = [layer.prepared() for layer in quantized]
     if len(layers) == 1:
         return layers[0]
-    if all(type(layer) is Q4Linear for layer in layers):
-        return stack_q4(cast(Sequence[Q4Linear], layers))
     return lambda x: torch.cat([layer(x) for layer in layers], dim=-1)
 
 

@@ -16,15 +16,17 @@ is 8 words, and weight ``8 k + j`` is nibble ``k`` of word ``j``. So a block is 
 shift of it makes 8 neighboring weights.
 
 In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits. Where gradients are
-recorded it multiplies in float32 instead, by rows that q4_rows.ts dequantizes.
+recorded it multiplies in float32 instead, by rows that q4_rows.ts dequantizes. Outside the tab, the decoding
+steps of a model in bfloat16 call torch's kernel for 4-bit weights (`llmguide.nn._int4`).
 
 A matrix whose rows are not equally important, such as an embedding, may store the rounding errors of its
-first rows as a second matrix in 4 bits. Leaves out: training the weights, and kernels for native processors.
+first rows as a second matrix in 4 bits. Leaves out: training the weights.
 
 Reference: the quantization types of llama.cpp, ``ggml-quants.c``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -32,6 +34,7 @@ import torch
 from jaxtyping import Float, Float32, Int, Int16, UInt8
 from torch import Tensor, nn
 
+from llmguide.nn._int4 import has_int4_kernel, int4_product
 from llmguide.nn._linear import Linear, linear
 
 try:  # in the tab, from kernels.mjs
@@ -42,6 +45,11 @@ except ImportError:
 
 BLOCK = 32  # weights that share a scale and a zero point
 ROWS = 4096  # of a large matrix that are dequantized at once
+
+
+@lru_cache(maxsize=4)
+def _scratch(size: int) -> Float32[Tensor, " size"]:
+    return torch.empty(size)
 
 
 class Q4Linear(nn.Module):
@@ -109,22 +117,34 @@ class Q4Linear(nn.Module):
     def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
         """Multiply by the dequantized weight, some rows of it at a time, or call the kernel of the tab."""
         if kernel and x.shape[-1:] == (self.in_features,) and not torch.is_grad_enabled():
-            return self._by_kernel(x.float().contiguous())
+            return self.prepared()(x)
         apply: Any = _DequantizedProduct.apply  # torch leaves it untyped
         out: Tensor = apply(x, self)
         return out
 
-    def _by_kernel(self, x: Float32[Tensor, "*batch D_in"]) -> Float32[Tensor, "*batch D_out"]:
-        n, n_blocks = x.numel() // self.in_features, self.codes.shape[1]
-        y = torch.empty(*x.shape[:-1], self.out_features)
-        eights = (min(n, 64) + 7) // 8  # of inputs that are in 16 bits at the same time
-        scratch = torch.empty((68 + 136 * eights) * n_blocks + 80)
+    def prepared(self) -> Callable[[Tensor], Tensor]:
+        """Return a function that computes the same, for many calls without gradients."""
+        if not kernel:
+            return int4_product(self) if has_int4_kernel(self) else self
         weights = (self.codes, self.scales, self.zeros, self.row_scales)
-        at = [tensor.data_ptr() for tensor in (*weights, y, scratch)]
-        kernel(x.data_ptr(), n, n_blocks, self.out_features, *at)
-        if self.correction is not None:
-            y[..., : self.correction.out_features] += self.correction(x)
-        return y
+        places = [tensor.data_ptr() for tensor in weights]
+        D_in, D_out, n_blocks = self.in_features, self.out_features, self.codes.shape[1]
+        correction = None if self.correction is None else self.correction.prepared()
+
+        def multiply(x: Float[Tensor, "*batch D_in"], _: Any = weights) -> Float32[Tensor, "*batch D_out"]:
+            # the weights are an argument so that they stay in their places
+            x = x.float().contiguous()
+            n = x.numel() // D_in
+            y = torch.empty(*x.shape[:-1], D_out)
+            eights = (min(n, 64) + 7) // 8  # of inputs that are in 16 bits at the same time
+            scratch = _scratch((68 + 136 * eights) * n_blocks + 80)
+            kernel(x.data_ptr(), n, n_blocks, D_out, *places, y.data_ptr(), scratch.data_ptr())
+            if correction is not None:
+                corrections = correction(x)
+                y[..., : corrections.shape[-1]] += corrections
+            return y
+
+        return multiply
 
     def _rows_by_kernel(self, at: slice) -> Float32[Tensor, "n D_in"]:
         start, end, step = at.indices(self.out_features)
@@ -182,9 +202,9 @@ class Q4Embedding(nn.Module):
         """The dequantized table."""
         return self.table.weight
 
-    def forward(self, ids: Int[Tensor, "*batch"]) -> Float32[Tensor, "*batch D"]:
+    def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch D"]:
         """Dequantize the row of each id."""
-        return self.table.rows(ids.flatten()).view(*ids.shape, -1)
+        return self.table.rows(ids.flatten()).view(*ids.shape, -1).to(self.table.row_scales.dtype)
 
 
 def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
