@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.tab import IN_BACKEND
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.sync_api import BrowserContext, CDPSession, Page, sync_playwright
 from site_tools import DOCS, RUNTIME
 from tests.browser.conftest import FLAGS
 from tests.browser.host import serving
@@ -42,6 +42,29 @@ model, tokenizer = open_model("{NAME}-q4")
 ids = tokenizer.encode({TEXT!r})[:{N_PROMPT}]
 print(tokenizer.decode(ids))
 """
+FIRST = f"""
+import torch
+from llmguide import generate
+from llmguide.runs.resolve import open_model
+model, tokenizer = open_model("{NAME}-q4")
+generate(model, torch.tensor([tokenizer.encode("The capital of France is")]), 1, temperature=0)
+"""
+RECORDED = """
+import time
+from llmguide import record_activations
+
+prompt, times = torch.tensor([ids]), []
+for compute in (model, lambda x: record_activations(model, x)):
+    started = time.perf_counter()
+    with torch.no_grad():
+        compute(prompt)
+    times.append(time.perf_counter() - started)
+print(times[1] / times[0])
+"""
+PREPARE = """async () => {
+  const { prepare } = await import(new URL("../../runtime/backend.js", location).href);
+  await prepare("torch");
+}"""
 OURS = "generate(model, torch.tensor([ids]), {}, temperature=0)"
 AGREED = """async code => {
   const { run } = await import(new URL("../../runtime/backend.js", location).href);
@@ -141,6 +164,24 @@ def peak(session: CDPSession) -> float:
     return max(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
 
+def first_token(context: BrowserContext, ours: str, *, is_prepared: bool) -> float:
+    """Seconds from a click on a new page to the first token, with the weights stored.
+
+    A page prepares Python when a pointer rests on a Run button, or if an earlier page of the visit ran code.
+    """
+    page = context.new_page()
+    page.goto(ours)
+    page.wait_for_timeout(1000)
+    if is_prepared:
+        page.evaluate(PREPARE)
+        page.wait_for_timeout(8000)
+    started = time.perf_counter()
+    _run(page, AGREED, FIRST)
+    elapsed = time.perf_counter() - started
+    page.close()
+    return elapsed
+
+
 def main() -> None:
     """Print the medians of each, and of the ratio of the pairs."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -152,11 +193,17 @@ def main() -> None:
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS
         )
         session = browser.new_browser_cdp_session()
-        page = browser.new_page()
+        context = browser.new_context()
+        page = context.new_page()
         page.goto(ours)
         prompt = _run(page, AGREED, LOAD).removesuffix("\n")
         _run(page, IN_BACKEND, OURS.format(N_NEW))
         print(f"peak memory of our page: {peak(session):.0f} MB")
+        ratios = [float(_run(page, IN_BACKEND, RECORDED)) for _ in range(REPEATS)]
+        print(f"forward pass with all activations, times one without: {_spread(ratios)}")
+        for is_prepared in (False, True):
+            seconds = [first_token(context, ours, is_prepared=is_prepared) for _ in range(REPEATS)]
+            print(f"first token, s, {'' if is_prepared else 'not '}prepared: {_spread(seconds)}", flush=True)
         for threads in (1, 2):
             peer = browser.new_page()
             peer.goto(theirs)
@@ -165,6 +212,10 @@ def main() -> None:
             _compare(session, page, peer, prompt, threads)
             peer.close()
         browser.close()
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def _compare(session: CDPSession, page: Page, peer: Page, prompt: str, threads: int) -> None:

@@ -1,5 +1,6 @@
 // Python in the reader's tab: starts Pyodide, loads what a run needs, and hands messages to session.py.
 
+import { unpack } from "./archives.mjs";
 import { Downloads } from "./downloads.mjs";
 import { Interrupts, isGood } from "./interrupts.mjs";
 import { restoreFiles, watchFiles } from "./kept_files.mjs";
@@ -9,6 +10,9 @@ import { dropSnapshot, keepSnapshot, readSnapshot } from "./snapshot.mjs";
 
 const VENDOR = new URL("../assets/vendor/", import.meta.url);
 const STEPS = ["core", "torch", "figure"]; // each holds what the one before it holds
+// What numpy, torch's subset and the guide import, as far as it is Python alone.
+const SNAPSHOT_IMPORTS =
+  "ctypes, email.parser, importlib.metadata, jinja2.sandbox, multiprocessing, pickle, platform, statistics, tomllib, unittest.mock";
 const OPTIONS = { env: { HOME: "/home/pyodide", MPLBACKEND: "svg" } };
 
 let runtime; // resolves to what runtime.json lists
@@ -97,11 +101,11 @@ async function start(address) {
     const archive = get(new URL(guide, VENDOR), "The guide's own code").then((response) => read(response, "The guide's own code"));
     const { loadPyodide } = await import(`${indexURL}pyodide.mjs`);
     const found = await load(loadPyodide, indexURL, key);
-    found.pyodide.unpackArchive(await archive, "bztar", { extractDir: "/guide" });
+    await unpack(found.pyodide.FS, await archive, "/guide");
     return found;
   });
   if (!restored) {
-    pyodide.runPython("import hashlib, json, signal, sys, time\nsys.path.insert(0, '/guide')\nimport session");
+    pyodide.runPython(`import sys; sys.path.insert(0, "/guide"); import session, ${SNAPSHOT_IMPORTS}`);
     keepSnapshot(key, pyodide.makeMemorySnapshot());
   }
   await addKernels(pyodide, memory, pyodide.FS.readFile("/guide/torch/kernels.wasm"));
@@ -110,7 +114,8 @@ async function start(address) {
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
   const [handle, sha256] = pyodide.runPython(`
-import hashlib, json, session, signal, sys, time
+import hashlib, json, random, session, signal, sys, time
+random.seed()  # not the state of the snapshot
 _session = session.Session(lambda message: post_json(json.dumps(message)))
 signal.signal(signal.SIGINT, _session.interrupt)
 
@@ -202,7 +207,8 @@ async function provide(pyodide, sha256, message) {
       }
     }
     for (const [index, { url }] of part.wheels.entries()) {
-      pyodide.unpackArchive(archives[index], url.endsWith(".whl") ? "wheel" : "bztar", { extractDir: "/guide" });
+      if (url.endsWith(".tgz")) await unpack(pyodide.FS, archives[index], "/guide");
+      else pyodide.unpackArchive(archives[index], url.endsWith(".whl") ? "wheel" : "bztar", { extractDir: "/guide" });
     }
     unpacked.add(name);
     fetched.delete(name);

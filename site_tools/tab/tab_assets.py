@@ -6,6 +6,7 @@ extra that few cells need, the language models, the editor, and the scheduler of
 run downloads is measured here and stands in runtime.json, which pages and worker read.
 """
 
+import bz2
 import gzip
 import hashlib
 import importlib.util
@@ -77,13 +78,19 @@ def installed(name: str) -> Path:
 def archive(files: Iterable[tuple[str, Path]]) -> bytes:
     """A tar whose bytes depend on the content alone; compressed as one, it is a third smaller than a zip."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:bz2") as target:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as target:
         for name, path in files:
             member = tarfile.TarInfo(name)
             content = path.read_bytes()
             member.size = len(content)
             target.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def compressed(content: bytes) -> tuple[bytes, str]:
+    """Compress a tar, and name the suffix: .tgz, which browsers unpack fast, unless a .tbz is 30% smaller."""
+    fast, small = gzip.compress(content, mtime=0), bz2.compress(content)
+    return (small, ".tbz") if len(small) < 0.7 * len(fast) else (fast, ".tgz")
 
 
 def _place_core(found: dict[str, Path]) -> str:
@@ -113,10 +120,13 @@ def _place(name: str, files: Iterable[tuple[str, Path]]) -> Path:
     digest = hashlib.sha256()
     for member, path in files:
         digest.update(member.encode() + path.read_bytes())
-    target = VENDOR / f"{name}-{digest.hexdigest()[:12]}.tbz"
-    if not target.exists():
-        write(target, archive(files))
-    _remove_others(f"{name}-*.tbz", target.name)
+    stem = f"{name}-{digest.hexdigest()[:12]}"
+    target = next(VENDOR.glob(f"{stem}.t?z"), None)
+    if target is None:
+        content, suffix = compressed(archive(files))
+        target = VENDOR / f"{stem}{suffix}"
+        write(target, content)
+    _remove_others(f"{name}-*.t?z", target.name)
     return target
 
 
@@ -139,7 +149,7 @@ def _remove_others(pattern: str, name: str) -> None:
 def _sent(path: Path) -> int:
     """Bytes that a host sends: archives as they are, all else compressed, which takes seconds for Pyodide."""
     content = path.read_bytes()
-    if path.suffix in {".whl", ".zip", ".tbz"}:
+    if path.suffix in {".whl", ".zip", ".tbz", ".tgz"}:
         return len(content)
     size = CACHE / "sent" / hashlib.sha256(content).hexdigest()
     if not size.is_file():

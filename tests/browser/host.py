@@ -36,7 +36,7 @@ class Host:
         files = {SITE / path for path in self.asked}
         files = {path / "index.html" if path.is_dir() else path for path in files}
         return sum(
-            path.stat().st_size if path.suffix in {".zip", ".tbz", ".whl"} else compressed(path)
+            path.stat().st_size if path.suffix in {".zip", ".tbz", ".tgz", ".whl"} else compressed(path)
             for path in files
             if path.is_file()
         )

@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "learn" / "index.html").write_text("<h1>A chapter</h1>")
     (folder / "cells.mjs").write_text("export {};")
     (folder / "assets" / "vendor").mkdir(parents=True)
-    (folder / "assets" / "vendor" / "guide-0.tbz").write_bytes(archive(guide_files()))
+    (folder / "assets" / "vendor" / "guide-0.tgz").write_bytes(archive(guide_files()))
     (folder.parent / "secret.txt").write_text("not of the site")
     return folder
 

@@ -1,16 +1,18 @@
 """What is laid out for the tab: the wheels that the lock names, archives by their content, and models."""
 
 import hashlib
+import io
 import json
 import os
 import re
+import tarfile
 
 import pytest
 from markdown import Markdown
 from site_tools.markdown import cells
 from site_tools.tab import models, wheels
 from site_tools.tab.models import Model
-from site_tools.tab.tab_assets import MANIFEST, archive, guide_files
+from site_tools.tab.tab_assets import MANIFEST, archive, compressed, guide_files
 from site_tools.tab.wheels import STEPS, Wheel
 
 
@@ -43,6 +45,19 @@ def test_the_archive_depends_on_content_alone(tmp_path) -> None:
     assert archive(iter([("file.py", file)])) == first
     file.write_text("x = 2\n")
     assert archive(iter([("file.py", file)])) != first
+
+
+def test_an_archive_is_a_tgz_unless_a_tbz_is_much_smaller(tmp_path) -> None:
+    for content, suffix in ((os.urandom(20_000), ".tgz"), (b"the same words again " * 20_000, ".tbz")):
+        file = tmp_path / "file"
+        file.write_bytes(content)
+        packed, found = compressed(archive([("folder/file", file)]))
+        assert found == suffix
+        with tarfile.open(fileobj=io.BytesIO(packed)) as members:
+            member = members.extractfile("folder/file")
+            assert member is not None
+            assert member.read() == content
+    assert compressed(b"a" * 10_000) == compressed(b"a" * 10_000)  # no date
 
 
 def test_the_archive_holds_what_pages_import() -> None:

@@ -45,8 +45,8 @@ def load_q4(folder: Path, config: ModelConfig) -> Llama:
     names = [name.removesuffix(".codes") for name in tensors if name.endswith(".codes")]
     layers = {name: Q4Linear(*(tensors.pop(f"{name}.{part}") for part in PARTS)) for name in names}
 
-    # The matrices of one block and of one token are all that is allocated before they are replaced.
-    model: Any = cast(Llama, build(config.replace(n_layers=1, vocab_size=1)))
+    # One narrow block and one token are all that is drawn at random before it is replaced.
+    model: Any = cast(Llama, build(config.replace(n_layers=1, vocab_size=1, d_ff=1)))
     for name in layers:
         if name.startswith("blocks.0."):
             model.set_submodule(name, nn.Identity())

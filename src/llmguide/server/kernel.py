@@ -168,9 +168,9 @@ def _session(site: Path, folder: Path, post: Callable[[Message], None]) -> Any:
     Raises:
         ValueError: The site has no archive.
     """
-    archives = list((site / "assets" / "vendor").glob("guide-*.tbz"))
+    archives = list((site / "assets" / "vendor").glob("guide-*.t?z"))
     if not archives:
-        raise ValueError(f"{site} has no assets/vendor/guide-*.tbz; rebuild it with make site.")
+        raise ValueError(f"{site} has no assets/vendor/guide-*.tgz; rebuild it with make site.")
     with tarfile.open(archives[0]) as archive:
         members = [member for member in archive if member.name.startswith(SHARED)]
         archive.extractall(folder, members, filter="data")

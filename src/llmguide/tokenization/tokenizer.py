@@ -28,6 +28,7 @@ import json
 import os
 import re
 import warnings
+from binascii import a2b_base64
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
@@ -250,7 +251,7 @@ class Tokenizer:
             intact = False
         if not intact:
             raise ValueError(f"{path} is damaged or not a file of {_FORMAT!r}; save the tokenizer again")
-        ranks = {base64.b64decode(token): i for token, i in content.pop("ranks").items()}
+        ranks = {a2b_base64(token): i for token, i in content.pop("ranks").items()}
         return cls(ranks, **content)
 
     def to_tiktoken(self, name: str = "llmguide") -> tiktoken.Encoding:
