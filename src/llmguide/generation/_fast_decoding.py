@@ -179,12 +179,12 @@ def _self_attention(
 
     def attend(x: Tensor, now: _Now) -> Tensor:
         B = len(x)
-        qk, v = torch.split(project(x).view(B, -1, 1, E), (H + K, K), dim=1)
+        qk, v = torch.split(project(x).view(B, -1, 1, E), [H + K, K], dim=1)
         if has_norms:
             qk = torch.cat((q_norm(qk[:, :H]), k_norm(qk[:, H:])), dim=1)
         if now.rope is not None:
             qk = _rotate(qk.view(B, -1, 2, E // 2), *now.rope).view(B, -1, 1, E)
-        q, k = torch.split(qk, (H, K), dim=1)
+        q, k = torch.split(qk, [H, K], dim=1)
         k, v = now.cache.append(layer, k, v)
         if q.shape[1] != K:
             q = q.reshape(B, K, -1, E)
