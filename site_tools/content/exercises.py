@@ -15,9 +15,9 @@ from site_tools.markdown.exercises import LINE, task
 PAGE = DOCS / "exercises.md"
 _INTRODUCTION = """
 Each exercise asks you to write one function. Your code runs in your browser tab and is compared with the
-package's function on test inputs. If its results match those of a typical mistake, the check names the
-mistake and gives a hint. In Python, `llmguide.exercises.grade` does the same. Your code and your results stay
-in your browser.
+package's function on test inputs. If its results match those of a typical mistake, or of two mistakes
+together, the check names them and gives a hint. In Python, `llmguide.exercises.grade` does the same. Your
+code and your results stay in your browser.
 """
 
 _LADDER = """\

@@ -10,12 +10,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from llmguide.exercises.comparing import as_floats, difference, same, shown
+from llmguide.exercises.pairs import combined
 from llmguide.exercises.time_limit import OutOfTime, time_limit
 
 CHAPTERS = (
@@ -259,6 +261,11 @@ def compare(asked: Exercise, results: list[Any]) -> Grade:
         if same(results, _observed(asked, i)):
             message = f"Your result is what one gets when {mistake.when}.\nHint: {mistake.hint}"
             return Grade(False, f"{asked.name}: not yet. {message}", mistake.name)
+    for first, second in combinations(asked.mistakes, 2):
+        if same(results, _observed_pair(asked, first, second)):
+            message = f"Your result is what two mistakes give together: {first.when}, and {second.when}."
+            message = f"{asked.name}: not yet. {message}\nHint: {first.hint}\nHint: {second.hint}"
+            return Grade(False, message, f"{first.name}; {second.name}")
     wrong = next(i for i, pair in enumerate(zip(results, expected, strict=True)) if not asked.accept(*pair))
     if not same(results, expected) and same(as_floats(results), as_floats(expected)):
         got, wanted = shown((results[wrong],)), shown((expected[wrong],))
@@ -274,6 +281,18 @@ def _observed(asked: Exercise, mistake: int | None = None) -> list[Any]:
     """Return what is observed of the solution of an exercise or of one of its mistakes."""
     function = asked.solution if mistake is None else asked.mistakes[mistake].mutant
     return [asked.observe(function, copy.deepcopy(arguments)) for arguments in asked.probes()]
+
+
+@cache
+def _observed_pair(asked: Exercise, first: Mistake, second: Mistake) -> list[Any] | None:
+    """Return what is observed of a function with two mistakes, or None where there is none."""
+    function = combined(first.mutant, second.mutant)
+    if function is None:
+        return None
+    try:
+        return [asked.observe(function, copy.deepcopy(arguments)) for arguments in asked.probes()]
+    except Exception:
+        return None
 
 
 def _place(error: BaseException, function: Callable[..., Any]) -> str:

@@ -165,25 +165,25 @@ EXERCISES = (
                 "end of the turn not learned",
                 "the 2 that ends a response is not learned",
                 "The model has to stop by itself, so it must learn to write the 2.",
-                lambda messages: _turns(messages, end=False),
+                partial(_turns, end=False),
             ),
             Mistake(
                 "header learned as well",
                 "the 1 and the role before a response are learned",
                 "The program writes them, to ask for a response.",
-                lambda messages: _turns(messages, header=(True, True)),
+                partial(_turns, header=(True, True)),
             ),
             Mistake(
                 "last response only",
                 "earlier responses of the conversation are not learned",
                 "Every response counts. Only in preference data does the last one alone count.",
-                lambda messages: _turns(messages, last_only=True),
+                partial(_turns, last_only=True),
             ),
             Mistake(
                 "the user's turns learned",
                 "what the user says is learned, and what the assistant says is not",
                 "The mask is inverted.",
-                lambda messages: _turns(messages, learned="user"),
+                partial(_turns, learned="user"),
             ),
             Mistake(
                 "everything learned",
@@ -195,7 +195,7 @@ EXERCISES = (
                 "role learned as well",
                 "the role of the assistant is learned",
                 "The program writes 1 and the role, and then asks the model to go on.",
-                lambda messages: _turns(messages, header=(False, True)),
+                partial(_turns, header=(False, True)),
             ),
             Mistake(
                 "mask inverted",

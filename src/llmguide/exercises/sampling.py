@@ -1,5 +1,7 @@
 """Exercises of sampling: temperature, top-p."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -82,19 +84,19 @@ EXERCISES = (
                 "drops the token that crosses p",
                 "the token whose probability takes the sum past p is dropped",
                 "Ask for each token whether the sum *before* it is still below p.",
-                lambda logits, p: _nucleus(logits, p, crossing=False),
+                partial(_nucleus, crossing=False),
             ),
             Mistake(
                 "not sorted",
                 "the probabilities are summed in the order of the vocabulary",
                 "The nucleus holds the most likely tokens: sort first.",
-                lambda logits, p: _nucleus(logits, p, ordered=False),
+                partial(_nucleus, ordered=False),
             ),
             Mistake(
                 "order not restored",
                 "the logits come back sorted",
                 "Position i of the result belongs to token i. Scatter back what you have sorted.",
-                lambda logits, p: _nucleus(logits, p, undo=False),
+                partial(_nucleus, undo=False),
             ),
             Mistake(
                 "zeros instead of minus infinity",
@@ -112,7 +114,7 @@ EXERCISES = (
                 "goes on when p is reached",
                 "one more token is kept where the sum reaches p exactly",
                 "Stop as soon as the sum is p or more: the sum before a token must be below p.",
-                lambda logits, p: _nucleus(logits, p, late=True),
+                partial(_nucleus, late=True),
             ),
         ),
         (

@@ -52,6 +52,7 @@ def _speculative_probes() -> list[Arguments]:
         ([1, 1, 2], q, p, [0.9, 0.8, 0.3, 0.4]),
         ([1, 2, 3], q, p, [0.2, 0.9, 0.6, 0.55]),
         ([0, 0, 0], q, p, [0.65, 0.2, 0.5, 0.05]),
+        ([1, 0, 0], q, p, [0.5, 0.3, 0.4, 0.25]),  # all accepted; the next is not the most likely one
     ]
 
 
