@@ -310,6 +310,18 @@ def test_code_that_cannot_run_is_explained():
     assert "it raises SystemExit: 3 (line 2)" in str(leaving)
 
 
+def test_right_backpropagation_is_shown_to_agree_with_finite_differences():
+    source = """
+def backward(x, w1, w2, grad):
+    hidden = x @ w1.T
+    into = (grad @ w2) * (hidden > 0)
+    return into @ w1, into.T @ x, grad.T @ hidden.clamp(min=0)
+"""
+    found = check("backpropagation", source)
+    assert found.passed
+    assert str(found).endswith("backward pass: The gradient of network agrees with finite differences.")
+
+
 def test_source_runs_in_names_of_its_own():
     assert check("temperature", "temperature = lambda logits, t: logits / t").passed
     assert "NameError: name 'temperature' is not defined" in str(check("temperature", "temperature"))

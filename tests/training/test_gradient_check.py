@@ -119,6 +119,8 @@ SNIPPETS = [
     PREAMBLE.replace("FACTOR", "2") + "repr(check_gradient(cube, T([2.0])))",
     PREAMBLE + "repr(check_gradient(torch.nn.functional.silu, T([2.0])))",
     PREAMBLE + "w = torch.ones(2, 2); repr(check_gradient(lambda x: x @ w, T([[2.0, 1.0]])))",
+    "from llmguide.exercises import exercise; it = exercise('backpropagation')"
+    "; it.demo({'backward': it.solution})",
 ]
 
 

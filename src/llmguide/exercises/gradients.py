@@ -10,6 +10,7 @@ from torch import Tensor
 
 from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
 from llmguide.exercises.tensor_work import TensorWork
+from llmguide.training.gradient_check import check_gradient
 
 
 def _backward(
@@ -36,6 +37,26 @@ def _backward_probes() -> list[Arguments]:
         (noise(7, 3, 2), noise(8, 4, 2), noise(9, 2, 4), noise(10, 3, 2)),
         (noise(11, 1, 3), noise(12, 2, 3), noise(13, 2, 2), torch.ones(1, 2)),
     ]
+
+
+def _checked_gradient(functions: dict[str, Callable[..., Any]]) -> str:
+    """Compare a network whose gradients come from the answer with finite differences."""
+
+    class Network(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
+            ctx.save_for_backward(x, w1, w2)
+            return (x @ w1.T).relu() @ w2.T
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Any:
+            return functions["backward"](*ctx.saved_tensors, grad)
+
+    def network(x: Tensor, w1: Tensor, w2: Tensor) -> Any:
+        return Network.apply(x, w1, w2)  # type: ignore[no-untyped-call]
+
+    found = check_gradient(network, *_backward_probes()[0][:3])
+    return f"A network that calls your function in its backward pass: {found}"
 
 
 IGNORED = -100
@@ -167,6 +188,7 @@ EXERCISES = (
         ),
         level="medium",
         minutes=20,
+        demo=_checked_gradient,
     ),
     Exercise(
         "loss-gradient",
