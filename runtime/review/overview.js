@@ -4,12 +4,12 @@ import { BASE, make, VENDOR } from "../page.js";
 import { adopt, course, isDue } from "./cards.js";
 import { add, exported, parsed } from "./file.js";
 
-const COLUMNS = ["Chapter", "Read", "Cells run", "Questions right", "Exercises solved", "Due"];
+const COLUMNS = ["Chapter", "Read", "Cells run", "Questions answered", "Answered right", "Exercises solved", "Due"];
 
 const outOf = (done, all) => (all ? `${done} of ${all}` : "none");
 
 function row({ page, title, cells, items }) {
-  const [right, solved, stored] = ["quiz", "exercises", "cards"].map(kept.read);
+  const [answers, solved, stored] = ["quiz", "exercises", "cards"].map(kept.read);
   const ids = Object.keys(items);
   const graded = ids.filter((id) => id.startsWith("exercise-")).map((id) => id.slice("exercise-".length));
   const questions = ids.filter((id) => !id.startsWith("exercise-"));
@@ -19,7 +19,8 @@ function row({ page, title, cells, items }) {
   const values = [
     isChapter ? (kept.read("read")[page] ? "yes" : "no") : "",
     outOf(ran.length, cells),
-    outOf(questions.filter((id) => right[id]).length, questions.length),
+    outOf(questions.filter((id) => id in answers).length, questions.length),
+    questions.filter((id) => answers[id]).length,
     outOf(graded.filter((name) => solved[name]).length, graded.length),
     due,
   ];
