@@ -50,6 +50,12 @@ def test_every_kind_is_used_and_every_file_is_read():
     }
 
 
+def test_300_questions_and_at_least_120_with_values_that_code_samples():
+    sampled = [question for _, question in QUESTIONS if len(question.variants) >= MIN_VARIANTS]
+    assert len(QUESTIONS) >= 300
+    assert len(sampled) >= 120
+
+
 def test_every_chapter_has_questions_in_variants():
     for chapter in chapters():
         assert sum(len(question.variants) >= MIN_VARIANTS for question in chapter.questions) >= 1, (
