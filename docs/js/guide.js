@@ -141,14 +141,18 @@ const SCRIPTS = document.currentScript.src;
 let quiz = null;
 
 const loadQuiz = () =>
-  (quiz ??= new Promise((resolve) => {
-    document.head.append(Object.assign(document.createElement("script"), { src: new URL("quiz.js", SCRIPTS), onload: resolve }));
+  (quiz ??= new Promise((resolve, reject) => {
+    const onerror = () => {
+      quiz = null; // to be tried again
+      reject(new Error("The script of the quiz could not be fetched."));
+    };
+    document.head.append(Object.assign(document.createElement("script"), { src: new URL("quiz.js", SCRIPTS), onload: resolve, onerror }));
   }));
 
 const loadReview = (name) => import(new URL(`../runtime/review/${name}.js`, SCRIPTS)).catch(() => ({})); // none in a page read from disk
 
 function addReviews() {
-  for (const name of ["review", "overview", "placement"]) {
+  for (const name of ["review", "overview", "placement", "catalog"]) {
     for (const box of document.querySelectorAll(`.${name}:not([data-ready])`)) {
       box.dataset.ready = "";
       loadReview(name).then(({ build }) => build?.(box));
@@ -227,7 +231,7 @@ document$.subscribe(() => {
   markScrollable();
   addBoxes();
   addFolds();
-  if (document.querySelector(".quiz")) loadQuiz();
+  if (document.querySelector(".quiz")) loadQuiz().catch(() => {}); // the page is complete without it
   addReviews();
   document.documentElement.classList.toggle("aimed", Boolean(location.hash));
   landOnTarget();

@@ -144,7 +144,7 @@ function buildQuestion(question, onJudged) {
 
 // All forms at once would keep a phone busy for a second: between two of them the browser can show them and listen.
 function oneByOne([first, ...others]) {
-  if (!first) return;
+  if (!first) return markScrollable();
   first();
   setTimeout(oneByOne, 0, others);
 }
@@ -172,24 +172,24 @@ function prepareChapter(chapter) {
   reset.addEventListener("click", () => {
     kept.change("quiz", Object.fromEntries(questions.map(({ id }) => [id, undefined])));
     forms.forEach((form) => form.reset());
-    show();
-    questions[0].querySelector("input, button")?.focus();
+    questions.find(({ hidden }) => !hidden)?.querySelector("input, button")?.focus();
   });
   chapter.prepend(make("p", { className: "score" }, count, " ", reset));
   shows.push(show);
   show();
-  return questions.map((question) => () => forms.push(...buildQuestion(question, (right) => {
-    note(question.id, right);
-    show();
-  })));
+  return questions.map((question) => () => forms.push(...buildQuestion(question, (right) => note(question.id, right))));
 }
 
 let shows = []; // one for each chapter of the page
-kept.watch((kind) => kind === "quiz" && shows.forEach((show) => show()));
+kept.follow((kind) => kind === "quiz" && shows.forEach((show) => show()));
+
+function prepareQuizzes() {
+  const boxes = [...document.querySelectorAll(".quiz:not([data-ready])")];
+  oneByOne(boxes.flatMap((box) => (box.dataset.chapter ? prepareChapter(box) : prepareItem(box))));
+}
 
 // The theme emits on document$ at load and again after each instant navigation.
 document$.subscribe(() => {
   shows = [];
-  const boxes = [...document.querySelectorAll(".quiz:not([data-ready])")];
-  oneByOne(boxes.flatMap((box) => (box.dataset.chapter ? prepareChapter(box) : prepareItem(box))));
+  prepareQuizzes();
 });

@@ -4,6 +4,7 @@
 globalThis.kept = (() => {
   const PREFIX = "llmguide.";
   const SPARE = "~"; // ends the key of a second copy
+  const followers = [];
   const isNumber = Number.isFinite;
   const isBoolean = (value) => typeof value === "boolean";
   // What an entry of each kind is. Whatever else another script has stored there is left out.
@@ -46,6 +47,7 @@ globalThis.kept = (() => {
       localStorage.setItem(key, text);
       localStorage.removeItem(key + SPARE);
     } catch {}
+    for (const show of followers) show(kind);
   }
 
   // Another tab has changed records: `show` is told which kind, or null when all were removed.
@@ -55,5 +57,11 @@ globalThis.kept = (() => {
     });
   }
 
-  return { KINDS, read, change, watch };
+  // This tab has changed records, or another.
+  function follow(show) {
+    followers.push(show);
+    watch(show);
+  }
+
+  return { KINDS, read, change, watch, follow };
 })();

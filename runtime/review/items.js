@@ -2,18 +2,25 @@
 
 import { BASE, make } from "../page.js";
 
-// A question or an exercise as its page has it.
-export async function itemAt({ id, at }) {
-  const address = new URL(`${at}/`, BASE);
-  const response = await fetch(address);
-  if (!response.ok) throw new Error(`${address.pathname} could not be fetched: the host answered ${response.status}.`);
-  const element = new DOMParser().parseFromString(await response.text(), "text/html").getElementById(id);
-  for (const link of element.querySelectorAll("[href], [src]")) {
+// A page of the guide whose links work from any other.
+export async function documentAt(address) {
+  const response = await fetch(address).catch(() => null);
+  if (!response?.ok) {
+    throw new Error(`${address.pathname} could not be fetched: ${response ? `the host answered ${response.status}` : "there is no connection"}.`);
+  }
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const link of page.querySelectorAll("article :is([href], [src])")) {
     for (const name of ["href", "src"]) {
       if (link.hasAttribute(name)) link.setAttribute(name, new URL(link.getAttribute(name), address));
     }
   }
-  return document.importNode(element, true);
+  return page;
+}
+
+// A question or an exercise as its page has it.
+export async function itemAt({ id, at }) {
+  const page = await documentAt(new URL(`${at}/`, BASE));
+  return document.importNode(page.getElementById(id), true);
 }
 
 // A question as a form that tells `onJudged` whether an answer is right.

@@ -11,13 +11,19 @@ PAGE = DOCS / "quiz.md"
 _INTRODUCTION = """
 Questions on every chapter, each with an explanation of every choice. Some of them are asked on the page that
 answers them, too. Numbers and outputs were computed by the code of this guide when the page was built; many
-questions come in several variants with other numbers. Your score stays in your browser. Each question that
+questions come in several variants with other numbers. Your answers stay in your browser. Each question that
 you answer becomes a card, which you [review](review.md) when it is due.
+
+<div class="catalog" markdown>
+
+Each link leads to the questions of one chapter.
+
+</div>
 """
 
 
 def pages() -> dict[Path, str]:
-    """Every page of the quiz: one that lists the chapters, and one for each part."""
+    """Every page of the quiz: one that can show all questions, and one for each part."""
     by_name = {chapter.name: chapter for chapter in chapters()}
     origin = "site_tools/content/quiz_pages.py from docs/_data/quiz"
     description = (
