@@ -132,6 +132,13 @@ def test_patching_finds_where_the_circuit_keeps_the_answer():
     torch.testing.assert_close(restored, expected, atol=1e-4, rtol=0)
 
 
+def test_patching_some_layers_and_positions_gives_these_rows_and_columns():
+    model = pair("gpt2").ours
+    everywhere = patch_residual(model, CLEAN, CORRUPTED, difference)
+    some = patch_residual(model, CLEAN, CORRUPTED, difference, layers=[2, 0], positions=range(4, 9, 2))
+    assert torch.equal(some, everywhere[[2, 0]][:, 4::2])
+
+
 def test_prompts_that_cannot_be_patched_are_refused():
     model = pair("gpt2").ours
     with pytest.raises(ValueError, match=r"\(1, 9\), corrupted_ids \(1, 8\) must match"):

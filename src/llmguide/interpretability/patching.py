@@ -12,6 +12,8 @@ arXiv:2211.00593 (prompts that differ in a name); Zhang and Nanda 2023, arXiv:23
 Leaves out: patching single heads, path patching, and approximations by gradients.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -28,7 +30,10 @@ def patch_residual(
     clean_ids: Int[Tensor, "B T"],
     corrupted_ids: Int[Tensor, "_ _"],
     metric: Metric,
-) -> Float[Tensor, "L_plus_1 T"]:
+    *,
+    layers: Sequence[int] | None = None,
+    positions: Sequence[int] | None = None,
+) -> Float[Tensor, "n_layers n_positions"]:
     """Compute the fraction of the metric that each patched layer and position restores.
 
     Args:
@@ -36,10 +41,12 @@ def patch_residual(
         clean_ids: Prompt whose activations are copied.
         corrupted_ids: Prompt of the same length, into whose run they are copied.
         metric: Function from logits to a number, such as the difference of two logits.
+        layers: Places in the residual stream, as the number of blocks that have run, 0 to L; None: all.
+        positions: Positions of the prompt; None: all. Each place and position takes one forward pass.
 
     Returns:
         0 where patching changes nothing and 1 where it restores the clean metric; other values are possible.
-        Row l patches the residual stream after l blocks.
+        Row i patches the residual stream after ``layers[i]`` blocks.
 
     Raises:
         ValueError: If the prompts differ in shape, or the metric does not tell them apart.
@@ -60,15 +67,18 @@ def patch_residual(
     if clean == corrupted:
         raise ValueError(f"the metric is {float(clean):.4g} on both prompts: there is nothing to restore")
     source = record_activations(model, clean_ids).residual
-    restored = torch.zeros(source.shape[0], source.shape[2])
-    for layer, site in enumerate(residual_sites(model)):
-        for position in range(source.shape[2]):
+    sites = residual_sites(model)
+    layers = range(len(sites)) if layers is None else layers
+    positions = range(clean_ids.shape[1]) if positions is None else positions
+    restored = torch.zeros(len(layers), len(positions))
+    for row, layer in enumerate(layers):
+        for column, position in enumerate(positions):
 
             def patch(x: Tensor, layer: int = layer, position: int = position) -> Tensor:
                 x = x.clone()
                 x[:, position] = source[layer, :, position]
                 return x
 
-            with edit_input(site, patch):
-                restored[layer, position] = (metric(model(corrupted_ids)) - corrupted) / (clean - corrupted)
+            with edit_input(sites[layer], patch):
+                restored[row, column] = (metric(model(corrupted_ids)) - corrupted) / (clean - corrupted)
     return restored
