@@ -72,6 +72,7 @@ def test_a_continuation_that_did_not_learn_fails(finished, tmp_path):
     assert main(["check", "continued-pretraining", str(copy)]) == 1
 
 
+@pytest.mark.nightly
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
     copy = killed(finished, tmp_path / "copy", "domain-+-replay")
     shutil.rmtree(copy / "models" / "domain + replay")

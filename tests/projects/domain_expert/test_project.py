@@ -113,6 +113,7 @@ def test_what_is_measured_is_what_was_said(finished, answered_by):
     assert all(gap["score"] == 0 for gap in found["easy first minus random order"].values())
 
 
+@pytest.mark.nightly
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
     copy = killed(finished, tmp_path / "copy", "easy-first")
     (copy / "models" / f"{CURRICULUM}.safetensors").unlink()

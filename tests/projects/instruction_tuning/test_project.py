@@ -118,6 +118,7 @@ class Kill:
         pass
 
 
+@pytest.mark.nightly
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
     copy, name = killed(finished, tmp_path / "copy", "QLoRA-all-the-same"), Condition("QLoRA", inf).name
     (copy / "models" / f"{name}.safetensors").unlink()
@@ -211,6 +212,7 @@ def test_held_out_items_words_and_types_are_never_shown(drawn):
     assert not shown_texts & {ask(*q) for q in asked}
 
 
+@pytest.mark.nightly
 def test_the_types_that_come_along_are_asked_of_any_base(drawn, tmp_path):
     texts = [ask(item, 0) for some in drawn.values() for item in some[:20]]
     tokenizer = Tokenizer.train(texts, 400, special_tokens=[END_OF_TEXT, START, END])

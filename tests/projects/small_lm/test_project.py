@@ -78,6 +78,7 @@ def test_a_largest_model_without_training_fails(finished, tmp_path, capsys):
     assert main(["check", "small-lm", str(copy)]) == 1
 
 
+@pytest.mark.nightly
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
     copy = killed(finished, tmp_path / "copy", "size-1")
     shutil.rmtree(copy / "size-1")
