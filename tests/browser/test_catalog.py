@@ -109,6 +109,7 @@ def test_all_is_open_to_everyone(page: Page) -> None:
     assert not misfits(page) + axe(page)
 
 
+@pytest.mark.nightly
 def test_a_part_that_is_missing_is_named_and_the_rest_works(browser: Browser, site_url: str) -> None:
     code = [chapter for chapter in chapters() if chapter.name in PARTS["Code"]]
     n_code = sum(len(chapter.questions) for chapter in code)

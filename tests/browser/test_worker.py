@@ -72,7 +72,9 @@ def stop_a_loop(page: Page, *, kept: bool = True) -> None:
     assert shown == "still here\n" if kept else "NameError" in shown
 
 
-@pytest.mark.parametrize("headers", [{}, ISOLATED], ids=["any host", "isolated"])
+@pytest.mark.parametrize(
+    "headers", [{}, pytest.param(ISOLATED, marks=pytest.mark.nightly)], ids=["any host", "isolated"]
+)
 def test_stop_ends_an_endless_loop_and_keeps_the_names(browser: Browser, headers: dict[str, str]) -> None:
     with serving(headers=headers) as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, PLAIN)
@@ -224,7 +226,11 @@ def test_where_python_cannot_be_had_the_stored_output_stays(browser: Browser) ->
         assert "equal to the stored output" in run(page, box), "a second try starts afresh"
 
 
-@pytest.mark.parametrize("answer", [404, b"\0asm\1\0\0\0 broken off"], ids=["missing", "broken"])
+@pytest.mark.parametrize(
+    "answer",
+    [404, pytest.param(b"\0asm\1\0\0\0 broken off", marks=pytest.mark.nightly)],
+    ids=["missing", "broken"],
+)
 def test_python_without_its_code_is_not_waited_for(browser: Browser, answer: int | bytes) -> None:
     with serving() as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, PLAIN)
@@ -236,7 +242,7 @@ def test_python_without_its_code_is_not_waited_for(browser: Browser, answer: int
         assert "In your tab" in run(page, plain_cell(page)), "a second try starts afresh"
 
 
-@pytest.mark.parametrize("damage", ["missing", "corrupted"])
+@pytest.mark.parametrize("damage", [pytest.param("missing", marks=pytest.mark.nightly), "corrupted"])
 def test_a_wheel_that_cannot_be_had_is_named(browser: Browser, damage: str) -> None:
     wheel = numpy_wheel()
     content = bytearray((SITE / "assets" / "vendor").rglob(wheel).__next__().read_bytes())
@@ -254,7 +260,7 @@ def test_a_wheel_that_cannot_be_had_is_named(browser: Browser, damage: str) -> N
         assert "an error" not in run(page, box), "a second try fetches the wheel"
 
 
-@pytest.mark.parametrize("code", ["os.abort()", "os._exit(1)"])
+@pytest.mark.parametrize("code", ["os.abort()", pytest.param("os._exit(1)", marks=pytest.mark.nightly)])
 def test_a_python_that_crashes_is_started_anew(browser: Browser, code: str) -> None:
     with serving() as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, PLAIN)
