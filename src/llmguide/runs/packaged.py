@@ -2,7 +2,7 @@
 
 Each has two names: ``smollm2-135m-instruct`` is dequantized to float32, and ``smollm2-135m-instruct-q4``
 keeps its weights in 4 bits (`llmguide.nn.q4`). Pages of the guide run the second in the tab; with
-``--dtype bfloat16`` it is the smallest and fastest on a CPU.
+``--dtype bfloat16`` it takes the least memory on a CPU, at the speed of weights in bfloat16.
 """
 
 import os
