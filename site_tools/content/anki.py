@@ -25,7 +25,10 @@ from site_tools.markdown.quiz import explanations
 from site_tools.tab.vendor import VENDOR
 
 FILE = VENDOR / "llmguide-anki.txt"
-HEAD = "#separator:tab\n#html:true\n#columns:id\tquestion\tanswer\ttags\n#guid column:1\n#tags column:4\n"
+HEAD = (
+    "#separator:tab\n#html:true\n#deck:llmguide\n"
+    "#columns:id\tquestion\tanswer\ttags\n#guid column:1\n#tags column:4\n"
+)
 
 
 def html(text: str) -> str:

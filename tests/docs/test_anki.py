@@ -19,6 +19,7 @@ def rows():
     head = dict(line.removeprefix("#").split(":", 1) for line in lines if line.startswith("#"))
     assert head["separator"] == "tab"
     assert head["html"] == "true"
+    assert head["deck"] == "llmguide"
     names = head["columns"].split("\t")
     assert (names[int(head["guid column"]) - 1], names[int(head["tags column"]) - 1]) == ("id", "tags")
     return [
