@@ -10,7 +10,7 @@ const VERDICTS = {
 };
 const NUMBER = /[-+]?\d+(?:,\d{3})*(?:\.\d*)?(?:[eE][-+]?\d+)?/g;
 
-// ---- comparing, as site_tools/execution.py does at build time ---------------------------------------------------------
+// ---- comparing, as site_tools/agreement.py does at build time ---------------------------------------------------------
 
 // Worth of the last printed digit; 0 for an integer, which must be exact.
 function unit(number) {

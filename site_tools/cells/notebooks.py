@@ -17,10 +17,10 @@ from site_tools import DATA, DOCS, ROOT, page_paths, write
 from site_tools.built.book import with_colors
 from site_tools.built.plain_markdown import address, config, html_path, twin
 from site_tools.cells import labs
-from site_tools.execution import slots
 from site_tools.fences import Fence
 from site_tools.figures import VARIABLES
 from site_tools.records import read_by
+from site_tools.slots import slots
 
 COLAB = "https://colab.research.google.com/github/llmguide/llmguide/blob/notebooks/"
 FOLDER = "llmguide_page"  # of the helpers that a notebook brings along

@@ -12,7 +12,6 @@ Examples::
     python -m site_tools.cells.pages --write docs/learn/attention.md   rewrite its outputs
 """
 
-import argparse
 import contextlib
 import datetime
 import difflib
@@ -33,9 +32,11 @@ from typing import Any
 from site_tools import CACHE, DOCS, ROOT, page_paths, write
 from site_tools.cells import labs
 from site_tools.cells.imports import hash_of_imports
-from site_tools.execution import PageError, Slot, run, slots
+from site_tools.command_line import page_parser
+from site_tools.execution import PageError
 from site_tools.fences import Fence, fences
 from site_tools.records import read_by
+from site_tools.slots import Slot, run, slots
 
 
 def code_hash(text: str, page: str) -> str:
@@ -160,15 +161,8 @@ def _difference(path: Path, *, store: bool) -> str:
 
 def main() -> int:
     """Check or rewrite the pages named on the command line; 1 if any differs or fails."""
-    parser = argparse.ArgumentParser(
-        prog="python -m site_tools.cells.pages",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = page_parser("site_tools.cells.pages", __doc__)
     parser.add_argument("--write", action="store_true", help="store new outputs in the pages")
-    parser.add_argument(
-        "pages", nargs="*", type=Path, metavar="PAGE", help="pages to run; all of them by default"
-    )
     arguments = parser.parse_args()
     failed = 0
     named = [path.with_suffix(".ipynb") if path.suffix == ".py" else path for path in arguments.pages]

@@ -9,7 +9,6 @@ Examples::
     python -m site_tools.cells.parity --store   and store their comparisons
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from site_tools import CACHE, DATA, DOCS, REPOSITORY, ROOT, generated_head, hash_of, write
+from site_tools.command_line import argument_parser
 
 LEDGER = CACHE / "parity"
 STAMP = CACHE / "parity.sha256"
@@ -124,11 +124,7 @@ def run_tests() -> None:
 
 def main() -> None:
     """Run the tests, and store what they recorded if asked to."""
-    parser = argparse.ArgumentParser(
-        prog="python -m site_tools.cells.parity",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argument_parser("site_tools.cells.parity", __doc__)
     parser.add_argument("--store", action="store_true", help=f"store the comparisons in {STORED.name}")
     arguments = parser.parse_args()
     run_tests()

@@ -6,27 +6,25 @@ Examples::
     python -m site_tools.checks.lint                              every page
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import yaml
 
 from llmguide.exercises import exercise
-from site_tools import DOCS, GENERATED, ROOT, RUNTIME, near, page_paths
+from site_tools import ROOT, RUNTIME, near, page_paths
 from site_tools.checks import prose
+from site_tools.checks.page_links import links
+from site_tools.command_line import page_parser
 from site_tools.content.bibliography import CITATION, SOURCES, all_works, split_citation, work
 from site_tools.content.claims import LINE as CLAIMS
-from site_tools.content.claims import all_claims, claim
-from site_tools.content.glossary import all_terms
+from site_tools.content.claims import claim
 from site_tools.content.quiz import item
 from site_tools.facts import REFERENCE, all_facts, fact
-from site_tools.fences import COMPUTED, Fence, fences, outside_code, prose_lines, split_computed
-from site_tools.links import ids, relative
+from site_tools.fences import COMPUTED, Fence, blanked, fences, matches, prose_lines, split_computed
 from site_tools.markdown.computed import RUNS_ON, measured
 from site_tools.markdown.exercises import LINE as EXERCISE
 from site_tools.markdown.math import FORMULA, tex_of
@@ -49,13 +47,11 @@ _DIRECTIVES = {
     "quiz": (QUIZ, "@quiz attention-cat"),
     "claims": (CLAIMS, "@claims weight-tying gpt2-117m"),
 }
-_LINK = re.compile(r"(?:\]\( *|^ *\[[^\]^\n]+\]: +)<?(?P<target>[^)>\s]+)", re.MULTILINE)
 _SLIPS = {  # in prose without formulas and computed values
     r"\$\$|(?<![\\$\w])\$(?=[A-Za-z\\({])": "belongs to no formula; close it, or write \\$ for a dollar sign",
     r"\{\{|\}\}": "belongs to no computed value; write {{ 4 = 2 + 2 }}, with both spaces",
     r"\] \([^)\s]+\.\w+\)": "is no link; take away the space after ]",
 }
-_NAMED_LINK = re.compile(r"\]\[(?P<name>[^\]\[\n]+)\]")
 _PLACEHOLDERS = ("Title of the page", "FOLDER/PAGE", "One sentence for search engines")
 
 
@@ -72,7 +68,7 @@ def problems(text: str, page: Path, *, tex: bool = False) -> list[Problem]:
     except ValueError as error:
         return [_with_line(str(error))]
     shown = "\n".join(prose_lines(text))
-    rest = outside_code(FORMULA, _blank)(shown)
+    rest = blanked(FORMULA, shown)
     found = [
         *_front_matter(text),
         *_structure(shown),
@@ -82,7 +78,7 @@ def problems(text: str, page: Path, *, tex: bool = False) -> list[Problem]:
         *_names(shown),
         *_directives(shown),
         *_near_misses(rest),
-        *_links(shown, page),
+        *links(shown, page),
         *map(_with_line, prose.terms(text, prose.WRONG)),
         *(_formulas(shown) if tex else ()),
     ]
@@ -91,7 +87,7 @@ def problems(text: str, page: Path, *, tex: bool = False) -> list[Problem]:
 
 def _formulas(shown: str) -> Iterator[Problem]:
     """The formulas that KaTeX cannot read."""
-    for line, match in _matches(FORMULA, shown):
+    for line, match in matches(FORMULA, shown):
         if not match["skip"]:
             try:
                 render_formula(tex_of(match), display=match["display"] is not None)
@@ -104,17 +100,9 @@ def _with_line(message: str) -> Problem:
     return int(line), rest
 
 
-def _matches(pattern: str | re.Pattern[str], shown: str) -> list[tuple[int, re.Match[str]]]:
-    """Each match outside of code, with its line; in a string, ^ and $ match at lines."""
-    found = []
-
-    def note(match: re.Match[str]) -> str:
-        found.append((shown.count("\n", 0, match.start()) + 1, match))
-        return match[0]
-
-    compiled = re.compile(pattern, re.MULTILINE) if isinstance(pattern, str) else pattern
-    outside_code(compiled, note)(shown)
-    return found
+def _matches(pattern: str, shown: str) -> list[tuple[int, re.Match[str]]]:
+    """Each match outside of code, with its line; ^ and $ match at lines."""
+    return matches(re.compile(pattern, re.MULTILINE), shown)
 
 
 def _front_matter(text: str) -> Iterator[Problem]:
@@ -212,22 +200,17 @@ def _code(text: str, cells: list[Fence]) -> Iterator[Problem]:
 def _names(shown: str) -> Iterator[Problem]:
     """Names of code, exercises, claims, facts, works and pages that do not exist."""
     looked_up: list[tuple[int, Callable[[str], object], str]] = [
-        *((line, split_computed, match["value"]) for line, match in _matches(COMPUTED, shown)),
+        *((line, split_computed, match["value"]) for line, match in matches(COMPUTED, shown)),
         *((line, measured, match["page"]) for line, match in _matches(RUNS_ON, shown)),
-        *(
-            (line, _documented, match["name"])
-            for line, match in _matches(_NAMED_LINK, shown)
-            if match["name"].startswith("llmguide")
-        ),
-        *((line, find, match["name"]) for line, match in _matches(SOURCE, shown)),
-        *((line, exercise, match["name"]) for line, match in _matches(EXERCISE, shown)),
-        *((line, item, match["name"]) for line, match in _matches(QUIZ, shown)),
-        *((line, fact, match["fact"]) for line, match in _matches(REFERENCE, shown)),
-        *((line, claim, key) for line, match in _matches(CLAIMS, shown) for key in match["keys"].split()),
-        *((line, work, key) for line, match in _matches(SOURCES, shown) for key in match["keys"].split()),
+        *((line, find, match["name"]) for line, match in matches(SOURCE, shown)),
+        *((line, exercise, match["name"]) for line, match in matches(EXERCISE, shown)),
+        *((line, item, match["name"]) for line, match in matches(QUIZ, shown)),
+        *((line, fact, match["fact"]) for line, match in matches(REFERENCE, shown)),
+        *((line, claim, key) for line, match in matches(CLAIMS, shown) for key in match["keys"].split()),
+        *((line, work, key) for line, match in matches(SOURCES, shown) for key in match["keys"].split()),
         *(
             (line, work, key)
-            for line, match in _matches(CITATION, shown)
+            for line, match in matches(CITATION, shown)
             for key, _ in split_citation(match["works"])
         ),
     ]
@@ -236,16 +219,9 @@ def _names(shown: str) -> Iterator[Problem]:
             look_up(name)
         except ValueError as error:
             yield line, str(error)
-    for line, match in _matches(SOURCES, shown):
-        if not (match["keys"] or _matches(CITATION, shown) or _matches(REFERENCE, shown)):
+    for line, match in matches(SOURCES, shown):
+        if not (match["keys"] or matches(CITATION, shown) or matches(REFERENCE, shown)):
             yield line, "the page cites nothing that @sources could list; cite a work, or take the line away"
-
-
-def _documented(name: str) -> None:
-    """Raise a ValueError if the package has no such module and no module defines this name."""
-    path = (ROOT / "src").joinpath(*name.split("."))
-    if not (path.is_dir() or path.with_suffix(".py").is_file()):
-        find(name)
 
 
 def _directives(shown: str) -> Iterator[Problem]:
@@ -274,7 +250,7 @@ def _near_misses(rest: str) -> Iterator[Problem]:
         if not CITATION.fullmatch(match[0]):
             meant = near(match["key"].lower(), all_works())
             yield line, f"{match[0]} is no citation, such as [@vaswani2017, section 3; @brown2020]{meant}"
-    uncited = outside_code(re.compile(r"\[@[^\]\n]*\]"), _blank)(rest)
+    uncited = blanked(re.compile(r"\[@[^\]\n]*\]"), rest)
     for line, match in _matches(r"(?<![\w/\[])[@[](?P<key>[a-z][\w.-]*\w)\]?(?![\[(:])", uncited):
         if match["key"] in all_works():
             yield line, f"{match[0]} is no citation; write [@{match['key']}]"
@@ -282,59 +258,11 @@ def _near_misses(rest: str) -> Iterator[Problem]:
             yield line, f"{match[0]} is no fact; write [[{match['key']}]]"
 
 
-def _blank(match: re.Match[str]) -> str:
-    return re.sub(r"[^\n]", " ", match[0])
-
-
-def _links(shown: str, page: Path) -> Iterator[Problem]:
-    """Links to pages, files and headings that do not exist."""
-    defined = {match["name"] for match in re.finditer(r"^ *\[(?P<name>[^\]\n]+)\]: ", shown, re.MULTILINE)}
-    for line, match in _matches(_NAMED_LINK, outside_code(FORMULA, _blank)(shown)):
-        if match["name"] not in defined and not match["name"].startswith("llmguide"):
-            yield line, f"no line [{match['name']}]: says where this link leads{near(match['name'], defined)}"
-    for line, match in _matches(_LINK, shown):
-        target, _, anchor = match["target"].partition("#")
-        if re.match(r"[a-z]+:", match["target"]):
-            continue
-        if not target:
-            if anchor not in ids(shown):
-                yield line, f"this page has no heading #{anchor}{near(anchor, ids(shown))}"
-            continue
-        path = (page.parent / target).resolve()
-        inside = path.relative_to(DOCS).as_posix() if path.is_relative_to(DOCS) else ""
-        if inside.startswith((*GENERATED, "reference/")):  # a fresh checkout has none of them
-            is_entry = inside in {"glossary.md", "claims.md"} and re.match("(?:term|claim)-", anchor)
-            if is_entry and anchor not in _entries():
-                yield line, f"{inside} has no entry #{anchor}{near(anchor, _entries())}"
-            continue
-        if not path.exists():
-            known = [relative(other, page) for other in (*page_paths(), *path.parent.glob("*"))]
-            yield line, f"no file {target}{near(target, known)}"
-        elif path.is_dir():
-            yield line, f"{target} is a folder; link to a page, such as {target.rstrip('/')}.md"
-        elif anchor and path.suffix == ".md":
-            headings = ids(path.read_text(encoding="utf-8"))
-            if anchor not in headings:
-                yield line, f"{path.name} has no heading #{anchor}{near(anchor, headings)}"
-
-
-@cache
-def _entries() -> set[str]:
-    """The ids of the entries of the glossary and of the page of claims, which are generated."""
-    terms = {term.anchor for term in all_terms().values()}
-    return terms | {claim.anchor for claim in all_claims().values()}
-
-
 def main() -> int:
     """Print the problems of the pages named on the command line; 1 if there are any."""
-    parser = argparse.ArgumentParser(
-        prog="python -m site_tools.checks.lint",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="pages; all of them by default")
+    arguments = page_parser("site_tools.checks.lint", __doc__).parse_args()
     failed = False
-    for path in map(Path.resolve, parser.parse_args().pages or page_paths()):
+    for path in map(Path.resolve, arguments.pages or page_paths()):
         text = path.read_text(encoding="utf-8")
         for line, problem in problems(text, path, tex=True):
             print(f"{path.relative_to(ROOT)}:{line}: {problem}")

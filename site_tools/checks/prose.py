@@ -9,14 +9,13 @@ Examples::
     python -m site_tools.checks.prose                           every page
 """
 
-import argparse
 import re
 import tomllib
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 
 from site_tools import ROOT, page_paths
+from site_tools.command_line import page_parser
 from site_tools.fences import COMPUTED, prose_lines
 
 _LISTS = tomllib.loads((ROOT / "site_tools" / "terms.toml").read_text(encoding="utf-8"))
@@ -71,13 +70,7 @@ def warnings(text: str) -> Iterator[str]:
 
 def main() -> None:
     """List the warnings of the pages named on the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m site_tools.checks.prose",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="pages; all of them by default")
-    for path in parser.parse_args().pages or page_paths():
+    for path in page_parser("site_tools.checks.prose", __doc__).parse_args().pages or page_paths():
         for warning in warnings(path.read_text(encoding="utf-8")):
             print(f"{path.resolve().relative_to(ROOT)}, {warning}")
 

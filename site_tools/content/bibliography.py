@@ -13,7 +13,7 @@ from pybtex.exceptions import PybtexError
 
 from site_tools import DATA, DOCS, ROOT, generated_head, letter_section, near, page_paths
 from site_tools.facts import REFERENCE, all_facts, fact
-from site_tools.fences import outside_code, prose_lines
+from site_tools.fences import matches, prose_lines
 
 PATH = DATA / "references.bib"
 PAGE = DOCS / "bibliography.md"
@@ -153,18 +153,14 @@ def split_citation(works: str) -> list[tuple[str, str]]:
 def cited(text: str) -> list[str]:
     """Keys of the works that a page cites, directly or through a fact, in order of first citation."""
     keys: dict[str, None] = {}
-
-    def note(match: re.Match[str]) -> str:
+    either = re.compile(f"{SOURCES.pattern}|{CITATION.pattern}|{REFERENCE.pattern}", re.MULTILINE)
+    for _, match in matches(either, "\n".join(prose_lines(text))):
         if match["keys"] is not None:
             keys.update(dict.fromkeys(match["keys"].split()))
         elif match["works"]:
             keys.update(dict.fromkeys(key for key, _ in split_citation(match["works"])))
         else:
             keys[fact(match["fact"]).source] = None
-        return match[0]
-
-    either = re.compile(f"{SOURCES.pattern}|{CITATION.pattern}|{REFERENCE.pattern}", re.MULTILINE)
-    outside_code(either, note)("\n".join(prose_lines(text)))
     return list(keys)
 
 

@@ -1,7 +1,17 @@
 import re
 
 import pytest
-from site_tools.fences import COMPUTED, dump, fences, map_prose, outside_code, prose_lines, split_computed
+from site_tools.fences import (
+    COMPUTED,
+    blanked,
+    dump,
+    fences,
+    map_prose,
+    matches,
+    outside_code,
+    prose_lines,
+    split_computed,
+)
 
 PAGE = """\
 # Title
@@ -67,6 +77,12 @@ def test_map_prose_changes_prose_only():
 def test_outside_code_leaves_code_spans_alone():
     replace = outside_code(re.compile("x"), lambda _: "y")
     assert replace("x `x` ``x ` x`` x") == "y `x` ``x ` x`` y"
+
+
+def test_matches_have_their_lines_and_blanks_keep_them():
+    text = "`ab`\nab a\nb"
+    assert [(line, match.start()) for line, match in matches(re.compile(r"a\s?b"), text)] == [(2, 5), (2, 8)]
+    assert blanked(re.compile(r"a\s?b"), text) == "`ab`\n    \n "
 
 
 def test_dump_is_longer_than_any_fence_inside():

@@ -25,7 +25,7 @@ def package(tmp_path, monkeypatch):
         "llmguide/other.py": "",
         "llmguide/table.json": "1",
         "site_tools/__init__.py": "",
-        "site_tools/execution.py": "",
+        "site_tools/slots.py": "",
         "facts.toml": "",
         "constraints.txt": "torch==2.13.0",
     }
@@ -89,7 +89,7 @@ def test_a_magic_command_depends_on_everything(package):
         ("llmguide/nn/masks.py", True),
         ("llmguide/nn/__init__.py", True),
         ("llmguide/table.json", True),
-        ("site_tools/execution.py", True),
+        ("site_tools/slots.py", True),
         ("facts.toml", True),
         ("constraints.txt", True),
         ("llmguide/other.py", False),

@@ -6,10 +6,12 @@ from xml.etree import ElementTree
 
 import pytest
 from site_tools import CACHE, DOCS, ROOT, RUNTIME, page_paths
+from site_tools.agreement import agree
 from site_tools.cells import labs
 from site_tools.cells.pages import is_current
-from site_tools.execution import PageError, agree, run
+from site_tools.execution import PageError
 from site_tools.figures import figure, heatmap, tidy
+from site_tools.slots import run
 from site_tools.tables import matrix, table
 from tests.runtime.node import node
 

@@ -3,7 +3,7 @@
 import pytest
 from site_tools import CACHE, DOCS, page_paths
 from site_tools.cells.check_in_tab import complaints, measure, result_path
-from site_tools.execution import slots
+from site_tools.slots import slots
 
 PAGES = [path for path in page_paths() if "{.python " in path.read_text(encoding="utf-8")]
 

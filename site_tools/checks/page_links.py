@@ -1,0 +1,78 @@
+"""Links of a page to pages, files, headings and names of the package that do not exist."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from site_tools import DOCS, GENERATED, ROOT, near, page_paths
+from site_tools.content.claims import all_claims
+from site_tools.content.glossary import all_terms
+from site_tools.fences import blanked, matches
+from site_tools.links import ids, relative
+from site_tools.markdown.math import FORMULA
+from site_tools.markdown.source import find
+
+_LINK = re.compile(r"(?:\]\( *|^ *\[[^\]^\n]+\]: +)<?(?P<target>[^)>\s]+)", re.MULTILINE)
+_NAMED_LINK = re.compile(r"\]\[(?P<name>[^\]\[\n]+)\]")
+
+
+def links(shown: str, page: Path) -> Iterator[tuple[int, str]]:
+    """The links that lead nowhere, each with its line."""
+    yield from _named(shown)
+    yield from _targets(shown, page)
+
+
+def _named(shown: str) -> Iterator[tuple[int, str]]:
+    """Links such as [text][name] whose name is neither defined on the page nor in the package."""
+    defined = {match["name"] for match in re.finditer(r"^ *\[(?P<name>[^\]\n]+)\]: ", shown, re.MULTILINE)}
+    for line, match in matches(_NAMED_LINK, blanked(FORMULA, shown)):
+        name = match["name"]
+        if not name.startswith("llmguide"):
+            if name not in defined:
+                yield line, f"no line [{name}]: says where this link leads{near(name, defined)}"
+        elif not _is_module(name):
+            try:
+                find(name)
+            except ValueError as error:
+                yield line, str(error)
+
+
+def _targets(shown: str, page: Path) -> Iterator[tuple[int, str]]:
+    """Links such as [text](other.md#heading) to a page, file or heading that does not exist."""
+    for line, match in matches(_LINK, shown):
+        target, _, anchor = match["target"].partition("#")
+        if re.match(r"[a-z]+:", match["target"]):
+            continue
+        if not target:
+            if anchor not in ids(shown):
+                yield line, f"this page has no heading #{anchor}{near(anchor, ids(shown))}"
+            continue
+        path = (page.parent / target).resolve()
+        inside = path.relative_to(DOCS).as_posix() if path.is_relative_to(DOCS) else ""
+        if inside.startswith((*GENERATED, "reference/")):  # a fresh checkout has none of them
+            is_entry = inside in {"glossary.md", "claims.md"} and re.match("(?:term|claim)-", anchor)
+            if is_entry and anchor not in _entries():
+                yield line, f"{inside} has no entry #{anchor}{near(anchor, _entries())}"
+            continue
+        if not path.exists():
+            known = [relative(other, page) for other in (*page_paths(), *path.parent.glob("*"))]
+            yield line, f"no file {target}{near(target, known)}"
+        elif path.is_dir():
+            yield line, f"{target} is a folder; link to a page, such as {target.rstrip('/')}.md"
+        elif anchor and path.suffix == ".md":
+            headings = ids(path.read_text(encoding="utf-8"))
+            if anchor not in headings:
+                yield line, f"{path.name} has no heading #{anchor}{near(anchor, headings)}"
+
+
+@cache
+def _entries() -> set[str]:
+    """The ids of the entries of the glossary and of the page of claims, which are generated."""
+    terms = {term.anchor for term in all_terms().values()}
+    return terms | {claim.anchor for claim in all_claims().values()}
+
+
+def _is_module(name: str) -> bool:
+    path = (ROOT / "src").joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
