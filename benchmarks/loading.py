@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from llmguide.config import PRESETS, ModelConfig
+from llmguide.config import ModelConfig
 from llmguide.models import build, load, to_hf
+from llmguide.presets import PRESETS
 
 CONFIGS = {
     "GPT-2": PRESETS["gpt2"],

@@ -1,4 +1,4 @@
-// Sizes, costs and bytes of models, as llmguide.config, llmguide.costs.scaling_laws and llmguide.costs.memory, whose names they share.
+// Sizes, costs and bytes of models, as llmguide.config and llmguide.costs, whose names they share.
 // A config is a ModelConfig as JSON. The sources of each formula stand with its Python namesake, and a test compares
 // the two on a grid of inputs.
 
@@ -56,7 +56,7 @@ export function nActiveParams(config) {
   return nParams(config) - blocks * (config.n_experts - config.n_experts_per_token) * oneFeedForward(config);
 }
 
-// ---- llmguide.costs.scaling_laws ----------------------------------------------------------------------------------------
+// ---- llmguide.costs.flops and scaling_laws ------------------------------------------------------------------------------
 
 export function trainingFlops(nParams, nTokens) {
   requirePositive({ parameters: nParams, tokens: nTokens });
@@ -116,7 +116,7 @@ export function gpuHours(flops, peakFlops, utilization) {
   return flops / (utilization * peakFlops) / 3600;
 }
 
-// ---- llmguide.costs.memory -----------------------------------------------------------------------------------------
+// ---- llmguide.costs.memory and linear_layers ------------------------------------------------------------------------
 
 export function modelStateBytes(nParams, zeroStage, nDevices) {
   requirePositive({ parameters: nParams, devices: nDevices });

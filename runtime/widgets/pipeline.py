@@ -20,10 +20,9 @@ from llmguide.post_training.preferences.reward_model import RewardModel, prefere
 from llmguide.post_training.rl.grpo import GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
 from llmguide.post_training.sft import Conversations, completion
-from llmguide.post_training.toy.methods import (
-    BEST_OF_N,
-    BETAS,
-    KLRewardCurve,
+from llmguide.post_training.toy.frontier import best_of_n, expected, frontier, point
+from llmguide.post_training.toy.methods import BEST_OF_N, BETAS, KLRewardCurve
+from llmguide.post_training.toy.training import (
     fine_tuning,
     grpo_choices,
     ppo_choices,
@@ -35,12 +34,8 @@ from llmguide.post_training.toy.methods import (
 from llmguide.post_training.toy.world import (
     WORDS,
     World,
-    best_of_n,
     completion_logprobs,
     demonstrations,
-    expected,
-    frontier,
-    point,
     preferences,
     tiny_world,
 )

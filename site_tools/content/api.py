@@ -83,7 +83,7 @@ def _defining_module(module: str, name: str) -> str:
 
 
 def _docstrings(module: str) -> dict[str, str]:
-    """The docstrings in a module: of functions and classes, of methods, and below an assignment."""
+    """The docstrings of a module: of functions and classes, of methods, below an assignment, and its own."""
     found = {}
     tree = parsed(module)
     scopes: list[ast.Module | ast.ClassDef] = [tree]
@@ -100,6 +100,7 @@ def _docstrings(module: str) -> dict[str, str]:
                 and isinstance(following.value, ast.Constant)
             ):
                 found[prefix + node.target.id] = str(following.value.value)
+    found[""] = ast.get_docstring(tree)
     return {name: docstring for name, docstring in found.items() if docstring}
 
 

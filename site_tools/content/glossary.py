@@ -8,7 +8,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from llmguide.config import PRESETS
+from llmguide.presets import PRESETS
 from site_tools import DATA, DOCS, check_fields, generated_head, letter_section, load_toml
 from site_tools.content.values import fill
 from site_tools.facts import fact

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from llmguide.config import PRESETS
+from llmguide.presets import PRESETS
 from site_tools import DOCS, ROOT, RUNTIME, write
 from site_tools.built.minify import minified
 from site_tools.npm import npm

@@ -7,8 +7,8 @@ __version__: str
 from llmguide.tokenization.tokenizer import Tokenizer as Tokenizer
 
 # The Transformer
-from llmguide.config import PRESETS as PRESETS
 from llmguide.config import ModelConfig as ModelConfig
+from llmguide.presets import PRESETS as PRESETS
 from llmguide.models import build as build
 from llmguide.models import from_hf as from_hf
 from llmguide.models import to_hf as to_hf
@@ -24,8 +24,8 @@ from llmguide.nn.kv_cache import KVCache as KVCache
 from llmguide.nn.masks import causal_mask as causal_mask
 from llmguide.nn.masks import sliding_window_mask as sliding_window_mask
 from llmguide.nn.positions import alibi_bias as alibi_bias
-from llmguide.nn.positions import apply_rope as apply_rope
-from llmguide.nn.positions import rope_tables as rope_tables
+from llmguide.nn.rope import apply_rope as apply_rope
+from llmguide.nn.rope import rope_tables as rope_tables
 from llmguide.nn.positions import sinusoidal_positions as sinusoidal_positions
 
 # Sampling
@@ -53,7 +53,7 @@ from llmguide.costs.memory import memory_estimate as memory_estimate
 from llmguide.costs.scaling_laws import chinchilla_loss as chinchilla_loss
 from llmguide.costs.scaling_laws import chinchilla_optimal as chinchilla_optimal
 from llmguide.costs.scaling_laws import kaplan_loss as kaplan_loss
-from llmguide.costs.scaling_laws import training_flops as training_flops
+from llmguide.costs.flops import training_flops as training_flops
 
 # Supervised fine-tuning
 from llmguide.post_training.chat import render_chat as render_chat

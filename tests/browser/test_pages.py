@@ -268,7 +268,7 @@ def test_the_drawer_of_a_phone_opens_and_is_no_stop_while_closed(browser: Browse
 @pytest.mark.parametrize(
     ("typed", "found"),
     [
-        ("apply_rope", "reference/nn/positions/"),
+        ("apply_rope", "reference/nn/rope/"),
         ("KVCache", "reference/nn/kv_cache/"),
         ("pi_ref", "glossary/"),
     ],

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from llmguide import load
 from llmguide.cli.main import main
-from llmguide.post_training.toy.world import completion_logprobs, divergence, tiny_world
+from llmguide.post_training.toy.frontier import divergence
+from llmguide.post_training.toy.world import completion_logprobs, tiny_world
 from llmguide.runs.folder import load_run
 from llmguide.runs.toy_report import load_policy
 

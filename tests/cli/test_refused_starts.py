@@ -7,7 +7,8 @@ from itertools import count
 import pytest
 
 from llmguide.cli.main import main
-from llmguide.data.corpora import in_validation, load_corpus
+from llmguide.data.corpora import load_corpus
+from llmguide.data.splits import in_validation
 
 PROMPTS = [{"prompt": f"What is {i} plus 1?", "answer": f"{i + 1}"} for i in range(8)]
 

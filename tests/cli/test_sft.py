@@ -13,7 +13,8 @@ from tests.parity import assert_parity
 from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import build, to_hf
-from llmguide.post_training.toy.world import completion_logprobs, divergence, expected, tiny_world
+from llmguide.post_training.toy.frontier import divergence, expected
+from llmguide.post_training.toy.world import completion_logprobs, tiny_world
 from llmguide.runs.chat_model import open_chat
 from llmguide.runs.folder import load_run, save_run
 from llmguide.runs.options import STEPS, ModelSource

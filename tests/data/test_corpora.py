@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmguide.data import corpora
-from llmguide.data.corpora import Corpus, in_validation, load_corpus, passages, standard_library
+from llmguide.data.corpora import Corpus, load_corpus, passages, standard_library
 from llmguide.data.documents import Document
+from llmguide.data.splits import in_validation
 
 
 def texts(corpus) -> list[str]:

@@ -12,7 +12,6 @@ import torch
 
 from llmguide.coding import FunctionTests
 from llmguide.coding.voting import vote
-from llmguide.config import PRESETS
 from llmguide.costs.memory import kv_cache_bytes
 from llmguide.costs.scaling_laws import KAPLAN_COMPUTE
 from llmguide.data.cleaning.dedup import jaccard, match_probability
@@ -22,6 +21,7 @@ from llmguide.exercises.comparing import difference, same
 from llmguide.exercises.grading import CHAPTERS
 from llmguide.exercises.time_limit import time_limit
 from llmguide.post_training.adapters.quantization import NF4
+from llmguide.presets import PRESETS
 
 MISTAKES = [(name, mistake) for name, found in exercises().items() for mistake in found.mistakes]
 CAUGHT = {  # what the issue asks for, and where it is recognized

@@ -13,8 +13,17 @@ import torch.nn.functional as F
 from llmguide import KVCache, ModelConfig
 from llmguide.exercises import checking, exercise, exercises, grade
 from llmguide.exercises.checking import check, needed
-from llmguide.exercises.grading import noise
-from llmguide.exercises.ladder import EXERCISES, generation, preferences, text, training, transformer, tuning
+from llmguide.exercises.definition import noise
+from llmguide.exercises.ladder import (
+    EXERCISES,
+    generation,
+    preferences,
+    reinforcement,
+    text,
+    training,
+    transformer,
+    tuning,
+)
 from llmguide.exercises.ladder.weights import TEXT, make_weights, tensors
 from llmguide.models.gpt import GPT
 from llmguide.post_training.preferences.dpo import sequence_logprob
@@ -122,7 +131,7 @@ def test_the_reward_loss_is_that_of_the_package_s_model():
 
     gaps = [reward(better) - reward(worse) for better, worse in zip(chosen, rejected, strict=True)]
     expected = sum(math.log(1 + math.exp(-gap)) for gap in gaps) / 2
-    assert float(preferences.reward_loss(chosen, rejected, weights, 2, score)) == pytest.approx(expected)
+    assert float(reinforcement.reward_loss(chosen, rejected, weights, 2, score)) == pytest.approx(expected)
 
 
 def test_the_grpo_loss_is_that_of_its_formula():
@@ -136,7 +145,7 @@ def test_the_grpo_loss_is_that_of_its_formula():
         for t in (2, 3, 4):  # the prompt has two tokens
             ratio = math.exp(row[t - 1][tokens[t]] - olds[t - 1])
             objectives.append(min(ratio * advantage, min(max(ratio, 1 - clip), 1 + clip) * advantage))
-    loss = preferences.grpo_loss(ids, 2, torch.tensor(rewards), old, weights, 2, clip)
+    loss = reinforcement.grpo_loss(ids, 2, torch.tensor(rewards), old, weights, 2, clip)
     assert float(loss) == pytest.approx(-statistics.mean(objectives), rel=1e-4)
 
 
@@ -147,7 +156,7 @@ def test_a_step_on_the_grpo_loss_makes_rewarded_completions_more_likely():
     parts = list(tensors(weights))
     for part in parts:
         part.requires_grad_()
-    loss = preferences.grpo_loss(ids, 2, rewards, old, weights, 2, 0.2)
+    loss = reinforcement.grpo_loss(ids, 2, rewards, old, weights, 2, 0.2)
     with torch.no_grad():
         for part, gradient in zip(parts, torch.autograd.grad(loss, parts), strict=True):
             part.sub_(0.01 * gradient)

@@ -25,7 +25,7 @@ from llmguide.exercises import (
     segmentation,
     speculative,
 )
-from llmguide.exercises.grading import noise
+from llmguide.exercises.definition import noise
 from llmguide.exercises.packing import best_fit
 from llmguide.generation import beam_search as package_beams
 from llmguide.generation.speculative import verify

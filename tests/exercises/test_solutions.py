@@ -12,11 +12,10 @@ import torch.nn.functional as F
 
 from llmguide import ModelConfig, build, direct_logit_attribution, patch_residual, record_activations
 from llmguide.coding.patterns.dynamic import edit_distance
-from llmguide.config import PRESETS
 from llmguide.costs.memory import kv_cache_bytes, latent_cache_bytes_per_token
 from llmguide.exercises import exercise, grade
+from llmguide.exercises.definition import noise
 from llmguide.exercises.generated_code import END, scan
-from llmguide.exercises.grading import noise
 from llmguide.exercises.model_sizes import MIXTRAL, cache_size
 from llmguide.interpretability.head_scores import induction_scores
 from llmguide.interpretability.sparse_autoencoder import SparseAutoencoder, sae_metrics
@@ -25,6 +24,7 @@ from llmguide.post_training.adapters.quantization import absmax_int8
 from llmguide.post_training.preferences.reward_model import bradley_terry_loss
 from llmguide.post_training.rl.grpo_losses import has_signal, leave_one_out_advantages
 from llmguide.post_training.rl.ppo_losses import gae
+from llmguide.presets import PRESETS
 
 
 def solution(name):

@@ -11,7 +11,7 @@ from tests.models.test_models import CONFIGS, SIZES, lively, tokens
 from torch import nn
 
 from llmguide.config import ModelConfig
-from llmguide.generation import _fast_decoding
+from llmguide.generation import _fast_decoding, _fast_linear
 from llmguide.generation._fast_decoding import decoding_step
 from llmguide.generation.generate import generate
 from llmguide.generation.steps import new_cache, next_logits
@@ -56,7 +56,7 @@ def test_steps_give_the_logits_of_the_model(name, rows, padding, tokens_hint, ma
         mask = torch.ones_like(ids)
         mask[-1, :padding] = 0
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(_fast_decoding, "processor", lambda: maker)
+        patch.setattr(_fast_linear, "processor", lambda: maker)
         steps = logits_of_steps(model, ids, mask, prompt=4, rows=rows, tokens=tokens_hint)
         torch.testing.assert_close(steps, model(ids, attention_mask=mask)[:, 3:], atol=1e-5, rtol=1e-5)
 
@@ -126,7 +126,7 @@ def test_weights_are_not_copied_for_few_tokens_or_large_models(monkeypatch):
         cache.crop(0)
         return not torch.equal(before, step(ids[:, 0], None, cache))
 
-    monkeypatch.setattr(_fast_decoding, "processor", lambda: "GenuineIntel")
+    monkeypatch.setattr(_fast_linear, "processor", lambda: "GenuineIntel")
     assert sees_changes(tokens=1)
     assert not sees_changes(tokens=1000)
     monkeypatch.setattr(_fast_decoding, "LARGEST_COPY", 1000)

@@ -16,7 +16,8 @@ from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRotary
 from llmguide.config import ModelConfig
 from llmguide.nn.attention import MultiHeadAttention, attention, fast_attention
 from llmguide.nn.masks import causal_mask, padding_mask, sliding_window_mask
-from llmguide.nn.positions import alibi_bias, rope_tables
+from llmguide.nn.positions import alibi_bias
+from llmguide.nn.rope import rope_tables
 
 SDPA = "torch.nn.functional.scaled_dot_product_attention"
 HALVES = [torch.bfloat16, torch.float16]

@@ -13,7 +13,7 @@ from transformers.models.deepseek_v3 import modeling_deepseek_v3
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.latent_attention import LatentAttention
 from llmguide.nn.masks import causal_mask, padding_mask
-from llmguide.nn.positions import rope_tables
+from llmguide.nn.rope import rope_tables
 
 WIDTHS = {"kv_rank": 10, "nope_dim": 6, "rope_dim": 4, "v_dim": 7}
 

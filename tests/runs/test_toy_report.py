@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmguide.post_training.toy.world import divergence, expected, optimum
+from llmguide.post_training.toy.frontier import divergence, expected, optimum
 from llmguide.runs.toy_report import best_at, load_policy
 
 REWARD = torch.tensor([[2.0, 0.0, 1.0, -1.0], [0.5, 0.0, -2.0, 3.0]])

@@ -1,4 +1,4 @@
-"""The calculators' formulas: those of llmguide.config, scaling and memory, on a grid of inputs."""
+"""The calculators' formulas: those of llmguide.config and llmguide.costs, on a grid of inputs."""
 
 import json
 from dataclasses import asdict, replace
@@ -9,8 +9,11 @@ import pytest
 from site_tools import DOCS
 from tests.runtime.node import WIDGETS, node
 
-from llmguide.config import PRESETS, ModelConfig
+from llmguide.config import ModelConfig
 from llmguide.costs import memory, scaling_laws
+from llmguide.costs.flops import forward_flops_per_token, gpu_hours, training_flops
+from llmguide.costs.linear_layers import linear_shapes, lora_params, nf4_bits, quantized_bytes
+from llmguide.presets import PRESETS
 
 FORMULAS = WIDGETS / "formulas.js"
 DECODERS = {name: config for name, config in PRESETS.items() if config.architecture == "decoder"}
@@ -61,10 +64,10 @@ def test_parameters() -> None:
 
 def test_flops() -> None:
     calls = list(product(SIZES, TOKENS))
-    assert_same(js("trainingFlops", calls), [scaling_laws.training_flops(*call) for call in calls])
+    assert_same(js("trainingFlops", calls), [training_flops(*call) for call in calls])
     grid = list(product(ONE_STACK.values(), LENGTHS))
     for found, (config, length) in zip(js("forwardFlopsPerToken", grid), grid, strict=True):
-        assert found == scaling_laws.forward_flops_per_token(config, length)
+        assert found == forward_flops_per_token(config, length)
 
 
 def test_losses() -> None:
@@ -89,7 +92,7 @@ def test_optimal_sizes() -> None:
 
 def test_hours() -> None:
     calls = list(product(FLOPS, [312e12, 989e12], [0.1, 0.4, 1.0]))
-    expected = [scaling_laws.gpu_hours(flops, peak_flops=peak, utilization=u) for flops, peak, u in calls]
+    expected = [gpu_hours(flops, peak_flops=peak, utilization=u) for flops, peak, u in calls]
     assert_same(js("gpuHours", calls), expected)
 
 
@@ -114,19 +117,19 @@ def test_kv_cache() -> None:
 
 
 def test_lora() -> None:
-    shapes = [memory.linear_shapes(config) for config in ONE_STACK.values()]
+    shapes = [linear_shapes(config) for config in ONE_STACK.values()]
     found = js("linearShapes", [(config,) for config in ONE_STACK.values()])
     assert [{name: tuple(shape) for name, shape in each.items()} for each in found] == shapes
     targets = [["q_proj", "v_proj"], ["up", "down"], ["o_proj"]]
     calls = list(product(ONE_STACK.values(), [1, 8, 256], targets))
-    assert js("loraParams", calls) == [memory.lora_params(*call) for call in calls]
+    assert js("loraParams", calls) == [lora_params(*call) for call in calls]
 
 
 def test_quantized_weights() -> None:
-    bits = [memory.nf4_bits(), 8 + 16 / 64, 3.0]
-    assert node(FORMULAS, "return [m.nf4Bits(), m.nf4Bits(32, 128)]") == [bits[0], memory.nf4_bits(32, 128)]
+    bits = [nf4_bits(), 8 + 16 / 64, 3.0]
+    assert node(FORMULAS, "return [m.nf4Bits(), m.nf4Bits(32, 128)]") == [bits[0], nf4_bits(32, 128)]
     calls = list(product(ONE_STACK.values(), bits))
-    assert_same(js("quantizedBytes", calls), [memory.quantized_bytes(*call) for call in calls])
+    assert_same(js("quantizedBytes", calls), [quantized_bytes(*call) for call in calls])
 
 
 @pytest.mark.parametrize(

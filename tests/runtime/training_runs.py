@@ -22,7 +22,7 @@ from llmguide.post_training.preferences.reward_model import RewardModel, prefere
 from llmguide.post_training.rl.grpo import GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
 from llmguide.post_training.sft import finetune
-from llmguide.post_training.toy.methods import (
+from llmguide.post_training.toy.training import (
     demonstrated,
     fine_tuning,
     grpo_choices,

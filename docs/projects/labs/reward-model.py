@@ -23,7 +23,7 @@
 # At least fifteen people rated each snippet from $-4$ to 4 ([Hutto and Gilbert 2014](https://doi.org/10.1609/icwsm.v8i1.14550)). We take short snippets, so that the model has little to read: 400 for training, and 300 from other reviews for evaluation.
 
 # %%
-from llmguide.data.corpora import in_validation
+from llmguide.data.splits import in_validation
 from llmguide.post_training.preferences.corpora import rated_texts
 from llmguide.runs.resolve import open_model
 

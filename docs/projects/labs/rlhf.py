@@ -39,8 +39,9 @@ for text in ("the cat sleeps .", "the cat barks .", "the cat wow .", "wow wow wo
 # RLHF starts from a model that was fine-tuned on demonstrations. Here the demonstrations are of mixed quality, so most completions of this model are not perfect. It is the reference model from now on.
 
 # %% tags=["sampled"]
+from llmguide.post_training.toy.frontier import divergence, expected
 from llmguide.post_training.toy.methods import fine_tune
-from llmguide.post_training.toy.world import completion_logprobs, divergence, expected
+from llmguide.post_training.toy.world import completion_logprobs
 
 torch.manual_seed(0)
 reference = fine_tune(world, 4_000, torch.Generator().manual_seed(0))
@@ -200,7 +201,7 @@ for beta, (policy, _) in runs.items():
 # Best-of-n sampling needs no training: sample n completions of the reference model and keep the one with the highest proxy reward. Its distribution can be computed exactly, and so can the policy with the highest proxy reward minus β times its KL divergence: $\pi^* \propto \pi_\text{ref}\, e^{r / \beta}$. That is the policy that PPO approaches.
 
 # %%
-from llmguide.post_training.toy.world import best_of_n, optimum, point
+from llmguide.post_training.toy.frontier import best_of_n, optimum, point
 
 
 def exact(logprobs):

@@ -1,16 +1,14 @@
 """``llmguide estimate``: the arithmetic of `llmguide.costs` as tables. Presets and shapes need no torch."""
 
-from dataclasses import dataclass
-from decimal import Decimal
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Literal
 
 import tyro
 
-from llmguide.config import PRESETS, Activation, ModelConfig, Norm, Positions
-from llmguide.costs import memory, scaling_laws
-from llmguide.data.fetch import PACKAGES
+from llmguide.cli.model_argument import Count, Model, WholeCount
+from llmguide.costs import linear_layers, memory, scaling_laws
+from llmguide.costs.flops import cost, forward_flops_per_token, gpu_hours, training_flops
+from llmguide.costs.gpus import GPUS, GpuName
+from llmguide.presets import PRESETS
 from llmguide.runs.tables import Columns, Table, count, decimal, gigabytes, share, show
 
 DESCRIPTION = """\
@@ -25,101 +23,6 @@ Examples:
   llmguide estimate train llama-2-7b --tokens 2e12 --gpu a100 --n-gpus 1024 --price 2
   llmguide estimate memory --n-layers 24 --d-model 2048 --n-heads 16 --vocab-size 50257 --n-gpus 8
   llmguide estimate cache llama-3-8b --tokens 8192 --batch 16 --json"""
-
-
-class Gpu(NamedTuple):
-    """Peak dense 16-bit FLOP/s and memory of a GPU."""
-
-    flops: float
-    memory: float
-
-
-# NVIDIA's data sheets and white papers, November 2026: tensor cores without sparsity, bfloat16 with float32
-# sums (V100 and T4: float16), the SXM version if there are several
-GPUS = {
-    "v100": Gpu(125e12, 32e9),
-    "t4": Gpu(65e12, 16e9),
-    "a100": Gpu(312e12, 80e9),
-    "rtx4090": Gpu(165e12, 24e9),
-    "l40s": Gpu(362e12, 48e9),
-    "h100": Gpu(989e12, 80e9),
-    "h200": Gpu(989e12, 141e9),
-    "b200": Gpu(2250e12, 180e9),
-}
-GpuName = Literal["v100", "t4", "a100", "rtx4090", "l40s", "h100", "h200", "b200"]
-Number = Annotated[int | None, tyro.conf.arg(metavar="N")]
-
-
-def parse_count(text: str, kind: type = float) -> Any:
-    """Parse a number with an optional suffix K, M, B or T, as in the tables.
-
-    >>> [parse_count(text) for text in ("15T", "1.5b", "8K", "2e12", "1024")]
-    [15000000000000.0, 1500000000.0, 8000.0, 2000000000000.0, 1024.0]
-    """
-    digits, suffix = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
-    try:  # decimal: 1.1T is a whole number
-        number = Decimal(digits) * Decimal({"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}[suffix])
-    except (ArithmeticError, KeyError):
-        raise ValueError(f"{text!r} is not a number such as 1e9, 15T, 7B, 2.5M or 8K") from None
-    if kind is int and number % 1:
-        raise ValueError(f"{text!r} must be a whole number")
-    return kind(number)
-
-
-def _count_spec(kind: type) -> Any:
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="N",
-        instance_from_str=lambda values: parse_count(values[0], kind),
-        is_instance=lambda value: value is None or isinstance(value, int | float),
-        str_from_instance=lambda value: ["unset" if value is None else str(value)],
-    )
-
-
-Count = Annotated[float, _count_spec(float)]
-WholeCount = Annotated[int, _count_spec(int)]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A preset, a model by its path or name, or a shape given by flags."""
-
-    preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""  # such as llama-3-8b
-    n_layers: Number = None  # blocks
-    d_model: Number = None  # width
-    n_heads: Number = None  # query heads
-    vocab_size: Number = None  # vocabulary size of the tokenizer
-    context_length: int = 1024  # longest input, in tokens
-    n_kv_heads: Number = None  # key and value heads; default: as many as query heads
-    d_ff: Number = None  # width of the feed-forward layer; default: 4 times the model's
-    positions: Positions = "learned"
-    norm: Norm = "layernorm"
-    activation: Activation = "gelu"
-    bias: bool = True  # biases of linear layers
-    tie_embeddings: bool = True  # one matrix for token embeddings and output head
-    n_experts: int = 0  # experts per layer; 0: dense
-    n_experts_per_token: int = 0
-
-    def config(self) -> ModelConfig:
-        """Return the configuration of the preset or model, or of the shape given by flags."""
-        shape = {
-            name: getattr(self, name)
-            for name in self.__dataclass_fields__
-            if name != "preset" and getattr(self, name) is not None
-        }
-        changed = [name for name in shape if shape[name] != self.__dataclass_fields__[name].default]
-        if self.preset and changed:
-            raise ValueError(f"{self.preset} has a fixed shape; drop {_options(changed)}")
-        if self.preset:
-            return _preset(self.preset)
-        if missing := [n for n in ("n_layers", "d_model", "n_heads", "vocab_size") if n not in shape]:
-            raise ValueError(f"give a preset, such as gpt2, or a shape; {_options(missing)} are missing")
-        return ModelConfig(**shape)
-
-    @property
-    def name(self) -> str:
-        """Name of the model in titles."""
-        return self.preset or f"{self.n_layers} layers of width {self.d_model}"
 
 
 def presets(json: bool = False) -> None:
@@ -177,13 +80,13 @@ def flops(model: Model, tokens: WholeCount | None = None, json: bool = False) ->
     """
     config = model.config()
     n = config.context_length if tokens is None else tokens
-    parts = {name: x for name, x in scaling_laws.forward_flops_per_token(config, n).items() if x}
+    parts = {name: x for name, x in forward_flops_per_token(config, n).items() if x}
     parts |= {"total": sum(parts.values())}
     rows = [
         {"part": name, "forward": x, "training": 3 * x, "share": x / parts["total"]}
         for name, x in parts.items()
     ]
-    rule = scaling_laws.training_flops(config.n_active_params(), 1)
+    rule = training_flops(config.n_active_params(), 1)
     notes = [f"Training is forward, and backward at twice that. The rule 6N says {count(rule)}."]
     columns: Columns = {"part": str, "forward": count, "training": count, "share": share}
     show(
@@ -200,7 +103,7 @@ def optimal(budget: tyro.conf.Positional[float], json: bool = False) -> None:
     """
     by_ratio = scaling_laws.chinchilla_optimal(budget)
     laws = {
-        "Kaplan et al. 2020": _kaplan_optimal(budget),
+        "Kaplan et al. 2020": scaling_laws.kaplan_optimal(budget),
         **{f"Chinchilla, approach {i}": _tabulated(budget, i) for i in (1, 2, 3)},
         "Chinchilla, 20 tokens a parameter": by_ratio,
         "Besiroglu et al. 2024 (approach 3, refitted)": scaling_laws.parametric_optimal(
@@ -247,12 +150,12 @@ def train(
     if n_gpus < 1:
         raise ValueError(f"--n-gpus {n_gpus} must be at least 1")
     n_params = model.config().n_active_params() if params is None else params
-    needed = scaling_laws.training_flops(n_params, tokens)
+    needed = training_flops(n_params, tokens)
     rows = []
     for name in GPUS if gpu is None else [gpu]:
         rate: dict[str, float] = {"peak_flops": GPUS[name].flops, "utilization": utilization}
-        hours = scaling_laws.gpu_hours(needed, **rate)
-        money = None if price is None else scaling_laws.cost(needed, price_per_hour=price, **rate)
+        hours = gpu_hours(needed, **rate)
+        money = None if price is None else cost(needed, price_per_hour=price, **rate)
         rows.append(
             {
                 "gpu": name,
@@ -357,7 +260,7 @@ def lora(model: Model, rank: int = 16, targets: tuple[str, ...] | None = None, j
         json: Print JSON instead of a table.
     """
     config = model.config()
-    adapters = memory.lora_params(config, rank, targets)
+    adapters = linear_layers.lora_params(config, rank, targets)
     state = sum(memory.model_state_bytes(adapters).values())
     total = config.n_params()
     ways = {
@@ -365,7 +268,7 @@ def lora(model: Model, rank: int = 16, targets: tuple[str, ...] | None = None, j
         "LoRA": (adapters, 2 * total + state),
         "QLoRA (NF4, double quantization)": (
             adapters,
-            memory.quantized_bytes(config, memory.nf4_bits()) + state,
+            linear_layers.quantized_bytes(config, linear_layers.nf4_bits()) + state,
         ),
     }
     rows = [
@@ -387,31 +290,6 @@ COMMAND = {
     "cache": cache,
     "lora": lora,
 }
-
-
-def _preset(name: str) -> ModelConfig:
-    if name in PRESETS:
-        return PRESETS[name]
-    if "/" in name or Path(name).exists() or name.removesuffix("-q4") in PACKAGES:
-        from llmguide.runs.resolve import config_of  # noqa: PLC0415  # imports torch
-
-        return config_of(name)
-    close = get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.4)
-    meant = f"did you mean {', '.join(close)}? " if close else ""
-    raise ValueError(
-        f"there is no preset or folder {name!r}; {meant}run llmguide estimate presets for a list, or give "
-        "owner/model for a model of the hub"
-    )
-
-
-def _options(names: list[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
-
-
-def _kaplan_optimal(budget: float) -> tuple[float, float]:
-    # Kaplan et al. 2020, appendix A: N = 1.3e9 parameters x (petaflop-days)^0.73
-    n_params = 1.3e9 * (budget / scaling_laws.PETAFLOP_DAY) ** 0.73
-    return n_params, budget / (6 * n_params)
 
 
 def _tabulated(budget: float, approach: int) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-r"""Bytes that a model needs: weights, gradients, optimizer, activations, scores, KV cache, LoRA, QLoRA.
+r"""Bytes that a model needs: weights, gradients, optimizer, activations, scores, KV cache.
 
 Counts follow from shapes, so they are exact for what they name; what an allocator adds (fragments,
 workspaces, the CUDA context) is left out, as are the logits, $B n V$ values that can exceed a layer's
@@ -9,18 +9,16 @@ activations in a small model.
 | $\Psi$ | parameters |
 | $B$, $n$ | sequences in a batch, tokens in each |
 | $L$, $D$, $H$, $K$, $E$ | layers, width, query heads, key/value heads, head width (`config`) |
-| $r$ | rank of a LoRA adapter |
 
 References: ZeRO (Rajbhandari et al. 2019, arXiv:1910.02054, sections 3, 5 and 7); activations (Korthikanti
-et al. 2022, arXiv:2205.05198, section 4); FlashAttention (arXiv:2205.14135); LoRA (arXiv:2106.09685); QLoRA
-(arXiv:2305.14314, section 3); latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1). 1 KiB = 1,024
-bytes, 1 GB = 10^9 bytes.
+et al. 2022, arXiv:2205.05198, section 4); FlashAttention (arXiv:2205.14135); latent attention (DeepSeek-V2,
+arXiv:2405.04434, section 2.1). 1 KiB = 1,024 bytes, 1 GB = 10^9 bytes.
 """
 
-from collections.abc import Collection
 from typing import Literal
 
 from llmguide.config import ModelConfig
+from llmguide.costs._checks import require_positive
 
 Recompute = Literal["none", "selective", "full"]
 
@@ -46,7 +44,7 @@ def model_state_bytes(n_params: float, *, zero_stage: int = 0, n_devices: int = 
     >>> model_state_bytes(7_500_000_000, zero_stage=1, n_devices=64)  # sum 31.4 GB: ZeRO, figure 1
     {'weights': 15000000000.0, 'gradients': 15000000000.0, 'optimizer': 1406250000.0}
     """
-    _require_positive(n_params=n_params, n_devices=n_devices)
+    require_positive(n_params=n_params, n_devices=n_devices)
     _require_stage(zero_stage)
     return {
         "weights": 2 * n_params / (n_devices if zero_stage >= 3 else 1),
@@ -79,7 +77,7 @@ def data_parallel_traffic(
     >>> data_parallel_traffic(1000, n_devices=4), data_parallel_traffic(1000, zero_stage=3, n_devices=4)
     (3000.0, 4500.0)
     """
-    _require_positive(n_params=n_params, n_devices=n_devices, bytes_per_value=bytes_per_value)
+    require_positive(n_params=n_params, n_devices=n_devices, bytes_per_value=bytes_per_value)
     _require_stage(zero_stage)
     passes = 3 if zero_stage == 3 else 2
     return passes * n_params * bytes_per_value * (n_devices - 1) / n_devices
@@ -111,12 +109,12 @@ def activation_bytes(
     Raises:
         ValueError: If a count is below 1.
 
-    >>> from llmguide.config import PRESETS
+    >>> from llmguide.presets import PRESETS
     >>> gpt3 = PRESETS["gpt3-175b"]  # 5 x 96 x 2048 / 12288 = 80, so selective recomputation saves 80 of 114
     >>> activation_bytes(gpt3, 2048, 1, recompute="selective") / activation_bytes(gpt3, 2048, 1)
     0.298
     """
-    _require_positive(n_tokens=n_tokens, batch=batch)
+    require_positive(n_tokens=n_tokens, batch=batch)
     values = config.n_layers * batch * n_tokens * config.d_model
     scores = config.n_layers * batch * n_tokens**2 * config.n_heads
     match recompute:
@@ -183,7 +181,7 @@ def attention_score_bytes(n_tokens: int, n_heads: int, batch: int = 1, *, bytes_
     >>> attention_score_bytes(100_000, 1)  # 20 GB for one head
     20000000000
     """
-    _require_positive(n_tokens=n_tokens, n_heads=n_heads, batch=batch, bytes_per_value=bytes_per_value)
+    require_positive(n_tokens=n_tokens, n_heads=n_heads, batch=batch, bytes_per_value=bytes_per_value)
     return batch * n_heads * n_tokens**2 * bytes_per_value
 
 
@@ -204,7 +202,7 @@ def flash_attention_bytes(n_tokens: int, n_heads: int, batch: int = 1) -> int:
     >>> flash_attention_bytes(100_000, 1)
     400000
     """
-    _require_positive(n_tokens=n_tokens, n_heads=n_heads, batch=batch)
+    require_positive(n_tokens=n_tokens, n_heads=n_heads, batch=batch)
     return batch * n_heads * n_tokens * 4
 
 
@@ -221,11 +219,11 @@ def kv_cache_bytes_per_token(config: ModelConfig, *, bytes_per_value: int = 2) -
     Raises:
         ValueError: If the model is not a decoder.
 
-    >>> from llmguide.config import PRESETS
+    >>> from llmguide.presets import PRESETS
     >>> kv_cache_bytes_per_token(PRESETS["llama-2-7b"]) / 1024  # 2 x 32 x 32 x 128 x 2 bytes
     512.0
     """
-    _require_positive(bytes_per_value=bytes_per_value)
+    require_positive(bytes_per_value=bytes_per_value)
     if config.architecture != "decoder":
         raise ValueError(
             f"architecture={config.architecture!r}: a cache of its own tokens is kept by a decoder"
@@ -248,11 +246,11 @@ def kv_cache_bytes(config: ModelConfig, n_tokens: int, batch: int = 1, *, bytes_
     Raises:
         ValueError: If a count is below 1, or the model is not a decoder.
 
-    >>> from llmguide.config import PRESETS
+    >>> from llmguide.presets import PRESETS
     >>> kv_cache_bytes(PRESETS["llama-2-7b"], 4096) / 2**30
     2.0
     """
-    _require_positive(n_tokens=n_tokens, batch=batch)
+    require_positive(n_tokens=n_tokens, batch=batch)
     kept, n_full = min(n_tokens, config.sliding_window or n_tokens), config.n_full_layers
     per_token = kv_cache_bytes_per_token(config, bytes_per_value=bytes_per_value)
     return batch * (n_full * n_tokens + (config.n_layers - n_full) * kept) * per_token // config.n_layers
@@ -278,117 +276,10 @@ def latent_cache_bytes_per_token(
     >>> latent_cache_bytes_per_token(61, latent_dim=512, rope_dim=64)  # DeepSeek-V3: 61 x 576 x 2
     70272
     """
-    _require_positive(
+    require_positive(
         n_layers=n_layers, latent_dim=latent_dim, rope_dim=rope_dim, bytes_per_value=bytes_per_value
     )
     return n_layers * (latent_dim + rope_dim) * bytes_per_value
-
-
-def linear_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """List the input and output sizes of the linear layers in one block, by their names in `llmguide`.
-
-    >>> from llmguide.config import PRESETS
-    >>> linear_shapes(PRESETS["gpt2"])["up"]
-    (768, 3072)
-    """
-    d, query, key_value = (
-        config.d_model,
-        config.n_heads * config.head_dim,
-        config.n_kv_heads * config.head_dim,
-    )
-    attention = {
-        "q_proj": (d, query),
-        "k_proj": (d, key_value),
-        "v_proj": (d, key_value),
-        "o_proj": (query, d),
-    }
-    feed_forward = {"up": (d, config.d_ff), "down": (config.d_ff, d)}
-    gate = {"gate": (d, config.d_ff)} if config.activation == "swiglu" else {}
-    return attention | gate | feed_forward
-
-
-def lora_params(config: ModelConfig, rank: int, targets: Collection[str] | None = None) -> int:
-    r"""Count the trainable parameters of LoRA: $r \times (\mathrm{in} + \mathrm{out})$ per adapted matrix.
-
-    Args:
-        config: A decoder or an encoder; every expert of a mixture gets an adapter.
-        rank: Rank $r$ of the adapters.
-        targets: Names from `linear_shapes` of the layers to adapt; None adapts all of them.
-
-    Returns:
-        Number of trainable parameters.
-
-    Raises:
-        ValueError: If the rank is below 1, or a target does not exist.
-
-    >>> from llmguide.config import PRESETS
-    >>> lora_params(PRESETS["llama-2-7b"], 8, ["q_proj", "v_proj"])  # 32 x 2 x 8 x (4096 + 4096)
-    4194304
-    """
-    _require_positive(rank=rank)
-    shapes = linear_shapes(config)
-    targets = shapes if targets is None else targets
-    if unknown := set(targets) - set(shapes):
-        raise ValueError(f"targets {sorted(unknown)} do not exist; this model has {', '.join(shapes)}")
-    return rank * sum(sum(shapes[name]) * _copies(config, name) for name in targets)
-
-
-def nf4_bits(block_size: int = 64, scale_block_size: int = 256) -> float:
-    """Compute the bits per weight in NF4 with double quantization: 4, and a fraction of two levels of scales.
-
-    Args:
-        block_size: Number of weights that share an 8-bit scale.
-        scale_block_size: Number of scales that share a float32 scale.
-
-    Returns:
-        Bits per weight.
-
-    Raises:
-        ValueError: If a size is below 1.
-
-    >>> round(nf4_bits(), 3)  # 4 + 8/64 + 32/(64 x 256)
-    4.127
-    """
-    _require_positive(block_size=block_size, scale_block_size=scale_block_size)
-    return 4 + 8 / block_size + 32 / (block_size * scale_block_size)
-
-
-def quantized_bytes(config: ModelConfig, bits: float) -> float:
-    """Compute the bytes of a model whose blocks have quantized linear layers; the rest stays at 16 bits.
-
-    Args:
-        config: A decoder or an encoder.
-        bits: Bits per quantized weight, scales included (`nf4_bits()`, or 8 + 16/block).
-
-    Returns:
-        Bytes of the whole model.
-
-    Raises:
-        ValueError: If `bits` is not above 0.
-
-    >>> from llmguide.config import PRESETS
-    >>> round(quantized_bytes(PRESETS["llama-2-7b"], nf4_bits()) / 1e9, 2)  # in bf16 13.48
-    3.87
-    """
-    if not bits > 0:
-        raise ValueError(f"bits={bits} must be above 0")
-    quantized = sum(n * m * _copies(config, name) for name, (n, m) in linear_shapes(config).items())
-    return quantized * bits / 8 + (config.n_params() - quantized) * 2
-
-
-def _copies(config: ModelConfig, name: str) -> int:
-    if config.architecture == "encoder-decoder":
-        raise ValueError(
-            "architecture='encoder-decoder' has two kinds of block: count a decoder or an encoder"
-        )
-    is_expert = name in {"gate", "up", "down"}
-    return config.n_layers * (max(1, config.n_experts) if is_expert else 1)
-
-
-def _require_positive(**counts: float) -> None:
-    for name, count in counts.items():
-        if not count >= 1:
-            raise ValueError(f"{name}={count} must be at least 1")
 
 
 def _require_stage(zero_stage: int) -> None:

@@ -22,14 +22,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llmguide.data.documents import Document, read
 from llmguide.data.fetch import CANONICAL_FILES, PACKAGES, canonical_file
+from llmguide.data.splits import VALIDATION, Split, in_validation, position
 
-Split = Literal["train", "validation"]
-
-VALIDATION = 0.05  # fraction of the documents held out
 PASSAGE = 4_000  # characters; about a page and a half
 _BORDERS = tuple(map(re.compile, (r"\n\r?\n", r"\n", r"\s")))  # borders of passages, best first
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
@@ -95,28 +93,10 @@ def nonempty_validation(corpus: Corpus, validation: float) -> float:
     """
     if next(iter(corpus.part("validation", validation=validation)), None) is not None:
         return validation
-    positions = [_position(doc.id) for doc in corpus]
+    positions = [position(doc.id) for doc in corpus]
     if len(positions) < 2:
         return validation
     return min((min(positions) + 2**11 + 1) / 2**64, 1 - 2**-53)  # 2^11: the spacing of floats below 2^64
-
-
-def in_validation(document_id: str, validation: float = VALIDATION) -> bool:
-    """Return whether a document is held out: its hash, scaled to [0, 1), is below ``validation``.
-
-    A larger fraction holds out the same documents and more.
-
-    >>> hashlib.sha256(b"a").hexdigest()[:4], 0xCA97 / 0x10000
-    ('ca97', 0.791)
-    >>> in_validation("a", 0.79), in_validation("a", 0.80)
-    (False, True)
-    """
-    return _position(document_id) < validation * 2**64
-
-
-def _position(document_id: str) -> int:
-    digest = hashlib.sha256(document_id.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big")
 
 
 def load_corpus(

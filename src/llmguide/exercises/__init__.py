@@ -5,6 +5,7 @@ the results differ, they are compared with those of typical wrong versions (muta
 the same as yours, that names your mistake.
 """
 
-from llmguide.exercises.grading import Exercise, Grade, Mistake, exercise, exercises, grade
+from llmguide.exercises.definition import Exercise, Mistake
+from llmguide.exercises.grading import Grade, exercise, exercises, grade
 
 __all__ = ["Exercise", "Grade", "Mistake", "exercise", "exercises", "grade"]

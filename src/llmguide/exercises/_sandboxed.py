@@ -15,7 +15,8 @@ from llmguide.coding.sandbox import isolation, seccomp
 from llmguide.coding.sandbox.worker import Channel, NotPlainError, describe, encode
 from llmguide.exercises._plain_data import pack
 from llmguide.exercises.checking import observe_source
-from llmguide.exercises.grading import Exercise, Grade, exercise, exercises
+from llmguide.exercises.definition import Exercise
+from llmguide.exercises.grading import Grade, exercise, exercises
 from llmguide.exercises.hidden import with_hidden_tests
 
 MEMORY_MB = 1024  # beyond what torch itself takes

@@ -5,7 +5,7 @@ import re
 from functools import partial
 from typing import Any
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 # ---- tool calls --------------------------------------------------------------------------------------------
 

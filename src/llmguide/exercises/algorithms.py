@@ -8,7 +8,7 @@ from typing import Any
 
 from llmguide.coding.patterns.searching import first_true
 from llmguide.exercises.counting import counted, items
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 
 def _search(low: int, high: int, test: Callable[[int], bool], *, before_middle: int = 0) -> int:

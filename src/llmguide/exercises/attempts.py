@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import eq
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 
 def vote(results: Sequence[Sequence[int | None]]) -> int | None:

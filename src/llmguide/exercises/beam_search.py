@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from math import exp, log
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 Text = tuple[str, ...]
 NextLogprobs = Callable[[Text], dict[str, float]]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from sys import maxsize
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 from llmguide.tokenization.bpe import (
     Pair,
     learn_merges_simple,

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from llmguide.exercises.grading import Exercise, Grade, compare, exercise, exercises, line_of, observe
+from llmguide.exercises.definition import Exercise
+from llmguide.exercises.grading import Grade, compare, exercise, exercises, line_of, observe
 from llmguide.exercises.time_limit import OutOfTime, time_limit
 
 Functions = dict[str, Callable[..., Any]]

@@ -23,7 +23,8 @@ from random import Random
 from llmguide import __version__
 from llmguide.coding.sandbox.replies import printable
 from llmguide.exercises.course import AGENTS, agents, read_source, stub
-from llmguide.exercises.grading import Exercise, Grade, exercise
+from llmguide.exercises.definition import Exercise
+from llmguide.exercises.grading import Grade, exercise
 from llmguide.exercises.handout import page
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from llmguide.exercises.sandbox import Sandbox

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.exercises.comparing import same
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.post_training.preferences.reward_model import bradley_terry_loss
 
 

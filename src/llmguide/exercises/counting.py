@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import total_ordering
 from typing import Any
 
-from llmguide.exercises.grading import Arguments
+from llmguide.exercises.definition import Arguments
 
 FEW, MANY = "few operations", "too many operations"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from textwrap import fill
 
 from llmguide.exercises.checking import check, needed
-from llmguide.exercises.grading import Exercise, Grade, exercise, exercises
+from llmguide.exercises.definition import Exercise
+from llmguide.exercises.grading import Grade, exercise, exercises
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from llmguide.files import write_json, write_text
 

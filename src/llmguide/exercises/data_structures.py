@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from llmguide.exercises.counting import Item, counted, items
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 
 def cache_hits(

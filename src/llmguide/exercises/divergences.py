@@ -5,9 +5,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.post_training.rl.policy_gradient import kl_estimate
-from llmguide.post_training.toy import world
+from llmguide.post_training.toy import frontier
 
 
 def _kl(logits: Tensor, ref_logits: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def _kl(logits: Tensor, ref_logits: Tensor) -> Tensor:
 
 def best_of_n(probs: Tensor, rewards: Tensor, n: int) -> tuple[Tensor, float]:
     """Compute the distribution of best-of-n sampling, and its KL divergence from the sampled one."""
-    best = world.best_of_n(probs.log()[None], rewards[None], n)[0].exp()
+    best = frontier.best_of_n(probs.log()[None], rewards[None], n)[0].exp()
     return best, _divergence(best, probs)
 
 
@@ -166,7 +166,7 @@ EXERCISES = (
                 "the KL divergence is log n - (n - 1) / n",
                 "This formula holds in the limit of many completions without ties. For few, it is only an "
                 "upper bound.",
-                lambda probs, rewards, n: (best_of_n(probs, rewards, n)[0], world.best_of_n_kl(n)),
+                lambda probs, rewards, n: (best_of_n(probs, rewards, n)[0], frontier.best_of_n_kl(n)),
             ),
             Mistake(
                 "KL the other way around",

@@ -6,7 +6,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 # ---- duplicates ------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmguide.coding.patterns.dynamic import coin_change
 from llmguide.exercises.counting import Item, counted, items
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 
 def _greedy(coins: Sequence[int], amount: int) -> int | None:

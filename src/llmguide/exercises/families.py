@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 
 # ---- what was released -----------------------------------------------------------------------------
 

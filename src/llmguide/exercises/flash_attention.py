@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.exercises.tensor_work import TensorWork
 from llmguide.nn.attention import attention
 

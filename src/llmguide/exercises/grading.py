@@ -2,21 +2,16 @@
 
 import copy
 import importlib
-import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from itertools import combinations
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from llmguide.exercises.comparing import as_floats, difference, same, shown
+from llmguide.exercises.definition import Exercise, Mistake
 from llmguide.exercises.pairs import combined
 from llmguide.exercises.time_limit import OutOfTime, time_limit
 
@@ -33,12 +28,14 @@ CHAPTERS = (
     "transformer",
     "model_size",
     "experts",
+    "load_balance",
     "attention",
     "flash_attention",
     "grouped_attention",
     "linear_attention",
     "pretraining",
     "gradients",
+    "gradient_accumulation",
     "optimizers",
     "schedules",
     "duplicates",
@@ -47,6 +44,7 @@ CHAPTERS = (
     "parallelism",
     "sharding",
     "post_training",
+    "sft_packing",
     "comparisons",
     "divergences",
     "generalized_advantages",
@@ -54,10 +52,12 @@ CHAPTERS = (
     "policy_gradients",
     "grpo",
     "preferences",
+    "kto",
     "distillation",
     "adapters",
     "quantization",
     "interpretability",
+    "sparse_autoencoders",
     "circuits",
     "patching",
     "families",
@@ -73,81 +73,6 @@ CHAPTERS = (
     "agents",
     "ladder",
 )
-Arguments = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A wrong version of an exercise.
-
-    Attributes:
-        name: Name of the mistake, in a few words.
-        when: End of the sentence "Your result is what one gets when ...".
-        hint: Hint at the part of the function to check.
-        mutant: Function that computes the wrong result, with the arguments of the solution.
-    """
-
-    name: str
-    when: str
-    hint: str
-    mutant: Callable[..., Any]
-
-
-def _call(function: Callable[..., Any], arguments: Arguments) -> Any:
-    return function(*arguments)
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """An exercise: a function to write.
-
-    Attributes:
-        name: Name of the exercise, for `grade`.
-        task: Task, which starts with the signature of the function.
-        solution: Function of the package that solves it.
-        probes: Function that returns the arguments of the test calls, deterministically.
-        mistakes: Mistakes that are recognized.
-        hints: Hints in increasing detail.
-        needs: Names of the exercises whose functions the answer may call.
-        level: Difficulty: warm-up, medium or hard.
-        minutes: Typical time for a reader who knows the chapter.
-        after: What to remember, shown after success.
-        observe: What is compared: by default the result of a call with the arguments of a probe.
-        accept: Whether what is observed is right, given what the solution shows.
-        demo: Returns text made with the answers to this exercise and those it needs, by function name.
-        demo_needs: Names of the exercises whose functions the demonstration calls besides.
-    """
-
-    name: str
-    task: str
-    solution: Callable[..., Any]
-    probes: Callable[[], Sequence[Arguments]]
-    mistakes: tuple[Mistake, ...]
-    hints: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-    level: str = ""
-    minutes: int = 0
-    after: str = ""
-    observe: Callable[[Callable[..., Any], Arguments], Any] = _call
-    accept: Callable[[Any, Any], bool] = same
-    demo: Callable[[dict[str, Callable[..., Any]]], str] | None = None
-    demo_needs: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"{self.name}: {self.task}"
-
-    @property
-    def signature(self) -> str:
-        """Signature that the task starts with, such as ``rope(x, theta)``."""
-        found = re.match(r"\w+\(.*?\)", self.task)
-        if found is None:
-            raise ValueError(f"the task of {self.name} must begin with a signature, such as rope(x, theta)")
-        return found[0]
-
-    @property
-    def function(self) -> str:
-        """Name of the function to write."""
-        return self.signature.partition("(")[0]
 
 
 @dataclass(frozen=True)
@@ -307,26 +232,3 @@ def line_of(error: BaseException, filename: str) -> str:
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == filename
     ]
     return f" (line {lines[-1]})" if lines else ""
-
-
-_SHIFT = ContextVar("shift", default=0)  # is added to the seeds of random inputs
-
-
-@contextmanager
-def shifted_seeds(shift: int) -> Iterator[None]:
-    """Sample other random inputs in a block."""
-    token = _SHIFT.set(shift)
-    try:
-        yield
-    finally:
-        _SHIFT.reset(token)
-
-
-def generator(seed: int) -> torch.Generator:
-    """Return a generator of random inputs that are the same on every machine."""
-    return torch.Generator().manual_seed(seed + _SHIFT.get())
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    """Sample normal random numbers that are the same on every machine."""
-    return torch.randn(*shape, generator=generator(seed))

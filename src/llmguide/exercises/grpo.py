@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.post_training.rl.grpo_losses import completion_mean, grpo_loss
 from llmguide.post_training.rl.policy_gradient import clipped_surrogate
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from llmguide import __version__
 from llmguide.exercises.course import stub
-from llmguide.exercises.grading import Exercise
+from llmguide.exercises.definition import Exercise
 
 GUIDE = "https://llmguide.github.io/llmguide/"
 _STYLE = """

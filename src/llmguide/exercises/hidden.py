@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 
 from llmguide.exercises.comparing import same
-from llmguide.exercises.grading import Arguments, Exercise, shifted_seeds
+from llmguide.exercises.definition import Arguments, Exercise, shifted_seeds
 from llmguide.exercises.samplers import SAMPLERS
 
 _N_CALLS = 8

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from llmguide.coding.patterns.edge_cases import second_largest
 from llmguide.evaluation.metrics import pass_at_k
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 
 # ---- infilling -------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Exercises of the introduction: counts in a text."""
 
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 
 
 def follows(text: str, context: str, letter: str) -> float:

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 from llmguide.config import ModelConfig
-from llmguide.costs.scaling_laws import forward_flops_per_token
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.costs.flops import forward_flops_per_token
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 # ---- parameters ------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 # ---- experts -----------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from llmguide.exercises.checking import needed
 from llmguide.exercises.course import described
-from llmguide.exercises.grading import Exercise
+from llmguide.exercises.definition import Exercise
 from llmguide.files import write_text
 
 Cell = dict[str, Any]  # of a notebook, or its metadata or output

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.exercises.tensor_work import TensorWork
 from llmguide.training.update_rules import adamw, clip_grad_norm_, orthogonalize
 

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from llmguide.config import Llama3Scaling
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.nn.masks import causal_mask
-from llmguide.nn.positions import alibi_bias, apply_rope, rope_frequencies, rope_tables
+from llmguide.nn.positions import alibi_bias
+from llmguide.nn.rope import apply_rope, rope_frequencies, rope_tables
 
 # ---- RoPE ------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 
 # ---- scaling ---------------------------------------------------------------------------------------
 

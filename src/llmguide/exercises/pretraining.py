@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.training.losses import next_token_loss
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from llmguide.evaluation.extraction import extract_code
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 
 Message = dict[str, str]
 

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.post_training.adapters.quantization import NF4, absmax_int8, dequantize, quantize
 
 

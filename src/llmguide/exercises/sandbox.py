@@ -42,7 +42,8 @@ from llmguide.coding.sandbox.worker import MAX_MESSAGE
 from llmguide.exercises._plain_data import unpack
 from llmguide.exercises._sandboxed import import_paths
 from llmguide.exercises.checking import needed
-from llmguide.exercises.grading import Exercise, Grade, compare, exercise, observe
+from llmguide.exercises.definition import Exercise
+from llmguide.exercises.grading import Grade, compare, exercise, observe
 from llmguide.exercises.hidden import with_hidden_tests
 
 REQUIRED = ("limits", "capabilities", "landlock", "seccomp")

@@ -4,16 +4,15 @@ from collections.abc import Callable
 from functools import partial
 from math import exp
 
+from llmguide.costs.flops import mfu, training_flops
 from llmguide.costs.scaling_laws import (
     BESIROGLU,
     HOFFMANN,
     ChinchillaConstants,
     chinchilla_optimal,
-    mfu,
     parametric_optimal,
-    training_flops,
 )
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 
 # ---- budgets ---------------------------------------------------------------------------------------
 

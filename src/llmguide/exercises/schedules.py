@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from math import cos, pi, sqrt
 
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 from llmguide.training.schedules import warmup_cosine, warmup_stable_decay
 
 # ---- cosine ----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 # ---- WordPiece -------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from llmguide.costs.memory import model_state_bytes
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 
 Sharded = Sequence[tuple[float, int]]  # bytes per parameter, and the first stage that shards them
 PARTS: Sharded = ((12, 1), (2, 2), (2, 3))

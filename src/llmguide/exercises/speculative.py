@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 
 
 def _pick(probabilities: Tensor, uniform: float) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from llmguide.coding.patterns.sliding_window import longest_without_repeat
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 
 
 def _window(text: str, *, jump: Callable[[int, int, int], int], length: int = 1) -> int:

@@ -19,28 +19,26 @@ Glossary: ``B`` rows, ``D`` model width, ``H`` query heads, ``K`` key/value head
 vocabulary, ``T_k`` keys.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from math import inf, sqrt
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmguide.generation._fast_linear import fast_linear
 from llmguide.models.encoder_decoder import Reading
 from llmguide.models.gpt import GPT
 from llmguide.models.inputs import AttentionMask, n_visible_keys, token_positions, visible_keys
 from llmguide.models.llama import Llama
-from llmguide.nn._int4 import has_int4_kernel
-from llmguide.nn._linear import Linear, processor
 from llmguide.nn.attention import MultiHeadAttention
 from llmguide.nn.feed_forward import FeedForward, activate, swiglu
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.norms import RMSNorm
-from llmguide.nn.positions import alibi_bias, rope_tables, sinusoidal_positions
-from llmguide.nn.q4 import Q4Linear, stack_q4
+from llmguide.nn.positions import alibi_bias, sinusoidal_positions
+from llmguide.nn.rope import rope_tables
 
 Step = Callable[[Tensor, AttentionMask | None, KVCache], Tensor]
 LARGEST_COPY = 2**30  # bytes of weights
@@ -94,7 +92,7 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     sublayers = [pair for i, block in enumerate(blocks) for pair in _sublayers(block, i, copy_for, reading)]
     final_norm = _norm(module.final_norm if reading is None else module.decoder_norm)
     tied = module.tokens if reading is None else module.target_tokens
-    head = _linear((tied if module.head is None else module.head,), copy_for)
+    head = fast_linear((tied if module.head is None else module.head,), copy_for)
 
     @torch.inference_mode()
     def step(
@@ -169,8 +167,8 @@ def _sublayers(
 def _self_attention(
     module: MultiHeadAttention, layer: int, copy_for: int
 ) -> Callable[[Tensor, _Now], Tensor]:
-    project = _linear((module.q_proj, module.k_proj, module.v_proj), copy_for)
-    project_out = _linear((module.o_proj,), copy_for)
+    project = fast_linear((module.q_proj, module.k_proj, module.v_proj), copy_for)
+    project_out = fast_linear((module.o_proj,), copy_for)
     E = module.head_dim
     has_norms = type(module.q_norm) is not nn.Identity
     q_norm, k_norm = _norm(module.q_norm), _norm(module.k_norm)
@@ -197,7 +195,7 @@ def _self_attention(
 def _cross_attention(
     module: MultiHeadAttention, layer: int, copy_for: int, memory_cache: KVCache
 ) -> Callable[[Tensor, _Now], Tensor]:
-    project, project_out = _linear((module.q_proj,), copy_for), _linear((module.o_proj,), copy_for)
+    project, project_out = fast_linear((module.q_proj,), copy_for), fast_linear((module.o_proj,), copy_for)
     q_norm = _norm(module.q_norm)
 
     def attend(x: Tensor, now: _Now) -> Tensor:
@@ -217,11 +215,11 @@ def _rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
 def _feed_forward(module: nn.Module, copy_for: int) -> Callable[[Tensor], Tensor]:
     if type(module) is not FeedForward:
         return module  # a mixture of experts routes each row separately
-    down = _linear((module.down,), copy_for)
+    down = fast_linear((module.down,), copy_for)
     if module.gate is not None:
-        gate_and_up = _linear((module.gate, module.up), copy_for)
+        gate_and_up = fast_linear((module.gate, module.up), copy_for)
         return lambda x: down(swiglu(*gate_and_up(x).chunk(2, dim=-1)))
-    up = _linear((module.up,), copy_for)
+    up = fast_linear((module.up,), copy_for)
     return lambda x: down(activate(up(x), module.activation))
 
 
@@ -233,77 +231,3 @@ def _norm(module: Any) -> Callable[[Tensor], Tensor]:
         return lambda x: torch.rms_norm(x, w.shape, w, eps)
     b = module.bias
     return lambda x: torch.layer_norm(x, w.shape, w, b, eps)
-
-
-def _linear(modules: Sequence[Any], copy_for: int) -> Callable[[Tensor], Tensor]:
-    """Concatenate layers with the same input, each ``x W^T + b``, using the fastest kernel for few rows.
-
-    Times in milliseconds for 6 layers of width 384 and 2 threads. Intel with AMX: float32, one row, F.linear
-    0.9 and oneDNN 1.2; 8 rows, F.linear 1.6, oneDNN 1.5, with transposed copies 1.3; bfloat16, either number
-    of rows, F.linear 1.2 to 1.4, oneDNN with its own layout 0.8. AMD, float32: one row, F.linear 4.4, oneDNN
-    2.6, in parts 1.2, and reading the weights takes 1.0; 8 rows, F.linear 4.9 and oneDNN 3.4.
-    """
-    if any(type(module) not in (Linear, nn.Linear, nn.Embedding) for module in modules):
-        return _beside(modules)
-    weights = [module.weight.detach() for module in modules]
-    biases: list[Any] = [getattr(module, "bias", None) for module in modules]
-    kernel = _kernel(weights[0].device.type, weights[0].dtype, copy_for)
-    onednn: Any = torch.ops.mkldnn._linear_pointwise.default if kernel == "onednn" else None
-
-    if copy_for and kernel != "plain":
-        w = torch.cat(weights)
-        b = None if biases[0] is None else torch.cat(biases).detach()
-        if kernel == "parts":
-            return _in_parts(w, b)
-        if kernel == "onednn":
-            w = torch.ops.mkldnn._reorder_linear_weight(w, copy_for)
-            return lambda x: onednn(x, w, b, "none", [], "")
-        w = w.T.contiguous()
-        return (lambda x: torch.mm(x, w)) if b is None else (lambda x: torch.addmm(b, x, w))
-
-    if onednn is None or not all(w.is_contiguous() for w in weights):  # oneDNN would copy each time
-        return _beside([partial(F.linear, weight=w, bias=b) for w, b in zip(weights, biases, strict=True)])
-    rest = {"attr": "none", "scalars": [], "algorithm": ""}
-    return _beside([partial(onednn, W=w, B=b, **rest) for w, b in zip(weights, biases, strict=True)])
-
-
-def _in_parts(w: Tensor, b: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """Split a layer into a batch of smaller ones, for which MKL uses a kernel that reads the weights once."""
-    n, D_out = max(4, torch.get_num_threads()), len(w)
-    w = F.pad(w, (0, 0, 0, -D_out % n)).view(n, -1, w.shape[1])
-    b = w.new_zeros(n, w.shape[1], 1) if b is None else F.pad(b, (0, -D_out % n)).view(n, -1, 1)
-
-    def multiply(x: Tensor) -> Tensor:
-        columns = torch.baddbmm(b, w, x.T.expand(n, -1, -1)).view(-1, len(x))
-        return columns[:D_out].T.contiguous()
-
-    return multiply
-
-
-def _beside(layers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
-    """Concatenate the results of layers."""
-    if all(type(layer) is Q4Linear for layer in layers):
-        quantized = cast(Sequence[Q4Linear], layers)
-        if len(layers) > 1 and not has_int4_kernel(quantized[0]):  # which takes copies
-            quantized = (stack_q4(quantized),)
-        layers = [layer.prepared() for layer in quantized]
-    if len(layers) == 1:
-        return layers[0]
-    return lambda x: torch.cat([layer(x) for layer in layers], dim=-1)
-
-
-def _kernel(
-    device: str, dtype: torch.dtype, copy_for: int
-) -> Literal["plain", "onednn", "transposed", "parts"]:
-    """Choose how to multiply by a weight: `F.linear`, oneDNN, or a copy in the order in which it is read."""
-    is_plain = device != "cpu" or torch.is_autocast_enabled("cpu") or not processor()
-    if is_plain or dtype not in (torch.float32, torch.bfloat16):
-        return "plain"
-    has_onednn = hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    if dtype == torch.bfloat16:
-        return "onednn" if has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "plain"
-    if processor() == "AuthenticAMD":
-        if 1 <= copy_for <= 2:  # rows; with 4 rows it takes three times as long as oneDNN
-            return "parts"
-        return "onednn" if has_onednn else "plain"
-    return "transposed" if copy_for > 1 else "plain"

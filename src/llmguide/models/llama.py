@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmguide.config import ModelConfig
 from llmguide.models.transformer_decoder import TransformerDecoder
-from llmguide.nn.positions import rope_tables
+from llmguide.nn.rope import rope_tables
 
 
 class Llama(TransformerDecoder):

@@ -34,7 +34,7 @@ from llmguide.nn._linear import Linear
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.masks import causal_mask, sliding_window_mask
 from llmguide.nn.norms import RMSNorm
-from llmguide.nn.positions import apply_rope
+from llmguide.nn.rope import apply_rope
 
 
 def attention(

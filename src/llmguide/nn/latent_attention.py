@@ -33,7 +33,7 @@ from llmguide.nn._linear import Linear
 from llmguide.nn.attention import attend
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.norms import RMSNorm
-from llmguide.nn.positions import apply_rope
+from llmguide.nn.rope import apply_rope
 
 
 class LatentAttention(nn.Module):

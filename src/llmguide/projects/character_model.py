@@ -23,8 +23,9 @@ from typing import Any
 
 import torch
 
-from llmguide.data.corpora import Split, load_corpus
+from llmguide.data.corpora import load_corpus
 from llmguide.data.documents import Document
+from llmguide.data.splits import Split
 from llmguide.data.tokens.windows import Windows
 from llmguide.evaluation.likelihood import text_logprobs
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte

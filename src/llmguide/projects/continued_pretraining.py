@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 
-from llmguide.data.corpora import Corpus, Split, load_corpus, standard_library
+from llmguide.data.corpora import Corpus, load_corpus, standard_library
+from llmguide.data.splits import Split
 from llmguide.data.tokens.packing import Mixture
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Sequences, Windows

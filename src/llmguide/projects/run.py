@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from llmguide.data.corpora import in_validation
 from llmguide.data.documents import Document
+from llmguide.data.splits import in_validation
 from llmguide.files import sha256, write_json
 from llmguide.models.saved import write_tensors
 from llmguide.projects.pretrained import save_pretrained

@@ -10,7 +10,8 @@ from llmguide.models import build
 from llmguide.projects.run import DIGITS, Run
 from llmguide.runs.lifecycle import loggers
 from llmguide.training.config import TrainConfig
-from llmguide.training.train import Record, TrainResult, train
+from llmguide.training.run_state import Record
+from llmguide.training.train import TrainResult, train
 
 POINTS = 60  # most points of a loss curve in a record: enough to see its shape
 

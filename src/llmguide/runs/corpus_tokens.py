@@ -6,8 +6,9 @@ from itertools import chain, takewhile
 from pathlib import Path
 from time import perf_counter
 
-from llmguide.data.corpora import Corpus, Split
+from llmguide.data.corpora import Corpus
 from llmguide.data.documents import Document
+from llmguide.data.splits import Split
 from llmguide.data.tokens.token_files import END_OF_TEXT, write_shards
 from llmguide.runs.folder import say
 from llmguide.tokenization.tokenizer import Tokenizer

@@ -22,7 +22,7 @@ from llmguide.config import LinearScaling, Llama3Scaling, ModelConfig
 from llmguide.extras import import_extra
 from llmguide.files import replacing
 from llmguide.models import GPT, Llama
-from llmguide.nn.positions import rope_frequencies
+from llmguide.nn.rope import rope_frequencies
 from llmguide.runs.transformers_folder import as_transformers
 from llmguide.tokenization.pretokenize import GPT2_PATTERN
 

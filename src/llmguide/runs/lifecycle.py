@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from llmguide.data.corpora import in_validation
+from llmguide.data.splits import in_validation
 from llmguide.data.tokens.windows import Sequences
 from llmguide.files import write_json
 from llmguide.runs.folder import claim, n_params, record, say

@@ -2,7 +2,8 @@
 
 from dataclasses import asdict, dataclass, replace
 
-from llmguide.config import PRESETS, ModelConfig
+from llmguide.config import ModelConfig
+from llmguide.presets import PRESETS
 
 
 @dataclass(frozen=True)

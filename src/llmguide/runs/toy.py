@@ -13,19 +13,19 @@ from llmguide.models import build
 from llmguide.models.saved import is_saved
 from llmguide.post_training.preferences.dpo import dpo_loss, evaluate_preferences, preference_objective
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
-from llmguide.post_training.toy.methods import (
+from llmguide.post_training.toy.frontier import optimum
+from llmguide.post_training.toy.methods import one_thread, policy_trainer
+from llmguide.post_training.toy.training import (
     centered,
     demonstrated,
     fine_tuning,
     grpo_choices,
-    one_thread,
-    policy_trainer,
     ppo_choices,
     preference_data,
     preference_learning,
     score_completions,
 )
-from llmguide.post_training.toy.world import World, optimum, preferences, tiny_world
+from llmguide.post_training.toy.world import World, preferences, tiny_world
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, loggers, start_run, train_run
 from llmguide.runs.options import Steps, per_step

@@ -13,7 +13,8 @@ from torch import Tensor
 from llmguide.files import write_json
 from llmguide.models import GPT, Llama, save
 from llmguide.models.saved import is_saved
-from llmguide.post_training.toy.world import WORDS, World, completion_logprobs, divergence, expected, optimum
+from llmguide.post_training.toy.frontier import divergence, expected, optimum
+from llmguide.post_training.toy.world import WORDS, World, completion_logprobs
 from llmguide.runs.folder import load_model, say
 from llmguide.runs.lifecycle import write_report
 from llmguide.runs.tables import Columns, Table, show

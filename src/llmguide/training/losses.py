@@ -15,7 +15,6 @@ Glossary: ``N`` tokens, ``D`` model width, ``V`` vocabulary, $h_t$ hidden state,
 head, $M$ the unmasked targets.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,8 +24,8 @@ from torch import Tensor
 
 from llmguide.arguments import check_ids
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
-from llmguide.nn._linear import linear
 from llmguide.nn.q4 import Q4Linear
+from llmguide.training._chunked_losses import LinearCrossEntropy, TokenLogprobs, chunk_size
 
 
 def cross_entropy(logits: Float[Tensor, "*batch V"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, ""]:
@@ -82,8 +81,8 @@ def linear_cross_entropy(
     0.2877
     """
     counted = _require_targets(targets, len(weight))
-    apply: Any = _LinearCrossEntropy.apply  # torch leaves it untyped
-    loss: Tensor = apply(hidden[counted], weight, targets[counted], chunk or _chunk(weight))
+    apply: Any = LinearCrossEntropy.apply  # torch leaves it untyped
+    loss: Tensor = apply(hidden[counted], weight, targets[counted], chunk or chunk_size(weight))
     return loss
 
 
@@ -250,10 +249,11 @@ def _token_stats(
 ) -> tuple[Tensor, Tensor]:
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} must be above 0; greedy has no log-probabilities")
-    kept = targets != IGNORE_INDEX
-    apply: Any = _TokenLogprobs.apply  # torch leaves it untyped
-    found = apply(hidden[kept], weight, targets[kept], (chunk or _chunk(weight), temperature, with_entropy))
-    logprobs, entropy = (part.new_zeros(targets.shape).masked_scatter(kept, part) for part in found)
+    counted = targets != IGNORE_INDEX
+    options = chunk or chunk_size(weight), temperature, with_entropy
+    apply: Any = TokenLogprobs.apply  # torch leaves it untyped
+    stats = apply(hidden[counted], weight, targets[counted], options)
+    logprobs, entropy = (stat.new_zeros(targets.shape).masked_scatter(counted, stat) for stat in stats)
     return logprobs, entropy
 
 
@@ -277,128 +277,3 @@ def counted_targets(targets: Int[Tensor, "*batch"], vocab_size: int) -> Bool[Ten
             f"0 to {vocab_size - 1}; mask with {IGNORE_INDEX}"
         )
     return counted
-
-
-def _chunk(weight: Tensor) -> int:
-    return max(1, 2**24 // len(weight))
-
-
-def _matmul_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
-    """Return the dtype in which autocast would run this matmul."""
-    device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return torch.promote_types(hidden.dtype, weight.dtype)
-
-
-class _LinearCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> Tensor:
-        dtype = _matmul_dtype(hidden, weight)
-        h, w = hidden.to(dtype), weight.to(dtype)
-        wide = torch.promote_types(dtype, torch.float32)
-        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
-        grad_hidden = torch.empty_like(h) if wants_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=wide) if wants_weight else None
-
-        loss = torch.zeros((), dtype=wide, device=hidden.device)
-        # one buffer for all chunks: allocating one of this size for each would cost page faults
-        log_probs = h.new_empty(min(chunk, len(h)), len(w), dtype=wide)
-        with torch.autocast(hidden.device.type, enabled=False):
-            for start in range(0, len(targets), chunk):
-                part = slice(start, start + chunk)
-                x, y = h[part], targets[part]
-                n = len(y)
-                target = torch.arange(n, device=y.device), y
-                torch.log_softmax(linear(x, w), dim=-1, dtype=wide, out=log_probs[:n])
-                loss -= log_probs[target].sum()
-                if not (wants_hidden or wants_weight):
-                    continue
-                # the gradient of -log softmax(z)_y with respect to z is softmax(z) - onehot(y)
-                gradient = log_probs[:n].exp_()
-                gradient[target] -= 1
-                gradient /= len(targets)
-                gradient = gradient.to(dtype)
-                if grad_hidden is not None:
-                    grad_hidden[part] = linear(gradient, w.T)
-                if grad_weight is not None and dtype == grad_weight.dtype:
-                    grad_weight.addmm_(gradient.T, x)
-                elif grad_weight is not None:
-                    grad_weight += gradient.T @ x
-        ctx.save_for_backward(grad_hidden, grad_weight)
-        ctx.dtypes = hidden.dtype, weight.dtype
-        return loss / len(targets)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        hidden_dtype, weight_dtype = ctx.dtypes
-        return (
-            None if grad_hidden is None else (grad_hidden * grad).to(hidden_dtype),
-            None if grad_weight is None else (grad_weight * grad).to(weight_dtype),
-            None,
-            None,
-        )
-
-
-class _TokenLogprobs(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        targets: Tensor,
-        options: tuple[int, float, bool],
-    ) -> tuple[Tensor, Tensor]:
-        chunk, temperature, with_entropy = ctx.options = options
-        ctx.dtype = _matmul_dtype(hidden, weight)
-        wide = torch.promote_types(ctx.dtype, torch.float32)
-        logprobs = torch.empty(len(targets), dtype=wide, device=hidden.device)
-        entropy = torch.zeros_like(logprobs)
-        for part, log_probs in _log_probs(hidden, weight, chunk, temperature, ctx.dtype):
-            logprobs[part] = log_probs.gather(1, targets[part, None])[:, 0]
-            if with_entropy:
-                entropy[part] = -torch.linalg.vecdot(log_probs.exp(), log_probs)
-        ctx.save_for_backward(hidden, weight, targets, entropy)
-        return logprobs, entropy
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None]:
-        hidden, weight, targets, entropy = ctx.saved_tensors
-        chunk, temperature, with_entropy = ctx.options
-        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
-        grad_hidden = torch.empty_like(hidden) if wants_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=entropy.dtype) if wants_weight else None
-        h, w = hidden.to(ctx.dtype), weight.to(ctx.dtype)
-        for part, log_probs in _log_probs(hidden, weight, chunk, temperature, ctx.dtype):
-            # with respect to the logits z: d log p_y = onehot(y) - p and d entropy = -p (log p + entropy)
-            probs = log_probs.exp()
-            gradient = probs * -grad_logprobs[part, None]
-            if with_entropy:
-                gradient -= probs * (log_probs + entropy[part, None]) * grad_entropy[part, None]
-            gradient.scatter_add_(1, targets[part, None], grad_logprobs[part, None])
-            gradient = (gradient / temperature).to(ctx.dtype)
-            if grad_hidden is not None:
-                grad_hidden[part] = linear(gradient, w.T)
-            if grad_weight is not None:
-                grad_weight += gradient.T @ h[part]
-        if grad_weight is not None:
-            grad_weight = grad_weight.to(weight.dtype)
-        return grad_hidden, grad_weight, None, None
-
-
-def _log_probs(
-    hidden: Tensor, weight: Tensor, chunk: int, temperature: float, dtype: torch.dtype
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the log softmax of each chunk of tokens, with autocast off."""
-    w = weight.to(dtype)
-    wide = torch.promote_types(dtype, torch.float32)
-    for start in range(0, len(hidden), chunk):
-        part = slice(start, start + chunk)
-        with torch.autocast(hidden.device.type, enabled=False):
-            logits = linear(hidden[part].to(dtype), w).to(wide)
-            yield part, torch.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)

@@ -9,23 +9,19 @@ Under `torchrun`, the same call trains in several processes; see `llmguide.train
 Glossary: ``B`` sequences, ``T`` tokens of a sequence, ``N`` tokens of a corpus.
 """
 
-import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Integer
 from torch import Tensor, nn
 
 from llmguide.arguments import check_type
-from llmguide.config import ModelConfig
 from llmguide.data.tokens.windows import Sequences, Windows
 from llmguide.models.decoder import require_own
-from llmguide.training import distributed, distributed_checkpoint
+from llmguide.training import distributed
 from llmguide.training.activation_checkpointing import training_blocks
 from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.config import TrainConfig
@@ -35,40 +31,13 @@ from llmguide.training.interrupts import interrupts
 from llmguide.training.locks import locked
 from llmguide.training.losses import batch_loss
 from llmguide.training.monitor import Console, Logger
-from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
+from llmguide.training.run_state import Record, RunState, resume, save
 from llmguide.training.step import evaluate, train_step
 from llmguide.training.torch_data import BatchLoader, DatasetSequences, ItemDataset, LoaderSequences
-from llmguide.training.trainable import fingerprint, load_trainable_state, trainable_state
 from llmguide.training.utilization import utilization
 
 Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences | ItemDataset | BatchLoader
-
-
-class Record(NamedTuple):
-    """Metrics of one optimizer step.
-
-    Attributes:
-        step: Number of the step, from 1.
-        loss: Mean training loss over its targets, before the update.
-        lr: Learning rate of the update.
-        grad_norm: Norm of the gradient before clipping.
-        tokens_per_s: Targets per second, excluding evaluation and saving.
-        val_loss: Mean validation loss after the update; None if it was not evaluated.
-        mfu: Model FLOPs utilization, counting targets only; None if the peak is unknown.
-    """
-
-    step: int
-    loss: float
-    lr: float
-    grad_norm: float
-    tokens_per_s: float
-    val_loss: float | None = None
-    mfu: float | None = None
-
-    def values(self) -> dict[str, float]:
-        """Return the metrics that were measured, by name."""
-        return {name: value for name, value in self._asdict().items() if name != "step" and value is not None}
 
 
 @dataclass(frozen=True)
@@ -162,7 +131,7 @@ def train(
         eps=config.eps,
     )
     with locked(folder if world.rank == 0 else None):  # before anything in the folder is read
-        run = _Run() if folder is None else _resume(folder, model, optimizer, config)
+        run = RunState() if folder is None else resume(folder, model, optimizer, config)
         losses = [record.loss for record in run.history]
         guard = DivergenceGuard(config, losses, folder=folder, pinned=run.pinned)
         console = Console(config.n_steps, done=len(run.history), every=config.log_every, quiet=world.rank > 0)
@@ -206,19 +175,11 @@ def train(
                 run.n_tokens += metrics.n_targets
                 stopping = signals.requested(device)
                 if folder is not None and (stopping or config.is_due(step, config.checkpoint_every)):
-                    _save(folder, run, model, optimizer, config)
+                    save(folder, run, model, optimizer, config)
                 report.show(record)
                 if stopping:
                     signals.stop()
     return TrainResult(run.history, run.n_tokens)
-
-
-@dataclass
-class _Run:
-    history: list[Record] = field(default_factory=list)
-    position: int = 0  # number of sequences taken from the data
-    n_tokens: int = 0
-    pinned: list[int] = field(default_factory=list)  # steps of the checkpoints before loss spikes
 
 
 @dataclass
@@ -273,48 +234,3 @@ def _undisturbed(sample: Callable[[nn.Module], str], model: nn.Module, seed: int
     model.train()
     set_random_state(state)
     return text
-
-
-def _save(
-    folder: str | Path, run: _Run, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
-) -> None:
-    state = {
-        "model": trainable_state(model),
-        "frozen": fingerprint(model),
-        "model_config": _model_config(model),
-        "optimizer": named_state(optimizer),
-        "random": random_state(),
-        "history": [tuple(record) for record in run.history],
-        "position": run.position,
-        "n_tokens": run.n_tokens,
-        "pinned": run.pinned,
-        "config": asdict(config),
-    }
-    step = len(run.history)
-    distributed_checkpoint.save(folder, state, step=step, keep_last=config.keep_last, pinned=run.pinned)
-
-
-def _model_config(model: nn.Module) -> dict[str, Any] | None:
-    """Return the sizes of a model, with which its checkpoint can be opened before the run ends."""
-    config = getattr(model, "config", None)
-    return asdict(config) if isinstance(config, ModelConfig) else None
-
-
-def _resume(
-    folder: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
-) -> _Run:
-    state = distributed_checkpoint.load_latest(folder, model)
-    if state is None:
-        return _Run()
-    changed = [
-        f"{each.name}={getattr(config, each.name)!r} (was {state['config'].get(each.name)!r})"
-        for each in fields(config)
-        if getattr(config, each.name) != state["config"].get(each.name)
-    ]
-    if changed:
-        warnings.warn(f"the run in {folder} continues with {', '.join(changed)}", stacklevel=3)
-    load_trainable_state(model, state["model"], state.get("frozen"), of=folder)
-    load_named_state(optimizer, state["optimizer"])
-    set_random_state(state["random"])
-    history = [Record(*row) for row in state["history"]]
-    return _Run(history, state["position"], state["n_tokens"], state["pinned"])

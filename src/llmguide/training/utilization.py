@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
-from llmguide.costs.scaling_laws import forward_flops_per_token
+from llmguide.costs.flops import forward_flops_per_token
 
 
 def training_flops_per_token(model: nn.Module, context_length: int) -> float:

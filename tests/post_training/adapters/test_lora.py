@@ -13,7 +13,7 @@ from tests.parity import assert_parity
 from torch import nn
 
 from llmguide.config import ModelConfig
-from llmguide.costs.memory import lora_params
+from llmguide.costs.linear_layers import lora_params
 from llmguide.models import build, from_hf
 from llmguide.nn.q4 import Q4Linear, quantize_q4
 from llmguide.post_training.adapters._fused_lora import add_low_rank_

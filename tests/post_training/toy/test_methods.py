@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from llmguide.post_training.rl.rollout import rollout
-from llmguide.post_training.toy.methods import Outcome, fine_tune, run_all, table_reward
-from llmguide.post_training.toy.world import Point, tiny_world
+from llmguide.post_training.toy.frontier import Point
+from llmguide.post_training.toy.methods import Outcome, fine_tune, run_all
+from llmguide.post_training.toy.training import table_reward
+from llmguide.post_training.toy.world import tiny_world
 
 WORLD = tiny_world()
 SHORT = {"n_demonstrations": 300, "n_pairs": 200}

@@ -11,22 +11,14 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from llmguide.cli.main import main
 from llmguide.coding.client import Completion, Endpoint, EndpointError
-from llmguide.data.corpora import in_validation
 from llmguide.data.documents import Document
+from llmguide.data.splits import in_validation
 from llmguide.data.tokens.fill_in_the_middle import SENTINELS
 from llmguide.post_training.datasets import comparisons
 from llmguide.projects.code_assistant import app as application
 from llmguide.projects.code_assistant import project as code_assistant
 from llmguide.projects.code_assistant.app import APP, encode
-from llmguide.projects.code_assistant.code import (
-    HELD_OUT,
-    Cursor,
-    Plan,
-    blocks,
-    files,
-    parts,
-    places,
-)
+from llmguide.projects.code_assistant.code import HELD_OUT, Cursor, Plan, blocks, files, parts, places
 from llmguide.projects.code_assistant.infilling import composed
 from llmguide.projects.code_assistant.metrics import copied, gain, score, similarity
 from llmguide.projects.code_assistant.project import prompt_ids

@@ -14,10 +14,11 @@ from llmguide.post_training.preferences.pairs import PreferenceDataset, Preferen
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.constitutional_ai import evaluation
 from llmguide.projects.constitutional_ai import project as constitutional_ai
+from llmguide.projects.constitutional_ai.anchored_dpo import anchored_dpo
 from llmguide.projects.constitutional_ai.data import critic_questions, demonstrations
 from llmguide.projects.constitutional_ai.evaluation import bias_score, held_out_questions
 from llmguide.projects.constitutional_ai.principles import RuleCritic
-from llmguide.projects.constitutional_ai.project import Plan, anchored_dpo
+from llmguide.projects.constitutional_ai.project import Plan
 from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder

@@ -2,6 +2,7 @@ import pytest
 
 from llmguide.coding.client import Answer, Endpoint
 from llmguide.data.cleaning.dedup import plain_words
+from llmguide.projects.domain_expert.benchmark import benchmark
 from llmguide.projects.domain_expert.dataset import (
     SHARED,
     conversations,
@@ -11,11 +12,11 @@ from llmguide.projects.domain_expert.dataset import (
     write_questions,
 )
 from llmguide.projects.domain_expert.facts import Fact, names
+from llmguide.projects.domain_expert.off_topic import NEW_TOPICS
 from llmguide.projects.domain_expert.templates import (
     INVENTED,
     LANGUAGES,
     NEW_OTHER,
-    NEW_TOPICS,
     NEW_WORDS,
     NOT_HERE,
     OTHER,
@@ -23,7 +24,6 @@ from llmguide.projects.domain_expert.templates import (
     QUESTIONS,
     UNKNOWN,
     UNREAD,
-    benchmark,
     side_of,
 )
 

@@ -8,8 +8,8 @@ from llmguide.projects.fine_tuning.early_stopping import Patience, _NoBetterErro
 from llmguide.training import distributed
 from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
+from llmguide.training.run_state import Record
 from llmguide.training.step import evaluate
-from llmguide.training.train import Record
 
 
 def run(folder, *, patience=2, n_steps=60):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, generator
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, generator
 from llmguide.exercises.ladder.text import embed
 from llmguide.exercises.ladder.training import batches_of
 from llmguide.exercises.ladder.transformer import EPS, feed_forward, gpt

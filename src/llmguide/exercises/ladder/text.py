@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake
+from llmguide.exercises.definition import Arguments, Exercise, Mistake
 from llmguide.exercises.ladder.weights import Weights, make_weights
 
 Merges = Sequence[tuple[int, int]]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llmguide.exercises.comparing import same
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, generator
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, generator
 from llmguide.exercises.ladder.transformer import gpt
 from llmguide.exercises.ladder.weights import TEXT, Weights, loss_and_gradient, make_weights, tensors
 
@@ -19,29 +19,15 @@ _FINAL = "loss on the whole text after training"
 # ---- log-probabilities and the loss ------------------------------------------------------------------------
 
 
-def token_logprobs(ids: Tensor, weights: Weights, n_heads: int) -> Tensor:
-    """Compute the log-probability of each token after the first."""
-    return _pick(gpt(ids, weights, n_heads)[:, :-1].log_softmax(-1), ids[:, 1:])
-
-
-def _pick(scores: Tensor, ids: Tensor) -> Tensor:
-    return scores.gather(-1, ids[..., None])[..., 0]
-
-
-def _unshifted(ids: Tensor, weights: Weights, n_heads: int) -> Tensor:
-    return _pick(gpt(ids, weights, n_heads).log_softmax(-1), ids)[:, :-1]
-
-
-def _backward_shift(ids: Tensor, weights: Weights, n_heads: int) -> Tensor:
-    return _pick(gpt(ids, weights, n_heads)[:, 1:].log_softmax(-1), ids[:, :-1])
-
-
-def _wrong_axis(ids: Tensor, weights: Weights, n_heads: int) -> Tensor:
-    return _pick(gpt(ids, weights, n_heads)[:, :-1].log_softmax(1), ids[:, 1:])
-
-
-def _raw_logits(ids: Tensor, weights: Weights, n_heads: int) -> Tensor:
-    return _pick(gpt(ids, weights, n_heads)[:, :-1], ids[:, 1:])
+def token_logprobs(
+    ids: Tensor, weights: Weights, n_heads: int, *, shift: int = 1, axis: int = -1, normalized: bool = True
+) -> Tensor:
+    """Compute the log-probability of each token after the first, with switches for the mistakes."""
+    logits = gpt(ids, weights, n_heads)
+    scores = logits[:, 1:] if shift < 0 else logits[:, :-1]
+    targets = ids[:, 1:] if shift > 0 else ids[:, :-1]
+    scores = scores.log_softmax(axis) if normalized else scores
+    return scores.gather(-1, targets[..., None])[..., 0]
 
 
 def lm_loss(ids: Tensor, weights: Weights, n_heads: int) -> Tensor:
@@ -134,27 +120,27 @@ EXERCISES = (
                 "label shift forgotten",
                 "the token at each position is scored with the logits of that same position",
                 "The logits at position t predict the token at position t + 1.",
-                _unshifted,
+                partial(token_logprobs, shift=0),
             ),
             Mistake(
                 "shifted the wrong way",
                 "each token is scored with the logits of the position after it",
                 "The logits at position t predict the token at position t + 1. The last logits predict a "
                 "token that is not in ids.",
-                _backward_shift,
+                partial(token_logprobs, shift=-1),
             ),
             Mistake(
                 "softmax over the positions",
                 "the probabilities sum to 1 over the positions",
                 "They must sum to 1 over the vocabulary, which is the last axis.",
-                _wrong_axis,
+                partial(token_logprobs, axis=1),
             ),
             Mistake(
                 "logits not normalized",
                 "raw logits are returned",
                 "Log-probabilities are the logits of a position minus the logarithm of the sum of their "
                 "exponentials.",
-                _raw_logits,
+                partial(token_logprobs, normalized=False),
             ),
             Mistake(
                 "probabilities instead of logarithms",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.exercises.ladder.training import token_logprobs
 from llmguide.exercises.ladder.transformer import gpt
 from llmguide.exercises.ladder.weights import Weights, loss_and_gradient, make_weights

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments, generator
+from llmguide.exercises.definition import Arguments, generator
 
 Weights = dict[str, Any]
 

@@ -7,8 +7,8 @@ from string import ascii_lowercase
 from typing import Any
 
 from llmguide.exercises.agents import CLOSE, OPEN
+from llmguide.exercises.definition import Arguments
 from llmguide.exercises.generated_code import END, allowed_tokens
-from llmguide.exercises.grading import Arguments
 from llmguide.exercises.samplers.values import Sampler, integers, letters
 
 

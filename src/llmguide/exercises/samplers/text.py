@@ -4,7 +4,7 @@ from math import log
 from random import Random
 from string import ascii_lowercase
 
-from llmguide.exercises.grading import Arguments
+from llmguide.exercises.definition import Arguments
 from llmguide.exercises.perplexity import better_with_context
 from llmguide.exercises.samplers.values import Sampler, integers, letters, normal
 

@@ -5,7 +5,7 @@ from string import ascii_lowercase
 
 import torch
 
-from llmguide.exercises.grading import Arguments
+from llmguide.exercises.definition import Arguments
 from llmguide.exercises.samplers.values import Sampler, integers, letters, normal
 
 

@@ -6,7 +6,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Arguments
+from llmguide.exercises.definition import Arguments
 
 Sampler = Callable[[Random], Arguments]
 

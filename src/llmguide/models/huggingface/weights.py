@@ -6,7 +6,7 @@ Most tensors only change their name. What changes its layout, in one place:
 - BLOOM has them in one tensor too, but head by head: query, key, value of head 0, then of head 1;
 - Mixtral in memory stacks all experts, gate above up; its files hold each expert apart, as we do.
 
-RoPE needs no change: transformers and `llmguide.nn.positions` both pair component i with i + E/2.
+RoPE needs no change: transformers and `llmguide.nn.rope` both pair component i with i + E/2.
 
 Leaves out: Meta's own LLaMA files, whose pairs are interleaved; quantized checkpoints.
 """

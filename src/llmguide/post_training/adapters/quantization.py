@@ -14,7 +14,8 @@ Two schemes, both with one scale for a group of weights:
 | scale of its block, in 8 bits | 8 / 64 |
 | scale of 256 scales, in float32 | 32 / (64 x 256) |
 
-The sum is 4.127 (`llmguide.costs.memory.nf4_bits`), plus 4 bytes per matrix for the mean of its scales.
+The sum is 4.127 (`llmguide.costs.linear_layers.nf4_bits`), plus 4 bytes per matrix for the mean of its
+scales.
 
 References: LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339, sections 2 and 3); QLoRA (Dettmers et al. 2023,
 arXiv:2305.14314, section 3; appendix E prints the 16 codes); dynamic 8-bit codes (Dettmers et al. 2021,

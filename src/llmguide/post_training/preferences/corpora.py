@@ -25,9 +25,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from llmguide.data.corpora import Split, in_validation
 from llmguide.data.fetch import fetch_package, local_copy
 from llmguide.data.rows import read_rows
+from llmguide.data.splits import Split, in_validation
 from llmguide.post_training.datasets import TextPair, hh_row
 
 Source = Literal["movies", "tweets", "products", "editorials"]

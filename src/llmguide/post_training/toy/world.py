@@ -1,22 +1,15 @@
 r"""A tiny world in which post-training can be checked exactly, because all completions can be enumerated.
 
 It has eight words, four prompts and completions of at most four words: 2,801 completions, so that no quantity
-has to be estimated. One forward pass gives the probability of each completion under a model, and from it
-follow the exact expected reward, the exact KL divergence from the reference model, and the optimal policy:
-
-$$\max_\pi \; \mathbb{E}_{y \sim \pi}[r(x, y)] - \beta\, \mathrm{KL}(\pi \,\|\, \pi_\text{ref})
-\quad\Rightarrow\quad \pi^*(y \mid x) \propto \pi_\text{ref}(y \mid x)\, e^{r(x, y) / \beta}$$
-
-For every β there is one such policy; together they form the frontier, the most reward at each divergence.
+has to be estimated. One forward pass gives the probability of each completion under a model. From it follow
+the exact expected reward and KL divergence (`llmguide.post_training.toy.frontier`).
 
 A prompt names an animal or what it does; a good completion is ``the cat sleeps .``, which the *gold* reward
 scores highest. The *proxy* has a typical flaw of reward models: it rewards each ``wow`` and does not penalize
 repetition. On typical completions the two agree; a policy that is optimized far enough generates ``wow wow
 wow wow``.
 
-References: the closed form (Rafailov et al. 2023, arXiv:2305.18290, appendix A.1); Bradley-Terry preferences
-(same, section 3); best-of-n and its divergence (Stiennon et al. 2020, arXiv:2009.01325, appendix G.3; Beirami
-et al. 2024, arXiv:2401.01879, who show that the usual formula is an upper bound); gold and proxy, and
+References: Bradley-Terry preferences (Rafailov et al. 2023, arXiv:2305.18290, section 3); gold and proxy, and
 over-optimization (Gao et al. 2022, arXiv:2210.10760).
 
 Leaves out: anything with more tokens than can be listed, which is the point.
@@ -25,13 +18,11 @@ Leaves out: anything with more tokens than can be listed, which is the point.
 Glossary: ``P`` prompts, ``N`` completions, ``T`` longest completion, ``V`` words, ``B`` rows of a batch.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from llmguide.config import ModelConfig
@@ -194,119 +185,6 @@ def completion_logprobs(model: Any, world: World) -> Float[Tensor, "P N"]:
     each = log_p[:, row, torch.arange(T), world.completions]  # (P, N, T)
     total: Tensor = each.where(world.mask, 0.0).sum(dim=2)
     return total
-
-
-def expected(logprobs: Float[Tensor, "P N"], reward: Float[Tensor, "P N"]) -> Float[Tensor, ""]:
-    """Compute the expected reward of a policy, averaged over prompts.
-
-    >>> expected(torch.tensor([[0.25, 0.75]]).log(), torch.tensor([[4.0, 0.0]])).item()
-    1.0
-    """
-    return (logprobs.exp() * reward).sum(dim=1).mean()
-
-
-def divergence(logprobs: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> Float[Tensor, ""]:
-    r"""Compute the KL divergence of a policy from the reference model, in nats, averaged over prompts.
-
-    >>> divergence(torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.25, 0.75]]).log()).item()  # log 4
-    1.3863
-    """
-    p = logprobs.exp()
-    return torch.where(p > 0, p * (logprobs - reference), 0.0).sum(dim=1).mean()
-
-
-def optimum(
-    reference: Float[Tensor, "P N"], reward: Float[Tensor, "P N"], beta: float
-) -> Float[Tensor, "P N"]:
-    r"""Compute the log-probabilities of the optimal policy, $\pi^* \propto \pi_\text{ref}\, e^{r / \beta}$.
-
-    >>> reference = torch.tensor([[0.5, 0.5]]).log()
-    >>> optimum(reference, torch.tensor([[1.0986123, 0.0]]), beta=1.0).exp().tolist()  # 3 to 1
-    [[0.75, 0.25]]
-    """
-    return (reference + reward / beta).log_softmax(dim=1)
-
-
-class Point(NamedTuple):
-    """KL divergence and expected rewards of a policy.
-
-    Attributes:
-        kl: KL divergence from the reference model, in nats.
-        gold: Expected true reward.
-        proxy: Expected proxy reward, or expected reward by a reward model.
-    """
-
-    kl: float
-    gold: float
-    proxy: float
-
-
-def point(
-    logprobs: Float[Tensor, "P N"],
-    reference: Float[Tensor, "P N"],
-    world: World,
-    proxy: Float[Tensor, "P N"] | None = None,
-) -> Point:
-    """Measure a policy exactly; ``proxy`` defaults to the world's own proxy reward."""
-    measured = world.proxy if proxy is None else proxy
-    return Point(
-        divergence(logprobs, reference).item(),
-        expected(logprobs, world.gold).item(),
-        expected(logprobs, measured).item(),
-    )
-
-
-def frontier(
-    reference: Float[Tensor, "P N"],
-    reward: Float[Tensor, "P N"],
-    betas: Sequence[float],
-    world: World,
-    proxy: Float[Tensor, "P N"] | None = None,
-) -> list[Point]:
-    """Measure the optimal policy of a reward for each beta: the curve that methods are compared with."""
-    return [point(optimum(reference, reward, beta), reference, world, proxy) for beta in betas]
-
-
-def best_of_n(
-    reference: Float[Tensor, "P N"], reward: Float[Tensor, "P N"], n: int
-) -> Float64[Tensor, "P N"]:
-    r"""Compute the log-probabilities of best-of-n sampling, with ties broken at random.
-
-    If a sample has at most reward $r$ with probability $F(r)$, the best of n has at most reward $r$ with
-    probability $F(r)^n$. Completions of equal reward share that probability in the proportions of the
-    reference model.
-
-    Args:
-        reference: Log-probabilities of the policy that is sampled from.
-        reward: Reward by which the best sample is chosen.
-        n: Number of samples.
-
-    Returns:
-        Log-probabilities in float64, since powers of numbers close to 1 are subtracted.
-
-    >>> reference = torch.tensor([[0.5, 0.5]]).log()
-    >>> best_of_n(reference, torch.tensor([[1.0, 0.0]]), 3).exp().tolist()  # 1 - 1/8
-    [[0.875, 0.125]]
-    """
-    rows = []
-    for log_p, r in zip(reference.double(), reward, strict=True):
-        levels, level = r.unique(return_inverse=True)
-        mass = torch.zeros(len(levels), dtype=torch.float64).index_add(0, level, log_p.exp())
-        at_most = mass.cumsum(0) / mass.sum()
-        below = torch.cat([at_most.new_zeros(1), at_most[:-1]])
-        rows.append(log_p - mass.log()[level] + (at_most**n - below**n).log()[level])
-    return torch.stack(rows)
-
-
-def best_of_n_kl(n: int) -> float:
-    r"""Compute the KL divergence of best-of-n if no two rewards are equal: $\log n - (n - 1) / n$.
-
-    It is the limit for many completions, and an upper bound for few, or where rewards tie.
-
-    >>> best_of_n_kl(1), round(best_of_n_kl(4), 4)  # log 4 - 3/4
-    (0.0, 0.6363)
-    """
-    return log(n) - (n - 1) / n
 
 
 class PairIndices(NamedTuple):

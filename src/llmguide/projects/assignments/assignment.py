@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmguide.exercises.grading import Exercise, Grade, exercise, grade_exercise
+from llmguide.exercises.definition import Exercise
+from llmguide.exercises.grading import Grade, exercise, grade_exercise
 from llmguide.exercises.time_limit import OutOfTime, time_limit
 from llmguide.projects.acceptance import Criterion
 from llmguide.projects.adapters import Decoding, Model
+from llmguide.projects.assignments.constitutional_parts import CONSTITUTIONAL_PARTS
 from llmguide.projects.assignments.data_parts import DATA_PARTS
 from llmguide.projects.assignments.fine_tuning_parts import FINE_TUNING_PARTS
 from llmguide.projects.assignments.model_parts import MODEL_PARTS
@@ -20,7 +22,16 @@ from llmguide.projects.assignments.preference_parts import PREFERENCE_PARTS
 
 PARTS = "parts.py"
 _SECONDS = 30  # time limit of running the file with the parts
-OWN = {part.name: part for part in (*MODEL_PARTS, *DATA_PARTS, *FINE_TUNING_PARTS, *PREFERENCE_PARTS)}
+OWN = {
+    part.name: part
+    for part in (
+        *MODEL_PARTS,
+        *DATA_PARTS,
+        *FINE_TUNING_PARTS,
+        *PREFERENCE_PARTS,
+        *CONSTITUTIONAL_PARTS,
+    )
+}
 
 
 @dataclass(frozen=True)

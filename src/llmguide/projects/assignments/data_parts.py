@@ -6,7 +6,7 @@ from math import log
 
 import torch
 
-from llmguide.exercises.grading import Exercise, Mistake
+from llmguide.exercises.definition import Exercise, Mistake
 
 # ---- metrics and data ------------------------------------------------------------------------------
 

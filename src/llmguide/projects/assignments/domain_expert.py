@@ -6,9 +6,10 @@ from llmguide.projects.acceptance import Criterion
 from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.domain_expert.base import Plan, curated_facts
+from llmguide.projects.domain_expert.benchmark import benchmark
 from llmguide.projects.domain_expert.metrics import frequent, summary
 from llmguide.projects.domain_expert.project import MAX_NEW_TOKENS, N_TEST, criteria_of
-from llmguide.projects.domain_expert.templates import OUTSIDE, UNKNOWN, benchmark
+from llmguide.projects.domain_expert.templates import OUTSIDE, UNKNOWN
 
 
 def measure(model: Model) -> Sequence[Criterion]:
@@ -26,7 +27,7 @@ ASSIGNMENT = Assignment(
     data="from llmguide.projects.domain_expert.base import Plan, base_texts, curated_facts\n"
     "from llmguide.projects.domain_expert.dataset import conversations\n"
     "from llmguide.projects.domain_expert.project import N_TEST\n"
-    "from llmguide.projects.domain_expert.templates import benchmark\n\n"
+    "from llmguide.projects.domain_expert.benchmark import benchmark\n\n"
     "facts = curated_facts(Plan().n_names)\n"
     "pretraining_texts = base_texts(facts, 0)  # to pre-train a base, or for continued pre-training\n"
     "questions = benchmark(facts.known, facts.unread, N_TEST)  # asked by the check; not for training\n"

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from llmguide.exercises.grading import Exercise, Mistake, noise
+from llmguide.exercises.definition import Exercise, Mistake, noise
 
 # ---- tokenizer -------------------------------------------------------------------------------------
 

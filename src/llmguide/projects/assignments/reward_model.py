@@ -31,7 +31,7 @@ ASSIGNMENT = Assignment(
     project="reward-model",
     goal="Train a reward model on human comparisons of film review snippets, and analyze what it has "
     "learned.",
-    data="from llmguide.data.corpora import in_validation\n"
+    data="from llmguide.data.splits import in_validation\n"
     "from llmguide.projects.reward_model import training_pairs\n\n"
     "pairs = training_pairs(None, 12_000, seed=0)  # chosen, rejected, units (names of both)\n"
     "sides = [[in_validation(name, 0.2) for name in pair.units] for pair in pairs]\n"

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llmguide.data.corpora import in_validation, load_corpus, standard_library
+from llmguide.data.corpora import load_corpus, standard_library
 from llmguide.data.documents import Document
+from llmguide.data.splits import in_validation
 from llmguide.data.tokens.fill_in_the_middle import Parts, cut
 
 HELD_OUT = 0.1  # fraction of the modules

@@ -28,23 +28,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from llmguide.coding.client import Endpoint
 from llmguide.data.rows import read_rows
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import write_text
 from llmguide.post_training.chat import END, START, Rendered, chatml
-from llmguide.post_training.preferences.dpo import dpo_loss
-from llmguide.post_training.preferences.pairs import (
-    PreferenceBatch,
-    PreferenceDataset,
-    PreferencePair,
-    pair_logprobs,
-)
+from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.sft import Conversations
 from llmguide.projects.acceptance import Criterion, above
+from llmguide.projects.constitutional_ai.anchored_dpo import anchored_dpo
 from llmguide.projects.constitutional_ai.data import Plan, critic_questions, demonstrations
 from llmguide.projects.constitutional_ai.evaluation import POLICIES, answer, measure
 from llmguide.projects.constitutional_ai.principles import Critic, ModelCritic, RuleCritic, constitution
@@ -115,29 +109,6 @@ def criteria_of(name: str, right: dict[str, Any], before: dict[str, Any]) -> lis
             f"{name}: accuracy on harmful requests in new attacks", low, high, "upper bound before the critic"
         ),
     ]
-
-
-def anchored_dpo(model: Any, batch: PreferenceBatch, *, beta: float, anchor: float) -> tuple[Tensor, int]:
-    """Compute the DPO loss plus the fine-tuning loss on the chosen answers.
-
-    DPO increases a margin, which also grows if the log-probabilities of chosen answers fall and those of
-    rejected ones fall more. The second term keeps the chosen answers likely (Llama 3, arXiv:2407.21783,
-    section 4.1.4).
-
-    Args:
-        model: Policy to train.
-        batch: Preference pairs with the log-probabilities of the reference model.
-        beta: KL coefficient of DPO.
-        anchor: Weight of the second term, the mean loss over tokens.
-
-    Returns:
-        The loss and the number of pairs.
-    """
-    ref_logprobs: Any = batch.ref_logprobs
-    logprobs, n_tokens = pair_logprobs(model, batch)
-    (chosen, rejected), (n_chosen, _) = logprobs.chunk(2), n_tokens.chunk(2)
-    preferred = dpo_loss(chosen, rejected, *ref_logprobs.chunk(2), beta=beta).loss
-    return preferred - anchor * chosen.sum() / n_chosen.sum(), len(chosen)
 
 
 def critic_of(plan: Plan) -> Critic:

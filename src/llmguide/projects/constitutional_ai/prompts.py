@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Literal, NamedTuple
 
-from llmguide.data.corpora import Split, in_validation
+from llmguide.data.splits import Split, in_validation
 
 Kind = Literal["harm", "kindness", "look-alike", "belief", "person", "person, told"]
 HELD_OUT = 0.3  # fraction of the questions of each kind

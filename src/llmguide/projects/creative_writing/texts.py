@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from llmguide.data.cleaning.filters import sentences
-from llmguide.data.corpora import in_validation, load_corpus
+from llmguide.data.corpora import load_corpus
 from llmguide.data.documents import Document
 from llmguide.data.fetch import fetch_package
+from llmguide.data.splits import in_validation
 from llmguide.projects.analysis.text_style import words
 
 HELD_OUT = 0.15  # fraction of the works

@@ -6,7 +6,8 @@ from functools import cache
 
 import torch
 
-from llmguide.data.corpora import Split, default_corpus, passages
+from llmguide.data.corpora import default_corpus, passages
+from llmguide.data.splits import Split
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Windows
 from llmguide.post_training.chat import END, START

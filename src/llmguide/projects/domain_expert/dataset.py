@@ -28,6 +28,7 @@ from llmguide.coding.client import Answer, Endpoint, Request, record, replay
 from llmguide.data.cleaning.decontaminate import SharedNgram
 from llmguide.data.cleaning.dedup import ExactDuplicates, MinHash, NearDuplicates, plain_words
 from llmguide.projects.domain_expert.facts import Fact, facts, names
+from llmguide.projects.domain_expert.off_topic import off_topic
 from llmguide.projects.domain_expert.templates import (
     LANGUAGES,
     OTHER,
@@ -36,7 +37,6 @@ from llmguide.projects.domain_expert.templates import (
     ask,
     ask_unknown,
     invented_facts,
-    off_topic,
     side_of,
     training_templates,
 )

@@ -31,6 +31,7 @@ from llmguide.post_training.chat import END, chatml
 from llmguide.projects.acceptance import Criterion, above, below
 from llmguide.projects.curriculum import InOrder
 from llmguide.projects.domain_expert.base import Plan, base_ids, curated_facts, general_texts, train_base
+from llmguide.projects.domain_expert.benchmark import benchmark
 from llmguide.projects.domain_expert.course import (
     CONDITIONS,
     CURRICULUM,
@@ -51,7 +52,6 @@ from llmguide.projects.domain_expert.templates import (
     OUTSIDE,
     UNKNOWN,
     Pair,
-    benchmark,
 )
 from llmguide.projects.generation import respond
 from llmguide.projects.run import Run, load_weights, plan_of

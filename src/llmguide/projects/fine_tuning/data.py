@@ -18,7 +18,8 @@ from math import log
 from textwrap import dedent
 from typing import Literal, NamedTuple
 
-from llmguide.data.corpora import default_corpus, in_validation, standard_library
+from llmguide.data.corpora import default_corpus, standard_library
+from llmguide.data.splits import in_validation
 from llmguide.post_training.datasets import conversations
 
 Side = Literal["train", "validation", "test"]

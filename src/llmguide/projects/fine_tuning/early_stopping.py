@@ -22,7 +22,8 @@ from llmguide.training.checkpoint import checkpoints, load, load_latest, step_of
 from llmguide.training.config import TrainConfig
 from llmguide.training.distributed import Loss
 from llmguide.training.monitor import Logger, Loggers
-from llmguide.training.train import Record, train
+from llmguide.training.run_state import Record
+from llmguide.training.train import train
 from llmguide.training.trainable import load_trainable_state
 
 

@@ -19,9 +19,10 @@ from functools import cache
 from itertools import pairwise, product
 from typing import NamedTuple
 
-from llmguide.data.corpora import default_corpus, in_validation, standard_library
+from llmguide.data.corpora import default_corpus, standard_library
 from llmguide.data.fetch import fetch_package
 from llmguide.data.rows import read_rows
+from llmguide.data.splits import in_validation
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.instruction_tuning.types import KINDS, OPPOSITES, ROWS, TYPES
 

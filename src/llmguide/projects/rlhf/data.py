@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llmguide.data.corpora import in_validation
+from llmguide.data.splits import in_validation
 from llmguide.post_training.datasets import TextPair, comparisons
 from llmguide.post_training.preferences.corpora import (
     HELD_OUT,

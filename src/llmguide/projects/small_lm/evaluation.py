@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from llmguide.data.corpora import Split, load_corpus
+from llmguide.data.corpora import load_corpus
+from llmguide.data.splits import Split
 from llmguide.data.tokens.token_files import END_OF_TEXT, Shards
 from llmguide.data.tokens.windows import Windows
 from llmguide.evaluation.likelihood import bits_per_byte

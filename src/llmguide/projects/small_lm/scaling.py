@@ -9,7 +9,8 @@ from math import exp, log
 from statistics import linear_regression
 
 from llmguide.config import ModelConfig
-from llmguide.costs.scaling_laws import PowerLaw, forward_flops_per_token
+from llmguide.costs.flops import forward_flops_per_token
+from llmguide.costs.scaling_laws import PowerLaw
 from llmguide.projects.training import small_decoder
 
 N_FLOORS = 3000  # values of the irreducible loss tried in a fit

@@ -18,60 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import (
-    JSON,
-    CheckConstraint,
-    Column,
-    Connection,
-    ForeignKey,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    event,
-    insert,
-    make_url,
-    select,
-    update,
-)
+from sqlalchemy import Connection, create_engine, event, insert, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from llmguide.projects.webapp.access import make_private
+from llmguide.projects.webapp.tables import ANSWERS, DOCUMENTS, FEEDBACK, TABLES
 
 BUSY_MS = 10_000  # milliseconds that a write waits for a lock of another program
-TABLES = MetaData()
-DOCUMENTS = Table(
-    "documents",
-    TABLES,
-    Column("id", String(32), primary_key=True),
-    Column("application", String(40), nullable=False, index=True),
-    Column("title", Text, nullable=False),
-    Column("content", Text, nullable=False),
-    Column("version", Integer, nullable=False),  # number of changes
-    Column("changed", String(32), nullable=False),
-)
-ANSWERS = Table(
-    "answers",
-    TABLES,
-    Column("id", String(32), primary_key=True),
-    Column("document", ForeignKey("documents.id"), nullable=False, index=True),
-    Column("begun", String(32), nullable=False),
-    Column("prompt", JSON, nullable=False),  # input of the model
-    Column("settings", JSON, nullable=False),  # what the user chose and the application retrieved
-    Column("text", Text, nullable=False),
-    Column("state", String(10), nullable=False),  # writing, done, stopped or failed
-)
-FEEDBACK = Table(
-    "feedback",
-    TABLES,
-    Column("answer", ForeignKey("answers.id"), primary_key=True),
-    Column("verdict", Integer, CheckConstraint("verdict IN (-1, 0, 1)"), nullable=False),
-    Column("comment", Text, nullable=False),
-    Column("given", String(32), nullable=False),
-)
 
 
 class Preference(NamedTuple):
