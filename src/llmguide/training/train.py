@@ -106,6 +106,7 @@ def train(
         ValueError: Another process trains in the folder, `data` is a tensor and the config has no
             `context_length`, or the model is one of transformers, which `llmguide.from_hf` converts.
 
+    >>> import torch
     >>> from llmguide import ModelConfig, TrainConfig, build, train
     >>> _ = torch.manual_seed(0)
     >>> model = build(ModelConfig(vocab_size=3, context_length=6, n_layers=1, d_model=12, n_heads=2))
