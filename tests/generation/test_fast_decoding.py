@@ -17,6 +17,7 @@ from llmguide.generation.generate import generate
 from llmguide.generation.steps import new_cache, next_logits
 from llmguide.models import Llama, Transformer, build
 from llmguide.models.encoder_decoder import Reading
+from llmguide.nn._int4 import pack_int4
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.q4 import Q4Linear, quantize_q4
 
@@ -101,6 +102,7 @@ def test_steps_with_4_bit_weights(rows):
         exact, rounded = model(ids)[:, 3:], half(ids)[:, 3:].float()
         steps = logits_of_steps(model, ids, None, prompt=4, rows=rows)
         torch.testing.assert_close(steps, exact, atol=1e-5, rtol=1e-5)
+        pack_int4(half)
         steps = logits_of_steps(half, ids, None, prompt=4, rows=rows).float()
     assert (steps - exact).square().mean() < 2 * (rounded - exact).square().mean()
 

@@ -3,7 +3,6 @@ import torch
 from torch import nn
 
 from llmguide.nn import q4
-from llmguide.nn._int4 import has_int4_kernel
 from llmguide.nn.q4 import Q4Embedding, Q4Linear, dequantize_q4, quantize_q4, stack_q4
 
 
@@ -59,29 +58,3 @@ def test_gradient_of_the_input_is_that_of_a_product_with_the_weight(rows_at_once
     y.backward(grad)
     torch.testing.assert_close(x.grad, grad @ layer.weight)
     assert not layer.weight.requires_grad
-
-
-@pytest.mark.parametrize("n_corrected", [0, 16])
-def test_packed_weights_compute_what_dequantized_ones_do_in_bfloat16(n_corrected):
-    torch.manual_seed(0)
-    weight = torch.randn(4160, 96)  # more rows than are packed at once
-    correction = Q4Linear(*quantize_q4(torch.randn(n_corrected, 96) / 50)) if n_corrected else None
-    layer = Q4Linear(*quantize_q4(weight), correction=correction).to(torch.bfloat16)
-    assert has_int4_kernel(layer)
-    for shape in ((96,), (1, 96), (2, 9, 96)):
-        x = torch.randn(*shape).bfloat16()
-        with torch.no_grad():
-            y = layer.prepared()(x)
-        expected = x.double() @ layer.weight.double().T
-        assert y.shape == expected.shape
-        assert y.dtype == torch.bfloat16
-        # scales, zeros and results have 8 significant bits
-        bound = (x.double().abs() @ layer.weight.double().abs().T) * 2**-7 + 2**-8 * expected.abs()
-        assert ((y.double() - expected).abs() <= bound).all()
-
-
-def test_other_layers_are_not_packed():
-    layer = Q4Linear(*quantize_q4(torch.eye(32)))
-    assert layer.prepared() is layer  # float32
-    narrow = Q4Linear(*quantize_q4(torch.randn(24, 32))).to(torch.bfloat16)
-    assert narrow.prepared() is narrow

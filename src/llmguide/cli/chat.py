@@ -13,6 +13,7 @@ import tyro
 from llmguide.files import write_json
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
+from llmguide.nn._int4 import pack_int4
 from llmguide.post_training.chat import START, Message, render_chat
 from llmguide.runs.chat_model import Chat, as_chat
 from llmguide.runs.resolve import open_model
@@ -77,7 +78,7 @@ def chat(
         max_new_tokens = min(512, context // 2)
     if max_new_tokens >= context:
         raise ValueError(f"--max-new-tokens {max_new_tokens} leaves no room in a context of {context} tokens")
-    chat.model.to(place, getattr(torch, dtype)).eval()
+    pack_int4(chat.model.to(place, getattr(torch, dtype)).eval())
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty)
     sampler(torch.zeros(1, 2), torch.zeros(1, 1, dtype=torch.long))  # raises its errors before the first line
     generator = None if seed is None else torch.Generator(place).manual_seed(seed)

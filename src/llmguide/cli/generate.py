@@ -9,6 +9,7 @@ import tyro
 
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
+from llmguide.nn._int4 import pack_int4
 from llmguide.runs.reward_heads import refuse_reward_model
 from llmguide.runs.writer import chosen_device, open_writer, pieces, until_stop
 
@@ -65,8 +66,9 @@ def generate(
         max_new_tokens = max(1, min(200, writer.model.config.context_length - len(ids) + 1))
     place = chosen_device(device)
     generator = None if seed is None else torch.Generator(place).manual_seed(seed)
+    pack_int4(writer.model.to(place, getattr(torch, dtype) if dtype else None))
     tokens = stream(
-        writer.model.to(place, getattr(torch, dtype) if dtype else None),
+        writer.model,
         torch.tensor([ids], device=place),
         max_new_tokens,
         sampler=Sampler(temperature, top_k, top_p, min_p, repetition_penalty),

@@ -9,8 +9,8 @@ the time per token fell from 2.1 to 1.5 ms.
 
 With few rows, reading the weights takes most of the time, so their memory layout matters. For long
 completions of a model of up to 1 GiB the weights are copied once into the fastest layout for the processor;
-otherwise, and on other devices, they are used without copying. 4-bit weights are copied always, since a copy
-is small: those of layers with the same input into one layer.
+otherwise, and on other devices, they are used without copying. 4-bit weights of layers with the same input
+are joined into one layer.
 
 Leaves out: modules with hooks and unknown classes, for which `decoding_step` returns None. Layers other than
 `torch.nn.Linear` (adapters, quantized weights) are called as they are.

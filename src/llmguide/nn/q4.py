@@ -16,8 +16,8 @@ is 8 words, and weight ``8 k + j`` is nibble ``k`` of word ``j``. So a block is 
 shift of it makes 8 neighboring weights.
 
 In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits. Where gradients are
-recorded it multiplies in float32 instead, by rows that q4_rows.ts dequantizes. Outside the tab, the decoding
-steps of a model in bfloat16 call torch's kernel for 4-bit weights (`llmguide.nn._int4`).
+recorded it multiplies in float32 instead, by rows that q4_rows.ts dequantizes. Outside the tab, generation in
+bfloat16 calls torch's kernel for 4-bit weights (`llmguide.nn._int4`).
 
 A matrix whose rows are not equally important, such as an embedding, may store the rounding errors of its
 first rows as a second matrix in 4 bits. Leaves out: training the weights.
@@ -34,7 +34,6 @@ import torch
 from jaxtyping import Float, Float32, Int, Int16, UInt8
 from torch import Tensor, nn
 
-from llmguide.nn._int4 import has_int4_kernel, int4_product
 from llmguide.nn._linear import Linear, linear
 
 try:  # in the tab, from kernels.mjs
@@ -125,7 +124,7 @@ class Q4Linear(nn.Module):
     def prepared(self) -> Callable[[Tensor], Tensor]:
         """Return a function that computes the same, for many calls without gradients."""
         if not kernel:
-            return int4_product(self) if has_int4_kernel(self) else self
+            return self
         weights = (self.codes, self.scales, self.zeros, self.row_scales)
         places = [tensor.data_ptr() for tensor in weights]
         D_in, D_out, n_blocks = self.in_features, self.out_features, self.codes.shape[1]
