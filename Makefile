@@ -90,7 +90,7 @@ new: .venv/ready ## start a page or a module: make new PAGE=docs/learn/softmax.m
 	@python -m site_tools.new $(PAGE) $(MODULE)
 
 bench: .venv/ready ## compare the speed with the peers, side by side (TRL112=DIR: PPO with the last TRL that had it)
-	@for name in bpe data loading training generation post_training lora fine_tuning site classroom; do \
+	@for name in bpe data loading training generation packaged_generation post_training lora fine_tuning site classroom; do \
 	  echo "== $$name"; python -m benchmarks.$$name; done
 	@echo "== reinforcement"; python -m benchmarks.reinforcement $(if $(TRL112),--trl112 $(TRL112))
 
