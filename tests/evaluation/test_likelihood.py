@@ -183,6 +183,10 @@ def test_what_cannot_be_evaluated_says_why(model):
         text_logprobs(model, torch.arange(4), context=2, stride=3)
     with pytest.raises(ValueError, match="context=13"):
         text_logprobs(model, torch.arange(4), context=13)
+    with pytest.raises(ValueError, match="context=13 must be between 1 and the model's 12"):
+        text_logprobs(model, torch.arange(4), context=13, stride=2)
+    with pytest.raises(TypeError, match=r"pass \[text\]"):
+        bits_per_byte(model, TOKENIZER, "the dog", bos_id=BOS)
     with pytest.raises(ValueError, match="answer must be the index"):
         multiple_choice(model, TOKENIZER, [Question("q", ["a"], 1)], bos_id=BOS)
     with pytest.raises(ValueError, match="no questions"):

@@ -1,7 +1,10 @@
 """The one-screen GPT-2 equals the full one: logits, gradients, a training step, and sampled text."""
 
+from math import log
+
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from llmguide import ModelConfig, build, generate, to_hf
 from llmguide.models.minimal_gpt import MinimalGPT, sample, train_step
@@ -44,6 +47,13 @@ def test_a_training_step_has_the_loss_and_gradients_of_the_full_model(models):
     assert train_step(minimal, optimizer, ids) == pytest.approx(loss.item(), abs=1e-5)
     for (name, ours), theirs in zip(minimal.named_parameters(), full.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_a_new_model_gives_every_token_about_the_same_probability():
+    minimal = MinimalGPT(vocab_size=500, context_length=T, n_layers=L, d_model=64, n_heads=4)
+    ids = torch.randint(500, (8, T))
+    loss = cross_entropy(minimal(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    assert loss.item() == pytest.approx(log(500), abs=0.1)
 
 
 def test_training_steps_memorize_a_batch(models):

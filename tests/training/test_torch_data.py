@@ -112,6 +112,11 @@ def test_a_loader_of_another_batch_size_is_refused():
             train(new_model(), DataLoader(Items(KINDS["tokens"]), batch_size=size), CONFIG)
 
 
+def test_a_loader_of_texts_is_refused():
+    with pytest.raises(TypeError, match="encode texts with a tokenizer"):
+        train(new_model(), DataLoader(["one", "two"], batch_size=2), replace(CONFIG, batch_size=2))
+
+
 def test_a_list_of_tokens_is_refused():
     with pytest.raises(
         ValueError, match="an item of the data set is the number 5; give the tokens of all as"

@@ -73,11 +73,14 @@ def text_logprobs(
     context = longest if context is None else context
     stride = context if stride is None else stride
     if len(ids) < 2:
-        raise ValueError(f"{len(ids)} tokens leave nothing to predict: put a beginning-of-text token first")
-    if not 1 <= stride <= context <= longest:
         raise ValueError(
-            f"stride={stride} must be between 1 and context={context}, and that at most the model's {longest}"
+            f"{len(ids)} tokens leave nothing to predict: put a beginning-of-text token first, if the model "
+            "was trained with one"
         )
+    if not 1 <= context <= longest:
+        raise ValueError(f"context={context} must be between 1 and the model's {longest}")
+    if not 1 <= stride <= context:
+        raise ValueError(f"stride={stride} must be between 1 and context={context}")
     n_targets = len(ids) - 1
     width = min(context, n_targets)
     # ends of the windows; the last one is moved back to end with the text, and scores the rest
@@ -146,6 +149,7 @@ def bits_per_byte(
         Bits per byte; 8 for the uniform distribution over bytes.
 
     Raises:
+        TypeError: ``texts`` is a string.
         ValueError: The texts are empty.
 
     >>> from llmguide import ModelConfig, bits_per_byte, build
@@ -156,6 +160,8 @@ def bits_per_byte(
     >>> round(bits_per_byte(model, Bytes, ["naïve", "text"], bos_id=0), 4)
     8.0
     """
+    if isinstance(texts, str):
+        raise TypeError("texts is one string, whose letters would count as documents; pass [text]")
     nats, n_bytes = 0.0, 0
     for text in texts:
         if text:

@@ -87,6 +87,8 @@ class MinimalGPT(nn.Module):
         self.positions = nn.Embedding(context_length, d_model)
         self.blocks = nn.ModuleList(Block(d_model, n_heads) for _ in range(n_layers))
         self.final_norm = nn.LayerNorm(d_model)
+        for embedding in (self.tokens, self.positions):  # small, so that the loss starts near log V
+            nn.init.normal_(embedding.weight, std=0.02)
 
     def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
         """Return the logits of the token that follows each position."""

@@ -65,7 +65,8 @@ class TransformerDecoder(nn.Module):
             ids: Token ids, 0 to V - 1; with a cache, those that are not in it yet.
             attention_mask: 1 for real tokens and 0 for padding, over the cached and the new tokens. The
                 logits of padding mean nothing.
-            positions: Positions of the tokens; None counts the real tokens before each.
+            positions: Positions of the tokens; None counts the real tokens before each. ALiBi, whose bias
+                depends on distances in the row, ignores them.
             cache: Keys and values of earlier tokens; the new ones are added.
             document_ids: Id of each token's document, in rows packed with several contiguous documents.
                 Attention stays inside a document, and positions restart at 0 with each. Not with a cache.

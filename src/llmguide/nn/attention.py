@@ -3,10 +3,10 @@ r"""Scaled dot-product attention, and the multi-head layer around it.
 $$\operatorname{Attention}(Q, K, V) =
 \operatorname{softmax}\!\left(\frac{QK^\top}{\sqrt{E}} + \text{bias}\right) V$$
 
-`attention` is the formula, written to be read. `fast_attention` gives the same numbers through torch's fused
-kernels, which never store the ``T_q x T_k`` weights. `MultiHeadAttention` is the layer: multi-head,
-grouped-query, multi-query and cross attention differ only in the number of key/value heads and in the source
-of keys and values.
+`attention` is the formula, written to be read. `fast_attention` gives the same output, up to rounding,
+through torch's fused kernels, which do not store the ``T_q x T_k`` weights. `MultiHeadAttention` is the
+layer: multi-head, grouped-query, multi-query and cross attention differ only in the number of key/value heads
+and in the source of keys and values.
 
 References: Vaswani et al. 2017, arXiv:1706.03762, section 3.2 (attention, equation 1; multi-head); Shazeer
 2019, arXiv:1911.02150 (multi-query); Ainslie et al. 2023, arXiv:2305.13245 (grouped-query); Dao et al. 2022,
@@ -16,9 +16,9 @@ Glossary: ``B`` batch, ``T_q`` queries, ``T_k`` keys, ``D`` model width, ``H`` q
 heads, ``E`` width of a query and key head, ``E_v`` width of a value head (the same as ``E`` except in latent
 attention).
 
-Differences from torch: a query that may attend to nothing gives zeros in both functions (the textbook formula
-gives NaN), ``is_causal`` is aligned bottom-right (see `llmguide.nn.masks`), and half precision inputs are
-multiplied and normalized in float32 and rounded once, at the end.
+A query that may attend to nothing gives zeros in both functions, as in torch; the textbook formula gives NaN.
+Differences from torch: ``is_causal`` is aligned bottom-right (see `llmguide.nn.masks`), and `attention`
+multiplies and normalizes half precision inputs in float32 and rounds once, at the end.
 """
 
 from math import inf
@@ -114,7 +114,10 @@ def fast_attention(
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "*H T_q E_v"]:
-    """Compute the output of `attention` with torch's fused kernels, without ever storing the weights.
+    """Compute the output of `attention` with torch's fused kernels, which do not store the weights.
+
+    Where torch has no such kernel, it computes the formula and stores them: on a processor with dropout, with
+    values of another width than the keys, with a bias that is trained, or with fewer than four axes.
 
     Args:
         q: Queries, as in `attention`.
@@ -122,8 +125,8 @@ def fast_attention(
         v: Values, as in `attention`.
         mask: True where a query may attend, as in `attention`.
         bias: Bias added to the scaled scores, as in `attention`.
-        is_causal: Whether to apply ``causal_mask(T_q, T_k)`` as well. For ``T_q == T_k`` no mask is built and
-            the kernel skips the hidden half of the work.
+        is_causal: Whether to apply ``causal_mask(T_q, T_k)`` as well. For ``T_q == T_k`` without mask
+            and bias, none is built and the kernel skips the hidden half of the work.
         scale: Factor on the scores, as in `attention`.
         dropout: Probability with which each weight is dropped, as in `attention`.
 

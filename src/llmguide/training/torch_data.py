@@ -140,6 +140,8 @@ def _inputs_and_targets(item: Any) -> tuple[Tensor, Tensor]:
         if len(item) == 2:
             return item[0], item[1]
         [item] = item  # of a TensorDataset of token rows
+    if isinstance(item, list | tuple) and item and isinstance(item[0], str):
+        [item, *_] = item  # a batch of texts
     if isinstance(item, str) or (isinstance(item, Mapping) and "input_ids" not in item):
         raise TypeError(
             f"an item of the data set is a {type(item).__name__} without input_ids; encode texts with a "

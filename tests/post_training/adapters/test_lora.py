@@ -181,6 +181,14 @@ def test_half_precision_keeps_float32_adapters():
         assert wide(tokens(2, 9)).dtype == torch.bfloat16
 
 
+def test_merging_keeps_the_digits_of_double_precision():
+    layer = nn.Linear(3, 3).double()
+    before = layer.weight.clone()
+    model = apply_lora(nn.Sequential(layer), rank=1, alpha=1, targets=["0"])  # B is zero
+    merge_lora(model)
+    assert torch.equal(layer.weight, before)
+
+
 def test_qlora_trains_only_adapters_and_does_not_merge():
     torch.manual_seed(0)
     model = apply_lora(quantize_model(build(CONFIG), ALL), rank=2, alpha=2, targets=ALL)
@@ -209,6 +217,7 @@ def tied():
     ("model", "options", "message"),
     [
         (build(CONFIG), {"targets": ["query"]}, "'query' matches nothing.*a linear layer: down, k_proj"),
+        (build(CONFIG), {"targets": []}, r"targets=\[\] names no layer; choose from \['down', 'k_proj'"),
         (build(CONFIG), {"targets": ["tokens"]}, "matches Embedding, but"),
         (build(CONFIG), {"targets": ["q_proj"], "rank": 25}, "rank=25 must be between 1 and 24"),
         (build(CONFIG), {"targets": ["q_proj"], "rank": 0}, "rank=0"),

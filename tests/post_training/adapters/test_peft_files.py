@@ -194,6 +194,13 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path):
         load_adapter(from_hf(hf_model("llama")), tmp_path)
 
 
+def test_models_of_transformers_are_left_to_peft(tmp_path):
+    model = apply_lora(hf_model("llama"), rank=2, alpha=2, targets=["q_proj"])
+    save_adapter(model, tmp_path)
+    with pytest.raises(TypeError, match=r"PeftModel\.from_pretrained"):
+        load_adapter(model, tmp_path, name="again")
+
+
 def test_missing_name(tmp_path):
     with pytest.raises(ValueError, match="no adapter is named 'other'; there are \\['default'\\]"):
         save_adapter(trained(hf_model("llama"), ["q_proj"]), tmp_path, name="other")

@@ -211,6 +211,21 @@ def test_far_apart_in_half_precision(margin):
     assert chosen.grad.item() == (0.0 if margin > 0 else -1.0)
 
 
+def test_a_missing_reference_is_named():
+    model, batch = lively(build(CONFIGS["gpt"])), PreferenceDataset(PAIRS).batch(0, 2)
+    with pytest.raises(ValueError, match="the loss needs a reference"):
+        preference_objective(partial(dpo_loss, beta=0.5))(model, batch)
+    with pytest.raises(ValueError, match="reference_model is the policy itself"):
+        preference_objective(dpo_loss, model)(model, batch)
+
+
+def test_a_loss_without_reference_leaves_a_stored_one_aside():
+    model, data = lively(build(CONFIGS["gpt"])), PreferenceDataset(PAIRS)
+    stored = data.with_reference(make_reference_model(model), batch_size=2)
+    objective = preference_objective(orpo_loss, per_token=True)
+    assert torch.equal(objective(model, stored.batch(0, 2))[0], objective(model, data.batch(0, 2))[0])
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("beta", 0.0), ("label_smoothing", 0.5), ("label_smoothing", -0.1)]
 )

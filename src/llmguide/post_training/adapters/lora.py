@@ -122,6 +122,9 @@ def set_adapter(model: nn.Module, name: str | None) -> None:
 def merge_lora(model: nn.Module) -> nn.Module:
     """Add the active adapter's update to the frozen weights in place, so that it costs nothing at inference.
 
+    Call `remove_lora` before a merged model of transformers is saved with ``save_pretrained``: layers with
+    adapters have other names than those of the base, and would not be found again.
+
     Args:
         model: Model with adapters, which are kept so that `unmerge_lora` can subtract them.
 
@@ -230,7 +233,8 @@ def _add_delta(layer: LoRALinear, sign: int) -> None:
     adapter = layer.adapters[layer.active]
     assert isinstance(adapter, Adapter)
     weight = layer.base.weight
-    weight.copy_(weight.to(adapter.A.dtype) + sign * adapter.delta())  # rounded once, not twice
+    wide = torch.promote_types(weight.dtype, adapter.A.dtype)
+    weight.copy_(weight.to(wide) + sign * adapter.delta())  # rounded once, not twice
 
 
 def _require_untied(model: nn.Module, layers: dict[str, nn.Module]) -> None:

@@ -114,10 +114,13 @@ class Adapter(nn.Module):
 class LoRALinear(nn.Module):
     """A frozen linear layer with named adapters, of which one or none is active.
 
+    The update is added to the output of ``base`` in place, so a hook on ``base`` sees the adapted output.
+
     Args:
         base: Linear layer to adapt; it stays frozen.
 
     >>> from llmguide import LoRALinear
+    >>> from llmguide.post_training.adapters.lora_layer import Adapter
     >>> layer = LoRALinear(nn.Linear(3, 2, bias=False))
     >>> layer.adapters["default"] = Adapter(3, 2, rank=1, alpha=2.0)
     >>> layer.active = "default"

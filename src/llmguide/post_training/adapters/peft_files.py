@@ -120,7 +120,7 @@ def save_adapter(
     write_json(folder / CONFIG, config)
 
 
-def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default") -> None:
+def load_adapter(model: nn.Module, folder: str | Path, *, name: str = "default") -> None:
     """Read an adapter that PEFT or `save_adapter` wrote, in place; it becomes the active, trainable one.
 
     Args:
@@ -129,9 +129,15 @@ def load_adapter(model: GPT | Llama, folder: str | Path, *, name: str = "default
         name: Name to give the adapter.
 
     Raises:
+        TypeError: The model is one of transformers, for which PEFT opens adapters.
         ValueError: A file is missing or damaged, the adapter is of another kind than LoRA, or its tensors do
             not fit the model.
     """
+    if not isinstance(model, GPT | Llama):
+        raise TypeError(
+            f"{type(model).__name__} is not a model of llmguide; "
+            "peft.PeftModel.from_pretrained(model, folder) opens the adapter for models of transformers"
+        )
     config, tensors = _read(Path(folder))
     _require_plain(config)
     _, rules = _rules(model)

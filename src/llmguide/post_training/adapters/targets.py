@@ -32,6 +32,9 @@ def find_layers(
     inner = {id(part) for module in outer for part in module.modules() if part is not module}
     modules = {path: module for path, module in model.named_modules() if id(module) not in inner}
     layers: dict[str, nn.Module] = {}
+    if not targets:
+        linear = {path.rpartition(".")[2] for path, m in modules.items() if isinstance(m, kinds)}
+        raise ValueError(f"targets={targets!r} names no layer; choose from {sorted(linear)}")
     for target in [targets] if isinstance(targets, str) else targets:
         matches = {path: m for path, m in modules.items() if f".{path}".endswith(f".{target}")}
         if not matches or not all(isinstance(m, kinds) for m in matches.values()):

@@ -15,7 +15,7 @@ The gradient of a pair is weighted by how wrongly the implicit rewards $\hat r$ 
 
 $$\nabla L = -\beta\, \sigma(\hat r_l - \hat r_w) \left(\nabla \log \pi(y_w) - \nabla \log \pi(y_l)\right)$$
 
-References: Rafailov et al. 2023, arXiv:2305.18290, equations 5 to 7; label smoothing, "conservative DPO"
+References: Rafailov et al. 2023, arXiv:2305.18290, equations 4 to 7; label smoothing, "conservative DPO"
 (Mitchell 2023, https://ericmitchell.ai/cdpo.pdf). IPO, KTO, ORPO and SimPO:
 `llmguide.post_training.preferences.preference_losses`.
 
@@ -26,6 +26,7 @@ Glossary: ``B`` pairs; ``T`` tokens; ``V`` vocabulary size; $w$ the chosen compl
 
 from collections.abc import Callable
 from copy import deepcopy
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -182,18 +183,29 @@ def preference_objective(
     Returns:
         Function from a model and a batch to the mean loss and the number of pairs.
 
+    Raises:
+        ValueError: On a batch: the loss needs a reference model and there is none, or it is the policy.
+
     >>> from functools import partial
     >>> objective = preference_objective(partial(dpo_loss, beta=0.5))
     """
+    needs_reference, takes_reference = not _takes(loss, 2), _takes(loss, 4)
 
     def objective(model: Any, batch: PreferenceBatch) -> tuple[Tensor, int]:
+        if reference_model is model:
+            raise ValueError("reference_model is the policy itself and would change with it")
         logprobs, lengths = pair_logprobs(model, batch)
         ref_logprobs = batch.ref_logprobs
         if reference_model is not None:
             ref_logprobs = reference_logprobs(reference_model, batch)
         scale = lengths.clamp(min=1) if per_token else 1
         chosen, rejected = (logprobs / scale).chunk(2)
-        if ref_logprobs is None:
+        if ref_logprobs is None and needs_reference:
+            raise ValueError(
+                "the loss needs a reference: pass reference_model=make_reference_model(model), or store its "
+                "log-probabilities in the data set with PreferenceDataset.with_reference"
+            )
+        if ref_logprobs is None or not takes_reference:
             output = loss(chosen, rejected)
         else:
             ref_chosen, ref_rejected = (ref_logprobs / scale).chunk(2)
@@ -203,6 +215,14 @@ def preference_objective(
         return output.loss, len(chosen)
 
     return objective
+
+
+def _takes(loss: Callable[..., PreferenceLossOutput], n_arguments: int) -> bool:
+    try:
+        signature(loss).bind(*range(n_arguments))
+    except TypeError:
+        return False
+    return True
 
 
 @torch.no_grad()

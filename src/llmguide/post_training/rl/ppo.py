@@ -76,7 +76,7 @@ class ValueModel(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(PolicyTrainerConfig):
-    """Hyperparameters of a PPO run; the defaults are those of TRL 1.12.
+    """Hyperparameters of a PPO run; the fields it adds have the defaults of TRL 1.12.
 
     >>> from llmguide import PPOConfig
     >>> PPOConfig(n_steps=10, batch_size=8, max_new_tokens=16).n_epochs
@@ -85,7 +85,7 @@ class PPOConfig(PolicyTrainerConfig):
 
     n_epochs: int = 4  # generating a rollout is the expensive part
     kl_coef: float = 0.05  # KL coefficient beta: reward subtracted per nat
-    kl_kind: KLKind = "k1"  # its mean over the policy's samples is the KL; its sum is log pi/pi_0
+    kl_kind: KLKind = "k1"  # estimator: the log-ratio of policy and reference at each sampled token
     kl_target: float | None = None  # nats per completion; adapts kl_coef. None: kl_coef stays fixed
     gamma: float = 1.0  # discount; completions are short, and only their end is scored
     lam: float = 0.95  # lambda of generalized advantage estimation

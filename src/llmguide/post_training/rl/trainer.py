@@ -120,7 +120,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
             logger: Logger of the metrics of each step.
 
         Returns:
-            Metrics of all steps, including those before an interruption.
+            Metrics of all steps, including those before an interruption. Another call takes no further steps.
 
         Raises:
             ValueError: Another process trains in the folder.
@@ -154,7 +154,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
                     distributed_checkpoint.save(
                         folder, self.state_dict(), step=step, keep_last=config.keep_last
                     )
-                if logger is not None:
+                if logger is not None and is_first_rank:
                     logger.log(step, metrics)
                 console.show(step, metrics)
                 if stopping:
