@@ -57,11 +57,6 @@ def _without(*parts: str, factor: float = 1.0) -> Callable[[Config, int], float]
     )
 
 
-def _last_logits_only(config: Config, n_tokens: int) -> float:
-    head: float = 2 * config["vocab_size"] * config["d_model"]
-    return forward_flops(config, n_tokens) - (n_tokens - 1) * head
-
-
 def _flops_probes() -> list[Arguments]:
     keys = "vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff"
     values = (128_256, 4096, 32, 32, 8, 14_336), (1000, 64, 3, 8, 2, 176)
