@@ -18,6 +18,7 @@ from llmguide.exercises import (
     beam_search,
     exercise,
     flash_attention,
+    gradient_accumulation,
     gradients,
     grouped_attention,
     linear_attention,
@@ -177,7 +178,9 @@ def test_gradient_of_micro_batches_is_that_of_the_whole_batch():
     targets = torch.tensor([4, -100, 0, 1, -100, 1, 2, 3, -100])
     cross_entropy(x @ weight.T, targets).backward()
     batches = list(zip(x.split([5, 1, 3]), targets.split([5, 1, 3]), strict=True))
-    torch.testing.assert_close(gradients.accumulated_gradient(weight.detach(), batches), weight.grad)
+    torch.testing.assert_close(
+        gradient_accumulation.accumulated_gradient(weight.detach(), batches), weight.grad
+    )
 
 
 def test_packing_leaves_the_space_that_the_package_leaves():
