@@ -45,8 +45,9 @@ def load_q4(folder: Path, config: ModelConfig) -> Llama:
     names = [name.removesuffix(".codes") for name in tensors if name.endswith(".codes")]
     layers = {name: Q4Linear(*(tensors.pop(f"{name}.{part}") for part in PARTS)) for name in names}
 
-    # One narrow block and one token are all that is drawn at random before it is replaced.
-    model: Any = cast(Llama, build(config.replace(n_layers=1, vocab_size=1, d_ff=1)))
+    # One block, 2 channels wide, and one token are all that is drawn at random before it is replaced.
+    sizes = {"n_layers": 1, "vocab_size": 1, "d_model": 2, "d_ff": 1}
+    model: Any = cast(Llama, build(config.replace(**sizes, head_dim=config.head_dim)))
     for name in layers:
         if name.startswith("blocks.0."):
             model.set_submodule(name, nn.Identity())
