@@ -32,12 +32,20 @@ async function alone(file, signal, work) {
   }
 }
 
-async function read(cache, file) {
+// Undefined where it is missing or damaged.
+async function read(cache, file, sha256) {
   try {
-    return await (await cache?.match(address(file)))?.arrayBuffer();
+    const content = await (await cache?.match(address(file)))?.arrayBuffer();
+    return content && (await sha256(content)) === file.sha256 ? content : undefined;
   } catch {
     return undefined;
   }
+}
+
+// Promises of the content of stored files, by file: they are read at the same time, and before they are placed.
+export function readAhead(model, files, sha256) {
+  const cache = open(model);
+  return new Map(files.map((file) => [file, cache.then((cache) => read(cache, file, sha256))]));
 }
 
 async function keep(cache, file, content) {
@@ -60,8 +68,8 @@ export async function missingFiles(model) {
 }
 
 // Hands files of a model to `place`, one after the other: from this browser or, if they are missing there or damaged, from
-// `download`. `downloads` counts what comes. Resolves to whether all are stored.
-export async function provide(model, { files, missing, sha256, download, downloads, place, signal }) {
+// `download`. `ahead` is what `readAhead` reads; `downloads` counts what comes. Resolves to whether all are stored.
+export async function provide(model, { files, missing, ahead, sha256, download, downloads, place, signal }) {
   const { title } = model;
   const cache = await open(model);
   let stored = true;
@@ -69,8 +77,8 @@ export async function provide(model, { files, missing, sha256, download, downloa
   try {
     for (const file of files) {
       await alone(file, signal, async () => {
-        let content = await read(cache, file);
-        if (content && (await sha256(content)) === file.sha256) {
+        let content = (await ahead.get(file)) ?? (await read(cache, file, sha256));
+        if (content) {
           if (missing.includes(file)) downloads.count(title, new Response(content)); // another tab has stored it meanwhile
         } else {
           if (!missing.includes(file)) downloads.expect(title, megabytes([file]), 1);
@@ -79,6 +87,7 @@ export async function provide(model, { files, missing, sha256, download, downloa
           stored &&= await keep(cache, file, content);
         }
         signal.throwIfAborted();
+        ahead.delete(file);
         place(file, content);
       });
     }

@@ -1,24 +1,27 @@
 // Python in the reader's tab: starts Pyodide, loads what a run needs, and hands messages to session.py.
 
-import { unpack } from "./archives.mjs";
+import { place, readTar, readZip } from "./archives.mjs";
 import { Downloads } from "./downloads.mjs";
 import { Interrupts, isGood } from "./interrupts.mjs";
 import { restoreFiles, watchFiles } from "./kept_files.mjs";
 import { addKernels, withMemory } from "./kernels.mjs";
-import { megabytes, missingFiles, provide as provideModel } from "./model_storage.mjs";
-import { dropSnapshot, keepSnapshot, readSnapshot } from "./snapshot.mjs";
+import { megabytes, missingFiles, provide as provideModel, readAhead } from "./model_storage.mjs";
+import { bytecodeOf, drop, find, keep } from "./python_memory.mjs";
 
 const VENDOR = new URL("../assets/vendor/", import.meta.url);
 const STEPS = ["core", "torch", "figure"]; // each holds what the one before it holds
 // What numpy, torch's subset and the guide import, as far as it is Python alone.
 const SNAPSHOT_IMPORTS =
-  "ctypes, email.parser, importlib.metadata, jinja2.sandbox, multiprocessing, pickle, platform, statistics, tomllib, unittest.mock";
+  "ctypes, email.parser, gzip, importlib.metadata, jinja2.sandbox, multiprocessing, pickle, platform, secrets, shlex, statistics, tarfile, tomllib, unittest.mock";
+const [GUIDE, BYTECODE] = ["/guide", "/bytecode"]; // folders
+const REST = 500; // ms without a message after which new bytecode is kept
 const OPTIONS = { env: { HOME: "/home/pyodide", MPLBACKEND: "svg" } };
 
 let runtime; // resolves to what runtime.json lists
+let memory; // while Python starts, a promise of that of an earlier start, or of undefined
 let ready = false; // Python has started
-let started; // resolves to the function that hands a message to the session
-const fetched = new Map(); // packages, by the name of the first that comes with it: promises of their archives
+let started; // resolves to the function that hands a message to the session, and to one that hashes
+const fetched = new Map(); // packages, by the name of the first that comes with it: promises of their files
 const unpacked = new Set();
 let filesRestored; // resolves when the files that outlive the tab are there
 let queue = Promise.resolve();
@@ -78,13 +81,23 @@ async function whileCounting(packed, load) {
   }
 }
 
-async function load(loadPyodide, indexURL, key) {
-  const memory = await readSnapshot(key);
-  if (memory) {
+const keyOf = ({ pyodide, guide }) => new URL(pyodide, VENDOR).href + guide;
+
+// Of the modules that an earlier start imported.
+async function readBytecode(key) {
+  try {
+    return await readZip(await (await find(bytecodeOf(key))).arrayBuffer());
+  } catch {
+    return []; // none, or damaged
+  }
+}
+
+async function load(loadPyodide, indexURL, isKept) {
+  if (isKept) {
     try {
       return { ...(await withMemory(() => loadPyodide({ ...OPTIONS, indexURL, _loadSnapshot: memory }))), restored: true };
     } catch {
-      await dropSnapshot(); // damaged
+      await drop(); // damaged
     }
   }
   return withMemory(() => loadPyodide({ ...OPTIONS, indexURL, _makeSnapshot: true }));
@@ -92,29 +105,39 @@ async function load(loadPyodide, indexURL, key) {
 
 async function start(address) {
   runtime = get(new URL("runtime.json", VENDOR), "The list of files").then((response) => response.json());
+  const kept = runtime.then((listed) => find(keyOf(listed)));
+  memory = kept.then((response) => response?.arrayBuffer());
+  memory.catch(() => {}); // who waits for it is told
   const { pyodide: folder, guide, steps } = await runtime;
   const { megabytes, packed } = steps.core;
   downloads.expect("Python", megabytes, Object.keys(packed).length);
   const indexURL = new URL(folder, VENDOR).href;
-  const key = `${indexURL}${guide}`;
-  const { pyodide, memory, restored } = await whileCounting(packed, async () => {
-    const archive = get(new URL(guide, VENDOR), "The guide's own code").then((response) => read(response, "The guide's own code"));
+  const key = keyOf(await runtime);
+  const bytecode = readBytecode(key);
+  const { pyodide, memory: wasmMemory, restored } = await whileCounting(packed, async () => {
+    const what = "The guide's own code";
+    const files = get(new URL(guide, VENDOR), what).then((response) => read(response, what)).then(readTar);
     const { loadPyodide } = await import(`${indexURL}pyodide.mjs`);
-    const found = await load(loadPyodide, indexURL, key);
-    await unpack(found.pyodide.FS, await archive, "/guide");
+    const found = await load(loadPyodide, indexURL, await kept);
+    place(found.pyodide.FS, await files, GUIDE);
     return found;
   });
+  memory = undefined;
+  const compiled = await bytecode;
+  place(pyodide.FS, compiled, BYTECODE);
   if (!restored) {
-    pyodide.runPython(`import sys; sys.path.insert(0, "/guide"); import session, ${SNAPSHOT_IMPORTS}`);
-    keepSnapshot(key, pyodide.makeMemorySnapshot());
+    pyodide.runPython(`import sys; sys.path.insert(0, "${GUIDE}"); import bytecode, session, ${SNAPSHOT_IMPORTS}`);
+    const content = pyodide.makeMemorySnapshot();
+    drop().then(() => keep(key, content)); // of other versions
   }
-  await addKernels(pyodide, memory, pyodide.FS.readFile("/guide/torch/kernels.wasm"));
+  await addKernels(pyodide, wasmMemory, pyodide.FS.readFile(`${GUIDE}/torch/kernels.wasm`));
   removeOnceRead(pyodide.FS);
   watchFiles(pyodide.FS, (file) => self.postMessage({ type: "kept", ...file }, file.content ? [file.content.buffer] : []));
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
-  const [handle, sha256] = pyodide.runPython(`
-import hashlib, json, random, session, signal, sys, time
+  const [handle, hash, pack] = pyodide.runPython(`
+import bytecode, hashlib, json, random, session, signal, sys, time
+bytecode.keep_apart("${BYTECODE}")
 random.seed()  # not the state of the snapshot
 _session = session.Session(lambda message: post_json(json.dumps(message)))
 signal.signal(signal.SIGINT, _session.interrupt)
@@ -129,18 +152,33 @@ def sleep(seconds, _sleep=time.sleep):
     _sleep(seconds)
 
 time.sleep = sleep
-(lambda text: _session.handle(json.loads(text)), lambda data: hashlib.sha256(data.to_py()).hexdigest())
+(lambda text: _session.handle(json.loads(text)), lambda data: hashlib.sha256(data.to_py()).hexdigest(),
+ lambda n: bytecode.pack("${GUIDE}", more_than=n))
 `);
   const interrupts = isGood(address) ? new Interrupts() : null;
   if (interrupts) pyodide.setInterruptBuffer(interrupts);
   ready = true;
   post({ type: "ready", interruptible: Boolean(interrupts) });
 
-  return async function answer(message) {
-    if (message.type === "prepare") return prepare(pyodide, sha256, message);
+  let timer;
+  let nCompiled = compiled.length;
+  function keepBytecode() {
+    try {
+      const packed = pack(nCompiled);
+      if (!packed) return;
+      const [n, archive] = packed;
+      nCompiled = n;
+      keep(bytecodeOf(key), archive.toJs());
+      for (const proxy of [archive, packed]) proxy.destroy();
+    } catch {} // the reader's code may have changed anything
+  }
+
+  async function answer(message) {
+    clearTimeout(timer);
+    if (message.type === "prepare") return prepare(pyodide, message);
     if (message.type === "run") {
-      await provide(pyodide, sha256, message);
-      await provideModels(pyodide, sha256, message);
+      await provide(pyodide, message);
+      await provideModels(pyodide, message);
       if (/\bkept_folder\b/.test(message.code)) await (filesRestored ??= restoreFiles(pyodide.FS));
     }
     interrupts?.watch(message.address);
@@ -148,12 +186,14 @@ time.sleep = sleep
       handle(JSON.stringify(message));
     } catch (error) {
       // The session catches all that Python raises: this is the end of Pyodide itself.
-      await dropSnapshot(); // in case that it comes from there
+      await drop(); // in case that it comes from what is kept
       post({ type: "failed", text: `Python has crashed (${error?.message ?? error}), and all names are gone. Run again to start anew.` });
     } finally {
       interrupts?.watch(null);
     }
-  };
+    timer = setTimeout(keepBytecode, REST);
+  }
+  return { answer, hash };
 }
 
 // ---- packages ------------------------------------------------------------------------------------------------------
@@ -169,25 +209,31 @@ async function needed({ needs, code = "" }) {
 function fetchPackage({ megabytes, wheels }) {
   const [{ name }] = wheels;
   if (!fetched.has(name)) {
-    const archives = fetchArchives(name, megabytes, wheels);
-    archives.catch(() => fetched.delete(name));
-    fetched.set(name, archives);
+    const files = fetchFiles(name, megabytes, wheels);
+    files.catch(() => fetched.delete(name));
+    fetched.set(name, files);
   }
   return fetched.get(name);
 }
 
-async function fetchArchives(label, megabytes, wheels) {
+// Resolves to the files of each archive or, where only Python can unpack it, the archive.
+async function fetchFiles(label, megabytes, wheels) {
   const { signal } = stopped;
   const hosts = new Set(wheels.map(({ url }) => new URL(url, VENDOR).host).filter((host) => host !== location.host));
   const shown = hosts.size ? `${label} from ${[...hosts].join(" and ")}` : label;
   downloads.expect(shown, megabytes ?? 0, wheels.length);
   try {
     return await Promise.all(
-      wheels.map(async ({ name, url }) => {
+      wheels.map(async ({ name, url, sha256 }) => {
         const what = `The package ${name}`;
         const response = await get(new URL(url, VENDOR), what, signal);
         downloads.count(shown, response);
-        return read(response, what, signal);
+        const archive = await read(response, what, signal);
+        if ((await hashed(archive)) !== sha256) {
+          throw new Error(`${what} was refused: the file is damaged, or not the one that Pyodide names.`);
+        }
+        if (url.endsWith(".whl")) return readZip(archive);
+        return url.endsWith(".tgz") ? readTar(archive) : archive;
       }),
     );
   } finally {
@@ -195,20 +241,13 @@ async function fetchArchives(label, megabytes, wheels) {
   }
 }
 
-async function provide(pyodide, sha256, message) {
+async function provide(pyodide, message) {
   for (const part of await needed(message)) {
     const [{ name }] = part.wheels;
     if (unpacked.has(name)) continue;
-    const archives = await fetchPackage(part);
-    for (const [index, wheel] of part.wheels.entries()) {
-      if (sha256(archives[index]) !== wheel.sha256) {
-        fetched.delete(name);
-        throw new Error(`The package ${wheel.name} was refused: the file is damaged, or not the one that Pyodide names.`);
-      }
-    }
-    for (const [index, { url }] of part.wheels.entries()) {
-      if (url.endsWith(".tgz")) await unpack(pyodide.FS, archives[index], "/guide");
-      else pyodide.unpackArchive(archives[index], url.endsWith(".whl") ? "wheel" : "bztar", { extractDir: "/guide" });
+    for (const files of await fetchPackage(part)) {
+      if (Array.isArray(files)) place(pyodide.FS, files, GUIDE);
+      else pyodide.unpackArchive(files, "bztar", { extractDir: GUIDE });
     }
     unpacked.add(name);
     fetched.delete(name);
@@ -216,9 +255,9 @@ async function provide(pyodide, sha256, message) {
 }
 
 // A page expects a run. What fails now will fail again then, and be told.
-async function prepare(pyodide, sha256, message) {
+async function prepare(pyodide, message) {
   try {
-    await provide(pyodide, sha256, message);
+    await provide(pyodide, message);
     if (message.needs !== "core") {
       post({ type: "loading", text: "Starting PyTorch's subset" });
       pyodide.runPython("import torch");
@@ -230,13 +269,17 @@ async function prepare(pyodide, sha256, message) {
 // ---- models --------------------------------------------------------------------------------------------------------
 
 const readOnce = new Set(); // paths of weights that are stored in the browser
+const ahead = new Map(); // what is read of models while Python starts
+
+const named = async (code) => (await runtime).models.filter(({ pattern }) => new RegExp(pattern).test(code));
 
 // Only those that are stored, or that the reader has agreed to download: `agreed` names them.
-async function provideModels({ FS }, hashInPython, { id, code, agreed = [] }) {
+async function provideModels({ FS }, { id, code, agreed = [] }) {
   const { signal } = stopped;
-  const sha256 = crypto.subtle ? hashNatively : hashInPython; // slower, for a host without HTTPS
-  for (const model of (await runtime).models.filter(({ pattern }) => new RegExp(pattern).test(code))) {
+  for (const model of await named(code)) {
     const { name, title } = model;
+    const early = ahead.get(model);
+    ahead.delete(model);
     const path = ({ url }) => `/models/${name}/${url.split("/").pop()}`;
     const files = model.files.filter((file) => !FS.analyzePath(path(file)).exists);
     if (!files.length) continue;
@@ -248,8 +291,9 @@ async function provideModels({ FS }, hashInPython, { id, code, agreed = [] }) {
     if (!missing.length) post({ type: "loading", text: `Loading ${title} from this browser` });
     FS.mkdirTree(`/models/${name}`);
     const download = (file) => fetchFile(file, title, signal);
-    const place = (file, content) => FS.writeFile(path(file), new Uint8Array(content), { canOwn: true });
-    const stored = await provideModel(model, { files, missing, sha256, download, downloads, place, signal });
+    const write = (file, content) => FS.writeFile(path(file), new Uint8Array(content), { canOwn: true });
+    const options = { files, missing, ahead: early ?? readAhead(model, files, hashed), sha256: hashed, download, downloads };
+    const stored = await provideModel(model, { ...options, place: write, signal });
     if (stored) files.map(path).filter((name) => name.endsWith(".safetensors")).forEach((name) => readOnce.add(name));
     else post({ type: "note", id, text: `This browser could not store ${title}: the next visit downloads it again.` });
   }
@@ -264,7 +308,9 @@ function removeOnceRead(FS) {
   };
 }
 
-async function hashNatively(content) {
+// A host without HTTPS leaves it to Python, which takes longer.
+async function hashed(content) {
+  if (!crypto.subtle) return (await started).hash(content);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -285,7 +331,7 @@ async function receive(message) {
     return;
   }
   try {
-    await (await started)(message);
+    await (await started).answer(message);
   } catch (error) {
     if (message.type !== "run") return;
     const aborted = error.name === "AbortError";
@@ -297,6 +343,7 @@ async function receive(message) {
 function stop() {
   stopped.abort();
   stopped = new AbortController();
+  ahead.clear();
 }
 
 // Packages come while Python starts. What fails is told when the run's turn comes. Resolves to whether all have come.
@@ -310,11 +357,20 @@ async function prefetch(message) {
   }
 }
 
+// Weights are read while Python starts, and after what it starts from.
+async function prefetchModels({ code }) {
+  try {
+    await memory;
+    for (const model of await named(code)) if (!ahead.has(model)) ahead.set(model, readAhead(model, model.files, hashed));
+  } catch {}
+}
+
 // One message at a time, in order: loading is asynchronous, and the next must not overtake it. A stop does. A prepare waits
 // for its packages outside the queue, so that a run that needs less does not wait for them.
 self.onmessage = async ({ data }) => {
   if (data.type === "interrupt") return stop();
   if (data.type === "run") prefetch(data);
+  if (data.type === "run" && !ready) prefetchModels(data);
   if (data.type === "prepare" && !(await prefetch(data))) return post({ type: "prepared" });
   queue = queue.then(() => receive(data));
 };

@@ -48,7 +48,7 @@ HELPERS = (
 
 def guide_files() -> Iterator[tuple[str, Path]]:
     """What the archive holds: name in it, and file."""
-    for name in ("session.py", "missing_modules.py"):
+    for name in ("bytecode.py", "missing_modules.py", "session.py"):
         yield name, RUNTIME / name
     yield "pipeline.py", RUNTIME / "widgets" / "pipeline.py"
     yield from tree("torch", RUNTIME / "torch")

@@ -530,6 +530,24 @@ def test_a_reload_restores_the_memory_of_the_first_start(browser: Browser) -> No
         assert not problems
 
 
+def test_a_later_start_imports_bytecode_that_an_earlier_one_kept(browser: Browser) -> None:
+    kept = """async () => {
+      const kept = await caches.open("llmguide-python");
+      return (await kept.keys()).some(({ url }) => url.endsWith("?bytecode"));
+    }"""
+    # what Python compiles itself carries the time of its source, and what is kept a hash (PEP 552)
+    code = """import torch
+flags = [open(module.__spec__.cached, "rb").read(8)[4] for module in (torch, torch.nn)]
+print(flags, torch.ones(1).item())"""
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, TORCH)
+        assert run_plain(page, code, "torch")["stdout"] == "[0, 0] 1.0\n"
+        page.wait_for_function(kept)
+        page.reload()
+        assert run_plain(page, code, "torch")["stdout"] == "[3, 3] 1.0\n"
+        assert not problems
+
+
 # ---- how much is loaded --------------------------------------------------------------------------------
 
 

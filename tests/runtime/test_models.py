@@ -90,7 +90,8 @@ function tab(steps = Infinity) {
 async function load(model, it = tab()) {
   globalThis.caches = it.caches;
   const missing = await m.missingFiles(model);
-  return m.provide(model, { files: model.files, missing, ...it.options() });
+  const ahead = m.readAhead(model, model.files, sha256);
+  return m.provide(model, { files: model.files, missing, ahead, ...it.options() });
 }
 const locks = {
   async request(name, { signal }, work) {
@@ -175,7 +176,7 @@ def test_an_interrupted_download_goes_on_after_the_last_whole_file() -> None:
           if (file === model.files[2]) stop.abort();
           return stop.signal.aborted ? Promise.reject(stop.signal.reason) : options.download(file);
         };
-        const all = { files: model.files, missing: model.files };
+        const all = { files: model.files, missing: model.files, ahead: new Map() };
         const error = await m.provide(model, { ...all, ...options, download }).catch(({ name }) => name);
         const left = (await m.missingFiles(model)).map(({ url }) => url);
         host.asked = [];
