@@ -33,6 +33,7 @@ _DATA: dict[str, list[Path]] = {
     "calculators": [PRESETS_JSON],
     "scale": [],
     "pipeline": [],
+    "steering": [],
 }
 _IMPORT = re.compile(r'^(?:import .*|}) from "(\.{1,2}/\w+\.js)";$', re.MULTILINE)
 

@@ -23,7 +23,7 @@ def test_modules_are_followed_through_their_imports() -> None:
 
 
 def test_every_module_of_the_folder_is_of_some_use() -> None:
-    started = ("tokenizer", "trainer", "explorer", "sampler", "calculators", "scale", "pipeline")
+    started = ("tokenizer", "trainer", "explorer", "sampler", "calculators", "scale", "pipeline", "steering")
     used: set[Path] = set()
     for name in started:
         used |= modules(MODULES / f"{name}.js")
