@@ -16,6 +16,10 @@ from site_tools import DATA
 def records(project: str) -> list[dict[str, Any]]:
     """The records of a project, by seed.
 
+    Args:
+        project: Name of the project, or of a folder in it with runs that do not have the defaults, such as
+            ``code-assistant/pretrained``.
+
     Raises:
         ValueError: There is none.
     """
@@ -32,7 +36,7 @@ def read_by(code: str) -> list[Path]:
     >>> [path.name for path in read_by('runs = records("reward-model")')][:1]
     ['seed-0.json']
     """
-    names = sorted(set(re.findall(r'records\("([\w-]+)"\)', code)))
+    names = sorted(set(re.findall(r'records\("([\w/-]+)"\)', code)))
     return [path for name in names for path in sorted((DATA / "projects" / name).glob("*.json"))]
 
 

@@ -15,20 +15,24 @@ from site_tools.records import records
 from llmguide.projects import MODULES
 
 RECORDS = sorted((DATA / "projects").glob("*/*.json"))
+OTHERS = sorted((DATA / "projects").glob("*/*/*.json"))  # of runs that do not have the defaults
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize(
+    "path", RECORDS + OTHERS, ids=lambda path: path.relative_to(DATA / "projects").as_posix()
+)
 def test_a_record_is_of_the_project_and_the_seed_that_it_is_filed_under(path):
     record = json.loads(path.read_text())
-    assert record["project"] == path.parent.name in MODULES
+    assert record["project"] == path.relative_to(DATA / "projects").parts[0] in MODULES
     assert f"seed-{record['seed']}" == path.stem
-    assert record["command"].startswith(f"llmguide project {record['project']}")
+    module = f"llmguide.projects.{record['project'].replace('-', '_')}."
+    assert record["command"].startswith((f"llmguide project {record['project']}", f"python -m {module}"))
     assert path.stat().st_size < 21_000
 
 
 def test_runs_of_one_project_differ_in_their_seed_alone():
-    for name in {path.parent.name for path in RECORDS}:
-        runs = records(name)
+    for folder in {path.parent for path in RECORDS + OTHERS}:
+        runs = records(folder.relative_to(DATA / "projects").as_posix())
         assert [run["seed"] for run in runs] == list(range(len(runs)))
         assert all(run["plan"] == runs[0]["plan"] for run in runs)
 

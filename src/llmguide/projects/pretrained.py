@@ -1,5 +1,6 @@
 """Open and save a pretrained base model, ours or transformers', in its own format."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ class HFTokenizer:
         """Return the token ids of a text, without special tokens."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids."""
+        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
 def open_pretrained(name: str | Path) -> tuple[GPT | Llama, Any]:
