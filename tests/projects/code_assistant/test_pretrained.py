@@ -105,7 +105,7 @@ def test_the_model_and_the_baselines_complete_the_same_lines(base, tmp_path, mon
 
 
 def test_a_model_with_another_tokenizer_is_refused(tmp_path):
-    tokenizer = Tokenizer.train(TEXT, 270, special_tokens=["<|endoftext|>"])
+    tokenizer = Tokenizer.train(TEXT, 265, special_tokens=["<|endoftext|>"])
     config = ModelConfig(vocab_size=tokenizer.vocab_size, context_length=8, n_layers=1, d_model=8, n_heads=1)
     save_run(tmp_path, build(config), tokenizer)
     with pytest.raises(ValueError, match="no tokenizer of transformers"):
