@@ -1,16 +1,19 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from tests.seed import SEED
 
 from llmguide.cli.main import main
+from llmguide.models import build
 from llmguide.post_training.preferences.reward_model import RewardModel
 from llmguide.projects import reward_model
+from llmguide.projects.pretrained import open_pretrained
 from llmguide.projects.reward_model import Plan, edits, held_out_pairs, score, training_pairs
 from llmguide.projects.run import Run, plan_of
-from llmguide.runs.folder import load_run
+from llmguide.runs.folder import load_run, save_run
 from llmguide.runs.reward_heads import save_head, with_head
 
 SIZES = ["--vocab-size", "300", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--dropout", "0"]
@@ -62,6 +65,37 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     assert results(finished) == results(copy)
 
 
+def test_a_base_is_adapted_in_the_upper_half_of_the_blocks_that_are_kept(finished, tmp_path, results):
+    plan = plan_of(Plan, finished)
+    base, tokenizer = load_run(finished / "language")
+    torch.manual_seed(SEED)
+    save_run(tmp_path / "base", build(replace(base.config, n_layers=5)), tokenizer)
+    args = ["--data", plan.data, "--base", str(tmp_path / "base"), "--n-blocks", "4", "--lora-rank", "4"]
+    steps = ["--reward-steps", "20", "--batch-size", "8", "--reward-rate", "0.03", "--n-edited", "9"]
+    assert main(["project", "reward-model", *args, *steps, "--output", str(tmp_path / "run")]) == 0
+    found = results(tmp_path / "run")
+    assert found["tests"]["held-out pairs"]["accuracy"]["reward model"]["score"] > 0.9
+    before, after = (open_pretrained(tmp_path / name)[0] for name in ("base", "run/reward"))
+    assert len(after.blocks) == after.config.n_layers == 4
+    assert found["n_params"] == sum(weight.numel() for weight in after.parameters())
+    changed = {
+        name
+        for name, weight in after.named_parameters()
+        if not torch.equal(weight, before.get_parameter(name))
+    }
+    assert {name.split(".")[1] for name in changed} == {"2", "3"}
+    assert all("norm" not in name for name in changed)
+
+
+def test_the_gain_over_words_is_of_the_same_pairs(finished):
+    rewards = reward_model.score_held_out(finished)
+    [test] = reward_model.measure(finished, SEED, rewards).values()
+    assert test["over_words"] == {"score": 0.0, "low": 0.0, "high": 0.0}  # both are always right
+    worse = {name: dict.fromkeys(of_text, 0.0) for name, of_text in rewards.items()}  # every pair is a tie
+    [test] = reward_model.measure(finished, SEED, worse).values()
+    assert test["over_words"]["score"] == -0.5
+
+
 def test_a_text_scores_the_same_alone_and_in_a_batch(finished):
     backbone, tokenizer = load_run(finished / "reward")
     judge = with_head(finished / "reward", backbone)
@@ -94,7 +128,14 @@ def test_no_comparison_is_on_both_sides(tmp_path):
     assert not {pair.units for pair in learned} & {pair.units for pair in held_out}
 
 
-@pytest.mark.parametrize(("choice", "message"), [({"n_pairs": 0}, "--n-pairs 0")])
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"n_pairs": 0}, "--n-pairs 0"),
+        ({"reward_steps": 0}, "--reward-steps 0"),
+        ({"n_blocks": -1}, "--n-blocks -1"),
+    ],
+)
 def test_a_wrong_choice_is_refused_before_anything_is_trained(choice, message):
     with pytest.raises(ValueError, match=message):
         reward_model.Plan(**choice)

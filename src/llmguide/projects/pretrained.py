@@ -1,14 +1,18 @@
-"""Open and save a pretrained base model, ours or transformers', in its own format."""
+"""Open, adapt and save a pretrained base model, ours or transformers', in its own format."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import GPT, Llama
+from llmguide.post_training.adapters.lora import LINEAR, apply_lora
 from llmguide.runs.chat_model import save_as_opened
 from llmguide.runs.resolve import open_model
 from llmguide.tokenization.tokenizer import Tokenizer
+
+ADAPTER_TRAINING = {"optimizer": "adamw", "weight_decay": 0.0}  # fields of TrainConfig
 
 
 class HFTokenizer:
@@ -56,6 +60,26 @@ def open_pretrained(name: str | Path) -> tuple[GPT | Llama, Any]:
 def save_pretrained(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:
     """Save a model and tokenizer from `open_pretrained` in the format they were loaded from."""
     save_as_opened(folder, model, tokenizer.tokenizer if isinstance(tokenizer, HFTokenizer) else tokenizer)
+
+
+def adapt(model: GPT | Llama, rank: int, *, n_blocks: int | None = None) -> None:
+    """Add LoRA adapters to all linear layers of the upper half of the blocks, in place.
+
+    Args:
+        model: Decoder without adapters.
+        rank: Rank of the adapters; alpha is twice the rank.
+        n_blocks: Number of blocks to keep, the lowest; None: all.
+    """
+    model.blocks = model.blocks[:n_blocks]
+    n = len(model.blocks)
+    model.config = replace(model.config, n_layers=n)
+    layers = [
+        f"blocks.{i}.{path}"
+        for i in range(n // 2, n)
+        for path, module in model.blocks[i].named_modules()
+        if isinstance(module, LINEAR)
+    ]
+    apply_lora(model, rank=rank, alpha=2 * rank, targets=layers)
 
 
 def sizes(tokenizer: Any, ids: list[int]) -> list[int]:

@@ -9,6 +9,7 @@ from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.preferences.dpo import make_reference_model, sequence_logprob
 from llmguide.post_training.preferences.pairs import (
+    LengthGroupedPairs,
     PreferenceDataset,
     PreferencePair,
     pair_logprobs,
@@ -63,6 +64,18 @@ def test_the_reference_keeps_its_mode():
     model = build(CONFIGS["gpt"])
     PreferenceDataset(PAIRS).with_reference(model)
     assert model.training
+
+
+def test_grouped_pairs_are_each_in_one_batch_of_their_length():
+    lengths = [7, 1, 4, 2, 8, 3, 6, 5]
+    pairs = [PreferencePair(completion([], [n] * n), completion([], [n])) for n in lengths]
+    data = LengthGroupedPairs(pairs, seed=3)
+    first, second = ([data.batch(8 * epoch + 2 * i, 2) for i in range(4)] for epoch in (0, 1))
+    members = [sorted(batch.ids[:2, 0].tolist()) for batch in first]
+    assert sorted(members) == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    assert all(batch.ids.shape[1] == longest for batch, (_, longest) in zip(first, members, strict=True))
+    assert sorted(sorted(batch.ids[:2, 0].tolist()) for batch in second) == sorted(members)
+    assert len({str(batch.ids.tolist()) for batch in first}) == 4
 
 
 def test_chat_pairs_count_the_last_answer_only():

@@ -1,6 +1,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.models import build
 from llmguide.post_training.preferences.corpora import RatedText
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.rlhf import data as rlhf_data
@@ -101,6 +103,28 @@ def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed,
     assert curves[0] == curves[1]
 
 
+def test_a_base_is_the_start_of_policy_and_reward_models(finished, tmp_path, results):
+    """The steps are too few to learn much; what matters is which weights move."""
+    sft, tokenizer = load_run(finished / "sft")
+    torch.manual_seed(SEED)
+    save_run(tmp_path / "base", build(replace(sft.config, n_layers=4)), tokenizer)
+    args = ["project", "rlhf", "--data", plan_of(Plan, finished).data, "--base", str(tmp_path / "base")]
+    args += ["--n-blocks", "2", "--lora-rank", "2", "--sft-steps", "3", "--reward-steps", "3"]
+    args += ["--context-length", "32", "--max-new-tokens", "10", "--ppo-steps", "2", "--n-answers", "4"]
+    assert main([*args, "--kl-coefs", "1", "--output", str(tmp_path / "run")]) == 0
+    names = ("base", "run/sft", "run/reward", "run/gold", "run/ppo-1")
+    base, sft, reward, gold, policy = (load_run(tmp_path / name)[0] for name in names)
+    assert moved(base, sft) == moved(sft, policy) == {"2", "3"}
+    assert moved(sft, reward) == moved(sft, gold) == {"1"}
+    assert results(tmp_path / "run")["policies"]["ppo-1"]["kl"] != 0
+
+
+def moved(before, after):
+    """Return the blocks of a model whose weights differ from those of the model it was trained from."""
+    others = after.named_parameters()
+    return {name.split(".")[1] for name, w in others if not torch.equal(w, before.get_parameter(name))}
+
+
 def test_a_policy_compared_with_itself_wins_half_of_the_time(finished):
     plan = plan_of(Plan, finished)
     reference, tokenizer = load_run(finished / "sft")
@@ -176,6 +200,7 @@ def test_the_lexicon_counts_a_word_once(monkeypatch, tmp_path):
         ({"kl_coefs": (-1.0,)}, "--kl-coefs"),
         ({"prompt_words": 0}, "--prompt-words 0"),
         ({"n_pairs": 0}, "--n-pairs 0"),
+        ({"reward_steps": 0}, "--reward-steps 0"),
         ({"max_new_tokens": 40}, "--max-new-tokens 40 leaves no room"),
     ],
 )

@@ -171,6 +171,29 @@ class PreferenceDataset:
         return dataset
 
 
+class LengthGroupedPairs(PreferenceDataset):
+    """Preference pairs in batches of similar length, which need little padding; batches come in random order.
+
+    The pairs of a batch stay together in every epoch, and up to a batch of the longest pairs is left out.
+
+    >>> from llmguide.post_training.sft import completion
+    >>> lengths = [5, 1, 6, 2]
+    >>> pairs = [PreferencePair(completion([], [9] * n), completion([], [8])) for n in lengths]
+    >>> sorted(LengthGroupedPairs(pairs).batch(2 * i, 2).ids.shape[1] for i in range(2))
+    [2, 6]
+    """
+
+    def batch(self, first: int, size: int) -> PreferenceBatch:
+        """Return the batch that begins at a position of the endless order, a multiple of its size."""
+        n = len(self) // size
+        if not n:
+            return super().batch(first, size)
+        longest = [max(len(pair.chosen.ids), len(pair.rejected.ids)) for pair in self.pairs]
+        by_length = sorted(range(len(self)), key=longest.__getitem__)
+        [place] = in_epochs(first // size, 1, n, self.seed).tolist()
+        return self._collate(by_length[place * size : (place + 1) * size])
+
+
 def pair_logprobs(model: Any, batch: PreferenceBatch) -> tuple[Float[Tensor, " B2"], Int[Tensor, " B2"]]:
     """Compute the log-probability of every completion, with logits for completion tokens only.
 

@@ -38,12 +38,17 @@ class Plan:
     n_answers: int = 48  # completions of a rollout
     ppo_rate: float = 1e-3  # learning rate of PPO
     kl_coefs: tuple[float, ...] = (0.1, 0.3, 0.03)  # KL coefficients, a PPO run each; the first is checked
+    base: str | None = None  # pretrained model to adapt, such as smollm2-135m-instruct; None: a small new one
+    n_blocks: int = 12  # lowest blocks of the base that the reward models keep
+    lora_rank: int = 16  # rank of the adapters in the upper half of the blocks of each model
+    reward_steps: int | None = None  # optimizer steps of each reward model; None: one epoch
 
     def __post_init__(self) -> None:
         """Refuse what would fail only after the reward models are trained."""
-        for option, value in (("--n-pairs", self.n_pairs), ("--prompt-words", self.prompt_words)):
-            if value < 1:
-                raise ValueError(f"{option} {value} must be at least 1")
+        for name in ("n_pairs", "prompt_words", "n_blocks", "lora_rank", "reward_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
         if not self.kl_coefs or min(self.kl_coefs) < 0:
             raise ValueError(f"--kl-coefs {self.kl_coefs} must be one or more numbers of at least 0")
         if self.max_new_tokens >= self.context_length:

@@ -15,11 +15,10 @@ from llmguide.evaluation.metrics import Interval, win_rate
 from llmguide.post_training.preferences.baselines import Scorer, accuracy_interval, bag_of_words, preferred
 from llmguide.post_training.rl.rollout import completion_logprobs
 from llmguide.projects.generation import sample_rollouts
+from llmguide.projects.pretrained import open_pretrained
 from llmguide.projects.reward_model import open_reward_model, score, sides
 from llmguide.projects.rlhf.data import Plan, Splits
 from llmguide.projects.run import plan_of
-from llmguide.runs.folder import load_run
-from llmguide.tokenization.tokenizer import Tokenizer
 
 N_PROMPTS = 500  # prompts that the policies are compared on
 N_SHOWN = 4  # completions of each policy in the record
@@ -68,7 +67,7 @@ def measure(folder: Path, data: Splits, *, seed: int, only: Sequence[float] | No
         policy, the fraction of prompts on which each rater prefers it to the SFT policy; and samples.
     """
     plan = plan_of(Plan, folder)
-    reference, tokenizer = load_run(folder / "sft")
+    reference, tokenizer = open_pretrained(folder / "sft")
     raters = _raters(folder, data)
     texts = data.prompts[:N_PROMPTS]
     prompts = [prompt_ids(tokenizer, text, plan) for text in texts]
@@ -77,7 +76,7 @@ def measure(folder: Path, data: Splits, *, seed: int, only: Sequence[float] | No
     scores: dict[str, dict[str, list[float]]] = {}
     samples: list[dict[str, str]] = [{"prompt": text} for text in texts[:N_SHOWN]]
     for i, name in enumerate(names):
-        policy, _ = load_run(folder / name)
+        policy, _ = open_pretrained(folder / name)
         completions, metrics = completions_of(
             policy, reference, tokenizer, prompts, plan.max_new_tokens, seed=1000 * seed + i
         )
@@ -96,7 +95,7 @@ def measure(folder: Path, data: Splits, *, seed: int, only: Sequence[float] | No
 def completions_of(
     policy: Any,
     reference: Any,
-    tokenizer: Tokenizer,
+    tokenizer: Any,
     prompts: list[list[int]],
     max_new_tokens: int,
     *,
@@ -148,9 +147,10 @@ def policy_name(kl_coef: float) -> str:
     return f"ppo-{kl_coef:g}"
 
 
-def prompt_ids(tokenizer: Tokenizer, text: str, plan: Plan) -> list[int]:
+def prompt_ids(tokenizer: Any, text: str, plan: Plan) -> list[int]:
     """Encode a prompt: its last tokens, if a completion of full length would not fit after all of them."""
-    return tokenizer.encode(text)[-(plan.context_length - plan.max_new_tokens) :]
+    ids: list[int] = tokenizer.encode(text)
+    return ids[-(plan.context_length - plan.max_new_tokens) :]
 
 
 def _raters(folder: Path, data: Splits) -> Raters:

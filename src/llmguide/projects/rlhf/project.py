@@ -1,6 +1,7 @@
 r"""Project: reinforcement learning from human feedback, from fine-tuning to evaluation.
 
-A small decoder is fine-tuned to complete film review snippets from their first words. A reward model learns
+A small decoder, or a pretrained base with LoRA, is fine-tuned to complete film review snippets from their
+first words. A reward model learns
 from half of the snippets, and half of their raters, which of two is the more positive. PPO trains the policy
 to maximize its reward, with several KL coefficients,
 
@@ -22,17 +23,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.post_training.datasets import TextPair
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.acceptance import Criterion, above, at_least, at_most
 from llmguide.projects.ppo import ppo_curves, ppo_stage, scored_at_end
+from llmguide.projects.pretrained import ADAPTER_TRAINING, adapt, open_pretrained
 from llmguide.projects.reward_model import open_reward_model, train_reward_model
 from llmguide.projects.rlhf.data import Plan, Splits, splits
 from llmguide.projects.rlhf.evaluation import accuracies, measure, policy_name, prompt_ids
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
-from llmguide.runs.folder import load_run, n_params, say
+from llmguide.runs.chat_model import merged
+from llmguide.runs.folder import n_params, say
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.losses import batch_loss
 
@@ -96,9 +101,7 @@ def diverse(policy: float, sft: float) -> Criterion:
 
 def _fine_tune(data: Splits, run: Run) -> dict[str, Any]:
     plan = run.plan
-    texts = [prompt + rest for prompt, rest in data.demonstrations]
-    tokenizer = Tokenizer.train(texts, plan.vocab_size, special_tokens=[END_OF_TEXT])
-    policy = new_decoder(run, tokenizer.vocab_size)
+    policy, tokenizer = _new_policy(data, run)
     say(f"{n_params(policy):,} parameters each, in policy and reward models")
     end_id = tokenizer.special_tokens[END_OF_TEXT]
     examples = [
@@ -108,9 +111,11 @@ def _fine_tune(data: Splits, run: Run) -> dict[str, Any]:
         )
         for prompt, rest in data.demonstrations
     ]
-    config = stage_config(run, plan.sft_steps, plan.sft_rate)
+    changes = {} if plan.base is None else ADAPTER_TRAINING
+    config = stage_config(run, plan.sft_steps, plan.sft_rate, **changes)
     examples_data = Conversations(examples, seed=run.seed)
     result = train_stage(run, "sft", policy, examples_data, config, loss=batch_loss)
+    policy = merged(policy)
     run.save("sft", policy, tokenizer)
     return {
         "n_params": n_params(policy),
@@ -119,16 +124,32 @@ def _fine_tune(data: Splits, run: Run) -> dict[str, Any]:
     }
 
 
+def _new_policy(data: Splits, run: Run) -> tuple[Any, Any]:
+    """Open the base with new adapters, or build a small decoder with its own tokenizer."""
+    plan = run.plan
+    if plan.base is not None:
+        policy, tokenizer = open_pretrained(plan.base)
+        torch.manual_seed(run.seed)
+        adapt(policy, plan.lora_rank)
+        return policy, tokenizer
+    texts = [prompt + rest for prompt, rest in data.demonstrations]
+    tokenizer = Tokenizer.train(texts, plan.vocab_size, special_tokens=[END_OF_TEXT])
+    return new_decoder(run, tokenizer.vocab_size), tokenizer
+
+
 def _train_reward_model(name: str, pairs: Sequence[TextPair], run: Run) -> dict[str, Any]:
     """Turn the SFT policy into a reward model: replace the head, and train on comparisons."""
     seed = run.seed if name == "reward" else run.seed + 1000
-    return train_reward_model(run, name, pairs, start="sft", seed=seed)
+    return train_reward_model(run, name, pairs, start=run.output / "sft", seed=seed)
 
 
 def _ppo(kl_coef: float, data: Splits, run: Run) -> dict[str, Any]:
     """Train a copy of the SFT policy with PPO on the reward model."""
     plan, name = run.plan, policy_name(kl_coef)
-    policy, tokenizer = load_run(run.output / "sft")
+    policy, tokenizer = open_pretrained(run.output / "sft")
+    if plan.base is not None:
+        torch.manual_seed(run.seed)
+        adapt(policy, plan.lora_rank)
     end_id = tokenizer.special_tokens[END_OF_TEXT]
     reward, true_reward = (
         scored_at_end(open_reward_model(run.output / which)[0].to(run.device), end_id)
@@ -150,6 +171,6 @@ def _ppo(kl_coef: float, data: Splits, run: Run) -> dict[str, Any]:
         n_minibatches=2,
         kl_coef=kl_coef,
     )
-    run.save(name, policy, tokenizer)
+    run.save(name, merged(policy), tokenizer)
     is_first = kl_coef == plan.kl_coefs[0]
     return ppo_curves(history, list(history[0]) if is_first else ["reward", "gold", "kl", "entropy"])
