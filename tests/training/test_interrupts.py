@@ -10,7 +10,7 @@ from tests.training.test_train import T, new_model, some_text
 
 from llmguide.cli import sft
 from llmguide.cli.main import main
-from llmguide.runs import toy
+from llmguide.runs import folder, toy
 from llmguide.training.checkpoint import checkpoints, step_of
 from llmguide.training.config import TrainConfig
 from llmguide.training.interrupts import Interrupts, interrupts
@@ -98,6 +98,7 @@ def test_before_the_first_step_nothing_is_left_and_the_command_says_so(
 ):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "Hi", "completion": "Hello"}\n')
+    monkeypatch.setattr(folder, "claimed", {})  # other tests may have claimed folders in this process
     monkeypatch.setattr(sft, "open_chat", lambda *_, **__: signal.raise_signal(number))
     before = signal.getsignal(number)
     assert main(["sft", "--data", str(rows), "--output", str(tmp_path / "run")]) == status
