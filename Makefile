@@ -29,12 +29,13 @@ quick: .venv/ready node_modules/ready ## check style, types, spelling and the te
 	codespell
 	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
 
-test: .venv/ready browsers ## check and test everything
+test: .venv/ready browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
 	ruff check .
 	ruff format --check .
 	mypy
 	codespell
 	$(MAKE) site
+	$(if $(ALL),rm -rf .cache/tests)
 	pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder \
 	  --keep .cache/tests -m 'not slow and not nightly and not parity'  # make site has run those of parity
 

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from site_tools import ROOT, write
+from site_tools import DOCS, ROOT, page_paths, write
 from site_tools.cells import parity
 from site_tools.content import (
     anki,
@@ -21,6 +21,7 @@ from site_tools.content import (
     quiz_pages,
     reference,
 )
+from site_tools.markdown.cells import WITH_CELLS, cells_of
 from site_tools.tab import scripts, tab_assets, vendor, widgets
 
 
@@ -49,6 +50,9 @@ def main() -> None:
     pages[parity.PAGE] = parity.render(parity.newest())
     for path, text in {**pages, **quiz_pages.pages()}.items():
         write(path, text)
+    with_cells = (path for path in page_paths() if cells_of(path.read_text(encoding="utf-8")))
+    names = [path.relative_to(DOCS).with_suffix("").as_posix() for path in with_cells]
+    write(WITH_CELLS, json.dumps(names))
     course.main()
     placement.main()
     anki.main()

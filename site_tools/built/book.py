@@ -107,7 +107,7 @@ def book(site: Path) -> tuple[HtmlElement, list[str]]:
         path = site / place / "index.html"
         if not path.is_file():
             raise ValueError(f"{path} is missing: build the site first, make site")
-        tree = html.parse(str(path), html.HTMLParser(encoding="utf-8")).getroot()
+        tree = html.fromstring(path.read_bytes(), parser=html.HTMLParser(encoding="utf-8"))
         (article,) = tree.iter("article")
         body.append(chapter(article, place, {*places}, site_url))
         for link in tree.iter("link"):

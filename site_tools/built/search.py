@@ -138,7 +138,7 @@ def weight(page: str, anchor: str, title: str) -> float:
 
 def sections(page: str, built: Path) -> Iterator[Section]:
     """The sections of a page, given its path below docs/ and what was built from it."""
-    tree = html.parse(str(built), html.HTMLParser(encoding="utf-8")).getroot()
+    tree = html.fromstring(built.read_bytes(), parser=html.HTMLParser(encoding="utf-8"))
     (article,) = tree.iter("article")
     (about,) = tree.xpath("/html/head/meta[@name='description']/@content")
     read: list[dict[str, str]] = []

@@ -22,6 +22,7 @@ from site_tools.command_line import argument_parser
 
 LEDGER = CACHE / "parity"
 STAMP = CACHE / "parity.sha256"
+PASSED = CACHE / "parity-tests"  # records of the tests that need not be repeated (tests/kept)
 STORED = DATA / "parity.jsonl"
 PAGE = DOCS / "parity.md"
 
@@ -108,18 +109,33 @@ def _row(row: dict[str, Any]) -> str:
 
 
 def run_tests() -> None:
-    """Record the comparisons anew unless package, tests and peers are as they were at the last good run."""
+    """Repeat the tests whose inputs have changed since they passed, and record their comparisons anew."""
     sources = [path for folder in ("src", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
     code = hash_of([*sources, ROOT / "conftest.py", ROOT / "pyproject.toml", ROOT / "constraints.txt"])
     if STAMP.is_file() and STAMP.read_text() == code:
         return
-    for path in LEDGER.glob("*.jsonl"):
-        path.unlink()
-    spread = ("--numprocesses", "auto", "--dist", "loadfile")
+    join()
+    options = ("--numprocesses", "auto", "--dist", "loadfile", "--keep", str(PASSED))
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *spread, "-m", "parity", "tests"], cwd=ROOT, check=True
+        [sys.executable, "-m", "pytest", "-q", *options, "-m", "parity", "tests"], cwd=ROOT, check=True
     )
+    join()
     write(STAMP, code)
+
+
+def join() -> None:
+    """Move the comparisons of the last run into one file, beside those of tests that it did not repeat."""
+    joined = LEDGER / "joined.jsonl"
+    before = joined.read_text().splitlines() if joined.is_file() else []
+    paths = [path for path in sorted(LEDGER.glob("*.jsonl")) if path != joined]
+    new = [line for path in paths for line in path.read_text().splitlines()]
+    records = [json.loads(path.read_text()) for path in PASSED.rglob("*.json")]
+    passed = {name.split(" ")[0] for record in records for name in record["tests"]}
+    passed -= {json.loads(line)["test"] for line in new}
+    lines = [line for line in before if json.loads(line)["test"] in passed] + new
+    write(joined, "".join(f"{line}\n" for line in lines))
+    for path in paths:
+        path.unlink()
 
 
 def main() -> None:

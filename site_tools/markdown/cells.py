@@ -23,6 +23,7 @@ from site_tools.tab.tab_assets import MANIFEST
 
 CELLS = ("run", "table", "figure")
 CLOSING = "<!-- /output -->"
+WITH_CELLS = CACHE / "pages_with_cells.json"  # for the tests that press them
 
 
 class CellsExtension(Extension):

@@ -4,9 +4,9 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from tests.browser.cells import PATIENCE, PLAIN, cell, needs_wheels, open_page, plain_cell, run, write
 from tests.browser.host import serving
-from tests.browser.test_cells import PATIENCE, PLAIN, cell, needs_wheels, open_page, plain_cell, run, write
-from tests.browser.test_pages import DESKTOP, window
+from tests.browser.windows import DESKTOP, window
 
 pytestmark = pytest.mark.browser
 

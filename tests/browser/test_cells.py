@@ -1,161 +1,25 @@
-"""Every Run button of every page, and what a reader does with a cell: edit, run, reset, reload, move on."""
+"""What a reader does with a cell: edit, run, reset, reload, move on."""
 
 import json
-import math
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
-from site_tools import DOCS, page_paths
-from site_tools.markdown.cells import cells_of
+from playwright.sync_api import Browser, expect
+from tests.browser.cells import (
+    PATIENCE,
+    PLAIN,
+    cell,
+    go_home_and_back,
+    open_page,
+    plain_cell,
+    pythons,
+    run,
+    write,
+)
 from tests.browser.conftest import SITE
-from tests.browser.host import Host, serving
-from tests.browser.test_pages import DESKTOP, PHONE, PUBLIC, axe, watch, window
+from tests.browser.host import serving
+from tests.browser.windows import DESKTOP, PHONE, PUBLIC, axe, window
 
 pytestmark = pytest.mark.browser
-
-MANIFEST = SITE / "assets" / "vendor" / "runtime.json"
-PATIENCE = 300_000  # ms that one cell with all cells above it may take on a busy machine
-PAGES = [
-    path.relative_to(DOCS).with_suffix("").as_posix()
-    for path in page_paths()
-    if cells_of(path.read_text(encoding="utf-8"))
-]
-PLAIN = "code/prompting"  # its first three cells need Python alone, and the third prints
-
-
-def needs_wheels() -> None:
-    """Skip where numpy could not be had at build time: only the CDN has it then."""
-    steps = json.loads(MANIFEST.read_text(encoding="utf-8"))["steps"].values()
-    if any(wheel["url"].startswith("http") for step in steps for wheel in step.get("wheels", [])):
-        pytest.skip("NOT TESTED: numpy's wheel could not be had when the site was built")
-
-
-def open_page(context, host: Host, name: str) -> tuple[Page, list[str]]:
-    page = context.new_page()
-    problems = watch(page)
-    page.goto(f"{host.url}{name.removesuffix('index')}")
-    page.wait_for_selector(".cell-bar", state="attached")
-    return page, problems
-
-
-def cell(page: Page, number: int) -> Locator:
-    return page.locator(f".cell:has([data-cell='{number}'])")
-
-
-def plain_cell(page: Page) -> Locator:
-    """A cell of PLAIN that needs Python alone, prints, and has two cells above it."""
-    return cell(page, 3)
-
-
-def run(page: Page, box: Locator) -> str:
-    """Press Run, and wait for what is announced at the end."""
-    page.evaluate("document.getElementById('cell-announcer').textContent = ''")
-    box.locator(".cell-run").evaluate("button => button.click()")  # also in a folded block
-    said = page.locator("#cell-announcer")
-    expect(said).not_to_be_empty(timeout=PATIENCE)
-    return said.text_content() or ""
-
-
-def difference(page: Page, number: int) -> list[str]:
-    """Press Run on a cell; what is announced and shown unless that is the stored output."""
-    box = cell(page, number)
-    has_output = page.evaluate(
-        """number => {
-          const box = document.querySelector(`[data-cell="${number}"]`).closest(".cell");
-          return Boolean(box.querySelector(".output") ?? box.closest("details.how"));
-        }""",
-        number,
-    )
-    is_figure = "figure" in (box.locator("[data-cell]").get_attribute("class") or "")
-    said = run(page, box)
-    silent = (is_figure or not has_output) and "error" not in said and "differs" not in said
-    if "failed" not in said and (silent or "equal to the stored output" in said):
-        return []
-    shown = page.locator(".cell-result .error").last
-    return [f"{said}\n{shown.text_content() if shown.count() else ''}"]
-
-
-def pythons(page: Page) -> list[str]:
-    """The workers that run Python; the theme's search has one of its own."""
-    return [worker.url for worker in page.workers if worker.url.endswith("runtime/worker.mjs")]
-
-
-def go_home_and_back(page: Page) -> None:
-    """Leave the page and come back by instant navigation; both pages have cells."""
-    page.evaluate("window.survives = true")
-    page.locator(".md-tabs__link, .md-nav__link").locator("visible=true").filter(
-        has_text="Home"
-    ).first.click()
-    expect(page.locator(".lead")).to_be_visible()
-    page.go_back()
-    expect(page.locator(".lead")).to_have_count(0)
-    page.wait_for_selector(".cell-bar", state="attached")
-    assert page.evaluate("window.survives"), "the browser loaded the whole page anew"
-
-
-def write(page: Page, box: Locator, code: str) -> None:
-    """Replace the code of a cell, as a reader would."""
-    if box.get_by_role("button", name="Edit").is_visible():
-        box.get_by_role("button", name="Edit").click()
-    box.locator(".cm-content").click()
-    page.keyboard.press("Control+a")
-    page.keyboard.insert_text(code)
-
-
-# ---- every cell ------------------------------------------------------------------------------------
-
-
-# Seconds that a page's cells may take where it was built; the tab takes about twice as long. What trains for
-# longer is run by site_tools.cells.check_in_tab alone, and each night in the tab itself (`make nightly`).
-MOST = 8
-
-
-def thirds(names: Sequence[str], part: int) -> list[Any]:
-    """One name in three for `make test`, all for each night: each page is in one of the three parts."""
-    return [
-        name if number % 3 == part else pytest.param(name, marks=pytest.mark.nightly)
-        for number, name in enumerate(names)
-    ]
-
-
-def press_cells(browser: Browser, name: str, most: float) -> None:
-    """Press the cells of a page from the top, up to so many seconds of them."""
-    needs_wheels()
-    wrong = []
-    taken = 0.0
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, name)
-        for number in range(1, page.locator("[data-cell]").count() + 1):
-            block = cell(page, number).locator("[data-cell]")
-            taken += float(block.get_attribute("data-seconds-tab") or 0)
-            if taken > most and number > 1:  # the first cell always runs
-                break
-            if block.get_attribute("data-needs") == "local":
-                assert (
-                    block.get_attribute("data-reason")
-                    in cell(page, number).locator(".cell-note").text_content()
-                )
-                continue
-            if wrong := difference(page, number):
-                break
-        page.close()
-    assert not wrong + problems, "\n".join(wrong + problems)
-
-
-@pytest.mark.parametrize("name", thirds(PAGES, 0))
-def test_the_first_cells_give_their_stored_outputs(browser: Browser, name: str) -> None:
-    press_cells(browser, name, MOST)
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", PAGES)
-def test_every_cell_gives_its_stored_output(browser: Browser, name: str) -> None:
-    press_cells(browser, name, math.inf)
-
-
-# ---- one cell --------------------------------------------------------------------------------------
 
 
 def test_a_run_shows_where_it_ran_and_keeps_the_focus(browser: Browser) -> None:
@@ -256,9 +120,6 @@ def test_cells_above_run_first_and_a_failing_one_is_named(browser: Browser) -> N
         page.reload()
         assert "Cell 1 above failed" in run(page, cell(page, 3))
         assert "ZeroDivisionError" in cell(page, 1).locator(".cell-result .error").text_content()
-
-
-# ---- pages -----------------------------------------------------------------------------------------
 
 
 def test_one_worker_serves_the_whole_visit(browser: Browser) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch
 
 from llmguide.exercises.classroom import chosen
 from llmguide.exercises.course import stub

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from site_tools import ROOT
 from tests.browser.test_creative_writing import Assistant
-from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page
-from tests.browser.test_pages import DESKTOP, PHONE
+from tests.browser.windows import DESKTOP, PHONE
 
 pytestmark = pytest.mark.browser
 

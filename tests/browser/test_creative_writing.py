@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from site_tools.content.exercises import placed
-from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 
 from llmguide.exercises import exercise
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.browser.cells import PLAIN, needs_wheels
 from tests.browser.firefox import Firefox, firefox
 from tests.browser.host import Host, serving
-from tests.browser.test_cells import PLAIN, needs_wheels
 from tests.browser.test_worker import ISOLATED, TORCH
 
 pytestmark = pytest.mark.browser

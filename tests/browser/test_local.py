@@ -10,7 +10,7 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import SITE
-from tests.browser.test_pages import DESKTOP, watch, window
+from tests.browser.windows import DESKTOP, watch, window
 
 pytestmark = pytest.mark.browser
 

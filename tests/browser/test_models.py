@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, expect
+from tests.browser.cells import MANIFEST, PATIENCE, PLAIN, cell, open_page, pythons, run, write
 from tests.browser.conftest import SITE
 from tests.browser.host import Host, serving, wait_until
-from tests.browser.test_cells import MANIFEST, PATIENCE, PLAIN, cell, open_page, pythons, run, write
-from tests.browser.test_pages import DESKTOP, PHONE, axe, window
+from tests.browser.windows import DESKTOP, PHONE, axe, window
 
 pytestmark = pytest.mark.browser
 

@@ -1,89 +1,13 @@
 """Every page of the built site, on a desktop and a phone, in light and dark: sound, and open to everyone."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
-from site_tools import ROOT
+from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import SITE
+from tests.browser.windows import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
-
-PUBLIC = "https://llmguide.github.io/llmguide/"
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-LEARN = sorted((ROOT / "docs" / "learn").glob("*.md"))
-DESKTOP, PHONE = 1280, 390
-# Source code in the reference stays folded: it is like all other code, and would double the time.
-OPEN = "document.querySelectorAll('details:not(.mkdocstrings-source)').forEach(it => { it.open = true; })"
-
-
-@contextmanager
-def window(browser: Browser, width: int, scheme: str = "light") -> Iterator[BrowserContext]:
-    """A browser window that refuses to talk to any host but this one."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-    )
-    context.route(lambda url: urlsplit(url).hostname != "127.0.0.1", lambda route: route.abort())
-    yield context
-    context.close()
-
-
-def watch(page: Page) -> list[str]:
-    """A list that fills with whatever goes wrong while the page is open."""
-    problems: list[str] = []
-
-    def note_foreign(url: str) -> None:
-        if urlsplit(url).hostname not in {"127.0.0.1", None}:
-            problems.append(f"asks another host: {url}")
-
-    page.on("request", lambda request: note_foreign(request.url))
-    page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
-    page.on(
-        "console", lambda line: problems.append(f"console: {line.text}") if line.type == "error" else None
-    )
-    return problems
-
-
-def axe(page: Page, rules: list[str] | None = None) -> list[str]:
-    """Accessibility violations that axe-core finds by all rules, or some; one line for each element."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-    # The drawn half of a formula is hidden from screen readers, and thousands of elements.
-    context = {"exclude": [".katex-html"]}
-    # axe reads no MathML, so it takes a heading that is a formula for empty; misfits() looks at those.
-    options = {"resultTypes": ["violations"], "rules": {"empty-table-header": {"enabled": False}}}
-    if rules:
-        options["runOnly"] = rules
-    found = page.evaluate("([context, options]) => axe.run(context, options)", [context, options])
-    return [
-        f"axe {rule['id']}: {node['html'][:160]}"
-        for rule in found["violations"]
-        for node in rule["nodes"][:3]
-    ]
-
-
-def misfits(page: Page) -> list[str]:
-    """Content that sticks out of the window; figures, formulas and headings that show nothing."""
-    return page.evaluate(
-        """() => {
-          const found = [];
-          const extra = document.documentElement.scrollWidth - innerWidth;
-          if (extra > 0) found.push(`the page is ${extra} px wider than the window`);
-          for (const shape of document.querySelectorAll("figure svg, .katex-html, article img")) {
-            shape.getBoundingClientRect(); // lays out what is out of sight, and may still say 0
-            const box = shape.getBoundingClientRect();
-            if (box.width < 3 || box.height < 3) found.push(`no size: ${shape.outerHTML.slice(0, 120)}`);
-          }
-          for (const heading of document.querySelectorAll("article th")) {
-            if (!heading.textContent.trim()) found.push(`empty heading: ${heading.outerHTML}`);
-          }
-          return found;
-        }"""
-    )
-
 
 # What axe finds by color. All else is the same in both palettes; boxes scroll above all on a phone.
 BY_COLOR = ["color-contrast", "link-in-text-block"]
@@ -102,17 +26,24 @@ def resize(page: Page, width: int, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
 
 
-NAMES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+# No page is in assets/, whose names change with their content.
+PLACES = [SITE, *(place for place in SITE.glob("*/") if place.name != "assets")]
+NAMES = sorted(
+    path.relative_to(SITE).as_posix()
+    for place in PLACES
+    for path in (place.glob("*.html") if place == SITE else place.rglob("*.html"))
+)
 REFERENCE = [name for name in NAMES if name.startswith("reference/")]
 # The pages of the reference have one template. One in eight is looked at here, the rest each night.
 REST = [name for number, name in enumerate(REFERENCE) if number % 8]
 
 
 # Layout depends on the width and colors on the scheme; one of each pair on every page sees both.
+# In many parts, because a page that changes repeats its part.
 @pytest.mark.parametrize(
     "names",
     [
-        *(pytest.param(sorted({*NAMES} - {*REST})[part::2], id=f"{part}") for part in range(2)),
+        *(pytest.param(sorted({*NAMES} - {*REST})[part::20], id=f"{part}") for part in range(20)),
         *(pytest.param(REST[part::4], id=f"rest-{part}", marks=pytest.mark.nightly) for part in range(4)),
     ],
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 from tests.projects.retrieval_chatbot.toy import make_bert, make_world
 
 from llmguide.cli.main import main

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from site_tools.content.anki import HEAD
 from site_tools.content.exercises import placed
-from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, watch, window
 from tests.browser.test_quiz import PART, answer_rightly, first_of, form, result
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
 

@@ -5,10 +5,7 @@ from itertools import accumulate
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.host import serving
-from tests.browser.test_cells import (
-    MOST,
-    PAGES,
+from tests.browser.cells import (
     PATIENCE,
     PLAIN,
     cell,
@@ -16,10 +13,11 @@ from tests.browser.test_cells import (
     needs_wheels,
     open_page,
     run,
-    thirds,
     write,
 )
-from tests.browser.test_pages import DESKTOP, window
+from tests.browser.host import serving
+from tests.browser.test_every_cell import MOST, PAGES, thirds
+from tests.browser.windows import DESKTOP, window
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +25,7 @@ FIGURES = "learn/attention"  # figures, whose names the cells below use, stand b
 TABLES = "projects/small-lm"  # Python alone, tables and figures
 REPRESENTATIVE = [PLAIN, FIGURES, TABLES]
 OTHERS = [pytest.param(name, marks=pytest.mark.nightly) for name in PAGES if name not in REPRESENTATIVE]
-# Beside the first cells of a page (test_cells.py).
+# Beside the first cells of a page (test_every_cell.py).
 LAST, MIDDLE = thirds(PAGES, 1), thirds(PAGES, 2)
 LITTLE = 2  # seconds, as MOST
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from site_tools.tab.widgets import download
+from tests.browser.cells import PLAIN, cell, open_page, run, write
 from tests.browser.conftest import SITE
 from tests.browser.host import Host, serving
-from tests.browser.test_cells import PLAIN, cell, open_page, run, write
-from tests.browser.test_pages import DESKTOP, PHONE, axe, misfits, window
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, window
 
 pytestmark = pytest.mark.browser
 

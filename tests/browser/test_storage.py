@@ -5,8 +5,8 @@ import json
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from site_tools.content.exercises import placed
-from tests.browser.test_pages import DESKTOP, watch, window
 from tests.browser.test_quiz import FIRST, answer_rightly, result
+from tests.browser.windows import DESKTOP, watch, window
 
 pytestmark = pytest.mark.browser
 

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, expect
-from tests.browser.test_pages import DESKTOP, PHONE, watch, window
 from tests.browser.test_widgets import PAGES, started, widget
+from tests.browser.windows import DESKTOP, PHONE, watch, window
 
 pytestmark = pytest.mark.browser
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from site_tools.checks.check_site import BASE, compressed
 from tests.browser.conftest import SITE
-from tests.browser.test_pages import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
+from tests.browser.windows import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
 
 from llmguide.tokenization.openai import load_encoding
 

@@ -6,9 +6,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from site_tools.checks.check_site import weights
-from tests.browser.conftest import SITE
-from tests.browser.host import Host, serving, wait_until
-from tests.browser.test_cells import (
+from tests.browser.cells import (
     MANIFEST,
     PATIENCE,
     PLAIN,
@@ -21,7 +19,9 @@ from tests.browser.test_cells import (
     run,
     write,
 )
-from tests.browser.test_pages import DESKTOP, PUBLIC, window
+from tests.browser.conftest import SITE
+from tests.browser.host import Host, serving, wait_until
+from tests.browser.windows import DESKTOP, PUBLIC, window
 
 pytestmark = pytest.mark.browser
 

@@ -1,7 +1,8 @@
 import json
 
 import pytest
-from site_tools.cells.parity import merge, read, render, stored
+from site_tools.cells import parity
+from site_tools.cells.parity import join, merge, read, render, stored
 
 
 def row(**changes):
@@ -20,6 +21,24 @@ def test_rows_of_all_files_are_read(tmp_path):
     (tmp_path / "1.jsonl").write_text(json.dumps(row()) + "\n" + json.dumps(row(error=1.0)) + "\n")
     (tmp_path / "2.jsonl").write_text(json.dumps(row(error=2.0)) + "\n")
     assert [entry["error"] for entry in read(tmp_path)] == [0.0, 1.0, 2.0]
+
+
+def test_comparisons_of_tests_that_are_not_repeated_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "LEDGER", tmp_path / "parity")
+    monkeypatch.setattr(parity, "PASSED", tmp_path / "passed")
+    (tmp_path / "parity").mkdir()
+    (tmp_path / "passed").mkdir()
+    repeated, left_out, deleted = (f"tests/test_masks.py::test_{name}" for name in "abc")
+    record = {"tests": {repeated: [], f"{left_out} b]": []}}
+    (tmp_path / "passed" / "test_masks.py.json").write_text(json.dumps(record))
+    first = [row(test=name, error=1.0) for name in (repeated, left_out, deleted)]
+    (tmp_path / "parity" / "1.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in first))
+    join()
+    assert read(tmp_path / "parity") == first
+    second = row(test=repeated, error=0.5)
+    (tmp_path / "parity" / "2.jsonl").write_text(json.dumps(second) + "\n")
+    join()
+    assert read(tmp_path / "parity") == [first[1], second]
 
 
 def test_empty_ledger_is_an_error(tmp_path):

@@ -1,0 +1,92 @@
+"""What a reader does with a cell: open its page, edit and run it, move on."""
+
+import json
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from tests.browser.conftest import SITE
+from tests.browser.host import Host
+from tests.browser.windows import watch
+
+MANIFEST = SITE / "assets" / "vendor" / "runtime.json"
+PATIENCE = 300_000  # ms that one cell with all cells above it may take on a busy machine
+PLAIN = "code/prompting"  # its first three cells need Python alone, and the third prints
+
+
+def needs_wheels() -> None:
+    """Skip where numpy could not be had at build time: only the CDN has it then."""
+    steps = json.loads(MANIFEST.read_text(encoding="utf-8"))["steps"].values()
+    if any(wheel["url"].startswith("http") for step in steps for wheel in step.get("wheels", [])):
+        pytest.skip("NOT TESTED: numpy's wheel could not be had when the site was built")
+
+
+def open_page(context, host: Host, name: str) -> tuple[Page, list[str]]:
+    page = context.new_page()
+    problems = watch(page)
+    page.goto(f"{host.url}{name.removesuffix('index')}")
+    page.wait_for_selector(".cell-bar", state="attached")
+    return page, problems
+
+
+def cell(page: Page, number: int) -> Locator:
+    return page.locator(f".cell:has([data-cell='{number}'])")
+
+
+def plain_cell(page: Page) -> Locator:
+    """A cell of PLAIN that needs Python alone, prints, and has two cells above it."""
+    return cell(page, 3)
+
+
+def run(page: Page, box: Locator) -> str:
+    """Press Run, and wait for what is announced at the end."""
+    page.evaluate("document.getElementById('cell-announcer').textContent = ''")
+    box.locator(".cell-run").evaluate("button => button.click()")  # also in a folded block
+    said = page.locator("#cell-announcer")
+    expect(said).not_to_be_empty(timeout=PATIENCE)
+    return said.text_content() or ""
+
+
+def difference(page: Page, number: int) -> list[str]:
+    """Press Run on a cell; what is announced and shown unless that is the stored output."""
+    box = cell(page, number)
+    has_output = page.evaluate(
+        """number => {
+          const box = document.querySelector(`[data-cell="${number}"]`).closest(".cell");
+          return Boolean(box.querySelector(".output") ?? box.closest("details.how"));
+        }""",
+        number,
+    )
+    is_figure = "figure" in (box.locator("[data-cell]").get_attribute("class") or "")
+    said = run(page, box)
+    silent = (is_figure or not has_output) and "error" not in said and "differs" not in said
+    if "failed" not in said and (silent or "equal to the stored output" in said):
+        return []
+    shown = page.locator(".cell-result .error").last
+    return [f"{said}\n{shown.text_content() if shown.count() else ''}"]
+
+
+def pythons(page: Page) -> list[str]:
+    """The workers that run Python; the theme's search has one of its own."""
+    return [worker.url for worker in page.workers if worker.url.endswith("runtime/worker.mjs")]
+
+
+def go_home_and_back(page: Page) -> None:
+    """Leave the page and come back by instant navigation; both pages have cells."""
+    page.evaluate("window.survives = true")
+    page.locator(".md-tabs__link, .md-nav__link").locator("visible=true").filter(
+        has_text="Home"
+    ).first.click()
+    expect(page.locator(".lead")).to_be_visible()
+    page.go_back()
+    expect(page.locator(".lead")).to_have_count(0)
+    page.wait_for_selector(".cell-bar", state="attached")
+    assert page.evaluate("window.survives"), "the browser loaded the whole page anew"
+
+
+def write(page: Page, box: Locator, code: str) -> None:
+    """Replace the code of a cell, as a reader would."""
+    if box.get_by_role("button", name="Edit").is_visible():
+        box.get_by_role("button", name="Edit").click()
+    box.locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(code)

@@ -1,0 +1,64 @@
+"""Every Run button of every page that has cells."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+from site_tools.markdown.cells import WITH_CELLS
+from tests.browser.cells import cell, difference, needs_wheels, open_page
+from tests.browser.host import serving
+from tests.browser.windows import DESKTOP, window
+
+pytestmark = pytest.mark.browser
+
+# Not found out here: each test would depend on every page, and be repeated when one of them changes.
+PAGES = json.loads(WITH_CELLS.read_text(encoding="utf-8")) if WITH_CELLS.is_file() else []
+# Seconds that a page's cells may take where it was built; the tab takes about twice as long. What trains for
+# longer is run by site_tools.cells.check_in_tab alone, and each night in the tab itself (`make nightly`).
+MOST = 8
+
+
+def thirds(names: Sequence[str], part: int) -> list[Any]:
+    """One name in three for `make test`, all for each night: each page is in one of the three parts."""
+    return [
+        name if number % 3 == part else pytest.param(name, marks=pytest.mark.nightly)
+        for number, name in enumerate(names)
+    ]
+
+
+def press_cells(browser: Browser, name: str, most: float) -> None:
+    """Press the cells of a page from the top, up to so many seconds of them."""
+    needs_wheels()
+    wrong = []
+    taken = 0.0
+    with serving() as host, window(browser, DESKTOP) as context:
+        page, problems = open_page(context, host, name)
+        for number in range(1, page.locator("[data-cell]").count() + 1):
+            block = cell(page, number).locator("[data-cell]")
+            taken += float(block.get_attribute("data-seconds-tab") or 0)
+            if taken > most and number > 1:  # the first cell always runs
+                break
+            if block.get_attribute("data-needs") == "local":
+                assert (
+                    block.get_attribute("data-reason")
+                    in cell(page, number).locator(".cell-note").text_content()
+                )
+                continue
+            if wrong := difference(page, number):
+                break
+        page.close()
+    assert not wrong + problems, "\n".join(wrong + problems)
+
+
+@pytest.mark.parametrize("name", thirds(PAGES, 0))
+def test_the_first_cells_give_their_stored_outputs(browser: Browser, name: str) -> None:
+    press_cells(browser, name, MOST)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", PAGES)
+def test_every_cell_gives_its_stored_output(browser: Browser, name: str) -> None:
+    press_cells(browser, name, math.inf)

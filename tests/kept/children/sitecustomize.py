@@ -1,0 +1,115 @@
+"""Note which files of the repository a process reads, lists and writes, and which programs it starts.
+
+A Python that a kept test starts imports this file first, because its folder is in PYTHONPATH
+(`tests/kept/watch.py` puts it there). It appends its notes to the file KEPT_LOG. `node.cjs` is the same
+for Node.
+"""
+# ruff: noqa: PTH100, PTH113, PTH119, PTH120  # pathlib would make every Python start later
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+LOG, REPOSITORY = "KEPT_LOG", "KEPT_REPOSITORY"
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Browsers read what their page asks a server for, Postgres its own folder, git the names of files.
+_HARMLESS = re.compile(r"chrom|firefox|^(git|initdb|pg_ctl|true|sleep|ps|uname|gcc|ld|ldconfig)$")
+
+Note = Callable[[str, str], None]  # what happened, and to which path
+
+
+def handlers(repository: str, note: Note) -> dict[str, Callable[..., None]]:
+    """What to do at which audit event (https://docs.python.org/3/library/audit_events.html)."""
+
+    def inside(path: Any) -> str | None:
+        if path is None or isinstance(path, int):  # an open file
+            return None
+        full = os.path.abspath(os.fsdecode(path))
+        is_inside = full.startswith(repository + os.sep) and "site-packages" not in full
+        return full if is_inside else None
+
+    def opened(path: Any, _mode: Any, flags: int) -> None:
+        full = inside(path)
+        if full and flags & (os.O_TRUNC | os.O_EXCL):
+            note("write", full)
+        elif full and not flags & os.O_WRONLY:  # it does not only append
+            note("read", full)
+
+    def listed(path: Any = None) -> None:
+        if full := inside("." if path is None else path):
+            note("list", full)
+
+    def started(program: Any, argv: Sequence[Any], *others: Any) -> None:
+        for word in [] if isinstance(argv, str | bytes) else argv:
+            if isinstance(word, str | os.PathLike) and (full := inside(word)) and os.path.isfile(full):
+                note("read", full)  # by a program that may go on for other files of tests, too
+        if not _is_watched(os.fsdecode(program or argv[0]), argv, others[-1]):
+            note("start", os.fsdecode(program or argv[0]))
+
+    return {
+        "open": opened,
+        "os.listdir": listed,
+        "os.scandir": listed,
+        "subprocess.Popen": started,
+        "os.exec": started,
+        "os.posix_spawn": started,
+        "os.system": lambda _command: note("start", "sh"),
+    }
+
+
+def _is_watched(program: str, argv: Sequence[Any], given: Mapping[Any, Any] | None) -> bool:
+    """Whether a program notes its own reads, or reads nothing of the repository."""
+    name = os.path.basename(program)
+    environment = os.environ if given is None else given
+    if _HARMLESS.search(name) or "playwright" in program:
+        return True
+    if os.environ.get(LOG, "") != environment.get(LOG):
+        return False
+    if name == "node":
+        return HERE in environment.get("NODE_OPTIONS", "")
+    if not name.startswith("python") or HERE not in environment.get("PYTHONPATH", ""):
+        return False
+    for word in map(os.fsdecode, [] if isinstance(argv, str | bytes) else argv[1:]):
+        if not word.startswith("-"):
+            break
+        if re.match("-[a-zA-Z]*[IES]", word):  # does not import this file
+            return False
+        if re.match("-[a-zA-Z]*[cm]", word):
+            break
+    return True
+
+
+def watch(found: dict[str, Callable[..., None]]) -> None:
+    """Call the handlers from now on, until the process ends."""
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event in found:
+            found[event](*args)
+
+    sys.addaudithook(hook)
+
+
+def append(kind: str, path: str) -> None:
+    """Add a note to the log."""
+    log = os.environ.get(LOG)
+    if not log or path == log:
+        return
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    except FileNotFoundError:  # its folder is gone, as the tests have ended
+        return
+    os.write(file, f"{kind}\t{path}\n".encode(errors="surrogateescape"))
+    os.close(file)
+
+
+if __name__ == "sitecustomize" and LOG in os.environ:
+    _noted: set[tuple[str, str]] = set()
+
+    def _once(kind: str, path: str) -> None:
+        if (kind, path) not in _noted:
+            _noted.add((kind, path))
+            append(kind, path)
+
+    watch(handlers(os.environ[REPOSITORY], _once))

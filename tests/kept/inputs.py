@@ -1,0 +1,230 @@
+"""What a file of tests depends on, and the hash of each of its inputs.
+
+An input is the path of a file relative to the repository; a folder, which ends in a slash and stands for
+the names in it; or a group of files, which begins with an asterisk.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import distributions
+from pathlib import Path
+
+from site_tools import CACHE, DOCS, ROOT, chromium
+from site_tools.cells import imports
+
+from tests.kept.watch import Note
+
+SITE = ROOT / os.environ.get("SITE_DIR", "site")
+ALL, PYTHON, SCRIPTS, PACKAGE, DATA = "*", "*.py", "*.js", "*src/llmguide", "*data of src/llmguide"
+# What programs keep for themselves, and what the versions of packages determine.
+_NOT_READ = {".git", ".venv", "node_modules", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
+_MADE = (
+    DOCS,
+    SITE,
+    CACHE,
+)  # where programs add files that git ignores; the surroundings have all other names
+_VARIABLES = ("LLMGUIDE_", "PYTHON", "OMP_", "MKL_", "ATEN_", "ONEDNN_", "OPENBLAS_", "TORCH", "CUDA", "HF_")
+_VARIABLES += ("TRANSFORMERS_", "OPENAI_", "LC_", "LANG", "TZ", "CI", "CHROMIUM", "FIREFOX", "SITE_DIR")
+_SETTINGS = ("pyproject.toml", "constraints.txt", "requirements.lock", "package.json", "package-lock.json")
+
+
+def surroundings() -> str:
+    """The hash of what every test depends on: versions, the machine, variables, and the names of files."""
+    programs = [os.environ.get("FIREFOX") or "firefox", "node", "git"]
+    try:
+        programs.append(chromium())
+    except FileNotFoundError:
+        programs.append("")
+    own = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.suffix in {".py", ".cjs"}]
+    parts = [
+        sys.version,
+        sorted(f"{found.metadata['Name']} {found.version}" for found in distributions()),
+        [platform.platform(), os.cpu_count(), _processor()],
+        [_program(name) for name in programs],
+        {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)},
+        _data_folder(),
+        sorted(str(path) for path in repository()),
+        [hash_of(name) for name in _SETTINGS],
+        [hashlib.sha256(path.read_bytes()).hexdigest() for path in own],
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _processor() -> str:
+    """Its name and instructions: results depend on how it rounds."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
+
+
+def _program(name: str) -> list[object]:
+    found = shutil.which(name)
+    if not found:
+        return []
+    status = Path(found).resolve().stat()
+    return [str(Path(found).resolve()), status.st_size, status.st_mtime_ns]
+
+
+def _data_folder() -> list[tuple[str, int, int]]:
+    folder = os.environ.get("LLMGUIDE_DATA", "")
+    files = [path for path in Path(folder).rglob("*") if path.is_file()] if folder else []
+    return sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+
+
+@cache
+def repository() -> tuple[Path, ...]:
+    """Every file of the repository that git does not ignore."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return tuple(sorted(path for name in set(names.split("\0")) if name and (path := ROOT / name).is_file()))
+
+
+@cache
+def _group(name: str) -> tuple[Path, ...]:
+    if name == DATA:
+        return tuple(path for path in imports.data() if path.is_relative_to(imports.SOURCES))
+    if name in {PYTHON, SCRIPTS}:
+        suffixes = (".py", ".pyi") if name == PYTHON else (".js", ".mjs", ".ts", ".css", ".json", ".svg")
+        return tuple(path for path in repository() if path.suffix in suffixes)
+    if name == PACKAGE:
+        return tuple(path for path in repository() if path.is_relative_to(ROOT / "src"))
+    made = (path for folder in (DOCS, SITE) for path in folder.rglob("*") if path.is_file())
+    return tuple(sorted({*repository(), *made}))
+
+
+def _files(name: str) -> tuple[Path, ...]:
+    return _group(name) if name.startswith("*") else (ROOT / name,)
+
+
+@cache
+def hash_of(name: str) -> str:
+    """The hash of an input."""
+    if name.endswith("/"):
+        folder = ROOT / name
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else ["absent"]
+        return hashlib.sha256("\0".join(sorted(set(names) - {"__pycache__"})).encode()).hexdigest()
+    if name.startswith("*"):
+        digests = [f"{path} {hash_of(path.relative_to(ROOT).as_posix())}" for path in _group(name)]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    path = ROOT / name
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"
+
+
+def has_changed(name: str, since: int) -> bool:
+    """Whether an input has been written since a time in nanoseconds, and may not be what a test has read."""
+    # Of a file that is moved or restored, the time of its content is old; that of its entry is not.
+    for path in _files(name):
+        place = path if path.exists() else path.parent
+        is_known = path.exists() or any(map(path.is_relative_to, _MADE))
+        if is_known and place.exists() and place.stat().st_ctime_ns > since:
+            return True
+    return False
+
+
+def named(notes: Iterable[Note]) -> set[str]:
+    """The inputs that these notes of a watch name."""
+    found = set()
+    for kind, what in notes:
+        if kind == "start":
+            found.add(SCRIPTS if what.endswith("/node_modules/.bin/esbuild") else ALL)
+        elif kind == "read" and (path := _source(Path(what))):
+            found.add(path.relative_to(ROOT).as_posix())
+        elif kind == "list" and any(map(Path(what).is_relative_to, _MADE)):
+            found.add(f"{Path(what).relative_to(ROOT).as_posix()}/")
+    return found
+
+
+def _source(path: Path) -> Path | None:
+    """The file that a person or program wrote; None if a test does not depend on it."""
+    parts = path.relative_to(ROOT).parts
+    if {*parts[:1]} & _NOT_READ or path.is_relative_to(sys.prefix):
+        return None
+    if "__pycache__" not in parts:
+        return path
+    folder = Path(*path.parts[: path.parts.index("__pycache__", len(ROOT.parts))])
+    return folder / f"{path.name.partition('.')[0]}.py" if path.suffix == ".pyc" else None
+
+
+def closure(files: Iterable[str], names: Iterable[str]) -> tuple[set[str], set[str]]:
+    """The Python files that files and imports can run, and groups of files where their source is silent."""
+    wanted = {ROOT / file for file in files if file.endswith(".py")}
+    groups = {PACKAGE} & {PACKAGE for name in names if name == "llmguide"}
+    wanted = wanted.union(*map(_places, names))
+    found = set[Path]()
+    while wanted:
+        path = wanted.pop()
+        if path in found or not path.is_file():
+            continue
+        found.add(path)
+        paths, more = _imports_of(path)
+        wanted |= paths
+        groups |= more
+    return {path.relative_to(ROOT).as_posix() for path in found}, groups
+
+
+@cache
+def _imports_of(path: Path) -> tuple[frozenset[Path], frozenset[str]]:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError:
+        return frozenset(), frozenset({PYTHON})
+    base = ROOT / "src" if path.is_relative_to(ROOT / "src") else ROOT
+    importer = ".".join(path.relative_to(base).with_suffix("").parts)
+    names = imports._names(tree, importer)
+    paths, groups = set[Path]().union(*map(_places, names)), set[str]()
+    if "llmguide" in names or "llmguide.*" in names:
+        groups.add(PACKAGE)  # whose names are then attributes
+    for node in ast.walk(tree) if path not in imports._READ else ():
+        if isinstance(node, ast.Call) and imports._called(node) in {"import_module", "__import__"}:
+            package = _package(node, importer)
+            if package is None:
+                groups.add(PYTHON)
+            else:
+                paths |= package
+    return frozenset(paths), frozenset(groups)
+
+
+def _package(call: ast.Call, importer: str) -> set[Path] | None:
+    """The files of the package whose name begins a computed import; None if that is computed, too."""
+    first = call.args[0] if call.args else None
+    if isinstance(first, ast.Constant):
+        return _places(str(first.value))
+    if not isinstance(first, ast.JoinedStr):
+        return None
+    begin = "".join(
+        str(part.value)
+        if isinstance(part, ast.Constant)
+        else importer.removesuffix(".__init__")
+        if isinstance(part, ast.FormattedValue) and getattr(part.value, "id", "") == "__name__"
+        else "\0"
+        for part in first.values
+    ).partition("\0")[0]
+    folder = (ROOT / "src").joinpath(*begin.split(".")[:-1])
+    inside = begin.startswith("llmguide.") and begin.count(".") > 0 and folder.is_dir()
+    return set(folder.rglob("*.py")) if inside else None
+
+
+@cache
+def _places(name: str) -> frozenset[Path]:
+    """The files that are executed where a dotted name is imported, those of its packages included."""
+    parts = imports._public().get(name, name).split(".")
+    if parts[0] == "torch":  # of runtime only in programs that tests start, which are watched
+        return frozenset()
+    places = [
+        base.joinpath(*parts[:length])
+        for base in (ROOT / "src", ROOT, ROOT / "runtime")
+        for length in range(1, len(parts) + 1)
+    ]
+    files = {path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")}
+    return frozenset(path for path in files if path.is_file())
