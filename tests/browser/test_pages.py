@@ -34,8 +34,8 @@ NAMES = sorted(
     for path in (place.glob("*.html") if place == SITE else place.rglob("*.html"))
 )
 REFERENCE = [name for name in NAMES if name.startswith("reference/")]
-# The pages of the reference have one template. One in eight is looked at here, the rest each night.
-REST = [name for number, name in enumerate(REFERENCE) if number % 8]
+# The pages of the reference have one template. One in 24 is looked at here, the rest each night.
+REST = [name for number, name in enumerate(REFERENCE) if number % 24]
 
 
 # Layout depends on the width and colors on the scheme; one of each pair on every page sees both.
