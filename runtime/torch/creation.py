@@ -10,6 +10,8 @@ from torch.autograd.record import record
 from torch.tensor import Tensor, function, make, method
 from torch.views import sizes_of
 
+_NUMBERS = {bool, int, float, complex}
+
 
 def _finish(array, dtype, requires_grad):
     out = make(array, dtype)
@@ -24,13 +26,15 @@ def _kind_of(value):
     """Type that numbers in nested lists call for."""
     kind, wide = 0, None
     stack = [value]
-    seen = False
     while stack:
         each = stack.pop()
         if isinstance(each, list | tuple | range):
-            stack.extend(each)
+            types = set(map(type, each))
+            if types <= _NUMBERS:
+                stack.extend(number() for number in types)  # one of each type will do
+            else:
+                stack.extend(each)
             continue
-        seen = True
         if isinstance(each, Tensor):
             d = each.dtype
         elif isinstance(each, np.ndarray | np.generic):
@@ -46,7 +50,7 @@ def _kind_of(value):
                 raise RuntimeError(f"Could not infer dtype of {type(each).__name__}") from None
         if wide is None or d.kind > kind:
             wide, kind = d, d.kind
-    return wide if seen else dtypes.get_default_dtype()
+    return wide or dtypes.get_default_dtype()
 
 
 def _plain(value):
@@ -54,7 +58,7 @@ def _plain(value):
     if isinstance(value, Tensor):
         return value.tolist()
     if isinstance(value, list | tuple | range):
-        return [_plain(each) for each in value]
+        return list(value) if set(map(type, value)) <= _NUMBERS else [_plain(each) for each in value]
     return value.item() if isinstance(value, np.generic) else value
 
 

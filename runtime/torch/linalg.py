@@ -41,7 +41,7 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype.title}"
         )
-    array = np.abs(x._array)
+    array = np.abs(x._array) if ord != 2 or x.dtype.kind > 2 else x._array
     axes = axes_of(dim, array.ndim)
     kept = kept_shape(array.shape, axes)
     if ord == 2 and dim is None and not keepdim:

@@ -26,7 +26,7 @@ def gelu(input, approximate="none"):
         return x * 0.5 * (1 + (x * (1 / math.sqrt(2))).erf())
 
     def backward(g, wanted):
-        return (g * (share + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))),)
+        return (g * (share + x * array_exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))),)
 
     return fused("GeluBackward0", x * share, [input], backward, composite)
 
