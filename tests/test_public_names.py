@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 
+import griffe
 import pytest
 from site_tools.content import api
 
@@ -39,3 +41,16 @@ def test_the_docstring_of_a_public_name_imports_it_from_the_package(name: str) -
     docstring = getattr(llmguide, name).__doc__ or ""
     imports = re.findall(r">>> from llmguide import (.+)", docstring)
     assert any(name in found.split(", ") for found in imports)
+
+
+@pytest.mark.parametrize("name", [n for n in llmguide.__all__ if is_dataclass(getattr(llmguide, n))])
+def test_a_public_dataclass_describes_its_fields(name: str) -> None:
+    kind = getattr(llmguide, name)
+    described = {
+        attribute.name
+        for base in kind.__mro__
+        for section in griffe.Docstring(base.__doc__ or "").parse("google", warnings=False)
+        if section.kind is griffe.DocstringSectionKind.attributes
+        for attribute in section.value
+    }
+    assert {field.name for field in fields(kind)} <= described

@@ -1,17 +1,8 @@
-r"""The shape of a model: every size that its weights and its cost depend on.
+"""The shape of a model: every size that its weights and its cost depend on.
 
 One dataclass describes the decoders (GPT-2, LLaMA, Mistral, Mixtral, BLOOM, Qwen), the encoder (BERT) and the
 2017 encoder-decoder. From it follow the exact number of parameters (here), FLOPs (`costs.scaling_laws`)
 and bytes (`costs.memory`).
-
-| symbol | field | meaning |
-| --- | --- | --- |
-| $V$ | `vocab_size` | entries of the vocabulary |
-| $L$ | `n_layers` | blocks (in an encoder-decoder: blocks of each stack) |
-| $D$ | `d_model` | width of the residual stream |
-| $H$, $K$ | `n_heads`, `n_kv_heads` | query heads, key/value heads |
-| $E$ | `head_dim` | width of one head |
-| $F$ | `d_ff` | hidden width of the feed-forward layer |
 
 Leaves out: latent attention, layers that differ from each other, LayerNorm without bias.
 """
@@ -90,6 +81,39 @@ class ModelConfig:
     Use the method `replace` to change a config: it derives again, where `dataclasses.replace` would keep the
     old `head_dim` and `d_ff` beside a new `d_model`.
 
+    Attributes:
+        vocab_size: Entries of the vocabulary $V$.
+        context_length: Tokens of the longest input trained on; a hard limit only for learned positions.
+        n_layers: Number of blocks $L$; in an encoder-decoder, blocks of each stack.
+        d_model: Width of the residual stream $D$.
+        n_heads: Query heads $H$.
+        n_kv_heads: Key/value heads $K$; $H$: multi-head, 1: multi-query, between: grouped-query (smaller KV
+            cache). Derived: $H$.
+        head_dim: Width of one head $E$; given where a model decouples it (Gemma 7B: 16 heads of 256, width
+            3072). Derived: $D / H$.
+        d_ff: Hidden width of the feed-forward layer $F$; SwiGLU has three matrices, so its models take about
+            $8 D / 3$. Derived: $4 D$.
+        architecture: Stacks that the model has.
+        positions: Encoding of positions.
+        rope_theta: Base of RoPE's rotation frequencies, above 0; longer contexts take a larger one.
+        rope_scaling: Rule that stretches a trained RoPE to a longer context.
+        norm: Normalization layer; layernorm has weight and bias, rmsnorm a weight only.
+        norm_eps: Number above 0 added to the variance or mean square before the root.
+        norm_position: Place of the norms; pre is stable without warmup and adds a final norm, post is BERT's.
+        activation: Activation function of the feed-forward layer.
+        bias: Whether linear layers have a bias; LLaMA drops it, and the output head never has one.
+        qkv_bias: Whether queries, keys and values have a bias; Qwen2 keeps only these. Derived: `bias`.
+        qk_norm: Whether an RMSNorm of each head's query and key bounds the scores (Qwen3), before RoPE.
+        tie_embeddings: Whether the output head is the embedding matrix, which saves $V D$ parameters.
+        embedding_norm: Whether a LayerNorm follows the embeddings (BERT, BLOOM).
+        n_token_types: Number of segment embeddings (BERT: 2).
+        pooler: Whether there is BERT's $D \times D$ layer on the first token.
+        sliding_window: Number of tokens that a token attends to, itself included; None: no limit.
+        n_full_layers: Number of first layers to which the sliding window does not apply (Qwen2).
+        n_experts: Feed-forward layers that a block chooses from; 0: one dense layer.
+        n_experts_per_token: Number of experts that a token visits.
+        dropout: Dropout probability in [0, 1); a choice of training, so every preset leaves it at 0.
+
     >>> from llmguide import ModelConfig
     >>> config = ModelConfig(vocab_size=10, context_length=4, n_layers=1, d_model=8, n_heads=2)
     >>> config.head_dim, config.n_kv_heads, config.d_ff
@@ -98,34 +122,34 @@ class ModelConfig:
     1000
     """
 
-    vocab_size: int  # V
-    context_length: int  # the longest input trained on; a hard limit only for learned positions
-    n_layers: int  # L
-    d_model: int  # D
-    n_heads: int  # H
-    n_kv_heads: int = _DERIVED  # K; H: multi-head, 1: multi-query, between: grouped-query (smaller KV cache)
-    head_dim: int = _DERIVED  # E = D / H; given where a model decouples them (Gemma 7B: 16 x 256, not 3072)
-    d_ff: int = _DERIVED  # F = 4 D; SwiGLU has three matrices, so its models take about 8/3 D
+    vocab_size: int
+    context_length: int
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_kv_heads: int = _DERIVED
+    head_dim: int = _DERIVED
+    d_ff: int = _DERIVED
     architecture: Architecture = "decoder"
     positions: Positions = "learned"
-    rope_theta: float = 10_000.0  # base of the rotation frequencies; longer contexts take a larger one
-    rope_scaling: RopeScaling | None = None  # stretches a trained RoPE to a longer context
-    norm: Norm = "layernorm"  # layernorm: weight and bias; rmsnorm: weight only
+    rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    norm: Norm = "layernorm"
     norm_eps: float = 1e-5
-    norm_position: NormPosition = "pre"  # pre: stable without warmup, one more norm at the end; post: BERT
+    norm_position: NormPosition = "pre"
     activation: Activation = "gelu"
-    bias: bool = True  # of the linear layers; LLaMA drops it. The output head never has one
-    qkv_bias: bool = _DERIVED  # = bias; Qwen2 keeps a bias on queries, keys and values only
-    qk_norm: bool = False  # RMSNorm on each head's query and key, before RoPE (Qwen3): bounds the scores
-    tie_embeddings: bool = True  # the output head is the embedding matrix: saves V D parameters
-    embedding_norm: bool = False  # LayerNorm after the embeddings (BERT, BLOOM)
-    n_token_types: int = 0  # segment embeddings (BERT: 2)
-    pooler: bool = False  # BERT's D x D layer on the first token
-    sliding_window: int | None = None  # a token sees this many tokens, itself included
-    n_full_layers: int = 0  # the first layers, to which the sliding window does not apply (Qwen2)
-    n_experts: int = 0  # feed-forward layers a block chooses from; 0: one dense layer
-    n_experts_per_token: int = 0  # how many of them a token visits
-    dropout: float = 0.0  # a choice of training, so every preset leaves it at zero
+    bias: bool = True
+    qkv_bias: bool = _DERIVED
+    qk_norm: bool = False
+    tie_embeddings: bool = True
+    embedding_norm: bool = False
+    n_token_types: int = 0
+    pooler: bool = False
+    sliding_window: int | None = None
+    n_full_layers: int = 0
+    n_experts: int = 0
+    n_experts_per_token: int = 0
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Derive what was not given and reject sizes that fit no model."""

@@ -15,38 +15,67 @@ Precision = Literal["float32", "bfloat16"]
 class TrainConfig:
     """Hyperparameters of one training run.
 
+    Attributes:
+        n_steps: Optimizer steps.
+        context_length: Tokens T of a window; needed only if the data are a tensor of tokens.
+        batch_size: Sequences per micro-batch, over all processes.
+        gradient_accumulation_steps: Micro-batches per step: a larger batch in the same memory.
+        lr: Peak learning rate above 0; GPT-3 had 6e-4 at 125M parameters, and smaller models tolerate more.
+        schedule: Learning-rate schedule; warmup_stable_decay if n_steps may grow later.
+        warmup_ratio: Warmup as a fraction of n_steps; without it Adam's first steps are full-size noise.
+        decay_ratio: Decay of warmup_stable_decay as a fraction of n_steps.
+        min_lr_ratio: Final learning rate as a fraction of the peak.
+        optimizer: Update rule; muon takes the matrices inside blocks, and AdamW the rest.
+        betas: Decay rates of AdamW's first and second moments.
+        eps: Number added to the denominator of AdamW's update.
+        weight_decay: Decoupled weight decay of matrices; vectors have none.
+        max_grad_norm: Norm to which a larger gradient is clipped; inf: no clipping.
+        precision: Number format; with bfloat16, autocast: weights and optimizer stay float32.
+        activation_checkpointing: Whether to recompute activations: less memory, about a third more
+            computation.
+        compile: Whether to compile the blocks with torch.compile; the first step takes a minute.
+        parallel: Data parallelism under torchrun; fsdp shards the weights.
+        max_spike: Nats above the mean of the last 20 losses at which a loss stops the run; inf: never.
+        eval_every: Steps between evaluations, if there are validation data.
+        eval_batches: Batches of an evaluation, always the same ones; None: all.
+        log_every: Steps between records in the logger.
+        sample_every: Steps between samples, if there is a function that generates them.
+        checkpoint_every: Steps between checkpoints, if there is a folder.
+        keep_last: Checkpoints to keep; earlier ones help if a run went bad unnoticed.
+        seed: Seed of the order of the data only, 0 or above.
+
     >>> from llmguide import TrainConfig
     >>> config = TrainConfig(n_steps=100, context_length=8, lr=0.5, warmup_ratio=0.1, min_lr_ratio=0.2)
     >>> [config.lr_at(step) for step in (1, 10, 55, 100)]  # peak, halfway 0.6 x 0.5, end
     [0.05, 0.5, 0.3, 0.1]
     """
 
-    n_steps: int  # optimizer steps
-    context_length: int | None = None  # tokens T of a window; needed only if the data are a tensor of tokens
-    batch_size: int = 16  # sequences per micro-batch, over all processes
-    gradient_accumulation_steps: int = 1  # micro-batches per step: a larger batch in the same memory
-    lr: float = 6e-4  # peak learning rate; GPT-3's for 125M parameters, and smaller models tolerate more
-    schedule: Schedule = "cosine"  # warmup_stable_decay, if n_steps may grow later
-    warmup_ratio: float = 0.05  # fraction of n_steps; without warmup Adam's first steps are full-size noise
-    decay_ratio: float = 0.2  # fraction of n_steps; the decay of warmup_stable_decay
-    min_lr_ratio: float = 0.1  # final learning rate as a fraction of the peak
-    optimizer: Rule = "adamw"  # muon: for the matrices inside blocks, AdamW for the rest
-    betas: tuple[float, float] = (0.9, 0.95)  # decay rates of AdamW's first and second moments
-    eps: float = 1e-8  # added to the denominator of AdamW's update
-    weight_decay: float = 0.1  # decoupled weight decay of matrices; vectors have none
-    max_grad_norm: float = 1.0  # norm to which a larger gradient is clipped; inf: no clipping
-    precision: Precision = "float32"  # bfloat16: autocast, weights and optimizer stay float32
-    activation_checkpointing: bool = False  # less memory, about a third more computation
-    compile: bool = False  # compile the blocks with torch.compile; the first step takes a minute
-    parallel: Parallel = "ddp"  # fsdp: sharded weights; both take effect under torchrun only
-    max_spike: float = 2.0  # stop if a loss exceeds the mean of the last 20 by this many nats; inf: never
-    eval_every: int = 100  # steps between evaluations, if there are validation data
-    eval_batches: int | None = None  # batches of an evaluation, always the same ones; None: all
-    log_every: int = 10  # steps between records in the logger
-    sample_every: int = 500  # steps between samples, if there is a function that generates them
-    checkpoint_every: int = 100  # steps between checkpoints, if there is a folder
-    keep_last: int = 3  # checkpoints to keep; earlier ones help if a run went bad unnoticed
-    seed: int = 0  # seed of the order of the data only
+    n_steps: int
+    context_length: int | None = None
+    batch_size: int = 16
+    gradient_accumulation_steps: int = 1
+    lr: float = 6e-4
+    schedule: Schedule = "cosine"
+    warmup_ratio: float = 0.05
+    decay_ratio: float = 0.2
+    min_lr_ratio: float = 0.1
+    optimizer: Rule = "adamw"
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    max_grad_norm: float = 1.0
+    precision: Precision = "float32"
+    activation_checkpointing: bool = False
+    compile: bool = False
+    parallel: Parallel = "ddp"
+    max_spike: float = 2.0
+    eval_every: int = 100
+    eval_batches: int | None = None
+    log_every: int = 10
+    sample_every: int = 500
+    checkpoint_every: int = 100
+    keep_last: int = 3
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Reject values out of range."""

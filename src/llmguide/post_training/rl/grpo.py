@@ -32,7 +32,17 @@ from llmguide.post_training.rl.trainer import Metrics, PolicyTrainer, Reward
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOConfig(PolicyTrainerConfig):
-    """Hyperparameters of a GRPO run.
+    """Hyperparameters of a GRPO run, which also has those of its base `PolicyTrainerConfig`.
+
+    Attributes:
+        group_size: Completions per prompt G, at least 2; 64 in DeepSeekMath, 8 in TRL.
+        variant: Loss and advantages of GRPO or of the variant.
+        clip_eps: Lower clip range of the policy ratio; 3e-4 for gspo in its paper.
+        clip_eps_high: Upper clip range; None: 0.28 for dapo, else clip_eps.
+        kl_coef: KL coefficient beta, 0 or above; 0.04 in DeepSeekMath. 0 is usual with verifiable rewards.
+        overlong_margin: Tokens before the limit over which the length penalty grows to -1; 0: no penalty.
+        max_prompt_batches: Batches of prompts per step with which dapo fills it with groups of unequal
+            rewards.
 
     >>> from llmguide import GRPOConfig
     >>> config = GRPOConfig(n_steps=10, batch_size=8, max_new_tokens=16, variant="dapo")
@@ -40,15 +50,13 @@ class GRPOConfig(PolicyTrainerConfig):
     0.28
     """
 
-    group_size: int = 8  # completions per prompt G; 64 in DeepSeekMath, 8 in TRL
+    group_size: int = 8
     variant: Variant = "grpo"
-    clip_eps: float = 0.2  # lower clip range of the policy ratio; 3e-4 for gspo in its paper
-    clip_eps_high: float | None = None  # upper clip range; None: 0.28 for dapo, else clip_eps
-    kl_coef: float = 0.0  # KL coefficient beta; 0.04 in DeepSeekMath. 0 is usual with verifiable rewards
-    overlong_margin: int = (
-        0  # tokens before the limit over which the length penalty grows to -1; 0: no penalty
-    )
-    max_prompt_batches: int = 4  # dapo: batches of prompts per step to fill it with groups of unequal rewards
+    clip_eps: float = 0.2
+    clip_eps_high: float | None = None
+    kl_coef: float = 0.0
+    overlong_margin: int = 0
+    max_prompt_batches: int = 4
 
     def __post_init__(self) -> None:
         """Reject values out of range."""

@@ -76,24 +76,39 @@ class ValueModel(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(PolicyTrainerConfig):
-    """Hyperparameters of a PPO run; the fields it adds have the defaults of TRL 1.12.
+    """Hyperparameters of a PPO run, which also has those of its base `PolicyTrainerConfig`.
+
+    The fields listed here have the defaults of TRL 1.12.
+
+    Attributes:
+        n_epochs: Epochs over a rollout; several, because generating it is the expensive part.
+        kl_coef: KL coefficient beta, 0 or above: reward subtracted per nat.
+        kl_kind: Estimator of the KL divergence; k1 is the log-ratio of policy and reference at each token.
+        kl_target: KL divergence in nats per completion toward which kl_coef adapts; None: it stays fixed.
+        gamma: Discount factor in [0, 1]; 1, because completions are short and only their end is scored.
+        lam: Lambda of generalized advantage estimation, in [0, 1].
+        clip_eps: Clip range of the policy ratio.
+        value_clip: Clip range of the values, on the scale of the returns; inf: none.
+        value_coef: Weight of the value loss; small, so that the policy dominates a shared trunk.
+        entropy_coef: Weight of an entropy bonus; 0, because the KL penalty already prevents collapse.
+        missing_eos_penalty: Penalty subtracted from the score of a completion that hits the token limit.
 
     >>> from llmguide import PPOConfig
     >>> PPOConfig(n_steps=10, batch_size=8, max_new_tokens=16).n_epochs
     4
     """
 
-    n_epochs: int = 4  # generating a rollout is the expensive part
-    kl_coef: float = 0.05  # KL coefficient beta: reward subtracted per nat
-    kl_kind: KLKind = "k1"  # estimator: the log-ratio of policy and reference at each sampled token
-    kl_target: float | None = None  # nats per completion; adapts kl_coef. None: kl_coef stays fixed
-    gamma: float = 1.0  # discount; completions are short, and only their end is scored
-    lam: float = 0.95  # lambda of generalized advantage estimation
-    clip_eps: float = 0.2  # clip range of the policy ratio
-    value_clip: float = 0.2  # clip range of the values, on the scale of the returns; inf: none
-    value_coef: float = 0.1  # weight of the value loss; small, so that the policy dominates a shared trunk
-    entropy_coef: float = 0.0  # weight of an entropy bonus; the KL penalty already prevents collapse
-    missing_eos_penalty: float = 0.0  # subtracted from the score of a completion that hits the token limit
+    n_epochs: int = 4
+    kl_coef: float = 0.05
+    kl_kind: KLKind = "k1"
+    kl_target: float | None = None
+    gamma: float = 1.0
+    lam: float = 0.95
+    clip_eps: float = 0.2
+    value_clip: float = 0.2
+    value_coef: float = 0.1
+    entropy_coef: float = 0.0
+    missing_eos_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         """Reject values out of range."""
