@@ -219,6 +219,18 @@ def test_a_missing_reference_is_named():
         preference_objective(dpo_loss, model)(model, batch)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [simpo_loss, partial(orpo_loss, beta=0.5), lambda chosen, rejected, *_: simpo_loss(chosen, rejected)],
+)
+def test_a_loss_without_reference_says_whether_it_takes_means(loss):
+    with pytest.raises(ValueError, match="pass per_token=True"):
+        preference_objective(loss)
+    with pytest.raises(ValueError, match="pass per_token=True"):
+        evaluate_preferences(lively(build(CONFIGS["gpt"])), PreferenceDataset(PAIRS), loss)
+    preference_objective(loss, per_token=False)
+
+
 def test_a_loss_without_reference_leaves_a_stored_one_aside():
     model, data = lively(build(CONFIGS["gpt"])), PreferenceDataset(PAIRS)
     stored = data.with_reference(make_reference_model(model), batch_size=2)

@@ -166,7 +166,7 @@ def preference_objective(
     loss: Callable[..., PreferenceLossOutput],
     reference_model: nn.Module | None = None,
     *,
-    per_token: bool = False,
+    per_token: bool | None = None,
     watch: Callable[[PreferenceLossOutput], None] | None = None,
 ) -> Callable[[Any, PreferenceBatch], tuple[Tensor, int]]:
     """Make a loss for `llmguide.training.train.train` on a `PreferenceDataset`.
@@ -177,19 +177,25 @@ def preference_objective(
         reference_model: Result of `make_reference_model`, run on every batch. None: the data set stores its
             log-probabilities (`PreferenceDataset.with_reference`), or the loss needs none (ORPO, SimPO).
         per_token: Whether the loss takes mean log-probabilities per token (IPO as its authors ran it, ORPO,
-            SimPO) instead of sums.
+            SimPO) instead of sums. None: sums, for a loss that needs a reference model.
         watch: Function that is called with the output of the loss for every batch.
 
     Returns:
         Function from a model and a batch to the mean loss and the number of pairs.
 
     Raises:
-        ValueError: On a batch: the loss needs a reference model and there is none, or it is the policy.
+        ValueError: The loss needs no reference model and `per_token` is not given. On a batch: the loss needs
+            one and there is none, or it is the policy.
 
     >>> from functools import partial
     >>> objective = preference_objective(partial(dpo_loss, beta=0.5))
     """
     needs_reference, takes_reference = not _takes(loss, 2), _takes(loss, 4)
+    if per_token is None and not needs_reference:
+        raise ValueError(
+            "without a reference model, sums of log-probabilities favor short completions: pass "
+            "per_token=True, which ORPO and SimPO require (False for a loss that is defined on sums)"
+        )
 
     def objective(model: Any, batch: PreferenceBatch) -> tuple[Tensor, int]:
         if reference_model is model:
@@ -232,7 +238,7 @@ def evaluate_preferences(
     loss: Callable[..., PreferenceLossOutput] = dpo_loss,
     reference_model: nn.Module | None = None,
     *,
-    per_token: bool = False,
+    per_token: bool | None = None,
     batch_size: int = 16,
 ) -> PreferenceLossOutput:
     """Compute the loss and the implicit rewards of all pairs, with dropout off.
