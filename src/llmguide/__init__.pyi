@@ -69,6 +69,7 @@ from llmguide.post_training.rl.grpo_losses import grpo_loss as grpo_loss
 from llmguide.post_training.rl.policy_gradient import kl_estimate as kl_estimate
 from llmguide.post_training.rl.ppo import PPOConfig as PPOConfig
 from llmguide.post_training.rl.ppo import PPOTrainer as PPOTrainer
+from llmguide.post_training.rl.ppo import ValueModel as ValueModel
 from llmguide.post_training.rl.ppo_losses import gae as gae
 from llmguide.post_training.rl.ppo_losses import ppo_policy_loss as ppo_policy_loss
 from llmguide.post_training.rl.ppo_losses import ppo_value_loss as ppo_value_loss
@@ -82,10 +83,13 @@ from llmguide.post_training.preferences.preference_losses import orpo_loss as or
 from llmguide.post_training.preferences.preference_losses import simpo_loss as simpo_loss
 
 # Adapters
+from llmguide.post_training.adapters.lora_layer import Adapter as Adapter
 from llmguide.post_training.adapters.lora_layer import LoRALinear as LoRALinear
 from llmguide.post_training.adapters.lora import apply_lora as apply_lora
+from llmguide.post_training.adapters.lora import set_adapter as set_adapter
 from llmguide.post_training.adapters.lora import merge_lora as merge_lora
 from llmguide.post_training.adapters.lora import unmerge_lora as unmerge_lora
+from llmguide.post_training.adapters.lora import remove_lora as remove_lora
 from llmguide.post_training.adapters.quantization import quantize_nf4 as quantize_nf4
 
 # Evaluation

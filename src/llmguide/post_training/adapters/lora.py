@@ -103,6 +103,7 @@ def set_adapter(model: nn.Module, name: str | None) -> None:
     Raises:
         ValueError: There is no such adapter, or one is merged into the weights.
 
+    >>> from llmguide import apply_lora, set_adapter
     >>> model = nn.Sequential(nn.Linear(4, 4))
     >>> _ = apply_lora(model, rank=1, alpha=1, targets=["0"], name="french")
     >>> set_adapter(model, None)
@@ -186,6 +187,7 @@ def unmerge_lora(model: nn.Module) -> nn.Module:
 def remove_lora(model: nn.Module) -> nn.Module:
     """Remove all adapters in place; a merged update stays, and all weights become trainable again.
 
+    >>> from llmguide import apply_lora, remove_lora
     >>> remove_lora(apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, targets=["0"]))
     Sequential(
       (0): Linear(in_features=4, out_features=4, bias=True)

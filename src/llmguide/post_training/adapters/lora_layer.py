@@ -68,6 +68,7 @@ class Adapter(nn.Module):
         dropout: Dropout probability of the adapter's input in training, in [0, 1).
         rslora: Whether to divide alpha by sqrt(r) (rsLoRA) instead of r.
 
+    >>> from llmguide import Adapter
     >>> adapter = Adapter(6, 4, rank=2, alpha=8)
     >>> adapter.scaling, adapter.delta().abs().sum().item()
     (4.0, 0.0)
@@ -119,8 +120,7 @@ class LoRALinear(nn.Module):
     Args:
         base: Linear layer to adapt; it stays frozen.
 
-    >>> from llmguide import LoRALinear
-    >>> from llmguide.post_training.adapters.lora_layer import Adapter
+    >>> from llmguide import Adapter, LoRALinear
     >>> layer = LoRALinear(nn.Linear(3, 2, bias=False))
     >>> layer.adapters["default"] = Adapter(3, 2, rank=1, alpha=2.0)
     >>> layer.active = "default"

@@ -54,8 +54,7 @@ class ValueModel(nn.Module):
         trunk: A decoder of `llmguide.models`.
 
     >>> import torch
-    >>> from llmguide.config import ModelConfig
-    >>> from llmguide.models import build
+    >>> from llmguide import ModelConfig, ValueModel, build
     >>> policy = build(ModelConfig(vocab_size=7, context_length=8, n_layers=1, d_model=12, n_heads=2))
     >>> ValueModel(policy)(policy.hidden(torch.tensor([[1, 2, 3]]))).tolist()
     [[0.0, 0.0, 0.0]]
@@ -133,7 +132,7 @@ class PPOTrainer(PolicyTrainer[PPOConfig]):
         reference_model: Model that the KL penalty is measured from, usually a copy of the initial policy.
         config: Training hyperparameters.
 
-    >>> from llmguide import ModelConfig, PPOConfig, PPOTrainer, build
+    >>> from llmguide import ModelConfig, PPOConfig, PPOTrainer, ValueModel, build
     >>> from copy import deepcopy
     >>> policy = build(ModelConfig(vocab_size=5, context_length=8, n_layers=1, d_model=12, n_heads=2))
     >>> def count_threes(rollouts):
