@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
 from llmguide.models import build
+from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
 from llmguide.post_training.rl.policy_gradient import (
     clipped_surrogate,
     is_clipped,
@@ -439,11 +440,28 @@ def test_first_step_metrics_are_those_of_an_untouched_policy():
 
 def test_a_shared_trunk_gives_the_values_of_a_separate_one():
     policy = lively_policy()
-    rollouts = rollout(policy, torch.tensor([[1, 2]]), 3, n_completions=4)
+    rollouts = rollout(policy, torch.tensor([[1, 2]]), 3, n_completions=4, keep_states=True)
     value = ValueModel(policy)
     nn.init.normal_(value.head.weight)
     plain = value(policy.hidden(rollouts.ids))[:, 1:-1]
     torch.testing.assert_close(value(rollouts.states), plain, atol=1e-5, rtol=1e-5)
+
+
+def test_only_a_rollout_for_a_head_on_the_policy_keeps_hidden_states():
+    shared, policy = small_ppo(), lively_policy()
+    separate = PPOTrainer(
+        policy=policy,
+        value_model=ValueModel(deepcopy(policy)),
+        reward=shared.reward,
+        reference_model=deepcopy(policy),
+        config=shared.config,
+    )
+    grpo = GRPOTrainer(
+        policy=policy, reward=shared.reward, config=GRPOConfig(n_steps=1, batch_size=1, max_new_tokens=4)
+    )
+    prompts = torch.tensor([[1], [3]])
+    kept = [trainer.generate(prompts, None)[0].states.shape for trainer in (shared, separate, grpo)]
+    assert [shape[2] for shape in kept] == [policy.config.d_model, 0, 0]
 
 
 def test_reference_is_frozen_and_left_alone():

@@ -22,6 +22,7 @@ def draw(name="gpt", seed=0, **options) -> Rollout:
     options = {
         "attention_mask": LEFT,
         "eos_id": 5,
+        "keep_states": True,
         "generator": torch.Generator().manual_seed(seed),
     } | options
     return rollout(policy(name), tokens(3, 4), 7, **options)

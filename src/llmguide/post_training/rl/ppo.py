@@ -157,6 +157,7 @@ class PPOTrainer(PolicyTrainer[PPOConfig]):
         trained = nn.ModuleDict({"policy": policy, "value": value_model})
         super().__init__(policy, trained, reference_model, reward, config)
         self.value_model = value_model
+        self.keep_states = value_model.trunk is policy
         self.kl_coef = config.kl_coef
 
     def step(
@@ -232,9 +233,9 @@ class PPOTrainer(PolicyTrainer[PPOConfig]):
         return policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy, metrics
 
     def _values(self, rollouts: Rollout) -> PerToken:
-        """Predict returns, from the hidden states of the rollout if they are those of the value model."""
-        can_reuse = self.value_model.trunk is self.policy and rollouts.states.numel()
-        states = rollouts.states if can_reuse else completion_states(self.value_model.trunk, rollouts)
+        """Predict returns, from the hidden states of the rollout if it kept those of the value model."""
+        has_states = rollouts.states.numel() > 0
+        states = rollouts.states if has_states else completion_states(self.value_model.trunk, rollouts)
         out: Tensor = self.value_model(states)
         return out
 

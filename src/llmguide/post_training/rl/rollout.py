@@ -1,9 +1,9 @@
 r"""Rollouts: completions sampled from a policy, with their log-probabilities and hidden states.
 
 While a completion is sampled, the log-probability of each token and the hidden state that predicted it are
-available; `rollout` returns both. PPO and GRPO compare later policies with those log-probabilities, and a
-value head on the policy's own trunk computes its values from those states, so neither costs another forward
-pass.
+available. PPO and GRPO compare later policies with those log-probabilities, and PPO's value head on the
+policy's own trunk computes its values from those states, so neither costs another forward pass. States
+take ``D`` numbers per token, so a rollout keeps them only on request.
 
 $$\log \pi(y_t \mid x, y_{<t}) = \log \operatorname{softmax}(W h_t / \tau)_{y_t}$$
 
@@ -49,7 +49,8 @@ class Rollout(NamedTuple):
         attention_mask: True for the tokens of prompts and completions, False for padding ``(B, T_all)``.
         mask: True for the tokens of the completion, the token that ends it included ``(B, T)``.
         logprobs: Log-probability of each token when it was sampled, 0 for padding ``(B, T)``.
-        states: Last hidden state before each token, which predicted it ``(B, T, D)``.
+        states: Last hidden state before each token, which predicted it ``(B, T, D)``; ``(B, T, 0)`` if the
+            rollout did not keep them.
         ended: Whether the completion ended with a token of `eos_id`, not at the token limit ``(B,)``.
     """
 
@@ -94,6 +95,7 @@ def rollout(
     temperature: float = 1.0,
     eos_id: int | Collection[int] | None = None,
     generator: torch.Generator | None = None,
+    keep_states: bool = False,
     world: ProcessGroup = SINGLE_PROCESS,
 ) -> Rollout:
     """Sample completions for each prompt and record their token log-probabilities.
@@ -107,6 +109,7 @@ def rollout(
         temperature: Softmax temperature of the policy, above 0.
         eos_id: Token that ends a completion, or several; None: all have the full length.
         generator: Random number generator; None: torch's global one.
+        keep_states: Whether to return the hidden states, from which a value head can predict.
         world: Rank and number of the processes, each with as many prompts and with the same random state: the
             completions are then those that one process would sample for all prompts.
 
@@ -146,7 +149,7 @@ def rollout(
         for n_sampled in range(1, max_new_tokens + 1):
             log_p = (policy.unembed(state).float() / temperature).log_softmax(dim=-1)
             token = sample(log_p, generator) if world.size == 1 else _sample_share(log_p, generator, world)
-            states.append(state)
+            states.append(state if keep_states else state.new_empty(len(state), 0))
             logprobs.append(log_p.gather(1, token[:, None]).squeeze(1))
             if stops:
                 token = token.masked_fill(~alive[-1], stops[0])

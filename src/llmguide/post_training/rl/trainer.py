@@ -64,6 +64,8 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         ValueError: The reference model is the policy itself, or the policy is a model of transformers.
     """
 
+    keep_states = False  # whether rollouts keep hidden states, which only a value head on the policy reads
+
     def __init__(
         self,
         policy: nn.Module,
@@ -188,7 +190,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
     ) -> tuple[Rollout, Float[Tensor, " B"]]:
         """Sample completions from the policy and score them.
 
-        With several processes each handles its slice of the prompts, and all gather the result; hidden states
+        With several processes each handles its slice of the prompts, and all gather the result. Hidden states
         are large and are not gathered.
 
         Args:
@@ -216,6 +218,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
                 n_completions=n_completions,
                 temperature=config.temperature,
                 eos_id=config.eos_id,
+                keep_states=self.keep_states and world.size == 1,
                 world=world,
             )
         scores = self.reward(rollouts).float()
@@ -226,7 +229,6 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
             )
         if world.size > 1:
             n = len(prompts) * n_completions
-            rollouts = rollouts._replace(states=rollouts.states[..., :0])
             rollouts = Rollout(*(distributed.all_gather(tensor, n) for tensor in rollouts))
             scores = distributed.all_gather(scores, n)
         return rollouts, scores
