@@ -40,7 +40,7 @@ NEED_EXTRAS = (
     "llmguide.cli.",
     "llmguide.data.cleaning.datatrove",
     "llmguide.projects.webapp.",
-    "llmguide.server.",
+    "llmguide.site_server.",
 )
 
 

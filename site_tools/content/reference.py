@@ -31,7 +31,7 @@ FOLDERS = (
     "post_training",
     "coding",
     "runs",
-    "server",
+    "site_server",
     "exercises",
     "projects",
     "cli",

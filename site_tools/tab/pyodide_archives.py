@@ -15,7 +15,7 @@ PROGRAMS = (
     "llmguide/cli/",
     "llmguide/projects/",
     "llmguide/runs/",
-    "llmguide/server/",
+    "llmguide/site_server/",
 )  # of the package, which cells seldom use
 Files = Iterator[tuple[str, Path]]
 

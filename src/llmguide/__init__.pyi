@@ -12,7 +12,7 @@ from llmguide.presets import PRESETS as PRESETS
 from llmguide.models import build as build
 from llmguide.models import from_hf as from_hf
 from llmguide.models import to_hf as to_hf
-from llmguide.models.decoder import Decoder as Decoder
+from llmguide.models.decoder_protocol import Decoder as Decoder
 from llmguide.models import save as save
 from llmguide.runs.resolve import load as load
 

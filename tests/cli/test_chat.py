@@ -13,7 +13,7 @@ from llmguide.generation.generate import generate
 from llmguide.models import build
 from llmguide.post_training.chat import END, START, render_chat
 from llmguide.runs.folder import save_run
-from llmguide.runs.writer import until_stop
+from llmguide.runs.text_generation import until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
 

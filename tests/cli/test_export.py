@@ -19,8 +19,8 @@ from llmguide.runs.folder import save_run
 from llmguide.runs.gguf_file import split_name
 from llmguide.runs.packaged import MODELS
 from llmguide.runs.resolve import open_model
+from llmguide.runs.text_generation import open_writer
 from llmguide.runs.transformers_folder import CHATML
-from llmguide.runs.writer import open_writer
 from llmguide.tokenization.huggingface import to_hf_tokenizer
 from llmguide.tokenization.tokenizer import Tokenizer
 

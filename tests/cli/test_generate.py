@@ -10,7 +10,7 @@ from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import MaskedLM, build, to_hf
 from llmguide.runs.folder import save_run
-from llmguide.runs.writer import open_writer, pieces
+from llmguide.runs.text_generation import open_writer, pieces
 from llmguide.tokenization.tokenizer import Tokenizer
 
 TEXT = "the cat sat on the mat and the dog sat on the log "

@@ -18,7 +18,7 @@ from tornado.websocket import websocket_connect
 
 from llmguide.cli.main import main
 from llmguide.cli.serve import find_site
-from llmguide.server.server import TIMEOUTS, Server
+from llmguide.site_server.server import TIMEOUTS, Server
 
 TOKEN = "a-token-of-the-tests"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
@@ -135,7 +135,7 @@ def test_what_can_be_no_file_is_not_found(site, path, caplog):
 
 @pytest.mark.parametrize("end", ["", "\r\nContent-Length: 9\r\n\r\n"])
 def test_a_request_that_does_not_arrive_is_ended(site, monkeypatch, end):
-    monkeypatch.setattr("llmguide.server.server.TIMEOUTS", dict.fromkeys(TIMEOUTS, 0.2))
+    monkeypatch.setattr("llmguide.site_server.server.TIMEOUTS", dict.fromkeys(TIMEOUTS, 0.2))
 
     async def use(server):
         address = server.address.removeprefix("http://")
@@ -474,7 +474,7 @@ def test_a_port_in_use_is_said(site, capsys):
 
 def test_without_the_extra_it_names_the_package_to_install(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "llmguide.cli.serve")
-    monkeypatch.setitem(sys.modules, "llmguide.server.server", None)
+    monkeypatch.setitem(sys.modules, "llmguide.site_server.server", None)
     assert main(["serve"]) == 1
     assert 'pip install "llmguide[serve]"' in capsys.readouterr().err
 

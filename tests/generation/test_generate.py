@@ -21,7 +21,7 @@ from llmguide.generation.sampling import Sampler
 from llmguide.generation.speculative import speculative_generate
 from llmguide.generation.steps import new_cache, next_logits
 from llmguide.models import Transformer, build, from_hf
-from llmguide.models.decoder import Decoder
+from llmguide.models.decoder_protocol import Decoder
 from llmguide.models.encoder_decoder import Reading
 from llmguide.nn.positions import sinusoidal_positions
 

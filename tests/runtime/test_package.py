@@ -12,7 +12,7 @@ from site_tools import ROOT, RUNTIME
 LEFT_OUT = (
     "--ignore=src/llmguide/cli",
     "--ignore=src/llmguide/runs",
-    "--ignore=src/llmguide/server",
+    "--ignore=src/llmguide/site_server",
     "--ignore=src/llmguide/projects",
     "--deselect=src/llmguide/data/tokens/windows.py::llmguide.data.tokens.windows.to_device",
     "--deselect=src/llmguide/post_training/adapters/quantized_linear.py::llmguide.post_training.adapters.quantized_linear.dequantize_model",

@@ -18,7 +18,7 @@ from llmguide.post_training.chat import START, Message, render_chat
 from llmguide.runs.chat_model import Chat, as_chat
 from llmguide.runs.resolve import open_model
 from llmguide.runs.reward_heads import refuse_reward_model
-from llmguide.runs.writer import chosen_device, pieces, until_stop
+from llmguide.runs.text_generation import chosen_device, pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
 DESCRIPTION = """\

@@ -9,10 +9,10 @@ import tyro
 
 from llmguide.projects import MODULES
 from llmguide.projects.acceptance import require_finished, verdict
-from llmguide.projects.adapters import open_model
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import Assignment, listed, written
 from llmguide.projects.assignments.folder import ADAPTER, BASE_ADAPTER, is_folder_of
+from llmguide.projects.learner_model import open_model
 from llmguide.projects.run import read_run
 from llmguide.runs.folder import say
 

@@ -11,7 +11,7 @@ from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
 from llmguide.nn._int4 import pack_int4
 from llmguide.runs.reward_heads import refuse_reward_model
-from llmguide.runs.writer import chosen_device, open_writer, pieces, until_stop
+from llmguide.runs.text_generation import chosen_device, open_writer, pieces, until_stop
 
 DESCRIPTION = """\
 Continue a prompt with a model: a run of llmguide pretrain or of a later stage with --data, a checkpoint or

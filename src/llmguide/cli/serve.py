@@ -40,7 +40,7 @@ def serve(*, site: Path | None = None, port: int = 8000, no_browser: bool = Fals
         no_browser: Print the link without opening a browser.
     """
     try:
-        from llmguide.server.server import Server  # noqa: PLC0415  # an extra
+        from llmguide.site_server.server import Server  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as error:
         message = 'llmguide serve needs more packages: pip install "llmguide[serve]"'
         raise ModuleNotFoundError(message) from error

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from llmguide.arguments import check_ids
 from llmguide.data.tokens.encode import encode_ordinary
-from llmguide.models.decoder import Decoder, require_own
+from llmguide.models.decoder_protocol import Decoder, require_own
 from llmguide.training.losses import head_weight, token_logprobs
 
 T = TypeVar("T")

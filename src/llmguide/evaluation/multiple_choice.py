@@ -16,7 +16,7 @@ from torch import nn
 from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.evaluation.likelihood import device, evaluated, groups
-from llmguide.models.decoder import Decoder
+from llmguide.models.decoder_protocol import Decoder
 from llmguide.training.losses import head_weight, token_logprobs
 
 BATCH_ROWS = 16  # continuations that are run at a time

@@ -19,7 +19,7 @@ from torch import Tensor
 from llmguide.generation.checks import check_request
 from llmguide.generation.sampling import check_rows
 from llmguide.generation.steps import CachedSteps, LanguageModel, encode_source
-from llmguide.models.decoder import Decoder
+from llmguide.models.decoder_protocol import Decoder
 from llmguide.models.inputs import AttentionMask
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llmguide import arguments
 from llmguide.config import ModelConfig
-from llmguide.models.decoder import Decoder, require_own
+from llmguide.models.decoder_protocol import Decoder, require_own
 from llmguide.models.encoder_decoder import Reading
 from llmguide.models.inputs import AttentionMask
 

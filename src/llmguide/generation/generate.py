@@ -28,7 +28,7 @@ from torch import Tensor
 from llmguide.generation.checks import check_request, check_sampled
 from llmguide.generation.sampling import Sampler
 from llmguide.generation.steps import CachedSteps, LanguageModel, encode_source, next_logits
-from llmguide.models.decoder import Decoder
+from llmguide.models.decoder_protocol import Decoder
 from llmguide.models.inputs import AttentionMask
 
 SampleTokens = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]  # see `generate`

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from llmguide.generation.checks import check_request
 from llmguide.generation.sampling import Sampler, check_rows
-from llmguide.models.decoder import Decoder
+from llmguide.models.decoder_protocol import Decoder
 from llmguide.nn.kv_cache import KVCache
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from llmguide.generation._fast_decoding import Step, decoding_step
 from llmguide.generation.checks import check_ids
-from llmguide.models.decoder import Decoder
+from llmguide.models.decoder_protocol import Decoder
 from llmguide.models.encoder_decoder import Reading, Transformer
 from llmguide.models.inputs import AttentionMask
 from llmguide.nn.kv_cache import KVCache

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from llmguide.arguments import check_type
 from llmguide.data.tokens.windows import Sequences, Windows
-from llmguide.models.decoder import require_own
+from llmguide.models.decoder_protocol import require_own
 from llmguide.training import distributed
 from llmguide.training.activation_checkpointing import training_blocks
 from llmguide.training.checkpoint import random_state, set_random_state

@@ -17,8 +17,7 @@ from llmguide.cli.main import main
 from llmguide.evaluation.likelihood import text_logprobs
 from llmguide.models import build, save
 from llmguide.post_training.preferences.reward_model import RewardModel
-from llmguide.projects import adapters
-from llmguide.projects.adapters import Decoding, Model, open_model
+from llmguide.projects import learner_model
 from llmguide.projects.assignments import (
     NAMES,
     assignment,
@@ -28,6 +27,7 @@ from llmguide.projects.assignments import (
     small_lm,
 )
 from llmguide.projects.fine_tuning.data import Example
+from llmguide.projects.learner_model import Decoding, Model, open_model
 from llmguide.projects.reward_model import score
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run
@@ -332,7 +332,7 @@ def test_a_saved_character_model_is_measured(words, tmp_path, capsys):
     save(model, tmp_path / "saved")
     (tmp_path / "saved" / "characters.json").write_text(json.dumps({"characters": characters}))
     opened = open_model(str(tmp_path / "saved"), Decoding(8))
-    assert adapters.bits(opened, words[:50], 16) == pytest.approx(50 * log2(config.vocab_size))
+    assert learner_model.bits(opened, words[:50], 16) == pytest.approx(50 * log2(config.vocab_size))
     assert main(["check", "character-model", str(tmp_path / "saved")]) == 1
     assert f"{log2(config.vocab_size):.3f}" in capsys.readouterr().out
 
@@ -425,9 +425,9 @@ def test_adapters_do_not_share_the_modules_beside_them(tmp_path):
 
 def test_bits_are_those_of_the_probabilities():
     uniform = model_of(logprob=lambda _, completion: -len(completion) * torch.log(torch.tensor(4.0)))
-    assert adapters.bits(uniform, "a text of 21 letters.", 5) == pytest.approx(42)
+    assert learner_model.bits(uniform, "a text of 21 letters.", 5) == pytest.approx(42)
     seen = []
     spy = model_of(logprob=lambda *pair: seen.append(pair) or 0.0)
-    adapters.bits(spy, "abcdefg", 3)
+    learner_model.bits(spy, "abcdefg", 3)
     assert seen[3:] == [("", "abc"), ("abc", "def"), ("def", "g")]
     assert exp(uniform.logprob("", "a")) == pytest.approx(0.25)

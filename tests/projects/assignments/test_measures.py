@@ -7,7 +7,6 @@ import pytest
 from tests.seed import SEED
 
 from llmguide.post_training.datasets import TextPair
-from llmguide.projects.adapters import Model
 from llmguide.projects.assignments import (
     assignment_of,
     constitutional_ai,
@@ -37,6 +36,7 @@ from llmguide.projects.instruction_tuning import data as instruction_data
 from llmguide.projects.instruction_tuning.data import ask, items, reply
 from llmguide.projects.instruction_tuning.evaluation import held_out_prompts
 from llmguide.projects.instruction_tuning.models import Plan as InstructionPlan
+from llmguide.projects.learner_model import Model
 
 
 def failed(project, model, base=None):

@@ -10,7 +10,7 @@ from tests.projects.webapp.conftest import APP, TOKEN, Scripted
 from llmguide.coding.client import EndpointError
 from llmguide.projects.webapp.forms import RateLimit
 from llmguide.projects.webapp.web import AppServer
-from llmguide.server.server import TIMEOUTS
+from llmguide.site_server.server import TIMEOUTS
 
 DOCUMENT = {"title": "T", "content": "Once"}
 
@@ -168,7 +168,7 @@ def test_what_can_be_no_file_is_not_found(with_app, path, caplog):
 
 @pytest.mark.parametrize("end", ["", "\r\nContent-Length: 9\r\n\r\n12"])
 def test_a_request_that_does_not_arrive_is_ended(with_app, monkeypatch, end):
-    monkeypatch.setattr("llmguide.server.server.TIMEOUTS", dict.fromkeys(TIMEOUTS, 0.2))
+    monkeypatch.setattr("llmguide.site_server.server.TIMEOUTS", dict.fromkeys(TIMEOUTS, 0.2))
 
     async def use(call):
         address = call.server.address.removeprefix("http://")

@@ -30,7 +30,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.arguments import checked
-from llmguide.models.decoder import require_own
+from llmguide.models.decoder_protocol import require_own
 from llmguide.models.inputs import AttentionMask
 from llmguide.post_training.preferences.pairs import PreferenceBatch
 from llmguide.post_training.rl.rollout import Rollout, left_padded

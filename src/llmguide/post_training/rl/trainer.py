@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmguide.models.decoder import require_own
+from llmguide.models.decoder_protocol import require_own
 from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.prompts import PromptDataset
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout

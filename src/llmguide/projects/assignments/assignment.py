@@ -13,12 +13,12 @@ from llmguide.exercises.definition import Exercise
 from llmguide.exercises.grading import Grade, exercise, grade_exercise
 from llmguide.exercises.time_limit import OutOfTime, time_limit
 from llmguide.projects.acceptance import Criterion
-from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.assignments.constitutional_parts import CONSTITUTIONAL_PARTS
 from llmguide.projects.assignments.data_parts import DATA_PARTS
 from llmguide.projects.assignments.fine_tuning_parts import FINE_TUNING_PARTS
 from llmguide.projects.assignments.model_parts import MODEL_PARTS
 from llmguide.projects.assignments.preference_parts import PREFERENCE_PARTS
+from llmguide.projects.learner_model import Decoding, Model
 
 PARTS = "parts.py"
 _SECONDS = 30  # time limit of running the file with the parts

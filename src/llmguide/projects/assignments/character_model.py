@@ -5,9 +5,9 @@ from math import exp
 
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.projects.acceptance import Criterion, at_least, below
-from llmguide.projects.adapters import Decoding, Model, bits
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.character_model import documents, known_word_fraction
+from llmguide.projects.learner_model import Decoding, Model, bits
 
 N_CHARACTERS = 20_000  # held-out characters that are evaluated
 WINDOW = 64  # characters of a completion; at most this many of its prompt

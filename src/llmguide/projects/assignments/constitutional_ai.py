@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from llmguide.projects.acceptance import Criterion
-from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.constitutional_ai.data import Plan
 from llmguide.projects.constitutional_ai.evaluation import held_out_questions, score_answers
 from llmguide.projects.constitutional_ai.project import criteria_of
+from llmguide.projects.learner_model import Decoding, Model
 
 
 def measure(model: Model, base: Model) -> Sequence[Criterion]:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from llmguide.projects.acceptance import Criterion, above
-from llmguide.projects.adapters import Decoding, Model, bits
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.continued_pretraining import Plan, domain, general, texts
+from llmguide.projects.learner_model import Decoding, Model, bits
 
 N_CHARACTERS = 20_000  # held-out characters of the domain, and of general text
 WINDOW = 200  # characters of a completion; at most this many of its prompt

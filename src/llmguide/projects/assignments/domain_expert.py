@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from llmguide.projects.acceptance import Criterion
-from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.domain_expert.base import Plan, curated_facts
 from llmguide.projects.domain_expert.benchmark import benchmark
 from llmguide.projects.domain_expert.metrics import frequent, summary
 from llmguide.projects.domain_expert.project import MAX_NEW_TOKENS, N_TEST, criteria_of
 from llmguide.projects.domain_expert.templates import OUTSIDE, UNKNOWN
+from llmguide.projects.learner_model import Decoding, Model
 
 
 def measure(model: Model) -> Sequence[Criterion]:

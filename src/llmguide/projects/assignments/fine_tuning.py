@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from operator import sub
 
 from llmguide.projects.acceptance import Criterion, above
-from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.analysis.bootstrap import cluster_bootstrap_interval
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.fine_tuning.data import part, sentences
 from llmguide.projects.fine_tuning.metrics import CLASSIFY, baselines
 from llmguide.projects.fine_tuning.project import MARGIN, TASKS
+from llmguide.projects.learner_model import Decoding, Model
 
 TASK = TASKS[CLASSIFY]
 FREQUENT = "the most frequent answer"

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from llmguide.projects.acceptance import Criterion
-from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.instruction_tuning.data import ask
 from llmguide.projects.instruction_tuning.evaluation import (
@@ -15,6 +14,7 @@ from llmguide.projects.instruction_tuning.evaluation import (
 )
 from llmguide.projects.instruction_tuning.models import Plan
 from llmguide.projects.instruction_tuning.project import criteria_of
+from llmguide.projects.learner_model import Decoding, Model
 
 
 def measure(model: Model) -> Sequence[Criterion]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from llmguide.post_training.datasets import TextPair
 from llmguide.post_training.preferences.baselines import accuracy_interval, preferred
 from llmguide.projects.acceptance import Criterion, above
-from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
+from llmguide.projects.learner_model import Decoding, Model
 from llmguide.projects.reward_model import MIN_ACCURACY, held_out_pairs
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from math import inf
 
 from llmguide.projects.acceptance import Criterion, above, below
-from llmguide.projects.adapters import Decoding, Model
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.assignments.reward_model import lowest_accuracy
+from llmguide.projects.learner_model import Decoding, Model
 from llmguide.projects.rlhf.data import Plan, splits
 from llmguide.projects.rlhf.evaluation import N_PROMPTS, distinct_2, raters_of_words, win_rate_of
 from llmguide.projects.rlhf.project import MIN_ACCURACY, RATERS, diverse

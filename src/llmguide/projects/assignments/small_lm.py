@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.projects.acceptance import Criterion, below
-from llmguide.projects.adapters import Decoding, Model, bits
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
+from llmguide.projects.learner_model import Decoding, Model, bits
 from llmguide.projects.small_lm.evaluation import HELD_OUT_CHARACTERS, texts_of
 from llmguide.projects.small_lm.project import MAX_ERROR, lossless, predicted
 

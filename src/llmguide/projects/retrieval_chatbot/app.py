@@ -25,7 +25,7 @@ from llmguide.projects.webapp.generators import Generator, ModelRequest
 from llmguide.projects.webapp.web import App
 from llmguide.runs.chat_model import open_chat
 from llmguide.runs.options import ModelSource
-from llmguide.runs.writer import pieces
+from llmguide.runs.text_generation import pieces
 
 LONGEST_QUESTION = 500  # characters
 LONGEST_ANSWER = 200  # tokens

@@ -13,7 +13,7 @@ from tornado.iostream import StreamClosedError
 
 from llmguide.projects.webapp.forms import Form, RefusedError
 from llmguide.projects.webapp.generators import ModelRequest
-from llmguide.server.server import Guarded, bearer
+from llmguide.site_server.server import Guarded, bearer
 
 if TYPE_CHECKING:
     from llmguide.projects.webapp.web import AppServer

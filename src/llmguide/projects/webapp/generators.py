@@ -15,7 +15,7 @@ from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
 from llmguide.runs.folder import load_run
-from llmguide.runs.writer import pieces, until_stop
+from llmguide.runs.text_generation import pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
 ModelRequest = Request | Completion

@@ -11,7 +11,7 @@ An application is an `App`, which prepares the requests to the model, and a stat
 | ``POST /api/answers`` | streams an answer as server-sent events: begun, text ..., ended |
 | ``POST /api/answers/ID/verdict`` | stores a thumb up or down |
 
-A piece of an answer is stored before it is sent. As in ``llmguide serve`` (`llmguide.server.server`), a
+A piece of an answer is stored before it is sent. As in ``llmguide serve`` (`llmguide.site_server.server`), a
 request must come from this machine, with the exact address as its host, and from no page of another origin.
 Everything under ``/api`` and ``/v1`` also needs the application's token (`llmguide.projects.webapp.access`)
 in an ``Authorization: Bearer`` header, so other users and programs of this machine can neither read nor
@@ -35,7 +35,7 @@ from llmguide.projects.webapp.api import POLICY, Api, PreparedRequest, Streaming
 from llmguide.projects.webapp.forms import Form, RateLimit, RefusedError
 from llmguide.projects.webapp.generators import Generator
 from llmguide.projects.webapp.store import Store, UnavailableError
-from llmguide.server.server import File, Loopback
+from llmguide.site_server.server import File, Loopback
 
 P = ParamSpec("P")
 T = TypeVar("T")

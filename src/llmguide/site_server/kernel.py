@@ -1,8 +1,8 @@
 """The kernel of ``llmguide serve``: a process that runs the cells of one tab, with messages as JSON lines.
 
 It runs the site's session.py, which also runs the cells in the browser, so both print the same. When its
-input ends, the process ends and its folder is deleted; `llmguide.server.supervisor` describes which processes
-started by cells end with it.
+input ends, the process ends and its folder is deleted; `llmguide.site_server.supervisor` describes which
+processes started by cells end with it.
 """
 
 import _thread
@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
 
-from llmguide.server.supervisor import SUPERVISED, supervise
+from llmguide.site_server.supervisor import SUPERVISED, supervise
 
 # of the site's archive; torch and llmguide are installed here
 SHARED = ("session.py", "site_tools/", "docs/")

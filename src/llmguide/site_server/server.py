@@ -9,8 +9,8 @@ A kernel runs any code that it receives, so access must be restricted. A request
 - for a kernel, it carries the token, which other users and programs of this machine do not have. It is sent
   as a WebSocket subprotocol, because a page cannot set a header there, and a URL would be logged and stored.
 
-Nothing is stored: when a tab closes, its kernel ends and its folder is deleted. `llmguide.server.supervisor`
-describes which processes started by cells end with it.
+Nothing is stored: when a tab closes, its kernel ends and its folder is deleted.
+`llmguide.site_server.supervisor` describes which processes started by cells end with it.
 
 All programs that have ever served an address share the browser's storage for it. Stored code runs on a kernel
 only after the reader has confirmed it (runtime/stored_edits.js). A service worker that another program has
@@ -38,7 +38,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from llmguide.server.supervisor import SUPERVISED
+from llmguide.site_server.supervisor import SUPERVISED
 
 HOST = "127.0.0.1"
 KERNEL_PATH = "/llmguide-kernel"
@@ -230,7 +230,7 @@ class _Kernel(Guarded, WebSocketHandler):
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "llmguide.server.kernel",
+            "llmguide.site_server.kernel",
             self.site,
             cwd=self.folder.name,
             env=os.environ
