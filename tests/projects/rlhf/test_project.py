@@ -17,10 +17,13 @@ from llmguide.projects.rlhf import evaluation
 from llmguide.projects.rlhf import project as rlhf
 from llmguide.projects.rlhf.data import Plan, cut, splits
 from llmguide.projects.rlhf.evaluation import (
+    N_BEST,
+    best_of_n,
     completions_of,
     distinct_2,
     lexicon,
     measure,
+    measure_best_of_n,
     prompt_ids,
     win_rate_of,
 )
@@ -134,6 +137,39 @@ def test_a_policy_compared_with_itself_wins_half_of_the_time(finished):
     again, _ = completions_of(reference, reference, tokenizer, prompts, plan.max_new_tokens, seed=0)
     assert again == texts
     assert win_rate_of([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]).score == 0.5
+
+
+def test_best_of_n_keeps_the_completion_that_the_rater_prefers(finished):
+    plan, (policy, tokenizer) = plan_of(Plan, finished), load_run(finished / "sft")
+    prompts = splits(plan, 0).prompts[:20]
+    rated = []
+
+    def rate(texts):
+        rated.extend(texts)
+        return [float(len(text)) for text in texts]
+
+    best = best_of_n(policy, tokenizer, prompts, plan, rate, seed=0)
+    assert len(best) == len(prompts) == len(rated) / N_BEST
+    for i, (prompt, text) in enumerate(zip(prompts, best, strict=True)):
+        completions = rated[N_BEST * i : N_BEST * (i + 1)]
+        assert all(completion.startswith(prompt) for completion in completions)
+        assert text in completions
+        assert len(text) == max(map(len, completions))
+    assert len(set(rated)) > len(prompts)
+
+
+def test_best_of_n_beats_the_sft_policy_and_ppo_gains_less_against_it(finished, results):
+    found = results(finished)
+    for rater, wins in found["policies"]["ppo-1.2"]["wins"].items():
+        assert found["best_of_n"]["wins"][rater]["low"] > 0.5, rater
+        assert found["best_of_n"]["ppo_wins"][rater]["score"] < wins["score"], rater
+
+
+def test_a_policy_that_is_the_sft_policy_loses_against_best_of_n(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    shutil.copytree(copy / "sft", copy / "ppo-1.2", dirs_exist_ok=True)
+    found = measure_best_of_n(copy, splits(plan_of(Plan, copy), 0), seed=0)
+    assert found["ppo_wins"]["reward"]["high"] < 0.5
 
 
 def test_the_evaluating_raters_share_no_text_with_what_ppo_follows(finished):

@@ -13,7 +13,7 @@ from llmguide.data.fetch import fetch_package
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.evaluation.metrics import Interval, win_rate
 from llmguide.post_training.preferences.baselines import Scorer, accuracy_interval, bag_of_words, preferred
-from llmguide.post_training.rl.rollout import completion_logprobs
+from llmguide.post_training.rl.rollout import Rollout, completion_logprobs
 from llmguide.projects.generation import sample_rollouts
 from llmguide.projects.pretrained import open_pretrained
 from llmguide.projects.reward_model import open_reward_model, score, sides
@@ -21,6 +21,8 @@ from llmguide.projects.rlhf.data import Plan, Splits
 from llmguide.projects.run import plan_of
 
 N_PROMPTS = 500  # prompts that the policies are compared on
+N_BEST = 4  # completions of the SFT policy that best-of-n chooses from
+N_BEST_PROMPTS = 100  # prompts on which PPO is compared with best-of-n, others for each seed
 N_SHOWN = 4  # completions of each policy in the record
 
 Raters = dict[str, Callable[[list[str]], list[float]]]
@@ -92,6 +94,77 @@ def measure(folder: Path, data: Splits, *, seed: int, only: Sequence[float] | No
     return {"n_asked": len(texts), "policies": policies, "spread": spread, "answers": samples}
 
 
+def measure_best_of_n(folder: Path, data: Splits, *, seed: int) -> dict[str, Any]:
+    """Compare best-of-n with the SFT policy, and the first PPO policy with best-of-n, on held-out prompts.
+
+    Args:
+        folder: Run folder.
+        data: Texts of the run.
+        seed: Seed of the run, which also chooses the prompts, so that the seeds of a project can be pooled.
+
+    Returns:
+        The fraction of prompts on which each rater prefers the first system to the second.
+    """
+    plan = plan_of(Plan, folder)
+    raters, pool = _raters(folder, data), data.prompts[:N_PROMPTS]
+    n = min(N_BEST_PROMPTS, len(pool))
+    prompts = [pool[(seed * n + i) % len(pool)] for i in range(n)]
+    sft, tokenizer = open_pretrained(folder / "sft")
+    ppo, _ = open_pretrained(folder / policy_name(plan.kl_coefs[0]))
+    first = 1000 * seed + 500  # `measure` uses the seeds below
+    systems = {
+        "best": best_of_n(sft, tokenizer, prompts, plan, raters["reward"], seed=first),
+        "sft": _sample(sft, tokenizer, prompts, plan, seed=first + 1),
+        "ppo": _sample(ppo, tokenizer, prompts, plan, seed=first + 2),
+    }
+    wins: dict[str, Any] = {"wins": {}, "ppo_wins": {}}
+    for rater, rate in raters.items():
+        scores = {name: rate(texts) for name, texts in systems.items()}
+        wins["wins"][rater] = win_rate_of(scores["best"], scores["sft"])._asdict()
+        wins["ppo_wins"][rater] = win_rate_of(scores["ppo"], scores["best"])._asdict()
+    return {"n": N_BEST, "n_asked": n, **wins}
+
+
+def best_of_n(
+    policy: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    plan: Plan,
+    rate: Callable[[list[str]], list[float]],
+    *,
+    seed: int,
+) -> list[str]:
+    """Sample `N_BEST` completions of each prompt, and keep the one with the highest score.
+
+    Args:
+        policy: Decoder to sample from.
+        tokenizer: Tokenizer of the policy.
+        prompts: Prompts.
+        plan: Plan of the run, with the lengths of prompts and completions.
+        rate: Rater that chooses, a function from whole texts to scores.
+        seed: Seed of the sampled completions.
+
+    Returns:
+        Each prompt with its best completion.
+    """
+    repeated = [prompt for prompt in prompts for _ in range(N_BEST)]
+    texts = _sample(policy, tokenizer, repeated, plan, seed=seed)
+    scored = list(zip(rate(texts), texts, strict=True))
+    return [max(scored[i : i + N_BEST])[1] for i in range(0, len(scored), N_BEST)]
+
+
+def _sample(policy: Any, tokenizer: Any, prompts: Sequence[str], plan: Plan, *, seed: int) -> list[str]:
+    """Sample a completion of each prompt, and return the prompts with their completions."""
+    ids, end_id = (
+        [prompt_ids(tokenizer, prompt, plan) for prompt in prompts],
+        tokenizer.special_tokens[END_OF_TEXT],
+    )
+    completions: list[str] = []
+    for answers in sample_rollouts(policy, ids, plan.max_new_tokens, end_id=end_id, seed=seed):
+        completions += _decode(tokenizer, answers)
+    return [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
+
+
 def completions_of(
     policy: Any,
     reference: Any,
@@ -116,9 +189,15 @@ def completions_of(
         nll += (-reference_logprobs.sum(dim=1) / answers.mask.sum(dim=1)).tolist()
         length += answers.mask.sum(dim=1).tolist()
         ended += answers.ended.tolist()
-        rows = range(len(answers.ids))
-        texts += [tokenizer.decode([i for i in answers.completion(row) if i != end_id]) for row in rows]
+        texts += _decode(tokenizer, answers)
     return texts, {"kl": fmean(kl), "surprise": fmean(nll), "length": fmean(length), "ended": fmean(ended)}
+
+
+def _decode(tokenizer: Any, answers: Rollout) -> list[str]:
+    """Return the text of each completion, without the end token."""
+    end_id = tokenizer.special_tokens[END_OF_TEXT]
+    rows = (answers.completion(row) for row in range(len(answers.ids)))
+    return [tokenizer.decode([i for i in row if i != end_id]) for row in rows]
 
 
 def distinct_2(texts: Sequence[str]) -> float:

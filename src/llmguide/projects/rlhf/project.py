@@ -1,15 +1,15 @@
 r"""Project: reinforcement learning from human feedback, from fine-tuning to evaluation.
 
 A small decoder, or a pretrained base with LoRA, is fine-tuned to complete film review snippets from their
-first words. A reward model learns
-from half of the snippets, and half of their raters, which of two is the more positive. PPO trains the policy
-to maximize its reward, with several KL coefficients,
+first words. A reward model learns from half of the snippets, and half of their raters, which of two is the
+more positive. PPO trains the policy to maximize its reward, with several KL coefficients,
 
 $$\max_\pi\; \mathbb{E}_{y \sim \pi}\Big[r(x, y) - \beta \log \frac{\pi(y \mid x)}{\pi_0(y \mid x)}\Big]$$
 
-and the result is scored by raters that PPO was not trained on, from near to far: a second reward model,
-trained on the other snippets and the other raters; a bag-of-words Bradley-Terry model of the same data;
-and a lexicon whose words people rated one by one, which no model has read.
+and the result is compared with the fine-tuned policy and with the best of four of its completions, by raters
+that PPO was not trained on, from near to far: a second reward model, trained on the other snippets and the
+other raters; a bag-of-words Bradley-Terry model of the same data; and a lexicon whose words people rated one
+by one, which no model has read.
 
 References: Ouyang et al. 2022, arXiv:2203.02155 (the pipeline); Stiennon et al. 2020, arXiv:2009.01325
 (reward against divergence); Gao et al. 2022, arXiv:2210.10760 (gold and proxy reward models); Hutto & Gilbert
@@ -33,7 +33,13 @@ from llmguide.projects.ppo import ppo_curves, ppo_stage, scored_at_end
 from llmguide.projects.pretrained import ADAPTER_TRAINING, adapt, open_pretrained
 from llmguide.projects.reward_model import open_reward_model, train_reward_model
 from llmguide.projects.rlhf.data import Plan, Splits, splits
-from llmguide.projects.rlhf.evaluation import accuracies, measure, policy_name, prompt_ids
+from llmguide.projects.rlhf.evaluation import (
+    accuracies,
+    measure,
+    measure_best_of_n,
+    policy_name,
+    prompt_ids,
+)
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
 from llmguide.runs.chat_model import merged
@@ -70,7 +76,10 @@ def project(run: Run) -> None:
     for name, policy in results["policies"].items():
         wins = "  ".join(f"{rater} {rate['score']:.1%}" for rater, rate in policy["wins"].items())
         say(f"{name:10} KL {policy['kl']:5.1f} nats; win rate against the SFT policy: {wins or '-'}")
-    run.finish(sft | {"accuracy": accuracy} | results, curves)
+    best = run.stage("best_of_n", lambda: measure_best_of_n(run.output, data, seed=run.seed))
+    wins = "  ".join(f"{rater} {rate['score']:.1%}" for rater, rate in best["ppo_wins"].items())
+    say(f"win rate of {policy_name(plan.kl_coefs[0])} against the best of {best['n']} by SFT: {wins}")
+    run.finish(sft | {"accuracy": accuracy} | results | {"best_of_n": best}, curves)
 
 
 def check(folder: Path) -> list[Criterion]:
