@@ -170,7 +170,9 @@ def test_without_scripts_the_page_is_code_and_stored_output(browser: Browser) ->
         context.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(DESKTOP, "dark"), pytest.param(PHONE, "light", marks=pytest.mark.nightly)]
+)
 def test_cells_are_accessible_in_every_state(browser: Browser, width: int, scheme: str) -> None:
     with serving() as host, window(browser, width, scheme) as context:
         page, problems = open_page(context, host, PLAIN)

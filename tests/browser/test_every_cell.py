@@ -21,10 +21,10 @@ PAGES = json.loads(WITH_CELLS.read_text(encoding="utf-8")) if WITH_CELLS.is_file
 MOST = 8
 
 
-def sixth(names: Sequence[str], part: int) -> list[Any]:
-    """One name in six for `make test`, all for each night."""
+def one_in(n: int, names: Sequence[str], start: int) -> list[Any]:
+    """One name in n for `make test`, all for each night."""
     return [
-        name if number % 6 == part else pytest.param(name, marks=pytest.mark.nightly)
+        name if number % n == start else pytest.param(name, marks=pytest.mark.nightly)
         for number, name in enumerate(names)
     ]
 
@@ -53,7 +53,7 @@ def press_cells(browser: Browser, name: str, most: float) -> None:
     assert not wrong + problems, "\n".join(wrong + problems)
 
 
-@pytest.mark.parametrize("name", sixth(PAGES, 0))
+@pytest.mark.parametrize("name", one_in(6, PAGES, 0))
 def test_the_first_cells_give_their_stored_outputs(browser: Browser, name: str) -> None:
     press_cells(browser, name, MOST)
 

@@ -167,7 +167,9 @@ def test_without_scripts_hints_and_solution_are_there(browser: Browser, site_url
     context.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [pytest.param(DESKTOP, "light", marks=pytest.mark.nightly), (PHONE, "dark")]
+)
 def test_exercises_are_open_to_everyone(browser: Browser, site_url: str, width: int, scheme: str) -> None:
     with window(browser, width, scheme) as context:
         page = context.new_page()

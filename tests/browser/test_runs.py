@@ -16,7 +16,7 @@ from tests.browser.cells import (
     write,
 )
 from tests.browser.host import serving
-from tests.browser.test_every_cell import MOST, PAGES, sixth
+from tests.browser.test_every_cell import MOST, PAGES, one_in
 from tests.browser.windows import DESKTOP, window
 
 pytestmark = pytest.mark.browser
@@ -26,7 +26,7 @@ TABLES = "projects/small-lm"  # Python alone, tables and figures
 REPRESENTATIVE = [PLAIN, FIGURES, TABLES]
 OTHERS = [pytest.param(name, marks=pytest.mark.nightly) for name in PAGES if name not in REPRESENTATIVE]
 # Beside the first cells of a page (test_every_cell.py).
-LAST, MIDDLE = sixth(PAGES, 2), sixth(PAGES, 4)
+LAST, MIDDLE = one_in(12, PAGES, 2), one_in(12, PAGES, 8)
 LITTLE = 2  # seconds, as MOST
 
 
