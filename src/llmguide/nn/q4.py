@@ -44,7 +44,6 @@ except ImportError:
 
 BLOCK = 32  # weights that share a scale and a zero point
 ROWS = 4096  # of a large matrix that are dequantized at once
-LARGE = 200.0  # inputs above it, up to 3000 at the first token, would take the 16 bits of their block
 
 
 @lru_cache(maxsize=4)
@@ -117,10 +116,7 @@ class Q4Linear(nn.Module):
     def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
         """Multiply by the dequantized weight, some rows of it at a time, or call the kernel of the tab."""
         if kernel and x.shape[-1:] == (self.in_features,) and not torch.is_grad_enabled():
-            large = x.abs() > LARGE
-            if not large.any():
-                return self.prepared()(x)
-            return self.prepared()(x.masked_fill(large, 0.0)) + self.prepared()(x.masked_fill(~large, 0.0))
+            return self.prepared()(x)
         apply: Any = _DequantizedProduct.apply  # torch leaves it untyped
         out: Tensor = apply(x, self)
         return out

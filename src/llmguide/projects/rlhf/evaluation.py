@@ -155,10 +155,8 @@ def best_of_n(
 
 def _sample(policy: Any, tokenizer: Any, prompts: Sequence[str], plan: Plan, *, seed: int) -> list[str]:
     """Sample a completion of each prompt, and return the prompts with their completions."""
-    ids, end_id = (
-        [prompt_ids(tokenizer, prompt, plan) for prompt in prompts],
-        tokenizer.special_tokens[END_OF_TEXT],
-    )
+    ids = [prompt_ids(tokenizer, prompt, plan) for prompt in prompts]
+    end_id = tokenizer.special_tokens[END_OF_TEXT]
     completions: list[str] = []
     for answers in sample_rollouts(policy, ids, plan.max_new_tokens, end_id=end_id, seed=seed):
         completions += _decode(tokenizer, answers)
