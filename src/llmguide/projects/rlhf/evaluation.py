@@ -139,7 +139,7 @@ def best_of_n(
     Args:
         policy: Decoder to sample from.
         tokenizer: Tokenizer of the policy.
-        prompts: Prompts.
+        prompts: Beginnings of texts, each completed `N_BEST` times.
         plan: Plan of the run, with the lengths of prompts and completions.
         rate: Rater that chooses, a function from whole texts to scores.
         seed: Seed of the sampled completions.
