@@ -20,6 +20,13 @@ def test_layers_are_joined_once_until_their_memory_changes():
     assert torch.equal(again.weight, torch.cat([layer.weight for layer in layers]))
 
 
+def test_joined_layers_are_precise_if_one_is():
+    layers = [Q4Linear(*quantize_q4(torch.randn(rows, 64))) for rows in (3, 5)]
+    layers[1].is_precise = True
+    assert stack_q4(layers).is_precise
+    assert not stack_q4(layers[:1]).is_precise
+
+
 def test_joined_layers_share_the_memory_of_the_whole():
     layers = [Q4Linear(*quantize_q4(torch.randn(rows, 64))) for rows in (3, 5)]
     weights = [layer.weight for layer in layers]

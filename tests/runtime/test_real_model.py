@@ -85,11 +85,7 @@ def test_twenty_prompts_go_on_as_in_transformers():
         assert (native - theirs).abs().max() <= 1e-4
         apart.append((torch.tensor(in_tab) - theirs[:, ::512]).abs().amax(-1))
     assert not different, "\n".join(different)
-    # A few positions amplify the rounding of inputs to 16 bits, most of it in keys and values of the first
-    # blocks: at no more than 3 of 5,292 were the logits more than 0.01 apart, at one of them 0.08.
-    distances = torch.cat(apart)
-    assert distances.max() <= 0.1
-    assert (distances > 1e-2).float().mean() <= 1 / 1000
+    assert torch.cat(apart).max() <= 1e-2
 
 
 TRAINED = f"""

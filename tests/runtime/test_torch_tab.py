@@ -76,7 +76,8 @@ for shapes in json.loads(given):
             different.append([name, *shapes])
 json.dumps(different)
 """
-# The largest error of a product, relative to the bound of rounding each input to 16 bits of its block's largest.
+# The largest error of a product, relative to the bound of rounding each input to 16 bits of the largest of 16, and of a
+# precise layer, what is left of it to 16 bits again.
 Q4_ERRORS = """
 import json
 import torch
@@ -84,16 +85,22 @@ from llmguide.nn import q4
 assert q4.kernel
 
 
-def error(tokens, blocks, rows):
+PART = 16
+
+
+def error(tokens, blocks, rows, is_precise):
     x = torch.randn(tokens, blocks * q4.BLOCK)
     x[:, 5] *= 1000  # outliers, as in the residual stream
     x[0] = 0
     layer = q4.Q4Linear(*q4.quantize_q4(torch.randn(rows, blocks * q4.BLOCK)))
+    layer.is_precise = is_precise
     weight = layer.weight.double()
     with torch.no_grad():  # otherwise the weights are dequantized
         difference = layer(x).double() - x.double() @ weight.T
-    largest = x.double().abs().unflatten(1, (-1, q4.BLOCK)).amax(2)
-    bound = largest @ weight.abs().unflatten(1, (-1, q4.BLOCK)).sum(2).T / 2 / 32767
+    largest = x.double().abs().unflatten(1, (-1, PART)).amax(2)
+    bound = largest @ weight.abs().unflatten(1, (-1, PART)).sum(2).T / 2 / 32767
+    if is_precise:
+        bound /= 2 * 32767
     of_sums = 1e-6 * (x.double().abs() @ weight.abs().T)  # in float32
     return (difference.abs() / (bound + of_sums + 1e-30)).max().item()
 
@@ -202,7 +209,8 @@ def test_products_of_the_kernel_have_the_bits_of_numpy():
 @needs_numpy
 def test_products_with_4_bit_weights_are_those_with_the_dequantized_ones():
     shapes = [(1, 1, 1), (9, 1, 3), (2, 18, 9), (4, 3, 5), (15, 18, 64), (9, 48, 33), (131, 2, 6)]
-    errors = in_pyodide(Q4_ERRORS, shapes, KERNELS)
+    cases = [(*shape, is_precise) for is_precise in (False, True) for shape in shapes]
+    errors = in_pyodide(Q4_ERRORS, cases, KERNELS)
     assert 0 < max(errors) < 1
 
 

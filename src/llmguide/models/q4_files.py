@@ -26,6 +26,7 @@ from llmguide.models.llama import Llama
 from llmguide.nn.q4 import Q4Embedding, Q4Linear
 
 PARTS = ("codes", "scales", "zeros", "row_scales")
+PRECISE = ("blocks.0.", "blocks.1.")  # later blocks amplify the rounding errors of these
 DTYPES = {"U8": np.uint8, "I16": np.int16, "F32": np.float32}
 
 
@@ -44,6 +45,8 @@ def load_q4(folder: Path, config: ModelConfig) -> Llama:
         tensors |= read_safetensors(path)
     names = [name.removesuffix(".codes") for name in tensors if name.endswith(".codes")]
     layers = {name: Q4Linear(*(tensors.pop(f"{name}.{part}") for part in PARTS)) for name in names}
+    for name, layer in layers.items():
+        layer.is_precise = name.startswith(PRECISE)
 
     # One block, 2 channels wide, and one token are all that is drawn at random before it is replaced.
     sizes = {"n_layers": 1, "vocab_size": 1, "d_model": 2, "d_ff": 1}

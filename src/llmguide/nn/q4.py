@@ -15,9 +15,10 @@ This is Q4_1 of llama.cpp with scales of 8 bits instead of 16. Codes are packed 
 is 8 words, and weight ``8 k + j`` is nibble ``k`` of word ``j``. So a block is one SIMD register, and each
 shift of it makes 8 neighboring weights.
 
-In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits. Where gradients are
-recorded it multiplies in float32 instead, by rows that q4_rows.ts dequantizes. Outside the tab, generation in
-bfloat16 calls torch's kernel for 4-bit weights (`llmguide.nn._int4`).
+In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits. A precise layer calls it
+again, with what the rounding left of them. Where gradients are recorded it multiplies in float32 instead, by
+rows that q4_rows.ts dequantizes. Outside the tab, generation in bfloat16 calls torch's kernel for 4-bit
+weights (`llmguide.nn._int4`).
 
 A matrix whose rows are not equally important, such as an embedding, may store the rounding errors of its
 first rows as a second matrix in 4 bits. Leaves out: training the weights.
@@ -89,6 +90,7 @@ class Q4Linear(nn.Module):
         self.register_buffer("row_scales", row_scales)
         self.correction = correction
         self.bias = None
+        self.is_precise = False  # multiplies in the tab with inputs of 32 bits instead of 16
         self.stack: tuple[
             Q4Linear, ...
         ] = ()  # what `stack_q4` made of it and others; a tuple is no submodule
@@ -129,15 +131,25 @@ class Q4Linear(nn.Module):
         places = [tensor.data_ptr() for tensor in weights]
         D_in, D_out, n_blocks = self.in_features, self.out_features, self.codes.shape[1]
         correction = None if self.correction is None else self.correction.prepared()
+        is_precise = self.is_precise
 
         def multiply(x: Float[Tensor, "*batch D_in"], _: Any = weights) -> Float32[Tensor, "*batch D_out"]:
             # the weights are an argument so that they stay in their places
             x = x.float().contiguous()
             n = x.numel() // D_in
-            y = torch.empty(*x.shape[:-1], D_out)
             eights = (min(n, 64) + 7) // 8  # of inputs that are in 16 bits at the same time
-            scratch = _scratch((68 + 136 * eights) * n_blocks + 80)
-            kernel(x.data_ptr(), n, n_blocks, D_out, *places, y.data_ptr(), scratch.data_ptr())
+            scratch = _scratch((68 + 144 * eights) * n_blocks + 80)
+
+            def product(x: Tensor, rest: int) -> Tensor:
+                y = torch.empty(*x.shape[:-1], D_out)
+                kernel(x.data_ptr(), n, n_blocks, D_out, *places, y.data_ptr(), scratch.data_ptr(), rest)
+                return y
+
+            if is_precise:
+                rest = torch.empty_like(x)
+                y = product(x, rest.data_ptr()) + product(rest, 0)
+            else:
+                y = product(x, 0)
             if correction is not None:
                 corrections = correction(x)
                 y[..., : corrections.shape[-1]] += corrections
@@ -222,6 +234,7 @@ def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
             return stacked
     buffers = zip(*(layer.buffers() for layer in layers), strict=True)
     stacked = Q4Linear(*(torch.cat(parts) for parts in buffers))
+    stacked.is_precise = any(layer.is_precise for layer in layers)
     for name, whole in stacked.named_buffers():
         for layer, part in zip(layers, torch.split(whole, sizes), strict=True):
             setattr(layer, name, part)
