@@ -81,7 +81,7 @@ check: .venv/ready node_modules/ready ## check one page: make check PAGE=docs/le
 	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
 	@failed=0; \
 	python -m site_tools.checks.lint $(PAGE) || failed=1; \
-	python -m site_tools.cells.pages $(if $(UPDATE),--write) $(PAGE) || failed=1; \
+	python -m site_tools.cells.run_pages $(if $(UPDATE),--write) $(PAGE) || failed=1; \
 	python -m site_tools.cells.check_in_tab $(PAGE) || failed=1; \
 	codespell $(PAGE) || failed=1; \
 	python -m site_tools.checks.prose $(PAGE); \
@@ -115,7 +115,7 @@ generated: .venv/ready node_modules/ready
 # Every cell in PyTorch and in the tab's runtime, and every peer.
 .PHONY: proved
 proved: generated
-	python -m site_tools.cells.pages
+	python -m site_tools.cells.run_pages
 	python -m site_tools.cells.check_in_tab
 	python -m site_tools.cells.parity
 

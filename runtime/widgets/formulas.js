@@ -56,7 +56,7 @@ export function nActiveParams(config) {
   return nParams(config) - blocks * (config.n_experts - config.n_experts_per_token) * oneFeedForward(config);
 }
 
-// ---- llmguide.costs.flops and scaling_laws ------------------------------------------------------------------------------
+// ---- llmguide.costs.flops, gpus and scaling_laws ------------------------------------------------------------------------
 
 export function trainingFlops(nParams, nTokens) {
   requirePositive({ parameters: nParams, tokens: nTokens });

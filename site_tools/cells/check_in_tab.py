@@ -46,7 +46,7 @@ from site_tools import CACHE, DOCS, ROOT, RUNTIME, figures, page_paths, write
 from site_tools.agreement import agree
 from site_tools.cells import tab_process
 from site_tools.cells.imports import hash_of_imports
-from site_tools.cells.pages import page_hash, record_path
+from site_tools.cells.run_pages import page_hash, record_path
 from site_tools.command_line import page_parser
 from site_tools.execution import PageError, execute, helpers, page_module
 from site_tools.fences import Fence

@@ -2,8 +2,8 @@
 
 A lab is written as ``docs/projects/labs/NAME.py``, in jupytext's percent format. Beside it is ``NAME.ipynb``,
 the same cells with their outputs. Readers download it, and mkdocs-jupyter makes it a page of the site.
-``python -m site_tools.cells.pages`` executes a lab when its code or the package has changed, and compares the
-outputs.
+``python -m site_tools.cells.run_pages`` executes a lab when its code or the package has changed, and compares
+the outputs.
 
 Cells may have these metadata:
 

@@ -130,7 +130,8 @@ def join() -> None:
     paths = [path for path in sorted(LEDGER.glob("*.jsonl")) if path != joined]
     new = [line for path in paths for line in path.read_text().splitlines()]
     records = [json.loads(path.read_text()) for path in PASSED.rglob("*.json")]
-    passed = {name.split(" ")[0] for record in records for name in record["tests"]}
+    present = [record for record in records if (ROOT / record["file"]).is_file()]
+    passed = {name.split(" ")[0] for record in present for name in record["tests"]}
     passed -= {json.loads(line)["test"] for line in new}
     lines = [line for line in before if json.loads(line)["test"] in passed] + new
     write(joined, "".join(f"{line}\n" for line in lines))

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from llmguide.config import ModelConfig
-from llmguide.costs import flops, linear_layers, memory, scaling_laws
+from llmguide.costs import flops, gpus, linear_layers, memory, scaling_laws
 from llmguide.presets import PRESETS
 from llmguide.tokenization.openai import load_encoding
 from site_tools import DOCS, GENERATED, generated_head
@@ -51,7 +51,7 @@ def tokens(text: str, encoding: str = "r50k_base") -> str:
 @cache
 def names() -> dict[str, Any]:
     """What an expression may use: the presets, and the package's functions on sizes, costs and tokens."""
-    modules = vars(flops) | vars(scaling_laws) | vars(memory) | vars(linear_layers)
+    modules = vars(flops) | vars(gpus) | vars(scaling_laws) | vars(memory) | vars(linear_layers)
     found = {name: value for name, value in modules.items() if not name.startswith("_")}
     return found | {
         "math": math,

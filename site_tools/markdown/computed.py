@@ -48,7 +48,7 @@ class _FoldCode(Preprocessor):
             first = next((i for i in range(fence.end, len(lines)) if lines[i].strip()), -1)
             if first < 0 or lines[first].strip() != "<!-- output -->":
                 raise ValueError(
-                    f"no output; run python -m site_tools.cells.pages --write on it:\n{fence.code}"
+                    f"no output; run python -m site_tools.cells.run_pages --write on it:\n{fence.code}"
                 )
             last = next(i for i in range(first, len(lines)) if lines[i].strip() == "<!-- /output -->")
             code = [f"    {line}" if line else "" for line in lines[fence.start : fence.end]]

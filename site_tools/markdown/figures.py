@@ -48,7 +48,9 @@ class _Figures(Treeprocessor):
             raise ValueError(f"the figure {source} has no alt text")
         path = self.docs / _FOLDER / source.partition(_FOLDER)[2]
         if not path.is_file():
-            raise ValueError(f"the figure {path} does not exist; python -m site_tools.cells.pages draws it")
+            raise ValueError(
+                f"the figure {path} does not exist; python -m site_tools.cells.run_pages draws it"
+            )
         position = list(parent).index(paragraph)
         figure = Element("figure", {"class": "computed-figure"})
         figure.text = self.md.htmlStash.store(path.read_text(encoding="utf-8").strip())

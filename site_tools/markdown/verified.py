@@ -7,7 +7,7 @@ note.
 
 from typing import Any
 
-from site_tools.cells.pages import run_of
+from site_tools.cells.run_pages import run_of
 from site_tools.markdown import rewriting
 
 

@@ -77,10 +77,10 @@ from llmguide.post_training.rl.ppo_losses import ppo_value_loss as ppo_value_los
 # Preferences
 from llmguide.post_training.preferences.dpo import dpo_loss as dpo_loss
 from llmguide.post_training.preferences.dpo import sequence_logprob as sequence_logprob
-from llmguide.post_training.preferences.preference_losses import ipo_loss as ipo_loss
-from llmguide.post_training.preferences.preference_losses import kto_loss as kto_loss
-from llmguide.post_training.preferences.preference_losses import orpo_loss as orpo_loss
-from llmguide.post_training.preferences.preference_losses import simpo_loss as simpo_loss
+from llmguide.post_training.preferences.dpo_variants import ipo_loss as ipo_loss
+from llmguide.post_training.preferences.dpo_variants import kto_loss as kto_loss
+from llmguide.post_training.preferences.dpo_variants import orpo_loss as orpo_loss
+from llmguide.post_training.preferences.dpo_variants import simpo_loss as simpo_loss
 
 # Adapters
 from llmguide.post_training.adapters.lora_layer import Adapter as Adapter

@@ -4,8 +4,6 @@ import math
 import pytest
 import torch
 import transformers
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.parity import assert_parity
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,20 +11,13 @@ from llmguide.config import ModelConfig
 from llmguide.costs.flops import (
     attention_crossover,
     attention_share,
-    cost,
     forward_flops_per_token,
-    gpu_hours,
     mfu,
     training_flops,
 )
 from llmguide.presets import PRESETS
 
 A100, H100 = 312e12, 989e12
-
-
-def close(value: float, digits: int = 3) -> object:
-    """Equal to a number known to this many significant digits."""
-    return pytest.approx(value, rel=0.5 * 10 ** (1 - digits))
 
 
 # Training compute, by hand and against published runs
@@ -45,7 +36,7 @@ def close(value: float, digits: int = 3) -> object:
     ],
 )
 def test_training_flops_of_published_runs(n_params, n_tokens, flops):
-    assert training_flops(n_params, n_tokens) == close(flops)
+    assert training_flops(n_params, n_tokens) == pytest.approx(flops, rel=5e-3)  # three digits
 
 
 @pytest.mark.parametrize(
@@ -73,24 +64,6 @@ def test_mfu_that_counts_attention(name, hours, utilization):
     parts = forward_flops_per_token(config, 4096)
     flops = training_flops(config.n_params(), 2e12) + 3 * (parts["scores"] + parts["values"]) * 2e12
     assert mfu(flops, hours, peak_flops=A100) == pytest.approx(utilization, abs=0.0006)
-
-
-def test_gpt_3_on_v100s_is_the_estimate_that_made_the_news():
-    """355 years of one V100 at 28 TFLOP/s, 1.50 dollars an hour, 4.6 million dollars (Lambda, 2020)."""
-    v100 = {"peak_flops": 28e12, "utilization": 1.0}
-    assert gpu_hours(3.14e23, **v100) / (24 * 365) == close(355.6)
-    assert cost(3.14e23, **v100, price_per_hour=1.5) == close(4.67e6)
-
-
-@pytest.mark.parametrize(("utilization", "hours"), [(0.4, 0.70e6), (0.3, 0.93e6)])
-def test_gpt_3_on_a100s(utilization, hours):
-    assert gpu_hours(3.14e23, peak_flops=A100, utilization=utilization) == close(hours, 2)
-
-
-@given(st.floats(1e15, 1e26), st.floats(0.01, 1))
-def test_hours_and_utilization_are_inverse(flops, utilization):
-    hours = gpu_hours(flops, peak_flops=A100, utilization=utilization)
-    assert mfu(flops, hours, peak_flops=A100) == pytest.approx(utilization)
 
 
 # Forward FLOPs by part
@@ -224,8 +197,6 @@ def test_weights_cost_two_flops_each(name):
         (lambda: forward_flops_per_token(PRESETS["transformer-base"], 5), "encoder-decoder"),
         (lambda: attention_crossover(PRESETS["mistral-7b"]), "sliding_window=4096"),
         (lambda: mfu(1.0, 0.0, peak_flops=1.0), r"hours=0\.0"),
-        (lambda: gpu_hours(1.0, peak_flops=1.0, utilization=40.0), r"utilization=40\.0"),
-        (lambda: cost(1.0, peak_flops=1.0, utilization=0.4, price_per_hour=0.0), r"price_per_hour=0\.0"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -305,7 +305,7 @@ def test_code_of_a_table_is_folded_under_it(indent):
 
 
 def test_table_without_output_fails():
-    with pytest.raises(ValueError, match=r"no output; run python -m site_tools.cells.pages --write"):
+    with pytest.raises(ValueError, match=r"no output; run python -m site_tools.cells.run_pages --write"):
         convert("```{.python .table}\ntable(rows)\n```\n\nText.")
 
 
@@ -423,7 +423,9 @@ def test_figure_without_alt_text_fails(docs):
 
 
 def test_figure_that_was_not_drawn_fails(docs):
-    with pytest.raises(ValueError, match=r"v.svg does not exist; python -m site_tools.cells.pages draws it"):
+    with pytest.raises(
+        ValueError, match=r"v.svg does not exist; python -m site_tools.cells.run_pages draws it"
+    ):
         convert("![A](../assets/figures/learn/x/v.svg)", figures=docs)
 
 

@@ -1,4 +1,4 @@
-"""A lab's notebook says what its source says, and its page shows both; test_pages.py executes the labs."""
+"""A lab's notebook says what its source says, and its page shows both; test_run_pages.py executes labs."""
 
 import copy
 import json

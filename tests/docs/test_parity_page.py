@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from site_tools.cells import parity
@@ -26,12 +27,17 @@ def test_rows_of_all_files_are_read(tmp_path):
 def test_comparisons_of_tests_that_are_not_repeated_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "LEDGER", tmp_path / "parity")
     monkeypatch.setattr(parity, "PASSED", tmp_path / "passed")
-    (tmp_path / "parity").mkdir()
-    (tmp_path / "passed").mkdir()
+    monkeypatch.setattr(parity, "ROOT", tmp_path)
+    for folder in ("parity", "passed", "tests"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tests" / "test_masks.py").touch()
     repeated, left_out, deleted = (f"tests/test_masks.py::test_{name}" for name in "abc")
-    record = {"tests": {repeated: [], f"{left_out} b]": []}}
-    (tmp_path / "passed" / "test_masks.py.json").write_text(json.dumps(record))
-    first = [row(test=name, error=1.0) for name in (repeated, left_out, deleted)]
+    renamed = "tests/test_old_name.py::test_d"
+    passed = {"tests/test_masks.py": [repeated, f"{left_out} b]"], "tests/test_old_name.py": [renamed]}
+    for file, names in passed.items():
+        record = {"file": file, "tests": {name: [] for name in names}}
+        (tmp_path / "passed" / f"{Path(file).name}.json").write_text(json.dumps(record))
+    first = [row(test=name, error=1.0) for name in (repeated, left_out, deleted, renamed)]
     (tmp_path / "parity" / "1.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in first))
     join()
     assert read(tmp_path / "parity") == first

@@ -3,7 +3,7 @@
 import json
 
 from markdown import markdown
-from site_tools.cells import pages
+from site_tools.cells import run_pages
 from site_tools.markdown.verified import note
 
 PAGE = "# T\n\n```{.python .run}\n1 + 1\n```\n\n```{.text .output}\n2\n```\n"
@@ -22,9 +22,12 @@ RECORD = {
 
 def html(text, tmp_path, monkeypatch):
     """The page as the build makes it, after a run of PAGE."""
-    monkeypatch.setattr(pages, "CACHE", tmp_path)
+    monkeypatch.setattr(run_pages, "CACHE", tmp_path)
     (tmp_path / "pages").mkdir(exist_ok=True)
-    record = RECORD | {"code": pages.code_hash(PAGE, "docs/t.md"), "page": pages.page_hash(PAGE, "docs/t.md")}
+    record = RECORD | {
+        "code": run_pages.code_hash(PAGE, "docs/t.md"),
+        "page": run_pages.page_hash(PAGE, "docs/t.md"),
+    }
     (tmp_path / "pages" / "t.json").write_text(json.dumps(record))
     return markdown(
         text, extensions=["pymdownx.details", "pymdownx.superfences", "site_tools.markdown.verified"]
@@ -40,7 +43,7 @@ def test_the_note_says_what_ran(tmp_path, monkeypatch):
         "torch 2.13.0",
         "llmguide 0.1.0",
         "0123456789",
-        pages.code_hash(PAGE, "docs/t.md")[:12],
+        run_pages.code_hash(PAGE, "docs/t.md")[:12],
     ):
         assert part in page
 

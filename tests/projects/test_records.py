@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 from site_tools import DATA, DOCS
 from site_tools.cells.notebooks import notebook
-from site_tools.cells.pages import page_hash
+from site_tools.cells.run_pages import page_hash
 from site_tools.records import records
 
 from llmguide.projects import MODULES

@@ -11,7 +11,8 @@ from tests.runtime.node import WIDGETS, node
 
 from llmguide.config import ModelConfig
 from llmguide.costs import memory, scaling_laws
-from llmguide.costs.flops import forward_flops_per_token, gpu_hours, training_flops
+from llmguide.costs.flops import forward_flops_per_token, training_flops
+from llmguide.costs.gpus import gpu_hours
 from llmguide.costs.linear_layers import linear_shapes, lora_params, nf4_bits, quantized_bytes
 from llmguide.presets import PRESETS
 

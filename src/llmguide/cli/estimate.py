@@ -6,8 +6,8 @@ import tyro
 
 from llmguide.cli.model_argument import Count, Model, WholeCount
 from llmguide.costs import linear_layers, memory, scaling_laws
-from llmguide.costs.flops import cost, forward_flops_per_token, gpu_hours, training_flops
-from llmguide.costs.gpus import GPUS, GpuName
+from llmguide.costs.flops import forward_flops_per_token, training_flops
+from llmguide.costs.gpus import GPUS, GpuName, cost, gpu_hours
 from llmguide.presets import PRESETS
 from llmguide.runs.tables import Columns, Table, count, decimal, gigabytes, share, show
 

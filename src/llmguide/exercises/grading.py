@@ -45,7 +45,7 @@ CHAPTERS = (
     "sharding",
     "post_training",
     "sft_packing",
-    "comparisons",
+    "rewards_and_ratings",
     "divergences",
     "generalized_advantages",
     "group_advantages",

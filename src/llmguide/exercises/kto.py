@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
-from llmguide.post_training.preferences.preference_losses import kto_kl, kto_loss
+from llmguide.post_training.preferences.dpo_variants import kto_kl, kto_loss
 
 
 def kto(

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.post_training.preferences.dpo import dpo_loss
-from llmguide.post_training.preferences.preference_losses import ipo_loss, simpo_loss
+from llmguide.post_training.preferences.dpo_variants import ipo_loss, simpo_loss
 
 
 def _dpo(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,8 +22,8 @@ from llmguide.post_training.preferences.dpo import (
     preference_objective,
     sequence_logprob,
 )
+from llmguide.post_training.preferences.dpo_variants import ipo_loss, orpo_loss, simpo_loss
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair, pair_logprobs
-from llmguide.post_training.preferences.preference_losses import ipo_loss, orpo_loss, simpo_loss
 from llmguide.post_training.sft import completion
 from llmguide.training.config import TrainConfig
 from llmguide.training.train import train

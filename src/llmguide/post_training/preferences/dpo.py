@@ -17,7 +17,7 @@ $$\nabla L = -\beta\, \sigma(\hat r_l - \hat r_w) \left(\nabla \log \pi(y_w) - \
 
 References: Rafailov et al. 2023, arXiv:2305.18290, equations 4 to 7; label smoothing, "conservative DPO"
 (Mitchell 2023, https://ericmitchell.ai/cdpo.pdf). IPO, KTO, ORPO and SimPO:
-`llmguide.post_training.preferences.preference_losses`.
+`llmguide.post_training.preferences.dpo_variants`.
 
 Leaves out: divergences other than the KL divergence.
 
@@ -172,7 +172,7 @@ def preference_objective(
     """Make a loss for `llmguide.training.train.train` on a `PreferenceDataset`.
 
     Args:
-        loss: `dpo_loss` or another of `llmguide.post_training.preferences.preference_losses`, other arguments
+        loss: `dpo_loss` or another of `llmguide.post_training.preferences.dpo_variants`, other arguments
             bound with `functools.partial`.
         reference_model: Result of `make_reference_model`, run on every batch. None: the data set stores its
             log-probabilities (`PreferenceDataset.with_reference`), or the loss needs none (ORPO, SimPO).

@@ -1,4 +1,4 @@
-r"""IPO, KTO, ORPO and SimPO: four alternatives to DPO, as functions of log-probabilities.
+r"""Variants of DPO: the IPO, KTO, ORPO and SimPO losses, as functions of log-probabilities.
 
 | loss | data | reference model | log-probabilities |
 | --- | --- | --- | --- |

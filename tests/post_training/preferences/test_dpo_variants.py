@@ -11,14 +11,14 @@ from tests import trl_peer
 from tests.parity import assert_parity
 
 from llmguide.data.tokens.windows import IGNORE_INDEX
-from llmguide.post_training.preferences.pairs import pair_logprobs
-from llmguide.post_training.preferences.preference_losses import (
+from llmguide.post_training.preferences.dpo_variants import (
     ipo_loss,
     kto_kl,
     kto_loss,
     orpo_loss,
     simpo_loss,
 )
+from llmguide.post_training.preferences.pairs import pair_logprobs
 
 values = st.lists(st.tuples(*[st.floats(-50, -0.01)] * 4), min_size=1, max_size=6).map(
     lambda rows: torch.tensor(rows, dtype=torch.float64).T
@@ -67,14 +67,14 @@ def test_kto_against_trl(good, bad, is_good):
     loss, _ = kto_loss(policy, known, labels, kl, beta=0.4, good_weight=good, bad_weight=bad)
     loss.backward()
     of, against = (
-        "llmguide.post_training.preferences.preference_losses.kto_loss",
+        "llmguide.post_training.preferences.dpo_variants.kto_loss",
         "trl.KTOTrainer.compute_loss",
     )
     assert_parity(loss, theirs, of=of, against=against, atol=2e-6)
     assert_parity(
         kl,
         peer._metrics["eval"]["kl"][-1],
-        of="llmguide.post_training.preferences.preference_losses.kto_kl",
+        of="llmguide.post_training.preferences.dpo_variants.kto_kl",
         against=against,
         atol=1e-5,
     )
@@ -117,7 +117,7 @@ def test_orpo_against_trl():
     ours = orpo_loss(*means(model, concatenated(batch)), beta=0.5, nll=nll)
     ours.loss.backward()
     of, against = (
-        "llmguide.post_training.preferences.preference_losses.orpo_loss",
+        "llmguide.post_training.preferences.dpo_variants.orpo_loss",
         "trl.experimental.orpo.ORPOTrainer.compute_loss",
     )
     assert_parity(ours.loss, theirs, of=of, against=against, atol=2e-6)
@@ -133,7 +133,7 @@ def test_simpo_against_trl():
     ours = simpo_loss(*means(model, concatenated(batch)), beta=2.0, gamma=1.2)
     ours.loss.backward()
     of, against = (
-        "llmguide.post_training.preferences.preference_losses.simpo_loss",
+        "llmguide.post_training.preferences.dpo_variants.simpo_loss",
         "trl.experimental.cpo.CPOTrainer.compute_loss",
     )
     assert_parity(ours.loss, theirs, of=of, against=against, atol=2e-6)

@@ -1,4 +1,4 @@
-"""Answers to exercises of comparisons, as a reader would write them; the tests grade each."""
+"""Answers to exercises of rewards and ratings, as a reader would write them; the tests grade each."""
 
 import math
 

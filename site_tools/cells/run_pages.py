@@ -7,9 +7,9 @@ code or what it imports changes (imports.py). Labs (labs.py) are executed and co
 
 Examples::
 
-    python -m site_tools.cells.pages                                   compare every page
-    python -m site_tools.cells.pages docs/learn/attention.md           compare one page
-    python -m site_tools.cells.pages --write docs/learn/attention.md   rewrite its outputs
+    python -m site_tools.cells.run_pages                                   compare every page
+    python -m site_tools.cells.run_pages docs/learn/attention.md           compare one page
+    python -m site_tools.cells.run_pages --write docs/learn/attention.md   rewrite its outputs
 """
 
 import contextlib
@@ -161,7 +161,7 @@ def _difference(path: Path, *, store: bool) -> str:
 
 def main() -> int:
     """Check or rewrite the pages named on the command line; 1 if any differs or fails."""
-    parser = page_parser("site_tools.cells.pages", __doc__)
+    parser = page_parser("site_tools.cells.run_pages", __doc__)
     parser.add_argument("--write", action="store_true", help="store new outputs in the pages")
     arguments = parser.parse_args()
     failed = 0
@@ -175,7 +175,8 @@ def main() -> int:
                 failed += 1
     if failed:
         print(
-            f"\n{failed} page(s) differ or fail; python -m site_tools.cells.pages --write PAGE stores output",
+            f"\n{failed} page(s) differ or fail; "
+            "python -m site_tools.cells.run_pages --write PAGE stores output",
             file=sys.stderr,
         )
     return 1 if failed else 0

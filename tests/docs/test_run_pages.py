@@ -8,7 +8,7 @@ import pytest
 from site_tools import CACHE, DOCS, ROOT, RUNTIME, page_paths
 from site_tools.agreement import agree
 from site_tools.cells import labs
-from site_tools.cells.pages import is_current
+from site_tools.cells.run_pages import is_current
 from site_tools.execution import PageError
 from site_tools.figures import figure, heatmap, tidy
 from site_tools.slots import run
@@ -19,7 +19,7 @@ PAGES = [*labs.paths(), *page_paths()]
 
 
 def program(*arguments):
-    command = [sys.executable, "-m", "site_tools.cells.pages", *arguments]
+    command = [sys.executable, "-m", "site_tools.cells.run_pages", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -1,4 +1,4 @@
-"""Exercises of comparisons: the losses of reward models, and ratings of a tournament."""
+"""Exercises on the Bradley-Terry model: the losses of reward models, and ratings of a tournament."""
 
 import math
 from functools import partial
