@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from llmguide.config import LinearScaling, LongRopeScaling, ModelConfig
+from llmguide.config import ModelConfig
 from llmguide.presets import PRESETS
+from llmguide.rope_scaling import LinearScaling, LongRopeScaling
 from tests.parity import assert_parity
 
 SMALL = {"vocab_size": 11, "context_length": 5, "n_layers": 2, "d_model": 12, "n_heads": 6}

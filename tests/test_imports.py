@@ -8,7 +8,7 @@ import pytest
 from site_tools.content.reference import FOLDERS, PACKAGE
 
 # modules beside the folders, which every folder may import
-ROOTS = ("arguments", "config", "extras", "files", "presets")
+ROOTS = ("arguments", "config", "extras", "files", "presets", "rope_scaling")
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")

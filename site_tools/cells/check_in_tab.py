@@ -82,7 +82,7 @@ def measure(path: Path) -> list[dict[str, Any]]:
 
 def _measure(path: Path) -> list[dict[str, Any]]:
     environment = os.environ | {
-        "PYTHONPATH": f"{RUNTIME}{os.pathsep}{ROOT}",
+        "PYTHONPATH": os.pathsep.join(map(str, (RUNTIME, ROOT / "src", ROOT))),
         "OMP_NUM_THREADS": "1",
         "LLMGUIDE_DATA": "",  # neither copies of corpora nor earlier downloads
         "LLMGUIDE_MODELS": str(CACHE / "models"),

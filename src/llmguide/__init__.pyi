@@ -17,9 +17,9 @@ from llmguide.models import save as save
 from llmguide.runs.resolve import load as load
 
 # Attention and positions
-from llmguide.nn.attention import MultiHeadAttention as MultiHeadAttention
 from llmguide.nn.attention import attention as attention
 from llmguide.nn.attention import fast_attention as fast_attention
+from llmguide.nn.multi_head_attention import MultiHeadAttention as MultiHeadAttention
 from llmguide.nn.kv_cache import KVCache as KVCache
 from llmguide.nn.masks import causal_mask as causal_mask
 from llmguide.nn.masks import sliding_window_mask as sliding_window_mask

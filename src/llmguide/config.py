@@ -7,9 +7,10 @@ and bytes (`costs.memory`).
 Leaves out: latent attention, layers that differ from each other, LayerNorm without bias.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
+
+from llmguide.rope_scaling import LongRopeScaling, RopeScaling
 
 Architecture = Literal["decoder", "encoder", "encoder-decoder"]
 Positions = Literal["learned", "sinusoidal", "rope", "alibi", "none"]
@@ -18,60 +19,6 @@ NormPosition = Literal["pre", "post"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
 
 _DERIVED: Any = None  # the default of a field that follows from the others unless it is given
-
-
-@dataclass(frozen=True)
-class LinearScaling:
-    """Position interpolation: positions are divided by `factor` (arXiv:2306.15595)."""
-
-    factor: float
-
-
-@dataclass(frozen=True)
-class YarnScaling:
-    """YaRN: interpolate slow frequencies, keep fast ones, and sharpen the softmax (arXiv:2309.00071)."""
-
-    factor: float
-    original_context: int
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    attention_factor: float | None = None  # None: 0.1 ln(factor) + 1, the paper's fit
-
-
-@dataclass(frozen=True)
-class Llama3Scaling:
-    """The rule of Llama 3.1: interpolate by wavelength, with a smooth step between (arXiv:2407.21783)."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_context: int
-
-
-@dataclass(frozen=True)
-class DynamicScaling:
-    """Dynamic NTK: beyond the trained context, the base of RoPE grows with the length of the text."""
-
-    factor: float
-    original_context: int
-
-
-@dataclass(frozen=True)
-class LongRopeScaling:
-    """LongRoPE: a factor for each pair, of two sets that the length selects (arXiv:2402.13753)."""
-
-    short_factors: Sequence[float]
-    long_factors: Sequence[float]  # for texts longer than the original context
-    original_context: int
-    attention_factor: float  # multiplies the tables, which sharpens the softmax
-
-    def __post_init__(self) -> None:
-        """Make tuples of lists, as JSON has them."""
-        object.__setattr__(self, "short_factors", tuple(self.short_factors))
-        object.__setattr__(self, "long_factors", tuple(self.long_factors))
-
-
-RopeScaling = LinearScaling | YarnScaling | Llama3Scaling | DynamicScaling | LongRopeScaling
 
 
 @dataclass(frozen=True, kw_only=True)

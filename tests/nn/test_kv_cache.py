@@ -7,9 +7,9 @@ from transformers import DynamicCache, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRotaryEmbedding
 
 from llmguide.config import ModelConfig
-from llmguide.nn.attention import MultiHeadAttention
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.masks import padding_mask
+from llmguide.nn.multi_head_attention import MultiHeadAttention
 from llmguide.nn.positions import alibi_bias
 from llmguide.nn.rope import rope_tables
 from llmguide.presets import PRESETS

@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from llmguide.config import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, ModelConfig
+from llmguide.config import ModelConfig
 from llmguide.models import build
 from llmguide.models.saved import is_saved
+from llmguide.rope_scaling import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling
 from llmguide.runs.folder import claim, load_run, n_params, save_run
 from llmguide.runs.provenance import digest
 from llmguide.tokenization.tokenizer import Tokenizer

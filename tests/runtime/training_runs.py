@@ -13,7 +13,7 @@ from llmguide.generation.beam_search import beam_search
 from llmguide.generation.generate import generate
 from llmguide.generation.speculative import speculative_generate
 from llmguide.models import build
-from llmguide.nn.attention import MultiHeadAttention
+from llmguide.nn.multi_head_attention import MultiHeadAttention
 from llmguide.post_training.adapters.lora import apply_lora, merge_lora
 from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.post_training.chat import END, START

@@ -211,7 +211,8 @@ class Endpoint:
                     reason = f"HTTP {response.status_code}: {body.decode(errors='replace')}"
                     if response.status_code not in _RETRIED:
                         raise EndpointError(f"{url} refused the request: {reason}")
-                    wait = _seconds(response.headers.get("Retry-After"), wait)
+                    if (retry_after := response.headers.get("Retry-After", "")).isdecimal():
+                        wait = float(retry_after)
                 if attempt < self.retries:
                     time.sleep(min(wait, _LONGEST_WAIT))
         raise EndpointError(f"{url} did not respond in {self.retries + 1} attempts: {reason}")
@@ -260,10 +261,6 @@ def _text(content: Any) -> str:
     if not isinstance(content, str | None):
         raise TypeError(f"{json.dumps(content)[:80]} is not text")
     return content or ""
-
-
-def _seconds(text: str | None, otherwise: float) -> float:
-    return float(text) if text is not None and text.isdecimal() else otherwise
 
 
 def replay(request: Request, folder: Path = TRANSCRIPTS) -> Answer:

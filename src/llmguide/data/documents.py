@@ -37,9 +37,7 @@ from llmguide.data import archives, parquet
 from llmguide.data.archives import BudgetError, Expanding, InChunks, Source, UnreadableError
 
 LIMIT, _BLOCK = 2**24, 2**20  # bytes
-_JSON_LINES = (".jsonl", ".ndjson", ".json")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +147,7 @@ def _read(
     stream: BufferedIOBase, name: str, source: str, text_field: str, budget: Source, *, inside: bool = False
 ) -> Iterator[Document | Unread]:
     try:
-        if inside and name.endswith(_ARCHIVES):
+        if inside and name.endswith((".zip", ".tar", ".tgz", ".tar.gz")):
             yield Unread("archive inside an archive", source)
         elif name.endswith((".gz", ".tgz")):
             expanding = Expanding(gzip.GzipFile(fileobj=InChunks(stream)), budget)
@@ -161,7 +159,7 @@ def _read(
             yield from _tar(stream, source, text_field, budget)
         elif name.endswith(".parquet"):
             yield from _parquet(stream, source, text_field, budget)
-        elif name.endswith(_JSON_LINES):
+        elif name.endswith((".jsonl", ".ndjson", ".json")):
             yield from _json_lines(stream, source, text_field, budget)
         else:
             yield from _text(stream, source)

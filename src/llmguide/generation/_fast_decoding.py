@@ -33,9 +33,9 @@ from llmguide.models.encoder_decoder import Reading
 from llmguide.models.gpt import GPT
 from llmguide.models.inputs import AttentionMask, n_visible_keys, token_positions, visible_keys
 from llmguide.models.llama import Llama
-from llmguide.nn.attention import MultiHeadAttention
 from llmguide.nn.feed_forward import FeedForward, activate, swiglu
 from llmguide.nn.kv_cache import KVCache
+from llmguide.nn.multi_head_attention import MultiHeadAttention
 from llmguide.nn.norms import RMSNorm
 from llmguide.nn.positions import alibi_bias, sinusoidal_positions
 from llmguide.nn.rope import rope_tables

@@ -1,21 +1,15 @@
 r"""From logits to the next token: pure filters that reshape the distribution, then one sample.
 
-Each filter maps logits $(\dots, V)$ to logits of the same shape and dtype and removes a token by setting its
-logit to $-\infty$, so filters chain. The order matters: Hugging Face's `generate` applies repetition penalty,
-temperature, top-k, top-p, min-p. Each filter equals the Hugging Face processor of its name bit for bit,
-except where its docstring names an edge.
+Each filter maps logits $z$ of shape $(\dots, V)$ to logits of the same shape and dtype and removes a token by
+setting its logit to $-\infty$, so filters chain. The order matters: Hugging Face's `generate` applies
+repetition penalty, temperature, top-k, top-p, min-p. Each filter equals the Hugging Face processor of its
+name bit for bit, except where its docstring names an edge. The filters compute in the dtype of the logits.
+Cast half precision to float32 first, as `generate` does: a cumulative sum of 100,000 bfloat16 probabilities
+is too inaccurate.
 
 References: top-k (Fan et al. 2018, arXiv:1805.04833), top-p (Holtzman et al. 2019, arXiv:1904.09751), min-p
 (Nguyen et al. 2024, arXiv:2407.01082), repetition penalty (Keskar et al. 2019, arXiv:1909.05858, section
 4.1).
-
-| symbol | meaning | shape |
-| --- | --- | --- |
-| $z$ | logits | $(\dots, V)$ |
-| $p = \mathrm{softmax}(z)$ | probabilities | $(\dots, V)$ |
-
-The filters compute in the dtype of the logits. Cast half precision to float32 first, as `generate` does: a
-cumulative sum of 100,000 bfloat16 probabilities is too inaccurate.
 """
 
 import math

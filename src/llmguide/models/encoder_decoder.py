@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from llmguide.config import ModelConfig
 from llmguide.models.inputs import AttentionMask, look_up, token_positions, visible_keys
 from llmguide.nn._linear import Linear, linear
-from llmguide.nn.attention import MultiHeadAttention
 from llmguide.nn.block import Block
 from llmguide.nn.feed_forward import FeedForward
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.mixture_of_experts import MixtureOfExperts
+from llmguide.nn.multi_head_attention import MultiHeadAttention
 from llmguide.nn.norms import make_norm
 from llmguide.nn.positions import LearnedPositions, sinusoidal_positions
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from llmguide.arguments import check_type
-from llmguide.config import ModelConfig, RopeScaling
+from llmguide.config import ModelConfig
 from llmguide.extras import import_extra
 from llmguide.files import replacing, write_json
 from llmguide.models.encoder import Encoder, MaskedLM
@@ -24,6 +24,7 @@ from llmguide.models.gpt import GPT
 from llmguide.models.huggingface.convert import load_hf
 from llmguide.models.llama import Llama
 from llmguide.models.q4_files import load_q4
+from llmguide.rope_scaling import RopeScaling
 
 FORMAT = "llmguide model, version 1"
 Model = GPT | Llama | MaskedLM | Transformer  # what `build` makes

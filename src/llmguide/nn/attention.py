@@ -1,20 +1,17 @@
-r"""Scaled dot-product attention, and the multi-head layer around it.
+r"""Scaled dot-product attention.
 
 $$\operatorname{Attention}(Q, K, V) =
 \operatorname{softmax}\!\left(\frac{QK^\top}{\sqrt{E}} + \text{bias}\right) V$$
 
 `attention` is the formula, written to be read. `fast_attention` gives the same output, up to rounding,
-through torch's fused kernels, which do not store the ``T_q x T_k`` weights. `MultiHeadAttention` is the
-layer: multi-head, grouped-query, multi-query and cross attention differ only in the number of key/value heads
-and in the source of keys and values.
+through torch's fused kernels, which do not store the ``T_q x T_k`` weights. The layer around them is
+`llmguide.nn.multi_head_attention.MultiHeadAttention`.
 
-References: Vaswani et al. 2017, arXiv:1706.03762, section 3.2 (attention, equation 1; multi-head); Shazeer
-2019, arXiv:1911.02150 (multi-query); Ainslie et al. 2023, arXiv:2305.13245 (grouped-query); Dao et al. 2022,
-arXiv:2205.14135 (the fused kernel).
+References: Vaswani et al. 2017, arXiv:1706.03762, equation 1; Dao et al. 2022, arXiv:2205.14135 (the fused
+kernel).
 
-Glossary: ``B`` batch, ``T_q`` queries, ``T_k`` keys, ``D`` model width, ``H`` query heads, ``K`` key/value
-heads, ``E`` width of a query and key head, ``E_v`` width of a value head (the same as ``E`` except in latent
-attention).
+Glossary: ``T_q`` queries, ``T_k`` keys, ``H`` query heads, ``K`` key/value heads, ``E`` width of a query and
+key head, ``E_v`` width of a value head (the same as ``E`` except in latent attention).
 
 A query that may attend to nothing gives zeros in both functions, as in torch; the textbook formula gives NaN.
 Differences from torch: ``is_causal`` is aligned bottom-right (see `llmguide.nn.masks`), and `attention`
@@ -26,15 +23,10 @@ from math import inf
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from llmguide.config import ModelConfig
 from llmguide.nn._attention_inputs import require_matching
-from llmguide.nn._linear import Linear
-from llmguide.nn.kv_cache import KVCache
-from llmguide.nn.masks import causal_mask, sliding_window_mask
-from llmguide.nn.norms import RMSNorm
-from llmguide.nn.rope import apply_rope
+from llmguide.nn.masks import causal_mask
 
 
 def attention(
@@ -203,113 +195,3 @@ def _repeat_heads(x: Tensor, *, like: Tensor) -> Tensor:
     if x.shape[:-2] == like.shape[:-2]:
         return x
     return x.repeat_interleave(like.shape[-3] // x.shape[-3], dim=-3)
-
-
-class MultiHeadAttention(nn.Module):
-    r"""Attention in H heads of width E side by side (arXiv:1706.03762, section 3.2.2).
-
-    With K key/value heads it is multi-head (K = H), grouped-query (1 < K < H) or multi-query (K = 1)
-    attention.
-
-    Queries, keys and values have separate projections, as cross attention and LoRA need them. One fused
-    projection decoded one token 15 % faster (width 384, one row, 2 CPU cores), but made forward and backward
-    2 to 12 % slower: the gradients of its three parts must be copied together again.
-
-    Args:
-        config: Model configuration; reads ``d_model``, ``n_heads``, ``n_kv_heads``, ``head_dim``, ``bias``,
-            ``qkv_bias``, ``qk_norm`` (with ``norm_eps``), ``dropout``, ``sliding_window`` and ``positions``.
-
-    >>> from llmguide import ModelConfig, MultiHeadAttention
-    >>> config = ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
-    >>> layer = MultiHeadAttention(config)
-    >>> layer(torch.ones(1, 4, 12), is_causal=True)[0].shape  # (B, T, D)
-    torch.Size([1, 4, 12])
-    """
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        D, H, K, E = config.d_model, config.n_heads, config.n_kv_heads, config.head_dim
-        self.head_dim = E
-        self.dropout = config.dropout
-        self.sliding_window = config.sliding_window
-        self.positions = config.positions
-        self.q_proj = Linear(D, H * E, bias=config.qkv_bias)
-        self.k_proj = Linear(D, K * E, bias=config.qkv_bias)
-        self.v_proj = Linear(D, K * E, bias=config.qkv_bias)
-        self.o_proj = Linear(H * E, D, bias=config.bias)
-        self.q_norm = RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(E, config.norm_eps) if config.qk_norm else nn.Identity()
-
-    def forward(
-        self,
-        x: Float[Tensor, "B T_q D"],
-        *,
-        context: Float[Tensor, "B T_c D"] | None = None,
-        mask: Bool[Tensor, "..."] | None = None,
-        bias: Float[Tensor, "..."] | None = None,
-        is_causal: bool = False,
-        rope: tuple[Float[Tensor, "... T_q E_half"], Float[Tensor, "... T_q E_half"]] | None = None,
-        cache: KVCache | None = None,
-        layer: int = 0,
-        need_weights: bool = False,
-    ) -> tuple[Float[Tensor, "B T_q D"], Float[Tensor, "B H T_q T_k"] | None]:
-        """Attend from each position of ``x`` to ``x`` itself, or to ``context``.
-
-        Args:
-            x: Input vectors.
-            context: Vectors that keys and values are computed from in cross-attention; None: ``x``
-                (self-attention).
-            mask: True where a query may attend, over all keys including the cached ones. A sliding window, if
-                the config has one, is applied to self-attention in addition.
-            bias: Bias added to the scores, such as `alibi_bias`.
-            is_causal: Whether to apply ``causal_mask(T_q, T_k)`` as well; faster than passing that mask.
-            rope: ``rope_tables`` for the positions of ``x``, shape ``(T_q, E/2)`` or ``(B, T_q, E/2)``.
-            cache: Keys and values of earlier tokens. In self-attention the new ones are appended and all are
-                used; in cross attention the first call stores those of ``context`` and later calls reuse
-                them.
-            layer: Index of this layer in ``cache``.
-            need_weights: Whether to return the weights, through the reference path, which stores them.
-
-        Returns:
-            The outputs, and the weights of every head or None.
-
-        Raises:
-            ValueError: If the config asks for positions that are not passed in, or shapes do not fit.
-        """
-        is_cross = context is not None
-        if self.positions == "rope" and rope is None and not is_cross:
-            raise ValueError('positions="rope" needs rope=rope_tables(...) for the positions of x')
-        if self.positions == "alibi" and bias is None and not is_cross:
-            raise ValueError('positions="alibi" needs bias=alibi_bias(...) over all keys')
-
-        q = self.q_norm(self._heads(self.q_proj(x)))
-        if cache is not None and is_cross and cache.holds(layer):
-            k, v = cache[layer]
-        else:
-            source = x if context is None else context
-            k, v = self.k_norm(self._heads(self.k_proj(source))), self._heads(self.v_proj(source))
-            if rope is not None and not is_cross:
-                cos, sin = (table.unsqueeze(-3) for table in rope)  # an axis of size 1 for the heads
-                q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)
-            if cache is not None:
-                k, v = cache.append(layer, k, v)
-
-        if self.sliding_window is not None and not is_cross:
-            is_causal = True
-            if k.shape[-2] > self.sliding_window:
-                window = sliding_window_mask(
-                    q.shape[-2], k.shape[-2], window=self.sliding_window, device=x.device
-                )
-                mask = window if mask is None else mask & window
-
-        dropout = self.dropout if self.training else 0.0
-        out, weights = attend(
-            q, k, v, mask, bias=bias, is_causal=is_causal, dropout=dropout, need_weights=need_weights
-        )
-        return self.o_proj(out.transpose(1, 2).flatten(2)), weights
-
-    def _heads(self, x: Float[Tensor, "B T HE"]) -> Float[Tensor, "B H T E"]:
-        """Split the last axis into heads."""
-        B, T, width = x.shape
-        heads = x.view(B, T, width // self.head_dim, self.head_dim)
-        return heads.transpose(1, 2)

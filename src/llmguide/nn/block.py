@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llmguide.config import ModelConfig
-from llmguide.nn.attention import MultiHeadAttention
 from llmguide.nn.feed_forward import FeedForward
 from llmguide.nn.mixture_of_experts import MixtureOfExperts
+from llmguide.nn.multi_head_attention import MultiHeadAttention
 from llmguide.nn.norms import make_norm
 
 

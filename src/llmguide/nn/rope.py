@@ -32,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmguide.arguments import check_tensor
-from llmguide.config import (
+from llmguide.rope_scaling import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,

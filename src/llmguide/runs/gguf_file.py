@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.config import LinearScaling, Llama3Scaling, ModelConfig
+from llmguide.config import ModelConfig
 from llmguide.extras import import_extra
 from llmguide.files import replacing
 from llmguide.models import GPT, Llama
 from llmguide.nn.rope import rope_frequencies
+from llmguide.rope_scaling import LinearScaling, Llama3Scaling
 from llmguide.runs.transformers_folder import as_transformers
 from llmguide.tokenization.pretokenize import GPT2_PATTERN
 

@@ -13,8 +13,7 @@ Glossary:
 - special token: a marker such as ``<|endoftext|>``, whose id never comes out of ordinary text
 
 Differences from tiktoken: text that looks like a special token is encoded as ordinary text unless it is named
-in ``allowed_special``; tiktoken raises instead (its ``disallowed_special=()`` is the behavior here). A name
-in ``allowed_special`` that is not a special token is an error here.
+in ``allowed_special``; tiktoken raises instead (its ``disallowed_special=()`` is the behavior here).
 
 Leaves out: parallel encoding of batches (start processes, the tokenizer can be pickled), normalization, and
 padding.
@@ -177,11 +176,9 @@ class Tokenizer:
             raise TypeError(f"text is a {type(text).__name__}, not a str; encode each text by itself")
         if not allowed_special:
             return self._encode_ordinary(text)
-        allowed = (
-            list(self.special_tokens)
-            if allowed_special == "all"
-            else _as_names(allowed_special, "allowed_special")
-        )
+        if allowed_special == "all":
+            allowed_special = self.special_tokens
+        allowed = _as_names(allowed_special, "allowed_special")
         if unknown := set(allowed) - self.special_tokens.keys():
             raise ValueError(
                 f"{sorted(unknown)} are not among the special tokens {list(self.special_tokens)}"
@@ -225,10 +222,7 @@ class Tokenizer:
             ) from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokenizer as one JSON file with a checksum.
-
-        It is written atomically, so an interruption leaves the old file intact.
-        """
+        """Write the tokenizer atomically as one JSON file with a checksum."""
         content = {
             "pattern": self.pattern,
             "special_tokens": self.special_tokens,

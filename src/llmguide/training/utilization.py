@@ -46,18 +46,17 @@ def utilization(
 
 
 @torch.no_grad()
-def measure_peak_flops(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> float:
-    """Measure the FLOP/s of large matrix products: the peak that the device reaches in practice.
+def measure_peak_flops(device: str | torch.device = "cpu") -> float:
+    """Measure the FLOP/s of large float32 matrix products: the peak that the device reaches in practice.
 
     Args:
         device: Device to measure.
-        dtype: Number format of the matrices.
 
     Returns:
         The highest FLOP/s of several products of 2 n^3 FLOPs each, measured for about half a second.
     """
     n = 1024 if torch.device(device).type == "cpu" else 8192
-    a = torch.randn(n, n, device=device).to(dtype)
+    a = torch.randn(n, n, device=device)
     best, began = 0.0, perf_counter()
     while perf_counter() - began < 0.5 or best == 0:  # seconds
         start = perf_counter()

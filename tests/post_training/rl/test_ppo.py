@@ -32,7 +32,6 @@ from llmguide.post_training.rl.ppo_losses import (
     ppo_value_loss,
 )
 from llmguide.post_training.rl.rollout import completion_logprobs, rollout
-from llmguide.training.divergence import DivergenceError
 
 V = 5
 SMALL = ModelConfig(vocab_size=V, context_length=8, n_layers=1, d_model=16, n_heads=2)
@@ -480,16 +479,11 @@ def test_reference_is_frozen_and_left_alone():
         )
 
 
-def test_bad_rewards_and_gradients_stop_the_run():
+def test_bad_rewards_stop_the_run():
     ppo = small_ppo()
     ppo.reward = lambda rollouts: torch.full((len(rollouts.ids),), nan)
     with pytest.raises(ValueError, match="one finite number for each"):
         ppo.step(torch.tensor([[1]]))
-    ppo = small_ppo()
-    before = deepcopy(ppo.trained.state_dict())
-    with pytest.raises(DivergenceError, match="loss nan"):
-        ppo.optimizer_step(torch.tensor(nan), {})
-    assert all(value.equal(before[name]) for name, value in ppo.trained.state_dict().items())
 
 
 def test_in_bfloat16_the_rollout_is_rounded_and_the_weights_are_not():

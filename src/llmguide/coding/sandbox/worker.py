@@ -185,13 +185,10 @@ def run_program(channel: Channel, job: dict[str, Any]) -> None:
     """Run a whole program, which reads standard input and writes standard output."""
     try:
         exec(compile(job["source"], "solution.py", "exec"), {"__name__": "__main__"})
-    except SystemExit as error:
-        if error.code not in (None, 0):
+    except BaseException as error:
+        if not (isinstance(error, SystemExit) and error.code in (None, 0)):
             channel.send({"error": describe(error, "solution.py")})
             return
-    except BaseException as error:
-        channel.send({"error": describe(error, "solution.py")})
-        return
     sys.stdout.flush()
     channel.send({"done": True})
 

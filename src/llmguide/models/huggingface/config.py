@@ -8,12 +8,12 @@ from importlib import import_module
 from math import log, sqrt
 from typing import Any
 
-from llmguide.config import (
+from llmguide.config import ModelConfig
+from llmguide.rope_scaling import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,
     LongRopeScaling,
-    ModelConfig,
     RopeScaling,
     YarnScaling,
 )

@@ -49,21 +49,14 @@ def preferred(chosen: float, rejected: float) -> float:
 
 
 def accuracy_interval(
-    right: Sequence[float],
-    units: Sequence[tuple[str, ...]],
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
+    right: Sequence[float], units: Sequence[tuple[str, ...]], *, n_resamples: int = 2000
 ) -> Interval:
-    """Compute the accuracy, with a bootstrap interval that accounts for pairs that share texts.
+    """Compute the accuracy, with a 95% bootstrap interval that accounts for pairs that share texts.
 
     Args:
         right: Result of each pair: 1, 0 or 0.5.
         units: Names of the units of each pair, such as its two texts, or its conversation.
-        confidence: Confidence level of the interval, between 0 and 1.
         n_resamples: Number of bootstrap resamples of the units.
-        seed: Seed of the bootstrap.
 
     Returns:
         The accuracy and its bounds.
@@ -79,7 +72,7 @@ def accuracy_interval(
     names = {name: i for i, name in enumerate(sorted({name for unit in units for name in unit}))}
     pair = np.array([i for i, unit in enumerate(units) for _ in unit])
     unit_of = np.array([names[name] for unit in units for name in unit])
-    values, generator = np.asarray(right, dtype=float), np.random.default_rng(seed)
+    values, generator = np.asarray(right, dtype=float), np.random.default_rng(0)
     accuracies = np.full(n_resamples, nan)
     for i in range(n_resamples):
         n_sampled = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
@@ -87,7 +80,7 @@ def accuracy_interval(
         np.multiply.at(weights, pair, n_sampled[unit_of])
         if weights.any():  # a resample of few units may contain no pair
             accuracies[i] = np.average(values, weights=weights)
-    low, high = np.nanquantile(accuracies, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.nanquantile(accuracies, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
 
 

@@ -26,6 +26,7 @@ from llmguide.post_training.rl.grpo_losses import (
     overlong_penalty,
 )
 from llmguide.post_training.rl.policy_gradient import PerToken, is_clipped, kl_estimate, masked_mean
+from llmguide.post_training.rl.policy_update import update_policy
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, join
 from llmguide.post_training.rl.trainer import Metrics, PolicyTrainer, Reward
 
@@ -155,7 +156,15 @@ class GRPOTrainer(PolicyTrainer[GRPOConfig]):
         def minibatch_loss(rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             return self.loss(rollouts.take(rows), advantages[rows], ref_logprobs[rows])
 
-        update_metrics = self.train_on(mask, minibatch_loss, per_token=config.variant in ("dapo", "cispo"))
+        update_metrics = update_policy(
+            self.trained,
+            self.optimizer,
+            mask,
+            minibatch_loss,
+            config,
+            step=len(self.history) + 1,
+            per_token=config.variant in ("dapo", "cispo"),
+        )
         metrics = {
             "reward": all_scores.mean().item(),
             "kl": kl.mean().item(),

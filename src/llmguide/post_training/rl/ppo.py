@@ -32,6 +32,7 @@ from llmguide.post_training.rl.policy_gradient import (
     masked_mean,
     whiten,
 )
+from llmguide.post_training.rl.policy_update import update_policy
 from llmguide.post_training.rl.ppo_losses import (
     adapt_kl_coef,
     explained_variance,
@@ -191,7 +192,15 @@ class PPOTrainer(PolicyTrainer[PPOConfig]):
         def minibatch_loss(rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             return self.loss(rollouts.take(rows), old_values[rows], advantages[rows], returns[rows])
 
-        update_metrics = self.train_on(mask, minibatch_loss, per_token=True)
+        update_metrics = update_policy(
+            self.trained,
+            self.optimizer,
+            mask,
+            minibatch_loss,
+            config,
+            step=len(self.history) + 1,
+            per_token=True,
+        )
         kl = (old_logprobs - ref_logprobs).sum(dim=1).mean().item()
         metrics = {
             "reward": scores.mean().item(),

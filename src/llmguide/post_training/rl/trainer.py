@@ -6,9 +6,9 @@ the prompts follow from a position and a seed, and a checkpoint holds weights, o
 and history.
 
 Under `torchrun` each process generates completions for its slice of the prompts, and all processes gather all
-of them, so that scores, advantages and the order of the minibatches are those of a single process. Each
-process then trains on its slice of a minibatch, and gradients are all-reduced. On CPUs the curve equals that
-of one process up to the order of the sums.
+of them, so that scores, advantages and the order of the minibatches are those of a single process. On CPUs
+the curve equals that of one process up to the order of the sums. `llmguide.post_training.rl.policy_update`
+splits the minibatches.
 
 Leaves out: generating in other processes while the weights are trained, as verl and OpenRLHF do; sharded
 weights (FSDP).
@@ -18,7 +18,7 @@ the longest completion.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -31,17 +31,13 @@ from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.prompts import PromptDataset
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
 from llmguide.training import distributed, distributed_checkpoint
-from llmguide.training.activation_checkpointing import training_blocks
 from llmguide.training.checkpoint import random_state, set_random_state
-from llmguide.training.divergence import DivergenceError
 from llmguide.training.interrupts import interrupts
 from llmguide.training.locks import locked
 from llmguide.training.monitor import Console, Logger
 from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
-from llmguide.training.schedules import warmup_cosine
 from llmguide.training.trainable import fingerprint, load_trainable_state, trainable_state
-from llmguide.training.update_rules import clip_grad_norm_
 
 Metrics = dict[str, float]
 Reward = Callable[[Rollout], Float[Tensor, " B"]]  # from a rollout to one score for each completion
@@ -248,102 +244,11 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         """Compute the log-probabilities of the completion tokens under the reference model."""
         return completion_logprobs(self.reference_model, rollouts, temperature=self.config.temperature)[0]
 
-    def train_on(
-        self,
-        mask: Bool[Tensor, "B T"],
-        minibatch_loss: Callable[[Int[Tensor, " n"]], tuple[Tensor, dict[str, Tensor]]],
-        *,
-        per_token: bool,
-    ) -> Metrics:
-        """Take the optimizer steps of one rollout.
-
-        Args:
-            mask: True for the tokens of the completions.
-            minibatch_loss: Function from the row numbers of a minibatch to its loss, a mean over tokens or
-                over completions, and metrics: ``policy_loss``, averaged like the loss, and means over tokens.
-            per_token: Whether the loss is a mean over tokens.
-
-        Returns:
-            The metrics and the gradient norm, averaged over the optimizer steps.
-        """
-        config, history = self.config, []
-
-        def backward(part: Tensor, rows: Tensor) -> dict[str, Tensor]:
-            # weights with which the means of the parts of all processes sum to the mean of the minibatch
-            token_weight = mask[part].sum() / mask[rows].sum().clamp(min=1)
-            completion_weight = token_weight.new_tensor(len(part) / len(rows))
-            weight = token_weight if per_token else completion_weight
-            recompute = config.activation_checkpointing
-            with self.autocast(), training_blocks(self.trained, activation_checkpointing=recompute):
-                # a process without rows computes the loss of one, with weight 0
-                loss, metrics = minibatch_loss(part if len(part) else rows[:1])
-            loss = loss * weight
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            return {"loss": loss.detach()} | {
-                name: value.detach() * (weight if name == "policy_loss" else token_weight)
-                for name, value in metrics.items()
-            }
-
-        for rows in self.minibatches(len(mask)):
-            own = rows[distributed.rank_slice(len(rows))]
-            self.optimizer.zero_grad()
-            parts = [backward(part, rows) for part in own.chunk(config.gradient_accumulation_steps)]
-            metrics = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
-            loss = metrics.pop("loss")
-            history.append(metrics | {"grad_norm": self.optimizer_step(loss, metrics)})
-        return means(history)
-
-    def minibatches(self, n_rows: int) -> Iterator[Int[Tensor, " n"]]:
-        """Yield the row numbers of each minibatch: every epoch covers all rows in a new random order."""
-        device = next(self.policy.parameters()).device
-        for _ in range(self.config.n_epochs):
-            yield from torch.randperm(n_rows).to(device).chunk(self.config.n_minibatches)
-
-    def optimizer_step(self, loss: Float[Tensor, ""], metrics: dict[str, Tensor]) -> Float[Tensor, ""]:
-        """Update the weights by their gradients; return the norm of the gradient before clipping.
-
-        Loss, gradients and metrics of this process are all-reduced (summed) in place.
-
-        Args:
-            loss: This process's weighted part of the loss.
-            metrics: This process's weighted part of each metric.
-
-        Raises:
-            DivergenceError: The loss or the gradient is not finite; the weights are left as they were.
-        """
-        grads = [p.grad for p in self.trained.parameters() if p.grad is not None]
-        distributed.all_reduce_([loss, *metrics.values(), *grads])
-        norm = clip_grad_norm_(self.trained.parameters(), self.config.max_grad_norm)
-        if not (loss.isfinite() and norm.isfinite()):
-            raise DivergenceError(
-                f"step {len(self.history) + 1}: loss {loss.item():.4g}, gradient norm {norm.item():.4g}; "
-                f"lower lr={self.config.lr:g}, or resume from an earlier checkpoint"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
-        self.optimizer.step()
-        return norm
-
     def autocast(self) -> torch.autocast:
         """Return a context in which matrix products have the precision of the config."""
         device = next(self.policy.parameters()).device
         enabled = self.config.precision == "bfloat16"
         return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-    @property
-    def lr(self) -> float:
-        """Learning rate of the current step."""
-        config, step = self.config, len(self.history) + 1
-        return config.lr * warmup_cosine(step, n_steps=config.n_steps, floor=config.min_lr_ratio)
-
-
-def means(rows: Sequence[dict[str, Tensor]]) -> Metrics:
-    """Average each metric over the optimizer steps of a rollout.
-
-    >>> means([{"loss": torch.tensor(1.0)}, {"loss": torch.tensor(2.0)}])
-    {'loss': 1.5}
-    """
-    return {name: torch.stack([row[name].detach() for row in rows]).mean().item() for name in rows[0]}
 
 
 def _at_least_one(rows: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
