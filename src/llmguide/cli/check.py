@@ -1,18 +1,24 @@
 """``llmguide check``: evaluate a project run, an assignment or a model, and pass or fail it."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from llmguide.extras import import_extra
 from llmguide.projects import MODULES
 from llmguide.projects.acceptance import require_finished, verdict
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import Assignment, listed, written
 from llmguide.projects.assignments.folder import ADAPTER, BASE_ADAPTER, is_folder_of
-from llmguide.projects.learner_model import open_model
+from llmguide.projects.learner_model import Model, open_model
 from llmguide.projects.run import read_run
 from llmguide.runs.folder import say
 
@@ -76,9 +82,41 @@ def check(
             raise ValueError(f"{source} does not define {', '.join(missing)}, which this check calls")
         if missing:
             say(f"{source} does not define {', '.join(missing)}; fewer criteria are checked")
-        criteria = assignment.check(model, compared)
+        with _counting(model, compared) as (counted, counted_base):
+            criteria = assignment.check(counted, counted_base)
     if not verdict(f"{name}: {source}", criteria):
         raise SystemExit(1)
+
+
+@contextmanager
+def _counting(model: Model, base: Model | None) -> Iterator[tuple[Model, Model | None]]:
+    """Show in a terminal how many answers each model has given, since a check can take thousands."""
+    if not sys.stderr.isatty():
+        yield model, base
+        return
+    rich = import_extra("rich.progress", "cli", "the number of answers")
+    terminal = import_extra("rich.console", "cli", "the number of answers").Console(stderr=True)
+    columns = (
+        *(rich.SpinnerColumn(), rich.TextColumn("{task.completed:,} answers of {task.description}")),
+        rich.TimeElapsedColumn(),
+    )
+    with rich.Progress(*columns, console=terminal) as shown:
+
+        def counted(model: Model, label: str) -> Model:
+            task = shown.add_task(label, total=None)
+
+            def counting(function: Callable[..., Any]) -> Callable[..., Any]:
+                @wraps(function)
+                def call(*arguments: Any) -> Any:
+                    answer = function(*arguments)
+                    shown.advance(task)
+                    return answer
+
+                return call
+
+            return replace(model, functions={name: counting(f) for name, f in model.functions.items()})
+
+        yield counted(model, "the model"), counted(base, "the base") if base else None
 
 
 def _missing(name: str, folder: Path) -> str:

@@ -29,6 +29,7 @@ from llmguide.projects.assignments import (
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.learner_model import Decoding, Model, open_model
 from llmguide.projects.reward_model import score
+from llmguide.projects.rlhf.evaluation import N_PROMPTS
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.runs.reward_heads import save_head
@@ -393,6 +394,18 @@ def test_a_folder_has_to_define_what_a_model_alone_may_lack(tmp_path, monkeypatc
     assert "does not define encode, decode, predicted_bits_per_byte" in capsys.readouterr().err
     main(["check", "small-lm", str(folder / "adapter.py")])
     assert "fewer criteria are checked" in capsys.readouterr().out
+
+
+def test_a_terminal_shows_how_many_answers_a_model_has_given(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    (tmp_path / "policy.py").write_text(
+        "def generate(prompt):\n    return ' x y'\n\ndef logprob(*texts):\n    return -1.0\n"
+    )
+    policy = str(tmp_path / "policy.py")
+    assert main(["check", "rlhf", policy, "--base", policy]) == 1
+    shown = "".join(capsys.readouterr().err.split())
+    assert f"{N_PROMPTS:,}answersofthemodel" in shown
+    assert f"{3 * N_PROMPTS:,}answersofthebase" in shown
 
 
 def model_of(**functions):
