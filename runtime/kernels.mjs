@@ -21,8 +21,8 @@ export async function withMemory(load) {
   return { pyodide, memory: made.find(({ buffer }) => buffer === pyodide._module.HEAPU8.buffer) };
 }
 
-// Let array_matmul.py and llmguide.nn.q4 import the products, where the browser can run them: elsewhere numpy makes them,
-// ten times slower.
+// Let torch/kernels.py and llmguide.nn.q4 import the kernels, where the browser can run them: elsewhere numpy does their work,
+// up to ten times slower.
 export async function addKernels(pyodide, memory, code) {
   if (!memory || !WebAssembly.validate(code)) return;
   const { instance } = await WebAssembly.instantiate(code, { env: { memory } });

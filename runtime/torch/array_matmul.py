@@ -7,38 +7,49 @@ from math import prod
 
 import numpy as np
 
-try:
-    from torch_kernels import matmul as kernel  # from kernels.mjs
-except ImportError:
-    kernel = None
+from torch import kernels
+from torch.kernels import FLOAT32
 
+kernel = kernels.find("matmul")
 WORTH = 2**16  # multiplications from which on the kernel is faster, with what a call of it costs
 
 
-def array_matmul(x, y):
-    """Product of the last two axes, over broadcast batches, as ``x @ y``."""
+def array_matmul(x, y, bias=None):
+    """Product of the last two axes, over broadcast batches, as ``x @ y``; plus a bias for each column."""
+    a, b = x.shape, y.shape
     if (
         kernel is None
-        or not x.dtype == y.dtype == np.float32
-        or min(x.ndim, y.ndim) < 2
-        or x.shape[-2] < 2
-        or x.shape[-1] != y.shape[-2]
+        or not x.dtype is y.dtype is FLOAT32
+        or len(a) < 2
+        or len(b) < 2
+        or a[-2] < 2
+        or a[-1] != b[-2]
     ):
-        return np.matmul(x, y)
-    (*batch, rows, depth), columns = x.shape, y.shape[-1]
-    if x.shape[:-2] != y.shape[:-2]:
-        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-        x = np.broadcast_to(x, (*batch, rows, depth))
-        y = np.broadcast_to(y, (*batch, depth, columns))
-    outer, inner = prod(batch[:-1]), prod(batch[-1:])
-    if outer * inner * rows * depth * columns < WORTH:
-        return np.matmul(x, y)
-    x, y = x.reshape(outer, inner, rows, depth), y.reshape(outer, inner, depth, columns)
-    out = np.empty((*batch, rows, columns), np.float32)
-    scratch = np.empty(32 + 4 * depth + 8 * -(-columns // 8) * depth, np.float32)
-    kernel(_at(x), *x.strides, _at(y), *y.strides, _at(out), outer, inner, rows, columns, depth, _at(scratch))
+        return _by_numpy(x, y, bias)
+    batch = a[:-2] if a[:-2] == b[:-2] else np.broadcast_shapes(a[:-2], b[:-2])
+    shape = (*batch, a[-2], b[-1])
+    if prod(shape) * a[-1] < WORTH:
+        return _by_numpy(x, y, bias)
+    if len(batch) > 2:  # more axes than the kernel takes
+        x, y = np.broadcast_to(x, (*batch, *a[-2:])), np.broadcast_to(y, (*batch, *b[-2:]))
+        return array_matmul(x.reshape(-1, *a[-2:]), y.reshape(-1, *b[-2:]), bias).reshape(shape)
+    out = np.empty(shape, FLOAT32)
+    scratch = _scratch(32 + 4 * a[-1] + 8 * -(-b[-1] // 8) * a[-1])
+    kernel(id(x), id(y), 0 if bias is None else id(bias), id(out), id(scratch))
     return out
 
 
-def _at(array):
-    return array.__array_interface__["data"][0]
+def _by_numpy(x, y, bias):
+    out = np.matmul(x, y)
+    if bias is not None:
+        out += bias
+    return out
+
+
+_memory = [np.empty(0, FLOAT32)]  # used again and again, so that the cache holds it
+
+
+def _scratch(size):
+    if _memory[0].size < size:
+        _memory[0] = np.empty(size, FLOAT32)
+    return _memory[0]

@@ -2,39 +2,60 @@
 //
 // numpy's build for the tab multiplies one number at a time. Here four are multiplied at once, in tiles of 4 x 8
 // results that stay in registers while the sum runs. Every sum has numpy's order, so every bit is equal to numpy's.
-// Addresses and strides are in bytes.
+
+import { data, size, stride } from "./wasm/arrays";
 
 const ROWS: i32 = 4; // of a tile
 const COLUMNS: i32 = 8;
 
 /**
- * c[o, i] = a[o, i] @ b[o, i] for a of (outer, inner, rows, depth) and b of (outer, inner, depth, columns), with any
- * strides, and c without gaps. The scratch holds 32 + 4 * depth + 8 * ceil(columns / 8) * depth numbers.
+ * c[..., :, :] = a[..., :, :] @ b[..., :, :] for numpy's arrays a and b with any strides, at most two axes before the
+ * last two, and sizes that broadcast; c has no gaps. A bias of `columns` numbers, if it is not 0, is added to each row. The
+ * scratch holds 32 + 4 * depth + 8 * ceil(columns / 8) * depth
+ * numbers.
  */
-export function matmul(
-  a: usize, aOuter: i32, aInner: i32, aRow: i32, aColumn: i32,
-  b: usize, bOuter: i32, bInner: i32, bRow: i32, bColumn: i32,
-  c: usize, outer: i32, inner: i32, rows: i32, columns: i32, depth: i32, scratch: usize,
-): void {
-  const tile = scratch;
+export function matmul(a: usize, b: usize, bias: usize, c: usize, scratch: usize): void {
+  const rows = size(c, 1), columns = size(c, 0), depth = size(a, 0);
+  const aRow = stride(a, 1), aColumn = stride(a, 0), bRow = stride(b, 1), bColumn = stride(b, 0);
+  const tile = data(scratch);
   const left = tile + ROWS * COLUMNS * 4;
   const right = left + ROWS * depth * 4;
-  for (let o = 0; o < outer; o++) {
-    for (let i = 0; i < inner; i++) {
-      pack(b + o * bOuter + i * bInner, bRow, bColumn, depth, columns, COLUMNS, right);
-      for (let row = 0; row < rows; row += ROWS) {
+  let to = data(c);
+  bias = bias && data(bias);
+  for (let o = 0; o < size(c, 3); o++) {
+    for (let i = 0; i < size(c, 2); i++) {
+      const x = data(a) + o * stride(a, 3) + i * stride(a, 2);
+      pack(data(b) + o * stride(b, 3) + i * stride(b, 2), bRow, bColumn, depth, columns, COLUMNS, right);
+      for (let row = 0; row < rows; row += ROWS, to += ROWS * columns * 4) {
         const height = min(ROWS, rows - row);
-        pack(a + o * aOuter + i * aInner + row * aRow, aColumn, aRow, depth, height, ROWS, left);
+        const isDirect = height == ROWS && aColumn == 4; // else the cache is used better after a copy
+        if (!isDirect) pack(x + row * aRow, aColumn, aRow, depth, height, ROWS, left);
+        const from = isDirect ? x + row * aRow : left;
+        const fromRow = isDirect ? aRow : 4, fromColumn = isDirect ? 4 : ROWS * 4;
         for (let column = 0; column < columns; column += COLUMNS) {
-          multiply(left, right + column * depth * 4, depth, tile);
-          const width = min(COLUMNS, columns - column) * 4;
-          for (let r = 0; r < height; r++) {
-            memory.copy(c + ((row + r) * columns + column) * 4, tile + r * COLUMNS * 4, width);
-          }
+          const width = min(COLUMNS, columns - column);
+          const isFull = height == ROWS && width == COLUMNS;
+          const place = isFull ? to + column * 4 : tile;
+          const gap = (isFull ? columns : COLUMNS) * 4;
+          multiply(from, fromRow, fromColumn, right + column * depth * 4, depth, place, gap);
+          if (bias) for (let r = 0; r < height; r++) add(place + r * gap, bias + column * 4, width);
+          for (let r = 0; r < height && !isFull; r++) memory.copy(to + (r * columns + column) * 4, tile + r * gap, width * 4);
         }
       }
-      c += rows * columns * 4;
+      to -= (-rows & (ROWS - 1)) * columns * 4;
     }
+  }
+}
+
+/** x += y for at most COLUMNS numbers. */
+// @ts-ignore: decorator
+@inline
+function add(x: usize, y: usize, n: i32): void {
+  if (n == COLUMNS) {
+    v128.store(x, f32x4.add(v128.load(x), v128.load(y)));
+    v128.store(x, f32x4.add(v128.load(x, 16), v128.load(y, 16)), 16);
+  } else {
+    for (let i = 0; i < n * 4; i += 4) store<f32>(x + i, load<f32>(x + i) + load<f32>(y + i));
   }
 }
 
@@ -42,7 +63,13 @@ export function matmul(
 function pack(from: usize, stride: i32, step: i32, depth: i32, count: i32, size: i32, to: usize): void {
   for (let first = 0; first < count; first += size) {
     const n = min(size, count - first);
-    for (let p = 0; p < depth; p++) {
+    let p = 0;
+    if (stride == 4 && n == size) {
+      for (; p + 4 <= depth; p += 4, to += size * 16) {
+        for (let j = 0; j < size; j += 4) transpose(from + p * 4 + j * step, step, to + j * 4, size * 4);
+      }
+    }
+    for (; p < depth; p++) {
       let source = from + p * stride;
       if (step == 4 && n == size) {
         for (let j = 0; j < size; j += 4) v128.store(to + j * 4, v128.load(source + j * 4));
@@ -58,16 +85,33 @@ function pack(from: usize, stride: i32, step: i32, depth: i32, count: i32, size:
   }
 }
 
-/** The sums of one tile over the depth; a is a panel of (depth, ROWS), b one of (depth, COLUMNS). */
-function multiply(a: usize, b: usize, depth: i32, tile: usize): void {
+/** Copy 4 x 4 numbers, rows to columns. */
+// @ts-ignore: decorator
+@inline
+function transpose(from: usize, step: i32, to: usize, row: i32): void {
+  const a = v128.load(from), b = v128.load(from + step);
+  const c = v128.load(from + 2 * step), d = v128.load(from + 3 * step);
+  const ab = v128.shuffle<i32>(a, b, 0, 4, 1, 5), cd = v128.shuffle<i32>(c, d, 0, 4, 1, 5);
+  const ab2 = v128.shuffle<i32>(a, b, 2, 6, 3, 7), cd2 = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
+  v128.store(to, v128.shuffle<i64>(ab, cd, 0, 2));
+  v128.store(to + row, v128.shuffle<i64>(ab, cd, 1, 3));
+  v128.store(to + 2 * row, v128.shuffle<i64>(ab2, cd2, 0, 2));
+  v128.store(to + 3 * row, v128.shuffle<i64>(ab2, cd2, 1, 3));
+}
+
+/** The sums of one tile over the depth, from ROWS rows of a with any strides and a panel b of (depth, COLUMNS). */
+// @ts-ignore: decorator
+@inline
+function multiply(a: usize, row: i32, step: i32, b: usize, depth: i32, to: usize, toRow: i32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0);
   let c20 = f32x4.splat(0), c21 = f32x4.splat(0);
   let c30 = f32x4.splat(0), c31 = f32x4.splat(0);
-  for (let p = 0; p < depth; p++) {
+  const second = a + row, third = second + row, fourth = third + row;
+  for (let p = 0, at = 0; p < depth; p++, at += step, b += COLUMNS * 4) {
     const b0 = v128.load(b), b1 = v128.load(b, 16);
-    const a0 = v128.load32_splat(a), a1 = v128.load32_splat(a, 4);
-    const a2 = v128.load32_splat(a, 8), a3 = v128.load32_splat(a, 12);
+    const a0 = v128.load32_splat(a + at), a1 = v128.load32_splat(second + at);
+    const a2 = v128.load32_splat(third + at), a3 = v128.load32_splat(fourth + at);
     c00 = f32x4.add(c00, f32x4.mul(a0, b0));
     c01 = f32x4.add(c01, f32x4.mul(a0, b1));
     c10 = f32x4.add(c10, f32x4.mul(a1, b0));
@@ -76,15 +120,13 @@ function multiply(a: usize, b: usize, depth: i32, tile: usize): void {
     c21 = f32x4.add(c21, f32x4.mul(a2, b1));
     c30 = f32x4.add(c30, f32x4.mul(a3, b0));
     c31 = f32x4.add(c31, f32x4.mul(a3, b1));
-    a += ROWS * 4;
-    b += COLUMNS * 4;
   }
-  v128.store(tile, c00);
-  v128.store(tile, c01, 16);
-  v128.store(tile, c10, 32);
-  v128.store(tile, c11, 48);
-  v128.store(tile, c20, 64);
-  v128.store(tile, c21, 80);
-  v128.store(tile, c30, 96);
-  v128.store(tile, c31, 112);
+  v128.store(to, c00);
+  v128.store(to, c01, 16);
+  v128.store(to + toRow, c10);
+  v128.store(to + toRow, c11, 16);
+  v128.store(to + 2 * toRow, c20);
+  v128.store(to + 2 * toRow, c21, 16);
+  v128.store(to + 3 * toRow, c30);
+  v128.store(to + 3 * toRow, c31, 16);
 }

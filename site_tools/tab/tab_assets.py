@@ -104,9 +104,9 @@ def _place_core(found: dict[str, Path]) -> str:
 
 
 def compile_kernels() -> None:
-    """Compile the products of matrices, if the compiler or a source is newer than the result."""
+    """Compile the kernels, if the compiler or a source is newer than the result."""
     sources = sorted((RUNTIME / "torch").glob("*.ts"))
-    inputs = [*sources, ROOT / "package-lock.json", Path(__file__)]
+    inputs = [*(RUNTIME / "torch").rglob("*.ts"), ROOT / "package-lock.json", Path(__file__)]
     if KERNELS.is_file() and KERNELS.stat().st_mtime > max(path.stat().st_mtime for path in inputs):
         return
     KERNELS.parent.mkdir(exist_ok=True)
