@@ -3,7 +3,11 @@
 import numpy as np
 
 import torch
+from torch import kernels
+from torch.kernels import FLOAT32
 from torch.optim.optimizer import SPEED, Optimizer, check, refuse, written
+
+kernel = kernels.find("adam_step")
 
 _SMALL = 2**20  # numbers: below, the time goes by between the operations, and few are better than many
 
@@ -43,17 +47,14 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
 
     def _update(self, params, group):
-        for param in params:
-            if not self.state[param]:
-                self.state[param] = {
-                    "step": torch.tensor(0.0),
-                    "exp_avg": torch.zeros_like(param),
-                    "exp_avg_sq": torch.zeros_like(param),
-                }
         states = [self.state[param] for param in params]
+        for param, state in zip(params, states, strict=True):
+            if not state:
+                state["step"] = torch.tensor(0.0)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(param), torch.zeros_like(param)
         update(
             params,
-            [param.grad for param in params],
+            [param._grad for param in params],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [state["step"] for state in states],
@@ -89,23 +90,40 @@ class AdamW(Adam):
 def update(params, grads, exp_avgs, exp_avg_sqs, state_steps, *, lr, maximize, **options):
     """One step of every parameter, in place."""
     by_kind = {}  # parameters of one type that have taken equally many steps
-    for row in zip(params, grads, exp_avgs, exp_avg_sqs, state_steps, strict=True):
-        step = row[4]._array
-        step += 1
-        by_kind.setdefault((row[0].dtype, step.item()), []).append([t._array for t in row[:4]])
+    for p, g, m, v, step in zip(params, grads, exp_avgs, exp_avg_sqs, state_steps, strict=True):
+        step._array += 1
+        row = p._array, g._array, m._array, v._array
+        by_kind.setdefault((p.dtype, step._array.item()), []).append(row)
     for (_, step), rows in by_kind.items():
-        for p, g, m, v in _packed(list(zip(*rows, strict=True))):
-            _step(p, -g if maximize else g, m, v, step=step, lr=float(lr), **options)
+        _step(rows, step, lr=float(lr), maximize=maximize, **options)
     written(*params, *exp_avgs, *exp_avg_sqs, *state_steps)
 
 
-def _packed(columns):
+def _step(rows, step, *, lr, betas, eps, weight_decay, maximize, decoupled):
+    """Adam on arrays of parameters, gradients and moments, by the kernel or by numpy."""
+    beta_1, beta_2 = betas
+    keep = 1 - lr * weight_decay if decoupled else 1
+    decay = 0 if decoupled else weight_decay
+    root = (1 - beta_2**step) ** 0.5
+    rate = lr / (1 - beta_1**step)
+    numbers = keep, 1 - beta_1, beta_2, 1 - beta_2, root, eps, rate
+    if kernel and rows[0][0].dtype is FLOAT32 and not decay and not maximize:
+        rows = [(p, g, m, v) for p, g, m, v in rows if not kernel(id(p), id(g), id(m), id(v), *numbers)]
+    for p, g, m, v in _packed(rows):
+        if maximize:
+            g = -g
+        _step_by_numpy(p, g + decay * p if decay else g, m, v, *numbers)
+
+
+def _packed(rows):
     """Yield the arrays row by row; or, if they are small, all as one, to be copied back afterwards."""
-    if sum(p.size for p in columns[0]) > _SMALL:
-        yield from zip(*columns, strict=True)
+    if len(rows) < 2 or sum(row[0].size for row in rows) > _SMALL:
+        yield from rows
         return
+    columns = list(zip(*rows, strict=True))
     packed = [np.concatenate([array.reshape(-1) for array in column]) for column in columns]
     yield packed
+    del columns[1], packed[1]  # the gradients, which are not written to
     for column, whole in zip(columns, packed, strict=True):
         end = 0
         for array in column:
@@ -113,25 +131,21 @@ def _packed(columns):
             array[...] = whole[start:end].reshape(array.shape)
 
 
-def _step(p, g, m, v, *, step, lr, betas, eps, weight_decay, decoupled):
+def _step_by_numpy(p, g, m, v, keep, weight_1, beta_2, weight_2, root, eps, rate):
     """Adam on arrays, rounded as by torch's loop over single tensors."""
-    beta_1, beta_2 = betas
-    if weight_decay and decoupled:
-        p *= 1 - lr * weight_decay
-    elif weight_decay:
-        g = g + p * weight_decay
+    p *= keep
     change = g - m
-    change *= 1 - beta_1
+    change *= weight_1
     m += change
     np.multiply(g, g, out=change)
-    change *= 1 - beta_2
+    change *= weight_2
     v *= beta_2
     v += change
     np.sqrt(v, out=change)
-    change /= (1 - beta_2**step) ** 0.5
+    change /= root
     change += eps
     np.divide(m, change, out=change)
-    change *= lr / (1 - beta_1**step)
+    change *= rate
     p -= change
 
 

@@ -61,10 +61,10 @@ class Optimizer:
         """Forget the gradients, or set them to zero."""
         for group in self.param_groups:
             for param in group["params"]:
-                if param.grad is not None and not set_to_none:
-                    param.grad = param.grad.detach().zero_()
+                if param._grad is not None and not set_to_none:
+                    param._grad = param._grad.detach().zero_()
                 else:
-                    param.grad = None
+                    param._grad = None
 
     @no_grad()
     def step(self, closure=None):
@@ -78,7 +78,7 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            self._update([param for param in group["params"] if param.grad is not None], group)
+            self._update([param for param in group["params"] if param._grad is not None], group)
         return loss
 
     def state_dict(self):
