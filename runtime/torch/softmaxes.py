@@ -4,6 +4,7 @@ import numpy as np
 
 from torch import dtypes
 from torch.array_exp import array_exp
+from torch.array_softmax import array_softmax
 from torch.autograd.record import record, write
 from torch.reductions import axes_of, kept_shape
 from torch.tensor import check_dim, function, make, method, packed
@@ -51,11 +52,13 @@ def softmax(input, dim, dtype=None):
     dim = check_dim(dim, x.ndim)
     if x.ndim == 0:
         return softmax(input.reshape(1), 0).reshape(())
-    if x.size:
+    if not x.size:
+        e = x.copy()
+    elif dim == x.ndim - 1:
+        e = array_softmax(x.copy())
+    else:
         e = array_exp(x - x.max(axis=dim, keepdims=True))
         e /= e.sum(axis=dim, keepdims=True)
-    else:
-        e = x.copy()
     return record(
         "SoftmaxBackward0",
         e,

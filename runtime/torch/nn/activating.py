@@ -4,11 +4,15 @@ import math
 
 import numpy as np
 
+from torch import kernels
 from torch.array_exp import array_exp
 from torch.functions import sigmoid_array
+from torch.kernels import FLOAT32
 from torch.nn.fused import fused
 from torch.special import erf_array
 from torch.tensor import make, packed
+
+kernel, kernel_backward = kernels.find("gelu"), kernels.find("gelu_backward")
 
 
 def gelu(input, approximate="none"):
@@ -18,17 +22,27 @@ def gelu(input, approximate="none"):
     if approximate != "none":
         raise RuntimeError("approximate argument must be either none or tanh.")
     x = input._array
-    share = erf_array(x * (1 / math.sqrt(2)))
-    share += 1
-    share *= 0.5
+    by_kernel = False
+    if kernel is not None and x.dtype is FLOAT32:
+        share, out = np.empty(x.shape, FLOAT32), np.empty(x.shape, FLOAT32)
+        by_kernel = kernel(id(x), id(share), id(out))
+    if not by_kernel:
+        share = erf_array(x * (1 / math.sqrt(2)))
+        share += 1
+        share *= 0.5
+        out = x * share
 
     def composite(x):
         return x * 0.5 * (1 + (x * (1 / math.sqrt(2))).erf())
 
     def backward(g, wanted):
+        if by_kernel:
+            g, grad = packed(g), np.empty(x.shape, FLOAT32)
+            kernel_backward(id(x), id(share), id(g), id(grad))
+            return (grad,)
         return (g * (share + x * array_exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))),)
 
-    return fused("GeluBackward0", x * share, [input], backward, composite)
+    return fused("GeluBackward0", out, [input], backward, composite)
 
 
 _SLOPE, _CUBIC = math.sqrt(2 / math.pi), 0.044715

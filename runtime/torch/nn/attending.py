@@ -1,12 +1,11 @@
 """Scaled dot-product attention as one operation."""
 
 import math
-from functools import lru_cache
 
 import numpy as np
 
-from torch.array_exp import array_exp
 from torch.array_matmul import array_matmul
+from torch.array_softmax import array_softmax
 from torch.dtypes import bool_
 from torch.nn.fused import c_name, fused
 from torch.nn.random_masks import dropout_mask
@@ -25,19 +24,11 @@ def scaled_dot_product_attention(
     if groups > 1:
         k, v = np.repeat(k, groups, axis=-3), np.repeat(v, groups, axis=-3)
     factor = q.dtype.type(1 / math.sqrt(q.shape[-1]) if scale is None else scale)
-    bias = _bias(attn_mask, is_causal, q, k)
     scaled = q * factor
     scores = array_matmul(scaled, k.swapaxes(-1, -2))
-    if bias is not None:
-        scores = scores + bias
-    highest = np.maximum.reduce(scores, axis=-1, keepdims=True, initial=-np.inf)
-    is_blind = 0
     if attn_mask is not None:
-        is_blind = highest == -np.inf
-        highest[is_blind] = 0
-    scores -= highest
-    weights = array_exp(scores, out=scores)
-    weights /= np.add.reduce(weights, axis=-1, keepdims=True) + is_blind
+        scores = scores + _bias(attn_mask, q.dtype)
+    weights = array_softmax(scores, is_causal=is_causal, is_masked=attn_mask is not None)
     kept = dropout_mask(weights.shape, query.dtype, dropout_p)
     dropped = weights if kept is None else weights * kept
     out = array_matmul(dropped, v)
@@ -63,22 +54,11 @@ def scaled_dot_product_attention(
     return fused(title, out, inputs, backward)
 
 
-def _bias(mask, is_causal, q, k):
-    """What is added to the scores: 0 or minus infinity for a boolean mask; None if there is none."""
-    bias = None
-    if mask is not None and mask.dtype is bool_:
-        bias = np.where(mask._array, q.dtype.type(0), q.dtype.type(-np.inf))
-    elif mask is not None:
-        bias = mask._array
-    if is_causal:
-        causal = _causal(q.shape[-2], k.shape[-2], q.dtype)
-        bias = causal if bias is None else bias + causal
-    return bias
-
-
-@lru_cache(maxsize=32)
-def _causal(n_queries, n_keys, dtype):
-    return np.where(np.tri(n_queries, n_keys, dtype=bool), dtype.type(0), dtype.type(-np.inf))
+def _bias(mask, dtype):
+    """What is added to the scores: 0 or minus infinity for a boolean mask."""
+    if mask.dtype is not bool_:
+        return mask._array
+    return np.where(mask._array, dtype.type(0), dtype.type(-np.inf))
 
 
 def _ungroup(grad, groups):

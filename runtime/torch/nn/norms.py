@@ -4,19 +4,18 @@ import math
 
 import numpy as np
 
+from torch import kernels
 from torch.dtypes import finfo
+from torch.kernels import FLOAT32
 from torch.nn.fused import fused
 from torch.tensor import function, packed
+
+kernel, kernel_backward = kernels.find("norm"), kernels.find("norm_backward")
 
 
 @function
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05):
     """Subtract the mean of the last axes and divide by their standard deviation; then gain and bias."""
-    shape, x = _checked(input, normalized_shape, weight, bias)
-    centered = x - _mean(x)
-    scale = 1 / np.sqrt(_mean(centered * centered) + x.dtype.type(eps))
-    normal = centered * scale
-    inputs = [t for t in (input, weight, bias) if t is not None]
 
     def composite(input, *rest):
         dims = tuple(range(-len(shape), 0))
@@ -27,60 +26,79 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05):
             normal = normal * rest.pop(0)
         return normal if bias is None else normal + rest[0]
 
-    def backward(g, wanted):
-        g = g.reshape(x.shape)
-        gradients = [None] * len(inputs)
-        if wanted[0]:
-            h = g if weight is None else g * _flat(weight)
-            gradients[0] = ((h - _mean(h) - normal * _mean(h * normal)) * scale).reshape(input.shape)
-        if weight is not None and wanted[1]:
-            gradients[1] = np.add.reduce(g * normal, axis=0).reshape(shape)
-        if bias is not None and wanted[-1]:
-            gradients[-1] = np.add.reduce(g, axis=0).reshape(shape)
-        return gradients
-
-    out = normal if weight is None else normal * _flat(weight)
-    out = out if bias is None else out + _flat(bias)
-    return fused("NativeLayerNormBackward0", out.reshape(input.shape), inputs, backward, composite)
+    shape = _checked(input, normalized_shape, weight, bias)
+    return _norm("NativeLayerNormBackward0", input, shape, weight, bias, eps, composite, is_centered=True)
 
 
 @function
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """Divide by the root of the mean square of the last axes; then gain."""
-    shape, x = _checked(input, normalized_shape, weight)
     eps = finfo(input.dtype).eps if eps is None else eps
-    scale = 1 / np.sqrt(_mean(x * x) + x.dtype.type(eps))
-    normal = x * scale
-    inputs = [t for t in (input, weight) if t is not None]
 
     def composite(input, weight=None):
         dims = tuple(range(-len(shape), 0))
         normal = input * (input.square().mean(dims, keepdim=True) + eps).rsqrt()
         return normal if weight is None else normal * weight
 
+    shape = _checked(input, normalized_shape, weight)
+    return _norm("MulBackward0", input, shape, weight, None, eps, composite, is_centered=False)
+
+
+def _norm(title, input, shape, weight, bias, eps, composite, *, is_centered):
+    """Both norms as one operation, by the kernel or by numpy; without the means it is RMSNorm."""
+    width = math.prod(shape)
+    x = packed(input._array)
+    gain, offset = (None if t is None else packed(t._array) for t in (weight, bias))
+    by_kernel = False
+    if kernel is not None and width and x.dtype is FLOAT32:
+        out, normal = np.empty(x.shape, FLOAT32), np.empty(x.shape, FLOAT32)
+        scale = np.empty(x.size // width, FLOAT32)
+        by_kernel = kernel(id(x), _at(gain), _at(offset), id(out), id(normal), id(scale), eps, is_centered)
+    if not by_kernel:
+        rows = x.reshape((-1, width) if width else (0, 0))
+        centered = rows - _mean(rows) if is_centered else rows
+        scale = 1 / np.sqrt(_mean(centered * centered) + x.dtype.type(eps))
+        normal = centered * scale
+        out = normal if gain is None else normal * gain.reshape(-1)
+        out = (out if offset is None else out + offset.reshape(-1)).reshape(x.shape)
+
     def backward(g, wanted):
-        g = g.reshape(x.shape)
-        gradients = [None] * len(inputs)
-        if wanted[0]:
-            h = g if weight is None else g * _flat(weight)
-            gradients[0] = ((h - normal * _mean(h * normal)) * scale).reshape(input.shape)
-        if weight is not None and wanted[1]:
-            gradients[1] = np.add.reduce(g * normal, axis=0).reshape(shape)
-        return gradients
+        grad = None
+        of_gain = np.zeros(shape, g.dtype) if weight is not None and wanted[1] else None
+        of_offset = np.zeros(shape, g.dtype) if bias is not None and wanted[-1] else None
+        if by_kernel:
+            g, grad = packed(g), np.empty(x.shape, FLOAT32)
+            arrays = id(g), _at(gain), id(normal), id(scale), id(grad), _at(of_gain), _at(of_offset)
+            kernel_backward(*arrays, is_centered)
+        else:
+            g = g.reshape(normal.shape)
+            if wanted[0]:
+                h = g if gain is None else g * gain.reshape(-1)
+                grad = ((h - _mean(h) if is_centered else h) - normal * _mean(h * normal)) * scale
+                grad = grad.reshape(x.shape)
+            if of_gain is not None:
+                np.add.reduce(g * normal, axis=0, out=of_gain.reshape(-1))
+            if of_offset is not None:
+                np.add.reduce(g, axis=0, out=of_offset.reshape(-1))
+        yield grad
+        if weight is not None:
+            yield of_gain
+        if bias is not None:
+            yield of_offset
 
-    out = normal if weight is None else normal * _flat(weight)
-    return fused("MulBackward0", out.reshape(input.shape), inputs, backward, composite)
+    inputs = [t for t in (input, weight, bias) if t is not None]
+    return fused(title, out, inputs, backward, composite)
 
 
-def _checked(input, normalized_shape, *parameters):
-    """The shape to normalize over, and the input as a matrix with one row for each norm."""
+def _checked(input, normalized_shape, weight, bias=None):
+    """The shape to normalize over."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape:
         raise RuntimeError(
             "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, "
             "but got normalized_shape = []"
         )
-    for name, parameter in zip(("weight", "bias"), parameters, strict=False):
+    for name, parameter in (("weight", weight), ("bias", bias)):
         if parameter is not None and parameter._array.shape != shape:
             raise RuntimeError(
                 f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
@@ -92,11 +110,11 @@ def _checked(input, normalized_shape, *parameters):
             f"Given normalized_shape={list(shape)}, expected input with shape "
             f"[*{''.join(f', {size}' for size in shape)}], but got input of size{list(input.shape)}"
         )
-    return shape, packed(array).reshape((-1, math.prod(shape)) if 0 not in shape else (0, 0))
+    return shape
 
 
-def _flat(parameter):
-    return parameter._array.reshape(-1)
+def _at(array):
+    return 0 if array is None else id(array)
 
 
 def _mean(x):
