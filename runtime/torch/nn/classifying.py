@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from torch.array_exp import array_exp
 from torch.autograd.record import retitled
-from torch.dtypes import bool_
 from torch.nn.fused import fused
 from torch.tensor import make
 
@@ -37,8 +37,10 @@ def cross_entropy(
     dim = 0 if input.ndim == 1 else 1
     if input.shape == target.shape:
         return _probabilities(input, target, weight, dim, reduction, label_smoothing)
+    if label_smoothing == 0 and input.dtype.kind == 2 and input.dtype.rounded is None:
+        return _of_classes(input, target, weight, ignore_index, reduction, is_logits=True)
     logprobs = input.log_softmax(dim)
-    loss = nll_loss(logprobs, target, weight, ignore_index=ignore_index, reduction=reduction)
+    loss = _of_classes(logprobs, target, weight, ignore_index, reduction, is_logits=False)
     if label_smoothing == 0:
         return loss
     counted = target != ignore_index
@@ -74,36 +76,54 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     """Minus the log-probability of the right class, given all log-probabilities ``(N, C, ...)``."""
     if size_average is not None or reduce is not None:
         raise NotImplementedError("size_average and reduce are not in the in-page subset; use reduction=...")
+    return _of_classes(input, target, weight, ignore_index, reduction, is_logits=False)
+
+
+def _of_classes(input, target, weight, ignore_index, reduction, *, is_logits):
+    """The loss given logits, or log-probabilities, as one operation."""
     _reduction(reduction)
     dim = 0 if input.ndim == 1 else 1
     _check(input, target, dim)
-    y = target._array
-    n_classes = input.shape[dim]
+    x = input._array if input.ndim < 3 else np.moveaxis(input._array, 1, -1)
+    shape, n_classes = x.shape, x.shape[-1]
+    y = target._array.reshape(-1)
+    x = x.reshape(y.size, n_classes)
     counts = y != ignore_index
     index = np.where(counts, y, 0)
     if ((index < 0) | (index >= n_classes)).any():
-        raise IndexError(f"Target {index[(index < 0) | (index >= n_classes)].flat[0]} is out of bounds.")
-    index = np.expand_dims(index, dim)
-    factors = counts.astype(input._array.dtype)
+        raise IndexError(f"Target {index[(index < 0) | (index >= n_classes)][0]} is out of bounds.")
+    places = np.arange(y.size), index
+    factors = counts.astype(x.dtype)
     if weight is not None:
-        factors = factors * weight._array[index.squeeze(dim)]
+        factors = factors * weight._array[index]
+    losses = -x[places]
+    if is_logits:
+        highest = np.maximum.reduce(x, axis=1, initial=-np.inf)
+        powers = array_exp(x - highest[:, None])
+        sums = np.add.reduce(powers, axis=1)
+        losses = np.log(sums) + (losses + highest)
     # where nothing counts, not even an infinite loss does
-    losses = np.where(counts, -np.take_along_axis(input._array, index, dim).squeeze(dim), 0) * factors
-    total = factors.sum() if reduction == "mean" else 1
+    losses = np.where(counts, losses, 0) * factors
+    total = np.add.reduce(factors) if reduction == "mean" else 1
 
     def composite(input):
-        chosen = -input.gather(dim, make(index, target.dtype)).squeeze(dim)
-        terms = chosen.masked_fill(make(~counts, bool_), 0.0) * make(factors, input.dtype)
+        logprobs = input.log_softmax(dim) if is_logits else input
+        chosen = -logprobs.gather(dim, target.where(target != ignore_index, 0).unsqueeze(dim)).squeeze(dim)
+        of_each = make(factors, input.dtype).reshape(target.shape)
+        terms = chosen.masked_fill(target == ignore_index, 0.0) * of_each
         return terms if reduction == "none" else terms.sum() / float(total)
 
     def backward(g, wanted):
-        grad = np.zeros(input.shape, g.dtype)
-        np.put_along_axis(grad, index, np.expand_dims(0 - factors * g / (total or 1), dim), dim)
-        return (grad,)
+        change = factors * g.reshape(-1) / (total or 1)
+        grad = powers * (change / sums)[:, None] if is_logits else np.zeros((y.size, n_classes), g.dtype)
+        grad[places] -= change
+        grad = grad.reshape(shape)
+        return (grad if input.ndim < 3 else np.moveaxis(grad, -1, 1),)
 
     title = "NllLossBackward0" if input.ndim <= 2 else "NllLoss2DBackward0"
     if input.ndim == 3 and reduction == "none":
         title = "ViewBackward0"
+    losses = losses.reshape(target.shape)
     out = losses if reduction == "none" else losses.sum(dtype=losses.dtype) / total  # 0/0 without targets
     return fused(title, out, [input], backward, composite)
 
