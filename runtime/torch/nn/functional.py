@@ -17,7 +17,8 @@ from torch.nn.fused import c_name, fused
 from torch.nn.norms import layer_norm, rms_norm
 from torch.nn.random_masks import dropout_mask
 from torch.refusal import refusal
-from torch.tensor import make
+from torch.row_sums import column_sums, sums_by_row
+from torch.tensor import make, packed
 
 __all__ = [
     "binary_cross_entropy_with_logits",
@@ -54,13 +55,16 @@ __all__ = [
 
 def linear(input, weight, bias=None):
     """``x W^T + b`` for weights ``(out, in)``."""
-    _check_linear(input, weight, bias)
     x, w = input._array, weight._array
-    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    out = array_matmul(rows, w.T)
-    if bias is not None:
-        out += bias._array
-    inputs = [input, weight] if bias is None else [input, weight, bias]
+    shape = x.shape
+    if (
+        not (shape and w.ndim == 2 and shape[-1] == w.shape[1])
+        or input.dtype is not weight.dtype
+        or (bias is not None and bias.dtype is not weight.dtype)
+    ):
+        _refuse_linear(input, weight, bias)
+    rows = x if len(shape) == 2 else x.reshape(math.prod(shape[:-1]), shape[-1])
+    out = array_matmul(rows, w.T, None if bias is None else packed(bias._array))
 
     def composite(input, weight, bias=None):
         product = input @ weight.t()
@@ -68,20 +72,21 @@ def linear(input, weight, bias=None):
 
     def backward(g, wanted):
         g = g.reshape(len(rows), len(w))
-        return (
-            array_matmul(g, w).reshape(x.shape) if wanted[0] else None,
-            array_matmul(g.T, rows) if wanted[1] else None,
-            np.add.reduce(g, axis=0) if wanted[-1] and bias is not None else None,
-        )[: len(inputs)]
+        yield array_matmul(g, w).reshape(shape) if wanted[0] else None
+        yield array_matmul(g.T, rows) if wanted[1] else None
+        if bias is not None:
+            yield column_sums(g) if wanted[2] else None
 
-    if input.ndim == 2:
+    inputs = [input, weight] if bias is None else [input, weight, bias]
+    if len(shape) == 2:
         title = "MmBackward0" if bias is None else "AddmmBackward0"
     else:
+        out = out.reshape(*shape[:-1], len(w))
         title = "UnsafeViewBackward0" if bias is None else "ViewBackward0"
-    return fused(title, out.reshape(*x.shape[:-1], w.shape[0]), inputs, backward, composite)
+    return fused(title, out, inputs, backward, composite)
 
 
-def _check_linear(input, weight, bias):
+def _refuse_linear(input, weight, bias):
     if input.ndim == 0 or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         rows = input.numel() // input.shape[-1] if input.ndim and input.shape[-1] else 1
         width = input.shape[-1] if input.ndim else 1
@@ -116,7 +121,7 @@ def embedding(input, weight, padding_idx=None):
         raise IndexError("index out of range in self")
 
     def backward(g, wanted):
-        grad = _sums_by_row(len(table), index.reshape(-1), g.reshape(index.size, table.shape[1]))
+        grad = sums_by_row(len(table), index.reshape(-1), g.reshape(index.size, table.shape[1]))
         if padding_idx is not None:
             grad[padding_idx] = 0
         return (grad,)
@@ -128,17 +133,6 @@ def embedding(input, weight, padding_idx=None):
         return torch.where((input == padding_idx).unsqueeze(-1), rows.detach(), rows)
 
     return fused("EmbeddingBackward0", table[index], [weight], backward, composite)
-
-
-def _sums_by_row(n, index, g):
-    """Add the rows of `g` up in those rows of zeros that `index` names; six times as fast as np.add.at."""
-    sums = np.zeros((n, g.shape[1]), g.dtype)
-    if index.size:
-        order = np.argsort(index, kind="stable")
-        rows = index[order]
-        starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-        sums[rows[starts]] = np.add.reduceat(g[order], starts, axis=0)
-    return sums
 
 
 def dropout(input, p=0.5, training=True, inplace=False):
