@@ -88,8 +88,8 @@ def _integers(generator, n, low, high):
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     span = high - low
-    words = generator.long_words(n) if span >= 2**28 else generator.words(n).astype(np.uint64)
-    return (words % np.uint64(span)).astype(np.int64) + low
+    words = generator.long_words(n) if span >= 2**28 else generator.words(n)
+    return (words % words.dtype.type(span)).astype(np.int64) + low
 
 
 @function
@@ -102,7 +102,7 @@ def randint(*args, generator=None, dtype=None, device=None, requires_grad=False,
     shape = sizes_of((given["size"],))
     low, high = int(given.get("low", 0)), int(given["high"])
     array = _integers(_of_generator(generator), math.prod(shape), low, high)
-    return make(array.astype(d.storage).reshape(shape), d)
+    return make(array.astype(d.storage, copy=False).reshape(shape), d)
 
 
 @function

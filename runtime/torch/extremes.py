@@ -11,9 +11,9 @@ from torch.tuples import named
 
 def shared(input, y, axes, keepdim):
     """Gradient of an extreme: shared by all that equal it."""
-    kept = kept_shape(input._array.shape, axes)
 
     def vjp(g):
+        kept = kept_shape(input._array.shape, axes)
         same = input == y.reshape(kept)
         return g.reshape(kept) * (same / same.sum(axes, keepdim=True) if axes else 1)
 

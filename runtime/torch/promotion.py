@@ -6,6 +6,7 @@ Tensors with axes weigh more than those without, and these more than numbers.
 import numpy as np
 
 from torch import dtypes
+from torch.attributes import Size
 from torch.dtypes import promote_types
 from torch.tensor import Tensor, function, make
 
@@ -47,6 +48,19 @@ def check_broadcast(a, b):
                 f"The size of tensor a ({a[-back]}) must match the size of tensor b ({b[-back]}) at "
                 f"non-singleton dimension {max(len(a), len(b)) - back}"
             )
+
+
+@function
+def broadcast_shapes(*shapes):
+    """Shape that tensors of these shapes broadcast to."""
+    return Size(np.broadcast_shapes(*(s if isinstance(s, tuple | list) else (s,) for s in shapes)))
+
+
+@function
+def broadcast_tensors(*tensors):
+    """Expand tensors to one shape."""
+    shape = broadcast_shapes(*(t.shape for t in tensors))
+    return tuple(t.expand(shape) for t in tensors)
 
 
 def pair(a, b):

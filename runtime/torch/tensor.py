@@ -43,6 +43,7 @@ class Tensor:
     _output = 0  # which of the node's outputs it is
     _grad = None
     _hooks = None  # of a leaf; others have theirs at the node
+    _after_accumulation = None  # hooks of a leaf that run once it has its gradient
     _root = None  # tensor that counts the changes of the memory, if it is not this one
     _changes = 0  # how often the memory was written to
     _parent = None  # of a view: the tensor that it looks into

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from torch import dtypes
-from torch.attributes import Size
+from torch.autograd.modes import mode
 from torch.autograd.record import record, view
-from torch.tensor import Tensor, check_dim, function, make, method
+from torch.tensor import Tensor, check_dim, function, make, method, share
 
 
 def sizes_of(shape):
@@ -38,40 +38,44 @@ def _fill_in(shape, n):
 
 
 def _reshaped(input, shape):
-    """The view of that shape, or None if the elements would have to move."""
+    """The array in that shape, and whether it shares the memory."""
     array = input._array
     found = array.reshape(shape)
-    if array.size and not array.flags.c_contiguous and not np.may_share_memory(found, array):
-        return None
-    old = array.shape
-    return view("ViewBackward0", input, found, lambda g: g.reshape(old), lambda t: t.view(shape))
+    return found, not array.size or array.flags.c_contiguous or np.may_share_memory(found, array)
+
+
+def _reshaped_view(input, found):
+    old, shape = input._array.shape, found.shape
+    return view("ViewBackward0", input, found, lambda g: _back(g, old), lambda t: t.view(shape))
+
+
+def _back(g, shape):
+    """The gradient in another shape; where nothing is recorded, without all that a view has to know."""
+    return g.reshape(shape) if mode.enabled else share(g._array.reshape(shape), g.dtype)
 
 
 @method
 @function
 def reshape(input, *shape):
     """Return the elements in another shape, without a copy where that is possible."""
-    shape = _fill_in(sizes_of(shape), input._array.size)
-    found = _reshaped(input, shape)
-    if found is not None:
-        return found
+    found, is_view = _reshaped(input, _fill_in(sizes_of(shape), input._array.size))
+    if is_view:
+        return _reshaped_view(input, found)
     old = input._array.shape
-    return record(
-        "UnsafeViewBackward0", input._array.reshape(shape), input.dtype, (input,), (lambda g: g.reshape(old),)
-    )
+    return record("UnsafeViewBackward0", found, input.dtype, (input,), (lambda g: _back(g, old),))
 
 
 def _view(self, *shape):
     """Return the elements in another shape, in the same memory."""
     if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
         return _view_as_type(self, shape[0])
-    found = _reshaped(self, _fill_in(sizes_of(shape), self._array.size))
-    if found is None:
+    found, is_view = _reshaped(self, _fill_in(sizes_of(shape), self._array.size))
+    if not is_view:
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one dimension spans "
             "across two contiguous subspaces). Use .reshape(...) instead."
         )
-    return found
+    return _reshaped_view(self, found)
 
 
 Tensor.view = _view
@@ -143,7 +147,11 @@ def transpose(input, dim0, dim1):
     ndim = input._array.ndim
     a, b = check_dim(dim0, ndim), check_dim(dim1, ndim)
     array = input._array.swapaxes(a, b) if ndim else input._array[()].reshape(())
-    return view("TransposeBackward0", input, array, lambda g: g.transpose(a, b), lambda t: t.transpose(a, b))
+
+    def vjp(g):
+        return g.transpose(a, b) if mode.enabled else share(g._array.swapaxes(a, b), g.dtype)
+
+    return view("TransposeBackward0", input, array, vjp, lambda t: t.transpose(a, b))
 
 
 @method
@@ -282,16 +290,3 @@ def expand_as(self, other):
 def broadcast_to(input, *size):
     """Expand to a shape."""
     return input.expand(*size)
-
-
-@function
-def broadcast_shapes(*shapes):
-    """Shape that tensors of these shapes broadcast to."""
-    return Size(np.broadcast_shapes(*(s if isinstance(s, tuple | list) else (s,) for s in shapes)))
-
-
-@function
-def broadcast_tensors(*tensors):
-    """Expand tensors to one shape."""
-    shape = broadcast_shapes(*(t.shape for t in tensors))
-    return tuple(t.expand(shape) for t in tensors)

@@ -46,7 +46,8 @@ def _gradients_of_inputs(node, grads, keep):
         )
     if node.saved is not None:
         for tensor, changes in node.saved:
-            check_version(tensor, changes)
+            if (tensor if tensor._root is None else tensor._root)._changes != changes:
+                check_version(tensor, changes)
     if node.output is not None:
         y = node.output
         if y._changes:
@@ -96,6 +97,11 @@ def _run_hooks(hooks, g):
     return g
 
 
+def _sum(a, b):
+    """Sum of two gradients of one tensor; without what only the way back needs."""
+    return a + b if mode.enabled else make(a._array + b._array, a.dtype)
+
+
 def _walk(outputs, grads, keep, create_graph, inputs=None):
     """Send gradients back. With `inputs`, return theirs; without, add to those of all leaves."""
     before = mode.enabled
@@ -105,18 +111,24 @@ def _walk(outputs, grads, keep, create_graph, inputs=None):
         leaves = {}  # id -> (leaf, gradient)
         heap = []  # latest first
 
-        def send(target, i, g):
-            if type(target) is Node:
-                slots = pending.get(target)
-                if slots is None:
-                    pending[target] = slots = [None] * target.n_outputs
-                    heapq.heappush(heap, (-target.order, target))
-                slots[i] = g if slots[i] is None else slots[i] + g
-            else:
-                at = id(target)
-                leaves[at] = (target, leaves[at][1] + g) if at in leaves else (target, g)
+        def send(grads, edges, node=None):
+            for at, (g, edge) in enumerate(zip(grads, edges, strict=False)):
+                if g is None or edge is None or (reaches is not None and not reaches[edge[0]]):
+                    continue
+                target, i, shape, dtype = edge
+                if g._array.shape != shape or g.dtype is not dtype:
+                    g = _fit(g, shape, dtype, node, at)
+                if type(target) is Node:
+                    slots = pending.get(target)
+                    if slots is None:
+                        pending[target] = slots = [None] * target.n_outputs
+                        heapq.heappush(heap, (-target.order, target))
+                    slots[i] = g if slots[i] is None else _sum(slots[i], g)
+                else:
+                    at_leaf = id(target)
+                    leaves[at_leaf] = target, _sum(leaves[at_leaf][1], g) if at_leaf in leaves else g
 
-        captured = None
+        captured = reaches = None
         if inputs is not None:
             captured = {}
             wanted = {t._node if t._node is not None else id(t) for t in inputs}
@@ -125,9 +137,7 @@ def _walk(outputs, grads, keep, create_graph, inputs=None):
             for t in inputs:
                 if t._node is not None:
                     at_node.setdefault(t._node, []).append(t)
-        for t, g in zip(outputs, grads, strict=True):
-            if inputs is None or reaches[t._node or t]:
-                send(t._node or t, t._output, g)
+        send(grads, [(t._node or t, t._output, t._array.shape, t.dtype) for t in outputs])
         while heap:
             node = heapq.heappop(heap)[1]
             slots = pending.pop(node)
@@ -140,14 +150,7 @@ def _walk(outputs, grads, keep, create_graph, inputs=None):
                     captured[id(t)] = slots[t._output]
                 if not any(e is not None and reaches.get(e[0]) for e in node.edges):
                     continue
-            for at, (g, edge) in enumerate(
-                zip(_gradients_of_inputs(node, slots, keep), node.edges, strict=False)
-            ):
-                if g is not None and edge is not None and (inputs is None or reaches[edge[0]]):
-                    target, i, shape, dtype = edge
-                    if g._array.shape != shape or g.dtype is not dtype:
-                        g = _fit(g, shape, dtype, node, at)
-                    send(target, i, g)
+            send(_gradients_of_inputs(node, slots, keep), node.edges, node)
         for at, (leaf, g) in leaves.items():
             if leaf._hooks:
                 g = _run_hooks(leaf._hooks, g)
@@ -170,8 +173,9 @@ def _accumulate(leaf, g):
         leaf._grad = leaf._grad + g
     else:
         leaf._grad.add_(g)
-    for hook in list(getattr(leaf, "_after_accumulation", {}).values()):
-        hook(leaf)
+    if leaf._after_accumulation:
+        for hook in list(leaf._after_accumulation.values()):
+            hook(leaf)
 
 
 def _first_gradients(outputs, grads):

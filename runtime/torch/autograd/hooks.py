@@ -44,7 +44,7 @@ def register_post_accumulate_grad_hook(self, hook):
     """Call `hook` with this leaf after its gradient has been added to."""
     if self._node is not None:
         raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-    if not hasattr(self, "_after_accumulation"):
+    if self._after_accumulation is None:
         self._after_accumulation = {}
     return RemovableHandle(self._after_accumulation, hook)
 

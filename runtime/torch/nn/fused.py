@@ -24,16 +24,17 @@ def fused(title, array, inputs, backward, composite=None):
     """
 
     def gradients(g):
-        wanted = [t.requires_grad for t in inputs]
+        wanted = [t._wants_grad for t in inputs]
         if not mode.enabled:
-            found = backward(g._array, wanted)
-            return [None if each is None else make(each, g.dtype) for each in found]
+            dtype = g.dtype
+            return [None if each is None else make(each, dtype) for each in backward(g._array, wanted)]
         if composite is None:
             raise RuntimeError(
                 f"the gradient of {title} has none of its own: torch's kernel for it has none either"
             )
-        trained = [t for t in inputs if t.requires_grad]
-        found = iter(grad(composite(*inputs), trained, g, create_graph=True))
+        apart = [t.view_as(t) for t in inputs]  # one may be made of another
+        trained = [t for t in apart if t.requires_grad]
+        found = iter(grad(composite(*apart), trained, g, create_graph=True))
         return [next(found) if is_wanted else None for is_wanted in wanted]
 
     return record(title, array, inputs[0].dtype, inputs, gradients, saved=inputs)

@@ -55,10 +55,14 @@ class Module(Tree, State):
     # ---- attributes ----------------------------------------------------------------------------------------
 
     def __getattr__(self, name):
-        for kept in ("_parameters", "_buffers", "_modules"):
-            members = self.__dict__.get(kept)
-            if members is not None and name in members:
-                return members[name]
+        own = self.__dict__
+        if "_modules" in own:  # else Module.__init__ has not been called
+            if name in own["_parameters"]:
+                return own["_parameters"][name]
+            if name in own["_modules"]:
+                return own["_modules"][name]
+            if name in own["_buffers"]:
+                return own["_buffers"][name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name, value):
