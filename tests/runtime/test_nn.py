@@ -23,16 +23,37 @@ FUNCTIONS = [
         "F.linear(torch.zeros(0, 3), torch.zeros(4, 3))",
         "F.linear(torch.zeros(2, 0), torch.zeros(4, 0), torch.ones(4))",
         "F.linear(leaf(2, 3, dtype=torch.bfloat16), leaf(4, 3, dtype=torch.bfloat16)).detach()",
+        "x = leaf(8, 5); y = leaf(16, 5); z = leaf(16); F.linear(x, y, z)",
+        "x = leaf(7, 9); y = leaf(11, 9); z = leaf(11); F.linear(x, y, z)",
+        "x = leaf(3, 4); F.linear(x, x, x[:, 0])",
+        "x = leaf(2, 3); z = leaf(4); F.linear(x, leaf(4, 3).detach(), z)",
+        "y = leaf(4, 3); F.linear(leaf(3, 2).t().detach(), y)",
         "x = leaf(2, 3, 4); y = leaf(4); z = leaf(4); F.layer_norm(x, (4,), y, z)",
         "x = leaf(2, 3, 4); y = leaf(3, 4); F.layer_norm(x, (3, 4), y)",
         "x = leaf(2, 3); F.layer_norm(x, [3], eps=0.1)",
+        "x = leaf(5, 12); y = leaf(12); z = leaf(12); F.layer_norm(x, (12,), y, z).sum(1)",
+        "x = leaf(3, 8); z = leaf(8); F.layer_norm(x, (8,), leaf(8).detach(), z)",
+        "y = leaf(8); z = leaf(8); F.layer_norm(leaf(3, 8).detach(), (8,), y, z)",
+        "x = leaf(8, 3); y = leaf(8); F.layer_norm(x.t(), (8,), y)",
+        "x = leaf(3, 4); F.layer_norm(x, (4,), x[0], x[1]) + x",
+        "x = leaf(4, 4); F.layer_norm(x, (4,), x[:, 0], x[:, 1])",
+        "F.layer_norm(torch.tensor([[math.inf, 1, 2, 3], [math.nan, 1, 2, 3], [5, 5, 5, 5]]), (4,))",
+        "x = leaf(2, 8, dtype=torch.float64); y = leaf(8, dtype=torch.float64); F.layer_norm(x, (8,), y)",
         "F.layer_norm(torch.zeros(2, 3), (4,))",
         "F.layer_norm(torch.zeros(2, 3), (3,), torch.zeros(2))",
         "F.layer_norm(torch.zeros(0, 3), (3,))",
         "torch.layer_norm(leaf(2, 3), (3,), eps=1e-3).detach()",
         "x = leaf(2, 3, 4); y = leaf(4); F.rms_norm(x, (4,), y, 1e-6)",
         "x = leaf(2, 3); F.rms_norm(x, (3,))",
+        "x = leaf(5, 12); y = leaf(12); F.rms_norm(x, (12,), y)",
+        "x = leaf(8, 3); F.rms_norm(x.t(), (8,), leaf(8).detach(), 1e-3) + 0",
         "x = leaf(4, 3, shift=0.5); F.gelu(4 * x)",
+        "x = leaf(3); F.gelu(x)",
+        "x = leaf(5, 3); F.gelu(x.t()) + F.gelu(3 * x).t()",
+        "x = leaf(2, 3, dtype=torch.float64); F.gelu(x)",
+        "F.gelu(T([-100.0, 100.0, 0.0, -0.0, math.inf, math.nan])) + 0",
+        "x = T([-100.0, 100.0, 0.0, -0.0, -9.0]).requires_grad_(); F.gelu(x) + 0",
+        "x = leaf(2, 4)\nwith torch.no_grad():\n    y = F.gelu(F.layer_norm(x, (4,)))\ny.requires_grad, y",
         "x = leaf(4, 3, shift=0.5); F.gelu(2 * x, approximate='tanh')",
         "F.gelu(T([-100.0, 100.0, 0.0, -0.0, math.inf, math.nan]), approximate='tanh')",
         "F.gelu(T([1.0]), approximate='both')",
@@ -46,12 +67,17 @@ FUNCTIONS = [
         "x = leaf(4, 3); F.leaky_relu(x, 0.2)",
         "x = leaf(4, 3); F.elu(x, 0.7)",
         "x = leaf(4, 3); F.softmax(x, dim=0)",
+        "x = leaf(2, 3, 11); F.softmax(9 * x, dim=-1)",
+        "x = leaf(5, 4); F.softmax(x.t(), dim=-1)",
+        "F.softmax(T([[-math.inf] * 5, [0.0, -math.inf, 1, 2, 300], [0, math.nan, 0, 0, 0], [0, -86, -84, -200, 0]]), -1)",
         "x = leaf(4, 3); F.log_softmax(x, dim=-1)",
         "x = leaf(4, 3); F.sigmoid(x) + F.tanh(x)",
         "x = leaf(5, 3); F.embedding(T([[0, 4], [4, 1]]), x)",
         "x = leaf(5, 3); F.embedding(T([0, 4, 2]), x, padding_idx=2)",
         "x = leaf(5, 3); F.embedding(T([[3, 3], [0, 3]]), x)",
         "x = leaf(5, 3); F.embedding(torch.zeros(0, dtype=torch.long), x)",
+        "x = leaf(5, 8); F.embedding(T([[3, 3], [0, 4], [3, 0]]).t(), x)",
+        "x = leaf(5, 4); F.embedding(T([3, 3, 0], dtype=torch.int32), x, padding_idx=0)",
         "F.embedding(T([5]), torch.zeros(5, 3))",
         "F.embedding(T([1.0]), torch.zeros(5, 3))",
         "F.embedding(T([1]), torch.zeros(5))",
@@ -99,6 +125,12 @@ LOSSES = [
         "x = leaf(2, 3); F.cross_entropy(x, T([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]))",
         "x = leaf(2, 3); F.cross_entropy(x, T([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]), label_smoothing=0.1)",
         "x = leaf(2, 3); F.cross_entropy(x, T([[0.2, 0.3, 0.5], [1.0, 0, 0]]), reduction='none', weight=T([1.0, 2, 3]))",
+        "x = leaf(2, 3, 2, 1, 4); y = torch.arange(16).view(2, 2, 1, 4) % 3; F.cross_entropy(x, y, weight=T([1.0, 2, 3]))",
+        "x = leaf(4, 3); F.cross_entropy(x.t(), T([0, 3, 2])) + x.sum()",
+        "x = leaf(3, 4); F.cross_entropy(1e4 * x, T([0, 1, 3]), reduction='none')",
+        "F.cross_entropy(T([[0.0, -math.inf], [1, 2], [-math.inf, 0]]), T([1, 0, -100]), reduction='none')",
+        "x = leaf(3, 4, dtype=torch.float64); F.cross_entropy(x, T([0, 1, 3]))",
+        "F.cross_entropy(torch.zeros(0, 3), T([], dtype=torch.long))",
         "x = leaf(2, 3); F.cross_entropy(x, T([-100, -100]))",
         "x = leaf(2, 3); F.cross_entropy(x, T([-100, -100]), reduction='sum')",
         "F.cross_entropy(torch.zeros(2, 3), T([0, 3]))",
@@ -142,12 +174,16 @@ ATTENTION = [
         HEADS + "F.scaled_dot_product_attention(x[0, 0, 0], y, z)",
         HEADS + "F.scaled_dot_product_attention(x, y, z, attn_mask=torch.zeros(2, 3, dtype=torch.long))",
         "x = leaf(1, 2, 3, 4); y = leaf(3, 3); F.scaled_dot_product_attention(x, x, x, attn_mask=y)",
+        "x = leaf(1, 2, 9, 4); F.scaled_dot_product_attention(x, x, x, is_causal=True).sum(-1)",
+        "x = leaf(1, 2, 7, 4); y = leaf(1, 2, 5, 4); F.scaled_dot_product_attention(x, y, y, is_causal=True)",
+        "x = leaf(1, 2, 3, 4); y = leaf(1, 2, 3, 4); F.scaled_dot_product_attention(x, y.detach(), y, is_causal=True)",
     )
 ]
 
 MODULES = [
     NN + snippet
     for snippet in (
+        "x = leaf(2, 4); z = leaf(4); nn.functional.layer_norm(x, (4,), None, z)",
         *(
             f"m = nn.{layer}; x = leaf(2, 5, 4); m, m(x), list(m.named_parameters())"
             for layer in (
@@ -282,6 +318,7 @@ OPTIMIZERS = [
         "Adam([x, y])",
         "Adam([x, y], lr=0.1, betas=(0.5, 0.6), eps=1e-3, weight_decay=0.2)",
         "AdamW([x, y], maximize=True)",
+        "AdamW([x, y], weight_decay=0.3, eps=0.1)",
         "AdamW([{'params': [x], 'lr': 0.5}, {'params': y, 'weight_decay': 0.7}], lr=0.1)",
     )
 ]
@@ -318,6 +355,10 @@ OPTIMIZERS += [
         "AdamW([x], weight_decay=-1.0)",
         "SGD([{'params': [x]}, {'params': [x]}])",
     )
+]
+OPTIMIZERS += [
+    f"x = leaf(3, 5, dtype=torch.{dtype}).detach(){view}.requires_grad_(); y = leaf(4); o = torch.optim.AdamW([x, y], 0.1)\n{LOOP}[x, y]"
+    for dtype, view in (("float64", ""), ("float32", ".t()"), ("float32", "[:, 1:4]"))
 ]
 OPTIMIZERS += [
     "x = leaf(3); o = torch.optim.Adam([x]); x.grad = torch.ones(3); o.step(); k = torch.optim.Adam([x]); k.load_state_dict(o.state_dict()); x.grad = torch.ones(3); k.step(); [x, k.state_dict()]",

@@ -76,6 +76,79 @@ for shapes in json.loads(given):
             different.append([name, *shapes])
 json.dumps(different)
 """
+# Steps of Adam by the kernel and by numpy, of arrays with gaps, of other types, or that cannot be written to.
+SAME_STEPS = """
+import json
+import numpy as np
+import torch
+from torch.optim import adam
+draw = np.random.RandomState(0)
+assert adam.kernel
+
+
+def moved(kernel, n, form, options):
+    adam.kernel = kernel
+    p, g, m, v = (form(draw.randn(n, 2).astype(np.float32)) for _ in range(4))
+    adam._step([(p, g, m, v * v)], 3, **options)
+    return [a.tolist() for a in (p, m)]
+
+
+forms = [lambda a: a, lambda a: a[::2], lambda a: a[:, :1], lambda a: a.astype(np.float64)]
+both = adam.kernel, None
+different = []
+for n in (1, 2, 3, 7, 500):
+    for form in forms:
+        for decay, decoupled, maximize in json.loads(given):
+            options = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": decay}
+            options |= {"decoupled": decoupled, "maximize": maximize}
+            state = draw.get_state()
+            results = []
+            for kernel in both:
+                draw.set_state(state)
+                results.append(moved(kernel, n, form, options))
+            if results[0] != results[1]:
+                different.append([n, forms.index(form), decay, decoupled, maximize])
+frozen = np.zeros(8, np.float32)
+frozen.flags.writeable = False
+adam.kernel, rest = both[0], [np.ones(8, np.float32) for _ in range(3)]
+try:
+    adam._step([(frozen, *rest)], 1, **options)
+except ValueError as error:
+    assert "read-only" in str(error)
+else:
+    different.append("read-only")
+json.dumps(different)
+"""
+# The largest relative error of softmax, both norms, GELU and their gradients in float32, against float64.
+FUSED_ERRORS = """
+import json
+import torch
+from torch.nn import functional as F
+from torch import array_softmax
+from torch.nn import activating, norms
+assert array_softmax.kernel and norms.kernel and activating.kernel
+
+
+def error(name, shape):
+    x, gain, bias = 3 * torch.randn(shape), torch.randn(shape[-1]), torch.randn(shape[-1])
+    run = {
+        "softmax": lambda x, gain, bias: F.softmax(x, -1) * gain,
+        "layer_norm": lambda x, gain, bias: F.layer_norm(x, shape[-1:], gain, bias),
+        "rms_norm": lambda x, gain, bias: F.rms_norm(x, shape[-1:], gain, 1e-6),
+        "gelu": lambda x, gain, bias: F.gelu(x) * gain,
+        "attention": lambda x, gain, bias: F.scaled_dot_product_attention(x, x, x * gain, is_causal=True),
+    }[name]
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        inputs = [t.to(dtype).requires_grad_() for t in (x, gain, bias)]
+        y = run(*inputs)
+        (y * torch.arange(y.numel()).view(y.shape).cos()).sum().backward()
+        found.append([y, *(t.grad for t in inputs if t.grad is not None)])
+    return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(*found))
+
+
+json.dumps([error(name, tuple(shape)) for name, shape in json.loads(given)])
+"""
 # The largest error of a product, relative to the bound of rounding each input to 16 bits of the largest of 16, and of a
 # precise layer, what is left of it to 16 bits again.
 Q4_ERRORS = """
@@ -149,7 +222,7 @@ SNIPPETS = [
 ]
 
 
-PRODUCTS = [*operations.PRODUCTS, *nn.FUNCTIONS, *nn.ATTENTION, *nn.MODULES]
+OF_KERNELS = [*operations.PRODUCTS, *nn.FUNCTIONS, *nn.LOSSES, *nn.ATTENTION, *nn.MODULES, *nn.OPTIMIZERS]
 needs_numpy = pytest.mark.skipif(
     NUMPY is None, reason="needs Pyodide's numpy in .cache/wheels: python -m site_tools.tab.wheels fetches it"
 )
@@ -177,7 +250,7 @@ def in_pyodide(code, given, kernel=None, packages=PACKAGES):
 
 @needs_numpy
 @pytest.mark.parametrize(
-    ("kernel", "snippets"), [(None, SNIPPETS), (KERNELS, PRODUCTS)], ids=["numpy", "kernel"]
+    ("kernel", "snippets"), [(None, SNIPPETS), (KERNELS, OF_KERNELS)], ids=["numpy", "kernel"]
 )
 def test_subset_in_pyodide_equals_torch(kernel, snippets):
     mine = in_pyodide(DESCRIBE % {"has_kernel": kernel is not None}, snippets, kernel)
@@ -204,6 +277,20 @@ def test_products_of_the_kernel_have_the_bits_of_numpy():
         [(2, 3, 4, 9, 17), (3, 1, 17, 33)],
     ]
     assert in_pyodide(SAME_BITS, shapes, KERNELS) == []
+
+
+@needs_numpy
+def test_steps_of_adam_by_the_kernel_have_the_bits_of_numpy():
+    options = [(0, True, False), (0.1, True, False), (0.1, False, False), (0.1, True, True)]
+    assert in_pyodide(SAME_STEPS, options, KERNELS) == []
+
+
+@needs_numpy
+def test_fused_kernels_are_precise():
+    names = ["softmax", "layer_norm", "rms_norm", "gelu", "attention"]
+    shapes = [(2, 4), (3, 5), (2, 3, 20), (4, 300), (2, 3, 17, 32)]
+    errors = in_pyodide(FUSED_ERRORS, [(name, shape) for name in names for shape in shapes], KERNELS)
+    assert 0 < max(errors) < 5e-6
 
 
 @needs_numpy
