@@ -125,8 +125,8 @@ import json
 import torch
 from torch.nn import functional as F
 from torch import array_softmax
-from torch.nn import activating, norms
-assert array_softmax.kernel and norms.kernel and activating.kernel
+from torch.nn import _activations, norms
+assert array_softmax.kernel and norms.kernel and _activations.kernel
 
 
 def error(name, shape):

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.array_matmul import array_matmul
 from torch.autograd.record import retitled
-from torch.nn.activating import elu, gelu, leaky_relu, logsigmoid, silu, softplus
-from torch.nn.attending import scaled_dot_product_attention
-from torch.nn.classifying import cross_entropy, nll_loss
+from torch.nn._activations import elu, gelu, leaky_relu, logsigmoid, silu, softplus
+from torch.nn._attention import scaled_dot_product_attention
+from torch.nn._cross_entropy import cross_entropy, nll_loss
 from torch.nn.fused import c_name, fused
 from torch.nn.norms import layer_norm, rms_norm
 from torch.nn.random_masks import dropout_mask
