@@ -91,9 +91,8 @@ class Q4Linear(nn.Module):
         self.correction = correction
         self.bias = None
         self.is_precise = False  # multiplies in the tab with inputs of 32 bits instead of 16
-        self.stack: tuple[
-            Q4Linear, ...
-        ] = ()  # what `stack_q4` made of it and others; a tuple is no submodule
+        # What `stack_q4` made of it and others; a tuple is no submodule.
+        self.stack: tuple[Q4Linear, ...] = ()
 
     def rows(self, at: Int[Tensor, " n"] | slice) -> Float32[Tensor, "n D_in"]:
         """Dequantize some rows."""
@@ -130,8 +129,7 @@ class Q4Linear(nn.Module):
         weights = (self.codes, self.scales, self.zeros, self.row_scales)
         places = [tensor.data_ptr() for tensor in weights]
         D_in, D_out, n_blocks = self.in_features, self.out_features, self.codes.shape[1]
-        correction = None if self.correction is None else self.correction.prepared()
-        is_precise = self.is_precise
+        correction, is_precise = self.correction and self.correction.prepared(), self.is_precise
 
         def multiply(x: Float[Tensor, "*batch D_in"], _: Any = weights) -> Float32[Tensor, "*batch D_out"]:
             # the weights are an argument so that they stay in their places
@@ -145,11 +143,10 @@ class Q4Linear(nn.Module):
                 kernel(x.data_ptr(), n, n_blocks, D_out, *places, y.data_ptr(), scratch.data_ptr(), rest)
                 return y
 
-            if is_precise:
-                rest = torch.empty_like(x)
-                y = product(x, rest.data_ptr()) + product(rest, 0)
-            else:
-                y = product(x, 0)
+            rest = torch.empty_like(x) if is_precise else None
+            y = product(x, 0 if rest is None else rest.data_ptr())
+            if rest is not None:
+                y += product(rest, 0)
             if correction is not None:
                 corrections = correction(x)
                 y[..., : corrections.shape[-1]] += corrections
@@ -245,8 +242,8 @@ def stack_q4(layers: Sequence[Q4Linear]) -> Q4Linear:
 def dequantize_q4(model: nn.Module) -> nn.Module:
     """Replace every `Q4Linear` by a linear layer with the dequantized weight, in place.
 
-    A weight then takes 32 bits instead of about 4.5, but it is not dequantized again at each use.
-    A `Q4Embedding` stays in 4 bits, because it dequantizes only the rows of its input.
+    A weight then takes 32 bits instead of about 4.5. A `Q4Embedding` stays in 4 bits: it dequantizes only the
+    rows of its input.
 
     Returns:
         The model.
