@@ -1,5 +1,5 @@
 // GELU and its gradient, compiled to WebAssembly by AssemblyScript: four numbers at once, in one pass over the memory.
-// The operations are those of nn/activating.py and special.py.
+// The operations are those of nn/_activations.py and special.py.
 
 import { decay } from "./wasm/exponentials";
 import { count, data, isPlain } from "./wasm/arrays";

@@ -1,4 +1,4 @@
-"""Losses of classifiers: what is lost where the right class is improbable."""
+"""Cross-entropy and negative log-likelihood, each as one operation."""
 
 import numpy as np
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,7 +105,6 @@ def _counting(model: Model, base: Model | None) -> Iterator[tuple[Model, Model |
             task = shown.add_task(label, total=None)
 
             def counting(function: Callable[..., Any]) -> Callable[..., Any]:
-                @wraps(function)
                 def call(*arguments: Any) -> Any:
                     answer = function(*arguments)
                     shown.advance(task)
