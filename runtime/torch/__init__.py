@@ -8,14 +8,14 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 | `dtypes`, `promotion` | element types, and the common type of two operands |
 | `attributes`, `tensor` | the class: an array, its type, where its gradient goes |
 | `autograd/` | recording operations, walking back, hooks, `no_grad`, `Function` |
-| `arithmetic`, `functions`, `mixing`, `comparison`, `complexes`, `special` | each element by itself |
+| `arithmetic`, `unary`, `mixing`, `comparison`, `complexes`, `special` | each element by itself |
 | `operators` | the signs, and writing in place |
-| `reductions`, `extremes`, `spread`, `softmaxes`, `running` | along axes |
+| `reductions`, `extremes`, `statistics`, `softmaxes`, `cumulative` | along axes |
 | `views`, `parts`, `joining` | other shapes |
-| `brackets`, `gathering`, `masking`, `ordering` | elements by place, condition and size |
+| `indexing`, `gathering`, `masking`, `ordering` | elements by place, condition and size |
 | `products`, `contraction`, `linalg` | matrices |
-| `creation`, `conversion`, `plain` | tensors from numbers, of other types, and back to numbers |
-| `generator`, `random`, `drawing` | the random stream, the global one, tensors of random numbers |
+| `creation`, `conversion`, `python_values` | tensors from numbers, of other types, and back to numbers |
+| `generator`, `random`, `random_tensors` | the random stream, the global one, tensors of random numbers |
 | `printing` | `repr` |
 | `refusal`, `names` | errors for names that are missing, and the public names of PyTorch |
 | `nn/`, `optim/`, `utils/` | what is built on these |
@@ -44,10 +44,10 @@ from torch.attributes import Size, device, layout, strided  # noqa: E402
 from torch.tensor import Tensor  # noqa: E402
 
 # each adds its names to torch and to Tensor
-from torch import autograd, arithmetic, functions, mixing, comparison, complexes, operators  # noqa: E402
-from torch import views, parts, joining, reductions, extremes, spread, softmaxes, running  # noqa: E402
-from torch import brackets, gathering, masking, ordering, products, contraction, linalg, special  # noqa: E402
-from torch import plain, creation, conversion, drawing, printing, random  # noqa: E402
+from torch import autograd, arithmetic, unary, mixing, comparison, complexes, operators  # noqa: E402
+from torch import views, parts, joining, reductions, extremes, statistics, softmaxes, cumulative  # noqa: E402
+from torch import indexing, gathering, masking, ordering, products, contraction, linalg, special  # noqa: E402
+from torch import python_values, creation, conversion, random_tensors, printing, random  # noqa: E402
 
 globals().update(_dtypes.NAMES)
 globals().update(_NAMES)

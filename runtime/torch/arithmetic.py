@@ -7,8 +7,8 @@ import numpy as np
 from torch import dtypes
 from torch.autograd.record import record
 from torch.promotion import NOTHING, pair
+from torch.shared_vjps import conjugated, crossed, negated, same, zeroed
 from torch.tensor import Tensor, function, method
-from torch.vjps import conjugated, crossed, negated, same, zeroed
 
 
 @method

@@ -4,8 +4,8 @@ import numpy as np
 
 from torch import dtypes
 from torch.autograd.record import record
+from torch.shared_vjps import conjugated
 from torch.tensor import function, make, packed
-from torch.vjps import conjugated
 
 
 @function

@@ -9,9 +9,9 @@ from torch.dtypes import int64
 from torch.products import matmul
 from torch.reductions import axes_of, kept_shape
 from torch.refusal import refusal
+from torch.shared_vjps import conjugated
 from torch.tensor import alias, function, make, method
 from torch.tuples import named
-from torch.vjps import conjugated
 
 __all__ = [
     "LinAlgError", "cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "matmul", "matrix_norm",

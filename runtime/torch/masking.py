@@ -6,7 +6,7 @@ import numpy as np
 
 from torch import dtypes
 from torch.autograd.record import record, retitled
-from torch.brackets import advanced
+from torch.indexing import advanced
 from torch.joining import cat
 from torch.promotion import NOTHING, check_broadcast, pair
 from torch.tensor import Tensor, function, make, method, packed

@@ -6,8 +6,8 @@ from torch import dtypes
 from torch.autograd.record import record, retitled
 from torch.comparison import isfinite
 from torch.promotion import cast, check_broadcast, pair
+from torch.shared_vjps import crossed, same
 from torch.tensor import Tensor, function, make, method
-from torch.vjps import crossed, same
 
 
 @method

@@ -22,7 +22,10 @@ from torch.comparison import (
     lt,
     ne,
 )
-from torch.functions import (
+from torch.mixing import addcdiv, addcmul, atan2, clamp, clamp_max, clamp_min, clip, lerp, nan_to_num
+from torch.products import matmul
+from torch.tensor import Tensor, alias, share
+from torch.unary import (
     abs,
     acos,
     asin,
@@ -48,9 +51,6 @@ from torch.functions import (
     tanh,
     trunc,
 )
-from torch.mixing import addcdiv, addcmul, atan2, clamp, clamp_max, clamp_min, clip, lerp, nan_to_num
-from torch.products import matmul
-from torch.tensor import Tensor, alias, share
 
 _OPERATORS = {
     "__add__": add, "__radd__": add, "__sub__": sub, "__rsub__": rsub, "__mul__": mul, "__rmul__": mul,

@@ -4,8 +4,8 @@ import numpy as np
 
 from torch.array_matmul import array_matmul
 from torch.autograd.record import record, retitled, write
+from torch.shared_vjps import conjugated, crossed
 from torch.tensor import Tensor, check_dim, function, method
-from torch.vjps import conjugated, crossed
 
 
 def _same_type(*tensors, name="expected m1 and m2"):

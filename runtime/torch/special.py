@@ -6,11 +6,11 @@ from statistics import NormalDist
 import numpy as np
 
 from torch.autograd.record import record, retitled
-from torch.functions import exp2, expm1, floating, log1p
 from torch.masking import where
 from torch.refusal import refusal
 from torch.softmaxes import log_softmax, logsumexp, softmax
 from torch.tensor import alias, function, method
+from torch.unary import exp2, expm1, floating, log1p
 
 __all__ = [
     "entr", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "log1p", "log_softmax", "logit",

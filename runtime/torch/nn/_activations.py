@@ -6,11 +6,11 @@ import numpy as np
 
 from torch import kernels
 from torch.array_exp import array_exp
-from torch.functions import sigmoid_array
 from torch.kernels import FLOAT32
 from torch.nn.fused import fused
 from torch.special import erf_array
 from torch.tensor import make, packed
+from torch.unary import sigmoid_array
 
 kernel, kernel_backward = kernels.find("gelu"), kernels.find("gelu_backward")
 

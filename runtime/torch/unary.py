@@ -8,8 +8,8 @@ import numpy as np
 from torch import dtypes
 from torch.array_exp import array_exp
 from torch.autograd.record import record, retitled
+from torch.shared_vjps import conjugated, negated, zeroed
 from torch.tensor import function, make, method
-from torch.vjps import conjugated, negated, zeroed
 
 
 def floating(input):
