@@ -158,7 +158,7 @@ function addReviews() {
       loadReview(name).then(({ build }) => build?.(box));
     }
   }
-  if (Object.values(kept.read("cards")).some(({ due }) => due <= Date.now())) loadReview("due").then(({ show }) => show?.());
+  if (Object.values(kept.read("cards")).some(({ due }) => due <= Date.now())) loadReview("due_count").then(({ show }) => show?.());
 }
 
 addEventListener("llmguide:answered", ({ detail }) => loadReview("cards").then(({ answered }) => answered?.(detail)));

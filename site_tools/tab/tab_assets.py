@@ -133,7 +133,7 @@ def _place(name: str, files: Iterable[tuple[str, Path]]) -> Path:
 def bundle(part: str) -> str:
     """Bundle a script with the packages that it imports; return the name of the bundle."""
     options = ["--bundle", "--minify", "--format=esm", "--legal-comments=none"]
-    code = npm("esbuild", f"runtime/{part}.js", *options)
+    code = npm("esbuild", BUNDLED[part], *options)
     name = f"{part}-{hashlib.sha256(code).hexdigest()[:12]}.js"
     write(VENDOR / name, code)
     _remove_others(f"{part}-*.js", name)
