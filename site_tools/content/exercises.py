@@ -4,7 +4,7 @@ import re
 
 from llmguide.exercises import Exercise, exercise, exercises
 from llmguide.exercises.comparing import same
-from llmguide.exercises.hidden import with_hidden_tests
+from llmguide.exercises.hidden_tests import with_hidden_tests
 from llmguide.exercises.ladder import EXERCISES as LADDER
 from llmguide.exercises.sandbox import LEAST_S, MOST_S, TIMES_SOLUTION
 from site_tools import DOCS, generated_head

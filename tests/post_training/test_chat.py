@@ -13,7 +13,7 @@ from tests.parity import assert_parity
 
 from llmguide.post_training.assistant_turns import LEARN, STOP, mark_turns
 from llmguide.post_training.chat import END, START, chatml, jinja, own_template, render_chat
-from llmguide.post_training.coder import Coder, as_coder
+from llmguide.post_training.tokenizer_interface import Coder, as_coder
 from llmguide.tokenization.tokenizer import Tokenizer
 
 CHATML = (

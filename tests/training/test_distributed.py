@@ -49,7 +49,7 @@ import torch.distributed as dist
 from dataclasses import replace
 from llmguide.training.checkpoint import checkpoints
 from llmguide.training.distributed import init_process_group
-from llmguide.training.sharded import gathered
+from llmguide.training.sharded_tensors import gathered
 from llmguide.training.train import train
 from tests.training.test_distributed import CONFIG, Masked, new_model, some_text
 

@@ -11,7 +11,7 @@ from llmguide.projects.retrieval_chatbot.chunks import Chunk
 from llmguide.projects.retrieval_chatbot.vector_store import Index
 from llmguide.training import pickles
 from llmguide.training.checkpoint import MANIFEST, finish, load, load_latest
-from llmguide.training.sharded import RUN, read_index
+from llmguide.training.sharded_tensors import RUN, read_index
 
 
 class Evil:

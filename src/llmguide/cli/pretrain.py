@@ -25,7 +25,7 @@ from llmguide.runs.shape import DEFAULT_SHAPE, Shape, model_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.config import TrainConfig
-from llmguide.training.sharded import gathered
+from llmguide.training.sharded_tensors import gathered
 
 DESCRIPTION = """\
 Train a small GPT from scratch: on the State of the Union addresses, or on your text with --corpus. The

@@ -17,7 +17,7 @@ from llmguide.exercises._plain_data import pack
 from llmguide.exercises.checking import observe_source
 from llmguide.exercises.definition import Exercise
 from llmguide.exercises.grading import Grade, exercise, exercises
-from llmguide.exercises.hidden import with_hidden_tests
+from llmguide.exercises.hidden_tests import with_hidden_tests
 
 MEMORY_MB = 1024  # beyond what torch itself takes
 

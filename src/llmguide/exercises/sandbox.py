@@ -44,7 +44,7 @@ from llmguide.exercises._sandboxed import import_paths
 from llmguide.exercises.checking import needed
 from llmguide.exercises.definition import Exercise
 from llmguide.exercises.grading import Grade, compare, exercise, observe
-from llmguide.exercises.hidden import with_hidden_tests
+from llmguide.exercises.hidden_tests import with_hidden_tests
 
 REQUIRED = ("limits", "capabilities", "landlock", "seccomp")
 LEAST_S, MOST_S = 2, 10  # processor time that an answer may take in all its tests, in seconds

@@ -43,7 +43,7 @@ from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmguide.post_training.assistant_turns import ESCAPE, LEARN, STOP, any_of, escaped, mark_turns
-from llmguide.post_training.coder import Coder, as_coder
+from llmguide.post_training.tokenizer_interface import Coder, as_coder
 
 START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant", "tool")

@@ -28,7 +28,7 @@ import torch
 from llmguide.coding.client import Completion, Endpoint, EndpointError, Request
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.evaluation.likelihood import text_logprobs
-from llmguide.post_training.coder import as_coder
+from llmguide.post_training.tokenizer_interface import as_coder
 from llmguide.projects.character_model import Characters
 from llmguide.projects.generation import complete
 from llmguide.projects.pretrained import open_pretrained

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from llmguide.files import put, sha256, temporary
-from llmguide.training.sharded import RUN, read_index, read_shards
+from llmguide.training.sharded_tensors import RUN, read_index, read_shards
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-([0-9]{1,18})-([0-9a-f]{64})(\.pt)?")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from llmguide.files import sha256
 from llmguide.training import checkpoint
 from llmguide.training.distributed import world
-from llmguide.training.sharded import RUN, as_shard, is_shard, read_shards
+from llmguide.training.sharded_tensors import RUN, as_shard, is_shard, read_shards
 
 
 def save(

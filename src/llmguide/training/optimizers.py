@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as fused_adamw
 
-from llmguide.training.sharded import as_shard, gathered, is_shard, local_part
+from llmguide.training.sharded_tensors import as_shard, gathered, is_shard, local_part
 from llmguide.training.update_rules import Scaling, adamw, muon
 
 Rule = Literal["adamw", "muon"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from llmguide.training.sharded import is_shard
+from llmguide.training.sharded_tensors import is_shard
 
 N_SAMPLES = 4  # numbers of each frozen parameter by which it is recognized
 

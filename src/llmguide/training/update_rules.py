@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from llmguide.training.sharded import gathered, local_part
+from llmguide.training.sharded_tensors import gathered, local_part
 
 Scaling = Literal["original", "match_rms_adamw"]
 Weights = Float[Tensor, "*shape"]

@@ -25,8 +25,8 @@ import torch
 from llmguide.data.tokens.windows import to_device
 from llmguide.post_training.adapters.lora import LINEAR, adapter_state, apply_lora
 from llmguide.post_training.chat import Rendered
-from llmguide.post_training.coder import as_coder
 from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.tokenizer_interface import as_coder
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.analysis.profiling import step_cost

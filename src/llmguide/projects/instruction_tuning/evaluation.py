@@ -12,8 +12,8 @@ import torch
 
 from llmguide.post_training.adapters.quantized_linear import dequantize_model
 from llmguide.post_training.chat import Message
-from llmguide.post_training.coder import as_coder
 from llmguide.post_training.sft import Conversations
+from llmguide.post_training.tokenizer_interface import as_coder
 from llmguide.projects.analysis.bootstrap import cluster_bootstrap_interval
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.generation import respond

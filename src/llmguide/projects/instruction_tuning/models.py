@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.post_training.chat import END, START, chatml
-from llmguide.post_training.coder import as_coder
+from llmguide.post_training.tokenizer_interface import as_coder
 from llmguide.projects.fine_tuning.project import adapt, linear_layers
 from llmguide.projects.instruction_tuning.data import HELD_OUT
 from llmguide.projects.run import load_weights

@@ -10,7 +10,7 @@ from llmguide.exercises import exercise, exercises
 from llmguide.exercises.checking import check, needed, observe_source
 from llmguide.exercises.comparing import same
 from llmguide.exercises.grading import Grade, compare, observe
-from llmguide.exercises.hidden import with_hidden_tests
+from llmguide.exercises.hidden_tests import with_hidden_tests
 from llmguide.exercises.samplers import SAMPLERS
 
 
