@@ -27,7 +27,7 @@ let filesRestored; // resolves when the files that outlive the tab are there
 let queue = Promise.resolve();
 let stopped = new AbortController(); // of the packages that are being fetched
 
-const post = (message) => self.postMessage(message);
+const post = (message, transfer = []) => self.postMessage(message, { transfer });
 const downloads = new Downloads((names, progress) => {
   if (names.length) post({ type: "loading", text: `Loading ${names.join(" and ")}`, ...progress });
   else if (!ready) post({ type: "loading", text: "Starting Python" });
@@ -131,7 +131,7 @@ async function start(address) {
     drop().then(() => keep(key, content)); // of other versions
   }
   await addKernels(pyodide, wasmMemory, pyodide.FS.readFile(`${GUIDE}/torch/kernels.wasm`));
-  watchFiles(pyodide.FS, (file) => self.postMessage({ type: "kept", ...file }, file.content ? [file.content.buffer] : []));
+  watchFiles(pyodide.FS, (file) => post({ type: "kept", ...file }, file.content ? [file.content.buffer] : []));
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
   const [handle, hash, pack] = pyodide.runPython(`
