@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
@@ -26,13 +26,17 @@ quick: .venv/ready node_modules/ready ## check style, types, spelling and the te
 	ruff check .
 	ruff format --check .
 	mypy
+	oxlint --deny-warnings --ignore-pattern '*.ts'
+	tsc
 	codespell
 	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
 
-test: .venv/ready browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
+test: .venv/ready node_modules/ready browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
 	ruff check .
 	ruff format --check .
 	mypy
+	oxlint --deny-warnings --ignore-pattern '*.ts'
+	tsc
 	codespell
 	$(MAKE) site
 	$(if $(ALL),rm -rf .cache/tests)

@@ -186,16 +186,16 @@ function interrupt(job) {
 
 // ---- what pages call -----------------------------------------------------------------------------------------------
 
-export function run(code, { scope = "page", name = "code", needs = "torch", kind = "run", draw = true, page = "", inputs, agreed, ...hooks } = {}) {
+export function run(code, /** @type {Record<string, any>} */ { scope = "page", name = "code", needs = "torch", kind = "run", draw = true, page = "", inputs, agreed, ...hooks } = {}) {
   const id = nextId++;
   const result = { ok: false, started: false, stopped: false, lost: false, seconds: 0 };
   Object.assign(result, { stdout: "", stderr: "", markdown: "", error: "", data: [], figures: [], checks: [] });
   const message = { type: "run", id, scope, code, name, needs, kind, draw, page, inputs: inputs ?? {}, agreed };
-  const job = { message, result, ...hooks };
-  job.over = new Promise((resolve) => (job.resolve = resolve));
-  waiting.push(job);
+  let resolve;
+  const over = new Promise((end) => (resolve = end));
+  waiting.push({ message, result, over, resolve, ...hooks });
   next();
-  return job.over;
+  return over;
 }
 
 // Starts Python and loads what a run with these needs will want, before there is one.

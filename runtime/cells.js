@@ -37,6 +37,8 @@ async function load() {
 // ---- one cell -----------------------------------------------------------------------------------------------------
 
 class Cell {
+  block; page; all; needs; reason; number; parts;
+
   constructor(block, page, all) {
     const { cell, needs, loads, models, seconds, secondsTab, reason } = block.dataset;
     Object.assign(this, { block, page, all, needs, reason, number: Number(cell), parts: partsOf(loads) });

@@ -22,6 +22,8 @@ const { read, change } = kept;
 // ---- one exercise --------------------------------------------------------------------------------------------------
 
 export class Exercise {
+  element; block; onChange; siblings; isReview; name; editor; running;
+
   // In a review the code starts from the stub and is not stored.
   constructor(element, { onChange = () => {}, siblings = () => [], isReview = false } = {}) {
     const block = element.querySelector(".stub");

@@ -4,10 +4,10 @@
 export async function withMemory(load) {
   const { Memory, instantiateStreaming } = WebAssembly;
   const made = [];
-  WebAssembly.Memory = function (size) {
+  WebAssembly.Memory = /** @type {any} */ (function (size) {
     made.push(new Memory(size));
     return made.at(-1);
-  };
+  });
   // Without its code, which may be missing or break off, Pyodide waits for ever.
   const failed = new Promise((_, reject) => {
     WebAssembly.instantiateStreaming = (...given) =>

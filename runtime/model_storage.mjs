@@ -32,20 +32,28 @@ async function alone(file, signal, work) {
   }
 }
 
-// Undefined where it is missing or damaged.
+const isWhole = async (content, file, sha256) => (await sha256(await content.arrayBuffer())) === file.sha256;
+
+// A blob, or undefined where it is missing or damaged.
 async function read(cache, file, sha256) {
   try {
-    const content = await (await cache?.match(address(file)))?.arrayBuffer();
-    return content && (await sha256(content)) === file.sha256 ? content : undefined;
+    const content = await (await cache?.match(address(file)))?.blob();
+    return content && (await isWhole(content, file, sha256)) ? content : undefined;
   } catch {
     return undefined;
   }
 }
 
-// Promises of the content of stored files, by file: they are read at the same time, and before they are placed.
+// Promises of the content of stored files, by file. One is in memory at a time.
 export function readAhead(model, files, sha256) {
   const cache = open(model);
-  return new Map(files.map((file) => [file, cache.then((cache) => read(cache, file, sha256))]));
+  let before;
+  return new Map(
+    files.map((file) => {
+      before = Promise.all([cache, before]).then(([cache]) => read(cache, file, sha256));
+      return [file, before];
+    }),
+  );
 }
 
 async function keep(cache, file, content) {
@@ -83,7 +91,7 @@ export async function provide(model, { files, missing, ahead, sha256, download, 
         } else {
           if (!missing.includes(file)) downloads.expect(title, megabytes([file]), 1);
           content = await download(file);
-          if ((await sha256(content)) !== file.sha256) throw new Error(`${title} was refused: the file ${file.url} is damaged.`);
+          if (!(await isWhole(content, file, sha256))) throw new Error(`${title} was refused: the file ${file.url} is damaged.`);
           stored &&= await keep(cache, file, content);
         }
         signal.throwIfAborted();

@@ -44,4 +44,4 @@ export async function fetchJson(name) {
 }
 
 // A script that site_tools/tab/tab_assets.py has bundled; runtime.json lists what a build lays out for the tab.
-export const bundle = async (name) => import(new URL((await fetchJson("runtime.json"))[name], VENDOR));
+export const bundle = async (name) => import(new URL((await fetchJson("runtime.json"))[name], VENDOR).href);

@@ -4,6 +4,8 @@
 import { make } from "./page.js";
 
 export class Shown {
+  cell; stored;
+
   // `stored` are the elements of the page, `anchor` is an element that they stand before, or null: then they end `frame`.
   constructor(cell, { stored, frame, anchor }) {
     Object.assign(this, { cell, stored });

@@ -10,6 +10,8 @@ const wait = ({ secondsTab }) => (secondsTab < 100 ? `${Math.round(secondsTab)} 
 const size = (parts) => `${megabytes(parts).toFixed(1)} MB`;
 
 export class Status {
+  cell; plan;
+
   // `plan()` gives what pressing Run does now: {parts, models, above, secondsTab}, or null where the cell does not run.
   constructor(cell, plan) {
     Object.assign(this, { cell, plan });

@@ -27,7 +27,7 @@ let filesRestored; // resolves when the files that outlive the tab are there
 let queue = Promise.resolve();
 let stopped = new AbortController(); // of the packages that are being fetched
 
-const post = (message) => self.postMessage(message);
+const post = (message, transfer = []) => self.postMessage(message, { transfer });
 const downloads = new Downloads((names, progress) => {
   if (names.length) post({ type: "loading", text: `Loading ${names.join(" and ")}`, ...progress });
   else if (!ready) post({ type: "loading", text: "Starting Python" });
@@ -46,9 +46,9 @@ async function get(url, what, signal, options) {
   return response;
 }
 
-async function read(response, what, signal) {
+async function read(response, what, signal, as = "arrayBuffer") {
   try {
-    return await response.arrayBuffer();
+    return await response[as]();
   } catch {
     signal?.throwIfAborted();
     throw new Error(`${what} broke off on its way. Is there a connection?`);
@@ -131,8 +131,7 @@ async function start(address) {
     drop().then(() => keep(key, content)); // of other versions
   }
   await addKernels(pyodide, wasmMemory, pyodide.FS.readFile(`${GUIDE}/torch/kernels.wasm`));
-  removeOnceRead(pyodide.FS);
-  watchFiles(pyodide.FS, (file) => self.postMessage({ type: "kept", ...file }, file.content ? [file.content.buffer] : []));
+  watchFiles(pyodide.FS, (file) => post({ type: "kept", ...file }, file.content ? [file.content.buffer] : []));
   pyodide.globals.set("post_json", (text) => post(JSON.parse(text)));
   pyodide.globals.set("check_interrupt", () => pyodide.checkInterrupt());
   const [handle, hash, pack] = pyodide.runPython(`
@@ -268,7 +267,6 @@ async function prepare(pyodide, message) {
 
 // ---- models --------------------------------------------------------------------------------------------------------
 
-const readOnce = new Set(); // paths of weights that are stored in the browser
 const ahead = new Map(); // what is read of models while Python starts
 
 const named = async (code) => (await runtime).models.filter(({ pattern }) => new RegExp(pattern).test(code));
@@ -289,23 +287,22 @@ async function provideModels({ FS }, { id, code, agreed = [] }) {
       throw Object.assign(new Error(text), { models: [{ name, title, missing: megabytes(missing), memory: model.memory }] });
     }
     if (!missing.length) post({ type: "loading", text: `Loading ${title} from this browser` });
-    FS.mkdirTree(`/models/${name}`);
     const download = (file) => fetchFile(file, title, signal);
-    const write = (file, content) => FS.writeFile(path(file), new Uint8Array(content), { canOwn: true });
     const options = { files, missing, ahead: early ?? readAhead(model, files, hashed), sha256: hashed, download, downloads };
-    const stored = await provideModel(model, { ...options, place: write, signal });
-    if (stored) files.map(path).filter((name) => name.endsWith(".safetensors")).forEach((name) => readOnce.add(name));
-    else post({ type: "note", id, text: `This browser could not store ${title}: the next visit downloads it again.` });
+    const stored = await provideModel(model, { ...options, place: (file, blob) => placeBlob(FS, path(file), blob), signal });
+    if (!stored) post({ type: "note", id, text: `This browser could not store ${title}: the next visit downloads it again.` });
   }
 }
 
-// Weights that Python has read are in its own memory. A run that loads them again takes them from the browser's storage.
-function removeOnceRead(FS) {
-  const { close } = FS;
-  FS.close = (stream) => {
-    close(stream);
-    if (readOnce.delete(stream.path)) FS.unlink(stream.path);
-  };
+// Python reads a blob piece by piece, from where the browser keeps it. A copy in the worker would be freed too late.
+function placeBlob(FS, path, blob) {
+  const { WORKERFS } = FS.filesystems;
+  const [, folder, name] = path.match(/(.*)\/(.*)/);
+  if (!FS.analyzePath(folder).exists) {
+    FS.mkdirTree(folder);
+    FS.mount(WORKERFS, {}, folder);
+  }
+  WORKERFS.createNode(FS.lookupPath(folder).node, name, WORKERFS.FILE_MODE, 0, blob);
 }
 
 // A host without HTTPS leaves it to Python, which takes longer.
@@ -319,7 +316,7 @@ async function hashed(content) {
 async function fetchFile({ url }, title, signal) {
   const response = await get(new URL(url, VENDOR), title, signal, { cache: "no-store" });
   downloads.count(title, response);
-  return read(response, title, signal);
+  return read(response, title, signal, "blob");
 }
 
 // ---- messages ------------------------------------------------------------------------------------------------------

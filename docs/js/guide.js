@@ -21,7 +21,7 @@ const markScrollable = () => mark(boxesIn(document.body));
 
 const near = new Set();
 
-function markNear({ target, skipped }) {
+function markNear(/** @type {any} */ { target, skipped }) {
   if (skipped) return;
   if (!near.size) {
     setTimeout(() => {
@@ -136,7 +136,7 @@ function addBoxes() {
 }
 
 // What few pages need comes only to them.
-const SCRIPTS = document.currentScript.src;
+const SCRIPTS = /** @type {HTMLScriptElement} */ (document.currentScript).src;
 
 let quiz = null;
 
@@ -146,10 +146,10 @@ const loadQuiz = () =>
       quiz = null; // to be tried again
       reject(new Error("The script of the quiz could not be fetched."));
     };
-    document.head.append(Object.assign(document.createElement("script"), { src: new URL("quiz.js", SCRIPTS), onload: resolve, onerror }));
+    document.head.append(Object.assign(document.createElement("script"), { src: new URL("quiz.js", SCRIPTS).href, onload: resolve, onerror }));
   }));
 
-const loadReview = (name) => import(new URL(`../runtime/review/${name}.js`, SCRIPTS)).catch(() => ({})); // none in a page read from disk
+const loadReview = (name) => import(new URL(`../runtime/review/${name}.js`, SCRIPTS).href).catch(() => ({})); // none in a page read from disk
 
 function addReviews() {
   for (const name of ["review", "overview", "placement", "catalog"]) {

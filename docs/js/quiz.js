@@ -8,7 +8,7 @@ function make(tag, properties = {}, ...children) {
 
 // "1,024", "1e21", "25 %" and "2.5" as numbers; NaN for anything else.
 const toNumber = (text) => (/\d/.test(text) ? Number(text.replace(/[,\s%]|\u2009/g, "")) : NaN);
-const close = (a, b, tolerance) => Math.abs(a - b) <= Math.max(tolerance * Math.abs(b), 1e-9);
+const isClose = (a, b, tolerance) => Math.abs(a - b) <= Math.max(tolerance * Math.abs(b), 1e-9);
 
 // Each kind adds its inputs to the list of choices and returns a function that judges them:
 // [right?, indices of the explanations to show], or null while nothing is answered.
@@ -34,7 +34,7 @@ const KINDS = {
     return () => {
       const given = toNumber(input.value);
       if (Number.isNaN(given)) return null;
-      const known = answer.findIndex((value) => close(given, value, tolerance));
+      const known = answer.findIndex((value) => isClose(given, value, tolerance));
       return [known === 0, known >= 0 ? [known] : []];
     };
   },
@@ -44,14 +44,15 @@ const KINDS = {
     for (const item of list.children) {
       const words = item.textContent.trim();
       item.replaceChildren(make("span", {}, ...item.childNodes));
-      for (const [label, step] of [["up", -1], ["down", 1]]) {
+      for (const [label, step] of Object.entries({ up: -1, down: 1 })) {
         const button = make("button", { type: "button", textContent: step < 0 ? "↑" : "↓" });
         button.setAttribute("aria-label", `Move ${label}: ${words}`);
         button.addEventListener("click", () => {
           const items = [...list.children];
           const target = items[items.indexOf(item) + step];
           if (!target) return;
-          step < 0 ? target.before(item) : target.after(item);
+          if (step < 0) target.before(item);
+          else target.after(item);
           button.focus();
           say(`${words}: place ${[...list.children].indexOf(item) + 1} of ${items.length}`);
         });
@@ -83,6 +84,7 @@ function buildVariant(variant, name, onJudged) {
   const [text, ...rest] = [...variant.children].filter((child) => child !== details);
   fields.append(make("legend", {}, ...text.childNodes), ...rest);
   text.remove();
+  /** @type {() => any} */
   const judge =
     kind === "numeric" ? KINDS.number(fields, answer, Number(tolerance), unit)
     : kind === "order" ? KINDS.order(list, answer, (words) => result.replaceChildren(words))
@@ -143,7 +145,7 @@ function buildQuestion(question, onJudged) {
 }
 
 // All forms at once would keep a phone busy for a second: between two of them the browser can show them and listen.
-function oneByOne([first, ...others]) {
+function oneByOne(/** @type {(() => unknown)[]} */ [first, ...others]) {
   if (!first) return markScrollable();
   first();
   setTimeout(oneByOne, 0, others);
@@ -153,7 +155,7 @@ function oneByOne([first, ...others]) {
 function prepareItem(box) {
   box.dataset.ready = "";
   const question = box.querySelector(".question");
-  return [() => buildQuestion(question, (right) => note(question.id, right))];
+  return () => buildQuestion(question, (right) => note(question.id, right));
 }
 
 function prepareChapter(chapter) {
@@ -185,7 +187,7 @@ kept.follow((kind) => kind === "quiz" && shows.forEach((show) => show()));
 
 function prepareQuizzes() {
   const boxes = [...document.querySelectorAll(".quiz:not([data-ready])")];
-  oneByOne(boxes.flatMap((box) => (box.dataset.chapter ? prepareChapter(box) : prepareItem(box))));
+  oneByOne(boxes.flatMap(/** @returns {any} */ (box) => (box.dataset.chapter ? prepareChapter(box) : prepareItem(box))));
 }
 
 // The theme emits on document$ at load and again after each instant navigation.

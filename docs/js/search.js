@@ -16,7 +16,7 @@
     else waiting.push(() => send.call(this, body));
   };
   for (const event of ["focusin", "pointerover"]) {
-    addEventListener(event, ({ target }) => {
+    addEventListener(event, (/** @type {any} */ { target }) => {
       if (!target.closest?.(".md-search, [for=__search]")) return;
       wanted = true;
       for (const go of waiting.splice(0)) go();
@@ -26,7 +26,7 @@
 
 // The theme reads the query when a key is pressed and released. A paste by mouse, dictation and a key that is held
 // change it at other times, and would leave old results below it.
-addEventListener("input", ({ target }) => {
+addEventListener("input", (/** @type {any} */ { target }) => {
   if (!target.matches?.(".md-search__input")) return;
   for (const event of ["keydown", "keyup"]) target.dispatchEvent(new Event(event));
 });

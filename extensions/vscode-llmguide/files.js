@@ -7,11 +7,11 @@ const vscode = require("vscode");
 
 // Fixed, so that no folder's settings can take anything away.
 const SECRETS = [
-  ...[".env", ".env.*", "*.env", ".envrc", "*.tfvars", "*.tfstate"],
-  ...["*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.asc", "*.gpg"],
-  ...["id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".ssh/**", ".gnupg/**", ".aws/**", ".kube/**"],
-  ...[".netrc", "_netrc", ".npmrc", ".pypirc", ".git-credentials", ".pgpass", ".htpasswd", ".docker/config.json"],
-  ...["credentials", "credentials.*", "secrets.{json,toml,yaml,yml,ini}", "app.token"],
+  ".env", ".env.*", "*.env", ".envrc", "*.tfvars", "*.tfstate",
+  "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.asc", "*.gpg",
+  "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".ssh/**", ".gnupg/**", ".aws/**", ".kube/**",
+  ".netrc", "_netrc", ".npmrc", ".pypirc", ".git-credentials", ".pgpass", ".htpasswd", ".docker/config.json",
+  "credentials", "credentials.*", "secrets.{json,toml,yaml,yml,ini}", "app.token",
 ].map((name) => `**/${name}`);
 
 const ignored = new Map(); // by path, until a .gitignore changes

@@ -4,6 +4,7 @@ import { make } from "../page.js";
 import { isDue } from "./cards.js";
 import { documentAt } from "./items.js";
 
+/** @type {[string, (id: string, records: Record<string, any>) => boolean][]} */
 const FILTERS = [
   ["All", () => true],
   ["Not answered", (id, { quiz }) => !(id in quiz)],

@@ -29,6 +29,8 @@ function row({ page, title, cells, items }) {
 }
 
 class Overview {
+  box; chapters;
+
   constructor(box, chapters) {
     Object.assign(this, { box, chapters });
     this.rows = make("tbody");

@@ -28,6 +28,8 @@ function entry(step) {
 }
 
 class Placement {
+  start; steps; box; items;
+
   constructor(box, { start, steps, items }) {
     Object.assign(this, { start, steps, box, items: shuffled(items) });
     this.said = make("output", { tabIndex: -1 });

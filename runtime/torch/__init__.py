@@ -23,11 +23,10 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 
 import math as _math
 import sys as _sys
+import warnings as _warnings
 
-import numpy as _np
-
-# torch gives inf and nan without a word
-_np.seterr(all="ignore")
+# torch gives inf and nan without a word; numpy that a reader calls still warns
+_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"torch\b")
 
 from torch import dtypes as _dtypes  # noqa: E402
 from torch.dtypes import (  # noqa: E402

@@ -1,6 +1,7 @@
 """Automatic mixed precision, which is always off here: numpy has no fast bfloat16."""
 
 from torch.dtypes import bfloat16
+from torch.refusal import refusal
 from torch.tensor import function
 
 
@@ -36,3 +37,7 @@ def is_autocast_enabled(device_type="cpu"):
 def get_autocast_dtype(device_type):
     """Type that autocast would compute in, if it were on."""
     return bfloat16
+
+
+def __getattr__(name):
+    raise refusal("torch.amp", name)

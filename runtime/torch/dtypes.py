@@ -61,8 +61,7 @@ def _round_bfloat16(array):
 
 
 def _round_float16(array):
-    with np.errstate(over="ignore"):
-        return array.astype(np.float16).astype(np.float32)
+    return array.astype(np.float16).astype(np.float32)
 
 
 def _rounder(digits, smallest, largest, beyond):
@@ -71,8 +70,7 @@ def _rounder(digits, smallest, largest, beyond):
     def rounded(array):
         exponent = np.maximum(np.frexp(array)[1] - 1, smallest)
         step = np.ldexp(1.0, exponent - digits)
-        with np.errstate(invalid="ignore"):  # infinity by infinity
-            found = np.rint(array / step) * step
+        found = np.rint(array / step) * step
         is_beyond = np.isinf(array) | (np.abs(found) > largest)
         return np.where(is_beyond, np.copysign(beyond, array), found).astype(np.float32)
 

@@ -96,7 +96,11 @@ class Generator:
         return (pairs[0::2] << np.uint64(32)) | pairs[1::2]
 
     def uniform(self, n, dtype):
-        """Numbers in [0, 1) of a floating point type."""
+        """Numbers in [0, 1); of a complex type, each of the two parts."""
+        if dtype.kind < 2:
+            raise NotImplementedError(f"\"check_uniform_bounds\" not implemented for '{dtype.title}'")
+        if dtype.kind == 3:
+            return self.uniform(2 * n, dtype.to_real()).view(dtype.storage)
         if dtype is dtypes.float64:
             return (self.long_words(n) & np.uint64(2**53 - 1)).astype(np.float64) * 2.0**-53
         return (self.words(n) & np.uint32(2**24 - 1)).astype(np.float32) * np.float32(2.0**-24)
@@ -107,6 +111,11 @@ class Generator:
 
     def normal_scaled(self, n, dtype, mean, std, in_order=True):
         """Normal numbers; `in_order` says that they go into contiguous memory."""
+        if dtype.kind < 2:
+            raise NotImplementedError(f"\"normal_kernel_cpu\" not implemented for '{dtype.title}'")
+        if dtype.kind == 3:  # each part has half the variance
+            parts = self.normal_scaled(2 * n, dtype.to_real(), mean, std / math.sqrt(2), in_order)
+            return parts.view(dtype.storage)
         if n < 16 or not in_order:
             return np.array([self._one_normal() * std + mean for _ in range(n)], np.float64).astype(
                 dtype.storage

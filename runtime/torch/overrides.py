@@ -5,6 +5,7 @@ from types import FunctionType
 
 import torch
 from torch.nn import functional
+from torch.refusal import refusal
 from torch.tensor import NAMES, Tensor
 
 _modes = []  # entered, innermost last
@@ -65,3 +66,7 @@ def _watch(place, name, function):
 
     _originals.append((place, name, function))
     setattr(place, name, watched)
+
+
+def __getattr__(name):
+    raise refusal("torch.overrides", name)

@@ -3,6 +3,7 @@
 import contextlib
 
 from torch.generator import Generator
+from torch.refusal import refusal
 from torch.tensor import NAMES, function
 
 default_generator = Generator()
@@ -48,3 +49,7 @@ def fork_rng(devices=None, enabled=True):
     finally:
         if enabled:
             set_rng_state(before)
+
+
+def __getattr__(name):
+    raise refusal("torch.random", name)

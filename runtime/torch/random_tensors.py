@@ -242,6 +242,11 @@ def normal_(self, mean=0.0, std=1.0, *, generator=None):
 @method
 def exponential_(self, lambd=1.0, *, generator=None):
     """Fill with exponential numbers."""
+    if self.dtype.kind != 2:
+        raise RuntimeError(
+            "Exponential distribution is a continuous probability distribution. dtype must be a floating "
+            f"point but you specified {self.dtype.title}"
+        )
     if lambd <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
     return _fill(self, _exponential(_of_generator(generator), self._array.size, lambd))

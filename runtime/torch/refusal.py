@@ -21,6 +21,6 @@ def is_gap(owner, name):
 
 @cache
 def _names(owner):
-    from torch.names import NAMES  # noqa: PLC0415 (of use only after a mistake)
+    from torch.names import MODULES, NAMES  # noqa: PLC0415 (of use only after a mistake)
 
-    return set(NAMES[owner].split()) if owner in NAMES else None
+    return {*NAMES[owner].split(), *MODULES.get(owner, "").split()} if owner in NAMES else None

@@ -95,7 +95,7 @@ function mergePiece(binary, ranks) {
   const parts = [...binary]; // where a part starts: the part; elsewhere undefined
   const next = parts.map((_, i) => i + 1); // where the following part starts
   const previous = parts.map((_, i) => i - 1);
-  const rankAt = new Array(n).fill(Infinity); // of a part together with the following one
+  const rankAt = Array.from({ length: n }, () => Infinity); // of a part together with the following one
   const heap = new Heap(); // numbers rank * n + start, which sort by rank and then from left to right
 
   function offer(start) {

@@ -66,7 +66,7 @@ export async function start(content) {
     return { ...presets[settings.preset], ...Object.fromEntries(changed) };
   };
 
-  function number(label, name, { min = 1, step = "any", max = 1e9 } = {}) {
+  function number(label, name, { min = 1, step = /** @type {number | "any"} */ ("any"), max = 1e9 } = {}) {
     if (name in settings) {
       const value = within(settings[name], min, max, DEFAULTS[name] ?? presets[settings.preset][name]);
       settings[name] = step === 1 ? Math.round(value) : value;

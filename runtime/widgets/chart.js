@@ -12,7 +12,7 @@ function svg(tag, attributes, ...children) {
 }
 
 // About five round numbers within a range.
-function ticks([low, high]) {
+function ticks(/** @type {number[]} */ [low, high]) {
   const rough = (high - low) / 5;
   const unit = 10 ** Math.floor(Math.log10(rough));
   const step = TICKS.find((factor) => factor * unit >= rough) * unit;

@@ -51,7 +51,7 @@ export const ENCODINGS = {
 // <|endoftext|> is one token, else it is text like any other.
 export async function load(name) {
   const { pattern, endOfText } = ENCODINGS[name];
-  const { default: carried } = await import(new URL(`${name}.js`, RANKS));
+  const { default: carried } = await import(new URL(`${name}.js`, RANKS).href);
   const tokens = carried.map((token) => toBinary(typeof token === "string" ? toBytes(token) : token));
   const ranks = ranksOf(tokens);
   const ordinary = (text) => encode(text, ranks, pattern).map((id) => ({ id, bytes: fromBinary(tokens[id]) }));

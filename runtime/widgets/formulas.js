@@ -13,7 +13,7 @@ function requirePositive(values) {
 // ---- llmguide.config -----------------------------------------------------------------------------------------
 
 export function nParamsByPart(config) {
-  const { d_model: d, n_layers, n_heads, n_kv_heads, head_dim, d_ff } = config;
+  const { d_model: d, n_layers, n_heads, n_kv_heads, head_dim } = config;
   const isTwoStacks = config.architecture === "encoder-decoder";
   const stacks = isTwoStacks ? 2 : 1;
   const layers = n_layers * stacks;
@@ -30,7 +30,7 @@ export function nParamsByPart(config) {
     config.qk_norm * 2 * head_dim;
   return {
     token_embedding: config.vocab_size * d * (isUntied ? stacks : 1),
-    position_embedding: stacks * config.context_length * d * (config.positions === "learned"),
+    position_embedding: stacks * config.context_length * d * Number(config.positions === "learned"),
     token_type_embedding: config.n_token_types * d,
     embedding_norm: stacks * norm * config.embedding_norm,
     attention: layers * attention,
@@ -38,9 +38,9 @@ export function nParamsByPart(config) {
     feed_forward: layers * Math.max(1, config.n_experts) * oneFeedForward(config),
     router: layers * config.n_experts * d,
     norms: (2 * layers + crossLayers) * norm,
-    final_norm: stacks * norm * (config.norm_position === "pre"),
+    final_norm: stacks * norm * Number(config.norm_position === "pre"),
     pooler: (d * d + d) * config.pooler,
-    head: config.vocab_size * d * isUntied,
+    head: config.vocab_size * d * Number(isUntied),
   };
 }
 

@@ -50,7 +50,7 @@ export function topP(logits, p) {
   let sum = 0;
   for (const i of ascending) {
     sum += probabilities[i];
-    isKept[i] = sum > 1 - p;
+    isKept[i] = Number(sum > 1 - p);
   }
   isKept[ascending.at(-1)] = 1;
   return keep(logits, (i) => isKept[i]);
@@ -64,7 +64,9 @@ export function minP(logits, p) {
 }
 
 // The filters in the order of transformers, with the logits after each; what is undefined is left out.
+/** @returns {[string, Float64Array][]} */
 export function stages(logits, ids, settings) {
+  /** @type {[string, Float64Array][]} */
   const found = [["logits", Float64Array.from(logits)]];
   const add = (name, filter, value, ...more) => {
     if (value !== undefined) found.push([name, filter(found.at(-1)[1], ...more, value)]);

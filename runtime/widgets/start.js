@@ -49,7 +49,7 @@ async function follow() {
   box.scrollIntoView();
 }
 
-const STYLES = new URL("../../css/widgets.css", document.currentScript.src).href;
+const STYLES = new URL("../../css/widgets.css", /** @type {HTMLScriptElement} */ (document.currentScript).src).href;
 
 // Only pages with a widget load its styles. Instant navigation may have dropped those of an earlier page.
 function style() {

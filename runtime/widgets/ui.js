@@ -31,7 +31,7 @@ export const within = (value, min, max, otherwise) =>
   Number.isFinite(Number(value ?? NaN)) ? Math.min(max, Math.max(min, Number(value))) : otherwise;
 
 // A slider that shows its value in words. `onInput` is called with the number.
-export function slider(label, { min, max, step, value, format = String }, onInput) {
+export function slider(label, { min, max, step, value, format = (x) => String(x) }, onInput) {
   const input = make("input", { type: "range", min, max, step, value });
   const shown = make("span", { className: "value" });
   const show = () => {

@@ -81,7 +81,7 @@ function tab(steps = Infinity) {
         const content = await step(() => file.content.slice());
         counted.files++;
         if (host.damaged) new Uint8Array(content)[0] ^= 1;
-        return content;
+        return new Blob([content]);
       },
     }),
   };
@@ -110,8 +110,13 @@ const locks = {
 };
 Object.defineProperty(globalThis, "navigator", { value: { locks }, configurable: true });
 
-const equal = (one, other) => Boolean(one) && Buffer.from(one).equals(Buffer.from(other));
-const whole = (model, placed) => model.files.every(({ url, content }) => equal(placed.get(url), content));
+async function equal(blob, content) {
+  return Boolean(blob) && Buffer.from(await blob.arrayBuffer()).equals(Buffer.from(content));
+}
+async function whole(model, placed) {
+  for (const { url, content } of model.files) if (!(await equal(placed.get(url), content))) return false;
+  return true;
+}
 const stored = () => disk.get("llmguide-model-tiny") ?? new Map();
 const damage = () => {
   const [address, content] = [...stored()][below(stored().size)];
@@ -142,13 +147,13 @@ def test_a_tab_that_ends_anywhere_leaves_nothing_that_a_later_start_takes_for_we
             try {
               await load(model, it);
               finished = visit >= 6;
-              if (!whole(model, it.placed)) seen.wrong++;
+              if (!(await whole(model, it.placed))) seen.wrong++;
             } catch (error) {
               if (error.message !== "gone") throw error;
               seen.interrupted++;
               for (const [url, content] of it.placed) {
                 const file = model.files.find((file) => file.url === url);
-                if (!equal(content, file.content)) seen.wrong++;
+                if (!(await equal(content, file.content))) seen.wrong++;
               }
             }
           }
@@ -156,7 +161,7 @@ def test_a_tab_that_ends_anywhere_leaves_nothing_that_a_later_start_takes_for_we
           const again = tab();
           await load(versions[1], again);
           const rests = !host.asked.length && stored().size === SIZES.length;
-          if (!whole(versions[1], again.placed) || !rests) seen.wrong++;
+          if (!(await whole(versions[1], again.placed)) || !rests) seen.wrong++;
         }
         return seen;
     """)
@@ -211,7 +216,7 @@ def test_without_storage_a_model_is_used_from_memory_and_that_is_told(lack: str)
         browser.locks = !browser.denied;
         const it = tab();
         const kept = await load(model, it);
-        return {{ kept, whole: whole(model, it.placed), counted: it.counted }};
+        return {{ kept, whole: await whole(model, it.placed), counted: it.counted }};
     """)
     assert found == {"kept": False, "whole": True, "counted": {"expected": 4, "files": 4}}
 
@@ -229,7 +234,7 @@ def test_two_tabs_at_once_get_whole_files_and_with_locks_download_them_once(lock
           const tabs = [tab(), tab()];
           const kept = await Promise.all(tabs.map((it) => load(model, it)));
           for (const {{ placed, counted }} of tabs) {{
-            if (!whole(model, placed) || counted.files !== counted.expected) seen.wrong++;
+            if (!(await whole(model, placed)) || counted.files !== counted.expected) seen.wrong++;
           }}
           if (!kept.every(Boolean) || stored().size !== SIZES.length) seen.wrong++;
           seen.most = Math.max(seen.most, host.asked.length);

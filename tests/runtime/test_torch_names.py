@@ -51,7 +51,7 @@ def test_every_public_name_is_one_of_torch():
 
 @pytest.mark.parametrize(
     ("snippet", "name"),
-    [("torch.fft", "torch.fft"), ("torch.conv2d", "torch.conv2d"), ("T([1.0]).geqrf()", "torch.Tensor.geqrf"), ("torch.sparse_coo_tensor", "torch.sparse_coo_tensor"), ("torch.linalg.eig", "torch.linalg.eig"), ("torch.autograd.functional", "torch.autograd.functional"), ("torch.special.zeta", "torch.special.zeta")],
+    [("torch.fft", "torch.fft"), ("torch.conv2d", "torch.conv2d"), ("T([1.0]).geqrf()", "torch.Tensor.geqrf"), ("torch.sparse_coo_tensor", "torch.sparse_coo_tensor"), ("torch.linalg.eig", "torch.linalg.eig"), ("torch.autograd.functional", "torch.autograd.functional"), ("torch.special.zeta", "torch.special.zeta"), ("torch.compiler.is_compiling", "torch.compiler.is_compiling"), ("torch.nn.utils.rnn.pack_sequence", "torch.nn.utils.rnn.pack_sequence"), ("torch.nn.Linear(1, 1).to_empty", "torch.nn.Module.to_empty")],
 )  # fmt: skip
 def test_what_is_missing_is_refused_by_name(snippet, name):
     (found,) = run_in_subset([snippet])
@@ -86,6 +86,8 @@ def test_what_is_missing_cannot_be_imported(snippet, name):
         ("T([1.0]).shap", "'Tensor' object has no attribute 'shap'"),
         ("torch.nn.functional.rellu", "module 'torch.nn.functional' has no attribute 'rellu'"),
         ("torch.nn.Liner", "module 'torch.nn' has no attribute 'Liner'"),
+        ("torch.nn.Linear(1, 1).wieght", "'Linear' object has no attribute 'wieght'"),
+        ("torch.os", "module 'torch' has no attribute 'os'"),
     ],
 )
 def test_a_misspelled_name_is_no_gap(snippet, message):

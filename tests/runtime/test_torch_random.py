@@ -29,6 +29,10 @@ EXACT = [
     "torch.manual_seed(0); torch.normal(T([1.0, 2.0]), 0.5)",
     "torch.manual_seed(0); torch.rand(3, dtype=torch.bfloat16)",
     "torch.manual_seed(0); torch.rand(3, dtype=torch.float16)",
+    *(f"torch.manual_seed(0); torch.{form}" for form in (
+        "rand(3, dtype=torch.complex64)", "rand(2, dtype=torch.complex128)", "randn(3, dtype=torch.complex64)", "randn(20, dtype=torch.complex64)", "randn(3, dtype=torch.complex128)", "empty(9, dtype=torch.complex64).normal_(1.0, 2.0)", "empty(2, dtype=torch.complex64).uniform_()",
+        "rand(3, dtype=torch.int64)", "randn(3, dtype=torch.int64)", "rand(3, dtype=torch.bool)", "empty(3, dtype=torch.int64).normal_()", "empty(3, dtype=torch.int64).exponential_()",
+    )),
     "torch.manual_seed(0); torch.randint(0, 5, (3,), dtype=torch.int32)",
     "torch.manual_seed(0); torch.randint(3, (2,), dtype=torch.float32)",
     "torch.manual_seed(0); torch.randint(high=3, size=(2,))",

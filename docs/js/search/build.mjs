@@ -1,5 +1,5 @@
 // Reads sections as JSON from standard input, and writes their index: node docs/js/search/build.mjs
-import { readFileSync, writeSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { build } from "./engine.mjs";
 
 process.stdout.write(JSON.stringify(build(JSON.parse(readFileSync(0, "utf8")))));

@@ -1,6 +1,6 @@
 // What of a section stands in the results: as HTML, with the words that were found marked.
 
-import { join, parts, split, stem, turns } from "./words.mjs";
+import { join, split, stem, turns } from "./words.mjs";
 
 const LENGTH = 220; // characters
 const LEAD = 60; // before the first word that was found, if its sentence is long

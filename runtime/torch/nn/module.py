@@ -5,6 +5,7 @@ from collections import OrderedDict
 from torch.nn.parameter import Parameter
 from torch.nn.state import State
 from torch.nn.tree import Tree
+from torch.refusal import is_gap, refusal
 from torch.tensor import Tensor
 from torch.utils.hooks import RemovableHandle
 
@@ -63,6 +64,8 @@ class Module(Tree, State):
                 return own["_modules"][name]
             if name in own["_buffers"]:
                 return own["_buffers"][name]
+        if not name.startswith("_") and is_gap("torch.nn.Module", name):
+            raise refusal("torch.nn.Module", name)
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name, value):

@@ -1,5 +1,7 @@
 """Activation checkpointing by name only."""
 
+from torch.refusal import refusal
+
 
 def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, **kwargs):
     """Call a function.
@@ -8,3 +10,7 @@ def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, **k
     here, and nothing computed twice.
     """
     return function(*args, **kwargs)
+
+
+def __getattr__(name):
+    raise refusal("torch.utils.checkpoint", name)

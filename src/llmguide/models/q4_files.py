@@ -70,16 +70,18 @@ def load_q4(folder: Path, config: ModelConfig) -> Llama:
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a file, each into memory of its own."""
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        header.pop("__metadata__", None)
-        tensors = {}
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            array = np.empty(entry["shape"], DTYPES[entry["dtype"]])
-            if file.readinto(array.data.cast("B")) != array.nbytes:
-                raise ValueError(f"{path.name} is truncated")
-            tensors[name] = torch.from_numpy(array)
-        return tensors
+    content = memoryview(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(bytes(content[8:start]))
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = (start + offset for offset in entry["data_offsets"])
+        if end > len(content):
+            raise ValueError(f"{path.name} is truncated")
+        array = np.frombuffer(content[begin:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        tensors[name] = torch.from_numpy(array.copy())
+    return tensors
 
 
 def write_float32(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -1,5 +1,7 @@
 """Sequences of different lengths in one tensor."""
 
+from torch.refusal import refusal
+
 
 def pad_sequence(sequences, batch_first=False, padding_value=0.0, padding_side="right"):
     """Stack sequences ``(T_i, ...)`` to ``(T, B, ...)``, or ``(B, T, ...)``, with padding at one side."""
@@ -13,3 +15,7 @@ def pad_sequence(sequences, batch_first=False, padding_value=0.0, padding_side="
         n = len(sequence)
         row[longest - n :].copy_(sequence) if padding_side == "left" else row[:n].copy_(sequence)
     return out if batch_first else out.transpose(0, 1)
+
+
+def __getattr__(name):
+    raise refusal("torch.nn.utils.rnn", name)
