@@ -38,7 +38,8 @@ error messages and random numbers follow PyTorch {version}. The tests compare {o
 
 In the tab, `torch.__version__` ends in `+subset`. To use PyTorch itself, run the guide with
 [`llmguide serve`](../index.md#use-the-code), which connects the cells to the Python on your machine. To use
-the subset on your machine, install numpy, clone the repository, and run `PYTHONPATH=runtime python` in it.
+the subset on your machine, run `pip install ./runtime` in a clone of the repository, in an environment
+without PyTorch.
 """
 HAS = """
 The right column counts the public names that `dir()` lists in PyTorch {version}, without modules. Many of

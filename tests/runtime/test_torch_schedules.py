@@ -1,5 +1,6 @@
 """Learning-rate schedules: the same rates as torch's, to the last digits."""
 
+from tests.runtime.subset import describe_all, run_in_subset
 from tests.runtime.test_torch_operations import check
 
 HEAD = """
@@ -33,3 +34,10 @@ SNIPPETS = [
 
 def test_rates_are_those_of_torch():
     check(SNIPPETS)
+
+
+def test_a_rate_set_between_two_steps_is_overwritten():
+    snippet = f"{HEAD}s = StepLR(o, 4)\nfor group in o.param_groups:\n    group['lr'] = 5.0\no.step(); s.step(); print(s.get_last_lr()); 0"
+    (ours,), (theirs,) = run_in_subset([snippet]), describe_all([snippet])
+    assert ours["result"][1] == "[0.1, 0.02]\n"
+    assert theirs["result"][1] == "[5.0, 5.0]\n"
