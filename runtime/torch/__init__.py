@@ -65,7 +65,7 @@ contiguous_format = preserve_format = memory_format()
 # what is written in terms of the names above, and adds its own
 from torch import amp, compiler, machine, serialization  # noqa: E402
 from torch import nn, optim, utils  # noqa: E402
-from torch import cuda, distributed, overrides  # noqa: E402
+from torch import cuda, distributed, distributions, overrides  # noqa: E402
 from torch.machine import ops  # noqa: E402
 from torch.refusal import is_gap as _is_gap, refusal as _refusal  # noqa: E402
 
@@ -88,3 +88,7 @@ class _Missing:
 
 
 _sys.meta_path.append(_Missing)
+# The import machinery asks it for a name of a module only if the module has a path.
+for _name, _module in [*_sys.modules.items()]:
+    if _name.startswith("torch."):
+        vars(_module).setdefault("__path__", [])

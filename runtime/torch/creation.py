@@ -177,7 +177,7 @@ def _shape_of(size, kwargs, name):
 
 def _filled(name, fill):
     def operation(
-        *size, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False, out=None, **kwargs
+        *size, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False, **kwargs
     ):
         shape = _shape_of(size, kwargs, name)
         if kwargs:

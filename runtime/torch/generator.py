@@ -4,8 +4,8 @@ All come from one Mersenne twister of 32-bit words. A float32 in [0, 1) is 24 bi
 bits of two. Normal numbers come from pairs of those by Box and Muller's method: fewer than 16 at a time in
 float64, more in blocks of 16 with the polynomials of torch's vector kernel.
 
-Torch draws exponential numbers and coins from another generator where the processor is Intel's; this is the
-stream of all others.
+The blocks are those of processors with AVX2; on others, torch's last digits differ. Earlier versions of torch
+drew exponential numbers and coins from MKL's generator on Intel's processors; the binaries of 2.13 do not.
 """
 
 import math

@@ -3,7 +3,7 @@
 import numpy as np
 
 from torch import dtypes
-from torch.autograd.record import record
+from torch.autograd.record import record, write
 from torch.tensor import NAMES, Tensor, alias, check_dim, function, make, method, packed
 from torch.views import movedim, sizes_of, transpose
 
@@ -25,7 +25,9 @@ def contiguous(self, memory_format=None):
 
 @function
 def cat(tensors, dim=0, *, out=None):
-    """Put tensors one after another along an axis."""
+    """Put tensors one after another along an axis, into `out` if that is given."""
+    if out is not None:
+        return write(out, cat(tensors, dim))
     if isinstance(tensors, Tensor):
         raise TypeError("cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
     tensors = list(tensors)

@@ -235,6 +235,19 @@ NAMES = {
         scatter scatter_object_list send send_object_list set_debug_level set_debug_level_from_env
         shrink_group split_group supports_complex
     """,
+    "torch.distributions": """
+        AbsTransform AffineTransform Bernoulli Beta Binomial CatTransform Categorical Cauchy Chi2
+        ComposeTransform ContinuousBernoulli CorrCholeskyTransform CumulativeDistributionTransform Dirichlet
+        Distribution ExpTransform Exponential ExponentialFamily FisherSnedecor Gamma GeneralizedPareto
+        Geometric Gumbel HalfCauchy HalfNormal Independent IndependentTransform InverseGamma Kumaraswamy
+        LKJCholesky Laplace LogNormal LogisticNormal LowRankMultivariateNormal LowerCholeskyTransform
+        MixtureSameFamily Multinomial MultivariateNormal NegativeBinomial Normal OneHotCategorical
+        OneHotCategoricalStraightThrough Pareto Poisson PositiveDefiniteTransform PowerTransform
+        RelaxedBernoulli RelaxedOneHotCategorical ReshapeTransform SigmoidTransform SoftmaxTransform
+        SoftplusTransform StackTransform StickBreakingTransform StudentT TanhTransform Transform
+        TransformedDistribution Uniform VonMises Weibull Wishart biject_to identity_transform kl_divergence
+        register_kl transform_to
+    """,
     "torch.linalg": """
         LinAlgError cholesky cholesky_ex common_notes cond cross det diagonal eig eigh eigvals eigvalsh
         householder_product inv inv_ex ldl_factor ldl_factor_ex ldl_solve lstsq lu lu_factor lu_factor_ex
@@ -320,6 +333,11 @@ NAMES = {
         ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam Optimizer RAdam RMSprop Rprop SGD
         SparseAdam swap_in_optimizer_params_and_state
     """,
+    "torch.optim.lr_scheduler": """
+        ChainedScheduler ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR
+        EPOCH_DEPRECATION_WARNING ExponentialLR LRScheduler LambdaLR LinearLR MultiStepLR MultiplicativeLR
+        OneCycleLR Optimizer PolynomialLR ReduceLROnPlateau SequentialLR StepLR inf
+    """,
     "torch.overrides": """
         BaseTorchFunctionMode TorchFunctionMode enable_reentrant_dispatch get_default_nowrap_functions
         get_ignored_functions get_overridable_functions get_testing_overrides handle_torch_function
@@ -351,6 +369,13 @@ NAMES = {
         detach_variable get_device_states noop_context_fn set_checkpoint_debug_enabled
         set_checkpoint_early_stop set_device_states tree_map
     """,
+    "torch.utils.data": """
+        BatchSampler ChainDataset ConcatDataset DFIterDataPipe DataChunk DataLoader Dataset DistributedSampler
+        IterDataPipe IterableDataset MapDataPipe RandomSampler Sampler SequentialSampler StackDataset Subset
+        SubsetRandomSampler TensorDataset WeightedRandomSampler argument_validation default_collate
+        default_convert functional_datapipe get_worker_info guaranteed_datapipes_determinism non_deterministic
+        random_split runtime_validation runtime_validation_disabled
+    """,
 }
 
 MODULES = {
@@ -379,6 +404,14 @@ MODULES = {
         device_mesh distributed_c10d elastic flight_recorder fsdp launch launcher logging_handlers nn optim
         pipelining remote_device rendezvous rpc run tensor utils
     """,
+    "torch.distributions": """
+        bernoulli beta binomial categorical cauchy chi2 constraint_registry constraints continuous_bernoulli
+        dirichlet distribution exp_family exponential fishersnedecor gamma generalized_pareto geometric gumbel
+        half_cauchy half_normal independent inverse_gamma kl kumaraswamy laplace lkj_cholesky log_normal
+        logistic_normal lowrank_multivariate_normal mixture_same_family multinomial multivariate_normal
+        negative_binomial normal one_hot_categorical pareto poisson relaxed_bernoulli relaxed_categorical
+        studentT transformed_distribution transforms uniform utils von_mises weibull wishart
+    """,
     "torch.nn": """
         attention backends common_types cpp functional grad init intrinsic modules parallel parameter qat
         quantizable quantized utils
@@ -402,5 +435,8 @@ MODULES = {
     """,
     "torch.utils.checkpoint": """
         fx_traceback
+    """,
+    "torch.utils.data": """
+        backward_compatibility dataloader datapipes dataset distributed graph graph_settings sampler
     """,
 }

@@ -17,7 +17,7 @@ _INTRODUCTION = """
 Each exercise asks you to write one function. Your code runs in your browser tab and is compared with the
 package's function on test inputs. If its results match those of a typical mistake, or of two mistakes
 together, the check names them and gives a hint. In Python, `llmguide.exercises.grade` does the same. Your
-code and your results stay in your browser.
+code and your results stay in your browser, where `torch` is [a subset of PyTorch](reference/torch-subset.md).
 """
 
 _LADDER = """\

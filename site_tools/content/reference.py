@@ -1,4 +1,4 @@
-"""Write the reference: the public names, a page for each module and folder, and their navigation.
+"""Write the reference: the lists of names, a page for each module and folder, and their navigation.
 
 A page shows the docstrings of its module and names the chapters that include the module's source. Modules
 whose name begins with an underscore have no page. Adding a module needs no other edit.
@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from site_tools import DOCS, ROOT, page_paths, write
-from site_tools.content import api
+from site_tools.content import api, torch_subset
 
 PACKAGE = ROOT / "src" / "llmguide"
 FOLDER = DOCS / "reference"
@@ -170,7 +170,8 @@ def navigation() -> str:
             else:
                 yield f"{'  ' * depth}- {last}: {page_of(name)}\n"
 
-    return "      - The API at a glance: reference/api.md\n" + "".join(entries("", 3))
+    lists = ("The API at a glance: reference/api.md", "PyTorch in the tab: reference/torch-subset.md")
+    return "".join([*(f"      - {entry}\n" for entry in lists), *entries("", 3)])
 
 
 def main() -> None:
@@ -178,6 +179,7 @@ def main() -> None:
     pages = {DOCS / page_of(name): page(name) for name in modules()}
     pages[FOLDER / "index.md"] = index()
     pages[FOLDER / "api.md"] = api.page()
+    pages[FOLDER / "torch-subset.md"] = torch_subset.page()
     for old in FOLDER.rglob("*.md"):
         if old not in pages:
             old.unlink()

@@ -16,9 +16,23 @@ TARGET = RUNTIME / "torch" / "names.py"
 # What the subset has a part of, and refuses the rest of by name.
 OWNERS = (
     *("torch", "torch.Tensor", "torch.amp", "torch.autograd", "torch.compiler", "torch.cuda"),
-    *("torch.distributed", "torch.linalg", "torch.nn", "torch.nn.Module", "torch.nn.functional"),
-    *("torch.nn.init", "torch.nn.utils", "torch.nn.utils.rnn", "torch.optim", "torch.overrides"),
-    *("torch.random", "torch.special", "torch.utils", "torch.utils.checkpoint"),
+    *(
+        "torch.distributed",
+        "torch.distributions",
+        "torch.linalg",
+        "torch.nn",
+        "torch.nn.Module",
+        "torch.nn.functional",
+    ),
+    *(
+        "torch.nn.init",
+        "torch.nn.utils",
+        "torch.nn.utils.rnn",
+        "torch.optim",
+        "torch.optim.lr_scheduler",
+        "torch.overrides",
+    ),
+    *("torch.random", "torch.special", "torch.utils", "torch.utils.checkpoint", "torch.utils.data"),
 )
 _IMPORTED = {(owner, "Tensor") for owner in OWNERS if owner != "torch"}
 _IMPORTED |= {(owner, "TYPE_CHECKING") for owner in OWNERS}

@@ -71,3 +71,14 @@ def test_training_runs_give_the_same_numbers(both):
 def test_doctests_of_the_package():
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "src/llmguide", *LEFT_OUT, subset=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_subset_installs_by_itself(tmp_path):
+    options = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--target", str(tmp_path))
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(RUNTIME)], check=True)
+    code = "import torch; print(torch.__file__, torch.ones(2).sum())"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{tmp_path / 'torch' / '__init__.py'} tensor(2.)\n"

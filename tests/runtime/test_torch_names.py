@@ -12,7 +12,7 @@ from tests.runtime.subset import RUNTIME, run_in_subset
 
 LISTING = """
 import inspect, json, torch
-modules = ["torch.nn", "torch.nn.functional", "torch.nn.init", "torch.optim", "torch.linalg", "torch.special", "torch.autograd", "torch.random"]
+modules = ["torch.nn", "torch.nn.functional", "torch.nn.init", "torch.optim", "torch.optim.lr_scheduler", "torch.utils.data", "torch.distributions", "torch.linalg", "torch.special", "torch.autograd", "torch.random"]
 names = {"torch": [n for n in vars(torch) if not n.startswith("_")], "torch.Tensor": [n for n in dir(torch.Tensor) if not n.startswith("_")]}
 for path in modules:
     module = torch
@@ -63,12 +63,13 @@ def test_what_is_missing_is_refused_by_name(snippet, name):
 @pytest.mark.parametrize(
     ("snippet", "name"),
     [
-        ("from torch.utils.data import DataLoader", "torch.utils.data"),
-        ("import torch.distributions", "torch.distributions"),
+        ("from torch.utils.data import ConcatDataset", "torch.utils.data.ConcatDataset"),
+        ("from torch.distributions import Beta", "torch.distributions.Beta"),
+        ("import torch.fft", "torch.fft"),
         ("from torch import vmap", "torch.vmap"),
         ("from torch.nn import TransformerEncoder", "torch.nn.TransformerEncoder"),
         ("from torch.autograd import Variable", "torch.autograd.Variable"),
-        ("from torch.optim.lr_scheduler import LambdaLR", "torch.optim.lr_scheduler"),
+        ("from torch.optim.lr_scheduler import OneCycleLR", "torch.optim.lr_scheduler.OneCycleLR"),
     ],
 )
 def test_what_is_missing_cannot_be_imported(snippet, name):

@@ -1,6 +1,7 @@
 """The subset on the tab's Python, numpy and 32-bit integers: the same snippets in Pyodide, under Node."""
 
 import json
+import math
 import subprocess
 
 import pytest
@@ -299,6 +300,19 @@ def test_products_with_4_bit_weights_are_those_with_the_dequantized_ones():
     cases = [(*shape, is_precise) for is_precise in (False, True) for shape in shapes]
     errors = in_pyodide(Q4_ERRORS, cases, KERNELS)
     assert 0 < max(errors) < 1
+
+
+@needs_numpy
+def test_softmax_of_the_kernel_has_no_subnormal_numbers():
+    snippets = ["torch.softmax(T([0.0, -86.9, -87.1, -95.0]), 0)"]
+    (mine,), (theirs,) = (
+        in_pyodide(DESCRIBE % {"has_kernel": True}, snippets, KERNELS),
+        describe_all(snippets),
+    )
+    ours, exact = mine["result"][0]["tensor"], theirs["result"][0]["tensor"]
+    assert ours[:2] == pytest.approx(exact[:2], rel=1e-6, abs=0)
+    assert ours[2:] == [0, 0]
+    assert min(exact) == pytest.approx(math.exp(-95), rel=1e-4, abs=0)
 
 
 @needs_numpy

@@ -1,9 +1,9 @@
 """Tools around tensors and modules."""
 
 from torch.refusal import refusal
-from torch.utils import checkpoint, hooks
+from torch.utils import checkpoint, data, hooks
 
-__all__ = ["checkpoint", "hooks"]
+__all__ = ["checkpoint", "data", "hooks"]
 
 
 def __getattr__(name):

@@ -207,7 +207,8 @@ def sample_completions(
     """Sample one completion for each prompt; prompts and completions are given by number.
 
     By the inverse of the cumulative distribution in float64, so that the samples do not depend on the
-    processor: float32 rounds differently, and torch.multinomial has another generator on Intel.
+    processor: float32 rounds differently, and torch.multinomial of earlier versions has another
+    generator on Intel.
     """
     completions = torch.empty_like(prompts)
     for prompt in sorted(set(prompts.tolist())):

@@ -1,0 +1,178 @@
+"""Where the subset differs from PyTorch: what PyTorch does, and what the subset does instead."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from tests.runtime.subset import describe_all, run_in_subset
+
+SAMPLE = "import torch; torch.manual_seed(0); print(torch.randn(1000).tolist())"
+
+
+def both(snippet):
+    """What the last line of a snippet gives in the subset, and in PyTorch."""
+    return [found["result"][0] for found in (*run_in_subset([snippet]), *describe_all([snippet]))]
+
+
+def refused(snippet):
+    """The error of the subset, for a snippet that PyTorch runs."""
+    (theirs,) = describe_all([snippet])
+    assert "error" not in theirs, theirs
+    (ours,) = run_in_subset([snippet])
+    return f"{ours['error']}: {ours['message']}"
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="needs AVX2")
+def test_many_normal_numbers_depend_on_the_processor_in_pytorch_only():
+    samples = {}
+    for capability in ("default", "avx2"):
+        environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+        done = subprocess.run(
+            [sys.executable, "-c", SAMPLE], env=environment, capture_output=True, text=True, check=True
+        )
+        samples[capability] = torch.tensor(eval(done.stdout))
+    assert not torch.equal(samples["default"], samples["avx2"])
+    assert torch.allclose(samples["default"], samples["avx2"], rtol=0, atol=1e-5)
+    (ours,) = run_in_subset(["torch.randn(1000)"])
+    assert torch.equal(torch.tensor(ours["result"][0]["tensor"]), samples["avx2"])
+
+
+@pytest.mark.parametrize("values", [[3, 1, 1, 3, 1] * 20, [3.0, 1.0, 1.0, 3.0, 1.0] * 20])
+def test_equal_elements_keep_their_order(values):
+    calls = {
+        f"T({values}).{call}": torch.tensor(values).sort(descending=is_descending, stable=True).indices
+        for is_descending in (False, True)
+        for call in (
+            f"sort(descending={is_descending}).indices",
+            f"argsort(descending={is_descending})",
+            f"topk(30, largest={is_descending}).indices",
+        )
+    }
+    for ours, theirs, stable in zip(run_in_subset(calls), describe_all(calls), calls.values(), strict=True):
+        order = ours["result"][0]["tensor"]
+        assert order == stable[: len(order)].tolist()
+        assert order != theirs["result"][0]["tensor"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_rounded_and_stored_in_four_bytes(dtype):
+    ours, theirs = both(f"x = T([1.0, 3.0], dtype=torch.{dtype}) / 3; [x.tolist(), x.element_size()]")
+    assert ours == theirs
+    assert ours["items"][0]["items"][0] != 1 / 3
+    ones = f"torch.ones(8, dtype=torch.{dtype})"
+    (stored,) = run_in_subset([f"{ones}._array.nbytes"])
+    assert stored["result"][0] == 4 * 8
+    for snippet in (f"torch.randn(16, dtype=torch.{dtype})", f"{ones}.view(torch.int16)"):
+        assert "not in the in-page subset" in refused(snippet)
+
+
+def test_empty_tensors_hold_zeros():
+    (ours,) = run_in_subset(["[torch.full((1000,), 7.0).sum() for _ in range(9)]; torch.empty(1000)"])
+    assert ours["result"][0]["tensor"] == [0.0] * 1000
+
+
+@pytest.mark.parametrize(
+    "snippet",
+    [
+        "torch.Tensor([1, 2])",
+        *(f"sum(t.sum() for t in torch.linalg.{name}(torch.eye(3).requires_grad_())).backward()" for name in ("qr", "svd", "eigh")),
+        "torch.linalg.cholesky(torch.eye(3).requires_grad_()).sum().backward()",
+        "torch.linalg.lstsq(torch.eye(3).requires_grad_(), torch.ones(3, 1)).solution.sum().backward()",
+        "T([1.0, 2.0]).requires_grad_().quantile(0.5).backward()",
+        "x = T([1.0, 2.0]).requires_grad_(); x.scatter_reduce(0, T([0, 0]), x, 'prod').sum().backward()",
+    ],
+)  # fmt: skip
+def test_what_pytorch_does_is_refused(snippet):
+    assert "not in the in-page subset" in refused(snippet)
+
+
+def test_most_functions_take_no_out():
+    for call in ("exp(T([1.0])", "matmul(torch.ones(2, 2), torch.ones(2, 2)", "zeros(2", "arange(2"):
+        assert refused(f"torch.{call}, out=torch.empty(0))").startswith("TypeError")
+    for call in ("cat([T([[2.0]])]", "mm(T([[2.0]]), T([[3.0]])", "log_softmax(T([[2.0]]), 0"):
+        ours, theirs = both(f"out = torch.ones(1, 1); torch.{call}, out=out); out")
+        assert ours["tensor"] == theirs["tensor"] != [[1.0]]
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps", "meta"])
+def test_there_is_one_device_and_one_thread(device):
+    (found,) = run_in_subset([f"torch.ones(2).to({device!r})"])
+    assert found == {
+        "error": "RuntimeError",
+        "message": f"the in-page subset has the CPU only, not {device}; run with PyTorch",
+    }
+    (found,) = run_in_subset(["torch.set_num_threads(4); torch.get_num_threads()"])
+    assert found["result"][0] == 1
+
+
+def test_attention_has_no_second_derivative():
+    form = (
+        "x = leaf({}); g, = torch.autograd.grad(torch.nn.functional.scaled_dot_product_attention(x, x, x)"
+        ".pow(3).sum(), x, create_graph=True); torch.autograd.grad(g.sum(), x)[0]"
+    )
+    assert refused(form.format("1, 3, 4")).startswith("RuntimeError: the gradient of ")
+    for found in (*run_in_subset([form.format("1, 1, 3, 4")]), *describe_all([form.format("1, 1, 3, 4")])):
+        assert found["error"] == "RuntimeError"
+
+
+def test_hooks():
+    tensor = "x = leaf(1); x.register_hook(lambda g: 2 * g); x.sum().backward(); x.grad"
+    module = "m = torch.nn.Identity(); m.register_forward_hook(lambda m, x, y: 2 * y); m(T([1.0]))"
+    for snippet in (tensor, module):
+        ours, theirs = both(snippet)
+        assert ours["tensor"] == theirs["tensor"] == [2.0]
+    for snippet in (
+        "torch.nn.Identity().register_full_backward_hook(print) and 0",
+        "leaf(1).exp().grad_fn.register_hook(print) and 0",
+        "torch.optim.SGD([leaf(1)], 0.1).register_step_post_hook(print) and 0",
+    ):
+        assert refused(snippet).startswith("AttributeError")
+
+
+def test_checkpointing_computes_once():
+    ours, theirs = both(
+        "calls = []; x = leaf(3); y = torch.utils.checkpoint.checkpoint(lambda t: calls.append(1) or t.exp() * t, x, "
+        "use_reentrant=False); y.sum().backward(); [len(calls), x.grad]"
+    )
+    assert [found["items"][0] for found in (ours, theirs)] == [1, 2]
+    assert ours["items"][1]["tensor"] == pytest.approx(theirs["items"][1]["tensor"])
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_options_of_optimizers(name):
+    for option in ("amsgrad", "capturable", "differentiable"):
+        (found,) = run_in_subset([f"torch.optim.{name}([leaf(1)], {option}=True)"])
+        assert found["message"] == f"{option}=True is not in the in-page subset; run with PyTorch"
+    step = "x = leaf(3); o = torch.optim.{}([x], 0.1{}); x.sum().backward(); o.step(); x.detach()"
+    plain, foreach, fused = run_in_subset(
+        step.format(name, option) for option in ("", ", foreach=True", ", fused=True")
+    )
+    assert plain == foreach == fused
+
+
+def test_neither_loads_the_files_of_the_other(tmp_path):
+    theirs, ours = tmp_path / "theirs.pt", tmp_path / "ours.pt"
+    torch.save({"w": torch.ones(2)}, theirs)
+    saved, loaded, other, pickled = run_in_subset(
+        [
+            f"torch.save({{'w': torch.ones(2)}}, {str(ours)!r}); 0",
+            f"torch.load({str(ours)!r})['w']",
+            f"torch.load({str(theirs)!r})",
+            f"torch.load({str(ours)!r}, weights_only=False)",
+        ]
+    )
+    assert "error" not in saved
+    assert loaded["result"][0]["tensor"] == [1.0, 1.0]
+    assert "is no file of the in-page subset's torch.save" in other["message"]
+    assert "not in the in-page subset" in pickled["message"]
+    with pytest.raises(RuntimeError):
+        torch.load(ours)
+
+
+def test_a_wrong_argument_gets_the_message_of_python():
+    ours, theirs = *run_in_subset(["T([1.0]).sum(foo=1)"]), *describe_all(["T([1.0]).sum(foo=1)"])
+    assert ours["error"] == theirs["error"] == "TypeError"
+    assert ours["message"] == "sum() got an unexpected keyword argument 'foo'"
+    assert ours["message"] != theirs["message"]

@@ -1,0 +1,27 @@
+"""Distributions: the same samples, log-probabilities, entropies and divergences as torch's."""
+
+from itertools import product
+
+from tests.runtime.test_torch_operations import check
+
+HEAD = "from torch.distributions import *\ntorch.manual_seed(2)\n"
+CATEGORICAL = ("probs=T([0.2, 0.3, 0.5])", "T([1.0, 3.0])", "logits=T([0.5, -1.0, 2.0])", "probs=T([[1.0, 0.0], [0.25, 0.75]])", "logits=torch.arange(12.0).reshape(2, 2, 3)")  # fmt: skip
+BERNOULLI = ("probs=T([0.2, 0.9])", "0.3", "logits=T([[0.5], [-3.0]])", "probs=T([0.0, 1.0])")
+NORMAL = ("0.0, 1.0", "T([1.0, -2.0]), T([0.5, 3.0])", "T([[1.0], [2.0]]), 0.1")
+
+SNIPPETS = [
+    *(f"{HEAD}d = {kind}({given}); (d.batch_shape, d.event_shape, d.sample(), d.sample((3,)), d.sample((2, 2)), d.entropy())" for kind, table in (("Categorical", CATEGORICAL), ("Bernoulli", BERNOULLI), ("Normal", NORMAL)) for given in table),
+    *(f"{HEAD}d = Categorical({given}); (d.probs, d.logits, d.log_prob(d.sample((4,))))" for given in CATEGORICAL),
+    *(f"{HEAD}d = Bernoulli({given}); (d.probs, d.logits, d.mean, d.variance, d.stddev, d.log_prob(d.sample((4,))))" for given in BERNOULLI),
+    *(f"{HEAD}d = Normal({given}); (d.mean, d.stddev, d.variance, d.log_prob(d.sample((4,))), d.rsample((2,)))" for given in NORMAL),
+    f"{HEAD}x = leaf(2, 3); d = Categorical(logits=x); (d.log_prob(T([2, 0])) + d.entropy()).sum()",
+    f"{HEAD}x = leaf(3); y = leaf(3).exp(); d = Normal(x, y); (d.rsample() + d.log_prob(T([0.5, 1.0, 2.0]))).sum()",
+    f"{HEAD}x = leaf(3); Bernoulli(logits=x).log_prob(T([0.0, 1.0, 1.0])).sum()",
+    *(f"{HEAD}kl_divergence(Categorical({a}), Categorical({b}))" for a, b in product(("T([0.2, 0.8])", "logits=T([1.0, -1.0])", "T([1.0, 0.0])"), ("T([0.5, 0.5])", "logits=T([0.0, 3.0])"))),
+    *(f"{HEAD}kl_divergence(Normal({a}), Normal({b}))" for a, b in product(("0.0, 1.0", "T([1.0, 2.0]), T([0.5, 3.0])"), ("0.0, 2.0", "T([1.0, -1.0]), 1.0"))),
+    f"{HEAD}Categorical()", f"{HEAD}Categorical(T([1.0]), T([1.0]))", f"{HEAD}Categorical(T(1.0))",
+]  # fmt: skip
+
+
+def test_distributions_are_those_of_torch():
+    check(SNIPPETS)
