@@ -62,14 +62,14 @@ AttributeError: torch.conv2d is not in the in-page subset; run with PyTorch
 A misspelled name gets Python's own message, which suggests a name. An argument that the subset does not
 support raises a `NotImplementedError`, which names the argument.
 
-These are the larger gaps:
+These are the larger gaps; [the last section](#every-name-it-lacks) lists every missing name:
 """
 DIFFERS = """
 Shapes, element types, type promotion, broadcasting, views that share memory, in-place operations with their
 version counters, and gradients follow PyTorch. These are the known exceptions:
 
-| Subject | PyTorch | In the tab |
-| :-- | :-- | :-- |
+| PyTorch | In the tab |
+| :-- | :-- |
 {rows}
 
 Table: Where the subset differs from PyTorch. Each row links to the test that checks it.
@@ -142,7 +142,7 @@ def _gap(entry: dict[str, Any]) -> str:
 
 def _difference(entry: dict[str, Any]) -> str:
     tab = f"{entry['tab']} ({_link('test', entry['test'])})"
-    return f"| **{entry['subject']}** | {entry['torch']} | {tab} |"
+    return f"| **{entry['subject']}**<br>{entry['torch']} | {tab} |"
 
 
 def page() -> str:
@@ -170,9 +170,9 @@ def page() -> str:
             *(_fold(owner.name, owner.present) for owner in parts if owner.present),
             "## What it lacks\n" + LACKS,
             *map(_gap, entries()["absent"]),
-            "\nThese are all missing names:\n",
+            "\n## Where it differs\n" + DIFFERS.format(rows=differences),
+            "## Every name it lacks\n",
             _fold("modules", modules),
             *(_fold(owner.name, owner.lacking) for owner in parts if owner.lacking),
-            "## Where it differs\n" + DIFFERS.format(rows=differences),
         ]
     )

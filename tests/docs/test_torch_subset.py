@@ -73,7 +73,7 @@ def test_names_that_the_page_lists_as_present_can_be_used() -> None:
 
 
 def test_names_that_the_page_lists_as_missing_are_refused() -> None:
-    names = full_names(listed("What it lacks")) + listed("What it lacks")["modules"]
+    names = full_names(listed("Every name it lacks")) + listed("Every name it lacks")["modules"]
     found = json.loads(in_subset(LOOK_UP, names))
     usable = [
         name
@@ -86,7 +86,7 @@ def test_names_that_the_page_lists_as_missing_are_refused() -> None:
 def test_each_name_of_pytorch_is_on_one_list_and_the_table_counts_them() -> None:
     table = re.findall(r"^\| `([\w.]+)` \| ([\d,]+) \| ([\d,]+) \|$", torch_subset.page(), re.MULTILINE)
     counts = {owner: tuple(int(n.replace(",", "")) for n in both) for owner, *both in table}
-    present, missing = listed("What it has"), listed("What it lacks")
+    present, missing = listed("What it has"), listed("Every name it lacks")
     public = json.loads(in_subset("import json; from torch.names import NAMES; print(json.dumps(NAMES))"))
     assert counts.keys() == public.keys()
     for owner, names in ((owner, names.split()) for owner, names in public.items()):
@@ -97,7 +97,7 @@ def test_each_name_of_pytorch_is_on_one_list_and_the_table_counts_them() -> None
 @pytest.mark.parametrize("name", CALLS)
 def test_names_that_exist_only_to_refuse_are_listed_as_missing(name: str) -> None:
     owner, _, last = name.rpartition(".")
-    assert last in listed("What it lacks")[owner]
+    assert last in listed("Every name it lacks")[owner]
     program = f"import torch\ntry:\n    {CALLS[name]}\nexcept Exception as error:\n    print(error)"
     assert "the in-page subset" in in_subset(program)
 
