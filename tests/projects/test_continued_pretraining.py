@@ -81,6 +81,67 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     assert results(finished) == results(copy)
 
 
+@pytest.fixture(scope="module")
+def adapted(finished, tmp_path_factory):
+    """The base of the finished run, continued through adapters."""
+    plan, output = plan_of(Plan, finished), tmp_path_factory.mktemp("adapted") / "run"
+    args = ["--base", str(finished / "models" / "base"), "--general", plan.general, "--domain", plan.domain]
+    choices = ["--lora-rank", "8", "--excerpt", "100", "--replay", "0.5"]
+    command = ["project", "continued-pretraining", *args, *SIZES, *STEPS, *RATE, *choices]
+    assert main([*command, "--seed", str(SEED), "--output", str(output)]) == 0
+    return output
+
+
+def test_adapters_change_the_upper_half_of_the_base_alone(finished, adapted, results):
+    base, *continued = (
+        load_run(folder / "models" / name)[0].state_dict()
+        for folder, name in ((finished, "base"), (adapted, "domain"), (adapted, "domain + replay"))
+    )
+    for model in continued:
+        changed = {name for name in base if not torch.equal(base[name], model[name])}
+        assert changed
+        assert all(name.startswith("blocks.1.") and "norm" not in name for name in changed)
+    assert list(results(adapted)["scores"]) == ["base", "domain", "domain + replay", "from nothing"]
+
+
+def test_differences_are_of_the_scores_and_of_all_documents(adapted, results):
+    found = results(adapted)
+    scores = found["scores"] | {"n-gram": found["n-gram"]}
+    for pair, kinds in found["differences"].items():
+        one, other = pair.split(" minus ")
+        for kind, difference in kinds.items():
+            assert difference["score"] == pytest.approx(scores[one][kind] - scores[other][kind])
+            assert difference["low"] <= difference["score"] <= difference["high"]
+    assert found["differences"]["domain minus base"]["domain"]["high"] < 0
+    assert found["differences"]["domain + replay minus domain"]["general"]["high"] < 0
+
+
+def test_a_base_is_checked_by_its_intervals(finished, adapted, tmp_path):
+    *gains, by_replay = continued_pretraining.check(adapted)
+    # the lines of this domain repeat, so an n-gram model predicts them better than the tiny base
+    assert [gain.passed for gain in gains] == [True, False]
+    assert by_replay.passed
+    copy = shutil.copytree(adapted, tmp_path / "copy")
+    save_run(copy / "models" / "domain", *load_run(finished / "models" / "base"))
+    over_base, _, _ = continued_pretraining.check(copy)
+    assert (over_base.value, over_base.passed) == (0.0, False)
+
+
+def test_killed_in_the_training_of_adapters_it_ends_as_if_it_had_not_been(adapted, tmp_path, killed, results):
+    copy = killed(adapted, tmp_path / "copy", "domain-+-replay")
+    shutil.rmtree(copy / "models" / "domain + replay")
+    max((copy / "checkpoints" / "domain + replay").glob("step-*")).unlink()
+    continued_pretraining.project(Run("continued-pretraining", plan_of(Plan, copy), SEED, copy))
+    assert results(adapted) == results(copy)
+
+
+def test_a_base_that_does_not_exist_is_refused(tmp_path, capsys):
+    args = ["project", "continued-pretraining", "--base", str(tmp_path / "none"), "--lora-rank", "4"]
+    assert main([*args, "--output", str(tmp_path / "run")]) == 1
+    assert str(tmp_path / "none") in capsys.readouterr().err
+    assert not (tmp_path / "run" / "models").exists()
+
+
 def test_what_is_frozen_stays_and_the_rest_moves(finished):
     base, frozen = (
         load_run(finished / "models" / name)[0].state_dict() for name in ("base", "domain, half frozen")
@@ -170,6 +231,9 @@ def test_bytes_of_a_sentencepiece_tokenizer():
         ({"replay": 1.5}, "--replay 1.5 is a fraction"),
         ({"replay": 0.0}, "--replay 0.0 is a fraction"),
         ({"characters": 0}, "--characters 0 must be at least 1"),
+        ({"base": "gpt2", "lora_rank": 0}, "--lora-rank 0 must be at least 1"),
+        ({"lora_rank": 4}, "--lora-rank adapts a --base"),
+        ({"excerpt": 0}, "--excerpt 0 must be at least 1"),
     ],
 )
 def test_a_wrong_choice_is_refused_before_the_base_is_trained(choice, message):

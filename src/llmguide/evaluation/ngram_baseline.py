@@ -17,6 +17,7 @@ tokenizer.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -76,3 +77,22 @@ def ngram_bits_per_byte(train: bytes, held_out: bytes, order: int) -> float:
             "needs at least one byte, and order must be from 0 to 8"
         )
     return float(-np.log2(fast_ngram_probabilities(train, held_out, order)).mean())
+
+
+def ngram_bits(train: bytes, held_out: Sequence[bytes], order: int) -> list[float]:
+    """Compute the bits of each of several texts under an n-gram model that is counted once.
+
+    Args:
+        train: Texts to count n-grams in, separated by line feeds.
+        held_out: Texts to predict, each after a line feed.
+        order: Length of the longest n-gram in bytes, 0 to 8.
+
+    Returns:
+        Bits of each text; divided by its bytes they are bits per byte.
+
+    >>> ngram_bits(b"ab", [b"x", b"yz"], 0)
+    [8.0, 16.0]
+    """
+    bits = -np.log2(fast_ngram_probabilities(train, b"\n" + b"\n".join(held_out), order))
+    ends = np.cumsum([len(text) + 1 for text in held_out])
+    return [float(bits[end - len(text) : end].sum()) for end, text in zip(ends, held_out, strict=True)]

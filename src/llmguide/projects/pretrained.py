@@ -82,6 +82,12 @@ def adapt(model: GPT | Llama, rank: int, *, n_blocks: int | None = None) -> None
     apply_lora(model, rank=rank, alpha=2 * rank, targets=layers)
 
 
+def separator(tokenizer: Any) -> int:
+    """Return the id of the token that begins a text; the eos_token of a chat model ends a turn instead."""
+    known = tokenizer.tokenizer.get_vocab() if isinstance(tokenizer, HFTokenizer) else {}
+    return int(known.get(END_OF_TEXT, tokenizer.special_tokens[END_OF_TEXT]))
+
+
 def sizes(tokenizer: Any, ids: list[int]) -> list[int]:
     """Return the number of bytes of each token."""
     if isinstance(tokenizer, Tokenizer):

@@ -1,4 +1,4 @@
-"""Confidence intervals of means whose values come in groups.
+"""Confidence intervals of means whose values come in groups, such as documents.
 
 Test examples often come in groups, such as the snippets about one film, and those of a group are right or
 wrong together. An interval that treats them as independent is too narrow, so whole groups are resampled.
@@ -34,9 +34,30 @@ def cluster_bootstrap_interval(
     """
     if not values or len(values) != len(groups):
         raise ValueError(f"{len(values)} values and {len(groups)} groups: give a group for each value")
-    names, where = np.unique(np.asarray(groups), return_inverse=True)
-    sums, sizes = np.bincount(where, weights=values), np.bincount(where)
-    resampled = np.random.default_rng(0).integers(0, len(names), (n_resamples, len(names)))
-    means = sums[resampled].sum(1) / sizes[resampled].sum(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(np.mean(values)), float(low), float(high))
+    _, where = np.unique(np.asarray(groups), return_inverse=True)
+    return ratio_bootstrap_interval(
+        np.bincount(where, weights=values).tolist(), np.bincount(where).tolist(), n_resamples=n_resamples
+    )
+
+
+def ratio_bootstrap_interval(
+    sums: Sequence[float], sizes: Sequence[int], *, n_resamples: int = 5000
+) -> Interval:
+    """Compute the 95% bootstrap interval of a ratio of totals, such as the bits per byte of documents.
+
+    Args:
+        sums: Numerator of each unit, such as the bits of a document, or the difference of two models' bits.
+        sizes: Denominator of each unit, such as its bytes, at least 1.
+        n_resamples: Number of bootstrap resamples of the units.
+
+    Returns:
+        The ratio of the totals and its bounds.
+
+    >>> ratio_bootstrap_interval([2.0, 6.0], [2, 2])
+    Interval(score=2.0, low=1.0, high=3.0)
+    """
+    totals, counts = np.asarray(sums), np.asarray(sizes)
+    resampled = np.random.default_rng(0).integers(0, len(counts), (n_resamples, len(counts)))
+    ratios = totals[resampled].sum(1) / counts[resampled].sum(1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return Interval(float(totals.sum() / counts.sum()), float(low), float(high))
