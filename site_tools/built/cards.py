@@ -10,9 +10,12 @@ Examples::
 
 import hashlib
 import io
+import multiprocessing
+import os
 import re
 import sys
 import textwrap
+from concurrent.futures import ProcessPoolExecutor
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,7 @@ def formula(body: str) -> str:
 def draw(title: str, section: str, description: str, tex: str) -> bytes:
     """The card as a PNG."""
     import matplotlib as mpl  # noqa: PLC0415 (slow to import)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415 (comes with matplotlib)
 
@@ -74,15 +78,18 @@ def draw(title: str, section: str, description: str, tex: str) -> bytes:
         if tex:
             written = axes.text(80, 552, tex, fontsize=30, color=_INK, va="center")
             written.set_fontsize(min(30, 30 * (WIDTH - 160) / written.get_window_extent().width))
-        drawn = io.BytesIO()
-        card.savefig(drawn, format="png", metadata={"Software": None})
+        canvas = FigureCanvasAgg(card)
+        canvas.draw()
+    drawn = Image.frombuffer("RGBA", (WIDTH, HEIGHT), canvas.buffer_rgba())
     small = io.BytesIO()
-    Image.open(drawn).convert("RGB").quantize(COLORS).save(small, format="png", optimize=True)
+    drawn.convert("RGB").quantize(COLORS).save(small, format="png", optimize=True)
     return small.getvalue()
 
 
 def _draw_mask(axes: Any, *, left: float, top: float, side: float) -> None:
     """Rows are tokens that attend, columns those that they may see: the darker, the more of the weight."""
+    from matplotlib.patches import Rectangle  # noqa: PLC0415 (slow to import)
+
     cell = side / _MASK
     for row in range(_MASK):
         for column in range(_MASK):
@@ -90,10 +97,8 @@ def _draw_mask(axes: Any, *, left: float, top: float, side: float) -> None:
             strength = (column + 1) / (row + 1) if seen else 0.0
             x, y = left + column * cell, top + row * cell
             color, alpha = (_BLUE, 0.25 + 0.75 * strength**2) if seen else (_LINE, 0.6)
-            axes.fill(
-                [x, x + 0.86 * cell, x + 0.86 * cell, x], [y, y, y + 0.86 * cell, y + 0.86 * cell],
-                color=color, alpha=alpha, linewidth=0,
-            )  # fmt: skip
+            square = Rectangle((x, y), 0.86 * cell, 0.86 * cell, color=color, alpha=alpha, linewidth=0)
+            axes.add_artist(square)  # add_patch would also measure it, which takes longer than drawing it
 
 
 def tags(page: str, title: str, description: str) -> str:
@@ -123,32 +128,35 @@ def card_path(page: str) -> str:
     return f"assets/cards/{file_name(page).removesuffix('.md')}.png"
 
 
+def _kept(parts: tuple[str, ...]) -> Path:
+    """Where the card of a page is kept, by what is written on it and by what draws it."""
+    own = Path(__file__).read_text(encoding="utf-8")
+    key = hashlib.sha256("\0".join([*parts, own]).encode()).hexdigest()
+    return CACHE / "cards" / f"{key}.png"
+
+
+def _parts(section: str, page: str) -> tuple[str, str, str, str]:
+    """What is written on the card of a page."""
+    head, body = front_matter(labs.source(page))
+    title = _MARKUP.sub("", re.findall(r"^# (.+)$", body, re.MULTILINE)[0])
+    shown = "" if section == config()["site_name"] else section
+    return title, shown, head["description"].strip(), formula(body)
+
+
 def main(site: Path) -> None:
     """Draw what has changed, put all cards into the site, and name them in the pages."""
-    for section, pages in sections().items():
-        for page in pages:
-            head, body = front_matter(labs.source(page))
-            title = _MARKUP.sub("", re.findall(r"^# (.+)$", body, re.MULTILINE)[0])
-            parts = (
-                title,
-                "" if section == config()["site_name"] else section,
-                head["description"].strip(),
-                formula(body),
-            )
-            key = hashlib.sha256(
-                "\0".join([*parts, Path(__file__).read_text(encoding="utf-8")]).encode()
-            ).hexdigest()
-            kept = CACHE / "cards" / f"{key}.png"
-            if not kept.is_file():
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_bytes(draw(*parts))
-            target = site / card_path(page)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(kept.read_bytes())
-            path = site / html_path(page)
-            html = path.read_text(encoding="utf-8")
-            if 'property="og:image"' not in html:
-                write(path, html.replace("</head>", f"{tags(page, title, parts[2])}</head>", 1))
+    cards = {page: _parts(section, page) for section, pages in sections().items() for page in pages}
+    missing = [parts for parts in dict.fromkeys(cards.values()) if not _kept(parts).is_file()]
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        drawn = pool.map(draw, *zip(*missing, strict=True), chunksize=8)
+        for parts, png in zip(missing, drawn, strict=True):
+            write(_kept(parts), png)
+    for page, parts in cards.items():
+        write(site / card_path(page), _kept(parts).read_bytes())
+        path = site / html_path(page)
+        html = path.read_text(encoding="utf-8")
+        if 'property="og:image"' not in html:
+            write(path, html.replace("</head>", f"{tags(page, parts[0], parts[2])}</head>", 1))
 
 
 if __name__ == "__main__":

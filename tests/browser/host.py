@@ -23,13 +23,18 @@ class Host:
     answers: dict[str, int | bytes] = field(
         default_factory=dict
     )  # by the end of a path: a status or a content
-    delays: dict[str, float] = field(default_factory=dict)  # seconds, by a part of the path
+    # Seconds, by a part of the path; a request that waits goes on when its delay is removed.
+    delays: dict[str, float] = field(default_factory=dict)
     down: bool = False
     asked: list[str] = field(default_factory=list)  # paths below the site
 
     def forget(self) -> None:
         """Begin to remember anew."""
         self.asked.clear()
+
+    def delay(self, path: str) -> float:
+        """Seconds for which an answer is held back, as of now."""
+        return next((seconds for part, seconds in self.delays.copy().items() if part in path), 0)
 
     def sent(self) -> int:
         """Bytes of what it was asked for, each file once: archives as they are, all else compressed."""
@@ -58,7 +63,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.close_connection = True
             return
         self.host.asked.append(path)
-        time.sleep(next((wait for part, wait in self.host.delays.items() if part in path), 0))
+        asked = time.monotonic()
+        while time.monotonic() - asked < self.host.delay(path):
+            time.sleep(0.02)
         answer = next((what for end, what in self.host.answers.items() if path.endswith(end)), None)
         if isinstance(answer, int):
             self.send_error(answer)

@@ -439,13 +439,14 @@ PREPARE = """async (needs) => {
 
 
 def test_a_run_does_not_wait_for_packages_that_only_a_prepare_needs(browser: Browser) -> None:
-    with serving(delays={numpy_wheel(): 15}) as host, window(browser, DESKTOP) as context:
+    with serving(delays={numpy_wheel(): 600}) as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, PLAIN)
         assert run_plain(page, "1")["ok"]
         page.evaluate(PREPARE, "torch")
         wait_until_asked(page, host, numpy_wheel())
         code = "import pathlib\nprint(pathlib.Path('/guide/numpy').exists())"
         assert run_plain(page, code)["stdout"] == "False\n", "the run was first"
+        host.delays.clear()
         host.forget()
         assert run_plain(page, "import torch\ntorch.ones(1)", "torch")["stdout"] == "tensor([1.])\n"
         assert not host.asked, "the prepare had fetched all"
