@@ -16,7 +16,7 @@ def excerpts(texts: Sequence[str], n: int | None) -> list[str]:
     """Cut each text to n characters from a random place, so that more documents can be measured.
 
     Args:
-        texts: Documents; empty ones are dropped.
+        texts: Texts of documents; empty ones are dropped.
         n: Most characters of an excerpt; None: the whole text.
 
     >>> [len(text) for text in excerpts(["abcdef", "", "gh"], 4)]
