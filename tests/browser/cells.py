@@ -1,16 +1,20 @@
 """What a reader does with a cell: open its page, edit and run it, move on."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.conftest import SITE
-from tests.browser.host import Host
-from tests.browser.windows import watch
+from tests.browser.host import Host, serving
+from tests.browser.windows import DESKTOP, watch, window
 
 MANIFEST = SITE / "assets" / "vendor" / "runtime.json"
 PATIENCE = 300_000  # ms that one cell with all cells above it may take on a busy machine
 PLAIN = "code/prompting"  # its first three cells need Python alone, and the third prints
+Opener = Callable[[str], tuple[Page, list[str]]]
 
 
 def needs_wheels() -> None:
@@ -26,6 +30,28 @@ def open_page(context, host: Host, name: str) -> tuple[Page, list[str]]:
     page.goto(f"{host.url}{name.removesuffix('index')}")
     page.wait_for_selector(".cell-bar", state="attached")
     return page, problems
+
+
+@contextmanager
+def visits(browser: Browser) -> Iterator[Opener]:
+    """A function that opens a page as to a reader who has edited and run nothing, in a window for many tests.
+
+    Each page has a Python of its own. The window keeps what its first start has downloaded and compiled, so
+    that a later one takes a third of the time.
+    """
+    with serving() as host, window(browser, DESKTOP) as context:
+        origin = "://".join(urlsplit(host.url)[:2])
+        stored = {"origin": origin, "storageTypes": "local_storage"}
+
+        def opened(name: str) -> tuple[Page, list[str]]:
+            for page in context.pages:
+                page.close()
+            blank = context.new_page()
+            context.new_cdp_session(blank).send("Storage.clearDataForOrigin", stored)
+            blank.close()
+            return open_page(context, host, name)
+
+        yield opened
 
 
 def cell(page: Page, number: int) -> Locator:

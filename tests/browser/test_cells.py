@@ -1,18 +1,21 @@
 """What a reader does with a cell: edit, run, reset, reload, move on."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
 from tests.browser.cells import (
     PATIENCE,
     PLAIN,
+    Opener,
     cell,
     go_home_and_back,
     open_page,
     plain_cell,
     pythons,
     run,
+    visits,
     write,
 )
 from tests.browser.conftest import SITE
@@ -20,6 +23,12 @@ from tests.browser.host import serving
 from tests.browser.windows import DESKTOP, PHONE, PUBLIC, axe, window
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser) -> Iterator[Opener]:
+    with visits(browser) as opened:
+        yield opened
 
 
 def test_a_run_shows_where_it_ran_and_keeps_the_focus(browser: Browser) -> None:
@@ -38,88 +47,83 @@ def test_a_run_shows_where_it_ran_and_keeps_the_focus(browser: Browser) -> None:
         assert not problems
 
 
-def test_edit_run_reload_reset(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        original = box.locator("[data-cell] > pre > code").text_content()
-        write(page, box, 'print("mine", 6 * 7)')
-        page.keyboard.press("Control+Enter")
-        expect(box.locator(".cell-result code")).to_have_text("mine 42\n", timeout=PATIENCE)
-        page.reload()
-        box = plain_cell(page)
-        expect(box.locator("[data-cell] > pre > code")).to_have_text('print("mine", 6 * 7)\n')
-        assert "equal" not in run(page, box)
-        expect(box.locator(".cell-result code")).to_have_text("mine 42\n")
-        box.get_by_role("button", name="Reset").click()
-        expect(box.locator("[data-cell] > pre > code")).to_have_text(original)
-        expect(box.get_by_role("button", name="Edit")).to_be_focused()
-        page.reload()
-        expect(plain_cell(page).locator("[data-cell] > pre > code")).to_have_text(original)
-        assert not problems
+def test_edit_run_reload_reset(opened: Opener) -> None:
+    page, problems = opened(PLAIN)
+    box = plain_cell(page)
+    original = box.locator("[data-cell] > pre > code").text_content()
+    write(page, box, 'print("mine", 6 * 7)')
+    page.keyboard.press("Control+Enter")
+    expect(box.locator(".cell-result code")).to_have_text("mine 42\n", timeout=PATIENCE)
+    page.reload()
+    box = plain_cell(page)
+    expect(box.locator("[data-cell] > pre > code")).to_have_text('print("mine", 6 * 7)\n')
+    assert "equal" not in run(page, box)
+    expect(box.locator(".cell-result code")).to_have_text("mine 42\n")
+    box.get_by_role("button", name="Reset").click()
+    expect(box.locator("[data-cell] > pre > code")).to_have_text(original)
+    expect(box.get_by_role("button", name="Edit")).to_be_focused()
+    page.reload()
+    expect(plain_cell(page).locator("[data-cell] > pre > code")).to_have_text(original)
+    assert not problems
 
 
-def test_the_editor_completes_names_and_lets_the_keyboard_out(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        write(page, box, "a_long_name = [1]")
-        page.keyboard.press("Control+Enter")
-        expect(page.locator("#cell-announcer")).to_contain_text("In your tab", timeout=PATIENCE)
-        write(page, box, "a_long_name")
-        page.keyboard.type(".appe")
-        expect(page.locator(".cm-tooltip-autocomplete")).to_contain_text("append")
-        page.wait_for_timeout(200)  # CodeMirror takes no Enter for a choice in a list's first 75 ms
-        page.keyboard.press("Enter")
-        expect(box.locator(".cm-content")).to_have_text("a_long_name.append")
-        page.keyboard.press("Escape")
-        page.keyboard.press("Tab")
-        assert page.evaluate("!document.activeElement.closest('.cm-editor')"), "the editor keeps the focus"
-        assert not problems
+def test_the_editor_completes_names_and_lets_the_keyboard_out(opened: Opener) -> None:
+    page, problems = opened(PLAIN)
+    box = plain_cell(page)
+    write(page, box, "a_long_name = [1]")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#cell-announcer")).to_contain_text("In your tab", timeout=PATIENCE)
+    write(page, box, "a_long_name")
+    page.keyboard.type(".appe")
+    expect(page.locator(".cm-tooltip-autocomplete")).to_contain_text("append")
+    page.wait_for_timeout(200)  # CodeMirror takes no Enter for a choice in a list's first 75 ms
+    page.keyboard.press("Enter")
+    expect(box.locator(".cm-content")).to_have_text("a_long_name.append")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    assert page.evaluate("!document.activeElement.closest('.cm-editor')"), "the editor keeps the focus"
+    assert not problems
 
 
-def test_an_error_shows_the_readers_lines_only(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        write(page, box, "import json\n\ndef read(text):\n    return json.loads(text)\n\nread('[')")
-        assert "an error" in run(page, box)
-        shown = box.locator(".cell-result .error").text_content()
-        assert shown.count("File ") == 2
-        assert "line 6, in <module>" in shown
-        assert "line 4, in read" in shown
-        assert shown.rstrip().endswith("JSONDecodeError: Expecting value: line 1 column 2 (char 1)")
+def test_an_error_shows_the_readers_lines_only(opened: Opener) -> None:
+    page, _ = opened(PLAIN)
+    box = plain_cell(page)
+    write(page, box, "import json\n\ndef read(text):\n    return json.loads(text)\n\nread('[')")
+    assert "an error" in run(page, box)
+    shown = box.locator(".cell-result .error").text_content()
+    assert shown.count("File ") == 2
+    assert "line 6, in <module>" in shown
+    assert "line 4, in read" in shown
+    assert shown.rstrip().endswith("JSONDecodeError: Expecting value: line 1 column 2 (char 1)")
 
 
-def test_output_is_shown_while_it_is_printed_and_capped(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        write(page, box, "print('begun')\nwhile True: pass")
-        box.locator(".cell-run").click()
-        expect(box.locator(".cell-result code")).to_have_text("begun\n", timeout=PATIENCE)
-        box.get_by_role("button", name="Stop").click()
-        expect(box.locator(".cell-run")).to_have_text("Run")
-        write(page, box, "for i in range(100_000): print('line', i)")
-        run(page, box)
-        text = box.locator(".cell-result code").first.text_content()
-        assert text.startswith("line 0\nline 1\n")
-        assert "the rest is left out" in text
-        assert len(text) < 66_000
+def test_output_is_shown_while_it_is_printed_and_capped(opened: Opener) -> None:
+    page, _ = opened(PLAIN)
+    box = plain_cell(page)
+    write(page, box, "print('begun')\nwhile True: pass")
+    box.locator(".cell-run").click()
+    expect(box.locator(".cell-result code")).to_have_text("begun\n", timeout=PATIENCE)
+    box.get_by_role("button", name="Stop").click()
+    expect(box.locator(".cell-run")).to_have_text("Run")
+    write(page, box, "for i in range(100_000): print('line', i)")
+    run(page, box)
+    text = box.locator(".cell-result code").first.text_content()
+    assert text.startswith("line 0\nline 1\n")
+    assert "the rest is left out" in text
+    assert len(text) < 66_000
 
 
-def test_cells_above_run_first_and_a_failing_one_is_named(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, PLAIN)
-        page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
-        for number, code in enumerate(["shared = 41", "pass", "print(shared + 1)"], start=1):
-            write(page, cell(page, number), code)
-        run(page, cell(page, 3))
-        assert cell(page, 3).locator(".cell-result code").text_content() == "42\n"
-        write(page, cell(page, 1), "1 / 0")
-        page.reload()
-        assert "Cell 1 above failed" in run(page, cell(page, 3))
-        assert "ZeroDivisionError" in cell(page, 1).locator(".cell-result .error").text_content()
+def test_cells_above_run_first_and_a_failing_one_is_named(opened: Opener) -> None:
+    page, _ = opened(PLAIN)
+    page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
+    for number, code in enumerate(["shared = 41", "pass", "print(shared + 1)"], start=1):
+        write(page, cell(page, number), code)
+    run(page, cell(page, 3))
+    assert cell(page, 3).locator(".cell-result code").text_content() == "42\n"
+    write(page, cell(page, 1), "1 / 0")
+    page.reload()
+    assert "Cell 1 above failed" in run(page, cell(page, 3))
+    assert "ZeroDivisionError" in cell(page, 1).locator(".cell-result .error").text_content()
 
 
 def test_one_worker_serves_the_whole_visit(browser: Browser) -> None:
