@@ -40,16 +40,16 @@ def placement() -> dict[str, Any]:
     minutes. An item has ``id``, the page it is ``at``, its ``rung``, how many ``options`` there are to guess
     from, and whether it is ``numeric``.
     """
+    exercises = graded()
     return {
         "start": [address(page) for page, *_ in [*LADDER, (AFTER,)]],
-        "steps": [_step(page) for page in sections()["Learn"]],
+        "steps": [_step(page, exercises.get(page, [])) for page in sections()["Learn"]],
         "items": list(chain.from_iterable(_items(chapter) for chapter in quiz.chapters())),
     }
 
 
-def _step(page: str) -> dict[str, Any]:
+def _step(page: str, names: list[str]) -> dict[str, Any]:
     prose = " ".join(prose_lines((DOCS / page).read_text("utf-8")))
-    names = graded().get(page, [])
     return {
         "page": address(page),
         "title": heading_at(page),
