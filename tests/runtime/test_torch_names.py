@@ -87,7 +87,7 @@ def test_what_is_missing_cannot_be_imported(snippet, name):
         ("T([1.0]).shap", "'Tensor' object has no attribute 'shap'"),
         ("torch.nn.functional.rellu", "module 'torch.nn.functional' has no attribute 'rellu'"),
         ("torch.nn.Liner", "module 'torch.nn' has no attribute 'Liner'"),
-        ("torch.nn.Linear(1, 1).wieght", "'Linear' object has no attribute 'wieght'"),
+        ("torch.nn.Linear(1, 1).weights", "'Linear' object has no attribute 'weights'"),
         ("torch.os", "module 'torch' has no attribute 'os'"),
     ],
 )
