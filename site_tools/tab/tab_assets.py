@@ -64,7 +64,6 @@ def guide_files() -> Iterator[tuple[str, Path]]:
     for name in HELPERS:
         yield f"site_tools/{name}.py", ROOT / "site_tools" / f"{name}.py"
     yield "docs/_data/facts.toml", DATA / "facts.toml"
-    yield from tree("docs/_data/projects", DATA / "projects")
 
 
 def installed(name: str) -> Path:

