@@ -578,7 +578,7 @@ def test_first_edit_and_first_runs_stay_within_their_budgets(browser: Browser) -
                 assert run_plain(page, "import numpy" if step == "torch" else "1", step)["ok"]
             sent.append(host.sent())
     edit, core, torch = sent
-    assert edit <= 130_000
+    assert edit <= 135_000  # the editor, and the list of files, which grows with each archive
     assert core <= 6_700_000
     assert torch <= 3_100_000
 
