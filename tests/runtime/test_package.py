@@ -73,6 +73,21 @@ def test_doctests_of_the_package():
     assert done.returncode == 0, done.stdout
 
 
+def test_numpy_warns_a_reader_and_the_subset_does_not():
+    code = """
+import numpy as np, torch, warnings
+zero, infinite = torch.zeros(1), torch.tensor([float("inf")])
+zero.log(), zero / 0, infinite - infinite, torch.tensor([1e38]) * 1e38
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    np.log(np.zeros(1))
+print([str(warning.message) for warning in caught])
+"""
+    done = run("-W", "error::RuntimeWarning", "-c", code, subset=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['divide by zero encountered in log']\n"
+
+
 def test_the_subset_installs_by_itself(tmp_path):
     options = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--target", str(tmp_path))
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(RUNTIME)], check=True)
