@@ -20,12 +20,12 @@ from typing import Any
 
 from site_tools import CACHE, DATA, ROOT, RUNTIME, write
 from site_tools.npm import npm
+from site_tools.tab.extra_archives import EXTRAS, PROGRAMS, SQLITE, Extra, tree
 from site_tools.tab.models import MODELS
 from site_tools.tab.models import place as place_model
-from site_tools.tab.pyodide_archives import EXTRAS, PROGRAMS, SQLITE, Extra, tree
+from site_tools.tab.pyodide_wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
 from site_tools.tab.scripts import BUNDLED
 from site_tools.tab.vendor import VENDOR
-from site_tools.tab.wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
 
 MANIFEST = VENDOR / "runtime.json"
 KERNELS = CACHE / "kernels.wasm"

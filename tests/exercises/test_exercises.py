@@ -18,7 +18,7 @@ from llmguide.data.cleaning.dedup import jaccard, match_probability
 from llmguide.exercises import exercise, exercises, grade
 from llmguide.exercises.checking import check
 from llmguide.exercises.comparing import difference, same
-from llmguide.exercises.grading import CHAPTERS
+from llmguide.exercises.grading import MODULES
 from llmguide.exercises.time_limit import time_limit
 from llmguide.post_training.adapters.quantization import NF4
 from llmguide.presets import PRESETS
@@ -106,7 +106,7 @@ def test_each_exercise_has_a_level_and_minutes_and_if_it_is_no_warm_up_three_hin
 
 
 def test_names_are_unique():
-    modules = [importlib.import_module(f"llmguide.exercises.{chapter}") for chapter in CHAPTERS]
+    modules = [importlib.import_module(f"llmguide.exercises.{name}") for name in MODULES]
     assert len(exercises()) == sum(len(module.EXERCISES) for module in modules)
 
 

@@ -14,20 +14,13 @@ from llmguide.costs.memory import data_parallel_traffic
 from llmguide.costs.scaling_laws import PowerLaw
 from llmguide.data.cleaning.dedup import MinHash, candidate_pairs
 from llmguide.data.tokens import packing
-from llmguide.exercises import (
-    beam_search,
-    exercise,
-    flash_attention,
-    gradient_accumulation,
-    gradients,
-    grouped_attention,
-    linear_attention,
-    parallelism,
-    segmentation,
-    speculative,
-)
+from llmguide.exercises import exercise
+from llmguide.exercises.data.packing import best_fit
 from llmguide.exercises.definition import noise
-from llmguide.exercises.packing import best_fit
+from llmguide.exercises.generation import beam_search, speculative
+from llmguide.exercises.nn import flash_attention, grouped_attention, linear_attention
+from llmguide.exercises.tokenization import segmentation
+from llmguide.exercises.training import gradient_accumulation, gradients, parallelism
 from llmguide.generation import beam_search as package_beams
 from llmguide.generation.speculative import verify
 from llmguide.nn.attention import attention

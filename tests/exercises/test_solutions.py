@@ -14,9 +14,9 @@ from llmguide import ModelConfig, build, direct_logit_attribution, patch_residua
 from llmguide.coding.patterns.dynamic import edit_distance
 from llmguide.costs.memory import kv_cache_bytes, latent_cache_bytes_per_token
 from llmguide.exercises import exercise, grade
+from llmguide.exercises.coding.generated_code import END, scan
 from llmguide.exercises.definition import noise
-from llmguide.exercises.family_sizes import MIXTRAL, cache_size
-from llmguide.exercises.generated_code import END, scan
+from llmguide.exercises.models.family_sizes import MIXTRAL, cache_size
 from llmguide.interpretability.head_scores import induction_scores
 from llmguide.interpretability.sparse_autoencoder import SparseAutoencoder, sae_metrics
 from llmguide.post_training.adapters.lora_layer import add_low_rank

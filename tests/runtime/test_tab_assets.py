@@ -10,31 +10,35 @@ import tarfile
 import pytest
 from markdown import Markdown
 from site_tools.markdown import cells
-from site_tools.tab import models, wheels
+from site_tools.tab import models, pyodide_wheels
 from site_tools.tab.models import Model
+from site_tools.tab.pyodide_wheels import STEPS, Wheel
 from site_tools.tab.tab_assets import MANIFEST, archive, compressed, guide_files
-from site_tools.tab.wheels import STEPS, Wheel
 
 
 def test_a_wheel_with_another_checksum_is_left_out(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(wheels, "WHEELS", tmp_path)
+    monkeypatch.setattr(pyodide_wheels, "WHEELS", tmp_path)
     good = Wheel("good", "good.whl", hashlib.sha256(b"content").hexdigest())
     monkeypatch.setattr(
-        wheels, "_unpack_carrier", lambda missing: wheels._keep(missing[0], b"damaged", "a carrier")
+        pyodide_wheels,
+        "_unpack_carrier",
+        lambda missing: pyodide_wheels._keep(missing[0], b"damaged", "a carrier"),
     )
-    monkeypatch.setattr(wheels, "_download", lambda missing: wheels._keep(missing[0], b"content", "the CDN"))
-    assert wheels.fetch([good]) == {"good": tmp_path / "good.whl"}
+    monkeypatch.setattr(
+        pyodide_wheels, "_download", lambda missing: pyodide_wheels._keep(missing[0], b"content", "the CDN")
+    )
+    assert pyodide_wheels.fetch([good]) == {"good": tmp_path / "good.whl"}
     assert "a carrier: good.whl is not the file that Pyodide's lock names" in capsys.readouterr().err
-    monkeypatch.setattr(wheels, "_download", lambda _: None)
+    monkeypatch.setattr(pyodide_wheels, "_download", lambda _: None)
     (tmp_path / "good.whl").write_bytes(b"damaged since")
-    assert wheels.fetch([good]) == {}
+    assert pyodide_wheels.fetch([good]) == {}
 
 
 def test_the_lock_names_every_wheel() -> None:
     for step in STEPS:
-        for wheel in wheels.wheels(step):
+        for wheel in pyodide_wheels.wheels(step):
             assert len(wheel.sha256) == 64
-            assert wheel.url.endswith(f"/v{wheels.version()}/full/{wheel.file}")
+            assert wheel.url.endswith(f"/v{pyodide_wheels.version()}/full/{wheel.file}")
 
 
 def test_the_archive_depends_on_content_alone(tmp_path) -> None:

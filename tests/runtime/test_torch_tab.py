@@ -225,7 +225,8 @@ SNIPPETS = [
 
 OF_KERNELS = [*operations.PRODUCTS, *nn.FUNCTIONS, *nn.LOSSES, *nn.ATTENTION, *nn.MODULES, *nn.OPTIMIZERS]
 needs_numpy = pytest.mark.skipif(
-    NUMPY is None, reason="needs Pyodide's numpy in .cache/wheels: python -m site_tools.tab.wheels fetches it"
+    NUMPY is None,
+    reason="needs Pyodide's numpy in .cache/wheels: python -m site_tools.tab.pyodide_wheels fetches it",
 )
 
 

@@ -3,7 +3,7 @@
 from random import Random
 
 from llmguide.exercises.definition import Arguments
-from llmguide.exercises.family_sizes import cache_size
+from llmguide.exercises.models.family_sizes import cache_size
 from llmguide.exercises.samplers.values import Sampler, integers
 
 

@@ -6,9 +6,9 @@ from random import Random
 from string import ascii_lowercase
 from typing import Any
 
-from llmguide.exercises.agents import CLOSE, OPEN
+from llmguide.exercises.coding.agents import CLOSE, OPEN
+from llmguide.exercises.coding.generated_code import END, allowed_tokens
 from llmguide.exercises.definition import Arguments
-from llmguide.exercises.generated_code import END, allowed_tokens
 from llmguide.exercises.samplers.values import Sampler, integers, letters
 
 

