@@ -24,6 +24,7 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 import math as _math
 import sys as _sys
 import warnings as _warnings
+from typing import Any as _Any
 
 # torch gives inf and nan without a word; numpy that a reader calls still warns
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"torch\b")
@@ -72,7 +73,7 @@ from torch.refusal import is_gap as _is_gap, refusal as _refusal  # noqa: E402
 globals().update(_NAMES)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> _Any:
     if name.startswith("__"):
         raise AttributeError(name)
     raise _refusal("torch", name)
@@ -82,7 +83,7 @@ class _Missing:
     """Refuses what is imported from a package, is a name of PyTorch, and is not here."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
         if name.startswith("torch.") and _is_gap(*name.rsplit(".", 1)):
             raise ImportError(f"{name} is not in the in-page subset; run with PyTorch", name=name)
 
