@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch.types import Device
 
 
-class Size(tuple):
+class Size(tuple[int, ...]):
     """Shape of a tensor."""
 
     __slots__ = ()

@@ -83,7 +83,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 @method
-def type(self: Tensor, dtype: DType | None = None) -> Any:
+def type(self: Tensor, dtype: DType | None = None) -> str | Tensor:
     """Return the elements in another type, or the name of this one."""
     return f"torch.{self.dtype.title}Tensor" if dtype is None else _converted(self, dtype)
 

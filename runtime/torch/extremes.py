@@ -14,7 +14,6 @@ from torch.tuples import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from torch.tuples import Named
     from torch.types import Array, Compute, Dims, Shape, Vjp
@@ -58,7 +57,7 @@ def _extreme(
     compute: Compute,
     locate: Compute,
     elementwise: Callable[[Tensor, Tensor], Tensor],
-) -> Any:
+) -> Tensor | Named:
     if isinstance(dim, Tensor):
         return elementwise(input, dim)
     array = input._array
@@ -101,14 +100,14 @@ def chosen(input: Tensor, where: Array, d: int, keepdim: bool, name: str, title:
 
 @method
 @function
-def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
+def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Tensor | Named:
     """Maximum of everything, or along an axis with its places, or of two tensors."""
     return _extreme(input, dim, keepdim, "max", np.max, np.argmax, Tensor.maximum)
 
 
 @method
 @function
-def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
+def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Tensor | Named:
     """Minimum of everything, or along an axis with its places, or of two tensors."""
     return _extreme(input, dim, keepdim, "min", np.min, np.argmin, Tensor.minimum)
 
@@ -141,7 +140,7 @@ argmin = _place("argmin", np.argmin)
 
 @method
 @function
-def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Named:
     """The middle one, of an even number the lower one; along an axis with its places."""
     array = input._array
     if dim is None:

@@ -39,7 +39,7 @@ def _check_mask(mask: Tensor, name: str) -> None:
 def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None) -> Any:
     """Elements of `input` where the condition holds, of `other` elsewhere; or the places where it holds."""
     if input is None:
-        return nonzero(condition, as_tuple=True)
+        return condition.nonzero(as_tuple=True)
     if condition.dtype is not dtypes.bool_:
         raise RuntimeError(
             "where expected condition to be a boolean tensor, but got a tensor with dtype "
@@ -137,7 +137,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 
 @method
 @function
-def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Tensor | tuple[Tensor, ...]:
     """Places of the elements that are not zero."""
     array = input._array
     places = [p.astype(np.int64) for p in np.nonzero(array.reshape(1) if array.ndim == 0 else array)]
@@ -152,7 +152,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 @function
 def argwhere(input: Tensor) -> Tensor:
     """Places of the elements that are not zero."""
-    return nonzero(input)
+    return input.nonzero()
 
 
 def _triangle(name: str, compute: Compute) -> Callable[..., Tensor]:

@@ -1,13 +1,12 @@
 """Methods that other files add to Tensor; for mypy only. A test compares them with what is added."""
 
 import builtins
-from typing import Any
+from typing import Any, Literal, overload
 
 from torch import (
     conversion,
     creation,
     cumulative,
-    extremes,
     gathering,
     indexing,
     joining,
@@ -84,11 +83,20 @@ class Methods(Elementwise):
 
     def amax(self, dim: Dims = (), keepdim: builtins.bool = False) -> Tensor: ...
     def amin(self, dim: Dims = (), keepdim: builtins.bool = False) -> Tensor: ...
-    max = extremes.max
-    min = extremes.min
+    @overload
+    def max(self, dim: Tensor | None = None, keepdim: builtins.bool = False) -> Tensor: ...
+    @overload
+    def max(self, dim: builtins.int, keepdim: builtins.bool = False) -> Named: ...
+    @overload
+    def min(self, dim: Tensor | None = None, keepdim: builtins.bool = False) -> Tensor: ...
+    @overload
+    def min(self, dim: builtins.int, keepdim: builtins.bool = False) -> Named: ...
     def argmax(self, dim: builtins.int | None = None, keepdim: builtins.bool = False) -> Tensor: ...
     def argmin(self, dim: builtins.int | None = None, keepdim: builtins.bool = False) -> Tensor: ...
-    median = extremes.median
+    @overload
+    def median(self, dim: None = None, keepdim: builtins.bool = False) -> Tensor: ...
+    @overload
+    def median(self, dim: builtins.int, keepdim: builtins.bool = False) -> Named: ...
 
     var = statistics.var
     std = statistics.std
@@ -127,7 +135,10 @@ class Methods(Elementwise):
     masked_fill = masking.masked_fill
     masked_select = masking.masked_select
     masked_scatter = masking.masked_scatter
-    nonzero = masking.nonzero
+    @overload
+    def nonzero(self, *, as_tuple: Literal[False] = False) -> Tensor: ...
+    @overload
+    def nonzero(self, *, as_tuple: Literal[True]) -> tuple[Tensor, ...]: ...
     argwhere = masking.argwhere
     def tril(self, diagonal: builtins.int = 0) -> Tensor: ...
     def triu(self, diagonal: builtins.int = 0) -> Tensor: ...
@@ -218,7 +229,10 @@ class Methods(Elementwise):
     def cfloat(self, memory_format: object = None) -> Tensor: ...
     def cdouble(self, memory_format: object = None) -> Tensor: ...
     type_as = conversion.type_as
-    type = conversion.type
+    @overload
+    def type(self, dtype: None = None) -> str: ...
+    @overload
+    def type(self, dtype: DType) -> Tensor: ...
     cpu = conversion.cpu
     cuda = conversion.cuda
     pin_memory = conversion.pin_memory

@@ -12,7 +12,7 @@ from torch.tensor import Tensor, check_dim, function, make, method
 from torch.tuples import named
 
 if TYPE_CHECKING:
-    from typing import Any, Literal
+    from typing import Literal
 
     from torch.tuples import Named
     from torch.types import Array, Operand
@@ -138,7 +138,7 @@ def unique(
     return_inverse: bool = False,
     return_counts: bool = False,
     dim: int | None = None,
-) -> Any:
+) -> Tensor | tuple[Tensor, ...]:
     """Each element once, in order."""
     found = np.unique(input._array, return_index=False, return_inverse=True, return_counts=True, axis=dim)
     values, inverse, counts = found
@@ -155,7 +155,7 @@ def unique(
 @function
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
-) -> Any:
+) -> Tensor | tuple[Tensor, ...]:
     """Each element once per run of equal ones."""
     if dim is not None:
         raise NotImplementedError(
