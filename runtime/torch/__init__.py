@@ -19,6 +19,7 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 | `printing` | `repr` |
 | `refusal`, `names` | errors for names that are missing, and the public names of PyTorch |
 | `nn/`, `optim/`, `utils/` | what is built on these |
+| `*.pyi` | for mypy: types that signatures share, and the methods that files add to the class |
 """
 
 import math as _math
@@ -73,7 +74,7 @@ from torch.refusal import is_gap as _is_gap, refusal as _refusal  # noqa: E402
 globals().update(_NAMES)
 
 
-def __getattr__(name: str) -> _Any:
+def __getattr__(name: str) -> _Any:  # for mypy, which does not see what globals() was given
     if name.startswith("__"):
         raise AttributeError(name)
     raise _refusal("torch", name)

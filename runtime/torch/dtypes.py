@@ -53,10 +53,8 @@ class dtype:
     def __repr__(self) -> str:
         return f"torch.{self.name}"
 
-    def __reduce__(
-        self,
-    ) -> tuple[Callable[[str], dtype], tuple[str]]:  # a type is itself, in copies and in files
-        return _by_name, (self.name,)
+    def __reduce__(self) -> tuple[Callable[[str], dtype], tuple[str]]:
+        return _by_name, (self.name,)  # a type is itself, in copies and in files
 
     def to_real(self) -> dtype:
         """Type of the real and the imaginary part."""

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 
 _modes: list[TorchFunctionMode] = []  # entered, innermost last
-_originals: list[
-    tuple[Any, str, FunctionType]
-] = []  # (place, name, function) of what is replaced while a mode is entered
+# (place, name, function) of what is replaced while a mode is entered
+_originals: list[tuple[Any, str, FunctionType]] = []
 # methods that are no operations on a tensor but belong to Python's objects
 _OBJECT = {"__new__", "__init__", "__init_subclass__", "__hash__", "__repr__", "__str__", "__reduce_ex__"}
 

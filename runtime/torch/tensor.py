@@ -59,12 +59,10 @@ class Tensor(Methods):
     _node: Node | None = None  # the autograd.Node that made it
     _output = 0  # which of the node's outputs it is
     _grad: Tensor | None = None
-    _hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = (
-        None  # of a leaf; others have theirs at the node
-    )
-    _after_accumulation: dict[int, Callable[[Tensor], None]] | None = (
-        None  # hooks of a leaf that run once it has its gradient
-    )
+    # hooks of a leaf; others have theirs at the node
+    _hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
+    # and those that run once a leaf has its gradient
+    _after_accumulation: dict[int, Callable[[Tensor], None]] | None = None
     _root: Tensor | None = None  # tensor that counts the changes of the memory, if it is not this one
     _changes = 0  # how often the memory was written to
     _parent: Tensor | None = None  # of a view: the tensor that it looks into
@@ -288,11 +286,6 @@ def share(array: Array, dtype: DType) -> Tensor:
     out._array = array
     out.dtype = dtype
     return out
-
-
-def counter(tensor: Tensor) -> Tensor:
-    """The tensor that counts the changes of this one's memory."""
-    return tensor if tensor._root is None else tensor._root
 
 
 def refresh(view: Tensor) -> bool:

@@ -255,7 +255,7 @@ ERRORS = [
         "x.to(torch.float8_e4m3fn) + x", "x.to(torch.float8_e5m2) * x.bfloat16()",
         "x + None", "None * x", "x < None", "x == None", "x != 'a'", "x @ 2", "2 @ x", "x + 'a'", "x.sum(5)", "x.mean((0, 0))", "torch.cat(x)", "x.item()", "-(x > 0)", "(x > 0) - (x > 0)", "~x", "x & x", "x.view(3)", "x.softmax(1)", "x.expand(3)", "x.split(-1)",
         "x.to('cuda:0') if False else 0", "x.index_select(0, T([5]))", "x.gather(0, T([2.0]))", "x.scatter(0, T([0]), T([1]))", "x.masked_fill(x, 0)", "x.masked_fill(x > 0, 1e300)", "x.half().masked_fill(x > 0, -1e9)", "x.tril()", "x.argmax(3)", "x.cumsum(2)", "x.quantile(2.0)",
-        "x.long() ** -1", "1 % T(0)", "T(1) // T(0)", "x.unflatten(0, (3, 2))", "x.topk(3)", "x.sort(2)", "x.permute(1)", "x.unsqueeze(4)", "x.narrow(0, 1, 5)", "x.select(0, 9)", "x.diagonal()", "x[0][0]", "x[None, 5]", "x[..., ..., 0]", "torch.arange(1, 5, -1)", "T(1) @ x",
+        "x.long() ** -1", "x.byte() ** -1", "1 % T(0)", "T(1) // T(0)", "x.unflatten(0, (3, 2))", "x.topk(3)", "x.sort(2)", "x.permute(1)", "x.unsqueeze(4)", "x.narrow(0, 1, 5)", "x.select(0, 9)", "x.diagonal()", "x[0][0]", "x[None, 5]", "x[..., ..., 0]", "torch.arange(1, 5, -1)", "T(1) @ x",
     )),
 ]  # fmt: skip
 
