@@ -1,5 +1,7 @@
 """Gradients, under torch's names. `record` says how an operation takes part."""
 
+from typing import Any
+
 from torch.autograd import function, hooks  # noqa: F401  # hooks adds methods to Tensor
 from torch.autograd.engine import backward, grad
 from torch.autograd.function import Function
@@ -18,5 +20,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     raise refusal("torch.autograd", name)
