@@ -23,6 +23,7 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 
 import math as _math
 import sys as _sys
+import typing as _typing
 import warnings as _warnings
 
 # torch gives inf and nan without a word; numpy that a reader calls still warns
@@ -70,9 +71,22 @@ from torch.machine import ops  # noqa: E402
 from torch.refusal import is_gap as _is_gap, refusal as _refusal  # noqa: E402
 
 globals().update(_NAMES)
+if (
+    _typing.TYPE_CHECKING
+):  # what modules of the subset look up in the package, where a TorchFunctionMode sees it
+    from torch.autograd.modes import no_grad
+    from torch.creation import arange, as_tensor, empty, ones, tensor, zeros, zeros_like
+    from torch.dtypes import bool_ as bool, float64, int64
+    from torch.generator import Generator
+    from torch.joining import stack
+    from torch.masking import where
+    from torch.random_tensors import bernoulli, multinomial, normal, randint, randn, randperm
+    from torch.special import xlogy
+    from torch.unary import log, log1p
+    from torch.promotion import broadcast_tensors
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> _typing.Any:
     if name.startswith("__"):
         raise AttributeError(name)
     raise _refusal("torch", name)
@@ -82,7 +96,7 @@ class _Missing:
     """Refuses what is imported from a package, is a name of PyTorch, and is not here."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
         if name.startswith("torch.") and _is_gap(*name.rsplit(".", 1)):
             raise ImportError(f"{name} is not in the in-page subset; run with PyTorch", name=name)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
 
 from torch.dtypes import bfloat16
 from torch.refusal import refusal
@@ -54,5 +54,5 @@ def get_autocast_dtype(device_type: str) -> DType:
     return bfloat16
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.amp", name)

@@ -1,6 +1,9 @@
 """Tensors from numbers, lists and arrays, and of zeros, ones and ranges."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,10 +13,16 @@ from torch.autograd.record import record
 from torch.tensor import Tensor, function, make, method
 from torch.views import sizes_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeGuard
+
+    from torch.types import Array, Compute, Device, DType, Layout, Operand, Shape, Sizes
+
 _NUMBERS = {bool, int, float, complex}
 
 
-def _finish(array, dtype, requires_grad):
+def _finish(array: Array, dtype: DType, requires_grad: bool) -> Tensor:
     out = make(array, dtype)
     if requires_grad:
         if dtype.kind < 2:
@@ -22,7 +31,7 @@ def _finish(array, dtype, requires_grad):
     return out
 
 
-def _kind_of(value):
+def _kind_of(value: Any) -> DType:
     """Type that numbers in nested lists call for."""
     kind, wide = 0, None
     stack = [value]
@@ -53,7 +62,7 @@ def _kind_of(value):
     return wide or dtypes.get_default_dtype()
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Nested lists with tensors replaced by their numbers; raise ValueError where lengths differ."""
     if isinstance(value, Tensor):
         return value.tolist()
@@ -62,7 +71,7 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _check_lengths(value, dim=0):
+def _check_lengths(value: Any, dim: int = 0) -> Shape:
     if not isinstance(value, list):
         return ()
     shapes = []
@@ -77,7 +86,14 @@ def _check_lengths(value, dim=0):
 
 
 @function
-def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
+def tensor(
+    data: Any,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """Make a tensor of a copy of the data."""
     check_device(device)
     if isinstance(data, Tensor):
@@ -104,7 +120,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
 
 
 @function
-def as_tensor(data, dtype=None, device=None):
+def as_tensor(data: Any, dtype: DType | None = None, device: Device = None) -> Tensor:
     """Make a tensor that shares memory with the data if it can."""
     check_device(device)
     if isinstance(data, Tensor):
@@ -116,7 +132,14 @@ def as_tensor(data, dtype=None, device=None):
 
 
 @function
-def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
+def asarray(
+    obj: Any,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Make a tensor of anything."""
     out = as_tensor(obj, dtype, device)
     out = out.clone() if copy else out
@@ -124,7 +147,7 @@ def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
 
 
 @function
-def from_numpy(ndarray):
+def from_numpy(ndarray: Array) -> Tensor:
     """Make a tensor in the memory of a numpy array."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
@@ -133,31 +156,33 @@ def from_numpy(ndarray):
 
 
 @function
-def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
+def frombuffer(
+    buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
     """Make a tensor in the memory of a buffer."""
     return _finish(np.frombuffer(buffer, dtype.storage, count, offset), dtype, requires_grad)
 
 
 @function
-def is_tensor(obj):
+def is_tensor(obj: object) -> TypeGuard[Tensor]:
     """Whether it is a tensor."""
     return isinstance(obj, Tensor)
 
 
 @function
-def is_floating_point(input):
+def is_floating_point(input: Tensor) -> bool:
     """Whether the elements are floating point numbers."""
     return input.dtype.kind == 2
 
 
 @function
-def is_complex(input):
+def is_complex(input: Tensor) -> bool:
     """Whether the elements are complex."""
     return input.dtype.kind == 3
 
 
 @function
-def numel(input):
+def numel(input: Tensor) -> int:
     """Number of elements."""
     return input.numel()
 
@@ -165,7 +190,7 @@ def numel(input):
 # ---------------------------------------------------------------------- one value
 
 
-def _shape_of(size, kwargs, name):
+def _shape_of(size: Sizes, kwargs: dict[str, Any], name: str) -> Shape:
     if "size" in kwargs:
         size = (kwargs.pop("size"),)
     shape = sizes_of(size)
@@ -175,10 +200,16 @@ def _shape_of(size, kwargs, name):
     return shape
 
 
-def _filled(name, fill):
+def _filled(name: str, fill: Compute) -> Callable[..., Tensor]:
     def operation(
-        *size, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False, **kwargs
-    ):
+        *size: Any,
+        dtype: DType | None = None,
+        device: Device = None,
+        requires_grad: bool = False,
+        layout: Layout | None = None,
+        pin_memory: bool = False,
+        **kwargs: Any,
+    ) -> Tensor:
         shape = _shape_of(size, kwargs, name)
         if kwargs:
             raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
@@ -197,7 +228,15 @@ empty = _filled("empty", np.zeros)
 
 
 @function
-def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None):
+def full(
+    size: Any,
+    fill_value: Operand,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    layout: Layout | None = None,
+) -> Tensor:
     """A tensor of one value."""
     check_device(device)
     if isinstance(fill_value, Tensor):
@@ -206,8 +245,16 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, layo
     return _finish(np.full(sizes_of((size,)), fill_value, d.storage), d, requires_grad)
 
 
-def _like(name, fill):
-    def operation(input, *, dtype=None, device=None, requires_grad=False, layout=None, memory_format=None):
+def _like(name: str, fill: Compute) -> Callable[..., Tensor]:
+    def operation(
+        input: Tensor,
+        *,
+        dtype: DType | None = None,
+        device: Device = None,
+        requires_grad: bool = False,
+        layout: Layout | None = None,
+        memory_format: object = None,
+    ) -> Tensor:
         check_device(device)
         d = dtype or input.dtype
         return _finish(fill(input._array, d.storage), d, requires_grad)
@@ -217,8 +264,8 @@ def _like(name, fill):
     return function(operation)
 
 
-def _laid_out(fill):
-    def like(array, storage):
+def _laid_out(fill: Compute) -> Compute:
+    def like(array: Array, storage: np.dtype[Any]) -> Array:
         # numpy keeps the order of axes of the original, and a broadcast one becomes dense
         return fill(array, dtype=storage)
 
@@ -232,8 +279,15 @@ empty_like = _like("empty_like", _laid_out(np.zeros_like))
 
 @function
 def full_like(
-    input, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None, memory_format=None
-):
+    input: Tensor,
+    fill_value: Operand,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    layout: Layout | None = None,
+    memory_format: object = None,
+) -> Tensor:
     """A tensor of one value, in the shape of another."""
     check_device(device)
     d = dtype or input.dtype
@@ -242,13 +296,22 @@ def full_like(
 
 
 @method
-def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: DType | None = None, device: Device = None, requires_grad: bool = False
+) -> Tensor:
     """Make a tensor of the data in the type of this one."""
     return tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
 
-def _new(name, make_it):
-    def operation(self, *size, dtype=None, device=None, requires_grad=False, **kwargs):
+def _new(name: str, make_it: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def operation(
+        self: Tensor,
+        *size: Any,
+        dtype: DType | None = None,
+        device: Device = None,
+        requires_grad: bool = False,
+        **kwargs: Any,
+    ) -> Tensor:
         return make_it(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad, **kwargs)
 
     operation.__name__ = operation.__qualname__ = name
@@ -262,20 +325,35 @@ _new("new_empty", empty)
 
 
 @method
-def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False):
+def new_full(
+    self: Tensor,
+    size: Any,
+    fill_value: Operand,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """A tensor of one value in the type of this one."""
     return full(size, fill_value, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
 
 @function
-def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """The identity matrix."""
     d = dtype or dtypes.get_default_dtype()
     return _finish(np.eye(n, m, dtype=d.storage), d, requires_grad)
 
 
 @function
-def complex(real, imag):
+def complex(real: Tensor, imag: Tensor) -> Tensor:
     """Complex numbers of two real parts."""
     d = real.dtype.to_complex()
     array = (real._array + 1j * imag._array).astype(d.storage)
@@ -285,43 +363,58 @@ def complex(real, imag):
 # ---------------------------------------------------------------------- ranges
 
 
-def _number(value):
+def _number(value: Operand) -> Any:
     return value.item() if isinstance(value, Tensor) else value
 
 
 @function
-def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False):
+def arange(
+    start: Operand,
+    end: Operand | None = None,
+    step: Operand = 1,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Numbers from start to before end."""
     check_device(device)
-    if end is None:
-        start, end = 0, start
-    start, end, step = _number(start), _number(end), _number(step)
-    if step == 0:
+    low, high = (0, _number(start)) if end is None else (_number(start), _number(end))
+    by = _number(step)
+    if by == 0:
         raise RuntimeError("step must be nonzero")
-    if (end - start) * step < 0:
+    if (high - low) * by < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    whole = not any(isinstance(each, float) for each in (start, end, step))
+    whole = not any(isinstance(each, float) for each in (low, high, by))
     d = dtype or (dtypes.int64 if whole else dtypes.get_default_dtype())
-    n = math.ceil((end - start) / step)
+    n = math.ceil((high - low) / by)
     if d.kind == 2 and not whole:
-        array = (start + np.arange(n, dtype=np.float64) * step).astype(d.storage)
+        array = (low + np.arange(n, dtype=np.float64) * by).astype(d.storage)
     else:
-        array = (start + np.arange(n, dtype=np.int64) * step).astype(d.storage)
+        array = (low + np.arange(n, dtype=np.int64) * by).astype(d.storage)
     return _finish(array, d, requires_grad)
 
 
 @function
-def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
+def linspace(
+    start: Operand,
+    end: Operand,
+    steps: int,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Evenly spaced numbers, both ends included."""
     d = dtype or dtypes.get_default_dtype()
-    start, end = _number(start), _number(end)
+    low, high = _number(start), _number(end)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     if steps == 1:
-        return _finish(np.full(1, start, d.storage), d, requires_grad)
+        return _finish(np.full(1, low, d.storage), d, requires_grad)
     # from both ends inwards, so that the end is exact
     kind = d.storage.type if d.kind == 2 else np.float64
-    first, last = kind(start), kind(end)
+    first, last = kind(low), kind(high)
     step = (last - first) / kind(max(steps - 1, 1))
     i = np.arange(steps)
     array = np.where(
@@ -331,7 +424,9 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False)
 
 
 @function
-def logspace(start, end, steps, base=10.0, *, dtype=None):
+def logspace(
+    start: Operand, end: Operand, steps: int, base: float = 10.0, *, dtype: DType | None = None
+) -> Tensor:
     """Powers of evenly spaced exponents."""
     d = dtype or dtypes.get_default_dtype()
     return make(np.power(base, np.linspace(_number(start), _number(end), steps)).astype(d.storage), d)

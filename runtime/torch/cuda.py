@@ -1,6 +1,6 @@
 """GPUs, of which a tab has none."""
 
-from typing import Any
+from typing import NoReturn
 
 from torch.refusal import refusal
 
@@ -32,5 +32,5 @@ def empty_cache() -> None:
     """Free nothing."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.cuda", name)

@@ -1,6 +1,6 @@
 """Several processes, of which a tab has none."""
 
-from typing import Any
+from typing import NoReturn
 
 from torch.refusal import refusal
 
@@ -15,5 +15,5 @@ def is_initialized() -> bool:
     return False
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.distributed", name)

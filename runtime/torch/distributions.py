@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from math import log, pi
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import dtypes
 from torch.attributes import Size
-from torch.creation import tensor
 from torch.refusal import refusal
 from torch.tensor import Tensor
 
@@ -60,7 +59,7 @@ def _either(probs: Any, logits: Any) -> Any:
 
 
 def _as_tensor(value: float | Tensor) -> Tensor:
-    return value if isinstance(value, Tensor) else tensor(value, dtype=dtypes.get_default_dtype())
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtypes.get_default_dtype())
 
 
 def _inside(probs: Tensor) -> Tensor:
@@ -194,5 +193,5 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
     )
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.distributions", name)

@@ -1,6 +1,9 @@
 """Norms and decompositions, torch.linalg."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +13,16 @@ from torch.products import matmul
 from torch.reductions import axes_of, kept_shape
 from torch.refusal import refusal
 from torch.shared_vjps import conjugated
-from torch.tensor import alias, function, make, method
+from torch.tensor import alias, check_dim, function, make, method
 from torch.tuples import named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal, NoReturn
+
+    from torch.tensor import Tensor
+    from torch.tuples import Named
+    from torch.types import Array, Compute, Dims, DType
 
 __all__ = [
     "LinAlgError", "cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "matmul", "matrix_norm",
@@ -26,14 +37,16 @@ class _LinAlgError(RuntimeError):
 LinAlgError = _LinAlgError
 
 
-def _refuse_gradient(name, *tensors):
+def _refuse_gradient(name: str, *tensors: Tensor) -> None:
     if any(t.requires_grad for t in tensors):
         raise NotImplementedError(
             f"the gradient of torch.{name} is not in the in-page subset; run with PyTorch"
         )
 
 
-def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
+def vector_norm(
+    x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """p-norm of the elements, taken as one vector."""
     if dtype is not None:
         x = x.to(dtype)
@@ -58,7 +71,7 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     else:
         found = (array**ord).sum(axis=axes, keepdims=keepdim) ** array.dtype.type(1 / ord)
 
-    def vjp(g, y):
+    def vjp(g: Tensor, y: Tensor) -> Tensor | None:
         g, y = g.reshape(kept), y.reshape(kept)
         if ord == 2:
             return (x * (g / y)).masked_fill(y == 0, 0)
@@ -82,30 +95,70 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     )
 
 
-def norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
+def norm(
+    A: Tensor,
+    ord: float | str | None = None,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: DType | None = None,
+) -> Tensor:
     """Norm of a vector, or of a matrix if `ord` or `dim` says so."""
-    if ord is None or isinstance(dim, int) or (dim is None and A.ndim == 1):
-        return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
-    return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim)
+    axes = (dim,) if isinstance(dim, int) else dim
+    n = A.ndim if axes is None else len(axes)
+    if ord is None or (n == 1 and not isinstance(ord, str)):
+        return vector_norm(A, 2 if ord is None else ord, axes, keepdim, dtype=dtype)
+    if n not in (1, 2):
+        raise RuntimeError(
+            f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {n}D."
+            if axes is None
+            else f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(axes)}"
+        )
+    return matrix_norm(A, ord, (-2, -1) if axes is None else axes, keepdim, dtype=dtype)
 
 
-def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
-    """Norm of matrices: "fro", "nuc", 2, 1 or inf."""
+def matrix_norm(
+    A: Tensor,
+    ord: float | str = "fro",
+    dim: Sequence[int] = (-2, -1),
+    keepdim: bool = False,
+    *,
+    dtype: DType | None = None,
+) -> Tensor:
+    """Norm of matrices: "fro", "nuc", 2, 1 or inf; -2, -1 and -inf take the smallest, not the largest."""
+    if A.ndim < 2:
+        raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
+    if len(dim) != 2:
+        raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {' '.join(map(str, dim))}")
+    if dtype is not None:
+        A = A.to(dtype)
     if ord == "fro":
-        return vector_norm(A, 2, dim, keepdim, dtype=dtype)
-    if ord in (1, math.inf):
-        along = dim if ord == 1 else dim[::-1]
-        sums = vector_norm(A, 1, along[0], keepdim=True).amax(along[1], keepdim=True)
-        return sums if keepdim else sums.squeeze(dim)
+        return vector_norm(A, 2, dim, keepdim)
+    if not isinstance(ord, str) and abs(ord) in (1, math.inf):
+        summed, along = (check_dim(d, A.ndim) for d in (dim if abs(ord) == 1 else dim[::-1]))
+        sums = vector_norm(A, 1, summed, keepdim)
+        at = along - (along > summed and not keepdim)
+        return sums.amax(at, keepdim) if ord > 0 else sums.amin(at, keepdim)
+    if ord not in (2, -2, "nuc"):
+        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     _refuse_gradient("linalg.matrix_norm", A)
     s = np.linalg.svd(np.moveaxis(A._array, dim, (-2, -1)), compute_uv=False)
-    found = {2: s.max(-1), -2: s.min(-1), "nuc": s.sum(-1)}[ord]
-    return make(np.expand_dims(found, dim) if keepdim else found, A.dtype)
+    values = s.sum(-1) if ord == "nuc" else s.max(-1) if ord == 2 else s.min(-1)
+    return make(np.expand_dims(values, tuple(dim)) if keepdim else values, A.dtype)
 
 
-def _tensor_norm(self, p="fro", dim=None, keepdim=False, dtype=None):
-    """2-norm of the elements, or another p-norm."""
-    return vector_norm(self, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
+def _tensor_norm(
+    self: Tensor,
+    p: float | str | None = "fro",
+    dim: Dims = None,
+    keepdim: bool = False,
+    dtype: DType | None = None,
+) -> Tensor:
+    """2-norm of the elements, another p-norm, or the nuclear norm of a matrix."""
+    if isinstance(p, str) and p != "fro":
+        axes = range(self.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
+        return matrix_norm(self, p, axes, keepdim, dtype=dtype)
+    return vector_norm(self, 2 if p is None or isinstance(p, str) else p, dim, keepdim, dtype=dtype)
 
 
 alias("norm", _tensor_norm)
@@ -113,30 +166,30 @@ alias("norm", _tensor_norm)
 
 @method
 @function
-def dist(input, other, p=2):
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """p-norm of the difference."""
     return retitled(vector_norm(input - other, p), "DistBackward0")
 
 
-def vecdot(x, y, *, dim=-1):
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Sum of products along an axis."""
     return (conjugated(x) * y).sum(dim)
 
 
-def svd(A, full_matrices=True):
+def svd(A: Tensor, full_matrices: bool = True) -> Named:
     """Singular value decomposition U, S, Vh."""
     _refuse_gradient("linalg.svd", A)
     u, s, vh = np.linalg.svd(A._array, full_matrices=full_matrices)
     return named("linalg_svd", U=make(u, A.dtype), S=make(s, A.dtype.to_real()), Vh=make(vh, A.dtype))
 
 
-def svdvals(A):
+def svdvals(A: Tensor) -> Tensor:
     """Singular values, the largest first."""
     _refuse_gradient("linalg.svdvals", A)
     return make(np.linalg.svd(A._array, compute_uv=False), A.dtype.to_real())
 
 
-def _tensor_svd(self, some=True, compute_uv=True):
+def _tensor_svd(self: Tensor, some: bool = True, compute_uv: bool = True) -> Named:
     """Singular value decomposition U, S, V."""
     u, s, vh = svd(self, full_matrices=not some)
     return named("svd", U=u, S=s, V=vh.mH)
@@ -145,14 +198,14 @@ def _tensor_svd(self, some=True, compute_uv=True):
 alias("svd", _tensor_svd)
 
 
-def qr(A, mode="reduced"):
+def qr(A: Tensor, mode: Literal["reduced", "complete"] = "reduced") -> Named:
     """QR decomposition."""
     _refuse_gradient("linalg.qr", A)
     q, r = np.linalg.qr(A._array, mode)
     return named("linalg_qr", Q=make(q, A.dtype), R=make(r, A.dtype))
 
 
-def eigh(A, UPLO="L"):
+def eigh(A: Tensor, UPLO: Literal["L", "U"] = "L") -> Named:
     """Eigenvalues, the smallest first, and eigenvectors of symmetric matrices."""
     _refuse_gradient("linalg.eigh", A)
     values, vectors = np.linalg.eigh(A._array, UPLO)
@@ -161,24 +214,24 @@ def eigh(A, UPLO="L"):
     )
 
 
-def eigvalsh(A, UPLO="L"):
+def eigvalsh(A: Tensor, UPLO: Literal["L", "U"] = "L") -> Tensor:
     """Eigenvalues of symmetric matrices, the smallest first."""
     _refuse_gradient("linalg.eigvalsh", A)
     return make(np.linalg.eigvalsh(A._array, UPLO), A.dtype.to_real())
 
 
-def cholesky(A):
+def cholesky(A: Tensor) -> Tensor:
     """Lower triangular L with L L^T = A."""
     _refuse_gradient("linalg.cholesky", A)
     return make(np.linalg.cholesky(A._array), A.dtype)
 
 
-def matrix_rank(A):
+def matrix_rank(A: Tensor) -> Tensor:
     """Rank."""
     return make(np.asarray(np.linalg.matrix_rank(A._array), np.int64), int64)
 
 
-def inv(A):
+def inv(A: Tensor) -> Tensor:
     """Inverse."""
     if A._array.ndim < 2 or A._array.shape[-1] != A._array.shape[-2]:
         raise RuntimeError(
@@ -186,7 +239,7 @@ def inv(A):
             "matrices"
         )
 
-    def vjp(g, y):
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
         return -(y.mH @ g @ y.mH)
 
     return record(
@@ -199,18 +252,18 @@ def inv(A):
     )
 
 
-def solve(A, B):
+def solve(A: Tensor, B: Tensor) -> Tensor:
     """Solve A x = B."""
     vector = B._array.ndim == 1
     b = B._array[:, None] if vector else B._array
     x = _solved(np.linalg.solve, "solve", A._array, b)
 
-    def right(g):
+    def right(g: Tensor) -> Tensor:
         g = g.unsqueeze(-1) if vector else g
         found = solve(A.mH, g)
         return found.squeeze(-1) if vector else found
 
-    def left(g, y):
+    def left(g: Tensor, y: Tensor) -> Tensor:
         g = right(g)
         g, y = (g.unsqueeze(-1), y.unsqueeze(-1)) if vector else (g, y)
         return -(g @ y.mH)
@@ -226,7 +279,7 @@ def solve(A, B):
     )
 
 
-def _solved(compute, name, *arrays):
+def _solved(compute: Compute, name: str, *arrays: Array) -> Array:
     try:
         found = compute(*arrays)
     except np.linalg.LinAlgError:
@@ -241,10 +294,10 @@ def _solved(compute, name, *arrays):
     return found
 
 
-def det(A):
+def det(A: Tensor) -> Tensor:
     """Determinant."""
 
-    def vjp(g, y):
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
         return (g * y).unsqueeze(-1).unsqueeze(-1) * inv(A).mH
 
     return record(
@@ -252,7 +305,7 @@ def det(A):
     )
 
 
-def lstsq(A, B):
+def lstsq(A: Tensor, B: Tensor) -> Named:
     """Least squares solution of A x = B."""
     _refuse_gradient("linalg.lstsq", A, B)
     x, residuals, rank, values = np.linalg.lstsq(A._array, B._array, rcond=None)
@@ -267,10 +320,10 @@ def lstsq(A, B):
 
 @method
 @function
-def inverse(input):
+def inverse(input: Tensor) -> Tensor:
     """Inverse of a matrix."""
     return inv(input)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.linalg", name)

@@ -1,6 +1,9 @@
 """Tensors of random numbers, and filling tensors with them."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +15,26 @@ from torch.random import default_generator
 from torch.tensor import Tensor, function, make, method
 from torch.views import sizes_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-def _of_generator(generator):
+    from torch.generator import Generator
+    from torch.types import Array, Device, DType, Layout, Sizes
+
+
+def _of_generator(generator: Generator | None) -> Generator:
     return default_generator if generator is None else generator
 
 
-def _fresh(size, draw, dtype, device, requires_grad, kwargs):
+def _fresh(
+    size: Sizes,
+    draw: Callable[[int, DType], Array],
+    dtype: DType | None,
+    device: Device,
+    requires_grad: bool,
+    kwargs: dict[str, Any],
+) -> Tensor:
     check_device(device)
     if "size" in kwargs:
         size = (kwargs.pop("size"),)
@@ -31,36 +48,43 @@ def _fresh(size, draw, dtype, device, requires_grad, kwargs):
 
 @function
 def rand(
-    *size,
-    generator=None,
-    dtype=None,
-    device=None,
-    requires_grad=False,
-    layout=None,
-    pin_memory=False,
-    **kwargs,
-):
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    layout: Layout | None = None,
+    pin_memory: bool = False,
+    **kwargs: Any,
+) -> Tensor:
     """Uniform numbers in [0, 1)."""
     return _fresh(size, _of_generator(generator).uniform, dtype, device, requires_grad, kwargs)
 
 
 @function
 def randn(
-    *size,
-    generator=None,
-    dtype=None,
-    device=None,
-    requires_grad=False,
-    layout=None,
-    pin_memory=False,
-    **kwargs,
-):
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    layout: Layout | None = None,
+    pin_memory: bool = False,
+    **kwargs: Any,
+) -> Tensor:
     """Standard normal numbers."""
     return _fresh(size, _of_generator(generator).normals, dtype, device, requires_grad, kwargs)
 
 
 @function
-def rand_like(input, *, dtype=None, generator=None, device=None, requires_grad=False):
+def rand_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    generator: Generator | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Uniform numbers in the shape of a tensor."""
     return rand(
         input.shape,
@@ -72,7 +96,14 @@ def rand_like(input, *, dtype=None, generator=None, device=None, requires_grad=F
 
 
 @function
-def randn_like(input, *, dtype=None, generator=None, device=None, requires_grad=False):
+def randn_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    generator: Generator | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Normal numbers in the shape of a tensor."""
     return randn(
         input.shape,
@@ -83,7 +114,7 @@ def randn_like(input, *, dtype=None, generator=None, device=None, requires_grad=
     )
 
 
-def _integers(generator, n, low, high):
+def _integers(generator: Generator, n: int, low: int, high: int) -> Array:
     """Integers from low to below high."""
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
@@ -93,7 +124,14 @@ def _integers(generator, n, low, high):
 
 
 @function
-def randint(*args, generator=None, dtype=None, device=None, requires_grad=False, **kwargs):
+def randint(
+    *args: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    **kwargs: Any,
+) -> Tensor:
     """Integers from `low`, 0 if it is left out, to below `high`."""
     check_device(device)
     names = ("high", "size") if len(args) + len(kwargs) == 2 else ("low", "high", "size")
@@ -106,13 +144,22 @@ def randint(*args, generator=None, dtype=None, device=None, requires_grad=False,
 
 
 @function
-def randint_like(input, *args, dtype=None, generator=None):
+def randint_like(
+    input: Tensor, *args: Any, dtype: DType | None = None, generator: Generator | None = None
+) -> Tensor:
     """Integers in the shape of a tensor."""
     return randint(*args, input.shape, dtype=dtype or input.dtype, generator=generator)
 
 
 @function
-def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False):
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """The numbers from 0 to n - 1 in random order."""
     check_device(device)
     d = dtype or dtypes.int64
@@ -124,7 +171,7 @@ def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False)
 
 
 @function
-def bernoulli(input, p=None, *, generator=None):
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
     """Coins: 1 with the probability that the tensor holds."""
     if p is not None:
         return Tensor.bernoulli_(make(np.empty_like(input._array), input.dtype), p, generator=generator)
@@ -139,7 +186,14 @@ def bernoulli(input, p=None, *, generator=None):
 
 
 @function
-def normal(mean, std=1.0, size=None, *, generator=None, dtype=None):
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+) -> Tensor:
     """Normal numbers of given mean and deviation, each a number or a tensor."""
     if size is not None:
         shape = sizes_of((size,))
@@ -152,7 +206,9 @@ def normal(mean, std=1.0, size=None, *, generator=None, dtype=None):
 
 
 @function
-def multinomial(input, num_samples, replacement=False, *, generator=None):
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """Draw places with the probabilities that each row holds, which need not sum to 1."""
     array = input._array
     if input.dtype.kind != 2:
@@ -182,7 +238,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     return speed.topk(num_samples, -1).indices
 
 
-def _with_replacement(array, num_samples, generator):
+def _with_replacement(array: Array, num_samples: int, generator: Generator) -> Array:
     rows = array.reshape(-1, array.shape[-1])
     found = np.empty((len(rows), num_samples), np.int64)
     for i, row in enumerate(rows):
@@ -194,7 +250,7 @@ def _with_replacement(array, num_samples, generator):
     return found.reshape(*array.shape[:-1], num_samples)
 
 
-def _exponential(generator, n, rate):
+def _exponential(generator: Generator, n: int, rate: float) -> Array:
     return -1.0 / rate * np.log1p(-generator.uniform(n, dtypes.float64))
 
 
@@ -205,7 +261,7 @@ for _name in ("bernoulli", "multinomial"):
 # ---------------------------------------------------------------------- filling a tensor
 
 
-def _fill(self, numbers):
+def _fill(self: Tensor, numbers: Any) -> Tensor:
     """Write numbers in the order of memory."""
     array = self._array
     order = np.argsort([-step for step in array.strides], kind="stable")
@@ -219,7 +275,9 @@ def _fill(self, numbers):
 
 
 @method
-def uniform_(self, from_=0.0, to=1.0, *, generator=None, **kwargs):
+def uniform_(
+    self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None, **kwargs: Any
+) -> Tensor:
     """Fill with uniform numbers from `from` to below `to`."""
     low = kwargs.pop("from", from_)
     u = _of_generator(generator).uniform(self._array.size, self.dtype)
@@ -229,7 +287,9 @@ def uniform_(self, from_=0.0, to=1.0, *, generator=None, **kwargs):
 
 
 @method
-def normal_(self, mean=0.0, std=1.0, *, generator=None):
+def normal_(
+    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with normal numbers."""
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
@@ -240,7 +300,7 @@ def normal_(self, mean=0.0, std=1.0, *, generator=None):
 
 
 @method
-def exponential_(self, lambd=1.0, *, generator=None):
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponential numbers."""
     if self.dtype.kind != 2:
         raise RuntimeError(
@@ -253,7 +313,7 @@ def exponential_(self, lambd=1.0, *, generator=None):
 
 
 @method
-def bernoulli_(self, p=0.5, *, generator=None):
+def bernoulli_(self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with coins: 1 with probability p."""
     generator = _of_generator(generator)
     if isinstance(p, Tensor):
@@ -264,7 +324,9 @@ def bernoulli_(self, p=0.5, *, generator=None):
 
 
 @method
-def random_(self, from_=None, to=None, *, generator=None):
+def random_(
+    self: Tensor, from_: int | None = None, to: int | None = None, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with integers: below `to`, from `from` to below `to`, or up to what the type holds."""
     generator, n = _of_generator(generator), self._array.size
     if from_ is not None:

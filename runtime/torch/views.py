@@ -1,6 +1,9 @@
 """Views of the same memory: other shapes, other orders of axes."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,8 +12,14 @@ from torch.autograd.modes import mode
 from torch.autograd.record import record, view
 from torch.tensor import Tensor, check_dim, function, make, method, share
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
-def sizes_of(shape):
+    from torch.types import Array, Dims, DType, Shape, Sizes
+
+
+def sizes_of(shape: Sizes) -> Shape:
     """Accept a shape as one sequence or as single numbers."""
     if len(shape) == 1 and not isinstance(shape[0], int):
         first = shape[0]
@@ -18,7 +27,7 @@ def sizes_of(shape):
     return tuple(map(int, shape))
 
 
-def _fill_in(shape, n):
+def _fill_in(shape: Shape, n: int) -> Shape:
     """Replace the -1 of a shape."""
     if -1 not in shape:
         if math.prod(shape) != n:
@@ -37,26 +46,26 @@ def _fill_in(shape, n):
     return tuple(n // rest if size == -1 else size for size in shape)
 
 
-def _reshaped(input, shape):
+def _reshaped(input: Tensor, shape: Shape) -> tuple[Array, bool]:
     """The array in that shape, and whether it shares the memory."""
     array = input._array
     found = array.reshape(shape)
     return found, not array.size or array.flags.c_contiguous or np.may_share_memory(found, array)
 
 
-def _reshaped_view(input, found):
+def _reshaped_view(input: Tensor, found: Array) -> Tensor:
     old, shape = input._array.shape, found.shape
     return view("ViewBackward0", input, found, lambda g: _back(g, old), lambda t: t.view(shape))
 
 
-def _back(g, shape):
+def _back(g: Tensor, shape: Shape) -> Tensor:
     """The gradient in another shape; where nothing is recorded, without all that a view has to know."""
     return g.reshape(shape) if mode.enabled else share(g._array.reshape(shape), g.dtype)
 
 
 @method
 @function
-def reshape(input, *shape):
+def reshape(input: Tensor, *shape: Any) -> Tensor:
     """Return the elements in another shape, without a copy where that is possible."""
     found, is_view = _reshaped(input, _fill_in(sizes_of(shape), input._array.size))
     if is_view:
@@ -65,7 +74,7 @@ def reshape(input, *shape):
     return record("UnsafeViewBackward0", found, input.dtype, (input,), (lambda g: _back(g, old),))
 
 
-def _view(self, *shape):
+def _view(self: Tensor, *shape: Any) -> Tensor:
     """Return the elements in another shape, in the same memory."""
     if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
         return _view_as_type(self, shape[0])
@@ -78,10 +87,11 @@ def _view(self, *shape):
     return _reshaped_view(self, found)
 
 
-Tensor.view = _view
+_view.__name__ = "view"  # which here is the name of what records one
+method(_view)
 
 
-def _view_as_type(self, dtype):
+def _view_as_type(self: Tensor, dtype: DType) -> Tensor:
     if self.dtype.rounded is not None or dtype.rounded is not None:
         raise NotImplementedError(
             "a view of half precision as another type is not in the in-page subset; run with PyTorch"
@@ -92,20 +102,20 @@ def _view_as_type(self, dtype):
 
 
 @method
-def view_as(self, other):
+def view_as(self: Tensor, other: Tensor) -> Tensor:
     """View in the shape of another."""
     return self.view(other.shape)
 
 
 @method
-def reshape_as(self, other):
+def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     """Reshape to the shape of another."""
     return self.reshape(other.shape)
 
 
 @method
 @function
-def flatten(input, start_dim=0, end_dim=-1):
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Make one axis of several."""
     shape = input._array.shape
     if not shape:
@@ -120,14 +130,14 @@ def flatten(input, start_dim=0, end_dim=-1):
 
 @method
 @function
-def ravel(input):
+def ravel(input: Tensor) -> Tensor:
     """Make one axis of all."""
     return input.reshape(-1)
 
 
 @method
 @function
-def unflatten(input, dim, sizes):
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Make several axes of one."""
     shape = input._array.shape
     dim = check_dim(dim, len(shape))
@@ -142,13 +152,13 @@ def unflatten(input, dim, sizes):
 
 @method
 @function
-def transpose(input, dim0, dim1):
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Swap two axes."""
     ndim = input._array.ndim
     a, b = check_dim(dim0, ndim), check_dim(dim1, ndim)
     array = input._array.swapaxes(a, b) if ndim else input._array[()].reshape(())
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         return g.transpose(a, b) if mode.enabled else share(g._array.swapaxes(a, b), g.dtype)
 
     return view("TransposeBackward0", input, array, vjp, lambda t: t.transpose(a, b))
@@ -156,7 +166,7 @@ def transpose(input, dim0, dim1):
 
 @method
 @function
-def t(input):
+def t(input: Tensor) -> Tensor:
     """Transpose a matrix."""
     if input._array.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input._array.ndim}D")
@@ -165,7 +175,7 @@ def t(input):
 
 @method
 @function
-def permute(input, *dims):
+def permute(input: Tensor, *dims: Any) -> Tensor:
     """Reorder the axes."""
     dims = sizes_of(dims)
     ndim = input._array.ndim
@@ -190,7 +200,7 @@ def permute(input, *dims):
 
 @method
 @function
-def movedim(input, source, destination):
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Move axes to other places."""
     ndim = input._array.ndim
     sources = [check_dim(d, ndim) for d in ([source] if isinstance(source, int) else source)]
@@ -201,7 +211,7 @@ def movedim(input, source, destination):
     return input.permute(order)
 
 
-def _matrix_transpose(self):
+def _matrix_transpose(self: Tensor) -> Tensor:
     """Swap the last two axes."""
     if self._array.ndim < 2:
         raise RuntimeError(
@@ -211,20 +221,23 @@ def _matrix_transpose(self):
     return self.transpose(-2, -1)
 
 
-def _reversed_axes(self):
+def _reversed_axes(self: Tensor) -> Tensor:
     """Reverse the axes."""
     return self.permute(tuple(range(self._array.ndim))[::-1])
 
 
-Tensor.mT = property(_matrix_transpose)
-Tensor.T = property(_reversed_axes)
-Tensor.H = property(lambda self: self.transpose(0, 1).conj())
-Tensor.mH = property(lambda self: self.mT.conj())
+for _name, _transposed in {
+    "mT": _matrix_transpose,
+    "T": _reversed_axes,
+    "H": lambda self: self.transpose(0, 1).conj(),
+    "mH": lambda self: self.mT.conj(),
+}.items():
+    setattr(Tensor, _name, property(_transposed))
 
 
 @method
 @function
-def unsqueeze(input, dim):
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Insert an axis of one element."""
     dim = check_dim(dim, input._array.ndim + 1)
     array = np.expand_dims(input._array, dim)
@@ -233,13 +246,13 @@ def unsqueeze(input, dim):
 
 @method
 @function
-def squeeze(input, dim=None):
+def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
     """Remove axes of one element: all, or those named."""
     array = input._array
     if dim is None:
-        dims, title = range(array.ndim), "SqueezeBackward0"
+        dims, title = list(range(array.ndim)), "SqueezeBackward0"
     elif isinstance(dim, int):
-        dims, title = (check_dim(dim, array.ndim),), "SqueezeBackward1"
+        dims, title = [check_dim(dim, array.ndim)], "SqueezeBackward1"
     else:
         dims, title = [check_dim(d, array.ndim) for d in dim], "SqueezeBackward2"
     old = array.shape
@@ -254,7 +267,7 @@ def squeeze(input, dim=None):
 
 
 @method
-def expand(self, *sizes):
+def expand(self: Tensor, *sizes: Any) -> Tensor:
     """Repeat axes of one element without a copy; -1 leaves an axis as it is."""
     sizes = sizes_of(sizes)
     old = self._array.shape
@@ -280,13 +293,13 @@ def expand(self, *sizes):
 
 
 @method
-def expand_as(self, other):
+def expand_as(self: Tensor, other: Tensor) -> Tensor:
     """Expand to the shape of another."""
     return self.expand(other.shape)
 
 
 @method
 @function
-def broadcast_to(input, *size):
+def broadcast_to(input: Tensor, *size: Any) -> Tensor:
     """Expand to a shape."""
     return input.expand(*size)

@@ -51,7 +51,7 @@ def guide_files() -> Iterator[tuple[str, Path]]:
     for name in ("bytecode.py", "missing_modules.py", "session.py"):
         yield name, RUNTIME / name
     yield "pipeline.py", RUNTIME / "widgets" / "pipeline.py"
-    yield from tree("torch", RUNTIME / "torch")
+    yield from ((name, path) for name, path in tree("torch", RUNTIME / "torch") if path.suffix != ".pyi")
     yield "torch/kernels.wasm", KERNELS
     for name, path in tree("llmguide", ROOT / "src" / "llmguide"):
         if not name.startswith(PROGRAMS):

@@ -136,6 +136,16 @@ REDUCTIONS = [
     "x = leaf(2, 3); torch.linalg.norm(x)", "x = leaf(2, 3); torch.linalg.matrix_norm(x)", "torch.dist(leaf(3), leaf(3) * 2)", "T([True, True]).all()", "x = leaf(2, 3); (x * 1).max(1).indices",
 ]  # fmt: skip
 
+NORMS = [
+    *(f"x = leaf(2, 3); torch.linalg.norm(x, {how})" for how in (
+        "1", "-1", "math.inf", "-math.inf", "'fro'", "2, (0,)", "2, [1], True", "3", "'inf'", "'fro', 0", "2, (0, 1, 0)",
+        "1, (1, 0), True", "1, dtype=torch.float64",
+    )),
+    *(f"torch.linalg.norm(leaf(2, 3, 2).detach(), {how})" for how in ("2", "'fro'", "2, (1, 2)", "-2, (0, 2), True", "'nuc', (0, 1)")),
+    "torch.linalg.norm(leaf(3), 'nuc')", "torch.linalg.norm(T(2.0), 1)", "torch.linalg.matrix_norm(leaf(3))", "leaf(3).norm('nuc')", "leaf(2, 3).norm('other')",
+    "leaf(2, 3).detach().norm('nuc')", "leaf(2, 2, 3).detach().norm('nuc', (1, 2), dtype=torch.float64)", "leaf(2, 2, 3).norm('nuc')",
+]  # fmt: skip
+
 PRODUCTS = [
     *(f"x = leaf({a}); y = leaf({b}); x @ y" for a, b in (
         ("3", "3"), ("2, 3", "3"), ("3", "3, 2"), ("2, 3", "3, 4"), ("5, 2, 3", "3, 4"), ("5, 2, 3", "5, 3, 4"), ("5, 1, 2, 3", "4, 3, 2"), ("3", "5, 3, 2"),
@@ -264,8 +274,18 @@ def check(snippets, **options):
 
 @pytest.mark.parametrize(
     "snippets",
-    [ELEMENTWISE, REDUCTIONS, PRODUCTS, SHAPES, INDEXING, CREATION, LAYOUT, ERRORS],
-    ids=["elementwise", "reductions", "products", "shapes", "indexing", "creation", "layout", "errors"],
+    [ELEMENTWISE, REDUCTIONS, NORMS, PRODUCTS, SHAPES, INDEXING, CREATION, LAYOUT, ERRORS],
+    ids=[
+        "elementwise",
+        "reductions",
+        "norms",
+        "products",
+        "shapes",
+        "indexing",
+        "creation",
+        "layout",
+        "errors",
+    ],
 )
 def test_operation_equals_torch(snippets):
     check(snippets, second=True, tolerance=2e-5, messages=True)

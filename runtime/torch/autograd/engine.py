@@ -273,17 +273,3 @@ def grad(
                 )
         found.append(g)
     return tuple(found)
-
-
-def _backward(
-    self: Tensor,
-    gradient: Tensor | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    inputs: Tensor | Sequence[Tensor] | None = None,
-) -> None:
-    """Add the gradient of this tensor to those of the leaves that it depends on."""
-    backward([self], [gradient], retain_graph, create_graph, inputs)
-
-
-Tensor.backward = _backward

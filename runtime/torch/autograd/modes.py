@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Self, TypeVar, cast
 
 from torch.tensor import function
@@ -38,7 +38,7 @@ class _Setting:
                 return wrapped(*args, **kwargs)
 
         @functools.wraps(wrapped)
-        def each(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        def each(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             # the setting holds within the generator, not where its values go
             values = wrapped(*args, **kwargs)
             while True:
@@ -69,10 +69,10 @@ class no_grad(_Setting):
 
     value = False
 
-    def __new__(cls, wrapped: Callable[..., Any] | None = None) -> Any:
+    def __new__(cls, wrapped: Callable[..., Any] | None = None) -> Self:
         """Decorate at once if a function is given, as in ``@no_grad`` without brackets."""
         self = super().__new__(cls)
-        return self if wrapped is None else self(wrapped)
+        return self if wrapped is None else self(wrapped)  # type: ignore[return-value]  # the function
 
 
 @function
@@ -86,10 +86,10 @@ class enable_grad(no_grad):
 class inference_mode(_Setting):
     """Record nothing; here the same as `no_grad` but that `is_inference_mode_enabled` says so."""
 
-    def __new__(cls, mode: bool | Callable[..., Any] = True) -> Any:
+    def __new__(cls, mode: bool | Callable[..., Any] = True) -> Self:
         """Decorate at once if a function is given."""
         if callable(mode):
-            return cls()(mode)
+            return cls()(mode)  # type: ignore[return-value]  # the function
         return super().__new__(cls)
 
     def __init__(self, mode: bool = True) -> None:

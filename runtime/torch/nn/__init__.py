@@ -1,6 +1,6 @@
 """Layers, models and losses."""
 
-from typing import Any
+from typing import NoReturn
 
 from torch.nn import functional, init, parallel, utils
 from torch.nn.activations import (
@@ -58,5 +58,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.nn", name)

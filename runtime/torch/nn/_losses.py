@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn._activations import logsigmoid
 from torch.nn._reduction import check, reduced
-from torch.special import xlogy
 
 if TYPE_CHECKING:
     from torch.tensor import Tensor
@@ -52,7 +52,7 @@ def kl_div(
     """Divergence of the log-probabilities `input` from the probabilities `target`."""
     check("mean" if reduction == "batchmean" else reduction, size_average, reduce)
     # in xlogy, 0 log 0 counts as 0
-    terms = target.exp() * (target - input) if log_target else xlogy(target, target) - target * input
+    terms = target.exp() * (target - input) if log_target else torch.xlogy(target, target) - target * input
     if reduction == "batchmean":
         return terms.sum() / input.shape[0] if input.ndim else terms.sum()
     return reduced(terms, reduction)

@@ -8,7 +8,6 @@ import numpy as np
 
 import torch
 from torch import kernels
-from torch.creation import tensor
 from torch.kernels import FLOAT32
 from torch.optim.optimizer import SPEED, Optimizer, check, refuse, written
 
@@ -63,7 +62,7 @@ class Adam(Optimizer):
         states = [self.state[param] for param in params]
         for param, state in zip(params, states, strict=True):
             if not state:
-                state["step"] = tensor(0.0)
+                state["step"] = torch.tensor(0.0)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(param), torch.zeros_like(param)
         update(
             params,

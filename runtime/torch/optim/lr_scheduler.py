@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from math import cos, pi
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from torch.optim.optimizer import Optimizer
 from torch.refusal import refusal
@@ -227,5 +227,5 @@ class SequentialLR(LRScheduler):
         return scheduler.get_lr()
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.optim.lr_scheduler", name)

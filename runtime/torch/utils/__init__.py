@@ -1,6 +1,6 @@
 """Tools around tensors and modules."""
 
-from typing import Any
+from typing import NoReturn
 
 from torch.refusal import refusal
 from torch.utils import checkpoint, data, hooks
@@ -8,5 +8,5 @@ from torch.utils import checkpoint, data, hooks
 __all__ = ["checkpoint", "data", "hooks"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.utils", name)

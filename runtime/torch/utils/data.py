@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 import torch
-from torch.creation import as_tensor, tensor
-from torch.joining import stack
 from torch.refusal import refusal
 from torch.tensor import Tensor
 
@@ -180,13 +178,13 @@ def default_collate(batch: Sequence[Any]) -> Any:
     first = batch[0]
     kind: Any = type(first)
     if isinstance(first, Tensor):
-        return stack(batch)
+        return torch.stack(batch)
     if isinstance(first, np.ndarray | np.generic):
-        return stack([as_tensor(item) for item in batch])
+        return torch.stack([torch.as_tensor(item) for item in batch])
     if isinstance(first, float):
-        return tensor(batch, dtype=torch.float64)
+        return torch.tensor(batch, dtype=torch.float64)
     if isinstance(first, int):
-        return tensor(batch)
+        return torch.tensor(batch)
     if isinstance(first, str | bytes):
         return batch
     if isinstance(first, Mapping):
@@ -273,11 +271,11 @@ def _any_number(generator: Generator | None) -> int:
 
 def _converted(item: Any) -> Any:
     if isinstance(item, np.ndarray | np.generic):
-        return as_tensor(item)
+        return torch.as_tensor(item)
     if isinstance(item, Mapping):
         return {key: _converted(value) for key, value in item.items()}
     return [_converted(part) for part in item] if isinstance(item, tuple) else item
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.utils.data", name)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.autograd import no_grad
-from torch.creation import tensor
 from torch.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def clip_grad_norm_(
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     grads = [p.grad for p in parameters if p.grad is not None]
     if not grads:
-        return tensor(0.0)
+        return torch.tensor(0.0)
     norms = torch.stack([torch.linalg.vector_norm(g, norm_type) for g in grads])
     total = torch.linalg.vector_norm(norms, norm_type)
     if error_if_nonfinite and not total.isfinite():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 from torch.refusal import refusal
 
@@ -31,5 +31,5 @@ def pad_sequence(
     return out if batch_first else out.transpose(0, 1)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.nn.utils.rnn", name)

@@ -1,14 +1,15 @@
-"""Functions that see a gradient on its way back, and may change it."""
+"""What a tensor does about gradients: sends them back, and has functions see them on their way."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from torch.autograd import engine
 from torch.tensor import method
 from torch.utils.hooks import RemovableHandle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch.autograd.record import Hook
     from torch.tensor import Tensor
@@ -20,6 +21,18 @@ def _added(hooks: dict[int, _T], hook: _T) -> RemovableHandle:
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
     return handle
+
+
+@method
+def backward(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """Add the gradient of this tensor to those of the leaves that it depends on."""
+    engine.backward([self], [gradient], retain_graph, create_graph, inputs)
 
 
 @method
