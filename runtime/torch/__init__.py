@@ -86,7 +86,7 @@ if (
     from torch.promotion import broadcast_tensors
 
 
-def __getattr__(name: str) -> _typing.Any:
+def __getattr__(name: str) -> _typing.NoReturn:
     if name.startswith("__"):
         raise AttributeError(name)
     raise _refusal("torch", name)

@@ -189,8 +189,12 @@ class CosineAnnealingLR(LRScheduler):
     """From the initial rate to `eta_min` in `T_max` steps along half a cosine, and back."""
 
     def __init__(
-        self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
-    ) -> None:  # torch's name
+        self,
+        optimizer: Optimizer,
+        T_max: int,  # torch's name
+        eta_min: float = 0.0,
+        last_epoch: int = -1,
+    ) -> None:
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
