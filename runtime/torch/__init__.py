@@ -25,7 +25,7 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 import math as _math
 import sys as _sys
 import warnings as _warnings
-from typing import Any as _Any
+from typing import TYPE_CHECKING, NoReturn as _NoReturn
 
 # torch gives inf and nan without a word; numpy that a reader calls still warns
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"torch\b")
@@ -72,9 +72,21 @@ from torch.machine import ops  # noqa: E402
 from torch.refusal import is_gap as _is_gap, refusal as _refusal  # noqa: E402
 
 globals().update(_NAMES)
+# of these names, those that modules of the subset look up here, where a TorchFunctionMode sees them
+if TYPE_CHECKING:
+    from torch.autograd.modes import no_grad
+    from torch.creation import arange, as_tensor, empty, ones, tensor, zeros, zeros_like
+    from torch.dtypes import bool_ as bool, float64, int64
+    from torch.generator import Generator
+    from torch.joining import stack
+    from torch.masking import where
+    from torch.random_tensors import bernoulli, multinomial, normal, randint, randn, randperm
+    from torch.special import xlogy
+    from torch.unary import log, log1p
+    from torch.promotion import broadcast_tensors
 
 
-def __getattr__(name: str) -> _Any:  # for mypy, which does not see what globals() was given
+def __getattr__(name: str) -> _NoReturn:
     if name.startswith("__"):
         raise AttributeError(name)
     raise _refusal("torch", name)

@@ -1,14 +1,16 @@
 """What turns Python into machine code elsewhere, and is refused here."""
 
+from typing import NoReturn
+
 from torch.refusal import refusal
 from torch.tensor import function
 
 
 @function
-def compile(model=None, **options):
+def compile(model: object = None, **options: object) -> NoReturn:
     """Refuse to compile."""
     raise NotImplementedError("torch.compile is not in the in-page subset; run with PyTorch")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.compiler", name)

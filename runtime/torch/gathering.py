@@ -171,7 +171,10 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
         tuple(1 if i == dim else n for i, n in enumerate(a)),
         tuple(1 if i == dim else n for i, n in enumerate(b)),
     )
-    expand = lambda t, n: t.expand([n if i == dim else size for i, size in enumerate(common)])  # noqa: E731
+
+    def expand(tensor: Tensor, n: int) -> Tensor:
+        return tensor.expand([n if i == dim else size for i, size in enumerate(common)])
+
     return expand(input, a[dim]).gather(dim, expand(indices, b[dim]))
 
 

@@ -23,7 +23,7 @@ from torch import (
     statistics,
     views,
 )
-from torch.autograd import engine, hooks
+from torch.autograd import methods as gradient_methods
 from torch.elementwise_methods import Elementwise
 from torch.tensor import Tensor
 from torch.tuples import Named
@@ -251,10 +251,10 @@ class Methods(Elementwise):
     bernoulli_ = random_tensors.bernoulli_
     random_ = random_tensors.random_
 
-    __repr__ = printing._repr
+    __repr__ = printing.__repr__
 
-    register_hook = hooks.register_hook
-    register_post_accumulate_grad_hook = hooks.register_post_accumulate_grad_hook
-    retain_grad = hooks.retain_grad
+    register_hook = gradient_methods.register_hook
+    register_post_accumulate_grad_hook = gradient_methods.register_post_accumulate_grad_hook
+    retain_grad = gradient_methods.retain_grad
 
-    backward = engine._backward
+    backward = gradient_methods.backward

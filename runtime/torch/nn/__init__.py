@@ -1,5 +1,7 @@
 """Layers, models and losses."""
 
+from typing import NoReturn
+
 from torch.nn import functional, init, parallel, utils
 from torch.nn.activations import (
     GELU,
@@ -56,5 +58,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> NoReturn:
     raise refusal("torch.nn", name)
