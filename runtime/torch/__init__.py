@@ -13,9 +13,11 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 | `reductions`, `extremes`, `statistics`, `softmaxes`, `cumulative` | along axes |
 | `views`, `parts`, `joining` | other shapes |
 | `indexing`, `gathering`, `masking`, `ordering` | elements by place, condition and size |
-| `products`, `contraction`, `linalg` | matrices |
-| `creation`, `conversion`, `python_values` | tensors from numbers, of other types, and back to numbers |
-| `generator`, `random`, `random_tensors` | the random stream, the global one, tensors of random numbers |
+| `products`, `contraction`, `norms`, `linalg` | matrices |
+| `creation`, `filled`, `ranges` | tensors from numbers, of constants, and of evenly spaced numbers |
+| `conversion`, `python_values` | tensors of other types, and back to numbers |
+| `generator`, `random` | the random stream, and the global one |
+| `random_tensors`, `random_filling` | tensors of random numbers, and filling others with them |
 | `printing` | `repr` |
 | `refusal`, `names` | errors for names that are missing, and the public names of PyTorch |
 | `nn/`, `optim/`, `utils/` | what is built on these |
@@ -47,8 +49,9 @@ from torch.tensor import Tensor  # noqa: E402
 # each adds its names to torch and to Tensor
 from torch import autograd, arithmetic, unary, mixing, comparison, complexes, operators  # noqa: E402
 from torch import views, parts, joining, reductions, extremes, statistics, softmaxes, cumulative  # noqa: E402
-from torch import indexing, gathering, masking, ordering, products, contraction, linalg, special  # noqa: E402
-from torch import python_values, creation, conversion, random_tensors, printing, random  # noqa: E402
+from torch import indexing, gathering, masking, ordering, products, contraction, norms, linalg, special  # noqa: E402
+from torch import python_values, creation, filled, ranges, conversion, printing  # noqa: E402
+from torch import random, random_tensors, random_filling  # noqa: E402
 
 globals().update(_dtypes.NAMES)
 globals().update(_NAMES)
@@ -75,7 +78,9 @@ globals().update(_NAMES)
 # of these names, those that modules of the subset look up here, where a TorchFunctionMode sees them
 if TYPE_CHECKING:
     from torch.autograd.modes import no_grad
-    from torch.creation import arange, as_tensor, empty, ones, tensor, zeros, zeros_like
+    from torch.creation import as_tensor, tensor
+    from torch.filled import empty, ones, zeros, zeros_like
+    from torch.ranges import arange
     from torch.dtypes import bool_ as bool, float64, int64
     from torch.generator import Generator
     from torch.joining import stack

@@ -10,7 +10,7 @@ from torch.autograd.record import record
 from torch.tensor import Tensor, function, make, method
 
 if TYPE_CHECKING:
-    from torch.types import Array
+    from torch.types import Array, Number
 
 
 @method
@@ -57,7 +57,7 @@ def imag(input: Tensor) -> Tensor:
     return _part(input, input._array.imag, 1j, "ImagBackward0")
 
 
-def _part(input: Tensor, array: Array, unit: complex, title: str) -> Tensor:
+def _part(input: Tensor, array: Array, unit: Number, title: str) -> Tensor:
     out = make(array, input.dtype.to_real())
     found = record(title, array, out.dtype, (input,), (lambda g: g * unit,))
     found._array, found._root = array, input if input._root is None else input._root
@@ -84,3 +84,11 @@ def view_as_complex(input: Tensor) -> Tensor:
     d = input.dtype.to_complex()
     array = np.ascontiguousarray(input._array).view(d.storage)[..., 0]
     return record("ViewAsComplexBackward0", array, d, (input,), (view_as_real,))
+
+
+@function
+def complex(real: Tensor, imag: Tensor) -> Tensor:
+    """Complex numbers of two real parts."""
+    d = real.dtype.to_complex()
+    array = (real._array + 1j * imag._array).astype(d.storage)
+    return record("ComplexBackward0", array, d, (real, imag), (lambda g: g.real, lambda g: g.imag))

@@ -7,16 +7,19 @@ from torch import (
     conversion,
     creation,
     cumulative,
+    filled,
     gathering,
     indexing,
     joining,
     linalg,
     masking,
+    norms,
     ordering,
     parts,
     printing,
     products,
     python_values,
+    random_filling,
     random_tensors,
     reductions,
     softmaxes,
@@ -31,7 +34,7 @@ from torch.types import Device, Dims, DType
 
 class Methods(Elementwise):
     reshape = views.reshape
-    view = views._view
+    view = views.view
     view_as = views.view_as
     reshape_as = views.reshape_as
     flatten = views.flatten
@@ -166,14 +169,16 @@ class Methods(Elementwise):
     baddbmm = products.baddbmm
     addmv = products.addmv
 
-    norm = linalg._tensor_norm
-    dist = linalg.dist
+    norm = norms._tensor_norm
+    dist = norms.dist
     svd = linalg._tensor_svd
     inverse = linalg.inverse
 
     item = python_values.item
     tolist = python_values.tolist
     numpy = python_values.numpy
+    data_ptr = python_values.data_ptr
+    storage_offset = python_values.storage_offset
     __array__ = python_values.__array__
     __bool__ = python_values.__bool__
     __int__ = python_values.__int__
@@ -213,7 +218,7 @@ class Methods(Elementwise):
         requires_grad: builtins.bool = False,
         **kwargs: Any,
     ) -> Tensor: ...
-    new_full = creation.new_full
+    new_full = filled.new_full
 
     to = conversion.to
     def bool(self, memory_format: object = None) -> Tensor: ...
@@ -245,11 +250,11 @@ class Methods(Elementwise):
 
     bernoulli = random_tensors.bernoulli
     multinomial = random_tensors.multinomial
-    uniform_ = random_tensors.uniform_
-    normal_ = random_tensors.normal_
-    exponential_ = random_tensors.exponential_
-    bernoulli_ = random_tensors.bernoulli_
-    random_ = random_tensors.random_
+    uniform_ = random_filling.uniform_
+    normal_ = random_filling.normal_
+    exponential_ = random_filling.exponential_
+    bernoulli_ = random_filling.bernoulli_
+    random_ = random_filling.random_
 
     __repr__ = printing.__repr__
 

@@ -1,4 +1,4 @@
-"""Out of tensors: Python numbers and lists, numpy arrays, copies and pickles."""
+"""Out of tensors: Python numbers and lists, numpy arrays, addresses, copies and pickles."""
 
 from __future__ import annotations
 
@@ -43,6 +43,21 @@ def numpy(self: Tensor, *, force: bool = False) -> Array:
     if self.dtype is dtypes.float16:
         return self._array.astype(np.float16)
     return self._array
+
+
+@method
+def data_ptr(self: Tensor) -> int:
+    """Address of the first element."""
+    return self._array.__array_interface__["data"][0]
+
+
+@method
+def storage_offset(self: Tensor) -> int:
+    """Elements between the start of the memory and the first one."""
+    base = self._array
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    return (self.data_ptr() - base.__array_interface__["data"][0]) // self._array.itemsize
 
 
 @method

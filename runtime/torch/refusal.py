@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.tensor import Tensor
 
 
 def refusal(owner: str, name: str) -> AttributeError:
@@ -26,3 +30,11 @@ def _names(owner: str) -> set[str] | None:
     from torch.names import MODULES, NAMES  # noqa: PLC0415 (of use only after a mistake)
 
     return {*NAMES[owner].split(), *MODULES.get(owner, "").split()} if owner in NAMES else None
+
+
+def refuse_gradient(name: str, *tensors: Tensor) -> None:
+    """Raise NotImplementedError if a gradient is wanted of an operation that has none here."""
+    if any(t.requires_grad for t in tensors):
+        raise NotImplementedError(
+            f"the gradient of torch.{name} is not in the in-page subset; run with PyTorch"
+        )

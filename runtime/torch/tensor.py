@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch.autograd.record import Node
     from torch.methods import Methods
-    from torch.types import Array, Definition, DType
+    from torch.types import Array, Definition, DType, Hooks
 else:
     Methods = object  # the others add them when they are imported
 
@@ -59,10 +59,8 @@ class Tensor(Methods):
     _node: Node | None = None  # the autograd.Node that made it
     _output = 0  # which of the node's outputs it is
     _grad: Tensor | None = None
-    # hooks of a leaf; others have theirs at the node
-    _hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
-    # and those that run once a leaf has its gradient
-    _after_accumulation: dict[int, Callable[[Tensor], None]] | None = None
+    _hooks: Hooks | None = None  # of a leaf; others have theirs at the node
+    _after_accumulation: Hooks | None = None  # hooks of a leaf that run once it has its gradient
     _root: Tensor | None = None  # tensor that counts the changes of the memory, if it is not this one
     _changes = 0  # how often the memory was written to
     _parent: Tensor | None = None  # of a view: the tensor that it looks into
@@ -154,17 +152,6 @@ class Tensor(Methods):
     def get_device(self) -> int:
         """Number of the device: -1 for the CPU."""
         return -1
-
-    def data_ptr(self) -> int:
-        """Address of the first element."""
-        return self._array.__array_interface__["data"][0]
-
-    def storage_offset(self) -> int:
-        """Elements between the start of the memory and the first one."""
-        base = self._array
-        while isinstance(base.base, np.ndarray):
-            base = base.base
-        return (self.data_ptr() - base.__array_interface__["data"][0]) // self._array.itemsize
 
     # ------------------------------------------------------------------ gradients
 

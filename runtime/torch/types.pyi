@@ -21,4 +21,5 @@ Sizes: TypeAlias = Sequence[Any]  # integers, or one sequence of them
 Dims: TypeAlias = int | Sequence[int] | None
 # from the gradient of the output, and perhaps the output, to the gradient of an input
 Vjp: TypeAlias = Callable[..., Tensor | None]
+Hooks: TypeAlias = dict[int, Callable[[Tensor], Tensor | None]]  # by a number that a handle knows
 Definition = TypeVar("Definition", bound=Callable[..., Any])  # what a decorator returns as it is

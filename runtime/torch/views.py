@@ -9,7 +9,8 @@ import numpy as np
 
 from torch import dtypes
 from torch.autograd.modes import mode
-from torch.autograd.record import record, view
+from torch.autograd.record import record
+from torch.autograd.record import view as view_of
 from torch.tensor import Tensor, check_dim, function, make, method, share
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _reshaped(input: Tensor, shape: Shape) -> tuple[Array, bool]:
 
 def _reshaped_view(input: Tensor, found: Array) -> Tensor:
     old, shape = input._array.shape, found.shape
-    return view("ViewBackward0", input, found, lambda g: _back(g, old), lambda t: t.view(shape))
+    return view_of("ViewBackward0", input, found, lambda g: _back(g, old), lambda t: t.view(shape))
 
 
 def _back(g: Tensor, shape: Shape) -> Tensor:
@@ -74,7 +75,8 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     return record("UnsafeViewBackward0", found, input.dtype, (input,), (lambda g: _back(g, old),))
 
 
-def _view(self: Tensor, *shape: Any) -> Tensor:
+@method
+def view(self: Tensor, *shape: Any) -> Tensor:
     """Return the elements in another shape, in the same memory."""
     if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
         return _view_as_type(self, shape[0])
@@ -85,10 +87,6 @@ def _view(self: Tensor, *shape: Any) -> Tensor:
             "across two contiguous subspaces). Use .reshape(...) instead."
         )
     return _reshaped_view(self, found)
-
-
-_view.__name__ = "view"  # which here is the name of what records one
-method(_view)
 
 
 def _view_as_type(self: Tensor, dtype: DType) -> Tensor:
@@ -161,7 +159,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     def vjp(g: Tensor) -> Tensor:
         return g.transpose(a, b) if mode.enabled else share(g._array.swapaxes(a, b), g.dtype)
 
-    return view("TransposeBackward0", input, array, vjp, lambda t: t.transpose(a, b))
+    return view_of("TransposeBackward0", input, array, vjp, lambda t: t.transpose(a, b))
 
 
 @method
@@ -170,7 +168,7 @@ def t(input: Tensor) -> Tensor:
     """Transpose a matrix."""
     if input._array.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input._array.ndim}D")
-    return view("TBackward0", input, input._array.T, lambda g: g.t(), lambda t: t.t())
+    return view_of("TBackward0", input, input._array.T, lambda g: g.t(), lambda t: t.t())
 
 
 @method
@@ -189,7 +187,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     if len(set(dims)) != ndim:
         raise RuntimeError("permute(): duplicate dims are not allowed.")
     back = tuple(int(i) for i in np.argsort(dims))
-    return view(
+    return view_of(
         "PermuteBackward0",
         input,
         input._array.transpose(dims),
@@ -227,11 +225,9 @@ def _reversed_axes(self: Tensor) -> Tensor:
 
 
 for _name, _transposed in {
-    "mT": _matrix_transpose,
-    "T": _reversed_axes,
-    "H": lambda self: self.transpose(0, 1).conj(),
-    "mH": lambda self: self.mT.conj(),
-}.items():
+    "mT": _matrix_transpose, "mH": lambda self: self.mT.conj(),
+    "T": _reversed_axes, "H": lambda self: self.transpose(0, 1).conj(),
+}.items():  # fmt: skip
     setattr(Tensor, _name, property(_transposed))
 
 
@@ -241,7 +237,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Insert an axis of one element."""
     dim = check_dim(dim, input._array.ndim + 1)
     array = np.expand_dims(input._array, dim)
-    return view("UnsqueezeBackward0", input, array, lambda g: g.squeeze(dim), lambda t: t.unsqueeze(dim))
+    return view_of("UnsqueezeBackward0", input, array, lambda g: g.squeeze(dim), lambda t: t.unsqueeze(dim))
 
 
 @method
@@ -257,7 +253,7 @@ def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
         dims, title = [check_dim(d, array.ndim) for d in dim], "SqueezeBackward2"
     old = array.shape
     shape = tuple(size for i, size in enumerate(old) if size != 1 or i not in dims)
-    return view(
+    return view_of(
         title,
         input,
         array.reshape(shape),
@@ -282,12 +278,11 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
         if size not in (1, shape[i + extra]):
             raise RuntimeError(
                 f"The expanded size of the tensor ({shape[i + extra]}) must match the existing size "
-                f"({size}) at "
-                f"non-singleton dimension {i + extra}.  Target sizes: {list(sizes)}.  Tensor sizes: "
-                f"{list(old)}"
+                f"({size}) at non-singleton dimension {i + extra}.  Target sizes: {list(sizes)}.  Tensor "
+                f"sizes: {list(old)}"
             )
     # the walk back adds up over what was repeated
-    return view(
+    return view_of(
         "ExpandBackward0", self, np.broadcast_to(self._array, shape), lambda g: g, lambda t: t.expand(shape)
     )
 
