@@ -91,10 +91,12 @@ if TYPE_CHECKING:
     from torch.promotion import broadcast_tensors
 
 
-def __getattr__(name: str) -> _NoReturn:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    raise _refusal("torch", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> _NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise _refusal("torch", name)
 
 
 class _Missing:

@@ -54,5 +54,7 @@ def get_autocast_dtype(device_type: str) -> DType:
     return bfloat16
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.amp", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.amp", name)

@@ -1,6 +1,6 @@
 """What turns Python into machine code elsewhere, and is refused here."""
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from torch.refusal import refusal
 from torch.tensor import function
@@ -12,5 +12,7 @@ def compile(model: object = None, **options: object) -> NoReturn:
     raise NotImplementedError("torch.compile is not in the in-page subset; run with PyTorch")
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.compiler", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.compiler", name)

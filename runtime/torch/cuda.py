@@ -1,6 +1,6 @@
 """GPUs, of which a tab has none."""
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from torch.refusal import refusal
 
@@ -32,5 +32,7 @@ def empty_cache() -> None:
     """Free nothing."""
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.cuda", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.cuda", name)

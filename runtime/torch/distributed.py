@@ -1,6 +1,6 @@
 """Several processes, of which a tab has none."""
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from torch.refusal import refusal
 
@@ -15,5 +15,7 @@ def is_initialized() -> bool:
     return False
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.distributed", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.distributed", name)

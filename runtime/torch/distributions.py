@@ -193,5 +193,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
     )
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.distributions", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.distributions", name)

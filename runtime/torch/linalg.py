@@ -189,5 +189,7 @@ def inverse(input: Tensor) -> Tensor:
     return inv(input)
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.linalg", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.linalg", name)

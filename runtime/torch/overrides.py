@@ -83,5 +83,7 @@ def _watch(place: Any, name: str, function: Any) -> None:
     setattr(place, name, watched)
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.overrides", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.overrides", name)

@@ -60,5 +60,7 @@ def fork_rng(devices: Any = None, enabled: bool = True) -> Iterator[None]:
             set_rng_state(before)
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.random", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.random", name)

@@ -164,5 +164,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 alias("xlogy", xlogy)
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.special", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.special", name)

@@ -82,10 +82,10 @@ class Tensor(Methods):
             "torch.Tensor(...) is not in the in-page subset; write torch.tensor(...) or torch.empty(...)"
         )
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise refusal("torch.Tensor", name)
+    if not TYPE_CHECKING:  # else mypy would take any name
 
-    # ------------------------------------------------------------------ what it is
+        def __getattr__(self, name: str) -> NoReturn:
+            raise refusal("torch.Tensor", name)
 
     @property
     def shape(self) -> Size:
@@ -152,8 +152,6 @@ class Tensor(Methods):
     def get_device(self) -> int:
         """Number of the device: -1 for the CPU."""
         return -1
-
-    # ------------------------------------------------------------------ gradients
 
     @property
     def requires_grad(self) -> bool:

@@ -1,6 +1,6 @@
 """Gradients, under torch's names. `record` says how an operation takes part."""
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from torch.autograd import function, methods  # noqa: F401  # methods adds some to Tensor
 from torch.autograd.engine import backward, grad
@@ -20,5 +20,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.autograd", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.autograd", name)

@@ -86,12 +86,11 @@ def _reaching(starts: Iterable[Node | Tensor], targets: Collection[Node | int]) 
     stack = [(node, False) for node in starts]
     while stack:
         node, done = stack.pop()
-        if done:
+        if not isinstance(node, Node):
+            reaches[node] = id(node) in targets
+        elif done:
             reaches[node] = node in targets or any(e is not None and reaches.get(e[0]) for e in node.edges)
         elif node not in reaches:
-            if type(node) is not Node:
-                reaches[node] = id(node) in targets
-                continue
             reaches[node] = False
             stack.append((node, True))
             stack.extend((e[0], False) for e in node.edges if e is not None)

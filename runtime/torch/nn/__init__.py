@@ -1,6 +1,6 @@
 """Layers, models and losses."""
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from torch.nn import functional, init, parallel, utils
 from torch.nn.activations import (
@@ -58,5 +58,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.nn", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.nn", name)

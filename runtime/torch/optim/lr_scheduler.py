@@ -231,5 +231,7 @@ class SequentialLR(LRScheduler):
         return scheduler.get_lr()
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.optim.lr_scheduler", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.optim.lr_scheduler", name)

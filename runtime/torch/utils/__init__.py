@@ -1,6 +1,6 @@
 """Tools around tensors and modules."""
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from torch.refusal import refusal
 from torch.utils import checkpoint, data, hooks
@@ -8,5 +8,7 @@ from torch.utils import checkpoint, data, hooks
 __all__ = ["checkpoint", "data", "hooks"]
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.utils", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.utils", name)

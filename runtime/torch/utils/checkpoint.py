@@ -25,5 +25,7 @@ def checkpoint(
     return function(*args, **kwargs)
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.utils.checkpoint", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.utils.checkpoint", name)

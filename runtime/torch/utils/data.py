@@ -277,5 +277,7 @@ def _converted(item: Any) -> Any:
     return [_converted(part) for part in item] if isinstance(item, tuple) else item
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.utils.data", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.utils.data", name)

@@ -31,5 +31,7 @@ def pad_sequence(
     return out if batch_first else out.transpose(0, 1)
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise refusal("torch.nn.utils.rnn", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.nn.utils.rnn", name)
