@@ -26,6 +26,7 @@ quick: .venv/ready node_modules/ready ## check style, types, spelling and the te
 	ruff check .
 	ruff format --check .
 	mypy
+	mypy --config-file runtime/pyproject.toml
 	oxlint --deny-warnings --ignore-pattern '*.ts'
 	tsc
 	codespell
@@ -35,6 +36,7 @@ test: .venv/ready node_modules/ready browsers ## check everything, and test what
 	ruff check .
 	ruff format --check .
 	mypy
+	mypy --config-file runtime/pyproject.toml
 	oxlint --deny-warnings --ignore-pattern '*.ts'
 	tsc
 	codespell

@@ -13,17 +13,21 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 | `reductions`, `extremes`, `statistics`, `softmaxes`, `cumulative` | along axes |
 | `views`, `parts`, `joining` | other shapes |
 | `indexing`, `gathering`, `masking`, `ordering` | elements by place, condition and size |
-| `products`, `contraction`, `linalg` | matrices |
-| `creation`, `conversion`, `python_values` | tensors from numbers, of other types, and back to numbers |
-| `generator`, `random`, `random_tensors` | the random stream, the global one, tensors of random numbers |
+| `products`, `contraction`, `norms`, `linalg` | matrices |
+| `creation`, `filled`, `ranges` | tensors from numbers, of constants, and of evenly spaced numbers |
+| `conversion`, `python_values` | tensors of other types, and back to numbers |
+| `generator`, `random` | the random stream, and the global one |
+| `random_tensors`, `random_filling` | tensors of random numbers, and filling others with them |
 | `printing` | `repr` |
 | `refusal`, `names` | errors for names that are missing, and the public names of PyTorch |
 | `nn/`, `optim/`, `utils/` | what is built on these |
+| `*.pyi` | for mypy: types that signatures share, and the methods that files add to the class |
 """
 
 import math as _math
 import sys as _sys
 import warnings as _warnings
+from typing import TYPE_CHECKING, NoReturn as _NoReturn
 
 # torch gives inf and nan without a word; numpy that a reader calls still warns
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"torch\b")
@@ -45,8 +49,9 @@ from torch.tensor import Tensor  # noqa: E402
 # each adds its names to torch and to Tensor
 from torch import autograd, arithmetic, unary, mixing, comparison, complexes, operators  # noqa: E402
 from torch import views, parts, joining, reductions, extremes, statistics, softmaxes, cumulative  # noqa: E402
-from torch import indexing, gathering, masking, ordering, products, contraction, linalg, special  # noqa: E402
-from torch import python_values, creation, conversion, random_tensors, printing, random  # noqa: E402
+from torch import indexing, gathering, masking, ordering, products, contraction, norms, linalg, special  # noqa: E402
+from torch import python_values, creation, filled, ranges, conversion, printing  # noqa: E402
+from torch import random, random_tensors, random_filling  # noqa: E402
 
 globals().update(_dtypes.NAMES)
 globals().update(_NAMES)
@@ -70,19 +75,35 @@ from torch.machine import ops  # noqa: E402
 from torch.refusal import is_gap as _is_gap, refusal as _refusal  # noqa: E402
 
 globals().update(_NAMES)
+# of these names, those that modules of the subset look up here, where a TorchFunctionMode sees them
+if TYPE_CHECKING:
+    from torch.autograd.modes import no_grad
+    from torch.creation import as_tensor, tensor
+    from torch.filled import empty, ones, zeros, zeros_like
+    from torch.ranges import arange
+    from torch.dtypes import bool_ as bool, float64, int64
+    from torch.generator import Generator
+    from torch.joining import stack
+    from torch.masking import where
+    from torch.random_tensors import bernoulli, multinomial, normal, randint, randn, randperm
+    from torch.special import xlogy
+    from torch.unary import log, log1p
+    from torch.promotion import broadcast_tensors
 
 
-def __getattr__(name):
-    if name.startswith("__"):
-        raise AttributeError(name)
-    raise _refusal("torch", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> _NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise _refusal("torch", name)
 
 
 class _Missing:
     """Refuses what is imported from a package, is a name of PyTorch, and is not here."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
         if name.startswith("torch.") and _is_gap(*name.rsplit(".", 1)):
             raise ImportError(f"{name} is not in the in-page subset; run with PyTorch", name=name)
 

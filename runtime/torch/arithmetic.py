@@ -1,6 +1,9 @@
 """Sums, products, quotients and powers, element by element, with numpy's broadcasting."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,10 +13,15 @@ from torch.promotion import NOTHING, pair
 from torch.shared_vjps import conjugated, crossed, negated, same, zeroed
 from torch.tensor import Tensor, function, method
 
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from torch.types import Compute, DType, Number, Operand
+
 
 @method
 @function
-def add(input, other, *, alpha=1):
+def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """Sum."""
     if alpha != 1:
         other = other * alpha
@@ -23,7 +31,7 @@ def add(input, other, *, alpha=1):
 
 @method
 @function
-def sub(input, other, *, alpha=1):
+def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """Difference."""
     if alpha != 1:
         other = other * alpha
@@ -38,14 +46,14 @@ def sub(input, other, *, alpha=1):
 
 
 @function
-def rsub(input, other):
+def rsub(input: Operand, other: Operand) -> Tensor:
     """`other - input`."""
     return sub(other, input)
 
 
 @method
 @function
-def mul(input, other):
+def mul(input: Operand, other: Operand) -> Tensor:
     """Product."""
     x, y, dtype, a, b = pair(input, other)
     vjps = (lambda g: g * conjugated(other), lambda g: g * conjugated(input))
@@ -54,7 +62,7 @@ def mul(input, other):
 
 @method
 @function
-def div(input, other, *, rounding_mode=None):
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """Quotient; of integers too it is a floating point number, unless a rounding mode is given."""
     x, y, dtype, a, b = pair(input, other)
     if rounding_mode is not None:
@@ -69,7 +77,9 @@ def div(input, other, *, rounding_mode=None):
     return record("DivBackward0", x / y, dtype, (a, b), vjps, saved)
 
 
-def _rounded_quotient(x, y, dtype, inputs, rounding_mode):
+def _rounded_quotient(
+    x: Any, y: Any, dtype: DType, inputs: tuple[Tensor, Tensor], rounding_mode: str
+) -> Tensor:
     if rounding_mode not in ("floor", "trunc"):
         raise RuntimeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
@@ -88,14 +98,14 @@ def _rounded_quotient(x, y, dtype, inputs, rounding_mode):
 
 @method
 @function
-def floor_divide(input, other):
+def floor_divide(input: Operand, other: Operand) -> Tensor:
     """Quotient rounded down."""
     out = div(input, other, rounding_mode="floor")
     return _without_derivative(out, "floor_divide")
 
 
-def _without_derivative(out, name):
-    def refuse(_):
+def _without_derivative(out: Tensor, name: str) -> Tensor:
+    def refuse(_: Tensor) -> NoReturn:
         raise RuntimeError(f"derivative for aten::{name} is not implemented")
 
     if out._node is not None:
@@ -105,7 +115,7 @@ def _without_derivative(out, name):
 
 @method
 @function
-def remainder(input, other):
+def remainder(input: Operand, other: Operand) -> Tensor:
     """What is left after division; it has the sign of the divisor."""
     x, y, dtype, a, b = pair(input, other)
     if dtype.kind == 1 and not np.all(y):
@@ -118,7 +128,7 @@ def remainder(input, other):
 
 @method
 @function
-def fmod(input, other):
+def fmod(input: Operand, other: Operand) -> Tensor:
     """What is left after division; it has the sign of the dividend."""
     x, y, dtype, a, b = pair(input, other)
     if dtype.kind == 1 and not np.all(y):
@@ -128,7 +138,7 @@ def fmod(input, other):
     return record(title, np.fmod(x, y), dtype, (a, b), vjps, (a, b))
 
 
-_POWERS = {  # computed like this in torch as well
+_POWERS: dict[Number, Compute] = {  # computed like this in torch as well
     2: lambda x: x * x,
     3: lambda x: x * x * x,
     0.5: np.sqrt,
@@ -140,29 +150,30 @@ _POWERS = {  # computed like this in torch as well
 
 @method
 @function
-def pow(input, exponent):
+def pow(input: Operand, exponent: Operand) -> Tensor:
     """Power."""
     x, y, dtype, a, b = pair(input, exponent)
-    if b is NOTHING:
-        if dtype.kind == 1 and exponent < 0:
+    if not isinstance(exponent, Tensor):
+        if dtype.kind == 1 and exponent < 0:  # type: ignore[operator]  # complex it would be of another kind
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         by_hand = _POWERS.get(exponent) if dtype.kind >= 2 else None
         found = by_hand(x) if by_hand else np.power(x, y)
 
-        def base(g):
+        def vjp(g: Tensor) -> Tensor:
             return g * 0 if exponent == 0 else g * conjugated(exponent * input ** (exponent - 1))
 
-        return record("PowBackward0", found, dtype, (a,), (base,), (a,))
+        return record("PowBackward0", found, dtype, (a,), (vjp,), (a,))
 
-    def base(g):
+    def base(g: Tensor) -> Tensor:
         return g * (exponent * input ** (exponent - 1)).masked_fill(exponent == 0, 0)
 
-    def power(g, y):
+    def power(g: Tensor, y: Tensor) -> Tensor:
         if isinstance(input, Tensor):
             return g * (y * input.log()).masked_fill((input == 0) & (exponent >= 0), 0)
-        if input == 0:
+        number: Any = input  # of which mypy knows no order, as it may be complex
+        if number == 0:
             return g * (y * -math.inf).masked_fill(exponent >= 0, 0)
-        return g * (y * (math.log(input) if input > 0 else math.nan))
+        return g * (y * (math.log(number) if number > 0 else math.nan))
 
     return record(
         "PowBackward1" if a is not NOTHING else "PowBackward2",

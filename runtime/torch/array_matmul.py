@@ -3,18 +3,24 @@
 numpy's build for the tab has no BLAS and makes 1 to 2 GFLOP/s; array_matmul.ts makes 10 to 30.
 """
 
+from __future__ import annotations
+
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from torch import kernels
 from torch.kernels import FLOAT32
 
+if TYPE_CHECKING:
+    from torch.types import Array
+
 kernel = kernels.find("matmul")
 WORTH = 2**16  # multiplications from which on the kernel is faster, with what a call of it costs
 
 
-def array_matmul(x, y, bias=None):
+def array_matmul(x: Array, y: Array, bias: Array | None = None) -> Array:
     """Product of the last two axes, over broadcast batches, as ``x @ y``; plus a bias for each column."""
     a, b = x.shape, y.shape
     if (
@@ -39,7 +45,7 @@ def array_matmul(x, y, bias=None):
     return out
 
 
-def _by_numpy(x, y, bias):
+def _by_numpy(x: Array, y: Array, bias: Array | None) -> Array:
     out = np.matmul(x, y)
     if bias is not None:
         out += bias
@@ -49,7 +55,7 @@ def _by_numpy(x, y, bias):
 _memory = [np.empty(0, FLOAT32)]  # used again and again, so that the cache holds it
 
 
-def _scratch(size):
+def _scratch(size: int) -> Array:
     if _memory[0].size < size:
         _memory[0] = np.empty(size, FLOAT32)
     return _memory[0]

@@ -1,6 +1,9 @@
 """Softmax of arrays along the last axis: by numpy, or, of float32 in the tab, by array_softmax.ts."""
 
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,10 +11,15 @@ from torch import kernels
 from torch.array_exp import array_exp
 from torch.kernels import FLOAT32
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from torch.types import Array
+
 kernel = kernels.find("softmax")
 
 
-def array_softmax(x, *, is_causal=False, is_masked=False):
+def array_softmax(x: Array, *, is_causal: bool = False, is_masked: bool = False) -> Array:
     """Replace the rows of an array without gaps by their softmax.
 
     Args:
@@ -35,5 +43,5 @@ def array_softmax(x, *, is_causal=False, is_masked=False):
 
 
 @lru_cache(maxsize=32)
-def _causal(n_queries, n_keys, dtype):
+def _causal(n_queries: int, n_keys: int, dtype: np.dtype[Any]) -> Array:
     return np.where(np.tri(n_queries, n_keys, dtype=bool), dtype.type(0), dtype.type(-np.inf))

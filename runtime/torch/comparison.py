@@ -1,14 +1,24 @@
 """Comparison, logic and bits, element by element."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
 from torch.promotion import pair
 from torch.tensor import function, make, method
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def _comparison(name, compute, doc):
-    def operation(input, other):
+    from torch.tensor import Tensor
+    from torch.types import Compute, Operand
+
+
+def _comparison(name: str, compute: Compute, doc: str) -> Callable[[Operand, Operand], Tensor]:
+    def operation(input: Operand, other: Operand) -> Tensor:
         x, y, _, _, _ = pair(input, other)
         return make(compute(x, y), dtypes.bool_)
 
@@ -30,13 +40,13 @@ logical_xor = _comparison("logical_xor", np.logical_xor, "Whether exactly one is
 
 @method
 @function
-def logical_not(input):
+def logical_not(input: Tensor) -> Tensor:
     """Whether zero."""
     return make(np.logical_not(input._array), dtypes.bool_)
 
 
-def _bitwise(name, compute, doc):
-    def operation(input, other):
+def _bitwise(name: str, compute: Compute, doc: str) -> Callable[[Operand, Operand], Tensor]:
+    def operation(input: Operand, other: Operand) -> Tensor:
         x, y, dtype, _, _ = pair(input, other)
         if dtype.kind > 1:
             raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{dtype.title}'")
@@ -56,15 +66,15 @@ bitwise_right_shift = _bitwise("bitwise_right_shift", np.right_shift, "Shift bit
 
 @method
 @function
-def bitwise_not(input):
+def bitwise_not(input: Tensor) -> Tensor:
     """Not, bit by bit."""
     if input.dtype.kind > 1:
         raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
     return make(np.invert(input._array), input.dtype)
 
 
-def _question(name, compute, doc):
-    def operation(input):
+def _question(name: str, compute: Compute, doc: str) -> Callable[[Tensor], Tensor]:
+    def operation(input: Tensor) -> Tensor:
         return make(compute(input._array), dtypes.bool_)
 
     operation.__name__ = operation.__qualname__ = name
@@ -82,7 +92,9 @@ signbit = _question("signbit", np.signbit, "Whether the sign is minus, of -0.0 t
 
 @method
 @function
-def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+def isclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tensor:
     """Whether `|input - other| <= atol + rtol * |other|`."""
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{input.dtype.title} did not match {other.dtype.title}")
@@ -97,13 +109,15 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
 
 @method
 @function
-def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
     """Whether all elements are close."""
     return bool(isclose(input, other, rtol, atol, equal_nan)._array.all())
 
 
 @method
 @function
-def equal(input, other):
+def equal(input: Tensor, other: Tensor) -> bool:
     """Whether shapes and all elements are equal."""
     return input.shape == other.shape and bool((input._array == other._array).all())

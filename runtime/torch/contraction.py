@@ -1,5 +1,9 @@
 """Sums of products over named axes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -7,9 +11,16 @@ from torch.autograd.record import record
 from torch.shared_vjps import conjugated
 from torch.tensor import function, make, packed
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from torch.tensor import Tensor
+    from torch.types import Shape, Vjp
+
 
 @function
-def einsum(equation, *operands):
+def einsum(equation: str, *operands: Any) -> Tensor:
     """Sum of products over the letters of an equation that its right side leaves out."""
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
@@ -34,7 +45,7 @@ def einsum(equation, *operands):
     dtype = operands[0].dtype
     for t in operands[1:]:
         dtype = dtypes.promote_types(dtype, t.dtype)
-    sizes = {}
+    sizes: dict[str, int] = {}
     for n, (term, t) in enumerate(zip(terms, operands, strict=True)):
         if len(term) != t._array.ndim:
             raise RuntimeError(
@@ -55,8 +66,8 @@ def einsum(equation, *operands):
     if len(operands) > 1:
         array = packed(array).transpose([laid.index(c) for c in output])
 
-    def vjp_of(i):
-        def vjp(g):
+    def vjp_of(i: int) -> Vjp:
+        def vjp(g: Tensor) -> Tensor:
             others = [j for j in range(len(operands)) if j != i]
             present = set(output).union(*(terms[j] for j in others))
             kept = "".join(dict.fromkeys(c for c in terms[i] if c in present))
@@ -75,7 +86,7 @@ def einsum(equation, *operands):
     return record(title, array.astype(dtype.storage, copy=False), dtype, operands, vjps, operands)
 
 
-def _laid_out(terms, output):
+def _laid_out(terms: list[str], output: str) -> str:
     """Letters of a result as they lie in memory: those of both terms, of one, of the other."""
     if len(terms) != 2 or set("".join(terms)) <= set(output):
         return output
@@ -89,7 +100,7 @@ _FREE = "ZYXWVUTS"  # letters that stand for the axes of ...
 _DOTS = "Z"
 
 
-def _spelled(term, tensor):
+def _spelled(term: str, tensor: Tensor) -> str:
     """Replace the ... of a term by letters, from the right."""
     if "..." not in term:
         return term
@@ -97,7 +108,7 @@ def _spelled(term, tensor):
     return term.replace("...", _FREE[:n][::-1])
 
 
-def _spread(g, kept, term, shape):
+def _spread(g: Tensor, kept: str, term: str, shape: Shape) -> Tensor:
     """Bring a gradient of the letters `kept` into the axes of a term; a letter twice is a diagonal."""
     letters = list(dict.fromkeys(term))
     for at, letter in enumerate(letters):
@@ -116,11 +127,11 @@ def _spread(g, kept, term, shape):
     return g
 
 
-def _summed(g, sizes):
+def _summed(g: Tensor, sizes: Sequence[int]) -> Tensor:
     axes = [i for i, (a, b) in enumerate(zip(g.shape, sizes, strict=True)) if a != b]
     return g.sum(axes, keepdim=True)
 
 
-def _equal_places(n, i, j, ndim, like):
+def _equal_places(n: int, i: int, j: int, ndim: int, like: Tensor) -> Tensor:
     array = np.eye(n, dtype=like._array.dtype).reshape([n if d in (i, j) else 1 for d in range(ndim)])
     return make(array, like.dtype)

@@ -1,5 +1,9 @@
 """Other element types, and filling a tensor."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -8,8 +12,13 @@ from torch.autograd.record import record, write
 from torch.operators import in_place
 from torch.tensor import Tensor, method
 
+if TYPE_CHECKING:
+    from typing import Any
 
-def _converted(input, dtype, copy=False):
+    from torch.types import Device, DType, Operand
+
+
+def _converted(input: Tensor, dtype: DType, copy: bool = False) -> Tensor:
     if dtype is input.dtype:
         return input.clone() if copy else input
     array = input._array
@@ -26,7 +35,15 @@ def _converted(input, dtype, copy=False):
 
 
 @method
-def to(self, *args, dtype=None, device=None, copy=False, non_blocking=False, memory_format=None):
+def to(
+    self: Tensor,
+    *args: Any,
+    dtype: DType | None = None,
+    device: Device = None,
+    copy: bool = False,
+    non_blocking: bool = False,
+    memory_format: object = None,
+) -> Tensor:
     """Return the tensor in another type; the only device is the CPU."""
     for arg in args:
         if isinstance(arg, dtypes.dtype):
@@ -41,8 +58,8 @@ def to(self, *args, dtype=None, device=None, copy=False, non_blocking=False, mem
     return _converted(self, dtype or self.dtype, copy)
 
 
-def _named(name, dtype):
-    def convert(self, memory_format=None):
+def _named(name: str, dtype: DType) -> None:
+    def convert(self: Tensor, memory_format: object = None) -> Tensor:
         return _converted(self, dtype)
 
     convert.__name__ = convert.__qualname__ = name
@@ -60,37 +77,37 @@ for _name, _dtype in {
 
 
 @method
-def type_as(self, other):
+def type_as(self: Tensor, other: Tensor) -> Tensor:
     """Return the elements in the type of another tensor."""
     return _converted(self, other.dtype)
 
 
 @method
-def type(self, dtype=None):
+def type(self: Tensor, dtype: DType | None = None) -> str | Tensor:
     """Return the elements in another type, or the name of this one."""
     return f"torch.{self.dtype.title}Tensor" if dtype is None else _converted(self, dtype)
 
 
 @method
-def cpu(self):
+def cpu(self: Tensor) -> Tensor:
     """Return the tensor, which is on the CPU."""
     return self
 
 
 @method
-def cuda(self, device=None):
+def cuda(self: Tensor, device: Device = None) -> None:
     """Refuse: there is no GPU."""
     check_device("cuda")
 
 
 @method
-def pin_memory(self):
+def pin_memory(self: Tensor) -> Tensor:
     """Return the tensor: there is no GPU to copy to."""
     return self
 
 
 @method
-def fill_(self, value):
+def fill_(self: Tensor, value: Operand) -> Tensor:
     """Write one value everywhere."""
     if isinstance(value, Tensor):
         value = value.item()
@@ -99,7 +116,7 @@ def fill_(self, value):
 
 
 @method
-def zero_(self):
+def zero_(self: Tensor) -> Tensor:
     """Write zeros everywhere."""
     return write(
         self, record("ZeroBackward0", np.zeros_like(self._array), self.dtype, (self,), (lambda g: g * 0,))
@@ -114,25 +131,25 @@ for _name in (
 
 
 @method
-def set_(self, source):
+def set_(self: Tensor, source: Tensor) -> Tensor:
     """Look at the memory of another tensor."""
     self._array, self.dtype = source._array, source.dtype
     return self
 
 
 @method
-def share_memory_(self):
+def share_memory_(self: Tensor) -> Tensor:
     """Return the tensor: there is one process."""
     return self
 
 
 @method
-def resolve_conj(self):
+def resolve_conj(self: Tensor) -> Tensor:
     """Return the tensor: conjugates are made at once."""
     return self
 
 
 @method
-def resolve_neg(self):
+def resolve_neg(self: Tensor) -> Tensor:
     """Return the tensor: negatives are made at once."""
     return self

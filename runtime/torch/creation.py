@@ -1,19 +1,25 @@
-"""Tensors from numbers, lists and arrays, and of zeros, ones and ranges."""
+"""Tensors from numbers, lists, arrays and buffers."""
 
-import math
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from torch import dtypes
 from torch.attributes import check_device
-from torch.autograd.record import record
 from torch.tensor import Tensor, function, make, method
-from torch.views import sizes_of
+
+if TYPE_CHECKING:
+    from typing import Any, TypeGuard
+
+    from torch.types import Array, Device, DType, Shape
 
 _NUMBERS = {bool, int, float, complex}
 
 
-def _finish(array, dtype, requires_grad):
+def finish(array: Array, dtype: DType, requires_grad: bool) -> Tensor:
+    """Make a tensor of an array, and ask for a gradient if one is wanted."""
     out = make(array, dtype)
     if requires_grad:
         if dtype.kind < 2:
@@ -22,7 +28,7 @@ def _finish(array, dtype, requires_grad):
     return out
 
 
-def _kind_of(value):
+def _kind_of(value: Any) -> DType:
     """Type that numbers in nested lists call for."""
     kind, wide = 0, None
     stack = [value]
@@ -53,7 +59,7 @@ def _kind_of(value):
     return wide or dtypes.get_default_dtype()
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Nested lists with tensors replaced by their numbers; raise ValueError where lengths differ."""
     if isinstance(value, Tensor):
         return value.tolist()
@@ -62,7 +68,7 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _check_lengths(value, dim=0):
+def _check_lengths(value: Any, dim: int = 0) -> Shape:
     if not isinstance(value, list):
         return ()
     shapes = []
@@ -77,15 +83,22 @@ def _check_lengths(value, dim=0):
 
 
 @function
-def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
+def tensor(
+    data: Any,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """Make a tensor of a copy of the data."""
     check_device(device)
     if isinstance(data, Tensor):
         d = dtype or data.dtype
-        return _finish(data._array.astype(d.storage), d, requires_grad)
+        return finish(data._array.astype(d.storage), d, requires_grad)
     if isinstance(data, np.ndarray):
         d = dtype or dtypes.from_numpy_dtype(data.dtype)
-        return _finish(np.array(data, d.storage, order="C"), d, requires_grad)
+        return finish(np.array(data, d.storage, order="C"), d, requires_grad)
     d = dtype or _kind_of(data)
     values = _plain(data)
     try:
@@ -100,11 +113,11 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         if d is not dtypes.int64:
             raise RuntimeError(f"value cannot be converted to type {d.name} without overflow") from None
         raise ValueError("Overflow when unpacking long long") from None
-    return _finish(array, d, requires_grad)
+    return finish(array, d, requires_grad)
 
 
 @function
-def as_tensor(data, dtype=None, device=None):
+def as_tensor(data: Any, dtype: DType | None = None, device: Device = None) -> Tensor:
     """Make a tensor that shares memory with the data if it can."""
     check_device(device)
     if isinstance(data, Tensor):
@@ -116,7 +129,14 @@ def as_tensor(data, dtype=None, device=None):
 
 
 @function
-def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
+def asarray(
+    obj: Any,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Make a tensor of anything."""
     out = as_tensor(obj, dtype, device)
     out = out.clone() if copy else out
@@ -124,7 +144,7 @@ def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
 
 
 @function
-def from_numpy(ndarray):
+def from_numpy(ndarray: Array) -> Tensor:
     """Make a tensor in the memory of a numpy array."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
@@ -133,205 +153,40 @@ def from_numpy(ndarray):
 
 
 @function
-def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
+def frombuffer(
+    buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
     """Make a tensor in the memory of a buffer."""
-    return _finish(np.frombuffer(buffer, dtype.storage, count, offset), dtype, requires_grad)
+    return finish(np.frombuffer(buffer, dtype.storage, count, offset), dtype, requires_grad)
 
 
 @function
-def is_tensor(obj):
+def is_tensor(obj: object) -> TypeGuard[Tensor]:
     """Whether it is a tensor."""
     return isinstance(obj, Tensor)
 
 
 @function
-def is_floating_point(input):
+def is_floating_point(input: Tensor) -> bool:
     """Whether the elements are floating point numbers."""
     return input.dtype.kind == 2
 
 
 @function
-def is_complex(input):
+def is_complex(input: Tensor) -> bool:
     """Whether the elements are complex."""
     return input.dtype.kind == 3
 
 
 @function
-def numel(input):
+def numel(input: Tensor) -> int:
     """Number of elements."""
     return input.numel()
 
 
-# ---------------------------------------------------------------------- one value
-
-
-def _shape_of(size, kwargs, name):
-    if "size" in kwargs:
-        size = (kwargs.pop("size"),)
-    shape = sizes_of(size)
-    for n in shape:
-        if n < 0:
-            raise RuntimeError(f"{name}: Dimension size must be non-negative.")
-    return shape
-
-
-def _filled(name, fill):
-    def operation(
-        *size, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False, **kwargs
-    ):
-        shape = _shape_of(size, kwargs, name)
-        if kwargs:
-            raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
-        check_device(device)
-        d = dtype or dtypes.get_default_dtype()
-        return _finish(fill(shape, d.storage), d, requires_grad)
-
-    operation.__name__ = operation.__qualname__ = name
-    operation.__doc__ = f"A tensor of {name if name != 'empty' else 'zeros: torch promises nothing here'}."
-    return function(operation)
-
-
-zeros = _filled("zeros", np.zeros)
-ones = _filled("ones", np.ones)
-empty = _filled("empty", np.zeros)
-
-
-@function
-def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None):
-    """A tensor of one value."""
-    check_device(device)
-    if isinstance(fill_value, Tensor):
-        fill_value = fill_value.item()
-    d = dtype or dtypes.of_scalar(fill_value)
-    return _finish(np.full(sizes_of((size,)), fill_value, d.storage), d, requires_grad)
-
-
-def _like(name, fill):
-    def operation(input, *, dtype=None, device=None, requires_grad=False, layout=None, memory_format=None):
-        check_device(device)
-        d = dtype or input.dtype
-        return _finish(fill(input._array, d.storage), d, requires_grad)
-
-    operation.__name__ = operation.__qualname__ = name
-    operation.__doc__ = f"A tensor of {name.removesuffix('_like')}, in the shape of another."
-    return function(operation)
-
-
-def _laid_out(fill):
-    def like(array, storage):
-        # numpy keeps the order of axes of the original, and a broadcast one becomes dense
-        return fill(array, dtype=storage)
-
-    return like
-
-
-zeros_like = _like("zeros_like", _laid_out(np.zeros_like))
-ones_like = _like("ones_like", _laid_out(np.ones_like))
-empty_like = _like("empty_like", _laid_out(np.zeros_like))
-
-
-@function
-def full_like(
-    input, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None, memory_format=None
-):
-    """A tensor of one value, in the shape of another."""
-    check_device(device)
-    d = dtype or input.dtype
-    value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
-    return _finish(np.full(input._array.shape, value, d.storage), d, requires_grad)
-
-
 @method
-def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: DType | None = None, device: Device = None, requires_grad: bool = False
+) -> Tensor:
     """Make a tensor of the data in the type of this one."""
     return tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
-
-
-def _new(name, make_it):
-    def operation(self, *size, dtype=None, device=None, requires_grad=False, **kwargs):
-        return make_it(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad, **kwargs)
-
-    operation.__name__ = operation.__qualname__ = name
-    operation.__doc__ = f"`{name.removeprefix('new_')}` in the type of this tensor."
-    return method(operation)
-
-
-_new("new_zeros", zeros)
-_new("new_ones", ones)
-_new("new_empty", empty)
-
-
-@method
-def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False):
-    """A tensor of one value in the type of this one."""
-    return full(size, fill_value, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
-
-
-@function
-def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
-    """The identity matrix."""
-    d = dtype or dtypes.get_default_dtype()
-    return _finish(np.eye(n, m, dtype=d.storage), d, requires_grad)
-
-
-@function
-def complex(real, imag):
-    """Complex numbers of two real parts."""
-    d = real.dtype.to_complex()
-    array = (real._array + 1j * imag._array).astype(d.storage)
-    return record("ComplexBackward0", array, d, (real, imag), (lambda g: g.real, lambda g: g.imag))
-
-
-# ---------------------------------------------------------------------- ranges
-
-
-def _number(value):
-    return value.item() if isinstance(value, Tensor) else value
-
-
-@function
-def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False):
-    """Numbers from start to before end."""
-    check_device(device)
-    if end is None:
-        start, end = 0, start
-    start, end, step = _number(start), _number(end), _number(step)
-    if step == 0:
-        raise RuntimeError("step must be nonzero")
-    if (end - start) * step < 0:
-        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    whole = not any(isinstance(each, float) for each in (start, end, step))
-    d = dtype or (dtypes.int64 if whole else dtypes.get_default_dtype())
-    n = math.ceil((end - start) / step)
-    if d.kind == 2 and not whole:
-        array = (start + np.arange(n, dtype=np.float64) * step).astype(d.storage)
-    else:
-        array = (start + np.arange(n, dtype=np.int64) * step).astype(d.storage)
-    return _finish(array, d, requires_grad)
-
-
-@function
-def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
-    """Evenly spaced numbers, both ends included."""
-    d = dtype or dtypes.get_default_dtype()
-    start, end = _number(start), _number(end)
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    if steps == 1:
-        return _finish(np.full(1, start, d.storage), d, requires_grad)
-    # from both ends inwards, so that the end is exact
-    kind = d.storage.type if d.kind == 2 else np.float64
-    first, last = kind(start), kind(end)
-    step = (last - first) / kind(max(steps - 1, 1))
-    i = np.arange(steps)
-    array = np.where(
-        i < steps // 2, first + step * i.astype(kind), last - step * (steps - 1 - i).astype(kind)
-    )
-    return _finish(array.astype(d.storage), d, requires_grad)
-
-
-@function
-def logspace(start, end, steps, base=10.0, *, dtype=None):
-    """Powers of evenly spaced exponents."""
-    d = dtype or dtypes.get_default_dtype()
-    return make(np.power(base, np.linspace(_number(start), _number(end), steps)).astype(d.storage), d)

@@ -1,5 +1,9 @@
 """Running sums, products and extremes, and differences of neighbors."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -8,10 +12,17 @@ from torch.joining import cat
 from torch.tensor import check_dim, function, make, method, packed
 from torch.tuples import named
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.tensor import Tensor
+    from torch.tuples import Named
+    from torch.types import DType
+
 
 @method
 @function
-def cumsum(input, dim, *, dtype=None):
+def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """Running sum."""
     if dtype is None:
         dtype = input.dtype if input.dtype.kind > 1 else dtypes.int64
@@ -24,13 +35,13 @@ def cumsum(input, dim, *, dtype=None):
     return record("CumsumBackward0", found, dtype, (input,), (lambda g: _backwards(g, dim),))
 
 
-def _backwards(g, dim):
+def _backwards(g: Tensor, dim: int) -> Tensor:
     return g.flip(dim).cumsum(dim).flip(dim) if g._array.ndim else g
 
 
 @method
 @function
-def cumprod(input, dim, *, dtype=None):
+def cumprod(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """Running product."""
     if dtype is None:
         dtype = input.dtype if input.dtype.kind > 1 else dtypes.int64
@@ -38,7 +49,7 @@ def cumprod(input, dim, *, dtype=None):
     wide = np.float64 if dtype.storage == np.float32 else dtype.storage
     found = input._array.cumprod(dim, dtype=wide).astype(dtype.storage, order="C")
 
-    def vjp(g, y):
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
         if (input._array == 0).any():
             return _cumprod_vjp_at_zeros(g, input, dim)
         return _backwards(g * y, dim) / input
@@ -46,7 +57,7 @@ def cumprod(input, dim, *, dtype=None):
     return record("CumprodBackward0", found, dtype, (input,), (vjp,), (input,), keeps_output=True)
 
 
-def _cumprod_vjp_at_zeros(g, input, dim):
+def _cumprod_vjp_at_zeros(g: Tensor, input: Tensor, dim: int) -> Tensor:
     """Gradient where division would not give the product of all others: one factor after the other."""
     found = []
     for k in range(input.shape[dim]):
@@ -55,8 +66,8 @@ def _cumprod_vjp_at_zeros(g, input, dim):
     return cat(found, dim)
 
 
-def _running(name, better, compute):
-    def operation(input, dim):
+def _running(name: str, better: str, compute: np.ufunc) -> Callable[[Tensor, int], Named]:
+    def operation(input: Tensor, dim: int) -> Named:
         array = packed(input._array)
         d = check_dim(dim, array.ndim)
         values = compute.accumulate(array, axis=d)
@@ -68,7 +79,7 @@ def _running(name, better, compute):
         places = make(np.maximum.accumulate(np.where(reached, n, 0), axis=d), dtypes.int64)
         shape = array.shape
 
-        def vjp(g):
+        def vjp(g: Tensor) -> Tensor:
             return g.new_zeros(shape).scatter_add(d, places, g)
 
         title = f"{name.capitalize()}Backward0"
@@ -85,11 +96,11 @@ cummin = _running("cummin", "minimum", np.minimum)
 
 @method
 @function
-def logcumsumexp(input, dim):
+def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """Logarithm of the running sum of the exponentials."""
     found = np.logaddexp.accumulate(packed(input._array), axis=dim)
 
-    def vjp(g, y):
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
         return _backwards(g * (-y).exp(), dim) * input.exp()
 
     return record("LogcumsumexpBackward0", found, input.dtype, (input,), (vjp,), (input,), keeps_output=True)
@@ -97,7 +108,9 @@ def logcumsumexp(input, dim):
 
 @method
 @function
-def diff(input, n=1, dim=-1, prepend=None, append=None):
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
     """Difference of neighbors."""
     parts = [each for each in (prepend, input, append) if each is not None]
     out = cat(parts, dim) if len(parts) > 1 else input

@@ -1,12 +1,18 @@
 """Distributions: samples, log-probabilities, entropies and KL divergences."""
 
+from __future__ import annotations
+
 from math import log, pi
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import dtypes
 from torch.attributes import Size
 from torch.refusal import refusal
 from torch.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Bernoulli", "Categorical", "Distribution", "Normal", "kl_divergence"]
 
@@ -19,37 +25,44 @@ class Distribution:
         event_shape: Shape of one outcome: a number, in all of these.
     """
 
+    batch_shape: Size
     event_shape = Size()
 
     @property
-    def variance(self):
+    def variance(self) -> Tensor:
         """Variance of an outcome."""
         return self.stddev**2
 
     @property
-    def stddev(self):
+    def stddev(self) -> Tensor:
         """Standard deviation of an outcome."""
         return self.variance.sqrt()
 
-    def sample(self, sample_shape=()):
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Outcomes, of shape ``(*sample_shape, *batch_shape)``, without a gradient."""
         with torch.no_grad():
             return self.rsample(sample_shape)
 
-    def rsample(self, sample_shape=()):
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Outcomes with a gradient."""
         raise NotImplementedError
 
-    def _shape(self, sample_shape):
+    def _shape(self, sample_shape: Sequence[int]) -> Size:
         return Size((*sample_shape, *self.batch_shape))
 
 
-def _either(probs, logits):
+def _either(probs: Any, logits: Any) -> Any:
+    """The one of the two that is given."""
     if (probs is None) == (logits is None):
         raise ValueError("Either `probs` or `logits` must be specified, but not both.")
+    return probs if logits is None else logits
 
 
-def _inside(probs):
+def _as_tensor(value: float | Tensor) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtypes.get_default_dtype())
+
+
+def _inside(probs: Tensor) -> Tensor:
     """Probabilities, not quite 0 or 1: their logarithms are finite."""
     eps = torch.finfo(probs.dtype).eps
     return probs.clamp(min=eps, max=1 - eps)
@@ -58,33 +71,37 @@ def _inside(probs):
 class Categorical(Distribution):
     """One of n outcomes, by `probs` or `logits` of shape ``(..., n)``, which need not be normalized."""
 
-    def __init__(self, probs=None, logits=None, validate_args=None):
-        _either(probs, logits)
-        if probs is not None:
-            if probs.dim() < 1:
-                raise ValueError("`probs` parameter must be at least one-dimensional.")
-            self.probs = probs / probs.sum(-1, keepdim=True)
+    def __init__(
+        self,
+        probs: Tensor | None = None,
+        logits: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        given: Tensor = _either(probs, logits)
+        if given.dim() < 1:
+            name = "probs" if logits is None else "logits"
+            raise ValueError(f"`{name}` parameter must be at least one-dimensional.")
+        if logits is None:
+            self.probs = given / given.sum(-1, keepdim=True)
             self.logits = _inside(self.probs).log()
         else:
-            if logits.dim() < 1:
-                raise ValueError("`logits` parameter must be at least one-dimensional.")
-            self.logits = logits - logits.logsumexp(-1, keepdim=True)
+            self.logits = given - given.logsumexp(-1, keepdim=True)
             self.probs = self.logits.softmax(-1)
         self.batch_shape = self.probs.shape[:-1]
 
-    def sample(self, sample_shape=()):
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """As in `Distribution`."""
         shape = self._shape(sample_shape)
         rows = self.probs.detach().reshape(-1, self.probs.shape[-1])
         drawn = torch.multinomial(rows, Size(sample_shape).numel(), replacement=True)
         return drawn.T.reshape(shape)
 
-    def log_prob(self, value):
+    def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of outcomes."""
         value, logits = torch.broadcast_tensors(value.long().unsqueeze(-1), self.logits)
         return logits.gather(-1, value[..., :1]).squeeze(-1)
 
-    def entropy(self):
+    def entropy(self) -> Tensor:
         """Entropy in nats."""
         return -(self.logits.clamp(min=torch.finfo(self.logits.dtype).min) * self.probs).sum(-1)
 
@@ -92,34 +109,37 @@ class Categorical(Distribution):
 class Bernoulli(Distribution):
     """1 with a probability, else 0; by `probs` or `logits`."""
 
-    def __init__(self, probs=None, logits=None, validate_args=None):
-        _either(probs, logits)
-        given = probs if logits is None else logits
-        given = given if isinstance(given, Tensor) else torch.tensor(given, dtype=dtypes.get_default_dtype())
+    def __init__(
+        self,
+        probs: float | Tensor | None = None,
+        logits: float | Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        given = _as_tensor(_either(probs, logits))
         self.probs = given.sigmoid() if probs is None else given
         self.logits = given if probs is None else torch.log(_inside(given)) - torch.log1p(-_inside(given))
         self.batch_shape = given.shape
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         """Mean of an outcome."""
         return self.probs
 
     @property
-    def variance(self):
+    def variance(self) -> Tensor:
         """As in `Distribution`."""
         return self.probs * (1 - self.probs)
 
-    def sample(self, sample_shape=()):
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """As in `Distribution`."""
         return torch.bernoulli(self.probs.detach().expand(self._shape(sample_shape)))
 
-    def log_prob(self, value):
+    def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of outcomes."""
         logits, value = torch.broadcast_tensors(self.logits, value)
         return -torch.nn.functional.binary_cross_entropy_with_logits(logits, value, reduction="none")
 
-    def entropy(self):
+    def entropy(self) -> Tensor:
         """Entropy in nats."""
         return torch.nn.functional.binary_cross_entropy_with_logits(self.logits, self.probs, reduction="none")
 
@@ -127,43 +147,39 @@ class Bernoulli(Distribution):
 class Normal(Distribution):
     """Normal numbers by mean and standard deviation."""
 
-    def __init__(self, loc, scale, validate_args=None):
-        as_tensor = (
-            x if isinstance(x, Tensor) else torch.tensor(x, dtype=dtypes.get_default_dtype())
-            for x in (loc, scale)
-        )
-        self.loc, self.scale = torch.broadcast_tensors(*as_tensor)
+    def __init__(self, loc: float | Tensor, scale: float | Tensor, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(_as_tensor(loc), _as_tensor(scale))
         self.batch_shape = self.loc.shape
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         """Mean of an outcome."""
         return self.loc
 
     @property
-    def stddev(self):
+    def stddev(self) -> Tensor:
         """As in `Distribution`."""
         return self.scale
 
-    def sample(self, sample_shape=()):
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """As in `Distribution`."""
         shape = self._shape(sample_shape)
         return torch.normal(self.loc.detach().expand(shape), self.scale.detach().expand(shape))
 
-    def rsample(self, sample_shape=()):
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """As in `Distribution`."""
         return self.loc + torch.randn(self._shape(sample_shape), dtype=self.loc.dtype) * self.scale
 
-    def log_prob(self, value):
+    def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of outcomes."""
         return -((value - self.loc) ** 2) / (2 * self.scale**2) - self.scale.log() - log(2 * pi) / 2
 
-    def entropy(self):
+    def entropy(self) -> Tensor:
         """Differential entropy in nats."""
         return 0.5 + 0.5 * log(2 * pi) + self.scale.log()
 
 
-def kl_divergence(p, q):
+def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
     """KL divergence from `q` to `p` in nats, of two distributions of one kind."""
     if isinstance(p, Categorical) and isinstance(q, Categorical):
         terms = torch.where(p.probs == 0, torch.zeros_like(p.probs), p.probs * (p.logits - q.logits))
@@ -177,5 +193,7 @@ def kl_divergence(p, q):
     )
 
 
-def __getattr__(name):
-    raise refusal("torch.distributions", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.distributions", name)

@@ -5,7 +5,17 @@ kept as float32 arrays whose numbers are rounded after each operation, which is 
 The two 8-bit types are kept so too, and only converted: torch's CPU kernels do little more with them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from torch.types import Array
 
 
 class dtype:
@@ -20,7 +30,15 @@ class dtype:
         is_narrow: Whether it is a floating point type of 8 bits, of which tensors are only converted.
     """
 
-    def __init__(self, name, storage, kind, itemsize, title, rounded=None):
+    def __init__(
+        self,
+        name: str,
+        storage: Any,
+        kind: int,
+        itemsize: int,
+        title: str,
+        rounded: Callable[[Array], Array] | None = None,
+    ) -> None:
         self.name = name
         self.storage = np.dtype(storage)
         self.kind = kind
@@ -32,22 +50,22 @@ class dtype:
         self.is_complex = kind == 3
         self.is_signed = name not in ("bool", "uint8")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"torch.{self.name}"
 
-    def __reduce__(self):  # a type is itself, in copies and in files
-        return _by_name, (self.name,)
+    def __reduce__(self) -> tuple[Callable[[str], dtype], tuple[str]]:
+        return _by_name, (self.name,)  # a type is itself, in copies and in files
 
-    def to_real(self):
+    def to_real(self) -> dtype:
         """Type of the real and the imaginary part."""
         return {"complex64": float32, "complex128": float64}.get(self.name, self)
 
-    def to_complex(self):
+    def to_complex(self) -> dtype:
         """Complex type with parts of this type."""
         return {"float32": complex64, "float64": complex128}.get(self.name, self)
 
 
-def _round_bfloat16(array):
+def _round_bfloat16(array: Array) -> Array:
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     # to the nearest, ties to even: add half of the last kept bit, less one where that bit is 0
     rounded = bits >> np.uint32(16)
@@ -55,19 +73,19 @@ def _round_bfloat16(array):
     rounded += np.uint32(0x7FFF)
     rounded += bits
     rounded &= np.uint32(0xFFFF0000)
-    rounded = rounded.view(np.float32).reshape(np.shape(array))
+    found = rounded.view(np.float32).reshape(np.shape(array))
     is_nan = np.isnan(array)
-    return np.where(is_nan, np.float32(np.nan), rounded) if is_nan.any() else rounded
+    return np.where(is_nan, np.float32(np.nan), found) if is_nan.any() else found
 
 
-def _round_float16(array):
+def _round_float16(array: Array) -> Array:
     return array.astype(np.float16).astype(np.float32)
 
 
-def _rounder(digits, smallest, largest, beyond):
+def _rounder(digits: int, smallest: int, largest: float, beyond: float) -> Callable[[Array], Array]:
     """Rounds to `digits` binary digits after the first, down to the exponent `smallest`; ties go to even."""
 
-    def rounded(array):
+    def rounded(array: Array) -> Array:
         exponent = np.maximum(np.frexp(array)[1] - 1, smallest)
         step = np.ldexp(1.0, exponent - digits)
         found = np.rint(array / step) * step
@@ -114,11 +132,11 @@ _BY_PYTHON = {bool: bool_, int: int64, float: float32, complex: complex64}
 _default = float32
 
 
-def _by_name(name):
+def _by_name(name: str) -> dtype:
     return BY_NAME[name]
 
 
-def from_numpy_dtype(storage):
+def from_numpy_dtype(storage: np.dtype[Any]) -> dtype:
     """Type of a numpy array, or TypeError as torch words it."""
     if storage == np.float16:
         return float16
@@ -131,12 +149,12 @@ def from_numpy_dtype(storage):
     return _BY_STORAGE[storage]
 
 
-def get_default_dtype():
+def get_default_dtype() -> dtype:
     """Type of numbers with a decimal point."""
     return _default
 
 
-def set_default_dtype(d):
+def set_default_dtype(d: dtype) -> None:
     """Choose it; only float32 and float64 are of use here."""
     global _default  # noqa: PLW0603  # the setting is global in torch as well
     if not d.is_floating_point:
@@ -149,12 +167,12 @@ def set_default_dtype(d):
     _BY_PYTHON[complex] = d.to_complex()
 
 
-def of_scalar(value):
+def of_scalar(value: Any) -> dtype:
     """Type that a Python number counts as."""
     return _BY_PYTHON[type(value)] if type(value) in _BY_PYTHON else _of_odd_scalar(value)
 
 
-def _of_odd_scalar(value):
+def _of_odd_scalar(value: Any) -> dtype:
     if isinstance(value, np.generic):
         return from_numpy_dtype(value.dtype)
     for python in (bool, int, float, complex):
@@ -163,7 +181,7 @@ def _of_odd_scalar(value):
     raise TypeError(f"expected a tensor or a number, but got {type(value).__name__}")
 
 
-def promote_types(type1, type2):
+def promote_types(type1: dtype, type2: dtype) -> dtype:
     """Smallest type that holds both, where a higher kind wins whatever its size."""
     if type1 is type2:
         return type1
@@ -184,7 +202,7 @@ def promote_types(type1, type2):
     return high
 
 
-def can_cast(from_, to):
+def can_cast(from_: dtype, to: dtype) -> bool:
     """Whether the result of an operation may be written into a tensor of type `to`: no higher kind."""
     return from_.kind <= to.kind
 
@@ -192,7 +210,7 @@ def can_cast(from_, to):
 class finfo:
     """Limits of a floating point type."""
 
-    def __init__(self, type=None):
+    def __init__(self, type: dtype | None = None) -> None:
         d = type or _default
         if not (d.is_floating_point or d.is_complex):
             raise TypeError(
@@ -214,7 +232,7 @@ class finfo:
         self.min = -self.max
         self.smallest_normal = self.tiny
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "
             f"smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, dtype={self.dtype})"
@@ -224,7 +242,7 @@ class finfo:
 class iinfo:
     """Limits of an integer type."""
 
-    def __init__(self, type):
+    def __init__(self, type: dtype) -> None:
         if type.kind != 1:
             raise TypeError(
                 f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type!r}'"
@@ -232,5 +250,5 @@ class iinfo:
         info = np.iinfo(type.storage)
         self.dtype, self.bits, self.min, self.max = type.name, info.bits, int(info.min), int(info.max)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"

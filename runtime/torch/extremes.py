@@ -1,5 +1,9 @@
 """The largest, the smallest and the middle one, and where they are."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -8,11 +12,17 @@ from torch.reductions import axes_of, check_items, kept_shape
 from torch.tensor import Tensor, check_dim, function, make, method, packed
 from torch.tuples import named
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def shared(input, y, axes, keepdim):
+    from torch.tuples import Named
+    from torch.types import Array, Compute, Dims, Shape, Vjp
+
+
+def shared(input: Tensor, y: Tensor, axes: Shape, keepdim: bool) -> Vjp:
     """Gradient of an extreme: shared by all that equal it."""
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         kept = kept_shape(input._array.shape, axes)
         same = input == y.reshape(kept)
         return g.reshape(kept) * (same / same.sum(axes, keepdim=True) if axes else 1)
@@ -20,8 +30,8 @@ def shared(input, y, axes, keepdim):
     return vjp
 
 
-def _extremes(name, compute, title):
-    def operation(input, dim=(), keepdim=False):
+def _extremes(name: str, compute: Compute, title: str) -> Callable[..., Tensor]:
+    def operation(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
         array = input._array
         axes = axes_of(dim, array.ndim)
         check_items(input, axes, name)
@@ -39,7 +49,15 @@ amax = _extremes("amax", np.max, "AmaxBackward0")
 amin = _extremes("amin", np.min, "AminBackward0")
 
 
-def _extreme(input, dim, keepdim, name, compute, locate, elementwise):
+def _extreme(
+    input: Tensor,
+    dim: int | Tensor | None,
+    keepdim: bool,
+    name: str,
+    compute: Compute,
+    locate: Compute,
+    elementwise: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor | Named:
     if isinstance(dim, Tensor):
         return elementwise(input, dim)
     array = input._array
@@ -63,7 +81,7 @@ def _extreme(input, dim, keepdim, name, compute, locate, elementwise):
     return chosen(input, where, d, keepdim, name, f"{name.capitalize()}Backward0")
 
 
-def chosen(input, where, d, keepdim, name, title):
+def chosen(input: Tensor, where: Array, d: int, keepdim: bool, name: str, title: str) -> Named:
     """Values at one place along an axis, with the places."""
     array = input._array
     values = np.take_along_axis(array, where, d)
@@ -73,7 +91,7 @@ def chosen(input, where, d, keepdim, name, title):
     places = make(where, dtypes.int64)
     shape = array.shape
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         g = g if keepdim else g.unsqueeze(d)
         return g.new_zeros(shape).scatter(d, places, g)
 
@@ -82,27 +100,27 @@ def chosen(input, where, d, keepdim, name, title):
 
 @method
 @function
-def max(input, dim=None, keepdim=False):
+def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Tensor | Named:
     """Maximum of everything, or along an axis with its places, or of two tensors."""
     return _extreme(input, dim, keepdim, "max", np.max, np.argmax, Tensor.maximum)
 
 
 @method
 @function
-def min(input, dim=None, keepdim=False):
+def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Tensor | Named:
     """Minimum of everything, or along an axis with its places, or of two tensors."""
     return _extreme(input, dim, keepdim, "min", np.min, np.argmin, Tensor.minimum)
 
 
 @function
-def aminmax(input, *, dim=None, keepdim=False):
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Named:
     """Minimum and maximum."""
     dims = () if dim is None else dim
     return named("aminmax", min=amin(input, dims, keepdim), max=amax(input, dims, keepdim))
 
 
-def _place(name, locate):
-    def operation(input, dim=None, keepdim=False):
+def _place(name: str, locate: Compute) -> Callable[..., Tensor]:
+    def operation(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
         array = input._array
         if array.size == 0 and (dim is None or array.shape[check_dim(dim, array.ndim)] == 0):
             raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
@@ -122,7 +140,7 @@ argmin = _place("argmin", np.argmin)
 
 @method
 @function
-def median(input, dim=None, keepdim=False):
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Named:
     """The middle one, of an even number the lower one; along an axis with its places."""
     array = input._array
     if dim is None:
@@ -135,7 +153,7 @@ def median(input, dim=None, keepdim=False):
     return chosen(input, _median(array, d), d, keepdim, "median", "MedianBackward1")
 
 
-def _median(array, axis):
+def _median(array: Array, axis: int) -> Array:
     order = np.argsort(array, axis=axis, kind="stable").astype(np.int64)
     where = np.take(order, [(array.shape[axis] - 1) // 2], axis)
     if array.dtype.kind == "f":

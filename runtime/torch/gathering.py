@@ -1,5 +1,9 @@
 """Elements by indices along one axis: gather, scatter and kin."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -7,8 +11,13 @@ from torch.autograd.modes import mode
 from torch.autograd.record import record, retitled
 from torch.tensor import Tensor, check_dim, function, make, method, packed
 
+if TYPE_CHECKING:
+    from typing import Any
 
-def _grid(index, dim):
+    from torch.types import Array, Number, Operand
+
+
+def _grid(index: Array, dim: int) -> tuple[Array, ...]:
     """Index that takes, along `dim`, the element each index names."""
     return tuple(
         index
@@ -18,7 +27,7 @@ def _grid(index, dim):
     )
 
 
-def _along(input, dim, index, name):
+def _along(input: Tensor, dim: int, index: Tensor, name: str) -> tuple[int, tuple[Array, ...]]:
     """Check an index for gather and kin, and make a numpy index of it."""
     if index.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
@@ -44,7 +53,7 @@ def _along(input, dim, index, name):
 
 @method
 @function
-def gather(input, dim, index, *, sparse_grad=False):
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Take, along an axis, the elements that an index names."""
     if index._array.size == 0:
         return record(
@@ -57,7 +66,7 @@ def gather(input, dim, index, *, sparse_grad=False):
     dim, places = _along(input, dim, index, "gather")
     shape = input._array.shape
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         return g.new_zeros(shape).scatter_add(dim, index, g)
 
     return record("GatherBackward0", input._array[places], input.dtype, (input,), (vjp,), (index,))
@@ -65,7 +74,15 @@ def gather(input, dim, index, *, sparse_grad=False):
 
 @method
 @function
-def scatter(input, dim, index, src=None, *, value=None, reduce=None):
+def scatter(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Operand | None = None,
+    *,
+    value: Operand | None = None,
+    reduce: str | None = None,
+) -> Tensor:
     """Return a copy with, along an axis, values at the places that an index names."""
     if reduce is not None:
         raise NotImplementedError(
@@ -96,7 +113,7 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
 
 @method
 @function
-def scatter_add(input, dim, index, src):
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Return a copy to which, along an axis, values are added at the places that an index names."""
     if src.dtype is not input.dtype:
         raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
@@ -111,7 +128,9 @@ def scatter_add(input, dim, index, src):
 
 @method
 @function
-def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
+def scatter_reduce(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
     """Combine values along an axis at the places that an index names: sum, prod, mean, amax or amin."""
     if reduce == "sum" and include_self:
         return scatter_add(input, dim, index, src)
@@ -142,7 +161,7 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
 
 @method
 @function
-def take_along_dim(input, indices, dim=None):
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Gather, with broadcasting."""
     if dim is None:
         return input.reshape(-1).gather(0, indices.reshape(-1))
@@ -152,20 +171,23 @@ def take_along_dim(input, indices, dim=None):
         tuple(1 if i == dim else n for i, n in enumerate(a)),
         tuple(1 if i == dim else n for i, n in enumerate(b)),
     )
-    expand = lambda t, n: t.expand([n if i == dim else size for i, size in enumerate(common)])  # noqa: E731
+
+    def expand(tensor: Tensor, n: int) -> Tensor:
+        return tensor.expand([n if i == dim else size for i, size in enumerate(common)])
+
     return expand(input, a[dim]).gather(dim, expand(indices, b[dim]))
 
 
 @method
 @function
-def take(input, index):
+def take(input: Tensor, index: Tensor) -> Tensor:
     """Take elements as if the tensor were one row."""
     return retitled(input.reshape(-1)[index], "TakeBackward0")
 
 
 @method
 @function
-def index_select(input, dim, index):
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Take whole slices along an axis."""
     if index._array.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
@@ -182,7 +204,7 @@ def index_select(input, dim, index):
     if not shape:
         return record("IndexSelectBackward0", input._array.copy(), input.dtype, (input,), (lambda g: g,))
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         return g.new_zeros(shape).index_add(dim, index, g)
 
     return record(
@@ -195,14 +217,14 @@ def index_select(input, dim, index):
     )
 
 
-def slices_of(index, dim):
+def slices_of(index: Tensor, dim: int) -> tuple[Any, ...]:
     """Index of whole slices along an axis."""
     return (slice(None),) * dim + (index._array.reshape(-1),)
 
 
 @method
 @function
-def index_add(input, dim, index, source, *, alpha=1):
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Number = 1) -> Tensor:
     """Return a copy to whose slices along an axis those of `source` are added."""
     if source.dtype is not input.dtype:
         raise RuntimeError(
@@ -221,7 +243,7 @@ def index_add(input, dim, index, source, *, alpha=1):
 
 @method
 @function
-def index_copy(input, dim, index, source):
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Return a copy whose slices along an axis are those of `source`."""
     dim = check_dim(dim, input._array.ndim)
     array = input._array.copy()
@@ -232,7 +254,7 @@ def index_copy(input, dim, index, source):
 
 @method
 @function
-def index_fill(input, dim, index, value):
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Tensor:
     """Return a copy whose slices along an axis hold one value."""
     dim = check_dim(dim, input._array.ndim)
     array = input._array.copy()

@@ -1,5 +1,9 @@
 """Elements by their place between brackets, read and written."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -8,8 +12,14 @@ from torch.parts import basic
 from torch.promotion import cast
 from torch.tensor import Tensor, make, method, packed
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
-def _items(index):
+    from torch.types import Array, Shape
+
+
+def _items(index: Any) -> tuple[Any, ...]:
     """What stands between the brackets; a list of lists counts as a tuple, for historical reasons."""
     if type(index) is tuple:
         return index
@@ -18,14 +28,14 @@ def _items(index):
     return (index,)
 
 
-def _is_places(item):
+def _is_places(item: object) -> bool:
     """Whether an item of an index is a tensor or a list of places, not a number, a slice, None or ..."""
     if isinstance(item, Tensor):
         return item._array.ndim > 0 or item.dtype is dtypes.bool_
     return isinstance(item, list | np.ndarray | range | bool | tuple)
 
 
-def places_of(item):
+def places_of(item: Any) -> Array:
     """The array of such an item."""
     array = item._array if isinstance(item, Tensor) else np.asarray(item)
     if array.dtype.kind not in "iub":
@@ -35,7 +45,7 @@ def places_of(item):
     return array
 
 
-def _plan(input, index):
+def _plan(input: Tensor, index: Any) -> tuple[tuple[Any, ...], str, tuple[Any, ...] | None]:
     """Split an index into what makes a view and what copies.
 
     Returns:
@@ -57,7 +67,8 @@ def _plan(input, index):
         )
     if used > array.ndim:
         raise IndexError(f"too many indices for tensor of dimension {array.ndim}")
-    first, second = [], []
+    first: list[Any] = []
+    second: list[Any] = []
     title = "AliasBackward0"
     axis = 0
     advanced = False
@@ -111,7 +122,7 @@ def _plan(input, index):
     return tuple(first), title, tuple(second) if advanced else None
 
 
-def _check_places(places, shape, axis):
+def _check_places(places: Array, shape: Shape, axis: int) -> None:
     if places.dtype.kind == "b":
         if places.shape != shape[axis : axis + places.ndim]:
             i = next(i for i, size in enumerate(places.shape) if size != shape[axis + i])
@@ -128,14 +139,15 @@ def _check_places(places, shape, axis):
             )
 
 
-def _at(array, index):
+def _at(array: Array, index: Any) -> Array:
     try:
         return array[index]
     except IndexError as error:
         raise IndexError(str(error).replace("axis", "dimension")) from None
 
 
-def _getitem(self, index):
+@method
+def __getitem__(self: Tensor, index: Any) -> Tensor:
     kind = type(index)
     if kind is int and self._array.ndim:  # the commonest, straight away
         size = self._array.shape[0]
@@ -148,12 +160,12 @@ def _getitem(self, index):
     return advanced(self if is_whole(first) else basic(self, first, title), second, saved)
 
 
-def is_whole(index):
+def is_whole(index: tuple[Any, ...]) -> bool:
     """Whether an index names everything."""
     return all(type(item) is slice and item == slice(None) for item in index)
 
 
-def advanced(input, index, saved=()):
+def advanced(input: Tensor, index: tuple[Any, ...], saved: Sequence[Tensor] = ()) -> Tensor:
     """Copy of the elements that an index with arrays names, which lie in the tensors `saved`."""
     shape = input._array.shape
     return record(
@@ -166,14 +178,15 @@ def advanced(input, index, saved=()):
     )
 
 
-def _put_back(g, shape, index):
+def _put_back(g: Tensor, shape: Shape, index: tuple[Any, ...]) -> Tensor:
     """Add gradients up at the places that the elements came from."""
     array = np.zeros(shape, g._array.dtype)
     np.add.at(array, index, g._array)
     return record("IndexPutBackward0", array, g.dtype, (g,), (lambda gg: advanced(gg, index),))
 
 
-def _setitem(self, index, value):
+@method
+def __setitem__(self: Tensor, index: Any, value: Any) -> None:
     first, title, second = _plan(self, index)
     if not isinstance(value, Tensor):
         value = make(np.asarray(value).astype(self._array.dtype), self.dtype)
@@ -184,11 +197,7 @@ def _setitem(self, index, value):
         put(target, second, value)
 
 
-Tensor.__getitem__ = _getitem
-Tensor.__setitem__ = _setitem
-
-
-def _copy_into(target, value):
+def _copy_into(target: Tensor, value: Tensor) -> Tensor:
     shape = target._array.shape
     array = value._array
     # leading axes of one element are dropped, as torch does
@@ -208,12 +217,12 @@ def _copy_into(target, value):
 
 
 @method
-def copy_(self, src, non_blocking=False):
+def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Write the elements of another tensor into this one, broadcast and cast."""
     return _copy_into(self, src)
 
 
-def put(target, index, value, accumulate=False):
+def put(target: Tensor, index: tuple[Any, ...], value: Tensor, accumulate: bool = False) -> Tensor:
     """Write values at the places of an advanced index."""
     shape = target._array[index].shape
     array = target._array.copy()
@@ -237,19 +246,19 @@ def put(target, index, value, accumulate=False):
     return write(target, record("IndexPutBackward0", array, target.dtype, (target, value), vjps))
 
 
-def _cleared(g, index):
+def _cleared(g: Tensor, index: tuple[Any, ...]) -> Tensor:
     keep = np.ones(g._array.shape, g._array.dtype)
     keep[index] = 0
     return g * make(keep, g.dtype)
 
 
 @method
-def index_put_(self, indices, values, accumulate=False):
+def index_put_(self: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool = False) -> Tensor:
     """Write or add values at the places of index tensors."""
     return put(self, tuple(places_of(i) for i in indices), values, accumulate)
 
 
 @method
-def index_put(self, indices, values, accumulate=False):
+def index_put(self: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool = False) -> Tensor:
     """Return a copy with values at the places of index tensors."""
     return self.clone().index_put_(indices, values, accumulate)

@@ -1,5 +1,9 @@
 """Copies: tensors joined, repeated and turned."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -7,16 +11,22 @@ from torch.autograd.record import record, write
 from torch.tensor import NAMES, Tensor, alias, check_dim, function, make, method, packed
 from torch.views import movedim, sizes_of, transpose
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from torch.types import Dims
+
 
 @method
 @function
-def clone(input, *, memory_format=None):
+def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
     """Return a copy."""
     return record("CloneBackward0", input._array.copy(order="K"), input.dtype, (input,), (lambda g: g,))
 
 
 @method
-def contiguous(self, memory_format=None):
+def contiguous(self: Tensor, memory_format: object = None) -> Tensor:
     """Return the elements in their order in memory: the tensor itself, or a copy."""
     if self._array.flags.c_contiguous:
         return self
@@ -24,7 +34,7 @@ def contiguous(self, memory_format=None):
 
 
 @function
-def cat(tensors, dim=0, *, out=None):
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Put tensors one after another along an axis, into `out` if that is given."""
     if out is not None:
         return write(out, cat(tensors, dim))
@@ -57,14 +67,14 @@ def cat(tensors, dim=0, *, out=None):
     array = array.astype(dtype.storage, order="C", copy=False)
     sizes = [t._array.shape[dim] for t in used]
 
-    def backward(g):
+    def backward(g: Tensor) -> Sequence[Tensor | None]:
         parts = iter(g.split(sizes, dim))
         kept = {id(t) for t in used}
         return [next(parts) if id(t) in kept else None for t in tensors]
 
     if len({id(t) for t in used}) < len(used):  # one tensor twice
 
-        def backward(g):
+        def backward(g: Tensor) -> Sequence[Tensor | None]:
             return g.split(sizes, dim)
 
         return record("CatBackward0", array, dtype, used, backward)
@@ -72,7 +82,7 @@ def cat(tensors, dim=0, *, out=None):
 
 
 @function
-def stack(tensors, dim=0):
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Put tensors of one shape along a new axis."""
     tensors = list(tensors)
     if not tensors:
@@ -93,21 +103,21 @@ def stack(tensors, dim=0):
 
 
 @function
-def hstack(tensors):
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Put tensors side by side."""
     tensors = [t.reshape(1) if t._array.ndim == 0 else t for t in tensors]
     return cat(tensors, 0 if tensors[0]._array.ndim == 1 else 1)
 
 
 @function
-def vstack(tensors):
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """Put tensors one above the other."""
     return cat([t.reshape(1, -1) if t._array.ndim < 2 else t for t in tensors], 0)
 
 
 @method
 @function
-def flip(input, *dims):
+def flip(input: Tensor, *dims: Any) -> Tensor:
     """Reverse the order along axes."""
     dims = tuple(check_dim(d, input._array.ndim) for d in sizes_of(dims))
     array = np.flip(input._array, dims).copy()
@@ -116,21 +126,21 @@ def flip(input, *dims):
 
 @method
 @function
-def fliplr(input):
+def fliplr(input: Tensor) -> Tensor:
     """Reverse the second axis."""
     return flip(input, 1)
 
 
 @method
 @function
-def flipud(input):
+def flipud(input: Tensor) -> Tensor:
     """Reverse the first axis."""
     return flip(input, 0)
 
 
 @method
 @function
-def roll(input, shifts, dims=None):
+def roll(input: Tensor, shifts: int | Sequence[int], dims: Dims = None) -> Tensor:
     """Shift along axes, and in again at the other end."""
     back = -shifts if isinstance(shifts, int) else tuple(-s for s in shifts)
     array = np.roll(packed(input._array), shifts, dims)
@@ -138,7 +148,7 @@ def roll(input, shifts, dims=None):
 
 
 @method
-def repeat(self, *sizes):
+def repeat(self: Tensor, *sizes: Any) -> Tensor:
     """Repeat the whole tensor along each axis."""
     sizes = sizes_of(sizes)
     old = self._array.shape
@@ -149,7 +159,7 @@ def repeat(self, *sizes):
         )
     padded = (1,) * extra + old
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         pairs = [n for pair in zip(sizes, padded, strict=True) for n in pair]
         return g.reshape(pairs).sum(tuple(range(0, len(pairs), 2))).reshape(old)
 
@@ -158,7 +168,7 @@ def repeat(self, *sizes):
 
 @method
 @function
-def tile(input, *dims):
+def tile(input: Tensor, *dims: Any) -> Tensor:
     """Repeat the whole tensor; missing counts are 1."""
     dims = sizes_of(dims)
     return input.repeat((1,) * (input._array.ndim - len(dims)) + dims)
@@ -166,7 +176,9 @@ def tile(input, *dims):
 
 @method
 @function
-def repeat_interleave(input, repeats, dim=None, *, output_size=None):
+def repeat_interleave(
+    input: Tensor, repeats: int | Tensor, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Repeat each element along an axis."""
     if dim is None:
         input, dim = input.reshape(-1), 0
@@ -184,7 +196,7 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
 
 
 @function
-def cartesian_prod(*tensors):
+def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations of elements of vectors, a row each."""
     if len(tensors) == 1:
         return tensors[0]
@@ -192,7 +204,7 @@ def cartesian_prod(*tensors):
 
 
 @function
-def meshgrid(*tensors, indexing=None):
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Grids of the coordinates."""
     if len(tensors) == 1 and isinstance(tensors[0], tuple | list):
         tensors = tuple(tensors[0])

@@ -1,17 +1,26 @@
-"""Norms and decompositions, torch.linalg."""
+"""Decompositions, inverses and determinants, torch.linalg."""
 
-import math
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from torch.autograd.record import record, retitled
+from torch.autograd.record import record
 from torch.dtypes import int64
+from torch.norms import matrix_norm, norm, vector_norm
 from torch.products import matmul
-from torch.reductions import axes_of, kept_shape
-from torch.refusal import refusal
+from torch.refusal import refusal, refuse_gradient
 from torch.shared_vjps import conjugated
 from torch.tensor import alias, function, make, method
 from torch.tuples import named
+
+if TYPE_CHECKING:
+    from typing import Literal, NoReturn
+
+    from torch.tensor import Tensor
+    from torch.tuples import Named
+    from torch.types import Array, Compute
 
 __all__ = [
     "LinAlgError", "cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "matmul", "matrix_norm",
@@ -26,117 +35,25 @@ class _LinAlgError(RuntimeError):
 LinAlgError = _LinAlgError
 
 
-def _refuse_gradient(name, *tensors):
-    if any(t.requires_grad for t in tensors):
-        raise NotImplementedError(
-            f"the gradient of torch.{name} is not in the in-page subset; run with PyTorch"
-        )
-
-
-def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
-    """p-norm of the elements, taken as one vector."""
-    if dtype is not None:
-        x = x.to(dtype)
-    if x.dtype.kind < 2:
-        raise RuntimeError(
-            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype.title}"
-        )
-    array = np.abs(x._array) if ord != 2 or x.dtype.kind > 2 else x._array
-    axes = axes_of(dim, array.ndim)
-    kept = kept_shape(array.shape, axes)
-    if ord == 2 and dim is None and not keepdim:
-        flat = array.reshape(-1)
-        found = np.sqrt(np.dot(flat, flat))  # as clipping asks of every gradient: in one pass
-    elif ord == 2:
-        found = np.sqrt((array * array).sum(axis=axes, keepdims=keepdim))
-    elif ord == math.inf:
-        found = array.max(axis=axes, keepdims=keepdim)
-    elif ord == -math.inf:
-        found = array.min(axis=axes, keepdims=keepdim)
-    elif ord == 0:
-        found = (array != 0).sum(axis=axes, keepdims=keepdim).astype(array.dtype)
-    else:
-        found = (array**ord).sum(axis=axes, keepdims=keepdim) ** array.dtype.type(1 / ord)
-
-    def vjp(g, y):
-        g, y = g.reshape(kept), y.reshape(kept)
-        if ord == 2:
-            return (x * (g / y)).masked_fill(y == 0, 0)
-        if ord == 1:
-            return g * x.sgn()
-        if ord == 0:
-            return None
-        if math.isinf(ord):
-            same = x.abs() == y
-            return g * x.sgn() * same / same.sum(axes, keepdim=True)
-        return (g * x.sgn() * x.abs() ** (ord - 1) / y ** (ord - 1)).masked_fill(y == 0, 0)
-
-    return record(
-        "LinalgVectorNormBackward0",
-        np.asarray(found, array.dtype),
-        x.dtype.to_real(),
-        (x,),
-        (vjp,),
-        (x,),
-        keeps_output=True,
-    )
-
-
-def norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
-    """Norm of a vector, or of a matrix if `ord` or `dim` says so."""
-    if ord is None or isinstance(dim, int) or (dim is None and A.ndim == 1):
-        return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
-    return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim)
-
-
-def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
-    """Norm of matrices: "fro", "nuc", 2, 1 or inf."""
-    if ord == "fro":
-        return vector_norm(A, 2, dim, keepdim, dtype=dtype)
-    if ord in (1, math.inf):
-        along = dim if ord == 1 else dim[::-1]
-        sums = vector_norm(A, 1, along[0], keepdim=True).amax(along[1], keepdim=True)
-        return sums if keepdim else sums.squeeze(dim)
-    _refuse_gradient("linalg.matrix_norm", A)
-    s = np.linalg.svd(np.moveaxis(A._array, dim, (-2, -1)), compute_uv=False)
-    found = {2: s.max(-1), -2: s.min(-1), "nuc": s.sum(-1)}[ord]
-    return make(np.expand_dims(found, dim) if keepdim else found, A.dtype)
-
-
-def _tensor_norm(self, p="fro", dim=None, keepdim=False, dtype=None):
-    """2-norm of the elements, or another p-norm."""
-    return vector_norm(self, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
-
-
-alias("norm", _tensor_norm)
-
-
-@method
-@function
-def dist(input, other, p=2):
-    """p-norm of the difference."""
-    return retitled(vector_norm(input - other, p), "DistBackward0")
-
-
-def vecdot(x, y, *, dim=-1):
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Sum of products along an axis."""
     return (conjugated(x) * y).sum(dim)
 
 
-def svd(A, full_matrices=True):
+def svd(A: Tensor, full_matrices: bool = True) -> Named:
     """Singular value decomposition U, S, Vh."""
-    _refuse_gradient("linalg.svd", A)
+    refuse_gradient("linalg.svd", A)
     u, s, vh = np.linalg.svd(A._array, full_matrices=full_matrices)
     return named("linalg_svd", U=make(u, A.dtype), S=make(s, A.dtype.to_real()), Vh=make(vh, A.dtype))
 
 
-def svdvals(A):
+def svdvals(A: Tensor) -> Tensor:
     """Singular values, the largest first."""
-    _refuse_gradient("linalg.svdvals", A)
+    refuse_gradient("linalg.svdvals", A)
     return make(np.linalg.svd(A._array, compute_uv=False), A.dtype.to_real())
 
 
-def _tensor_svd(self, some=True, compute_uv=True):
+def _tensor_svd(self: Tensor, some: bool = True, compute_uv: bool = True) -> Named:
     """Singular value decomposition U, S, V."""
     u, s, vh = svd(self, full_matrices=not some)
     return named("svd", U=u, S=s, V=vh.mH)
@@ -145,40 +62,40 @@ def _tensor_svd(self, some=True, compute_uv=True):
 alias("svd", _tensor_svd)
 
 
-def qr(A, mode="reduced"):
+def qr(A: Tensor, mode: Literal["reduced", "complete"] = "reduced") -> Named:
     """QR decomposition."""
-    _refuse_gradient("linalg.qr", A)
+    refuse_gradient("linalg.qr", A)
     q, r = np.linalg.qr(A._array, mode)
     return named("linalg_qr", Q=make(q, A.dtype), R=make(r, A.dtype))
 
 
-def eigh(A, UPLO="L"):
+def eigh(A: Tensor, UPLO: Literal["L", "U"] = "L") -> Named:
     """Eigenvalues, the smallest first, and eigenvectors of symmetric matrices."""
-    _refuse_gradient("linalg.eigh", A)
+    refuse_gradient("linalg.eigh", A)
     values, vectors = np.linalg.eigh(A._array, UPLO)
     return named(
         "linalg_eigh", eigenvalues=make(values, A.dtype.to_real()), eigenvectors=make(vectors, A.dtype)
     )
 
 
-def eigvalsh(A, UPLO="L"):
+def eigvalsh(A: Tensor, UPLO: Literal["L", "U"] = "L") -> Tensor:
     """Eigenvalues of symmetric matrices, the smallest first."""
-    _refuse_gradient("linalg.eigvalsh", A)
+    refuse_gradient("linalg.eigvalsh", A)
     return make(np.linalg.eigvalsh(A._array, UPLO), A.dtype.to_real())
 
 
-def cholesky(A):
+def cholesky(A: Tensor) -> Tensor:
     """Lower triangular L with L L^T = A."""
-    _refuse_gradient("linalg.cholesky", A)
+    refuse_gradient("linalg.cholesky", A)
     return make(np.linalg.cholesky(A._array), A.dtype)
 
 
-def matrix_rank(A):
+def matrix_rank(A: Tensor) -> Tensor:
     """Rank."""
     return make(np.asarray(np.linalg.matrix_rank(A._array), np.int64), int64)
 
 
-def inv(A):
+def inv(A: Tensor) -> Tensor:
     """Inverse."""
     if A._array.ndim < 2 or A._array.shape[-1] != A._array.shape[-2]:
         raise RuntimeError(
@@ -186,7 +103,7 @@ def inv(A):
             "matrices"
         )
 
-    def vjp(g, y):
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
         return -(y.mH @ g @ y.mH)
 
     return record(
@@ -199,18 +116,18 @@ def inv(A):
     )
 
 
-def solve(A, B):
+def solve(A: Tensor, B: Tensor) -> Tensor:
     """Solve A x = B."""
     vector = B._array.ndim == 1
     b = B._array[:, None] if vector else B._array
     x = _solved(np.linalg.solve, "solve", A._array, b)
 
-    def right(g):
+    def right(g: Tensor) -> Tensor:
         g = g.unsqueeze(-1) if vector else g
         found = solve(A.mH, g)
         return found.squeeze(-1) if vector else found
 
-    def left(g, y):
+    def left(g: Tensor, y: Tensor) -> Tensor:
         g = right(g)
         g, y = (g.unsqueeze(-1), y.unsqueeze(-1)) if vector else (g, y)
         return -(g @ y.mH)
@@ -226,7 +143,7 @@ def solve(A, B):
     )
 
 
-def _solved(compute, name, *arrays):
+def _solved(compute: Compute, name: str, *arrays: Array) -> Array:
     try:
         found = compute(*arrays)
     except np.linalg.LinAlgError:
@@ -241,10 +158,10 @@ def _solved(compute, name, *arrays):
     return found
 
 
-def det(A):
+def det(A: Tensor) -> Tensor:
     """Determinant."""
 
-    def vjp(g, y):
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
         return (g * y).unsqueeze(-1).unsqueeze(-1) * inv(A).mH
 
     return record(
@@ -252,9 +169,9 @@ def det(A):
     )
 
 
-def lstsq(A, B):
+def lstsq(A: Tensor, B: Tensor) -> Named:
     """Least squares solution of A x = B."""
-    _refuse_gradient("linalg.lstsq", A, B)
+    refuse_gradient("linalg.lstsq", A, B)
     x, residuals, rank, values = np.linalg.lstsq(A._array, B._array, rcond=None)
     return named(
         "linalg_lstsq",
@@ -267,10 +184,12 @@ def lstsq(A, B):
 
 @method
 @function
-def inverse(input):
+def inverse(input: Tensor) -> Tensor:
     """Inverse of a matrix."""
     return inv(input)
 
 
-def __getattr__(name):
-    raise refusal("torch.linalg", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.linalg", name)

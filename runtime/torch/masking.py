@@ -1,6 +1,9 @@
 """Elements where something is true, and triangles."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +14,12 @@ from torch.joining import cat
 from torch.promotion import NOTHING, check_broadcast, pair
 from torch.tensor import Tensor, function, make, method, packed
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from torch.types import Compute, DType, Operand
+
 _C_NAMES = {
     "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
     "int64": "long int",
@@ -19,7 +28,7 @@ _C_NAMES = {
 }  # fmt: skip
 
 
-def _check_mask(mask, name):
+def _check_mask(mask: Tensor, name: str) -> None:
     if mask.dtype is not dtypes.bool_:
         raise RuntimeError(
             f"{name} only supports boolean masks, but got mask with dtype {_C_NAMES[mask.dtype.name]}"
@@ -27,10 +36,10 @@ def _check_mask(mask, name):
 
 
 @function
-def where(condition, input=None, other=None):
+def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None) -> Any:
     """Elements of `input` where the condition holds, of `other` elsewhere; or the places where it holds."""
     if input is None:
-        return nonzero(condition, as_tuple=True)
+        return condition.nonzero(as_tuple=True)
     if condition.dtype is not dtypes.bool_:
         raise RuntimeError(
             "where expected condition to be a boolean tensor, but got a tensor with dtype "
@@ -48,12 +57,18 @@ def where(condition, input=None, other=None):
     return record("WhereBackward0", array, dtype, (a, b), vjps, (condition,))
 
 
-Tensor.where = lambda self, condition, other: where(condition, self, other)
+def _where(self: Tensor, condition: Tensor, other: Operand) -> Tensor:
+    """Elements of this tensor where the condition holds, of `other` elsewhere."""
+    return where(condition, self, other)
+
+
+_where.__name__ = "where"
+method(_where)
 
 
 @method
 @function
-def masked_fill(input, mask, value):
+def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
     """Return a copy with one value where the mask is True."""
     _check_mask(mask, "masked_fill_")
     check_broadcast(mask._array.shape, input._array.shape)
@@ -63,17 +78,18 @@ def masked_fill(input, mask, value):
                 "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                 f"{value._array.ndim} dimension(s)."
             )
-        tensors, number = (input, value), value._array
+        tensors: tuple[Tensor, ...] = (input, value)
+        number = value._array
     else:
-        tensors, number = (input,), value
+        tensors, number = (input,), np.asarray(value)
         _check_fits(value, input.dtype)
-    array = packed(np.where(mask._array, np.asarray(number).astype(input._array.dtype), input._array))
+    array = packed(np.where(mask._array, number.astype(input._array.dtype), input._array))
     vjps = (lambda g: g.masked_fill(mask, 0), lambda g: where(mask, g, 0).sum())[: len(tensors)]
     title = "MaskedFillBackward0" if len(tensors) == 1 else "MaskedFillBackward1"
     return record(title, array, input.dtype, tensors, vjps, (mask,))
 
 
-def _check_fits(value, dtype):
+def _check_fits(value: Any, dtype: DType) -> None:
     """Raise RuntimeError, as torch does, if a number overflows the type of the tensor."""
     if dtype.kind == 2 and math.isfinite(value) and abs(value) > dtypes.finfo(dtype).max:
         raise RuntimeError(f"value cannot be converted to type {_C_NAMES[dtype.name]} without overflow")
@@ -81,7 +97,7 @@ def _check_fits(value, dtype):
 
 @method
 @function
-def masked_select(input, mask):
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask is True, in one row."""
     _check_mask(mask, "masked_select")
     shape = np.broadcast_shapes(input._array.shape, mask._array.shape)
@@ -95,7 +111,7 @@ def masked_select(input, mask):
 
 @method
 @function
-def masked_scatter(input, mask, source):
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """Return a copy whose elements under the mask are those of `source`, in order."""
     _check_mask(mask, "masked_scatter_")
     shape = np.broadcast_shapes(input._array.shape, mask._array.shape)
@@ -110,7 +126,7 @@ def masked_scatter(input, mask, source):
     array[wide] = source._array.reshape(-1)[:n]
     old = source._array.shape
 
-    def from_source(g):
+    def from_source(g: Tensor) -> Tensor:
         taken = g.expand(shape).masked_select(mask)
         rest = g.new_zeros(math.prod(old) - n)
         return cat([taken, rest]).reshape(old)
@@ -121,7 +137,7 @@ def masked_scatter(input, mask, source):
 
 @method
 @function
-def nonzero(input, *, as_tuple=False):
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Tensor | tuple[Tensor, ...]:
     """Places of the elements that are not zero."""
     array = input._array
     places = [p.astype(np.int64) for p in np.nonzero(array.reshape(1) if array.ndim == 0 else array)]
@@ -134,13 +150,13 @@ def nonzero(input, *, as_tuple=False):
 
 @method
 @function
-def argwhere(input):
+def argwhere(input: Tensor) -> Tensor:
     """Places of the elements that are not zero."""
-    return nonzero(input)
+    return input.nonzero()
 
 
-def _triangle(name, compute):
-    def operation(input, diagonal=0):
+def _triangle(name: str, compute: Compute) -> Callable[..., Tensor]:
+    def operation(input: Tensor, diagonal: int = 0) -> Tensor:
         if input._array.ndim < 2:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
         title = f"{name.capitalize()}Backward0"
@@ -158,20 +174,20 @@ triu = _triangle("triu", np.triu)
 
 
 @function
-def tril_indices(row, col, offset=0):
+def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
     """Places of the lower triangle."""
     return make(np.stack(np.tril_indices(row, offset, col)).astype(np.int64), dtypes.int64)
 
 
 @function
-def triu_indices(row, col, offset=0):
+def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
     """Places of the upper triangle."""
     return make(np.stack(np.triu_indices(row, offset, col)).astype(np.int64), dtypes.int64)
 
 
 @method
 @function
-def diag(input, diagonal=0):
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The diagonal of a matrix, or a matrix with this diagonal."""
     if input._array.ndim == 2:
         return retitled(input.diagonal(diagonal).clone(), "DiagonalBackward0_copy")
@@ -180,7 +196,7 @@ def diag(input, diagonal=0):
 
 @method
 @function
-def diag_embed(input, offset=0, dim1=-2, dim2=-1):
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Matrices with these diagonals."""
     if (dim1, dim2) != (-2, -1):
         raise NotImplementedError("diag_embed(dim1, dim2) is not in the in-page subset; run with PyTorch")

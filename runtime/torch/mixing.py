@@ -1,5 +1,9 @@
 """Limits and mixtures: what combines two or three tensors, or a tensor and bounds."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -9,10 +13,15 @@ from torch.promotion import cast, check_broadcast, pair
 from torch.shared_vjps import crossed, same
 from torch.tensor import Tensor, function, make, method
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.types import Compute, Number, Operand, Vjp
+
 
 @method
 @function
-def clamp(input, min=None, max=None):
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """Limit to a range."""
     if min is None and max is None:
         raise ValueError("At least one of 'min' or 'max' must not be None")
@@ -35,7 +44,7 @@ def clamp(input, min=None, max=None):
     if max is not None:
         array = np.minimum(array, array.dtype.type(max))
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         inside = np.ones(input._array.shape, bool)
         if min is not None:
             inside &= input._array >= min
@@ -48,31 +57,33 @@ def clamp(input, min=None, max=None):
 
 @method
 @function
-def clip(input, min=None, max=None):
+def clip(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """Limit to a range."""
     return clamp(input, min, max)
 
 
 @method
 @function
-def clamp_min(input, min):
+def clamp_min(input: Tensor, min: Operand) -> Tensor:
     """Raise to at least `min`."""
     return retitled(clamp(input, min=min), "ClampMinBackward0")
 
 
 @method
 @function
-def clamp_max(input, max):
+def clamp_max(input: Tensor, max: Operand) -> Tensor:
     """Lower to at most `max`."""
     return retitled(clamp(input, max=max), "ClampMaxBackward0")
 
 
-def _extreme(name, compute, title, wins, doc):
-    def operation(input, other):
+def _extreme(
+    name: str, compute: Compute, title: str, wins: Compute, doc: str
+) -> Callable[[Tensor, Tensor], Tensor]:
+    def operation(input: Tensor, other: Tensor) -> Tensor:
         x, y, dtype, a, b = pair(input, other)
 
-        def share(mine, others):
-            def vjp(g):
+        def share(mine: Tensor, others: Tensor) -> Vjp:
+            def vjp(g: Tensor) -> Tensor:
                 # a tie is shared
                 half = make((mine._array == others._array).astype(g._array.dtype) / 2, g.dtype)
                 return g * (make(wins(mine._array, others._array), dtypes.bool_) + half)
@@ -92,7 +103,7 @@ minimum = _extreme("minimum", np.minimum, "MinimumBackward0", np.less, "The smal
 
 @method
 @function
-def lerp(input, end, weight):
+def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     """`input + weight * (end - input)`, from the nearer end."""
     w = weight if isinstance(weight, Tensor) else None
     array, stop = input._array, end._array
@@ -111,7 +122,7 @@ def lerp(input, end, weight):
 
 @method
 @function
-def addcmul(input, tensor1, tensor2, *, value=1):
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """`input + value * tensor1 * tensor2`."""
     check_broadcast(tensor1._array.shape, tensor2._array.shape)
     array = input._array + input._array.dtype.type(value) * tensor1._array * tensor2._array
@@ -122,7 +133,7 @@ def addcmul(input, tensor1, tensor2, *, value=1):
 
 @method
 @function
-def addcdiv(input, tensor1, tensor2, *, value=1):
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """`input + value * tensor1 / tensor2`."""
     check_broadcast(tensor1._array.shape, tensor2._array.shape)
     array = input._array + input._array.dtype.type(value) * tensor1._array / tensor2._array
@@ -133,13 +144,13 @@ def addcdiv(input, tensor1, tensor2, *, value=1):
 
 @method
 @function
-def atan2(input, other):
+def atan2(input: Tensor, other: Tensor) -> Tensor:
     """Angle of the point (other, input)."""
     x, y, dtype, a, b = pair(input, other)
     if dtype.kind < 2:
         dtype = dtypes.get_default_dtype()
 
-    def scale(g):
+    def scale(g: Tensor) -> Tensor:
         return g / (input * input + other * other)
 
     vjps = (lambda g: scale(g) * other, lambda g: scale(g) * -input)
@@ -148,7 +159,7 @@ def atan2(input, other):
 
 @method
 @function
-def logaddexp(input, other):
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """Logarithm of the sum of the exponentials."""
     x, y, dtype, a, b = pair(input, other)
     vjps = (lambda g: g / (1 + (other - input).exp()), lambda g: g / (1 + (input - other).exp()))
@@ -157,11 +168,13 @@ def logaddexp(input, other):
 
 @method
 @function
-def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
+def nan_to_num(
+    input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
     """Replace what is not finite."""
     found = np.nan_to_num(input._array, nan=nan, posinf=posinf, neginf=neginf)
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         return g * isfinite(input)
 
     return record("NanToNumBackward0", found, input.dtype, (input,), (vjp,), (input,))

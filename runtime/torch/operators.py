@@ -1,5 +1,9 @@
 """Operators, and the methods that write into their tensor."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from torch import dtypes
 from torch.arithmetic import add, div, floor_divide, fmod, mul, pow, remainder, rsub, sub
 from torch.autograd.modes import mode
@@ -52,7 +56,12 @@ from torch.unary import (
     trunc,
 )
 
-_OPERATORS = {
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+
+_OPERATORS: dict[str, Callable[..., Tensor]] = {
     "__add__": add, "__radd__": add, "__sub__": sub, "__rsub__": rsub, "__mul__": mul, "__rmul__": mul,
     "__truediv__": div, "__floordiv__": floor_divide, "__mod__": remainder, "__pow__": pow,
     "__matmul__": matmul, "__and__": bitwise_and, "__rand__": bitwise_and, "__or__": bitwise_or,
@@ -66,10 +75,10 @@ _OPERATORS = {
 }  # fmt: skip
 
 
-def _of_two(name, operation):
+def _of_two(name: str, operation: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
     """Let Python try the other operand's method, and then complain, if that is neither tensor nor number."""
 
-    def operator(self, other):
+    def operator(self: Tensor, other: Any) -> Tensor:
         try:
             return operation(self, other)
         except TypeError:
@@ -84,11 +93,13 @@ def _of_two(name, operation):
 
 for _name, _operation in _OPERATORS.items():
     setattr(Tensor, _name, _of_two(_name, _operation))
-for _name, _operation in {"neg": neg, "abs": abs, "invert": bitwise_not, "pos": lambda self: self}.items():
+_SIGNS: dict[str, Callable[..., Tensor]]
+_SIGNS = {"neg": neg, "abs": abs, "invert": bitwise_not, "pos": lambda self: self}
+for _name, _operation in _SIGNS.items():
     setattr(Tensor, f"__{_name}__", _operation)
 
 
-def _before(tensor, others):
+def _before(tensor: Tensor, others: Iterable[object]) -> Tensor:
     """The tensor, or a copy if the way back may need what is about to be overwritten."""
     wanted = tensor.requires_grad or any(
         isinstance(other, Tensor) and other.requires_grad for other in others
@@ -100,10 +111,10 @@ def _before(tensor, others):
     return before
 
 
-def in_place(operation, name=None):
+def in_place(operation: Callable[..., Tensor], name: str | None = None) -> Callable[..., Tensor]:
     """Offer the method ``name_``, which writes the result of `operation` into the tensor."""
 
-    def method_(self, *args, **kwargs):
+    def method_(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         out = operation(_before(self, args), *args, **kwargs)
         if not dtypes.can_cast(out.dtype, self.dtype):
             raise RuntimeError(
@@ -121,20 +132,22 @@ def in_place(operation, name=None):
     return method_
 
 
-for _operation in (
+_WRITERS: tuple[Callable[..., Tensor], ...] = (
     add, sub, mul, div, floor_divide, remainder, pow, exp, expm1, sqrt, rsqrt, reciprocal, sigmoid, tanh, log,
     log2, log1p, sin, cos, square, sign, floor, ceil, trunc, relu, neg, abs, round, clamp, clip, clamp_min,
     clamp_max, lerp, addcmul, addcdiv, nan_to_num, logical_and, logical_or, logical_not, logical_xor,
     bitwise_and, bitwise_or, bitwise_xor, bitwise_not, eq, ne, lt, le, gt, ge, fmod,
-):  # fmt: skip
+)  # fmt: skip
+for _operation in _WRITERS:
     in_place(_operation)
 for _name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "pow", "and", "or", "xor"):
     _operation = _OPERATORS[f"__{_name}__"]
     setattr(Tensor, f"__i{_name}__", getattr(Tensor, _operation.__name__ + "_"))
 
-for _alias, _operation in {
+_ALIASES: dict[str, Callable[..., Tensor]] = {
     "subtract": sub, "multiply": mul, "divide": div, "true_divide": div, "negative": neg, "absolute": abs,
     "arctan2": atan2, "arccos": acos, "arcsin": asin, "arctan": atan, "not_equal": ne, "less": lt,
     "less_equal": le, "greater": gt, "greater_equal": ge,
-}.items():  # fmt: skip
-    alias(_alias, _operation)
+}  # fmt: skip
+for _name, _operation in _ALIASES.items():
+    alias(_name, _operation)

@@ -1,5 +1,9 @@
 """Sorting, searching and counting."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -7,8 +11,14 @@ from torch.autograd.record import record, retitled
 from torch.tensor import Tensor, check_dim, function, make, method
 from torch.tuples import named
 
+if TYPE_CHECKING:
+    from typing import Literal
 
-def _order(array, axis, descending):
+    from torch.tuples import Named
+    from torch.types import Array, Operand
+
+
+def _order(array: Array, axis: int, descending: bool) -> Array:
     """Places in sorted order; equal elements keep theirs, and NaN counts as the largest."""
     if not descending:
         return np.argsort(array, axis=axis, kind="stable").astype(np.int64)
@@ -16,11 +26,11 @@ def _order(array, axis, descending):
     return array.shape[axis] - 1 - np.flip(backwards, axis)
 
 
-def _picked(input, order, dim, name, title):
+def _picked(input: Tensor, order: Array, dim: int, name: str, title: str) -> Named:
     shape = input._array.shape
     places = make(order, dtypes.int64)
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         return g.new_zeros(shape).scatter(dim, places, g)
 
     values = record(title, np.take_along_axis(input._array, order, dim), input.dtype, (input,), (vjp,))
@@ -29,7 +39,7 @@ def _picked(input, order, dim, name, title):
 
 @method
 @function
-def sort(input, dim=-1, descending=False, stable=False):
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Named:
     """Sorted elements along an axis, and their places."""
     dim = check_dim(dim, input._array.ndim)
     if input._array.ndim == 0:
@@ -39,7 +49,7 @@ def sort(input, dim=-1, descending=False, stable=False):
 
 @method
 @function
-def argsort(input, dim=-1, descending=False, stable=False):
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """Places of the elements in sorted order."""
     dim = check_dim(dim, input._array.ndim)
     if input._array.ndim == 0:
@@ -49,7 +59,7 @@ def argsort(input, dim=-1, descending=False, stable=False):
 
 @method
 @function
-def topk(input, k, dim=-1, largest=True, sorted=True):
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Named:
     """The largest or smallest elements along an axis, and their places."""
     dim = check_dim(dim, input._array.ndim)
     if input._array.ndim == 0:
@@ -62,7 +72,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
 
 @method
 @function
-def kthvalue(input, k, dim=-1, keepdim=False):
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Named:
     """The k-th smallest element along an axis, and its place."""
     dim = check_dim(dim, input._array.ndim)
     order = np.take(_order(input._array, dim, False), [k - 1], dim)
@@ -74,13 +84,20 @@ def kthvalue(input, k, dim=-1, keepdim=False):
 
 
 @function
-def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None):
+def searchsorted(
+    sorted_sequence: Tensor,
+    input: Operand,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+) -> Tensor:
     """Where to insert elements into a sorted row, of each row of a batch."""
     right = right or side == "right"
     sequence = sorted_sequence._array
     values = input._array if isinstance(input, Tensor) else np.asarray(input, sequence.dtype)
     common = np.promote_types(sequence.dtype, values.dtype) if isinstance(input, Tensor) else sequence.dtype
-    rule = "right" if right else "left"
+    rule: Literal["left", "right"] = "right" if right else "left"
     if sequence.ndim == 1:
         found = np.searchsorted(sequence.astype(common), values.astype(common), rule)
     else:
@@ -94,14 +111,14 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
 
 
 @function
-def bucketize(input, boundaries, *, out_int32=False, right=False):
+def bucketize(input: Operand, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """Which interval between boundaries each element falls into."""
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
 @method
 @function
-def bincount(input, weights=None, minlength=0):
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each number occurs."""
     if input._array.ndim != 1 or input.dtype.kind > 1 or (input._array.size and int(input._array.min()) < 0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
@@ -115,7 +132,13 @@ def bincount(input, weights=None, minlength=0):
 
 @method
 @function
-def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Tensor | tuple[Tensor, ...]:
     """Each element once, in order."""
     found = np.unique(input._array, return_index=False, return_inverse=True, return_counts=True, axis=dim)
     values, inverse, counts = found
@@ -130,7 +153,9 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
 
 @method
 @function
-def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Tensor | tuple[Tensor, ...]:
     """Each element once per run of equal ones."""
     if dim is not None:
         raise NotImplementedError(
@@ -153,7 +178,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
 
 
 @function
-def isin(elements, test_elements):
+def isin(elements: Operand, test_elements: Operand) -> Tensor:
     """Whether elements are among others."""
     x = elements._array if isinstance(elements, Tensor) else elements
     y = test_elements._array if isinstance(test_elements, Tensor) else test_elements
@@ -162,7 +187,7 @@ def isin(elements, test_elements):
 
 @method
 @function
-def histc(input, bins=100, min=0, max=0):
+def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """Counts of the elements in equal intervals."""
     array = input._array
     if min == max:

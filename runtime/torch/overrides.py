@@ -1,15 +1,24 @@
 """Watching, or replacing, every function of torch that runs within a context."""
 
+from __future__ import annotations
+
 import functools
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 from torch.refusal import refusal
 from torch.tensor import NAMES, Tensor
 
-_modes = []  # entered, innermost last
-_originals = []  # (place, name, function) of what is replaced while a mode is entered
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn, Self
+
+
+_modes: list[TorchFunctionMode] = []  # entered, innermost last
+# (place, name, function) of what is replaced while a mode is entered
+_originals: list[tuple[Any, str, FunctionType]] = []
 # methods that are no operations on a tensor but belong to Python's objects
 _OBJECT = {"__new__", "__init__", "__init_subclass__", "__hash__", "__repr__", "__str__", "__reduce_ex__"}
 
@@ -22,16 +31,22 @@ class TorchFunctionMode:
     that at all other times nothing is slower for it.
     """
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: tuple[type, ...],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         raise NotImplementedError
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if not _modes:
             _replace()
         _modes.append(self)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         _modes.pop()
         if not _modes:
             while _originals:
@@ -39,7 +54,7 @@ class TorchFunctionMode:
                 setattr(place, name, original)
 
 
-def _replace():
+def _replace() -> None:
     for name, function in NAMES.items():
         _watch(torch, name, function)
     for name in functional.__all__:
@@ -49,12 +64,12 @@ def _replace():
             _watch(Tensor, name, function)
 
 
-def _watch(place, name, function):
+def _watch(place: Any, name: str, function: Any) -> None:
     if type(function) is not FunctionType:
         return
 
     @functools.wraps(function)
-    def watched(*args, **kwargs):
+    def watched(*args: Any, **kwargs: Any) -> Any:
         if not _modes:
             return function(*args, **kwargs)
         mode = _modes.pop()
@@ -68,5 +83,7 @@ def _watch(place, name, function):
     setattr(place, name, watched)
 
 
-def __getattr__(name):
-    raise refusal("torch.overrides", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.overrides", name)

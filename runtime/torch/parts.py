@@ -1,6 +1,9 @@
 """Parts of a tensor along its axes; they share its memory."""
 
+from __future__ import annotations
+
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,8 +11,15 @@ from torch.autograd.record import record, record_many, view
 from torch.joining import cat, stack
 from torch.tensor import check_dim, function, method, share
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
-def embed(g, shape, index, title="SliceBackward0"):
+    from torch.tensor import Tensor
+    from torch.types import Array, Shape
+
+
+def embed(g: Tensor, shape: Shape, index: tuple[Any, ...], title: str = "SliceBackward0") -> Tensor:
     """Put a gradient at its place among zeros."""
     array = np.zeros(shape, g._array.dtype)
     array[index] = g._array
@@ -18,7 +28,7 @@ def embed(g, shape, index, title="SliceBackward0"):
 
 @method
 @function
-def select(input, dim, index):
+def select(input: Tensor, dim: int, index: int) -> Tensor:
     """One element along an axis."""
     if input._array.ndim == 0:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
@@ -33,7 +43,7 @@ def select(input, dim, index):
 
 @method
 @function
-def narrow(input, dim, start, length):
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """A range along an axis."""
     dim = check_dim(dim, input._array.ndim)
     size = input._array.shape[dim]
@@ -49,7 +59,7 @@ def narrow(input, dim, start, length):
     return basic(input, (slice(None),) * dim + (slice(start, start + length),), "SliceBackward0")
 
 
-def basic(input, index, title):
+def basic(input: Tensor, index: tuple[Any, ...], title: str) -> Tensor:
     """The view that a tuple of integers, slices, None and ... names."""
     array = input._array[index]
     if type(array) is not np.ndarray:  # numpy would copy the element
@@ -62,7 +72,7 @@ def basic(input, index, title):
 
 @method
 @function
-def split(tensor, split_size_or_sections, dim=0):
+def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Parts along an axis: of one size, the last one smaller, or of the sizes listed."""
     dim = check_dim(dim, tensor._array.ndim)
     total = tensor._array.shape[dim]
@@ -87,7 +97,7 @@ def split(tensor, split_size_or_sections, dim=0):
 
 @method
 @function
-def chunk(input, chunks, dim=0):
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most that many parts of one size along an axis."""
     if chunks < 1:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
@@ -97,7 +107,7 @@ def chunk(input, chunks, dim=0):
 
 @method
 @function
-def unbind(input, dim=0):
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All elements along an axis."""
     if input._array.ndim == 0:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
@@ -106,7 +116,9 @@ def unbind(input, dim=0):
     return _parts(input, index, "UnbindBackward0", lambda gs: stack(gs, dim))
 
 
-def _parts(input, index, title, join):
+def _parts(
+    input: Tensor, index: list[tuple[Any, ...]], title: str, join: Callable[[Sequence[Tensor]], Tensor]
+) -> tuple[Tensor, ...]:
     outputs = []
     for i in index:
         out = share(input._array[(*i, ...)], input.dtype)
@@ -120,18 +132,18 @@ def _parts(input, index, title, join):
 
 @method
 @function
-def diagonal(input, offset=0, dim1=0, dim2=1):
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The diagonal of two axes, as the last axis."""
     dim1, dim2 = check_dim(dim1, input._array.ndim), check_dim(dim2, input._array.ndim)
 
-    def writable(array):
+    def writable(array: Array) -> Array:
         found = array.diagonal(offset, dim1, dim2)
         found.flags.writeable = array.flags.writeable  # numpy's is read-only
         return found
 
     shape = input._array.shape
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         out = np.zeros(shape, g._array.dtype)
         writable(out)[...] = g._array
         return record("DiagonalBackward0", out, g.dtype, (g,), (lambda gg: gg.diagonal(offset, dim1, dim2),))
@@ -142,7 +154,7 @@ def diagonal(input, offset=0, dim1=0, dim2=1):
 
 
 @method
-def unfold(self, dimension, size, step):
+def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows along an axis, as a new last axis."""
     array = self._array
     d = check_dim(dimension, array.ndim)
@@ -153,7 +165,7 @@ def unfold(self, dimension, size, step):
     strides = (*array.strides[:d], array.strides[d] * step, *array.strides[d + 1 :], array.strides[d])
     old = array.shape
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         out = np.zeros(old, g._array.dtype)
         moved = np.moveaxis(out, d, 0)
         for i in range(n):

@@ -5,14 +5,23 @@ are whole, with an exponent if the largest is over 1000 times the smallest (or v
 and with four decimals otherwise. Of more than a thousand elements only the edges are shown.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torch import dtypes
-from torch.tensor import Tensor, function
+from torch.tensor import function, method
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch.tensor import Tensor
+    from torch.types import Array
 
 
 @dataclasses.dataclass
@@ -25,7 +34,7 @@ class _Options:
 
 
 _options = _Options()
-_PROFILES = {
+_PROFILES: dict[str, dict[str, float]] = {
     "default": {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80},
     "short": {"precision": 2, "threshold": 1000, "edgeitems": 2, "linewidth": 80},
     "full": {"precision": 4, "threshold": math.inf, "edgeitems": 3, "linewidth": 80},
@@ -34,26 +43,31 @@ _PROFILES = {
 
 @function
 def set_printoptions(
-    precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None
-):
+    precision: int | None = None,
+    threshold: float | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
+) -> None:
     """Choose how tensors are printed; without `sci_mode` the numbers decide on exponents."""
     if profile is not None:
         for name, value in _PROFILES[profile].items():
             setattr(_options, name, value)
     given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
-    for name, value in given.items():
-        if value is not None:
-            setattr(_options, name, value)
+    for name, chosen in given.items():
+        if chosen is not None:
+            setattr(_options, name, chosen)
     _options.sci_mode = sci_mode
 
 
-def get_printoptions():
+def get_printoptions() -> dict[str, Any]:
     """How tensors are printed."""
     return dataclasses.asdict(_options)
 
 
 @contextlib.contextmanager
-def printoptions(**options):
+def printoptions(**options: Any) -> Iterator[None]:
     """Print otherwise for a while."""
     before = get_printoptions()
     set_printoptions(**options)
@@ -66,7 +80,7 @@ def printoptions(**options):
 class _Format:
     """The common format of numbers."""
 
-    def __init__(self, array):
+    def __init__(self, array: Array) -> None:
         values = array.reshape(-1)
         self.floating = array.dtype.kind == "f"
         self.whole, self.exponent, self.width = True, False, 1
@@ -83,7 +97,7 @@ class _Format:
             self.exponent = _options.sci_mode
         self.width = max(1, *(len(self(value)) for value in values.tolist()))
 
-    def __call__(self, value):
+    def __call__(self, value: float) -> str:
         if not self.floating:
             text = str(value)
         elif self.exponent:
@@ -96,16 +110,16 @@ class _Format:
 
 
 class _ComplexFormat:
-    def __init__(self, array):
+    def __init__(self, array: Array) -> None:
         self.real, self.imag = _Format(array.real), _Format(array.imag)
         self.width = self.real.width + self.imag.width + 1
 
-    def __call__(self, value):
+    def __call__(self, value: complex) -> str:
         imaginary = self.imag(value.imag).lstrip() + "j"
         return self.real(value.real) + ("" if imaginary[0] in "+-" else "+") + imaginary
 
 
-def _edges(array):
+def _edges(array: Array) -> Array:
     """The elements that are shown of a large array."""
     n = _options.edgeitems
     for axis, size in enumerate(array.shape):
@@ -114,7 +128,7 @@ def _edges(array):
     return array
 
 
-def _rows(array, indent, formatted, shortened):
+def _rows(array: Array, indent: int, formatted: _Format | _ComplexFormat, shortened: bool) -> str:
     n = _options.edgeitems
     if array.ndim == 0:
         return formatted(array.item())
@@ -136,7 +150,8 @@ def _rows(array, indent, formatted, shortened):
     return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(parts) + "]"
 
 
-def _repr(self, *, tensor_contents=None):
+@method
+def __repr__(self: Tensor) -> str:
     """Print as torch does."""
     array, d = self._array, self.dtype
     prefix = "tensor(" if type(self).__name__ in ("Tensor", "Parameter") else f"{type(self).__name__}("
@@ -169,6 +184,3 @@ def _repr(self, *, tensor_contents=None):
             text += ", " + note
             used += len(note) + 2
     return text + ")"
-
-
-Tensor.__repr__ = _repr

@@ -1,5 +1,9 @@
 """Products of vectors and matrices."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch.array_matmul import array_matmul
@@ -7,8 +11,13 @@ from torch.autograd.record import record, retitled, write
 from torch.shared_vjps import conjugated, crossed
 from torch.tensor import Tensor, check_dim, function, method
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def _same_type(*tensors, name="expected m1 and m2"):
+    from torch.types import Array, DType, Number
+
+
+def _same_type(*tensors: Tensor, name: str = "expected m1 and m2") -> None:
     first = tensors[0].dtype
     for t in tensors[1:]:
         if t.dtype is not first:
@@ -25,21 +34,21 @@ def _same_type(*tensors, name="expected m1 and m2"):
             raise RuntimeError(f"{name} to have the same dtype, but got: {a} != {b}")
 
 
-def _product(x, y, dtype):
+def _product(x: Array, y: Array, dtype: DType) -> Array:
     """Matrix product of arrays."""
     if dtype.kind == 0:
         raise RuntimeError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
     return array_matmul(x, y)
 
 
-def _turned(t):
+def _turned(t: Tensor) -> Tensor:
     """Conjugate transpose of the last two axes."""
     return conjugated(t.mT)
 
 
 @method
 @function
-def mm(input, mat2, *, out=None):
+def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Product of two matrices, into `out` if that is given."""
     if out is not None:
         return write(out, mm(input, mat2))
@@ -60,7 +69,7 @@ def mm(input, mat2, *, out=None):
 
 @method
 @function
-def bmm(input, mat2):
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of two batches of matrices."""
     x, y = input._array, mat2._array
     if x.ndim != 3 or y.ndim != 3:
@@ -79,7 +88,7 @@ def bmm(input, mat2):
 
 @method
 @function
-def mv(input, vec):
+def mv(input: Tensor, vec: Tensor) -> Tensor:
     """Product of a matrix and a vector."""
     x, y = input._array, vec._array
     if x.ndim != 2 or y.ndim != 1:
@@ -97,7 +106,7 @@ def mv(input, vec):
 
 @method
 @function
-def dot(input, tensor):
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """Sum of the products of two vectors."""
     x, y = input._array, tensor._array
     if x.ndim != 1 or y.ndim != 1:
@@ -114,14 +123,14 @@ def dot(input, tensor):
 
 @method
 @function
-def vdot(input, other):
+def vdot(input: Tensor, other: Tensor) -> Tensor:
     """Dot product with the conjugate of the first."""
     return conjugated(input).dot(other)
 
 
 @method
 @function
-def inner(input, other):
+def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sum of the products along the last axis."""
     if input._array.ndim == 0 or other._array.ndim == 0:
         return input * other
@@ -130,14 +139,14 @@ def inner(input, other):
 
 @method
 @function
-def outer(input, vec2):
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of the elements of two vectors."""
     return input.unsqueeze(1) * vec2.unsqueeze(0)
 
 
 @method
 @function
-def matmul(input, other):
+def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Product of vectors, matrices or batches of matrices."""
     if not isinstance(other, Tensor):
         raise TypeError(f"matmul(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
@@ -174,7 +183,7 @@ def matmul(input, other):
         rows = x.reshape(-1, x.shape[-1])
         array = _product(rows, y, input.dtype).reshape(*x.shape[:-1], y.shape[1])
 
-        def weight(g):
+        def weight(g: Tensor) -> Tensor:
             return _turned(input.reshape(-1, input.shape[-1])).mm(g.reshape(-1, g.shape[-1]))
 
         vjps = (lambda g: matmul(g, _turned(other)), weight)
@@ -193,7 +202,7 @@ def matmul(input, other):
 
 @method
 @function
-def addmm(input, mat1, mat2, *, beta=1, alpha=1):
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """`beta * input + alpha * mat1 @ mat2`."""
     _same_type(mat1, mat2)
     x, y = mat1._array, mat2._array
@@ -217,13 +226,13 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     return record("AddmmBackward0", array, mat1.dtype, (input, mat1, mat2), vjps, crossed(mat1, mat2))
 
 
-def _scaled(g, factor):
+def _scaled(g: Tensor, factor: Number) -> Tensor:
     return g if factor == 1 else g * factor
 
 
 @method
 @function
-def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """`beta * input + alpha * batch1 @ batch2`."""
     product = _scaled(bmm(batch1, batch2), alpha)
     return retitled(product if beta == 0 else _scaled(input, beta) + product, "BaddbmmBackward0")
@@ -231,14 +240,14 @@ def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
 
 @method
 @function
-def addmv(input, mat, vec, *, beta=1, alpha=1):
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """`beta * input + alpha * mat @ vec`."""
     product = _scaled(mv(mat, vec), alpha)
     return retitled(product if beta == 0 else _scaled(input, beta) + product, "AddmvBackward0")
 
 
 @function
-def tensordot(a, b, dims=2):
+def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int]] = 2) -> Tensor:
     """Sum of products over pairs of axes."""
     if isinstance(dims, int):
         first, second = list(range(a._array.ndim - dims, a._array.ndim)), list(range(dims))

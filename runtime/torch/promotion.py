@@ -3,6 +3,10 @@
 Tensors with axes weigh more than those without, and these more than numbers.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -10,37 +14,41 @@ from torch.attributes import Size
 from torch.dtypes import promote_types
 from torch.tensor import Tensor, function, make
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from torch.types import Array, DType, Operand, Shape
+
 NOTHING = make(
     np.zeros((), np.float32), dtypes.float32
 )  # stands where an operand is a number: it gets no gradient
 
 
 @function
-def result_type(tensor1, tensor2):
+def result_type(tensor1: Operand, tensor2: Operand) -> DType:
     """Type that an operation on the two computes in."""
-    by_weight = {}
+    by_weight: dict[int, DType] = {}
     for each in (tensor1, tensor2):
         if isinstance(each, Tensor):
             weight, d = 2 if each._array.ndim else 1, each.dtype
         else:
             weight, d = 0, dtypes.of_scalar(each)
         by_weight[weight] = promote_types(by_weight[weight], d) if weight in by_weight else d
-    found = None
-    for weight in sorted(by_weight, reverse=True):
-        d = by_weight[weight]
-        if found is None:
-            found = d
-        elif d.kind > found.kind:  # a weaker operand counts only by its kind
-            found = promote_types(found, d)
+    heaviest, *lighter = sorted(by_weight, reverse=True)
+    found = by_weight[heaviest]
+    for weight in lighter:
+        if by_weight[weight].kind > found.kind:  # a weaker operand counts only by its kind
+            found = promote_types(found, by_weight[weight])
     return found
 
 
-def cast(array, dtype):
+def cast(array: Array, dtype: DType) -> Array:
     """The array in the storage of a type."""
     return array if array.dtype == dtype.storage else array.astype(dtype.storage)
 
 
-def check_broadcast(a, b):
+def check_broadcast(a: Shape, b: Shape) -> None:
     """Raise RuntimeError unless two shapes broadcast."""
     for back in range(1, min(len(a), len(b)) + 1):
         if a[-back] != b[-back] and 1 not in (a[-back], b[-back]):
@@ -51,19 +59,19 @@ def check_broadcast(a, b):
 
 
 @function
-def broadcast_shapes(*shapes):
+def broadcast_shapes(*shapes: int | Sequence[int]) -> Size:
     """Shape that tensors of these shapes broadcast to."""
     return Size(np.broadcast_shapes(*(s if isinstance(s, tuple | list) else (s,) for s in shapes)))
 
 
 @function
-def broadcast_tensors(*tensors):
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Expand tensors to one shape."""
     shape = broadcast_shapes(*(t.shape for t in tensors))
     return tuple(t.expand(shape) for t in tensors)
 
 
-def pair(a, b):
+def pair(a: Any, b: Any) -> tuple[Any, Any, DType, Tensor, Tensor]:
     """Arrays of two operands in their common type, the type, and the tensors that gradients go to."""
     a_is_tensor, b_is_tensor = isinstance(a, Tensor), isinstance(b, Tensor)
     if a_is_tensor and b_is_tensor:
@@ -84,7 +92,7 @@ def pair(a, b):
 _KINDS = {bool: 0, int: 1, float: 2, complex: 3}
 
 
-def _with_number(tensor, number):
+def _with_number(tensor: Tensor, number: Any) -> tuple[Array, Any, DType]:
     dtype = tensor.dtype
     if _KINDS.get(type(number), 4) <= dtype.kind != 1:  # the common case: numpy gives the number its type
         return tensor._array, number, dtype

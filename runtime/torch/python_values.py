@@ -1,13 +1,23 @@
-"""Out of tensors: Python numbers and lists, numpy arrays, copies and pickles."""
+"""Out of tensors: Python numbers and lists, numpy arrays, addresses, copies and pickles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from torch import dtypes
 from torch.tensor import Tensor, method
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, SupportsIndex
+
+    from torch.types import Array, DType, Operand
+
 
 @method
-def item(self):
+def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
     array = self._array
     if array.size != 1:
@@ -16,13 +26,13 @@ def item(self):
 
 
 @method
-def tolist(self):
+def tolist(self: Tensor) -> Any:
     """Nested lists of Python numbers, or one number."""
     return self._array.tolist()
 
 
 @method
-def numpy(self, *, force=False):
+def numpy(self: Tensor, *, force: bool = False) -> Array:
     """The same memory as a numpy array."""
     if self.requires_grad and not force:
         raise RuntimeError(
@@ -36,13 +46,28 @@ def numpy(self, *, force=False):
 
 
 @method
-def __array__(self, dtype=None, copy=None):
+def data_ptr(self: Tensor) -> int:
+    """Address of the first element."""
+    return self._array.__array_interface__["data"][0]
+
+
+@method
+def storage_offset(self: Tensor) -> int:
+    """Elements between the start of the memory and the first one."""
+    base = self._array
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    return (self.data_ptr() - base.__array_interface__["data"][0]) // self._array.itemsize
+
+
+@method
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Array:
     array = self.numpy()
     return array if dtype is None else array.astype(dtype, copy=False)
 
 
 @method
-def __bool__(self):
+def __bool__(self: Tensor) -> bool:
     array = self._array
     if array.size != 1:
         if array.size == 0:
@@ -52,60 +77,60 @@ def __bool__(self):
 
 
 @method
-def __int__(self):
+def __int__(self: Tensor) -> int:
     return int(self.item())
 
 
 @method
-def __float__(self):
+def __float__(self: Tensor) -> float:
     return float(self.item())
 
 
 @method
-def __complex__(self):
+def __complex__(self: Tensor) -> complex:
     return complex(self.item())
 
 
 @method
-def __index__(self):
+def __index__(self: Tensor) -> int:
     if self.dtype.kind > 1 or self._array.size != 1:
         raise TypeError("only integer tensors of a single element can be converted to an index")
     return int(self._array.item())
 
 
 @method
-def __len__(self):
+def __len__(self: Tensor) -> int:
     if self._array.ndim == 0:
         raise TypeError("len() of a 0-d tensor")
     return len(self._array)
 
 
 @method
-def __contains__(self, element):
+def __contains__(self: Tensor, element: Operand) -> bool:
     return bool((self == element).any())
 
 
 @method
-def __iter__(self):
+def __iter__(self: Tensor) -> Iterator[Tensor]:
     if self._array.ndim == 0:
         raise TypeError("iteration over a 0-d tensor")
     return iter(self.unbind(0))
 
 
 @method
-def __hash__(self):
+def __hash__(self: Tensor) -> int:
     return id(self)
 
 
 @method
-def __format__(self, spec):
+def __format__(self: Tensor, spec: str) -> str:
     if self._array.ndim == 0 and type(self) is Tensor:
         return format(self.item(), spec)
     return object.__format__(self, spec)
 
 
 @method
-def __deepcopy__(self, memo):
+def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
     if id(self) in memo:
         return memo[id(self)]
     if self._node is not None:
@@ -125,7 +150,7 @@ def __deepcopy__(self, memo):
 
 
 @method
-def __reduce_ex__(self, protocol):
+def __reduce_ex__(self: Tensor, protocol: SupportsIndex) -> tuple[Any, ...]:
     return _rebuild, (
         type(self),
         np.ascontiguousarray(self._array).reshape(self._array.shape),
@@ -134,7 +159,7 @@ def __reduce_ex__(self, protocol):
     )
 
 
-def _rebuild(cls, array, dtype, requires_grad):
+def _rebuild(cls: type[Tensor], array: Array, dtype: DType, requires_grad: bool) -> Tensor:
     out = object.__new__(cls)
     out._array, out.dtype = array, dtype
     if requires_grad:

@@ -1,23 +1,40 @@
-"""Tensors of random numbers, and filling tensors with them."""
+"""Tensors of random numbers."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from torch import dtypes
 from torch.attributes import check_device
-from torch.autograd.record import record, write
-from torch.generator import fused
+from torch.autograd.record import record
 from torch.random import default_generator
-from torch.tensor import Tensor, function, make, method
+from torch.tensor import Tensor, function, make
 from torch.views import sizes_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-def _of_generator(generator):
+    from torch.generator import Generator
+    from torch.types import Array, Device, DType, Layout, Sizes
+
+
+def stream_of(generator: Generator | None) -> Generator:
+    """The generator, or the global one for None."""
     return default_generator if generator is None else generator
 
 
-def _fresh(size, draw, dtype, device, requires_grad, kwargs):
+def _fresh(
+    size: Sizes,
+    draw: Callable[[int, DType], Array],
+    dtype: DType | None,
+    device: Device,
+    requires_grad: bool,
+    kwargs: dict[str, Any],
+) -> Tensor:
     check_device(device)
     if "size" in kwargs:
         size = (kwargs.pop("size"),)
@@ -31,36 +48,43 @@ def _fresh(size, draw, dtype, device, requires_grad, kwargs):
 
 @function
 def rand(
-    *size,
-    generator=None,
-    dtype=None,
-    device=None,
-    requires_grad=False,
-    layout=None,
-    pin_memory=False,
-    **kwargs,
-):
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    layout: Layout | None = None,
+    pin_memory: bool = False,
+    **kwargs: Any,
+) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    return _fresh(size, _of_generator(generator).uniform, dtype, device, requires_grad, kwargs)
+    return _fresh(size, stream_of(generator).uniform, dtype, device, requires_grad, kwargs)
 
 
 @function
 def randn(
-    *size,
-    generator=None,
-    dtype=None,
-    device=None,
-    requires_grad=False,
-    layout=None,
-    pin_memory=False,
-    **kwargs,
-):
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    layout: Layout | None = None,
+    pin_memory: bool = False,
+    **kwargs: Any,
+) -> Tensor:
     """Standard normal numbers."""
-    return _fresh(size, _of_generator(generator).normals, dtype, device, requires_grad, kwargs)
+    return _fresh(size, stream_of(generator).normals, dtype, device, requires_grad, kwargs)
 
 
 @function
-def rand_like(input, *, dtype=None, generator=None, device=None, requires_grad=False):
+def rand_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    generator: Generator | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Uniform numbers in the shape of a tensor."""
     return rand(
         input.shape,
@@ -72,7 +96,14 @@ def rand_like(input, *, dtype=None, generator=None, device=None, requires_grad=F
 
 
 @function
-def randn_like(input, *, dtype=None, generator=None, device=None, requires_grad=False):
+def randn_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    generator: Generator | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Normal numbers in the shape of a tensor."""
     return randn(
         input.shape,
@@ -83,7 +114,7 @@ def randn_like(input, *, dtype=None, generator=None, device=None, requires_grad=
     )
 
 
-def _integers(generator, n, low, high):
+def integers(generator: Generator, n: int, low: int, high: int) -> Array:
     """Integers from low to below high."""
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
@@ -93,7 +124,14 @@ def _integers(generator, n, low, high):
 
 
 @function
-def randint(*args, generator=None, dtype=None, device=None, requires_grad=False, **kwargs):
+def randint(
+    *args: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    **kwargs: Any,
+) -> Tensor:
     """Integers from `low`, 0 if it is left out, to below `high`."""
     check_device(device)
     names = ("high", "size") if len(args) + len(kwargs) == 2 else ("low", "high", "size")
@@ -101,37 +139,46 @@ def randint(*args, generator=None, dtype=None, device=None, requires_grad=False,
     d = dtype or dtypes.int64
     shape = sizes_of((given["size"],))
     low, high = int(given.get("low", 0)), int(given["high"])
-    array = _integers(_of_generator(generator), math.prod(shape), low, high)
+    array = integers(stream_of(generator), math.prod(shape), low, high)
     return make(array.astype(d.storage, copy=False).reshape(shape), d)
 
 
 @function
-def randint_like(input, *args, dtype=None, generator=None):
+def randint_like(
+    input: Tensor, *args: Any, dtype: DType | None = None, generator: Generator | None = None
+) -> Tensor:
     """Integers in the shape of a tensor."""
     return randint(*args, input.shape, dtype=dtype or input.dtype, generator=generator)
 
 
 @function
-def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False):
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """The numbers from 0 to n - 1 in random order."""
     check_device(device)
     d = dtype or dtypes.int64
     order = list(range(n))
-    for i, word in enumerate(_of_generator(generator).words(max(n - 1, 0)).tolist()):
+    for i, word in enumerate(stream_of(generator).words(max(n - 1, 0)).tolist()):
         j = i + word % (n - i)
         order[i], order[j] = order[j], order[i]
     return make(np.array(order, d.storage), d)
 
 
 @function
-def bernoulli(input, p=None, *, generator=None):
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
     """Coins: 1 with the probability that the tensor holds."""
     if p is not None:
         return Tensor.bernoulli_(make(np.empty_like(input._array), input.dtype), p, generator=generator)
     array = input._array
     if ((array < 0) | (array > 1)).any():
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    u = _of_generator(generator).uniform(
+    u = stream_of(generator).uniform(
         array.size, dtypes.float64 if input.dtype is dtypes.float64 else dtypes.float32
     )
     coins = (u.reshape(array.shape) < array).astype(array.dtype)
@@ -139,20 +186,29 @@ def bernoulli(input, p=None, *, generator=None):
 
 
 @function
-def normal(mean, std=1.0, size=None, *, generator=None, dtype=None):
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+) -> Tensor:
     """Normal numbers of given mean and deviation, each a number or a tensor."""
     if size is not None:
         shape = sizes_of((size,))
         d = dtype or dtypes.get_default_dtype()
-        return make(_of_generator(generator).normal_scaled(math.prod(shape), d, mean, std).reshape(shape), d)
+        return make(stream_of(generator).normal_scaled(math.prod(shape), d, mean, std).reshape(shape), d)
     tensors = [each for each in (mean, std) if isinstance(each, Tensor)]
     shape = np.broadcast_shapes(*(t.shape for t in tensors))
     d = tensors[0].dtype
-    return make(_of_generator(generator).normals(math.prod(shape), d).reshape(shape), d) * std + mean
+    return make(stream_of(generator).normals(math.prod(shape), d).reshape(shape), d) * std + mean
 
 
 @function
-def multinomial(input, num_samples, replacement=False, *, generator=None):
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """Draw places with the probabilities that each row holds, which need not sum to 1."""
     array = input._array
     if input.dtype.kind != 2:
@@ -169,11 +225,11 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if (array.sum(-1) == 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    generator = _of_generator(generator)
+    generator = stream_of(generator)
     if replacement and num_samples > 1:
         return make(_with_replacement(array, num_samples, generator), dtypes.int64)
     # a race: whose exponential waiting time, shortened by its probability, ends first
-    waits = _exponential(generator, array.size, 1.0).astype(array.dtype).reshape(array.shape)
+    waits = exponentials(generator, array.size, 1.0).astype(array.dtype).reshape(array.shape)
     if input.dtype.rounded is not None:
         waits = input.dtype.rounded(waits)
     speed = make(array / waits, input.dtype)
@@ -182,7 +238,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     return speed.topk(num_samples, -1).indices
 
 
-def _with_replacement(array, num_samples, generator):
+def _with_replacement(array: Array, num_samples: int, generator: Generator) -> Array:
     rows = array.reshape(-1, array.shape[-1])
     found = np.empty((len(rows), num_samples), np.int64)
     for i, row in enumerate(rows):
@@ -194,87 +250,10 @@ def _with_replacement(array, num_samples, generator):
     return found.reshape(*array.shape[:-1], num_samples)
 
 
-def _exponential(generator, n, rate):
+def exponentials(generator: Generator, n: int, rate: float) -> Array:
+    """Exponential numbers of a rate."""
     return -1.0 / rate * np.log1p(-generator.uniform(n, dtypes.float64))
 
 
 for _name in ("bernoulli", "multinomial"):
     setattr(Tensor, _name, globals()[_name])
-
-
-# ---------------------------------------------------------------------- filling a tensor
-
-
-def _fill(self, numbers):
-    """Write numbers in the order of memory."""
-    array = self._array
-    order = np.argsort([-step for step in array.strides], kind="stable")
-    array = (
-        np.asarray(numbers)
-        .astype(array.dtype)
-        .reshape([array.shape[i] for i in order])
-        .transpose(np.argsort(order))
-    )
-    return write(self, record("NormalBackward0", array, self.dtype, (self,), (lambda g: g * 0,)))
-
-
-@method
-def uniform_(self, from_=0.0, to=1.0, *, generator=None, **kwargs):
-    """Fill with uniform numbers from `from` to below `to`."""
-    low = kwargs.pop("from", from_)
-    u = _of_generator(generator).uniform(self._array.size, self.dtype)
-    kind = self._array.dtype.type
-    span = kind(to) - kind(low)
-    return _fill(self, fused(u, span, kind(low)) if self.dtype is dtypes.float32 else u * span + kind(low))
-
-
-@method
-def normal_(self, mean=0.0, std=1.0, *, generator=None):
-    """Fill with normal numbers."""
-    if std < 0:
-        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    in_order = self._array.flags.c_contiguous
-    return _fill(
-        self, _of_generator(generator).normal_scaled(self._array.size, self.dtype, mean, std, in_order)
-    )
-
-
-@method
-def exponential_(self, lambd=1.0, *, generator=None):
-    """Fill with exponential numbers."""
-    if self.dtype.kind != 2:
-        raise RuntimeError(
-            "Exponential distribution is a continuous probability distribution. dtype must be a floating "
-            f"point but you specified {self.dtype.title}"
-        )
-    if lambd <= 0:
-        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
-    return _fill(self, _exponential(_of_generator(generator), self._array.size, lambd))
-
-
-@method
-def bernoulli_(self, p=0.5, *, generator=None):
-    """Fill with coins: 1 with probability p."""
-    generator = _of_generator(generator)
-    if isinstance(p, Tensor):
-        return _fill(self, bernoulli(p.expand(self.shape), generator=generator)._array)
-    if not 0 <= p <= 1:
-        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
-    return _fill(self, generator.uniform(self._array.size, dtypes.float64) < p)
-
-
-@method
-def random_(self, from_=None, to=None, *, generator=None):
-    """Fill with integers: below `to`, from `from` to below `to`, or up to what the type holds."""
-    generator, n = _of_generator(generator), self._array.size
-    if from_ is not None:
-        low, high = (0, from_) if to is None else (from_, to)
-        return _fill(self, _integers(generator, n, low, high))
-    if self.dtype.kind == 2:
-        digits = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}[self.dtype.name]
-        words = generator.long_words(n) if self.dtype is dtypes.float64 else generator.words(n)
-        return _fill(self, words.astype(np.uint64) % np.uint64(2**digits + 1))
-    if self.dtype is dtypes.int64:
-        return _fill(self, generator.long_words(n) & np.uint64(2**63 - 1))
-    top = 1 if self.dtype is dtypes.bool_ else np.iinfo(self._array.dtype).max
-    return _fill(self, generator.words(n).astype(np.uint64) % np.uint64(int(top) + 1))

@@ -1,7 +1,10 @@
 """Sums, means, products and truth over axes."""
 
+from __future__ import annotations
+
 import math
 from operator import index as as_int
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +13,12 @@ from torch.autograd.record import record, retitled
 from torch.joining import cat
 from torch.tensor import check_dim, function, make, method, packed
 
+if TYPE_CHECKING:
+    from torch.tensor import Tensor
+    from torch.types import Dims, DType, Shape
 
-def axes_of(dim, ndim):
+
+def axes_of(dim: Dims, ndim: int) -> Shape:
     """Axes from the left, and all of them for None."""
     if dim is None:
         return tuple(range(ndim))
@@ -26,17 +33,17 @@ def axes_of(dim, ndim):
     return axes if ndim else ()
 
 
-def kept_shape(shape, axes):
+def kept_shape(shape: Shape, axes: Shape) -> Shape:
     """Shape with the axes kept, of one element each."""
     return tuple(1 if i in axes else size for i, size in enumerate(shape))
 
 
-def count_of(shape, axes):
+def count_of(shape: Shape, axes: Shape) -> int:
     """How many elements are summarized in one."""
     return math.prod(shape[i] for i in axes)
 
 
-def check_items(input, axes, name):
+def check_items(input: Tensor, axes: Shape, name: str) -> None:
     """Raise an error if an axis that is to be summarized is empty."""
     if 0 in [input._array.shape[i] for i in axes]:
         if len(axes) == input._array.ndim:
@@ -49,7 +56,7 @@ def check_items(input, axes, name):
 
 @method
 @function
-def sum(input, dim=None, keepdim=False, *, dtype=None):
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """Sum over axes, or over everything."""
     array = input._array
     if dtype is None:
@@ -68,7 +75,7 @@ def sum(input, dim=None, keepdim=False, *, dtype=None):
 
 @method
 @function
-def mean(input, dim=None, keepdim=False, *, dtype=None):
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """Mean over axes, or over everything."""
     array = input._array
     if dtype is None:
@@ -90,21 +97,23 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
 
 @method
 @function
-def nansum(input, dim=None, keepdim=False, *, dtype=None):
+def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """Sum of what is not NaN."""
     return retitled(input.masked_fill(input.isnan(), 0).sum(dim, keepdim, dtype=dtype), "NansumBackward0")
 
 
 @method
 @function
-def nanmean(input, dim=None, keepdim=False, *, dtype=None):
+def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """Mean of what is not NaN."""
     return nansum(input, dim, keepdim, dtype=dtype) / (~input.isnan()).sum(dim, keepdim)
 
 
 @method
 @function
-def prod(input, dim=None, keepdim=False, *, dtype=None):
+def prod(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """Product over an axis, or over everything."""
     array = input._array
     if dtype is None:
@@ -113,7 +122,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
     found = packed(array.prod(axis=axes, keepdims=keepdim, dtype=dtype.storage))
     kept = kept_shape(array.shape, axes)
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         # the product of all others, which division would not give where one is zero
         d = axes[0] if dim is not None else 0
         flat = input if dim is not None else input.reshape(-1)
@@ -129,7 +138,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
 
 @method
 @function
-def all(input, dim=None, keepdim=False):
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether nothing is zero."""
     array = input._array
     return make(packed(array.all(axis=axes_of(dim, array.ndim), keepdims=keepdim)), dtypes.bool_)
@@ -137,7 +146,7 @@ def all(input, dim=None, keepdim=False):
 
 @method
 @function
-def any(input, dim=None, keepdim=False):
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether something is not zero."""
     array = input._array
     return make(packed(array.any(axis=axes_of(dim, array.ndim), keepdims=keepdim)), dtypes.bool_)
@@ -145,7 +154,7 @@ def any(input, dim=None, keepdim=False):
 
 @method
 @function
-def count_nonzero(input, dim=None):
+def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
     """How many are not zero."""
     array = input._array
     found = np.count_nonzero(array, axis=axes_of(dim, array.ndim))

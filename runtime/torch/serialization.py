@@ -4,11 +4,14 @@ The container is that of this subset; PyTorch cannot read it, nor this subset Py
 tensors and plain Python values only, as torch.load does by default: no other pickled object is ever made.
 """
 
+from __future__ import annotations
+
 import io
 import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,19 +20,26 @@ from torch.attributes import Size, device
 from torch.nn.parameter import Parameter
 from torch.tensor import Tensor, function, make
 
-_ALLOWED = {(each.__module__, each.__qualname__): each for each in (OrderedDict, Size, device)}
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
+    from typing import IO
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    (each.__module__, each.__qualname__): each for each in (OrderedDict, Size, device)
+}
 _ALLOWED[dtypes.__name__, "_by_name"] = dtypes.BY_NAME.__getitem__
 
 
 class _Pickler(pickle.Pickler):
     """Puts tensors aside; the pickle only names them."""
 
-    def __init__(self, file):
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, protocol=4)
-        self.tensors = []
-        self.place = {}
+        self.tensors: list[Tensor] = []
+        self.place: dict[int, int] = {}
 
-    def persistent_id(self, obj):
+    def persistent_id(self, obj: object) -> tuple[int, bool, str, tuple[int, ...], bool] | None:
         if not isinstance(obj, Tensor):
             return None
         if id(obj) not in self.place:
@@ -45,12 +55,12 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file, read):
+    def __init__(self, file: IO[bytes], read: Callable[[str], bytes]) -> None:
         super().__init__(file)
         self.read = read
-        self.made = {}
+        self.made: dict[int, Tensor] = {}
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: tuple[int, bool, str, tuple[int, ...], bool]) -> Tensor:
         place, is_parameter, name, shape, requires_grad = pid
         if place not in self.made:
             dtype = dtypes.BY_NAME[name]
@@ -61,7 +71,7 @@ class _Unpickler(pickle.Unpickler):
             )
         return self.made[place]
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(
                 f"Weights only load failed. Unsupported global: GLOBAL {module}.{name} was not an allowed "
@@ -71,7 +81,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 @function
-def save(obj, f):
+def save(obj: object, f: str | PathLike[str] | IO[bytes]) -> None:
     """Write tensors, in any nesting of dicts, lists and plain values, to a path or an open file."""
     content = io.BytesIO()
     pickler = _Pickler(content)
@@ -83,7 +93,13 @@ def save(obj, f):
 
 
 @function
-def load(f, map_location=None, *, weights_only=True, mmap=None):
+def load(
+    f: str | PathLike[str] | IO[bytes],
+    map_location: object = None,
+    *,
+    weights_only: bool = True,
+    mmap: bool | None = None,
+) -> Any:
     """Read what `save` wrote.
 
     Args:

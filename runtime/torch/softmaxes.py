@@ -1,5 +1,9 @@
 """Softmax and kin, without overflow."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch import dtypes
@@ -9,10 +13,14 @@ from torch.autograd.record import record, write
 from torch.reductions import axes_of, kept_shape
 from torch.tensor import check_dim, function, make, method, packed
 
+if TYPE_CHECKING:
+    from torch.tensor import Tensor
+    from torch.types import Dims, DType
+
 
 @method
 @function
-def logsumexp(input, dim, keepdim=False):
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """Logarithm of the sum of the exponentials, without overflow."""
     x, dtype = (
         (input._array, input.dtype)
@@ -27,13 +35,13 @@ def logsumexp(input, dim, keepdim=False):
     if not keepdim:
         found = found.reshape(tuple(s for i, s in enumerate(x.shape) if i not in axes))
 
-    def vjp(g, y):
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
         return g.reshape(kept) * (input - y.reshape(kept)).exp()
 
     return record("LogsumexpBackward0", found, dtype, (input,), (vjp,), (input,), keeps_output=True)
 
 
-def _as_float(input, dtype):
+def _as_float(input: Tensor, dtype: DType | None) -> Tensor:
     if dtype is not None:
         return input.to(dtype)
     if input.dtype.kind < 2:
@@ -45,7 +53,7 @@ def _as_float(input, dtype):
 
 @method
 @function
-def softmax(input, dim, dtype=None):
+def softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """Exponentials divided by their sum along an axis."""
     input = _as_float(input, dtype)
     x = packed(input._array)
@@ -69,18 +77,18 @@ def softmax(input, dim, dtype=None):
     )
 
 
-def _softmax_vjp(g, y, dim):
+def _softmax_vjp(g: Tensor, y: Tensor, dim: int) -> Tensor:
     if g.requires_grad or y.requires_grad:
         weighted = g * y
         return weighted - y * weighted.sum(dim, keepdim=True)
-    weighted = g._array * y._array
-    weighted -= y._array * weighted.sum(axis=dim, keepdims=True)
-    return make(weighted, g.dtype)
+    found = g._array * y._array
+    found -= y._array * found.sum(axis=dim, keepdims=True)
+    return make(found, g.dtype)
 
 
 @method
 @function
-def log_softmax(input, dim, dtype=None, *, out=None):
+def log_softmax(input: Tensor, dim: int, dtype: DType | None = None, *, out: Tensor | None = None) -> Tensor:
     """Logarithm of the softmax, without overflow."""
     if out is not None:
         return write(out, log_softmax(input, dim, dtype))

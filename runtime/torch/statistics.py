@@ -1,7 +1,10 @@
 """Variance, correlation and quantiles."""
 
+from __future__ import annotations
+
 import builtins
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +13,11 @@ from torch.autograd.record import record, retitled
 from torch.reductions import axes_of, count_of, kept_shape, mean
 from torch.tensor import Tensor, check_dim, function, make, method, packed
 
+if TYPE_CHECKING:
+    from torch.types import Compute, Dims
 
-def _correction(dim, unbiased, correction):
+
+def _correction(dim: Dims, unbiased: bool | None, correction: int | None) -> tuple[Dims, int]:
     """Sort out the two ways of calling var: by `unbiased`, alone or after `dim`, or by `correction`."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -22,7 +28,14 @@ def _correction(dim, unbiased, correction):
 
 @method
 @function
-def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+def var(
+    input: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> Tensor:
     """Mean squared deviation, divided by n - correction."""
     if input.dtype.kind < 2:
         raise RuntimeError("std and var only support floating point and complex dtypes")
@@ -36,7 +49,7 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     found = np.divide(found, array.dtype.type(divisor))
     kept = kept_shape(array.shape, axes)
 
-    def vjp(g):
+    def vjp(g: Tensor) -> Tensor:
         return g.reshape(kept) * (
             (input - input.mean(axes, keepdim=True)) * (2 / divisor if divisor else math.nan)
         )
@@ -46,7 +59,14 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 
 @method
 @function
-def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+def std(
+    input: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> Tensor:
     """Square root of the variance."""
     if input.dtype.kind < 2:
         raise RuntimeError("std and var only support floating point and complex dtypes")
@@ -58,7 +78,7 @@ def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     kept = kept_shape(array.shape, axes)
     divisor = count_of(array.shape, axes) - correction
 
-    def vjp(g, y):
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
         g = (g / (y * 2)).masked_fill(y == 0, 0).reshape(kept)
         return g * ((input - input.mean(axes, keepdim=True)) * (2 / divisor if divisor > 0 else math.nan))
 
@@ -68,7 +88,14 @@ def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 
 
 @function
-def var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+def var_mean(
+    input: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> tuple[Tensor, ...]:
     """Variance and mean."""
     dim, correction = _correction(dim, unbiased, correction)
     both = var(input, dim, None, keepdim, correction=correction), mean(input, dim, keepdim)
@@ -76,7 +103,14 @@ def var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 
 
 @function
-def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+def std_mean(
+    input: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> tuple[Tensor, ...]:
     """Standard deviation and mean."""
     dim, correction = _correction(dim, unbiased, correction)
     both = std(input, dim, None, keepdim, correction=correction), mean(input, dim, keepdim)
@@ -84,7 +118,7 @@ def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 
 
 @function
-def corrcoef(input):
+def corrcoef(input: Tensor) -> Tensor:
     """Correlation of the rows of a matrix."""
     if input._array.ndim > 2:
         raise RuntimeError(
@@ -99,7 +133,7 @@ def corrcoef(input):
 
 
 @function
-def cov(input, *, correction=1):
+def cov(input: Tensor, *, correction: int = 1) -> Tensor:
     """Covariance of the rows of a matrix."""
     if input._array.ndim < 2:
         return input.var(correction=correction)
@@ -107,7 +141,7 @@ def cov(input, *, correction=1):
     return retitled(centered @ centered.t() / (input.shape[1] - correction), "SqueezeBackward0")
 
 
-def _quantile(input, q, dim, keepdim, compute):
+def _quantile(input: Tensor, q: float | Tensor, dim: int | None, keepdim: bool, compute: Compute) -> Tensor:
     values = q._array if isinstance(q, Tensor) else np.asarray(q, input._array.dtype)
     if ((values < 0) | (values > 1)).any():
         found = (
@@ -127,7 +161,14 @@ def _quantile(input, q, dim, keepdim, compute):
 
 @method
 @function
-def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
+def quantile(
+    input: Tensor,
+    q: float | Tensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    interpolation: str = "linear",
+) -> Tensor:
     """Values below which fractions `q` lie, between neighbors interpolated."""
     _only_linear(interpolation)
     return _quantile(input, q, dim, keepdim, np.quantile)
@@ -135,13 +176,20 @@ def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
 
 @method
 @function
-def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
+def nanquantile(
+    input: Tensor,
+    q: float | Tensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    interpolation: str = "linear",
+) -> Tensor:
     """Quantiles of what is not NaN."""
     _only_linear(interpolation)
     return _quantile(input, q, dim, keepdim, np.nanquantile)
 
 
-def _only_linear(interpolation):
+def _only_linear(interpolation: str) -> None:
     if interpolation != "linear":
         raise NotImplementedError(
             f"interpolation={interpolation!r} is not in the in-page subset; run with PyTorch"

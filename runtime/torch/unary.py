@@ -1,7 +1,10 @@
 """Functions of one number, for each element."""
 
+from __future__ import annotations
+
 import builtins
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +14,14 @@ from torch.autograd.record import record, retitled
 from torch.shared_vjps import conjugated, negated, zeroed
 from torch.tensor import function, make, method
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def floating(input):
+    from torch.tensor import Tensor
+    from torch.types import Array, Compute, DType, Vjp
+
+
+def floating(input: Tensor) -> tuple[Array, DType]:
     """Array and type of the input as floating point numbers."""
     if input.dtype.kind >= 2:
         return input._array, input.dtype
@@ -20,21 +29,23 @@ def floating(input):
     return input._array.astype(d.storage), d
 
 
-def sigmoid_array(x):
+def sigmoid_array(x: Array) -> Array:
     """Sigmoid of each number of an array."""
     return 1 / (1 + array_exp(-x))
 
 
-def _unary(name, compute, title, vjp, uses="x", doc=""):
+def _unary(
+    name: str, compute: Compute, title: str, vjp: Vjp, uses: str = "x", doc: str = ""
+) -> Callable[[Tensor], Tensor]:
     """Offer a function of each element. Its derivative `vjp(g, x, y)` uses its input or its output."""
     if uses == "y":
 
-        def operation(input):
+        def operation(input: Tensor) -> Tensor:
             x, dtype = floating(input)
             return record(title, compute(x), dtype, (input,), (vjp,), keeps_output=True)
     else:
 
-        def operation(input):
+        def operation(input: Tensor) -> Tensor:
             x, dtype = floating(input)
             return record(title, compute(x), dtype, (input,), (lambda g: vjp(g, input),), (input,))
 
@@ -81,10 +92,10 @@ atan = _unary("atan", np.arctan, "AtanBackward0", lambda g, x: g / (x * x + 1), 
 atanh = _unary("atanh", np.arctanh, "AtanhBackward0", lambda g, x: g / (1 - x * x), doc="Inverse of tanh.")
 
 
-def _keeps_type(name, compute, title, vjp, doc):
+def _keeps_type(name: str, compute: Compute, title: str, vjp: Vjp, doc: str) -> Callable[[Tensor], Tensor]:
     """Offer a function of each element that leaves integers integers."""
 
-    def operation(input):
+    def operation(input: Tensor) -> Tensor:
         array = input._array
         found = (
             array if input.dtype.kind < 2 and name in ("ceil", "floor", "round", "trunc") else compute(array)
@@ -111,7 +122,7 @@ trunc = _keeps_type("trunc", np.trunc, "TruncBackward0", lambda g, x: g * 0, "Wi
 
 @method
 @function
-def relu(input):
+def relu(input: Tensor) -> Tensor:
     """The positive part."""
     array = input._array
     vjp = lambda g, y: g * (y > 0)  # noqa: E731
@@ -127,7 +138,7 @@ def relu(input):
 
 @method
 @function
-def neg(input):
+def neg(input: Tensor) -> Tensor:
     """Change the sign."""
     if input.dtype.kind == 0:
         raise RuntimeError(
@@ -139,7 +150,7 @@ def neg(input):
 
 @method
 @function
-def abs(input):
+def abs(input: Tensor) -> Tensor:
     """Distance from zero."""
     array = np.abs(input._array)
     return record(
@@ -149,7 +160,7 @@ def abs(input):
 
 @method
 @function
-def sgn(input):
+def sgn(input: Tensor) -> Tensor:
     """Sign, of a complex number its direction."""
     if input.dtype.kind < 3:
         return retitled(sign(input), "SgnBackward0")
@@ -159,7 +170,7 @@ def sgn(input):
 
 @method
 @function
-def round(input, *, decimals=0):
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Nearest integer, or multiple of a power of ten; ties go to the even one."""
     array = input._array
     if input.dtype.kind >= 2:

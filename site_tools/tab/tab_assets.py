@@ -25,6 +25,7 @@ from site_tools.tab.models import MODELS
 from site_tools.tab.models import place as place_model
 from site_tools.tab.pyodide_wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
 from site_tools.tab.scripts import BUNDLED
+from site_tools.tab.unannotated import unannotated
 from site_tools.tab.vendor import VENDOR
 
 MANIFEST = VENDOR / "runtime.json"
@@ -51,7 +52,7 @@ def guide_files() -> Iterator[tuple[str, Path]]:
     for name in ("bytecode.py", "missing_modules.py", "session.py"):
         yield name, RUNTIME / name
     yield "pipeline.py", RUNTIME / "widgets" / "pipeline.py"
-    yield from tree("torch", RUNTIME / "torch")
+    yield from torch_files()
     yield "torch/kernels.wasm", KERNELS
     for name, path in tree("llmguide", ROOT / "src" / "llmguide"):
         if not name.startswith(PROGRAMS):
@@ -64,6 +65,15 @@ def guide_files() -> Iterator[tuple[str, Path]]:
     for name in HELPERS:
         yield f"site_tools/{name}.py", ROOT / "site_tools" / f"{name}.py"
     yield "docs/_data/facts.toml", DATA / "facts.toml"
+
+
+def torch_files() -> Iterator[tuple[str, Path]]:
+    """The modules of the tab's torch, as copies without what only mypy reads."""
+    for name, path in tree("torch", RUNTIME / "torch"):
+        if path.suffix == ".py":
+            copy = CACHE / "unannotated" / name
+            write(copy, unannotated(path.read_text(encoding="utf-8")))
+            yield name, copy
 
 
 def installed(name: str) -> Path:

@@ -1,5 +1,6 @@
 """What is laid out for the tab: the wheels that the lock names, archives by their content, and models."""
 
+import ast
 import hashlib
 import io
 import json
@@ -9,11 +10,12 @@ import tarfile
 
 import pytest
 from markdown import Markdown
+from site_tools import RUNTIME
 from site_tools.markdown import cells
 from site_tools.tab import models, pyodide_wheels
 from site_tools.tab.models import Model
 from site_tools.tab.pyodide_wheels import STEPS, Wheel
-from site_tools.tab.tab_assets import MANIFEST, archive, compressed, guide_files
+from site_tools.tab.tab_assets import MANIFEST, archive, compressed, guide_files, torch_files
 
 
 def test_a_wheel_with_another_checksum_is_left_out(tmp_path, monkeypatch, capsys) -> None:
@@ -69,6 +71,31 @@ def test_the_archive_holds_what_pages_import() -> None:
     assert {"session.py", "torch/__init__.py", "llmguide/nn/attention.py", "site_tools/execution.py"} <= names
     assert not any("__pycache__" in name for name in names)
     assert MANIFEST.name == "runtime.json"
+
+
+class _Bare(ast.NodeTransformer):
+    """Removes from a syntax tree what `unannotated` removes from the text."""
+
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_If(self, node):
+        is_for_checkers = ast.unparse(node.test) == "TYPE_CHECKING" and not node.orelse
+        return None if is_for_checkers else self.generic_visit(node)
+
+
+def test_the_archive_holds_no_annotations_of_functions_of_torch_and_all_else() -> None:
+    sources = {path.relative_to(RUNTIME).as_posix(): path for path in (RUNTIME / "torch").rglob("*.py")}
+    packed = dict(torch_files())
+    assert packed.keys() == sources.keys()
+    for name, path in packed.items():
+        expected = _Bare().visit(ast.parse(sources[name].read_text(encoding="utf-8")))
+        assert ast.dump(ast.parse(path.read_text(encoding="utf-8"))) == ast.dump(expected), name
 
 
 @pytest.fixture

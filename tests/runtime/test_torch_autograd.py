@@ -3,6 +3,7 @@
 from tests.runtime.test_torch_operations import check
 
 GRAPHS = [
+    "torch.autograd.backward(None)",
     *(
         f"import gc, weakref; gc.disable(); x = leaf(3); y = {form}; gone = weakref.ref(y); del y; gc.enable(); gone() is None"
         for form in ("x.exp().sum()", "x.softmax(-1)", "x.split(1)[0]", "x[0] + x[1]", "(x * 1).sigmoid_()", "x.sort().values")
@@ -131,6 +132,8 @@ HOOKS = [
     "x = leaf(3); h = x.register_hook(lambda g: g * 2); h.remove(); x.sum().backward(); x.grad",
     "x = leaf(3); x.register_hook(lambda g: g * 2); x.register_hook(lambda g: g + 1); x.sum().backward(); x.grad",
     "T([1.0]).register_hook(print)",
+    "isinstance(leaf(3).register_hook(print), torch.utils.hooks.RemovableHandle)",
+    "x = leaf(3)\nwith x.register_hook(lambda g: g * 2):\n    x.sum().backward()\nx.sum().backward(); x.grad",
     "seen = []; x = leaf(3); x.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.clone())); x.sum().backward(); seen",
     "x = leaf(3); (x * 2).register_post_accumulate_grad_hook(print)",
 ]  # fmt: skip

@@ -82,6 +82,7 @@ def test_empty_tensors_hold_zeros():
         "torch.linalg.lstsq(torch.eye(3).requires_grad_(), torch.ones(3, 1)).solution.sum().backward()",
         "T([1.0, 2.0]).requires_grad_().quantile(0.5).backward()",
         "x = T([1.0, 2.0]).requires_grad_(); x.scatter_reduce(0, T([0, 0]), x, 'prod').sum().backward()",
+        *(f"torch.nn.functional.{loss}, {before}=False)" for loss in ("mse_loss(leaf(2), leaf(2)", "kl_div(leaf(2), leaf(2)", "cross_entropy(leaf(2), T(1)", "nll_loss(leaf(2), T(1)") for before in ("reduce", "size_average")),
     ],
 )  # fmt: skip
 def test_what_pytorch_does_is_refused(snippet):
@@ -89,11 +90,16 @@ def test_what_pytorch_does_is_refused(snippet):
 
 
 def test_most_functions_take_no_out():
-    for call in ("exp(T([1.0])", "matmul(torch.ones(2, 2), torch.ones(2, 2)", "zeros(2", "arange(2"):
+    for call in ("exp(T([1.0])", "matmul(torch.ones(2, 2), torch.ones(2, 2)", "zeros(2", "arange(2", "nn.functional.normalize(torch.ones(1, 1)"):  # fmt: skip
         assert refused(f"torch.{call}, out=torch.empty(0))").startswith("TypeError")
     for call in ("cat([T([[2.0]])]", "mm(T([[2.0]]), T([[3.0]])", "log_softmax(T([[2.0]]), 0"):
         ours, theirs = both(f"out = torch.ones(1, 1); torch.{call}, out=out); out")
         assert ours["tensor"] == theirs["tensor"] != [[1.0]]
+
+
+@pytest.mark.parametrize("name", ["silu", "leaky_relu", "elu"])
+def test_only_relu_and_dropout_write_in_place(name):
+    assert refused(f"torch.nn.functional.{name}(T([1.0]), inplace=True)").startswith("TypeError")
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "meta"])

@@ -136,6 +136,16 @@ REDUCTIONS = [
     "x = leaf(2, 3); torch.linalg.norm(x)", "x = leaf(2, 3); torch.linalg.matrix_norm(x)", "torch.dist(leaf(3), leaf(3) * 2)", "T([True, True]).all()", "x = leaf(2, 3); (x * 1).max(1).indices",
 ]  # fmt: skip
 
+NORMS = [
+    *(f"x = leaf(2, 3); torch.linalg.norm(x, {how})" for how in (
+        "1", "-1", "math.inf", "-math.inf", "'fro'", "2, (0,)", "2, [1], True", "3", "'inf'", "'fro', 0", "2, (0, 1, 0)",
+        "1, (1, 0), True", "1, dtype=torch.float64",
+    )),
+    *(f"torch.linalg.norm(leaf(2, 3, 2).detach(), {how})" for how in ("2", "'fro'", "2, (1, 2)", "-2, (0, 2), True", "'nuc', (0, 1)")),
+    "torch.linalg.norm(leaf(3), 'nuc')", "torch.linalg.norm(T(2.0), 1)", "torch.linalg.matrix_norm(leaf(3))", "leaf(3).norm('nuc')", "leaf(2, 3).norm('other')",
+    "leaf(2, 3).detach().norm('nuc')", "leaf(2, 2, 3).detach().norm('nuc', (1, 2), dtype=torch.float64)", "leaf(2, 2, 3).norm('nuc')",
+]  # fmt: skip
+
 PRODUCTS = [
     *(f"x = leaf({a}); y = leaf({b}); x @ y" for a, b in (
         ("3", "3"), ("2, 3", "3"), ("3", "3, 2"), ("2, 3", "3, 4"), ("5, 2, 3", "3, 4"), ("5, 2, 3", "5, 3, 4"), ("5, 1, 2, 3", "4, 3, 2"), ("3", "5, 3, 2"),
@@ -245,7 +255,7 @@ ERRORS = [
         "x.to(torch.float8_e4m3fn) + x", "x.to(torch.float8_e5m2) * x.bfloat16()",
         "x + None", "None * x", "x < None", "x == None", "x != 'a'", "x @ 2", "2 @ x", "x + 'a'", "x.sum(5)", "x.mean((0, 0))", "torch.cat(x)", "x.item()", "-(x > 0)", "(x > 0) - (x > 0)", "~x", "x & x", "x.view(3)", "x.softmax(1)", "x.expand(3)", "x.split(-1)",
         "x.to('cuda:0') if False else 0", "x.index_select(0, T([5]))", "x.gather(0, T([2.0]))", "x.scatter(0, T([0]), T([1]))", "x.masked_fill(x, 0)", "x.masked_fill(x > 0, 1e300)", "x.half().masked_fill(x > 0, -1e9)", "x.tril()", "x.argmax(3)", "x.cumsum(2)", "x.quantile(2.0)",
-        "x.long() ** -1", "1 % T(0)", "T(1) // T(0)", "x.unflatten(0, (3, 2))", "x.topk(3)", "x.sort(2)", "x.permute(1)", "x.unsqueeze(4)", "x.narrow(0, 1, 5)", "x.select(0, 9)", "x.diagonal()", "x[0][0]", "x[None, 5]", "x[..., ..., 0]", "torch.arange(1, 5, -1)", "T(1) @ x",
+        "x.long() ** -1", "x.byte() ** -1", "1 % T(0)", "T(1) // T(0)", "x.unflatten(0, (3, 2))", "x.topk(3)", "x.sort(2)", "x.permute(1)", "x.unsqueeze(4)", "x.narrow(0, 1, 5)", "x.select(0, 9)", "x.diagonal()", "x[0][0]", "x[None, 5]", "x[..., ..., 0]", "torch.arange(1, 5, -1)", "T(1) @ x",
     )),
 ]  # fmt: skip
 
@@ -264,8 +274,18 @@ def check(snippets, **options):
 
 @pytest.mark.parametrize(
     "snippets",
-    [ELEMENTWISE, REDUCTIONS, PRODUCTS, SHAPES, INDEXING, CREATION, LAYOUT, ERRORS],
-    ids=["elementwise", "reductions", "products", "shapes", "indexing", "creation", "layout", "errors"],
+    [ELEMENTWISE, REDUCTIONS, NORMS, PRODUCTS, SHAPES, INDEXING, CREATION, LAYOUT, ERRORS],
+    ids=[
+        "elementwise",
+        "reductions",
+        "norms",
+        "products",
+        "shapes",
+        "indexing",
+        "creation",
+        "layout",
+        "errors",
+    ],
 )
 def test_operation_equals_torch(snippets):
     check(snippets, second=True, tolerance=2e-5, messages=True)

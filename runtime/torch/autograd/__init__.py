@@ -1,6 +1,8 @@
 """Gradients, under torch's names. `record` says how an operation takes part."""
 
-from torch.autograd import function, hooks  # noqa: F401  # hooks adds methods to Tensor
+from typing import TYPE_CHECKING, NoReturn
+
+from torch.autograd import function, methods  # noqa: F401  # methods adds some to Tensor
 from torch.autograd.engine import backward, grad
 from torch.autograd.function import Function
 from torch.autograd.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
@@ -18,5 +20,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
-    raise refusal("torch.autograd", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.autograd", name)

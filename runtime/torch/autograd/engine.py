@@ -1,6 +1,9 @@
 """The walk back: from the outputs through the recorded operations to the leaves."""
 
+from __future__ import annotations
+
 import heapq
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,8 +11,14 @@ from torch.autograd.modes import mode
 from torch.autograd.record import Node, check_version
 from torch.tensor import Tensor, make, share
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
 
-def _sum_to(g, shape):
+    from torch.autograd.record import Edge, Hook
+    from torch.types import DType
+
+
+def _sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Add a gradient up over the axes along which an input was broadcast."""
     extra = g._array.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(
@@ -20,21 +29,21 @@ def _sum_to(g, shape):
     return g.reshape(shape) if g._array.shape != shape else g
 
 
-def _fit(g, shape, dtype, node, i):
+def _fit(g: Tensor, shape: tuple[int, ...], dtype: DType, title: str, i: int) -> Tensor:
     if g._array.shape != shape:
         fits = len(shape) <= g._array.ndim and all(
             size in (1, n) for size, n in zip(shape[::-1], g._array.shape[::-1], strict=False)
         )
         if not fits:
             raise RuntimeError(
-                f"Function {node.title} returned an invalid gradient at index {i} - got {list(g.shape)} but "
+                f"Function {title} returned an invalid gradient at index {i} - got {list(g.shape)} but "
                 f"expected shape compatible with {list(shape)}"
             )
         g = _sum_to(g, shape)
     return g if g.dtype is dtype else g.to(dtype)
 
 
-def _gradients_of_inputs(node, grads, keep):
+def _gradients_of_inputs(node: Node, grads: Sequence[Tensor | None], keep: bool) -> Sequence[Tensor | None]:
     """Call the functions of a node, and let it forget what they hold unless it is to be kept."""
     vjps = node.vjps
     if vjps is None:
@@ -57,39 +66,38 @@ def _gradients_of_inputs(node, grads, keep):
             y = y.detach()
             y._node, y._wants_grad = node, True
         grads = (*grads, y)
-    if type(vjps) is tuple:
+    found: Sequence[Tensor | None]
+    if isinstance(vjps, tuple):
         found = [
             vjp(*grads) if edge is not None and vjp is not None else None
             for vjp, edge in zip(vjps, node.edges, strict=True)
         ]
     else:
-        found = vjps(*grads)
-        if not isinstance(found, tuple | list):
-            found = (found,)
+        given = vjps(*grads)
+        found = given if isinstance(given, tuple | list) else (given,)
     if not keep and (node.saved is not None or node.output is not None):
         node.vjps = node.saved = node.output = None
     return found
 
 
-def _reaching(starts, targets):
+def _reaching(starts: Iterable[Node | Tensor], targets: Collection[Node | int]) -> dict[Node | Tensor, bool]:
     """Nodes from which a gradient can get to one of the targets."""
-    reaches = {}
+    reaches: dict[Node | Tensor, bool] = {}
     stack = [(node, False) for node in starts]
     while stack:
         node, done = stack.pop()
-        if done:
+        if not isinstance(node, Node):
+            reaches[node] = id(node) in targets
+        elif done:
             reaches[node] = node in targets or any(e is not None and reaches.get(e[0]) for e in node.edges)
         elif node not in reaches:
-            if type(node) is not Node:
-                reaches[node] = id(node) in targets
-                continue
             reaches[node] = False
             stack.append((node, True))
             stack.extend((e[0], False) for e in node.edges if e is not None)
     return reaches
 
 
-def _run_hooks(hooks, g):
+def _run_hooks(hooks: dict[int, Hook], g: Tensor) -> Tensor:
     for hook in list(hooks.values()):
         changed = hook(g)
         if changed is not None:
@@ -97,43 +105,50 @@ def _run_hooks(hooks, g):
     return g
 
 
-def _sum(a, b):
+def _sum(a: Tensor, b: Tensor) -> Tensor:
     """Sum of two gradients of one tensor; without what only the way back needs."""
     return a + b if mode.enabled else make(a._array + b._array, a.dtype)
 
 
-def _walk(outputs, grads, keep, create_graph, inputs=None):
-    """Send gradients back. With `inputs`, return theirs; without, add to those of all leaves."""
+def _walk(
+    outputs: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    keep: bool,
+    create_graph: bool,
+    inputs: Sequence[Tensor] | None = None,
+) -> dict[int, Tensor | None]:
+    """Send gradients back. With `inputs`, return theirs by id; without, add to those of all leaves."""
     before = mode.enabled
     mode.enabled = create_graph
     try:
-        pending = {}  # node -> gradient of each output so far
-        leaves = {}  # id -> (leaf, gradient)
-        heap = []  # latest first
+        pending: dict[Node, list[Tensor | None]] = {}  # gradient of each output so far
+        leaves: dict[int, tuple[Tensor, Tensor]] = {}  # id -> (leaf, gradient)
+        heap: list[tuple[int, Node]] = []  # latest first
 
-        def send(grads, edges, node=None):
+        def send(grads: Iterable[Tensor | None], edges: Iterable[Edge | None], title: str = "") -> None:
             for at, (g, edge) in enumerate(zip(grads, edges, strict=False)):
                 if g is None or edge is None or (reaches is not None and not reaches[edge[0]]):
                     continue
                 target, i, shape, dtype = edge
                 if g._array.shape != shape or g.dtype is not dtype:
-                    g = _fit(g, shape, dtype, node, at)
+                    g = _fit(g, shape, dtype, title, at)
                 if type(target) is Node:
                     slots = pending.get(target)
                     if slots is None:
                         pending[target] = slots = [None] * target.n_outputs
                         heapq.heappush(heap, (-target.order, target))
-                    slots[i] = g if slots[i] is None else _sum(slots[i], g)
+                    so_far = slots[i]
+                    slots[i] = g if so_far is None else _sum(so_far, g)
                 else:
                     at_leaf = id(target)
                     leaves[at_leaf] = target, _sum(leaves[at_leaf][1], g) if at_leaf in leaves else g
 
-        captured = reaches = None
+        captured: dict[int, Tensor | None] = {}
+        at_node: dict[Node, list[Tensor]] = {}
+        reaches = None
         if inputs is not None:
-            captured = {}
             wanted = {t._node if t._node is not None else id(t) for t in inputs}
             reaches = _reaching([t._node or t for t in outputs], wanted)
-            at_node = {}
             for t in inputs:
                 if t._node is not None:
                     at_node.setdefault(t._node, []).append(t)
@@ -143,14 +158,14 @@ def _walk(outputs, grads, keep, create_graph, inputs=None):
             slots = pending.pop(node)
             if node.hooks is not None:
                 for i, hooks in node.hooks.items():
-                    if slots[i] is not None:
-                        slots[i] = _run_hooks(hooks, slots[i])
-            if inputs is not None and node in at_node:
+                    if (g := slots[i]) is not None:
+                        slots[i] = _run_hooks(hooks, g)
+            if reaches is not None and node in at_node:
                 for t in at_node[node]:
                     captured[id(t)] = slots[t._output]
                 if not any(e is not None and reaches.get(e[0]) for e in node.edges):
                     continue
-            send(_gradients_of_inputs(node, slots, keep), node.edges, node)
+            send(_gradients_of_inputs(node, slots, keep), node.edges, node.title)
         for at, (leaf, g) in leaves.items():
             if leaf._hooks:
                 g = _run_hooks(leaf._hooks, g)
@@ -163,7 +178,7 @@ def _walk(outputs, grads, keep, create_graph, inputs=None):
         mode.enabled = before
 
 
-def _accumulate(leaf, g):
+def _accumulate(leaf: Tensor, g: Tensor) -> None:
     if leaf._grad is None:
         if mode.enabled:
             leaf._grad = g.clone() if g._array.base is not None else g
@@ -178,9 +193,12 @@ def _accumulate(leaf, g):
             hook(leaf)
 
 
-def _first_gradients(outputs, grads):
+def _first_gradients(
+    outputs: Sequence[Tensor], grads: Tensor | Sequence[Tensor | None] | None
+) -> list[Tensor]:
     found = []
-    for i, (t, g) in enumerate(zip(outputs, grads, strict=True)):
+    given: list[Tensor | None] = [None] * len(outputs) if grads is None else _listed(grads)
+    for i, (t, g) in enumerate(zip(outputs, given, strict=True)):
         if not t.requires_grad:
             raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
         if g is None:
@@ -196,49 +214,53 @@ def _first_gradients(outputs, grads):
     return found
 
 
-def _sequence(value):
-    return [value] if isinstance(value, Tensor) or value is None else list(value)
+def _listed(value: Tensor | Iterable[Any]) -> list[Any]:
+    return [value] if isinstance(value, Tensor) else list(value)
 
 
-def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
     """Add the gradients of `tensors` to those of the leaves that they depend on."""
-    outputs = _sequence(tensors)
-    grads = [None] * len(outputs) if grad_tensors is None else _sequence(grad_tensors)
-    grads = _first_gradients(outputs, grads)
+    outputs: list[Tensor] = _listed(tensors)
+    grads = _first_gradients(outputs, grad_tensors)
     keep = create_graph if retain_graph is None else retain_graph
     if inputs is None:
         _walk(outputs, grads, keep, create_graph)
         return
-    inputs = _sequence(inputs)
-    captured = _walk(outputs, grads, keep, create_graph, inputs)
+    targets: list[Tensor] = _listed(inputs)
+    captured = _walk(outputs, grads, keep, create_graph, targets)
     before, mode.enabled = mode.enabled, create_graph
-    for t in inputs:
-        if captured.get(id(t)) is not None:
-            _accumulate(t, captured[id(t)])
+    for t in targets:
+        if (g := captured.get(id(t))) is not None:
+            _accumulate(t, g)
     mode.enabled = before
 
 
 def grad(
-    outputs,
-    inputs,
-    grad_outputs=None,
-    retain_graph=None,
-    create_graph=False,
-    allow_unused=None,
-    materialize_grads=False,
-):
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Tensor | None, ...]:
     """Return the gradients of the sum of `outputs` with respect to `inputs`."""
-    outputs, inputs = _sequence(outputs), _sequence(inputs)
-    for t in inputs:
+    ends: list[Tensor] = _listed(outputs)
+    targets: list[Tensor] = _listed(inputs)
+    for t in targets:
         if not t.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
-    grads = [None] * len(outputs) if grad_outputs is None else _sequence(grad_outputs)
-    grads = _first_gradients(outputs, grads)
-    captured = _walk(
-        outputs, grads, create_graph if retain_graph is None else retain_graph, create_graph, inputs
-    )
+    grads = _first_gradients(ends, grad_outputs)
+    keep = create_graph if retain_graph is None else retain_graph
+    captured = _walk(ends, grads, keep, create_graph, targets)
     found = []
-    for i, t in enumerate(inputs):
+    for i, t in enumerate(targets):
         g = captured.get(id(t))
         if g is None:
             if materialize_grads:
@@ -250,11 +272,3 @@ def grad(
                 )
         found.append(g)
     return tuple(found)
-
-
-def _backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
-    """Add the gradient of this tensor to those of the leaves that it depends on."""
-    backward([self], [gradient], retain_graph, create_graph, inputs)
-
-
-Tensor.backward = _backward

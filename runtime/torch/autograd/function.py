@@ -1,6 +1,9 @@
 """Operations whose backward pass is written by hand."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -9,36 +12,39 @@ from torch.autograd.record import Node, check_version, record
 from torch.dtypes import float32
 from torch.tensor import Tensor, make
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 
 class FunctionCtx:
     """What the forward pass of a `Function` hands to its backward pass."""
 
-    needs_input_grad = ()
-    _saved = ()
+    needs_input_grad: tuple[bool, ...] = ()
+    _saved: Sequence[tuple[Tensor | None, int]] = ()
     _materialize = True
-    _not_differentiable = ()
+    _not_differentiable: tuple[Tensor, ...] = ()
 
-    def save_for_backward(self, *tensors):
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors."""
-        self._saved = [(t, None if t is None else t._version) for t in tensors]
+        self._saved = [(t, 0 if t is None else t._version) for t in tensors]
 
     @property
-    def saved_tensors(self):
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
         """What was kept."""
         for t, version in self._saved:
             if t is not None:
                 check_version(t, version)
         return tuple(t for t, _ in self._saved)
 
-    def mark_non_differentiable(self, *tensors):
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
         """Say which outputs have no gradient."""
         self._not_differentiable = tensors
 
-    def set_materialize_grads(self, value):
+    def set_materialize_grads(self, value: bool) -> None:
         """Whether an output without a gradient counts as one with zeros."""
         self._materialize = value
 
-    def mark_dirty(self, *tensors):
+    def mark_dirty(self, *tensors: Tensor) -> NoReturn:
         """Refuse: in-place functions are not here."""
         raise NotImplementedError("ctx.mark_dirty is not in the in-page subset; run with PyTorch")
 
@@ -47,12 +53,12 @@ class Function:
     """An operation with a forward and a backward pass by hand."""
 
     @staticmethod
-    def forward(*args, **kwargs):
+    def forward(*args: Any, **kwargs: Any) -> Any:
         """Compute the outputs."""
         raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
 
     @staticmethod
-    def backward(ctx, *grad_outputs):
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
         """Return one gradient, or None, for each argument of `forward`."""
         raise NotImplementedError(
             "You must implement either the backward or vjp method for your custom autograd.Function to use "
@@ -60,7 +66,7 @@ class Function:
         )
 
     @classmethod
-    def apply(cls, *args):
+    def apply(cls, *args: Any) -> Any:
         """Run the forward pass, and record the backward pass."""
         ctx = FunctionCtx()
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
@@ -82,14 +88,14 @@ class Function:
         # what the pass uses is freed with the graph
         node.saved = [(t, v) for t, v in ctx._saved if t is not None] or None
 
-        def run(*grads):
+        def run(*grads: Tensor | None) -> Sequence[Tensor | None]:
             if ctx._materialize:
-                grads = [
+                grads = tuple(
                     make(np.zeros(t._array.shape, t.dtype.storage), t.dtype)
                     if g is None and isinstance(t, Tensor)
                     else g
                     for g, t in zip(grads, shapes, strict=True)
-                ]
+                )
             found = cls.backward(ctx, *grads)
             found = found if isinstance(found, tuple) else (found,)
             if len(found) < len(args) or any(g is not None for g in found[len(args) :]):
@@ -108,17 +114,17 @@ class Function:
         return tuple(made) if isinstance(out, tuple) else made[0]
 
 
-def once_differentiable(backward_pass):
+def once_differentiable(backward_pass: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a backward pass that has no gradient of its own."""
 
     @functools.wraps(backward_pass)
-    def run(ctx, *grads):
+    def run(ctx: Any, *grads: Tensor | None) -> Any:
         with no_grad():
             found = backward_pass(ctx, *grads)
         if not (mode.enabled and any(g is not None and g.requires_grad for g in grads)):
             return found
 
-        def refuse(*_):
+        def refuse(*_: object) -> NoReturn:
             raise RuntimeError(
                 "trying to differentiate twice a function that was marked with @once_differentiable"
             )

@@ -1,9 +1,15 @@
 """Whether operations are recorded: `no_grad`, `inference_mode` and kin."""
 
+from __future__ import annotations
+
 import functools
 import inspect
+from collections.abc import Callable, Generator
+from typing import Any, Self, TypeVar, cast
 
 from torch.tensor import function
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Mode:
@@ -11,7 +17,7 @@ class _Mode:
 
     __slots__ = ("enabled", "inference")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.enabled = True
         self.inference = False
 
@@ -22,14 +28,18 @@ mode = _mode = _Mode()  # the second name is for those whose argument is called 
 class _Setting:
     """A context manager that also decorates functions."""
 
-    def __call__(self, wrapped):
+    value: bool
+    before: tuple[bool, bool]
+
+    def __call__(self, wrapped: _F) -> _F:
         @functools.wraps(wrapped)
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> Any:
             with self.again():
                 return wrapped(*args, **kwargs)
 
         @functools.wraps(wrapped)
-        def each(*args, **kwargs):  # the setting holds within the generator, not where its values go
+        def each(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            # the setting holds within the generator, not where its values go
             values = wrapped(*args, **kwargs)
             while True:
                 with self.again():
@@ -39,17 +49,17 @@ class _Setting:
                         return end.value
                 yield value
 
-        return each if inspect.isgeneratorfunction(wrapped) else call
+        return cast(_F, each if inspect.isgeneratorfunction(wrapped) else call)
 
-    def again(self):
+    def again(self) -> Self:
         """Another one of the same setting, so that one decorator can be entered many times."""
         return type(self)()
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.before = mode.enabled, mode.inference
         mode.enabled = self.value
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         mode.enabled, mode.inference = self.before
 
 
@@ -59,10 +69,10 @@ class no_grad(_Setting):
 
     value = False
 
-    def __new__(cls, wrapped=None):
+    def __new__(cls, wrapped: Callable[..., Any] | None = None) -> Self:
         """Decorate at once if a function is given, as in ``@no_grad`` without brackets."""
         self = super().__new__(cls)
-        return self if wrapped is None else self(wrapped)
+        return self if wrapped is None else self(wrapped)  # type: ignore[return-value]  # the function
 
 
 @function
@@ -76,20 +86,20 @@ class enable_grad(no_grad):
 class inference_mode(_Setting):
     """Record nothing; here the same as `no_grad` but that `is_inference_mode_enabled` says so."""
 
-    def __new__(cls, mode=True):
+    def __new__(cls, mode: bool | Callable[..., Any] = True) -> Self:
         """Decorate at once if a function is given."""
         if callable(mode):
-            return cls()(mode)
+            return cls()(mode)  # type: ignore[return-value]  # the function
         return super().__new__(cls)
 
-    def __init__(self, mode=True):
+    def __init__(self, mode: bool = True) -> None:
         self.wanted = mode
 
-    def again(self):
+    def again(self) -> Self:
         """Another one of the same setting."""
         return type(self)(self.wanted)
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.before = mode.enabled, mode.inference
         mode.enabled, mode.inference = not self.wanted, self.wanted
 
@@ -98,31 +108,31 @@ class inference_mode(_Setting):
 class set_grad_enabled(_Setting):
     """Record or not, from now on or as a context."""
 
-    def __init__(self, mode):
+    def __init__(self, mode: bool) -> None:
         self.value = bool(mode)
         self.before = _mode.enabled, _mode.inference
         _mode.enabled = self.value  # at once: it also works as a statement
 
-    def __call__(self, wrapped):
+    def __call__(self, wrapped: _F) -> _F:
         """Decorate, and take back what `__init__` has set."""
         _mode.enabled = self.before[0]
         return super().__call__(wrapped)
 
-    def again(self):
+    def again(self) -> Self:
         """Another one of the same setting."""
         return type(self)(self.value)
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         _mode.enabled = self.value
 
 
 @function
-def is_grad_enabled():
+def is_grad_enabled() -> bool:
     """Whether operations are recorded."""
     return mode.enabled
 
 
 @function
-def is_inference_mode_enabled():
+def is_inference_mode_enabled() -> bool:
     """Whether `inference_mode` is on."""
     return mode.inference

@@ -26,17 +26,32 @@ not, it may compute with the arrays (``g._array``, then `make`), which is faster
 graph can be walked once only.
 """
 
+from __future__ import annotations
+
 import itertools
 import re
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 
 from torch.autograd.modes import mode
 from torch.tensor import make, refresh, share
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch.tensor import Tensor
+    from torch.types import Array, DType, Shape, Vjp
+
+    Edge: TypeAlias = tuple["Node | Tensor", int, Shape, DType]
+    Hook: TypeAlias = Callable[[Tensor], Tensor | None]
+    # of all inputs
+    JointVjp: TypeAlias = Callable[..., Tensor | Sequence[Tensor | None] | None]
+
 _order = itertools.count()
 
 
+@final
 class Node:
     """An operation that was recorded.
 
@@ -64,58 +79,64 @@ class Node:
         "vjps",
     )
 
-    def __init__(self, title, inputs, vjps, saved):
+    def __init__(
+        self,
+        title: str,
+        inputs: Sequence[Tensor],
+        vjps: tuple[Vjp | None, ...] | JointVjp | None,
+        saved: Sequence[Tensor],
+    ) -> None:
         self.title = title
-        self.edges = [
+        self.edges: list[Edge | None] = [
             (t._node or t, t._output, t._array.shape, t.dtype) if t._wants_grad else None for t in inputs
         ]
         self.vjps = vjps
         self.saved = [(t, (t if t._root is None else t._root)._changes) for t in saved] if saved else None
-        self.output = None
+        self.output: Tensor | None = None
         self.order = next(_order)
-        self.hooks = None
+        self.hooks: dict[int, dict[int, Hook]] | None = None
         self.n_outputs = 1
 
-    def name(self):
+    def name(self) -> str:
         """Torch's name for the operation."""
         return self.title
 
     @property
-    def next_functions(self):
+    def next_functions(self) -> tuple[tuple[Node | AccumulateGrad | None, int], ...]:
         """Where the gradients go."""
         return tuple(
             (None, 0) if e is None else (e[0] if type(e[0]) is Node else AccumulateGrad(e[0]), e[1])
             for e in self.edges
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{self.title} object at {id(self):#x}>"
 
 
 class AccumulateGrad:
     """End of a way back: the gradient is added to that of a leaf."""
 
-    def __init__(self, variable):
+    def __init__(self, variable: Tensor) -> None:
         self.variable = variable
 
-    def name(self):
+    def name(self) -> str:
         """Torch's name for it."""
         return "torch::autograd::AccumulateGrad"
 
     next_functions = ()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<AccumulateGrad object at {id(self):#x}>"
 
 
 _TYPES = ("Bool", "BFloat16", "ComplexFloat", "ComplexDouble")  # which torch names otherwise
 
 
-def _bare(node):
+def _bare(node: Node) -> str:
     return re.sub(r"Backward\d*$", "", node.title)
 
 
-def check_version(tensor, changes):
+def check_version(tensor: Tensor, changes: int) -> None:
     """Raise RuntimeError if a saved tensor was written to since it had been changed `changes` times."""
     now = (tensor if tensor._root is None else tensor._root)._changes
     if now != changes:
@@ -131,7 +152,15 @@ def check_version(tensor, changes):
         )
 
 
-def record(title, array, dtype, inputs, vjps, saved=(), keeps_output=False):
+def record(
+    title: str,
+    array: Array,
+    dtype: DType,
+    inputs: Sequence[Tensor],
+    vjps: tuple[Vjp | None, ...] | JointVjp,
+    saved: Sequence[Tensor] = (),
+    keeps_output: bool = False,
+) -> Tensor:
     """Make the output tensor of an operation, and record the way back if a gradient is wanted.
 
     Args:
@@ -163,14 +192,20 @@ def record(title, array, dtype, inputs, vjps, saved=(), keeps_output=False):
     return out
 
 
-def retitled(out, title):
+def retitled(out: Tensor, title: str) -> Tensor:
     """Give what several operations made the name that torch has for all of them."""
     if out._node is not None:
         out._node.title = title
     return out
 
 
-def record_many(title, outputs, inputs, backward, saved=()):
+def record_many(
+    title: str,
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    backward: JointVjp,
+    saved: Sequence[Tensor] = (),
+) -> None:
     """Record one operation with several outputs, tensors that were made already.
 
     Args:
@@ -183,7 +218,7 @@ def record_many(title, outputs, inputs, backward, saved=()):
     if mode.enabled and any(t.requires_grad for t in inputs):
         shapes = [(t._array.shape, t.dtype) for t in outputs]
 
-        def filled(*grads):
+        def filled(*grads: Tensor | None) -> Tensor | Sequence[Tensor | None] | None:
             return backward(
                 *(
                     make(np.zeros(shape, dtype.storage), dtype) if g is None else g
@@ -196,10 +231,9 @@ def record_many(title, outputs, inputs, backward, saved=()):
         for i, out in enumerate(outputs):
             if out.dtype.kind > 1:
                 out._node, out._output, out._wants_grad = node, i, True
-    return outputs
 
 
-def view(title, input, array, vjp, replay):
+def view(title: str, input: Tensor, array: Array, vjp: Vjp, replay: Callable[[Tensor], Tensor]) -> Tensor:
     """Make a tensor that shares the memory of `input`; `replay` makes the same view of another tensor."""
     out = share(array, input.dtype)
     out._root = input if input._root is None else input._root
@@ -211,7 +245,7 @@ def view(title, input, array, vjp, replay):
     return out
 
 
-def write(target, value):
+def write(target: Tensor, value: Tensor) -> Tensor:
     """Copy a result into the memory of `target`, which takes over its way back."""
     if mode.enabled:
         wants = target.requires_grad
@@ -237,20 +271,19 @@ def write(target, value):
     return target
 
 
-def _rebase(target, value):
+def _rebase(target: Tensor, value: Tensor) -> None:
     """Let `target`, whose memory holds `value` now, and all it is a view of take over the way back."""
     if not (value.requires_grad or target.requires_grad):
         return
-    parent = target._parent
-    if parent is None:
+    parent, replay = target._parent, target._replay
+    if parent is None or replay is None:
         target._node, target._output, target._wants_grad = value._node, value._output, value._wants_grad
         return
-    replay = target._replay
 
-    def without(g):
+    def without(g: Tensor) -> Tensor:
         g = g.clone()
         replay(g).zero_()
         return g
 
     _rebase(parent, record("CopySlices", parent._array, parent.dtype, (parent, value), (without, replay)))
-    target._seen = None  # to be looked up again
+    target._seen = -1  # to be looked up again

@@ -1,5 +1,7 @@
 """Layers, models and losses."""
 
+from typing import TYPE_CHECKING, NoReturn
+
 from torch.nn import functional, init, parallel, utils
 from torch.nn.activations import (
     GELU,
@@ -56,5 +58,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
-    raise refusal("torch.nn", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.nn", name)

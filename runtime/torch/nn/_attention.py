@@ -1,6 +1,9 @@
 """Scaled dot-product attention as one operation."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,10 +13,23 @@ from torch.dtypes import bool_
 from torch.nn.fused import c_name, fused
 from torch.nn.random_masks import dropout_mask
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch.tensor import Tensor
+    from torch.types import Array
+
 
 def scaled_dot_product_attention(
-    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
-):
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
     """``softmax(Q K^T scale + mask) V``; a boolean mask is True where attention is allowed.
 
     A query that may attend to nothing gets zeros.
@@ -33,7 +49,7 @@ def scaled_dot_product_attention(
     dropped = weights if kept is None else weights * kept
     out = array_matmul(dropped, v)
 
-    def backward(g, wanted):
+    def backward(g: Array, wanted: Sequence[bool]) -> tuple[Array | None, ...]:
         grad_value = array_matmul(dropped.swapaxes(-1, -2), g) if wanted[2] else None
         grad_weights = array_matmul(g, v.swapaxes(-1, -2))
         if kept is not None:
@@ -54,14 +70,14 @@ def scaled_dot_product_attention(
     return fused(title, out, inputs, backward)
 
 
-def _bias(mask, dtype):
+def _bias(mask: Tensor, dtype: np.dtype[Any]) -> Array:
     """What is added to the scores: 0 or minus infinity for a boolean mask."""
     if mask.dtype is not bool_:
         return mask._array
     return np.where(mask._array, dtype.type(0), dtype.type(-np.inf))
 
 
-def _ungroup(grad, groups):
+def _ungroup(grad: Array | None, groups: int) -> Array | None:
     """Add up the gradients of the copies of each key/value head."""
     if grad is None:
         return None
@@ -69,7 +85,7 @@ def _ungroup(grad, groups):
     return grad.reshape(*batch, heads // groups, groups, length, width).sum(axis=-3)
 
 
-def _check(query, key, value, mask, enable_gqa):
+def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, enable_gqa: bool) -> None:
     three = "query.{0}: {1} key.{0}: {2} and value.{0}: {3} instead."
     dtypes = query.dtype, key.dtype, value.dtype
     shapes = q, k, v = query._array.shape, key._array.shape, value._array.shape

@@ -1,23 +1,34 @@
 """Cross-entropy and negative log-likelihood, each as one operation."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from torch.array_exp import array_exp
 from torch.autograd.record import retitled
+from torch.nn._reduction import check
 from torch.nn.fused import fused
 from torch.tensor import make
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch.tensor import Tensor
+    from torch.types import Array
+
 
 def cross_entropy(
-    input,
-    target,
-    weight=None,
-    size_average=None,
-    ignore_index=-100,
-    reduce=None,
-    reduction="mean",
-    label_smoothing=0.0,
-):
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Minus the log-probability of the right class, or of each class times its target probability.
 
     Args:
@@ -30,8 +41,7 @@ def cross_entropy(
         reduction: "mean" (weighted), "sum" or "none".
         label_smoothing: Share of the target that is spread evenly over all classes.
     """
-    if size_average is not None or reduce is not None:
-        raise NotImplementedError("size_average and reduce are not in the in-page subset; use reduction=...")
+    check(reduction, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     dim = 0 if input.ndim == 1 else 1
@@ -53,7 +63,9 @@ def cross_entropy(
     return (1 - label_smoothing) * loss + (label_smoothing / input.shape[dim]) * even
 
 
-def _probabilities(input, target, weight, dim, reduction, label_smoothing):
+def _probabilities(
+    input: Tensor, target: Tensor, weight: Tensor | None, dim: int, reduction: str, label_smoothing: float
+) -> Tensor:
     if not target.is_floating_point():
         raise RuntimeError(
             f"Expected floating point type for target with class probabilities, got {target.dtype.title}"
@@ -67,21 +79,35 @@ def _probabilities(input, target, weight, dim, reduction, label_smoothing):
     if reduction == "none":
         return -terms.sum(dim)
     total = -terms.sum()
-    if _reduction(reduction) == "mean":
+    if reduction == "mean":
         total = retitled(total / (input.numel() / n_classes), "DivBackward1")
     return total
 
 
-def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """Minus the log-probability of the right class, given all log-probabilities ``(N, C, ...)``."""
-    if size_average is not None or reduce is not None:
-        raise NotImplementedError("size_average and reduce are not in the in-page subset; use reduction=...")
+    check(reduction, size_average, reduce)
     return _of_classes(input, target, weight, ignore_index, reduction, is_logits=False)
 
 
-def _of_classes(input, target, weight, ignore_index, reduction, *, is_logits):
+def _of_classes(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    *,
+    is_logits: bool,
+) -> Tensor:
     """The loss given logits, or log-probabilities, as one operation."""
-    _reduction(reduction)
     dim = 0 if input.ndim == 1 else 1
     _check(input, target, dim)
     x = input._array if input.ndim < 3 else np.moveaxis(input._array, 1, -1)
@@ -106,14 +132,14 @@ def _of_classes(input, target, weight, ignore_index, reduction, *, is_logits):
     losses = np.where(counts, losses, 0) * factors
     total = np.add.reduce(factors) if reduction == "mean" else 1
 
-    def composite(input):
+    def composite(input: Tensor) -> Tensor:
         logprobs = input.log_softmax(dim) if is_logits else input
         chosen = -logprobs.gather(dim, target.where(target != ignore_index, 0).unsqueeze(dim)).squeeze(dim)
         of_each = make(factors, input.dtype).reshape(target.shape)
         terms = chosen.masked_fill(target == ignore_index, 0.0) * of_each
         return terms if reduction == "none" else terms.sum() / float(total)
 
-    def backward(g, wanted):
+    def backward(g: Array, wanted: Sequence[bool]) -> tuple[Array]:
         change = factors * g.reshape(-1) / (total or 1)
         grad = powers * (change / sums)[:, None] if is_logits else np.zeros((y.size, n_classes), g.dtype)
         grad[places] -= change
@@ -128,7 +154,7 @@ def _of_classes(input, target, weight, ignore_index, reduction, *, is_logits):
     return fused(title, out, [input], backward, composite)
 
 
-def _check(input, target, dim):
+def _check(input: Tensor, target: Tensor, dim: int) -> None:
     if input.ndim == 0:
         raise ValueError("Expected 1 or more dimensions (got 0)")
     if target.ndim + 1 != input.ndim or (dim == 1 and input.shape[0] != target.shape[0]):
@@ -146,11 +172,5 @@ def _check(input, target, dim):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype.title}")
 
 
-def _along(weight, dim, ndim):
+def _along(weight: Tensor, dim: int, ndim: int) -> Tensor:
     return weight.reshape(-1, *[1] * (ndim - dim - 1))
-
-
-def _reduction(name):
-    if name not in ("mean", "sum", "none"):
-        raise ValueError(f"{name} is not a valid value for reduction")
-    return name

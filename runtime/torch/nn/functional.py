@@ -3,22 +3,31 @@
 The frequent operations are fused, in files of their own; those here are made of tensor operations.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 import torch
 from torch.array_matmul import array_matmul
-from torch.autograd.record import retitled
 from torch.nn._activations import elu, gelu, leaky_relu, logsigmoid, silu, softplus
 from torch.nn._attention import scaled_dot_product_attention
 from torch.nn._cross_entropy import cross_entropy, nll_loss
+from torch.nn._losses import binary_cross_entropy_with_logits, kl_div, mse_loss
 from torch.nn.fused import c_name, fused
 from torch.nn.norms import layer_norm, rms_norm
 from torch.nn.random_masks import dropout_mask
 from torch.refusal import refusal
 from torch.row_sums import column_sums, sums_by_row
 from torch.tensor import make, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch.tensor import Tensor
+    from torch.types import Array, DType
 
 __all__ = [
     "binary_cross_entropy_with_logits",
@@ -53,7 +62,7 @@ __all__ = [
 # ---- layers ------------------------------------------------------------------------------------------------
 
 
-def linear(input, weight, bias=None):
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x W^T + b`` for weights ``(out, in)``."""
     x, w = input._array, weight._array
     shape = x.shape
@@ -66,11 +75,11 @@ def linear(input, weight, bias=None):
     rows = x if len(shape) == 2 else x.reshape(math.prod(shape[:-1]), shape[-1])
     out = array_matmul(rows, w.T, None if bias is None else packed(bias._array))
 
-    def composite(input, weight, bias=None):
+    def composite(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         product = input @ weight.t()
         return product if bias is None else product + bias
 
-    def backward(g, wanted):
+    def backward(g: Array, wanted: Sequence[bool]) -> Iterator[Array | None]:
         g = g.reshape(len(rows), len(w))
         yield array_matmul(g, w).reshape(shape) if wanted[0] else None
         yield array_matmul(g.T, rows) if wanted[1] else None
@@ -86,7 +95,7 @@ def linear(input, weight, bias=None):
     return fused(title, out, inputs, backward, composite)
 
 
-def _refuse_linear(input, weight, bias):
+def _refuse_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     if input.ndim == 0 or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         rows = input.numel() // input.shape[-1] if input.ndim and input.shape[-1] else 1
         width = input.shape[-1] if input.ndim else 1
@@ -107,7 +116,7 @@ def _refuse_linear(input, weight, bias):
             )
 
 
-def embedding(input, weight, padding_idx=None):
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """The rows of a table that have these indices; the row of the padding gets no gradient."""
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
@@ -120,13 +129,13 @@ def embedding(input, weight, padding_idx=None):
     if index.size and (index.min() < 0 or index.max() >= len(table)):
         raise IndexError("index out of range in self")
 
-    def backward(g, wanted):
+    def backward(g: Array, wanted: Sequence[bool]) -> tuple[Array]:
         grad = sums_by_row(len(table), index.reshape(-1), g.reshape(index.size, table.shape[1]))
         if padding_idx is not None:
             grad[padding_idx] = 0
         return (grad,)
 
-    def composite(weight):
+    def composite(weight: Tensor) -> Tensor:
         rows = weight[input]
         if padding_idx is None:
             return rows
@@ -135,89 +144,59 @@ def embedding(input, weight, padding_idx=None):
     return fused("EmbeddingBackward0", table[index], [weight], backward, composite)
 
 
-def dropout(input, p=0.5, training=True, inplace=False):
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Set a random share `p` of the numbers to 0 and scale the others up, in training."""
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    if not training or p == 0:
+    array = dropout_mask(input.shape, input.dtype, p) if training else None
+    if array is None:
         return input
-    mask = make(dropout_mask(input.shape, input.dtype, p), input.dtype)
+    mask = make(array, input.dtype)
     return input.mul_(mask) if inplace else input * mask
 
 
 # ---- activations -------------------------------------------------------------------------------------------
 
 
-def relu(input, inplace=False):
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """The larger of x and 0."""
     return input.relu_() if inplace else input.relu()
 
 
-def sigmoid(input):
+def sigmoid(input: Tensor) -> Tensor:
     """``1 / (1 + exp(-x))``."""
     return input.sigmoid()
 
 
-def tanh(input):
+def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent."""
     return input.tanh()
 
 
-def softmax(input, dim=None, _stacklevel=3, dtype=None):
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None
+) -> Tensor:
     """Exponentials that add up to 1 along an axis."""
     return input.softmax(_chosen(dim, input), dtype=dtype)
 
 
-def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None
+) -> Tensor:
     """The logarithm of `softmax`, exact where that would round to 0."""
     return input.log_softmax(_chosen(dim, input), dtype=dtype)
 
 
-def _chosen(dim, input):
+def _chosen(dim: int | None, input: Tensor) -> int:
     if dim is None:
         raise TypeError(f"softmax of a tensor with {input.ndim} axes needs dim; dim=-1 is the last one")
     return dim
 
 
-# ---- losses ------------------------------------------------------------------------------------------------
-
-
-def mse_loss(input, target, size_average=None, reduce=None, reduction="mean"):
-    """Squared difference."""
-    return _reduced((input - target).square(), reduction, "MseLossBackward0")
-
-
-def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
-    """Cross entropy of a probability, given as a logit, and a target probability."""
-    if target.shape != input.shape:
-        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
-    positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
-    loss = (1 - target) * input - positive * logsigmoid(input)
-    loss = loss if weight is None else loss * weight
-    return _reduced(loss, reduction, "BinaryCrossEntropyWithLogitsBackward0")
-
-
-def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
-    """Divergence of the log-probabilities `input` from the probabilities `target`."""
-    # in xlogy, 0 log 0 counts as 0
-    terms = target.exp() * (target - input) if log_target else torch.xlogy(target, target) - target * input
-    if reduction == "batchmean":
-        return terms.sum() / input.shape[0] if input.ndim else terms.sum()
-    return _reduced(terms, reduction)
-
-
-def _reduced(loss, reduction, title=None):
-    """Mean, sum, or each loss; `title` is what torch calls the way back of all of it."""
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{reduction} is not a valid value for reduction")
-    out = loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
-    return out if title is None else retitled(out, title)
-
-
 # ---- shapes and distances ----------------------------------------------------------------------------------
 
 
-def pad(input, pad, mode="constant", value=None):
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Add (or cut off, where negative) elements: the first two numbers are for the last axis, and so on."""
     if mode != "constant":
         raise NotImplementedError(f"pad with mode={mode!r} is not in the in-page subset; run with PyTorch")
@@ -239,12 +218,12 @@ def pad(input, pad, mode="constant", value=None):
     out = np.full(shape, value or 0, x.dtype)
     out[place] = x[kept]
 
-    def backward(g, wanted):
+    def backward(g: Array, wanted: Sequence[bool]) -> tuple[Array]:
         grad = np.zeros(x.shape, g.dtype)
         grad[kept] = g[place]
         return (grad,)
 
-    def composite(input):
+    def composite(input: Tensor) -> Tensor:
         wide = input.new_full(tuple(shape), value or 0)
         wide[place] = input[kept]
         return wide
@@ -252,7 +231,7 @@ def pad(input, pad, mode="constant", value=None):
     return fused("ConstantPadNdBackward0", out, [input], backward, composite)
 
 
-def one_hot(tensor, num_classes=-1):
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """A new last axis with a 1 at each class and 0 elsewhere."""
     if tensor.dtype.name != "int64":
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
@@ -267,16 +246,18 @@ def one_hot(tensor, num_classes=-1):
     return (tensor.contiguous().unsqueeze(-1) == torch.arange(num_classes)).long()
 
 
-def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """Divide by the norm along an axis, which counts as `eps` at least."""
     return input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
 
 
-def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Cosine of the angle between vectors along an axis."""
     norms = [x.norm(2, dim, keepdim=True).clamp_min(eps) for x in (x1, x2)]
     return ((x1 / norms[0]) * (x2 / norms[1])).sum(dim)
 
 
-def __getattr__(name):
-    raise refusal("torch.nn.functional", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.nn.functional", name)

@@ -4,13 +4,32 @@ Most of the time of a small model goes by between the operations, so the frequen
 has a composite, the same formula in tensor operations, which gradients of gradients go through.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
 from torch.autograd.engine import grad
 from torch.autograd.modes import mode
 from torch.autograd.record import record
 from torch.tensor import make
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
-def fused(title, array, inputs, backward, composite=None):
+    from torch.tensor import Tensor
+    from torch.types import Array, DType
+
+    # the gradient of the output and which inputs want one -> their gradients
+    Backward: TypeAlias = Callable[[Array, Sequence[bool]], Iterable[Array | None]]
+
+
+def fused(
+    title: str,
+    array: Array,
+    inputs: Sequence[Tensor],
+    backward: Backward,
+    composite: Callable[..., Tensor] | None = None,
+) -> Tensor:
     """Make the output of a fused operation and record its way back.
 
     Args:
@@ -23,7 +42,7 @@ def fused(title, array, inputs, backward, composite=None):
             gradients are not to be had.
     """
 
-    def gradients(g):
+    def gradients(g: Tensor) -> list[Tensor | None]:
         wanted = [t._wants_grad for t in inputs]
         if not mode.enabled:
             dtype = g.dtype
@@ -40,7 +59,7 @@ def fused(title, array, inputs, backward, composite=None):
     return record(title, array, inputs[0].dtype, inputs, gradients, saved=inputs)
 
 
-def c_name(dtype):
+def c_name(dtype: DType) -> str:
     """What messages of torch's kernels call a type."""
     return {"float32": "float", "float64": "double", "int64": "long int", "int32": "int"}.get(
         dtype.name, dtype.name

@@ -1,16 +1,29 @@
 """The base class of all modules: a tree of parameters, buffers and submodules, called like a function."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
 
 from torch.nn.parameter import Parameter
 from torch.nn.state import State
-from torch.nn.tree import Tree
 from torch.refusal import is_gap, refusal
 from torch.tensor import Tensor
 from torch.utils.hooks import RemovableHandle
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
-class Module(Tree, State):
+    # each with whether it is given the keyword arguments
+    Hooks = OrderedDict[int, tuple[Callable[..., Any], bool]]
+
+
+def _forward_unimplemented(self: Module, *_: Any) -> Any:
+    """Compute the module's result; every subclass has its own."""
+    raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+
+class Module(State):
     """Base class of all modules; a subclass defines ``forward``.
 
     Parameters, buffers and submodules are kept in dicts of their own, in the order in which they were set.
@@ -18,8 +31,12 @@ class Module(Tree, State):
 
     training = True
     _version = 1  # of the form of its state, as files name it
+    _forward_hooks: Hooks
+    _forward_pre_hooks: Hooks
+    # a value, so that each subclass may choose the arguments of its method
+    forward: Callable[..., Any] = _forward_unimplemented
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.__dict__.update(
             training=True,
             _parameters={},
@@ -30,13 +47,7 @@ class Module(Tree, State):
             _forward_pre_hooks=OrderedDict(),
         )
 
-    def forward(self, *_):
-        """Compute the module's result; every subclass has its own."""
-        raise NotImplementedError(
-            f'Module [{type(self).__name__}] is missing the required "forward" function'
-        )
-
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward`` between the hooks."""
         if not (self._forward_hooks or self._forward_pre_hooks):
             return self.forward(*args, **kwargs)
@@ -55,7 +66,7 @@ class Module(Tree, State):
 
     # ---- attributes ----------------------------------------------------------------------------------------
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         own = self.__dict__
         if "_modules" in own:  # else Module.__init__ has not been called
             if name in own["_parameters"]:
@@ -68,7 +79,7 @@ class Module(Tree, State):
             raise refusal("torch.nn.Module", name)
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
             self._forget(name, "parameters", self.__dict__.get("_parameters"))
             self.register_parameter(name, value)
@@ -98,7 +109,7 @@ class Module(Tree, State):
         else:
             object.__setattr__(self, name, value)
 
-    def _forget(self, name, kind, home):
+    def _forget(self, name: str, kind: str, home: dict[str, Any] | None) -> None:
         """Remove a member from where it was kept before; in its home it keeps its place."""
         if home is None:
             raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
@@ -107,7 +118,7 @@ class Module(Tree, State):
                 members.pop(name, None)
         self._non_persistent_buffers_set.discard(name)
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> None:
         for members in (self._parameters, self._buffers, self._modules):
             if name in members:
                 del members[name]
@@ -115,11 +126,11 @@ class Module(Tree, State):
                 return
         object.__delattr__(self, name)
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         own = [*dir(type(self)), *self.__dict__, *self._parameters, *self._modules, *self._buffers]
         return sorted(name for name in own if not name[0].isdigit())
 
-    def register_parameter(self, name, param):
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter, or a place for one (None)."""
         self._check_name(name, "parameter", self._parameters)
         if param is not None and not isinstance(param, Parameter):
@@ -128,7 +139,7 @@ class Module(Tree, State):
             )
         self._parameters[name] = param
 
-    def register_buffer(self, name, tensor, persistent=True):
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is part of the state but not trained."""
         self._check_name(name, "buffer", self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
@@ -141,7 +152,7 @@ class Module(Tree, State):
         else:
             self._non_persistent_buffers_set.add(name)
 
-    def add_module(self, name, module):
+    def add_module(self, name: str, module: Module | None) -> None:
         """Add a submodule."""
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{_typename(module)} is not a Module subclass")
@@ -150,7 +161,7 @@ class Module(Tree, State):
 
     register_module = add_module
 
-    def _check_name(self, name, kind, members):
+    def _check_name(self, name: str, kind: str, members: Collection[str]) -> None:
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
         if not isinstance(name, str):
@@ -164,24 +175,28 @@ class Module(Tree, State):
 
     # ---- hooks ---------------------------------------------------------------------------------------------
 
-    def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False):
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
         """Have ``hook(module, args, out)`` called after ``forward``; what it returns replaces ``out``."""
         return _register(self._forward_hooks, hook, prepend, with_kwargs)
 
-    def register_forward_pre_hook(self, hook, *, prepend=False, with_kwargs=False):
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
         """Have ``hook(module, args)`` called before ``forward``; what it returns replaces ``args``."""
         return _register(self._forward_pre_hooks, hook, prepend, with_kwargs)
 
     # ---- printing ------------------------------------------------------------------------------------------
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         """What stands between the brackets of a printed module, before its submodules."""
         return ""
 
-    def _get_name(self):
+    def _get_name(self) -> str:
         return type(self).__name__
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         extra = self.extra_repr().split("\n") if self.extra_repr() else []
         members = [f"({name}): {_indented(repr(module))}" for name, module in self._modules.items()]
         if len(extra) == 1 and not members:
@@ -191,7 +206,7 @@ class Module(Tree, State):
         return "\n  ".join([f"{self._get_name()}(", *extra, *members]) + "\n)"
 
 
-def _register(hooks, hook, prepend, with_kwargs):
+def _register(hooks: Hooks, hook: Callable[..., Any], prepend: bool, with_kwargs: bool) -> RemovableHandle:
     handle = RemovableHandle(hooks)
     hooks[handle.id] = (hook, with_kwargs)
     if prepend:
@@ -199,14 +214,14 @@ def _register(hooks, hook, prepend, with_kwargs):
     return handle
 
 
-def _typename(value):
+def _typename(value: object) -> str:
     module = type(value).__module__
     return type(value).__qualname__ if module == "builtins" else f"{module}.{type(value).__qualname__}"
 
 
-def _cannot_assign(value, rest):
+def _cannot_assign(value: object, rest: str) -> str:
     return f"cannot assign '{_typename(value)}' {rest}"
 
 
-def _indented(text):
+def _indented(text: str) -> str:
     return text.replace("\n", "\n  ")

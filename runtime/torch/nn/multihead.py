@@ -1,6 +1,9 @@
 """torch's own layer of multi-head attention."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
@@ -9,11 +12,17 @@ from torch.nn.layers import Linear
 from torch.nn.module import Module
 from torch.nn.parameter import Parameter
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch.tensor import Tensor
+    from torch.types import Device, DType
+
 
 class _OutProjection(Linear):
     """A linear layer, under the name by which torch prints it."""
 
-    def _get_name(self):
+    def _get_name(self) -> str:
         return "NonDynamicallyQuantizableLinear"
 
 
@@ -23,17 +32,19 @@ class MultiheadAttention(Module):
     Queries, keys and values have one width, and their projections are one weight.
     """
 
+    in_proj_bias: Parameter | None
+
     def __init__(
         self,
-        embed_dim,
-        num_heads,
-        dropout=0.0,
-        bias=True,
-        batch_first=False,
-        device=None,
-        dtype=None,
-        **others,
-    ):
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        batch_first: bool = False,
+        device: Device = None,
+        dtype: DType | None = None,
+        **others: Any,
+    ) -> None:
         super().__init__()
         if others:
             raise NotImplementedError(
@@ -51,21 +62,21 @@ class MultiheadAttention(Module):
         self.register_parameter("in_proj_bias", Parameter(torch.empty(3 * embed_dim)) if bias else None)
         self.out_proj = _OutProjection(embed_dim, embed_dim, bias=bias, device=device, dtype=dtype)
         init.xavier_uniform_(self.in_proj_weight)
-        if bias:
-            init.zeros_(self.in_proj_bias)
-            init.zeros_(self.out_proj.bias)
+        for offset in (self.in_proj_bias, self.out_proj.bias):
+            if offset is not None:
+                init.zeros_(offset)
 
     def forward(
         self,
-        query,
-        key,
-        value,
-        key_padding_mask=None,
-        need_weights=True,
-        attn_mask=None,
-        average_attn_weights=True,
-        is_causal=False,
-    ):
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         """Attend.
 
         Args:
@@ -109,7 +120,9 @@ class MultiheadAttention(Module):
         shown = kept.mean(1) if average_attn_weights else kept
         return out, shown if is_batched else shown.squeeze(0)
 
-    def _masks(self, attn_mask, key_padding_mask, scores):
+    def _masks(
+        self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, scores: Tensor
+    ) -> Iterator[Tensor]:
         """Both masks, in shapes that broadcast to (B, heads, T_q, T_k)."""
         if attn_mask is not None:
             yield attn_mask.view(scores.shape) if attn_mask.ndim == 3 else attn_mask

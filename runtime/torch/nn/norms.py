@@ -1,6 +1,9 @@
 """Layer normalization, and its sibling that leaves out the mean."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,20 +13,31 @@ from torch.kernels import FLOAT32
 from torch.nn.fused import fused
 from torch.tensor import function, packed
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch.tensor import Tensor
+    from torch.types import Array
+
 kernel, kernel_backward = kernels.find("norm"), kernels.find("norm_backward")
 
 
 @function
-def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05):
+def layer_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-05,
+) -> Tensor:
     """Subtract the mean of the last axes and divide by their standard deviation; then gain and bias."""
 
-    def composite(input, *rest):
+    def composite(input: Tensor, *rest: Tensor) -> Tensor:
         dims = tuple(range(-len(shape), 0))
         centered = input - input.mean(dims, keepdim=True)
         normal = centered * (centered.square().mean(dims, keepdim=True) + eps).rsqrt()
-        rest = list(rest)
         if weight is not None:
-            normal = normal * rest.pop(0)
+            normal, rest = normal * rest[0], rest[1:]
         return normal if bias is None else normal + rest[0]
 
     shape = _checked(input, normalized_shape, weight, bias)
@@ -31,11 +45,16 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05):
 
 
 @function
-def rms_norm(input, normalized_shape, weight=None, eps=None):
+def rms_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
     """Divide by the root of the mean square of the last axes; then gain."""
     eps = finfo(input.dtype).eps if eps is None else eps
 
-    def composite(input, weight=None):
+    def composite(input: Tensor, weight: Tensor | None = None) -> Tensor:
         dims = tuple(range(-len(shape), 0))
         normal = input * (input.square().mean(dims, keepdim=True) + eps).rsqrt()
         return normal if weight is None else normal * weight
@@ -44,17 +63,28 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     return _norm("MulBackward0", input, shape, weight, None, eps, composite, is_centered=False)
 
 
-def _norm(title, input, shape, weight, bias, eps, composite, *, is_centered):
+def _norm(
+    title: str,
+    input: Tensor,
+    shape: tuple[int, ...],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    composite: Callable[..., Tensor],
+    *,
+    is_centered: bool,
+) -> Tensor:
     """Both norms as one operation, by the kernel or by numpy; without the means it is RMSNorm."""
     width = math.prod(shape)
     x = packed(input._array)
     gain, offset = (None if t is None else packed(t._array) for t in (weight, bias))
-    by_kernel = False
+    way_back = None  # the kernel for it, if a kernel has made the way out
     if kernel is not None and width and x.dtype is FLOAT32:
         out, normal = np.empty(x.shape, FLOAT32), np.empty(x.shape, FLOAT32)
         scale = np.empty(x.size // width, FLOAT32)
-        by_kernel = kernel(id(x), _at(gain), _at(offset), id(out), id(normal), id(scale), eps, is_centered)
-    if not by_kernel:
+        arrays = id(x), _at(gain), _at(offset), id(out), id(normal), id(scale)
+        way_back = kernel_backward if kernel(*arrays, eps, is_centered) else None
+    if way_back is None:
         rows = x.reshape((-1, width) if width else (0, 0))
         centered = rows - _mean(rows) if is_centered else rows
         scale = 1 / np.sqrt(_mean(centered * centered) + x.dtype.type(eps))
@@ -62,14 +92,14 @@ def _norm(title, input, shape, weight, bias, eps, composite, *, is_centered):
         out = normal if gain is None else normal * gain.reshape(-1)
         out = (out if offset is None else out + offset.reshape(-1)).reshape(x.shape)
 
-    def backward(g, wanted):
+    def backward(g: Array, wanted: Sequence[bool]) -> Iterator[Array | None]:
         grad = None
         of_gain = np.zeros(shape, g.dtype) if weight is not None and wanted[1] else None
         of_offset = np.zeros(shape, g.dtype) if bias is not None and wanted[-1] else None
-        if by_kernel:
+        if way_back is not None:
             g, grad = packed(g), np.empty(x.shape, FLOAT32)
             arrays = id(g), _at(gain), id(normal), id(scale), id(grad), _at(of_gain), _at(of_offset)
-            kernel_backward(*arrays, is_centered)
+            way_back(*arrays, is_centered)
         else:
             g = g.reshape(normal.shape)
             if wanted[0]:
@@ -90,7 +120,9 @@ def _norm(title, input, shape, weight, bias, eps, composite, *, is_centered):
     return fused(title, out, inputs, backward, composite)
 
 
-def _checked(input, normalized_shape, weight, bias=None):
+def _checked(
+    input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None, bias: Tensor | None = None
+) -> tuple[int, ...]:
     """The shape to normalize over."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape:
@@ -113,10 +145,10 @@ def _checked(input, normalized_shape, weight, bias=None):
     return shape
 
 
-def _at(array):
+def _at(array: Array | None) -> int:
     return 0 if array is None else id(array)
 
 
-def _mean(x):
+def _mean(x: Array) -> Array:
     # np.mean takes three times as long for small arrays
     return np.add.reduce(x, axis=1, keepdims=True) / x.dtype.type(x.shape[1])

@@ -1,11 +1,18 @@
 """The state of a module: its tensors by name, to be saved and loaded."""
 
+from __future__ import annotations
+
 from collections import OrderedDict, namedtuple
 from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from torch.autograd import no_grad
 from torch.nn.parameter import Parameter
+from torch.nn.tree import Tree
 from torch.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
@@ -13,14 +20,14 @@ class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpec
 
     __slots__ = ()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return super().__repr__() if any(self) else "<All keys matched successfully>"
 
 
-class State:
+class State(Tree):
     """What every module can do with its state."""
 
-    def _state(self):
+    def _state(self) -> dict[str, Tensor]:
         """This module's own parameters and persistent buffers, by name."""
         kept = chain(
             self._parameters.items(),
@@ -28,7 +35,9 @@ class State:
         )
         return {name: tensor for name, tensor in kept if tensor is not None}
 
-    def state_dict(self, *, destination=None, prefix="", keep_vars=False):
+    def state_dict(
+        self, *, destination: dict[str, Tensor] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Tensor]:
         """All parameters and persistent buffers by dotted name; they share memory with the module."""
         state = OrderedDict() if destination is None else destination
         for name, tensor in self._state().items():
@@ -38,7 +47,9 @@ class State:
                 module.state_dict(destination=state, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
         return state
 
-    def load_state_dict(self, state_dict, strict=True, assign=False):
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> _IncompatibleKeys:
         """Copy a state into this module, or with `assign` put its tensors in the place of the old ones.
 
         Raises:
@@ -67,7 +78,7 @@ class State:
             )
         return _IncompatibleKeys(missing, unexpected)
 
-    def _load(self, name, tensor, new, key, assign):
+    def _load(self, name: str, tensor: Tensor, new: Any, key: str, assign: bool) -> str:
         """Load one tensor; return what is wrong with it, if anything is."""
         if not isinstance(new, Tensor):
             return (
@@ -91,5 +102,5 @@ class State:
         return ""
 
 
-def _quoted(names):
+def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)

@@ -1,33 +1,53 @@
 """Modules as a tree: walking it, and changing all of it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
 from torch.autograd import no_grad
 from torch.dtypes import bfloat16, dtype, float16, float32, float64
 from torch.nn.parameter import Parameter
 from torch.tensor import Tensor
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch.nn.module import Module
+
+_T = TypeVar("_T")
+
 
 class Tree:
     """What every module can do with the modules, parameters and buffers below it."""
 
-    def named_modules(self, memo=None, prefix="", remove_duplicate=True):
+    training: bool
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+    _non_persistent_buffers_set: set[str]
+
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
         """All modules of the tree with their dotted names, this one (with the name "") first."""
         memo = set() if memo is None else memo
-        if self in memo:
+        this = cast("Module", self)
+        if this in memo:
             return
         if remove_duplicate:
-            memo.add(self)
-        yield prefix, self
+            memo.add(this)
+        yield prefix, this
         for name, module in self._modules.items():
             if module is not None:
                 yield from module.named_modules(
                     memo, f"{prefix}.{name}" if prefix else name, remove_duplicate
                 )
 
-    def modules(self):
+    def modules(self) -> Iterator[Module]:
         """All modules of the tree."""
         return (module for _, module in self.named_modules())
 
-    def named_children(self):
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         """The submodules one level down, with their names."""
         seen = set()
         for name, module in self._modules.items():
@@ -35,11 +55,13 @@ class Tree:
                 seen.add(module)
                 yield name, module
 
-    def children(self):
+    def children(self) -> Iterator[Module]:
         """The submodules one level down."""
         return (module for _, module in self.named_children())
 
-    def _named_members(self, kept, prefix, recurse, remove_duplicate):
+    def _named_members(
+        self, kept: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen = set()
         modules = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
         for path, module in modules:
@@ -50,25 +72,29 @@ class Tree:
                     seen.add(id(tensor))
                 yield f"{path}.{name}" if path else name, tensor
 
-    def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
         """All parameters with their dotted names; a shared one once."""
         yield from self._named_members("_parameters", prefix, recurse, remove_duplicate)
 
-    def parameters(self, recurse=True):
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """All parameters; a shared one once."""
         return (param for _, param in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix="", recurse=True, remove_duplicate=True):
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """All buffers with their dotted names."""
         yield from self._named_members("_buffers", prefix, recurse, remove_duplicate)
 
-    def buffers(self, recurse=True):
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """All buffers."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def get_submodule(self, target):
+    def get_submodule(self, target: str) -> Module:
         """The module of a dotted name."""
-        module = self
+        module = cast("Module", self)
         for name in target.split(".") if target else ():
             if not hasattr(module, name):
                 raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
@@ -77,7 +103,7 @@ class Tree:
                 raise AttributeError(f"`{name}` is not an nn.Module")
         return module
 
-    def set_submodule(self, target, module, strict=False):
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
         """Put a module in the place of a dotted name."""
         if not target:
             raise ValueError("Cannot set the submodule without a target name!")
@@ -89,15 +115,15 @@ class Tree:
             parent.get_submodule(name)  # raises unless it is a module
         setattr(parent, name, module)
 
-    def get_parameter(self, target):
+    def get_parameter(self, target: str) -> Parameter:
         """The parameter of a dotted name."""
         return self._get_member(target, Parameter, "an nn.Parameter")
 
-    def get_buffer(self, target):
+    def get_buffer(self, target: str) -> Tensor:
         """The buffer of a dotted name."""
         return self._get_member(target, Tensor, "a buffer")
 
-    def _get_member(self, target, kind, title):
+    def _get_member(self, target: str, kind: type[_T], title: str) -> _T:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
         if not hasattr(module, name):
@@ -108,14 +134,14 @@ class Tree:
 
     # ---- changing all of it --------------------------------------------------------------------------------
 
-    def apply(self, fn):
+    def apply(self, fn: Callable[[Module], object]) -> Self:
         """Call a function on every module, the leaves first."""
         for module in self.children():
             module.apply(fn)
-        fn(self)
+        fn(cast("Module", self))
         return self
 
-    def _apply(self, fn):
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
         """Change every parameter, gradient and buffer; parameters stay the same objects."""
         for module in self.children():
             module._apply(fn)
@@ -130,7 +156,7 @@ class Tree:
                 self._buffers[name] = fn(buffer)
         return self
 
-    def to(self, *args, **kwargs):
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Convert floating point parameters and buffers to a dtype; the only device is the CPU."""
         target = next((value for value in (*args, *kwargs.values()) if isinstance(value, dtype)), None)
         if target is not None and not (target.is_floating_point or target.is_complex):
@@ -139,41 +165,42 @@ class Tree:
             )
         others = [value for value in args if not isinstance(value, dtype)]
         named = {name: value for name, value in kwargs.items() if name != "dtype"}
+        with_dtype = named if target is None else {**named, "dtype": target}
 
-        def convert(tensor):
-            wanted = target if tensor.is_floating_point() else None
-            return tensor.to(*others, **named, **({} if wanted is None else {"dtype": wanted}))
+        def convert(tensor: Tensor) -> Tensor:
+            has_parts = tensor.is_floating_point() or tensor.is_complex()
+            return tensor.to(*others, **(with_dtype if has_parts else named))
 
         return self._apply(convert)
 
-    def type(self, dst_type):
+    def type(self, dst_type: dtype) -> Self:
         """Convert all parameters and buffers."""
         return self._apply(lambda tensor: tensor.to(dst_type))
 
-    def _cast(self, wanted):
+    def _cast(self, wanted: dtype) -> Self:
         return self._apply(lambda tensor: tensor.to(wanted) if tensor.is_floating_point() else tensor)
 
-    def float(self):
+    def float(self) -> Self:
         """Convert to float32."""
         return self._cast(float32)
 
-    def double(self):
+    def double(self) -> Self:
         """Convert to float64."""
         return self._cast(float64)
 
-    def half(self):
+    def half(self) -> Self:
         """Convert to float16."""
         return self._cast(float16)
 
-    def bfloat16(self):
+    def bfloat16(self) -> Self:
         """Convert to bfloat16."""
         return self._cast(bfloat16)
 
-    def cpu(self):
+    def cpu(self) -> Self:
         """Return this module, which is on the CPU."""
         return self
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Switch to training mode, or back."""
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
@@ -182,17 +209,17 @@ class Tree:
             module.train(mode)
         return self
 
-    def eval(self):
+    def eval(self) -> Self:
         """Switch to evaluation mode: no dropout."""
         return self.train(False)
 
-    def requires_grad_(self, requires_grad=True):
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Say of all parameters whether they are trained."""
         for param in self.parameters():
             param.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self, set_to_none=True):
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients."""
         for param in self.parameters():
             if param.grad is not None and not set_to_none:

@@ -1,5 +1,7 @@
 """Optimizers."""
 
+from typing import TYPE_CHECKING, NoReturn
+
 from torch.optim import adamw, lr_scheduler
 from torch.optim.adam import Adam, AdamW
 from torch.optim.lbfgs import LBFGS
@@ -10,5 +12,7 @@ from torch.refusal import refusal
 __all__ = ["LBFGS", "SGD", "Adam", "AdamW", "Optimizer", "adamw", "lr_scheduler"]
 
 
-def __getattr__(name):
-    raise refusal("torch.optim", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.optim", name)

@@ -1,11 +1,23 @@
 """Adam and AdamW (Kingma & Ba 2014, Loshchilov & Hutter 2017)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 import numpy as np
 
 import torch
 from torch import kernels
 from torch.kernels import FLOAT32
 from torch.optim.optimizer import SPEED, Optimizer, check, refuse, written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from torch.tensor import Tensor
+    from torch.types import Array, DType
+
+    Row: TypeAlias = tuple[Array, Array, Array, Array]  # a parameter, its gradient, its two moments
 
 kernel = kernels.find("adam_step")
 
@@ -19,16 +31,16 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=0,
-        amsgrad=False,
+        params: Iterable[Any],
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
         *,
-        maximize=False,
-        **speed,
-    ):
+        maximize: bool = False,
+        **speed: Any,
+    ) -> None:
         refuse(
             amsgrad=amsgrad, capturable=speed.get("capturable"), differentiable=speed.get("differentiable")
         )
@@ -46,7 +58,7 @@ class Adam(Optimizer):
         check(defaults)
         super().__init__(params, defaults)
 
-    def _update(self, params, group):
+    def _update(self, params: Sequence[Tensor], grads: Sequence[Tensor], group: dict[str, Any]) -> None:
         states = [self.state[param] for param in params]
         for param, state in zip(params, states, strict=True):
             if not state:
@@ -54,7 +66,7 @@ class Adam(Optimizer):
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(param), torch.zeros_like(param)
         update(
             params,
-            [param._grad for param in params],
+            grads,
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [state["step"] for state in states],
@@ -74,32 +86,52 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=1e-2,
-        amsgrad=False,
+        params: Iterable[Any],
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
         *,
-        maximize=False,
-        **speed,
-    ):
+        maximize: bool = False,
+        **speed: Any,
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, **speed)
 
 
-def update(params, grads, exp_avgs, exp_avg_sqs, state_steps, *, lr, maximize, **options):
+def update(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    state_steps: Sequence[Tensor],
+    *,
+    lr: float | Tensor,
+    **options: Any,
+) -> None:
     """One step of every parameter, in place."""
-    by_kind = {}  # parameters of one type that have taken equally many steps
+    # parameters of one type that have taken equally many steps
+    by_kind: dict[tuple[DType, float], list[Row]] = {}
     for p, g, m, v, step in zip(params, grads, exp_avgs, exp_avg_sqs, state_steps, strict=True):
         step._array += 1
         row = p._array, g._array, m._array, v._array
         by_kind.setdefault((p.dtype, step._array.item()), []).append(row)
-    for (_, step), rows in by_kind.items():
-        _step(rows, step, lr=float(lr), maximize=maximize, **options)
+    for (_, n_steps), rows in by_kind.items():
+        _step(rows, n_steps, lr=float(lr), **options)
     written(*params, *exp_avgs, *exp_avg_sqs, *state_steps)
 
 
-def _step(rows, step, *, lr, betas, eps, weight_decay, maximize, decoupled):
+def _step(
+    rows: list[Row],
+    step: float,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
+    decoupled: bool,
+) -> None:
     """Adam on arrays of parameters, gradients and moments, by the kernel or by numpy."""
     beta_1, beta_2 = betas
     keep = 1 - lr * weight_decay if decoupled else 1
@@ -115,7 +147,7 @@ def _step(rows, step, *, lr, betas, eps, weight_decay, maximize, decoupled):
         _step_by_numpy(p, g + decay * p if decay else g, m, v, *numbers)
 
 
-def _packed(rows):
+def _packed(rows: list[Row]) -> Iterator[Sequence[Array]]:
     """Yield the arrays row by row; or, if they are small, all as one, to be copied back afterwards."""
     if len(rows) < 2 or sum(row[0].size for row in rows) > _SMALL:
         yield from rows
@@ -131,7 +163,19 @@ def _packed(rows):
             array[...] = whole[start:end].reshape(array.shape)
 
 
-def _step_by_numpy(p, g, m, v, keep, weight_1, beta_2, weight_2, root, eps, rate):
+def _step_by_numpy(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    keep: float,
+    weight_1: float,
+    beta_2: float,
+    weight_2: float,
+    root: float,
+    eps: float,
+    rate: float,
+) -> None:
     """Adam on arrays, rounded as by torch's loop over single tensors."""
     p *= keep
     change = g - m
@@ -150,28 +194,28 @@ def _step_by_numpy(p, g, m, v, keep, weight_1, beta_2, weight_2, root, eps, rate
 
 
 def adamw(
-    params,
-    grads,
-    exp_avgs,
-    exp_avg_sqs,
-    max_exp_avg_sqs,
-    state_steps,
-    foreach=None,
-    capturable=False,
-    differentiable=False,
-    fused=None,
-    grad_scale=None,
-    found_inf=None,
-    has_complex=False,
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    max_exp_avg_sqs: Sequence[Tensor],
+    state_steps: Sequence[Tensor],
+    foreach: bool | None = None,
+    capturable: bool = False,
+    differentiable: bool = False,
+    fused: bool | None = None,
+    grad_scale: Tensor | None = None,
+    found_inf: Tensor | None = None,
+    has_complex: bool = False,
     *,
-    amsgrad,
-    beta1,
-    beta2,
-    lr,
-    weight_decay,
-    eps,
-    maximize,
-):
+    amsgrad: bool,
+    beta1: float,
+    beta2: float,
+    lr: float | Tensor,
+    weight_decay: float,
+    eps: float,
+    maximize: bool,
+) -> None:
     """One step of AdamW on a list of tensors, whose states and steps the caller keeps."""
     refuse(amsgrad=amsgrad, capturable=capturable, differentiable=differentiable, grad_scale=grad_scale)
     update(

@@ -1,10 +1,20 @@
 """L-BFGS: Newton's direction from the last few steps (Liu & Nocedal 1989)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from torch.autograd.modes import enable_grad, no_grad
 from torch.optim.line_search import Point, strong_wolfe
 from torch.optim.optimizer import Optimizer, check, written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from torch.tensor import Tensor
+    from torch.types import Array
 
 
 class LBFGS(Optimizer):
@@ -12,15 +22,15 @@ class LBFGS(Optimizer):
 
     def __init__(
         self,
-        params,
-        lr=1.0,
-        max_iter=20,
-        max_eval=None,
-        tolerance_grad=1e-7,
-        tolerance_change=1e-9,
-        history_size=100,
-        line_search_fn=None,
-    ):
+        params: Iterable[Any],
+        lr: float | Tensor = 1.0,
+        max_iter: int = 20,
+        max_eval: int | None = None,
+        tolerance_grad: float = 1e-7,
+        tolerance_change: float = 1e-9,
+        history_size: int = 100,
+        line_search_fn: str | None = None,
+    ) -> None:
         if line_search_fn not in (None, "strong_wolfe"):
             raise RuntimeError("only 'strong_wolfe' is supported")
         defaults = {
@@ -36,10 +46,10 @@ class LBFGS(Optimizer):
         super().__init__(params, defaults)
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
-        self._params = self.param_groups[0]["params"]
+        self._params: list[Tensor] = self.param_groups[0]["params"]
 
     @no_grad()
-    def step(self, closure):
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]  # it cannot do without
         """Take up to `max_iter` iterations.
 
         Args:
@@ -51,7 +61,7 @@ class LBFGS(Optimizer):
         group, state = self.param_groups[0], self.state[self._params[0]]
         lr, tolerance = float(group["lr"]), group["tolerance_change"]
 
-        def evaluate():
+        def evaluate() -> tuple[Any, Array]:
             with enable_grad():
                 loss = closure()
             return loss, self._flat_grad()
@@ -75,7 +85,7 @@ class LBFGS(Optimizer):
                 break
             here = [param._array.copy() for param in self._params]
 
-            def at(t, here=here, direction=direction):
+            def at(t: float, here: list[Array] = here, direction: Array = direction) -> Point:
                 self._move(here, t * direction)
                 loss, grad = evaluate()
                 return Point(t, float(loss), grad, float(grad @ direction))
@@ -98,13 +108,13 @@ class LBFGS(Optimizer):
                 break
         return first_loss
 
-    def _remember(self, grad_change, change, size):
+    def _remember(self, grad_change: Array, change: Array, size: int) -> None:
         history = self.state[self._params[0]]["history"]
         if float(grad_change @ change) > 1e-10:
             history.append((grad_change, change))
             del history[:-size]
 
-    def _newton_direction(self, grad):
+    def _newton_direction(self, grad: Array) -> Array:
         """Minus the gradient times the inverse of the curvature that the history shows (two loops)."""
         history = self.state[self._params[0]]["history"]
         q, factors = -grad, []
@@ -118,7 +128,7 @@ class LBFGS(Optimizer):
             q = q + (factor - float(y @ q) / float(y @ s)) * s
         return q
 
-    def _flat_grad(self):
+    def _flat_grad(self) -> Array:
         grads = [
             np.zeros(param.numel(), param._array.dtype)
             if param.grad is None
@@ -127,7 +137,7 @@ class LBFGS(Optimizer):
         ]
         return np.concatenate(grads)
 
-    def _move(self, start, change):
+    def _move(self, start: Sequence[Array], change: Array) -> None:
         """Set the parameters to where they were plus a change."""
         position = 0
         for param, array in zip(self._params, start, strict=True):

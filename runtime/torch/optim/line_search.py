@@ -4,8 +4,15 @@ Source: Nocedal & Wright 2006, "Numerical optimization", algorithms 3.5 and 3.6,
 which torch follows too: cubic interpolation, and steps away from the ends of a bracket that hardly shrinks.
 """
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.types import Array
 
 
 class Point(NamedTuple):
@@ -13,11 +20,21 @@ class Point(NamedTuple):
 
     t: float  # its length
     loss: float
-    grad: object  # array
+    grad: Array
     slope: float  # grad · direction
 
 
-def strong_wolfe(evaluate, start, t, *, reach, tolerance, most, enough=1e-4, flat=0.9):
+def strong_wolfe(
+    evaluate: Callable[[float], Point],
+    start: Point,
+    t: float,
+    *,
+    reach: float,
+    tolerance: float,
+    most: int,
+    enough: float = 1e-4,
+    flat: float = 0.9,
+) -> tuple[Point, int]:
     """Find a step that lowers the loss enough and at which the slope is flat enough.
 
     Args:
@@ -34,10 +51,10 @@ def strong_wolfe(evaluate, start, t, *, reach, tolerance, most, enough=1e-4, fla
         The point, and the number of evaluations.
     """
 
-    def too_high(point):
+    def too_high(point: Point) -> bool:
         return point.loss > start.loss + enough * point.t * start.slope
 
-    def is_flat(point):
+    def is_flat(point: Point) -> bool:
         return abs(point.slope) <= -flat * start.slope
 
     before, now, tried = start, evaluate(t), 0
@@ -57,7 +74,7 @@ def strong_wolfe(evaluate, start, t, *, reach, tolerance, most, enough=1e-4, fla
     low, high = sorted((before, now), key=lambda point: point.loss)
     stuck = False
     while tried < most and abs(high.t - low.t) * reach >= tolerance:
-        t = cubic_minimum(*sorted((low, high), key=lambda point: point.t))
+        t = cubic_minimum(low, high)
         left, right = sorted((low.t, high.t))
         margin = 0.1 * (right - left)
         is_close = min(right - t, t - left) < margin
@@ -79,7 +96,7 @@ def strong_wolfe(evaluate, start, t, *, reach, tolerance, most, enough=1e-4, fla
     return low, tried + 1
 
 
-def cubic_minimum(a, b, bounds=None):
+def cubic_minimum(a: Point, b: Point, bounds: tuple[float, float] | None = None) -> float:
     """Minimum of the cubic through two points with their slopes, held within bounds."""
     lowest, highest = bounds or (min(a.t, b.t), max(a.t, b.t))
     d1 = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.t - b.t)

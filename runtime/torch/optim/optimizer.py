@@ -1,11 +1,17 @@
 """What all optimizers share: groups of parameters, and a state for each parameter."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from copy import deepcopy
 from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from torch.autograd.modes import enable_grad, no_grad
 from torch.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 # options of torch's that change how, not what, is computed; they are kept to be printed and saved
 SPEED = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
@@ -19,22 +25,25 @@ class Optimizer:
         state: What is remembered of each parameter, by the parameter itself.
     """
 
-    def __init__(self, params, defaults):
+    # one step of the parameters of a group, given those and their gradients
+    _update: Callable[[list[Tensor], list[Tensor], dict[str, Any]], None]
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
                 f"torch.{params.dtype.title}Tensor"
             )
         self.defaults = defaults
-        self.state = defaultdict(dict)
-        self.param_groups = []
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
             self.add_param_group(dict(group))
 
-    def add_param_group(self, param_group):
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own."""
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
@@ -57,7 +66,7 @@ class Optimizer:
             {**param_group, **{k: v for k, v in self.defaults.items() if k not in param_group}}
         )
 
-    def zero_grad(self, set_to_none=True):
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero."""
         for group in self.param_groups:
             for param in group["params"]:
@@ -67,7 +76,7 @@ class Optimizer:
                     param._grad = None
 
     @no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
         Args:
@@ -78,10 +87,11 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            self._update([param for param in group["params"] if param._grad is not None], group)
+            params = [param for param in group["params"] if param._grad is not None]
+            self._update(params, [param._grad for param in params], group)
         return loss
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """State and options, with numbers in the place of parameters; the tensors are not copied."""
         params = list(chain.from_iterable(group["params"] for group in self.param_groups))
         number = {id(param): i for i, param in enumerate(params)}
@@ -97,7 +107,7 @@ class Optimizer:
             "param_groups": groups,
         }
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state of `state_dict`, in an optimizer of the same parameters."""
         saved = deepcopy(state_dict["param_groups"])
         if len(saved) != len(self.param_groups):
@@ -121,7 +131,7 @@ class Optimizer:
             {**new, "params": old["params"]} for new, old in zip(saved, self.param_groups, strict=True)
         ]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
         for i, group in enumerate(self.param_groups):
             lines += [""] * (i > 0) + [f"Parameter Group {i}"]
@@ -129,7 +139,7 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def check(options):
+def check(options: Mapping[str, Any]) -> None:
     """Reject options that cannot be right, in torch's words."""
     titles = {"lr": "learning rate", "eps": "epsilon value", "momentum": "momentum value"}
     titles["weight_decay"] = "weight_decay value"
@@ -141,14 +151,14 @@ def check(options):
             raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
 
 
-def refuse(**options):
+def refuse(**options: object) -> None:
     """Refuse options that the subset does not have."""
     for name, value in options.items():
         if value:
             raise NotImplementedError(f"{name}={value!r} is not in the in-page subset; run with PyTorch")
 
 
-def written(*tensors):
+def written(*tensors: Tensor) -> None:
     """Note that the arrays of tensors were written to, and round those whose types are narrower."""
     for tensor in tensors:
         if tensor.dtype.rounded is not None:

@@ -1,9 +1,22 @@
 """Activation checkpointing by name only."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
 from torch.refusal import refusal
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, **kwargs):
+
+def checkpoint(
+    function: Callable[..., Any],
+    *args: Any,
+    use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True,
+    **kwargs: Any,
+) -> Any:
     """Call a function.
 
     Results and gradients are those of activation checkpointing, which would save memory: nothing is forgotten
@@ -12,5 +25,7 @@ def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, **k
     return function(*args, **kwargs)
 
 
-def __getattr__(name):
-    raise refusal("torch.utils.checkpoint", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.utils.checkpoint", name)

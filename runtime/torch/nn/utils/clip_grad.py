@@ -1,12 +1,25 @@
 """Shrinking gradients that are too long."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch.autograd import no_grad
 from torch.tensor import Tensor
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 @no_grad()
-def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
     """Shrink all gradients, in place and by one factor, so that their common norm is at most `max_norm`.
 
     Returns:

@@ -1,9 +1,23 @@
 """Sequences of different lengths in one tensor."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
 from torch.refusal import refusal
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-def pad_sequence(sequences, batch_first=False, padding_value=0.0, padding_side="right"):
+    from torch.tensor import Tensor
+
+
+def pad_sequence(
+    sequences: Iterable[Tensor],
+    batch_first: bool = False,
+    padding_value: float = 0.0,
+    padding_side: str = "right",
+) -> Tensor:
     """Stack sequences ``(T_i, ...)`` to ``(T, B, ...)``, or ``(B, T, ...)``, with padding at one side."""
     if padding_side not in ("left", "right"):
         raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
@@ -17,5 +31,7 @@ def pad_sequence(sequences, batch_first=False, padding_value=0.0, padding_side="
     return out if batch_first else out.transpose(0, 1)
 
 
-def __getattr__(name):
-    raise refusal("torch.nn.utils.rnn", name)
+if not TYPE_CHECKING:  # else mypy would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise refusal("torch.nn.utils.rnn", name)
