@@ -289,8 +289,8 @@ for name, change in changes.items():
 # ## Change something and run it again
 #
 # 1. **Change the layer.** Set `n_blocks = 2`, then `n_blocks = 20`. Where does the vector lower the loss on Shakespeare most?
-# 2. **Steer the other way.** Add the strengths -1 and -2, and show their texts. What do they turn into, and what does that say about the contrast between plays and addresses?
+# 2. **Steer the other way.** In a new cell, make completions with the strengths -1 and -2, and show six of each with `show_texts`. What do they turn into, and what does that say about the contrast between plays and addresses?
 # 3. **Show examples in the prompt.** Set the request to three sentences of `sample_sentences(train["Shakespeare"], 3)`, each followed by an empty line. Does the prompt now beat the steering vector by both measures?
-# 4. **Repair the score.** Set the log ratio of *he*, *him*, *his*, *she* and *her* to 0. Does the logit bias still win? Which words raise its score now?
+# 4. **Repair the score.** Set the log ratio of *he*, *him*, *his*, *she* and *her* to 0 in the cell that makes `log_ratio`, and run the cells below it again. How much of the lead of the logit bias over steering is left? Is that more than noise? Which words raise its score now?
 #
 # Next: `llmguide project creative-writing` trains a model whose style is set by control codes, and improves it with DPO. `llmguide app creative-writing` serves it as a web application.

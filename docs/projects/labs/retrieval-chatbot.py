@@ -165,6 +165,6 @@ plt.show()
 # 1. **Cut differently.** Set `size=400` or `size=4000` in `cut`. What happens to the ranks, and to the quotations?
 # 2. **Rewrite the question.** Add words to the questions of the second list that the answer could contain, such as *Medicare* or *unemployment*. A language model can do this before the search; it is called query expansion.
 # 3. **Ask a chat model.** Give it the prompt above, then one with passages that do not contain the answer. Does it abstain, as the instruction says?
-# 4. **Use your own documents.** `load_corpus("my-folder")` reads a folder of text files. Write six questions and their phrases before you search, so that you do not fit them to the results.
+# 4. **Use your own documents.** `load_corpus("my-folder")` reads a folder of text files. Leave out the condition on `address.id`, which selects addresses by their year. Write six questions and their phrases before you search, so that you do not fit them to the results.
 #
 # Next: `llmguide project retrieval-chatbot` builds the whole chatbot, and [its page](../retrieval-chatbot.md) explains every part.

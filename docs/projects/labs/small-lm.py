@@ -216,6 +216,6 @@ for order in range(2, 7):
 # 1. **Look further ahead.** Predict the loss of width 128, then train it; that takes more FLOPs than all the others together. Is the law still too optimistic? By how many percent?
 # 2. **Add an irreducible loss.** Fit the line to `log(loss - floor)` with `floor = 2`, and add `floor` in `law`. Does the prediction become better? What if you fit without the first model?
 # 3. **Change the seed.** Use `torch.manual_seed(1)`. By how much does the loss of one width change? Do not expect a law to predict a single run better than that.
-# 4. **Change the vocabulary.** Learn 500 merges. The loss per token rises, because a token now contains more text. What happens to the bits per byte?
+# 4. **Change the vocabulary.** Learn 500 merges. The loss per token rises, because a token now contains more text. What happens to the bits per byte? The 150 batches also contain more text now. With `n_steps = 113`, the models read about as much as before. How much of the change is left?
 #
 # Next: `llmguide project small-lm` runs the whole pipeline, and [its page](../small-lm.md) has the results. `llmguide start small-lm` lets you write BPE, data loading, AdamW and the law yourself.

@@ -61,7 +61,8 @@ def project(run: Run) -> None:
     speed = run.stage("speed", lambda: measure_speed(run))
     stability = run.stage("stability", lambda: _too_fast(run))
     scores = run.stage("scores", lambda: measure(run.output))
-    say(f"bits per byte: {scores['bits_per_byte']:.3f}; n-gram models of as much text: {scores['counts']}")
+    counts = ", ".join(f"{name} {bits:.3f}" for name, bits in scores["counts"].items())
+    say(f"bits per byte: {scores['bits_per_byte']:.3f}; n-gram models of as much text: {counts}")
     curves = {name: size.pop("curve") for name, size in sizes.items()}
     results = {"sizes": sizes, "law": law, "speed": speed, "stability": stability, "scores": scores}
     run.finish(results, curves)
