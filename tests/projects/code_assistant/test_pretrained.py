@@ -4,48 +4,21 @@ import pytest
 import torch
 
 from llmguide.config import ModelConfig
+from llmguide.generation.sampling import Sampler
 from llmguide.models import build
 from llmguide.projects.code_assistant.code import Cursor
-from llmguide.projects.code_assistant.pretrained import Healing, beginning_with, continue_lines, main
+from llmguide.projects.code_assistant.pretrained import (
+    Healing,
+    beginning_with,
+    continue_lines,
+    main,
+    open_byte_level,
+)
 from llmguide.projects.pretrained import open_pretrained
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
 
 TEXT = "value = self.name\n"
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A tiny model of transformers that was trained on one line."""
-    tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("base")
-    learned = tokenizers.ByteLevelBPETokenizer()
-    learned.train_from_iterator(
-        [TEXT] * 50, vocab_size=280, special_tokens=["<|endoftext|>"], show_progress=False
-    )
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=learned._tokenizer, eos_token="<|endoftext|>"
-    )
-    tokenizer.save_pretrained(folder)
-    config = transformers.LlamaConfig(
-        vocab_size=280,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=128,
-    )
-    torch.manual_seed(0)
-    model = transformers.LlamaForCausalLM(config)
-    ids = torch.tensor([tokenizer.encode(TEXT * 4)])
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
-    for _ in range(60):
-        loss = model(ids, labels=ids).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    model.save_pretrained(folder)
-    return folder
 
 
 def cursors(*places):
@@ -59,7 +32,7 @@ def test_a_line_is_completed_before_and_after_spaces(base):
     _, tokenizer = open_pretrained(base)
     whole, cut = tokenizer.encode(TEXT), tokenizer.encode(TEXT[:6])
     assert cut != whole[: len(cut)]  # the space belongs to a token of the rest
-    assert continue_lines(base, asked, 24) == [cursor.rest for cursor in asked]
+    assert continue_lines(*open_byte_level(base), asked, 24) == [cursor.rest for cursor in asked]
 
 
 def test_only_the_context_is_read(base, monkeypatch):
@@ -68,7 +41,7 @@ def test_only_the_context_is_read(base, monkeypatch):
         "llmguide.projects.code_assistant.pretrained.complete",
         lambda model, rows, *_, **__: prompts.extend(rows) or [""] * len(rows),
     )
-    continue_lines(base, cursors(10), 5)
+    continue_lines(*open_byte_level(base), cursors(10), 5)
     assert [len(row) for row in prompts] == [4]  # the last token is removed
 
 
@@ -82,9 +55,9 @@ def test_tokens_that_begin_with_a_token(base):
 
 def test_only_the_first_token_is_healed():
     logits = torch.tensor([[0.0, 3.0, 2.0], [5.0, 0.0, 1.0]])
-    sampler = Healing([[0, 2], [1]], 4)
-    assert sampler(logits, torch.zeros(2, 4), None).tolist() == [2, 1]
-    assert sampler(logits, torch.zeros(2, 5), None).tolist() == [1, 0]
+    sampler = Healing([[0, 2], [1]], 4, Sampler(temperature=0))
+    assert sampler(logits, torch.zeros(2, 4, dtype=torch.long), None).tolist() == [2, 1]
+    assert sampler(logits, torch.zeros(2, 5, dtype=torch.long), None).tolist() == [1, 0]
 
 
 def test_the_model_and_the_baselines_complete_the_same_lines(base, tmp_path, monkeypatch):
@@ -109,4 +82,4 @@ def test_a_model_with_another_tokenizer_is_refused(tmp_path):
     config = ModelConfig(vocab_size=tokenizer.vocab_size, context_length=8, n_layers=1, d_model=8, n_heads=1)
     save_run(tmp_path, build(config), tokenizer)
     with pytest.raises(ValueError, match="no tokenizer of transformers"):
-        continue_lines(tmp_path, cursors(5), 8)
+        open_byte_level(tmp_path)

@@ -18,18 +18,26 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from llmguide.coding.client import Completion, EndpointError
+from llmguide.generation.generate import stream
+from llmguide.generation.sampling import Sampler
+from llmguide.projects.code_assistant import adapted
+from llmguide.projects.code_assistant.code import NAME
 from llmguide.projects.code_assistant.infilling import composed
-from llmguide.projects.code_assistant.project import NAME, prompt_ids
+from llmguide.projects.code_assistant.pretrained import Healing, beginning_with, open_byte_level
+from llmguide.projects.code_assistant.project import prompt_ids
+from llmguide.projects.pretrained import separator
 from llmguide.projects.webapp.api import Api, PreparedRequest, Streaming
 from llmguide.projects.webapp.forms import Form, RefusedError
-from llmguide.projects.webapp.generators import Generator, LocalModel, ModelRequest
+from llmguide.projects.webapp.generators import TOP_P, Generator, LocalModel, ModelRequest
 from llmguide.projects.webapp.web import LARGEST_DOCUMENT, App, AppServer
+from llmguide.runs.text_generation import pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
 EDITOR = "editor"
@@ -45,6 +53,59 @@ def encode(tokenizer: Tokenizer, request: ModelRequest, room: int) -> list[int]:
     """Encode the code around the cursor."""
     assert isinstance(request, Completion)
     return prompt_ids(tokenizer, request.prompt, request.suffix or "", room)
+
+
+class HealedModel:
+    """A fine-tuned pretrained model, run in this process; the last token before the cursor is healed.
+
+    Args:
+        folder: Folder of the model.
+    """
+
+    local, max_parallel = True, 1  # one completion uses the whole machine
+
+    def __init__(self, folder: Path):
+        self.name = str(folder)
+        self._model, self._tokenizer = open_byte_level(folder)
+
+    def stream(self, request: ModelRequest) -> Iterator[str]:
+        """Yield a completion in pieces; the same request has the same completion."""
+        assert isinstance(request, Completion)
+        *ids, last = adapted.prompt_ids(self._tokenizer, request.prompt, request.suffix or "")
+        ids = ids or [last]  # of an empty prompt
+        allowed, decode = [beginning_with(self._tokenizer, last)], self._tokenizer.decode
+        tokens = stream(
+            self._model,
+            torch.tensor([ids]),
+            min(request.max_tokens, self._model.config.context_length - len(ids)),
+            sampler=Healing(allowed, len(ids), Sampler(request.temperature, top_p=TOP_P)),
+            generator=torch.Generator().manual_seed(request.seed),
+        )
+        ids_of, end_id = (int(token) for token in tokens), separator(self._tokenizer)
+        texts = pieces(ids_of, decode, before=ids, end_id=end_id)
+        yield from until_stop(without(decode([last]), texts), request.stop or ())
+
+
+def without(start: str, texts: Iterator[str]) -> Iterator[str]:
+    """Leave out the text that the pieces of a completion repeat at their start.
+
+    >>> list(without("ret", iter(["re", "turn", " x"])))
+    ['urn', ' x']
+    """
+    held = ""
+    for text in texts:
+        held += text
+        if len(held) > len(start):
+            yield held[len(start) :]
+            break
+    yield from texts
+
+
+def open_local(folder: Path) -> Generator:
+    """Open the model of a run; the one that is fine-tuned from a base is not trained on comparisons."""
+    preferred, tuned = (folder / "models" / name for name in ("preferred", "filling"))
+    is_tuned = tuned.is_dir() and not preferred.is_dir()
+    return HealedModel(tuned) if is_tuned else LocalModel.open(folder, encode)
 
 
 class Remote:
@@ -167,7 +228,7 @@ def _editor(server: AppServer) -> str:
 
 APP = App(
     NAME,
-    partial(LocalModel.open, encode=encode),
+    open_local,
     ask,
     (("/v1/completions", _Completions), ("/v1/models", _Models), ("/api/completions", _Newest)),
     wrap_model,

@@ -11,7 +11,9 @@ from llmguide.data.documents import Document
 from llmguide.data.splits import in_validation
 from llmguide.data.tokens.fill_in_the_middle import Parts, cut
 
+NAME = "code-assistant"
 HELD_OUT = 0.1  # fraction of the modules
+N_TESTS = 400  # lines of the evaluation
 BLOCK_SIZE = 480  # fewest characters of a block of lines
 CHARACTERS_BEFORE, CHARACTERS_AFTER = 320, 160  # characters around the cursor that the model is given
 
@@ -34,6 +36,15 @@ class Plan:
     n_pairs: int = 2000  # pairs of completions that the simulated developer compares
     preference_rate: float = 1.5e-3  # peak learning rate of DPO
     beta: float = 0.1  # KL coefficient of DPO
+    base: str | None = None  # pretrained model to adapt, such as smollm2-135m-instruct; None: a small new one
+    lora_rank: int = 16  # rank of the adapters in the upper half of the base
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail only after minutes, or what would be ignored."""
+        if self.lora_rank < 1:
+            raise ValueError(f"--lora-rank {self.lora_rank} must be at least 1")
+        if self.base is not None and self.feedback is not None:
+            raise ValueError("--feedback is for the model from scratch; a --base is not trained with DPO")
 
 
 class Cursor(NamedTuple):

@@ -29,15 +29,15 @@ from torch import Tensor
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import write_json
-from llmguide.projects.code_assistant.code import Cursor, Plan, files, places
+from llmguide.generation.sampling import Sampler
+from llmguide.projects.code_assistant.code import N_TESTS, NAME, Cursor, Plan, files, places
 from llmguide.projects.code_assistant.metrics import copied, gain, most_frequent_rest, score
-from llmguide.projects.code_assistant.project import N_TESTS, NAME
 from llmguide.projects.generation import complete
 from llmguide.projects.pretrained import HFTokenizer, open_pretrained
 from llmguide.runs.folder import n_params, say
 
 BATCH_SIZE = 40
-MAX_NEW_TOKENS = 32  # about as many characters as `llmguide.projects.code_assistant.project.MAX_NEW_TOKENS`
+MAX_NEW_TOKENS = 32  # about as many characters as the project's 48 of a smaller vocabulary
 CONTEXT = 128  # tokens before the cursor; about as many characters as the project's model reads
 SEED = 0  # of the lines, those of the project
 N_SHOWN = 6  # lines of which a record has the completions
@@ -45,33 +45,32 @@ CHARACTERS_A_TOKEN = 12  # more than almost all tokens of code have
 
 
 class Healing:
-    """A sampler that is greedy, and whose first token must be one of those allowed for its row.
+    """A sampler whose first token must be one of those allowed for its row.
 
     Args:
         allowed: Ids that each row may begin with.
         n_prompt: Tokens of the padded prompts.
+        sampler: Sampler of the allowed tokens.
     """
 
-    def __init__(self, allowed: Sequence[Sequence[int]], n_prompt: int):
-        self.allowed, self.n_prompt = allowed, n_prompt
+    def __init__(self, allowed: Sequence[Sequence[int]], n_prompt: int, sampler: Sampler):
+        self.allowed, self.n_prompt, self.sampler = allowed, n_prompt, sampler
 
     def __call__(self, logits: Tensor, ids: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the most likely token of each row that is allowed."""
+        """Sample one token for each row."""
         if ids.shape[1] == self.n_prompt:
             mask = torch.full_like(logits, float("-inf"))
             for row, row_ids in zip(mask, self.allowed, strict=True):
                 row[list(row_ids)] = 0.0
             logits = logits + mask
-        return logits.argmax(-1)
+        return self.sampler(logits, ids, generator)
 
 
-def continue_lines(name: str | Path, cursors: Sequence[Cursor], context: int) -> list[str]:
-    """Let a pretrained model complete the line at each cursor, greedily.
+def open_byte_level(name: str | Path) -> tuple[Any, HFTokenizer]:
+    """Open a pretrained model with its byte-level tokenizer.
 
     Args:
-        name: Model with a byte-level tokenizer, as `llmguide.projects.pretrained.open_pretrained` takes it.
-        cursors: Cursors whose lines are completed.
-        context: Most tokens before the cursor.
+        name: Name or folder of the model, as `llmguide.projects.pretrained.open_pretrained` takes it.
 
     Raises:
         ValueError: The tokenizer is not one of transformers.
@@ -79,27 +78,52 @@ def continue_lines(name: str | Path, cursors: Sequence[Cursor], context: int) ->
     model, tokenizer = open_pretrained(name)
     if not isinstance(tokenizer, HFTokenizer):
         raise ValueError(f"{name} has no tokenizer of transformers; give a published model")  # noqa: TRY004
-    lines: list[str] = []
-    for first in range(0, len(cursors), BATCH_SIZE):
-        before = [
-            c.file[max(0, c.at - CHARACTERS_A_TOKEN * context) : c.at]
-            for c in cursors[first : first + BATCH_SIZE]
-        ]
-        rows = [tokenizer.encode(text)[-context:] for text in before]
-        prompts = [row[:-1] or [tokenizer.special_tokens[END_OF_TEXT]] for row in rows]
-        removed = [tokenizer.decode(row[-1:]) for row in rows]
-        allowed = [beginning_with(tokenizer, row[-1]) for row in rows]
+    return model, tokenizer
+
+
+def continue_lines(
+    model: Any, tokenizer: HFTokenizer, cursors: Sequence[Cursor], context: int = CONTEXT
+) -> list[str]:
+    """Let a pretrained model complete the line at each cursor from the text before it.
+
+    Args:
+        model: Decoder to measure.
+        tokenizer: Byte-level tokenizer of the model.
+        cursors: Cursors whose lines are completed.
+        context: Most tokens before the cursor.
+    """
+    before = [c.file[max(0, c.at - CHARACTERS_A_TOKEN * context) : c.at] for c in cursors]
+    return complete_lines(model, tokenizer, [tokenizer.encode(text)[-context:] for text in before])
+
+
+def complete_lines(model: Any, tokenizer: HFTokenizer, rows: Sequence[list[int]]) -> list[str]:
+    """Complete the line in which each row of token ids ends, greedily and with token healing.
+
+    Args:
+        model: Decoder that completes.
+        tokenizer: Byte-level tokenizer of the model.
+        rows: Token ids of each prompt, which ends at the cursor.
+    """
+    end, lines = tokenizer.special_tokens[END_OF_TEXT], [""] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # similar lengths need little padding
+    for first in range(0, len(rows), BATCH_SIZE):
+        batch = order[first : first + BATCH_SIZE]
+        prompts = [rows[i][:-1] or [end] for i in batch]
+        allowed = [beginning_with(tokenizer, rows[i][-1]) for i in batch]
         texts = complete(
             model,
             prompts,
             MAX_NEW_TOKENS,
             decode=tokenizer.decode,
-            end_id=tokenizer.special_tokens[END_OF_TEXT],
+            end_id=end,
             batch_size=BATCH_SIZE,
             temperature=1.0,  # the sampler decides
-            sampler=Healing(allowed, max(map(len, prompts))),
+            sampler=Healing(allowed, max(map(len, prompts)), Sampler(temperature=0)),
         )
-        lines += [text[len(part) :].partition("\n")[0] for text, part in zip(texts, removed, strict=True)]
+        for i, text in zip(batch, texts, strict=True):
+            removed = tokenizer.decode(rows[i][-1:])
+            lines[i] = text[len(removed) :].partition("\n")[0]
+        say(f"completed {first + len(batch):,} of {len(rows):,} lines")
     return lines
 
 
@@ -122,15 +146,16 @@ def measure(name: str, plan: Plan, context: int, n_lines: int) -> dict[str, Any]
     cursors = places(files(plan, held_out=True), n_lines, seed=SEED)
     documents = files(plan, held_out=False)
     train_text = "\n".join(document.text for document in documents)
+    model, tokenizer = open_byte_level(name)
     completions = {
         "usual": [most_frequent_rest(documents)] * len(cursors),
         "search": [copied(cursor.before, train_text) for cursor in cursors],
-        "pretrained": continue_lines(name, cursors, context),
+        "pretrained": continue_lines(model, tokenizer, cursors, context),
     }
     found = completions["pretrained"]
     shown = zip(cursors[:N_SHOWN], found[:N_SHOWN], strict=True)
     return {
-        "n_params": n_params(open_pretrained(name)[0]),
+        "n_params": n_params(model),
         "lines": {system: score(texts, cursors) for system, texts in completions.items()},
         "gains": {other: gain(found, completions[other], cursors) for other in ("usual", "search")},
         "samples": [{"before": c.before[-80:], "written": c.rest, "completed": text} for c, text in shown],

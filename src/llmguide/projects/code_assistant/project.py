@@ -23,10 +23,13 @@ from llmguide.data.tokens.fill_in_the_middle import SENTINELS, FillInTheMiddle, 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.acceptance import Criterion, above
+from llmguide.projects.code_assistant import adapted
 from llmguide.projects.code_assistant.code import (
     CHARACTERS_AFTER,
     CHARACTERS_BEFORE,
     HELD_OUT,
+    N_TESTS,
+    NAME,
     Plan,
     blocks,
     code,
@@ -43,35 +46,37 @@ from llmguide.runs.folder import load_run, n_params, say
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.losses import batch_loss
 
-NAME = "code-assistant"
 MAX_NEW_TOKENS = 48  # most tokens of a completion
 TEMPERATURE = 0.8  # temperature of the two completions that are compared
 ALIKE = 0.15  # difference in similarity that the simulated developer ignores
-N_TESTS = 400  # lines of the evaluation
 
 
 def project(run: Run) -> None:
-    """Train a model to fill in code, and train it on comparisons."""
+    """Train a model to fill in code; one from scratch is then trained on comparisons, too."""
     plan = run.plan
     require_both_sides(f"--corpus {plan.corpus}, files that end in .py", code(plan), HELD_OUT)
-    filling = run.stage("filling", lambda: _learn_to_fill(run))
-    comparisons = run.stage("comparisons", lambda: _compare(run))
-    preferences = run.stage("preferences", lambda: _learn_preferences(run, comparisons))
+    learn = _learn_to_fill if plan.base is None else adapted.learn_to_fill
+    filling = run.stage("filling", lambda: learn(run))
+    sizes, curves = {"n_params": filling["n_params"]}, {"filling": filling["curve"]}
+    if plan.base is None:
+        comparisons = run.stage("comparisons", lambda: _compare(run))
+        preferences = run.stage("preferences", lambda: _learn_preferences(run, comparisons))
+        sizes["n_pairs"], curves["preferences"] = preferences["n_pairs"], preferences["curve"]
+    else:
+        sizes["n_tokens"] = filling["n_tokens"]
     scores = run.stage("scores", lambda: measure(run.output))
     for name, line_scores in scores["lines"].items():
         exact, similar = line_scores["exact"]["score"], line_scores["similarity"]
         say(f"{name:24} {exact:.1%} exact, similarity {similar:.3f}, {line_scores['parses']:.1%} parse")
-    curves = {"filling": filling["curve"], "preferences": preferences["curve"]}
-    run.finish({"n_params": filling["n_params"], "n_pairs": preferences["n_pairs"], **scores}, curves)
+    run.finish(sizes | scores, curves)
 
 
 def check(folder: Path) -> list[Criterion]:
-    """Measure the models of a run again: they beat the most frequent rest, and improve with comparisons."""
+    """Measure the models of a run again: they beat a baseline, and improve on what they started from."""
     gains = measure(folder)["gains"]
-    return [
-        above(f"similarity gained {how}, lower bound", gains[how]["low"], 0)
-        for how in ("over the usual", "by comparisons")
-    ]
+    is_new = plan_of(Plan, folder).base is None
+    required = ("over the usual", "by comparisons") if is_new else ("over the search", "over the base")
+    return [above(f"similarity gained {how}, lower bound", gains[how]["low"], 0) for how in required]
 
 
 def _learn_to_fill(run: Run) -> dict[str, Any]:
@@ -162,6 +167,8 @@ def end_id(tokenizer: Tokenizer) -> int:
 def measure(folder: Path) -> dict[str, Any]:
     """Let the models of a run, and the baselines, fill in lines of held-out modules."""
     plan = plan_of(Plan, folder)
+    if plan.base is not None:
+        return adapted.measure(folder)
     cursors = places(files(plan, held_out=True), N_TESTS, seed=0)
     documents = files(plan, held_out=False)
     train_text = "\n".join(document.text for document in documents)
