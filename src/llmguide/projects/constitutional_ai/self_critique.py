@@ -52,8 +52,8 @@ from llmguide.runs.folder import n_params, say
 from llmguide.runs.options import ModelSource
 from llmguide.tokenization.tokenizer import Tokenizer
 
-N_QUESTIONS = 24  # of each kind; there are no more beliefs
-N_REVISED = 10  # questions of each kind of which both answers are revised
+N_QUESTIONS = 12  # of each kind
+N_REVISED = 6  # questions of each kind of which both answers are revised
 MAX_NEW_TOKENS = 40  # of a critique or revision
 BATCH_SIZE = 24
 N_SHOWN = 8  # revisions in the record
