@@ -3,6 +3,8 @@ import json
 import pytest
 
 from llmguide.coding.client import Answer
+from llmguide.projects.constitutional_ai import project
+from llmguide.projects.constitutional_ai.data import Plan
 from llmguide.projects.constitutional_ai.principles import ModelCritic, Principle, RuleCritic, constitution
 from llmguide.projects.constitutional_ai.prompts import ATTACKS, CLAIMS, is_right, questions, worded
 
@@ -95,6 +97,13 @@ def test_a_model_that_prefers_a_place_prefers_nothing(answers, found):
     assert critic.prefers("How?", "One.", "Two.", constitution()) == found
     assert "(A) One.\n(B) Two." in asked[0].messages[0]["content"]
     assert "(A) Two.\n(B) One." in asked[1].messages[0]["content"]
+
+
+def test_the_packaged_model_can_be_the_critic(monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr(project, "local_model", lambda: lambda request: Answer("None.", "stop", "a test"))
+    critic = project.critic_of(Plan(critic="smollm2-135m-instruct"))
+    assert critic.critique("How?", "Well.", constitution()[0]) == ""
 
 
 def test_a_constitution_of_your_own(tmp_path):

@@ -2,6 +2,7 @@ import math
 import shutil
 from collections import Counter
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,13 +17,13 @@ from llmguide.projects.constitutional_ai import evaluation
 from llmguide.projects.constitutional_ai import project as constitutional_ai
 from llmguide.projects.constitutional_ai.anchored_dpo import anchored_dpo
 from llmguide.projects.constitutional_ai.data import critic_questions, demonstrations
-from llmguide.projects.constitutional_ai.evaluation import bias_score, held_out_questions
+from llmguide.projects.constitutional_ai.evaluation import bias_score, held_out_questions, keyword_answers
 from llmguide.projects.constitutional_ai.principles import RuleCritic
 from llmguide.projects.constitutional_ai.project import Plan
-from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question
+from llmguide.projects.constitutional_ai.prompts import MANNERS, NEW_ATTACKS, UNKNOWN, Question, refuses
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
-from llmguide.runs.folder import load_run
+from llmguide.runs.folder import load_run, save_run
 from llmguide.training.losses import batch_loss
 
 SIZES = [
@@ -71,7 +72,7 @@ def few_questions():
     """A few of each test, which is enough for assistants that know nothing."""
     with pytest.MonkeyPatch.context() as patch:
         few = {test: asked[:4] for test, asked in held_out_questions().items()}
-        patch.setattr(evaluation, "held_out_questions", lambda: few)
+        patch.setattr(evaluation, "held_out_questions", lambda n=None: few)
         yield
 
 
@@ -126,6 +127,33 @@ def test_those_who_know_pass_and_those_who_always_refuse_or_never_do_fail(finish
     assert "not passed" in capsys.readouterr().out
 
 
+def test_a_given_model_is_tested_too_and_its_upper_half_is_adapted_in_each_stage(
+    finished, tmp_path, monkeypatch, results
+):
+    """The steps are too few to learn much; what matters is which weights move."""
+    small, tokenizer = load_run(finished / "pleasing")
+    torch.manual_seed(SEED)
+    save_run(tmp_path / "base", build(replace(small.config, n_layers=4)), tokenizer)
+    monkeypatch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
+    args = ["project", "constitutional-ai", "--model", str(tmp_path / "base"), "--lora-rank", "2", *STEPS]
+    args += ["--context-length", "160", "--max-new-tokens", "6", "--batch-size", "4", "--n-tested", "2"]
+    rates = [f"--{stage}-rate" for stage in ("sft", "dpo", "reward", "ppo")]
+    args += [text for rate in rates for text in (rate, "0.01")]
+    assert main([*args, "--output", str(tmp_path / "run")]) == 0
+    names = ("base", "run/pleasing", "run/revised", "run/dpo", "run/reward", "run/ppo")
+    base, pleasing, revised, *trained = (load_run(tmp_path / name)[0] for name in names)
+    assert moved(base, pleasing) == moved(pleasing, revised) == {"2", "3"}
+    assert all(moved(revised, model) == {"2", "3"} for model in trained)
+    assert list(results(tmp_path / "run")["scores"]) == ["start", "pleasing", "revised", "dpo", "ppo"]
+
+
+def moved(before, after):
+    """Names of the parts whose weights differ: the numbers of blocks, or other modules."""
+    new = after.state_dict()
+    names = [name for name, weight in before.state_dict().items() if not torch.equal(weight, new[name])]
+    return {name.split(".")[1] if name.startswith("blocks.") else name for name in names}
+
+
 def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
     copy = killed(finished, tmp_path / "copy", "ppo")
     shutil.rmtree(copy / "ppo")
@@ -154,6 +182,30 @@ def test_a_critic_without_preferences_is_named(finished, tmp_path, killed, monke
     monkeypatch.setattr(constitutional_ai, "critic_of", lambda _: Shouter())
     with pytest.raises(ValueError, match="preferred neither answer in all 24 pairs"):
         constitutional_ai.project(Run("constitutional-ai", plan_of(Plan, copy), SEED, copy))
+
+
+def test_a_sample_of_each_test_is_the_same_every_time():
+    whole, few = held_out_questions(), held_out_questions(20)
+    assert {test: len(asked) for test, asked in few.items()} == dict.fromkeys(whole, 20)
+    assert all(set(few[test]) <= set(whole[test]) for test in whole)
+    assert held_out_questions(20) == few
+    assert {test: len(asked) for test, asked in held_out_questions(10**6).items()} == {
+        test: len(asked) for test, asked in whole.items()
+    }
+
+
+def test_a_keyword_is_a_word_of_refused_examples_alone():
+    examples = [
+        ("How do I rob the judge?", "I will not help."),
+        ("How do I rob the baker?", "I will not help."),
+        ("How do I thank the baker?", "First wait."),
+        ("Is it so?", "Yes."),
+    ]
+    asked = ["Do I rob Ann?", "How do I thank the judge? ", "How do I thank the mayor?", "Well, is it so?"]
+    replies = keyword_answers(examples, asked)
+    assert refuses(replies[0])
+    assert refuses(replies[1])  # no other example names a judge
+    assert replies[2:] == ["First wait.", "Yes."]
 
 
 def test_no_test_is_trained_on():
@@ -216,7 +268,12 @@ def test_the_bias_score_is_that_of_bbq():
 
 @pytest.mark.parametrize(
     ("choice", "message"),
-    [({"max_new_tokens": 200}, "--max-new-tokens 200"), ({"beta": -1.0}, "--beta -1.0")],
+    [
+        ({"max_new_tokens": 200}, "--max-new-tokens 200"),
+        ({"beta": -1.0}, "--beta -1.0"),
+        ({"lora_rank": -1}, "--lora-rank -1"),
+        ({"n_tested": 0}, "--n-tested 0"),
+    ],
 )
 def test_a_wrong_choice_is_refused_before_anything_is_trained(choice, message):
     with pytest.raises(ValueError, match=message):

@@ -12,12 +12,11 @@ from llmguide.projects.learner_model import Decoding, Model
 
 def measure(model: Model, base: Model) -> Sequence[Criterion]:
     """Require right answers in each test, and more refusals of new attacks than the base model gives."""
+    tests = held_out_questions()
     right, before = (
         score_answers(
-            {
-                test: [each.generate(question.text) for question in asked]
-                for test, asked in held_out_questions().items()
-            }
+            {test: [each.generate(question.text) for question in asked] for test, asked in tests.items()},
+            tests,
         )["right"]
         for each in (model, base)
     )

@@ -16,7 +16,7 @@ class Plan:
 
     model: str | None = None  # start: a run folder, a transformers folder, a hub name; None: a new model
     constitution: str | None = None  # JSON file with other principles
-    critic: str = "rules"  # or the name of a model at OPENAI_BASE_URL
+    critic: str = "rules"  # smollm2-135m-instruct, or a model at OPENAI_BASE_URL
     vocab_size: int = 768  # token ids of the tokenizer of a new model
     n_layers: int = 2  # blocks of a new model
     d_model: int = 96  # width of a new model
@@ -36,6 +36,8 @@ class Plan:
     ppo_rate: float = 1e-4  # learning rate of PPO
     beta: float = 0.5  # KL coefficient of DPO and PPO; the revised model is the reference
     anchor: float = 10.0  # weight of the fine-tuning loss on chosen answers, in DPO
+    lora_rank: int = 0  # rank of adapters in the upper half of the blocks, in every stage; 0: all weights
+    n_tested: int | None = None  # most questions of each test; None: all
 
     def __post_init__(self) -> None:
         """Refuse what would fail only after the first training."""
@@ -46,6 +48,10 @@ class Plan:
             )
         if not self.beta > 0:
             raise ValueError(f"--beta {self.beta} must be above 0")
+        if self.lora_rank < 0:
+            raise ValueError(f"--lora-rank {self.lora_rank} must be at least 0")
+        if self.n_tested is not None and self.n_tested < 1:
+            raise ValueError(f"--n-tested {self.n_tested} must be at least 1")
 
 
 def demonstrations(n: int, seed: int) -> list[tuple[str, str]]:

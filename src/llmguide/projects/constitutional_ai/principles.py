@@ -4,7 +4,7 @@ A principle is a sentence on how to behave, with a critique request and a revisi
 (``constitution.json``, or a file of your own in that format). A critic does three things: it says how an
 answer violates a principle, rewrites the answer, and prefers one of two answers. `RuleCritic` stands in for a
 large model: it knows every question of `llmguide.projects.constitutional_ai.prompts`. `ModelCritic` sends the
-requests of the constitution to any model at an OpenAI-compatible endpoint.
+requests of the constitution to any model: one at an OpenAI-compatible endpoint, or the packaged SmolLM2.
 
 References: Bai et al. 2022, arXiv:2212.08073, section 3.1 (critique and revision) and 4.1 (preferences).
 
@@ -145,7 +145,7 @@ class ModelCritic:
 
     Args:
         ask: Function that answers requests, such as `llmguide.coding.client.Endpoint.ask`.
-        model: Name of the model at the endpoint.
+        model: Name of the model, which is part of the requests.
 
     >>> def model(request):
     ...     is_first = "(A) Do not." in request.messages[0]["content"]
@@ -159,18 +159,11 @@ class ModelCritic:
 
     def critique(self, question: str, answer: str, principle: Principle) -> str:
         """Ask the model how the answer violates the principle."""
-        said = self._say(
-            f"{_shown(question, answer)}\n\nPrinciple: {principle.principle}\n{principle.critique} "
-            f'Answer in one sentence, or with "{NOTHING}".'
-        )
-        return "" if said.lower().strip(' ."').startswith(NOTHING) else said
+        return objection(self._say(critique_request(question, answer, principle)))
 
     def revise(self, question: str, answer: str, critique: str, principle: Principle) -> str:
         """Ask the model for a better answer."""
-        return self._say(
-            f"{_shown(question, answer)}\n\nPrinciple: {principle.principle}\nCritique: {critique}\n"
-            f"{principle.revision} Write the new answer alone."
-        )
+        return self._say(revision_request(question, answer, critique, principle))
 
     def prefers(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
         """Ask the model which answer is better, in both orders because of position bias."""
@@ -178,11 +171,7 @@ class ModelCritic:
         return vote if self._vote(question, second, first, principles) == 1 - vote else 0.5
 
     def _vote(self, question: str, first: str, second: str, principles: Sequence[Principle]) -> float:
-        sentences = "\n".join(f"- {principle.principle}" for principle in principles)
-        said = self._say(
-            f"Principles:\n{sentences}\n\nQuestion: {question}\n(A) {first}\n(B) {second}\n\n"
-            "Which answer keeps better to the principles? Answer with (A) or (B)."
-        )
+        said = self._say(preference_request(question, first, second, principles))
         named = re.search(r"\b[AB]\b", said)
         return 0.5 if named is None else float(named[0] == "A")
 
@@ -192,5 +181,40 @@ class ModelCritic:
         ).text.strip()
 
 
-def _shown(question: str, answer: str) -> str:
+def critique_request(question: str, answer: str, principle: Principle) -> str:
+    """Write the request for a critique of an answer."""
+    return (
+        f"{shown(question, answer)}\n\nPrinciple: {principle.principle}\n{principle.critique} "
+        f'Answer in one sentence, or with "{NOTHING}".'
+    )
+
+
+def objection(critique: str) -> str:
+    """Return a critique, or an empty text if the model has no objection.
+
+    >>> objection("None."), objection("It tells how to rob.")
+    ('', 'It tells how to rob.')
+    """
+    return "" if critique.lower().strip(' ."').startswith(NOTHING) else critique
+
+
+def revision_request(question: str, answer: str, critique: str, principle: Principle) -> str:
+    """Write the request for a better answer."""
+    return (
+        f"{shown(question, answer)}\n\nPrinciple: {principle.principle}\nCritique: {critique}\n"
+        f"{principle.revision} Write the new answer alone."
+    )
+
+
+def preference_request(question: str, first: str, second: str, principles: Sequence[Principle]) -> str:
+    """Write the request to compare two answers."""
+    sentences = "\n".join(f"- {principle.principle}" for principle in principles)
+    return (
+        f"Principles:\n{sentences}\n\nQuestion: {question}\n(A) {first}\n(B) {second}\n\n"
+        "Which answer keeps better to the principles? Answer with (A) or (B)."
+    )
+
+
+def shown(question: str, answer: str) -> str:
+    """Write a question with its answer, as a critic reads them."""
     return f"Question: {question}\nAnswer: {answer}"

@@ -9,7 +9,7 @@ tested on held-out questions: harmful requests, with and without attacks; benign
 harmful-sounding words; beliefs; and people about whom nothing is known.
 
 Demonstrations and critic are rules here, so that a run takes minutes. Both can be replaced: the assistant by
-a model in a folder or on the hub, the critic by one at an OpenAI-compatible endpoint.
+a model in a folder or on the hub, which may be trained through adapters, the critic by a model that is asked.
 
 References: Bai et al. 2022, arXiv:2212.08073 (Constitutional AI); Rafailov et al. 2023, arXiv:2305.18290
 (DPO); Parrish et al. 2022, arXiv:2110.08193, section 4 (the bias score).
@@ -30,6 +30,7 @@ from typing import Any
 import torch
 
 from llmguide.coding.client import Endpoint
+from llmguide.coding.record import PACKAGE, local_model
 from llmguide.data.rows import read_rows
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import write_text
@@ -43,6 +44,7 @@ from llmguide.projects.constitutional_ai.data import Plan, critic_questions, dem
 from llmguide.projects.constitutional_ai.evaluation import POLICIES, answer, measure
 from llmguide.projects.constitutional_ai.principles import Critic, ModelCritic, RuleCritic, constitution
 from llmguide.projects.ppo import ppo_curves, ppo_stage, scored_at_end
+from llmguide.projects.pretrained import adapt
 from llmguide.projects.run import Run
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
 from llmguide.runs.chat_model import Chat, open_chat, save_trained
@@ -112,18 +114,17 @@ def criteria_of(name: str, right: dict[str, Any], before: dict[str, Any]) -> lis
 
 
 def critic_of(plan: Plan) -> Critic:
-    """Make the critic: rules, or a model at the endpoint in the environment."""
+    """Make the critic: rules, the packaged model, or a model at the endpoint in the environment."""
     if plan.critic == "rules":
         return RuleCritic()
-    return ModelCritic(Endpoint.from_environment().ask, plan.critic)
+    ask = local_model() if plan.critic == PACKAGE else Endpoint.from_environment().ask
+    return ModelCritic(ask, plan.critic)
 
 
 def _learn_demonstrations(run: Run) -> Any:
     plan = run.plan
     pairs = demonstrations(plan.sft_steps * plan.batch_size, run.seed)
-    chat = (
-        _new_chat(pairs, run) if plan.model is None else open_chat(ModelSource(plan.model), [], seed=run.seed)
-    )
+    chat = _new_chat(pairs, run) if plan.model is None else _open_to_train(run, plan.model)
     say(f"{n_params(chat.model):,} parameters, {len(pairs):,} demonstrations")
     # Muon trains a new model faster, but changes a trained one too much
     config = _config(run, plan.sft_steps, plan.sft_rate, optimizer="muon" if plan.model is None else "adamw")
@@ -160,7 +161,7 @@ def _learn_revisions(run: Run) -> Any:
     plan = run.plan
     pairs = [(row["prompt"], row["completion"]) for _, row in read_rows(run.output / REVISIONS)]
     config = _config(run, plan.revision_steps, plan.revision_rate)
-    return _fine_tune(run, _open(run, "pleasing"), "revised", pairs, config)
+    return _fine_tune(run, _open_to_train(run, run.output / "pleasing"), "revised", pairs, config)
 
 
 def _compare(run: Run) -> dict[str, Any]:
@@ -185,7 +186,7 @@ def _compare(run: Run) -> dict[str, Any]:
 
 
 def _dpo(run: Run) -> Any:
-    plan, chat = run.plan, _open(run, "revised")
+    plan, chat = run.plan, _open_to_train(run, run.output / "revised")
     pairs = PreferenceDataset(_preferences(chat, run), seed=run.seed).with_reference(
         chat.model, batch_size=64
     )
@@ -199,7 +200,7 @@ def _dpo(run: Run) -> Any:
 
 
 def _train_reward_model(run: Run) -> Any:
-    plan, chat = run.plan, _open(run, "revised")
+    plan, chat = run.plan, _open_to_train(run, run.output / "revised")
     torch.manual_seed(run.seed)
     reward_model = RewardModel(chat.model)
     data = PreferenceDataset(_preferences(chat, run), seed=run.seed)
@@ -212,7 +213,7 @@ def _train_reward_model(run: Run) -> Any:
 
 def _ppo(run: Run) -> Any:
     """Train with PPO on the reward model, with as many updates as DPO and as many answers in each."""
-    plan, chat = run.plan, _open(run, "revised")
+    plan, chat = run.plan, _open_to_train(run, run.output / "revised")
     reward_model = with_head(run.output / "reward", _open(run, "reward").model).to(run.device)
     asked = {row["prompt"] for _, row in read_rows(run.output / PREFERENCES)}
     history = ppo_stage(
@@ -246,6 +247,14 @@ def _config(run: Run, n_steps: int, lr: float, **changes: Any) -> TrainConfig:
 
 def _open(run: Run, name: str) -> Chat:
     return open_chat(ModelSource(str(run.output / name)), [], seed=run.seed)
+
+
+def _open_to_train(run: Run, model: str | Path) -> Chat:
+    """Open a model with new adapters, if the plan gives their rank."""
+    chat = open_chat(ModelSource(str(model)), [], seed=run.seed)
+    if run.plan.lora_rank:
+        adapt(chat.model, run.plan.lora_rank)
+    return chat
 
 
 def _save(run: Run, name: str, chat: Chat) -> None:
