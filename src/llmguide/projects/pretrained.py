@@ -54,7 +54,12 @@ def open_pretrained(name: str | Path) -> tuple[GPT | Llama, Any]:
         ValueError: There is no such model, or it is not a decoder.
     """
     model, tokenizer = open_model(name)
-    return model, tokenizer if isinstance(tokenizer, Tokenizer) else HFTokenizer(tokenizer)
+    return model, as_tokenizer(tokenizer)
+
+
+def as_tokenizer(tokenizer: Any) -> Any:
+    """Give a tokenizer of transformers the interface of ours, which is returned as it is."""
+    return tokenizer if isinstance(tokenizer, Tokenizer) else HFTokenizer(tokenizer)
 
 
 def save_pretrained(folder: Path, model: GPT | Llama, tokenizer: Any) -> None:

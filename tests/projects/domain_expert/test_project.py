@@ -1,14 +1,18 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from tests.seed import SEED
 
 from llmguide.cli.main import main
+from llmguide.models import build
 from llmguide.projects.domain_expert import base as domain_base
 from llmguide.projects.domain_expert import project as domain_expert
 from llmguide.projects.domain_expert.base import base_ids, base_texts, curated_facts
+from llmguide.projects.domain_expert.benchmark import benchmark
 from llmguide.projects.domain_expert.course import (
     CONDITIONS,
     CURRICULUM,
@@ -18,18 +22,26 @@ from llmguide.projects.domain_expert.course import (
     course,
     with_replay,
 )
-from llmguide.projects.domain_expert.project import TASK, Plan, check, measure, open_base, project
-from llmguide.projects.domain_expert.templates import KNOWN, NOT_HERE, NOT_KNOWN, OUTSIDE, UNKNOWN
+from llmguide.projects.domain_expert.facts import RELATIONS
+from llmguide.projects.domain_expert.project import Plan, check, measure, open_base, project
+from llmguide.projects.domain_expert.templates import (
+    KNOWN,
+    NOT_HERE,
+    NOT_KNOWN,
+    OUTSIDE,
+    UNKNOWN,
+    answer,
+    side_of,
+)
 from llmguide.projects.generation import log_likelihoods
 from llmguide.projects.run import Run, plan_of
-from llmguide.runs.folder import load_run
+from llmguide.runs.folder import load_run, save_run
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
     """A benchmark of few questions, and little to read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(domain_expert, "N_TEST", 4)
         patch.setattr(domain_expert, "N_GENERAL", 500)
         patch.setattr(domain_base, "READINGS", 2)
         yield
@@ -40,7 +52,7 @@ def finished(tmp_path_factory):
     """A run that has seen next to nothing; of the library it is about, all is real."""
     output = tmp_path_factory.mktemp("runs") / "whole"
     sizes = ["--vocab-size", "400", "--n-layers", "1", "--d-model", "16", "--n-heads", "2"]
-    steps = ["--n-names", "120", "--base-steps", "4", "--n-steps", "10", "--batch-size", "4"]
+    steps = ["--n-names", "120", "--n-test", "4", "--base-steps", "4", "--n-steps", "10", "--batch-size", "4"]
     assert (
         main(["project", "domain-expert", *sizes, *steps, "--seed", str(SEED), "--output", str(output)]) == 0
     )
@@ -69,7 +81,7 @@ def answered_by(monkeypatch):
 
     def replace(answer):
         monkeypatch.setattr(
-            domain_expert, "_answers", lambda chat, asked, task="": [answer(pair) for pair in asked]
+            domain_expert, "_answers", lambda chat, asked, before=(): [answer(pair) for pair in asked]
         )
 
     return replace
@@ -143,11 +155,11 @@ def test_the_conditions_have_as_many_conversations_and_the_curriculum_starts_wit
 def test_the_models_are_asked_and_not_the_record(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
     path = copy / "models" / f"{RANDOM_ORDER}.safetensors"
-    before = measure(copy, conditions=(RANDOM_ORDER,))["systems"][RANDOM_ORDER]["right"]
+    before = measure(copy, RANDOM_ORDER)["systems"][RANDOM_ORDER]["right"]
     state = load_file(path)
     state["tokens.weight"][:] = 0
     save_file(state, path)
-    after = measure(copy, conditions=(RANDOM_ORDER,))["systems"][RANDOM_ORDER]["right"]
+    after = measure(copy, RANDOM_ORDER)["systems"][RANDOM_ORDER]["right"]
     assert all(after[kind]["score"] == 0 for kind in after)
     assert (
         json.loads((copy / "record.json").read_text())["results"]["tests"]["systems"][RANDOM_ORDER]["right"]
@@ -191,16 +203,83 @@ def test_each_step_of_the_fine_tuning_replays_the_base_text(finished):
         assert all(window.mask)
 
 
-def test_another_model_is_told_the_task(finished, tmp_path, monkeypatch):
-    copy, told = shutil.copytree(finished, tmp_path / "copy"), []
+@pytest.fixture
+def adapted(finished, tmp_path):
+    """A run with adapters on a base of two layers, which is the general model, too."""
+    place = tmp_path / "base"
+    base, tokenizer = load_run(finished / "base")
+    save_run(place, build(replace(base.config, n_layers=2)), tokenizer)
+    args = ["--base", str(place), "--general", str(place), "--lora-rank", "2", "--no-ablations"]
+    sizes = ["--n-names", "60", "--n-test", "2", "--n-steps", "4", "--batch-size", "4", "--n-windows", "2"]
+    output = ["--seed", str(SEED), "--output", str(tmp_path / "run")]
+    assert main(["project", "domain-expert", *args, *sizes, *output]) == 0
+    return tmp_path / "run"
+
+
+def test_a_base_is_adapted_in_its_upper_half_and_compared_with_itself(adapted, results):
+    found = results(adapted)
+    base = str(adapted.parent / "base")
+    assert set(found["tests"]["systems"]) == {"the most frequent answer", RANDOM_ORDER, base}
+    assert set(found["general"]) == {"", RANDOM_ORDER}
+    for baseline in ("the most frequent answer", base):
+        systems, gap = found["tests"]["systems"], found["tests"][f"{RANDOM_ORDER} minus {baseline}"]
+        for kind in KNOWN:
+            scores = [systems[name]["right"][kind]["score"] for name in (RANDOM_ORDER, baseline)]
+            assert gap[kind]["score"] == pytest.approx(scores[0] - scores[1], abs=2e-3)
+    weights = load_file(adapted / "models" / f"{RANDOM_ORDER}.safetensors")
+    assert weights
+    assert all(name.startswith("blocks.1.") for name in weights)
+    plan = plan_of(Plan, adapted)
+    chats = [domain_expert.open_condition(adapted, plan, name) for name in ("", RANDOM_ORDER)]
+    ids = torch.tensor([chats[0].prompt([{"role": "user", "content": "Who?"}])])
+    assert not torch.equal(*(chat.model(ids) for chat in chats))
+    assert main(["check", "domain-expert", str(adapted)]) == 1
+
+
+class ByteTokenizer:
+    """A chat tokenizer of transformers' interface, in which the eos_token ends a turn and not a text."""
+
+    eos_token_id = 257
+
+    def encode(self, text, add_special_tokens):
+        return list(text.encode())
+
+    def get_vocab(self):
+        return {"<|endoftext|>": 256, "<|im_end|>": 257}
+
+
+def test_the_texts_for_a_pretrained_base_are_separated_by_its_end_of_text_token():
+    ids = base_ids(Plan(n_names=60), ByteTokenizer(), seed=0)
+    texts = base_texts(curated_facts(60), seed=0)
+    assert (ids == 256).sum() == len(texts)
+    assert ids.max() == 256
+    assert bytes(ids[ids < 256].tolist()).decode() == "".join(texts)
+
+
+@pytest.mark.parametrize(("option", "named"), [({"lora_rank": 8}, "--base"), ({"n_test": 0}, "--n-test 0")])
+def test_impossible_options_are_refused(option, named):
+    with pytest.raises(ValueError, match=named):
+        Plan(**option)
+
+
+def test_another_model_sees_an_example_of_each_kind_of_answer(finished, tmp_path, monkeypatch):
+    copy, before = shutil.copytree(finished, tmp_path / "copy"), []
     path = copy / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"general": str(finished / "base")}))
     answers = domain_expert._answers
     monkeypatch.setattr(
         domain_expert,
         "_answers",
-        lambda chat, asked, task="": told.append(task) or answers(chat, asked[:1], task) * len(asked),
+        lambda chat, asked, turns=(): before.append(turns) or answers(chat, asked[:1], turns) * len(asked),
     )
     assert str(finished / "base") in measure(copy)["systems"]
-    assert told == ["", "", "", TASK]
-    assert load_run(finished / "base")[0].config.vocab_size == 400
+    *of_the_tuned, turns = before
+    assert of_the_tuned == [(), (), ()]
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] * (len(turns) // 2)
+    said = [turn["content"] for turn in turns[1::2]]
+    assert {UNKNOWN, OUTSIDE} < set(said)
+    facts, plan = curated_facts(120), plan_of(Plan, copy)
+    asked = {(pair.question, pair.answer) for pair in benchmark(facts.known, facts.unread, plan.n_test)}
+    assert asked.isdisjoint(zip((turn["content"] for turn in turns[::2]), said, strict=True))
+    values = {answer(fact): fact.relation for fact in facts.known if side_of(fact.name) == "asked"}
+    assert {values[text] for text in said if text in values} == set(RELATIONS)

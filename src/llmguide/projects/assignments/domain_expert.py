@@ -7,15 +7,16 @@ from llmguide.projects.assignments.assignment import Assignment, Deliverable, St
 from llmguide.projects.domain_expert.base import Plan, curated_facts
 from llmguide.projects.domain_expert.benchmark import benchmark
 from llmguide.projects.domain_expert.metrics import frequent, summary
-from llmguide.projects.domain_expert.project import MAX_NEW_TOKENS, N_TEST, criteria_of
+from llmguide.projects.domain_expert.project import MAX_NEW_TOKENS, criteria_of
 from llmguide.projects.domain_expert.templates import OUTSIDE, UNKNOWN
 from llmguide.projects.learner_model import Decoding, Model
 
 
 def measure(model: Model) -> Sequence[Criterion]:
     """Require right answers, abstention, refusals off topic, and few over-refusals."""
-    facts = curated_facts(Plan().n_names)
-    asked = benchmark(facts.known, facts.unread, N_TEST)
+    plan = Plan()
+    facts = curated_facts(plan.n_names)
+    asked = benchmark(facts.known, facts.unread, plan.n_test)
     answers = [model.generate(pair.question).strip() for pair in asked]
     return criteria_of(summary(asked, answers), summary(asked, frequent(facts, asked))["right"])
 
@@ -26,11 +27,11 @@ ASSIGNMENT = Assignment(
     "abstains on names that it does not know, and refuses questions about anything else.",
     data="from llmguide.projects.domain_expert.base import Plan, base_texts, curated_facts\n"
     "from llmguide.projects.domain_expert.dataset import conversations\n"
-    "from llmguide.projects.domain_expert.project import N_TEST\n"
     "from llmguide.projects.domain_expert.benchmark import benchmark\n\n"
-    "facts = curated_facts(Plan().n_names)\n"
+    "plan = Plan()\n"
+    "facts = curated_facts(plan.n_names)\n"
     "pretraining_texts = base_texts(facts, 0)  # to pre-train a base, or for continued pre-training\n"
-    "questions = benchmark(facts.known, facts.unread, N_TEST)  # asked by the check; not for training\n"
+    "questions = benchmark(facts.known, facts.unread, plan.n_test)  # asked by the check; not for training\n"
     "by_kind, _ = conversations(facts, [], questions)  # known, unknown and off-topic questions\n"
     "pairs = [pair for some in by_kind.values() for pair in some]  # each has a .question and an .answer",
     steps=(

@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from llmguide.post_training.chat import END, START
 from llmguide.projects.domain_expert.dataset import Curated, curated
 from llmguide.projects.domain_expert.facts import Fact
 from llmguide.projects.domain_expert.templates import passage
+from llmguide.projects.pretrained import as_tokenizer, separator
 from llmguide.projects.run import Run
 from llmguide.projects.training import new_decoder, stage_config, train_stage
 from llmguide.runs.folder import n_params, say
@@ -27,11 +29,14 @@ GENERAL = 0.2  # fraction of general text, in characters
 class Plan:
     """Options of the project; with the defaults it takes minutes on two cores."""
 
-    base: str | None = None  # a run folder, one of transformers, or a hub name; None: train a small one first
-    general: str | None = None  # another model, which answers the benchmark as it is, for comparison
+    base: str | None = None  # run or transformers folder, packaged or hub name; None: train a small one first
+    lora_rank: int | None = None  # rank of adapters in the upper half of the base; None: train all weights
+    general: str | None = None  # model that answers the benchmark as it is, for comparison
     writer: str | None = None  # a model at OPENAI_BASE_URL that writes questions, too
     n_written: int = 500  # questions that the writer writes
     n_names: int = 300  # names of the library to learn about; the others are unknown
+    n_test: int = 40  # most questions of the benchmark of each kind about each relation
+    ablations: bool = True  # whether to train with a curriculum, and without refusals, too
     vocab_size: int = 2048  # token ids of the tokenizer of a new base
     n_layers: int = 3  # blocks of a new base
     d_model: int = 128  # width of a new base
@@ -40,9 +45,18 @@ class Plan:
     base_steps: int = 400  # optimizer steps of a new base
     n_steps: int = 300  # optimizer steps of each fine-tuning
     batch_size: int = 16  # conversations of an optimizer step, and half the windows of a new base's
-    n_windows: int = 8  # windows of the base's text replayed in each step of the fine-tuning
+    n_windows: int = 8  # windows of text in each step of the fine-tuning: replay, or what a --base reads
     base_rate: float = 3e-3  # peak learning rate of a new base
     rate: float = 4e-4  # peak learning rate of full fine-tuning; a large one forgets what is not replayed
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail only after the base is trained."""
+        for name in ("lora_rank", "n_test"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
+        if self.lora_rank and self.base is None:
+            raise ValueError("--lora-rank adapts a --base; a new base is small enough to train all weights")
 
 
 @cache
@@ -66,9 +80,10 @@ def train_base(run: Run) -> dict[str, int]:
     return {"n_params": n_params(model), "n_tokens": len(ids)}
 
 
-def base_ids(plan: Plan, tokenizer: Tokenizer, seed: int) -> torch.Tensor:
+def base_ids(plan: Plan, tokenizer: Any, seed: int) -> torch.Tensor:
     """Return the token ids of the base's text."""
-    end = tokenizer.special_tokens[END_OF_TEXT]
+    tokenizer = as_tokenizer(tokenizer)
+    end = separator(tokenizer)
     texts = base_texts(curated_facts(plan.n_names), seed)
     return torch.tensor([i for text in texts for i in (*tokenizer.encode(text), end)])
 

@@ -21,6 +21,11 @@ FIRST = 0.2  # fraction of the conversations, the easiest, that a curriculum sta
 REPLAY_LENGTH = 40  # tokens of a replayed window
 
 
+def conditions(plan: Plan) -> tuple[str, ...]:
+    """Return the fine-tuning runs of a plan; the first is the expert."""
+    return CONDITIONS if plan.ablations else CONDITIONS[:1]
+
+
 def course(
     chat: Chat, plan: Plan, pairs: dict[str, list[Pair]], condition: str, seed: int
 ) -> list[tuple[Pair, Rendered]]:

@@ -8,6 +8,10 @@ random order; easy questions first; and in random order without any refusals. Th
 paraphrases, for facts of the pre-training that were never asked for, for names that are not in the training
 data, for names that do not exist, and off topic.
 
+A pretrained ``base`` reads the facts while it is fine-tuned, in the windows that a new base has replayed.
+With ``lora_rank``, adapters in its upper half are trained. A ``general`` model that was not fine-tuned
+answers the same questions, after an example of each kind.
+
 References: Allen-Zhu & Li 2023, arXiv:2309.14316 (which facts of the pre-training can be asked for); Zhang et
 al. 2023, arXiv:2311.09677, and Kang et al. 2024, arXiv:2403.05612 (examples that say "I do not know");
 Platanios et al. 2019, arXiv:1903.09848 (curriculum).
@@ -27,21 +31,24 @@ import torch
 from llmguide.data.rows import read_rows
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.files import write_text
-from llmguide.post_training.chat import END, chatml
+from llmguide.post_training.adapters.lora import adapter_state
+from llmguide.post_training.chat import END, Message, chatml
 from llmguide.projects.acceptance import Criterion, above, below
 from llmguide.projects.curriculum import InOrder
 from llmguide.projects.domain_expert.base import Plan, base_ids, curated_facts, general_texts, train_base
 from llmguide.projects.domain_expert.benchmark import benchmark
 from llmguide.projects.domain_expert.course import (
-    CONDITIONS,
     CURRICULUM,
     NO_REFUSAL,
     RANDOM_ORDER,
+    conditions,
+    conversation,
     course,
     with_replay,
 )
-from llmguide.projects.domain_expert.dataset import conversations, write_questions
+from llmguide.projects.domain_expert.dataset import Curated, conversations, write_questions
 from llmguide.projects.domain_expert.metrics import difference, frequent, guesses, shown, summary
+from llmguide.projects.domain_expert.off_topic import off_topic
 from llmguide.projects.domain_expert.templates import (
     BOTH,
     KNOWN,
@@ -49,11 +56,14 @@ from llmguide.projects.domain_expert.templates import (
     NEW_WORDS,
     NOT_HERE,
     NOT_KNOWN,
-    OUTSIDE,
-    UNKNOWN,
+    QUESTIONS,
     Pair,
+    ask,
+    ask_unknown,
+    side_of,
 )
 from llmguide.projects.generation import respond
+from llmguide.projects.pretrained import ADAPTER_TRAINING, adapt, as_tokenizer, separator
 from llmguide.projects.run import Run, load_weights, plan_of
 from llmguide.projects.training import loss_curve, stage_config, train_stage
 from llmguide.runs.chat_model import Chat, open_chat
@@ -62,14 +72,8 @@ from llmguide.runs.options import ModelSource
 from llmguide.training.losses import batch_loss
 
 CONVERSATIONS = "conversations.jsonl"  # conversations of a run, in the format of llmguide sft
-N_TEST = 40  # questions of each kind about each relation
 MAX_NEW_TOKENS = 28  # most tokens of an answer
 N_GENERAL = 20_000  # characters of held-out general text
-TASK = (  # prompt of a model that was not fine-tuned
-    "Answer a question about Python's standard library with one name, and nothing else. The kinds are "
-    f"function, class and exception. If you do not know the name, say: {UNKNOWN} If it is about something "
-    f"else, say: {OUTSIDE}\n\n"
-)
 FREQUENT = "the most frequent answer"
 TITLES = {
     NEW_WORDS: "paraphrases of questions in SFT",
@@ -84,18 +88,19 @@ def project(run: Run) -> None:
     data = run.stage("data", lambda: _data(run))
     if run.plan.base is None:
         run.stage("base", lambda: train_base(run))
-    curves = {name: run.stage(name.replace(" ", "-"), partial(_fine_tune, run, name)) for name in CONDITIONS}
+    trained = conditions(run.plan)
+    curves = {name: run.stage(name.replace(" ", "-"), partial(_fine_tune, run, name)) for name in trained}
     tests = run.stage("tests", lambda: measure(run.output))
     for name, scores in tests["systems"].items():
         say(f"{name:26} " + ", ".join(f"{kind} {of['score']:.0%}" for kind, of in scores["right"].items()))
-    general = run.stage("general", lambda: {name: _general(run.output, name) for name in ("", *CONDITIONS)})
+    general = run.stage("general", lambda: {name: _general(run.output, name) for name in ("", *trained)})
     counts = {name: data[name] for name in ("facts", "written", "conversations")}
     run.finish({"counts": counts, "tests": tests, "general": general}, curves)
 
 
 def check(folder: Path) -> list[Criterion]:
     """Let the fine-tuned model of a run answer the benchmark again."""
-    systems = measure(folder, conditions=(RANDOM_ORDER,))["systems"]
+    systems = measure(folder, RANDOM_ORDER)["systems"]
     return criteria_of(systems[RANDOM_ORDER], systems[FREQUENT]["right"])
 
 
@@ -120,8 +125,12 @@ def criteria_of(expert: dict[str, Any], baseline: dict[str, Any]) -> list[Criter
     return [*criteria, below("over-refusal rate, highest upper bound", high, MAX_OVER_REFUSAL)]
 
 
-def measure(folder: Path, conditions: Sequence[str] = CONDITIONS) -> dict[str, Any]:
+def measure(folder: Path, condition: str | None = None) -> dict[str, Any]:
     """Let the fine-tuned models, and what they are compared with, answer the benchmark.
+
+    Args:
+        folder: Run folder.
+        condition: Fine-tuned model to ask in place of all of them and the general model.
 
     Raises:
         ValueError: The run was made with another version of Python, whose library is another.
@@ -129,19 +138,25 @@ def measure(folder: Path, conditions: Sequence[str] = CONDITIONS) -> dict[str, A
     plan = plan_of(Plan, folder)
     _require_version(folder)
     facts = curated_facts(plan.n_names)
-    asked = benchmark(facts.known, facts.unread, N_TEST)
+    asked = benchmark(facts.known, facts.unread, plan.n_test)
     answers = {FREQUENT: frequent(facts, asked)}
-    for condition in conditions:
-        answers[condition] = _answers(open_condition(folder, plan, condition), asked)
-    if plan.general is not None and len(conditions) > 1:
-        answers[plan.general] = _answers(open_chat(ModelSource(model=plan.general), [], seed=0), asked, TASK)
+    for name in conditions(plan) if condition is None else [condition]:
+        answers[name] = _answers(open_condition(folder, plan, name), asked)
+    if plan.general is not None and condition is None:
+        general = open_chat(ModelSource(model=plan.general), [], seed=0)
+        answers[plan.general] = _answers(general, asked, examples(facts))
     result: dict[str, Any] = {"systems": {name: summary(asked, texts) for name, texts in answers.items()}}
-    if NO_REFUSAL in conditions:
-        result |= {
-            "guesses": guesses(asked, answers[NO_REFUSAL]),
-            "easy first minus random order": difference(asked, answers[CURRICULUM], answers[RANDOM_ORDER]),
-            "shown": shown(asked, answers[RANDOM_ORDER], answers[NO_REFUSAL]),
-        }
+    if NO_REFUSAL in answers:
+        result["easy first minus random order"] = difference(
+            asked, answers[CURRICULUM], answers[RANDOM_ORDER]
+        )
+    if plan.general in answers:
+        for baseline in (FREQUENT, plan.general):
+            gap = difference(asked, answers[RANDOM_ORDER], answers[baseline])
+            result[f"{RANDOM_ORDER} minus {baseline}"] = gap
+    if other := next((name for name in (NO_REFUSAL, plan.general) if name in answers), None):
+        result["guesses"] = guesses(asked, answers[other])
+        result["shown"] = shown(asked, answers[RANDOM_ORDER], answers[other])
     return result
 
 
@@ -149,7 +164,9 @@ def open_condition(folder: Path, plan: Plan, condition: str) -> Chat:
     """Open a fine-tuned model; with an empty name, the base."""
     chat = open_base(folder, plan)
     if condition:
-        chat.model.load_state_dict(load_weights(folder, condition))
+        if plan.lora_rank:
+            adapt(chat.model, plan.lora_rank)
+        chat.model.load_state_dict(load_weights(folder, condition), strict=not plan.lora_rank)
     chat.model.eval()
     return chat
 
@@ -160,6 +177,17 @@ def open_base(folder: Path, plan: Plan) -> Chat:
         return open_chat(ModelSource(model=plan.base), [], seed=0)
     model, tokenizer = load_run(folder / "base")
     return Chat(model, tokenizer, chatml, tokenizer.special_tokens[END])
+
+
+def examples(facts: Curated) -> list[Message]:
+    """Write questions with their answers, the earlier turns for a model that was not fine-tuned."""
+    known = {fact.relation: fact for fact in facts.known if side_of(fact.name) == "asked"}
+    pairs = [
+        ask_unknown(facts.unknown[0], QUESTIONS["package"][1], ""),
+        next(off_topic([], test=False)),
+        *(ask(fact, QUESTIONS[relation][0]) for relation, fact in known.items()),
+    ]
+    return [message for pair in pairs for message in conversation(pair)]
 
 
 def _require_version(folder: Path) -> None:
@@ -179,7 +207,7 @@ def _data(run: Run) -> dict[str, Any]:
     counts: dict[str, int] = {}
     if plan.writer is not None:
         written, counts = write_questions(facts, plan.writer, plan.n_written, run.output / "written")
-    test = benchmark(facts.known, facts.unread, N_TEST)
+    test = benchmark(facts.known, facts.unread, plan.n_test)
     pairs, kinds = conversations(facts, written, test)
     say(f"{sum(map(len, pairs.values())):,} conversations; the benchmark asks {len(test):,} questions")
     rows = [
@@ -215,20 +243,20 @@ def _fine_tune(run: Run, condition: str) -> dict[str, list[float]]:
     plan = run.plan
     chat = open_base(run.output, plan)
     examples = [example for _, example in course(chat, plan, _pairs(run.output), condition, run.seed)]
-    n_windows = 0 if plan.base else plan.n_windows
-    if n_windows:
+    if plan.n_windows:
         examples = with_replay(examples, base_ids(plan, chat.tokenizer, run.seed), plan, run.seed)
     torch.manual_seed(run.seed)
+    if plan.lora_rank:
+        adapt(chat.model, plan.lora_rank)
     config = stage_config(
         run,
         plan.n_steps,
         plan.rate,
-        batch_size=plan.batch_size + n_windows,
-        optimizer="adamw",
-        weight_decay=0.0,
+        batch_size=plan.batch_size + plan.n_windows,
+        **ADAPTER_TRAINING,
     )
     result = train_stage(run, condition, chat.model, InOrder(examples), config, loss=batch_loss)
-    run.save_weights(condition, chat.model.state_dict())
+    run.save_weights(condition, adapter_state(chat.model) if plan.lora_rank else chat.model.state_dict())
     curve = loss_curve(result.history)
     return {name: curve[name][1::2] for name in ("step", "loss")}
 
@@ -242,10 +270,10 @@ def _general(folder: Path, condition: str) -> float:
             break
         texts.append(text)
         size += len(text)
-    return bits_per_byte(chat.model, chat.tokenizer, texts, bos_id=chat.end_id)
+    return bits_per_byte(chat.model, chat.tokenizer, texts, bos_id=separator(as_tokenizer(chat.tokenizer)))
 
 
-def _answers(chat: Chat, asked: Sequence[Pair], task: str = "") -> list[str]:
-    """Answer questions; a model that was not fine-tuned gets the task with each."""
-    prompts = [chat.prompt([{"role": "user", "content": f"{task}{pair.question}"}]) for pair in asked]
+def _answers(chat: Chat, asked: Sequence[Pair], before: Sequence[Message] = ()) -> list[str]:
+    """Answer questions, each after the same turns of a chat."""
+    prompts = [chat.prompt([*before, {"role": "user", "content": pair.question}]) for pair in asked]
     return respond(chat, prompts, MAX_NEW_TOKENS)
