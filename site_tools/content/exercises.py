@@ -61,12 +61,12 @@ Choose exercises, and hand them out, collect the answers and grade them on your 
 server and no account.
 
 ```console
-llmguide class new week-1 --exercises temperature bits   # or: --exercises ladder
+llmguide class new week-1 --exercises temperature bits
 llmguide class collect week-1 answers
 llmguide class report week-1
 ```
 
-`new` writes a folder for your students, `week-1/handout`, with the page `index.html` and a file to complete
+To take all exercises of the ladder, write `--exercises ladder`. `new` writes a folder for your students, `week-1/handout`, with the page `index.html` and a file to complete
 for each exercise. A browser opens the page from the folder or from any web server, such as that of your
 course. Its links lead to the exercises in this guide, where students can solve them without an installation.
 `collect` reads a folder that contains, for each student, a folder with the files, a certificate, or the file

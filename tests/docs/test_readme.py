@@ -21,7 +21,7 @@ def test_the_example_prints_what_its_comment_says(capsys: pytest.CaptureFixture[
 
 def test_it_names_the_core_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (line,) = re.findall(r"^pip install llmguide +# needs only (.+)$", README, re.MULTILINE)
+    (line,) = re.findall(r"^The first needs only (.+?)\.", README, re.MULTILINE)
     assert sorted(re.split(r", | and ", line)) == [
         re.split(">=", name)[0] for name in project["dependencies"]
     ]
