@@ -66,13 +66,14 @@ llmguide class collect week-1 answers
 llmguide class report week-1
 ```
 
-To take all exercises of the ladder, write `--exercises ladder`. `new` writes a folder for your students, `week-1/handout`, with the page `index.html` and a file to complete
-for each exercise. A browser opens the page from the folder or from any web server, such as that of your
-course. Its links lead to the exercises in this guide, where students can solve them without an installation.
-`collect` reads a folder that contains, for each student, a folder with the files, a certificate, or the file
-that the page [Progress](progress.md#export-and-import) exports. `report` prints a table and writes
-`week-1/report.csv`. Where an answer is wrong in a known way, the table names the mistake. To see the message
-and the hint that belong to it, run `llmguide verify` on a file in `week-1/submissions`.
+To take all exercises of the ladder, write `--exercises ladder`. `new` writes a folder for your students,
+`week-1/handout`, with the page `index.html` and a file to complete for each exercise. A browser opens the
+page from the folder or from any web server, such as that of your course. Its links lead to the exercises in
+this guide, where students can solve them without an installation. `collect` reads a folder that contains, for
+each student, a folder with the files, a certificate, or the file that the page
+[Progress](progress.md#export-and-import) exports. `report` prints a table and writes `week-1/report.csv`.
+Where an answer is wrong in a known way, the table names the mistake. To see the message and the hint that
+belong to it, run `llmguide verify` on a file in `week-1/submissions`.
 
 Each answer runs in a sandbox of its own, which needs Linux: it has no network, cannot read or write
 your files, and may use {least_s} seconds of processor time plus {times_solution} times what the solution
