@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.test_train import Masked, T, new_model, some_text
+from tests.training.small_run import Masked, T, new_model, some_text
 
 from llmguide.training.checkpoint import checkpoints, newest_intact
 from llmguide.training.config import TrainConfig

@@ -6,7 +6,7 @@ from importlib.metadata import version
 import pytest
 import torch
 from tests.post_training.rl.test_trainer_distributed import PROMPTS, learner
-from tests.training.test_train import T, new_model, some_text
+from tests.training.small_run import T, new_model, some_text
 
 from llmguide.cli import sft
 from llmguide.cli.main import main

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 from tests.post_training.rl.test_trainer_distributed import PROMPTS, learner
-from tests.training.test_train import T, new_model, some_text
+from tests.training.small_run import T, new_model, some_text
 
 from llmguide.cli.main import main
 from llmguide.runs.folder import claim

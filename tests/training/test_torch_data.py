@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.training.test_train import QUICK, T, V, equal_weights, new_model
+from tests.training.small_run import QUICK, T, V, equal_weights, new_model
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from llmguide.data.tokens.packing import in_epochs

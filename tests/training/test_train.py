@@ -1,10 +1,6 @@
-import os
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
 from math import exp, inf, log, nan
-from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -12,40 +8,17 @@ import torch
 import torch.nn.functional as F
 import transformers
 from tests.parity import assert_parity
-from tests.seed import SEED
+from tests.training.small_run import QUICK, Masked, T, V, equal_weights, new_model, some_text
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
 from llmguide.data.tokens.windows import Batch, Windows
-from llmguide.models import build
-from llmguide.training.checkpoint import checkpoints, load, load_latest, save, step_of
+from llmguide.training.checkpoint import checkpoints, load_latest, save, step_of
 from llmguide.training.config import TrainConfig
 from llmguide.training.divergence import DivergenceError, DivergenceGuard
 from llmguide.training.losses import batch_loss
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.step import accumulate_gradients, evaluate, train_step
 from llmguide.training.train import train
-
-V, T = 11, 6
-SMALL = ModelConfig(vocab_size=V, context_length=T, n_layers=2, d_model=12, n_heads=3)
-QUICK = TrainConfig(n_steps=10, context_length=T, batch_size=4, lr=0.01, checkpoint_every=3)
-
-
-def new_model(**changes) -> nn.Module:
-    """A small model; compare its weights after steps of Adam in float64.
-
-    A gradient that is 0 but for rounding, such as that of a key bias, is scaled up to the learning rate.
-    """
-    torch.manual_seed(SEED)
-    return build(replace(SMALL, **changes))
-
-
-def some_text(n: int = 200, seed: int = 1) -> Tensor:
-    return torch.randint(V, (n,), generator=torch.Generator().manual_seed(seed))
-
-
-def equal_weights(a: nn.Module, b: nn.Module) -> bool:
-    return all(p.equal(q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
 
 
 class Table(nn.Module):
@@ -57,22 +30,6 @@ class Table(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.rows[ids]
-
-
-class Masked:
-    """Sequences with a different number of targets each."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def batch(self, first: int, size: int) -> Batch:
-        generator = torch.Generator().manual_seed(3)
-        ids = torch.randint(V, (8, T + 1), generator=generator)
-        targets = ids[:, 1:].clone()
-        for i in range(8):
-            targets[i, : i % T] = -100
-        rows = torch.arange(first, first + size) % 8
-        return Batch(ids[rows, :-1], targets[rows])
 
 
 # By hand
@@ -159,100 +116,6 @@ def test_accumulation_equals_the_big_batch(data, rule):
     atol = 1e-5 if rule == "adamw" else 1e-3  # Muon rounds to bfloat16
     for a, b in zip(big.parameters(), small.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=atol, rtol=0)
-
-
-@pytest.mark.parametrize("rule", ["adamw", "muon"])
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, rule):
-    config = replace(QUICK, optimizer=rule, eval_every=4)
-    validation = some_text(50, seed=2)
-    whole, broken = new_model(dropout=0.2), new_model(dropout=0.2)
-    torch.manual_seed(7)
-    expected = train(whole, some_text(), config, validation=validation)
-
-    class Interrupted(Windows):
-        def batch(self, first: int, size: int) -> Batch:
-            if first == 7 * config.batch_size:
-                raise KeyboardInterrupt
-            return super().batch(first, size)
-
-    torch.manual_seed(7)
-    with pytest.raises(KeyboardInterrupt):
-        train(broken, Interrupted(some_text(), T), config, validation=validation, folder=tmp_path)
-    torch.manual_seed(8)
-    again = build(replace(SMALL, dropout=0.2))  # other weights and other random numbers
-    result = train(again, some_text(), config, validation=validation, folder=tmp_path)
-    assert equal_weights(whole, again)
-    assert [r.loss for r in result.history] == [r.loss for r in expected.history]
-    assert [r.val_loss for r in result.history] == [r.val_loss for r in expected.history]
-    assert result.n_tokens == expected.n_tokens == 10 * 4 * T
-
-    finished = new_model()
-    assert train(finished, some_text(), config, folder=tmp_path).history == result.history
-    assert equal_weights(finished, whole)
-
-
-# Processes that die at random moments: before a step, while they write a checkpoint, before or after it gets
-# its name. Each goes on where the one before was killed; a checkpoint is damaged on the way.
-KILLED = """
-import os, random, signal, sys
-import torch
-from dataclasses import replace
-from llmguide.training import checkpoint
-from llmguide import files
-from tests.training.test_train import QUICK, T, Windows, new_model, some_text, train
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def half(state, file):
-    file.write(b"PK" + bytes(5_000))
-    file.flush()
-    die()
-
-def deadly(place, name, death, calls):
-    function = getattr(place, name)
-    left = iter(range(calls))
-    setattr(place, name, lambda *a, **k: function(*a, **k) if next(left, None) is not None else death(*a))
-
-moments = [
-    (Windows, "batch", die),
-    (torch, "save", half),
-    (os, "fsync", die),
-    (checkpoint.Path, "replace", die),
-    (files, "sync_folder", die),
-]
-chance = random.Random(5)
-chance.shuffle(moments)
-for moment in moments:
-    child = os.fork()
-    if child == 0:
-        deadly(*moment, calls=chance.randrange(1, 4))
-        model = new_model(dropout=0.2)
-        torch.manual_seed(7)
-        train(model, some_text(), replace(QUICK, checkpoint_every=1, n_steps=30), folder=sys.argv[1])
-        os._exit(1)
-    assert signal.SIGKILL == os.waitpid(child, 0)[1], moment
-    chance.random()
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork")
-def test_a_run_killed_at_random_moments_ends_with_the_same_weights(tmp_path):
-    config = replace(QUICK, checkpoint_every=1, n_steps=30)
-    command = [sys.executable, "-c", KILLED, str(tmp_path)]
-    subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parents[2])
-    newest = checkpoints(tmp_path)[0]
-    assert 3 <= len(load(newest)["history"]) < 30
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
-    newest.write_bytes(content)
-    resumed, whole = new_model(dropout=0.2), new_model(dropout=0.2)
-    with pytest.warns(UserWarning, match=f"skipped a checkpoint: {newest} is damaged"):
-        result = train(resumed, some_text(), config, folder=tmp_path)
-    torch.manual_seed(7)
-    expected = train(whole, some_text(), config)
-    assert equal_weights(whole, resumed)
-    assert [r.loss for r in result.history] == [r.loss for r in expected.history]
 
 
 def test_the_plateau_can_be_extended(tmp_path):
