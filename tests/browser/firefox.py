@@ -112,8 +112,11 @@ class Firefox:
 
     def close(self) -> None:
         """Hang up."""
-        self._socket.close()
+        self._loop.run_until_complete(self._close())
         self._loop.close()
+
+    async def _close(self) -> None:
+        self._socket.close()
 
 
 @contextmanager
