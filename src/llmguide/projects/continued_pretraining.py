@@ -26,7 +26,7 @@ import torch
 
 from llmguide.data.corpora import Corpus, load_corpus, standard_library
 from llmguide.data.splits import Split
-from llmguide.data.tokens.packing import Mixture
+from llmguide.data.tokens.mixture import Mixture
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Sequences, Windows
 from llmguide.models import build

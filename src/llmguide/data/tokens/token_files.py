@@ -15,7 +15,7 @@ running hash of the documents with the recorded one, and tokenizes only the rest
 bytes as without the interruption, for any number of processes.
 
 Leaves out: several writers to one folder, and adding documents to a finished stream (write another and mix
-them: `llmguide.data.tokens.packing.Mixture`).
+them: `llmguide.data.tokens.mixture.Mixture`).
 
 Glossary: ``S`` tokens of a full shard, ``N`` tokens of the stream.
 """

@@ -36,7 +36,7 @@ class Plan:
     ppo_rate: float = 1e-4  # learning rate of PPO
     beta: float = 0.5  # KL coefficient of DPO and PPO; the revised model is the reference
     anchor: float = 10.0  # weight of the fine-tuning loss on chosen answers, in DPO
-    lora_rank: int = 0  # rank of adapters in the upper half of the blocks, in every stage; 0: all weights
+    lora_rank: int | None = None  # rank of adapters in the upper half of the blocks; None: train all weights
     n_tested: int | None = None  # most questions of each test; None: all
 
     def __post_init__(self) -> None:
@@ -48,10 +48,10 @@ class Plan:
             )
         if not self.beta > 0:
             raise ValueError(f"--beta {self.beta} must be above 0")
-        if self.lora_rank < 0:
-            raise ValueError(f"--lora-rank {self.lora_rank} must be at least 0")
-        if self.n_tested is not None and self.n_tested < 1:
-            raise ValueError(f"--n-tested {self.n_tested} must be at least 1")
+        for name in ("lora_rank", "n_tested"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
 
 
 def demonstrations(n: int, seed: int) -> list[tuple[str, str]]:

@@ -45,12 +45,11 @@ from llmguide.projects.constitutional_ai.principles import (
 )
 from llmguide.projects.constitutional_ai.prompts import Question, is_right, refuses
 from llmguide.projects.generation import respond
-from llmguide.projects.pretrained import HFTokenizer, separator
+from llmguide.projects.pretrained import as_tokenizer, separator
 from llmguide.projects.run import DIGITS
 from llmguide.runs.chat_model import Chat, open_chat
 from llmguide.runs.folder import n_params, say
 from llmguide.runs.options import ModelSource
-from llmguide.tokenization.tokenizer import Tokenizer
 
 N_QUESTIONS = 12  # of each kind
 N_REVISED = 6  # questions of each kind of which both answers are revised
@@ -111,7 +110,7 @@ def yes_margins(chat: Chat, asked: Sequence[Question], answers: Sequence[str]) -
 
 def bad_margins(chat: Chat, asked: Sequence[Question], answers: Sequence[str]) -> list[float]:
     """Let the model continue a sentence about each answer; return the logit of bad minus that of good."""
-    coder = _coder(chat)
+    coder = as_tokenizer(chat.tokenizer)
     texts = [
         f"{principle_of(question).principle}\n{shown(question.text, answer)}\nThis answer is"
         for question, answer in zip(asked, answers, strict=True)
@@ -129,14 +128,14 @@ def letter_margins(chat: Chat, asked: Sequence[Question], *, right_first: bool) 
     for question in asked:
         both = (question.good, question.bad) if right_first else (question.bad, question.good)
         request = preference_request(question.text, *both, [principle_of(question)])
-        prompts.append([*_turn(chat, request), *_coder(chat).encode("(")])
+        prompts.append([*_turn(chat, request), *as_tokenizer(chat.tokenizer).encode("(")])
     return logit_margins(chat, prompts, *("AB" if right_first else "BA"))
 
 
 @torch.inference_mode()
 def logit_margins(chat: Chat, prompts: Sequence[Sequence[int]], word: str, other: str) -> list[float]:
     """Return how much larger the logit of one word's first token is than another's, after each prompt."""
-    i, j = (_coder(chat).encode(text)[0] for text in (word, other))
+    i, j = (as_tokenizer(chat.tokenizer).encode(text)[0] for text in (word, other))
     margins: list[float] = []
     for first in range(0, len(prompts), BATCH_SIZE):
         rows = [torch.tensor(ids) for ids in prompts[first : first + BATCH_SIZE]]
@@ -227,10 +226,6 @@ def _say(chat: Chat, requests: Sequence[str]) -> list[str]:
 
 def _turn(chat: Chat, request: str) -> list[int]:
     return chat.prompt([{"role": "user", "content": request}])
-
-
-def _coder(chat: Chat) -> Tokenizer | HFTokenizer:
-    return chat.tokenizer if isinstance(chat.tokenizer, Tokenizer) else HFTokenizer(chat.tokenizer)
 
 
 def main() -> None:

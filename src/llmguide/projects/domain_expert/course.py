@@ -10,7 +10,7 @@ from llmguide.projects.curriculum import paced
 from llmguide.projects.domain_expert.base import Plan
 from llmguide.projects.domain_expert.templates import Pair
 from llmguide.projects.generation import log_likelihoods
-from llmguide.projects.mixture import mixed
+from llmguide.projects.mixing_rates import mixed
 from llmguide.runs.chat_model import Chat
 from llmguide.runs.lifecycle import drop_too_long
 

@@ -46,7 +46,7 @@ from llmguide.projects.instruction_tuning.models import (
     open_base,
     prepare,
 )
-from llmguide.projects.mixture import counts, mixed, mixing_rates
+from llmguide.projects.mixing_rates import counts, mixed, mixing_rates
 from llmguide.projects.run import Run
 from llmguide.projects.training import loss_curve, stage_config, train_stage
 from llmguide.runs.chat_model import Chat

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmguide.projects.mixture import counts, mixed, mixing_rates
+from llmguide.projects.mixing_rates import counts, mixed, mixing_rates
 
 SIZES = {"large": 3000, "middle": 300, "small": 30}
 
