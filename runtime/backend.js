@@ -126,7 +126,7 @@ const HANDLERS = {
   },
   done(job, { seconds }) {
     current = stage = null;
-    finish(job, { seconds });
+    job.keeping.then(() => finish(job, { seconds }));
     next();
   },
 };
@@ -139,7 +139,11 @@ function receive(message) {
   }
   if (message.type === "loading") stage = message;
   if (message.type === "prepared") stage = null;
-  if (message.type === "kept") return keepFile(message, current);
+  if (message.type === "kept") {
+    const keeping = keepFile(message, current);
+    if (current) current.keeping = current.keeping.then(() => keeping);
+    return;
+  }
   if (message.type === "completions") {
     asked.get(message.id)?.({ from: message.from, names: message.names });
     asked.delete(message.id);
@@ -150,10 +154,10 @@ function receive(message) {
   }
 }
 
-// A run goes on without storage, and says so at its end.
+// A run goes on without storage; at its end, which waits for its files, it says so.
 async function keepFile(file, job) {
-  const { keep } = await import("./kept_files.mjs");
-  if (!(await keep(file)) && job) job.result.note = "This browser could not store the run: it ends with this tab.";
+  const stored = await import("./kept_files.mjs").then(({ keep }) => keep(file)).catch(() => false);
+  if (!stored && job) job.result.note = "This browser could not store the run: it ends with this tab.";
 }
 
 function finish(job, changes) {
@@ -193,7 +197,7 @@ export function run(code, /** @type {Record<string, any>} */ { scope = "page", n
   const message = { type: "run", id, scope, code, name, needs, kind, draw, page, inputs: inputs ?? {}, agreed };
   let resolve;
   const over = new Promise((end) => (resolve = end));
-  waiting.push({ message, result, over, resolve, ...hooks });
+  waiting.push({ message, result, over, resolve, keeping: Promise.resolve(), ...hooks });
   next();
   return over;
 }

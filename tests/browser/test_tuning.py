@@ -77,8 +77,16 @@ def test_a_run_goes_on_where_a_closed_tab_left_it(browser: Browser) -> None:
         assert not problems + more
 
 
+SLOW_STORAGE = """const put = Cache.prototype.put;
+Cache.prototype.put = async function (...entry) {
+  await new Promise(resolve => setTimeout(resolve, 300));
+  return put.apply(this, entry);
+}"""
+
+
 def test_files_of_a_run_are_downloaded_and_a_full_browser_says_so(browser: Browser, tmp_path: Path) -> None:
     with hosting(3) as host, window(browser, PHONE) as context:
+        context.add_init_script(SLOW_STORAGE)
         page, problems = open_page(context, host, PLAIN)
         quota = {"origin": host.url.partition("/llmguide")[0], "quotaSize": 1000}
         context.new_cdp_session(page).send("Storage.overrideQuotaForOrigin", quota)
