@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from math import log, pi
-from typing import TYPE_CHECKING, Any, NoReturn
+from math import inf, log, pi
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 from torch import dtypes
@@ -12,13 +12,33 @@ from torch.refusal import refusal
 from torch.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Bernoulli", "Categorical", "Distribution", "Normal", "kl_divergence"]
 
 
+class _Constraint(NamedTuple):
+    """What every element has to be, and whether it is."""
+
+    text: str
+    holds: Callable[[Tensor], Tensor]
+
+
+_REAL = _Constraint("a number", lambda value: value <= inf)  # not nan
+_POSITIVE = _Constraint("above 0", lambda value: value > 0)
+_NON_NEGATIVE = _Constraint("at least 0", lambda value: value >= 0)
+_PROBABILITY = _Constraint("between 0 and 1", lambda value: (value >= 0) & (value <= 1))
+_BOOLEAN = _Constraint("0 or 1", lambda value: (value == 0) | (value == 1))
+
+
+def _index(n: int) -> _Constraint:
+    """The outcomes 0 to n - 1."""
+    text = f"an integer from 0 to {n - 1}"
+    return _Constraint(text, lambda value: (value % 1 == 0) & (value >= 0) & (value < n))
+
+
 class Distribution:
-    """What all have.
+    """What all have. Unless `validate_args` is False, parameters and outcomes are checked.
 
     Attributes:
         batch_shape: Shape of the parameters without the axis of the outcomes.
@@ -27,6 +47,33 @@ class Distribution:
 
     batch_shape: Size
     event_shape = Size()
+    _support: _Constraint
+
+    def __init__(
+        self, batch_shape: Size, validate_args: bool | None, parameters: dict[str, _Constraint]
+    ) -> None:
+        self.batch_shape = batch_shape
+        self._checked = validate_args is not False
+        for name, constraint in parameters.items():
+            self._check(f"parameter {name}", getattr(self, name), constraint)
+
+    def _check(self, what: str, value: Tensor, constraint: _Constraint) -> None:
+        if self._checked and not constraint.holds(value).all():
+            kind = type(self).__name__
+            raise ValueError(
+                f"Expected {what} of {kind} to be {constraint.text}, but found invalid values:\n{value}"
+            )
+
+    def _check_outcome(self, value: Tensor) -> None:
+        if not self._checked:
+            return
+        if not isinstance(value, Tensor):
+            raise ValueError("The value argument to log_prob must be a Tensor")
+        for size, expected in zip(reversed(value.shape), reversed(self.batch_shape), strict=False):
+            if size != expected and 1 not in (size, expected):
+                shapes = f"{value.shape} vs {self.batch_shape}"
+                raise ValueError(f"Value is not broadcastable with batch_shape+event_shape: {shapes}.")
+        self._check("value", value, self._support)
 
     @property
     def variance(self) -> Tensor:
@@ -87,7 +134,9 @@ class Categorical(Distribution):
         else:
             self.logits = given - given.logsumexp(-1, keepdim=True)
             self.probs = self.logits.softmax(-1)
-        self.batch_shape = self.probs.shape[:-1]
+        self._support = _index(given.shape[-1])
+        constraints = {"probs": _NON_NEGATIVE} if logits is None else {"logits": _REAL}
+        super().__init__(given.shape[:-1], validate_args, constraints)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """As in `Distribution`."""
@@ -98,6 +147,7 @@ class Categorical(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of outcomes."""
+        self._check_outcome(value)
         value, logits = torch.broadcast_tensors(value.long().unsqueeze(-1), self.logits)
         return logits.gather(-1, value[..., :1]).squeeze(-1)
 
@@ -109,6 +159,8 @@ class Categorical(Distribution):
 class Bernoulli(Distribution):
     """1 with a probability, else 0; by `probs` or `logits`."""
 
+    _support = _BOOLEAN
+
     def __init__(
         self,
         probs: float | Tensor | None = None,
@@ -118,7 +170,8 @@ class Bernoulli(Distribution):
         given = _as_tensor(_either(probs, logits))
         self.probs = given.sigmoid() if probs is None else given
         self.logits = given if probs is None else torch.log(_inside(given)) - torch.log1p(-_inside(given))
-        self.batch_shape = given.shape
+        constraints = {"probs": _PROBABILITY} if logits is None else {"logits": _REAL}
+        super().__init__(given.shape, validate_args, constraints)
 
     @property
     def mean(self) -> Tensor:
@@ -136,6 +189,7 @@ class Bernoulli(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of outcomes."""
+        self._check_outcome(value)
         logits, value = torch.broadcast_tensors(self.logits, value)
         return -torch.nn.functional.binary_cross_entropy_with_logits(logits, value, reduction="none")
 
@@ -147,9 +201,11 @@ class Bernoulli(Distribution):
 class Normal(Distribution):
     """Normal numbers by mean and standard deviation."""
 
+    _support = _REAL
+
     def __init__(self, loc: float | Tensor, scale: float | Tensor, validate_args: bool | None = None) -> None:
         self.loc, self.scale = torch.broadcast_tensors(_as_tensor(loc), _as_tensor(scale))
-        self.batch_shape = self.loc.shape
+        super().__init__(self.loc.shape, validate_args, {"loc": _REAL, "scale": _POSITIVE})
 
     @property
     def mean(self) -> Tensor:
@@ -172,6 +228,7 @@ class Normal(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of outcomes."""
+        self._check_outcome(value)
         return -((value - self.loc) ** 2) / (2 * self.scale**2) - self.scale.log() - log(2 * pi) / 2
 
     def entropy(self) -> Tensor:
