@@ -4,7 +4,8 @@ from typing import Literal
 
 import tyro
 
-from llmguide.cli.model_argument import Count, Model, WholeCount
+from llmguide.cli.counts import Count, WholeCount
+from llmguide.cli.model_argument import Model
 from llmguide.costs import linear_layers, memory, scaling_laws
 from llmguide.costs.flops import forward_flops_per_token, training_flops
 from llmguide.costs.gpus import GPUS, GpuName, cost, gpu_hours
