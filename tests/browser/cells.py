@@ -1,11 +1,9 @@
 """What a reader does with a cell: open its page, edit and run it, move on."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.conftest import SITE
 from tests.browser.host import Host, serving
@@ -15,13 +13,6 @@ MANIFEST = SITE / "assets" / "vendor" / "runtime.json"
 PATIENCE = 300_000  # ms that one cell with all cells above it may take on a busy machine
 PLAIN = "code/prompting"  # its first three cells need Python alone, and the third prints
 Opener = Callable[[str], tuple[Page, list[str]]]
-
-
-def needs_wheels() -> None:
-    """Skip where numpy could not be had at build time: only the CDN has it then."""
-    steps = json.loads(MANIFEST.read_text(encoding="utf-8"))["steps"].values()
-    if any(wheel["url"].startswith("http") for step in steps for wheel in step.get("wheels", [])):
-        pytest.skip("NOT TESTED: numpy's wheel could not be had when the site was built")
 
 
 def open_page(context, host: Host, name: str) -> tuple[Page, list[str]]:

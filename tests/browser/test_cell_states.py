@@ -4,7 +4,7 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.cells import PATIENCE, PLAIN, cell, needs_wheels, open_page, plain_cell, run, write
+from tests.browser.cells import PATIENCE, PLAIN, cell, open_page, plain_cell, run, write
 from tests.browser.host import serving
 from tests.browser.windows import DESKTOP, window
 
@@ -108,7 +108,6 @@ def test_an_error_of_an_earlier_run_is_dimmed_while_a_cell_runs(browser: Browser
 
 
 def test_a_cell_above_that_fails_is_linked_and_the_stored_outputs_stay(browser: Browser) -> None:
-    needs_wheels()
     with serving() as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, FIGURE)
         unfold(page)
@@ -148,7 +147,6 @@ def test_a_stop_during_a_cell_above_shows_nothing_under_the_cell_that_was_run(br
 
 
 def test_an_error_says_what_to_do(browser: Browser) -> None:
-    needs_wheels()
     with serving() as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, "learn/attention")
         unfold(page)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 from site_tools.markdown.cells import WITH_CELLS
-from tests.browser.cells import cell, difference, needs_wheels, open_page
+from tests.browser.cells import cell, difference, open_page
 from tests.browser.host import serving
 from tests.browser.windows import DESKTOP, window
 
@@ -31,7 +31,6 @@ def one_in(n: int, names: Sequence[str], start: int) -> list[Any]:
 
 def press_cells(browser: Browser, name: str, most: float) -> None:
     """Press the cells of a page from the top, up to so many seconds of them."""
-    needs_wheels()
     wrong = []
     taken = 0.0
     with serving() as host, window(browser, DESKTOP) as context:

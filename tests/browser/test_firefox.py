@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.browser.cells import PLAIN, needs_wheels
+from tests.browser.cells import PLAIN
 from tests.browser.firefox import Firefox, firefox
 from tests.browser.host import Host, serving
 from tests.browser.test_worker import ISOLATED, TORCH
@@ -66,7 +66,6 @@ def printed(tab: Firefox, number: int) -> str:
     ("page", "numbers"), [(PLAIN, (1, 2, 3)), (TORCH, (1, 2, 3))], ids=["plain", "torch"]
 )
 def test_cells_give_their_stored_outputs(tab: Firefox, page: str, numbers: tuple[int, ...]) -> None:
-    needs_wheels()
     with serving() as host:
         open_page(tab, host, page)
         said = [run(tab, number) for number in numbers]

@@ -10,7 +10,6 @@ from tests.browser.cells import (
     PLAIN,
     cell,
     difference,
-    needs_wheels,
     open_page,
     run,
     write,
@@ -52,7 +51,6 @@ def few(page: Page, at_least: int) -> list[int]:
 
 def alone(browser: Browser, name: str, choose) -> list[str]:
     """Press Run on one cell of a page in a fresh browser window; what goes wrong."""
-    needs_wheels()
     with serving() as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, name)
         number = choose(page)
@@ -79,7 +77,6 @@ def test_a_middle_cell_alone_gives_its_stored_output(browser: Browser, name: str
 
 @pytest.mark.parametrize("name", [*REPRESENTATIVE, *OTHERS])
 def test_two_cells_pressed_quickly_both_run(browser: Browser, name: str) -> None:
-    needs_wheels()
     with serving() as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, name)
         *_, first, second = [number for number in few(page, 2) if number <= 12]
@@ -97,7 +94,6 @@ def test_two_cells_pressed_quickly_both_run(browser: Browser, name: str) -> None
 
 @pytest.mark.parametrize("name", [*REPRESENTATIVE, *OTHERS])
 def test_a_cell_uses_the_names_of_an_edit_above_it(browser: Browser, name: str) -> None:
-    needs_wheels()
     with serving() as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, name)
         edited, between, last = few(page, 3)[:3]

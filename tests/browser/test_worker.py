@@ -12,7 +12,6 @@ from tests.browser.cells import (
     PLAIN,
     cell,
     go_home_and_back,
-    needs_wheels,
     open_page,
     plain_cell,
     pythons,
@@ -34,7 +33,6 @@ ISOLATED = {
 
 def numpy_wheel() -> str:
     """File name of numpy's wheel."""
-    needs_wheels()
     steps = json.loads(MANIFEST.read_text(encoding="utf-8"))["steps"]
     return steps["torch"]["wheels"][0]["url"].rpartition("/")[2]
 
@@ -303,7 +301,6 @@ def test_two_tabs_do_not_meet(browser: Browser) -> None:
 
 def test_pages_work_where_the_host_sends_their_policy_too(browser: Browser) -> None:
     """As a header it also holds for the worker."""
-    needs_wheels()
     html = (SITE / TORCH / "index.html").read_text(encoding="utf-8")
     (policy,) = re.findall('<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
     headers = {"Content-Security-Policy": f"{policy}; frame-ancestors 'none'"}
@@ -480,7 +477,6 @@ WATCH_LOADING = """() => {
 
 
 def test_loading_shows_how_much_is_still_missing(browser: Browser) -> None:
-    needs_wheels()
     with serving(delays={numpy_wheel(): 3}) as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, TORCH)
         page.evaluate(WATCH_LOADING)
@@ -561,7 +557,6 @@ def let_rest(page: Page, host: Host) -> None:
 
 
 def test_first_edit_and_first_runs_stay_within_their_budgets(browser: Browser) -> None:
-    needs_wheels()
     with serving() as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, TORCH)
         cell(
@@ -584,7 +579,6 @@ def test_first_edit_and_first_runs_stay_within_their_budgets(browser: Browser) -
 
 
 def test_what_a_button_says_is_what_is_sent(browser: Browser) -> None:
-    needs_wheels()
     with serving() as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, TORCH)
         let_rest(page, host)

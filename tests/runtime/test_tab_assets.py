@@ -18,22 +18,37 @@ from site_tools.tab.pyodide_wheels import STEPS, Wheel
 from site_tools.tab.tab_assets import MANIFEST, archive, compressed, guide_files, torch_files
 
 
-def test_a_wheel_with_another_checksum_is_left_out(tmp_path, monkeypatch, capsys) -> None:
+def test_wheels_come_from_the_cdn_then_from_the_carrier_and_a_damaged_one_is_refused(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    def source(name, content):
+        def get(missing):
+            asked.append(name)
+            pyodide_wheels._keep(missing[0], content, name)
+
+        return get
+
+    asked: list[str] = []
     monkeypatch.setattr(pyodide_wheels, "WHEELS", tmp_path)
+    monkeypatch.setattr(pyodide_wheels, "_download", source("the CDN", b"damaged"))
+    monkeypatch.setattr(pyodide_wheels, "_unpack_carrier", source("a carrier", b"content"))
     good = Wheel("good", "good.whl", hashlib.sha256(b"content").hexdigest())
-    monkeypatch.setattr(
-        pyodide_wheels,
-        "_unpack_carrier",
-        lambda missing: pyodide_wheels._keep(missing[0], b"damaged", "a carrier"),
-    )
-    monkeypatch.setattr(
-        pyodide_wheels, "_download", lambda missing: pyodide_wheels._keep(missing[0], b"content", "the CDN")
-    )
     assert pyodide_wheels.fetch([good]) == {"good": tmp_path / "good.whl"}
-    assert "a carrier: good.whl is not the file that Pyodide's lock names" in capsys.readouterr().err
-    monkeypatch.setattr(pyodide_wheels, "_download", lambda _: None)
+    assert asked == ["the CDN", "a carrier"]
+    assert "the CDN: good.whl is not the file that Pyodide's lock names" in capsys.readouterr().err
+    pyodide_wheels.fetch([good])
+    assert asked == ["the CDN", "a carrier"], "the cache is asked first"
+
+
+def test_a_site_is_not_built_without_a_wheel(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(pyodide_wheels, "WHEELS", tmp_path)
+    for source in ("_download", "_unpack_carrier"):
+        monkeypatch.setattr(pyodide_wheels, source, lambda _: None)
     (tmp_path / "good.whl").write_bytes(b"damaged since")
-    assert pyodide_wheels.fetch([good]) == {}
+    with pytest.raises(
+        OSError, match=rf"connect to the network once, or download .* to {tmp_path}:\n  .*good.whl"
+    ):
+        pyodide_wheels.fetch([Wheel("good", "good.whl", hashlib.sha256(b"content").hexdigest())])
 
 
 def test_the_lock_names_every_wheel() -> None:
