@@ -9,11 +9,7 @@
 - Every page names the styles of the reference, which only its pages use.
 - The theme watches every entry of a page's contents while the reader scrolls. A phone feels some hundred: so
   long a list shows its outermost level alone.
-- At its start the theme stops all transitions, and names the color scheme in the head, which our style does
-  for the root. For each the browser would style the whole page anew.
 - Cells of a table say that they are aligned to the left, as the theme's style does.
-- The theme styles what we do not have: blogs, consent, feedback, keyboard keys, versions, right-to-left text.
-- The theme's palette brings two dozen colors to choose from. We bring our own, and call it "custom".
 - Our scripts and styles are written for people; esbuild writes them for machines.
 """
 
@@ -34,19 +30,6 @@ _ENTRY = re.compile(r'<a href="#[^"]*" class="md-nav__link">')  # of the content
 _LOWER_LEVEL = re.compile(r'<nav class="md-nav" aria-label="[^"]*">(?:(?!<nav).)*?</nav>', re.DOTALL)
 MOST_ENTRIES = 200
 _LEFT = re.compile(r'(<t[dh][^>]*?) style="text-align: left;"')
-_CLASSES = (  # of the theme's parts that no page has
-    "critic|gist|keys|md-annotation|md-author|md-banner|md-consent|md-feedback|md-meta|md-pagination|md-post|"
-    "md-social|md-status|md-version|task-list"
-)
-_UNUSED = rf"(?:\[dir=rtl\]|[^{{}},;]*\.(?:{_CLASSES})(?:__|\b))[^{{}},]*"  # selectors
-RESTYLES = {  # of files of the theme
-    "stylesheets/main.*.css": re.compile(rf"(?<=[{{}}]){_UNUSED}(?:,{_UNUSED})*\{{[^{{}}]*\}}"),
-    "stylesheets/palette.*.css": re.compile(
-        r"\[data-md-color-switching\] \*[^}]*}"
-        r"|[^{}]*\[data-md-color-(?:primary|accent)=(?!custom\b)[^{}]*\{[^{}]*\}"
-    ),
-    "javascripts/bundle.*.js": re.compile(r'(?<=\{name:")color-(?=scheme"\})'),
-}
 _EXACT = re.compile(r"(<(pre|script|textarea)\b.*?</\2>)", re.DOTALL)  # where every blank counts
 
 
@@ -92,10 +75,7 @@ def minify(site: Path) -> None:
 
 
 def main(site: Path) -> None:
-    """Slim every page, script and style of a site."""
+    """Slim every page, and our scripts and styles."""
     for path in sorted(site.rglob("*.html")):
         write(path, slim(path.read_text(encoding="utf-8")))
-    for pattern, what in RESTYLES.items():
-        for path in (site / "assets").glob(pattern):
-            write(path, what.sub("", path.read_text(encoding="utf-8")))
     minify(site.resolve())

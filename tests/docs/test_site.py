@@ -4,13 +4,12 @@ import json
 import re
 from pathlib import Path
 
-import material
 import pytest
 import yaml
 from markdown import markdown
 from site_tools import DOCS, GENERATED, ROOT
 from site_tools.built import policy
-from site_tools.built.minify import MOST_ENTRIES, RESTYLES, slim
+from site_tools.built.minify import MOST_ENTRIES, slim
 from site_tools.cells import labs
 from site_tools.checks.check_site import problems
 from site_tools.content import reference
@@ -217,22 +216,3 @@ def test_short_contents_stay() -> None:
     lower = f'<nav class="md-nav" aria-label="A">{{}}<nav class="md-nav" aria-label="B">{entry}</nav></nav>'
     assert slim(short := lower.format(entry * (MOST_ENTRIES - 1))) == short
     assert slim(f"<p>{lower.format(entry * MOST_ENTRIES)}</p>") == "<p></p>"
-
-
-def test_what_is_cut_from_the_theme_is_in_it() -> None:
-    assets = Path(material.__file__).parent / "templates" / "assets"
-    for pattern, what in RESTYLES.items():
-        (path,) = assets.glob(pattern)
-        assert what.search(path.read_text(encoding="utf-8")), pattern
-
-
-def test_a_rule_that_a_page_may_use_stays_in_the_theme() -> None:
-    unused = RESTYLES["stylesheets/main.*.css"]
-    css = ".a{x:1}[dir=rtl] .b{x:2}.c,[dir=rtl] .d{x:3}@media print{.md-post__b .e,.keys kbd{x:4}.f{x:5}}"
-    assert unused.sub("", css) == ".a{x:1}.c,[dir=rtl] .d{x:3}@media print{.f{x:5}}"
-
-
-def test_the_palette_has_no_colors_that_the_guide_does_not_use() -> None:
-    (palette,) = (ROOT / "site" / "assets" / "stylesheets").glob("palette.*.css")
-    assert not re.findall(r"color-(?:primary|accent)=\w+", palette.read_text(encoding="utf-8"))
-    assert "[data-md-color-scheme=slate]" in palette.read_text(encoding="utf-8")
