@@ -22,6 +22,7 @@ from site_tools.figures import VARIABLES
 from site_tools.records import read_by
 from site_tools.slots import slots
 
+REPOSITORY = "git+https://github.com/llmguide/llmguide"  # until there is a release
 COLAB = "https://colab.research.google.com/github/llmguide/llmguide/blob/notebooks/"
 FOLDER = "llmguide_page"  # of the helpers that a notebook brings along
 HELPERS = ("__init__", "diagrams", "display", "facts", "figures", "tables")
@@ -161,8 +162,9 @@ def _displays(markdown: str) -> list[dict[str, Any]]:
 
 def _install(code: str) -> dict[str, Any]:
     extras = ",".join(sorted({extra for name, extra in EXTRAS.items() if name in code}))
-    wanted = f"'llmguide[{extras}]'" if extras else "llmguide"
-    return _hidden(f"%pip install --quiet {wanted}{' matplotlib' if 'figure(' in code else ''}")
+    package = f"llmguide[{extras}]" if extras else "llmguide"
+    more = " matplotlib" if "figure(" in code else ""
+    return _hidden(f'%pip install --quiet "{package} @ {REPOSITORY}"{more}')
 
 
 def _helpers(cells: list[Fence]) -> list[dict[str, Any]]:

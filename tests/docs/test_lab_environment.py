@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -26,7 +27,7 @@ def installed(path):
     """Requirements of the first cell of a lab, with those of the extras of the package."""
     command = re.search(r"^# %pip install --quiet (.*)$", path.with_suffix(".py").read_text(), re.MULTILINE)
     assert command, f"{path.stem} has no cell that installs"
-    return required(command[1].replace('"', "").split())
+    return required([requirement.partition(" @ ")[0] for requirement in shlex.split(command[1])])
 
 
 def required(requirements):

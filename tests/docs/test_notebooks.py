@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from site_tools import DOCS, page_paths
 from site_tools.built.plain_markdown import config
-from site_tools.cells.notebooks import EXTRAS, FOLDER, link, notebook
+from site_tools.cells.notebooks import EXTRAS, FOLDER, REPOSITORY, link, notebook
 from site_tools.markdown.cells import cells_of
 
 PAGE = """---
@@ -75,7 +75,7 @@ def made() -> dict:
 
 
 def test_the_first_cell_installs_the_package(made: dict) -> None:
-    assert made["cells"][0]["source"] == "%pip install --quiet llmguide"
+    assert made["cells"][0]["source"] == f'%pip install --quiet "llmguide @ {REPOSITORY}"'
 
 
 def test_text_is_that_of_the_twin_with_links_to_the_site(made: dict) -> None:

@@ -15,7 +15,7 @@
 # Training takes about a minute on two CPU cores. The [project](../character-model.md) trains a larger model for longer. Its assignment asks you to write every part yourself.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli]" matplotlib
+# %pip install --quiet "llmguide[cli] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## Text becomes ids

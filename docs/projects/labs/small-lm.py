@@ -15,7 +15,7 @@
 # The lab takes about a minute on two CPU cores. The [project](../small-lm.md) uses a larger vocabulary, trains for longer, and also measures speed, memory and stability.
 
 # %% tags=["skip-execution"]
-# %pip install --quiet "llmguide[cli]" matplotlib
+# %pip install --quiet "llmguide[cli] @ git+https://github.com/llmguide/llmguide" matplotlib
 
 # %% [markdown]
 # ## A tokenizer
