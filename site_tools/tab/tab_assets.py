@@ -44,6 +44,7 @@ HELPERS = (
     "figures",
     "records",
     "tables",
+    "tiers",
 )
 
 
