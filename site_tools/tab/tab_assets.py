@@ -44,7 +44,6 @@ HELPERS = (
     "figures",
     "records",
     "tables",
-    "tiers",
 )
 
 

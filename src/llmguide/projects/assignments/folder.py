@@ -173,9 +173,9 @@ def report(assignment: Assignment) -> str:
         "## Model card",
         "[training data and its license, intended use, known failures, how to load the model]",
         "## Share your work",
-        "Push this folder to a repository of your own. To publish the model, save it in the format of transformers "
-        "(`llmguide.models.huggingface.convert.to_hf`) and upload the folder with the model card as `README.md`: "
-        "`hf upload OWNER/NAME FOLDER`.\n\n[links, what did not work, what you would try next]",
+        "Push this folder to a repository of your own. To publish the model, save it in the format of "
+        "transformers (`llmguide.models.huggingface.convert.to_hf`) and upload that folder, with the model "
+        "card as `README.md`: `hf upload OWNER/NAME FOLDER`.\n\n[links, what did not work, what you would try next]",
     ]
     return "\n\n".join(lines) + "\n"
 

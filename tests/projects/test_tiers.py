@@ -4,9 +4,9 @@ import re
 
 import pytest
 from site_tools import DOCS
-from site_tools.tiers import GPU, TIERS, memory
 
 from llmguide.costs.gpus import GPUS
+from llmguide.projects.tiers import GPU, TIERS, memory
 
 
 def test_each_estimate_is_in_the_table_of_its_page():

@@ -1,4 +1,4 @@
-"""What the larger runs that project pages suggest would need: memory, GPU-hours and money, computed.
+"""Estimate what the larger runs of the project pages need: memory, GPU-hours and money.
 
 None of these runs was made. The tables of the pages show the estimates; ``docs/projects/index.md`` says how
 they are computed.
@@ -150,7 +150,7 @@ TIERS: dict[str, tuple[Tier, ...]] = {
 
 
 def memory(tier: Tier) -> float:
-    """Bytes on each GPU, without logits: 16 for a trained parameter, 4 for a frozen one, and activations."""
+    """Compute the bytes on each GPU: 16 for a trained parameter, 4 for a frozen one, and activations."""
     n_params = tier.config.n_params()
     trained = n_params if tier.rank is None else lora_params(tier.config, tier.rank)
     frozen = tier.n_frozen * n_params + (0 if tier.rank is None else n_params)
@@ -159,13 +159,16 @@ def memory(tier: Tier) -> float:
 
 
 def flops(tier: Tier) -> float:
-    """FLOPs of a run: 6 per parameter and token, 4 where the weights are frozen, 2 for a forward pass."""
+    """Compute the FLOPs of a run: 6 per parameter and token, 4 with frozen weights, 2 for a forward pass."""
     full = training_flops(tier.config.n_params(), tier.n_tokens)
     return full * ((1 if tier.rank is None else 4 / 6) + tier.n_passes * 2 / 6)
 
 
 def estimate(name: str) -> str:
-    """What a tier needs, for its row in the table of a page.
+    """Write what a tier needs, for its row in the table of a page.
+
+    Args:
+        name: Key of `TIERS`.
 
     >>> estimate("small-lm, cluster")  # time: 6 x 124e6 x 9.96e9 / (0.4 x 312e12) s
     '7 GB on each of 32 GPUs, 17 GPU-hours, $33'
@@ -179,7 +182,10 @@ def estimate(name: str) -> str:
 
 
 def weights(config: ModelConfig) -> str:
-    """What a model that is served needs at least.
+    """Write what serving a model needs at least.
+
+    Args:
+        config: Sizes of the model.
 
     >>> weights(QWEN_7B)
     '15 GB for the weights in 16 bits'
