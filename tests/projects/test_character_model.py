@@ -10,7 +10,7 @@ from tests.seed import SEED
 from llmguide.cli.main import main
 from llmguide.models import build, save
 from llmguide.projects import character_model
-from llmguide.projects.character_model import Characters, Plan, bits_of, longest_copy
+from llmguide.projects.character_model import Characters, Plan, bits_of, character_bits, longest_copy
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import load_model
@@ -42,6 +42,10 @@ def test_a_run_passes_where_the_count_cannot_see_far_enough(finished, results, c
     assert main(["check", "character-model", str(finished)]) == 0
     assert "passed" in capsys.readouterr().out
     assert len(found["samples"]) == 4
+    best, difference = found["best n-gram"], found["model minus n-gram"]
+    assert best["score"] <= found["bits"]["5-gram"] + 0.01  # without the line feeds between the texts
+    assert difference["score"] == pytest.approx(found["bits"]["model"] - best["score"])
+    assert difference["low"] <= difference["score"] <= difference["high"]
     assert (finished / "record.json").stat().st_size < 20_000
 
 
@@ -82,6 +86,8 @@ def test_a_character_that_is_not_known_costs_its_number():
     torch.nn.init.zeros_(model.tokens.weight)  # the tied head gives every id the same logit
     assert bits_of(model, tokenizer, "abab") == pytest.approx(4 * log2(4))
     assert bits_of(model, tokenizer, "ab\u00e9b") == pytest.approx(4 * log2(4) + log2(0x110000))
+    unknown = log2(4) + log2(0x110000)
+    assert character_bits(model, tokenizer, "\u00e9b").tolist() == pytest.approx([unknown, log2(4)])
 
 
 def test_copies_are_found_wherever_they_stand():

@@ -60,6 +60,9 @@ def test_the_domain_is_learned_and_replay_keeps_more_of_the_rest(finished, resul
     )
     assert forgotten > 0.05  # bits per byte
     assert with_replay < forgotten / 2
+    ngram = results(finished)["n-gram"]
+    assert ngram["order"] in range(1, 9)
+    assert ngram["domain"] < found["base"]["domain"]  # counted on the domain, which the base has not read
     passed = {criterion.measure: criterion.passed for criterion in continued_pretraining.check(finished)}
     assert passed["relative reduction of bits per byte of the domain"]
     assert passed["bits per byte of general text saved by replay"]

@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from llmguide.evaluation._fast_ngram import fast_ngram_probabilities
 
@@ -79,8 +80,8 @@ def ngram_bits_per_byte(train: bytes, held_out: bytes, order: int) -> float:
     return float(-np.log2(fast_ngram_probabilities(train, held_out, order)).mean())
 
 
-def ngram_bits(train: bytes, held_out: Sequence[bytes], order: int) -> list[float]:
-    """Compute the bits of each of several texts under an n-gram model that is counted once.
+def ngram_bits(train: bytes, held_out: Sequence[bytes], order: int) -> list[Float[np.ndarray, " _"]]:
+    """Compute the bits of each byte of several texts under an n-gram model that is counted once.
 
     Args:
         train: Texts to count n-grams in, separated by line feeds.
@@ -88,11 +89,11 @@ def ngram_bits(train: bytes, held_out: Sequence[bytes], order: int) -> list[floa
         order: Length of the longest n-gram in bytes, 0 to 8.
 
     Returns:
-        Bits of each text; divided by its bytes they are bits per byte.
+        Bits of the bytes of each text; their mean is bits per byte.
 
-    >>> ngram_bits(b"ab", [b"x", b"yz"], 0)
-    [8.0, 16.0]
+    >>> [bits.tolist() for bits in ngram_bits(b"ab", [b"x", b"yz"], 0)]
+    [[8.0], [8.0, 8.0]]
     """
     bits = -np.log2(fast_ngram_probabilities(train, b"\n" + b"\n".join(held_out), order))
     ends = np.cumsum([len(text) + 1 for text in held_out])
-    return [float(bits[end - len(text) : end].sum()) for end, text in zip(ends, held_out, strict=True)]
+    return [bits[end - len(text) : end] for end, text in zip(ends, held_out, strict=True)]

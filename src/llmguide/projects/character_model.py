@@ -2,7 +2,7 @@
 
 Tokens are the characters of the corpus. The model is a decoder of about a million parameters with rotary
 positions, RMSNorm and SwiGLU, trained with Muon, which reaches a lower loss than AdamW in a few minutes. The
-baseline is an interpolated 5-gram model of the whole training side.
+baselines are interpolated n-gram models of the whole training side; the check requires it to beat the 5-gram.
 
 The default corpus is the presidents' addresses since 1961. Older addresses use an older English, and minutes
 of training do not beat a 5-gram model of all 12 million characters.
@@ -21,6 +21,7 @@ from math import log, log2
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from llmguide.data.corpora import load_corpus
@@ -33,6 +34,7 @@ from llmguide.files import write_json
 from llmguide.generation.generate import generate
 from llmguide.models import save
 from llmguide.projects.acceptance import Criterion, at_least, below
+from llmguide.projects.analysis.held_out_bits import Bits, against_ngram, best_ngram_bits
 from llmguide.projects.run import Run, cut, plan_of, require_both_sides
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
 from llmguide.runs.folder import load_model, n_params, say
@@ -102,6 +104,8 @@ def project(run: Run) -> None:
     scores = run.stage("scores", lambda: measure(run.output, run.seed))
     for name, bits in scores["bits"].items():
         say(f"{name:8} {bits:.3f} bits per character")
+    best = scores["best n-gram"]
+    say(f"best n-gram model, of order {best['order']}: {best['score']:.3f} bits per character")
     say(f"\n{scores['sample']}")
     results = {"n_params": n_params(model), "n_characters": n, **scores}
     run.finish(results | {"samples": training["samples"]}, {"training": training["curve"]})
@@ -129,7 +133,8 @@ def documents(corpus: str | None, side: Split) -> list[str]:
 def measure(folder: Path, seed: int) -> dict[str, Any]:
     """Measure a saved model on the held-out side of its corpus, and sample from it."""
     plan = plan_of(Plan, folder)
-    seen, held_out = "\n".join(documents(plan.corpus, "train")), documents(plan.corpus, "validation")
+    train_side, held_out = (documents(plan.corpus, side) for side in ("train", "validation"))
+    seen = "\n".join(train_side)
     model = load_model(folder)
     path = folder / "characters.json"
     try:
@@ -143,10 +148,14 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
     joined = "\n".join(texts).encode()
     counted = {k: ngram_bits_per_byte(seen.encode(), joined, k) * len(joined) for k in (1, 3, 5)}
     bits = {f"{k}-gram": total / n_characters for k, total in counted.items()}
-    bits["model"] = sum(bits_of(model, tokenizer, text) for text in texts) / n_characters
+    of_model = [character_bits(model, tokenizer, text) for text in texts]
+    bits["model"] = sum(float(each.sum()) for each in of_model) / n_characters
+    order, of_bytes = best_ngram_bits(train_side, texts)
+    of_ngram = [per_character(each, text) for each, text in zip(of_bytes, texts, strict=True)]
     lines = write(model, tokenizer, seed)
     return {
         "bits": bits,
+        **against_ngram(order, of_ngram, of_model),
         "known_words": known_word_fraction(lines, seen),
         "longest_copy": max((longest_copy(line, seen) for line in lines), key=len),
         "sample": "\n".join(lines[:4]),
@@ -154,10 +163,27 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def bits_of(model: Any, tokenizer: Characters, text: str) -> float:
-    """Return the bits of a text under a model; an unknown character also costs its code point's bits."""
+    """Return the bits of a text under a model."""
+    return float(character_bits(model, tokenizer, text).sum())
+
+
+def character_bits(model: Any, tokenizer: Characters, text: str) -> Bits:
+    """Return the bits of each character under a model; an unknown one also costs its code point's bits."""
     ids = torch.tensor([tokenizer.beginning, *tokenizer.encode(text)])
-    nats = -text_logprobs(model, ids, stride=model.config.context_length // 2).double().sum().item()
-    return nats / log(2) + NEW_CHARACTER * int((ids == tokenizer.unknown).sum())
+    nats = -text_logprobs(model, ids, stride=model.config.context_length // 2).double()
+    bits: Bits = (nats / log(2) + NEW_CHARACTER * (ids[1:] == tokenizer.unknown)).numpy()
+    return bits
+
+
+def per_character(bits: Bits, text: str) -> Bits:
+    """Add up the bits of the bytes of each character of a text.
+
+    >>> per_character(np.array([1.0, 2.0, 3.0]), "a\u00e9").tolist()
+    [1.0, 5.0]
+    """
+    lengths = [len(character.encode()) for character in text]
+    sums: Bits = np.add.reduceat(bits, np.cumsum([0, *lengths[:-1]]))
+    return sums
 
 
 def write(model: Any, tokenizer: Characters, seed: int) -> list[str]:

@@ -164,8 +164,8 @@ def measure(folder: Path) -> dict[str, Any]:
     """Measure the base and every continued model on held-out text of both kinds.
 
     Returns:
-        The ``scores`` of each model. With a pretrained base also those of an ``n-gram`` model, and the
-        ``differences`` between models in bits per byte, with 95% intervals over the documents.
+        The ``scores`` of each model, and those of an ``n-gram`` model of the domain. With a pretrained base
+        also the ``differences`` between models in bits per byte, with 95% intervals over the documents.
     """
     plan = plan_of(Plan, folder)
     held_out = {"domain": _held_out(domain(plan), plan), "general": _held_out(general(plan), plan)}
@@ -179,12 +179,11 @@ def measure(folder: Path) -> dict[str, Any]:
         scores[name] = {kind: rate(bits[name][kind], part) for kind, part in held_out.items()}
         if plan.lora_rank is None:  # on one core it would double the time
             scores[name]["completed"] = completed(model, tokenizer, held_out["domain"], length)
+    order, of_bytes = best_ngram_bits(texts(domain(plan), "train", plan.characters), held_out["domain"])
+    bits["n-gram"] = {"domain": [float(each.sum()) for each in of_bytes]}
+    ngram = {"domain": rate(bits["n-gram"]["domain"], held_out["domain"]), "order": order}
     if plan.base is None:
-        return {"scores": scores}
-    counted = texts(domain(plan), "train", plan.characters)
-    order, of_ngrams = best_ngram_bits(counted, held_out["domain"])
-    bits["n-gram"] = {"domain": of_ngrams}
-    ngram = {"domain": rate(of_ngrams, held_out["domain"]), "order": order}
+        return {"scores": scores, "n-gram": ngram}
     differences = {
         f"{one} minus {other}": {
             kind: rate_difference(bits[one][kind], bits[other][kind], held_out[kind]) for kind in bits[other]

@@ -177,8 +177,11 @@ def test_a_run_learns_what_its_codes_ask_for(finished, results):
     for tone, text in texts.items():
         [other] = texts.keys() - {tone}
         assert logprob(text, tone) > logprob(text, other) + 1
-    bits = results(finished)["bits"]
+    found = results(finished)
+    bits, best = found["bits"], found["best n-gram"]
     assert bits["model"] < bits["1-gram"]
+    assert best["score"] <= bits["5-gram"] + 0.01  # its first byte follows a line feed
+    assert found["model minus n-gram"]["score"] == pytest.approx(bits["model"] - best["score"])
 
 
 def test_a_model_without_training_fails_whatever_the_record_says(finished, tmp_path, capsys):

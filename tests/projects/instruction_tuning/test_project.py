@@ -40,6 +40,7 @@ from llmguide.projects.instruction_tuning.models import (
     open_base,
     open_condition,
 )
+from llmguide.projects.instruction_tuning.nearest_neighbors import NEIGHBORS, best_neighbor_answers
 from llmguide.projects.instruction_tuning.types import TYPES
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
@@ -88,6 +89,31 @@ def test_shown_types_are_learned_and_the_run_is_recorded(finished, results):
     assert set(found["sampling"]) == set(SAMPLING)
     assert 4.1 < found["costs"]["bits"] < 4.2
     assert (finished / "record.json").stat().st_size < 20_000
+
+
+def test_the_nearest_instructions_answer_and_the_differences_are_paired(finished, results):
+    found = results(finished)["tests"]
+    nearest, checked = (found["systems"][name] for name in ("the nearest neighbors", CHECKED.name))
+    assert nearest["shown types"]["score"] > 2 / len(WORDS)  # the right word is shared, and one of few
+    for kind, difference in found["differences"]["the nearest neighbors"].items():
+        if kind != "small types":
+            assert difference["score"] == pytest.approx(
+                nearest[kind]["score"] - checked[kind]["score"], abs=2e-4
+            )
+    assert found["neighbors"] in NEIGHBORS
+
+
+def test_neighbors_vote_and_as_many_as_answer_best(tmp_path):
+    say = [(f"say red {i}", "red") for i in range(6)] + [("say blue", "green")]
+    rows = [{"task": "say", "prompt": prompt, "completion": answer} for prompt, answer in say]
+    rows += [{"task": "echo", "prompt": "echo blue", "completion": "blue"}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = str(tmp_path / "rows.jsonl")
+    seen = {item.parts[0] for item in training_items(data, ["echo"])["say"]}
+    assert "say blue" in seen
+    assert best_neighbor_answers(data, ["echo"], ["echo blue"], ["green"]) == (1, ["green"])
+    assert len(seen) > 3  # so three neighbors have two that say red
+    assert best_neighbor_answers(data, ["echo"], ["echo blue"], ["red"]) == (3, ["red"])
 
 
 def test_the_mixture_is_what_was_trained_on(finished, results):

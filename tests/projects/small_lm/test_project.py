@@ -55,6 +55,9 @@ def test_a_run_is_recorded_and_its_larger_models_are_better(finished, results):
     losses = [size["loss"] for size in found["sizes"].values()]
     assert losses == sorted(losses, reverse=True)
     assert found["scores"]["lost"] == 0
+    best, difference = found["scores"]["best n-gram"], found["scores"]["model minus n-gram"]
+    assert best["score"] <= min(found["scores"]["counts"].values()) + 0.01  # no line feeds between texts
+    assert difference["score"] == pytest.approx(found["scores"]["bits_per_byte"] - best["score"])
     assert found["scores"]["last_word"]["acc"] > 0.3  # from few words
     assert found["stability"]["10"]["stopped"].startswith("step ")
     settings = found["speed"]["settings"]

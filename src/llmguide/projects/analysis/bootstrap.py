@@ -5,6 +5,7 @@ wrong together. An interval that treats them as independent is too narrow, so wh
 """
 
 from collections.abc import Sequence
+from math import hypot
 
 import numpy as np
 
@@ -61,3 +62,30 @@ def ratio_bootstrap_interval(
     ratios = totals[resampled].sum(1) / counts[resampled].sum(1)
     low, high = np.quantile(ratios, [0.025, 0.975])
     return Interval(float(totals.sum() / counts.sum()), float(low), float(high))
+
+
+def independent_difference(first: Interval, second: Interval) -> Interval:
+    r"""Compute the interval of the difference of two scores, as if they were of independent examples.
+
+    With scores $a$ and $b$ and the bounds $l$ and $u$ of each, it goes from
+    $a - b - \sqrt{(a - l_a)^2 + (u_b - b)^2}$ to $a - b + \sqrt{(u_a - a)^2 + (b - l_b)^2}$.
+
+    Use it where only the two intervals are known. If the values of both on the same examples are known, use
+    `cluster_bootstrap_interval` of their differences.
+
+    Source: Zou & Donner 2008, "Construction of confidence limits about effect measures: a general approach".
+
+    Args:
+        first: Score with its interval.
+        second: Score that is subtracted, with its interval at the same confidence level.
+
+    Returns:
+        The difference and its bounds.
+
+    >>> independent_difference(Interval(9.0, 6.0, 12.0), Interval(4.0, 0.0, 8.0))
+    Interval(score=5.0, low=0.0, high=10.0)
+    """
+    score = first.score - second.score
+    low = score - hypot(first.score - first.low, second.high - second.score)
+    high = score + hypot(first.high - first.score, second.score - second.low)
+    return Interval(score, low, high)

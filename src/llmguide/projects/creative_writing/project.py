@@ -29,11 +29,11 @@ from llmguide.data.corpora import load_corpus
 from llmguide.data.fetch import PACKAGES
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Windows
-from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.metrics import wilson_interval, win_rate
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.acceptance import Criterion, above, below
+from llmguide.projects.analysis.held_out_bits import against_ngram, best_ngram_bits, byte_bits
 from llmguide.projects.analysis.text_style import distinct, style, words
 from llmguide.projects.creative_writing.styles import (
     CODES,
@@ -193,17 +193,17 @@ def measure(folder: Path) -> dict[str, Any]:
     sample = [passage for text in unseen for passage in passages(text)]
     sample = random.Random(0).sample(sample, min(N_TESTS, len(sample)))
     held_out = "\n".join(unseen)[:HELD_OUT_CHARACTERS]
-    model, tokenizer = models["language"]
-    options = {"bos_id": tokenizer.special_tokens[END_OF_TEXT], "stride": plan.context_length // 2}
+    of_model = byte_bits(*models["language"], [held_out])
     seen_bytes, held_out_bytes = "\n".join(train_side).encode(), held_out.encode()
     bits = {f"{n}-gram": ngram_bits_per_byte(seen_bytes, held_out_bytes, n) for n in (1, 3, 5)}
-    bits["model"] = bits_per_byte(model, tokenizer, [held_out], **options)
+    bits["model"] = float(of_model[0].mean())
     free = {name: continuations(*models[name], sample, {}, seed=0) for name in ("controls", "preferred")}
     pairs = list(zip(map(liveliness, free["preferred"]), map(liveliness, free["controls"]), strict=True))
     wins = win_rate(sum(a > b for a, b in pairs), sum(a < b for a, b in pairs), sum(a == b for a, b in pairs))
     texts_of = {"people": [passage.after for passage in sample], **free}
     return {
         "bits": bits,
+        **against_ngram(*best_ngram_bits(train_side, [held_out]), of_model),
         "obeyed": control_accuracy(*models["controls"], sample, borders),
         "wins": wins._asdict(),
         "style": {

@@ -36,6 +36,7 @@ from llmguide.projects.instruction_tuning.models import (
     open_condition,
     quantize,
 )
+from llmguide.projects.instruction_tuning.nearest_neighbors import best_neighbor_answers
 from llmguide.projects.run import plan_of
 from llmguide.runs.chat_model import Chat
 from llmguide.runs.lifecycle import drop_too_long
@@ -49,7 +50,7 @@ MAX_NEW_TOKENS = 20  # most tokens of an answer
 MAX_STATEMENT_TOKENS = 8  # most tokens of the end of a statement
 SMALL = 150  # a type with fewer items is small
 SEEN, PARAPHRASED, UNSEEN = "shown types", "new words", "types never shown"
-BASE, FREQUENT = "base", "the most frequent answer"
+BASE, FREQUENT, NEAREST = "base", "the most frequent answer", "the nearest neighbors"
 SAMPLING: dict[str, dict[str, Any]] = {
     "greedy": {},
     "temperature 1": {"temperature": 1.0},
@@ -70,7 +71,11 @@ def measure(folder: Path, names: Sequence[str] = (BASE, *CONDITIONS)) -> dict[st
     plan = plan_of(Plan, folder)
     prompts = held_out_prompts(plan)
     frequent = most_frequent(plan)
-    right = {FREQUENT: [float(frequent[p.item.type] == p.item.answer) for p in prompts]}
+    n_neighbors, by_neighbors = nearest_scores(plan, prompts)
+    right = {
+        FREQUENT: [float(frequent[p.item.type] == p.item.answer) for p in prompts],
+        NEAREST: by_neighbors,
+    }
     answers: dict[str, list[str]] = {}
     for name in names:
         chat = open_condition(folder, plan, None if name == BASE else CONDITIONS[name])
@@ -81,11 +86,12 @@ def measure(folder: Path, names: Sequence[str] = (BASE, *CONDITIONS)) -> dict[st
     return {
         "systems": {name: summary(plan, prompts, scores) for name, scores in right.items()},
         "types": _by_type(plan, prompts, right[CHECKED.name]),
+        "neighbors": n_neighbors,
         "frequent": {name: interval["score"] for name, interval in by_type.items()},
         "differences": {
             name: _difference(plan, prompts, right[name], right[CHECKED.name])
-            for name in names
-            if name not in (BASE, CHECKED.name)
+            for name in right
+            if name not in (BASE, FREQUENT, CHECKED.name)
         },
         "decoys": {type_: _decoy_rate(type_, prompts, checked) for type_ in plan.held_out},
         "shown": [
@@ -177,15 +183,14 @@ def _by_type(plan: Plan, prompts: Sequence[Prompt], scores: Sequence[float]) -> 
 def _difference(
     plan: Plan, prompts: Sequence[Prompt], scores: Sequence[float], baseline: Sequence[float]
 ) -> dict[str, Any]:
-    """Compare two models on the same prompts: seen types, the small ones among them, and unseen types."""
+    """Compare two systems on the same prompts: each kind of them, and the small ones of the seen types."""
     gaps, sizes = (
         [a - b for a, b in zip(scores, baseline, strict=True)],
         training_sizes(plan.data, plan.held_out),
     )
-    is_seen = [kind_of(plan, p) == SEEN for p in prompts]
-    is_small = [s and sizes[p.item.type] < SMALL for s, p in zip(is_seen, prompts, strict=True)]
-    is_unseen = [kind_of(plan, p) == UNSEEN for p in prompts]
-    chosen = {SEEN: is_seen, "small types": is_small, UNSEEN: is_unseen}
+    chosen = {kind: [kind_of(plan, p) == kind for p in prompts] for kind in (SEEN, PARAPHRASED, UNSEEN)}
+    is_small = [sizes.get(p.item.type, SMALL) < SMALL for p in prompts]
+    chosen["small types"] = [a and b for a, b in zip(chosen[SEEN], is_small, strict=True)]
     return {name: _interval(prompts, gaps, which) for name, which in chosen.items() if any(which)}
 
 
@@ -213,6 +218,13 @@ def _interval(prompts: Sequence[Prompt], values: Sequence[float], which: Sequenc
     groups = [f"{prompts[i].item.type}|{'|'.join(prompts[i].item.parts)}" for i in chosen]
     interval = cluster_bootstrap_interval([values[i] for i in chosen], groups)
     return {name: round(value, 4) for name, value in interval._asdict().items()}
+
+
+def nearest_scores(plan: Plan, prompts: Sequence[Prompt]) -> tuple[int, list[float]]:
+    """Return the number of nearest neighbors that vote, and 1 for each prompt that they answer correctly."""
+    wanted = [p.item.answer for p in prompts]
+    n, answers = best_neighbor_answers(plan.data, plan.held_out, [ask(*p) for p in prompts], wanted)
+    return n, [float(a == b) for a, b in zip(answers, wanted, strict=True)]
 
 
 def most_frequent(plan: Plan) -> dict[str, str]:

@@ -25,7 +25,7 @@ Leaves out: a real stemmer, such as Porter's of 1980.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import log
 
 import numpy as np
@@ -61,13 +61,18 @@ def terms(text: str) -> list[str]:
 class BM25:
     """A BM25 index of passages.
 
+    Args:
+        texts: Passages to rank.
+        split: Function that splits a passage or a question into its terms.
+
     >>> found = BM25(["a red fox", "a red hen", "an old dog"]).scores("red fox")
     >>> [round(float(score), 3) for score in found]  # 0.4 ln(8/3) and 0.4 ln(8/5)
     [0.58, 0.188, 0.0]
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        counts = [Counter(terms(text)) for text in texts]
+    def __init__(self, texts: Sequence[str], split: Callable[[str], Sequence[str]] = terms) -> None:
+        self._split = split
+        counts = [Counter(split(text)) for text in texts]
         lengths = np.array([count.total() for count in counts], dtype=float)
         damping = K1 * (1 - B + B * lengths / max(1.0, lengths.mean())) if texts else lengths
         found: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -84,7 +89,7 @@ class BM25:
     def scores(self, question: str) -> Float[np.ndarray, " N"]:
         """Return the BM25 score of each passage; a word that the question has twice counts twice."""
         found = np.zeros(self._n_texts)
-        for word in terms(question):
+        for word in self._split(question):
             if word in self._weights:
                 rows, weights = self._weights[word]
                 found[rows] += weights

@@ -10,10 +10,10 @@ from llmguide.data.corpora import load_corpus
 from llmguide.data.splits import Split
 from llmguide.data.tokens.token_files import END_OF_TEXT, Shards
 from llmguide.data.tokens.windows import Windows
-from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.metrics import wilson_interval
 from llmguide.evaluation.multiple_choice import Question, last_word, multiple_choice
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
+from llmguide.projects.analysis.held_out_bits import against_ngram, best_ngram_bits, byte_bits, rate
 from llmguide.projects.run import cut, plan_of
 from llmguide.projects.small_lm.scaling import Plan
 from llmguide.runs.folder import load_run
@@ -33,13 +33,15 @@ def measure(folder: Path) -> dict[str, Any]:
     bos_id = tokenizer.special_tokens[END_OF_TEXT]
     held_out = texts_of(plan.corpus, "validation", HELD_OUT_CHARACTERS)
     n_bytes = plan.n_tokens * Shards(folder / "tokens" / "train", tokenizer, verify=False).bytes_per_token
-    seen, unseen = "\n".join(texts_of(plan.corpus, "train", round(n_bytes))), "\n".join(held_out)
-    stride = plan.context_length // 2
+    counted = texts_of(plan.corpus, "train", round(n_bytes))
+    seen, unseen = "\n".join(counted).encode(), "\n".join(held_out).encode()
+    bits = byte_bits(model, tokenizer, held_out)
     words = last_word(model, tokenizer, endings(held_out, N_QUESTIONS), bos_id=bos_id)
     chosen = multiple_choice(model, tokenizer, continuations(held_out, N_QUESTIONS), bos_id=bos_id)
     return {
-        "bits_per_byte": bits_per_byte(model, tokenizer, held_out, bos_id=bos_id, stride=stride),
-        "counts": {f"{k}-gram": ngram_bits_per_byte(seen.encode(), unseen.encode(), k) for k in (3, 4, 5)},
+        "bits_per_byte": rate([float(each.sum()) for each in bits], held_out),
+        "counts": {f"{k}-gram": ngram_bits_per_byte(seen, unseen, k) for k in (3, 4, 5)},
+        **against_ngram(*best_ngram_bits(counted, held_out), bits),
         "lost": sum(tokenizer.decode(tokenizer.encode(text)) != text for text in held_out),
         "last_word": {**words._asdict(), **_interval(words.acc, words.n)},
         "continuation": {**chosen._asdict(), **_interval(chosen.acc_norm, chosen.n)},

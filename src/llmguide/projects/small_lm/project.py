@@ -61,8 +61,11 @@ def project(run: Run) -> None:
     speed = run.stage("speed", lambda: measure_speed(run))
     stability = run.stage("stability", lambda: _too_fast(run))
     scores = run.stage("scores", lambda: measure(run.output))
-    counts = ", ".join(f"{name} {bits:.3f}" for name, bits in scores["counts"].items())
-    say(f"bits per byte: {scores['bits_per_byte']:.3f}; n-gram models of as much text: {counts}")
+    best = scores["best n-gram"]
+    say(
+        f"bits per byte: {scores['bits_per_byte']:.3f}; the best n-gram model of as much text, of order "
+        f"{best['order']}: {best['score']:.3f}"
+    )
     curves = {name: size.pop("curve") for name, size in sizes.items()}
     results = {"sizes": sizes, "law": law, "speed": speed, "stability": stability, "scores": scores}
     run.finish(results, curves)
