@@ -175,7 +175,8 @@ def report(assignment: Assignment) -> str:
         "## Share your work",
         "Push this folder to a repository of your own. To publish the model, save it in the format of "
         "transformers (`llmguide.models.huggingface.convert.to_hf`) and upload that folder, with the model "
-        "card as `README.md`: `hf upload OWNER/NAME FOLDER`.\n\n[links, what did not work, what you would try next]",
+        "card as `README.md`: `hf upload OWNER/NAME FOLDER`.\n\n"
+        "[links, what did not work, what you would try next]",
     ]
     return "\n\n".join(lines) + "\n"
 
