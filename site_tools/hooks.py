@@ -20,8 +20,7 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
-from site_tools import ROOT
-from site_tools.live import Built, newest
+from site_tools.live import PACKAGE, Built, newest
 
 _built = Built()
 
@@ -107,7 +106,7 @@ def on_serve(server: LiveReloadServer, config: MkDocsConfig, builder: Callable[[
 def _rebuild(build_all: Callable[[], None]) -> None:
     # Modules hold what they read, such as facts, so those of site_tools are forgotten, but for one that has a
     # Node process. Those of the package are forgotten when it changed.
-    package = newest([ROOT / "src"])
+    package = newest(PACKAGE)
     stale = {"site_tools"} if package == _built.package else {"site_tools", "llmguide"}
     _built.package = package
     for name in list(sys.modules):

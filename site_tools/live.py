@@ -17,7 +17,8 @@ from site_tools.cells import labs
 from site_tools.content.glossary import all_terms
 
 SETTINGS = (ROOT / "mkdocs.yml", ROOT / "overrides", ROOT / "site_tools")  # on which every page depends
-SOURCES = (DATA, ROOT / "src")  # of which pages name parts
+PACKAGE = (ROOT / "src",)
+SOURCES = (DATA, *PACKAGE)  # of which pages name parts
 State = tuple[int, int]  # of a page: when its file changed, and a hash of what it shows
 
 
@@ -38,7 +39,7 @@ class Built:
 
 def remember(built: Built) -> None:
     """Note what the site was built from."""
-    built.settings, built.sources = newest(SETTINGS), newest(SOURCES)
+    built.settings, built.sources, built.package = newest(SETTINGS), newest(SOURCES), newest(PACKAGE)
     built.pages = {file.src_uri: _state(file) for file in built.files.documentation_pages()}
 
 

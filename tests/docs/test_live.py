@@ -83,18 +83,22 @@ config.plugins.on_startup(command="serve", dirty=False)
 server = SimpleNamespace(builder=lambda: build(load_config()))
 build(config)
 config.plugins.on_serve(server, config=config, builder=server.builder)
+package = sys.modules["llmguide"]
 server.builder()
+assert sys.modules["llmguide"] is package
 assert "Written during the build" in Path("built/other/index.html").read_text()
 for file, old, new, _ in eval(sys.argv[1]):
     site = list(Path("built").rglob("index.html"))
     for built in site:
         built.write_text("as before")
+    package = sys.modules["llmguide"]
     path = Path(file)
     path.write_text(path.read_text().replace(old, new))
     server.builder()
     again = [path for path in site if path.read_text() != "as before"]
     assert all(new in path.read_text() for path in again), again
     print(sorted(path.relative_to("built").as_posix() for path in again))
+    assert (sys.modules["llmguide"] is package) != file.startswith("src/"), file
 assert "769" in Path("built/list/index.html").read_text()
 assert Path("built/runtime/cells.js").read_text() == "2\\n"
 """
