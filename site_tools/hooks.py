@@ -1,10 +1,12 @@
 """What MkDocs calls when it builds or serves the site; it calls programs of this folder.
 
 ``mkdocs build`` first generates pages and assets, and ends with steps on the built site. ``mkdocs serve``
-leaves these steps out, and after a change builds only the pages that show it (site_tools/live.py).
+leaves these steps out, and after a change builds only the pages that show it (site_tools/live.py). A mistake
+ends the build, but not the server, which shows it.
 """
 # ruff: noqa: PLC0415  # a module is imported where it is used, because the server forgets what it has imported
 
+import logging
 import shutil
 import sys
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from mkdocs.structure.pages import Page
 from site_tools.live import PACKAGE, Built, newest
 
 _built = Built()
+_log = logging.getLogger("mkdocs.hooks")
 
 
 def on_startup(*, command: str, dirty: bool) -> None:
@@ -36,7 +39,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     from site_tools import generate
     from site_tools.built import plain_markdown
 
-    generate.main()
+    _attempt(generate.main)
     config.nav = plain_markdown.config()["nav"]  # has a new module by now
     return config
 
@@ -52,8 +55,10 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> None:
 
 @event_priority(-100)  # after mkdocs-jupyter, which would render a notebook by itself
 def on_pre_page(page: Page, *, config: MkDocsConfig, files: Files) -> Page:
-    """Have MkDocs render a notebook as it renders the other pages."""
+    """Have MkDocs render a notebook as it renders the other pages, and the server show a mistake in it."""
     vars(page).pop("render", None)
+    if _built.is_served:
+        vars(page)["render"] = partial(_render, page)
     return page
 
 
@@ -103,6 +108,28 @@ def on_serve(server: LiveReloadServer, config: MkDocsConfig, builder: Callable[[
     return server
 
 
+def _attempt(program: Callable[[], None]) -> None:
+    """Run a program, whose error does not end the server."""
+    try:
+        program()
+    except Exception as error:
+        if not _built.is_served:
+            raise
+        _log.error(error)
+
+
+def _render(page: Page, config: MkDocsConfig, files: Files) -> None:
+    """Render a page, or what is wrong with it."""
+    from site_tools import live
+
+    try:
+        Page.render(page, config, files)
+    except Exception as error:
+        message = f"docs/{page.file.src_uri}: {error}"
+        _log.error(message)
+        live.show_error(page, message)
+
+
 def _rebuild(build_all: Callable[[], None]) -> None:
     # Modules hold what they read, such as facts, so those of site_tools are forgotten, but for one that has a
     # Node process. Those of the package are forgotten when it changed.
@@ -115,12 +142,9 @@ def _rebuild(build_all: Callable[[], None]) -> None:
     from site_tools import generate, live
     from site_tools.tab import scripts
 
-    try:
-        # What was edited is shown before what is generated from it.
-        scripts.main()
-        is_refreshed = live.refresh(_built)
-        generate.main()
-        if not (is_refreshed and live.refresh(_built)):
-            build_all()
-    except ValueError as error:
-        on_build_error(error)
+    # What was edited is shown before what is generated from it.
+    _attempt(scripts.main)
+    is_refreshed = live.refresh(_built)
+    _attempt(generate.main)
+    if not (is_refreshed and live.refresh(_built)):
+        build_all()

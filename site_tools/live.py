@@ -1,5 +1,6 @@
 """Build again only what shows a change, while the site is served."""
 
+import html
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from mkdocs.commands.build import _build_page, _populate_page
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, get_files
 from mkdocs.structure.nav import Navigation
+from mkdocs.structure.pages import Page
+from mkdocs.structure.toc import TableOfContents
 
 from site_tools import DATA, ROOT
 from site_tools.built.plain_markdown import twin
@@ -82,6 +85,13 @@ def _build(files: list[File], built: Built) -> None:
         _build_page(page, built.config, built.files.documentation_pages(), built.nav, built.env)
 
 
+def show_error(page: Page, message: str) -> None:
+    """Put what is wrong with a page in its place."""
+    page.content = f'<h1>This page has a mistake</h1><pre role="alert">{html.escape(message)}</pre>'
+    page.toc = TableOfContents([])
+    page.present_anchor_ids = set()
+
+
 def newest(places: Iterable[Path]) -> int:
     """When the last of some files changed, or of the files in some folders."""
     paths = [path for place in places for path in (place, *place.rglob("*"))]
@@ -95,7 +105,10 @@ def _changed(file: File) -> int:
 def _state(file: File) -> State:
     """Of a page, whose text names facts, works, code and exercises, and terms that show their definition."""
     source = labs.source(file.src_uri) if labs.is_lab(file.src_uri) else file.content_string
-    text = twin(source, file.src_uri)
-    folded = "" if "::: llmguide" in source or "no-terms" in source else text.lower()
-    terms = [term for term in all_terms().values() if any(name.lower() in folded for name in term.names)]
+    try:
+        text = twin(source, file.src_uri)
+        folded = "" if "::: llmguide" in source or "no-terms" in source else text.lower()
+        terms = [term for term in all_terms().values() if any(name.lower() in folded for name in term.names)]
+    except Exception as error:  # of which the page shows the message
+        return _changed(file), hash((source, str(error)))
     return _changed(file), hash((text, *terms))

@@ -13,7 +13,6 @@ CONFIG = """\
 site_name: test
 site_url: https://example.org/
 site_dir: built
-strict: true
 nav: [index.md, other.md, part.md, list.md, lab.ipynb]
 theme: {name: material, font: false}
 hooks: [site_tools/hooks.py]
@@ -45,7 +44,9 @@ def main():
     "src/example/__init__.py": "",
     "src/example/part.py": 'def half(x):\n    """Divide by 2."""\n    return x / 2\n',
     "docs/index.md": f"{FRONT}# First\n\n[[layers-gpt]] layers. A token.\n\n@source example.part.half\n",
-    "docs/other.md": f"{FRONT}# Other\n\n## A paper {{ #a2017 }}\n\n## A term {{ #term-token }}\n",
+    "docs/other.md": (
+        f"{FRONT}# Other\n\n## A paper {{ #a2017 }}\n\n## A term {{ #term-token }}\n\n[First](index.md)\n"
+    ),
     "docs/lab.ipynb": (
         '{"metadata": {"description": "d"}, '
         '"cells": [{"cell_type": "markdown", "source": "# Lab, [part](part.md)"}]}'
@@ -60,7 +61,7 @@ def main():
     ),
 }
 # What `mkdocs serve` does without its clock: a first build, and one after each change of a file.
-SERVE = """\
+START = """\
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,6 +84,8 @@ config.plugins.on_startup(command="serve", dirty=False)
 server = SimpleNamespace(builder=lambda: build(load_config()))
 build(config)
 config.plugins.on_serve(server, config=config, builder=server.builder)
+"""
+SERVE = f"""{START}
 package = sys.modules["llmguide"]
 server.builder()
 assert sys.modules["llmguide"] is package
@@ -141,6 +144,37 @@ def test_each_change_is_shown_and_no_other_page_is_built(project: Path) -> None:
     done = python(project, "-c", SERVE, repr(changes))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(pages) for *_, pages in changes]
+
+
+MISTAKES = f"""{START}
+for page, mistake, text, message, shown in eval(sys.argv[1]):
+    built = Path("built", page.removeprefix("index"), "index.html")
+    source = Path("docs", f"{{page}}.md")
+    assert message in built.read_text(), built.read_text()
+    source.write_text(source.read_text().replace(mistake, text))
+    server.builder()
+    assert shown in built.read_text(), page
+    assert message not in built.read_text(), page
+facts = Path("docs/_data/facts.toml")
+right = facts.read_text()
+for text, shown in ((right.replace("value", "valeu"), "[layers-gpt] lacks value"), (right, "12")):
+    facts.write_text(text)
+    server.builder()
+    assert shown in Path("built/index.html").read_text(), text
+"""
+
+
+def test_the_server_shows_a_mistake_until_it_is_mended(project: Path) -> None:
+    mistakes = [
+        ("index", "layers-gtp", "layers-gpt", "docs/index.md: unknown fact [[layers-gtp]]", "12"),
+        ("part", "example.prat", "example.part", "docs/part.md: ", "Divide by"),
+        ("other", "(gone.md)", "(index.md)", 'href="gone.md"', 'href=".."'),
+    ]
+    for page, mistake, text, *_ in mistakes:
+        path = project / "docs" / f"{page}.md"
+        path.write_text(path.read_text(encoding="utf-8").replace(text, mistake), encoding="utf-8")
+    done = python(project, "-c", MISTAKES, repr(mistakes))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_mistake_ends_the_build_with_a_message_alone(project: Path) -> None:
