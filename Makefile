@@ -19,7 +19,7 @@ serve: .cache/served/index.html ## build the site from the stored outputs and se
 	SITE_DIR=.cache/serving mkdocs build --strict
 	rm -rf .cache/served && mv .cache/serving .cache/served
 
-live: .venv/ready node_modules/ready ## serve the pages while you write, rebuilt at each change (PORT=8000)
+live: .venv/ready node_modules/ready ## serve the pages while you write, each built when you open it or change something (PORT=8000)
 	mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
 quick: .venv/ready node_modules/ready ## check style, types, spelling and the text of the pages, in a minute
