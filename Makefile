@@ -19,7 +19,7 @@ serve: .cache/served/index.html ## build the site from the stored outputs and se
 	SITE_DIR=.cache/serving mkdocs build --strict
 	rm -rf .cache/served && mv .cache/serving .cache/served
 
-live: .venv/ready node_modules/ready ## serve the pages while you write, rebuilt at each change (PORT=8000)
+live: .venv/ready node_modules/ready ## serve the pages while you write, each built when you open it or change something (PORT=8000)
 	mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
 quick: .venv/ready node_modules/ready ## check style, types, spelling and the text of the pages, in a minute
@@ -82,13 +82,13 @@ package: site ## build dist/, whose wheel brings the site that llmguide serve op
 	rm -rf src/llmguide/site && cp -R site src/llmguide/site && rm -rf src/llmguide/site/downloads src/llmguide/site/$(MODELS)
 	python -m hatchling build; status=$$?; rm -rf src/llmguide/site; exit $$status
 
-# Every step runs, so that one round shows all that is wrong.
+# Every step runs, so that one round shows all that is wrong; the tab's would repeat what is wrong in PyTorch.
 check: .venv/ready node_modules/ready ## check one page: make check PAGE=docs/learn/attention.md (UPDATE=1 rewrites its outputs)
 	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
 	@failed=0; \
 	python -m site_tools.checks.lint $(PAGE) || failed=1; \
-	python -m site_tools.cells.run_pages $(if $(UPDATE),--write) $(PAGE) || failed=1; \
-	python -m site_tools.cells.check_in_tab $(PAGE) || failed=1; \
+	{ python -m site_tools.cells.run_pages $(if $(UPDATE),--write) $(PAGE) && \
+	  python -m site_tools.cells.check_in_tab $(PAGE); } || failed=1; \
 	codespell $(PAGE) || failed=1; \
 	python -m site_tools.checks.prose $(PAGE); \
 	exit $$failed

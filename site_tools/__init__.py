@@ -44,19 +44,34 @@ def load_toml(text: str, name: str) -> dict[str, Any]:
         raise ValueError(f"{name}:{line}: {found['problem'] if found else error}") from None
 
 
+def entry_in(path: Path, key: str, toml: str | None = None) -> str:
+    """How a message names a table of a TOML file: ``docs/_data/facts.toml:12: [context-gpt3]``.
+
+    Args:
+        path: The file.
+        key: Name of the table.
+        toml: Text of the file; read from it by default.
+    """
+    text = path.read_text(encoding="utf-8") if toml is None else toml
+    head = re.search(rf"""^\[["']?{re.escape(key)}["']?\]""", text, re.MULTILINE)
+    line = text.count("\n", 0, head.start()) + 1 if head else 1
+    return f"{path.relative_to(ROOT).as_posix()}:{line}: [{key}]"
+
+
 def check_fields(where: str, fields: Collection[str], required: Set[str], optional: Set[str]) -> None:
     """Check the fields of an entry; ``where`` is how the message names it.
 
     Raises:
         ValueError: A required field is missing, or a field is neither required nor optional.
     """
+    if unknown := sorted(set(fields) - required - optional):
+        known = sorted(required | optional)
+        raise ValueError(
+            f"{where} has unknown fields {', '.join(unknown)}; known are {', '.join(known)}"
+            + near(unknown[0], known)
+        )
     if missing := required - set(fields):
         raise ValueError(f"{where} lacks {', '.join(sorted(missing))}")
-    if unknown := set(fields) - required - optional:
-        raise ValueError(
-            f"{where} has unknown fields {', '.join(sorted(unknown))}; "
-            f"known are {', '.join(sorted(required | optional))}"
-        )
 
 
 def near(name: str, known: Iterable[str]) -> str:

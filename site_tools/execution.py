@@ -5,6 +5,7 @@ import contextlib
 import io
 import linecache
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -20,6 +21,14 @@ from site_tools.tables import matrix, table
 
 class PageError(Exception):
     """Code of a page that raises, or fails to raise, against what the page says."""
+
+
+def located(page: str, error: Exception) -> str:
+    """The message of an error with the file and line of a page, if it does not begin with one."""
+    message = str(error)
+    if re.match(r"[^\s:]+:\d+: ", message):
+        return message
+    return f"{page}:{message.removeprefix('line ') if re.match(r'line [0-9]+: ', message) else f' {message}'}"
 
 
 def execute(fence: Fence, namespace: dict[str, Any], page: str) -> list[str]:
@@ -62,16 +71,20 @@ def _run_cell(code: str, first_line: int, namespace: dict[str, Any], page: str) 
 
 @contextlib.contextmanager
 def explained(page: str) -> Iterator[None]:
-    """Turn an exception of page code into a PageError whose traceback starts in the page."""
+    """Turn an exception of page code into a PageError that begins with the line of the page."""
     try:
         yield
     except PageError:
         raise
     except Exception as error:
-        frames = traceback.TracebackException.from_exception(error)
-        while frames.stack and frames.stack[0].filename != page:
-            frames.stack.pop(0)
-        raise PageError("".join(frames.format()).rstrip()) from error
+        problem = traceback.format_exception_only(error)[-1].strip()
+        if isinstance(error, SyntaxError) and error.filename == page:
+            raise PageError(f"{page}:{error.lineno}: {problem}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == page]
+        last = frames[-1]
+        place = "" if last.filename == page else f" (raised by {last.filename}:{last.lineno})"
+        raise PageError(f"{page}:{lines[-1] if lines else 1}: {problem}{place}") from error
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-from site_tools import DATA, check_fields, load_toml, near
+from site_tools import DATA, check_fields, entry_in, load_toml, near
 
 PATH = DATA / "facts.toml"
 _KEY = r"[a-z][a-z0-9]*(?:-[a-z0-9.]+)+"  # the hyphen tells [[context-gpt3]] from a nested list in prose
@@ -41,19 +41,20 @@ def parse(toml: str) -> dict[str, Fact]:
             do if their keys have the same words, or if the words of one key are among the other's and source
             and text are the same.
     """
-    facts = {key: _fact(key, fields) for key, fields in load_toml(toml, "docs/_data/facts.toml").items()}
+    tables = load_toml(toml, "docs/_data/facts.toml")
+    facts = {key: _fact(entry_in(PATH, key, toml), key, fields) for key, fields in tables.items()}
     for one, other in combinations(facts.values(), 2):
         words, others = set(one.key.split("-")), set(other.key.split("-"))
         same = (one.source, one.text) == (other.source, other.text)
         if words == others or (same and (words < others or others < words)):
-            raise ValueError(f"facts.toml: [{one.key}] and [{other.key}] say the same thing; keep one")
+            raise ValueError(f"{entry_in(PATH, other.key, toml)} says the same as [{one.key}]; keep one")
     return facts
 
 
-def _fact(key: str, fields: dict[str, Any]) -> Fact:
+def _fact(where: str, key: str, fields: dict[str, Any]) -> Fact:
     if not re.fullmatch(_KEY, key):
-        raise ValueError(f"facts.toml: the key [{key}] is not like context-gpt3: lower case, with a hyphen")
-    check_fields(f"facts.toml: [{key}]", fields, {"value", "source", "where", "checked"}, {"text", "unit"})
+        raise ValueError(f"{where} is no key like context-gpt3, in lower case and with a hyphen")
+    check_fields(where, fields, {"value", "source", "where", "checked"}, {"text", "unit"})
     value = fields["value"]
     text = fields.get("text") or (value if isinstance(value, str) else f"{value:,}")
     unit = f" {fields['unit']}" if "unit" in fields else ""

@@ -1,15 +1,18 @@
 """What MkDocs calls when it builds or serves the site; it calls programs of this folder.
 
 ``mkdocs build`` first generates pages and assets, and ends with steps on the built site. ``mkdocs serve``
-leaves these steps out, and after a change builds only the pages that show it (site_tools/live.py).
+leaves these steps out, and builds a page only when it is asked for (site_tools/live.py). A mistake ends the
+build, but not the server, which shows it.
 """
 # ruff: noqa: PLC0415  # a module is imported where it is used, because the server forgets what it has imported
 
+import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
 from mkdocs.config.defaults import MkDocsConfig
@@ -20,10 +23,10 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
-from site_tools import ROOT
-from site_tools.live import Built, newest
+from site_tools.live import PACKAGE, SETTINGS, SOURCES, Built, newest
 
 _built = Built()
+_log = logging.getLogger("mkdocs.hooks")
 
 
 def on_startup(*, command: str, dirty: bool) -> None:
@@ -37,24 +40,26 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     from site_tools import generate
     from site_tools.built import plain_markdown
 
-    generate.main()
+    _attempt(generate.main)
     config.nav = plain_markdown.config()["nav"]  # has a new module by now
     return config
 
 
 def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> None:
-    """Remember what the server goes on from, before any page is read."""
+    """Remember what the server builds pages from."""
     from site_tools import live
 
     _built.config, _built.nav, _built.files = config, nav, files
     if _built.is_served:
-        live.remember(_built)
+        live.postpone(_built)
 
 
 @event_priority(-100)  # after mkdocs-jupyter, which would render a notebook by itself
 def on_pre_page(page: Page, *, config: MkDocsConfig, files: Files) -> Page:
-    """Have MkDocs render a notebook as it renders the other pages."""
+    """Have MkDocs render a notebook as it renders the other pages, and the server show a mistake in it."""
     vars(page).pop("render", None)
+    if _built.is_served:
+        vars(page)["render"] = partial(_render, page)
     return page
 
 
@@ -65,6 +70,14 @@ def on_page_read_source(*, page: Page, config: MkDocsConfig) -> str | None:
     return labs.source(page.file.src_uri) if labs.is_lab(page.file.src_uri) else None
 
 
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> None:
+    """Find the places on other pages that a page links to."""
+    from site_tools import live
+
+    if _built.is_served:
+        live.register_targets(html, _built)
+
+
 def on_env(env: Environment, config: MkDocsConfig, files: Files) -> None:
     """Remember what renders pages."""
     _built.env = env
@@ -73,10 +86,12 @@ def on_env(env: Environment, config: MkDocsConfig, files: Files) -> None:
 @event_priority(-200)  # after the plugin that makes a copy to be read offline
 def on_post_build(config: MkDocsConfig) -> None:
     """Finish the built site."""
+    from site_tools import live
     from site_tools.built import minify, plain_markdown, policy, search
     from site_tools.cells import notebooks
 
     if _built.is_served:
+        live.admit(_built)
         return
     site = Path(config.site_dir)
     for path in site.rglob("*.map"):
@@ -98,30 +113,78 @@ def on_build_error(error: Exception) -> None:
 
 
 def on_serve(server: LiveReloadServer, config: MkDocsConfig, builder: Callable[[], None]) -> LiveReloadServer:
-    """Have the server build less than everything."""
-    if _built.is_served:
-        server.builder = partial(_rebuild, builder)
+    """Have the server build what is asked for."""
+    if not _built.is_served:
+        return server
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with _built.lock:
+            _build_asked(environ["PATH_INFO"].removeprefix(server.mount_path))
+        return server.serve_request(environ, start_response)
+
+    server.builder = partial(_rebuild, builder)
+    server.set_app(application)
     return server
 
 
-def _rebuild(build_all: Callable[[], None]) -> None:
-    # Modules hold what they read, such as facts, so those of site_tools are forgotten, but for one that has a
-    # Node process. Those of the package are forgotten when it changed.
-    package = newest([ROOT / "src"])
-    stale = {"site_tools"} if package == _built.package else {"site_tools", "llmguide"}
-    _built.package = package
-    for name in list(sys.modules):
-        if name.partition(".")[0] in stale and name != "site_tools.markdown.math":
-            del sys.modules[name]
-    from site_tools import generate, live
-    from site_tools.tab import scripts
+def _attempt(program: Callable[[], None]) -> None:
+    """Run a program, whose error does not end the server."""
+    try:
+        program()
+    except Exception as error:
+        if not _built.is_served:
+            raise
+        _log.error(error)
+
+
+def _render(page: Page, config: MkDocsConfig, files: Files) -> None:
+    """Render a page, or what is wrong with it."""
+    from site_tools import live
 
     try:
-        # What was edited is shown before what is generated from it.
-        scripts.main()
-        is_refreshed = live.refresh(_built)
-        generate.main()
-        if not (is_refreshed and live.refresh(_built)):
+        Page.render(page, config, files)
+    except Exception as error:
+        message = f"docs/{page.file.src_uri}: {error}"
+        _log.error(message)
+        live.show_error(page, message)
+
+
+def _rebuild(build_all: Callable[[], None]) -> None:
+    with _built.lock:
+        if newest(SOURCES) != _built.sources or newest(SETTINGS) != _built.settings:
+            _forget()
+        from site_tools import live
+        from site_tools.tab import scripts
+
+        _attempt(scripts.main)
+        if not live.refresh(_built):
             build_all()
-    except ValueError as error:
-        on_build_error(error)
+
+
+def _forget() -> None:
+    """Forget the modules of site_tools, which hold what they read, and those of the package if it changed."""
+    stale = {"site_tools"} if newest(PACKAGE) == _built.package else {"site_tools", "llmguide"}
+    for name in list(sys.modules):
+        if name.partition(".")[0] in stale and name != "site_tools.markdown.math":  # has a Node process
+            del sys.modules[name]
+    from site_tools import live
+
+    live.note_sources(_built)
+    handlers: Any = _built.config.plugins["mkdocstrings"]
+    handlers.get_handler("python")._modules_collection.members.clear()
+
+
+def _build_asked(path: str) -> None:
+    """Build the page at a path, if it is one and has changed; generate it first if it is generated."""
+    from site_tools import live
+
+    file = live.asked(_built, path)
+    if file is None:
+        return
+    if live.is_generated(file) and (inputs := live.newest_input()) != _built.inputs:
+        _forget()
+        from site_tools import generate, live
+
+        _attempt(generate.main)
+        _built.inputs = inputs
+    live.build(file, _built)

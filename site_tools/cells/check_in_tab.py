@@ -48,7 +48,7 @@ from site_tools.cells import tab_process
 from site_tools.cells.imports import hash_of_imports
 from site_tools.cells.run_pages import page_hash, record_path
 from site_tools.command_line import page_parser
-from site_tools.execution import PageError, execute, helpers, page_module
+from site_tools.execution import PageError, execute, helpers, located, page_module
 from site_tools.fences import Fence
 from site_tools.slots import Slot, slots
 
@@ -214,8 +214,12 @@ def main() -> int:
 
 def complaints(path: Path) -> list[str]:
     """What is wrong with the marking of a page's cells: each runs in the tab, or says why it does not."""
+    try:
+        cells = measure(path)
+    except (PageError, ValueError) as error:
+        return [located(_name(path), error)]
     found = []
-    for cell in measure(path):
+    for cell in cells:
         where = f"{_name(path)}:{cell['line']}:"
         if cell["needs"] != "local" and cell["difference"]:
             found.append(

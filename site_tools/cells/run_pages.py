@@ -24,6 +24,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from site_tools import CACHE, DOCS, ROOT, page_paths, write
 from site_tools.cells import labs
 from site_tools.cells.imports import hash_of_imports
 from site_tools.command_line import page_parser
-from site_tools.execution import PageError
+from site_tools.execution import PageError, located
 from site_tools.fences import Fence, fences
 from site_tools.records import read_by
 from site_tools.slots import Slot, run, slots
@@ -142,13 +143,18 @@ def _settle(path: Path, stored: str, computed: str, *, store: bool) -> str:
     if stored == computed:
         return ""
     if not store:
-        old, new = stored.split("\n"), computed.split("\n")
-        return "\n".join(
-            difflib.unified_diff(old, new, f"{page} (stored)", f"{page} (computed)", lineterm="")
-        )
+        return "\n".join(_differences(page, stored.split("\n"), computed.split("\n")))
     write(path, computed)
     print(f"wrote {page}")
     return ""
+
+
+def _differences(page: str, old: list[str], new: list[str]) -> Iterator[str]:
+    for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag != "equal":
+            yield f"{page}:{i + 1}: stored (-) is not what is computed (+)"
+            yield from (f"-{line}" for line in old[i:j])
+            yield from (f"+{line}" for line in new[k:m])
 
 
 def _difference(path: Path, *, store: bool) -> str:
@@ -156,7 +162,7 @@ def _difference(path: Path, *, store: bool) -> str:
     try:
         return check(path, store=store)
     except (PageError, ValueError) as error:
-        return f"{path}: {error}"
+        return located(path.resolve().relative_to(ROOT).as_posix(), error)
 
 
 def main() -> int:

@@ -15,14 +15,16 @@ from pathlib import Path
 import yaml
 
 from llmguide.exercises import exercise
-from site_tools import ROOT, RUNTIME, near, page_paths
+from site_tools import DOCS, ROOT, RUNTIME, near, page_paths
+from site_tools.built.plain_markdown import sections
 from site_tools.checks import prose
 from site_tools.checks.page_links import links
 from site_tools.command_line import page_parser
+from site_tools.content import glossary
 from site_tools.content.bibliography import CITATION, SOURCES, all_works, split_citation, work
 from site_tools.content.claims import LINE as CLAIMS
-from site_tools.content.claims import claim
-from site_tools.content.quiz import item
+from site_tools.content.claims import all_claims, claim
+from site_tools.content.quiz import chapters, item
 from site_tools.facts import REFERENCE, all_facts, fact
 from site_tools.fences import COMPUTED, Fence, blanked, fences, matches, prose_lines, split_computed
 from site_tools.markdown.computed import RUNS_ON, measured
@@ -259,12 +261,21 @@ def _near_misses(rest: str) -> Iterator[Problem]:
 
 
 def main() -> int:
-    """Print the problems of the pages named on the command line; 1 if there are any."""
+    """Print the problems of the pages named on the command line, and of the data they name; 1 if any."""
     arguments = page_parser("site_tools.checks.lint", __doc__).parse_args()
+    try:
+        for read in (all_facts, all_works, all_claims, glossary.render, chapters):
+            read()
+    except ValueError as error:
+        print(error)
+        return 1
+    in_nav = {page for group in sections().values() for page in group}
     failed = False
     for path in map(Path.resolve, arguments.pages or page_paths()):
-        text = path.read_text(encoding="utf-8")
-        for line, problem in problems(text, path, tex=True):
+        found = problems(path.read_text(encoding="utf-8"), path, tex=True)
+        if path.is_relative_to(DOCS) and path.relative_to(DOCS).as_posix() not in in_nav:
+            found.append((1, "no reader finds this page; add it to nav in mkdocs.yml"))
+        for line, problem in found:
             print(f"{path.relative_to(ROOT)}:{line}: {problem}")
             failed = True
     return int(failed)

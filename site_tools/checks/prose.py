@@ -72,7 +72,7 @@ def main() -> None:
     """List the warnings of the pages named on the command line."""
     for path in page_parser("site_tools.checks.prose", __doc__).parse_args().pages or page_paths():
         for warning in warnings(path.read_text(encoding="utf-8")):
-            print(f"{path.resolve().relative_to(ROOT)}, {warning}")
+            print(f"{path.resolve().relative_to(ROOT)}:{warning.removeprefix('line ')}")
 
 
 if __name__ == "__main__":

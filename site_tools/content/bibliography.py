@@ -71,7 +71,8 @@ def parse(bibtex: str) -> dict[str, Work]:
     try:
         entries = parse_string(bibtex, "bibtex").entries.items()
     except PybtexError as error:
-        raise ValueError(f"docs/_data/references.bib: {error}") from error
+        problem = re.sub(r"^(.*) in line (\d+): ", r"\2: \1: ", str(error))
+        raise ValueError(f"docs/_data/references.bib:{problem}") from error
     return _with_distinct_labels({key: _work(key, entry) for key, entry in entries})
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from site_tools import DATA, check_fields, load_toml, near
+from site_tools import DATA, check_fields, entry_in, load_toml, near
 
 PATH = DATA / "claims.toml"
 LINE = re.compile(r"^@claims(?P<keys>(?: [a-z][\w-]*)+)[ ]*$", re.MULTILINE)
@@ -53,11 +53,13 @@ def parse(toml: str) -> dict[str, Claim]:
     """
     tables = load_toml(toml, "docs/_data/claims.toml")
     for key, fields in tables.items():
-        check_fields(f"claims.toml: [{key}]", fields, {"consequence", "kind", "claim", "truth"}, set())
+        where = entry_in(PATH, key, toml)
+        check_fields(where, fields, {"consequence", "kind", "claim", "truth"}, set())
         for field, known in (("consequence", CONSEQUENCES), ("kind", KINDS)):
             if fields[field] not in known:
                 raise ValueError(
-                    f"claims.toml: [{key}] {field} = {fields[field]!r} must be one of {', '.join(known)}"
+                    f"{where} {field} = {fields[field]!r} must be one of {', '.join(known)}"
+                    + near(str(fields[field]), known)
                 )
     return {key: Claim(key, **fields) for key, fields in tables.items()}
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from llmguide.presets import PRESETS
-from site_tools import DATA, DOCS, check_fields, generated_head, letter_section, load_toml
+from site_tools import DATA, DOCS, check_fields, entry_in, generated_head, letter_section, load_toml
 from site_tools.content.values import fill
 from site_tools.facts import fact
 from site_tools.links import heading_at
@@ -54,16 +54,15 @@ def parse(toml: str) -> dict[str, Term]:
     terms: dict[str, Term] = {}
     owners: dict[str, str] = {}
     for name, fields in load_toml(toml, "docs/_data/glossary.toml").items():
-        check_fields(
-            f"glossary.toml: [{name}]", fields, {"definition", "see"}, {"also", "aliases", "example"}
-        )
+        where = entry_in(PATH, name, toml)
+        check_fields(where, fields, {"definition", "see"}, {"also", "aliases", "example"})
         also = tuple(fields.get("also", ()))
         names = (name, *also, *fields.get("aliases", ()))
         term = Term(names, fields["definition"], fields["see"], also, fields.get("example", ""))
         for spelling in term.names:
             other = owners.setdefault(spelling.lower(), name)
             if other != name:
-                raise ValueError(f"glossary.toml: {spelling!r} names both [{other}] and [{name}]")
+                raise ValueError(f"{where}: {spelling!r} names both [{other}] and [{name}]")
         terms[name] = term
     return terms
 
@@ -113,14 +112,14 @@ def render() -> str:
     for table in symbol_groups():
         rows = [f"| ${tex}$ | {as_text(tex)} | {meaning} |" for tex, meaning in table["symbols"]]
         parts += [f"### {table['title']}\n", "| Symbol | As text | Meaning |", "| :-- | :-- | :-- |", *rows]
-        link = _link(table["see"], f"symbols.toml: {table['title']!r}")
+        link = _link(table["see"], f"docs/_data/symbols.toml: {table['title']!r}")
         parts.append(f"\nTable: As in {link}.\n")
     return "\n".join(parts)
 
 
 def _entry(term: Term) -> str:
     also = f"Also: {', '.join(term.also)}. " if term.also else ""
-    link = _link(term.see, f"glossary.toml: [{term.names[0]}]")
+    link = _link(term.see, entry_in(PATH, term.names[0]))
     shown = f"{example(term)}\n{{: .example }}\n\n" if term.example else ""
     return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}\n\n{shown}{also}See {link}.\n"
 
@@ -134,7 +133,8 @@ def example(term: Term) -> str:
     try:
         return fill(term.example, {**_NAMES})
     except Exception as error:
-        raise ValueError(f"glossary.toml: [{term.names[0]}]: {type(error).__name__}: {error}") from error
+        where = entry_in(PATH, term.names[0])
+        raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def _softmax(*scores: float) -> list[float]:

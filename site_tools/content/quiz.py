@@ -147,9 +147,13 @@ def read(name: str, toml: str) -> Chapter:
 
 def _question(table: Table) -> Question:
     where = f"question {table.get('id', '?')}"
-    check_fields(where, table, {"id", "kind", "text", "see"}, _OPTIONAL)
+    numeric = {"answer", "why"} if table.get("kind") == "numeric" else set()
+    check_fields(where, table, {"id", "kind", "text", "see"} | numeric, _OPTIONAL)
     if table["kind"] not in KINDS:
-        raise ValueError(f"{where}: kind {table['kind']!r} is not among {', '.join(KINDS)}")
+        kind = table["kind"]
+        raise ValueError(f"{where}: kind {kind!r} is not among {', '.join(KINDS)}{near(kind, KINDS)}")
+    for choice in table.get("choices", []):
+        check_fields(f"{where}: a choice", choice, {"text"}, {"why", "right", "key"})
     heading_at(table["see"])
     is_drawn = "draw." in table.get("setup", "")
     variants: dict[str, Variant] = {}

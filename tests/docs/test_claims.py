@@ -18,7 +18,7 @@ GOOD = '[x]\nconsequence = "detail"\nkind = "wrong"\nclaim = "1 + 1 is 3."\ntrut
     ("old", "new", "complaint"),
     [
         ('claim = "1 + 1 is 3."\n', "", r"\[x\] lacks claim"),
-        ("claim", "clam", "lacks claim"),
+        ("claim", "clam", r"unknown fields clam; .*; did you mean claim\?"),
         ("kind", 'sad = "x"\nkind', "unknown fields sad; known are claim, consequence, kind, truth"),
         ('"wrong"', '"bad"', "'bad' must be one of wrong, misleading, outdated, unproven"),
         ('"detail"', '"some"', "'some' must be one of decision, understanding, detail"),
@@ -46,7 +46,7 @@ def test_values_are_computed_and_keep_their_expression():
 )
 def test_what_is_wrong_with_a_truth_is_named_with_its_claim(truth, complaint):
     entry = Claim("some-key", "detail", "wrong", "1 + 1 is 3.", truth)
-    with pytest.raises(ValueError, match=rf"^claims\.toml: \[some-key\]: {complaint}"):
+    with pytest.raises(ValueError, match=rf"^docs/_data/claims\.toml:\d+: \[some-key\]: {complaint}"):
         section(entry, "page.md#part", "Part")
 
 

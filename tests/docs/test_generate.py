@@ -59,7 +59,7 @@ def test_a_navigation_without_its_marks_is_refused(tmp_path: Path, monkeypatch: 
 
 
 def test_bibtex_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(ValueError, match=r"docs/_data/references\.bib: syntax error in line 2"):
+    with pytest.raises(ValueError, match=r"docs/_data/references\.bib:2: syntax error: "):
         bibliography.parse("@misc{a, title={x}\n@misc{b, title={}}")
 
 

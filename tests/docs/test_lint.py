@@ -7,6 +7,7 @@ import sys
 import pytest
 from site_tools import DOCS, ROOT, page_paths
 from site_tools.checks.lint import main, problems
+from site_tools.content import glossary
 from site_tools.fences import prose_lines
 
 PAGES = page_paths()
@@ -219,6 +220,22 @@ def test_problems_are_printed_as_file_line_problem(tmp_path, monkeypatch, capsys
     monkeypatch.setattr("sys.argv", ["lint", str(path)])
     assert main() == 1
     assert capsys.readouterr().out == "page.md:20: [[xyz]] is no fact of docs/_data/facts.toml\n"
+
+
+def test_a_mistake_in_data_is_printed_once_and_alone(monkeypatch, capsys):
+    toml = '\n["attention head"]\ndefinition = "A part."\nsie = "index.md"\n'
+    monkeypatch.setattr("site_tools.content.glossary.all_terms", lambda: glossary.parse(toml))
+    monkeypatch.setattr("sys.argv", ["lint", str(DOCS / "learn" / "attention.md")])
+    assert main() == 1
+    said = "docs/_data/glossary.toml:2: [attention head] has unknown fields sie; known are"
+    assert capsys.readouterr().out.startswith(said)
+
+
+def test_a_page_that_no_reader_finds_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("site_tools.checks.lint.sections", dict)
+    monkeypatch.setattr("sys.argv", ["lint", str(DOCS / "tutors.md")])
+    assert main() == 1
+    assert "docs/tutors.md:1: no reader finds this page" in capsys.readouterr().out
 
 
 def spelled(text):

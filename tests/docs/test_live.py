@@ -1,4 +1,4 @@
-"""`mkdocs serve` shows each change, and builds only the pages that show it."""
+"""`mkdocs serve` shows each change and each mistake, and builds only the pages that are asked for."""
 
 import os
 import shutil
@@ -11,10 +11,9 @@ from site_tools import ROOT
 
 CONFIG = """\
 site_name: test
-site_url: https://example.org/
+site_url: https://example.org/guide/
 site_dir: built
-strict: true
-nav: [index.md, other.md, part.md, list.md, lab.ipynb]
+nav: [index.md, other.md, part.md, glossary.md, lab.ipynb]
 theme: {name: material, font: false}
 hooks: [site_tools/hooks.py]
 plugins:
@@ -38,14 +37,14 @@ from site_tools.facts import all_facts
 
 def main():
     texts = [fact.text for fact in all_facts().values()]
-    write(DOCS / "list.md", f"---\\ndescription: d\\n---\\n# List\\n\\n{texts}\\n")
+    write(DOCS / "glossary.md", f"---\\ndescription: d\\n---\\n# List\\n\\n{texts}\\n")
 """,
     "overrides/empty": "",
     "runtime/cells.js": "1\n",
     "src/example/__init__.py": "",
     "src/example/part.py": 'def half(x):\n    """Divide by 2."""\n    return x / 2\n',
     "docs/index.md": f"{FRONT}# First\n\n[[layers-gpt]] layers. A token.\n\n@source example.part.half\n",
-    "docs/other.md": f"{FRONT}# Other\n\n## A paper {{ #a2017 }}\n\n## A term {{ #term-token }}\n",
+    "docs/other.md": (f"{FRONT}# Other\n\nA title\n\n[First](index.md)\n"),
     "docs/lab.ipynb": (
         '{"metadata": {"description": "d"}, '
         '"cells": [{"cell_type": "markdown", "source": "# Lab, [part](part.md)"}]}'
@@ -60,42 +59,51 @@ def main():
     ),
 }
 # What `mkdocs serve` does without its clock: a first build, and one after each change of a file.
-SERVE = """\
+START = """\
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
-from mkdocs.plugins import BasePlugin
 
-class Editor(BasePlugin):
-    text = "\\nWritten during the build.\\n"
+class Server:
+    mount_path = "/guide/"
 
-    def on_env(self, env, config, files):
-        with open("docs/other.md", "a") as page:
-            page.write(self.text)
-        self.text = ""
+    def set_app(self, application):
+        self.application = application
+
+    def serve_request(self, environ, start_response):
+        return Path("built", environ["PATH_INFO"].removeprefix("/guide/"), "index.html").read_text()
+
+def shown(page):
+    return server.application({"PATH_INFO": f"/guide/{page}"}, None)
 
 config = load_config()
-config.plugins["editor"] = Editor()
 config.plugins.on_startup(command="serve", dirty=False)
-server = SimpleNamespace(builder=lambda: build(load_config()))
+server = Server()
 build(config)
-config.plugins.on_serve(server, config=config, builder=server.builder)
+config.plugins.on_serve(server, config=config, builder=lambda: build(load_config()))
+"""
+SERVE = f"""{START}
+assert not list(Path("built").rglob("index.html"))
+assert 'href="glossary/#term-token"' in shown(""), shown("")
+package = sys.modules["llmguide"]
 server.builder()
-assert "Written during the build" in Path("built/other/index.html").read_text()
-for file, old, new, _ in eval(sys.argv[1]):
-    site = list(Path("built").rglob("index.html"))
-    for built in site:
-        built.write_text("as before")
+assert sys.modules["llmguide"] is package
+for file, old, new, pages in eval(sys.argv[1]):
+    for page in ("", "lab/", "glossary/", "other/", "part/"):
+        shown(page)
+    package = sys.modules["llmguide"]
     path = Path(file)
     path.write_text(path.read_text().replace(old, new))
     server.builder()
-    again = [path for path in site if path.read_text() != "as before"]
-    assert all(new in path.read_text() for path in again), again
-    print(sorted(path.relative_to("built").as_posix() for path in again))
-assert "769" in Path("built/list/index.html").read_text()
+    assert (sys.modules["llmguide"] is package) != file.startswith("src/"), file
+    for built in Path("built").rglob("index.html"):
+        built.unlink()
+    for page in pages:
+        assert new in shown(page), (file, page)
+    built = sorted(path.relative_to("built").as_posix() for path in Path("built").rglob("index.html"))
+    assert built == [page + "index.html" for page in pages], built
 assert Path("built/runtime/cells.js").read_text() == "2\\n"
 """
 
@@ -118,25 +126,50 @@ def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_each_change_is_shown_and_no_other_page_is_built(project: Path) -> None:
+def test_each_change_is_shown_and_no_page_is_built_unasked(project: Path) -> None:
     changes = [
-        ("docs/index.md", "layers.", "blocks.", ["index.html"]),
-        ("docs/_data/facts.toml", "12", "769", ["index.html", "list/index.html"]),
-        ("docs/_data/glossary.toml", "piece", "subword", ["index.html"]),
-        ("docs/other.md", "A paper", "One paper", ["other/index.html"]),
-        ("docs/lab.ipynb", "Lab", "Work", ["lab/index.html"]),
-        ("src/example/part.py", "2", "7031", ["index.html", "part/index.html"]),
+        ("docs/index.md", "layers.", "blocks.", [""]),
+        ("docs/_data/facts.toml", "12", "769", ["glossary/", ""]),
+        ("docs/_data/glossary.toml", "piece", "subword", [""]),
+        ("docs/other.md", "A title", "One title", ["other/"]),
+        ("docs/lab.ipynb", "Lab", "Work", ["lab/"]),
+        ("src/example/part.py", "2", "7031", ["", "part/"]),
         ("runtime/cells.js", "1", "2", []),
-        (
-            "mkdocs.yml",
-            "test",
-            "trial",
-            [f"{page}index.html" for page in ("", "lab/", "list/", "other/", "part/")],
-        ),
+        ("mkdocs.yml", "test", "trial", ["glossary/", "", "lab/", "other/", "part/"]),
     ]
     done = python(project, "-c", SERVE, repr(changes))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(pages) for *_, pages in changes]
+
+
+MISTAKES = f"""{START}
+for page, mistake, text, message, right in eval(sys.argv[1]):
+    url = "" if page == "index" else f"{{page}}/"
+    source = Path("docs", f"{{page}}.md")
+    assert message in shown(url), shown(url)
+    source.write_text(source.read_text().replace(mistake, text))
+    server.builder()
+    assert right in shown(url), page
+    assert message not in shown(url), page
+facts = Path("docs/_data/facts.toml")
+right = facts.read_text()
+for text, expected in ((right.replace("value", "worth"), "unknown fields worth"), (right, "12")):
+    facts.write_text(text)
+    server.builder()
+    assert expected in shown(""), text
+"""
+
+
+def test_the_server_shows_a_mistake_until_it_is_mended(project: Path) -> None:
+    mistakes = [
+        ("index", "layers-gtp", "layers-gpt", "docs/index.md: unknown fact [[layers-gtp]]", "12"),
+        ("part", "example.prat", "example.part", "docs/part.md: ", "Divide by"),
+        ("other", "(gone.md)", "(index.md)", 'href="gone.md"', 'href=".."'),
+    ]
+    for page, mistake, text, *_ in mistakes:
+        path = project / "docs" / f"{page}.md"
+        path.write_text(path.read_text(encoding="utf-8").replace(text, mistake), encoding="utf-8")
+    done = python(project, "-c", MISTAKES, repr(mistakes))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_mistake_ends_the_build_with_a_message_alone(project: Path) -> None:

@@ -1,8 +1,8 @@
 """No page uses a term that no context makes right; what needs judgment is listed, and fails nothing."""
 
 import pytest
-from site_tools import DOCS, page_paths
-from site_tools.checks.prose import DOUBTFUL, WRONG, terms, warnings
+from site_tools import DOCS, ROOT, page_paths
+from site_tools.checks.prose import DOUBTFUL, WRONG, main, terms, warnings
 
 PAGES = page_paths()
 
@@ -18,6 +18,14 @@ def test_wrong_term_is_told_with_its_line_and_the_better_word():
         "line 3: 'dearer'; better: larger, more expensive",
         "line 3: 'The 112 firsts'; better: minima, signature",
     ]
+
+
+def test_doubts_are_printed_as_file_line_problem(monkeypatch, capsys):
+    path = ROOT / "docs" / "index.md"
+    monkeypatch.setattr("sys.argv", ["prose", str(path)])
+    monkeypatch.setattr("site_tools.checks.prose.warnings", lambda text: ["line 3: 'a'; better: b"])
+    main()
+    assert capsys.readouterr().out == "docs/index.md:3: 'a'; better: b\n"
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import pytest
 from site_tools import CACHE, DOCS, ROOT, RUNTIME, page_paths
 from site_tools.agreement import agree
-from site_tools.cells import labs
+from site_tools.cells import labs, run_pages
 from site_tools.cells.run_pages import is_current
-from site_tools.execution import PageError
+from site_tools.execution import PageError, located
 from site_tools.figures import figure, heatmap, tidy
 from site_tools.slots import run
 from site_tools.tables import matrix, table
@@ -141,18 +141,43 @@ def test_randomness_with_a_seed_is_stable():
 
 
 def test_error_names_the_line_of_the_page():
-    with pytest.raises(PageError, match=r'File "docs/learn/sample.md", line 4, in <module>\n    1 / 0'):
+    with pytest.raises(PageError, match=r"^docs/learn/sample\.md:4: ZeroDivisionError: division by zero$"):
         ran("# A\n\n```{.python .run}\n1 / 0\n```\n")
 
 
 def test_syntax_error_names_the_line_of_the_page():
-    with pytest.raises(PageError, match=r'File "docs/learn/sample.md", line 2'):
+    with pytest.raises(PageError, match=r"^docs/learn/sample\.md:2: SyntaxError: invalid syntax$"):
         ran("```{.python .run}\nx = = 1\n```\n")
 
 
 def test_error_in_an_inline_value_names_the_line_of_the_page():
-    with pytest.raises(PageError, match=r'line 3, in <module>[^"]*NameError'):
+    with pytest.raises(PageError, match=r"sample\.md:3: NameError: name 'unknown' is not defined$"):
         ran("# A\n\nvalue {{ 1 = unknown }}\n")
+
+
+def test_error_of_the_package_names_the_line_of_the_page_first():
+    with pytest.raises(
+        PageError, match=r"^docs/learn/sample\.md:3: .*JSONDecodeError: .* \(raised by .*json"
+    ):
+        ran('```{.python .run}\nimport json\njson.loads("{")\n```\n')
+
+
+def test_a_wrong_output_is_told_with_its_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_pages, "ROOT", tmp_path)
+    path = tmp_path / "docs" / "sample.md"
+    stored = "# A\n\nIt is {{ 3 = 1 + 1 }}.\n"
+    told = run_pages._settle(path, stored, ran(stored).text, store=False)
+    assert told.split("\n") == [
+        "docs/sample.md:3: stored (-) is not what is computed (+)",
+        "-It is {{ 3 = 1 + 1 }}.",
+        "+It is {{ 2 = 1 + 1 }}.",
+    ]
+
+
+def test_messages_begin_with_file_and_line():
+    assert located("docs/a.md", ValueError("line 3: no")) == "docs/a.md:3: no"
+    assert located("docs/a.md", ValueError("docs/b.toml:3: no")) == "docs/b.toml:3: no"
+    assert located("docs/a.md", ValueError("no: line 3")) == "docs/a.md: no: line 3"
 
 
 def test_cell_that_must_raise_shows_its_last_line():

@@ -24,7 +24,7 @@ from llmguide.post_training.adapters.quantization import NF4
 from llmguide.presets import PRESETS
 
 MISTAKES = [(name, mistake) for name, found in exercises().items() for mistake in found.mistakes]
-CAUGHT = {  # what the issue asks for, and where it is recognized
+CAUGHT = {  # mistakes, and where each is recognized
     "missing 1/sqrt(d)": "attention",
     "softmax over the wrong axis": "attention",
     "mask off by one, hides itself": "causal-mask",

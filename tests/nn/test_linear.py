@@ -1,6 +1,8 @@
 """Dense layers by oneDNN against torch's own: numbers, gradients of every kind, and what is left to torch."""
 
+import runpy
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,6 +137,15 @@ def test_operations_are_counted_whoever_does_them():
     with FlopCounterMode(display=False) as counter:
         linear(torch.randn(64, 256), torch.randn(256, 256))
     assert counter.get_total_flops() == 2 * 64 * 256 * 256
+
+
+def test_the_module_can_be_imported_again(monkeypatch):
+    path = Path(module.__file__)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(Path, "read_text", lambda *_: "AuthenticAMD")
+    for _ in range(2):
+        again = runpy.run_path(str(path))
+    assert again["HAS_FASTER_ONEDNN"] == hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def test_a_layer_is_torchs_to_whoever_asks():

@@ -115,8 +115,10 @@ class _OneDNNLinear(torch.autograd.Function):
 
 
 if HAS_FASTER_ONEDNN:
-    from torch.utils.flop_counter import register_flop_formula
+    from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
     def _count_flops(x_shape: Sequence[int], weight_shape: Sequence[int], *_: Any, **__: Any) -> int:
         return 2 * prod(x_shape) * weight_shape[0]
+
+    if torch.ops.mkldnn._linear_pointwise not in flop_registry:  # it is when this module is imported again
+        register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_count_flops)
