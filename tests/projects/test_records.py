@@ -26,7 +26,8 @@ def test_a_record_is_of_the_project_and_the_seed_that_it_is_filed_under(path):
     assert record["project"] == path.relative_to(DATA / "projects").parts[0] in MODULES
     assert f"seed-{record['seed']}" == path.stem
     module = f"llmguide.projects.{record['project'].replace('-', '_')}."
-    assert record["command"].startswith((f"llmguide project {record['project']}", f"python -m {module}"))
+    command = record["command"].removeprefix("torchrun --nproc-per-node 2 -m ")
+    assert command.startswith((f"llmguide project {record['project']}", f"python -m {module}"))
     assert path.stat().st_size < 21_000
 
 

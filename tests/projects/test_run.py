@@ -106,6 +106,14 @@ def test_the_record_says_what_was_run(tmp_path):
     assert plan_of(Plan, tmp_path) == Plan(1)
 
 
+def test_the_record_of_several_processes_says_how_they_were_started(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr("sys.argv", ["llmguide", "project", "letters"])
+    run(tmp_path).finish({}, {})
+    command = json.loads((tmp_path / "record.json").read_text())["command"]
+    assert command == "torchrun --nproc-per-node 2 -m llmguide project letters"
+
+
 def test_only_a_finished_run_of_the_project_is_checked(tmp_path):
     with pytest.raises(ValueError, match="llmguide project letters --output"):
         require_finished("letters", tmp_path)

@@ -9,6 +9,7 @@ Leaves out: stages that run in parallel; each may use the whole machine.
 """
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -134,7 +135,7 @@ class Run:
         stages = [json.loads(path.read_text()) for path in (self.output / "stages").glob("*.json")]
         record = {
             "project": self.name,
-            "command": shlex.join(["llmguide", *sys.argv[1:]]),
+            "command": shlex.join([*_launcher(), *sys.argv[1:]]),
             "seed": self.seed,
             "plan": asdict(self.plan),
             "date": datetime.now(UTC).date().isoformat(),
@@ -243,6 +244,11 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged (no object); run the project again, with another --output")  # noqa: TRY004  # the file is wrong
     return content
+
+
+def _launcher() -> list[str]:
+    n_processes = os.environ.get("LOCAL_WORLD_SIZE")  # which torchrun sets
+    return ["torchrun", "--nproc-per-node", n_processes, "-m", "llmguide"] if n_processes else ["llmguide"]
 
 
 def _version(package: str) -> str:
