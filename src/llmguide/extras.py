@@ -1,5 +1,6 @@
 """Import modules that come with an extra of the package, such as ``llmguide[hf]``."""
 
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +19,7 @@ def import_extra(module: str, extra: str, what: object) -> Any:
     >>> import_extra("json", "cli", "a table").loads("1")
     1
     """
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in a notebook without ipywidgets
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
