@@ -17,9 +17,12 @@ wrong, so $s_\text{AMB}$ is the mean of 1 for biased, -1 for other people and 0 
 **LAMBADA.** Accuracy is the fraction of last words that greedy decoding generates, all their tokens;
 perplexity is per word.
 
-References: Lin et al. 2021, arXiv:2109.07958, section 3.2 and ``MC_calcs`` of the authors' code; Parrish et
-al. 2021, arXiv:2110.08193, section 5; Radford et al. 2019, "Language models are unsupervised multitask
-learners", section 3.3 (LAMBADA).
+The intervals describe the sampling of items. BBQ's questions are filled from 25 templates a category, so they
+say nothing about other templates.
+
+References: Lin et al. 2021, arXiv:2109.07958, and ``MC_calcs`` of the authors' code; Parrish et al. 2021,
+arXiv:2110.08193, section 5; Radford et al. 2019, "Language models are unsupervised multitask learners",
+section 3.3 (LAMBADA).
 
 Leaves out: judging generated answers, which is TruthfulQA's main task; normalizing by length; GPT-2's filter
 of stop words.

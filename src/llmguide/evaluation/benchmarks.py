@@ -9,12 +9,12 @@ assistant, and nothing is sampled. A space separates prompt and continuation.
 | BBQ | the context, a blank line, ``Q: `` and the question, ``A:`` | the three answers |
 | LAMBADA | the passage without its last word | its last word |
 
-The six examples are the preset ``qa`` of TruthfulQA's authors, from Appendix E of the paper. BBQ's prompt is
-that of lm-evaluation-harness. The passages of LAMBADA are those that OpenAI prepared for GPT-2, which keep
-case, punctuation and line breaks.
+The six examples are the preset ``qa`` of the code of TruthfulQA's authors. BBQ's prompt is that of
+lm-evaluation-harness. The passages of LAMBADA are those that OpenAI prepared for GPT-2, which keep case,
+punctuation and line breaks.
 
 Files are read from the folder ``LLMGUIDE_DATA``, else from the cache, else downloaded; `llmguide.data.fetch`
-says how, and checks their hashes.
+says how. Their hashes are checked, except that of a file with the first part of LAMBADA.
 
 References: Lin et al. 2021, arXiv:2109.07958 (TruthfulQA); Parrish et al. 2021, arXiv:2110.08193 (BBQ);
 Paperno et al. 2016, arXiv:1606.06031 (LAMBADA). Scores are in `llmguide.evaluation.benchmark_scores`.
