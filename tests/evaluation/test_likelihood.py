@@ -147,6 +147,26 @@ def test_continuations_score_alone_as_in_a_batch(model):
         assert our_greedy == greedy
 
 
+@pytest.mark.parametrize("changes", [{}, {"positions": "rope", "sliding_window": 3}])
+@pytest.mark.parametrize("context", ["the cat", "the dog sat on the log and the mat and the cat"])
+def test_continuations_of_one_context_share_its_computation(changes, context, monkeypatch):
+    model = tiny(**changes)
+    pairs = [(context, text) for text in (" sat", " sat on", " sat on the log", "s", " and the mat")]
+    lengths, hidden = [], model.hidden
+    monkeypatch.setattr(
+        model, "hidden", lambda ids, **options: lengths.append(ids.shape[1]) or hidden(ids, **options)
+    )
+    found = continuation_logprobs(model, TOKENIZER, pairs, bos_id=BOS)
+    n_context = len(TOKENIZER.encode(context))
+    assert (
+        lengths[0] < n_context if len(lengths) == 2 else n_context + 1 > 12
+    )  # truncated texts share nothing
+    monkeypatch.undo()
+    for (ours, our_greedy), (theirs, greedy) in zip(found, reference_scores(model, pairs), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+        assert our_greedy == greedy
+
+
 def test_spaces_at_the_end_of_a_context_belong_to_the_continuation(model):
     with_space = continuation_logprobs(model, TOKENIZER, [("the cat ", "sat")], bos_id=BOS)
     assert with_space == continuation_logprobs(model, TOKENIZER, [("the cat", " sat")], bos_id=BOS)

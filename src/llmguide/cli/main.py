@@ -28,6 +28,7 @@ COMMANDS = {
     "pretrain": "train a small GPT from scratch, on the packaged speeches or on your text",
     "generate": "complete a prompt with your model or one of the Hugging Face hub",
     "chat": "talk to a chat model of yours or of the Hugging Face hub",
+    "evaluate": "score a model on TruthfulQA, BBQ and LAMBADA",
     "export": "write a model for transformers, vLLM, PEFT and llama.cpp",
     "sft": "supervised fine-tuning on conversations",
     "reward": "train a reward model on comparisons of responses",
@@ -50,6 +51,7 @@ EXAMPLES = """\
   llmguide pretrain --corpus books/ --output runs/books
   llmguide sft                                       a minute, in a world where the optimum is known
   llmguide chat smollm2-135m-instruct                or a model of yours, after llmguide sft --data
+  llmguide evaluate runs/pretrain --limit 200        TruthfulQA, BBQ and LAMBADA
   llmguide export runs/pretrain exported
   llmguide reward --data vader                       sentiment preferences of human raters, ten minutes
   llmguide ppo                                       starts from both, like llmguide grpo and llmguide dpo

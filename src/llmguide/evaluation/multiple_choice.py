@@ -16,6 +16,7 @@ from torch import nn
 from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.evaluation.likelihood import device, evaluated, groups
+from llmguide.generation.steps import new_cache
 from llmguide.models.decoder_protocol import Decoder
 from llmguide.training.losses import head_weight, token_logprobs
 
@@ -111,17 +112,29 @@ def last_word(
     Raises:
         ValueError: There are no passages, or one has a single word.
     """
-    if not passages or any(" " not in passage.strip() for passage in passages):
-        raise ValueError(f"{len(passages)} passages: give at least one, each of at least two words")
-    pairs = []
-    for passage in passages:
-        context, _, word = passage.rstrip().rpartition(" ")
-        pairs.append((context, f" {word}"))
+    if not passages:
+        raise ValueError("there are no passages: give at least one, each of at least two words")
+    pairs = [split_last_word(passage) for passage in passages]
     found = continuation_logprobs(model, tokenizer, pairs, bos_id=bos_id)
     n = len(found)
     return LastWordScores(
         sum(greedy for _, greedy in found) / n, exp(-sum(score for score, _ in found) / n), n
     )
+
+
+def split_last_word(passage: str) -> tuple[str, str]:
+    """Split a passage at its last space into context and last word, which keeps the space.
+
+    Raises:
+        ValueError: The passage has a single word.
+
+    >>> split_last_word("of mice and men ")
+    ('of mice and', ' men')
+    """
+    context, _, word = passage.rstrip().rpartition(" ")
+    if not context.strip():
+        raise ValueError(f"passage {passage!r} must have at least two words")
+    return context, f" {word}"
 
 
 def continuation_logprobs(
@@ -154,24 +167,47 @@ def continuation_logprobs(
 
 @torch.inference_mode()
 def _continuation_logprobs(model: Decoder, rows: Sequence[tuple[list[int], int]]) -> list[tuple[float, bool]]:
-    """Score the last tokens of each row, whose number is the second element of its pair."""
+    """Score the last tokens of each row, whose number is the second element of its pair.
+
+    The tokens that all rows begin with, such as a question before its choices, are run once.
+    """
     longest = model.config.context_length
-    width = min(longest, max(len(ids) for ids, _ in rows) - 1)
+    rows = [(ids[-(longest + 1) :], n) for ids, n in rows]
+    n_shared = _n_shared(rows)
+    cache = None
+    if n_shared and len(rows) > 1:
+        cache = new_cache(model, n_shared)
+        model.hidden(torch.tensor([rows[0][0][:n_shared]], device=device(model)), cache=cache)
+        cache.reorder(torch.zeros(len(rows), dtype=torch.long, device=device(model)))
+    else:
+        n_shared = 0
+    width = max(len(ids) for ids, _ in rows) - 1 - n_shared
     # padding comes after the text, so no token attends to it
     inputs = torch.zeros(len(rows), width, dtype=torch.long)
     targets = torch.full_like(inputs, IGNORE_INDEX)
     for i, (ids, n) in enumerate(rows):
-        kept = torch.tensor(ids[-(longest + 1) :])
-        inputs[i, : len(kept) - 1] = kept[:-1]
-        first = max(0, len(kept) - 1 - n)
-        targets[i, first : len(kept) - 1] = kept[first + 1 :]
+        new = torch.tensor(ids[n_shared:])
+        inputs[i, : len(new) - 1] = new[:-1]
+        first = max(0, len(new) - 1 - n)
+        targets[i, first : len(new) - 1] = new[first + 1 :]
     inputs, targets = inputs.to(device(model)), targets.to(device(model))
-    hidden = model.hidden(inputs)
+    hidden = model.hidden(inputs, cache=cache)
     sums = token_logprobs(hidden, head_weight(model), targets).double().sum(1)
     counted = targets != IGNORE_INDEX
     missed = model.unembed(hidden[counted]).argmax(-1) != targets[counted]
     not_greedy = set(counted.nonzero()[missed][:, 0].tolist())
     return [(total, i not in not_greedy) for i, total in enumerate(sums.tolist())]
+
+
+def _n_shared(rows: Sequence[tuple[list[int], int]]) -> int:
+    """Return how many tokens all rows begin with, at most those before the one that predicts a target.
+
+    >>> _n_shared([([5, 6, 7, 8], 1), ([5, 6, 7, 9, 9], 2)])  # 7 predicts 8 and 9
+    2
+    """
+    most = max(0, min(len(ids) - 1 - n for ids, n in rows))
+    columns = zip(*(ids[:most] for ids, _ in rows), strict=True)
+    return next((i for i, column in enumerate(columns) if len(set(column)) > 1), most)
 
 
 def _encode_pair(tokenizer: Any, context: str, continuation: str, *, bos_id: int) -> tuple[list[int], int]:
