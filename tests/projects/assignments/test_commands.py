@@ -285,7 +285,8 @@ def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, ca
     ("change", "why"),
     [
         (("return sum(", "return -sum("), "never above 0"),
-        (("return sum(", "return 0.1 * sum("), "sum of the probabilities of the next character"),
+        (("return sum(", "return 0.1 * sum("), "probabilities of single characters after the same prompt"),
+        (("return sum(", "return -1 + sum("), "sum of the probabilities of the next character"),
         (("return sum(", "return 1 / len(completion) * sum("), "the sum over the tokens of the completion"),
         (
             (
@@ -437,10 +438,10 @@ def test_adapters_do_not_share_the_modules_beside_them(tmp_path):
 
 
 def test_bits_are_those_of_the_probabilities():
-    uniform = model_of(logprob=lambda _, completion: -len(completion) * torch.log(torch.tensor(4.0)))
-    assert learner_model.bits(uniform, "a text of 21 letters.", 5) == pytest.approx(42)
+    uniform = model_of(logprob=lambda _, completion: -len(completion) * torch.log(torch.tensor(16.0)))
+    assert learner_model.bits(uniform, "a text of 21 letters.", 5) == pytest.approx(84)
     seen = []
-    spy = model_of(logprob=lambda *pair: seen.append(pair) or 0.0)
+    spy = model_of(logprob=lambda *pair: seen.append(pair) or -2.0 * len(pair[1]))
     learner_model.bits(spy, "abcdefg", 3)
-    assert seen[3:] == [("", "abc"), ("abc", "def"), ("def", "g")]
-    assert exp(uniform.logprob("", "a")) == pytest.approx(0.25)
+    assert seen[-3:] == [("", "abc"), ("abc", "def"), ("def", "g")]
+    assert exp(uniform.logprob("", "a")) == pytest.approx(1 / 16)
