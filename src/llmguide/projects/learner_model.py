@@ -126,7 +126,7 @@ class Model:
         except EndpointError:
             raise
         except Exception as error:
-            raise ValueError(f"{self.name}: {function} raises {_shown(error)}") from error
+            raise ValueError(f"{self.name}: {function} raises {_shown(error, self.name)}") from error
 
 
 def open_model(source: str, decoding: Decoding) -> Model:
@@ -148,14 +148,12 @@ def open_model(source: str, decoding: Decoding) -> Model:
             with _modules_beside(path.resolve().parent):
                 namespace = runpy.run_path(source)
         except (Exception, SystemExit) as error:
-            raise ValueError(f"{source} raises {_shown(error)}") from error
-        functions = {name: namespace[name] for name in FUNCTIONS if callable(namespace.get(name))}
-        if not functions:
-            raise ValueError(f"{source} defines none of the functions {', '.join(FUNCTIONS)}")
-        return Model(source, functions)
+            raise ValueError(f"{source} raises {_shown(error, source)}") from error
+        return Model(source, {name: namespace[name] for name in FUNCTIONS if callable(namespace.get(name))})
     if path.is_dir():
         return _saved(path, decoding)
-    raise ValueError(f"{source} is not a Python file, a folder or a URL")
+    wrong = "is not a Python file, a folder or a URL" if path.exists() else "does not exist"
+    raise ValueError(f"{source} {wrong}")
 
 
 @contextmanager
@@ -180,10 +178,16 @@ def _place(module: ModuleType) -> Path:
     return Path(next(iter(getattr(module, "__path__", [])), file)).parent
 
 
-def _shown(error: BaseException) -> str:
-    """Describe an error in the user's code, with the file and line that raised it."""
-    *_, frame = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+def _shown(error: BaseException, source: str) -> str:
+    """Describe an error, with the last line of the user's files that it passed through."""
+    folder, library = Path(source).resolve().parent, Path(__file__).parents[1]
+    places = [
+        f" ({frame.filename}, line {frame.lineno})"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if (path := Path(frame.filename).resolve()).is_relative_to(folder) and path.is_file()
+        if not path.is_relative_to(library) and "site-packages" not in path.parts
+    ]
+    return f"{type(error).__name__}: {error}{places[-1] if places else ''}"
 
 
 def bits(model: Model, text: str, width: int) -> float:

@@ -47,13 +47,15 @@ def write_folder(assignment: Assignment, folder: Path) -> list[str]:
         The names of the files that were written.
 
     Raises:
-        ValueError: The folder is another assignment, or has files and is not an assignment.
+        ValueError: The folder is another assignment, or has files and is not an assignment, or is a file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose a folder")
     if not is_folder_of(assignment, folder) and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty and is not an assignment; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        MARKER: json.dumps({"project": assignment.project}) + "\n",
+        MARKER: _marker(assignment.project) + "\n",
         "SPEC.md": specification(assignment, folder),
         PARTS: stubs(assignment),
         "test_parts.py": _tests(assignment),
@@ -74,12 +76,15 @@ def is_folder_of(assignment: Assignment, folder: Path) -> bool:
     """Return whether a folder contains an assignment.
 
     Raises:
-        ValueError: It contains another assignment.
+        ValueError: It contains another assignment, or the file that names it is damaged.
     """
     marker = folder / MARKER
     if not marker.exists():
         return False
-    project = json.loads(marker.read_text(encoding="utf-8"))["project"]
+    try:
+        project = json.loads(marker.read_text(encoding="utf-8"))["project"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{marker} is damaged; its text must be {_marker(assignment.project)}") from None
     if project != assignment.project:
         raise ValueError(f"{folder} is the assignment {project}, not {assignment.project}")
     return True
@@ -178,6 +183,10 @@ def report(assignment: Assignment) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def _marker(project: str) -> str:
+    return json.dumps({"project": project})
+
+
 def _tests(assignment: Assignment) -> str:
     names = "".join(f'    "{name}",\n' for name in assignment.parts)
     return f'''"""Tests of the parts. A failure names the mistake if it is a common one."""
@@ -199,7 +208,8 @@ def grades():
 
 @pytest.mark.parametrize("part", PARTS)
 def test_part(part, grades):
-    assert grades[part].passed, grades[part].message
+    if not grades[part].passed:
+        pytest.fail(grades[part].message, pytrace=False)
 '''
 
 
