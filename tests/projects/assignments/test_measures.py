@@ -230,7 +230,7 @@ def test_instructions_have_to_be_followed_on_every_kind_of_prompt(types):
         for prompt in held_out_prompts(InstructionPlan())
     }
     assert failed("instruction-tuning", generates(seen_only.__getitem__)) == [
-        "accuracy on held-out types, lower bound"
+        "accuracy on held-out tasks, lower bound"
     ]
 
 

@@ -142,7 +142,7 @@ def specification(assignment: Assignment, folder: Path) -> str:
         ),
         "## What you hand in",
         "`REPORT.md` has a section and a rubric for each of these deliverables:",
-        "\n".join(f"- {deliverable.name}" for deliverable in assignment.deliverables),
+        "\n".join(f"- {each.name}. Pass: {each.passing}" for each in assignment.deliverables),
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -221,8 +221,9 @@ import parts
 
 {assignment.data}
 
-# Write your model and your training here, with the functions of parts.py. Log the loss, print samples,
-# save checkpoints, and save the files that adapter.py loads.
+# Write your model and your training here. Call the functions of parts.py where they fit. Some of them show
+# one step on small inputs; write the same for your whole model here. Log the loss, print samples, save
+# checkpoints, and save the files that adapter.py loads.
 '''
 
 
