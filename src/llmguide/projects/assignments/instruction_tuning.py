@@ -64,8 +64,8 @@ ASSIGNMENT = Assignment(
         ),
         Step(
             "sampling",
-            "Write sampling with a decoding temperature, top-p sampling and greedy decoding, and compare them "
-            "on validation items that you hold out from `items`.",
+            "Write sampling with a decoding temperature, top-p sampling and greedy decoding, and compare "
+            "them on validation items that you hold out from `items`.",
             1,
             2,
             ("temperature", "top-p"),
