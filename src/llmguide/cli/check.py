@@ -1,11 +1,14 @@
 """``llmguide check``: evaluate a project run, an assignment or a model, and pass or fail it."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +19,7 @@ from llmguide.projects import MODULES
 from llmguide.projects.acceptance import require_finished, verdict
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import Assignment, listed, written
-from llmguide.projects.assignments.folder import ADAPTER, BASE_ADAPTER, is_folder_of
+from llmguide.projects.assignments.folder import ADAPTER, BASE_ADAPTER, MARKER, is_folder_of
 from llmguide.projects.learner_model import Model, open_model
 from llmguide.projects.run import read_run
 from llmguide.runs.folder import say
@@ -64,7 +67,12 @@ def check(
     folder = Path(source)
     if not (folder.exists() or folder.suffix == ".py" or "://" in source):
         raise ValueError(_missing(name, folder))
-    if name not in NAMES or _is_run(folder):
+    is_run = name not in NAMES or _is_run(folder)
+    if base and (is_run or not assignment_of(name).base_functions):
+        raise ValueError("this check compares the model with no base; leave out --base")
+    if is_run:
+        if name in NAMES and not (folder / "run.json").exists():
+            raise ValueError(f"{folder} is empty. {_create(name, folder)} {folder}")
         require_finished(name, folder)
         criteria = import_module(f"llmguide.projects.{MODULES[name]}").check(folder)
     else:
@@ -73,13 +81,20 @@ def check(
             if not _parts_pass(assignment, folder):
                 raise SystemExit(1)
             source = str(folder / ADAPTER)
+            if not (folder / ADAPTER).exists():
+                raise ValueError(f"{source} does not exist; llmguide start {name} {folder} writes it again")
             base = base or (str(folder / BASE_ADAPTER) if assignment.base_functions else None)
+        elif (folder / ADAPTER).exists():
+            raise ValueError(
+                f"{folder} has no {MARKER}, so it is not an assignment; to check the model alone, give "
+                f"{folder / ADAPTER}"
+            )
         compared = open_model(base, assignment.decoding) if base else None
         model = open_model(source, assignment.decoding)
         missing = [name for name in assignment.optional if name not in model.functions]
         if missing and source == str(folder / ADAPTER):
             raise ValueError(f"{source} does not define {', '.join(missing)}, which this check calls")
-        if missing:
+        if missing and model.functions.keys() >= {*assignment.functions}:
             say(f"{source} does not define {', '.join(missing)}; fewer criteria are checked")
         with _counting(model, compared) as (counted, counted_base):
             criteria = assignment.check(counted, counted_base)
@@ -89,9 +104,15 @@ def check(
 
 @contextmanager
 def _counting(model: Model, base: Model | None) -> Iterator[tuple[Model, Model | None]]:
-    """Show in a terminal how many answers each model has given, since a check can take thousands."""
+    """Show how many answers each model has given, since a check can take thousands.
+
+    A terminal shows counters. Elsewhere, such as in a log, a line appears after every hundred answers.
+    """
     if not sys.stderr.isatty():
-        yield model, base
+        yield (
+            _advancing(model, _line_per_hundred("the model")),
+            _advancing(base, _line_per_hundred("the base")) if base else None,
+        )
         return
     rich = import_extra("rich.progress", "cli", "the number of answers")
     terminal = import_extra("rich.console", "cli", "the number of answers").Console(stderr=True)
@@ -102,19 +123,34 @@ def _counting(model: Model, base: Model | None) -> Iterator[tuple[Model, Model |
     with rich.Progress(*columns, console=terminal) as shown:
 
         def counted(model: Model, label: str) -> Model:
-            task = shown.add_task(label, total=None)
-
-            def counting(function: Callable[..., Any]) -> Callable[..., Any]:
-                def call(*arguments: Any) -> Any:
-                    answer = function(*arguments)
-                    shown.advance(task)
-                    return answer
-
-                return call
-
-            return replace(model, functions={name: counting(f) for name, f in model.functions.items()})
+            return _advancing(model, partial(shown.advance, shown.add_task(label, total=None)))
 
         yield counted(model, "the model"), counted(base, "the base") if base else None
+
+
+def _advancing(model: Model, advance: Callable[[], None]) -> Model:
+    """Return a model that reports each of its answers."""
+
+    def reporting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            answer = function(*arguments)
+            advance()
+            return answer
+
+        return call
+
+    return replace(model, functions={name: reporting(f) for name, f in model.functions.items()})
+
+
+def _line_per_hundred(label: str) -> Callable[[], None]:
+    numbers = count(1)
+
+    def advance() -> None:
+        n = next(numbers)
+        if n % 100 == 0:
+            print(f"{n:,} answers of {label}", file=sys.stderr, flush=True)
+
+    return advance
 
 
 def _missing(name: str, folder: Path) -> str:
@@ -122,10 +158,14 @@ def _missing(name: str, folder: Path) -> str:
     siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
     close = get_close_matches(folder.name, siblings, n=1)
     meant = f"; did you mean {folder.with_name(close[0])}?" if close else "."
+    if re.match(r"[\w.-]+:\d+(/|$)", str(folder)):
+        return f"{folder} does not exist; for a server, write http://{folder}"
+    return f"{folder} does not exist{meant} {_create(name, folder)}"
+
+
+def _create(name: str, folder: Path) -> str:
     start = f", or start the assignment with: llmguide start {name}" if name in NAMES else ""
-    return (
-        f"{folder} does not exist{meant} Create a run with: llmguide project {name} --output {folder}{start}"
-    )
+    return f"Create a run with: llmguide project {name} --output {folder}{start}"
 
 
 def _is_run(folder: Path) -> bool:
@@ -136,13 +176,14 @@ def _is_run(folder: Path) -> bool:
 
 
 def _parts_pass(assignment: Assignment, folder: Path) -> bool:
-    """Print the grade of each part and the first failure, written parts first; return whether all pass."""
+    """Print which parts pass, and why each part that is written fails; return whether all pass."""
     grades = assignment.grades(folder)
-    say(listed(grades))
-    failed = sorted((grade for grade in grades.values() if not grade.passed), key=written, reverse=True)
-    if failed:
-        say(f"\n{len(grades) - len(failed)} of {len(grades)} parts pass.\n{failed[0].message}")
-    return not failed
+    n_passed = sum(grade.passed for grade in grades.values())
+    say(f"{listed(grades)}\n{n_passed} of {len(grades)} parts pass.")
+    for grade in grades.values():
+        if not grade.passed and written(grade):
+            say(f"\n{grade.message}")
+    return n_passed == len(grades)
 
 
 COMMAND = check

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 _SMALL = 24  # most numbers of a tensor that is shown whole
+_LONG = 40  # most entries of a dict that is shown whole
+_WHOLE = (torch.bool, torch.uint8, torch.int32, torch.int64)
+_EXACT = 2**53  # smaller ints are floats without rounding
 
 
 def same(result: Any, expected: Any, tolerance: float = 1e-4) -> bool:
@@ -53,11 +56,27 @@ def _close(result: Any, expected: Tensor, tolerance: float) -> bool:
     )
 
 
-def as_floats(value: Any) -> Any:
-    """Return a result with a float for every int that is not a bool."""
+def wrong_type(got: Any, wanted: Any) -> tuple[str, str] | None:
+    """Return the names of the first wrong type in a result and of the right one, if all values are right.
+
+    >>> wrong_type(([1], [1]), ([1], [True])), wrong_type(3, 2), wrong_type(2, 2)
+    (('int', 'bool'), None, None)
+    """
+    if _plain(got) != _plain(wanted):
+        return None
+    if isinstance(got, list | tuple) and isinstance(wanted, list | tuple):
+        return next(filter(None, map(wrong_type, got, wanted)), None)
+    names = type(got).__name__, type(wanted).__name__
+    return None if same(got, wanted) else names
+
+
+def _plain(value: Any) -> Any:
+    """Return the values of a result in lists: the numbers of a tensor, and a float for every int and bool."""
+    if isinstance(value, Tensor):
+        return _plain(value.tolist())
     if isinstance(value, list | tuple):
-        return type(value)(map(as_floats, value))
-    return float(value) if type(value) is int else value
+        return [*map(_plain, value)]
+    return float(value) if isinstance(value, int) and abs(value) < _EXACT else value
 
 
 def difference(arguments: tuple[Any, ...], got: Any, wanted: Any) -> str:
@@ -75,7 +94,7 @@ def difference(arguments: tuple[Any, ...], got: Any, wanted: Any) -> str:
             place = f"{len(wrong)} of {wanted.numel()} numbers are wrong. At {list(wrong[0])}: {numbers}"
             return f"No known mistake.\n{place},\nfor {shown(arguments)}"
     kind = ""
-    if type(got) is not type(wanted) and shown((got,)) == shown((wanted,)):
+    if type(got) is not type(wanted) and not isinstance(got, int | float | None):
         kind = f" of type {type(got).__name__}, not {type(wanted).__name__}"
     return (
         f"No known mistake.\nGot {shown((got,))}{kind}\nexpected {shown((wanted,))}\nfor {shown(arguments)}"
@@ -93,7 +112,10 @@ def shown(arguments: tuple[Any, ...]) -> str:
         if isinstance(value, Tensor):
             if value.numel() > _SMALL:
                 return f"tensor of shape {tuple(value.shape)}"
-            return str(torch.round(value.double(), decimals=4).tolist())
+            rounded = value if value.dtype in _WHOLE else torch.round(value.double(), decimals=4)
+            return str(rounded.tolist())
+        if isinstance(value, dict) and len(value) > _LONG:
+            return f"dict of {len(value)} entries"
         if isinstance(value, dict) and not all(
             isinstance(part, int | float | str) for part in value.values()
         ):

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-from llmguide.exercises.comparing import as_floats, difference, same, shown
+from llmguide.exercises.comparing import difference, same, shown, wrong_type
 from llmguide.exercises.definition import Exercise, Mistake
 from llmguide.exercises.mistake_pairs import combined
 from llmguide.exercises.time_limit import OutOfTime, time_limit
@@ -192,11 +192,16 @@ def compare(asked: Exercise, results: list[Any]) -> Grade:
             message = f"{asked.name}: not yet. {message}\nHint: {first.hint}\nHint: {second.hint}"
             return Grade(False, message, f"{first.name}; {second.name}")
     wrong = next(i for i, pair in enumerate(zip(results, expected, strict=True)) if not asked.accept(*pair))
-    if not same(results, expected) and same(as_floats(results), as_floats(expected)):
-        got, wanted = shown((results[wrong],)), shown((expected[wrong],))
-        message = f"The number is right, but not its type. Got {got}, a float; expected {wanted}, an int,"
+    got, wanted = shown((results[wrong],)), shown((expected[wrong],))
+    types = wrong_type(results, expected)
+    if types:
+        message = f"The values are right, but a type is wrong: {types[0]} instead of {types[1]}."
+        message = f"{message}\nGot {got}\nexpected {wanted}\nfor {shown(probes[wrong])}"
+        return Grade(False, f"{asked.name}: not yet. {message}", f"{types[0]} for {types[1]}")
+    if all(result is None for result in results):
+        message = f"The function returns None. Is a return statement missing?\nExpected {wanted}"
         message = f"{asked.name}: not yet. {message}\nfor {shown(probes[wrong])}"
-        return Grade(False, message, "float for an int")
+        return Grade(False, message, "returns nothing")
     message = difference(probes[wrong], results[wrong], expected[wrong])
     return Grade(False, f"{asked.name}: not yet. {message}")
 

@@ -68,10 +68,14 @@ def require_finished(name: str, folder: Path) -> None:
         raise ValueError(f"the run in {folder} is not finished; repeat its command to resume it")
 
 
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
 def verdict(title: str, criteria: Sequence[Criterion]) -> bool:
     """Print the criteria as a table, and return whether all of them passed."""
     rows = [{**criterion._asdict(), "passed": "yes" if criterion.passed else "NO"} for criterion in criteria]
-    columns: Columns = {"measure": str, "value": "{:.3f}".format, "required": str, "passed": str}
+    columns: Columns = {"measure": str, "value": _number, "required": str, "passed": str}
     show(Table(title, columns, rows), as_json=False)
     passed = all(criterion.passed for criterion in criteria)
     say("passed" if passed else "not passed: see the page of the project for what to change")

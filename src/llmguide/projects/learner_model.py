@@ -11,6 +11,7 @@ Leaves out: batches. One function call per prompt is the simplest contract.
 
 import json
 import os
+import random
 import runpy
 import sys
 import traceback
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from math import isnan, log
+from math import exp, isnan, log
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,6 +42,8 @@ from llmguide.runs.reward_heads import HEAD
 Encode = Callable[[str], list[int]]
 FUNCTIONS = ("generate", "logprob", "reward", "encode", "decode", "predicted_bits_per_byte")
 MAX_SPLIT = 0.25  # relative change of a log-probability if a text is split, perhaps within a token
+MARGIN = 20  # nats by which a random text may exceed its expected limit: a chance of e^-20
+MAX_TOTAL = 1.01  # limit of a sum of probabilities, with rounding
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,10 @@ class Model:
 
     def round_trip(self, text: str) -> Any:
         """Encode a text and decode the ids."""
-        return self._call("decode", self._call("encode", text))
+        ids = self._call("encode", text)
+        if not isinstance(ids, list) or any(type(i) is not int for i in ids):
+            raise ValueError(f"{self.name}: encode returned {ids!r:.60}; it must return a list of ints")
+        return self._call("decode", ids)
 
     def predicted_bits_per_byte(self) -> float:
         """Return the bits per held-out byte that the learner predicted before training."""
@@ -120,7 +126,7 @@ class Model:
         except EndpointError:
             raise
         except Exception as error:
-            raise ValueError(f"{self.name}: {function} raises {_shown(error)}") from error
+            raise ValueError(f"{self.name}: {function} raises {_shown(error, self.name)}") from error
 
 
 def open_model(source: str, decoding: Decoding) -> Model:
@@ -142,14 +148,12 @@ def open_model(source: str, decoding: Decoding) -> Model:
             with _modules_beside(path.resolve().parent):
                 namespace = runpy.run_path(source)
         except (Exception, SystemExit) as error:
-            raise ValueError(f"{source} raises {_shown(error)}") from error
-        functions = {name: namespace[name] for name in FUNCTIONS if callable(namespace.get(name))}
-        if not functions:
-            raise ValueError(f"{source} defines none of the functions {', '.join(FUNCTIONS)}")
-        return Model(source, functions)
+            raise ValueError(f"{source} raises {_shown(error, source)}") from error
+        return Model(source, {name: namespace[name] for name in FUNCTIONS if callable(namespace.get(name))})
     if path.is_dir():
         return _saved(path, decoding)
-    raise ValueError(f"{source} is not a Python file, a folder or a URL")
+    wrong = "is not a Python file, a folder or a URL" if path.exists() else "does not exist"
+    raise ValueError(f"{source} {wrong}")
 
 
 @contextmanager
@@ -174,10 +178,16 @@ def _place(module: ModuleType) -> Path:
     return Path(next(iter(getattr(module, "__path__", [])), file)).parent
 
 
-def _shown(error: BaseException) -> str:
-    """Describe an error in the user's code, with the file and line that raised it."""
-    *_, frame = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+def _shown(error: BaseException, source: str) -> str:
+    """Describe an error, with the last line of the user's files that it passed through."""
+    folder, library = Path(source).resolve().parent, Path(__file__).parents[1]
+    places = [
+        f" ({frame.filename}, line {frame.lineno})"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if (path := Path(frame.filename).resolve()).is_relative_to(folder) and path.is_file()
+        if not path.is_relative_to(library) and "site-packages" not in path.parts
+    ]
+    return f"{type(error).__name__}: {error}{places[-1] if places else ''}"
 
 
 def bits(model: Model, text: str, width: int) -> float:
@@ -188,8 +198,17 @@ def bits(model: Model, text: str, width: int) -> float:
 
     Raises:
         ValueError: The log-probability of the first chunk is not the sum of those of its halves, as if the
-            adapter returned a mean, or a token saw what follows it.
+            adapter returned a mean; or the probabilities of several texts add up to more than 1.
     """
+    _require_sums(model, text, width)
+    _require_normalization(model, text, width)
+    starts = range(0, len(text), width)
+    nats = [model.logprob(text[max(0, i - width) : i], text[i : i + width]) for i in starts]
+    return -sum(nats) / log(2)
+
+
+def _require_sums(model: Model, text: str, width: int) -> None:
+    """Require that the log-probability of a completion is the sum of those of its halves."""
     half = text[: width // 2], text[width // 2 : width]
     whole, parts = model.logprob("", "".join(half)), model.logprob("", half[0]) + model.logprob(*half)
     if abs(whole - parts) > MAX_SPLIT * abs(parts):
@@ -198,9 +217,31 @@ def bits(model: Model, text: str, width: int) -> float:
             f"first, add up to {parts:.2f}; return the sum over the tokens of the completion, not the mean, "
             "and predict each token only from the tokens before it"
         )
-    starts = range(0, len(text), width)
-    nats = [model.logprob(text[max(0, i - width) : i], text[i : i + width]) for i in starts]
-    return -sum(nats) / log(2)
+
+
+def _require_normalization(model: Model, text: str, width: int) -> None:
+    """Require that the probabilities of texts of which at most one can come next do not exceed 1 in total.
+
+    The single characters after a prompt are such texts. Those of `width` characters are too many to add up.
+    But if their total is at most 1, then a random one has a probability of at most 1 in their number on
+    average, and by Markov's inequality seldom a much higher one.
+    """
+    alphabet = sorted(set(text))
+    total = sum(exp(model.logprob(text[:width], character)) for character in alphabet)
+    if total > MAX_TOTAL:
+        raise ValueError(
+            f"{model.name}: the probabilities of single characters after the same prompt add up to "
+            f"{total:.2f}, and cannot exceed 1; logprob must return the log-probability of all tokens of the "
+            "completion, in nats"
+        )
+    noise = "".join(random.Random(0).choices(alphabet, k=width))
+    found, limit = model.logprob("", noise), MARGIN - width * log(len(alphabet))
+    if found > limit:
+        raise ValueError(
+            f"{model.name}: logprob of {width} random characters is {found:.2f}; it should be below "
+            f"{limit:.2f}, because no model can predict them; predict each token only from the tokens before "
+            "it, not from itself or from what follows"
+        )
 
 
 def _served(source: str, decoding: Decoding) -> Model:

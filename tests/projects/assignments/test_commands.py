@@ -247,7 +247,69 @@ def test_a_mistake_is_named_before_the_parts_that_are_not_written(tmp_path, caps
         shown = capsys.readouterr().out
         assert "[ ] kl\n" in shown
         assert "[ ] token_rewards\n  [!] gae\n" in shown
-        assert (assignment_of("rlhf").parts["gae"].mistakes[0].when in shown) == (command == "check")
+        assert shown.count(assignment_of("rlhf").parts["gae"].mistakes[0].when) == (command == "check")
+
+
+def test_the_check_explains_each_wrong_part_once(tmp_path, capsys):
+    folder, assignment = tmp_path / "rlhf", assignment_of("rlhf")
+    assert main(["start", "rlhf", str(folder)]) == 0
+    (folder / "parts.py").write_text(
+        "from llmguide.projects.assignments import assignment_of\n\n"
+        "parts = assignment_of('rlhf').parts\n"
+        "gae, kl = (parts[name].mistakes[0].mutant for name in ('gae', 'kl'))\n"
+    )
+    capsys.readouterr()
+    assert main(["check", "rlhf", str(folder)]) == 1
+    shown = capsys.readouterr().out
+    assert f"0 of {len(assignment.parts)} parts pass" in shown
+    for name in ("gae", "kl"):
+        assert shown.count(assignment.parts[name].mistakes[0].hint) == 1
+    assert "defines no function" not in shown
+
+
+def fails(capsys, *arguments):
+    assert main([*map(str, arguments)]) == 1
+    return capsys.readouterr().err
+
+
+def test_errors_name_the_place_and_the_remedy(tmp_path, capsys):
+    folder, file, empty = tmp_path / "mine", tmp_path / "file.py", tmp_path / "empty"
+    assert main(["start", "instruction-tuning", str(folder)]) == 0
+    empty.mkdir()
+    file.write_text("\n")
+    assert "file.py is a file; choose a folder" in fails(capsys, "start", "rlhf", file)
+    assert "file.py has no generate()" in fails(capsys, "check", "instruction-tuning", file)
+    found = fails(capsys, "check", "instruction-tuning", "localhost:8000/v1")
+    assert "write http://localhost:8000/v1" in found
+    assert "leave out --base" in fails(capsys, "check", "instruction-tuning", file, "--base", file)
+    assert f"llmguide start rlhf {empty}" in fails(capsys, "check", "rlhf", empty)
+    (folder / "parts.py").write_text("a = 1\nb = c\n")
+    assert "name 'c' is not defined (line 2)" in fails(capsys, "check", "instruction-tuning", folder)
+    (folder / "parts.py").write_text(SOLVED % "instruction-tuning")
+    (folder / "adapter.py").unlink()
+    found = fails(capsys, "check", "instruction-tuning", folder)
+    assert f"does not exist; llmguide start instruction-tuning {folder} writes it again" in found
+    (folder / "adapter.py").write_text("def generate(prompt:\n")
+    found = fails(capsys, "check", "instruction-tuning", folder)
+    assert "raises SyntaxError: '(' was never closed (adapter.py, line 1)\n" in found
+    (folder / "adapter.py").write_text("def generate():\n    return 'a'\n")
+    assert "takes 0 positional arguments but 1 was given\n" in fails(
+        capsys, "check", "instruction-tuning", folder
+    )
+    (folder / "adapter.py").write_text("import json\n\ndef generate(prompt):\n    return json.loads('?')\n")
+    assert "adapter.py, line 4)" in fails(capsys, "check", "instruction-tuning", folder)
+    (folder / "assignment.json").write_text("{")
+    assert "assignment.json is damaged" in fails(capsys, "check", "instruction-tuning", folder)
+    (folder / "assignment.json").unlink()
+    assert f"give {folder / 'adapter.py'}" in fails(capsys, "check", "instruction-tuning", folder)
+
+
+def test_a_log_shows_the_number_of_answers(tmp_path, capsys):
+    (tmp_path / "policy.py").write_text(
+        "def generate(prompt):\n    return ' x y'\n\ndef logprob(*texts):\n    return -1.0\n"
+    )
+    policy = str(tmp_path / "policy.py")
+    assert "100 answers of the model\n" in fails(capsys, "check", "rlhf", policy, "--base", policy)
 
 
 def test_the_tests_in_the_folder_say_what_the_check_says(tmp_path):
@@ -267,7 +329,8 @@ def test_the_tests_in_the_folder_say_what_the_check_says(tmp_path):
     )
     n_parts = len(assignment_of("reward-model").parts)
     assert f"1 failed, {n_parts - 1} passed" in tested.stdout
-    assert "pair_accuracy: not yet" in tested.stdout
+    assert tested.stdout.count("pair_accuracy: not yet") == 1
+    assert "AssertionError" not in tested.stdout
     assert (folder / "runs.txt").read_text() == "run "
 
 
@@ -285,7 +348,8 @@ def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, ca
     ("change", "why"),
     [
         (("return sum(", "return -sum("), "never above 0"),
-        (("return sum(", "return 0.1 * sum("), "sum of the probabilities of the next character"),
+        (("return sum(", "return 0.1 * sum("), "probabilities of single characters after the same prompt"),
+        (("return sum(", "return -1 + sum("), "sum of the probabilities of the next character"),
         (("return sum(", "return 1 / len(completion) * sum("), "the sum over the tokens of the completion"),
         (
             (
@@ -322,7 +386,7 @@ def test_an_adapter_that_is_not_written_says_so(words, tmp_path, capsys):
     assert main(["check", "character-model", str(folder)]) == 1
     assert "logprob is not written yet" in capsys.readouterr().err
     assert main(["check", "character-model", str(tmp_path / "none.py")]) == 1
-    assert "is not a Python file, a folder or a URL" in capsys.readouterr().err
+    assert "none.py does not exist" in capsys.readouterr().err
 
 
 def test_a_saved_character_model_is_measured(words, tmp_path, capsys):
@@ -437,10 +501,10 @@ def test_adapters_do_not_share_the_modules_beside_them(tmp_path):
 
 
 def test_bits_are_those_of_the_probabilities():
-    uniform = model_of(logprob=lambda _, completion: -len(completion) * torch.log(torch.tensor(4.0)))
-    assert learner_model.bits(uniform, "a text of 21 letters.", 5) == pytest.approx(42)
+    uniform = model_of(logprob=lambda _, completion: -len(completion) * torch.log(torch.tensor(16.0)))
+    assert learner_model.bits(uniform, "a text of 21 letters.", 5) == pytest.approx(84)
     seen = []
-    spy = model_of(logprob=lambda *pair: seen.append(pair) or 0.0)
+    spy = model_of(logprob=lambda *pair: seen.append(pair) or -2.0 * len(pair[1]))
     learner_model.bits(spy, "abcdefg", 3)
-    assert seen[3:] == [("", "abc"), ("abc", "def"), ("def", "g")]
-    assert exp(uniform.logprob("", "a")) == pytest.approx(0.25)
+    assert seen[-3:] == [("", "abc"), ("abc", "def"), ("def", "g")]
+    assert exp(uniform.logprob("", "a")) == pytest.approx(1 / 16)

@@ -36,7 +36,7 @@ from llmguide.projects.instruction_tuning import data as instruction_data
 from llmguide.projects.instruction_tuning.data import ask, items, reply
 from llmguide.projects.instruction_tuning.evaluation import held_out_prompts
 from llmguide.projects.instruction_tuning.models import Plan as InstructionPlan
-from llmguide.projects.learner_model import Model
+from llmguide.projects.learner_model import Model, bits
 
 
 def failed(project, model, base=None):
@@ -58,13 +58,18 @@ def test_continued_pretraining_has_to_beat_its_base_and_counting(monkeypatch):
     monkeypatch.setattr(continued_pretraining, "general", lambda _: "ABCDEFGH")
 
     def texts(letters, side, n):
-        draw = random.Random(f"{SEED} {side}")  # of 3 bits a character, so an n-gram model needs about 3
-        return ["".join(draw.choices(letters, k=400)) for _ in range(min(40, n // 400))]
+        draw = random.Random(f"{SEED} {side}")  # of 2.9 bits a character, so an n-gram model needs about 2.9
+        return ["".join(draw.choices(letters, [3, 2, 2, 2, 2, 1, 1, 1], k=400)) for _ in range(min(40, n // 400))]
 
     monkeypatch.setattr(continued_pretraining, "texts", texts)
 
     def of(domain, general):
-        return bits_per_character(lambda text: domain if text.islower() else general)
+        def bits(text):
+            if len(text) == 1 or not text.isalpha():  # so that all characters have a probability of at most 1
+                return 7
+            return domain if text.islower() else general
+
+        return bits_per_character(bits)
 
     over_base, over_ngram, balance = (
         "bits per byte of the domain minus the base's, upper bound",
@@ -108,14 +113,60 @@ def test_a_small_lm_has_to_beat_counting(monkeypatch):
     assert failed("small-lm", bits_per_character(lambda _: 2.5)) == ["bits per held-out byte"]
 
     def of(decode, predicted):
-        functions = {"encode": list, "decode": decode, "predicted_bits_per_byte": lambda: predicted}
+        functions = {
+            "encode": lambda text: [*map(ord, text)],
+            "decode": lambda ids: decode("".join(map(chr, ids))),
+            "predicted_bits_per_byte": lambda: predicted,
+        }
         return Model("a test", bits_per_character(lambda _: 2.0).functions | functions)
 
-    assert failed("small-lm", of("".join, 2.05)) == []
-    assert failed("small-lm", of(lambda ids: "".join(ids).replace("d", "?"), 2.1)) == [
+    assert failed("small-lm", of(str, 2.05)) == []
+    assert failed("small-lm", of(lambda text: text.replace("d", "?"), 2.1)) == [
         "texts that the tokenizer does not give back",
         "relative error of the extrapolated loss",
     ]
+    assert failed("small-lm", of(lambda text: text.encode("ascii", "replace").decode(), 2.05)) == [
+        "texts that the tokenizer does not give back"
+    ]
+    with pytest.raises(ValueError, match="encode returned 'abc'; it must return a list of ints"):
+        Model("a test", {"encode": str}).round_trip("abc")
+
+
+ALPHABET = "abcdefgh"
+WEIGHTS = [8, 4, 2, 2, 1, 1, 1, 1]
+TEXT = "".join(random.Random(SEED).choices(ALPHABET, WEIGHTS, k=4000))
+
+
+def of_tokens(summed):
+    """A model of single characters whose log-probability is a function of those of the characters."""
+
+    def logprob(_, completion):
+        return summed([log(WEIGHTS[ALPHABET.index(c)] / sum(WEIGHTS)) for c in completion])
+
+    return Model("a test", {"logprob": logprob})
+
+
+def test_a_normalized_model_is_scored_by_its_entropy():
+    needed = bits(of_tokens(sum), TEXT, 200) / len(TEXT)
+    assert needed == pytest.approx(-sum(w / 20 * log(w / 20, 2) for w in WEIGHTS), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("summed", "why"),
+    [
+        (lambda logprobs: 0.02 * sum(logprobs[:-1]) + logprobs[-1], "logprob of a completion is|random"),
+        (lambda logprobs: 0.02 * sum(logprobs[:-1]) + sum(logprobs[-1:]), "logprob of a comp|random"),
+        (lambda logprobs: -1.2 * len(logprobs), "single characters"),
+        (lambda logprobs: sum(logprobs) / log(10), "single characters"),
+        (lambda logprobs: 0.5 * sum(logprobs), "single characters"),
+        (lambda logprobs: 0.0, "single characters"),
+        (lambda logprobs: sum(logprobs[1:]), "single characters"),  # the first token is not scored
+        (lambda logprobs: sum(max(p, -1.0) for p in logprobs) - 3, "characters"),
+    ],
+)
+def test_a_model_whose_probabilities_exceed_1_is_refused(summed, why):
+    with pytest.raises(ValueError, match=why):
+        bits(of_tokens(summed), TEXT, 200)
 
 
 def test_a_reward_model_has_to_rank_texts_of_each_kind(monkeypatch):
@@ -190,7 +241,7 @@ def test_instructions_have_to_be_followed_on_every_kind_of_prompt(types):
         for prompt in held_out_prompts(InstructionPlan())
     }
     assert failed("instruction-tuning", generates(seen_only.__getitem__)) == [
-        "accuracy on held-out types, lower bound"
+        "accuracy on held-out tasks, lower bound"
     ]
 
 

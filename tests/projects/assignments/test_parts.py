@@ -12,7 +12,10 @@ from llmguide.exercises.grading import exercises, grade_exercise
 from llmguide.post_training.datasets import TextPair
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import OWN, part_of
+from llmguide.projects.assignments.folder import specification
 from llmguide.projects.instruction_tuning.data import HELD_OUT
+from llmguide.projects.instruction_tuning.evaluation import held_out_prompts
+from llmguide.projects.instruction_tuning.models import Plan
 from llmguide.projects.instruction_tuning.types import TYPES
 
 MISTAKES = [(part, mistake) for part in OWN.values() for mistake in part.mistakes]
@@ -76,8 +79,19 @@ def test_the_validation_pairs_of_a_reward_model_share_no_text_with_its_training_
 def test_the_goal_of_instruction_tuning_counts_its_types():
     words = {4: "four", 11: "eleven"}
     goal = assignment_of("instruction-tuning").goal
-    assert f"{words[len(TYPES) - len(HELD_OUT)]} types of instructions" in goal
-    assert f"{words[len(HELD_OUT)]} held-out types" in goal
+    assert f"{words[len(TYPES) - len(HELD_OUT)]} tasks" in goal
+    assert f"{words[len(HELD_OUT)]} held-out tasks" in goal
+
+
+def test_the_specification_of_instruction_tuning_counts_its_prompts():
+    contract = assignment_of("instruction-tuning").contract
+    assert f"There are {len(held_out_prompts(Plan()))} prompts." in contract
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_specification_states_what_a_pass_requires(name):
+    text = specification(assignment_of(name), Path("mine"))
+    assert all(f"Pass: {each.passing}" in text for each in assignment_of(name).deliverables)
 
 
 def test_every_part_belongs_to_an_assignment():

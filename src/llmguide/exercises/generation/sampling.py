@@ -1,6 +1,8 @@
 """Exercises of sampling: temperature, top-p."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,8 @@ def _nucleus(
     ordered: bool = True,
     undo: bool = True,
     late: bool = False,
+    first: bool = False,
+    ties: bool = False,
 ) -> Tensor:
     """Keep the nucleus, with switches for the mistakes."""
     order = logits.argsort(descending=True) if ordered else torch.arange(len(logits))
@@ -24,6 +28,10 @@ def _nucleus(
     total = probabilities.cumsum(-1)
     before = total - probabilities
     kept = (before <= p if late else before < p) if crossing else total <= p
+    if first:
+        kept[0] = True
+    if ties:
+        kept = logits[order] >= logits[order][kept].min()
     result = logits[order].masked_fill(~kept, -torch.inf)
     return result[order.argsort()] if undo else result
 
@@ -33,11 +41,19 @@ def _nucleus_with_zeros(logits: Tensor, p: float) -> Tensor:
     return kept.masked_fill(kept == -torch.inf, 0.0)
 
 
+def _with_any_tie(function: Callable[..., Any], arguments: Arguments) -> Any:
+    """Observe the result, sorted if tokens tie: which of them are kept depends on the sort."""
+    result, logits = function(*arguments), arguments[0]
+    tied = len(set(logits.tolist())) < len(logits)
+    return result.sort()[0] if tied and isinstance(result, Tensor) else result
+
+
 def _sampling_probes() -> list[Arguments]:
     peaked = torch.tensor([0.1, 4.0, 0.3, 0.2])  # the first alone exceeds p
     flat = torch.tensor([0.15, 0.5, 0.05, 0.3]).log()
     halves = torch.tensor([0.25, 0.5, 0.25]).log()  # the second reaches 0.5 exactly, without rounding
-    return [(flat, 0.7), (flat, 0.9), (peaked, 0.8), (noise(0, 12), 0.6), (halves, 0.5)]
+    ties = torch.tensor([0.2, 0.4, 0.2, 0.2]).log()  # two of the three tied tokens reach 0.7
+    return [(flat, 0.7), (flat, 0.9), (peaked, 0.8), (noise(0, 12), 0.6), (halves, 0.5), (ties, 0.7)]
 
 
 EXERCISES = (
@@ -87,6 +103,19 @@ EXERCISES = (
                 partial(_nucleus, crossing=False),
             ),
             Mistake(
+                "only the first token may cross p",
+                "the token whose probability takes the sum past p is dropped, unless it is the first",
+                "Ask for each token whether the sum *before* it is still below p.",
+                partial(_nucleus, crossing=False, first=True),
+            ),
+            Mistake(
+                "all ties kept",
+                "tokens that tie with the last one of the set are all kept",
+                "The smallest set has only as many of the tied tokens as it needs. Select positions in the "
+                "sorted order, instead of comparing logits with a limit.",
+                partial(_nucleus, ties=True),
+            ),
+            Mistake(
                 "not sorted",
                 "the probabilities are summed in the order of the vocabulary",
                 "The nucleus holds the most likely tokens: sort first.",
@@ -120,10 +149,11 @@ EXERCISES = (
         (
             "Sort, softmax, cumsum.",
             "Keep a token if the sum of those before it is below p.",
-            "argsort gives the order; the argsort of the order undoes it. Or find the smallest kept "
-            "logit, and compare all logits with it.",
+            "argsort gives the order; the argsort of the order undoes it. Or assign minus infinity at the "
+            "indices of the dropped tokens.",
         ),
         level="medium",
         minutes=15,
+        observe=_with_any_tie,
     ),
 )

@@ -1,5 +1,6 @@
 """Exercises of adapters: low-rank layers, their size, and merging them."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,18 @@ def _lora(x: Tensor, W: Tensor, A: Tensor, B: Tensor, alpha: float) -> Tensor:
 
 def _low_rank(x: Tensor, W: Tensor, A: Tensor, B: Tensor, scale: float) -> Tensor:
     return x @ W.T + scale * (x @ A.T) @ B.T
+
+
+def _with_gradients(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, str]:
+    """Observe a layer's output, and whether a loss on it can train both matrices of the adapter."""
+    x, W, A, B, alpha = arguments
+    A, B = A.clone().requires_grad_(), B.clone().requires_grad_()
+    output = function(x, W, A, B, alpha)
+    if not isinstance(output, Tensor) or not output.requires_grad:
+        return output, "no gradient"
+    output.sum().backward()
+    trained = A.grad is not None and B.grad is not None
+    return output.detach(), "a gradient for A and B" if trained else "no gradient"
 
 
 def _n_params(shapes: list[tuple[int, int]], rank: int) -> int:
@@ -72,9 +85,12 @@ EXERCISES = (
     Exercise(
         "lora",
         "lora(x, W, A, B, alpha): a linear layer W (out, in) with an adapter A (r, in), B (out, r) whose "
-        "scale is alpha / r. No bias.",
+        "scale is alpha / r. No bias. Gradients must be able to flow back to A and B.",
         _lora,
-        lambda: [(noise(17, 3, 6), noise(18, 5, 6), noise(19, 2, 6), noise(20, 5, 2), 8.0)],
+        lambda: [
+            (noise(17, 3, 6), noise(18, 5, 6), noise(19, 2, 6), noise(20, 5, 2), 8.0),
+            (noise(23, 2, 4), noise(24, 3, 4), noise(25, 2, 4), noise(26, 3, 2), 5.0),
+        ],
         (
             Mistake(
                 "scale forgotten",
@@ -93,6 +109,30 @@ EXERCISES = (
                 "the scale is alpha / sqrt(r) (this is rsLoRA)",
                 "The original divides by r.",
                 lambda x, W, A, B, alpha: _low_rank(x, W, A, B, alpha / len(A) ** 0.5),
+            ),
+            Mistake(
+                "scale rounded down",
+                "alpha / r is rounded down to a whole number",
+                "The scale can be a fraction: divide with /, not with //.",
+                lambda x, W, A, B, alpha: _low_rank(x, W, A, B, alpha // len(A)),
+            ),
+            Mistake(
+                "divided by the number of inputs",
+                "alpha is divided by the number of inputs",
+                "A is (r, in): its rank is the number of its rows.",
+                lambda x, W, A, B, alpha: _low_rank(x, W, A, B, alpha / A.shape[1]),
+            ),
+            Mistake(
+                "divided by the number of outputs",
+                "alpha is divided by the number of outputs",
+                "B is (out, r): its rank is the number of its columns.",
+                lambda x, W, A, B, alpha: _low_rank(x, W, A, B, alpha / len(B)),
+            ),
+            Mistake(
+                "no gradient for the adapter",
+                "the output is right, but no gradient reaches A, or none reaches B",
+                "A and B are what LoRA trains. Use neither detach() nor torch.no_grad().",
+                lambda x, W, A, B, alpha: _lora(x, W, A.detach(), B.detach(), alpha),
             ),
             Mistake(
                 "frozen layer forgotten",
@@ -114,6 +154,7 @@ EXERCISES = (
         ),
         level="warm-up",
         minutes=5,
+        observe=_with_gradients,
     ),
     Exercise(
         "lora-params",

@@ -67,6 +67,7 @@ EXERCISES = (
         lambda: [
             (torch.tensor([0.5, -2.0, 0.0, 1.1]), NF4.clone()),
             (3 * noise(21, 12), NF4.clone()),
+            (torch.tensor([1.6, -0.3, 0.8, -1.2]), NF4.clone()),
         ],
         (
             Mistake(
@@ -74,6 +75,18 @@ EXERCISES = (
                 "the block is divided by its largest number, and not by its largest magnitude",
                 "A negative number can be the largest by magnitude. Take the absolute values first.",
                 lambda block, codes: _scaled_by(block, block.max()),
+            ),
+            Mistake(
+                "scale from the smallest number",
+                "the block is divided by the negative of its smallest number",
+                "The largest magnitude can be that of a positive number. Take the absolute values first.",
+                lambda block, codes: _scaled_by(block, -block.min()),
+            ),
+            Mistake(
+                "indices returned",
+                "the indices of the codes are returned",
+                "Look up the codes at these indices, and multiply by the scale.",
+                lambda block, codes: (block[:, None] / block.abs().max() - codes).abs().argmin(dim=1),
             ),
             Mistake(
                 "not scaled back",

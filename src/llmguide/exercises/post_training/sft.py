@@ -31,6 +31,7 @@ def _turns(
     learned: str = "assistant",
     header: tuple[bool, bool] = (False, False),
     end: bool = True,
+    every_end: bool = False,
     last_only: bool = False,
 ) -> tuple[list[int], list[bool]]:
     """Return the token ids of a conversation and its loss mask."""
@@ -39,7 +40,8 @@ def _turns(
     for i, (role, content) in enumerate(messages):
         counts = role == learned and (not last_only or i == len(messages) - 1)
         ids += [START, ROLES[role], *content, END]
-        mask += [counts and part for part in (*header, *[True] * len(content), end)]
+        mask += [counts and part for part in (*header, *[True] * len(content))]
+        mask.append(every_end or (counts and end))
     return ids, mask
 
 
@@ -55,10 +57,10 @@ def _logprob_probes() -> list[Arguments]:
 EXERCISES = (
     Exercise(
         "sft-targets",
-        "sft_targets(prompt, answer): the targets for the inputs (prompt + answer)[:-1]. Each target is the "
-        "next token if that token belongs to the answer, and -100 otherwise.",
+        "sft_targets(prompt, answer): the list of the targets for the inputs (prompt + answer)[:-1]. Each "
+        "target is the next token if that token belongs to the answer, and -100 otherwise.",
         _targets,
-        lambda: [([5, 6, 7], [8, 9]), ([1], [2, 3, 4])],
+        lambda: [([5, 6, 7], [8, 9]), ([1], [2, 3, 4]), ([5, 6, 7], [6, 9])],
         (
             Mistake(
                 "loss on the prompt",
@@ -91,6 +93,28 @@ EXERCISES = (
                 "No prompt token is a target. The first len(prompt) - 1 positions predict prompt tokens.",
                 lambda prompt, answer: _hidden_prompt(prompt, answer, max(len(prompt) - 2, 0)),
             ),
+            Mistake(
+                "last token of the answer hidden",
+                "the last token of the answer is hidden",
+                "It is usually the end token. A model that never learns it does not know when to stop.",
+                lambda prompt, answer: [*_targets(prompt, answer)[:-1], IGNORE_INDEX],
+            ),
+            Mistake(
+                "prompt hidden by value",
+                "every token that occurs in the prompt is hidden",
+                "A token of the prompt can occur in the answer too. Decide by the position.",
+                lambda prompt, answer: [
+                    IGNORE_INDEX if token in prompt else token for token in [*prompt, *answer][1:]
+                ],
+            ),
+            Mistake(
+                "answer found by value",
+                "every token that occurs in the answer is a target",
+                "A token of the answer can occur in the prompt too. Decide by the position.",
+                lambda prompt, answer: [
+                    token if token in answer else IGNORE_INDEX for token in [*prompt, *answer][1:]
+                ],
+            ),
         ),
         (
             "Write the ids on one line, and the next ids below them.",
@@ -102,9 +126,9 @@ EXERCISES = (
     ),
     Exercise(
         "turn-mask",
-        "turns(messages): the ids of a conversation, and for each id whether it is learned. A message is a "
-        "pair of role and ids; it is written as 1, the role (3 for 'user', 4 for 'assistant'), its ids, 2. "
-        "What the model has to write itself is learned.",
+        "turns(messages): the list of the ids of a conversation, and a list of bools: for each id, whether "
+        "it is learned. A message is a pair of role and ids; it is written as 1, the role (3 for 'user', 4 "
+        "for 'assistant'), its ids, 2. What the model has to write itself is learned.",
         _turns,
         lambda: [
             ([("user", [10, 11]), ("assistant", [12]), ("user", [13]), ("assistant", [14, 15])],),
@@ -116,6 +140,12 @@ EXERCISES = (
                 "the 2 that ends a response is not learned",
                 "The model has to stop by itself, so it must learn to write the 2.",
                 partial(_turns, end=False),
+            ),
+            Mistake(
+                "end of every turn learned",
+                "the 2 that ends a turn of the user is learned as well",
+                "The user's side ends its turn, so the model does not write this 2.",
+                partial(_turns, every_end=True),
             ),
             Mistake(
                 "header learned as well",

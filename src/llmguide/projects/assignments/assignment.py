@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmguide.exercises.definition import Exercise
-from llmguide.exercises.grading import Grade, exercise, grade_exercise
+from llmguide.exercises.grading import Grade, exercise, grade_exercise, line_of
 from llmguide.exercises.time_limit import OutOfTime, time_limit
 from llmguide.projects.acceptance import Criterion
 from llmguide.projects.assignments.constitutional_parts import CONSTITUTIONAL_PARTS
@@ -127,7 +127,8 @@ class Assignment:
                 f"{path} has not finished after {_SECONDS} seconds; does a loop never end?"
             ) from None
         except (Exception, SystemExit) as error:
-            raise ValueError(f"{path} raises {type(error).__name__}: {error}") from error
+            place = line_of(error, str(path))
+            raise ValueError(f"{path} raises {type(error).__name__}: {error}{place}") from error
         return {name: _grade(part, written.get(name)) for name, part in self.parts.items()}
 
     def check(self, model: Model, base: Model | None = None) -> Sequence[Criterion]:

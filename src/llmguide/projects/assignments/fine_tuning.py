@@ -64,7 +64,7 @@ ASSIGNMENT = Assignment(
             "layers of the base model by such layers. Freeze the base weights, and initialize B to zero.",
             2,
             4,
-            ("lora", "lora-params"),
+            ("lora", "lora-params", "merge"),
         ),
         Step(
             "early stopping",

@@ -8,17 +8,29 @@ from llmguide.exercises.definition import Exercise, Mistake
 # ---- fine-tuning -----------------------------------------------------------------------------------
 
 
-def _best_step(losses: Sequence[float], patience: int, *, reset: bool = True, best: bool = True) -> int:
+def _best_step(
+    losses: Sequence[float],
+    patience: int,
+    *,
+    reset: bool = True,
+    best: bool = True,
+    best_at_end: bool = True,
+    tie_replaces: bool = False,
+    tie_resets: bool = False,
+    previous: bool = False,
+    more: int = 0,
+) -> int:
     """Find the checkpoint that early stopping restores, with switches for the mistakes."""
     lowest, waited, i = 0, 0, 0
     for i, loss in enumerate(losses[1:], 1):
-        if loss < losses[lowest]:
-            lowest, waited = i, waited * (not reset)
-        else:
-            waited += 1
-        if waited >= patience:
-            break
-    return lowest if best else i
+        is_tie = loss == losses[lowest]
+        is_better = loss < losses[i - 1 if previous else lowest] or (is_tie and (tie_replaces or tie_resets))
+        waited = waited * (not reset) if is_better else waited + 1
+        if loss < losses[lowest] or (is_tie and tie_replaces):
+            lowest = i
+        if waited >= patience + more:
+            return lowest if best else i
+    return lowest if best and best_at_end else i
 
 
 def _mixing_rates(sizes: Sequence[int], temperature: float) -> list[float]:
@@ -68,6 +80,11 @@ FINE_TUNING_PARTS = (
             ([3.0, 2.0, 2.1, 2.2, 1.0], 2),
             ([3.0, 3.1, 2.9, 3.0, 2.8, 2.9, 2.85], 2),
             ([2.0, 1.5, 1.2], 3),
+            ([3.0, 2.0, 2.1, 2.2, 2.3, 1.0], 2),
+            ([3.0, 1.0, 2.5, 2.0, 1.5, 0.5], 3),
+            ([3.0, 2.0, 2.5], 2),
+            ([2.0, 1.0, 1.0, 1.5, 0.5], 2),
+            ([2.0, 1.0, 1.0], 3),
         ],
         (
             Mistake(
@@ -87,6 +104,42 @@ FINE_TUNING_PARTS = (
                 "evaluations without improvement are counted over the whole run",
                 "A new lowest loss resets the count to 0.",
                 partial(_best_step, reset=False),
+            ),
+            Mistake(
+                "stops one evaluation late",
+                "training stops after patience + 1 evaluations without a new lowest loss",
+                "Stop as soon as the count reaches `patience`.",
+                partial(_best_step, more=1),
+            ),
+            Mistake(
+                "stops one evaluation early",
+                "training stops after patience - 1 evaluations without a new lowest loss",
+                "The evaluation with the lowest loss itself does not count.",
+                partial(_best_step, more=-1),
+            ),
+            Mistake(
+                "compared with the loss before",
+                "the count is reset whenever a loss is below the loss before it",
+                "Only a new lowest loss resets the count.",
+                partial(_best_step, previous=True),
+            ),
+            Mistake(
+                "last of equal losses",
+                "the last of equal losses counts as the lowest",
+                "An equal loss is no new lowest loss: compare with <, not with <=.",
+                partial(_best_step, tie_replaces=True),
+            ),
+            Mistake(
+                "a tie resets the count",
+                "a loss that equals the lowest loss resets the count",
+                "An equal loss is no new lowest loss, so it is counted.",
+                partial(_best_step, tie_resets=True),
+            ),
+            Mistake(
+                "last if training does not stop early",
+                "the last checkpoint is restored if training does not stop early",
+                "The lowest loss can be an earlier one, even if training did not stop early.",
+                partial(_best_step, best_at_end=False),
             ),
         ),
         ("Keep two numbers: the index of the lowest loss, and the number of evaluations since then.",),

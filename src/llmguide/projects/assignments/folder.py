@@ -47,13 +47,15 @@ def write_folder(assignment: Assignment, folder: Path) -> list[str]:
         The names of the files that were written.
 
     Raises:
-        ValueError: The folder is another assignment, or has files and is not an assignment.
+        ValueError: The folder is another assignment, or has files and is not an assignment, or is a file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose a folder")
     if not is_folder_of(assignment, folder) and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty and is not an assignment; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        MARKER: json.dumps({"project": assignment.project}) + "\n",
+        MARKER: _marker(assignment.project) + "\n",
         "SPEC.md": specification(assignment, folder),
         PARTS: stubs(assignment),
         "test_parts.py": _tests(assignment),
@@ -74,12 +76,15 @@ def is_folder_of(assignment: Assignment, folder: Path) -> bool:
     """Return whether a folder contains an assignment.
 
     Raises:
-        ValueError: It contains another assignment.
+        ValueError: It contains another assignment, or the file that names it is damaged.
     """
     marker = folder / MARKER
     if not marker.exists():
         return False
-    project = json.loads(marker.read_text(encoding="utf-8"))["project"]
+    try:
+        project = json.loads(marker.read_text(encoding="utf-8"))["project"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{marker} is damaged; its text must be {_marker(assignment.project)}") from None
     if project != assignment.project:
         raise ValueError(f"{folder} is the assignment {project}, not {assignment.project}")
     return True
@@ -137,7 +142,7 @@ def specification(assignment: Assignment, folder: Path) -> str:
         ),
         "## What you hand in",
         "`REPORT.md` has a section and a rubric for each of these deliverables:",
-        "\n".join(f"- {deliverable.name}" for deliverable in assignment.deliverables),
+        "\n".join(f"- {each.name}. Pass: {each.passing}" for each in assignment.deliverables),
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -181,6 +186,10 @@ def report(assignment: Assignment) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def _marker(project: str) -> str:
+    return json.dumps({"project": project})
+
+
 def _tests(assignment: Assignment) -> str:
     names = "".join(f'    "{name}",\n' for name in assignment.parts)
     return f'''"""Tests of the parts. A failure names the mistake if it is a common one."""
@@ -202,7 +211,8 @@ def grades():
 
 @pytest.mark.parametrize("part", PARTS)
 def test_part(part, grades):
-    assert grades[part].passed, grades[part].message
+    if not grades[part].passed:
+        pytest.fail(grades[part].message, pytrace=False)
 '''
 
 
@@ -214,8 +224,9 @@ import parts
 
 {assignment.data}
 
-# Write your model and your training here, with the functions of parts.py. Log the loss, print samples,
-# save checkpoints, and save the files that adapter.py loads.
+# Write your model and your training here. Call the functions of parts.py where they fit. Some of them show
+# one step on small inputs; write the same for your whole model here. Log the loss, print samples, save
+# checkpoints, and save the files that adapter.py loads.
 '''
 
 

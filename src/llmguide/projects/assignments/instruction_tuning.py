@@ -28,13 +28,13 @@ def measure(model: Model) -> Sequence[Criterion]:
 
 ASSIGNMENT = Assignment(
     project="instruction-tuning",
-    goal="Instruction-tune a pretrained model on eleven types of instructions. Evaluate it on new items of "
-    "the seen types, on paraphrased instructions, and on four held-out types.",
+    goal="Instruction-tune a pretrained model on eleven tasks. Evaluate it on new items of the "
+    "seen tasks, on paraphrased instructions, and on four held-out tasks.",
     data="from llmguide.projects.instruction_tuning.data import HELD_OUT, ask, reply, shown\n"
     "from llmguide.projects.instruction_tuning.data import training_items\n"
     "from llmguide.projects.pretrained import open_pretrained\n\n"
     'base, tokenizer = open_pretrained("smollm2-135m-instruct")  # or another pretrained model\n'
-    "items = training_items(None, HELD_OUT)  # a list of items for each type\n"
+    "items = training_items(None, HELD_OUT)  # a list of items for each task\n"
     "every = [item for some in items.values() for item in some]\n"
     "pairs = [(ask(item, i), reply(item)) for item in every for i in shown(item.type)]",
     steps=(
@@ -48,8 +48,8 @@ ASSIGNMENT = Assignment(
         ),
         Step(
             "the mixture",
-            "The types have different numbers of items. Sample the types with a temperature, so that the "
-            "large types do not dominate.",
+            "The tasks have different numbers of items. Sample the tasks with a mixing temperature, so that "
+            "the large tasks do not dominate.",
             1,
             1,
             ("mixing-rates",),
@@ -64,15 +64,15 @@ ASSIGNMENT = Assignment(
         ),
         Step(
             "sampling",
-            "Write sampling with temperature, top-p sampling and greedy decoding, and compare them on "
-            "validation items that you hold out from `items`.",
+            "Write sampling with a decoding temperature, top-p sampling and greedy decoding, and compare "
+            "them on validation items that you hold out from `items`.",
             1,
             2,
             ("temperature", "top-p"),
         ),
         Step(
             "train and compare",
-            "Train with three sampling temperatures, and then with a second source of instructions. Read "
+            "Train with three mixing temperatures, and then with a second source of instructions. Read "
             "thirty replies.",
             2,
             10,
@@ -80,21 +80,21 @@ ASSIGNMENT = Assignment(
         Step("report", "Fill in `adapter.py`, run the check, and write `REPORT.md`.", 1, 3),
     ),
     functions=("generate",),
-    contract="`generate` gets an instruction without a chat template and returns the reply. For types whose "
+    contract="`generate` gets an instruction without a chat template and returns the reply. For tasks whose "
     'training replies are sentences, such as "3 plus 4 is 7.", the text after the last " is " has to equal '
-    "the right answer, apart from a final period. For the other types, the whole reply has to equal it. "
-    "White space around the reply is ignored. There are about 250 prompts.",
+    "the right answer, apart from a final period. For the other tasks, the whole reply has to equal it. "
+    "White space around the reply is ignored. There are 328 prompts.",
     decoding=Decoding(max_new_tokens=MAX_NEW_TOKENS, chat=True),
     deliverables=(
         Deliverable(
-            "An instruction-tuned model that generalizes to unseen task types",
-            "The criteria on seen types and on paraphrases pass, and the report states the accuracy on "
-            "held-out types.",
-            "The criterion on held-out types passes too.",
+            "An instruction-tuned model that generalizes to held-out tasks",
+            "On seen tasks and on paraphrases, the lower 95% bound of the accuracy is above the accuracy of "
+            "the most frequent answer of each task. The report states the result on held-out tasks.",
+            'The same on held-out tasks; only then does the check print "passed".',
         ),
         Deliverable(
             "The data mixture",
-            "Sources, licenses, sizes and sampling rates, and the accuracy by type for three mixtures.",
+            "Sources, licenses, sizes and sampling rates, and the accuracy by task for three mixtures.",
             "An ablation of the second source, with a 95% interval of the difference in accuracy.",
         ),
         Deliverable(

@@ -11,6 +11,7 @@ from llmguide.projects.small_lm.project import MAX_ERROR, lossless, predicted
 
 N_CHARACTERS = 2_000_000  # limit of the training text, for the model and for the n-gram model
 WINDOW = 200  # characters of a completion; at most this many of its prompt
+BEYOND_ASCII = "na\u00efve \u4e2d \U0001f600"  # the held-out text has ASCII characters only
 
 
 def measure(model: Model) -> Sequence[Criterion]:
@@ -24,7 +25,7 @@ def measure(model: Model) -> Sequence[Criterion]:
         below("bits per held-out byte", bits_per_byte, ngram, "4-gram model of the same training text")
     ]
     if {"encode", "decode"} <= model.functions.keys():
-        criteria.append(lossless(sum(model.round_trip(part) != part for part in held_out)))
+        criteria.append(lossless(sum(model.round_trip(part) != part for part in (*held_out, BEYOND_ASCII))))
     if "predicted_bits_per_byte" in model.functions:
         criteria.append(predicted(model.predicted_bits_per_byte() / bits_per_byte))
     return criteria
@@ -95,7 +96,8 @@ ASSIGNMENT = Assignment(
     "most 200 characters. It returns the log-probability of the completion in nats. Score every token of the "
     "completion; if both do not fit into the context of your model, drop the beginning of the prompt. The "
     "check scores `held_out`, joined by newlines, in chunks of 200 characters, each after the one before it. "
-    "`decode(encode(text))` must give back every text. `predicted_bits_per_byte` must be within "
+    "`encode` returns a list of ints, and `decode(encode(text))` must give back every text, also one with "
+    "characters that the training text does not have. `predicted_bits_per_byte` must be within "
     f"{MAX_ERROR:.0%} of the measured value.",
     decoding=Decoding(max_new_tokens=64),
     deliverables=(

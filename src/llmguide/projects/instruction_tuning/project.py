@@ -54,7 +54,7 @@ from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import drop_too_long
 from llmguide.training.losses import batch_loss
 
-TITLES = {SEEN: "seen types", PARAPHRASED: "paraphrases", UNSEEN: "held-out types"}
+TITLES = {SEEN: "seen tasks", PARAPHRASED: "paraphrases", UNSEEN: "held-out tasks"}
 
 
 def project(run: Run) -> None:
