@@ -1,7 +1,9 @@
 """The parts of the assignments: every solution passes, every mistake is named, and the values are right."""
 
+import json
 import math
 import random
+import statistics
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from llmguide.projects.instruction_tuning.data import HELD_OUT
 from llmguide.projects.instruction_tuning.evaluation import held_out_prompts
 from llmguide.projects.instruction_tuning.models import Plan
 from llmguide.projects.instruction_tuning.types import TYPES
+from llmguide.projects.rlhf.data import Plan as RLHFPlan
+from llmguide.projects.rlhf.data import splits
 
 MISTAKES = [(part, mistake) for part in OWN.values() for mistake in part.mistakes]
 
@@ -92,6 +96,37 @@ def test_the_specification_of_instruction_tuning_counts_its_prompts():
 def test_the_specification_states_what_a_pass_requires(name):
     text = specification(assignment_of(name), Path("mine"))
     assert all(f"Pass: {each.passing}" in text for each in assignment_of(name).deliverables)
+
+
+def test_the_specification_of_rlhf_states_the_size_and_time_of_the_recorded_runs():
+    task = assignment_of("rlhf").steps[0].task
+    records = Path(__file__).parents[3] / "docs" / "_data" / "projects" / "rlhf"
+    for folder, minutes in ((records, 2), (records / "smollm2", 30)):
+        runs = [json.loads(path.read_text()) for path in folder.glob("seed-*.json")]
+        assert runs
+        assert statistics.median(run["processor_seconds"] / 60 for run in runs) == pytest.approx(
+            minutes, rel=0.2
+        )
+    from_scratch = json.loads((records / "seed-0.json").read_text())
+    assert f"{from_scratch['results']['n_params']:,} parameters" in task
+    assert f"a vocabulary of {from_scratch['plan']['vocab_size']:,} tokens" in task
+    assert "about two minutes" in task
+    assert "about half an hour" in task
+
+
+def test_zeros_after_the_end_make_shorter_completions_right():
+    rewards, values = torch.randn(2, 1, 3, generator=torch.Generator().manual_seed(SEED))
+    padded = [torch.nn.functional.pad(part, (0, 2)) for part in (rewards, values)]
+    alone = part_of("gae").solution(rewards, values, 0.9, 0.8)
+    assert torch.allclose(part_of("gae").solution(*padded, 0.9, 0.8)[:, :3], alone)
+
+
+def test_the_data_of_rlhf_are_split_by_text():
+    data = splits(RLHFPlan(), seed=0)
+    seen = {unit for pair in data.comparisons for unit in pair.units}
+    assert len(seen) < 2 * len(data.comparisons)  # a text occurs in several comparisons
+    for pairs in (data.held_out, data.other_comparisons):
+        assert not seen & {unit for pair in pairs for unit in pair.units}
 
 
 def test_every_part_belongs_to_an_assignment():

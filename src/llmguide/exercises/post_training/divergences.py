@@ -1,11 +1,12 @@
 """Exercises of divergences: KL, its estimate from samples, and how far best-of-n moves a policy."""
 
-from functools import partial
+import math
 
 import torch
 from torch import Tensor
 
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.differentiation import cut_off, with_gradient
 from llmguide.post_training.rl.policy_gradient import kl_estimate
 from llmguide.post_training.toy import frontier
 
@@ -13,6 +14,24 @@ from llmguide.post_training.toy import frontier
 def _kl(logits: Tensor, ref_logits: Tensor) -> Tensor:
     p, q = logits.log_softmax(-1), ref_logits.log_softmax(-1)
     return (p.exp() * (p - q)).sum(-1)
+
+
+def _kl_probes() -> list[Arguments]:
+    unlike = torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([[60.0, 0.0, -60.0]])  # a softmax rounds to 0
+    return [
+        (noise(10, 3, 5), noise(11, 3, 5)),
+        (2 * noise(12, 1, 4), noise(13, 1, 4)),
+        (noise(16, 2, 3, 4), noise(17, 2, 3, 4)),
+        unlike,
+    ]
+
+
+def _k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
+    return kl_estimate(logp, ref_logp, "k3")
+
+
+def _k3_probes() -> list[Arguments]:
+    return [(noise(14, 4) - 2, noise(15, 4) - 2), (torch.tensor([-1.0, -14.0]), torch.tensor([-13.0, -2.0]))]
 
 
 def best_of_n(probs: Tensor, rewards: Tensor, n: int) -> tuple[Tensor, float]:
@@ -48,9 +67,10 @@ def _best_probes() -> list[Arguments]:
 EXERCISES = (
     Exercise(
         "kl",
-        "kl(logits, ref_logits): KL(policy || reference) in nats of each row, from the logits of both.",
+        "kl(logits, ref_logits): KL(policy || reference) in nats of each row, from the logits (..., V) of "
+        "both. The result (...) is differentiable.",
         _kl,
-        lambda: [(noise(10, 3, 5), noise(11, 3, 5)), (2 * noise(12, 1, 4), noise(13, 1, 4))],
+        _kl_probes,
         (
             Mistake(
                 "KL the other way around",
@@ -78,6 +98,34 @@ EXERCISES = (
                 "Weight each by the probability that the policy gives the token.",
                 lambda logits, ref_logits: (logits.log_softmax(-1) - ref_logits.log_softmax(-1)).sum(-1),
             ),
+            Mistake(
+                "underflow",
+                "softmax rounds a small probability to 0 before its logarithm is taken, so that the "
+                "divergence is infinite",
+                "Use log_softmax, which computes both in one step.",
+                lambda logits, ref_logits: (
+                    logits.softmax(-1) * (logits.log_softmax(-1) - ref_logits.softmax(-1).log())
+                ).sum(-1),
+            ),
+            Mistake(
+                "cross-entropy",
+                "the cross-entropy of the two is computed",
+                "Subtract the entropy of the policy: between equal distributions, the KL divergence is 0.",
+                lambda logits, ref_logits: -(logits.softmax(-1) * ref_logits.log_softmax(-1)).sum(-1),
+            ),
+            Mistake(
+                "logits for log-probabilities",
+                "the logits are subtracted as they are",
+                "Logits differ from log-probabilities by a constant of each row. Apply log_softmax to both.",
+                lambda logits, ref_logits: (logits.softmax(-1) * (logits - ref_logits)).sum(-1),
+            ),
+            Mistake(
+                "bits for nats",
+                "the divergence is in bits",
+                "A divergence in nats uses the natural logarithm.",
+                lambda logits, ref_logits: _kl(logits, ref_logits) / math.log(2),
+            ),
+            cut_off(_kl),
         ),
         (
             "A KL divergence is an expectation. Under which of the two distributions?",
@@ -86,33 +134,35 @@ EXERCISES = (
         ),
         level="warm-up",
         minutes=5,
+        observe=with_gradient(_kl, 0),
     ),
     Exercise(
         "kl-estimate",
         "k3(logp, ref_logp): the estimate k3 of KL(policy || reference) for each token, from the "
         "log-probabilities of tokens that the policy sampled. It starts from the log-ratio of policy and "
         "reference, and adds a term whose mean is 0 under the policy, so that the sum is never negative: the "
-        "ratio of the probabilities, reference to policy, minus 1.",
-        partial(kl_estimate, kind="k3"),
-        lambda: [(noise(14, 4) - 2, noise(15, 4) - 2)],
+        "ratio of the probabilities, reference to policy, minus 1. The result is differentiable.",
+        _k3,
+        _k3_probes,
         (
             Mistake(
                 "KL sign",
-                "d is policy minus reference",
-                "The policy sampled the tokens, so its log-probability is subtracted.",
-                lambda logp, ref_logp: kl_estimate(ref_logp, logp, "k3"),
+                "policy and reference model are swapped",
+                "The log-ratio is logp - ref_logp, and the ratio whose mean is 1 is exp(ref_logp - logp), "
+                "because the policy sampled the tokens.",
+                lambda logp, ref_logp: _k3(ref_logp, logp),
             ),
             Mistake(
                 "k1 instead of k3",
                 "only the log-ratio is returned, which is often negative",
-                "Add exp(d) - 1, whose mean is 0.",
+                "Add exp(ref_logp - logp) - 1, whose mean is 0.",
                 kl_estimate,
             ),
             Mistake(
                 "1 forgotten",
                 "1 is not subtracted",
-                "At d = 0 the estimate is 0.",
-                lambda logp, ref_logp: kl_estimate(logp, ref_logp, "k3") + 1,
+                "Where both log-probabilities are equal, the estimate is 0.",
+                lambda logp, ref_logp: _k3(logp, ref_logp) + 1,
             ),
             Mistake(
                 "k2 instead of k3",
@@ -124,8 +174,9 @@ EXERCISES = (
                 "averaged",
                 "the mean over the tokens is returned",
                 "Return an estimate for each token.",
-                lambda logp, ref_logp: kl_estimate(logp, ref_logp, "k3").mean(),
+                lambda logp, ref_logp: _k3(logp, ref_logp).mean(),
             ),
+            cut_off(_k3),
         ),
         (
             "The log-ratio of policy and reference averages to the divergence, but can be negative.",
@@ -136,6 +187,7 @@ EXERCISES = (
         ),
         level="medium",
         minutes=10,
+        observe=with_gradient(_k3, 0),
     ),
     Exercise(
         "best-of-n",

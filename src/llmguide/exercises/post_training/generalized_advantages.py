@@ -143,6 +143,45 @@ EXERCISES = (
                 ).flip(1),
             ),
             Mistake(
+                "loop from the first token",
+                "the whole loop runs forward, so that the value of the token before takes the place of the "
+                "next value",
+                "Start at the last token: its advantage needs nothing that comes later.",
+                lambda r, v, gamma, lam: _backwards(
+                    r.flip(1), F.pad(v[:, :-1], (1, 0)).flip(1), v.flip(1), gamma, gamma * lam
+                ).flip(1),
+            ),
+            Mistake(
+                "next value forgotten",
+                "the error of a step is its reward minus its value",
+                "delta_t = r_t + gamma * V_(t+1) - V_t: the value of the next token counts, too.",
+                lambda r, v, gamma, lam: _backwards(r, 0 * v, v, gamma, gamma * lam),
+            ),
+            Mistake(
+                "value of the first token at the end",
+                "the value of the first token follows the last one, as with roll",
+                "The completion is over, so the next value is 0.",
+                lambda r, v, gamma, lam: _backwards(r, v.roll(-1, 1), v, gamma, gamma * lam),
+            ),
+            Mistake(
+                "gamma forgotten",
+                "nothing is discounted by gamma",
+                "The next value is multiplied by gamma, and the next advantage by gamma * lam.",
+                lambda r, v, gamma, lam: _advantages(r, v, 1.0, lam),
+            ),
+            Mistake(
+                "sign",
+                "the advantages have the opposite sign",
+                "A token that did better than predicted has a positive advantage.",
+                lambda r, v, gamma, lam: -_advantages(r, v, gamma, lam),
+            ),
+            Mistake(
+                "returns as well",
+                "a tuple of advantages and returns is returned",
+                "Return the advantages only.",
+                lambda r, v, gamma, lam: gae(r, v, gamma=gamma, lam=lam),
+            ),
+            Mistake(
                 "next value not discounted",
                 "the next value counts in full in the error of a step",
                 "delta_t = r_t + gamma * V_(t+1) - V_t: what comes one step later is discounted once.",

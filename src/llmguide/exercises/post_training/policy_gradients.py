@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.differentiation import cut_off, with_gradient
 from llmguide.post_training.rl.policy_gradient import clipped_surrogate
 from llmguide.post_training.rl.ppo_losses import penalized_rewards
 
@@ -16,7 +17,11 @@ def _surrogate(logp: Tensor, old_logp: Tensor, advantages: Tensor, clip: float) 
 
 def _surrogate_probes() -> list[Arguments]:
     logp = torch.tensor([2.0, 0.5, 2.0, 0.5, 1.1]).log()
-    return [(logp, torch.zeros(5), torch.tensor([1.0, 1.0, -1.0, -1.0, 2.0]), 0.2)]
+    new, old = torch.tensor([[0.5, 0.1, 0.8, 0.3, 0.28], [0.1, 0.5, 0.2, 0.4, 0.3]]).log()
+    return [
+        (logp, torch.zeros(5), torch.tensor([1.0, 1.0, -1.0, -1.0, 2.0]), 0.2),
+        (new, old, torch.tensor([-1.0, 0.5, 2.0, -1.5, 1.0]), 0.1),  # ratios 5, 0.2, 4, 0.75 and 0.93
+    ]
 
 
 def rlhf_rewards(  # noqa: PLR0917 (the arguments of the answer)
@@ -166,6 +171,36 @@ EXERCISES = (
                 "A loss is minimized: put a minus in front.",
                 lambda logp, old, advantages, clip: -_surrogate(logp, old, advantages, clip),
             ),
+            Mistake(
+                "exp forgotten",
+                "the difference of the log-probabilities is taken for the ratio",
+                "The ratio is exp(logp - old_logp): 1 where nothing has changed.",
+                lambda logp, old, advantages, clip: (
+                    -torch.minimum(
+                        (logp - old) * advantages, (logp - old).clamp(1 - clip, 1 + clip) * advantages
+                    )
+                ),
+            ),
+            Mistake(
+                "smaller ratio",
+                "the smaller of the two ratios is multiplied by the advantage",
+                "With a negative advantage, the smaller product has the larger ratio: multiply first.",
+                lambda logp, old, advantages, clip: (
+                    -(logp - old).exp().clamp(max=1 + clip).minimum((logp - old).exp().clamp(min=1 - clip))
+                    * advantages
+                ),
+            ),
+            Mistake(
+                "clipped from above only",
+                "the ratio has no lower limit",
+                "With a negative advantage, a ratio below 1 - clip gains nothing more either.",
+                lambda logp, old, advantages, clip: (
+                    -torch.minimum(
+                        (logp - old).exp() * advantages, (logp - old).exp().clamp(max=1 + clip) * advantages
+                    )
+                ),
+            ),
+            cut_off(_surrogate),
         ),
         (
             "Four cases: ratio too high or too low, advantage positive or negative. In which of them should "
@@ -175,5 +210,6 @@ EXERCISES = (
         ),
         level="medium",
         minutes=10,
+        observe=with_gradient(_surrogate, 0),
     ),
 )

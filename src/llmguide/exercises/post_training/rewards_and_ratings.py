@@ -10,6 +10,7 @@ from torch import Tensor
 
 from llmguide.exercises.comparing import same
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.differentiation import cut_off, with_gradient
 from llmguide.post_training.preferences.reward_model import bradley_terry_loss
 
 
@@ -150,6 +151,7 @@ EXERCISES = (
                 "The optimizer minimizes, so the loss is the negative log-likelihood.",
                 lambda chosen, rejected: -bradley_terry_loss(chosen, rejected),
             ),
+            cut_off(bradley_terry_loss),
         ),
         (
             "In this model, the probability of a preference depends on the difference of the two rewards.",
@@ -159,6 +161,7 @@ EXERCISES = (
         ),
         level="warm-up",
         minutes=5,
+        observe=with_gradient(bradley_terry_loss, 0, 1),
     ),
     Exercise(
         "ranking-loss",

@@ -1,18 +1,23 @@
 """Parts of the assignments on reward models and RLHF."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
-from llmguide.post_training.rl.ppo_losses import penalized_rewards, ppo_value_loss
+from llmguide.exercises.differentiation import cut_off, with_gradient
 
 
 def _reward(hidden: Tensor, mask: Tensor, w: Tensor) -> Tensor:
     last = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
     return hidden[torch.arange(len(hidden)), last] @ w
+
+
+def _reward_at(hidden: Tensor, mask: Tensor, w: Tensor, *, offset: int) -> Tensor:
+    last = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
+    return hidden[torch.arange(len(hidden)), (last + offset).clamp(max=mask.shape[1] - 1)] @ w
 
 
 def _reward_probes() -> list[Arguments]:
@@ -23,33 +28,6 @@ def _reward_probes() -> list[Arguments]:
 def _accuracy(chosen: Sequence[float], rejected: Sequence[float], tie: float = 0.5) -> float:
     points = [tie if a == b else float(a > b) for a, b in zip(chosen, rejected, strict=True)]
     return sum(points) / len(points)
-
-
-def _token_rewards(score: Tensor, logp: Tensor, ref_logp: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    return penalized_rewards(score, logp - ref_logp, mask, kl_coef=kl_coef)
-
-
-def _token_rewards_probes() -> list[Arguments]:
-    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool()
-    return [(torch.tensor([2.0, -1.0]), noise(3, 2, 4) - 2, noise(4, 2, 4) - 2, mask, 0.3)]
-
-
-def _value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
-    return ppo_value_loss(values, old_values, returns, torch.ones_like(values).bool(), clip_eps=clip)
-
-
-def _value_loss_by(
-    values: Tensor,
-    old_values: Tensor,
-    returns: Tensor,
-    clip: float,
-    *,
-    combine: Callable[[Tensor, Tensor], Tensor] = torch.maximum,
-    half: bool = True,
-) -> Tensor:
-    clipped = old_values + (values - old_values).clamp(-clip, clip)
-    loss = combine((values - returns).square(), (clipped - returns).square()).mean()
-    return loss / 2 if half else loss
 
 
 PREFERENCE_PARTS = (
@@ -87,8 +65,36 @@ PREFERENCE_PARTS = (
                 "With causal attention, the hidden state of the first token depends on no other token.",
                 lambda hidden, mask, w: hidden[:, 0] @ w,
             ),
+            Mistake(
+                "before the first padding",
+                "the reward is read before the first padding, which is wrong if there is padding on the left",
+                "Search from the right: mask.flip(1).int().argmax(1) is the distance from the end.",
+                lambda hidden, mask, w: (
+                    hidden[torch.arange(len(hidden)), (~mask).int().argmax(dim=1) - 1] @ w
+                ),
+            ),
+            Mistake(
+                "one position early",
+                "the reward is read at the second to last token",
+                "In a row without padding, the position is T - 1.",
+                partial(_reward_at, offset=-1),
+            ),
+            Mistake(
+                "one position late",
+                "the reward is read at the position after the last token, where there is one",
+                "In a row without padding, the position is T - 1.",
+                partial(_reward_at, offset=1),
+            ),
+            Mistake(
+                "largest of the tokens",
+                "the largest dot product of all tokens is returned",
+                "Only the last token has attended to the whole text.",
+                lambda hidden, mask, w: (hidden @ w).masked_fill(~mask, -torch.inf).amax(dim=1),
+            ),
+            cut_off(_reward),
         ),
         ("hidden[torch.arange(B), last] selects one position in each row.",),
+        observe=with_gradient(_reward, 0, 2),
     ),
     Exercise(
         "pair-accuracy",
@@ -135,88 +141,5 @@ PREFERENCE_PARTS = (
             ),
         ),
         ("Average over the pairs: 1 if the chosen reward is higher, 0.5 for a tie, else 0.",),
-    ),
-    Exercise(
-        "token-rewards",
-        "token_rewards(score, logp, ref_logp, mask, kl_coef) returns the reward (B, T) of each generated "
-        "token in PPO. The reward is -kl_coef * (logp - ref_logp), and the last token of each completion "
-        "also receives the reward model's score. `score` is (B,). `logp` and `ref_logp` (B, T) are the "
-        "log-probabilities of the tokens under the policy and under the reference model. `mask` (B, T) is "
-        "True for the tokens of the completion, which begins at position 0; all other positions get 0.",
-        _token_rewards,
-        _token_rewards_probes,
-        (
-            Mistake(
-                "KL sign",
-                "divergence from the reference model is rewarded",
-                "The penalty is subtracted: a token that is more likely under the policy than under the "
-                "reference model gets a negative reward.",
-                lambda score, logp, ref, mask, kl: _token_rewards(score, ref, logp, mask, kl),
-            ),
-            Mistake(
-                "score on every token",
-                "every token gets the score",
-                "The score is for the whole completion. Add it once, at the last token.",
-                lambda score, logp, ref, mask, kl: (score[:, None] - kl * (logp - ref)) * mask,
-            ),
-            Mistake(
-                "score on padding",
-                "the score is added at the last position, which may be padding",
-                "Add the score to the last token that is True in the mask.",
-                lambda score, logp, ref, mask, kl: torch.cat(
-                    [
-                        (-kl * (logp - ref) * mask)[:, :-1],
-                        ((-kl * (logp - ref) * mask)[:, -1] + score)[:, None],
-                    ],
-                    dim=1,
-                ),
-            ),
-            Mistake(
-                "penalty forgotten",
-                "there is no KL penalty",
-                "Without the penalty, the policy can drift far from the reference model and exploit errors "
-                "of the reward model.",
-                lambda score, logp, ref, mask, kl: _token_rewards(score, logp, ref, mask, 0.0),
-            ),
-        ),
-        ("Compute the penalties first. Then add the score with scatter_add or by indexing.",),
-    ),
-    Exercise(
-        "value-loss",
-        "value_loss(values, old_values, returns, clip) returns PPO's clipped loss of the value model, a "
-        "scalar. For each token, take the squared error of the value and the squared error of the value "
-        "clipped to the range from old_values - clip to old_values + clip, both with respect to the return. "
-        "The loss is half the mean over all tokens of the larger of the two. The tensors are (B, T), without "
-        "padding.",
-        _value_loss,
-        lambda: [(noise(1, 2, 5), noise(2, 2, 5), noise(3, 2, 5), 0.2)],
-        (
-            Mistake(
-                "smaller instead of larger",
-                "the smaller of the two errors is taken",
-                "The loss is pessimistic: take the maximum.",
-                partial(_value_loss_by, combine=torch.minimum),
-            ),
-            Mistake(
-                "only the clipped error",
-                "the error of the unclipped value is ignored",
-                "With the clipped value alone, the gradient is 0 outside the clip range, even where the "
-                "value is far from the return.",
-                partial(_value_loss_by, combine=lambda _, clipped: clipped),
-            ),
-            Mistake(
-                "not clipped",
-                "the values are not clipped",
-                "The clipped value is old_values + (values - old_values).clamp(-clip, clip).",
-                partial(_value_loss_by, combine=lambda plain, _: plain),
-            ),
-            Mistake(
-                "half forgotten",
-                "the mean is not divided by 2",
-                "The loss is half the mean squared error, as in common implementations of PPO.",
-                partial(_value_loss_by, half=False),
-            ),
-        ),
-        ("Take torch.maximum of the two squared errors, then mean() / 2.",),
     ),
 )

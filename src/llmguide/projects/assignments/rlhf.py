@@ -49,12 +49,19 @@ ASSIGNMENT = Assignment(
     data="from llmguide.projects.rlhf.data import Plan, splits\n\n"
     "data = splits(Plan(), seed=0)\n"
     "demonstrations = data.demonstrations  # pairs (prompt, completion), for the SFT policy\n"
-    "comparisons = data.comparisons  # pairs with chosen and rejected, for the reward model",
+    "comparisons = data.comparisons  # chosen, rejected, units (names of both), for the reward model\n\n"
+    "# A text occurs in several comparisons: split by text, not by pair, for validation.\n"
+    "# Train on nothing else: the check asks your policy for completions of data.prompts, compares the\n"
+    "# rewards of data.held_out, and fits its bag-of-words model to data.other_comparisons.",
     steps=(
         Step(
             "SFT policy and reward model",
             "Fine-tune a policy on the demonstrations, and train a reward model on the comparisons. Write "
-            "`generate` in `base_adapter.py`, so that the check can call the SFT policy.",
+            "`generate` and `logprob` in `base_adapter.py`, so that the check can call the SFT policy. "
+            "Choose the base model and the tokenizer yourself. A small model from scratch is enough: that of "
+            f"the reference solution has 166,208 parameters and a vocabulary of {Plan().vocab_size:,} "
+            "tokens, and the whole run takes about two minutes on one core. The run that adapts SmolLM2-135M "
+            "with LoRA takes about half an hour.",
             2,
             6,
             ("bradley-terry", "last-token-reward"),
@@ -70,7 +77,8 @@ ASSIGNMENT = Assignment(
         Step(
             "advantages",
             "Compute the generalized advantage estimates (GAE) of a completion, from its last token to its "
-            "first.",
+            "first. `gae` expects completions of equal length. Where those of a batch differ, set the "
+            "rewards and the values after the end of each to 0.",
             2,
             3,
             ("gae",),
@@ -85,8 +93,11 @@ ASSIGNMENT = Assignment(
         Step(
             "the PPO loop",
             "Keep four models: policy, value model, reward model and reference model. Sample a batch of "
-            "completions, score them, take a few optimizer steps, and repeat. At every step, log the KL "
-            "divergence, the reward, the entropy, the clip fraction and the completion length.",
+            "completions of prompts from the demonstrations, score them, take a few optimizer steps, and "
+            "repeat. The reward model was trained on whole texts, so score a completion that was cut off at "
+            "the token limit as if it ended there, with the end token in place of its last token. At every "
+            "step, log the KL divergence, the reward, the entropy, the clip fraction and the completion "
+            "length.",
             3,
             15,
         ),
@@ -104,8 +115,11 @@ ASSIGNMENT = Assignment(
     f"tokens that begins with a space. Sample at temperature 1. There are {N_PROMPTS} prompts. The raters "
     "are a bag-of-words model of other comparisons, and a lexicon with human ratings of single words. "
     "`logprob` gets such a prompt and a completion of either policy, which can be empty, and returns the "
-    "log-probability of the completion under the SFT policy in nats. `reward` gets an empty prompt and a "
-    "review snippet.",
+    "log-probability of the completion under the SFT policy in nats. Leave the end token out, because a "
+    "text does not show whether it was cut off. `reward` gets an empty prompt and a review snippet, and is "
+    "checked on pairs of snippets that share none with the comparisons. It has to be the reward model that "
+    "your policy was trained on, which the check cannot test. The check has no criterion for length. "
+    "A policy can win by writing less, so report the mean length of the completions of both policies.",
     decoding=Decoding(max_new_tokens=Plan().max_new_tokens, temperature=1.0),
     deliverables=(
         Deliverable(
@@ -125,7 +139,8 @@ ASSIGNMENT = Assignment(
         ),
         Deliverable(
             "Examples before and after",
-            "The first twenty prompts, not the best twenty, with the completions of both policies.",
+            "The first twenty prompts, not the best twenty, with the completions of both policies, and the "
+            "mean length of all completions of each policy.",
             "Three people compare the completions without knowing which policy wrote them.",
         ),
     ),
