@@ -11,6 +11,7 @@ Leaves out: batches. One function call per prompt is the simplest contract.
 
 import json
 import os
+import reprlib
 import runpy
 import sys
 import traceback
@@ -40,7 +41,6 @@ from llmguide.runs.reward_heads import HEAD
 
 Encode = Callable[[str], list[int]]
 FUNCTIONS = ("generate", "logprob", "reward", "encode", "decode", "predicted_bits_per_byte")
-MAX_SPLIT = 0.25  # relative change of a log-probability if a text is split, perhaps within a token
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,12 @@ class Model:
 
     def round_trip(self, text: str) -> Any:
         """Encode a text and decode the ids."""
-        return self._call("decode", self._call("encode", text))
+        ids = self._call("encode", text)
+        if not isinstance(ids, list) or not all(isinstance(each, int) for each in ids):
+            raise ValueError(
+                f"{self.name}: encode returned {reprlib.repr(ids)}; it must return a list of int"
+            )
+        return self._call("decode", ids)
 
     def predicted_bits_per_byte(self) -> float:
         """Return the bits per held-out byte that the learner predicted before training."""
@@ -187,19 +192,14 @@ def bits(model: Model, text: str, width: int) -> float:
     before it.
 
     Raises:
-        ValueError: The log-probability of the first chunk is not the sum of those of its halves, as if the
-            adapter returned a mean, or a token saw what follows it.
+        ValueError: The text has a probability of 1.
     """
-    half = text[: width // 2], text[width // 2 : width]
-    whole, parts = model.logprob("", "".join(half)), model.logprob("", half[0]) + model.logprob(*half)
-    if abs(whole - parts) > MAX_SPLIT * abs(parts):
-        raise ValueError(
-            f"{model.name}: logprob of a completion is {whole:.2f}, but its halves, the second after the "
-            f"first, add up to {parts:.2f}; return the sum over the tokens of the completion, not the mean, "
-            "and predict each token only from the tokens before it"
-        )
     starts = range(0, len(text), width)
     nats = [model.logprob(text[max(0, i - width) : i], text[i : i + width]) for i in starts]
+    if not any(nats):
+        raise ValueError(
+            f"{model.name}: logprob returned 0, a probability of 1, for all of the held-out text"
+        )
     return -sum(nats) / log(2)
 
 

@@ -49,26 +49,29 @@ def generates(function):
 
 
 def bits_per_character(bits):
-    """A model that needs the same number of bits for every character, by the text that it is in."""
-    return Model("a test", {"logprob": lambda _, completion: -len(completion) * log(2) * bits(completion)})
+    """A model that needs a number of bits for each character, whatever precedes it."""
+    return Model("a test", {"logprob": lambda _, completion: -log(2) * sum(map(bits, completion))})
 
 
 def test_continued_pretraining_needs_a_gain_that_is_larger_than_the_loss(monkeypatch):
     monkeypatch.setattr(continued_pretraining, "domain", lambda _: "code ")
-    monkeypatch.setattr(continued_pretraining, "general", lambda _: "talk ")
+    monkeypatch.setattr(continued_pretraining, "general", lambda _: "talk\n")
     monkeypatch.setattr(continued_pretraining, "texts", lambda corpus, *_: [corpus * 300])
 
     def of(domain, general):
-        return bits_per_character(lambda text: domain if "code" in text else general)
+        return bits_per_character(lambda character: domain if character in "code " else general)
 
-    base = of(4, 2)
-    assert failed("continued-pretraining", of(3, 2.5), base) == []
-    assert failed("continued-pretraining", of(3, 3.5), base) == [
+    base = of(8, 4)
+    assert failed("continued-pretraining", of(6, 5), base) == []
+    assert failed("continued-pretraining", of(6, 7), base) == [
         "bits per byte gained on the domain, minus those lost on general text"
     ]
-    assert failed("continued-pretraining", of(3.7, 2), base) == [
+    assert failed("continued-pretraining", of(7.4, 4), base) == [
         "relative reduction of bits per byte of the domain"
     ]
+    for pair in ((of(0.1, 4), base), (base, of(0.1, 4))):
+        with pytest.raises(ValueError, match="probabilities never sum to more than 1"):
+            failed("continued-pretraining", *pair)
     with pytest.raises(ValueError, match="give it as --base"):
         failed("continued-pretraining", base)
 
@@ -101,15 +104,26 @@ def test_a_small_lm_has_to_beat_counting(monkeypatch):
     assert failed("small-lm", bits_per_character(lambda _: 2.0)) == []  # the entropy of the text
     assert failed("small-lm", bits_per_character(lambda _: 2.5)) == ["bits per held-out byte"]
 
-    def of(decode, predicted):
-        functions = {"encode": list, "decode": decode, "predicted_bits_per_byte": lambda: predicted}
+    def text_of(ids):
+        return bytes(ids).decode()
+
+    def of(decode, predicted, encode=lambda text: list(text.encode())):
+        functions = {"encode": encode, "decode": decode, "predicted_bits_per_byte": lambda: predicted}
         return Model("a test", bits_per_character(lambda _: 2.0).functions | functions)
 
-    assert failed("small-lm", of("".join, 2.05)) == []
-    assert failed("small-lm", of(lambda ids: "".join(ids).replace("d", "?"), 2.1)) == [
+    assert failed("small-lm", of(text_of, 2.05)) == []
+    assert failed("small-lm", of(lambda ids: text_of(ids).replace("d", "?"), 2.1)) == [
         "texts that the tokenizer does not give back",
         "relative error of the extrapolated loss",
     ]
+    ascii_only = of(text_of, 2.0, lambda text: list(text.encode("ascii", "replace")))
+    assert failed("small-lm", ascii_only) == ["texts that the tokenizer does not give back"]
+    for encode in (str, list, tuple):
+        with pytest.raises(ValueError, match="must return a list of int"):
+            failed("small-lm", of("".join, 2.0, encode))
+    for bits in (0.0, 0.1):
+        with pytest.raises(ValueError, match="probabilities never sum to more than 1"):
+            failed("small-lm", bits_per_character(lambda _, bits=bits: bits))
 
 
 def test_a_reward_model_has_to_rank_texts_of_each_kind(monkeypatch):
@@ -143,7 +157,7 @@ def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
     monkeypatch.setattr(rlhf, "raters_of_words", lambda *_, **__: rate)
 
     def logprob(_, completion):
-        return -2 * len(completion) - 3 * completion.count("z")
+        return -4 * len(completion) - 6 * completion.count("z")
 
     base = Model("a test", {"generate": lambda prompt: f" is {prompt} fair", "logprob": logprob})
     good = generates(lambda prompt: f" is {prompt} good")
@@ -161,6 +175,8 @@ def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
     assert failed("rlhf", generates(lambda _: " is good good"), base) == [
         "distinct-2, as a fraction of the SFT policy's"
     ]
+    with pytest.raises(ValueError, match="probabilities never sum to more than 1"):
+        failed("rlhf", good, Model("a test", base.functions | {"logprob": lambda *_: 0.0}))
     monkeypatch.setattr(rlhf, "distinct_2", lambda texts: 0.4 if "good" in texts[0] else 0.8)
     assert failed("rlhf", generates(lambda _: " is good"), base) == []  # at least half, as in the project
 

@@ -6,6 +6,7 @@ from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.continued_pretraining import Plan, domain, general, texts
 from llmguide.projects.learner_model import Decoding, Model, bits
+from llmguide.projects.logprob_probes import require_log_probabilities
 
 N_CHARACTERS = 20_000  # held-out characters of the domain, and of general text
 WINDOW = 200  # characters of a completion; at most this many of its prompt
@@ -15,8 +16,13 @@ MIN_GAIN = 0.1  # threshold of the relative reduction of bits per byte on the do
 def measure(model: Model, base: Model) -> Sequence[Criterion]:
     """Require that the model gains on the domain, and loses less than that on general text."""
     plan, gains = Plan(), {}
-    for name, corpus in (("domain", domain(plan)), ("general", general(plan))):
-        text = "\n".join(texts(corpus, "validation", N_CHARACTERS))[:N_CHARACTERS]
+    held_out = {
+        name: "\n".join(texts(corpus, "validation", N_CHARACTERS))[:N_CHARACTERS]
+        for name, corpus in (("domain", domain(plan)), ("general", general(plan)))
+    }
+    for each in (base, model):
+        require_log_probabilities(each, held_out["domain"], "")
+    for name, text in held_out.items():
         before, after = (bits(each, text, WINDOW) / len(text.encode()) for each in (base, model))
         gains[name] = (before - after, before)
     gain, before = gains["domain"]
