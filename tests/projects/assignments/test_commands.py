@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -306,7 +307,7 @@ def test_errors_name_the_place_and_the_remedy(tmp_path, capsys):
 
 def test_a_log_shows_the_number_of_answers(tmp_path, capsys):
     (tmp_path / "policy.py").write_text(
-        "def generate(prompt):\n    return ' x y'\n\ndef logprob(*texts):\n    return -1.0\n"
+        "def generate(prompt):\n    return ' x y'\n\ndef logprob(*texts):\n    return -9.0 * len(texts[1])\n"
     )
     policy = str(tmp_path / "policy.py")
     assert "100 answers of the model\n" in fails(capsys, "check", "rlhf", policy, "--base", policy)
@@ -348,8 +349,8 @@ def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, ca
     ("change", "why"),
     [
         (("return sum(", "return -sum("), "never above 0"),
-        (("return sum(", "return 0.1 * sum("), "probabilities of single characters after the same prompt"),
-        (("return sum(", "return -1 + sum("), "sum of the probabilities of the next character"),
+        (("return sum(", "return 0.1 * sum("), "probabilities never sum to more than 1"),
+        (("return sum(", "return -0.1 + sum("), "sum of the probabilities of the next character"),
         (("return sum(", "return 1 / len(completion) * sum("), "the sum over the tokens of the completion"),
         (
             (
@@ -463,13 +464,15 @@ def test_a_folder_has_to_define_what_a_model_alone_may_lack(tmp_path, monkeypatc
 def test_a_terminal_shows_how_many_answers_a_model_has_given(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     (tmp_path / "policy.py").write_text(
-        "def generate(prompt):\n    return ' x y'\n\ndef logprob(*texts):\n    return -1.0\n"
+        "def generate(prompt):\n    return ' x y'\n\n"
+        "def logprob(prompt, completion):\n    return -5.0 * len(completion)\n"
     )
     policy = str(tmp_path / "policy.py")
     assert main(["check", "rlhf", policy, "--base", policy]) == 1
     shown = "".join(capsys.readouterr().err.split())
     assert f"{N_PROMPTS:,}answersofthemodel" in shown
-    assert f"{3 * N_PROMPTS:,}answersofthebase" in shown
+    counted = re.findall(r"([\d,]+)answersofthebase", shown)[-1]
+    assert int(counted.replace(",", "")) > 3 * N_PROMPTS  # with the probes of its log-probabilities
 
 
 def model_of(**functions):
@@ -504,7 +507,9 @@ def test_bits_are_those_of_the_probabilities():
     uniform = model_of(logprob=lambda _, completion: -len(completion) * torch.log(torch.tensor(16.0)))
     assert learner_model.bits(uniform, "a text of 21 letters.", 5) == pytest.approx(84)
     seen = []
-    spy = model_of(logprob=lambda *pair: seen.append(pair) or -2.0 * len(pair[1]))
+    spy = model_of(logprob=lambda *pair: seen.append(pair) or -1.0)
     learner_model.bits(spy, "abcdefg", 3)
-    assert seen[-3:] == [("", "abc"), ("abc", "def"), ("def", "g")]
+    assert seen == [("", "abc"), ("abc", "def"), ("def", "g")]
     assert exp(uniform.logprob("", "a")) == pytest.approx(1 / 16)
+    with pytest.raises(ValueError, match="a probability of 1"):
+        learner_model.bits(model_of(logprob=lambda *_: 0.0), "abc", 3)

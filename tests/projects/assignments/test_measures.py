@@ -4,6 +4,7 @@ import random
 from math import log
 
 import pytest
+import torch
 from tests.seed import SEED
 
 from llmguide.post_training.datasets import TextPair
@@ -36,7 +37,7 @@ from llmguide.projects.instruction_tuning import data as instruction_data
 from llmguide.projects.instruction_tuning.data import ask, items, reply
 from llmguide.projects.instruction_tuning.evaluation import held_out_prompts
 from llmguide.projects.instruction_tuning.models import Plan as InstructionPlan
-from llmguide.projects.learner_model import Model, bits
+from llmguide.projects.learner_model import Model
 
 
 def failed(project, model, base=None):
@@ -49,39 +50,35 @@ def generates(function):
 
 
 def bits_per_character(bits):
-    """A model that needs the same number of bits for every character, by the text that it is in."""
-    return Model("a test", {"logprob": lambda _, completion: -len(completion) * log(2) * bits(completion)})
+    """A model that needs a number of bits for each character, whatever precedes it."""
+    return Model("a test", {"logprob": lambda _, completion: -log(2) * sum(map(bits, completion))})
 
 
 def test_continued_pretraining_has_to_beat_its_base_and_counting(monkeypatch):
-    monkeypatch.setattr(continued_pretraining, "domain", lambda _: "abcdefgh")
-    monkeypatch.setattr(continued_pretraining, "general", lambda _: "ABCDEFGH")
-
-    def texts(letters, side, n):
-        draw = random.Random(f"{SEED} {side}")  # of 2.9 bits a character, so an n-gram model needs about 2.9
-        return ["".join(draw.choices(letters, [3, 2, 2, 2, 2, 1, 1, 1], k=400)) for _ in range(min(40, n // 400))]
-
-    monkeypatch.setattr(continued_pretraining, "texts", texts)
+    monkeypatch.setattr(continued_pretraining, "domain", lambda _: "code ")
+    monkeypatch.setattr(continued_pretraining, "general", lambda _: "talk\n")
+    monkeypatch.setattr(continued_pretraining, "texts", lambda corpus, *_: [corpus * 300])
+    counted = lambda _, held_out: (0, [torch.full((len(text),), 9.0) for text in held_out])  # noqa: E731
+    monkeypatch.setattr(continued_pretraining, "best_ngram_bits", counted)
 
     def of(domain, general):
-        def bits(text):
-            if len(text) == 1 or not text.isalpha():  # so that all characters have a probability of at most 1
-                return 7
-            return domain if text.islower() else general
-
-        return bits_per_character(bits)
+        return bits_per_character(lambda character: domain if character in "code " else general)
 
     over_base, over_ngram, balance = (
         "bits per byte of the domain minus the base's, upper bound",
         "the same minus the best n-gram model's, upper bound",
         "bits per byte gained on the domain, minus those lost on general text",
     )
-    assert failed("continued-pretraining", of(2.7, 2), of(2.8, 2)) == []  # 3.6% less, as with SmolLM2
-    assert failed("continued-pretraining", of(2.7, 2.3), of(2.8, 2)) == [balance]
-    assert failed("continued-pretraining", of(2.8, 1.9), of(2.8, 2)) == [over_base]
-    assert failed("continued-pretraining", of(3.5, 2), of(4, 2)) == [over_ngram]
+    base = of(8, 4)
+    assert failed("continued-pretraining", of(7.7, 4), base) == []  # 3.8% less, as with SmolLM2
+    assert failed("continued-pretraining", of(7.7, 4.5), base) == [balance]
+    assert failed("continued-pretraining", of(8, 3.9), base) == [over_base]
+    assert failed("continued-pretraining", of(10, 4), of(12, 4)) == [over_ngram]
+    for pair in ((of(0.1, 4), base), (base, of(0.1, 4))):
+        with pytest.raises(ValueError, match="probabilities never sum to more than 1"):
+            failed("continued-pretraining", *pair)
     with pytest.raises(ValueError, match="give it as --base"):
-        failed("continued-pretraining", of(2.8, 2))
+        failed("continued-pretraining", base)
 
 
 def test_lora_has_to_beat_counting_and_must_not_be_far_behind_full_fine_tuning(monkeypatch):
@@ -112,61 +109,26 @@ def test_a_small_lm_has_to_beat_counting(monkeypatch):
     assert failed("small-lm", bits_per_character(lambda _: 2.0)) == []  # the entropy of the text
     assert failed("small-lm", bits_per_character(lambda _: 2.5)) == ["bits per held-out byte"]
 
-    def of(decode, predicted):
-        functions = {
-            "encode": lambda text: [*map(ord, text)],
-            "decode": lambda ids: decode("".join(map(chr, ids))),
-            "predicted_bits_per_byte": lambda: predicted,
-        }
+    def text_of(ids):
+        return bytes(ids).decode()
+
+    def of(decode, predicted, encode=lambda text: list(text.encode())):
+        functions = {"encode": encode, "decode": decode, "predicted_bits_per_byte": lambda: predicted}
         return Model("a test", bits_per_character(lambda _: 2.0).functions | functions)
 
-    assert failed("small-lm", of(str, 2.05)) == []
-    assert failed("small-lm", of(lambda text: text.replace("d", "?"), 2.1)) == [
+    assert failed("small-lm", of(text_of, 2.05)) == []
+    assert failed("small-lm", of(lambda ids: text_of(ids).replace("d", "?"), 2.1)) == [
         "texts that the tokenizer does not give back",
         "relative error of the extrapolated loss",
     ]
-    assert failed("small-lm", of(lambda text: text.encode("ascii", "replace").decode(), 2.05)) == [
-        "texts that the tokenizer does not give back"
-    ]
-    with pytest.raises(ValueError, match="encode returned 'abc'; it must return a list of ints"):
-        Model("a test", {"encode": str}).round_trip("abc")
-
-
-ALPHABET = "abcdefgh"
-WEIGHTS = [8, 4, 2, 2, 1, 1, 1, 1]
-TEXT = "".join(random.Random(SEED).choices(ALPHABET, WEIGHTS, k=4000))
-
-
-def of_tokens(summed):
-    """A model of single characters whose log-probability is a function of those of the characters."""
-
-    def logprob(_, completion):
-        return summed([log(WEIGHTS[ALPHABET.index(c)] / sum(WEIGHTS)) for c in completion])
-
-    return Model("a test", {"logprob": logprob})
-
-
-def test_a_normalized_model_is_scored_by_its_entropy():
-    needed = bits(of_tokens(sum), TEXT, 200) / len(TEXT)
-    assert needed == pytest.approx(-sum(w / 20 * log(w / 20, 2) for w in WEIGHTS), abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("summed", "why"),
-    [
-        (lambda logprobs: 0.02 * sum(logprobs[:-1]) + logprobs[-1], "logprob of a completion is|random"),
-        (lambda logprobs: 0.02 * sum(logprobs[:-1]) + sum(logprobs[-1:]), "logprob of a comp|random"),
-        (lambda logprobs: -1.2 * len(logprobs), "single characters"),
-        (lambda logprobs: sum(logprobs) / log(10), "single characters"),
-        (lambda logprobs: 0.5 * sum(logprobs), "single characters"),
-        (lambda logprobs: 0.0, "single characters"),
-        (lambda logprobs: sum(logprobs[1:]), "single characters"),  # the first token is not scored
-        (lambda logprobs: sum(max(p, -1.0) for p in logprobs) - 3, "characters"),
-    ],
-)
-def test_a_model_whose_probabilities_exceed_1_is_refused(summed, why):
-    with pytest.raises(ValueError, match=why):
-        bits(of_tokens(summed), TEXT, 200)
+    ascii_only = of(text_of, 2.0, lambda text: list(text.encode("ascii", "replace")))
+    assert failed("small-lm", ascii_only) == ["texts that the tokenizer does not give back"]
+    for encode in (str, list, tuple):
+        with pytest.raises(ValueError, match="must return a list of int"):
+            failed("small-lm", of("".join, 2.0, encode))
+    for bits in (0.0, 0.1):
+        with pytest.raises(ValueError, match="probabilities never sum to more than 1"):
+            failed("small-lm", bits_per_character(lambda _, bits=bits: bits))
 
 
 def test_a_reward_model_has_to_rank_texts_of_each_kind(monkeypatch):
@@ -200,7 +162,7 @@ def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
     monkeypatch.setattr(rlhf, "raters_of_words", lambda *_, **__: rate)
 
     def logprob(_, completion):
-        return -2 * len(completion) - 3 * completion.count("z")
+        return -4 * len(completion) - 6 * completion.count("z")
 
     base = Model("a test", {"generate": lambda prompt: f" is {prompt} fair", "logprob": logprob})
     good = generates(lambda prompt: f" is {prompt} good")
@@ -218,6 +180,8 @@ def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
     assert failed("rlhf", generates(lambda _: " is good good"), base) == [
         "distinct-2, as a fraction of the SFT policy's"
     ]
+    with pytest.raises(ValueError, match="probabilities never sum to more than 1"):
+        failed("rlhf", good, Model("a test", base.functions | {"logprob": lambda *_: 0.0}))
     monkeypatch.setattr(rlhf, "distinct_2", lambda texts: 0.4 if "good" in texts[0] else 0.8)
     assert failed("rlhf", generates(lambda _: " is good"), base) == []  # at least half, as in the project
 

@@ -1,13 +1,13 @@
 """Assignment: a character-level language model, written from scratch."""
 
 from collections.abc import Sequence
-from math import exp
 
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.projects.acceptance import Criterion, at_least, below
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.character_model import documents, known_word_fraction
 from llmguide.projects.learner_model import Decoding, Model, bits
+from llmguide.projects.logprob_probes import next_character_sum, require_log_probabilities
 
 N_CHARACTERS = 20_000  # held-out characters that are evaluated
 WINDOW = 64  # characters of a completion; at most this many of its prompt
@@ -19,9 +19,10 @@ def measure(model: Model) -> Sequence[Criterion]:
     seen, held_out = ("\n".join(documents(None, side)) for side in ("train", "validation"))
     known = set(seen)
     text = "".join(character for character in held_out if character in known)[:N_CHARACTERS]
+    require_log_probabilities(model, text, "")
     n_bytes = len(text.encode())
     ngram = ngram_bits_per_byte(seen.encode(), text.encode(), 5) * n_bytes / len(text)
-    total = sum(exp(model.logprob(text[:WINDOW], character)) for character in sorted(known))
+    total = next_character_sum(model, text[:WINDOW], sorted(known))
     starts = range(0, len(text) - PROMPT, max(1, len(text) // N_SAMPLES))
     written = [model.generate(text[start : start + PROMPT]) for start in starts]
     words = known_word_fraction(written, seen)

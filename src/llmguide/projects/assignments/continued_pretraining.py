@@ -7,6 +7,7 @@ from llmguide.projects.analysis.held_out_bits import best_ngram_bits, excerpts, 
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.continued_pretraining import POOL, Plan, domain, general, texts
 from llmguide.projects.learner_model import Decoding, Model, bits
+from llmguide.projects.logprob_probes import require_log_probabilities
 
 N_DOCUMENTS = 50  # held-out documents of the domain, and at most as many of general text
 EXCERPT = 400  # characters of each; shorter documents are left out
@@ -22,6 +23,9 @@ def measure(model: Model, base: Model) -> Sequence[Criterion]:
             part for part in excerpts(texts(corpus, "validation", POOL), EXCERPT) if len(part) == EXCERPT
         ]
         held_out[name] = parts[:N_DOCUMENTS]
+        if name == "domain":
+            for each in (base, model):
+                require_log_probabilities(each, "\n".join(parts), "")
         of_base, of_model[name] = (
             [bits(each, text, WINDOW) for text in held_out[name]] for each in (base, model)
         )

@@ -7,6 +7,7 @@ from llmguide.projects.acceptance import Criterion, above, below
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.assignments.reward_model import lowest_accuracy
 from llmguide.projects.learner_model import Decoding, Model
+from llmguide.projects.logprob_probes import require_log_probabilities
 from llmguide.projects.rlhf.data import Plan, splits
 from llmguide.projects.rlhf.evaluation import N_PROMPTS, distinct_2, raters_of_words, win_rate_of
 from llmguide.projects.rlhf.project import MIN_ACCURACY, RATERS, diverse
@@ -18,6 +19,7 @@ def measure(model: Model, base: Model) -> Sequence[Criterion]:
     """Require a good reward model, and that raters prefer the policy, which stays diverse and likely."""
     data = splits(Plan(), seed=0)
     prompts = data.prompts[:N_PROMPTS]
+    require_log_probabilities(base, " ".join(prompts), prompts[0])
     completions = [[each.generate(prompt) for prompt in prompts] for each in (model, base)]
     whole = [[a + b for a, b in zip(prompts, texts, strict=True)] for texts in completions]
     criteria = [

@@ -6,12 +6,13 @@ from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.projects.acceptance import Criterion, below
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.learner_model import Decoding, Model, bits
+from llmguide.projects.logprob_probes import require_log_probabilities
 from llmguide.projects.small_lm.evaluation import HELD_OUT_CHARACTERS, texts_of
 from llmguide.projects.small_lm.project import MAX_ERROR, lossless, predicted
 
 N_CHARACTERS = 2_000_000  # limit of the training text, for the model and for the n-gram model
 WINDOW = 200  # characters of a completion; at most this many of its prompt
-BEYOND_ASCII = "na\u00efve \u4e2d \U0001f600"  # the held-out text has ASCII characters only
+NOT_ASCII = "na\u00efve, \u4e2d, \U0001f600"  # two, three and four bytes; the held-out text is ASCII
 
 
 def measure(model: Model) -> Sequence[Criterion]:
@@ -19,13 +20,14 @@ def measure(model: Model) -> Sequence[Criterion]:
     seen = "\n".join(texts_of(None, "train", N_CHARACTERS))
     held_out = texts_of(None, "validation", HELD_OUT_CHARACTERS)
     text = "\n".join(held_out)
+    require_log_probabilities(model, text, "")
     ngram = ngram_bits_per_byte(seen.encode(), text.encode(), 4)
     bits_per_byte = bits(model, text, WINDOW) / len(text.encode())
     criteria = [
         below("bits per held-out byte", bits_per_byte, ngram, "4-gram model of the same training text")
     ]
     if {"encode", "decode"} <= model.functions.keys():
-        criteria.append(lossless(sum(model.round_trip(part) != part for part in (*held_out, BEYOND_ASCII))))
+        criteria.append(lossless(sum(model.round_trip(part) != part for part in (*held_out, NOT_ASCII))))
     if "predicted_bits_per_byte" in model.functions:
         criteria.append(predicted(model.predicted_bits_per_byte() / bits_per_byte))
     return criteria
@@ -96,8 +98,8 @@ ASSIGNMENT = Assignment(
     "most 200 characters. It returns the log-probability of the completion in nats. Score every token of the "
     "completion; if both do not fit into the context of your model, drop the beginning of the prompt. The "
     "check scores `held_out`, joined by newlines, in chunks of 200 characters, each after the one before it. "
-    "`encode` returns a list of ints, and `decode(encode(text))` must give back every text, also one with "
-    "characters that the training text does not have. `predicted_bits_per_byte` must be within "
+    "`encode` returns a list of ints, and `decode(encode(text))` must give back every text, also characters "
+    "that are not ASCII. `predicted_bits_per_byte` must be within "
     f"{MAX_ERROR:.0%} of the measured value.",
     decoding=Decoding(max_new_tokens=64),
     deliverables=(
