@@ -28,7 +28,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.arguments import checked
-from llmguide.data.tokens.packing import PADDING, best_fit, in_epochs
+from llmguide.data.tokens._fast_packing import fast_best_fit
+from llmguide.data.tokens.packing import PADDING, in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.post_training.chat import Message, Rendered, Template, chatml, render_chat
 from llmguide.training.config import TrainConfig
@@ -95,8 +96,9 @@ class Conversations:
         self.rows = [[i] for i in range(len(self.examples))]
         if pack_to is not None:
             sizes = np.array([example.shape[1] for example in self.examples])
-            row_of = best_fit(sizes, pack_to)
-            self.rows = [np.flatnonzero(row_of == row).tolist() for row in range(row_of.max() + 1)]
+            row_of = fast_best_fit(sizes, pack_to)
+            order, ends = np.argsort(row_of, kind="stable"), np.cumsum(np.bincount(row_of))
+            self.rows = [row.tolist() for row in np.split(order, ends[:-1])]
 
     def __len__(self) -> int:
         """Return the number of rows of one epoch."""
