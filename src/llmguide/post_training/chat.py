@@ -239,6 +239,12 @@ def _last_run(mask: list[bool]) -> list[bool]:
 
 
 def _check_messages(messages: Sequence[Message]) -> None:
+    if not isinstance(messages, Sequence):
+        keys = f" with {', '.join(map(str, messages))}" if isinstance(messages, dict) else ""
+        raise TypeError(
+            'a conversation is a list of messages, such as [{"role": "user", "content": "Hi"}]; got a '
+            f"{type(messages).__name__}{keys}"
+        )
     if not messages:
         raise ValueError("a conversation has at least one message")
     for message in messages:

@@ -34,10 +34,17 @@ from llmguide.training.monitor import Console, Logger
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.run_state import Record, RunState, resume, save
 from llmguide.training.step import evaluate, train_step
-from llmguide.training.torch_data import BatchLoader, DatasetSequences, ItemDataset, LoaderSequences
+from llmguide.training.torch_data import (
+    BatchLoader,
+    DatasetSequences,
+    Item,
+    ItemDataset,
+    LoaderSequences,
+    as_batch,
+)
 from llmguide.training.utilization import utilization
 
-Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences | ItemDataset | BatchLoader
+Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences | ItemDataset[Item] | BatchLoader
 
 
 @dataclass(frozen=True)
@@ -212,7 +219,7 @@ def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
         return Windows(data, config.window_length(), seed=config.seed)
     if isinstance(data, ItemDataset):  # first: Hugging Face's datasets have a `batch` method, too
         return DatasetSequences(data, seed=config.seed)
-    return data if isinstance(data, Sequences) else LoaderSequences(data, seed=config.seed)
+    return data if isinstance(data, Sequences) else LoaderSequences(data, as_batch, seed=config.seed)
 
 
 def _validation_loss(model: nn.Module, held_out: Sequences, loss: Loss, config: TrainConfig) -> float:
