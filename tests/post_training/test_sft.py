@@ -171,7 +171,10 @@ def test_fine_tuning_takes_a_dataset():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (DataLoader(TALKS, collate_fn=list), "conversations is a DataLoader, .*llmguide.train takes a DataLoader"),
+        (
+            DataLoader(TALKS, collate_fn=list),
+            "conversations is a DataLoader, .*llmguide.train takes a DataLoader",
+        ),
         ({"train": TALKS}, "conversations is a dict, without"),
         (iter(TALKS), "conversations is a list_iterator, without"),
         ([{"messages": TALKS[0]}], "a conversation is a list of messages, .* got a dict with messages"),

@@ -109,8 +109,9 @@ def perplexity(
     Args:
         model: A decoder of `llmguide.models` in evaluation mode.
         ids: Token ids of one text, the beginning-of-text token first.
-        context: Tokens of a window, as in `text_logprobs`.
-        stride: Tokens that a window moves, as in `text_logprobs`.
+        context: Tokens of a window, at most the model's context length; None: that length.
+        stride: Tokens that a window moves, 1 to ``context``. None: ``context``, which is fastest and gives
+            the first tokens of each window the least context.
 
     Returns:
         Perplexity, at least 1; the size of the vocabulary for the uniform distribution.
@@ -142,8 +143,9 @@ def bits_per_byte(
         texts: Held-out documents.
         bos_id: Token before each document, so that its first token is predicted and counted too;
             ``<|endoftext|>`` if that separated the documents in training.
-        context: Tokens of a window, as in `text_logprobs`.
-        stride: Tokens that a window moves, as in `text_logprobs`.
+        context: Tokens of a window, at most the model's context length; None: that length.
+        stride: Tokens that a window moves, 1 to ``context``. None: ``context``, which is fastest and gives
+            the first tokens of each window the least context.
 
     Returns:
         Bits per byte; 8 for the uniform distribution over bytes.

@@ -41,6 +41,7 @@ from llmguide.training.torch_data import (
     ItemDataset,
     LoaderSequences,
     as_batch,
+    is_map_style,
 )
 from llmguide.training.utilization import utilization
 
@@ -108,6 +109,7 @@ def train(
         The metrics of the run.
 
     Raises:
+        TypeError: The data are an iterator, an `IterableDataset` outside a loader, or of another wrong type.
         DivergenceError: The loss or gradient is not finite, or the loss jumped. The weights are those before
             the step, and the checkpoints are those before that.
         ValueError: Another process trains in the folder, `data` is a tensor and the config has no
@@ -217,9 +219,16 @@ class _Report:
 def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
     if isinstance(data, Tensor | np.ndarray):
         return Windows(data, config.window_length(), seed=config.seed)
-    if isinstance(data, ItemDataset):  # first: Hugging Face's datasets have a `batch` method, too
+    if is_map_style(data):  # first: Hugging Face's datasets have a `batch` method, too
         return DatasetSequences(data, seed=config.seed)
-    return data if isinstance(data, Sequences) else LoaderSequences(data, as_batch, seed=config.seed)
+    if isinstance(data, Sequences):
+        return data
+    if isinstance(data, BatchLoader):
+        return LoaderSequences(data, as_batch, seed=config.seed)
+    raise TypeError(
+        f"data are a {type(data).__name__}; give token ids as a tensor, a Dataset with a length and items by "
+        "number, or a DataLoader, which also takes an IterableDataset"
+    )
 
 
 def _validation_loss(model: nn.Module, held_out: Sequences, loss: Loss, config: TrainConfig) -> float:

@@ -23,6 +23,7 @@ from typing import Any, get_args
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmguide.models.decoder_protocol import require_own
 from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.policy_gradient import (
     KLKind,
@@ -54,6 +55,9 @@ class ValueModel(nn.Module):
     Args:
         trunk: A decoder of `llmguide.models`.
 
+    Raises:
+        ValueError: The trunk is a model of transformers, which `llmguide.from_hf` converts.
+
     >>> import torch
     >>> from llmguide import ModelConfig, ValueModel, build
     >>> policy = build(ModelConfig(vocab_size=7, context_length=8, n_layers=1, d_model=12, n_heads=2))
@@ -63,6 +67,7 @@ class ValueModel(nn.Module):
 
     def __init__(self, trunk: Any):
         super().__init__()
+        require_own(trunk)
         self.trunk = trunk
         self.head = nn.Linear(trunk.config.d_model, 1)
         nn.init.zeros_(self.head.weight)
