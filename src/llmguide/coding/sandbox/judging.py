@@ -85,7 +85,7 @@ def judge(
         RuntimeError: The sandbox could not be started, or lacks a required layer.
         ValueError: A limit is not positive, or `require` names an unknown layer.
 
-    >>> from llmguide import judge
+    >>> from llmguide import FunctionTests, judge
     >>> tests = FunctionTests("double", [([2], 4), ([-1], -2)])
     >>> judge("def double(x): return x + x", tests).status
     'passed'
