@@ -142,9 +142,9 @@ def render_chat(
         add_generation_prompt: Whether to append the header of the assistant's next turn, for generation.
         last_turn_only: Whether only the assistant's last turn has a loss, as for preference pairs.
         max_length: Maximum number of tokens; None: any number.
-        truncation: What to do above `max_length`: ``"refuse"`` raises an error; ``"left"`` drops the oldest
-            turns, question and response together, until the rest fits. The system message stays, and no turn
-            is cut in two.
+        truncation: Treatment of a longer conversation: ``"refuse"`` raises an error; ``"left"`` drops the
+            oldest turns, question and response together, until the rest fits. The system message stays, and
+            no turn is cut in two.
 
     Returns:
         Token ids and loss mask.
