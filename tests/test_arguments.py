@@ -25,10 +25,21 @@ table, mask = torch.zeros(3, 4), torch.ones(3, 4, dtype=torch.bool)
 GPT2 = lg.to_hf(lg.build(config.replace(activation="gelu_tanh")))
 brief = lg.TrainConfig(n_steps=1, batch_size=1, context_length=2)
 messages = []
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter([row])
+
+
+def one_hot(ids):
+    return torch.nn.functional.one_hot(ids, 11).float()
+
+
 for call in json.loads(sys.argv[1]):
     try:
         messages.append(f"no error: {eval(call)}")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         messages.append(str(error))
 print(json.dumps(messages))
 """
@@ -80,6 +91,16 @@ CALLS = {
     "lg.save(torch.nn.Linear(2, 2), 'folder')": "model is a Linear; save takes a model of llmguide",
     "lg.apply_lora(GPT2, rank=2, alpha=4, targets=['c_attn'])": "from_hf converts the GPT-2 of transformers",
     "lg.render_chat('Hi', lg.Tokenizer.train('a', 257))": "a message is a dict",
+    "lg.generate(one_hot, batch, 3)": "model is a function without the methods of llmguide.Decoder",
+    "lg.beam_search(one_hot, batch, 3, n_beams=2)": "takes it with use_cache=False",
+    "lg.train(model, iter([row]), brief)": "data are a list_iterator; give token ids as a tensor",
+    "lg.train(model, Stream(), brief)": "data are a Stream; give token ids as a tensor",
+    "lg.train(model, {'train': [row]}, brief)": "data are a dict; give token ids as a tensor",
+    "lg.next_token_loss(GPT2, batch)": "convert it: llmguide.from_hf(model)",
+    "lg.next_token_loss(one_hot, batch)": "pass chunked=False",
+    "lg.ValueModel(GPT2)": "convert it: llmguide.from_hf(model)",
+    "lg.judge('x = 1', 'assert x')": "tests is a str; pass FunctionTests, ProgramTests or CheckTests",
+    "lg.apply_lora('x', rank=1, alpha=1, targets=['q'])": "model is a str; pass a model",
     "lg.Tokenizer.train('a', 257).encode(['a'])": "text is a list, not a str; encode each text by itself",
     "lg.Tokenizer.train('a', 257).decode(batch)": "decode takes the ids of one text",
 }  # fmt: skip

@@ -17,6 +17,7 @@ PREPOSITION = re.compile(
     r"(above|after|among|at|before|below|between|by|for|from|in|like|of|on|over|per|to|under|with|without)\b",
     re.I,
 )
+CLAUSE = re.compile(r"(as in|what|where)\b", re.I)  # these leave the reader to find the noun
 
 
 def fault(description: str) -> str | None:
@@ -33,6 +34,8 @@ def fault(description: str) -> str | None:
         return "a single word"
     if PREPOSITION.match(first) and len(words) <= 4:
         return "a prepositional fragment"
+    if CLAUSE.match(first):
+        return "a clause without a noun"
     return None
 
 
@@ -82,7 +85,19 @@ def test_the_package_speaks_in_the_terms_of_the_field() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("fragment", ["Of the order.", "How.", "Which.", "In each sequence.", "$r$."])
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "Of the order.",
+        "How.",
+        "Which.",
+        "In each sequence.",
+        "$r$.",
+        "What is added.",
+        "Where to write it.",
+        "As in the model.",
+    ],
+)
 def test_a_fragment_is_refused(fragment: str) -> None:
     assert fault(fragment)
 

@@ -110,4 +110,8 @@ from llmguide.interpretability.sparse_autoencoder import train_sae as train_sae
 from llmguide.interpretability.steering import steer as steer
 
 # Code
+from llmguide.coding import CheckTests as CheckTests
+from llmguide.coding import FunctionTests as FunctionTests
+from llmguide.coding import ProgramTests as ProgramTests
+from llmguide.coding import Verdict as Verdict
 from llmguide.coding import judge as judge

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,10 +11,13 @@ from tests import trl_peer
 from tests.models.test_models import CONFIGS, lively
 from tests.parity import assert_parity
 from tests.seed import SEED
+from torch.utils.data import DataLoader, Dataset
 
+from llmguide.data.tokens import packing
 from llmguide.data.tokens.packing import PADDING
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences
 from llmguide.models import build
+from llmguide.post_training import sft
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.sft import Conversations, completion, finetune, sft_loss, shifted
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -27,6 +31,15 @@ EXAMPLES = [
     completion([], [3, 4]),
     completion([5] * 6, [2]),
 ]
+TOKENIZER = Tokenizer.train("", 258, special_tokens=[START, END])
+TALKS = [
+    [{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in ("ab", "cb", "eb", "gb")
+]
+RUN = TrainConfig(n_steps=60, context_length=80, batch_size=4, lr=0.01, schedule="constant")
+
+
+def small_model():
+    return build(replace(CONFIGS["gpt"], vocab_size=258, context_length=80))
 
 
 def test_by_hand():
@@ -62,6 +75,17 @@ def test_against_trl(holes):
                 against=f"{against} (gradients)",
                 atol=1e-5,
             )
+
+
+def test_packing_does_not_compare_each_example_with_all_rows(monkeypatch):
+    """The readable `best_fit` takes seconds for 8,000 examples, and four times as long for twice as many."""
+
+    def refused(*_):
+        raise AssertionError("packing called the quadratic best_fit")
+
+    for module in (packing, sft):
+        monkeypatch.setattr(module, "best_fit", refused, raising=False)
+    assert Conversations(EXAMPLES, pack_to=9).rows == [[3], [0, 1, 2]]
 
 
 @pytest.mark.parametrize("name", ["gpt", "llama", "mixtral"])
@@ -123,6 +147,50 @@ def test_refusals():
         sft_loss(torch.zeros(1, 2, 3), torch.full((1, 2), IGNORE_INDEX))
 
 
+class Talks(Dataset):
+    """A map-style dataset that takes any number, so that Python's own iteration would not end."""
+
+    def __len__(self):
+        return len(TALKS)
+
+    def __getitem__(self, i):
+        assert i < len(TALKS), "read past the end"
+        return TALKS[i]
+
+
+def test_fine_tuning_takes_a_dataset():
+    losses = []
+    for talks in (TALKS, Talks()):
+        torch.manual_seed(SEED)
+        run = replace(RUN, n_steps=2)
+        result = finetune(small_model(), talks, TOKENIZER, run, validation=talks)
+        losses.append((result.loss, result.best_val_loss))
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            DataLoader(TALKS, collate_fn=list),
+            "conversations is a DataLoader, .*llmguide.train takes a DataLoader",
+        ),
+        ({"train": TALKS}, "conversations is a dict, without"),
+        (iter(TALKS), "conversations is a list_iterator, without"),
+        ([{"messages": TALKS[0]}], "a conversation is a list of messages, .* got a dict with messages"),
+        ([torch.arange(3)], "a conversation is a list of messages, .* got a Tensor"),
+        (TALKS[0], "a conversation is a list of messages, .* got a dict with role, content"),
+    ],
+)
+def test_fine_tuning_names_what_it_cannot_take(given, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # it would refuse them first
+    with pytest.raises(TypeError, match=message):
+        finetune(small_model(), given, TOKENIZER, RUN)
+    if not isinstance(given, list):
+        with pytest.raises(TypeError, match="validation is a"):
+            finetune(small_model(), TALKS, TOKENIZER, RUN, validation=given)
+
+
 def test_nothing_that_counts_is_a_loss_of_0():
     model = build(CONFIGS["gpt"])
     loss, n = batch_loss(model, Batch(torch.ones(1, 2).long(), torch.full((1, 2), IGNORE_INDEX)))
@@ -144,14 +212,7 @@ def test_accumulation_weighs_tokens():
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_model_learns_to_answer_and_to_stop(packed):
-    tokenizer = Tokenizer.train("", 258, special_tokens=[START, END])
-    talks = [
-        [{"role": "user", "content": q}, {"role": "assistant", "content": a}]
-        for q, a in ("ab", "cb", "eb", "gb")
-    ]
     torch.manual_seed(SEED)
-    model = build(replace(CONFIGS["gpt"], vocab_size=258, context_length=80))
-    run = TrainConfig(n_steps=60, context_length=80, batch_size=4, lr=0.01, schedule="constant")
-    result = finetune(model, talks, tokenizer, run, packed=packed)
+    result = finetune(small_model(), TALKS, TOKENIZER, RUN, packed=packed)
     assert result.history[0].loss > 5
     assert result.loss < 0.3

@@ -18,7 +18,7 @@ Glossary: ``N`` tokens of a text, ``T`` tokens of a window.
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import exp, log
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from llmguide.arguments import check_ids
 from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.models.decoder_protocol import Decoder, require_own
+from llmguide.tokenization.text_encoder import TextEncoder
 from llmguide.training.losses import head_weight, token_logprobs
 
 T = TypeVar("T")
@@ -109,8 +110,9 @@ def perplexity(
     Args:
         model: A decoder of `llmguide.models` in evaluation mode.
         ids: Token ids of one text, the beginning-of-text token first.
-        context: Tokens of a window, as in `text_logprobs`.
-        stride: Tokens that a window moves, as in `text_logprobs`.
+        context: Tokens of a window, at most the model's context length; None: that length.
+        stride: Tokens that a window moves, 1 to ``context``. None: ``context``, which is fastest and gives
+            the first tokens of each window the least context.
 
     Returns:
         Perplexity, at least 1; the size of the vocabulary for the uniform distribution.
@@ -126,7 +128,7 @@ def perplexity(
 
 def bits_per_byte(
     model: Decoder | nn.Module,
-    tokenizer: Any,
+    tokenizer: TextEncoder,
     texts: Iterable[str],
     *,
     bos_id: int,
@@ -142,8 +144,9 @@ def bits_per_byte(
         texts: Held-out documents.
         bos_id: Token before each document, so that its first token is predicted and counted too;
             ``<|endoftext|>`` if that separated the documents in training.
-        context: Tokens of a window, as in `text_logprobs`.
-        stride: Tokens that a window moves, as in `text_logprobs`.
+        context: Tokens of a window, at most the model's context length; None: that length.
+        stride: Tokens that a window moves, 1 to ``context``. None: ``context``, which is fastest and gives
+            the first tokens of each window the least context.
 
     Returns:
         Bits per byte; 8 for the uniform distribution over bytes.

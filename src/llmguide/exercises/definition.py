@@ -50,8 +50,9 @@ class Exercise:
         needs: Names of the exercises whose functions the answer may call.
         level: Difficulty: warm-up, medium or hard.
         minutes: Typical time for a reader who knows the chapter.
-        after: What to remember, shown after success.
-        observe: What is compared: by default the result of a call with the arguments of a probe.
+        after: Text of what to remember, shown after success.
+        observe: Function to the value that is compared: by default the result of a call with the arguments
+            of a probe.
         accept: Whether what is observed is right, given what the solution shows.
         demo: Returns text made with the answers to this exercise and those it needs, by function name.
         demo_needs: Names of the exercises whose functions the demonstration calls besides.

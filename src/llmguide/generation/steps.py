@@ -55,9 +55,17 @@ class CachedSteps:
         rows: Number of texts, as a hint for the fast steps.
         n_tokens: Number of tokens of the longest text, including the prompt.
         n_steps: Number of calls, as a hint for the fast steps.
+
+    Raises:
+        TypeError: The model lacks a method of `llmguide.Decoder`.
     """
 
     def __init__(self, model: Decoder, *, rows: int, n_tokens: int, n_steps: int) -> None:
+        if not isinstance(model, Decoder):
+            raise TypeError(
+                f"model is a {type(model).__name__} without the methods of llmguide.Decoder, which a "
+                "key/value cache needs; generate takes it with use_cache=False"
+            )
         self.model, self.cache = model, new_cache(model, n_tokens)
         self.rows, self.n_steps = rows, n_steps
 

@@ -30,8 +30,8 @@ class Activations:
         residual: Residual stream before each block, and after the last one.
         patterns: Attention weights, row i from query i to every key.
         head_outputs: Weighted sum of the values of each head, before the output projection.
-        attention_outputs: What attention adds to the residual stream.
-        feed_forward_outputs: What the feed-forward layer adds to the residual stream.
+        attention_outputs: Vectors that attention adds to the residual stream.
+        feed_forward_outputs: Vectors that the feed-forward layer adds to the residual stream.
         logits: Output of the model.
     """
 

@@ -49,7 +49,7 @@ def steer(model: TransformerDecoder, vector: Float[Tensor, " D"], *, layer: int)
 
     Args:
         model: The decoder to change.
-        vector: What is added; multiply it by a strength, which may be negative.
+        vector: Steering vector to add; multiply it by a strength, which may be negative.
         layer: Blocks that have run when the vector is added.
 
     >>> from llmguide import ModelConfig, build, steer

@@ -37,7 +37,7 @@ class DecoderBlock(nn.Module):
     """One layer of the decoder: self-attention, cross attention, feed-forward.
 
     Args:
-        config: What `llmguide.nn.block.Block` reads.
+        config: Hyperparameters of the block, as of `llmguide.nn.block.Block`.
     """
 
     def __init__(self, config: ModelConfig):
@@ -187,9 +187,9 @@ class Transformer(nn.Module):
 
         Args:
             target: Token ids; with a cache, those that are not in it yet.
-            memory: What `encode` returned.
-            source_mask: As in the model.
-            target_mask: As in the model, over the cached and the new tokens.
+            memory: Hidden states of the source, from `encode`.
+            source_mask: 1 for real tokens of the source and 0 for padding; None: there is no padding.
+            target_mask: 1 for real tokens and 0 for padding, over the cached and the new target tokens.
             cache: Keys and values of earlier target tokens; the new ones are added.
             memory_cache: Keys and values of the memory, computed in the first call and reused in later ones.
 

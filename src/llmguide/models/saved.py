@@ -35,7 +35,7 @@ def save(model: Model | Encoder, folder: str | Path) -> None:
 
     Args:
         model: A model that `build` or `from_hf` makes.
-        folder: Where to write ``model.safetensors`` and ``config.json``; it is made if it does not exist.
+        folder: Folder for ``model.safetensors`` and ``config.json``; it is made if it does not exist.
 
     Raises:
         ValueError: If the model is a bare `Encoder`.

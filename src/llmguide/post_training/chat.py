@@ -44,6 +44,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmguide.post_training.assistant_turns import ESCAPE, LEARN, STOP, any_of, escaped, mark_turns
 from llmguide.post_training.tokenizer_interface import Coder, as_coder
+from llmguide.tokenization.text_encoder import TextEncoder
 
 START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant", "tool")
@@ -124,7 +125,7 @@ def own_template(tokenizer: Any) -> Template:
 
 def render_chat(
     messages: Sequence[Message],
-    tokenizer: Any,
+    tokenizer: TextEncoder | Coder,
     *,
     template: Template = chatml,
     add_generation_prompt: bool = False,
@@ -142,9 +143,9 @@ def render_chat(
         add_generation_prompt: Whether to append the header of the assistant's next turn, for generation.
         last_turn_only: Whether only the assistant's last turn has a loss, as for preference pairs.
         max_length: Maximum number of tokens; None: any number.
-        truncation: What to do above `max_length`: ``"refuse"`` raises an error; ``"left"`` drops the oldest
-            turns, question and response together, until the rest fits. The system message stays, and no turn
-            is cut in two.
+        truncation: Treatment of a longer conversation: ``"refuse"`` raises an error; ``"left"`` drops the
+            oldest turns, question and response together, until the rest fits. The system message stays, and
+            no turn is cut in two.
 
     Returns:
         Token ids and loss mask.
@@ -239,6 +240,12 @@ def _last_run(mask: list[bool]) -> list[bool]:
 
 
 def _check_messages(messages: Sequence[Message]) -> None:
+    if not isinstance(messages, Sequence):
+        keys = f" with {', '.join(map(str, messages))}" if isinstance(messages, dict) else ""
+        raise TypeError(
+            'a conversation is a list of messages, such as [{"role": "user", "content": "Hi"}]; got a '
+            f"{type(messages).__name__}{keys}"
+        )
     if not messages:
         raise ValueError("a conversation has at least one message")
     for message in messages:

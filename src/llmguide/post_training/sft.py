@@ -28,12 +28,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.arguments import checked
-from llmguide.data.tokens.packing import PADDING, best_fit, in_epochs
+from llmguide.data.tokens._fast_packing import fast_best_fit
+from llmguide.data.tokens.packing import PADDING, in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
 from llmguide.post_training.chat import Message, Rendered, Template, chatml, render_chat
 from llmguide.training.config import TrainConfig
 from llmguide.training.losses import cross_entropy
 from llmguide.training.monitor import Logger
+from llmguide.training.torch_data import ItemDataset, all_items
 from llmguide.training.train import TrainResult, train
 
 
@@ -66,12 +68,14 @@ class Conversations:
     """Tokenized conversations in an order that is reshuffled every epoch.
 
     Args:
-        examples: Token ids and loss masks, from `llmguide.post_training.chat.render_chat` or `completion`.
+        examples: Token ids and loss masks, from `llmguide.post_training.chat.render_chat` or `completion`, in
+            a list or a map-style dataset, which is read once.
         pack_to: Tokens per row into which several examples are packed; None: one example per row, padded to
             the longest of the batch.
         seed: Seed of the per-epoch shuffle. Which examples share a row stays the same.
 
     Raises:
+        TypeError: The examples are not a map-style dataset.
         ValueError: There is no example, one has no unmasked token, or one is longer than a row.
 
     >>> examples = [completion([1, 2], [3, 4]), completion([5], [6])]
@@ -82,8 +86,9 @@ class Conversations:
           document_ids=tensor([[ 0,  0,  0,  1, -1]]))
     """
 
-    def __init__(self, examples: Sequence[Rendered], *, pack_to: int | None = None, seed: int = 0):
-        self.examples = [shifted(example) for example in examples]
+    def __init__(self, examples: ItemDataset[Rendered], *, pack_to: int | None = None, seed: int = 0):
+        fix = "give a list or a map-style Dataset of results of render_chat"
+        self.examples = [shifted(example) for example in all_items("examples", examples, fix)]
         self.pack_to = pack_to
         self.seed = seed
         if masked := [i for i, (_, targets) in enumerate(self.examples) if (targets == IGNORE_INDEX).all()]:
@@ -95,8 +100,9 @@ class Conversations:
         self.rows = [[i] for i in range(len(self.examples))]
         if pack_to is not None:
             sizes = np.array([example.shape[1] for example in self.examples])
-            row_of = best_fit(sizes, pack_to)
-            self.rows = [np.flatnonzero(row_of == row).tolist() for row in range(row_of.max() + 1)]
+            row_of = fast_best_fit(sizes, pack_to)
+            order, ends = np.argsort(row_of, kind="stable"), np.cumsum(np.bincount(row_of))
+            self.rows = [row.tolist() for row in np.split(order, ends[:-1])]
 
     def __len__(self) -> int:
         """Return the number of rows of one epoch."""
@@ -153,13 +159,13 @@ def padded(rows: Sequence[Sequence[Int[Tensor, "2 _T"]]], *, width: int | None =
 
 def finetune(
     model: nn.Module,
-    conversations: Sequence[Sequence[Message]],
+    conversations: ItemDataset[Sequence[Message]],
     tokenizer: Any,
     config: TrainConfig,
     *,
     template: Template = chatml,
     packed: bool = False,
-    validation: Sequence[Sequence[Message]] | None = None,
+    validation: ItemDataset[Sequence[Message]] | None = None,
     folder: str | Path | None = None,
     logger: Logger | None = None,
     sample: Callable[[nn.Module], str] | None = None,
@@ -168,8 +174,9 @@ def finetune(
 
     Args:
         model: A decoder of `llmguide.models`.
-        conversations: Messages of each conversation. Those longer than `config.context_length` lose their
-            oldest turns.
+        conversations: Messages of each conversation, in a list or a map-style `torch.utils.data.Dataset`,
+            which is read once. Those longer than `config.context_length` lose their oldest turns. Pass
+            tokenized data and a `DataLoader` to `llmguide.train`.
         tokenizer: Tokenizer of the model, as in `llmguide.post_training.chat.render_chat`.
         config: Training hyperparameters.
         template: Chat template.
@@ -181,9 +188,17 @@ def finetune(
 
     Returns:
         Metrics of the whole run.
-    """
 
-    def rendered(talks: Sequence[Sequence[Message]]) -> Conversations:
+    Raises:
+        TypeError: The data are not a map-style dataset, or a conversation is not a list of messages.
+        ValueError: A conversation has no token to learn.
+    """
+    fix = (
+        "give a list or a map-style Dataset of conversations, which finetune tokenizes and batches; "
+        "llmguide.train takes a DataLoader of token ids and labels"
+    )
+
+    def rendered(name: str, talks: ItemDataset[Sequence[Message]]) -> Conversations:
         examples = [
             render_chat(
                 messages,
@@ -192,16 +207,16 @@ def finetune(
                 max_length=config.window_length() + 1,  # the last token is a target but not an input
                 truncation="left",
             )
-            for messages in talks
+            for messages in all_items(name, talks, fix)
         ]
         pack_to = config.window_length() if packed else None
         return Conversations(examples, pack_to=pack_to, seed=config.seed)
 
     return train(
         model,
-        rendered(conversations),
+        rendered("conversations", conversations),
         config,
-        validation=None if validation is None else rendered(validation),
+        validation=None if validation is None else rendered("validation", validation),
         folder=folder,
         logger=logger,
         sample=sample,

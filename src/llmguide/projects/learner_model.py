@@ -63,7 +63,7 @@ class Model:
     """A model behind the functions of its adapter; calling a function that the adapter lacks is an error.
 
     Attributes:
-        name: Where the model comes from, for error messages.
+        name: Source of the model, for error messages.
         functions: Functions of the adapter by name.
     """
 

@@ -15,6 +15,7 @@ Glossary: ``N`` tokens, ``D`` model width, ``V`` vocabulary, $h_t$ hidden state,
 head, $M$ the unmasked targets.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from llmguide.arguments import check_ids
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
+from llmguide.models.decoder_protocol import require_own
 from llmguide.nn.q4 import Q4Linear
 from llmguide.training._chunked_losses import LinearCrossEntropy, TokenLogprobs, chunk_size
 
@@ -86,7 +88,9 @@ def linear_cross_entropy(
     return loss
 
 
-def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True) -> Float[Tensor, ""]:
+def next_token_loss(
+    model: Callable[[Tensor], Tensor], ids: Int[Tensor, "B T"], *, chunked: bool = True
+) -> Float[Tensor, ""]:
     """Compute the mean cross-entropy, in nats, of predicting each token from those before it.
 
     Args:
@@ -98,7 +102,9 @@ def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True
         The loss; log V for a uniform prediction.
 
     Raises:
-        ValueError: The texts have fewer than two tokens.
+        TypeError: The model gives no hidden states, and ``chunked`` is not False.
+        ValueError: The texts have fewer than two tokens, or the model is one of transformers, which
+            `llmguide.from_hf` converts.
 
     >>> from llmguide import next_token_loss
     >>> def uniform(ids):
@@ -107,11 +113,14 @@ def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True
     1.3863
     """
     check_ids(ids)
+    require_own(model)
     if ids.shape[1] < 2:
         raise ValueError(f"ids {tuple(ids.shape)}: predicting a next token takes texts of at least 2 tokens")
     inputs, targets = ids[:, :-1], ids[:, 1:]
     if not chunked:
         return cross_entropy(model(inputs), targets)
+    if not hasattr(model, "hidden"):
+        raise TypeError(f"model is a {type(model).__name__} without hidden states; pass chunked=False")
     return head_cross_entropy(model, model.hidden(inputs), targets)
 
 

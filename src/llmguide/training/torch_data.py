@@ -14,28 +14,31 @@ reproducible.
 Leaves out: datasets without a length (`IterableDataset`) outside a loader, and loaders in several processes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from llmguide.data.tokens.packing import in_epochs
-from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
+from llmguide.data.tokens.windows import IGNORE_INDEX, AnyBatch, Batch
 from llmguide.training import distributed
 
 Item = Tensor | Mapping[str, Any] | Sequence[Tensor]  # tokens, or tokens with labels
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @runtime_checkable
-class ItemDataset(Protocol):
-    """Interface of a map-style dataset: a `torch.utils.data.Dataset` or a Hugging Face dataset."""
+class ItemDataset(Protocol[T_co]):
+    """Interface of a map-style dataset: a list, a `torch.utils.data.Dataset` or a Hugging Face dataset."""
 
     def __len__(self) -> int:
         """Return the number of items."""
 
-    def __getitem__(self, index: int, /) -> Item:
+    def __getitem__(self, index: int, /) -> T_co:
         """Return an item."""
 
 
@@ -47,6 +50,29 @@ class BatchLoader(Protocol):
 
     def __iter__(self) -> Iterator[Any]:
         """Return an iterator over the batches of one epoch."""
+
+
+def is_map_style(data: object) -> TypeGuard[ItemDataset[Any]]:
+    """Return whether data have a length and items by number, unlike an iterator or a dict of splits."""
+    return isinstance(data, ItemDataset) and not isinstance(data, IterableDataset | Mapping)
+
+
+def all_items(name: str, data: ItemDataset[T], fix: str) -> list[T]:
+    """Return all items of a map-style dataset, by number, because ``iter`` may not end.
+
+    Python iterates over an object without ``__iter__`` until ``__getitem__`` raises IndexError, which that of
+    a dataset need not do.
+
+    Raises:
+        TypeError: The data are not a map-style dataset; the message begins with the name and ends with the
+            fix.
+
+    >>> all_items("prompts", torch.utils.data.Subset(["a", "b", "c"], [2, 0]), "pass a list")
+    ['c', 'a']
+    """
+    if not is_map_style(data):
+        raise TypeError(f"{name} is a {type(data).__name__}, without a length or items by number; {fix}")
+    return [data[i] for i in range(len(data))]
 
 
 class DatasetSequences:
@@ -62,7 +88,7 @@ class DatasetSequences:
     [[6, 7], [9, -100]]
     """
 
-    def __init__(self, dataset: ItemDataset, *, seed: int = 0):
+    def __init__(self, dataset: ItemDataset[Item], *, seed: int = 0):
         if not len(dataset):
             raise ValueError("the dataset is empty; give one with at least one item")
         self.dataset = dataset
@@ -84,20 +110,21 @@ class DatasetSequences:
         return batch
 
 
-class LoaderSequences:
+class LoaderSequences(Generic[AnyBatch]):
     """The batches of a data loader, over many epochs.
 
     Args:
-        loader: Data loader of batches in one of the forms above, of `batch_size` sequences; the last batch of
-            an epoch may be smaller.
+        loader: Data loader of batches of `batch_size` sequences; the last batch of an epoch may be smaller.
+        convert: Function from a batch of the loader to a tuple of tensors, such as `as_batch`.
         seed: Seed of the random numbers that the sampler takes from torch's default generator.
     """
 
-    def __init__(self, loader: BatchLoader, *, seed: int = 0):
+    def __init__(self, loader: BatchLoader, convert: Callable[[Any], AnyBatch], *, seed: int = 0):
         if distributed.world().size > 1:
             raise ValueError("a DataLoader works in one process; with torchrun, pass its dataset instead")
         self.loader = loader
         self.seed = seed
+        self.convert = convert
         self._iterator: Iterator[Any] | None = None
         self._next = 0  # index of the batch that the iterator yields next
 
@@ -105,7 +132,7 @@ class LoaderSequences:
         """Return the number of sequences of one epoch."""
         return len(self.loader.dataset)  # type: ignore[attr-defined]
 
-    def batch(self, first: int, size: int) -> Batch:
+    def batch(self, first: int, size: int) -> AnyBatch:
         """Return the batch at position ``first``; earlier batches are skipped, or loaded again."""
         n = self.loader.batch_size
         if n is None or first % n or size > n:
@@ -114,10 +141,10 @@ class LoaderSequences:
             self._iterator, self._next = None, 0
         while self._next < first // n:
             self._take()
-        inputs, targets = _inputs_and_targets(self._take())
-        if len(inputs) > size:
+        batch = self.convert(self._take())
+        if batch[0] is not None and len(batch[0]) > size:
             raise ValueError(f"batch_size={size} of the run must be that of the DataLoader, {n}")
-        return Batch(inputs, targets)
+        return batch
 
     def _take(self) -> Any:
         # the sampler's random numbers follow from seed and epoch; the model's random state is restored
@@ -132,6 +159,11 @@ class LoaderSequences:
             raise ValueError("the DataLoader is empty; give one with at least one batch")
         self._next += 1
         return taken
+
+
+def as_batch(taken: object) -> Batch:
+    """Convert a batch of a data loader, in one of the forms above."""
+    return Batch(*_inputs_and_targets(taken))
 
 
 def _inputs_and_targets(item: Any) -> tuple[Tensor, Tensor]:

@@ -34,10 +34,18 @@ from llmguide.training.monitor import Console, Logger
 from llmguide.training.optimizers import make_optimizer
 from llmguide.training.run_state import Record, RunState, resume, save
 from llmguide.training.step import evaluate, train_step
-from llmguide.training.torch_data import BatchLoader, DatasetSequences, ItemDataset, LoaderSequences
+from llmguide.training.torch_data import (
+    BatchLoader,
+    DatasetSequences,
+    Item,
+    ItemDataset,
+    LoaderSequences,
+    as_batch,
+    is_map_style,
+)
 from llmguide.training.utilization import utilization
 
-Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences | ItemDataset | BatchLoader
+Data = Integer[Tensor, " _N"] | Integer[np.ndarray, " _N"] | Sequences | ItemDataset[Item] | BatchLoader
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ def train(
         The metrics of the run.
 
     Raises:
+        TypeError: The data are an iterator, an `IterableDataset` outside a loader, or of another wrong type.
         DivergenceError: The loss or gradient is not finite, or the loss jumped. The weights are those before
             the step, and the checkpoints are those before that.
         ValueError: Another process trains in the folder, `data` is a tensor and the config has no
@@ -210,9 +219,16 @@ class _Report:
 def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
     if isinstance(data, Tensor | np.ndarray):
         return Windows(data, config.window_length(), seed=config.seed)
-    if isinstance(data, ItemDataset):  # first: Hugging Face's datasets have a `batch` method, too
+    if is_map_style(data):  # first: Hugging Face's datasets have a `batch` method, too
         return DatasetSequences(data, seed=config.seed)
-    return data if isinstance(data, Sequences) else LoaderSequences(data, seed=config.seed)
+    if isinstance(data, Sequences):
+        return data
+    if isinstance(data, BatchLoader):
+        return LoaderSequences(data, as_batch, seed=config.seed)
+    raise TypeError(
+        f"data are a {type(data).__name__}; give token ids as a tensor, a Dataset with a length and items by "
+        "number, or a DataLoader, which also takes an IterableDataset"
+    )
 
 
 def _validation_loss(model: nn.Module, held_out: Sequences, loss: Loss, config: TrainConfig) -> float:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tests.models.test_models import CONFIGS, lively
+from torch.utils.data import Dataset
 
 from llmguide.data.tokens.windows import IGNORE_INDEX, Sequences
 from llmguide.models import build
@@ -101,3 +102,19 @@ def test_empty_answers():
         PreferenceDataset([half, PreferencePair(completion([], []), half.rejected)])
     with pytest.raises(ValueError, match="no pair"):
         PreferenceDataset([])
+
+
+class Items(Dataset):
+    """A map-style dataset that takes any number, so that Python's own iteration would not end."""
+
+    def __len__(self):
+        return len(PAIRS)
+
+    def __getitem__(self, i):
+        assert i < len(PAIRS), "read past the end"
+        return PAIRS[i]
+
+
+def test_a_dataset_of_pairs_is_read_by_number():
+    ours, theirs = (PreferenceDataset(pairs).batch(3, 7) for pairs in (Items(), PAIRS))
+    assert torch.equal(ours.ids, theirs.ids)

@@ -52,6 +52,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from llmguide.arguments import check_type
 from llmguide.coding.sandbox.browser import TabBox
 from llmguide.coding.sandbox.process import Box, Limits
 from llmguide.coding.sandbox.replies import StoppedError, read_error, read_value
@@ -80,10 +81,11 @@ def judge(
         The verdict.
 
     Raises:
+        TypeError: The tests are none of these.
         RuntimeError: The sandbox could not be started, or lacks a required layer.
         ValueError: A limit is not positive, or `require` names an unknown layer.
 
-    >>> from llmguide import judge
+    >>> from llmguide import FunctionTests, judge
     >>> tests = FunctionTests("double", [([2], 4), ([-1], -2)])
     >>> judge("def double(x): return x + x", tests).status
     'passed'
@@ -93,6 +95,8 @@ def judge(
     >>> judge("import os; os._exit(0)", tests).message
     'the process ended (exit code 0) before it answered'
     """
+    fix = "pass FunctionTests, ProgramTests or CheckTests"
+    check_type("tests", tests, FunctionTests | ProgramTests | CheckTests, fix)
     limits = Limits(timeout_s, memory_mb, require)
     if isinstance(tests, FunctionTests):
         return _judge_function(solution, tests, limits)
@@ -130,6 +134,7 @@ def outputs(
         One output for each case.
 
     Raises:
+        TypeError: The tests are none of these.
         RuntimeError: The sandbox could not be started, or lacks a required layer.
         ValueError: A limit is not positive, or `require` names an unknown layer.
 

@@ -19,6 +19,10 @@ class FunctionTests:
         entry_point: Name of the function, or of a method of a class ``Solution`` that takes no arguments.
         cases: Pairs of arguments and expected value.
         tolerance: Largest error of a float, absolute or relative.
+
+    >>> from llmguide import FunctionTests, judge
+    >>> judge("def half(x): return x / 2", FunctionTests("half", [([3], 1.5)])).passed
+    True
     """
 
     entry_point: str
@@ -34,6 +38,10 @@ class ProgramTests:
 
     Attributes:
         cases: Pairs of input and expected output.
+
+    >>> from llmguide import ProgramTests, judge
+    >>> judge("print(int(input()) + 1)", ProgramTests([("1", "2")])).passed
+    True
     """
 
     cases: Sequence[tuple[str, str]]
@@ -52,6 +60,11 @@ class CheckTests:
         source: Source of the check; it runs in the sandbox, but its verdict is trusted.
         entry_point: Name of the function of the solution.
         preamble: Source that the check may use, such as the prompt of the problem with its helpers.
+
+    >>> from llmguide import CheckTests, judge
+    >>> tests = CheckTests("def check(candidate): assert candidate(2) == 4", "double")
+    >>> judge("def double(x): return x + x", tests).passed
+    True
     """
 
     source: str
@@ -76,6 +89,10 @@ class Verdict:
         stdout: End of the standard output of the solution.
         seconds: Time from the start of the tests to the verdict, in seconds.
         protections: Protections of the sandbox, each ``"on"`` or the reason why it was off.
+
+    >>> from llmguide import Verdict
+    >>> Verdict("wrong_answer", case=0, expected=4, got=3).passed
+    False
     """
 
     status: Status

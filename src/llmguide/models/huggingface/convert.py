@@ -136,7 +136,7 @@ def load_hf(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> 
     Args:
         folder_or_name: A folder with ``config.json`` and ``*.safetensors``, or a name on the hub such as
             ``openai-community/gpt2``, which is downloaded once.
-        dtype: What to convert the weights to; None keeps that of the files.
+        dtype: Data type of the weights; None keeps that of the files.
 
     Returns:
         The model, in evaluation mode, on the CPU.

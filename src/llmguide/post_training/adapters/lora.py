@@ -18,6 +18,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from llmguide.arguments import check_type
 from llmguide.nn.q4 import Q4Linear
 from llmguide.post_training.adapters.lora_layer import Adapter, LoRALinear
 from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
@@ -58,6 +59,7 @@ def apply_lora(
         The model. Only the new adapter's parameters are trainable.
 
     Raises:
+        TypeError: The model is not a module of torch.
         ValueError: A target matches no layer, or one that is not linear or shares its weight; the rank is
             too large; the name is taken or contains a dot.
 
@@ -67,6 +69,7 @@ def apply_lora(
     >>> sum(p.numel() for p in model.parameters() if p.requires_grad)  # 2 layers x 2 x 2 x (12 + 12)
     192
     """
+    check_type("model", model, nn.Module, "pass a model, such as load(name) opens")
     layers = find_layers(model, targets, LINEAR)
     _require_untied(model, layers)
     adapters = {}

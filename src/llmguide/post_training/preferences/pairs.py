@@ -23,6 +23,7 @@ from llmguide.data.tokens.packing import in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, to_device
 from llmguide.post_training.chat import Message, Rendered, render_chat
 from llmguide.training.losses import head_logprobs
+from llmguide.training.torch_data import ItemDataset, all_items
 
 
 class PreferencePair(NamedTuple):
@@ -94,7 +95,8 @@ class PreferenceDataset:
     """Preference pairs in an order that is reshuffled every epoch, as `llmguide.training.train` takes data.
 
     Args:
-        pairs: Results of `render_pair`, or pairs of `llmguide.post_training.sft.completion`.
+        pairs: Results of `render_pair`, or pairs of `llmguide.post_training.sft.completion`, in a list or a
+            map-style dataset, which is read once.
         max_length: Tokens to keep of each text, the last ones, because a completion that is cut at its end is
             not the one that was compared; None: all.
         seed: Seed of the per-epoch shuffle.
@@ -102,6 +104,7 @@ class PreferenceDataset:
             `with_reference` computes them.
 
     Raises:
+        TypeError: The pairs are not a map-style dataset.
         ValueError: There is no pair, a text is empty, or both completions of a pair are.
 
     >>> from llmguide.post_training.sft import completion
@@ -113,12 +116,13 @@ class PreferenceDataset:
 
     def __init__(
         self,
-        pairs: Sequence[PreferencePair],
+        pairs: ItemDataset[PreferencePair],
         *,
         max_length: int | None = None,
         seed: int = 0,
         ref_logprobs: Float[Tensor, "N 2"] | None = None,
     ):
+        pairs = all_items("pairs", pairs, "give a list or a map-style Dataset of results of render_pair")
         if not pairs:
             raise ValueError("there is no pair to learn from")
         if empty := [i for i, pair in enumerate(pairs) if not pair.chosen.ids or not pair.rejected.ids]:

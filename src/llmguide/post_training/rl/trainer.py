@@ -18,7 +18,7 @@ the longest completion.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from llmguide.models.decoder_protocol import require_own
 from llmguide.post_training.rl.config import PolicyTrainerConfig
-from llmguide.post_training.rl.prompts import PromptDataset
+from llmguide.post_training.rl.prompts import Prompts, as_prompts
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, rollout
 from llmguide.training import distributed, distributed_checkpoint
 from llmguide.training.checkpoint import random_state, set_random_state
@@ -104,7 +104,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
 
     def train(
         self,
-        prompts: Sequence[Sequence[int]],
+        prompts: Prompts,
         *,
         folder: str | Path | None = None,
         logger: Logger | None = None,
@@ -112,7 +112,10 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
         """Take all steps of the config, resuming from the newest checkpoint of the folder.
 
         Args:
-            prompts: Token ids of each prompt.
+            prompts: Token ids of each prompt, as a list, a 2-D tensor or a map-style
+                `torch.utils.data.Dataset` (items: lists, 1-D tensors or dicts with ``input_ids``); or a
+                `DataLoader` of ``batch_size * gradient_accumulation_steps`` prompts a batch. See
+                `llmguide.post_training.rl.prompts`.
             folder: Folder of the checkpoints; None: nothing is saved. With one, Ctrl-C and SIGTERM end the
                 run after the current step, with a checkpoint.
             logger: Logger of the metrics of each step.
@@ -121,9 +124,11 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
             Metrics of all steps, including those before an interruption. Another call takes no further steps.
 
         Raises:
-            ValueError: Another process trains in the folder.
+            TypeError: The prompts have another form.
+            ValueError: There is no prompt, or one is empty; the batch size is not that of the loader; another
+                process trains in the folder.
         """
-        config, data = self.config, PromptDataset(prompts, seed=self.config.seed)
+        config, data = self.config, as_prompts(prompts, seed=self.config.seed)
         distributed.broadcast(self.trained)
         device = next(self.policy.parameters()).device
 

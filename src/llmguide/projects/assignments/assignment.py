@@ -42,7 +42,7 @@ class Step:
 
     Attributes:
         title: Heading of the step.
-        task: What to do, in Markdown.
+        task: Instructions for the learner, in Markdown.
         difficulty: 1 (a few lines), 2 (some thought) or 3 (expect to debug).
         hours: Estimated hours of the learner's time.
         parts: Names of the parts to implement.
@@ -76,7 +76,7 @@ class Assignment:
 
     Attributes:
         project: Name of the project, whose recorded run is the reference solution.
-        goal: What the learner builds, in one or two sentences.
+        goal: Thing that the learner builds, in one or two sentences.
         data: Python code that reads the training data.
         steps: Steps in order; the last one is the report.
         functions: Functions that the adapter must define.

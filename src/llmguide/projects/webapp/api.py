@@ -34,8 +34,7 @@ class PreparedRequest(NamedTuple):
 
     Attributes:
         request: Request to the model.
-        settings: What the user chose and the application retrieved; stored with the answer and sent before
-            it.
+        settings: Choices of the user and retrieved data; stored with the answer and sent before it.
     """
 
     request: ModelRequest
