@@ -223,11 +223,11 @@ def test_problems_are_printed_as_file_line_problem(tmp_path, monkeypatch, capsys
 
 
 def test_a_mistake_in_data_is_printed_once_and_alone(monkeypatch, capsys):
-    toml = '\n["attention head"]\ndefinition = "A part."\nsie = "index.md"\n'
+    toml = '\n["attention head"]\ndefinition = "A part."\nseee = "index.md"\n'
     monkeypatch.setattr("site_tools.content.glossary.all_terms", lambda: glossary.parse(toml))
     monkeypatch.setattr("sys.argv", ["lint", str(DOCS / "learn" / "attention.md")])
     assert main() == 1
-    said = "docs/_data/glossary.toml:2: [attention head] has unknown fields sie; known are"
+    said = "docs/_data/glossary.toml:2: [attention head] has unknown fields seee; known are"
     assert capsys.readouterr().out.startswith(said)
 
 

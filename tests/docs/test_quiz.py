@@ -143,7 +143,7 @@ def test_variants_differ_and_are_seeded():
         ('kind = "single"\n', "", "lacks kind"),
         ('kind = "single"', 'kind = "numeric"', "lacks answer, why"),
         ('why = "That is odd."', 'wy = "That is odd."', "a choice has unknown fields wy"),
-        ('kind = "single"', 'kind = "singel"', "did you mean single?"),
+        ('kind = "single"', 'kind = "singlee"', "did you mean single?"),
         ('kind = "single"', 'kind = "guess"', "'guess' is not among single, multiple"),
         ('see = "index.md"', 'see = "index.md"\nhint = "?"', "unknown fields hint"),
         ("2 * n == n + n", "2 * n == n", "0 of 3 choices are right"),
