@@ -18,15 +18,17 @@ from llmguide.projects.learner_model import Model
 
 MAX_SUM = 1.02  # of probabilities, with the rounding of bfloat16
 MAX_SPLIT = 0.5  # relative change of a log-probability if a text is split, perhaps within tokens
-SLACK = 20.0  # nats; e^-20 is the probability that a right model is refused by the bound for random texts
-_N_CHARACTERS, _N_TEXTS, _LENGTH, _SPLIT_LENGTH = 64, 8, 24, 64  # short, for the smallest context
+SLACK = 20.0  # nats; e^-20 is the probability that a bound for random texts refuses a right model
+_N_CHARACTERS, _N_TEXTS = 64, 8
+_LENGTH, _SPLIT_LENGTH = 24, 64  # in characters; short, for the smallest context and for slow models
+_N_WORDS, _MAX_WORD = 6, 8  # words of a random text, and their characters
 
 
 def require_log_probabilities(model: Model, text: str, prompt: str) -> None:
     """Require that `logprob` can be the log-probability of a model that predicts each token from the past.
 
     Args:
-        model: Model with the function `logprob`, which is called about 170 times with short texts.
+        model: Model with the function `logprob`, which is called about 250 times with short texts.
         text: Text of the kind that the check scores, whose characters the model knows.
         prompt: Shortest prompt of the check, which can be empty.
 
@@ -39,8 +41,14 @@ def require_log_probabilities(model: Model, text: str, prompt: str) -> None:
     characters = [character for character, _ in Counter(text).most_common(_N_CHARACTERS)]
     for before in (prompt, noise[0]):
         _require_small_sum(model, before, characters)
-    _require_surprise(model, text, prompt, noise)
-    _require_chain_rule(model, text[:_SPLIT_LENGTH], prompt)
+    _require_surprise(model, prompt, noise, _nats(list(text), noise))
+    if words := [word for word in text.split() if len(word) <= _MAX_WORD]:
+        rows = [random.choices(words, k=_N_WORDS) for _ in range(_N_TEXTS)]
+        # a text is a prefix of another only within its last word: the probabilities sum to at most _MAX_WORD
+        bound = _nats(words, rows) + _N_TEXTS * log(_MAX_WORD)
+        _require_surprise(model, prompt, [" ".join(row) for row in rows], bound)
+    starts = range(0, len(text), max(1, len(text) // 4))[:4]
+    _require_chain_rule(model, [text[start : start + _SPLIT_LENGTH] for start in starts], prompt)
     _require_use_of_prompt(model, text[:_LENGTH], prompt, noise)
 
 
@@ -60,43 +68,46 @@ def _require_small_sum(model: Model, prompt: str, characters: Sequence[str]) -> 
         )
 
 
-def _require_surprise(model: Model, text: str, prompt: str, noise: Sequence[str]) -> None:
+def _nats(population: Sequence[str], samples: Sequence[Sequence[str]]) -> float:
+    """Return the log-probability of samples with replacement from a population."""
+    counts = Counter(population)
+    return sum(log(counts[each] / len(population)) for sample in samples for each in sample)
+
+
+def _require_surprise(model: Model, prompt: str, texts: Sequence[str], bound: float) -> None:
     """Require that random texts are no more probable than under the distribution that they come from.
 
-    If s is sampled from Q and P sums to at most 1 over the texts of this length, P(s) / Q(s) has a mean of at
+    If s is sampled from Q and P sums to at most 1 over the texts in question, P(s) / Q(s) has a mean of at
     most 1. By Markov's inequality, ln P(s) > ln Q(s) + SLACK has a probability of at most e^-SLACK. The same
-    is true of the product over independent texts. Here, Q samples each character of `text` with its
-    frequency. If Q is uniform over 94 characters, ln Q(s) is -909 for 200 of them.
+    is true of the product over independent texts. For example, if Q is uniform over 94 characters, ln Q(s) is
+    -909 for 200 of them. Random words show a leak of a model that has not learned to copy rare tokens yet.
     """
-    counts = Counter(text)
-    bound = sum(log(counts[character] / len(text)) for each in noise for character in each) + SLACK
-    nats = sum(model.logprob(prompt, each) for each in noise)
-    if nats > bound:
+    nats = sum(model.logprob(prompt, text) for text in texts)
+    if nats > bound + SLACK:
         raise ValueError(
-            f"{model.name}: {len(noise)} texts of {_LENGTH} random characters, such as {noise[0]!r}, have a "
-            f"log-probability of {nats:.1f} nats, but no model that predicts them can get above {bound:.1f}. "
-            "Predict each token only from the tokens before it (does a token see itself, because the causal "
-            "mask or the shift is missing?), and return the sum over the tokens of the completion in nats, "
-            "not the mean"
+            f"{model.name}: {len(texts)} random texts, such as {texts[0]!r}, have a log-probability of "
+            f"{nats:.1f} nats, but no model that predicts them can get above {bound + SLACK:.1f}. Predict "
+            "each token only from those before it (does a token see itself, because the causal mask or the "
+            "shift is missing?), and return the sum over the tokens of the completion in nats, not the mean"
         )
 
 
-def _require_chain_rule(model: Model, text: str, prompt: str) -> None:
-    whole = model.logprob(prompt, text)
+def _require_chain_rule(model: Model, texts: Sequence[str], prompt: str) -> None:
+    whole = sum(model.logprob(prompt, text) for text in texts)
     # a tokenizer keeps the space with the next word or the last one; splitting a token costs nats
     borders = (r"(?<=\S)(?= \S)", r"(?<=\S )(?=\S)")
-    sums = [_sum_of(model, prompt, re.split(border, text)) for border in borders]
+    sums = [sum(_chained(model, prompt, re.split(border, text)) for text in texts) for border in borders]
     parts = min(sums, key=lambda each: abs(whole - each))
     if abs(whole - parts) > MAX_SPLIT * abs(parts):
         raise ValueError(
-            f"{model.name}: logprob of a completion is {whole:.2f}, but its words, each after those before "
-            f"it, add up to {parts:.2f}. Return the sum over the tokens of the completion, not the mean "
-            "and without the prompt, and predict each token only from those before it (is the causal mask "
-            "missing?)"
+            f"{model.name}: logprob of {len(texts)} texts is {whole:.2f}, but their words, each after "
+            f"those before it, add up to {parts:.2f}. Return the sum over the tokens of the completion, not "
+            "the mean and without the prompt, and predict each token only from those before it (is the "
+            "causal mask missing?)"
         )
 
 
-def _sum_of(model: Model, prompt: str, parts: Sequence[str]) -> float:
+def _chained(model: Model, prompt: str, parts: Sequence[str]) -> float:
     return sum(model.logprob(prompt + "".join(parts[:i]), part) for i, part in enumerate(parts))
 
 

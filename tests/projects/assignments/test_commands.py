@@ -357,7 +357,7 @@ def test_an_assignment_with_a_model_that_sees_further_passes(words, tmp_path, ca
                 "log(probability",
                 "(i + 1 == len(completion)) * log(probability",
             ),  # the last sees nothing
-            "only from the tokens before it",
+            "only from those before it",
         ),
         (("return text[len(prompt) :]", "return None"), "must return a str"),
         (("def generate", "def create"), "has no generate()"),
