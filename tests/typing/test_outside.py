@@ -21,7 +21,8 @@ CHECKERS = {
 # Each line is wrong, so types that accept all would show.
 WRONG = """\
 import torch
-from llmguide import ModelConfig, Tokenizer, TrainConfig, apply_lora, build, dpo_loss, load, sample, train
+from llmguide import ModelConfig, RewardModel, Tokenizer, TrainConfig, ValueModel, apply_lora
+from llmguide import bits_per_byte, build, dpo_loss, load, next_token_loss, render_chat, sample, train
 build("gpt2")
 ModelConfig(vocab_size="many", context_length=8, n_layers=1, d_model=8, n_heads=2)
 Tokenizer.train("text", 300).decode("text")
@@ -30,6 +31,11 @@ sample([0.1, 0.9])
 apply_lora(torch.nn.Linear(2, 2), rank="two", alpha=1.0, targets=["0"])
 train(torch.nn.Linear(2, 2), "text", TrainConfig(n_steps=1, context_length=4))
 load(3)
+RewardModel("wrong")
+ValueModel("wrong")
+next_token_loss("wrong", torch.zeros(1, 2).long())
+render_chat([{"role": "user", "content": "Hi"}], 5)
+bits_per_byte(torch.nn.Linear(2, 2), 5, ["text"], bos_id=0)
 """
 
 
@@ -57,6 +63,6 @@ def test_wrong_calls_are_told(checker: str, tmp_path: Path) -> None:
     (tmp_path / "pyrightconfig.json").write_text(config, encoding="utf-8")
     told = check(checker, path).stdout
     unnoticed = [
-        line for n, line in enumerate(WRONG.splitlines(), 1) if n > 2 and f"outside.py:{n}:" not in told
+        line for n, line in enumerate(WRONG.splitlines(), 1) if n > 3 and f"outside.py:{n}:" not in told
     ]
     assert not unnoticed, told

@@ -18,7 +18,7 @@ Glossary: ``N`` tokens of a text, ``T`` tokens of a window.
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import exp, log
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from llmguide.arguments import check_ids
 from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.models.decoder_protocol import Decoder, require_own
+from llmguide.tokenization.text_encoder import TextEncoder
 from llmguide.training.losses import head_weight, token_logprobs
 
 T = TypeVar("T")
@@ -127,7 +128,7 @@ def perplexity(
 
 def bits_per_byte(
     model: Decoder | nn.Module,
-    tokenizer: Any,
+    tokenizer: TextEncoder,
     texts: Iterable[str],
     *,
     bos_id: int,

@@ -44,6 +44,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmguide.post_training.assistant_turns import ESCAPE, LEARN, STOP, any_of, escaped, mark_turns
 from llmguide.post_training.tokenizer_interface import Coder, as_coder
+from llmguide.tokenization.text_encoder import TextEncoder
 
 START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant", "tool")
@@ -124,7 +125,7 @@ def own_template(tokenizer: Any) -> Template:
 
 def render_chat(
     messages: Sequence[Message],
-    tokenizer: Any,
+    tokenizer: TextEncoder | Coder,
     *,
     template: Template = chatml,
     add_generation_prompt: bool = False,

@@ -15,6 +15,7 @@ Glossary: ``N`` tokens, ``D`` model width, ``V`` vocabulary, $h_t$ hidden state,
 head, $M$ the unmasked targets.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -87,7 +88,9 @@ def linear_cross_entropy(
     return loss
 
 
-def next_token_loss(model: Any, ids: Int[Tensor, "B T"], *, chunked: bool = True) -> Float[Tensor, ""]:
+def next_token_loss(
+    model: Callable[[Tensor], Tensor], ids: Int[Tensor, "B T"], *, chunked: bool = True
+) -> Float[Tensor, ""]:
     """Compute the mean cross-entropy, in nats, of predicting each token from those before it.
 
     Args:

@@ -22,7 +22,7 @@ bias are in `llmguide.post_training.preferences.reward_evaluation`.
 Glossary: ``B`` pairs or texts, ``T`` tokens of the longest, ``D`` model width.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.arguments import checked
-from llmguide.models.decoder_protocol import require_own
+from llmguide.models.decoder_protocol import Decoder, require_own
 from llmguide.models.inputs import AttentionMask
 from llmguide.post_training.preferences.pairs import PreferenceBatch
 from llmguide.post_training.rl.rollout import Rollout, left_padded
@@ -55,11 +55,11 @@ class RewardModel(nn.Module):
     (torch.Size([1]), True)
     """
 
-    def __init__(self, backbone: Any):
+    def __init__(self, backbone: nn.Module):
         super().__init__()
         require_own(backbone)
-        self.backbone = backbone
-        width = backbone.config.d_model
+        self.backbone: Any = backbone  # torch's Module has no types for its attributes
+        width = cast(Decoder, backbone).config.d_model
         self.head = nn.Linear(width, 1, bias=False)  # a bias would cancel in every difference
         nn.init.normal_(self.head.weight, std=(width + 1) ** -0.5)
 

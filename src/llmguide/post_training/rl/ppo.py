@@ -18,12 +18,12 @@ Glossary: ``B`` completions, ``B_p`` prompts, ``T_p`` tokens of the padded promp
 """
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmguide.models.decoder_protocol import require_own
+from llmguide.models.decoder_protocol import Decoder, require_own
 from llmguide.post_training.rl.config import PolicyTrainerConfig
 from llmguide.post_training.rl.policy_gradient import (
     KLKind,
@@ -65,11 +65,11 @@ class ValueModel(nn.Module):
     [[0.0, 0.0, 0.0]]
     """
 
-    def __init__(self, trunk: Any):
+    def __init__(self, trunk: nn.Module):
         super().__init__()
         require_own(trunk)
-        self.trunk = trunk
-        self.head = nn.Linear(trunk.config.d_model, 1)
+        self.trunk: Any = trunk  # torch's Module has no types for its attributes
+        self.head = nn.Linear(cast(Decoder, trunk).config.d_model, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -154,7 +154,7 @@ class PPOTrainer(PolicyTrainer[PPOConfig]):
     def __init__(
         self,
         *,
-        policy: Any,
+        policy: nn.Module,
         value_model: ValueModel,
         reward: Reward,
         reference_model: nn.Module,
