@@ -26,6 +26,8 @@ from llmguide.data.splits import in_validation
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.instruction_tuning.types import KINDS, OPPOSITES, ROWS, TYPES
 
+N_PARAPHRASED = 8  # paraphrased prompts of each type
+
 TEST = 0.2  # fraction of the items of each type
 HELD_OUT = ("before", "subtract", "smaller", "second word")  # held-out types
 LARGEST = 15  # summand

@@ -18,6 +18,7 @@ from llmguide.projects.analysis.bootstrap import cluster_bootstrap_interval
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.generation import respond
 from llmguide.projects.instruction_tuning.data import (
+    N_PARAPHRASED,
     Item,
     answer_of,
     ask,
@@ -44,7 +45,6 @@ from llmguide.training.losses import batch_loss
 from llmguide.training.step import evaluate
 
 N_TEST = 16  # prompts of each type
-N_PARAPHRASED = 8  # paraphrased prompts of each type
 N_SAMPLED = 5  # prompts of each type in the comparison of sampling methods
 MAX_NEW_TOKENS = 20  # most tokens of an answer
 MAX_STATEMENT_TOKENS = 8  # most tokens of the end of a statement
