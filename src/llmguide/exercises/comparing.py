@@ -61,6 +61,7 @@ def wrong_type(got: Any, wanted: Any) -> tuple[str, str] | None:
 
     >>> wrong_type(([1], [1]), ([1], [True])), wrong_type(3, 2), wrong_type(2, 2)
     (('int', 'bool'), None, None)
+    >>> wrong_type({"w": torch.zeros(2)}, {"w": torch.ones(2)})
     """
     if _plain(got) != _plain(wanted):
         return None
@@ -76,6 +77,8 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, list | tuple):
         return [*map(_plain, value)]
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
     return float(value) if isinstance(value, int) and abs(value) < _EXACT else value
 
 
