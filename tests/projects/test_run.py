@@ -134,7 +134,7 @@ def test_one_failure_fails_all(capsys):
 
 def test_the_command_names_what_it_cannot_check(tmp_path, capsys):
     assert main(["check", "character-model", str(tmp_path)]) == 1
-    assert "create one with: llmguide project character-model --output" in capsys.readouterr().err
+    assert "Create a run with: llmguide project character-model --output" in capsys.readouterr().err
     (tmp_path / "character-model").mkdir()
     assert main(["check", "character-model", str(tmp_path / "charactr-model")]) == 1
     message = capsys.readouterr().err

@@ -52,7 +52,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from llmguide.arguments import check_type
 from llmguide.coding.sandbox.browser import TabBox
 from llmguide.coding.sandbox.process import Box, Limits
 from llmguide.coding.sandbox.replies import StoppedError, read_error, read_value
@@ -95,8 +94,8 @@ def judge(
     >>> judge("import os; os._exit(0)", tests).message
     'the process ended (exit code 0) before it answered'
     """
-    fix = "pass FunctionTests, ProgramTests or CheckTests"
-    check_type("tests", tests, FunctionTests | ProgramTests | CheckTests, fix)
+    if not isinstance(tests, FunctionTests | ProgramTests | CheckTests):
+        raise TypeError(f"tests is a {type(tests).__name__}; pass FunctionTests, ProgramTests or CheckTests")
     limits = Limits(timeout_s, memory_mb, require)
     if isinstance(tests, FunctionTests):
         return _judge_function(solution, tests, limits)
