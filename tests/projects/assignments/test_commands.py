@@ -323,7 +323,7 @@ def test_the_tests_in_the_folder_say_what_the_check_says(tmp_path):
         "    runs.write('run ')\n"
     )
     tested = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        [sys.executable, "-m", "pytest", "-q", "-rN", "-p", "no:cacheprovider", str(folder)],
         capture_output=True,
         text=True,
         check=False,
