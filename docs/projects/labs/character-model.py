@@ -23,7 +23,8 @@
 # The text consists of addresses of the presidents of the United States to Congress since 1961, and comes with the package. We hold out some whole addresses for evaluation.
 
 # %%
-from llmguide.projects.character_model import Characters, documents
+from llmguide.projects.character_model.characters import Characters
+from llmguide.projects.character_model.project import documents
 
 train_text = "\n".join(documents(None, "train"))
 held_out = "\n".join(documents(None, "validation"))[:50_000]
@@ -147,7 +148,7 @@ for step, text in samples.items():
 
 # %%
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
-from llmguide.projects.character_model import bits_of
+from llmguide.projects.character_model.metrics import bits_of
 
 
 def ngram_bits(text, order):

@@ -26,7 +26,7 @@
 import torch
 
 from llmguide.data.corpora import load_corpus, standard_library
-from llmguide.projects.continued_pretraining import texts
+from llmguide.projects.continued_pretraining.data import texts
 
 corpora = {"speeches": load_corpus(), "code": standard_library()}
 

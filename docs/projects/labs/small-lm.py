@@ -28,7 +28,7 @@ from collections import Counter
 from functools import cache
 from itertools import pairwise
 
-from llmguide.projects.character_model import documents
+from llmguide.projects.character_model.project import documents
 
 train_text = "\n".join(documents(None, "train"))[:600_000]
 held_out_text = "\n".join(documents(None, "validation"))[:60_000]

@@ -7,16 +7,16 @@ evaluates them again on held-out data, without reading the record.
 """
 
 MODULES = {
-    "character-model": "character_model",
+    "character-model": "character_model.project",
     "code-assistant": "code_assistant.project",
     "constitutional-ai": "constitutional_ai.project",
-    "continued-pretraining": "continued_pretraining",
+    "continued-pretraining": "continued_pretraining.project",
     "creative-writing": "creative_writing.project",
     "domain-expert": "domain_expert.project",
     "fine-tuning": "fine_tuning.project",
     "instruction-tuning": "instruction_tuning.project",
     "retrieval-chatbot": "retrieval_chatbot.project",
-    "reward-model": "reward_model",
+    "reward-model": "reward_model.project",
     "rlhf": "rlhf.project",
     "small-lm": "small_lm.project",
 }

@@ -30,10 +30,10 @@ from llmguide.coding.client import Completion, Endpoint, EndpointError, Request
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.evaluation.likelihood import text_logprobs
 from llmguide.post_training.tokenizer_interface import as_coder
-from llmguide.projects.character_model import Characters
+from llmguide.projects.character_model.characters import Characters
 from llmguide.projects.generation import complete
 from llmguide.projects.pretrained import open_pretrained
-from llmguide.projects.reward_model import encode, open_reward_model
+from llmguide.projects.reward_model.model import encode, open_reward_model
 from llmguide.runs.chat_model import open_chat
 from llmguide.runs.folder import load_model
 from llmguide.runs.options import ModelSource

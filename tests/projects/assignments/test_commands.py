@@ -29,7 +29,7 @@ from llmguide.projects.assignments import (
 )
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.learner_model import Decoding, Model, open_model
-from llmguide.projects.reward_model import score
+from llmguide.projects.reward_model.model import score
 from llmguide.projects.rlhf.evaluation import N_PROMPTS
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run

@@ -68,7 +68,7 @@ def test_the_validation_pairs_of_a_reward_model_share_no_text_with_its_training_
     pairs = [
         TextPair([], "", "", tuple(draw.sample([f"movies:{i}" for i in range(300)], 2))) for _ in range(999)
     ]
-    monkeypatch.setattr("llmguide.projects.reward_model.training_pairs", lambda *_, **__: pairs)
+    monkeypatch.setattr("llmguide.projects.reward_model.data.training_pairs", lambda *_, **__: pairs)
     namespace = {}
     exec(assignment_of("reward-model").data, namespace)
     train, validation = (

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.projects.acceptance import Criterion, at_least, below
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
-from llmguide.projects.character_model import documents, known_word_fraction
+from llmguide.projects.character_model.metrics import known_word_fraction
+from llmguide.projects.character_model.project import documents
 from llmguide.projects.learner_model import Decoding, Model, bits
 from llmguide.projects.logprob_probes import next_character_sum, require_log_probabilities
 
@@ -42,7 +43,7 @@ ASSIGNMENT = Assignment(
     goal="Train a decoder-only Transformer that writes presidential addresses character by character. You "
     "write everything from scratch: the tokenizer, attention, the block, the loss, the training loop and "
     "sampling. The model has to beat a 5-gram model in bits per character.",
-    data="from llmguide.projects.character_model import documents\n\n"
+    data="from llmguide.projects.character_model.project import documents\n\n"
     'texts = documents(None, "train")  # State of the Union addresses since 1961\n'
     "train_texts, validation_texts = texts[:-10], texts[-10:]\n"
     'characters = "".join(sorted(set("".join(train_texts))))',

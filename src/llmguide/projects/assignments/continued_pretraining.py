@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from llmguide.projects.acceptance import Criterion, above, below
 from llmguide.projects.analysis.held_out_bits import best_ngram_bits, excerpts, rate_difference
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
-from llmguide.projects.continued_pretraining import POOL, Plan, domain, general, texts
+from llmguide.projects.continued_pretraining.data import POOL, Plan, domain, general, texts
 from llmguide.projects.learner_model import Decoding, Model, bits
 from llmguide.projects.logprob_probes import require_log_probabilities
 
@@ -48,7 +48,7 @@ ASSIGNMENT = Assignment(
     project="continued-pretraining",
     goal="Adapt a pretrained language model to a domain, the source code of Python's standard library. "
     "Measure how much it improves on the domain and how much it forgets of general text.",
-    data="from llmguide.projects.continued_pretraining import Plan, domain, general, texts\n\n"
+    data="from llmguide.projects.continued_pretraining.data import Plan, domain, general, texts\n\n"
     'domain_texts = texts(domain(Plan()), "train", 4_000_000)\n'
     'replay_texts = texts(general(Plan()), "train", 4_000_000)  # speeches; replay them to reduce forgetting',
     steps=(

@@ -7,7 +7,8 @@ from llmguide.post_training.preferences.baselines import accuracy_interval, pref
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
 from llmguide.projects.learner_model import Decoding, Model
-from llmguide.projects.reward_model import MIN_ACCURACY, held_out_pairs
+from llmguide.projects.reward_model.data import held_out_pairs
+from llmguide.projects.reward_model.project import MIN_ACCURACY
 
 
 def measure(model: Model) -> Sequence[Criterion]:
@@ -32,7 +33,7 @@ ASSIGNMENT = Assignment(
     goal="Train a reward model on human comparisons of film review snippets, and analyze what it has "
     "learned.",
     data="from llmguide.data.splits import in_validation\n"
-    "from llmguide.projects.reward_model import training_pairs\n\n"
+    "from llmguide.projects.reward_model.data import training_pairs\n\n"
     "pairs = training_pairs(None, 12_000, seed=0)  # chosen, rejected, units (names of both)\n"
     "sides = [[in_validation(name, 0.2) for name in pair.units] for pair in pairs]\n"
     "train_pairs = [pair for pair, side in zip(pairs, sides) if not any(side)]\n"

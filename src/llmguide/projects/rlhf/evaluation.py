@@ -16,7 +16,8 @@ from llmguide.post_training.preferences.baselines import Scorer, accuracy_interv
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs
 from llmguide.projects.generation import sample_rollouts
 from llmguide.projects.pretrained import open_pretrained
-from llmguide.projects.reward_model import open_reward_model, score, sides
+from llmguide.projects.reward_model.data import sides
+from llmguide.projects.reward_model.model import open_reward_model, score
 from llmguide.projects.rlhf.data import Plan, Splits
 from llmguide.projects.run import plan_of
 

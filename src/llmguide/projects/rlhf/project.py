@@ -31,7 +31,7 @@ from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.acceptance import Criterion, above, at_least, at_most
 from llmguide.projects.ppo import ppo_curves, ppo_stage, scored_at_end
 from llmguide.projects.pretrained import ADAPTER_TRAINING, adapt, open_pretrained
-from llmguide.projects.reward_model import open_reward_model, train_reward_model
+from llmguide.projects.reward_model.model import open_reward_model, train_reward_model
 from llmguide.projects.rlhf.data import Plan, Splits, splits
 from llmguide.projects.rlhf.evaluation import (
     accuracies,

@@ -8,8 +8,10 @@ from tests.seed import SEED
 from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import build
-from llmguide.projects import continued_pretraining
-from llmguide.projects.continued_pretraining import Plan, completed, freeze_lower_half, texts
+from llmguide.projects.continued_pretraining import data
+from llmguide.projects.continued_pretraining.data import Plan, domain, general, texts
+from llmguide.projects.continued_pretraining.evaluation import completed
+from llmguide.projects.continued_pretraining.project import check, freeze_lower_half, project
 from llmguide.projects.pretrained import HFTokenizer, open_pretrained, sizes
 from llmguide.projects.run import Run, plan_of
 from llmguide.runs.folder import load_run, save_run
@@ -32,7 +34,7 @@ def corpus(path, line, n=80):
 def short_tests():
     """Fewer characters."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(continued_pretraining, "HELD_OUT_CHARACTERS", 2000)
+        patch.setattr(data, "HELD_OUT_CHARACTERS", 2000)
         yield
 
 
@@ -63,7 +65,7 @@ def test_the_domain_is_learned_and_replay_keeps_more_of_the_rest(finished, resul
     ngram = results(finished)["n-gram"]
     assert ngram["order"] in range(1, 9)
     assert ngram["domain"] < found["base"]["domain"]  # counted on the domain, which the base has not read
-    passed = {criterion.measure: criterion.passed for criterion in continued_pretraining.check(finished)}
+    passed = {criterion.measure: criterion.passed for criterion in check(finished)}
     assert passed["relative reduction of bits per byte of the domain"]
     assert passed["bits per byte of general text saved by replay"]
     assert (finished / "record.json").stat().st_size < 20_000
@@ -80,7 +82,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "domain-+-replay")
     shutil.rmtree(copy / "models" / "domain + replay")
     max((copy / "checkpoints" / "domain + replay").glob("step-*")).unlink()
-    continued_pretraining.project(Run("continued-pretraining", plan_of(Plan, copy), SEED, copy))
+    project(Run("continued-pretraining", plan_of(Plan, copy), SEED, copy))
     assert results(finished) == results(copy)
 
 
@@ -120,13 +122,13 @@ def test_differences_are_of_the_scores_and_of_all_documents(adapted, results):
 
 
 def test_a_base_is_checked_by_its_intervals(finished, adapted, tmp_path):
-    *gains, by_replay = continued_pretraining.check(adapted)
+    *gains, by_replay = check(adapted)
     # the lines of this domain repeat, so an n-gram model predicts them better than the tiny base
     assert [gain.passed for gain in gains] == [True, False]
     assert by_replay.passed
     copy = shutil.copytree(adapted, tmp_path / "copy")
     save_run(copy / "models" / "domain", *load_run(finished / "models" / "base"))
-    over_base, _, _ = continued_pretraining.check(copy)
+    over_base, _, _ = check(copy)
     assert (over_base.value, over_base.passed) == (0.0, False)
 
 
@@ -134,7 +136,7 @@ def test_killed_in_the_training_of_adapters_it_ends_as_if_it_had_not_been(adapte
     copy = killed(adapted, tmp_path / "copy", "domain-+-replay")
     shutil.rmtree(copy / "models" / "domain + replay")
     max((copy / "checkpoints" / "domain + replay").glob("step-*")).unlink()
-    continued_pretraining.project(Run("continued-pretraining", plan_of(Plan, copy), SEED, copy))
+    project(Run("continued-pretraining", plan_of(Plan, copy), SEED, copy))
     assert results(adapted) == results(copy)
 
 
@@ -164,7 +166,7 @@ def test_half_of_a_model_learns():
 
 def test_sides_share_no_document_and_are_cut():
     plan = Plan()
-    sides = [texts(continued_pretraining.domain(plan), side, 100_000) for side in ("train", "validation")]
+    sides = [texts(domain(plan), side, 100_000) for side in ("train", "validation")]
     assert [sum(map(len, side)) for side in sides] == [100_000, 100_000]
     assert not set(sides[0]) & set(sides[1])
 
@@ -188,7 +190,7 @@ def test_what_is_completed_counts_by_its_bytes(finished):
 def test_a_base_of_transformers_is_continued_and_kept_in_its_form(finished, tmp_path):
     tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
     plan = plan_of(Plan, finished)
-    read = texts(continued_pretraining.general(plan), "train", 20_000)
+    read = texts(general(plan), "train", 20_000)
     learned = tokenizers.ByteLevelBPETokenizer()
     learned.train_from_iterator(read, vocab_size=300, special_tokens=["<|endoftext|>"], show_progress=False)
     tokenizer = transformers.PreTrainedTokenizerFast(

@@ -9,8 +9,9 @@ from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.models import build, save
-from llmguide.projects import character_model
-from llmguide.projects.character_model import Characters, Plan, bits_of, character_bits, longest_copy
+from llmguide.projects.character_model.characters import Characters
+from llmguide.projects.character_model.metrics import bits_of, character_bits, longest_copy
+from llmguide.projects.character_model.project import Plan, documents, project
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import load_model
@@ -70,7 +71,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "model")
     (copy / "model.safetensors").unlink()
     max((copy / "checkpoints" / "model").glob("step-*")).unlink()
-    character_model.project(Run("character-model", plan_of(Plan, copy), SEED, copy))
+    project(Run("character-model", plan_of(Plan, copy), SEED, copy))
     whole, resumed = (load_model(folder).state_dict() for folder in (finished, copy))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     records = [json.loads((folder / "record.json").read_text()) for folder in (finished, copy)]
@@ -109,6 +110,6 @@ def test_a_corpus_without_text_is_refused_and_its_folder_can_be_used_again(corpu
 
 
 def test_the_default_corpus_is_recent_and_its_sides_differ():
-    sides = [character_model.documents(None, side) for side in ("train", "validation")]
+    sides = [documents(None, side) for side in ("train", "validation")]
     assert 2_500_000 < sum(map(len, sides[0])) < 3_500_000
     assert not set(sides[0]) & set(sides[1])

@@ -14,27 +14,29 @@ Leaves out: dropout and several epochs of a small corpus; give ``--dropout`` whe
 """
 
 import json
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from math import log, log2
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from llmguide.data.corpora import load_corpus
 from llmguide.data.documents import Document
 from llmguide.data.splits import Split
 from llmguide.data.tokens.windows import Windows
-from llmguide.evaluation.likelihood import text_logprobs
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.files import write_json
 from llmguide.generation.generate import generate
 from llmguide.models import save
 from llmguide.projects.acceptance import Criterion, at_least, below
-from llmguide.projects.analysis.held_out_bits import Bits, against_ngram, best_ngram_bits
+from llmguide.projects.analysis.held_out_bits import against_ngram, best_ngram_bits
+from llmguide.projects.character_model.characters import Characters
+from llmguide.projects.character_model.metrics import (
+    character_bits,
+    known_word_fraction,
+    longest_copy,
+    per_character,
+)
 from llmguide.projects.run import Run, cut, plan_of, require_both_sides
 from llmguide.projects.training import loss_curve, new_decoder, stage_config, train_stage
 from llmguide.runs.folder import load_model, n_params, say
@@ -42,7 +44,6 @@ from llmguide.runs.folder import load_model, n_params, say
 SINCE = "1961"  # first year of the default corpus
 HELD_OUT = 0.1  # fraction of the documents
 HELD_OUT_CHARACTERS = 100_000  # evaluated; more of them changes the second decimal
-NEW_CHARACTER = log2(0x110000)  # bits that identify any Unicode code point
 N_SAMPLES = 16
 
 
@@ -59,34 +60,6 @@ class Plan:
     n_steps: int = 2000  # optimizer steps
     batch_size: int = 8  # windows of an optimizer step
     lr: float = 3e-3  # peak learning rate
-
-
-class Characters:
-    """A tokenizer whose tokens are characters; id 0 starts a text, id 1 is any unknown character.
-
-    >>> tokenizer = Characters("ab")
-    >>> tokenizer.encode("abba!"), tokenizer.decode([2, 3, 1])
-    ([2, 3, 3, 2, 1], 'ab\ufffd')
-    """
-
-    beginning, unknown = 0, 1
-
-    def __init__(self, characters: Iterable[str]):
-        self.characters = ["", "\N{REPLACEMENT CHARACTER}", *sorted(set(characters))]
-        self._ids = {character: i for i, character in enumerate(self.characters) if i > self.unknown}
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of token ids."""
-        return len(self.characters)
-
-    def encode(self, text: str) -> list[int]:
-        """Encode a text, one token id for each character."""
-        return [self._ids.get(character, self.unknown) for character in text]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Decode token ids into a text."""
-        return "".join(self.characters[i] for i in ids)
 
 
 def project(run: Run) -> None:
@@ -162,30 +135,6 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def bits_of(model: Any, tokenizer: Characters, text: str) -> float:
-    """Return the bits of a text under a model."""
-    return float(character_bits(model, tokenizer, text).sum())
-
-
-def character_bits(model: Any, tokenizer: Characters, text: str) -> Bits:
-    """Return the bits of each character under a model; an unknown one also costs its code point's bits."""
-    ids = torch.tensor([tokenizer.beginning, *tokenizer.encode(text)])
-    nats = -text_logprobs(model, ids, stride=model.config.context_length // 2).double()
-    bits: Bits = (nats / log(2) + NEW_CHARACTER * (ids[1:] == tokenizer.unknown)).numpy()
-    return bits
-
-
-def per_character(bits: Bits, text: str) -> Bits:
-    """Add up the bits of the bytes of each character of a text.
-
-    >>> per_character(np.array([1.0, 2.0, 3.0]), "a\u00e9").tolist()
-    [1.0, 5.0]
-    """
-    lengths = [len(character.encode()) for character in text]
-    sums: Bits = np.add.reduceat(bits, np.cumsum([0, *lengths[:-1]]))
-    return sums
-
-
 def write(model: Any, tokenizer: Characters, seed: int) -> list[str]:
     """Sample texts as long as the model's context."""
     device = next(model.parameters()).device
@@ -194,34 +143,6 @@ def write(model: Any, tokenizer: Characters, seed: int) -> list[str]:
     n = model.config.context_length - 1
     ids = generate(model, beginning, n, temperature=0.8, generator=generator)
     return [tokenizer.decode(row) for row in ids[:, 1:].tolist()]
-
-
-def known_word_fraction(texts: Iterable[str], source: str) -> float:
-    """Return the fraction of the words of four letters and more that occur in another text.
-
-    The last word of each text is left out: it may be cut off.
-
-    >>> known_word_fraction(["some brave zebra", "brave words"], "some brave new world")
-    1.0
-    >>> known_word_fraction(["some zebra order"], "some brave new world")
-    0.5
-    """
-    words = [word for text in texts for word in _words(text)[:-1]]
-    vocabulary = set(_words(source))
-    return sum(word in vocabulary for word in words) / max(1, len(words))
-
-
-def longest_copy(text: str, source: str) -> str:
-    """Find the longest part of a text that occurs in another, character for character.
-
-    >>> longest_copy("a brave new word", "the brave new world")
-    ' brave new wor'
-    """
-    longest = ""
-    for start in range(len(text)):
-        while start + len(longest) < len(text) and text[start : start + len(longest) + 1] in source:
-            longest = text[start : start + len(longest) + 1]
-    return longest
 
 
 def _train(model: Any, tokenizer: Characters, tokens: dict[Split, Any], run: Run) -> dict[str, Any]:
@@ -257,7 +178,3 @@ def _samples(logs: Path) -> dict[str, str]:
 
 def _tokens(tokenizer: Characters, texts: list[str]) -> torch.Tensor:
     return torch.tensor([i for text in texts for i in (tokenizer.beginning, *tokenizer.encode(text))])
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z]{4,}", text.lower())  # shorter ones come about by chance

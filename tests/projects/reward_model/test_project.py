@@ -9,9 +9,12 @@ from tests.seed import SEED
 from llmguide.cli.main import main
 from llmguide.models import build
 from llmguide.post_training.preferences.reward_model import RewardModel
-from llmguide.projects import reward_model
 from llmguide.projects.pretrained import open_pretrained
-from llmguide.projects.reward_model import Plan, edits, held_out_pairs, score, training_pairs
+from llmguide.projects.reward_model import evaluation
+from llmguide.projects.reward_model.data import Plan, held_out_pairs, training_pairs
+from llmguide.projects.reward_model.evaluation import edits, measure, score_held_out
+from llmguide.projects.reward_model.model import score
+from llmguide.projects.reward_model.project import project
 from llmguide.projects.run import Run, plan_of
 from llmguide.runs.folder import load_run, save_run
 from llmguide.runs.reward_heads import save_head, with_head
@@ -56,7 +59,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     copy = killed(finished, tmp_path / "copy", "reward")
     shutil.rmtree(copy / "reward")
     max((copy / "checkpoints" / "reward").glob("step-*")).unlink()
-    reward_model.project(Run("reward-model", plan_of(Plan, copy), SEED, copy))
+    project(Run("reward-model", plan_of(Plan, copy), SEED, copy))
     heads = [
         with_head(folder / "reward", load_run(folder / "reward")[0]).state_dict()
         for folder in (finished, copy)
@@ -88,11 +91,11 @@ def test_a_base_is_adapted_in_the_upper_half_of_the_blocks_that_are_kept(finishe
 
 
 def test_the_gain_over_words_is_of_the_same_pairs(finished):
-    rewards = reward_model.score_held_out(finished)
-    [test] = reward_model.measure(finished, SEED, rewards).values()
+    rewards = score_held_out(finished)
+    [test] = measure(finished, SEED, rewards).values()
     assert test["over_words"] == {"score": 0.0, "low": 0.0, "high": 0.0}  # both are always right
     worse = {name: dict.fromkeys(of_text, 0.0) for name, of_text in rewards.items()}  # every pair is a tie
-    [test] = reward_model.measure(finished, SEED, worse).values()
+    [test] = measure(finished, SEED, worse).values()
     assert test["over_words"]["score"] == -0.5
 
 
@@ -109,7 +112,7 @@ def test_edits_are_measured_against_the_text_itself(finished, monkeypatch):
     def by_length(_judge, _tokenizer, texts):
         return {text: float(len(text)) for text in texts}
 
-    monkeypatch.setattr(reward_model, "score", by_length)
+    monkeypatch.setattr(evaluation, "score", by_length)
     backbone, tokenizer = load_run(finished / "reward")
     texts = ["One two three.", "Four five six seven."]
     found = edits(RewardModel(backbone), tokenizer, by_length(None, None, texts))
@@ -138,4 +141,4 @@ def test_no_comparison_is_on_both_sides(tmp_path):
 )
 def test_a_wrong_choice_is_refused_before_anything_is_trained(choice, message):
     with pytest.raises(ValueError, match=message):
-        reward_model.Plan(**choice)
+        Plan(**choice)

@@ -1,0 +1,1 @@
+"""The character model: the run, its tokenizer and its metrics."""

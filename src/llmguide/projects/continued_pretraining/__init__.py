@@ -1,0 +1,1 @@
+"""Continued pre-training: the run, its data and its evaluation."""

@@ -1,0 +1,1 @@
+"""The reward model: the run, its comparisons, its training and its evaluation."""
