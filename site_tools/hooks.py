@@ -6,7 +6,9 @@ build, but not the server, which shows it.
 """
 # ruff: noqa: PLC0415  # a module is imported where it is used, because the server forgets what it has imported
 
+import json
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
@@ -33,6 +35,7 @@ def on_startup(*, command: str, dirty: bool) -> None:
     """Remember whether the site is served."""
     _built.is_served = command == "serve"
     sys.dont_write_bytecode = _built.is_served  # into folders that the server watches
+    os.environ["JUPYTER_PATH"] = str(Path(__file__).with_name("templates"))  # where mkdocs-jupyter looks
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -54,20 +57,23 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> None:
         live.postpone(_built)
 
 
-@event_priority(-100)  # after mkdocs-jupyter, which would render a notebook by itself
+@event_priority(-100)  # after mkdocs-jupyter, which sets what renders a notebook
 def on_pre_page(page: Page, *, config: MkDocsConfig, files: Files) -> Page:
-    """Have MkDocs render a notebook as it renders the other pages, and the server show a mistake in it."""
-    vars(page).pop("render", None)
-    if _built.is_served:
-        vars(page)["render"] = partial(_render, page)
+    """Say what renders a page, of which the server shows a mistake."""
+    from site_tools.cells import labs
+
+    is_lab = labs.is_lab(page.file.src_uri)
+    render = partial(_render_lab, page, page.render) if is_lab else partial(Page.render, page)
+    vars(page)["render"] = partial(_show_mistake, page, render) if _built.is_served else render
     return page
 
 
 def on_page_read_source(*, page: Page, config: MkDocsConfig) -> str | None:
-    """Give a notebook as Markdown."""
+    """Give the front matter of a notebook; its template gives the rest."""
     from site_tools.cells import labs
 
-    return labs.source(page.file.src_uri) if labs.is_lab(page.file.src_uri) else None
+    name = page.file.src_uri
+    return labs.head(json.loads(page.file.content_string), name) if labs.is_lab(name) else None
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> None:
@@ -137,12 +143,35 @@ def _attempt(program: Callable[[], None]) -> None:
         _log.error(error)
 
 
-def _render(page: Page, config: MkDocsConfig, files: Files) -> None:
+def _render_lab(page: Page, by_plugin: Callable[..., None], config: MkDocsConfig, files: Files) -> None:
+    """Have mkdocs-jupyter render a lab by our template, which leaves the Markdown to MkDocs."""
+    from nbconvert.exporters.templateexporter import default_filters
+
+    from site_tools.cells import labs
+
+    tables_of_contents = []
+
+    def as_page(text: str) -> str | None:
+        page.markdown = text
+        Page.render(page, config, files)
+        tables_of_contents.append(page.toc)
+        return page.content
+
+    default_filters.update(as_markdown=labs.as_markdown, as_page=as_page)
+    by_plugin(config, files)
+    assert page.content is not None
+    page.content = page.content.rpartition("<style>")[0]  # mkdocs-jupyter adds JupyterLab's at the end
+    (page.toc,) = tables_of_contents  # that of mkdocs-jupyter lacks the code in headings
+
+
+def _show_mistake(
+    page: Page, render: Callable[[MkDocsConfig, Files], None], config: MkDocsConfig, files: Files
+) -> None:
     """Render a page, or what is wrong with it."""
     from site_tools import live
 
     try:
-        Page.render(page, config, files)
+        render(config, files)
     except Exception as error:
         message = f"docs/{page.file.src_uri}: {error}"
         _log.error(message)

@@ -1,9 +1,9 @@
 """Labs: notebooks that go from data to a result in a minute or two.
 
 A lab is written as ``docs/projects/labs/NAME.py``, in jupytext's percent format. Beside it is ``NAME.ipynb``,
-the same cells with their outputs. Readers download it, and mkdocs-jupyter makes it a page of the site.
-``python -m site_tools.cells.run_pages`` executes a lab when its code or the package has changed, and compares
-the outputs.
+the same cells with their outputs. Readers download it, and mkdocs-jupyter renders it as a page of the site,
+by the template in ``site_tools/templates``. ``python -m site_tools.cells.run_pages`` executes a lab when its
+code or the package has changed, and compares the outputs.
 
 Cells may have these metadata:
 
@@ -227,12 +227,17 @@ def source(page: str) -> str:
 
 def markdown(notebook: dict[str, Any], page: str) -> str:
     """A notebook in the Markdown of the guide's pages."""
+    return head(notebook, page) + "\n\n".join(map(as_markdown, notebook["cells"])) + "\n"
+
+
+def head(notebook: dict[str, Any], page: str) -> str:
+    """The front matter of the page of a lab."""
     edited = Path("docs", page).with_suffix(".py").as_posix()
-    head = f"---\ndescription: {json.dumps(notebook['metadata']['description'])}\nedit: {edited}\n---"
-    return "\n\n".join([head, *(_shown(cell) for cell in notebook["cells"])]) + "\n"
+    return f"---\ndescription: {json.dumps(notebook['metadata']['description'])}\nedit: {edited}\n---\n\n"
 
 
-def _shown(cell: dict[str, Any]) -> str:
+def as_markdown(cell: dict[str, Any]) -> str:
+    """A cell and its outputs in the Markdown of the guide's pages."""
     text: str = cell["source"]
     if cell["cell_type"] == "markdown":
         return text

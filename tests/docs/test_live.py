@@ -1,6 +1,8 @@
 """`mkdocs serve` shows each change and each mistake, and builds only the pages that are asked for."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,7 @@ CONFIG = """\
 site_name: test
 site_url: https://example.org/guide/
 site_dir: built
-nav: [index.md, other.md, part.md, glossary.md, lab.ipynb]
+nav: [index.md, other.md, part.md, glossary.md, Short title: lab.ipynb]
 theme: {name: material, font: false}
 hooks: [site_tools/hooks.py]
 plugins:
@@ -21,14 +23,28 @@ plugins:
   - offline: {enabled: false}
   - autorefs: {link_titles: external}
   - mkdocstrings: {handlers: {python: {paths: [src]}}}
-  - mkdocs-jupyter: {include: [lab.ipynb], ignore: ["*.md"], cache: false}
+  - mkdocs-jupyter: {include: [lab.ipynb], ignore: ["*.md"], ignore_h1_titles: true, cache: false}
 markdown_extensions:
   - attr_list
+  - pymdownx.superfences
+  - toc: {permalink: true}
   - site_tools.markdown.source
   - site_tools.markdown.computed
   - site_tools.markdown.terms
 """
 FRONT = "---\ndescription: d\n---\n"
+CODE = {"cell_type": "code", "metadata": {}, "execution_count": None, "source": "print(1 < 2)  # {{ $"}
+PRINTED = {"output_type": "stream", "name": "stdout", "text": "True & so on\n"}
+LAB = {
+    "nbformat": 4,
+    "nbformat_minor": 4,
+    "metadata": {"description": "d"},
+    "cells": [
+        {"cell_type": "markdown", "metadata": {}, "source": "# Lab\n\n[Part](part.md). A token."},
+        CODE | {"outputs": [PRINTED]},
+        {"cell_type": "markdown", "metadata": {}, "source": "## By `half`\n\nA token."},
+    ],
+}
 FILES = {
     "mkdocs.yml": CONFIG,
     "site_tools/generate.py": """\
@@ -45,10 +61,7 @@ def main():
     "src/example/part.py": 'def half(x):\n    """Divide by 2."""\n    return x / 2\n',
     "docs/index.md": f"{FRONT}# First\n\n[[layers-gpt]] layers. A token.\n\n@source example.part.half\n",
     "docs/other.md": (f"{FRONT}# Other\n\nA title\n\n[First](index.md)\n"),
-    "docs/lab.ipynb": (
-        '{"metadata": {"description": "d"}, '
-        '"cells": [{"cell_type": "markdown", "source": "# Lab, [part](part.md)"}]}'
-    ),
+    "docs/lab.ipynb": json.dumps(LAB),
     "docs/part.md": f"{FRONT}# Part\n\n::: example.part\n",
     "docs/_data/facts.toml": (
         '[layers-gpt]\nvalue = 12\nsource = "a2017"\nwhere = "table 1"\nchecked = 2026-01-01\n'
@@ -139,6 +152,22 @@ def test_each_change_is_shown_and_no_page_is_built_unasked(project: Path) -> Non
     ]
     done = python(project, "-c", SERVE, repr(changes))
     assert done.returncode == 0, done.stderr
+
+
+def test_a_lab_is_rendered_as_the_other_pages(project: Path) -> None:
+    done = python(project, "-c", f"{START}print(shown('lab/'))")
+    assert done.returncode == 0, done.stderr
+    page = done.stdout
+    assert "<title>Short title - test" in page
+    article = page.partition("<article")[2].partition("</article>")[0]
+    assert '<a href="../part/">Part</a>' in article
+    assert article.count("glossary/#term-token") == 1  # at its first mention on the page
+    assert '<h2 id="by-half">By <code>half</code>' in article
+    assert page.count('href="#by-half"') == 3  # twice in the contents
+    assert ">By half<" in re.sub(r"\s+(?=[<])|(?<=[>])\s+", "", page)
+    assert "{{ $" in article
+    assert "True &amp; so on" in article
+    assert not re.search("<style|<script|https?:", article)
 
 
 MISTAKES = f"""{START}
