@@ -89,6 +89,13 @@ def on_env(env: Environment, config: MkDocsConfig, files: Files) -> None:
     _built.env = env
 
 
+def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
+    """Have a page that is served search the site that was built last."""
+    from site_tools.built import search
+
+    return search.searched_by(_built.search, output) if _built.search else output
+
+
 @event_priority(-200)  # after the plugin that makes a copy to be read offline
 def on_post_build(config: MkDocsConfig) -> None:
     """Finish the built site."""
@@ -98,6 +105,7 @@ def on_post_build(config: MkDocsConfig) -> None:
 
     if _built.is_served:
         live.admit(_built)
+        _built.search = search.borrow(Path(config.site_dir))
         return
     site = Path(config.site_dir)
     for path in site.rglob("*.map"):

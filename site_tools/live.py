@@ -38,6 +38,7 @@ class Built:
     sources: int = 0
     package: int = 0
     inputs: int = 0  # of what generates pages
+    search: str | None = None  # name of the worker that searches
     waiting: list[File] = field(default_factory=list)  # pages that MkDocs is not to build
     pages: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)  # requests come in threads

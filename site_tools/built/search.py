@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from lxml import html
 from lxml.html import HtmlElement
 
-from site_tools import DATA, DOCS, ROOT, write
+from site_tools import CACHE, DATA, DOCS, ROOT, write
 from site_tools.built.minify import MINIFY
 from site_tools.built.plain_markdown import config, html_path
 from site_tools.built.plain_markdown import sections as navigation
@@ -234,5 +234,20 @@ def main(site: Path) -> None:
         write(path.with_suffix(".js"), f"var __index = {text}")
     worker = write_worker(folder)
     for built in site.rglob("*.html"):
-        write(built, _WORKER.sub(rf'\1search/{worker}"', built.read_text(encoding="utf-8")))
+        write(built, searched_by(worker, built.read_text(encoding="utf-8")))
     shutil.rmtree(site / "assets" / "javascripts" / "workers", ignore_errors=True)
+
+
+def searched_by(worker: str, page: str) -> str:
+    """A page whose search box asks a worker, given the name of its file."""
+    return _WORKER.sub(rf'\1search/{worker}"', page)
+
+
+def borrow(site: Path) -> str | None:
+    """Copy the search of the site that was built last, and return the name of its worker, if there is one."""
+    workers = [*ROOT.glob("site/search/worker-*.js"), *CACHE.glob("served/search/worker-*.js")]
+    if not workers:
+        return None
+    worker = max(workers, key=lambda path: path.stat().st_mtime)
+    shutil.copytree(worker.parent, site / "search", dirs_exist_ok=True)
+    return worker.name

@@ -63,6 +63,8 @@ def main():
     "docs/other.md": (f"{FRONT}# Other\n\nA title\n\n[First](index.md)\n"),
     "docs/lab.ipynb": json.dumps(LAB),
     "docs/part.md": f"{FRONT}# Part\n\n::: example.part\n",
+    "site/search/worker-1.js": "",
+    "site/search/search_index.json": "of the last build",
     "docs/_data/facts.toml": (
         '[layers-gpt]\nvalue = 12\nsource = "a2017"\nwhere = "table 1"\nchecked = 2026-01-01\n'
     ),
@@ -100,6 +102,8 @@ config.plugins.on_serve(server, config=config, builder=lambda: build(load_config
 SERVE = f"""{START}
 assert not list(Path("built").rglob("index.html"))
 assert 'href="glossary/#term-token"' in shown(""), shown("")
+assert '"search": "search/worker-1.js"' in shown(""), shown("")
+assert Path("built/search/search_index.json").read_text() == "of the last build"
 package = sys.modules["llmguide"]
 server.builder()
 assert sys.modules["llmguide"] is package
