@@ -7,6 +7,8 @@ from graphlib import TopologicalSorter
 import pytest
 from site_tools.content.reference import FOLDERS, PACKAGE
 
+from llmguide import _MODULES
+
 # modules beside the folders, which every folder may import
 ROOTS = ("arguments", "config", "extras", "files", "presets", "rope_scaling")
 FILES = {
@@ -17,24 +19,31 @@ FILES = {
 
 
 def imported(name: str) -> Iterator[str]:
-    """Modules of the package that a module imports when it runs, at its top or later."""
-    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
-    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
-    for_types = [
-        node for node in blocks if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    ]
-    unseen = {child for block in for_types for child in ast.walk(block)}
-    for node in ast.walk(tree):
-        if node in unseen:
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("llmguide."):
-            base = node.module.removeprefix("llmguide.")
-            for alias in node.names:
-                full = f"{base}.{alias.name}"
-                yield full if full in FILES else base
+    """Modules of the package that a module imports when it runs, at its top or later, or for its types."""
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module == "llmguide":
+            names = [_MODULES.get(alias.name, f"llmguide.{alias.name}") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-            yield from (name.removeprefix("llmguide.") for name in names if name.startswith("llmguide."))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [beginning(node.args[0])]
+        yield from filter(None, map(module_of, names))
+
+
+def beginning(expression: ast.expr) -> str:
+    """Value of a string, or what an f-string starts with; empty for other expressions."""
+    first = expression.values[0] if isinstance(expression, ast.JoinedStr) else expression
+    return str(first.value) if isinstance(first, ast.Constant) else ""
+
+
+def module_of(path: str) -> str | None:
+    """Longest part of a dotted path that is a module of the package."""
+    first, *parts = path.split(".")
+    modules = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((module for module in modules if module in FILES), None) if first == "llmguide" else None
 
 
 def test_every_folder_is_listed() -> None:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from llmguide.coding import client, record
+from llmguide.coding import client, recorded
 from llmguide.coding.client import Answer, Endpoint, EndpointError, Request, ask, replay
 from llmguide.coding.sandbox.judging import judge
 from llmguide.evaluation.extraction import extract_code
@@ -228,17 +228,17 @@ def test_keys_depend_on_everything_that_is_asked():
 
 
 def test_every_transcript_is_of_a_prompt_as_it_is_now():
-    asked = [(problem, request) for _, problem, request in record.first_round()]
+    asked = [(problem, request) for _, problem, request in recorded.first_round()]
     asked += [
         (problem, again)
-        for name, problem, request in record.first_round()
-        if name == "direct" and (again := record.debugging(problem, replay(request).text))
+        for name, problem, request in recorded.first_round()
+        if name == "direct" and (again := recorded.debugging(problem, replay(request).text))
     ]
     assert {f"{request.key()}.json" for _, request in asked} == {
         p.name for p in client.TRANSCRIPTS.glob("*.json")
     }
     for problem, request in asked:
         answer = replay(request)
-        assert record.MODEL in answer.source
+        assert recorded.MODEL in answer.source
         if code := extract_code(answer.text, problem.name):
             assert judge(code, problem.tests).status in ("passed", "wrong_answer", "error")

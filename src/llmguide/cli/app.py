@@ -54,8 +54,9 @@ def _app_of(name: str) -> Callable[..., None]:
         """
         try:
             from llmguide.projects.webapp.access import token_of  # noqa: PLC0415  # an extra
+            from llmguide.projects.webapp.app import App  # noqa: PLC0415
             from llmguide.projects.webapp.store import Store  # noqa: PLC0415
-            from llmguide.projects.webapp.web import App, AppServer  # noqa: PLC0415
+            from llmguide.projects.webapp.web import AppServer  # noqa: PLC0415
 
             app: App = import_module(f"llmguide.projects.{APPS[name]}.app").APP
         except ModuleNotFoundError as error:

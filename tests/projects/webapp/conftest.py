@@ -10,9 +10,9 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from llmguide.coding.client import Completion
-from llmguide.projects.webapp.api import PreparedRequest
+from llmguide.projects.webapp.app import App, PreparedRequest
 from llmguide.projects.webapp.store import Store
-from llmguide.projects.webapp.web import App, AppServer
+from llmguide.projects.webapp.web import AppServer
 
 
 class Scripted:

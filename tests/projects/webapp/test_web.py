@@ -220,7 +220,7 @@ def test_a_locked_database_is_a_503_and_health_answers(with_app, tmp_path, caplo
 def test_a_database_that_hangs_is_not_healthy(with_app, store, monkeypatch):
     over = threading.Event()
     monkeypatch.setattr(store, "check", lambda: over.wait(30))
-    monkeypatch.setattr("llmguide.projects.webapp.web.HEALTH_TIMEOUT", 0.1)
+    monkeypatch.setattr("llmguide.projects.webapp.backend.HEALTH_TIMEOUT", 0.1)
 
     async def use(call):
         codes = [(await call("GET", "/health"))[0].code for _ in range(2)]

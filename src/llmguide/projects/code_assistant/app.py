@@ -33,10 +33,11 @@ from llmguide.projects.code_assistant.infilling import composed
 from llmguide.projects.code_assistant.pretrained import Healing, beginning_with, open_byte_level
 from llmguide.projects.code_assistant.project import prompt_ids
 from llmguide.projects.pretrained import separator
-from llmguide.projects.webapp.api import Api, PreparedRequest, Streaming
-from llmguide.projects.webapp.forms import Form, RefusedError
+from llmguide.projects.webapp.api import Api, Streaming
+from llmguide.projects.webapp.app import App, PreparedRequest
+from llmguide.projects.webapp.backend import Backend
+from llmguide.projects.webapp.forms import LARGEST_DOCUMENT, Form, RefusedError
 from llmguide.projects.webapp.generators import TOP_P, Generator, LocalModel, ModelRequest
-from llmguide.projects.webapp.web import LARGEST_DOCUMENT, App, AppServer
 from llmguide.runs.text_generation import pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
@@ -158,9 +159,9 @@ class _Completions(Streaming):
         with self.admitted():
             form = self.form()
             self.streams, self.text = form.boolean("stream"), ""
-            asked = self.server.app.ask(form, self.server.generator)
+            asked = self.backend.app.ask(form, self.backend.generator)
             form.reject_unread()
-            document = await self.server.stored(_editor, self.server)
+            document = await self.backend.stored(_editor, self.backend)
             if self.streams:
                 self.set_header("Content-Type", "text/event-stream; charset=utf-8")
             await self.answer(document, asked)
@@ -187,7 +188,7 @@ class _Completions(Streaming):
             "id": self.name,
             "object": "text_completion",
             "created": int(time.time()),
-            "model": self.server.generator.name,
+            "model": self.backend.generator.name,
             "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": reason}],
         }
 
@@ -197,14 +198,14 @@ class _Completions(Streaming):
 
 class _Newest(Api):
     async def get(self) -> None:
-        document = await self.server.stored(_editor, self.server)
-        found = await self.server.stored(self.server.store.document, document, SHOWN)
+        document = await self.backend.stored(_editor, self.backend)
+        found = await self.backend.stored(self.backend.store.document, document, SHOWN)
         self.finish({"answers": found["answers"] if found else []})
 
 
 class _Models(Api):
     def get(self) -> None:
-        name = self.server.generator.name
+        name = self.backend.generator.name
         self.finish({"object": "list", "data": [{"id": name, "object": "model", "owned_by": "llmguide"}]})
 
 
@@ -217,13 +218,13 @@ def error(message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": "invalid_request_error"}}
 
 
-def _editor(server: AppServer) -> str:
+def _editor(backend: Backend) -> str:
     """Return the id of the document of the editors' completions; it is created if missing."""
     with _FINDING:
-        for document in server.store.documents():
+        for document in backend.store.documents():
             if document["title"] == EDITOR:
                 return str(document["id"])
-        return server.store.add_document(EDITOR, "")
+        return backend.store.add_document(EDITOR, "")
 
 
 APP = App(

@@ -30,7 +30,6 @@ from typing import Any
 import torch
 
 from llmguide.coding.client import Endpoint
-from llmguide.coding.record import PACKAGE, local_model
 from llmguide.data.rows import read_rows
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import write_text
@@ -51,6 +50,7 @@ from llmguide.runs.chat_model import Chat, open_chat, save_trained
 from llmguide.runs.folder import n_params, say
 from llmguide.runs.lifecycle import barrier, drop_too_long
 from llmguide.runs.options import LORA, ModelSource
+from llmguide.runs.recording import PACKAGE, local_model
 from llmguide.runs.reward_heads import save_head, with_head
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed

@@ -12,10 +12,10 @@ from llmguide.coding.client import Completion, Request
 from llmguide.projects.analysis.text_style import style
 from llmguide.projects.creative_writing.project import MAX_NEW_TOKENS, NAME
 from llmguide.projects.creative_writing.styles import ANY, CONTROLS, coded, prompt_ids
-from llmguide.projects.webapp.api import Api, PreparedRequest
-from llmguide.projects.webapp.forms import Form
+from llmguide.projects.webapp.api import Api
+from llmguide.projects.webapp.app import App, PreparedRequest
+from llmguide.projects.webapp.forms import LARGEST_DOCUMENT, Form
 from llmguide.projects.webapp.generators import Generator, LocalModel, ModelRequest
-from llmguide.projects.webapp.web import LARGEST_DOCUMENT, App
 from llmguide.tokenization.tokenizer import Tokenizer
 
 SHOWN = 6_000  # characters of the text that are sent to a model behind a URL
@@ -79,7 +79,7 @@ def messages(text: str, levels: Mapping[str, str]) -> tuple[Mapping[str, str], .
 
 class _Style(Api):
     async def post(self) -> None:
-        self.server.changes.take()
+        self.backend.changes.take()
         form = self.form()
         text = form.text("text", most=LARGEST_DOCUMENT)
         form.reject_unread()

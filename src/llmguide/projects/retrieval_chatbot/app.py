@@ -19,10 +19,10 @@ from llmguide.projects.retrieval_chatbot.chunks import Chunk
 from llmguide.projects.retrieval_chatbot.project import NAME, open_search
 from llmguide.projects.retrieval_chatbot.search import Search
 from llmguide.projects.retrieval_chatbot.support import claims
-from llmguide.projects.webapp.api import Api, PreparedRequest
+from llmguide.projects.webapp.api import Api
+from llmguide.projects.webapp.app import App, PreparedRequest
 from llmguide.projects.webapp.forms import Form, RefusedError
 from llmguide.projects.webapp.generators import Generator, ModelRequest
-from llmguide.projects.webapp.web import App
 from llmguide.runs.chat_model import open_chat
 from llmguide.runs.options import ModelSource
 from llmguide.runs.text_generation import pieces
@@ -145,11 +145,11 @@ class _Support(Api):
     """Compares each sentence of an answer with the passages that it cites."""
 
     async def post(self) -> None:
-        self.server.changes.take()
+        self.backend.changes.take()
         form = self.form()
         document, answer = form.text("document", most=32), form.text("answer", most=32)
         form.reject_unread()
-        kept = await self.server.stored(self.server.store.document, document)
+        kept = await self.backend.stored(self.backend.store.document, document)
         wanted = next((one for one in (kept or {"answers": []})["answers"] if one["id"] == answer), None)
         if wanted is None:
             raise RefusedError(404, "there is no such answer")

@@ -22,7 +22,6 @@ from statistics import fmean
 from typing import Any
 
 from llmguide.coding.client import Endpoint, Request
-from llmguide.coding.record import PACKAGE, local_model
 from llmguide.data.documents import Document
 from llmguide.files import write_json
 from llmguide.projects.acceptance import Criterion, at_least, below, require_finished
@@ -43,6 +42,7 @@ from llmguide.projects.retrieval_chatbot.search import Search
 from llmguide.projects.retrieval_chatbot.vector_store import Index
 from llmguide.projects.run import Run, plan_of
 from llmguide.runs.folder import say
+from llmguide.runs.recording import PACKAGE, local_model
 
 NAME = "retrieval-chatbot"
 N_WRITTEN = 12  # sampled questions that a model answers; each takes it about ten seconds on a core

@@ -36,10 +36,9 @@ def project(run: Run) -> None:
     """Train a reward model on human comparisons, and analyze what it rewards."""
     plan: Plan = run.plan
     pairs = training_pairs(plan.data, plan.n_pairs, run.seed)
-    start, seed = plan.base, None if plan.base is None else run.seed
-    if start is None:
+    start, seed = plan.base or run.output / "language", run.seed if plan.base else None
+    if plan.base is None:
         run.stage("language", lambda: _train_language_model(pairs, run))
-        start = run.output / "language"
     curve = run.stage("reward", lambda: train_reward_model(run, "reward", pairs, start=start, seed=seed))
     rewards = run.stage("rewards", lambda: score_held_out(run.output))
     tests = run.stage("tests", lambda: measure(run.output, run.seed, rewards))

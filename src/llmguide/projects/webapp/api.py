@@ -7,16 +7,15 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from tornado.iostream import StreamClosedError
 
+from llmguide.projects.webapp.app import PreparedRequest
+from llmguide.projects.webapp.backend import Backend
 from llmguide.projects.webapp.forms import Form, RefusedError
 from llmguide.projects.webapp.generators import ModelRequest
 from llmguide.site_server.server import Guarded, bearer
-
-if TYPE_CHECKING:
-    from llmguide.projects.webapp.web import AppServer
 
 MAX_QUEUED = 4  # answers in the queue
 NO_TOKEN = (
@@ -29,18 +28,6 @@ POLICY = (
 )
 
 
-class PreparedRequest(NamedTuple):
-    """A request to the model, prepared from a user's form.
-
-    Attributes:
-        request: Request to the model.
-        settings: Choices of the user and retrieved data; stored with the answer and sent before it.
-    """
-
-    request: ModelRequest
-    settings: dict[str, Any]
-
-
 def storable(text: str) -> str:
     r"""Replace characters that a database cannot store: NULs and unpaired surrogates.
 
@@ -51,7 +38,7 @@ def storable(text: str) -> str:
 
 
 class Api(Guarded):
-    """Base class of JSON handlers, with the ``server`` of the application.
+    """Base class of JSON handlers, with the ``backend`` of the application.
 
     Attributes:
         wants_token: Whether a request must carry the token.
@@ -59,14 +46,14 @@ class Api(Guarded):
 
     wants_token = True
 
-    def initialize(self, server: "AppServer") -> None:
-        """Store the server of the application."""
-        self.server = server
+    def initialize(self, backend: Backend) -> None:
+        """Store the backend of the application."""
+        self.backend = backend
 
     def prepare(self) -> None:
         """Reject a request without the token."""
         super().prepare()
-        token = self.server.token
+        token = self.backend.token
         if token and self.wants_token and not hmac.compare_digest(bearer(self.request), token.encode()):
             raise RefusedError(HTTPStatus.UNAUTHORIZED, NO_TOKEN)
 
@@ -105,9 +92,9 @@ class Api(Guarded):
 class Streaming(Api):
     """Base class of handlers that stream a model's answer."""
 
-    def initialize(self, server: "AppServer") -> None:
-        """Store the server; the client is connected."""
-        super().initialize(server)
+    def initialize(self, backend: Backend) -> None:
+        """Store the backend; the client is connected."""
+        super().initialize(backend)
         self.disconnected = threading.Event()
 
     def on_connection_close(self) -> None:
@@ -117,23 +104,23 @@ class Streaming(Api):
     @contextmanager
     def admitted(self) -> Iterator[None]:
         """Admit a request for an answer, or reject it because of the rate limit or a full queue."""
-        server = self.server
-        if server.n_pending >= server.generator.max_parallel + MAX_QUEUED:
-            message = f"{server.n_pending} answers are being generated or queued; try again later"
+        backend = self.backend
+        if backend.n_pending >= backend.generator.max_parallel + MAX_QUEUED:
+            message = f"{backend.n_pending} answers are being generated or queued; try again later"
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, message, wait=5)
-        server.answers.take()
-        server.n_pending += 1
+        backend.answers.take()
+        backend.n_pending += 1
         try:
             yield
         finally:
-            server.n_pending -= 1
+            backend.n_pending -= 1
 
     async def answer(self, document: str, asked: PreparedRequest) -> None:
         """Store and stream an answer: ``begun`` with its id, ``text`` in pieces, ``ended`` with its state.
 
         If the client disconnects, the model stops, and the text so far is kept.
         """
-        stored, store, state = self.server.stored, self.server.store, "stopped"
+        stored, store, state = self.backend.stored, self.backend.store, "stopped"
         name = await stored(store.begin, document, asked.request.payload(), asked.settings)
         try:
             await self.send("begun", {"id": name, "settings": asked.settings})
@@ -169,14 +156,14 @@ class Streaming(Api):
         def work() -> None:
             try:
                 if not self._ends():
-                    for piece in self.server.generator.stream(request):
+                    for piece in self.backend.generator.stream(request):
                         loop.call_soon_threadsafe(queue.put_nowait, storable(piece))
                         if self._ends():
                             break
             finally:
                 loop.call_soon_threadsafe(queue.put_nowait, None)
 
-        done = loop.run_in_executor(self.server.pool, work)
+        done = loop.run_in_executor(self.backend.pool, work)
         ended = False
         while not ended:
             found = [await queue.get()]
@@ -188,4 +175,4 @@ class Streaming(Api):
         await done
 
     def _ends(self) -> bool:
-        return self.disconnected.is_set() or self.server.closing.is_set()
+        return self.disconnected.is_set() or self.backend.closing.is_set()

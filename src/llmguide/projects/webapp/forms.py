@@ -14,6 +14,7 @@ from typing import Any
 from tornado.web import HTTPError
 
 MAX_TEXTS = 4  # texts of a list
+LARGEST_DOCUMENT = 100_000  # characters
 
 
 class RefusedError(HTTPError):

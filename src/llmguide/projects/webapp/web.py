@@ -1,6 +1,7 @@
 """The web server of the applications: a static page, documents, streamed answers, and feedback on them.
 
-An application is an `App`, which prepares the requests to the model, and a static page. The rest is shared:
+An application is an `llmguide.projects.webapp.app.App`, which prepares the requests to the model, and a
+static page. The rest is shared:
 
 | request | does |
 | --- | --- |
@@ -22,49 +23,20 @@ Leaves out: accounts and TLS. To serve others, put a proxy before it that has bo
 """
 
 import asyncio
-import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from llmguide.projects.webapp.api import POLICY, Api, PreparedRequest, Streaming
-from llmguide.projects.webapp.forms import Form, RateLimit, RefusedError
+from llmguide.projects.webapp.api import POLICY, Api, Streaming
+from llmguide.projects.webapp.app import App
+from llmguide.projects.webapp.backend import Backend
+from llmguide.projects.webapp.forms import LARGEST_DOCUMENT, RateLimit, RefusedError
 from llmguide.projects.webapp.generators import Generator
-from llmguide.projects.webapp.store import Store, UnavailableError
+from llmguide.projects.webapp.store import Store
 from llmguide.site_server.server import File, Loopback
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 PAGES = Path(__file__).with_name("pages")
 LARGEST_REQUEST = 2**20  # bytes
-LARGEST_DOCUMENT = 100_000  # characters
-HEALTH_TIMEOUT = 3  # seconds
-
-
-@dataclass(frozen=True)
-class App:
-    """An application.
-
-    Attributes:
-        name: Name of the application, and of the folder of its page.
-        open: Function that opens the model of a run folder, or of another folder.
-        ask: Function that reads a form and prepares the request to the model; it runs in a thread.
-        rules: Additional paths with their `Api` handlers.
-        wrap_model: Function that combines the model with other files of a run, such as an index.
-        answers_per_minute: RateLimit limit of requests to the model.
-    """
-
-    name: str
-    open: Callable[[Path], Any]
-    ask: Callable[[Form, Any], PreparedRequest]
-    rules: tuple[tuple[str, type[Api]], ...] = ()
-    wrap_model: Callable[[Path, Any], Generator] = lambda _, model: model
-    answers_per_minute: int = 30
 
 
 class AppServer(Loopback):
@@ -76,8 +48,8 @@ class AppServer(Loopback):
         store: Database of the application.
         token: Token that every request for data must carry; None admits every user of the machine.
         port: TCP port; 0: any free port.
-        answers: RateLimit limit of requests to the model.
-        changes: RateLimit limit of other requests.
+        answers: Rate limit of requests to the model.
+        changes: Rate limit of other requests.
 
     Raises:
         ValueError: There is no such port.
@@ -96,15 +68,8 @@ class AppServer(Loopback):
     ):
         if not 0 <= port < 2**16:  # the system would use the port modulo 65536
             raise ValueError(f"--port {port} must be between 0 and {2**16 - 1}")
-        self.app, self.generator, self.store, self.token = app, generator, store, token
-        self.answers = answers or RateLimit(app.answers_per_minute, seconds=60)
-        self.changes = changes or RateLimit(600, seconds=60)
-        self.closing = threading.Event()
-        self.n_pending = 0  # answers being generated or queued
-        self.pool = ThreadPoolExecutor(generator.max_parallel, thread_name_prefix="answer")
-        self.storing = ThreadPoolExecutor(8, thread_name_prefix="store")
-        self.checking = ThreadPoolExecutor(1, thread_name_prefix="check")  # never waits for the others
-        given = {"server": self}
+        self._backend = Backend(app, generator, store, token=token, answers=answers, changes=changes)
+        given = {"backend": self._backend}
         rules: list[Any] = [
             ("/health", _Health, given),
             ("/api/documents", _Documents, given),
@@ -118,40 +83,9 @@ class AppServer(Loopback):
         super().__init__(rules, port=port, max_body_size=LARGEST_REQUEST)
 
     async def __aexit__(self, *error: object) -> None:
-        self.closing.set()
+        self._backend.closing.set()
         await super().__aexit__(*error)
-        for executor in (self.pool, self.storing, self.checking):
-            await asyncio.to_thread(executor.shutdown)
-
-    async def stored(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that uses the database in a thread.
-
-        Raises:
-            RefusedError: The database cannot be used now.
-        """
-        return await self._stored(self.storing, partial(function, *args, **kwargs))
-
-    async def check(self) -> None:
-        """Check that the database answers.
-
-        Raises:
-            RefusedError: The database does not answer in time.
-        """
-        try:
-            await asyncio.wait_for(self._stored(self.checking, self.store.check), HEALTH_TIMEOUT)
-        except TimeoutError as error:
-            raise _unavailable("the database does not answer") from error
-
-    @staticmethod
-    async def _stored(executor: Executor, function: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(executor, function)
-        except UnavailableError as error:
-            raise _unavailable(str(error)) from error
-
-
-def _unavailable(message: str) -> RefusedError:
-    return RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, message, wait=5)
+        await self._backend.close()
 
 
 class _PageFile(File):
@@ -164,58 +98,58 @@ class _Health(Api):
     wants_token = False  # it reveals nothing that users have written
 
     async def get(self) -> None:
-        await self.server.check()
+        await self.backend.check()
         self.finish(
             {
                 "status": "ok",
-                "application": self.server.app.name,
-                "model": self.server.generator.name,
-                "database": self.server.store.kind,
+                "application": self.backend.app.name,
+                "model": self.backend.generator.name,
+                "database": self.backend.store.kind,
             }
         )
 
 
 class _Documents(Api):
     async def get(self) -> None:
-        self.finish({"documents": await self.server.stored(self.server.store.documents)})
+        self.finish({"documents": await self.backend.stored(self.backend.store.documents)})
 
     async def post(self) -> None:
-        self.server.changes.take()
+        self.backend.changes.take()
         form = self.form()
         title = form.text("title", most=200)
         content = form.text("content", most=LARGEST_DOCUMENT)
         form.reject_unread()
         self.set_status(HTTPStatus.CREATED)
-        self.finish({"id": await self.server.stored(self.server.store.add_document, title, content)})
+        self.finish({"id": await self.backend.stored(self.backend.store.add_document, title, content)})
 
 
 class _Document(Api):
     async def get(self, document: str) -> None:
-        found = await self.server.stored(self.server.store.document, document)
+        found = await self.backend.stored(self.backend.store.document, document)
         if found is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such document")
         self.finish(found)
 
     async def put(self, document: str) -> None:
-        self.server.changes.take()
+        self.backend.changes.take()
         form = self.form()
         title = form.text("title", most=200)
         content = form.text("content", most=LARGEST_DOCUMENT)
         version = form.integer("version", 1, 2**31 - 2)
         form.reject_unread()
-        change = self.server.store.change_document
-        if not await self.server.stored(change, document, title, content, version=version):
+        change = self.backend.store.change_document
+        if not await self.backend.stored(change, document, title, content, version=version):
             raise RefusedError(HTTPStatus.CONFLICT, "the document is gone or changed: reload it")
         self.finish({"version": version + 1})
 
 
 class _Verdict(Api):
     async def post(self, answer: str) -> None:
-        self.server.changes.take()
+        self.backend.changes.take()
         form = self.form()
         verdict, comment = form.integer("verdict", -1, 1), form.text("comment", most=2_000, default="")
         form.reject_unread()
-        if not await self.server.stored(self.server.store.rate, answer, verdict, comment):
+        if not await self.backend.stored(self.backend.store.rate, answer, verdict, comment):
             raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such answer")
         self.finish({"verdict": verdict})
 
@@ -225,9 +159,9 @@ class _Answers(Streaming):
         with self.admitted():
             form = self.form()
             document = form.text("document", most=32)
-            asked = await asyncio.to_thread(self.server.app.ask, form, self.server.generator)
+            asked = await asyncio.to_thread(self.backend.app.ask, form, self.backend.generator)
             form.reject_unread()
-            if await self.server.stored(self.server.store.document, document) is None:
+            if await self.backend.stored(self.backend.store.document, document) is None:
                 raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such document")
             self.set_header("Content-Type", "text/event-stream; charset=utf-8")
             await self.answer(document, asked)
