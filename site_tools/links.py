@@ -14,6 +14,23 @@ from site_tools import DOCS, near, page_paths
 from site_tools.fences import prose_lines
 from site_tools.markdown.exercises import LINE as EXERCISE
 
+_TITLE = re.compile(r"^# (.+?)(?: *\{[^}\n]*\})?$", re.MULTILINE)
+
+
+def title(text: str) -> str:
+    r"""The title of a page, given its Markdown.
+
+    >>> title("---\ndescription: d\n---\n\n# Attention { #attention }\n")
+    'Attention'
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = _TITLE.search(text)
+    if found is None:
+        raise ValueError("a page needs a title: # Title")
+    return found[1]
+
 
 @cache
 def headings(text: str) -> dict[str, str]:
@@ -49,10 +66,13 @@ def heading_at(address: str) -> str:
     if not (DOCS / name).is_file():
         pages = [path.relative_to(DOCS).as_posix() for path in page_paths()]
         raise ValueError(f"no page docs/{name}{near(name, pages)}")
-    found = headings((DOCS / name).read_text(encoding="utf-8"))
-    if anchor and anchor not in found:
+    text = (DOCS / name).read_text(encoding="utf-8")
+    if not anchor:
+        return title(text)
+    found = headings(text)
+    if anchor not in found:
         raise ValueError(f"docs/{name} has no heading #{anchor}{near(anchor, found)}")
-    return unescape(found[anchor] if anchor else next(iter(found.values())))
+    return unescape(found[anchor])
 
 
 def relative(target: str | Path, page: str | Path) -> str:

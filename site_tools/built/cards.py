@@ -24,13 +24,13 @@ from site_tools import CACHE, ROOT, write
 from site_tools.built.plain_markdown import address, config, file_name, front_matter, html_path, sections
 from site_tools.cells import labs
 from site_tools.fences import prose_lines
+from site_tools.links import title
 
 WIDTH, HEIGHT = 1200, 630  # what https://ogp.me/ readers crop least
 COLORS = 48  # of the palette of the PNG: text and few flat areas need no more
 _PAPER, _INK, _SOFT, _BLUE, _LINE = "#ffffff", "#1c2127", "#55606c", "#175a9c", "#dde2e7"
 _MASK = 7  # tokens
 _FORMULA = re.compile(r"^\$\$(.+?)\$\$$", re.MULTILINE | re.DOTALL)
-_MARKUP = re.compile(r" \{.*\}$|[*_`]")
 
 
 def formula(body: str) -> str:
@@ -138,9 +138,8 @@ def _kept(parts: tuple[str, ...]) -> Path:
 def _parts(section: str, page: str) -> tuple[str, str, str, str]:
     """What is written on the card of a page."""
     head, body = front_matter(labs.source(page))
-    title = _MARKUP.sub("", re.findall(r"^# (.+)$", body, re.MULTILINE)[0])
     shown = "" if section == config()["site_name"] else section
-    return title, shown, head["description"].strip(), formula(body)
+    return title(body), shown, head["description"].strip(), formula(body)
 
 
 def main(site: Path) -> None:

@@ -21,7 +21,7 @@ from site_tools.content.claims import LINE as CLAIMS
 from site_tools.content.claims import list_of_links
 from site_tools.facts import REFERENCE, fact
 from site_tools.fences import COMPUTED, dump, fences, map_prose, outside_code, split_computed
-from site_tools.links import relative
+from site_tools.links import relative, title
 from site_tools.markdown.computed import RUNS_ON, measured
 from site_tools.markdown.exercises import LINE as EXERCISE
 from site_tools.markdown.exercises import rendered
@@ -227,14 +227,10 @@ def llms_txt(twins: dict[str, str]) -> str:
     ]
     for name, pages in sections().items():
         items = [
-            f"- [{_title(twins[page])}]({site}{file_name(page)}): {_about(twins[page])}" for page in pages
+            f"- [{title(twins[page])}]({site}{file_name(page)}): {_about(twins[page])}" for page in pages
         ]
         parts.append("\n".join([f"## {'Optional' if name == OPTIONAL else name}\n", *items]))
     return "\n\n".join(parts) + "\n"
-
-
-def _title(text: str) -> str:
-    return re.findall(r"^# (.+)$", text, re.MULTILINE)[0]
 
 
 def _about(text: str) -> str:

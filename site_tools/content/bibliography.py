@@ -14,6 +14,7 @@ from pybtex.exceptions import PybtexError
 from site_tools import DATA, DOCS, ROOT, generated_head, letter_section, near, page_paths
 from site_tools.facts import REFERENCE, all_facts, fact
 from site_tools.fences import matches, prose_lines
+from site_tools.links import heading_at
 
 PATH = DATA / "references.bib"
 PAGE = DOCS / "bibliography.md"
@@ -189,12 +190,6 @@ def citing_pages(paths: Iterable[Path]) -> dict[str, list[Path]]:
     return pages
 
 
-def page_title(path: Path) -> str:
-    """Text of a page's first heading."""
-    found = re.search(r"^# (.+?)(?: *\{.*\})?$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else path.stem
-
-
 def render() -> str:
     """The bibliography page.
 
@@ -219,10 +214,8 @@ def render() -> str:
     for letter, group in groupby(works, key=lambda work: work.who[0].upper()):
         entries = []
         for entry in group:
-            links = [
-                f"[{page_title(path)}]({path.relative_to(DOCS).as_posix()})"
-                for path in pages.get(entry.key, [])
-            ]
+            addresses = [path.relative_to(DOCS).as_posix() for path in pages.get(entry.key, [])]
+            links = [f"[{heading_at(address)}]({address})" for address in addresses]
             where = f"<br>\nCited in {', '.join(links)}." if links else ""
             entries.append(
                 f"### {entry.label}: {entry.title} {{ #{entry.key} }}\n\n{entry.markdown}{where}\n"

@@ -1,7 +1,5 @@
 """The list of all graded exercises, each with its page: docs/exercises.md."""
 
-import re
-
 from llmguide.exercises import Exercise, exercise, exercises
 from llmguide.exercises.comparing import same
 from llmguide.exercises.hidden_tests import with_hidden_tests
@@ -10,6 +8,7 @@ from llmguide.exercises.sandbox import LEAST_S, MOST_S, TIMES_SOLUTION
 from site_tools import DOCS, generated_head
 from site_tools.built.plain_markdown import sections
 from site_tools.fences import prose_lines
+from site_tools.links import heading_at
 from site_tools.markdown.exercises import LINE, task
 
 PAGE = DOCS / "exercises.md"
@@ -143,9 +142,9 @@ def _has_hidden_tests(found: Exercise) -> bool:
 
 
 def _chapter(page: str, names: list[str]) -> str:
-    title = re.findall(r"^# (.+?)(?: \{.*\})?$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)[0]
     items = [f"- {_linked(exercise(name), page)}" for name in names]
-    return "\n".join([f"## {title}\n", '<div class="exercise-list" markdown>\n', *items, "\n</div>\n"])
+    opening = f'## {heading_at(page)}\n\n<div class="exercise-list" markdown>\n'
+    return "\n".join([opening, *items, "\n</div>\n"])
 
 
 def _linked(found: Exercise, page: str) -> str:

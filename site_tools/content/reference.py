@@ -13,6 +13,7 @@ from pathlib import Path
 
 from site_tools import DOCS, ROOT, page_paths, write
 from site_tools.content import api, torch_subset
+from site_tools.links import title
 
 PACKAGE = ROOT / "src" / "llmguide"
 FOLDER = DOCS / "reference"
@@ -54,7 +55,6 @@ _MACHINERY = {
     "time_limit",
 }  # of the exercises; the rest are lessons
 _SOURCE = re.compile(r"^ *@source llmguide\.([\w.]+)", re.MULTILINE)
-_HEADING = re.compile(r"^# (.+?)(?: \{.*\})?$", re.MULTILINE)
 
 
 @cache
@@ -111,10 +111,9 @@ def _explained() -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for path in page_paths():
         text = path.read_text(encoding="utf-8")
-        heading = _HEADING.search(text)
         included = {name.rpartition(".")[0] for name in _SOURCE.findall(text)}
         for module in included:
-            entry = (path.relative_to(DOCS).as_posix(), heading[1] if heading else path.stem)
+            entry = (path.relative_to(DOCS).as_posix(), title(text))
             found.setdefault(module, []).append(entry)
     return found
 
