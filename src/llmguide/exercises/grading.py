@@ -37,6 +37,7 @@ MODULES = (
     "training.gradients",
     "training.gradient_accumulation",
     "training.optimizers",
+    "training.orthogonalization",
     "training.schedules",
     "data.duplicates",
     "data.packing",
