@@ -251,7 +251,7 @@ def test_dpo_with_the_mean_of_ratios_is_no_known_mistake():
     found = grade("dpo", lambda pc, pr, rc, rr, beta: (pc.mean(), pc, pr))
     assert not found.passed
     assert not found.mistake
-    assert "No known mistake" in str(found)
+    assert "not in a way that this test can name" in str(found)
 
 
 def test_gae_written_by_hand():
@@ -271,7 +271,7 @@ def test_errors_of_the_reader_are_shown_with_the_arguments():
     found = grade("causal-mask", lambda T_q, T_k: torch.ones(T_q).missing)
     assert not found.passed
     assert "AttributeError" in str(found)
-    assert "for 4, 4" in str(found)
+    assert "for T_q = 4, T_k = 4" in str(found)
 
 
 def test_wrong_shape_is_said():
@@ -392,6 +392,6 @@ def test_a_wrong_result_is_shown_without_the_note_on_the_work():
 
 
 def test_a_result_of_another_type_is_told_apart_where_it_prints_the_same():
-    text = difference((1,), torch.tensor([0.75, 0.25]), [0.75, 0.25])
+    text = difference("x = 1", torch.tensor([0.75, 0.25]), [0.75, 0.25])
     assert "Got [0.75, 0.25] of type Tensor, not list" in text
-    assert "of type" not in difference((1,), torch.tensor([0.750001]), torch.tensor([0.75]))
+    assert "of type" not in difference("x = 1", torch.tensor([0.750001]), torch.tensor([0.75]))

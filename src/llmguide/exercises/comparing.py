@@ -1,14 +1,17 @@
 """Compare what a function returned with what was expected, and describe the difference."""
 
 import math
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
+_UNKNOWN = "Wrong, but not in a way that this test can name."
 _SMALL = 24  # most numbers of a tensor that is shown whole
 _LONG = 40  # most entries of a dict that is shown whole
+_LONG_TEXT = 400  # most characters of a value that is shown whole
 _WHOLE = (torch.bool, torch.uint8, torch.int32, torch.int64)
 _EXACT = 2**53  # smaller ints are floats without rounding
 
@@ -82,26 +85,33 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, int) and abs(value) < _EXACT else value
 
 
-def difference(arguments: tuple[Any, ...], got: Any, wanted: Any) -> str:
-    """Describe a wrong result; of a result and a note on how it was computed, only the result."""
+def difference(inputs: str, got: Any, wanted: Any) -> str:
+    """Describe a wrong result for given inputs; of a result and a note on how it was computed, the result."""
     match wanted:
         case (expected, str()) if isinstance(got, tuple) and len(got) == 2 and not same(got[0], expected):
-            return difference(arguments, got[0], expected)
+            return difference(inputs, got[0], expected)
     if isinstance(wanted, Tensor) and isinstance(got, Tensor):
         if got.shape != wanted.shape:
             shapes = f"{tuple(got.shape)}, expected {tuple(wanted.shape)}"
-            return f"The result has shape {shapes},\nfor {shown(arguments)}"
+            return f"The result has shape {shapes},\nfor {inputs}"
         if wanted.numel() > _SMALL:
             wrong = [at for at in product(*map(range, wanted.shape)) if not same(got[at], wanted[at])]
             numbers = f"got {shown((got[wrong[0]],))}, expected {shown((wanted[wrong[0]],))}"
             place = f"{len(wrong)} of {wanted.numel()} numbers are wrong. At {list(wrong[0])}: {numbers}"
-            return f"No known mistake.\n{place},\nfor {shown(arguments)}"
+            return f"{_UNKNOWN}\n{place},\nfor {inputs}"
     kind = ""
     if type(got) is not type(wanted) and not isinstance(got, int | float | None):
         kind = f" of type {type(got).__name__}, not {type(wanted).__name__}"
-    return (
-        f"No known mistake.\nGot {shown((got,))}{kind}\nexpected {shown((wanted,))}\nfor {shown(arguments)}"
-    )
+    return f"{_UNKNOWN}\nGot {shown((got,))}{kind}\nexpected {shown((wanted,))}\nfor {inputs}"
+
+
+def named(names: Sequence[str], arguments: tuple[Any, ...]) -> str:
+    """Format the arguments of a call for reading, with their names.
+
+    >>> named(["logits", "t"], (torch.tensor([0.5, 2.0]), 3))
+    'logits = [0.5, 2.0], t = 3'
+    """
+    return ", ".join(f"{name} = {shown((value,))}" for name, value in zip(names, arguments, strict=False))
 
 
 def shown(arguments: tuple[Any, ...]) -> str:
@@ -125,6 +135,7 @@ def shown(arguments: tuple[Any, ...]) -> str:
             return f"{{{', '.join(value)}}}"
         if isinstance(value, list) and any(isinstance(part, Tensor | list | dict) for part in value):
             return f"[{', '.join([*map(one, value[:3]), *['...'] * (len(value) > 3)])}]"
-        return getattr(value, "__name__", None) or repr(value)
+        text = getattr(value, "__name__", None) or repr(value)
+        return text if len(text) <= _LONG_TEXT else f"{text[:_LONG_TEXT]}..."
 
     return ", ".join(map(one, arguments))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.exercises.comparing import same
+from llmguide.exercises.comparing import named, same
 
 Arguments = tuple[Any, ...]
 
@@ -88,6 +88,11 @@ class Exercise:
     def function(self) -> str:
         """Name of the function to write."""
         return self.signature.partition("(")[0]
+
+    def inputs(self, arguments: Arguments) -> str:
+        """Format the arguments of a test call for reading, such as ``logits = [0.5, 2.0], t = 3``."""
+        names = re.findall(r"(\w+)[^,]*", self.signature.partition("(")[2])
+        return named(names, arguments)
 
 
 _SHIFT = ContextVar("shift", default=0)  # is added to the seeds of random inputs

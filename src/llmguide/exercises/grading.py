@@ -37,6 +37,7 @@ MODULES = (
     "training.gradients",
     "training.gradient_accumulation",
     "training.optimizers",
+    "training.orthogonalization",
     "training.schedules",
     "data.duplicates",
     "data.packing",
@@ -167,10 +168,10 @@ def observe(asked: Exercise, function: Callable[..., Any], *, timeout: float = 3
             return Grade(False, f"{name}: not written yet.", "not written")
         except OutOfTime:
             message = f"{name}: it has not finished after {timeout:g} seconds. Does a loop never end?"
-            return Grade(False, f"{message}\nfor {shown(arguments)}", "does not finish")
+            return Grade(False, f"{message}\nfor {asked.inputs(arguments)}", "does not finish")
         except (Exception, SystemExit) as error:
             raised = f"{type(error).__name__}: {error}{_place(error, function)}"
-            return Grade(False, f"{name}: it raises {raised}\nfor {shown(arguments)}")
+            return Grade(False, f"{name}: it raises {raised}\nfor {asked.inputs(arguments)}")
         if not same(given, arguments):
             message = f"{name}: the function changes its arguments in place. Compute a new value instead."
             return Grade(False, message, "changes its arguments")
@@ -192,17 +193,18 @@ def compare(asked: Exercise, results: list[Any]) -> Grade:
             message = f"{asked.name}: not yet. {message}\nHint: {first.hint}\nHint: {second.hint}"
             return Grade(False, message, f"{first.name}; {second.name}")
     wrong = next(i for i, pair in enumerate(zip(results, expected, strict=True)) if not asked.accept(*pair))
+    inputs = asked.inputs(probes[wrong])
     got, wanted = shown((results[wrong],)), shown((expected[wrong],))
     types = wrong_type(results, expected)
     if types:
         message = f"The values are right, but a type is wrong: {types[0]} instead of {types[1]}."
-        message = f"{message}\nGot {got}\nexpected {wanted}\nfor {shown(probes[wrong])}"
+        message = f"{message}\nGot {got}\nexpected {wanted}\nfor {inputs}"
         return Grade(False, f"{asked.name}: not yet. {message}", f"{types[0]} for {types[1]}")
     if all(result is None for result in results):
         message = f"The function returns None. Is a return statement missing?\nExpected {wanted}"
-        message = f"{asked.name}: not yet. {message}\nfor {shown(probes[wrong])}"
+        message = f"{asked.name}: not yet. {message}\nfor {inputs}"
         return Grade(False, message, "returns nothing")
-    message = difference(probes[wrong], results[wrong], expected[wrong])
+    message = difference(inputs, results[wrong], expected[wrong])
     return Grade(False, f"{asked.name}: not yet. {message}")
 
 

@@ -3,12 +3,15 @@
 import pytest
 import torch
 from tests.projects.assignments.wrong_parts import WRONG
+from tests.projects.assignments.wrong_small_lm_parts import WRONG_SMALL_LM
 
 from llmguide.exercises.grading import grade_exercise
 from llmguide.projects.assignments.assignment import part_of
 
+ALL = [*WRONG, *WRONG_SMALL_LM]
 
-@pytest.mark.parametrize(("part", "mistake", "function"), WRONG, ids=[f"{w[0]}: {w[1]}" for w in WRONG])
+
+@pytest.mark.parametrize(("part", "mistake", "function"), ALL, ids=[f"{w[0]}: {w[1]}" for w in ALL])
 def test_a_wrong_version_is_named(part, mistake, function):
     grade = grade_exercise(part_of(part), function)
     assert (grade.passed, grade.mistake) == (False, mistake), grade.message
@@ -24,3 +27,19 @@ def test_an_empty_result_and_whole_numbers_are_shown_as_they_are():
     assert grade.mistake == "returns nothing"
     grade = grade_exercise(part_of("four-bits"), lambda block, codes: torch.arange(len(block)))
     assert "Got [0, 1, 2, 3]" in grade.message
+
+
+def test_a_message_names_the_inputs_and_shortens_a_large_one():
+    grade = grade_exercise(part_of("bpe-encode"), lambda piece, ranks: [0])
+    assert "not in a way that this test can name" in grade.message
+    assert grade.message.endswith("for piece = b'lowest', ranks = dict of 262 entries")
+    grade = grade_exercise(part_of("chinchilla"), lambda flops: [0] * 1000)
+    assert "0, 0, ... of type list" in grade.message
+    assert len(grade.message) < 1000
+
+
+def test_merges_end_where_no_pair_is_left():
+    grade = grade_exercise(part_of("bpe-train"), lambda words, n_merges: [min([])])
+    assert "raises ValueError" in grade.message
+    assert ({b"ab": 9, b"cd": 3}, 4) in part_of("bpe-train").probes()
+    assert len(part_of("bpe-train").solution({b"ab": 9, b"cd": 3}, 4)) == 2

@@ -54,8 +54,8 @@ def _split(
 EXERCISES = (
     Exercise(
         "chinchilla",
-        "chinchilla(flops) returns parameters N and tokens D that spend the budget 6 N D at 20 tokens "
-        "per parameter.",
+        "chinchilla(flops) returns a tuple of the number of parameters N and the number of tokens D that "
+        "spend the budget 6 N D at 20 tokens per parameter.",
         chinchilla_optimal,
         lambda: [(1e21,), (5.76e23,)],
         (
@@ -73,9 +73,21 @@ EXERCISES = (
             ),
             Mistake(
                 "tokens and parameters swapped",
-                "there are 20 parameters for each token",
-                "20 tokens per parameter: more tokens than parameters.",
+                "there are 20 parameters for each token, or the two results are in the wrong order",
+                "20 tokens per parameter: more tokens than parameters. Return N first, then D.",
                 lambda flops: chinchilla_optimal(flops)[::-1],
+            ),
+            Mistake(
+                "root forgotten",
+                "120 N is the budget, instead of 120 N squared",
+                "D = 20 N, so the budget 6 N D contains N twice. Take the root.",
+                lambda flops: (flops / 120, flops / 6),
+            ),
+            Mistake(
+                "as many tokens as parameters",
+                "N and D are equal",
+                "Insert D = 20 N into the budget 6 N D, and solve for N.",
+                lambda flops: ((flops / 6) ** 0.5, (flops / 6) ** 0.5),
             ),
         ),
         ("With D = 20 N the budget is 120 N squared.",),

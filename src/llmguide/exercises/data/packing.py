@@ -71,8 +71,9 @@ def _next_fit(sizes: Sequence[int], capacity: int) -> Rows:
 EXERCISES = (
     Exercise(
         "packed-positions",
-        "positions(documents): the position, from 0, of each token of a packed sequence within its own "
-        "document, given the document id of each token.",
+        "positions(documents) returns the list of the position, from 0, of each token of a packed sequence "
+        "within its own document, given the document id of each token. Each document has its own id, and "
+        "its tokens are next to each other.",
         _restarted,
         lambda: [([0, 0, 0, 1, 1, 2],), ([4, 4, 7, 7, 7, 7, 8],)],
         (

@@ -126,7 +126,7 @@ EXERCISES = (
     ),
     Exercise(
         "ppo-clip",
-        "surrogate(logp, old_logp, advantages, clip): PPO's clipped loss of each action, not averaged, from "
+        "surrogate(logp, old_logp, advantages, clip): PPO's clipped loss of each token, not averaged, from "
         "its log-probabilities under the current policy and under the one that sampled it. Ratios are "
         "clipped to [1 - clip, 1 + clip].",
         _surrogate,

@@ -47,8 +47,9 @@ GAMMA = 0.5
 EXERCISES = (
     Exercise(
         "dpo",
-        "dpo(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta): the mean loss, the rewards of "
-        "the chosen completions and those of the rejected ones, from log-probabilities of whole completions.",
+        "dpo(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta): a tuple of the mean loss, the "
+        "rewards of the chosen completions and those of the rejected ones, from log-probabilities of whole "
+        "completions.",
         _dpo,
         _dpo_probes,
         (

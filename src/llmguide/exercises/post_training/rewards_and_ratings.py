@@ -106,7 +106,8 @@ def _rating_probes() -> list[Arguments]:
 EXERCISES = (
     Exercise(
         "bradley-terry",
-        "bradley_terry(chosen, rejected): mean loss of a reward model from the rewards of pairs.",
+        "bradley_terry(chosen, rejected): the mean Bradley-Terry loss of a reward model, from the rewards "
+        "(B,) of the chosen and of the rejected texts of B pairs.",
         bradley_terry_loss,
         lambda: [
             (torch.tensor([2.0, 0.5]), torch.tensor([1.0, 1.5])),

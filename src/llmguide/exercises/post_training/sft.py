@@ -126,9 +126,9 @@ EXERCISES = (
     ),
     Exercise(
         "turn-mask",
-        "turns(messages): the list of the ids of a conversation, and a list of bools: for each id, whether "
-        "it is learned. A message is a pair of role and ids; it is written as 1, the role (3 for 'user', 4 "
-        "for 'assistant'), its ids, 2. What the model has to write itself is learned.",
+        "turns(messages): a tuple of the list of the ids of a conversation, and a list of bools: for each "
+        "id, whether it is learned. A message is a pair of role and ids; it is written as 1, the role (3 for "
+        "'user', 4 for 'assistant'), its ids, 2. What the model has to write itself is learned.",
         _turns,
         lambda: [
             ([("user", [10, 11]), ("assistant", [12]), ("user", [13]), ("assistant", [14, 15])],),

@@ -25,7 +25,8 @@ def _bpe_encode(random: Random) -> Arguments:
     piece = "".join(random.sample(ascii_lowercase, 9)).encode()
     parts = [piece[i:j] for i in range(len(piece)) for j in range(i + 2, min(i + 4, len(piece)) + 1)]
     learned = sorted(random.sample(parts, 9), key=len)
-    return piece, {token: i for i, token in enumerate([*(bytes([i]) for i in range(256)), *learned])}
+    single = [bytes([i]) for i in random.sample(range(256), 256)]
+    return piece, {token: i for i, token in enumerate([*single, *learned])}
 
 
 def _merges(random: Random) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.differentiation import cut_off, with_gradient
 from llmguide.training.losses import next_token_loss
 
 
@@ -28,9 +29,9 @@ def _accumulated(losses: Tensor, counts: Tensor) -> Tensor:
 EXERCISES = (
     Exercise(
         "next-token-loss",
-        "next_token_loss(logits, ids): mean cross entropy, in nats, of predicting each token from those "
-        "before it. "
-        "logits is (B, T, V), computed from ids (B, T); the target of the last position is not known.",
+        "next_token_loss(logits, ids) returns the mean cross-entropy, in nats, of predicting each token from "
+        "those before it, as a tensor without dimensions. logits is (B, T, V), computed from ids (B, T); the "
+        "target of the last position of each row is not known.",
         _loss,
         _loss_probes,
         (
@@ -64,6 +65,39 @@ EXERCISES = (
                 "torch's logarithms are natural.",
                 lambda logits, ids: _loss(logits, ids) / torch.tensor(2.0).log(),
             ),
+            Mistake(
+                "sign",
+                "the sum of log-probabilities is not negated",
+                "The loss is the negative log-likelihood, which is never below 0.",
+                lambda logits, ids: -_loss(logits, ids),
+            ),
+            Mistake(
+                "divided by all tokens",
+                "the sum is divided by B T",
+                "The first token of each row is not predicted, so there are B (T - 1) predictions.",
+                lambda logits, ids: (
+                    _cross_entropy(logits[:, :-1], ids[:, 1:], "sum") / torch.tensor(ids.numel())
+                ),
+            ),
+            Mistake(
+                "divided by the rows",
+                "the losses of a row are summed instead of averaged",
+                "Divide by the number of predictions in all rows, B (T - 1).",
+                lambda logits, ids: _cross_entropy(logits[:, :-1], ids[:, 1:], "sum") / len(ids),
+            ),
+            Mistake(
+                "rows joined before the shift",
+                "the last position of a row is compared with the first token of the next row",
+                "Shift first, in dimension 1; then flatten.",
+                lambda logits, ids: F.cross_entropy(logits.flatten(0, 1)[:-1], ids.flatten()[1:]),
+            ),
+            Mistake(
+                "ids rolled",
+                "the last position is compared with the first token of its row",
+                "roll brings the first token to the end. Drop the last logits and the first token instead.",
+                lambda logits, ids: _cross_entropy(logits, ids.roll(-1, dims=1)),
+            ),
+            cut_off(_loss),
         ),
         (
             "How many predictions can be checked in a text of T tokens?",
@@ -71,6 +105,7 @@ EXERCISES = (
         ),
         level="warm-up",
         minutes=10,
+        observe=with_gradient(_loss, 0),
     ),
     Exercise(
         "accumulate",

@@ -1,19 +1,14 @@
-"""Exercises of optimizers: AdamW, Muon, clipping."""
+"""Exercises of optimizers: AdamW, clipping."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
-from llmguide.exercises.tensor_work import TensorWork
-from llmguide.training.update_rules import adamw, clip_grad_norm_, orthogonalize
-
-# ---- AdamW, clipping -------------------------------------------------------------------------------
-
+from llmguide.training.update_rules import adamw, clip_grad_norm_
 
 LR, BETAS, EPS, DECAY = 0.1, (0.9, 0.95), 1e-3, 0.1  # an eps and a decay that can be seen in five digits
 
@@ -31,18 +26,27 @@ def _adam(
     *,
     betas: tuple[float, float] = BETAS,
     coupled: bool = False,
-    corrected: bool = True,
+    corrected: tuple[bool, bool] = (True, True),
     inside: bool = False,
     decay_rate: float = LR,
     squared: bool = True,
+    rooted: bool = True,
+    sign: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Take a step of AdamW, with switches for the mistakes."""
     grad = grad + DECAY * param if coupled else grad
     m = betas[0] * m + (1 - betas[0]) * grad
     v = betas[1] * v + (1 - betas[1]) * (grad.square() if squared else grad.abs())
-    m_hat, v_hat = (m / (1 - betas[0] ** step), v / (1 - betas[1] ** step)) if corrected else (m, v)
-    root = (v_hat + EPS).sqrt() if inside else v_hat.sqrt() + EPS
-    return param * (1 - (0 if coupled else decay_rate * DECAY)) - LR * m_hat / root, m, v
+    m_hat, v_hat = (
+        moment / (1 - beta**step) if is_corrected else moment
+        for moment, beta, is_corrected in zip((m, v), betas, corrected, strict=True)
+    )
+    root = (v_hat + EPS).sqrt() if inside else (v_hat.sqrt() if rooted else v_hat) + EPS
+    return param * (1 - (0 if coupled else decay_rate * DECAY)) - sign * LR * m_hat / root, m, v
+
+
+def _with_corrected(param: Tensor, m: Tensor, v: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    return param, m / (1 - BETAS[0] ** step), v / (1 - BETAS[1] ** step)
 
 
 def _adam_probes() -> list[Arguments]:
@@ -67,66 +71,19 @@ def _clip_always(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
     return [gradient * max_norm / norm for gradient in gradients]
 
 
-def _clip_sum(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
-    norm = sum(gradient.norm().item() for gradient in gradients)
+def _clip_by(
+    gradients: list[Tensor], max_norm: float, *, joint: Callable[[Sequence[float]], float]
+) -> list[Tensor]:
+    """Clip by a number that is computed from the norm of each tensor."""
+    norm = joint([gradient.norm().item() for gradient in gradients])
     return [gradient * min(1.0, max_norm / norm) for gradient in gradients]
-
-
-# ---- Muon ------------------------------------------------------------------------------------------
-
-COEFFICIENTS = 3.4445, -4.775, 2.0315
-
-
-def _newton_schulz(
-    matrix: Tensor,
-    *,
-    n: int = 5,
-    coefficients: tuple[float, float, float] = COEFFICIENTS,
-    normalized: bool = True,
-    again: bool = False,
-    smaller: bool = True,
-    back: bool = True,
-) -> Tensor:
-    """Move the singular values of a matrix close to 1, with switches for the mistakes."""
-    a, b, c = coefficients
-    is_turned = matrix.shape[0] > matrix.shape[1] and smaller
-    x = matrix.T if is_turned else matrix
-    x = x / x.norm() if normalized else x
-    for _ in range(n):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-        x = x / x.norm() if again else x
-    return x.T if is_turned and back else x
-
-
-def _of_entries(matrix: Tensor) -> Tensor:
-    a, b, c = COEFFICIENTS
-    x: Tensor = matrix / matrix.norm()
-    for _ in range(5):
-        x = a * x + b * x**3 + c * x**5
-    return x
-
-
-def _exactly(matrix: Tensor) -> Tensor:
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    for _ in range(40):  # Newton and Schulz's own polynomial, which converges
-        x = 1.5 * x - 0.5 * x @ x.T @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
-
-
-def _with_products(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, str]:
-    """Observe the result, and whether a matrix product is larger than the matrix."""
-    with TensorWork() as work:
-        result = function(*arguments)
-    is_large = work.largest_product > arguments[0].numel()
-    return result, "a product is larger than the matrix" if is_large else "small products"
 
 
 EXERCISES = (
     Exercise(
         "adamw",
-        "adamw(param, grad, m, v, step) returns the new param, m and v after step `step`, counted from 1, "
-        f"with a learning rate of {LR}, betas {BETAS}, eps {EPS} and a weight decay of {DECAY}.",
+        "adamw(param, grad, m, v, step) returns a tuple of the new param, m and v after step `step`, counted "
+        f"from 1, with a learning rate of {LR}, betas {BETAS}, eps {EPS} and a weight decay of {DECAY}.",
         _adamw,
         _adam_probes,
         (
@@ -141,7 +98,19 @@ EXERCISES = (
                 "bias correction forgotten",
                 "m and v are used as they are, although they start at zero",
                 "Divide m by 1 - beta_1 ** step, and v likewise.",
-                partial(_adam, corrected=False),
+                partial(_adam, corrected=(False, False)),
+            ),
+            Mistake(
+                "only m corrected",
+                "v is used as it is, although it starts at zero",
+                "Divide v by 1 - beta_2 ** step. In the first steps it is far too small without that.",
+                partial(_adam, corrected=(True, False)),
+            ),
+            Mistake(
+                "only v corrected",
+                "m is used as it is, although it starts at zero",
+                "Divide m by 1 - beta_1 ** step.",
+                partial(_adam, corrected=(False, True)),
             ),
             Mistake(
                 "bias correction off by one step",
@@ -172,6 +141,36 @@ EXERCISES = (
                 "v averages the size of the gradient instead of its square",
                 "v is the mean of g squared; its root is in the unit of g.",
                 partial(_adam, squared=False),
+            ),
+            Mistake(
+                "no root",
+                "the mean is divided by v instead of its root",
+                "v is the mean of squares, so its root is in the unit of the gradient.",
+                partial(_adam, rooted=False),
+            ),
+            Mistake(
+                "no weight decay",
+                "the weights do not decay",
+                "Multiply the weights by 1 - lr * weight_decay.",
+                partial(_adam, decay_rate=0.0),
+            ),
+            Mistake(
+                "weights grow",
+                "the weights are multiplied by 1 + lr * weight_decay",
+                "The decay shrinks the weights: multiply by 1 - lr * weight_decay.",
+                partial(_adam, decay_rate=-LR),
+            ),
+            Mistake(
+                "step in the wrong direction",
+                "the step is added, so that the loss rises",
+                "The gradient points uphill. Subtract the step.",
+                partial(_adam, sign=-1),
+            ),
+            Mistake(
+                "corrected moments returned",
+                "m and v are returned with their bias correction",
+                "The next step averages m and v as they are. Correct them only in the update.",
+                lambda param, grad, m, v, step: _with_corrected(*_adamw(param, grad, m, v, step), step),
             ),
         ),
         (
@@ -215,83 +214,23 @@ EXERCISES = (
                 "norms added",
                 "the joint norm is computed as the sum of the norms",
                 "Squares add up: take the root of the sum of squares.",
-                _clip_sum,
+                partial(_clip_by, joint=sum),
+            ),
+            Mistake(
+                "root forgotten",
+                "the sum of squares is taken for the norm",
+                "The norm is the root of the sum of squares.",
+                partial(_clip_by, joint=lambda norms: sum(norm**2 for norm in norms)),
+            ),
+            Mistake(
+                "largest norm",
+                "the largest of the norms is taken for the joint norm",
+                "The norm of all gradients as one vector is the root of the sum of all squares.",
+                partial(_clip_by, joint=max),
             ),
         ),
         ("Take the norm of all gradients as one vector.",),
         level="warm-up",
         minutes=10,
-    ),
-    Exercise(
-        "orthogonalize",
-        "orthogonalize(matrix) returns the matrix (m, n) with its singular vectors kept and its singular "
-        "values moved close to 1, as the optimizer Muon does with its update. First divide the matrix by its "
-        "Frobenius norm, the root of the sum of its squares. Then do five iterations, each of which replaces "
-        "every singular value s by 3.4445 s - 4.775 s ** 3 + 2.0315 s ** 5. Use matrix products only, no "
-        "decomposition. No product may have more entries than the matrix; the test checks this.",
-        orthogonalize,
-        lambda: [(0.2 * noise(10, 2, 3),), (0.15 * noise(11, 5, 2),), (0.2 * noise(12, 3, 3),)],
-        (
-            Mistake(
-                "polynomial of the entries",
-                "the polynomial is applied to each entry of the matrix",
-                "Powers of entries change the singular vectors. With X = U S V^T, what is X X^T X?",
-                _of_entries,
-            ),
-            Mistake(
-                "fifth power missing",
-                "the polynomial ends with the third power",
-                "(X X^T) (X X^T) X has the fifth powers of the singular values.",
-                partial(_newton_schulz, coefficients=(*COEFFICIENTS[:2], 0.0)),
-            ),
-            Mistake(
-                "not normalized",
-                "the matrix is not divided by its norm",
-                "The polynomial is made for singular values between 0 and 1.",
-                partial(_newton_schulz, normalized=False),
-            ),
-            Mistake(
-                "normalized in each iteration",
-                "the matrix is divided by its norm after each iteration",
-                "That shrinks the singular values again. Divide once, before the first iteration.",
-                partial(_newton_schulz, again=True),
-            ),
-            Mistake(
-                "larger Gram matrix",
-                "the product of the matrix with its transpose is the larger of the two possible ones",
-                "The result is right, but a tall matrix costs more than it must. Transpose it first, and "
-                "transpose the result back.",
-                partial(_newton_schulz, smaller=False),
-            ),
-            Mistake(
-                "not transposed back",
-                "the result of a tall matrix is transposed",
-                "The result has the shape of the matrix.",
-                partial(_newton_schulz, back=False),
-            ),
-            Mistake(
-                "four iterations",
-                "there is one iteration too few",
-                "Count the iterations: five after the normalization.",
-                partial(_newton_schulz, n=4),
-            ),
-            Mistake(
-                "singular values of 1",
-                "all singular values are exactly 1",
-                "A decomposition is too slow for every step. Five iterations give values around 1.",
-                _exactly,
-            ),
-        ),
-        (
-            "Write the matrix as X = U S V^T. Which product of X and X^T has the singular vectors of X and "
-            "the cubes of its singular values?",
-            "X X^T X has the cubes. One more factor X X^T on the left gives the fifth powers.",
-            "X X^T has m rows and columns. If m is larger than n, work with the transposed matrix.",
-        ),
-        level="hard",
-        minutes=25,
-        after="An orthogonal update moves the weights equally far in every direction of the input. Muon "
-        "applies it to the momentum of each hidden matrix, in bfloat16.",
-        observe=_with_products,
     ),
 )

@@ -1,18 +1,11 @@
-"""Parts of the assignments about data and evaluation: sharding, freezing, metrics and scaling laws."""
+"""Parts of the assignments about data and what it trains: freezing and sharding."""
 
 from collections.abc import Sequence
 from functools import partial
-from math import log
 
 import torch
 
 from llmguide.exercises.definition import Exercise, Mistake
-
-# ---- metrics and data ------------------------------------------------------------------------------
-
-
-def _bits_per_byte(nats: float, text: str) -> float:
-    return nats / log(2) / len(text.encode())
 
 
 def _trainable(
@@ -46,46 +39,7 @@ def _rank_batch(
     return [order[i] for i in rows] if shuffled else list(rows)
 
 
-def _choose(logprobs: Sequence[float], n_bytes: Sequence[int], *, power: float = 1.0, sign: int = 1) -> int:
-    scores = [sign * logprob / n**power for logprob, n in zip(logprobs, n_bytes, strict=True)]
-    return scores.index(max(scores))
-
-
-def _extrapolate(c1: float, loss1: float, c2: float, loss2: float, c: float) -> float:
-    slope: float = log(loss2 / loss1) / log(c2 / c1)
-    predicted: float = loss2 * (c / c2) ** slope
-    return predicted
-
-
 DATA_PARTS = (
-    Exercise(
-        "bits-per-byte",
-        "bits_per_byte(nats, text) returns the bits per UTF-8 byte of the string `text`. `nats` is the "
-        "negative log-likelihood of the text in nats, summed over its tokens.",
-        _bits_per_byte,
-        lambda: [(12.5, "na\u00efve \u4e2d"), (3.0, "plain")],
-        (
-            Mistake(
-                "nats for bits",
-                "the result is in nats",
-                "A bit is ln 2 nats.",
-                lambda nats, text: nats / len(text.encode()),
-            ),
-            Mistake(
-                "per character",
-                "the sum is divided by the number of characters",
-                "In UTF-8, a character has one to four bytes. The number of bytes is len(text.encode()).",
-                lambda nats, text: nats / log(2) / len(text),
-            ),
-            Mistake(
-                "multiplied by ln 2",
-                "the nats are multiplied by ln 2",
-                "One nat is 1.44 bits, so divide by ln 2.",
-                lambda nats, text: nats * log(2) / len(text.encode()),
-            ),
-        ),
-        ("nats / ln 2 / bytes",),
-    ),
     Exercise(
         "freeze",
         "trainable(names, n_layers) returns the list of the parameter names that stay trainable, in the "
@@ -142,7 +96,7 @@ DATA_PARTS = (
         _rank_batch,
         lambda: [
             (torch.randperm(24, generator=torch.Generator().manual_seed(0)).tolist(), *rest)
-            for rest in ((0, 3, 1, 2), (2, 2, 2, 4))
+            for rest in ((0, 3, 1, 2), (2, 2, 2, 4), (1, 2, 1, 3))
         ],
         (
             Mistake(
@@ -164,59 +118,23 @@ DATA_PARTS = (
                 "Look up each position in `order`.",
                 partial(_rank_batch, shuffled=False),
             ),
+            Mistake(
+                "every world-th example",
+                "a rank reads every world-th entry of `order`, as DistributedSampler does",
+                "Here the batch of a rank is contiguous: batch_size entries one after another.",
+                lambda order, step, batch_size, rank, world: order[rank::world][
+                    step * batch_size : (step + 1) * batch_size
+                ],
+            ),
+            Mistake(
+                "one part of the data for each rank",
+                "`order` is first divided among the ranks, and each reads its own part from the start",
+                "Here a step reads the next world * batch_size entries, and the ranks divide those.",
+                lambda order, step, batch_size, rank, world: order[rank * (len(order) // world) :][
+                    step * batch_size : (step + 1) * batch_size
+                ],
+            ),
         ),
         ("start = step * world * batch_size + rank * batch_size",),
-    ),
-    Exercise(
-        "choose-continuation",
-        "choose(logprobs, n_bytes) returns the index of the continuation that a model chooses in a benchmark "
-        "such as HellaSwag: the one with the highest log-probability per byte. `logprobs` has the total "
-        "log-probability of each continuation, and `n_bytes` its length in bytes.",
-        _choose,
-        lambda: [([-10.0, -12.0, -9.0], [10, 30, 5]), ([-4.0, -9.0], [2, 9]), ([-3.0, -5.0], [9, 10])],
-        (
-            Mistake(
-                "not normalized",
-                "the total log-probabilities are compared",
-                "A longer text usually has a lower total. Divide by its number of bytes.",
-                partial(_choose, power=0.0),
-            ),
-            Mistake(
-                "least likely",
-                "the continuation with the lowest log-probability per byte is chosen",
-                "Log-probabilities are negative, so the highest is the one nearest to 0.",
-                partial(_choose, sign=-1),
-            ),
-        ),
-        ("Take the index of the maximum of logprob / n.",),
-    ),
-    Exercise(
-        "extrapolate-loss",
-        "extrapolate(c1, loss1, c2, loss2, c) returns the loss that a power law predicts for a run with "
-        "compute c, in FLOPs. The power law is loss = a * compute ** -b. It goes through two runs: one with "
-        "compute c1 and loss loss1, the other with compute c2 and loss loss2.",
-        _extrapolate,
-        lambda: [(1e15, 4.0, 4e15, 3.5, 1.6e16), (1e18, 3.2, 1e19, 2.9, 1e22)],
-        (
-            Mistake(
-                "straight line in the compute",
-                "the loss is extrapolated linearly in the compute",
-                "A power law is a straight line if you plot log(loss) against log(compute).",
-                lambda c1, loss1, c2, loss2, c: loss2 + (loss2 - loss1) * (c - c2) / (c2 - c1),
-            ),
-            Mistake(
-                "straight line in log compute",
-                "the logarithm of the compute is taken, but not that of the loss",
-                "Take the logarithm of the loss as well.",
-                lambda c1, loss1, c2, loss2, c: loss2 + (loss2 - loss1) * log(c / c2) / log(c2 / c1),
-            ),
-            Mistake(
-                "sign of the exponent",
-                "the exponent has the wrong sign, so that the predicted loss rises with compute",
-                "The slope log(loss2 / loss1) / log(c2 / c1) is negative.",
-                lambda c1, loss1, c2, loss2, c: loss2 * (c / c2) ** (-log(loss2 / loss1) / log(c2 / c1)),
-            ),
-        ),
-        ("The slope of the line between the two points in a log-log plot is -b.",),
     ),
 )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmguide.exercises.course import AGENTS, agents
+from llmguide.exercises.definition import Exercise
 from llmguide.files import write_text
 from llmguide.projects.assignments.assignment import PARTS, Assignment, part_of
 
@@ -151,7 +152,7 @@ def stubs(assignment: Assignment) -> str:
     """Write the functions to implement, each with its task as the docstring."""
     head = f'"""Parts of the assignment {assignment.project}. The steps are in SPEC.md."""\n\nimport torch\n'
     functions = [
-        f'def {part.signature}:\n    """{_wrapped(part.task)}\n    """\n    raise NotImplementedError\n'
+        f'def {part.signature}:\n    """{_docstring(part)}\n    """\n    raise NotImplementedError\n'
         for part in assignment.parts.values()
     ]
     return "\n\n".join([head, *functions])
@@ -239,6 +240,19 @@ def _adapter(what: str, functions: Sequence[str]) -> str:
 def _listed(functions: Sequence[str]) -> str:
     *first, last = (f"`{name}`" for name in functions)
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def _docstring(part: Exercise) -> str:
+    """Return the task without the signature, which is above the docstring.
+
+    >>> _docstring(part_of("mixing-rates"))[:40]
+    'Return the list of the probabilities of '
+    """
+    task = part.task.removeprefix(part.signature)
+    for start in (" returns ", ": "):
+        if task.startswith(start):
+            return _wrapped(f"Return {task.removeprefix(start)}")
+    return _wrapped(part.task)
 
 
 def _wrapped(text: str) -> str:
