@@ -21,6 +21,7 @@ PEOPLE = [
     BBQItem(Question(f"Q{i}", ["ann", "bo", "unknown"], 2), "Age", is_ambiguous=True, unknown=2, biased=i % 2)
     for i in range(6)
 ]
+ENDINGS = [Question(f"Tea: Ann heats water {i}. She", ["pours it.", "is red."], i % 2) for i in range(4)]
 FILES = (TRUTHFULQA, LAMBADA_PART, *(f"bbq_{category}.jsonl" for category in BBQ_CATEGORIES))
 
 
@@ -38,7 +39,8 @@ def small_benchmarks(monkeypatch):
     asked = [
         TruthfulQuestion(f"Q{i}", {"yes": True, "no": False}, {"yes": True, "no": False}) for i in range(5)
     ]
-    for name, items in (("truthfulqa", asked), ("bbq", PEOPLE), ("lambada", PASSAGES)):
+    small = {"truthfulqa": asked, "bbq": PEOPLE, "lambada": PASSAGES, "hellaswag": ENDINGS}
+    for name, items in small.items():
         replaced = evaluate.BENCHMARKS[name]._replace(load=lambda items=items: items)
         monkeypatch.setitem(evaluate.BENCHMARKS, name, replaced)
 
@@ -73,9 +75,11 @@ def test_the_table_says_which_scores_are_at_chance(run, capsys):
     found = record(capsys, run)["results"]
     assert found["truthfulqa"]["mc1"]["n"] == 5
     assert "disambiguated_accuracy" not in found["bbq"]
+    assert found["hellaswag"]["acc"]["n"] == 4
+    assert found["hellaswag"]["acc_norm"]["chance"] == 0.5
     at_chance = [
         f"{name} {metric.replace('_', ' ')}"
-        for name in ("truthfulqa", "bbq", "lambada")
+        for name in ("truthfulqa", "bbq", "lambada", "hellaswag")
         for metric, score in found[name].items()
         if score["chance"] is not None and score["low"] <= score["chance"] <= score["high"]
     ]
@@ -87,7 +91,7 @@ def test_the_table_says_which_scores_are_at_chance(run, capsys):
     any(local_copy(name) is None for name in FILES), reason="LLMGUIDE_DATA lacks the benchmarks"
 )
 def test_a_random_model_is_scored_on_the_benchmarks_themselves(run, capsys):
-    found = record(capsys, run, "--limit", 12)["results"]
+    found = record(capsys, run, "--benchmarks", "truthfulqa", "bbq", "lambada", "--limit", 12)["results"]
     assert found["truthfulqa"]["mc2"]["n"] == found["lambada"]["accuracy"]["n"] == 12
     assert found["bbq"]["ambiguous_accuracy"]["n"] + found["bbq"]["disambiguated_accuracy"]["n"] == 12
     # no better than a uniform distribution over the 280 tokens, of which a word has several

@@ -109,8 +109,11 @@ def test_streams_come_in_pieces_and_must_end(server):
     assert "".join(endpoint.stream(REQUEST)) == "Hello"
     assert received[0][2]["stream"] is True
     replies[:] = [(200, {}, "".join(lines).encode())]
-    with pytest.raises(EndpointError, match="ended without"):
+    with pytest.raises(EndpointError, match="ended before the completion did"):
         list(endpoint.stream(REQUEST))
+    last = {"choices": [{"delta": {"content": "!"}, "finish_reason": "stop"}]}
+    replies[:] = [(200, {}, "".join([*lines, f"data: {json.dumps(last)}\n\n"]).encode())]
+    assert "".join(endpoint.stream(REQUEST)) == "Hello!"
     for nonsense in (b"{", b"[]", b'{"choices": [{"delta": null}]}', b'{"message": "no"}'):
         replies[:] = [(200, {}, b"data: " + nonsense + b"\n\n")]
         with pytest.raises(EndpointError, match="broke off"):

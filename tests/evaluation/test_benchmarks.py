@@ -1,8 +1,9 @@
-"""TruthfulQA, BBQ and LAMBADA: the real files, and scores against the authors' definitions."""
+"""TruthfulQA, BBQ, LAMBADA and HellaSwag: the real files, and scores against the authors' definitions."""
 
 import csv
 import json
 import random
+import re
 from collections import Counter
 from math import exp, log
 
@@ -18,17 +19,21 @@ from llmguide.evaluation.benchmark_scores import (
     mc1,
     mc2,
     score_bbq,
+    score_hellaswag,
     score_lambada,
     score_truthfulqa,
 )
 from llmguide.evaluation.benchmarks import (
     BBQ_CATEGORIES,
+    HELLASWAG,
     LAMBADA_PART,
     TRUTHFULQA,
     BBQItem,
     TruthfulQuestion,
     bbq_item,
+    hellaswag_question,
     load_bbq,
+    load_hellaswag,
     load_lambada,
     load_truthfulqa,
 )
@@ -276,6 +281,109 @@ def test_lambada_is_last_word_prediction(model):
 def split(passage):
     *words, last = passage.split(" ")
     return " ".join(words), f" {last}"
+
+
+# ---- HellaSwag -----------------------------------------------------------------------------------------
+
+BEANS = "[header] How to grow beans [title] Choose a pot. [step] It needs holes. [substeps] Wash it."
+SITUATIONS = [  # in the format of hellaswag_val.jsonl; the sentences are ours
+    {
+        "ind": 24,
+        "activity_label": "Roof repair",
+        "ctx_a": "A woman climbs a ladder.",
+        "ctx_b": "the woman",
+        "ctx": "A woman climbs a ladder. the woman",
+        "split": "val",
+        "split_type": "indomain",
+        "label": 3,
+        "endings": ["sings.", "swims to the other shore.", "is a ladder.", "lifts a tile."],
+        "source_id": "activitynet~v_0",
+    },
+    {
+        "ind": 25,
+        "activity_label": "Home and Garden",
+        "ctx_a": BEANS,
+        "ctx_b": "",
+        "ctx": BEANS,
+        "split": "val",
+        "split_type": "zeroshot",
+        "label": 0,
+        "endings": [
+            "[title] Fill it with soil. [step] Leave a  gap.",
+            " Sow [1] Été.",
+            "Put it away. [title] Forget it.",
+            "Eat the pot.",
+        ],
+        "source_id": "wikihow~0",
+    },
+]
+
+
+def harness_preprocess(text):
+    """A copy of `preprocess` in lm_eval/tasks/hellaswag/utils.py of lm-evaluation-harness 0.4.13."""
+    text = text.strip()
+    text = text.replace(" [title]", ". ")
+    text = re.sub("\\[.*?\\]", "", text)
+    return text.replace("  ", " ")
+
+
+def test_the_prompts_of_hellaswag_by_hand():
+    assert hellaswag_question(SITUATIONS[0]) == Question(
+        "Roof repair: A woman climbs a ladder. The woman",
+        ["sings.", "swims to the other shore.", "is a ladder.", "lifts a tile."],
+        3,
+    )
+    assert hellaswag_question(SITUATIONS[1]) == Question(
+        "Home and Garden: How to grow beans. Choose a pot. It needs holes. Wash it.",
+        [" Fill it with soil. Leave a gap.", "Sow Été.", "Put it away.. Forget it.", "Eat the pot."],
+        0,
+    )
+
+
+@pytest.mark.parametrize("row", SITUATIONS, ids=lambda row: row["source_id"])
+def test_the_prompts_of_hellaswag_are_those_of_the_harness(row):
+    found = hellaswag_question(row)
+    context = row["ctx_a"] + " " + row["ctx_b"].capitalize()
+    assert found.context == harness_preprocess(row["activity_label"] + ": " + context)
+    assert found.choices == [harness_preprocess(ending) for ending in row["endings"]]
+
+
+def test_acc_and_acc_norm_of_hellaswag_are_those_of_the_harness(model):
+    questions = [hellaswag_question(row | {"label": i}) for row in SITUATIONS for i in range(4)]
+    right, right_norm = [], []
+    for question in questions:
+        totals = np.array([logprob(model, question.context, f" {choice}") for choice in question.choices])
+        n_characters = np.array([len(choice) for choice in question.choices])
+        right.append(np.argmax(totals) == question.answer)
+        right_norm.append(np.argmax(totals / n_characters) == question.answer)
+    found = score_hellaswag(model, TOKENIZER, questions, bos_id=BOS)
+    assert right != right_norm  # so the test tells them apart
+    chosen = [
+        [score_hellaswag(model, TOKENIZER, [question], bos_id=BOS)[name].score for question in questions]
+        for name in ("acc", "acc_norm")
+    ]
+    assert chosen == [right, right_norm]
+    assert found["acc"].score == np.mean(right)
+    assert found["acc_norm"].score == np.mean(right_norm)
+    assert found["acc"].chance == found["acc_norm"].chance == 0.25
+    assert found["acc"].n == 8
+
+
+@needs(HELLASWAG)
+def test_the_items_of_hellaswag():
+    questions = load_hellaswag()
+    assert len(questions) == 10_042
+    assert all(len(question.choices) == 4 for question in questions)
+    assert not any(
+        "[step]" in text for question in questions for text in (question.context, *question.choices)
+    )
+
+
+def test_another_file_than_that_of_hellaswag_is_refused(tmp_path, monkeypatch):
+    (tmp_path / HELLASWAG).write_text(json.dumps(SITUATIONS[0]) + "\n")
+    monkeypatch.setenv("LLMGUIDE_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="has SHA-256"):
+        load_hellaswag()
 
 
 # ---- chance --------------------------------------------------------------------------------------------

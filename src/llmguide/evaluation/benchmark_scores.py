@@ -1,4 +1,4 @@
-r"""Score a model on TruthfulQA, BBQ and LAMBADA, each score beside that of guessing.
+r"""Score a model on TruthfulQA, BBQ, LAMBADA and HellaSwag, each score beside that of guessing.
 
 **TruthfulQA.** MC1 is the fraction of questions whose true answer has a higher log-probability than every
 false one. MC2 is the probability of all true answers, divided by that of all answers:
@@ -17,15 +17,18 @@ wrong, so $s_\text{AMB}$ is the mean of 1 for biased, -1 for other people and 0 
 **LAMBADA.** Accuracy is the fraction of last words that greedy decoding generates, all their tokens;
 perplexity is per word.
 
+**HellaSwag.** acc is the fraction of items whose right ending has the highest log-probability of the four,
+acc_norm the fraction whose right ending has the highest log-probability per character.
+
 The intervals describe the sampling of items. BBQ's questions are filled from 25 templates a category, so they
 say nothing about other templates.
 
 References: Lin et al. 2021, arXiv:2109.07958, and ``MC_calcs`` of the authors' code; Parrish et al. 2021,
 arXiv:2110.08193, section 5; Radford et al. 2019, "Language models are unsupervised multitask learners",
-section 3.3 (LAMBADA).
+section 3.3 (LAMBADA); Zellers et al. 2019, arXiv:1905.07830, and lm-evaluation-harness (HellaSwag).
 
-Leaves out: judging generated answers, which is TruthfulQA's main task; normalizing by length; GPT-2's filter
-of stop words.
+Leaves out: judging generated answers, which is TruthfulQA's main task; GPT-2's filter of stop words
+for LAMBADA.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +41,13 @@ from torch import nn
 from llmguide.evaluation.benchmarks import BBQItem, TruthfulQuestion
 from llmguide.evaluation.likelihood import groups
 from llmguide.evaluation.metrics import Interval, bootstrap_interval, wilson_interval
-from llmguide.evaluation.multiple_choice import BATCH_ROWS, continuation_logprobs, split_last_word
+from llmguide.evaluation.multiple_choice import (
+    BATCH_ROWS,
+    Question,
+    continuation_logprobs,
+    is_right,
+    split_last_word,
+)
 from llmguide.models.decoder_protocol import Decoder
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]  # yields the items, and shows how many are done
@@ -235,6 +244,32 @@ def random_word_accuracy(passage: str) -> float:
     """
     *words, last = (word.strip(".,;:!?\"'`()-") for word in passage.split())
     return words.count(last) / len(words)
+
+
+def score_hellaswag(
+    model: Decoder | nn.Module,
+    tokenizer: Any,
+    questions: Sequence[Question],
+    *,
+    bos_id: int,
+    track: Track = iter,
+) -> dict[str, Score]:
+    """Compute acc and acc_norm, as lm-evaluation-harness does. Guessing chooses one of the endings at random.
+
+    Args:
+        model: A decoder of `llmguide.models` in evaluation mode.
+        tokenizer: Tokenizer of the model, ours or one of Hugging Face.
+        questions: Situations with their endings, at least one.
+        bos_id: Token that replaces an empty prompt.
+        track: Iterates over the questions, and may show progress.
+    """
+    found = [is_right(model, tokenizer, question, bos_id=bos_id) for question in track(questions)]
+    right, right_norm = zip(*found, strict=True)
+    guess = fmean(1 / len(question.choices) for question in questions)
+    return {
+        "acc": Score(*_fraction(right), guess, len(found)),
+        "acc_norm": Score(*_fraction(right_norm), guess, len(found)),
+    }
 
 
 def _fraction(right: Sequence[bool]) -> Interval:

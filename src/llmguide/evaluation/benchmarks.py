@@ -1,4 +1,4 @@
-r"""The items of TruthfulQA, BBQ and LAMBADA, with the prompts that a language model completes.
+r"""The items of TruthfulQA, BBQ, LAMBADA and HellaSwag, with the prompts that a language model completes.
 
 A model is scored by the log-probabilities of given continuations, so a base model can be tested like an
 assistant, and nothing is sampled. A space separates prompt and continuation.
@@ -8,26 +8,33 @@ assistant, and nothing is sampled. A space separates prompt and continuation.
 | TruthfulQA | six questions with answers, then ``Q: `` and the question, ``A:`` | the reference answers |
 | BBQ | the context, a blank line, ``Q: `` and the question, ``A:`` | the three answers |
 | LAMBADA | the passage without its last word | its last word |
+| HellaSwag | the activity, a colon, and what has happened so far | the four endings |
 
 The six examples are the preset ``qa`` of the code of TruthfulQA's authors. BBQ's prompt is that of
 lm-evaluation-harness. The passages of LAMBADA are those that OpenAI prepared for GPT-2, which keep case,
-punctuation and line breaks.
+punctuation and line breaks. HellaSwag's prompt and its cleaning are those of lm-evaluation-harness
+(``lm_eval/tasks/hellaswag/utils.py``), and so are the items: the validation set, because the labels of the
+test set are not public.
 
 Files are read from the folder ``LLMGUIDE_DATA``, else from the cache, else downloaded; `llmguide.data.fetch`
 says how. Their hashes are checked, except that of a file with the first part of LAMBADA.
 
 References: Lin et al. 2021, arXiv:2109.07958 (TruthfulQA); Parrish et al. 2021, arXiv:2110.08193 (BBQ);
-Paperno et al. 2016, arXiv:1606.06031 (LAMBADA). Scores are in `llmguide.evaluation.benchmark_scores`.
+Paperno et al. 2016, arXiv:1606.06031 (LAMBADA); Zellers et al. 2019, arXiv:1905.07830 (HellaSwag). Scores are
+in `llmguide.evaluation.benchmark_scores`.
 
 Differs: TruthfulQA is the version of January 2025, which has 790 questions instead of 817. The answers have
 no period at their end, as in its file of multiple-choice questions; the authors' code adds one. That file has
 empty answers to 22 questions, which are left out, as in the authors' code. lm-evaluation-harness adds other
-wordings of "unknown" to BBQ's answers; here each question has its own three, as in the paper.
+wordings of "unknown" to BBQ's answers; here each question has its own three, as in the paper. And it puts a
+beginning-of-text token before a prompt if the tokenizer does (``add_bos_token=False`` turns that off); here
+prompts begin without one.
 
 Leaves out: eight of BBQ's eleven categories.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +45,7 @@ from llmguide.evaluation.multiple_choice import Question
 TRUTHFULQA = "TruthfulQA_mc_task.json"
 LAMBADA = "lambada_test.jsonl"
 LAMBADA_PART = "lambada_part1.jsonl"  # the first 2,500 of the 5,153 passages
+HELLASWAG = "hellaswag_val.jsonl"
 BBQ_CATEGORIES = ("Age", "Disability_status", "Religion")
 EXAMPLES = """\
 Q: What is human life expectancy in the United States?
@@ -168,6 +176,34 @@ def load_lambada() -> list[str]:
     """
     part = None if local_copy(LAMBADA) else local_copy(LAMBADA_PART)
     return [row["text"] for row in _lines(part or canonical_file(LAMBADA))]
+
+
+def load_hellaswag() -> list[Question]:
+    """Load the 10,042 items of the validation set of HellaSwag: a situation and four endings.
+
+    Raises:
+        ConnectionError: There is no local copy, and the file cannot be downloaded.
+        ValueError: The file has another SHA-256 than the pinned one.
+    """
+    return [hellaswag_question(row) for row in _lines(canonical_file(HELLASWAG))]
+
+
+def hellaswag_question(row: Mapping[str, Any]) -> Question:
+    """Convert a row of a HellaSwag file.
+
+    >>> row = {"activity_label": "Tea", "ctx_a": "[header] How to make tea [title] Heat water.",
+    ...        "ctx_b": "it", "endings": ["boils. [step] Pour it.", "is  dry."], "label": 0}
+    >>> hellaswag_question(row)
+    Question(context='Tea: How to make tea. Heat water. It', choices=['boils. Pour it.', 'is dry.'], answer=0)
+    """
+    context = f"{row['activity_label']}: {row['ctx_a']} {row['ctx_b'].capitalize()}"
+    return Question(_cleaned(context), [_cleaned(ending) for ending in row["endings"]], int(row["label"]))
+
+
+def _cleaned(text: str) -> str:
+    """Remove the markup of WikiHow, such as [step], and the double spaces that this leaves."""
+    text = text.strip().replace(" [title]", ". ")
+    return re.sub(r"\[.*?\]", "", text).replace("  ", " ")
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

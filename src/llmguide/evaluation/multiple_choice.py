@@ -80,19 +80,36 @@ def multiple_choice(
     """
     right, right_norm, guess = [], [], []
     for question in questions:
-        n = len(question.choices)
-        if not 0 <= question.answer < n or not all(question.choices):
-            raise ValueError(f"{question}: answer must be the index of a choice, and none may be empty")
-        pairs = [(question.context, f" {choice}") for choice in question.choices]
-        scores = [score for score, _ in continuation_logprobs(model, tokenizer, pairs, bos_id=bos_id)]
-        norm = [score / len(choice) for score, choice in zip(scores, question.choices, strict=True)]
-        right.append(scores.index(max(scores)) == question.answer)
-        right_norm.append(norm.index(max(norm)) == question.answer)
-        guess.append(1 / n)
+        is_best, is_best_norm = is_right(model, tokenizer, question, bos_id=bos_id)
+        right.append(is_best)
+        right_norm.append(is_best_norm)
+        guess.append(1 / len(question.choices))
     if not right:
         raise ValueError("there are no questions to answer")
     n = len(right)
     return ChoiceScores(sum(right) / n, sum(right_norm) / n, sum(guess) / n, n)
+
+
+def is_right(
+    model: Decoder | nn.Module, tokenizer: Any, question: Question, *, bos_id: int
+) -> tuple[bool, bool]:
+    """Return whether the right choice is the most probable one: in total, and per character.
+
+    Args:
+        model: A decoder of `llmguide.models` in evaluation mode.
+        tokenizer: Tokenizer of the model, ours or one of Hugging Face.
+        question: Multiple-choice question; a space is put between context and choice.
+        bos_id: Token that replaces an empty context.
+
+    Raises:
+        ValueError: The question has no such answer, or a choice is empty.
+    """
+    if not 0 <= question.answer < len(question.choices) or not all(question.choices):
+        raise ValueError(f"{question}: answer must be the index of a choice, and none may be empty")
+    pairs = [(question.context, f" {choice}") for choice in question.choices]
+    scores = [score for score, _ in continuation_logprobs(model, tokenizer, pairs, bos_id=bos_id)]
+    norm = [score / len(choice) for score, choice in zip(scores, question.choices, strict=True)]
+    return scores.index(max(scores)) == question.answer, norm.index(max(norm)) == question.answer
 
 
 def last_word(
