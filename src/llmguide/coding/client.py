@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from llmguide.extras import import_extra
+from llmguide.files import write_text
 
 if TYPE_CHECKING:
     import httpx2
@@ -283,7 +284,7 @@ def record(request: Request, answer: Answer, folder: Path = TRANSCRIPTS) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{request.key()}.json"
     content = {"request": request.payload(), "answer": asdict(answer)}
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
