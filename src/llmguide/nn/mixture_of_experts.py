@@ -74,9 +74,9 @@ def load_balancing_loss(
     probabilities = logits.float().softmax(dim=-1)
     chosen = F.one_hot(probabilities.topk(k, dim=-1).indices, N).sum(dim=-2)  # k ones in each row
     counts = torch.ones(logits.shape[:-1], device=logits.device) if mask is None else mask.float()
-    share = (chosen * counts[..., None]).flatten(0, -2).sum(dim=0) / counts.sum()
+    fraction = (chosen * counts[..., None]).flatten(0, -2).sum(dim=0) / counts.sum()
     mean_probability = (probabilities * counts[..., None]).flatten(0, -2).sum(dim=0) / counts.sum()
-    return N * (share * mean_probability).sum()
+    return N * (fraction * mean_probability).sum()
 
 
 class MixtureOfExperts(nn.Module):
