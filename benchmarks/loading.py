@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from llmguide.config import ModelConfig
-from llmguide.models import build, load, to_hf
+from llmguide.models import build, to_hf
+from llmguide.models.huggingface.convert import load_hf
 from llmguide.presets import PRESETS
 
 CONFIGS = {
@@ -33,7 +34,7 @@ IDS = torch.tensor([[1]])
 
 @torch.inference_mode()
 def ours(folder: Path) -> Tensor:
-    return load(folder)(IDS)
+    return load_hf(folder)(IDS)
 
 
 @torch.inference_mode()

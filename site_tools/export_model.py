@@ -26,7 +26,7 @@ import llmguide
 from llmguide.cli.pretrain import DEFAULT
 from llmguide.models import GPT
 from llmguide.runs.folder import load_run
-from llmguide.runs.shape import Shape, model_config
+from llmguide.runs.shape import Shape, decoder_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from site_tools import DOCS, write
 
@@ -83,7 +83,7 @@ def export(run: Path) -> int:
     context_length = DEFAULT.context_length
     assert context_length is not None  # the defaults of the command name one
     n_tokens = DEFAULT.n_steps * DEFAULT.batch_size * DEFAULT.gradient_accumulation_steps * context_length
-    expected = model_config(tokenizer.vocab_size, context_length, preset=None, shape=Shape())
+    expected = decoder_config(tokenizer.vocab_size, context_length, preset=None, shape=Shape())
     if not isinstance(model, GPT) or model.config != expected or report["tokens"] != n_tokens:
         raise ValueError(f"{run} was not made by llmguide pretrain without options; the note would be wrong")
     weights = packed(model)

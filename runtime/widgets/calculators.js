@@ -115,7 +115,7 @@ export async function start(content) {
     return set;
   }
 
-  const shares = (parts) => {
+  const fractions = (parts) => {
     const total = Object.values(parts).reduce((sum, part) => sum + part, 0);
     return Object.entries(parts).map(([name, part]) => [name.replaceAll("_", " "), part, part / total]);
   };
@@ -123,10 +123,10 @@ export async function start(content) {
   const sizes = panel("Parameters", [shape], (shape) =>
     table(
       `${whole(formulas.nParams(shape))} parameters${shape.n_experts ? `; a token meets ${whole(formulas.nActiveParams(shape))}` : ""}`,
-      ["Part", "Parameters", "Share"],
-      shares(formulas.nParamsByPart(shape))
+      ["Part", "Parameters", "Fraction"],
+      fractions(formulas.nParamsByPart(shape))
         .filter(([, part]) => part)
-        .map(([name, part, share]) => [name, whole(part), bar(share)]),
+        .map(([name, part, fraction]) => [name, whole(part), bar(fraction)]),
     ),
   );
 
@@ -201,8 +201,8 @@ export async function start(content) {
       const caption = `${inBytes(total)} on each of ${whole(get("devices"))} devices, with Adam in mixed precision`;
       return table(
         caption,
-        ["Part", "Bytes", "Share"],
-        shares(parts).map(([name, part, share]) => [name, inBytes(part), bar(share)]),
+        ["Part", "Bytes", "Fraction"],
+        fractions(parts).map(([name, part, fraction]) => [name, inBytes(part), bar(fraction)]),
       );
     },
   );

@@ -150,7 +150,7 @@ function inUnits(x, units) {
 
 export const percent = (p) => `${(100 * p).toFixed(1)}%`;
 
-// A share as a number over a bar.
+// A fraction as a number over a bar.
 export function bar(p, text = percent(p)) {
   const element = make("span", { className: "bar" }, text);
   element.style.setProperty("--share", p);

@@ -47,7 +47,7 @@ def test_on_comparisons_the_policy_moves_to_the_chosen(more, tmp_path, written, 
     args = ["--data", written(PAIRS), "--model", str(chat_run), "--output", str(tmp_path / "run")]
     assert main(["dpo", *args, "--n-steps", "20", "--lr", "0.01", *more]) == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    score = {row["judge"]: row["score"] for row in report["accuracy"]}
+    score = {row["system"]: row["score"] for row in report["accuracy"]}
     assert score["implicit reward"] > 0.9
     assert score["longer wins"] == 0.0
     assert load_run(tmp_path / "run")[0].config == load_run(chat_run)[0].config
@@ -62,7 +62,7 @@ def test_on_comparisons_the_policy_moves_to_the_chosen(more, tmp_path, written, 
 def test_without_a_model_a_small_one_is_fine_tuned_first(tmp_path, written, capsys):
     args = ["--data", written(PAIRS), "--output", str(tmp_path / "run"), "--n-steps", "2"]
     assert main(["dpo", *args, *SMALL]) == 0
-    assert "fine-tuned on the chosen answers first" in capsys.readouterr().out
+    assert "fine-tuned on the chosen completions first" in capsys.readouterr().out
     load_run(tmp_path / "run" / "sft")
 
 

@@ -33,7 +33,7 @@ def test_parameters_of_gpt2_and_of_the_same_shape(capsys):
     assert by(rows, "part", "total")["parameters"] == 124_439_808  # Radford et al. 2019, 12 layers
     shape = ["--n-layers", "12", "--d-model", "768", "--n-heads", "12", "--vocab-size", "50257"]
     assert estimate(capsys, "params", *shape) == rows
-    assert sum(row["share"] for row in rows[:-1]) == pytest.approx(1)
+    assert sum(row["fraction"] for row in rows[:-1]) == pytest.approx(1)
 
 
 def test_active_parameters_of_a_mixture(capsys):

@@ -26,7 +26,7 @@ PAIRS = [{"prompt": f"Name {i}?", "chosen": f"good {i}", "rejected": f"rather ba
 
 def accuracies(folder):
     report = json.loads((folder / "report.json").read_text())
-    return {row["judge"]: row["score"] for row in report["accuracy"]}
+    return {row["system"]: row["score"] for row in report["accuracy"]}
 
 
 def test_in_the_tiny_world_its_accuracy_is_between_a_guess_and_the_truth(runs):
@@ -38,12 +38,12 @@ def test_in_the_tiny_world_its_accuracy_is_between_a_guess_and_the_truth(runs):
         assert row["learned"] == pytest.approx(row["best_learned"], abs=1e-3)
     policy, reference, rewards = learned_rewards(None, None, runs / "ppo", seed=0)
     assert (reference.exp() * rewards).sum(dim=1).abs().max() < 1e-4
-    judge = with_head(runs / "reward", load_model(runs / "reward"))
+    reward_model = with_head(runs / "reward", load_model(runs / "reward"))
     world = tiny_world()
     ids = torch.cat([world.prompts[[1]], world.completions[5][world.mask[5]]])[None]
     both = torch.cat([world.prompts[[1]], world.completions[9][world.mask[9]]])[None]
     with torch.no_grad():
-        difference = (judge(ids) - judge(both)).item()
+        difference = (reward_model(ids) - reward_model(both)).item()
     assert difference == pytest.approx((rewards[1, 5] - rewards[1, 9]).item(), abs=1e-5)
     assert policy.config == world.config
 
@@ -63,8 +63,8 @@ def test_on_comparisons_it_learns_what_the_words_say(more, tmp_path, written, ca
     assert found["longer wins"] == 0.0
     assert found["words (Bradley-Terry)"] == 1.0
     assert found["reward model"] > 0.9
-    judge = with_head(tmp_path / "run", load_run(tmp_path / "run")[0])
-    assert judge.head.weight.shape == (1, 16)
+    reward_model = with_head(tmp_path / "run", load_run(tmp_path / "run")[0])
+    assert reward_model.head.weight.shape == (1, 16)
     [*_, newest] = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
     assert main(["generate", str(newest)]) == 1
     assert f"{newest} is a reward model, which generates no text" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from llmguide.coding import client, recorded
-from llmguide.coding.client import Answer, Endpoint, EndpointError, Request, ask, replay
+from llmguide.coding.client import Endpoint, EndpointError, Request, Response, ask, replay
 from llmguide.coding.sandbox.judging import judge
 from llmguide.evaluation.extraction import extract_code
 
@@ -56,7 +56,7 @@ def server(monkeypatch):
 def test_a_request_is_sent_as_openai_has_it(server):
     endpoint, replies, received, _ = server
     replies.append((200, {}, json.dumps(GOOD).encode()))
-    assert endpoint.ask(REQUEST) == Answer("Hello", "length", endpoint.base_url)
+    assert endpoint.ask(REQUEST) == Response("Hello", "length", endpoint.base_url)
     path, headers, body = received[0]
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == "Bearer key-123"
@@ -209,7 +209,7 @@ def test_no_server_and_no_address(monkeypatch):
 def test_without_an_endpoint_transcripts_answer(monkeypatch, tmp_path, server):
     endpoint, replies, _, _ = server
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    answer = Answer("Grüße", "stop", "made up")
+    answer = Response("Grüße", "stop", "made up")
     client.record(REQUEST, answer, tmp_path)
     assert replay(REQUEST, tmp_path) == answer
     with pytest.raises(LookupError, match="no transcript"):

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from llmguide.config import ModelConfig
 from llmguide.costs.flops import (
     attention_crossover,
-    attention_share,
+    attention_fraction,
     forward_flops_per_token,
     mfu,
     training_flops,
@@ -84,9 +84,9 @@ def test_gpt_2_forward_by_hand():
 def test_attention_of_llama_2_7b_at_4096_tokens():
     """4nD = 16,384 D against 2 (4 D + 3 F) = 98,816 per D."""
     config = PRESETS["llama-2-7b"]
-    assert attention_share(config, 4096) == pytest.approx(16_384 / (16_384 + 98_816))
-    assert attention_share(config, 4096) == pytest.approx(0.142, abs=0.0005)
-    assert attention_share(config, 4096, causal=True) == pytest.approx(0.077, abs=0.0005)
+    assert attention_fraction(config, 4096) == pytest.approx(16_384 / (16_384 + 98_816))
+    assert attention_fraction(config, 4096) == pytest.approx(0.142, abs=0.0005)
+    assert attention_fraction(config, 4096, causal=True) == pytest.approx(0.077, abs=0.0005)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_crossover_by_hand(name, crossover):
     config = PRESETS[name]
     assert attention_crossover(config) == crossover
     assert attention_crossover(config, causal=True) == 2 * crossover
-    assert attention_share(config, int(crossover)) == pytest.approx(0.5)
-    assert attention_share(config, 2 * int(crossover), causal=True) == pytest.approx(0.5)
+    assert attention_fraction(config, int(crossover)) == pytest.approx(0.5)
+    assert attention_fraction(config, 2 * int(crossover), causal=True) == pytest.approx(0.5)
 
 
 def test_mixtral_computes_two_experts_and_a_router():

@@ -10,7 +10,6 @@ from llmguide.costs.scaling_laws import (
     HOFFMANN,
     HOFFMANN_ROUNDED,
     KAPLAN_COMPUTE,
-    KAPLAN_COMPUTE_NAIVE,
     KAPLAN_PARAMS,
     KAPLAN_TOKENS,
     chinchilla_loss,
@@ -36,7 +35,6 @@ def close(value: float, digits: int = 3) -> object:
     [
         (KAPLAN_PARAMS, -0.0513, 4.00),
         (KAPLAN_TOKENS, -0.0637, 3.03),
-        (KAPLAN_COMPUTE_NAIVE, -0.0387, 6.35),
         (KAPLAN_COMPUTE, -0.0341, 8.23),
     ],
 )

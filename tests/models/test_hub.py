@@ -14,14 +14,15 @@ import pytest
 import torch
 
 from llmguide.config import ModelConfig
-from llmguide.models import build, load, to_hf
+from llmguide.models import build, to_hf
+from llmguide.models.huggingface.convert import load_hf
 from tests.models.tiny import hf_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LOAD_BY_NAME = """
 import torch
-from llmguide.models import load
-model = load("tiny/gpt2")
+from llmguide.models.huggingface.convert import load_hf
+model = load_hf("tiny/gpt2")
 torch.save(model.state_dict(), "weights.pt")
 """
 
@@ -106,7 +107,7 @@ def run_with(
 def test_load_by_name(hub, tmp_path):
     run = run_with(tmp_path, hub)
     assert run.returncode == 0, run.stderr
-    expected = load(tmp_path / "model").state_dict()
+    expected = load_hf(tmp_path / "model").state_dict()
     loaded = torch.load(tmp_path / "weights.pt")
     assert loaded.keys() == expected.keys()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
@@ -181,7 +182,7 @@ def test_a_repository_without_a_model_is_named(hub, tmp_path):
 
 def test_a_missing_extra_is_named(monkeypatch):
     for module, call in {
-        "huggingface_hub": lambda: load("openai-community/gpt2"),
+        "huggingface_hub": lambda: load_hf("openai-community/gpt2"),
         "transformers": lambda: to_hf(
             build(ModelConfig(vocab_size=5, context_length=4, d_model=4, n_heads=1, n_layers=1))
         ),

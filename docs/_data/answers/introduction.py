@@ -9,16 +9,16 @@ def follows(text, context, letter):
     return after.count(letter) / len(after)
 
 
-def smooth(count, total, share, n_letters):
-    return (count + share) / (total + share * n_letters)
+def smooth(count, total, pseudocount, n_letters):
+    return (count + pseudocount) / (total + pseudocount * n_letters)
 
 
 def bits(probabilities):
     return -sum(log2(p) for p in probabilities) / len(probabilities)
 
 
-def times_more(exponent, share):
-    return (1 - share) ** (-1 / exponent)
+def times_more(exponent, fraction):
+    return (1 - fraction) ** (-1 / exponent)
 
 
 def perplexity(score, tokens, context, stride):

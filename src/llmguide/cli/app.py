@@ -11,8 +11,8 @@ from typing import Any
 from llmguide.projects.webapp import APPS
 
 DESCRIPTION = """\
-Serve an application on this machine: a web page for a model, which stores your texts, the model's answers and
-your feedback on them. The model is that of your run of llmguide project NAME, or one behind an
+Serve an application on this machine: a web page for a model, which stores your texts, the model's responses
+and your feedback on them. The model is that of your run of llmguide project NAME, or one behind an
 OpenAI-compatible URL, such as that of vLLM or Ollama; OPENAI_API_KEY is sent there, if it is set. The
 database is by default a SQLite file in the run folder, which only you can read on Linux and macOS. Ctrl-C
 stops the server; the texts are kept.

@@ -90,7 +90,7 @@ def dpo(
     if source.model is None:
         start = ModelSource(str(output / "sft"))
         if not is_saved(output / "sft"):
-            say("no --model to start from: a small GPT is fine-tuned on the chosen answers first\n")
+            say("no --model to start from: a small GPT is fine-tuned on the chosen completions first\n")
             _fine_tune_first(output / "sft", seen, unseen, source, seed=steps.seed)
             say("")
     chat = open_chat(start, [], seed=steps.seed, lora=lora)

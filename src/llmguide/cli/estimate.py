@@ -10,7 +10,7 @@ from llmguide.costs import linear_layers, memory, scaling_laws
 from llmguide.costs.flops import forward_flops_per_token, training_flops
 from llmguide.costs.gpus import GPUS, GpuName, cost, gpu_hours
 from llmguide.presets import PRESETS
-from llmguide.runs.tables import Columns, Table, count, decimal, gigabytes, share, show
+from llmguide.runs.tables import Columns, Table, count, decimal, gigabytes, percentage, show
 
 DESCRIPTION = """\
 Compute the cost of a model from its shape. MODEL is a preset (see llmguide estimate presets), a run or a
@@ -64,10 +64,10 @@ def params(model: Model, json: bool = False) -> None:
     config = model.config()
     total = config.n_params()
     parts = {name: n for name, n in config.n_params_by_part().items() if n} | {"total": total}
-    rows = [{"part": name, "parameters": n, "share": n / total} for name, n in parts.items()]
+    rows = [{"part": name, "parameters": n, "fraction": n / total} for name, n in parts.items()]
     active = config.n_active_params()
     notes = [f"A token meets {active:,} of them."] if active < total else []
-    columns: Columns = {"part": str, "parameters": "{:,}".format, "share": share}
+    columns: Columns = {"part": str, "parameters": "{:,}".format, "fraction": percentage}
     show(Table(f"parameters of {model.name}", columns, rows, notes), as_json=json)
 
 
@@ -84,12 +84,12 @@ def flops(model: Model, tokens: WholeCount | None = None, json: bool = False) ->
     parts = {name: x for name, x in forward_flops_per_token(config, n).items() if x}
     parts |= {"total": sum(parts.values())}
     rows = [
-        {"part": name, "forward": x, "training": 3 * x, "share": x / parts["total"]}
+        {"part": name, "forward": x, "training": 3 * x, "fraction": x / parts["total"]}
         for name, x in parts.items()
     ]
     rule = training_flops(config.n_active_params(), 1)
     notes = [f"Training is forward, and backward at twice that. The rule 6N says {count(rule)}."]
-    columns: Columns = {"part": str, "forward": count, "training": count, "share": share}
+    columns: Columns = {"part": str, "forward": count, "training": count, "fraction": percentage}
     show(
         Table(f"FLOPs a token of {model.name}, {n:,} tokens in sequence", columns, rows, notes), as_json=json
     )
@@ -246,7 +246,7 @@ def cache(model: Model, tokens: WholeCount | None = None, batch: int = 1, json: 
         rows.append(
             {"bits": bits, "a_token": each, "all": kept, "beside_weights": kept / (2 * config.n_params())}
         )
-    columns: Columns = {"bits": str, "a_token": gigabytes, "all": gigabytes, "beside_weights": share}
+    columns: Columns = {"bits": str, "a_token": gigabytes, "all": gigabytes, "beside_weights": percentage}
     notes = [f"Weights in 16 bits: {gigabytes(2 * config.n_params())}."]
     show(Table(f"KV cache of {model.name}: {batch} x {n:,} tokens", columns, rows, notes), as_json=json)
 
@@ -273,10 +273,10 @@ def lora(model: Model, rank: int = 16, targets: tuple[str, ...] | None = None, j
         ),
     }
     rows = [
-        {"way": way, "trained": trained, "share": trained / total, "memory": size}
+        {"way": way, "trained": trained, "fraction": trained / total, "memory": size}
         for way, (trained, size) in ways.items()
     ]
-    columns: Columns = {"way": str, "trained": count, "share": share, "memory": gigabytes}
+    columns: Columns = {"way": str, "trained": count, "fraction": percentage, "memory": gigabytes}
     notes = ["Weights, gradients and Adam's state; activations come on top."]
     show(Table(f"fine-tuning {model.name}, rank {rank}", columns, rows, notes), as_json=json)
 

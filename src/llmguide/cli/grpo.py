@@ -14,7 +14,7 @@ from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, loggers, start_run, train_val_split
 from llmguide.runs.options import LORA, STEPS, Lora, ModelSource, Steps, per_step
 from llmguide.runs.provenance import digest
-from llmguide.runs.rollouts import answerable, share_right, summarize
+from llmguide.runs.rollouts import answerable, fraction_correct, summarize
 from llmguide.runs.toy import NEEDS_DATA, run_toy
 from llmguide.training import distributed
 
@@ -109,16 +109,16 @@ def grpo(
     reward = verifiable_rewards.reward(grader, chat.tokenizer.decode, expected, eos_id=chat.end_ids)
     say(f"{config.n_steps} rollouts of {per_step(config)} of {len(seen):,} prompts, on {device}")
     learner = GRPOTrainer(policy=chat.model, reward=reward, config=config, reference_model=reference)
-    before = share_right(chat.model, unseen, reward, config)
+    before = fraction_correct(chat.model, unseen, reward, config)
     chat.save_tokenizer(output)
     history = learner.train(seen, folder=output / "checkpoints", logger=loggers(output, config, steps.wandb))
     save_trained(output, chat, chat.model, lora)
-    after = share_right(chat.model, unseen, reward, config)
-    for when, share in (("before", before), ("after", after)):
-        if share is not None:
+    after = fraction_correct(chat.model, unseen, reward, config)
+    for when, correct in (("before", before), ("after", after)):
+        if correct is not None:
             say(
-                f"right {when}: {share.score:.1%} of {len(unseen)} held-out prompts, 95% interval "
-                f"{share.low:.1%} to {share.high:.1%}"
+                f"right {when}: {correct.score:.1%} of {len(unseen)} held-out prompts, 95% interval "
+                f"{correct.low:.1%} to {correct.high:.1%}"
             )
     summarize(output, history, before=before, after=after)
     barrier()

@@ -21,7 +21,7 @@ from llmguide.models import GPT, Llama, build
 from llmguide.runs.corpus_tokens import HELD_OUT_BYTES, at_most, prepare
 from llmguide.runs.folder import as_decoder, claim, n_params, save_run, say
 from llmguide.runs.lifecycle import barrier, loggers, train_run
-from llmguide.runs.shape import DEFAULT_SHAPE, Shape, model_config
+from llmguide.runs.shape import DEFAULT_SHAPE, Shape, decoder_config
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
 from llmguide.training.config import TrainConfig
@@ -89,7 +89,7 @@ def pretrain(
     # a missing package, an invalid shape or fraction fails now, not after the text has been tokenized
     if wandb is not None:
         import_extra("wandb", "wandb", "--wandb")
-    model_config(vocab_size, train.window_length(), preset=preset, shape=shape)
+    decoder_config(vocab_size, train.window_length(), preset=preset, shape=shape)
     if epochs is not None and not 0 < epochs < inf:
         raise ValueError(f"--epochs {epochs:g} must be above 0")
     text = load_corpus(corpus)
@@ -112,7 +112,7 @@ def pretrain(
     tokens = {
         side: Shards(output / "tokens" / side, tokenizer, verify=False) for side in ("train", "validation")
     }
-    config = model_config(tokenizer.vocab_size, train.window_length(), preset=preset, shape=shape)
+    config = decoder_config(tokenizer.vocab_size, train.window_length(), preset=preset, shape=shape)
     torch.manual_seed(train.seed)
     model = as_decoder(build(config)).to(device)
     tokens_per_step = train.batch_size * train.gradient_accumulation_steps * train.window_length()

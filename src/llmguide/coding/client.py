@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from llmguide.extras import import_extra
+from llmguide.files import write_text
 
 if TYPE_CHECKING:
     import httpx2
@@ -95,7 +96,7 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A model's response.
 
     Attributes:
@@ -144,7 +145,7 @@ class Endpoint:
             )
         return cls(url, os.environ.get("OPENAI_API_KEY", ""))
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request) -> Response:
         """Send a request and wait for the whole response.
 
         Raises:
@@ -160,7 +161,7 @@ class Endpoint:
             text, reason = _text(choice["message"]["content"]), _text(choice.get("finish_reason")) or "stop"
         except (ValueError, LookupError, TypeError) as error:
             raise EndpointError(f"{self.base_url} sent an unexpected response: {body[:300]!r}") from error
-        return Answer(text, reason, self.base_url)
+        return Response(text, reason, self.base_url)
 
     def stream(self, request: Request | Completion) -> Iterator[str]:
         """Send a request and yield the pieces of the completion as they arrive.
@@ -268,7 +269,7 @@ def _text(content: Any) -> str:
     return content or ""
 
 
-def replay(request: Request, folder: Path = TRANSCRIPTS) -> Answer:
+def replay(request: Request, folder: Path = TRANSCRIPTS) -> Response:
     """Return the recorded response to exactly this request.
 
     Raises:
@@ -280,19 +281,19 @@ def replay(request: Request, folder: Path = TRANSCRIPTS) -> Answer:
             f"no transcript {path.name} for this request to {request.model}; record one with "
             "llmguide.coding.client.record, or set OPENAI_BASE_URL and use ask"
         )
-    return Answer(**json.loads(path.read_text(encoding="utf-8"))["answer"])
+    return Response(**json.loads(path.read_text(encoding="utf-8"))["response"])
 
 
-def record(request: Request, answer: Answer, folder: Path = TRANSCRIPTS) -> Path:
+def record(request: Request, response: Response, folder: Path = TRANSCRIPTS) -> Path:
     """Write a transcript: the request, the response, and the source of the response."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{request.key()}.json"
-    content = {"request": request.payload(), "answer": asdict(answer)}
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    content = {"request": request.payload(), "response": asdict(response)}
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
-def ask(request: Request) -> Answer:
+def ask(request: Request) -> Response:
     """Send a request to the endpoint of the environment if there is one, or else replay its transcript.
 
     Raises:

@@ -85,7 +85,7 @@ def forward_flops_per_token(config: ModelConfig, n_tokens: int, *, causal: bool 
     return {part: config.n_layers * flops for part, flops in each_layer.items()} | {"head": head}
 
 
-def attention_share(config: ModelConfig, n_tokens: int, *, causal: bool = False) -> float:
+def attention_fraction(config: ModelConfig, n_tokens: int, *, causal: bool = False) -> float:
     """Compute the fraction of the layers' FLOPs that attention scores and values take (without the head).
 
     Args:
@@ -97,7 +97,7 @@ def attention_share(config: ModelConfig, n_tokens: int, *, causal: bool = False)
         A fraction between 0 and 1.
 
     >>> from llmguide.presets import PRESETS
-    >>> round(attention_share(PRESETS["llama-2-7b"], 4096), 3)
+    >>> round(attention_fraction(PRESETS["llama-2-7b"], 4096), 3)
     0.142
     """
     parts = forward_flops_per_token(config, n_tokens, causal=causal)

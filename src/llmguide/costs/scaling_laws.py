@@ -43,7 +43,6 @@ class PowerLaw:
 KAPLAN_PARAMS = PowerLaw(8.8e13, 0.076)
 KAPLAN_TOKENS = PowerLaw(5.4e13, 0.095)
 KAPLAN_COMPUTE = PowerLaw(3.1e8 * PETAFLOP_DAY, 0.050)  # C_min: batches far below the critical size
-KAPLAN_COMPUTE_NAIVE = PowerLaw(1.6e7 * PETAFLOP_DAY, 0.057)  # one batch size for all
 
 
 def kaplan_loss(n_params: float, n_tokens: float) -> float:

@@ -14,6 +14,6 @@ from llmguide.models.factory import build
 from llmguide.models.gpt import GPT
 from llmguide.models.huggingface.convert import from_hf, to_hf
 from llmguide.models.llama import Llama
-from llmguide.models.saved import load, save
+from llmguide.models.saved import save
 
-__all__ = ["GPT", "Encoder", "Llama", "MaskedLM", "Transformer", "build", "from_hf", "load", "save", "to_hf"]
+__all__ = ["GPT", "Encoder", "Llama", "MaskedLM", "Transformer", "build", "from_hf", "save", "to_hf"]

@@ -1,4 +1,4 @@
-"""A model in a folder: `save` writes it, and `load` opens it, or one of Hugging Face transformers.
+"""A model in a folder: `save` writes it, and `load_saved` opens it.
 
 ``model.safetensors`` holds the tensors under our names and ``config.json`` the `ModelConfig`. For other
 programs, ``llmguide.models.to_hf(model).save_pretrained(folder)`` writes the form of transformers.
@@ -21,7 +21,6 @@ from llmguide.models.encoder import Encoder, MaskedLM
 from llmguide.models.encoder_decoder import Transformer
 from llmguide.models.factory import build
 from llmguide.models.gpt import GPT
-from llmguide.models.huggingface.convert import load_hf
 from llmguide.models.llama import Llama
 from llmguide.models.q4_files import load_q4
 from llmguide.rope_scaling import RopeScaling
@@ -59,32 +58,22 @@ def save(model: Model | Encoder, folder: str | Path) -> None:
     write_json(folder / "config.json", {"format": FORMAT, "config": asdict(model.config)})
 
 
-def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model | Encoder:
-    """Load a model that `save` wrote, or one of transformers from a folder or the hub.
+def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model:
+    """Load a model that `save` wrote, in evaluation mode, on the CPU.
 
     Args:
-        path_or_name: A folder, or a name on the hub such as ``openai-community/gpt2``, whose files are
-            downloaded once. Both forms of transformers need ``llmguide[hf]``.
-        dtype: Data type of the weights; None keeps that of the files.
-
-    Returns:
-        The model, in evaluation mode, on the CPU.
+        folder: Folder of the model.
+        dtype: Data type of the weights; None keeps that of the file.
 
     Raises:
-        ValueError: If there is no such model, its files are damaged, or it has no equal here.
+        ValueError: If there is no such model, or its files are damaged.
     """
-    folder = Path(path_or_name)
-    return load_saved(folder, dtype=dtype) if is_saved(folder) else load_hf(path_or_name, dtype=dtype)
-
-
-def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model:
-    """Load what `save` wrote; the arguments and errors are those of `load`."""
     folder = Path(folder)
     if not is_saved(folder):
         raise ValueError(f"{folder} has no finished model of llmguide; llmguide pretrain writes one")
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config = model_config(content["config"])
+        config = config_from_dict(content["config"])
         model = load_q4(folder, config) if content.get("weights") == "q4" else _load_weights(folder, config)
     except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} holds a damaged model: {error}") from error
@@ -114,7 +103,7 @@ def is_saved(folder: Path) -> bool:
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
-def model_config(content: dict[str, Any]) -> ModelConfig:
+def config_from_dict(content: dict[str, Any]) -> ModelConfig:
     """Return the config whose fields were saved, as `dataclasses.asdict` gives them."""
     return ModelConfig(**content | {"rope_scaling": _rope_scaling(content["rope_scaling"])})
 

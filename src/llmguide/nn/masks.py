@@ -32,7 +32,9 @@ from torch import Tensor
 from llmguide.arguments import check_tensor
 
 
-def _positions(T_q: int, T_k: int | None, device: torch.device | str | None) -> tuple[Tensor, Tensor]:
+def query_and_key_positions(
+    T_q: int, T_k: int | None, device: torch.device | str | None
+) -> tuple[Tensor, Tensor]:
     """Return the positions of queries (a column) and keys (a row), counted from the first key."""
     T_k = T_q if T_k is None else T_k
     keys = torch.arange(T_k, device=device)
@@ -62,7 +64,7 @@ def causal_mask(
     >>> causal_mask(2, 4).int().tolist()  # two new tokens after two cached ones
     [[1, 1, 1, 0], [1, 1, 1, 1]]
     """
-    queries, keys = _positions(T_q, T_k, device)
+    queries, keys = query_and_key_positions(T_q, T_k, device)
     return keys <= queries
 
 
@@ -89,7 +91,7 @@ def sliding_window_mask(
     """
     if window < 1:
         raise ValueError(f"window={window} would hide a token from itself; use a window of 1 or more")
-    queries, keys = _positions(T_q, T_k, device)
+    queries, keys = query_and_key_positions(T_q, T_k, device)
     return (keys <= queries) & (keys > queries - window)
 
 
@@ -112,7 +114,7 @@ def prefix_mask(
     >>> prefix_mask(3, prefix=2).int().tolist()
     [[1, 1, 0], [1, 1, 0], [1, 1, 1]]
     """
-    queries, keys = _positions(T_q, T_k, device)
+    queries, keys = query_and_key_positions(T_q, T_k, device)
     return (keys <= queries) | (keys < prefix)
 
 

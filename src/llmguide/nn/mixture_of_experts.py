@@ -8,9 +8,6 @@ Glossary: ``N`` experts, ``k`` experts for each token, ``D`` model width.
 Leaves out: capacity limits, router noise and shared experts.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -74,9 +71,9 @@ def load_balancing_loss(
     probabilities = logits.float().softmax(dim=-1)
     chosen = F.one_hot(probabilities.topk(k, dim=-1).indices, N).sum(dim=-2)  # k ones in each row
     counts = torch.ones(logits.shape[:-1], device=logits.device) if mask is None else mask.float()
-    share = (chosen * counts[..., None]).flatten(0, -2).sum(dim=0) / counts.sum()
+    fraction = (chosen * counts[..., None]).flatten(0, -2).sum(dim=0) / counts.sum()
     mean_probability = (probabilities * counts[..., None]).flatten(0, -2).sum(dim=0) / counts.sum()
-    return N * (share * mean_probability).sum()
+    return N * (fraction * mean_probability).sum()
 
 
 class MixtureOfExperts(nn.Module):
@@ -109,30 +106,3 @@ class MixtureOfExperts(nn.Module):
                 part = expert(tokens[rows]) * weights[rows, slots, None]
                 out = out.index_add(0, rows, part.to(out.dtype))
         return out.view_as(x)
-
-
-@contextmanager
-def record_router_logits(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the router scores of every mixture in a model while the block runs, for `load_balancing_loss`.
-
-    Yields:
-        A list that each mixture adds its ``(tokens, N)`` scores to, in the order in which they run.
-
-    >>> config = ModelConfig(vocab_size=5, context_length=3, n_layers=1, d_model=4, n_heads=1,
-    ...                      n_experts=2, n_experts_per_token=1)
-    >>> mixture = MixtureOfExperts(config)
-    >>> with record_router_logits(mixture) as logits:
-    ...     _ = mixture(torch.ones(3, 4))
-    >>> [x.shape for x in logits]
-    [torch.Size([3, 2])]
-    """
-    logits: list[Tensor] = []
-    routers = [module.router for module in model.modules() if isinstance(module, MixtureOfExperts)]
-    hooks = [
-        router.register_forward_hook(lambda _module, _args, out: logits.append(out)) for router in routers
-    ]
-    try:
-        yield logits
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.arguments import check_tensor
+from llmguide.nn.masks import query_and_key_positions
 
 
 def alibi_slopes(n_heads: int) -> Float[Tensor, " H"]:
@@ -68,10 +69,8 @@ def alibi_bias(
     >>> alibi_bias(1, 1, 3).tolist()  # one head of slope 2 ** -8, the query at position 2
     [[[-0.0078125, -0.00390625, -0.0]]]
     """
-    T_k = T_q if T_k is None else T_k
-    keys = torch.arange(T_k, device=device)
-    queries = torch.arange(T_k - T_q, T_k, device=device)
-    return -alibi_slopes(n_heads).to(keys.device)[:, None, None] * (queries[:, None] - keys).abs()
+    queries, keys = query_and_key_positions(T_q, T_k, device)
+    return -alibi_slopes(n_heads).to(keys.device)[:, None, None] * (queries - keys).abs()
 
 
 def sinusoidal_positions(positions: int | Int[Tensor, "... T"], d_model: int) -> Float[Tensor, "... T D"]:

@@ -45,6 +45,12 @@ except ImportError:
 
 BLOCK = 32  # weights that share a scale and a zero point
 ROWS = 4096  # of a large matrix that are dequantized at once
+Q4Weight = tuple[  # codes, scales, zeros and row scales, as `Q4Linear` takes them
+    Int16[Tensor, "D_out n_blocks 8"],
+    UInt8[Tensor, "D_out n_blocks"],
+    UInt8[Tensor, "D_out n_blocks"],
+    Float32[Tensor, " D_out"],
+]
 
 
 @lru_cache(maxsize=4)
@@ -264,14 +270,7 @@ def dequantize_q4(model: nn.Module) -> nn.Module:
     return model
 
 
-def quantize_q4(
-    x: Float[Tensor, "D_out D_in"],
-) -> tuple[
-    Int16[Tensor, "D_out n_blocks 8"],
-    UInt8[Tensor, "D_out n_blocks"],
-    UInt8[Tensor, "D_out n_blocks"],
-    Float32[Tensor, " D_out"],
-]:
+def quantize_q4(x: Float[Tensor, "D_out D_in"]) -> Q4Weight:
     """Quantize a matrix, each block between its smallest and largest weight; `Q4Linear` takes the result.
 
     >>> codes, scales, zeros, row_scales = quantize_q4(torch.tensor([[0.0] * 31 + [30.0]]))
@@ -289,12 +288,7 @@ def compress_q4(
     codes: UInt8[Tensor, "D_out n_blocks 32"],
     steps: Float[Tensor, "D_out n_blocks"],
     minima: Float[Tensor, "D_out n_blocks"],
-) -> tuple[
-    Int16[Tensor, "D_out n_blocks 8"],
-    UInt8[Tensor, "D_out n_blocks"],
-    UInt8[Tensor, "D_out n_blocks"],
-    Float32[Tensor, " D_out"],
-]:
+) -> Q4Weight:
     """Pack the codes of weights ``code * step + minimum``, and round steps and minima to 8 bits."""
     row_scales = steps.amax(-1) / 255
     scales = torch.where(steps > 0, steps / row_scales[:, None], 0).round()

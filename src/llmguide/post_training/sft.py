@@ -114,9 +114,9 @@ class Conversations:
         return padded([[self.examples[i] for i in row] for row in picked], width=self.pack_to)
 
 
-def completion(prompt: Sequence[int], answer: Sequence[int]) -> Rendered:
+def completion(prompt: Sequence[int], completion: Sequence[int]) -> Rendered:
     """Make a prompt-completion example: no loss on the prompt, loss on the completion with its end token."""
-    return Rendered([*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
+    return Rendered([*prompt, *completion], [False] * len(prompt) + [True] * len(completion))
 
 
 def shifted(example: Rendered) -> Int[Tensor, "2 T"]:

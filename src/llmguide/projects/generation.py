@@ -47,7 +47,7 @@ def complete(
     if seed is not None:
         sampling["generator"] = torch.Generator(device).manual_seed(seed)
     for first in range(0, len(prompts), batch_size):
-        ids, mask = (part.to(device) for part in _left_padded(prompts[first : first + batch_size]))
+        ids, mask = (part.to(device) for part in pad_left(prompts[first : first + batch_size]))
         options = {"temperature": 0.0, "eos_id": end_id, **sampling}
         rows = generate(model, ids, max_new_tokens, attention_mask=mask, **options)
         new_tokens = rows[:, ids.shape[1] :].tolist()
@@ -67,7 +67,7 @@ def sample_rollouts(
     """Sample a completion of each prompt at temperature 1, a batch at a time, with its log-probabilities."""
     generator = torch.Generator().manual_seed(seed)
     for first in range(0, len(prompts), BATCH_SIZE):
-        ids, mask = _left_padded(prompts[first : first + BATCH_SIZE])
+        ids, mask = pad_left(prompts[first : first + BATCH_SIZE])
         yield rollout(policy, ids, max_new_tokens, attention_mask=mask, eos_id=end_id, generator=generator)
 
 
@@ -84,7 +84,8 @@ def log_likelihoods(chat: Chat, examples: Sequence[Rendered]) -> list[float]:
     return logprobs
 
 
-def _left_padded(prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_left(prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad prompts on the left; return their token ids, and the mask of the real ones."""
     rows = [torch.tensor(ids) for ids in prompts]
     masks = [torch.ones_like(row, dtype=torch.bool) for row in rows]
     ids, mask = (pad_sequence(part, batch_first=True, padding_side="left") for part in (rows, masks))

@@ -27,7 +27,7 @@ from llmguide.post_training.datasets import Messages
 from llmguide.runs.folder import as_decoder, save_run, say
 from llmguide.runs.options import LORA, MODEL_SOURCE, SHAPE, Lora, ModelSource
 from llmguide.runs.resolve import open_model, place_or_name, resize_vocab
-from llmguide.runs.shape import model_config
+from llmguide.runs.shape import decoder_config
 from llmguide.runs.transformers_folder import CHATML, save_tokenizer, save_transformers, stop_ids
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training import distributed
@@ -144,7 +144,7 @@ def open_chat(source: ModelSource, texts: Iterable[str], *, seed: int, lora: Lor
     if name is None:
         special = [END_OF_TEXT, START, END]
         tokenizer = Tokenizer.train(texts, source.vocab_size, special_tokens=special)
-        config = model_config(tokenizer.vocab_size, source.context_length, preset=None, shape=source.shape)
+        config = decoder_config(tokenizer.vocab_size, source.context_length, preset=None, shape=source.shape)
         return Chat(as_decoder(build(config)), tokenizer, chatml, tokenizer.special_tokens[END])
     model, tokenizer = open_model(name)
     is_own = isinstance(tokenizer, Tokenizer)

@@ -12,7 +12,7 @@ from llmguide.post_training.preferences.corpora import divide, hh_pairs, sentime
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import write_report
 from llmguide.runs.options import ComparisonData
-from llmguide.runs.tables import Columns, Table, share, show
+from llmguide.runs.tables import Columns, Table, percentage, show
 
 
 def load_pairs(source: ComparisonData, *, seed: int) -> tuple[list[TextPair], list[TextPair]]:
@@ -64,7 +64,7 @@ def report_accuracy(
     systems = with_baselines(held_out, bag_of_words(train_pairs), name, right)
     units = [pair.units for pair in held_out]
     intervals = {system: accuracy_interval(values, units) for system, values in systems.items()}
-    rows = [{"judge": system, **interval._asdict()} for system, interval in intervals.items()]
+    rows = [{"system": system, **interval._asdict()} for system, interval in intervals.items()]
     naive = wilson_interval(sum(right), len(right))
     n_units = len({unit for pair in units for unit in pair})
     notes = [
@@ -72,7 +72,7 @@ def report_accuracy(
         "bootstrap intervals over these.",
         f"As if pairs were independent, the {name}'s would be {naive.low:.1%} to {naive.high:.1%}.",
     ]
-    columns: Columns = {"judge": str, "score": share, "low": share, "high": share}
+    columns: Columns = {"system": str, "score": percentage, "low": percentage, "high": percentage}
     show(Table("held-out accuracy", columns, rows, notes), as_json=False)
     write_report(output, {"accuracy": rows, "n_pairs": len(held_out), "n_units": n_units})
     say(f"\nsee the curves:  tensorboard --logdir {output / 'logs'}")

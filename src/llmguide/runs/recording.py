@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import torch
 
-from llmguide.coding.client import Answer, Request, record
+from llmguide.coding.client import Request, Response, record
 from llmguide.coding.recorded import MODEL, debugging, first_round
 from llmguide.coding.sandbox.judging import judge
 from llmguide.data.fetch import PACKAGES
@@ -22,7 +22,7 @@ from llmguide.runs.packaged import unpacked
 PACKAGE = "smollm2-135m-instruct"
 
 
-def local_model() -> Callable[[Request], Answer]:
+def local_model() -> Callable[[Request], Response]:
     """Load the model, and return a function that responds like an endpoint."""
     transformers = import_module("transformers")  # slow to import, and in an extra
     folder = unpacked(PACKAGE)
@@ -34,7 +34,7 @@ def local_model() -> Callable[[Request], Answer]:
         f"{version('transformers')}, recorded {datetime.now(UTC):%Y-%m-%d}"
     )
 
-    def answer(request: Request) -> Answer:
+    def answer(request: Request) -> Response:
         messages = [dict(message) for message in request.messages]
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
@@ -45,7 +45,7 @@ def local_model() -> Callable[[Request], Answer]:
             out = model.generate(ids, max_new_tokens=request.max_tokens, eos_token_id=end, **settings)
         added = out[0, ids.shape[1] :].tolist()
         ended = added[-1] == end
-        return Answer(
+        return Response(
             tokenizer.decode(added, skip_special_tokens=True), "stop" if ended else "length", source
         )
 

@@ -19,13 +19,12 @@ from typing import Any
 
 import torch
 
-from llmguide import models
 from llmguide.config import ModelConfig
 from llmguide.models import GPT, Encoder, Llama, build
 from llmguide.models.huggingface.config import config_from_hf
 from llmguide.models.huggingface.convert import load_hf
 from llmguide.models.huggingface.hub import ADAPTER, fetch_config, fetch_model, read_config, required
-from llmguide.models.saved import Model, is_saved, model_config
+from llmguide.models.saved import Model, config_from_dict, is_saved, load_saved
 from llmguide.post_training.adapters.lora import adapter_names, merge_lora, remove_lora
 from llmguide.post_training.adapters.peft_files import load_adapter
 from llmguide.post_training.adapters.quantized_linear import dequantize_model
@@ -71,7 +70,7 @@ def load(path_or_name: str | Path, *, dtype: torch.dtype | None = None) -> Model
     place = locate(path_or_name)
     if is_adapter(place) or _is_checkpoint(place):
         return _open(place, dtype)[0]
-    return models.load(place, dtype=dtype)
+    return load_saved(place, dtype=dtype) if is_saved(place) else load_hf(place, dtype=dtype)
 
 
 def open_model(name: str | Path, *, dtype: torch.dtype | None = torch.float32) -> tuple[GPT | Llama, Any]:
@@ -110,7 +109,7 @@ def config_of(name: str | Path) -> ModelConfig:
     if _is_checkpoint(place):
         return _open(place, None)[0].config
     if is_saved(place):
-        return model_config(json.loads((place / "config.json").read_text(encoding="utf-8"))["config"])
+        return config_from_dict(json.loads((place / "config.json").read_text(encoding="utf-8"))["config"])
     return config_from_hf(read_config(place))
 
 
@@ -249,7 +248,7 @@ def _open(place: Path, dtype: torch.dtype | None) -> tuple[GPT | Llama, Any]:
         load_adapter(model, place)
         return _without_adapters(model), tokenizer
     if is_saved(place):
-        return as_decoder(models.load(place, dtype=dtype)), load_tokenizer(place)
+        return as_decoder(load_saved(place, dtype=dtype)), load_tokenizer(place)
     model = as_decoder(load_hf(place, dtype=dtype))
     return model, required("transformers", place).AutoTokenizer.from_pretrained(place)
 
@@ -270,7 +269,7 @@ def _open_checkpoint(path: Path, dtype: torch.dtype | None) -> tuple[GPT | Llama
     saved = vars(LORA) | options.get("lora", {})
     lora = Lora(**saved | {"lora_targets": tuple(saved["lora_targets"])})
     if state.get("model_config") and not lora.lora_rank:
-        model, tokenizer = as_decoder(build(model_config(state["model_config"]))), None
+        model, tokenizer = as_decoder(build(config_from_dict(state["model_config"]))), None
     elif options.get("model"):
         model, tokenizer = _open(locate(options["model"]), torch.float32)  # as in training
     else:

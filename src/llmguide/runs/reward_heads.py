@@ -10,9 +10,9 @@ from llmguide.post_training.preferences.reward_model import RewardModel
 HEAD = "reward_head.safetensors"
 
 
-def save_head(folder: Path, judge: RewardModel) -> None:
+def save_head(folder: Path, reward_model: RewardModel) -> None:
     """Save the head of a reward model beside its model."""
-    weight = judge.head.weight.detach().cpu().contiguous()
+    weight = reward_model.head.weight.detach().cpu().contiguous()
     write_tensors(folder / HEAD, {"weight": weight})
 
 
@@ -34,10 +34,10 @@ def with_head(folder: Path, backbone: Any) -> RewardModel:
     """
     if not (folder / HEAD).exists():
         raise ValueError(f"{folder} has no reward model; create one with llmguide reward")
-    judge = RewardModel(backbone)
+    reward_model = RewardModel(backbone)
     damage = import_module("safetensors").SafetensorError
     try:
-        judge.head.load_state_dict(import_module("safetensors.torch").load_file(folder / HEAD))
+        reward_model.head.load_state_dict(import_module("safetensors.torch").load_file(folder / HEAD))
     except (OSError, RuntimeError, damage) as error:
         raise ValueError(f"{folder} has a damaged reward model: {error}") from error
-    return judge.eval()
+    return reward_model.eval()

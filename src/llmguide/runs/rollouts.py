@@ -34,10 +34,10 @@ def answerable(
     return drop_too_long([item if len(item[0]) <= room else None for item in written], "prompts", room)
 
 
-def share_right(
+def fraction_correct(
     policy: Any, prompts: Sequence[list[int]], reward: Reward, config: PolicyTrainerConfig
 ) -> Interval | None:
-    """Sample an answer to each prompt, and return the fraction that is correct; None without prompts."""
+    """Sample a completion of each prompt, and return the fraction that is correct; None without prompts."""
     if not prompts:
         return None
     device = next(policy.parameters()).device

@@ -19,10 +19,10 @@ class Shape:
 DEFAULT_SHAPE = Shape()
 
 
-def model_config(vocab_size: int, context_length: int, *, preset: str | None, shape: Shape) -> ModelConfig:
+def decoder_config(vocab_size: int, context_length: int, *, preset: str | None, shape: Shape) -> ModelConfig:
     """Return a model configuration: GPT-2's design with the given sizes, or a preset.
 
-    >>> model_config(2048, 128, preset=None, shape=Shape()).n_params()
+    >>> decoder_config(2048, 128, preset=None, shape=Shape()).n_params()
     1071872
     """
     if preset is None:

@@ -82,10 +82,10 @@ def gigabytes(value: float) -> str:
     return f"{value:.0f} B"
 
 
-def share(value: float) -> str:
+def percentage(value: float) -> str:
     """Format a fraction as a percentage.
 
-    >>> share(0.1423)
+    >>> percentage(0.1423)
     '14.2%'
     """
     return f"{value:.1%}"

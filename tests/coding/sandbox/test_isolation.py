@@ -135,7 +135,7 @@ def test_no_solution_outlives_a_judge_that_is_killed(attack, layers, tmp_path):
     script = (
         "from llmguide.coding.sandbox import process\n"
         f"process._TRIED = {layers!r}\n"
-        "with process.Box(process.Limits(600, 256)) as started:\n"
+        "with process.Sandbox(process.Limits(600, 256)) as started:\n"
         f"    started.start('function', source={source!r}, entry_point='f')\n"
         "    while not started.stdout(): started._read('stdout')\n"
         "    print(started._process.pid, flush=True)\n"

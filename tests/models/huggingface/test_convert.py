@@ -15,8 +15,9 @@ from tests.models.tiny import DECODERS, ENCODERS, V, hf_model
 from tests.parity import assert_parity
 
 from llmguide.config import ModelConfig
-from llmguide.models import Encoder, build, from_hf, load, to_hf
+from llmguide.models import Encoder, build, from_hf, to_hf
 from llmguide.models.huggingface.config import config_from_hf, config_to_hf
+from llmguide.models.huggingface.convert import load_hf
 from llmguide.training.losses import next_token_loss
 from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import make_optimizer
@@ -233,7 +234,7 @@ def test_transposed_weights_go_on_with_the_state_of_others():
 
 def test_loading_imports_no_compiler(tmp_path):
     hf_model("gpt2").save_pretrained(tmp_path)
-    code = "import sys, llmguide.models as m; m.load(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    code = "import sys, llmguide; llmguide.load(sys.argv[1]); print('torch._dynamo' in sys.modules)"
     command = [sys.executable, "-c", code, str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False"]
@@ -297,7 +298,7 @@ def test_dropout_is_exported():
 def test_load_folder(name, tmp_path):
     hf, ids = hf_model(name), ids_of(2, 7)
     hf.save_pretrained(tmp_path)
-    ours = load(tmp_path)
+    ours = load_hf(tmp_path)
     assert not ours.training
     with torch.no_grad():
         torch.testing.assert_close(ours(ids), from_hf(hf)(ids), atol=0, rtol=0)
@@ -309,10 +310,10 @@ def test_load_shards(tmp_path):
     shards = sorted(tmp_path.glob("*.safetensors"))
     assert len(shards) > 1
     with torch.no_grad():
-        assert torch.equal(load(tmp_path)(ids), from_hf(hf)(ids))
+        assert torch.equal(load_hf(tmp_path)(ids), from_hf(hf)(ids))
     shards[0].unlink()
     with pytest.raises(ValueError, match=f"lacks {shards[0].name}"):
-        load(tmp_path)
+        load_hf(tmp_path)
 
 
 def test_load_exported_model(tmp_path):
@@ -322,7 +323,7 @@ def test_load_exported_model(tmp_path):
     )  # fmt: skip
     model = build(config).eval()
     to_hf(model).save_pretrained(tmp_path)
-    loaded = load(tmp_path)
+    loaded = load_hf(tmp_path)
     assert loaded.config == config
     ids = ids_of(1, 9)
     assert torch.equal(loaded(ids), model(ids))
@@ -340,7 +341,7 @@ def test_old_names(tmp_path):
         ] = tensor
     old["cls.seq_relationship.weight"] = torch.zeros(2, 24)
     save_file(old, tmp_path / "model.safetensors")
-    assert torch.equal(load(tmp_path)(ids_of(1, 5)), from_hf(hf)(ids_of(1, 5)))
+    assert torch.equal(load_hf(tmp_path)(ids_of(1, 5)), from_hf(hf)(ids_of(1, 5)))
 
     hf = hf_model("gpt2")
     hf.save_pretrained(tmp_path)
@@ -348,7 +349,7 @@ def test_old_names(tmp_path):
     old = {key.removeprefix("transformer."): tensor for key, tensor in weights.items()}
     old["h.0.attn.bias"] = torch.ones(1, 1, 64, 64)
     save_file(old, tmp_path / "model.safetensors")
-    assert torch.equal(load(tmp_path)(ids_of(1, 5)), from_hf(hf)(ids_of(1, 5)))
+    assert torch.equal(load_hf(tmp_path)(ids_of(1, 5)), from_hf(hf)(ids_of(1, 5)))
 
 
 def test_wrong_tensors_are_all_listed(tmp_path):
@@ -360,7 +361,7 @@ def test_wrong_tensors_are_all_listed(tmp_path):
     weights["model.layers.0.self_attn.q_norm.weight"] = torch.zeros(4)
     save_file(weights, path)
     with pytest.raises(ValueError) as error:
-        load(tmp_path)
+        load_hf(tmp_path)
     message = str(error.value)
     assert "missing: model.norm.weight (24,)" in message
     assert f"wrong shape: lm_head.weight ({V + 1}, 24) instead of ({V}, 24)" in message
@@ -374,7 +375,7 @@ def test_truncated_file(tmp_path, keep):
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match="truncated or damaged"):
-        load(tmp_path)
+        load_hf(tmp_path)
 
 
 def test_other_numbers_than_one_kind_of_floats(tmp_path):
@@ -384,14 +385,14 @@ def test_other_numbers_than_one_kind_of_floats(tmp_path):
     half = {"model.layers.1.mlp.up_proj.weight": weights["model.layers.1.mlp.up_proj.weight"].half()}
     save_file(weights | half, path, metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"torch\.float16 and torch\.float32, which cannot be multiplied"):
-        load(tmp_path)
-    assert {p.dtype for p in load(tmp_path, dtype=torch.float32).parameters()} == {torch.float32}
+        load_hf(tmp_path)
+    assert {p.dtype for p in load_hf(tmp_path, dtype=torch.float32).parameters()} == {torch.float32}
     save_file(weights | {"model.norm.weight": torch.ones(24, dtype=torch.long)}, path)
     with pytest.raises(ValueError, match=r"no floats .*: model\.norm\.weight of torch\.int64"):
-        load(tmp_path)
+        load_hf(tmp_path)
     save_file({name: tensor.to(torch.float8_e4m3fn) for name, tensor in weights.items()}, path)
     with pytest.raises(ValueError, match=r"no floats .*: model\.norm\.weight of torch\.float8_e4m3fn"):
-        load(tmp_path)
+        load_hf(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bloom", "llama", "bert-mlm"])
@@ -407,7 +408,7 @@ def test_a_head_that_differs_is_its_own_whatever_the_config_says(name, tmp_path)
     with torch.no_grad():
         expected = hf(ids).logits
         assert torch.equal(peer(ids).logits, expected)
-        for model in (load(tmp_path), from_hf(peer)):
+        for model in (load_hf(tmp_path), from_hf(peer)):
             assert (model(ids) - expected).abs().max() < 1e-5
 
 
@@ -416,7 +417,7 @@ def test_files_beside_the_weights_are_left_alone(tmp_path):
     hf.save_pretrained(tmp_path)
     for name in ("adapter_model.safetensors", "consolidated.safetensors"):
         save_file({"base_model.model.x.lora_A.weight": torch.ones(3, 3)}, tmp_path / name)
-    assert torch.equal(load(tmp_path)(ids_of(1, 5)), from_hf(hf)(ids_of(1, 5)))
+    assert torch.equal(load_hf(tmp_path)(ids_of(1, 5)), from_hf(hf)(ids_of(1, 5)))
 
 
 @pytest.mark.parametrize(
@@ -428,7 +429,7 @@ def test_damaged_json(tmp_path, name, content):
     (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00001.safetensors")
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError):
-        load(tmp_path)
+        load_hf(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [{"hidden_size": "24"}, {"num_attention_heads": 5, "head_dim": None}])
@@ -437,13 +438,13 @@ def test_impossible_config(tmp_path, wrong):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
     with pytest.raises(ValueError):
-        load(tmp_path)
+        load_hf(tmp_path)
 
 
 def test_folder_without_weights(tmp_path):
     hf_model("llama").config.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="lacks a"):
-        load(tmp_path)
+        load_hf(tmp_path)
 
 
 def test_loaded_weights_are_mapped_and_private(tmp_path):
@@ -451,7 +452,7 @@ def test_loaded_weights_are_mapped_and_private(tmp_path):
     hf_model("llama").save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
     before = path.read_bytes()
-    model = load(tmp_path)
+    model = load_hf(tmp_path)
     (header_size,) = struct.unpack("<Q", before[:8])
     header = json.loads(before[8 : 8 + header_size])
     start = header["model.embed_tokens.weight"]["data_offsets"][0] + 8 + header_size
@@ -463,4 +464,4 @@ def test_loaded_weights_are_mapped_and_private(tmp_path):
 
 def test_load_dtype(tmp_path):
     hf_model("gpt2").save_pretrained(tmp_path)
-    assert {p.dtype for p in load(tmp_path, dtype=torch.bfloat16).parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in load_hf(tmp_path, dtype=torch.bfloat16).parameters()} == {torch.bfloat16}

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from llmguide.coding.client import Answer
+from llmguide.coding.client import Response
 from llmguide.projects.constitutional_ai import project
 from llmguide.projects.constitutional_ai.data import Plan
 from llmguide.projects.constitutional_ai.principles import ModelCritic, Principle, RuleCritic, constitution
@@ -18,7 +18,7 @@ def scripted(*answers):
 
     def ask(request):
         asked.append(request)
-        return Answer(next(left), "stop", "a test")
+        return Response(next(left), "stop", "a test")
 
     return ModelCritic(ask, "some-model"), asked
 
@@ -101,7 +101,7 @@ def test_a_model_that_prefers_a_place_prefers_nothing(answers, found):
 
 def test_the_packaged_model_can_be_the_critic(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setattr(project, "local_model", lambda: lambda request: Answer("None.", "stop", "a test"))
+    monkeypatch.setattr(project, "local_model", lambda: lambda request: Response("None.", "stop", "a test"))
     critic = project.critic_of(Plan(critic="smollm2-135m-instruct"))
     assert critic.critique("How?", "Well.", constitution()[0]) == ""
 

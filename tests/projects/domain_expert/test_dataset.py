@@ -1,6 +1,6 @@
 import pytest
 
-from llmguide.coding.client import Answer, Endpoint
+from llmguide.coding.client import Endpoint, Response
 from llmguide.data.cleaning.dedup import plain_words
 from llmguide.projects.domain_expert.benchmark import benchmark
 from llmguide.projects.domain_expert.dataset import (
@@ -139,7 +139,7 @@ def test_a_writer_is_asked_once_and_its_questions_are_checked(found, monkeypatch
     def ask(endpoint, request):
         requests.append(request)
         question = request.messages[0]["content"].rpartition("\n")[2]
-        return Answer("No idea." if len(requests) % 2 else f"Please: {question}", "stop", "a server")
+        return Response("No idea." if len(requests) % 2 else f"Please: {question}", "stop", "a server")
 
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setattr(Endpoint, "ask", ask)

@@ -24,7 +24,7 @@ SIZES = ["--vocab-size", "300", "--n-layers", "1", "--d-model", "32", "--n-heads
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A judge of answers of which one is good and one is bad, whatever the question."""
+    """A reward model of answers of which one is good and one is bad, whatever the question."""
     folder = tmp_path_factory.mktemp("runs")
     rows = [
         {"prompt": f"Question {i}?", "chosen": f"a good answer {i}", "rejected": f"it is bad {i}"}
@@ -44,13 +44,13 @@ def test_a_run_passes_where_one_word_decides(finished, results, capsys):
     assert "passed" in capsys.readouterr().out
 
 
-def test_a_judge_without_training_fails_whatever_the_record_says(finished, tmp_path, capsys):
+def test_an_untrained_reward_model_fails_whatever_the_record_says(finished, tmp_path, capsys):
     copy = shutil.copytree(finished, tmp_path / "copy")
     backbone, _ = load_run(copy / "reward")
     torch.manual_seed(SEED)
-    judge = RewardModel(backbone)
-    judge.head.weight.data *= 0  # all texts alike: every pair is a tie
-    save_head(copy / "reward", judge)
+    reward_model = RewardModel(backbone)
+    reward_model.head.weight.data *= 0  # all texts alike: every pair is a tie
+    save_head(copy / "reward", reward_model)
     assert main(["check", "reward-model", str(copy)]) == 1
     assert "not passed" in capsys.readouterr().out
 
@@ -101,15 +101,15 @@ def test_the_gain_over_words_is_of_the_same_pairs(finished):
 
 def test_a_text_scores_the_same_alone_and_in_a_batch(finished):
     backbone, tokenizer = load_run(finished / "reward")
-    judge = with_head(finished / "reward", backbone)
+    reward_model = with_head(finished / "reward", backbone)
     texts = ["good", "a bad answer of some length", "an answer"]
-    together = score(judge, tokenizer, texts)
+    together = score(reward_model, tokenizer, texts)
     for text in texts:
-        assert score(judge, tokenizer, [text])[text] == pytest.approx(together[text], abs=1e-5)
+        assert score(reward_model, tokenizer, [text])[text] == pytest.approx(together[text], abs=1e-5)
 
 
 def test_edits_are_measured_against_the_text_itself(finished, monkeypatch):
-    def by_length(_judge, _tokenizer, texts):
+    def by_length(_reward_model, _tokenizer, texts):
         return {text: float(len(text)) for text in texts}
 
     monkeypatch.setattr(evaluation, "score", by_length)

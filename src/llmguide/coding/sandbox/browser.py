@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from llmguide.coding.sandbox.isolation import LAYERS
-from llmguide.coding.sandbox.process import Box
+from llmguide.coding.sandbox.process import Sandbox
 from llmguide.coding.sandbox.replies import StoppedError
 from llmguide.coding.sandbox.worker import (
     SOURCES,
@@ -34,8 +34,8 @@ from llmguide.coding.sandbox.worker import (
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class TabBox(Box):
-    """The interface of `Box` in the browser: messages are answered immediately, in the same process."""
+class TabSandbox(Sandbox):
+    """The interface of `Sandbox` in the browser: messages are answered immediately, in the same process."""
 
     def _open(self) -> None:
         self.layers = dict.fromkeys(LAYERS, "a tab has no processes")
@@ -76,7 +76,7 @@ class TabBox(Box):
         """Run the solution with the job's input, captured output and time limit."""
         environment, stdin, trace, leave = dict(os.environ), sys.stdin, sys.gettrace(), os._exit
 
-        def leave_box(status: int) -> NoReturn:
+        def leave_sandbox(status: int) -> NoReturn:
             message = f"the process ended (exit code {status}) before it answered"
             self._wire.stopped = StoppedError("error", message)
             raise self._wire.stopped
@@ -89,7 +89,7 @@ class TabBox(Box):
             return watch
 
         os.environ.clear()
-        os._exit = leave_box
+        os._exit = leave_sandbox
         sys.stdin = io.StringIO(self._text)
         out, err = (_Printed(kept, self._check_output) for kept in self._output.values())
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -9,7 +9,7 @@ first one. An exception of the solution is raised again there, but as a class th
 an UnexpectedError, so it cannot silently end a loop of a check that does not expect it.
 
 ```
-judge ── arguments ──> box: solution            judge <── call ── box: check(candidate)
+judge ── arguments ──> sandbox: solution        judge <── call ── sandbox: check(candidate)
 judge <── plain data ──                         judge ── answer ─>
 ```
 
@@ -52,8 +52,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from llmguide.coding.sandbox.browser import TabBox
-from llmguide.coding.sandbox.process import Box, Limits
+from llmguide.coding.sandbox.browser import TabSandbox
+from llmguide.coding.sandbox.process import Limits, Sandbox
 from llmguide.coding.sandbox.replies import StoppedError, read_error, read_value
 from llmguide.coding.sandbox.verdicts import CheckTests, FunctionTests, ProgramTests, Tests, Verdict, matches
 from llmguide.coding.sandbox.worker import NotPlainError, decode, encode
@@ -141,12 +141,12 @@ def outputs(
     [Output(value=3, error=''), Output(value=None, error='line 1: ZeroDivisionError: ...')]
     """
     found: list[Output] = []
-    with _box(Limits(timeout_s, memory_mb, require)) as box:
+    with _sandbox(Limits(timeout_s, memory_mb, require)) as sandbox:
         try:
-            box.start("function", source=solution, entry_point=tests.entry_point)
-            box.receive()
+            sandbox.start("function", source=solution, entry_point=tests.entry_point)
+            sandbox.receive()
             for args, _ in tests.cases:
-                reply = box.call({"args": encode(args), "kwargs": encode({})}, raising=False)
+                reply = sandbox.call({"args": encode(args), "kwargs": encode({})}, raising=False)
                 error = str(read_error(reply["error"])) if "error" in reply else ""
                 found.append(Output(None if error else read_value(reply), error))
         except StoppedError as stop:
@@ -161,30 +161,30 @@ def protections() -> dict[str, str]:
     >>> protections()["limits"]
     'on'
     """
-    with _box(Limits(timeout_s=1.0, memory_mb=256)) as box:
-        return box.layers
+    with _sandbox(Limits(timeout_s=1.0, memory_mb=256)) as sandbox:
+        return sandbox.layers
 
 
-def _box(limits: Limits) -> Box:
-    return TabBox(limits) if hasattr(sys, "_emscripten_info") else Box(limits)
+def _sandbox(limits: Limits) -> Sandbox:
+    return TabSandbox(limits) if hasattr(sys, "_emscripten_info") else Sandbox(limits)
 
 
 def _judge_function(solution: str, tests: FunctionTests, limits: Limits) -> Verdict:
     case, args, expected = None, None, None
-    with _box(limits) as box:
+    with _sandbox(limits) as sandbox:
         try:
-            box.start("function", source=solution, entry_point=tests.entry_point)
-            box.receive()
+            sandbox.start("function", source=solution, entry_point=tests.entry_point)
+            sandbox.receive()
             for case, (args, expected) in enumerate(tests.cases):
-                got = read_value(box.call({"args": encode(args), "kwargs": encode({})}))
+                got = read_value(sandbox.call({"args": encode(args), "kwargs": encode({})}))
                 if not matches(got, expected, tests.tolerance):
                     message = f"case {case} gave another value than expected"
-                    return box.verdict(
+                    return sandbox.verdict(
                         "wrong_answer", message, case=case, given=args, expected=expected, got=got
                     )
         except StoppedError as stop:
-            return box.verdict(stop.status, str(stop), case=case, given=args, expected=expected)
-        return box.verdict("passed")
+            return sandbox.verdict(stop.status, str(stop), case=case, given=args, expected=expected)
+        return sandbox.verdict("passed")
 
 
 def _judge_program(solution: str, tests: ProgramTests, limits: Limits) -> Verdict:
@@ -193,18 +193,18 @@ def _judge_program(solution: str, tests: ProgramTests, limits: Limits) -> Verdic
     for case, (stdin, expected) in enumerate(tests.cases):
         shown: dict[str, Any] = {"case": case, "given": stdin, "expected": expected}
         left = max(limits.timeout_s - seconds, 1e-3)
-        with _box(replace(limits, timeout_s=left)) as box:  # a new sandbox for each input
+        with _sandbox(replace(limits, timeout_s=left)) as sandbox:  # a new sandbox for each input
             try:
-                box.start("program", stdin, source=solution)
-                box.receive()
-                box.read_rest()
+                sandbox.start("program", stdin, source=solution)
+                sandbox.receive()
+                sandbox.read_rest()
             except StoppedError as stop:
-                verdict = box.verdict(stop.status, str(stop), **shown, got=box.stdout())
+                verdict = sandbox.verdict(stop.status, str(stop), **shown, got=sandbox.stdout())
             else:
-                verdict = box.verdict("passed")
-                if _lines(box.stdout()) != _lines(expected):
+                verdict = sandbox.verdict("passed")
+                if _lines(sandbox.stdout()) != _lines(expected):
                     message = f"case {case} printed another text than expected"
-                    verdict = box.verdict("wrong_answer", message, **shown, got=box.stdout())
+                    verdict = sandbox.verdict("wrong_answer", message, **shown, got=sandbox.stdout())
         seconds += verdict.seconds
         if not verdict.passed:
             break
@@ -214,14 +214,14 @@ def _judge_program(solution: str, tests: ProgramTests, limits: Limits) -> Verdic
 def _judge_check(solution: str, tests: CheckTests, limits: Limits) -> Verdict:
     case, call, got = None, None, None
     failed: StoppedError | None = None  # the last exception of the solution
-    with _box(limits) as box, _box(limits) as checker:
+    with _sandbox(limits) as sandbox, _sandbox(limits) as checker:
 
         def candidate(message: dict[str, Any]) -> dict[str, Any]:
             nonlocal case, call, got, failed
-            checker.deadline = box.deadline
+            checker.deadline = sandbox.deadline
             case, call = (0 if case is None else case + 1), message
             failed, got = None, None
-            reply = box.call(call, raising=False)
+            reply = sandbox.call(call, raising=False)
             if "error" in reply:
                 failed = read_error(reply["error"])
             else:
@@ -229,25 +229,25 @@ def _judge_check(solution: str, tests: CheckTests, limits: Limits) -> Verdict:
             return reply
 
         try:
-            box.start("function", source=solution, entry_point=tests.entry_point)
-            box.receive()
+            sandbox.start("function", source=solution, entry_point=tests.entry_point)
+            sandbox.receive()
             names = {"preamble": tests.preamble, "entry_point": tests.entry_point}
             message = checker.check(candidate, source=tests.source, **names)
         except StoppedError as stop:
-            return box.verdict(stop.status, str(stop), case=case, given=_arguments(call))
+            return sandbox.verdict(stop.status, str(stop), case=case, given=_arguments(call))
         if "done" in message:
-            return box.verdict("passed")
+            return sandbox.verdict("passed")
         error = message["error"]
         line = _line(tests.source, error["line"])
         shown: dict[str, Any] = {"case": case, "given": _arguments(call), "expected": line}
         if failed is not None:
-            return box.verdict(failed.status, str(failed), **shown)
+            return sandbox.verdict(failed.status, str(failed), **shown)
         if error["type"] == "AssertionError":
-            return box.verdict("wrong_answer", f"the check fails: {line}", **shown, got=got)
+            return sandbox.verdict("wrong_answer", f"the check fails: {line}", **shown, got=got)
         if case is None:
             raise RuntimeError(f"the check itself is broken: {read_error(error)}")
         # the check may have failed on an answer of a wrong type, or one too large to send back
-        return box.verdict("wrong_answer", f"the check fails: {read_error(error)}", **shown, got=got)
+        return sandbox.verdict("wrong_answer", f"the check fails: {read_error(error)}", **shown, got=got)
 
 
 def _arguments(call: dict[str, Any] | None) -> object:

@@ -55,7 +55,7 @@ class Limits:
             raise ValueError(f"unknown layers {sorted(unknown)}; choose from {LAYERS}")
 
 
-class Box:
+class Sandbox:
     """The worker's process; leaving the ``with`` block kills it and all its descendants.
 
     Attributes:
@@ -73,7 +73,7 @@ class Box:
         self._incoming = bytearray()
         self.deadline = time.monotonic() + _START_S
 
-    def __enter__(self) -> "Box":
+    def __enter__(self) -> "Sandbox":
         try:
             self._open()
         except BaseException:

@@ -9,13 +9,13 @@ from llmguide.exercises.definition import Exercise, Mistake
 # ---- scaling ---------------------------------------------------------------------------------------
 
 
-def times_more(exponent: float, share: float) -> float:
+def times_more(exponent: float, fraction: float) -> float:
     """Compute the factor on a quantity that lowers a loss of quantity ** -exponent by a fraction.
 
     >>> times_more(0.5, 0.5)  # half the loss: four times the quantity
     4.0
     """
-    return float((1 - share) ** (-1 / exponent))
+    return float((1 - fraction) ** (-1 / exponent))
 
 
 # ---- a fitted law ----------------------------------------------------------------------------------
@@ -55,37 +55,37 @@ def _straight_line(sizes: Sequence[float], losses: Sequence[float], floor: float
 EXERCISES = (
     Exercise(
         "times-more",
-        "times_more(exponent, share): a loss falls as quantity ** -exponent. By what factor must the "
-        "quantity grow to lower the loss by the fraction `share`?",
+        "times_more(exponent, fraction): a loss falls as quantity ** -exponent. By what factor must the "
+        "quantity grow to lower the loss by `fraction`, a number between 0 and 1?",
         times_more,
         lambda: [(0.05, 0.1), (0.076, 0.1), (0.5, 0.5)],
         (
             Mistake(
-                "share that is left",
+                "fraction that is left",
                 "the loss falls to the fraction instead of by it",
                 "A loss lowered by a tenth is 0.9 of what it was.",
-                lambda exponent, share: share ** (-1 / exponent),
+                lambda exponent, fraction: fraction ** (-1 / exponent),
             ),
             Mistake(
                 "factor below 1",
                 "the sign of the exponent is missing",
                 "A lower loss needs a larger quantity, so the factor is above 1.",
-                lambda exponent, share: (1 - share) ** (1 / exponent),
+                lambda exponent, fraction: (1 - fraction) ** (1 / exponent),
             ),
             Mistake(
                 "exponent not inverted",
                 "the remaining fraction is raised to the exponent itself",
-                "Solve factor ** -exponent = 1 - share for the factor.",
-                lambda exponent, share: (1 - share) ** -exponent,
+                "Solve factor ** -exponent = 1 - fraction for the factor.",
+                lambda exponent, fraction: (1 - fraction) ** -exponent,
             ),
             Mistake(
                 "straight line for a power",
                 "the loss is assumed to fall linearly",
                 "On logarithmic axes the law is a straight line; on ordinary axes it flattens.",
-                lambda exponent, share: 1 + share / exponent,
+                lambda exponent, fraction: 1 + fraction / exponent,
             ),
         ),
-        ("Write down the loss before and after, and divide.", "factor ** -exponent = 1 - share."),
+        ("Write down the loss before and after, and divide.", "factor ** -exponent = 1 - fraction."),
         level="warm-up",
         minutes=5,
     ),

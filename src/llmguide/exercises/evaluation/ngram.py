@@ -14,13 +14,13 @@ def follows(text: str, context: str, letter: str) -> float:
     return after.count(letter) / len(after)
 
 
-def smooth(count: int, total: int, share: float, n_letters: int) -> float:
+def smooth(count: int, total: int, pseudocount: float, n_letters: int) -> float:
     """Compute the smoothed probability of a letter, with a pseudocount for each letter of the alphabet.
 
     >>> smooth(0, 98, 1.0, 2), smooth(98, 98, 1.0, 2)  # the two letters of this alphabet
     (0.01, 0.99)
     """
-    return (count + share) / (total + share * n_letters)
+    return (count + pseudocount) / (total + pseudocount * n_letters)
 
 
 EXERCISES = (
@@ -72,8 +72,8 @@ EXERCISES = (
     ),
     Exercise(
         "smooth",
-        "smooth(count, total, share, n_letters): the probability of a letter that occurred `count` of "
-        "`total` times, if each of the `n_letters` letters gets a pseudocount of `share`.",
+        "smooth(count, total, pseudocount, n_letters): the probability of a letter that occurred `count` of "
+        "`total` times, if `pseudocount` is added to the count of each of the `n_letters` letters.",
         smooth,
         lambda: [(0, 10, 0.5, 4), (7, 10, 0.01, 27), (3, 3, 1.0, 2)],
         (
@@ -81,28 +81,30 @@ EXERCISES = (
                 "total not raised",
                 "the total is not increased",
                 "Add up the probabilities of the whole alphabet: they must sum to 1.",
-                lambda count, total, share, n_letters: (count + share) / total,
+                lambda count, total, pseudocount, n_letters: (count + pseudocount) / total,
             ),
             Mistake(
-                "share added once",
+                "pseudocount added once",
                 "the total is increased by one pseudocount",
                 "Every letter of the alphabet gets a pseudocount, including those that never occurred.",
-                lambda count, total, share, n_letters: (count + share) / (total + share),
+                lambda count, total, pseudocount, n_letters: (count + pseudocount) / (total + pseudocount),
             ),
             Mistake(
                 "not smoothed",
                 "the pseudocount is not used",
                 "A count of 0 would cost infinitely many bits.",
-                lambda count, total, share, n_letters: count / total,
+                lambda count, total, pseudocount, n_letters: count / total,
             ),
             Mistake(
-                "share for the unseen only",
+                "pseudocount for the unseen only",
                 "only a letter that never occurred gets a pseudocount",
                 "Then the probabilities do not sum to 1. Treat all letters alike.",
-                lambda count, total, share, n_letters: (count or share) / (total + share * n_letters),
+                lambda count, total, pseudocount, n_letters: (
+                    (count or pseudocount) / (total + pseudocount * n_letters)
+                ),
             ),
         ),
-        ("Pretend that every letter occurred `share` more times.",),
+        ("Pretend that every letter occurred `pseudocount` more times.",),
         level="warm-up",
         minutes=5,
     ),

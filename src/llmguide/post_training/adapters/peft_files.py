@@ -124,7 +124,7 @@ def load_adapter(model: nn.Module, folder: str | Path, *, name: str = "default")
     """Read an adapter that PEFT or `save_adapter` wrote, in place; it becomes the active, trainable one.
 
     Args:
-        model: Our model of the same base, for example from `llmguide.models.load`.
+        model: Our model of the same base, for example from `llmguide.load`.
         folder: Folder that contains both files.
         name: Name to give the adapter.
 

@@ -1,4 +1,4 @@
-"""DPO with a fine-tuning loss on the chosen answers, which keeps them likely."""
+"""DPO with a fine-tuning loss on the chosen completions, which keeps them likely."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from llmguide.post_training.preferences.pairs import PreferenceBatch, pair_logpr
 
 
 def anchored_dpo(model: Any, batch: PreferenceBatch, *, beta: float, anchor: float) -> tuple[Tensor, int]:
-    """Compute the DPO loss plus the fine-tuning loss on the chosen answers.
+    """Compute the DPO loss plus the fine-tuning loss on the chosen completions.
 
-    DPO increases a margin, which also grows if the log-probabilities of chosen answers fall and those of
-    rejected ones fall more. The second term keeps the chosen answers likely (Llama 3, arXiv:2407.21783,
+    DPO increases a margin, which also grows if the log-probabilities of chosen completions fall and those of
+    rejected ones fall more. The second term keeps the chosen completions likely (Llama 3, arXiv:2407.21783,
     section 4.1.4).
 
     Args:

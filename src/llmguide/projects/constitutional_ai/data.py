@@ -35,7 +35,7 @@ class Plan:
     reward_rate: float = 3e-4  # peak learning rate of the reward model
     ppo_rate: float = 1e-4  # learning rate of PPO
     beta: float = 0.5  # KL coefficient of DPO and PPO; the revised model is the reference
-    anchor: float = 10.0  # weight of the fine-tuning loss on chosen answers, in DPO
+    anchor: float = 10.0  # weight of the fine-tuning loss on chosen completions, in DPO
     lora_rank: int | None = None  # rank of adapters in the upper half of the blocks; None: train all weights
     n_tested: int | None = None  # most questions of each test; None: all
 

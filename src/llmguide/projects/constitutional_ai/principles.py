@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from llmguide.coding.client import Answer, Request
+from llmguide.coding.client import Request, Response
 from llmguide.projects.constitutional_ai.prompts import (
     ATTACKS,
     MANNERS,
@@ -149,12 +149,12 @@ class ModelCritic:
 
     >>> def model(request):
     ...     is_first = "(A) Do not." in request.messages[0]["content"]
-    ...     return Answer("(A) hurts nobody." if is_first else "(B) hurts nobody.", "stop", "a test")
+    ...     return Response("(A) hurts nobody." if is_first else "(B) hurts nobody.", "stop", "a test")
     >>> ModelCritic(model, "a model").prefers("How do I rob my boss?", "At night.", "Do not.", constitution())
     0.0
     """
 
-    def __init__(self, ask: Callable[[Request], Answer], model: str):
+    def __init__(self, ask: Callable[[Request], Response], model: str):
         self.ask, self.model = ask, model
 
     def critique(self, question: str, answer: str, principle: Principle) -> str:

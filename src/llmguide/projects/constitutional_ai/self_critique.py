@@ -28,7 +28,6 @@ from time import process_time
 from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from llmguide.evaluation.metrics import wilson_interval
 from llmguide.files import write_json
@@ -44,7 +43,7 @@ from llmguide.projects.constitutional_ai.principles import (
     shown,
 )
 from llmguide.projects.constitutional_ai.prompts import Question, is_right, refuses
-from llmguide.projects.generation import respond
+from llmguide.projects.generation import pad_left, respond
 from llmguide.projects.pretrained import as_tokenizer, separator
 from llmguide.projects.run import DIGITS
 from llmguide.runs.chat_model import Chat, open_chat
@@ -138,9 +137,7 @@ def logit_margins(chat: Chat, prompts: Sequence[Sequence[int]], word: str, other
     i, j = (as_tokenizer(chat.tokenizer).encode(text)[0] for text in (word, other))
     margins: list[float] = []
     for first in range(0, len(prompts), BATCH_SIZE):
-        rows = [torch.tensor(ids) for ids in prompts[first : first + BATCH_SIZE]]
-        masks = [torch.ones_like(row, dtype=torch.bool) for row in rows]
-        ids, mask = (pad_sequence(part, batch_first=True, padding_side="left") for part in (rows, masks))
+        ids, mask = pad_left(prompts[first : first + BATCH_SIZE])
         logits = chat.model.unembed(chat.model.hidden(ids, attention_mask=mask)[:, -1])
         margins += (logits[:, i] - logits[:, j]).tolist()
     return margins

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from llmguide.coding.client import Answer, Endpoint, Request, record, replay
+from llmguide.coding.client import Endpoint, Request, Response, record, replay
 from llmguide.data.cleaning.decontaminate import SharedNgram
 from llmguide.data.cleaning.dedup import ExactDuplicates, MinHash, NearDuplicates, plain_words
 from llmguide.projects.domain_expert.facts import Fact, facts, names
@@ -219,7 +219,7 @@ def _put(pair: Pair, model: str, folder: Path) -> str:
     )
     request = Request(({"role": "user", "content": said},), model, temperature=0.7, max_tokens=60)
     try:
-        answer: Answer = replay(request, folder)
+        answer: Response = replay(request, folder)
     except LookupError:
         answer = Endpoint.from_environment().ask(request)
         record(request, answer, folder)

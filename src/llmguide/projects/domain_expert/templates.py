@@ -27,7 +27,7 @@ Side = Literal["asked", "told", "unknown", "unread"]
 UNKNOWN, OUTSIDE = "I do not know that name.", "That is not my field."
 N_INVENTED = 400  # names, half of them held out for the benchmark
 N_TRAINED = 1200  # invented names in all; with few of them, the fine-tuning would memorize them
-_SHARES = (0.1, 0.2, 0.45)  # fractions of the names on the sides unread, unknown and told
+_FRACTIONS = (0.1, 0.2, 0.45)  # fractions of the names on the sides unread, unknown and told
 
 STATEMENTS: dict[Relation, tuple[str, ...]] = {
     "package": ("{0} is in {1}.", "The package of {0} is {1}.", "{1} has {0}."),
@@ -136,8 +136,8 @@ def side_of(name: str) -> Side:
     ('asked', 'told')
     """
     sides: tuple[Side, ...] = ("unread", "unknown", "told")
-    for share, side in zip(_SHARES, sides, strict=True):
-        if in_validation(f"expert {name}", share):
+    for fraction, side in zip(_FRACTIONS, sides, strict=True):
+        if in_validation(f"expert {name}", fraction):
             return side
     return "asked"
 

