@@ -13,23 +13,13 @@ from typing import Any
 
 import yaml
 
-from llmguide.exercises import exercise
 from site_tools import DOCS, ROOT, write
 from site_tools.cells import labs
-from site_tools.content.bibliography import CITATION, SOURCES, source_list, split_citation, work
-from site_tools.content.claims import LINE as CLAIMS
-from site_tools.content.claims import list_of_links
-from site_tools.facts import REFERENCE, fact
-from site_tools.fences import COMPUTED, dump, fences, map_prose, outside_code, split_computed
+from site_tools.fences import dump, fences, map_prose, outside_code
 from site_tools.links import relative, title
-from site_tools.markdown.computed import RUNS_ON, measured
-from site_tools.markdown.exercises import LINE as EXERCISE
-from site_tools.markdown.exercises import rendered
-from site_tools.markdown.quiz import LINE as QUIZ
-from site_tools.markdown.quiz import in_place
-from site_tools.markdown.source import LINE as SOURCE
-from site_tools.markdown.source import extract, find
+from site_tools.markdown import citations, claims, computed, exercises, quiz, source
 
+EXTENSIONS = (claims, source, exercises, quiz, computed, citations)  # what one writes, the next may read
 OPTIONAL = "Reference"  # the section of the navigation that a reader short of room may leave out
 _BLOCK = re.compile(r'^(?P<indent> *)(?:!!!|\?\?\?\+?) [\w ]+?(?: "(?P<title>.*)")?$')
 _MODULE = re.compile(r"^::: (?P<module>[\w.]+)$", re.MULTILINE)
@@ -87,26 +77,10 @@ def _unfold(text: str) -> str:
 
 def _resolve(prose: str, page: str, body: str) -> str:
     """Prose with everything that the build would fill in."""
-    prose = SOURCES.sub(lambda match: source_list(body, match["keys"]), prose)
-    prose = CLAIMS.sub(
-        lambda match: list_of_links(
-            match["keys"],
-            lambda entry: f"[“{entry.claim}”]({relative('claims.md', page)}#{entry.anchor})",
-        ),
-        prose,
-    )
-    prose = SOURCE.sub(_included, prose)
-    prose = EXERCISE.sub(lambda match: rendered(exercise(match["name"])), prose)
-    prose = QUIZ.sub(lambda match: in_place(match["name"]), prose)
+    for extension in EXTENSIONS:
+        prose = extension.written_out(prose, page, body)
     prose = _MODULE.sub(_module, prose)
-    for pattern, replace in (
-        (COMPUTED, lambda match: split_computed(match["value"])[0]),
-        (re.compile(RUNS_ON), lambda match: measured(match["page"])),
-        (REFERENCE, lambda match: _stated(match["fact"])),
-        (CITATION, lambda match: f"({'; '.join(_cited(*pair) for pair in split_citation(match['works']))})"),
-        (_AUTOREF, lambda match: f"[{match['label']}]({relative(reference(match['target']), page)})"),
-    ):  # fmt: skip
-        prose = map_prose(prose, outside_code(pattern, replace))
+    prose = map_prose(prose, outside_code(_AUTOREF, lambda match: _reference(match, page)))
     return _LEFTOVERS.sub("", prose)
 
 
@@ -115,26 +89,14 @@ def _close_gaps(prose: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"\A\n+|\n+\Z", "\n", prose)) if prose.strip() else ""
 
 
-def _included(match: re.Match[str]) -> str:
-    path, node, lines = find(match["name"])
-    code = extract(node, lines, docstrings=bool(match["full"]))
-    place = f"From {path.relative_to(ROOT).as_posix()}:"
-    return "\n".join([f"{match['indent']}{place}", "", *dump("python", code.split("\n"), match["indent"])])
-
-
 def _module(match: re.Match[str]) -> str:
     path = ROOT / "src" / Path(*match["module"].split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return "\n".join(dump("python", path.read_text(encoding="utf-8").rstrip().split("\n"), ""))
 
 
-def _stated(key: str) -> str:
-    return f"[{fact(key).text}]({work(fact(key).source).address})"
-
-
-def _cited(key: str, where: str) -> str:
-    link = f"[{work(key).label}]({work(key).address})"
-    return f"{link}, {where}" if where else link
+def _reference(match: re.Match[str], page: str) -> str:
+    return f"[{match['label']}]({relative(reference(match['target']), page)})"
 
 
 def _plain_fences(text: str) -> str:

@@ -1,4 +1,8 @@
-"""Python-Markdown extensions: each module has ``makeExtension`` and no knowledge of the site generator."""
+"""Python-Markdown extensions: each module has ``makeExtension`` and no knowledge of the site generator.
+
+A module whose syntax only the build understands also has ``written_out``, which gives prose in Markdown that
+anyone understands, for site_tools/built/plain_markdown.py.
+"""
 
 import re
 from collections.abc import Callable

@@ -13,7 +13,7 @@ from markdown.inlinepatterns import InlineProcessor
 from markdown.util import AtomicString
 
 from site_tools.content.bibliography import CITATION, SOURCES, source_list, split_citation, work
-from site_tools.fences import map_prose
+from site_tools.fences import map_prose, outside_code
 from site_tools.markdown import Rewriter
 
 
@@ -41,6 +41,20 @@ class _Citation(InlineProcessor):
 
 def _with_lists(text: str) -> str:
     return map_prose(text, lambda prose: SOURCES.sub(lambda match: source_list(text, match["keys"]), prose))
+
+
+def written_out(prose: str, page: str, source: str) -> str:
+    """Prose with lists of sources, and with links from citations to the works."""
+    prose = map_prose(prose, lambda text: SOURCES.sub(lambda match: source_list(source, match["keys"]), text))
+    return map_prose(prose, outside_code(CITATION, _linked))
+
+
+def _linked(match: re.Match[str]) -> str:
+    links = [
+        f"[{work(key).label}]({work(key).address})" + (f", {where}" if where else "")
+        for key, where in split_citation(match["works"])
+    ]
+    return f"({'; '.join(links)})"
 
 
 makeExtension = CitationsExtension

@@ -18,7 +18,7 @@ from markdown.util import AtomicString
 from site_tools import CACHE, DOCS
 from site_tools.content.bibliography import work
 from site_tools.facts import REFERENCE, fact
-from site_tools.fences import COMPUTED, fences, split_computed
+from site_tools.fences import COMPUTED, fences, map_prose, outside_code, split_computed
 
 RUNS_ON = r"\[\[runs-on: (?P<page>[\w/-]+)\]\]"
 _SUMMARY = "How this is computed"
@@ -96,6 +96,21 @@ def measured(page: str) -> str:
     seconds = f"{run['seconds']:.1f} s" if run["seconds"] >= 0.1 else "under 0.1 s"
     memory = f", {run['peak_mb']} MB" if run["peak_mb"] else ""
     return f"{run['cells']} cells, {seconds}{memory} on one CPU core, no GPU; torch {run['torch']}"
+
+
+def written_out(prose: str, page: str, source: str) -> str:
+    """Prose with its values, and with links from facts to their sources."""
+    for pattern, replace in (
+        (COMPUTED, lambda match: split_computed(match["value"])[0]),
+        (re.compile(RUNS_ON), lambda match: measured(match["page"])),
+        (REFERENCE, lambda match: _linked(match["fact"])),
+    ):
+        prose = map_prose(prose, outside_code(pattern, replace))
+    return prose
+
+
+def _linked(key: str) -> str:
+    return f"[{fact(key).text}]({work(fact(key).source).address})"
 
 
 makeExtension = ComputedExtension

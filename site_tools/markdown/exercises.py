@@ -116,5 +116,10 @@ def _only(statement: ast.Import | ast.ImportFrom, used: set[str]) -> str:
     return ast.unparse(shorter)
 
 
+def written_out(prose: str, page: str, source: str) -> str:
+    """Prose with its exercises."""
+    return LINE.sub(lambda match: rendered(exercise(match["name"])), prose)
+
+
 # before fences are read
 makeExtension = replacing("exercises", LINE, _block, 29.5)

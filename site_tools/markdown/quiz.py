@@ -103,5 +103,10 @@ def _number(text: str) -> str:
     return f"{value:.4g}"
 
 
+def written_out(prose: str, page: str, source: str) -> str:
+    """Prose with its items of the quiz."""
+    return LINE.sub(lambda match: in_place(match["name"]), prose)
+
+
 # before fences are read
 makeExtension = replacing("quiz", LINE, lambda match: in_place(match["name"]), 29.4)

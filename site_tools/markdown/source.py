@@ -133,4 +133,16 @@ def extract(node: ast.stmt, lines: list[str], *, docstrings: bool) -> str:
     ).rstrip()
 
 
+def written_out(prose: str, page: str, source: str) -> str:
+    """Prose with the code that it includes."""
+    return LINE.sub(_code, prose)
+
+
+def _code(match: re.Match[str]) -> str:
+    path, node, lines = find(match["name"])
+    code = extract(node, lines, docstrings=bool(match["full"]))
+    place = f"From {path.relative_to(ROOT).as_posix()}:"
+    return "\n".join([f"{match['indent']}{place}", "", *dump("python", code.split("\n"), match["indent"])])
+
+
 makeExtension = SourceExtension
