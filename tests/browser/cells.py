@@ -87,6 +87,26 @@ def pythons(page: Page) -> list[str]:
     return [worker.url for worker in page.workers if worker.url.endswith("runtime/worker.mjs")]
 
 
+# For a window: notes which workers its pages start, and the kinds of messages that these send.
+NOTE_WORKERS = """window.workers = [];
+window.heard = [];
+window.Worker = class extends Worker {
+  constructor(url, options) {
+    super(url, options);
+    workers.push(`${url}`);
+    this.addEventListener("message", ({ data }) => heard.push(data.type));
+  }
+};"""
+# Ends when the page has done what a box that is near makes it do: its observers, an idle moment, an import.
+SETTLED = """async box => {
+  await new Promise(seen => new IntersectionObserver(seen, { rootMargin: "100% 0px" }).observe(box));
+  await new Promise(idle => requestIdleCallback(() => idle()));
+  await import(new URL("../../runtime/backend.js", location).href);
+  await new Promise(done => setTimeout(done));
+  return workers.filter(url => url.endsWith("runtime/worker.mjs"));
+}"""
+
+
 def go_home_and_back(page: Page) -> None:
     """Leave the page and come back by instant navigation; both pages have cells."""
     page.evaluate("window.survives = true")

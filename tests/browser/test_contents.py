@@ -3,19 +3,14 @@
 import random
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
+from tests.browser.host import wait_until
+from tests.browser.places import AT_REST, IS_THERE, expect_to_land
 from tests.browser.windows import DESKTOP, PHONE
 
 pytestmark = pytest.mark.browser
 
 PAGES = ("attention", "concepts/sampling", "transformer")
-AT_ITS_PLACE = """place => {
-  const heading = document.getElementById(place);
-  const margin = parseFloat(getComputedStyle(heading).scrollMarginTop);
-  const atTheEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 2;
-  const past = heading.getBoundingClientRect().top - margin;
-  return margin > 0 && (Math.abs(past) < 28 || (atTheEnd && past > 0));  // a line
-}"""
 
 
 def entries(page: Page) -> list[Locator]:
@@ -23,14 +18,9 @@ def entries(page: Page) -> list[Locator]:
     return page.locator(".md-sidebar--secondary a.md-nav__link[href*='#']").all()
 
 
-def place(entry: Locator) -> str:
-    return str(entry.evaluate("link => decodeURIComponent(link.hash.slice(1))"))
-
-
-def assert_at(page: Page, target: str) -> None:
-    page.wait_for_function(AT_ITS_PLACE, arg=target)
-    page.wait_for_timeout(600)  # what is laid out late would move it
-    assert page.evaluate(AT_ITS_PLACE, target), target
+def place(entry: Locator) -> Locator:
+    """The heading that an entry leads to."""
+    return entry.page.locator(f"[id='{entry.evaluate('link => decodeURIComponent(link.hash.slice(1))')}']")
 
 
 # On the phone the contents are in the drawer, so that the click comes from a script there.
@@ -51,29 +41,34 @@ def test_the_first_click_on_an_entry_of_the_contents_lands(
             page.keyboard.press(key)
         else:
             entry.dispatch_event("click")
-        assert_at(page, target)
+        expect_to_land(target)
         other.dispatch_event("click")
-        assert_at(page, place(other))
+        expect_to_land(place(other))
         page.go_back()
-        assert_at(page, target)
+        expect_to_land(target)
         page.go_back()
         page.wait_for_function("scrollY === 0 && !location.hash")
         page.close()
 
 
 def test_a_reader_who_scrolls_on_is_not_taken_back(browser: Browser, site_url: str) -> None:
-    page = browser.new_page(viewport={"width": DESKTOP, "height": 900})
-    page.goto(f"{site_url}learn/attention/")
-    entry = entries(page)[4]
-    entry.dispatch_event("click")
-    page.wait_for_function(AT_ITS_PLACE, arg=place(entry))
-    page.mouse.move(600, 500)
-    page.mouse.wheel(0, 1500)
-    page.wait_for_function(
-        "place => document.getElementById(place).getBoundingClientRect().top < -900", arg=place(entry)
-    )
-    page.wait_for_timeout(600)
-    assert page.evaluate(
-        "place => document.getElementById(place).getBoundingClientRect().top < -900", place(entry)
-    )
-    page.close()
+    for by in ("a click", "an address"):
+        page = browser.new_page(viewport={"width": DESKTOP, "height": 900})
+        page.goto(f"{site_url}learn/attention/")
+        entry = entries(page)[4]
+        target = place(entry)
+        if by == "a click":
+            entry.dispatch_event("click")
+        else:
+            address = page.evaluate("link => link.href", entry.element_handle())
+            page.goto("about:blank")
+            page.goto(address)
+        wait_until(page, lambda target=target: target.evaluate(IS_THERE))
+        page.mouse.move(600, 500)
+        page.mouse.wheel(0, 1500)
+        expect(target).not_to_be_in_viewport()
+        # what comes late changes the height of the page
+        page.evaluate("document.querySelector('article').append(document.createElement('hr'))")
+        target.evaluate(AT_REST)
+        expect(target).not_to_be_in_viewport()
+        page.close()

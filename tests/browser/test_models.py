@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, expect
-from tests.browser.cells import MANIFEST, PATIENCE, PLAIN, cell, open_page, pythons, run
+from tests.browser.cells import MANIFEST, NOTE_WORKERS, PATIENCE, PLAIN, cell, open_page, run
 from tests.browser.conftest import SITE
-from tests.browser.host import Host, serving, wait_until
+from tests.browser.host import Host, serving
 from tests.browser.windows import DESKTOP, PHONE, axe, window
 
 pytestmark = pytest.mark.browser
@@ -60,6 +60,7 @@ def asked(host: Host) -> list[str]:
 
 def test_a_model_comes_with_one_press_stays_and_can_be_removed(browser: Browser) -> None:
     with hosting(MODELS) as host, window(browser, DESKTOP, "dark") as context:
+        context.add_init_script(NOTE_WORKERS)
         page, problems = open_page(context, host, PLAIN)
         button, line = (cell(page, 0).locator(it) for it in (".cell-run", ".cell-note"))
         removal = cell(page, 0).get_by_role("button", name="Remove model")
@@ -71,8 +72,7 @@ def test_a_model_comes_with_one_press_stays_and_can_be_removed(browser: Browser)
         found = axe(page)
 
         button.hover()
-        wait_until(page, lambda: "assets/vendor/runtime.json" in host.asked and pythons(page))
-        page.wait_for_timeout(500)
+        page.wait_for_function("heard.includes('prepared')", timeout=PATIENCE)
         assert not asked(host), "Python starts early, and a model does not"
         host.delays["part-2.safetensors"] = 60
         button.click()

@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import SITE
+from tests.browser.places import expect_to_land
 from tests.browser.windows import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
@@ -269,38 +270,30 @@ def test_a_box_that_scrolls_is_reached_with_tab(browser: Browser, site_url: str)
 def test_a_link_to_a_place_lands_there(browser: Browser, site_url: str, width: int) -> None:
     place = "llmguide.nn.positions.alibi_bias"
     reference = f"{site_url}reference/nn/positions/"
-    below_the_header = """place => {
-      const top = document.getElementById(place)?.getBoundingClientRect().top;
-      return top > 48 && top < 96;
-    }"""
     with window(browser, width) as context:
         page = context.new_page()
-
-        def assert_it_lands() -> None:
-            page.wait_for_function(below_the_header, arg=place)
-            page.wait_for_timeout(500)  # what is laid out late would move it
-            assert page.evaluate(below_the_header, place)
+        target = page.locator(f"[id='{place}']")
 
         def follow(end: str) -> None:
             page.locator(f"a[href$='{end}']").first.dispatch_event("click")  # a click would scroll first
 
         page.goto(f"{reference}#{place}")
-        assert_it_lands()
+        expect_to_land(target)
         page.goto("about:blank")
         page.goto(reference)
         page.wait_for_function("history.state")  # the theme keeps the place there 0.1 s after a scroll
         page.evaluate("place => { location.hash = place; }", place)
-        assert_it_lands()
+        expect_to_land(target)
         open_for_instant_navigation(page, site_url, "learn/concepts/positions/")
         page.wait_for_function("history.state")
         follow(f"#{place}")
-        assert_it_lands()
+        expect_to_land(target)
         open_for_instant_navigation(page, site_url, "reference/nn/masks/")
         page.wait_for_function("history.state")
         follow("/reference/nn/positions/")
         expect(page.locator("article h1")).to_contain_text("positions")
         follow(f"#{place}")
-        assert_it_lands()
+        expect_to_land(target)
         assert page.evaluate("window.survives")
 
 

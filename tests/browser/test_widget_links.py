@@ -6,15 +6,11 @@ from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, expect
+from tests.browser.places import expect_to_land
 from tests.browser.test_widgets import PAGES, started, widget
 from tests.browser.windows import DESKTOP, PHONE, watch, window
 
 pytestmark = pytest.mark.browser
-
-AT_THE_TOP = """box => {
-  const margin = parseFloat(getComputedStyle(box).scrollMarginTop);
-  return margin > 0 && Math.abs(box.getBoundingClientRect().top - margin) < 28;  // a line
-}"""
 
 
 def address(site_url: str, name: str) -> str:
@@ -30,13 +26,13 @@ def test_a_link_starts_its_widget_and_shows_it(browser: Browser, site_url: str, 
         page.goto(f"{site_url}play/tokenizer/#trainer?text=abcabc")  # the second widget of its page
         box = started(page, "trainer")
         expect(box.get_by_label("Text to learn from")).to_have_value("abcabc")
-        page.wait_for_function(AT_THE_TOP, arg=box.element_handle())
+        expect_to_land(box)
         expect(widget(page, "tokenizer").get_by_role("button", name="Start")).to_be_visible()
         page.evaluate("location.hash = '#tokenizer?text=Hello'")  # as a link of the page would
         expect(started(page, "tokenizer").get_by_label("Your text")).to_have_value("Hello")
         page.evaluate("location.hash = '#tokenizer?text=Goodbye'")
         expect(widget(page, "tokenizer").get_by_label("Your text")).to_have_value("Goodbye")
-        page.wait_for_function(AT_THE_TOP, arg=widget(page, "tokenizer").element_handle())
+        expect_to_land(widget(page, "tokenizer"))
         assert not problems
 
 

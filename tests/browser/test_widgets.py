@@ -122,13 +122,14 @@ def test_started_widgets_are_open_to_everyone(
     browser: Browser, site_url: str, name: str, width: int, scheme: str
 ) -> None:
     with window(browser, width, scheme) as context:
+        context.clock.install()
         page = context.new_page()
         problems = watch(page)
         page.goto(f"{site_url}play/{name}/")
         for kind in PAGES[name]:
             start(page, kind)
         page.evaluate(OPEN)
-        page.wait_for_timeout(400)  # what is announced waits until the reader's hand rests
+        context.clock.run_for(1000)  # what is announced waits until the reader's hand rests
         assert not problems + misfits(page) + axe(page)
 
 

@@ -8,8 +8,10 @@ from playwright.sync_api import Browser, Page, expect
 from site_tools.checks.check_site import weights
 from tests.browser.cells import (
     MANIFEST,
+    NOTE_WORKERS,
     PATIENCE,
     PLAIN,
+    SETTLED,
     cell,
     go_home_and_back,
     open_page,
@@ -396,21 +398,23 @@ def test_python_starts_when_a_reader_is_about_to_press_run(browser: Browser, sig
 
 def test_a_pointer_that_passes_and_a_reader_who_saves_data_start_nothing(browser: Browser) -> None:
     with serving() as host, window(browser, DESKTOP) as context:
+        context.add_init_script(NOTE_WORKERS)
+        context.clock.install()
         page, _ = open_page(context, host, PLAIN)
-        page.evaluate(
-            """() => {
-              const event = () => new PointerEvent("pointerover", { bubbles: true });
-              const over = (element) => element.dispatchEvent(event());
-              over(document.querySelector(".cell-run"));
-              over(document.querySelector("article"));
-              setTimeout(() => {
-                Object.defineProperty(navigator, "connection", { value: { saveData: true } });
-                over(document.querySelector(".cell-run"));
-              }, 400);
-            }"""
-        )
-        page.wait_for_timeout(1500)
-        assert not [path for path in host.asked if re.search(PYTHON, path)]
+        over = """elements => elements.forEach(element => document.querySelector(element).dispatchEvent(
+            new PointerEvent("pointerover", { bubbles: true })))"""
+        page.evaluate(over, [".cell-run", "article"])
+        context.clock.run_for(2000)
+        assert plain_cell(page).evaluate(SETTLED) == []
+        page.evaluate("""Object.defineProperty(
+            navigator, "connection", { value: { saveData: true }, configurable: true })""")
+        page.evaluate(over, [".cell-run"])
+        context.clock.run_for(2000)
+        assert plain_cell(page).evaluate(SETTLED) == []
+        page.evaluate("Object.defineProperty(navigator, 'connection', { value: { saveData: false } })")
+        page.evaluate(over, [".cell-run"])
+        context.clock.run_for(2000)
+        assert len(plain_cell(page).evaluate(SETTLED)) == 1, "what has begun by now is noticed"
 
 
 def test_python_starts_by_itself_in_the_next_page_of_a_visit_that_has_run_code(browser: Browser) -> None:
@@ -422,11 +426,10 @@ def test_python_starts_by_itself_in_the_next_page_of_a_visit_that_has_run_code(b
         cell(page, 1).scroll_into_view_if_needed()
         wait_until_asked(page, host, "worker.mjs")
         page.close()
+        another_visit.add_init_script(NOTE_WORKERS)
         other, _ = open_page(another_visit, host, TORCH)
-        host.forget()
         cell(other, 1).scroll_into_view_if_needed()
-        other.wait_for_timeout(1500)
-        assert not [path for path in host.asked if re.search(PYTHON, path)]
+        assert cell(other, 1).evaluate(SETTLED) == []
 
 
 PREPARE = """async (needs) => {
