@@ -192,6 +192,14 @@ def load_weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def require_at_least_one(plan: Any, *names: str) -> None:
+    """Refuse a plan of which one of these options is below 1; None is allowed."""
+    for name in names:
+        value = getattr(plan, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
+
+
 def require_both_sides(what: str, documents: Iterable[Document], held_out: float) -> None:
     """Refuse documents that all fall on one side of the split, before anything is trained on them.
 
