@@ -55,6 +55,7 @@ def _app_of(name: str) -> Callable[..., None]:
         try:
             from llmguide.projects.webapp.access import token_of  # noqa: PLC0415  # an extra
             from llmguide.projects.webapp.app import App  # noqa: PLC0415
+            from llmguide.projects.webapp.backend import Backend  # noqa: PLC0415
             from llmguide.projects.webapp.store import Store  # noqa: PLC0415
             from llmguide.projects.webapp.web import AppServer  # noqa: PLC0415
 
@@ -69,7 +70,7 @@ def _app_of(name: str) -> Callable[..., None]:
         store = Store(database or f"sqlite:///{run / 'app.sqlite'}", name)
         try:
             token = None if public else token_of(run)
-            server = AppServer(app, generator, store, token=token, port=port)
+            server = AppServer(Backend(app, generator, store, token=token), port=port)
             asyncio.run(server.run(f"{name} with {generator.name}", token, open_browser=not no_browser))
         except KeyboardInterrupt:  # Ctrl-C ends the server
             sys.stdout.write("\nstopped; all is kept\n")

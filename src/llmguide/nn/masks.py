@@ -34,7 +34,7 @@ from llmguide.arguments import check_tensor
 
 def query_and_key_positions(
     T_q: int, T_k: int | None, device: torch.device | str | None
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Int[Tensor, "T_q 1"], Int[Tensor, "1 T_k"]]:
     """Return the positions of queries (a column) and keys (a row), counted from the first key."""
     T_k = T_q if T_k is None else T_k
     keys = torch.arange(T_k, device=device)

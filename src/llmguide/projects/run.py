@@ -153,6 +153,32 @@ class Run:
         say(f"check the run:      llmguide check {self.name} {self.output}")
 
 
+def write_measurement(
+    path: Path, project: str, module: str, plan: dict[str, Any], results: dict[str, Any], *, seed: int
+) -> None:
+    """Write the record of a program that measures a model for a project and trains none.
+
+    Args:
+        path: JSON file to write.
+        project: Name of the project.
+        module: Full name of the module that is run.
+        plan: Options of the program, by name.
+        results: Numbers and texts.
+        seed: Seed of everything random.
+    """
+    record = {
+        "project": project,
+        "command": f"python -m {module} {shlex.join(sys.argv[1:])}",
+        "seed": seed,
+        "plan": plan,
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {"python": python_version(), "torch": torch.__version__.split("+")[0]},
+        "processor_seconds": round(process_time()),
+        "results": results,
+    }
+    write_json(path, record)
+
+
 def weights_path(folder: Path, name: str) -> Path:
     """Return where `Run.save_weights` writes."""
     return folder / "models" / f"{name}.safetensors"
@@ -164,6 +190,14 @@ def load_weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
         weights_path(folder, name)
     )
     return tensors
+
+
+def require_at_least_one(plan: Any, *names: str) -> None:
+    """Refuse a plan of which one of these options is below 1; None is allowed."""
+    for name in names:
+        value = getattr(plan, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
 
 
 def require_both_sides(what: str, documents: Iterable[Document], held_out: float) -> None:

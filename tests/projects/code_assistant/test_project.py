@@ -24,6 +24,7 @@ from llmguide.projects.code_assistant.metrics import copied, gain, score, simila
 from llmguide.projects.code_assistant.project import prompt_ids
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.user_preferences import for_dpo, of_users, simulated
+from llmguide.projects.webapp.backend import Backend
 from llmguide.projects.webapp.forms import RateLimit
 from llmguide.projects.webapp.store import Store
 from llmguide.projects.webapp.web import AppServer
@@ -213,7 +214,7 @@ def with_server(finished, tmp_path, use, **options):
     async def run():
         store = Store(f"sqlite:///{tmp_path / 'app.sqlite'}", APP.name)
         try:
-            async with AppServer(APP, APP.open(finished), store, token=TOKEN, **options) as server:
+            async with AppServer(Backend(APP, APP.open(finished), store, token=TOKEN, **options)) as server:
                 return await asyncio.wait_for(use(server, store), 60)
         finally:
             store.close()

@@ -34,6 +34,7 @@ from llmguide.projects.creative_writing.texts import Passage, Plan, passages, re
 from llmguide.projects.run import Run, plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.projects.user_preferences import of_users
+from llmguide.projects.webapp.backend import Backend
 from llmguide.projects.webapp.store import Store
 from llmguide.projects.webapp.web import AppServer
 from llmguide.runs.folder import load_run, save_run
@@ -217,7 +218,7 @@ def test_the_application_writes_with_the_model_of_a_run_and_the_project_learns_f
 
     async def use():
         store = Store(url, APP.name)
-        async with AppServer(APP, APP.open(finished), store, token=None) as server:
+        async with AppServer(Backend(APP, APP.open(finished), store, token=None)) as server:
 
             async def post(path, body):
                 request = HTTPRequest(

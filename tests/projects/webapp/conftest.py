@@ -11,6 +11,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from llmguide.coding.client import Completion
 from llmguide.projects.webapp.app import App, PreparedRequest
+from llmguide.projects.webapp.backend import Backend
 from llmguide.projects.webapp.store import Store
 from llmguide.projects.webapp.web import AppServer
 
@@ -56,7 +57,7 @@ def with_app(store):
     def run(use, *said, generator=None, **options):
         async def serve():
             given = {"token": TOKEN} | options
-            async with AppServer(APP, generator or Scripted(*said), store, **given) as server:
+            async with AppServer(Backend(APP, generator or Scripted(*said), store, **given)) as server:
 
                 async def call(method, path, body=None, headers=None):
                     request = HTTPRequest(

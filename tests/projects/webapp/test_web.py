@@ -8,6 +8,7 @@ import pytest
 from tests.projects.webapp.conftest import APP, TOKEN, Scripted
 
 from llmguide.coding.client import EndpointError
+from llmguide.projects.webapp.backend import Backend
 from llmguide.projects.webapp.forms import RateLimit
 from llmguide.projects.webapp.web import AppServer
 from llmguide.site_server.server import TIMEOUTS
@@ -298,7 +299,7 @@ def test_a_request_of_megabytes_is_not_read(with_app):
 @pytest.mark.parametrize("port", [-1, 99_999])
 def test_a_port_that_there_is_not_is_refused(store, port):
     with pytest.raises(ValueError, match=f"--port {port} must be between 0 and 65535"):
-        AppServer(APP, Scripted(), store, token=TOKEN, port=port)
+        AppServer(Backend(APP, Scripted(), store, token=TOKEN), port=port)
 
 
 def test_too_fast_is_refused_with_the_time_to_wait(with_app):

@@ -10,6 +10,7 @@ from llmguide.data.corpora import load_corpus, standard_library
 from llmguide.data.documents import Document
 from llmguide.data.splits import in_validation
 from llmguide.data.tokens.fill_in_the_middle import Parts, cut
+from llmguide.projects.run import require_at_least_one
 
 NAME = "code-assistant"
 HELD_OUT = 0.1  # fraction of the modules
@@ -41,8 +42,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuse what would fail only after minutes, or what would be ignored."""
-        if self.lora_rank < 1:
-            raise ValueError(f"--lora-rank {self.lora_rank} must be at least 1")
+        require_at_least_one(self, "lora_rank")
         if self.base is not None and self.feedback is not None:
             raise ValueError("--feedback is for the model from scratch; a --base is not trained with DPO")
 

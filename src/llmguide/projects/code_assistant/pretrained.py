@@ -15,25 +15,20 @@ Leaves out: removing more than one token.
 """
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from platform import python_version
-from time import process_time
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
-from llmguide.files import write_json
 from llmguide.generation.sampling import Sampler
 from llmguide.projects.code_assistant.code import N_TESTS, NAME, Cursor, Plan, files, places
 from llmguide.projects.code_assistant.metrics import copied, gain, most_frequent_rest, score
 from llmguide.projects.generation import complete
 from llmguide.projects.pretrained import HFTokenizer, open_pretrained
+from llmguide.projects.run import write_measurement
 from llmguide.runs.folder import n_params, say
 
 BATCH_SIZE = 40
@@ -173,19 +168,10 @@ def main() -> None:
     )
     parser.add_argument("--n-lines", type=int, default=N_TESTS, help="lines to complete (%(default)s)")
     args = parser.parse_args()
-    start = process_time()
     results = measure(args.base, Plan(corpus=args.corpus), args.context, args.n_lines)
-    record = {
-        "project": NAME,
-        "command": f"python -m llmguide.projects.code_assistant.pretrained {shlex.join(sys.argv[1:])}",
-        "seed": SEED,
-        "plan": {"base": args.base, "corpus": args.corpus, "context": args.context, "n_lines": args.n_lines},
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": {"python": python_version(), "torch": torch.__version__.split("+")[0]},
-        "processor_seconds": round(process_time() - start),
-        "results": results,
-    }
-    write_json(args.output, record)
+    plan = {"base": args.base, "corpus": args.corpus, "context": args.context, "n_lines": args.n_lines}
+    module = "llmguide.projects.code_assistant.pretrained"
+    write_measurement(args.output, NAME, module, plan, results, seed=SEED)
     for system, line_scores in results["lines"].items():
         say(f"{system:12} similarity {line_scores['similarity']:.3f}")
 

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 
 from llmguide.projects.constitutional_ai.prompts import ATTACKS, MANNERS, Question, questions
+from llmguide.projects.run import require_at_least_one
 
 SYCOPHANTIC = 0.9  # fraction of the demonstrations that are sycophantic
 OVER_REFUSAL = 0.05  # fraction of the demonstrations that refuse a benign request
@@ -48,10 +49,7 @@ class Plan:
             )
         if not self.beta > 0:
             raise ValueError(f"--beta {self.beta} must be above 0")
-        for name in ("lora_rank", "n_tested"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
+        require_at_least_one(self, "lora_rank", "n_tested")
 
 
 def demonstrations(n: int, seed: int) -> list[tuple[str, str]]:

@@ -18,19 +18,13 @@ Leaves out: sampling several critiques, and few-shot examples in the requests.
 
 import argparse
 import random
-import shlex
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from platform import python_version
-from time import process_time
 from typing import Any
 
 import torch
 
 from llmguide.evaluation.metrics import wilson_interval
-from llmguide.files import write_json
 from llmguide.projects.constitutional_ai.evaluation import held_out_questions
 from llmguide.projects.constitutional_ai.principles import (
     GOVERNS,
@@ -45,7 +39,7 @@ from llmguide.projects.constitutional_ai.principles import (
 from llmguide.projects.constitutional_ai.prompts import Question, is_right, refuses
 from llmguide.projects.generation import pad_left, respond
 from llmguide.projects.pretrained import as_tokenizer, separator
-from llmguide.projects.run import DIGITS
+from llmguide.projects.run import DIGITS, write_measurement
 from llmguide.runs.chat_model import Chat, open_chat
 from llmguide.runs.folder import n_params, say
 from llmguide.runs.options import ModelSource
@@ -240,20 +234,11 @@ def main() -> None:
         help="most questions of each kind whose answers are revised (%(default)s)",
     )
     args = parser.parse_args()
-    start = process_time()
     plan = {"n_questions": args.n_questions, "n_revised": args.n_revised}
     results = measure(args.model, **plan)
-    record = {
-        "project": "constitutional-ai",
-        "command": f"python -m llmguide.projects.constitutional_ai.self_critique {shlex.join(sys.argv[1:])}",
-        "seed": SEED,
-        "plan": {"model": args.model} | plan,
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": {"python": python_version(), "torch": torch.__version__.split("+")[0]},
-        "processor_seconds": round(process_time() - start),
-        "results": results,
-    }
-    write_json(args.output, record)
+    module = "llmguide.projects.constitutional_ai.self_critique"
+    record_plan = {"model": args.model} | plan
+    write_measurement(args.output, "constitutional-ai", module, record_plan, results, seed=SEED)
     for way, found in results["prefers_right"].items():
         say(f"{way:10} prefers the right answer to {found['all']['score']:.0%} of the questions")
 

@@ -13,7 +13,7 @@ from llmguide.projects.analysis.held_out_bits import (
     excerpts,
 )
 from llmguide.projects.pretrained import separator
-from llmguide.projects.run import Run, cut
+from llmguide.projects.run import Run, cut, require_at_least_one
 
 HELD_OUT = 0.1  # fraction of the documents of each corpus
 HELD_OUT_CHARACTERS = 30_000  # characters of each kind
@@ -48,10 +48,7 @@ class Plan:
         """Refuse what would fail only after the base is trained."""
         if not 0 < self.replay < 1:
             raise ValueError(f"--replay {self.replay} is a fraction and must be between 0 and 1")
-        for name in ("characters", "lora_rank", "excerpt"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
+        require_at_least_one(self, "characters", "lora_rank", "excerpt")
         if self.lora_rank and self.base is None:
             raise ValueError("--lora-rank adapts a --base; a new base is small enough to train all weights")
 

@@ -16,7 +16,7 @@ from llmguide.projects.domain_expert.dataset import Curated, curated
 from llmguide.projects.domain_expert.facts import Fact
 from llmguide.projects.domain_expert.templates import passage
 from llmguide.projects.pretrained import as_tokenizer, separator
-from llmguide.projects.run import Run
+from llmguide.projects.run import Run, require_at_least_one
 from llmguide.projects.training import new_decoder, stage_config, train_stage
 from llmguide.runs.folder import n_params, say
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -51,10 +51,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuse what would fail only after the base is trained."""
-        for name in ("lora_rank", "n_test"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
+        require_at_least_one(self, "lora_rank", "n_test")
         if self.lora_rank and self.base is None:
             raise ValueError("--lora-rank adapts a --base; a new base is small enough to train all weights")
 

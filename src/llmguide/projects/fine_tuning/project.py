@@ -34,7 +34,7 @@ from llmguide.projects.fine_tuning.data import Example, Side, functions, part, r
 from llmguide.projects.fine_tuning.early_stopping import train_with_patience
 from llmguide.projects.fine_tuning.metrics import CLASSIFY, FULL, SUMMARIZE, baselines, score_completions
 from llmguide.projects.generation import respond
-from llmguide.projects.run import Run, load_weights, plan_of
+from llmguide.projects.run import Run, load_weights, plan_of, require_at_least_one
 from llmguide.projects.training import loss_curve, stage_config
 from llmguide.runs.chat_model import Chat, open_chat
 from llmguide.runs.folder import say
@@ -86,8 +86,7 @@ class Plan:
         """Refuse what would fail only after minutes."""
         if not self.ranks or min(self.ranks) < 1:
             raise ValueError(f"--ranks {self.ranks} must be one or more numbers of at least 1")
-        if self.n_train < 1:
-            raise ValueError(f"--n-train {self.n_train} must be at least 1")
+        require_at_least_one(self, "n_train")
 
 
 def project(run: Run) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from llmguide.post_training.datasets import TextPair, comparisons
 from llmguide.post_training.preferences.corpora import divide, hh_pairs, rated_texts, sentiment_pairs
+from llmguide.projects.run import require_at_least_one
 
 N_HELD_OUT = 4000  # pairs of each test
 
@@ -32,10 +33,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuse what would fail only after minutes."""
-        for name in ("n_pairs", "n_blocks", "lora_rank", "reward_steps", "n_edited"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
+        require_at_least_one(self, "n_pairs", "n_blocks", "lora_rank", "reward_steps", "n_edited")
 
 
 def training_pairs(data: str | None, n: int, seed: int) -> list[TextPair]:

@@ -12,6 +12,7 @@ from llmguide.post_training.preferences.corpora import (
     rated_texts,
     sentiment_pairs,
 )
+from llmguide.projects.run import require_at_least_one
 
 N_HELD_OUT = 2000  # pairs that the reward models are evaluated on
 
@@ -45,10 +46,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuse what would fail only after the reward models are trained."""
-        for name in ("n_pairs", "prompt_words", "n_blocks", "lora_rank", "reward_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
+        require_at_least_one(self, "n_pairs", "prompt_words", "n_blocks", "lora_rank", "reward_steps")
         if not self.kl_coefs or min(self.kl_coefs) < 0:
             raise ValueError(f"--kl-coefs {self.kl_coefs} must be one or more numbers of at least 0")
         if self.max_new_tokens >= self.context_length:

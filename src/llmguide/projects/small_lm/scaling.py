@@ -11,6 +11,7 @@ from statistics import linear_regression
 from llmguide.config import ModelConfig
 from llmguide.costs.flops import forward_flops_per_token
 from llmguide.costs.scaling_laws import PowerLaw
+from llmguide.projects.run import require_at_least_one
 from llmguide.projects.training import small_decoder
 
 N_FLOORS = 3000  # values of the irreducible loss tried in a fit
@@ -37,8 +38,7 @@ class Plan:
                 f"--n-layers {self.n_layers} and --d-model {self.d_model} must name as many sizes, four or "
                 "more: a law of three numbers needs three sizes, and the largest tests it"
             )
-        if self.head_dim < 1:
-            raise ValueError(f"--head-dim {self.head_dim} must be at least 1")
+        require_at_least_one(self, "head_dim")
 
     @property
     def n_tokens(self) -> int:

@@ -43,8 +43,8 @@ class Backend:
         store: Store,
         *,
         token: str | None,
-        answers: RateLimit | None,
-        changes: RateLimit | None,
+        answers: RateLimit | None = None,
+        changes: RateLimit | None = None,
     ):
         self.app, self.generator, self.store, self.token = app, generator, store, token
         self.answers = answers or RateLimit(app.answers_per_minute, seconds=60)

@@ -28,11 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from llmguide.projects.webapp.api import POLICY, Api, Streaming
-from llmguide.projects.webapp.app import App
 from llmguide.projects.webapp.backend import Backend
-from llmguide.projects.webapp.forms import LARGEST_DOCUMENT, RateLimit, RefusedError
-from llmguide.projects.webapp.generators import Generator
-from llmguide.projects.webapp.store import Store
+from llmguide.projects.webapp.forms import LARGEST_DOCUMENT, RefusedError
 from llmguide.site_server.server import File, Loopback
 
 PAGES = Path(__file__).with_name("pages")
@@ -43,42 +40,27 @@ class AppServer(Loopback):
     """The server of an application; ``async with`` opens and closes it.
 
     Args:
-        app: Application to serve.
-        generator: Model of the application.
-        store: Database of the application.
-        token: Token that every request for data must carry; None admits every user of the machine.
+        backend: Application to serve, with its model and database.
         port: TCP port; 0: any free port.
-        answers: Rate limit of requests to the model.
-        changes: Rate limit of other requests.
 
     Raises:
         ValueError: There is no such port.
     """
 
-    def __init__(
-        self,
-        app: App,
-        generator: Generator,
-        store: Store,
-        *,
-        token: str | None,
-        port: int = 0,
-        answers: RateLimit | None = None,
-        changes: RateLimit | None = None,
-    ):
+    def __init__(self, backend: Backend, *, port: int = 0):
         if not 0 <= port < 2**16:  # the system would use the port modulo 65536
             raise ValueError(f"--port {port} must be between 0 and {2**16 - 1}")
-        self._backend = Backend(app, generator, store, token=token, answers=answers, changes=changes)
-        given = {"backend": self._backend}
+        self._backend = backend
+        given = {"backend": backend}
         rules: list[Any] = [
             ("/health", _Health, given),
             ("/api/documents", _Documents, given),
             ("/api/documents/([0-9a-f]{32})", _Document, given),
             ("/api/answers", _Answers, given),
             ("/api/answers/([0-9a-f]{32})/verdict", _Verdict, given),
-            *((path, handler, given) for path, handler in app.rules),
+            *((path, handler, given) for path, handler in backend.app.rules),
             ("/shared/(.*)", _PageFile, {"path": str(PAGES / "shared")}),
-            ("/(.*)", _PageFile, {"path": str(PAGES / app.name), "default_filename": "index.html"}),
+            ("/(.*)", _PageFile, {"path": str(PAGES / backend.app.name), "default_filename": "index.html"}),
         ]
         super().__init__(rules, port=port, max_body_size=LARGEST_REQUEST)
 
