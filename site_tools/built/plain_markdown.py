@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 
 from llmguide.exercises import exercise
+from llmguide.pages.facts import REFERENCE, fact
 from site_tools import DOCS, ROOT, write
 from site_tools.cells import labs
 from site_tools.content.bibliography import CITATION, SOURCES, source_list, split_citation, work
 from site_tools.content.claims import LINE as CLAIMS
 from site_tools.content.claims import list_of_links
-from site_tools.facts import REFERENCE, fact
 from site_tools.fences import COMPUTED, dump, fences, map_prose, outside_code, split_computed
 from site_tools.links import relative
 from site_tools.markdown.computed import RUNS_ON, measured

@@ -34,6 +34,7 @@ FOLDERS = (
     "site_server",
     "exercises",
     "projects",
+    "pages",
     "cli",
 )
 BEGIN, END = (
