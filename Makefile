@@ -30,7 +30,7 @@ quick: .venv/ready node_modules/ready ## check style, types, spelling and the te
 	oxlint --deny-warnings --ignore-pattern '*.ts'
 	tsc
 	codespell
-	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/docs/test_facts.py tests/docs/test_bibliography.py
+	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/pages/test_facts.py tests/docs/test_glossary.py tests/docs/test_bibliography.py
 
 test: .venv/ready node_modules/ready browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
 	ruff check .

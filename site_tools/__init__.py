@@ -2,13 +2,9 @@
 
 import hashlib
 import os
-import re
 import shutil
-import tomllib
-from collections.abc import Collection, Iterable, Sequence, Set
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -24,63 +20,6 @@ def page_paths() -> list[Path]:
     names = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
     left_out = (*GENERATED, "reference/", "runtime/")
     return [DOCS / name for name in names if not name.startswith(left_out)]
-
-
-def load_toml(text: str, name: str) -> dict[str, Any]:
-    """Parse TOML, with errors that say where.
-
-    Args:
-        text: The TOML.
-        name: How a person names its file.
-
-    Raises:
-        ValueError: It is no TOML; the message begins ``name:line:``.
-    """
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.fullmatch(r"(?P<problem>.*) \(at line (?P<line>\d+), column \d+\)", str(error))
-        line = found["line"] if found else text.count("\n") + 1
-        raise ValueError(f"{name}:{line}: {found['problem'] if found else error}") from None
-
-
-def entry_in(path: Path, key: str, toml: str | None = None) -> str:
-    """How a message names a table of a TOML file: ``docs/_data/facts.toml:12: [context-gpt3]``.
-
-    Args:
-        path: The file.
-        key: Name of the table.
-        toml: Text of the file; read from it by default.
-    """
-    text = path.read_text(encoding="utf-8") if toml is None else toml
-    head = re.search(rf"""^\[["']?{re.escape(key)}["']?\]""", text, re.MULTILINE)
-    line = text.count("\n", 0, head.start()) + 1 if head else 1
-    return f"{path.relative_to(ROOT).as_posix()}:{line}: [{key}]"
-
-
-def check_fields(where: str, fields: Collection[str], required: Set[str], optional: Set[str]) -> None:
-    """Check the fields of an entry; ``where`` is how the message names it.
-
-    Raises:
-        ValueError: A required field is missing, or a field is neither required nor optional.
-    """
-    if unknown := sorted(set(fields) - required - optional):
-        known = sorted(required | optional)
-        raise ValueError(
-            f"{where} has unknown fields {', '.join(unknown)}; known are {', '.join(known)}"
-            + near(unknown[0], known)
-        )
-    if missing := required - set(fields):
-        raise ValueError(f"{where} lacks {', '.join(sorted(missing))}")
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the known name that is most like it, if any is.
-
-    >>> near("context-gtp3", ["context-gpt3", "gpt3-layers"])
-    '; did you mean context-gpt3?'
-    """
-    return "".join(f"; did you mean {match}?" for match in get_close_matches(name, list(known), 1))
 
 
 def generated_head(title: str, description: str, origin: str, *, edit: str | None = None) -> str:

@@ -11,12 +11,13 @@ import tempfile
 import traceback
 import types
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from site_tools.facts import cite, fact
+from llmguide.pages import cite, diagram, fact, heatmap, matrix, table
 from site_tools.fences import Fence
-from site_tools.tables import matrix, table
+from site_tools.page_figures import figure
 
 
 class PageError(Exception):
@@ -99,18 +100,17 @@ def helpers(namespace: dict[str, Any], page: str, *, draw: bool = True) -> Itera
     name = Path(page).relative_to("docs").with_suffix("").as_posix()
     lent: dict[str, Any] = {
         "cite": cite,
-        "diagram": lambda axes: _diagrams().Diagram(axes),
+        "diagram": diagram,
         "fact": fact,
-        "figure": lambda *args, **options: _figures().figure(*args, page=name, **options),
-        "heatmap": lambda *args, **options: _figures().heatmap(*args, **options),
+        "figure": partial(figure, page=name),
+        "heatmap": heatmap,
         "matrix": matrix,
         "table": table,
     }
     if not draw:
-        # unittest.mock brings asyncio, which few runs need
-        from site_tools.figure_stubs import diagram, figure, heatmap  # noqa: PLC0415
+        from site_tools import figure_stubs  # noqa: PLC0415 (unittest.mock brings asyncio, which few runs need)
 
-        lent |= {"diagram": diagram, "figure": figure, "heatmap": heatmap}
+        lent |= {name: getattr(figure_stubs, name) for name in ("diagram", "figure", "heatmap")}
     covered = {key: namespace[key] for key in lent if key in namespace}
     namespace.update(lent)
     try:
@@ -120,18 +120,6 @@ def helpers(namespace: dict[str, Any], page: str, *, draw: bool = True) -> Itera
             if namespace.get(key) is value:
                 del namespace[key]
         namespace.update(covered)
-
-
-def _diagrams() -> Any:
-    from site_tools import diagrams  # noqa: PLC0415 (as figures)
-
-    return diagrams
-
-
-def _figures() -> Any:
-    from site_tools import figures  # noqa: PLC0415 (matplotlib, which a page without figures need not load)
-
-    return figures
 
 
 @contextlib.contextmanager

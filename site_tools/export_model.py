@@ -5,7 +5,7 @@ The model is the one that ``llmguide pretrain`` trains with no option, in about 
     llmguide pretrain --output runs/pretrain
     python -m site_tools.export_model runs/pretrain
 
-It writes ``docs/assets/model/weights.bin``, the weights rounded to 16 bits, and ``model.json``: shape,
+It writes ``src/llmguide/pages/model/weights.bin``, the weights rounded to 16 bits, and ``model.json``: shape,
 tokens, layout of the weights, and where they come from, with their sha256. Another machine rounds
 otherwise while it trains, so its weights differ, and its text.
 """
@@ -14,7 +14,6 @@ import argparse
 import gzip
 import hashlib
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,12 @@ import torch
 import llmguide
 from llmguide.cli.pretrain import DEFAULT
 from llmguide.models import GPT
+from llmguide.pages.small_model import FOLDER
 from llmguide.runs.folder import load_run
 from llmguide.runs.shape import Shape, decoder_config
 from llmguide.tokenization.tokenizer import Tokenizer
-from site_tools import DOCS, write
+from site_tools import write
 
-MODEL = DOCS / "assets" / "model"
 LIMIT = 2_000_000  # bytes of both files
 
 
@@ -63,15 +62,6 @@ def described(model: GPT, tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def unpacked(weights: bytes, description: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The tensors in a weights file, as PyTorch takes them."""
-    planes = np.frombuffer(gzip.decompress(weights), np.uint8).reshape(2, -1)
-    halves = torch.from_numpy(np.ascontiguousarray(planes.T).view("<f2").ravel().astype(np.float32))
-    names, shapes = zip(*description["tensors"], strict=True)
-    parts = halves.split([math.prod(shape) for shape in shapes])
-    return {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
-
-
 def export(run: Path) -> int:
     """Write the files and return their bytes.
 
@@ -99,11 +89,8 @@ def export(run: Path) -> int:
         raise ValueError(
             f"{len(weights) + len(text):,} bytes are more than the {LIMIT:,} a reader is asked for"
         )
-    MODEL.mkdir(parents=True, exist_ok=True)
-    new = MODEL / ".weights.bin.new"
-    new.write_bytes(weights)
-    new.replace(MODEL / "weights.bin")
-    write(MODEL / "model.json", text)
+    write(FOLDER / "weights.bin", weights)
+    write(FOLDER / "model.json", text)
     return len(weights) + len(text)
 
 

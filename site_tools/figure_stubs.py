@@ -52,14 +52,14 @@ class Undrawn(MagicMock):
 
 @contextmanager
 def figure(*_: Any, **__: Any) -> Iterator[tuple[Undrawn, Undrawn]]:
-    """Take the place of ``site_tools.figures.figure``."""
+    """Take the place of ``llmguide.pages.figure``."""
     yield Undrawn(), Undrawn()
 
 
 def diagram(_: Any) -> Undrawn:
-    """Take the place of ``site_tools.diagrams.Diagram``."""
+    """Take the place of ``llmguide.pages.diagram``."""
     return Undrawn()
 
 
 def heatmap(*_: Any, **__: Any) -> None:
-    """Take the place of ``site_tools.figures.heatmap``."""
+    """Take the place of ``llmguide.pages.heatmap``."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from markdown import Markdown
 
-from site_tools import DOCS, near, page_paths
+from llmguide.pages.entries import near
+from site_tools import DOCS, page_paths
 from site_tools.fences import prose_lines
 from site_tools.markdown.exercises import LINE as EXERCISE
 

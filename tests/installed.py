@@ -2,8 +2,31 @@
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
+
+SETTINGS = Path(__file__).parent.parent / "pyproject.toml"
+
+
+def required(requirements: Iterable[str]) -> list[str]:
+    """Return requirements with those of this package in the place of its name and extras.
+
+    >>> "rich>=15" in required(["llmguide[cli]"]), "torch>=2.6" in required(["llmguide"])
+    (True, True)
+    """
+    project = tomllib.loads(SETTINGS.read_text(encoding="utf-8"))["project"]
+    found = []
+    for requirement in requirements:
+        mine = re.fullmatch(r"llmguide(?:\[([\w,]+)\])?", requirement)
+        if mine is None:
+            found.append(requirement)
+            continue
+        found += project["dependencies"]
+        for extra in mine[1].split(",") if mine[1] else []:
+            found += required(project["optional-dependencies"][extra])
+    return found
 
 
 def hide_all_but(requirements: Iterable[str]) -> None:

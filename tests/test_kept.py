@@ -27,7 +27,6 @@ pythonpath = [".", "src"]
 --- conftest.py
 pytest_plugins = ["tests.kept"]
 --- constraints.txt
---- docs/_data/facts.toml
 --- docs/unread.txt
 --- docs/child.txt
 --- docs/node.txt

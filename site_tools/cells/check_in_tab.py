@@ -42,7 +42,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from site_tools import CACHE, DOCS, ROOT, RUNTIME, figures, page_paths, write
+from site_tools import CACHE, DOCS, ROOT, RUNTIME, page_figures, page_paths, write
 from site_tools.agreement import agree
 from site_tools.cells import tab_process
 from site_tools.cells.imports import hash_of_imports
@@ -119,7 +119,7 @@ def run_in_tab(path: Path) -> list[dict[str, Any]]:
     tab_process.become_tab()
     cells = []
     with page_module(page, text) as namespace, tempfile.TemporaryDirectory() as drawn:
-        figures.DOCS = Path(drawn)  # those of the page itself are PyTorch's
+        page_figures.DOCS = Path(drawn)  # those of the page itself are PyTorch's
         for slot in slots(text, page):
             if slot.cell is None:
                 continue
@@ -161,8 +161,8 @@ def _difference(slot: Slot, stored: list[str], namespace: dict[str, Any]) -> str
         computed = slot.compute(namespace)
     except PageError as error:
         return str(error)
-    for path in figures.DOCS.rglob("*.svg"):
-        built = DOCS / path.relative_to(figures.DOCS)
+    for path in page_figures.DOCS.rglob("*.svg"):
+        built = DOCS / path.relative_to(page_figures.DOCS)
         if built.exists():  # what is written in a figure is compared; lines may differ by rounding
             stored, computed = [*stored, *_texts(built)], [*computed, *_texts(path)]
         path.unlink()

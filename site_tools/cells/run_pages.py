@@ -30,13 +30,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from llmguide.pages.records import read_by
 from site_tools import CACHE, DOCS, ROOT, page_paths, write
 from site_tools.cells import labs
 from site_tools.cells.imports import hash_of_imports
 from site_tools.command_line import page_parser
 from site_tools.execution import PageError, located
 from site_tools.fences import Fence, fences
-from site_tools.records import read_by
 from site_tools.slots import Slot, run, slots
 
 

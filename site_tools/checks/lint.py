@@ -15,7 +15,10 @@ from pathlib import Path
 import yaml
 
 from llmguide.exercises import exercise
-from site_tools import DOCS, ROOT, RUNTIME, near, page_paths
+from llmguide.pages.entries import near
+from llmguide.pages.facts import NAME as FACTS
+from llmguide.pages.facts import REFERENCE, all_facts, fact
+from site_tools import DOCS, ROOT, RUNTIME, page_paths
 from site_tools.built.plain_markdown import sections
 from site_tools.checks import prose
 from site_tools.checks.page_links import links
@@ -25,7 +28,6 @@ from site_tools.content.bibliography import CITATION, SOURCES, all_works, split_
 from site_tools.content.claims import LINE as CLAIMS
 from site_tools.content.claims import all_claims, claim
 from site_tools.content.quiz import chapters, item
-from site_tools.facts import REFERENCE, all_facts, fact
 from site_tools.fences import COMPUTED, Fence, blanked, fences, matches, prose_lines, split_computed
 from site_tools.markdown.computed import RUNS_ON, measured
 from site_tools.markdown.exercises import LINE as EXERCISE
@@ -247,7 +249,7 @@ def _near_misses(rest: str) -> Iterator[Problem]:
     for line, match in _matches(r"\[\[ *(?P<key>[A-Za-z][^\[\]\n]*)\]\]", rest):
         if not REFERENCE.fullmatch(match[0]) and not re.fullmatch(RUNS_ON, match[0]):
             meant = near(match["key"].strip().lower(), all_facts())
-            yield line, f"{match[0]} is no fact of docs/_data/facts.toml{meant}"
+            yield line, f"{match[0]} is no fact of {FACTS}{meant}"
     for line, match in _matches(r"\[@(?P<key>[\w-]*)[^\]\n]*\]", rest):
         if not CITATION.fullmatch(match[0]):
             meant = near(match["key"].lower(), all_works())

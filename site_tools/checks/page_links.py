@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from site_tools import DOCS, GENERATED, ROOT, near, page_paths
+from llmguide.pages.entries import near
+from site_tools import DOCS, GENERATED, ROOT, page_paths
 from site_tools.content.claims import all_claims
 from site_tools.content.glossary import all_terms
 from site_tools.fences import blanked, matches

@@ -11,8 +11,10 @@ from string import ascii_lowercase
 from pybtex.database import Entry, Person, parse_string
 from pybtex.exceptions import PybtexError
 
-from site_tools import DATA, DOCS, ROOT, generated_head, letter_section, near, page_paths
-from site_tools.facts import REFERENCE, all_facts, fact
+from llmguide.pages.entries import near
+from llmguide.pages.facts import NAME as FACTS
+from llmguide.pages.facts import REFERENCE, all_facts, fact
+from site_tools import DATA, DOCS, ROOT, generated_head, letter_section, page_paths
 from site_tools.fences import matches, prose_lines
 from site_tools.links import heading_at
 
@@ -197,7 +199,7 @@ def render() -> str:
         ValueError: A fact or a page cites a work that does not exist.
     """
     pages = citing_pages(page_paths())
-    cites = {entry.source: f"docs/_data/facts.toml: [{entry.key}]" for entry in all_facts().values()}
+    cites = {entry.source: f"{FACTS}: [{entry.key}]" for entry in all_facts().values()}
     cites |= {key: paths[0].relative_to(ROOT).as_posix() for key, paths in pages.items()}
     if unknown := cites.keys() - all_works().keys():
         key = min(unknown)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from site_tools import DATA, check_fields, entry_in, load_toml, near
+from llmguide.pages.entries import check_fields, entry_in, load_toml, near
+from site_tools import DATA
 
 PATH = DATA / "claims.toml"
+NAME = "docs/_data/claims.toml"  # as error messages name it
 LINE = re.compile(r"^@claims(?P<keys>(?: [a-z][\w-]*)+)[ ]*$", re.MULTILINE)
 CONSEQUENCES = {
     "decision": "Claims that lead to a wrong choice",
@@ -51,9 +53,9 @@ def parse(toml: str) -> dict[str, Claim]:
     Raises:
         ValueError: An entry lacks a field, has an unknown one, or names no consequence or kind that exists.
     """
-    tables = load_toml(toml, "docs/_data/claims.toml")
+    tables = load_toml(toml, NAME)
     for key, fields in tables.items():
-        where = entry_in(PATH, key, toml)
+        where = entry_in(NAME, key, toml)
         check_fields(where, fields, {"consequence", "kind", "claim", "truth"}, set())
         for field, known in (("consequence", CONSEQUENCES), ("kind", KINDS)):
             if fields[field] not in known:
@@ -77,7 +79,7 @@ def claim(key: str) -> Claim:
         ValueError: There is no such claim.
     """
     if key not in all_claims():
-        raise ValueError(f"@claims {key}: docs/_data/claims.toml has no such claim{near(key, all_claims())}")
+        raise ValueError(f"@claims {key}: {NAME} has no such claim{near(key, all_claims())}")
     return all_claims()[key]
 
 

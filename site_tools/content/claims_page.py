@@ -13,12 +13,13 @@ from typing import Any
 
 from llmguide.config import ModelConfig
 from llmguide.costs import flops, gpus, linear_layers, memory, scaling_laws
+from llmguide.pages.entries import entry_in
 from llmguide.presets import PRESETS
 from llmguide.tokenization.openai import load_encoding
-from site_tools import DOCS, GENERATED, entry_in, generated_head
+from site_tools import DOCS, GENERATED, generated_head
 from site_tools.built.plain_markdown import sections
 from site_tools.content.bibliography import cited, work
-from site_tools.content.claims import CONSEQUENCES, KINDS, LINE, PATH, Claim, all_claims, claim
+from site_tools.content.claims import CONSEQUENCES, KINDS, LINE, NAME, PATH, Claim, all_claims, claim
 from site_tools.fences import COMPUTED, outside_code, prose_lines, split_computed
 from site_tools.links import headings
 
@@ -154,7 +155,8 @@ def section(entry: Claim, address: str, title: str) -> str:
             work(key)
         truth = compute(entry.truth.strip())
     except ValueError as error:
-        raise ValueError(f"{entry_in(PATH, entry.key)}: {error}") from error
+        where = entry_in(NAME, entry.key, PATH.read_text(encoding="utf-8"))
+        raise ValueError(f"{where}: {error}") from error
     return (
         f"### “{entry.claim}” {{ #{entry.anchor} }}\n\n"
         f"**{entry.kind.capitalize()}.** {truth} See [{title}]({address}).\n"

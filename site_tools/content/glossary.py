@@ -8,13 +8,15 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
+from llmguide.pages.entries import check_fields, entry_in, load_toml
+from llmguide.pages.facts import fact
 from llmguide.presets import PRESETS
-from site_tools import DATA, DOCS, check_fields, entry_in, generated_head, letter_section, load_toml
+from site_tools import DATA, DOCS, generated_head, letter_section
 from site_tools.content.values import fill
-from site_tools.facts import fact
 from site_tools.links import heading_at
 
 PATH = DATA / "glossary.toml"
+NAME = "docs/_data/glossary.toml"  # as error messages name it
 SYMBOLS = DATA / "symbols.toml"
 PAGE = DOCS / "glossary.md"
 GREEK = re.compile("alpha|beta|gamma|delta|epsilon|theta|lambda|pi|rho|sigma")
@@ -53,8 +55,8 @@ def parse(toml: str) -> dict[str, Term]:
     """
     terms: dict[str, Term] = {}
     owners: dict[str, str] = {}
-    for name, fields in load_toml(toml, "docs/_data/glossary.toml").items():
-        where = entry_in(PATH, name, toml)
+    for name, fields in load_toml(toml, NAME).items():
+        where = entry_in(NAME, name, toml)
         check_fields(where, fields, {"definition", "see"}, {"also", "aliases", "example"})
         also = tuple(fields.get("also", ()))
         names = (name, *also, *fields.get("aliases", ()))
@@ -117,9 +119,13 @@ def render() -> str:
     return "\n".join(parts)
 
 
+def _where(term: Term) -> str:
+    return entry_in(NAME, term.names[0], PATH.read_text(encoding="utf-8"))
+
+
 def _entry(term: Term) -> str:
     also = f"Also: {', '.join(term.also)}. " if term.also else ""
-    link = _link(term.see, entry_in(PATH, term.names[0]))
+    link = _link(term.see, _where(term))
     shown = f"{example(term)}\n{{: .example }}\n\n" if term.example else ""
     return f"### {term.names[0]} {{ #{term.anchor} }}\n\n{term.definition}\n\n{shown}{also}See {link}.\n"
 
@@ -133,8 +139,7 @@ def example(term: Term) -> str:
     try:
         return fill(term.example, {**_NAMES})
     except Exception as error:
-        where = entry_in(PATH, term.names[0])
-        raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{_where(term)}: {type(error).__name__}: {error}") from error
 
 
 def _softmax(*scores: float) -> list[float]:

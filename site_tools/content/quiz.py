@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from site_tools import DATA, check_fields, load_toml, near
+from llmguide.pages.entries import check_fields, load_toml, near
+from llmguide.pages.facts import fact
+from site_tools import DATA
 from site_tools.content.values import fill
-from site_tools.facts import fact
 from site_tools.links import heading_at
 
 FOLDER = DATA / "quiz"

@@ -35,6 +35,7 @@ FOLDERS = (
     "site_server",
     "exercises",
     "projects",
+    "pages",
     "cli",
 )
 BEGIN, END = (

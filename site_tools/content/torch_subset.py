@@ -12,7 +12,8 @@ import sys
 from functools import cache
 from typing import Any, NamedTuple
 
-from site_tools import DATA, REPOSITORY, ROOT, RUNTIME, check_fields, generated_head, load_toml
+from llmguide.pages.entries import check_fields, load_toml
+from site_tools import DATA, REPOSITORY, ROOT, RUNTIME, generated_head
 
 PATH = DATA / "torch_subset.toml"
 # Names that exist in the subset only to refuse whoever calls them.

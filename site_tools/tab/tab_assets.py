@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from site_tools import CACHE, DATA, ROOT, RUNTIME, write
+from site_tools import CACHE, ROOT, RUNTIME, write
 from site_tools.npm import npm
-from site_tools.tab.extra_archives import EXTRAS, PROGRAMS, SQLITE, Extra, tree
+from site_tools.tab.extra_archives import APART, EXTRAS, SQLITE, Extra, tree
 from site_tools.tab.models import MODELS
 from site_tools.tab.models import place as place_model
 from site_tools.tab.pyodide_wheels import PYODIDE, STEPS, Wheel, fetch, version, wheels
@@ -33,18 +33,7 @@ KERNELS = CACHE / "kernels.wasm"
 CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 COUNTED = ("pyodide.asm.wasm", "python_stdlib.zip")  # of these, the ones that a page counts while they come
 # of site_tools, what cells use
-HELPERS = (
-    "__init__",
-    "diagrams",
-    "execution",
-    "export_model",
-    "facts",
-    "fences",
-    "figure_stubs",
-    "figures",
-    "records",
-    "tables",
-)
+HELPERS = ("__init__", "execution", "fences", "figure_stubs", "page_figures")
 
 
 def guide_files() -> Iterator[tuple[str, Path]]:
@@ -55,7 +44,7 @@ def guide_files() -> Iterator[tuple[str, Path]]:
     yield from torch_files()
     yield "torch/kernels.wasm", KERNELS
     for name, path in tree("llmguide", ROOT / "src" / "llmguide"):
-        if not name.startswith(PROGRAMS):
+        if not name.startswith(APART):
             yield name, path
     for name in ("jaxtyping", "wadler_lindig", "jinja2", "markupsafe"):
         yield from tree(name, installed(name))
@@ -64,7 +53,6 @@ def guide_files() -> Iterator[tuple[str, Path]]:
     yield f"{metadata.parent.name}/{metadata.name}", metadata
     for name in HELPERS:
         yield f"site_tools/{name}.py", ROOT / "site_tools" / f"{name}.py"
-    yield "docs/_data/facts.toml", DATA / "facts.toml"
 
 
 def torch_files() -> Iterator[tuple[str, Path]]:

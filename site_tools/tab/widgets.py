@@ -1,7 +1,8 @@
 """Build what the widgets of the play pages load.
 
 The ranks of three encodings, which gpt-tokenizer carries, become one small module each, by esbuild; the
-shapes of published models become JSON. All of it goes to ``docs/assets/vendor``.
+shapes of published models become JSON. Both go to ``docs/assets/vendor``, and a copy of the small model to
+``docs/assets/model``.
 """
 
 import gzip
@@ -12,6 +13,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
+from llmguide.pages import small_model
 from llmguide.presets import PRESETS
 from site_tools import DOCS, ROOT, RUNTIME, write
 from site_tools.built.minify import minified
@@ -103,7 +105,14 @@ def _sent(path: Path) -> int:
     return min(len(data), len(gzip.compress(data, mtime=0)))  # weights.bin is compressed already
 
 
+def copy_model() -> None:
+    """Copy the small model to where widgets fetch it."""
+    for path in _MODEL:
+        write(path, (small_model.FOLDER / path.name).read_bytes())
+
+
 def main() -> None:
-    """Write both."""
+    """Write all of it."""
     bundle_ranks()
     export_presets()
+    copy_model()

@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from site_tools import DATA, page_paths
 from site_tools.content.bibliography import PATH, all_works, cited, citing_pages, parse, render, work
-from site_tools.facts import all_facts
+
+from llmguide.pages.facts import all_facts
 
 TITLES = dict(
     line.split("\t") for line in (DATA / "arxiv_titles.tsv").read_text(encoding="utf-8").splitlines()

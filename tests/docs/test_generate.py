@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from site_tools import DOCS, GENERATED, ROOT, facts, generate
+from site_tools import DOCS, GENERATED, ROOT, generate
 from site_tools.content import api, bibliography, reference
 from site_tools.npm import npm
+
+from llmguide.pages.facts import Fact
 
 
 def times() -> dict[Path, int]:
@@ -64,9 +66,9 @@ def test_bibtex_that_cannot_be_read_is_named() -> None:
 
 
 def test_a_fact_with_an_unknown_source_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = facts.Fact("layers-x", 1, "1", "nobody1999", "table 1")
+    one = Fact("layers-x", 1, "1", "nobody1999", "table 1")
     monkeypatch.setattr(bibliography, "all_facts", lambda: {one.key: one})
     monkeypatch.setattr(bibliography, "page_paths", list)
-    message = r"docs/_data/facts\.toml: \[layers-x\]: unknown citation @nobody1999; add it to"
+    message = r"src/llmguide/pages/facts\.toml: \[layers-x\]: unknown citation @nobody1999; add it to"
     with pytest.raises(ValueError, match=message):
         bibliography.render()

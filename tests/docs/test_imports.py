@@ -12,7 +12,7 @@ from site_tools.cells.imports import files, hash_of_imports
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """The folder of a small package in place of the repository's, and a function that writes it anew."""
-    for name in ("SOURCES", "ROOT", "DATA"):
+    for name in ("SOURCES", "ROOT"):
         monkeypatch.setattr(imports, name, tmp_path)
     monkeypatch.setattr(imports, "_LAZY", tmp_path / "llmguide" / "__init__.py")
     monkeypatch.setattr(imports, "_READ", {tmp_path / "llmguide" / "__init__.py"})
@@ -26,7 +26,7 @@ def package(tmp_path, monkeypatch):
         "llmguide/table.json": "1",
         "site_tools/__init__.py": "",
         "site_tools/slots.py": "",
-        "facts.toml": "",
+        "llmguide/pages/project_records/a/seed-0.json": "1",
         "constraints.txt": "torch==2.13.0",
     }
 
@@ -90,9 +90,9 @@ def test_a_magic_command_depends_on_everything(package):
         ("llmguide/nn/__init__.py", True),
         ("llmguide/table.json", True),
         ("site_tools/slots.py", True),
-        ("facts.toml", True),
         ("constraints.txt", True),
         ("llmguide/other.py", False),
+        ("llmguide/pages/project_records/a/seed-0.json", False),
     ],
 )
 def test_a_change_repeats_the_proofs_that_depend_on_it(package, file, repeats):

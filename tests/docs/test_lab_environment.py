@@ -6,13 +6,12 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 
 import pytest
 from site_tools import ROOT
 from site_tools.cells import labs
+from tests.installed import required
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PROGRAM = """
 import sys
 sys.path.append({root!r})
@@ -28,25 +27,6 @@ def installed(path):
     command = re.search(r"^# %pip install --quiet (.*)$", path.with_suffix(".py").read_text(), re.MULTILINE)
     assert command, f"{path.stem} has no cell that installs"
     return required([requirement.partition(" @ ")[0] for requirement in shlex.split(command[1])])
-
-
-def required(requirements):
-    """Requirements with those of this package in the place of its name and extras.
-
-    >>> "rich>=15" in required(["llmguide[cli]"]), "torch>=2.6" in required(["llmguide"])
-    (True, True)
-    """
-    found = []
-    for requirement in requirements:
-        mine = re.fullmatch(r"llmguide(?:\[([\w,]+)\])?", requirement)
-        if mine is None:
-            found.append(requirement)
-            continue
-        extras = mine[1].split(",") if mine[1] else []
-        found += PROJECT["dependencies"]
-        for extra in extras:
-            found += required(PROJECT["optional-dependencies"][extra])
-    return found
 
 
 # The labs, by what they install.

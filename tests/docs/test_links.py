@@ -8,8 +8,10 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from site_tools import DATA, page_paths
+from site_tools import DATA, ROOT, page_paths
 from site_tools.fences import prose_lines
+
+from llmguide.pages.facts import NAME as FACTS
 
 LINK = re.compile(r"https?://[^\s)\"'<>}`\]|]+")
 OWN = ("https://llmguide.github.io/", "http://localhost", "http://127.0.0.1")  # not out there, or not yet
@@ -19,7 +21,7 @@ GONE = (404, 410)
 def links() -> list[str]:
     """Every address in the prose of a page, in the bibliography and among the facts."""
     texts = ["\n".join(prose_lines(path.read_text(encoding="utf-8"))) for path in page_paths()]
-    texts += [(DATA / name).read_text(encoding="utf-8") for name in ("references.bib", "facts.toml")]
+    texts += [path.read_text(encoding="utf-8") for path in (DATA / "references.bib", ROOT / FACTS)]
     found = {link.rstrip(".,;:*") for text in texts for link in LINK.findall(text)}
     return sorted(link for link in found if not link.startswith(OWN))
 

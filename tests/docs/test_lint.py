@@ -109,7 +109,7 @@ def test_bad_page_fails(old, new, complaint):
         ("See [it](#the-part).", "this page has no heading #the-part; did you mean part?"),
         ("See [it](../assets/figures/no.svg).", "no file ../assets/figures/no.svg"),
         (r"As $\frak{1}{2$ says.", r"wrong TeX in $\frak{1}{2$: KaTeX parse error"),
-        ("Of [[context]].", "[[context]] is no fact of docs/_data/facts.toml"),
+        ("Of [[context]].", "[[context]] is no fact of src/llmguide/pages/facts.toml"),
         ("Of [[ context-gpt3 ]].", "[[ context-gpt3 ]] is no fact of .*; did you mean context-gpt3?"),
         ("Of [context-gpt3].", "[context-gpt3] is no fact; write [[context-gpt3]]"),
         ("[[runs on: learn/attention]]", "[[runs on: learn/attention]] is no fact"),
@@ -219,7 +219,7 @@ def test_problems_are_printed_as_file_line_problem(tmp_path, monkeypatch, capsys
     path.write_text(GOOD.replace("![Alt](../assets/favicon.svg)", "Of [[xyz]]."))
     monkeypatch.setattr("sys.argv", ["lint", str(path)])
     assert main() == 1
-    assert capsys.readouterr().out == "page.md:20: [[xyz]] is no fact of docs/_data/facts.toml\n"
+    assert capsys.readouterr().out == "page.md:20: [[xyz]] is no fact of src/llmguide/pages/facts.toml\n"
 
 
 def test_a_mistake_in_data_is_printed_once_and_alone(monkeypatch, capsys):

@@ -49,7 +49,7 @@ FILES = {
     "mkdocs.yml": CONFIG,
     "site_tools/generate.py": """\
 from site_tools import DOCS, write
-from site_tools.facts import all_facts
+from llmguide.pages.facts import all_facts
 
 def main():
     texts = [fact.text for fact in all_facts().values()]
@@ -65,7 +65,7 @@ def main():
     "docs/part.md": f"{FRONT}# Part\n\n::: example.part\n",
     "site/search/worker-1.js": "",
     "site/search/search_index.json": "of the last build",
-    "docs/_data/facts.toml": (
+    "src/llmguide/pages/facts.toml": (
         '[layers-gpt]\nvalue = 12\nsource = "a2017"\nwhere = "table 1"\nchecked = 2026-01-01\n'
     ),
     "docs/_data/glossary.toml": '[token]\ndefinition = "A piece."\nsee = "index.md"\n',
@@ -127,9 +127,8 @@ assert Path("built/runtime/cells.js").read_text() == "2\\n"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    shutil.copytree(
-        ROOT / "site_tools", tmp_path / "site_tools", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    for name in ("site_tools", "src/llmguide"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +137,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{project}:{ROOT / 'src'}"}
+    environment = {**os.environ, "PYTHONPATH": f"{project}:{project / 'src'}"}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
@@ -146,7 +145,7 @@ def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_each_change_is_shown_and_no_page_is_built_unasked(project: Path) -> None:
     changes = [
         ("docs/index.md", "layers.", "blocks.", [""]),
-        ("docs/_data/facts.toml", "12", "769", ["glossary/", ""]),
+        ("src/llmguide/pages/facts.toml", "12", "769", ["glossary/", ""]),
         ("docs/_data/glossary.toml", "piece", "subword", [""]),
         ("docs/other.md", "A title", "One title", ["other/"]),
         ("docs/lab.ipynb", "Lab", "Work", ["lab/"]),
@@ -183,7 +182,7 @@ for page, mistake, text, message, right in eval(sys.argv[1]):
     server.builder()
     assert right in shown(url), page
     assert message not in shown(url), page
-facts = Path("docs/_data/facts.toml")
+facts = Path("src/llmguide/pages/facts.toml")
 right = facts.read_text()
 for text, expected in ((right.replace("value", "worth"), "unknown fields worth"), (right, "12")):
     facts.write_text(text)

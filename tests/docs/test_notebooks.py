@@ -1,15 +1,13 @@
-"""Each page with cells as a notebook: valid, complete, and with the helpers that its cells call."""
+"""Each page with cells as a notebook: valid, complete, and with nothing hidden."""
 
-import re
-import sys
-import types
-import urllib.request
+import ast
+import tomllib
+from symtable import symtable
 
 import nbformat
 import pytest
-from site_tools import DOCS, page_paths
-from site_tools.built.plain_markdown import config
-from site_tools.cells.notebooks import EXTRAS, FOLDER, REPOSITORY, link, notebook
+from site_tools import DOCS, ROOT, page_paths
+from site_tools.cells.notebooks import EXTRAS, REPOSITORY, link, notebook
 from site_tools.markdown.cells import cells_of
 
 PAGE = """---
@@ -102,6 +100,15 @@ def test_a_page_without_cells_has_no_notebook() -> None:
     assert notebook("---\ndescription: Words.\n---\n\n# Words\n", "words.md") is None
 
 
+def _assigned(source: str) -> list[str]:
+    """The names that a cell leaves in the notebook; none if it shows a syntax error."""
+    try:
+        symbols = symtable(source, "cell", "exec").get_symbols()
+    except SyntaxError:
+        return []
+    return [symbol.get_name() for symbol in symbols if symbol.is_assigned()]
+
+
 @pytest.mark.parametrize("path", page_paths(), ids=lambda path: path.relative_to(DOCS).as_posix())
 def test_every_notebook_is_valid_and_has_every_cell(path) -> None:
     source = path.read_text(encoding="utf-8")
@@ -111,60 +118,27 @@ def test_every_notebook_is_valid_and_has_every_cell(path) -> None:
     if result is None:
         return
     nbformat.validate(result)
-    code = [cell for cell in result["cells"] if cell["cell_type"] == "code"]
-    assert [cell["source"] for cell in code if "jupyter" not in cell["metadata"]] == [
-        cell.code for cell in cells
-    ]
+    install, *code = [cell["source"] for cell in result["cells"] if cell["cell_type"] == "code"]
+    assert install.startswith("%pip install ")
+    own = [cell.code for cell in cells]
+    assert code[-len(own) :] == own
+    imports = "".join(code[: -len(own)])
+    assert not imports or imports.startswith("from llmguide.pages import ")
+    assert not [cell for cell in result["cells"] if "jupyter" in cell["metadata"]]  # would be hidden
+    assert "site_tools" not in "".join(own)
+    imported = {alias.name for node in ast.parse(imports).body for alias in node.names}
+    assigned = {name for source in own for name in _assigned(source)}
+    assert not imported & assigned
     assert "@@" not in "".join(cell["source"] for cell in result["cells"] if cell["cell_type"] == "markdown")
 
 
-def test_the_helpers_work_without_the_guide(made: dict, tmp_path, monkeypatch) -> None:
-    """Runs the cells that write and import the helpers, in an empty folder, with a display that collects."""
-    shown: list = []
-    display = types.ModuleType("IPython.display")
-    display.Markdown, display.SVG, display.display = str, str, shown.append
-    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
-    monkeypatch.setitem(sys.modules, "IPython.display", display)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "site_tools"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for cell in made["cells"]:
-        if cell["cell_type"] != "code" or cell["source"].startswith(("%pip", "raise")):
-            continue
-        writes = re.match(r"%%writefile (\S+)\n", cell["source"])
-        if writes:
-            (tmp_path / writes[1]).write_text(cell["source"][writes.end() :], encoding="utf-8")
-        else:
-            exec(cell["source"], names)
-    assert shown == ["| Name | Number |\n| :-- | --: |\n| x | 1 |\n\nTable: Numbers.\n"]
-    assert sys.modules["site_tools"].__file__.startswith(str(tmp_path / FOLDER))
-
-
-def test_a_page_that_loads_the_small_model_fetches_it(tmp_path, monkeypatch) -> None:
-    cell = "```{.python .table}\nfrom site_tools.export_model import MODEL\n```\n"
-    result = notebook(
-        f"---\ndescription: d\n---\n\n# P\n\n{cell}\n<!-- output -->\n\n<!-- /output -->\n", "learn/page.md"
-    )
-    assert result is not None
-    sources = [cell["source"] for cell in result["cells"]]
-    assert "llmguide[cli]" in sources[0]
-    assert any(source.startswith(f"%%writefile {FOLDER}/site_tools/export_model.py\n") for source in sources)
-    fetched = {}
-    monkeypatch.setattr(urllib.request, "urlretrieve", lambda url, path: fetched.update({path: url}))
-    monkeypatch.chdir(tmp_path)
-    exec("import os\n" + next(source for source in sources if "urlretrieve" in source), {})
-    names = ["docs/assets/model/model.json", "docs/assets/model/weights.bin"]
-    assert fetched == {f"{FOLDER}/{name}": name.replace("docs/", config()["site_url"]) for name in names}
-    assert all((DOCS.parent / name).is_file() for name in names)
+def test_cells_import_what_they_call_and_nothing_else(made: dict) -> None:
+    sources = [cell["source"] for cell in made["cells"]]
+    assert sources[2] == "from llmguide.pages import table"
+    assert "llmguide.pages" not in "".join(sources[3:])
 
 
 def test_extras_exist() -> None:
-    import tomllib  # noqa: PLC0415
-
-    from site_tools import ROOT  # noqa: PLC0415 (the test above takes the package out of sys.modules for a while)
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(EXTRAS.values()) <= project["optional-dependencies"].keys()
 

@@ -17,8 +17,9 @@ from site_tools.built.plain_markdown import (
     twin,
 )
 from site_tools.content.bibliography import work
-from site_tools.facts import fact
 from site_tools.fences import fences, outside_code, prose_lines
+
+from llmguide.pages.facts import fact
 
 HEAD = "---\ndescription: What this page is for.\n---\n\n# Title { #anchor }\n\n"
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from types import SimpleNamespace
-from xml.etree import ElementTree
 
 import pytest
 from site_tools import CACHE, DOCS, ROOT, RUNTIME, page_paths, slots
@@ -11,9 +10,8 @@ from site_tools.agreement import agree
 from site_tools.cells import labs, run_pages
 from site_tools.cells.run_pages import is_current
 from site_tools.execution import PageError, located
-from site_tools.figures import figure, heatmap, tidy
+from site_tools.page_figures import figure
 from site_tools.slots import run
-from site_tools.tables import matrix, table
 from tests.runtime.node import node
 
 PAGES = [*labs.paths(), *page_paths()]
@@ -280,103 +278,9 @@ def test_command_line_reports_a_difference_and_writes_it(tmp_path):
         (CACHE / "pages" / "runtime" / f"{tmp_path.name}.json").unlink(missing_ok=True)
 
 
-# ---- tables and figures ------------------------------------------------------------------------------
-
-
-def test_table_formats_and_aligns_numbers(capsys):
-    table([["a", 1234567, 0.5], ["b", 2, 1234.5678]], ["x", "n", "y"], caption="T")
-    assert capsys.readouterr().out == (
-        "| x | n | y |\n| :-- | --: | --: |\n| a | 1,234,567 | 0.5 |\n| b | 2 | 1,235 |\n\nTable: T\n"
-    )
-
-
-def test_table_with_a_ragged_row_is_an_error():
-    with pytest.raises(ValueError, match=r"\['a'\] has 1 cells, but there are 2 columns"):
-        table([["a"]], ["x", "y"], caption="T")
-
-
-def test_matrix_heads_rows_and_columns(capsys):
-    matrix([[0.5, 1], [0, 0.125]], rows=["The", "cat"], columns=["a", "b"], caption="M")
-    assert capsys.readouterr().out == (
-        "|  | a | b |\n| :-- | --: | --: |\n"
-        "| **The** | 0.50 | 1.00 |\n| **cat** | 0.00 | 0.12 |\n\nTable: M\n"
-    )
-
-
-def test_matrix_with_too_few_headings_is_an_error():
-    with pytest.raises(ValueError, match="2 rows, but 1 row headings"):
-        matrix([[1], [2]], rows=["a"], columns=["b"], caption="M")
-
-
-@pytest.fixture
-def drawn(tmp_path, monkeypatch, capsys):
-    """A small heatmap: the SVG and the Markdown that its cell printed."""
-    monkeypatch.setattr("site_tools.figures.DOCS", tmp_path)
+def test_a_figure_is_kept_beside_the_others_of_its_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("site_tools.page_figures.DOCS", tmp_path)
     with figure("w", page="learn/x", alt='An "alt" text', caption="C") as (_, axes):
-        heatmap(axes, [[1, 0], [0.25, 0.75]], rows=["The", "cat"], columns=["The", "cat"])
-        axes.plot([0, 1], [0, 1], marker="o")
-    return (tmp_path / "assets/figures/learn/x/w.svg").read_text(), capsys.readouterr().out
-
-
-def test_figure_prints_its_markdown(drawn):
-    assert drawn[1] == '![An "alt" text](../assets/figures/learn/x/w.svg)\n\nFigure: C\n'
-
-
-def test_figure_is_an_accessible_vector_image_in_palette_colors(drawn):
-    root = ElementTree.fromstring(drawn[0])
-    assert root.attrib["role"] == "img"
-    assert root.attrib["aria-label"] == 'An "alt" text'
-    assert "var(--figure-accent)" in drawn[0]
-    assert "0.25" in "".join(root.itertext())
-    for unwanted in ("<?xml", "<style", "<image", "<metadata", "font-family", " href", "#0000"):
-        assert unwanted not in drawn[0]
-
-
-def test_figure_ids_are_its_own_and_all_references_resolve(drawn):
-    root = ElementTree.fromstring(drawn[0])
-    ids = {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
-    assert ids
-    assert all(name.startswith("learn-x-w-") for name in ids)
-    link = "{http://www.w3.org/1999/xlink}href"
-    uses = [element.attrib[link][1:] for element in root.iter() if link in element.attrib]
-    clips = [e.attrib["clip-path"][5:-1] for e in root.iter() if "clip-path" in e.attrib]
-    assert set(uses + clips) == ids
-
-
-def test_text_is_legible_on_a_phone(drawn):
-    root = ElementTree.fromstring(drawn[0])
-    shrunk = min(1.0, 328 / float(root.attrib["viewBox"].split()[2]))
-    sizes = [
-        float(element.attrib["style"].partition("font-size: ")[2].partition("px")[0]) * shrunk
-        for element in root.iter()
-        if "font-size" in element.attrib.get("style", "")
-    ]
-    assert sizes
-    assert min(sizes) >= 11
-
-
-def test_figure_is_the_same_twice(drawn, tmp_path):
-    with figure("w", page="learn/x", alt='An "alt" text', caption="C") as (_, axes):
-        heatmap(axes, [[1, 0], [0.25, 0.75]], rows=["The", "cat"], columns=["The", "cat"])
-        axes.plot([0, 1], [0, 1], marker="o")
-    assert (tmp_path / "assets/figures/learn/x/w.svg").read_text() == drawn[0]
-
-
-def test_figure_without_alt_text_is_an_error():
-    with pytest.raises(ValueError, match="'w' needs an alt text"), figure("w", page="learn/x", alt=" "):
-        pass
-
-
-def test_foreign_color_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("site_tools.figures.DOCS", tmp_path)
-    with (
-        pytest.raises(ValueError, match="color #ff0000 is not in the palette"),
-        figure("w", page="learn/x", alt="A") as (_, axes),
-    ):
-        axes.plot([0, 1], [0, 1], color="red")
-
-
-def test_bitmap_is_an_error():
-    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><image/></svg>'
-    with pytest.raises(ValueError, match="holds a bitmap"):
-        tidy(svg, prefix="p", alt="a")
+        axes.plot([0, 1], [0, 1])
+    assert capsys.readouterr().out == '![An "alt" text](../assets/figures/learn/x/w.svg)\n\nFigure: C\n'
+    assert 'id="learn-x-w-' in (tmp_path / "assets/figures/learn/x/w.svg").read_text()

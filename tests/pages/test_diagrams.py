@@ -1,17 +1,16 @@
 """Boxes, cells and arrows: where they are, what they are colored, and that their texts fit."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from site_tools.diagrams import COLORS, Diagram
-from site_tools.figures import VARIABLES, figure
+
+from llmguide.pages.diagrams import COLORS, Diagram
+from llmguide.pages.figures import VARIABLES, drawing
 
 
 @pytest.fixture
-def diagram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diagram]:
-    monkeypatch.setattr("site_tools.figures.DOCS", tmp_path)
-    with figure("d", page="learn/x", alt="A box.", width=300, height=200) as (_, axes):
+def diagram() -> Iterator[Diagram]:
+    with drawing("d", alt="A box.", width=300, height=200, done=len) as (_, axes):
         yield Diagram(axes)
 
 

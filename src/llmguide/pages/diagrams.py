@@ -15,7 +15,7 @@ Examples::
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from site_tools.figures import ACCENTS, INK, MUTED
+from llmguide.pages.figures import ACCENTS, INK, MUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,14 +91,17 @@ class Diagram:
         """Draw a rounded box around (x, y) with text in it.
 
         Args:
-            x: Center in px from the left.
-            y: Center in px from the top.
-            text: Lines in the box.
-            role: What the box stands for, which gives its color.
+            x: Distance of the center from the left in px.
+            y: Distance of the center from the top in px.
+            text: Lines of text in the box.
+            role: Role of the tensor or component, which gives the box its color.
             width: Width in px.
             height: Height in px.
-            dashed: Dash the outline, for what is frozen, optional or not stored.
-            filled: Fill the box with its color, lightly.
+            dashed: Whether the outline is dashed, as it is for what is frozen, optional or not stored.
+            filled: Whether the box is filled with a light shade of its color.
+
+        Raises:
+            ValueError: The text is larger than the box.
         """
         from matplotlib.patches import FancyBboxPatch  # noqa: PLC0415 (slow, and not needed for the colors)
 
@@ -128,14 +131,17 @@ class Diagram:
         """Draw a row (or column) of square-cornered cells, of which the first has its center at (x, y).
 
         Args:
-            x: Center of the first cell in px from the left.
-            y: Center of the first cell in px from the top.
-            texts: One text a cell; empty for none.
-            roles: One role, or one a cell; None leaves a cell white and its outline gray.
+            x: Distance of the center of the first cell from the left in px.
+            y: Distance of the center of the first cell from the top in px.
+            texts: Text of each cell, which may be empty.
+            roles: Role of all cells, or a list with the role of each; None leaves a cell white.
             width: Width of a cell in px.
             height: Height of a cell in px.
             gap: Space between cells in px.
-            vertical: Draw a column.
+            vertical: Whether the cells are in a column instead of a row.
+
+        Raises:
+            ValueError: A text is larger than its cell.
         """
         from matplotlib.patches import Rectangle  # noqa: PLC0415 (as above)
 
@@ -163,12 +169,12 @@ class Diagram:
         """Draw an arrow in the direction in which data flows, with a text beside its middle.
 
         Args:
-            start: Where it leaves, in px.
-            end: Where its head is, in px.
-            text: Written above the middle, or to the right of an upright arrow.
-            role: What the box stands for, which gives its color.
-            bend: Curvature; 0 is straight, positive bends to the left of its direction.
-            dashed: Dash the line, for what flows backward or only sometimes.
+            start: Point (x, y) at which the arrow starts, in px.
+            end: Point (x, y) at which its head is, in px.
+            text: Text above the middle of the arrow, or to the right of a vertical arrow.
+            role: Role of the data that flows, which gives the arrow its color.
+            bend: Curvature of the line: 0 is straight, positive values bend it to the left of its direction.
+            dashed: Whether the line is dashed, as it is for what flows backward or only sometimes.
         """
         from matplotlib.patches import FancyArrowPatch  # noqa: PLC0415 (as above)
 
@@ -186,7 +192,14 @@ class Diagram:
                 self.text(x, y - 10, text)
 
     def text(self, x: float, y: float, text: str, *, align: str = "center") -> "Text":
-        """Write text around (x, y); ``align`` is left, center or right."""
+        """Write text around a point.
+
+        Args:
+            x: Distance of the point from the left in px.
+            y: Distance of the point from the top in px.
+            text: Text to write; lines are separated by line breaks.
+            align: Alignment of the text at the point: ``left``, ``center`` or ``right``.
+        """
         if "\n" in text:
             return self.axes.text(x, y, text, ha=align, va="center", color=INK, linespacing=1.25)
         # on one baseline, whether or not a letter rises above the others

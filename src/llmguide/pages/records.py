@@ -1,7 +1,8 @@
-"""The records of the projects' runs, which their pages draw and tabulate.
+"""The records of the projects' runs, which their pages plot and tabulate.
 
-A run of minutes cannot happen at each build. Its command writes a record (`llmguide.projects.run`); those
-of the runs that the pages report are kept in ``docs/_data/projects``, one file a seed.
+A run of minutes cannot happen at each build of the site. Its command writes a record
+(`llmguide.projects.run`). The records of the runs that the pages report are in ``project_records``, one file
+for each seed.
 """
 
 import json
@@ -10,38 +11,48 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from site_tools import DATA
+FOLDER = Path(__file__).with_name("project_records")
 
 
 def records(project: str) -> list[dict[str, Any]]:
-    """The records of a project, by seed.
+    """Return the records of a project, ordered by seed.
 
     Args:
         project: Name of the project, or of a folder in it with runs that do not have the defaults, such as
             ``code-assistant/pretrained``.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The project has no record.
+
+    >>> [record["seed"] for record in records("reward-model")][:2]
+    [0, 1]
     """
-    paths = (DATA / "projects" / project).glob("*.json")
+    paths = (FOLDER / project).glob("*.json")
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if not found:
-        raise ValueError(f"docs/_data/projects/{project} holds no record; copy record.json of a run there")
+        raise ValueError(f"{FOLDER / project} holds no record; copy record.json of a run there")
     return sorted(found, key=lambda record: record["seed"])
 
 
 def read_by(code: str) -> list[Path]:
-    """The files of the records that code reads, for those who have to know when they change.
+    """Return the files of the records that code reads, for programs that have to know when they change.
+
+    Args:
+        code: Python source.
 
     >>> [path.name for path in read_by('runs = records("reward-model")')][:1]
     ['seed-0.json']
     """
     names = sorted(set(re.findall(r'records\("([\w/-]+)"\)', code)))
-    return [path for name in names for path in sorted((DATA / "projects" / name).glob("*.json"))]
+    return [path for name in names for path in sorted((FOLDER / name).glob("*.json"))]
 
 
 def spread(values: Iterable[float], form: str = ".3f") -> str:
     """Write the range of a number over the seeds.
+
+    Args:
+        values: Number of each seed.
+        form: Format of a number, such as ``".1%"``.
 
     >>> spread([0.7211, 0.6984, 0.7102], ".1%"), spread([2.0, 2.0], ".1f")
     ('69.8% to 72.1%', '2.0')

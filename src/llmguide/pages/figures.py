@@ -1,18 +1,19 @@
-"""Draw figures in the house style, as small SVG files that follow the reader's palette.
+"""Draw figures in the style of the guide, as small SVG drawings.
 
-Colors are written as sentinels (``INK``, ``ACCENTS`` ...) and replaced by CSS variables in the file, so that
-one file serves light and dark. A figure is about as wide as a phone, so that its text is never smaller than
-11 px there.
+Colors are written as sentinels (``INK``, ``ACCENTS`` ...) and replaced by CSS variables, so that one drawing
+serves the light and the dark palette of the site. Elsewhere the values of the light palette apply. A figure
+is about as wide as a phone, so that its text is never smaller than 11 px there.
 """
 
 import io
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from site_tools import DOCS, write
+from llmguide.extras import import_extra
+from llmguide.pages.display import show, show_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,18 @@ VARIABLES = {
     ACCENTS[0]: "--figure-accent",
     **{color: f"--figure-accent-{index}" for index, color in enumerate(ACCENTS[1:], start=2)},
 }
+# Values of the light palette, which are those of docs/css/guide.css.
+_LIGHT = {
+    "--figure-ink": "#1c2127",
+    "--figure-muted": "#55606c",
+    "--figure-grid": "#dde2e7",
+    "--figure-surface": "#fff",
+    "--figure-accent": "#1d64ad",
+    "--figure-accent-2": "#b1471c",
+    "--figure-accent-3": "#2b7a4b",
+    "--figure-accent-4": "#8449a0",
+    "--figure-accent-5": "#846500",
+}
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _PHONE = 328  # width in px that a 360 px wide screen leaves for text
@@ -35,45 +48,63 @@ _SMALLEST = 11.5  # px of the text there
 _HEAVIEST = 0.5  # opacity of a heatmap's largest cell: ink on it stays legible in both palettes
 
 
-@contextmanager
 def figure(
-    name: str,
-    *,
-    page: str,
-    alt: str,
-    caption: str = "",
-    width: int = 400,
-    height: int = 260,
-) -> Iterator[tuple["Figure", "Axes"]]:
-    """Draw on the figure and axes that this yields; on leaving, save the SVG and print its Markdown.
+    name: str, *, alt: str, caption: str = "", width: int = 400, height: int = 260
+) -> "AbstractContextManager[tuple[Figure, Axes]]":
+    """Draw on the figure and axes that this yields; on leaving, show the drawing and its caption.
+
+    In a notebook the drawing is displayed, elsewhere it is saved as ``NAME.svg`` in the current folder.
 
     Args:
-        name: File name without ending; unique on its page.
-        page: Page under docs/ without ending, such as ``"learn/attention"``. Fences need not give it.
-        alt: What the figure shows, for those who do not see it.
-        caption: Text under the figure; Markdown.
+        name: Name of the drawing, without a suffix.
+        alt: Description of the figure for readers who do not see it.
+        caption: Text under the figure, in Markdown.
         width: Width in px. The text grows with it, so that it is legible when a phone shrinks the figure.
         height: Height in px.
+
+    Raises:
+        ValueError: The description is empty or has a bracket or line break, a color is not from the palette,
+            or the figure holds a bitmap.
+    """
+
+    def done(svg: str) -> None:
+        show_svg(in_light_palette(svg), name=name, alt=alt)
+        if caption:
+            show(caption)
+
+    return drawing(name, alt=alt, width=width, height=height, done=done)
+
+
+@contextmanager
+def drawing(
+    name: str, *, alt: str, width: int, height: int, done: Callable[[str], None]
+) -> Iterator[tuple["Figure", "Axes"]]:
+    """Yield a figure and axes; on leaving, pass the drawing to a function.
+
+    Args:
+        name: Name that is unique among the drawings of the site, such as ``"learn/attention/weights"``.
+        alt: Description of the figure for readers who do not see it.
+        width: Width in px.
+        height: Height in px.
+        done: Function that is called with the SVG, whose colors are CSS variables.
+
+    Raises:
+        ValueError: As `figure` raises it.
     """
     if not alt.strip():
         raise ValueError(f"the figure {name!r} needs an alt text that says what it shows")
     if set(alt) & set("[]\n"):
         raise ValueError(f"the alt text of {name!r} holds a bracket or a line break, which would end it")
-    import matplotlib as mpl  # noqa: PLC0415 (slow to import, and the palette above needs none of it)
+    # imported here because it is slow, and the palette above needs none of it
+    mpl = import_extra("matplotlib", "pages", "a figure")
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    settings: dict[Any, Any] = {**style(width), "svg.hashsalt": f"{page}/{name}"}
-    with mpl.rc_context(settings):
-        drawing = Figure(figsize=(width / 72, height / 72), layout="constrained")
-        yield drawing, drawing.add_subplot()
+    with mpl.rc_context({**style(width), "svg.hashsalt": name}):
+        canvas = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        yield canvas, canvas.add_subplot()
         drawn = io.StringIO()
-        drawing.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
-    svg = tidy(drawn.getvalue(), prefix=f"{page}/{name}".replace("/", "-"), alt=alt)
-    write(DOCS / "assets" / "figures" / page / f"{name}.svg", svg)
-    up = "../" * page.count("/")
-    print(f"![{alt}]({up}assets/figures/{page}/{name}.svg)")
-    if caption:
-        print(f"\nFigure: {caption}")
+        canvas.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
+    done(tidy(drawn.getvalue(), prefix=name.replace("/", "-"), alt=alt))
 
 
 def heatmap(
@@ -87,11 +118,11 @@ def heatmap(
     """Draw a matrix as cells whose opacity grows with the value, with the number in each.
 
     Args:
-        axes: Where to draw.
+        axes: Axes to draw on.
         values: Two-dimensional tensor, array or nested list of numbers that are not negative.
-        rows: One heading a row.
-        columns: One heading a column.
-        fmt: Format of the numbers.
+        rows: Headings of the rows.
+        columns: Headings of the columns.
+        fmt: Format of the numbers, such as ``".2f"``.
     """
     numbers = values.tolist() if hasattr(values, "tolist") else values
     largest = max(max(row) for row in numbers) or 1.0
@@ -112,7 +143,11 @@ def heatmap(
 
 
 def style(width: int) -> dict[str, Any]:
-    """Return matplotlib's settings for a figure of this width in px."""
+    """Return matplotlib's settings for a figure.
+
+    Args:
+        width: Width of the figure in px.
+    """
     from cycler import cycler  # noqa: PLC0415 (comes with matplotlib)
 
     size = _SMALLEST * max(width / _PHONE, 1.0)
@@ -146,13 +181,24 @@ def style(width: int) -> dict[str, Any]:
     }
 
 
-def tidy(svg: str, *, prefix: str, alt: str) -> str:
-    """Turn matplotlib's SVG into one that can stand inside a page.
+def in_light_palette(svg: str) -> str:
+    """Replace the CSS variables of a drawing by the colors of the light palette, on white.
 
     Args:
-        svg: What matplotlib wrote.
-        prefix: Makes ids unique among the figures of a page.
-        alt: Becomes the accessible name.
+        svg: SVG source as `tidy` returns it.
+    """
+    for variable, value in _LIGHT.items():
+        svg = svg.replace(f"var({variable})", value)
+    return svg.replace('style="', 'style="background: white; ', 1)
+
+
+def tidy(svg: str, *, prefix: str, alt: str) -> str:
+    """Turn matplotlib's SVG into one that can be part of an HTML page.
+
+    Args:
+        svg: SVG source that matplotlib wrote.
+        prefix: Beginning of each id, so that ids are unique among the figures of a page.
+        alt: Description of the figure, which becomes its accessible name.
 
     Raises:
         ValueError: A color is not from the house palette, or the figure holds a bitmap.

@@ -1,18 +1,23 @@
-"""Print Markdown tables from computed values, for ``.table`` fences."""
+"""Show computed values as Markdown tables."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from llmguide.pages.display import show
+
 
 def table(rows: Iterable[Sequence[object]], columns: Sequence[str], *, caption: str) -> None:
-    """Print a pipe table and its caption; columns of numbers are aligned right.
+    """Show a table and its caption; columns of numbers are aligned right.
 
     Args:
-        rows: Cells, as text (Markdown), integers (printed with thousands separators) or other numbers. A
-            first cell in bold, such as ``"**The**"``, heads its row.
-        columns: Headings.
-        caption: What the table shows; Markdown.
+        rows: Cells of each row, as text (Markdown), integers (printed with thousands separators) or other
+            numbers. A first cell in bold, such as ``"**The**"``, heads its row.
+        columns: Headings of the columns.
+        caption: Sentence on what the table shows, in Markdown.
+
+    Raises:
+        ValueError: There is no row, or a row has more or fewer cells than there are columns.
 
     >>> table([["**GPT-2**", 124439808]], ["Model", "Parameters"], caption="Sizes")
     | Model | Parameters |
@@ -28,11 +33,8 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[str], *, caption: 
         if len(row) != len(columns):
             raise ValueError(f"the row {row!r} has {len(row)} cells, but there are {len(columns)} columns")
     numeric = [all(isinstance(row[i], Real) for row in body) for i in range(len(columns))]
-    _print_row(columns)
-    _print_row(["--:" if right else ":--" for right in numeric])
-    for row in body:
-        _print_row([_cell(value) for value in row])
-    print(f"\nTable: {caption}")
+    alignment = ["--:" if right else ":--" for right in numeric]
+    _show_rows([columns, alignment, *([_cell(value) for value in row] for row in body)], caption)
 
 
 def matrix(
@@ -44,15 +46,18 @@ def matrix(
     digits: int = 2,
     corner: str = "",
 ) -> None:
-    """Print a matrix as a table with a heading for each row and column.
+    """Show a matrix as a table with a heading for each row and column.
 
     Args:
         values: Two-dimensional tensor, array or nested list.
-        rows: One heading a row.
-        columns: One heading a column.
-        caption: What the table shows; Markdown.
-        digits: Decimals of each number.
-        corner: Heading of the column of row headings.
+        rows: Headings of the rows.
+        columns: Headings of the columns.
+        caption: Sentence on what the table shows, in Markdown.
+        digits: Number of decimals.
+        corner: Heading of the column that holds the row headings.
+
+    Raises:
+        ValueError: The matrix has more or fewer rows or columns than there are headings.
     """
     numbers = values.tolist() if hasattr(values, "tolist") else values
     if len(numbers) != len(rows):
@@ -60,11 +65,11 @@ def matrix(
             f"the matrix has {len(numbers)} rows, but {len(rows)} row headings were given: {list(rows)}"
         )
     _check_widths(numbers, columns)
-    _print_row([corner, *columns])
-    _print_row([":--", *["--:"] * len(columns)])
-    for name, row in zip(rows, numbers, strict=True):
-        _print_row([f"**{name}**", *(f"{value:.{digits}f}" for value in row)])
-    print(f"\nTable: {caption}")
+    body = (
+        [f"**{name}**", *(f"{value:.{digits}f}" for value in row)]
+        for name, row in zip(rows, numbers, strict=True)
+    )
+    _show_rows([[corner, *columns], [":--", *["--:"] * len(columns)], *body], caption)
 
 
 def _check_widths(numbers: Sequence[Sequence[float]], columns: Sequence[str]) -> None:
@@ -83,5 +88,6 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _print_row(cells: Sequence[str]) -> None:
-    print(f"| {' | '.join(cells)} |")
+def _show_rows(rows: Iterable[Sequence[str]], caption: str) -> None:
+    lines = [f"| {' | '.join(cells)} |" for cells in rows]
+    show("\n".join([*lines, "", f"Table: {caption}"]))

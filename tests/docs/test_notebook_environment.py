@@ -1,0 +1,136 @@
+"""The notebook of a page runs in an empty folder, with the wheel and no more than its first cell installs."""
+
+import ast
+import os
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from site_tools import DOCS, ROOT, page_paths
+from site_tools.cells.notebooks import notebook
+from tests.installed import required
+
+# Python executes this when it starts. What is left is the wheel, the standard library and what pip installs.
+SETUP = """
+import sys
+sys.path.append({root!r})
+from tests.installed import hide_all_but
+hide_all_but({requirements!r})
+is_installed = lambda path: path.startswith(sys.base_prefix) or "site-packages" in path
+sys.path[:] = [{wheel!r}, *filter(is_installed, sys.path)]
+del sys.modules["tests"], sys.modules["tests.installed"]
+"""
+EXECUTED = (
+    "learn/attention.md",  # tables, figures, diagrams and heatmaps
+    "learn/concepts/sampling.md",  # facts, and the small model
+    "projects/reward-model.md",  # records of a project
+)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the unpacked wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w"]
+    subprocess.run([*command, folder, ROOT], check=True)
+    (path,) = folder.glob("*.whl")
+    zipfile.ZipFile(path).extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+def made(page: str) -> dict[str, Any]:
+    """The notebook of a page that has one."""
+    found = notebook((DOCS / page).read_text(encoding="utf-8"), page)
+    assert found is not None, page
+    return found
+
+
+def installed(first: str) -> tuple[str, ...]:
+    """Requirements of the first cell, with those of the extras of the package."""
+    command = shlex.split(first)
+    assert command[:2] == ["%pip", "install"]
+    packages = [word for word in command[2:] if not word.startswith("--")]
+    return tuple(required(package.partition(" @ ")[0] for package in packages))
+
+
+def environment(wheel: Path, folder: Path, requirements: tuple[str, ...]) -> dict[str, str]:
+    """Variables of a Python that has the wheel and these requirements."""
+    (folder / "setup").mkdir()
+    setup = SETUP.format(root=str(ROOT), wheel=str(wheel), requirements=(*requirements, "ipykernel"))
+    (folder / "setup" / "sitecustomize.py").write_text(setup, encoding="utf-8")
+    (folder / "empty").mkdir()
+    return {**os.environ, "PYTHONPATH": str(folder / "setup"), "OMP_NUM_THREADS": "1"}
+
+
+def shown(cells: list[Any]) -> list[list[str]]:
+    """The kinds of what each cell with code displays."""
+    displays = [
+        [output["data"] for output in cell["outputs"] if output["output_type"] == "display_data"]
+        for cell in cells
+        if cell["cell_type"] == "code"
+    ]
+    return [[kind for data in found for kind in data if kind != "text/plain"] for found in displays]
+
+
+@pytest.mark.parametrize("page", EXECUTED)
+def test_a_notebook_runs_and_shows_what_the_page_shows(page: str, wheel: Path, tmp_path: Path) -> None:
+    found = nbformat.from_dict(made(page))
+    install, *cells = found.cells
+    found.cells = [*cells, nbformat.v4.new_code_cell("import llmguide; print(llmguide.__file__)")]
+    stored = shown(cells)
+    client = NotebookClient(
+        found, kernel_name="python3", timeout=600, resources={"metadata": {"path": str(tmp_path / "empty")}}
+    )
+    client.execute(env=environment(wheel, tmp_path, installed(install.source)))
+    assert found.cells[-1].outputs[0].text.startswith(str(wheel))
+    assert any(stored)
+    assert shown(found.cells[:-1]) == stored
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def imports_of(page: str, cells: list[dict[str, Any]]) -> str:
+    """The imports of a notebook, as one statement whose errors name the page."""
+    trees = [ast.parse(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imports = [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    return f"exec(compile({chr(10).join(imports)!r}, {page!r}, 'exec'))"
+
+
+# One process for all notebooks that install the same: what is hidden from one is hidden from all of them.
+ALIKE: dict[tuple[str, ...], list[str]] = {}
+for path in page_paths():
+    if found := notebook(path.read_text(encoding="utf-8"), name := path.relative_to(DOCS).as_posix()):
+        install, *rest = found["cells"]
+        ALIKE.setdefault(installed(install["source"]), []).append(imports_of(name, rest))
+
+
+@pytest.mark.parametrize("requirements", ALIKE, ids=lambda names: f"{len(names)}-requirements")
+def test_a_notebook_imports_only_what_its_first_cell_installs(
+    requirements: tuple[str, ...], wheel: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(ALIKE[requirements])],
+        cwd=tmp_path,
+        env=environment(wheel, tmp_path, requirements),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_package_that_is_not_installed_is_missed(wheel: Path, tmp_path: Path) -> None:
+    """So that the tests above can fail."""
+    variables = environment(wheel, tmp_path, tuple(required(["llmguide"])))
+    for name in ("matplotlib", "site_tools", "tests"):
+        command = [sys.executable, "-c", f"import llmguide, {name}"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+        )
+        assert f"No module named '{name}'" in done.stderr
