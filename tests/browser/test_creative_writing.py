@@ -137,6 +137,45 @@ def test_written_answered_judged_and_kept(browser: Browser, assistant: Assistant
         assert page.locator("#texts option").first.inner_text() == "A tale"
 
 
+def test_characters_are_sent_and_a_continuation_is_checked_against_them(
+    browser: Browser, assistant: Assistant
+) -> None:
+    with opened(browser, assistant, broken="400") as page:
+        write(page, "say He took the bread out of the oven.")
+        page.get_by_label("Characters").fill("Mara is brave")
+        page.get_by_role("button", name="Write on").click()
+        expect(page.locator("#problem")).to_contain_text("not 'Mara is brave'")
+        page.get_by_label("Characters").fill("Mara (she): a brave baker")
+        page.get_by_role("button", name="Write on").click()
+        note = page.locator("#answers article .note.bad")
+        expect(note).to_contain_text("a pronoun does not fit the characters")
+        assert "Mara (she): a brave baker" in Endpoint.asked[-1]["messages"][0]["content"]
+        page.get_by_label("Characters").fill("Tom (he): a baker with an oven")
+        page.get_by_role("button", name="Write on").click()
+        expect(note).to_have_count(2)
+        expect(note.first).to_have_text("repeats the text")  # the endpoint repeats what it is told to say
+        page.reload()
+        expect(page.get_by_label("Characters")).to_have_value("Tom (he): a baker with an oven")
+
+
+def test_a_selection_is_rewritten_and_replaced(browser: Browser, assistant: Assistant) -> None:
+    with opened(browser, assistant) as page:
+        write(page, "say Thou goest.")
+        page.get_by_role("button", name="Rewrite the selection").click()
+        expect(page.locator("#problem")).to_contain_text("Select the passage")
+        page.locator("#text").select_text()
+        page.get_by_label("Style to rewrite into").select_option("speech")
+        page.get_by_role("button", name="Rewrite the selection").click()
+        expect(page.locator("#status")).to_have_text("A rewriting is there")
+        asked = Endpoint.asked[-1]["messages"]
+        assert "speech by a president" in asked[0]["content"]
+        assert asked[1]["content"] == "say Thou goest."
+        card = page.locator("#answers article")
+        expect(card).to_contain_text("rewritten like a president's speech")
+        card.get_by_role("button", name="Keep").click()
+        expect(page.locator("#text")).to_have_value("Thou goest. ")
+
+
 def test_stop_keeps_what_was_written_and_stops_the_model(browser: Browser, assistant: Assistant) -> None:
     with opened(browser, assistant) as page:
         write(page, "say endless")

@@ -39,12 +39,15 @@ class Plan:
     beta: float = 0.1  # KL coefficient of DPO
     base: str | None = None  # pretrained model to adapt, such as smollm2-135m-instruct; None: a small new one
     lora_rank: int = 16  # rank of the adapters in the upper half of the base
+    bugs_per_program: int = 0  # most debugging examples from a program; 0: the base learns no debugging
 
     def __post_init__(self) -> None:
         """Refuse what would fail only after minutes, or what would be ignored."""
         require_at_least_one(self, "lora_rank")
         if self.base is not None and self.feedback is not None:
             raise ValueError("--feedback is for the model from scratch; a --base is not trained with DPO")
+        if self.bugs_per_program and self.base is None:
+            raise ValueError("--bugs-per-program needs a --base: the model from scratch learns no debugging")
 
 
 class Cursor(NamedTuple):

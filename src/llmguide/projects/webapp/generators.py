@@ -14,7 +14,9 @@ from llmguide.coding.client import Completion, Endpoint, Request
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
+from llmguide.runs.chat_model import Chat, open_chat
 from llmguide.runs.folder import load_run
+from llmguide.runs.options import ModelSource
 from llmguide.runs.text_generation import pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
@@ -88,6 +90,40 @@ class LocalModel:
         ids_of = (int(token) for token in tokens)
         written = pieces(ids_of, self._tokenizer.decode, before=ids, end_id=end_id)
         yield from until_stop(written, (isinstance(request, Completion) and request.stop) or ())
+
+
+class LocalChat:
+    """A chat model of a project, run in this process; it gets the messages of a `Request`.
+
+    Args:
+        name: Name shown to users.
+        chat: Model with its tokenizer and chat template.
+    """
+
+    local, max_parallel = True, 1
+
+    @classmethod
+    def open(cls, folder: Path) -> "LocalChat":
+        """Open the chat model in a folder."""
+        return cls(str(folder), open_chat(ModelSource(str(folder)), [], seed=0))
+
+    def __init__(self, name: str, chat: Chat):
+        self.name, self._chat = name, chat
+
+    def stream(self, request: ModelRequest) -> Iterator[str]:
+        """Yield an answer in pieces; a conversation that is too long loses its start."""
+        assert isinstance(request, Request)
+        chat, context = self._chat, self._chat.model.config.context_length
+        ids = chat.prompt([dict(message) for message in request.messages])[request.max_tokens - context :]
+        tokens = stream(
+            chat.model,
+            torch.tensor([ids]),
+            request.max_tokens,
+            sampler=Sampler(request.temperature, top_p=TOP_P),
+            eos_id=chat.end_id,
+            generator=torch.Generator().manual_seed(request.seed),
+        )
+        yield from pieces((int(token) for token in tokens), chat.decode, before=ids, end_id=chat.end_id)
 
 
 class RemoteModel:

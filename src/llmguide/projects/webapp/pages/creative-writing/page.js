@@ -1,12 +1,18 @@
-// The page of the writing assistant: a text that saves itself, and continuations of it to keep or to leave.
+// The page of the writing assistant: a text that saves itself, and continuations and rewritings to keep or leave.
 
 import {Refused, api, element, headers, streamed, thumbs} from "/shared/frame.js";
 
 const SAVE_AFTER = 400; // milliseconds without a key
 const AGAIN_AFTER = 3000; // milliseconds after a server that could not be reached, or had no time
 const at = (id) => document.getElementById(id);
-const [texts, fresh, title, text, status, problem, controls, stop, answers] =
-  ["texts", "new", "title", "text", "status", "problem", "controls", "stop", "answers"].map(at);
+const [texts, fresh, title, text, status, problem, controls, stop, answers, characters, rewrite] =
+  ["texts", "new", "title", "text", "status", "problem", "controls", "stop", "answers", "characters", "rewrite"].map(at);
+const STYLES = {shakespeare: "a play by Shakespeare", speech: "a president's speech"};
+const FAILED = {
+  pronouns: "a pronoun does not fit the characters, or there is none",
+  notes: "nothing of the notes on the characters",
+  new: "repeats the text",
+};
 
 let open = null; // {id, version} of the text on the page
 let unsaved = false;
@@ -31,6 +37,7 @@ async function show(id) {
   history.replaceState(null, "", `#${id}`);
   title.value = found.title;
   text.value = found.content;
+  characters.value = localStorage.getItem(`characters ${id}`) ?? "";
   title.disabled = text.disabled = false; // not before: what is typed would be overwritten
   answers.replaceChildren(...found.answers.map(card).reverse());
   texts.value = id;
@@ -95,9 +102,12 @@ function card(answer) {
   const said = element("p", {className: "said"}, answer.text);
   const style = element("dl", {className: "style", ariaLabel: "Style of this continuation"});
   const keep = element("button", {type: "button"}, "Keep");
-  const wanted = Object.entries(answer.settings.style)
-    .filter(([, level]) => level !== "any")
-    .map(([name, level]) => `${name}: ${level}`);
+  const {into, source} = answer.settings;
+  const wanted = into
+    ? [`rewritten like ${STYLES[into]}`]
+    : Object.entries(answer.settings.style)
+        .filter(([, level]) => level !== "any")
+        .map(([name, level]) => `${name}: ${level}`);
   const state = {done: "", stopped: "stopped", failed: "failed", writing: "being written"}[answer.state];
   const note = [...wanted, state].filter(Boolean).join(", ") || "as it comes";
   const made = element(
@@ -109,7 +119,8 @@ function card(answer) {
     element("div", {className: "row"}, keep, ...thumbs(answer.id, answer.verdict, tell)),
   );
   keep.addEventListener("click", () => {
-    text.value += said.textContent;
+    if (into && text.value.includes(source)) text.value = text.value.replace(source, () => said.textContent);
+    else text.value += said.textContent;
     changed();
     text.focus();
   });
@@ -117,22 +128,41 @@ function card(answer) {
   return made;
 }
 
-async function writeOn(event) {
+/** Says on a card what of a continuation does not keep to the characters. */
+async function check(made, answer) {
+  const sent = {text: answer.text, before: answer.before, characters: characters.value};
+  const found = await api("POST", "/api/check", sent).catch(() => ({})); // the continuation matters more
+  const failed = Object.keys(found).filter((name) => !found[name]);
+  if (failed.length) made.append(element("p", {className: "note bad"}, failed.map((name) => FAILED[name]).join("; ")));
+  else if (Object.keys(found).length) made.append(element("p", {className: "note"}, "keeps to the characters"));
+}
+
+function writeOn(event) {
   event.preventDefault();
+  return request({text: text.value, characters: characters.value});
+}
+
+function rewriteSelection() {
+  const passage = text.value.slice(text.selectionStart, text.selectionEnd).trim();
+  if (passage) return request({text: passage, into: new FormData(controls).get("into")});
+  return Promise.reject(new Refused(0, "Select the passage in your text that is to be rewritten."));
+}
+
+async function request(fields) {
   if (writing) return;
   problem.textContent = "";
   await save();
   const choices = new FormData(controls);
   const wish = {
     document: open.id,
-    text: text.value,
+    ...fields,
     ...Object.fromEntries(["length", "words", "tone"].map((name) => [name, choices.get(name)])),
     temperature: Number(choices.get("temperature")),
   };
   writing = new AbortController();
   stop.disabled = false;
   texts.disabled = fresh.disabled = true; // the continuation belongs to the one on the page
-  const answer = {text: "", state: "writing", verdict: 0};
+  const answer = {text: "", state: "writing", verdict: 0, before: fields.text};
   let shown = null;
   const redraw = () => {
     const made = card(answer);
@@ -159,7 +189,8 @@ async function writeOn(event) {
         ended: (state) => {
           answer.state = state;
           redraw();
-          status.textContent = "A continuation is there";
+          if (!fields.into && answer.text) check(shown, answer);
+          status.textContent = fields.into ? "A rewriting is there" : "A continuation is there";
         },
       },
       writing.signal,
@@ -198,6 +229,8 @@ texts.addEventListener("change", () => {
 });
 fresh.addEventListener("click", () => leave(begin).catch(tell));
 controls.addEventListener("submit", (event) => writeOn(event).catch(tell));
+rewrite.addEventListener("click", () => rewriteSelection().catch(tell));
+characters.addEventListener("input", () => localStorage.setItem(`characters ${open.id}`, characters.value));
 stop.addEventListener("click", () => writing?.abort());
 addEventListener("pagehide", () => {
   if (!unsaved) return;
