@@ -14,6 +14,7 @@ llmguide check evaluates your run again, and passes or fails it. Repeat the comm
 Examples:
   llmguide project character-model
   llmguide project character-model --seed 1 --output runs/second
+  llmguide project retrieval-chatbot --feedback simulated --output runs/learned
   llmguide project character-model --help"""
 
 

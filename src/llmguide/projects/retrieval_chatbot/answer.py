@@ -75,12 +75,27 @@ def quote(
         Pieces of the answer: each sentence and the number of its passage.
     """
     known = quotable(passages)
+    vectors = embed([question, *(text for _, text in known)])
+    yield from quotation(known, (vectors[1:] @ vectors[0]).tolist())
+
+
+def quotation(known: Sequence[tuple[int, str]], scores: Sequence[float]) -> Iterator[str]:
+    """Quote the sentences with the highest scores, in the order of the text.
+
+    Args:
+        known: Sentences, each with the number of its passage.
+        scores: Score of each sentence.
+
+    Yields:
+        Pieces of the answer: each sentence and the number of its passage.
+
+    >>> list(quotation([(1, "It is red."), (1, "It is new."), (2, "It is big.")], [0.3, 0.1, 0.2]))
+    ['“It is red.” [1]', ' “It is big.” [2]']
+    """
     if not known:
         yield REFUSAL
-        return
-    vectors = embed([question, *(text for _, text in known)])
-    nearest = (vectors[1:] @ vectors[0]).topk(min(N_QUOTED, len(known))).indices.tolist()
-    for place, i in enumerate(sorted(nearest)):
+    best = sorted(range(len(known)), key=lambda i: -scores[i])[:N_QUOTED]
+    for place, i in enumerate(sorted(best)):
         number, text = known[i]
         yield f"{' ' if place else ''}“{text}” [{number}]"
 

@@ -1,7 +1,9 @@
 """The chatbot application: answers from the documents of a run, with the passages beside the answer.
 
-Without a model it quotes. A model, in a folder or behind a URL, writes an answer from the passages; then each
-sentence is compared with the passages that it cites, and the page marks the unsupported ones.
+Without a model it quotes. If votes have trained a reranker, it chooses the passages and the sentences. A
+question that is asked again in a conversation is answered from the next passages. A model, in a folder or
+behind a URL, writes an answer from the passages; then each sentence is compared with the passages that it
+cites, and the page marks the unsupported ones.
 """
 
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
 from llmguide.projects.retrieval_chatbot.answer import N_PASSAGES, REFUSAL, messages, quote
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
-from llmguide.projects.retrieval_chatbot.project import NAME, open_search
+from llmguide.projects.retrieval_chatbot.feedback import quote_from
+from llmguide.projects.retrieval_chatbot.project import NAME, open_reranker, open_search
+from llmguide.projects.retrieval_chatbot.rerank import N_ATTEMPTS, Reranker, best_passages, find_candidates
 from llmguide.projects.retrieval_chatbot.search import Search
 from llmguide.projects.retrieval_chatbot.support import claims
 from llmguide.projects.webapp.api import Api
@@ -54,15 +58,34 @@ class Reader:
     Args:
         search: Search engine over the documents.
         gate: Cosine similarity below which it abstains.
+        reranker: Reranker that was trained on votes, if any.
         model: Chat model that writes the answers; None: passages are quoted.
     """
 
     local = False
 
-    def __init__(self, search: Search, gate: float, model: Generator | None) -> None:
-        self.search, self.gate, self.model = search, gate, model
+    def __init__(
+        self, search: Search, gate: float, reranker: Reranker | None, model: Generator | None
+    ) -> None:
+        self.search, self.gate, self.reranker, self.model = search, gate, reranker, model
         self.name = model.name if model else "quotations"
         self.max_parallel = model.max_parallel if model else 4
+
+    def retrieve(self, question: str, attempt: int) -> tuple[list[Chunk], Iterator[str]]:
+        """Return the passages for an answer, and the answer that quotes them.
+
+        Args:
+            question: Question of the user.
+            attempt: Number of earlier answers, which have used the passages before.
+        """
+        first, last = N_PASSAGES * attempt, N_PASSAGES * (attempt + 1)
+        if self.reranker is None:
+            passages = [hit.chunk for hit in self.search(question, last)[first:]]
+            return passages, quote(question, passages, self.search.embedder)
+        pool = find_candidates(self.search, question)
+        scores = self.reranker(pool)
+        passages = best_passages(pool, scores)[first:last]
+        return passages, iter([quote_from(pool, scores, passages)])
 
     def stream(self, request: ModelRequest | DirectAnswer) -> Iterator[str]:
         """Yield the pieces of an answer."""
@@ -121,7 +144,7 @@ def open_model(folder: Path) -> Generator | None:
 def wrap_model(run: Path, model: Generator | None) -> Reader:
     """Open the index of a run, and combine it with a model."""
     search, gate = open_search(run)
-    return Reader(search, gate, model)
+    return Reader(search, gate, open_reranker(run), model)
 
 
 def ask(form: Form, reader: Reader) -> PreparedRequest:
@@ -129,13 +152,14 @@ def ask(form: Form, reader: Reader) -> PreparedRequest:
     question = form.text("question", least=1, most=LONGEST_QUESTION).strip()
     if not question:
         raise RefusedError(400, "the question is blank")
-    nearest = reader.search.nearest(question)
-    found = [hit.chunk for hit in reader.search(question, N_PASSAGES)] if nearest >= reader.gate else []
+    attempt = form.integer("attempt", 0, 1000, 0) % N_ATTEMPTS
+    found: list[Chunk] = []
+    answer = iter([REFUSAL])
+    if reader.search.nearest(question) >= reader.gate:
+        found, answer = reader.retrieve(question, attempt)
     request: Any
-    if not found:
-        request = DirectAnswer(question, (REFUSAL,))
-    elif reader.model is None:
-        request = DirectAnswer(question, tuple(quote(question, found, reader.search.embedder)))
+    if not found or reader.model is None:
+        request = DirectAnswer(question, tuple(answer))
     else:
         request = Request(tuple(messages(question, found)), reader.name, 0.0, LONGEST_ANSWER)
     return PreparedRequest(request, {"question": question, "passages": [chunk._asdict() for chunk in found]})

@@ -3,12 +3,12 @@ r"""Project: a chatbot that answers from documents, cites its passages, and abst
 The default documents are the documentation that comes with Python. They are split into passages along their
 headings and paragraphs; each passage is embedded, and its vector is stored in a vector store. A question is
 compared with all passages, by words and by meaning. The best passages are quoted, or given to a model. A gate
-abstains on questions that no passage is near.
+abstains on questions that no passage is near. Votes on its answers, if there are any, train a reranker.
 
 References: Lewis et al. 2020, arXiv:2005.11401 (retrieval-augmented generation); each module of
 `llmguide.projects.retrieval_chatbot` names its own.
 
-Leaves out: training the embedding model on the domain, reranking, and follow-up questions.
+Leaves out: training the embedding model on the domain, and follow-up questions.
 """
 
 import json
@@ -37,7 +37,9 @@ from llmguide.projects.retrieval_chatbot.evaluation import (
     evaluate_answers,
     evaluate_retrieval,
 )
+from llmguide.projects.retrieval_chatbot.feedback import SIMULATED, learn, read_votes
 from llmguide.projects.retrieval_chatbot.questions import Question, answerable, load_questions
+from llmguide.projects.retrieval_chatbot.rerank import Reranker
 from llmguide.projects.retrieval_chatbot.search import Search
 from llmguide.projects.retrieval_chatbot.vector_store import Index
 from llmguide.projects.run import Run, plan_of
@@ -45,6 +47,7 @@ from llmguide.runs.folder import say
 from llmguide.runs.recording import PACKAGE, local_model
 
 NAME = "retrieval-chatbot"
+RERANKER = "reranker.json"
 N_WRITTEN = 12  # sampled questions that a model answers; each takes it about ten seconds on a core
 LONGEST_ANSWER = 96  # tokens
 
@@ -57,6 +60,7 @@ class Plan:
     questions: str | None = None  # TOML file with questions and quotations; None: those to that documentation
     embedder: str | None = None  # folder, or name on the hub, of a BERT; None: all-MiniLM-L6-v2
     store: str | None = None  # URL of a Qdrant server; None: a folder of the run
+    feedback: str | None = None  # database of an application whose votes train a reranker; or "simulated"
     writer: str | None = None  # smollm2-135m-instruct, or a model at OPENAI_BASE_URL, measured beside quoting
     chunk_size: int = 800  # most characters of a passage
     overlap: int = 100  # characters that the next passage repeats
@@ -79,10 +83,15 @@ def project(run: Run) -> None:
         for way, scores in found["ways"].items():
             say(f"{way:8} " + "  ".join(f"{name} {score['score']:.3f}" for name, score in scores.items()))
         refused = run.stage("refused", lambda: evaluate_abstention(search, questions, run.seed))
-        write_json(run.output / "gate.json", {"gate": refused["gate"]})
+        gate = refused["gate"]
+        write_json(run.output / "gate.json", {"gate": gate})
         write: Writer = partial(quote, embed=embedder)
         said = run.stage("said", lambda: evaluate_answers(search, questions, write))
         results = size | {"cuts": cuts, "found": found, "refused": refused, "said": said}
+        if plan.feedback is not None:
+            results["feedback"] = run.stage(
+                "feedback", lambda: learn_from_votes(run, search, questions, gate)
+            )
         if plan.writer is not None:
             some, write = sample_answerable(questions, run.seed), answer_writer(plan.writer)
             results["written"] = run.stage("written", lambda: evaluate_answers(search, some, write))
@@ -127,6 +136,17 @@ def update_index(run: Run, index: Index, embedder: Embedder, documents: Iterable
     }
 
 
+def learn_from_votes(run: Run, search: Search, questions: list[Question], gate: float) -> dict[str, Any]:
+    """Train a reranker on votes, store it with the run, and return what it changes."""
+    plan = run.plan
+    votes = None if plan.feedback == SIMULATED else read_votes(plan.feedback, NAME)
+    reranker, found = learn(search, questions, gate, votes, run.seed)
+    write_json(run.output / RERANKER, reranker._asdict())
+    for name, score in found["scores"].items():
+        say(f"{name:18} {score['score']:+.3f} ({score['low']:+.3f} to {score['high']:+.3f})")
+    return found
+
+
 def open_index(plan: Plan, folder: Path, embedder: Embedder) -> Index:
     """Open the index of a run; the caller closes it."""
     choices = (plan.documents, plan.embedder, plan.chunk_size, plan.overlap)
@@ -147,6 +167,12 @@ def open_search(folder: Path) -> tuple[Search, float]:
     embedder = open_embedder(plan.embedder)
     gate = json.loads((folder / "gate.json").read_text(encoding="utf-8"))["gate"]
     return Search(open_index(plan, folder, embedder), embedder), gate
+
+
+def open_reranker(folder: Path) -> Reranker | None:
+    """Open the reranker of a run; None for a run without feedback."""
+    path = folder / RERANKER
+    return Reranker(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def usable_questions(plan: Plan, documents: Iterable[Document]) -> list[Question]:

@@ -44,6 +44,20 @@ class Preference(NamedTuple):
     rejected: str
 
 
+class Rating(NamedTuple):
+    """A liked or disliked answer.
+
+    Attributes:
+        settings: Choices of the user and retrieved data.
+        text: Text of the answer.
+        verdict: 1 for a like, -1 for a dislike.
+    """
+
+    settings: dict[str, Any]
+    text: str
+    verdict: int
+
+
 class UnavailableError(RuntimeError):
     """The database is locked by another program or cannot be reached."""
 
@@ -205,15 +219,13 @@ class Store:
                 connection.execute(insert(FEEDBACK).values(answer=answer, **said))
         return True
 
+    def ratings(self) -> list[Rating]:
+        """Return the liked and disliked answers, in order of the answers."""
+        return [Rating(row["settings"], row["text"], row["verdict"]) for row in self._rated()]
+
     def preferences(self) -> list[Preference]:
         """Pair each liked answer with each disliked one to the same prompt, in order of the answers."""
-        rows = self._read(
-            select(ANSWERS.c.prompt, ANSWERS.c.settings, ANSWERS.c.text, FEEDBACK.c.verdict)
-            .join(FEEDBACK)
-            .join(DOCUMENTS, DOCUMENTS.c.id == ANSWERS.c.document)
-            .where(DOCUMENTS.c.application == self.application, ANSWERS.c.text != "")
-            .order_by(ANSWERS.c.begun)
-        )
+        rows = self._rated()
         return [
             Preference(liked["prompt"], liked["settings"], liked["text"], other["text"])
             for liked in rows
@@ -222,6 +234,15 @@ class Store:
             and _asked(liked) == _asked(other)
             and liked["text"] != other["text"]
         ]
+
+    def _rated(self) -> list[dict[str, Any]]:
+        return self._read(
+            select(ANSWERS.c.prompt, ANSWERS.c.settings, ANSWERS.c.text, FEEDBACK.c.verdict)
+            .join(FEEDBACK)
+            .join(DOCUMENTS, DOCUMENTS.c.id == ANSWERS.c.document)
+            .where(DOCUMENTS.c.application == self.application, ANSWERS.c.text != "", FEEDBACK.c.verdict != 0)
+            .order_by(ANSWERS.c.begun)
+        )
 
     def _read(self, query: Any) -> list[dict[str, Any]]:
         with self._begin() as connection:

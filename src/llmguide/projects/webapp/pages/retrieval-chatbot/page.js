@@ -125,9 +125,11 @@ async function ask(event) {
       history.replaceState(null, "", `#${open}`);
       await list();
     }
+    // a question that is asked again is answered from the next passages
+    const attempt = [...answers.querySelectorAll(".asked")].filter((one) => one.textContent === text).length;
     await streamed(
       "/api/answers",
-      {document: open, question: text},
+      {document: open, question: text, attempt},
       {
         begun: ({id, settings}) => {
           Object.assign(answer, {id, settings});
