@@ -127,8 +127,8 @@ def test_only_a_finished_run_of_the_project_is_checked(tmp_path):
 
 def test_one_failure_fails_all(capsys):
     good, bad = Criterion("a", 0.7, "above 0.6", True), Criterion("b", 0.5, "above 0.6", False)
-    assert verdict("both", [good])
-    assert not verdict("both", [good, bad])
+    assert verdict("rlhf", "mine", [good])
+    assert not verdict("rlhf", "mine", [good, bad])
     assert "not passed" in capsys.readouterr().out
 
 

@@ -18,7 +18,7 @@ from llmguide.extras import import_extra
 from llmguide.projects import MODULES
 from llmguide.projects.acceptance import require_finished, verdict
 from llmguide.projects.assignments import NAMES, assignment_of
-from llmguide.projects.assignments.assignment import Assignment, listed, written
+from llmguide.projects.assignments.assignment import Assignment, listed
 from llmguide.projects.assignments.folder import ADAPTER, BASE_ADAPTER, MARKER, is_folder_of
 from llmguide.projects.learner_model import Model, open_model
 from llmguide.projects.run import read_run
@@ -98,7 +98,7 @@ def check(
             say(f"{source} does not define {', '.join(missing)}; fewer criteria are checked")
         with _counting(model, compared) as (counted, counted_base):
             criteria = assignment.check(counted, counted_base)
-    if not verdict(f"{name}: {source}", criteria):
+    if not verdict(name, source, criteria):
         raise SystemExit(1)
 
 
@@ -179,10 +179,7 @@ def _parts_pass(assignment: Assignment, folder: Path) -> bool:
     """Print which parts pass, and why each part that is written fails; return whether all pass."""
     grades = assignment.grades(folder)
     n_passed = sum(grade.passed for grade in grades.values())
-    say(f"{listed(grades)}\n{n_passed} of {len(grades)} parts pass.")
-    for grade in grades.values():
-        if not grade.passed and written(grade):
-            say(f"\n{grade.message}")
+    say(f"{listed(grades)}\n\n{n_passed} of {len(grades)} parts pass.")
     return n_passed == len(grades)
 
 

@@ -13,7 +13,7 @@ from llmguide.runs.folder import say
 DESCRIPTION = """\
 Start a project as an assignment. The command writes a folder with a specification, stubs of the functions to
 implement, tests, an adapter for your model and a report template. Repeat the command to see
-which parts pass, marked [x], and which are wrong, marked [!]; it never overwrites your files.
+which parts pass, marked [x], and which are wrong, marked [!], and why; it never overwrites your files.
 
 Examples:
   llmguide start character-model

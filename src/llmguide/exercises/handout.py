@@ -11,8 +11,8 @@ from urllib.parse import quote
 from llmguide import __version__
 from llmguide.exercises.course import stub
 from llmguide.exercises.definition import Exercise
+from llmguide.guide import GUIDE
 
-GUIDE = "https://llmguide.github.io/llmguide/"
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.6 system-ui, sans-serif; }
 html { background: Canvas; color: CanvasText; }

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from llmguide.guide import GUIDE
 from llmguide.projects.run import read_run
 from llmguide.runs.folder import say
 from llmguide.runs.tables import Columns, Table, show
@@ -72,11 +73,20 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
-def verdict(title: str, criteria: Sequence[Criterion]) -> bool:
-    """Print the criteria as a table, and return whether all of them passed."""
+def verdict(project: str, source: str, criteria: Sequence[Criterion]) -> bool:
+    """Print the criteria as a table, name those that failed, and return whether all of them passed.
+
+    Args:
+        project: Name of the project.
+        source: Run or model that was checked.
+        criteria: Criteria with the measured values.
+    """
     rows = [{**criterion._asdict(), "passed": "yes" if criterion.passed else "NO"} for criterion in criteria]
     columns: Columns = {"measure": str, "value": _number, "required": str, "passed": str}
-    show(Table(title, columns, rows), as_json=False)
-    passed = all(criterion.passed for criterion in criteria)
-    say("passed" if passed else "not passed: see the page of the project for what to change")
-    return passed
+    show(Table(f"{project}: {source}", columns, rows), as_json=False)
+    if not (failed := [criterion.measure for criterion in criteria if not criterion.passed]):
+        say("passed")
+        return True
+    say(f"not passed: {'; '.join(failed)}")
+    say(f"See what went wrong in our runs: {GUIDE}projects/{project}/#what-went-wrong")
+    return False

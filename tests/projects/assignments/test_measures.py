@@ -152,7 +152,7 @@ def test_a_reward_model_has_to_rank_texts_of_each_kind(monkeypatch):
     ]
 
 
-def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
+def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch, capsys):
     prompts = [f"Film {i}" for i in range(200)]
     held_out = [TextPair([], f"good {i}", f"bad {i}", (f"{i}", f"-{i}")) for i in range(200)]
     monkeypatch.setattr(
@@ -167,6 +167,9 @@ def test_a_policy_has_to_please_the_raters_in_many_ways(monkeypatch):
     base = Model("a test", {"generate": lambda prompt: f" is {prompt} fair", "logprob": logprob})
     good = generates(lambda prompt: f" is {prompt} good")
     assert failed("rlhf", good, base) == []
+    assert "warning" not in capsys.readouterr().out
+    failed("rlhf", generates(lambda prompt: f" {prompt}"), base)
+    assert "warning: the completions are much shorter" in capsys.readouterr().out
     assert failed("rlhf", generates(lambda prompt: f" is {prompt} good zzzz"), base) == [
         "NLL per character under the SFT policy, relative to its own completions"
     ]
@@ -195,9 +198,10 @@ def types(monkeypatch):
     items.cache_clear()
 
 
-def test_instructions_have_to_be_followed_on_every_kind_of_prompt(types):
+def test_instructions_have_to_be_followed_on_every_kind_of_prompt(types, capsys):
     replies = {ask(*prompt): reply(prompt.item) for prompt in held_out_prompts(InstructionPlan())}
     assert failed("instruction-tuning", generates(replies.__getitem__)) == []
+    assert "all tasks" in capsys.readouterr().out
     assert len(failed("instruction-tuning", generates(lambda _: "yes"))) == 3
     held_out = InstructionPlan().held_out
     seen_only = {

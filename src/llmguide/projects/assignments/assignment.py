@@ -23,6 +23,15 @@ from llmguide.projects.assignments.preference_parts import PREFERENCE_PARTS
 from llmguide.projects.learner_model import Decoding, Model
 
 PARTS = "parts.py"
+PRETRAINED = (
+    "`base(ids)` takes a tensor of ids (B, T) and returns the logits (B, T, vocabulary size). The linear "
+    "layers of `base.blocks[i]` are `q_proj`, `k_proj`, `v_proj` and `o_proj` of its `attention`, and "
+    "`gate`, `up` and `down` of its `feed_forward`. `base.config` has the sizes. `tokenizer.encode(text)` "
+    "returns a list of ids, and `tokenizer.decode(ids)` the text. For SmolLM2, `<|im_start|>` is 1 and "
+    "`<|im_end|>`, which ends a reply or a text, is 2; `encode` finds both in a text. `base` is in "
+    "evaluation mode. To generate fast, pass `cache=KVCache(base.config.n_layers)`, from `llmguide`, and "
+    "in each call only the new ids."
+)
 _SECONDS = 30  # time limit of running the file with the parts
 OWN = {
     part.name: part
@@ -79,9 +88,12 @@ class Assignment:
     Attributes:
         project: Name of the project, whose recorded run is the reference solution.
         goal: Thing that the learner builds, in one or two sentences.
+        chapters: Pages of the guide that explain the methods, as paths such as ``learn/pretraining``.
         data: Python code that reads the training data.
+        reference: Size, training and time of the reference solution, in Markdown.
         steps: Steps in order; the last one is the report.
         functions: Functions that the adapter must define.
+        data_notes: Calls of what the code for the data defines, and data to leave to the check, in Markdown.
         optional: Further functions that the adapter in the folder must define; a model alone is checked
             without them, by fewer criteria.
         contract: How the check calls these functions, in Markdown.
@@ -96,13 +108,16 @@ class Assignment:
 
     project: str
     goal: str
+    chapters: tuple[str, ...]
     data: str
+    reference: str
     steps: tuple[Step, ...]
     functions: tuple[str, ...]
     contract: str
     decoding: Decoding
     deliverables: tuple[Deliverable, ...]
     measure: Callable[..., Sequence[Criterion]]
+    data_notes: str = ""
     optional: tuple[str, ...] = ()
     base_functions: tuple[str, ...] = ()
     subject: str = "your model"
@@ -154,9 +169,14 @@ def written(grade: Grade) -> bool:
 
 
 def listed(grades: Mapping[str, Grade]) -> str:
-    """Return a line for each part: [x] if it passes, [!] if it is wrong, [ ] if it is not written yet."""
+    """Return a line for each part, and what is wrong with those that fail.
+
+    A part that passes is marked [x], a wrong one [!], and one that is not written yet [ ].
+    """
     marks = {part: "x" if grade.passed else "!" if written(grade) else " " for part, grade in grades.items()}
-    return "\n".join(f"  [{mark}] {part}" for part, mark in marks.items())
+    lines = [f"  [{mark}] {part}" for part, mark in marks.items()]
+    reasons = [f"\n{grades[part].message}" for part, mark in marks.items() if mark == "!"]
+    return "\n".join([*lines, *reasons])
 
 
 def part_of(name: str) -> Exercise:

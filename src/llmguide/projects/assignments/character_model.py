@@ -43,6 +43,12 @@ ASSIGNMENT = Assignment(
     goal="Train a decoder-only Transformer that writes presidential addresses character by character. You "
     "write everything from scratch: the tokenizer, attention, the block, the loss, the training loop and "
     "sampling. The model has to beat a 5-gram model in bits per character.",
+    chapters=("learn/transformer", "learn/pretraining"),
+    reference="A decoder with 4 layers of width 128 (804,096 parameters), trained for 2,000 steps of 8 "
+    "windows of 128 characters, with a peak learning rate of 0.003. A run takes about five minutes on one "
+    "core.",
+    data_notes=f"The check scores the first {N_CHARACTERS:,} characters of "
+    '`documents(None, "validation")`. Do not train on these documents.',
     data="from llmguide.projects.character_model.project import documents\n\n"
     'texts = documents(None, "train")  # State of the Union addresses since 1961\n'
     "train_texts, validation_texts = texts[:-10], texts[-10:]\n"

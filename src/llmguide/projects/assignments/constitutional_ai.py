@@ -28,6 +28,14 @@ ASSIGNMENT = Assignment(
     goal="Align an assistant without human labels of harm. A model critiques and revises responses by the "
     "principles of a constitution; you turn them into preference pairs and train on the pairs with your own "
     "DPO.",
+    chapters=("learn/post-training/preferences", "learn/post-training/rewards-and-rl"),
+    reference="A decoder with 2 layers of width 96 (295,392 parameters), trained from scratch: 600 steps "
+    "of SFT with a peak learning rate of 0.003, 120 steps on revisions with 0.0005, and 120 steps of DPO "
+    "with 0.00002 and a KL coefficient of 0.5, all of batch size 32. A run takes about three minutes on "
+    "one core.",
+    data_notes="Each of `examples` is a pair of a question and a response. The check asks "
+    "`held_out_questions()` of `llmguide.projects.constitutional_ai.evaluation`, among them attacks. Do not "
+    "train on them.",
     data="from llmguide.projects.constitutional_ai.data import critic_questions, demonstrations\n"
     "from llmguide.projects.constitutional_ai.principles import constitution\n\n"
     "principles = constitution()  # or a file of your own\n"

@@ -5,7 +5,7 @@ from operator import sub
 
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.analysis.bootstrap import cluster_bootstrap_interval
-from llmguide.projects.assignments.assignment import Assignment, Deliverable, Step
+from llmguide.projects.assignments.assignment import PRETRAINED, Assignment, Deliverable, Step
 from llmguide.projects.fine_tuning.data import part, sentences
 from llmguide.projects.fine_tuning.metrics import CLASSIFY, baselines
 from llmguide.projects.fine_tuning.project import MARGIN, TASKS
@@ -41,6 +41,13 @@ ASSIGNMENT = Assignment(
     project="fine-tuning",
     goal="Fine-tune a small language model to classify whether a sentence comes from a speech given in or "
     "before 1900 (old), or in or after 1950 (new). Compare full fine-tuning with your own LoRA layer.",
+    chapters=("learn/post-training", "learn/post-training/adapters"),
+    reference="SmolLM2-135M, trained for at most 64 steps of 8 examples of at most 48 tokens: full "
+    "fine-tuning with a peak learning rate of 0.00005, and LoRA of rank 8 on all linear layers (2,442,240 "
+    "trained parameters) with 0.003. A run fine-tunes for two tasks. It takes about 25 minutes of "
+    "processor time and 4.1 GB of memory.",
+    data_notes=f'The check asks the first {TASK.n_test} examples of `part(examples, "test", ...)`. Do not '
+    f"train on this part. {PRETRAINED}",
     data="from llmguide.projects.fine_tuning.data import part, sentences\n"
     "from llmguide.projects.pretrained import open_pretrained\n\n"
     'base, tokenizer = open_pretrained("smollm2-135m-instruct")  # or another pretrained model\n'

@@ -8,6 +8,7 @@ from pathlib import Path
 from llmguide.exercises.course import AGENTS, agents
 from llmguide.exercises.definition import Exercise
 from llmguide.files import write_text
+from llmguide.guide import GUIDE
 from llmguide.projects.assignments.assignment import PARTS, Assignment, part_of
 
 MARKER = "assignment.json"
@@ -99,15 +100,19 @@ def specification(assignment: Assignment, folder: Path) -> str:
         f"# Assignment: {project}",
         assignment.goal,
         f"Plan about {hours:g} hours of your own time. You write the parts in `{PARTS}` and the "
-        "training code in `train.py`. Use PyTorch, but no library that trains for you. The project's page in "
-        "the guide explains the methods and reports the results of the reference solution. Run the reference "
-        f"solution with `llmguide project {project}`.",
+        "training code in `train.py`. Use PyTorch, but no library that trains for you.",
+        "- The project's page reports the results of the reference solution, and what went wrong: "
+        f"<{GUIDE}projects/{project}/>\n"
+        + "\n".join(f"- The methods are explained in <{GUIDE}{page}/>" for page in assignment.chapters),
         f"- `python -m pytest {folder}` tests the parts, after `pip install pytest`.\n"
         f"- `llmguide check {project} {folder}` tests the parts and, if all of them pass, your model.",
         "A test that fails names your mistake if it is a common one. The llmguide package contains the "
         "solution of every part; try a part yourself before you look.",
         "## Data",
         f"```python\n{assignment.data}\n```",
+        *filter(None, [assignment.data_notes]),
+        "## The reference solution",
+        f"{assignment.reference} Run it with `llmguide project {project}`.",
     ]
     for i, step in enumerate(assignment.steps, 1):
         lines += [

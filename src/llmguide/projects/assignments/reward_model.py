@@ -32,6 +32,12 @@ ASSIGNMENT = Assignment(
     project="reward-model",
     goal="Train a reward model on human comparisons of film review snippets, and analyze what it has "
     "learned.",
+    chapters=("learn/post-training/rewards-and-rl",),
+    reference="A decoder with 4 layers of width 128 (1,053,824 parameters), pre-trained for 300 steps of 32 "
+    "windows of 64 tokens with a peak learning rate of 0.003, then trained for one epoch of 8,000 pairs with "
+    "0.001. A run takes about five minutes on one core.",
+    data_notes="The check asks `held_out_pairs(None)` of `llmguide.projects.reward_model`: pairs of snippets "
+    "about other films, of tweets and of product reviews. Do not train on them.",
     data="from llmguide.data.splits import in_validation\n"
     "from llmguide.projects.reward_model.data import training_pairs\n\n"
     "pairs = training_pairs(None, 12_000, seed=0)  # chosen, rejected, units (names of both)\n"

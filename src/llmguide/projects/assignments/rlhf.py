@@ -11,7 +11,9 @@ from llmguide.projects.logprob_probes import require_log_probabilities
 from llmguide.projects.rlhf.data import Plan, splits
 from llmguide.projects.rlhf.evaluation import N_PROMPTS, distinct_2, raters_of_words, win_rate_of
 from llmguide.projects.rlhf.project import MIN_ACCURACY, RATERS, diverse
+from llmguide.runs.folder import say
 
+MIN_LENGTH_RATIO = 0.8  # below it, a warning
 MAX_NLL_RATIO = 1.1  # the project allows half a nat per token more, and its SFT policy has five
 
 
@@ -29,6 +31,10 @@ def measure(model: Model, base: Model) -> Sequence[Criterion]:
     policy_nll, sft_nll = (
         -sum(map(base.logprob, prompts, texts)) / max(1, sum(map(len, texts))) for texts in completions
     )
+    lengths = [sum(map(len, texts)) / len(texts) for texts in completions]
+    say(f"mean length of the completions: {lengths[0]:.1f} characters, of the SFT policy's: {lengths[1]:.1f}")
+    if lengths[0] < MIN_LENGTH_RATIO * lengths[1]:
+        say("warning: the completions are much shorter; they may have won by their length. See REPORT.md")
     criteria += [
         diverse(*map(distinct_2, completions)),
         below(
@@ -48,6 +54,12 @@ ASSIGNMENT = Assignment(
     goal="Run RLHF: fine-tune a policy that completes film reviews, train a reward model, and maximize its "
     "reward with your own PPO. Raters that PPO was not trained on have to prefer the resulting policy to the "
     "SFT policy.",
+    chapters=("learn/post-training/rewards-and-rl",),
+    reference="A decoder with 2 layers of width 64 (166,208 parameters) and a vocabulary of 1,024 tokens, "
+    "trained from scratch: 320 steps of SFT with a peak learning rate of 0.003, one epoch of 8,000 pairs "
+    "for the reward model with 0.002, and 60 rollouts of PPO with 0.001, for each of three KL "
+    "coefficients. A run takes about two minutes on one core. The run that adapts SmolLM2-135M with LoRA "
+    "takes about half an hour.",
     data="from llmguide.projects.rlhf.data import Plan, splits\n\n"
     "data = splits(Plan(), seed=0)\n"
     "demonstrations = data.demonstrations  # pairs (prompt, completion), for the SFT policy\n"
@@ -60,10 +72,7 @@ ASSIGNMENT = Assignment(
             "SFT policy and reward model",
             "Fine-tune a policy on the demonstrations, and train a reward model on the comparisons. Write "
             "`generate` and `logprob` in `base_adapter.py`, so that the check can call the SFT policy. "
-            "Choose the base model and the tokenizer yourself. A small model from scratch is enough: that of "
-            f"the reference solution has 166,208 parameters and a vocabulary of {Plan().vocab_size:,} "
-            "tokens, and the whole run takes about two minutes on one core. The run that adapts SmolLM2-135M "
-            "with LoRA takes about half an hour.",
+            "Choose the base model and the tokenizer yourself; a small model from scratch is enough.",
             2,
             6,
             ("bradley-terry", "last-token-reward"),
@@ -120,8 +129,9 @@ ASSIGNMENT = Assignment(
     "log-probability of the completion under the SFT policy in nats. Leave the end token out, because a "
     "text does not show whether it was cut off. `reward` gets an empty prompt and a review snippet, and is "
     "checked on pairs of snippets that share none with the comparisons. It has to be the reward model that "
-    "your policy was trained on, which the check cannot test. The check has no criterion for length. "
-    "A policy can win by writing less, so report the mean length of the completions of both policies.",
+    "your policy was trained on, which the check cannot test. The check has no criterion for length, "
+    "but a policy can win by writing less. So the check prints the mean length of the completions of both "
+    f"policies, with a warning if your policy's is below {MIN_LENGTH_RATIO} times the SFT policy's.",
     decoding=Decoding(max_new_tokens=Plan().max_new_tokens, temperature=1.0),
     deliverables=(
         Deliverable(

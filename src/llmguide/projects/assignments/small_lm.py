@@ -38,6 +38,15 @@ ASSIGNMENT = Assignment(
     goal="Pre-train a language model from scratch with your own tokenizer. Predict the loss of the largest "
     "model from the losses of smaller models before you train it. The training text has "
     f"{N_CHARACTERS / 1e6:g} million characters.",
+    chapters=("learn/concepts/tokens", "learn/pretraining", "learn/pretraining/scale"),
+    reference="Decoders with 2 layers of width 32, 48 and 64, and one with 3 layers of width 96, whose "
+    "loss is predicted: 58,016 to 430,752 parameters. Each is trained for 300 steps of 16 windows of 128 "
+    "tokens (0.61 million tokens), with a vocabulary of 1,024 and a peak learning rate of 0.003. A run "
+    "takes about three minutes on one core.",
+    data_notes="Do not train on `held_out`, neither the model nor the tokenizer. The 4-gram model of the "
+    "check, counted on all of `train_texts`, needs 1.97 bits per byte of it. The check cuts `held_out` "
+    f"every {WINDOW} characters, also within words. A tokenizer writes half a word with other tokens than "
+    "the whole, so cut some of the training text at random places before you encode it.",
     data="from llmguide.projects.small_lm.evaluation import texts_of\n\n"
     f'train_texts = texts_of(None, "train", {N_CHARACTERS})\n'
     f'held_out = texts_of(None, "validation", {HELD_OUT_CHARACTERS})  # the check scores it',
@@ -45,7 +54,8 @@ ASSIGNMENT = Assignment(
         Step(
             "a tokenizer",
             "Train byte-level BPE with a vocabulary of about 1,000 tokens. Decoding the ids of a text must "
-            "give back the text exactly.",
+            "give back the text exactly. A `bpe_train` that counts all pairs again before each merge needs "
+            "about a minute for 768 merges, if each distinct word of `train_texts` is in `words` once.",
             3,
             6,
             ("bpe-train", "bpe-encode"),
@@ -60,7 +70,9 @@ ASSIGNMENT = Assignment(
         ),
         Step(
             "optimizer and stability",
-            "Write AdamW and gradient-norm clipping. Train once with a learning rate that is far too high, "
+            "Write AdamW and gradient-norm clipping. Make the learning rate, the betas, eps and the weight "
+            "decay keyword arguments of `adamw`, with the values of the task as defaults, so that `train.py` "
+            "can pass others. Train once with a learning rate that is far too high, "
             "and write down a rule for when to stop a run or to go back to a checkpoint.",
             2,
             6,
@@ -76,9 +88,11 @@ ASSIGNMENT = Assignment(
         ),
         Step(
             "scaling",
-            "Train models of three sizes on the same tokens, fit a power law, and predict the bits per byte "
-            "of a fourth, larger model on `held_out`. Measure all of them as the check does. Write the "
-            "prediction into `adapter.py` before you train that model.",
+            "Train models of three sizes on the same tokens. Fit a power law with an irreducible loss to "
+            "them, L(C) = L0 + a * C ** -b, and predict the bits per byte of a fourth, larger model on "
+            "`held_out`. `extrapolate` has no irreducible loss: subtract L0 from the losses, call it, and "
+            "add L0 to the result. Measure all models as the check does. Write the prediction into "
+            "`adapter.py` before you train the fourth model.",
             3,
             12,
             ("chinchilla", "extrapolate-loss"),
@@ -86,7 +100,9 @@ ASSIGNMENT = Assignment(
         Step(
             "evaluation",
             "Measure bits per byte, accuracy at predicting the last word of a passage (as in LAMBADA), and "
-            "accuracy at choosing the right continuation (as in HellaSwag).",
+            "accuracy at choosing the right continuation (as in HellaSwag). Make both tests from `held_out`: "
+            "the last words of pairs of sentences, and the second half of a sentence among the second halves "
+            "of three others.",
             2,
             4,
             ("bits-per-byte", "choose-continuation"),
