@@ -126,7 +126,7 @@ class _Style(Api):
 
 class _Check(Api):
     async def post(self) -> None:
-        self.server.changes.take()
+        self.backend.changes.take()
         form = self.form()
         text, before = (form.text(name, most=LARGEST_DOCUMENT) for name in ("text", "before"))
         sheet = _sheet(form)
