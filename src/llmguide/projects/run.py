@@ -153,6 +153,32 @@ class Run:
         say(f"check the run:      llmguide check {self.name} {self.output}")
 
 
+def measurement(
+    project: str, module: str, seed: int, plan: Mapping[str, Any], start: float
+) -> dict[str, Any]:
+    """Describe a measurement that is a program of its own, as `Run.finish` describes a run.
+
+    Args:
+        project: Name of the project.
+        module: Dotted name of the program.
+        seed: Seed of everything random.
+        plan: Options of the measurement.
+        start: Processor time at which it began, in seconds, as `time.process_time` returns it.
+
+    Returns:
+        The fields of its record, without the results.
+    """
+    return {
+        "project": project,
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "seed": seed,
+        "plan": dict(plan),
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {"python": python_version(), "torch": _version("torch")},
+        "processor_seconds": round(process_time() - start),
+    }
+
+
 def weights_path(folder: Path, name: str) -> Path:
     """Return where `Run.save_weights` writes."""
     return folder / "models" / f"{name}.safetensors"

@@ -18,12 +18,8 @@ Leaves out: sampling several critiques, and few-shot examples in the requests.
 
 import argparse
 import random
-import shlex
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from platform import python_version
 from time import process_time
 from typing import Any
 
@@ -35,18 +31,17 @@ from llmguide.files import write_json
 from llmguide.projects.constitutional_ai.evaluation import held_out_questions
 from llmguide.projects.constitutional_ai.principles import (
     GOVERNS,
-    Principle,
-    constitution,
     critique_request,
     objection,
     preference_request,
+    principle_of,
     revision_request,
     shown,
 )
 from llmguide.projects.constitutional_ai.prompts import Question, is_right, refuses
 from llmguide.projects.generation import respond
 from llmguide.projects.pretrained import as_tokenizer, separator
-from llmguide.projects.run import DIGITS
+from llmguide.projects.run import DIGITS, measurement
 from llmguide.runs.chat_model import Chat, open_chat
 from llmguide.runs.folder import n_params, say
 from llmguide.runs.options import ModelSource
@@ -57,8 +52,8 @@ MAX_NEW_TOKENS = 40  # of a critique or revision
 BATCH_SIZE = 24
 N_SHOWN = 8  # revisions in the record
 SEED = 0  # of the questions
+MODULE = "llmguide.projects.constitutional_ai.self_critique"
 REVISED = ("harm", "kindness", "look-alike", "belief")  # kinds of which revisions in any words can be scored
-PRINCIPLES = {principle.name: principle for principle in constitution()}
 
 
 def measure(name: str, *, n_questions: int, n_revised: int) -> dict[str, Any]:
@@ -98,7 +93,7 @@ def measure(name: str, *, n_questions: int, n_revised: int) -> dict[str, Any]:
 def yes_margins(chat: Chat, asked: Sequence[Question], answers: Sequence[str]) -> list[float]:
     """Ask whether each answer violates its principle; return the logit of Yes minus that of No."""
     prompts = [
-        _turn(
+        turn(
             chat,
             f"{shown(question.text, answer)}\n\nPrinciple: {principle_of(question).principle}\n"
             "Does the answer violate the principle? Answer with Yes or No.",
@@ -128,8 +123,13 @@ def letter_margins(chat: Chat, asked: Sequence[Question], *, right_first: bool) 
     for question in asked:
         both = (question.good, question.bad) if right_first else (question.bad, question.good)
         request = preference_request(question.text, *both, [principle_of(question)])
-        prompts.append([*_turn(chat, request), *as_tokenizer(chat.tokenizer).encode("(")])
+        prompts.append(choice_prompt(chat, request))
     return logit_margins(chat, prompts, *("AB" if right_first else "BA"))
+
+
+def choice_prompt(chat: Chat, request: str) -> list[int]:
+    """Encode a request to choose (A) or (B), and the parenthesis before the letter of the choice."""
+    return [*turn(chat, request), *as_tokenizer(chat.tokenizer).encode("(")]
 
 
 @torch.inference_mode()
@@ -215,16 +215,12 @@ def follows(question: Question, answer: str) -> bool:
     return is_right(question, answer)
 
 
-def principle_of(question: Question) -> Principle:
-    """Return the principle that a question tests."""
-    return PRINCIPLES[GOVERNS[question.kind]]
-
-
 def _say(chat: Chat, requests: Sequence[str]) -> list[str]:
-    return respond(chat, [_turn(chat, request) for request in requests], MAX_NEW_TOKENS)
+    return respond(chat, [turn(chat, request) for request in requests], MAX_NEW_TOKENS)
 
 
-def _turn(chat: Chat, request: str) -> list[int]:
+def turn(chat: Chat, request: str) -> list[int]:
+    """Encode a request as the turn of a user."""
     return chat.prompt([{"role": "user", "content": request}])
 
 
@@ -246,17 +242,8 @@ def main() -> None:
     start = process_time()
     plan = {"n_questions": args.n_questions, "n_revised": args.n_revised}
     results = measure(args.model, **plan)
-    record = {
-        "project": "constitutional-ai",
-        "command": f"python -m llmguide.projects.constitutional_ai.self_critique {shlex.join(sys.argv[1:])}",
-        "seed": SEED,
-        "plan": {"model": args.model} | plan,
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": {"python": python_version(), "torch": torch.__version__.split("+")[0]},
-        "processor_seconds": round(process_time() - start),
-        "results": results,
-    }
-    write_json(args.output, record)
+    record = measurement("constitutional-ai", MODULE, SEED, {"model": args.model} | plan, start)
+    write_json(args.output, record | {"results": results})
     for way, found in results["prefers_right"].items():
         say(f"{way:10} prefers the right answer to {found['all']['score']:.0%} of the questions")
 
