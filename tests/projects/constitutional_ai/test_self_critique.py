@@ -3,10 +3,7 @@ import math
 
 import pytest
 import torch
-from tests.seed import SEED
 
-from llmguide.models import build
-from llmguide.post_training.chat import END, START
 from llmguide.projects.constitutional_ai import self_critique
 from llmguide.projects.constitutional_ai.evaluation import held_out_questions
 from llmguide.projects.constitutional_ai.prompts import questions
@@ -19,30 +16,13 @@ from llmguide.projects.constitutional_ai.self_critique import (
     main,
     measure,
 )
-from llmguide.projects.training import small_decoder
 from llmguide.runs.chat_model import open_chat
-from llmguide.runs.folder import save_run
 from llmguide.runs.options import ModelSource
-from llmguide.tokenization.tokenizer import Tokenizer
-
-END_OF_TEXT = "<|endoftext|>"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A tiny random model whose tokenizer has the words that it is asked for."""
-    place = tmp_path_factory.mktemp("random")
-    texts = ["Yes", "No", "A", "B", "(", " bad bad bad", " good good good"]
-    tokenizer = Tokenizer.train(texts, 290, special_tokens=[END_OF_TEXT, START, END])
-    torch.manual_seed(SEED)
-    model = build(small_decoder(tokenizer.vocab_size, 1024, n_layers=1, d_model=16, n_heads=2))
-    save_run(place, model, tokenizer)
-    return place
-
-
-@pytest.fixture(scope="module")
-def chat(folder):
-    return open_chat(ModelSource(str(folder)), [], seed=0)
+def chat(random_chat_folder):
+    return open_chat(ModelSource(str(random_chat_folder)), [], seed=0)
 
 
 def test_margins_are_those_of_each_prompt_alone(chat):
@@ -95,23 +75,30 @@ def test_the_right_answer_follows_the_principle_and_the_wrong_one_does_not():
     assert not any(follows(question, question.bad) for question in asked)
 
 
-def test_a_model_that_repeats_the_answer_leaves_it_right_or_wrong(folder, monkeypatch):
+def test_a_model_that_repeats_the_answer_leaves_it_right_or_wrong(random_chat_folder, monkeypatch):
     def repeat(chat, requests):
         return [request.partition("Answer: ")[2].partition("\n")[0] for request in requests]
 
     monkeypatch.setattr(self_critique, "_say", repeat)
-    found = measure(str(folder), n_questions=3, n_revised=2)["revisions"]
+    found = measure(str(random_chat_folder), n_questions=3, n_revised=2)["revisions"]
     assert (found["good"]["right"]["score"], found["bad"]["right"]["score"]) == (1.0, 0.0)
     assert found["good"]["objects"]["score"] == found["bad"]["objects"]["score"] == 1.0
     assert all(row["revision"] == row["answer"] for row in found["transcripts"])
 
 
-def test_the_record_of_a_random_model(folder, tmp_path, monkeypatch):
-    arguments = [str(folder), str(tmp_path / "record.json"), "--n-questions", "3", "--n-revised", "1"]
+def test_the_record_of_a_random_model(random_chat_folder, tmp_path, monkeypatch):
+    arguments = [
+        str(random_chat_folder),
+        str(tmp_path / "record.json"),
+        "--n-questions",
+        "3",
+        "--n-revised",
+        "1",
+    ]
     monkeypatch.setattr("sys.argv", ["self_critique", *arguments])
     main()
     record = json.loads((tmp_path / "record.json").read_text())
-    assert record["plan"] == {"model": str(folder), "n_questions": 3, "n_revised": 1}
+    assert record["plan"] == {"model": str(random_chat_folder), "n_questions": 3, "n_revised": 1}
     found = record["results"]
     assert set(found["prefers_right"]) == {"yes", "sentence", "letters", "longer"}
     assert all(

@@ -9,6 +9,7 @@ from tests.seed import SEED
 
 from llmguide.cli.main import main
 from llmguide.models import build
+from llmguide.projects.domain_expert import app, guardrail_evaluation
 from llmguide.projects.domain_expert import base as domain_base
 from llmguide.projects.domain_expert import project as domain_expert
 from llmguide.projects.domain_expert.base import base_ids, base_texts, curated_facts
@@ -23,6 +24,7 @@ from llmguide.projects.domain_expert.course import (
     with_replay,
 )
 from llmguide.projects.domain_expert.facts import RELATIONS
+from llmguide.projects.domain_expert.guardrails import REASONS
 from llmguide.projects.domain_expert.project import Plan, check, measure, open_base, project
 from llmguide.projects.domain_expert.templates import (
     KNOWN,
@@ -35,6 +37,7 @@ from llmguide.projects.domain_expert.templates import (
 )
 from llmguide.projects.generation import log_likelihoods
 from llmguide.projects.run import Run, plan_of
+from llmguide.projects.webapp.forms import Form
 from llmguide.runs.folder import load_run, save_run
 
 
@@ -81,7 +84,7 @@ def answered_by(monkeypatch):
 
     def replace(answer):
         monkeypatch.setattr(
-            domain_expert, "_answers", lambda chat, asked, before=(): [answer(pair) for pair in asked]
+            domain_expert, "answer_all", lambda chat, asked, before=(): [answer(pair) for pair in asked]
         )
 
     return replace
@@ -139,7 +142,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
 
 def test_the_conditions_have_as_many_conversations_and_the_curriculum_starts_with_easy_ones(finished):
     plan = plan_of(Plan, finished)
-    pairs, chat = domain_expert._pairs(finished), open_base(finished, plan)
+    pairs, chat = domain_expert.read_pairs(finished), open_base(finished, plan)
     courses = {name: course(chat, plan, pairs, name, seed=0) for name in CONDITIONS}
     assert set(map(len, courses.values())) == {plan.n_steps * plan.batch_size}
     assert not any(pair.answer in (UNKNOWN, OUTSIDE) for pair, _ in courses[NO_REFUSAL])
@@ -190,7 +193,7 @@ def test_a_base_reads_no_question_and_nothing_that_is_not_to_be_known(finished):
 
 def test_each_step_of_the_fine_tuning_replays_the_base_text(finished):
     plan, chat = plan_of(Plan, finished), open_base(finished, plan_of(Plan, finished))
-    talks = [example for _, example in course(chat, plan, domain_expert._pairs(finished), NO_REFUSAL, 0)]
+    talks = [example for _, example in course(chat, plan, domain_expert.read_pairs(finished), NO_REFUSAL, 0)]
     read = base_ids(plan, chat.tokenizer, 0)
     examples = with_replay(talks, read, plan, 0)
     size = plan.batch_size + plan.n_windows
@@ -266,10 +269,10 @@ def test_another_model_sees_an_example_of_each_kind_of_answer(finished, tmp_path
     copy, before = shutil.copytree(finished, tmp_path / "copy"), []
     path = copy / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"general": str(finished / "base")}))
-    answers = domain_expert._answers
+    answers = domain_expert.answer_all
     monkeypatch.setattr(
         domain_expert,
-        "_answers",
+        "answer_all",
         lambda chat, asked, turns=(): before.append(turns) or answers(chat, asked[:1], turns) * len(asked),
     )
     assert str(finished / "base") in measure(copy)["systems"]
@@ -283,3 +286,24 @@ def test_another_model_sees_an_example_of_each_kind_of_answer(finished, tmp_path
     assert asked.isdisjoint(zip((turn["content"] for turn in turns[::2]), said, strict=True))
     values = {answer(fact): fact.relation for fact in facts.known if side_of(fact.name) == "asked"}
     assert {values[text] for text in said if text in values} == set(RELATIONS)
+
+
+def test_guardrails_are_measured_around_each_model(finished):
+    found = guardrail_evaluation.measure(finished, ["Is it raining?"])
+    assert set(found["benchmark"]) == {RANDOM_ORDER, NO_REFUSAL}
+    for systems in found["benchmark"].values():
+        assert set(systems) == {"none", "keywords", "guardrails"}
+        for group in ("unknown", "off topic"):
+            assert systems["guardrails"][group]["refused"]["score"] == 1.0
+    assert found["prompts"]["guardrails"]["people"]["reasons"] == {"topic": 1}
+
+
+def test_the_application_serves_the_expert_of_a_run_behind_its_guardrails(finished):
+    expert = app.wrap_model(finished, app.open_model(finished))
+    assert (expert.name, expert.before) == (str(finished), [])
+    name = next(iter(expert.guard.cards))
+    prepared = app.ask(Form(json.dumps({"question": f"Which package has {name}?"}).encode()), expert)
+    shown = "".join(expert.stream(prepared.request))  # the model has learned next to nothing
+    assert shown in (REASONS["support"], UNKNOWN, OUTSIDE) or shown.endswith(" [1]")
+    other = app.wrap_model(finished.parent, app.open_model(finished))
+    assert other.before[0]["role"] == "user"

@@ -21,7 +21,7 @@ Leaves out: human preferences for helpfulness, which the paper mixes in: here a 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,7 @@ def project(run: Run) -> None:
     compared = run.stage("preferences", lambda: _compare(run))
     say(f"{compared['n_preferences']:,} preferences from {compared['n']:,} pairs")
     curves = {
-        "dpo": run.stage("dpo", lambda: _dpo(run)),
+        "dpo": run.stage("dpo", lambda: train_dpo(run, "dpo", "revised", _preference_rows(run))),
         "reward": run.stage("reward", lambda: _train_reward_model(run)),
         "ppo": run.stage("ppo", lambda: _ppo(run)),
     }
@@ -185,17 +185,25 @@ def _compare(run: Run) -> dict[str, Any]:
     return {"n": len(asked), "same": same, "n_preferences": len(rows)}
 
 
-def _dpo(run: Run) -> Any:
-    plan, chat = run.plan, _open_to_train(run, run.output / "revised")
-    pairs = PreferenceDataset(_preferences(chat, run), seed=run.seed).with_reference(
+def train_dpo(run: Run, name: str, start: str | Path, rows: Sequence[Mapping[str, str]]) -> Any:
+    """Train a model of the run with DPO.
+
+    Args:
+        run: Run with the model.
+        name: Name of the trained model.
+        start: Name or folder of the model to start from, which is also the reference model.
+        rows: Preferences, with the fields ``prompt``, ``chosen`` and ``rejected``.
+    """
+    plan, chat = run.plan, _open_to_train(run, run.output / start)
+    pairs = PreferenceDataset(_preference_pairs(chat, rows, plan), seed=run.seed).with_reference(
         chat.model, batch_size=64
     )
     config = _config(run, plan.updates, plan.dpo_rate)
     # the anchor makes the loss larger, and its jumps from one batch to another
     config = replace(config, max_spike=config.max_spike * (1 + plan.anchor))
     objective = partial(anchored_dpo, beta=plan.beta, anchor=plan.anchor)
-    result = train_stage(run, "dpo", chat.model, pairs, config, loss=objective)
-    _save(run, "dpo", chat)
+    result = train_stage(run, name, chat.model, pairs, config, loss=objective)
+    _save(run, name, chat)
     return loss_curve(result.history)
 
 
@@ -203,7 +211,7 @@ def _train_reward_model(run: Run) -> Any:
     plan, chat = run.plan, _open_to_train(run, run.output / "revised")
     torch.manual_seed(run.seed)
     reward_model = RewardModel(chat.model)
-    data = PreferenceDataset(_preferences(chat, run), seed=run.seed)
+    data = PreferenceDataset(_preference_pairs(chat, _preference_rows(run), plan), seed=run.seed)
     config = _config(run, plan.updates, plan.reward_rate)
     result = train_stage(run, "reward", reward_model, data, config, loss=preference_loss)
     _save(run, "reward", chat)
@@ -215,7 +223,7 @@ def _ppo(run: Run) -> Any:
     """Train with PPO on the reward model, with as many updates as DPO and as many answers in each."""
     plan, chat = run.plan, _open_to_train(run, run.output / "revised")
     reward_model = with_head(run.output / "reward", _open(run, "reward").model).to(run.device)
-    asked = {row["prompt"] for _, row in read_rows(run.output / PREFERENCES)}
+    asked = {row["prompt"] for row in _preference_rows(run)}
     history = ppo_stage(
         run,
         "ppo",
@@ -262,13 +270,15 @@ def _save(run: Run, name: str, chat: Chat) -> None:
     barrier()
 
 
-def _preferences(chat: Chat, run: Run) -> list[PreferencePair]:
-    """Read the critic's preferences, as token ids."""
-    rows = [row for _, row in read_rows(run.output / PREFERENCES)]
+def _preference_rows(run: Run) -> list[dict[str, str]]:
+    return [row for _, row in read_rows(run.output / PREFERENCES)]
+
+
+def _preference_pairs(chat: Chat, rows: Sequence[Mapping[str, str]], plan: Plan) -> list[PreferencePair]:
     return [
         PreferencePair(
-            _rendered(chat, row["prompt"], row["chosen"], run.plan),
-            _rendered(chat, row["prompt"], row["rejected"], run.plan),
+            _rendered(chat, row["prompt"], row["chosen"], plan),
+            _rendered(chat, row["prompt"], row["rejected"], plan),
         )
         for row in rows
     ]

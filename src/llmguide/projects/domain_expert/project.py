@@ -136,15 +136,15 @@ def measure(folder: Path, condition: str | None = None) -> dict[str, Any]:
         ValueError: The run was made with another version of Python, whose library is another.
     """
     plan = plan_of(Plan, folder)
-    _require_version(folder)
+    require_version(folder)
     facts = curated_facts(plan.n_names)
     asked = benchmark(facts.known, facts.unread, plan.n_test)
     answers = {FREQUENT: frequent(facts, asked)}
     for name in conditions(plan) if condition is None else [condition]:
-        answers[name] = _answers(open_condition(folder, plan, name), asked)
+        answers[name] = answer_all(open_condition(folder, plan, name), asked)
     if plan.general is not None and condition is None:
         general = open_chat(ModelSource(model=plan.general), [], seed=0)
-        answers[plan.general] = _answers(general, asked, examples(facts))
+        answers[plan.general] = answer_all(general, asked, examples(facts))
     result: dict[str, Any] = {"systems": {name: summary(asked, texts) for name, texts in answers.items()}}
     if NO_REFUSAL in answers:
         result["easy first minus random order"] = difference(
@@ -190,7 +190,8 @@ def examples(facts: Curated) -> list[Message]:
     return [message for pair in pairs for message in conversation(pair)]
 
 
-def _require_version(folder: Path) -> None:
+def require_version(folder: Path) -> None:
+    """Raise ValueError if a run was made with another version of Python, whose library is another."""
     path = folder / "stages" / "data.json"
     made_with = json.loads(path.read_text(encoding="utf-8"))["found"]["python"]
     here = ".".join(python_version_tuple()[:2])
@@ -230,7 +231,7 @@ def _data(run: Run) -> dict[str, Any]:
     }
 
 
-def _pairs(folder: Path) -> dict[str, list[Pair]]:
+def read_pairs(folder: Path) -> dict[str, list[Pair]]:
     """Read the conversations of a run, by the behavior that they teach."""
     pairs: dict[str, list[Pair]] = {}
     for _, row in read_rows(folder / CONVERSATIONS):
@@ -242,7 +243,7 @@ def _pairs(folder: Path) -> dict[str, list[Pair]]:
 def _fine_tune(run: Run, condition: str) -> dict[str, list[float]]:
     plan = run.plan
     chat = open_base(run.output, plan)
-    examples = [example for _, example in course(chat, plan, _pairs(run.output), condition, run.seed)]
+    examples = [example for _, example in course(chat, plan, read_pairs(run.output), condition, run.seed)]
     if plan.n_windows:
         examples = with_replay(examples, base_ids(plan, chat.tokenizer, run.seed), plan, run.seed)
     torch.manual_seed(run.seed)
@@ -273,7 +274,7 @@ def _general(folder: Path, condition: str) -> float:
     return bits_per_byte(chat.model, chat.tokenizer, texts, bos_id=separator(as_tokenizer(chat.tokenizer)))
 
 
-def _answers(chat: Chat, asked: Sequence[Pair], before: Sequence[Message] = ()) -> list[str]:
+def answer_all(chat: Chat, asked: Sequence[Pair], before: Sequence[Message] = ()) -> list[str]:
     """Answer questions, each after the same turns of a chat."""
     prompts = [chat.prompt([*before, {"role": "user", "content": pair.question}]) for pair in asked]
     return respond(chat, prompts, MAX_NEW_TOKENS)

@@ -27,7 +27,7 @@ from llmguide.projects.webapp.api import Api
 from llmguide.projects.webapp.app import App, PreparedRequest
 from llmguide.projects.webapp.forms import Form, RefusedError
 from llmguide.projects.webapp.generators import Generator, ModelRequest
-from llmguide.runs.chat_model import open_chat
+from llmguide.runs.chat_model import Chat, open_chat
 from llmguide.runs.options import ModelSource
 from llmguide.runs.text_generation import pieces
 
@@ -97,17 +97,17 @@ class Reader:
 
 
 class ChatModel:
-    """A chat model in a folder or on the hub.
+    """A chat model on this machine.
 
     Args:
-        name: Folder of the model, or its name on the hub.
+        name: Name shown to users.
+        chat: Model with its tokenizer and template.
     """
 
     local, max_parallel = True, 1
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._chat = open_chat(ModelSource(model=name), (), seed=0)
+    def __init__(self, name: str, chat: Chat) -> None:
+        self.name, self._chat = name, chat
         self._chat.model.eval()
 
     def stream(self, request: ModelRequest) -> Iterator[str]:
@@ -138,7 +138,7 @@ def open_model(folder: Path) -> Generator | None:
         return None
     if not folder.is_dir():
         raise ValueError(f"{folder} holds neither a run nor a model; llmguide project {NAME} makes a run")
-    return ChatModel(str(folder))
+    return ChatModel(str(folder), open_chat(ModelSource(model=str(folder)), (), seed=0))
 
 
 def wrap_model(run: Path, model: Generator | None) -> Reader:
@@ -165,10 +165,11 @@ def ask(form: Form, reader: Reader) -> PreparedRequest:
     return PreparedRequest(request, {"question": question, "passages": [chunk._asdict() for chunk in found]})
 
 
-class _Support(Api):
+class Support(Api):
     """Compares each sentence of an answer with the passages that it cites."""
 
     async def post(self) -> None:
+        """Send the claims of an answer, each with whether a passage supports it."""
         self.backend.changes.take()
         form = self.form()
         document, answer = form.text("document", most=32), form.text("answer", most=32)
@@ -185,4 +186,4 @@ class _Support(Api):
         self.finish({"claims": found})
 
 
-APP = App(NAME, open_model, ask, (("/api/support", _Support),), wrap_model)
+APP = App(NAME, open_model, ask, (("/api/support", Support),), wrap_model)

@@ -7,5 +7,6 @@ NAME`` serves. Its static page is in the folder of that name in ``pages``.
 APPS = {
     "code-assistant": "code_assistant",
     "creative-writing": "creative_writing",
+    "domain-expert": "domain_expert",
     "retrieval-chatbot": "retrieval_chatbot",
 }

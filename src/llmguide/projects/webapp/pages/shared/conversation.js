@@ -1,4 +1,4 @@
-// The page of the chatbot: questions, answers that stream in, their passages, and what experts say of them.
+// The page of an application that answers questions: answers that stream in, their passages, and feedback.
 
 import {Refused, api, element, streamed, thumbs} from "/shared/frame.js";
 
