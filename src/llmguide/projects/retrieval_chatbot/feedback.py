@@ -136,8 +136,10 @@ def learn(
         seed: Seed of the simulated votes, and of the split of the questions.
 
     Returns:
-        The reranker that was fitted to all votes, and the results: numbers of votes, weights, and the scores
-        of the bot before and after on held-out questions, with intervals over questions.
+        The reranker that was fitted to all votes, and the results: numbers of votes, weights, and scores with
+        intervals over questions. The scores are those of the bot before and after on held-out questions; the
+        fraction of questions that a candidate answers, the most that a reranker could reach; and that of the
+        final reranker, which may have seen votes on the same questions.
 
     Raises:
         ValueError: The votes teach nothing.
@@ -173,6 +175,15 @@ def learn(
             pairs = zip(scores[f"{part} after"], scores[f"{part} {other}"], strict=True)
             scores[f"{part} over {other}"] = [after - before for after, before in pairs]
     final = train(usable, by_text)
+    answered = [question for question in questions if question.quote]
+    scores["in candidates"] = [
+        float(any(contains(candidate.text, question.quote) for candidate in pools[question]))
+        for question in answered
+    ]
+    scores["right final"] = [
+        float(compare(question, pools[question], rankings[question], final)["right after"])
+        for question in answered
+    ]
     return final, {
         "n_votes": len(usable),
         "n_liked": sum(vote.liked for vote in usable),

@@ -137,11 +137,14 @@ def update_index(run: Run, index: Index, embedder: Embedder, documents: Iterable
 
 
 def learn_from_votes(run: Run, search: Search, questions: list[Question], gate: float) -> dict[str, Any]:
-    """Train a reranker on votes, store it with the run, and return what it changes."""
+    """Train a reranker on votes, and store it for the application if it answers more held-out questions."""
     plan = run.plan
     votes = None if plan.feedback == SIMULATED else read_votes(plan.feedback, NAME)
     reranker, found = learn(search, questions, gate, votes, run.seed)
-    write_json(run.output / RERANKER, reranker._asdict())
+    if found["scores"]["right over before"]["score"] > 0:
+        write_json(run.output / RERANKER, reranker._asdict())
+    else:
+        say("the application will not use the reranker: it answers no more of the held-out questions")
     for name, score in found["scores"].items():
         say(f"{name:18} {score['score']:+.3f} ({score['low']:+.3f} to {score['high']:+.3f})")
     return found
