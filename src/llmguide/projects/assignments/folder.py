@@ -103,7 +103,8 @@ def specification(assignment: Assignment, folder: Path) -> str:
         "training code in `train.py`. Use PyTorch, but no library that trains for you.",
         "- The project's page reports the results of the reference solution, and what went wrong: "
         f"<{GUIDE}projects/{project}/>\n"
-        + "\n".join(f"- The methods are explained in <{GUIDE}{page}/>" for page in assignment.chapters),
+        + "- These chapters explain the methods: "
+        + ", ".join(f"<{GUIDE}{page}/>" for page in assignment.chapters),
         f"- `python -m pytest {folder}` tests the parts, after `pip install pytest`.\n"
         f"- `llmguide check {project} {folder}` tests the parts and, if all of them pass, your model.",
         "A test that fails names your mistake if it is a common one. The llmguide package contains the "
@@ -112,7 +113,7 @@ def specification(assignment: Assignment, folder: Path) -> str:
         f"```python\n{assignment.data}\n```",
         *filter(None, [assignment.data_notes]),
         "## The reference solution",
-        f"{assignment.reference} Run it with `llmguide project {project}`.",
+        f"{assignment.reference} The command is `llmguide project {project}`; the page has its options.",
     ]
     for i, step in enumerate(assignment.steps, 1):
         lines += [

@@ -66,8 +66,10 @@ ASSIGNMENT = Assignment(
     steps=(
         Step(
             "chat format and loss mask",
-            "Write the instruction and the reply in the chat template of your base model. Compute the loss "
-            "only on the reply and its end token.",
+            "Write the instruction and the reply in the chat template of your base model. That of SmolLM2, "
+            "without its system message, is `<|im_start|>user\\n`, the instruction, `<|im_end|>\\n`, "
+            "`<|im_start|>assistant\\n`, the reply and `<|im_end|>`. Compute the loss only on the reply and "
+            "its end token.",
             2,
             3,
             ("turn-mask", "sft-targets"),
