@@ -27,7 +27,7 @@ sys.path[:] = [{wheel!r}, *filter(is_installed, sys.path)]
 del sys.modules["tests"], sys.modules["tests.installed"]
 """
 EXECUTED = (
-    "learn/attention.md",  # tables, figures, diagrams and heatmaps
+    "learn/attention.md",  # tables, figures and diagrams
     "learn/concepts/sampling.md",  # facts, and the small model
     "projects/reward-model.md",  # records of a project
 )

@@ -16,7 +16,8 @@ def notebook(monkeypatch) -> list[tuple[str, str]]:
     display = SimpleNamespace(
         Markdown=lambda text: ("Markdown", text), SVG=lambda text: ("SVG", text), display=shown.append
     )
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    ipython = SimpleNamespace(get_ipython=lambda: shell, version_info=(9, 0))  # matplotlib asks for it
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     return shown
 

@@ -2,7 +2,9 @@
 
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 SITE = "https://llmguide.github.io/llmguide/"
 _CITATION = re.compile(r"\[@(?P<work>[\w-]+)(?P<where>[^\]]*)\]")
@@ -26,10 +28,9 @@ def show(markdown: str) -> None:
     if not in_notebook():
         print(markdown)
         return
-    from IPython.display import Markdown, display  # noqa: PLC0415 (only a notebook has it)
-
     link = rf"[\g<work>]({SITE}bibliography/#\g<work>)\g<where>"
-    display(Markdown(_CITATION.sub(link, markdown)))
+    ipython = _ipython()
+    ipython.display(ipython.Markdown(_CITATION.sub(link, markdown)))
 
 
 def show_svg(svg: str, *, name: str, alt: str) -> None:
@@ -41,9 +42,12 @@ def show_svg(svg: str, *, name: str, alt: str) -> None:
         alt: Description of the drawing for readers who do not see it.
     """
     if in_notebook():
-        from IPython.display import SVG, display  # noqa: PLC0415 (only a notebook has it)
-
-        display(SVG(svg))
+        _ipython().display(_ipython().SVG(svg))
         return
     Path(f"{name}.svg").write_text(svg, encoding="utf-8")
     print(f"![{alt}]({name}.svg)")
+
+
+def _ipython() -> Any:
+    """Import what only a notebook has."""
+    return import_module("IPython.display")

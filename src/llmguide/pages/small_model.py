@@ -55,5 +55,5 @@ def unpacked(weights: bytes, description: dict[str, Any]) -> dict[str, torch.Ten
     planes = np.frombuffer(gzip.decompress(weights), np.uint8).reshape(2, -1)
     halves = torch.from_numpy(np.ascontiguousarray(planes.T).view("<f2").ravel().astype(np.float32))
     names, shapes = zip(*description["tensors"], strict=True)
-    parts = torch.split(halves, [math.prod(shape) for shape in shapes])
+    parts = halves.split([math.prod(shape) for shape in shapes])  # type: ignore[no-untyped-call]
     return {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
